@@ -1,0 +1,121 @@
+# Everything that is done with this repository. `make` alone lists the commands.
+#
+# One virtual environment, extended step by step: `serve` installs the runtime only, `test` adds
+# what trains and tests, `lint` the linters. Each step leaves a stamp and is repeated only when
+# pyproject.toml or constraints.txt change.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3.11
+VENV ?= .venv
+GPU ?= 0
+ARTIFACTS ?= artifacts/predictor
+PROTO_OUT ?= server
+BUF_VERSION := 1.75.0
+
+# onnxruntime and onnxruntime-gpu install the same files, so an environment holds one of them.
+RUNTIME := $(if $(filter 1,$(GPU)),gpu,cpu)
+OTHER_RUNTIME := $(if $(filter 1,$(GPU)),onnxruntime,onnxruntime-gpu)
+BIN := $(VENV)/bin
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip -qq
+INSTALL := $(PIP) install --constraint constraints.txt --editable
+SERVE_STAMP := $(VENV)/.installed-serve-$(RUNTIME)
+TEST_STAMP := $(VENV)/.installed-test
+DEV_STAMP := $(VENV)/.installed-dev
+BUF := .tools/buf-$(BUF_VERSION)/node_modules/.bin/buf
+PROTOS := $(wildcard proto/routoo/v1/*.proto)
+
+.PHONY: help serve test lint proto proto-check bench train export constraints clean
+
+help: ## List these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+serve: $(SERVE_STAMP) ## Start the service on 127.0.0.1:50051 (GPU=1 for CUDA, ARGS="--config F")
+	@exec $(BIN)/routoo serve $(ARGS)
+
+test: $(TEST_STAMP) ## Run all tests (ROUTOO_DATA=folder for those on outcome data, ARGS="-k word")
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(DEV_STAMP) $(BUF) ## Check style, types, the API's rules and that the stubs are current
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy server export
+	$(BUF) lint
+	@$(MAKE) proto-check
+
+proto: $(DEV_STAMP) ## Regenerate the gRPC stubs in server/routoo/v1 from proto/
+	@rm -f $(PROTO_OUT)/routoo/v1/*_pb2*.py $(PROTO_OUT)/routoo/v1/*_pb2*.pyi
+	@$(BIN)/python -m grpc_tools.protoc --proto_path=proto \
+	  --python_out=$(PROTO_OUT) --pyi_out=$(PROTO_OUT) $(PROTOS)
+	@$(BIN)/python -m grpc_tools.protoc --proto_path=proto \
+	  --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
+	  --grpc_python_out=$(PROTO_OUT) --mypy_grpc_out=quiet:$(PROTO_OUT) proto/routoo/v1/router.proto
+
+proto-check: $(DEV_STAMP) ## Fail when the committed stubs are not what `make proto` writes
+	@fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; \
+	$(MAKE) proto PROTO_OUT="$$fresh"; \
+	diff --recursive --exclude=__pycache__ --exclude=__init__.py "$$fresh/routoo/v1" server/routoo/v1 || { \
+	  echo "error: server/routoo/v1 is not what proto/ generates; run: make proto" >&2; exit 1; }
+
+bench: $(TEST_STAMP) ## Measure the service against a bare echo server and the selector against HiGHS
+	@$(BIN)/python benchmarks/service.py
+	@$(BIN)/python benchmarks/selector.py
+
+train: $(TEST_STAMP) ## Train the predictor on the outcomes in ROUTOO_DATA
+	@: $${ROUTOO_DATA:?set ROUTOO_DATA to the folder with the outcome data}
+	@$(BIN)/routoo-export train --data "$$ROUTOO_DATA" --out $(ARTIFACTS)
+
+export: $(TEST_STAMP) ## Export the trained predictor into model_repository/
+	@$(BIN)/routoo-export export --checkpoint $(ARTIFACTS) --repository model_repository
+
+constraints: ## Renew constraints.txt with the newest allowed versions (HOLD="torch==2.13.0" keeps one)
+	@rm -rf $(VENV)-constraints
+	@$(PYTHON) -m venv $(VENV)-constraints
+	@$(VENV)-constraints/bin/python -m pip -qq install '.[cpu,triton,export,test,dev]' $(HOLD)
+	@# A build's local label (+cpu, +cu128) is cut off, so that the pin fits every build.
+	@{ grep '^#' constraints.txt; \
+	  { $(VENV)-constraints/bin/python -m pip freeze --exclude routoo | sed 's/+[a-z0-9.]*$$//'; \
+	    $(VENV)-constraints/bin/python -m pip index versions onnxruntime-gpu 2>/dev/null \
+	      | sed -n 's/^onnxruntime-gpu (\(.*\))$$/onnxruntime-gpu==\1/p'; } | LC_ALL=C sort --ignore-case; \
+	} > constraints.txt.new
+	@mv constraints.txt.new constraints.txt
+	@rm -rf $(VENV)-constraints
+
+clean: ## Remove the environment, the tools and every cache (not artifacts/)
+	rm -rf $(VENV) $(VENV)-* .tools build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "error: $(PYTHON) is not on the PATH; install Python 3.11, or: make PYTHON=/path/to/python" >&2; exit 2; }
+	@$(PYTHON) -m venv $(VENV)
+
+$(SERVE_STAMP): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing the server ($(RUNTIME)) into $(VENV), once ..." >&2
+	@rm -f $(VENV)/.installed-*
+	@$(PIP) uninstall --yes $(OTHER_RUNTIME)
+	@# Byte code for what the service imports instead of for everything: 60 MB less on disk, same start.
+	@$(INSTALL) '.[$(RUNTIME)]' --no-compile
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -c 'import routoo.cli, routoo.server'
+	@touch $@
+
+$(TEST_STAMP): $(SERVE_STAMP)
+	@echo "Installing what trains and tests into $(VENV), once ..." >&2
+	@$(INSTALL) '.[$(RUNTIME),triton,export,test]'
+	@touch $@
+
+$(DEV_STAMP): $(TEST_STAMP)
+	@echo "Installing the linters into $(VENV), once ..." >&2
+	@$(INSTALL) '.[$(RUNTIME),triton,export,test,dev]'
+	@touch $@
+
+$(BUF):
+	@command -v npm >/dev/null || { \
+	  echo "error: npm is not on the PATH; buf, which checks proto/, comes as an npm package" >&2; exit 2; }
+	@# One exact version, whose binary package has that version too: no lock file, which would name a registry.
+	@npm install --prefix .tools/buf-$(BUF_VERSION) --no-save --no-package-lock --no-audit --no-fund \
+	  --loglevel=error @bufbuild/buf@$(BUF_VERSION) >&2

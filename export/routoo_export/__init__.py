@@ -1,0 +1,1 @@
+"""The offline half of Routoo: outcomes in, a calibrated ONNX predictor out."""
