@@ -1,0 +1,41 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Budget(_message.Message):
+    __slots__ = ("name", "tenant", "limit_usd", "reserved_usd", "settled_usd", "period_s", "period_left_s", "shadow_price", "degraded")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_USD_FIELD_NUMBER: _ClassVar[int]
+    RESERVED_USD_FIELD_NUMBER: _ClassVar[int]
+    SETTLED_USD_FIELD_NUMBER: _ClassVar[int]
+    PERIOD_S_FIELD_NUMBER: _ClassVar[int]
+    PERIOD_LEFT_S_FIELD_NUMBER: _ClassVar[int]
+    SHADOW_PRICE_FIELD_NUMBER: _ClassVar[int]
+    DEGRADED_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    tenant: str
+    limit_usd: float
+    reserved_usd: float
+    settled_usd: float
+    period_s: float
+    period_left_s: float
+    shadow_price: float
+    degraded: bool
+    def __init__(self, name: _Optional[str] = ..., tenant: _Optional[str] = ..., limit_usd: _Optional[float] = ..., reserved_usd: _Optional[float] = ..., settled_usd: _Optional[float] = ..., period_s: _Optional[float] = ..., period_left_s: _Optional[float] = ..., shadow_price: _Optional[float] = ..., degraded: _Optional[bool] = ...) -> None: ...
+
+class GetBudgetRequest(_message.Message):
+    __slots__ = ("tenant",)
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    def __init__(self, tenant: _Optional[str] = ...) -> None: ...
+
+class GetBudgetResponse(_message.Message):
+    __slots__ = ("budgets",)
+    BUDGETS_FIELD_NUMBER: _ClassVar[int]
+    budgets: _containers.RepeatedCompositeFieldContainer[Budget]
+    def __init__(self, budgets: _Optional[_Iterable[_Union[Budget, _Mapping]]] = ...) -> None: ...

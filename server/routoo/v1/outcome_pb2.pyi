@@ -1,0 +1,49 @@
+from routoo.v1 import route_pb2 as _route_pb2
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class ReportOutcomeRequest(_message.Message):
+    __slots__ = ("decision_id", "model", "score", "cost_usd", "input_tokens", "output_tokens", "latency_ms", "error")
+    DECISION_ID_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    COST_USD_FIELD_NUMBER: _ClassVar[int]
+    INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    LATENCY_MS_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    decision_id: str
+    model: str
+    score: float
+    cost_usd: float
+    input_tokens: int
+    output_tokens: int
+    latency_ms: float
+    error: str
+    def __init__(self, decision_id: _Optional[str] = ..., model: _Optional[str] = ..., score: _Optional[float] = ..., cost_usd: _Optional[float] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., latency_ms: _Optional[float] = ..., error: _Optional[str] = ...) -> None: ...
+
+class ReportOutcomeResponse(_message.Message):
+    __slots__ = ("accepted",)
+    ACCEPTED_FIELD_NUMBER: _ClassVar[int]
+    accepted: bool
+    def __init__(self, accepted: _Optional[bool] = ...) -> None: ...
+
+class EscalateRequest(_message.Message):
+    __slots__ = ("decision_id", "min_score", "max_cost_usd")
+    DECISION_ID_FIELD_NUMBER: _ClassVar[int]
+    MIN_SCORE_FIELD_NUMBER: _ClassVar[int]
+    MAX_COST_USD_FIELD_NUMBER: _ClassVar[int]
+    decision_id: str
+    min_score: float
+    max_cost_usd: float
+    def __init__(self, decision_id: _Optional[str] = ..., min_score: _Optional[float] = ..., max_cost_usd: _Optional[float] = ...) -> None: ...
+
+class EscalateResponse(_message.Message):
+    __slots__ = ("response",)
+    RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    response: _route_pb2.RouteResponse
+    def __init__(self, response: _Optional[_Union[_route_pb2.RouteResponse, _Mapping]] = ...) -> None: ...
