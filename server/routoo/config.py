@@ -1,0 +1,242 @@
+"""Settings: one YAML file, environment overrides, frozen and typed; unknown keys are refused.
+
+``load_settings`` is the only reader. A setting is looked up in this order: ``overrides``
+(command-line flags), environment (``ROUTOO_POLICY__MAX_MEAN_COST_USD=0.002``), the YAML file, the
+default below.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from routoo.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ENV_PREFIX = "ROUTOO_"
+# Variables with the prefix that are not settings of the service.
+FOREIGN_ENV = frozenset({"ROUTOO_DATA", "ROUTOO_ADDRESS"})
+
+
+def _listen_address(value: str) -> str:
+    host, separator, port = value.rpartition(":")
+    if not separator or not host or not port.isdigit() or int(port) > 65535:
+        raise ValueError("has to be HOST:PORT, e.g. 127.0.0.1:50051 (port 0 takes a free one)")
+    return value
+
+
+ListenAddress = Annotated[str, AfterValidator(_listen_address)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class MetricsSettings(_Section):
+    """Where Prometheus scrapes."""
+
+    enabled: bool = True
+    listen: ListenAddress = "127.0.0.1:9095"
+
+
+class PredictorSettings(_Section):
+    """Which artifact predicts, and on what."""
+
+    artifact: Path | None = None
+    """Version folder of the artifact. Unset: the newest version shipped with the service."""
+    provider: Literal["auto", "cpu", "cuda"] = "auto"
+    """onnxruntime's execution provider. ``auto`` takes CUDA where it is installed and works."""
+    intra_op_threads: int = Field(default=1, ge=1, le=256)
+    """Threads of one inference. More than one pays only for encoders."""
+
+
+class PolicySettings(_Section):
+    """How a model is chosen."""
+
+    name: Literal["lp"] = "lp"
+    max_mean_cost_usd: float = Field(default=0.001, gt=0, allow_inf_nan=False)
+    """Mean predicted cost per request that the shadow price is set for."""
+
+
+class BatchingSettings(_Section):
+    """How requests are gathered while the predictor is busy."""
+
+    max_batch: int = Field(default=64, ge=1, le=4096)
+    """Most prompts in one inference."""
+    max_queue: int = Field(default=4096, ge=1)
+    """Most requests that wait; one more is refused with RESOURCE_EXHAUSTED."""
+
+
+class LimitSettings(_Section):
+    """What a request may be."""
+
+    max_prompt_chars: int = Field(default=1_000_000, ge=1, le=100_000_000)
+    max_batch_prompts: int = Field(default=100_000, ge=1, le=1_000_000)
+    max_message_bytes: int = Field(default=128 * 1024 * 1024, ge=1024, le=2**31 - 1)
+    max_stream_in_flight: int = Field(default=256, ge=1)
+    """Requests of one stream that are decided at once; the next is read when one is done."""
+
+
+class LogSettings(_Section):
+    """What is logged, as JSON lines on stderr. Prompts never are."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Settings(BaseSettings):
+    """All settings of the service."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+    )
+
+    listen: ListenAddress = "127.0.0.1:50051"
+    pool: Path | None = None
+    """The pool file. Unset: the shipped pool."""
+    shutdown_grace_s: float = Field(default=10.0, ge=0, le=3600, allow_inf_nan=False)
+    """After SIGTERM, how long requests in flight may take to finish."""
+    metrics: MetricsSettings = MetricsSettings()
+    predictor: PredictorSettings = PredictorSettings()
+    policy: PolicySettings = PolicySettings()
+    batching: BatchingSettings = BatchingSettings()
+    limits: LimitSettings = LimitSettings()
+    log: LogSettings = LogSettings()
+
+
+def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Reads the settings.
+
+    Args:
+        path: the YAML file; None: defaults and environment only. Relative paths in it are
+            relative to its folder.
+        overrides: values that win over file and environment, nested like the settings.
+
+    Raises:
+        ConfigError: unreadable or malformed file, unknown key, or a value out of range; one line.
+    """
+    values = _read_yaml(path) if path is not None else {}
+    _refuse_unknown_environment(os.environ)
+
+    class FileSettings(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return (init_settings, env_settings, InitSettingsSource(settings_cls, values))
+
+    try:
+        return FileSettings(**(overrides or {}))
+    except ValidationError as error:
+        raise ConfigError(describe_validation_error(str(path or "settings"), error)) from None
+    except SettingsError as error:
+        raise ConfigError(
+            f"environment: {error}; a whole section is a JSON object, a single setting is"
+            f" {ENV_PREFIX}SECTION__SETTING"
+        ) from None
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    values = read_yaml_mapping(path)
+    folder = path.resolve().parent
+    if isinstance(values.get("pool"), str):
+        values["pool"] = folder / values["pool"]
+    predictor = values.get("predictor")
+    if isinstance(predictor, dict) and isinstance(predictor.get("artifact"), str):
+        predictor["artifact"] = folder / predictor["artifact"]
+    return values
+
+
+def read_yaml_mapping(path: Path) -> dict[str, Any]:
+    """Reads a YAML file that holds one mapping; an empty file is an empty mapping.
+
+    Raises:
+        ConfigError: unreadable, not YAML, a key twice, or not a mapping.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8"
+        raise ConfigError(f"{path}: cannot be read: {reason}") from None
+    try:
+        values = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that there is not
+        mark = getattr(error, "problem_mark", None)
+        where = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""
+        problem = getattr(error, "problem", None) or "not YAML"
+        raise ConfigError(f"{path}:{where} malformed YAML: {problem}") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: has to be a mapping of settings, is a {type(values).__name__}")
+    return values
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML lets the last of two equal keys win silently; here the second is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str):
+                raise yaml.MarkedYAMLError(
+                    problem=f"key {key!r} is not text", problem_mark=key_node.start_mark
+                )
+            if key in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"key {key!r} stands twice", problem_mark=key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _refuse_unknown_environment(environment: Mapping[str, str]) -> None:
+    # pydantic-settings ignores variables it does not know: a misspelt one would do nothing.
+    for name in environment:
+        upper = name.upper()
+        if not upper.startswith(ENV_PREFIX) or upper in FOREIGN_ENV:
+            continue
+        parts = upper.removeprefix(ENV_PREFIX).lower().split("__")
+        fields: Any = Settings.model_fields
+        for part in parts:
+            if part not in fields:
+                raise ConfigError(
+                    f"environment variable {name}: no such setting; known here: "
+                    + ", ".join(sorted(fields))
+                )
+            annotation = fields[part].annotation
+            fields = getattr(annotation, "model_fields", {})
+
+
+def describe_validation_error(source: str, error: ValidationError) -> str:
+    """One line for the first thing that pydantic refused: where, what, and what was given."""
+    first = error.errors()[0]
+    location = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        message = "unknown key; remove it or correct its spelling"
+    given = first.get("input")
+    shown = f" (given: {given!r})" if isinstance(given, str | int | float) else ""
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return f"{source}: {location}: {message}{shown}{more}"

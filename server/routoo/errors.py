@@ -1,0 +1,80 @@
+"""The domain's errors; every message is one line that says what to do.
+
+They know nothing of gRPC: ``routoo.api.status`` holds the one table that turns them into status
+codes, and the command line turns ``ConfigError`` into exit code 2.
+
+RoutooError
+├── InvalidRequestError      the caller's request is wrong; names the field
+├── NoEligibleModelError     the constraints leave no model; names the one that removed the last
+├── InfeasibleError          no assignment keeps the batch constraints; says by how much
+├── QueueFullError           too many requests wait
+├── DeadlineError            the caller's deadline has passed
+├── DrainingError            the service is stopping
+├── NotBuiltError            declared in the API, not built yet
+├── PredictorError           the predictor failed or answered nonsense
+└── ConfigError              the service cannot start like this
+    ├── PoolError            a wrong pool file, or a model that the predictor does not know
+    └── ArtifactError        a missing, corrupt or mismatched predictor artifact
+"""
+
+
+class RoutooError(Exception):
+    """Base of all errors that Routoo raises on purpose."""
+
+
+class InvalidRequestError(RoutooError):
+    """The caller's request is wrong; ``field`` says where, e.g. ``requests[3].prompt``."""
+
+    def __init__(self, message: str, *, field: str = "") -> None:
+        self.field = field
+        self.detail = message
+        super().__init__(f"{field}: {message}" if field else message)
+
+    def within(self, parent: str) -> "InvalidRequestError":
+        """The same error, its field seen from the message that holds the request."""
+        field = f"{parent}.{self.field}" if self.field else parent
+        return InvalidRequestError(self.detail, field=field)
+
+
+class NoEligibleModelError(RoutooError):
+    """The constraints of a request leave no model. ``constraint`` removed the last one."""
+
+    def __init__(self, message: str, *, constraint: str = "") -> None:
+        self.constraint = constraint
+        super().__init__(message)
+
+
+class InfeasibleError(RoutooError):
+    """No assignment keeps all batch constraints."""
+
+
+class QueueFullError(RoutooError):
+    """Too many requests wait already."""
+
+
+class DeadlineError(RoutooError):
+    """The caller's deadline passed before the decision."""
+
+
+class DrainingError(RoutooError):
+    """The service is stopping and takes no new request."""
+
+
+class NotBuiltError(RoutooError):
+    """Declared in the API, not built yet."""
+
+
+class PredictorError(RoutooError):
+    """The predictor failed, or its output has the wrong shape or is not finite."""
+
+
+class ConfigError(RoutooError):
+    """The service cannot start with this configuration."""
+
+
+class PoolError(ConfigError):
+    """The pool file is wrong, or the predictor does not know one of its models."""
+
+
+class ArtifactError(ConfigError):
+    """The predictor artifact is missing, corrupt or does not fit together."""

@@ -1,0 +1,152 @@
+"""The pool: the LLMs that prompts are routed among, with their prices, limits and latencies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from routoo.config import describe_validation_error, read_yaml_mapping
+from routoo.errors import ConfigError, PoolError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+DEFAULT_POOL = Path(__file__).parent / "defaults" / "pool.yaml"
+
+
+class ModelSpec(BaseModel):
+    """One model of the pool, as the pool file spells it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1, max_length=256)
+    """What callers see and send to."""
+    predictor_name: str = ""
+    """The model whose scores are used; empty: ``name``. For deployments with names of their own."""
+    usd_per_1m_input_tokens: float = Field(ge=0, allow_inf_nan=False)
+    usd_per_1m_output_tokens: float = Field(ge=0, allow_inf_nan=False)
+    price_status: Literal["stated", "assumed"]
+    """``stated``: a provider or a published price list says so; ``assumed``: a guess."""
+    context_window_tokens: int = Field(gt=0, le=2**31 - 1)
+    capabilities: tuple[str, ...] = ()
+    time_to_first_token_ms: float = Field(ge=0, allow_inf_nan=False)
+    time_per_output_token_ms: float = Field(ge=0, allow_inf_nan=False)
+
+
+class _PoolFile(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    models: tuple[ModelSpec, ...] = Field(min_length=1, max_length=1024)
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """The models as columns: position j is the same model in every array.
+
+    Attributes:
+        models: the m models, in the file's order.
+        usd_per_input_token: float64 [m].
+        usd_per_output_token: float64 [m].
+        context_window_tokens: float64 [m].
+        time_to_first_token_ms: float64 [m].
+        time_per_output_token_ms: float64 [m].
+        names: [m].
+        index: position of each name.
+        capabilities: per capability, which models have it: bool [m].
+    """
+
+    models: tuple[ModelSpec, ...]
+    usd_per_input_token: NDArray[np.float64]
+    usd_per_output_token: NDArray[np.float64]
+    context_window_tokens: NDArray[np.float64]
+    time_to_first_token_ms: NDArray[np.float64]
+    time_per_output_token_ms: NDArray[np.float64]
+    names: tuple[str, ...]
+    index: dict[str, int]
+    capabilities: dict[str, NDArray[np.bool_]]
+
+    @classmethod
+    def of(cls, models: tuple[ModelSpec, ...]) -> Pool:
+        """Turns specifications into columns."""
+
+        def column(name: str, scale: float = 1.0) -> NDArray[np.float64]:
+            values = np.array([getattr(model, name) for model in models], dtype=np.float64) * scale
+            values.flags.writeable = False
+            return values
+
+        names = tuple(model.name for model in models)
+        return cls(
+            models=models,
+            usd_per_input_token=column("usd_per_1m_input_tokens", 1e-6),
+            usd_per_output_token=column("usd_per_1m_output_tokens", 1e-6),
+            context_window_tokens=column("context_window_tokens"),
+            time_to_first_token_ms=column("time_to_first_token_ms"),
+            time_per_output_token_ms=column("time_per_output_token_ms"),
+            names=names,
+            index={name: position for position, name in enumerate(names)},
+            capabilities={
+                capability: np.array([capability in model.capabilities for model in models])
+                for capability in sorted({one for model in models for one in model.capabilities})
+            },
+        )
+
+    def holds(self, names: tuple[str, ...]) -> NDArray[np.bool_]:
+        """Which models are among the names, bool [m]. Every name has to be in the pool."""
+        held = np.zeros(len(self.names), np.bool_)
+        held[[self.index[name] for name in names]] = True
+        return held
+
+    def costs_usd(
+        self, input_tokens: NDArray[np.float64], output_tokens: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Predicted costs, float64 [n, m], of inputs [n] and outputs [n, m] in tokens."""
+        costs = output_tokens * self.usd_per_output_token
+        costs += input_tokens[:, None] * self.usd_per_input_token
+        return costs
+
+    def latencies_ms(self, output_tokens: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Predicted times to the last token, float64 [n, m]."""
+        return self.time_to_first_token_ms + output_tokens * self.time_per_output_token_ms
+
+    def columns_in(self, predictor_models: tuple[str, ...]) -> NDArray[np.intp]:
+        """Positions of the pool's models among the predictor's outputs, [m].
+
+        Raises:
+            PoolError: the predictor does not know a model; names it.
+        """
+        positions = {name: position for position, name in enumerate(predictor_models)}
+        columns = []
+        for model in self.models:
+            wanted = model.predictor_name or model.name
+            if wanted not in positions:
+                raise PoolError(
+                    f"pool model {wanted!r} is not among the predictor's {len(positions)} models;"
+                    " remove it from the pool, set its predictor_name, or train a predictor with it"
+                )
+            columns.append(positions[wanted])
+        return np.array(columns, dtype=np.intp)
+
+
+def load_pool(path: Path | None = None) -> Pool:
+    """Reads a pool file; None reads the shipped one.
+
+    Raises:
+        PoolError: unreadable, malformed, unknown key, value out of range, a name twice.
+    """
+    path = path or DEFAULT_POOL
+    try:
+        values = read_yaml_mapping(path)
+        models = _PoolFile.model_validate(values).models
+    except ValidationError as error:
+        raise PoolError(describe_validation_error(str(path), error)) from None
+    except ConfigError as error:
+        raise PoolError(str(error)) from None
+    names = [model.name for model in models]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise PoolError(f"{path}: model {twice[0]!r} stands twice; names have to be unique")
+    return Pool.of(models)
