@@ -1,0 +1,215 @@
+"""The selector against HiGHS on the whole linear program, on real scores and costs.
+
+Each instance: n prompts of MMLU-Pro, eleven models from small to frontier, one budget a quarter of
+the way from the cheapest possible total to what the best scores cost. Two more have a capacity per
+model besides, a fifth of the prompts each; one of them takes the outcomes, which are 0 or 1 and tie
+often, as scores, the other blends them with each model's mean and noise, as predictions look. HiGHS
+gets the program in its best form: sparse matrices built beforehand, each prompt's shares in a row
+of ones, coupling rows scaled to a mean of 1 (its tolerances are absolute), closed cells left out.
+Only its solve is timed; ours is timed whole, validation and rounding to whole prompts included.
+
+Reads mmlu_pro.parquet from the folder in ROUTOO_DATA; prints a table, or one object with --json.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+from scipy.optimize import linprog
+from scipy.sparse import csr_array
+
+from routoo.selector.online import decide, round_scores
+from routoo.selector.problem import Assignment, Problem, budget, capacity
+from routoo.selector.solve import solve
+
+MODELS = (
+    "Qwen/Qwen1.5-7B-Chat",
+    "mistralai/Mistral-7B-Instruct-v0.2",
+    "microsoft/Phi-3-mini-4k-instruct",
+    "meta-llama/Meta-Llama-3.1-8B-Instruct",
+    "mistralai/Mixtral-8x7B-Instruct-v0.1",
+    "gemini-1.5-flash-002",
+    "meta-llama/Meta-Llama-3.1-70B-Instruct",
+    "deepseek-chat-v2",
+    "Qwen/Qwen1.5-110B",
+    "gemini-1.5-pro-002",
+    "gpt-4o-2024-05-13",
+)
+SIZES = (32, 1_000, 10_000)
+QUICK_SIZES = (32, 1_000)
+BUDGET_SHARE = 0.25
+CAPACITY_SHARE = 0.2
+MICRO_BATCH = 32
+HIGHS_ONCE_OVER = 1_000
+
+FloatArray = npt.NDArray[np.float64]
+Outcomes = tuple[FloatArray, FloatArray, npt.NDArray[np.bool_]]
+
+
+def read_outcomes(data_dir: Path) -> Outcomes:
+    """Scores [n, m], costs in USD [n, m] and which cells hold an outcome, in a fixed random order.
+
+    Prompts that no model of the pool answered are left out.
+    """
+    columns = [f"{kind}:{model}" for kind in ("score", "cost_est") for model in MODELS]
+    table = pq.read_table(data_dir / "mmlu_pro.parquet", columns=columns)
+    cells = np.stack([table[name].to_numpy().astype(np.float64) for name in columns], axis=1)
+    cells = np.random.default_rng(0).permutation(cells)
+    scores = np.ascontiguousarray(cells[:, : len(MODELS)])
+    costs = np.ascontiguousarray(cells[:, len(MODELS) :])
+    mask = np.isfinite(scores) & np.isfinite(costs)
+    kept = mask.any(axis=1)
+    return scores[kept], costs[kept], mask[kept]
+
+
+def predictions_like(outcomes: Outcomes) -> Outcomes:
+    """Blend the outcomes with each model's mean and noise, so that scores are continuous."""
+    scores, costs, mask = outcomes
+    means = np.where(mask, scores, 0.0).sum(axis=0) / mask.sum(axis=0)
+    noise = np.random.default_rng(1).normal(0.0, 0.15, scores.shape)
+    return round_scores(np.clip(0.5 * scores + 0.5 * means + noise, 0.0, 1.0)), costs, mask
+
+
+def make_problem(outcomes: Outcomes, *, with_capacities: bool) -> Problem:
+    """Put a budget, and a capacity per model if wanted, to the prompts."""
+    scores, costs, mask = outcomes
+    n, m = scores.shape
+    least = np.where(mask, costs, np.inf).min(axis=1).sum()
+    values = np.where(mask, scores, -np.inf)
+    best = values == values.max(axis=1, keepdims=True)
+    most = np.where(best, costs, np.inf).min(axis=1).sum()
+    rows = [budget(costs, float(least + BUDGET_SHARE * (most - least)))]
+    if with_capacities:
+        rows += [
+            capacity(f"capacity:{model}", j, m, float(int(CAPACITY_SHARE * n)))
+            for j, model in enumerate(MODELS)
+        ]
+    return Problem(scores, costs, mask, tuple(rows))
+
+
+def median_s(call: Callable[[], object], repeats: int) -> float:
+    """Return the median wall-clock time of a call, after one that warms up."""
+    call()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def solve_with_highs(problem: Problem) -> tuple[float, float]:
+    """Return the optimum of the whole LP and the seconds that HiGHS took."""
+    prompts, models = np.nonzero(problem.mask)
+    cells = np.arange(len(prompts))
+    usage, limits = [], []
+    for row in problem.resources:
+        used = np.broadcast_to(row.usage, problem.scores.shape)[prompts, models]
+        usage.append(used / used.mean())
+        limits.append(row.limit / float(used.mean()))
+    coupling = csr_array(np.stack(usage))
+    one_model_each = csr_array((np.ones(len(cells)), (prompts, cells)))
+    start = time.perf_counter()
+    found = linprog(
+        -problem.scores[prompts, models],
+        A_ub=coupling,
+        b_ub=limits,
+        A_eq=one_model_each,
+        b_eq=np.ones(len(problem.scores)),
+        method="highs",
+    )
+    took_s = time.perf_counter() - start
+    assert found.status == 0, found.message
+    return -float(found.fun), took_s
+
+
+def measure(
+    name: str, outcomes: Outcomes, own_repeats: int, *, with_capacities: bool = False
+) -> dict[str, Any]:
+    """Solve one instance both ways."""
+    problem = make_problem(outcomes, with_capacities=with_capacities)
+    n, m = problem.scores.shape
+
+    def own() -> Assignment:
+        return solve(Problem(problem.scores, problem.costs, problem.mask, problem.resources))
+
+    own_s = median_s(own, own_repeats)
+    answer = own()
+    highs = [solve_with_highs(problem) for _ in range(1 if n > HIGHS_ONCE_OVER else 3)]
+    expected, highs_s = highs[0][0], statistics.median(took_s for _, took_s in highs)
+    return {
+        "instance": name,
+        "prompts": n,
+        "models": m,
+        "rows": len(problem.resources),
+        "binding": len(answer.binding),
+        "highs_ms": highs_s * 1e3,
+        "selector_ms": own_s * 1e3,
+        "times_faster": highs_s / own_s,
+        "objective": answer.relaxed_value,
+        "relative_objective_difference": abs(answer.relaxed_value - expected) / abs(expected),
+        "relative_bound_gap": abs(answer.bound - answer.relaxed_value) / abs(answer.bound),
+        "gap_after_rounding": answer.gap,
+        "budget_used": answer.cost_usd / problem.resources[0].limit,
+    }
+
+
+def measure_micro_batch(outcomes: Outcomes, repeats: int) -> dict[str, float]:
+    """Time the decision at a given price for one micro-batch."""
+    price = float(solve(make_problem(outcomes, with_capacities=False)).prices[0])
+    scores, costs, mask = (array[:MICRO_BATCH].copy() for array in outcomes)
+    took_s = median_s(lambda: decide(scores, costs, mask, price), repeats)
+    return {"prompts": MICRO_BATCH, "models": len(MODELS), "decide_ms": took_s * 1e3}
+
+
+def first(outcomes: Outcomes, n: int) -> Outcomes:
+    """Take the first n prompts."""
+    scores, costs, mask = outcomes
+    return scores[:n], costs[:n], mask[:n]
+
+
+def main() -> int:
+    """Run the comparison."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--quick", action="store_true", help="leave out 10,000 prompts")
+    options = parser.parse_args()
+    folder = os.environ.get("ROUTOO_DATA")
+    if not folder:
+        print("set ROUTOO_DATA to the folder that holds mmlu_pro.parquet", file=sys.stderr)
+        return 2
+    outcomes = read_outcomes(Path(folder))
+    sizes = QUICK_SIZES if options.quick else SIZES
+    instances = [measure("budget", first(outcomes, n), own_repeats=21) for n in sizes]
+    for name, scores in (("outcomes", outcomes), ("predictions", predictions_like(outcomes))):
+        part = first(scores, sizes[-1])
+        instances.append(measure(f"capacities, {name}", part, own_repeats=7, with_capacities=True))
+    micro_batch = measure_micro_batch(outcomes, repeats=2_000)
+    if options.json:
+        print(json.dumps({"instances": instances, "micro_batch": micro_batch}))
+        return 0
+    print(
+        f"{'instance':24} {'prompts':>8} {'rows':>5} {'HiGHS ms':>10} {'ours ms':>9} {'times':>7}"
+        f" {'objective diff':>15} {'whole gap':>10}"
+    )
+    for row in instances:
+        print(
+            f"{row['instance']:24} {row['prompts']:8,} {row['rows']:5} {row['highs_ms']:10.1f}"
+            f" {row['selector_ms']:9.3f} {row['times_faster']:7.0f}"
+            f" {row['relative_objective_difference']:15.1e} {row['gap_after_rounding']:10.1e}"
+        )
+    print(f"decide, {MICRO_BATCH} prompts: {micro_batch['decide_ms'] * 1e3:.1f} us")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+"""How messages say by how much a limit has to move."""
+
+from decimal import ROUND_CEILING, Context
+
+from routoo.errors import InfeasibleError
+from routoo.selector.problem import MEAN_SCORE_FLOOR, SUM_RTOL, Resource
+
+# Six digits are read easily; rounded up, they still suffice when the caller copies them.
+_ENOUGH = Context(prec=6, rounding=ROUND_CEILING)
+
+
+def too_low(name: str, limit: float, least: float) -> InfeasibleError:
+    """Say that `limit` is below the least that any choice needs, and by how much to raise it."""
+    return InfeasibleError(
+        f"{name} {limit:.6g} is below the least possible {enough_in_sum(least)}; "
+        f"raise it by {enough_in_sum(least - limit)}"
+    )
+
+
+def too_high(name: str, floor: float, most: float) -> InfeasibleError:
+    """Say that `floor` is above the most that any choice reaches, and by how much to lower it."""
+    return InfeasibleError(
+        f"{name} {floor:.6g} is above the highest possible {most:.6g}; "
+        f"lower it by {enough_in_sum(floor - most)}"
+    )
+
+
+def unreachable(row: Resource, least: float, n: int) -> InfeasibleError:
+    """A row whose limit is below the least usage of any choice, `least`, in the row's own unit."""
+    if row.name == MEAN_SCORE_FLOOR:
+        return too_high(row.name, -row.limit / n, -least / n)
+    return too_low(row.name, row.limit, least)
+
+
+def enough(amount: float) -> str:
+    """Format with six digits, rounded up: a caller who moves a limit by this much is done."""
+    return f"{_ENOUGH.create_decimal_from_float(amount).normalize():f}"
+
+
+def enough_in_sum(amount: float) -> str:
+    """As `enough`, for a sum: what only the order of summing adds is not rounded up."""
+    return enough(amount * (1.0 - SUM_RTOL))

@@ -1,0 +1,208 @@
+"""K coupling rows: the exact optimum of the linear program by column generation.
+
+The dual has one price per row. Prices from the smoothed dual leave all but a few hundred prompts
+with a clear best model. Those are fixed; the rest form a small program that HiGHS solves exactly.
+Its prices are offered to every model of every prompt. Whatever beats a prompt's candidates becomes
+one; when nothing does, the small program's optimum is the whole program's. The dual at its prices
+certifies this without reference to how they were found.
+
+Limits may be exceeded at a penalty, so that the small program always has a solution; the penalty
+bounds the prices. Prices at which even the least usage costs more than the limits are worth prove
+that no choice keeps them. Excess without that proof may mean that the penalty was too small, and a
+higher one decides.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.optimize import linprog
+from scipy.sparse import csr_array, eye_array, hstack
+
+from routoo.selector.arrays import BoolArray, FloatArray, IndexArray
+from routoo.selector.program import Program
+from routoo.selector.smoothing import last_temperature, smooth_optimum, soft_shares
+
+# Relative distance between the dual bound and the primal value at which the search ends.
+_GAP_RTOL = 1e-9
+
+# Programs up to this many cells go to HiGHS whole: it needs a few milliseconds for them.
+_WHOLE_CELLS = 2_000
+
+# Prompts per coupling row that stay undecided at first, those nearest to a tie.
+_OPEN_PROMPTS_PER_ROW = 25
+
+# What one scaled unit over a limit costs, in scaled value: the first is far above usual prices.
+_PENALTIES = (1e3, 1e7)
+
+# Scaled excess over all limits that counts as none.
+_EXCESS_ATOL = 1e-9
+
+# If limits are still exceeded after this many passes, it is time to look for a proof.
+_DOUBTFUL_PASSES = 3
+
+# Scaled excess per prompt at which the smoothed dual has plainly not found a feasible choice.
+_SOFT_EXCESS = 1e-3
+
+# Margins under this many temperatures leave the second-best model a share worth dealing out.
+_TIED = 5.0
+
+# Multiples of it, modulo 1, cover the unit interval most evenly.
+_GOLDEN_RATIO = (5.0**0.5 - 1.0) / 2.0
+
+_HIGHS_OPTIONS = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
+
+
+@dataclass(frozen=True, slots=True)
+class Fractional:
+    """Optimum of the linear program, in its scaled units.
+
+    Attributes:
+        prices: float64 [K].
+        bound: dual value at the prices.
+        value: primal value.
+        choice: int [n], the model of the largest share.
+        open_rows: int [r], the prompts near a tie, which the last small program decided.
+        shares: float64 [r, m], how it did; at most K of the prompts are split.
+        excess: float64 [K], by how much each limit is exceeded.
+    """
+
+    prices: FloatArray
+    bound: float
+    value: float
+    choice: IndexArray
+    open_rows: IndexArray
+    shares: FloatArray
+    excess: FloatArray
+
+    @property
+    def keeps_limits(self) -> bool:
+        return float(self.excess.sum()) <= _EXCESS_ATOL
+
+
+def solve_fractional(program: Program) -> Fractional:
+    """Solve the program; where no choice keeps all limits, the result does not either."""
+    for penalty in _PENALTIES:
+        found = _generate(program, penalty)
+        if found.keeps_limits or program.proves_infeasible(found.prices):
+            return found
+    return found
+
+
+def estimate_bound(program: Program) -> float | None:
+    """Dual value close to the optimum, without solving a large program; None if it has none.
+
+    It is a bound all the same, and for small programs the optimum itself.
+    """
+    n, m = program.values.shape
+    if n * m <= _WHOLE_CELLS:
+        found = solve_fractional(program)
+        return found.bound if found.keeps_limits else None
+    soft = smooth_optimum(program, _PENALTIES[0])
+    if (soft.gradient < -_SOFT_EXCESS * n).any():
+        return None
+    return float(soft.prices @ program.limits + program.reduced(soft.prices).max(axis=1).sum())
+
+
+def _generate(program: Program, most: float) -> Fractional:
+    """Column generation with prices in [0, most]; each pass but the last adds cells, so it ends."""
+    (n, m), rows = program.values.shape, len(program.limits)
+    if n * m <= _WHOLE_CELLS:
+        candidates = np.isfinite(program.values)
+    else:
+        candidates = _near_best(program, smooth_optimum(program, most).prices)
+    added = _open_prompts(n, rows)
+    passes = 0
+    while True:
+        small = _solve_small(program, candidates, most)
+        passes += 1
+        reduced = program.reduced(small.prices)
+        best = reduced.max(axis=1)
+        bound = float(small.prices @ program.limits + best.sum())
+        missed = best - np.where(candidates, reduced, -np.inf).max(axis=1)
+        better = np.flatnonzero(missed > 0.0)
+        if bound - small.value <= _GAP_RTOL * abs(bound) or not better.size:
+            return replace(small, bound=bound)
+        if not small.keeps_limits:
+            prices = _run_off(program, most) if passes == _DOUBTFUL_PASSES else small.prices
+            if program.proves_infeasible(prices):
+                return replace(small, prices=prices, bound=bound)
+        # Far from the optimum many are better, most of them for the moment only.
+        worst = better[np.argsort(-missed[better], kind="stable")[:added]]
+        candidates[worst, reduced[worst].argmax(axis=1)] = True
+        added *= 2
+
+
+def _run_off(program: Program, most: float) -> FloatArray:
+    """Prices [K] at the least dual without values: if the limits cannot be kept, likely a proof."""
+    no_values = np.where(np.isfinite(program.values), 0.0, -np.inf)
+    return smooth_optimum(replace(program, values=no_values), most).prices
+
+
+def _open_prompts(n: int, rows: int) -> int:
+    return min(n, _OPEN_PROMPTS_PER_ROW * rows)
+
+
+def _near_best(program: Program, prices: FloatArray) -> BoolArray:
+    """Cells, bool [n, m], that come into question near these prices; most rows have but one."""
+    reduced = program.reduced(prices)
+    second, best = np.partition(reduced, -2, axis=1)[:, -2:].T
+    margin = best - second
+    by_margin = np.argsort(margin, kind="stable")
+    open_count = _open_prompts(len(reduced), len(prices))
+    open_rows, others = by_margin[:open_count], by_margin[open_count:]
+    temperature = last_temperature(len(reduced))
+    reach = max(_TIED * temperature, float(margin[open_rows[-1]]))
+    candidates = np.zeros(reduced.shape, dtype=np.bool_)
+    near = reduced[open_rows] >= best[open_rows, None] - reach
+    candidates[open_rows] = near & np.isfinite(reduced[open_rows])
+    candidates[others, reduced[others].argmax(axis=1)] = True
+
+    # Where many prompts are alike, more of them tie than can stay open. They are dealt out evenly
+    # in the soft maximum's shares, which add up to almost the right usage; the open ones adjust it.
+    tied = np.sort(others[margin[others] < _TIED * temperature])
+    if len(tied) > open_count:
+        shares = soft_shares(reduced[tied] - best[tied, None], temperature)
+        upto = np.cumsum(shares, axis=1)
+        even = ((np.arange(len(tied)) + 1.0) * _GOLDEN_RATIO) % 1.0
+        candidates[tied] = False
+        candidates[tied, (upto < (even * upto[:, -1])[:, None]).sum(axis=1)] = True
+    return candidates
+
+
+def _solve_small(program: Program, candidates: BoolArray, most: float) -> Fractional:
+    """Solve the program over the candidate cells only; `bound` is left open."""
+    per_row = candidates.sum(axis=1)
+    choice: IndexArray = candidates.argmax(axis=1)
+    fixed = np.flatnonzero(per_row == 1)
+    open_rows = np.flatnonzero(per_row > 1)
+    base = program.usage(fixed, choice[fixed]).sum(axis=1)
+    base_value = float(program.values[fixed, choice[fixed]].sum())
+
+    at, models = np.nonzero(candidates[open_rows])
+    cells, rows = len(at), len(program.limits)
+    usage = program.usage(open_rows[at], models)
+    found = linprog(  # type: ignore[call-overload]  # the stubs know dense arrays only
+        np.concatenate((-program.values[open_rows[at], models], np.full(rows, most))),
+        A_ub=hstack((csr_array(usage), -eye_array(rows)), format="csr"),
+        b_ub=program.limits - base,
+        A_eq=csr_array(
+            (np.ones(cells), (at, np.arange(cells))), shape=(len(open_rows), cells + rows)
+        ),
+        b_eq=np.ones(len(open_rows)),
+        method="highs-ds",
+        options=_HIGHS_OPTIONS,
+    )
+    if found.status != 0:
+        raise RuntimeError(f"HiGHS ended with {found.message}")
+    shares = np.zeros((len(open_rows), candidates.shape[1]))
+    shares[at, models] = found.x[:cells]
+    choice[open_rows] = shares.argmax(axis=1)
+    return Fractional(
+        prices=np.clip(-found.ineqlin.marginals, 0.0, most),
+        bound=np.inf,
+        value=base_value - float(found.fun),
+        choice=choice,
+        open_rows=open_rows,
+        shares=shares,
+        excess=found.x[cells:],
+    )

@@ -1,0 +1,110 @@
+"""Which models may answer which prompt, and which constraint took a prompt's last one away."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from routoo.selector.amounts import enough
+from routoo.selector.arrays import BoolArray, FloatArray, IndexArray
+
+BASE = "pool"
+
+
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    """A constraint on figures: each row's limit [n], and the nearest figure [n] it refused."""
+
+    limits: FloatArray
+    nearest: FloatArray
+    is_upper: bool
+
+    def describe(self, row: int) -> str:
+        limit, nearest = float(self.limits[row]), float(self.nearest[row])
+        if self.is_upper:
+            return f" {limit:.6g} (raise it by {enough(nearest - limit)} to admit one)"
+        return f" {limit:.6g} (lower it by {enough(limit - nearest)} to admit one)"
+
+
+@dataclass(frozen=True, slots=True)
+class _Removal:
+    """A constraint that took the last model of the rows in `emptied`, bool [n]."""
+
+    name: str
+    emptied: BoolArray
+    limit: _Limit | None
+
+
+class Eligibility:
+    """Narrows bool [n, m] constraint by constraint, in the order in which they are given.
+
+    A constraint that no row sets costs next to nothing. `mask` is the outcome so far.
+    """
+
+    __slots__ = ("_alive", "_removals", "mask")
+
+    def __init__(self, base: BoolArray) -> None:
+        self.mask = base
+        self._alive: BoolArray = np.ones(len(base), dtype=np.bool_)
+        self._removals: list[_Removal] = []
+        self._settle(BASE, None)
+
+    def keep(self, name: str, kept: BoolArray) -> None:
+        """Keep the cells that are true in `kept`, bool [n, m], or [m] for all rows alike."""
+        self.mask = self.mask & kept
+        self._settle(name, None)
+
+    def at_most(self, name: str, figures: FloatArray, limits: FloatArray) -> None:
+        """Keep the cells whose figure ([n, m] or [m]) does not exceed the row's limit.
+
+        `limits` is float64 [n] in the unit of `figures`; NaN stands for no limit.
+        """
+        if np.isnan(limits).all():
+            return
+        before = self.mask
+        self.mask = before & ~(figures > limits[:, None])
+        nearest = np.where(before, figures, np.inf).min(axis=1)
+        self._settle(name, _Limit(limits, nearest, is_upper=True))
+
+    def at_least(self, name: str, figures: FloatArray, limits: FloatArray) -> None:
+        """Keep the cells whose figure ([n, m] or [m]) is not under the row's limit.
+
+        `limits` is float64 [n] in the unit of `figures`; NaN stands for no limit.
+        """
+        if np.isnan(limits).all():
+            return
+        before = self.mask
+        self.mask = before & ~(figures < limits[:, None])
+        nearest = np.where(before, figures, -np.inf).max(axis=1)
+        self._settle(name, _Limit(limits, nearest, is_upper=False))
+
+    @property
+    def empty_rows(self) -> IndexArray:
+        """Rows without a model, int [r], ascending."""
+        return np.flatnonzero(~self._alive)
+
+    def removed_by(self, row: int) -> str | None:
+        """Name of the constraint that took the row's last model; None where one is left."""
+        removal = self._removal(row)
+        return None if removal is None else removal.name
+
+    def describe(self, row: int) -> str | None:
+        """One line for the caller: which constraint left the row without a model, and the remedy.
+
+        None where a model is left.
+        """
+        removal = self._removal(row)
+        if removal is None:
+            return None
+        amount = "" if removal.limit is None else removal.limit.describe(row)
+        return f"{removal.name}{amount} leaves no eligible model"
+
+    def _settle(self, name: str, limit: _Limit | None) -> None:
+        """Note which rows the constraint just applied has emptied."""
+        alive: BoolArray = np.logical_or.reduce(self.mask, axis=1)
+        emptied = self._alive & ~alive
+        if emptied.any():
+            self._removals.append(_Removal(name, emptied, limit))
+            self._alive = alive
+
+    def _removal(self, row: int) -> _Removal | None:
+        return next((removal for removal in self._removals if removal.emptied[row]), None)

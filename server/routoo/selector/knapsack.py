@@ -1,0 +1,172 @@
+"""One coupling row, solved exactly: the multiple-choice knapsack's linear relaxation.
+
+Only the vertices of a row's upper hull (value over usage) can be optimal at some price. Each row is
+bracketed by two of them, a cheap and a dear one. With two candidates per row the program is a
+continuous knapsack, solved by sorting (Dantzig 1957); its price is then offered to all models, and
+whatever beats both candidates of its row narrows that bracket. Rows whose bracket has closed drop
+out. The search ends when no model beats its row's candidates: then the restricted optimum is the
+optimum (column generation; the dominance rules are those of Sinha and Zoltners 1979). Two to four
+passes are usual, and each pass shortens an integer quantity, so it always ends.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from routoo.selector.arrays import FloatArray, IndexArray
+from routoo.selector.optimum import Optimum
+from routoo.selector.problem import SUM_RTOL
+
+# What a pass must gain, relative to the objective, to be worth another pass: below is rounding.
+_PASS_RTOL = 1e-13
+
+# Each round of filling spends what the last one left over; the fourth hardly finds anything.
+_FILL_ROUNDS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class _Relaxed:
+    """LP optimum: all rows integral in `choice` but `split`, of which `fraction` is at `dear`."""
+
+    choice: IndexArray
+    price: float
+    split: int
+    dear: int
+    fraction: float
+
+
+class UnreachableError(Exception):
+    """Even the choice of least usage is over the limit; `least` is that usage."""
+
+    def __init__(self, least: float) -> None:
+        super().__init__(least)
+        self.least = least
+
+
+def solve_row(values: FloatArray, usage: FloatArray, limit: float) -> Optimum:
+    """Maximise the summed value while the summed usage is at most `limit`.
+
+    Args:
+        values: float64 [n, m], -inf in cells that may not be chosen.
+        usage: float64 [n, m], finite everywhere, of any sign.
+        limit: float, in the unit of `usage`.
+
+    Returns:
+        The optimum. Its summed usage is at most `limit`, where 1e-12 of the limit more counts as
+        none: so much may come from the order of summing.
+
+    Raises:
+        UnreachableError: no choice is within the limit.
+    """
+    rows = np.arange(len(values))
+    cheap, dear = extremes(values, usage)
+    least = float(usage[rows, cheap].sum())
+    limit += SUM_RTOL * abs(limit)
+    if least > limit:
+        raise UnreachableError(least)
+    if float(usage[rows, dear].sum()) <= limit:
+        value = float(values[rows, dear].sum())
+        return Optimum(dear, np.zeros(1), value, value)
+    relaxed = _relax(values, usage, limit, cheap, dear)
+    choice = relaxed.choice
+    relaxed_value = float(values[rows, choice].sum())
+    if relaxed.fraction > 0.0:
+        step = values[relaxed.split, relaxed.dear] - values[relaxed.split, choice[relaxed.split]]
+        relaxed_value += relaxed.fraction * float(step)
+    best = (values - relaxed.price * usage).max(axis=1)
+    bound = relaxed.price * limit + float(best.sum())
+    fill(values, usage, limit, choice)
+    return Optimum(choice, np.array([relaxed.price]), relaxed_value, bound)
+
+
+def extremes(values: FloatArray, usage: FloatArray) -> tuple[IndexArray, IndexArray]:
+    """Choices at an infinite and at no price: least usage and most value, the other as tie-break.
+
+    Arguments as in `solve_row`. Returns two int [n].
+    """
+    least = np.where(values > -np.inf, usage, np.inf)
+    cheap = np.where(least == least.min(axis=1, keepdims=True), values, -np.inf).argmax(axis=1)
+    most = values.max(axis=1, keepdims=True)
+    dear = np.where(values == most, usage, np.inf).argmin(axis=1)
+    return cheap, dear
+
+
+def _relax(
+    values: FloatArray, usage: FloatArray, limit: float, cheap: IndexArray, dear: IndexArray
+) -> _Relaxed:
+    """Solve the LP; `limit` lies between the usage of all-cheap and of all-dear."""
+    choice = cheap.copy()
+    all_rows = np.arange(len(values))
+    scale = float(np.abs(values[all_rows, dear]).sum() + np.abs(values[all_rows, cheap]).sum())
+    room = limit - float(usage[all_rows, cheap].sum())
+    # Where both ends have the same value, they have the same usage too, by the tie-breaks.
+    open_rows = np.flatnonzero(values[all_rows, dear] > values[all_rows, cheap])
+    values, usage = values[open_rows], usage[open_rows]
+    cheap, dear = cheap[open_rows], dear[open_rows]
+    while True:
+        rows = np.arange(len(open_rows))
+        cheap_value, cheap_usage = values[rows, cheap], usage[rows, cheap]
+        dear_value, dear_usage = values[rows, dear], usage[rows, dear]
+        gain, extra = dear_value - cheap_value, dear_usage - cheap_usage
+        ratio = gain / extra
+        order = np.argsort(-ratio, kind="stable")
+        spent = np.cumsum(extra[order])
+        # The rows in front of `at` move to their dear end as a whole, the row at `at` in part.
+        at = min(int(np.searchsorted(spent, room, side="right")), len(order) - 1)
+        price = float(ratio[order[at]])
+
+        priced = values - price * usage
+        best = priced.argmax(axis=1)
+        best_usage = usage[rows, best]
+        better = priced[rows, best] - np.maximum(
+            cheap_value - price * cheap_usage, dear_value - price * dear_usage
+        )
+        # A strict improvement lies strictly inside its bracket; what does not is rounding.
+        inside = (better > 0.0) & (best_usage > cheap_usage) & (best_usage < dear_usage)
+        if float(better[inside].sum()) <= _PASS_RTOL * scale:
+            moved = order[:at]
+            choice[open_rows] = cheap
+            choice[open_rows[moved]] = dear[moved]
+            before = float(spent[at - 1]) if at else 0.0
+            split = order[at]
+            fraction = float(np.clip((room - before) / extra[split], 0.0, 1.0))
+            return _Relaxed(choice, price, int(open_rows[split]), int(dear[split]), fraction)
+
+        upper = np.where(ratio > price, dear, cheap)
+        best = np.where(inside, best, upper)
+        if float((usage[rows, best] - cheap_usage).sum()) > room:
+            dear = best
+        else:
+            choice[open_rows] = cheap = best
+            room -= float((usage[rows, best] - cheap_usage).sum())
+        still_open = cheap != dear
+        open_rows, values, usage = open_rows[still_open], values[still_open], usage[still_open]
+        cheap, dear = cheap[still_open], dear[still_open]
+
+
+def fill(values: FloatArray, usage: FloatArray, limit: float, choice: IndexArray) -> None:
+    """Spend what `choice` leaves of the limit, best value per usage first; changes `choice`.
+
+    Arguments as in `solve_row`. The usage of `choice` stays at or under `limit`.
+    """
+    rows = np.arange(len(values))
+    for _ in range(_FILL_ROUNDS):
+        left = limit - float(usage[rows, choice].sum())
+        extra = usage - usage[rows, choice][:, None]
+        gain = np.where(extra <= left, values - values[rows, choice][:, None], 0.0)
+        to = gain.argmax(axis=1)
+        candidates = np.flatnonzero(gain[rows, to] > 0.0)
+        if not candidates.size:
+            return
+        more = np.maximum(extra[candidates, to[candidates]], 0.0)
+        with np.errstate(divide="ignore"):
+            ratio = gain[candidates, to[candidates]] / more
+        order = np.argsort(-ratio, kind="stable")
+        taken = candidates[order[np.cumsum(more[order]) <= left]]
+        before = choice[taken].copy()
+        choice[taken] = to[taken]
+        # The running sum and the sum over all rows round differently; the limit has the last word.
+        undo = len(taken)
+        while undo and float(usage[rows, choice].sum()) > limit:
+            undo -= 1
+            choice[taken[undo]] = before[undo]

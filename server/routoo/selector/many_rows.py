@@ -1,0 +1,34 @@
+"""K coupling rows from end to end: the fractional optimum, then whole prompts."""
+
+from routoo.selector.arrays import BoolArray, FloatArray
+from routoo.selector.conflict import conflict, unroundable
+from routoo.selector.coupled import solve_fractional
+from routoo.selector.optimum import Optimum
+from routoo.selector.problem import Resource
+from routoo.selector.program import make_program
+from routoo.selector.rounding import excess, round_to_whole
+
+
+def solve_rows(values: FloatArray, mask: BoolArray, rows: tuple[Resource, ...]) -> Optimum:
+    """Maximise the summed value while every row is kept.
+
+    Args:
+        values: float64 [n, m], -inf where `mask` is false.
+        mask: bool [n, m], eligible cells.
+        rows: the coupling rows.
+
+    Raises:
+        InfeasibleError: no choice keeps the rows, or none of whole prompts was found; says which
+            rows are in each other's way and by how much to relax them.
+    """
+    program = make_program(values, mask, rows)
+    found = solve_fractional(program)
+    if not found.keeps_limits:
+        raise conflict(program, rows, found)
+    choice = round_to_whole(program, found)
+    if excess(program, choice).any():
+        raise unroundable(program, rows, choice)
+    unit = program.value_unit
+    return Optimum(
+        choice, found.prices * unit / program.units, found.value * unit, found.bound * unit
+    )

@@ -1,0 +1,127 @@
+"""The entry to the selector: takes a problem, returns the best assignment and its proof."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from routoo.errors import InfeasibleError
+from routoo.selector.amounts import enough_in_sum, too_high, unreachable
+from routoo.selector.arrays import BoolArray, FloatArray
+from routoo.selector.knapsack import UnreachableError, extremes, solve_row
+from routoo.selector.optimum import Optimum
+from routoo.selector.problem import (
+    BUDGET,
+    MEAN_SCORE_FLOOR,
+    SUM_RTOL,
+    Assignment,
+    Objective,
+    Problem,
+    Resource,
+)
+
+
+def solve(problem: Problem, objective: Objective = Objective.MOST_SCORE) -> Assignment:
+    """Choose one eligible model per prompt, jointly.
+
+    MOST_SCORE makes the summed score as high as the resources allow; a mean-score floor that is
+    then missed makes the problem infeasible. LEAST_COST makes the summed cost as low as the floor
+    and the resources allow.
+
+    Raises:
+        InfeasibleError: no choice keeps to the rows; says which and by how much to relax it.
+    """
+    if objective is Objective.LEAST_COST:
+        return _least_cost(problem)
+    best = _optimise(problem, problem.scores, problem.resources)
+    floor = problem.min_mean_score
+    if floor is None or best.score / len(problem.scores) >= floor - SUM_RTOL * abs(floor):
+        return best
+    return _settle_missed_floor(problem, best, floor)
+
+
+def _least_cost(problem: Problem) -> Assignment:
+    if problem.min_mean_score is None:
+        return _negated(_optimise(problem, -problem.costs, problem.resources))
+    floor = Resource(
+        MEAN_SCORE_FLOOR, -problem.scores, -problem.min_mean_score * len(problem.scores)
+    )
+    return _negated(_optimise(problem, -problem.costs, (*problem.resources, floor)))
+
+
+def _negated(least: Assignment) -> Assignment:
+    """The maximum of the negative costs, told as a minimum."""
+    return replace(
+        least, value=-least.value, relaxed_value=-least.relaxed_value, bound=-least.bound
+    )
+
+
+def _optimise(problem: Problem, values: FloatArray, rows: tuple[Resource, ...]) -> Assignment:
+    """Maximise the summed value over the eligible cells within the rows."""
+    values = np.where(problem.mask, values, -np.inf)
+    if not rows:
+        _, choice = extremes(values, np.where(problem.mask, problem.costs, 0.0))
+        value = float(values[np.arange(len(choice)), choice].sum())
+        optimum = Optimum(choice, np.zeros(0), value, value)
+    elif len(rows) == 1:
+        optimum = _solve_one(values, problem.mask, rows[0])
+    else:
+        # Brings in scipy's solvers: half a second and 50 MB that one row can do without.
+        from routoo.selector.many_rows import solve_rows  # noqa: PLC0415
+
+        optimum = solve_rows(values, problem.mask, rows)
+    at = np.arange(len(values))
+    value = float(values[at, optimum.choice].sum())
+    return Assignment(
+        choice=optimum.choice,
+        prices=optimum.prices,
+        value=value,
+        relaxed_value=optimum.relaxed_value,
+        bound=optimum.bound,
+        gap=_gap(optimum.bound, value),
+        score=float(problem.scores[at, optimum.choice].sum()),
+        cost_usd=float(problem.costs[at, optimum.choice].sum()),
+        binding=tuple(
+            row.name for row, price in zip(rows, optimum.prices, strict=True) if price > 0.0
+        ),
+    )
+
+
+def _solve_one(values: FloatArray, mask: BoolArray, row: Resource) -> Optimum:
+    try:
+        return solve_row(values, np.where(mask, row.usage, 0.0), row.limit)
+    except UnreachableError as error:
+        raise unreachable(row, error.least, len(values)) from None
+
+
+def _gap(bound: float, value: float) -> float:
+    return 0.0 if bound == value else abs(bound - value) / max(abs(bound), abs(value))
+
+
+def _settle_missed_floor(problem: Problem, best: Assignment, floor: float) -> Assignment:
+    """Settle a best choice under the floor: it misses it by rounding only, or for good.
+
+    The cheapest choice at the floor, already rounded, may still be within the budget; whoever
+    raises the budget by what the message says gets that one at least.
+    """
+    mean_score = best.score / len(problem.scores)
+    if not best.binding:
+        raise too_high(MEAN_SCORE_FLOOR, floor, mean_score)
+    remedy = f"lower {MEAN_SCORE_FLOOR} by {enough_in_sum(floor - mean_score)}"
+    if [row.name for row in problem.resources] == [BUDGET]:
+        least = _least_cost(replace(problem, resources=()))
+        limit = problem.resources[0].limit
+        over = least.cost_usd - limit
+        if over <= SUM_RTOL * limit:
+            return replace(
+                best,
+                choice=least.choice,
+                value=least.score,
+                gap=_gap(best.bound, least.score),
+                score=least.score,
+                cost_usd=least.cost_usd,
+            )
+        remedy += f" or raise {BUDGET} by {enough_in_sum(over)}"
+    raise InfeasibleError(
+        f"{' and '.join(best.binding)} allow a mean score of at most {mean_score:.6g}, below "
+        f"{MEAN_SCORE_FLOOR} {floor:.6g}; {remedy}"
+    )

@@ -1,0 +1,43 @@
+"""Which rule is given as the reason of a choice."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from routoo.selector.online import decide, round_scores
+from routoo.selector.reason import Reason, reasons
+
+
+@pytest.mark.parametrize(
+    ("scores", "mask", "choice", "reason"),
+    [
+        ([0.1, 0.9], [True, True], 1, Reason.BEST_SCORE),
+        ([0.1, 0.9], [True, True], 0, Reason.PRICE),
+        ([0.9, 0.9], [True, True], 0, Reason.BEST_SCORE),
+        ([0.1, 0.9], [True, False], 0, Reason.ONLY_ELIGIBLE),
+        ([0.1, np.nan], [True, False], 0, Reason.ONLY_ELIGIBLE),
+        ([0.1, 0.9], [False, False], -1, Reason.NONE_ELIGIBLE),
+    ],
+)
+def test_reason_of_one_row(scores: Any, mask: Any, choice: Any, reason: Reason) -> None:
+    codes = reasons(np.array([scores]), np.array([mask]), np.array([choice]))
+
+    assert codes.dtype == np.int8
+    assert codes.tolist() == [reason]
+
+
+@given(data=st.data())
+def test_no_price_never_gives_the_price_as_reason(
+    instances: st.SearchStrategy[Any], data: st.DataObject
+) -> None:
+    instance = data.draw(instances)
+    choice = decide(instance.scores, instance.costs, instance.mask, 0.0)
+
+    codes = reasons(round_scores(instance.scores), instance.mask, choice)
+
+    assert set(codes.tolist()) <= {Reason.BEST_SCORE, Reason.ONLY_ELIGIBLE}
+    single = instance.mask.sum(axis=1) == 1
+    assert (codes == Reason.ONLY_ELIGIBLE).tolist() == single.tolist()
