@@ -1,0 +1,23 @@
+"""What can go wrong offline, each with a message that names the remedy.
+
+ExportError
+├── OutcomeError      the outcome data do not fit; names file and row
+├── CheckpointError   a trained checkpoint is missing or of another shape
+└── ParityError       the exported graph does not compute what was trained
+"""
+
+
+class ExportError(Exception):
+    """Base of all errors that a command reports in one line."""
+
+
+class OutcomeError(ExportError):
+    """The outcome data do not fit the contract."""
+
+
+class CheckpointError(ExportError):
+    """A checkpoint cannot be read."""
+
+
+class ParityError(ExportError):
+    """The ONNX graph and the torch model disagree."""

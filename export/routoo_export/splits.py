@@ -1,0 +1,100 @@
+"""Which side of the split a prompt stands on, the same everywhere.
+
+The bucket of a prompt is sha1(normalised question stem) mod 10: buckets 0-6 train, 7 validates, 8-9
+test; the folds of a cross-validation are the bucket mod 5. Prompts that are known to be the same
+question share one bucket, whatever their source and their answer options.
+"""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from string import ascii_uppercase
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+BUCKETS: Final = 10
+FOLDS: Final = 5
+TRAIN_BUCKETS: Final = (0, 1, 2, 3, 4, 5, 6)
+VALIDATION_BUCKETS: Final = (7,)
+TEST_BUCKETS: Final = (8, 9)
+
+_FIRST_CHOICE: Final = re.compile(r"\nA[.)] ")
+_CHOICE: Final = re.compile(r"\n[A-Z][.)] ")
+_ANSWER_CUE: Final = re.compile(r"\s*answer:\s*$", re.IGNORECASE)
+_FEWEST_CHOICES: Final = 2
+_NON_WORD: Final = re.compile(r"[\W_]+")
+
+
+def question_text(prompt: str) -> str:
+    """The question as written, without its choices and without a trailing "Answer:".
+
+    Choices begin at the first line "A. " or "A) ". A prompt that is nothing but choices stays.
+    """
+    head = _FIRST_CHOICE.split(_ANSWER_CUE.sub("", prompt), maxsplit=1)[0]
+    return head if _NON_WORD.sub("", head) else prompt
+
+
+def fewer_choices(prompt: str, rng: np.random.Generator) -> str:
+    """The prompt with two or more of its choices in random order, without a trailing "Answer:".
+
+    A prompt with fewer than two choices keeps what it has.
+    """
+    prompt = _ANSWER_CUE.sub("", prompt)
+    question, *choices = _CHOICE.split(prompt)
+    if len(choices) < _FEWEST_CHOICES:
+        return prompt
+    count = rng.integers(_FEWEST_CHOICES, len(choices) + 1)
+    kept = [choices[i] for i in rng.permutation(len(choices))[:count]]
+    lines = [f"{letter}. {choice}" for letter, choice in zip(ascii_uppercase, kept, strict=False)]
+    return "\n".join([question, *lines])
+
+
+def question_stem(prompt: str) -> str:
+    """The normalised `question_text`.
+
+    Prompts that are nothing but choices keep them, so that they do not all fall together.
+    """
+    return _NON_WORD.sub(" ", question_text(prompt).lower()).strip()
+
+
+def stem_bucket(stem: str) -> int:
+    """sha1(stem) mod 10."""
+    digest = hashlib.sha1(stem.encode(), usedforsecurity=False).hexdigest()
+    return int(digest, 16) % BUCKETS
+
+
+def assign_buckets(
+    prompts: Sequence[str], duplicate_groups: Sequence[str | None]
+) -> NDArray[np.int64]:
+    """Buckets int64 [n] in 0-9 of `prompts`.
+
+    Prompts with the same stem, or with the same duplicate group (None = no group), are one
+    question, transitively. The whole question takes the bucket of its alphabetically first stem.
+    """
+    stems = [question_stem(prompt) for prompt in prompts]
+    parent: dict[str, str] = {}
+
+    def root(key: str) -> str:
+        parent.setdefault(key, key)
+        while parent[key] != key:
+            parent[key] = parent[parent[key]]
+            key = parent[key]
+        return key
+
+    for stem, group in zip(stems, duplicate_groups, strict=True):
+        stem_root = root(f"s:{stem}")
+        if group is not None:
+            parent[root(f"g:{group}")] = stem_root
+    first: dict[str, str] = {}
+    roots = [root(f"s:{stem}") for stem in stems]
+    for stem, top in zip(stems, roots, strict=True):
+        first[top] = min(first.get(top, stem), stem)
+    bucket_of = {top: stem_bucket(stem) for top, stem in first.items()}
+    return np.array([bucket_of[top] for top in roots], dtype=np.int64)
+
+
+def in_buckets(buckets: NDArray[np.int64], wanted: Sequence[int]) -> NDArray[np.bool_]:
+    """Rows [n] whose bucket is one of `wanted`."""
+    return np.isin(buckets, np.asarray(wanted, dtype=np.int64))

@@ -1,0 +1,242 @@
+"""Training: masked log-loss over the outcomes that exist, plus topic and output-token losses."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from routoo_export.calibrate import Labels, PlattPrior, platt, realign, token_factors
+from routoo_export.features import SIDE_FEATURES
+from routoo_export.network import Member, Standardisation, Weights, merge_members, predict_raw
+from routoo_export.outcomes import Outcomes
+from routoo_export.rows import Rows
+from routoo_export.topics import assign_topics, topic_model_logits
+
+Progress = Callable[[int], None]
+"""Called with the number of epochs just done."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """What training depends on. Shrinkages were chosen on buckets 0-7, never on test.
+
+    width: principal directions of the token table. bare_share, fewer_share: shares of an epoch's
+    prompts that appear without, or with fewer, choices (see `rows`). deviation_penalty: ridge on
+    each model's deviation from the shared difficulty. topic_pseudo_count: see `topic_model_logits`;
+    realign_ridge, platt_slope_count and platt_intercept_count: see `calibrate`.
+    """
+
+    members: int = 6
+    width: int = 256
+    hidden: int = 256
+    dropout: float = 0.5
+    input_dropout: float = 0.1
+    bare_share: float = 0.15
+    fewer_share: float = 0.15
+    epochs: int = 15
+    batch_size: int = 256
+    learning_rate: float = 2.0e-3
+    weight_decay: float = 1.0e-4
+    topic_weight: float = 0.3
+    token_weight: float = 1.0
+    deviation_penalty: float = 1.0e-2
+    topic_pseudo_count: float = 100.0
+    realign_ridge: float = 30.0
+    platt_slope_count: float = 500.0
+    platt_intercept_count: float = 20_000.0
+    max_tokens: int = 512
+    seed: int = 7
+
+    def quick(self) -> "TrainConfig":
+        """The same shape, small enough for a test."""
+        return TrainConfig(members=2, width=32, hidden=32, epochs=20, batch_size=32, seed=self.seed)
+
+
+def fit(
+    train: Rows, validation: Rows, config: TrainConfig, progress: Progress | None = None
+) -> Weights:
+    """Train the ensemble on `train`, calibrate it on `validation`.
+
+    The same rows, config and seed give the same weights on one machine with one thread count.
+    """
+    weights = _fit_uncalibrated(train, config, progress)
+    raw = predict_raw(weights, validation.features)
+    labels = Labels.of(validation.outcomes.scores)
+    prior = PlattPrior(config.platt_slope_count, config.platt_intercept_count)
+    return platt(weights, raw, labels, prior)
+
+
+def refit(
+    rows: Rows,
+    train: NDArray[np.bool_],
+    validation: NDArray[np.bool_],
+    config: TrainConfig,
+    progress: Progress | None = None,
+) -> Weights:
+    """Like `fit` on two masks [n] of `rows`, but only a first member is calibrated on `validation`.
+
+    The ensemble then trains on both. For folds, where all that is outside may be learned from.
+    """
+    first = replace(config, members=1)
+    calibrated = fit(rows.where(train), rows.where(validation), first, progress)
+    weights = _fit_uncalibrated(rows.where(train | validation), config, progress)
+    return replace(weights, slope=calibrated.slope, intercept=calibrated.intercept)
+
+
+def _fit_uncalibrated(train: Rows, config: TrainConfig, progress: Progress | None) -> Weights:
+    topics = assign_topics(train.outcomes, train.features, config.seed)
+    table = topic_model_logits(train.outcomes.scores, topics, config.topic_pseudo_count)
+    tokens = token_targets(train.outcomes)
+    standard = _standardise(train.features, tokens)
+    targets = _Targets.of(train, standard, tokens, topics.labels)
+    members = [
+        _fit_member(targets, table, config, config.seed * 1000 + k, progress)
+        for k in range(config.members)
+    ]
+    weights = merge_members(members, standard)
+    raw = predict_raw(weights, train.features)
+    weights = realign(weights, raw, Labels.of(train.outcomes.scores), config.realign_ridge)
+    return weights.scaled_tokens(token_factors(raw.output_tokens, tokens))
+
+
+def token_targets(outcomes: Outcomes) -> NDArray[np.float64]:
+    """Output tokens [n, m], NaN = missing.
+
+    A model without any recorded length takes the mean of the models that have one on that prompt.
+    """
+    targets = outcomes.output_tokens.copy()
+    present = ~np.isnan(targets)
+    counts = present.sum(axis=1)
+    sums = np.where(present, targets, 0.0).sum(axis=1)
+    means = np.divide(sums, counts, out=np.full(len(counts), np.nan), where=counts > 0)
+    targets[:, ~present.any(axis=0)] = means[:, None]
+    return targets
+
+
+@dataclass(frozen=True, slots=True)
+class _Targets:
+    views: Tensor
+    labels: Labels
+    topics: Tensor
+    log_tokens: Tensor
+    has_tokens: Tensor
+
+    @classmethod
+    def of(
+        cls,
+        rows: Rows,
+        standard: Standardisation,
+        tokens: NDArray[np.float64],
+        topics: NDArray[np.int64],
+    ) -> "_Targets":
+        log_tokens = (np.log(tokens) - standard.token_mean) / standard.token_deviation
+        return cls(
+            views=standard.apply(torch.cat([rows.features.unsqueeze(0), rows.variants])),
+            labels=Labels.of(rows.outcomes.scores),
+            topics=torch.from_numpy(topics),
+            log_tokens=torch.from_numpy(np.nan_to_num(log_tokens).astype(np.float32)),
+            has_tokens=torch.from_numpy((~np.isnan(tokens)).astype(np.float32)),
+        )
+
+    def batch(self, index: Tensor, variant: Tensor) -> "_Batch":
+        """The rows `index` [b], each in its `variant` int64 [n]; 0 = as it is."""
+        shown = self.views[variant[index], index]
+        return _Batch(
+            shown,
+            Labels(self.labels.scores[index], self.labels.present[index]),
+            self.topics[index],
+            self.log_tokens[index],
+            self.has_tokens[index],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    features: Tensor
+    labels: Labels
+    topics: Tensor
+    log_tokens: Tensor
+    has_tokens: Tensor
+
+
+def member_loss(member: Member, batch: _Batch, config: TrainConfig) -> Tensor:
+    """Mean over prompts of the mean log-loss of each one's outcomes, plus auxiliary losses."""
+    logits, topics, log_tokens = member(batch.features)
+    present = batch.labels.present
+    loss = functional.binary_cross_entropy_with_logits(
+        logits, batch.labels.scores, reduction="none"
+    )
+    score_loss = ((loss * present).sum(1) / present.sum(1).clamp(min=1.0)).mean()
+    topic_loss = functional.cross_entropy(topics, batch.topics)
+    token_errors = functional.smooth_l1_loss(log_tokens, batch.log_tokens, reduction="none")
+    token_loss = (token_errors * batch.has_tokens).sum() / batch.has_tokens.sum().clamp(min=1.0)
+    shrinkage = member.deviation.weight.square().sum()
+    return (
+        score_loss
+        + config.topic_weight * topic_loss
+        + config.token_weight * token_loss
+        + config.deviation_penalty * shrinkage
+    )
+
+
+def _fit_member(
+    targets: _Targets,
+    topic_logits: NDArray[np.float32],
+    config: TrainConfig,
+    seed: int,
+    progress: Progress | None,
+) -> Member:
+    _, rows, width = targets.views.shape
+    changed = (config.bare_share, config.fewer_share)
+    shares = torch.tensor([1.0 - sum(changed), *changed])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        member = Member(
+            features=width,
+            hidden=config.hidden,
+            topic_logits=topic_logits,
+            dropout=config.dropout,
+            input_dropout=config.input_dropout,
+        )
+        optimizer = torch.optim.AdamW(
+            member.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        batches = max(1, rows // config.batch_size)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, config.learning_rate, total_steps=config.epochs * batches, pct_start=0.1
+        )
+        for _ in range(config.epochs):
+            order = torch.randperm(rows)
+            variant = torch.multinomial(shares, rows, replacement=True)
+            for index in torch.tensor_split(order, batches):
+                loss = member_loss(member, targets.batch(index, variant), config)
+                optimizer.zero_grad()
+                torch.autograd.backward(loss)
+                optimizer.step()
+                schedule.step()
+            if progress is not None:
+                progress(1)
+    return member.eval()
+
+
+def _standardise(features: Tensor, tokens: NDArray[np.float64]) -> Standardisation:
+    deviation = features.std(0)
+    # One scale for all principal directions: each on its own would blow up faint ones, mere noise.
+    pooled = features.shape[1] - SIDE_FEATURES
+    deviation[:pooled] = deviation[:pooled].square().mean().sqrt()
+    logs = np.log(tokens)
+    has = (~np.isnan(logs)).any(axis=0)
+    token_mean = np.zeros(logs.shape[1])
+    token_deviation = np.ones(logs.shape[1])
+    token_mean[has] = np.nanmean(logs[:, has], axis=0)
+    token_deviation[has] = np.nanstd(logs[:, has], axis=0)
+    return Standardisation(
+        feature_mean=features.mean(0).numpy(),
+        feature_deviation=torch.where(deviation > 0, deviation, torch.ones(())).numpy(),
+        token_mean=token_mean.astype(np.float32),
+        token_deviation=np.where(token_deviation > 0, token_deviation, 1.0).astype(np.float32),
+    )

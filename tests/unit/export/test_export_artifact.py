@@ -1,0 +1,233 @@
+"""The whole way train -> evaluate -> export, and the artifact that is committed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import pytest
+from google.protobuf import text_format
+from tokenizers import Tokenizer
+from tritonclient.grpc import model_config_pb2
+
+from routoo_export import artifact
+from routoo_export.artifact import MAX_ARTIFACT_BYTES, write_artifact
+from routoo_export.checkpoint import load_checkpoint, read_metrics, save_checkpoint
+from routoo_export.cli import main
+from routoo_export.errors import CheckpointError, ExportError, ParityError
+from routoo_export.graph import OPSET, build_graph
+from routoo_export.parity import TOLERANCE, check_parity, open_session
+from routoo_export.repository import TritonConfig
+from routoo_export.tokens import pad_ids
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from routoo_export.checkpoint import Checkpoint
+    from routoo_export.outcomes import Outcomes
+
+MANIFEST_KEYS = {
+    "format_version",
+    "predictor_version",
+    "backbone",
+    "models",
+    "inputs",
+    "outputs",
+    "max_tokens",
+    "pad_token_id",
+    "add_special_tokens",
+    "calibration",
+    "training",
+    "output_tokens_source",
+    "prior",
+    "metrics",
+    "parity",
+    "files",
+}
+
+
+def run_cli(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """The command line's exit code."""
+    monkeypatch.setattr("sys.argv", ["routoo-export", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    return int(caught.value.code or 0)
+
+
+def check_folder(folder: Path) -> dict[str, Any]:
+    """The manifest of a version folder whose every claim about the files holds."""
+    manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
+    assert manifest.keys() == MANIFEST_KEYS
+    assert {path.name for path in folder.iterdir()} == {*manifest["files"], "manifest.json"}
+    for name, claim in manifest["files"].items():
+        data = (folder / name).read_bytes()
+        assert claim == {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    models = len(manifest["models"])
+    assert len(manifest["prior"]["scores"]) == len(manifest["prior"]["output_tokens"]) == models
+    with np.load(folder / manifest["calibration"]["sample"]["file"]) as sample:
+        rows = manifest["calibration"]["sample"]["rows"]
+        assert sample["scores"].shape == sample["output_tokens"].shape == (rows, models)
+        assert sample["input_tokens"].shape == (rows,)
+        assert {sample[key].dtype for key in sample.files} == {np.dtype(np.uint16)}
+        assert sample["scores"].max() <= 10_000
+        assert sample["output_tokens"].min() >= 1
+        assert sample["input_tokens"].min() >= 1
+        assert sample["input_tokens"].max() <= manifest["max_tokens"]
+    assert 0 <= manifest["parity"]["max_abs_diff"] <= manifest["parity"]["tolerance"]
+    model = onnx.load(folder / "model.onnx")
+    onnx.checker.check_model(model, full_check=True)
+    assert [(i.domain, i.version) for i in model.opset_import] == [("", OPSET)]
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    assert tokenizer.truncation is None
+    assert tokenizer.padding is None
+    assert len(tokenizer.encode("word " * 2000, add_special_tokens=False).ids) == 2000
+    return manifest
+
+
+def test_train_evaluate_and_export_from_the_command_line(
+    synthetic_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder, repository = tmp_path / "checkpoint", tmp_path / "repository"
+    monkeypatch.setenv("ROUTOO_DATA", str(synthetic_data))
+    assert run_cli(monkeypatch, "train", "--out", str(folder), "--quick", "--json") == 0
+    metrics = json.loads(capsys.readouterr().out)["metrics"]
+    assert metrics == read_metrics(folder)
+    # Which model is better, and by how much on which domain, is in the data.
+    assert metrics["pair"]["prompts"] == 400
+    assert metrics["pair"]["baselines"]["oracle"]["apgr"]["value"] > 1.0
+    assert metrics["pool_test_split"]["mean_auc"]["value"] > 0.5
+    assert metrics["pool_test_split"]["models"] == 3
+    assert (
+        run_cli(monkeypatch, "export", "--checkpoint", str(folder), "--repository", str(repository))
+        == 0
+    )
+    manifest = check_folder(repository / "predictor" / "1")
+    assert manifest["metrics"] == metrics
+    assert manifest["models"][-1] == "gpt-4-1106-preview"
+    assert manifest["output_tokens_source"]["mean_of_other_models"] == ["gpt-4-1106-preview"]
+    config = repository / "predictor" / "config.pbtxt"
+    written = config.read_text()
+    config.unlink()
+    assert run_cli(monkeypatch, "repository", "--repository", str(repository)) == 0
+    assert config.read_text() == written
+
+
+def test_a_checkpoint_comes_back_as_it_was(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    save_checkpoint(checkpoint, tmp_path)
+    loaded = load_checkpoint(tmp_path)
+    assert loaded.record == checkpoint.record
+    for name, array in checkpoint.weights.arrays().items():
+        np.testing.assert_array_equal(loaded.weights.arrays()[name], array)
+    np.testing.assert_array_equal(loaded.table.codes, checkpoint.table.codes)
+    with pytest.raises(CheckpointError, match="routoo-export evaluate"):
+        read_metrics(tmp_path)
+
+
+def test_the_same_checkpoint_exports_the_same_bytes(
+    checkpoint: Checkpoint, synthetic_outcomes: Outcomes, tmp_path: Path
+) -> None:
+    for name in ("one", "two"):
+        write_artifact(checkpoint, synthetic_outcomes, {}, tmp_path / name)
+    for path in (tmp_path / "one").iterdir():
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes(), path.name
+
+
+def test_parity_refuses_another_model_and_nan(checkpoint: Checkpoint) -> None:
+    ids = [[2000, 2001, 2002], [5, 5, 5, 5]]
+    graph = build_graph(checkpoint.table, checkpoint.weights)
+    assert check_parity(graph, checkpoint.table, checkpoint.weights, ids).max_abs_diff <= TOLERANCE
+    for spoil in (np.float32(1.0e-2), np.float32("nan")):
+        bias = next(c for c in graph.graph.initializer if c.name == "heads_bias")
+        values = onnx.numpy_helper.to_array(bias) + spoil
+        bias.CopyFrom(onnx.numpy_helper.from_array(values, "heads_bias"))
+        with pytest.raises(ParityError, match="differ by"):
+            check_parity(graph, checkpoint.table, checkpoint.weights, ids)
+
+
+def test_an_artifact_over_the_limit_is_not_written(
+    checkpoint: Checkpoint,
+    synthetic_outcomes: Outcomes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(artifact, "MAX_ARTIFACT_BYTES", 1000)
+    with pytest.raises(ExportError, match="above 1000"):
+        write_artifact(checkpoint, synthetic_outcomes, {}, tmp_path / "1")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--data", "nowhere", "--out", "x"], "not a readable parquet"),
+        (["evaluate", "--data", "nowhere", "--checkpoint", "nowhere"], "routoo-export train"),
+        (["export", "--data", "nowhere", "--checkpoint", "nowhere"], "routoo-export train"),
+        (["repository", "--repository", "nowhere"], "export first"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_2(
+    arguments: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run_cli(monkeypatch, *arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_triton_config_round_trips() -> None:
+    config = TritonConfig(models=33, max_batch_size=64, instances=2, threads_per_instance=3)
+    parsed = text_format.Parse(config.text(), model_config_pb2.ModelConfig())
+    assert parsed == config.message()
+    assert (parsed.backend, parsed.max_batch_size) == ("onnxruntime", 64)
+    assert not parsed.HasField("dynamic_batching")
+    assert list(parsed.input[0].dims) == [-1]
+    assert [list(output.dims) for output in parsed.output] == [[33], [33]]
+    assert parsed.instance_group[0].count == 2
+    assert parsed.parameters["intra_op_thread_count"].string_value == "3"
+
+
+def test_shipped_artifact_is_whole_and_small(shipped: Path) -> None:
+    manifest = check_folder(shipped)
+    assert sum(path.stat().st_size for path in shipped.iterdir()) <= MAX_ARTIFACT_BYTES
+    assert manifest["parity"]["prompts"] == 512
+    assert len(manifest["models"]) == len(set(manifest["models"])) == 33
+    assert {source["licence"] for source in manifest["training"]["sources"]} <= {
+        "Apache-2.0",
+        "MIT",
+    }
+    config = text_format.Parse(
+        (shipped.parent / "config.pbtxt").read_text(), model_config_pb2.ModelConfig()
+    )
+    assert config == TritonConfig(models=33).message()
+
+
+def test_shipped_scores_do_not_depend_on_batch_or_padding(shipped: Path) -> None:
+    session = open_session((shipped / "model.onnx").read_bytes())
+    rng = np.random.default_rng(0)
+    prompts = [rng.integers(1, 30_000, length).tolist() for length in rng.integers(1, 200, 64)]
+    scores, tokens = session.run(None, {"input_ids": pad_ids(prompts)})
+    wide_scores, wide_tokens = session.run(None, {"input_ids": pad_ids(prompts, 512)})
+    assert np.abs(wide_scores - scores).max() <= 1e-6
+    np.testing.assert_allclose(wide_tokens, tokens, rtol=1e-5)
+    for i, prompt in enumerate(prompts):
+        one_score, one_tokens = session.run(None, {"input_ids": pad_ids([prompt])})
+        assert np.abs(one_score[0] - scores[i]).max() <= 1e-6
+        np.testing.assert_allclose(one_tokens[0], tokens[i], rtol=1e-5)
+
+
+def test_shipped_graph_answers_odd_inputs(shipped: Path) -> None:
+    session = open_session((shipped / "model.onnx").read_bytes())
+    odd = np.array([[0, 0, 0], [7, 7, 7], [30_521, 0, 0]], dtype=np.int64)
+    scores, tokens = session.run(None, {"input_ids": odd})
+    assert np.isfinite(scores).all()
+    assert ((scores > 0) & (scores < 1)).all()
+    assert (np.isfinite(tokens) & (tokens > 0)).all()
