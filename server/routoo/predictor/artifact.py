@@ -1,0 +1,234 @@
+"""The predictor artifact: one version folder with a graph, a tokenizer and a manifest.
+
+Every file is held against the manifest's sha256 before it is used, so that a half-copied or
+mixed-up folder stops the start with one line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from zipfile import BadZipFile
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from routoo.config import describe_validation_error
+from routoo.errors import ArtifactError
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from numpy.typing import NDArray
+
+MANIFEST = "manifest.json"
+MODEL = "model.onnx"
+TOKENIZER = "tokenizer.json"
+SCORE_SCALE = 1e-4
+"""Unit of the calibration sample's stored scores."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TensorSpec(_Part):
+    """An input or output of the graph; -1 in ``shape`` is any size."""
+
+    name: str
+    dtype: Literal["int64", "float32"]
+    shape: tuple[int, ...]
+
+
+class SampleSpec(_Part):
+    """The calibration sample's file."""
+
+    file: str
+    rows: int = Field(ge=1)
+    split: str
+
+
+class CalibrationSpec(_Part):
+    """How the scores were calibrated."""
+
+    method: str
+    in_graph: Literal[True]
+    sample: SampleSpec
+
+
+class PriorSpec(_Part):
+    """What each model does on average: the answer when nothing can be predicted."""
+
+    scores: tuple[float, ...]
+    output_tokens: tuple[float, ...]
+
+
+class FileSpec(_Part):
+    """A file of the artifact."""
+
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    bytes: int = Field(ge=0)
+
+
+class Manifest(_Part):
+    """``manifest.json``. Keys beyond these are refused: they belong to another format version."""
+
+    format_version: Literal[1]
+    predictor_version: str = Field(min_length=1)
+    backbone: str
+    models: tuple[str, ...] = Field(min_length=1)
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    max_tokens: int = Field(ge=8)
+    pad_token_id: int = Field(ge=0)
+    add_special_tokens: bool
+    calibration: CalibrationSpec
+    training: dict[str, Any]
+    output_tokens_source: dict[str, Any]
+    prior: PriorSpec
+    metrics: dict[str, Any]
+    parity: dict[str, float]
+    files: dict[str, FileSpec]
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        m = len(self.models)
+        if len(set(self.models)) != m:
+            raise ValueError("a model stands twice")
+        if {tensor.name for tensor in self.inputs} != {"input_ids"}:
+            raise ValueError("inputs have to be exactly input_ids")
+        if {tensor.name for tensor in self.outputs} != {"scores", "output_tokens"}:
+            raise ValueError("outputs have to be exactly scores and output_tokens")
+        if any(tensor.shape[-1] != m for tensor in self.outputs):
+            raise ValueError(f"outputs have to have {m} columns, one per model")
+        if len(self.prior.scores) != m or len(self.prior.output_tokens) != m:
+            raise ValueError(f"prior has to have {m} entries, one per model")
+        missing = {MODEL, TOKENIZER, self.calibration.sample.file} - set(self.files)
+        if missing:
+            raise ValueError(f"files lacks {min(missing)}")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationSample:
+    """Predictions on prompts that the predictor was not trained on.
+
+    Attributes:
+        scores: float64 [r, m], in [0, 1].
+        output_tokens: float64 [r, m].
+        input_tokens: float64 [r].
+    """
+
+    scores: NDArray[np.float64]
+    output_tokens: NDArray[np.float64]
+    input_tokens: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A checked version folder."""
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def model_path(self) -> Path:
+        """The ONNX graph."""
+        return self.folder / MODEL
+
+    @property
+    def tokenizer_path(self) -> Path:
+        """The tokenizer, in Hugging Face's ``tokenizers`` format."""
+        return self.folder / TOKENIZER
+
+    def calibration_sample(self) -> CalibrationSample:
+        """Reads the calibration sample.
+
+        Raises:
+            ArtifactError: not the file that the manifest describes.
+        """
+        spec = self.manifest.calibration.sample
+        shape = (spec.rows, len(self.manifest.models))
+        try:
+            with (
+                (self.folder / spec.file).open("rb") as file,
+                np.load(file, allow_pickle=False) as arrays,
+            ):
+                scores = arrays["scores"].astype(np.float64) * SCORE_SCALE
+                output_tokens = arrays["output_tokens"].astype(np.float64)
+                input_tokens = arrays["input_tokens"].astype(np.float64)
+        except (OSError, EOFError, ValueError, TypeError, KeyError, BadZipFile) as error:
+            raise ArtifactError(f"{self.folder / spec.file}: not a sample: {error}") from None
+        if (scores.shape, output_tokens.shape, input_tokens.shape) != (shape, shape, shape[:1]):
+            raise ArtifactError(
+                f"{self.folder / spec.file}: scores {scores.shape}, the manifest says {shape}"
+            )
+        for name, figures, most in (
+            ("scores", scores, 1.0),
+            ("output_tokens", output_tokens, np.finfo(np.float64).max),
+            ("input_tokens", input_tokens, np.finfo(np.float64).max),
+        ):
+            if not ((figures >= 0.0) & (figures <= most)).all():
+                raise ArtifactError(
+                    f"{self.folder / spec.file}: {name} holds figures out of range; export the"
+                    " predictor again"
+                )
+        return CalibrationSample(scores, output_tokens, input_tokens)
+
+
+def load_artifact(folder: Path) -> Artifact:
+    """Reads and checks a version folder.
+
+    Raises:
+        ArtifactError: a file is missing, differs from the manifest, or the manifest is wrong.
+    """
+    path = folder / MANIFEST
+    try:
+        manifest = Manifest.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ArtifactError(
+            f"{path}: cannot be read ({error.strerror}); predictor.artifact has to name the version"
+            " folder of a predictor"
+        ) from None
+    except ValidationError as error:
+        raise ArtifactError(describe_validation_error(str(path), error)) from None
+    for name, spec in manifest.files.items():
+        _check_file(folder / name, spec)
+    return Artifact(folder=folder, manifest=manifest)
+
+
+def _check_file(path: Path, spec: FileSpec) -> None:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ArtifactError(
+            f"{path}: cannot be read ({error.strerror}); copy the whole version folder again"
+        ) from None
+    found = hashlib.sha256(content).hexdigest()
+    if len(content) != spec.bytes or found != spec.sha256:
+        raise ArtifactError(
+            f"{path}: is not the file of the manifest (sha256 {found[:12]}..., expected"
+            f" {spec.sha256[:12]}...); copy the whole version folder again"
+        )
+
+
+def shipped_artifact() -> Path:
+    """Newest version folder of the predictor that comes with the service.
+
+    Raises:
+        ArtifactError: there is none.
+    """
+    # A checkout keeps it at its root, an installed wheel under the environment's share folder.
+    roots = (Path(__file__).resolve().parents[3], Path(sys.prefix) / "share" / "routoo")
+    for root in roots:
+        versions = [
+            folder
+            for folder in (root / "model_repository" / "predictor").glob("*")
+            if folder.name.isdigit() and (folder / MANIFEST).is_file()
+        ]
+        if versions:
+            return max(versions, key=lambda folder: int(folder.name))
+    raise ArtifactError("no predictor is installed; set predictor.artifact to a version folder")

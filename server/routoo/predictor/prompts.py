@@ -1,0 +1,135 @@
+"""Prompts to token ids: counted, cut from the middle when too long, gathered by length."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from routoo.errors import ArtifactError
+from routoo.predictor.words import WordCache, splits_words_alone
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+SHORTEST_BUCKET = 16
+READ_CHARS_PER_TOKEN = 32
+"""Characters read for each token that is kept: reading a megabyte to keep 256 tokens is waste."""
+MOST_CHARS_PER_TOKEN = 8
+"""A prompt of c characters counts at least c / 8 tokens: a word-piece tokenizer takes an endless
+word for one unknown token, the LLM that bills for it does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPrompts:
+    """Token ids of n prompts.
+
+    Attributes:
+        ids: n lists of at most ``max_tokens`` ids.
+        input_tokens: float64 [n], lengths before the cut; estimated where not all was read.
+        truncated: bool [n].
+    """
+
+    ids: list[list[int]]
+    input_tokens: NDArray[np.float64]
+    truncated: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """Prompts of similar length, padded to one shape.
+
+    Attributes:
+        rows: positions of the prompts in the batch, [k].
+        input_ids: int64 [k, length].
+    """
+
+    rows: NDArray[np.intp]
+    input_ids: NDArray[np.int64]
+
+
+class PromptEncoder:
+    """Tokenises prompts as the predictor was trained to read them."""
+
+    def __init__(
+        self, tokenizer_path: Path, *, max_tokens: int, pad_token_id: int, add_special_tokens: bool
+    ) -> None:
+        # One caller, one thread: the library's own thread pool would fight the inference for cores.
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        try:
+            self._tokenizer = Tokenizer.from_file(str(tokenizer_path))
+        except Exception as error:  # noqa: BLE001 - the library raises bare Exception
+            raise ArtifactError(f"{tokenizer_path}: not a tokenizer: {error}") from None
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self._special = add_special_tokens
+        self._pad = pad_token_id
+        cached = not add_special_tokens and splits_words_alone(self._tokenizer)
+        self._words = WordCache(self._tokenizer) if cached else None
+        unknown = self._tokenizer.token_to_id("[UNK]")
+        self._nothing = [pad_token_id if unknown is None else unknown]
+        self.max_tokens = max_tokens
+        self.bucket_lengths = np.array(list(_bucket_lengths(max_tokens)), dtype=np.int64)
+
+    def encode(self, prompts: Sequence[str]) -> EncodedPrompts:
+        """Tokenises; of a prompt that is too long the beginning and the end are kept."""
+        most_chars = self.max_tokens * READ_CHARS_PER_TOKEN
+        read = [
+            text if len(text) <= most_chars else _cut_middle(text, most_chars) for text in prompts
+        ]
+        ids = [one or self._nothing for one in self._ids(read)]
+        chars = np.fromiter(map(len, prompts), np.float64, len(prompts))
+        read_chars = np.fromiter(map(len, read), np.float64, len(read))
+        counted = np.fromiter(map(len, ids), np.float64, len(ids))
+        truncated = (counted > self.max_tokens) | (read_chars < chars)
+        if truncated.any():
+            keep = self.max_tokens
+            for row in np.flatnonzero(truncated):
+                if len(ids[row]) > keep:
+                    ids[row] = ids[row][: keep - keep // 2] + ids[row][-(keep // 2) :]
+        input_tokens = np.maximum(counted * (chars / read_chars), chars / MOST_CHARS_PER_TOKEN)
+        return EncodedPrompts(ids, np.ceil(input_tokens), truncated)
+
+    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
+        if self._words is None:
+            return self._library_ids(texts)
+        looked_up = [self._words.ids(text) for text in texts]
+        rest = [text for text, ids in zip(texts, looked_up, strict=True) if ids is None]
+        others = iter(self._library_ids(rest) if rest else ())
+        return [next(others) if ids is None else ids for ids in looked_up]
+
+    def _library_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=self._special)
+        return [encoding.ids for encoding in encodings]
+
+    def buckets(self, ids: Sequence[list[int]]) -> Iterator[Bucket]:
+        """Gathers prompts by length, so that padding costs little and shapes stay few."""
+        lengths = np.fromiter(map(len, ids), np.int64, len(ids))
+        bucket_of = np.searchsorted(self.bucket_lengths, lengths)
+        for bucket in np.unique(bucket_of):
+            rows = np.flatnonzero(bucket_of == bucket)
+            length = int(self.bucket_lengths[bucket])
+            kept = lengths[rows]
+            input_ids = np.full((len(rows), length), self._pad, dtype=np.int64)
+            flat = chain.from_iterable(ids[row] for row in rows.tolist())
+            input_ids[np.arange(length) < kept[:, None]] = np.fromiter(flat, np.int64, kept.sum())
+            yield Bucket(rows, input_ids)
+
+
+def _cut_middle(text: str, keep: int) -> str:
+    return text[: keep - keep // 2] + text[-(keep // 2) :]
+
+
+def _bucket_lengths(max_tokens: int) -> Iterator[int]:
+    length = SHORTEST_BUCKET
+    while length < max_tokens:
+        yield length
+        length *= 2
+    yield max_tokens

@@ -1,0 +1,266 @@
+"""A version folder of the predictor: what is missing, corrupt or mismatched is said in one line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import orjson
+import pytest
+
+from routoo.errors import ArtifactError, PredictorError
+from routoo.predictor.artifact import MANIFEST, load_artifact
+from routoo.predictor.onnx import OnnxPredictor
+from tiny_artifact import (
+    MODELS,
+    SCORES,
+    TOKENS,
+    change_manifest,
+    refresh_checksums,
+    write_tiny_artifact,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+FILES = ("model.onnx", "tokenizer.json", "calibration.npz")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_tiny_artifact(tmp_path / "1")
+
+
+def refusal(call: Callable[[], object]) -> str:
+    with pytest.raises(ArtifactError) as caught:
+        call()
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+def test_a_whole_artifact_is_read(folder: Path) -> None:
+    artifact = load_artifact(folder)
+    assert artifact.manifest.models == MODELS
+    sample = artifact.calibration_sample()
+    assert sample.scores.shape == sample.output_tokens.shape == (400, 3)
+    assert sample.input_tokens.shape == (400,)
+    assert sample.scores.min() == pytest.approx(SCORES[1:].min(), abs=0.051)
+    assert sample.scores.max() == pytest.approx(SCORES[1:].max(), abs=0.051)
+    assert set(np.unique(sample.output_tokens)) == set(np.unique(TOKENS[1:]))
+
+
+def test_the_predictor_answers_the_mean_over_the_words(folder: Path) -> None:
+    predictor = OnnxPredictor(load_artifact(folder))
+    prediction = predictor.predict(["easy", "hard hard easy", "what is this"])
+    expected = [SCORES[2], (2 * SCORES[3] + SCORES[2]) / 3, SCORES[1]]
+    np.testing.assert_allclose(prediction.scores, expected, rtol=1e-6)
+    np.testing.assert_allclose(prediction.output_tokens[1], (2 * TOKENS[3] + TOKENS[2]) / 3)
+    np.testing.assert_array_equal(prediction.input_tokens, [1, 3, 3])
+
+
+@pytest.mark.parametrize("name", [MANIFEST, *FILES])
+def test_a_missing_file_is_named(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    message = refusal(lambda: load_artifact(folder))
+    assert message.startswith(f"{folder / name}: cannot be read (No such file or directory)")
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("where", [0, 0.5, -1])
+def test_one_flipped_bit_is_found(folder: Path, name: str, where: float) -> None:
+    content = bytearray((folder / name).read_bytes())
+    content[where if isinstance(where, int) else int(where * len(content))] ^= 1
+    (folder / name).write_bytes(content)
+    message = refusal(lambda: load_artifact(folder))
+    assert message.startswith(f"{folder / name}: is not the file of the manifest (sha256 ")
+    assert message.endswith("copy the whole version folder again")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_half_copied_file_is_found(folder: Path, name: str) -> None:
+    content = (folder / name).read_bytes()
+    (folder / name).write_bytes(content[: len(content) // 2])
+    assert "is not the file of the manifest" in refusal(lambda: load_artifact(folder))
+
+
+# Each entry: what the manifest says, and what the message has to.
+MANIFEST_MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
+    "unknown key": ({"temperature": 1}, "temperature: unknown key; remove it"),
+    "other format": ({"format_version": 2}, "format_version: Input should be 1 (given: 2)"),
+    "no version": ({"predictor_version": ""}, "predictor_version: String should have at least 1"),
+    "no models": ({"models": []}, "models: Tuple should have at least 1 item"),
+    "model twice": ({"models": ["small", "small", "large"]}, "a model stands twice"),
+    "models of another predictor": (
+        {"models": ["small", "medium", "large", "huge"]},
+        "outputs have to have 4 columns, one per model",
+    ),
+    "other inputs": (
+        {"inputs": [{"name": "text", "dtype": "int64", "shape": [-1, -1]}]},
+        "inputs have to be exactly input_ids",
+    ),
+    "other outputs": (
+        {"outputs": [{"name": "scores", "dtype": "float32", "shape": [-1, 3]}]},
+        "outputs have to be exactly scores and output_tokens",
+    ),
+    "other dtype": (
+        {"inputs": [{"name": "input_ids", "dtype": "int32", "shape": [-1, -1]}]},
+        "inputs.0.dtype: Input should be 'int64' or 'float32' (given: 'int32')",
+    ),
+    "short prior": (
+        {"prior": {"scores": [0.5], "output_tokens": [1, 2, 3]}},
+        "prior has to have 3 entries, one per model",
+    ),
+    "no files": ({"files": {}}, "files lacks calibration.npz"),
+    "no limit": ({"max_tokens": 4}, "max_tokens: Input should be greater than or equal to 8"),
+    "calibrated elsewhere": (
+        {
+            "calibration": {
+                "method": "platt",
+                "in_graph": False,
+                "sample": {"file": "calibration.npz", "rows": 400, "split": "validation"},
+            }
+        },
+        "calibration.in_graph: Input should be True",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "piece"), MANIFEST_MISTAKES.values(), ids=list(MANIFEST_MISTAKES)
+)
+def test_a_wrong_manifest_is_refused(folder: Path, change: dict[str, Any], piece: str) -> None:
+    change_manifest(folder, **change)
+    message = refusal(lambda: load_artifact(folder))
+    assert message.startswith(f"{folder / MANIFEST}: ")
+    assert piece in message
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b"null"])
+def test_a_manifest_that_is_no_manifest_is_refused(folder: Path, content: bytes) -> None:
+    (folder / MANIFEST).write_bytes(content)
+    assert refusal(lambda: load_artifact(folder)).startswith(f"{folder / MANIFEST}: ")
+
+
+def test_a_missing_key_is_named(folder: Path) -> None:
+    path = folder / MANIFEST
+    values = orjson.loads(path.read_bytes())
+    del values["max_tokens"]
+    path.write_bytes(orjson.dumps(values))
+    assert "max_tokens: Field required" in refusal(lambda: load_artifact(folder))
+
+
+def sample_arrays(rows: int = 400, columns: int = 3) -> dict[str, Any]:
+    return {
+        "scores": np.zeros((rows, columns), np.uint16),
+        "output_tokens": np.zeros((rows, columns), np.uint16),
+        "input_tokens": np.zeros(rows, np.uint16),
+    }
+
+
+def write_half_an_archive(path: Path) -> None:
+    np.savez(path, **sample_arrays())
+    path.write_bytes(path.read_bytes()[:200])
+
+
+def write_one_array(path: Path) -> None:
+    with path.open("wb") as file:
+        np.save(file, np.zeros((400, 3)))
+
+
+# The manifest vouches for these files: whoever exported them made the mistake.
+WRONG_SAMPLES: dict[str, Callable[[Path], object]] = {
+    "empty": lambda path: path.write_bytes(b""),
+    "text": lambda path: path.write_bytes(b"not an archive"),
+    "half an archive": write_half_an_archive,
+    "one array": write_one_array,
+    "missing array": lambda path: np.savez(path, scores=np.zeros((400, 3))),
+    "fewer rows": lambda path: np.savez(path, **sample_arrays(rows=399)),
+    "more columns": lambda path: np.savez(path, **sample_arrays(columns=4)),
+    "objects": lambda path: np.savez(
+        path, **{**sample_arrays(), "scores": np.array([None] * 3, dtype=object)}
+    ),
+    "not a number": lambda path: np.savez(
+        path, **{**sample_arrays(), "scores": np.full((400, 3), np.nan)}
+    ),
+}
+
+
+@pytest.mark.parametrize("write", WRONG_SAMPLES.values(), ids=list(WRONG_SAMPLES))
+def test_a_wrong_sample_is_refused(folder: Path, write: Callable[[Path], object]) -> None:
+    path = folder / "calibration.npz"
+    write(path)
+    refresh_checksums(folder)
+    artifact = load_artifact(folder)
+    assert refusal(artifact.calibration_sample).startswith(f"{path}: ")
+
+
+def test_a_graph_that_is_no_graph_is_refused(folder: Path) -> None:
+    (folder / "model.onnx").write_bytes(b"not a graph")
+    refresh_checksums(folder)
+    artifact = load_artifact(folder)
+    message = refusal(lambda: OnnxPredictor(artifact))
+    assert message.startswith(f"{folder / 'model.onnx'}: cannot be loaded: ")
+
+
+def test_a_tokenizer_that_is_no_tokenizer_is_refused(folder: Path) -> None:
+    (folder / "tokenizer.json").write_text("{}", encoding="utf-8")
+    refresh_checksums(folder)
+    artifact = load_artifact(folder)
+    message = refusal(lambda: OnnxPredictor(artifact))
+    assert message.startswith(f"{folder / 'tokenizer.json'}: not a tokenizer: ")
+
+
+def change_graph(folder: Path, change: Callable[[onnx.ModelProto], None]) -> None:
+    model = onnx.load(folder / "model.onnx")
+    change(model)
+    onnx.save(model, folder / "model.onnx")
+    refresh_checksums(folder)
+
+
+def test_a_graph_of_another_pool_is_refused(folder: Path) -> None:
+    write_tiny_artifact(folder, scores=np.zeros((5, 4), np.float32))
+    change_graph(
+        folder,
+        lambda model: (
+            model.graph.output[0]
+            .type.tensor_type.shape.dim[1]
+            .CopyFrom(onnx.TensorShapeProto.Dimension(dim_value=4))
+        ),
+    )
+    message = refusal(lambda: OnnxPredictor(load_artifact(folder)))
+    assert message.endswith("scores has 4 columns, the manifest names 3 models")
+
+
+def rename_scores(model: onnx.ModelProto, name: str) -> None:
+    """The node that makes the scores makes a tensor of another name."""
+    for node in model.graph.node:
+        if node.output[0] == "scores":
+            node.output[0] = name
+
+
+def test_a_graph_with_other_tensors_is_refused(folder: Path) -> None:
+    def rename(model: onnx.ModelProto) -> None:
+        rename_scores(model, "found")
+        model.graph.output[0].name = "found"
+
+    change_graph(folder, rename)
+    message = refusal(lambda: OnnxPredictor(load_artifact(folder)))
+    assert message.endswith("its outputs ['found', 'output_tokens'] are not the manifest's")
+
+
+def test_a_graph_that_mixes_up_its_rows_does_not_warm_up(folder: Path) -> None:
+    def average(model: onnx.ModelProto) -> None:
+        rename_scores(model, "rows")
+        model.graph.node.append(
+            onnx.helper.make_node("ReduceMean", ["rows"], ["scores"], axes=[0], keepdims=1)
+        )
+
+    change_graph(folder, average)
+    predictor = OnnxPredictor(load_artifact(folder))
+    with pytest.raises(PredictorError, match=r"answered \(1, 3\), expected \(4, 3\)"):
+        predictor.predict(["easy", "hard"])
+    message = refusal(predictor.warm_up)
+    assert message.startswith(f"{folder / 'model.onnx'}: does not run: ")
