@@ -76,7 +76,7 @@ class BatchingSettings(_Section):
 
     max_batch: int = Field(default=64, ge=1, le=4096)
     """Most prompts in one inference."""
-    max_queue: int = Field(default=4096, ge=1)
+    max_queue: int = Field(default=4096, ge=1, le=1_000_000)
     """Most requests that wait; one more is refused with RESOURCE_EXHAUSTED."""
 
 

@@ -1,0 +1,190 @@
+"""Batching: what waits while the worker is busy is the next batch.
+
+There is no idle timer: a request that finds the worker free is started at once, alone or with those
+that arrived in the same turn of the event loop. The queue is bounded; what would not fit is refused
+at the door. Every accepted request is settled: with its result, its batch's error, its deadline, or
+the shutdown's error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from concurrent.futures import CancelledError
+from dataclasses import dataclass
+from time import monotonic, monotonic_ns
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from routoo.errors import DeadlineError, DrainingError, PredictorError, QueueFullError, RoutooError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from concurrent.futures import Executor, Future
+
+Request = TypeVar("Request")
+Result = TypeVar("Result")
+
+
+@dataclass(slots=True)
+class Entry(Generic[Request, Result]):
+    """A request that waits.
+
+    Attributes:
+        request: what the worker gets.
+        waiter: settled exactly once.
+        accepted_ns: when it was accepted, ``monotonic_ns``.
+        deadline_s: when its caller stops waiting, ``monotonic``; None: never.
+    """
+
+    request: Request
+    waiter: asyncio.Future[Result]
+    accepted_ns: int
+    deadline_s: float | None
+
+
+class Batcher(Generic[Request, Result]):
+    """Gathers requests for a worker that takes one batch at a time. Lives on one event loop.
+
+    Args:
+        work: called in ``executor`` with the requests and the times of their acceptance
+            (``monotonic_ns``); returns one result per request, in order, or the error that this
+            request fails with. It may raise: then every request of the batch fails with that.
+        executor: runs the work; one thread is enough.
+        max_batch: most requests in one call.
+        max_queue: most requests that wait for a call.
+        on_dropped: told "cancelled" or "expired" for each request that was dropped before work.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[Sequence[Request], Sequence[int]], Sequence[Result | RoutooError]],
+        executor: Executor,
+        *,
+        max_batch: int,
+        max_queue: int,
+        on_dropped: Callable[[str], None] = lambda _reason: None,
+    ) -> None:
+        self._work = work
+        self._executor = executor
+        self._max_batch = max_batch
+        self._max_queue = max_queue
+        self._on_dropped = on_dropped
+        self._waiting: deque[Entry[Request, Result]] = deque()
+        self._running: list[Entry[Request, Result]] = []
+        self._busy = False
+        self._open = True
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def depth(self) -> int:
+        """How many requests wait."""
+        return len(self._waiting)
+
+    def submit(self, request: Request, deadline_s: float | None = None) -> asyncio.Future[Result]:
+        """Accepts a request; cancelling the returned future withdraws it and nothing else.
+
+        Raises:
+            QueueFullError: too many wait already.
+            DrainingError: ``close`` was called.
+        """
+        if not self._open:
+            raise DrainingError("the service is stopping; send to another replica")
+        if len(self._waiting) >= self._max_queue:
+            raise QueueFullError(
+                f"{self._max_queue} requests wait already; retry later or add replicas"
+            )
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[Result] = loop.create_future()
+        self._waiting.append(Entry(request, waiter, monotonic_ns(), deadline_s))
+        if not self._busy:
+            # Not at once: requests that arrive in this turn of the loop join the batch.
+            self._busy = True
+            self._idle.clear()
+            loop.call_soon(self._start_next, loop)
+        return waiter
+
+    async def close(self, grace_s: float) -> bool:
+        """Refuses new requests, waits for the accepted ones, and fails what is left after that.
+
+        Returns:
+            Whether all of them were answered in time.
+        """
+        self._open = False
+        try:
+            await asyncio.wait_for(self._idle.wait(), grace_s)
+        except TimeoutError:
+            for entry in (*self._running, *self._waiting):
+                _fail(entry, DrainingError("the service stopped; send again"))
+            self._waiting.clear()
+            return False
+        return True
+
+    def _start_next(self, loop: asyncio.AbstractEventLoop) -> None:
+        batch = self._running = self._take()
+        if not batch:
+            self._busy = False
+            self._idle.set()
+            return
+        requests = [entry.request for entry in batch]
+        accepted_ns = [entry.accepted_ns for entry in batch]
+        try:
+            running = self._executor.submit(self._work, requests, accepted_ns)
+        except RuntimeError:  # the executor was shut down
+            for entry in batch:
+                _fail(entry, DrainingError("the service stopped; send again"))
+            loop.call_soon(self._start_next, loop)
+            return
+        running.add_done_callback(
+            lambda done: loop.call_soon_threadsafe(self._finish, loop, batch, done)
+        )
+
+    def _finish(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        batch: list[Entry[Request, Result]],
+        done: Future[Sequence[Result | RoutooError]],
+    ) -> None:
+        # The worker gets its next batch before this one's waiters run.
+        self._start_next(loop)
+        try:
+            results = done.result()
+            if len(results) != len(batch):
+                raise PredictorError(f"{len(batch)} requests got {len(results)} results")  # noqa: TRY301
+        except CancelledError:  # the executor was shut down with the batch in its queue
+            for entry in batch:
+                _fail(entry, DrainingError("the service stopped; send again"))
+            return
+        except BaseException as error:  # noqa: BLE001 - whatever it is, every waiter is told
+            for entry in batch:
+                _fail(entry, error)
+            return
+        for entry, result in zip(batch, results, strict=True):
+            if isinstance(result, RoutooError):
+                _fail(entry, result)
+            elif not entry.waiter.done():
+                entry.waiter.set_result(result)
+
+    def _take(self) -> list[Entry[Request, Result]]:
+        batch: list[Entry[Request, Result]] = []
+        now_s = monotonic()
+        while self._waiting and len(batch) < self._max_batch:
+            entry = self._waiting.popleft()
+            # The deadline first: a caller whose time is up usually cancels as well.
+            if entry.deadline_s is not None and entry.deadline_s <= now_s:
+                self._on_dropped("expired")
+                _fail(entry, DeadlineError("the deadline passed while the request waited"))
+            elif entry.waiter.done():
+                self._on_dropped("cancelled")
+            else:
+                batch.append(entry)
+        return batch
+
+
+def _fail(entry: Entry[Request, Result], error: BaseException) -> None:
+    if entry.waiter.done():
+        return
+    if isinstance(error, StopIteration):  # the one error that a future refuses
+        stopped, error = error, PredictorError("the worker raised StopIteration")
+        error.__cause__ = stopped
+    entry.waiter.set_exception(error)

@@ -1,0 +1,69 @@
+"""What prompts are expected to do on the models of a pool: scores, tokens, money, time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from routoo.selector.online import round_scores
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from routoo.pool import Pool
+    from routoo.predictor.base import Prediction
+    from routoo.prompt import PromptRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Estimates:
+    """What n prompts are expected to do on the pool's m models, all float64.
+
+    Attributes:
+        scores: [n, m], in [0, 1], rounded to 1e-4.
+        output_tokens: [n, m], whole numbers.
+        costs_usd: [n, m].
+        latencies_ms: [n, m], time to the last token.
+        input_tokens: [n].
+    """
+
+    scores: NDArray[np.float64]
+    output_tokens: NDArray[np.float64]
+    costs_usd: NDArray[np.float64]
+    latencies_ms: NDArray[np.float64]
+    input_tokens: NDArray[np.float64]
+
+
+def estimates_of(
+    prediction: Prediction,
+    requests: Sequence[PromptRequest],
+    pool: Pool,
+    columns: NDArray[np.intp],
+) -> Estimates:
+    """Turns a prediction into the pool's estimates.
+
+    Scores and token counts are rounded, so that the last bits of an inference, which depend on the
+    batch it ran in, cannot turn a decision.
+
+    Args:
+        prediction: of n prompts, on all models of the predictor.
+        requests: the n requests; their own length estimates replace the predicted ones.
+        pool: m models.
+        columns: [m], the pool's models among the prediction's columns.
+    """
+    scores = round_scores(prediction.scores[:, columns])
+    output_tokens = np.rint(prediction.output_tokens[:, columns], dtype=np.float64)
+    for row, request in enumerate(requests):
+        if request.expected_output_tokens is not None:
+            output_tokens[row] = request.expected_output_tokens
+    return Estimates(
+        scores=scores,
+        output_tokens=output_tokens,
+        costs_usd=pool.costs_usd(prediction.input_tokens, output_tokens),
+        latencies_ms=pool.latencies_ms(output_tokens),
+        input_tokens=prediction.input_tokens,
+    )

@@ -1,0 +1,81 @@
+"""Where on the cost-quality curve the service works, found on the artifact's calibration sample."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from routoo.errors import ConfigError, InfeasibleError
+from routoo.selector.frontier import frontier, price_for_mean_cost
+from routoo.selector.online import decide, round_scores
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from routoo.pool import Pool
+    from routoo.predictor.artifact import CalibrationSample
+
+# A curve's vertex is what is chosen just above its price, see ``Frontier.price``.
+_ABOVE = 1.0 + 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """One point of the cost-quality curve.
+
+    Attributes:
+        mean_cost_usd: mean predicted cost per request.
+        mean_score: mean predicted score.
+        price: predicted score per USD.
+        shares: float64 [m], the part of the sample that each model gets.
+    """
+
+    mean_cost_usd: float
+    mean_score: float
+    price: float
+    shares: NDArray[np.float64]
+
+
+class PricedSample:
+    """The calibration sample at a pool's prices.
+
+    Attributes:
+        scores: float64 [r, m].
+        costs_usd: float64 [r, m].
+    """
+
+    def __init__(self, sample: CalibrationSample, pool: Pool, columns: NDArray[np.intp]) -> None:
+        self.scores = round_scores(sample.scores[:, columns])
+        self.costs_usd = pool.costs_usd(
+            sample.input_tokens, np.rint(sample.output_tokens[:, columns])
+        )
+        self._mask = np.ones(self.scores.shape, np.bool_)
+
+    def price_for(self, max_mean_cost_usd: float) -> float:
+        """Shadow price of the LP over the sample under a mean cost per request.
+
+        Raises:
+            ConfigError: even the cheapest models cost more.
+        """
+        try:
+            return price_for_mean_cost(self.scores, self.costs_usd, self._mask, max_mean_cost_usd)
+        except InfeasibleError as error:
+            raise ConfigError(f"policy.max_{error}") from None
+
+    def point_at(self, price: float) -> CurvePoint:
+        """What the sample costs and scores when decided at a price."""
+        choice = decide(self.scores, self.costs_usd, self._mask, price)
+        rows = np.arange(len(choice))
+        return CurvePoint(
+            mean_cost_usd=float(self.costs_usd[rows, choice].mean()),
+            mean_score=float(self.scores[rows, choice].mean()),
+            price=price,
+            shares=np.bincount(choice, minlength=self.scores.shape[1]) / len(choice),
+        )
+
+    def curve(self, points: int) -> list[CurvePoint]:
+        """The curve from the cheapest to the best, at most ``points`` >= 2 of its vertices."""
+        vertices = frontier(self.scores, self.costs_usd, self._mask, points=points)
+        return [self.point_at(price * _ABOVE) for price in vertices.price.tolist()]

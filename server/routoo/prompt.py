@@ -1,0 +1,38 @@
+"""A prompt to be routed, with the constraints that its answer has to keep."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class PromptRequest:
+    """One request, free of transport. None and empty stand for: no constraint.
+
+    Attributes:
+        text: what the predictor reads; not empty.
+        request_id: the caller's own name for it, returned unchanged.
+        max_cost_usd: predicted cost, at most.
+        min_score: predicted score in [0, 1], at least.
+        max_latency_ms: predicted time to the last token, at most.
+        allowed_models: only these, by their name in the pool.
+        denied_models: none of these.
+        required_capabilities: only models that have them all.
+        policy: the policy that decides; empty: the one in force.
+        expected_output_tokens: the caller's estimate; replaces the predicted lengths.
+        explain: the caller wants every candidate.
+        constrained: any of the constraints above is set.
+    """
+
+    text: str
+    request_id: str = ""
+    max_cost_usd: float | None = None
+    min_score: float | None = None
+    max_latency_ms: float | None = None
+    allowed_models: tuple[str, ...] = ()
+    denied_models: tuple[str, ...] = ()
+    required_capabilities: tuple[str, ...] = ()
+    policy: str = ""
+    expected_output_tokens: int | None = None
+    explain: bool = False
+    constrained: bool = False

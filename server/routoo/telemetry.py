@@ -1,0 +1,156 @@
+"""Logs as JSON lines on stderr, and Prometheus metrics. Prompts appear in neither."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from routoo.decision import DecidedBatch
+
+# From 20 microseconds to a second: decisions take fractions of a millisecond, trouble takes long.
+PHASE_BUCKETS_S = (
+    *(2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3),
+    *(1e-2, 2e-2, 5e-2, 1e-1, 2e-1, 5e-1, 1.0),
+)
+BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024, 4096, 16384, 65536)
+
+
+def configure_logging(level: str) -> None:
+    """Sends the process's logs to stderr as JSON lines."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+class Metrics:
+    """The service's metrics, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self._requests = Counter(
+            "routoo_requests", "RPCs by outcome.", ("rpc", "code"), registry=registry
+        )
+        self._latency = Histogram(
+            "routoo_request_seconds",
+            "From the request's arrival to its reply.",
+            ("rpc",),
+            buckets=PHASE_BUCKETS_S,
+            registry=registry,
+        )
+        self._phases = Histogram(
+            "routoo_phase_seconds",
+            "A batch's time by phase; queue is the oldest request's wait.",
+            ("phase",),
+            buckets=PHASE_BUCKETS_S,
+            registry=registry,
+        )
+        self._batch_size = Histogram(
+            "routoo_batch_prompts",
+            "Prompts decided in one batch.",
+            buckets=BATCH_BUCKETS,
+            registry=registry,
+        )
+        self._decisions = Counter(
+            "routoo_decisions", "Decisions by chosen model.", ("model",), registry=registry
+        )
+        self._no_model = Counter(
+            "routoo_no_eligible_model",
+            "Requests whose constraints left no model.",
+            registry=registry,
+        )
+        self._cost = Counter(
+            "routoo_predicted_cost_usd",
+            "Sum of the predicted costs of all decisions, in US dollars.",
+            registry=registry,
+        )
+        self._truncated = Counter(
+            "routoo_truncated_prompts",
+            "Prompts whose middle was cut before prediction.",
+            registry=registry,
+        )
+        self._dropped = Counter(
+            "routoo_dropped_requests",
+            "Requests dropped before prediction: cancelled or expired.",
+            ("reason",),
+            registry=registry,
+        )
+        self._queue = Gauge(
+            "routoo_queue_depth", "Requests that wait for the predictor.", registry=registry
+        )
+        self._price = Gauge(
+            "routoo_shadow_price", "Predicted score per US dollar in force.", registry=registry
+        )
+        self._serving = Gauge(
+            "routoo_serving", "1 while the service takes requests.", registry=registry
+        )
+        self._info = Info("routoo_build", "Versions in use.", registry=registry)
+
+    def started(self, versions: dict[str, str], shadow_price: float) -> None:
+        """The service serves."""
+        self._info.info(versions)
+        self._price.set(shadow_price)
+        self._serving.set(1)
+
+    def draining(self) -> None:
+        """The service takes no new requests."""
+        self._serving.set(0)
+
+    def answered(self, rpc: str, code: str, seconds: float) -> None:
+        """An RPC ended with a status code."""
+        self._requests.labels(rpc, code).inc()
+        self._latency.labels(rpc).observe(seconds)
+
+    def dropped(self, reason: str) -> None:
+        """A request was dropped before prediction."""
+        self._dropped.labels(reason).inc()
+
+    def watch_queue(self, depth: Callable[[], int]) -> None:
+        """Reads the queue's depth when it is scraped."""
+        self._queue.set_function(depth)
+
+    def decided(self, batch: DecidedBatch) -> None:
+        """A batch was decided; counted per batch, not per prompt."""
+        timing = batch.timing
+        queue_ns = timing.started_ns - min(batch.accepted_ns)
+        for phase, spent_ns in (
+            ("queue", queue_ns),
+            ("tokenize", timing.tokenize_ns),
+            ("predict", timing.predict_ns),
+            ("select", timing.select_ns),
+        ):
+            self._phases.labels(phase).observe(spent_ns * 1e-9)
+        self._batch_size.observe(len(batch.choices))
+        names = batch.pool.names
+        # Position 0 counts the prompts without a model: their choice is -1.
+        chosen = np.bincount(np.asarray(batch.choices) + 1, minlength=len(names) + 1).tolist()
+        if chosen[0]:
+            self._no_model.inc(chosen[0])
+        for name, prompts in zip(names, chosen[1:], strict=True):
+            if prompts:
+                self._decisions.labels(name).inc(prompts)
+        self._cost.inc(
+            sum(
+                cost
+                for cost, choice in zip(batch.costs_usd, batch.choices, strict=True)
+                if choice >= 0
+            )
+        )
+        if any(batch.truncated):
+            self._truncated.inc(sum(batch.truncated))
