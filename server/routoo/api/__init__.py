@@ -1,0 +1,1 @@
+"""The gRPC front: proto to plain types and back. Nothing is decided here."""

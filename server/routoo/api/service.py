@@ -1,0 +1,209 @@
+"""RouterService on grpc.aio: converts, hands to the engine, converts back."""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic, perf_counter
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import structlog
+
+from routoo import __version__
+from routoo.api import convert
+from routoo.api.status import status_of
+from routoo.errors import NotBuiltError
+from routoo.v1 import batch_pb2, info_pb2, route_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from routoo.config import Settings
+    from routoo.engine import Engine
+    from routoo.joint import JointConstraints
+    from routoo.prompt import PromptRequest
+    from routoo.telemetry import Metrics
+
+SERVICE = "routoo.v1.RouterService"
+Context = Any  # grpc.aio.ServicerContext[bytes, bytes]; the stubs' generic does not fit raw bytes
+_log = structlog.get_logger("routoo.api")
+
+
+class RouterService:
+    """The RPCs, on raw bytes: a body that does not parse gets a clear status, not INTERNAL."""
+
+    def __init__(self, engine: Engine, settings: Settings, metrics: Metrics) -> None:
+        self._engine = engine
+        self._settings = settings
+        self._metrics = metrics
+        self._at = engine.sample.point_at(engine.price)
+        self._ready_s = monotonic()
+        self._active = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def handler(self) -> grpc.GenericRpcHandler[bytes, bytes]:
+        """Everything the service answers, to be added to a grpc.aio server."""
+        unary = {
+            "Route": self._route,
+            "RouteBatch": self._route_batch,
+            "ListModels": self._list_models,
+            "GetInfo": self._get_info,
+            **{name: _not_built(name) for name in ("ReportOutcome", "Escalate", "GetBudget")},
+        }
+        methods = {
+            name: grpc.unary_unary_rpc_method_handler(self._guarded(name, call))
+            for name, call in unary.items()
+        }
+        methods["RouteStream"] = grpc.stream_stream_rpc_method_handler(self._route_stream)
+        return grpc.method_handlers_generic_handler(SERVICE, methods)
+
+    async def drained(self, grace_s: float) -> None:
+        """Waits until every unary call has been answered, ``grace_s`` at most."""
+        try:
+            await asyncio.wait_for(self._idle.wait(), grace_s)
+        except TimeoutError:
+            _log.warning("calls were still running when the grace period ended", calls=self._active)
+
+    async def _route(self, body: bytes, context: Context) -> bytes:
+        message = convert.parse(route_pb2.RouteRequest, body)
+        request = convert.prompt_request(message, self._settings.limits)
+        decision = await self._engine.route(request, _deadline_s(context))
+        return convert.route_response(decision).SerializeToString()
+
+    async def _route_batch(self, body: bytes, _context: Context) -> bytes:
+        # A hundred thousand prompts take a while to convert: off the event loop.
+        requests, constraints = await asyncio.to_thread(self._read_batch, body)
+        solved = await self._engine.route_batch(requests, constraints)
+        return await asyncio.to_thread(lambda: convert.batch_response(solved).SerializeToString())
+
+    def _read_batch(self, body: bytes) -> tuple[list[PromptRequest], JointConstraints]:
+        message = convert.parse(batch_pb2.RouteBatchRequest, body)
+        return convert.batch_request(message, self._settings.limits)
+
+    async def _list_models(self, body: bytes, _context: Context) -> bytes:
+        points = convert.curve_points(convert.parse(info_pb2.ListModelsRequest, body))
+        curve = await self._engine.curve(points) if points else []
+        sample = self._engine.sample
+        means = list(
+            zip(
+                sample.scores.mean(axis=0).tolist(),
+                sample.costs_usd.mean(axis=0).tolist(),
+                strict=True,
+            )
+        )
+        response = convert.models_response(self._engine.pool, self._at, means, curve)
+        return response.SerializeToString()
+
+    async def _get_info(self, body: bytes, _context: Context) -> bytes:
+        convert.parse(info_pb2.GetInfoRequest, body)
+        engine, settings = self._engine, self._settings
+        return info_pb2.GetInfoResponse(
+            version=__version__,
+            predictor_version=engine.versions.predictor,
+            predictor_backend=engine.predictor.backend,
+            policy_version=engine.versions.policy,
+            policies=[settings.policy.name],
+            max_mean_cost_usd=settings.policy.max_mean_cost_usd,
+            shadow_price=engine.price,
+            max_prompt_tokens=engine.predictor.max_tokens,
+            max_prompt_chars=settings.limits.max_prompt_chars,
+            max_batch_prompts=settings.limits.max_batch_prompts,
+            max_queue=settings.batching.max_queue,
+            uptime_s=monotonic() - self._ready_s,
+        ).SerializeToString()
+
+    async def _route_stream(
+        self, bodies: AsyncIterator[bytes], context: Context
+    ) -> AsyncIterator[bytes]:
+        free = asyncio.Semaphore(self._settings.limits.max_stream_in_flight)
+        ready: asyncio.Queue[bytes | None] = asyncio.Queue()
+
+        async def decide(body: bytes) -> None:
+            ready.put_nowait(await self._stream_reply(body, context))
+
+        async def read() -> None:
+            try:
+                async with asyncio.TaskGroup() as deciding:
+                    async for body in bodies:
+                        await free.acquire()
+                        deciding.create_task(decide(body))
+            finally:
+                ready.put_nowait(None)
+
+        reader = asyncio.create_task(read())
+        try:
+            while (reply := await ready.get()) is not None:
+                yield reply
+                # Freed only when the reply is on its way: a caller that does not read is not read.
+                free.release()
+            await reader
+        finally:
+            reader.cancel()
+
+    async def _stream_reply(self, body: bytes, context: Context) -> bytes:
+        started = perf_counter()
+        code = "OK"
+        request_id = ""
+        try:
+            message = convert.parse(route_pb2.RouteRequest, body)
+            request_id = message.request_id
+            request = convert.prompt_request(message, self._settings.limits)
+            decision = await self._engine.route(request, _deadline_s(context))
+            return convert.route_response(decision).SerializeToString()
+        except asyncio.CancelledError:
+            code = "CANCELLED"
+            raise
+        except Exception as error:  # noqa: BLE001 - one request's error must not end the stream
+            status, line = self._status("RouteStream", error)
+            code = status.name
+            failed = route_pb2.RouteError(code=status.value[0], message=line)
+            return route_pb2.RouteResponse(request_id=request_id, error=failed).SerializeToString()
+        finally:
+            self._metrics.answered("RouteStream", code, perf_counter() - started)
+
+    def _guarded(
+        self, rpc: str, call: Callable[[bytes, Context], Awaitable[bytes]]
+    ) -> Callable[[bytes, Context], Awaitable[bytes]]:
+        """The one place where a unary call's errors become statuses and its time is counted."""
+
+        async def guarded(body: bytes, context: Context) -> bytes:
+            started = perf_counter()
+            code = "OK"
+            self._active += 1
+            self._idle.clear()
+            try:
+                return await call(body, context)
+            except asyncio.CancelledError:
+                code = "CANCELLED"
+                raise
+            except Exception as error:
+                status, line = self._status(rpc, error)
+                code = status.name
+                await context.abort(status, line)
+                raise  # abort raises; this line is for the type checker
+            finally:
+                self._metrics.answered(rpc, code, perf_counter() - started)
+                self._active -= 1
+                if not self._active:
+                    self._idle.set()
+
+        return guarded
+
+    def _status(self, rpc: str, error: Exception) -> tuple[grpc.StatusCode, str]:
+        status, line = status_of(error)
+        if status is grpc.StatusCode.INTERNAL:
+            _log.error("call failed", rpc=rpc, exc_info=error)
+        return status, line
+
+
+def _not_built(name: str) -> Callable[[bytes, Context], Awaitable[bytes]]:
+    async def call(_body: bytes, _context: Context) -> bytes:
+        raise NotBuiltError(f"{name} is declared in the API but not built yet")
+
+    return call
+
+
+def _deadline_s(context: Context) -> float | None:
+    remaining_s = context.time_remaining()
+    return None if remaining_s is None else monotonic() + remaining_s

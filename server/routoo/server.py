@@ -1,0 +1,270 @@
+"""Puts the service together, serves until SIGTERM, and drains."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import hashlib
+import os
+import secrets
+import signal
+import sys
+from dataclasses import dataclass
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import grpc
+import structlog
+import uvloop
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+from grpc_reflection.v1alpha import reflection
+from prometheus_client import start_http_server
+
+from routoo import __version__
+from routoo.api.service import SERVICE, RouterService
+from routoo.engine import Engine
+from routoo.errors import ConfigError
+from routoo.operating_point import PricedSample
+from routoo.pool import load_pool
+from routoo.predictor.artifact import load_artifact, shipped_artifact
+from routoo.predictor.onnx import OnnxPredictor
+from routoo.telemetry import Metrics, configure_logging
+from routoo.v1 import router_pb2
+
+if TYPE_CHECKING:
+    from routoo.config import Settings
+    from routoo.pool import Pool
+    from routoo.predictor.artifact import Artifact
+
+_log = structlog.get_logger("routoo.server")
+# After everything is answered: streams and health watchers are told, then cut off.
+STREAM_GRACE_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a service is made of, checked against each other."""
+
+    pool: Pool
+    artifact: Artifact
+    sample: PricedSample
+    price: float
+    policy_version: str
+
+
+def load_parts(settings: Settings) -> Parts:
+    """Reads pool and artifact and finds the price in force.
+
+    Raises:
+        ConfigError: any of them is wrong or they do not fit; one line.
+    """
+    pool = load_pool(settings.pool)
+    artifact = load_artifact(settings.predictor.artifact or shipped_artifact())
+    columns = pool.columns_in(artifact.manifest.models)
+    sample = PricedSample(artifact.calibration_sample(), pool, columns)
+    price = sample.price_for(settings.policy.max_mean_cost_usd)
+    identity = (
+        f"{settings.policy.model_dump_json()}|{artifact.manifest.predictor_version}|"
+        + "|".join(model.model_dump_json() for model in pool.models)
+    )
+    digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
+    return Parts(pool, artifact, sample, price, f"{settings.policy.name}-{digest}")
+
+
+def check(settings: Settings) -> list[str]:
+    """Checks everything that a start would, without serving; one line per finding.
+
+    Raises:
+        ConfigError: the service would not start; one line.
+    """
+    parts = load_parts(settings)
+    predictor = _predictor(settings, parts.artifact)
+    predictor.warm_up()
+    point = parts.sample.point_at(parts.price)
+    busiest = max(zip(point.shares.tolist(), parts.pool.names, strict=True))
+    return [
+        f"pool: {len(parts.pool.names)} models",
+        f"predictor: {predictor.version} on {predictor.backend}, {len(predictor.models)} models",
+        f"policy: {parts.policy_version}, at most ${settings.policy.max_mean_cost_usd:g} a request",
+        f"shadow price: {parts.price:.6g} score per USD",
+        f"expected: mean score {point.mean_score:.3f} at ${point.mean_cost_usd:.3g} a request",
+        f"busiest model: {busiest[1]}, {busiest[0]:.0%} of the requests",
+    ]
+
+
+def serve(settings: Settings) -> int:
+    """Serves until SIGTERM or SIGINT; returns the exit code.
+
+    When the grace period ends before the last request, the process ends here, with exit code 1.
+
+    Raises:
+        ConfigError: the service cannot start; one line.
+    """
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        drained = runner.run(_serve(settings))
+    if not drained:
+        # A thread that hangs in the predictor would keep the interpreter from ending.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1)
+    return 0
+
+
+async def _serve(settings: Settings) -> bool:
+    configure_logging(settings.log.level)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    service = await Service.start(settings)
+    # What lives from here to the end need not be looked at by every garbage collection.
+    gc.collect()
+    gc.freeze()
+    print(  # noqa: T201 - the line that callers of `routoo serve` wait for
+        f"ready {service.address} predictor={service.engine.versions.predictor}"
+        f" policy={service.engine.versions.policy} models={len(service.engine.pool.names)}"
+        f" metrics={service.metrics_address or 'off'}",
+        flush=True,
+    )
+    await stop.wait()
+    return await service.stop()
+
+
+class Service:
+    """A running service. ``start`` makes one, ``stop`` drains it."""
+
+    def __init__(self, settings: Settings, engine: Engine, metrics: Metrics) -> None:
+        """Not to be called directly: ``start`` also opens the ports."""
+        self.engine = engine
+        self.metrics = metrics
+        self.address = ""
+        self.metrics_address = ""
+        self._settings = settings
+        self._router = RouterService(engine, settings, metrics)
+        self._health = HealthServicer()
+        # With port sharing on, a second service would take half the calls instead of failing.
+        self._server = grpc.aio.server(
+            options=[
+                ("grpc.so_reuseport", 0),
+                ("grpc.max_receive_message_length", settings.limits.max_message_bytes),
+                ("grpc.max_send_message_length", settings.limits.max_message_bytes),
+            ]
+        )
+        self._metrics_server: tuple[object, object] | None = None
+
+    @classmethod
+    async def start(cls, settings: Settings) -> Service:
+        """Loads everything, warms the predictor up, opens the ports, and serves.
+
+        Raises:
+            ConfigError: a file is wrong, or a port is in use; one line.
+        """
+        parts = load_parts(settings)
+        predictor = _predictor(settings, parts.artifact)
+        metrics = Metrics()
+        engine = Engine(
+            predictor=predictor,
+            pool=parts.pool,
+            sample=parts.sample,
+            price=parts.price,
+            batching=settings.batching,
+            policy_version=parts.policy_version,
+            id_prefix=secrets.token_hex(5),
+            metrics=metrics,
+        )
+        service = cls(settings, engine, metrics)
+        try:
+            await engine.warm_up()
+            await service._open()
+        except BaseException:
+            await service._close_metrics()
+            await engine.close(0.0)
+            raise
+        return service
+
+    async def stop(self) -> bool:
+        """Drains: health says NOT_SERVING, new calls are refused, accepted ones are answered.
+
+        Returns:
+            Whether all of them were answered before the grace period ended.
+        """
+        grace_s = self._settings.shutdown_grace_s
+        deadline_s = monotonic() + grace_s
+        _log.info("draining", grace_s=grace_s)
+        self.metrics.draining()
+        await self._health.enter_graceful_shutdown()
+        in_time = await self.engine.close(grace_s)
+        await self._router.drained(max(0.0, deadline_s - monotonic()))
+        await self._server.stop(STREAM_GRACE_S)
+        await self._close_metrics()
+        _log.info("stopped", in_time=in_time)
+        return in_time
+
+    async def _open(self) -> None:
+        settings = self._settings
+        self._server.add_generic_rpc_handlers((self._router.handler(),))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection(
+            (
+                router_pb2.DESCRIPTOR.services_by_name["RouterService"].full_name,
+                health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
+                reflection.SERVICE_NAME,
+            ),
+            self._server,
+        )
+        # Before the port for calls, which a server that was never started does not give back.
+        if settings.metrics.enabled:
+            self._open_metrics()
+        host, _, _ = settings.listen.rpartition(":")
+        try:
+            port = self._server.add_insecure_port(settings.listen)
+        except RuntimeError:
+            raise ConfigError(
+                f"cannot listen on {settings.listen}: in use or not allowed; stop what listens"
+                " there or set another address with listen"
+            ) from None
+        self.address = f"{host}:{port}"
+        await self._server.start()
+        engine = self.engine
+        self.metrics.started(
+            {
+                "version": __version__,
+                "predictor": engine.versions.predictor,
+                "backend": engine.predictor.backend,
+                "policy": engine.versions.policy,
+            },
+            engine.price,
+        )
+        for name in ("", SERVICE):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        _log.info("serving", address=self.address, metrics=self.metrics_address)
+
+    def _open_metrics(self) -> None:
+        listen = self._settings.metrics.listen
+        host, _, port = listen.rpartition(":")
+        try:
+            http, thread = start_http_server(int(port), host, self.metrics.registry)
+        except OSError as error:
+            raise ConfigError(
+                f"cannot serve metrics on {listen}: {error.strerror}; set another address with"
+                " metrics.listen or metrics.enabled to false"
+            ) from None
+        self._metrics_server = (http, thread)
+        self.metrics_address = f"{host}:{http.server_port}"
+
+    async def _close_metrics(self) -> None:
+        if self._metrics_server is not None:
+            http, thread = self._metrics_server
+            await asyncio.to_thread(http.shutdown)  # type: ignore[attr-defined]
+            http.server_close()  # type: ignore[attr-defined]
+            thread.join()  # type: ignore[attr-defined]
+            self._metrics_server = None
+
+
+def _predictor(settings: Settings, artifact: Artifact) -> OnnxPredictor:
+    return OnnxPredictor(
+        artifact,
+        provider=settings.predictor.provider,
+        intra_op_threads=settings.predictor.intra_op_threads,
+    )

@@ -1,0 +1,26 @@
+"""The ``routoo`` command as the tests run it."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+ROUTOO = Path(sys.executable).with_name("routoo")
+"""The installed command, for tests that need a process of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a command line ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Run(Protocol):
+    """Runs a command line."""
+
+    def __call__(self, *arguments: str) -> Ended: ...

@@ -1,0 +1,214 @@
+"""A small router of the real API with fixed figures, so that what is printed can be known."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import grpc
+
+from routoo.v1 import batch_pb2, info_pb2, route_pb2, router_pb2_grpc
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from google.protobuf.message import Message
+
+# name, score, cost in US dollars, latency in ms, output tokens
+POOL = (
+    ("small/tiny-3B", 0.42, 0.000012, 350.0, 120.0),
+    ("meta-llama/Meta-Llama-3.1-70B-Instruct", 0.71, 0.00018, 1900.0, 240.0),
+    ("gpt-4o", 0.78, 0.0042, 2400.0, 310.0),
+)
+PRICE = 40.0
+
+
+class FakeRouter(router_pb2_grpc.RouterServiceServicer):
+    """Routes by fixed figures; some prompts name the failure that they want."""
+
+    def __init__(self) -> None:
+        self.address = ""
+        self.requests: list[Message] = []
+        self.is_hanging = threading.Event()
+
+    def Route(  # noqa: N802 - the RPC's name
+        self, request: route_pb2.RouteRequest, context: grpc.ServicerContext
+    ) -> route_pb2.RouteResponse:
+        self.requests.append(request)
+        match request.prompt:
+            case "hang":
+                cancelled = threading.Event()
+                context.add_callback(cancelled.set)
+                self.is_hanging.set()
+                cancelled.wait(60)
+            case "overload":
+                context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "the queue is full; send later")
+            case "stopping":
+                context.abort(grpc.StatusCode.UNAVAILABLE, "the service is stopping")
+            case "broken":
+                context.abort(grpc.StatusCode.INTERNAL, "internal error; see the log")
+        return self._decide(request, context, "")
+
+    def RouteBatch(  # noqa: N802
+        self, request: batch_pb2.RouteBatchRequest, context: grpc.ServicerContext
+    ) -> batch_pb2.RouteBatchResponse:
+        self.requests.append(request)
+        responses = [
+            self._decide(one, context, f"requests[{row}]: ")
+            for row, one in enumerate(request.requests)
+        ]
+        total_usd = sum(response.predicted_cost_usd for response in responses)
+        mean_score = sum(response.predicted_score for response in responses) / len(responses)
+        return batch_pb2.RouteBatchResponse(
+            responses=responses,
+            total_predicted_cost_usd=total_usd,
+            mean_predicted_score=mean_score,
+            bound=mean_score,
+            gap=0.0,
+            shadow_price=PRICE,
+            binding_constraints=["budget_usd"] if request.HasField("budget_usd") else [],
+            timing=_timing(len(responses)),
+        )
+
+    def ListModels(  # noqa: N802
+        self, request: info_pb2.ListModelsRequest, _context: grpc.ServicerContext
+    ) -> info_pb2.ListModelsResponse:
+        self.requests.append(request)
+        points = [
+            info_pb2.CurvePoint(
+                mean_cost_usd=0.0001 * (1 + step),
+                mean_score=0.5 + 0.05 * step,
+                shadow_price=100.0 / (1 + step),
+                shares={"small/tiny-3B": 1 - step / 10, "gpt-4o": step / 10},
+            )
+            for step in range(min(request.curve_points, 6))
+        ]
+        return info_pb2.ListModelsResponse(
+            models=[
+                info_pb2.Model(
+                    name=name,
+                    usd_per_1m_input_tokens=score_,
+                    usd_per_1m_output_tokens=2 * score_,
+                    context_window_tokens=131072,
+                    capabilities=["chat", "tools"],
+                    time_to_first_token_ms=latency_ms / 4,
+                    time_per_output_token_ms=11.5,
+                    mean_predicted_score=score_,
+                    mean_predicted_cost_usd=cost_usd,
+                    share=share,
+                )
+                for (name, score_, cost_usd, latency_ms, _), share in zip(
+                    POOL, (0.0, 0.875, 0.125), strict=True
+                )
+            ],
+            curve=points,
+            operating_point=info_pb2.CurvePoint(
+                mean_cost_usd=0.00025, mean_score=0.58, shadow_price=PRICE
+            ),
+        )
+
+    def GetInfo(  # noqa: N802
+        self, request: info_pb2.GetInfoRequest, _context: grpc.ServicerContext
+    ) -> info_pb2.GetInfoResponse:
+        self.requests.append(request)
+        return info_pb2.GetInfoResponse(
+            version="9.8.7",
+            predictor_version="static-1",
+            predictor_backend="onnx-cpu",
+            policy_version="lp-0123abcd",
+            policies=["lp"],
+            max_mean_cost_usd=0.001,
+            shadow_price=0.0,
+            max_prompt_tokens=512,
+            max_prompt_chars=1_000_000,
+            max_batch_prompts=100_000,
+            max_queue=4096,
+            uptime_s=12.5,
+        )
+
+    def _decide(
+        self, request: route_pb2.RouteRequest, context: grpc.ServicerContext, where: str
+    ) -> route_pb2.RouteResponse:
+        names = [name for name, *_ in POOL]
+        for name in request.allowed_models:
+            if name not in names:
+                _refuse(context, "INVALID_ARGUMENT", f"{where}allowed_models: no model {name}")
+        candidates = [_candidate(figures, request) for figures in POOL]
+        candidates.sort(key=lambda c: (not c.eligible, -c.utility))
+        best = candidates[0]
+        if not best.eligible:
+            _refuse(context, "FAILED_PRECONDITION", f"{where}{best.removed_by} leaves no model")
+        removed_by = {c.removed_by for c in candidates if c.removed_by}
+        return route_pb2.RouteResponse(
+            request_id=request.request_id,
+            model=best.model,
+            decision_id="abc-1",
+            predicted_score=best.predicted_score,
+            predicted_cost_usd=best.predicted_cost_usd,
+            predicted_latency_ms=best.predicted_latency_ms,
+            predicted_output_tokens=best.predicted_output_tokens,
+            candidates=candidates if request.explain else [],
+            reason=route_pb2.Reason(
+                rule=route_pb2.RULE_PRICE,
+                binding_constraints=sorted(removed_by),
+                text="best score for its money [not markup]",
+            ),
+            shadow_price=PRICE,
+            predictor_version="static-1",
+            policy_version="lp-0123abcd",
+            truncated=len(request.prompt) > 1000,
+            degraded=request.tenant == "degraded",
+            timing=_timing(1),
+            input_tokens=len(request.prompt.split()),
+        )
+
+
+def _candidate(figures: tuple[Any, ...], request: route_pb2.RouteRequest) -> route_pb2.Candidate:
+    name, score, cost_usd, latency_ms, output_tokens = figures
+    removed_by = ""
+    if name in request.denied_models:
+        removed_by = "denied_models"
+    elif request.allowed_models and name not in request.allowed_models:
+        removed_by = "allowed_models"
+    elif request.HasField("max_cost_usd") and cost_usd > request.max_cost_usd:
+        removed_by = "max_cost_usd"
+    return route_pb2.Candidate(
+        model=name,
+        predicted_score=score,
+        predicted_cost_usd=cost_usd,
+        predicted_latency_ms=latency_ms,
+        predicted_output_tokens=output_tokens,
+        utility=score - PRICE * cost_usd,
+        eligible=not removed_by,
+        removed_by=removed_by,
+    )
+
+
+def _timing(batch_size: int) -> route_pb2.Timing:
+    return route_pb2.Timing(
+        queue_ns=20_000,
+        tokenize_ns=50_000,
+        predict_ns=200_000,
+        select_ns=30_000,
+        total_ns=310_000,
+        batch_size=batch_size,
+    )
+
+
+def _refuse(context: grpc.ServicerContext, code: str, message: str) -> NoReturn:
+    context.abort(grpc.StatusCode[code], message)
+    raise AssertionError  # abort raises
+
+
+@contextmanager
+def fake_router() -> Iterator[FakeRouter]:
+    """A router that serves on a free port."""
+    fake = FakeRouter()
+    server = grpc.server(ThreadPoolExecutor(4))
+    router_pb2_grpc.add_RouterServiceServicer_to_server(fake, server)
+    fake.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    yield fake
+    server.stop(10).wait()  # with a grace, or gRPC logs the connections that it cuts

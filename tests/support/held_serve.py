@@ -1,0 +1,35 @@
+"""The ``routoo`` command, with a predictor that does what prompts say: "hold" and "fail".
+
+It prints ``held`` when it stands still, and goes on after a line, or the end, of stdin.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from routoo.cli import main
+from routoo.predictor.onnx import OnnxPredictor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from routoo.predictor.base import Prediction
+
+predict = OnnxPredictor.predict
+
+
+def held(self: OnnxPredictor, prompts: Sequence[str]) -> Prediction:
+    """As the real one, unless a prompt says otherwise."""
+    if any("fail" in prompt for prompt in prompts):
+        raise ValueError("the detail")
+    if any("hold" in prompt for prompt in prompts):
+        sys.stdout.write("held\n")
+        sys.stdout.flush()
+        sys.stdin.readline()
+    return predict(self, prompts)
+
+
+if __name__ == "__main__":
+    OnnxPredictor.predict = held  # type: ignore[method-assign]
+    sys.exit(main(sys.argv[1:]))

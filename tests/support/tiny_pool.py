@@ -1,0 +1,55 @@
+"""A pool of three models whose prices, windows and latencies make every constraint testable."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from routoo.pool import ModelSpec, Pool
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SMALL = {
+    "name": "small",
+    "usd_per_1m_input_tokens": 0.1,
+    "usd_per_1m_output_tokens": 0.2,
+    "price_status": "stated",
+    "context_window_tokens": 4096,
+    "capabilities": ["chat", "audio"],
+    "time_to_first_token_ms": 100,
+    "time_per_output_token_ms": 2,
+}
+MEDIUM = {
+    "name": "medium",
+    "usd_per_1m_input_tokens": 1,
+    "usd_per_1m_output_tokens": 2,
+    "price_status": "stated",
+    "context_window_tokens": 32768,
+    "capabilities": ["chat", "tools"],
+    "time_to_first_token_ms": 200,
+    "time_per_output_token_ms": 5,
+}
+LARGE = {
+    "name": "large",
+    "usd_per_1m_input_tokens": 10,
+    "usd_per_1m_output_tokens": 30,
+    "price_status": "assumed",
+    "context_window_tokens": 131072,
+    "capabilities": ["chat", "tools", "vision"],
+    "time_to_first_token_ms": 500,
+    "time_per_output_token_ms": 10,
+}
+SPECS: tuple[dict[str, Any], ...] = (SMALL, MEDIUM, LARGE)
+
+
+def tiny_pool() -> Pool:
+    """The pool, built without a file."""
+    return Pool.of(tuple(ModelSpec.model_validate(spec) for spec in SPECS))
+
+
+def write_tiny_pool(path: Path) -> Path:
+    """The pool as a file."""
+    path.write_text(yaml.safe_dump({"models": list(SPECS)}), encoding="utf-8")
+    return path

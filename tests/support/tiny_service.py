@@ -1,0 +1,106 @@
+"""A whole service in this process, on the tiny artifact and pool, behind a real channel."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import grpc.aio
+from structlog.testing import capture_logs
+
+from routoo.config import load_settings
+from routoo.server import Service
+from routoo.v1 import batch_pb2, route_pb2
+from routoo.v1.router_pb2_grpc import RouterServiceStub
+from tiny_artifact import write_tiny_artifact
+from tiny_pool import write_tiny_pool
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable
+    from pathlib import Path
+
+    from routoo.config import Settings
+
+ROUTE = "/routoo.v1.RouterService/Route"
+MESSAGE_BYTES = 128 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A service that runs, a channel to it, and what it has logged."""
+
+    service: Service
+    channel: grpc.aio.Channel
+    stub: Any
+    logs: list[Any]
+
+    async def route(self, prompt: str = "easy", **fields: Any) -> route_pb2.RouteResponse:
+        """``Route``, with a deadline that only a hung service misses."""
+        request = route_pb2.RouteRequest(prompt=prompt, **fields)
+        response: route_pb2.RouteResponse = await self.stub.Route(request, timeout=60)
+        return response
+
+    async def batch(self, prompts: list[str], **fields: Any) -> batch_pb2.RouteBatchResponse:
+        """``RouteBatch`` of plain prompts."""
+        response: batch_pb2.RouteBatchResponse = await self.stub.RouteBatch(
+            batch_of(prompts, **fields), timeout=120
+        )
+        return response
+
+
+def batch_of(prompts: list[str], **fields: Any) -> batch_pb2.RouteBatchRequest:
+    """A batch of plain prompts."""
+    return batch_pb2.RouteBatchRequest(
+        requests=[route_pb2.RouteRequest(prompt=prompt) for prompt in prompts], **fields
+    )
+
+
+def tiny_settings(folder: Path, **overrides: Any) -> Settings:
+    """Settings on free ports, and the files they name; ``overrides`` replace whole sections."""
+    artifact, pool = folder / "predictor", folder / "pool.yaml"
+    if not artifact.exists():
+        write_tiny_artifact(artifact)
+    if not pool.exists():
+        write_tiny_pool(pool)
+    values: dict[str, Any] = {
+        "listen": "127.0.0.1:0",
+        "metrics": {"enabled": False, "listen": "127.0.0.1:0"},
+        "pool": pool,
+        "predictor": {"artifact": artifact},
+    }
+    return load_settings(None, {**values, **overrides})
+
+
+@asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[Running]:
+    """Starts the service, connects, and drains it at the end."""
+    with capture_logs() as logs:
+        service = await Service.start(settings)
+        try:
+            async with connected(service.address) as channel:
+                yield Running(service, channel, RouterServiceStub(channel), logs)
+        finally:
+            await service.stop()
+
+
+@asynccontextmanager
+async def connected(address: str) -> AsyncIterator[grpc.aio.Channel]:
+    """A channel of its own, with room for large messages."""
+    options = [
+        ("grpc.max_send_message_length", MESSAGE_BYTES),
+        ("grpc.max_receive_message_length", MESSAGE_BYTES),
+        ("grpc.use_local_subchannel_pool", 1),
+    ]
+    async with grpc.aio.insecure_channel(address, options=options) as channel:
+        yield channel
+
+
+async def refusal(call: Awaitable[Any]) -> tuple[grpc.StatusCode, str]:
+    """Code and text that a call fails with; a call that succeeds fails the test."""
+    try:
+        reply = await call
+    except grpc.aio.AioRpcError as error:
+        return error.code(), error.details() or ""
+    raise AssertionError(f"the call succeeded: {reply}")

@@ -1,0 +1,333 @@
+"""Every accepted request is settled, whatever happens to its batch."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from threading import Event
+from time import monotonic, monotonic_ns
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from routoo.batching import Batcher
+from routoo.errors import (
+    DeadlineError,
+    DrainingError,
+    NoEligibleModelError,
+    PredictorError,
+    QueueFullError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+LONG_S = 60.0
+
+
+class ManualExecutor(Executor):
+    """Runs a job when the test says so, in the test's own thread."""
+
+    def __init__(self) -> None:
+        self.jobs: deque[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]]] = deque()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **_: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        self.jobs.append((future, fn, args))
+        return future
+
+    def run(self) -> None:
+        """Runs the oldest job."""
+        future, call, arguments = self.jobs.popleft()
+        try:
+            future.set_result(call(*arguments))
+        except BaseException as error:  # noqa: BLE001 - as an executor's thread does
+            future.set_exception(error)
+
+
+class Worker:
+    """Doubles numbers, and remembers its batches."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.accepted_ns: list[int] = []
+        self.answer: Callable[[list[int]], Any] = lambda batch: [2 * one for one in batch]
+
+    def __call__(self, batch: Sequence[int], accepted_ns: Sequence[int]) -> Any:
+        self.batches.append(list(batch))
+        self.accepted_ns.extend(accepted_ns)
+        return self.answer(list(batch))
+
+
+class Bench:
+    """A batcher whose worker runs by hand."""
+
+    def __init__(self, *, max_batch: int = 8, max_queue: int = 100) -> None:
+        self.worker = Worker()
+        self.executor = ManualExecutor()
+        self.dropped: list[str] = []
+        self.batcher: Batcher[int, int] = Batcher(
+            self.worker,
+            self.executor,
+            max_batch=max_batch,
+            max_queue=max_queue,
+            on_dropped=self.dropped.append,
+        )
+
+    async def busy_with(self, *requests: int) -> list[asyncio.Future[int]]:
+        """Submits, and lets the batch reach the executor without running it."""
+        waiters = [self.batcher.submit(request) for request in requests]
+        await turn()
+        assert len(self.executor.jobs) == 1
+        return waiters
+
+    async def run_all(self) -> None:
+        """Runs jobs until none is left."""
+        await turn()
+        while self.executor.jobs:
+            self.executor.run()
+            await turn()
+
+
+async def turn() -> None:
+    """Lets the event loop do what it has already been asked to do, callbacks of callbacks too."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+async def outcome(waiter: asyncio.Future[int]) -> int | BaseException:
+    async with asyncio.timeout(LONG_S):
+        return (await asyncio.gather(waiter, return_exceptions=True))[0]
+
+
+async def test_requests_of_one_turn_share_a_batch() -> None:
+    bench = Bench()
+    waiters = [bench.batcher.submit(one) for one in (1, 2, 3)]
+    await bench.run_all()
+    assert [await outcome(one) for one in waiters] == [2, 4, 6]
+    assert bench.worker.batches == [[1, 2, 3]]
+
+
+async def test_a_lone_request_does_not_wait_for_company() -> None:
+    bench = Bench()
+    waiter = bench.batcher.submit(1)
+    await turn()
+    assert len(bench.executor.jobs) == 1
+    await bench.run_all()
+    assert await outcome(waiter) == 2
+
+
+async def test_what_arrives_while_the_worker_is_busy_is_the_next_batch() -> None:
+    bench = Bench()
+    first = await bench.busy_with(1)
+    later = [bench.batcher.submit(2)]
+    await turn()
+    later.append(bench.batcher.submit(3))
+    await turn()
+    assert bench.batcher.depth == 2
+    assert len(bench.executor.jobs) == 1, "the worker takes one batch at a time"
+    await bench.run_all()
+    assert bench.worker.batches == [[1], [2, 3]]
+    assert [await outcome(one) for one in (*first, *later)] == [2, 4, 6]
+
+
+async def test_the_worker_has_its_next_batch_before_the_waiters_run() -> None:
+    bench = Bench()
+    (first,) = await bench.busy_with(1)
+    bench.batcher.submit(2)
+    queued_when_answered: list[int] = []
+    first.add_done_callback(lambda _: queued_when_answered.append(len(bench.executor.jobs)))
+    bench.executor.run()
+    await turn()
+    assert queued_when_answered == [1]
+    await bench.run_all()
+
+
+@given(
+    arrivals=st.lists(st.lists(st.integers(), max_size=9), max_size=8),
+    max_batch=st.integers(1, 7),
+)
+async def test_any_split_into_batches_keeps_the_order_and_the_owner(
+    arrivals: list[list[int]], max_batch: int
+) -> None:
+    bench = Bench(max_batch=max_batch)
+    waiters: list[tuple[int, asyncio.Future[int]]] = []
+    for group in arrivals:
+        waiters += [(request, bench.batcher.submit(request)) for request in group]
+        await turn()
+    await bench.run_all()
+    for request, waiter in waiters:
+        assert await outcome(waiter) == 2 * request
+    assert [one for batch in bench.worker.batches for one in batch] == [one for one, _ in waiters]
+    assert all(1 <= len(batch) <= max_batch for batch in bench.worker.batches)
+    assert bench.worker.accepted_ns == sorted(bench.worker.accepted_ns)
+    assert all(accepted <= monotonic_ns() for accepted in bench.worker.accepted_ns)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [PredictorError("broken"), ValueError("broken"), StopIteration("broken"), KeyboardInterrupt()],
+    ids=lambda error: type(error).__name__,
+)
+async def test_an_error_reaches_every_request_of_its_batch_and_no_other(
+    error: BaseException,
+) -> None:
+    bench = Bench()
+
+    def fail(_: list[int]) -> list[int]:
+        raise error
+
+    bench.worker.answer = fail
+    failing = await bench.busy_with(1, 2)
+    after = bench.batcher.submit(3)
+    bench.executor.run()
+    await turn()
+    bench.worker.answer = lambda batch: batch
+    await bench.run_all()
+    for waiter in failing:
+        failed = await outcome(waiter)
+        assert isinstance(failed, BaseException)
+        assert failed is error or failed.__cause__ is error
+    assert await outcome(after) == 3
+
+
+@pytest.mark.parametrize("results", [[], [1], [1, 2, 3]])
+async def test_a_wrong_number_of_results_fails_the_batch(results: list[int]) -> None:
+    bench = Bench()
+    bench.worker.answer = lambda _: results
+    waiters = await bench.busy_with(1, 2)
+    await bench.run_all()
+    for waiter in waiters:
+        failed = await outcome(waiter)
+        assert isinstance(failed, PredictorError)
+        assert str(failed) == f"2 requests got {len(results)} results"
+
+
+async def test_one_requests_own_error_leaves_its_batch_mates_alone() -> None:
+    bench = Bench()
+    error = NoEligibleModelError("none left")
+    bench.worker.answer = lambda _: [10, error, 30]
+    waiters = await bench.busy_with(1, 2, 3)
+    await bench.run_all()
+    assert [await outcome(one) for one in waiters] == [10, error, 30]
+
+
+async def test_a_request_cancelled_in_the_queue_never_reaches_the_worker() -> None:
+    bench = Bench()
+    first = await bench.busy_with(1)
+    gone, stays = bench.batcher.submit(2), bench.batcher.submit(3)
+    gone.cancel()
+    await bench.run_all()
+    assert bench.worker.batches == [[1], [3]]
+    assert bench.dropped == ["cancelled"]
+    assert [await outcome(one) for one in (*first, stays)] == [2, 6]
+
+
+async def test_a_request_cancelled_in_the_worker_hurts_nobody_else() -> None:
+    bench = Bench()
+    gone, stays = await bench.busy_with(1, 2)
+    gone.cancel()
+    await bench.run_all()
+    assert bench.worker.batches == [[1, 2]]
+    assert gone.cancelled()
+    assert await outcome(stays) == 4
+
+
+async def test_when_all_have_cancelled_the_worker_is_left_alone_and_serves_the_next() -> None:
+    bench = Bench()
+    first = await bench.busy_with(1)
+    for request in (2, 3):
+        bench.batcher.submit(request).cancel()
+    await bench.run_all()
+    after = bench.batcher.submit(4)
+    await bench.run_all()
+    assert bench.worker.batches == [[1], [4]]
+    assert bench.dropped == ["cancelled", "cancelled"]
+    assert [await outcome(one) for one in (*first, after)] == [2, 8]
+
+
+async def test_a_request_past_its_deadline_never_reaches_the_worker() -> None:
+    bench = Bench()
+    first = await bench.busy_with(1)
+    late = bench.batcher.submit(2, deadline_s=monotonic())
+    in_time = bench.batcher.submit(3, deadline_s=monotonic() + LONG_S)
+    await bench.run_all()
+    assert bench.worker.batches == [[1], [3]]
+    assert bench.dropped == ["expired"]
+    assert isinstance(await outcome(late), DeadlineError)
+    assert [await outcome(one) for one in (*first, in_time)] == [2, 6]
+
+
+async def test_a_caller_who_gave_up_at_the_deadline_counts_as_expired() -> None:
+    bench = Bench()
+    await bench.busy_with(1)
+    bench.batcher.submit(2, deadline_s=monotonic()).cancel()
+    await bench.run_all()
+    assert bench.dropped == ["expired"]
+
+
+async def test_the_queue_is_bounded_and_what_runs_is_not_in_it() -> None:
+    bench = Bench(max_queue=2)
+    running = await bench.busy_with(1, 2)
+    waiting = [bench.batcher.submit(3), bench.batcher.submit(4)]
+    with pytest.raises(QueueFullError, match="2 requests wait already"):
+        bench.batcher.submit(5)
+    await bench.run_all()
+    assert [await outcome(one) for one in (*running, *waiting)] == [2, 4, 6, 8]
+    again = bench.batcher.submit(6)
+    await bench.run_all()
+    assert await outcome(again) == 12
+
+
+async def test_close_answers_what_was_accepted_and_refuses_what_comes() -> None:
+    bench = Bench()
+    running = await bench.busy_with(1)
+    waiting = bench.batcher.submit(2)
+    closing = asyncio.create_task(bench.batcher.close(LONG_S))
+    await turn()
+    with pytest.raises(DrainingError):
+        bench.batcher.submit(3)
+    assert not closing.done()
+    await bench.run_all()
+    assert await closing
+    assert [await outcome(one) for one in (*running, waiting)] == [2, 4]
+
+
+async def test_close_of_an_idle_batcher_returns_at_once() -> None:
+    assert await Bench().batcher.close(LONG_S)
+
+
+async def test_close_fails_what_a_hung_worker_holds_and_its_late_answer_harms_nobody() -> None:
+    bench = Bench()
+    running = await bench.busy_with(1)
+    waiting = bench.batcher.submit(2)
+    assert not await bench.batcher.close(0.0)
+    for waiter in (*running, waiting):
+        assert isinstance(await outcome(waiter), DrainingError)
+    await bench.run_all()
+    assert bench.worker.batches == [[1]]
+
+
+async def test_a_dead_executor_fails_requests_instead_of_leaving_them() -> None:
+    executor = ThreadPoolExecutor(1)
+    executor.shutdown()
+    batcher: Batcher[int, int] = Batcher(Worker(), executor, max_batch=1, max_queue=8)
+    for waiter in [batcher.submit(1), batcher.submit(2)]:
+        assert isinstance(await outcome(waiter), DrainingError)
+    await batcher.close(LONG_S)
+
+
+async def test_a_batch_that_the_executor_drops_at_its_shutdown_is_failed() -> None:
+    executor, gate = ThreadPoolExecutor(1), Event()
+    try:
+        executor.submit(gate.wait, LONG_S)
+        batcher: Batcher[int, int] = Batcher(Worker(), executor, max_batch=8, max_queue=8)
+        waiter = batcher.submit(1)
+        await turn()
+        executor.shutdown(wait=False, cancel_futures=True)
+        assert isinstance(await outcome(waiter), DrainingError)
+    finally:
+        gate.set()

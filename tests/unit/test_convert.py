@@ -1,0 +1,176 @@
+"""Messages to plain requests: what is refused names its field, what is accepted arrives whole."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from routoo.api import convert
+from routoo.config import LimitSettings
+from routoo.errors import InvalidRequestError
+from routoo.v1 import batch_pb2, info_pb2, route_pb2
+
+LIMITS = LimitSettings(max_prompt_chars=100, max_batch_prompts=3)
+NUMBERS = ("max_cost_usd", "min_score", "max_latency_ms")
+UNUSABLE = (math.nan, math.inf, -math.inf, -1.0, -1e-300)
+
+
+def refused(message: route_pb2.RouteRequest | batch_pb2.RouteBatchRequest) -> InvalidRequestError:
+    read: Any = (
+        convert.prompt_request
+        if isinstance(message, route_pb2.RouteRequest)
+        else convert.batch_request
+    )
+    with pytest.raises(InvalidRequestError) as caught:
+        read(message, LIMITS)
+    assert "\n" not in str(caught.value)
+    return caught.value
+
+
+def chat(*contents: str) -> list[route_pb2.ChatMessage]:
+    return [route_pb2.ChatMessage(role="user", content=content) for content in contents]
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n\t \u2003"])
+def test_an_empty_prompt_is_refused(text: str) -> None:
+    assert refused(route_pb2.RouteRequest(prompt=text)).field == "prompt"
+    assert refused(route_pb2.RouteRequest(messages=chat(text, text))).field == "messages"
+
+
+def test_both_forms_of_a_prompt_are_refused() -> None:
+    error = refused(route_pb2.RouteRequest(prompt="a", messages=chat("b")))
+    assert str(error) == "prompt: set either prompt or messages, not both"
+
+
+def test_a_chat_is_its_texts_oldest_first() -> None:
+    message = route_pb2.RouteRequest(messages=chat("first", "", "second"))
+    assert convert.prompt_request(message, LIMITS).text == "first\n\nsecond"
+
+
+def test_the_longest_prompt_is_accepted_and_one_more_character_is_not() -> None:
+    assert convert.prompt_request(route_pb2.RouteRequest(prompt="ä" * 100), LIMITS).text
+    error = refused(route_pb2.RouteRequest(prompt="ä" * 101))
+    assert str(error) == "prompt: 101 characters; send at most 100"
+    assert refused(route_pb2.RouteRequest(messages=chat("ä" * 99, "b"))).field == "messages"
+
+
+@pytest.mark.parametrize("field", NUMBERS)
+@pytest.mark.parametrize("value", UNUSABLE)
+def test_numbers_that_are_no_amounts_are_refused(field: str, value: float) -> None:
+    values: dict[str, Any] = {field: value}
+    error = refused(route_pb2.RouteRequest(prompt="p", **values))
+    assert error.field == field
+    assert "is not a finite number of at least 0" in str(error)
+
+
+@pytest.mark.parametrize("field", ["budget_usd", "min_mean_score"])
+@pytest.mark.parametrize("value", UNUSABLE)
+def test_batch_numbers_that_are_no_amounts_are_refused(field: str, value: float) -> None:
+    values: dict[str, Any] = {field: value}
+    requests = [route_pb2.RouteRequest(prompt="p")]
+    assert refused(batch_pb2.RouteBatchRequest(requests=requests, **values)).field == field
+
+
+def test_scores_above_1_are_refused() -> None:
+    assert refused(route_pb2.RouteRequest(prompt="p", min_score=1.01)).field == "min_score"
+    requests = [route_pb2.RouteRequest(prompt="p")]
+    error = refused(batch_pb2.RouteBatchRequest(requests=requests, min_mean_score=1.01))
+    assert error.field == "min_mean_score"
+
+
+def test_an_unknown_policy_is_refused_and_the_one_in_force_is_not() -> None:
+    assert refused(route_pb2.RouteRequest(prompt="p", policy="random")).field == "policy"
+    assert convert.prompt_request(route_pb2.RouteRequest(prompt="p", policy="lp"), LIMITS).text
+
+
+@given(
+    values=st.fixed_dictionaries(
+        {},
+        optional={
+            "request_id": st.text(st.characters(codec="utf-8"), max_size=8),
+            "max_cost_usd": st.floats(0, 1e6),
+            "min_score": st.floats(0, 1),
+            "max_latency_ms": st.floats(0, 1e6),
+            "allowed_models": st.lists(st.text(st.characters(codec="utf-8")), max_size=3),
+            "denied_models": st.lists(st.text(st.characters(codec="utf-8")), max_size=3),
+            "required_capabilities": st.lists(st.text(st.characters(codec="utf-8")), max_size=3),
+            "expected_output_tokens": st.integers(0, 2**32 - 1),
+            "explain": st.booleans(),
+        },
+    )
+)
+def test_every_field_arrives_through_the_wire(values: dict[str, Any]) -> None:
+    body = route_pb2.RouteRequest(prompt="p", **values).SerializeToString()
+    request = convert.prompt_request(convert.parse(route_pb2.RouteRequest, body), LIMITS)
+    for field in (*NUMBERS, "expected_output_tokens"):
+        assert getattr(request, field) == values.get(field)
+    for field in ("allowed_models", "denied_models", "required_capabilities"):
+        assert getattr(request, field) == tuple(values.get(field, ()))
+    assert request.request_id == values.get("request_id", "")
+    assert request.explain == values.get("explain", False)
+    unconstrained = {"request_id", "expected_output_tokens", "explain"}
+    assert request.constrained == any(
+        value is not None and value != []
+        for key, value in values.items()
+        if key not in unconstrained
+    )
+
+
+def test_a_constraint_of_0_is_a_constraint() -> None:
+    for field in NUMBERS:
+        values: dict[str, Any] = {field: 0.0}
+        request = convert.prompt_request(route_pb2.RouteRequest(prompt="p", **values), LIMITS)
+        assert request.constrained
+        assert getattr(request, field) == 0.0
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"\xff", b"\x12\x05ab", b"\x12\x02\xff\xfe", b"\x0a\x01\x80", b"\x12\xff\xff\xff\xff\x0f"],
+    ids=["tag", "short", "prompt not utf-8", "request_id not utf-8", "length"],
+)
+def test_a_body_that_does_not_parse_names_the_message(body: bytes) -> None:
+    with pytest.raises(InvalidRequestError, match=r"the body is not a routoo.v1.RouteRequest"):
+        convert.parse(route_pb2.RouteRequest, body)
+
+
+@pytest.mark.parametrize("size", [0, 4])
+def test_the_size_of_a_batch_is_bounded(size: int) -> None:
+    message = batch_pb2.RouteBatchRequest(requests=[route_pb2.RouteRequest(prompt="p")] * size)
+    error = refused(message)
+    assert str(error) == f"requests: {size} prompts; send 1 to 3 in one batch"
+
+
+def test_an_error_in_a_batch_names_the_request() -> None:
+    good = route_pb2.RouteRequest(prompt="p")
+    for bad, field in (
+        (route_pb2.RouteRequest(), "requests[1].prompt"),
+        (route_pb2.RouteRequest(prompt="p", min_score=2), "requests[1].min_score"),
+        (route_pb2.RouteRequest(prompt="p", policy="lp"), "requests[1].policy"),
+    ):
+        assert refused(batch_pb2.RouteBatchRequest(requests=[good, bad])).field == field
+
+
+def test_a_batch_arrives_in_order_with_its_constraints() -> None:
+    requests = [route_pb2.RouteRequest(prompt=text) for text in ("a", "b", "c")]
+    message = batch_pb2.RouteBatchRequest(requests=requests, budget_usd=0.0)
+    converted, constraints = convert.batch_request(message, LIMITS)
+    assert [one.text for one in converted] == ["a", "b", "c"]
+    assert constraints.budget_usd == 0.0
+    assert constraints.min_mean_score is None
+    assert constraints.any
+
+
+@pytest.mark.parametrize("points", [1, 1001, 2**32 - 1])
+def test_a_curve_of_one_point_or_too_many_is_refused(points: int) -> None:
+    with pytest.raises(InvalidRequestError, match="curve_points: "):
+        convert.curve_points(info_pb2.ListModelsRequest(curve_points=points))
+
+
+@pytest.mark.parametrize("points", [0, 2, 1000])
+def test_a_curve_of_a_usable_size_is_accepted(points: int) -> None:
+    assert convert.curve_points(info_pb2.ListModelsRequest(curve_points=points)) == points

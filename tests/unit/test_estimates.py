@@ -1,0 +1,81 @@
+"""Predictions to the pool's scores, tokens, money and time."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from routoo.estimates import estimates_of
+from routoo.predictor.base import Prediction, join
+from routoo.prompt import PromptRequest
+from tiny_pool import tiny_pool
+
+
+def prediction_of(
+    scores: list[list[float]], output_tokens: list[list[float]], input_tokens: list[float]
+) -> Prediction:
+    return Prediction(
+        scores=np.array(scores, np.float32),
+        output_tokens=np.array(output_tokens, np.float32),
+        input_tokens=np.array(input_tokens, np.float64),
+        truncated=np.zeros(len(scores), np.bool_),
+        tokenize_ns=1,
+        predict_ns=10,
+    )
+
+
+def test_columns_are_put_into_the_pools_order() -> None:
+    prediction = prediction_of([[0.1, 0.2, 0.3, 0.4]], [[1, 2, 3, 4]], [10])
+    estimates = estimates_of(
+        prediction, [PromptRequest("p")], tiny_pool(), np.array([2, 0, 3], np.intp)
+    )
+    assert estimates.scores.tolist() == [[0.3, 0.1, 0.4]]
+    assert estimates.output_tokens.tolist() == [[3.0, 1.0, 4.0]]
+    assert estimates.input_tokens.tolist() == [10.0]
+
+
+def test_scores_are_rounded_to_a_ten_thousandth_and_tokens_to_whole_ones() -> None:
+    prediction = prediction_of([[0.12344, 0.12346, 1.0]], [[0.4, 10.6, 99.0]], [1])
+    estimates = estimates_of(prediction, [PromptRequest("p")], tiny_pool(), np.arange(3))
+    assert estimates.scores.tolist() == [[0.1234, 0.1235, 1.0]]
+    assert estimates.output_tokens.tolist() == [[0.0, 11.0, 99.0]]
+
+
+def test_costs_and_latencies_follow_from_the_rounded_tokens() -> None:
+    pool = tiny_pool()
+    prediction = prediction_of([[0.5] * 3], [[10.4, 10.4, 10.4]], [1000])
+    estimates = estimates_of(prediction, [PromptRequest("p")], pool, np.arange(3))
+    np.testing.assert_allclose(
+        estimates.costs_usd,
+        [[1000e-6 * 0.1 + 10e-6 * 0.2, 1000e-6 + 10e-6 * 2, 1000e-6 * 10 + 10e-6 * 30]],
+        rtol=1e-12,
+    )
+    assert estimates.latencies_ms.tolist() == [[120.0, 250.0, 600.0]]
+
+
+@given(expected=st.lists(st.none() | st.integers(0, 2**32 - 1), min_size=1, max_size=6))
+def test_a_callers_own_length_replaces_the_predicted_ones_of_its_row_only(
+    expected: list[int | None],
+) -> None:
+    n = len(expected)
+    prediction = prediction_of([[0.5] * 3] * n, [[7, 8, 9]] * n, [1.0] * n)
+    requests = [PromptRequest("p", expected_output_tokens=tokens) for tokens in expected]
+    estimates = estimates_of(prediction, requests, tiny_pool(), np.arange(3))
+    assert estimates.output_tokens.tolist() == [
+        [7.0, 8.0, 9.0] if tokens is None else [float(tokens)] * 3 for tokens in expected
+    ]
+    np.testing.assert_array_equal(
+        estimates.costs_usd, tiny_pool().costs_usd(np.ones(n), estimates.output_tokens)
+    )
+
+
+def test_parts_of_a_batch_are_put_under_each_other() -> None:
+    first = prediction_of([[0.1] * 3], [[1, 1, 1]], [5])
+    second = prediction_of([[0.2] * 3, [0.3] * 3], [[2, 2, 2], [3, 3, 3]], [6, 7])
+    joined = join([first, second])
+    np.testing.assert_array_equal(joined.scores[:, 0], np.array([0.1, 0.2, 0.3], np.float32))
+    assert joined.output_tokens[:, 1].tolist() == [1.0, 2.0, 3.0]
+    assert joined.input_tokens.tolist() == [5.0, 6.0, 7.0]
+    assert len(joined.truncated) == 3
+    assert (joined.tokenize_ns, joined.predict_ns) == (2, 20)

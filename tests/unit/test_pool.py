@@ -1,0 +1,156 @@
+"""The pool file, and the pool's arithmetic."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import yaml
+
+from routoo.errors import PoolError
+from routoo.pool import load_pool
+from tiny_pool import LARGE, MEDIUM, SMALL, SPECS, tiny_pool, write_tiny_pool
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def pool_file(folder: Path, *models: dict[str, Any]) -> Path:
+    path = folder / "pool.yaml"
+    path.write_text(yaml.safe_dump({"models": list(models)}), encoding="utf-8")
+    return path
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(PoolError) as caught:
+        load_pool(path)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert text.startswith(f"{path}:")
+    return text
+
+
+# Each entry: how the second model differs from a right one, and what the message has to say.
+MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "negative input price": (
+        {"usd_per_1m_input_tokens": -1},
+        ["models.1.usd_per_1m_input_tokens", "greater than or equal to 0", "(given: -1)"],
+    ),
+    "negative output price": (
+        {"usd_per_1m_output_tokens": -0.5},
+        ["models.1.usd_per_1m_output_tokens", "(given: -0.5)"],
+    ),
+    "price is not a number": (
+        {"usd_per_1m_input_tokens": float("nan")},
+        ["models.1.usd_per_1m_input_tokens", "finite"],
+    ),
+    "infinite price": ({"usd_per_1m_output_tokens": float("inf")}, ["models.1", "finite"]),
+    "price in words": ({"usd_per_1m_input_tokens": "cheap"}, ["valid number", "'cheap'"]),
+    "price of unknown origin": ({"price_status": "guessed"}, ["'stated' or 'assumed'"]),
+    "unknown key": ({"price": 1}, ["models.1.price: unknown key"]),
+    "no name": ({"name": ""}, ["models.1.name", "at least 1 character"]),
+    "long name": ({"name": "x" * 257}, ["models.1.name", "at most 256 characters"]),
+    "no context": ({"context_window_tokens": 0}, ["models.1.context_window_tokens"]),
+    "huge context": ({"context_window_tokens": 2**31}, ["models.1.context_window_tokens"]),
+    "negative latency": ({"time_to_first_token_ms": -1}, ["models.1.time_to_first_token_ms"]),
+    "negative speed": ({"time_per_output_token_ms": -1}, ["models.1.time_per_output_token_ms"]),
+    "capability is a number": ({"capabilities": [3]}, ["models.1.capabilities.0", "valid string"]),
+    "same name": ({"name": "small"}, ["model 'small' stands twice", "names have to be unique"]),
+}
+
+
+@pytest.mark.parametrize(("change", "pieces"), MISTAKES.values(), ids=MISTAKES)
+def test_a_wrong_model_is_refused_in_one_line(
+    tmp_path: Path, change: dict[str, Any], pieces: list[str]
+) -> None:
+    message = refusal(pool_file(tmp_path, SMALL, {**MEDIUM, **change}))
+    for piece in pieces:
+        assert piece in message
+
+
+@pytest.mark.parametrize("key", ["name", "price_status", "usd_per_1m_input_tokens"])
+def test_a_missing_key_is_named(tmp_path: Path, key: str) -> None:
+    model = {name: value for name, value in SMALL.items() if name != key}
+    assert f"models.0.{key}: Field required" in refusal(pool_file(tmp_path, model))
+
+
+def test_an_empty_pool_is_refused(tmp_path: Path) -> None:
+    assert "models" in refusal(pool_file(tmp_path))
+
+
+def test_a_file_without_models_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "pool.yaml"
+    path.write_text("", encoding="utf-8")
+    assert "models: Field required" in refusal(path)
+
+
+def test_a_missing_or_malformed_file_is_a_pool_error(tmp_path: Path) -> None:
+    path = tmp_path / "pool.yaml"
+    assert "cannot be read: No such file" in refusal(path)
+    path.write_text("models: [", encoding="utf-8")
+    assert "malformed YAML" in refusal(path)
+
+
+def test_a_file_and_the_specifications_make_the_same_pool(tmp_path: Path) -> None:
+    pool = load_pool(write_tiny_pool(tmp_path / "pool.yaml"))
+    assert pool.models == tiny_pool().models
+    assert pool.names == ("small", "medium", "large")
+    assert pool.index == {"small": 0, "medium": 1, "large": 2}
+
+
+def test_the_shipped_pool_has_8_to_12_models_with_prices_and_windows() -> None:
+    pool = load_pool()
+    assert 8 <= len(pool.names) <= 12
+    assert (pool.usd_per_input_token > 0).all()
+    assert (pool.usd_per_output_token > 0).all()
+    # From small to frontier: a router is worth having where prices differ.
+    assert pool.usd_per_output_token.max() >= 50 * pool.usd_per_output_token.min()
+
+
+def test_costs_are_tokens_times_prices() -> None:
+    input_tokens = np.array([1000.0, 0.0])
+    output_tokens = np.array([[100.0, 200.0, 300.0], [0.0, 0.0, 1e6]])
+    costs = tiny_pool().costs_usd(input_tokens, output_tokens)
+    expected = [
+        [
+            1000 * SPECS[j]["usd_per_1m_input_tokens"] / 1e6
+            + tokens * SPECS[j]["usd_per_1m_output_tokens"] / 1e6
+            for j, tokens in enumerate(row)
+        ]
+        for row in ([100, 200, 300],)
+    ]
+    np.testing.assert_allclose(costs[0], expected[0], rtol=1e-12)
+    np.testing.assert_allclose(costs[1], [0.0, 0.0, 30.0], rtol=1e-12)
+    assert output_tokens[0, 0] == 100.0, "the caller's array is not written to"
+
+
+def test_latency_is_the_first_token_and_the_others() -> None:
+    latencies = tiny_pool().latencies_ms(np.array([[10.0, 20.0, 0.0]]))
+    np.testing.assert_array_equal(latencies, [[120.0, 300.0, 500.0]])
+
+
+def test_names_and_capabilities_become_masks() -> None:
+    pool = tiny_pool()
+    np.testing.assert_array_equal(pool.holds(("large", "small", "large")), [True, False, True])
+    assert sorted(pool.capabilities) == ["audio", "chat", "tools", "vision"]
+    np.testing.assert_array_equal(pool.capabilities["tools"], [False, True, True])
+
+
+def test_columns_find_the_models_wherever_the_predictor_has_them() -> None:
+    columns = tiny_pool().columns_in(("other", "large", "small", "medium"))
+    np.testing.assert_array_equal(columns, [2, 3, 1])
+
+
+def test_a_deployment_with_a_name_of_its_own_uses_its_predictor_name(tmp_path: Path) -> None:
+    pool = load_pool(pool_file(tmp_path, {**LARGE, "name": "prod-eu", "predictor_name": "large"}))
+    assert pool.names == ("prod-eu",)
+    np.testing.assert_array_equal(pool.columns_in(("small", "large")), [1])
+
+
+def test_a_model_that_the_predictor_does_not_know_is_named() -> None:
+    with pytest.raises(PoolError) as caught:
+        tiny_pool().columns_in(("small", "large"))
+    assert str(caught.value).startswith(
+        "pool model 'medium' is not among the predictor's 2 models; remove it"
+    )

@@ -1,0 +1,143 @@
+"""What holds for the repository as a whole: its commands, its install steps, its layers."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+import tomllib
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "server" / "routoo"
+COMMANDS = ("serve", "test", "lint", "proto", "bench", "train", "export")
+OFFLINE_LIBRARIES = ("torch", "transformers", "optimum", "sklearn", "pyarrow", "routoo_export")
+INNER_LAYERS = ("predictor", "selector", "budget")
+TRANSPORT = ("grpc", "google.protobuf", "grpc_health", "grpc_reflection", "routoo.v1", "routoo.api")
+MAX_LINES = 400
+
+
+def _make(*arguments: str) -> str:
+    # MAKEFLAGS of the `make test` that runs this would leak into the inner make.
+    environment = {name: value for name, value in os.environ.items() if "MAKE" not in name}
+    done = subprocess.run(
+        ["make", *arguments],  # noqa: S607 - the make that the reader has
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return done.stdout
+
+
+def test_bare_make_lists_every_command_with_a_sentence() -> None:
+    words = [line.split(maxsplit=2) for line in _make().splitlines()]
+    listed = {word[1]: word[2] for word in words if word[0] == "make"}
+    assert set(COMMANDS) <= set(listed)
+    assert all(" " in sentence for sentence in listed.values())
+
+
+@pytest.mark.parametrize(("gpu", "extra"), [("0", "cpu"), ("1", "gpu")])
+def test_serve_installs_the_runtime_and_nothing_else(tmp_path: Path, gpu: str, extra: str) -> None:
+    plan = _make("--dry-run", "serve", f"GPU={gpu}", f"VENV={tmp_path}/venv")
+    installs = [line for line in plan.splitlines() if "pip" in line and " install " in line]
+    assert len(installs) == 1
+    assert f"'.[{extra}]'" in installs[0]
+    assert "--constraint constraints.txt" in installs[0]
+
+
+def test_serve_does_not_install_twice(tmp_path: Path) -> None:
+    binaries = tmp_path / "venv" / "bin"
+    binaries.mkdir(parents=True)
+    (binaries / "python").touch()
+    (tmp_path / "venv" / ".installed-serve-cpu").touch()
+    plan = _make("--dry-run", "serve", f"VENV={tmp_path}/venv")
+    assert "routoo serve" in plan
+    assert " install " not in plan
+
+
+def test_the_server_imports_nothing_of_training() -> None:
+    code = (
+        "import sys, routoo.server, routoo.cli\n"
+        f"print(*sorted(set({OFFLINE_LIBRARIES!r}) & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.split() == []
+
+
+def test_inner_layers_know_neither_each_other_nor_the_transport() -> None:
+    sources = [(layer, path) for layer in INNER_LAYERS for path in (PACKAGE / layer).rglob("*.py")]
+    assert sources
+    found = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for layer, path in sources
+        for name in _imported_names(path)
+        if _is_within(name, TRANSPORT)
+        or _is_within(name, [f"routoo.{other}" for other in INNER_LAYERS if other != layer])
+    ]
+    assert found == []
+
+
+def test_the_check_of_the_layers_sees_imports_of_every_form(tmp_path: Path) -> None:
+    source = tmp_path / "example.py"
+    source.write_text(
+        "import grpc.aio\nfrom google.protobuf import any_pb2\nfrom routoo import v1\n"
+    )
+    assert _imported_names(source) >= {"grpc.aio", "google.protobuf", "routoo.v1"}
+
+
+@pytest.mark.parametrize("root", ["server", "export"])
+def test_files_stay_readable_in_one_sitting(root: str) -> None:
+    sources = [path for path in (ROOT / root).rglob("*.py") if "_pb2" not in path.name]
+    assert sources
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in sources}
+    assert {path: lines for path, lines in lengths.items() if lines > MAX_LINES} == {}
+
+
+def test_every_dependency_is_pinned_inside_its_bounds() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = dict(line.split("==") for line in lines if not line.startswith("#"))
+    pinned = {canonicalize_name(name): version for name, version in pins.items()}
+    requirements = [Requirement(line) for line in wanted]
+    assert [
+        str(requirement)
+        for requirement in requirements
+        if not requirement.specifier.contains(pinned.get(canonicalize_name(requirement.name), "0"))
+    ] == []
+
+
+def _is_within(name: str, packages: Iterable[str]) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+def _imported_names(source: Path) -> set[str]:
+    """Dotted names of the modules a file imports anywhere in it, and of what it takes from them."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            # Relative imports are resolved against the file's own package.
+            base = (
+                list(source.relative_to(ROOT / "server").parts[: -node.level]) if node.level else []
+            )
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            names.add(module)
+            names.update(f"{module}.{alias.name}" for alias in node.names)
+    return names
