@@ -1,0 +1,78 @@
+"""How a command fails: the exit code, and one line that names the remedy."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from routoo.errors import PredictorError, RoutooError
+
+if TYPE_CHECKING:
+    from routoo.client import RouterError
+    from routoo.prompts_file import Prompts
+
+FAILED: Final = 1
+BAD_INPUT: Final = 2
+UNREACHABLE: Final = 3
+TOO_LATE: Final = 4
+INTERRUPTED: Final = 130
+
+_EXIT_CODES: Final = {
+    "INVALID_ARGUMENT": BAD_INPUT,
+    "FAILED_PRECONDITION": BAD_INPUT,
+    "UNAVAILABLE": UNREACHABLE,
+    "DEADLINE_EXCEEDED": TOO_LATE,
+    "RESOURCE_EXHAUSTED": TOO_LATE,
+}
+_BATCH_ITEM: Final = re.compile(r"requests\[(\d+)\](?:\.|: )")
+
+
+class CommandError(RoutooError):
+    """Ends a command with ``exit_code``; the message is the line for stderr."""
+
+    def __init__(self, message: str, exit_code: int = BAD_INPUT) -> None:
+        self.exit_code = exit_code
+        super().__init__(message)
+
+
+def exit_code_of(error: RoutooError) -> int:
+    """Outside the service, what Routoo refuses is bad input: files, settings, arguments."""
+    if isinstance(error, CommandError):
+        return error.exit_code
+    return FAILED if isinstance(error, PredictorError) else BAD_INPUT
+
+
+def explained(
+    error: RouterError, address: str, timeout_s: float, prompts: Prompts | None = None
+) -> CommandError:
+    """What a failed call means to the person at the terminal.
+
+    Args:
+        error: what the client raised.
+        address: where the service was looked for.
+        timeout_s: how long it was given.
+        prompts: the file that the call's requests came from: its lines are named instead.
+    """
+    match error.code.name:
+        case "UNAVAILABLE":
+            cause = error.message.rpartition(": ")[2]  # gRPC chains the causes, the first one last
+            message = (
+                f"cannot reach the service at {address} ({cause}); start it with `routoo serve`,"
+                " or name another with --address"
+            )
+        case "DEADLINE_EXCEEDED":
+            message = f"no decision within {timeout_s:g} s; allow more with --timeout-s"
+        case "INVALID_ARGUMENT" | "FAILED_PRECONDITION" | "RESOURCE_EXHAUSTED":
+            message = _located(error.message, prompts)
+        case name:
+            message = f"the service at {address} failed with {name}: {error.message}"
+    return CommandError(message, _EXIT_CODES.get(error.code.name, FAILED))
+
+
+def _located(message: str, prompts: Prompts | None) -> str:
+    # The service counts requests; whoever reads this has a file with lines.
+    item = _BATCH_ITEM.match(message)
+    if prompts is None or item is None:
+        return message
+    line = prompts.line_numbers[int(item[1])]
+    return f"{prompts.name}:{line}: {message[item.end() :]}"

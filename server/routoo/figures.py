@@ -1,0 +1,59 @@
+"""Numbers as people read them: money, time, shares; each text carries its unit."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_MAX_DECIMALS = 10
+
+
+def usd(amount_usd: float) -> str:
+    """US dollars with three significant digits, at least to the cent: ``$0.000417``, ``$12.35``."""
+    return usd_column([amount_usd], significant=3)[0]
+
+
+def usd_column(amounts_usd: Sequence[float], *, significant: int = 2) -> list[str]:
+    """US dollars with one number of decimals for all, so that a column can be compared by eye.
+
+    The smallest amount above zero keeps ``significant`` digits.
+    """
+    smallest = min((amount for amount in amounts_usd if amount > 0), default=1.0)
+    decimals = significant - 1 - math.floor(math.log10(smallest))
+    decimals = min(max(decimals, 2), _MAX_DECIMALS)
+    return [f"${amount:,.{decimals}f}" for amount in amounts_usd]
+
+
+def seconds(duration_ms: float) -> str:
+    """Milliseconds as seconds: ``2.41 s``."""
+    return f"{duration_ms / 1000:,.2f} s"
+
+
+def durations(durations_ns: Sequence[int]) -> list[str]:
+    """Nanoseconds, all in the first one's unit, which that one states: ``0.61 ms``, ``0.20``."""
+    first_ns, *others_ns = durations_ns
+    unit, unit_ns = ("ms", 1e6) if first_ns < 1e9 else ("s", 1e9)
+    return [f"{first_ns / unit_ns:.2f} {unit}", *(f"{ns / unit_ns:.2f}" for ns in others_ns)]
+
+
+def price(score_per_usd: float) -> str:
+    """A shadow price, without the unit: ``12.25``, ``13,570``."""
+    return f"{score_per_usd:,.4g}" if score_per_usd < 1000 else f"{score_per_usd:,.0f}"
+
+
+def score(value: float) -> str:
+    """A score or utility, to the 1e-4 at which decisions are made."""
+    return f"{value:.4f}"
+
+
+def percent(share: float) -> str:
+    """A share in [0, 1]: ``12.5 %``."""
+    return f"{share * 100:.1f} %"
+
+
+def count(number: int, noun: str) -> str:
+    """``1 prompt``, ``10,000 prompts``."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")

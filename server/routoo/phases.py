@@ -1,0 +1,73 @@
+"""Progress of a command that works in steps: a bar per step on a terminal, silence elsewhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self, TextIO, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from rich.progress import Progress, TaskID
+
+_Item = TypeVar("_Item")
+
+
+class Phases:
+    """A context manager; one phase runs at a time, the finished ones stay on the screen.
+
+    Args:
+        terminal: where to draw; None: nowhere.
+    """
+
+    def __init__(self, terminal: TextIO | None) -> None:
+        self._progress = None if terminal is None else _progress(terminal)
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        if self._progress is not None:
+            self._progress.start()
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+            if error is None:
+                self._progress.console.print()
+
+    def start(self, text: str, total: int | None = None) -> None:
+        """Begins a phase; without ``total`` the bar only shows that work goes on."""
+        if self._progress is not None:
+            self._task = self._progress.add_task(text, total=total)
+
+    def finish(self, text: str) -> None:
+        """Ends the phase; ``text`` says what was done."""
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, description=text, total=1, completed=1)
+
+    def track(self, items: Iterable[_Item]) -> Iterator[_Item]:
+        """Passes the items on and counts them as the phase's progress."""
+        if self._progress is None or self._task is None:
+            yield from items
+        else:
+            # total is the task's own; track would replace it by its guess otherwise.
+            total = self._progress.tasks[self._task].total
+            yield from self._progress.track(items, total=total, task_id=self._task)
+
+
+def _progress(terminal: TextIO) -> Progress:
+    from rich.console import Console  # noqa: PLC0415 - a pipe does not wait for it
+    from rich.progress import (  # noqa: PLC0415 - as above
+        BarColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TimeElapsedColumn,
+    )
+
+    return Progress(
+        SpinnerColumn(finished_text="✓"),
+        BarColumn(bar_width=20),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}", markup=False),
+        console=Console(file=terminal),
+    )

@@ -1,0 +1,224 @@
+"""Blocks of text, facts and tables: fitted and coloured on a terminal, plain on a pipe."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass
+from itertools import chain, repeat
+from typing import TYPE_CHECKING, Literal, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+Style = Literal["", "title", "good", "muted", "warning"]
+
+_RICH_STYLES = {
+    "": "",
+    "title": "bold",
+    "good": "bold green",
+    "muted": "dim",
+    "warning": "yellow",
+}
+_GAP = "  "
+_BAR_WIDTH = 20
+_MIN_NAME_WIDTH = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of prose."""
+
+    text: str
+    style: Style = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Names and their values, one pair per line."""
+
+    pairs: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A table cell that shows a fraction in [0, 1]."""
+
+    fraction: float
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A table's column.
+
+    Attributes:
+        header: what stands above it.
+        align: numbers go right.
+        optional: left out, the last such column first, where the terminal is too narrow.
+    """
+
+    header: str
+    align: Literal["left", "right"] = "left"
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A table's row: as many cells as the table has columns; a marked row is pointed at."""
+
+    cells: Sequence[str | Bar]
+    style: Style = ""
+    marked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A table; its first column is the one that is cut, at its front, where nothing else helps."""
+
+    columns: Sequence[Column]
+    rows: Sequence[Row]
+
+
+Block = Line | Facts | Grid
+
+
+@dataclass(frozen=True, slots=True)
+class Glyphs:
+    """What a screen can show.
+
+    Attributes:
+        pointer: stands before a marked row.
+        rule: repeated, it underlines a table's header; empty: no rule.
+        ellipsis: stands for what was cut off.
+        bar: a bar's fills from empty to full.
+    """
+
+    pointer: str
+    rule: str
+    ellipsis: str
+    bar: str
+
+
+PLAIN = Glyphs(pointer="*", rule="", ellipsis="...", bar=" #")
+ASCII = Glyphs(pointer=">", rule="-", ellipsis="...", bar=" #")
+UNICODE = Glyphs(pointer="➤", rule="─", ellipsis="…", bar=" ▏▎▍▌▋▊▉█")
+
+
+def show(blocks: Sequence[Block], stream: TextIO) -> None:
+    """Writes the blocks to a terminal, or to what is none."""
+    if not stream.isatty():
+        stream.writelines(line.text + "\n" for line in layout(blocks, PLAIN, None))
+        return
+    from rich.console import Console  # noqa: PLC0415 - a pipe does not wait for it
+    from rich.text import Text  # noqa: PLC0415
+
+    console = Console(file=stream, highlight=False)
+    glyphs = UNICODE if console.encoding.startswith("utf") else ASCII
+    for line in layout(blocks, glyphs, console.width):
+        # A Text, never a str: rich would read square brackets in it as markup.
+        console.print(Text(line.text, style=_RICH_STYLES[line.style]), soft_wrap=True)
+
+
+def layout(blocks: Sequence[Block], glyphs: Glyphs, width: int | None) -> Iterator[Line]:
+    """The blocks as finished lines, an empty one between blocks of different kinds.
+
+    Args:
+        blocks: what to show.
+        glyphs: what the screen can show.
+        width: columns of the screen; None: as many as it takes.
+    """
+    for index, block in enumerate(blocks):
+        if index > 0 and type(block) is not type(blocks[index - 1]):
+            yield Line("")
+        match block:
+            case Line():
+                yield from _line(block, width)
+            case Facts():
+                yield from _facts(block, width)
+            case Grid():
+                yield from _grid(block, glyphs, width)
+
+
+def _line(line: Line, width: int | None) -> Iterator[Line]:
+    if width is None:
+        yield line
+    else:
+        for part in _wrap(line.text, width) or [""]:
+            yield Line(part, line.style)
+
+
+def _facts(facts: Facts, width: int | None) -> Iterator[Line]:
+    name_width = max((len(name) for name, _ in facts.pairs), default=0)
+    for name, value in facts.pairs:
+        first = name.ljust(name_width) + _GAP
+        if width is None or width <= 2 * len(first):
+            yield Line(first + value)
+            continue
+        indents = chain([first], repeat(" " * len(first)))
+        for indent, part in zip(indents, _wrap(value, width - len(first)) or [""], strict=False):
+            yield Line((indent + part).rstrip())
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, width, break_on_hyphens=False)  # model names stay in one piece
+
+
+def _grid(grid: Grid, glyphs: Glyphs, width: int | None) -> Iterator[Line]:
+    columns = list(grid.columns)
+    texts = [[c.header for c in columns], *([_text(c, glyphs) for c in r.cells] for r in grid.rows)]
+    is_pointing = any(row.marked for row in grid.rows)
+    pointer_width = len(glyphs.pointer + _GAP) if is_pointing else 0
+    if width is not None:
+        _fit(columns, texts, glyphs, width - pointer_width)
+    lines = _aligned(texts, columns)
+    header, *rows = lines
+    yield Line((" " * pointer_width + header).rstrip(), "muted")
+    if glyphs.rule:
+        yield Line(glyphs.rule * (pointer_width + max(map(len, lines))), "muted")
+    for row, text in zip(grid.rows, rows, strict=True):
+        pointer = (glyphs.pointer if row.marked else "").ljust(pointer_width)
+        yield Line((pointer + text).rstrip(), row.style)
+
+
+def _text(cell: str | Bar, glyphs: Glyphs) -> str:
+    if isinstance(cell, str):
+        return cell
+    steps = len(glyphs.bar) - 1
+    full, rest = divmod(round(cell.fraction * _BAR_WIDTH * steps), steps)
+    return (glyphs.bar[-1] * full + glyphs.bar[rest]).rstrip()
+
+
+def _fit(columns: list[Column], texts: list[list[str]], glyphs: Glyphs, width: int) -> None:
+    """Takes out optional columns, the last first, then cuts the first column, until it fits."""
+    while (excess := _width(texts) - width) > 0:
+        optional = [index for index, column in enumerate(columns) if column.optional]
+        if not optional:
+            break
+        del columns[optional[-1]]
+        for row in texts:
+            del row[optional[-1]]
+    if excess > 0:
+        longest = max(len(row[0]) for row in texts)
+        kept = max(longest - excess, _MIN_NAME_WIDTH)
+        for row in texts:
+            if len(row[0]) > kept:
+                row[0] = glyphs.ellipsis + row[0][len(row[0]) - kept + len(glyphs.ellipsis) :]
+
+
+def _widths(texts: list[list[str]]) -> list[int]:
+    return [max(map(len, column)) for column in zip(*texts, strict=True)]
+
+
+def _width(texts: list[list[str]]) -> int:
+    widths = _widths(texts)
+    return sum(widths) + len(_GAP) * (len(widths) - 1)
+
+
+def _aligned(texts: list[list[str]], columns: list[Column]) -> list[str]:
+    widths = _widths(texts)
+    return [
+        _GAP.join(
+            text.rjust(width) if column.align == "right" else text.ljust(width)
+            for text, width, column in zip(row, widths, columns, strict=True)
+        )
+        for row in texts
+    ]

@@ -1,0 +1,269 @@
+"""What the commands show: replies of the service as blocks of text, facts and tables."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from routoo.client import to_dict
+from routoo.figures import count, durations, percent, price, score, seconds, usd, usd_column
+from routoo.render import Bar, Block, Column, Facts, Grid, Line, Row, Style
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from routoo.v1.batch_pb2 import RouteBatchResponse
+    from routoo.v1.info_pb2 import CurvePoint, GetInfoResponse, ListModelsResponse, Model
+    from routoo.v1.route_pb2 import Candidate, RouteResponse, Timing
+
+_MAX_SHARES_SHOWN = 2
+_SAMPLE_USD = 0.001
+
+
+def decision(response: RouteResponse) -> list[Block]:
+    """The chosen model, what every model was expected to do, and why this one."""
+    headline = (
+        f"score {score(response.predicted_score)}, {usd(response.predicted_cost_usd)}, "
+        f"{seconds(response.predicted_latency_ms)}, "
+        f"{response.predicted_output_tokens:,.0f} output tokens expected"
+    )
+    blocks: list[Block] = [
+        Line(response.model, "good"),
+        Line(headline),
+        Line(response.reason.text, "muted"),
+    ]
+    if response.degraded:
+        blocks.append(Line("degraded: decided without a component that failed", "warning"))
+    if response.truncated:
+        blocks.append(Line("truncated: the middle of the prompt was not read", "warning"))
+    blocks.append(_candidates(response))
+    facts = [
+        ("shadow price", _worth(response.shadow_price)),
+        ("prompt", count(response.input_tokens, "token")),
+        ("decided in", _phases(response.timing)),
+        ("predictor", response.predictor_version),
+        ("policy", response.policy_version),
+        ("decision", response.decision_id),
+    ]
+    if response.reason.binding_constraints:
+        facts.insert(0, ("constraints", ", ".join(response.reason.binding_constraints)))
+    blocks.append(Facts(facts))
+    return blocks
+
+
+def _candidates(response: RouteResponse) -> Grid:
+    costs = usd_column([c.predicted_cost_usd for c in response.candidates])
+    columns = [
+        Column("model"),
+        Column("score", "right"),
+        Column("cost", "right"),
+        Column("time", "right", optional=True),
+        Column("tokens", "right", optional=True),
+        Column("utility", "right"),
+    ]
+    removed = [c for c in response.candidates if not c.eligible]
+    if removed:
+        columns.append(Column("removed by"))
+    rows = []
+    for candidate, cost in zip(response.candidates, costs, strict=True):
+        chosen = candidate.model == response.model
+        cells = [*_expected(candidate, cost), *([candidate.removed_by] if removed else [])]
+        style: Style = "good" if chosen else "" if candidate.eligible else "muted"
+        rows.append(Row(cells, style, marked=chosen))
+    return Grid(columns, rows)
+
+
+def _expected(candidate: Candidate, cost: str) -> list[str]:
+    return [
+        candidate.model,
+        score(candidate.predicted_score),
+        cost,
+        seconds(candidate.predicted_latency_ms),
+        f"{candidate.predicted_output_tokens:,.0f}",
+        score(candidate.utility),
+    ]
+
+
+def batch(response: RouteBatchResponse, *, budget_usd: float | None) -> list[Block]:
+    """The totals of a joint decision and how the prompts spread over the models."""
+    costs_usd: dict[str, float] = {}
+    prompts: dict[str, int] = {}
+    scores: dict[str, float] = {}
+    for reply in response.responses:
+        costs_usd[reply.model] = costs_usd.get(reply.model, 0.0) + reply.predicted_cost_usd
+        prompts[reply.model] = prompts.get(reply.model, 0) + 1
+        scores[reply.model] = scores.get(reply.model, 0.0) + reply.predicted_score
+    names = sorted(prompts, key=lambda name: (-prompts[name], name))
+    total = len(response.responses)
+    rows = [
+        Row(
+            [
+                name,
+                f"{prompts[name]:,}",
+                percent(prompts[name] / total),
+                score(scores[name] / prompts[name]),
+                cost,
+            ]
+        )
+        for name, cost in zip(names, usd_column([costs_usd[n] for n in names]), strict=True)
+    ]
+    columns = [
+        Column("model"),
+        Column("prompts", "right"),
+        Column("share", "right"),
+        Column("mean score", "right"),
+        Column("cost", "right"),
+    ]
+    cost = usd(response.total_predicted_cost_usd)
+    if budget_usd is not None:
+        cost += f" of {usd(budget_usd)}"
+    facts = [
+        ("cost", cost),
+        ("mean score", score(response.mean_predicted_score)),
+        ("gap", f"{response.gap:.2g} to the optimum" if response.gap else "none, optimal"),
+        ("bound by", ", ".join(response.binding_constraints) or "nothing"),
+        ("shadow price", _worth(response.shadow_price)),
+        ("decided in", _phases(response.timing)),
+    ]
+    return [Facts(facts), Grid(columns, rows)]
+
+
+def batch_summary(
+    response: RouteBatchResponse, *, budget_usd: float | None, out: str
+) -> dict[str, Any]:
+    """The same totals for a machine; the decisions themselves are in ``out``."""
+    totals = to_dict(response)
+    del totals["responses"]
+    prompts = Counter(reply.model for reply in response.responses)
+    return {
+        "out": out,
+        "prompts": len(response.responses),
+        "budget_usd": budget_usd,
+        **totals,
+        "prompts_per_model": dict(prompts),
+    }
+
+
+def models(response: ListModelsResponse) -> list[Block]:
+    """The pool: prices, limits, and what the policy in force makes of it."""
+    columns = [
+        Column("model"),
+        Column("$/1M in", "right"),
+        Column("$/1M out", "right"),
+        Column("mean score", "right"),
+        Column("mean cost", "right"),
+        Column("share", "right"),
+        Column("context", "right", optional=True),
+        Column("1st token", "right", optional=True),
+        Column("per token", "right", optional=True),
+        Column("can", optional=True),
+    ]
+    costs = usd_column([m.mean_predicted_cost_usd for m in response.models])
+    rows = [
+        Row(_model(model, cost), "" if model.share > 0 else "muted")
+        for model, cost in zip(response.models, costs, strict=True)
+    ]
+    return [Grid(columns, rows), *_operating_point(response)]
+
+
+def _model(model: Model, cost: str) -> list[str]:
+    return [
+        model.name,
+        f"{model.usd_per_1m_input_tokens:,.3f}",
+        f"{model.usd_per_1m_output_tokens:,.3f}",
+        score(model.mean_predicted_score),
+        cost,
+        percent(model.share),
+        f"{model.context_window_tokens:,}",
+        f"{model.time_to_first_token_ms:,.0f} ms",
+        f"{model.time_per_output_token_ms:,.1f} ms",
+        " ".join(model.capabilities),
+    ]
+
+
+def curve(response: ListModelsResponse) -> list[Block]:
+    """What each mean cost per request buys, the point where the policy works marked."""
+    here = response.operating_point if response.HasField("operating_point") else None
+    points = list(response.curve)
+    if here is not None and here not in points:
+        points = sorted([*points, here], key=lambda point: point.mean_cost_usd)
+    lowest = min((point.mean_score for point in points), default=0.0)
+    highest = max((point.mean_score for point in points), default=0.0)
+    columns = [
+        Column("mean cost", "right"),
+        Column("mean score", "right"),
+        Column(f"{score(lowest)} to {score(highest)}"),
+        Column("score per $", "right", optional=True),
+        Column("models", optional=True),
+    ]
+    rows = []
+    for point, cost in zip(points, usd_column([p.mean_cost_usd for p in points]), strict=True):
+        fraction = (point.mean_score - lowest) / (highest - lowest) if highest > lowest else 1.0
+        cells: list[str | Bar] = [
+            cost,
+            score(point.mean_score),
+            Bar(fraction),
+            price(point.shadow_price),
+            _shares(point),
+        ]
+        chosen = point == here
+        rows.append(Row(cells, "good" if chosen else "", marked=chosen))
+    return [Grid(columns, rows), *_operating_point(response)]
+
+
+def _shares(point: CurvePoint) -> str:
+    largest = sorted(point.shares.items(), key=lambda item: (-item[1], item[0]))
+    texts = [f"{name.rpartition('/')[2]} {share:.0%}" for name, share in largest]
+    return ", ".join(texts[:_MAX_SHARES_SHOWN]) + (" ..." if len(texts) > _MAX_SHARES_SHOWN else "")
+
+
+def _operating_point(response: ListModelsResponse) -> list[Block]:
+    if not response.HasField("operating_point"):
+        return []
+    here = response.operating_point
+    works = f"{usd(here.mean_cost_usd)} per request buys a mean score of {score(here.mean_score)}"
+    return [Facts([("in force", works), ("shadow price", _worth(here.shadow_price))])]
+
+
+def info(response: GetInfoResponse) -> list[Block]:
+    """Versions, limits and state of the service."""
+    facts = [
+        ("version", response.version),
+        ("state", "degraded: a component failed" if response.degraded else "healthy"),
+        ("up", str(timedelta(seconds=round(response.uptime_s)))),
+        ("predictor", f"{response.predictor_version} on {response.predictor_backend}"),
+        ("policy", response.policy_version),
+        ("policies", ", ".join(response.policies)),
+        ("mean cost", f"{usd(response.max_mean_cost_usd)} per request at most"),
+        ("shadow price", _worth(response.shadow_price)),
+        ("prompt", f"{count(response.max_prompt_chars, 'character')} at most"),
+        ("read whole", f"{count(response.max_prompt_tokens, 'token')} at most"),
+        ("batch", f"{count(response.max_batch_prompts, 'prompt')} at most"),
+        ("queue", f"{count(response.max_queue, 'request')} at most"),
+    ]
+    return [Facts(facts)]
+
+
+def check(lines: Sequence[str]) -> list[Block]:
+    """What the cross-check of a configuration found in order."""
+    return [*(Line(line) for line in lines), Line("this configuration can be served", "good")]
+
+
+def _worth(shadow_price: float) -> str:
+    if shadow_price == 0:
+        return "0; money does not bind, the best score wins"
+    bought = score(shadow_price * _SAMPLE_USD)
+    return f"{price(shadow_price)} score per $; ${_SAMPLE_USD:g} more has to buy {bought} of score"
+
+
+def _phases(timing: Timing) -> str:
+    phases = {
+        "queue": timing.queue_ns,
+        "tokenise": timing.tokenize_ns,
+        "predict": timing.predict_ns,
+        "select": timing.select_ns,
+    }
+    total, *parts = durations([timing.total_ns, *phases.values()])
+    named = ", ".join(f"{name} {part}" for name, part in zip(phases, parts, strict=True))
+    return f"{total} ({named}), batch of {timing.batch_size:,}"

@@ -1,0 +1,50 @@
+"""The service as it is installed, with the shipped predictor and pool."""
+
+from __future__ import annotations
+
+import selectors
+import signal
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from command_line import ROUTOO
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 60.0
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The HOST:PORT of a `routoo serve` process; SIGTERM has to end it with exit code 0."""
+    log = tmp_path_factory.mktemp("service") / "stderr.log"
+    command = [ROUTOO, "serve", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"]
+    with (
+        log.open("wb") as stderr,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr) as process,
+    ):
+        try:
+            ready = _first_line(process)
+            assert ready.startswith("ready "), f"{ready!r}, stderr: {log.read_text()}"
+            yield ready.split()[1]
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                code = process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
+    assert code == 0, log.read_text()
+
+
+def _first_line(process: subprocess.Popen[bytes]) -> str:
+    assert process.stdout is not None
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        # The line is written at once, so that what is readable is the whole of it.
+        assert selector.select(START_TIMEOUT_S), f"not ready within {START_TIMEOUT_S} s"
+    return process.stdout.readline().decode()

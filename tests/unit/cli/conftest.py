@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from command_line import Ended, Run
+from fake_router import FakeRouter, fake_router
+from routoo.cli import main
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def router(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeRouter]:
+    """A router on a free port; the command line finds it through ROUTOO_ADDRESS."""
+    with fake_router() as fake:
+        monkeypatch.setenv("ROUTOO_ADDRESS", fake.address)
+        yield fake
+
+
+@pytest.fixture
+def run(capsysbinary: pytest.CaptureFixture[bytes]) -> Run:
+    """Runs a command line in this process; its output goes to no terminal."""
+
+    def run_command(*arguments: str) -> Ended:
+        capsysbinary.readouterr()
+        code = main(arguments)
+        captured = capsysbinary.readouterr()
+        return Ended(code, captured.out.decode(), captured.err.decode())
+
+    return run_command

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from routoo.v1.info_pb2 import GetInfoRequest, ListModelsRequest
+
+if TYPE_CHECKING:
+    from command_line import Run
+    from fake_router import FakeRouter
+
+
+def test_models_shows_the_pool_in_its_order_with_prices_and_shares(
+    router: FakeRouter, run: Run
+) -> None:
+    ended = run("models")
+    assert (ended.code, ended.err) == (0, "")
+    assert router.requests == [ListModelsRequest(curve_points=0)]
+    lines = ended.out.splitlines()
+    assert [line.split()[0] for line in lines[:4]] == [
+        "model",
+        "small/tiny-3B",
+        "meta-llama/Meta-Llama-3.1-70B-Instruct",
+        "gpt-4o",
+    ]
+    assert " ".join(lines[3].split()) == (
+        "gpt-4o 0.780 1.560 0.7800 $0.004200 12.5 % 131,072 600 ms 11.5 ms chat tools"
+    )
+    assert "in force      $0.000250 per request buys a mean score of 0.5800" in lines
+
+
+def test_columns_are_aligned(router: FakeRouter, run: Run) -> None:
+    header, *rows = run("models").out.splitlines()[:4]
+    right_edge = header.index("$/1M in") + len("$/1M in")
+    for row, price in zip(rows, ("0.420", "0.710", "0.780"), strict=True):
+        assert row[:right_edge].endswith(price)
+        assert row[right_edge] == " "
+
+
+def test_the_curve_marks_the_operating_point_between_its_neighbours(
+    router: FakeRouter, run: Run
+) -> None:
+    ended = run("models", "--curve", "--points", "4")
+    assert router.requests == [ListModelsRequest(curve_points=4)]
+    lines = ended.out.splitlines()
+    costs = [line.lstrip("* ").split()[0] for line in lines[1:6]]
+    assert costs == ["$0.00010", "$0.00020", "$0.00025", "$0.00030", "$0.00040"]
+    assert [line.startswith("*") for line in lines[1:6]] == [False, False, True, False, False]
+    bars = [line.count("#") for line in lines[1:6]]
+    assert bars == sorted(bars)
+    assert bars[0] == 0
+    assert bars[-1] == 20
+
+
+def test_models_json_holds_pool_curve_and_operating_point(router: FakeRouter, run: Run) -> None:
+    ended = run("models", "--curve", "--json")
+    reply = json.loads(ended.out)
+    assert router.requests[0].curve_points > 1
+    assert len(reply["models"]) == 3
+    assert reply["curve"][1]["shares"] == {"small/tiny-3B": 0.9, "gpt-4o": 0.1}
+    assert reply["operating_point"]["mean_cost_usd"] == 0.00025
+
+
+def test_info_shows_versions_and_limits(router: FakeRouter, run: Run) -> None:
+    ended = run("info")
+    assert (ended.code, ended.err) == (0, "")
+    assert router.requests == [GetInfoRequest()]
+    facts = {line[:12].strip(): line[12:].strip() for line in ended.out.splitlines()}
+    assert facts["version"] == "9.8.7"
+    assert facts["state"] == "healthy"
+    assert facts["predictor"] == "static-1 on onnx-cpu"
+    assert facts["batch"] == "100,000 prompts at most"
+    assert json.loads(run("info", "--json").out)["max_queue"] == 4096
