@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 import grpc
 import structlog
-import uvloop
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
@@ -101,9 +100,7 @@ def serve(settings: Settings) -> int:
     Raises:
         ConfigError: the service cannot start; one line.
     """
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        drained = runner.run(_serve(settings))
-    if not drained:
+    if not asyncio.run(_serve(settings)):
         # A thread that hangs in the predictor would keep the interpreter from ending.
         sys.stdout.flush()
         sys.stderr.flush()

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routoo.batching import Batcher
+from routoo.batching import QUIET_TURNS, Batcher
 from routoo.errors import (
     DeadlineError,
     DrainingError,
@@ -93,8 +93,8 @@ class Bench:
 
 
 async def turn() -> None:
-    """Lets the event loop do what it has already been asked to do, callbacks of callbacks too."""
-    for _ in range(3):
+    """Lets the event loop do what it has been asked to do, and turn until a batch has settled."""
+    for _ in range(QUIET_TURNS + 4):
         await asyncio.sleep(0)
 
 
@@ -134,16 +134,26 @@ async def test_what_arrives_while_the_worker_is_busy_is_the_next_batch() -> None
     assert [await outcome(one) for one in (*first, *later)] == [2, 4, 6]
 
 
-async def test_the_worker_has_its_next_batch_before_the_waiters_run() -> None:
+async def test_what_a_reply_sets_off_at_once_joins_the_next_batch() -> None:
     bench = Bench()
     (first,) = await bench.busy_with(1)
-    bench.batcher.submit(2)
-    queued_when_answered: list[int] = []
-    first.add_done_callback(lambda _: queued_when_answered.append(len(bench.executor.jobs)))
+    later = [bench.batcher.submit(2)]
+    first.add_done_callback(lambda _: later.append(bench.batcher.submit(3)))
     bench.executor.run()
-    await turn()
-    assert queued_when_answered == [1]
     await bench.run_all()
+    assert [await outcome(one) for one in later] == [4, 6]
+    assert bench.worker.batches == [[1], [2, 3]]
+
+
+async def test_a_stream_of_arrivals_does_not_hold_a_full_batch_back() -> None:
+    bench = Bench(max_batch=4)
+    waiters = []
+    while not bench.executor.jobs:
+        waiters.append(bench.batcher.submit(len(waiters)))
+        await asyncio.sleep(0)
+    assert len(waiters) <= 5
+    await bench.run_all()
+    assert [await outcome(one) for one in waiters] == [2 * one for one in range(len(waiters))]
 
 
 @given(
