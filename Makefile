@@ -70,7 +70,8 @@ train: $(TEST_STAMP) ## Train the predictor on the outcomes in ROUTOO_DATA
 	@$(BIN)/routoo-export train --data "$$ROUTOO_DATA" --out $(ARTIFACTS)
 
 export: $(TEST_STAMP) ## Export the trained predictor into model_repository/
-	@$(BIN)/routoo-export export --checkpoint $(ARTIFACTS) --repository model_repository
+	@: $${ROUTOO_DATA:?set ROUTOO_DATA to the folder with the outcome data}
+	@$(BIN)/routoo-export export --data "$$ROUTOO_DATA" --checkpoint $(ARTIFACTS) --repository model_repository
 
 constraints: ## Renew constraints.txt with the newest allowed versions (HOLD="torch==2.13.0" keeps one)
 	@rm -rf $(VENV)-constraints

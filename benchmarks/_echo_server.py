@@ -1,0 +1,50 @@
+"""The yardstick: a grpc.aio server on the service's loop that answers stored bytes, unparsed.
+
+What it costs is what gRPC for Python costs; no service on it can be faster. Prints
+``ready ADDRESS`` and serves until SIGTERM.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+
+import grpc
+
+SERVICE = "routoo.v1.RouterService"
+METHOD = "Route"
+
+
+async def _serve(host: str, reply: bytes) -> None:
+    async def echo(request: bytes, _: object) -> bytes:
+        del request
+        return reply
+
+    # The service's own name and method, so that the headers have the same size too.
+    handler = grpc.unary_unary_rpc_method_handler(echo)
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler(SERVICE, {METHOD: handler}),)
+    )
+    port = server.add_insecure_port(f"{host}:0")
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    await server.start()
+    print(f"ready {host}:{port}", flush=True)
+    await stop.wait()
+    await server.stop(0)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--reply-bytes", type=int, required=True, help="length of every reply")
+    arguments = parser.parse_args()
+    asyncio.run(_serve(arguments.host, b"r" * arguments.reply_bytes))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
