@@ -26,8 +26,8 @@ QUIET_TURNS = 16
 
 A call takes several turns from its first byte to its handler, so under load a batch that starts at
 the first quiet turn is a small one, and its fixed costs and thread switches are paid too often.
-Sixteen turns raised the calls per second at 64 at once by a third, and cost one call alone nothing
-that could be measured.
+Sixteen turns raised the calls per second at 64 at once by a third, and cost one call alone some 50
+microseconds.
 """
 
 Request = TypeVar("Request")

@@ -10,6 +10,8 @@ import numpy as np
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
+from routoo.calls import CallCounts
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -44,16 +46,9 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
-        self._requests = Counter(
-            "routoo_requests", "RPCs by outcome.", ("rpc", "code"), registry=registry
-        )
-        self._latency = Histogram(
-            "routoo_request_seconds",
-            "From the request's arrival to its reply.",
-            ("rpc",),
-            buckets=PHASE_BUCKETS_S,
-            registry=registry,
-        )
+        self._calls = CallCounts(PHASE_BUCKETS_S)
+        registry.register(self._calls)
+        self.answered = self._calls.answered
         self._phases = Histogram(
             "routoo_phase_seconds",
             "A batch's time by phase; queue is the oldest request's wait.",
@@ -111,11 +106,6 @@ class Metrics:
     def draining(self) -> None:
         """The service takes no new requests."""
         self._serving.set(0)
-
-    def answered(self, rpc: str, code: str, seconds: float) -> None:
-        """An RPC ended with a status code."""
-        self._requests.labels(rpc, code).inc()
-        self._latency.labels(rpc).observe(seconds)
 
     def dropped(self, reason: str) -> None:
         """A request was dropped before prediction."""
