@@ -324,7 +324,7 @@ def main() -> int:
     if arguments.json:
         print(json.dumps(result))
     else:
-        show(result, Console())
+        show(result, Console(width=None if sys.stdout.isatty() else 110))
     return 0
 
 
