@@ -78,6 +78,8 @@ class BatchingSettings(_Section):
     """Most prompts in one inference."""
     max_queue: int = Field(default=4096, ge=1, le=1_000_000)
     """Most requests that wait; one more is refused with RESOURCE_EXHAUSTED."""
+    max_joint: int = Field(default=16, ge=1, le=10_000)
+    """Most RouteBatch calls in progress; one more is refused. Each holds its prompts in memory."""
 
 
 class LimitSettings(_Section):

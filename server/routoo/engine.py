@@ -24,6 +24,7 @@ from routoo.errors import (
     InvalidRequestError,
     NoEligibleModelError,
     PredictorError,
+    QueueFullError,
 )
 from routoo.estimates import estimates_of
 from routoo.joint import JointSolution, solve_jointly
@@ -99,6 +100,7 @@ class Engine:
         self.versions = Versions(predictor.version, policy_version)
         self._columns = pool.columns_in(predictor.models)
         self._max_batch = batching.max_batch
+        self._max_joint = batching.max_joint
         self._id_prefix = id_prefix
         self._sequence = count(1)
         self._metrics = metrics
@@ -144,10 +146,15 @@ class Engine:
             InvalidRequestError: names the request.
             NoEligibleModelError: names the request and the constraint.
             InfeasibleError: the batch constraints cannot be kept; says by how much.
+            QueueFullError: too many batches are in progress.
             DrainingError: the engine is closing.
         """
         if not self._open:
             raise DrainingError("the service is stopping; send to another replica")
+        if self._joint_running >= self._max_joint:
+            raise QueueFullError(
+                f"{self._max_joint} batches are in progress already; retry later or add replicas"
+            )
         self._check_batch(requests)
         accepted_ns = monotonic_ns()
         self._joint_running += 1

@@ -10,7 +10,6 @@ import pytest
 import pytest_asyncio
 
 from routoo.config import load_settings
-from routoo.errors import ArtifactError
 from routoo.pool import load_pool
 from routoo.predictor.artifact import load_artifact, shipped_artifact
 from routoo.predictor.base import join
@@ -91,11 +90,7 @@ def make_prompts(count: int) -> list[str]:
 
 @pytest.fixture(scope="module")
 def artifact() -> Artifact:
-    try:
-        folder = shipped_artifact()
-    except ArtifactError:
-        pytest.skip("model_repository/predictor is empty: `make train export` writes it")
-    return load_artifact(folder)
+    return load_artifact(shipped_artifact())
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -35,7 +35,7 @@ INTERNAL = (grpc.StatusCode.INTERNAL, INTERNAL_TEXT)
 
 @pytest.fixture
 async def tiny(tmp_path: Path) -> AsyncIterator[Running]:
-    settings = tiny_settings(tmp_path, batching={"max_batch": 4, "max_queue": 3})
+    settings = tiny_settings(tmp_path, batching={"max_batch": 4, "max_queue": 3, "max_joint": 2})
     async with serving(settings) as running:
         yield running
 
@@ -184,6 +184,25 @@ async def test_a_full_queue_refuses_and_recovers(tiny: Running, watched: Watched
     assert [(await one).model for one in (first, *waiting)] == ["small", *["large"] * 3]
     assert (await call(tiny, "easy")).model == "small"
     assert "one too many" not in watched.seen
+
+
+async def test_one_batch_too_many_is_refused_and_the_others_go_on(
+    tiny: Running, watched: WatchedPredictor
+) -> None:
+    accepted = watch_accepted(tiny.service)
+    watched.hold()
+    running = [
+        asyncio.ensure_future(tiny.stub.RouteBatch(batch_of(["easy", "hard"]), timeout=HANG_S))
+        for _ in range(2)
+    ]
+    await accepted.reached(2)
+    assert await refusal(tiny.stub.RouteBatch(batch_of(["easy"]), timeout=HANG_S)) == (
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        "2 batches are in progress already; retry later or add replicas",
+    )
+    watched.release()
+    for one in running:
+        assert [each.model for each in (await one).responses] == ["small", "large"]
 
 
 @pytest.mark.parametrize(
