@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from threadpoolctl import threadpool_limits
 
 from routoo_export.artifact import write_artifact
 from routoo_export.checkpoint import (
@@ -62,7 +63,7 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train and calibrate the predictor, then evaluate it."""
-    torch.set_num_threads(threads)
+    _use_threads(threads)
     config = replace(TrainConfig().quick() if quick else TrainConfig(), seed=seed)
     outcomes = read_training_outcomes(data)
     with _progress("training", config.members * config.epochs) as advance:
@@ -81,7 +82,7 @@ def evaluate_command(
     as_json: AsJson = False,
 ) -> None:
     """Judge a checkpoint: cross-validation, domains left out, test split, baselines."""
-    torch.set_num_threads(threads)
+    _use_threads(threads)
     _print(_judge(data, checkpoint), as_json=as_json)
 
 
@@ -94,7 +95,7 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write the ONNX artifact and its config.pbtxt; refuses what does not match the checkpoint."""
-    torch.set_num_threads(1)
+    _use_threads(1)
     trained = load_checkpoint(checkpoint)
     metrics = read_metrics(checkpoint)
     outcomes = read_training_outcomes(data)
@@ -124,6 +125,12 @@ def main() -> None:
     except ExportError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(EXIT_BAD_INPUT)
+
+
+def _use_threads(threads: int) -> None:
+    """Bounds torch's threads and BLAS's: sums in another order end in another predictor."""
+    torch.set_num_threads(threads)
+    threadpool_limits(threads)
 
 
 def _judge(data: Path, folder: Path) -> dict[str, Any]:
