@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
 
 from routoo_export.outcomes import Outcomes, merge_outcomes, read_outcomes
 from routoo_export.pipeline import train_predictor
@@ -51,6 +52,13 @@ def write_wide(path: Path, rows: int, models: tuple[str, ...], seed: int) -> Non
         if model != PROTOCOL.strong:
             columns[f"resp_chars:{model}"] = rng.integers(40, 400, rows) * (j + 1)
     pq.write_table(pa.table(columns), path)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """As the command line trains: sums in another order end in another predictor."""
+    torch.set_num_threads(1)
+    threadpool_limits(1)
 
 
 @pytest.fixture(scope="session", autouse=True)
