@@ -55,17 +55,12 @@ def write_wide(path: Path, rows: int, models: tuple[str, ...], seed: int) -> Non
 
 
 @pytest.fixture(scope="session", autouse=True)
-def one_thread() -> None:
+def one_thread() -> Iterator[None]:
     """As the command line trains: sums in another order end in another predictor."""
-    torch.set_num_threads(1)
-    threadpool_limits(1)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_torch_thread() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
+    with threadpool_limits(1):
+        yield
     torch.set_num_threads(before)
 
 
