@@ -7,8 +7,8 @@ import sys
 
 SCRIPT = """
 import threadpoolctl, torch
-from routoo_export.cli import _use_threads
-_use_threads(1)
+from routoo_export.commands.common import use_threads
+use_threads(1)
 print(torch.get_num_threads(), max(pool["num_threads"] for pool in threadpoolctl.threadpool_info()))
 """
 

@@ -1,0 +1,1 @@
+"""The commands of `routoo-export`, one module per step of the way."""
