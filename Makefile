@@ -13,7 +13,9 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= python3.11
 VENV ?= .venv
 GPU ?= 0
+BACKBONE ?= static
 ARTIFACTS ?= artifacts/predictor
+FEATURES ?= artifacts/features
 PROTO_OUT ?= server
 BUF_VERSION := 1.75.0
 
@@ -29,7 +31,7 @@ DEV_STAMP := $(VENV)/.installed-dev
 BUF := .tools/buf-$(BUF_VERSION)/node_modules/.bin/buf
 PROTOS := $(wildcard proto/routoo/v1/*.proto)
 
-.PHONY: help serve test lint proto proto-check bench train export constraints clean
+.PHONY: help serve test lint proto proto-check bench train reproduce export constraints clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -65,9 +67,14 @@ bench: $(TEST_STAMP) ## Measure the service against a bare echo server and the s
 	@$(BIN)/python benchmarks/service.py
 	@$(BIN)/python benchmarks/selector.py
 
-train: $(TEST_STAMP) ## Train the predictor on the outcomes in ROUTOO_DATA
+train: $(TEST_STAMP) ## Train the predictor on the outcomes in ROUTOO_DATA (BACKBONE=encoder or decoder, ARGS="--frozen")
 	@: $${ROUTOO_DATA:?set ROUTOO_DATA to the folder with the outcome data}
-	@$(BIN)/routoo-export train --data "$$ROUTOO_DATA" --out $(ARTIFACTS)
+	@$(BIN)/routoo-export train --data "$$ROUTOO_DATA" --out $(ARTIFACTS) --backbone $(BACKBONE) \
+	  --cache $(FEATURES) $(ARGS)
+
+reproduce: $(TEST_STAMP) ## Judge the paper's claims on the outcomes in ROUTOO_DATA, into docs/results/
+	@: $${ROUTOO_DATA:?set ROUTOO_DATA to the folder with the outcome data}
+	@$(BIN)/routoo-export reproduce --data "$$ROUTOO_DATA" --out docs/results $(ARGS)
 
 export: $(TEST_STAMP) ## Export the trained predictor into model_repository/
 	@: $${ROUTOO_DATA:?set ROUTOO_DATA to the folder with the outcome data}

@@ -2,19 +2,18 @@
 
 import hashlib
 import json
-import shutil
-import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import onnx
 
-from routoo_export import calibrate
-from routoo_export.backbone import BACKBONE_NAME, PAD_TOKEN_ID, load_backbone
+from routoo_export.calibrate import describe_calibration
 from routoo_export.checkpoint import Checkpoint
 from routoo_export.errors import ExportError
-from routoo_export.graph import INPUT_NAME, OUTPUT_NAMES, build_graph
+from routoo_export.graph import INPUT_NAME, build_graph, output_shapes
 from routoo_export.outcomes import CHARS_PER_TOKEN, Outcomes
 from routoo_export.parity import (
     PARITY_PROMPTS,
@@ -23,11 +22,16 @@ from routoo_export.parity import (
     open_session,
     run_session,
 )
+from routoo_export.precision import Precision, at_precision
+from routoo_export.replace_folder import replace_folder, scratch_folder
 from routoo_export.splits import VALIDATION_BUCKETS, in_buckets
-from routoo_export.tokens import encode_prompts
 
 FORMAT_VERSION: Final = 1
 MAX_ARTIFACT_BYTES: Final = 13_000_000
+"""Of the predictor that comes with the service."""
+QUANTISATION_PROMPTS: Final = 256
+ROWS_STEP: Final = 1
+"""The graph itself sees to it that a prompt's figures do not depend on the number of rows."""
 MODEL_FILE: Final = "model.onnx"
 TOKENIZER_FILE: Final = "tokenizer.json"
 CALIBRATION_FILE: Final = "calibration.npz"
@@ -47,37 +51,42 @@ class ExportReport:
 
 
 def write_artifact(
-    checkpoint: Checkpoint, outcomes: Outcomes, metrics: dict[str, Any], folder: Path
+    checkpoint: Checkpoint,
+    outcomes: Outcomes,
+    metrics: dict[str, Any],
+    folder: Path,
+    *,
+    precision: Precision = "fp32",
+    most_bytes: int | None = None,
 ) -> ExportReport:
     """Build, check and write the artifact into `folder` (a Triton version folder).
 
     `outcomes` are those trained on; the calibration sample is its validation rows, the parity
-    prompts are spread over all rows. Files appear only after every check has passed.
+    prompts are spread over all rows, those that int8 is scaled on over the training rows. What
+    lies in `folder` stays whole until every check has passed and every file is written; then the
+    new folder takes its place.
 
     Raises:
         ParityError: ONNX and torch disagree.
-        ExportError: the artifact is too large, or there are no validation rows.
+        ExportError: the artifact is larger than `most_bytes`, there are no validation rows, the
+            backbone cannot be exported, or the files cannot be written.
     """
-    backbone = load_backbone()
-    tokenizer, max_tokens = backbone.tokenizer(), checkpoint.record.config.max_tokens
-    model = build_graph(checkpoint.table, checkpoint.weights)
-    stored = np.unique(np.linspace(0, len(outcomes.prompts) - 1, PARITY_PROMPTS).astype(np.int64))
-    parity = check_parity(
-        model,
-        checkpoint.table,
-        checkpoint.weights,
-        encode_prompts(tokenizer, [outcomes.prompts[i] for i in stored], max_tokens),
-    )
-    validation = outcomes.rows(in_buckets(outcomes.buckets, VALIDATION_BUCKETS))
+    backbone, weights = checkpoint.backbone, checkpoint.weights
+    held_back = in_buckets(outcomes.buckets, VALIDATION_BUCKETS)
+    validation = outcomes.rows(held_back)
     if not validation.prompts:
         raise ExportError("no prompt falls into the validation split; export needs more outcomes")
-    ids = encode_prompts(tokenizer, validation.prompts, max_tokens)
-    scores, tokens = run_session(open_session(model), ids)
-    with tempfile.TemporaryDirectory(dir=_existing_parent(folder)) as scratch:
-        build = Path(scratch)
-        (build / MODEL_FILE).write_bytes(model.SerializeToString(deterministic=True))
+    pad = backbone.spec.pad_token_id
+    scaled_on = backbone.encode(_spread(outcomes.rows(~held_back).prompts, QUANTISATION_PROMPTS))
+    model = at_precision(build_graph(backbone, weights), precision, scaled_on, pad)
+    stored = backbone.encode(_spread(outcomes.prompts, PARITY_PROMPTS))
+    parity = check_parity(model, backbone, weights, stored, precision)
+    ids = backbone.encode(validation.prompts)
+    scores, tokens, *_ = run_session(open_session(model), ids, pad)
+    limit = np.iinfo(np.uint16).max
+    with scratch_folder(folder) as build:
+        (build / MODEL_FILE).write_bytes(serialized(model))
         (build / TOKENIZER_FILE).write_text(backbone.tokenizer_json, encoding="utf-8")
-        limit = np.iinfo(np.uint16).max
         np.savez_compressed(
             build / CALIBRATION_FILE,
             scores=np.rint(scores * SCORE_STEPS).astype(np.uint16),
@@ -88,20 +97,43 @@ def write_artifact(
             name: {"sha256": _sha256(build / name), "bytes": (build / name).stat().st_size}
             for name in (MODEL_FILE, TOKENIZER_FILE, CALIBRATION_FILE)
         }
-        manifest = _manifest(checkpoint, parity, metrics, files, len(ids))
+        manifest = {
+            **_manifest(checkpoint, parity, metrics, files, len(ids)),
+            "precision": precision,
+            "rows_step": ROWS_STEP,
+        }
         text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
         (build / MANIFEST_FILE).write_text(text, encoding="utf-8")
         sizes = {path.name: path.stat().st_size for path in sorted(build.iterdir())}
-        if sum(sizes.values()) > MAX_ARTIFACT_BYTES:
+        total = sum(sizes.values())
+        if most_bytes is not None and total > most_bytes:
             raise ExportError(
-                f"the artifact has {sum(sizes.values())} bytes, above {MAX_ARTIFACT_BYTES}; "
-                "use a smaller width or fewer members"
+                f"the artifact has {total} bytes, above {most_bytes}; take fewer layers, a smaller"
+                " width or fewer members, or raise --max-mb"
             )
-        folder.mkdir(parents=True, exist_ok=True)
-        # The manifest last: a reader that checks sha256s never accepts a half-moved artifact.
-        for name in (*files, MANIFEST_FILE):
-            shutil.move(build / name, folder / name)
+        replace_folder(build, folder)
     return ExportReport(manifest["predictor_version"], folder, sizes, parity)
+
+
+def serialized(model: onnx.ModelProto) -> bytes:
+    """The bytes of `model.onnx`, the same for the same model.
+
+    Raises:
+        ExportError: the model is beyond what protobuf holds in one file.
+    """
+    try:
+        data: bytes = model.SerializeToString(deterministic=True)
+    except ValueError as error:
+        raise ExportError(
+            "the graph is above protobuf's 2 GiB; take fewer layers, or --precision fp16 or int8"
+        ) from error
+    return data
+
+
+def _spread(prompts: Sequence[str], most: int) -> list[str]:
+    """At most `most` of `prompts`, evenly spaced."""
+    chosen = np.unique(np.linspace(0, len(prompts) - 1, min(most, len(prompts))).astype(np.int64))
+    return [prompts[i] for i in chosen]
 
 
 def _manifest(
@@ -111,26 +143,27 @@ def _manifest(
     files: dict[str, dict[str, Any]],
     sample_rows: int,
 ) -> dict[str, Any]:
-    record = checkpoint.record
+    record, spec = checkpoint.record, checkpoint.backbone.spec
     sources = [asdict(source) for source in record.sources]
     data_hash = hashlib.sha256("".join(source.sha256 for source in record.sources).encode())
-    hyperparameters = asdict(record.config)
+    hyperparameters = {**asdict(record.config), **asdict(record.backbone)}
     seed = hyperparameters.pop("seed")
     width = len(record.models)
     return {
         "format_version": FORMAT_VERSION,
-        "predictor_version": f"{BACKBONE_NAME}-{files[MODEL_FILE]['sha256'][:12]}",
-        "backbone": BACKBONE_NAME,
+        "predictor_version": f"{spec.kind}-{files[MODEL_FILE]['sha256'][:12]}",
+        "backbone": spec.kind,
         "models": list(record.models),
         "inputs": [{"name": INPUT_NAME, "dtype": "int64", "shape": [-1, -1]}],
         "outputs": [
-            {"name": name, "dtype": "float32", "shape": [-1, width]} for name in OUTPUT_NAMES
+            {"name": name, "dtype": "float32", "shape": [-1, *shape[1:]]}
+            for name, shape in output_shapes(width).items()
         ],
-        "max_tokens": record.config.max_tokens,
-        "pad_token_id": PAD_TOKEN_ID,
-        "add_special_tokens": False,
+        "max_tokens": spec.max_tokens,
+        "pad_token_id": spec.pad_token_id,
+        "add_special_tokens": spec.add_special_tokens,
         "calibration": {
-            "method": calibrate.METHOD,
+            "method": describe_calibration(checkpoint.weights),
             "in_graph": True,
             "sample": {"file": CALIBRATION_FILE, "rows": sample_rows, "split": "validation"},
         },
@@ -157,8 +190,3 @@ def _manifest(
 
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _existing_parent(folder: Path) -> Path:
-    """The nearest existing folder above `folder`: same file system, so that moves are renames."""
-    return next(parent for parent in folder.absolute().parents if parent.is_dir())

@@ -1,14 +1,20 @@
-"""A trained predictor between `train` and `export`: arrays in one .npz, the rest in one .json."""
+"""A trained predictor between `train` and `export`.
+
+A folder: the heads' arrays in one .npz, the record in one .json, the backbone in its own folder.
+"""
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from routoo_export.backbones.base import Backbone
+from routoo_export.backbones.config import BackboneConfig
+from routoo_export.backbones.load import load_backbone
 from routoo_export.errors import CheckpointError
-from routoo_export.features import TokenTable
+from routoo_export.finetune_config import FinetuneConfig
 from routoo_export.network import Weights
 from routoo_export.outcomes import Source
 from routoo_export.train import TrainConfig
@@ -16,6 +22,7 @@ from routoo_export.train import TrainConfig
 ARRAYS_FILE: Final = "predictor.npz"
 RECORD_FILE: Final = "predictor.json"
 METRICS_FILE: Final = "metrics.json"
+BACKBONE_FOLDER: Final = "backbone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,29 +35,29 @@ class Record:
 
     models: tuple[str, ...]
     config: TrainConfig
+    backbone: BackboneConfig
     sources: tuple[Source, ...]
     prior_scores: tuple[float, ...]
     prior_output_tokens: tuple[float, ...]
     mean_rule_models: tuple[str, ...]
+    finetune: FinetuneConfig | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """A trained predictor."""
 
-    table: TokenTable
+    backbone: Backbone
     weights: Weights
     record: Record
 
 
 def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
-    """Write both files into `folder`, which is made where it is missing."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write everything into `folder`, which is made where it is missing."""
+    checkpoint.backbone.save(folder / BACKBONE_FOLDER)
     arrays: dict[str, Any] = {
         f"weights.{name}": array for name, array in checkpoint.weights.arrays().items()
     }
-    for field in fields(TokenTable):
-        arrays[f"table.{field.name}"] = getattr(checkpoint.table, field.name)
     np.savez_compressed(folder / ARRAYS_FILE, **arrays)
     text = json.dumps(asdict(checkpoint.record), indent=2) + "\n"
     (folder / RECORD_FILE).write_text(text, encoding="utf-8")
@@ -64,14 +71,16 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     """
     try:
         with np.load(folder / ARRAYS_FILE) as arrays:
-            table = TokenTable(**{f.name: arrays[f"table.{f.name}"] for f in fields(TokenTable)})
-            weights = Weights(**{f.name: arrays[f"weights.{f.name}"] for f in fields(Weights)})
+            weights = Weights.of(
+                {name.removeprefix("weights."): arrays[name] for name in arrays.files}
+            )
         record = _record(json.loads((folder / RECORD_FILE).read_text(encoding="utf-8")))
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{folder}: no usable checkpoint ({error}); run `routoo-export train` first"
         ) from error
-    return Checkpoint(table=table, weights=weights, record=record)
+    backbone = load_backbone(folder / BACKBONE_FOLDER)
+    return Checkpoint(backbone=backbone, weights=weights, record=record)
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:
@@ -90,11 +99,19 @@ def read_metrics(folder: Path) -> dict[str, Any]:
 
 
 def _record(values: dict[str, Any]) -> Record:
+    tuning = values.get("finetune")
     return Record(
         models=tuple(values["models"]),
         config=TrainConfig(**values["config"]),
+        backbone=BackboneConfig(**_tuples(values["backbone"])),
         sources=tuple(Source(**source) for source in values["sources"]),
         prior_scores=tuple(values["prior_scores"]),
         prior_output_tokens=tuple(values["prior_output_tokens"]),
         mean_rule_models=tuple(values["mean_rule_models"]),
+        finetune=None if tuning is None else FinetuneConfig(**_tuples(tuning)),
     )
+
+
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    """JSON knows lists only."""
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}

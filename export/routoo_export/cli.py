@@ -5,8 +5,12 @@ from typing import Final
 
 import typer
 
+from routoo_export.commands.data import data_app
 from routoo_export.commands.evaluate import evaluate_checkpoint
-from routoo_export.commands.export import export, repository_config
+from routoo_export.commands.export import export
+from routoo_export.commands.onboard import onboard
+from routoo_export.commands.repository import repository_config
+from routoo_export.commands.reproduce import reproduce_paper
 from routoo_export.commands.train import train
 from routoo_export.errors import ExportError
 
@@ -20,8 +24,11 @@ app = typer.Typer(
 )
 app.command()(train)
 app.command(name="evaluate")(evaluate_checkpoint)
+app.command(name="reproduce")(reproduce_paper)
 app.command()(export)
 app.command(name="repository")(repository_config)
+app.command()(onboard)
+app.add_typer(data_app, name="data")
 
 
 def main() -> None:

@@ -1,8 +1,6 @@
-"""What a pool costs and scores when each prompt goes to the model that the predictions favour.
+"""Decisions of the service's own selector (`routoo.selector`) on predictions.
 
-The decisions are the service's own (`routoo.selector`), at every price of a sweep: the optima of
-the LP under one budget row. They see predicted scores and costs; what they are worth is read off
-the true ones.
+They see predicted scores and costs; what they are worth is read off the true ones (`curves`).
 """
 
 from dataclasses import dataclass
@@ -10,36 +8,16 @@ from typing import Final
 
 import numpy as np
 
-from routoo.selector.frontier import price_for_mean_cost
+from routoo.errors import InfeasibleError
+from routoo.selector.frontier import frontier, price_for_mean_cost
 from routoo.selector.online import decide
-from routoo_export.metrics import RESAMPLES, Estimate, FloatArray, IntArray, first_crossing
+from routoo_export.curves import Truth, arena_score
+from routoo_export.metrics import IntArray
+from routoo_export.resampling import FloatArray, Resamples
 
 PRICES: Final = 400
-_LOWEST_PRICE: Final = 0.3
-_HIGHEST_PRICE: Final = 1.0e5
-
-
-@dataclass(frozen=True, slots=True)
-class Truth:
-    """True scores and costs in USD [n, m] of a pool without gaps, and the reference column."""
-
-    scores: FloatArray
-    cost_usd: FloatArray
-    reference: int
-
-
-@dataclass(frozen=True, slots=True)
-class Gain:
-    """What the realised cost-quality curve says against the reference, in points (1/100).
-
-    cost_share: share of the reference's cost at which its mean score is matched; NaN = never.
-    half_cost_points: mean score at half the reference's cost minus the reference's.
-    best_to_half_points: the same at the best point up to half; picked in hindsight, so optimistic.
-    """
-
-    cost_share: float
-    half_cost_points: float
-    best_to_half_points: float
+_ABOVE_TIE: Final = 1.0 + 1.0e-9
+"""A vertex of the frontier is what is chosen at prices from just above its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,94 +27,76 @@ class Predicted:
     scores: FloatArray
     cost_usd: FloatArray
 
+    def choose(self, price: float) -> IntArray:
+        """The model of each prompt, int64 [n], at `price` (score per USD)."""
+        everyone = np.ones(self.scores.shape, dtype=np.bool_)
+        return decide(self.scores, self.cost_usd, everyone, price).astype(np.int64)
+
+    def prices(self) -> FloatArray:
+        """Prices at which the optimum of the LP under one budget changes, at most PRICES of them.
+
+        Spread evenly along the predicted cost-quality curve; from dear to cheap models.
+        """
+        everyone = np.ones(self.scores.shape, dtype=np.bool_)
+        vertices = frontier(self.scores, self.cost_usd, everyone, points=PRICES)
+        return vertices.price[::-1] * _ABOVE_TIE
+
+    def sweep(self) -> IntArray:
+        """Choices int64 [p, n] at each of the `prices`."""
+        return np.stack([self.choose(float(price)) for price in self.prices()])
+
 
 @dataclass(frozen=True, slots=True)
 class OperatingPoint:
-    """Where a price set beforehand ends up: share of the reference's cost, points above it."""
+    """Where a price set beforehand ends up on the judged prompts, [r] each.
+
+    cost_share: share of the reference's cost. points: mean score minus the reference's, in 1/100.
+    arena: RouterArena's score.
+    """
 
     price: float
-    cost_share: float
-    points: Estimate
+    cost_share: FloatArray
+    points: FloatArray
+    arena: FloatArray
+
+    @classmethod
+    def of(
+        cls, price: float, prompts: Predicted, truth: Truth, resamples: Resamples
+    ) -> "OperatingPoint":
+        choice = prompts.choose(price)
+        rows = np.arange(len(choice))
+        weights = resamples.weights.astype(np.float64)
+        weights /= weights.sum(axis=1, keepdims=True)
+        score = weights @ truth.scores[rows, choice]
+        cost = weights @ truth.cost_usd[rows, choice]
+        reference = truth.reference
+        return cls(
+            price=price,
+            cost_share=cost / (weights @ truth.cost_usd[:, reference]),
+            points=100.0 * (score - weights @ truth.scores[:, reference]),
+            arena=arena_score(score, cost),
+        )
 
 
-@dataclass(frozen=True, slots=True)
-class GainEstimate:
-    """`Gain` with standard errors (bootstrap over prompts; the choices per price stay as they are).
+def price_for_share(sample: Predicted, reference: int, share: float) -> float | None:
+    """The price that keeps to `share` of the reference's predicted mean cost on `sample`.
 
-    cost_share.se is over the resamplings in which the reference is matched at all; their share is
-    matched_share.
-    """
-
-    cost_share: Estimate
-    matched_share: float
-    half_cost_points: Estimate
-    best_to_half_points: Estimate
-
-
-def sweep(scores: FloatArray, cost_usd: FloatArray) -> IntArray:
-    """Choices int64 [PRICES, n] from dear to cheap, from predicted scores and costs [n, m]."""
-    prices = np.append(0.0, np.geomspace(_LOWEST_PRICE, _HIGHEST_PRICE, PRICES - 1))
-    eligible = np.ones(scores.shape, dtype=np.bool_)
-    return np.stack([decide(scores, cost_usd, eligible, float(price)) for price in prices])
-
-
-def gain(choices: IntArray, truth: Truth) -> Gain:
-    """The realised cost-quality curve of `choices` [prices, n], read at two points."""
-    return _weighted_gain(choices, truth, np.full(len(truth.scores), 1.0 / len(truth.scores)))
-
-
-def gain_estimate(choices: IntArray, truth: Truth, rng: np.random.Generator) -> GainEstimate:
-    """`gain` with standard errors."""
-    n = len(truth.scores)
-    weights = rng.multinomial(n, np.full(n, 1.0 / n), RESAMPLES) / n
-    drawn = [_weighted_gain(choices, truth, weight) for weight in weights]
-    shares = np.array([one.cost_share for one in drawn])
-    half = np.array([one.half_cost_points for one in drawn])
-    best = np.array([one.best_to_half_points for one in drawn])
-    matched = ~np.isnan(shares)
-    whole = gain(choices, truth)
-    return GainEstimate(
-        cost_share=Estimate(whole.cost_share, float(np.std(shares[matched], ddof=1))),
-        matched_share=float(matched.mean()),
-        half_cost_points=Estimate(whole.half_cost_points, float(np.std(half, ddof=1))),
-        best_to_half_points=Estimate(whole.best_to_half_points, float(np.std(best, ddof=1))),
-    )
-
-
-def half_budget(sample: Predicted, prompts: Predicted, truth: Truth) -> OperatingPoint:
-    """Decide as the service does at a mean cost of half the reference's predicted one.
-
-    The price is the shadow price over `sample`, as the service takes it from the calibration
-    sample; the decisions on `prompts` are judged by their `truth`. The standard error is the paired
-    one.
+    The shadow price over the sample, as the service takes it from its calibration sample. None: not
+    even the cheapest models keep to it.
     """
     everyone = np.ones(sample.scores.shape, dtype=np.bool_)
-    mean_cost_usd = float(sample.cost_usd[:, truth.reference].mean()) / 2.0
-    price = price_for_mean_cost(sample.scores, sample.cost_usd, everyone, mean_cost_usd)
-    eligible = np.ones(prompts.scores.shape, dtype=np.bool_)
-    choice = decide(prompts.scores, prompts.cost_usd, eligible, price)
-    rows = np.arange(len(choice))
-    gained = 100.0 * (truth.scores[rows, choice] - truth.scores[:, truth.reference])
-    spent = truth.cost_usd[rows, choice].mean() / truth.cost_usd[:, truth.reference].mean()
-    error = float(np.std(gained, ddof=1) / np.sqrt(len(gained)))
-    return OperatingPoint(price, float(spent), Estimate(float(gained.mean()), error))
+    mean_cost_usd = share * float(sample.cost_usd[:, reference].mean())
+    try:
+        return price_for_mean_cost(sample.scores, sample.cost_usd, everyone, mean_cost_usd)
+    except InfeasibleError:
+        return None
 
 
-def _weighted_gain(choices: IntArray, truth: Truth, weight: FloatArray) -> Gain:
-    """`gain` with `weight` [n], which sums to 1, on the prompts."""
-    rows = np.arange(len(weight))
-    score = truth.scores[rows, choices] @ weight
-    cost = truth.cost_usd[rows, choices] @ weight
-    reference_score = float(truth.scores[:, truth.reference] @ weight)
-    reference_cost = float(truth.cost_usd[:, truth.reference] @ weight)
-    # Realised cost falls with the price but for prediction errors.
-    order = np.argsort(cost, kind="stable")
-    cost, score = cost[order], score[order]
-    half = float(np.interp(reference_cost / 2.0, cost, score))
-    matched_at = first_crossing(cost, score, reference_score)
-    best = float(score[cost <= reference_cost / 2.0].max(initial=half))
-    return Gain(
-        cost_share=matched_at / reference_cost,
-        half_cost_points=100.0 * (half - reference_score),
-        best_to_half_points=100.0 * (best - reference_score),
-    )
+def price_for_arena(sample: Predicted) -> float:
+    """The price of the best predicted RouterArena score on `sample`."""
+    rows = np.arange(len(sample.scores))
+    prices = sample.prices()
+    chosen = [sample.choose(float(price)) for price in prices]
+    score = np.array([sample.scores[rows, choice].mean() for choice in chosen])
+    cost = np.array([sample.cost_usd[rows, choice].mean() for choice in chosen])
+    return float(prices[int(arena_score(score, cost).argmax())])

@@ -5,45 +5,56 @@ Two parquet shapes are read: wide (one row per prompt, a column `score:<model>` 
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from routoo_export.bad_rows import BadRows
 from routoo_export.errors import OutcomeError
+from routoo_export.outcomes_columns import CHARS_PER_TOKEN, Columns, Grid
+from routoo_export.outcomes_long import TEXT_COLUMNS, read_long
+from routoo_export.outcomes_wide import read_wide
 from routoo_export.splits import assign_buckets
+
+__all__ = ["CHARS_PER_TOKEN", "Outcomes", "Source", "merge_outcomes", "read_outcomes"]
 
 T = TypeVar("T")
 
-CHARS_PER_TOKEN: Final = 4.0
-"""Characters per output token where a source records only the length of the response."""
-
-_LONG_COLUMNS: Final = ("prompt_id", "prompt", "model", "score")
+METADATA_KEY: Final = b"routoo"
+"""Key of the parquet file's own metadata: JSON with name, licence (SPDX) and costs (see Source)."""
+UNKNOWN_LICENCE: Final = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where outcomes came from: name, licence (SPDX), rows in the file, sha256 of the file."""
+    """Where outcomes came from: name, licence (SPDX), rows in the file, sha256 of the file.
+
+    costs: "true" (USD as billed), "estimated" (computed from prices) or "none".
+    """
 
     name: str
     licence: str
     rows: int
     sha256: str
+    costs: str = "none"
 
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
     """n prompts and what m models scored on them.
 
-    scores float64 [n, m] in [0, 1]; output_tokens float64 [n, m] > 0; cost_usd float64 [n, m] >= 0;
-    NaN = missing in all three. buckets int64 [n] are the split (see `splits`). domains and
-    source_names have one entry per prompt; a domain of None means that the source has none.
-    duplicate_groups: prompts with the same non-None entry are the same question.
+    scores float64 [n, m] in [0, 1]; output_tokens float64 [n, m] > 0; cost_usd, input_tokens and
+    latency_ms float64 [n, m] >= 0; NaN = missing in all, and the last two are None where no source
+    has them. buckets int64 [n] are the split (see `splits`). domains and source_names have one
+    entry per prompt; a domain of None means that the source has none. duplicate_groups: prompts
+    with the same non-None entry are the same question.
     """
 
     prompt_ids: tuple[str, ...]
@@ -57,12 +68,15 @@ class Outcomes:
     buckets: NDArray[np.int64]
     source_names: tuple[str, ...]
     sources: tuple[Source, ...]
+    input_tokens: NDArray[np.float64] | None = None
+    latency_ms: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         shape = (len(self.prompts), len(self.models))
-        for name in ("scores", "output_tokens", "cost_usd"):
-            if getattr(self, name).shape != shape:
-                raise OutcomeError(f"{name} has shape {getattr(self, name).shape}, not {shape}")
+        for name in ("scores", "output_tokens", "cost_usd", "input_tokens", "latency_ms"):
+            values = getattr(self, name)
+            if values is not None and values.shape != shape:
+                raise OutcomeError(f"{name} has shape {values.shape}, not {shape}")
         if len(set(self.models)) != len(self.models):
             raise OutcomeError("a model is named twice; give each model one column")
 
@@ -93,28 +107,108 @@ class Outcomes:
             buckets=self.buckets[index],
             source_names=pick(self.source_names),
             sources=self.sources,
+            input_tokens=None if self.input_tokens is None else self.input_tokens[index],
+            latency_ms=None if self.latency_ms is None else self.latency_ms[index],
         )
 
 
-def read_outcomes(path: Path, *, name: str, licence: str) -> Outcomes:
+def read_outcomes(
+    path: Path, *, name: str | None = None, licence: str | None = None, bad: BadRows | None = None
+) -> Outcomes:
     """Read one parquet file, wide or long.
 
-    Long columns: prompt_id, prompt, model, score in [0, 1]; optional cost_usd, output_tokens,
-    domain. Wide columns: prompt_id, prompt, `score:<model>`; optional domain, dup_group,
-    `cost_est:<model>` USD, `out_tokens:<model>`, `resp_chars:<model>` (-1 = none; read as
-    characters / 4 tokens). Other columns are not read; the split is always made here, from the
-    question stem.
+    The columns are those of `outcomes_long.read_long` (the file has a column `model`) or of
+    `outcomes_wide.read_wide`. Other columns are not read; the split is always made here, from the
+    question stem. Rows are counted from 0.
+
+    Args:
+        path: The file.
+        name: Of the source; default: what the file's metadata say, or else the file's name.
+        licence: SPDX; default: what the file's metadata say, or else UNKNOWN_LICENCE.
+        bad: What happens to rows that do not fit; default: the first one is an error.
 
     Raises:
         OutcomeError: the file cannot be read, or a row does not fit; the message has file and row.
     """
+    said = read_metadata(path)
+    table = read_table(path)
+    grid = _grid(table, path, said, bad or BadRows())
+    return from_grid(
+        grid,
+        Source(
+            name=name or said.get("name", path.stem),
+            licence=licence or said.get("licence", UNKNOWN_LICENCE),
+            rows=table.num_rows,
+            sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+            costs=grid.cost_kind,
+        ),
+    )
+
+
+def read_grid(path: Path, bad: BadRows) -> Grid:
+    """What `read_outcomes` reads, without split and source.
+
+    Raises:
+        OutcomeError: as there.
+    """
+    return _grid(read_table(path), path, read_metadata(path), bad)
+
+
+def _grid(table: pa.Table, path: Path, said: Mapping[str, str], bad: BadRows) -> Grid:
+    columns = Columns(table, str(path), lambda row: f"{path}: row {row}", bad)
+    if "model" in table.column_names:
+        return read_long(columns, said.get("costs", "true"))
+    return read_wide(columns)
+
+
+def read_table(path: Path) -> pa.Table:
+    """A parquet file; text columns of the long form stay dictionaries, for they repeat.
+
+    Raises:
+        OutcomeError: it cannot be read.
+    """
     try:
-        table = pq.read_table(path)
+        schema = pq.read_schema(path)
+        repeated = [n for n in (*TEXT_COLUMNS, "domain") if _is_string(schema, n)]
+        return pq.read_table(path, read_dictionary=repeated if "model" in schema.names else None)
     except (OSError, pa.ArrowException) as error:
         raise OutcomeError(f"{path}: not a readable parquet file ({error})") from error
-    source = Source(name, licence, table.num_rows, hashlib.sha256(path.read_bytes()).hexdigest())
-    reader = _read_long if "model" in table.column_names else _read_wide
-    return reader(_Columns(path, table), source)
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """What `data convert` wrote into the file about itself: name, licence, costs; may be empty.
+
+    Raises:
+        OutcomeError: it cannot be read.
+    """
+    try:
+        raw = (pq.read_schema(path).metadata or {}).get(METADATA_KEY, b"{}")
+        said = json.loads(raw)
+    except (OSError, pa.ArrowException) as error:
+        raise OutcomeError(f"{path}: not a readable parquet file ({error})") from error
+    except ValueError as error:
+        raise OutcomeError(f"{path}: its metadata {METADATA_KEY!r} are not JSON") from error
+    return {str(key): str(value) for key, value in said.items()}
+
+
+def from_grid(grid: Grid, source: Source) -> Outcomes:
+    """The outcomes of one source, with their split."""
+    groups = tuple(None if g is None else f"{source.name}:{g}" for g in grid.groups)
+    return Outcomes(
+        prompt_ids=grid.prompt_ids,
+        prompts=grid.prompts,
+        models=grid.models,
+        scores=grid.scores,
+        output_tokens=grid.output_tokens,
+        cost_usd=grid.cost_usd,
+        domains=grid.domains,
+        duplicate_groups=groups,
+        buckets=assign_buckets(grid.prompts, groups),
+        source_names=(source.name,) * len(grid.prompts),
+        sources=(source,),
+        input_tokens=grid.input_tokens,
+        latency_ms=grid.latency_ms,
+    )
 
 
 def merge_outcomes(parts: Sequence[Outcomes]) -> Outcomes:
@@ -124,10 +218,19 @@ def merge_outcomes(parts: Sequence[Outcomes]) -> Outcomes:
     """
     models = tuple(dict.fromkeys(model for part in parts for model in part.models))
 
-    def spread(part: Outcomes, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    def spread(part: Outcomes, values: NDArray[np.float64] | None) -> NDArray[np.float64]:
         wide = np.full((len(part.prompts), len(models)), np.nan)
-        wide[:, [models.index(model) for model in part.models]] = values
+        if values is not None:
+            wide[:, [models.index(model) for model in part.models]] = values
         return wide
+
+    def stack(field: Callable[[Outcomes], NDArray[np.float64] | None]) -> NDArray[np.float64]:
+        return np.concatenate([spread(part, field(part)) for part in parts])
+
+    def optional(
+        field: Callable[[Outcomes], NDArray[np.float64] | None],
+    ) -> NDArray[np.float64] | None:
+        return None if all(field(part) is None for part in parts) else stack(field)
 
     def chain(field: Callable[[Outcomes], Sequence[T]]) -> tuple[T, ...]:
         return tuple(value for part in parts for value in field(part))
@@ -138,149 +241,21 @@ def merge_outcomes(parts: Sequence[Outcomes]) -> Outcomes:
         prompt_ids=chain(lambda part: part.prompt_ids),
         prompts=prompts,
         models=models,
-        scores=np.concatenate([spread(part, part.scores) for part in parts]),
-        output_tokens=np.concatenate([spread(part, part.output_tokens) for part in parts]),
-        cost_usd=np.concatenate([spread(part, part.cost_usd) for part in parts]),
+        scores=stack(lambda part: part.scores),
+        output_tokens=stack(lambda part: part.output_tokens),
+        cost_usd=stack(lambda part: part.cost_usd),
         domains=chain(lambda part: part.domains),
         duplicate_groups=groups,
         buckets=assign_buckets(prompts, groups),
         source_names=chain(lambda part: part.source_names),
         sources=chain(lambda part: part.sources),
+        input_tokens=optional(lambda part: part.input_tokens),
+        latency_ms=optional(lambda part: part.latency_ms),
     )
 
 
-class _Columns:
-    """Columns of one table, checked; a complaint names the file and the row (counted from 0)."""
-
-    def __init__(self, path: Path, table: pa.Table) -> None:
-        self.names: list[str] = table.column_names
-        self.rows: int = table.num_rows
-        self._path = path
-        self._table = table
-        if self.rows == 0:
-            raise OutcomeError(f"{path}: no rows; outcomes need at least one")
-
-    def require(self, names: Sequence[str]) -> None:
-        missing = [name for name in names if name not in self.names]
-        if missing:
-            raise OutcomeError(f"{self._path}: column {missing[0]!r} is missing")
-
-    def refuse(self, row: int, reason: str) -> OutcomeError:
-        return OutcomeError(f"{self._path}: row {row}: {reason}")
-
-    def refuse_first(self, bad: NDArray[np.bool_], reason: str) -> None:
-        if bad.any():
-            raise self.refuse(int(np.argmax(bad)), reason)
-
-    def text(self, name: str) -> list[str]:
-        """A column of non-empty strings."""
-        values: list[Any] = self._table[name].to_pylist()
-        for row, value in enumerate(values):
-            if not isinstance(value, str) or not value.strip():
-                raise self.refuse(row, f"{name} is {value!r}; it must be non-empty text")
-        return values
-
-    def optional_text(self, name: str) -> list[str | None]:
-        """A column as text, None where it is null or the table lacks it."""
-        if name not in self.names:
-            return [None] * self.rows
-        return [None if v is None else str(v) for v in self._table[name].to_pylist()]
-
-    def numbers(
-        self, name: str, low: float, high: float = np.inf, *, absent: float | None = None
-    ) -> NDArray[np.float64]:
-        """Numbers in [low, high], NaN where null, equal to `absent`, or without the column."""
-        if name not in self.names:
-            return np.full(self.rows, np.nan)
-        try:
-            cells = self._table[name].cast(pa.float64()).to_numpy()
-        except pa.ArrowException as error:
-            raise OutcomeError(f"{self._path}: column {name!r} is not numeric ({error})") from error
-        values: NDArray[np.float64] = np.array(cells, dtype=np.float64)
-        if absent is not None:
-            values[values == absent] = np.nan
-        self.refuse_first((values < low) | (values > high), f"{name} is outside [{low}, {high}]")
-        self.refuse_first(np.isinf(values), f"{name} is not finite")
-        return values
-
-
-def _read_wide(columns: _Columns, source: Source) -> Outcomes:
-    columns.require(("prompt_id", "prompt"))
-    models = tuple(n.removeprefix("score:") for n in columns.names if n.startswith("score:"))
-    if not models:
-        columns.require(("score:<model>",))
-    prompt_ids = columns.text("prompt_id")
-    seen: set[str] = set()
-    for row, prompt_id in enumerate(prompt_ids):
-        if prompt_id in seen:
-            raise columns.refuse(row, f"prompt_id {prompt_id!r} occurs twice")
-        seen.add(prompt_id)
-
-    def output_tokens(model: str) -> NDArray[np.float64]:
-        if f"out_tokens:{model}" in columns.names:
-            return columns.numbers(f"out_tokens:{model}", 0.0)
-        chars = columns.numbers(f"resp_chars:{model}", 0.0, absent=-1.0)
-        return np.maximum(chars / CHARS_PER_TOKEN, 1.0)
-
-    prompts = columns.text("prompt")
-    groups = columns.optional_text("dup_group")
-    named = tuple(None if g is None else f"{source.name}:{g}" for g in groups)
-    return Outcomes(
-        prompt_ids=tuple(prompt_ids),
-        prompts=tuple(prompts),
-        models=models,
-        scores=np.stack([columns.numbers(f"score:{m}", 0.0, 1.0) for m in models], axis=1),
-        output_tokens=np.stack([output_tokens(m) for m in models], axis=1),
-        cost_usd=np.stack([columns.numbers(f"cost_est:{m}", 0.0) for m in models], axis=1),
-        domains=tuple(columns.optional_text("domain")),
-        duplicate_groups=named,
-        buckets=assign_buckets(prompts, named),
-        source_names=(source.name,) * columns.rows,
-        sources=(source,),
-    )
-
-
-def _read_long(columns: _Columns, source: Source) -> Outcomes:
-    columns.require(_LONG_COLUMNS)
-    row_ids, row_prompts, row_models = (columns.text(n) for n in _LONG_COLUMNS[:3])
-    values = {
-        "score": columns.numbers("score", 0.0, 1.0),
-        "output_tokens": columns.numbers("output_tokens", 0.0),
-        "cost_usd": columns.numbers("cost_usd", 0.0),
-    }
-    columns.refuse_first(np.isnan(values["score"]), "score is missing")
-    row_domains = columns.optional_text("domain")
-    models = tuple(dict.fromkeys(row_models))
-    first_row: dict[str, int] = {}
-    seen: set[tuple[str, str]] = set()
-    for row, (prompt_id, model) in enumerate(zip(row_ids, row_models, strict=True)):
-        if (prompt_id, model) in seen:
-            raise columns.refuse(row, f"prompt_id {prompt_id!r} has model {model!r} twice")
-        seen.add((prompt_id, model))
-        first = first_row.setdefault(prompt_id, row)
-        if (row_prompts[row], row_domains[row]) != (row_prompts[first], row_domains[first]):
-            raise columns.refuse(row, f"prompt or domain differs from that of row {first}")
-    prompt_index = {prompt_id: i for i, prompt_id in enumerate(first_row)}
-    model_index = {model: j for j, model in enumerate(models)}
-    cell = ([prompt_index[p] for p in row_ids], [model_index[m] for m in row_models])
-
-    def matrix(name: str) -> NDArray[np.float64]:
-        wide = np.full((len(prompt_index), len(models)), np.nan)
-        wide[cell] = values[name]
-        return wide
-
-    prompts = tuple(row_prompts[row] for row in first_row.values())
-    none = (None,) * len(prompts)
-    return Outcomes(
-        prompt_ids=tuple(first_row),
-        prompts=prompts,
-        models=models,
-        scores=matrix("score"),
-        output_tokens=np.maximum(matrix("output_tokens"), 1.0),
-        cost_usd=matrix("cost_usd"),
-        domains=tuple(row_domains[row] for row in first_row.values()),
-        duplicate_groups=none,
-        buckets=assign_buckets(prompts, none),
-        source_names=(source.name,) * len(prompts),
-        sources=(source,),
-    )
+def _is_string(schema: pa.Schema, name: str) -> bool:
+    if name not in schema.names:
+        return False
+    kind = schema.field(name).type
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))

@@ -1,48 +1,116 @@
-"""The whole way from outcomes to a checkpoint."""
+"""The whole way from outcomes to a checkpoint, and the features of a fold on that way."""
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Final, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from routoo_export.backbone import load_backbone
+from routoo_export.backbones.base import Backbone
+from routoo_export.backbones.config import BackboneConfig
+from routoo_export.backbones.pretrained import load_pretrained
+from routoo_export.backbones.static import StaticBackbone
+from routoo_export.backbones.transformer import TransformerBackbone
 from routoo_export.checkpoint import Checkpoint, Record
+from routoo_export.compute import Compute
 from routoo_export.errors import OutcomeError
-from routoo_export.features import project_table
+from routoo_export.feature_cache import FeatureExtractor
+from routoo_export.finetune import Resumption, finetune
+from routoo_export.finetune_config import FinetuneConfig
+from routoo_export.holdout import Holdout
+from routoo_export.lessons import GradedLesson, Lesson, Mask
+from routoo_export.network import predict
 from routoo_export.outcomes import Outcomes
-from routoo_export.rows import make_rows
+from routoo_export.outcomes_check import require_trainable
+from routoo_export.progress import Stages, silent
+from routoo_export.rows import Rows, make_rows
 from routoo_export.splits import TRAIN_BUCKETS, VALIDATION_BUCKETS, in_buckets
-from routoo_export.tokens import encode_prompts
-from routoo_export.train import Progress, TrainConfig, fit, token_targets
+from routoo_export.train import TrainConfig, token_targets
+
+STATE_FILE: Final = "finetune.pt"
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything but the outcomes that decides a predictor. finetune None: the backbone as it is.
+
+    The seed of all of it is that of the heads.
+    """
+
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    heads: TrainConfig = field(default_factory=TrainConfig)
+    finetune: FinetuneConfig | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """Where and how it is computed.
+
+    cache: folder for features that were computed before, or None. unfinished: folder for the state
+    of fine-tuning, from which `resume` goes on, or None.
+    """
+
+    compute: Compute = field(default_factory=Compute)
+    cache: Path | None = None
+    unfinished: Path | None = None
+    resume: bool = False
+    stages: Stages = silent
+
+    @property
+    def extract(self) -> FeatureExtractor:
+        return FeatureExtractor(self.cache, self.stages)
+
+
+class FoldRows(Protocol):
+    """All prompts, with the features of a backbone that has not learned from the held-out ones.
+
+    None: with the features of the checkpoint's own backbone.
+    """
+
+    def __call__(self, fold: Holdout | None) -> Rows: ...
 
 
 def train_predictor(
-    outcomes: Outcomes, config: TrainConfig, progress: Progress | None = None
+    lesson: Lesson | Outcomes, recipe: Recipe, workplace: Workplace | None = None
 ) -> Checkpoint:
     """Train on buckets 0-6, calibrate on bucket 7; buckets 8-9 are not looked at.
 
     Raises:
-        OutcomeError: no prompt falls into one of the two splits.
+        OutcomeError: the outcomes are too few, or of one model.
+        ExportError: the backbone is none, or cannot be used as the recipe asks.
     """
+    lesson = GradedLesson(lesson) if isinstance(lesson, Outcomes) else lesson
+    workplace = workplace or Workplace()
+    outcomes, config = lesson.outcomes, recipe.heads
     train = in_buckets(outcomes.buckets, TRAIN_BUCKETS)
     validation = in_buckets(outcomes.buckets, VALIDATION_BUCKETS)
-    if not train.any() or not validation.any():
+    if lesson.graded:
+        require_trainable(outcomes)
+    elif not train.any() or not validation.any():
         raise OutcomeError("the training or the validation split is empty; bring more prompts")
-    backbone = load_backbone()
-    tokenizer = backbone.tokenizer()
-    known = [outcomes.prompts[i] for i in np.flatnonzero(train)]
-    table = project_table(
-        backbone, encode_prompts(tokenizer, known, config.max_tokens), config.width
-    )
-    rows = make_rows(outcomes, table, tokenizer, config.max_tokens, config.seed)
-    weights = fit(rows.where(train), rows.where(validation), config, progress)
+    backbone = train_backbone(lesson, train, recipe, workplace)
+    rows = make_rows(outcomes, backbone, config.seed, workplace.extract)
+    with workplace.stages("heads", lesson.epochs(config)) as advance:
+        weights = lesson.fit(rows, train, validation, config, advance)
     trained = outcomes.rows(train)
+    scores, tokens = trained.scores, token_targets(trained)
+    if not lesson.graded:
+        said = predict(weights, rows.where(train).features)
+        scores, tokens = said.scores.astype(np.float64), said.output_tokens.astype(np.float64)
     return Checkpoint(
-        table=table,
+        backbone=backbone,
         weights=weights,
         record=Record(
             models=outcomes.models,
             config=config,
+            backbone=recipe.backbone,
+            finetune=recipe.finetune,
             sources=outcomes.sources,
-            prior_scores=_means(trained.scores, digits=4),
-            prior_output_tokens=_means(token_targets(trained), digits=1),
+            prior_scores=_means(scores, digits=4),
+            prior_output_tokens=_means(tokens, digits=1),
             mean_rule_models=tuple(
                 model
                 for model, lengths in zip(outcomes.models, outcomes.output_tokens.T, strict=True)
@@ -52,8 +120,60 @@ def train_predictor(
     )
 
 
-def _means(
-    values: np.ndarray[tuple[int, int], np.dtype[np.float64]], digits: int
-) -> tuple[float, ...]:
+def train_backbone(
+    lesson: Lesson, train: Mask, recipe: Recipe, workplace: Workplace, name: str = STATE_FILE
+) -> Backbone:
+    """The recipe's backbone; of the outcomes it sees those of the mask `train` [n] alone.
+
+    name: of the file with the state of fine-tuning in the workplace.
+    """
+    config = recipe.backbone
+    if config.kind == "static":
+        prompts = lesson.outcomes.rows(train).prompts
+        return StaticBackbone.fit(prompts, config.width, config.max_tokens)
+    backbone = replace(load_pretrained(config), compute=workplace.compute)
+    if recipe.finetune is None:
+        return backbone
+    resumption = None
+    if workplace.unfinished is not None:
+        resumption = Resumption(workplace.unfinished / name, resume=workplace.resume)
+    return finetune(
+        backbone,
+        lesson.tuning(train, recipe.heads),
+        recipe.finetune,
+        resumption=resumption,
+        stages=workplace.stages,
+    )
+
+
+def fold_rows(checkpoint: Checkpoint, outcomes: Outcomes, workplace: Workplace) -> FoldRows:
+    """The features of `outcomes` that a fold may use.
+
+    A backbone that was not fine-tuned has learned from no score and is the same for every fold; its
+    features are computed once. One that was is fine-tuned anew on what each fold trains on.
+    """
+    record = checkpoint.record
+    seed = record.config.seed
+
+    @cache
+    def own() -> Rows:
+        backbone = checkpoint.backbone
+        if isinstance(backbone, TransformerBackbone):
+            backbone = replace(backbone, compute=workplace.compute)
+        return make_rows(outcomes, backbone, seed, workplace.extract)
+
+    def rows_of(fold: Holdout | None) -> Rows:
+        if fold is None or record.finetune is None:
+            return own()
+        recipe = Recipe(record.backbone, record.config, record.finetune)
+        held = hashlib.sha256(fold.held.tobytes()).hexdigest()[:12]
+        name = f"finetune-without-{held}.pt"
+        backbone = train_backbone(GradedLesson(outcomes), fold.train, recipe, workplace, name)
+        return make_rows(outcomes, backbone, seed, workplace.extract)
+
+    return rows_of
+
+
+def _means(values: NDArray[np.float64], digits: int) -> tuple[float, ...]:
     """Mean per column over its known cells, rounded."""
     return tuple(round(float(mean), digits) for mean in np.nanmean(values, axis=0))

@@ -4,22 +4,23 @@ Every prompt of the sources is multiple choice; those of users are not. The vari
 of options, their order and a trailing "Answer:" from telling which source a question is from.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 from torch import Tensor
 
-from routoo_export.features import TokenTable, prompt_features
+from routoo_export.backbones.base import Backbone
 from routoo_export.outcomes import Outcomes
 from routoo_export.splits import fewer_choices, question_text
-from routoo_export.tokens import encode_prompts
 
 VARIANTS: Final = ("bare", "fewer_choices")
+
+Extract = Callable[[Backbone, Sequence[Sequence[int]]], Tensor]
+"""Token ids of n prompts -> their features float32 [n, f]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,28 +28,49 @@ class Rows:
     """A set of n prompts.
 
     features float32 [n, f] are of the prompts as they are; variants float32 [VARIANTS, n, f] of
-    their questions without choices, and with some of the choices, shuffled.
+    their questions without choices, and with some of the choices, shuffled. groups: widths of the
+    runs of features that share one scale, their sum is f. weights float64 [n, m]: what each outcome
+    counts in the loss; None = 1.
     """
 
     outcomes: Outcomes
     features: Tensor
     variants: Tensor
+    groups: tuple[int, ...]
+    weights: NDArray[np.float64] | None = None
 
     def where(self, keep: NDArray[np.bool_]) -> "Rows":
         mask = torch.from_numpy(keep)
-        return Rows(self.outcomes.rows(keep), self.features[mask], self.variants[:, mask])
+        return Rows(
+            self.outcomes.rows(keep),
+            self.features[mask],
+            self.variants[:, mask],
+            self.groups,
+            None if self.weights is None else self.weights[keep],
+        )
+
+
+def prompt_views(prompts: Sequence[str], seed: int) -> tuple[list[str], ...]:
+    """The prompts as they are, then per variant; `seed` draws the choices that stay."""
+    rng = np.random.default_rng(seed)
+    bare = [question_text(prompt) for prompt in prompts]
+    fewer = [fewer_choices(prompt, rng) for prompt in prompts]
+    return list(prompts), bare, fewer
 
 
 def make_rows(
-    outcomes: Outcomes, table: TokenTable, tokenizer: Tokenizer, max_tokens: int, seed: int
+    outcomes: Outcomes, backbone: Backbone, seed: int, extract: Extract | None = None
 ) -> Rows:
-    """All prompts of `outcomes`, cut to `max_tokens`; `seed` draws the choices that stay."""
-    rng = np.random.default_rng(seed)
+    """The features of all prompts of `outcomes`, and of their variants drawn with `seed`.
 
-    def features(prompts: Sequence[str]) -> Tensor:
-        return prompt_features(table, encode_prompts(tokenizer, prompts, max_tokens))
+    `extract` computes the features of token ids; None = the backbone itself.
+    """
+    features, *variants = (
+        (extract or _plain)(backbone, backbone.encode(view))
+        for view in prompt_views(outcomes.prompts, seed)
+    )
+    return Rows(outcomes, features, torch.stack(variants), backbone.spec.groups)
 
-    bare = [question_text(prompt) for prompt in outcomes.prompts]
-    fewer = [fewer_choices(prompt, rng) for prompt in outcomes.prompts]
-    variants = torch.stack([features(bare), features(fewer)])
-    return Rows(outcomes, features(outcomes.prompts), variants)
+
+def _plain(backbone: Backbone, ids: Sequence[Sequence[int]]) -> Tensor:
+    return backbone.features(ids)

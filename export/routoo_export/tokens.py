@@ -1,34 +1,67 @@
-"""Prompts to token ids as the server does it: cut from the middle, padded right, nothing added."""
+"""Prompts to token ids exactly as the server makes them: cut from the middle, padded right."""
 
+import json
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from routoo_export.backbone import PAD_TOKEN_ID
+READ_CHARS_PER_TOKEN: Final = 32
+"""Characters that the server reads for each token that it keeps."""
+
+
+def bare_tokenizer(tokenizer_json: str) -> str:
+    """The same tokenizer without truncation and padding."""
+    settings = json.loads(tokenizer_json)
+    settings["truncation"] = None
+    settings["padding"] = None
+    return json.dumps(settings, ensure_ascii=False, separators=(",", ":"))
+
+
+@lru_cache(maxsize=8)
+def parse_tokenizer(tokenizer_json: str) -> Tokenizer:
+    """The tokenizer; parsing a large vocabulary takes a second, so the last few are kept."""
+    return Tokenizer.from_str(tokenizer_json)
 
 
 def cut_middle(ids: Sequence[int], max_tokens: int) -> list[int]:
-    """`ids` if they fit, else the first max_tokens // 2 and the last rest of them."""
+    """`ids` if they fit, else max_tokens of them: the first half, or one more, and the last."""
     if len(ids) <= max_tokens:
         return list(ids)
-    head = max_tokens // 2
-    return [*ids[:head], *ids[len(ids) - (max_tokens - head) :]]
+    tail = max_tokens // 2
+    return [*ids[: max_tokens - tail], *ids[len(ids) - tail :]]
 
 
 def encode_prompts(
-    tokenizer: Tokenizer, prompts: Sequence[str], max_tokens: int
+    tokenizer: Tokenizer,
+    prompts: Sequence[str],
+    *,
+    max_tokens: int,
+    pad_token_id: int,
+    add_special_tokens: bool = False,
 ) -> list[list[int]]:
-    """Token ids of each prompt, at most `max_tokens`."""
-    encodings = tokenizer.encode_batch(list(prompts), add_special_tokens=False)
-    return [cut_middle(encoding.ids, max_tokens) for encoding in encodings]
+    """Token ids of each prompt, at least one and at most `max_tokens`.
+
+    A prompt of no tokens at all is one unknown token, or padding where there is none such.
+    """
+    most_chars = max_tokens * READ_CHARS_PER_TOKEN
+    unknown = tokenizer.token_to_id("[UNK]")
+    nothing = [pad_token_id if unknown is None else unknown]
+    encodings = tokenizer.encode_batch(
+        [_read(prompt, most_chars) for prompt in prompts], add_special_tokens=add_special_tokens
+    )
+    return [cut_middle(encoding.ids or nothing, max_tokens) for encoding in encodings]
 
 
-def pad_ids(ids: Sequence[Sequence[int]], width: int | None = None) -> NDArray[np.int64]:
-    """int64 [n, width], filled up with the padding id; width None = the longest."""
+def pad_ids(
+    ids: Sequence[Sequence[int]], pad_token_id: int, width: int | None = None
+) -> NDArray[np.int64]:
+    """int64 [n, width], filled up with `pad_token_id`; width None = the longest."""
     longest = max(len(row) for row in ids)
-    padded = np.full((len(ids), width or longest), PAD_TOKEN_ID, dtype=np.int64)
+    padded = np.full((len(ids), width or longest), pad_token_id, dtype=np.int64)
     for row, values in zip(padded, ids, strict=True):
         row[: len(values)] = values
     return padded
@@ -38,3 +71,10 @@ def length_batches(ids: Sequence[Sequence[int]], rows: int) -> list[NDArray[np.i
     """Row indices in batches of at most `rows` prompts of like length: little padding."""
     order = np.argsort([len(row) for row in ids], kind="stable")
     return [order[start : start + rows] for start in range(0, len(order), rows)]
+
+
+def _read(prompt: str, most_chars: int) -> str:
+    if len(prompt) <= most_chars:
+        return prompt
+    tail = most_chars // 2
+    return prompt[: most_chars - tail] + prompt[len(prompt) - tail :]

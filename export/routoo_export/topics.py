@@ -41,19 +41,25 @@ def assign_topics(outcomes: Outcomes, features: Tensor, seed: int) -> Topics:
 
 
 def topic_model_logits(
-    scores: NDArray[np.float64], topics: Topics, pseudo_count: float
+    scores: NDArray[np.float64],
+    topics: Topics,
+    pseudo_count: float,
+    weights: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float32]:
     """Logits float32 [t, m] of each model's mean score per topic, shrunk.
 
-    `scores` float64 [n, m], NaN = missing. Each cell is pulled with the weight of `pseudo_count`
-    prompts towards an additive logit model (topic ease + model ability), which alone fills the
-    cells without data.
+    `scores` float64 [n, m], NaN = missing; `weights` [n, m]: what each counts, None = 1. Each cell
+    is pulled with the weight of `pseudo_count` prompts towards an additive logit model (topic ease
+    + model ability), which alone fills the cells without data. Scores may be pseudo-outcomes
+    outside [0, 1]; a mean of them is brought back into it.
     """
     present = ~np.isnan(scores)
     counts = np.zeros((len(topics.names), scores.shape[1]))
     sums = np.zeros_like(counts)
-    np.add.at(counts, topics.labels, present)
-    np.add.at(sums, topics.labels, np.where(present, scores, 0.0))
+    counted = present if weights is None else np.where(present, weights, 0.0)
+    np.add.at(counts, topics.labels, counted)
+    np.add.at(sums, topics.labels, np.where(present, scores, 0.0) * counted)
+    sums = np.clip(sums, 0.0, counts)
     additive = _additive_probabilities(torch.from_numpy(counts), torch.from_numpy(sums))
     shrunk = (sums + pseudo_count * additive) / (counts + pseudo_count)
     logits: NDArray[np.float32] = (np.log(shrunk) - np.log1p(-shrunk)).astype(np.float32)

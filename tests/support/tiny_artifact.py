@@ -39,6 +39,14 @@ SCORES = np.array(
 TOKENS = np.array(
     [[0, 0, 0], [100, 100, 100], [10, 10, 10], [200, 200, 200], [5000, 5000, 5000]], np.float32
 )
+OUTPUTS = (
+    {"name": "scores", "dtype": "float32", "shape": [-1, len(MODELS)]},
+    {"name": "output_tokens", "dtype": "float32", "shape": [-1, len(MODELS)]},
+    {"name": "score_std", "dtype": "float32", "shape": [-1, len(MODELS)]},
+    {"name": "ood", "dtype": "float32", "shape": [-1]},
+)
+STD_SHARE = 0.25
+LONGEST = 5000.0
 
 
 def write_tiny_artifact(
@@ -47,6 +55,7 @@ def write_tiny_artifact(
     max_tokens: int = 32,
     rows: int = 400,
     scores: NDArray[np.float32] = SCORES,
+    uncertain: bool = False,
 ) -> Path:
     """Writes the artifact into ``folder`` (made if needed) and returns it.
 
@@ -55,9 +64,11 @@ def write_tiny_artifact(
         max_tokens: longest prompt that is read whole.
         rows: of the calibration sample.
         scores: what the graph answers per word, float32 [words, models].
+        uncertain: the graph says score_std, STD_SHARE of the score, and ood, the longest
+            answer over LONGEST, too.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    onnx.save(_graph(scores), folder / "model.onnx")
+    onnx.save(_graph(scores, uncertain=uncertain), folder / "model.onnx")
     _tokenizer().save(str(folder / "tokenizer.json"))
     random = np.random.default_rng(0)
     words = random.integers(1, len(WORDS), rows)
@@ -69,6 +80,8 @@ def write_tiny_artifact(
         input_tokens=np.full(rows, 50, np.uint16),
     )
     (folder / "manifest.json").write_bytes(orjson.dumps(manifest(folder, max_tokens, rows)))
+    if uncertain:
+        change_manifest(folder, outputs=OUTPUTS)
     return folder
 
 
@@ -85,10 +98,7 @@ def manifest(folder: Path, max_tokens: int, rows: int) -> dict[str, object]:
         "backbone": "static",
         "models": MODELS,
         "inputs": [{"name": "input_ids", "dtype": "int64", "shape": [-1, -1]}],
-        "outputs": [
-            {"name": "scores", "dtype": "float32", "shape": [-1, m]},
-            {"name": "output_tokens", "dtype": "float32", "shape": [-1, m]},
-        ],
+        "outputs": OUTPUTS[:2],
         "max_tokens": max_tokens,
         "pad_token_id": 0,
         "add_special_tokens": False,
@@ -125,7 +135,7 @@ def refresh_checksums(folder: Path) -> None:
     change_manifest(folder, files=manifest(folder, 0, 0)["files"])
 
 
-def _graph(scores: NDArray[np.float32]) -> onnx.ModelProto:
+def _graph(scores: NDArray[np.float32], *, uncertain: bool) -> onnx.ModelProto:
     """Mean of the words' rows, padding left out."""
     n, m = "n", len(MODELS)
     nodes = [
@@ -142,6 +152,12 @@ def _graph(scores: NDArray[np.float32]) -> onnx.ModelProto:
             ),
             helper.make_node("Div", [f"{output}_sum", "length_at_least_1"], [output]),
         ]
+    if uncertain:
+        nodes += [
+            helper.make_node("Mul", ["scores", "std_share"], ["score_std"]),
+            helper.make_node("ReduceMax", ["output_tokens"], ["longest"], axes=[1], keepdims=0),
+            helper.make_node("Div", ["longest", "most_tokens"], ["ood"]),
+        ]
     graph = helper.make_graph(
         nodes,
         "tiny",
@@ -149,12 +165,22 @@ def _graph(scores: NDArray[np.float32]) -> onnx.ModelProto:
         [
             helper.make_tensor_value_info("scores", TensorProto.FLOAT, [n, m]),
             helper.make_tensor_value_info("output_tokens", TensorProto.FLOAT, [n, m]),
+            *(
+                [
+                    helper.make_tensor_value_info("score_std", TensorProto.FLOAT, [n, m]),
+                    helper.make_tensor_value_info("ood", TensorProto.FLOAT, [n]),
+                ]
+                if uncertain
+                else []
+            ),
         ],
         [
             numpy_helper.from_array(scores, "score_table"),
             numpy_helper.from_array(TOKENS, "token_table"),
             numpy_helper.from_array(np.array([1], np.int64), "axis"),
             numpy_helper.from_array(np.array([[1.0]], np.float32), "one"),
+            numpy_helper.from_array(np.array(STD_SHARE, np.float32), "std_share"),
+            numpy_helper.from_array(np.array(LONGEST, np.float32), "most_tokens"),
         ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])

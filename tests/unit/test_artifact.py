@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,10 +12,14 @@ import pytest
 
 from routoo.errors import ArtifactError, PredictorError
 from routoo.predictor.artifact import MANIFEST, load_artifact
+from routoo.predictor.base import checked, join
 from routoo.predictor.onnx import OnnxPredictor
 from tiny_artifact import (
+    LONGEST,
     MODELS,
+    OUTPUTS,
     SCORES,
+    STD_SHARE,
     TOKENS,
     change_manifest,
     refresh_checksums,
@@ -61,6 +66,63 @@ def test_the_predictor_answers_the_mean_over_the_words(folder: Path) -> None:
     np.testing.assert_array_equal(prediction.input_tokens, [1, 3, 3])
 
 
+def test_a_predictor_may_say_how_sure_it_is(tmp_path: Path) -> None:
+    predictor = OnnxPredictor(load_artifact(write_tiny_artifact(tmp_path / "1", uncertain=True)))
+    predictor.warm_up()
+    # Of two lengths, so that two buckets are put together.
+    prompts = ["easy", "hard long " * 12, "long"]
+    prediction = checked(predictor.predict(prompts), 3, len(MODELS))
+    assert prediction.score_std is not None
+    assert prediction.ood is not None
+    np.testing.assert_array_equal(prediction.score_std, prediction.scores * STD_SHARE)
+    np.testing.assert_array_equal(prediction.ood, prediction.output_tokens.max(1) / LONGEST)
+    both = join([prediction, predictor.predict(["easy"])])
+    assert both.score_std is not None
+    assert both.ood is not None
+    np.testing.assert_array_equal(both.score_std[3], prediction.score_std[0])
+    np.testing.assert_array_equal(both.ood[3], prediction.ood[0])
+
+
+def test_a_predictor_may_be_silent_on_it(folder: Path) -> None:
+    predictor = OnnxPredictor(load_artifact(folder))
+    prediction = join([predictor.predict(["easy"]), predictor.predict(["hard"])])
+    assert (prediction.score_std, prediction.ood) == (None, None)
+    assert checked(prediction, 2, len(MODELS)) is prediction
+
+
+@pytest.mark.parametrize("name", ["scores", "output_tokens", "score_std", "ood"])
+def test_a_figure_that_is_none_is_refused(tmp_path: Path, name: str) -> None:
+    predictor = OnnxPredictor(load_artifact(write_tiny_artifact(tmp_path / "1", uncertain=True)))
+    prediction = predictor.predict(["easy", "hard"])
+    spoilt = getattr(prediction, name).copy()
+    spoilt[-1] = np.nan
+    with pytest.raises(PredictorError, match=f"NaN or an infinite number in {name}"):
+        checked(replace(prediction, **{name: spoilt}), 2, len(MODELS))
+    with pytest.raises(PredictorError, match=f"answered {name}"):
+        checked(replace(prediction, **{name: spoilt[:1]}), 2, len(MODELS))
+
+
+def test_a_graph_that_sees_to_its_rows_gets_them_as_they_are(tmp_path: Path) -> None:
+    folder = write_tiny_artifact(tmp_path / "1")
+    change_manifest(folder, rows_step=1)
+
+    def tell_rows(model: onnx.ModelProto) -> None:
+        rename_scores(model, "unused")
+        nodes = model.graph.node
+        nodes.append(onnx.helper.make_node("Shape", ["unused"], ["rows"], start=0, end=1))
+        nodes.append(onnx.helper.make_node("Cast", ["rows"], ["count"], to=1))
+        nodes.append(onnx.helper.make_node("Mul", ["unused", "zero"], ["nothing"]))
+        nodes.append(onnx.helper.make_node("Add", ["nothing", "count"], ["scores"]))
+        zero = np.array(0.0, np.float32)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(zero, "zero"))
+
+    change_graph(folder, tell_rows)
+    for rows_step, rows in ((1, 3), (4, 4), (2, 4)):
+        change_manifest(folder, rows_step=rows_step)
+        prediction = OnnxPredictor(load_artifact(folder)).predict(["easy"] * 3)
+        np.testing.assert_array_equal(prediction.scores, np.full((3, len(MODELS)), rows))
+
+
 @pytest.mark.parametrize("name", [MANIFEST, *FILES])
 def test_a_missing_file_is_named(folder: Path, name: str) -> None:
     (folder / name).unlink()
@@ -103,8 +165,18 @@ MANIFEST_MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "other outputs": (
         {"outputs": [{"name": "scores", "dtype": "float32", "shape": [-1, 3]}]},
-        "outputs have to be exactly scores and output_tokens",
+        "outputs have to be scores and output_tokens, with score_std and ood or without",
     ),
+    "half of the uncertainty": (
+        {"outputs": OUTPUTS[:3]},
+        "outputs have to be scores and output_tokens, with score_std and ood or without",
+    ),
+    "ood per model": (
+        {"outputs": [*OUTPUTS[:3], {"name": "ood", "dtype": "float32", "shape": [-1, 3]}]},
+        "ood has to have one figure per prompt",
+    ),
+    "other precision": ({"precision": "int4"}, "precision: Input should be 'fp32', 'fp16'"),
+    "no rows": ({"rows_step": 0}, "rows_step: Input should be greater than or equal to 1"),
     "other dtype": (
         {"inputs": [{"name": "input_ids", "dtype": "int32", "shape": [-1, -1]}]},
         "inputs.0.dtype: Input should be 'int64' or 'float32' (given: 'int32')",
@@ -260,7 +332,7 @@ def test_a_graph_that_mixes_up_its_rows_does_not_warm_up(folder: Path) -> None:
 
     change_graph(folder, average)
     predictor = OnnxPredictor(load_artifact(folder))
-    with pytest.raises(PredictorError, match=r"answered \(1, 3\), expected \(4, 3\)"):
+    with pytest.raises(PredictorError, match=r"answered scores \(1, 3\), expected \(4, 3\)"):
         predictor.predict(["easy", "hard"])
     message = refusal(predictor.warm_up)
     assert message.startswith(f"{folder / 'model.onnx'}: does not run: ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from routoo.predictor.artifact import load_artifact
 from routoo.predictor.onnx import OnnxPredictor
-from routoo.predictor.prompts import PromptEncoder
+from routoo.predictor.prompts import SHORTEST_BUCKET, PromptEncoder, bucket_lengths
 from tiny_artifact import WORDS, write_tiny_artifact
 
 if TYPE_CHECKING:
@@ -148,3 +149,27 @@ def test_a_prompt_is_predicted_alike_alone_and_in_any_batch(
 def predict(artifact_folder: Path) -> Callable[[list[str]], np.ndarray]:
     predictor = OnnxPredictor(load_artifact(artifact_folder))
     return lambda prompts: predictor.predict(prompts).scores
+
+
+@given(max_tokens=st.integers(8, 4096), fine=st.booleans())
+def test_buckets_rise_to_the_limit_in_steps_that_waste_little(max_tokens: int, fine: bool) -> None:  # noqa: FBT001
+    lengths = list(bucket_lengths(max_tokens, fine=fine))
+    assert lengths[-1] == max_tokens
+    assert all(before < after for before, after in pairwise(lengths))
+    assert all(length % SHORTEST_BUCKET == 0 for length in lengths[:-1])
+    if not fine:
+        assert len(lengths) <= 10
+        return
+    assert len(lengths) <= 28
+    for before, after in pairwise(lengths):
+        # A prompt one token longer than `before` is padded to `after`.
+        assert after - before <= max(SHORTEST_BUCKET, before // 4)
+
+
+def test_a_graph_that_pays_for_padding_gets_little_of_it(artifact_folder: Path) -> None:
+    settings = {"max_tokens": 200, "pad_token_id": 0, "add_special_tokens": False}
+    ids = [[EASY] * length for length in (65, 80, 130, 200)]
+    for fine, expected in ((True, [80, 160, 200]), (False, [128, 200])):
+        encoder = PromptEncoder(artifact_folder / "tokenizer.json", **settings, fine_buckets=fine)
+        found = [bucket.input_ids.shape[1] for bucket in encoder.buckets(ids)]
+        assert found == expected

@@ -1,6 +1,6 @@
 """The one interface that every backbone fits."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -54,8 +54,10 @@ class Backbone(Protocol):
     def encode(self, prompts: Sequence[str]) -> list[list[int]]:
         """Token ids of each prompt as the server makes them, at most `spec.max_tokens`."""
 
-    def features(self, ids: Sequence[Sequence[int]]) -> Tensor:
-        """Features float32 [n, width], computed in batches of like length."""
+    def features(
+        self, ids: Sequence[Sequence[int]], progress: Callable[[int], None] | None = None
+    ) -> Tensor:
+        """Features float32 [n, width], in batches of like length; `progress` gets rows done."""
 
     def save(self, folder: Path) -> None:
         """Write what `backbones.load` reads back."""

@@ -1,7 +1,8 @@
 """What the commands share: options, threads, progress, output."""
 
 import json
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -9,9 +10,17 @@ from typing import Annotated, Any, Final
 import torch
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from threadpoolctl import threadpool_limits
+
+from routoo_export.progress import Advance
 
 Data = Annotated[
     Path, typer.Option(envvar="ROUTOO_DATA", help="Folder with the outcome parquet files.")
@@ -23,6 +32,7 @@ Threads = Annotated[int, typer.Option(min=1, help="CPU threads; results may depe
 
 DEFAULT_CHECKPOINT: Final = Path("artifacts/predictor")
 DEFAULT_REPOSITORY: Final = Path("model_repository")
+LOG_PERIOD_S: Final = 60.0
 
 
 def use_threads(threads: int) -> None:
@@ -46,7 +56,7 @@ def _flat(prefix: str, value: object) -> list[tuple[str, str]]:
     """Nested figures as rows; an estimate is one row "value +- se"."""
     if not isinstance(value, dict):
         return [(prefix, f"{value:.4g}" if isinstance(value, float) else str(value))]
-    if value.keys() == {"value", "se"} and None not in value.values():
+    if value.keys() >= {"value", "se"} and None not in (value["value"], value["se"]):
         return [(prefix, f"{value['value']:.4f} ± {value['se']:.4f}")]
     return [
         row for key, inner in value.items() for row in _flat(f"{prefix}.{key}".strip("."), inner)
@@ -54,17 +64,49 @@ def _flat(prefix: str, value: object) -> list[tuple[str, str]]:
 
 
 @contextmanager
-def progress_bar(task: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar on stderr while it is a terminal; yields the function that advances it."""
+def progress_bar(task: str, total: int) -> Iterator[Advance]:
+    """Work done, time left and the loss on stderr; yields the function that advances it.
+
+    A bar while stderr is a terminal, else a line a minute.
+    """
     console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _Log(task, total)
+        return
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
+        MofNCompleteColumn(),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[loss]}"),
         console=console,
-        disable=not console.is_terminal,
         transient=True,
     )
     with bar:
-        handle = bar.add_task(task, total=total)
-        yield lambda epochs: bar.advance(handle, epochs)
+        handle = bar.add_task(task, total=total, loss="")
+
+        def advance(done: int, loss: float | None = None) -> None:
+            bar.update(handle, advance=done)
+            if loss is not None:
+                bar.update(handle, loss=f"loss {loss:.4f}")
+
+        yield advance
+
+
+class _Log:
+    """Progress where nobody watches a bar."""
+
+    def __init__(self, task: str, total: int) -> None:
+        self._task, self._total, self._done = task, total, 0
+        self._start = self._last = time.monotonic()
+
+    def __call__(self, done: int, loss: float | None = None) -> None:
+        self._done += done
+        now = time.monotonic()
+        if now - self._last < LOG_PERIOD_S:
+            return
+        self._last = now
+        left_s = (now - self._start) / max(self._done, 1) * (self._total - self._done)
+        shown = "" if loss is None else f", loss {loss:.4f}"
+        line = f"{self._task}: {self._done}/{self._total}, {left_s / 60:.0f} min left{shown}"
+        typer.echo(line, err=True)

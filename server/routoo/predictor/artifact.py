@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 MODEL = "model.onnx"
 TOKENIZER = "tokenizer.json"
+STATIC = "static"
+"""The backbone that runs no transformer."""
+REQUIRED_OUTPUTS = frozenset({"scores", "output_tokens"})
+UNCERTAINTY_OUTPUTS = frozenset({"score_std", "ood"})
+"""What a predictor may say of its own figures: both or neither."""
+DEFAULT_ROWS_STEP = 4
 SCORE_SCALE = 1e-4
 """Unit of the calibration sample's stored scores."""
 
@@ -85,6 +91,10 @@ class Manifest(_Part):
     max_tokens: int = Field(ge=8)
     pad_token_id: int = Field(ge=0)
     add_special_tokens: bool
+    precision: Literal["fp32", "fp16", "int8"] = "fp32"
+    rows_step: int = Field(default=DEFAULT_ROWS_STEP, ge=1)
+    """Every inference gets a multiple of so many rows: one row's figures depend on the number of
+    rows otherwise. 1 for graphs that see to it themselves."""
     calibration: CalibrationSpec
     training: dict[str, Any]
     output_tokens_source: dict[str, Any]
@@ -93,6 +103,11 @@ class Manifest(_Part):
     parity: dict[str, float]
     files: dict[str, FileSpec]
 
+    @property
+    def output_names(self) -> frozenset[str]:
+        """What the graph answers."""
+        return frozenset(tensor.name for tensor in self.outputs)
+
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         m = len(self.models)
@@ -100,10 +115,14 @@ class Manifest(_Part):
             raise ValueError("a model stands twice")
         if {tensor.name for tensor in self.inputs} != {"input_ids"}:
             raise ValueError("inputs have to be exactly input_ids")
-        if {tensor.name for tensor in self.outputs} != {"scores", "output_tokens"}:
-            raise ValueError("outputs have to be exactly scores and output_tokens")
-        if any(tensor.shape[-1] != m for tensor in self.outputs):
+        if self.output_names not in (REQUIRED_OUTPUTS, REQUIRED_OUTPUTS | UNCERTAINTY_OUTPUTS):
+            raise ValueError(
+                "outputs have to be scores and output_tokens, with score_std and ood or without"
+            )
+        if any(tensor.shape[-1] != m for tensor in self.outputs if tensor.name != "ood"):
             raise ValueError(f"outputs have to have {m} columns, one per model")
+        if any(len(tensor.shape) != 1 for tensor in self.outputs if tensor.name == "ood"):
+            raise ValueError("ood has to have one figure per prompt")
         if len(self.prior.scores) != m or len(self.prior.output_tokens) != m:
             raise ValueError(f"prior has to have {m} entries, one per model")
         missing = {MODEL, TOKENIZER, self.calibration.sample.file} - set(self.files)

@@ -26,6 +26,9 @@ class Prediction:
         truncated: bool [n], the middle of the prompt was not read.
         tokenize_ns: time spent tokenising.
         predict_ns: time spent in inference.
+        score_std: float32 [n, m], how far a score would move had the predictor been trained on
+            other prompts; None when the artifact does not say.
+        ood: float32 [n], in [0, 1]: how unlike the training prompts; None likewise.
     """
 
     scores: NDArray[np.float32]
@@ -34,6 +37,8 @@ class Prediction:
     truncated: NDArray[np.bool_]
     tokenize_ns: int
     predict_ns: int
+    score_std: NDArray[np.float32] | None = None
+    ood: NDArray[np.float32] | None = None
 
 
 def join(parts: Sequence[Prediction]) -> Prediction:
@@ -45,7 +50,15 @@ def join(parts: Sequence[Prediction]) -> Prediction:
         truncated=np.concatenate([part.truncated for part in parts]),
         tokenize_ns=sum(part.tokenize_ns for part in parts),
         predict_ns=sum(part.predict_ns for part in parts),
+        score_std=_join_known([part.score_std for part in parts]),
+        ood=_join_known([part.ood for part in parts]),
     )
+
+
+def _join_known(parts: Sequence[NDArray[np.float32] | None]) -> NDArray[np.float32] | None:
+    """All parts come from one predictor: either each says it or none does."""
+    known = [part for part in parts if part is not None]
+    return np.concatenate(known) if len(known) == len(parts) else None
 
 
 def checked(prediction: Prediction, n: int, m: int) -> Prediction:
@@ -59,14 +72,19 @@ def checked(prediction: Prediction, n: int, m: int) -> Prediction:
         ("output_tokens", (n, m)),
         ("input_tokens", (n,)),
         ("truncated", (n,)),
+        ("score_std", (n, m)),
+        ("ood", (n,)),
     ):
-        found = getattr(prediction, name).shape
-        if found != expected:
-            raise PredictorError(f"the predictor answered {name} {found}, expected {expected}")
-    lengths = prediction.output_tokens
-    if not (np.isfinite(prediction.scores).all() and np.isfinite(lengths).all()):
-        raise PredictorError("the predictor answered NaN or an infinite number")
-    if (lengths < 0.0).any():
+        figures = getattr(prediction, name)
+        if figures is None:
+            continue
+        if figures.shape != expected:
+            raise PredictorError(
+                f"the predictor answered {name} {figures.shape}, expected {expected}"
+            )
+        if not np.isfinite(figures).all():
+            raise PredictorError(f"the predictor answered NaN or an infinite number in {name}")
+    if (prediction.output_tokens < 0.0).any():
         raise PredictorError("the predictor answered a length below 0")
     return prediction
 

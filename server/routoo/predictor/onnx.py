@@ -9,21 +9,21 @@ import numpy as np
 import onnxruntime as ort
 
 from routoo.errors import ArtifactError, ConfigError, PredictorError
+from routoo.predictor.artifact import STATIC
 from routoo.predictor.base import Prediction
 from routoo.predictor.prompts import PromptEncoder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from routoo.predictor.artifact import Artifact
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 WARM_UP_ROWS = (1, 8)
-ROWS_STEP = 4
-"""Every inference gets a multiple of so many rows. The library multiplies a lone row, and the last
-rows of a matrix, in another order than the others: a prompt's last bits, and with them a rounded
-score now and then, would depend on the batch that it came in."""
+OUTPUTS = ("scores", "output_tokens", "score_std", "ood")
 
 
 class OnnxPredictor:
@@ -51,7 +51,13 @@ class OnnxPredictor:
             max_tokens=manifest.max_tokens,
             pad_token_id=manifest.pad_token_id,
             add_special_tokens=manifest.add_special_tokens,
+            fine_buckets=manifest.backbone != STATIC,
         )
+        self._outputs = tuple(name for name in OUTPUTS if name in manifest.output_names)
+        # The library multiplies a lone row, and the last rows of a matrix, in another order than
+        # the others: a prompt's last bits, and with them a rounded score now and then, would
+        # depend on the batch that it came in.
+        self._rows_step = manifest.rows_step
         self.models = manifest.models
         self.version = manifest.predictor_version
         self.backend = "onnx-cuda" if CUDA in self._session.get_providers() else "onnx-cpu"
@@ -62,18 +68,20 @@ class OnnxPredictor:
         started = perf_counter_ns()
         encoded = self._encoder.encode(prompts)
         tokenized = perf_counter_ns()
-        n, m = len(prompts), len(self.models)
-        scores = np.empty((n, m), np.float32)
-        output_tokens = np.empty((n, m), np.float32)
+        n = len(prompts)
+        figures = {name: np.empty(self._shape(name, n), np.float32) for name in self._outputs}
         for bucket in self._encoder.buckets(encoded.ids):
-            scores[bucket.rows], output_tokens[bucket.rows] = self._infer(bucket.input_ids)
+            for name, found in zip(self._outputs, self._infer(bucket.input_ids), strict=True):
+                figures[name][bucket.rows] = found
         return Prediction(
-            scores=scores,
-            output_tokens=output_tokens,
+            scores=figures["scores"],
+            output_tokens=figures["output_tokens"],
             input_tokens=encoded.input_tokens,
             truncated=encoded.truncated,
             tokenize_ns=tokenized - started,
             predict_ns=perf_counter_ns() - tokenized,
+            score_std=figures.get("score_std"),
+            ood=figures.get("ood"),
         )
 
     def warm_up(self) -> None:
@@ -90,19 +98,26 @@ class OnnxPredictor:
         except PredictorError as error:
             raise ArtifactError(f"{self._model_path}: does not run: {error}") from None
 
-    def _infer(self, input_ids: np.ndarray[Any, np.dtype[np.int64]]) -> tuple[Any, Any]:
+    def _shape(self, output: str, rows: int) -> tuple[int, ...]:
+        return (rows,) if output == "ood" else (rows, len(self.models))
+
+    def _infer(self, input_ids: NDArray[np.int64]) -> list[Any]:
+        """The outputs for padded ids [n, length], n rows each, in the order of ``_outputs``."""
         n, length = input_ids.shape
-        rows = n + -n % ROWS_STEP
+        rows = n + -n % self._rows_step
+        if rows != n:
+            input_ids = np.resize(input_ids, (rows, length))
         try:
-            scores, output_tokens = self._session.run(
-                ("scores", "output_tokens"), {"input_ids": np.resize(input_ids, (rows, length))}
-            )
+            found = self._session.run(self._outputs, {"input_ids": input_ids})
         except Exception as error:
             raise PredictorError(f"inference failed: {error}") from error
-        expected = (rows, len(self.models))
-        if scores.shape != expected or output_tokens.shape != expected:
-            raise PredictorError(f"the predictor answered {scores.shape}, expected {expected}")
-        return scores[:n], output_tokens[:n]
+        for name, values in zip(self._outputs, found, strict=True):
+            if values.shape != self._shape(name, rows):
+                raise PredictorError(
+                    f"the predictor answered {name} {values.shape}, expected"
+                    f" {self._shape(name, rows)}"
+                )
+        return [values[:n] for values in found]
 
 
 def _open_session(
@@ -140,6 +155,8 @@ def _check_signature(artifact: Artifact, session: ort.InferenceSession) -> None:
                 f"{artifact.model_path}: its {kind} {sorted(names)} are not the manifest's"
             )
     for tensor in session.get_outputs():
+        if tensor.name == "ood":
+            continue
         columns = tensor.shape[-1]
         if isinstance(columns, int) and columns != len(manifest.models):
             raise ArtifactError(

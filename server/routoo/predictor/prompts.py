@@ -59,7 +59,13 @@ class PromptEncoder:
     """Tokenises prompts as the predictor was trained to read them."""
 
     def __init__(
-        self, tokenizer_path: Path, *, max_tokens: int, pad_token_id: int, add_special_tokens: bool
+        self,
+        tokenizer_path: Path,
+        *,
+        max_tokens: int,
+        pad_token_id: int,
+        add_special_tokens: bool,
+        fine_buckets: bool = False,
     ) -> None:
         # One caller, one thread: the library's own thread pool would fight the inference for cores.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -76,7 +82,9 @@ class PromptEncoder:
         unknown = self._tokenizer.token_to_id("[UNK]")
         self._nothing = [pad_token_id if unknown is None else unknown]
         self.max_tokens = max_tokens
-        self.bucket_lengths = np.array(list(_bucket_lengths(max_tokens)), dtype=np.int64)
+        self.bucket_lengths = np.array(
+            list(bucket_lengths(max_tokens, fine=fine_buckets)), dtype=np.int64
+        )
 
     def encode(self, prompts: Sequence[str]) -> EncodedPrompts:
         """Tokenises; of a prompt that is too long the beginning and the end are kept."""
@@ -127,9 +135,15 @@ def _cut_middle(text: str, keep: int) -> str:
     return text[: keep - keep // 2] + text[-(keep // 2) :]
 
 
-def _bucket_lengths(max_tokens: int) -> Iterator[int]:
+def bucket_lengths(max_tokens: int, *, fine: bool) -> Iterator[int]:
+    """The lengths to which prompts are padded, rising; the last is ``max_tokens``.
+
+    Each is twice the one before. ``fine``: four to each doubling, and none less than
+    ``SHORTEST_BUCKET`` apart, for graphs that spend their time on every token of the padding too.
+    """
     length = SHORTEST_BUCKET
     while length < max_tokens:
         yield length
-        length *= 2
+        doubling = 1 << (length.bit_length() - 1)
+        length += max(doubling // 4, SHORTEST_BUCKET) if fine else length
     yield max_tokens

@@ -12,8 +12,9 @@ import pytest
 import torch
 from threadpoolctl import threadpool_limits
 
+from routoo_export.backbones.config import BackboneConfig
 from routoo_export.outcomes import Outcomes, merge_outcomes, read_outcomes
-from routoo_export.pipeline import train_predictor
+from routoo_export.pipeline import Recipe, train_predictor
 from routoo_export.sources import PROTOCOL
 from routoo_export.train import TrainConfig
 
@@ -92,8 +93,13 @@ def quick_config() -> TrainConfig:
 
 
 @pytest.fixture(scope="session")
-def checkpoint(synthetic_outcomes: Outcomes, quick_config: TrainConfig) -> Checkpoint:
-    return train_predictor(synthetic_outcomes, quick_config)
+def quick_recipe(quick_config: TrainConfig) -> Recipe:
+    return Recipe(BackboneConfig(width=32), quick_config)
+
+
+@pytest.fixture(scope="session")
+def checkpoint(synthetic_outcomes: Outcomes, quick_recipe: Recipe) -> Checkpoint:
+    return train_predictor(synthetic_outcomes, quick_recipe)
 
 
 @pytest.fixture(scope="session")

@@ -7,20 +7,27 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from routoo_export.decisions import Predicted, Truth, gain, gain_estimate, half_budget, sweep
 from routoo_export.metrics import (
+    Reliability,
     auc,
-    bootstrap,
+    brier,
     expected_calibration_error,
     first_crossing,
     log_loss,
     pair_curve,
+    weighted_auc,
+    weighted_brier,
+    weighted_calibration_error,
+    weighted_log_loss,
+    weighted_pair_curves,
 )
+from routoo_export.resampling import Estimate, Resamples
 
 SIXTHS = st.integers(0, 6).map(lambda k: k / 6)
+BINARY = st.sampled_from([0.0, 1.0])
 
 
-@given(st.lists(st.tuples(st.sampled_from([0.0, 1.0]), SIXTHS), min_size=2, max_size=30))
+@given(st.lists(st.tuples(BINARY, SIXTHS), min_size=2, max_size=30))
 def test_auc_is_the_share_of_ordered_pairs(rows: list[tuple[float, float]]) -> None:
     truth, score = (np.array(column) for column in zip(*rows, strict=True))
     assume(0 < truth.sum() < len(truth))
@@ -33,13 +40,43 @@ def test_auc_refuses_a_single_outcome() -> None:
         auc(np.ones(3), np.arange(3.0))
 
 
-def test_log_loss_and_ece_of_a_known_case() -> None:
+def test_log_loss_brier_and_ece_of_a_known_case() -> None:
     truth = np.array([1.0, 0.0, 1.0, 1.0])
     score = np.array([0.75, 0.75, 0.25, 1.0])
     want = -(np.log(0.75) + np.log(0.25) + np.log(0.25) + np.log(1 - 1e-6)) / 4
     assert log_loss(truth, score) == pytest.approx(want)
     # Bins: {.75, .75} off by |1 - 1.5|, {.25} by .75, {1.0} by 0.
     assert expected_calibration_error(truth, score) == pytest.approx((0.5 + 0.75) / 4)
+    assert brier(truth, score) == pytest.approx((0.0625 + 0.5625 + 0.5625 + 0.0) / 4)
+    bins = Reliability.of(truth, score)
+    assert bins.share[7] == 0.5
+    assert (bins.predicted[7], bins.actual[7]) == (0.75, 0.5)
+    assert np.isnan(bins.predicted[0])
+
+
+@given(
+    st.lists(st.tuples(BINARY, BINARY, SIXTHS, SIXTHS, st.integers(0, 3)), min_size=2, max_size=15)
+)
+def test_a_weight_is_so_many_copies_of_the_prompt(rows: list[tuple[float, ...]]) -> None:
+    weak, strong, score, other, count = (np.array(column) for column in zip(*rows, strict=True))
+    copies = np.repeat(np.arange(len(count)), count.astype(int))
+    kept = weak[copies]
+    assume(0 < kept.sum() < len(kept))
+    weights = count[None].astype(np.float32)
+    assert weighted_auc(weak, score, weights)[0] == pytest.approx(auc(kept, score[copies]))
+    for weighted, plain in (
+        (weighted_log_loss, log_loss),
+        (weighted_brier, brier),
+        (weighted_calibration_error, expected_calibration_error),
+    ):
+        assert weighted(weak, score, weights)[0] == pytest.approx(plain(kept, score[copies]))
+    assume((strong - weak)[copies].sum() != 0)
+    curves = weighted_pair_curves(score - other, weak, strong, weights)
+    one = pair_curve((score - other)[copies], kept, strong[copies])
+    assert curves.apgr[0] == pytest.approx(one.apgr)
+    for p in (20, 50, 80):
+        assert curves.calls_for[p][0] == pytest.approx(one.calls_for[p], nan_ok=True)
+        assert curves.recovered_at[p][0] == pytest.approx(one.recovered_at[p])
 
 
 def test_apgr_of_random_oracle_and_reverse() -> None:
@@ -49,12 +86,14 @@ def test_apgr_of_random_oracle_and_reverse() -> None:
     level = pair_curve(np.zeros(5), weak, strong)
     assert level.apgr == pytest.approx(0.5)
     assert level.calls_for == pytest.approx({20: 0.2, 50: 0.5, 80: 0.8})
+    assert level.recovered_at == pytest.approx({20: 0.2, 50: 0.5, 80: 0.8})
     gain_sum = 2.0
     curve = np.array([0, 1, 2, 3, 3, 2]) / gain_sum
     oracle = pair_curve(strong - weak + np.array([0.3, 0, 0.2, 0, 0.1]), weak, strong)
     assert oracle.apgr == pytest.approx(((curve[1:] + curve[:-1]) / 2).mean())
     assert oracle.calls_for[50] == pytest.approx(0.2)
     assert oracle.calls_for[80] == pytest.approx(0.2 + 0.2 * 0.6)
+    assert oracle.recovered_at[20] == pytest.approx(0.5)
 
 
 @given(st.lists(st.tuples(SIXTHS, SIXTHS, SIXTHS), min_size=2, max_size=20), st.randoms())
@@ -78,66 +117,27 @@ def test_first_crossing() -> None:
     assert first_crossing(x, y, -1.0) == 0.0
 
 
-def test_bootstrap_error_is_that_of_a_mean() -> None:
+def test_the_error_and_the_interval_are_those_of_a_mean() -> None:
     values = np.random.default_rng(3).normal(size=900)
-    found = bootstrap(len(values), np.random.default_rng(4), lambda rows: values[rows].mean())
-    assert found.value == pytest.approx(values.mean())
-    assert found.se == pytest.approx(1 / 30, rel=0.2)
+    found = Resamples.draw(900, seed=4).estimate(lambda w: w @ values / w.sum(axis=1))
+    assert found.value == pytest.approx(values.mean(), abs=1e-6)
+    assert found.se == pytest.approx(1 / 30, rel=0.15)
+    assert found.high - found.low == pytest.approx(2 * 1.96 / 30, rel=0.2)
+    assert found.low < found.value < found.high
 
 
-def two_models() -> tuple[np.ndarray, np.ndarray]:
-    """The dear model is right everywhere, the cheap one on the first half."""
-    scores = np.array([[1.0, 1.0]] * 50 + [[0.0, 1.0]] * 50)
-    return scores, np.tile([0.1, 1.0], (100, 1))
+def test_resamples_pair_and_keep_their_prompts() -> None:
+    resamples = Resamples.draw(50, seed=1)
+    assert (resamples.weights[0] == 1).all()
+    assert (resamples.weights.sum(axis=1) == 50).all()
+    again = Resamples.draw(50, seed=1)
+    np.testing.assert_array_equal(resamples.weights, again.weights)
+    keep = np.arange(50) < 20
+    np.testing.assert_array_equal(resamples.of(keep).weights, resamples.weights[:, :20])
 
 
-def test_perfect_predictions_pay_only_where_it_matters() -> None:
-    scores, cost_usd = two_models()
-    found = gain(sweep(scores, cost_usd), Truth(scores, cost_usd, reference=1))
-    assert found.cost_share == pytest.approx(0.55)
-    # Between the cheap end (0.1, 0.5) and the match at (0.55, 1.0).
-    assert found.half_cost_points == pytest.approx(100 * (0.5 + 0.5 * 0.4 / 0.45 - 1.0))
-    assert found.best_to_half_points == pytest.approx(found.half_cost_points)
-
-
-def test_predictions_without_information_mix_the_two_ends() -> None:
-    scores, cost_usd = two_models()
-    flat = np.tile(scores.mean(axis=0), (100, 1))
-    found = gain(sweep(flat, cost_usd), Truth(scores, cost_usd, reference=1))
-    assert found.cost_share == pytest.approx(1.0)
-    assert found.half_cost_points == pytest.approx(100 * (0.5 + 0.5 * 0.4 / 0.9 - 1.0))
-
-
-def test_the_estimate_of_a_gain_has_its_value_and_an_error() -> None:
-    rng = np.random.default_rng(5)
-    scores = (rng.random((300, 2)) < [0.5, 0.8]).astype(np.float64)
-    cost_usd = np.tile([0.1, 1.0], (300, 1))
-    world = Truth(scores, cost_usd, reference=1)
-    choices = sweep(0.5 * scores + 0.2, cost_usd)
-    found = gain_estimate(choices, world, rng)
-    whole = gain(choices, world)
-    assert found.half_cost_points.value == whole.half_cost_points
-    assert found.cost_share.value == whole.cost_share
-    assert 0 < found.half_cost_points.se < 10
-    assert found.matched_share > 0.9
-
-
-def test_the_best_point_up_to_half_is_no_worse_than_half() -> None:
-    # Three models; the one in the middle is the best, the dear one is the reference.
-    scores = np.tile([0.2, 0.9, 0.5], (10, 1))
-    cost_usd = np.tile([0.1, 0.3, 1.0], (10, 1))
-    mistaken = np.tile([0.2, 0.5, 0.9], (10, 1))
-    found = gain(sweep(mistaken, cost_usd), Truth(scores, cost_usd, reference=2))
-    assert found.best_to_half_points == pytest.approx(40.0)
-    assert found.half_cost_points < 40.0
-
-
-def test_half_budget_is_kept_on_the_sample_and_judged_on_the_prompts() -> None:
-    scores, cost_usd = two_models()
-    informed = Predicted(scores, cost_usd)
-    found = half_budget(informed, informed, Truth(scores, cost_usd, reference=1))
-    # 0.5 per prompt is below what perfection costs (0.55): ties go to the cheap model.
-    assert found.cost_share <= 0.5
-    assert found.price == pytest.approx(1 / 0.9)
-    world = Truth(scores[:, ::-1], cost_usd, reference=1)
-    assert half_budget(informed, informed, world).points.value == pytest.approx(50.0)
+def test_resamples_without_a_figure_do_not_count() -> None:
+    found = Estimate.of(np.array([0.5, np.nan, 0.4, 0.6, np.inf]))
+    assert found.value == 0.5
+    assert found.se == pytest.approx(np.std([0.4, 0.6], ddof=1))
+    assert np.isnan(Estimate.of(np.array([0.5, np.nan])).se)

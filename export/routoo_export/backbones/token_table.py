@@ -1,9 +1,9 @@
-"""What the predictor sees of a prompt, computed from its token ids.
+"""What the static backbone computes from token ids.
 
 Per distinct token of count c the token vector enters with weight log(1 + c), normalised to sum 1;
 beside that mean stand the logarithms of length and of distinct tokens, and per token class (digits,
-continuations, punctuation, single letters) share and log count. `graph` builds the same arithmetic
-in ONNX.
+continuations, punctuation, single letters) share and log count. The exported graph builds the same
+arithmetic in ONNX.
 """
 
 from collections.abc import Sequence
@@ -15,8 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from routoo_export.backbone import PAD_TOKEN_ID, TOKEN_CLASSES, Backbone
-from routoo_export.tokens import length_batches, pad_ids
+from routoo_export.backbones.token_vectors import PAD_TOKEN_ID, TOKEN_CLASSES, TokenVectors
 
 SIDE_FEATURES: Final = 3 + 2 * len(TOKEN_CLASSES)
 INT8_LIMIT: Final = 127
@@ -35,23 +34,23 @@ class TokenTable:
     classes: NDArray[np.float32]
 
 
-def project_table(backbone: Backbone, ids: Sequence[Sequence[int]], width: int) -> TokenTable:
+def project_table(vectors: TokenVectors, ids: Sequence[Sequence[int]], width: int) -> TokenTable:
     """Rotate the table onto the first `width` principal directions of the pooled prompts `ids`.
 
     Pooling weights sum to 1, so centring the table centres the pooled vectors, and the projection
     of the pooled vector is the pooled projection. Scales are per row (weights only): nothing
     depends on a batch.
     """
-    pooled = pooled_mean(backbone.table, ids)
+    pooled = pooled_mean(vectors.table, ids)
     centre = pooled.mean(axis=0)
     _, _, directions = np.linalg.svd(pooled - centre, full_matrices=False)
-    projected = (backbone.table - centre) @ directions[:width].T
+    projected = (vectors.table - centre) @ directions[:width].T
     projected[PAD_TOKEN_ID] = 0.0
     largest = np.abs(projected).max(axis=1)
     scales = np.where(largest > 0, largest / INT8_LIMIT, 1.0).astype(np.float32)
     codes = np.rint(projected / scales[:, None]).astype(np.int8)
     scales[PAD_TOKEN_ID] = 0.0
-    classes = backbone.token_classes.copy()
+    classes = vectors.token_classes.copy()
     classes[PAD_TOKEN_ID] = 0.0
     return TokenTable(codes=codes, scales=scales, classes=classes)
 
@@ -93,14 +92,3 @@ class PromptFeatures(nn.Module):
         counted = torch.cat([length, distinct, classes], dim=1)
         ratios = torch.cat([distinct, classes], dim=1) / length.clamp(min=1.0)
         return torch.cat([mean, torch.log1p(counted), ratios], dim=1)
-
-
-def prompt_features(table: TokenTable, ids: Sequence[Sequence[int]], rows: int = 64) -> Tensor:
-    """Features float32 [n, width + SIDE_FEATURES] of all `ids`, in batches of like length."""
-    module = PromptFeatures(table)
-    features = torch.empty(len(ids), table.codes.shape[1] + SIDE_FEATURES)
-    with torch.inference_mode():
-        for index in length_batches(ids, rows):
-            batch = torch.from_numpy(pad_ids([ids[i] for i in index]))
-            features[torch.from_numpy(index)] = module(batch)
-    return features

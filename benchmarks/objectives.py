@@ -1,0 +1,309 @@
+"""What training on logs gains from weights, and from log-loss, on real outcomes.
+
+All on MMLU-Pro with a pool of five models and the static features. A predictor is trained on n
+prompts and judged by its policy's value on the test buckets: the mean true score minus price times
+true cost of the choices argmax(predicted score - price * cost), averaged over a range of prices.
+Figures are means over seeds; each seed draws its own prompts, log and initial network, the same for
+all that is compared, and standard errors are of paired differences over the seeds.
+
+weights: logs of two policies, one choice per prompt. "hard" sends the prompts that the other models
+fail on to the dear ones, which no feature shows; "domain" prefers models by domain, which the
+predictor can see. A tenth of either is uniform exploration. Training without weights, with inverse
+propensities, doubly robust, and on the whole outcomes for comparison.
+
+objective: uniform logs; log-loss against squared loss, the finding of arXiv 2403.05385. "plain" is
+the network alone, which learns all that it knows through the loss; "default" has the package's
+shrinkages and closed-form parts, which both objectives share. sample_ratio: how many prompts
+squared loss takes for what log-loss does with one, at the same value.
+
+Reads mmlu_pro.parquet from the folder in ROUTOO_DATA; prints a table, or one object with --json.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from threadpoolctl import threadpool_limits
+
+from routoo.selector.online import decide
+from routoo_export.backbones.static import StaticBackbone
+from routoo_export.logged import LoggedOutcomes, LogMethod, draw_log, logged_rows
+from routoo_export.network import predict
+from routoo_export.objectives import Objective
+from routoo_export.outcomes import read_outcomes
+from routoo_export.rows import Rows
+from routoo_export.splits import TEST_BUCKETS, TRAIN_BUCKETS, in_buckets
+from routoo_export.train import TrainConfig, fit
+
+POOL = (
+    "microsoft/Phi-3-mini-4k-instruct",
+    "meta-llama/Meta-Llama-3.1-8B-Instruct",
+    "mistralai/Mixtral-8x7B-Instruct-v0.1",
+    "meta-llama/Meta-Llama-3.1-70B-Instruct",
+    "gpt-4o-2024-05-13",
+)
+"""From cheap to dear."""
+SPARSE = ("deepseek-ai/DeepSeek-Coder-V2",)
+PRICES = (0.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0)
+WIDTH = 64
+MAX_TOKENS = 256
+EXPLORATION = 0.1
+PREFERENCE = 6.0
+VALIDATION_SHARE = 0.2
+NO_LIMIT = 1.0e9
+
+DEFAULT = TrainConfig(members=2, hidden=128, bare_share=0.0, fewer_share=0.0, shrink_groups=0)
+PLAIN = replace(
+    DEFAULT,
+    members=1,
+    dropout=0.0,
+    input_dropout=0.0,
+    topic_weight=0.0,
+    topic_pseudo_count=NO_LIMIT,
+    deviation_penalty=0.0,
+    realign_ridge=NO_LIMIT,
+    platt_slope_count=NO_LIMIT,
+    platt_intercept_count=NO_LIMIT,
+)
+CONFIGS = {"plain": PLAIN, "default": DEFAULT}
+Method = LogMethod | Literal["whole_outcomes"]
+METHODS: tuple[Method, ...] = (*get_args(LogMethod), "whole_outcomes")
+OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
+
+FloatArray = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Prompts that the whole pool answered; hardness [n]: the share of other models that failed."""
+
+    rows: Rows
+    hardness: FloatArray
+
+    @property
+    def test(self) -> Rows:
+        return self.rows.where(in_buckets(self.rows.outcomes.buckets, TEST_BUCKETS))
+
+    def draw(self, prompts: int, rng: np.random.Generator) -> tuple[Mask, Mask]:
+        """Masks of `prompts` prompts outside the test buckets: training and validation."""
+        usable = np.flatnonzero(~in_buckets(self.rows.outcomes.buckets, TEST_BUCKETS))
+        drawn = rng.permutation(usable)[:prompts]
+        cut = int(VALIDATION_SHARE * prompts)
+        train, validation = (np.zeros(len(self.hardness), dtype=np.bool_) for _ in range(2))
+        validation[drawn[:cut]] = True
+        train[drawn[cut:]] = True
+        return train, validation
+
+
+def read_world(data: Path) -> World:
+    """The pool on MMLU-Pro, with features of a backbone fitted on the training buckets."""
+    everything = read_outcomes(data / "mmlu_pro.parquet", name="mmlu_pro", licence="Apache-2.0")
+    columns = [everything.models.index(model) for model in POOL]
+    others = [
+        j for j, model in enumerate(everything.models) if j not in columns and model not in SPARSE
+    ]
+    scores, costs = everything.scores[:, columns], everything.cost_usd[:, columns]
+    known: Mask = ~np.isnan(scores + costs).any(axis=1)
+    outcomes = replace(
+        everything,
+        models=POOL,
+        scores=scores,
+        cost_usd=costs,
+        output_tokens=np.full(scores.shape, np.nan),
+    ).rows(known)
+    train = np.flatnonzero(in_buckets(outcomes.buckets, TRAIN_BUCKETS))
+    backbone = StaticBackbone.fit([outcomes.prompts[i] for i in train], WIDTH, MAX_TOKENS)
+    features = backbone.features(backbone.encode(outcomes.prompts))
+    rows = Rows(outcomes, features, torch.empty(0, *features.shape), backbone.spec.groups)
+    return World(rows, 1.0 - np.nanmean(everything.scores[known][:, others], axis=1))
+
+
+def logging_policy(world: World, kind: str) -> FloatArray:
+    """Probabilities [n, m]: softmax of what the policy prefers, and some exploration."""
+    models = len(POOL)
+    if kind == "hard":
+        preferred = (world.hardness - 0.5)[:, None] * np.linspace(-1.0, 1.0, models)
+        utility = PREFERENCE * preferred
+    else:
+        domains = world.rows.outcomes.domains
+        names = sorted({str(domain) for domain in domains})
+        taste = np.random.default_rng(0).normal(size=(len(names), models))
+        utility = taste[[names.index(str(domain)) for domain in domains]]
+    chances = np.exp(utility)
+    chances /= chances.sum(axis=1, keepdims=True)
+    policy: FloatArray = (1.0 - EXPLORATION) * chances + EXPLORATION / models
+    return policy
+
+
+def policy_value(scores: npt.NDArray[np.floating], test: Rows) -> float:
+    """Mean over PRICES of the mean true worth of the choices that `scores` [n, m] lead to."""
+    truth, cost = test.outcomes.scores, test.outcomes.cost_usd
+    every, eligible = np.arange(len(cost)), np.ones(cost.shape, dtype=np.bool_)
+    values = []
+    for price in PRICES:
+        choice = decide(scores, cost, eligible, price)
+        values.append((truth[every, choice] - price * cost[every, choice]).mean())
+    return float(np.mean(values))
+
+
+def train_and_judge(rows: Rows, masks: tuple[Mask, Mask], test: Rows, config: TrainConfig) -> float:
+    """Policy value of a predictor trained and validated on the two masks of `rows`."""
+    train, validation = masks
+    weights = fit(rows.where(train), rows.where(validation), config)
+    return policy_value(predict(weights, test.features)[0], test)
+
+
+def on_log(world: World, log: LoggedOutcomes, method: Method, seen: Mask, seed: int) -> Rows:
+    """The rows `seen`, with what `method` makes of their log."""
+    rows = world.rows.where(seen)
+    if method == "whole_outcomes":
+        return rows
+    return logged_rows(rows, log.where(seen), method, replace(DEFAULT, seed=seed))
+
+
+def measure_weights(world: World, prompts: int, seeds: Sequence[int]) -> list[dict[str, Any]]:
+    """Policy values by logging policy and method."""
+    test, table = world.test, []
+    for kind in ("hard", "domain"):
+        policy = logging_policy(world, kind)
+        values: dict[Method, list[float]] = {method: [] for method in METHODS}
+        for seed in seeds:
+            rng = np.random.default_rng(seed)
+            train, validation = world.draw(prompts, rng)
+            log = draw_log(world.rows.outcomes, policy, rng)
+            seen = train | validation
+            for method, found in values.items():
+                rows = on_log(world, log, method, seen, seed)
+                masks = train[seen], validation[seen]
+                found.append(train_and_judge(rows, masks, test, replace(DEFAULT, seed=seed)))
+        table += [
+            {
+                "policy": kind,
+                "prompts": prompts,
+                "method": method,
+                "value": float(np.mean(found)),
+                "minus_unweighted": paired(found, values["unweighted"]),
+            }
+            for method, found in values.items()
+        ]
+    return table
+
+
+def measure_objectives(
+    world: World, sizes: Sequence[int], seeds: Sequence[int], config_name: str
+) -> dict[str, Any]:
+    """Policy values by objective and number of prompts, on uniform logs."""
+    test, models = world.test, len(POOL)
+    values: dict[Objective, list[list[float]]] = {objective: [] for objective in OBJECTIVES}
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
+        uniform = np.full(world.rows.outcomes.scores.shape, 1.0 / models)
+        log = draw_log(world.rows.outcomes, uniform, rng)
+        rows = replace(world.rows, outcomes=log.outcomes)
+        drawn = [world.draw(prompts, rng) for prompts in sizes]
+        for objective, found in values.items():
+            config = replace(CONFIGS[config_name], seed=seed, objective=objective)
+            found.append([train_and_judge(rows, masks, test, config) for masks in drawn])
+    log_loss, squared = (np.array(values[objective]) for objective in ("log_loss", "squared"))
+    every = np.arange(len(seeds))
+    rng = np.random.default_rng(0)
+    resampled = [
+        sample_ratio(sizes, log_loss[pick].mean(axis=0), squared[pick].mean(axis=0))
+        for pick in rng.choice(every, (200, len(every)))
+    ]
+    return {
+        "config": config_name,
+        "sizes": [
+            {
+                "prompts": prompts,
+                "log_loss": float(log_loss[:, k].mean()),
+                "squared": float(squared[:, k].mean()),
+                "difference": paired(log_loss[:, k], squared[:, k]),
+            }
+            for k, prompts in enumerate(sizes)
+        ],
+        "mean_difference": paired(log_loss.mean(axis=1), squared.mean(axis=1)),
+        "sample_ratio": {
+            "value": sample_ratio(sizes, log_loss.mean(axis=0), squared.mean(axis=0)),
+            "se": float(np.std(resampled, ddof=1)),
+        },
+    }
+
+
+def sample_ratio(sizes: Sequence[int], log_loss: FloatArray, squared: FloatArray) -> float:
+    """Squared loss's prompts over log-loss's for the same value.
+
+    The value as a straight line in the logarithm of the prompts, of one slope for both.
+    """
+    x = np.log(np.asarray(sizes, dtype=np.float64))
+    x -= x.mean()
+    slope = float(x @ (log_loss + squared) / 2.0 / (x @ x))
+    return float(np.exp((log_loss - squared).mean() / slope))
+
+
+def paired(a: Sequence[float] | FloatArray, b: Sequence[float] | FloatArray) -> dict[str, float]:
+    """Mean of a - b over seeds, and its standard error."""
+    difference = np.asarray(a) - np.asarray(b)
+    se = float(difference.std(ddof=1) / np.sqrt(len(difference)))
+    return {"value": float(difference.mean()), "se": se}
+
+
+def main() -> int:
+    """Run both comparisons."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--quick", action="store_true", help="few seeds and prompts: a minute")
+    parser.add_argument("--seeds", type=int, default=10, help="of the full experiment")
+    options = parser.parse_args()
+    folder = os.environ.get("ROUTOO_DATA")
+    if not folder:
+        print("set ROUTOO_DATA to the folder that holds mmlu_pro.parquet", file=sys.stderr)
+        return 2
+    torch.set_num_threads(1)
+    with threadpool_limits(1):
+        world = read_world(Path(folder))
+        if options.quick:
+            weights = measure_weights(world, 1_000, range(3))
+            objectives = [measure_objectives(world, (1_000, 3_000), range(6), "plain")]
+        else:
+            seeds = range(options.seeds)
+            sizes = (500, 1_000, 2_000, 4_000, 8_000)
+            weights = [row for n in (1_000, 4_000) for row in measure_weights(world, n, seeds)]
+            objectives = [measure_objectives(world, sizes, seeds, name) for name in CONFIGS]
+    if options.json:
+        print(json.dumps({"weights": weights, "objectives": objectives}))
+        return 0
+    print(f"{'log':8} {'prompts':>8} {'method':20} {'value':>7} {'minus unweighted':>18}")
+    for row in weights:
+        gain = row["minus_unweighted"]
+        print(
+            f"{row['policy']:8} {row['prompts']:8,} {row['method']:20} {row['value']:7.4f}"
+            f" {gain['value']:+9.4f} +- {gain['se']:.4f}"
+        )
+    for part in objectives:
+        print(
+            f"\n{part['config']:8} {'prompts':>8} {'log-loss':>9} {'squared':>8} {'difference':>18}"
+        )
+        for row in part["sizes"]:
+            gain = row["difference"]
+            print(
+                f"{'':8} {row['prompts']:8,} {row['log_loss']:9.4f} {row['squared']:8.4f}"
+                f" {gain['value']:+9.4f} +- {gain['se']:.4f}"
+            )
+        gain, ratio = part["mean_difference"], part["sample_ratio"]
+        print(f"all sizes {gain['value']:+.4f} +- {gain['se']:.4f};", end=" ")
+        print(f"squared loss takes {ratio['value']:.2f} +- {ratio['se']:.2f} times the prompts")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,52 @@
+"""Predictions of questions that training has not seen, fold by fold."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from routoo_export.holdout import Holdout
+from routoo_export.network import predict
+from routoo_export.pipeline import FoldRows
+from routoo_export.resampling import FloatArray
+from routoo_export.train import Progress, TrainConfig, refit
+
+
+@dataclass(frozen=True, slots=True)
+class CrossPrediction:
+    """Of every held-out prompt, by the predictor that was trained without it; NaN elsewhere.
+
+    scores float64 [n, m]; unshrunk: the same if unusual prompts were treated like any other; ood
+    float64 [n].
+    """
+
+    scores: FloatArray
+    unshrunk: FloatArray
+    ood: FloatArray
+
+
+def cross_predict(
+    folds: Sequence[Holdout],
+    rows_of: FoldRows,
+    config: TrainConfig,
+    progress: Progress | None = None,
+) -> CrossPrediction:
+    """Train on each of the `folds` and predict what it holds out."""
+    found: CrossPrediction | None = None
+    for fold in folds:
+        rows = rows_of(fold)
+        if found is None:
+            shape = rows.outcomes.scores.shape
+            blank = [np.full(size, np.nan) for size in (shape, shape, shape[:1])]
+            found = CrossPrediction(*blank)
+        weights = refit(rows, fold.train, fold.validation, config, progress)
+        features = rows.features[torch.from_numpy(fold.held)]
+        seen = predict(weights, features)
+        found.scores[fold.held] = seen.scores
+        found.ood[fold.held] = seen.ood
+        level = replace(weights, shrink=np.zeros_like(weights.shrink))
+        found.unshrunk[fold.held] = predict(level, features).scores
+    if found is None:
+        raise ValueError("cross_predict needs a fold")
+    return found

@@ -1,0 +1,431 @@
+"""One more model: what is learned from few prompts, and that nothing else changes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from random_heads import random_features, random_heads
+from routoo.predictor.artifact import load_artifact
+from routoo.predictor.onnx import OnnxPredictor
+from routoo_export.artifact import write_artifact
+from routoo_export.checkpoint import load_checkpoint, save_checkpoint
+from routoo_export.cli import main
+from routoo_export.errors import OutcomeError, ParityError
+from routoo_export.metrics import auc
+from routoo_export.network import predict
+from routoo_export.newcomer_artifact import Served, check_untouched
+from routoo_export.onboard import (
+    Graded,
+    Known,
+    NewcomerPrior,
+    add_newcomer,
+    check_graded,
+    fit_newcomer,
+    held_out,
+    rank_among,
+)
+from routoo_export.repository import renew_config
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from routoo_export.checkpoint import Checkpoint
+    from routoo_export.outcomes import Outcomes
+
+PRIOR = NewcomerPrior()
+
+
+def sigmoid(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return 1.0 / (1.0 + np.exp(-values))
+
+
+def some_known(rng: np.random.Generator, rows: int, models: int = 8, topics: int = 5) -> Known:
+    """Trained models of a shared difficulty, with abilities and topics of their own."""
+    shares = rng.dirichlet(np.full(topics, 0.3), rows)
+    ability = rng.normal(size=models)
+    table = rng.normal(scale=0.7, size=(topics, models))
+    logits = rng.normal(size=(rows, 1)) + ability + shares @ table
+    return Known(logits, shares, rng.uniform(50.0, 500.0, rows))
+
+
+def no_lengths(scores: NDArray[np.float64]) -> Graded:
+    return Graded(scores, np.full(len(scores), np.nan))
+
+
+def test_a_copy_of_a_trained_model_is_recognised() -> None:
+    rng = np.random.default_rng(0)
+    known = some_known(rng, 2000)
+    chance = sigmoid(known.logits[:, 2])
+    graded = np.arange(400)
+    scores = (rng.random(400) < chance[graded]).astype(np.float64)
+    newcomer = fit_newcomer(known.rows(graded), scores, PRIOR)
+    error = np.abs(sigmoid(newcomer.logits(known)) - chance)[400:].mean()
+    error_of_mean = np.abs(sigmoid(known.logits.mean(axis=1)) - chance)[400:].mean()
+    assert error < 0.5 * error_of_mean
+
+
+def test_without_evidence_the_newcomer_is_the_mean_of_the_others() -> None:
+    known = some_known(np.random.default_rng(1), 30)
+    # Scores that are what the mean logit says already pull nowhere.
+    newcomer = fit_newcomer(known, sigmoid(known.logits.mean(axis=1)), PRIOR)
+    np.testing.assert_allclose(newcomer.logits(known), known.logits.mean(axis=1), atol=1e-4)
+
+
+@settings(max_examples=20)
+@given(
+    seed=st.integers(0, 10_000),
+    rows=st.integers(20, 60),
+    models=st.integers(1, 6),
+    topics=st.integers(1, 6),
+)
+def test_any_outcomes_give_finite_figures_and_a_true_covariance(
+    seed: int, rows: int, models: int, topics: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    known = some_known(rng, rows, models, topics)
+    scores = rng.random(rows) if seed % 2 else rng.integers(0, 2, rows).astype(np.float64)
+    newcomer = fit_newcomer(known, scores, PRIOR)
+    assert np.isfinite(newcomer.parameters).all()
+    np.testing.assert_allclose(newcomer.covariance, newcomer.covariance.T, atol=1e-8)
+    assert (np.linalg.eigvalsh(newcomer.covariance) > 0.0).all()
+    mean, se = newcomer.mean_score(known)
+    assert 0.0 < mean < 1.0
+    assert 0.0 < se < 0.5
+
+
+def test_the_standard_error_is_that_of_other_samples_and_falls() -> None:
+    rng = np.random.default_rng(2)
+    judged = some_known(rng, 2000)
+    chance = sigmoid(judged.logits[:, 1] + 0.3)
+    errors = []
+    for count in (50, 400):
+        z, claimed = [], []
+        for _ in range(40):
+            index = rng.integers(0, 2000, count)
+            scores = (rng.random(count) < chance[index]).astype(np.float64)
+            mean, se = fit_newcomer(judged.rows(index), scores, PRIOR).mean_score(judged)
+            z.append((mean - chance.mean()) / se)
+            claimed.append(se)
+        # Over prompts that are drawn anew the claimed error is that of the draw and no smaller.
+        assert 0.5 < float(np.sqrt(np.mean(np.square(z)))) < 1.5
+        errors.append(float(np.mean(claimed)))
+    assert errors[1] < 0.6 * errors[0]
+
+
+@settings(max_examples=15)
+@given(seed=st.integers(0, 10_000), members=st.integers(1, 3))
+def test_the_network_says_what_was_fitted(seed: int, members: int) -> None:
+    weights = random_heads(seed, members=members)
+    weights = replace(weights, shrink=np.zeros(1, dtype=np.float32))
+    features, rng = random_features(seed, 60), np.random.default_rng(seed)
+    known = Known.of(weights, features)
+    graded = Graded(rng.random(60), rng.uniform(10.0, 100.0, 60))
+    grown, newcomer = add_newcomer(weights, known, graded, PRIOR)
+    found = predict(grown, features)
+    np.testing.assert_allclose(found.scores[:, -1], sigmoid(newcomer.logits(known)), atol=1e-4)
+    assert found.output_tokens[:, -1].mean() == pytest.approx(graded.output_tokens.mean(), rel=1e-3)
+    before = predict(weights, features)
+    for was, now in zip(before[:3], found[:3], strict=True):
+        np.testing.assert_array_equal(now[:, :-1], was)
+    if members == 1:
+        # Of one member there is no spread: what is left is the error of the few prompts.
+        chance = sigmoid(newcomer.logits(known))
+        variance = (
+            np.einsum("np,pq,nq->n", known.design(), newcomer.covariance, known.design())
+            * (chance * (1.0 - chance)) ** 2
+        )
+        kept = (found.score_std[:, -1].astype(np.float64) ** 2).mean()
+        assert kept == pytest.approx(variance.mean(), rel=0.5)
+
+
+def test_more_graded_prompts_make_a_surer_score() -> None:
+    weights, rng = random_heads(0), np.random.default_rng(0)
+    stds = []
+    for count in (30, 1000):
+        features = random_features(1, count)
+        known = Known.of(weights, features)
+        scores = (rng.random(count) < 0.6).astype(np.float64)
+        grown, _ = add_newcomer(weights, known, no_lengths(scores), PRIOR)
+        stds.append(float(predict(grown, random_features(2, 200)).score_std[:, -1].mean()))
+    assert stds[1] < stds[0]
+
+
+def test_lengths_follow_the_graded_ones_or_else_the_others() -> None:
+    weights, features = random_heads(0), random_features(1, 400)
+    known, rng = Known.of(weights, features), np.random.default_rng(0)
+    scores = (rng.random(400) < 0.5).astype(np.float64)
+    typical = predict(weights, features).output_tokens.mean(axis=1)
+    bare, _ = add_newcomer(weights, known, no_lengths(scores), PRIOR)
+    np.testing.assert_allclose(predict(bare, features).output_tokens[:, -1], typical, rtol=1e-4)
+    wide = replace(known, output_tokens=np.geomspace(20.0, 5000.0, 400))
+    lengths = 3.0 * wide.output_tokens**0.5
+    lengths[::2] = np.nan
+    terse, _ = add_newcomer(weights, wide, Graded(scores, lengths), PRIOR)
+    assert float(terse.added.token_power[0]) == pytest.approx(0.5, abs=0.02)
+    assert np.exp(terse.added.log_token_factor[0]) == pytest.approx(3.0, rel=0.1)
+
+
+def test_cross_validation_tells_a_good_fit_from_none() -> None:
+    rng = np.random.default_rng(0)
+    known = some_known(rng, 300)
+    scores = (rng.random(300) < sigmoid(2.0 * known.logits[:, 0])).astype(np.float64)
+    good = held_out(known, scores, PRIOR, seed=1)
+    assert good.auc is not None
+    assert good.auc > 0.7
+    assert good.log_loss < good.log_loss_of_mean
+    noise = held_out(known, rng.permutation(scores), PRIOR, seed=1)
+    assert noise.auc == pytest.approx(0.5, abs=0.1)
+    assert noise.log_loss > noise.log_loss_of_mean - 0.02
+
+
+@given(
+    mean=st.floats(0.0, 1.0),
+    se=st.floats(0.0, 0.3),
+    others=st.lists(st.floats(0.0, 1.0), max_size=8),
+)
+def test_a_rank_lies_in_its_interval(mean: float, se: float, others: list[float]) -> None:
+    rank = rank_among(mean, se, others)
+    assert 1 <= rank.low <= rank.estimate <= rank.high <= rank.models == len(others) + 1
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        (np.r_[np.zeros(9), np.ones(10)], "19 graded prompts are too few; grade 20"),
+        (np.ones(40), "all 40 graded prompts score 1"),
+        (np.zeros(40), "all 40 graded prompts score 0"),
+    ],
+)
+def test_what_cannot_be_learned_from_is_refused(scores: NDArray[np.float64], message: str) -> None:
+    with pytest.raises(OutcomeError, match=message):
+        check_graded(no_lengths(scores))
+
+
+@pytest.fixture
+def exported(
+    checkpoint: Checkpoint,
+    synthetic_outcomes: Outcomes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Path:
+    """A folder with a checkpoint, and a repository with its export as version 1."""
+    monkeypatch.delenv("ROUTOO_DATA", raising=False)
+    save_checkpoint(checkpoint, tmp_path / "checkpoint")
+    (tmp_path / "checkpoint" / "metrics.json").write_text("{}")
+    repository = tmp_path / "repository"
+    write_artifact(checkpoint, synthetic_outcomes, {}, repository / "predictor" / "1")
+    renew_config(repository)
+    return tmp_path
+
+
+def graded_file(
+    folder: Path, outcomes: Outcomes, name: str, count: int = 60, **columns: object
+) -> Path:
+    """`count` graded prompts of the model `name`, better at law, long form."""
+    rng = np.random.default_rng(3)
+    law = np.array([domain == "law" for domain in outcomes.domains[:count]])
+    table: dict[str, Any] = {
+        "prompt_id": list(outcomes.prompt_ids[:count]),
+        "prompt": list(outcomes.prompts[:count]),
+        "model": [name] * count,
+        "score": (rng.random(count) < np.where(law, 0.9, 0.2)).astype(np.float64),
+        "output_tokens": rng.integers(20, 200, count),
+    }
+    path = folder / "graded.parquet"
+    pq.write_table(pa.table({**table, **columns}), path)
+    return path
+
+
+def run_onboard(folder: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    options = ("--checkpoint", f"{folder}/checkpoint", "--repository", f"{folder}/repository")
+    monkeypatch.setattr("sys.argv", ["routoo-export", "onboard", *options, *arguments])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    return int(caught.value.code or 0)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_onboarding_from_the_command_line(
+    exported: Path,
+    synthetic_outcomes: Outcomes,
+    synthetic_data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    versions = exported / "repository" / "predictor"
+    before = content(versions / "1")
+    path = graded_file(exported, synthetic_outcomes, "new")
+    code = run_onboard(
+        exported, monkeypatch, "--model", "new", "--outcomes", str(path), "--data",
+        str(synthetic_data), "--json",
+    )  # fmt: skip
+    assert code == 0
+    report = json.loads(capsys.readouterr().out)
+    assert content(versions / "1") == before
+    assert report["folder"] == str(versions / "2")
+    assert (report["graded_prompts"], report["graded_lengths"]) == (60, 60)
+    assert report["untouched"] == {"models": 4, "prompts": 800}
+    assert 0.0 < report["score"]["se"] < 0.15
+    assert report["score"]["value"] == pytest.approx(report["graded_mean"]["value"], abs=0.15)
+    assert report["cross_validated"]["auc"] > 0.6
+    assert 1 <= report["rank"]["low"] <= report["rank"]["high"] <= 5
+
+    grown = load_checkpoint(Path(report["checkpoint"]))
+    assert grown.record.models[-1] == "new"
+    assert grown.record.mean_rule_models == ("gpt-4-1106-preview",)
+    assert grown.record.sources[-1].rows == 60
+    assert len(grown.record.prior_scores) == len(grown.record.prior_output_tokens) == 5
+
+    # As the service reads both versions.
+    old, new = (OnnxPredictor(load_artifact(versions / version)) for version in ("1", "2"))
+    assert new.models == (*old.models, "new")
+    prompts = synthetic_outcomes.prompts
+    was, now = old.predict(prompts), new.predict(prompts)
+    np.testing.assert_array_equal(now.scores[:, :-1], was.scores)
+    np.testing.assert_array_equal(now.output_tokens[:, :-1], was.output_tokens)
+    law = np.array([domain == "law" for domain in synthetic_outcomes.domains], dtype=np.float64)
+    assert auc(law, now.scores[:, -1].astype(np.float64)) > 0.9
+    assert "dims: 5" in (versions / "config.pbtxt").read_text()
+
+
+def test_models_are_added_one_by_one_without_training_data(
+    exported: Path,
+    synthetic_outcomes: Outcomes,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in ("first", "second"):
+        path = graded_file(exported, synthetic_outcomes, name, output_tokens=[None] * 60)
+        arguments = ("--model", name, "--outcomes", str(path), "--json")
+        out = exported / name
+        assert run_onboard(exported, monkeypatch, *arguments, "--out", str(out)) == 0
+        report = json.loads(capsys.readouterr().out)
+        assert report["graded_lengths"] == 0
+        (exported / "checkpoint").rename(exported / f"before-{name}")
+        out.rename(exported / "checkpoint")
+    versions = exported / "repository" / "predictor"
+    assert {p.name for p in versions.iterdir()} == {"1", "2", "3", "config.pbtxt"}
+    record = load_checkpoint(exported / "checkpoint").record
+    assert record.models[-2:] == record.mean_rule_models[-2:] == ("first", "second")
+    one, two = (OnnxPredictor(load_artifact(versions / version)) for version in ("2", "3"))
+    prompts = synthetic_outcomes.prompts[:40]
+    np.testing.assert_array_equal(two.predict(prompts).scores[:, :-1], one.predict(prompts).scores)
+
+
+def test_a_graph_that_changes_the_others_is_not_published(
+    exported: Path,
+    synthetic_outcomes: Outcomes,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    versions = exported / "repository" / "predictor"
+    model = onnx.load(versions / "1" / "model.onnx")
+    bias = next(c for c in model.graph.initializer if c.name == "heads_bias")
+    values = onnx.numpy_helper.to_array(bias) * np.float32(1.0 + 1e-6)
+    bias.CopyFrom(onnx.numpy_helper.from_array(values, "heads_bias"))
+    onnx.save(model, versions / "1" / "model.onnx")
+    path = graded_file(exported, synthetic_outcomes, "new")
+    assert run_onboard(exported, monkeypatch, "--model", "new", "--outcomes", str(path)) == 2
+    error = capsys.readouterr().err
+    assert "of the older models would change" in error
+    assert error.count("\n") == 1
+    assert {p.name for p in versions.iterdir()} == {"1", "config.pbtxt"}
+    assert not (exported / "checkpoint-2").exists()
+
+
+def test_a_version_is_like_itself_and_unlike_another(
+    exported: Path, checkpoint: Checkpoint, synthetic_outcomes: Outcomes
+) -> None:
+    weights = replace(checkpoint.weights, intercept=checkpoint.weights.intercept + 1e-4)
+    other = exported / "other"
+    write_artifact(replace(checkpoint, weights=weights), synthetic_outcomes, {}, other)
+    ids = checkpoint.backbone.encode(synthetic_outcomes.prompts[:20])
+    one, two = Served.of(exported / "repository" / "predictor" / "1"), Served.of(other)
+    check_untouched(one, one, ids)
+    with pytest.raises(ParityError, match="scores of the older models would change"):
+        check_untouched(one, two, ids)
+
+
+@pytest.mark.parametrize(
+    ("model", "columns", "message"),
+    [
+        ("small", {}, "the predictor has 'small' already"),
+        ("absent", {"model": ["new"] * 60}, "no outcomes of 'absent'; the file has new"),
+        ("new", {"score": [1.0] * 60}, "all 60 graded prompts score 1"),
+        ("new", {"prompt": [""] + ["text"] * 59}, "row 0"),
+        ("new", {"prompt": pa.nulls(60, pa.string())}, "row 0"),
+        ("new", {"score": [1.5] * 60}, "row 0"),
+    ],
+)
+def test_bad_input_is_one_line_and_nothing_is_written(
+    exported: Path,
+    synthetic_outcomes: Outcomes,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    model: str,
+    columns: dict[str, object],
+    message: str,
+) -> None:
+    path = graded_file(exported, synthetic_outcomes, model, **columns)
+    assert run_onboard(exported, monkeypatch, "--model", model, "--outcomes", str(path)) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert [p.name for p in (exported / "repository" / "predictor").glob("[0-9]*")] == ["1"]
+
+
+def test_few_prompts_are_refused(
+    exported: Path,
+    synthetic_outcomes: Outcomes,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = graded_file(exported, synthetic_outcomes, "new", count=19)
+    assert run_onboard(exported, monkeypatch, "--model", "new", "--outcomes", str(path)) == 2
+    assert "19 graded prompts are too few" in capsys.readouterr().err
+
+
+def test_a_repository_of_another_predictor_is_refused(
+    exported: Path,
+    synthetic_outcomes: Outcomes,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = graded_file(exported, synthetic_outcomes, "new")
+    arguments = ("--model", "new", "--outcomes", str(path))
+    versions = exported / "repository" / "predictor"
+    manifest = json.loads((versions / "1" / "manifest.json").read_text())
+    manifest["models"][0] = "another"
+    (versions / "1" / "manifest.json").write_text(json.dumps(manifest))
+    assert run_onboard(exported, monkeypatch, *arguments) == 2
+    assert "holds other models than the checkpoint" in capsys.readouterr().err
+    (exported / "repository").rename(exported / "elsewhere")
+    assert run_onboard(exported, monkeypatch, *arguments) == 2
+    assert "no version to add a model to" in capsys.readouterr().err
+
+
+def test_int8_needs_its_training_prompts(
+    exported: Path,
+    synthetic_outcomes: Outcomes,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = exported / "repository" / "predictor" / "1" / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "precision": "int8"}))
+    graded = graded_file(exported, synthetic_outcomes, "new")
+    assert run_onboard(exported, monkeypatch, "--model", "new", "--outcomes", str(graded)) == 2
+    assert "give --data" in capsys.readouterr().err
