@@ -26,7 +26,9 @@ _STYLES: Final[Mapping[str, Mapping[str, Any]]] = {
     "oracle": {"color": "#38761d", "linewidth": 1.2, "linestyle": ":"},
     "random_mix_of_singles": {"color": "#999999", "linewidth": 1.2, "linestyle": "--"},
 }
-_OTHER_COLOURS: Final = ("#b45f06", "#741b47", "#bf9000", "#134f5c", "#5b0f00")
+_OTHER_COLOURS: Final = (
+    "#b45f06", "#741b47", "#bf9000", "#134f5c", "#cc0000", "#8e7cc3", "#6aa84f", "#333333"
+)  # fmt: skip
 
 
 def plot_curves(curves: Curves, singles: Mapping[str, tuple[float, float]]) -> bytes:
@@ -85,17 +87,25 @@ def plot_reliability(reliability: Mapping[str, Reliability]) -> bytes:
     return _png(figure)
 
 
-def plot_panels(panels: Sequence[tuple[str, Curves, tuple[FloatArray, FloatArray]]]) -> bytes:
-    """Small multiples: a title, the curves and the single models' costs and scores of each."""
+def plot_panels(
+    panels: Sequence[tuple[str, Curves, tuple[FloatArray, FloatArray]]],
+    names: Mapping[str, str],
+) -> bytes:
+    """Small multiples: a title, the curves and the single models' costs and scores of each.
+
+    `names` says which curves are the predictor, the oracle and the random mix of an evaluation.
+    """
+    styles = {name: _STYLES[role] for role, name in names.items()}
+    oracle = names["oracle"]
     columns = min(_PANEL_COLUMNS, len(panels) + 1)
     rows = len(panels) // columns + 1
     figure = Figure(figsize=(3.5 * columns, 3.0 * rows), layout="constrained")
     for place, (title, curves, (cost, score)) in enumerate(panels, start=1):
         axes = figure.add_subplot(rows, columns, place)
-        draw_curves(axes, curves, _STYLES)
+        draw_curves(axes, curves, styles)
         axes.scatter(_per_thousand(cost), score, s=8, color="#444444", zorder=4)
         # The oracle towers above all else: the scale is that of what can be had.
-        reachable = [values.max() for name, (_, values) in curves.items() if name != "oracle"]
+        reachable = [values.max() for name, (_, values) in curves.items() if name != oracle]
         floor = min(float(np.quantile(score, 0.3)), *(s.min() for _, s in curves.values()))
         axes.set_ylim(floor, max(*reachable, float(score.max())) + 0.02)
         axes.set_title(title, fontsize=9)

@@ -17,7 +17,7 @@ The Routoo paper (arXiv 2401.13979) reports three things of its router: Mixtral'
 thirds of its cost; 5 points more than Mixtral at Mixtral's cost; and with GPT-4 in the pool,
 GPT-4's quality at about half its cost and more than it at three quarters. `make reproduce` asks the
 same of outcomes that other projects published, on test questions that no training saw in any
-source.
+source. It takes the static backbone; ARGS="--backbone static --backbone encoder" takes both.
 
 """
 _WORDS: Final = """\
@@ -66,15 +66,15 @@ def render_reproduction(results: Sequence[CaseResult]) -> str:
 
 def plot_reproduction(results: Sequence[CaseResult]) -> bytes:
     """Cost-quality curves of all pools as one PNG."""
-    panels = []
-    for result in results:
-        curves = dict(result.curves)
-        curves["random_mix_of_singles"] = curves.pop(RANDOM_MIX)
-        ours = [name for name in curves if name.startswith("Routoo")]
-        # One of ours has the name that the plots draw strongest.
-        curves[OURS] = curves.pop(ours[-1])
-        panels.append((f"({result.case.key}) {result.case.title}", curves, result.singles))
-    return plot_panels(panels)
+    # The last one named is the one to look at.
+    roles = {OURS: _ours(results[0])[-1], "oracle": ORACLE, "random_mix_of_singles": RANDOM_MIX}
+    return plot_panels(
+        [
+            (f"({result.case.key}) {result.case.title}", result.curves, result.singles)
+            for result in results
+        ],
+        roles,
+    )
 
 
 def _claims(results: Sequence[CaseResult]) -> list[str]:
