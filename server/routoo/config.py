@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -22,6 +22,7 @@ from pydantic_settings import (
 )
 
 from routoo.errors import ConfigError
+from routoo.section import Section
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,18 +42,14 @@ def _listen_address(value: str) -> str:
 ListenAddress = Annotated[str, AfterValidator(_listen_address)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class MetricsSettings(_Section):
+class MetricsSettings(Section):
     """Where Prometheus scrapes."""
 
     enabled: bool = True
     listen: ListenAddress = "127.0.0.1:9095"
 
 
-class PredictorSettings(_Section):
+class PredictorSettings(Section):
     """Which artifact predicts, and on what."""
 
     artifact: Path | None = None
@@ -63,7 +60,7 @@ class PredictorSettings(_Section):
     """Threads of one inference. More than one pays only for encoders."""
 
 
-class PolicySettings(_Section):
+class PolicySettings(Section):
     """How a model is chosen."""
 
     name: Literal["lp"] = "lp"
@@ -71,7 +68,7 @@ class PolicySettings(_Section):
     """Mean predicted cost per request that the shadow price is set for."""
 
 
-class BatchingSettings(_Section):
+class BatchingSettings(Section):
     """How requests are gathered while the predictor is busy."""
 
     max_batch: int = Field(default=64, ge=1, le=4096)
@@ -82,7 +79,7 @@ class BatchingSettings(_Section):
     """Most RouteBatch calls in progress; one more is refused. Each holds its prompts in memory."""
 
 
-class LimitSettings(_Section):
+class LimitSettings(Section):
     """What a request may be."""
 
     max_prompt_chars: int = Field(default=1_000_000, ge=1, le=100_000_000)
@@ -92,7 +89,7 @@ class LimitSettings(_Section):
     """Requests of one stream that are decided at once; the next is read when one is done."""
 
 
-class LogSettings(_Section):
+class LogSettings(Section):
     """What is logged, as JSON lines on stderr. Prompts never are."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"

@@ -1,0 +1,90 @@
+"""`routoo batch`."""
+# What a command needs is imported when it runs: `routoo serve` has to be ready soon and stay small.
+# ruff: noqa: PLC0415
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from routoo.command_error import CommandError
+from routoo.commands.common import (
+    DEFAULT_ADDRESS,
+    Address,
+    AsJson,
+    TimeoutS,
+    print_json,
+    prompts_in,
+    service,
+    show,
+)
+
+
+def batch(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="JSON Lines: a prompt or a request per line; - is stdin.", metavar="FILE"
+        ),
+    ],
+    *,
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="JSON Lines: a decision per line, in order; - is stdout.", metavar="FILE"
+        ),
+    ],
+    budget_usd: Annotated[
+        float | None, typer.Option(help="All answers together at most.", metavar="USD")
+    ] = None,
+    min_mean_score: Annotated[
+        float | None, typer.Option(help="Mean predicted score at least, 0 to 1.", metavar="X")
+    ] = None,
+    address: Address = DEFAULT_ADDRESS,
+    timeout_s: TimeoutS = 300.0,
+    as_json: AsJson = False,
+) -> None:
+    """Decide many prompts jointly under one budget.
+
+    They get the most quality that --budget-usd buys. With --min-mean-score alone they cost the
+    least that reaches it; with neither, each prompt is decided as by `route`. Nothing is spent:
+    no model is called.
+
+    A line of FILE is a JSON string, or an object: {"prompt": "...", "request_id": "7",
+    "max_cost_usd": 0.01, "denied_models": ["gpt-4o"]}. It may have "messages" for "prompt", and
+    every constraint that `route` knows, by its name in the API.
+    """
+    from routoo import screens
+    from routoo.decisions_file import check_writable, write_decisions, write_lines
+    from routoo.phases import Phases
+
+    to_stdout = str(out) == "-"
+    if as_json and to_stdout:
+        raise CommandError("--json and --out - both want stdout; name a file with --out")
+    if not to_stdout:
+        check_writable(out)
+    # Decisions and progress on one screen would run into each other.
+    is_shown = sys.stderr.isatty() and not (to_stdout and sys.stdout.isatty())
+    with Phases(sys.stderr if is_shown else None) as phases:
+        phases.start(f"reading {file}")
+        prompts = prompts_in(file)
+        count = f"{len(prompts.requests):,}"
+        phases.finish(f"read {count} prompts")
+        phases.start(f"deciding {count} prompts")
+        with service(address, timeout_s, prompts) as client:
+            response = client.route_many(
+                prompts.requests, budget_usd=budget_usd, min_mean_score=min_mean_score
+            )
+        phases.finish(f"decided {count} prompts")
+        phases.start(f"writing {out}", total=len(response.responses))
+        if to_stdout:
+            write_lines(sys.stdout.buffer, phases.track(response.responses))
+        else:
+            write_decisions(out, phases.track(response.responses))
+        phases.finish(f"wrote {count} decisions to {out}")
+    if as_json:
+        print_json(screens.batch_summary(response, budget_usd=budget_usd, out=str(out)))
+    else:
+        screen = screens.batch(response, budget_usd=budget_usd)
+        show(screen, to_stderr=to_stdout)

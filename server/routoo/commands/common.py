@@ -1,0 +1,103 @@
+"""What the commands share: common options, the way to the service, and printing."""
+# What a command needs is imported when it runs: `routoo serve` has to be ready soon and stay small.
+# ruff: noqa: PLC0415
+
+import math
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from routoo.command_error import CommandError, explained
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from google.protobuf.message import Message
+
+    from routoo.client import RouterClient
+    from routoo.prompts_file import Prompts
+    from routoo.render import Block
+
+DEFAULT_ADDRESS = "127.0.0.1:50051"
+UINT32_MAX = 2**32 - 1
+
+
+def positive(value: float) -> float:
+    """Refuses what is not a number above 0."""
+    if not (math.isfinite(value) and value > 0):
+        raise typer.BadParameter(f"{value} is not a number above 0.")
+    return value
+
+
+Address = Annotated[
+    str, typer.Option(envvar="ROUTOO_ADDRESS", help="HOST:PORT of the service.", metavar="A")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+TimeoutS = Annotated[
+    float, typer.Option(callback=positive, help="Give up after so many seconds.", metavar="S")
+]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML settings.", metavar="F")]
+
+
+@contextmanager
+def service(
+    address: str, timeout_s: float, prompts: "Prompts | None" = None
+) -> "Iterator[RouterClient]":
+    """A client; what goes wrong with it becomes one line, about lines of ``prompts`` if given."""
+    from routoo.client import RouterClient, RouterError
+
+    with RouterClient(address, timeout_s=timeout_s) as client:
+        try:
+            yield client
+        except RouterError as error:
+            raise explained(error, address, timeout_s, prompts) from None
+
+
+def stdin_text() -> str:
+    """All of stdin, UTF-8."""
+    try:
+        return sys.stdin.buffer.read().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise CommandError(f"stdin is not UTF-8 at byte {error.start}; encode it so") from None
+
+
+def prompts_in(file: Path) -> "Prompts":
+    """The requests of a JSON Lines file; - is stdin."""
+    from routoo.prompts_file import PromptsFileError, read_prompts
+
+    if str(file) == "-":
+        return read_prompts(sys.stdin.buffer, "stdin")
+    try:
+        with file.open("rb") as lines:
+            return read_prompts(lines, str(file))
+    except OSError as error:
+        raise PromptsFileError(
+            f"{file}: cannot be read: {error.strerror}; name a JSON Lines file"
+        ) from None
+
+
+def print_reply(message: "Message", screen: "Sequence[Block]", *, as_json: bool) -> None:
+    """Prints a reply as it is, or as a screen."""
+    from routoo.client import to_dict
+
+    if as_json:
+        print_json(to_dict(message))
+    else:
+        show(screen)
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """Prints one object on a line."""
+    import orjson
+
+    sys.stdout.buffer.write(orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE))
+
+
+def show(screen: "Sequence[Block]", *, to_stderr: bool = False) -> None:
+    """Prints a screen."""
+    from routoo.render import show
+
+    show(screen, sys.stderr if to_stderr else sys.stdout)

@@ -1,0 +1,39 @@
+"""`routoo models` and `routoo info`: what the service has and knows."""
+# What a command needs is imported when it runs: `routoo serve` has to be ready soon and stay small.
+# ruff: noqa: PLC0415
+
+from typing import Annotated
+
+import typer
+
+from routoo.commands.common import DEFAULT_ADDRESS, Address, AsJson, TimeoutS, print_reply, service
+
+
+def models(
+    *,
+    curve: Annotated[bool, typer.Option("--curve", help="Show what money buys instead.")] = False,
+    points: Annotated[
+        int, typer.Option(min=2, max=1000, help="Points of the curve, at most.", metavar="N")
+    ] = 20,
+    address: Address = DEFAULT_ADDRESS,
+    timeout_s: TimeoutS = 10.0,
+    as_json: AsJson = False,
+) -> None:
+    """List the pool, or with --curve its cost-quality curve."""
+    from routoo import screens
+
+    with service(address, timeout_s) as client:
+        response = client.models(curve_points=points if curve else 0)
+    screen = screens.curve(response) if curve else screens.models(response)
+    print_reply(response, screen, as_json=as_json)
+
+
+def info(
+    *, address: Address = DEFAULT_ADDRESS, timeout_s: TimeoutS = 10.0, as_json: AsJson = False
+) -> None:
+    """Show the service's versions, limits and state."""
+    from routoo import screens
+
+    with service(address, timeout_s) as client:
+        response = client.info()
+    print_reply(response, screens.info(response), as_json=as_json)

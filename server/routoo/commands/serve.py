@@ -1,0 +1,62 @@
+"""`routoo serve` and `routoo check-config`."""
+# What a command needs is imported when it runs: `routoo serve` has to be ready soon and stay small.
+# ruff: noqa: PLC0415
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from routoo.commands.common import AsJson, ConfigFile, print_json, show
+
+
+def serve(
+    *,
+    config: ConfigFile = None,
+    listen: Annotated[
+        str | None, typer.Option(help="Serve here; port 0 takes a free one.", metavar="HOST:PORT")
+    ] = None,
+    metrics_listen: Annotated[
+        str | None, typer.Option(help="Prometheus, likewise.", metavar="HOST:PORT")
+    ] = None,
+    max_mean_cost_usd: Annotated[
+        float | None, typer.Option(help="Mean cost per request to route for.", metavar="USD")
+    ] = None,
+) -> None:
+    """Serve until SIGTERM.
+
+    Prints one line, `ready HOST:PORT ...`, as soon as requests are taken; logs go to stderr.
+    """
+    # gRPC's core would put a line of its own before ours when the port is taken.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    from routoo.config import load_settings
+    from routoo.server import serve as serve_until_stopped
+
+    overrides: dict[str, Any] = {}
+    if listen is not None:
+        overrides["listen"] = listen
+    if metrics_listen is not None:
+        overrides["metrics"] = {"listen": metrics_listen}
+    if max_mean_cost_usd is not None:
+        overrides["policy"] = {"max_mean_cost_usd": max_mean_cost_usd}
+    raise typer.Exit(serve_until_stopped(load_settings(config, overrides=overrides)))
+
+
+def check_config(
+    file: Annotated[
+        Path | None, typer.Argument(help="YAML settings; none: the defaults.", metavar="FILE")
+    ] = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Check settings, pool and predictor as `serve` does."""
+    from routoo import screens
+    from routoo.config import load_settings
+    from routoo.server import check
+
+    findings = check(load_settings(file))
+    if as_json:
+        print_json({"config": str(file) if file else None, "ok": True, "findings": findings})
+    else:
+        show(screens.check(findings))

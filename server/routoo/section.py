@@ -1,0 +1,9 @@
+"""The base of every section of the settings."""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Section(BaseModel):
+    """Frozen; a key that is not a setting is refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
