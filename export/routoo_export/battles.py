@@ -27,8 +27,9 @@ from routoo_export.bad_rows import BadRows
 from routoo_export.calibrate import PlattPrior, platt
 from routoo_export.convex import minimise
 from routoo_export.errors import OutcomeError
-from routoo_export.network import FloatArray, Member, Weights, merge_members, predict_raw
+from routoo_export.network import FloatArray, Member, Network, Weights, merge_members, predict_raw
 from routoo_export.objectives import Labels
+from routoo_export.ood import fit_ood
 from routoo_export.outcomes import Outcomes, Source, from_grid, read_table
 from routoo_export.outcomes_columns import Columns, Grid, by_appearance
 from routoo_export.rows import Rows
@@ -135,7 +136,8 @@ def fit_battles(
 
     A topic's strengths are pulled towards the overall ones with the weight of
     `config.topic_pseudo_count` even battles. The temperature is fitted on the validation battles.
-    Battles say nothing of lengths: every output_tokens is 1.
+    Scores are not shrunk where ood is high. Battles say nothing of lengths: every output_tokens is
+    1.
 
     Raises:
         OutcomeError: the models fall into groups that never met in training.
@@ -165,7 +167,11 @@ def fit_battles(
     task = MemberTask(len(train_battles.score_a), views.shape[2], table, loss)
     members = [fit_member(task, config, k, progress) for k in range(config.members)]
     weights = _realign(merge_members(members, standard), train, train_battles, config.realign_ridge)
-    return _calibrate(_centre(weights), validation, validation_battles)
+    weights = _calibrate(_centre(weights), validation, validation_battles)
+    with torch.inference_mode():
+        energy = Network(weights).members(validation.features).energy
+    ood = fit_ood(train.features, validation.features, energy, train.groups)
+    return replace(weights, ood=ood)
 
 
 def topic_strengths(battles: Battles, topics: Topics, pseudo_count: float) -> FloatArray:

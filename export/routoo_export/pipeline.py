@@ -96,10 +96,8 @@ def train_predictor(
     with workplace.stages("heads", lesson.epochs(config)) as advance:
         weights = lesson.fit(rows, train, validation, config, advance)
     trained = outcomes.rows(train)
-    scores, tokens = trained.scores, token_targets(trained)
-    if not lesson.graded:
-        said = predict(weights, rows.where(train).features)
-        scores, tokens = said.scores.astype(np.float64), said.output_tokens.astype(np.float64)
+    said = predict(weights, rows.where(train).features)
+    scores = trained.scores if lesson.graded else np.full(trained.scores.shape, np.nan)
     return Checkpoint(
         backbone=backbone,
         weights=weights,
@@ -109,8 +107,8 @@ def train_predictor(
             backbone=recipe.backbone,
             finetune=recipe.finetune,
             sources=outcomes.sources,
-            prior_scores=_means(scores, digits=4),
-            prior_output_tokens=_means(tokens, digits=1),
+            prior_scores=_means(scores, said.scores, digits=4),
+            prior_output_tokens=_means(token_targets(trained), said.output_tokens, digits=1),
             mean_rule_models=tuple(
                 model
                 for model, lengths in zip(outcomes.models, outcomes.output_tokens.T, strict=True)
@@ -174,6 +172,10 @@ def fold_rows(checkpoint: Checkpoint, outcomes: Outcomes, workplace: Workplace) 
     return rows_of
 
 
-def _means(values: NDArray[np.float64], digits: int) -> tuple[float, ...]:
-    """Mean per column over its known cells, rounded."""
-    return tuple(round(float(mean), digits) for mean in np.nanmean(values, axis=0))
+def _means(known: NDArray[np.float64], said: NDArray[np.float32], digits: int) -> tuple[float, ...]:
+    """Mean per column over its known cells, or else over what the predictor says; rounded."""
+    present = ~np.isnan(known)
+    counts = present.sum(axis=0)
+    means = np.where(present, known, 0.0).sum(axis=0) / np.maximum(counts, 1)
+    means = np.where(counts > 0, means, said.mean(axis=0, dtype=np.float64))
+    return tuple(round(float(mean), digits) for mean in means)

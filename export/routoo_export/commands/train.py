@@ -1,5 +1,6 @@
 """`routoo-export train`: outcomes -> checkpoint."""
 
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -143,6 +144,8 @@ def train(  # noqa: PLR0913 - one parameter per option
     checkpoint = train_predictor(read_lesson(files), recipe, workplace)
     save_checkpoint(checkpoint, out)
     (unfinished / STATE_FILE).unlink(missing_ok=True)
+    with suppress(OSError):  # never made, or not empty
+        unfinished.rmdir()
     result = {
         "checkpoint": str(out),
         "config": asdict(recipe.heads),

@@ -113,7 +113,9 @@ def test_planted_strengths_per_topic_come_back(battles: Battles, quick_config: T
         battles.where(~train),
         replace(quick_config, topic_pseudo_count=10.0),
     )
-    scores, tokens = predict(weights, rows.features[torch.from_numpy(~train)])[:2]
+    held = rows.features[torch.from_numpy(~train)]
+    scores, tokens = predict(weights, held)[:2]
+    assert predict(weights, held).ood.mean() < predict(weights, held + 9.0).ood.min()
     for domain, own in (("math", ~law[~train]), ("law", law[~train])):
         want = win_rates(STRENGTHS[domain][None, :])[0]
         # Ties pull every chance a tenth of the way to one half.

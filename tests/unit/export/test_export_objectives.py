@@ -144,7 +144,8 @@ def test_each_member_draws_its_own_prompts_once(
     def member(k: int) -> None:
         def loss(trainee: Member, index: Tensor, _: Tensor) -> Tensor:
             seen[k].extend(index.tolist())
-            return trainee(torch.ones(len(index), 4))[0].square().mean()
+            logits: Tensor = trainee(torch.ones(len(index), 4))[0]
+            return logits.square().mean()
 
         table = np.zeros((2, 3), dtype=np.float32)
         fit_member(MemberTask(examples, 4, table, loss), config, k, None)

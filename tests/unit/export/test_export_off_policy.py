@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routoo_export.off_policy import Log, dr_value, greedy, ips_value, snips_value
+from routoo_export.off_policy import Log, PolicyValue, dr_value, greedy, ips_value, snips_value
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
 N, M = 400, 3
@@ -36,7 +38,7 @@ def test_estimates_agree_with_the_truth_within_their_errors() -> None:
     target = greedy(means.argmax(axis=1), M)
     truth = float(means.max(axis=1).mean())
     rough = np.clip(means + rng.normal(0.0, 0.1, means.shape), 0.0, 1.0)
-    estimators = {
+    estimators: dict[str, Callable[[Log], PolicyValue]] = {
         "ips": lambda log: ips_value(log, target),
         "snips": lambda log: snips_value(log, target),
         "dr": lambda log: dr_value(log, target, rough),

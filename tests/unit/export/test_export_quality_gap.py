@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -97,7 +97,7 @@ def test_outcomes_are_of_the_two_models_where_both_are_known(synthetic_outcomes:
     found = quality_gap_outcomes(synthetic_outcomes, SMALL, LARGE, relaxation=0.0).outcomes
     assert found.models == (SMALL, LARGE)
     columns = [synthetic_outcomes.models.index(model) for model in found.models]
-    both = ~np.isnan(synthetic_outcomes.scores[:, columns]).any(axis=1)
+    both = np.asarray(~np.isnan(synthetic_outcomes.scores[:, columns]).any(axis=1))
     assert 0 < both.sum() < len(both)
     truth = synthetic_outcomes.scores[both][:, columns]
     np.testing.assert_array_equal(found.scores[:, 0], truth[:, 0] >= truth[:, 1])
@@ -150,7 +150,7 @@ def test_samples_are_read_in_the_order_of_the_outcomes(
     synthetic_outcomes: Outcomes, tmp_path: Path
 ) -> None:
     first, second = synthetic_outcomes.prompt_ids[:2]
-    table = {
+    table: dict[str, list[Any]] = {
         "prompt_id": [second, first, second, "elsewhere", second],
         "model": [SMALL, SMALL, LARGE, SMALL, SMALL],
         "score": [0.25, 1.0, 0.75, 0.5, 0.5],

@@ -229,3 +229,14 @@ def test_unseen_prompts_are_scored_by_their_topic(
     scores, *_ = predict(checkpoint.weights, held_out.features)
     law = np.array([domain == "law" for domain in held_out.outcomes.domains], dtype=np.float64)
     assert auc(law, scores.mean(axis=1).astype(np.float64)) > 0.9
+
+
+def test_outcomes_without_any_length_train(
+    synthetic_outcomes: Outcomes, quick_recipe: Recipe
+) -> None:
+    nothing = np.full(synthetic_outcomes.output_tokens.shape, NAN)
+    outcomes = replace(synthetic_outcomes, output_tokens=nothing)
+    few = replace(quick_recipe, heads=replace(quick_recipe.heads, epochs=2))
+    record = train_predictor(outcomes, few).record
+    assert np.isfinite(record.prior_output_tokens).all()
+    assert record.mean_rule_models == record.models
