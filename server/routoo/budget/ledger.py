@@ -43,6 +43,11 @@ class Settled(Enum):
     """Reported after its reservation had expired. The cost is booked in place of what the expiry
     had booked, in the period of the decision; the next report is ``TWICE``."""
 
+    @property
+    def books(self) -> bool:
+        """Whether the cost was booked."""
+        return self in (Settled.SETTLED, Settled.EXPIRED)
+
 
 @dataclass(frozen=True, slots=True)
 class BudgetState:
