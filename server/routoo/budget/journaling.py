@@ -25,7 +25,7 @@ _VERSION = 1
 # time in proportion to the decisions that are remembered.
 _REWRITE_BYTES = 16 * 1024 * 1024
 _REWRITE_FACTOR = 4
-_TEND_INTERVAL_S = 1.0
+TEND_INTERVAL_S = 1.0
 
 
 class Journaling:
@@ -37,10 +37,12 @@ class Journaling:
     memory are complete all the time.
     """
 
-    def __init__(self, journal: Journal, fsync: Fsync, fsync_interval_s: float) -> None:
+    def __init__(
+        self, journal: Journal, fsync: Fsync, tend_interval_s: float = TEND_INTERVAL_S
+    ) -> None:
         self._journal = journal
         self._fsync = fsync
-        self._interval_s = fsync_interval_s if fsync == "interval" else _TEND_INTERVAL_S
+        self._interval_s = tend_interval_s
         self._written = False  # since the last fsync
         self._rewritten_bytes = 0
         self._since_dump: list[bytes] | None = None
