@@ -246,7 +246,8 @@ def print_tables(
     )
     for run in runs:
         print(
-            f"{run['rows_per_call']:11} {run['limit_usd']:12,.3f} {run['reservations_per_s']:15,.0f}"
+            f"{run['rows_per_call']:11} {run['limit_usd']:12,.3f}"
+            f" {run['reservations_per_s']:15,.0f}"
             f" {run['call_p50_ms']:8.2f} {run['call_p99_ms']:8.2f} {run['granted']:9,}"
             f" {run['refused']:9,} {run['degraded_calls']:9} {run['books_equal_sums']!s:>13}"
             f" {run['limit_kept']!s:>7}"

@@ -354,7 +354,11 @@ GARBAGE = {
     "a decision is text": ("decisions", lambda c, k: c.hset(k, "a", "x")),
     "open is a hash": ("open", lambda c, k: (c.delete(k), c.hset(k, "x", "x"))),
     "open holds text": ("open", lambda c, k: c.lpush(k, "x")),
-    "known is a string": ("known", lambda c, k: c.set(k, "x")),
+    # Read when something has expired only.
+    "known is a string": (
+        "known",
+        lambda c, k: (c.set(k, "x"), c.hincrby("{routoo}:meta", "ahead", 600_000_000)),
+    ),
     "meta is a string": ("meta", lambda c, k: (c.delete(k), c.set(k, "x"))),
     "time is no number": ("meta", lambda c, k: c.hset(k, "now", "x")),
 }

@@ -175,7 +175,7 @@ class Alone:
             settled = own.settled
             if account.counts(self._began_ns // terms.step_ns):
                 settled -= self._charges[index]
-                if seen is not None and self._left(index, 1) < 1:
+                if seen is not None and self._counts(index, seen):
                     others = Money(seen.reserved, seen.settled, seen.overdraft, seen.granted)
             states.append(
                 BudgetState(
@@ -201,7 +201,11 @@ class Alone:
         seen = self.seen.get(index)
         if seen is None:
             return 0
-        terms = self._scopes.terms[index]
-        if self._began_ns // terms.step_ns >= seen.step + terms.steps:
-            return limit  # what was seen counts no more
+        if not self._counts(index, seen):
+            return limit
         return max(0, limit - seen.reserved - seen.settled)
+
+    def _counts(self, index: int, seen: Seen) -> bool:
+        """Whether what was seen still counted when Redis went away."""
+        terms = self._scopes.terms[index]
+        return self._began_ns // terms.step_ns < seen.step + terms.steps

@@ -174,7 +174,8 @@ class Books:
                     "tenant": account.terms.tenant,
                     "step_ns": account.terms.step_ns,
                     "steps": [
-                        [step, money.settled, money.overdraft, money.granted]
+                        # Sums may be larger than what JSON's readers take for a number.
+                        [step, str(money.settled), str(money.overdraft), money.granted]
                         for step, money in account.steps.items()
                     ],
                 }
@@ -203,7 +204,7 @@ class Books:
                 continue
             for step, settled, overdraft, granted in entry["steps"]:
                 end_ns = min((step + 1) * entry["step_ns"] - 1, self.now_ns)
-                money = Money(settled=settled, overdraft=overdraft, granted=granted)
+                money = Money(settled=int(settled), overdraft=int(overdraft), granted=granted)
                 account.book(end_ns // account.terms.step_ns, money)
         ids = dumped["ids"]
         groups = self.scopes.groups(dumped["tenants"])[np.array(dumped["groups"], np.intp)]

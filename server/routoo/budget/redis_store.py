@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 ROWS_AT_ONCE = 500
 _EXPIRED_AT_ONCE = 64
 _STEADY_TIMEOUT_S = 1.0
+# Connections are opened beforehand; should one have to be opened, or waited for, after all, this
+# much of the time is left for the answer.
+_ANSWER_SHARE = 0.6
 _SCRIPTS = ("reserve", "settle", "adopt", "cancel", "look", "restore")
 _SETTLED = (Settled.UNKNOWN, Settled.SETTLED, Settled.TWICE, Settled.EXPIRED)
 
@@ -130,8 +133,7 @@ class RedisStore:
             name: hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
             for name, text in self._texts.items()
         }
-        # Half of a request's time for connecting, should that be needed, half for the answer.
-        self._hot = _Clients(connecting, connecting.timeout_s / 2, connecting.connections)
+        self._hot = _Clients(connecting, connecting.timeout_s, connecting.connections)
         self._steady = _Clients(connecting, max(_STEADY_TIMEOUT_S, connecting.timeout_s), 2)
         self.epoch = ""
 
@@ -157,8 +159,8 @@ class RedisStore:
         reply = self._call("reserve", self._hot, [mode, *scopes, *limits, *rows], rows=len(ids))
         now_us, version, codes, totals = reply
         return Reply(
-            refused_by=[indices[code - 1] if code else -1 for code in codes],
-            seen=dict(zip(indices, map(_seen, totals), strict=True)),
+            refused_by=_refusals(codes, indices, len(ids)),
+            seen=dict(zip(indices, _seen(totals), strict=True)),
             version=int(version),
             now_us=int(now_us),
         )
@@ -195,8 +197,8 @@ class RedisStore:
         reply = self._call("look", clients, [uuid.uuid4().hex, *self._suffixes], rows=0)
         now_us, version, epoch, totals, oldest = reply
         return Look(
-            seen=dict(enumerate(map(_seen, totals))),
-            oldest=[int(step) or None for step in oldest],
+            seen=dict(enumerate(_seen(totals))),
+            oldest=[int(step) or None for step in oldest.split(b",")],
             version=int(version),
             now_us=int(now_us),
             epoch=epoch.decode(),
@@ -307,8 +309,8 @@ class _Clients:
     def __init__(self, connecting: Connecting, timeout_s: float, connections: int) -> None:
         self._connections = connections
         options: dict[str, Any] = {
-            "socket_timeout": timeout_s,
-            "socket_connect_timeout": timeout_s,
+            "socket_timeout": _ANSWER_SHARE * timeout_s,
+            "socket_connect_timeout": (1.0 - _ANSWER_SHARE) * timeout_s,
             "retry": Retry(NoBackoff(), 0),
             "protocol": 2,  # no handshake, which would be waited for
             "driver_info": None,
@@ -324,7 +326,10 @@ class _Clients:
             return
         try:
             pool = redis.BlockingConnectionPool.from_url(
-                connecting.url, max_connections=connections, timeout=timeout_s, **options
+                connecting.url,
+                max_connections=connections,
+                timeout=(1.0 - _ANSWER_SHARE) * timeout_s,
+                **options,
             )
         except ValueError as error:
             raise ConfigError(f"ledger.redis_url: {error}") from None
@@ -366,5 +371,11 @@ def _script(name: str) -> str:
     return "\n".join((folder / f"{part}.lua").read_text("utf-8") for part in ("common", name))
 
 
-def _seen(totals: list[bytes]) -> Seen:
-    return Seen(*(int(float(value)) for value in totals))
+def _seen(totals: bytes) -> list[Seen]:
+    return [Seen(*map(int, budget.split())) for budget in totals.split(b",")]
+
+
+def _refusals(codes: bytes, indices: list[int], rows: int) -> list[int]:
+    if not codes:
+        return [-1] * rows
+    return [indices[int(code) - 1] if code != b"0" else -1 for code in codes.split(b",")]

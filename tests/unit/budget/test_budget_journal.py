@@ -164,6 +164,17 @@ class TestRewriting:
         again.close()
 
 
+def test_enormous_sums_survive(clock: FakeClock, path: Path) -> None:
+    ledger, journaling = with_journaling(clock, path, budget())
+    overdraw(ledger, {str(row): 9_000_000.0 for row in range(3000)})
+    assert journaling.rewrite()
+    before = ledger.states()
+    ledger.close()
+    again, _ = with_journaling(clock, path, budget())
+    assert again.states() == before
+    again.close()
+
+
 def whole_size(path: Path) -> int:
     return path.stat().st_size
 

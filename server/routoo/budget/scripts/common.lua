@@ -19,7 +19,7 @@ local kept, most_expired = tonumber(ARGV[4]), tonumber(ARGV[5])
 local WAITED_OUT_US = 60 * 1000000
 local budgets, cache, puts, pushed = {}, {}, {}, {}
 local moved, forgotten, dropped_open, dropped_known = {}, {}, 0, 0
-local meta, now
+local meta, now, now_text
 
 local function text(n) return string.format('%.0f', n) end
 
@@ -29,31 +29,41 @@ local function number(key, field, value)
   return tonumber(value)
 end
 
-local function numbers(key, fields)
-  local values = redis.call('HMGET', key, unpack(fields))
-  for i, field in ipairs(fields) do values[i] = number(key, field, values[i]) end
-  return values
-end
-
 -- The time, which never goes back: see routoo.budget.clock.
 local function start()
-  local epoch = redis.call('HGET', meta_key, 'epoch')
-  local values = numbers(meta_key, {'now', 'ahead', 'version'})
+  local values = redis.call('HMGET', meta_key, 'epoch', 'now', 'ahead', 'version')
+  local last = number(meta_key, 'now', values[2])
+  local ahead = number(meta_key, 'ahead', values[3])
+  meta = {
+    epoch = values[1], was = values[1], ahead = ahead, ahead_was = ahead,
+    version = number(meta_key, 'version', values[4]),
+  }
   local time = redis.call('TIME')
-  meta = {epoch = epoch, ahead = values[2], version = values[3]}
-  now = time[1] * 1000000 + time[2] + meta.ahead
-  if now < values[1] then
-    if values[1] - now > WAITED_OUT_US then meta.ahead = meta.ahead + values[1] - now end
-    now = values[1]
+  now = time[1] * 1000000 + time[2] + ahead
+  if now < last then
+    if last - now > WAITED_OUT_US then meta.ahead = ahead + last - now end
+    now = last
   end
-  return known_epoch == '' or epoch == known_epoch
+  now_text = text(now)
+  return known_epoch == '' or meta.epoch == known_epoch
+end
+
+-- What is held in a step: r, s, o, g, and then the same as they are in Redis.
+local function held(key, fields, values, from)
+  local found = {}
+  for i = 1, 4 do
+    found[i] = number(key, fields[from + i - 1], values[from + i - 1])
+    found[i + 4] = found[i]
+  end
+  return found
 end
 
 local function touch(budget, step)
   local found = budget.touched[step]
   if not found then
     local s = text(step)
-    found = numbers(budget.key, {'r' .. s, 's' .. s, 'o' .. s, 'g' .. s})
+    local fields = {'r' .. s, 's' .. s, 'o' .. s, 'g' .. s}
+    found = held(budget.key, fields, redis.call('HMGET', budget.key, unpack(fields)), 1)
     budget.touched[step] = found
   end
   return found
@@ -66,22 +76,25 @@ local function budget_of(suffix)
   local step_us, steps = string.match(suffix, '^[^:]+:(%d+):(%d+)$')
   if not step_us then error('GARBAGE ' .. decisions_key .. ' ' .. suffix) end
   local key = prefix .. suffix
-  local values = numbers(key, {'step', 'R', 'S', 'O', 'G'})
+  step_us, steps = tonumber(step_us), tonumber(steps)
+  local step = math.floor(now / step_us)
+  local s = text(step)
+  local fields = {'R', 'S', 'O', 'G', 'r' .. s, 's' .. s, 'o' .. s, 'g' .. s, 'step'}
+  local values = redis.call('HMGET', key, unpack(fields))
   budget = {
-    key = key, step_us = tonumber(step_us), steps = tonumber(steps), touched = {}, gone = {},
-    total = {values[2], values[3], values[4], values[5]},
+    key = key, step_us = step_us, steps = steps, step = step,
+    step_was = number(key, 'step', values[9]), total = held(key, fields, values, 1),
+    touched = {[step] = held(key, fields, values, 5)}, gone = {},
   }
-  budget.step = math.floor(now / budget.step_us)
-  if values[1] > 0 then
-    local last = math.min(values[1], budget.step - budget.steps)
-    for step = values[1] - budget.steps + 1, last do
-      for i, amount in ipairs(touch(budget, step)) do
-        budget.total[i] = budget.total[i] - amount
-      end
-      budget.touched[step] = nil
-      local s = text(step)
+  if budget.step_was > 0 then
+    local last = math.min(budget.step_was, step - steps)
+    for old = budget.step_was - steps + 1, last do
+      local sums = touch(budget, old)
+      for i = 1, 4 do budget.total[i] = budget.total[i] - sums[i] end
+      budget.touched[old] = nil
+      local o = text(old)
       for _, letter in ipairs({'r', 's', 'o', 'g', 'b'}) do
-        table.insert(budget.gone, letter .. s)
+        table.insert(budget.gone, letter .. o)
       end
     end
   end
@@ -130,7 +143,7 @@ local function put(id, decision)
 end
 
 local function put_new(id, decision)
-  decision.booked = text(now)
+  decision.booked = now_text
   put(id, decision)
   table.insert(pushed, decision.booked .. ' ' .. id)
 end
@@ -154,8 +167,7 @@ local function head(key, horizon, most)
   return elements, ids
 end
 
-local function expire()
-  redis.call('HLEN', decisions_key) -- fails now, not between writes, if it is no hash
+local function expire(looking)
   local elements, ids = head(open_key, now - ttl_us, most_expired)
   for i, decision in ipairs(decisions_of(ids)) do
     if decision and (decision.state == 'o' or decision.state == 'v') then
@@ -172,8 +184,11 @@ local function expire()
     end
   end
   moved, dropped_open = elements, #elements
-  local old, gone = head(known_key, now - 2 * ttl_us, most_expired)
-  forgotten, dropped_known = gone, #old
+  -- Also read before it is written to, so that it fails now if it is not ours.
+  if dropped_open > 0 or looking then
+    local old, gone = head(known_key, now - 2 * ttl_us, 2 * most_expired)
+    forgotten, dropped_known = gone, #old
+  end
 end
 
 local function in_parts(command, key, values)
@@ -184,24 +199,29 @@ end
 
 -- Writes everything, and returns the version of the books. The first write is one that a Redis
 -- without memory refuses: after that nothing is refused any more in this script.
+local function add_changes(fields, letters, sums, suffix)
+  for i = 1, 4 do
+    if sums[i] ~= sums[i + 4] then
+      table.insert(fields, letters[i] .. suffix)
+      table.insert(fields, text(sums[i]))
+    end
+  end
+end
+
 local function finish()
   meta.version = meta.version + 1
-  redis.call('HSET', meta_key, 'epoch', meta.epoch, 'now', text(now), 'ahead', text(meta.ahead),
-    'version', text(meta.version))
+  local version = text(meta.version)
+  redis.call('HSET', meta_key, 'now', now_text, 'version', version)
+  if meta.epoch ~= meta.was then redis.call('HSET', meta_key, 'epoch', meta.epoch) end
+  if meta.ahead ~= meta.ahead_was then redis.call('HSET', meta_key, 'ahead', text(meta.ahead)) end
   for _, budget in pairs(budgets) do
-    local fields = {'step', text(budget.step)}
-    for i, letter in ipairs({'R', 'S', 'O', 'G'}) do
-      table.insert(fields, letter)
-      table.insert(fields, text(budget.total[i]))
-    end
+    local fields = {}
+    if budget.step ~= budget.step_was then fields = {'step', text(budget.step)} end
+    add_changes(fields, {'R', 'S', 'O', 'G'}, budget.total, '')
     for step, sums in pairs(budget.touched) do
-      local s = text(step)
-      for i, letter in ipairs({'r', 's', 'o', 'g'}) do
-        table.insert(fields, letter .. s)
-        table.insert(fields, text(sums[i]))
-      end
+      add_changes(fields, {'r', 's', 'o', 'g'}, sums, text(step))
     end
-    redis.call('HSET', budget.key, unpack(fields))
+    if #fields > 0 then redis.call('HSET', budget.key, unpack(fields)) end
     if #budget.gone > 0 then redis.call('HDEL', budget.key, unpack(budget.gone)) end
   end
   local fields = {}
@@ -219,7 +239,7 @@ local function finish()
     redis.call('LTRIM', known_key, dropped_known, -1)
     in_parts('HDEL', decisions_key, forgotten)
   end
-  return text(meta.version)
+  return version
 end
 
 -- The budgets of a call: count, then per budget its suffix; then how many scopes, and per scope
@@ -238,16 +258,17 @@ local function scopes_from(at)
   return suffixes, scopes, at + #scopes + 1
 end
 
+-- Per budget "reserved settled overdraft granted step", joined by commas.
 local function totals(suffixes)
   local reply = {}
   for i, suffix in ipairs(suffixes) do
     local budget = budget_of(suffix)
-    reply[i] = {
-      text(budget.total[1]), text(budget.total[2]), text(budget.total[3]), text(budget.total[4]),
-      text(budget.step),
-    }
+    local total = budget.total
+    reply[i] = table.concat({
+      text(total[1]), text(total[2]), text(total[3]), text(total[4]), text(budget.step),
+    }, ' ')
   end
-  return reply
+  return table.concat(reply, ',')
 end
 
 if not start() then return {'LOST', meta.epoch or ''} end

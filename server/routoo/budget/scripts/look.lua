@@ -1,9 +1,10 @@
 -- Reads the budgets; books that are empty are opened.
 -- ARGV  6 name of the epoch, should there be none   7 ... suffixes of the budgets
 -- Replies OK, time, version, epoch, the budgets' totals, and per budget the oldest step in which
--- something was booked (0: none).
+-- something was booked (0: none), joined by commas.
 if not meta.epoch then meta.epoch = ARGV[6] end
-expire()
+redis.call('HLEN', decisions_key) -- fails now if it is not ours
+expire(true)
 local suffixes, oldest = {}, {}
 for i = 7, #ARGV do table.insert(suffixes, ARGV[i]) end
 for i, suffix in ipairs(suffixes) do
@@ -19,4 +20,4 @@ for i, suffix in ipairs(suffixes) do
 end
 local reply = totals(suffixes)
 local version = finish()
-return {'OK', text(now), version, meta.epoch, reply, oldest}
+return {'OK', now_text, version, meta.epoch, reply, table.concat(oldest, ',')}

@@ -1,8 +1,8 @@
 -- Books decisions in order, as long as there is money for them.
 -- ARGV  6 any | all: whether one refusal refuses the call; over: beside the budgets
 --       7 budgets and scopes; then each budget's limit; then rows of id, amount, scope
--- Replies OK, time, version, one number per row (0 granted, else the place of the budget that lacks
--- the money), and the budgets' totals.
+-- Replies OK, time, version, per row (joined by commas; empty: all 0) 0 granted or the place of the
+-- budget that lacks the money, and the budgets' totals.
 if not meta.epoch then return {'LOST', ''} end
 expire()
 local mode = ARGV[6]
@@ -52,7 +52,6 @@ end
 if mode == 'all' and refusing > 0 then
   for i, _ in ipairs(codes) do codes[i] = refusing end
 else
-  local stamp = text(now)
   local letter = mode == 'over' and 'v ' or 'o '
   for scope, amount in pairs(need) do
     if mode == 'over' then
@@ -63,11 +62,13 @@ else
   end
   for i, id in ipairs(ids) do
     if codes[i] == 0 and not (existing[i] and existing[i].state ~= 'x') then
-      puts[id] = letter .. ARGV[at + 3 * i - 2] .. ' ' .. stamp .. ' ' .. stamp .. ' '
+      puts[id] = letter .. ARGV[at + 3 * i - 2] .. ' ' .. now_text .. ' ' .. now_text .. ' '
         .. scopes[tonumber(ARGV[at + 3 * i - 1])]
-      table.insert(pushed, stamp .. ' ' .. id)
+      table.insert(pushed, now_text .. ' ' .. id)
     end
   end
 end
 local version = finish()
-return {'OK', text(now), version, codes, totals(suffixes)}
+return {
+  'OK', now_text, version, refusing > 0 and table.concat(codes, ',') or '', totals(suffixes),
+}

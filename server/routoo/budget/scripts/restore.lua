@@ -4,12 +4,13 @@
 -- ARGV  6 name of the epoch, should there be none; then rows of a budget's suffix, a step, and what
 -- was reserved and settled in it and before. Replies OK, epoch.
 if not meta.epoch then meta.epoch = ARGV[6] end
-expire()
+redis.call('HLEN', decisions_key) -- fails now if it is not ours
+expire(true)
 local bases = {}
 for i = 7, #ARGV, 3 do
   local budget, step, seen = budget_of(ARGV[i]), tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
   local field = 'b' .. text(step)
-  local base = numbers(budget.key, {field})[1]
+  local base = number(budget.key, field, redis.call('HGET', budget.key, field))
   if seen > base and step > budget.step - budget.steps then
     book(ARGV[i], step * budget.step_us, 0, seen - base, 0, 0)
     table.insert(bases, {budget.key, field, text(seen)})
