@@ -58,6 +58,7 @@ def spend(settings: dict[str, Any], usd: float, rows: int, seconds: float, rank:
     latencies = []
     _start.wait()
     call, end = 0, time.perf_counter() + seconds
+    cpu = time.thread_time()
     while (begin := time.perf_counter()) < end:
         ids = [f"{rank}-{call}-{row}" for row in range(rows)]
         found = ledger.reserve(ids, tenants, amounts)
@@ -70,8 +71,9 @@ def spend(settings: dict[str, Any], usd: float, rows: int, seconds: float, rank:
             ledger.settle(ids[0], AMOUNT_NANO_USD / 2e9)
             settled += 1
         call += 1
+    cpu = time.thread_time() - cpu
     ledger.close()
-    return granted, refused, settled, degraded, latencies
+    return granted, refused, settled, degraded, cpu, latencies
 
 
 def share_barrier(start: Any) -> None:
@@ -101,19 +103,23 @@ def measure_redis(
             pool.apply_async(spend, (settings, usd, rows, seconds, rank))
             for rank in range(processes)
         ]
+        before_s = redis_cpu_s(url)
         found = [job.get() for job in jobs]
-    granted, refused, settled, degraded = (sum(one[i] for one in found) for i in range(4))
+    redis_s = redis_cpu_s(url) - before_s
+    granted, refused, settled, degraded, cpu_s = (sum(one[i] for one in found) for i in range(5))
     watcher = ledger_of(usd, **settings)
     (state,) = watcher.states()
     watcher.close()
     reserved_nano = round(state.reserved_usd * 1e9)
     settled_nano = round(state.settled_usd * 1e9)
-    latencies = np.concatenate([one[4] for one in found])
+    latencies = np.concatenate([one[5] for one in found])
     return {
         "processes": processes,
         "rows_per_call": rows,
         "limit_usd": usd,
         "reservations_per_s": (granted + refused) / seconds,
+        "client_cpu_us_per_row": cpu_s / (granted + refused) * 1e6,
+        "redis_cpu_us_per_row": redis_s / (granted + refused) * 1e6,
         "granted": granted,
         "refused": refused,
         "degraded_calls": degraded,
@@ -127,6 +133,13 @@ def measure_redis(
         ),
         "limit_kept": reserved_nano + settled_nano <= round(usd * 1e9),
     }
+
+
+def redis_cpu_s(url: str) -> float:
+    """Return the CPU time that Redis has used so far."""
+    with redis.Redis.from_url(url) as client:
+        used: Any = client.info("cpu")
+    return float(used["used_cpu_user"]) + float(used["used_cpu_sys"])
 
 
 def median_call_ns(ledger: Ledger, rows: int, calls: int) -> float:
@@ -242,13 +255,16 @@ def print_tables(
     """Print what was measured."""
     print(
         f"{'Redis: rows':>11} {'limit USD':>12} {'reservations/s':>15} {'p50 ms':>8} {'p99 ms':>8}"
+        f" {'CPU us/row':>11} {'Redis CPU':>10}"
         f" {'granted':>9} {'refused':>9} {'degraded':>9} {'books = sums':>13} {'within':>7}"
     )
     for run in runs:
         print(
             f"{run['rows_per_call']:11} {run['limit_usd']:12,.3f}"
             f" {run['reservations_per_s']:15,.0f}"
-            f" {run['call_p50_ms']:8.2f} {run['call_p99_ms']:8.2f} {run['granted']:9,}"
+            f" {run['call_p50_ms']:8.2f} {run['call_p99_ms']:8.2f}"
+            f" {run['client_cpu_us_per_row']:11.1f} {run['redis_cpu_us_per_row']:10.1f}"
+            f" {run['granted']:9,}"
             f" {run['refused']:9,} {run['degraded_calls']:9} {run['books_equal_sums']!s:>13}"
             f" {run['limit_kept']!s:>7}"
         )

@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -276,6 +277,39 @@ class TestOneProcess:
         )
         assert "is in use by another process" in found.stdout
         ledger.close()
+
+
+def test_fsync_always_returns_when_its_own_record_is_on_the_disk(
+    clock: FakeClock, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger, _ = with_journaling(clock, path, budget(), fsync="always")
+    events: list[str] = []
+    first, second = threading.Event(), threading.Event()
+    append = Journal.append
+
+    def appending(journal: Journal, data: bytes) -> None:
+        append(journal, data)
+        events.append("append")
+        if events.count("append") == 2:
+            second.set()
+
+    def forcing(_: int) -> None:
+        events.append("fsync")
+        first.set()
+        # The other thread's record comes while this one is on its way, and is not part of it.
+        assert second.wait(60)
+
+    monkeypatch.setattr(Journal, "append", appending)
+    monkeypatch.setattr(journal_module.os, "fsync", forcing)
+    threads = [threading.Thread(target=reserve, args=(ledger, {key: 0.1})) for key in ("a", "b")]
+    threads[0].start()
+    assert first.wait(60)
+    threads[1].start()
+    for thread in threads:
+        thread.join()
+    assert events == ["append", "fsync", "append", "fsync"]
+    monkeypatch.undo()
+    ledger.close()
 
 
 class FullDisk:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+import routoo.budget
 from budgets import START_NS, FakeClock, budget, opened, reserve
 from routoo.budget.opening import open_ledger
 from routoo.budget.terms import applying, nano_usd, one_nano_usd
@@ -124,6 +127,22 @@ def test_a_journal_is_relative_to_the_file_that_names_it(tmp_path: Any) -> None:
 
 def test_without_budgets_there_is_no_ledger() -> None:
     assert open_ledger((), LedgerSettings(), FakeClock()) is None
+
+
+def test_the_ledger_knows_nothing_of_the_rest_of_the_service() -> None:
+    folder = Path(routoo.budget.__file__).parent
+    for path in folder.glob("*.py"):
+        found = re.findall(
+            r"^ *(?:from|import) (routoo\S*|grpc\S*|google\S*)", path.read_text(), re.MULTILINE
+        )
+        # The settings' types are named for the type checker only.
+        others = {
+            name
+            for name in found
+            if not name.startswith("routoo.budget.")
+            and name not in ("routoo.errors", "routoo.budget_settings")
+        }
+        assert not others, path.name
 
 
 def test_a_smallest_budget_holds_one_nano_usd() -> None:
