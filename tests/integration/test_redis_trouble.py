@@ -214,6 +214,9 @@ class TestLostCalls:
         assert reserve(ledger, {"a": 0.05, "b": 0.5}) == [-1, 0]
         come_back(ledger)
         assert figures(ledger.states()[0]) == pytest.approx((0.3, 0.0, 0.0, 2))
+        # The call that was given up may still arrive.
+        ledger._store.reserve(["a", "b"], [0, 0], [50_000_000, 500_000_000], "any")
+        assert figures(ledger.states()[0]) == pytest.approx((0.3, 0.0, 0.0, 2))
         assert ledger.settle("b", 0.5) is Settled.UNKNOWN
         assert ledger.settle("a", 0.125) is Settled.SETTLED
 
