@@ -21,6 +21,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from routoo.budget_settings import BudgetSettings, LedgerSettings, distinct_names
 from routoo.errors import ConfigError
 from routoo.policy_settings import PolicySettings
 from routoo.section import Section
@@ -106,6 +107,9 @@ class Settings(BaseSettings):
     metrics: MetricsSettings = MetricsSettings()
     predictor: PredictorSettings = PredictorSettings()
     policy: PolicySettings = PolicySettings()
+    budgets: Annotated[tuple[BudgetSettings, ...], AfterValidator(distinct_names)] = ()
+    """What may be spent. None: no ledger is kept."""
+    ledger: LedgerSettings = LedgerSettings()
     batching: BatchingSettings = BatchingSettings()
     limits: LimitSettings = LimitSettings()
     log: LogSettings = LogSettings()
@@ -156,6 +160,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     predictor = values.get("predictor")
     if isinstance(predictor, dict) and isinstance(predictor.get("artifact"), str):
         predictor["artifact"] = folder / predictor["artifact"]
+    ledger = values.get("ledger")
+    if isinstance(ledger, dict) and isinstance(ledger.get("journal"), str):
+        ledger["journal"] = folder / ledger["journal"]
     return values
 
 
