@@ -223,7 +223,9 @@ class Spending:
         tenant may still refuse: overdrafts count against it here, though not in its books.
         """
         terms = self.ledger.terms
-        refuses = np.array([terms[max(0, one)].on_exhausted == "refuse" for one in lacking])
+        refuses = np.array(
+            [terms[max(0, one)].on_exhausted == "refuse" for one in lacking], np.bool_
+        )
         refuses &= lacking >= 0
         strict = {i for i, one in enumerate(terms) if one.on_exhausted == "refuse"}
         if not strict or refuses.all():
