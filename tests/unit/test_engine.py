@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from routoo.batching import QUIET_TURNS
 from routoo.config import BatchingSettings
 from routoo.engine import Engine
 from routoo.errors import (
@@ -94,7 +95,7 @@ async def outcomes(*waiting: Awaitable[Any]) -> list[Any]:
 
 async def turn() -> None:
     """Lets the event loop do what it has already been asked to do."""
-    for _ in range(3):
+    for _ in range(QUIET_TURNS + 3):
         await asyncio.sleep(0)
 
 
