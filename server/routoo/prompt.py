@@ -12,6 +12,7 @@ class PromptRequest:
     Attributes:
         text: what the predictor reads; not empty.
         request_id: the caller's own name for it, returned unchanged.
+        tenant: who pays; empty: nobody in particular.
         max_cost_usd: predicted cost, at most.
         min_score: predicted score in [0, 1], at least.
         max_latency_ms: predicted time to the last token, at most.
@@ -26,6 +27,7 @@ class PromptRequest:
 
     text: str
     request_id: str = ""
+    tenant: str = ""
     max_cost_usd: float | None = None
     min_score: float | None = None
     max_latency_ms: float | None = None

@@ -66,6 +66,7 @@ def prompt_request(message: route_pb2.RouteRequest, limits: LimitSettings) -> Pr
     return PromptRequest(
         text=_text(message, limits),
         request_id=message.request_id,
+        tenant=message.tenant,
         max_cost_usd=max_cost_usd,
         min_score=min_score,
         max_latency_ms=max_latency_ms,
