@@ -17,6 +17,7 @@ from routoo.selector.problem import (
     Objective,
     Problem,
     Resource,
+    mean_score_floor,
 )
 
 
@@ -25,13 +26,17 @@ def solve(problem: Problem, objective: Objective = Objective.MOST_SCORE) -> Assi
 
     MOST_SCORE makes the summed score as high as the resources allow; a mean-score floor that is
     then missed makes the problem infeasible. LEAST_COST makes the summed cost as low as the floor
-    and the resources allow.
+    and the resources allow. NET_VALUE makes the summed score minus `score_per_usd` times the summed
+    cost as high as the floor and the resources allow.
 
     Raises:
         InfeasibleError: no choice keeps to the rows; says which and by how much to relax it.
     """
     if objective is Objective.LEAST_COST:
         return _least_cost(problem)
+    if objective is Objective.NET_VALUE:
+        values = problem.scores - problem.score_per_usd * problem.costs
+        return _optimise(problem, values, _rows_with_floor(problem))
     best = _optimise(problem, problem.scores, problem.resources)
     floor = problem.min_mean_score
     if floor is None or best.score / len(problem.scores) >= floor - SUM_RTOL * abs(floor):
@@ -40,12 +45,13 @@ def solve(problem: Problem, objective: Objective = Objective.MOST_SCORE) -> Assi
 
 
 def _least_cost(problem: Problem) -> Assignment:
+    return _negated(_optimise(problem, -problem.costs, _rows_with_floor(problem)))
+
+
+def _rows_with_floor(problem: Problem) -> tuple[Resource, ...]:
     if problem.min_mean_score is None:
-        return _negated(_optimise(problem, -problem.costs, problem.resources))
-    floor = Resource(
-        MEAN_SCORE_FLOOR, -problem.scores, -problem.min_mean_score * len(problem.scores)
-    )
-    return _negated(_optimise(problem, -problem.costs, (*problem.resources, floor)))
+        return problem.resources
+    return (*problem.resources, mean_score_floor(problem.scores, problem.min_mean_score))
 
 
 def _negated(least: Assignment) -> Assignment:
@@ -88,7 +94,7 @@ def _optimise(problem: Problem, values: FloatArray, rows: tuple[Resource, ...]) 
 
 def _solve_one(values: FloatArray, mask: BoolArray, row: Resource) -> Optimum:
     try:
-        return solve_row(values, np.where(mask, row.usage, 0.0), row.limit)
+        return solve_row(values, np.where(mask, row.cells(mask.shape), 0.0), row.limit)
     except UnreachableError as error:
         raise unreachable(row, error.least, len(values)) from None
 
