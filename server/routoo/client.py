@@ -25,7 +25,12 @@ from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, Unpack
 import grpc
 import grpc.aio
 
-from routoo.v1.batch_pb2 import RouteBatchRequest, RouteBatchResponse
+from routoo.v1.batch_pb2 import (
+    FrontierRequest,
+    FrontierResponse,
+    RouteBatchRequest,
+    RouteBatchResponse,
+)
 from routoo.v1.info_pb2 import (
     GetInfoRequest,
     GetInfoResponse,
@@ -71,6 +76,31 @@ class RequestOptions(TypedDict, total=False):
     policy: str | None
     expected_output_tokens: int | None
     explain: bool | None
+
+
+class BatchOptions(TypedDict, total=False):
+    """What a batch may have to keep as a whole; ``None`` and empty mean not set.
+
+    Attributes:
+        budget_usd: what all answers together may cost.
+        min_mean_score: mean predicted score to reach, in [0, 1]: at the least cost without
+            ``budget_usd``, within it when both are given.
+        score_per_usd: what a USD is worth in predicted score: the best trade at this price.
+        max_requests: prompts for a model, at most, by its name in the pool.
+        max_tokens: input and predicted output tokens for a model, at most, by its name.
+        max_mean_latency_ms: mean predicted time to the last token, at most.
+        tenant_budgets_usd: what the answers to each tenant's prompts may cost; "": no tenant.
+        score_std_weight: how many standard deviations to take off each predicted score.
+    """
+
+    budget_usd: float | None
+    min_mean_score: float | None
+    score_per_usd: float | None
+    max_requests: Mapping[str, int] | None
+    max_tokens: Mapping[str, int] | None
+    max_mean_latency_ms: float | None
+    tenant_budgets_usd: Mapping[str, float] | None
+    score_std_weight: float | None
 
 
 class RouterError(Exception):
@@ -167,25 +197,44 @@ class RouterClient:
         self,
         requests: Iterable[Prompt | RouteRequest],
         *,
-        budget_usd: float | None = None,
-        min_mean_score: float | None = None,
         timeout_s: float | None = None,
+        **options: Unpack[BatchOptions],
     ) -> RouteBatchResponse:
         """Decides many prompts jointly; ``responses`` are in the order of ``requests``.
 
         Args:
             requests: prompts, or requests with constraints of their own from ``make_request``.
-            budget_usd: what all answers together may cost: the most quality that it buys.
-            min_mean_score: mean predicted score to reach, in [0, 1]: at the least cost when it
-                stands alone, under ``budget_usd`` when both are given.
             timeout_s: deadline of this call, in seconds; None: the client's.
+            options: what the batch has to keep, see ``BatchOptions``.
 
         Raises:
             RouterError: as ``route``; FAILED_PRECONDITION also when the batch constraints cannot
                 be met.
         """
-        batch = _make_batch(requests, budget_usd, min_mean_score)
+        batch = _make_batch(requests, options)
         return self._call(self._stub.RouteBatch, batch, timeout_s)
+
+    def frontier(
+        self,
+        requests: Iterable[Prompt | RouteRequest],
+        *,
+        max_points: int = 0,
+        score_std_weight: float = 0.0,
+        timeout_s: float | None = None,
+    ) -> FrontierResponse:
+        """What each amount of money would buy for these prompts; decides nothing.
+
+        Args:
+            requests: as for ``route_many``.
+            max_points: points of the curve, 2 or more; 0: every vertex.
+            score_std_weight: how many standard deviations to take off each predicted score.
+            timeout_s: deadline of this call, in seconds; None: the client's.
+
+        Raises:
+            RouterError: as ``route``.
+        """
+        request = _make_frontier(requests, max_points, score_std_weight)
+        return self._call(self._stub.Frontier, request, timeout_s)
 
     def models(
         self, *, curve_points: int = 0, timeout_s: float | None = None
@@ -245,13 +294,24 @@ class AsyncRouterClient:
         self,
         requests: Iterable[Prompt | RouteRequest],
         *,
-        budget_usd: float | None = None,
-        min_mean_score: float | None = None,
         timeout_s: float | None = None,
+        **options: Unpack[BatchOptions],
     ) -> RouteBatchResponse:
         """See ``RouterClient.route_many``."""
-        batch = _make_batch(requests, budget_usd, min_mean_score)
+        batch = _make_batch(requests, options)
         return await self._call(self._stub.RouteBatch, batch, timeout_s)
+
+    async def frontier(
+        self,
+        requests: Iterable[Prompt | RouteRequest],
+        *,
+        max_points: int = 0,
+        score_std_weight: float = 0.0,
+        timeout_s: float | None = None,
+    ) -> FrontierResponse:
+        """See ``RouterClient.frontier``."""
+        request = _make_frontier(requests, max_points, score_std_weight)
+        return await self._call(self._stub.Frontier, request, timeout_s)
 
     async def models(
         self, *, curve_points: int = 0, timeout_s: float | None = None
@@ -276,15 +336,21 @@ class AsyncRouterClient:
 
 
 def _make_batch(
-    requests: Iterable[Prompt | RouteRequest],
-    budget_usd: float | None,
-    min_mean_score: float | None,
+    requests: Iterable[Prompt | RouteRequest], options: BatchOptions
 ) -> RouteBatchRequest:
-    return RouteBatchRequest(
-        requests=[r if isinstance(r, RouteRequest) else make_request(r) for r in requests],
-        budget_usd=budget_usd,
-        min_mean_score=min_mean_score,
+    return RouteBatchRequest(requests=_made(requests), **options)
+
+
+def _make_frontier(
+    requests: Iterable[Prompt | RouteRequest], max_points: int, score_std_weight: float
+) -> FrontierRequest:
+    return FrontierRequest(
+        requests=_made(requests), max_points=max_points, score_std_weight=score_std_weight
     )
+
+
+def _made(requests: Iterable[Prompt | RouteRequest]) -> list[RouteRequest]:
+    return [r if isinstance(r, RouteRequest) else make_request(r) for r in requests]
 
 
 def _router_error(error: grpc.RpcError) -> RouterError:

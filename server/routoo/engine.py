@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from routoo.batch_frontier import BatchFrontier, frontier_of
 from routoo.batching import Batcher
 from routoo.decision import BatchDecision, DecidedBatch, Decision, Timing, Versions
 from routoo.eligible import check_names, narrow
@@ -143,12 +144,55 @@ class Engine:
         """Decides many prompts jointly; without constraints each as ``route`` would.
 
         Raises:
-            InvalidRequestError: names the request.
+            InvalidRequestError: names the request, or the model that the pool does not have.
             NoEligibleModelError: names the request and the constraint.
             InfeasibleError: the batch constraints cannot be kept; says by how much.
             QueueFullError: too many batches are in progress.
             DrainingError: the engine is closing.
         """
+        constraints.check_names(self.pool)
+        accepted_ns = monotonic_ns()
+
+        def decide_all(parts: Sequence[Prediction]) -> BatchDecision:
+            return self._decide_jointly(requests, parts, constraints, accepted_ns)
+
+        return await self._jointly(requests, decide_all)
+
+    async def frontier(
+        self, requests: Sequence[PromptRequest], points: int | None, score_std_weight: float
+    ) -> BatchFrontier:
+        """The cost-quality curve of a batch: every vertex, or ``points`` >= 2 of them.
+
+        Raises:
+            As ``route_batch``, but for InfeasibleError.
+        """
+        accepted_ns = monotonic_ns()
+
+        def solve(parts: Sequence[Prediction]) -> BatchFrontier:
+            prediction = join(parts)
+            predicted_ns = monotonic_ns()
+            estimates = estimates_of(prediction, requests, self.pool, self._columns)
+            eligibility, _ = narrow(requests, estimates, self.pool)
+            _check_all_eligible(eligibility)
+            curve = frontier_of(estimates, eligibility.mask, points, score_std_weight)
+            finished_ns = monotonic_ns()
+            timing = Timing(
+                started_ns=accepted_ns,
+                tokenize_ns=prediction.tokenize_ns,
+                predict_ns=prediction.predict_ns,
+                select_ns=finished_ns - predicted_ns,
+                finished_ns=finished_ns,
+            )
+            return BatchFrontier(curve, len(requests), timing)
+
+        return await self._jointly(requests, solve)
+
+    async def _jointly(
+        self,
+        requests: Sequence[PromptRequest],
+        solve: Callable[[Sequence[Prediction]], Result],
+    ) -> Result:
+        """Predicts many prompts and hands them to ``solve`` on the solver's thread."""
         if not self._open:
             raise DrainingError("the service is stopping; send to another replica")
         if self._joint_running >= self._max_joint:
@@ -156,7 +200,6 @@ class Engine:
                 f"{self._max_joint} batches are in progress already; retry later or add replicas"
             )
         self._check_batch(requests)
-        accepted_ns = monotonic_ns()
         self._joint_running += 1
         self._joint_idle.clear()
         try:
@@ -167,9 +210,7 @@ class Engine:
                 )
                 for start in range(0, len(requests), self._max_batch)
             ]
-            return await self._in_thread(
-                self._solver, self._decide_jointly, requests, parts, constraints, accepted_ns
-            )
+            return await self._in_thread(self._solver, solve, parts)
         finally:
             self._joint_running -= 1
             if not self._joint_running:
@@ -270,12 +311,10 @@ class Engine:
         predicted_ns = monotonic_ns()
         estimates = estimates_of(prediction, requests, self.pool, self._columns)
         eligibility, narrowings = narrow(requests, estimates, self.pool)
-        if eligibility.empty_rows.size:
-            row = int(eligibility.empty_rows[0])
-            raise _no_model_left(eligibility, row, f"requests[{row}]: ")
+        _check_all_eligible(eligibility)
         joint = None
         if constraints.any:
-            joint = solve_jointly(estimates, eligibility.mask, constraints)
+            joint = solve_jointly(estimates, eligibility.mask, constraints, requests, self.pool)
             choice = joint.choice
         else:
             choice = decide(estimates.scores, estimates.costs_usd, eligibility.mask, self.price)
@@ -342,6 +381,12 @@ class Engine:
     def _decision(self, batch: DecidedBatch, row: int, request: PromptRequest) -> Decision:
         decision_id = f"{self._id_prefix}-{next(self._sequence):x}"
         return Decision(batch, row, request.request_id, decision_id, request.explain)
+
+
+def _check_all_eligible(eligibility: Eligibility) -> None:
+    if eligibility.empty_rows.size:
+        row = int(eligibility.empty_rows[0])
+        raise _no_model_left(eligibility, row, f"requests[{row}]: ")
 
 
 def _no_model_left(eligibility: Eligibility, row: int, where: str = "") -> NoEligibleModelError:

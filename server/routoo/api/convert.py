@@ -14,12 +14,18 @@ from routoo.selector.reason import Reason
 from routoo.v1 import batch_pb2, info_pb2, route_pb2
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from routoo.batch_frontier import BatchFrontier
     from routoo.config import LimitSettings
     from routoo.decision import BatchDecision, Decision
     from routoo.operating_point import CurvePoint
     from routoo.pool import Pool
 
 MessageT = TypeVar("MessageT", bound=Message)
+
+# Each is a row of the linear program; its price vector is solved for as a whole.
+_MAX_TENANT_BUDGETS = 500
 
 _RULES = {
     Reason.ONLY_ELIGIBLE: route_pb2.RULE_ONLY_ELIGIBLE,
@@ -96,19 +102,66 @@ def batch_request(
     Raises:
         InvalidRequestError: names the field, e.g. ``requests[3].prompt``.
     """
-    size = len(message.requests)
-    if not 1 <= size <= limits.max_batch_prompts:
-        raise InvalidRequestError(
-            f"{size} prompts; send 1 to {limits.max_batch_prompts} in one batch", field="requests"
-        )
-    budget_usd = _optional_number(message, "budget_usd")
+    requests = _batch_prompts(message.requests, limits)
     min_mean_score = _optional_number(message, "min_mean_score")
     if min_mean_score is not None and min_mean_score > 1.0:
         raise InvalidRequestError(
             f"{min_mean_score} is above 1; scores are in [0, 1]", field="min_mean_score"
         )
+    tenant_budgets_usd = dict(message.tenant_budgets_usd)
+    if len(tenant_budgets_usd) > _MAX_TENANT_BUDGETS:
+        raise InvalidRequestError(
+            f"{len(tenant_budgets_usd)} tenants; name at most {_MAX_TENANT_BUDGETS} in one batch",
+            field="tenant_budgets_usd",
+        )
+    for tenant, limit_usd in tenant_budgets_usd.items():
+        _check_number(limit_usd, f"tenant_budgets_usd[{tenant}]")
+    constraints = JointConstraints(
+        budget_usd=_optional_number(message, "budget_usd"),
+        min_mean_score=min_mean_score,
+        score_per_usd=_optional_number(message, "score_per_usd"),
+        max_requests=dict(message.max_requests),
+        max_tokens=dict(message.max_tokens),
+        max_mean_latency_ms=_optional_number(message, "max_mean_latency_ms"),
+        tenant_budgets_usd=tenant_budgets_usd,
+        score_std_weight=_check_number(message.score_std_weight, "score_std_weight"),
+    )
+    if constraints.score_std_weight and not constraints.any:
+        raise InvalidRequestError(
+            "is for prompts that are decided together; set a constraint over the batch beside it,"
+            " e.g. budget_usd",
+            field="score_std_weight",
+        )
+    return requests, constraints
+
+
+def frontier_request(
+    message: batch_pb2.FrontierRequest, limits: LimitSettings
+) -> tuple[list[PromptRequest], int | None, float]:
+    """Checks and converts: the prompts, how many points (None: all), the ``score_std_weight``.
+
+    Raises:
+        InvalidRequestError: names the field.
+    """
+    points = message.max_points
+    if points == 1:
+        raise InvalidRequestError(
+            "1; ask for 2 points or more, or 0 for every vertex", field="max_points"
+        )
+    weight = _check_number(message.score_std_weight, "score_std_weight")
+    return _batch_prompts(message.requests, limits), points or None, weight
+
+
+def _batch_prompts(
+    messages: Sequence[route_pb2.RouteRequest], limits: LimitSettings
+) -> list[PromptRequest]:
+    size = len(messages)
+    if not 1 <= size <= limits.max_batch_prompts:
+        raise InvalidRequestError(
+            f"{size} prompts; send 1 to {limits.max_batch_prompts} in one batch", field="requests"
+        )
     requests = []
-    for row, item in enumerate(message.requests):
+    for row, item in enumerate(messages):
         try:
             request = prompt_request(item, limits)
         except InvalidRequestError as error:
@@ -118,7 +171,7 @@ def batch_request(
                 "a batch is decided as a whole; leave it empty", field=f"requests[{row}].policy"
             )
         requests.append(request)
-    return requests, JointConstraints(budget_usd, min_mean_score)
+    return requests
 
 
 def curve_points(message: info_pb2.ListModelsRequest) -> int:
@@ -138,7 +191,10 @@ def curve_points(message: info_pb2.ListModelsRequest) -> int:
 def _optional_number(message: Message, field: str) -> float | None:
     if not message.HasField(field):
         return None
-    value = float(getattr(message, field))
+    return _check_number(float(getattr(message, field)), field)
+
+
+def _check_number(value: float, field: str) -> float:
     if not isfinite(value) or value < 0.0:
         raise InvalidRequestError(f"{value} is not a finite number of at least 0", field=field)
     return value
@@ -232,6 +288,23 @@ def batch_response(solved: BatchDecision) -> batch_pb2.RouteBatchResponse:
             select_ns=timing.select_ns,
             total_ns=timing.finished_ns - timing.started_ns,
             batch_size=len(solved.decisions),
+        ),
+    )
+
+
+def frontier_response(found: BatchFrontier) -> batch_pb2.FrontierResponse:
+    """A batch's cost-quality curve as its reply."""
+    curve = found.curve
+    return batch_pb2.FrontierResponse(
+        total_cost_usd=curve.mean_cost_usd * found.prompts,
+        mean_score=curve.mean_score,
+        shadow_price=curve.price,
+        timing=route_pb2.Timing(
+            tokenize_ns=found.timing.tokenize_ns,
+            predict_ns=found.timing.predict_ns,
+            select_ns=found.timing.select_ns,
+            total_ns=found.timing.finished_ns - found.timing.started_ns,
+            batch_size=found.prompts,
         ),
     )
 

@@ -47,6 +47,7 @@ class RouterService:
         unary = {
             "Route": self._route,
             "RouteBatch": self._route_batch,
+            "Frontier": self._frontier,
             "ListModels": self._list_models,
             "GetInfo": self._get_info,
             **{name: _not_built(name) for name in ("ReportOutcome", "Escalate", "GetBudget")},
@@ -80,6 +81,15 @@ class RouterService:
     def _read_batch(self, body: bytes) -> tuple[list[PromptRequest], JointConstraints]:
         message = convert.parse(batch_pb2.RouteBatchRequest, body)
         return convert.batch_request(message, self._settings.limits)
+
+    async def _frontier(self, body: bytes, _context: Context) -> bytes:
+        requests, points, weight = await asyncio.to_thread(self._read_frontier, body)
+        found = await self._engine.frontier(requests, points, weight)
+        return await asyncio.to_thread(lambda: convert.frontier_response(found).SerializeToString())
+
+    def _read_frontier(self, body: bytes) -> tuple[list[PromptRequest], int | None, float]:
+        message = convert.parse(batch_pb2.FrontierRequest, body)
+        return convert.frontier_request(message, self._settings.limits)
 
     async def _list_models(self, body: bytes, _context: Context) -> bytes:
         points = convert.curve_points(convert.parse(info_pb2.ListModelsRequest, body))

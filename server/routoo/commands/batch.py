@@ -4,7 +4,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,14 +14,19 @@ from routoo.commands.common import (
     Address,
     AsJson,
     TimeoutS,
+    named_counts,
+    named_numbers,
     print_json,
     prompts_in,
     service,
     show,
 )
 
+if TYPE_CHECKING:
+    from routoo.client import BatchOptions
 
-def batch(
+
+def batch(  # noqa: PLR0913 - one parameter per option
     file: Annotated[
         Path,
         typer.Argument(
@@ -41,24 +46,56 @@ def batch(
     min_mean_score: Annotated[
         float | None, typer.Option(help="Mean predicted score at least, 0 to 1.", metavar="X")
     ] = None,
+    score_per_usd: Annotated[
+        float | None, typer.Option(help="What a dollar is worth, in score.", metavar="L")
+    ] = None,
+    capacity: Annotated[
+        list[str] | None,
+        typer.Option(help="At most K prompts for model M; repeatable.", metavar="M=K"),
+    ] = None,
+    token_capacity: Annotated[
+        list[str] | None,
+        typer.Option(help="At most K tokens for model M; repeatable.", metavar="M=K"),
+    ] = None,
+    max_mean_latency_ms: Annotated[
+        float | None, typer.Option(help="Mean predicted time at most.", metavar="MS")
+    ] = None,
+    tenant_budget: Annotated[
+        list[str] | None,
+        typer.Option(help="Tenant T's answers at most; repeatable.", metavar="T=USD"),
+    ] = None,
+    alpha: Annotated[
+        float, typer.Option(help="Take A standard deviations off each score.", metavar="A")
+    ] = 0.0,
     address: Address = DEFAULT_ADDRESS,
     timeout_s: TimeoutS = 300.0,
     as_json: AsJson = False,
 ) -> None:
-    """Decide many prompts jointly under one budget.
+    """Decide many prompts jointly, as one linear program.
 
-    They get the most quality that --budget-usd buys. With --min-mean-score alone they cost the
-    least that reaches it; with neither, each prompt is decided as by `route`. Nothing is spent:
-    no model is called.
+    They get the most quality that --budget-usd buys. With --min-mean-score and no budget they cost
+    the least that reaches it. With --score-per-usd they make the best trade at that price. Within
+    capacities, tenants' budgets and a mean latency, if given; with no constraint, each prompt is
+    decided as by `route`. Nothing is spent: no model is called.
 
     A line of FILE is a JSON string, or an object: {"prompt": "...", "request_id": "7",
-    "max_cost_usd": 0.01, "denied_models": ["gpt-4o"]}. It may have "messages" for "prompt", and
-    every constraint that `route` knows, by its name in the API.
+    "max_cost_usd": 0.01, "tenant": "acme"}. It may have "messages" for "prompt", and every
+    constraint that `route` knows, by its name in the API.
     """
     from routoo import screens
     from routoo.decisions_file import check_writable, write_decisions, write_lines
     from routoo.phases import Phases
 
+    constraints: BatchOptions = {
+        "budget_usd": budget_usd,
+        "min_mean_score": min_mean_score,
+        "score_per_usd": score_per_usd,
+        "max_requests": named_counts("--capacity", capacity),
+        "max_tokens": named_counts("--token-capacity", token_capacity),
+        "max_mean_latency_ms": max_mean_latency_ms,
+        "tenant_budgets_usd": named_numbers("--tenant-budget", tenant_budget),
+        "score_std_weight": alpha,
+    }
     to_stdout = str(out) == "-"
     if as_json and to_stdout:
         raise CommandError("--json and --out - both want stdout; name a file with --out")
@@ -73,9 +110,7 @@ def batch(
         phases.finish(f"read {count} prompts")
         phases.start(f"deciding {count} prompts")
         with service(address, timeout_s, prompts) as client:
-            response = client.route_many(
-                prompts.requests, budget_usd=budget_usd, min_mean_score=min_mean_score
-            )
+            response = client.route_many(prompts.requests, **constraints)
         phases.finish(f"decided {count} prompts")
         phases.start(f"writing {out}", total=len(response.responses))
         if to_stdout:

@@ -108,18 +108,21 @@ class Problem:
         if negative.any():
             rows = np.flatnonzero(negative.any(axis=1))
             raise InvalidRequestError(f"costs are negative in {name_rows(rows)}")
-        checked: set[int] = set()
-        for resource in self.resources:
-            self._check_resource(resource)
-            if id(resource.usage) not in checked:
-                _refuse_not_finite(f"usage of {resource.name}", resource.usage, self.mask)
-                checked.add(id(resource.usage))
+        self._check_resources()
         if self.min_mean_score is not None and not np.isfinite(self.min_mean_score):
             raise InvalidRequestError(f"{MEAN_SCORE_FLOOR} is {self.min_mean_score}, not finite")
         if not (np.isfinite(self.score_per_usd) and self.score_per_usd >= 0.0):
             raise InvalidRequestError(
                 f"score_per_usd is {self.score_per_usd}; a finite number of at least 0 is needed"
             )
+
+    def _check_resources(self) -> None:
+        looked_at: set[int] = set()
+        for resource in self.resources:
+            self._check_resource(resource)
+            if id(resource.usage) not in looked_at:
+                _refuse_not_finite(f"usage of {resource.name}", resource.usage, self.mask)
+                looked_at.add(id(resource.usage))
 
     def _check_resource(self, resource: Resource) -> None:
         n, m = self.scores.shape

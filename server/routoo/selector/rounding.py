@@ -35,8 +35,12 @@ def round_to_whole(program: Program, found: Fractional) -> IndexArray:
     """Give every prompt one model, int [n]; look at `excess` whether the limits could be kept."""
     choice = found.choice.copy()
     loss = _loss(program.reduced(found.prices), choice)
-    movable = np.union1d(_movable(program, loss, choice), found.open_rows[_is_split(found)])
+    split = found.open_rows[(found.shares > 0.0).sum(axis=1) > 1]
+    movable = np.union1d(_of_least_loss(program, loss), split)
     _improve(program, choice, loss, movable)
+    if excess(program, choice).any():
+        movable = np.union1d(movable, _of_each_pair(loss, choice))
+        _improve(program, choice, loss, movable)
     n, m = loss.shape
     while excess(program, choice).any():
         whole = solve_whole(program, choice, movable)
@@ -81,23 +85,29 @@ def _loss(reduced: FloatArray, choice: IndexArray) -> FloatArray:
     return loss
 
 
-def _is_split(found: Fractional) -> IndexArray:
-    return np.flatnonzero((found.shares > 0.0).sum(axis=1) > 1)
-
-
-def _movable(program: Program, loss: FloatArray, choice: IndexArray) -> IndexArray:
-    """The prompts that may move, ascending."""
-    n, m = loss.shape
+def _of_least_loss(program: Program, loss: FloatArray) -> IndexArray:
+    """The prompts that lose least by a move, in all and in each group that has a row of its own."""
+    n = len(loss)
     least = loss.min(axis=1)
-    prompts = [np.argpartition(least, min(_LEAST_LOSS, n - 1))[:_LEAST_LOSS]]
-    for sheet in program.sheets:
-        if sheet.owner.shape == (n, 1) and n > 1:
-            prompts.append(_first_of_each(sheet.owner[:, 0], least, _LEAST_LOSS_PER_GROUP))
+    groups = [
+        _first_of_each(sheet.owner[:, 0], least, _LEAST_LOSS_PER_GROUP)
+        for sheet in program.sheets
+        if sheet.owner.shape == (n, 1)
+    ]
+    found: IndexArray = np.concatenate(
+        (np.argpartition(least, min(_LEAST_LOSS, n - 1))[:_LEAST_LOSS], *groups)
+    )
+    movable: IndexArray = found[np.isfinite(least[found])]
+    return movable
+
+
+def _of_each_pair(loss: FloatArray, choice: IndexArray) -> IndexArray:
+    """The prompts that lose least by a move from each model to each other."""
+    m = loss.shape[1]
     pair = (choice[:, None] * m + np.arange(m)).ravel()
     cells = _first_of_each(pair, loss.ravel(), _LEAST_LOSS_PER_PAIR)
-    prompts.append(cells // m)
-    found = np.unique(np.concatenate(prompts))
-    return found[np.isfinite(least[found])]
+    prompts: IndexArray = cells[np.isfinite(loss.ravel()[cells])] // m
+    return prompts
 
 
 def _first_of_each(group: IndexArray, figures: FloatArray, count: int) -> IndexArray:

@@ -158,8 +158,9 @@ def _moments(program: _ByModel, shares: FloatArray) -> tuple[FloatArray, FloatAr
     parts: list[tuple[IndexArray, FloatArray]] = []
     models = np.arange(m)[:, None] * (count + 1)
     for at, (_, owner) in enumerate(program.sheets):
-        mean += _sum_by(owner, used[at], count + 1)
-        crossed = usage @ _sum_by(models + owner, used[at], m * (count + 1)).reshape(m, -1)
+        of_model = _sum_by(models + owner, used[at], m * (count + 1)).reshape(m, -1)
+        mean += of_model.sum(axis=0)
+        crossed = usage @ of_model
         second[index] += crossed
         second[:, index] += crossed.T
         for other in range(at + 1):
@@ -203,7 +204,8 @@ def _sum_by(owner: IndexArray, figures: FloatArray, count: int) -> FloatArray:
     """Sums of the figures by owner, [count]; owner has the figures' shape, or 1 on some axes."""
     alike = tuple(axis for axis, size in enumerate(owner.shape) if size < figures.shape[axis])
     sums = figures.sum(axis=alike, keepdims=True) if alike else figures
-    return np.bincount(owner.ravel(), weights=sums.ravel(), minlength=count)
+    found = np.bincount(owner.ravel(), weights=sums.ravel(), minlength=count)
+    return np.asarray(found, dtype=np.float64)
 
 
 def _sum_of_products(

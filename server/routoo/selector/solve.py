@@ -112,22 +112,22 @@ def _settle_missed_floor(problem: Problem, best: Assignment, floor: float) -> As
     mean_score = best.score / len(problem.scores)
     if not best.binding:
         raise too_high(MEAN_SCORE_FLOOR, floor, mean_score)
-    remedy = f"lower {MEAN_SCORE_FLOOR} by {enough_in_sum(floor - mean_score)}"
-    if [row.name for row in problem.resources] == [BUDGET]:
-        least = _least_cost(replace(problem, resources=()))
-        limit = problem.resources[0].limit
-        over = least.cost_usd - limit
-        if over <= SUM_RTOL * limit:
-            return replace(
-                best,
-                choice=least.choice,
-                value=least.score,
-                gap=_gap(best.bound, least.score),
-                score=least.score,
-                cost_usd=least.cost_usd,
-            )
-        remedy += f" or raise {BUDGET} by {enough_in_sum(over)}"
+    if [row.name for row in problem.resources] != [BUDGET]:
+        return _optimise(problem, problem.scores, _rows_with_floor(problem))
+    least = _least_cost(replace(problem, resources=()))
+    limit = problem.resources[0].limit
+    over = least.cost_usd - limit
+    if over <= SUM_RTOL * limit:
+        return replace(
+            best,
+            choice=least.choice,
+            value=least.score,
+            gap=_gap(best.bound, least.score),
+            score=least.score,
+            cost_usd=least.cost_usd,
+        )
     raise InfeasibleError(
-        f"{' and '.join(best.binding)} allow a mean score of at most {mean_score:.6g}, below "
-        f"{MEAN_SCORE_FLOOR} {floor:.6g}; {remedy}"
+        f"{BUDGET} allows a mean score of at most {mean_score:.6g}, below {MEAN_SCORE_FLOOR} "
+        f"{floor:.6g}; lower {MEAN_SCORE_FLOOR} by {enough_in_sum(floor - mean_score)} or raise "
+        f"{BUDGET} by {enough_in_sum(over)}"
     )

@@ -9,7 +9,8 @@ from routoo.selector.problem import SUM_RTOL
 from routoo.selector.program import Program
 
 # Nodes, not seconds: the same batch has the same answer on a busy machine.
-_OPTIONS = {"node_limit": 2_000, "mip_rel_gap": 1e-4, "presolve": True}
+_NODE_LIMIT = 2_000
+_GAP_RTOL = 1e-4
 
 # The solver lets a scaled limit be exceeded by this much; a second try leaves it that much room.
 _TOLERANCE = 1e-6
@@ -43,9 +44,9 @@ def solve_whole(program: Program, choice: IndexArray, movable: IndexArray) -> In
                 np.concatenate((np.full(len(limits), -np.inf), ones)),
                 np.concatenate((limits - room, ones)),
             ),
-            integrality=np.ones(len(at)),
+            integrality=np.ones(len(at), dtype=np.intp),
             bounds=Bounds(0.0, 1.0),
-            options=_OPTIONS,
+            options={"node_limit": _NODE_LIMIT, "mip_rel_gap": _GAP_RTOL},
         )
         if found.x is None:
             return None
