@@ -11,6 +11,8 @@ import typer
 from routoo.command_error import CommandError
 from routoo.commands.common import (
     DEFAULT_ADDRESS,
+    UINT32_MAX,
+    UINT64_MAX,
     Address,
     AsJson,
     TimeoutS,
@@ -83,15 +85,16 @@ def batch(  # noqa: PLR0913 - one parameter per option
     constraint that `route` knows, by its name in the API.
     """
     from routoo import screens
-    from routoo.decisions_file import check_writable, write_decisions, write_lines
+    from routoo.decisions_file import write_lines
+    from routoo.output_file import check_writable, replacing
     from routoo.phases import Phases
 
     constraints: BatchOptions = {
         "budget_usd": budget_usd,
         "min_mean_score": min_mean_score,
         "score_per_usd": score_per_usd,
-        "max_requests": named_counts("--capacity", capacity),
-        "max_tokens": named_counts("--token-capacity", token_capacity),
+        "max_requests": named_counts("--capacity", capacity, UINT32_MAX),
+        "max_tokens": named_counts("--token-capacity", token_capacity, UINT64_MAX),
         "max_mean_latency_ms": max_mean_latency_ms,
         "tenant_budgets_usd": named_numbers("--tenant-budget", tenant_budget),
         "score_std_weight": alpha,
@@ -110,13 +113,17 @@ def batch(  # noqa: PLR0913 - one parameter per option
         phases.finish(f"read {count} prompts")
         phases.start(f"deciding {count} prompts")
         with service(address, timeout_s, prompts) as client:
-            response = client.route_many(prompts.requests, **constraints)
+            try:
+                response = client.route_many(prompts.requests, **constraints)
+            except UnicodeEncodeError:
+                raise CommandError("an argument is not UTF-8; encode it so") from None
         phases.finish(f"decided {count} prompts")
         phases.start(f"writing {out}", total=len(response.responses))
         if to_stdout:
             write_lines(sys.stdout.buffer, phases.track(response.responses))
         else:
-            write_decisions(out, phases.track(response.responses))
+            with replacing(out) as stream:
+                write_lines(stream, phases.track(response.responses))
         phases.finish(f"wrote {count} decisions to {out}")
     if as_json:
         print_json(screens.batch_summary(response, budget_usd=budget_usd, out=str(out)))

@@ -25,6 +25,7 @@ Number = TypeVar("Number", int, float)
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 UINT32_MAX = 2**32 - 1
+UINT64_MAX = 2**64 - 1
 
 
 def positive(value: float) -> float:
@@ -44,9 +45,9 @@ TimeoutS = Annotated[
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML settings.", metavar="F")]
 
 
-def named_counts(option: str, texts: "Sequence[str] | None") -> dict[str, int]:
-    """As ``named_numbers``, for whole numbers."""
-    return dict(_named(option, texts, int, "whole number"))
+def named_counts(option: str, texts: "Sequence[str] | None", most: int) -> dict[str, int]:
+    """As ``named_numbers``, for whole numbers of at most ``most``."""
+    return dict(_named(option, texts, int, most, "whole number"))
 
 
 def named_numbers(option: str, texts: "Sequence[str] | None") -> dict[str, float]:
@@ -55,11 +56,15 @@ def named_numbers(option: str, texts: "Sequence[str] | None") -> dict[str, float
     Raises:
         CommandError: a value of another form, a name that is given twice.
     """
-    return dict(_named(option, texts, float, "number"))
+    return dict(_named(option, texts, float, sys.float_info.max, "number"))
 
 
 def _named(
-    option: str, texts: "Sequence[str] | None", read: "Callable[[str], Number]", kind: str
+    option: str,
+    texts: "Sequence[str] | None",
+    read: "Callable[[str], Number]",
+    most: "Number",
+    kind: str,
 ) -> "Iterator[tuple[str, Number]]":
     seen: set[str] = set()
     for text in texts or ():
@@ -68,8 +73,8 @@ def _named(
             value = read(number)
         except ValueError:
             equals = ""
-        if not equals or not 0 <= value < math.inf:
-            raise CommandError(f"{option} {text}: write NAME=K, K a {kind} of at least 0")
+        if not equals or not 0 <= value <= most:
+            raise CommandError(f"{option} {text}: write NAME=K, K a {kind} from 0 to {most:.4g}")
         if name in seen:
             raise CommandError(f"{option} names {name!r} twice; give it once")
         seen.add(name)
