@@ -47,7 +47,7 @@ ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML settings
 
 def named_counts(option: str, texts: "Sequence[str] | None", most: int) -> dict[str, int]:
     """As ``named_numbers``, for whole numbers of at most ``most``."""
-    return dict(_named(option, texts, int, most, "whole number"))
+    return dict(_named(option, texts, int, most, f"whole number from 0 to {most}"))
 
 
 def named_numbers(option: str, texts: "Sequence[str] | None") -> dict[str, float]:
@@ -56,7 +56,7 @@ def named_numbers(option: str, texts: "Sequence[str] | None") -> dict[str, float
     Raises:
         CommandError: a value of another form, a name that is given twice.
     """
-    return dict(_named(option, texts, float, sys.float_info.max, "number"))
+    return dict(_named(option, texts, float, sys.float_info.max, "number of at least 0"))
 
 
 def _named(
@@ -74,7 +74,7 @@ def _named(
         except ValueError:
             equals = ""
         if not equals or not 0 <= value <= most:
-            raise CommandError(f"{option} {text}: write NAME=K, K a {kind} from 0 to {most:.4g}")
+            raise CommandError(f"{option} {text}: write NAME=K, K a {kind}")
         if name in seen:
             raise CommandError(f"{option} names {name!r} twice; give it once")
         seen.add(name)

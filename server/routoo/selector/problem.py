@@ -117,7 +117,7 @@ class Problem:
             )
 
     def _check_resources(self) -> None:
-        looked_at: set[int] = set()
+        looked_at = {id(self.costs)}
         for resource in self.resources:
             self._check_resource(resource)
             if id(resource.usage) not in looked_at:

@@ -19,6 +19,10 @@ from routoo.selector.problem import (
     Resource,
     mean_score_floor,
 )
+from routoo.selector.sieve import solve_large
+
+# From here on, reading blocks in order is several times faster than sorting everything.
+_LARGE_CELLS = 500_000
 
 
 def solve(problem: Problem, objective: Objective = Objective.MOST_SCORE) -> Assignment:
@@ -93,8 +97,11 @@ def _optimise(problem: Problem, values: FloatArray, rows: tuple[Resource, ...]) 
 
 
 def _solve_one(values: FloatArray, mask: BoolArray, row: Resource) -> Optimum:
+    usage = np.where(mask, row.cells(mask.shape), 0.0)
     try:
-        return solve_row(values, np.where(mask, row.cells(mask.shape), 0.0), row.limit)
+        if values.size >= _LARGE_CELLS:
+            return solve_large(values, usage, row.limit)
+        return solve_row(values, usage, row.limit)
     except UnreachableError as error:
         raise unreachable(row, error.least, len(values)) from None
 
