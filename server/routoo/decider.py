@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from routoo.batch_frontier import BatchFrontier, frontier_of
 from routoo.decision import BatchDecision, DecidedBatch, Decision, Timing, Versions
 from routoo.eligible import narrow
 from routoo.errors import NoEligibleModelError
@@ -154,7 +155,7 @@ class Decider:
         """Decides all requests together; without constraints each as ``decide`` does.
 
         Their costs are booked as a whole. When the budgets cannot pay for it and the constraints
-        ask for no score, every request goes on with its cheapest model.
+        are about money alone, every request goes on with its cheapest model.
 
         Raises:
             NoEligibleModelError: names the request and the constraint.
@@ -162,13 +163,13 @@ class Decider:
             BudgetSpentError: names the budget.
         """
         prepared = self._prepare(predicted)
-        eligibility = prepared.eligibility
-        if eligibility.empty_rows.size:
-            row = int(eligibility.empty_rows[0])
-            raise _no_model_left(eligibility, row, f"requests[{row}]: ")
+        _check_all_eligible(prepared.eligibility)
         if constraints.any:
-            joint = solve_jointly(prepared.estimates, eligibility.mask, constraints)
-            codes = reasons(prepared.estimates.scores, eligibility.mask, joint.choice)
+            mask = prepared.case.mask
+            joint = solve_jointly(
+                prepared.estimates, mask, constraints, predicted.requests, self._pool
+            )
+            codes = reasons(prepared.estimates.scores, mask, joint.choice)
             priced = np.zeros(len(codes), np.bool_)
             chosen = _Chosen(joint.choice, codes, priced, joint)
         else:
@@ -181,7 +182,7 @@ class Decider:
                 prepared.tenants,
                 prepared.case,
                 chosen.choice,
-                may_change=constraints.min_mean_score is None,
+                may_change=not constraints.narrow_more_than_cost,
             )
         batch = self._decided(predicted, prepared, chosen, booked)
         decisions = [
@@ -190,6 +191,25 @@ class Decider:
         ]
         self._decisions.add(decisions)
         return _batch_decision(batch, decisions, joint)
+
+    def frontier(
+        self, predicted: Predicted, points: int | None, score_std_weight: float
+    ) -> BatchFrontier:
+        """The cost-quality curve of a batch; see ``Engine.frontier``. Nothing is booked."""
+        requests, prediction = predicted.requests, predicted.prediction
+        estimates = estimates_of(prediction, requests, self._pool, self._columns)
+        eligibility, _ = narrow(requests, estimates, self._pool)
+        _check_all_eligible(eligibility)
+        curve = frontier_of(estimates, eligibility.mask, points, score_std_weight)
+        finished_ns = monotonic_ns()
+        timing = Timing(
+            started_ns=predicted.started_ns,
+            tokenize_ns=prediction.tokenize_ns,
+            predict_ns=prediction.predict_ns,
+            select_ns=finished_ns - predicted.predicted_ns,
+            finished_ns=finished_ns,
+        )
+        return BatchFrontier(curve, len(requests), timing)
 
     def release(self, decisions: Sequence[Decision]) -> None:
         """Undoes the booking of decisions that nobody received."""
@@ -259,7 +279,7 @@ class Decider:
         rows = np.arange(n)
         couplings: Sequence[tuple[str, ...]] = prepared.couplings
         if joint is not None:
-            couplings = [joint.binding] * n
+            couplings = joint.row_bindings
         choice, codes = chosen.choice, chosen.reasons
         if booked is not None:
             self._observe(prepared, chosen, booked)
@@ -274,9 +294,7 @@ class Decider:
             pool=self._pool,
             versions=self.versions,
             policy_versions=[versions[request.policy] for request in predicted.requests],
-            shadow_prices=prepared.case.prices.tolist()
-            if joint is None
-            else [joint.shadow_price] * n,
+            shadow_prices=(prepared.case.prices if joint is None else joint.row_prices).tolist(),
             couplings=couplings,
             decided_jointly=joint is not None,
             degraded=booked is not None and booked.degraded,
@@ -352,6 +370,12 @@ def _batch_decision(
         binding=() if joint is None else joint.binding,
         timing=batch.timing,
     )
+
+
+def _check_all_eligible(eligibility: Eligibility) -> None:
+    if eligibility.empty_rows.size:
+        row = int(eligibility.empty_rows[0])
+        raise _no_model_left(eligibility, row, f"requests[{row}]: ")
 
 
 def _no_model_left(eligibility: Eligibility, row: int, where: str = "") -> NoEligibleModelError:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import partial
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,6 +24,7 @@ from routoo.shadow import Shadow
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from routoo.batch_frontier import BatchFrontier
     from routoo.budget.ledger import BudgetState
     from routoo.config import BatchingSettings
     from routoo.decision import BatchDecision, Decision
@@ -135,7 +135,7 @@ class Engine:
         """Decides many prompts jointly; without constraints each as ``route`` would.
 
         Raises:
-            InvalidRequestError: names the request.
+            InvalidRequestError: names the request, or the model that the pool does not have.
             NoEligibleModelError: names the request and the constraint.
             InfeasibleError: the batch constraints cannot be kept; says by how much.
             NoBudgetError: a tenant has no budget and needs one.
@@ -143,6 +143,48 @@ class Engine:
             QueueFullError: too many batches are in progress.
             DrainingError: the engine is closing.
         """
+        constraints.check_names(self.pool)
+        accepted_ns = monotonic_ns()
+        handover: Handover[BatchDecision] = Handover()
+
+        def decide_all(parts: Sequence[Prediction]) -> BatchDecision:
+            decided = self._decider.decide_jointly(
+                _together(requests, parts, accepted_ns), constraints
+            )
+            if not handover.finish(decided):
+                self._decider.release(decided.decisions)
+            return decided
+
+        try:
+            return await self._jointly(requests, decide_all)
+        except (asyncio.CancelledError, DrainingError):
+            left = handover.abandon()
+            if left is not None:
+                self._release(left.decisions)
+            raise
+
+    async def frontier(
+        self, requests: Sequence[PromptRequest], points: int | None, score_std_weight: float
+    ) -> BatchFrontier:
+        """The cost-quality curve of a batch: every vertex, or ``points`` >= 2 of them.
+
+        Raises:
+            As ``route_batch``, but for InfeasibleError and BudgetSpentError.
+        """
+        accepted_ns = monotonic_ns()
+
+        def solve(parts: Sequence[Prediction]) -> BatchFrontier:
+            together = _together(requests, parts, accepted_ns)
+            return self._decider.frontier(together, points, score_std_weight)
+
+        return await self._jointly(requests, solve)
+
+    async def _jointly(
+        self,
+        requests: Sequence[PromptRequest],
+        solve: Callable[[Sequence[Prediction]], Result],
+    ) -> Result:
+        """Predicts many prompts and hands them to ``solve`` on the solver's thread."""
         if not self._open:
             raise DrainingError("the service is stopping; send to another replica")
         if self._joint_running >= self._max_joint:
@@ -150,10 +192,8 @@ class Engine:
                 f"{self._max_joint} batches are in progress already; retry later or add replicas"
             )
         self._check_batch(requests)
-        accepted_ns = monotonic_ns()
         self._joint_running += 1
         self._joint_idle.clear()
-        handover: Handover[BatchDecision] = Handover()
         try:
             # Parts as large as a batch of single requests: those slip in between.
             parts = [
@@ -162,13 +202,7 @@ class Engine:
                 )
                 for start in range(0, len(requests), self._max_batch)
             ]
-            decide = partial(self._decide_jointly, requests, parts, constraints, accepted_ns)
-            return await self._in_thread(self._solver, decide, handover)
-        except (asyncio.CancelledError, DrainingError):
-            left = handover.abandon()
-            if left is not None:
-                self._release(left.decisions)
-            raise
+            return await self._in_thread(self._solver, solve, parts)
         finally:
             self._joint_running -= 1
             if not self._joint_running:
@@ -287,18 +321,11 @@ class Engine:
             Predicted(requests, prediction, accepted_ns, started_ns, monotonic_ns())
         )
 
-    def _decide_jointly(
-        self,
-        requests: Sequence[PromptRequest],
-        parts: Sequence[Prediction],
-        constraints: JointConstraints,
-        accepted_ns: int,
-        handover: Handover[BatchDecision],
-    ) -> BatchDecision:
-        predicted = Predicted(
-            requests, join(parts), [accepted_ns] * len(requests), accepted_ns, monotonic_ns()
-        )
-        decided = self._decider.decide_jointly(predicted, constraints)
-        if not handover.finish(decided):
-            self._decider.release(decided.decisions)
-        return decided
+
+def _together(
+    requests: Sequence[PromptRequest], parts: Sequence[Prediction], accepted_ns: int
+) -> Predicted:
+    """A batch with its parts' predictions; off the event loop, it may be large."""
+    return Predicted(
+        requests, join(parts), [accepted_ns] * len(requests), accepted_ns, monotonic_ns()
+    )

@@ -30,6 +30,7 @@ POOL = (
     ("gpt-4o", 0.78, 0.0042, 2400.0, 310.0),
 )
 PRICE = 40.0
+FRONTIER_USD = [0.001 * (1 + at) for at in range(20)]
 
 
 class FakeRouter(router_pb2_grpc.RouterServiceServicer):
@@ -77,6 +78,22 @@ class FakeRouter(router_pb2_grpc.RouterServiceServicer):
             shadow_price=PRICE,
             binding_constraints=["budget_usd"] if request.HasField("budget_usd") else [],
             timing=_timing(len(responses)),
+        )
+
+    def Frontier(  # noqa: N802
+        self, request: batch_pb2.FrontierRequest, context: grpc.ServicerContext
+    ) -> batch_pb2.FrontierResponse:
+        self.requests.append(request)
+        if request.score_std_weight:
+            context.abort(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                "score_std_weight: the predictor in use does not tell score_std",
+            )
+        return batch_pb2.FrontierResponse(
+            total_cost_usd=FRONTIER_USD,
+            mean_score=[0.4 + 0.02 * at for at in range(len(FRONTIER_USD))],
+            shadow_price=[100.0 / (1 + at) for at in range(len(FRONTIER_USD) - 1)] + [0.0],
+            timing=_timing(len(request.requests)),
         )
 
     def ListModels(  # noqa: N802

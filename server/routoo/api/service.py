@@ -10,7 +10,7 @@ import grpc
 import structlog
 
 from routoo import __version__
-from routoo.api import convert
+from routoo.api import convert, convert_money
 from routoo.api.status import status_of
 from routoo.errors import NotBuiltError
 from routoo.v1 import batch_pb2, budget_pb2, info_pb2, outcome_pb2, route_pb2
@@ -47,6 +47,7 @@ class RouterService:
         unary = {
             "Route": self._route,
             "RouteBatch": self._route_batch,
+            "Frontier": self._frontier,
             "ListModels": self._list_models,
             "GetInfo": self._get_info,
             "ReportOutcome": self._report_outcome,
@@ -83,6 +84,15 @@ class RouterService:
         message = convert.parse(batch_pb2.RouteBatchRequest, body)
         return convert.batch_request(message, self._settings.limits)
 
+    async def _frontier(self, body: bytes, _context: Context) -> bytes:
+        requests, points, weight = await asyncio.to_thread(self._read_frontier, body)
+        found = await self._engine.frontier(requests, points, weight)
+        return await asyncio.to_thread(lambda: convert.frontier_response(found).SerializeToString())
+
+    def _read_frontier(self, body: bytes) -> tuple[list[PromptRequest], int | None, float]:
+        message = convert.parse(batch_pb2.FrontierRequest, body)
+        return convert.frontier_request(message, self._settings.limits)
+
     async def _list_models(self, body: bytes, _context: Context) -> bytes:
         points = convert.curve_points(convert.parse(info_pb2.ListModelsRequest, body))
         curve = await self._engine.curve(points) if points else []
@@ -104,7 +114,7 @@ class RouterService:
         convert.parse(info_pb2.GetInfoRequest, body)
         engine, settings = self._engine, self._settings
         budgets = await engine.budgets()
-        shadow = None if engine.shadow is None else convert.shadow(engine.shadow.comparison)
+        shadow = None if engine.shadow is None else convert_money.shadow(engine.shadow.comparison)
         return info_pb2.GetInfoResponse(
             version=__version__,
             predictor_version=engine.versions.predictor,
@@ -124,13 +134,13 @@ class RouterService:
 
     async def _report_outcome(self, body: bytes, _context: Context) -> bytes:
         message = convert.parse(outcome_pb2.ReportOutcomeRequest, body)
-        accepted = await self._engine.report(convert.outcome(message))
+        accepted = await self._engine.report(convert_money.outcome(message))
         return outcome_pb2.ReportOutcomeResponse(accepted=accepted).SerializeToString()
 
     async def _get_budget(self, body: bytes, _context: Context) -> bytes:
         message = convert.parse(budget_pb2.GetBudgetRequest, body)
         budgets = await self._engine.budgets(message.tenant)
-        return convert.budgets_response(budgets).SerializeToString()
+        return convert_money.budgets_response(budgets).SerializeToString()
 
     async def _route_stream(
         self, bodies: AsyncIterator[bytes], context: Context

@@ -54,6 +54,11 @@ class RouterServiceStub:
                 request_serializer=routoo_dot_v1_dot_batch__pb2.RouteBatchRequest.SerializeToString,
                 response_deserializer=routoo_dot_v1_dot_batch__pb2.RouteBatchResponse.FromString,
                 _registered_method=True)
+        self.Frontier = channel.unary_unary(
+                '/routoo.v1.RouterService/Frontier',
+                request_serializer=routoo_dot_v1_dot_batch__pb2.FrontierRequest.SerializeToString,
+                response_deserializer=routoo_dot_v1_dot_batch__pb2.FrontierResponse.FromString,
+                _registered_method=True)
         self.RouteStream = channel.stream_stream(
                 '/routoo.v1.RouterService/RouteStream',
                 request_serializer=routoo_dot_v1_dot_route__pb2.RouteRequest.SerializeToString,
@@ -104,7 +109,15 @@ class RouterServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RouteBatch(self, request, context):
-        """Decides many prompts jointly, as one linear program under a budget and/or a mean-score floor.
+        """Decides many prompts jointly, as one linear program: most quality under a budget, least cost under a mean-score
+        floor, or the best trade at a price, within capacities, budgets of tenants and a mean latency.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Frontier(self, request, context):
+        """Tells the whole cost-quality curve of many prompts, exactly: what RouteBatch would reach at every budget.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -169,6 +182,11 @@ def add_RouterServiceServicer_to_server(servicer, server):
                     servicer.RouteBatch,
                     request_deserializer=routoo_dot_v1_dot_batch__pb2.RouteBatchRequest.FromString,
                     response_serializer=routoo_dot_v1_dot_batch__pb2.RouteBatchResponse.SerializeToString,
+            ),
+            'Frontier': grpc.unary_unary_rpc_method_handler(
+                    servicer.Frontier,
+                    request_deserializer=routoo_dot_v1_dot_batch__pb2.FrontierRequest.FromString,
+                    response_serializer=routoo_dot_v1_dot_batch__pb2.FrontierResponse.SerializeToString,
             ),
             'RouteStream': grpc.stream_stream_rpc_method_handler(
                     servicer.RouteStream,
@@ -261,6 +279,33 @@ class RouterService:
             '/routoo.v1.RouterService/RouteBatch',
             routoo_dot_v1_dot_batch__pb2.RouteBatchRequest.SerializeToString,
             routoo_dot_v1_dot_batch__pb2.RouteBatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Frontier(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/routoo.v1.RouterService/Frontier',
+            routoo_dot_v1_dot_batch__pb2.FrontierRequest.SerializeToString,
+            routoo_dot_v1_dot_batch__pb2.FrontierResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -48,7 +48,11 @@ class RouterServiceStub:
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
     RouteBatch: _grpc.UnaryUnaryMultiCallable[_batch_pb2.RouteBatchRequest, _batch_pb2.RouteBatchResponse]
-    """Decides many prompts jointly, as one linear program under a budget and/or a mean-score floor."""
+    """Decides many prompts jointly, as one linear program: most quality under a budget, least cost under a mean-score
+    floor, or the best trade at a price, within capacities, budgets of tenants and a mean latency.
+    """
+    Frontier: _grpc.UnaryUnaryMultiCallable[_batch_pb2.FrontierRequest, _batch_pb2.FrontierResponse]
+    """Tells the whole cost-quality curve of many prompts, exactly: what RouteBatch would reach at every budget."""
     RouteStream: _grpc.StreamStreamMultiCallable[_route_pb2.RouteRequest, _route_pb2.RouteResponse]
     """Decides prompts as they come; replies are sent as they are ready and matched by `request_id`. A request that
     cannot be decided is answered with `error` and does not end the stream.
@@ -84,7 +88,11 @@ class RouterServiceAsyncStub(RouterServiceStub):
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
     RouteBatch: _aio.UnaryUnaryMultiCallable[_batch_pb2.RouteBatchRequest, _batch_pb2.RouteBatchResponse]  # type: ignore[assignment]
-    """Decides many prompts jointly, as one linear program under a budget and/or a mean-score floor."""
+    """Decides many prompts jointly, as one linear program: most quality under a budget, least cost under a mean-score
+    floor, or the best trade at a price, within capacities, budgets of tenants and a mean latency.
+    """
+    Frontier: _aio.UnaryUnaryMultiCallable[_batch_pb2.FrontierRequest, _batch_pb2.FrontierResponse]  # type: ignore[assignment]
+    """Tells the whole cost-quality curve of many prompts, exactly: what RouteBatch would reach at every budget."""
     RouteStream: _aio.StreamStreamMultiCallable[_route_pb2.RouteRequest, _route_pb2.RouteResponse]  # type: ignore[assignment]
     """Decides prompts as they come; replies are sent as they are ready and matched by `request_id`. A request that
     cannot be decided is answered with `error` and does not end the stream.
@@ -129,7 +137,17 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _batch_pb2.RouteBatchRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_batch_pb2.RouteBatchResponse, _abc.Awaitable[_batch_pb2.RouteBatchResponse]]:
-        """Decides many prompts jointly, as one linear program under a budget and/or a mean-score floor."""
+        """Decides many prompts jointly, as one linear program: most quality under a budget, least cost under a mean-score
+        floor, or the best trade at a price, within capacities, budgets of tenants and a mean latency.
+        """
+
+    @_abc_1.abstractmethod
+    def Frontier(
+        self,
+        request: _batch_pb2.FrontierRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_batch_pb2.FrontierResponse, _abc.Awaitable[_batch_pb2.FrontierResponse]]:
+        """Tells the whole cost-quality curve of many prompts, exactly: what RouteBatch would reach at every budget."""
 
     @_abc_1.abstractmethod
     def RouteStream(
