@@ -140,11 +140,19 @@ async def test_a_batch_is_booked_whole_or_goes_on_cheaply(
         assert {one.batch.reasons[one.row] for one in second.decisions} == {Reason.BUDGET_SPENT}
 
 
-async def test_a_batch_with_a_floor_is_not_made_cheaper(artifact: Artifact) -> None:
+@pytest.mark.parametrize(
+    "constraints",
+    [
+        JointConstraints(min_mean_score=0.8),
+        JointConstraints(budget_usd=1.0, max_requests={"small": 0.0, "medium": 0.0}),
+    ],
+)
+async def test_a_batch_is_not_made_cheaper_than_its_constraints_allow(
+    artifact: Artifact, constraints: JointConstraints
+) -> None:
     async with running(artifact, spending(hourly(LARGE_USD))) as engine:
-        floor = JointConstraints(min_mean_score=0.8)
         with pytest.raises(BudgetSpentError):
-            await engine.route_batch([PromptRequest("hard")] * 2, floor)
+            await engine.route_batch([PromptRequest("hard")] * 2, constraints)
         assert (await state_of(engine)).reserved_usd == 0.0
 
 
