@@ -19,26 +19,55 @@ event loop.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Self, TypeVar, Unpack
 
 import grpc
 import grpc.aio
 
-from routoo.v1.batch_pb2 import RouteBatchRequest, RouteBatchResponse
+from routoo.messages import (
+    BatchOptions,
+    Outcome,
+    Prompt,
+    RequestOptions,
+    make_batch,
+    make_frontier,
+    make_request,
+    to_dict,
+)
+from routoo.v1.budget_pb2 import GetBudgetRequest, GetBudgetResponse
 from routoo.v1.info_pb2 import (
     GetInfoRequest,
     GetInfoResponse,
     ListModelsRequest,
     ListModelsResponse,
 )
-from routoo.v1.route_pb2 import RouteRequest, RouteResponse
+from routoo.v1.outcome_pb2 import ReportOutcomeRequest
 from routoo.v1.router_pb2_grpc import RouterServiceStub
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
     from google.protobuf.message import Message
+
+    from routoo.v1.batch_pb2 import (
+        FrontierResponse,
+        RouteBatchResponse,
+    )
+    from routoo.v1.route_pb2 import RouteRequest, RouteResponse
+
+__all__ = [
+    "DEFAULT_ADDRESS",
+    "MAX_MESSAGE_BYTES",
+    "AsyncRouterClient",
+    "BatchOptions",
+    "Outcome",
+    "Prompt",
+    "RequestOptions",
+    "RouterClient",
+    "RouterError",
+    "make_request",
+    "to_dict",
+]
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 DEFAULT_TIMEOUT_S = 10.0
@@ -50,27 +79,7 @@ _CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
 )
 
-Prompt = str | Sequence[Mapping[str, str]]
-"""Plain text, or a chat: ``[{"role": "user", "content": "..."}, ...]``, oldest message first."""
-
 _Reply = TypeVar("_Reply")
-
-
-class RequestOptions(TypedDict, total=False):
-    """What a request may carry beside its prompt; ``None`` means not set. Units as in the proto."""
-
-    request_id: str | None
-    max_cost_usd: float | None
-    min_score: float | None
-    max_latency_ms: float | None
-    allowed_models: Sequence[str] | None
-    denied_models: Sequence[str] | None
-    required_capabilities: Sequence[str] | None
-    tenant: str | None
-    session_id: str | None
-    policy: str | None
-    expected_output_tokens: int | None
-    explain: bool | None
 
 
 class RouterError(Exception):
@@ -88,43 +97,6 @@ class RouterError(Exception):
 
     def __str__(self) -> str:
         return f"{self.code.name}: {self.message}"
-
-
-def make_request(prompt: Prompt, **options: Unpack[RequestOptions]) -> RouteRequest:
-    """One request, for ``route_many`` or for one's own stub.
-
-    Raises:
-        TypeError: a value of the wrong type.
-        ValueError: text that is not valid Unicode, or a number out of the field's range.
-    """
-    if isinstance(prompt, str):
-        return RouteRequest(prompt=prompt, **options)
-    return RouteRequest(messages=prompt, **options)
-
-
-def to_dict(message: Message) -> dict[str, Any]:
-    """A reply as plain dicts, lists, strings and numbers, ready for a JSON encoder.
-
-    Every field is present under its proto name, enums by name, 64-bit integers as integers; only
-    messages and ``optional`` fields that are not set are left out.
-    """
-    values: dict[str, Any] = {}
-    for field in message.DESCRIPTOR.fields:
-        if field.has_presence and not message.HasField(field.name):
-            continue
-        value = getattr(message, field.name)
-        if field.message_type is not None and field.message_type.GetOptions().map_entry:
-            values[field.name] = dict(value)
-        elif field.is_repeated:
-            values[field.name] = [to_dict(v) for v in value] if field.message_type else list(value)
-        elif field.message_type is not None:
-            values[field.name] = to_dict(value)
-        elif field.enum_type is not None:
-            known = field.enum_type.values_by_number.get(value)
-            values[field.name] = known.name if known else value
-        else:
-            values[field.name] = value
-    return values
 
 
 class RouterClient:
@@ -167,25 +139,44 @@ class RouterClient:
         self,
         requests: Iterable[Prompt | RouteRequest],
         *,
-        budget_usd: float | None = None,
-        min_mean_score: float | None = None,
         timeout_s: float | None = None,
+        **options: Unpack[BatchOptions],
     ) -> RouteBatchResponse:
         """Decides many prompts jointly; ``responses`` are in the order of ``requests``.
 
         Args:
             requests: prompts, or requests with constraints of their own from ``make_request``.
-            budget_usd: what all answers together may cost: the most quality that it buys.
-            min_mean_score: mean predicted score to reach, in [0, 1]: at the least cost when it
-                stands alone, under ``budget_usd`` when both are given.
             timeout_s: deadline of this call, in seconds; None: the client's.
+            options: what the batch has to keep, see ``BatchOptions``.
 
         Raises:
             RouterError: as ``route``; FAILED_PRECONDITION also when the batch constraints cannot
                 be met.
         """
-        batch = _make_batch(requests, budget_usd, min_mean_score)
+        batch = make_batch(requests, options)
         return self._call(self._stub.RouteBatch, batch, timeout_s)
+
+    def frontier(
+        self,
+        requests: Iterable[Prompt | RouteRequest],
+        *,
+        max_points: int = 0,
+        score_std_weight: float = 0.0,
+        timeout_s: float | None = None,
+    ) -> FrontierResponse:
+        """What each amount of money would buy for these prompts; decides nothing.
+
+        Args:
+            requests: as for ``route_many``.
+            max_points: points of the curve, 2 or more; 0: every vertex.
+            score_std_weight: how many standard deviations to take off each predicted score.
+            timeout_s: deadline of this call, in seconds; None: the client's.
+
+        Raises:
+            RouterError: as ``route``.
+        """
+        request = make_frontier(requests, max_points, score_std_weight)
+        return self._call(self._stub.Frontier, request, timeout_s)
 
     def models(
         self, *, curve_points: int = 0, timeout_s: float | None = None
@@ -205,6 +196,29 @@ class RouterClient:
             RouterError: as ``route``.
         """
         return self._call(self._stub.GetInfo, GetInfoRequest(), timeout_s)
+
+    def report(
+        self, decision_id: str, *, timeout_s: float | None = None, **outcome: Unpack[Outcome]
+    ) -> bool:
+        """Reports what really happened, once per decision; settles its cost in the budgets.
+
+        Returns:
+            Whether it was booked: not when the decision is unknown or was reported before.
+
+        Raises:
+            RouterError: as ``route``.
+        """
+        request = ReportOutcomeRequest(decision_id=decision_id, **outcome)
+        return (self._call(self._stub.ReportOutcome, request, timeout_s)).accepted
+
+    def budgets(self, *, tenant: str = "", timeout_s: float | None = None) -> GetBudgetResponse:
+        """What is left of the budgets: all, or those that apply to a tenant.
+
+        Raises:
+            RouterError: as ``route``.
+        """
+        request = GetBudgetRequest(tenant=tenant)
+        return self._call(self._stub.GetBudget, request, timeout_s)
 
     def _call(
         self, method: Callable[..., _Reply], request: Message, timeout_s: float | None
@@ -245,13 +259,24 @@ class AsyncRouterClient:
         self,
         requests: Iterable[Prompt | RouteRequest],
         *,
-        budget_usd: float | None = None,
-        min_mean_score: float | None = None,
         timeout_s: float | None = None,
+        **options: Unpack[BatchOptions],
     ) -> RouteBatchResponse:
         """See ``RouterClient.route_many``."""
-        batch = _make_batch(requests, budget_usd, min_mean_score)
+        batch = make_batch(requests, options)
         return await self._call(self._stub.RouteBatch, batch, timeout_s)
+
+    async def frontier(
+        self,
+        requests: Iterable[Prompt | RouteRequest],
+        *,
+        max_points: int = 0,
+        score_std_weight: float = 0.0,
+        timeout_s: float | None = None,
+    ) -> FrontierResponse:
+        """See ``RouterClient.frontier``."""
+        request = make_frontier(requests, max_points, score_std_weight)
+        return await self._call(self._stub.Frontier, request, timeout_s)
 
     async def models(
         self, *, curve_points: int = 0, timeout_s: float | None = None
@@ -264,6 +289,20 @@ class AsyncRouterClient:
         """See ``RouterClient.info``."""
         return await self._call(self._stub.GetInfo, GetInfoRequest(), timeout_s)
 
+    async def report(
+        self, decision_id: str, *, timeout_s: float | None = None, **outcome: Unpack[Outcome]
+    ) -> bool:
+        """See ``RouterClient.report``."""
+        request = ReportOutcomeRequest(decision_id=decision_id, **outcome)
+        return (await self._call(self._stub.ReportOutcome, request, timeout_s)).accepted
+
+    async def budgets(
+        self, *, tenant: str = "", timeout_s: float | None = None
+    ) -> GetBudgetResponse:
+        """See ``RouterClient.budgets``."""
+        request = GetBudgetRequest(tenant=tenant)
+        return await self._call(self._stub.GetBudget, request, timeout_s)
+
     async def _call(
         self, method: Callable[..., Awaitable[_Reply]], request: Message, timeout_s: float | None
     ) -> _Reply:
@@ -273,18 +312,6 @@ class AsyncRouterClient:
             )
         except grpc.RpcError as error:
             raise _router_error(error) from error
-
-
-def _make_batch(
-    requests: Iterable[Prompt | RouteRequest],
-    budget_usd: float | None,
-    min_mean_score: float | None,
-) -> RouteBatchRequest:
-    return RouteBatchRequest(
-        requests=[r if isinstance(r, RouteRequest) else make_request(r) for r in requests],
-        budget_usd=budget_usd,
-        min_mean_score=min_mean_score,
-    )
 
 
 def _router_error(error: grpc.RpcError) -> RouterError:

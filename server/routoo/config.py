@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import AfterValidator, Field, ValidationError
@@ -23,6 +23,7 @@ from pydantic_settings import (
 
 from routoo.budget_settings import BudgetSettings, LedgerSettings, distinct_names
 from routoo.errors import ConfigError
+from routoo.policy_settings import PolicySettings
 from routoo.section import Section
 
 if TYPE_CHECKING:
@@ -61,14 +62,6 @@ class PredictorSettings(Section):
     """Threads of one inference. More than one pays only for encoders."""
 
 
-class PolicySettings(Section):
-    """How a model is chosen."""
-
-    name: Literal["lp"] = "lp"
-    max_mean_cost_usd: float = Field(default=0.001, gt=0, allow_inf_nan=False)
-    """Mean predicted cost per request that the shadow price is set for."""
-
-
 class BatchingSettings(Section):
     """How requests are gathered while the predictor is busy."""
 
@@ -88,6 +81,15 @@ class LimitSettings(Section):
     max_message_bytes: int = Field(default=128 * 1024 * 1024, ge=1024, le=2**31 - 1)
     max_stream_in_flight: int = Field(default=256, ge=1)
     """Requests of one stream that are decided at once; the next is read when one is done."""
+
+
+class OutcomeSettings(Section):
+    """What may still be reported: decisions are kept in memory, without their prompts."""
+
+    max_open_decisions: int = Field(default=20_000, ge=1, le=100_000_000)
+    """Most decisions kept, some 3 kB each; one more pushes the oldest out."""
+    max_age_s: float = Field(default=3600.0, gt=0, le=30 * 86_400, allow_inf_nan=False)
+    """How long a decision is kept."""
 
 
 class LogSettings(Section):
@@ -117,6 +119,7 @@ class Settings(BaseSettings):
     budgets: Annotated[tuple[BudgetSettings, ...], AfterValidator(distinct_names)] = ()
     """What may be spent. None: no ledger is kept."""
     ledger: LedgerSettings = LedgerSettings()
+    outcomes: OutcomeSettings = OutcomeSettings()
     batching: BatchingSettings = BatchingSettings()
     limits: LimitSettings = LimitSettings()
     log: LogSettings = LogSettings()
@@ -231,8 +234,15 @@ def _refuse_unknown_environment(environment: Mapping[str, str]) -> None:
                     f"environment variable {name}: no such setting; known here: "
                     + ", ".join(sorted(fields))
                 )
-            annotation = fields[part].annotation
-            fields = getattr(annotation, "model_fields", {})
+            fields = _settings_within(fields[part].annotation)
+
+
+def _settings_within(annotation: Any) -> Any:
+    """The settings of a section, which may also be left out (``Section | None``)."""
+    for one in (annotation, *get_args(annotation)):
+        if hasattr(one, "model_fields"):
+            return one.model_fields
+    return {}
 
 
 def describe_validation_error(source: str, error: ValidationError) -> str:

@@ -29,6 +29,8 @@ class Estimates:
         costs_usd: [n, m].
         latencies_ms: [n, m], time to the last token.
         input_tokens: [n].
+        score_std: [n, m], how far a score would move had the predictor been trained on other
+            prompts; None when the predictor does not say.
     """
 
     scores: NDArray[np.float64]
@@ -36,6 +38,7 @@ class Estimates:
     costs_usd: NDArray[np.float64]
     latencies_ms: NDArray[np.float64]
     input_tokens: NDArray[np.float64]
+    score_std: NDArray[np.float64] | None = None
 
 
 def estimates_of(
@@ -66,4 +69,9 @@ def estimates_of(
         costs_usd=pool.costs_usd(prediction.input_tokens, output_tokens),
         latencies_ms=pool.latencies_ms(output_tokens),
         input_tokens=prediction.input_tokens,
+        score_std=(
+            None
+            if prediction.score_std is None
+            else prediction.score_std[:, columns].astype(np.float64)
+        ),
     )

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _MAX_DECIMALS = 10
+_LARGEST_PRICE = 1e9
 
 
 def usd(amount_usd: float) -> str:
@@ -41,7 +42,8 @@ def durations(durations_ns: Sequence[int]) -> list[str]:
 
 def price(score_per_usd: float) -> str:
     """A shadow price, without the unit: ``12.25``, ``13,570``."""
-    return f"{score_per_usd:,.4g}" if score_per_usd < 1000 else f"{score_per_usd:,.0f}"
+    is_readable = 1000 <= score_per_usd < _LARGEST_PRICE
+    return f"{score_per_usd:,.0f}" if is_readable else f"{score_per_usd:,.4g}"
 
 
 def score(value: float) -> str:

@@ -2,35 +2,106 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from routoo.selector.problem import Objective, Problem, budget
+import numpy as np
+
+from routoo.errors import InvalidRequestError
+from routoo.selector.online import round_scores
+from routoo.selector.problem import (
+    BUDGET,
+    Objective,
+    Problem,
+    Resource,
+    budget,
+    capacity,
+    mean_latency,
+    tenant_budget,
+    token_capacity,
+)
 from routoo.selector.solve import solve
 
 if TYPE_CHECKING:
-    import numpy as np
+    from collections.abc import Mapping, Sequence
+
     from numpy.typing import NDArray
 
     from routoo.estimates import Estimates
+    from routoo.pool import Pool
+    from routoo.prompt import PromptRequest
+    from routoo.selector.problem import Assignment
 
 
 @dataclass(frozen=True, slots=True)
 class JointConstraints:
-    """What a batch has to keep as a whole; None: no such constraint.
+    """What a batch has to keep as a whole; None and empty: no such constraint.
 
     Attributes:
         budget_usd: sum of the predicted costs, at most.
         min_mean_score: mean predicted score, at least.
+        score_per_usd: what is given up of predicted score to save a USD.
+        max_requests: prompts for a model, at most, by its name in the pool.
+        max_tokens: input and predicted output tokens for a model, at most, by its name.
+        max_mean_latency_ms: mean predicted time to the last token, at most.
+        tenant_budgets_usd: sum of the predicted costs of a tenant's prompts, at most, by tenant.
+        score_std_weight: how many of its standard deviations are taken off each score.
     """
 
     budget_usd: float | None = None
     min_mean_score: float | None = None
+    score_per_usd: float | None = None
+    max_requests: Mapping[str, float] = field(default_factory=dict)
+    max_tokens: Mapping[str, float] = field(default_factory=dict)
+    max_mean_latency_ms: float | None = None
+    tenant_budgets_usd: Mapping[str, float] = field(default_factory=dict)
+    score_std_weight: float = 0.0
 
     @property
     def any(self) -> bool:
-        """Whether there is one at all."""
-        return self.budget_usd is not None or self.min_mean_score is not None
+        """Whether there is one at all; ``score_std_weight`` alone is none."""
+        return bool(
+            self.max_requests
+            or self.max_tokens
+            or self.tenant_budgets_usd
+            or self.budget_usd is not None
+            or self.min_mean_score is not None
+            or self.score_per_usd is not None
+            or self.max_mean_latency_ms is not None
+        )
+
+    @property
+    def objective(self) -> Objective:
+        """What is made as large, or as small, as the rest allows."""
+        if self.score_per_usd is not None:
+            return Objective.NET_VALUE
+        if self.min_mean_score is not None and self.budget_usd is None:
+            return Objective.LEAST_COST
+        return Objective.MOST_SCORE
+
+    @property
+    def narrow_more_than_cost(self) -> bool:
+        """Whether the cheapest assignment of all might still break one."""
+        return bool(
+            self.max_requests
+            or self.max_tokens
+            or self.min_mean_score is not None
+            or self.max_mean_latency_ms is not None
+        )
+
+    def check_names(self, pool: Pool) -> None:
+        """Refuses models that the pool does not have.
+
+        Raises:
+            InvalidRequestError: names the field and the model.
+        """
+        for kind in ("max_requests", "max_tokens"):
+            for name in getattr(self, kind):
+                if name not in pool.index:
+                    raise InvalidRequestError(
+                        f"unknown model {name!r}; the pool has {', '.join(pool.names)}", field=kind
+                    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +110,14 @@ class JointSolution:
 
     Attributes:
         choice: int [n].
-        bound: mean score, or total cost in USD under a floor alone, that no assignment beats.
+        bound: mean score, total cost in USD (least cost), or mean score minus ``score_per_usd``
+            times mean cost (net value), that no assignment beats.
         gap: relative distance to the bound.
-        shadow_price: predicted score per USD; 0 where money does not bind.
+        shadow_price: predicted score per USD of the whole batch's money; 0 where it does not bind.
         binding: names of the batch constraints that bind.
+        row_prices: float64 [n], predicted score per USD of each prompt's money: the price of its
+            tenant's budget comes on top.
+        row_bindings: per prompt, the binding constraints that count it.
     """
 
     choice: NDArray[np.intp]
@@ -50,38 +125,147 @@ class JointSolution:
     gap: float
     shadow_price: float
     binding: tuple[str, ...]
+    row_prices: NDArray[np.float64]
+    row_bindings: Sequence[tuple[str, ...]]
 
 
 def solve_jointly(
-    estimates: Estimates, mask: NDArray[np.bool_], constraints: JointConstraints
+    estimates: Estimates,
+    mask: NDArray[np.bool_],
+    constraints: JointConstraints,
+    requests: Sequence[PromptRequest],
+    pool: Pool,
 ) -> JointSolution:
     """Solves the batch.
 
-    Under a budget, with or without a floor: the most score that it buys. Under a floor alone: the
-    least cost that reaches it.
+    With ``score_per_usd``: the most score net of its price. Else under a floor and no budget over
+    the whole batch: the least cost that reaches it. Else: the most score.
+
+    Args:
+        estimates: of n prompts on the pool's m models.
+        mask: bool [n, m], eligible cells.
+        constraints: what to keep; ``check_names`` was asked.
+        requests: the n requests, for their tenants.
+        pool: the m models.
 
     Raises:
         InfeasibleError: says which constraint cannot be kept, and by how much to relax it.
+        InvalidRequestError: scores are to be taken with care and their spread is not known.
     """
     n = len(estimates.scores)
-    least_cost = constraints.budget_usd is None
-    resources = (
-        ()
-        if constraints.budget_usd is None
-        else (budget(estimates.costs_usd, constraints.budget_usd),)
-    )
+    objective = constraints.objective
+    tenants = _Tenants.of(requests, constraints.tenant_budgets_usd)
+    rows = _rows(estimates, constraints, pool, tenants)
+    score_per_usd = constraints.score_per_usd or 0.0
     assignment = solve(
-        Problem(estimates.scores, estimates.costs_usd, mask, resources, constraints.min_mean_score),
-        Objective.LEAST_COST if least_cost else Objective.MOST_SCORE,
+        Problem(
+            cautious_scores(estimates, constraints.score_std_weight),
+            estimates.costs_usd,
+            mask,
+            rows,
+            constraints.min_mean_score,
+            score_per_usd,
+        ),
+        objective,
     )
-    price = float(assignment.prices[0])
-    if least_cost:
-        # The floor's price is USD per point of score.
-        price = 1.0 / price if price > 0.0 else 0.0
+    shadow_price, of_tenants = _prices_usd(assignment, rows, objective, len(tenants.names))
+    shadow_price += score_per_usd
     return JointSolution(
         choice=assignment.choice,
-        bound=assignment.bound if least_cost else assignment.bound / n,
+        bound=assignment.bound if objective is Objective.LEAST_COST else assignment.bound / n,
         gap=assignment.gap,
-        shadow_price=price,
+        shadow_price=shadow_price,
         binding=assignment.binding,
+        row_prices=shadow_price + np.append(of_tenants, 0.0)[tenants.of_rows],
+        row_bindings=tenants.bindings(assignment.binding),
     )
+
+
+def cautious_scores(estimates: Estimates, score_std_weight: float) -> NDArray[np.float64]:
+    """Scores, [n, m], less so many of their standard deviations (OptLLM, arXiv 2405.15130).
+
+    Raises:
+        InvalidRequestError: the predictor does not tell the standard deviations.
+    """
+    if score_std_weight == 0.0:
+        return estimates.scores
+    if estimates.score_std is None:
+        raise InvalidRequestError(
+            "the predictor in use does not tell score_std; leave this 0, or serve a predictor that"
+            " does",
+            field="score_std_weight",
+        )
+    return round_scores(estimates.scores - score_std_weight * estimates.score_std)
+
+
+@dataclass(frozen=True, slots=True)
+class _Tenants:
+    """The tenants with a budget; ``of_rows``: int [n], each prompt's, -1: none of them."""
+
+    names: tuple[str, ...]
+    of_rows: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, requests: Sequence[PromptRequest], budgets_usd: Mapping[str, float]) -> _Tenants:
+        index = {name: at for at, name in enumerate(budgets_usd)}
+        if not index:
+            return cls((), np.full(len(requests), -1, np.intp))
+        of_rows = [index.get(request.tenant, -1) for request in requests]
+        return cls(tuple(index), np.array(of_rows, np.intp))
+
+    def prompts(self) -> list[NDArray[np.intp]]:
+        """The prompts of each tenant, ascending; one who has none is there too."""
+        order = np.argsort(self.of_rows, kind="stable")
+        bounds = np.searchsorted(self.of_rows[order], np.arange(len(self.names) + 1))
+        return [order[start:end] for start, end in pairwise(bounds)]
+
+    def bindings(self, binding: tuple[str, ...]) -> list[tuple[str, ...]]:
+        """Per prompt, those of the binding constraints that count it."""
+        own = [_tenant_row(name) for name in self.names]
+        of_all = [name for name in binding if name not in own]
+        kinds = [tuple(n for n in (*of_all, mine) if n in binding) for mine in own]
+        kinds.append(tuple(of_all))
+        return [kinds[at] for at in self.of_rows.tolist()]
+
+
+def _rows(
+    estimates: Estimates, constraints: JointConstraints, pool: Pool, tenants: _Tenants
+) -> tuple[Resource, ...]:
+    """The coupling rows: the batch's budget first, then the tenants' in their order."""
+    costs_usd = estimates.costs_usd
+    rows = []
+    if constraints.budget_usd is not None:
+        rows.append(budget(costs_usd, constraints.budget_usd))
+    for name, prompts in zip(tenants.names, tenants.prompts(), strict=True):
+        limit_usd = constraints.tenant_budgets_usd[name]
+        rows.append(tenant_budget(_tenant_row(name), prompts, costs_usd, limit_usd))
+    for name, limit in constraints.max_requests.items():
+        rows.append(capacity(f"max_requests[{name}]", pool.index[name], len(pool.names), limit))
+    if constraints.max_tokens:
+        tokens = estimates.input_tokens[:, None] + estimates.output_tokens
+        rows += [
+            token_capacity(f"max_tokens[{name}]", pool.index[name], tokens, limit)
+            for name, limit in constraints.max_tokens.items()
+        ]
+    if constraints.max_mean_latency_ms is not None:
+        rows.append(mean_latency(estimates.latencies_ms, constraints.max_mean_latency_ms))
+    return tuple(rows)
+
+
+def _tenant_row(tenant: str) -> str:
+    return f"tenant_budgets_usd[{tenant}]"
+
+
+def _prices_usd(
+    assignment: Assignment, rows: tuple[Resource, ...], objective: Objective, tenants: int
+) -> tuple[float, NDArray[np.float64]]:
+    """Predicted score per USD of the batch's money, and of each tenant's on top of it."""
+    first = int(bool(rows) and rows[0].name == BUDGET)
+    of_tenants = assignment.prices[first : first + tenants]
+    if objective is not Objective.LEAST_COST:
+        return (float(assignment.prices[0]) if first else 0.0), of_tenants
+    # The floor's price, the last one, is USD per point of score; of the other rows USD per unit.
+    per_point = float(assignment.prices[-1])
+    if per_point <= 0.0:
+        return 0.0, np.zeros(tenants)
+    return 1.0 / per_point, of_tenants / per_point

@@ -13,12 +13,17 @@ from routoo.render import Bar, Block, Column, Facts, Grid, Line, Row, Style
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from routoo.frontier_file import Vertices
     from routoo.v1.batch_pb2 import RouteBatchResponse
-    from routoo.v1.info_pb2 import CurvePoint, GetInfoResponse, ListModelsResponse, Model
+    from routoo.v1.budget_pb2 import GetBudgetResponse
+    from routoo.v1.info_pb2 import CurvePoint, GetInfoResponse, ListModelsResponse, Model, Shadow
     from routoo.v1.route_pb2 import Candidate, RouteResponse, Timing
 
 _MAX_SHARES_SHOWN = 2
+_VERTICES_SHOWN = 12
 _SAMPLE_USD = 0.001
+# A gap that the order of summing may make.
+_ROUNDING = 1e-12
 
 
 def decision(response: RouteResponse) -> list[Block]:
@@ -121,12 +126,16 @@ def batch(response: RouteBatchResponse, *, budget_usd: float | None) -> list[Blo
     facts = [
         ("cost", cost),
         ("mean score", score(response.mean_predicted_score)),
-        ("gap", f"{response.gap:.2g} to the optimum" if response.gap else "none, optimal"),
+        ("gap", _distance(response.gap)),
         ("bound by", ", ".join(response.binding_constraints) or "nothing"),
         ("shadow price", _worth(response.shadow_price)),
         ("decided in", _phases(response.timing)),
     ]
     return [Facts(facts), Grid(columns, rows)]
+
+
+def _distance(gap: float) -> str:
+    return f"{gap:.2g} to the optimum" if gap > _ROUNDING else "none, optimal"
 
 
 def batch_summary(
@@ -143,6 +152,59 @@ def batch_summary(
         **totals,
         "prompts_per_model": dict(prompts),
     }
+
+
+def frontier(
+    vertices: Vertices, picked: int | None, decided: RouteBatchResponse | None
+) -> list[Block]:
+    """The frontier's ends and some vertices between them; the picked one marked."""
+    costs_usd, scores, prices = vertices.total_cost_usd, vertices.mean_score, vertices.shadow_price
+    last = len(costs_usd) - 1
+    shown = {round(step * last / (_VERTICES_SHOWN - 1)) for step in range(_VERTICES_SHOWN)}
+    indices = sorted(shown if picked is None else {*shown, picked})
+    costs = usd_column([costs_usd[index] for index in indices], significant=4)
+    rows = [
+        Row(
+            [f"{index:,}", cost, score(scores[index]), price(prices[index])],
+            "good" if index == picked else "",
+            marked=index == picked,
+        )
+        for index, cost in zip(indices, costs, strict=True)
+    ]
+    columns = [
+        Column("vertex", "right"),
+        Column("cost", "right"),
+        Column("mean score", "right"),
+        Column("score per $", "right"),
+    ]
+    blocks: list[Block] = [
+        Facts([("prompts", f"{vertices.prompts:,}"), ("vertices", f"{last + 1:,}")]),
+        Grid(columns, rows),
+    ]
+    return blocks if decided is None else [*blocks, *batch(decided, budget_usd=None)]
+
+
+def frontier_summary(
+    vertices: Vertices, picked: int | None, decided: RouteBatchResponse | None, *, out: str
+) -> dict[str, Any]:
+    """The same for a machine; the vertices themselves are in ``out``."""
+    costs_usd, scores = vertices.total_cost_usd, vertices.mean_score
+    summary: dict[str, Any] = {
+        "out": out,
+        "prompts": vertices.prompts,
+        "score_std_weight": vertices.score_std_weight,
+        "vertices": len(costs_usd),
+        "cheapest": {"total_cost_usd": costs_usd[0], "mean_score": scores[0]},
+        "dearest": {"total_cost_usd": costs_usd[-1], "mean_score": scores[-1]},
+    }
+    if picked is not None and decided is not None:
+        summary["picked"] = {
+            "vertex": picked,
+            "total_cost_usd": costs_usd[picked],
+            "mean_score": scores[picked],
+            "prompts_per_model": dict(Counter(reply.model for reply in decided.responses)),
+        }
+    return summary
 
 
 def models(response: ListModelsResponse) -> list[Block]:
@@ -242,7 +304,65 @@ def info(response: GetInfoResponse) -> list[Block]:
         ("batch", f"{count(response.max_batch_prompts, 'prompt')} at most"),
         ("queue", f"{count(response.max_queue, 'request')} at most"),
     ]
+    if response.HasField("shadow"):
+        facts.append(("shadow", _shadow(response.shadow)))
     return [Facts(facts)]
+
+
+def _shadow(shadow: Shadow) -> str:
+    if not shadow.decisions:
+        return f"{shadow.policy}; nothing compared yet"
+    return (
+        f"{shadow.policy}; {percent(shadow.disagreements / shadow.decisions)} of"
+        f" {count(shadow.decisions, 'decision')} would go elsewhere, for"
+        f" {usd(shadow.shadow_cost_usd)} instead of {usd(shadow.cost_usd)} and a mean score of"
+        f" {score(shadow.shadow_mean_score)} instead of {score(shadow.mean_score)}"
+    )
+
+
+def budgets(response: GetBudgetResponse) -> list[Block]:
+    """What is left of each budget."""
+    if not response.budgets:
+        return [Line("no budgets; the section budgets of the settings makes them")]
+    columns = [
+        Column("budget"),
+        Column("tenant"),
+        Column("limit", "right"),
+        Column("reserved", "right"),
+        Column("settled", "right"),
+        Column("used"),
+        Column("overdraft", "right", optional=True),
+        Column("score per $", "right"),
+        Column("requests", "right", optional=True),
+        Column("ends in", "right", optional=True),
+    ]
+    rows = [
+        Row(
+            [
+                one.name,
+                one.tenant or "everyone",
+                usd(one.limit_usd),
+                usd(one.reserved_usd),
+                usd(one.settled_usd),
+                Bar(min(1.0, (one.reserved_usd + one.settled_usd) / one.limit_usd)),
+                usd(one.overdraft_usd),
+                price(one.shadow_price),
+                f"{one.granted_requests:,}",
+                str(timedelta(seconds=round(one.period_left_s))),
+            ],
+            "warning" if one.degraded else "",
+        )
+        for one in response.budgets
+    ]
+    blocks: list[Block] = [Grid(columns, rows)]
+    if any(one.degraded for one in response.budgets):
+        blocks.append(Line("degraded: a local share is spent, the ledger is away", "warning"))
+    return blocks
+
+
+def reported() -> list[Block]:
+    """An outcome was booked."""
+    return [Line("booked", "good")]
 
 
 def check(lines: Sequence[str]) -> list[Block]:

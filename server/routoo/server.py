@@ -24,7 +24,9 @@ from routoo import __version__
 from routoo.api.service import SERVICE, RouterService
 from routoo.engine import Engine
 from routoo.errors import ConfigError
+from routoo.money import open_money
 from routoo.operating_point import PricedSample
+from routoo.policies import build_policies
 from routoo.pool import load_pool
 from routoo.predictor.artifact import load_artifact, shipped_artifact
 from routoo.predictor.onnx import OnnxPredictor
@@ -33,6 +35,7 @@ from routoo.v1 import router_pb2
 
 if TYPE_CHECKING:
     from routoo.config import Settings
+    from routoo.policies import Policies
     from routoo.pool import Pool
     from routoo.predictor.artifact import Artifact
 
@@ -49,7 +52,7 @@ class Parts:
     artifact: Artifact
     sample: PricedSample
     price: float
-    policy_version: str
+    policies: Policies
 
 
 def load_parts(settings: Settings) -> Parts:
@@ -68,7 +71,7 @@ def load_parts(settings: Settings) -> Parts:
         + "|".join(model.model_dump_json() for model in pool.models)
     )
     digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
-    return Parts(pool, artifact, sample, price, f"{settings.policy.name}-{digest}")
+    return Parts(pool, artifact, sample, price, build_policies(settings.policy, pool, digest))
 
 
 def check(settings: Settings) -> list[str]:
@@ -80,13 +83,16 @@ def check(settings: Settings) -> list[str]:
     parts = load_parts(settings)
     predictor = _predictor(settings, parts.artifact)
     predictor.warm_up()
-    point = parts.sample.point_at(parts.price)
+    point = parts.sample.point_at(parts.price, parts.policies.in_force)
+    budgets = [f"{one.name} ${one.usd:g} per {one.per}" for one in settings.budgets]
+    most_usd = settings.policy.max_mean_cost_usd
     busiest = max(zip(point.shares.tolist(), parts.pool.names, strict=True))
     return [
         f"pool: {len(parts.pool.names)} models",
         f"predictor: {predictor.version} on {predictor.backend}, {len(predictor.models)} models",
-        f"policy: {parts.policy_version}, at most ${settings.policy.max_mean_cost_usd:g} a request",
-        f"shadow price: {parts.price:.6g} score per USD",
+        f"policy: {parts.policies.version}, at most ${most_usd:g} a request",
+        f"budgets: {', '.join(budgets) or 'none'}",
+        f"shadow price: {parts.price:.6g} score per USD, where no budget sets it",
         f"expected: mean score {point.mean_score:.3f} at ${point.mean_cost_usd:.3g} a request",
         f"busiest model: {busiest[1]}, {busiest[0]:.0%} of the requests",
     ]
@@ -160,13 +166,14 @@ class Service:
         parts = load_parts(settings)
         predictor = _predictor(settings, parts.artifact)
         metrics = Metrics()
+        money = open_money(settings, parts.pool, parts.sample, parts.price, metrics.registry)
         engine = Engine(
             predictor=predictor,
             pool=parts.pool,
             sample=parts.sample,
-            price=parts.price,
+            policies=parts.policies,
+            money=money,
             batching=settings.batching,
-            policy_version=parts.policy_version,
             id_prefix=secrets.token_hex(5),
             metrics=metrics,
         )
@@ -231,7 +238,7 @@ class Service:
                 "backend": engine.predictor.backend,
                 "policy": engine.versions.policy,
             },
-            engine.price,
+            lambda: engine.price,
         )
         for name in ("", SERVICE):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)

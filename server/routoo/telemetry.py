@@ -70,6 +70,11 @@ class Metrics:
             "Requests whose constraints left no model.",
             registry=registry,
         )
+        self._budget_refused = Counter(
+            "routoo_budget_refused_requests",
+            "Single requests refused because a budget was spent.",
+            registry=registry,
+        )
         self._cost = Counter(
             "routoo_predicted_cost_usd",
             "Sum of the predicted costs of all decisions, in US dollars.",
@@ -90,17 +95,19 @@ class Metrics:
             "routoo_queue_depth", "Requests that wait for the predictor.", registry=registry
         )
         self._price = Gauge(
-            "routoo_shadow_price", "Predicted score per US dollar in force.", registry=registry
+            "routoo_shadow_price",
+            "Predicted score per US dollar in force for requests without a tenant.",
+            registry=registry,
         )
         self._serving = Gauge(
             "routoo_serving", "1 while the service takes requests.", registry=registry
         )
         self._info = Info("routoo_build", "Versions in use.", registry=registry)
 
-    def started(self, versions: dict[str, str], shadow_price: float) -> None:
-        """The service serves."""
+    def started(self, versions: dict[str, str], shadow_price: Callable[[], float]) -> None:
+        """The service serves; ``shadow_price`` is read when it is scraped."""
         self._info.info(versions)
-        self._price.set(shadow_price)
+        self._price.set_function(shadow_price)
         self._serving.set(1)
 
     def draining(self) -> None:
@@ -130,8 +137,10 @@ class Metrics:
         names = batch.pool.names
         # Position 0 counts the prompts without a model: their choice is -1.
         chosen = np.bincount(np.asarray(batch.choices) + 1, minlength=len(names) + 1).tolist()
-        if chosen[0]:
-            self._no_model.inc(chosen[0])
+        if chosen[0] > batch.refused:
+            self._no_model.inc(chosen[0] - batch.refused)
+        if batch.refused:
+            self._budget_refused.inc(batch.refused)
         for name, prompts in zip(names, chosen[1:], strict=True):
             if prompts:
                 self._decisions.labels(name).inc(prompts)

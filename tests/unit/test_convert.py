@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from routoo.api import convert
 from routoo.config import LimitSettings
 from routoo.errors import InvalidRequestError
+from routoo.joint import JointConstraints
 from routoo.v1 import batch_pb2, info_pb2, route_pb2
 
 LIMITS = LimitSettings(max_prompt_chars=100, max_batch_prompts=3)
@@ -67,7 +68,10 @@ def test_numbers_that_are_no_amounts_are_refused(field: str, value: float) -> No
     assert "is not a finite number of at least 0" in str(error)
 
 
-@pytest.mark.parametrize("field", ["budget_usd", "min_mean_score"])
+@pytest.mark.parametrize(
+    "field",
+    ["budget_usd", "min_mean_score", "score_per_usd", "max_mean_latency_ms", "score_std_weight"],
+)
 @pytest.mark.parametrize("value", UNUSABLE)
 def test_batch_numbers_that_are_no_amounts_are_refused(field: str, value: float) -> None:
     values: dict[str, Any] = {field: value}
@@ -75,16 +79,92 @@ def test_batch_numbers_that_are_no_amounts_are_refused(field: str, value: float)
     assert refused(batch_pb2.RouteBatchRequest(requests=requests, **values)).field == field
 
 
+@pytest.mark.parametrize("value", UNUSABLE)
+def test_a_tenant_s_budget_that_is_no_amount_names_the_tenant(value: float) -> None:
+    message = batch_pb2.RouteBatchRequest(
+        requests=[route_pb2.RouteRequest(prompt="p")], tenant_budgets_usd={"a": 1.0, "b": value}
+    )
+    assert refused(message).field == "tenant_budgets_usd[b]"
+
+
+def test_more_tenants_than_the_solver_takes_are_refused() -> None:
+    message = batch_pb2.RouteBatchRequest(
+        requests=[route_pb2.RouteRequest(prompt="p")],
+        tenant_budgets_usd={f"team-{at}": 1.0 for at in range(501)},
+    )
+    assert str(refused(message)) == (
+        "tenant_budgets_usd: 501 tenants; name at most 500 in one batch"
+    )
+
+
+def test_care_for_the_spread_is_refused_where_nothing_is_decided_together() -> None:
+    requests = [route_pb2.RouteRequest(prompt="p")]
+    message = batch_pb2.RouteBatchRequest(requests=requests, score_std_weight=1.0)
+    assert refused(message).field == "score_std_weight"
+    message.score_per_usd = 0.0
+    _, constraints = convert.batch_request(message, LIMITS)
+    assert constraints.any
+
+
+def test_every_constraint_of_a_batch_arrives_through_the_wire() -> None:
+    body = batch_pb2.RouteBatchRequest(
+        requests=[route_pb2.RouteRequest(prompt="p", tenant="acme")],
+        budget_usd=1.0,
+        min_mean_score=0.0,
+        score_per_usd=3.0,
+        max_requests={"small": 0},
+        max_tokens={"large": 2**40},
+        max_mean_latency_ms=5.0,
+        tenant_budgets_usd={"acme": 0.0, "": 6.0},
+        score_std_weight=0.5,
+    ).SerializeToString()
+    message = convert.parse(batch_pb2.RouteBatchRequest, body)
+    (request,), constraints = convert.batch_request(message, LIMITS)
+    assert request.tenant == "acme"
+    assert constraints == JointConstraints(
+        budget_usd=1.0,
+        min_mean_score=0.0,
+        score_per_usd=3.0,
+        max_requests={"small": 0},
+        max_tokens={"large": 2**40},
+        max_mean_latency_ms=5.0,
+        tenant_budgets_usd={"acme": 0.0, "": 6.0},
+        score_std_weight=0.5,
+    )
+
+
+def test_a_frontier_is_all_of_it_or_at_least_its_two_ends() -> None:
+    def read(points: int, weight: float = 0.0) -> Any:
+        requests = [route_pb2.RouteRequest(prompt="p")]
+        message = batch_pb2.FrontierRequest(
+            requests=requests, max_points=points, score_std_weight=weight
+        )
+        return convert.frontier_request(message, LIMITS)[1:]
+
+    assert read(0) == (None, 0.0)
+    assert read(2, 1.5) == (2, 1.5)
+    for wrong, field in (((1,), "max_points"), ((0, math.nan), "score_std_weight")):
+        with pytest.raises(InvalidRequestError) as caught:
+            read(*wrong)
+        assert caught.value.field == field
+
+
 def test_scores_above_1_are_refused() -> None:
-    assert refused(route_pb2.RouteRequest(prompt="p", min_score=1.01)).field == "min_score"
+    for field in ("min_score", "max_quality_gap"):
+        values: dict[str, Any] = {field: 1.01}
+        assert refused(route_pb2.RouteRequest(prompt="p", **values)).field == field
     requests = [route_pb2.RouteRequest(prompt="p")]
     error = refused(batch_pb2.RouteBatchRequest(requests=requests, min_mean_score=1.01))
     assert error.field == "min_mean_score"
 
 
-def test_an_unknown_policy_is_refused_and_the_one_in_force_is_not() -> None:
-    assert refused(route_pb2.RouteRequest(prompt="p", policy="random")).field == "policy"
-    assert convert.prompt_request(route_pb2.RouteRequest(prompt="p", policy="lp"), LIMITS).text
+def test_tenant_policy_and_tolerance_are_handed_on() -> None:
+    message = route_pb2.RouteRequest(prompt="p", tenant="a", policy="best", max_quality_gap=0.25)
+    request = convert.prompt_request(message, LIMITS)
+    assert (request.tenant, request.policy, request.max_quality_gap) == ("a", "best", 0.25)
+    assert (
+        convert.prompt_request(route_pb2.RouteRequest(prompt="p"), LIMITS).max_quality_gap is None
+    )
 
 
 @given(

@@ -24,9 +24,12 @@ def decided(choices: list[int], *, truncated: int = 0) -> DecidedBatch:
     return DecidedBatch(
         pool=tiny_pool(),
         versions=Versions("tiny-1", "lp-0"),
-        shadow_price=1.0,
-        coupling=(),
+        policy_versions=["lp-0"] * n,
+        shadow_prices=[1.0] * n,
+        couplings=[()] * n,
         decided_jointly=False,
+        degraded=False,
+        refused=0,
         estimates=Estimates(figures, figures, figures, figures, np.ones(n)),
         mask=np.ones((n, 3), np.bool_),
         narrowings=(),
@@ -86,7 +89,7 @@ def test_drops_are_counted_by_reason() -> None:
 def test_the_state_of_the_service_is_shown() -> None:
     metrics = Metrics()
     assert value(metrics, "routoo_serving") == 0
-    metrics.started({"version": "1.2.3"}, 7.5)
+    metrics.started({"version": "1.2.3"}, lambda: 7.5)
     assert value(metrics, "routoo_serving") == 1
     assert value(metrics, "routoo_shadow_price") == 7.5
     assert value(metrics, "routoo_build_info", version="1.2.3") == 1

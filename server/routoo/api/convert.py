@@ -14,6 +14,9 @@ from routoo.selector.reason import Reason
 from routoo.v1 import batch_pb2, info_pb2, route_pb2
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from routoo.batch_frontier import BatchFrontier
     from routoo.config import LimitSettings
     from routoo.decision import BatchDecision, Decision
     from routoo.operating_point import CurvePoint
@@ -21,11 +24,23 @@ if TYPE_CHECKING:
 
 MessageT = TypeVar("MessageT", bound=Message)
 
+# Each is a row of the linear program; its price vector is solved for as a whole.
+_MAX_TENANT_BUDGETS = 500
+
 _RULES = {
     Reason.ONLY_ELIGIBLE: route_pb2.RULE_ONLY_ELIGIBLE,
     Reason.BEST_SCORE: route_pb2.RULE_BEST_SCORE,
     Reason.PRICE: route_pb2.RULE_PRICE,
+    Reason.CHEAPEST: route_pb2.RULE_CHEAPEST,
+    Reason.BUDGET_SPENT: route_pb2.RULE_CHEAPEST,
+    Reason.THRESHOLD: route_pb2.RULE_THRESHOLD,
+    Reason.QUALITY_GAP: route_pb2.RULE_QUALITY_GAP,
+    Reason.FIXED: route_pb2.RULE_FIXED,
+    Reason.ROUND_ROBIN: route_pb2.RULE_ROUND_ROBIN,
+    Reason.FALLBACK: route_pb2.RULE_FALLBACK,
 }
+# What the optimum of a batch is called instead.
+_BY_PRICE = frozenset({Reason.BEST_SCORE, Reason.PRICE})
 
 
 def parse(kind: type[MessageT], body: bytes) -> MessageT:
@@ -49,9 +64,9 @@ def prompt_request(message: route_pb2.RouteRequest, limits: LimitSettings) -> Pr
     Raises:
         InvalidRequestError: names the field.
     """
-    max_cost_usd = _optional_number(message, "max_cost_usd")
-    min_score = _optional_number(message, "min_score")
-    max_latency_ms = _optional_number(message, "max_latency_ms")
+    max_cost_usd = optional_number(message, "max_cost_usd")
+    min_score = optional_number(message, "min_score")
+    max_latency_ms = optional_number(message, "max_latency_ms")
     if min_score is not None and min_score > 1.0:
         raise InvalidRequestError(
             f"{min_score} is above 1; scores are in [0, 1]", field="min_score"
@@ -59,9 +74,10 @@ def prompt_request(message: route_pb2.RouteRequest, limits: LimitSettings) -> Pr
     allowed = tuple(message.allowed_models)
     denied = tuple(message.denied_models)
     capabilities = tuple(message.required_capabilities)
-    if message.policy and message.policy != "lp":
+    max_quality_gap = optional_number(message, "max_quality_gap")
+    if max_quality_gap is not None and max_quality_gap > 1.0:
         raise InvalidRequestError(
-            f"unknown policy {message.policy!r}; this service has lp", field="policy"
+            f"{max_quality_gap} is above 1; scores are in [0, 1]", field="max_quality_gap"
         )
     return PromptRequest(
         text=_text(message, limits),
@@ -72,6 +88,9 @@ def prompt_request(message: route_pb2.RouteRequest, limits: LimitSettings) -> Pr
         allowed_models=allowed,
         denied_models=denied,
         required_capabilities=capabilities,
+        tenant=message.tenant,
+        policy=message.policy,
+        max_quality_gap=max_quality_gap,
         expected_output_tokens=(
             message.expected_output_tokens if message.HasField("expected_output_tokens") else None
         ),
@@ -95,19 +114,66 @@ def batch_request(
     Raises:
         InvalidRequestError: names the field, e.g. ``requests[3].prompt``.
     """
-    size = len(message.requests)
-    if not 1 <= size <= limits.max_batch_prompts:
-        raise InvalidRequestError(
-            f"{size} prompts; send 1 to {limits.max_batch_prompts} in one batch", field="requests"
-        )
-    budget_usd = _optional_number(message, "budget_usd")
-    min_mean_score = _optional_number(message, "min_mean_score")
+    requests = _batch_prompts(message.requests, limits)
+    min_mean_score = optional_number(message, "min_mean_score")
     if min_mean_score is not None and min_mean_score > 1.0:
         raise InvalidRequestError(
             f"{min_mean_score} is above 1; scores are in [0, 1]", field="min_mean_score"
         )
+    tenant_budgets_usd = dict(message.tenant_budgets_usd)
+    if len(tenant_budgets_usd) > _MAX_TENANT_BUDGETS:
+        raise InvalidRequestError(
+            f"{len(tenant_budgets_usd)} tenants; name at most {_MAX_TENANT_BUDGETS} in one batch",
+            field="tenant_budgets_usd",
+        )
+    for tenant, limit_usd in tenant_budgets_usd.items():
+        _check_number(limit_usd, f"tenant_budgets_usd[{tenant}]")
+    constraints = JointConstraints(
+        budget_usd=optional_number(message, "budget_usd"),
+        min_mean_score=min_mean_score,
+        score_per_usd=optional_number(message, "score_per_usd"),
+        max_requests=dict(message.max_requests),
+        max_tokens=dict(message.max_tokens),
+        max_mean_latency_ms=optional_number(message, "max_mean_latency_ms"),
+        tenant_budgets_usd=tenant_budgets_usd,
+        score_std_weight=_check_number(message.score_std_weight, "score_std_weight"),
+    )
+    if constraints.score_std_weight and not constraints.any:
+        raise InvalidRequestError(
+            "is for prompts that are decided together; set a constraint over the batch beside it,"
+            " e.g. budget_usd",
+            field="score_std_weight",
+        )
+    return requests, constraints
+
+
+def frontier_request(
+    message: batch_pb2.FrontierRequest, limits: LimitSettings
+) -> tuple[list[PromptRequest], int | None, float]:
+    """Checks and converts: the prompts, how many points (None: all), the ``score_std_weight``.
+
+    Raises:
+        InvalidRequestError: names the field.
+    """
+    points = message.max_points
+    if points == 1:
+        raise InvalidRequestError(
+            "1; ask for 2 points or more, or 0 for every vertex", field="max_points"
+        )
+    weight = _check_number(message.score_std_weight, "score_std_weight")
+    return _batch_prompts(message.requests, limits), points or None, weight
+
+
+def _batch_prompts(
+    messages: Sequence[route_pb2.RouteRequest], limits: LimitSettings
+) -> list[PromptRequest]:
+    size = len(messages)
+    if not 1 <= size <= limits.max_batch_prompts:
+        raise InvalidRequestError(
+            f"{size} prompts; send 1 to {limits.max_batch_prompts} in one batch", field="requests"
+        )
     requests = []
-    for row, item in enumerate(message.requests):
+    for row, item in enumerate(messages):
         try:
             request = prompt_request(item, limits)
         except InvalidRequestError as error:
@@ -117,7 +183,7 @@ def batch_request(
                 "a batch is decided as a whole; leave it empty", field=f"requests[{row}].policy"
             )
         requests.append(request)
-    return requests, JointConstraints(budget_usd, min_mean_score)
+    return requests
 
 
 def curve_points(message: info_pb2.ListModelsRequest) -> int:
@@ -134,10 +200,18 @@ def curve_points(message: info_pb2.ListModelsRequest) -> int:
     return points
 
 
-def _optional_number(message: Message, field: str) -> float | None:
+def optional_number(message: Message, field: str) -> float | None:
+    """A number that may be left out.
+
+    Raises:
+        InvalidRequestError: it is below 0 or not finite.
+    """
     if not message.HasField(field):
         return None
-    value = float(getattr(message, field))
+    return _check_number(float(getattr(message, field)), field)
+
+
+def _check_number(value: float, field: str) -> float:
     if not isfinite(value) or value < 0.0:
         raise InvalidRequestError(f"{value} is not a finite number of at least 0", field=field)
     return value
@@ -165,10 +239,11 @@ def route_response(decision: Decision) -> route_pb2.RouteResponse:
     batch, row = decision.batch, decision.row
     timing = batch.timing
     accepted_ns = batch.accepted_ns[row]
+    reason = Reason(batch.reasons[row])
     rule = (
         route_pb2.RULE_BATCH_OPTIMUM
-        if batch.decided_jointly and batch.reasons[row] != Reason.ONLY_ELIGIBLE
-        else _RULES[Reason(batch.reasons[row])]
+        if batch.decided_jointly and reason in _BY_PRICE
+        else _RULES[reason]
     )
     response = route_pb2.RouteResponse(
         request_id=decision.request_id,
@@ -182,9 +257,10 @@ def route_response(decision: Decision) -> route_pb2.RouteResponse:
             binding_constraints=decision.binding_constraints(),
             text=decision.reason_text(),
         ),
-        shadow_price=batch.shadow_price,
+        shadow_price=batch.shadow_prices[row],
         predictor_version=batch.versions.predictor,
-        policy_version=batch.versions.policy,
+        policy_version=batch.policy_versions[row],
+        degraded=batch.degraded,
         truncated=batch.truncated[row],
         timing=route_pb2.Timing(
             queue_ns=timing.started_ns - accepted_ns,
@@ -231,6 +307,23 @@ def batch_response(solved: BatchDecision) -> batch_pb2.RouteBatchResponse:
             select_ns=timing.select_ns,
             total_ns=timing.finished_ns - timing.started_ns,
             batch_size=len(solved.decisions),
+        ),
+    )
+
+
+def frontier_response(found: BatchFrontier) -> batch_pb2.FrontierResponse:
+    """A batch's cost-quality curve as its reply."""
+    curve = found.curve
+    return batch_pb2.FrontierResponse(
+        total_cost_usd=curve.mean_cost_usd * found.prompts,
+        mean_score=curve.mean_score,
+        shadow_price=curve.price,
+        timing=route_pb2.Timing(
+            tokenize_ns=found.timing.tokenize_ns,
+            predict_ns=found.timing.predict_ns,
+            select_ns=found.timing.select_ns,
+            total_ns=found.timing.finished_ns - found.timing.started_ns,
+            batch_size=found.prompts,
         ),
     )
 

@@ -10,10 +10,10 @@ import grpc
 import structlog
 
 from routoo import __version__
-from routoo.api import convert
+from routoo.api import convert, convert_money
 from routoo.api.status import status_of
 from routoo.errors import NotBuiltError
-from routoo.v1 import batch_pb2, info_pb2, route_pb2
+from routoo.v1 import batch_pb2, budget_pb2, info_pb2, outcome_pb2, route_pb2
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -36,7 +36,7 @@ class RouterService:
         self._engine = engine
         self._settings = settings
         self._metrics = metrics
-        self._at = engine.sample.point_at(engine.price)
+        self._at = engine.sample.point_at(engine.price, engine.policies.in_force)
         self._ready_s = monotonic()
         self._active = 0
         self._idle = asyncio.Event()
@@ -47,9 +47,12 @@ class RouterService:
         unary = {
             "Route": self._route,
             "RouteBatch": self._route_batch,
+            "Frontier": self._frontier,
             "ListModels": self._list_models,
             "GetInfo": self._get_info,
-            **{name: _not_built(name) for name in ("ReportOutcome", "Escalate", "GetBudget")},
+            "ReportOutcome": self._report_outcome,
+            "GetBudget": self._get_budget,
+            "Escalate": _not_built("Escalate"),
         }
         methods = {
             name: grpc.unary_unary_rpc_method_handler(self._guarded(name, call))
@@ -81,6 +84,15 @@ class RouterService:
         message = convert.parse(batch_pb2.RouteBatchRequest, body)
         return convert.batch_request(message, self._settings.limits)
 
+    async def _frontier(self, body: bytes, _context: Context) -> bytes:
+        requests, points, weight = await asyncio.to_thread(self._read_frontier, body)
+        found = await self._engine.frontier(requests, points, weight)
+        return await asyncio.to_thread(lambda: convert.frontier_response(found).SerializeToString())
+
+    def _read_frontier(self, body: bytes) -> tuple[list[PromptRequest], int | None, float]:
+        message = convert.parse(batch_pb2.FrontierRequest, body)
+        return convert.frontier_request(message, self._settings.limits)
+
     async def _list_models(self, body: bytes, _context: Context) -> bytes:
         points = convert.curve_points(convert.parse(info_pb2.ListModelsRequest, body))
         curve = await self._engine.curve(points) if points else []
@@ -92,26 +104,43 @@ class RouterService:
                 strict=True,
             )
         )
+        if self._at.price != self._engine.price:  # prices follow the budgets
+            in_force = self._engine.policies.in_force
+            self._at = sample.point_at(self._engine.price, in_force)
         response = convert.models_response(self._engine.pool, self._at, means, curve)
         return response.SerializeToString()
 
     async def _get_info(self, body: bytes, _context: Context) -> bytes:
         convert.parse(info_pb2.GetInfoRequest, body)
         engine, settings = self._engine, self._settings
+        budgets = await engine.budgets()
+        shadow = None if engine.shadow is None else convert_money.shadow(engine.shadow.comparison)
         return info_pb2.GetInfoResponse(
             version=__version__,
             predictor_version=engine.versions.predictor,
             predictor_backend=engine.predictor.backend,
             policy_version=engine.versions.policy,
-            policies=[settings.policy.name],
+            policies=list(engine.policies.offered),
             max_mean_cost_usd=settings.policy.max_mean_cost_usd,
             shadow_price=engine.price,
             max_prompt_tokens=engine.predictor.max_tokens,
             max_prompt_chars=settings.limits.max_prompt_chars,
             max_batch_prompts=settings.limits.max_batch_prompts,
             max_queue=settings.batching.max_queue,
+            degraded=any(state.degraded for state, _ in budgets),
             uptime_s=monotonic() - self._ready_s,
+            shadow=shadow,
         ).SerializeToString()
+
+    async def _report_outcome(self, body: bytes, _context: Context) -> bytes:
+        message = convert.parse(outcome_pb2.ReportOutcomeRequest, body)
+        accepted = await self._engine.report(convert_money.outcome(message))
+        return outcome_pb2.ReportOutcomeResponse(accepted=accepted).SerializeToString()
+
+    async def _get_budget(self, body: bytes, _context: Context) -> bytes:
+        message = convert.parse(budget_pb2.GetBudgetRequest, body)
+        budgets = await self._engine.budgets(message.tenant)
+        return convert_money.budgets_response(budgets).SerializeToString()
 
     async def _route_stream(
         self, bodies: AsyncIterator[bytes], context: Context

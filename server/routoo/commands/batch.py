@@ -4,24 +4,31 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from routoo.command_error import CommandError
 from routoo.commands.common import (
     DEFAULT_ADDRESS,
+    UINT32_MAX,
+    UINT64_MAX,
     Address,
     AsJson,
     TimeoutS,
+    named_counts,
+    named_numbers,
     print_json,
     prompts_in,
     service,
     show,
 )
 
+if TYPE_CHECKING:
+    from routoo.client import BatchOptions
 
-def batch(
+
+def batch(  # noqa: PLR0913 - one parameter per option
     file: Annotated[
         Path,
         typer.Argument(
@@ -41,24 +48,57 @@ def batch(
     min_mean_score: Annotated[
         float | None, typer.Option(help="Mean predicted score at least, 0 to 1.", metavar="X")
     ] = None,
+    score_per_usd: Annotated[
+        float | None, typer.Option(help="What a dollar is worth, in score.", metavar="L")
+    ] = None,
+    capacity: Annotated[
+        list[str] | None,
+        typer.Option(help="At most K prompts for model M; repeatable.", metavar="M=K"),
+    ] = None,
+    token_capacity: Annotated[
+        list[str] | None,
+        typer.Option(help="At most K tokens for model M; repeatable.", metavar="M=K"),
+    ] = None,
+    max_mean_latency_ms: Annotated[
+        float | None, typer.Option(help="Mean predicted time at most.", metavar="MS")
+    ] = None,
+    tenant_budget: Annotated[
+        list[str] | None,
+        typer.Option(help="Tenant T's answers at most; repeatable.", metavar="T=USD"),
+    ] = None,
+    alpha: Annotated[
+        float, typer.Option(help="Take A standard deviations off each score.", metavar="A")
+    ] = 0.0,
     address: Address = DEFAULT_ADDRESS,
     timeout_s: TimeoutS = 300.0,
     as_json: AsJson = False,
 ) -> None:
-    """Decide many prompts jointly under one budget.
+    """Decide many prompts jointly, as one linear program.
 
-    They get the most quality that --budget-usd buys. With --min-mean-score alone they cost the
-    least that reaches it; with neither, each prompt is decided as by `route`. Nothing is spent:
-    no model is called.
+    They get the most quality that --budget-usd buys. With --min-mean-score and no budget they cost
+    the least that reaches it. With --score-per-usd they make the best trade at that price. Within
+    capacities, tenants' budgets and a mean latency, if given; with no constraint, each prompt is
+    decided as by `route`. Nothing is spent: no model is called.
 
     A line of FILE is a JSON string, or an object: {"prompt": "...", "request_id": "7",
-    "max_cost_usd": 0.01, "denied_models": ["gpt-4o"]}. It may have "messages" for "prompt", and
-    every constraint that `route` knows, by its name in the API.
+    "max_cost_usd": 0.01, "tenant": "acme"}. It may have "messages" for "prompt", and every
+    constraint that `route` knows, by its name in the API.
     """
     from routoo import screens
-    from routoo.decisions_file import check_writable, write_decisions, write_lines
+    from routoo.decisions_file import write_lines
+    from routoo.output_file import check_writable, replacing
     from routoo.phases import Phases
 
+    constraints: BatchOptions = {
+        "budget_usd": budget_usd,
+        "min_mean_score": min_mean_score,
+        "score_per_usd": score_per_usd,
+        "max_requests": named_counts("--capacity", capacity, UINT32_MAX),
+        "max_tokens": named_counts("--token-capacity", token_capacity, UINT64_MAX),
+        "max_mean_latency_ms": max_mean_latency_ms,
+        "tenant_budgets_usd": named_numbers("--tenant-budget", tenant_budget),
+        "score_std_weight": alpha,
+    }
     to_stdout = str(out) == "-"
     if as_json and to_stdout:
         raise CommandError("--json and --out - both want stdout; name a file with --out")
@@ -73,15 +113,17 @@ def batch(
         phases.finish(f"read {count} prompts")
         phases.start(f"deciding {count} prompts")
         with service(address, timeout_s, prompts) as client:
-            response = client.route_many(
-                prompts.requests, budget_usd=budget_usd, min_mean_score=min_mean_score
-            )
+            try:
+                response = client.route_many(prompts.requests, **constraints)
+            except UnicodeEncodeError:
+                raise CommandError("an argument is not UTF-8; encode it so") from None
         phases.finish(f"decided {count} prompts")
         phases.start(f"writing {out}", total=len(response.responses))
         if to_stdout:
             write_lines(sys.stdout.buffer, phases.track(response.responses))
         else:
-            write_decisions(out, phases.track(response.responses))
+            with replacing(out) as stream:
+                write_lines(stream, phases.track(response.responses))
         phases.finish(f"wrote {count} decisions to {out}")
     if as_json:
         print_json(screens.batch_summary(response, budget_usd=budget_usd, out=str(out)))

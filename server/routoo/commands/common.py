@@ -6,14 +6,14 @@ import math
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from routoo.command_error import CommandError, explained
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from google.protobuf.message import Message
 
@@ -21,8 +21,11 @@ if TYPE_CHECKING:
     from routoo.prompts_file import Prompts
     from routoo.render import Block
 
+Number = TypeVar("Number", int, float)
+
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 UINT32_MAX = 2**32 - 1
+UINT64_MAX = 2**64 - 1
 
 
 def positive(value: float) -> float:
@@ -40,6 +43,42 @@ TimeoutS = Annotated[
     float, typer.Option(callback=positive, help="Give up after so many seconds.", metavar="S")
 ]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML settings.", metavar="F")]
+
+
+def named_counts(option: str, texts: "Sequence[str] | None", most: int) -> dict[str, int]:
+    """As ``named_numbers``, for whole numbers of at most ``most``."""
+    return dict(_named(option, texts, int, most, f"whole number from 0 to {most}"))
+
+
+def named_numbers(option: str, texts: "Sequence[str] | None") -> dict[str, float]:
+    """The values of a repeatable option NAME=NUMBER; a name may hold = itself.
+
+    Raises:
+        CommandError: a value of another form, a name that is given twice.
+    """
+    return dict(_named(option, texts, float, sys.float_info.max, "number of at least 0"))
+
+
+def _named(
+    option: str,
+    texts: "Sequence[str] | None",
+    read: "Callable[[str], Number]",
+    most: "Number",
+    kind: str,
+) -> "Iterator[tuple[str, Number]]":
+    seen: set[str] = set()
+    for text in texts or ():
+        name, equals, number = text.rpartition("=")
+        try:
+            value = read(number)
+        except ValueError:
+            equals = ""
+        if not equals or not 0 <= value <= most:
+            raise CommandError(f"{option} {text}: write NAME=K, K a {kind}")
+        if name in seen:
+            raise CommandError(f"{option} names {name!r} twice; give it once")
+        seen.add(name)
+        yield name, value
 
 
 @contextmanager

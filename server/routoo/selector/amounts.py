@@ -29,7 +29,8 @@ def unreachable(row: Resource, least: float, n: int) -> InfeasibleError:
     """A row whose limit is below the least usage of any choice, `least`, in the row's own unit."""
     if row.name == MEAN_SCORE_FLOOR:
         return too_high(row.name, -row.limit / n, -least / n)
-    return too_low(row.name, row.limit, least)
+    prompts = n if row.is_mean else 1
+    return too_low(row.name, row.limit / prompts, least / prompts)
 
 
 def enough(amount: float) -> str:

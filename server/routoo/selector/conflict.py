@@ -7,69 +7,90 @@ import numpy as np
 from routoo.errors import InfeasibleError
 from routoo.selector.amounts import enough_in_sum, unreachable
 from routoo.selector.arrays import FloatArray, IndexArray
-from routoo.selector.coupled import Fractional, estimate_bound
+from routoo.selector.coupled import Fractional, solve_fractional
 from routoo.selector.problem import MEAN_SCORE_FLOOR, SUM_RTOL, Resource
 from routoo.selector.program import Program
-from routoo.selector.rounding import excess
+from routoo.selector.rounding import excess, round_to_whole
 
 # Prices this far below the largest do not stand for a row that is in the way.
 _PRICE_RTOL = 1e-6
+
+# Rows that are named, those with the highest prices first: a line has to stay readable.
+_NAMED = 4
 
 
 def conflict(program: Program, rows: tuple[Resource, ...], found: Fractional) -> InfeasibleError:
     """Rows that not even a fractional choice keeps: one alone, or several together.
 
-    `found` is where the solver stopped; the rows with a price in it stand against each other.
+    `found` is where the solver stopped; the rows with a price in it stand against each other. What
+    the message says is enough: raising one row by its amount leaves a choice of whole prompts.
     """
     n = len(program.values)
-    opposed = np.flatnonzero(found.prices > _PRICE_RTOL * found.prices.max()).tolist()
-    remedies = []
-    for k in opposed:
-        usage = _usage_of(program, k)
-        least = float(usage.min(axis=1).sum())
+    opposed = np.flatnonzero(found.prices > _PRICE_RTOL * found.prices.max())
+    usages = {k: program.usage_of_row(k) for k in opposed.tolist()[: 4 * _NAMED]}
+    for k, usage in usages.items():
+        least = float(np.where(np.isfinite(program.values), usage, np.inf).min(axis=1).sum())
         if least > program.limits[k] + SUM_RTOL * abs(program.limits[k]):
             return unreachable(rows[k], least * float(program.units[k]), n)
-        needed = _least_beside_the_others(program, usage, k)
+    by_price = opposed[np.argsort(-found.prices[opposed], kind="stable")]
+    named = sorted(by_price[:_NAMED].tolist())
+    names = " and ".join(rows[k].name for k in named)
+    if len(opposed) > len(named):
+        names += f" and {len(opposed) - len(named)} more"
+    remedies = []
+    for k in named:
+        needed = _least_beside_the_others(program, usages, k)
         if needed is not None:
             remedies.append(_remedy(program, rows, k, needed - float(program.limits[k])))
-    names = " and ".join(rows[k].name for k in opposed)
-    return InfeasibleError(
-        f"{names} cannot be kept together; {' or '.join(remedies) or 'relax more than one of them'}"
-    )
+    if not remedies:
+        return unroundable(
+            program, rows, round_to_whole(program, found), f"{names} cannot be kept together"
+        )
+    return InfeasibleError(f"{names} cannot be kept together; {' or '.join(remedies)}")
 
 
 def unroundable(
-    program: Program, rows: tuple[Resource, ...], choice: IndexArray
+    program: Program, rows: tuple[Resource, ...], choice: IndexArray, reason: str = ""
 ) -> InfeasibleError:
-    """Rows that a fractional choice keeps, and the best whole one that was found does not."""
+    """Rows that the best choice of whole prompts that was found does not keep.
+
+    Raising all of them by what the message says leaves that choice.
+    """
     over = excess(program, choice)
     broken = np.flatnonzero(over).tolist()
+    if not reason:
+        binding = broken if len(rows) > _NAMED else range(len(rows))
+        reason = (
+            f"{' and '.join(rows[k].name for k in binding)} leave no room to give every prompt one "
+            "model as a whole"
+        )
     remedies = " and ".join(_remedy(program, rows, k, float(over[k])) for k in broken)
-    return InfeasibleError(
-        f"{' and '.join(row.name for row in rows)} leave no room to give every prompt one model "
-        f"as a whole; {remedies}"
-    )
+    return InfeasibleError(f"{reason}; {remedies}")
 
 
 def _remedy(program: Program, rows: tuple[Resource, ...], k: int, scaled: float) -> str:
     amount = scaled * float(program.units[k])
+    if rows[k].is_mean:
+        amount /= len(program.values)
+    told = enough_in_sum(amount)
     if rows[k].name == MEAN_SCORE_FLOOR:
-        return f"lower {MEAN_SCORE_FLOOR} by at least {enough_in_sum(amount / len(program.values))}"
-    return f"raise {rows[k].name} by at least {enough_in_sum(amount)}"
+        return f"lower {MEAN_SCORE_FLOOR} by at least {told}"
+    return f"raise {rows[k].name} by at least {told}"
 
 
-def _usage_of(program: Program, k: int) -> FloatArray:
-    """Scaled usage [n, m] of one row, inf in closed cells."""
-    index, usage = program.per_model
-    cells = dict(program.per_cell).get(k)
-    if cells is None:
-        cells = usage[np.flatnonzero(index == k)]
-    return np.where(np.isfinite(program.values), cells, np.inf)
-
-
-def _least_beside_the_others(program: Program, usage: FloatArray, k: int) -> float | None:
-    """Least scaled usage of row k with which all other limits can be kept, if they can."""
+def _least_beside_the_others(
+    program: Program, usages: dict[int, FloatArray], k: int
+) -> float | None:
+    """Least scaled usage of row k with which all other limits can be kept by whole prompts."""
+    usage = usages[k] if k in usages else program.usage_of_row(k)
     limits = program.limits.copy()
-    limits[k] = float(np.where(np.isfinite(usage), usage, 0.0).max(axis=1).sum())
-    bound = estimate_bound(replace(program, values=-usage, limits=limits))
-    return None if bound is None else -bound
+    limits[k] = float(np.abs(usage).max(axis=1).sum())
+    values = np.where(np.isfinite(program.values), -usage, -np.inf)
+    least = replace(program, values=values, limits=limits)
+    found = solve_fractional(least)
+    if not found.keeps_limits:
+        return None
+    choice = round_to_whole(least, found)
+    if excess(least, choice).any():
+        return None
+    return float(usage[np.arange(len(choice)), choice].sum())

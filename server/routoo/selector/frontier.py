@@ -63,6 +63,8 @@ def frontier(
     vertices = np.flatnonzero(after < before * _SAME_RATIO)
     cost = np.cumsum(np.insert(steps.extra, 0, usage[rows, steps.start].sum()))
     score = np.cumsum(np.insert(steps.gain, 0, values[rows, steps.start].sum()))
+    # Costs that differ in their last bits only may add up to the same.
+    vertices = vertices[np.diff(cost[vertices], append=np.inf) > 0.0]
     n = len(rows)
     curve = Frontier(cost[vertices] / n, score[vertices] / n, after[vertices])
     return curve if points is None else _thin(curve, points)

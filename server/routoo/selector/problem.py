@@ -9,6 +9,7 @@ from routoo.errors import InvalidRequestError, NoEligibleModelError
 from routoo.selector.arrays import BoolArray, FloatArray, IndexArray, name_rows
 
 BUDGET = "budget_usd"
+MEAN_LATENCY = "max_mean_latency_ms"
 MEAN_SCORE_FLOOR = "min_mean_score"
 
 # A limit that was summed in another order than here differs in the last bits and is meant to fit.
@@ -20,20 +21,44 @@ class Objective(Enum):
 
     MOST_SCORE = "most_score"
     LEAST_COST = "least_cost"
+    NET_VALUE = "net_value"
 
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """One coupling row: the usage of the chosen cells, summed over all prompts, is at most `limit`.
+    """One coupling row: the usage of the chosen cells, summed over prompts, is at most `limit`.
 
-    `usage` is [n, m], or [m] where it does not depend on the prompt (a capacity in requests is the
-    unit vector of its model). `limit` has the unit of `usage`: USD, requests, or milliseconds
-    summed over the n prompts.
+    Rows that divide one usage between them, as tenants divide the costs or capacities in tokens
+    the tokens, share its array: nothing of the size [n, m] is copied per row.
+
+    Attributes:
+        name: what messages call the row.
+        usage: float64 [n, m], or [m] where it does not depend on the prompt (a capacity in requests
+            is the unit vector of its model).
+        limit: in the unit of `usage`: USD, requests, tokens, or milliseconds summed over prompts.
+        prompts: int, distinct; the only prompts that count. None: all. Rows without a prompt bind
+            nothing.
+        model: the only model whose cells count; None: all.
+        is_mean: `limit` is a mean over all n prompts, multiplied by n; messages tell the mean.
     """
 
     name: str
     usage: FloatArray
     limit: float
+    prompts: IndexArray | None = None
+    model: int | None = None
+    is_mean: bool = False
+
+    def cells(self, shape: tuple[int, int]) -> FloatArray:
+        """The usage of every cell, float64 [n, m]: 0 where the row does not count."""
+        usage = np.broadcast_to(self.usage, shape)
+        if self.prompts is None and self.model is None:
+            return usage
+        prompts = slice(None) if self.prompts is None else self.prompts
+        models = slice(None) if self.model is None else self.model
+        cells = np.zeros(shape)
+        cells[prompts, models] = usage[prompts, models]
+        return cells
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +72,12 @@ class Problem:
             not looked at and may be NaN.
         resources: the coupling rows.
         min_mean_score: what the mean score of the chosen cells must reach, if anything.
+        score_per_usd: what NET_VALUE gives up of score to save one USD, at least 0.
 
     Raises:
         InvalidRequestError: shapes or dtypes that do not fit, no rows, figures that are not finite
             or costs below 0 in eligible cells (the message names the rows), a limit that is not
-            finite.
+            finite, a resource's prompts or model that are not there, a price below 0.
         NoEligibleModelError: rows without any eligible model; the message names them.
     """
 
@@ -60,6 +86,7 @@ class Problem:
     mask: BoolArray
     resources: tuple[Resource, ...] = ()
     min_mean_score: float | None = None
+    score_per_usd: float = 0.0
 
     def __post_init__(self) -> None:
         shape = self.scores.shape
@@ -81,10 +108,21 @@ class Problem:
         if negative.any():
             rows = np.flatnonzero(negative.any(axis=1))
             raise InvalidRequestError(f"costs are negative in {name_rows(rows)}")
-        for resource in self.resources:
-            self._check_resource(resource)
+        self._check_resources()
         if self.min_mean_score is not None and not np.isfinite(self.min_mean_score):
             raise InvalidRequestError(f"{MEAN_SCORE_FLOOR} is {self.min_mean_score}, not finite")
+        if not (np.isfinite(self.score_per_usd) and self.score_per_usd >= 0.0):
+            raise InvalidRequestError(
+                f"score_per_usd is {self.score_per_usd}; a finite number of at least 0 is needed"
+            )
+
+    def _check_resources(self) -> None:
+        looked_at = {id(self.costs)}
+        for resource in self.resources:
+            self._check_resource(resource)
+            if id(resource.usage) not in looked_at:
+                _refuse_not_finite(f"usage of {resource.name}", resource.usage, self.mask)
+                looked_at.add(id(resource.usage))
 
     def _check_resource(self, resource: Resource) -> None:
         n, m = self.scores.shape
@@ -93,9 +131,13 @@ class Problem:
                 f"usage of {resource.name} has shape {resource.usage.shape}; "
                 f"{(n, m)} or {(m,)} is needed"
             )
-        _refuse_not_finite(f"usage of {resource.name}", resource.usage, self.mask)
         if not np.isfinite(resource.limit):
             raise InvalidRequestError(f"{resource.name} is {resource.limit}, not finite")
+        prompts, model = resource.prompts, resource.model
+        if prompts is not None and prompts.size and not 0 <= prompts.min() <= prompts.max() < n:
+            raise InvalidRequestError(f"{resource.name} counts prompts that are not 0 to {n - 1}")
+        if model is not None and not 0 <= model < m:
+            raise InvalidRequestError(f"{resource.name} counts model {model}, not 0 to {m - 1}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +149,10 @@ class Assignment:
         prices: float64 [K], dual price of each row of the program: of the resources in their order
             and, under LEAST_COST, of the mean-score floor last. Unit: objective per unit of the
             row, so score per USD for a budget and USD per point of summed score for the floor.
-            0 where the row does not bind.
-        value: objective of `choice`: summed score, or summed USD under LEAST_COST.
+            0 where the row does not bind. Under NET_VALUE the floor comes last too, in score per
+            point of score.
+        value: objective of `choice`: summed score, summed USD under LEAST_COST, or under NET_VALUE
+            summed score minus `score_per_usd` times summed USD.
         relaxed_value: objective of the best fractional choice, at most K rows of which are split.
         bound: no choice, fractional ones included, is better than this; computed from `prices`
             alone.
@@ -141,9 +185,31 @@ def capacity(name: str, model: int, model_count: int, requests: float) -> Resour
     return Resource(name, usage, requests)
 
 
+def token_capacity(name: str, model: int, tokens: FloatArray, limit: float) -> Resource:
+    """Row that gives the model of index `model` at most `limit` tokens.
+
+    `tokens` is float64 [n, m]; the capacities of several models are to share one array.
+    """
+    return Resource(name, tokens, limit, model=model)
+
+
+def tenant_budget(name: str, prompts: IndexArray, costs: FloatArray, budget_usd: float) -> Resource:
+    """Row that keeps the summed cost of one tenant's prompts at or under `budget_usd`.
+
+    `costs` is float64 [n, m] over all prompts; all tenants are to share one array.
+    """
+    return Resource(name, costs, budget_usd, prompts=prompts)
+
+
 def mean_latency(latencies_ms: FloatArray, max_mean_latency_ms: float) -> Resource:
     """Row that keeps the mean latency at or under the limit; `latencies_ms` is float64 [n, m]."""
-    return Resource("max_mean_latency_ms", latencies_ms, max_mean_latency_ms * len(latencies_ms))
+    limit = max_mean_latency_ms * len(latencies_ms)
+    return Resource(MEAN_LATENCY, latencies_ms, limit, is_mean=True)
+
+
+def mean_score_floor(scores: FloatArray, min_mean_score: float) -> Resource:
+    """Row that keeps the mean score at or above the floor; `scores` is float64 [n, m]."""
+    return Resource(MEAN_SCORE_FLOOR, -scores, -min_mean_score * len(scores), is_mean=True)
 
 
 def _refuse_not_finite(name: str, figures: FloatArray, mask: BoolArray) -> None:

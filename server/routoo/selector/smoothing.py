@@ -53,13 +53,29 @@ class Soft:
 class _ByModel:
     """The program's arrays as [m, n]: sums over models then run along memory, several times faster.
 
-    `per_cell` holds its rows' indices and usage [m, n], `per_model` as in `Program`.
+    Attributes:
+        values: float64 [m, n].
+        sheets: cells [m, n] and owner [1 or m, 1 or n] of each sheet.
+        per_model, limits: as in `Program`.
     """
 
     values: FloatArray
-    per_cell: tuple[tuple[int, FloatArray], ...]
+    sheets: tuple[tuple[FloatArray, IndexArray], ...]
     per_model: tuple[IndexArray, FloatArray]
     limits: FloatArray
+
+    @classmethod
+    def of(cls, program: Program) -> "_ByModel":
+        turned: dict[int, FloatArray] = {}
+        for sheet in program.sheets:
+            if id(sheet.cells) not in turned:
+                turned[id(sheet.cells)] = np.ascontiguousarray(sheet.cells.T)
+        return cls(
+            np.ascontiguousarray(program.values.T),
+            tuple((turned[id(sheet.cells)], sheet.owner.T) for sheet in program.sheets),
+            program.per_model,
+            program.limits,
+        )
 
 
 def last_temperature(n: int) -> float:
@@ -69,12 +85,7 @@ def last_temperature(n: int) -> float:
 
 def smooth_optimum(program: Program, most: float) -> Soft:
     """Find prices, scaled and in [0, most], at which the exact dual is close to its least."""
-    by_model = _ByModel(
-        np.ascontiguousarray(program.values.T),
-        tuple((row, np.ascontiguousarray(cells.T)) for row, cells in program.per_cell),
-        program.per_model,
-        program.limits,
-    )
+    by_model = _ByModel.of(program)
     prices = np.zeros(len(program.limits))
     temperature, last = _FIRST_TEMPERATURE, last_temperature(len(program.values))
     while True:
@@ -113,9 +124,10 @@ def _exp(exponents: FloatArray) -> None:
 def _soften(program: _ByModel, prices: FloatArray, temperature: float) -> Soft:
     """Evaluate the dual with soft maxima."""
     index, usage = program.per_model
+    of_owner = np.append(prices, 0.0)
     shares = program.values - (prices[index] @ usage)[:, None]
-    for row, cells in program.per_cell:
-        shares -= prices[row] * cells
+    for cells, owner in program.sheets:
+        shares -= of_owner[owner] * cells
     top = shares.max(axis=0)
     shares -= top
     shares /= temperature
@@ -123,21 +135,88 @@ def _soften(program: _ByModel, prices: FloatArray, temperature: float) -> Soft:
     sums = shares.sum(axis=0)
     value = float(prices @ program.limits + top.sum() + temperature * np.log(sums).sum())
     shares /= sums
+    mean_usage, hessian = _moments(program, shares)
+    hessian /= temperature
+    return Soft(prices, value, program.limits - mean_usage, hessian)
 
-    count = len(program.limits)
-    mean_usage = np.empty((count, shares.shape[1]))
-    mean_usage[index] = usage @ shares
-    second = np.empty((count, count))
-    second[np.ix_(index, index)] = (usage * shares.sum(axis=1)) @ usage.T
-    for row, cells in program.per_cell:
-        used = shares * cells
-        mean_usage[row] = used.sum(axis=0)
-        second[row, index] = second[index, row] = usage @ used.sum(axis=1)
-        for other, other_cells in program.per_cell:
-            if other <= row:
-                second[row, other] = second[other, row] = float(np.vdot(used, other_cells))
-    hessian = (second - mean_usage @ mean_usage.T) / temperature
-    return Soft(prices, value, program.limits - mean_usage.sum(axis=1), hessian)
+
+def _moments(program: _ByModel, shares: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Sums over prompts of the rows' mean usage, [K], and of its covariance, [K, K].
+
+    `shares` is [m, n], a distribution over models per prompt. A row that counts a part of the
+    prompts meets the others in its own prompts only, so no array of the size [K, n] is made.
+    """
+    index, usage = program.per_model
+    count, m = len(program.limits), len(shares)
+    mean = np.zeros(count + 1)
+    second = np.zeros((count + 1, count + 1))
+    per_model = shares.sum(axis=1)
+    mean[index] = usage @ per_model
+    second[np.ix_(index, index)] = (usage * per_model) @ usage.T
+    used = [shares * cells for cells, _ in program.sheets]
+    whole_rows, whole_usage = [index], [usage @ shares]
+    parts: list[tuple[IndexArray, FloatArray]] = []
+    models = np.arange(m)[:, None] * (count + 1)
+    for at, (_, owner) in enumerate(program.sheets):
+        of_model = _sum_by(models + owner, used[at], m * (count + 1)).reshape(m, -1)
+        mean += of_model.sum(axis=0)
+        crossed = usage @ of_model
+        second[index] += crossed
+        second[:, index] += crossed.T
+        for other in range(at + 1):
+            other_cells, other_owner = program.sheets[other]
+            pairs = owner * (count + 1) + other_owner
+            product = _sum_of_products(pairs, used[at], other_cells, (count + 1) ** 2)
+            block = product.reshape(count + 1, -1)
+            second += block
+            if other < at:
+                second += block.T
+        if owner.shape[1] == 1:
+            whole_rows.append(np.broadcast_to(owner[:, 0], m if owner.size > 1 else 1))
+            whole_usage.append(used[at] if owner.size > 1 else used[at].sum(axis=0)[None])
+        else:
+            parts += _by_prompt(owner, used[at])
+    rows, whole = np.concatenate(whole_rows), np.concatenate(whole_usage)
+    squares = np.zeros_like(second)
+    np.add.at(squares, np.ix_(rows, rows), whole @ whole.T)
+    for at, (owner, figures) in enumerate(parts):
+        for row, of_whole in zip(rows.tolist(), whole, strict=True):
+            crossed = _sum_by(owner, figures * of_whole, count + 1)
+            squares[row] += crossed
+            squares[:, row] += crossed
+        for other, (other_owner, other_figures) in enumerate(parts[: at + 1]):
+            pairs = owner * (count + 1) + other_owner
+            block = _sum_by(pairs, figures * other_figures, (count + 1) ** 2)
+            squares += block.reshape(count + 1, -1)
+            if other < at:
+                squares += block.reshape(count + 1, -1).T
+    return mean[:count], (second - squares)[:count, :count]
+
+
+def _by_prompt(owner: IndexArray, used: FloatArray) -> list[tuple[IndexArray, FloatArray]]:
+    """Owner and usage per prompt, [n] each, of a sheet in which they differ between prompts."""
+    if len(owner) == 1:
+        return [(owner[0], used.sum(axis=0))]
+    return list(zip(owner, used, strict=True))
+
+
+def _sum_by(owner: IndexArray, figures: FloatArray, count: int) -> FloatArray:
+    """Sums of the figures by owner, [count]; owner has the figures' shape, or 1 on some axes."""
+    alike = tuple(axis for axis, size in enumerate(owner.shape) if size < figures.shape[axis])
+    sums = figures.sum(axis=alike, keepdims=True) if alike else figures
+    found = np.bincount(owner.ravel(), weights=sums.ravel(), minlength=count)
+    return np.asarray(found, dtype=np.float64)
+
+
+def _sum_of_products(
+    owner: IndexArray, left: FloatArray, right: FloatArray, count: int
+) -> FloatArray:
+    """`_sum_by` of a product, which is not stored where one owner takes all of it."""
+    if owner.size == 1:
+        sums = np.zeros(count)
+        sums[owner[0, 0]] = np.vdot(left, right)
+        return sums
+    return _sum_by(owner, left * right, count)
 
 
 def _newton_target(now: Soft, most: float) -> FloatArray:

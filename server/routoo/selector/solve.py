@@ -17,7 +17,12 @@ from routoo.selector.problem import (
     Objective,
     Problem,
     Resource,
+    mean_score_floor,
 )
+from routoo.selector.sieve import solve_large
+
+# From here on, reading blocks in order is several times faster than sorting everything.
+_LARGE_CELLS = 500_000
 
 
 def solve(problem: Problem, objective: Objective = Objective.MOST_SCORE) -> Assignment:
@@ -25,13 +30,17 @@ def solve(problem: Problem, objective: Objective = Objective.MOST_SCORE) -> Assi
 
     MOST_SCORE makes the summed score as high as the resources allow; a mean-score floor that is
     then missed makes the problem infeasible. LEAST_COST makes the summed cost as low as the floor
-    and the resources allow.
+    and the resources allow. NET_VALUE makes the summed score minus `score_per_usd` times the summed
+    cost as high as the floor and the resources allow.
 
     Raises:
         InfeasibleError: no choice keeps to the rows; says which and by how much to relax it.
     """
     if objective is Objective.LEAST_COST:
         return _least_cost(problem)
+    if objective is Objective.NET_VALUE:
+        values = problem.scores - problem.score_per_usd * problem.costs
+        return _optimise(problem, values, _rows_with_floor(problem))
     best = _optimise(problem, problem.scores, problem.resources)
     floor = problem.min_mean_score
     if floor is None or best.score / len(problem.scores) >= floor - SUM_RTOL * abs(floor):
@@ -40,12 +49,13 @@ def solve(problem: Problem, objective: Objective = Objective.MOST_SCORE) -> Assi
 
 
 def _least_cost(problem: Problem) -> Assignment:
+    return _negated(_optimise(problem, -problem.costs, _rows_with_floor(problem)))
+
+
+def _rows_with_floor(problem: Problem) -> tuple[Resource, ...]:
     if problem.min_mean_score is None:
-        return _negated(_optimise(problem, -problem.costs, problem.resources))
-    floor = Resource(
-        MEAN_SCORE_FLOOR, -problem.scores, -problem.min_mean_score * len(problem.scores)
-    )
-    return _negated(_optimise(problem, -problem.costs, (*problem.resources, floor)))
+        return problem.resources
+    return (*problem.resources, mean_score_floor(problem.scores, problem.min_mean_score))
 
 
 def _negated(least: Assignment) -> Assignment:
@@ -87,8 +97,11 @@ def _optimise(problem: Problem, values: FloatArray, rows: tuple[Resource, ...]) 
 
 
 def _solve_one(values: FloatArray, mask: BoolArray, row: Resource) -> Optimum:
+    usage = np.where(mask, row.cells(mask.shape), 0.0)
     try:
-        return solve_row(values, np.where(mask, row.usage, 0.0), row.limit)
+        if values.size >= _LARGE_CELLS:
+            return solve_large(values, usage, row.limit)
+        return solve_row(values, usage, row.limit)
     except UnreachableError as error:
         raise unreachable(row, error.least, len(values)) from None
 
@@ -106,22 +119,22 @@ def _settle_missed_floor(problem: Problem, best: Assignment, floor: float) -> As
     mean_score = best.score / len(problem.scores)
     if not best.binding:
         raise too_high(MEAN_SCORE_FLOOR, floor, mean_score)
-    remedy = f"lower {MEAN_SCORE_FLOOR} by {enough_in_sum(floor - mean_score)}"
-    if [row.name for row in problem.resources] == [BUDGET]:
-        least = _least_cost(replace(problem, resources=()))
-        limit = problem.resources[0].limit
-        over = least.cost_usd - limit
-        if over <= SUM_RTOL * limit:
-            return replace(
-                best,
-                choice=least.choice,
-                value=least.score,
-                gap=_gap(best.bound, least.score),
-                score=least.score,
-                cost_usd=least.cost_usd,
-            )
-        remedy += f" or raise {BUDGET} by {enough_in_sum(over)}"
+    if [row.name for row in problem.resources] != [BUDGET]:
+        return _optimise(problem, problem.scores, _rows_with_floor(problem))
+    least = _least_cost(replace(problem, resources=()))
+    limit = problem.resources[0].limit
+    over = least.cost_usd - limit
+    if over <= SUM_RTOL * limit:
+        return replace(
+            best,
+            choice=least.choice,
+            value=least.score,
+            gap=_gap(best.bound, least.score),
+            score=least.score,
+            cost_usd=least.cost_usd,
+        )
     raise InfeasibleError(
-        f"{' and '.join(best.binding)} allow a mean score of at most {mean_score:.6g}, below "
-        f"{MEAN_SCORE_FLOOR} {floor:.6g}; {remedy}"
+        f"{BUDGET} allows a mean score of at most {mean_score:.6g}, below {MEAN_SCORE_FLOOR} "
+        f"{floor:.6g}; lower {MEAN_SCORE_FLOOR} by {enough_in_sum(floor - mean_score)} or raise "
+        f"{BUDGET} by {enough_in_sum(over)}"
     )

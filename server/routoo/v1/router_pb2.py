@@ -29,7 +29,7 @@ from routoo.v1 import outcome_pb2 as routoo_dot_v1_dot_outcome__pb2
 from routoo.v1 import route_pb2 as routoo_dot_v1_dot_route__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16routoo/v1/router.proto\x12\troutoo.v1\x1a\x15routoo/v1/batch.proto\x1a\x16routoo/v1/budget.proto\x1a\x14routoo/v1/info.proto\x1a\x17routoo/v1/outcome.proto\x1a\x15routoo/v1/route.proto2\xca\x04\n\rRouterService\x12:\n\x05Route\x12\x17.routoo.v1.RouteRequest\x1a\x18.routoo.v1.RouteResponse\x12I\n\nRouteBatch\x12\x1c.routoo.v1.RouteBatchRequest\x1a\x1d.routoo.v1.RouteBatchResponse\x12\x44\n\x0bRouteStream\x12\x17.routoo.v1.RouteRequest\x1a\x18.routoo.v1.RouteResponse(\x01\x30\x01\x12R\n\rReportOutcome\x12\x1f.routoo.v1.ReportOutcomeRequest\x1a .routoo.v1.ReportOutcomeResponse\x12\x43\n\x08\x45scalate\x12\x1a.routoo.v1.EscalateRequest\x1a\x1b.routoo.v1.EscalateResponse\x12I\n\nListModels\x12\x1c.routoo.v1.ListModelsRequest\x1a\x1d.routoo.v1.ListModelsResponse\x12@\n\x07GetInfo\x12\x19.routoo.v1.GetInfoRequest\x1a\x1a.routoo.v1.GetInfoResponse\x12\x46\n\tGetBudget\x12\x1b.routoo.v1.GetBudgetRequest\x1a\x1c.routoo.v1.GetBudgetResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16routoo/v1/router.proto\x12\troutoo.v1\x1a\x15routoo/v1/batch.proto\x1a\x16routoo/v1/budget.proto\x1a\x14routoo/v1/info.proto\x1a\x17routoo/v1/outcome.proto\x1a\x15routoo/v1/route.proto2\x8f\x05\n\rRouterService\x12:\n\x05Route\x12\x17.routoo.v1.RouteRequest\x1a\x18.routoo.v1.RouteResponse\x12I\n\nRouteBatch\x12\x1c.routoo.v1.RouteBatchRequest\x1a\x1d.routoo.v1.RouteBatchResponse\x12\x43\n\x08\x46rontier\x12\x1a.routoo.v1.FrontierRequest\x1a\x1b.routoo.v1.FrontierResponse\x12\x44\n\x0bRouteStream\x12\x17.routoo.v1.RouteRequest\x1a\x18.routoo.v1.RouteResponse(\x01\x30\x01\x12R\n\rReportOutcome\x12\x1f.routoo.v1.ReportOutcomeRequest\x1a .routoo.v1.ReportOutcomeResponse\x12\x43\n\x08\x45scalate\x12\x1a.routoo.v1.EscalateRequest\x1a\x1b.routoo.v1.EscalateResponse\x12I\n\nListModels\x12\x1c.routoo.v1.ListModelsRequest\x1a\x1d.routoo.v1.ListModelsResponse\x12@\n\x07GetInfo\x12\x19.routoo.v1.GetInfoRequest\x1a\x1a.routoo.v1.GetInfoResponse\x12\x46\n\tGetBudget\x12\x1b.routoo.v1.GetBudgetRequest\x1a\x1c.routoo.v1.GetBudgetResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,5 +37,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'routoo.v1.router_pb2', _glo
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ROUTERSERVICE']._serialized_start=155
-  _globals['_ROUTERSERVICE']._serialized_end=741
+  _globals['_ROUTERSERVICE']._serialized_end=810
 # @@protoc_insertion_point(module_scope)

@@ -33,7 +33,8 @@ class RouterServiceStub:
     """Decides which LLM of a pool should answer a prompt. It never calls the LLM itself.
 
     Status codes: INVALID_ARGUMENT (bad request; the message names the field), FAILED_PRECONDITION (no model is left, or
-    a batch constraint cannot be met; the message says by how much), RESOURCE_EXHAUSTED (queue full), DEADLINE_EXCEEDED,
+    a batch constraint cannot be met; the message says by how much), RESOURCE_EXHAUSTED (queue full; a budget has not
+    enough left and refuses), PERMISSION_DENIED (a tenant without a budget where one is needed), DEADLINE_EXCEEDED,
     UNAVAILABLE (draining), UNIMPLEMENTED (declared, not built yet), INTERNAL (anything else; the detail is in the log).
     """
 
@@ -52,6 +53,11 @@ class RouterServiceStub:
                 '/routoo.v1.RouterService/RouteBatch',
                 request_serializer=routoo_dot_v1_dot_batch__pb2.RouteBatchRequest.SerializeToString,
                 response_deserializer=routoo_dot_v1_dot_batch__pb2.RouteBatchResponse.FromString,
+                _registered_method=True)
+        self.Frontier = channel.unary_unary(
+                '/routoo.v1.RouterService/Frontier',
+                request_serializer=routoo_dot_v1_dot_batch__pb2.FrontierRequest.SerializeToString,
+                response_deserializer=routoo_dot_v1_dot_batch__pb2.FrontierResponse.FromString,
                 _registered_method=True)
         self.RouteStream = channel.stream_stream(
                 '/routoo.v1.RouterService/RouteStream',
@@ -89,7 +95,8 @@ class RouterServiceServicer:
     """Decides which LLM of a pool should answer a prompt. It never calls the LLM itself.
 
     Status codes: INVALID_ARGUMENT (bad request; the message names the field), FAILED_PRECONDITION (no model is left, or
-    a batch constraint cannot be met; the message says by how much), RESOURCE_EXHAUSTED (queue full), DEADLINE_EXCEEDED,
+    a batch constraint cannot be met; the message says by how much), RESOURCE_EXHAUSTED (queue full; a budget has not
+    enough left and refuses), PERMISSION_DENIED (a tenant without a budget where one is needed), DEADLINE_EXCEEDED,
     UNAVAILABLE (draining), UNIMPLEMENTED (declared, not built yet), INTERNAL (anything else; the detail is in the log).
     """
 
@@ -102,7 +109,15 @@ class RouterServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RouteBatch(self, request, context):
-        """Decides many prompts jointly, as one linear program under a budget and/or a mean-score floor.
+        """Decides many prompts jointly, as one linear program: most quality under a budget, least cost under a mean-score
+        floor, or the best trade at a price, within capacities, budgets of tenants and a mean latency.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Frontier(self, request, context):
+        """Tells the whole cost-quality curve of many prompts, exactly: what RouteBatch would reach at every budget.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -121,7 +136,7 @@ class RouterServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReportOutcome(self, request, context):
-        """Reports what really happened after a decision. Not built yet: answers UNIMPLEMENTED.
+        """Reports what really happened after a decision: settles its cost, and tells how good the predictions are.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -149,7 +164,7 @@ class RouterServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetBudget(self, request, context):
-        """Tells what is left of the budgets. Not built yet: answers UNIMPLEMENTED.
+        """Tells what is left of the budgets.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -167,6 +182,11 @@ def add_RouterServiceServicer_to_server(servicer, server):
                     servicer.RouteBatch,
                     request_deserializer=routoo_dot_v1_dot_batch__pb2.RouteBatchRequest.FromString,
                     response_serializer=routoo_dot_v1_dot_batch__pb2.RouteBatchResponse.SerializeToString,
+            ),
+            'Frontier': grpc.unary_unary_rpc_method_handler(
+                    servicer.Frontier,
+                    request_deserializer=routoo_dot_v1_dot_batch__pb2.FrontierRequest.FromString,
+                    response_serializer=routoo_dot_v1_dot_batch__pb2.FrontierResponse.SerializeToString,
             ),
             'RouteStream': grpc.stream_stream_rpc_method_handler(
                     servicer.RouteStream,
@@ -210,7 +230,8 @@ class RouterService:
     """Decides which LLM of a pool should answer a prompt. It never calls the LLM itself.
 
     Status codes: INVALID_ARGUMENT (bad request; the message names the field), FAILED_PRECONDITION (no model is left, or
-    a batch constraint cannot be met; the message says by how much), RESOURCE_EXHAUSTED (queue full), DEADLINE_EXCEEDED,
+    a batch constraint cannot be met; the message says by how much), RESOURCE_EXHAUSTED (queue full; a budget has not
+    enough left and refuses), PERMISSION_DENIED (a tenant without a budget where one is needed), DEADLINE_EXCEEDED,
     UNAVAILABLE (draining), UNIMPLEMENTED (declared, not built yet), INTERNAL (anything else; the detail is in the log).
     """
 
@@ -258,6 +279,33 @@ class RouterService:
             '/routoo.v1.RouterService/RouteBatch',
             routoo_dot_v1_dot_batch__pb2.RouteBatchRequest.SerializeToString,
             routoo_dot_v1_dot_batch__pb2.RouteBatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Frontier(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/routoo.v1.RouterService/Frontier',
+            routoo_dot_v1_dot_batch__pb2.FrontierRequest.SerializeToString,
+            routoo_dot_v1_dot_batch__pb2.FrontierResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -34,7 +34,8 @@ class RouterServiceStub:
     """Decides which LLM of a pool should answer a prompt. It never calls the LLM itself.
 
     Status codes: INVALID_ARGUMENT (bad request; the message names the field), FAILED_PRECONDITION (no model is left, or
-    a batch constraint cannot be met; the message says by how much), RESOURCE_EXHAUSTED (queue full), DEADLINE_EXCEEDED,
+    a batch constraint cannot be met; the message says by how much), RESOURCE_EXHAUSTED (queue full; a budget has not
+    enough left and refuses), PERMISSION_DENIED (a tenant without a budget where one is needed), DEADLINE_EXCEEDED,
     UNAVAILABLE (draining), UNIMPLEMENTED (declared, not built yet), INTERNAL (anything else; the detail is in the log).
     """
 
@@ -47,7 +48,11 @@ class RouterServiceStub:
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
     RouteBatch: _grpc.UnaryUnaryMultiCallable[_batch_pb2.RouteBatchRequest, _batch_pb2.RouteBatchResponse]
-    """Decides many prompts jointly, as one linear program under a budget and/or a mean-score floor."""
+    """Decides many prompts jointly, as one linear program: most quality under a budget, least cost under a mean-score
+    floor, or the best trade at a price, within capacities, budgets of tenants and a mean latency.
+    """
+    Frontier: _grpc.UnaryUnaryMultiCallable[_batch_pb2.FrontierRequest, _batch_pb2.FrontierResponse]
+    """Tells the whole cost-quality curve of many prompts, exactly: what RouteBatch would reach at every budget."""
     RouteStream: _grpc.StreamStreamMultiCallable[_route_pb2.RouteRequest, _route_pb2.RouteResponse]
     """Decides prompts as they come; replies are sent as they are ready and matched by `request_id`. A request that
     cannot be decided is answered with `error` and does not end the stream.
@@ -57,7 +62,7 @@ class RouterServiceStub:
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     """
     ReportOutcome: _grpc.UnaryUnaryMultiCallable[_outcome_pb2.ReportOutcomeRequest, _outcome_pb2.ReportOutcomeResponse]
-    """Reports what really happened after a decision. Not built yet: answers UNIMPLEMENTED."""
+    """Reports what really happened after a decision: settles its cost, and tells how good the predictions are."""
     Escalate: _grpc.UnaryUnaryMultiCallable[_outcome_pb2.EscalateRequest, _outcome_pb2.EscalateResponse]
     """Decides again after an answer that was not good enough. Not built yet: answers UNIMPLEMENTED."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_info_pb2.ListModelsRequest, _info_pb2.ListModelsResponse]
@@ -65,14 +70,15 @@ class RouterServiceStub:
     GetInfo: _grpc.UnaryUnaryMultiCallable[_info_pb2.GetInfoRequest, _info_pb2.GetInfoResponse]
     """Tells versions and limits."""
     GetBudget: _grpc.UnaryUnaryMultiCallable[_budget_pb2.GetBudgetRequest, _budget_pb2.GetBudgetResponse]
-    """Tells what is left of the budgets. Not built yet: answers UNIMPLEMENTED."""
+    """Tells what is left of the budgets."""
 
 @_typing.type_check_only
 class RouterServiceAsyncStub(RouterServiceStub):
     """Decides which LLM of a pool should answer a prompt. It never calls the LLM itself.
 
     Status codes: INVALID_ARGUMENT (bad request; the message names the field), FAILED_PRECONDITION (no model is left, or
-    a batch constraint cannot be met; the message says by how much), RESOURCE_EXHAUSTED (queue full), DEADLINE_EXCEEDED,
+    a batch constraint cannot be met; the message says by how much), RESOURCE_EXHAUSTED (queue full; a budget has not
+    enough left and refuses), PERMISSION_DENIED (a tenant without a budget where one is needed), DEADLINE_EXCEEDED,
     UNAVAILABLE (draining), UNIMPLEMENTED (declared, not built yet), INTERNAL (anything else; the detail is in the log).
     """
 
@@ -82,7 +88,11 @@ class RouterServiceAsyncStub(RouterServiceStub):
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
     RouteBatch: _aio.UnaryUnaryMultiCallable[_batch_pb2.RouteBatchRequest, _batch_pb2.RouteBatchResponse]  # type: ignore[assignment]
-    """Decides many prompts jointly, as one linear program under a budget and/or a mean-score floor."""
+    """Decides many prompts jointly, as one linear program: most quality under a budget, least cost under a mean-score
+    floor, or the best trade at a price, within capacities, budgets of tenants and a mean latency.
+    """
+    Frontier: _aio.UnaryUnaryMultiCallable[_batch_pb2.FrontierRequest, _batch_pb2.FrontierResponse]  # type: ignore[assignment]
+    """Tells the whole cost-quality curve of many prompts, exactly: what RouteBatch would reach at every budget."""
     RouteStream: _aio.StreamStreamMultiCallable[_route_pb2.RouteRequest, _route_pb2.RouteResponse]  # type: ignore[assignment]
     """Decides prompts as they come; replies are sent as they are ready and matched by `request_id`. A request that
     cannot be decided is answered with `error` and does not end the stream.
@@ -92,7 +102,7 @@ class RouterServiceAsyncStub(RouterServiceStub):
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     """
     ReportOutcome: _aio.UnaryUnaryMultiCallable[_outcome_pb2.ReportOutcomeRequest, _outcome_pb2.ReportOutcomeResponse]  # type: ignore[assignment]
-    """Reports what really happened after a decision. Not built yet: answers UNIMPLEMENTED."""
+    """Reports what really happened after a decision: settles its cost, and tells how good the predictions are."""
     Escalate: _aio.UnaryUnaryMultiCallable[_outcome_pb2.EscalateRequest, _outcome_pb2.EscalateResponse]  # type: ignore[assignment]
     """Decides again after an answer that was not good enough. Not built yet: answers UNIMPLEMENTED."""
     ListModels: _aio.UnaryUnaryMultiCallable[_info_pb2.ListModelsRequest, _info_pb2.ListModelsResponse]  # type: ignore[assignment]
@@ -100,13 +110,14 @@ class RouterServiceAsyncStub(RouterServiceStub):
     GetInfo: _aio.UnaryUnaryMultiCallable[_info_pb2.GetInfoRequest, _info_pb2.GetInfoResponse]  # type: ignore[assignment]
     """Tells versions and limits."""
     GetBudget: _aio.UnaryUnaryMultiCallable[_budget_pb2.GetBudgetRequest, _budget_pb2.GetBudgetResponse]  # type: ignore[assignment]
-    """Tells what is left of the budgets. Not built yet: answers UNIMPLEMENTED."""
+    """Tells what is left of the budgets."""
 
 class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
     """Decides which LLM of a pool should answer a prompt. It never calls the LLM itself.
 
     Status codes: INVALID_ARGUMENT (bad request; the message names the field), FAILED_PRECONDITION (no model is left, or
-    a batch constraint cannot be met; the message says by how much), RESOURCE_EXHAUSTED (queue full), DEADLINE_EXCEEDED,
+    a batch constraint cannot be met; the message says by how much), RESOURCE_EXHAUSTED (queue full; a budget has not
+    enough left and refuses), PERMISSION_DENIED (a tenant without a budget where one is needed), DEADLINE_EXCEEDED,
     UNAVAILABLE (draining), UNIMPLEMENTED (declared, not built yet), INTERNAL (anything else; the detail is in the log).
     """
 
@@ -126,7 +137,17 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _batch_pb2.RouteBatchRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_batch_pb2.RouteBatchResponse, _abc.Awaitable[_batch_pb2.RouteBatchResponse]]:
-        """Decides many prompts jointly, as one linear program under a budget and/or a mean-score floor."""
+        """Decides many prompts jointly, as one linear program: most quality under a budget, least cost under a mean-score
+        floor, or the best trade at a price, within capacities, budgets of tenants and a mean latency.
+        """
+
+    @_abc_1.abstractmethod
+    def Frontier(
+        self,
+        request: _batch_pb2.FrontierRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_batch_pb2.FrontierResponse, _abc.Awaitable[_batch_pb2.FrontierResponse]]:
+        """Tells the whole cost-quality curve of many prompts, exactly: what RouteBatch would reach at every budget."""
 
     @_abc_1.abstractmethod
     def RouteStream(
@@ -148,7 +169,7 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _outcome_pb2.ReportOutcomeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_outcome_pb2.ReportOutcomeResponse, _abc.Awaitable[_outcome_pb2.ReportOutcomeResponse]]:
-        """Reports what really happened after a decision. Not built yet: answers UNIMPLEMENTED."""
+        """Reports what really happened after a decision: settles its cost, and tells how good the predictions are."""
 
     @_abc_1.abstractmethod
     def Escalate(
@@ -180,6 +201,6 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _budget_pb2.GetBudgetRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_budget_pb2.GetBudgetResponse, _abc.Awaitable[_budget_pb2.GetBudgetResponse]]:
-        """Tells what is left of the budgets. Not built yet: answers UNIMPLEMENTED."""
+        """Tells what is left of the budgets."""
 
 def add_RouterServiceServicer_to_server(servicer: RouterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

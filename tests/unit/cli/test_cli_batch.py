@@ -96,6 +96,69 @@ def test_a_floor_alone_is_sent_without_a_budget(
     assert not request.HasField("budget_usd")
 
 
+def test_every_constraint_of_a_batch_is_sent(
+    router: FakeRouter, run: Run, prompts: Path, tmp_path: Path
+) -> None:
+    options = {
+        "--min-mean-score": "0.5",
+        "--score-per-usd": "20",
+        "--max-mean-latency-ms": "900",
+        "--alpha": "0.5",
+    }
+    repeated = [
+        ("--capacity", f"{LARGE}=7"),
+        ("--capacity", "a=b=0"),
+        ("--token-capacity", "gpt-4o=5000000000"),
+        ("--tenant-budget", "acme=0.25"),
+        ("--tenant-budget", "=0"),
+    ]
+    arguments = [part for option in (*options.items(), *repeated) for part in option]
+    ended = run("batch", str(prompts), *arguments, "--out", str(tmp_path / "out.jsonl"))
+    assert (ended.code, ended.err) == (0, "")
+    (request,) = router.requests
+    assert isinstance(request, RouteBatchRequest)
+    assert not request.HasField("budget_usd")
+    assert (request.min_mean_score, request.score_per_usd) == (0.5, 20.0)
+    assert (request.max_mean_latency_ms, request.score_std_weight) == (900.0, 0.5)
+    assert dict(request.max_requests) == {LARGE: 7, "a=b": 0}
+    assert dict(request.max_tokens) == {"gpt-4o": 5_000_000_000}
+    assert dict(request.tenant_budgets_usd) == {"acme": 0.25, "": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--capacity", "gpt-4o"], "--capacity gpt-4o: write NAME=K, K a whole number from 0 to"),
+        (["--capacity", "gpt-4o=1.5"], "--capacity gpt-4o=1.5: write NAME=K, K a whole number"),
+        (["--capacity", "gpt-4o=-1"], "--capacity gpt-4o=-1: write NAME=K"),
+        (["--capacity", "gpt-4o=4294967296"], "--capacity gpt-4o=4294967296: write NAME=K"),
+        (["--token-capacity", f"m={2**64}"], f"--token-capacity m={2**64}: write NAME=K"),
+        (
+            ["--tenant-budget", "a=nan"],
+            "--tenant-budget a=nan: write NAME=K, K a number of at least 0",
+        ),
+        (
+            ["--tenant-budget", "a=inf"],
+            "--tenant-budget a=inf: write NAME=K, K a number of at least 0",
+        ),
+        (["--tenant-budget", "a=1", "--tenant-budget", "a=2"], "--tenant-budget names 'a' twice"),
+    ],
+)
+def test_a_capacity_or_budget_of_another_form_is_refused(
+    router: FakeRouter,
+    run: Run,
+    prompts: Path,
+    tmp_path: Path,
+    arguments: list[str],
+    expected: str,
+) -> None:
+    ended = run("batch", str(prompts), *arguments, "--out", str(tmp_path / "out.jsonl"))
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith(f"routoo: {expected}")
+    assert ended.err.count("\n") == 1
+    assert router.requests == []
+
+
 def test_json_is_the_summary(router: FakeRouter, run: Run, prompts: Path, tmp_path: Path) -> None:
     out = str(tmp_path / "decisions.jsonl")
     ended = run("batch", str(prompts), "--budget-usd", "0.5", "--out", out, "--json")

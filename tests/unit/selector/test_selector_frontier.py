@@ -67,6 +67,16 @@ def test_decide_just_above_a_vertex_price_lands_on_the_vertex(
     assert mean_cost_usd(instance, choice) == pytest.approx(curve.mean_cost_usd[at], rel=1e-9)
 
 
+def test_costs_that_differ_in_their_last_bits_make_one_vertex() -> None:
+    costs = np.array([[0.3, 0.1 + 0.2, np.nan], [1e6, np.nan, 2e6]])
+    assert costs[0, 0] < costs[0, 1]
+
+    curve = frontier(np.array([[0.1, 0.8, 0.0], [0.5, 0.0, 0.6]]), costs, np.isfinite(costs))
+
+    assert curve.mean_score.tolist() == pytest.approx([0.65, 0.7])
+    assert (np.diff(curve.mean_cost_usd) > 0).all()
+
+
 @given(data=st.data(), points=st.integers(2, 6))
 def test_thinned_frontier_keeps_its_ends(
     instances: st.SearchStrategy[Any], data: st.DataObject, points: int

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from routoo.errors import InvalidRequestError, NoEligibleModelError
-from routoo.selector.problem import Problem, Resource, budget, capacity, mean_latency
+from routoo.selector.problem import (
+    Problem,
+    Resource,
+    budget,
+    capacity,
+    mean_latency,
+    tenant_budget,
+    token_capacity,
+)
 
 ONES = np.ones((3, 2))
 OPEN = np.ones((3, 2), bool)
@@ -63,6 +71,9 @@ def test_rows_without_a_model_are_named() -> None:
         (budget(ONES, np.inf), "budget_usd is inf, not finite"),
         (capacity("capacity:a", 0, 2, np.inf), "capacity:a is inf"),
         (mean_latency(ONES, np.nan), "max_mean_latency_ms is nan"),
+        (tenant_budget("tenant:a", np.array([0, 3]), ONES, 1.0), "counts prompts that are not 0"),
+        (tenant_budget("tenant:a", np.array([-1]), ONES, 1.0), "counts prompts that are not 0 to"),
+        (token_capacity("tokens:a", 2, ONES, 1.0), "tokens:a counts model 2, not 0 to 1"),
     ],
 )
 def test_wrong_resources_are_refused(resource: Resource, message: str) -> None:
@@ -73,6 +84,12 @@ def test_wrong_resources_are_refused(resource: Resource, message: str) -> None:
 def test_floor_must_be_finite() -> None:
     with pytest.raises(InvalidRequestError, match="min_mean_score is nan"):
         Problem(ONES, ONES, OPEN, (), np.nan)
+
+
+@pytest.mark.parametrize("price", [-1.0, np.nan, np.inf])
+def test_what_a_dollar_is_worth_must_be_an_amount(price: float) -> None:
+    with pytest.raises(InvalidRequestError, match="score_per_usd is"):
+        Problem(ONES, ONES, OPEN, score_per_usd=price)
 
 
 def test_large_finite_figures_are_not_taken_for_infinite() -> None:

@@ -1,0 +1,102 @@
+"""`routoo pareto`."""
+# What a command needs is imported when it runs: `routoo serve` has to be ready soon and stay small.
+# ruff: noqa: PLC0415
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from routoo.command_error import CommandError
+from routoo.commands.common import (
+    DEFAULT_ADDRESS,
+    Address,
+    AsJson,
+    TimeoutS,
+    print_json,
+    prompts_in,
+    service,
+    show,
+)
+
+
+def pareto(  # noqa: PLR0913 - one parameter per option
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="JSON Lines: a prompt or a request per line; - is stdin.", metavar="FILE"
+        ),
+    ],
+    *,
+    out: Annotated[Path, typer.Option(help="The frontier: NAME.json or NAME.png.", metavar="FILE")],
+    alpha: Annotated[
+        float, typer.Option(help="Take A standard deviations off each score.", metavar="A")
+    ] = 0.0,
+    pick: Annotated[
+        int | None, typer.Option(help="Decide as vertex N, from 0, the cheapest.", metavar="N")
+    ] = None,
+    pick_budget_usd: Annotated[
+        float | None, typer.Option(help="Decide as the best vertex within this.", metavar="USD")
+    ] = None,
+    assignment: Annotated[
+        Path | None,
+        typer.Option(help="JSON Lines: the decisions of the picked vertex.", metavar="FILE"),
+    ] = None,
+    address: Address = DEFAULT_ADDRESS,
+    timeout_s: TimeoutS = 300.0,
+    as_json: AsJson = False,
+) -> None:
+    """Find every point of a file's cost-quality frontier, and decide as one of them.
+
+    The frontier is exact: it holds each vertex of the linear program's optimum as a function of
+    the budget. --pick or --pick-budget-usd takes a vertex and writes its decisions to --assignment.
+    With --alpha, scores that are less certain count for less. FILE is as for `batch`.
+    """
+    from routoo import screens
+    from routoo.decisions_file import write_lines
+    from routoo.frontier_file import Vertices, check_format, write_frontier
+    from routoo.output_file import check_writable, replacing
+    from routoo.phases import Phases
+
+    if pick is not None and pick_budget_usd is not None:
+        raise CommandError("--pick and --pick-budget-usd both pick a vertex; give one of them")
+    if (pick is None and pick_budget_usd is None) != (assignment is None):
+        raise CommandError(
+            "--assignment FILE goes with --pick or --pick-budget-usd; give both, or neither"
+        )
+    check_format(out)
+    for path in filter(None, (out, assignment)):
+        check_writable(path)
+    with Phases(sys.stderr if sys.stderr.isatty() else None) as phases:
+        phases.start(f"reading {file}")
+        prompts = prompts_in(file)
+        count = f"{len(prompts.requests):,}"
+        phases.finish(f"read {count} prompts")
+        phases.start("finding the frontier")
+        with service(address, timeout_s, prompts) as client:
+            response = client.frontier(prompts.requests, score_std_weight=alpha)
+            vertices = Vertices.of(response, len(prompts.requests), alpha)
+            phases.finish(f"found {len(vertices.total_cost_usd):,} vertices")
+            picked = decided = None
+            if pick is not None:
+                picked = vertices.at(pick)
+            elif pick_budget_usd is not None:
+                picked = vertices.within(pick_budget_usd)
+            if picked is not None:
+                phases.start(f"deciding {count} prompts")
+                decided = client.route_many(
+                    prompts.requests,
+                    budget_usd=vertices.total_cost_usd[picked],
+                    score_std_weight=alpha,
+                )
+                phases.finish(f"decided {count} prompts")
+        with replacing(out) as stream:
+            write_frontier(stream, vertices, picked, is_picture=out.suffix == ".png")
+        if decided is not None and assignment is not None:
+            with replacing(assignment) as stream:
+                write_lines(stream, decided.responses)
+    if as_json:
+        print_json(screens.frontier_summary(vertices, picked, decided, out=str(out)))
+    else:
+        show(screens.frontier(vertices, picked, decided))

@@ -1,0 +1,384 @@
+"""From predictions to decisions: estimates, eligible models, prices, the policy, the money.
+
+Synchronous and free of any transport; the engine calls it from its worker threads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import count
+from time import monotonic_ns
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from routoo.batch_frontier import BatchFrontier, frontier_of
+from routoo.decision import BatchDecision, DecidedBatch, Decision, Timing, Versions
+from routoo.eligible import narrow
+from routoo.errors import NoEligibleModelError
+from routoo.estimates import estimates_of
+from routoo.joint import solve_jointly
+from routoo.pricing.in_force import Observed, budget_constraint
+from routoo.selector.policies.base import Case
+from routoo.selector.policies.lp import Lp
+from routoo.selector.reason import Reason, reasons
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from routoo.eligible import Narrowing
+    from routoo.errors import BudgetSpentError
+    from routoo.estimates import Estimates
+    from routoo.joint import JointConstraints, JointSolution
+    from routoo.money import Money
+    from routoo.policies import Policies
+    from routoo.pool import Pool
+    from routoo.predictor.base import Prediction
+    from routoo.prompt import PromptRequest
+    from routoo.selector.arrays import BoolArray, IndexArray
+    from routoo.selector.eligibility import Eligibility
+    from routoo.selector.policies.base import Policy
+    from routoo.selector.reason import ReasonArray
+    from routoo.shadow import Shadow
+    from routoo.spending import Booked
+    from routoo.telemetry import Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """n requests with their prediction; times are ``monotonic_ns``.
+
+    Attributes:
+        accepted_ns: when each request was accepted.
+        started_ns: when prediction began.
+        predicted_ns: when it was done.
+    """
+
+    requests: Sequence[PromptRequest]
+    prediction: Prediction
+    accepted_ns: Sequence[int]
+    started_ns: int
+    predicted_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """What is chosen from; ``couplings``: per row, the constraints that its price comes from."""
+
+    estimates: Estimates
+    eligibility: Eligibility
+    narrowings: tuple[Narrowing, ...]
+    case: Case
+    couplings: list[tuple[str, ...]]
+    tenants: list[str]
+    ids: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """The choice, int [n] (-1: no model), and why.
+
+    Attributes:
+        priced: bool [n], rows in which score minus price times cost decided.
+        joint: all rows at once; None: each on its own.
+    """
+
+    choice: IndexArray
+    reasons: ReasonArray
+    priced: BoolArray
+    joint: JointSolution | None = None
+
+
+class Decider:
+    """Decides. Called from several threads.
+
+    Args:
+        pool: the models to choose among.
+        columns: [m], the pool's models among the prediction's columns.
+        predictor_version: the artifact that predictions come from.
+        policies: who decides.
+        money: prices, and where costs are booked.
+        id_prefix: makes decision ids unique across processes.
+        metrics: told what was decided.
+        shadow: a policy that runs beside.
+    """
+
+    def __init__(
+        self,
+        *,
+        pool: Pool,
+        columns: IndexArray,
+        predictor_version: str,
+        policies: Policies,
+        money: Money,
+        id_prefix: str,
+        metrics: Metrics,
+        shadow: Shadow | None,
+    ) -> None:
+        self.versions = Versions(predictor_version, policies.version)
+        self._pool = pool
+        self._columns = columns
+        self._policies = policies
+        self._pricing = money.pricing
+        self._id_prefix = id_prefix
+        self._tickets = count(1)
+        self._metrics = metrics
+        self._shadow = shadow
+        self._spending = money.spending
+        self._decisions = money.decisions
+
+    def decide(
+        self, predicted: Predicted
+    ) -> list[Decision | NoEligibleModelError | BudgetSpentError]:
+        """Decides each request on its own; one without a model, or without money, fails alone."""
+        prepared = self._prepare(predicted)
+        chosen = self._choose(predicted.requests, prepared)
+        booked = None
+        if self._spending is not None:
+            booked = self._spending.book(
+                prepared.ids, prepared.tenants, prepared.case, chosen.choice
+            )
+        batch = self._decided(predicted, prepared, chosen, booked)
+        replies: list[Decision | NoEligibleModelError | BudgetSpentError] = []
+        for row, request in enumerate(predicted.requests):
+            if batch.choices[row] >= 0:
+                replies.append(self._decision(batch, row, request, prepared))
+            elif booked is not None and booked.refused[row]:
+                assert self._spending is not None  # noqa: S101 - it booked
+                replies.append(self._spending.spent_error(int(booked.spent[row])))
+            else:
+                replies.append(_no_model_left(prepared.eligibility, row))
+        self._decisions.add(one for one in replies if isinstance(one, Decision))
+        return replies
+
+    def decide_jointly(self, predicted: Predicted, constraints: JointConstraints) -> BatchDecision:
+        """Decides all requests together; without constraints each as ``decide`` does.
+
+        Their costs are booked as a whole. When the budgets cannot pay for it and the constraints
+        are about money alone, every request goes on with its cheapest model.
+
+        Raises:
+            NoEligibleModelError: names the request and the constraint.
+            InfeasibleError: the batch constraints cannot be kept; says by how much.
+            BudgetSpentError: names the budget.
+        """
+        prepared = self._prepare(predicted)
+        _check_all_eligible(prepared.eligibility)
+        if constraints.any:
+            mask = prepared.case.mask
+            joint = solve_jointly(
+                prepared.estimates, mask, constraints, predicted.requests, self._pool
+            )
+            codes = reasons(prepared.estimates.scores, mask, joint.choice)
+            priced = np.zeros(len(codes), np.bool_)
+            chosen = _Chosen(joint.choice, codes, priced, joint)
+        else:
+            joint = None
+            chosen = self._choose(predicted.requests, prepared)
+        booked = None
+        if self._spending is not None:
+            booked = self._spending.book_all(
+                prepared.ids,
+                prepared.tenants,
+                prepared.case,
+                chosen.choice,
+                may_change=not constraints.narrow_more_than_cost,
+            )
+        batch = self._decided(predicted, prepared, chosen, booked)
+        decisions = [
+            self._decision(batch, row, request, prepared)
+            for row, request in enumerate(predicted.requests)
+        ]
+        self._decisions.add(decisions)
+        return _batch_decision(batch, decisions, joint)
+
+    def frontier(
+        self, predicted: Predicted, points: int | None, score_std_weight: float
+    ) -> BatchFrontier:
+        """The cost-quality curve of a batch; see ``Engine.frontier``. Nothing is booked."""
+        requests, prediction = predicted.requests, predicted.prediction
+        estimates = estimates_of(prediction, requests, self._pool, self._columns)
+        eligibility, _ = narrow(requests, estimates, self._pool)
+        _check_all_eligible(eligibility)
+        curve = frontier_of(estimates, eligibility.mask, points, score_std_weight)
+        finished_ns = monotonic_ns()
+        timing = Timing(
+            started_ns=predicted.started_ns,
+            tokenize_ns=prediction.tokenize_ns,
+            predict_ns=prediction.predict_ns,
+            select_ns=finished_ns - predicted.predicted_ns,
+            finished_ns=finished_ns,
+        )
+        return BatchFrontier(curve, len(requests), timing)
+
+    def release(self, decisions: Sequence[Decision]) -> None:
+        """Undoes the booking of decisions that nobody received."""
+        ids = [decision.decision_id for decision in decisions]
+        self._decisions.discard(ids)
+        if self._spending is not None:
+            self._spending.release(ids)
+
+    def _prepare(self, predicted: Predicted) -> _Prepared:
+        requests = predicted.requests
+        estimates = estimates_of(predicted.prediction, requests, self._pool, self._columns)
+        eligibility, narrowings = narrow(requests, estimates, self._pool)
+        tenants = [request.tenant for request in requests]
+        prices, couplings = self._pricing.in_force.of_rows(tenants)
+        tickets = [next(self._tickets) for _ in requests]
+        gaps = [request.max_quality_gap for request in requests]
+        case = Case(
+            scores=estimates.scores,
+            costs_usd=estimates.costs_usd,
+            mask=eligibility.mask,
+            prices=prices,
+            max_quality_gaps=np.full(len(gaps), np.nan)
+            if gaps.count(None) == len(gaps)
+            else np.array([np.nan if gap is None else gap for gap in gaps], np.float64),
+            tickets=np.array(tickets, np.int64),
+        )
+        ids = [f"{self._id_prefix}-{ticket:x}" for ticket in tickets]
+        return _Prepared(estimates, eligibility, narrowings, case, couplings, tenants, ids)
+
+    def _choose(self, requests: Sequence[PromptRequest], prepared: _Prepared) -> _Chosen:
+        """Each row by the policy that its request names; all policies see all rows."""
+        case = prepared.case
+        names = [request.policy for request in requests]
+        if names.count(names[0]) == len(names):
+            policy = self._policies.named(names[0])
+            choice = policy.choose(case)
+            everything = np.ones(len(names), np.bool_)
+            self._compare(policy, case, choice, everything)
+            priced = everything if isinstance(policy, Lp) else ~everything
+            return _Chosen(choice, policy.explain(case, choice), priced)
+        choice = np.full(len(names), -1, np.intp)
+        codes = np.zeros(len(names), np.int8)
+        priced = np.zeros(len(names), np.bool_)
+        for name in set(names):
+            policy = self._policies.named(name)
+            rows = np.array([one == name for one in names])
+            chosen = policy.choose(case)
+            choice[rows] = chosen[rows]
+            codes[rows] = policy.explain(case, chosen)[rows]
+            priced[rows] = isinstance(policy, Lp)
+            self._compare(policy, case, choice, rows)
+        return _Chosen(choice, codes, priced)
+
+    def _compare(self, policy: Policy, case: Case, choice: IndexArray, rows: BoolArray) -> None:
+        if self._shadow is not None and policy is self._policies.in_force:
+            self._shadow.compare(case, choice, rows)
+
+    def _decided(
+        self,
+        predicted: Predicted,
+        prepared: _Prepared,
+        chosen: _Chosen,
+        booked: Booked | None,
+    ) -> DecidedBatch:
+        prediction, estimates, joint = predicted.prediction, prepared.estimates, chosen.joint
+        n = len(chosen.choice)
+        rows = np.arange(n)
+        couplings: Sequence[tuple[str, ...]] = prepared.couplings
+        if joint is not None:
+            couplings = joint.row_bindings
+        choice, codes = chosen.choice, chosen.reasons
+        if booked is not None:
+            self._observe(prepared, chosen, booked)
+            choice = booked.choice
+            spent = np.flatnonzero(booked.spent >= 0)
+            codes[spent] = Reason.BUDGET_SPENT
+            couplings = self._with_spent(couplings, booked, spent)
+        names = {request.policy for request in predicted.requests}
+        versions = {name: self._policies.version_of(name) for name in names}
+        finished_ns = monotonic_ns()
+        batch = DecidedBatch(
+            pool=self._pool,
+            versions=self.versions,
+            policy_versions=[versions[request.policy] for request in predicted.requests],
+            shadow_prices=(prepared.case.prices if joint is None else joint.row_prices).tolist(),
+            couplings=couplings,
+            decided_jointly=joint is not None,
+            degraded=booked is not None and booked.degraded,
+            refused=0 if booked is None else int(np.count_nonzero(booked.refused)),
+            estimates=estimates,
+            mask=prepared.case.mask,
+            narrowings=prepared.narrowings,
+            timing=Timing(
+                started_ns=predicted.started_ns,
+                tokenize_ns=prediction.tokenize_ns,
+                predict_ns=prediction.predict_ns,
+                select_ns=finished_ns - predicted.predicted_ns,
+                finished_ns=finished_ns,
+            ),
+            accepted_ns=predicted.accepted_ns,
+            choices=choice.tolist(),
+            reasons=codes.tolist(),
+            eligible=prepared.case.mask.sum(axis=1).tolist(),
+            scores=estimates.scores[rows, choice].tolist(),
+            costs_usd=estimates.costs_usd[rows, choice].tolist(),
+            latencies_ms=estimates.latencies_ms[rows, choice].tolist(),
+            output_tokens=estimates.output_tokens[rows, choice].tolist(),
+            input_tokens=estimates.input_tokens.tolist(),
+            truncated=prediction.truncated.tolist(),
+        )
+        self._metrics.decided(batch)
+        return batch
+
+    def _observe(self, prepared: _Prepared, chosen: _Chosen, booked: Booked) -> None:
+        case = prepared.case
+        at_price = chosen.priced & booked.granted & (booked.spent < 0)
+        paid = case.costs_usd[np.arange(len(booked.choice)), booked.choice]
+        self._pricing.observe(
+            Observed(
+                tenants=prepared.tenants,
+                scores=case.scores,
+                costs_usd=case.costs_usd,
+                mask=case.mask,
+                granted=booked.granted,
+                at_price_usd=np.where(at_price, paid, np.nan),
+            )
+        )
+
+    def _with_spent(
+        self, couplings: Sequence[tuple[str, ...]], booked: Booked, spent: IndexArray
+    ) -> Sequence[tuple[str, ...]]:
+        """The couplings, with the budget that was spent in the rows that it turned."""
+        if not spent.size or self._spending is None:
+            return couplings
+        turned = list(couplings)
+        for row in spent.tolist():
+            name = self._spending.ledger.terms[booked.spent[row]].name
+            turned[row] = (budget_constraint(name),)
+        return turned
+
+    def _decision(
+        self, batch: DecidedBatch, row: int, request: PromptRequest, prepared: _Prepared
+    ) -> Decision:
+        return Decision(batch, row, request.request_id, prepared.ids[row], request.explain)
+
+
+def _batch_decision(
+    batch: DecidedBatch, decisions: list[Decision], joint: JointSolution | None
+) -> BatchDecision:
+    mean_score = float(np.mean(batch.scores))
+    return BatchDecision(
+        decisions=decisions,
+        total_cost_usd=float(np.sum(batch.costs_usd)),
+        mean_score=mean_score,
+        bound=mean_score if joint is None else joint.bound,
+        gap=0.0 if joint is None else joint.gap,
+        shadow_price=max(batch.shadow_prices) if joint is None else joint.shadow_price,
+        binding=() if joint is None else joint.binding,
+        timing=batch.timing,
+    )
+
+
+def _check_all_eligible(eligibility: Eligibility) -> None:
+    if eligibility.empty_rows.size:
+        row = int(eligibility.empty_rows[0])
+        raise _no_model_left(eligibility, row, f"requests[{row}]: ")
+
+
+def _no_model_left(eligibility: Eligibility, row: int, where: str = "") -> NoEligibleModelError:
+    return NoEligibleModelError(
+        f"{where}{eligibility.describe(row)}", constraint=eligibility.removed_by(row) or ""
+    )

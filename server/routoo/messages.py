@@ -1,0 +1,127 @@
+"""What a client sends and gets, as plain Python values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+
+from routoo.v1.batch_pb2 import FrontierRequest, RouteBatchRequest
+from routoo.v1.route_pb2 import RouteRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from google.protobuf.message import Message
+
+Prompt = str | Sequence[Mapping[str, str]]
+"""Plain text, or a chat: ``[{"role": "user", "content": "..."}, ...]``, oldest message first."""
+
+
+class RequestOptions(TypedDict, total=False):
+    """What a request may carry beside its prompt; ``None`` means not set. Units as in the proto."""
+
+    request_id: str | None
+    max_cost_usd: float | None
+    min_score: float | None
+    max_latency_ms: float | None
+    allowed_models: Sequence[str] | None
+    denied_models: Sequence[str] | None
+    required_capabilities: Sequence[str] | None
+    tenant: str | None
+    session_id: str | None
+    policy: str | None
+    expected_output_tokens: int | None
+    max_quality_gap: float | None
+    explain: bool | None
+
+
+class Outcome(TypedDict, total=False):
+    """What may be reported about a decision; ``None`` means not known. Units as in the proto."""
+
+    model: str | None
+    score: float | None
+    cost_usd: float | None
+    input_tokens: int | None
+    output_tokens: int | None
+    latency_ms: float | None
+    error: str | None
+
+
+class BatchOptions(TypedDict, total=False):
+    """What a batch may have to keep as a whole; ``None`` and empty mean not set.
+
+    Attributes:
+        budget_usd: what all answers together may cost.
+        min_mean_score: mean predicted score to reach, in [0, 1]: at the least cost without
+            ``budget_usd``, within it when both are given.
+        score_per_usd: what a USD is worth in predicted score: the best trade at this price.
+        max_requests: prompts for a model, at most, by its name in the pool.
+        max_tokens: input and predicted output tokens for a model, at most, by its name.
+        max_mean_latency_ms: mean predicted time to the last token, at most.
+        tenant_budgets_usd: what the answers to each tenant's prompts may cost; "": no tenant.
+        score_std_weight: how many standard deviations to take off each predicted score.
+    """
+
+    budget_usd: float | None
+    min_mean_score: float | None
+    score_per_usd: float | None
+    max_requests: Mapping[str, int] | None
+    max_tokens: Mapping[str, int] | None
+    max_mean_latency_ms: float | None
+    tenant_budgets_usd: Mapping[str, float] | None
+    score_std_weight: float | None
+
+
+def make_request(prompt: Prompt, **options: Unpack[RequestOptions]) -> RouteRequest:
+    """One request, for ``route_many`` or for one's own stub.
+
+    Raises:
+        TypeError: a value of the wrong type.
+        ValueError: text that is not valid Unicode, or a number out of the field's range.
+    """
+    if isinstance(prompt, str):
+        return RouteRequest(prompt=prompt, **options)
+    return RouteRequest(messages=prompt, **options)
+
+
+def to_dict(message: Message) -> dict[str, Any]:
+    """A reply as plain dicts, lists, strings and numbers, ready for a JSON encoder.
+
+    Every field is present under its proto name, enums by name, 64-bit integers as integers; only
+    messages and ``optional`` fields that are not set are left out.
+    """
+    values: dict[str, Any] = {}
+    for field in message.DESCRIPTOR.fields:
+        if field.has_presence and not message.HasField(field.name):
+            continue
+        value = getattr(message, field.name)
+        if field.message_type is not None and field.message_type.GetOptions().map_entry:
+            values[field.name] = dict(value)
+        elif field.is_repeated:
+            values[field.name] = [to_dict(v) for v in value] if field.message_type else list(value)
+        elif field.message_type is not None:
+            values[field.name] = to_dict(value)
+        elif field.enum_type is not None:
+            known = field.enum_type.values_by_number.get(value)
+            values[field.name] = known.name if known else value
+        else:
+            values[field.name] = value
+    return values
+
+
+def make_batch(
+    requests: Iterable[Prompt | RouteRequest], options: BatchOptions
+) -> RouteBatchRequest:
+    return RouteBatchRequest(requests=_made(requests), **options)
+
+
+def make_frontier(
+    requests: Iterable[Prompt | RouteRequest], max_points: int, score_std_weight: float
+) -> FrontierRequest:
+    return FrontierRequest(
+        requests=_made(requests), max_points=max_points, score_std_weight=score_std_weight
+    )
+
+
+def _made(requests: Iterable[Prompt | RouteRequest]) -> list[RouteRequest]:
+    return [r if isinstance(r, RouteRequest) else make_request(r) for r in requests]

@@ -1,0 +1,74 @@
+"""Decisions that may still be reported or escalated, bounded in number and in age."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from time import monotonic_ns
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from routoo.decision import Decision
+
+
+class OpenDecisions:
+    """Keeps decisions for a while, the oldest go first. Thread-safe. Holds no prompts.
+
+    Args:
+        max_count: most decisions kept.
+        max_age_s: how long one is kept.
+        clock_ns: ``monotonic_ns``, by which decisions are timed.
+    """
+
+    def __init__(
+        self, max_count: int, max_age_s: float, clock_ns: Callable[[], int] = monotonic_ns
+    ) -> None:
+        self._max_count = max_count
+        self._max_age_ns = max_age_s * 1e9
+        self._clock_ns = clock_ns
+        self._decisions: OrderedDict[str, Decision] = OrderedDict()
+        self._reported: set[str] = set()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._decisions)
+
+    def add(self, decisions: Iterable[Decision]) -> None:
+        """Keeps decisions, oldest first, and lets go of what is too old or too much."""
+        kept = self._decisions
+        with self._lock:
+            for decision in decisions:
+                kept[decision.decision_id] = decision
+            while len(kept) > self._max_count:
+                self._reported.discard(kept.popitem(last=False)[0])
+            while kept and self._is_old(next(iter(kept.values()))):
+                self._reported.discard(kept.popitem(last=False)[0])
+
+    def get(self, decision_id: str) -> Decision | None:
+        """The decision; None when it is unknown or too old."""
+        with self._lock:
+            return self._known(decision_id)
+
+    def report(self, decision_id: str) -> bool:
+        """Marks a decision as reported; false when it is unknown, too old, or was marked before."""
+        with self._lock:
+            if self._known(decision_id) is None or decision_id in self._reported:
+                return False
+            self._reported.add(decision_id)
+            return True
+
+    def discard(self, decision_ids: Iterable[str]) -> None:
+        """Forgets decisions that nobody received."""
+        with self._lock:
+            for decision_id in decision_ids:
+                self._decisions.pop(decision_id, None)
+                self._reported.discard(decision_id)
+
+    def _known(self, decision_id: str) -> Decision | None:
+        decision = self._decisions.get(decision_id)
+        return None if decision is None or self._is_old(decision) else decision
+
+    def _is_old(self, decision: Decision) -> bool:
+        return self._clock_ns() - decision.batch.timing.finished_ns > self._max_age_ns

@@ -1,0 +1,57 @@
+"""Files that commands write: whole, or not at all."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, BinaryIO
+
+from routoo.errors import RoutooError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+class OutputFileError(RoutooError):
+    """The file cannot be written; the message names it and what to do."""
+
+
+def check_writable(path: Path) -> None:
+    """Finds out before the work what would stop ``replacing`` after it.
+
+    Raises:
+        OutputFileError: the path is a folder, or its folder is missing or read-only.
+    """
+    folder = path.resolve().parent
+    if path.is_dir():
+        raise OutputFileError(f"{path}: is a folder; name a file")
+    if not folder.is_dir():
+        raise OutputFileError(f"{path}: there is no folder {folder}; make it first")
+    if not os.access(folder, os.W_OK):
+        raise OutputFileError(f"{path}: the folder {folder} is read-only; name another")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A stream whose content becomes the file when the block ends well; else the file stays.
+
+    Raises:
+        OutputFileError: the file system refused.
+    """
+    target = path.resolve()  # a link stays a link: what it points to is replaced
+    try:
+        if target.exists() and not target.is_file():  # a pipe or a device cannot be replaced
+            with target.open("wb") as device:
+                yield device
+            return
+        partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+        try:
+            with partial.open("xb") as file:
+                yield file
+            partial.replace(target)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise OutputFileError(f"{path}: cannot be written: {error.strerror}") from None
