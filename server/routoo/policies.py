@@ -9,6 +9,7 @@ from routoo.errors import ConfigError, InvalidRequestError
 from routoo.selector.policies.best import Best
 from routoo.selector.policies.cheapest import Cheapest
 from routoo.selector.policies.fixed import Fixed
+from routoo.selector.policies.guarantee import Guarantee
 from routoo.selector.policies.lp import Lp
 from routoo.selector.policies.quality_gap import QualityGap
 from routoo.selector.policies.round_robin import RoundRobin
@@ -133,6 +134,15 @@ def _round_robin(settings: PolicySettings, pool: Pool) -> Policy:
     return RoundRobin(tuple(_column(pool, "round_robin.models", model) for model in models))
 
 
+def _guarantee(settings: PolicySettings, pool: Pool) -> Policy:
+    section = settings.guarantee
+    assert section is not None  # noqa: S101 - as above
+    _column(pool, "guarantee.reference", section.reference)
+    if section.price is None:
+        raise ConfigError("policy.guarantee has no price yet; learn it from the labels first")
+    return Guarantee(section.price)
+
+
 _BUILDERS: dict[str, Callable[[PolicySettings, Pool], Policy]] = {
     "lp": lambda _settings, _pool: Lp(),
     "threshold": _threshold,
@@ -141,4 +151,5 @@ _BUILDERS: dict[str, Callable[[PolicySettings, Pool], Policy]] = {
     "best": lambda _settings, _pool: Best(),
     "fixed": _fixed,
     "round_robin": _round_robin,
+    "guarantee": _guarantee,
 }

@@ -22,6 +22,7 @@ from prometheus_client import start_http_server
 
 from routoo import __version__
 from routoo.api.service import SERVICE, RouterService
+from routoo.calibration.start import with_price
 from routoo.engine import Engine
 from routoo.errors import ConfigError
 from routoo.operating_point import PricedSample
@@ -71,7 +72,15 @@ def load_parts(settings: Settings) -> Parts:
         + "|".join(model.model_dump_json() for model in pool.models)
     )
     digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
-    return Parts(pool, artifact, sample, price, build_policies(settings.policy, pool, digest))
+    guarantee = with_price(
+        settings,
+        pool,
+        sample,
+        artifact.manifest.predictor_version,
+        lambda: _predictor(settings, artifact),
+    )
+    policy = settings.policy.model_copy(update={"guarantee": guarantee})
+    return Parts(pool, artifact, sample, price, build_policies(policy, pool, digest))
 
 
 def check(settings: Settings) -> list[str]:

@@ -72,12 +72,12 @@ class Achieved:
         """For people, one figure per line."""
         found = [
             f"predicted mean score: {_shown(self.score)}",
-            f"predicted mean cost: {_shown(self.cost_usd)} USD",
+            f"predicted mean cost: {_shown(self.cost_usd, 'USD')}",
         ]
         if self.true_score is not None:
             found.append(f"labelled mean score: {_shown(self.true_score)}")
         if self.true_cost_usd is not None:
-            found.append(f"labelled mean cost: {_shown(self.true_cost_usd)} USD")
+            found.append(f"labelled mean cost: {_shown(self.true_cost_usd, 'USD')}")
         busiest = np.argsort(-self.shares, kind="stable")
         shares = [f"{names[j]} {self.shares[j]:.1%}" for j in busiest if self.shares[j] > 0.0]
         return [*found, f"shares: {', '.join(shares)}"]
@@ -93,6 +93,6 @@ class Achieved:
         }
 
 
-def _shown(mean: Mean) -> str:
+def _shown(mean: Mean, unit: str = "") -> str:
     error = f" (standard error {mean.se:.2g})" if np.isfinite(mean.se) else ""
-    return f"{mean.value:.4g}{error} over {mean.n:,} prompts"
+    return f"{f'{mean.value:.4g} {unit}'.rstrip()}{error} over {mean.n:,} prompts"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ import numpy as np
 from routoo.api.convert import prompt_request
 from routoo.calibration.labels import read_labelled_prompts
 from routoo.eligible import check_names, narrow
-from routoo.errors import ConfigError, InvalidRequestError
+from routoo.errors import InvalidRequestError
 from routoo.estimates import estimates_of
 from routoo.predictor.base import checked, join
 from routoo.prompts_file import PromptsFileError
@@ -62,12 +61,6 @@ class Sample:
     def labelled(self, columns: IndexArray) -> BoolArray:
         """Bool [n]: rows whose true scores are known for all of these models."""
         return np.asarray(np.isfinite(self.true_scores[:, columns]).all(axis=1), np.bool_)
-
-
-def pool_digest(pool: Pool) -> str:
-    """Names the pool's models and prices: 12 hexadecimal digits."""
-    text = "|".join(model.model_dump_json() for model in pool.models)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def read_sample(
@@ -170,13 +163,3 @@ def require_labels(sample: Sample, columns: IndexArray, pool: Pool) -> None:
         f"{sample.file}:{sample.line_numbers[row]}: has no score of {model}; every line needs"
         f' "scores" with all {len(columns)} models that the policy may choose'
     )
-
-
-def check_version(what: str, pinned: str, found: str, remedy: str) -> None:
-    """Refuses what was learned with another predictor or pool.
-
-    Raises:
-        ConfigError: one line that names both and the remedy.
-    """
-    if pinned != found:
-        raise ConfigError(f"{what} is {found}, but this was learned with {pinned}; {remedy}")
