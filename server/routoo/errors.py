@@ -7,6 +7,8 @@ RoutooError
 ├── InvalidRequestError      the caller's request is wrong; names the field
 ├── NoEligibleModelError     the constraints leave no model; names the one that removed the last
 ├── InfeasibleError          no assignment keeps the batch constraints; says by how much
+├── UnknownDecisionError     a decision that is not open: never made here, too old, or forgotten
+├── NoRuleError              an answer's signal came, and no rule says what it means
 ├── QueueFullError           too many requests wait
 ├── DeadlineError            the caller's deadline has passed
 ├── DrainingError            the service is stopping
@@ -46,6 +48,14 @@ class NoEligibleModelError(RoutooError):
 
 class InfeasibleError(RoutooError):
     """No assignment keeps all batch constraints."""
+
+
+class UnknownDecisionError(RoutooError):
+    """The decision is not open here: never made, too old, or made by another replica."""
+
+
+class NoRuleError(RoutooError):
+    """A signal of an answer came, and no rule says what it means."""
 
 
 class QueueFullError(RoutooError):

@@ -10,15 +10,19 @@ from routoo.errors import (
     InfeasibleError,
     InvalidRequestError,
     NoEligibleModelError,
+    NoRuleError,
     NotBuiltError,
     QueueFullError,
     RoutooError,
+    UnknownDecisionError,
 )
 
 STATUS: dict[type[RoutooError], grpc.StatusCode] = {
     InvalidRequestError: grpc.StatusCode.INVALID_ARGUMENT,
     NoEligibleModelError: grpc.StatusCode.FAILED_PRECONDITION,
     InfeasibleError: grpc.StatusCode.FAILED_PRECONDITION,
+    UnknownDecisionError: grpc.StatusCode.FAILED_PRECONDITION,
+    NoRuleError: grpc.StatusCode.FAILED_PRECONDITION,
     QueueFullError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     DeadlineError: grpc.StatusCode.DEADLINE_EXCEEDED,
     DrainingError: grpc.StatusCode.UNAVAILABLE,
