@@ -10,10 +10,9 @@ from pydantic import Field, ValidationError
 from routoo.config import describe_validation_error, read_yaml_mapping
 from routoo.errors import ConfigError
 from routoo.section import Section
-from routoo.selector.cascade import Correction, Rule, SignalKind
+from routoo.selector.cascade import Correction, Plan, Rule, SignalKind
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from routoo.pool import Pool
@@ -26,12 +25,22 @@ class _Weights(Section):
     slope: float = Field(allow_inf_nan=False)
 
 
+class _Chance(Section):
+    intercept: float = Field(allow_inf_nan=False)
+    answered_by: float = Field(allow_inf_nan=False)
+    beside: float = Field(allow_inf_nan=False)
+
+
 class _Correction(Section):
     signal: SignalKind
     answered_by: str
     """The model whose answer the signal was seen in."""
     centre: float = Field(allow_inf_nan=False)
     models: dict[str, _Weights] = Field(min_length=1)
+    beside: str = ""
+    """Agreement only: the other cheap model, for the policy ``cascade``."""
+    chance: _Chance | None = None
+    """How likely the two agree: weights of the log-odds of their predicted scores."""
 
 
 class _CascadeFile(Section):
@@ -58,8 +67,10 @@ def load_rule(path: Path, pool: Pool, predictor_version: str) -> Rule:
             f" {predictor_version}; run `routoo calibrate --policy cascade` again"
         )
     corrections: dict[tuple[SignalKind, int], Correction] = {}
+    plans: list[Plan] = []
     for item in content.corrections:
-        for name in (item.answered_by, *item.models):
+        beside = (item.beside,) if item.beside or item.chance else ()
+        for name in (item.answered_by, *beside, *item.models):
             if name not in pool.index:
                 raise ConfigError(
                     f"{path}: unknown model {name!r}; the pool has {', '.join(pool.names)}"
@@ -72,17 +83,19 @@ def load_rule(path: Path, pool: Pool, predictor_version: str) -> Rule:
                 f"{path}: {item.signal} of {item.answered_by} says nothing of that model itself"
             )
         intercepts, slopes = np.full((2, len(pool.names)), np.nan)
-        for name, weights in item.models.items():
-            intercepts[pool.index[name]] = weights.intercept
-            slopes[pool.index[name]] = weights.slope
-        corrections[key] = Correction(item.centre, intercepts, slopes)
-    return Rule(corrections)
+        for name, weight in item.models.items():
+            intercepts[pool.index[name]] = weight.intercept
+            slopes[pool.index[name]] = weight.slope
+        correction = corrections[key] = Correction(item.centre, intercepts, slopes)
+        if item.chance is not None:
+            weights = (item.chance.intercept, item.chance.answered_by, item.chance.beside)
+            plans.append(Plan(key[1], pool.index[item.beside], correction, weights))
+    return Rule(corrections, tuple(plans))
 
 
-def rule_values(
-    corrections: Sequence[tuple[SignalKind, int, Correction]], pool: Pool, predictor_version: str
-) -> dict[str, Any]:
+def rule_values(rule: Rule, pool: Pool, predictor_version: str) -> dict[str, Any]:
     """The file's content; ``load_rule`` reads it back."""
+    plans = {("agreement", plan.kept): plan for plan in rule.plans}
     return {
         "format_version": FORMAT_VERSION,
         "predictor_version": predictor_version,
@@ -99,7 +112,16 @@ def rule_values(
                     for j, name in enumerate(pool.names)
                     if np.isfinite(one.intercepts[j])
                 },
+                **_plan_values(plans.get((kind, kept)), pool),
             }
-            for kind, kept, one in corrections
+            for (kind, kept), one in rule.corrections.items()
         ],
     }
+
+
+def _plan_values(plan: Plan | None, pool: Pool) -> dict[str, Any]:
+    if plan is None:
+        return {}
+    names = ("intercept", "answered_by", "beside")
+    chance = dict(zip(names, (round(one, 6) for one in plan.chance), strict=True))
+    return {"beside": pool.names[plan.beside], "chance": chance}

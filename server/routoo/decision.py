@@ -36,6 +36,10 @@ _TEXTS = {
         "expected to answer better than the answer at hand by more than its cost is worth at"
         " {price} score per USD"
     ),
+    Reason.CASCADE: (
+        "the first of two cheap models; ask the other one, too, then Escalate with whether they"
+        " agree"
+    ),
     Reason.FALLBACK: (
         "the policy's own model was not eligible; the pair's other one, or the most predicted"
         " score after cost at {price} score per USD, among {of_pool}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from routoo.errors import ConfigError, InvalidRequestError
 from routoo.selector.policies.best import Best
+from routoo.selector.policies.cascade import Cascade
 from routoo.selector.policies.cheapest import Cheapest
 from routoo.selector.policies.fixed import Fixed
 from routoo.selector.policies.guarantee import Guarantee
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from routoo.policy_settings import PolicySettings
     from routoo.pool import Pool
     from routoo.prompt import PromptRequest
+    from routoo.selector.cascade import Rule
     from routoo.selector.policies.base import Policy
 
 # The policy that reads a request's max_quality_gap.
@@ -77,21 +79,31 @@ class Policies:
                 )
 
 
-def build_policies(settings: PolicySettings, pool: Pool, digest: str) -> Policies:
+def build_policies(
+    settings: PolicySettings, pool: Pool, digest: str, rule: Rule | None = None
+) -> Policies:
     """Builds every policy that the settings name.
+
+    Args:
+        settings: with the price of a guarantee, should there be one.
+        pool: the models.
+        digest: names the settings.
+        rule: what the file ``settings.cascade`` says.
 
     Raises:
         ConfigError: a policy names a model that the pool lacks; one line.
     """
     names: tuple[str, ...] = (settings.name, *settings.offered)
-    offered = {name: _build(name, settings, pool) for name in dict.fromkeys(names)}
+    offered = {name: _build(name, settings, pool, rule) for name in dict.fromkeys(names)}
     shadow = None
     if settings.shadow is not None:
-        shadow = offered.get(settings.shadow) or _build(settings.shadow, settings, pool)
+        shadow = offered.get(settings.shadow) or _build(settings.shadow, settings, pool, rule)
     return Policies(offered[settings.name], offered, shadow, digest)
 
 
-def _build(name: str, settings: PolicySettings, pool: Pool) -> Policy:
+def _build(name: str, settings: PolicySettings, pool: Pool, rule: Rule | None) -> Policy:
+    if name == "cascade":
+        return _cascade(rule)
     return _BUILDERS[name](settings, pool)
 
 
@@ -141,6 +153,15 @@ def _guarantee(settings: PolicySettings, pool: Pool) -> Policy:
     if section.price is None:
         raise ConfigError("policy.guarantee has no price yet; learn it from the labels first")
     return Guarantee(section.price)
+
+
+def _cascade(rule: Rule | None) -> Policy:
+    if rule is None or not rule.plans:
+        raise ConfigError(
+            "policy.cascade: the rule has no plan to begin with two models; learn it by `routoo"
+            " calibrate --policy cascade` with --beside"
+        )
+    return Cascade(rule.plans)
 
 
 _BUILDERS: dict[str, Callable[[PolicySettings, Pool], Policy]] = {

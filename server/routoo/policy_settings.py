@@ -10,10 +10,18 @@ from pydantic import Field, model_validator
 from routoo.section import Section
 
 PolicyName = Literal[
-    "lp", "threshold", "quality_gap", "cheapest", "best", "fixed", "round_robin", "guarantee"
+    "lp",
+    "threshold",
+    "quality_gap",
+    "cheapest",
+    "best",
+    "fixed",
+    "round_robin",
+    "guarantee",
+    "cascade",
 ]
 # Policies that know nothing without a section of their own.
-_NEED_SECTION = ("threshold", "quality_gap", "fixed", "guarantee")
+_NEED_SECTION = ("threshold", "quality_gap", "fixed", "guarantee", "cascade")
 
 
 class ThresholdSettings(Section):
@@ -107,7 +115,7 @@ class PolicySettings(Section):
     round_robin: RoundRobinSettings = RoundRobinSettings()
     guarantee: GuaranteeSettings | None = None
     cascade: Path | None = None
-    """The rule for ``Escalate``, written by ``routoo calibrate --policy cascade``."""
+    """The rule for ``Escalate`` and the policy ``cascade``; ``routoo calibrate`` writes it."""
 
     @model_validator(mode="after")
     def _sections_are_there(self) -> Self:

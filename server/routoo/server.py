@@ -23,6 +23,7 @@ from prometheus_client import start_http_server
 from routoo import __version__
 from routoo.api.service import SERVICE, RouterService
 from routoo.calibration.start import with_price
+from routoo.cascade_file import load_rule
 from routoo.engine import Engine
 from routoo.errors import ConfigError
 from routoo.operating_point import PricedSample
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from routoo.policies import Policies
     from routoo.pool import Pool
     from routoo.predictor.artifact import Artifact
+    from routoo.selector.cascade import Rule
 
 _log = structlog.get_logger("routoo.server")
 # After everything is answered: streams and health watchers are told, then cut off.
@@ -54,6 +56,7 @@ class Parts:
     sample: PricedSample
     price: float
     policies: Policies
+    rule: Rule | None
 
 
 def load_parts(settings: Settings) -> Parts:
@@ -80,7 +83,11 @@ def load_parts(settings: Settings) -> Parts:
         lambda: _predictor(settings, artifact),
     )
     policy = settings.policy.model_copy(update={"guarantee": guarantee})
-    return Parts(pool, artifact, sample, price, build_policies(policy, pool, digest))
+    rule = None
+    if policy.cascade is not None:
+        rule = load_rule(policy.cascade, pool, artifact.manifest.predictor_version)
+    policies = build_policies(policy, pool, digest, rule)
+    return Parts(pool, artifact, sample, price, policies, rule)
 
 
 def check(settings: Settings) -> list[str]:

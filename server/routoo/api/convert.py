@@ -37,6 +37,7 @@ _RULES = {
     Reason.FALLBACK: route_pb2.RULE_FALLBACK,
     Reason.GUARANTEE: route_pb2.RULE_GUARANTEE,
     Reason.ESCALATED: route_pb2.RULE_ESCALATED,
+    Reason.CASCADE: route_pb2.RULE_CASCADE,
 }
 # What the optimum of a batch is called instead.
 _BY_PRICE = frozenset({Reason.BEST_SCORE, Reason.PRICE})

@@ -15,7 +15,7 @@ from scipy.special import expit
 
 from routoo.calibration.achieved import Mean
 from routoo.errors import InfeasibleError
-from routoo.selector.cascade import SIGNAL_KINDS, Correction, judge, log_odds
+from routoo.selector.cascade import SIGNAL_KINDS, Correction, Plan, judge, log_odds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +41,8 @@ class Lesson:
         kept: column of the model that answered.
         correction: learned from all rows.
         rows: how many.
-        judged: those judged in cross-validation, where all models' scores are known; else None.
+        judged: in cross-validation, on the rows where it is known what would have come.
+        plan: a way to begin with two cheap models, where one was asked for.
     """
 
     kind: SignalKind
@@ -49,6 +50,7 @@ class Lesson:
     correction: Correction
     rows: int
     judged: Judged | None
+    plan: Plan | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +72,20 @@ class Judged:
     extra_usd: Mean
 
 
-def learn(sample: Sample, price: float) -> list[Lesson]:
+def learn(sample: Sample, price: float, beside: int | None = None) -> list[Lesson]:
     """Every lesson that the sample has rows enough for.
 
     Args:
         sample: prompts with signals and true scores.
         price: score per USD at which the lessons are judged.
+        beside: column of the cheap model that agreement is measured against; None: not known.
 
     Raises:
-        InfeasibleError: there is none; says what is missing.
+        InfeasibleError: there is none, or agreement with ``beside`` is no yes or no; says so.
     """
-    lessons = [_lesson(sample, kind, kept, rows, price) for kind, kept, rows in _learnable(sample)]
+    lessons = [
+        _lesson(sample, kind, kept, rows, price, beside) for kind, kept, rows in _learnable(sample)
+    ]
     if not lessons:
         raise InfeasibleError(
             f"{sample.file}: no signal to learn from; at least {LEAST_ROWS} lines need"
@@ -102,7 +107,14 @@ def _learnable(sample: Sample) -> Iterator[tuple[SignalKind, int, IndexArray]]:
                 yield kind, kept, rows
 
 
-def _lesson(sample: Sample, kind: SignalKind, kept: int, rows: IndexArray, price: float) -> Lesson:
+def _lesson(
+    sample: Sample,
+    kind: SignalKind,
+    kept: int,
+    rows: IndexArray,
+    price: float,
+    beside: int | None,
+) -> Lesson:
     scores, truth = sample.scores[rows], sample.true_scores[rows]
     feature = sample.signals[kind][rows, kept]
     correction = fit(scores, truth, feature)
@@ -115,7 +127,33 @@ def _lesson(sample: Sample, kind: SignalKind, kept: int, rows: IndexArray, price
         corrected[held] = taught.apply(scores[held], feature[held])
     answered = np.full(len(rows), kept)
     verdicts = judge(corrected, sample.costs_usd[rows], sample.mask[rows], answered, price)
-    return Lesson(kind, kept, correction, len(rows), _judged(verdicts, truth, kept, price))
+    judged = _judged(verdicts, truth, kept, price)
+    plan = None
+    if beside is not None and beside != kept and kind == "agreement":
+        chance = fit_chance(sample.file, scores[:, [kept, beside]], feature)
+        plan = Plan(kept, beside, correction, chance)
+    return Lesson(kind, kept, correction, len(rows), judged, plan)
+
+
+def fit_chance(file: str, scores: FloatArray, agrees: FloatArray) -> tuple[float, float, float]:
+    """Weights of the chance of agreement, see ``Plan``.
+
+    Args:
+        file: what the labels' file is called.
+        scores: float64 [n, 2], predicted, of the model that answered and of the other one.
+        agrees: float64 [n], 1 or 0.
+
+    Raises:
+        InfeasibleError: something between 0 and 1.
+    """
+    if not np.isin(agrees, (0.0, 1.0)).all():
+        raise InfeasibleError(
+            f"{file}: agreement with one other model is 1 or 0, and here it is something between;"
+            " leave --beside out"
+        )
+    X = np.stack([np.ones(len(agrees)), *log_odds(scores).T])
+    weights = _newton(np.zeros(len(agrees)), X, agrees)
+    return float(weights[0]), float(weights[1]), float(weights[2])
 
 
 def _judged(verdicts: Verdicts, truth: FloatArray, kept: int, price: float) -> Judged | None:
@@ -151,24 +189,24 @@ def fit(
         rows: BoolArray = np.isfinite(truth[:, j])
         wanted = rows.sum() >= LEAST_ROWS if known is None else np.isfinite(known.slopes[j])
         if wanted:
-            intercepts[j], slopes[j] = _newton(
-                offsets[rows, j], feature[rows] - centre, truth[rows, j]
-            )
+            centred = feature[rows] - centre
+            scale = float(centred.std()) or 1.0
+            X = np.stack([np.ones(len(centred)), centred / scale])
+            intercepts[j], slope = _newton(offsets[rows, j], X, truth[rows, j])
+            slopes[j] = slope / scale
     return Correction(centre, intercepts, slopes)
 
 
-def _newton(offset: FloatArray, feature: FloatArray, truth: FloatArray) -> tuple[float, float]:
-    """Intercept and slope of the most likely logistic curve, the slope shrunk by a ridge.
+def _newton(offset: FloatArray, X: FloatArray, truth: FloatArray) -> FloatArray:
+    """Weights [k] of the most likely logistic curve, shrunk by a ridge.
 
     Args:
         offset: float64 [n], log-odds before.
-        feature: float64 [n], centred.
+        X: float64 [k, n], features.
         truth: float64 [n], in [0, 1].
     """
-    scale = float(feature.std()) or 1.0
-    X = np.stack([np.ones(len(feature)), feature / scale])
-    ridge = np.array([RIDGE, RIDGE])
-    weights = np.zeros(2)
+    ridge = np.full(len(X), RIDGE)
+    weights = np.zeros(len(X))
 
     def loss(at: FloatArray) -> float:
         u = offset + at @ X
@@ -186,4 +224,4 @@ def _newton(offset: FloatArray, feature: FloatArray, truth: FloatArray) -> tuple
         weights = weights - size * step
         if np.abs(size * step).max() < _SETTLED:
             break
-    return float(weights[0]), float(weights[1] / scale)
+    return weights

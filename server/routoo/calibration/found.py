@@ -13,6 +13,7 @@ from routoo.calibration.guarantee import prove
 from routoo.calibration.pair import find_limit
 from routoo.calibration.prices import find_mean_cost
 from routoo.cascade_file import rule_values
+from routoo.selector.cascade import Rule
 from routoo.selector.policies.base import Case
 from routoo.selector.policies.pair import advantage
 from routoo.selector.policies.quality_gap import QualityGap
@@ -183,14 +184,18 @@ def find_guarantee(grounds: Grounds, reference: int, promise: Promise) -> Found:
     )
 
 
-def find_cascade(grounds: Grounds, price: float) -> Found:
-    """The rule for ``Escalate``, judged at a price in score per USD.
+def find_cascade(grounds: Grounds, beside: int | None) -> Found:
+    """The rule for ``Escalate``, judged at the price in force.
+
+    Args:
+        grounds: what it is learned from.
+        beside: column of the cheap model that agreement is measured against; None: not known.
 
     Raises:
-        InfeasibleError: there is no signal to learn from.
+        InfeasibleError: there is no signal to learn from, or agreement is no yes or no.
     """
     names = grounds.pool.names
-    lessons = learn(grounds.sample, price)
+    lessons = learn(grounds.sample, grounds.price, beside)
     lines, figures = [], []
     for lesson in lessons:
         line = f"{lesson.kind} of {names[lesson.kept]}: learned from {lesson.rows:,} answers"
@@ -219,9 +224,9 @@ def find_cascade(grounds: Grounds, price: float) -> Found:
                 },
             }
         )
-    values = rule_values(
-        [(lesson.kind, lesson.kept, lesson.correction) for lesson in lessons],
-        grounds.pool,
-        grounds.predictor_version,
+    rule = Rule(
+        {(lesson.kind, lesson.kept): lesson.correction for lesson in lessons},
+        tuple(lesson.plan for lesson in lessons if lesson.plan is not None),
     )
+    values = rule_values(rule, grounds.pool, grounds.predictor_version)
     return Found(values, lines, {"corrections": figures})

@@ -25,7 +25,7 @@ _OPTIONS = {
     "quality_gap": ("strong", "weak", "strong_share", "target_cost", "target_score"),
     "lp": ("target_cost", "target_score"),
     "guarantee": ("reference", "max_drop", "confidence"),
-    "cascade": (),
+    "cascade": ("beside",),
 }
 _TARGETS = ("strong_share", "target_cost", "target_score")
 
@@ -42,6 +42,7 @@ class _Wanted:
     reference: str | None
     max_drop: float | None
     confidence: float | None
+    beside: str | None
 
     def check(self, policy: str) -> None:
         """Refuses what the policy does not take, and what it lacks."""
@@ -113,6 +114,10 @@ def calibrate(  # noqa: PLR0913 - one parameter per option
     confidence: Annotated[
         float | None, typer.Option(help="Of the guarantee, default 0.95.", metavar="X")
     ] = None,
+    beside: Annotated[
+        str | None,
+        typer.Option(help="The cheap model that agreement is measured against.", metavar="MODEL"),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Find a policy's settings on a file of prompts.
@@ -123,10 +128,19 @@ def calibrate(  # noqa: PLR0913 - one parameter per option
     threshold, quality_gap: --strong and --weak, and one of --strong-share, --target-cost,
     --target-score. lp: one of the targets. guarantee: --reference and --max-drop; every line has
     the scores of all models of the pool. cascade: the rule of `escalate`, from lines with scores
-    and signals; name the file that it is written to with policy.cascade.
+    and signals, and with --beside the policy cascade, too; name the file that it is written to
+    with policy.cascade.
     """
     wanted = _Wanted(
-        strong, weak, strong_share, target_cost, target_score, reference, max_drop, confidence
+        strong,
+        weak,
+        strong_share,
+        target_cost,
+        target_score,
+        reference,
+        max_drop,
+        confidence,
+        beside,
     )
     wanted.check(policy)
     if out is not None:
@@ -141,11 +155,12 @@ def _find(policy: str, wanted: _Wanted, grounds: "Grounds") -> "Found":
     from routoo.calibration import found
     from routoo.selector.guarantee import Promise
 
+    pool = grounds.pool
     if policy == "cascade":
-        return found.find_cascade(grounds, grounds.price)
+        beside = None if wanted.beside is None else _column(pool, "beside", wanted.beside)
+        return found.find_cascade(grounds, beside)
     if policy == "lp":
         return found.find_lp(grounds, wanted.target())
-    pool = grounds.pool
     if policy == "guarantee":
         assert wanted.max_drop is not None  # noqa: S101 - ``check`` has seen it
         confidence = 0.95 if wanted.confidence is None else wanted.confidence

@@ -52,10 +52,75 @@ class Correction:
 
 
 @dataclass(frozen=True, slots=True)
+class Plan:
+    """Two cheap models answer, and whether they agree decides what comes next.
+
+    Attributes:
+        kept: column of the model whose answer is kept where nothing better is asked.
+        beside: column of the other one.
+        correction: what their agreement, 1 or 0, says.
+        chance: of agreement: log-odds are the first of these three plus the other two times the
+            log-odds of the two models' predicted scores.
+    """
+
+    kept: int
+    beside: int
+    correction: Correction
+    chance: tuple[float, float, float]
+
+    def agreement(self, scores: FloatArray) -> FloatArray:
+        """How likely the two agree, float64 [n], by predicted scores [n, m]."""
+        first, of_kept, of_beside = self.chance
+        odds = log_odds(scores[:, [self.kept, self.beside]])
+        return np.asarray(expit(first + of_kept * odds[:, 0] + of_beside * odds[:, 1]), np.float64)
+
+    def worth(
+        self, scores: FloatArray, costs_usd: FloatArray, mask: BoolArray, prices: FloatArray
+    ) -> FloatArray:
+        """How much the plan is worth beyond the best single model, in score, float64 [n].
+
+        Both by the same beliefs: the corrected scores, weighted by the chance of agreement; -inf
+        where one of the two models is not eligible.
+
+        Args:
+            scores: float64 [n, m], predicted.
+            costs_usd: float64 [n, m], predicted.
+            mask: bool [n, m], eligible cells.
+            prices: float64 [n], score per USD.
+        """
+        pair = [self.kept, self.beside]
+        worth = np.full(len(scores), -np.inf)
+        rows = np.flatnonzero(mask[:, pair].all(axis=1))
+        scores, mask = scores[rows], mask[rows]
+        known = mask & np.isfinite(self.correction.slopes)
+        agree, differ = (
+            self.correction.apply(scores, np.full(len(rows), one)) for one in (1.0, 0.0)
+        )
+        chance = self.agreement(scores)[:, None]
+        money = prices[rows, None] * np.where(mask, costs_usd[rows], 0.0)
+        later = money.copy()
+        later[:, pair] = 0.0
+
+        def best(net: FloatArray) -> FloatArray:
+            return np.asarray(np.where(known, net, -np.inf).max(axis=1), np.float64)
+
+        alone = best(chance * agree + (1.0 - chance) * differ - money)
+        after = chance[:, 0] * best(agree - later) + (1.0 - chance[:, 0]) * best(differ - later)
+        worth[rows] = after - money[:, pair].sum(axis=1) - alone
+        return worth
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
-    """The corrections by kind of signal and column of the model that answered."""
+    """What signals say.
+
+    Attributes:
+        corrections: by kind of signal and column of the model that answered.
+        plans: ways to begin with two cheap models.
+    """
 
     corrections: Mapping[tuple[SignalKind, int], Correction]
+    plans: tuple[Plan, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -179,9 +179,9 @@ def labels_needed(differences: FloatArray, promise: Promise) -> int | None:
     mean = float(differences.mean())
     if mean <= -promise.max_drop:
         return None
-    z = float(norm.ppf(POWER))
     if not is_binary(differences):
-        return _bets_needed(differences, promise, z)
+        return betting_labels_needed(differences, promise)
+    z = float(norm.ppf(POWER))
     worse = float((differences < 0).mean())
     better = float((differences > 0).mean())
     # An unlucky draw of as many labels: the balance one quantile of POWER on the wrong side.
@@ -206,8 +206,12 @@ def labels_needed(differences: FloatArray, promise: Promise) -> int | None:
     return high
 
 
-def _bets_needed(differences: FloatArray, promise: Promise, z: float) -> int | None:
-    """Labels until the best wager's wealth, z deviations below its mean, passes 1 / alpha."""
+def betting_labels_needed(differences: FloatArray, promise: Promise) -> int | None:
+    """As ``labels_needed``, for ``betting_p_values``.
+
+    The labels until the best wager's wealth, even an unlucky one, passes 1 / alpha.
+    """
+    z = float(norm.ppf(POWER))
     gains = (differences + promise.max_drop) / (1.0 - promise.max_drop)
     logs = np.log1p(np.outer(gains, WAGERS))
     wager = int(logs.mean(axis=0).argmax())

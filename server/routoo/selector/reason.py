@@ -38,6 +38,8 @@ class Reason(IntEnum):
     """The most score minus cost at the price that was proven to keep the promise."""
     ESCALATED = 12
     """An answer was seen, and another model is expected to be worth its cost."""
+    CASCADE = 13
+    """The first of two cheap models whose agreement is worth seeing."""
 
 
 def reasons(scores: FloatArray, mask: BoolArray, choice: IndexArray) -> ReasonArray:

@@ -22,6 +22,7 @@ class Rule(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     RULE_FALLBACK: _ClassVar[Rule]
     RULE_GUARANTEE: _ClassVar[Rule]
     RULE_ESCALATED: _ClassVar[Rule]
+    RULE_CASCADE: _ClassVar[Rule]
 RULE_UNSPECIFIED: Rule
 RULE_PRICE: Rule
 RULE_ONLY_ELIGIBLE: Rule
@@ -35,6 +36,7 @@ RULE_ROUND_ROBIN: Rule
 RULE_FALLBACK: Rule
 RULE_GUARANTEE: Rule
 RULE_ESCALATED: Rule
+RULE_CASCADE: Rule
 
 class ChatMessage(_message.Message):
     __slots__ = ("role", "content")
