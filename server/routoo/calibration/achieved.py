@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ class Mean:
         if not known.size:
             return None
         spread = float(known.std(ddof=1)) if known.size > 1 else float("nan")
-        return cls(float(known.mean()), spread / np.sqrt(known.size), int(known.size))
+        return cls(float(known.mean()), spread / math.sqrt(known.size), int(known.size))
 
     def as_dict(self) -> dict[str, float | int | None]:
         """For JSON."""
