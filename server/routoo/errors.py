@@ -9,6 +9,8 @@ RoutooError
 ├── InfeasibleError          no assignment keeps the batch constraints; says by how much
 ├── UnknownDecisionError     a decision that is not open: never made here, too old, or forgotten
 ├── NoRuleError              an answer's signal came, and no rule says what it means
+├── BudgetSpentError         a budget has not enough left; names it, says when there is more
+├── NoBudgetError            no budget applies to the tenant, and the settings ask for one
 ├── QueueFullError           too many requests wait
 ├── DeadlineError            the caller's deadline has passed
 ├── DrainingError            the service is stopping
@@ -56,6 +58,18 @@ class UnknownDecisionError(RoutooError):
 
 class NoRuleError(RoutooError):
     """A signal of an answer came, and no rule says what it means."""
+
+
+class BudgetSpentError(RoutooError):
+    """A budget cannot pay for the request. ``budget`` names it."""
+
+    def __init__(self, message: str, *, budget: str = "") -> None:
+        self.budget = budget
+        super().__init__(message)
+
+
+class NoBudgetError(RoutooError):
+    """The tenant has no budget, and needs one here."""
 
 
 class QueueFullError(RoutooError):

@@ -26,12 +26,12 @@ from routoo.calibration.start import with_price
 from routoo.cascade_file import load_rule
 from routoo.engine import Engine
 from routoo.errors import ConfigError
+from routoo.money import open_money
 from routoo.operating_point import PricedSample
 from routoo.policies import build_policies
 from routoo.pool import load_pool
 from routoo.predictor.artifact import load_artifact, shipped_artifact
 from routoo.predictor.onnx import OnnxPredictor
-from routoo.pricing.in_force import FixedPricing
 from routoo.telemetry import Metrics, configure_logging
 from routoo.v1 import router_pb2
 
@@ -180,12 +180,13 @@ class Service:
         parts = load_parts(settings)
         predictor = _predictor(settings, parts.artifact)
         metrics = Metrics()
+        money = open_money(settings, parts.pool, parts.sample, parts.price, metrics.registry)
         engine = Engine(
             predictor=predictor,
             pool=parts.pool,
             sample=parts.sample,
             policies=parts.policies,
-            pricing=FixedPricing(parts.price),
+            money=money,
             batching=settings.batching,
             id_prefix=secrets.token_hex(5),
             metrics=metrics,

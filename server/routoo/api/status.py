@@ -5,10 +5,12 @@ from __future__ import annotations
 import grpc
 
 from routoo.errors import (
+    BudgetSpentError,
     DeadlineError,
     DrainingError,
     InfeasibleError,
     InvalidRequestError,
+    NoBudgetError,
     NoEligibleModelError,
     NoRuleError,
     NotBuiltError,
@@ -23,6 +25,8 @@ STATUS: dict[type[RoutooError], grpc.StatusCode] = {
     InfeasibleError: grpc.StatusCode.FAILED_PRECONDITION,
     UnknownDecisionError: grpc.StatusCode.FAILED_PRECONDITION,
     NoRuleError: grpc.StatusCode.FAILED_PRECONDITION,
+    BudgetSpentError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    NoBudgetError: grpc.StatusCode.PERMISSION_DENIED,
     QueueFullError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     DeadlineError: grpc.StatusCode.DEADLINE_EXCEEDED,
     DrainingError: grpc.StatusCode.UNAVAILABLE,

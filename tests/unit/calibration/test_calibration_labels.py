@@ -13,10 +13,13 @@ KNOWN = ("small", "medium", "large")
 
 
 def test_a_line_may_say_scores_costs_and_signals() -> None:
-    lines = [
+    first_line = (
         b'{"prompt": "a", "max_cost_usd": 0.5, "scores": {"small": 1, "large": 0.5},'
         b' "costs_usd": {"small": 0}, "signals": {"small": {"agreement": 1,'
-        b' "logprobs": [-1, -3]}}}\n',
+        b' "logprobs": [-1, -3]}}}\n'
+    )
+    lines = [
+        first_line,
         b"\n",
         b'"b"\n',
         b'{"prompt": "c", "scores": null, "signals": {"small": {"margin": null}}}\n',
