@@ -17,6 +17,7 @@ from routoo import __version__
 from routoo.command_error import BAD_INPUT, FAILED, INTERRUPTED, exit_code_of
 from routoo.commands.batch import batch
 from routoo.commands.calibrate import calibrate
+from routoo.commands.escalate import escalate
 from routoo.commands.pool import info, models
 from routoo.commands.route import route
 from routoo.commands.serve import check_config, serve
@@ -87,6 +88,7 @@ def _root(
 app.command()(serve)
 app.command("check-config")(check_config)
 app.command()(route)
+app.command()(escalate)
 app.command()(batch)
 app.command()(calibrate)
 app.command()(models)

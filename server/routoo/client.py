@@ -32,6 +32,7 @@ from routoo.v1.info_pb2 import (
     ListModelsRequest,
     ListModelsResponse,
 )
+from routoo.v1.outcome_pb2 import EscalateRequest, EscalateResponse, TokenLogprobs
 from routoo.v1.route_pb2 import RouteRequest, RouteResponse
 from routoo.v1.router_pb2_grpc import RouterServiceStub
 
@@ -54,6 +55,18 @@ Prompt = str | Sequence[Mapping[str, str]]
 """Plain text, or a chat: ``[{"role": "user", "content": "..."}, ...]``, oldest message first."""
 
 _Reply = TypeVar("_Reply")
+
+
+class Signal(TypedDict, total=False):
+    """What an answer showed, at most one of the first four, and what may follow; see the proto."""
+
+    agreement: float | None
+    margin: float | None
+    logprobs: Sequence[float] | None
+    check: float | None
+    answered_models: Sequence[str] | None
+    min_score: float | None
+    max_cost_usd: float | None
 
 
 class RequestOptions(TypedDict, total=False):
@@ -100,6 +113,33 @@ def make_request(prompt: Prompt, **options: Unpack[RequestOptions]) -> RouteRequ
     if isinstance(prompt, str):
         return RouteRequest(prompt=prompt, **options)
     return RouteRequest(messages=prompt, **options)
+
+
+def make_escalation(decision_id: str, **signal: Unpack[Signal]) -> EscalateRequest:
+    """One request for an escalation, for one's own stub.
+
+    Raises:
+        TypeError: a value of the wrong type.
+        ValueError: more than one kind of signal.
+    """
+    kinds = [
+        kind
+        for kind in ("agreement", "margin", "logprobs", "check")
+        if signal.get(kind) is not None
+    ]
+    if len(kinds) > 1:
+        raise ValueError(f"{' and '.join(kinds)} are given; an answer has one kind of signal")
+    logprobs = signal.get("logprobs")
+    return EscalateRequest(
+        decision_id=decision_id,
+        min_score=signal.get("min_score"),
+        max_cost_usd=signal.get("max_cost_usd"),
+        agreement=signal.get("agreement"),
+        margin=signal.get("margin"),
+        logprobs=None if logprobs is None else TokenLogprobs(values=logprobs),
+        check=signal.get("check"),
+        answered_models=signal.get("answered_models"),
+    )
 
 
 def to_dict(message: Message) -> dict[str, Any]:
@@ -187,6 +227,17 @@ class RouterClient:
         batch = _make_batch(requests, budget_usd, min_mean_score)
         return self._call(self._stub.RouteBatch, batch, timeout_s)
 
+    def escalate(
+        self, decision_id: str, *, timeout_s: float | None = None, **signal: Unpack[Signal]
+    ) -> EscalateResponse:
+        """Keeps an answer that was seen, or decides which model is asked next.
+
+        Raises:
+            RouterError: as ``route``; FAILED_PRECONDITION also where the decision is not open any
+                more, or no rule knows the signal.
+        """
+        return self._call(self._stub.Escalate, make_escalation(decision_id, **signal), timeout_s)
+
     def models(
         self, *, curve_points: int = 0, timeout_s: float | None = None
     ) -> ListModelsResponse:
@@ -252,6 +303,13 @@ class AsyncRouterClient:
         """See ``RouterClient.route_many``."""
         batch = _make_batch(requests, budget_usd, min_mean_score)
         return await self._call(self._stub.RouteBatch, batch, timeout_s)
+
+    async def escalate(
+        self, decision_id: str, *, timeout_s: float | None = None, **signal: Unpack[Signal]
+    ) -> EscalateResponse:
+        """See ``RouterClient.escalate``."""
+        escalation = make_escalation(decision_id, **signal)
+        return await self._call(self._stub.Escalate, escalation, timeout_s)
 
     async def models(
         self, *, curve_points: int = 0, timeout_s: float | None = None

@@ -127,6 +127,7 @@ class Decision:
     request_id: str
     decision_id: str
     explain: bool
+    tenant: str = ""
 
     @property
     def model(self) -> str:

@@ -14,7 +14,6 @@ RoutooError
 ├── QueueFullError           too many requests wait
 ├── DeadlineError            the caller's deadline has passed
 ├── DrainingError            the service is stopping
-├── NotBuiltError            declared in the API, not built yet
 ├── PredictorError           the predictor failed or answered nonsense
 └── ConfigError              the service cannot start like this
     ├── PoolError            a wrong pool file, or a model that the predictor does not know
@@ -82,10 +81,6 @@ class DeadlineError(RoutooError):
 
 class DrainingError(RoutooError):
     """The service is stopping and takes no new request."""
-
-
-class NotBuiltError(RoutooError):
-    """Declared in the API, not built yet."""
 
 
 class PredictorError(RoutooError):

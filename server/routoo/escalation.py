@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from time import monotonic_ns
 from typing import TYPE_CHECKING
 
 import numpy as np
+from prometheus_client import Counter
 
-from routoo.decision import Decision
+from routoo.decision import Decision, Timing
 from routoo.eligible import Narrowing
-from routoo.errors import InvalidRequestError, NoRuleError
+from routoo.errors import InvalidRequestError, NoRuleError, UnknownDecisionError
 from routoo.selector.cascade import judge
 from routoo.selector.reason import Reason
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from prometheus_client import CollectorRegistry
+
     from routoo.decision import DecidedBatch
+    from routoo.money import Money
     from routoo.pool import Pool
     from routoo.selector.arrays import BoolArray, FloatArray
     from routoo.selector.cascade import Rule, SignalKind
@@ -61,6 +68,66 @@ class Escalation:
     text: str
 
 
+class Escalations:
+    """Escalations of decisions that are open. Called from several threads.
+
+    Args:
+        money: prices, open decisions, and where costs are booked.
+        rule: what signals say; None: none is configured.
+        new_id: makes ids for decisions.
+        registry: gets the metric.
+    """
+
+    def __init__(
+        self,
+        money: Money,
+        rule: Rule | None,
+        new_id: Callable[[], str],
+        registry: CollectorRegistry,
+    ) -> None:
+        self._money = money
+        self._rule = rule
+        self._new_id = new_id
+        self._weighed = Counter(
+            "routoo_escalations",
+            "Answers weighed: kept, asked (another model is to be asked), unpaid (kept because a"
+            " budget has not enough left).",
+            ("result",),
+            registry=registry,
+        )
+
+    def weigh(self, request: EscalationRequest) -> Escalation:
+        """Weighs an answer that was seen; a new decision is booked, and may be reported.
+
+        Where a budget cannot pay for the next model, the answer is kept. May wait for the ledger.
+
+        Raises:
+            UnknownDecisionError: the decision is not open here.
+            InvalidRequestError, NoRuleError: as ``escalate``.
+        """
+        decision = self._money.decisions.get(request.decision_id)
+        if decision is None:
+            raise UnknownDecisionError(
+                f"decision {request.decision_id!r} is not open here: never made, too old, or made"
+                " by another replica; route the prompt again"
+            )
+        price, _ = self._money.pricing.in_force.of(decision.tenant)
+        found = escalate(decision, request, self._rule, price, self._new_id())
+        new = found.decision
+        if new is None:
+            self._weighed.labels("kept").inc()
+            return found
+        spending = self._money.spending
+        if spending is not None and found.extra_cost_usd > 0.0:
+            lacking = spending.book_one(new.decision_id, decision.tenant, found.extra_cost_usd)
+            if lacking:
+                self._weighed.labels("unpaid").inc()
+                return keep(found.kept_score, price, f"{lacking}; the answer at hand is kept")
+        self._money.decisions.add([new])
+        self._weighed.labels("asked").inc()
+        return found
+
+
 def escalate(
     decision: Decision, request: EscalationRequest, rule: Rule | None, price: float, new_id: str
 ) -> Escalation:
@@ -77,12 +144,52 @@ def escalate(
         InvalidRequestError: a model that the pool lacks.
         NoRuleError: there is no rule for this signal of this model; says which there are.
     """
+    started_ns = monotonic_ns()
+    batch, row = decision.batch, decision.row
+    pool = batch.pool
+    kept = batch.choices[row]
+    weighed = _weighed(decision, request, rule)
+    scores = weighed.scores
+    verdicts = judge(
+        scores[None], weighed.costs_usd[None], weighed.mask[None], np.array([kept]), price
+    )
+    chosen = int(verdicts.choice[0])
+    kept_score = float(scores[kept])
+    if chosen == kept:
+        return keep(kept_score, price)
+    gain, extra_usd = float(verdicts.gains[0]), float(verdicts.extra_usd[0])
+    new = Decision(
+        _one_row(decision, weighed, chosen, price, started_ns),
+        0,
+        decision.request_id,
+        new_id,
+        decision.explain,
+        decision.tenant,
+    )
+    text = (
+        f"{pool.names[chosen]} is expected to score {gain:.4f} more than the answer at hand"
+        f" ({kept_score:.4f}), which is worth more than its {extra_usd:.3g} USD at {price:.6g}"
+        " score per USD"
+    )
+    return Escalation(new, kept_score, gain, extra_usd, price, text)
+
+
+@dataclass(frozen=True, slots=True)
+class _Weighed:
+    """One row, now that the answer was seen; [m] each, scores NaN where nothing is known."""
+
+    scores: FloatArray
+    costs_usd: FloatArray
+    mask: BoolArray
+    narrowings: tuple[Narrowing, ...]
+
+
+def _weighed(decision: Decision, request: EscalationRequest, rule: Rule | None) -> _Weighed:
     batch, row = decision.batch, decision.row
     pool = batch.pool
     kept = batch.choices[row]
     predicted = batch.estimates.scores[row]
     costs = batch.estimates.costs_usd[row].copy()
-    mask = batch.mask[row].copy()
     for name in request.answered_models:
         if name not in pool.index:
             raise InvalidRequestError(
@@ -95,30 +202,18 @@ def escalate(
         scores[kept] = 0.0
     else:
         scores = _corrected(predicted, kept, request.signal, rule, pool)
-    if request.max_cost_usd is not None:
-        mask &= costs <= request.max_cost_usd
-    if request.min_score is not None:
-        mask &= scores >= request.min_score  # NaN is not
-    verdicts = judge(scores[None], costs[None], mask[None], np.array([kept]), price)
-    chosen = int(verdicts.choice[0])
-    kept_score = float(scores[kept])
-    if chosen == kept:
-        return Escalation(None, kept_score, 0.0, 0.0, price, _kept_text(kept_score, price))
-    gain, extra_usd = float(verdicts.gains[0]), float(verdicts.extra_usd[0])
-    known = np.where(np.isfinite(scores), scores, predicted)
-    new = Decision(
-        _one_row(batch, row, chosen, known, costs, mask, price),
-        0,
-        decision.request_id,
-        new_id,
-        decision.explain,
+    rows = slice(row, row + 1)
+    narrowings = [Narrowing(one.constraint, one.mask[rows]) for one in batch.narrowings]
+    mask = batch.mask[row]
+    limits = (
+        ("max_cost_usd", None if request.max_cost_usd is None else costs <= request.max_cost_usd),
+        ("min_score", None if request.min_score is None else scores >= request.min_score),
     )
-    text = (
-        f"{pool.names[chosen]} is expected to score {gain:.4f} more than the answer at hand"
-        f" ({kept_score:.4f}), which is worth more than its {extra_usd:.3g} USD at {price:.6g}"
-        " score per USD"
-    )
-    return Escalation(new, kept_score, gain, extra_usd, price, text)
+    for constraint, left in limits:
+        if left is not None and (mask & ~left).any():
+            mask = mask & left
+            narrowings.append(Narrowing(constraint, mask[None]))
+    return _Weighed(scores, costs, mask, tuple(narrowings))
 
 
 def _corrected(
@@ -144,48 +239,49 @@ def _corrected(
     return corrected
 
 
-def _kept_text(kept_score: float, price: float) -> str:
-    return (
-        f"no model is expected to beat the answer at hand ({kept_score:.4f}) by more than its cost"
-        f" at {price:.6g} score per USD"
+def keep(kept_score: float, price: float, text: str = "") -> Escalation:
+    """The answer at hand is kept; an empty ``text``: because no model is worth its cost."""
+    why = text or (
+        f"no model is expected to beat the answer at hand ({kept_score:.4f}) by more than its"
+        f" cost at {price:.6g} score per USD"
     )
+    return Escalation(None, kept_score, 0.0, 0.0, price, why)
 
 
 def _one_row(
-    batch: DecidedBatch,
-    row: int,
-    chosen: int,
-    scores: FloatArray,
-    costs_usd: FloatArray,
-    mask: BoolArray,
-    price: float,
+    decision: Decision, weighed: _Weighed, chosen: int, price: float, started_ns: int
 ) -> DecidedBatch:
     """The row as a batch of its own, with another choice."""
+    batch, row = decision.batch, decision.row
     rows = slice(row, row + 1)
     old = batch.estimates
+    scores = np.where(np.isfinite(weighed.scores), weighed.scores, old.scores[row])
     estimates = replace(
         old,
         scores=scores[None],
-        costs_usd=costs_usd[None],
+        costs_usd=weighed.costs_usd[None],
         output_tokens=old.output_tokens[rows],
         latencies_ms=old.latencies_ms[rows],
         input_tokens=old.input_tokens[rows],
     )
+    finished_ns = monotonic_ns()
     return replace(
         batch,
         policy_versions=batch.policy_versions[rows],
         shadow_prices=[price],
         couplings=batch.couplings[rows],
         decided_jointly=False,
+        refused=0,
         estimates=estimates,
-        mask=mask[None],
-        narrowings=tuple(Narrowing(one.constraint, one.mask[rows]) for one in batch.narrowings),
-        accepted_ns=[batch.timing.started_ns],
+        mask=weighed.mask[None],
+        narrowings=weighed.narrowings,
+        timing=Timing(started_ns, 0, 0, finished_ns - started_ns, finished_ns),
+        accepted_ns=[started_ns],
         choices=[chosen],
         reasons=[int(Reason.ESCALATED)],
-        eligible=[int(mask.sum())],
+        eligible=[int(weighed.mask.sum())],
         scores=[float(scores[chosen])],
-        costs_usd=[float(costs_usd[chosen])],
+        costs_usd=[float(weighed.costs_usd[chosen])],
         latencies_ms=[float(old.latencies_ms[row, chosen])],
         output_tokens=[float(old.output_tokens[row, chosen])],
         input_tokens=batch.input_tokens[row : row + 1],

@@ -38,12 +38,14 @@ class Policies:
         offered: the policies that a request may name, the one in force among them.
         shadow: runs beside the one in force and decides nothing.
         digest: names the settings that all of them come from.
+        rule: what signals of answers say; None: no rule is configured.
     """
 
     in_force: Policy
     offered: Mapping[str, Policy]
     shadow: Policy | None
     digest: str
+    rule: Rule | None = None
 
     @property
     def version(self) -> str:
@@ -98,7 +100,7 @@ def build_policies(
     shadow = None
     if settings.shadow is not None:
         shadow = offered.get(settings.shadow) or _build(settings.shadow, settings, pool, rule)
-    return Policies(offered[settings.name], offered, shadow, digest)
+    return Policies(offered[settings.name], offered, shadow, digest, rule)
 
 
 def _build(name: str, settings: PolicySettings, pool: Pool, rule: Rule | None) -> Policy:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from routoo.v1.batch_pb2 import RouteBatchResponse
     from routoo.v1.info_pb2 import CurvePoint, GetInfoResponse, ListModelsResponse, Model
+    from routoo.v1.outcome_pb2 import EscalateResponse
     from routoo.v1.route_pb2 import Candidate, RouteResponse, Timing
 
 _MAX_SHARES_SHOWN = 2
@@ -48,6 +49,25 @@ def decision(response: RouteResponse) -> list[Block]:
     ]
     if response.reason.binding_constraints:
         facts.insert(0, ("constraints", ", ".join(response.reason.binding_constraints)))
+    blocks.append(Facts(facts))
+    return blocks
+
+
+def escalation(response: EscalateResponse) -> list[Block]:
+    """Whether the answer is kept, or who is asked next, and why."""
+    asked = response.response.model
+    blocks: list[Block] = [
+        Line(asked or "keep the answer", "good"),
+        Line(response.reason, "muted"),
+    ]
+    facts = [
+        ("answer at hand", f"score {score(response.kept_score)} expected"),
+        ("shadow price", _worth(response.price)),
+    ]
+    if asked:
+        gain = f"{score(response.expected_gain)} for {usd(response.extra_cost_usd)}"
+        facts.insert(1, ("gain", gain))
+        facts.append(("decision", response.response.decision_id))
     blocks.append(Facts(facts))
     return blocks
 

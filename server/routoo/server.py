@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from routoo.policies import Policies
     from routoo.pool import Pool
     from routoo.predictor.artifact import Artifact
-    from routoo.selector.cascade import Rule
 
 _log = structlog.get_logger("routoo.server")
 # After everything is answered: streams and health watchers are told, then cut off.
@@ -56,7 +55,6 @@ class Parts:
     sample: PricedSample
     price: float
     policies: Policies
-    rule: Rule | None
 
 
 def load_parts(settings: Settings) -> Parts:
@@ -87,7 +85,7 @@ def load_parts(settings: Settings) -> Parts:
     if policy.cascade is not None:
         rule = load_rule(policy.cascade, pool, artifact.manifest.predictor_version)
     policies = build_policies(policy, pool, digest, rule)
-    return Parts(pool, artifact, sample, price, policies, rule)
+    return Parts(pool, artifact, sample, price, policies)
 
 
 def check(settings: Settings) -> list[str]:

@@ -11,9 +11,7 @@ import pytest_asyncio
 
 from routoo.v1 import (
     batch_pb2,
-    budget_pb2,
     info_pb2,
-    outcome_pb2,
     route_pb2,
 )
 from tiny_service import ROUTE, Running, batch_of, refusal, serving, tiny_settings
@@ -316,21 +314,6 @@ async def test_a_curve_of_a_wrong_size(tiny: Running, points: int) -> None:
     assert await refusal(tiny.stub.ListModels(request)) == (
         INVALID,
         f"curve_points: {points}; ask for 2 to 1000 points, or 0 for no curve",
-    )
-
-
-@pytest.mark.parametrize(
-    ("method", "message"),
-    [
-        ("ReportOutcome", outcome_pb2.ReportOutcomeRequest()),
-        ("Escalate", outcome_pb2.EscalateRequest()),
-        ("GetBudget", budget_pb2.GetBudgetRequest()),
-    ],
-)
-async def test_what_is_not_built_says_so(tiny: Running, method: str, message: Any) -> None:
-    assert await refusal(getattr(tiny.stub, method)(message)) == (
-        grpc.StatusCode.UNIMPLEMENTED,
-        f"{method} is declared in the API but not built yet",
     )
 
 

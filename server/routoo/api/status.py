@@ -13,7 +13,6 @@ from routoo.errors import (
     NoBudgetError,
     NoEligibleModelError,
     NoRuleError,
-    NotBuiltError,
     QueueFullError,
     RoutooError,
     UnknownDecisionError,
@@ -30,7 +29,6 @@ STATUS: dict[type[RoutooError], grpc.StatusCode] = {
     QueueFullError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     DeadlineError: grpc.StatusCode.DEADLINE_EXCEEDED,
     DrainingError: grpc.StatusCode.UNAVAILABLE,
-    NotBuiltError: grpc.StatusCode.UNIMPLEMENTED,
 }
 INTERNAL_TEXT = "internal error; the service's log has the detail"
 # A status travels in a header of limited size, and callers' own values are quoted in it.

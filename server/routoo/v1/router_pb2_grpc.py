@@ -35,7 +35,7 @@ class RouterServiceStub:
     Status codes: INVALID_ARGUMENT (bad request; the message names the field), FAILED_PRECONDITION (no model is left, or
     a batch constraint cannot be met; the message says by how much), RESOURCE_EXHAUSTED (queue full; a budget has not
     enough left and refuses), PERMISSION_DENIED (a tenant without a budget where one is needed), DEADLINE_EXCEEDED,
-    UNAVAILABLE (draining), UNIMPLEMENTED (declared, not built yet), INTERNAL (anything else; the detail is in the log).
+    UNAVAILABLE (draining), INTERNAL (anything else; the detail is in the log).
     """
 
     def __init__(self, channel):
@@ -92,7 +92,7 @@ class RouterServiceServicer:
     Status codes: INVALID_ARGUMENT (bad request; the message names the field), FAILED_PRECONDITION (no model is left, or
     a batch constraint cannot be met; the message says by how much), RESOURCE_EXHAUSTED (queue full; a budget has not
     enough left and refuses), PERMISSION_DENIED (a tenant without a budget where one is needed), DEADLINE_EXCEEDED,
-    UNAVAILABLE (draining), UNIMPLEMENTED (declared, not built yet), INTERNAL (anything else; the detail is in the log).
+    UNAVAILABLE (draining), INTERNAL (anything else; the detail is in the log).
     """
 
     def Route(self, request, context):
@@ -130,7 +130,7 @@ class RouterServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Escalate(self, request, context):
-        """Decides again after an answer that was not good enough. Not built yet: answers UNIMPLEMENTED.
+        """Keeps an answer that was seen, or decides which model is asked next.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -214,7 +214,7 @@ class RouterService:
     Status codes: INVALID_ARGUMENT (bad request; the message names the field), FAILED_PRECONDITION (no model is left, or
     a batch constraint cannot be met; the message says by how much), RESOURCE_EXHAUSTED (queue full; a budget has not
     enough left and refuses), PERMISSION_DENIED (a tenant without a budget where one is needed), DEADLINE_EXCEEDED,
-    UNAVAILABLE (draining), UNIMPLEMENTED (declared, not built yet), INTERNAL (anything else; the detail is in the log).
+    UNAVAILABLE (draining), INTERNAL (anything else; the detail is in the log).
     """
 
     @staticmethod
