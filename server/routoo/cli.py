@@ -18,6 +18,7 @@ from routoo.command_error import BAD_INPUT, FAILED, INTERRUPTED, exit_code_of
 from routoo.commands.batch import batch
 from routoo.commands.calibrate import calibrate
 from routoo.commands.escalate import escalate
+from routoo.commands.money import budgets, report
 from routoo.commands.pool import info, models
 from routoo.commands.route import route
 from routoo.commands.serve import check_config, serve
@@ -93,6 +94,8 @@ app.command()(batch)
 app.command()(calibrate)
 app.command()(models)
 app.command()(info)
+app.command()(budgets)
+app.command()(report)
 
 
 if __name__ == "__main__":

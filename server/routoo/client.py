@@ -25,14 +25,16 @@ from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, Unpack
 import grpc
 import grpc.aio
 
+from routoo.signals import Signal, make_escalation
 from routoo.v1.batch_pb2 import RouteBatchRequest, RouteBatchResponse
+from routoo.v1.budget_pb2 import GetBudgetRequest, GetBudgetResponse
 from routoo.v1.info_pb2 import (
     GetInfoRequest,
     GetInfoResponse,
     ListModelsRequest,
     ListModelsResponse,
 )
-from routoo.v1.outcome_pb2 import EscalateRequest, EscalateResponse, TokenLogprobs
+from routoo.v1.outcome_pb2 import EscalateResponse, ReportOutcomeRequest
 from routoo.v1.route_pb2 import RouteRequest, RouteResponse
 from routoo.v1.router_pb2_grpc import RouterServiceStub
 
@@ -57,18 +59,6 @@ Prompt = str | Sequence[Mapping[str, str]]
 _Reply = TypeVar("_Reply")
 
 
-class Signal(TypedDict, total=False):
-    """What an answer showed, at most one of the first four, and what may follow; see the proto."""
-
-    agreement: float | None
-    margin: float | None
-    logprobs: Sequence[float] | None
-    check: float | None
-    answered_models: Sequence[str] | None
-    min_score: float | None
-    max_cost_usd: float | None
-
-
 class RequestOptions(TypedDict, total=False):
     """What a request may carry beside its prompt; ``None`` means not set. Units as in the proto."""
 
@@ -83,7 +73,20 @@ class RequestOptions(TypedDict, total=False):
     session_id: str | None
     policy: str | None
     expected_output_tokens: int | None
+    max_quality_gap: float | None
     explain: bool | None
+
+
+class Outcome(TypedDict, total=False):
+    """What may be reported about a decision; ``None`` means not known. Units as in the proto."""
+
+    model: str | None
+    score: float | None
+    cost_usd: float | None
+    input_tokens: int | None
+    output_tokens: int | None
+    latency_ms: float | None
+    error: str | None
 
 
 class RouterError(Exception):
@@ -113,33 +116,6 @@ def make_request(prompt: Prompt, **options: Unpack[RequestOptions]) -> RouteRequ
     if isinstance(prompt, str):
         return RouteRequest(prompt=prompt, **options)
     return RouteRequest(messages=prompt, **options)
-
-
-def make_escalation(decision_id: str, **signal: Unpack[Signal]) -> EscalateRequest:
-    """One request for an escalation, for one's own stub.
-
-    Raises:
-        TypeError: a value of the wrong type.
-        ValueError: more than one kind of signal.
-    """
-    kinds = [
-        kind
-        for kind in ("agreement", "margin", "logprobs", "check")
-        if signal.get(kind) is not None
-    ]
-    if len(kinds) > 1:
-        raise ValueError(f"{' and '.join(kinds)} are given; an answer has one kind of signal")
-    logprobs = signal.get("logprobs")
-    return EscalateRequest(
-        decision_id=decision_id,
-        min_score=signal.get("min_score"),
-        max_cost_usd=signal.get("max_cost_usd"),
-        agreement=signal.get("agreement"),
-        margin=signal.get("margin"),
-        logprobs=None if logprobs is None else TokenLogprobs(values=logprobs),
-        check=signal.get("check"),
-        answered_models=signal.get("answered_models"),
-    )
 
 
 def to_dict(message: Message) -> dict[str, Any]:
@@ -257,6 +233,29 @@ class RouterClient:
         """
         return self._call(self._stub.GetInfo, GetInfoRequest(), timeout_s)
 
+    def report(
+        self, decision_id: str, *, timeout_s: float | None = None, **outcome: Unpack[Outcome]
+    ) -> bool:
+        """Reports what really happened, once per decision; settles its cost in the budgets.
+
+        Returns:
+            Whether it was booked: not when the decision is unknown or was reported before.
+
+        Raises:
+            RouterError: as ``route``.
+        """
+        request = ReportOutcomeRequest(decision_id=decision_id, **outcome)
+        return (self._call(self._stub.ReportOutcome, request, timeout_s)).accepted
+
+    def budgets(self, *, tenant: str = "", timeout_s: float | None = None) -> GetBudgetResponse:
+        """What is left of the budgets: all, or those that apply to a tenant.
+
+        Raises:
+            RouterError: as ``route``.
+        """
+        request = GetBudgetRequest(tenant=tenant)
+        return self._call(self._stub.GetBudget, request, timeout_s)
+
     def _call(
         self, method: Callable[..., _Reply], request: Message, timeout_s: float | None
     ) -> _Reply:
@@ -321,6 +320,20 @@ class AsyncRouterClient:
     async def info(self, *, timeout_s: float | None = None) -> GetInfoResponse:
         """See ``RouterClient.info``."""
         return await self._call(self._stub.GetInfo, GetInfoRequest(), timeout_s)
+
+    async def report(
+        self, decision_id: str, *, timeout_s: float | None = None, **outcome: Unpack[Outcome]
+    ) -> bool:
+        """See ``RouterClient.report``."""
+        request = ReportOutcomeRequest(decision_id=decision_id, **outcome)
+        return (await self._call(self._stub.ReportOutcome, request, timeout_s)).accepted
+
+    async def budgets(
+        self, *, tenant: str = "", timeout_s: float | None = None
+    ) -> GetBudgetResponse:
+        """See ``RouterClient.budgets``."""
+        request = GetBudgetRequest(tenant=tenant)
+        return await self._call(self._stub.GetBudget, request, timeout_s)
 
     async def _call(
         self, method: Callable[..., Awaitable[_Reply]], request: Message, timeout_s: float | None
