@@ -206,6 +206,8 @@ def test_a_guarantee_is_proven_pinned_and_taken(
     checked = run("check-config", str(config))
     assert checked.code == 0
     assert "policy: guarantee-" in checked.out
+    said = "guarantee: mean score at most 0.05 below large, at confidence 0.95"
+    assert said in checked.out
 
 
 def test_the_start_learns_from_the_labels_what_calibrate_writes(
