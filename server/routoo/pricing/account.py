@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _SLIDING_AHEAD = 0.05
 # A little is kept back, so that chance does not run it dry.
 _SLIDING_USED = 0.97
-_NANO = 1e-9
+_NANO = 1e9
 
 
 class Account:
@@ -36,7 +36,7 @@ class Account:
         self.terms = terms
         self.mean_cost_usd = 0.0
         self.planned_usd = 0.0
-        self._period_s = terms.period_ns * _NANO
+        self._period_s = terms.period_ns / _NANO
         self._rate = Rate(settings.rate_memory_periods * self._period_s)
         self._drift = Drift(
             settings.drift_memory_periods * self._period_s,
@@ -69,7 +69,7 @@ class Account:
             planned_usd = self._priced * self.planned_usd
             self._drift.note(self._priced, self._real_usd, planned_usd, elapsed_s)
             self._priced, self._real_usd = 0, 0.0
-        limit_usd = self.terms.limit_nano_usd * _NANO
+        limit_usd = self.terms.limit_nano_usd / _NANO
         spent_usd = state.reserved_usd + state.settled_usd
         left_usd = max(0.0, limit_usd - spent_usd)
         if self.terms.sliding:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
@@ -28,6 +28,7 @@ SCORES, COSTS = draw_requests(0, 400)
 GRID = PriceGrid(SCORES, COSTS)
 
 
+@settings(max_examples=25)
 @given(seed=st.integers(0, 1000), n=st.integers(0, 6), closed=st.integers(0, 15))
 def test_a_curve_is_what_decide_spends_at_each_price(seed: int, n: int, closed: int) -> None:
     scores, costs = draw_requests(seed, n)
