@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import logsumexp
-from scipy.stats import beta, binom, norm
+from scipy.special import bdtr, betaincinv, logsumexp, ndtri
 
 from routoo.errors import InvalidRequestError
 
@@ -107,11 +106,11 @@ def binary_p_values(
     spent = promise.alpha * RATE_SHARE
     differ = worse + better
     agree = n - differ
-    rate = np.where(agree > 0, beta.ppf(1.0 - spent, differ + 1, np.maximum(agree, 1)), 1.0)
+    rate = np.where(agree > 0, betaincinv(differ + 1, np.maximum(agree, 1), 1.0 - spent), 1.0)
     # Where the two differ so rarely, the drop cannot be that large.
     at_most = rate <= promise.max_drop
     share = (1.0 + promise.max_drop / np.maximum(rate, promise.max_drop)) / 2.0
-    tail = np.where(at_most, 0.0, binom.cdf(worse, differ, np.minimum(share, 1.0)))
+    tail = np.where(at_most, 0.0, bdtr(worse, differ, np.minimum(share, 1.0)))
     return np.asarray(np.minimum(1.0, spent + tail), np.float64)
 
 
@@ -181,7 +180,7 @@ def labels_needed(differences: FloatArray, promise: Promise) -> int | None:
         return None
     if not is_binary(differences):
         return betting_labels_needed(differences, promise)
-    z = float(norm.ppf(POWER))
+    z = float(ndtri(POWER))
     worse = float((differences < 0).mean())
     better = float((differences > 0).mean())
     # An unlucky draw of as many labels: the balance one quantile of POWER on the wrong side.
@@ -211,7 +210,7 @@ def betting_labels_needed(differences: FloatArray, promise: Promise) -> int | No
 
     The labels until the best wager's wealth, even an unlucky one, passes 1 / alpha.
     """
-    z = float(norm.ppf(POWER))
+    z = float(ndtri(POWER))
     gains = (differences + promise.max_drop) / (1.0 - promise.max_drop)
     logs = np.log1p(np.outer(gains, WAGERS))
     wager = int(logs.mean(axis=0).argmax())

@@ -34,9 +34,10 @@ class RouterServiceStub:
     """Decides which LLM of a pool should answer a prompt. It never calls the LLM itself.
 
     Status codes: INVALID_ARGUMENT (bad request; the message names the field), FAILED_PRECONDITION (no model is left, or
-    a batch constraint cannot be met; the message says by how much), RESOURCE_EXHAUSTED (queue full; a budget has not
-    enough left and refuses), PERMISSION_DENIED (a tenant without a budget where one is needed), DEADLINE_EXCEEDED,
-    UNAVAILABLE (draining), INTERNAL (anything else; the detail is in the log).
+    a batch constraint cannot be met; the message says by how much; or a decision is not open or its answer's signal is
+    not known), RESOURCE_EXHAUSTED (queue full; a budget has not enough left and refuses), PERMISSION_DENIED (a tenant
+    without a budget where one is needed), DEADLINE_EXCEEDED, UNAVAILABLE (draining), INTERNAL (anything else; the detail
+    is in the log).
     """
 
     @_typing.overload
@@ -73,9 +74,10 @@ class RouterServiceAsyncStub(RouterServiceStub):
     """Decides which LLM of a pool should answer a prompt. It never calls the LLM itself.
 
     Status codes: INVALID_ARGUMENT (bad request; the message names the field), FAILED_PRECONDITION (no model is left, or
-    a batch constraint cannot be met; the message says by how much), RESOURCE_EXHAUSTED (queue full; a budget has not
-    enough left and refuses), PERMISSION_DENIED (a tenant without a budget where one is needed), DEADLINE_EXCEEDED,
-    UNAVAILABLE (draining), INTERNAL (anything else; the detail is in the log).
+    a batch constraint cannot be met; the message says by how much; or a decision is not open or its answer's signal is
+    not known), RESOURCE_EXHAUSTED (queue full; a budget has not enough left and refuses), PERMISSION_DENIED (a tenant
+    without a budget where one is needed), DEADLINE_EXCEEDED, UNAVAILABLE (draining), INTERNAL (anything else; the detail
+    is in the log).
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -108,9 +110,10 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
     """Decides which LLM of a pool should answer a prompt. It never calls the LLM itself.
 
     Status codes: INVALID_ARGUMENT (bad request; the message names the field), FAILED_PRECONDITION (no model is left, or
-    a batch constraint cannot be met; the message says by how much), RESOURCE_EXHAUSTED (queue full; a budget has not
-    enough left and refuses), PERMISSION_DENIED (a tenant without a budget where one is needed), DEADLINE_EXCEEDED,
-    UNAVAILABLE (draining), INTERNAL (anything else; the detail is in the log).
+    a batch constraint cannot be met; the message says by how much; or a decision is not open or its answer's signal is
+    not known), RESOURCE_EXHAUSTED (queue full; a budget has not enough left and refuses), PERMISSION_DENIED (a tenant
+    without a budget where one is needed), DEADLINE_EXCEEDED, UNAVAILABLE (draining), INTERNAL (anything else; the detail
+    is in the log).
     """
 
     @_abc_1.abstractmethod
