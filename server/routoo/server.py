@@ -96,7 +96,8 @@ def check(settings: Settings) -> list[str]:
     parts = load_parts(settings)
     predictor = _predictor(settings, parts.artifact)
     predictor.warm_up()
-    point = parts.sample.point_at(parts.price)
+    point = parts.sample.point_at(parts.price, parts.policies.in_force)
+    budgets = [f"{one.name} ${one.usd:g} per {one.per}" for one in settings.budgets]
     most_usd = settings.policy.max_mean_cost_usd
     busiest = max(zip(point.shares.tolist(), parts.pool.names, strict=True))
     return [
@@ -104,7 +105,8 @@ def check(settings: Settings) -> list[str]:
         f"predictor: {predictor.version} on {predictor.backend}, {len(predictor.models)} models",
         f"policy: {parts.policies.version}, at most ${most_usd:g} a request",
         *_promise(settings.policy.guarantee),
-        f"shadow price: {parts.price:.6g} score per USD",
+        f"budgets: {', '.join(budgets) or 'none'}",
+        f"shadow price: {parts.price:.6g} score per USD, where no budget sets it",
         f"expected: mean score {point.mean_score:.3f} at ${point.mean_cost_usd:.3g} a request",
         f"busiest model: {busiest[1]}, {busiest[0]:.0%} of the requests",
     ]
@@ -259,7 +261,7 @@ class Service:
                 "backend": engine.predictor.backend,
                 "policy": engine.versions.policy,
             },
-            engine.price,
+            lambda: engine.price,
         )
         for name in ("", SERVICE):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
