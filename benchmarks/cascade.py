@@ -56,7 +56,7 @@ FLASH, LLAMA_70B = "gemini-1.5-flash-002", "meta-llama/Meta-Llama-3.1-70B-Instru
 GPT_4O, GPT_4 = "gpt-4o-2024-05-13", "gpt-4-1106-preview"
 PRICES = np.concatenate(([0.0], np.geomspace(0.3, 30_000.0, 120)))
 BOOTSTRAPS = 1_000
-SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+SHARES = tuple(tenth / 10 for tenth in range(1, 10))
 GRID = np.linspace(0.05, 0.95, 91)
 
 
@@ -246,9 +246,8 @@ def compare(task: Task) -> dict[str, Any]:
 
 
 def interval(values: FloatArray) -> list[float]:
-    """The figure and its 95 % interval: [value, low, high]; the first entry is the figure."""
-    low, high = np.nanquantile(values[1:], [0.025, 0.975])
-    return [float(values[0]), float(low), float(high)]
+    """The figure, which is the first entry, and its 95 % interval: [value, low, high]."""
+    return [float(values[0]), *np.nanquantile(values[1:], [0.025, 0.975]).tolist()]
 
 
 def mmlu_pro(data: HeldOut, pair: tuple[str, str], models: tuple[str, ...], name: str) -> Task:
@@ -357,8 +356,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
-    folder = os.environ.get("ROUTOO_DATA")
-    if not folder:
+    if not (folder := os.environ.get("ROUTOO_DATA")):
         print("set ROUTOO_DATA to the folder of the outcomes", file=sys.stderr)
         return 2
     data = read_held_out(Path(folder))
