@@ -16,6 +16,8 @@ import typer
 from routoo import __version__
 from routoo.command_error import BAD_INPUT, FAILED, INTERRUPTED, exit_code_of
 from routoo.commands.batch import batch
+from routoo.commands.calibrate import calibrate
+from routoo.commands.escalate import escalate
 from routoo.commands.money import budgets, report
 from routoo.commands.pareto import pareto
 from routoo.commands.pool import info, models
@@ -88,8 +90,10 @@ def _root(
 app.command()(serve)
 app.command("check-config")(check_config)
 app.command()(route)
+app.command()(escalate)
 app.command()(batch)
 app.command()(pareto)
+app.command()(calibrate)
 app.command()(models)
 app.command()(info)
 app.command()(budgets)

@@ -34,6 +34,7 @@ from routoo.messages import (
     make_request,
     to_dict,
 )
+from routoo.signals import Signal, make_escalation
 from routoo.v1.budget_pb2 import GetBudgetRequest, GetBudgetResponse
 from routoo.v1.info_pb2 import (
     GetInfoRequest,
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
         FrontierResponse,
         RouteBatchResponse,
     )
+    from routoo.v1.outcome_pb2 import EscalateResponse
     from routoo.v1.route_pb2 import RouteRequest, RouteResponse
 
 __all__ = [
@@ -178,6 +180,17 @@ class RouterClient:
         request = make_frontier(requests, max_points, score_std_weight)
         return self._call(self._stub.Frontier, request, timeout_s)
 
+    def escalate(
+        self, decision_id: str, *, timeout_s: float | None = None, **signal: Unpack[Signal]
+    ) -> EscalateResponse:
+        """Keeps an answer that was seen, or decides which model is asked next.
+
+        Raises:
+            RouterError: as ``route``; FAILED_PRECONDITION also where the decision is not open any
+                more, or no rule knows the signal.
+        """
+        return self._call(self._stub.Escalate, make_escalation(decision_id, **signal), timeout_s)
+
     def models(
         self, *, curve_points: int = 0, timeout_s: float | None = None
     ) -> ListModelsResponse:
@@ -277,6 +290,13 @@ class AsyncRouterClient:
         """See ``RouterClient.frontier``."""
         request = make_frontier(requests, max_points, score_std_weight)
         return await self._call(self._stub.Frontier, request, timeout_s)
+
+    async def escalate(
+        self, decision_id: str, *, timeout_s: float | None = None, **signal: Unpack[Signal]
+    ) -> EscalateResponse:
+        """See ``RouterClient.escalate``."""
+        escalation = make_escalation(decision_id, **signal)
+        return await self._call(self._stub.Escalate, escalation, timeout_s)
 
     async def models(
         self, *, curve_points: int = 0, timeout_s: float | None = None

@@ -170,6 +170,13 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     predictor = values.get("predictor")
     if isinstance(predictor, dict) and isinstance(predictor.get("artifact"), str):
         predictor["artifact"] = folder / predictor["artifact"]
+    policy = values.get("policy")
+    if isinstance(policy, dict):
+        if isinstance(policy.get("cascade"), str):
+            policy["cascade"] = folder / policy["cascade"]
+        guarantee = policy.get("guarantee")
+        if isinstance(guarantee, dict) and isinstance(guarantee.get("labels"), str):
+            guarantee["labels"] = folder / guarantee["labels"]
     ledger = values.get("ledger")
     if isinstance(ledger, dict) and isinstance(ledger.get("journal"), str):
         ledger["journal"] = folder / ledger["journal"]

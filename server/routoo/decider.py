@@ -211,6 +211,10 @@ class Decider:
         )
         return BatchFrontier(curve, len(requests), timing)
 
+    def new_id(self) -> str:
+        """An id for a decision."""
+        return f"{self._id_prefix}-{next(self._tickets):x}"
+
     def release(self, decisions: Sequence[Decision]) -> None:
         """Undoes the booking of decisions that nobody received."""
         ids = [decision.decision_id for decision in decisions]
@@ -353,7 +357,14 @@ class Decider:
     def _decision(
         self, batch: DecidedBatch, row: int, request: PromptRequest, prepared: _Prepared
     ) -> Decision:
-        return Decision(batch, row, request.request_id, prepared.ids[row], request.explain)
+        return Decision(
+            batch,
+            row,
+            request.request_id,
+            prepared.ids[row],
+            request.explain,
+            request.tenant,
+        )
 
 
 def _batch_decision(

@@ -28,6 +28,18 @@ _TEXTS = {
     Reason.QUALITY_GAP: "what the tolerance for the small model's predicted gap says",
     Reason.FIXED: "the policy's one model",
     Reason.ROUND_ROBIN: "the next model in turn",
+    Reason.GUARANTEE: (
+        "the most predicted score after cost, among {of_pool}, at the price that was proven to"
+        " keep the promised quality"
+    ),
+    Reason.ESCALATED: (
+        "expected to answer better than the answer at hand by more than its cost is worth at"
+        " {price} score per USD"
+    ),
+    Reason.CASCADE: (
+        "the first of two cheap models; ask the other one, too, then Escalate with whether they"
+        " agree"
+    ),
     Reason.FALLBACK: (
         "the policy's own model was not eligible; the pair's other one, or the most predicted"
         " score after cost at {price} score per USD, among {of_pool}"
@@ -115,6 +127,7 @@ class Decision:
     request_id: str
     decision_id: str
     explain: bool
+    tenant: str = ""
 
     @property
     def model(self) -> str:

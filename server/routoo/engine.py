@@ -17,6 +17,7 @@ from routoo.batching import Batcher
 from routoo.decider import Decider, Predicted
 from routoo.eligible import check_names
 from routoo.errors import DrainingError, InvalidRequestError, PredictorError, QueueFullError
+from routoo.escalation import Escalations
 from routoo.handover import Handover
 from routoo.predictor.base import checked, join
 from routoo.shadow import Shadow
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from routoo.config import BatchingSettings
     from routoo.decision import BatchDecision, Decision
     from routoo.errors import BudgetSpentError, NoEligibleModelError
+    from routoo.escalation import Escalation, EscalationRequest
     from routoo.joint import JointConstraints
     from routoo.money import Money
     from routoo.operating_point import CurvePoint, PricedSample
@@ -89,6 +91,9 @@ class Engine:
             id_prefix=id_prefix,
             metrics=metrics,
             shadow=self.shadow,
+        )
+        self._escalations = Escalations(
+            money, policies.rule, self._decider.new_id, metrics.registry
         )
         self.versions = self._decider.versions
         self._max_batch = batching.max_batch
@@ -222,6 +227,24 @@ class Engine:
         """
         return await self._in_thread(self._books, self._money.outcomes.report, outcome)
 
+    async def escalate(self, request: EscalationRequest) -> Escalation:
+        """Keeps an answer that was seen, or decides which model is asked next.
+
+        Raises:
+            UnknownDecisionError: the decision is not open here.
+            InvalidRequestError: a model that the pool lacks.
+            NoRuleError: nothing is known of such a signal.
+            DrainingError: the engine has stopped.
+        """
+        handover: Handover[Escalation] = Handover()
+        try:
+            return await self._in_thread(self._books, self._escalate, request, handover)
+        except (asyncio.CancelledError, DrainingError):
+            left = handover.abandon()
+            if left is not None and left.decision is not None:
+                self._release([left.decision])
+            raise
+
     async def budgets(self, tenant: str = "") -> list[tuple[BudgetState, float]]:
         """The budgets, or those that apply to a tenant, each with its price.
 
@@ -253,6 +276,12 @@ class Engine:
         self._solver.shutdown(wait=False, cancel_futures=True)
         await asyncio.to_thread(self._close_books)
         return all(in_time)
+
+    def _escalate(self, request: EscalationRequest, handover: Handover[Escalation]) -> Escalation:
+        found = self._escalations.weigh(request)
+        if not handover.finish(found) and found.decision is not None:
+            self._decider.release([found.decision])
+        return found
 
     def _close_books(self) -> None:
         self._books.shutdown(wait=True)

@@ -7,12 +7,13 @@ RoutooError
 ├── InvalidRequestError      the caller's request is wrong; names the field
 ├── NoEligibleModelError     the constraints leave no model; names the one that removed the last
 ├── InfeasibleError          no assignment keeps the batch constraints; says by how much
+├── UnknownDecisionError     a decision that is not open: never made here, too old, or forgotten
+├── NoRuleError              an answer's signal came, and no rule says what it means
 ├── BudgetSpentError         a budget has not enough left; names it, says when there is more
 ├── NoBudgetError            no budget applies to the tenant, and the settings ask for one
 ├── QueueFullError           too many requests wait
 ├── DeadlineError            the caller's deadline has passed
 ├── DrainingError            the service is stopping
-├── NotBuiltError            declared in the API, not built yet
 ├── PredictorError           the predictor failed or answered nonsense
 └── ConfigError              the service cannot start like this
     ├── PoolError            a wrong pool file, or a model that the predictor does not know
@@ -50,6 +51,14 @@ class InfeasibleError(RoutooError):
     """No assignment keeps all batch constraints."""
 
 
+class UnknownDecisionError(RoutooError):
+    """The decision is not open here: never made, too old, or made by another replica."""
+
+
+class NoRuleError(RoutooError):
+    """A signal of an answer came, and no rule says what it means."""
+
+
 class BudgetSpentError(RoutooError):
     """A budget cannot pay for the request. ``budget`` names it."""
 
@@ -72,10 +81,6 @@ class DeadlineError(RoutooError):
 
 class DrainingError(RoutooError):
     """The service is stopping and takes no new request."""
-
-
-class NotBuiltError(RoutooError):
-    """Declared in the API, not built yet."""
 
 
 class PredictorError(RoutooError):

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from routoo.errors import ConfigError, InvalidRequestError
 from routoo.selector.policies.best import Best
+from routoo.selector.policies.cascade import Cascade
 from routoo.selector.policies.cheapest import Cheapest
 from routoo.selector.policies.fixed import Fixed
+from routoo.selector.policies.guarantee import Guarantee
 from routoo.selector.policies.lp import Lp
 from routoo.selector.policies.quality_gap import QualityGap
 from routoo.selector.policies.round_robin import RoundRobin
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from routoo.policy_settings import PolicySettings
     from routoo.pool import Pool
     from routoo.prompt import PromptRequest
+    from routoo.selector.cascade import Rule
     from routoo.selector.policies.base import Policy
 
 # The policy that reads a request's max_quality_gap.
@@ -35,12 +38,14 @@ class Policies:
         offered: the policies that a request may name, the one in force among them.
         shadow: runs beside the one in force and decides nothing.
         digest: names the settings that all of them come from.
+        rule: what signals of answers say; None: no rule is configured.
     """
 
     in_force: Policy
     offered: Mapping[str, Policy]
     shadow: Policy | None
     digest: str
+    rule: Rule | None = None
 
     @property
     def version(self) -> str:
@@ -76,21 +81,31 @@ class Policies:
                 )
 
 
-def build_policies(settings: PolicySettings, pool: Pool, digest: str) -> Policies:
+def build_policies(
+    settings: PolicySettings, pool: Pool, digest: str, rule: Rule | None = None
+) -> Policies:
     """Builds every policy that the settings name.
+
+    Args:
+        settings: with the price of a guarantee, should there be one.
+        pool: the models.
+        digest: names the settings.
+        rule: what the file ``settings.cascade`` says.
 
     Raises:
         ConfigError: a policy names a model that the pool lacks; one line.
     """
     names: tuple[str, ...] = (settings.name, *settings.offered)
-    offered = {name: _build(name, settings, pool) for name in dict.fromkeys(names)}
+    offered = {name: _build(name, settings, pool, rule) for name in dict.fromkeys(names)}
     shadow = None
     if settings.shadow is not None:
-        shadow = offered.get(settings.shadow) or _build(settings.shadow, settings, pool)
-    return Policies(offered[settings.name], offered, shadow, digest)
+        shadow = offered.get(settings.shadow) or _build(settings.shadow, settings, pool, rule)
+    return Policies(offered[settings.name], offered, shadow, digest, rule)
 
 
-def _build(name: str, settings: PolicySettings, pool: Pool) -> Policy:
+def _build(name: str, settings: PolicySettings, pool: Pool, rule: Rule | None) -> Policy:
+    if name == "cascade":
+        return _cascade(rule)
     return _BUILDERS[name](settings, pool)
 
 
@@ -133,6 +148,24 @@ def _round_robin(settings: PolicySettings, pool: Pool) -> Policy:
     return RoundRobin(tuple(_column(pool, "round_robin.models", model) for model in models))
 
 
+def _guarantee(settings: PolicySettings, pool: Pool) -> Policy:
+    section = settings.guarantee
+    assert section is not None  # noqa: S101 - as above
+    _column(pool, "guarantee.reference", section.reference)
+    if section.price is None:
+        raise ConfigError("policy.guarantee has no price yet; learn it from the labels first")
+    return Guarantee(section.price)
+
+
+def _cascade(rule: Rule | None) -> Policy:
+    if rule is None or not rule.plans:
+        raise ConfigError(
+            "policy.cascade: the rule has no plan to begin with two models; learn it by `routoo"
+            " calibrate --policy cascade` with --beside"
+        )
+    return Cascade(rule.plans)
+
+
 _BUILDERS: dict[str, Callable[[PolicySettings, Pool], Policy]] = {
     "lp": lambda _settings, _pool: Lp(),
     "threshold": _threshold,
@@ -141,4 +174,5 @@ _BUILDERS: dict[str, Callable[[PolicySettings, Pool], Policy]] = {
     "best": lambda _settings, _pool: Best(),
     "fixed": _fixed,
     "round_robin": _round_robin,
+    "guarantee": _guarantee,
 }

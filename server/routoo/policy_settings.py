@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from routoo.section import Section
 
-PolicyName = Literal["lp", "threshold", "quality_gap", "cheapest", "best", "fixed", "round_robin"]
+PolicyName = Literal[
+    "lp",
+    "threshold",
+    "quality_gap",
+    "cheapest",
+    "best",
+    "fixed",
+    "round_robin",
+    "guarantee",
+    "cascade",
+]
 # Policies that know nothing without a section of their own.
-_NEED_SECTION = ("threshold", "quality_gap", "fixed")
+_NEED_SECTION = ("threshold", "quality_gap", "fixed", "guarantee", "cascade")
 
 
 class ThresholdSettings(Section):
@@ -56,6 +67,37 @@ class RoundRobinSettings(Section):
     """Empty: the whole pool, in its order."""
 
 
+class GuaranteeSettings(Section):
+    """As cheaply as is proven to keep quality within a drop of a reference model."""
+
+    reference: str
+    max_drop: float = Field(gt=0, lt=1, allow_inf_nan=False)
+    """Mean score of ``reference`` minus that of the routed answers, at most."""
+    confidence: float = Field(default=0.95, gt=0.5, lt=1, allow_inf_nan=False)
+    """The chance, over the choice of the labelled prompts, that the promise holds."""
+    labels: Path | None = None
+    """Labelled prompts; JSON Lines. Without ``price`` they are predicted at every start."""
+    labels_sha256: str = ""
+    """Of the file that ``price`` was learned from; held against ``labels`` where both are set."""
+    price: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """Score per USD that ``routoo calibrate --policy guarantee`` has proven."""
+    predictor_version: str = ""
+    """What ``price`` was proven with; another predictor is refused."""
+    pool_digest: str = ""
+    """The pool that ``price`` was proven for; another one is refused."""
+
+    @model_validator(mode="after")
+    def _is_learned_or_can_be(self) -> Self:
+        if self.price is None and self.labels is None:
+            raise ValueError("needs labels, or the price that `routoo calibrate` learns from them")
+        if self.price is not None and not (self.predictor_version and self.pool_digest):
+            raise ValueError(
+                "a price needs the predictor_version and the pool_digest that it was proven with;"
+                " take all of them from `routoo calibrate`"
+            )
+        return self
+
+
 class PricesSettings(Section):
     """How prices follow the budgets; without budgets they do not move."""
 
@@ -94,6 +136,9 @@ class PolicySettings(Section):
     quality_gap: QualityGapSettings | None = None
     fixed: FixedSettings | None = None
     round_robin: RoundRobinSettings = RoundRobinSettings()
+    guarantee: GuaranteeSettings | None = None
+    cascade: Path | None = None
+    """The rule for ``Escalate`` and the policy ``cascade``; ``routoo calibrate`` writes it."""
     prices: PricesSettings = PricesSettings()
 
     @model_validator(mode="after")

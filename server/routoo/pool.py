@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -111,6 +112,21 @@ class Pool:
     def latencies_ms(self, output_tokens: NDArray[np.float64]) -> NDArray[np.float64]:
         """Predicted times to the last token, float64 [n, m]."""
         return self.time_to_first_token_ms + output_tokens * self.time_per_output_token_ms
+
+    @property
+    def digest(self) -> str:
+        """Names what decisions depend on: models, prices and context windows; 12 hex digits."""
+        what = [
+            (
+                model.name,
+                model.predictor_name,
+                model.usd_per_1m_input_tokens,
+                model.usd_per_1m_output_tokens,
+                model.context_window_tokens,
+            )
+            for model in self.models
+        ]
+        return hashlib.sha256(repr(what).encode()).hexdigest()[:12]
 
     def columns_in(self, predictor_models: tuple[str, ...]) -> NDArray[np.intp]:
         """Positions of the pool's models among the predictor's outputs, [m].

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from routoo.client import to_dict
 from routoo.figures import count, durations, percent, price, score, seconds, usd, usd_column
 from routoo.render import Bar, Block, Column, Facts, Grid, Line, Row, Style
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from routoo.frontier_file import Vertices
-    from routoo.v1.batch_pb2 import RouteBatchResponse
     from routoo.v1.budget_pb2 import GetBudgetResponse
     from routoo.v1.info_pb2 import CurvePoint, GetInfoResponse, ListModelsResponse, Model, Shadow
+    from routoo.v1.outcome_pb2 import EscalateResponse
     from routoo.v1.route_pb2 import Candidate, RouteResponse, Timing
 
 _MAX_SHARES_SHOWN = 2
-_VERTICES_SHOWN = 12
 _SAMPLE_USD = 0.001
-# A gap that the order of summing may make.
-_ROUNDING = 1e-12
 
 
 def decision(response: RouteResponse) -> list[Block]:
@@ -44,15 +38,34 @@ def decision(response: RouteResponse) -> list[Block]:
         blocks.append(Line("truncated: the middle of the prompt was not read", "warning"))
     blocks.append(_candidates(response))
     facts = [
-        ("shadow price", _worth(response.shadow_price)),
+        ("shadow price", worth(response.shadow_price)),
         ("prompt", count(response.input_tokens, "token")),
-        ("decided in", _phases(response.timing)),
+        ("decided in", phases(response.timing)),
         ("predictor", response.predictor_version),
         ("policy", response.policy_version),
         ("decision", response.decision_id),
     ]
     if response.reason.binding_constraints:
         facts.insert(0, ("constraints", ", ".join(response.reason.binding_constraints)))
+    blocks.append(Facts(facts))
+    return blocks
+
+
+def escalation(response: EscalateResponse) -> list[Block]:
+    """Whether the answer is kept, or who is asked next, and why."""
+    asked = response.response.model
+    blocks: list[Block] = [
+        Line(asked or "keep the answer", "good"),
+        Line(response.reason, "muted"),
+    ]
+    facts = [
+        ("answer at hand", f"score {score(response.kept_score)} expected"),
+        ("shadow price", worth(response.price)),
+    ]
+    if asked:
+        gain = f"{score(response.expected_gain)} for {usd(response.extra_cost_usd)}"
+        facts.insert(1, ("gain", gain))
+        facts.append(("decision", response.response.decision_id))
     blocks.append(Facts(facts))
     return blocks
 
@@ -88,123 +101,6 @@ def _expected(candidate: Candidate, cost: str) -> list[str]:
         f"{candidate.predicted_output_tokens:,.0f}",
         score(candidate.utility),
     ]
-
-
-def batch(response: RouteBatchResponse, *, budget_usd: float | None) -> list[Block]:
-    """The totals of a joint decision and how the prompts spread over the models."""
-    costs_usd: dict[str, float] = {}
-    prompts: dict[str, int] = {}
-    scores: dict[str, float] = {}
-    for reply in response.responses:
-        costs_usd[reply.model] = costs_usd.get(reply.model, 0.0) + reply.predicted_cost_usd
-        prompts[reply.model] = prompts.get(reply.model, 0) + 1
-        scores[reply.model] = scores.get(reply.model, 0.0) + reply.predicted_score
-    names = sorted(prompts, key=lambda name: (-prompts[name], name))
-    total = len(response.responses)
-    rows = [
-        Row(
-            [
-                name,
-                f"{prompts[name]:,}",
-                percent(prompts[name] / total),
-                score(scores[name] / prompts[name]),
-                cost,
-            ]
-        )
-        for name, cost in zip(names, usd_column([costs_usd[n] for n in names]), strict=True)
-    ]
-    columns = [
-        Column("model"),
-        Column("prompts", "right"),
-        Column("share", "right"),
-        Column("mean score", "right"),
-        Column("cost", "right"),
-    ]
-    cost = usd(response.total_predicted_cost_usd)
-    if budget_usd is not None:
-        cost += f" of {usd(budget_usd)}"
-    facts = [
-        ("cost", cost),
-        ("mean score", score(response.mean_predicted_score)),
-        ("gap", _distance(response.gap)),
-        ("bound by", ", ".join(response.binding_constraints) or "nothing"),
-        ("shadow price", _worth(response.shadow_price)),
-        ("decided in", _phases(response.timing)),
-    ]
-    return [Facts(facts), Grid(columns, rows)]
-
-
-def _distance(gap: float) -> str:
-    return f"{gap:.2g} to the optimum" if gap > _ROUNDING else "none, optimal"
-
-
-def batch_summary(
-    response: RouteBatchResponse, *, budget_usd: float | None, out: str
-) -> dict[str, Any]:
-    """The same totals for a machine; the decisions themselves are in ``out``."""
-    totals = to_dict(response)
-    del totals["responses"]
-    prompts = Counter(reply.model for reply in response.responses)
-    return {
-        "out": out,
-        "prompts": len(response.responses),
-        "budget_usd": budget_usd,
-        **totals,
-        "prompts_per_model": dict(prompts),
-    }
-
-
-def frontier(
-    vertices: Vertices, picked: int | None, decided: RouteBatchResponse | None
-) -> list[Block]:
-    """The frontier's ends and some vertices between them; the picked one marked."""
-    costs_usd, scores, prices = vertices.total_cost_usd, vertices.mean_score, vertices.shadow_price
-    last = len(costs_usd) - 1
-    shown = {round(step * last / (_VERTICES_SHOWN - 1)) for step in range(_VERTICES_SHOWN)}
-    indices = sorted(shown if picked is None else {*shown, picked})
-    costs = usd_column([costs_usd[index] for index in indices], significant=4)
-    rows = [
-        Row(
-            [f"{index:,}", cost, score(scores[index]), price(prices[index])],
-            "good" if index == picked else "",
-            marked=index == picked,
-        )
-        for index, cost in zip(indices, costs, strict=True)
-    ]
-    columns = [
-        Column("vertex", "right"),
-        Column("cost", "right"),
-        Column("mean score", "right"),
-        Column("score per $", "right"),
-    ]
-    blocks: list[Block] = [
-        Facts([("prompts", f"{vertices.prompts:,}"), ("vertices", f"{last + 1:,}")]),
-        Grid(columns, rows),
-    ]
-    return blocks if decided is None else [*blocks, *batch(decided, budget_usd=None)]
-
-
-def frontier_summary(
-    vertices: Vertices, picked: int | None, decided: RouteBatchResponse | None, *, out: str
-) -> dict[str, Any]:
-    """The same for a machine; the vertices themselves are in ``out``."""
-    costs_usd, scores = vertices.total_cost_usd, vertices.mean_score
-    summary: dict[str, Any] = {
-        "out": out,
-        "prompts": vertices.prompts,
-        "score_std_weight": vertices.score_std_weight,
-        "vertices": len(costs_usd),
-        "cheapest": {"total_cost_usd": costs_usd[0], "mean_score": scores[0]},
-        "dearest": {"total_cost_usd": costs_usd[-1], "mean_score": scores[-1]},
-    }
-    if picked is not None and decided is not None:
-        summary["picked"] = {
-            "vertex": picked,
-            "total_cost_usd": costs_usd[picked],
-            "mean_score": scores[picked],
-            "prompts_per_model": dict(Counter(reply.model for reply in decided.responses)),
-        }
-    return summary
 
 
 def models(response: ListModelsResponse) -> list[Block]:
@@ -285,7 +181,7 @@ def _operating_point(response: ListModelsResponse) -> list[Block]:
         return []
     here = response.operating_point
     works = f"{usd(here.mean_cost_usd)} per request buys a mean score of {score(here.mean_score)}"
-    return [Facts([("in force", works), ("shadow price", _worth(here.shadow_price))])]
+    return [Facts([("in force", works), ("shadow price", worth(here.shadow_price))])]
 
 
 def info(response: GetInfoResponse) -> list[Block]:
@@ -298,7 +194,7 @@ def info(response: GetInfoResponse) -> list[Block]:
         ("policy", response.policy_version),
         ("policies", ", ".join(response.policies)),
         ("mean cost", f"{usd(response.max_mean_cost_usd)} per request at most"),
-        ("shadow price", _worth(response.shadow_price)),
+        ("shadow price", worth(response.shadow_price)),
         ("prompt", f"{count(response.max_prompt_chars, 'character')} at most"),
         ("read whole", f"{count(response.max_prompt_tokens, 'token')} at most"),
         ("batch", f"{count(response.max_batch_prompts, 'prompt')} at most"),
@@ -370,20 +266,22 @@ def check(lines: Sequence[str]) -> list[Block]:
     return [*(Line(line) for line in lines), Line("this configuration can be served", "good")]
 
 
-def _worth(shadow_price: float) -> str:
+def worth(shadow_price: float) -> str:
+    """What money is worth at a price, in score per USD."""
     if shadow_price == 0:
         return "0; money does not bind, the best score wins"
     bought = score(shadow_price * _SAMPLE_USD)
     return f"{price(shadow_price)} score per $; ${_SAMPLE_USD:g} more has to buy {bought} of score"
 
 
-def _phases(timing: Timing) -> str:
-    phases = {
+def phases(timing: Timing) -> str:
+    """Where the time of a batch went."""
+    spent_ns = {
         "queue": timing.queue_ns,
         "tokenise": timing.tokenize_ns,
         "predict": timing.predict_ns,
         "select": timing.select_ns,
     }
-    total, *parts = durations([timing.total_ns, *phases.values()])
-    named = ", ".join(f"{name} {part}" for name, part in zip(phases, parts, strict=True))
+    total, *parts = durations([timing.total_ns, *spent_ns.values()])
+    named = ", ".join(f"{name} {part}" for name, part in zip(spent_ns, parts, strict=True))
     return f"{total} ({named}), batch of {timing.batch_size:,}"

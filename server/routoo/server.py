@@ -22,6 +22,8 @@ from prometheus_client import start_http_server
 
 from routoo import __version__
 from routoo.api.service import SERVICE, RouterService
+from routoo.calibration.start import with_price
+from routoo.cascade_file import load_rule, rule_values
 from routoo.engine import Engine
 from routoo.errors import ConfigError
 from routoo.money import open_money
@@ -36,6 +38,7 @@ from routoo.v1 import router_pb2
 if TYPE_CHECKING:
     from routoo.config import Settings
     from routoo.policies import Policies
+    from routoo.policy_settings import GuaranteeSettings
     from routoo.pool import Pool
     from routoo.predictor.artifact import Artifact
 
@@ -66,12 +69,22 @@ def load_parts(settings: Settings) -> Parts:
     columns = pool.columns_in(artifact.manifest.models)
     sample = PricedSample(artifact.calibration_sample(), pool, columns)
     price = sample.price_for(settings.policy.max_mean_cost_usd)
-    identity = (
-        f"{settings.policy.model_dump_json()}|{artifact.manifest.predictor_version}|"
-        + "|".join(model.model_dump_json() for model in pool.models)
+    version = artifact.manifest.predictor_version
+    guarantee = with_price(settings, pool, sample, version, lambda: _predictor(settings, artifact))
+    policy = settings.policy.model_copy(update={"guarantee": guarantee})
+    rule = None if policy.cascade is None else load_rule(policy.cascade, pool, version)
+    identity = "|".join(
+        (
+            policy.model_dump_json(exclude={"cascade"}),
+            version,
+            *(model.model_dump_json() for model in pool.models),
+            # What the file says and not where it lies.
+            "" if rule is None else str(rule_values(rule, pool, version)),
+        )
     )
     digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
-    return Parts(pool, artifact, sample, price, build_policies(settings.policy, pool, digest))
+    policies = build_policies(policy, pool, digest, rule)
+    return Parts(pool, artifact, sample, price, policies)
 
 
 def check(settings: Settings) -> list[str]:
@@ -91,11 +104,21 @@ def check(settings: Settings) -> list[str]:
         f"pool: {len(parts.pool.names)} models",
         f"predictor: {predictor.version} on {predictor.backend}, {len(predictor.models)} models",
         f"policy: {parts.policies.version}, at most ${most_usd:g} a request",
+        *_promise(settings.policy.guarantee),
         f"budgets: {', '.join(budgets) or 'none'}",
         f"shadow price: {parts.price:.6g} score per USD, where no budget sets it",
         f"expected: mean score {point.mean_score:.3f} at ${point.mean_cost_usd:.3g} a request",
         f"busiest model: {busiest[1]}, {busiest[0]:.0%} of the requests",
     ]
+
+
+def _promise(guarantee: GuaranteeSettings | None) -> list[str]:
+    """What the guarantee says, should there be one."""
+    if guarantee is None:
+        return []
+    drop, reference = f"{guarantee.max_drop:g}", guarantee.reference
+    said = f"mean score at most {drop} below {reference}, at confidence {guarantee.confidence:g}"
+    return [f"guarantee: {said}"]
 
 
 def serve(settings: Settings) -> int:

@@ -142,6 +142,12 @@ class Spending:
                 return Booked(cheapest, lacking, ~everything, ~everything, degraded)
         raise self.spent_error(int(lacking.max()))
 
+    def book_one(self, decision_id: str, tenant: str, cost_usd: float) -> str:
+        """Books one cost or nothing; what is to be said of the budget that lacks it, or empty."""
+        grants = self.ledger.reserve([decision_id], [tenant], np.array([cost_usd]))
+        lacking = int(grants.refused_by[0])
+        return "" if lacking < 0 else str(self.spent_error(lacking))
+
     def release(self, ids: Sequence[str]) -> None:
         """Gives back what was booked for decisions that nobody received."""
         for one in ids:

@@ -318,13 +318,6 @@ async def test_a_curve_of_a_wrong_size(tiny: Running, points: int) -> None:
     )
 
 
-async def test_what_is_not_built_says_so(tiny: Running) -> None:
-    assert await refusal(tiny.stub.Escalate(outcome_pb2.EscalateRequest())) == (
-        grpc.StatusCode.UNIMPLEMENTED,
-        "Escalate is declared in the API but not built yet",
-    )
-
-
 @pytest.mark.parametrize(
     ("fields", "text"),
     [

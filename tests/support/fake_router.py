@@ -59,6 +59,25 @@ class FakeRouter(router_pb2_grpc.RouterServiceServicer):
                 context.abort(grpc.StatusCode.INTERNAL, "internal error; see the log")
         return self._decide(request, context, "")
 
+    def Escalate(  # noqa: N802
+        self,
+        request: outcome_pb2.EscalateRequest,
+        context: grpc.ServicerContext,  # noqa: ARG002
+    ) -> outcome_pb2.EscalateResponse:
+        """Keeps an answer that all agree with."""
+        self.requests.append(request)
+        if request.agreement == 1.0:
+            return outcome_pb2.EscalateResponse(kept_score=0.9, price=PRICE, reason="good enough")
+        name, score, cost_usd, _, _ = POOL[-1]
+        return outcome_pb2.EscalateResponse(
+            response=route_pb2.RouteResponse(model=name, decision_id="next"),
+            kept_score=score - 0.3,
+            expected_gain=0.3,
+            extra_cost_usd=cost_usd,
+            price=PRICE,
+            reason="worth it",
+        )
+
     def RouteBatch(  # noqa: N802
         self, request: batch_pb2.RouteBatchRequest, context: grpc.ServicerContext
     ) -> batch_pb2.RouteBatchResponse:

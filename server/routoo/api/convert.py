@@ -38,6 +38,9 @@ _RULES = {
     Reason.FIXED: route_pb2.RULE_FIXED,
     Reason.ROUND_ROBIN: route_pb2.RULE_ROUND_ROBIN,
     Reason.FALLBACK: route_pb2.RULE_FALLBACK,
+    Reason.GUARANTEE: route_pb2.RULE_GUARANTEE,
+    Reason.ESCALATED: route_pb2.RULE_ESCALATED,
+    Reason.CASCADE: route_pb2.RULE_CASCADE,
 }
 # What the optimum of a batch is called instead.
 _BY_PRICE = frozenset({Reason.BEST_SCORE, Reason.PRICE})

@@ -10,9 +10,8 @@ import grpc
 import structlog
 
 from routoo import __version__
-from routoo.api import convert, convert_money
+from routoo.api import convert, convert_escalation, convert_money
 from routoo.api.status import status_of
-from routoo.errors import NotBuiltError
 from routoo.v1 import batch_pb2, budget_pb2, info_pb2, outcome_pb2, route_pb2
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ class RouterService:
             "GetInfo": self._get_info,
             "ReportOutcome": self._report_outcome,
             "GetBudget": self._get_budget,
-            "Escalate": _not_built("Escalate"),
+            "Escalate": self._escalate,
         }
         methods = {
             name: grpc.unary_unary_rpc_method_handler(self._guarded(name, call))
@@ -136,6 +135,11 @@ class RouterService:
         message = convert.parse(outcome_pb2.ReportOutcomeRequest, body)
         accepted = await self._engine.report(convert_money.outcome(message))
         return outcome_pb2.ReportOutcomeResponse(accepted=accepted).SerializeToString()
+
+    async def _escalate(self, body: bytes, _context: Context) -> bytes:
+        message = convert.parse(outcome_pb2.EscalateRequest, body)
+        escalation = await self._engine.escalate(convert_escalation.escalation_request(message))
+        return convert_escalation.escalate_response(escalation).SerializeToString()
 
     async def _get_budget(self, body: bytes, _context: Context) -> bytes:
         message = convert.parse(budget_pb2.GetBudgetRequest, body)
@@ -224,13 +228,6 @@ class RouterService:
         if status is grpc.StatusCode.INTERNAL:
             _log.error("call failed", rpc=rpc, exc_info=error)
         return status, line
-
-
-def _not_built(name: str) -> Callable[[bytes, Context], Awaitable[bytes]]:
-    async def call(_body: bytes, _context: Context) -> bytes:
-        raise NotBuiltError(f"{name} is declared in the API but not built yet")
-
-    return call
 
 
 def _deadline_s(context: Context) -> float | None:

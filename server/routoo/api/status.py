@@ -12,21 +12,23 @@ from routoo.errors import (
     InvalidRequestError,
     NoBudgetError,
     NoEligibleModelError,
-    NotBuiltError,
+    NoRuleError,
     QueueFullError,
     RoutooError,
+    UnknownDecisionError,
 )
 
 STATUS: dict[type[RoutooError], grpc.StatusCode] = {
     InvalidRequestError: grpc.StatusCode.INVALID_ARGUMENT,
     NoEligibleModelError: grpc.StatusCode.FAILED_PRECONDITION,
     InfeasibleError: grpc.StatusCode.FAILED_PRECONDITION,
+    UnknownDecisionError: grpc.StatusCode.FAILED_PRECONDITION,
+    NoRuleError: grpc.StatusCode.FAILED_PRECONDITION,
     BudgetSpentError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     NoBudgetError: grpc.StatusCode.PERMISSION_DENIED,
     QueueFullError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     DeadlineError: grpc.StatusCode.DEADLINE_EXCEEDED,
     DrainingError: grpc.StatusCode.UNAVAILABLE,
-    NotBuiltError: grpc.StatusCode.UNIMPLEMENTED,
 }
 INTERNAL_TEXT = "internal error; the service's log has the detail"
 # A status travels in a header of limited size, and callers' own values are quoted in it.

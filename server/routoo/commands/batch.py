@@ -84,7 +84,7 @@ def batch(  # noqa: PLR0913 - one parameter per option
     "max_cost_usd": 0.01, "tenant": "acme"}. It may have "messages" for "prompt", and every
     constraint that `route` knows, by its name in the API.
     """
-    from routoo import screens
+    from routoo import batch_screens
     from routoo.decisions_file import write_lines
     from routoo.output_file import check_writable, replacing
     from routoo.phases import Phases
@@ -126,7 +126,7 @@ def batch(  # noqa: PLR0913 - one parameter per option
                 write_lines(stream, phases.track(response.responses))
         phases.finish(f"wrote {count} decisions to {out}")
     if as_json:
-        print_json(screens.batch_summary(response, budget_usd=budget_usd, out=str(out)))
+        print_json(batch_screens.batch_summary(response, budget_usd=budget_usd, out=str(out)))
     else:
-        screen = screens.batch(response, budget_usd=budget_usd)
+        screen = batch_screens.batch(response, budget_usd=budget_usd)
         show(screen, to_stderr=to_stdout)

@@ -53,7 +53,7 @@ def pareto(  # noqa: PLR0913 - one parameter per option
     the budget. --pick or --pick-budget-usd takes a vertex and writes its decisions to --assignment.
     With --alpha, scores that are less certain count for less. FILE is as for `batch`.
     """
-    from routoo import screens
+    from routoo import batch_screens
     from routoo.decisions_file import write_lines
     from routoo.frontier_file import Vertices, check_format, write_frontier
     from routoo.output_file import check_writable, replacing
@@ -97,6 +97,6 @@ def pareto(  # noqa: PLR0913 - one parameter per option
             with replacing(assignment) as stream:
                 write_lines(stream, decided.responses)
     if as_json:
-        print_json(screens.frontier_summary(vertices, picked, decided, out=str(out)))
+        print_json(batch_screens.frontier_summary(vertices, picked, decided, out=str(out)))
     else:
-        show(screens.frontier(vertices, picked, decided))
+        show(batch_screens.frontier(vertices, picked, decided))

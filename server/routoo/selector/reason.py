@@ -34,6 +34,12 @@ class Reason(IntEnum):
     """It was the model's turn."""
     FALLBACK = 10
     """The policy's own model was not eligible; the one that stands in for it."""
+    GUARANTEE = 11
+    """The most score minus cost at the price that was proven to keep the promise."""
+    ESCALATED = 12
+    """An answer was seen, and another model is expected to be worth its cost."""
+    CASCADE = 13
+    """The first of two cheap models whose agreement is worth seeing."""
 
 
 def reasons(scores: FloatArray, mask: BoolArray, choice: IndexArray) -> ReasonArray:

@@ -1,7 +1,8 @@
 from routoo.v1 import route_pb2 as _route_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Mapping as _Mapping
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
@@ -33,17 +34,43 @@ class ReportOutcomeResponse(_message.Message):
     def __init__(self, accepted: _Optional[bool] = ...) -> None: ...
 
 class EscalateRequest(_message.Message):
-    __slots__ = ("decision_id", "min_score", "max_cost_usd")
+    __slots__ = ("decision_id", "min_score", "max_cost_usd", "margin", "logprobs", "agreement", "check", "answered_models")
     DECISION_ID_FIELD_NUMBER: _ClassVar[int]
     MIN_SCORE_FIELD_NUMBER: _ClassVar[int]
     MAX_COST_USD_FIELD_NUMBER: _ClassVar[int]
+    MARGIN_FIELD_NUMBER: _ClassVar[int]
+    LOGPROBS_FIELD_NUMBER: _ClassVar[int]
+    AGREEMENT_FIELD_NUMBER: _ClassVar[int]
+    CHECK_FIELD_NUMBER: _ClassVar[int]
+    ANSWERED_MODELS_FIELD_NUMBER: _ClassVar[int]
     decision_id: str
     min_score: float
     max_cost_usd: float
-    def __init__(self, decision_id: _Optional[str] = ..., min_score: _Optional[float] = ..., max_cost_usd: _Optional[float] = ...) -> None: ...
+    margin: float
+    logprobs: TokenLogprobs
+    agreement: float
+    check: float
+    answered_models: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, decision_id: _Optional[str] = ..., min_score: _Optional[float] = ..., max_cost_usd: _Optional[float] = ..., margin: _Optional[float] = ..., logprobs: _Optional[_Union[TokenLogprobs, _Mapping]] = ..., agreement: _Optional[float] = ..., check: _Optional[float] = ..., answered_models: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class TokenLogprobs(_message.Message):
+    __slots__ = ("values",)
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    values: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, values: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class EscalateResponse(_message.Message):
-    __slots__ = ("response",)
+    __slots__ = ("response", "kept_score", "expected_gain", "extra_cost_usd", "price", "reason")
     RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    KEPT_SCORE_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_GAIN_FIELD_NUMBER: _ClassVar[int]
+    EXTRA_COST_USD_FIELD_NUMBER: _ClassVar[int]
+    PRICE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
     response: _route_pb2.RouteResponse
-    def __init__(self, response: _Optional[_Union[_route_pb2.RouteResponse, _Mapping]] = ...) -> None: ...
+    kept_score: float
+    expected_gain: float
+    extra_cost_usd: float
+    price: float
+    reason: str
+    def __init__(self, response: _Optional[_Union[_route_pb2.RouteResponse, _Mapping]] = ..., kept_score: _Optional[float] = ..., expected_gain: _Optional[float] = ..., extra_cost_usd: _Optional[float] = ..., price: _Optional[float] = ..., reason: _Optional[str] = ...) -> None: ...

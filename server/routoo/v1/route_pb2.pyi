@@ -20,6 +20,9 @@ class Rule(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     RULE_FIXED: _ClassVar[Rule]
     RULE_ROUND_ROBIN: _ClassVar[Rule]
     RULE_FALLBACK: _ClassVar[Rule]
+    RULE_GUARANTEE: _ClassVar[Rule]
+    RULE_ESCALATED: _ClassVar[Rule]
+    RULE_CASCADE: _ClassVar[Rule]
 RULE_UNSPECIFIED: Rule
 RULE_PRICE: Rule
 RULE_ONLY_ELIGIBLE: Rule
@@ -31,6 +34,9 @@ RULE_QUALITY_GAP: Rule
 RULE_FIXED: Rule
 RULE_ROUND_ROBIN: Rule
 RULE_FALLBACK: Rule
+RULE_GUARANTEE: Rule
+RULE_ESCALATED: Rule
+RULE_CASCADE: Rule
 
 class ChatMessage(_message.Message):
     __slots__ = ("role", "content")

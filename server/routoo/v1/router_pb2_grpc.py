@@ -33,9 +33,10 @@ class RouterServiceStub:
     """Decides which LLM of a pool should answer a prompt. It never calls the LLM itself.
 
     Status codes: INVALID_ARGUMENT (bad request; the message names the field), FAILED_PRECONDITION (no model is left, or
-    a batch constraint cannot be met; the message says by how much), RESOURCE_EXHAUSTED (queue full; a budget has not
-    enough left and refuses), PERMISSION_DENIED (a tenant without a budget where one is needed), DEADLINE_EXCEEDED,
-    UNAVAILABLE (draining), UNIMPLEMENTED (declared, not built yet), INTERNAL (anything else; the detail is in the log).
+    a batch constraint cannot be met; the message says by how much; or a decision is not open or its answer's signal is
+    not known), RESOURCE_EXHAUSTED (queue full; a budget has not enough left and refuses), PERMISSION_DENIED (a tenant
+    without a budget where one is needed), DEADLINE_EXCEEDED, UNAVAILABLE (draining), INTERNAL (anything else; the detail
+    is in the log).
     """
 
     def __init__(self, channel):
@@ -95,9 +96,10 @@ class RouterServiceServicer:
     """Decides which LLM of a pool should answer a prompt. It never calls the LLM itself.
 
     Status codes: INVALID_ARGUMENT (bad request; the message names the field), FAILED_PRECONDITION (no model is left, or
-    a batch constraint cannot be met; the message says by how much), RESOURCE_EXHAUSTED (queue full; a budget has not
-    enough left and refuses), PERMISSION_DENIED (a tenant without a budget where one is needed), DEADLINE_EXCEEDED,
-    UNAVAILABLE (draining), UNIMPLEMENTED (declared, not built yet), INTERNAL (anything else; the detail is in the log).
+    a batch constraint cannot be met; the message says by how much; or a decision is not open or its answer's signal is
+    not known), RESOURCE_EXHAUSTED (queue full; a budget has not enough left and refuses), PERMISSION_DENIED (a tenant
+    without a budget where one is needed), DEADLINE_EXCEEDED, UNAVAILABLE (draining), INTERNAL (anything else; the detail
+    is in the log).
     """
 
     def Route(self, request, context):
@@ -143,7 +145,7 @@ class RouterServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Escalate(self, request, context):
-        """Decides again after an answer that was not good enough. Not built yet: answers UNIMPLEMENTED.
+        """Keeps an answer that was seen, or decides which model is asked next.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -230,9 +232,10 @@ class RouterService:
     """Decides which LLM of a pool should answer a prompt. It never calls the LLM itself.
 
     Status codes: INVALID_ARGUMENT (bad request; the message names the field), FAILED_PRECONDITION (no model is left, or
-    a batch constraint cannot be met; the message says by how much), RESOURCE_EXHAUSTED (queue full; a budget has not
-    enough left and refuses), PERMISSION_DENIED (a tenant without a budget where one is needed), DEADLINE_EXCEEDED,
-    UNAVAILABLE (draining), UNIMPLEMENTED (declared, not built yet), INTERNAL (anything else; the detail is in the log).
+    a batch constraint cannot be met; the message says by how much; or a decision is not open or its answer's signal is
+    not known), RESOURCE_EXHAUSTED (queue full; a budget has not enough left and refuses), PERMISSION_DENIED (a tenant
+    without a budget where one is needed), DEADLINE_EXCEEDED, UNAVAILABLE (draining), INTERNAL (anything else; the detail
+    is in the log).
     """
 
     @staticmethod

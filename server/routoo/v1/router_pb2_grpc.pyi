@@ -34,9 +34,10 @@ class RouterServiceStub:
     """Decides which LLM of a pool should answer a prompt. It never calls the LLM itself.
 
     Status codes: INVALID_ARGUMENT (bad request; the message names the field), FAILED_PRECONDITION (no model is left, or
-    a batch constraint cannot be met; the message says by how much), RESOURCE_EXHAUSTED (queue full; a budget has not
-    enough left and refuses), PERMISSION_DENIED (a tenant without a budget where one is needed), DEADLINE_EXCEEDED,
-    UNAVAILABLE (draining), UNIMPLEMENTED (declared, not built yet), INTERNAL (anything else; the detail is in the log).
+    a batch constraint cannot be met; the message says by how much; or a decision is not open or its answer's signal is
+    not known), RESOURCE_EXHAUSTED (queue full; a budget has not enough left and refuses), PERMISSION_DENIED (a tenant
+    without a budget where one is needed), DEADLINE_EXCEEDED, UNAVAILABLE (draining), INTERNAL (anything else; the detail
+    is in the log).
     """
 
     @_typing.overload
@@ -64,7 +65,7 @@ class RouterServiceStub:
     ReportOutcome: _grpc.UnaryUnaryMultiCallable[_outcome_pb2.ReportOutcomeRequest, _outcome_pb2.ReportOutcomeResponse]
     """Reports what really happened after a decision: settles its cost, and tells how good the predictions are."""
     Escalate: _grpc.UnaryUnaryMultiCallable[_outcome_pb2.EscalateRequest, _outcome_pb2.EscalateResponse]
-    """Decides again after an answer that was not good enough. Not built yet: answers UNIMPLEMENTED."""
+    """Keeps an answer that was seen, or decides which model is asked next."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_info_pb2.ListModelsRequest, _info_pb2.ListModelsResponse]
     """Lists the pool and, on request, its cost-quality curve."""
     GetInfo: _grpc.UnaryUnaryMultiCallable[_info_pb2.GetInfoRequest, _info_pb2.GetInfoResponse]
@@ -77,9 +78,10 @@ class RouterServiceAsyncStub(RouterServiceStub):
     """Decides which LLM of a pool should answer a prompt. It never calls the LLM itself.
 
     Status codes: INVALID_ARGUMENT (bad request; the message names the field), FAILED_PRECONDITION (no model is left, or
-    a batch constraint cannot be met; the message says by how much), RESOURCE_EXHAUSTED (queue full; a budget has not
-    enough left and refuses), PERMISSION_DENIED (a tenant without a budget where one is needed), DEADLINE_EXCEEDED,
-    UNAVAILABLE (draining), UNIMPLEMENTED (declared, not built yet), INTERNAL (anything else; the detail is in the log).
+    a batch constraint cannot be met; the message says by how much; or a decision is not open or its answer's signal is
+    not known), RESOURCE_EXHAUSTED (queue full; a budget has not enough left and refuses), PERMISSION_DENIED (a tenant
+    without a budget where one is needed), DEADLINE_EXCEEDED, UNAVAILABLE (draining), INTERNAL (anything else; the detail
+    is in the log).
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -104,7 +106,7 @@ class RouterServiceAsyncStub(RouterServiceStub):
     ReportOutcome: _aio.UnaryUnaryMultiCallable[_outcome_pb2.ReportOutcomeRequest, _outcome_pb2.ReportOutcomeResponse]  # type: ignore[assignment]
     """Reports what really happened after a decision: settles its cost, and tells how good the predictions are."""
     Escalate: _aio.UnaryUnaryMultiCallable[_outcome_pb2.EscalateRequest, _outcome_pb2.EscalateResponse]  # type: ignore[assignment]
-    """Decides again after an answer that was not good enough. Not built yet: answers UNIMPLEMENTED."""
+    """Keeps an answer that was seen, or decides which model is asked next."""
     ListModels: _aio.UnaryUnaryMultiCallable[_info_pb2.ListModelsRequest, _info_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Lists the pool and, on request, its cost-quality curve."""
     GetInfo: _aio.UnaryUnaryMultiCallable[_info_pb2.GetInfoRequest, _info_pb2.GetInfoResponse]  # type: ignore[assignment]
@@ -116,9 +118,10 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
     """Decides which LLM of a pool should answer a prompt. It never calls the LLM itself.
 
     Status codes: INVALID_ARGUMENT (bad request; the message names the field), FAILED_PRECONDITION (no model is left, or
-    a batch constraint cannot be met; the message says by how much), RESOURCE_EXHAUSTED (queue full; a budget has not
-    enough left and refuses), PERMISSION_DENIED (a tenant without a budget where one is needed), DEADLINE_EXCEEDED,
-    UNAVAILABLE (draining), UNIMPLEMENTED (declared, not built yet), INTERNAL (anything else; the detail is in the log).
+    a batch constraint cannot be met; the message says by how much; or a decision is not open or its answer's signal is
+    not known), RESOURCE_EXHAUSTED (queue full; a budget has not enough left and refuses), PERMISSION_DENIED (a tenant
+    without a budget where one is needed), DEADLINE_EXCEEDED, UNAVAILABLE (draining), INTERNAL (anything else; the detail
+    is in the log).
     """
 
     @_abc_1.abstractmethod
@@ -177,7 +180,7 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _outcome_pb2.EscalateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_outcome_pb2.EscalateResponse, _abc.Awaitable[_outcome_pb2.EscalateResponse]]:
-        """Decides again after an answer that was not good enough. Not built yet: answers UNIMPLEMENTED."""
+        """Keeps an answer that was seen, or decides which model is asked next."""
 
     @_abc_1.abstractmethod
     def ListModels(

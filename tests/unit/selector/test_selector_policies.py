@@ -11,17 +11,30 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from routoo.selector.arrays import IndexArray
+from routoo.selector.cascade import Correction, Plan
 from routoo.selector.policies.base import Case, Policy
 from routoo.selector.policies.best import Best
+from routoo.selector.policies.cascade import Cascade
 from routoo.selector.policies.cheapest import Cheapest
 from routoo.selector.policies.fixed import Fixed
+from routoo.selector.policies.guarantee import Guarantee
 from routoo.selector.policies.lp import Lp
 from routoo.selector.policies.quality_gap import QualityGap
 from routoo.selector.policies.round_robin import RoundRobin
 from routoo.selector.policies.threshold import Threshold
 from routoo.selector.reason import Reason
 
-NAMES = ("lp", "threshold", "quality_gap", "cheapest", "best", "fixed", "round_robin")
+NAMES = (
+    "lp",
+    "threshold",
+    "quality_gap",
+    "cheapest",
+    "best",
+    "fixed",
+    "round_robin",
+    "guarantee",
+    "cascade",
+)
 
 
 def policies_of(draw: st.DrawFn, m: int) -> dict[str, Policy]:
@@ -30,6 +43,7 @@ def policies_of(draw: st.DrawFn, m: int) -> dict[str, Policy]:
     ring = draw(st.lists(columns, min_size=1, max_size=4))
     limit = draw(st.sampled_from([0.0, 0.05, 0.2, 1.0]))
     pair = (draw(columns), draw(columns))
+    correction = Correction(0.5, np.zeros(m), np.linspace(2.0, 0.0, m))
     return {
         "lp": Lp(),
         "threshold": Threshold(*pair, limit - 0.1),
@@ -38,6 +52,8 @@ def policies_of(draw: st.DrawFn, m: int) -> dict[str, Policy]:
         "best": Best(),
         "fixed": Fixed(draw(columns)),
         "round_robin": RoundRobin(tuple(ring)),
+        "guarantee": Guarantee(draw(st.sampled_from([0.0, 1.0, 100.0]))),
+        "cascade": Cascade((Plan(*pair, correction, (0.0, 0.5, 0.5)),)),
     }
 
 
@@ -126,8 +142,14 @@ def test_a_rows_choice_depends_on_its_row_alone(
 @pytest.mark.parametrize("name", NAMES)
 def test_policies_go_by_their_names(name: str) -> None:
     policies: list[Policy] = [Lp(), Cheapest(), Best(), Fixed(0), RoundRobin((0,))]
-    policies += [Threshold(0, 1, 0.1), QualityGap(0, 1, 0.1)]
+    policies += [Threshold(0, 1, 0.1), QualityGap(0, 1, 0.1), Guarantee(1.0), Cascade(())]
     assert [one.name for one in policies].count(name) == 1
+
+
+def test_a_guarantee_keeps_its_price_whatever_the_budgets_say() -> None:
+    case = case_of([[0.5, 0.6, 0.9]] * 2, prices=np.array([0.0, 9.0]))
+    assert told(Guarantee(0.15), case) == [(2, "GUARANTEE"), (2, "GUARANTEE")]
+    assert told(Guarantee(9.0), case) == [(0, "GUARANTEE"), (0, "GUARANTEE")]
 
 
 def test_lp_pays_each_rows_own_price() -> None:

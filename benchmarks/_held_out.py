@@ -1,0 +1,93 @@
+"""Outcomes of prompts that the shipped predictor was not trained on, with its predictions."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from routoo.calibration.sample import CHUNK
+from routoo.estimates import estimates_of
+from routoo.operating_point import PricedSample
+from routoo.pool import Pool, load_pool
+from routoo.predictor.artifact import load_artifact, shipped_artifact
+from routoo.predictor.base import checked, join
+from routoo.predictor.onnx import OnnxPredictor
+from routoo.prompt import PromptRequest
+from routoo_export.splits import TRAIN_BUCKETS, assign_buckets
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """n prompts and the shipped pool's m models, in the order of the file.
+
+    Attributes:
+        scores: float64 [n, m], predicted.
+        costs_usd: float64 [n, m], predicted.
+        true_scores: float64 [n, m].
+        true_costs_usd: float64 [n, m], as the source estimates them.
+        buckets: int64 [n], of the split: prompts of one question share one.
+        table: the file's rows.
+        priced: the predictor's calibration sample at the pool's prices.
+    """
+
+    pool: Pool
+    scores: FloatArray
+    costs_usd: FloatArray
+    true_scores: FloatArray
+    true_costs_usd: FloatArray
+    buckets: npt.NDArray[np.int64]
+    table: pa.Table
+    priced: PricedSample
+    predictor_version: str
+
+
+def read_held_out(data_dir: Path, *, seed: int = 0) -> HeldOut:
+    """MMLU-Pro's validation and test prompts that every model of the pool has answered."""
+    pool = load_pool(None)
+    table = pq.read_table(data_dir / "mmlu_pro.parquet")
+    groups = [None if one is None else str(one) for one in table["dup_group"].to_pylist()]
+    buckets = assign_buckets(table["prompt"].to_pylist(), groups)
+    true_scores = columns(table, "score", pool.names)
+    kept = np.isfinite(true_scores).all(axis=1) & ~np.isin(buckets, TRAIN_BUCKETS)
+    # In random order: the file is sorted by domain.
+    rows = np.random.default_rng(seed).permutation(np.flatnonzero(kept))
+    table = table.take(pa.array(rows))
+    scores, costs_usd, priced, version = predictions(table["prompt"].to_pylist(), pool)
+    return HeldOut(
+        pool,
+        scores,
+        costs_usd,
+        true_scores[rows],
+        columns(table, "cost_est", pool.names),
+        buckets[rows],
+        table,
+        priced,
+        version,
+    )
+
+
+def predictions(prompts: list[str], pool: Pool) -> tuple[FloatArray, FloatArray, PricedSample, str]:
+    """Predicted scores and costs [n, m], the priced calibration sample, and the version."""
+    artifact = load_artifact(shipped_artifact())
+    predictor = OnnxPredictor(artifact)
+    at = pool.columns_in(predictor.models)
+    requests = [PromptRequest(prompt) for prompt in prompts]
+    parts = []
+    for start in range(0, len(prompts), CHUNK):
+        texts = prompts[start : start + CHUNK]
+        parts.append(checked(predictor.predict(texts), len(texts), len(predictor.models)))
+    estimates = estimates_of(join(parts), requests, pool, at)
+    priced = PricedSample(artifact.calibration_sample(), pool, at)
+    return estimates.scores, estimates.costs_usd, priced, predictor.version
+
+
+def columns(table: pa.Table, kind: str, models: tuple[str, ...]) -> FloatArray:
+    """The columns ``kind:model`` side by side, float64 [n, m]."""
+    return np.stack(
+        [table[f"{kind}:{model}"].to_numpy().astype(np.float64) for model in models], axis=1
+    )

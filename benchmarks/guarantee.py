@@ -1,0 +1,220 @@
+"""The accuracy guarantee on real outcomes: labels needed, money saved, and whether it holds.
+
+The prompts of MMLU-Pro that the shipped predictor was not trained on, with all outcomes of the
+shipped pool, stand for the traffic: a setting's true drop is its drop over all of them. Labelled
+files are drawn from them with replacement, 500 of each size; the guarantee chooses a setting on
+each, and is held against the truth. A refusal costs what sending everything to the reference does.
+
+Reads mmlu_pro.parquet from the folder in ROUTOO_DATA; prints a table, or one object with --json.
+"""
+
+import argparse
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import binom
+
+from _held_out import read_held_out
+from routoo.calibration.guarantee import GRID
+from routoo.calibration.prices import price_grid
+from routoo.selector.guarantee import (
+    POWER,
+    Promise,
+    betting_labels_needed,
+    binary_p_values,
+    labels_needed,
+    last_proven,
+)
+from routoo.selector.online import decide
+
+FloatArray = npt.NDArray[np.float64]
+REFERENCE = "gpt-4o-2024-05-13"
+DROPS = (0.01, 0.02, 0.05)
+ALPHA = 0.05
+SIZES = (100, 250, 500, 1_000, 2_000, 3_000, 5_000)
+RESAMPLES = 500
+MOST_LABELS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Population:
+    """k settings on n prompts, the safest first.
+
+    Attributes:
+        prices: float64 [k], score per USD.
+        worse: bool [n, k], the reference is right and the policy is not.
+        better: bool [n, k], the reverse.
+        drops: float64 [k], mean score of the reference minus that of the policy.
+        cost_shares: float64 [k], the policy's true cost over the reference's.
+    """
+
+    prices: FloatArray
+    worse: npt.NDArray[np.bool_]
+    better: npt.NDArray[np.bool_]
+    drops: FloatArray
+    cost_shares: FloatArray
+
+
+def read_population(data_dir: Path) -> tuple[Population, str]:
+    """The settings of the guarantee on the held-out prompts, and the predictor's version."""
+    data = read_held_out(data_dir)
+    reference = data.pool.index[REFERENCE]
+    prices = price_grid(data.priced, GRID)
+    mask = np.ones(data.scores.shape, np.bool_)
+    rows = np.arange(len(mask))
+    choices = [decide(data.scores, data.costs_usd, mask, one) for one in prices.tolist()]
+    against = data.true_scores[:, reference]
+    differences = np.stack([data.true_scores[rows, one] - against for one in choices], axis=1)
+    costs = np.array([data.true_costs_usd[rows, one].mean() for one in choices])
+    return Population(
+        prices,
+        differences < 0,
+        differences > 0,
+        -differences.mean(axis=0),
+        costs / data.true_costs_usd[:, reference].mean(),
+    ), data.predictor_version
+
+
+def draw(population: Population, labels: int, rng: np.random.Generator) -> Any:
+    """Counts of worse and better prompts of each setting, int [RESAMPLES, k] each."""
+    n = len(population.worse)
+    weights = rng.multinomial(labels, np.full(n, 1.0 / n), size=RESAMPLES).astype(np.float64)
+    return tuple(
+        np.rint(weights @ cells).astype(np.int64) for cells in (population.worse, population.better)
+    )
+
+
+def measure(population: Population, labels: int, promise: Promise) -> dict[str, float]:
+    """Choose on 500 labelled files of one size, and hold against the truth."""
+    worse, better = draw(population, labels, np.random.default_rng(labels))
+    chosen = last_proven(binary_p_values(worse, better, labels, promise), promise.alpha)
+    proven = chosen >= 0
+    broken = proven & (population.drops[chosen] > promise.max_drop)
+    return {
+        "labels": labels,
+        "proven": float(proven.mean()),
+        "broken": float(broken.mean()),
+        "cost_share": float(np.where(proven, population.cost_shares[chosen], 1.0).mean()),
+    }
+
+
+def labels_for(population: Population, promise: Promise) -> int:
+    """The smallest file that proves any setting four times in five."""
+    low, high = 0, 32
+    while measure(population, high, promise)["proven"] < POWER:
+        low, high = high, high * 2
+    while high - low > max(high // 50, 1):
+        middle = (low + high) // 2
+        if measure(population, middle, promise)["proven"] < POWER:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def hoeffding_bentkus(worse: Any, better: Any, n: int, promise: Promise) -> FloatArray:
+    """The p-value that learn-then-test uses by default, of the difference scaled to [0, 1]."""
+    mean, null = (1.0 + (worse - better) / n) / 2.0, (1.0 + promise.max_drop) / 2.0
+    low = np.clip(np.minimum(mean, null), 1e-12, 1.0 - 1e-12)
+    divergence = low * np.log(low / null) + (1 - low) * np.log((1 - low) / (1 - null))
+    bentkus = np.e * binom.cdf(np.ceil(n * mean), n, null)
+    return np.asarray(np.minimum(np.exp(-n * divergence), bentkus))
+
+
+def hoeffding_bentkus_needed(rates: tuple[float, float], promise: Promise) -> int | None:
+    """Labels with which Hoeffding and Bentkus prove a setting four times in five."""
+    worse, better = rates
+    count = 32
+    while count < MOST_LABELS:
+        drawn = np.random.default_rng(count).multinomial(
+            count, [worse, 1 - worse - better, better], size=2_000
+        )
+        p = hoeffding_bentkus(drawn[:, 0], drawn[:, 2], count, promise)
+        if (p <= promise.alpha).mean() >= POWER:
+            return count
+        count = int(count * 1.05) + 1
+    return None
+
+
+def compare_tests(population: Population, promise: Promise) -> dict[str, Any]:
+    """Labels that each valid test needs for the setting midway to the cheapest that is true."""
+    allowed = int(np.flatnonzero(population.drops <= promise.max_drop)[-1])
+    setting = allowed // 2
+    worse, better = population.worse[:, setting], population.better[:, setting]
+    differences = better.astype(np.float64) - worse
+    return {
+        "cost_share": float(population.cost_shares[setting]),
+        "drop": float(population.drops[setting]),
+        "exact": labels_needed(differences, promise),
+        "betting": betting_labels_needed(differences, promise),
+        "hoeffding_bentkus": hoeffding_bentkus_needed(
+            (float(worse.mean()), float(better.mean())), promise
+        ),
+    }
+
+
+def measure_drop(population: Population, max_drop: float) -> dict[str, Any]:
+    """All figures of one promise."""
+    promise = Promise(max_drop, ALPHA)
+    true = np.flatnonzero(population.drops <= max_drop)
+    return {
+        "max_drop": max_drop,
+        "confidence": 1.0 - ALPHA,
+        "labels_needed": labels_for(population, promise),
+        "cheapest_true_cost_share": float(population.cost_shares[true].min()),
+        "tests": compare_tests(population, promise),
+        "sizes": [measure(population, labels, promise) for labels in SIZES],
+    }
+
+
+def main() -> int:
+    """Measure every promise."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    options = parser.parse_args()
+    folder = os.environ.get("ROUTOO_DATA")
+    if not folder:
+        print("set ROUTOO_DATA to the folder that holds mmlu_pro.parquet", file=sys.stderr)
+        return 2
+    population, version = read_population(Path(folder))
+    promises = [measure_drop(population, drop) for drop in DROPS]
+    if options.json:
+        result = {
+            "source": "mmlu_pro, held out",
+            "prompts": len(population.worse),
+            "predictor": version,
+            "reference": REFERENCE,
+            "settings": len(population.prices),
+            "resamples": RESAMPLES,
+            "promises": promises,
+        }
+        print(json.dumps(result))
+        return 0
+    print(f"{len(population.worse):,} prompts, reference {REFERENCE}, predictor {version}")
+    for promise in promises:
+        tests = promise["tests"]
+        print(
+            f"\ndrop of at most {promise['max_drop']}, confidence {promise['confidence']}:"
+            f" {promise['labels_needed']:,} labels prove a setting 4 times in 5"
+            "\n  cheapest setting that keeps it in truth, of the reference's cost:"
+            f" {promise['cheapest_true_cost_share']:.1%}"
+            f"\n  labels for a setting at {tests['cost_share']:.1%}: exact {tests['exact']},"
+            f" betting {tests['betting']}, Hoeffding-Bentkus {tests['hoeffding_bentkus']}"
+        )
+        print(f"  {'labels':>8} {'proven':>8} {'broken':>8} {'cost':>8}")
+        for size in promise["sizes"]:
+            print(
+                f"  {size['labels']:>8,} {size['proven']:>8.1%} {size['broken']:>8.1%}"
+                f" {size['cost_share']:>8.1%}"
+            )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

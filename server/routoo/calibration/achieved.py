@@ -1,0 +1,99 @@
+"""What a choice of models comes to on a sample: means with their standard errors."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from routoo.calibration.sample import Sample
+    from routoo.selector.arrays import FloatArray, IndexArray
+
+
+@dataclass(frozen=True, slots=True)
+class Mean:
+    """A mean over prompts and its standard error; ``n`` prompts have the figure."""
+
+    value: float
+    se: float
+    n: int
+
+    @classmethod
+    def of(cls, figures: FloatArray) -> Mean | None:
+        """Of those [n] that are not NaN; None where all are."""
+        known = figures[np.isfinite(figures)]
+        if not known.size:
+            return None
+        spread = float(known.std(ddof=1)) if known.size > 1 else float("nan")
+        return cls(float(known.mean()), spread / math.sqrt(known.size), int(known.size))
+
+    def as_dict(self) -> dict[str, float | int | None]:
+        """For JSON."""
+        return {"mean": self.value, "se": self.se if np.isfinite(self.se) else None, "n": self.n}
+
+
+@dataclass(frozen=True, slots=True)
+class Achieved:
+    """What n prompts get and cost.
+
+    Attributes:
+        score: predicted.
+        cost_usd: predicted.
+        true_score: of the labelled prompts; None without labels.
+        true_cost_usd: likewise.
+        shares: float64 [m], the part of the prompts that each model gets.
+    """
+
+    score: Mean
+    cost_usd: Mean
+    true_score: Mean | None
+    true_cost_usd: Mean | None
+    shares: FloatArray
+
+    @classmethod
+    def by(cls, sample: Sample, choice: IndexArray) -> Achieved:
+        """When each of the n prompts goes to its ``choice`` int [n]."""
+        rows = np.arange(len(choice))
+        score = Mean.of(sample.scores[rows, choice])
+        cost = Mean.of(sample.costs_usd[rows, choice])
+        assert score is not None  # noqa: S101 - predicted figures are finite, and n >= 1
+        assert cost is not None  # noqa: S101
+        return cls(
+            score=score,
+            cost_usd=cost,
+            true_score=Mean.of(sample.true_scores[rows, choice]),
+            true_cost_usd=Mean.of(sample.true_costs_usd[rows, choice]),
+            shares=np.bincount(choice, minlength=sample.scores.shape[1]) / len(choice),
+        )
+
+    def lines(self, names: tuple[str, ...]) -> list[str]:
+        """For people, one figure per line."""
+        found = [
+            f"predicted mean score: {_shown(self.score)}",
+            f"predicted mean cost: {_shown(self.cost_usd, 'USD')}",
+        ]
+        if self.true_score is not None:
+            found.append(f"labelled mean score: {_shown(self.true_score)}")
+        if self.true_cost_usd is not None:
+            found.append(f"labelled mean cost: {_shown(self.true_cost_usd, 'USD')}")
+        busiest = np.argsort(-self.shares, kind="stable")
+        shares = [f"{names[j]} {self.shares[j]:.1%}" for j in busiest if self.shares[j] > 0.0]
+        return [*found, f"shares: {', '.join(shares)}"]
+
+    def as_dict(self, names: tuple[str, ...]) -> dict[str, object]:
+        """For JSON."""
+        return {
+            "predicted_score": self.score.as_dict(),
+            "predicted_cost_usd": self.cost_usd.as_dict(),
+            "labelled_score": self.true_score.as_dict() if self.true_score else None,
+            "labelled_cost_usd": self.true_cost_usd.as_dict() if self.true_cost_usd else None,
+            "shares": dict(zip(names, self.shares.tolist(), strict=True)),
+        }
+
+
+def _shown(mean: Mean, unit: str = "") -> str:
+    error = f" (standard error {mean.se:.2g})" if np.isfinite(mean.se) else ""
+    return f"{f'{mean.value:.4g} {unit}'.rstrip()}{error} over {mean.n:,} prompts"

@@ -1,0 +1,232 @@
+"""Each policy's knob, turned to what is wanted on a sample, as settings with what they achieve."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from routoo.calibration.achieved import Achieved, Mean
+from routoo.calibration.cascade import learn
+from routoo.calibration.guarantee import prove
+from routoo.calibration.pair import find_limit
+from routoo.calibration.prices import find_mean_cost
+from routoo.cascade_file import rule_values
+from routoo.selector.cascade import Rule
+from routoo.selector.policies.base import Case
+from routoo.selector.policies.pair import advantage
+from routoo.selector.policies.quality_gap import QualityGap
+from routoo.selector.policies.threshold import Threshold
+
+if TYPE_CHECKING:
+    from routoo.calibration.sample import Sample
+    from routoo.calibration.target import Target
+    from routoo.operating_point import PricedSample
+    from routoo.pool import Pool
+    from routoo.selector.guarantee import Promise
+
+_EVERYTHING, _NOTHING = -2.0, 2.0  # no advantage is outside
+
+
+@dataclass(frozen=True, slots=True)
+class Grounds:
+    """What a calibration stands on.
+
+    Attributes:
+        sample: the prompts.
+        pool: the models, m of them.
+        priced: the predictor's own calibration sample at the pool's prices.
+        price: score per USD in force under the configuration as it is.
+        predictor_version: what predicted.
+    """
+
+    sample: Sample
+    pool: Pool
+    priced: PricedSample
+    price: float
+    predictor_version: str
+
+    def case(self) -> Case:
+        """The sample as a policy sees it."""
+        n = len(self.sample)
+        return Case(
+            scores=self.sample.scores,
+            costs_usd=self.sample.costs_usd,
+            mask=self.sample.mask,
+            prices=np.full(n, self.price),
+            max_quality_gaps=np.full(n, np.nan),
+            tickets=np.arange(n, dtype=np.int64),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Settings.
+
+    Attributes:
+        settings: as they stand in the file.
+        achieved: what it comes to, one line each.
+        figures: the same for JSON.
+    """
+
+    settings: dict[str, Any]
+    achieved: list[str]
+    figures: dict[str, Any]
+
+    @classmethod
+    def of(cls, policy: dict[str, Any], achieved: Achieved, pool: Pool) -> Found:
+        return cls({"policy": policy}, achieved.lines(pool.names), achieved.as_dict(pool.names))
+
+
+def find_threshold(grounds: Grounds, strong: int, weak: int, target: Target) -> Found:
+    """The threshold of RouteLLM's rule; columns of the two models.
+
+    Raises:
+        InfeasibleError: out of reach; says the reachable range.
+    """
+    case, names = grounds.case(), grounds.pool.names
+    policy = Threshold(strong, weak, 0.0)
+    ends = (
+        replace(policy, threshold=_EVERYTHING).choose(case),
+        replace(policy, threshold=_NOTHING).choose(case),
+    )
+    gains = advantage(case, strong, weak)
+    limit = round(find_limit(grounds.sample, gains, ends, target, least=-1.0), 4)
+    choice = replace(policy, threshold=limit).choose(case)
+    section = {"strong": names[strong], "weak": names[weak], "threshold": limit}
+    return Found.of(
+        {"name": "threshold", "threshold": section},
+        Achieved.by(grounds.sample, choice),
+        grounds.pool,
+    )
+
+
+def find_quality_gap(grounds: Grounds, large: int, small: int, target: Target) -> Found:
+    """The tolerance of Hybrid LLM's rule; columns of the two models.
+
+    Raises:
+        InfeasibleError: out of reach; says the reachable range.
+    """
+    case, names = grounds.case(), grounds.pool.names
+    policy = QualityGap(small, large, 0.0)
+    ends = (
+        replace(policy, tolerance=_EVERYTHING).choose(case),
+        replace(policy, tolerance=_NOTHING).choose(case),
+    )
+    gains = advantage(case, large, small)
+    limit = round(find_limit(grounds.sample, gains, ends, target, least=0.0), 4)
+    choice = replace(policy, tolerance=limit).choose(case)
+    section = {"small": names[small], "large": names[large], "tolerance": limit}
+    return Found.of(
+        {"name": "quality_gap", "quality_gap": section},
+        Achieved.by(grounds.sample, choice),
+        grounds.pool,
+    )
+
+
+def find_lp(grounds: Grounds, target: Target) -> Found:
+    """The mean cost that the policy `lp` sets its price for.
+
+    Raises:
+        InfeasibleError: out of reach; says the reachable range.
+    """
+    setting = find_mean_cost(grounds.sample, grounds.priced, target)
+    found = Found.of(
+        {"name": "lp", "max_mean_cost_usd": setting.max_mean_cost_usd},
+        Achieved.by(grounds.sample, setting.choice),
+        grounds.pool,
+    )
+    return replace(
+        found,
+        achieved=[*found.achieved, f"shadow price: {setting.price:.6g} score per USD"],
+        figures={**found.figures, "shadow_price": setting.price},
+    )
+
+
+def find_guarantee(grounds: Grounds, reference: int, promise: Promise) -> Found:
+    """The cheapest price that is proven to keep the promise.
+
+    Raises:
+        PromptsFileError: a label is missing.
+        InfeasibleError: nothing is proven; says how many labels it would take.
+    """
+    sample, pool = grounds.sample, grounds.pool
+    proven = prove(sample, pool, grounds.priced, reference, promise)
+    drop = Mean.of(-proven.differences)
+    assert drop is not None  # noqa: S101 - every label is there
+    section = {
+        "reference": pool.names[reference],
+        "max_drop": promise.max_drop,
+        "confidence": round(1.0 - promise.alpha, 12),
+        "labels_sha256": sample.sha256,
+        "price": proven.price,
+        "predictor_version": grounds.predictor_version,
+        "pool_digest": pool.digest,
+    }
+    found = Found.of(
+        {"name": "guarantee", "guarantee": section}, Achieved.by(sample, proven.choice), pool
+    )
+    lines = [
+        f"drop against {pool.names[reference]}: {drop.value:.4f} (standard error {drop.se:.2g})",
+        f"p-value of a drop of more than {promise.max_drop:g}: {proven.p_value:.2g}",
+        f"predicted cost: {proven.cost_share:.1%} of sending everything to the reference",
+    ]
+    return replace(
+        found,
+        achieved=[*lines, *found.achieved],
+        figures={
+            **found.figures,
+            "drop": drop.as_dict(),
+            "p_value": proven.p_value,
+            "cost_share": proven.cost_share,
+        },
+    )
+
+
+def find_cascade(grounds: Grounds, beside: int | None) -> Found:
+    """The rule for ``Escalate``, judged at the price in force.
+
+    Args:
+        grounds: what it is learned from.
+        beside: column of the cheap model that agreement is measured against; None: not known.
+
+    Raises:
+        InfeasibleError: there is no signal to learn from, or agreement is no yes or no.
+    """
+    names = grounds.pool.names
+    lessons = learn(grounds.sample, grounds.price, beside)
+    lines, figures = [], []
+    for lesson in lessons:
+        line = f"{lesson.kind} of {names[lesson.kept]}: learned from {lesson.rows:,} answers"
+        judged = lesson.judged
+        if judged is not None:
+            line += (
+                f"; on held-out ones, at {judged.price:.6g} score per USD,"
+                f" {judged.escalated.value:.1%} are escalated, which takes the mean score from"
+                f" {judged.kept_score.value:.4f} to {judged.score.value:.4f} (standard error"
+                f" {judged.score.se:.2g}) for {judged.extra_usd.value:.3g} USD a prompt more"
+            )
+        lines.append(line)
+        figures.append(
+            {
+                "signal": lesson.kind,
+                "answered_by": names[lesson.kept],
+                "rows": lesson.rows,
+                "held_out": None
+                if judged is None
+                else {
+                    "price": judged.price,
+                    "escalated": judged.escalated.as_dict(),
+                    "kept_score": judged.kept_score.as_dict(),
+                    "score": judged.score.as_dict(),
+                    "extra_usd": judged.extra_usd.as_dict(),
+                },
+            }
+        )
+    rule = Rule(
+        {(lesson.kind, lesson.kept): lesson.correction for lesson in lessons},
+        tuple(lesson.plan for lesson in lessons if lesson.plan is not None),
+    )
+    values = rule_values(rule, grounds.pool, grounds.predictor_version)
+    return Found(values, lines, {"corrections": figures})

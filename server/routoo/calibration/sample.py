@@ -1,0 +1,165 @@
+"""A file of prompts as arrays: what the configured predictor and pool say, and what is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from routoo.api.convert import prompt_request
+from routoo.calibration.labels import read_labelled_prompts
+from routoo.eligible import check_names, narrow
+from routoo.errors import InvalidRequestError
+from routoo.estimates import estimates_of
+from routoo.predictor.base import checked, join
+from routoo.prompts_file import PromptsFileError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from routoo.calibration.labels import LabelledPrompts
+    from routoo.config import LimitSettings
+    from routoo.pool import Pool
+    from routoo.predictor.base import Predictor
+    from routoo.prompt import PromptRequest
+    from routoo.selector.arrays import BoolArray, FloatArray, IndexArray
+
+CHUNK = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """n prompts and the pool's m models.
+
+    Attributes:
+        file: what the prompts' file is called.
+        sha256: of the file.
+        line_numbers: of the n prompts.
+        scores: float64 [n, m], predicted.
+        costs_usd: float64 [n, m], predicted.
+        mask: bool [n, m], the models that the prompt's own constraints and context leave.
+        true_scores: float64 [n, m], from the labels; NaN where not known.
+        true_costs_usd: float64 [n, m], likewise.
+        signals: by kind of signal, float64 [n, m]: its feature, in the answer of each model.
+    """
+
+    file: str
+    sha256: str
+    line_numbers: list[int]
+    scores: FloatArray
+    costs_usd: FloatArray
+    mask: BoolArray
+    true_scores: FloatArray
+    true_costs_usd: FloatArray
+    signals: dict[str, FloatArray]
+
+    def __len__(self) -> int:
+        return len(self.line_numbers)
+
+    def labelled(self, columns: IndexArray) -> BoolArray:
+        """Bool [n]: rows whose true scores are known for all of these models."""
+        return np.asarray(np.isfinite(self.true_scores[:, columns]).all(axis=1), np.bool_)
+
+
+def read_sample(
+    path: Path,
+    pool: Pool,
+    predictor: Predictor,
+    limits: LimitSettings,
+    track: Callable[[range], Iterable[int]] = iter,
+) -> Sample:
+    """Reads a file of prompts and predicts all of them, in process.
+
+    Args:
+        path: JSON Lines, see ``routoo.calibration.labels``.
+        pool: m models.
+        predictor: is asked.
+        limits: the service's own, which a prompt has to keep.
+        track: shows progress over the chunks.
+
+    Raises:
+        PromptsFileError: a wrong line, or no such file; one line.
+        PredictorError: inference failed.
+    """
+    known = {*pool.names, *predictor.models}
+    try:
+        with path.open("rb") as lines:
+            labelled = read_labelled_prompts(lines, str(path), known)
+    except OSError as error:
+        raise PromptsFileError(
+            f"{path}: cannot be read: {error.strerror}; name a JSON Lines file"
+        ) from None
+    requests = _requests(labelled, pool, limits)
+    parts = []
+    for start in track(range(0, len(requests), CHUNK)):
+        texts = [request.text for request in requests[start : start + CHUNK]]
+        parts.append(checked(predictor.predict(texts), len(texts), len(predictor.models)))
+    estimates = estimates_of(join(parts), requests, pool, pool.columns_in(predictor.models))
+    eligibility, _ = narrow(requests, estimates, pool)
+    numbers = labelled.prompts.line_numbers
+    if eligibility.empty_rows.size:
+        row = int(eligibility.empty_rows[0])
+        raise PromptsFileError(f"{path}:{numbers[row]}: {eligibility.describe(row)}")
+    kinds = {kind for label in labelled.labels for of in label.signals.values() for kind in of}
+    return Sample(
+        file=str(path),
+        sha256=labelled.sha256,
+        line_numbers=numbers,
+        scores=estimates.scores,
+        costs_usd=estimates.costs_usd,
+        mask=eligibility.mask,
+        true_scores=_columns(labelled, pool, lambda label: label.scores),
+        true_costs_usd=_columns(labelled, pool, lambda label: label.costs_usd),
+        signals={
+            kind: _columns(
+                labelled,
+                pool,
+                lambda label, kind=kind: {
+                    model: features[kind]
+                    for model, features in label.signals.items()
+                    if kind in features
+                },
+            )
+            for kind in sorted(kinds)
+        },
+    )
+
+
+def _columns(
+    labelled: LabelledPrompts, pool: Pool, of: Callable[..., dict[str, float]]
+) -> FloatArray:
+    """One figure per prompt and model of the pool, float64 [n, m]; NaN where there is none."""
+    rows = [of(label) for label in labelled.labels]
+    return np.array([[row.get(name, np.nan) for name in pool.names] for row in rows], np.float64)
+
+
+def _requests(labelled: LabelledPrompts, pool: Pool, limits: LimitSettings) -> list[PromptRequest]:
+    prompts = labelled.prompts
+    requests = []
+    for message, number in zip(prompts.requests, prompts.line_numbers, strict=True):
+        try:
+            request = prompt_request(message, limits)
+            check_names(request, pool)
+        except InvalidRequestError as error:
+            raise PromptsFileError(f"{prompts.name}:{number}: {error}") from None
+        requests.append(request)
+    return requests
+
+
+def require_labels(sample: Sample, columns: IndexArray, pool: Pool) -> None:
+    """Refuses a sample that lacks a true score of one of these models.
+
+    Raises:
+        PromptsFileError: names the first line and the model.
+    """
+    known = np.isfinite(sample.true_scores[:, columns])
+    if known.all():
+        return
+    row = int((~known.all(axis=1)).argmax())
+    model = pool.names[int(columns[int((~known[row]).argmax())])]
+    raise PromptsFileError(
+        f"{sample.file}:{sample.line_numbers[row]}: has no score of {model}; every line needs"
+        f' "scores" with all {len(columns)} models that the policy may choose'
+    )

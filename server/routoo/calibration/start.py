@@ -1,0 +1,99 @@
+"""A guarantee at the start of a service: its price is checked, or learned from the labels."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from routoo.calibration.guarantee import prove
+from routoo.calibration.sample import read_sample
+from routoo.errors import ConfigError, InfeasibleError
+from routoo.prompts_file import PromptsFileError
+from routoo.selector.guarantee import Promise
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from routoo.config import Settings
+    from routoo.operating_point import PricedSample
+    from routoo.policy_settings import GuaranteeSettings
+    from routoo.pool import Pool
+    from routoo.predictor.base import Predictor
+
+REMEDY = "run `routoo calibrate --policy guarantee` again"
+
+
+def with_price(
+    settings: Settings,
+    pool: Pool,
+    priced: PricedSample,
+    predictor_version: str,
+    predictor: Callable[[], Predictor],
+) -> GuaranteeSettings | None:
+    """The section ``policy.guarantee`` with a price that holds for this predictor and pool.
+
+    Args:
+        settings: the service's.
+        pool: the models.
+        priced: the predictor's calibration sample at the pool's prices.
+        predictor_version: what will predict.
+        predictor: opens it; called when the price has to be learned.
+
+    Returns:
+        None where there is no such section.
+
+    Raises:
+        ConfigError: the price was proven with another predictor, pool or file of labels, or
+            the labels do not prove any; one line.
+    """
+    section = settings.policy.guarantee
+    if section is None:
+        return None
+    if section.price is None:
+        return section.model_copy(
+            update={"price": _learned(section, settings, pool, priced, predictor())}
+        )
+    for what, pinned, found in (
+        ("predictor", section.predictor_version, predictor_version),
+        ("pool", section.pool_digest, pool.digest),
+    ):
+        if pinned != found:
+            raise ConfigError(
+                f"policy.guarantee: its price was proven with {what} {pinned}, and this is {found};"
+                f" {REMEDY}"
+            )
+    if section.labels is not None and section.labels_sha256:
+        try:
+            digest = hashlib.sha256(section.labels.read_bytes()).hexdigest()
+        except OSError as error:
+            raise ConfigError(
+                f"policy.guarantee.labels: {section.labels} cannot be read: {error.strerror}; leave"
+                " the setting out or copy the file there"
+            ) from None
+        if digest != section.labels_sha256:
+            raise ConfigError(
+                f"policy.guarantee.labels: {section.labels} is not the file that the price was"
+                f" proven on; {REMEDY}"
+            )
+    return section
+
+
+def _learned(
+    section: GuaranteeSettings,
+    settings: Settings,
+    pool: Pool,
+    priced: PricedSample,
+    predictor: Predictor,
+) -> float:
+    assert section.labels is not None  # noqa: S101 - the settings refuse neither price nor labels
+    if section.reference not in pool.index:
+        raise ConfigError(
+            f"policy.guarantee.reference: unknown model {section.reference!r}; the pool has"
+            f" {', '.join(pool.names)}"
+        )
+    try:
+        sample = read_sample(section.labels, pool, predictor, settings.limits)
+        promise = Promise(section.max_drop, 1.0 - section.confidence)
+        return prove(sample, pool, priced, pool.index[section.reference], promise).price
+    except (PromptsFileError, InfeasibleError) as error:
+        raise ConfigError(f"policy.guarantee: {error}") from None
