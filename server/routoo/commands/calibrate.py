@@ -144,7 +144,7 @@ def calibrate(  # noqa: PLR0913 - one parameter per option
     )
     wanted.check(policy)
     if out is not None:
-        from routoo.decisions_file import check_writable
+        from routoo.output_file import check_writable
 
         check_writable(out)
     grounds = _grounds(config, prompts)
