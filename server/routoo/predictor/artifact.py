@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 MODEL = "model.onnx"
 TOKENIZER = "tokenizer.json"
+INPUT = "input_ids"
+"""The graph's only input."""
 STATIC = "static"
 """The backbone that runs no transformer."""
 REQUIRED_OUTPUTS = frozenset({"scores", "output_tokens"})
@@ -113,8 +115,8 @@ class Manifest(_Part):
         m = len(self.models)
         if len(set(self.models)) != m:
             raise ValueError("a model stands twice")
-        if {tensor.name for tensor in self.inputs} != {"input_ids"}:
-            raise ValueError("inputs have to be exactly input_ids")
+        if {tensor.name for tensor in self.inputs} != {INPUT}:
+            raise ValueError(f"inputs have to be exactly {INPUT}")
         if self.output_names not in (REQUIRED_OUTPUTS, REQUIRED_OUTPUTS | UNCERTAINTY_OUTPUTS):
             raise ValueError(
                 "outputs have to be scores and output_tokens, with score_std and ood or without"
