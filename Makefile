@@ -1,8 +1,8 @@
 # Everything that is done with this repository. `make` alone lists the commands.
 #
 # One virtual environment, extended step by step: `serve` installs the runtime only, `test` adds
-# what trains and tests, `lint` the linters. A Triton server has one of its own, .triton. Each step leaves a stamp and is repeated only when
-# pyproject.toml or constraints.txt change.
+# what trains and tests, `lint` the linters. Each step leaves a stamp and is repeated only when
+# pyproject.toml or constraints.txt change. A Triton server gets one of its own, .triton.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
