@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import AfterValidator, Field, ValidationError
@@ -21,7 +21,9 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from routoo.budget_settings import BudgetSettings, LedgerSettings, distinct_names
 from routoo.errors import ConfigError
+from routoo.policy_settings import PolicySettings
 from routoo.section import Section
 
 if TYPE_CHECKING:
@@ -58,14 +60,6 @@ class PredictorSettings(Section):
     """onnxruntime's execution provider. ``auto`` takes CUDA where it is installed and works."""
     intra_op_threads: int = Field(default=1, ge=1, le=256)
     """Threads of one inference. More than one pays only for encoders."""
-
-
-class PolicySettings(Section):
-    """How a model is chosen."""
-
-    name: Literal["lp"] = "lp"
-    max_mean_cost_usd: float = Field(default=0.001, gt=0, allow_inf_nan=False)
-    """Mean predicted cost per request that the shadow price is set for."""
 
 
 class BatchingSettings(Section):
@@ -113,6 +107,9 @@ class Settings(BaseSettings):
     metrics: MetricsSettings = MetricsSettings()
     predictor: PredictorSettings = PredictorSettings()
     policy: PolicySettings = PolicySettings()
+    budgets: Annotated[tuple[BudgetSettings, ...], AfterValidator(distinct_names)] = ()
+    """What may be spent. None: no ledger is kept."""
+    ledger: LedgerSettings = LedgerSettings()
     batching: BatchingSettings = BatchingSettings()
     limits: LimitSettings = LimitSettings()
     log: LogSettings = LogSettings()
@@ -163,6 +160,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     predictor = values.get("predictor")
     if isinstance(predictor, dict) and isinstance(predictor.get("artifact"), str):
         predictor["artifact"] = folder / predictor["artifact"]
+    ledger = values.get("ledger")
+    if isinstance(ledger, dict) and isinstance(ledger.get("journal"), str):
+        ledger["journal"] = folder / ledger["journal"]
     return values
 
 
@@ -224,8 +224,15 @@ def _refuse_unknown_environment(environment: Mapping[str, str]) -> None:
                     f"environment variable {name}: no such setting; known here: "
                     + ", ".join(sorted(fields))
                 )
-            annotation = fields[part].annotation
-            fields = getattr(annotation, "model_fields", {})
+            fields = _settings_within(fields[part].annotation)
+
+
+def _settings_within(annotation: Any) -> Any:
+    """The settings of a section, which may also be left out (``Section | None``)."""
+    for one in (annotation, *get_args(annotation)):
+        if hasattr(one, "model_fields"):
+            return one.model_fields
+    return {}
 
 
 def describe_validation_error(source: str, error: ValidationError) -> str:

@@ -18,6 +18,23 @@ if TYPE_CHECKING:
     from routoo.pool import Pool
 
 
+# Reasons in which the price had a say.
+_COUPLED = frozenset({Reason.PRICE, Reason.BUDGET_SPENT, Reason.FALLBACK})
+_TEXTS = {
+    Reason.BEST_SCORE: "the highest predicted score of {of_pool}, and worth its cost",
+    Reason.PRICE: "the most predicted score after cost at {price} score per USD, among {of_pool}",
+    Reason.CHEAPEST: "the lowest predicted cost of {of_pool}",
+    Reason.THRESHOLD: "what the threshold on the strong model's predicted advantage says",
+    Reason.QUALITY_GAP: "what the tolerance for the small model's predicted gap says",
+    Reason.FIXED: "the policy's one model",
+    Reason.ROUND_ROBIN: "the next model in turn",
+    Reason.FALLBACK: (
+        "the policy's own model was not eligible; the pair's other one, or the most predicted"
+        " score after cost at {price} score per USD, among {of_pool}"
+    ),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Timing:
     """Where a batch's time went, in nanoseconds; ``started_ns`` is ``monotonic_ns``."""
@@ -42,17 +59,19 @@ class DecidedBatch:
     """n decisions as columns; the lists have one entry per prompt.
 
     Attributes:
-        coupling: the constraints over many prompts that the shadow price comes from.
+        policy_versions: per row, the policy that decided and its settings.
+        shadow_prices: per row, the predicted score per USD that money was worth.
+        couplings: per row, the constraints over many prompts that its shadow price comes from.
         decided_jointly: the choices are the optimum over the whole batch.
         eligible: how many models the constraints left.
-        shadow_price: predicted score per USD that the choices were made at.
         narrowings: the constraints that removed anything, in their order.
     """
 
     pool: Pool
     versions: Versions
-    shadow_price: float
-    coupling: tuple[str, ...]
+    policy_versions: Sequence[str]
+    shadow_prices: Sequence[float]
+    couplings: Sequence[tuple[str, ...]]
     decided_jointly: bool
     estimates: Estimates
     mask: NDArray[np.bool_]
@@ -101,7 +120,8 @@ class Decision:
     def binding_constraints(self) -> tuple[str, ...]:
         """The constraints that removed a model, and those that made a better one too dear."""
         batch = self.batch
-        coupling = batch.coupling if batch.reasons[self.row] == Reason.PRICE else ()
+        priced = batch.reasons[self.row] in _COUPLED
+        coupling = batch.couplings[self.row] if priced else ()
         if not batch.narrowings:
             return coupling
         bound = []
@@ -117,7 +137,7 @@ class Decision:
         """Every model of the pool: eligible ones by utility, then the others by score."""
         batch, row = self.batch, self.row
         estimates = batch.estimates
-        utility = estimates.scores[row] - batch.shadow_price * estimates.costs_usd[row]
+        utility = estimates.scores[row] - batch.shadow_prices[row] * estimates.costs_usd[row]
         found = [
             Candidate(
                 model=name,
@@ -146,21 +166,17 @@ class Decision:
         """One sentence for people."""
         batch, row = self.batch, self.row
         of_pool = f"{batch.eligible[row]} of {len(batch.pool.names)} models"
-        reason = batch.reasons[row]
-        if reason == Reason.ONLY_ELIGIBLE:
+        reason = Reason(batch.reasons[row])
+        price = f"{batch.shadow_prices[row]:.6g}"
+        if reason is Reason.ONLY_ELIGIBLE:
             bound = " and ".join(self.binding_constraints()) or "a pool of one"
             return f"the only model that {bound} left of {len(batch.pool.names)}"
         if batch.decided_jointly:
             return (
-                f"part of the best assignment of the whole batch, at {batch.shadow_price:.6g}"
+                f"part of the best assignment of the whole batch, at {price}"
                 f" predicted score per USD, among {of_pool}"
             )
-        if reason == Reason.BEST_SCORE:
-            return f"the highest predicted score of {of_pool}, and worth its cost"
-        return (
-            f"the most predicted score after cost at {batch.shadow_price:.6g} score per USD,"
-            f" among {of_pool}"
-        )
+        return _TEXTS[reason].format(of_pool=of_pool, price=price)
 
     def _removed_by(self, column: int) -> str:
         for narrowing in self.batch.narrowings:

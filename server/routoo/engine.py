@@ -9,58 +9,33 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import count
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
-
 from routoo.batching import Batcher
-from routoo.decision import BatchDecision, DecidedBatch, Decision, Timing, Versions
-from routoo.eligible import check_names, narrow
-from routoo.errors import (
-    DrainingError,
-    InvalidRequestError,
-    NoEligibleModelError,
-    PredictorError,
-    QueueFullError,
-)
-from routoo.estimates import estimates_of
-from routoo.joint import JointSolution, solve_jointly
+from routoo.decider import Decider, Predicted
+from routoo.eligible import check_names
+from routoo.errors import DrainingError, InvalidRequestError, PredictorError, QueueFullError
 from routoo.predictor.base import checked, join
-from routoo.selector.online import decide
-from routoo.selector.reason import reasons
+from routoo.shadow import Shadow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from numpy.typing import NDArray
-
     from routoo.config import BatchingSettings
-    from routoo.eligible import Narrowing
-    from routoo.estimates import Estimates
+    from routoo.decision import BatchDecision, Decision
+    from routoo.errors import NoEligibleModelError
     from routoo.joint import JointConstraints
     from routoo.operating_point import CurvePoint, PricedSample
+    from routoo.policies import Policies
     from routoo.pool import Pool
     from routoo.predictor.base import Prediction, Predictor
+    from routoo.pricing.in_force import Pricing
     from routoo.prompt import PromptRequest
-    from routoo.selector.eligibility import Eligibility
     from routoo.telemetry import Metrics
 
 
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True, slots=True)
-class _Selected:
-    """Choices int [n] (-1: no model left) and what they were made from; ``joint``: all at once."""
-
-    estimates: Estimates
-    mask: NDArray[np.bool_]
-    narrowings: tuple[Narrowing, ...]
-    choice: NDArray[np.intp]
-    joint: JointSolution | None
 
 
 class Engine:
@@ -70,9 +45,9 @@ class Engine:
         predictor: estimates scores and lengths; called from one worker thread.
         pool: the models to choose among.
         sample: the calibration sample at the pool's prices.
-        price: predicted score per USD that single requests are decided at.
+        policies: who decides.
+        pricing: what money is worth.
         batching: how requests are gathered.
-        policy_version: names the policy and its settings.
         id_prefix: makes decision ids unique across processes.
         metrics: told what was decided.
 
@@ -86,24 +61,33 @@ class Engine:
         predictor: Predictor,
         pool: Pool,
         sample: PricedSample,
-        price: float,
+        policies: Policies,
+        pricing: Pricing,
         batching: BatchingSettings,
-        policy_version: str,
         id_prefix: str,
         metrics: Metrics,
     ) -> None:
         self.predictor = predictor
         self.pool = pool
         self.sample = sample
-        self.price = price
-        self._coupling = ("max_mean_cost_usd",) if price > 0.0 else ()
-        self.versions = Versions(predictor.version, policy_version)
-        self._columns = pool.columns_in(predictor.models)
+        self.policies = policies
+        self.shadow = None if policies.shadow is None else Shadow(policies.shadow)
+        if self.shadow is not None:
+            metrics.registry.register(self.shadow)
+        self._pricing = pricing
+        self._decider = Decider(
+            pool=pool,
+            columns=pool.columns_in(predictor.models),
+            predictor_version=predictor.version,
+            policies=policies,
+            pricing=pricing,
+            id_prefix=id_prefix,
+            metrics=metrics,
+            shadow=self.shadow,
+        )
+        self.versions = self._decider.versions
         self._max_batch = batching.max_batch
         self._max_joint = batching.max_joint
-        self._id_prefix = id_prefix
-        self._sequence = count(1)
-        self._metrics = metrics
         self._worker = ThreadPoolExecutor(1, "routoo-predict")
         self._solver = ThreadPoolExecutor(1, "routoo-solve")
         self._batcher: Batcher[PromptRequest, Decision] = Batcher(
@@ -131,8 +115,7 @@ class Engine:
         Raises:
             InvalidRequestError, QueueFullError, DrainingError.
         """
-        if request.constrained:
-            check_names(request, self.pool)
+        self._check(request)
         return self._batcher.submit(request, deadline_s)
 
     async def route_batch(
@@ -174,6 +157,11 @@ class Engine:
             self._joint_running -= 1
             if not self._joint_running:
                 self._joint_idle.set()
+
+    @property
+    def price(self) -> float:
+        """Score per USD in force for requests without a tenant."""
+        return self._pricing.in_force.of("")[0]
 
     async def curve(self, points: int) -> list[CurvePoint]:
         """The cost-quality curve over the calibration sample, at most ``points`` >= 2 long."""
@@ -223,13 +211,18 @@ class Engine:
         except TimeoutError:
             return False
 
+    def _check(self, request: PromptRequest) -> None:
+        if request.constrained:
+            check_names(request, self.pool)
+        if request.policy or request.max_quality_gap is not None:
+            self.policies.check(request)
+
     def _check_batch(self, requests: Sequence[PromptRequest]) -> None:
         for row, request in enumerate(requests):
-            if request.constrained:
-                try:
-                    check_names(request, self.pool)
-                except InvalidRequestError as error:
-                    raise error.within(f"requests[{row}]") from None
+            try:
+                self._check(request)
+            except InvalidRequestError as error:
+                raise error.within(f"requests[{row}]") from None
 
     def _predict(self, requests: Sequence[PromptRequest]) -> Prediction:
         try:
@@ -244,20 +237,9 @@ class Engine:
     ) -> list[Decision | NoEligibleModelError]:
         started_ns = monotonic_ns()
         prediction = self._predict(requests)
-        predicted_ns = monotonic_ns()
-        estimates = estimates_of(prediction, requests, self.pool, self._columns)
-        eligibility, narrowings = narrow(requests, estimates, self.pool)
-        choice = decide(estimates.scores, estimates.costs_usd, eligibility.mask, self.price)
-        batch = self._decided(
-            prediction,
-            _Selected(estimates, eligibility.mask, narrowings, choice, None),
-            accepted_ns,
-            (started_ns, predicted_ns),
+        return self._decider.decide(
+            Predicted(requests, prediction, accepted_ns, started_ns, monotonic_ns())
         )
-        return [
-            self._decision(batch, row, request) if chosen >= 0 else _no_model_left(eligibility, row)
-            for row, (request, chosen) in enumerate(zip(requests, batch.choices, strict=True))
-        ]
 
     def _decide_jointly(
         self,
@@ -266,85 +248,7 @@ class Engine:
         constraints: JointConstraints,
         accepted_ns: int,
     ) -> BatchDecision:
-        prediction = join(parts)
-        predicted_ns = monotonic_ns()
-        estimates = estimates_of(prediction, requests, self.pool, self._columns)
-        eligibility, narrowings = narrow(requests, estimates, self.pool)
-        if eligibility.empty_rows.size:
-            row = int(eligibility.empty_rows[0])
-            raise _no_model_left(eligibility, row, f"requests[{row}]: ")
-        joint = None
-        if constraints.any:
-            joint = solve_jointly(estimates, eligibility.mask, constraints)
-            choice = joint.choice
-        else:
-            choice = decide(estimates.scores, estimates.costs_usd, eligibility.mask, self.price)
-        batch = self._decided(
-            prediction,
-            _Selected(estimates, eligibility.mask, narrowings, choice, joint),
-            [accepted_ns] * len(requests),
-            (accepted_ns, predicted_ns),
+        predicted = Predicted(
+            requests, join(parts), [accepted_ns] * len(requests), accepted_ns, monotonic_ns()
         )
-        mean_score = float(np.mean(batch.scores))
-        return BatchDecision(
-            decisions=[self._decision(batch, row, request) for row, request in enumerate(requests)],
-            total_cost_usd=float(np.sum(batch.costs_usd)),
-            mean_score=mean_score,
-            bound=mean_score if joint is None else joint.bound,
-            gap=0.0 if joint is None else joint.gap,
-            shadow_price=batch.shadow_price,
-            binding=() if joint is None else joint.binding,
-            timing=batch.timing,
-        )
-
-    def _decided(
-        self,
-        prediction: Prediction,
-        selected: _Selected,
-        accepted_ns: Sequence[int],
-        started_and_predicted_ns: tuple[int, int],
-    ) -> DecidedBatch:
-        estimates, choice, joint = selected.estimates, selected.choice, selected.joint
-        rows = np.arange(len(choice))
-        codes = reasons(estimates.scores, selected.mask, choice)
-        started_ns, predicted_ns = started_and_predicted_ns
-        finished_ns = monotonic_ns()
-        batch = DecidedBatch(
-            pool=self.pool,
-            versions=self.versions,
-            shadow_price=self.price if joint is None else joint.shadow_price,
-            coupling=self._coupling if joint is None else joint.binding,
-            decided_jointly=joint is not None,
-            estimates=estimates,
-            mask=selected.mask,
-            narrowings=selected.narrowings,
-            timing=Timing(
-                started_ns=started_ns,
-                tokenize_ns=prediction.tokenize_ns,
-                predict_ns=prediction.predict_ns,
-                select_ns=finished_ns - predicted_ns,
-                finished_ns=finished_ns,
-            ),
-            accepted_ns=accepted_ns,
-            choices=choice.tolist(),
-            reasons=codes.tolist(),
-            eligible=selected.mask.sum(axis=1).tolist(),
-            scores=estimates.scores[rows, choice].tolist(),
-            costs_usd=estimates.costs_usd[rows, choice].tolist(),
-            latencies_ms=estimates.latencies_ms[rows, choice].tolist(),
-            output_tokens=estimates.output_tokens[rows, choice].tolist(),
-            input_tokens=estimates.input_tokens.tolist(),
-            truncated=prediction.truncated.tolist(),
-        )
-        self._metrics.decided(batch)
-        return batch
-
-    def _decision(self, batch: DecidedBatch, row: int, request: PromptRequest) -> Decision:
-        decision_id = f"{self._id_prefix}-{next(self._sequence):x}"
-        return Decision(batch, row, request.request_id, decision_id, request.explain)
-
-
-def _no_model_left(eligibility: Eligibility, row: int, where: str = "") -> NoEligibleModelError:
-    return NoEligibleModelError(
-        f"{where}{eligibility.describe(row)}", constraint=eligibility.removed_by(row) or ""
-    )
+        return self._decider.decide_jointly(predicted, constraints)

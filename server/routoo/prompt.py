@@ -18,7 +18,9 @@ class PromptRequest:
         allowed_models: only these, by their name in the pool.
         denied_models: none of these.
         required_capabilities: only models that have them all.
+        tenant: who pays; empty: nobody in particular.
         policy: the policy that decides; empty: the one in force.
+        max_quality_gap: what the small model may be worse by, in score; policy quality_gap.
         expected_output_tokens: the caller's estimate; replaces the predicted lengths.
         explain: the caller wants every candidate.
         constrained: any of the constraints above is set.
@@ -32,7 +34,9 @@ class PromptRequest:
     allowed_models: tuple[str, ...] = ()
     denied_models: tuple[str, ...] = ()
     required_capabilities: tuple[str, ...] = ()
+    tenant: str = ""
     policy: str = ""
+    max_quality_gap: float | None = None
     expected_output_tokens: int | None = None
     explain: bool = False
     constrained: bool = False

@@ -25,14 +25,17 @@ from routoo.api.service import SERVICE, RouterService
 from routoo.engine import Engine
 from routoo.errors import ConfigError
 from routoo.operating_point import PricedSample
+from routoo.policies import build_policies
 from routoo.pool import load_pool
 from routoo.predictor.artifact import load_artifact, shipped_artifact
 from routoo.predictor.onnx import OnnxPredictor
+from routoo.pricing.in_force import FixedPricing
 from routoo.telemetry import Metrics, configure_logging
 from routoo.v1 import router_pb2
 
 if TYPE_CHECKING:
     from routoo.config import Settings
+    from routoo.policies import Policies
     from routoo.pool import Pool
     from routoo.predictor.artifact import Artifact
 
@@ -49,7 +52,7 @@ class Parts:
     artifact: Artifact
     sample: PricedSample
     price: float
-    policy_version: str
+    policies: Policies
 
 
 def load_parts(settings: Settings) -> Parts:
@@ -68,7 +71,7 @@ def load_parts(settings: Settings) -> Parts:
         + "|".join(model.model_dump_json() for model in pool.models)
     )
     digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
-    return Parts(pool, artifact, sample, price, f"{settings.policy.name}-{digest}")
+    return Parts(pool, artifact, sample, price, build_policies(settings.policy, pool, digest))
 
 
 def check(settings: Settings) -> list[str]:
@@ -81,11 +84,12 @@ def check(settings: Settings) -> list[str]:
     predictor = _predictor(settings, parts.artifact)
     predictor.warm_up()
     point = parts.sample.point_at(parts.price)
+    most_usd = settings.policy.max_mean_cost_usd
     busiest = max(zip(point.shares.tolist(), parts.pool.names, strict=True))
     return [
         f"pool: {len(parts.pool.names)} models",
         f"predictor: {predictor.version} on {predictor.backend}, {len(predictor.models)} models",
-        f"policy: {parts.policy_version}, at most ${settings.policy.max_mean_cost_usd:g} a request",
+        f"policy: {parts.policies.version}, at most ${most_usd:g} a request",
         f"shadow price: {parts.price:.6g} score per USD",
         f"expected: mean score {point.mean_score:.3f} at ${point.mean_cost_usd:.3g} a request",
         f"busiest model: {busiest[1]}, {busiest[0]:.0%} of the requests",
@@ -164,9 +168,9 @@ class Service:
             predictor=predictor,
             pool=parts.pool,
             sample=parts.sample,
-            price=parts.price,
+            policies=parts.policies,
+            pricing=FixedPricing(parts.price),
             batching=settings.batching,
-            policy_version=parts.policy_version,
             id_prefix=secrets.token_hex(5),
             metrics=metrics,
         )

@@ -73,6 +73,30 @@ MISTAKES = {
     "infinite cost": ("policy: {max_mean_cost_usd: .inf}", ["should be a finite number"]),
     "cost is not a number": ("policy: {max_mean_cost_usd: .nan}", ["should be a finite number"]),
     "unknown policy": ("policy: {name: random}", ["policy.name: Input should be 'lp'", "'random'"]),
+    "policy without its section": (
+        "policy: {name: threshold}",
+        ["policy: policy.name is threshold, which needs the section policy.threshold"],
+    ),
+    "offered policy without its section": (
+        "policy: {offered: [best, fixed]}",
+        ["policy: policy.offered is fixed, which needs the section policy.fixed"],
+    ),
+    "shadow of itself": (
+        "policy: {shadow: lp}",
+        ["policy.shadow is lp, the policy in force; name another"],
+    ),
+    "one model twice": (
+        "policy: {threshold: {strong: a, weak: a, threshold: 0.1}}",
+        ["policy.threshold: strong and weak are the same model; name two"],
+    ),
+    "gap of one model": (
+        "policy: {quality_gap: {small: a, large: a}}",
+        ["policy.quality_gap: small and large are the same model; name two"],
+    ),
+    "threshold above 1": (
+        "policy: {threshold: {strong: a, weak: b, threshold: 12}}",
+        ["policy.threshold.threshold: Input should be less than or equal to 1"],
+    ),
     "no batch": ("batching: {max_batch: 0}", ["batching.max_batch", "greater than or equal to 1"]),
     "no queue": ("batching: {max_queue: 0}", ["batching.max_queue", "greater than or equal to 1"]),
     "half a prompt": ("limits: {max_batch_prompts: 1.5}", ["limits.max_batch_prompts", "integer"]),
@@ -152,7 +176,8 @@ def test_flags_win_over_environment_wins_over_file_wins_over_default(
     ("name", "value", "pieces"),
     [
         ("ROUTOO_LISEN", "a:1", ["environment variable ROUTOO_LISEN", "known here: batching,"]),
-        ("ROUTOO_POLICY__MAX_COST", "1", ["no such setting; known here: max_mean_cost_usd, name"]),
+        ("ROUTOO_POLICY__MAX_COST", "1", ["no such setting; known here: fixed, max_mean_cost"]),
+        ("ROUTOO_POLICY__FIXED__MODLE", "a", ["no such setting; known here: model"]),
         ("ROUTOO_POLICY__NAME__DEEP", "1", ["environment variable ROUTOO_POLICY__NAME__DEEP"]),
         ("routoo_lisen", "a:1", ["environment variable routoo_lisen: no such setting"]),
         ("ROUTOO_POLICY__MAX_MEAN_COST_USD", "much", ["max_mean_cost_usd", "(given: 'much')"]),

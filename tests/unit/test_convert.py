@@ -76,15 +76,21 @@ def test_batch_numbers_that_are_no_amounts_are_refused(field: str, value: float)
 
 
 def test_scores_above_1_are_refused() -> None:
-    assert refused(route_pb2.RouteRequest(prompt="p", min_score=1.01)).field == "min_score"
+    for field in ("min_score", "max_quality_gap"):
+        values: dict[str, Any] = {field: 1.01}
+        assert refused(route_pb2.RouteRequest(prompt="p", **values)).field == field
     requests = [route_pb2.RouteRequest(prompt="p")]
     error = refused(batch_pb2.RouteBatchRequest(requests=requests, min_mean_score=1.01))
     assert error.field == "min_mean_score"
 
 
-def test_an_unknown_policy_is_refused_and_the_one_in_force_is_not() -> None:
-    assert refused(route_pb2.RouteRequest(prompt="p", policy="random")).field == "policy"
-    assert convert.prompt_request(route_pb2.RouteRequest(prompt="p", policy="lp"), LIMITS).text
+def test_tenant_policy_and_tolerance_are_handed_on() -> None:
+    message = route_pb2.RouteRequest(prompt="p", tenant="a", policy="best", max_quality_gap=0.25)
+    request = convert.prompt_request(message, LIMITS)
+    assert (request.tenant, request.policy, request.max_quality_gap) == ("a", "best", 0.25)
+    assert (
+        convert.prompt_request(route_pb2.RouteRequest(prompt="p"), LIMITS).max_quality_gap is None
+    )
 
 
 @given(

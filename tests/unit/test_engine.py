@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from routoo.config import BatchingSettings
 from routoo.engine import Engine
 from routoo.errors import (
+    ConfigError,
     DrainingError,
     InvalidRequestError,
     NoEligibleModelError,
@@ -22,8 +23,11 @@ from routoo.errors import (
 )
 from routoo.joint import JointConstraints
 from routoo.operating_point import PricedSample
+from routoo.policies import build_policies
+from routoo.policy_settings import PolicySettings
 from routoo.predictor.artifact import load_artifact
 from routoo.predictor.onnx import OnnxPredictor
+from routoo.pricing.in_force import FixedPricing
 from routoo.prompt import PromptRequest
 from routoo.telemetry import Metrics
 from tiny_artifact import MODELS, write_tiny_artifact
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
 
 words = st.lists(st.sampled_from(["easy", "hard", "long", "else"]), min_size=1, max_size=40)
 prompts = words.map(" ".join)
+PAIR = {"quality_gap": {"small": "small", "large": "large"}}
 
 
 @pytest.fixture(scope="module")
@@ -46,16 +51,22 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     return load_artifact(write_tiny_artifact(tmp_path_factory.mktemp("artifact")))
 
 
-def make_engine(artifact: Artifact, *, price: float = 100.0, **batching: int) -> Engine:
+def make_engine(
+    artifact: Artifact,
+    *,
+    price: float = 100.0,
+    policy: PolicySettings | None = None,
+    **batching: int,
+) -> Engine:
     pool = tiny_pool()
     sample = PricedSample(artifact.calibration_sample(), pool, pool.columns_in(MODELS))
     return Engine(
         predictor=OnnxPredictor(artifact),
         pool=pool,
         sample=sample,
-        price=price,
+        policies=build_policies(policy or PolicySettings(), pool, "test"),
+        pricing=FixedPricing(price),
         batching=BatchingSettings(**batching),
-        policy_version="lp-test",
         id_prefix="test",
         metrics=Metrics(),
     )
@@ -307,3 +318,59 @@ async def test_close_fails_a_batch_that_hangs_in_the_predictor(
     assert not await engine.close(0.0)
     assert isinstance((await outcomes(batch))[0], DrainingError)
     watched.release()
+
+
+async def test_a_request_may_name_an_offered_policy(artifact: Artifact) -> None:
+    offered = PolicySettings.model_validate({"offered": ["best", "quality_gap"], **PAIR})
+    engine = make_engine(artifact, policy=offered)
+    try:
+        requests = [
+            PromptRequest("hard"),
+            PromptRequest("hard", policy="best"),
+            PromptRequest("hard", policy="quality_gap"),
+            PromptRequest("hard", policy="quality_gap", max_quality_gap=0.75),
+        ]
+        decisions = await outcomes(*(engine.route(one) for one in requests))
+        assert [one.model for one in decisions] == ["medium", "large", "large", "small"]
+        versions = [one.batch.policy_versions[one.row] for one in decisions]
+        assert versions == ["lp-test", "best-test", "quality_gap-test", "quality_gap-test"]
+        with pytest.raises(
+            InvalidRequestError,
+            match=r"^policy: unknown policy 'fixed'; this service has lp, best, quality_gap$",
+        ):
+            engine.route(PromptRequest("hard", policy="fixed"))
+        with pytest.raises(InvalidRequestError, match=r"^max_quality_gap: policy lp has no tole"):
+            engine.route(PromptRequest("hard", max_quality_gap=0.5))
+    finally:
+        await engine.close(HANG_S)
+
+
+async def test_a_shadow_is_counted_and_decides_nothing(artifact: Artifact) -> None:
+    shadowed = PolicySettings.model_validate({"shadow": "best", "offered": ["cheapest"]})
+    engine = make_engine(artifact, policy=shadowed)
+    try:
+        prompts = ("easy", "hard", "hard")
+        decisions = await outcomes(
+            *(engine.route(PromptRequest(one)) for one in prompts),
+            engine.route(PromptRequest("hard", policy="cheapest")),
+        )
+        assert [one.model for one in decisions] == ["small", "medium", "medium", "small"]
+        assert engine.shadow is not None
+        counts = engine.shadow.comparison
+        assert (counts.policy, counts.decisions, counts.disagreements) == ("best", 3, 2)
+        assert counts.score == 0.875 + 2 * 0.5
+        assert counts.shadow_score == 3 * 0.875
+        costs = [one.batch.costs_usd[one.row] for one in decisions[:3]]
+        assert counts.cost_usd == pytest.approx(sum(costs))
+        large_usd = 10e-6 + 200 * 30e-6
+        assert counts.shadow_cost_usd == pytest.approx(costs[0] + 2 * large_usd)
+    finally:
+        await engine.close(HANG_S)
+
+
+def test_a_policy_of_an_unknown_model_says_which() -> None:
+    settings = PolicySettings.model_validate({"name": "fixed", "fixed": {"model": "gpt-9"}})
+    with pytest.raises(
+        ConfigError, match=r"^policy.fixed.model: unknown model 'gpt-9'; the pool has small"
+    ):
+        build_policies(settings, tiny_pool(), "test")

@@ -24,8 +24,9 @@ def decided(choices: list[int], *, truncated: int = 0) -> DecidedBatch:
     return DecidedBatch(
         pool=tiny_pool(),
         versions=Versions("tiny-1", "lp-0"),
-        shadow_price=1.0,
-        coupling=(),
+        policy_versions=["lp-0"] * n,
+        shadow_prices=[1.0] * n,
+        couplings=[()] * n,
         decided_jointly=False,
         estimates=Estimates(figures, figures, figures, figures, np.ones(n)),
         mask=np.ones((n, 3), np.bool_),

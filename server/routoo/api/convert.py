@@ -25,7 +25,16 @@ _RULES = {
     Reason.ONLY_ELIGIBLE: route_pb2.RULE_ONLY_ELIGIBLE,
     Reason.BEST_SCORE: route_pb2.RULE_BEST_SCORE,
     Reason.PRICE: route_pb2.RULE_PRICE,
+    Reason.CHEAPEST: route_pb2.RULE_CHEAPEST,
+    Reason.BUDGET_SPENT: route_pb2.RULE_CHEAPEST,
+    Reason.THRESHOLD: route_pb2.RULE_THRESHOLD,
+    Reason.QUALITY_GAP: route_pb2.RULE_QUALITY_GAP,
+    Reason.FIXED: route_pb2.RULE_FIXED,
+    Reason.ROUND_ROBIN: route_pb2.RULE_ROUND_ROBIN,
+    Reason.FALLBACK: route_pb2.RULE_FALLBACK,
 }
+# What the optimum of a batch is called instead.
+_BY_PRICE = frozenset({Reason.BEST_SCORE, Reason.PRICE})
 
 
 def parse(kind: type[MessageT], body: bytes) -> MessageT:
@@ -59,9 +68,10 @@ def prompt_request(message: route_pb2.RouteRequest, limits: LimitSettings) -> Pr
     allowed = tuple(message.allowed_models)
     denied = tuple(message.denied_models)
     capabilities = tuple(message.required_capabilities)
-    if message.policy and message.policy != "lp":
+    max_quality_gap = _optional_number(message, "max_quality_gap")
+    if max_quality_gap is not None and max_quality_gap > 1.0:
         raise InvalidRequestError(
-            f"unknown policy {message.policy!r}; this service has lp", field="policy"
+            f"{max_quality_gap} is above 1; scores are in [0, 1]", field="max_quality_gap"
         )
     return PromptRequest(
         text=_text(message, limits),
@@ -72,6 +82,9 @@ def prompt_request(message: route_pb2.RouteRequest, limits: LimitSettings) -> Pr
         allowed_models=allowed,
         denied_models=denied,
         required_capabilities=capabilities,
+        tenant=message.tenant,
+        policy=message.policy,
+        max_quality_gap=max_quality_gap,
         expected_output_tokens=(
             message.expected_output_tokens if message.HasField("expected_output_tokens") else None
         ),
@@ -165,10 +178,11 @@ def route_response(decision: Decision) -> route_pb2.RouteResponse:
     batch, row = decision.batch, decision.row
     timing = batch.timing
     accepted_ns = batch.accepted_ns[row]
+    reason = Reason(batch.reasons[row])
     rule = (
         route_pb2.RULE_BATCH_OPTIMUM
-        if batch.decided_jointly and batch.reasons[row] != Reason.ONLY_ELIGIBLE
-        else _RULES[Reason(batch.reasons[row])]
+        if batch.decided_jointly and reason in _BY_PRICE
+        else _RULES[reason]
     )
     response = route_pb2.RouteResponse(
         request_id=decision.request_id,
@@ -182,9 +196,9 @@ def route_response(decision: Decision) -> route_pb2.RouteResponse:
             binding_constraints=decision.binding_constraints(),
             text=decision.reason_text(),
         ),
-        shadow_price=batch.shadow_price,
+        shadow_price=batch.shadow_prices[row],
         predictor_version=batch.versions.predictor,
-        policy_version=batch.versions.policy,
+        policy_version=batch.policy_versions[row],
         truncated=batch.truncated[row],
         timing=route_pb2.Timing(
             queue_ns=timing.started_ns - accepted_ns,

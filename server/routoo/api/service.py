@@ -103,7 +103,7 @@ class RouterService:
             predictor_version=engine.versions.predictor,
             predictor_backend=engine.predictor.backend,
             policy_version=engine.versions.policy,
-            policies=[settings.policy.name],
+            policies=list(engine.policies.offered),
             max_mean_cost_usd=settings.policy.max_mean_cost_usd,
             shadow_price=engine.price,
             max_prompt_tokens=engine.predictor.max_tokens,

@@ -25,7 +25,7 @@ def decide(
     scores: npt.NDArray[np.floating],
     costs: FloatArray,
     mask: BoolArray,
-    price: float,
+    price: float | FloatArray,
     *,
     other_rows: Sequence[tuple[float, FloatArray]] = (),
 ) -> IndexArray:
@@ -38,7 +38,7 @@ def decide(
         scores: floating [n, m]; rounded to 1e-4 here.
         costs: float64 [n, m], USD.
         mask: bool [n, m], eligible cells; figures of other cells may be anything.
-        price: score per USD, at least 0 and finite.
+        price: score per USD, at least 0 and finite; one for all rows, or one per row, [n].
         other_rows: price and usage ([n, m] or [m]) of each coupling row besides the budget; a
             price is score per unit of that usage.
 
@@ -49,7 +49,7 @@ def decide(
         InvalidRequestError: a NaN or +inf in an eligible cell; the message names the rows.
     """
     worth = round_scores(scores)
-    worth -= price * costs
+    worth -= (price[:, None] if isinstance(price, np.ndarray) else price) * costs
     # Cell by cell, never as a matrix product: BLAS sums in an order that depends on the shape.
     for other_price, usage in other_rows:
         worth -= other_price * usage

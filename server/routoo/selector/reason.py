@@ -11,12 +11,29 @@ ReasonArray = npt.NDArray[np.int8]
 
 
 class Reason(IntEnum):
-    """Why a model was chosen; `name.lower()` is what callers see."""
+    """Why a model was chosen; the API has a rule for each."""
 
     NONE_ELIGIBLE = 0
     ONLY_ELIGIBLE = 1
+    """The constraints left one model."""
     BEST_SCORE = 2
+    """No eligible model was expected to score higher."""
     PRICE = 3
+    """The most score minus price times cost; a better model was not worth its cost."""
+    CHEAPEST = 4
+    """The policy takes the cheapest eligible model."""
+    BUDGET_SPENT = 5
+    """The policy's choice was beyond what a budget has left; the cheapest eligible model."""
+    THRESHOLD = 6
+    """The pair's model that the threshold on the strong one's advantage says."""
+    QUALITY_GAP = 7
+    """The pair's model that the tolerance for the small one's gap says."""
+    FIXED = 8
+    """The policy has one model."""
+    ROUND_ROBIN = 9
+    """It was the model's turn."""
+    FALLBACK = 10
+    """The policy's own model was not eligible; the one that stands in for it."""
 
 
 def reasons(scores: FloatArray, mask: BoolArray, choice: IndexArray) -> ReasonArray:

@@ -15,12 +15,22 @@ class Rule(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     RULE_BEST_SCORE: _ClassVar[Rule]
     RULE_BATCH_OPTIMUM: _ClassVar[Rule]
     RULE_CHEAPEST: _ClassVar[Rule]
+    RULE_THRESHOLD: _ClassVar[Rule]
+    RULE_QUALITY_GAP: _ClassVar[Rule]
+    RULE_FIXED: _ClassVar[Rule]
+    RULE_ROUND_ROBIN: _ClassVar[Rule]
+    RULE_FALLBACK: _ClassVar[Rule]
 RULE_UNSPECIFIED: Rule
 RULE_PRICE: Rule
 RULE_ONLY_ELIGIBLE: Rule
 RULE_BEST_SCORE: Rule
 RULE_BATCH_OPTIMUM: Rule
 RULE_CHEAPEST: Rule
+RULE_THRESHOLD: Rule
+RULE_QUALITY_GAP: Rule
+RULE_FIXED: Rule
+RULE_ROUND_ROBIN: Rule
+RULE_FALLBACK: Rule
 
 class ChatMessage(_message.Message):
     __slots__ = ("role", "content")
@@ -31,7 +41,7 @@ class ChatMessage(_message.Message):
     def __init__(self, role: _Optional[str] = ..., content: _Optional[str] = ...) -> None: ...
 
 class RouteRequest(_message.Message):
-    __slots__ = ("request_id", "prompt", "messages", "max_cost_usd", "min_score", "max_latency_ms", "allowed_models", "denied_models", "required_capabilities", "tenant", "session_id", "policy", "expected_output_tokens", "explain")
+    __slots__ = ("request_id", "prompt", "messages", "max_cost_usd", "min_score", "max_latency_ms", "allowed_models", "denied_models", "required_capabilities", "tenant", "session_id", "policy", "expected_output_tokens", "explain", "max_quality_gap")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
     MESSAGES_FIELD_NUMBER: _ClassVar[int]
@@ -46,6 +56,7 @@ class RouteRequest(_message.Message):
     POLICY_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     EXPLAIN_FIELD_NUMBER: _ClassVar[int]
+    MAX_QUALITY_GAP_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     prompt: str
     messages: _containers.RepeatedCompositeFieldContainer[ChatMessage]
@@ -60,7 +71,8 @@ class RouteRequest(_message.Message):
     policy: str
     expected_output_tokens: int
     explain: bool
-    def __init__(self, request_id: _Optional[str] = ..., prompt: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[ChatMessage, _Mapping]]] = ..., max_cost_usd: _Optional[float] = ..., min_score: _Optional[float] = ..., max_latency_ms: _Optional[float] = ..., allowed_models: _Optional[_Iterable[str]] = ..., denied_models: _Optional[_Iterable[str]] = ..., required_capabilities: _Optional[_Iterable[str]] = ..., tenant: _Optional[str] = ..., session_id: _Optional[str] = ..., policy: _Optional[str] = ..., expected_output_tokens: _Optional[int] = ..., explain: _Optional[bool] = ...) -> None: ...
+    max_quality_gap: float
+    def __init__(self, request_id: _Optional[str] = ..., prompt: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[ChatMessage, _Mapping]]] = ..., max_cost_usd: _Optional[float] = ..., min_score: _Optional[float] = ..., max_latency_ms: _Optional[float] = ..., allowed_models: _Optional[_Iterable[str]] = ..., denied_models: _Optional[_Iterable[str]] = ..., required_capabilities: _Optional[_Iterable[str]] = ..., tenant: _Optional[str] = ..., session_id: _Optional[str] = ..., policy: _Optional[str] = ..., expected_output_tokens: _Optional[int] = ..., explain: _Optional[bool] = ..., max_quality_gap: _Optional[float] = ...) -> None: ...
 
 class Reason(_message.Message):
     __slots__ = ("rule", "binding_constraints", "text")

@@ -1,0 +1,1 @@
+"""Budgets that hold: money is reserved before it is spent, and settled at what it came to."""

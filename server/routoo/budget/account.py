@@ -1,0 +1,78 @@
+"""One budget's money, by the step of time in which it was decided."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from routoo.budget.terms import BudgetTerms
+
+
+@dataclass(slots=True)
+class Money:
+    """Sums, in nano-USD, and how many requests were granted."""
+
+    reserved: int = 0
+    settled: int = 0
+    overdraft: int = 0
+    granted: int = 0
+
+    def add(self, other: Money, sign: int = 1) -> None:
+        """Adds, or with -1 takes away."""
+        self.reserved += sign * other.reserved
+        self.settled += sign * other.settled
+        self.overdraft += sign * other.overdraft
+        self.granted += sign * other.granted
+
+
+class Account:
+    """What counts now, and in which steps it was decided. Python's integers do not overflow.
+
+    Attributes:
+        terms: the budget.
+        total: the sums over the steps that count.
+        steps: the sums of each step that counts and in which something was booked.
+    """
+
+    __slots__ = ("_now", "steps", "terms", "total")
+
+    def __init__(self, terms: BudgetTerms) -> None:
+        self.terms = terms
+        self.total = Money()
+        self.steps: dict[int, Money] = {}
+        self._now = 0
+
+    @property
+    def left(self) -> int:
+        """Nano-USD that may still be reserved; below 0 after a cost above its reservation."""
+        return self.terms.limit_nano_usd - self.total.reserved - self.total.settled
+
+    def advance(self, now_ns: int) -> None:
+        """Lets go of the steps that no longer count; time never goes back here."""
+        now = now_ns // self.terms.step_ns
+        if now == self._now:
+            return
+        self._now = now
+        for step in [step for step in self.steps if not self.counts(step)]:
+            self.total.add(self.steps.pop(step), sign=-1)
+
+    def counts(self, step: int) -> bool:
+        """Whether a step still counts."""
+        return step > self._now - self.terms.steps
+
+    def book(self, step: int, money: Money) -> None:
+        """Adds to a step, if it counts."""
+        if self.counts(step):
+            self.steps.setdefault(step, Money()).add(money)
+            self.total.add(money)
+
+    def left_ns(self, now_ns: int) -> int:
+        """Until a fixed period ends, or until the oldest step that holds money stops counting."""
+        if not self.terms.sliding:
+            oldest = self._now
+        elif self.steps:
+            oldest = min(self.steps)
+        else:
+            return self.terms.period_ns
+        return (oldest + self.terms.steps) * self.terms.step_ns - now_ns

@@ -1,0 +1,301 @@
+"""The books of all budgets in memory: pure bookkeeping, without clock, lock or file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from routoo.budget.account import Account, Money
+from routoo.budget.decisions import (
+    EXPIRED,
+    EXPIRED_OVERDRAWN,
+    OPEN,
+    OVERDRAWN,
+    REPORTED,
+    Decisions,
+)
+from routoo.budget.ledger import BudgetState, Settled
+from routoo.budget.terms import usd
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from routoo.budget.scopes import Scopes
+
+    IntArray = NDArray[np.int64]
+    IndexArray = NDArray[np.intp]
+
+_SAFE_SUM = 2**62
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """How long decisions are kept.
+
+    Attributes:
+        ttl_ns: how long a cost may stay unreported. A decision is remembered as long again, so
+            that a report after that is known to be late.
+        releases_expired: an expired decision counts nothing instead of its estimate.
+        max_decisions: one more makes the oldest expire early.
+    """
+
+    ttl_ns: int
+    releases_expired: bool
+    max_decisions: int
+
+
+class Books:
+    """Who was granted what. Every call takes the time before or is within it; not thread-safe."""
+
+    def __init__(self, scopes: Scopes, keeping: Keeping) -> None:
+        self.scopes = scopes
+        self.accounts = [Account(terms) for terms in scopes.terms]
+        self.decisions = Decisions(keeping.max_decisions)
+        self.now_ns = 0
+        self._ttl_ns = keeping.ttl_ns
+        self._releases_expired = keeping.releases_expired
+
+    def advance(self, now_ns: int) -> None:
+        """Ends steps, lets reservations expire and forgets old decisions."""
+        self.now_ns = now_ns
+        for account in self.accounts:
+            account.advance(now_ns)
+        self._expire(now_ns - self._ttl_ns)
+        self.decisions.forget(now_ns - 2 * self._ttl_ns)
+
+    def admit(
+        self, groups: IndexArray, amounts: IntArray, *, all_or_nothing: bool = False
+    ) -> IndexArray:
+        """Says which rows fit, in order; books nothing.
+
+        Args:
+            groups: intp [n], see ``Scopes``.
+            amounts: int64 [n], nano-USD, not negative.
+            all_or_nothing: one row that does not fit makes none fit.
+
+        Returns:
+            ``Grants.refused_by``.
+        """
+        refused_by = np.full(len(groups), -1, np.intp)
+        needs: dict[int, int] = {}
+        for group, rows in _by_group(groups):
+            need = exact_sum(amounts[rows])
+            for index in self.scopes.members[group]:
+                needs[index] = needs.get(index, 0) + need
+        if all(self.accounts[index].left >= need for index, need in needs.items()):
+            return refused_by
+        # Which rows fit depends on those before, so the last few before a budget is spent are
+        # looked at one by one.
+        left = [account.left for account in self.accounts]
+        members = self.scopes.members
+        for row, (group, amount) in enumerate(zip(groups.tolist(), amounts.tolist(), strict=True)):
+            for index in members[group]:
+                if left[index] < amount:
+                    refused_by[row] = index
+                    break
+            else:
+                for index in members[group]:
+                    left[index] -= amount
+            if all_or_nothing and refused_by[row] >= 0:
+                refused_by[:] = refused_by[row]
+                break
+        return refused_by
+
+    def book(
+        self,
+        ids: Sequence[str],
+        groups: IndexArray,
+        amounts: IntArray,
+        *,
+        overdrawn: bool = False,
+    ) -> None:
+        """Books decisions at the present time, asking nothing; rows without a budget are left out.
+
+        Args:
+            ids: [n], see ``taken``.
+            groups: intp [n].
+            amounts: int64 [n], nano-USD.
+            overdrawn: beside the budgets.
+        """
+        bounded = np.array([bool(members) for members in self.scopes.members])[groups]
+        if not bounded.all():
+            ids = [ids[row] for row in np.flatnonzero(bounded).tolist()]
+            groups, amounts = groups[bounded], amounts[bounded]
+        for group, rows in _by_group(groups):
+            chosen = amounts[rows]
+            total = exact_sum(chosen)
+            money = (
+                Money(overdraft=total) if overdrawn else Money(reserved=total, granted=len(chosen))
+            )
+            self._add(group, self.now_ns, money)
+        state = OVERDRAWN if overdrawn else OPEN
+        most = self.decisions.capacity
+        for start in range(0, len(ids), most):
+            part = slice(start, start + most)
+            self._make_room(len(ids[part]))
+            self.decisions.append(ids[part], amounts[part], groups[part], self.now_ns, state)
+
+    def taken(self, ids: Sequence[str]) -> bool:
+        """Whether one of the ids is booked already, or stands twice."""
+        return self.decisions.holds_any(ids)
+
+    def settle(self, decision_id: str, cost: int) -> Settled:
+        """Books a true cost, nano-USD, in the step of its decision."""
+        place = self.decisions.place(decision_id)
+        if place is None:
+            return Settled.UNKNOWN
+        table = self.decisions
+        state = int(table.states[place])
+        if state == REPORTED:
+            return Settled.TWICE
+        booked = int(table.amounts[place])
+        if state == OPEN:
+            money = Money(reserved=-booked, settled=cost)
+        elif state == EXPIRED:
+            money = Money(settled=cost - booked)
+        else:
+            money = Money(overdraft=cost - booked)
+        self._add(int(table.groups[place]), int(table.times[place]), money)
+        table.states[place] = REPORTED
+        late = state in (EXPIRED, EXPIRED_OVERDRAWN)
+        return Settled.EXPIRED if late else Settled.SETTLED
+
+    def charge(self, index: int, amount: int) -> None:
+        """Books an amount, nano-USD, as settled in a budget at the present time."""
+        account = self.accounts[index]
+        account.book(self.now_ns // account.terms.step_ns, Money(settled=amount))
+
+    def states(self, *, degraded: bool) -> tuple[BudgetState, ...]:
+        """Each budget as it stands."""
+        return tuple(
+            BudgetState(
+                terms=account.terms,
+                reserved_usd=usd(account.total.reserved),
+                settled_usd=usd(account.total.settled),
+                overdraft_usd=usd(account.total.overdraft),
+                granted=account.total.granted,
+                period_left_s=account.left_ns(self.now_ns) / 1e9,
+                degraded=degraded,
+            )
+            for account in self.accounts
+        )
+
+    def dump(self) -> dict[str, Any]:
+        """Everything that ``load`` needs; what is reserved follows from the open decisions."""
+        ids, places = self.decisions.remembered()
+        table = self.decisions
+        return {
+            "budgets": [
+                {
+                    "name": account.terms.name,
+                    "tenant": account.terms.tenant,
+                    "step_ns": account.terms.step_ns,
+                    "steps": [
+                        [step, money.settled, money.overdraft, money.granted]
+                        for step, money in account.steps.items()
+                    ],
+                }
+                for account in self.accounts
+            ],
+            "tenants": self.scopes.tenants,
+            "ids": ids,
+            "amounts": table.amounts[places],
+            "times": table.times[places],
+            "groups": table.groups[places],
+            "states": table.states[places],
+        }
+
+    def load(self, dumped: dict[str, Any]) -> None:
+        """Takes over what was dumped, perhaps by other settings; the books have to be empty.
+
+        A budget of the same name and tenant keeps its money. When the length of its period has
+        changed, what was booked in a step counts from the end of that step.
+        """
+        old = {(entry["name"], entry["tenant"]): entry for entry in dumped["budgets"]}
+        same = len(old) == len(self.accounts)
+        for account in self.accounts:
+            entry = old.get((account.terms.name, account.terms.tenant))
+            same = same and entry is not None and entry["step_ns"] == account.terms.step_ns
+            if entry is None:
+                continue
+            for step, settled, overdraft, granted in entry["steps"]:
+                end_ns = min((step + 1) * entry["step_ns"] - 1, self.now_ns)
+                money = Money(settled=settled, overdraft=overdraft, granted=granted)
+                account.book(end_ns // account.terms.step_ns, money)
+        ids = dumped["ids"]
+        groups = self.scopes.groups(dumped["tenants"])[np.array(dumped["groups"], np.intp)]
+        amounts, times = np.array(dumped["amounts"], np.int64), np.array(dumped["times"], np.int64)
+        states = np.array(dumped["states"], np.int8)
+        if not same:
+            # What an expired decision was booked at stands in budgets that may be others now.
+            states[states >= EXPIRED] = REPORTED
+        kept = slice(max(0, len(ids) - self.decisions.capacity), len(ids))
+        self.decisions.append(ids[kept], amounts[kept], groups[kept], times[kept], states[kept])
+        still = states == OPEN
+        for group, rows in _by_group(groups[still]):
+            for step_time, total in _by_time(times[still][rows], amounts[still][rows]):
+                self._add(group, step_time, Money(reserved=total))
+
+    def _add(self, group: int, time_ns: int, money: Money) -> None:
+        for index in self.scopes.members[group]:
+            account = self.accounts[index]
+            account.book(time_ns // account.terms.step_ns, money)
+
+    def _make_room(self, n: int) -> None:
+        surplus = self.decisions.room_for(n)
+        if surplus:
+            self._expire(self.now_ns - self._ttl_ns, at_least=surplus)
+            self.decisions.forget(self.now_ns - 2 * self._ttl_ns, at_least=surplus)
+
+    def _expire(self, horizon_ns: int, at_least: int = 0) -> None:
+        table = self.decisions
+        while (places := table.due(horizon_ns, at_least)) is not None:
+            for state in (OPEN, OVERDRAWN):
+                chosen = places[table.states[places] == state]
+                for group, rows in _by_group(table.groups[chosen]):
+                    self._book_expiry(group, chosen[rows], overdrawn=state == OVERDRAWN)
+            table.states[places] += EXPIRED - OPEN
+            if self._releases_expired:
+                table.amounts[places] = 0
+
+    def _book_expiry(self, group: int, places: IndexArray, *, overdrawn: bool) -> None:
+        table = self.decisions
+        kept = 0 if self._releases_expired else 1
+        for time_ns, total in _by_time(table.times[places], table.amounts[places]):
+            if overdrawn:
+                self._add(group, time_ns, Money(overdraft=(kept - 1) * total))
+            else:
+                self._add(group, time_ns, Money(reserved=-total, settled=kept * total))
+
+
+def exact_sum(amounts: IntArray) -> int:
+    """The sum of int64 amounts that are not negative, however large."""
+    if not len(amounts):
+        return 0
+    if int(amounts.max()) * len(amounts) < _SAFE_SUM:
+        return int(amounts.sum())
+    return sum(amounts.tolist())
+
+
+def _by_group(groups: IndexArray) -> Iterator[tuple[int, IndexArray | slice]]:
+    """Each group that occurs, with its rows."""
+    if not len(groups):
+        return
+    first = int(groups[0])
+    if (groups == first).all():
+        yield first, slice(None)
+        return
+    order = np.argsort(groups, kind="stable")
+    found, starts = np.unique(groups[order], return_index=True)
+    yield from zip(found.tolist(), np.split(order, starts[1:]), strict=True)
+
+
+def _by_time(times: IntArray, amounts: IntArray) -> Iterator[tuple[int, int]]:
+    """Each time that occurs, with the sum of its amounts; times have to be ascending."""
+    found, starts = np.unique(times, return_index=True)
+    for time_ns, part in zip(found.tolist(), np.split(amounts, starts[1:]), strict=True):
+        yield time_ns, exact_sum(part)

@@ -1,0 +1,244 @@
+"""An append-only file of records, each with its length and checksums; one process per file.
+
+A record is a header of 12 bytes (length of the body, CRC-32 of the body, CRC-32 of these 8 bytes,
+little-endian) and a body, a JSON object. The last record of a file may be torn, because the machine
+stopped while it was written; it is cut off. Anything else that does not fit is damage, and refused:
+guessing would lose money or count it twice.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+import threading
+import zlib
+from typing import TYPE_CHECKING, Any, Literal
+
+import orjson
+import structlog
+
+from routoo.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+Fsync = Literal["always", "interval", "never"]
+
+_log = structlog.get_logger(__name__)
+_HEAD = struct.Struct("<III")
+
+
+def encode(record: dict[str, Any]) -> bytes:
+    """One record as it stands in the file."""
+    body = orjson.dumps(record, option=orjson.OPT_SERIALIZE_NUMPY)
+    head = struct.pack("<II", len(body), zlib.crc32(body))
+    return head + struct.pack("<I", zlib.crc32(head)) + body
+
+
+class Journal:
+    """An open journal file. Appending is not thread-safe: its owner's lock is held.
+
+    Attributes:
+        size: bytes that are known to be whole.
+        torn_bytes: what was cut off the end at the start.
+        failed: an append did not reach the file, which therefore lacks a record until it is
+            rewritten; appends do nothing meanwhile.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Opens or creates the file, for this process alone.
+
+        Raises:
+            ConfigError: another process has it, or it cannot be opened.
+        """
+        self.path = path
+        self.size = 0
+        self.torn_bytes = 0
+        self.failed = False
+        self._switching = threading.Lock()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Its own file: the journal itself is replaced when it is rewritten.
+            self._lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise ConfigError(
+                f"ledger.journal: {path} cannot be opened: {error.strerror}"
+            ) from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except BlockingIOError:
+            os.close(self._lock)
+            raise ConfigError(
+                f"ledger.journal: {path} is in use by another process; give each its own journal,"
+                " or share budgets with backend: redis"
+            ) from None
+        except OSError as error:
+            os.close(self._lock)
+            raise ConfigError(
+                f"ledger.journal: {path} cannot be opened: {error.strerror}"
+            ) from None
+
+    def replay(self) -> Iterator[dict[str, Any]]:
+        """Yields the records, and cuts a torn one off the end.
+
+        Raises:
+            ConfigError: a record in the middle is damaged.
+        """
+        content = self.path.read_bytes()
+        at = 0
+        while at < len(content):
+            body_at = at + _HEAD.size
+            if len(content) < body_at:
+                break
+            length, body_sum, head_sum = _HEAD.unpack_from(content, at)
+            if zlib.crc32(content[at : at + 8]) != head_sum:
+                if not any(content[at:]):  # the file grew, its blocks were not written
+                    break
+                raise self._damaged(at)
+            end = body_at + length
+            if end > len(content):
+                break
+            body = content[body_at:end]
+            if zlib.crc32(body) != body_sum:
+                if not any(content[end:]):
+                    break
+                raise self._damaged(at)
+            yield orjson.loads(body)
+            at = end
+        self.torn_bytes = len(content) - at
+        if self.torn_bytes:
+            _log.warning(
+                "the journal's last record was torn and is cut off",
+                journal=str(self.path),
+                bytes=self.torn_bytes,
+            )
+            os.ftruncate(self._file, at)
+        os.lseek(self._file, at, os.SEEK_SET)
+        self.size = at
+
+    def append(self, data: bytes) -> None:
+        """Adds encoded records; a crash of the process after that does not lose them.
+
+        When the disk is full or broken, ``failed`` is set, and the file stays whole up to the
+        record before.
+        """
+        if self.failed:
+            return
+        try:
+            _write_all(self._file, data)
+        except OSError as error:
+            self._fail(error)
+            try:
+                # Half a record in the middle would be damage to the next start.
+                os.ftruncate(self._file, self.size)
+                os.lseek(self._file, self.size, os.SEEK_SET)
+            except OSError as second:
+                _log.error("the journal cannot be cut back", error=second.strerror)
+        else:
+            self.size += len(data)
+
+    def sync(self) -> None:
+        """Forces what was appended to the disk. Its owner's lock need not be held."""
+        with self._switching:  # else the file might be closed meanwhile
+            try:
+                os.fsync(self._file)
+            except OSError as error:
+                self._fail(error)
+
+    def replace(self, data: list[bytes]) -> Replacement:
+        """Starts to write the journal anew beside itself; the file in use is untouched.
+
+        Raises:
+            OSError: the disk is full or broken; nothing is left behind.
+        """
+        return Replacement(self.path, data)
+
+    def switch(self, replacement: Replacement) -> None:
+        """Makes a replacement the journal. The owner's lock is held.
+
+        Raises:
+            OSError: as ``replace``; the old file stays in use.
+        """
+        new = replacement.take()
+        with self._switching:
+            old, self._file = self._file, new
+            os.close(old)
+        self.size = os.lseek(new, 0, os.SEEK_END)
+        if self.failed:
+            _log.info("the journal is complete again", journal=str(self.path))
+        self.failed = False
+
+    def close(self) -> None:
+        """Lets another process have it."""
+        os.close(self._file)
+        os.close(self._lock)
+
+    def _fail(self, error: OSError) -> None:
+        if not self.failed:
+            _log.error(
+                "the journal cannot be written: the service goes on, and a crash now would lose"
+                " what was spent since; make room on the disk",
+                journal=str(self.path),
+                error=error.strerror,
+            )
+        self.failed = True
+
+    def _damaged(self, at: int) -> ConfigError:
+        return ConfigError(
+            f"ledger.journal: {self.path} is damaged at byte {at}; restore it from a backup, or"
+            " move it away to start with nothing spent"
+        )
+
+
+class Replacement:
+    """A new journal file that is not in use yet."""
+
+    def __init__(self, path: Path, data: list[bytes]) -> None:
+        self._path = path
+        self._beside = path.with_name(path.name + ".new")
+        self._file = os.open(
+            self._beside, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600
+        )
+        self.add(data)
+
+    def add(self, data: list[bytes]) -> None:
+        """Appends encoded records and forces them to the disk.
+
+        Raises:
+            OSError: the disk is full or broken; the file is removed.
+        """
+        try:
+            for piece in data:
+                _write_all(self._file, piece)
+            os.fsync(self._file)
+        except OSError:
+            self.discard()
+            raise
+
+    def discard(self) -> None:
+        """Removes the file."""
+        os.close(self._file)
+        self._beside.unlink(missing_ok=True)
+
+    def take(self) -> int:
+        """Puts the file in the place of the journal, and returns its descriptor."""
+        try:
+            self._beside.replace(self._path)
+        except OSError:
+            self.discard()
+            raise
+        folder = os.open(self._path.parent, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+        return self._file
+
+
+def _write_all(file: int, data: bytes) -> None:
+    written = os.write(file, data)
+    while written < len(data):  # a disk that fills up takes a part, and refuses the next
+        written += os.write(file, data[written:])

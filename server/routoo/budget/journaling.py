@@ -1,0 +1,176 @@
+"""Keeps the books of a memory ledger in a journal: replays, appends, forces to disk, rewrites."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import structlog
+
+from routoo.budget.journal import encode
+from routoo.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from routoo.budget.books import Books
+    from routoo.budget.journal import Fsync, Journal
+
+_log = structlog.get_logger(__name__)
+_VERSION = 1
+# Rewritten when it is this much, and four times what it was after the last time: a rewrite costs
+# time in proportion to the decisions that are remembered.
+_REWRITE_BYTES = 16 * 1024 * 1024
+_REWRITE_FACTOR = 4
+_TEND_INTERVAL_S = 1.0
+
+
+class Journaling:
+    """What happens to the books, written down as it happens.
+
+    ``booked`` and ``settled`` are called with the ledger's lock held, in the order of the events.
+    A thread forces the file to disk now and then (fsync ``interval``), rewrites it when it has
+    grown, and rewrites it after an append has failed, as soon as the disk lets it: the books in
+    memory are complete all the time.
+    """
+
+    def __init__(self, journal: Journal, fsync: Fsync, fsync_interval_s: float) -> None:
+        self._journal = journal
+        self._fsync = fsync
+        self._interval_s = fsync_interval_s if fsync == "interval" else _TEND_INTERVAL_S
+        self._written = False  # since the last fsync
+        self._rewritten_bytes = 0
+        self._since_dump: list[bytes] | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="routoo-journal", daemon=True)
+
+    @property
+    def failed(self) -> bool:
+        """Whether the file lacks something that the books in memory hold."""
+        return self._journal.failed
+
+    def restore(self, books: Books, lock: threading.Lock) -> None:
+        """Plays the file back into empty books, and starts to tend it.
+
+        Raises:
+            ConfigError: the file is damaged or was written by another version.
+        """
+        self._books, self._lock = books, lock
+        try:
+            for record in self._journal.replay():
+                self._apply(record)
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            self._journal.close()
+            raise ConfigError(
+                f"ledger.journal: {self._journal.path} was written by another version of routoo"
+                f" ({error!r}); move it away to start with nothing spent"
+            ) from None
+        except ConfigError:
+            self._journal.close()
+            raise
+        self._thread.start()
+
+    def booked(
+        self,
+        time_ns: int,
+        ids: Sequence[str],
+        tenants: Sequence[str],
+        amounts: NDArray[np.int64],
+        *,
+        overdrawn: bool,
+    ) -> None:
+        """Writes down granted, or overdrawn, decisions."""
+        one = tenants[0] if len(set(tenants)) == 1 else tenants
+        kind = "overdraw" if overdrawn else "reserve"
+        self._append({"k": kind, "t": time_ns, "i": ids, "n": one, "a": amounts})
+
+    def settled(self, time_ns: int, decision_id: str, cost: int) -> None:
+        """Writes down a reported cost that was booked."""
+        self._append({"k": "settle", "t": time_ns, "i": decision_id, "c": cost})
+
+    def sync(self) -> None:
+        """With fsync ``always``, returns when everything written down is on the disk."""
+        if self._fsync == "always" and self._written:
+            self._written = False
+            self._journal.sync()
+
+    def tend(self) -> None:
+        """What the thread does every interval."""
+        if self._fsync == "interval" and self._written:
+            self._written = False
+            self._journal.sync()
+        grown = max(_REWRITE_BYTES, _REWRITE_FACTOR * self._rewritten_bytes)
+        if self._journal.failed or self._journal.size > grown:
+            self.rewrite()
+
+    def rewrite(self) -> bool:
+        """Writes the books beside the journal, then puts that in its place.
+
+        The lock is held while the books are copied and for the switch, not while they are written.
+
+        Returns:
+            False: the disk did not let it; everything is as before.
+        """
+        with self._lock:
+            dump = self._books.dump()
+            time_ns = self._books.now_ns
+            self._since_dump = []
+        try:
+            snapshot = encode({"k": "snapshot", "v": _VERSION, "t": time_ns, **dump})
+            replacement = self._journal.replace([snapshot])
+            with self._lock:
+                replacement.add(self._since_dump)
+                self._journal.switch(replacement)
+        except OSError as error:
+            _log.warning("the journal cannot be rewritten", error=error.strerror)
+            return False
+        finally:
+            with self._lock:
+                self._since_dump = None
+        self._rewritten_bytes = len(snapshot)
+        return True
+
+    def close(self) -> None:
+        """Writes out what is not yet written, and lets go of the file."""
+        self._stop.set()
+        self._thread.join()
+        if self._journal.failed:
+            self.rewrite()
+        self._journal.sync()
+        self._journal.close()
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._interval_s):
+            self.tend()
+
+    def _append(self, record: dict[str, Any]) -> None:
+        data = encode(record)
+        if self._since_dump is not None:
+            self._since_dump.append(data)
+        self._journal.append(data)
+        self._written = True
+
+    def _apply(self, record: dict[str, Any]) -> None:
+        books = self._books
+        books.advance(max(record["t"], books.now_ns))
+        kind = record["k"]
+        if kind == "settle":
+            books.settle(record["i"], record["c"])
+        elif kind == "snapshot":
+            if record["v"] != _VERSION:
+                raise ValueError(f"version {record['v']}")
+            books.load(record)
+        elif kind in ("reserve", "overdraw"):
+            ids = record["i"]
+            tenants = [record["n"]] * len(ids) if isinstance(record["n"], str) else record["n"]
+            books.book(
+                ids,
+                books.scopes.groups(tenants),
+                np.array(record["a"], np.int64),
+                overdrawn=kind == "overdraw",
+            )
+        else:
+            raise ValueError(f"record {kind}")

@@ -1,0 +1,106 @@
+"""What a budget promises, and money as whole nano-USD, so that sums are exact."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from routoo.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+NANO_PER_USD = 1_000_000_000
+# Redis' scripts compute in doubles: whole numbers stay exact below 2**53, about 9,007,199 USD.
+MAX_USD = 9_000_000.0
+# A sliding period is watched in this many steps.
+SLIDING_STEPS = 60
+# A product of two floats is off by at most this much of itself: 0.1 USD are 10**8 nano-USD, and
+# not one more because 0.1 is not a binary fraction.
+_FLOAT_ERROR = 2.0**-52
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetTerms:
+    """One budget: at most ``limit_nano_usd`` in every period.
+
+    A fixed period starts at whole multiples of its length since 1970 (UTC). A sliding one is any
+    stretch of that length: time is cut into steps of a sixtieth, and what was spent counts until
+    the step in which it was spent lies a whole period back, so up to one step longer than promised
+    and never shorter.
+
+    Attributes:
+        name: unique among the budgets.
+        tenant: whose requests it bounds; "" bounds all tenants together.
+        limit_nano_usd: 1e-9 USD.
+        period_ns: length of the period.
+        sliding: whether any stretch of that length keeps to the limit.
+        on_exhausted: what becomes of a request for which nothing is left.
+    """
+
+    name: str
+    tenant: str
+    limit_nano_usd: int
+    period_ns: int
+    sliding: bool
+    on_exhausted: Literal["cheapest", "refuse"]
+
+    @property
+    def step_ns(self) -> int:
+        """The grain of time: what is spent in one step counts, and stops counting, as one."""
+        return -(-self.period_ns // SLIDING_STEPS) if self.sliding else self.period_ns
+
+    @property
+    def steps(self) -> int:
+        """How many steps count, the current one included."""
+        return SLIDING_STEPS + 1 if self.sliding else 1
+
+
+def nano_usd(amounts_usd: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Turns USD into whole nano-USD, rounded up.
+
+    Args:
+        amounts_usd: float64 [n], each from 0 to 9,000,000.
+
+    Returns:
+        int64 [n].
+
+    Raises:
+        InvalidRequestError: an amount that is negative, NaN or too large.
+    """
+    amounts = np.asarray(amounts_usd, dtype=np.float64)
+    fits = (amounts >= 0.0) & (amounts <= MAX_USD)  # false for NaN, too
+    if not fits.all():
+        wrong = amounts[~fits][0]
+        raise InvalidRequestError(
+            f"is {wrong}; an amount in USD has to be from 0 to {MAX_USD:,.0f}", field="cost_usd"
+        )
+    return np.ceil(amounts * (NANO_PER_USD * (1.0 - _FLOAT_ERROR))).astype(np.int64)
+
+
+def one_nano_usd(amount_usd: float) -> int:
+    """``nano_usd`` of one amount."""
+    if not 0.0 <= amount_usd <= MAX_USD:
+        raise InvalidRequestError(
+            f"is {amount_usd}; an amount in USD has to be from 0 to {MAX_USD:,.0f}",
+            field="cost_usd",
+        )
+    return math.ceil(amount_usd * (NANO_PER_USD * (1.0 - _FLOAT_ERROR)))
+
+
+def usd(amount_nano_usd: int) -> float:
+    """USD of nano-USD."""
+    return amount_nano_usd / NANO_PER_USD
+
+
+def applying(terms: Sequence[BudgetTerms], tenant: str) -> tuple[int, ...]:
+    """Indices of the budgets that bound a tenant's requests, those of all tenants first."""
+    return tuple(
+        [index for index, budget in enumerate(terms) if not budget.tenant]
+        + [index for index, budget in enumerate(terms) if budget.tenant and budget.tenant == tenant]
+    )

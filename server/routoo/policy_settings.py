@@ -1,0 +1,90 @@
+"""The settings of how a model is chosen."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from routoo.section import Section
+
+PolicyName = Literal["lp", "threshold", "quality_gap", "cheapest", "best", "fixed", "round_robin"]
+# Policies that know nothing without a section of their own.
+_NEED_SECTION = ("threshold", "quality_gap", "fixed")
+
+
+class ThresholdSettings(Section):
+    """Of two models the strong one, where it is expected to be better by more than a threshold."""
+
+    strong: str
+    weak: str
+    threshold: float = Field(ge=-1, le=1, allow_inf_nan=False)
+    """Predicted score of ``strong`` minus that of ``weak``."""
+
+    @model_validator(mode="after")
+    def _two_models(self) -> Self:
+        if self.strong == self.weak:
+            raise ValueError("strong and weak are the same model; name two")
+        return self
+
+
+class QualityGapSettings(Section):
+    """Of two models the small one, unless it is expected to be worse by more than a tolerance."""
+
+    small: str
+    large: str
+    tolerance: float = Field(default=0.05, ge=0, le=1, allow_inf_nan=False)
+    """In score, for requests without a ``max_quality_gap`` of their own."""
+
+    @model_validator(mode="after")
+    def _two_models(self) -> Self:
+        if self.small == self.large:
+            raise ValueError("small and large are the same model; name two")
+        return self
+
+
+class FixedSettings(Section):
+    """One model for everything."""
+
+    model: str
+
+
+class RoundRobinSettings(Section):
+    """Models that take turns."""
+
+    models: tuple[str, ...] = ()
+    """Empty: the whole pool, in its order."""
+
+
+class PolicySettings(Section):
+    """How a model is chosen."""
+
+    name: PolicyName = "lp"
+    """The policy in force."""
+    max_mean_cost_usd: float = Field(default=0.001, gt=0, allow_inf_nan=False)
+    """Mean predicted cost per request that the shadow price is set for, where no budget sets it."""
+    offered: tuple[PolicyName, ...] = ()
+    """Policies that requests may name besides the one in force."""
+    shadow: PolicyName | None = None
+    """A policy that runs beside the one in force; what it would have chosen is only counted."""
+    threshold: ThresholdSettings | None = None
+    quality_gap: QualityGapSettings | None = None
+    fixed: FixedSettings | None = None
+    round_robin: RoundRobinSettings = RoundRobinSettings()
+
+    @model_validator(mode="after")
+    def _sections_are_there(self) -> Self:
+        named = (
+            ("name", (self.name,)),
+            ("offered", self.offered),
+            ("shadow", () if self.shadow is None else (self.shadow,)),
+        )
+        for setting, policies in named:
+            for policy in policies:
+                if policy in _NEED_SECTION and getattr(self, policy) is None:
+                    raise ValueError(
+                        f"policy.{setting} is {policy}, which needs the section policy.{policy}"
+                    )
+        if self.shadow == self.name:
+            raise ValueError(f"policy.shadow is {self.shadow}, the policy in force; name another")
+        return self

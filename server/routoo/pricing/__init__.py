@@ -1,0 +1,1 @@
+"""What money is worth: the prices that requests are decided at, and how they follow the budgets."""

@@ -1,0 +1,104 @@
+"""Prices in force: one immutable value, read by requests and replaced as a whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from routoo.selector.arrays import BoolArray, FloatArray
+
+MEAN_COST = "max_mean_cost_usd"
+
+
+def budget_constraint(name: str) -> str:
+    """How a reply names a budget among the constraints that bind."""
+    return f"budget:{name}"
+
+
+def _no_budget(_tenant: str) -> tuple[int, ...]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """What a US dollar is worth to each tenant, in score.
+
+    A request pays the sum of the prices of the budgets that apply to its tenant, as the dual of a
+    program with one row per budget says; a request that no budget applies to pays ``unbudgeted``.
+
+    Attributes:
+        unbudgeted: score per USD that keeps to a mean cost per request.
+        per_budget: score per USD of each budget, in the ledger's order.
+        budgets: the budgets' names.
+        applies: the indices of the budgets of a tenant.
+    """
+
+    unbudgeted: float
+    per_budget: tuple[float, ...] = ()
+    budgets: tuple[str, ...] = ()
+    applies: Callable[[str], tuple[int, ...]] = _no_budget
+    _known: dict[str, tuple[float, tuple[str, ...]]] = field(default_factory=dict)
+
+    def of(self, tenant: str) -> tuple[float, tuple[str, ...]]:
+        """A tenant's price, and the constraints that it comes from."""
+        known = self._known.get(tenant)
+        if known is None:
+            known = self._known[tenant] = self._look_up(tenant)
+        return known
+
+    def of_rows(self, tenants: Sequence[str]) -> tuple[FloatArray, list[tuple[str, ...]]]:
+        """As ``of`` for n rows: float64 [n], and the constraints of each row."""
+        found = [self.of(tenant) for tenant in tenants]
+        return np.array([price for price, _ in found], np.float64), [names for _, names in found]
+
+    def _look_up(self, tenant: str) -> tuple[float, tuple[str, ...]]:
+        indices = self.applies(tenant)
+        if not indices:
+            return self.unbudgeted, (MEAN_COST,) if self.unbudgeted > 0.0 else ()
+        return (
+            sum(self.per_budget[one] for one in indices),
+            tuple(
+                budget_constraint(self.budgets[one])
+                for one in indices
+                if self.per_budget[one] > 0.0
+            ),
+        )
+
+
+class Pricing(Protocol):
+    """Where prices come from."""
+
+    @property
+    def in_force(self) -> Prices:
+        """The prices for the next batch; reading them never waits."""
+        ...
+
+    def observe(
+        self, tenants: Sequence[str], scores: FloatArray, costs_usd: FloatArray, mask: BoolArray
+    ) -> None:
+        """Takes note of n requests; [n, m] as they were decided from. Never waits."""
+        ...
+
+    def close(self) -> None:
+        """Stops whatever runs in the background."""
+        ...
+
+
+class FixedPricing:
+    """One price for ever, for a service without budgets."""
+
+    def __init__(self, price: float) -> None:
+        self.in_force = Prices(price)
+
+    def observe(
+        self, tenants: Sequence[str], scores: FloatArray, costs_usd: FloatArray, mask: BoolArray
+    ) -> None:
+        """See ``Pricing.observe``; nothing is noted."""
+
+    def close(self) -> None:
+        """Nothing runs."""

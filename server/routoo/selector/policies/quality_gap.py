@@ -1,0 +1,39 @@
+"""`quality_gap`: the small model where it is expected to be within a tolerance of the large one.
+
+The rule of Hybrid LLM (Ding et al. 2024, arXiv 2404.14618), whose point is that the tolerance is
+set when it runs, per request if wanted. There a router is trained on whether the gap between the
+two models' answers exceeds the tolerance; here the gap is the difference of two predicted scores.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from routoo.selector.arrays import BoolArray, IndexArray
+from routoo.selector.policies.base import Case, explained
+from routoo.selector.policies.pair import advantage, choose_of_pair, wanted_of
+from routoo.selector.reason import Reason, ReasonArray
+
+
+@dataclass(frozen=True, slots=True)
+class QualityGap:
+    """Columns of the two models, and the gap in score that a row without its own may have."""
+
+    small: int
+    large: int
+    tolerance: float
+    name: str = "quality_gap"
+
+    def choose(self, case: Case) -> IndexArray:
+        """See `Policy.choose`."""
+        return choose_of_pair(case, self._takes_large(case), self.large, self.small)
+
+    def explain(self, case: Case, choice: IndexArray) -> ReasonArray:
+        """QUALITY_GAP, or FALLBACK where the wanted model was not eligible."""
+        wanted = wanted_of(self._takes_large(case), self.large, self.small)
+        return explained(case, choice, Reason.QUALITY_GAP, wanted)
+
+    def _takes_large(self, case: Case) -> BoolArray:
+        asked = case.max_quality_gaps
+        tolerance = np.where(np.isnan(asked), self.tolerance, asked)
+        return advantage(case, self.large, self.small) > tolerance

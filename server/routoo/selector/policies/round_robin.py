@@ -1,0 +1,39 @@
+"""`round_robin`: the models in turn, whatever the prompt; spreads load, and explores.
+
+The scheduling rule of that name (Nagle 1985, RFC 970) over requests. Logs made under it show every
+model on every kind of prompt, which is what training from logs needs.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from routoo.selector.arrays import BoolArray, IndexArray
+from routoo.selector.policies.base import Case, explained, fall_back
+from routoo.selector.reason import Reason, ReasonArray
+
+
+@dataclass(frozen=True, slots=True)
+class RoundRobin:
+    """Columns of the models that take turns, in their order."""
+
+    models: tuple[int, ...]
+    name: str = "round_robin"
+
+    def choose(self, case: Case) -> IndexArray:
+        """See `Policy.choose`; a model that may not answer passes the turn to the next one."""
+        return fall_back(case, self._turn(case)[0])
+
+    def explain(self, case: Case, choice: IndexArray) -> ReasonArray:
+        """ROUND_ROBIN, or FALLBACK where none of the models was eligible."""
+        wanted, found = self._turn(case)
+        return explained(case, choice, Reason.ROUND_ROBIN, np.where(found, wanted, -1))
+
+    def _turn(self, case: Case) -> tuple[IndexArray, BoolArray]:
+        """Whose turn it is, int [n], and whether any model of the ring is eligible, bool [n]."""
+        ring = np.array(self.models, np.intp)
+        turns = ring[(case.tickets[:, None] + np.arange(len(ring))) % len(ring)]
+        eligible = np.take_along_axis(case.mask, turns, axis=1)
+        first = eligible.argmax(axis=1)
+        found: BoolArray = np.logical_or.reduce(eligible, axis=1)
+        return turns[np.arange(len(turns)), first], found
