@@ -18,7 +18,7 @@ from routoo.command_error import BAD_INPUT, FAILED, INTERRUPTED, exit_code_of
 from routoo.commands.batch import batch
 from routoo.commands.pool import info, models
 from routoo.commands.route import route
-from routoo.commands.serve import check_config, serve
+from routoo.commands.serve import check_config, reload, serve
 from routoo.errors import RoutooError
 
 app = typer.Typer(
@@ -84,6 +84,7 @@ def _root(
 
 
 app.command()(serve)
+app.command()(reload)
 app.command("check-config")(check_config)
 app.command()(route)
 app.command()(batch)

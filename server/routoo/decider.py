@@ -5,7 +5,7 @@ Synchronous and free of any transport; the engine calls it from its worker threa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from time import monotonic_ns
 from typing import TYPE_CHECKING
@@ -102,7 +102,7 @@ class Decider:
         metrics: Metrics,
         shadow: Shadow | None,
     ) -> None:
-        self.versions = Versions(predictor_version, policies.version)
+        self._versions = Versions(predictor_version, policies.version)
         self._pool = pool
         self._columns = columns
         self._policies = policies
@@ -209,7 +209,10 @@ class Decider:
         finished_ns = monotonic_ns()
         batch = DecidedBatch(
             pool=self._pool,
-            versions=self.versions,
+            versions=replace(self._versions, predictor=prediction.version)
+            if prediction.version
+            else self._versions,
+            degraded=prediction.degraded,
             policy_versions=[version_of(request.policy) for request in predicted.requests],
             shadow_prices=prepared.case.prices.tolist()
             if joint is None

@@ -65,6 +65,7 @@ class DecidedBatch:
         decided_jointly: the choices are the optimum over the whole batch.
         eligible: how many models the constraints left.
         narrowings: the constraints that removed anything, in their order.
+        degraded: a fallback answered in place of what was configured.
     """
 
     pool: Pool
@@ -87,6 +88,7 @@ class DecidedBatch:
     output_tokens: list[float]
     input_tokens: list[float]
     truncated: list[bool]
+    degraded: bool = False
 
 
 @dataclass(frozen=True, slots=True)

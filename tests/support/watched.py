@@ -61,6 +61,7 @@ class WatchedPredictor:
         self.version = inner.version
         self.backend = inner.backend
         self.max_tokens = inner.max_tokens
+        self.degraded = False
 
     def hold(self) -> None:
         """Calls wait from now on."""

@@ -199,6 +199,7 @@ def route_response(decision: Decision) -> route_pb2.RouteResponse:
         shadow_price=batch.shadow_prices[row],
         predictor_version=batch.versions.predictor,
         policy_version=batch.policy_versions[row],
+        degraded=batch.degraded,
         truncated=batch.truncated[row],
         timing=route_pb2.Timing(
             queue_ns=timing.started_ns - accepted_ns,

@@ -111,6 +111,7 @@ class RouterService:
             max_batch_prompts=settings.limits.max_batch_prompts,
             max_queue=settings.batching.max_queue,
             uptime_s=monotonic() - self._ready_s,
+            degraded=engine.predictor.degraded,
         ).SerializeToString()
 
     async def _route_stream(

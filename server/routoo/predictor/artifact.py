@@ -236,6 +236,22 @@ def _check_file(path: Path, spec: FileSpec) -> None:
         )
 
 
+def find_artifact(path: Path | None) -> Path:
+    """The version folder that a setting names: itself, or the newest version in it.
+
+    Args:
+        path: None: the predictor that comes with the service.
+
+    Raises:
+        ArtifactError: none comes with it.
+    """
+    if path is None:
+        return shipped_artifact()
+    if (path / MANIFEST).is_file():
+        return path
+    return _newest_version(path) or path
+
+
 def shipped_artifact() -> Path:
     """Newest version folder of the predictor that comes with the service.
 
@@ -245,11 +261,16 @@ def shipped_artifact() -> Path:
     # A checkout keeps it at its root, an installed wheel under the environment's share folder.
     roots = (Path(__file__).resolve().parents[3], Path(sys.prefix) / "share" / "routoo")
     for root in roots:
-        versions = [
-            folder
-            for folder in (root / "model_repository" / "predictor").glob("*")
-            if folder.name.isdigit() and (folder / MANIFEST).is_file()
-        ]
-        if versions:
-            return max(versions, key=lambda folder: int(folder.name))
+        newest = _newest_version(root / "model_repository" / "predictor")
+        if newest is not None:
+            return newest
     raise ArtifactError("no predictor is installed; set predictor.artifact to a version folder")
+
+
+def _newest_version(folder: Path) -> Path | None:
+    versions = [
+        version
+        for version in folder.glob("*")
+        if version.name.isdigit() and (version / MANIFEST).is_file()
+    ]
+    return max(versions, key=lambda version: int(version.name), default=None)

@@ -163,6 +163,10 @@ class Predictor(Protocol):
     def max_tokens(self) -> int:
         """Longest prompt that is read whole, in tokens."""
 
+    @property
+    def degraded(self) -> bool:
+        """A fallback answers in place of what was configured."""
+
     def predict(self, prompts: Sequence[str], wait: Wait | None = None) -> Prediction:
         """Predicts n >= 1 prompts; row i belongs to prompt i, whatever the batch.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from routoo.errors import ArtifactError, PredictorError
 from routoo.predictor.base import checked
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from routoo.predictor.line import Line
 
 
-class Watch(Protocol):
-    """Told what happens to predictors, from any thread."""
+class Watch:
+    """Told what happens to predictors, from any thread; this one tells nobody."""
 
     def served(self, backend: str, prompts: int) -> None:
         """A backend answered."""
@@ -118,11 +118,13 @@ class PredictorChain:
         raise PredictorError("no predictor is left; set predictor.fallbacks")
 
     def warm_up(self) -> None:
-        """Tries the server, and starts to probe it.
+        """Says what is in use, tries the server, and starts to probe it.
 
         Raises:
             ArtifactError: it serves something else. A server that does not answer is no error.
         """
+        for predictor in self._line.local:
+            self._watch.component(predictor.backend, up=True)
         remote = self._line.remote
         if remote is None:
             return
@@ -137,8 +139,8 @@ class PredictorChain:
         self._prober = threading.Thread(target=self._probe_for_ever, name="probe", daemon=True)
         self._prober.start()
 
-    def switch(self, line: Line) -> None:
-        """Serves another line from the next batch on.
+    def check(self, line: Line) -> None:
+        """Whether the line can take this one's place.
 
         Raises:
             ArtifactError: it is of other models.
@@ -148,6 +150,9 @@ class PredictorChain:
                 f"{line.artifact.folder}: predicts other models, or in another order, than the"
                 " predictor in use; restart the service to change them"
             )
+
+    def switch(self, line: Line) -> None:
+        """Serves another line from the next batch on; ``check`` it before."""
         self._line = line
 
     def close(self) -> None:

@@ -47,6 +47,7 @@ class OnnxPredictor:
         self.version = manifest.predictor_version
         self.backend = "onnx-cuda" if CUDA in self._session.get_providers() else "onnx-cpu"
         self.max_tokens = manifest.max_tokens
+        self.degraded = False
 
     def predict(self, prompts: Sequence[str], wait: Wait | None = None) -> Prediction:  # noqa: ARG002
         """Predicts n >= 1 prompts, see ``Predictor.predict``. Once begun, it is not given up."""

@@ -32,6 +32,7 @@ class PriorPredictor:
         self.version = f"{manifest.predictor_version}+prior"
         self.backend = "prior"
         self.max_tokens = manifest.max_tokens
+        self.degraded = False
         self._encoder = encoder
         self._scores = np.asarray(manifest.prior.scores, np.float32)
         self._output_tokens = np.asarray(manifest.prior.output_tokens, np.float32)

@@ -11,6 +11,8 @@ from routoo.errors import PredictorError
 from routoo.predictor.base import NONSENSE
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from routoo.predictor.padded import Figures, Ids, Infer, PaddedGraph
 
 _SUBJECTS = (
@@ -38,10 +40,12 @@ class Sample:
     Attributes:
         filled: int64 [k, length] each, as ``PaddedGraph.filled`` makes them.
         expected: the graph's outputs for each.
+        scores: float32 [p, m], of the prompts in their order.
     """
 
     filled: tuple[Ids, ...]
     expected: tuple[Figures, ...]
+    scores: NDArray[np.float32]
 
     @classmethod
     def of(cls, graph: PaddedGraph, infer: Infer) -> Sample:
@@ -52,7 +56,8 @@ class Sample:
         """
         ids = graph.encoder.encode(PROMPTS).ids
         filled = tuple(graph.filled(bucket.input_ids) for bucket in graph.encoder.buckets(ids))
-        sample = cls(filled, tuple(graph.run(filled, infer)))
+        scores = graph.predict(PROMPTS, infer).scores
+        sample = cls(filled, tuple(graph.run(filled, infer)), scores)
         sample.distance(sample.expected, graph.outputs)
         return sample
 

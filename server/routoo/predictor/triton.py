@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 DEADLINE_SHARE = 0.5
 """Of what is left to the callers, so that a fallback has time to answer when Triton does not."""
 LOAD_TIMEOUT_S = 120.0
+"""For a version to be loaded, and for its first inferences."""
 _CHANNEL = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
@@ -107,6 +108,9 @@ class TritonPredictor:
     """An artifact whose graph a Triton server runs.
 
     ``verify`` has to succeed before the first prediction.
+
+    Attributes:
+        wanted: the version's number on the server; None: the newest that is ready.
     """
 
     backend = "triton"
@@ -119,32 +123,34 @@ class TritonPredictor:
         self._target = target
         self._graph = graph
         folder = artifact.folder.resolve().name
-        self._wanted = target.version or (int(folder) if folder.isdigit() else None)
+        self.wanted = target.version or (int(folder) if folder.isdigit() else None)
         self._offer: Offer | None = None
         self._served = 0
         self.models = artifact.manifest.models
         self.max_tokens = artifact.manifest.max_tokens
+        self.degraded = False
         self.where = f"model {target.model} on Triton at {target.server.url}"
-
-    @property
-    def number(self) -> int:
-        """The version's number on the server."""
-        return self._served
 
     @property
     def version(self) -> str:
         """Of the artifact, and the number that it has on the server."""
         return f"{self._manifest.predictor_version}+triton.{self._served}"
 
-    def verify(self, sample: Sample) -> None:
+    def verify(self, sample: Sample, *, patience_s: float | None = None) -> None:
         """Holds what the server says, and what it answers, against the artifact.
+
+        Args:
+            sample: what the artifact answers in process.
+            patience_s: longest wait for one inference, the first ones of a version that was just
+                loaded take long; None: as for any prediction.
 
         Raises:
             ArtifactError: it serves something else.
             PredictorError: it does not answer.
         """
         self._resolve()
-        answers = tuple(self._graph.run(sample.filled, self._infer))
+        infer = partial(self._infer, timeout_s=patience_s)
+        answers = tuple(self._graph.run(sample.filled, infer))
         distance = sample.distance(answers, self._graph.outputs)
         if distance > self._target.tolerance:
             raise ArtifactError(
@@ -201,7 +207,7 @@ class TritonPredictor:
                 ) from None
             raise self._failure(error) from None
         offer = read_offer(metadata, config, self._manifest, self.where)
-        served = self._wanted or offer.versions[-1]
+        served = self.wanted or offer.versions[-1]
         if served not in offer.versions:
             raise ArtifactError(
                 f"{self.where} has version {offer.versions[-1]} ready, the artifact is version"
@@ -210,12 +216,14 @@ class TritonPredictor:
             )
         self._offer, self._served = offer, served
 
-    def _infer(self, filled: Sequence[Ids], wait: Wait | None = None) -> Iterator[Figures]:
+    def _infer(
+        self, filled: Sequence[Ids], wait: Wait | None = None, timeout_s: float | None = None
+    ) -> Iterator[Figures]:
         """All at once to the server, answers in order; see ``PaddedGraph``."""
         offer = self._offer
         if offer is None:
             raise PredictorError(f"{self.where} was not reached yet", kind="unavailable")
-        timeout_s = self._target.timeout_s
+        timeout_s = timeout_s or self._target.timeout_s
         if wait is not None and wait.deadline_s is not None:
             timeout_s = min(timeout_s, DEADLINE_SHARE * (wait.deadline_s - monotonic()))
             if timeout_s <= 0.0:
