@@ -53,6 +53,7 @@ def _arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--environment", type=Path, default=ROOT / ".triton", help="where nvidia-pytriton is")
     add("--repository", type=Path, default=ROOT / "model_repository", help="what is served")
+    add("--copy", type=Path, help="where the rewritten copy goes; default: in the environment")
     add("--control", choices=("explicit", "poll"), default="explicit", help="how versions change")
     for name in ("grpc", "http", "metrics"):
         add(f"--{name}-port", type=int, default=0, help="0 takes a free one")
@@ -66,7 +67,8 @@ class _Raw(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFo
 
 def _serve(arguments: argparse.Namespace) -> int:
     server = _server_folder(arguments.environment)
-    repository = _python_repository(arguments.repository, arguments.environment / "repository")
+    copy = arguments.copy or arguments.environment / "repository"
+    repository = _python_repository(arguments.repository, copy)
     ports = _ports(arguments.grpc_port, arguments.http_port, arguments.metrics_port)
     log: Path = arguments.log or arguments.environment / "tritonserver.log"
     command = [

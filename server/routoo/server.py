@@ -98,7 +98,11 @@ def check(settings: Settings) -> list[str]:
     return [
         f"pool: {len(parts.pool.names)} models",
         f"predictor: {predictor.version} on {predictor.backend}, {len(predictor.models)} models"
-        + (f"; Triton at {settings.predictor.triton.url} is away" if predictor.degraded else ""),
+        + (
+            f"; Triton at {settings.predictor.triton.url} does not answer"
+            if predictor.degraded
+            else ""
+        ),
         f"policy: {parts.policies.version}, at most ${most_usd:g} a request",
         f"shadow price: {parts.price:.6g} score per USD",
         f"expected: mean score {point.mean_score:.3f} at ${point.mean_cost_usd:.3g} a request",

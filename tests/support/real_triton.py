@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import selectors
+import signal
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,6 @@ from routoo_export.repository import TritonConfig, write_config
 from tiny_artifact import change_manifest, write_tiny_artifact
 
 if TYPE_CHECKING:
-    import signal
     from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,26 +43,26 @@ class Triton:
         os.kill(self.pid, number)
 
 
-def tiny_repository(folder: Path, **config: Any) -> Path:
-    """A repository with the tiny artifact as version 1, for the Python backend."""
-    repository = folder / "repository"
-    add_version(repository, 1, **config)
-    return repository
-
-
-def add_version(repository: Path, number: int, **config: Any) -> Path:
-    """Another version of the tiny artifact; ``predictor_version`` is tiny-NUMBER."""
+def add_version(repository: Path, number: int, *, max_batch: int = 64, **artifact: Any) -> Path:
+    """A version of the tiny artifact, for the Python backend; it is called tiny-NUMBER."""
     version = repository / "predictor" / str(number)
-    write_tiny_artifact(version)
+    write_tiny_artifact(version, **artifact)
     change_manifest(version, predictor_version=f"tiny-{number}")
-    write_config(repository, TritonConfig(backend="python", **config))
+    write_config(repository, TritonConfig(backend="python", max_batch_size=max_batch))
     return version
+
+
+def make_moody(version: Path) -> None:
+    """From now on the version does what its file ``mood`` says, see ``moody_model``."""
+    model = version / "model.py"
+    moody = Path(__file__).with_name("moody_model.py").read_text(encoding="utf-8")
+    model.write_text(f"{model.read_text(encoding='utf-8')}\n\n{moody}", encoding="utf-8")
 
 
 @contextmanager
 def real_triton(repository: Path, *arguments: str) -> Iterator[Triton]:
     """Starts a server, and stops it at the end; one that was killed meanwhile is no error."""
-    if not (ENVIRONMENT / ".installed").exists() and not list(ENVIRONMENT.glob("lib/*")):
+    if not ENVIRONMENT.exists():
         pytest.skip("no Triton server in .triton; `make test` installs it")
     command = [sys.executable, str(ROOT / "deploy" / "triton" / "local.py")]
     log = repository.parent / f"{repository.name}.log"
@@ -70,12 +70,17 @@ def real_triton(repository: Path, *arguments: str) -> Iterator[Triton]:
         [*command, "--repository", str(repository), "--log", str(log), *arguments],
         stdout=subprocess.PIPE,
     ) as process:
+        values: dict[str, str] = {}
         try:
             ready = _first_line(process)
             assert ready.startswith("ready "), f"{ready!r}, log: {log.read_text()}"
             values = dict(word.split("=") for word in ready.split()[1:])
             yield Triton(values["grpc"], repository, int(values["pid"]))
         finally:
+            # The server first: the other one waits for it, and a clean stop takes seconds.
+            if values:
+                with suppress(ProcessLookupError):
+                    os.kill(int(values["pid"]), signal.SIGKILL)
             process.terminate()
 
 
