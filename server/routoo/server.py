@@ -94,15 +94,12 @@ def check(settings: Settings) -> list[str]:
         predictors.close()
     point = parts.sample.point_at(parts.price)
     most_usd = settings.policy.max_mean_cost_usd
+    away = f"warning: Triton at {settings.predictor.triton.url} does not answer"
     busiest = max(zip(point.shares.tolist(), parts.pool.names, strict=True))
     return [
         f"pool: {len(parts.pool.names)} models",
-        f"predictor: {predictor.version} on {predictor.backend}, {len(predictor.models)} models"
-        + (
-            f"; Triton at {settings.predictor.triton.url} does not answer"
-            if predictor.degraded
-            else ""
-        ),
+        f"predictor: {predictor.version} on {predictor.backend}, {len(predictor.models)} models",
+        *([away] if predictor.degraded else []),
         f"policy: {parts.policies.version}, at most ${most_usd:g} a request",
         f"shadow price: {parts.price:.6g} score per USD",
         f"expected: mean score {point.mean_score:.3f} at ${point.mean_cost_usd:.3g} a request",
