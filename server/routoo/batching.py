@@ -67,6 +67,7 @@ class Batcher(Generic[Request, Result]):
         max_batch: most requests in one call.
         max_queue: most requests that wait for a call.
         on_dropped: told "cancelled" or "expired" for each request that was dropped before work.
+        on_undelivered: given each result that nobody waits for any more.
     """
 
     def __init__(
@@ -77,12 +78,14 @@ class Batcher(Generic[Request, Result]):
         max_batch: int,
         max_queue: int,
         on_dropped: Callable[[str], None] = lambda _reason: None,
+        on_undelivered: Callable[[Result], None] = lambda _result: None,
     ) -> None:
         self._work = work
         self._executor = executor
         self._max_batch = max_batch
         self._max_queue = max_queue
         self._on_dropped = on_dropped
+        self._on_undelivered = on_undelivered
         self._waiting: deque[Entry[Request, Result]] = deque()
         self._running: list[Entry[Request, Result]] = []
         self.wait = Wait()
@@ -186,7 +189,9 @@ class Batcher(Generic[Request, Result]):
         for entry, result in zip(batch, results, strict=True):
             if isinstance(result, RoutooError):
                 _fail(entry, result)
-            elif not entry.waiter.done():
+            elif entry.waiter.done():
+                self._on_undelivered(result)
+            else:
                 entry.waiter.set_result(result)
 
     def _take(self) -> list[Entry[Request, Result]]:

@@ -73,6 +73,15 @@ class LimitSettings(Section):
     """Requests of one stream that are decided at once; the next is read when one is done."""
 
 
+class OutcomeSettings(Section):
+    """What may still be reported: decisions are kept in memory, without their prompts."""
+
+    max_open_decisions: int = Field(default=100_000, ge=1, le=100_000_000)
+    """Most decisions kept; one more pushes the oldest out."""
+    max_age_s: float = Field(default=3600.0, gt=0, le=30 * 86_400, allow_inf_nan=False)
+    """How long a decision is kept."""
+
+
 class LogSettings(Section):
     """What is logged, as JSON lines on stderr. Prompts never are."""
 
@@ -100,6 +109,7 @@ class Settings(BaseSettings):
     budgets: Annotated[tuple[BudgetSettings, ...], AfterValidator(distinct_names)] = ()
     """What may be spent. None: no ledger is kept."""
     ledger: LedgerSettings = LedgerSettings()
+    outcomes: OutcomeSettings = OutcomeSettings()
     batching: BatchingSettings = BatchingSettings()
     limits: LimitSettings = LimitSettings()
     log: LogSettings = LogSettings()

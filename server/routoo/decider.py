@@ -17,24 +17,29 @@ from routoo.eligible import narrow
 from routoo.errors import NoEligibleModelError
 from routoo.estimates import estimates_of
 from routoo.joint import solve_jointly
+from routoo.pricing.in_force import Observed, budget_constraint
 from routoo.selector.policies.base import Case
-from routoo.selector.reason import reasons
+from routoo.selector.policies.lp import Lp
+from routoo.selector.reason import Reason, reasons
+from routoo.spending import not_booked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from routoo.eligible import Narrowing
+    from routoo.errors import BudgetSpentError
     from routoo.estimates import Estimates
     from routoo.joint import JointConstraints, JointSolution
+    from routoo.money import Money
     from routoo.policies import Policies
     from routoo.pool import Pool
     from routoo.predictor.base import Prediction
-    from routoo.pricing.in_force import Pricing
     from routoo.prompt import PromptRequest
-    from routoo.selector.arrays import IndexArray
+    from routoo.selector.arrays import BoolArray, IndexArray
     from routoo.selector.eligibility import Eligibility
     from routoo.selector.reason import ReasonArray
     from routoo.shadow import Shadow
+    from routoo.spending import Booked
     from routoo.telemetry import Metrics
 
 
@@ -64,15 +69,22 @@ class _Prepared:
     narrowings: tuple[Narrowing, ...]
     case: Case
     couplings: list[tuple[str, ...]]
+    tenants: list[str]
     ids: list[str]
 
 
 @dataclass(frozen=True, slots=True)
 class _Chosen:
-    """The choice, int [n] (-1: no model), and why; ``joint``: all rows at once."""
+    """The choice, int [n] (-1: no model), and why.
+
+    Attributes:
+        priced: bool [n], rows in which score minus price times cost decided.
+        joint: all rows at once; None: each on its own.
+    """
 
     choice: IndexArray
     reasons: ReasonArray
+    priced: BoolArray
     joint: JointSolution | None = None
 
 
@@ -84,7 +96,7 @@ class Decider:
         columns: [m], the pool's models among the prediction's columns.
         predictor_version: the artifact that predictions come from.
         policies: who decides.
-        pricing: what money is worth.
+        money: prices, and where costs are booked.
         id_prefix: makes decision ids unique across processes.
         metrics: told what was decided.
         shadow: a policy that runs beside.
@@ -97,7 +109,7 @@ class Decider:
         columns: IndexArray,
         predictor_version: str,
         policies: Policies,
-        pricing: Pricing,
+        money: Money,
         id_prefix: str,
         metrics: Metrics,
         shadow: Shadow | None,
@@ -106,31 +118,48 @@ class Decider:
         self._pool = pool
         self._columns = columns
         self._policies = policies
-        self._pricing = pricing
+        self._pricing = money.pricing
         self._id_prefix = id_prefix
         self._tickets = count(1)
         self._metrics = metrics
         self._shadow = shadow
+        self._spending = money.spending
+        self._decisions = money.decisions
 
-    def decide(self, predicted: Predicted) -> list[Decision | NoEligibleModelError]:
-        """Decides each request on its own; one that has no model left fails alone."""
+    def decide(
+        self, predicted: Predicted
+    ) -> list[Decision | NoEligibleModelError | BudgetSpentError]:
+        """Decides each request on its own; one without a model, or without money, fails alone."""
         prepared = self._prepare(predicted)
-        batch = self._decided(predicted, prepared, self._choose(predicted.requests, prepared))
-        return [
-            self._decision(batch, row, request, prepared)
-            if chosen >= 0
-            else _no_model_left(prepared.eligibility, row)
-            for row, (request, chosen) in enumerate(
-                zip(predicted.requests, batch.choices, strict=True)
+        chosen = self._choose(predicted.requests, prepared)
+        booked = None
+        if self._spending is not None:
+            booked = self._spending.book(
+                prepared.ids, prepared.tenants, prepared.case, chosen.choice
             )
-        ]
+        batch = self._decided(predicted, prepared, chosen, booked)
+        replies: list[Decision | NoEligibleModelError | BudgetSpentError] = []
+        for row, request in enumerate(predicted.requests):
+            if batch.choices[row] >= 0:
+                replies.append(self._decision(batch, row, request, prepared))
+            elif booked is not None and booked.refused[row]:
+                assert self._spending is not None  # noqa: S101 - it booked
+                replies.append(self._spending.spent_error(int(booked.spent[row])))
+            else:
+                replies.append(_no_model_left(prepared.eligibility, row))
+        self._decisions.add(one for one in replies if isinstance(one, Decision))
+        return replies
 
     def decide_jointly(self, predicted: Predicted, constraints: JointConstraints) -> BatchDecision:
         """Decides all requests together; without constraints each as ``decide`` does.
 
+        Their costs are booked as a whole. When the budgets cannot pay for it and the constraints
+        ask for no score, every request goes on with its cheapest model.
+
         Raises:
             NoEligibleModelError: names the request and the constraint.
             InfeasibleError: the batch constraints cannot be kept; says by how much.
+            BudgetSpentError: names the budget.
         """
         prepared = self._prepare(predicted)
         eligibility = prepared.eligibility
@@ -140,25 +169,34 @@ class Decider:
         if constraints.any:
             joint = solve_jointly(prepared.estimates, eligibility.mask, constraints)
             codes = reasons(prepared.estimates.scores, eligibility.mask, joint.choice)
-            chosen = _Chosen(joint.choice, codes, joint)
+            priced = np.zeros(len(codes), np.bool_)
+            chosen = _Chosen(joint.choice, codes, priced, joint)
         else:
             joint = None
             chosen = self._choose(predicted.requests, prepared)
-        batch = self._decided(predicted, prepared, chosen)
-        mean_score = float(np.mean(batch.scores))
-        return BatchDecision(
-            decisions=[
-                self._decision(batch, row, request, prepared)
-                for row, request in enumerate(predicted.requests)
-            ],
-            total_cost_usd=float(np.sum(batch.costs_usd)),
-            mean_score=mean_score,
-            bound=mean_score if joint is None else joint.bound,
-            gap=0.0 if joint is None else joint.gap,
-            shadow_price=max(batch.shadow_prices) if joint is None else joint.shadow_price,
-            binding=() if joint is None else joint.binding,
-            timing=batch.timing,
-        )
+        booked = None
+        if self._spending is not None:
+            booked = self._spending.book_all(
+                prepared.ids,
+                prepared.tenants,
+                prepared.case,
+                chosen.choice,
+                may_change=constraints.min_mean_score is None,
+            )
+        batch = self._decided(predicted, prepared, chosen, booked)
+        decisions = [
+            self._decision(batch, row, request, prepared)
+            for row, request in enumerate(predicted.requests)
+        ]
+        self._decisions.add(decisions)
+        return _batch_decision(batch, decisions, joint)
+
+    def release(self, decisions: Sequence[Decision]) -> None:
+        """Undoes the booking of decisions that nobody received."""
+        ids = [decision.decision_id for decision in decisions]
+        self._decisions.discard(ids)
+        if self._spending is not None:
+            self._spending.release(ids)
 
     def _prepare(self, predicted: Predicted) -> _Prepared:
         requests = predicted.requests
@@ -181,30 +219,58 @@ class Decider:
             ),
             tickets=np.array(tickets, np.int64),
         )
-        self._pricing.observe(tenants, case.scores, case.costs_usd, case.mask)
         ids = [f"{self._id_prefix}-{ticket:x}" for ticket in tickets]
-        return _Prepared(estimates, eligibility, narrowings, case, couplings, ids)
+        return _Prepared(estimates, eligibility, narrowings, case, couplings, tenants, ids)
 
     def _choose(self, requests: Sequence[PromptRequest], prepared: _Prepared) -> _Chosen:
         """Each row by the policy that its request names; all policies see all rows."""
         case = prepared.case
         choice = np.full(len(requests), -1, np.intp)
         codes = np.zeros(len(requests), np.int8)
+        priced = np.zeros(len(requests), np.bool_)
         for name in {request.policy for request in requests}:
             policy = self._policies.named(name)
             rows = np.array([request.policy == name for request in requests])
             chosen = policy.choose(case)
             choice[rows] = chosen[rows]
             codes[rows] = policy.explain(case, chosen)[rows]
+            priced[rows] = isinstance(policy, Lp)
             if self._shadow is not None and policy is self._policies.in_force:
                 self._shadow.compare(case, choice, rows)
-        return _Chosen(choice, codes)
+        return _Chosen(choice, codes, priced)
 
-    def _decided(self, predicted: Predicted, prepared: _Prepared, chosen: _Chosen) -> DecidedBatch:
-        prediction, estimates, choice = predicted.prediction, prepared.estimates, chosen.choice
-        joint = chosen.joint
-        n = len(choice)
+    def _decided(
+        self,
+        predicted: Predicted,
+        prepared: _Prepared,
+        chosen: _Chosen,
+        booked: Booked | None,
+    ) -> DecidedBatch:
+        prediction, estimates, joint = predicted.prediction, prepared.estimates, chosen.joint
+        n = len(chosen.choice)
         rows = np.arange(n)
+        couplings = prepared.couplings if joint is None else [joint.binding] * n
+        if booked is None:
+            booked = not_booked(chosen.choice)
+        choice, codes = booked.choice, chosen.reasons
+        spent = np.flatnonzero(booked.spent >= 0)
+        if spent.size and self._spending is not None:
+            codes[spent] = Reason.BUDGET_SPENT
+            couplings = list(couplings)
+            for row in spent.tolist():
+                terms = self._spending.ledger.terms[booked.spent[row]]
+                couplings[row] = (budget_constraint(terms.name),)
+        at_price = chosen.priced & booked.granted & (booked.spent < 0)
+        self._pricing.observe(
+            Observed(
+                tenants=prepared.tenants,
+                scores=prepared.case.scores,
+                costs_usd=prepared.case.costs_usd,
+                mask=prepared.case.mask,
+                granted=booked.granted,
+                at_price_usd=np.where(at_price, estimates.costs_usd[rows, choice], np.nan),
+            )
+        )
         version_of = self._policies.version_of
         finished_ns = monotonic_ns()
         batch = DecidedBatch(
@@ -212,13 +278,14 @@ class Decider:
             versions=replace(self._versions, predictor=prediction.version)
             if prediction.version
             else self._versions,
-            degraded=prediction.degraded,
             policy_versions=[version_of(request.policy) for request in predicted.requests],
             shadow_prices=prepared.case.prices.tolist()
             if joint is None
             else [joint.shadow_price] * n,
-            couplings=prepared.couplings if joint is None else [joint.binding] * n,
+            couplings=couplings,
             decided_jointly=joint is not None,
+            degraded=booked.degraded or prediction.degraded,
+            refused=int(np.count_nonzero(booked.refused)),
             estimates=estimates,
             mask=prepared.case.mask,
             narrowings=prepared.narrowings,
@@ -231,7 +298,7 @@ class Decider:
             ),
             accepted_ns=predicted.accepted_ns,
             choices=choice.tolist(),
-            reasons=chosen.reasons.tolist(),
+            reasons=codes.tolist(),
             eligible=prepared.case.mask.sum(axis=1).tolist(),
             scores=estimates.scores[rows, choice].tolist(),
             costs_usd=estimates.costs_usd[rows, choice].tolist(),
@@ -247,6 +314,22 @@ class Decider:
         self, batch: DecidedBatch, row: int, request: PromptRequest, prepared: _Prepared
     ) -> Decision:
         return Decision(batch, row, request.request_id, prepared.ids[row], request.explain)
+
+
+def _batch_decision(
+    batch: DecidedBatch, decisions: list[Decision], joint: JointSolution | None
+) -> BatchDecision:
+    mean_score = float(np.mean(batch.scores))
+    return BatchDecision(
+        decisions=decisions,
+        total_cost_usd=float(np.sum(batch.costs_usd)),
+        mean_score=mean_score,
+        bound=mean_score if joint is None else joint.bound,
+        gap=0.0 if joint is None else joint.gap,
+        shadow_price=max(batch.shadow_prices) if joint is None else joint.shadow_price,
+        binding=() if joint is None else joint.binding,
+        timing=batch.timing,
+    )
 
 
 def _no_model_left(eligibility: Eligibility, row: int, where: str = "") -> NoEligibleModelError:

@@ -63,9 +63,10 @@ class DecidedBatch:
         shadow_prices: per row, the predicted score per USD that money was worth.
         couplings: per row, the constraints over many prompts that its shadow price comes from.
         decided_jointly: the choices are the optimum over the whole batch.
+        degraded: a component failed and the decisions were made without it.
+        refused: how many of the prompts a budget refused; their choice is -1.
         eligible: how many models the constraints left.
         narrowings: the constraints that removed anything, in their order.
-        degraded: a fallback answered in place of what was configured.
     """
 
     pool: Pool
@@ -74,6 +75,8 @@ class DecidedBatch:
     shadow_prices: Sequence[float]
     couplings: Sequence[tuple[str, ...]]
     decided_jointly: bool
+    degraded: bool
+    refused: int
     estimates: Estimates
     mask: NDArray[np.bool_]
     narrowings: tuple[Narrowing, ...]
@@ -88,7 +91,6 @@ class DecidedBatch:
     output_tokens: list[float]
     input_tokens: list[float]
     truncated: list[bool]
-    degraded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +175,9 @@ class Decision:
         if reason is Reason.ONLY_ELIGIBLE:
             bound = " and ".join(self.binding_constraints()) or "a pool of one"
             return f"the only model that {bound} left of {len(batch.pool.names)}"
+        if reason is Reason.BUDGET_SPENT:
+            budgets = " and ".join(batch.couplings[row])
+            return f"the lowest predicted cost of {of_pool}; {budgets} has not enough left"
         if batch.decided_jointly:
             return (
                 f"part of the best assignment of the whole batch, at {price}"

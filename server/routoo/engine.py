@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,21 +18,24 @@ from routoo.decider import Decider, Predicted
 from routoo.decision import Versions
 from routoo.eligible import check_names
 from routoo.errors import DrainingError, InvalidRequestError, PredictorError, QueueFullError
+from routoo.handover import Handover
 from routoo.predictor.base import Wait, checked, join
 from routoo.shadow import Shadow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from routoo.budget.ledger import BudgetState
     from routoo.config import BatchingSettings
     from routoo.decision import BatchDecision, Decision
-    from routoo.errors import NoEligibleModelError
+    from routoo.errors import BudgetSpentError, NoEligibleModelError
     from routoo.joint import JointConstraints
+    from routoo.money import Money
     from routoo.operating_point import CurvePoint, PricedSample
+    from routoo.outcomes import Outcome
     from routoo.policies import Policies
     from routoo.pool import Pool
     from routoo.predictor.base import Prediction, Predictor
-    from routoo.pricing.in_force import Pricing
     from routoo.prompt import PromptRequest
     from routoo.telemetry import Metrics
 
@@ -47,7 +51,7 @@ class Engine:
         pool: the models to choose among.
         sample: the calibration sample at the pool's prices.
         policies: who decides.
-        pricing: what money is worth.
+        money: prices, books and reports; closed with the engine.
         batching: how requests are gathered.
         id_prefix: makes decision ids unique across processes.
         metrics: told what was decided.
@@ -63,7 +67,7 @@ class Engine:
         pool: Pool,
         sample: PricedSample,
         policies: Policies,
-        pricing: Pricing,
+        money: Money,
         batching: BatchingSettings,
         id_prefix: str,
         metrics: Metrics,
@@ -75,13 +79,13 @@ class Engine:
         self.shadow = None if policies.shadow is None else Shadow(policies.shadow)
         if self.shadow is not None:
             metrics.registry.register(self.shadow)
-        self._pricing = pricing
+        self._money = money
         self._decider = Decider(
             pool=pool,
             columns=pool.columns_in(predictor.models),
             predictor_version=predictor.version,
             policies=policies,
-            pricing=pricing,
+            money=money,
             id_prefix=id_prefix,
             metrics=metrics,
             shadow=self.shadow,
@@ -90,12 +94,15 @@ class Engine:
         self._max_joint = batching.max_joint
         self._worker = ThreadPoolExecutor(1, "routoo-predict")
         self._solver = ThreadPoolExecutor(1, "routoo-solve")
+        # What may wait for the ledger and is no decision.
+        self._books = ThreadPoolExecutor(2, "routoo-books")
         self._batcher: Batcher[PromptRequest, Decision] = Batcher(
             self._decide,
             self._worker,
             max_batch=batching.max_batch,
             max_queue=batching.max_queue,
             on_dropped=metrics.dropped,
+            on_undelivered=lambda decision: self._release([decision]),
         )
         self._joint_running = 0
         self._open = True
@@ -110,10 +117,11 @@ class Engine:
     ) -> asyncio.Future[Decision]:
         """Accepts one prompt; ``deadline_s`` is on ``time.monotonic``'s clock.
 
-        The future fails with NoEligibleModelError where the constraints leave no model.
+        The future fails with NoEligibleModelError where the constraints leave no model, and with
+        BudgetSpentError where a budget refuses.
 
         Raises:
-            InvalidRequestError, QueueFullError, DrainingError.
+            InvalidRequestError, NoBudgetError, QueueFullError, DrainingError.
         """
         self._check(request)
         return self._batcher.submit(request, deadline_s)
@@ -129,6 +137,8 @@ class Engine:
             InvalidRequestError: names the request.
             NoEligibleModelError: names the request and the constraint.
             InfeasibleError: the batch constraints cannot be kept; says by how much.
+            NoBudgetError: a tenant has no budget and needs one.
+            BudgetSpentError: a budget cannot pay for the batch.
             QueueFullError: too many batches are in progress.
             DrainingError: the engine is closing.
         """
@@ -143,6 +153,7 @@ class Engine:
         self._joint_running += 1
         self._joint_idle.clear()
         wait = Wait()
+        handover: Handover[BatchDecision] = Handover()
         try:
             # Parts as large as a batch of single requests: those slip in between.
             parts = [
@@ -151,9 +162,17 @@ class Engine:
                 )
                 for start in range(0, len(requests), self._max_batch)
             ]
-            return await self._in_thread(
-                self._solver, self._decide_jointly, requests, parts, constraints, accepted_ns
+            predicted = Predicted(
+                requests, join(parts), [accepted_ns] * len(requests), accepted_ns, monotonic_ns()
             )
+            return await self._in_thread(
+                self._solver, self._decide_jointly, predicted, constraints, handover
+            )
+        except (asyncio.CancelledError, DrainingError):
+            left = handover.abandon()
+            if left is not None:
+                self._release(left.decisions)
+            raise
         finally:
             wait.abandon()
             self._joint_running -= 1
@@ -168,7 +187,24 @@ class Engine:
     @property
     def price(self) -> float:
         """Score per USD in force for requests without a tenant."""
-        return self._pricing.in_force.of("")[0]
+        return self._money.pricing.in_force.of("")[0]
+
+    async def report(self, outcome: Outcome) -> bool:
+        """Books what really happened; false when the decision is unknown or was reported before.
+
+        Raises:
+            InvalidRequestError: names the field.
+            DrainingError: the engine has stopped.
+        """
+        return await self._in_thread(self._books, self._money.outcomes.report, outcome)
+
+    async def budgets(self, tenant: str = "") -> list[tuple[BudgetState, float]]:
+        """The budgets, or those that apply to a tenant, each with its price.
+
+        Raises:
+            DrainingError: the engine has stopped.
+        """
+        return await self._in_thread(self._books, self._money.budgets, tenant)
 
     async def curve(self, points: int) -> list[CurvePoint]:
         """The cost-quality curve over the calibration sample, at most ``points`` >= 2 long."""
@@ -191,7 +227,18 @@ class Engine:
             running.cancel()
         self._worker.shutdown(wait=False, cancel_futures=True)
         self._solver.shutdown(wait=False, cancel_futures=True)
+        await asyncio.to_thread(self._close_books)
         return all(in_time)
+
+    def _close_books(self) -> None:
+        self._books.shutdown(wait=True)
+        self._money.close()
+
+    def _release(self, decisions: Sequence[Decision]) -> None:
+        """Gives back the money of decisions that nobody received; not on the event loop."""
+        # Once the books are closed, reservations expire as unreported ones do.
+        with suppress(RuntimeError):
+            self._books.submit(self._decider.release, decisions)
 
     async def _in_thread(
         self, executor: ThreadPoolExecutor, call: Callable[..., Result], *arguments: Any
@@ -223,6 +270,8 @@ class Engine:
             check_names(request, self.pool)
         if request.policy or request.max_quality_gap is not None:
             self.policies.check(request)
+        if self._money.spending is not None:
+            self._money.spending.check(request.tenant)
 
     def _check_batch(self, requests: Sequence[PromptRequest]) -> None:
         for row, request in enumerate(requests):
@@ -241,7 +290,7 @@ class Engine:
 
     def _decide(
         self, requests: Sequence[PromptRequest], accepted_ns: Sequence[int]
-    ) -> list[Decision | NoEligibleModelError]:
+    ) -> list[Decision | NoEligibleModelError | BudgetSpentError]:
         started_ns = monotonic_ns()
         prediction = self._predict(requests, self._batcher.wait)
         return self._decider.decide(
@@ -250,12 +299,11 @@ class Engine:
 
     def _decide_jointly(
         self,
-        requests: Sequence[PromptRequest],
-        parts: Sequence[Prediction],
+        predicted: Predicted,
         constraints: JointConstraints,
-        accepted_ns: int,
+        handover: Handover[BatchDecision],
     ) -> BatchDecision:
-        predicted = Predicted(
-            requests, join(parts), [accepted_ns] * len(requests), accepted_ns, monotonic_ns()
-        )
-        return self._decider.decide_jointly(predicted, constraints)
+        decided = self._decider.decide_jointly(predicted, constraints)
+        if not handover.finish(decided):
+            self._decider.release(decided.decisions)
+        return decided

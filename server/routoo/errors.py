@@ -7,6 +7,8 @@ RoutooError
 ├── InvalidRequestError      the caller's request is wrong; names the field
 ├── NoEligibleModelError     the constraints leave no model; names the one that removed the last
 ├── InfeasibleError          no assignment keeps the batch constraints; says by how much
+├── BudgetSpentError         a budget has not enough left; names it, says when there is more
+├── NoBudgetError            no budget applies to the tenant, and the settings ask for one
 ├── QueueFullError           too many requests wait
 ├── DeadlineError            the caller's deadline has passed
 ├── DrainingError            the service is stopping
@@ -46,6 +48,18 @@ class NoEligibleModelError(RoutooError):
 
 class InfeasibleError(RoutooError):
     """No assignment keeps all batch constraints."""
+
+
+class BudgetSpentError(RoutooError):
+    """A budget cannot pay for the request. ``budget`` names it."""
+
+    def __init__(self, message: str, *, budget: str = "") -> None:
+        self.budget = budget
+        super().__init__(message)
+
+
+class NoBudgetError(RoutooError):
+    """The tenant has no budget, and needs one here."""
 
 
 class QueueFullError(RoutooError):

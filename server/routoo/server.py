@@ -24,6 +24,7 @@ from routoo.api.service import SERVICE, RouterService
 from routoo.engine import Engine
 from routoo.errors import ConfigError
 from routoo.health import Health
+from routoo.money import open_money
 from routoo.operating_point import PricedSample
 from routoo.policies import build_policies
 from routoo.pool import load_pool
@@ -31,7 +32,6 @@ from routoo.predictor.artifact import find_artifact, load_artifact
 from routoo.predictor.chain import Watch
 from routoo.predictor_watch import PredictorWatch
 from routoo.predictors import Predictors
-from routoo.pricing.in_force import FixedPricing
 from routoo.reloader import Reloader
 from routoo.telemetry import Metrics, configure_logging
 from routoo.v1 import router_pb2
@@ -187,6 +187,7 @@ class Service:
         """
         parts = load_parts(settings)
         metrics, health = Metrics(), Health()
+        money = open_money(settings, parts.pool, parts.sample, parts.price, metrics.registry)
         watch = PredictorWatch(metrics.registry, health)
         predictors = Predictors(settings.predictor, parts.artifact, watch)
         engine = Engine(
@@ -194,7 +195,7 @@ class Service:
             pool=parts.pool,
             sample=parts.sample,
             policies=parts.policies,
-            pricing=FixedPricing(parts.price),
+            money=money,
             batching=settings.batching,
             id_prefix=secrets.token_hex(5),
             metrics=metrics,

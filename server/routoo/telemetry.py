@@ -70,6 +70,11 @@ class Metrics:
             "Requests whose constraints left no model.",
             registry=registry,
         )
+        self._budget_refused = Counter(
+            "routoo_budget_refused_requests",
+            "Requests refused because a budget was spent.",
+            registry=registry,
+        )
         self._cost = Counter(
             "routoo_predicted_cost_usd",
             "Sum of the predicted costs of all decisions, in US dollars.",
@@ -130,8 +135,10 @@ class Metrics:
         names = batch.pool.names
         # Position 0 counts the prompts without a model: their choice is -1.
         chosen = np.bincount(np.asarray(batch.choices) + 1, minlength=len(names) + 1).tolist()
-        if chosen[0]:
-            self._no_model.inc(chosen[0])
+        if chosen[0] > batch.refused:
+            self._no_model.inc(chosen[0] - batch.refused)
+        if batch.refused:
+            self._budget_refused.inc(batch.refused)
         for name, prompts in zip(names, chosen[1:], strict=True):
             if prompts:
                 self._decisions.labels(name).inc(prompts)

@@ -27,10 +27,10 @@ from routoo.policies import build_policies
 from routoo.policy_settings import PolicySettings
 from routoo.predictor.artifact import load_artifact
 from routoo.predictor.onnx import OnnxPredictor
-from routoo.pricing.in_force import FixedPricing
 from routoo.prompt import PromptRequest
 from routoo.telemetry import Metrics
 from tiny_artifact import MODELS, write_tiny_artifact
+from tiny_money import fixed_money
 from tiny_pool import tiny_pool
 from watched import HANG_S, WatchedPredictor, first_row_only, watch_predictor
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from routoo.decision import Decision
+    from routoo.money import Money
     from routoo.predictor.artifact import Artifact
     from routoo.predictor.base import Prediction
 
@@ -56,19 +57,21 @@ def make_engine(
     *,
     price: float = 100.0,
     policy: PolicySettings | None = None,
+    money: Money | None = None,
     **batching: int,
 ) -> Engine:
     pool = tiny_pool()
+    metrics = Metrics()
     sample = PricedSample(artifact.calibration_sample(), pool, pool.columns_in(MODELS))
     return Engine(
         predictor=OnnxPredictor(artifact),
         pool=pool,
         sample=sample,
         policies=build_policies(policy or PolicySettings(), pool, "test"),
-        pricing=FixedPricing(price),
+        money=money or fixed_money(pool, metrics, price),
         batching=BatchingSettings(**batching),
         id_prefix="test",
-        metrics=Metrics(),
+        metrics=metrics,
     )
 
 

@@ -9,15 +9,18 @@ from google.protobuf.message import DecodeError, Message
 
 from routoo.errors import InvalidRequestError
 from routoo.joint import JointConstraints
+from routoo.outcomes import Outcome
 from routoo.prompt import PromptRequest
 from routoo.selector.reason import Reason
-from routoo.v1 import batch_pb2, info_pb2, route_pb2
+from routoo.v1 import batch_pb2, budget_pb2, info_pb2, outcome_pb2, route_pb2
 
 if TYPE_CHECKING:
+    from routoo.budget.ledger import BudgetState
     from routoo.config import LimitSettings
     from routoo.decision import BatchDecision, Decision
     from routoo.operating_point import CurvePoint
     from routoo.pool import Pool
+    from routoo.shadow import Comparison
 
 MessageT = TypeVar("MessageT", bound=Message)
 
@@ -33,6 +36,7 @@ _RULES = {
     Reason.ROUND_ROBIN: route_pb2.RULE_ROUND_ROBIN,
     Reason.FALLBACK: route_pb2.RULE_FALLBACK,
 }
+_NANO = 1e-9
 # What the optimum of a batch is called instead.
 _BY_PRICE = frozenset({Reason.BEST_SCORE, Reason.PRICE})
 
@@ -247,6 +251,68 @@ def batch_response(solved: BatchDecision) -> batch_pb2.RouteBatchResponse:
             total_ns=timing.finished_ns - timing.started_ns,
             batch_size=len(solved.decisions),
         ),
+    )
+
+
+def outcome(message: outcome_pb2.ReportOutcomeRequest) -> Outcome:
+    """Checks and converts a report.
+
+    Raises:
+        InvalidRequestError: names the field.
+    """
+    if not message.decision_id:
+        raise InvalidRequestError(
+            "is empty; send the decision_id of the reply", field="decision_id"
+        )
+    cost_usd = _optional_number(message, "cost_usd")
+    score = _optional_number(message, "score")
+    if score is not None and score > 1.0:
+        raise InvalidRequestError(f"{score} is above 1; scores are in [0, 1]", field="score")
+    _optional_number(message, "latency_ms")
+    return Outcome(
+        decision_id=message.decision_id,
+        model=message.model,
+        score=score,
+        cost_usd=cost_usd,
+        input_tokens=message.input_tokens if message.HasField("input_tokens") else None,
+        output_tokens=message.output_tokens if message.HasField("output_tokens") else None,
+        error=message.error,
+    )
+
+
+def budgets_response(budgets: list[tuple[BudgetState, float]]) -> budget_pb2.GetBudgetResponse:
+    """Budgets, each with its price, as their reply."""
+    return budget_pb2.GetBudgetResponse(
+        budgets=[
+            budget_pb2.Budget(
+                name=state.terms.name,
+                tenant=state.terms.tenant,
+                limit_usd=state.terms.limit_nano_usd * _NANO,
+                reserved_usd=state.reserved_usd,
+                settled_usd=state.settled_usd,
+                period_s=state.terms.period_ns * _NANO,
+                period_left_s=state.period_left_s,
+                shadow_price=price,
+                degraded=state.degraded,
+                overdraft_usd=state.overdraft_usd,
+                granted_requests=state.granted,
+            )
+            for state, price in budgets
+        ]
+    )
+
+
+def shadow(counts: Comparison) -> info_pb2.Shadow:
+    """A shadow policy's counts as a message."""
+    decisions = max(1, counts.decisions)
+    return info_pb2.Shadow(
+        policy=counts.policy,
+        decisions=counts.decisions,
+        disagreements=counts.disagreements,
+        cost_usd=counts.cost_usd,
+        shadow_cost_usd=counts.shadow_cost_usd,
+        mean_score=counts.score / decisions,
+        shadow_mean_score=counts.shadow_score / decisions,
     )
 
 

@@ -13,7 +13,7 @@ from routoo import __version__
 from routoo.api import convert
 from routoo.api.status import status_of
 from routoo.errors import NotBuiltError
-from routoo.v1 import batch_pb2, info_pb2, route_pb2
+from routoo.v1 import batch_pb2, budget_pb2, info_pb2, outcome_pb2, route_pb2
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -49,7 +49,9 @@ class RouterService:
             "RouteBatch": self._route_batch,
             "ListModels": self._list_models,
             "GetInfo": self._get_info,
-            **{name: _not_built(name) for name in ("ReportOutcome", "Escalate", "GetBudget")},
+            "ReportOutcome": self._report_outcome,
+            "GetBudget": self._get_budget,
+            "Escalate": _not_built("Escalate"),
         }
         methods = {
             name: grpc.unary_unary_rpc_method_handler(self._guarded(name, call))
@@ -92,12 +94,16 @@ class RouterService:
                 strict=True,
             )
         )
+        if self._at.price != self._engine.price:  # prices follow the budgets
+            self._at = sample.point_at(self._engine.price)
         response = convert.models_response(self._engine.pool, self._at, means, curve)
         return response.SerializeToString()
 
     async def _get_info(self, body: bytes, _context: Context) -> bytes:
         convert.parse(info_pb2.GetInfoRequest, body)
         engine, settings = self._engine, self._settings
+        budgets = await engine.budgets()
+        shadow = None if engine.shadow is None else convert.shadow(engine.shadow.comparison)
         return info_pb2.GetInfoResponse(
             version=__version__,
             predictor_version=engine.versions.predictor,
@@ -110,9 +116,20 @@ class RouterService:
             max_prompt_chars=settings.limits.max_prompt_chars,
             max_batch_prompts=settings.limits.max_batch_prompts,
             max_queue=settings.batching.max_queue,
+            degraded=engine.predictor.degraded or any(state.degraded for state, _ in budgets),
             uptime_s=monotonic() - self._ready_s,
-            degraded=engine.predictor.degraded,
+            shadow=shadow,
         ).SerializeToString()
+
+    async def _report_outcome(self, body: bytes, _context: Context) -> bytes:
+        message = convert.parse(outcome_pb2.ReportOutcomeRequest, body)
+        accepted = await self._engine.report(convert.outcome(message))
+        return outcome_pb2.ReportOutcomeResponse(accepted=accepted).SerializeToString()
+
+    async def _get_budget(self, body: bytes, _context: Context) -> bytes:
+        message = convert.parse(budget_pb2.GetBudgetRequest, body)
+        budgets = await self._engine.budgets(message.tenant)
+        return convert.budgets_response(budgets).SerializeToString()
 
     async def _route_stream(
         self, bodies: AsyncIterator[bytes], context: Context

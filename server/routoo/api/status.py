@@ -5,10 +5,12 @@ from __future__ import annotations
 import grpc
 
 from routoo.errors import (
+    BudgetSpentError,
     DeadlineError,
     DrainingError,
     InfeasibleError,
     InvalidRequestError,
+    NoBudgetError,
     NoEligibleModelError,
     NotBuiltError,
     QueueFullError,
@@ -19,6 +21,8 @@ STATUS: dict[type[RoutooError], grpc.StatusCode] = {
     InvalidRequestError: grpc.StatusCode.INVALID_ARGUMENT,
     NoEligibleModelError: grpc.StatusCode.FAILED_PRECONDITION,
     InfeasibleError: grpc.StatusCode.FAILED_PRECONDITION,
+    BudgetSpentError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    NoBudgetError: grpc.StatusCode.PERMISSION_DENIED,
     QueueFullError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     DeadlineError: grpc.StatusCode.DEADLINE_EXCEEDED,
     DrainingError: grpc.StatusCode.UNAVAILABLE,

@@ -51,6 +51,10 @@ class Prices:
             known = self._known[tenant] = self._look_up(tenant)
         return known
 
+    def of_budget(self, budget: int) -> float:
+        """What one budget adds to the price of its requests; before any solution: all of it."""
+        return self.per_budget[budget] if self.per_budget else self.unbudgeted
+
     def of_rows(self, tenants: Sequence[str]) -> tuple[FloatArray, list[tuple[str, ...]]]:
         """As ``of`` for n rows: float64 [n], and the constraints of each row."""
         found = [self.of(tenant) for tenant in tenants]
@@ -70,6 +74,27 @@ class Prices:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """n requests as they were decided; the arrays are not written to any more.
+
+    Attributes:
+        tenants: [n].
+        scores: float64 [n, m].
+        costs_usd: float64 [n, m].
+        mask: bool [n, m], eligible cells.
+        granted: bool [n], booked within the budgets.
+        at_price_usd: float64 [n], what was booked; NaN where something else than the price chose.
+    """
+
+    tenants: Sequence[str]
+    scores: FloatArray
+    costs_usd: FloatArray
+    mask: BoolArray
+    granted: BoolArray
+    at_price_usd: FloatArray
+
+
 class Pricing(Protocol):
     """Where prices come from."""
 
@@ -78,10 +103,8 @@ class Pricing(Protocol):
         """The prices for the next batch; reading them never waits."""
         ...
 
-    def observe(
-        self, tenants: Sequence[str], scores: FloatArray, costs_usd: FloatArray, mask: BoolArray
-    ) -> None:
-        """Takes note of n requests; [n, m] as they were decided from. Never waits."""
+    def observe(self, observed: Observed) -> None:
+        """Takes note of requests; called from any thread, never waits."""
         ...
 
     def close(self) -> None:
@@ -95,9 +118,7 @@ class FixedPricing:
     def __init__(self, price: float) -> None:
         self.in_force = Prices(price)
 
-    def observe(
-        self, tenants: Sequence[str], scores: FloatArray, costs_usd: FloatArray, mask: BoolArray
-    ) -> None:
+    def observe(self, observed: Observed) -> None:
         """See ``Pricing.observe``; nothing is noted."""
 
     def close(self) -> None:

@@ -33,7 +33,8 @@ class RouterServiceStub:
     """Decides which LLM of a pool should answer a prompt. It never calls the LLM itself.
 
     Status codes: INVALID_ARGUMENT (bad request; the message names the field), FAILED_PRECONDITION (no model is left, or
-    a batch constraint cannot be met; the message says by how much), RESOURCE_EXHAUSTED (queue full), DEADLINE_EXCEEDED,
+    a batch constraint cannot be met; the message says by how much), RESOURCE_EXHAUSTED (queue full; a budget has not
+    enough left and refuses), PERMISSION_DENIED (a tenant without a budget where one is needed), DEADLINE_EXCEEDED,
     UNAVAILABLE (draining), UNIMPLEMENTED (declared, not built yet), INTERNAL (anything else; the detail is in the log).
     """
 
@@ -89,7 +90,8 @@ class RouterServiceServicer:
     """Decides which LLM of a pool should answer a prompt. It never calls the LLM itself.
 
     Status codes: INVALID_ARGUMENT (bad request; the message names the field), FAILED_PRECONDITION (no model is left, or
-    a batch constraint cannot be met; the message says by how much), RESOURCE_EXHAUSTED (queue full), DEADLINE_EXCEEDED,
+    a batch constraint cannot be met; the message says by how much), RESOURCE_EXHAUSTED (queue full; a budget has not
+    enough left and refuses), PERMISSION_DENIED (a tenant without a budget where one is needed), DEADLINE_EXCEEDED,
     UNAVAILABLE (draining), UNIMPLEMENTED (declared, not built yet), INTERNAL (anything else; the detail is in the log).
     """
 
@@ -121,7 +123,7 @@ class RouterServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReportOutcome(self, request, context):
-        """Reports what really happened after a decision. Not built yet: answers UNIMPLEMENTED.
+        """Reports what really happened after a decision: settles its cost, and tells how good the predictions are.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -149,7 +151,7 @@ class RouterServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetBudget(self, request, context):
-        """Tells what is left of the budgets. Not built yet: answers UNIMPLEMENTED.
+        """Tells what is left of the budgets.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -210,7 +212,8 @@ class RouterService:
     """Decides which LLM of a pool should answer a prompt. It never calls the LLM itself.
 
     Status codes: INVALID_ARGUMENT (bad request; the message names the field), FAILED_PRECONDITION (no model is left, or
-    a batch constraint cannot be met; the message says by how much), RESOURCE_EXHAUSTED (queue full), DEADLINE_EXCEEDED,
+    a batch constraint cannot be met; the message says by how much), RESOURCE_EXHAUSTED (queue full; a budget has not
+    enough left and refuses), PERMISSION_DENIED (a tenant without a budget where one is needed), DEADLINE_EXCEEDED,
     UNAVAILABLE (draining), UNIMPLEMENTED (declared, not built yet), INTERNAL (anything else; the detail is in the log).
     """
 

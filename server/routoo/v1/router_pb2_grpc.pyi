@@ -34,7 +34,8 @@ class RouterServiceStub:
     """Decides which LLM of a pool should answer a prompt. It never calls the LLM itself.
 
     Status codes: INVALID_ARGUMENT (bad request; the message names the field), FAILED_PRECONDITION (no model is left, or
-    a batch constraint cannot be met; the message says by how much), RESOURCE_EXHAUSTED (queue full), DEADLINE_EXCEEDED,
+    a batch constraint cannot be met; the message says by how much), RESOURCE_EXHAUSTED (queue full; a budget has not
+    enough left and refuses), PERMISSION_DENIED (a tenant without a budget where one is needed), DEADLINE_EXCEEDED,
     UNAVAILABLE (draining), UNIMPLEMENTED (declared, not built yet), INTERNAL (anything else; the detail is in the log).
     """
 
@@ -57,7 +58,7 @@ class RouterServiceStub:
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     """
     ReportOutcome: _grpc.UnaryUnaryMultiCallable[_outcome_pb2.ReportOutcomeRequest, _outcome_pb2.ReportOutcomeResponse]
-    """Reports what really happened after a decision. Not built yet: answers UNIMPLEMENTED."""
+    """Reports what really happened after a decision: settles its cost, and tells how good the predictions are."""
     Escalate: _grpc.UnaryUnaryMultiCallable[_outcome_pb2.EscalateRequest, _outcome_pb2.EscalateResponse]
     """Decides again after an answer that was not good enough. Not built yet: answers UNIMPLEMENTED."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_info_pb2.ListModelsRequest, _info_pb2.ListModelsResponse]
@@ -65,14 +66,15 @@ class RouterServiceStub:
     GetInfo: _grpc.UnaryUnaryMultiCallable[_info_pb2.GetInfoRequest, _info_pb2.GetInfoResponse]
     """Tells versions and limits."""
     GetBudget: _grpc.UnaryUnaryMultiCallable[_budget_pb2.GetBudgetRequest, _budget_pb2.GetBudgetResponse]
-    """Tells what is left of the budgets. Not built yet: answers UNIMPLEMENTED."""
+    """Tells what is left of the budgets."""
 
 @_typing.type_check_only
 class RouterServiceAsyncStub(RouterServiceStub):
     """Decides which LLM of a pool should answer a prompt. It never calls the LLM itself.
 
     Status codes: INVALID_ARGUMENT (bad request; the message names the field), FAILED_PRECONDITION (no model is left, or
-    a batch constraint cannot be met; the message says by how much), RESOURCE_EXHAUSTED (queue full), DEADLINE_EXCEEDED,
+    a batch constraint cannot be met; the message says by how much), RESOURCE_EXHAUSTED (queue full; a budget has not
+    enough left and refuses), PERMISSION_DENIED (a tenant without a budget where one is needed), DEADLINE_EXCEEDED,
     UNAVAILABLE (draining), UNIMPLEMENTED (declared, not built yet), INTERNAL (anything else; the detail is in the log).
     """
 
@@ -92,7 +94,7 @@ class RouterServiceAsyncStub(RouterServiceStub):
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     """
     ReportOutcome: _aio.UnaryUnaryMultiCallable[_outcome_pb2.ReportOutcomeRequest, _outcome_pb2.ReportOutcomeResponse]  # type: ignore[assignment]
-    """Reports what really happened after a decision. Not built yet: answers UNIMPLEMENTED."""
+    """Reports what really happened after a decision: settles its cost, and tells how good the predictions are."""
     Escalate: _aio.UnaryUnaryMultiCallable[_outcome_pb2.EscalateRequest, _outcome_pb2.EscalateResponse]  # type: ignore[assignment]
     """Decides again after an answer that was not good enough. Not built yet: answers UNIMPLEMENTED."""
     ListModels: _aio.UnaryUnaryMultiCallable[_info_pb2.ListModelsRequest, _info_pb2.ListModelsResponse]  # type: ignore[assignment]
@@ -100,13 +102,14 @@ class RouterServiceAsyncStub(RouterServiceStub):
     GetInfo: _aio.UnaryUnaryMultiCallable[_info_pb2.GetInfoRequest, _info_pb2.GetInfoResponse]  # type: ignore[assignment]
     """Tells versions and limits."""
     GetBudget: _aio.UnaryUnaryMultiCallable[_budget_pb2.GetBudgetRequest, _budget_pb2.GetBudgetResponse]  # type: ignore[assignment]
-    """Tells what is left of the budgets. Not built yet: answers UNIMPLEMENTED."""
+    """Tells what is left of the budgets."""
 
 class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
     """Decides which LLM of a pool should answer a prompt. It never calls the LLM itself.
 
     Status codes: INVALID_ARGUMENT (bad request; the message names the field), FAILED_PRECONDITION (no model is left, or
-    a batch constraint cannot be met; the message says by how much), RESOURCE_EXHAUSTED (queue full), DEADLINE_EXCEEDED,
+    a batch constraint cannot be met; the message says by how much), RESOURCE_EXHAUSTED (queue full; a budget has not
+    enough left and refuses), PERMISSION_DENIED (a tenant without a budget where one is needed), DEADLINE_EXCEEDED,
     UNAVAILABLE (draining), UNIMPLEMENTED (declared, not built yet), INTERNAL (anything else; the detail is in the log).
     """
 
@@ -148,7 +151,7 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _outcome_pb2.ReportOutcomeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_outcome_pb2.ReportOutcomeResponse, _abc.Awaitable[_outcome_pb2.ReportOutcomeResponse]]:
-        """Reports what really happened after a decision. Not built yet: answers UNIMPLEMENTED."""
+        """Reports what really happened after a decision: settles its cost, and tells how good the predictions are."""
 
     @_abc_1.abstractmethod
     def Escalate(
@@ -180,6 +183,6 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _budget_pb2.GetBudgetRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_budget_pb2.GetBudgetResponse, _abc.Awaitable[_budget_pb2.GetBudgetResponse]]:
-        """Tells what is left of the budgets. Not built yet: answers UNIMPLEMENTED."""
+        """Tells what is left of the budgets."""
 
 def add_RouterServiceServicer_to_server(servicer: RouterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,177 @@
+"""What really happened after a decision: settles its cost, and watches the predictor's scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from prometheus_client import Counter
+
+from routoo.budget.ledger import Settled
+from routoo.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+    from routoo.budget.ledger import Ledger
+    from routoo.decision import Decision
+    from routoo.open_decisions import OpenDecisions
+    from routoo.pool import Pool
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A report. None: not known.
+
+    Attributes:
+        decision_id: the decision that was followed.
+        model: who answered, when it was another model than the decided one; else empty.
+        score: how good the answer was, in [0, 1].
+        cost_usd: what it cost.
+        input_tokens: that the provider billed.
+        output_tokens: that the provider billed.
+        error: the provider's, when there was no answer; else empty.
+    """
+
+    decision_id: str
+    model: str = ""
+    score: float | None = None
+    cost_usd: float | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    error: str = ""
+
+
+class Outcomes:
+    """Takes reports, from any thread; may wait for the ledger.
+
+    Args:
+        decisions: those that may be reported.
+        ledger: where costs are settled; None: nowhere.
+        pool: prices tokens.
+        registry: gets the metrics.
+    """
+
+    def __init__(
+        self,
+        decisions: OpenDecisions,
+        ledger: Ledger | None,
+        pool: Pool,
+        registry: CollectorRegistry,
+    ) -> None:
+        self._decisions = decisions
+        self._ledger = ledger
+        self._pool = pool
+        self._reports = Counter(
+            "routoo_outcomes",
+            "Reported outcomes: accepted, failed (accepted, but there was no answer), refused"
+            " (unknown or reported before).",
+            ("result",),
+            registry=registry,
+        )
+        self._scored = Counter(
+            "routoo_scored_outcomes",
+            "Accepted outcomes with a score, by the model that answered.",
+            ("model",),
+            registry=registry,
+        )
+        self._reported_score = Counter(
+            "routoo_reported_score",
+            "Sum of the reported scores, by the model that answered.",
+            ("model",),
+            registry=registry,
+        )
+        self._predicted_score = Counter(
+            "routoo_reported_predicted_score",
+            "Sum of the scores that were predicted for the same answers.",
+            ("model",),
+            registry=registry,
+        )
+        self._reported_cost = Counter(
+            "routoo_reported_cost_usd",
+            "Sum of the reported costs in US dollars, by the model that answered.",
+            ("model",),
+            registry=registry,
+        )
+        self._predicted_cost = Counter(
+            "routoo_reported_predicted_cost_usd",
+            "Sum of the costs in US dollars that were predicted for the same answers.",
+            ("model",),
+            registry=registry,
+        )
+
+    def report(self, outcome: Outcome) -> bool:
+        """Books an outcome. False when the decision is unknown or was reported before.
+
+        The cost is the reported one, or the reported tokens at the pool's prices, or nothing when
+        there was an error, or else the predicted one. A decision made by another replica, which
+        only the shared ledger knows, needs its cost, or its tokens and model.
+
+        Raises:
+            InvalidRequestError: a model that the pool lacks, one kind of tokens without the other,
+                or a cost out of range.
+        """
+        decision = self._decisions.get(outcome.decision_id)
+        model = outcome.model or ("" if decision is None else decision.model)
+        cost_usd = self._cost_usd(outcome, decision, model)
+        accepted = self._settle(outcome.decision_id, cost_usd)
+        if not accepted:
+            self._reports.labels("refused").inc()
+            return False
+        self._reports.labels("failed" if outcome.error else "accepted").inc()
+        if decision is not None:
+            self._watch(outcome, decision, model, cost_usd)
+        return True
+
+    def _settle(self, decision_id: str, cost_usd: float | None) -> bool:
+        settled = None
+        if self._ledger is not None and cost_usd is not None:
+            settled = self._ledger.settle(decision_id, cost_usd)
+        first = self._decisions.report(decision_id)
+        if settled in (Settled.SETTLED, Settled.EXPIRED):
+            return True
+        # No budget applied to it: what is kept here decides.
+        return settled is not Settled.TWICE and first
+
+    def _cost_usd(self, outcome: Outcome, decision: Decision | None, model: str) -> float | None:
+        if outcome.model and outcome.model not in self._pool.index:
+            raise InvalidRequestError(
+                f"unknown model {outcome.model!r}; the pool has {', '.join(self._pool.names)}",
+                field="model",
+            )
+        tokens = (outcome.input_tokens, outcome.output_tokens)
+        if outcome.cost_usd is not None:
+            return outcome.cost_usd
+        if tokens[0] is not None and tokens[1] is not None:
+            if not model:
+                return None
+            column = self._pool.index[model]
+            return float(
+                tokens[0] * self._pool.usd_per_input_token[column]
+                + tokens[1] * self._pool.usd_per_output_token[column]
+            )
+        if tokens != (None, None):
+            missing = "input_tokens" if tokens[0] is None else "output_tokens"
+            raise InvalidRequestError(
+                "is not set; the cost needs both kinds of tokens, or cost_usd", field=missing
+            )
+        if outcome.error:
+            return 0.0
+        if decision is None:
+            return None
+        column = self._pool.index[model]
+        return float(decision.batch.estimates.costs_usd[decision.row, column])
+
+    def _watch(
+        self, outcome: Outcome, decision: Decision, model: str, cost_usd: float | None
+    ) -> None:
+        """Sums what was reported and what had been predicted, side by side."""
+        estimates, row = decision.batch.estimates, decision.row
+        column = self._pool.index[model]
+        if outcome.score is not None:
+            self._scored.labels(model).inc()
+            self._reported_score.labels(model).inc(outcome.score)
+            self._predicted_score.labels(model).inc(float(estimates.scores[row, column]))
+        if cost_usd is not None and not outcome.error:
+            self._reported_cost.labels(model).inc(cost_usd)
+            self._predicted_cost.labels(model).inc(float(estimates.costs_usd[row, column]))

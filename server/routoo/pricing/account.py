@@ -1,0 +1,89 @@
+"""One budget as the prices see it: what is left, for how many requests, and how plans went."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from routoo.pricing.demand import Drift, Rate
+
+if TYPE_CHECKING:
+    from routoo.budget.ledger import BudgetState
+    from routoo.budget.terms import BudgetTerms
+    from routoo.policy_settings import PricesSettings
+    from routoo.selector.arrays import BoolArray, FloatArray
+
+# A sliding period has no end to plan for: this share of it is looked ahead, and this share of the
+# limit is kept back, so that chance does not run it dry.
+_SLIDING_AHEAD = 0.25
+_SLIDING_RESERVE = 0.02
+_NANO = 1e-9
+
+
+class Account:
+    """A budget's plan.
+
+    Attributes:
+        terms: what it promises.
+        mean_cost_usd: what a request may cost from here on, in the terms of the cost curves.
+        planned_usd: what a request costs at the prices in force, by the cost curves; set by whoever
+            finds them.
+    """
+
+    def __init__(self, terms: BudgetTerms, settings: PricesSettings) -> None:
+        self.terms = terms
+        self.mean_cost_usd = 0.0
+        self.planned_usd = 0.0
+        self._period_s = terms.period_ns * _NANO
+        self._rate = Rate(settings.rate_memory_periods * self._period_s)
+        self._drift = Drift(
+            settings.drift_memory_periods * self._period_s,
+            settings.drift_requests,
+            settings.drift_prior_requests,
+            settings.most_drift,
+        )
+        self._priced = 0
+        self._real_usd = 0.0
+        self._arrived = 0
+        self._own = 0
+        self._granted_before: int | None = None
+
+    def note(self, granted: BoolArray, at_price_usd: FloatArray) -> None:
+        """Takes note of n requests of this replica; see ``Observed``."""
+        self._arrived += len(granted)
+        self._own += int(np.count_nonzero(granted))
+        real = at_price_usd[np.isfinite(at_price_usd)]
+        if real.size:
+            self._priced += real.size
+            self._real_usd += float(real.sum())
+
+    def look(self, state: BudgetState, elapsed_s: float) -> None:
+        """Plans anew from the books as they stand, ``elapsed_s`` after the last time."""
+        if elapsed_s > 0.0:
+            self._rate.note(self._arrived + self._of_others(state), elapsed_s)
+            self._arrived = self._own = 0
+            self._granted_before = state.granted
+            planned_usd = self._priced * self.planned_usd
+            self._drift.note(self._priced, self._real_usd, planned_usd, elapsed_s)
+            self._priced, self._real_usd = 0, 0.0
+        limit_usd = self.terms.limit_nano_usd * _NANO
+        spent_usd = state.reserved_usd + state.settled_usd
+        left_usd = max(0.0, limit_usd - spent_usd)
+        ahead_s = state.period_left_s
+        if self.terms.sliding:
+            ahead_s = _SLIDING_AHEAD * self._period_s
+            left_usd = max(0.0, left_usd - _SLIDING_RESERVE * limit_usd)
+            # What was spent before comes back as it leaves the period.
+            left_usd += _SLIDING_AHEAD * spent_usd
+        expected = max(1.0, self._rate.per_s * ahead_s)
+        self.mean_cost_usd = left_usd / expected / self._drift.ratio
+
+    def _of_others(self, state: BudgetState) -> int:
+        """Requests that other replicas were granted since the last look."""
+        before = self._granted_before
+        if before is None:
+            return 0
+        # In a new period the count begins again; in a sliding one, old grants leave it.
+        since = state.granted - before if state.granted >= before else state.granted
+        return max(0, since - self._own)

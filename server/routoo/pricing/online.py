@@ -1,0 +1,149 @@
+"""Prices that follow the budgets.
+
+Every half second or so the prices of all budgets are solved anew from the requests of late and what
+is left of each budget and its period, the scheme of re-solving (Agrawal, Wang and Ye 2014, arXiv
+0911.2974; Jasin and Kumar 2012). Between two solutions nothing changes, so that equal requests are
+decided alike, and no request ever waits: prices are swapped as one reference, and what requests
+leave behind lies in a queue until the next solution.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import numpy as np
+import structlog
+
+from routoo.pricing.account import Account
+from routoo.pricing.curves import PriceGrid
+from routoo.pricing.duals import Target, solve_nested
+from routoo.pricing.in_force import Observed, Prices
+from routoo.pricing.window import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from routoo.budget.ledger import Ledger
+    from routoo.policy_settings import PricesSettings
+    from routoo.selector.arrays import FloatArray
+
+_log = structlog.get_logger("routoo.pricing")
+# Batches that may lie in the queue; a price thread that has died must not fill the memory.
+_MOST_WAITING = 10_000
+
+
+class OnlinePricing:
+    """Prices for every budget of a ledger; implements ``Pricing``.
+
+    ``step`` makes one solution; with the thread started, nobody else may call it.
+
+    Args:
+        ledger: whose budgets are priced.
+        sample_scores: float64 [r, m], of the calibration sample, which stands for requests until
+            enough were seen.
+        sample_costs_usd: float64 [r, m].
+        unbudgeted: score per USD for requests that no budget applies to, and for all until the
+            first solution.
+        settings: window, memory and interval.
+        clock_s: seconds on a clock that never goes back.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        sample_scores: FloatArray,
+        sample_costs_usd: FloatArray,
+        *,
+        unbudgeted: float,
+        settings: PricesSettings,
+        clock_s: Callable[[], float] = monotonic,
+    ) -> None:
+        terms = ledger.terms
+        self.in_force = Prices(unbudgeted)
+        self._ledger = ledger
+        self._settings = settings
+        self._clock_s = clock_s
+        self._grid = PriceGrid(sample_scores, sample_costs_usd)
+        everything = np.ones(sample_scores.shape, np.bool_)
+        prior = self._grid.costs(sample_scores, sample_costs_usd, everything).mean(axis=0)
+        self._window = Window(settings.window_requests, prior, settings.prior_requests)
+        # Tenants without a budget of their own are one group.
+        payers = {ledger.applies(tenant) for tenant in ("", *(one.tenant for one in terms))}
+        self._payers = sorted(payers - {()})
+        self._accounts = [Account(one, settings) for one in terms]
+        self._seen: deque[Observed] = deque(maxlen=_MOST_WAITING)
+        self._stepped_s = clock_s()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def observe(self, observed: Observed) -> None:
+        """See ``Pricing.observe``."""
+        self._seen.append(observed)
+
+    def start(self) -> None:
+        """Solves anew in a thread, at the interval of the settings, until ``close``."""
+        self._thread = threading.Thread(target=self._run, name="routoo-prices", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stops the thread and waits for its step to end."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def step(self) -> None:
+        """Takes in what was observed, solves, and swaps the prices."""
+        now_s = self._clock_s()
+        elapsed_s, self._stepped_s = now_s - self._stepped_s, now_s
+        self._take_in()
+        for account, state in zip(self._accounts, self._ledger.states(), strict=True):
+            account.look(state, elapsed_s)
+        self.in_force = self._solve()
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._settings.resolve_interval_s):
+            try:
+                self.step()
+            except Exception:  # noqa: BLE001 - the thread must live on
+                # The prices stand until the next solution; whoever operates this is told.
+                _log.exception("prices could not be solved")
+
+    def _take_in(self) -> None:
+        curves, groups = [], []
+        index = {payer: g for g, payer in enumerate(self._payers)}
+        while self._seen:
+            one = self._seen.popleft()
+            known = {tenant: self._ledger.applies(tenant) for tenant in set(one.tenants)}
+            payers = [known[tenant] for tenant in one.tenants]
+            group = np.array([index.get(payer, -1) for payer in payers], np.intp)
+            for payer, g in index.items():
+                paid = group == g
+                if paid.any():
+                    for budget in payer:
+                        self._accounts[budget].note(one.granted[paid], one.at_price_usd[paid])
+            usable = np.flatnonzero((group >= 0) & one.mask.any(axis=1))
+            usable = usable[-self._settings.window_requests :]
+            curves.append(
+                self._grid.costs(one.scores[usable], one.costs_usd[usable], one.mask[usable])
+            )
+            groups.append(group[usable])
+        if curves:
+            self._window.add(np.concatenate(curves), np.concatenate(groups))
+
+    def _solve(self) -> Prices:
+        curves, shares = self._window.mix(len(self._payers))
+        targets = [
+            Target(account.mean_cost_usd, not account.terms.tenant) for account in self._accounts
+        ]
+        duals = solve_nested(self._grid, curves, shares, self._payers, targets)
+        for account, planned_usd in zip(self._accounts, duals.mean_costs_usd, strict=True):
+            account.planned_usd = planned_usd
+        return Prices(
+            self.in_force.unbudgeted,
+            duals.prices,
+            tuple(account.terms.name for account in self._accounts),
+            self._ledger.applies,
+        )

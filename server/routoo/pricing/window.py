@@ -1,0 +1,52 @@
+"""The requests of late, as cost curves by who pays for them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from routoo.selector.arrays import FloatArray, IndexArray
+
+
+class Window:
+    """A ring of the last requests, and the sample that stands for those not yet seen.
+
+    Args:
+        capacity: requests in the ring.
+        prior: float64 [g], mean cost curve of the sample.
+        prior_requests: how many requests the sample counts as.
+    """
+
+    def __init__(self, capacity: int, prior: FloatArray, prior_requests: float) -> None:
+        self._curves = np.zeros((capacity, len(prior)), np.float64)
+        self._groups: NDArray[np.intp] = np.full(capacity, -1, np.intp)
+        self._next = 0
+        self._prior = prior
+        self._prior_requests = prior_requests
+
+    def add(self, curves: FloatArray, groups: IndexArray) -> None:
+        """Takes in n requests: cost curves [n, g], and the group of those who pay, [n]."""
+        capacity = len(self._groups)
+        curves, groups = curves[-capacity:], groups[-capacity:]
+        at = (self._next + np.arange(len(groups))) % capacity
+        self._curves[at] = curves
+        self._groups[at] = groups
+        self._next = (self._next + len(groups)) % capacity
+
+    def mix(self, groups: int) -> tuple[FloatArray, FloatArray]:
+        """The mean cost curve of each group, [k, g], and each group's share of the requests, [k].
+
+        Every group is mixed with the sample; the sample's requests are shared out evenly.
+        """
+        held = self._groups >= 0
+        member = self._groups[held] == np.arange(groups)[:, None]
+        count = member.sum(axis=1)
+        summed = member.astype(np.float64) @ self._curves[held]
+        weight = self._prior_requests
+        curves = (summed + weight * self._prior) / (count + weight)[:, None]
+        shares = count + weight / groups
+        return curves, shares / shares.sum()

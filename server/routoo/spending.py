@@ -1,0 +1,257 @@
+"""Books what decisions are expected to cost before they are given out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from routoo.errors import BudgetSpentError, NoBudgetError
+from routoo.selector.policies.cheapest import cheapest_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from routoo.budget.ledger import Ledger
+    from routoo.selector.arrays import BoolArray, IndexArray
+    from routoo.selector.policies.base import Case
+
+_NANO = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Booked:
+    """What became of n choices.
+
+    Attributes:
+        choice: int [n]; -1 in rows that a budget refused, and where there was no model.
+        spent: int [n], the budget that made the row go on with its cheapest model, or refused it;
+            -1: none did.
+        refused: bool [n], nothing was booked and nothing is decided.
+        granted: bool [n], booked within the budgets.
+        degraded: the ledger cannot reach the books that all replicas share.
+    """
+
+    choice: IndexArray
+    spent: IndexArray
+    refused: BoolArray
+    granted: BoolArray
+    degraded: bool
+
+
+def not_booked(choice: IndexArray) -> Booked:
+    """What becomes of choices, int [n], where there are no budgets: they stand."""
+    n = len(choice)
+    return Booked(
+        choice=choice,
+        spent=np.full(n, -1, np.intp),
+        refused=np.zeros(n, np.bool_),
+        granted=choice >= 0,
+        degraded=False,
+    )
+
+
+class Spending:
+    """The ledger as decisions use it. Called from worker threads, ``check`` from any.
+
+    Args:
+        ledger: the books.
+        refuses_unbudgeted: whether a tenant needs a budget.
+        clock_ns: nanoseconds since 1970, to say when a period ends.
+    """
+
+    def __init__(
+        self, ledger: Ledger, *, refuses_unbudgeted: bool, clock_ns: Callable[[], int]
+    ) -> None:
+        self.ledger = ledger
+        self._refuses_unbudgeted = refuses_unbudgeted
+        self._clock_ns = clock_ns
+
+    def check(self, tenant: str) -> None:
+        """Refuses a tenant without a budget where the settings say so.
+
+        Raises:
+            NoBudgetError: names the tenant.
+        """
+        if self._refuses_unbudgeted and not self.ledger.applies(tenant):
+            raise NoBudgetError(
+                f"tenant {tenant!r} has no budget; give it one in budgets, or set"
+                " ledger.unbudgeted to allow"
+            )
+
+    def book(
+        self, ids: Sequence[str], tenants: Sequence[str], case: Case, choice: IndexArray
+    ) -> Booked:
+        """Books each row on its own.
+
+        A row that its budgets cannot pay for is tried again with its cheapest model. When they
+        cannot pay for that either, the budget that lacks the money says what happens: the row is
+        refused, or goes on with the cheapest model, booked as an overdraft.
+        """
+        choice = choice.copy()
+        spent = np.full(len(choice), -1, np.intp)
+        rows = np.flatnonzero(choice >= 0)
+        lacking, degraded = self._reserve(ids, tenants, case, choice, rows)
+        refused: IndexArray = np.zeros(0, np.intp)
+        short = rows[lacking >= 0]
+        if short.size:
+            spent[short] = lacking[lacking >= 0]
+            choice[short], dearer = _cheapest(case, choice, short)
+            again, _ = self._reserve(ids, tenants, case, choice, short[dearer])
+            lacking = spent[short]
+            lacking[dearer] = again
+            short, lacking = short[lacking >= 0], lacking[lacking >= 0]
+            spent[short] = lacking
+            refused = short[self._refuses(tenants, case, choice, short, lacking)]
+            beside = np.setdiff1d(short, refused)
+            self._overdraw(ids, tenants, case, choice, beside)
+            choice[refused] = -1
+        granted = choice >= 0
+        granted[short] = False
+        return Booked(choice, spent, _flags(len(choice), refused), granted, degraded)
+
+    def book_all(
+        self,
+        ids: Sequence[str],
+        tenants: Sequence[str],
+        case: Case,
+        choice: IndexArray,
+        *,
+        may_change: bool,
+    ) -> Booked:
+        """Books all rows or none.
+
+        Where the budgets cannot pay for the whole, every row is tried with its cheapest model.
+
+        Args:
+            ids: [n].
+            tenants: [n].
+            case: what was chosen from.
+            choice: int [n], a model in each row.
+            may_change: whether the cheapest models may stand in; false: the choice keeps
+                constraints that they might break.
+
+        Raises:
+            BudgetSpentError: names the budget.
+        """
+        n = len(choice)
+        rows = np.arange(n)
+        none, everything = np.full(n, -1, np.intp), np.ones(n, np.bool_)
+        lacking, degraded = self._reserve(ids, tenants, case, choice, rows, whole=True)
+        if (lacking < 0).all():
+            return Booked(choice, none, ~everything, everything, degraded)
+        spent = lacking
+        if may_change:
+            cheapest, _ = _cheapest(case, choice, rows)
+            lacking, degraded = self._reserve(ids, tenants, case, cheapest, rows, whole=True)
+            if (lacking < 0).all():
+                return Booked(cheapest, spent, ~everything, everything, degraded)
+            if not self._refuses(tenants, case, cheapest, rows, lacking).any():
+                self._overdraw(ids, tenants, case, cheapest, rows)
+                return Booked(cheapest, lacking, ~everything, ~everything, degraded)
+        raise self.spent_error(int(lacking.max()))
+
+    def release(self, ids: Sequence[str]) -> None:
+        """Gives back what was booked for decisions that nobody received."""
+        for one in ids:
+            self.ledger.settle(one, 0.0)
+
+    def spent_error(self, budget: int) -> BudgetSpentError:
+        """What a request is told that a budget refuses."""
+        terms = self.ledger.terms[budget]
+        period_s = terms.period_ns * _NANO
+        if terms.sliding:
+            when = f"money comes back as spending of the last {period_s:g} s grows old"
+        else:
+            left_s = (terms.period_ns - self._clock_ns() % terms.period_ns) * _NANO
+            when = f"the next period begins in {left_s:.0f} s"
+        return BudgetSpentError(
+            f"budget {terms.name} (${terms.limit_nano_usd * _NANO:g} in {period_s:g} s) has not"
+            f" enough left; {when}, or raise it",
+            budget=terms.name,
+        )
+
+    def _reserve(
+        self,
+        ids: Sequence[str],
+        tenants: Sequence[str],
+        case: Case,
+        choice: IndexArray,
+        rows: IndexArray,
+        *,
+        whole: bool = False,
+    ) -> tuple[NDArray[np.intp], bool]:
+        if not rows.size:
+            return np.zeros(0, np.intp), False
+        grants = self.ledger.reserve(
+            [ids[row] for row in rows],
+            [tenants[row] for row in rows],
+            case.costs_usd[rows, choice[rows]],
+            all_or_nothing=whole,
+        )
+        return grants.refused_by, grants.degraded
+
+    def _overdraw(
+        self,
+        ids: Sequence[str],
+        tenants: Sequence[str],
+        case: Case,
+        choice: IndexArray,
+        rows: IndexArray,
+    ) -> None:
+        if rows.size:
+            self.ledger.overdraw(
+                [ids[row] for row in rows],
+                [tenants[row] for row in rows],
+                case.costs_usd[rows, choice[rows]],
+            )
+
+    def _refuses(
+        self,
+        tenants: Sequence[str],
+        case: Case,
+        choice: IndexArray,
+        rows: IndexArray,
+        lacking: NDArray[np.intp],
+    ) -> BoolArray:
+        """Whether rows that lack money are refused, bool [len(rows)].
+
+        The ledger names one budget per row. Where that one lets the row go on, another one of the
+        tenant may still refuse: overdrafts count against it here, though not in its books.
+        """
+        terms = self.ledger.terms
+        refuses = np.array([terms[max(0, one)].on_exhausted == "refuse" for one in lacking])
+        refuses &= lacking >= 0
+        strict = {i for i, one in enumerate(terms) if one.on_exhausted == "refuse"}
+        if not strict or refuses.all():
+            return refuses
+        left_usd = [
+            one.terms.limit_nano_usd * _NANO
+            - one.reserved_usd
+            - one.settled_usd
+            - one.overdraft_usd
+            for one in self.ledger.states()
+        ]
+        for at in np.flatnonzero(~refuses).tolist():
+            row = rows[at]
+            cost_usd = float(case.costs_usd[row, choice[row]])
+            for budget in strict.intersection(self.ledger.applies(tenants[row])):
+                refuses[at] |= cost_usd > left_usd[budget]
+                left_usd[budget] -= cost_usd
+        return refuses
+
+
+def _cheapest(case: Case, choice: IndexArray, rows: IndexArray) -> tuple[IndexArray, BoolArray]:
+    """The cheapest models of some rows, and where they cost less than the choice."""
+    cheapest = cheapest_of(case.scores[rows], case.costs_usd[rows], case.mask[rows])
+    less = case.costs_usd[rows, cheapest] < case.costs_usd[rows, choice[rows]]
+    return cheapest, less
+
+
+def _flags(n: int, rows: IndexArray) -> BoolArray:
+    flags = np.zeros(n, np.bool_)
+    flags[rows] = True
+    return flags
