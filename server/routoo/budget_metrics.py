@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from routoo.budget.ledger import BudgetState
 
-_NANO = 1e-9
+_NANO = 1e9
 
 
 class BudgetMetrics(Collector):
@@ -50,4 +50,4 @@ class BudgetMetrics(Collector):
 
 
 def _limit_usd(state: BudgetState, _price: float) -> float:
-    return state.terms.limit_nano_usd * _NANO
+    return state.terms.limit_nano_usd / _NANO

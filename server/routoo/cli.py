@@ -16,6 +16,7 @@ import typer
 from routoo import __version__
 from routoo.command_error import BAD_INPUT, FAILED, INTERRUPTED, exit_code_of
 from routoo.commands.batch import batch
+from routoo.commands.money import budgets, report
 from routoo.commands.pool import info, models
 from routoo.commands.route import route
 from routoo.commands.serve import check_config, reload, serve
@@ -90,6 +91,8 @@ app.command()(route)
 app.command()(batch)
 app.command()(models)
 app.command()(info)
+app.command()(budgets)
+app.command()(report)
 
 
 if __name__ == "__main__":

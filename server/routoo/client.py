@@ -26,12 +26,14 @@ import grpc
 import grpc.aio
 
 from routoo.v1.batch_pb2 import RouteBatchRequest, RouteBatchResponse
+from routoo.v1.budget_pb2 import GetBudgetRequest, GetBudgetResponse
 from routoo.v1.info_pb2 import (
     GetInfoRequest,
     GetInfoResponse,
     ListModelsRequest,
     ListModelsResponse,
 )
+from routoo.v1.outcome_pb2 import ReportOutcomeRequest
 from routoo.v1.route_pb2 import RouteRequest, RouteResponse
 from routoo.v1.router_pb2_grpc import RouterServiceStub
 
@@ -70,7 +72,20 @@ class RequestOptions(TypedDict, total=False):
     session_id: str | None
     policy: str | None
     expected_output_tokens: int | None
+    max_quality_gap: float | None
     explain: bool | None
+
+
+class Outcome(TypedDict, total=False):
+    """What may be reported about a decision; ``None`` means not known. Units as in the proto."""
+
+    model: str | None
+    score: float | None
+    cost_usd: float | None
+    input_tokens: int | None
+    output_tokens: int | None
+    latency_ms: float | None
+    error: str | None
 
 
 class RouterError(Exception):
@@ -206,6 +221,29 @@ class RouterClient:
         """
         return self._call(self._stub.GetInfo, GetInfoRequest(), timeout_s)
 
+    def report(
+        self, decision_id: str, *, timeout_s: float | None = None, **outcome: Unpack[Outcome]
+    ) -> bool:
+        """Reports what really happened, once per decision; settles its cost in the budgets.
+
+        Returns:
+            Whether it was booked: not when the decision is unknown or was reported before.
+
+        Raises:
+            RouterError: as ``route``.
+        """
+        request = ReportOutcomeRequest(decision_id=decision_id, **outcome)
+        return (self._call(self._stub.ReportOutcome, request, timeout_s)).accepted
+
+    def budgets(self, *, tenant: str = "", timeout_s: float | None = None) -> GetBudgetResponse:
+        """What is left of the budgets: all, or those that apply to a tenant.
+
+        Raises:
+            RouterError: as ``route``.
+        """
+        request = GetBudgetRequest(tenant=tenant)
+        return self._call(self._stub.GetBudget, request, timeout_s)
+
     def _call(
         self, method: Callable[..., _Reply], request: Message, timeout_s: float | None
     ) -> _Reply:
@@ -263,6 +301,20 @@ class AsyncRouterClient:
     async def info(self, *, timeout_s: float | None = None) -> GetInfoResponse:
         """See ``RouterClient.info``."""
         return await self._call(self._stub.GetInfo, GetInfoRequest(), timeout_s)
+
+    async def report(
+        self, decision_id: str, *, timeout_s: float | None = None, **outcome: Unpack[Outcome]
+    ) -> bool:
+        """See ``RouterClient.report``."""
+        request = ReportOutcomeRequest(decision_id=decision_id, **outcome)
+        return (await self._call(self._stub.ReportOutcome, request, timeout_s)).accepted
+
+    async def budgets(
+        self, *, tenant: str = "", timeout_s: float | None = None
+    ) -> GetBudgetResponse:
+        """See ``RouterClient.budgets``."""
+        request = GetBudgetRequest(tenant=tenant)
+        return await self._call(self._stub.GetBudget, request, timeout_s)
 
     async def _call(
         self, method: Callable[..., Awaitable[_Reply]], request: Message, timeout_s: float | None

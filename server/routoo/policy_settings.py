@@ -75,7 +75,8 @@ class PricesSettings(Section):
     drift_prior_requests: float = Field(default=5.0, ge=0, le=1e9, allow_inf_nan=False)
     """How many requests that go as planned are taken for granted in that."""
     most_drift: float = Field(default=5.0, ge=1, le=1000, allow_inf_nan=False)
-    """Where less is spent than planned, plans are raised by this factor at most."""
+    """Where less is spent than planned (with a sliding budget, also where more is), plans are
+    corrected by this factor at most."""
 
 
 class PolicySettings(Section):

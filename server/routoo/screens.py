@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from routoo.v1.batch_pb2 import RouteBatchResponse
-    from routoo.v1.info_pb2 import CurvePoint, GetInfoResponse, ListModelsResponse, Model
+    from routoo.v1.budget_pb2 import GetBudgetResponse
+    from routoo.v1.info_pb2 import CurvePoint, GetInfoResponse, ListModelsResponse, Model, Shadow
     from routoo.v1.route_pb2 import Candidate, RouteResponse, Timing
 
 _MAX_SHARES_SHOWN = 2
@@ -242,7 +243,65 @@ def info(response: GetInfoResponse) -> list[Block]:
         ("batch", f"{count(response.max_batch_prompts, 'prompt')} at most"),
         ("queue", f"{count(response.max_queue, 'request')} at most"),
     ]
+    if response.HasField("shadow"):
+        facts.append(("shadow", _shadow(response.shadow)))
     return [Facts(facts)]
+
+
+def _shadow(shadow: Shadow) -> str:
+    if not shadow.decisions:
+        return f"{shadow.policy}; nothing compared yet"
+    return (
+        f"{shadow.policy}; {percent(shadow.disagreements / shadow.decisions)} of"
+        f" {count(shadow.decisions, 'decision')} would go elsewhere, for"
+        f" {usd(shadow.shadow_cost_usd)} instead of {usd(shadow.cost_usd)} and a mean score of"
+        f" {score(shadow.shadow_mean_score)} instead of {score(shadow.mean_score)}"
+    )
+
+
+def budgets(response: GetBudgetResponse) -> list[Block]:
+    """What is left of each budget."""
+    if not response.budgets:
+        return [Line("no budgets; the section budgets of the settings makes them")]
+    columns = [
+        Column("budget"),
+        Column("tenant"),
+        Column("limit", "right"),
+        Column("reserved", "right"),
+        Column("settled", "right"),
+        Column("used"),
+        Column("overdraft", "right", optional=True),
+        Column("score per $", "right"),
+        Column("requests", "right", optional=True),
+        Column("ends in", "right", optional=True),
+    ]
+    rows = [
+        Row(
+            [
+                one.name,
+                one.tenant or "everyone",
+                usd(one.limit_usd),
+                usd(one.reserved_usd),
+                usd(one.settled_usd),
+                Bar(min(1.0, (one.reserved_usd + one.settled_usd) / one.limit_usd)),
+                usd(one.overdraft_usd),
+                price(one.shadow_price),
+                f"{one.granted_requests:,}",
+                str(timedelta(seconds=round(one.period_left_s))),
+            ],
+            "warning" if one.degraded else "",
+        )
+        for one in response.budgets
+    ]
+    blocks: list[Block] = [Grid(columns, rows)]
+    if any(one.degraded for one in response.budgets):
+        blocks.append(Line("degraded: a local share is spent, the ledger is away", "warning"))
+    return blocks
+
+
+def reported() -> list[Block]:
+    """An outcome was booked."""
+    return [Line("booked", "good")]
 
 
 def check(lines: Sequence[str]) -> list[Block]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from routoo.selector.arrays import BoolArray, IndexArray
     from routoo.selector.policies.base import Case
 
-_NANO = 1e-9
+_NANO = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,14 +162,14 @@ class Spending:
     def spent_error(self, budget: int) -> BudgetSpentError:
         """What a request is told that a budget refuses."""
         terms = self.ledger.terms[budget]
-        period_s = terms.period_ns * _NANO
+        period_s = terms.period_ns / _NANO
         if terms.sliding:
-            when = f"money comes back as spending of the last {period_s:g} s grows old"
+            when = f"money comes back as spending of the last {period_s:.0f} s grows old"
         else:
-            left_s = (terms.period_ns - self._clock_ns() % terms.period_ns) * _NANO
+            left_s = (terms.period_ns - self._clock_ns() % terms.period_ns) / _NANO
             when = f"the next period begins in {left_s:.0f} s"
         return BudgetSpentError(
-            f"budget {terms.name} (${terms.limit_nano_usd * _NANO:g} in {period_s:g} s) has not"
+            f"budget {terms.name} (${terms.limit_nano_usd / _NANO:g} in {period_s:.0f} s) has not"
             f" enough left; {when}, or raise it",
             budget=terms.name,
         )
@@ -223,13 +223,15 @@ class Spending:
         tenant may still refuse: overdrafts count against it here, though not in its books.
         """
         terms = self.ledger.terms
-        refuses = np.array([terms[max(0, one)].on_exhausted == "refuse" for one in lacking])
+        refuses = np.array(
+            [terms[max(0, one)].on_exhausted == "refuse" for one in lacking], np.bool_
+        )
         refuses &= lacking >= 0
         strict = {i for i, one in enumerate(terms) if one.on_exhausted == "refuse"}
         if not strict or refuses.all():
             return refuses
         left_usd = [
-            one.terms.limit_nano_usd * _NANO
+            one.terms.limit_nano_usd / _NANO
             - one.reserved_usd
             - one.settled_usd
             - one.overdraft_usd

@@ -72,7 +72,7 @@ class Metrics:
         )
         self._budget_refused = Counter(
             "routoo_budget_refused_requests",
-            "Requests refused because a budget was spent.",
+            "Single requests refused because a budget was spent.",
             registry=registry,
         )
         self._cost = Counter(

@@ -11,7 +11,6 @@ import pytest_asyncio
 
 from routoo.v1 import (
     batch_pb2,
-    budget_pb2,
     info_pb2,
     outcome_pb2,
     route_pb2,
@@ -319,19 +318,34 @@ async def test_a_curve_of_a_wrong_size(tiny: Running, points: int) -> None:
     )
 
 
+async def test_what_is_not_built_says_so(tiny: Running) -> None:
+    assert await refusal(tiny.stub.Escalate(outcome_pb2.EscalateRequest())) == (
+        grpc.StatusCode.UNIMPLEMENTED,
+        "Escalate is declared in the API but not built yet",
+    )
+
+
 @pytest.mark.parametrize(
-    ("method", "message"),
+    ("fields", "text"),
     [
-        ("ReportOutcome", outcome_pb2.ReportOutcomeRequest()),
-        ("Escalate", outcome_pb2.EscalateRequest()),
-        ("GetBudget", budget_pb2.GetBudgetRequest()),
+        ({}, "decision_id: is empty; send the decision_id of the reply"),
+        ({"cost_usd": -1.0}, "cost_usd: -1.0 is not a finite number of at least 0"),
+        ({"cost_usd": math.nan}, "cost_usd: nan is not a finite number of at least 0"),
+        ({"score": 1.5}, "score: 1.5 is above 1; scores are in [0, 1]"),
+        ({"latency_ms": math.inf}, "latency_ms: inf is not a finite number of at least 0"),
+        ({"model": "gpt-9"}, "model: unknown model 'gpt-9'; the pool has small, medium, large"),
+        (
+            {"input_tokens": 5},
+            "output_tokens: is not set; the cost needs both kinds of tokens, or cost_usd",
+        ),
     ],
 )
-async def test_what_is_not_built_says_so(tiny: Running, method: str, message: Any) -> None:
-    assert await refusal(getattr(tiny.stub, method)(message)) == (
-        grpc.StatusCode.UNIMPLEMENTED,
-        f"{method} is declared in the API but not built yet",
-    )
+async def test_a_report_that_says_nothing_sensible(
+    tiny: Running, fields: dict[str, Any], text: str
+) -> None:
+    decision_id = (await tiny.route("easy")).decision_id if fields else ""
+    report = outcome_pb2.ReportOutcomeRequest(decision_id=decision_id, **fields)
+    assert await refusal(tiny.stub.ReportOutcome(report)) == (INVALID, text)
 
 
 async def test_an_unknown_method(tiny: Running) -> None:

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 
-from routoo.v1 import batch_pb2, info_pb2, route_pb2, router_pb2_grpc
+from routoo.v1 import (
+    batch_pb2,
+    budget_pb2,
+    info_pb2,
+    outcome_pb2,
+    route_pb2,
+    router_pb2_grpc,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -126,6 +133,52 @@ class FakeRouter(router_pb2_grpc.RouterServiceServicer):
             max_batch_prompts=100_000,
             max_queue=4096,
             uptime_s=12.5,
+            shadow=info_pb2.Shadow(
+                policy="best",
+                decisions=200,
+                disagreements=25,
+                cost_usd=0.5,
+                shadow_cost_usd=2.0,
+                mean_score=0.625,
+                shadow_mean_score=0.75,
+            ),
+        )
+
+    def ReportOutcome(  # noqa: N802
+        self, request: outcome_pb2.ReportOutcomeRequest, _context: grpc.ServicerContext
+    ) -> outcome_pb2.ReportOutcomeResponse:
+        self.requests.append(request)
+        return outcome_pb2.ReportOutcomeResponse(accepted=request.decision_id == "abc-1")
+
+    def GetBudget(  # noqa: N802
+        self, request: budget_pb2.GetBudgetRequest, _context: grpc.ServicerContext
+    ) -> budget_pb2.GetBudgetResponse:
+        self.requests.append(request)
+        if request.tenant == "nobody":
+            return budget_pb2.GetBudgetResponse()
+        return budget_pb2.GetBudgetResponse(
+            budgets=[
+                budget_pb2.Budget(
+                    name="all",
+                    limit_usd=50.0,
+                    reserved_usd=5.0,
+                    settled_usd=20.0,
+                    period_s=3600.0,
+                    period_left_s=1800.0,
+                    shadow_price=PRICE,
+                    granted_requests=12_000,
+                ),
+                budget_pb2.Budget(
+                    name="team-a",
+                    tenant="a",
+                    limit_usd=5.0,
+                    settled_usd=5.0,
+                    period_s=3600.0,
+                    period_left_s=1800.0,
+                    overdraft_usd=0.25,
+                    degraded=request.tenant == "degraded",
+                ),
+            ]
         )
 
     def _decide(

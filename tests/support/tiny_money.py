@@ -1,20 +1,29 @@
-"""Money for engines without a service around them: fixed prices."""
+"""Money for engines without a service around them: fixed prices, or budgets at a fixed price."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from routoo.budget.books import Keeping
+from routoo.budget.memory import MemoryLedger
+from routoo.budget.terms import BudgetTerms, one_nano_usd
 from routoo.money import Money
 from routoo.open_decisions import OpenDecisions
 from routoo.outcomes import Outcomes
 from routoo.pricing.in_force import FixedPricing
+from routoo.spending import Spending
 
 if TYPE_CHECKING:
+    from typing import Literal
+
     from routoo.pool import Pool
     from routoo.telemetry import Metrics
 
 MANY = 10_000
 LONG_S = 1e6
+HOUR_NS = 3600 * 10**9
+NOW_NS = 1_700_000_000 * 10**9  # 800 s into an hour
+FOREVER = Keeping(ttl_ns=10**15, releases_expired=False, max_decisions=10**6)
 
 
 def fixed_money(pool: Pool, metrics: Metrics, price: float) -> Money:
@@ -22,3 +31,32 @@ def fixed_money(pool: Pool, metrics: Metrics, price: float) -> Money:
     decisions = OpenDecisions(MANY, LONG_S)
     outcomes = Outcomes(decisions, None, pool, metrics.registry)
     return Money(FixedPricing(price), None, decisions, outcomes)
+
+
+def hourly(
+    usd: float,
+    name: str = "all",
+    tenant: str = "",
+    on_exhausted: Literal["refuse", "cheapest"] = "refuse",
+    *,
+    sliding: bool = False,
+) -> BudgetTerms:
+    """A budget of an hour."""
+    return BudgetTerms(name, tenant, one_nano_usd(usd), HOUR_NS, sliding, on_exhausted)
+
+
+def books(*budgets: BudgetTerms) -> MemoryLedger:
+    """A ledger whose clock stands still."""
+    return MemoryLedger(budgets, FOREVER, lambda: NOW_NS)
+
+
+def spending(*budgets: BudgetTerms, refuses_unbudgeted: bool = False) -> Spending:
+    """Budgets in memory."""
+    return Spending(books(*budgets), refuses_unbudgeted=refuses_unbudgeted, clock_ns=lambda: NOW_NS)
+
+
+def budgeted_money(pool: Pool, metrics: Metrics, price: float, spent_from: Spending) -> Money:
+    """Budgets, at one price."""
+    decisions = OpenDecisions(MANY, LONG_S)
+    outcomes = Outcomes(decisions, spent_from.ledger, pool, metrics.registry)
+    return Money(FixedPricing(price), spent_from, decisions, outcomes)

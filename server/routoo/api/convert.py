@@ -36,7 +36,7 @@ _RULES = {
     Reason.ROUND_ROBIN: route_pb2.RULE_ROUND_ROBIN,
     Reason.FALLBACK: route_pb2.RULE_FALLBACK,
 }
-_NANO = 1e-9
+_NANO = 1e9
 # What the optimum of a batch is called instead.
 _BY_PRICE = frozenset({Reason.BEST_SCORE, Reason.PRICE})
 
@@ -287,10 +287,10 @@ def budgets_response(budgets: list[tuple[BudgetState, float]]) -> budget_pb2.Get
             budget_pb2.Budget(
                 name=state.terms.name,
                 tenant=state.terms.tenant,
-                limit_usd=state.terms.limit_nano_usd * _NANO,
+                limit_usd=state.terms.limit_nano_usd / _NANO,
                 reserved_usd=state.reserved_usd,
                 settled_usd=state.settled_usd,
-                period_s=state.terms.period_ns * _NANO,
+                period_s=state.terms.period_ns / _NANO,
                 period_left_s=state.period_left_s,
                 shadow_price=price,
                 degraded=state.degraded,

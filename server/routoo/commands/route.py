@@ -52,6 +52,10 @@ def route(  # noqa: PLR0913 - one parameter per option
     policy: Annotated[
         str | None, typer.Option(help="Decide by this policy, not the one in force.", metavar="P")
     ] = None,
+    max_quality_gap: Annotated[
+        float | None,
+        typer.Option(help="Policy quality_gap: what the small model may lose.", metavar="X"),
+    ] = None,
     address: Address = DEFAULT_ADDRESS,
     timeout_s: TimeoutS = 10.0,
     as_json: AsJson = False,
@@ -73,6 +77,7 @@ def route(  # noqa: PLR0913 - one parameter per option
                 tenant=tenant,
                 session_id=session_id,
                 policy=policy,
+                max_quality_gap=max_quality_gap,
                 expected_output_tokens=expected_output_tokens,
                 explain=True,
             )

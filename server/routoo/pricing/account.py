@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from routoo.policy_settings import PricesSettings
     from routoo.selector.arrays import BoolArray, FloatArray
 
-# A sliding period has no end to plan for: this share of it is looked ahead, and this share of the
-# limit is kept back, so that chance does not run it dry.
-_SLIDING_AHEAD = 0.25
-_SLIDING_RESERVE = 0.02
-_NANO = 1e-9
+# A sliding period has no end to plan for. It is to be spent evenly, as whatever is spent at once
+# comes back at once; and within this share of it, no more than there is then.
+_SLIDING_AHEAD = 0.05
+# A little is kept back, so that chance does not run it dry.
+_SLIDING_USED = 0.97
+_NANO = 1e9
 
 
 class Account:
@@ -35,13 +36,14 @@ class Account:
         self.terms = terms
         self.mean_cost_usd = 0.0
         self.planned_usd = 0.0
-        self._period_s = terms.period_ns * _NANO
+        self._period_s = terms.period_ns / _NANO
         self._rate = Rate(settings.rate_memory_periods * self._period_s)
         self._drift = Drift(
             settings.drift_memory_periods * self._period_s,
             settings.drift_requests,
             settings.drift_prior_requests,
-            settings.most_drift,
+            least=1.0 / settings.most_drift,
+            most=settings.most_drift if terms.sliding else 1.0,
         )
         self._priced = 0
         self._real_usd = 0.0
@@ -67,23 +69,27 @@ class Account:
             planned_usd = self._priced * self.planned_usd
             self._drift.note(self._priced, self._real_usd, planned_usd, elapsed_s)
             self._priced, self._real_usd = 0, 0.0
-        limit_usd = self.terms.limit_nano_usd * _NANO
+        limit_usd = self.terms.limit_nano_usd / _NANO
         spent_usd = state.reserved_usd + state.settled_usd
         left_usd = max(0.0, limit_usd - spent_usd)
-        ahead_s = state.period_left_s
         if self.terms.sliding:
+            # What other replicas are granted is not seen one by one, as old grants leave meanwhile.
+            rate = max(self._rate.per_s, state.granted / self._period_s)
             ahead_s = _SLIDING_AHEAD * self._period_s
-            left_usd = max(0.0, left_usd - _SLIDING_RESERVE * limit_usd)
-            # What was spent before comes back as it leaves the period.
-            left_usd += _SLIDING_AHEAD * spent_usd
-        expected = max(1.0, self._rate.per_s * ahead_s)
-        self.mean_cost_usd = left_usd / expected / self._drift.ratio
+            returning_usd = _SLIDING_AHEAD * spent_usd
+            mean_cost_usd = min(
+                _SLIDING_USED * limit_usd / max(1.0, rate * self._period_s),
+                (left_usd + returning_usd) / max(1.0, rate * ahead_s),
+            )
+        else:
+            mean_cost_usd = left_usd / max(1.0, self._rate.per_s * state.period_left_s)
+        self.mean_cost_usd = mean_cost_usd / self._drift.ratio
 
     def _of_others(self, state: BudgetState) -> int:
         """Requests that other replicas were granted since the last look."""
         before = self._granted_before
-        if before is None:
+        if before is None or self.terms.sliding:
             return 0
-        # In a new period the count begins again; in a sliding one, old grants leave it.
+        # In a new period the count begins again.
         since = state.granted - before if state.granted >= before else state.granted
         return max(0, since - self._own)

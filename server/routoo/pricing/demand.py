@@ -30,25 +30,34 @@ class Rate:
 
 
 class Drift:
-    """By how much less than planned is spent; 1 as long as nothing is known.
+    """Real over planned spending per request; 1 as long as nothing is known.
 
-    One-sided on purpose. What is left unspent at the end of a period is lost, whereas overspending
-    is seen in what is left and met by the next solutions anyway; corrected both ways, every
-    passing kind of requests would be pressed into the mean of all, at the cost of quality.
+    For a budget whose period ends it should look at underspending alone. What is left unspent at
+    the end is lost, whereas overspending is seen in what is left and met by the next solutions
+    anyway; corrected both ways, every passing kind of requests would be pressed into the mean of
+    all, at the cost of quality.
 
     Args:
         memory_s: after this long, and ...
         memory_requests: ... after this many requests, one counts 1/e.
         prior_requests: how many requests that went as planned are taken for granted.
-        most: plans are raised by this factor at most.
+        least: the ratio is kept at or above this, ...
+        most: ... and at or below this.
     """
 
     def __init__(
-        self, memory_s: float, memory_requests: float, prior_requests: float, most: float
+        self,
+        memory_s: float,
+        memory_requests: float,
+        prior_requests: float,
+        *,
+        least: float,
+        most: float,
     ) -> None:
         self._memory_s = memory_s
         self._memory_requests = memory_requests
         self._prior_requests = prior_requests
+        self._least = least
         self._most = most
         self._real_usd = 0.0
         self._planned_usd = 0.0
@@ -63,9 +72,9 @@ class Drift:
 
     @property
     def ratio(self) -> float:
-        """Real over planned, within 1 / most and 1."""
+        """Real over planned."""
         if self._planned_usd <= 0.0:
             return 1.0
         granted_usd = self._prior_requests * self._planned_usd / self._requests
         ratio = (self._real_usd + granted_usd) / (self._planned_usd + granted_usd)
-        return min(max(ratio, 1.0 / self._most), 1.0)
+        return min(max(ratio, self._least), self._most)

@@ -82,12 +82,22 @@ def test_wrong_arguments(run: Run, arguments: list[str], remedy: str) -> None:
 def test_nothing_at_all_shows_the_help(run: Run) -> None:
     ended = run()
     assert ended.code == 2
-    for command in ("serve", "check-config", "route", "batch", "models", "info"):
+    for command in (
+        "serve",
+        "check-config",
+        "route",
+        "batch",
+        "models",
+        "info",
+        "budgets",
+        "report",
+    ):
         assert f"\n  {command} " in ended.out
 
 
 @pytest.mark.parametrize(
-    "command", ["serve", "check-config", "route", "batch", "models", "info", None]
+    "command",
+    ["serve", "check-config", "route", "batch", "models", "info", "budgets", "report", None],
 )
 def test_help_is_plain_text_without_a_service(run: Run, command: str | None) -> None:
     ended = run(*([command] if command else []), "--help")

@@ -71,3 +71,11 @@ def test_info_shows_versions_and_limits(router: FakeRouter, run: Run) -> None:
     assert facts["predictor"] == "static-1 on onnx-cpu"
     assert facts["batch"] == "100,000 prompts at most"
     assert json.loads(run("info", "--json").out)["max_queue"] == 4096
+
+
+def test_info_tells_what_a_shadow_would_have_done(router: FakeRouter, run: Run) -> None:
+    shadow = next(line for line in run("info").out.splitlines() if line.startswith("shadow  "))
+    assert shadow.removeprefix("shadow").strip() == (
+        "best; 12.5 % of 200 decisions would go elsewhere, for $2.00 instead of $0.500"
+        " and a mean score of 0.7500 instead of 0.6250"
+    )

@@ -17,6 +17,7 @@ from routoo.client import (
 )
 from routoo.config import Settings
 from routoo.v1.batch_pb2 import RouteBatchRequest
+from routoo.v1.budget_pb2 import GetBudgetRequest
 from routoo.v1.info_pb2 import CurvePoint, ListModelsRequest, ListModelsResponse
 from routoo.v1.outcome_pb2 import ReportOutcomeRequest
 from routoo.v1.route_pb2 import ChatMessage, Reason, RouteRequest, RouteResponse, Timing
@@ -176,3 +177,21 @@ def test_dicts_hold_maps_and_unknown_enum_numbers() -> None:
     assert to_dict(listed)["curve"][0]["shares"] == {"a": 0.25, "b": 0.75}
     future = Reason.FromString(b"\x08\x63")  # rule 99, from a newer service
     assert to_dict(future)["rule"] == 99
+
+
+def test_reports_and_budgets(router: FakeRouter, client: RouterClient) -> None:
+    assert client.report("abc-1", cost_usd=0.5, score=None) is True
+    assert client.report("gone") is False
+    assert [one.name for one in client.budgets(tenant="a").budgets] == ["all", "team-a"]
+    assert router.requests == [
+        ReportOutcomeRequest(decision_id="abc-1", cost_usd=0.5),
+        ReportOutcomeRequest(decision_id="gone"),
+        GetBudgetRequest(tenant="a"),
+    ]
+
+
+async def test_reports_and_budgets_awaited(router: FakeRouter) -> None:
+    async with AsyncRouterClient(router.address, timeout_s=30) as client:
+        assert await client.report("abc-1", error="timed out") is True
+        assert not (await client.budgets(tenant="nobody")).budgets
+    assert router.requests[0] == ReportOutcomeRequest(decision_id="abc-1", error="timed out")

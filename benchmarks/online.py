@@ -1,0 +1,267 @@
+"""Prices that follow a budget, request by request, against what hindsight would have bought.
+
+MMLU-Pro's test prompts, the shipped pool and predictor. The budget is half of what the best single
+model would cost. The stream is sent once, at random times within one period of the budget, on a
+simulated clock; prices are solved 200 times in a period. Decisions are made from predicted scores
+and costs; true scores and costs judge them. Orders: random; sorted by domain, alphabetically; and
+domain after domain in a random order. Costs are booked as predicted, and in a second variant the
+true cost of each request is settled right after it.
+
+Compared: the linear program over the whole stream (offline); the service's prices (online); PORT's
+scheme, a price solved once on the first 2.5 % of the stream (solved_once); one price from the
+calibration sample (fixed_price); the cheapest model above a threshold (above_threshold). All have
+the same books: what the budget cannot pay for gets its cheapest model.
+
+Then, in one process with the real engine: the time of single requests with and without the thread
+that solves prices, in alternating rounds.
+
+Reads the outcomes from the folder in ROUTOO_DATA; prints a table, or one object with --json.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from _stream import RULES, IndexArray, Passed, Stream, read_stream, run_pass, solve_offline
+from routoo.config import load_settings
+from routoo.engine import Engine
+from routoo.money import open_money
+from routoo.predictor.onnx import OnnxPredictor
+from routoo.pricing.online import OnlinePricing
+from routoo.prompt import PromptRequest
+from routoo.selector.policies.base import Case
+from routoo.selector.policies.lp import Lp
+from routoo.server import load_parts
+from routoo.telemetry import Metrics
+from routoo_export.splits import TEST_BUCKETS, VALIDATION_BUCKETS
+
+ORDERS = ("random", "sorted", "shuffled_domains")
+SEEDS = 5
+ROUNDS = 10
+ROUND_S = 2.0
+CONCURRENCIES = (1, 16)
+MICRO_BATCHES = (1, 32)
+PROMPT = "A train leaves at noon and travels at 80 km/h. How far has it come by half past three?"
+
+
+def order_of(stream: Stream, kind: str, seed: int) -> IndexArray:
+    """An order of the stream; requests of one domain stand in random order."""
+    rng = np.random.default_rng(seed)
+    shuffled = rng.permutation(len(stream.scores))
+    if kind == "random":
+        return shuffled
+    names = np.unique(stream.domains)
+    ranks = rng.permutation(len(names)) if kind == "shuffled_domains" else np.arange(len(names))
+    rank = dict(zip(names.tolist(), ranks.tolist(), strict=True))
+    keys = np.array([rank[str(domain)] for domain in stream.domains[shuffled]])
+    return shuffled[np.argsort(keys, kind="stable")]
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Mean and extremes."""
+    return {"mean": statistics.fmean(values), "min": min(values), "max": max(values)}
+
+
+def judge(stream: Stream, passed: Passed, best: IndexArray) -> dict[str, float]:
+    """A pass against the offline choice `best`."""
+    rows = np.arange(len(best))
+
+    def mean(figures: Any, choice: IndexArray) -> float:
+        return float(figures[rows, choice].mean())
+
+    return {
+        "true_quality": mean(stream.true_scores, passed.choice) / mean(stream.true_scores, best),
+        "predicted_quality": mean(stream.scores, passed.choice) / mean(stream.scores, best),
+        "true_score": mean(stream.true_scores, passed.choice),
+        "true_cost_usd": mean(stream.true_costs_usd, passed.choice),
+        "spent": passed.spent,
+        "overdraft": passed.overdraft,
+        "stood_in": float(passed.stood_in),
+    }
+
+
+def measure_streams(stream: Stream, seeds: int) -> dict[str, Any]:
+    """Every rule on every order."""
+    found: dict[str, Any] = {}
+    for kind in ORDERS:
+        for settles in (False, True):
+            for rule in RULES:
+                figures = []
+                for seed in range(seeds):
+                    ordered = stream.ordered(order_of(stream, kind, seed))
+                    passed = run_pass(ordered, rule, seed, settles=settles)
+                    figures.append(judge(ordered, passed, solve_offline(ordered)))
+                key = f"{kind}, {'settled' if settles else 'reserved'}"
+                found.setdefault(key, {})[rule] = {
+                    name: spread([one[name] for one in figures]) for name in figures[0]
+                }
+    return found
+
+
+def describe(stream: Stream) -> dict[str, float]:
+    """What there is to win."""
+    rows = np.arange(len(stream.scores))
+    offline = solve_offline(stream)
+    best = int(stream.true_scores.mean(axis=0).argmax())
+    return {
+        "prompts": len(rows),
+        "budget_usd_per_request": stream.budget_usd / len(rows),
+        "offline_true_score": float(stream.true_scores[rows, offline].mean()),
+        "offline_true_cost_usd": float(stream.true_costs_usd[rows, offline].mean()),
+        "best_single_true_score": float(stream.true_scores[:, best].mean()),
+        "best_single_true_cost_usd": float(stream.true_costs_usd[:, best].mean()),
+    }
+
+
+def measure_micro_batches(stream: Stream) -> dict[str, float]:
+    """Median time of the decision alone, one price per row, in milliseconds."""
+    found = {}
+    for n in MICRO_BATCHES:
+        case = Case(
+            scores=stream.scores[:n].copy(),
+            costs_usd=stream.costs_usd[:n].copy(),
+            mask=np.ones(stream.scores[:n].shape, np.bool_),
+            prices=np.full(n, 3.0),
+            max_quality_gaps=np.full(n, np.nan),
+            tickets=np.arange(n, dtype=np.int64),
+        )
+        policy = Lp()
+        times = []
+        for _ in range(5_000):
+            started = time.perf_counter_ns()
+            policy.choose(case)
+            times.append((time.perf_counter_ns() - started) / 1e6)
+        found[str(n)] = statistics.median(times)
+    return found
+
+
+async def _round(engine: Engine, concurrency: int) -> list[float]:
+    """Latencies in ms of requests that follow each other on some lanes for a while."""
+    latencies: list[float] = []
+    until = time.perf_counter() + ROUND_S
+
+    async def lane() -> None:
+        request = PromptRequest(PROMPT)
+        while time.perf_counter() < until:
+            started = time.perf_counter()
+            await engine.route(request)
+            latencies.append((time.perf_counter() - started) * 1e3)
+
+    await asyncio.gather(*(lane() for _ in range(concurrency)))
+    return latencies
+
+
+def _engine() -> Engine:
+    settings = load_settings(
+        None,
+        {"budgets": [{"name": "all", "usd": 1000, "per": "1h", "on_exhausted": "cheapest"}]},
+    )
+    parts = load_parts(settings)
+    metrics = Metrics()
+    money = open_money(settings, parts.pool, parts.sample, parts.price, metrics.registry)
+    predictor = OnnxPredictor(parts.artifact, provider="cpu", intra_op_threads=1)
+    return Engine(
+        predictor=predictor,
+        pool=parts.pool,
+        sample=parts.sample,
+        policies=parts.policies,
+        money=money,
+        batching=settings.batching,
+        id_prefix="bench",
+        metrics=metrics,
+    )
+
+
+async def measure_thread(rounds: int) -> dict[str, Any]:
+    """p50 and p99 by round, with the thread that solves prices and without it."""
+    with_thread, without = _engine(), _engine()
+    assert isinstance(without._money.pricing, OnlinePricing)  # noqa: SLF001 - to stop its thread
+    without._money.pricing.close()  # noqa: SLF001
+    engines = {"with": with_thread, "without": without}
+    found: dict[str, Any] = {}
+    for concurrency in CONCURRENCIES:
+        rounds_of: dict[str, list[list[float]]] = {name: [] for name in engines}
+        for index in range(rounds):
+            order = list(engines.items())
+            for name, engine in order if index % 2 else reversed(order):
+                rounds_of[name].append(await _round(engine, concurrency))
+        figures: dict[str, Any] = {
+            name: {
+                "requests": sum(len(one) for one in latencies),
+                **{
+                    f"p{q}_ms": statistics.median(float(np.percentile(one, q)) for one in latencies)
+                    for q in (50, 99)
+                },
+            }
+            for name, latencies in rounds_of.items()
+        }
+        ratios = [
+            float(np.percentile(one, 99) / np.percentile(other, 99))
+            for one, other in zip(rounds_of["with"], rounds_of["without"], strict=True)
+        ]
+        figures["p99_ratio"] = {"median": statistics.median(ratios), **spread(ratios)}
+        found[str(concurrency)] = figures
+    for engine in engines.values():
+        await engine.close(1.0)
+    return found
+
+
+def print_tables(found: dict[str, Any]) -> None:
+    """For people."""
+    print("  ".join(f"{name} {value:.6g}" for name, value in found["stream"].items()))
+    print(f"\n{'order':28} {'rule':16} {'true quality':>24} {'predicted':>10} {'spent':>22}")
+    for key, rules in found["streams"].items():
+        for rule, one in rules.items():
+            quality, spent = one["true_quality"], one["spent"]
+            print(
+                f"{key:28} {rule:16} {quality['mean']:8.4f} ({quality['min']:.4f}-"
+                f"{quality['max']:.4f}) {one['predicted_quality']['mean']:10.4f}"
+                f" {spent['mean']:8.4f} ({spent['min']:.4f}-{spent['max']:.4f})"
+            )
+    for n, took_ms in found["decide_ms"].items():
+        print(f"decide, {n} prompts: {took_ms:.4f} ms")
+    for concurrency, one in found["thread"].items():
+        p99 = [one[name]["p99_ms"] for name in ("with", "without")]
+        print(
+            f"{concurrency} at once: p99 {p99[0]:.3f} ms with the price thread, {p99[1]:.3f}"
+            f" without; median ratio {one['p99_ratio']['median']:.3f}"
+        )
+
+
+def main() -> int:
+    """Run the comparison."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="orders of each kind")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="rounds with and without thread")
+    parser.add_argument("--validation", action="store_true", help="not the test prompts: to tune")
+    options = parser.parse_args()
+    folder = os.environ.get("ROUTOO_DATA")
+    if not folder:
+        print("set ROUTOO_DATA to the folder that holds mmlu_pro.parquet", file=sys.stderr)
+        return 2
+    buckets = VALIDATION_BUCKETS if options.validation else TEST_BUCKETS
+    stream = read_stream(Path(folder), buckets)
+    found: dict[str, Any] = {
+        "stream": describe(stream),
+        "streams": measure_streams(stream, options.seeds),
+        "decide_ms": measure_micro_batches(stream),
+        "thread": asyncio.run(measure_thread(options.rounds)) if options.rounds else {},
+    }
+    if options.json:
+        print(json.dumps(found))
+    else:
+        print_tables(found)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""`routoo budgets` and `routoo report`."""
+# What a command needs is imported when it runs: `routoo serve` has to be ready soon and stay small.
+# ruff: noqa: PLC0415
+
+from typing import Annotated
+
+import typer
+
+from routoo.command_error import CommandError
+from routoo.commands.common import (
+    DEFAULT_ADDRESS,
+    UINT32_MAX,
+    Address,
+    AsJson,
+    TimeoutS,
+    print_json,
+    print_reply,
+    service,
+    show,
+)
+
+
+def budgets(
+    *,
+    tenant: Annotated[
+        str, typer.Option(help="Only the budgets that apply to this tenant.", metavar="T")
+    ] = "",
+    address: Address = DEFAULT_ADDRESS,
+    timeout_s: TimeoutS = 10.0,
+    as_json: AsJson = False,
+) -> None:
+    """Show what is left of the budgets, and their prices."""
+    from routoo import screens
+
+    with service(address, timeout_s) as client:
+        response = client.budgets(tenant=tenant)
+    print_reply(response, screens.budgets(response), as_json=as_json)
+
+
+def report(  # noqa: PLR0913 - one parameter per option
+    decision_id: Annotated[
+        str, typer.Argument(help="The decision_id of the reply.", metavar="DECISION_ID")
+    ],
+    *,
+    cost_usd: Annotated[
+        float | None, typer.Option(help="What the answer cost.", metavar="USD")
+    ] = None,
+    score: Annotated[
+        float | None, typer.Option(help="How good it was, 0 to 1.", metavar="X")
+    ] = None,
+    input_tokens: Annotated[
+        int | None,
+        typer.Option(min=0, max=UINT32_MAX, help="Billed; with --output-tokens.", metavar="N"),
+    ] = None,
+    output_tokens: Annotated[
+        int | None,
+        typer.Option(min=0, max=UINT32_MAX, help="Billed; stands in for a cost.", metavar="N"),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Who answered, if another model.", metavar="MODEL")
+    ] = None,
+    error: Annotated[
+        str | None, typer.Option(help="The provider's error, if no answer.", metavar="TEXT")
+    ] = None,
+    address: Address = DEFAULT_ADDRESS,
+    timeout_s: TimeoutS = 10.0,
+    as_json: AsJson = False,
+) -> None:
+    """Report what really happened after a decision; settles its cost.
+
+    Exit code 2 when nothing was booked: the decision is unknown or was reported before.
+    """
+    from routoo import screens
+
+    with service(address, timeout_s) as client:
+        try:
+            accepted = client.report(
+                decision_id,
+                cost_usd=cost_usd,
+                score=score,
+                input_tokens=input_tokens,
+                output_tokens=output_tokens,
+                model=model,
+                error=error,
+            )
+        except UnicodeEncodeError:
+            raise CommandError("an argument is not UTF-8; encode it so") from None
+    if as_json:
+        print_json({"decision_id": decision_id, "accepted": accepted})
+    elif accepted:
+        show(screens.reported())
+    if not accepted:
+        raise CommandError(
+            f"decision {decision_id} is unknown, too old, or was reported before; nothing was"
+            " booked"
+        )
