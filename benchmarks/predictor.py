@@ -54,6 +54,7 @@ BATCHES = (1, 8, 32, 128)
 LENGTHS_TOKENS = (32, 64, 128, 256)
 PASSAGE_TOKENS = 16
 YARDSTICK = "session"
+IN_PROCESS = "in process"
 PATIENCE_S = 120.0
 
 
@@ -66,7 +67,7 @@ class Effort:
 
 
 FULL = Effort(most_rounds=300, longest_s=12.0)
-QUICK = Effort(most_rounds=30, longest_s=2.0)
+QUICK = Effort(most_rounds=40, longest_s=8.0)
 
 
 class SharedMemory:
@@ -142,7 +143,7 @@ def ways_of(
     )
     ways: dict[str, Callable[[], object]] = {
         YARDSTICK: partial(session.run, graph.outputs, {INPUT: ids}),
-        "in process": partial(line.local[0].predict, prompts),
+        IN_PROCESS: partial(line.local[0].predict, prompts),
     }
     for name, server in servers.items():
         target = TritonTarget(server, "predictor", None, PATIENCE_S, 0.02, explicit=False)
@@ -190,8 +191,7 @@ def eager(ids: NDArray[np.int64]) -> Callable[[], object]:
 def measure(ways: dict[str, Callable[[], object]], batch: int, effort: Effort) -> dict[str, Any]:
     """Figures by way."""
     for way in ways.values():
-        for _ in range(3):
-            way()
+        way()
     wall: dict[str, list[float]] = {name: [] for name in ways}
     cpu: dict[str, float] = dict.fromkeys(ways, 0.0)
     until_s = perf_counter() + effort.longest_s
@@ -217,14 +217,16 @@ def measure(ways: dict[str, Callable[[], object]], batch: int, effort: Effort) -
             ),
             "added_ms_p50": 1e3
             * statistics.median(
-                time - base for base, time in zip(wall["in process"], times, strict=True)
+                time - base for base, time in zip(wall[IN_PROCESS], times, strict=True)
             ),
         }
     return found
 
 
-def measure_artifact(artifact: Artifact, shapes: list[tuple[int, int]], effort: Effort) -> Any:
-    """All shapes of one artifact."""
+def measure_artifact(
+    artifact: Artifact, shapes: list[tuple[int, int]], wanted: list[str] | None, effort: Effort
+) -> Any:
+    """All shapes of one artifact; ``wanted``: ways besides those that others are held against."""
     line = load_line(artifact, LinePlan(None, (), "cpu", 1))
     rows = []
     with TemporaryDirectory() as scratch, ExitStack() as stack:
@@ -238,7 +240,12 @@ def measure_artifact(artifact: Artifact, shapes: list[tuple[int, int]], effort: 
         for batch, tokens in shapes:
             with ExitStack() as inner:
                 ways = ways_of(inner, line, servers, prompts_of(line, batch, tokens))
-                found = measure(ways, batch, effort)
+                chosen = {
+                    name: way
+                    for name, way in ways.items()
+                    if wanted is None or name in {YARDSTICK, IN_PROCESS, *wanted}
+                }
+                found = measure(chosen, batch, effort)
             rows.append({"batch": batch, "tokens": tokens, "ways": found})
     manifest = artifact.manifest
     return {
@@ -278,6 +285,7 @@ def main() -> int:
     )
     parser.add_argument("--artifact", type=Path, action="append", help="version folder; repeatable")
     parser.add_argument("--shape", action="append", metavar="BATCHxTOKENS", help="repeatable")
+    parser.add_argument("--way", action="append", help="only these, repeatable; default: all")
     parser.add_argument("--quick", action="store_true", help="a tenth of the calls")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     arguments = parser.parse_args()
@@ -290,7 +298,9 @@ def main() -> int:
         if folders is None:
             encoder = export_minilm(minilm(Path(scratch)), Path(scratch), "int8")
             folders = [shipped_artifact(), encoder]
-        artifacts = [measure_artifact(load_artifact(one), shapes, effort) for one in folders]
+        artifacts = [
+            measure_artifact(load_artifact(one), shapes, arguments.way, effort) for one in folders
+        ]
     figures = {
         "machine": {
             "cpus": os.cpu_count(),
