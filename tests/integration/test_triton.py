@@ -7,6 +7,7 @@ import os
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -244,7 +245,23 @@ async def test_callers_who_leave_take_their_call_to_the_server_with_them(
 def test_no_time_left_is_no_reason_to_ask(remote: TritonPredictor) -> None:
     with pytest.raises(PredictorError) as caught:
         remote.predict(["hard"], Wait(deadline_s=0.0))
-    assert caught.value.kind == "timeout"
+    assert caught.value.kind == "deadline"
+
+
+def test_callers_in_a_hurry_do_not_open_the_circuit_at_once(
+    triton: Triton, mood: Path, held: dict[str, Future[str]]
+) -> None:
+    settings = PredictorSettings.model_validate(section(triton))
+    built = Predictors(settings, load_artifact(triton.artifact), Watch())
+    try:
+        built.chain.warm_up()
+        mood.write_text("held")
+        prediction = built.chain.predict(["hard"], Wait(deadline_s=monotonic() + 1.0))
+        assert (prediction.version, prediction.degraded) == ("tiny-1", True)
+        assert held["cancelled"].result(HANG_S) == "cancelled"
+        assert not built.chain.degraded
+    finally:
+        built.close()
 
 
 async def test_without_the_client_library_the_start_says_what_to_install(

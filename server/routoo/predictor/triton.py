@@ -207,12 +207,12 @@ class TritonPredictor:
                 ) from None
             raise self._failure(error) from None
         offer = read_offer(metadata, config, self._manifest, self.where)
-        served = self.wanted or offer.versions[-1]
+        served = self.wanted or max(offer.versions, default=0)
         if served not in offer.versions:
+            ready = ", ".join(map(str, offer.versions)) or "none"
             raise ArtifactError(
-                f"{self.where} has version {offer.versions[-1]} ready, the artifact is version"
-                f" {served}; load that there, or set predictor.artifact or"
-                " predictor.triton.version"
+                f"{self.where} has version {ready} ready, the artifact is version {served}; load"
+                " that there, or set predictor.artifact or predictor.triton.version"
             )
         self._offer, self._served = offer, served
 
@@ -223,11 +223,14 @@ class TritonPredictor:
         offer = self._offer
         if offer is None:
             raise PredictorError(f"{self.where} was not reached yet", kind="unavailable")
-        timeout_s = timeout_s or self._target.timeout_s
+        timeout_s, late = timeout_s or self._target.timeout_s, "timeout"
         if wait is not None and wait.deadline_s is not None:
-            timeout_s = min(timeout_s, DEADLINE_SHARE * (wait.deadline_s - monotonic()))
-            if timeout_s <= 0.0:
-                raise PredictorError("no time was left to ask Triton", kind="timeout")
+            left_s = DEADLINE_SHARE * (wait.deadline_s - monotonic())
+            if left_s < timeout_s:
+                # Too slow for these callers, which need not be the server's fault.
+                timeout_s, late = left_s, "deadline"
+            if left_s <= 0.0:
+                raise PredictorError("no time was left to ask Triton", kind=late)
         calls = [
             [
                 self._send(ids[row : row + offer.max_rows], offer.input_dtype, timeout_s)
@@ -237,13 +240,19 @@ class TritonPredictor:
         ]
         if wait is not None:
             wait.on_abandoned(lambda: _give_up(calls))
-        for parts in calls:
-            answers = [self._answer(call, wait) for call in parts]
-            yield (
-                answers[0]
-                if len(answers) == 1
-                else [np.concatenate(columns) for columns in zip(*answers, strict=True)]
-            )
+        try:
+            for parts in calls:
+                answers = [self._answer(call, wait) for call in parts]
+                yield (
+                    answers[0]
+                    if len(answers) == 1
+                    else [np.concatenate(columns) for columns in zip(*answers, strict=True)]
+                )
+        except PredictorError as error:
+            _give_up(calls)
+            if error.kind == "timeout":
+                error.kind = late
+            raise
 
     def _send(self, ids: Ids, dtype: str, timeout_s: float) -> _Call:
         tensor = self._library.InferInput(INPUT, list(ids.shape), dtype)
