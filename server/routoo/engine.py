@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -162,12 +163,8 @@ class Engine:
                 )
                 for start in range(0, len(requests), self._max_batch)
             ]
-            predicted = Predicted(
-                requests, join(parts), [accepted_ns] * len(requests), accepted_ns, monotonic_ns()
-            )
-            return await self._in_thread(
-                self._solver, self._decide_jointly, predicted, constraints, handover
-            )
+            decide = partial(self._decide_jointly, requests, parts, constraints, accepted_ns)
+            return await self._in_thread(self._solver, decide, handover)
         except (asyncio.CancelledError, DrainingError):
             left = handover.abandon()
             if left is not None:
@@ -299,10 +296,15 @@ class Engine:
 
     def _decide_jointly(
         self,
-        predicted: Predicted,
+        requests: Sequence[PromptRequest],
+        parts: Sequence[Prediction],
         constraints: JointConstraints,
+        accepted_ns: int,
         handover: Handover[BatchDecision],
     ) -> BatchDecision:
+        predicted = Predicted(
+            requests, join(parts), [accepted_ns] * len(requests), accepted_ns, monotonic_ns()
+        )
         decided = self._decider.decide_jointly(predicted, constraints)
         if not handover.finish(decided):
             self._decider.release(decided.decisions)

@@ -88,9 +88,8 @@ def open_money(
         ConfigError: the books cannot be opened.
     """
     ledger = open_ledger(settings.budgets, settings.ledger, clock_ns)
-    decisions = OpenDecisions(
-        settings.outcomes.max_open_decisions, settings.outcomes.max_age_s, clock_s
-    )
+    kept = settings.outcomes
+    decisions = OpenDecisions(kept.max_open_decisions, kept.max_age_s)
     outcomes = Outcomes(decisions, ledger, pool, registry)
     if ledger is None:
         return Money(FixedPricing(price), None, decisions, outcomes)

@@ -9,13 +9,16 @@ import numpy as np
 
 from routoo.errors import ConfigError, InfeasibleError
 from routoo.selector.frontier import frontier, price_for_mean_cost
-from routoo.selector.online import decide, round_scores
+from routoo.selector.online import round_scores
+from routoo.selector.policies.base import Case
+from routoo.selector.policies.lp import Lp
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from routoo.pool import Pool
     from routoo.predictor.artifact import CalibrationSample
+    from routoo.selector.policies.base import Policy
 
 # A curve's vertex is what is chosen just above its price, see ``Frontier.price``.
 _ABOVE = 1.0 + 1e-9
@@ -64,10 +67,19 @@ class PricedSample:
         except InfeasibleError as error:
             raise ConfigError(f"policy.max_{error}") from None
 
-    def point_at(self, price: float) -> CurvePoint:
-        """What the sample costs and scores when decided at a price."""
-        choice = decide(self.scores, self.costs_usd, self._mask, price)
-        rows = np.arange(len(choice))
+    def point_at(self, price: float, policy: Policy | None = None) -> CurvePoint:
+        """What the sample costs and scores when a policy decides it at a price; None: ``lp``."""
+        n = len(self.scores)
+        rows = np.arange(n)
+        case = Case(
+            scores=self.scores,
+            costs_usd=self.costs_usd,
+            mask=self._mask,
+            prices=np.full(n, price),
+            max_quality_gaps=np.full(n, np.nan),
+            tickets=rows.astype(np.int64),
+        )
+        choice = (policy or Lp()).choose(case)
         return CurvePoint(
             mean_cost_usd=float(self.costs_usd[rows, choice].mean()),
             mean_score=float(self.scores[rows, choice].mean()),

@@ -92,7 +92,8 @@ def check(settings: Settings) -> list[str]:
         predictor = predictors.chain
     finally:
         predictors.close()
-    point = parts.sample.point_at(parts.price)
+    point = parts.sample.point_at(parts.price, parts.policies.in_force)
+    budgets = [f"{one.name} ${one.usd:g} per {one.per}" for one in settings.budgets]
     most_usd = settings.policy.max_mean_cost_usd
     away = f"warning: Triton at {settings.predictor.triton.url} does not answer"
     busiest = max(zip(point.shares.tolist(), parts.pool.names, strict=True))
@@ -101,7 +102,8 @@ def check(settings: Settings) -> list[str]:
         f"predictor: {predictor.version} on {predictor.backend}, {len(predictor.models)} models",
         *([away] if predictor.degraded else []),
         f"policy: {parts.policies.version}, at most ${most_usd:g} a request",
-        f"shadow price: {parts.price:.6g} score per USD",
+        f"budgets: {', '.join(budgets) or 'none'}",
+        f"shadow price: {parts.price:.6g} score per USD, where no budget sets it",
         f"expected: mean score {point.mean_score:.3f} at ${point.mean_cost_usd:.3g} a request",
         f"busiest model: {busiest[1]}, {busiest[0]:.0%} of the requests",
     ]
@@ -265,7 +267,7 @@ class Service:
                 "backend": engine.predictor.backend,
                 "policy": engine.versions.policy,
             },
-            engine.price,
+            lambda: engine.price,
         )
         await self._health.serving("", SERVICE)
         _log.info("serving", address=self.address, metrics=self.metrics_address)

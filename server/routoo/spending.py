@@ -42,18 +42,6 @@ class Booked:
     degraded: bool
 
 
-def not_booked(choice: IndexArray) -> Booked:
-    """What becomes of choices, int [n], where there are no budgets: they stand."""
-    n = len(choice)
-    return Booked(
-        choice=choice,
-        spent=np.full(n, -1, np.intp),
-        refused=np.zeros(n, np.bool_),
-        granted=choice >= 0,
-        degraded=False,
-    )
-
-
 class Spending:
     """The ledger as decisions use it. Called from worker threads, ``check`` from any.
 
@@ -186,9 +174,11 @@ class Spending:
     ) -> tuple[NDArray[np.intp], bool]:
         if not rows.size:
             return np.zeros(0, np.intp), False
+        if rows.size < len(ids):
+            ids, tenants = [ids[row] for row in rows], [tenants[row] for row in rows]
         grants = self.ledger.reserve(
-            [ids[row] for row in rows],
-            [tenants[row] for row in rows],
+            ids,
+            tenants,
             case.costs_usd[rows, choice[rows]],
             all_or_nothing=whole,
         )

@@ -95,17 +95,19 @@ class Metrics:
             "routoo_queue_depth", "Requests that wait for the predictor.", registry=registry
         )
         self._price = Gauge(
-            "routoo_shadow_price", "Predicted score per US dollar in force.", registry=registry
+            "routoo_shadow_price",
+            "Predicted score per US dollar in force for requests without a tenant.",
+            registry=registry,
         )
         self._serving = Gauge(
             "routoo_serving", "1 while the service takes requests.", registry=registry
         )
         self._info = Info("routoo_build", "Versions in use.", registry=registry)
 
-    def started(self, versions: dict[str, str], shadow_price: float) -> None:
-        """The service serves."""
+    def started(self, versions: dict[str, str], shadow_price: Callable[[], float]) -> None:
+        """The service serves; ``shadow_price`` is read when it is scraped."""
         self._info.info(versions)
-        self._price.set(shadow_price)
+        self._price.set_function(shadow_price)
         self._serving.set(1)
 
     def draining(self) -> None:

@@ -30,7 +30,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def breaker(clock: Clock) -> Breaker:
-    return Breaker(TERMS, clock, Random(0))
+    return Breaker(TERMS, clock, Random(0))  # noqa: S311
 
 
 def wait_for_probe(breaker: Breaker, clock: Clock) -> float:
@@ -116,7 +116,7 @@ def test_an_answer_from_before_it_opened_does_not_close_it(breaker: Breaker) -> 
 
 def test_replicas_do_not_probe_together() -> None:
     clock = Clock()
-    breakers = [Breaker(TERMS, clock, Random(seed)) for seed in range(20)]
+    breakers = [Breaker(TERMS, clock, Random(seed)) for seed in range(20)]  # noqa: S311
     for breaker in breakers:
         breaker.failed(at_once=True)
     assert len({breaker.probe_in_s() for breaker in breakers}) == 20
@@ -126,7 +126,7 @@ def test_replicas_do_not_probe_together() -> None:
 def test_whatever_happens_it_is_probed_or_asked(events: list[str]) -> None:
     """It is never shut without a probe to come, and never asked while it is not closed."""
     clock = Clock()
-    breaker = Breaker(TERMS, clock, Random(1))
+    breaker = Breaker(TERMS, clock, Random(1))  # noqa: S311
     for event in events:
         if event == "ok":
             breaker.succeeded()

@@ -83,7 +83,7 @@ class Rig:
         self.now_s = 0.0
         self.far = Far(line.local[0])
         self.line: Line = replace(line, remote=self.far)
-        self.breaker = Breaker(TERMS, lambda: self.now_s, Random(0))
+        self.breaker = Breaker(TERMS, lambda: self.now_s, Random(0))  # noqa: S311
         self.watch = Notes()
         self.chain = PredictorChain(self.line, self.breaker, self.watch)
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from routoo.batching import QUIET_TURNS
 from routoo.config import BatchingSettings
 from routoo.engine import Engine
 from routoo.errors import (
@@ -94,7 +95,7 @@ async def outcomes(*waiting: Awaitable[Any]) -> list[Any]:
 
 async def turn() -> None:
     """Lets the event loop do what it has already been asked to do."""
-    for _ in range(3):
+    for _ in range(QUIET_TURNS + 3):
         await asyncio.sleep(0)
 
 
@@ -377,3 +378,52 @@ def test_a_policy_of_an_unknown_model_says_which() -> None:
         ConfigError, match=r"^policy.fixed.model: unknown model 'gpt-9'; the pool has small"
     ):
         build_policies(settings, tiny_pool(), "test")
+
+
+ALL_POLICIES = PolicySettings.model_validate(
+    {
+        "offered": ["threshold", "quality_gap", "cheapest", "best", "fixed", "round_robin"],
+        "threshold": {"strong": "large", "weak": "small", "threshold": 0.2},
+        "fixed": {"model": "medium"},
+        **PAIR,
+    }
+)
+constraints = st.fixed_dictionaries(
+    {},
+    optional={
+        "max_cost_usd": st.sampled_from([0.0, 1e-5, 1e-4, 1e-3, 1e-2]),
+        "min_score": st.sampled_from([0.2, 0.5, 0.8, 1.0]),
+        "max_latency_ms": st.sampled_from([200.0, 500.0, 2000.0]),
+        "allowed_models": st.sampled_from([("small",), ("medium", "large")]),
+        "denied_models": st.sampled_from([("small",), ("large", "medium")]),
+        "required_capabilities": st.sampled_from([("tools",), ("vision",)]),
+    },
+)
+
+
+@settings(max_examples=25)
+@given(prompt=prompts, asked=constraints)
+async def test_no_policy_breaks_what_a_request_asks_for(
+    artifact: Artifact, prompt: str, asked: dict[str, Any]
+) -> None:
+    engine = make_engine(artifact, policy=ALL_POLICIES)
+    try:
+        requests = [
+            PromptRequest(prompt, policy=name, constrained=bool(asked), **asked)
+            for name in engine.policies.offered
+        ]
+        pool = tiny_pool()
+        for reply in await outcomes(*(engine.route(one) for one in requests)):
+            if isinstance(reply, NoEligibleModelError):
+                assert asked
+                continue
+            batch, row = reply.batch, reply.row
+            assert batch.costs_usd[row] <= asked.get("max_cost_usd", np.inf)
+            assert batch.scores[row] >= asked.get("min_score", 0.0)
+            assert batch.latencies_ms[row] <= asked.get("max_latency_ms", np.inf)
+            assert reply.model in asked.get("allowed_models", (reply.model,))
+            assert reply.model not in asked.get("denied_models", ())
+            able = pool.models[pool.index[reply.model]].capabilities
+            assert set(asked.get("required_capabilities", ())) <= set(able)
+    finally:
+        await engine.close(HANG_S)

@@ -8,12 +8,17 @@ from typing import Any
 from routoo.open_decisions import OpenDecisions
 
 
-def decisions(*ids: str) -> Any:
-    return [SimpleNamespace(decision_id=one) for one in ids]
+def decisions(*ids: str, made_ns: int = 0) -> Any:
+    batch = SimpleNamespace(timing=SimpleNamespace(finished_ns=made_ns))
+    return [SimpleNamespace(decision_id=one, batch=batch) for one in ids]
+
+
+def standing_still() -> int:
+    return 0
 
 
 def test_the_oldest_go_first_when_there_are_too_many() -> None:
-    kept = OpenDecisions(3, 1e9)
+    kept = OpenDecisions(3, 60.0, standing_still)
     kept.add(decisions("a", "b"))
     kept.add(decisions("c", "d"))
     assert len(kept) == 3
@@ -24,21 +29,22 @@ def test_the_oldest_go_first_when_there_are_too_many() -> None:
 
 
 def test_the_too_old_are_unknown_and_are_let_go() -> None:
-    now_s = [0.0]
-    kept = OpenDecisions(10, 60.0, lambda: now_s[0])
+    second = 10**9
+    now_ns = [0]
+    kept = OpenDecisions(10, 60.0, lambda: now_ns[0])
     kept.add(decisions("a"))
-    now_s[0] = 60.0
-    kept.add(decisions("b"))
+    now_ns[0] = 60 * second
+    kept.add(decisions("b", made_ns=60 * second))
     assert kept.get("a") is not None
-    now_s[0] = 60.5
+    now_ns[0] += 1
     assert kept.get("a") is None
     assert not kept.report("a")
-    kept.add(decisions("c"))
+    kept.add(decisions("c", made_ns=60 * second))
     assert len(kept) == 2
 
 
 def test_a_decision_is_reported_once_and_stays_known() -> None:
-    kept = OpenDecisions(10, 60.0)
+    kept = OpenDecisions(10, 60.0, standing_still)
     kept.add(decisions("a"))
     assert kept.report("a")
     assert not kept.report("a")
@@ -47,7 +53,7 @@ def test_a_decision_is_reported_once_and_stays_known() -> None:
 
 
 def test_what_nobody_received_is_forgotten() -> None:
-    kept = OpenDecisions(10, 60.0)
+    kept = OpenDecisions(10, 60.0, standing_still)
     kept.add(decisions("a", "b"))
     kept.discard(["a", "never known"])
     assert kept.get("a") is None

@@ -89,7 +89,7 @@ def test_drops_are_counted_by_reason() -> None:
 def test_the_state_of_the_service_is_shown() -> None:
     metrics = Metrics()
     assert value(metrics, "routoo_serving") == 0
-    metrics.started({"version": "1.2.3"}, 7.5)
+    metrics.started({"version": "1.2.3"}, lambda: 7.5)
     assert value(metrics, "routoo_serving") == 1
     assert value(metrics, "routoo_shadow_price") == 7.5
     assert value(metrics, "routoo_build_info", version="1.2.3") == 1

@@ -36,7 +36,7 @@ class RouterService:
         self._engine = engine
         self._settings = settings
         self._metrics = metrics
-        self._at = engine.sample.point_at(engine.price)
+        self._at = engine.sample.point_at(engine.price, engine.policies.in_force)
         self._ready_s = monotonic()
         self._active = 0
         self._idle = asyncio.Event()
@@ -95,7 +95,8 @@ class RouterService:
             )
         )
         if self._at.price != self._engine.price:  # prices follow the budgets
-            self._at = sample.point_at(self._engine.price)
+            in_force = self._engine.policies.in_force
+            self._at = sample.point_at(self._engine.price, in_force)
         response = convert.models_response(self._engine.pool, self._at, means, curve)
         return response.SerializeToString()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import repeat
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -125,7 +126,7 @@ class Decisions:
             count = int(np.searchsorted(self.times[places], horizon_ns, side="right"))
             count = min(len(places), max(count, forced - self._first))
             gone = [self._ids[place] for place in places[:count].tolist()]
-            deque(map(self._numbers.pop, gone), maxlen=0)
+            deque(map(self._numbers.pop, gone, repeat(None)), maxlen=0)
             self._first += count
 
     def remembered(self) -> tuple[list[str], IndexArray]:

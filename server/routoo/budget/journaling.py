@@ -25,7 +25,7 @@ _VERSION = 1
 # time in proportion to the decisions that are remembered.
 _REWRITE_BYTES = 16 * 1024 * 1024
 _REWRITE_FACTOR = 4
-_TEND_INTERVAL_S = 1.0
+TEND_INTERVAL_S = 1.0
 
 
 class Journaling:
@@ -37,11 +37,15 @@ class Journaling:
     memory are complete all the time.
     """
 
-    def __init__(self, journal: Journal, fsync: Fsync, fsync_interval_s: float) -> None:
+    def __init__(
+        self, journal: Journal, fsync: Fsync, tend_interval_s: float = TEND_INTERVAL_S
+    ) -> None:
         self._journal = journal
         self._fsync = fsync
-        self._interval_s = fsync_interval_s if fsync == "interval" else _TEND_INTERVAL_S
-        self._written = False  # since the last fsync
+        self._interval_s = tend_interval_s
+        self._appended = 0  # records
+        self._on_disk = 0
+        self._syncing = threading.Lock()
         self._rewritten_bytes = 0
         self._since_dump: list[bytes] | None = None
         self._stop = threading.Event()
@@ -92,16 +96,14 @@ class Journaling:
         self._append({"k": "settle", "t": time_ns, "i": decision_id, "c": cost})
 
     def sync(self) -> None:
-        """With fsync ``always``, returns when everything written down is on the disk."""
-        if self._fsync == "always" and self._written:
-            self._written = False
-            self._journal.sync()
+        """With fsync ``always``, returns when everything written down before is on the disk."""
+        if self._fsync == "always":
+            self._sync()
 
     def tend(self) -> None:
         """What the thread does every interval."""
-        if self._fsync == "interval" and self._written:
-            self._written = False
-            self._journal.sync()
+        if self._fsync == "interval":
+            self._sync()
         grown = max(_REWRITE_BYTES, _REWRITE_FACTOR * self._rewritten_bytes)
         if self._journal.failed or self._journal.size > grown:
             self.rewrite()
@@ -122,6 +124,9 @@ class Journaling:
             snapshot = encode({"k": "snapshot", "v": _VERSION, "t": time_ns, **dump})
             replacement = self._journal.replace([snapshot])
             with self._lock:
+                meanwhile, self._since_dump = self._since_dump, []
+            replacement.add(meanwhile)
+            with self._lock:  # what came in the last moment, little
                 replacement.add(self._since_dump)
                 self._journal.switch(replacement)
         except OSError as error:
@@ -146,12 +151,21 @@ class Journaling:
         while not self._stop.wait(self._interval_s):
             self.tend()
 
+    def _sync(self) -> None:
+        wanted = self._appended
+        with self._syncing:
+            if self._on_disk >= wanted:  # another thread has forced this one's records, too
+                return
+            appended = self._appended
+            self._journal.sync()
+            self._on_disk = appended
+
     def _append(self, record: dict[str, Any]) -> None:
         data = encode(record)
         if self._since_dump is not None:
             self._since_dump.append(data)
         self._journal.append(data)
-        self._written = True
+        self._appended += 1
 
     def _apply(self, record: dict[str, Any]) -> None:
         books = self._books

@@ -71,13 +71,12 @@ class MemoryLedger:
         amounts, groups = self._rows(ids, tenants, amounts_usd)
         with self._lock:
             self._begin(ids)
-            refused_by = self._books.admit(groups, amounts, all_or_nothing=all_or_nothing)
-            granted = refused_by < 0
-            if granted.any():
-                if not granted.all():
-                    ids, amounts, groups = _chosen(ids, granted), amounts[granted], groups[granted]
-                self._book(ids, groups, amounts, overdrawn=False)
+            refused_by = self._books.reserve(ids, groups, amounts, all_or_nothing=all_or_nothing)
+            if self._journaling is not None:
+                self._write_down(ids, groups, amounts, refused_by)
         self._sync()
+        if refused_by is None:
+            refused_by = np.full(len(ids), -1, np.intp)
         return Grants(refused_by, degraded=False)
 
     def overdraw(
@@ -86,7 +85,9 @@ class MemoryLedger:
         amounts, groups = self._rows(ids, tenants, amounts_usd)
         with self._lock:
             self._begin(ids)
-            self._book(ids, groups, amounts, overdrawn=True)
+            self._books.book(ids, groups, amounts, overdrawn=True)
+            if self._journaling is not None:
+                self._write_down(ids, groups, amounts, None, overdrawn=True)
         self._sync()
 
     def settle(self, decision_id: str, cost_usd: float) -> Settled:
@@ -99,13 +100,6 @@ class MemoryLedger:
                 self._journaling.settled(now_ns, decision_id, cost)
         self._sync()
         return settled
-
-    def charge(self, amounts: Sequence[int]) -> None:
-        """Takes an amount, nano-USD, out of each budget at the present time; not journaled."""
-        with self._lock:
-            self._books.advance(self._clock_ns())
-            for index, amount in enumerate(amounts):
-                self._books.charge(index, amount)
 
     def states(self) -> tuple[BudgetState, ...]:
         with self._lock:
@@ -132,22 +126,26 @@ class MemoryLedger:
         if self._books.taken(ids):
             raise ValueError("a decision id is booked already, or stands twice")
 
-    def _book(
+    def _write_down(
         self,
         ids: Sequence[str],
         groups: NDArray[np.intp],
         amounts: NDArray[np.int64],
+        refused_by: NDArray[np.intp] | None,
         *,
-        overdrawn: bool,
+        overdrawn: bool = False,
     ) -> None:
-        self._books.book(ids, groups, amounts, overdrawn=overdrawn)
-        if self._journaling is not None:
+        booked = self._scopes.bounded[groups]
+        if refused_by is not None:
+            booked &= refused_by < 0
+        rows = np.flatnonzero(booked).tolist()
+        if self._journaling is not None and rows:
             tenants = self._scopes.tenants
             self._journaling.booked(
                 self._books.now_ns,
-                ids,
-                [tenants[group] for group in groups.tolist()],
-                amounts,
+                ids if len(rows) == len(ids) else [ids[row] for row in rows],
+                [tenants[group] for group in groups[booked].tolist()],
+                amounts[booked],
                 overdrawn=overdrawn,
             )
 
@@ -155,7 +153,3 @@ class MemoryLedger:
         # Outside the lock: a disk takes milliseconds.
         if self._journaling is not None:
             self._journaling.sync()
-
-
-def _chosen(ids: Sequence[str], rows: NDArray[np.bool_]) -> list[str]:
-    return [ids[row] for row in np.flatnonzero(rows).tolist()]

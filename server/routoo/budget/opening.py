@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING
 
+from routoo.budget.alone import Alone
 from routoo.budget.books import Keeping
 from routoo.budget.journal import Journal
-from routoo.budget.journaling import Journaling
+from routoo.budget.journaling import TEND_INTERVAL_S, Journaling
 from routoo.budget.memory import MemoryLedger
+from routoo.budget.scopes import Scopes
+from routoo.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,10 +46,36 @@ def open_ledger(
         max_decisions=settings.max_decisions,
     )
     if settings.backend == "redis":
-        raise NotImplementedError
+        return _open_redis(Scopes(terms), keeping, settings, clock_ns)
     journaling = None
     if settings.journal is not None:
-        journaling = Journaling(
-            Journal(settings.journal), settings.fsync, settings.fsync_interval_s
-        )
+        interval_s = settings.fsync_interval_s if settings.fsync == "interval" else TEND_INTERVAL_S
+        journaling = Journaling(Journal(settings.journal), settings.fsync, interval_s)
     return MemoryLedger(terms, keeping, clock_ns, journaling)
+
+
+def _open_redis(
+    scopes: Scopes, keeping: Keeping, settings: LedgerSettings, clock_ns: Callable[[], int]
+) -> Ledger:
+    try:
+        # Needed by those only who share budgets.
+        from routoo.budget.redis_ledger import RedisLedger  # noqa: PLC0415
+        from routoo.budget.redis_store import Connecting, RedisStore  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"ledger.backend: redis needs the Python package {error.name}; install routoo[redis]"
+        ) from None
+    connecting = Connecting(
+        url=settings.redis_url,
+        cluster=settings.redis_cluster,
+        timeout_s=settings.redis_timeout_s,
+        connections=settings.redis_connections,
+        key_prefix=settings.key_prefix,
+    )
+    return RedisLedger(
+        scopes,
+        RedisStore(connecting, scopes, keeping),
+        Alone(scopes, keeping, settings.local_share, clock_ns),
+        max_probe_s=settings.redis_max_probe_s,
+        jitter=random.Random(),  # noqa: S311 - spreads attempts, guards nothing
+    )

@@ -24,6 +24,7 @@ class Scopes:
         members: per group, the indices of its budgets, those of all tenants first. Group 0 is that
             of every tenant without a budget of its own.
         tenants: per group, its tenant; "" for group 0.
+        bounded: bool [groups], whether a group has budgets at all.
     """
 
     def __init__(self, terms: tuple[BudgetTerms, ...]) -> None:
@@ -31,6 +32,7 @@ class Scopes:
         tenants = list(dict.fromkeys(budget.tenant for budget in terms if budget.tenant))
         self.tenants = ["", *tenants]
         self.members = [applying(terms, ""), *(applying(terms, tenant) for tenant in tenants)]
+        self.bounded = np.array([bool(members) for members in self.members])
         self._group = {tenant: index for index, tenant in enumerate(tenants, start=1)}
 
     def budgets(self, tenant: str) -> tuple[int, ...]:

@@ -20,8 +20,8 @@ NANO_PER_USD = 1_000_000_000
 MAX_USD = 9_000_000.0
 # A sliding period is watched in this many steps.
 SLIDING_STEPS = 60
-# A product of two floats is off by at most this much of itself: 0.1 USD are 10**8 nano-USD, and
-# not one more because 0.1 is not a binary fraction.
+# A product this close to a whole number is that number: 0.57 USD are 570,000,000 nano-USD, and not
+# one more because 0.57 is no binary fraction.
 _FLOAT_ERROR = 2.0**-52
 
 
@@ -53,7 +53,10 @@ class BudgetTerms:
     @property
     def step_ns(self) -> int:
         """The grain of time: what is spent in one step counts, and stops counting, as one."""
-        return -(-self.period_ns // SLIDING_STEPS) if self.sliding else self.period_ns
+        if not self.sliding:
+            return self.period_ns
+        # Whole microseconds: that is what Redis' clock tells.
+        return -(-self.period_ns // (SLIDING_STEPS * 1000)) * 1000
 
     @property
     def steps(self) -> int:
@@ -74,13 +77,16 @@ def nano_usd(amounts_usd: NDArray[np.float64]) -> NDArray[np.int64]:
         InvalidRequestError: an amount that is negative, NaN or too large.
     """
     amounts = np.asarray(amounts_usd, dtype=np.float64)
-    fits = (amounts >= 0.0) & (amounts <= MAX_USD)  # false for NaN, too
-    if not fits.all():
-        wrong = amounts[~fits][0]
+    # A NaN makes both extremes NaN, and so neither comparison true.
+    if len(amounts) and not (amounts.min() >= 0.0 and amounts.max() <= MAX_USD):
+        wrong = amounts[~((amounts >= 0.0) & (amounts <= MAX_USD))][0]
         raise InvalidRequestError(
             f"is {wrong}; an amount in USD has to be from 0 to {MAX_USD:,.0f}", field="cost_usd"
         )
-    return np.ceil(amounts * (NANO_PER_USD * (1.0 - _FLOAT_ERROR))).astype(np.int64)
+    exact = amounts * NANO_PER_USD
+    whole = np.rint(exact)
+    is_whole = np.abs(exact - whole) <= exact * _FLOAT_ERROR
+    return np.where(is_whole, whole, np.ceil(exact)).astype(np.int64)
 
 
 def one_nano_usd(amount_usd: float) -> int:
@@ -90,7 +96,9 @@ def one_nano_usd(amount_usd: float) -> int:
             f"is {amount_usd}; an amount in USD has to be from 0 to {MAX_USD:,.0f}",
             field="cost_usd",
         )
-    return math.ceil(amount_usd * (NANO_PER_USD * (1.0 - _FLOAT_ERROR)))
+    exact = amount_usd * NANO_PER_USD
+    whole = round(exact)
+    return whole if abs(exact - whole) <= exact * _FLOAT_ERROR else math.ceil(exact)
 
 
 def usd(amount_nano_usd: int) -> float:

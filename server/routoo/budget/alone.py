@@ -1,0 +1,211 @@
+"""A replica's own share of the budgets, spent while Redis is away."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from routoo.budget.account import Money
+from routoo.budget.books import Books
+from routoo.budget.clock import ForwardClock
+from routoo.budget.ledger import BudgetState, Settled
+from routoo.budget.pending import Booking, Pending
+from routoo.budget.scopes import Scopes
+from routoo.budget.terms import usd
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from routoo.budget.books import Keeping
+    from routoo.budget.redis_store import Seen
+
+    IntArray = NDArray[np.int64]
+    IndexArray = NDArray[np.intp]
+
+
+class Alone:
+    """Decides within a share of what was left of each budget when it was last seen.
+
+    The share is kept by books of the replica's own, whose limits are that share of the budgets';
+    what others have spent stands in them as settled at the moment Redis went away. A budget that
+    was never seen has nothing left in the period that runs: spending it blindly could break it.
+
+    ``saw`` may be called at any time; everything else with the ledger's lock held.
+
+    Attributes:
+        pending: what Redis has to get when it is back.
+    """
+
+    def __init__(
+        self, scopes: Scopes, keeping: Keeping, share: float, clock_ns: Callable[[], int]
+    ) -> None:
+        """Starts having seen nothing.
+
+        Args:
+            scopes: the budgets.
+            keeping: how long decisions are kept; bounds ``pending``, too.
+            share: from 0 to 1.
+            clock_ns: nanoseconds since 1970; its distance to Redis' clock is allowed for.
+        """
+        self._scopes = scopes
+        self._keeping = keeping
+        self._share = share
+        self._clock_ns = ForwardClock(clock_ns)
+        self._own = Scopes(
+            tuple(
+                replace(terms, limit_nano_usd=int(share * terms.limit_nano_usd))
+                for terms in scopes.terms
+            )
+        )
+        self._seeing = threading.Lock()
+        self._seen: dict[int, Seen] = {}
+        self._versions: dict[int, int] = {}
+        self._clock_lead_us = 0  # of Redis over us
+        self._books = Books(self._own, keeping)
+        self._began_ns = 0
+        self._charges: list[int] = []
+        self.pending = Pending(keeping.max_decisions)
+
+    @property
+    def seen(self) -> dict[int, Seen]:
+        """Each budget as it was seen last; those that were never seen are missing."""
+        with self._seeing:
+            return dict(self._seen)
+
+    def saw(self, seen: dict[int, Seen], version: int, now_us: int) -> None:
+        """Notes what an answer of Redis said; answers may come out of order."""
+        with self._seeing:
+            self._clock_lead_us = now_us - self._clock_ns() // 1000
+            for index, budget in seen.items():
+                if version > self._versions.get(index, -1):
+                    self._versions[index] = version
+                    self._seen[index] = budget
+
+    def begin(self) -> None:
+        """Opens the replica's own books."""
+        self._books = books = Books(self._own, self._keeping)
+        self._began_ns = self._now_ns()
+        books.advance(self._began_ns)
+        self._charges = []
+        for index, terms in enumerate(self._scopes.terms):
+            left = self._left(index, terms.limit_nano_usd)
+            charge = self._own.terms[index].limit_nano_usd - int(self._share * left)
+            books.charge(index, charge)
+            self._charges.append(charge)
+
+    def end(self) -> None:
+        """Closes them: Redis has it all."""
+        self._books = Books(self._own, self._keeping)
+
+    def decide(
+        self, ids: list[str], groups: IndexArray, amounts: IntArray, mode: str, *, doubtful: bool
+    ) -> IndexArray:
+        """``Grants.refused_by`` of rows that all have budgets.
+
+        Args:
+            ids: [n].
+            groups: intp [n].
+            amounts: int64 [n], nano-USD.
+            mode: any, all or over, see ``reserve.lua``.
+            doubtful: Redis may have these rows, from a call whose answer got lost.
+        """
+        books = self._books
+        books.advance(self._now_ns())
+        refused_by = np.full(len(ids), -1, np.intp)
+        fresh = [row for row, key in enumerate(ids) if key not in self.pending.bookings]
+        if len(fresh) < len(ids):
+            ids = [ids[row] for row in fresh]
+            groups, amounts = groups[fresh], amounts[fresh]
+        if not self.pending.has_room(len(ids)):
+            # Nothing may be granted that Redis could never be told.
+            refused_by[fresh] = [self._scopes.members[group][0] for group in groups.tolist()]
+            return refused_by
+        if mode == "over":
+            books.book(ids, groups, amounts, overdrawn=True)
+        else:
+            found = books.reserve(ids, groups, amounts, all_or_nothing=mode == "all")
+            if found is not None:
+                refused_by[fresh] = found
+        granted = refused_by[fresh] < 0
+        time_us = books.now_ns // 1000
+        rows = np.flatnonzero(granted).tolist()
+        bookings = [
+            Booking(group, amount, time_us, mode == "over")
+            for group, amount in zip(
+                groups[granted].tolist(), amounts[granted].tolist(), strict=True
+            )
+        ]
+        self.pending.book([ids[row] for row in rows], bookings)
+        if doubtful:
+            self.pending.doubt(ids)
+        return refused_by
+
+    def take_back(self, ids: Sequence[str]) -> None:
+        """Undoes decisions, whether they were made here or by Redis."""
+        for key in ids:
+            if self.pending.bookings.pop(key, None) is not None:
+                self._books.settle(key, 0)
+        self.pending.doubt(ids)
+
+    def settle(self, decision_id: str, cost: int) -> Settled:
+        """Takes a cost, nano-USD, on trust."""
+        if decision_id in self.pending.costs:
+            return Settled.TWICE
+        if not self.pending.has_room(1):
+            return Settled.UNKNOWN
+        self._books.advance(self._now_ns())
+        self._books.settle(decision_id, cost)
+        self.pending.costs[decision_id] = cost
+        return Settled.SETTLED
+
+    def states(self) -> tuple[BudgetState, ...]:
+        """What was seen last, as far as it still counts, and what was spent here since."""
+        self._books.advance(self._now_ns())
+        states = []
+        for index, terms in enumerate(self._scopes.terms):
+            account = self._books.accounts[index]
+            seen = self.seen.get(index)
+            others = Money()
+            own = account.total
+            settled = own.settled
+            if account.counts(self._began_ns // terms.step_ns):
+                settled -= self._charges[index]
+                if seen is not None and self._counts(index, seen):
+                    others = Money(seen.reserved, seen.settled, seen.overdraft, seen.granted)
+            states.append(
+                BudgetState(
+                    terms=terms,
+                    reserved_usd=usd(others.reserved + own.reserved),
+                    settled_usd=usd(others.settled + settled),
+                    overdraft_usd=usd(others.overdraft + own.overdraft),
+                    granted=others.granted + own.granted,
+                    period_left_s=account.left_ns(self._books.now_ns) / 1e9,
+                    degraded=True,
+                )
+            )
+        return tuple(states)
+
+    def _now_ns(self) -> int:
+        """The time by Redis' clock, as far as it is known."""
+        with self._seeing:
+            now_ns = self._clock_ns() + 1000 * self._clock_lead_us
+        return max(now_ns, self._books.now_ns)
+
+    def _left(self, index: int, limit: int) -> int:
+        """What was left of a limit when the budget was seen last."""
+        seen = self.seen.get(index)
+        if seen is None:
+            return 0
+        if not self._counts(index, seen):
+            return limit
+        return max(0, limit - seen.reserved - seen.settled)
+
+    def _counts(self, index: int, seen: Seen) -> bool:
+        """Whether what was seen still counted when Redis went away."""
+        terms = self._scopes.terms[index]
+        return self._began_ns // terms.step_ns < seen.step + terms.steps

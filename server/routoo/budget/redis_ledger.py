@@ -1,0 +1,337 @@
+"""The ledger that replicas share through Redis, and what a replica does while Redis is away."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import numpy as np
+import structlog
+
+from routoo.budget.ledger import BudgetState, Grants, Settled
+from routoo.budget.redis_store import ROWS_AT_ONCE, StoreError
+from routoo.budget.terms import nano_usd, one_nano_usd, usd
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from routoo.budget.alone import Alone
+    from routoo.budget.redis_store import Look, RedisStore
+    from routoo.budget.scopes import Scopes
+    from routoo.budget.terms import BudgetTerms
+
+    IntArray = NDArray[np.int64]
+    IndexArray = NDArray[np.intp]
+
+_log = structlog.get_logger(__name__)
+_FIRST_PROBE_S = 0.1
+# What is left is looked at this often even when nothing is asked, so that the share is one of what
+# is left now, and so that no request has to find out that Redis is away.
+_LOOK_INTERVAL_S = 1.0
+
+
+class RedisLedger:
+    """Implements ``Ledger``; check and booking are one script in Redis.
+
+    The first call that fails, or takes longer than the timeout, opens the breaker: from then on
+    nothing waits for Redis. The replica decides by itself, within its local share, and a thread
+    tries to reach Redis. Once it answers, it gets everything that was decided without it, and the
+    breaker closes.
+
+    An id that Redis has already is taken for the same decision: it is granted, and not booked
+    again. While Redis is away, a cost is taken on trust: whether its decision is known cannot be
+    told, and ``settle`` answers ``SETTLED``.
+    """
+
+    def __init__(
+        self,
+        scopes: Scopes,
+        store: RedisStore,
+        alone: Alone,
+        *,
+        max_probe_s: float,
+        jitter: random.Random,
+    ) -> None:
+        """Starts, with Redis or without it.
+
+        Args:
+            scopes: the budgets.
+            store: Redis; closed with the ledger.
+            alone: the replica's own share.
+            max_probe_s: longest time between two attempts to reach Redis.
+            jitter: spreads the attempts of replicas that lost it together.
+        """
+        self._scopes = scopes
+        self._store = store
+        self._alone = alone
+        self._max_probe_s = max_probe_s
+        self._jitter = jitter
+        self._lock = threading.Lock()  # over _away and _alone
+        self._reconciling = threading.Lock()
+        self._away = False
+        self._reason = ""
+        self._stopped = False
+        self._wake = threading.Event()
+        self._back = threading.Event()
+        try:
+            self._store.prepare()
+            self._take(self._store.look(steady=True))
+            self._back.set()
+        except StoreError as error:
+            with self._lock:
+                self._leave(error)
+        else:
+            self._warn_of_eviction()
+        self._thread = threading.Thread(target=self._run, name="routoo-ledger", daemon=True)
+        self._thread.start()
+
+    @property
+    def terms(self) -> tuple[BudgetTerms, ...]:
+        return self._scopes.terms
+
+    @property
+    def degraded(self) -> bool:
+        """Whether Redis is away."""
+        return self._away
+
+    def applies(self, tenant: str) -> tuple[int, ...]:
+        return self._scopes.budgets(tenant)
+
+    def reserve(
+        self,
+        ids: Sequence[str],
+        tenants: Sequence[str],
+        amounts_usd: NDArray[np.float64],
+        *,
+        all_or_nothing: bool = False,
+    ) -> Grants:
+        mode = "all" if all_or_nothing else "any"
+        return self._decide(ids, tenants, amounts_usd, mode)
+
+    def overdraw(
+        self, ids: Sequence[str], tenants: Sequence[str], amounts_usd: NDArray[np.float64]
+    ) -> None:
+        self._decide(ids, tenants, amounts_usd, "over")
+
+    def settle(self, decision_id: str, cost_usd: float) -> Settled:
+        cost = one_nano_usd(cost_usd)
+        error = None
+        if not self._away:
+            try:
+                return self._store.settle([(decision_id, cost)])[0]
+            except StoreError as caught:
+                error = caught
+        with self._lock:
+            self._leave(error)
+            return self._alone.settle(decision_id, cost)
+
+    def states(self) -> tuple[BudgetState, ...]:
+        error = None
+        if not self._away:
+            try:
+                return self._seen_states(self._take(self._store.look()))
+            except StoreError as caught:
+                error = caught
+        with self._lock:
+            self._leave(error)
+            return self._alone.states()
+
+    def reconcile(self) -> bool:
+        """Tries to reach Redis and gives it everything that was decided without it.
+
+        Returns:
+            Whether Redis has everything and is used again. Safe to call at any time.
+        """
+        with self._reconciling:
+            try:
+                return self._reconcile()
+            except StoreError as error:
+                self._say(error)
+                return False
+
+    def wait_until_back(self, timeout_s: float) -> bool:
+        """Waits until Redis is used again; False: it took longer than the timeout."""
+        return self._back.wait(timeout_s)
+
+    def close(self) -> None:
+        self._stopped = True
+        self._wake.set()
+        self._thread.join()
+        if self._away and len(self._alone.pending) and not self.reconcile():
+            _log.error(
+                "stopped while Redis is away: these decisions and costs are lost",
+                entries=len(self._alone.pending),
+            )
+        self._store.close()
+
+    def _decide(
+        self,
+        ids: Sequence[str],
+        tenants: Sequence[str],
+        amounts_usd: NDArray[np.float64],
+        mode: str,
+    ) -> Grants:
+        if not len(ids) == len(tenants) == len(amounts_usd):
+            raise ValueError(
+                f"{len(ids)} ids, {len(tenants)} tenants and {len(amounts_usd)} amounts;"
+                " each row has one of each"
+            )
+        if len(set(ids)) < len(ids):
+            raise ValueError("a decision id stands twice")
+        amounts, groups = nano_usd(amounts_usd), self._scopes.groups(tenants)
+        refused_by = np.full(len(ids), -1, np.intp)
+        degraded = False
+        rows = np.flatnonzero(self._scopes.bounded[groups])
+        for start in range(0, len(rows), ROWS_AT_ONCE):
+            part = rows[start : start + ROWS_AT_ONCE]
+            part_ids = [ids[row] for row in part.tolist()]
+            found, alone = self._decide_part(part_ids, groups[part], amounts[part], mode)
+            degraded |= alone
+            refused_by[part] = found
+            if mode == "all" and (found >= 0).any():
+                # The parts before were booked, each in one step; they are taken back.
+                self._take_back([ids[row] for row in rows[:start].tolist()])
+                refused_by[:] = found[found >= 0][0]
+                break
+        return Grants(refused_by, degraded)
+
+    def _decide_part(
+        self, ids: list[str], groups: IndexArray, amounts: IntArray, mode: str
+    ) -> tuple[IndexArray, bool]:
+        error = None
+        if not self._away:
+            try:
+                reply = self._store.reserve(ids, groups.tolist(), amounts.tolist(), mode)
+            except StoreError as caught:
+                error = caught
+            else:
+                self._alone.saw(reply.seen, reply.version, reply.now_us)
+                return np.array(reply.refused_by, np.intp), False
+        with self._lock:
+            self._leave(error)
+            doubtful = error is not None and error.doubtful
+            return self._alone.decide(ids, groups, amounts, mode, doubtful=doubtful), True
+
+    def _take_back(self, ids: list[str]) -> None:
+        error = None
+        if not self._away:
+            try:
+                for start in range(0, len(ids), ROWS_AT_ONCE):
+                    self._store.cancel(ids[start : start + ROWS_AT_ONCE])
+            except StoreError as caught:
+                error = caught
+            else:
+                return
+        with self._lock:
+            self._leave(error)
+            self._alone.take_back(ids)
+
+    def _leave(self, error: StoreError | None) -> None:
+        """Opens the breaker after a failure; with None, it was open when the call began.
+
+        In the second case Redis may be back meanwhile. What follows is then decided alone all the
+        same, so the breaker is opened again until Redis has it.
+        """
+        if self._away:
+            return
+        self._away = True
+        self._back.clear()
+        self._alone.begin()
+        if error is not None:
+            self._say(error)
+        self._wake.set()
+
+    def _say(self, error: StoreError) -> None:
+        if error.kind != self._reason:
+            self._reason = error.kind
+            _log.warning(
+                "budgets are degraded: this replica spends its local share",
+                kind=error.kind,
+                reason=str(error),
+            )
+
+    def _run(self) -> None:
+        while not self._stopped:
+            self._wake.wait(_LOOK_INTERVAL_S)
+            self._wake.clear()
+            if not self._away and not self._stopped:
+                self.states()
+            wait_s = _FIRST_PROBE_S
+            while self._away and not self._stopped:
+                self._wake.wait(self._jitter.uniform(0.5, 1.0) * min(wait_s, self._max_probe_s))
+                self._wake.clear()
+                if not self._stopped:
+                    self.reconcile()
+                wait_s = min(2 * wait_s, self._max_probe_s)
+
+    def _reconcile(self) -> bool:
+        if not self._away:
+            return True
+        self._store.prepare()
+        try:
+            self._take(self._store.look(steady=True))
+        except StoreError as error:
+            if error.kind != "lost":
+                raise
+            self._say(error)
+            self._store.restore(self._alone.seen)
+        while True:
+            with self._lock:
+                part = self._alone.pending.part(ROWS_AT_ONCE)
+            if part.bookings or part.costs or part.doubts:
+                self._alone.pending.deliver(self._store, part)
+                with self._lock:
+                    self._alone.pending.delivered(part)
+                continue
+            self._take(self._store.look(steady=True))
+            with self._lock:
+                if len(self._alone.pending) == 0:
+                    self._away = False
+                    self._alone.end()
+                    self._reason = ""
+                    self._back.set()
+                    _log.info("Redis is back and has everything that was decided without it")
+                    return True
+
+    def _take(self, look: Look) -> Look:
+        self._store.epoch = look.epoch
+        self._alone.saw(look.seen, look.version, look.now_us)
+        return look
+
+    def _seen_states(self, look: Look) -> tuple[BudgetState, ...]:
+        states = []
+        for index, terms in enumerate(self.terms):
+            seen, oldest = look.seen[index], look.oldest[index]
+            step_us = terms.step_ns // 1000
+            if not terms.sliding:
+                left_us = (seen.step + 1) * step_us - look.now_us
+            elif oldest is None:
+                left_us = terms.period_ns // 1000
+            else:
+                left_us = (oldest + terms.steps) * step_us - look.now_us
+            states.append(
+                BudgetState(
+                    terms=terms,
+                    reserved_usd=usd(seen.reserved),
+                    settled_usd=usd(seen.settled),
+                    overdraft_usd=usd(seen.overdraft),
+                    granted=seen.granted,
+                    period_left_s=left_us / 1e6,
+                    degraded=False,
+                )
+            )
+        return tuple(states)
+
+    def _warn_of_eviction(self) -> None:
+        try:
+            policy = self._store.evicts()
+        except StoreError:
+            return  # INFO may be forbidden; it is advice only
+        if policy is not None:
+            _log.warning(
+                "Redis may throw budgets away to make room; set its maxmemory-policy to noeviction",
+                policy=policy,
+            )

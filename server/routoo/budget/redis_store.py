@@ -1,0 +1,381 @@
+"""The books in Redis: keys, scripts and failures. Every call is one script, done whole or not.
+
+All keys share one hash tag, so that a cluster keeps them in one slot. Scripts are in ``scripts/``;
+``common.lua`` says what lies under which key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import uuid
+from dataclasses import dataclass
+from functools import partial
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from routoo.budget.ledger import Settled
+from routoo.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from routoo.budget.books import Keeping
+    from routoo.budget.scopes import Scopes
+
+# Rows of one script call: Redis serves nobody else meanwhile.
+ROWS_AT_ONCE = 500
+_EXPIRED_AT_ONCE = 64
+_STEADY_TIMEOUT_S = 1.0
+# Connections are opened beforehand; should one have to be opened, or waited for, after all, this
+# much of the time is left for the answer.
+_ANSWER_SHARE = 0.6
+_SCRIPTS = ("reserve", "settle", "adopt", "cancel", "look", "restore")
+_SETTLED = (Settled.UNKNOWN, Settled.SETTLED, Settled.TWICE, Settled.EXPIRED)
+
+
+class StoreError(Exception):
+    """Redis could not do it; the message says why and what to do.
+
+    Attributes:
+        kind: away, full, garbage, lost (its books are gone) or refused (anything else).
+        doubtful: whether Redis may have done it all the same, or may do it later.
+    """
+
+    def __init__(self, kind: str, message: str, *, doubtful: bool) -> None:
+        self.kind = kind
+        self.doubtful = doubtful
+        super().__init__(message)
+
+
+@dataclass(frozen=True, slots=True)
+class Connecting:
+    """How Redis is reached.
+
+    Attributes:
+        url: redis://, rediss:// or unix://.
+        cluster: whether it is a node of a cluster.
+        timeout_s: longest that a call on a request's way takes.
+        connections: most connections for those calls.
+        key_prefix: the hash tag of all keys.
+    """
+
+    url: str
+    cluster: bool
+    timeout_s: float
+    connections: int
+    key_prefix: str
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A budget as Redis held it: nano-USD, and the step of time (see ``BudgetTerms.step_ns``)."""
+
+    reserved: int
+    settled: int
+    overdraft: int
+    granted: int
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What ``reserve`` answers.
+
+    Attributes:
+        refused_by: per row, -1 or the index of a budget.
+        seen: per index of a budget that was asked, what it held after the call.
+        version: grows with every call of any replica.
+        now_us: Redis' time.
+    """
+
+    refused_by: list[int]
+    seen: dict[int, Seen]
+    version: int
+    now_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What ``look`` answers; ``oldest`` is a step per budget, None when nothing counts."""
+
+    seen: dict[int, Seen]
+    oldest: list[int | None]
+    version: int
+    now_us: int
+    epoch: str
+
+
+class RedisStore:
+    """Calls the scripts. Thread-safe."""
+
+    def __init__(self, connecting: Connecting, scopes: Scopes, keeping: Keeping) -> None:
+        """Connects to nothing yet.
+
+        Raises:
+            ConfigError: the URL cannot be understood.
+        """
+        tag = f"{{{connecting.key_prefix}}}"
+        self._keys = [f"{tag}:{name}" for name in ("meta", "decisions", "open", "known")]
+        self._prefix = f"{tag}:budget:"
+        self._scopes = scopes
+        self._suffixes = [
+            f"{terms.name}:{terms.step_ns // 1000}:{terms.steps}" for terms in scopes.terms
+        ]
+        self._ttl_us = str(keeping.ttl_ns // 1000)
+        self._kept = "0" if keeping.releases_expired else "1"
+        self._texts = {name: _script(name) for name in _SCRIPTS}
+        self._hashes = {
+            name: hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+            for name, text in self._texts.items()
+        }
+        self._hot = _Clients(connecting, connecting.timeout_s, connecting.connections)
+        self._steady = _Clients(connecting, max(_STEADY_TIMEOUT_S, connecting.timeout_s), 2)
+        self.epoch = ""
+
+    def reserve(
+        self, ids: Sequence[str], groups: Sequence[int], amounts: Sequence[int], mode: str
+    ) -> Reply:
+        """Books up to ``ROWS_AT_ONCE`` rows, each of a group with budgets.
+
+        Args:
+            ids: [n].
+            groups: [n], see ``Scopes``.
+            amounts: [n], nano-USD.
+            mode: any, all or over, see ``reserve.lua``.
+
+        Raises:
+            StoreError: nothing was booked, or it is doubtful whether.
+        """
+        indices, scopes, places = self._layout(groups)
+        rows: list[str | int] = []
+        for decision_id, group, amount in zip(ids, groups, amounts, strict=True):
+            rows += (decision_id, amount, places[group])
+        limits = [self._scopes.terms[index].limit_nano_usd for index in indices]
+        reply = self._call("reserve", self._hot, [mode, *scopes, *limits, *rows], rows=len(ids))
+        now_us, version, codes, totals = reply
+        return Reply(
+            refused_by=_refusals(codes, indices, len(ids)),
+            seen=dict(zip(indices, _seen(totals), strict=True)),
+            version=int(version),
+            now_us=int(now_us),
+        )
+
+    def settle(self, costs: Iterable[tuple[str, int]], *, steady: bool = False) -> list[Settled]:
+        """Books true costs, nano-USD, by decision id. Raises StoreError."""
+        pairs = [part for pair in costs for part in pair]
+        clients = self._steady if steady else self._hot
+        reply = self._call("settle", clients, pairs, rows=len(pairs) // 2)
+        return [_SETTLED[code] for code in reply[0]]
+
+    def adopt(self, rows: Sequence[tuple[str, int, int, int, bool]]) -> None:
+        """Books what was decided without Redis.
+
+        Args:
+            rows: decision id, group, nano-USD, time in microseconds, whether beside the budgets.
+
+        Raises:
+            StoreError: it has to be repeated, which is safe.
+        """
+        _, scopes, places = self._layout([row[1] for row in rows])
+        values: list[str | int] = []
+        for decision_id, group, amount, time_us, overdrawn in rows:
+            values += (decision_id, amount, time_us, "v" if overdrawn else "o", places[group])
+        self._call("adopt", self._steady, [*scopes, *values], rows=len(rows))
+
+    def cancel(self, ids: Sequence[str]) -> None:
+        """Takes decisions back, wherever they are on their way. Raises StoreError."""
+        self._call("cancel", self._steady, ids, rows=len(ids))
+
+    def look(self, *, steady: bool = False) -> Look:
+        """Reads all budgets. Raises StoreError."""
+        clients = self._steady if steady else self._hot
+        reply = self._call("look", clients, [uuid.uuid4().hex, *self._suffixes], rows=0)
+        now_us, version, epoch, totals, oldest = reply
+        return Look(
+            seen=dict(enumerate(_seen(totals))),
+            oldest=[int(step) or None for step in oldest.split(b",")],
+            version=int(version),
+            now_us=int(now_us),
+            epoch=epoch.decode(),
+        )
+
+    def restore(self, seen: dict[int, Seen]) -> None:
+        """Puts the money that was seen into books that were lost, and takes their epoch."""
+        rows: list[str | int] = []
+        for index, budget in seen.items():
+            rows += (self._suffixes[index], budget.step, budget.reserved + budget.settled)
+        reply = self._call("restore", self._steady, [uuid.uuid4().hex, *rows], rows=0)
+        self.epoch = reply[0].decode()
+
+    def prepare(self) -> None:
+        """Loads the scripts and opens the connections, so that no request has to. StoreError."""
+        for name, text in self._texts.items():
+            self._guard(partial(self._steady.client.script_load, text), name)
+        self._guard(self._hot.open_all, "connect")
+
+    def evicts(self) -> str | None:
+        """Redis' eviction policy, if it may throw our books away to make room."""
+        info = self._guard(partial(self._steady.client.info, "memory"), "info")
+        # A cluster answers per node, unless it is asked one only.
+        sections = info.values() if isinstance(next(iter(info.values())), dict) else [info]
+        for section in sections:
+            policy = str(section.get("maxmemory_policy", "noeviction"))
+            if section.get("maxmemory") and policy.startswith("allkeys"):
+                return policy
+        return None
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._hot.close()
+        self._steady.close()
+
+    def _layout(self, groups: Sequence[int]) -> tuple[list[int], list[str | int], dict[int, int]]:
+        """The budgets of a call, how the scripts read them, and the place of each group."""
+        present = list(dict.fromkeys(groups))
+        members = self._scopes.members
+        indices = list(dict.fromkeys(index for group in present for index in members[group]))
+        place = {index: at for at, index in enumerate(indices, start=1)}
+        scopes: list[str | int] = [len(indices), *(self._suffixes[index] for index in indices)]
+        scopes.append(len(present))
+        scopes += (",".join(str(place[index]) for index in members[group]) for group in present)
+        return indices, scopes, {group: at for at, group in enumerate(present, start=1)}
+
+    def _call(
+        self, name: str, clients: _Clients, values: Sequence[str | int], rows: int
+    ) -> list[Any]:
+        # Twice the rows and some: what has to expire never piles up.
+        most = _EXPIRED_AT_ONCE + 2 * rows
+        known = "" if name == "restore" else self.epoch
+        head = (self._prefix, known, self._ttl_us, self._kept, most)
+        reply = self._guard(
+            lambda: clients.client.evalsha(
+                self._hashes[name], len(self._keys), *self._keys, *head, *values
+            ),
+            name,
+        )
+        if reply[0] == b"LOST":
+            raise StoreError(
+                "lost",
+                "Redis has lost the books of the budgets; was it restarted without persistence?",
+                doubtful=False,
+            )
+        return list(reply[1:])
+
+    def _guard(self, call: Callable[[], Any], name: str) -> Any:
+        try:
+            return call()
+        except redis.exceptions.NoScriptError:
+            raise StoreError("away", "Redis was restarted", doubtful=False) from None
+        except redis.exceptions.OutOfMemoryError:
+            raise StoreError(
+                "full", "Redis is out of memory; raise its maxmemory", doubtful=False
+            ) from None
+        except (
+            redis.exceptions.ConnectionError,
+            redis.exceptions.TimeoutError,
+            redis.exceptions.RedisClusterException,
+            OSError,
+        ) as error:
+            raise StoreError("away", f"{name}: {error}", doubtful=True) from None
+        except redis.exceptions.RedisError as error:
+            raise self._refused(str(error)) from None
+
+    def _refused(self, text: str) -> StoreError:
+        if found := re.search(r"GARBAGE (\S+)", text):
+            key = found[1]
+        elif "WRONGTYPE" in text:
+            key = f"{self._prefix.removesuffix('budget:')}*"
+        elif "OOM" in text:
+            return StoreError("full", "Redis is out of memory; raise its maxmemory", doubtful=False)
+        else:
+            # Loading its data, a replica, no permission, ...: what it says is the best there is.
+            return StoreError("refused", f"Redis refuses: {text}", doubtful=False)
+        return StoreError(
+            "garbage",
+            f"Redis holds something that is not ours under {key}; delete it there, or set"
+            " another ledger.key_prefix",
+            doubtful=False,
+        )
+
+
+class _Clients:
+    """A client with its own connections and patience. Nothing is tried twice on its own."""
+
+    def __init__(self, connecting: Connecting, timeout_s: float, connections: int) -> None:
+        self._connections = connections
+        options: dict[str, Any] = {
+            "socket_timeout": _ANSWER_SHARE * timeout_s,
+            "socket_connect_timeout": (1.0 - _ANSWER_SHARE) * timeout_s,
+            "retry": Retry(NoBackoff(), 0),
+            "protocol": 2,  # no handshake, which would be waited for
+            "driver_info": None,
+        }
+        from_url: Any = redis.RedisCluster.from_url  # redis-py leaves it untyped
+        self._client: Any = None
+        self._make: Callable[[], Any] = lambda: from_url(
+            connecting.url,
+            max_connections=connections,
+            **options,
+        )
+        if connecting.cluster:
+            return
+        try:
+            pool = redis.BlockingConnectionPool.from_url(
+                connecting.url,
+                max_connections=connections,
+                timeout=(1.0 - _ANSWER_SHARE) * timeout_s,
+                **options,
+            )
+        except ValueError as error:
+            raise ConfigError(f"ledger.redis_url: {error}") from None
+        self._client = redis.Redis(connection_pool=pool)
+
+    @property
+    def client(self) -> Any:
+        """redis-py's client; one for a cluster asks a node for its layout when it is made."""
+        if self._client is None:
+            self._client = self._make()
+        return self._client
+
+    def open_all(self) -> None:
+        """Opens every connection."""
+        client = self.client
+        pool: Any = getattr(client, "connection_pool", None)
+        if pool is None:
+            client.ping()
+            return
+        held: list[Any] = []
+        try:
+            for _ in range(self._connections):
+                held.append(pool.get_connection())  # noqa: PERF401 - keeps those before a failure
+        finally:
+            for connection in held:
+                pool.release(connection)
+
+    def close(self) -> None:
+        if self._client is not None:
+            client: Any = self._client
+            client.close()
+            pool = getattr(client, "connection_pool", None)
+            if pool is not None:
+                pool.disconnect()
+
+
+def _script(name: str) -> str:
+    folder = resources.files("routoo.budget") / "scripts"
+    return "\n".join((folder / f"{part}.lua").read_text("utf-8") for part in ("common", name))
+
+
+def _seen(totals: bytes) -> list[Seen]:
+    return [Seen(*map(int, budget.split())) for budget in totals.split(b",")]
+
+
+def _refusals(codes: bytes, indices: list[int], rows: int) -> list[int]:
+    if not codes:
+        return [-1] * rows
+    return [indices[int(code) - 1] if code != b"0" else -1 for code in codes.split(b",")]

@@ -1,0 +1,39 @@
+-- Books what a replica decided by itself while Redis was away, unconditionally. Safe to repeat: an
+-- id that is here already is made what it should be.
+-- ARGV  6 budgets and scopes; then rows of id, amount, time, o | v, scope. Replies OK.
+if not meta.epoch then return {'LOST', ''} end
+expire()
+local _, scopes, at = scopes_from(6)
+local ids = {}
+for i = at, #ARGV, 5 do table.insert(ids, ARGV[i]) end
+for i, decision in ipairs(decisions_of(ids)) do
+  local row = at + 5 * (i - 1)
+  local wanted = {
+    amount = tonumber(ARGV[row + 1]), time = math.min(tonumber(ARGV[row + 2]), now),
+    state = ARGV[row + 3], scope = scopes[tonumber(ARGV[row + 4])],
+  }
+  local present = decision and (decision.state == 'o' or decision.state == 'v')
+  if present then -- booked by a call whose answer got lost, perhaps with another amount
+    if decision.state == 'o' then
+      book(decision.scope, decision.time, -decision.amount, 0, 0, -1)
+    else
+      book(decision.scope, decision.time, 0, 0, -decision.amount, 0)
+    end
+    wanted.time = decision.time
+  end
+  if present or not decision or decision.state == 'x' then
+    if wanted.state == 'o' then
+      book(wanted.scope, wanted.time, wanted.amount, 0, 0, 1)
+    else
+      book(wanted.scope, wanted.time, 0, 0, wanted.amount, 0)
+    end
+    if present then
+      wanted.booked = decision.booked
+      put(ids[i], wanted)
+    else
+      put_new(ids[i], wanted)
+    end
+  end
+end
+finish()
+return {'OK'}

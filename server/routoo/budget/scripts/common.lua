@@ -1,0 +1,274 @@
+-- What every script starts with: the layout of the keys, and budgets that are read, changed in
+-- memory and written at the end. Everything is read and checked before the first write, so that a
+-- script that fails has changed nothing. Money is whole nano-USD, time whole microseconds.
+--
+-- KEYS  1 meta: hash; epoch, now, ahead, version
+--       2 decisions: hash; id -> "state amount time booked scope"; state: o open, v overdrawn,
+--         e and w the same expired, r reported, x cancelled; time: when it was decided; booked:
+--         when it was written here; scope: its budgets, "name:step_us:steps" joined by commas
+--       3 open: list of "booked id", oldest first: those that may have to expire
+--       4 known: likewise, those whose time has passed and that are still remembered
+-- ARGV  1 prefix of the budgets' keys   2 epoch that the caller knows, or empty
+--       3 microseconds until an unreported decision expires
+--       4 what it then counts, 1 its estimate or 0   5 most decisions to expire in this call
+-- A budget is a hash: step, the latest that was seen; R, S, O, G: reserved, settled, overdraft and
+-- granted over the steps that count; r<step>, s<step>, ...: the same of one step.
+local meta_key, decisions_key, open_key, known_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local prefix, known_epoch, ttl_us = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local kept, most_expired = tonumber(ARGV[4]), tonumber(ARGV[5])
+local WAITED_OUT_US = 60 * 1000000
+local budgets, cache, puts, pushed = {}, {}, {}, {}
+local moved, forgotten, dropped_open, dropped_known = {}, {}, 0, 0
+local meta, now, now_text
+
+local function text(n) return string.format('%.0f', n) end
+
+local function number(key, field, value)
+  if not value then return 0 end
+  if not string.match(value, '^%-?%d+$') then error('GARBAGE ' .. key .. ' ' .. field) end
+  return tonumber(value)
+end
+
+-- The time, which never goes back: see routoo.budget.clock.
+local function start()
+  local values = redis.call('HMGET', meta_key, 'epoch', 'now', 'ahead', 'version')
+  local last = number(meta_key, 'now', values[2])
+  local ahead = number(meta_key, 'ahead', values[3])
+  meta = {
+    epoch = values[1], was = values[1], ahead = ahead, ahead_was = ahead,
+    version = number(meta_key, 'version', values[4]),
+  }
+  local time = redis.call('TIME')
+  now = time[1] * 1000000 + time[2] + ahead
+  if now < last then
+    if last - now > WAITED_OUT_US then meta.ahead = ahead + last - now end
+    now = last
+  end
+  now_text = text(now)
+  return known_epoch == '' or meta.epoch == known_epoch
+end
+
+-- What is held in a step: r, s, o, g, and then the same as they are in Redis.
+local function held(key, fields, values, from)
+  local found = {}
+  for i = 1, 4 do
+    found[i] = number(key, fields[from + i - 1], values[from + i - 1])
+    found[i + 4] = found[i]
+  end
+  return found
+end
+
+local function touch(budget, step)
+  local found = budget.touched[step]
+  if not found then
+    local s = text(step)
+    local fields = {'r' .. s, 's' .. s, 'o' .. s, 'g' .. s}
+    found = held(budget.key, fields, redis.call('HMGET', budget.key, unpack(fields)), 1)
+    budget.touched[step] = found
+  end
+  return found
+end
+
+-- A budget by "name:step_us:steps", with the steps that no longer count taken out.
+local function budget_of(suffix)
+  local budget = budgets[suffix]
+  if budget then return budget end
+  local step_us, steps = string.match(suffix, '^[^:]+:(%d+):(%d+)$')
+  if not step_us then error('GARBAGE ' .. decisions_key .. ' ' .. suffix) end
+  local key = prefix .. suffix
+  step_us, steps = tonumber(step_us), tonumber(steps)
+  local step = math.floor(now / step_us)
+  local s = text(step)
+  local fields = {'R', 'S', 'O', 'G', 'r' .. s, 's' .. s, 'o' .. s, 'g' .. s, 'step'}
+  local values = redis.call('HMGET', key, unpack(fields))
+  budget = {
+    key = key, step_us = step_us, steps = steps, step = step,
+    step_was = number(key, 'step', values[9]), total = held(key, fields, values, 1),
+    touched = {[step] = held(key, fields, values, 5)}, gone = {},
+  }
+  if budget.step_was > 0 then
+    local last = math.min(budget.step_was, step - steps)
+    for old = budget.step_was - steps + 1, last do
+      local sums = touch(budget, old)
+      for i = 1, 4 do budget.total[i] = budget.total[i] - sums[i] end
+      budget.touched[old] = nil
+      local o = text(old)
+      for _, letter in ipairs({'r', 's', 'o', 'g', 'b'}) do
+        table.insert(budget.gone, letter .. o)
+      end
+    end
+  end
+  budgets[suffix] = budget
+  return budget
+end
+
+local function book(scope, time, reserved, settled, overdraft, granted)
+  local change = {reserved, settled, overdraft, granted}
+  for suffix in string.gmatch(scope, '[^,]+') do
+    local budget = budget_of(suffix)
+    local step = math.floor(time / budget.step_us)
+    if step > budget.step - budget.steps then
+      local sums = touch(budget, step)
+      for i = 1, 4 do
+        sums[i] = sums[i] + change[i]
+        budget.total[i] = budget.total[i] + change[i]
+      end
+    end
+  end
+end
+
+local function parse(id, value)
+  if not value then return nil end
+  local state, amount, time, booked, scope = string.match(value, '^(%a) (%d+) (%d+) (%d+) (%S*)$')
+  if not state then error('GARBAGE ' .. decisions_key .. ' ' .. id) end
+  return {
+    state = state, amount = tonumber(amount), time = tonumber(time), booked = booked, scope = scope,
+  }
+end
+
+-- Per id its decision, or false. An id that was asked for before gives the same table, as changed.
+local function decisions_of(ids)
+  if #ids == 0 then return {} end
+  local found = redis.call('HMGET', decisions_key, unpack(ids))
+  for i, id in ipairs(ids) do
+    cache[id] = cache[id] or parse(id, found[i])
+    found[i] = cache[id] or false
+  end
+  return found
+end
+
+local function put(id, decision)
+  puts[id] = decision.state .. ' ' .. text(decision.amount) .. ' ' .. text(decision.time) .. ' '
+    .. decision.booked .. ' ' .. decision.scope
+end
+
+local function put_new(id, decision)
+  decision.booked = now_text
+  put(id, decision)
+  table.insert(pushed, decision.booked .. ' ' .. id)
+end
+
+-- The head of a list whose elements were booked at the horizon or before.
+local function head(key, horizon, most)
+  local first = redis.call('LINDEX', key, 0)
+  if not first or tonumber(string.match(first, '^%d+') or error('GARBAGE ' .. key)) > horizon then
+    return {}, {}
+  end
+  local elements, ids = redis.call('LRANGE', key, 0, most - 1), {}
+  for i, element in ipairs(elements) do
+    local booked, id = string.match(element, '^(%d+) (.+)$')
+    if not booked then error('GARBAGE ' .. key .. ' ' .. element) end
+    if tonumber(booked) > horizon then
+      for j = #elements, i, -1 do elements[j] = nil end
+      break
+    end
+    ids[i] = id
+  end
+  return elements, ids
+end
+
+local function expire(looking)
+  local elements, ids = head(open_key, now - ttl_us, most_expired)
+  for i, decision in ipairs(decisions_of(ids)) do
+    if decision and (decision.state == 'o' or decision.state == 'v') then
+      local counts = kept * decision.amount
+      if decision.state == 'o' then
+        book(decision.scope, decision.time, -decision.amount, counts, 0, 0)
+        decision.state = 'e'
+      else
+        book(decision.scope, decision.time, 0, 0, counts - decision.amount, 0)
+        decision.state = 'w'
+      end
+      decision.amount = counts
+      put(ids[i], decision)
+    end
+  end
+  moved, dropped_open = elements, #elements
+  -- Also read before it is written to, so that it fails now if it is not ours.
+  if dropped_open > 0 or looking then
+    local old, gone = head(known_key, now - 2 * ttl_us, 2 * most_expired)
+    forgotten, dropped_known = gone, #old
+  end
+end
+
+local function in_parts(command, key, values)
+  for i = 1, #values, 4000 do
+    redis.call(command, key, unpack(values, i, math.min(i + 3999, #values)))
+  end
+end
+
+-- Writes everything, and returns the version of the books. The first write is one that a Redis
+-- without memory refuses: after that nothing is refused any more in this script.
+local function add_changes(fields, letters, sums, suffix)
+  for i = 1, 4 do
+    if sums[i] ~= sums[i + 4] then
+      table.insert(fields, letters[i] .. suffix)
+      table.insert(fields, text(sums[i]))
+    end
+  end
+end
+
+local function finish()
+  meta.version = meta.version + 1
+  local version = text(meta.version)
+  redis.call('HSET', meta_key, 'now', now_text, 'version', version)
+  if meta.epoch ~= meta.was then redis.call('HSET', meta_key, 'epoch', meta.epoch) end
+  if meta.ahead ~= meta.ahead_was then redis.call('HSET', meta_key, 'ahead', text(meta.ahead)) end
+  for _, budget in pairs(budgets) do
+    local fields = {}
+    if budget.step ~= budget.step_was then fields = {'step', text(budget.step)} end
+    add_changes(fields, {'R', 'S', 'O', 'G'}, budget.total, '')
+    for step, sums in pairs(budget.touched) do
+      add_changes(fields, {'r', 's', 'o', 'g'}, sums, text(step))
+    end
+    if #fields > 0 then redis.call('HSET', budget.key, unpack(fields)) end
+    if #budget.gone > 0 then redis.call('HDEL', budget.key, unpack(budget.gone)) end
+  end
+  local fields = {}
+  for id, value in pairs(puts) do
+    table.insert(fields, id)
+    table.insert(fields, value)
+  end
+  in_parts('HSET', decisions_key, fields)
+  in_parts('RPUSH', open_key, pushed)
+  if dropped_open > 0 then
+    redis.call('LTRIM', open_key, dropped_open, -1)
+    in_parts('RPUSH', known_key, moved)
+  end
+  if dropped_known > 0 then
+    redis.call('LTRIM', known_key, dropped_known, -1)
+    in_parts('HDEL', decisions_key, forgotten)
+  end
+  return version
+end
+
+-- The budgets of a call: count, then per budget its suffix; then how many scopes, and per scope
+-- the places of its budgets among these, joined by commas.
+local function scopes_from(at)
+  local suffixes, scopes = {}, {}
+  for i = 1, tonumber(ARGV[at]) do suffixes[i] = ARGV[at + i] end
+  at = at + #suffixes + 1
+  for i = 1, tonumber(ARGV[at]) do
+    local names = {}
+    for place in string.gmatch(ARGV[at + i], '%d+') do
+      table.insert(names, suffixes[tonumber(place)])
+    end
+    scopes[i] = table.concat(names, ',')
+  end
+  return suffixes, scopes, at + #scopes + 1
+end
+
+-- Per budget "reserved settled overdraft granted step", joined by commas.
+local function totals(suffixes)
+  local reply = {}
+  for i, suffix in ipairs(suffixes) do
+    local budget = budget_of(suffix)
+    local total = budget.total
+    reply[i] = table.concat({
+      text(total[1]), text(total[2]), text(total[3]), text(total[4]), text(budget.step),
+    }, ' ')
+  end
+  return table.concat(reply, ',')
+end
+
+if not start() then return {'LOST', meta.epoch or ''} end

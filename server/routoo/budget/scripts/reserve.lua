@@ -1,0 +1,74 @@
+-- Books decisions in order, as long as there is money for them.
+-- ARGV  6 any | all: whether one refusal refuses the call; over: beside the budgets
+--       7 budgets and scopes; then each budget's limit; then rows of id, amount, scope
+-- Replies OK, time, version, per row (joined by commas; empty: all 0) 0 granted or the place of the
+-- budget that lacks the money, and the budgets' totals.
+if not meta.epoch then return {'LOST', ''} end
+expire()
+local mode = ARGV[6]
+local suffixes, scopes, at = scopes_from(7)
+local limits, members, ids = {}, {}, {}
+for i, suffix in ipairs(suffixes) do
+  limits[i] = tonumber(ARGV[at + i - 1])
+  budget_of(suffix)
+end
+at = at + #suffixes
+for i, scope in ipairs(scopes) do
+  members[i] = {}
+  for suffix in string.gmatch(scope, '[^,]+') do
+    for place, other in ipairs(suffixes) do
+      if other == suffix then table.insert(members[i], place) end
+    end
+  end
+end
+for i = at, #ARGV, 3 do table.insert(ids, ARGV[i]) end
+local existing, left, need, count = decisions_of(ids), {}, {}, {}
+for place, suffix in ipairs(suffixes) do
+  local total = budget_of(suffix).total
+  left[place] = limits[place] - total[1] - total[2]
+end
+local codes, refusing = {}, 0
+for i, _ in ipairs(ids) do
+  local amount, scope = tonumber(ARGV[at + 3 * i - 2]), tonumber(ARGV[at + 3 * i - 1])
+  local code, known = 0, existing[i]
+  if known and (known.state ~= 'x' or mode ~= 'over') then
+    -- Booked by a call whose answer got lost; or cancelled since, then it is for the next id.
+    if known.state == 'x' then code = members[scope][1] end
+  else
+    if mode ~= 'over' then
+      for _, place in ipairs(members[scope]) do
+        if left[place] < amount then code = place break end
+      end
+    end
+    if code == 0 then
+      need[scope] = (need[scope] or 0) + amount
+      count[scope] = (count[scope] or 0) + 1
+      for _, place in ipairs(members[scope]) do left[place] = left[place] - amount end
+    end
+  end
+  codes[i] = code
+  if code > 0 and refusing == 0 then refusing = code end
+end
+if mode == 'all' and refusing > 0 then
+  for i, _ in ipairs(codes) do codes[i] = refusing end
+else
+  local letter = mode == 'over' and 'v ' or 'o '
+  for scope, amount in pairs(need) do
+    if mode == 'over' then
+      book(scopes[scope], now, 0, 0, amount, 0)
+    else
+      book(scopes[scope], now, amount, 0, 0, count[scope])
+    end
+  end
+  for i, id in ipairs(ids) do
+    if codes[i] == 0 and not (existing[i] and existing[i].state ~= 'x') then
+      puts[id] = letter .. ARGV[at + 3 * i - 2] .. ' ' .. now_text .. ' ' .. now_text .. ' '
+        .. scopes[tonumber(ARGV[at + 3 * i - 1])]
+      table.insert(pushed, now_text .. ' ' .. id)
+    end
+  end
+end
+local version = finish()
+return {
+  'OK', now_text, version, refusing > 0 and table.concat(codes, ',') or '', totals(suffixes),
+}

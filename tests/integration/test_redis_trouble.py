@@ -1,0 +1,452 @@
+"""Redis away, slow, restarted, full or holding what is not ours: nothing lost, nothing twice."""
+
+from __future__ import annotations
+
+import random
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from budgets import FakeClock, all_figures, budget, figures, grants, opened, overdraw, reserve, usd
+from redis_server import RedisServer
+from routoo.budget.ledger import Settled
+from routoo.budget.redis_store import RedisStore, StoreError
+from routoo.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from routoo.budget.redis_ledger import RedisLedger
+
+BACK_TIMEOUT_S = 60.0
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    with RedisServer(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def lasting_server(tmp_path: Path) -> Iterator[RedisServer]:
+    """One that has on the disk what it has answered."""
+    with RedisServer(tmp_path, "--appendonly", "yes", "--appendfsync", "always") as running:
+        yield running
+
+
+def replica(server: RedisServer, *budgets: Any, **more: Any) -> RedisLedger:
+    settings = {"redis_timeout_s": 20, "redis_max_probe_s": 0.2, **more}
+    clock = FakeClock(time.time_ns())
+    found: Any = opened(
+        clock, *(budgets or (BIG,)), backend="redis", redis_url=server.url, **settings
+    )
+    return found  # type: ignore[no-any-return]
+
+
+# A day that no test crosses: the clock stands still unless Redis' does not.
+BIG = budget(usd=1.0, per="30d", window="sliding")
+
+
+def come_back(ledger: RedisLedger) -> None:
+    assert ledger.wait_until_back(BACK_TIMEOUT_S)
+
+
+class TestAway:
+    def test_a_replica_spends_its_share_of_what_was_left_and_tells_redis_later(
+        self, lasting_server: RedisServer
+    ) -> None:
+        server = lasting_server
+        ledger = replica(server)
+        reserve(ledger, {"before": 0.5, "open": 0.1})
+        server.stop()
+        # A tenth of the 0.4 that were left.
+        found = grants(ledger, {"a": 0.03, "b": 0.02, "c": 0.01})
+        assert found.refused_by.tolist() == [-1, 0, -1]
+        assert found.degraded
+        overdraw(ledger, {"o": 2.0})
+        assert ledger.settle("a", 0.01) is Settled.SETTLED
+        assert ledger.settle("a", 0.5) is Settled.TWICE
+        assert ledger.settle("before", 0.25) is Settled.SETTLED
+        (state,) = ledger.states()
+        assert state.degraded
+        assert figures(state)[2:] == (2.0, 4)
+        assert reserve(ledger, {"d": 0.02}) == [-1]  # a's true cost left that much more
+        server.start()
+        come_back(ledger)
+        expected = (0.1 + 0.01 + 0.02, 0.01 + 0.25, 2.0, 5)
+        assert figures(ledger.states()[0]) == pytest.approx(expected)
+        assert not ledger.states()[0].degraded
+        assert not grants(ledger, {"e": 0.1}).degraded
+        assert ledger.settle("o", 1.0) is Settled.SETTLED
+        assert ledger.settle("a", 1.0) is Settled.TWICE
+        ledger.close()
+
+    def test_replicas_together_stay_within_the_limit(self, lasting_server: RedisServer) -> None:
+        ledgers = [replica(lasting_server, local_share=0.25) for _ in range(4)]
+        assert reserve(ledgers[0], {"a": 0.2}) == [-1]
+        for ledger in ledgers:
+            ledger.states()
+        lasting_server.stop()
+        for name, ledger in zip("bcde", ledgers, strict=True):
+            assert reserve(ledger, {name: 0.2, name * 2: 0.01}) == [-1, 0]
+        lasting_server.start()
+        for ledger in ledgers:
+            come_back(ledger)
+        assert figures(ledgers[0].states()[0]) == pytest.approx((1.0, 0.0, 0.0, 5))
+        for ledger in ledgers:
+            ledger.close()
+
+    def test_tenants_keep_their_own_shares(self, server: RedisServer) -> None:
+        x = budget("x", 0.2, "30d", tenant="x", window="sliding")
+        ledger = replica(server, x, BIG)
+        server.stop()
+        assert reserve(ledger, {"a": 0.02, "b": 0.01}, tenant="x") == [-1, 0]
+        assert reserve(ledger, {"c": 0.08, "d": 0.01}, tenant="y") == [-1, 1]
+        found = ledger.reserve(["e", "f"], ["x", "y"], usd([0.0, 0.01]), all_or_nothing=True)
+        assert found.refused_by.tolist() == [1, 1]
+        ledger.close()
+
+    def test_nothing_waits_for_redis_once_it_is_known_to_be_away(
+        self, server: RedisServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ledger = replica(server)
+        server.stop()
+        assert grants(ledger, {"a": 0.01}).degraded
+        for name in ("reserve", "settle"):
+            monkeypatch.setattr(RedisStore, name, lambda *_, **__: pytest.fail("asked Redis"))
+        assert grants(ledger, {"b": 0.01}).degraded
+        assert ledger.settle("b", 0.01) is Settled.SETTLED
+        monkeypatch.undo()
+        ledger.close()
+
+    def test_a_new_period_has_a_share_of_the_whole(self, server: RedisServer) -> None:
+        # Periods of 30 days; the clock of the replica is told.
+        clock = FakeClock(time.time_ns())
+        ledger: Any = opened(
+            clock, budget(per="30d"), backend="redis", redis_url=server.url, redis_timeout_s=20
+        )
+        reserve(ledger, {"a": 1.0})
+        server.stop()
+        assert reserve(ledger, {"b": 0.01}) == [0]
+        clock.forward_s(30 * 86_400)
+        assert reserve(ledger, {"b": 0.1, "c": 0.01}) == [-1, 0]
+        assert figures(ledger.states()[0]) == pytest.approx((0.1, 0.0, 0.0, 1))
+        ledger.close()
+
+    def test_a_start_without_redis_grants_nothing_it_cannot_know(self, server: RedisServer) -> None:
+        server.stop()
+        ledger = replica(server)
+        found = grants(ledger, {"a": 0.01})
+        assert (found.refused_by.tolist(), found.degraded) == ([0], True)
+        overdraw(ledger, {"a": 0.01})
+        assert ledger.settle("a", 0.02) is Settled.SETTLED
+        server.start()
+        come_back(ledger)
+        assert reserve(ledger, {"b": 1.0}) == [-1]
+        assert figures(ledger.states()[0]) == (1.0, 0.0, 0.02, 1)
+        ledger.close()
+
+    def test_what_is_kept_meanwhile_is_bounded(self, server: RedisServer) -> None:
+        ledger = replica(server, budget(usd=1e6, per="30d"), max_decisions=1000)
+        server.stop()
+        assert set(reserve(ledger, {str(row): 1e-9 for row in range(900)})) == {-1}
+        assert set(reserve(ledger, {f"x{row}": 1e-9 for row in range(101)})) == {0}
+        assert ledger.settle("0", 1e-9) is Settled.SETTLED
+        server.start()
+        come_back(ledger)
+        assert ledger.states()[0].granted == 900
+        ledger.close()
+
+    def test_closing_hands_over_what_is_left(self, server: RedisServer) -> None:
+        ledger = replica(server, redis_max_probe_s=3600)
+        other = replica(server)
+        fail_next(ledger, "reserve", before=True)
+        hold_off(ledger)
+        assert grants(ledger, {"a": 0.01}).degraded
+        let_go(ledger)
+        ledger.close()
+        assert figures(other.states()[0]) == (0.01, 0.0, 0.0, 1)
+        other.close()
+
+
+def hold_off(ledger: RedisLedger) -> None:
+    """Keeps the ledger's thread from reaching Redis."""
+    ledger._reconciling.acquire()
+
+
+def let_go(ledger: RedisLedger) -> None:
+    ledger._reconciling.release()
+
+
+def fail_next(ledger: RedisLedger, name: str, *, before: bool) -> None:
+    """Loses the next call of the store on its way there, or its answer on the way back."""
+    store = ledger._store
+    call = getattr(store, name)
+
+    def lost(*arguments: Any, **named: Any) -> Any:
+        setattr(store, name, call)
+        if not before:
+            call(*arguments, **named)
+        raise StoreError("away", "lost", doubtful=True)
+
+    setattr(store, name, lost)
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["call lost", "answer lost"])
+class TestLostCalls:
+    """Whether Redis has done it or not: in the end it is booked once."""
+
+    @pytest.fixture
+    def ledger(self, server: RedisServer) -> Iterator[RedisLedger]:
+        found = replica(server)
+        reserve(found, {"first": 0.25})
+        yield found
+        found.close()
+
+    def test_reserve(self, ledger: RedisLedger, before: bool) -> None:  # noqa: FBT001
+        fail_next(ledger, "reserve", before=before)
+        # The share is 0.075: one is granted, the other refused here, whatever Redis has done.
+        assert reserve(ledger, {"a": 0.05, "b": 0.5}) == [-1, 0]
+        come_back(ledger)
+        assert figures(ledger.states()[0]) == pytest.approx((0.3, 0.0, 0.0, 2))
+        assert ledger.settle("b", 0.5) is Settled.UNKNOWN
+        assert ledger.settle("a", 0.125) is Settled.SETTLED
+
+    def test_reserve_again_with_less(self, ledger: RedisLedger, before: bool) -> None:  # noqa: FBT001
+        fail_next(ledger, "reserve", before=before)
+        hold_off(ledger)
+        assert reserve(ledger, {"a": 0.5}) == [0]
+        assert reserve(ledger, {"a": 0.0625}) == [-1]
+        let_go(ledger)
+        come_back(ledger)
+        assert figures(ledger.states()[0]) == (0.3125, 0.0, 0.0, 2)
+
+    def test_overdraw_after_reserve(self, ledger: RedisLedger, before: bool) -> None:  # noqa: FBT001
+        fail_next(ledger, "reserve", before=before)
+        hold_off(ledger)
+        assert reserve(ledger, {"a": 0.5}) == [0]
+        overdraw(ledger, {"a": 0.125})
+        let_go(ledger)
+        come_back(ledger)
+        assert figures(ledger.states()[0]) == (0.25, 0.0, 0.125, 1)
+
+    def test_settle(self, ledger: RedisLedger, before: bool) -> None:  # noqa: FBT001
+        fail_next(ledger, "settle", before=before)
+        assert ledger.settle("first", 0.125) is Settled.SETTLED
+        come_back(ledger)
+        assert figures(ledger.states()[0]) == (0.0, 0.125, 0.0, 1)
+        assert ledger.settle("first", 0.5) is Settled.TWICE
+
+    def test_a_batch_that_needs_several_calls(self, ledger: RedisLedger, before: bool) -> None:  # noqa: FBT001
+        amounts = {str(row): 0.25 / 1024 for row in range(1024)}
+        reserve_call = ledger._store.reserve
+        calls = threading.Semaphore(0)
+
+        def second_fails(*arguments: Any) -> Any:
+            calls.release()
+            if calls._value == 2:
+                if not before:
+                    reserve_call(*arguments)
+                raise StoreError("away", "lost", doubtful=True)
+            return reserve_call(*arguments)
+
+        ledger._store.reserve = second_fails  # type: ignore[method-assign]
+        # The second call's part does not fit into the share of what is left.
+        assert set(reserve(ledger, amounts, all_or_nothing=True)) == {0}
+        come_back(ledger)
+        assert figures(ledger.states()[0]) == (0.25, 0.0, 0.0, 1)
+
+    @pytest.mark.parametrize("name", ["adopt", "settle", "cancel"])
+    def test_reconciling(self, ledger: RedisLedger, before: bool, name: str) -> None:  # noqa: FBT001
+        hold_off(ledger)
+        fail_next(ledger, "reserve", before=False)
+        assert reserve(ledger, {"a": 0.05, "b": 0.5}) == [-1, 0]
+        overdraw(ledger, {"o": 2.0})
+        ledger.settle("a", 0.125)
+        ledger.settle("first", 0.125)
+        fail_next(ledger, name, before=before)
+        let_go(ledger)
+        come_back(ledger)
+        assert figures(ledger.states()[0]) == (0.0, 0.25, 2.0, 2)
+
+
+def test_a_frozen_redis_is_not_waited_for_and_not_counted_twice(server: RedisServer) -> None:
+    ledger = replica(server, redis_timeout_s=0.2)
+    reserve(ledger, {"first": 0.25})
+    server.freeze()
+    # It gets this call when it goes on, and would grant both.
+    found = grants(ledger, {"a": 0.05, "b": 0.5})
+    assert (found.refused_by.tolist(), found.degraded) == ([-1, 0], True)
+    assert ledger.settle("first", 0.125) is Settled.SETTLED
+    server.thaw()
+    come_back(ledger)
+    assert figures(ledger.states()[0]) == pytest.approx((0.05, 0.125, 0.0, 2))
+    ledger.close()
+
+
+def test_a_restart_in_the_middle_loses_nothing(lasting_server: RedisServer) -> None:
+    ledger = replica(lasting_server)
+    total = 0.0
+    rng = random.Random(3)  # noqa: S311
+    for call in range(60):
+        if call % 20 == 10:
+            lasting_server.stop()
+        if call % 20 == 15:
+            lasting_server.start()
+        amounts = {f"{call}-{row}": rng.random() / 1000 for row in range(4)}
+        for amount, refused in zip(amounts.values(), reserve(ledger, amounts), strict=True):
+            total += amount if refused < 0 else 0.0
+    come_back(ledger)
+    reserved, settled, _, _ = figures(ledger.states()[0])
+    assert reserved + settled == pytest.approx(total, abs=1e-6)
+    ledger.close()
+
+
+def test_a_redis_that_has_lost_its_books_gets_back_the_most_that_was_seen(
+    server: RedisServer,
+) -> None:
+    one, two = replica(server), replica(server)
+    assert reserve(one, {"a": 0.5}) == [-1]
+    assert reserve(two, {"b": 0.25}) == [-1]  # the first has not seen this
+    server.stop()
+    server.start()
+    with capture_logs() as logs:
+        reserve(one, {"c": 0.01})
+        reserve(two, {"d": 0.02})
+        come_back(one)
+        come_back(two)
+    reserved, settled, _, _ = figures(two.states()[0])
+    assert settled == 0.75
+    assert reserved == pytest.approx(0.03)
+    assert reserve(one, {"e": 0.23}) == [0]
+    assert any("lost the books" in entry.get("reason", "") for entry in logs)
+    one.close()
+    two.close()
+
+
+def test_a_full_redis_degrades_until_it_has_room(server: RedisServer) -> None:
+    ledger = replica(server)
+    reserve(ledger, {"a": 0.25})
+    server.client.config_set("maxmemory", 1)
+    with capture_logs() as logs:
+        assert grants(ledger, {"b": 0.0625}).degraded
+        assert ledger.settle("a", 0.125) is Settled.SETTLED
+    assert [entry["kind"] for entry in logs] == ["full"]
+    assert "raise its maxmemory" in logs[0]["reason"]
+    server.client.config_set("maxmemory", 0)
+    come_back(ledger)
+    assert figures(ledger.states()[0]) == (0.0625, 0.125, 0.0, 2)
+    ledger.close()
+
+
+GARBAGE = {
+    "budget is a string": ("budget", lambda c, k: (c.delete(k), c.set(k, "x"))),
+    "budget is a list": ("budget", lambda c, k: (c.delete(k), c.rpush(k, "x"))),
+    "money is no number": ("budget", lambda c, k: c.hset(k, "R", "x")),
+    "money is no whole number": ("budget", lambda c, k: c.hset(k, "S", "1.5")),
+    "step is no number": ("budget", lambda c, k: c.hset(k, "step", "nan")),
+    "decisions are a set": ("decisions", lambda c, k: (c.delete(k), c.sadd(k, "x"))),
+    "a decision is text": ("decisions", lambda c, k: c.hset(k, "a", "x")),
+    "open is a hash": ("open", lambda c, k: (c.delete(k), c.hset(k, "x", "x"))),
+    "open holds text": ("open", lambda c, k: c.lpush(k, "x")),
+    # Read when something has expired only.
+    "known is a string": (
+        "known",
+        lambda c, k: (c.set(k, "x"), c.hincrby("{routoo}:meta", "ahead", 600_000_000)),
+    ),
+    "meta is a string": ("meta", lambda c, k: (c.delete(k), c.set(k, "x"))),
+    "time is no number": ("meta", lambda c, k: c.hset(k, "now", "x")),
+}
+
+
+@pytest.mark.parametrize("case", GARBAGE)
+def test_garbage_under_our_keys_degrades_and_is_left_alone(server: RedisServer, case: str) -> None:
+    name, spoil = GARBAGE[case]
+    ledger = replica(server)
+    reserve(ledger, {"a": 0.25})
+    key = f"{{routoo}}:{name}".encode()
+    if name == "budget":
+        (key,) = server.client.keys("*budget*")
+    kept = {each: server.client.dump(each) for each in server.client.keys("*")}
+    spoil(server.client, key)
+    spoilt = {each: server.client.dump(each) for each in server.client.keys("*")}
+    with capture_logs() as logs:
+        assert ledger.settle("a", 0.125) is Settled.SETTLED
+        found = grants(ledger, {"b": 0.0625, "c": 0.5})
+    assert (found.refused_by.tolist(), found.degraded) == ([-1, 0], True)
+    assert ledger.states()[0].degraded
+    assert logs[0]["kind"] == "garbage"
+    assert "{routoo}:" in logs[0]["reason"]
+    assert "key_prefix" in logs[0]["reason"]
+    assert {each: server.client.dump(each) for each in server.client.keys("*")} == spoilt
+    server.client.delete(key)
+    if key in kept:
+        server.client.restore(key, 0, kept[key])
+    come_back(ledger)
+    assert figures(ledger.states()[0]) == (0.0625, 0.125, 0.0, 2)
+    ledger.close()
+
+
+def test_a_redis_that_may_evict_is_warned_of(server: RedisServer) -> None:
+    server.client.config_set("maxmemory", 10**9)
+    server.client.config_set("maxmemory-policy", "allkeys-lru")
+    with capture_logs() as logs:
+        replica(server).close()
+    assert "set its maxmemory-policy to noeviction" in logs[0]["event"]
+    assert logs[0]["policy"] == "allkeys-lru"
+
+
+def test_flushed_scripts_are_loaded_again(server: RedisServer) -> None:
+    ledger = replica(server)
+    reserve(ledger, {"a": 0.25})
+    server.client.script_flush()
+    assert grants(ledger, {"b": 0.0625}).degraded
+    come_back(ledger)
+    assert not grants(ledger, {"c": 0.5}).degraded
+    assert figures(ledger.states()[0]) == (0.8125, 0.0, 0.0, 3)
+    ledger.close()
+
+
+def test_threads_of_a_replica_that_loses_redis(lasting_server: RedisServer) -> None:
+    ledger = replica(lasting_server, redis_connections=4)
+    granted = [0] * 6
+    half = threading.Barrier(7)
+
+    def spend(thread: int) -> None:
+        for call in range(60):
+            if call == 20:
+                half.wait()
+            found = reserve(ledger, {f"{thread}-{call}-{row}": 1e-4 for row in range(3)})
+            granted[thread] += found.count(-1)
+
+    threads = [threading.Thread(target=spend, args=(thread,)) for thread in range(6)]
+    for thread in threads:
+        thread.start()
+    half.wait()
+    lasting_server.stop()
+    lasting_server.start()
+    for thread in threads:
+        thread.join()
+    come_back(ledger)
+    assert all_figures(ledger.states()) == [
+        pytest.approx((sum(granted) * 1e-4, 0.0, 0.0, sum(granted)))
+    ]
+    ledger.close()
+
+
+def test_a_url_that_is_none_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"ledger\.redis_url: "):
+        opened(FakeClock(), budget(), backend="redis", redis_url="redis://localhost:port")
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("routoo.budget.redis_ledger", "routoo.budget.redis_store"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "redis", None)
+    with pytest.raises(ConfigError, match=r"needs the Python package redis; .* routoo\[redis\]"):
+        opened(FakeClock(), budget(), backend="redis")

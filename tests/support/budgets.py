@@ -1,0 +1,70 @@
+"""A clock that a test sets, budgets in one line, and rows of a reservation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from routoo.budget.opening import open_ledger
+from routoo.budget_settings import BudgetSettings, LedgerSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from routoo.budget.ledger import BudgetState, Grants, Ledger
+
+S = 1_000_000_000
+# A Thursday, at a whole hour.
+START_NS = 1_795_690_800 * S
+
+
+class FakeClock:
+    """Nanoseconds since 1970, as told."""
+
+    def __init__(self, now_ns: int = START_NS) -> None:
+        self.now_ns = now_ns
+
+    def __call__(self) -> int:
+        return self.now_ns
+
+    def forward_s(self, seconds: float) -> None:
+        self.now_ns += round(seconds * S)
+
+
+def budget(
+    name: str = "everyone", usd: float = 1.0, per: str = "1h", **more: Any
+) -> BudgetSettings:
+    return BudgetSettings(name=name, usd=usd, per=per, **more)
+
+
+def opened(clock: FakeClock, *budgets: BudgetSettings, **settings: Any) -> Ledger:
+    ledger = open_ledger(budgets or (budget(),), LedgerSettings(**settings), clock)
+    assert ledger is not None
+    return ledger
+
+
+def reserve(ledger: Ledger, amounts: dict[str, float], tenant: str = "t", **more: Any) -> list[int]:
+    """Reserves by id, all for one tenant; gives ``refused_by``."""
+    return grants(ledger, amounts, tenant, **more).refused_by.tolist()
+
+
+def grants(ledger: Ledger, amounts: dict[str, float], tenant: str = "t", **more: Any) -> Grants:
+    return ledger.reserve(list(amounts), [tenant] * len(amounts), usd(amounts.values()), **more)
+
+
+def overdraw(ledger: Ledger, amounts: dict[str, float], tenant: str = "t") -> None:
+    ledger.overdraw(list(amounts), [tenant] * len(amounts), usd(amounts.values()))
+
+
+def usd(amounts: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
+    return np.array(list(amounts), np.float64)
+
+
+def figures(state: BudgetState) -> tuple[float, float, float, int]:
+    """Reserved, settled, overdraft in USD and how many were granted."""
+    return state.reserved_usd, state.settled_usd, state.overdraft_usd, state.granted
+
+
+def all_figures(states: Sequence[BudgetState]) -> list[tuple[float, float, float, int]]:
+    return [figures(state) for state in states]

