@@ -72,6 +72,7 @@ bench: $(TEST_STAMP) ## Measure the service against a bare echo server, the sele
 	@$(BIN)/python benchmarks/service.py
 	@$(BIN)/python benchmarks/selector.py
 	@$(BIN)/python benchmarks/ledger.py
+	@$(BIN)/python benchmarks/online.py
 
 train: $(TEST_STAMP) ## Train the predictor on the outcomes in ROUTOO_DATA (BACKBONE=encoder or decoder, ARGS="--frozen")
 	@: $${ROUTOO_DATA:?set ROUTOO_DATA to the folder with the outcome data}
