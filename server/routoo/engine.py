@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from routoo.batching import Batcher
 from routoo.decider import Decider, Predicted
+from routoo.decision import Versions
 from routoo.eligible import check_names
 from routoo.errors import DrainingError, InvalidRequestError, PredictorError, QueueFullError
 from routoo.escalation import Escalations
 from routoo.handover import Handover
-from routoo.predictor.base import checked, join
+from routoo.predictor.base import Wait, checked, join
 from routoo.shadow import Shadow
 
 if TYPE_CHECKING:
@@ -95,7 +96,6 @@ class Engine:
         self._escalations = Escalations(
             money, policies.rule, self._decider.new_id, metrics.registry
         )
-        self.versions = self._decider.versions
         self._max_batch = batching.max_batch
         self._max_joint = batching.max_joint
         self._worker = ThreadPoolExecutor(1, "routoo-predict")
@@ -199,19 +199,26 @@ class Engine:
         self._check_batch(requests)
         self._joint_running += 1
         self._joint_idle.clear()
+        wait = Wait()
         try:
             # Parts as large as a batch of single requests: those slip in between.
             parts = [
                 await self._in_thread(
-                    self._worker, self._predict, requests[start : start + self._max_batch]
+                    self._worker, self._predict, requests[start : start + self._max_batch], wait
                 )
                 for start in range(0, len(requests), self._max_batch)
             ]
             return await self._in_thread(self._solver, solve, parts)
         finally:
+            wait.abandon()
             self._joint_running -= 1
             if not self._joint_running:
                 self._joint_idle.set()
+
+    @property
+    def versions(self) -> Versions:
+        """Of the predictor that would answer now, and of the policies."""
+        return Versions(self.predictor.version, self.policies.version)
 
     @property
     def price(self) -> float:
@@ -333,9 +340,9 @@ class Engine:
             except InvalidRequestError as error:
                 raise error.within(f"requests[{row}]") from None
 
-    def _predict(self, requests: Sequence[PromptRequest]) -> Prediction:
+    def _predict(self, requests: Sequence[PromptRequest], wait: Wait) -> Prediction:
         try:
-            prediction = self.predictor.predict([request.text for request in requests])
+            prediction = self.predictor.predict([request.text for request in requests], wait)
         except (StopIteration, SystemExit, KeyboardInterrupt) as error:
             # asyncio would not hand these to the waiting calls, but leave them or end the loop.
             raise PredictorError(f"the predictor raised {type(error).__name__}") from error
@@ -345,7 +352,7 @@ class Engine:
         self, requests: Sequence[PromptRequest], accepted_ns: Sequence[int]
     ) -> list[Decision | NoEligibleModelError | BudgetSpentError]:
         started_ns = monotonic_ns()
-        prediction = self._predict(requests)
+        prediction = self._predict(requests, self._batcher.wait)
         return self._decider.decide(
             Predicted(requests, prediction, accepted_ns, started_ns, monotonic_ns())
         )

@@ -84,7 +84,15 @@ class DrainingError(RoutooError):
 
 
 class PredictorError(RoutooError):
-    """The predictor failed, or its output has the wrong shape or is not finite."""
+    """The predictor failed, or its output has the wrong shape or is not finite.
+
+    ``kind`` is a word for metrics: failed, nonsense, timeout, deadline (the callers' own was
+    shorter), unavailable.
+    """
+
+    def __init__(self, message: str, *, kind: str = "failed") -> None:
+        self.kind = kind
+        super().__init__(message)
 
 
 class ConfigError(RoutooError):

@@ -109,6 +109,12 @@ def _build(name: str, settings: PolicySettings, pool: Pool, rule: Rule | None) -
     return _BUILDERS[name](settings, pool)
 
 
+def learned_with_predictor(settings: PolicySettings) -> tuple[str, ...]:
+    """The settings that were learned with one predictor and say nothing of another's scores."""
+    found = {"policy.guarantee": settings.guarantee, "policy.cascade": settings.cascade}
+    return tuple(name for name, section in found.items() if section is not None)
+
+
 def _column(pool: Pool, setting: str, model: str) -> int:
     if model not in pool.index:
         raise ConfigError(

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 import grpc
 import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import start_http_server
 
@@ -26,16 +25,22 @@ from routoo.calibration.start import with_price
 from routoo.cascade_file import load_rule, rule_values
 from routoo.engine import Engine
 from routoo.errors import ConfigError
+from routoo.health import Health
 from routoo.money import open_money
 from routoo.operating_point import PricedSample
-from routoo.policies import build_policies
+from routoo.policies import build_policies, learned_with_predictor
 from routoo.pool import load_pool
-from routoo.predictor.artifact import load_artifact, shipped_artifact
-from routoo.predictor.onnx import OnnxPredictor
+from routoo.predictor.artifact import find_artifact, load_artifact
+from routoo.predictor.chain import Watch
+from routoo.predictor_watch import PredictorWatch
+from routoo.predictors import Predictors, in_process
+from routoo.reloader import Reloader
 from routoo.telemetry import Metrics, configure_logging
 from routoo.v1 import router_pb2
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from routoo.config import Settings
     from routoo.policies import Policies
     from routoo.policy_settings import GuaranteeSettings
@@ -65,12 +70,14 @@ def load_parts(settings: Settings) -> Parts:
         ConfigError: any of them is wrong or they do not fit; one line.
     """
     pool = load_pool(settings.pool)
-    artifact = load_artifact(settings.predictor.artifact or shipped_artifact())
+    artifact = load_artifact(find_artifact(settings.predictor.artifact))
     columns = pool.columns_in(artifact.manifest.models)
     sample = PricedSample(artifact.calibration_sample(), pool, columns)
     price = sample.price_for(settings.policy.max_mean_cost_usd)
     version = artifact.manifest.predictor_version
-    guarantee = with_price(settings, pool, sample, version, lambda: _predictor(settings, artifact))
+    guarantee = with_price(
+        settings, pool, sample, version, lambda: in_process(settings.predictor, artifact)
+    )
     policy = settings.policy.model_copy(update={"guarantee": guarantee})
     rule = None if policy.cascade is None else load_rule(policy.cascade, pool, version)
     identity = "|".join(
@@ -94,15 +101,21 @@ def check(settings: Settings) -> list[str]:
         ConfigError: the service would not start; one line.
     """
     parts = load_parts(settings)
-    predictor = _predictor(settings, parts.artifact)
-    predictor.warm_up()
+    predictors = Predictors(settings.predictor, parts.artifact, Watch())
+    try:
+        predictors.chain.warm_up()
+        predictor = predictors.chain
+    finally:
+        predictors.close()
     point = parts.sample.point_at(parts.price, parts.policies.in_force)
     budgets = [f"{one.name} ${one.usd:g} per {one.per}" for one in settings.budgets]
     most_usd = settings.policy.max_mean_cost_usd
+    away = f"warning: Triton at {settings.predictor.triton.url} does not answer"
     busiest = max(zip(point.shares.tolist(), parts.pool.names, strict=True))
     return [
         f"pool: {len(parts.pool.names)} models",
         f"predictor: {predictor.version} on {predictor.backend}, {len(predictor.models)} models",
+        *([away] if predictor.degraded else []),
         f"policy: {parts.policies.version}, at most ${most_usd:g} a request",
         *_promise(settings.policy.guarantee),
         f"budgets: {', '.join(budgets) or 'none'}",
@@ -121,15 +134,19 @@ def _promise(guarantee: GuaranteeSettings | None) -> list[str]:
     return [f"guarantee: {said}"]
 
 
-def serve(settings: Settings) -> int:
+def serve(settings: Settings, read_settings: Callable[[], Settings]) -> int:
     """Serves until SIGTERM or SIGINT; returns the exit code.
 
     When the grace period ends before the last request, the process ends here, with exit code 1.
 
+    Args:
+        settings: what serves.
+        read_settings: reads them again for a reload, which SIGHUP asks for.
+
     Raises:
         ConfigError: the service cannot start; one line.
     """
-    if not asyncio.run(_serve(settings)):
+    if not asyncio.run(_serve(settings, read_settings)):
         # A thread that hangs in the predictor would keep the interpreter from ending.
         sys.stdout.flush()
         sys.stderr.flush()
@@ -137,20 +154,21 @@ def serve(settings: Settings) -> int:
     return 0
 
 
-async def _serve(settings: Settings) -> bool:
+async def _serve(settings: Settings, read_settings: Callable[[], Settings]) -> bool:
     configure_logging(settings.log.level)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     service = await Service.start(settings)
+    loop.add_signal_handler(signal.SIGHUP, service.reloader.start, read_settings)
     # What lives from here to the end need not be looked at by every garbage collection.
     gc.collect()
     gc.freeze()
     print(  # noqa: T201 - the line that callers of `routoo serve` wait for
         f"ready {service.address} predictor={service.engine.versions.predictor}"
         f" policy={service.engine.versions.policy} models={len(service.engine.pool.names)}"
-        f" metrics={service.metrics_address or 'off'}",
+        f" metrics={service.metrics_address or 'off'} pid={os.getpid()}",
         flush=True,
     )
     await stop.wait()
@@ -160,15 +178,23 @@ async def _serve(settings: Settings) -> bool:
 class Service:
     """A running service. ``start`` makes one, ``stop`` drains it."""
 
-    def __init__(self, settings: Settings, engine: Engine, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        engine: Engine,
+        metrics: Metrics,
+        reloader: Reloader,
+        health: Health,
+    ) -> None:
         """Not to be called directly: ``start`` also opens the ports."""
         self.engine = engine
         self.metrics = metrics
+        self.reloader = reloader
         self.address = ""
         self.metrics_address = ""
         self._settings = settings
         self._router = RouterService(engine, settings, metrics)
-        self._health = HealthServicer()
+        self._health = health
         # With port sharing on, a second service would take half the calls instead of failing.
         self._server = grpc.aio.server(
             options=[
@@ -187,11 +213,17 @@ class Service:
             ConfigError: a file is wrong, or a port is in use; one line.
         """
         parts = load_parts(settings)
-        predictor = _predictor(settings, parts.artifact)
-        metrics = Metrics()
+        metrics, health = Metrics(), Health()
         money = open_money(settings, parts.pool, parts.sample, parts.price, metrics.registry)
+        watch = PredictorWatch(metrics.registry, health)
+        predictors = Predictors(
+            settings.predictor,
+            parts.artifact,
+            watch,
+            learned_with_it=learned_with_predictor(settings.policy),
+        )
         engine = Engine(
-            predictor=predictor,
+            predictor=predictors.chain,
             pool=parts.pool,
             sample=parts.sample,
             policies=parts.policies,
@@ -200,14 +232,17 @@ class Service:
             id_prefix=secrets.token_hex(5),
             metrics=metrics,
         )
-        service = cls(settings, engine, metrics)
+        reloader = Reloader(predictors, watch)
+        service = cls(settings, engine, metrics, reloader, health)
         try:
             await engine.warm_up()
             await service._open()
         except BaseException:
             await service._close_metrics()
             await engine.close(0.0)
+            await reloader.close()
             raise
+        reloader.follow(settings)
         return service
 
     async def stop(self) -> bool:
@@ -220,18 +255,19 @@ class Service:
         deadline_s = monotonic() + grace_s
         _log.info("draining", grace_s=grace_s)
         self.metrics.draining()
-        await self._health.enter_graceful_shutdown()
+        await self._health.servicer.enter_graceful_shutdown()
         in_time = await self.engine.close(grace_s)
         await self._router.drained(max(0.0, deadline_s - monotonic()))
         await self._server.stop(STREAM_GRACE_S)
         await self._close_metrics()
+        await self.reloader.close()
         _log.info("stopped", in_time=in_time)
         return in_time
 
     async def _open(self) -> None:
         settings = self._settings
         self._server.add_generic_rpc_handlers((self._router.handler(),))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._server)
         reflection.enable_server_reflection(
             (
                 router_pb2.DESCRIPTOR.services_by_name["RouterService"].full_name,
@@ -263,8 +299,7 @@ class Service:
             },
             lambda: engine.price,
         )
-        for name in ("", SERVICE):
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        await self._health.serving("", SERVICE)
         _log.info("serving", address=self.address, metrics=self.metrics_address)
 
     def _open_metrics(self) -> None:
@@ -287,11 +322,3 @@ class Service:
             http.server_close()  # type: ignore[attr-defined]
             thread.join()  # type: ignore[attr-defined]
             self._metrics_server = None
-
-
-def _predictor(settings: Settings, artifact: Artifact) -> OnnxPredictor:
-    return OnnxPredictor(
-        artifact,
-        provider=settings.predictor.provider,
-        intra_op_threads=settings.predictor.intra_op_threads,
-    )

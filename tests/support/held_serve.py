@@ -14,12 +14,12 @@ from routoo.predictor.onnx import OnnxPredictor
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from routoo.predictor.base import Prediction
+    from routoo.predictor.base import Prediction, Wait
 
 predict = OnnxPredictor.predict
 
 
-def held(self: OnnxPredictor, prompts: Sequence[str]) -> Prediction:
+def held(self: OnnxPredictor, prompts: Sequence[str], *wait: Wait | None) -> Prediction:
     """As the real one, unless a prompt says otherwise."""
     if any("fail" in prompt for prompt in prompts):
         raise ValueError("the detail")
@@ -27,7 +27,7 @@ def held(self: OnnxPredictor, prompts: Sequence[str]) -> Prediction:
         sys.stdout.write("held\n")
         sys.stdout.flush()
         sys.stdin.readline()
-    return predict(self, prompts)
+    return predict(self, prompts, *wait)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from routoo.engine import Engine
-    from routoo.predictor.base import Prediction, Predictor
+    from routoo.predictor.base import Prediction, Predictor, Wait
     from routoo.prompt import PromptRequest
     from routoo.server import Service
 
@@ -61,6 +61,7 @@ class WatchedPredictor:
         self.version = inner.version
         self.backend = inner.backend
         self.max_tokens = inner.max_tokens
+        self.degraded = False
 
     def hold(self) -> None:
         """Calls wait from now on."""
@@ -70,13 +71,13 @@ class WatchedPredictor:
         """Calls go on."""
         self._gate.set()
 
-    def predict(self, prompts: Sequence[str]) -> Prediction:
+    def predict(self, prompts: Sequence[str], wait: Wait | None = None) -> Prediction:
         """As the real predictor, after the gate."""
         self.calls.add(list(prompts))
         assert self._gate.wait(HANG_S), "the test never released the predictor"
         if self.fail:
             raise self.fail.pop(0)
-        return self.change(self._inner.predict(prompts))
+        return self.change(self._inner.predict(prompts, wait))
 
     def warm_up(self) -> None:
         """Nothing to warm up."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "server" / "routoo"
-COMMANDS = ("serve", "test", "lint", "proto", "bench", "train", "export")
+COMMANDS = ("serve", "triton", "test", "lint", "proto", "bench", "train", "export")
 OFFLINE_LIBRARIES = ("torch", "transformers", "optimum", "sklearn", "pyarrow", "routoo_export")
 INNER_LAYERS = ("predictor", "selector", "budget")
 TRANSPORT = ("grpc", "google.protobuf", "grpc_health", "grpc_reflection", "routoo.v1", "routoo.api")
@@ -66,6 +66,17 @@ def test_serve_does_not_install_twice(tmp_path: Path) -> None:
     plan = _make("--dry-run", "serve", f"VENV={tmp_path}/venv")
     assert "routoo serve" in plan
     assert " install " not in plan
+
+
+def test_a_triton_server_gets_an_environment_of_its_own(tmp_path: Path) -> None:
+    requirements = (ROOT / "deploy" / "triton" / "requirements.txt").read_text(encoding="utf-8")
+    pins = [line for line in requirements.splitlines() if not line.startswith("#")]
+    assert all("==" in pin for pin in pins)
+    # Client and server compute the same bits only with the same library.
+    (library,) = [pin for pin in pins if pin.startswith("onnxruntime==")]
+    assert library in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    plan = _make("--dry-run", "--always-make", "triton", f"VENV={tmp_path}/venv")
+    assert ".triton/bin/python -m pip -qq install --no-deps" in plan
 
 
 def test_the_server_imports_nothing_of_training() -> None:

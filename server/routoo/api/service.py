@@ -126,7 +126,7 @@ class RouterService:
             max_prompt_chars=settings.limits.max_prompt_chars,
             max_batch_prompts=settings.limits.max_batch_prompts,
             max_queue=settings.batching.max_queue,
-            degraded=any(state.degraded for state, _ in budgets),
+            degraded=engine.predictor.degraded or any(state.degraded for state, _ in budgets),
             uptime_s=monotonic() - self._ready_s,
             shadow=shadow,
         ).SerializeToString()

@@ -180,19 +180,15 @@ def _grounds(config: Path | None, prompts: Path) -> "Grounds":
     from routoo.operating_point import PricedSample
     from routoo.phases import Phases
     from routoo.pool import load_pool
-    from routoo.predictor.artifact import load_artifact, shipped_artifact
-    from routoo.predictor.onnx import OnnxPredictor
+    from routoo.predictor.artifact import find_artifact, load_artifact
+    from routoo.predictors import in_process
 
     settings = load_settings(config)
     pool = load_pool(settings.pool)
-    artifact = load_artifact(settings.predictor.artifact or shipped_artifact())
+    artifact = load_artifact(find_artifact(settings.predictor.artifact))
     columns = pool.columns_in(artifact.manifest.models)
     priced = PricedSample(artifact.calibration_sample(), pool, columns)
-    predictor = OnnxPredictor(
-        artifact,
-        provider=settings.predictor.provider,
-        intra_op_threads=settings.predictor.intra_op_threads,
-    )
+    predictor = in_process(settings.predictor, artifact)
     with Phases(sys.stderr if sys.stderr.isatty() else None) as phases:
         phases.start(f"predicting {prompts}")
         sample = read_sample(prompts, pool, predictor, settings.limits, phases.track)

@@ -1,14 +1,17 @@
-"""`routoo serve` and `routoo check-config`."""
+"""`routoo serve`, `routoo reload` and `routoo check-config`."""
 # What a command needs is imported when it runs: `routoo serve` has to be ready soon and stay small.
 # ruff: noqa: PLC0415
 
 import os
+import signal
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from routoo.commands.common import AsJson, ConfigFile, print_json, show
+from routoo.errors import ConfigError
 
 
 def serve(
@@ -40,7 +43,24 @@ def serve(
         overrides["metrics"] = {"listen": metrics_listen}
     if max_mean_cost_usd is not None:
         overrides["policy"] = {"max_mean_cost_usd": max_mean_cost_usd}
-    raise typer.Exit(serve_until_stopped(load_settings(config, overrides=overrides)))
+    read_settings = partial(load_settings, config, overrides=overrides)
+    raise typer.Exit(serve_until_stopped(read_settings(), read_settings))
+
+
+def reload(
+    pid: Annotated[int, typer.Argument(help="Process of `routoo serve`.", min=2)],
+) -> None:
+    """Have a running service take the predictor that its settings name now.
+
+    The new version is loaded, warmed up and tried beside the old one, which serves until then and
+    stays when the new one is not fit. The service's log and `routoo info` tell what came of it.
+    """
+    try:
+        os.kill(pid, signal.SIGHUP)
+    except ProcessLookupError:
+        raise ConfigError(f"no process {pid}; the line `ready ...` names the service's") from None
+    except PermissionError:
+        raise ConfigError(f"process {pid} is another user's; send it SIGHUP as that user") from None
 
 
 def check_config(

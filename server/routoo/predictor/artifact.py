@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 MODEL = "model.onnx"
 TOKENIZER = "tokenizer.json"
+INPUT = "input_ids"
+"""The graph's only input."""
 STATIC = "static"
 """The backbone that runs no transformer."""
 REQUIRED_OUTPUTS = frozenset({"scores", "output_tokens"})
@@ -113,8 +115,8 @@ class Manifest(_Part):
         m = len(self.models)
         if len(set(self.models)) != m:
             raise ValueError("a model stands twice")
-        if {tensor.name for tensor in self.inputs} != {"input_ids"}:
-            raise ValueError("inputs have to be exactly input_ids")
+        if {tensor.name for tensor in self.inputs} != {INPUT}:
+            raise ValueError(f"inputs have to be exactly {INPUT}")
         if self.output_names not in (REQUIRED_OUTPUTS, REQUIRED_OUTPUTS | UNCERTAINTY_OUTPUTS):
             raise ValueError(
                 "outputs have to be scores and output_tokens, with score_std and ood or without"
@@ -234,6 +236,22 @@ def _check_file(path: Path, spec: FileSpec) -> None:
         )
 
 
+def find_artifact(path: Path | None) -> Path:
+    """The version folder that a setting names: itself, or the newest version in it.
+
+    Args:
+        path: None: the predictor that comes with the service.
+
+    Raises:
+        ArtifactError: none comes with it.
+    """
+    if path is None:
+        return shipped_artifact()
+    if (path / MANIFEST).is_file():
+        return path
+    return _newest_version(path) or path
+
+
 def shipped_artifact() -> Path:
     """Newest version folder of the predictor that comes with the service.
 
@@ -243,11 +261,16 @@ def shipped_artifact() -> Path:
     # A checkout keeps it at its root, an installed wheel under the environment's share folder.
     roots = (Path(__file__).resolve().parents[3], Path(sys.prefix) / "share" / "routoo")
     for root in roots:
-        versions = [
-            folder
-            for folder in (root / "model_repository" / "predictor").glob("*")
-            if folder.name.isdigit() and (folder / MANIFEST).is_file()
-        ]
-        if versions:
-            return max(versions, key=lambda folder: int(folder.name))
+        newest = _newest_version(root / "model_repository" / "predictor")
+        if newest is not None:
+            return newest
     raise ArtifactError("no predictor is installed; set predictor.artifact to a version folder")
+
+
+def _newest_version(folder: Path) -> Path | None:
+    versions = [
+        version
+        for version in folder.glob("*")
+        if version.name.isdigit() and (version / MANIFEST).is_file()
+    ]
+    return max(versions, key=lambda version: int(version.name), default=None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -10,9 +11,12 @@ import numpy as np
 from routoo.errors import PredictorError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
+
+NONSENSE = "nonsense"
+"""The kind of failure: an answer that cannot be one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,9 @@ class Prediction:
         score_std: float32 [n, m], how far a score would move had the predictor been trained on
             other prompts; None when the artifact does not say.
         ood: float32 [n], in [0, 1]: how unlike the training prompts; None likewise.
+        served_by: the backend that answered; "" where there is only one.
+        version: which artifact answered; "" where it is the predictor's own.
+        degraded: a fallback answered in place of what was configured.
     """
 
     scores: NDArray[np.float32]
@@ -39,6 +46,9 @@ class Prediction:
     predict_ns: int
     score_std: NDArray[np.float32] | None = None
     ood: NDArray[np.float32] | None = None
+    served_by: str = ""
+    version: str = ""
+    degraded: bool = False
 
 
 def join(parts: Sequence[Prediction]) -> Prediction:
@@ -52,11 +62,18 @@ def join(parts: Sequence[Prediction]) -> Prediction:
         predict_ns=sum(part.predict_ns for part in parts),
         score_std=_join_known([part.score_std for part in parts]),
         ood=_join_known([part.ood for part in parts]),
+        served_by=_each_once([part.served_by for part in parts]),
+        version=_each_once([part.version for part in parts]),
+        degraded=any(part.degraded for part in parts),
     )
 
 
+def _each_once(names: Sequence[str]) -> str:
+    return ",".join(dict.fromkeys(names))
+
+
 def _join_known(parts: Sequence[NDArray[np.float32] | None]) -> NDArray[np.float32] | None:
-    """All parts come from one predictor: either each says it or none does."""
+    """Unknown as soon as one part does not say it."""
     known = [part for part in parts if part is not None]
     return np.concatenate(known) if len(known) == len(parts) else None
 
@@ -80,13 +97,51 @@ def checked(prediction: Prediction, n: int, m: int) -> Prediction:
             continue
         if figures.shape != expected:
             raise PredictorError(
-                f"the predictor answered {name} {figures.shape}, expected {expected}"
+                f"the predictor answered {name} {figures.shape}, expected {expected}",
+                kind=NONSENSE,
             )
         if not np.isfinite(figures).all():
-            raise PredictorError(f"the predictor answered NaN or an infinite number in {name}")
+            raise PredictorError(
+                f"the predictor answered NaN or an infinite number in {name}", kind=NONSENSE
+            )
     if (prediction.output_tokens < 0.0).any():
-        raise PredictorError("the predictor answered a length below 0")
+        raise PredictorError("the predictor answered a length below 0", kind=NONSENSE)
     return prediction
+
+
+class Wait:
+    """Whether somebody still waits for a prediction, and until when. For any thread.
+
+    Attributes:
+        deadline_s: on ``time.monotonic``'s clock; None: for ever.
+    """
+
+    def __init__(self, deadline_s: float | None = None) -> None:
+        self.deadline_s = deadline_s
+        self._lock = threading.Lock()
+        self._abandoned = False
+        self._give_up: Callable[[], object] | None = None
+
+    @property
+    def abandoned(self) -> bool:
+        """Nobody waits any more."""
+        return self._abandoned
+
+    def abandon(self) -> None:
+        """Nobody waits any more: what runs for it may stop."""
+        with self._lock:
+            self._abandoned = True
+            give_up = self._give_up
+        if give_up is not None:
+            give_up()
+
+    def on_abandoned(self, give_up: Callable[[], object]) -> None:
+        """Calls ``give_up`` when ``abandon`` is called, at once when it was."""
+        with self._lock:
+            self._give_up = give_up
+            abandoned = self._abandoned
+        if abandoned:
+            give_up()
 
 
 class Predictor(Protocol):
@@ -108,8 +163,14 @@ class Predictor(Protocol):
     def max_tokens(self) -> int:
         """Longest prompt that is read whole, in tokens."""
 
-    def predict(self, prompts: Sequence[str]) -> Prediction:
+    @property
+    def degraded(self) -> bool:
+        """A fallback answers in place of what was configured."""
+
+    def predict(self, prompts: Sequence[str], wait: Wait | None = None) -> Prediction:
         """Predicts n >= 1 prompts; row i belongs to prompt i, whatever the batch.
+
+        ``wait`` tells for how long the answer is wanted; None: for ever.
 
         Raises:
             PredictorError: inference failed; ``checked`` looks at what it answers.

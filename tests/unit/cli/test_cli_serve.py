@@ -10,6 +10,7 @@ import pytest
 from routoo.errors import PoolError, PredictorError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from command_line import Run
@@ -21,7 +22,8 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     """The settings that the server was started with."""
     started: list[Settings] = []
 
-    def serve(settings: Settings) -> int:
+    def serve(settings: Settings, read_settings: Callable[[], Settings]) -> int:
+        assert read_settings().model_dump() == settings.model_dump()
         started.append(settings)
         return 7
 

@@ -1,0 +1,63 @@
+"""Artifacts to measure speed with: the whole of MiniLM, and heads that learnt made-up outcomes.
+
+How long a prompt takes does not depend on what the weights say.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from _prompts import varied_prompts
+from routoo_export.artifact import write_artifact
+from routoo_export.backbones.config import DEFAULTS
+from routoo_export.outcomes import read_outcomes
+from routoo_export.pipeline import Recipe, train_predictor
+from routoo_export.train import TrainConfig
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from routoo_export.checkpoint import Checkpoint
+    from routoo_export.precision import Precision
+
+MODELS = 8
+PROMPTS = 240
+LAYERS = 6
+DOMAINS = 4
+
+
+def minilm(folder: Path) -> Checkpoint:
+    """All six layers of MiniLM, frozen; ``folder`` gets the outcomes."""
+    outcomes = read_outcomes(
+        _outcomes(folder / "made-up.parquet"), name="made-up", licence="CC0-1.0"
+    )
+    backbone = replace(DEFAULTS["encoder"], layers=(LAYERS,))
+    return train_predictor(outcomes, Recipe(backbone, TrainConfig().quick()))
+
+
+def export_minilm(checkpoint: Checkpoint, folder: Path, precision: Precision) -> Path:
+    """Its artifact, written into ``folder``/PRECISION/1."""
+    version = folder / precision / "predictor" / "1"
+    outcomes = read_outcomes(folder / "made-up.parquet", name="made-up", licence="CC0-1.0")
+    write_artifact(checkpoint, outcomes, {}, version, precision=precision)
+    return version
+
+
+def _outcomes(path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    columns: dict[str, list[object]] = {
+        "prompt_id": [f"p{row}" for row in range(PROMPTS)],
+        "prompt": list(varied_prompts(PROMPTS)),
+        "domain": [f"d{row % DOMAINS}" for row in range(PROMPTS)],
+    }
+    for model in range(MODELS):
+        chance = 0.2 + 0.6 * model / MODELS
+        columns[f"score:m{model}"] = (rng.random(PROMPTS) < chance).astype(float).tolist()
+        columns[f"resp_chars:m{model}"] = rng.integers(40, 900, PROMPTS).tolist()
+    pq.write_table(pa.table(columns), path)
+    return path

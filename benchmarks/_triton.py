@@ -1,0 +1,43 @@
+"""A Triton server of this machine, as `make triton` starts it, on a copy of an artifact."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from _process import ServerProcess
+from routoo_export.repository import DynamicBatching, TritonConfig, write_config
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LOCAL = Path(__file__).resolve().parents[1] / "deploy" / "triton" / "local.py"
+LONGEST_WAIT_US = 200
+
+
+def make_repository(artifact: Path, folder: Path, *, batching: bool, threads: int) -> Path:
+    """A repository for the Python backend with the artifact as version 1."""
+    shutil.copytree(artifact, folder / "predictor" / "1")
+    config = TritonConfig(
+        backend="python",
+        threads_per_instance=threads,
+        batching=DynamicBatching(longest_wait_us=LONGEST_WAIT_US) if batching else None,
+    )
+    write_config(folder, config)
+    return folder
+
+
+@contextmanager
+def triton_server(repository: Path, *arguments: str) -> Iterator[ServerProcess]:
+    """Its fields: grpc, http, metrics, pid."""
+    log = repository.parent / f"{repository.name}.log"
+    command = [sys.executable, str(LOCAL), "--repository", str(repository), "--log", str(log)]
+    server = ServerProcess.start([*command, *arguments], os.environ)
+    try:
+        yield server
+    finally:
+        server.stop()

@@ -1,0 +1,320 @@
+"""What does the way to the predictor cost: in process, on Triton, in PyTorch?
+
+The same prompts through the same artifact: the bare onnxruntime session on ids that are padded
+already (the yardstick), the predictor in process, on a real Triton server over gRPC (its batcher
+off, and on), with token ids through shared memory, and PyTorch in eager mode at fp32. They take
+turns within a round, so that whatever else the machine does weighs on all; every figure is the
+median over all calls, every ratio the median of the rounds' ratios. One thread each.
+
+Without --artifact: the shipped predictor, and the whole of MiniLM at int8 with made-up heads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter, process_time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnxruntime as ort
+import torch
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from transformers import AutoModel
+from tritonclient.utils import shared_memory
+
+from _artifacts import export_minilm, minilm
+from _prompts import prompt_of
+from _triton import make_repository, triton_server
+from routoo.predictor.artifact import INPUT, load_artifact, shipped_artifact
+from routoo.predictor.line import LinePlan, load_line
+from routoo.predictor.triton import TritonServer, TritonTarget
+from routoo_export.backbones.packages import minilm_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from routoo.predictor.artifact import Artifact
+    from routoo.predictor.line import Line
+
+BATCHES = (1, 8, 32, 128)
+LENGTHS_TOKENS = (32, 64, 128, 256)
+PASSAGE_TOKENS = 16
+YARDSTICK = "session"
+IN_PROCESS = "in process"
+PATIENCE_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """Each way is called until so many rounds, or so many seconds of them, are over."""
+
+    most_rounds: int
+    longest_s: float
+
+
+FULL = Effort(most_rounds=300, longest_s=12.0)
+QUICK = Effort(most_rounds=40, longest_s=8.0)
+
+
+class SharedMemory:
+    """Token ids and figures of one shape, through memory that client and Triton share."""
+
+    def __init__(
+        self, server: TritonServer, ids: NDArray[np.int64], outputs: dict[str, int]
+    ) -> None:
+        self._memory = shared_memory
+        self._server = server
+        library = server.library
+        self._regions = []
+        shape = list(ids.shape)
+        region = self._region("in", ids.nbytes)
+        shared_memory.set_shared_memory_region(region, [ids])
+        tensor = library.InferInput(INPUT, shape, "INT64")
+        tensor.set_shared_memory("in", ids.nbytes)
+        self._inputs, self._outputs, self._views = [tensor], [], {}
+        for name, columns in outputs.items():
+            size = len(ids) * columns * np.dtype(np.float32).itemsize
+            self._views[name] = (self._region(name, size), (len(ids), columns))
+            output = library.InferRequestedOutput(name)
+            output.set_shared_memory(name, size)
+            self._outputs.append(output)
+
+    def _region(self, name: str, size: int) -> Any:
+        key = f"/routoo-{os.getpid()}-{name}"
+        region = self._memory.create_shared_memory_region(name, key, size)
+        self._server.client.register_system_shared_memory(name, key, size)
+        self._regions.append((name, region))
+        return region
+
+    def infer(self, ids: NDArray[np.int64]) -> None:
+        """One inference, its figures read."""
+        self._memory.set_shared_memory_region(self._regions[0][1], [ids])
+        self._server.client.infer("predictor", self._inputs, outputs=self._outputs)
+        for region, shape in self._views.values():
+            self._memory.get_contents_as_numpy(region, np.float32, shape).copy()
+
+    def close(self) -> None:
+        """Gives the memory back."""
+        for name, region in self._regions:
+            self._server.client.unregister_system_shared_memory(name)
+            self._memory.destroy_shared_memory_region(region)
+
+
+def prompts_of(line: Line, batch: int, tokens: int) -> list[str]:
+    """So many prompts of about so many tokens, none like another."""
+    encoder = line.local[0].graph.encoder  # type: ignore[attr-defined]
+
+    def count(text: str) -> int:
+        return int(encoder.encode([text]).input_tokens[0])
+
+    passage = prompt_of(PASSAGE_TOKENS, count)
+    text = " ".join([passage] * (tokens // PASSAGE_TOKENS))
+    words = text.split()
+    return [
+        " ".join([*words[row % len(words) :], *words[: row % len(words)]]) for row in range(batch)
+    ]
+
+
+def ways_of(
+    stack: ExitStack, line: Line, servers: dict[str, TritonServer], prompts: list[str]
+) -> dict[str, Callable[[], object]]:
+    """What is compared, by name."""
+    graph = line.local[0].graph  # type: ignore[attr-defined]
+    (bucket,) = graph.encoder.buckets(graph.encoder.encode(prompts).ids)
+    ids = graph.filled(bucket.input_ids)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = ort.InferenceSession(
+        str(line.artifact.model_path), options, providers=["CPUExecutionProvider"]
+    )
+    ways: dict[str, Callable[[], object]] = {
+        YARDSTICK: partial(session.run, graph.outputs, {INPUT: ids}),
+        IN_PROCESS: partial(line.local[0].predict, prompts),
+    }
+    for name, server in servers.items():
+        target = TritonTarget(server, "predictor", None, PATIENCE_S, 0.02, explicit=False)
+        remote = load_line(line.artifact, LinePlan(target, ("onnx",), "cpu", 1)).remote
+        assert remote is not None
+        remote.verify(line.sample)
+        ways[name] = partial(remote.predict, prompts)
+    columns = {
+        spec.name: spec.shape[1] if len(spec.shape) > 1 else 1
+        for spec in line.artifact.manifest.outputs
+    }
+    memory = SharedMemory(servers["triton"], ids, columns)
+    stack.callback(memory.close)
+    ways["triton, shared memory, ids alone"] = partial(memory.infer, ids)
+    remote_ids = partial(servers_infer, servers["triton"], ids, list(columns))
+    ways["triton, gRPC, ids alone"] = remote_ids
+    if line.artifact.manifest.backbone != "static":
+        ways["torch eager fp32"] = eager(ids)
+    return ways
+
+
+def servers_infer(server: TritonServer, ids: NDArray[np.int64], outputs: list[str]) -> None:
+    """One inference over gRPC without anything around it."""
+    tensor = server.library.InferInput(INPUT, list(ids.shape), "INT64")
+    tensor.set_data_from_numpy(ids)
+    result = server.client.infer("predictor", [tensor])
+    for name in outputs:
+        result.as_numpy(name)
+
+
+def eager(ids: NDArray[np.int64]) -> Callable[[], object]:
+    """MiniLM as transformers runs it, without the heads."""
+    torch.set_num_threads(1)
+    model = AutoModel.from_pretrained(minilm_folder()).eval()
+    tensor = torch.from_numpy(ids)
+    mask = torch.ones_like(tensor)
+
+    def run() -> object:
+        with torch.inference_mode():
+            return model(input_ids=tensor, attention_mask=mask)
+
+    return run
+
+
+def measure(ways: dict[str, Callable[[], object]], batch: int, effort: Effort) -> dict[str, Any]:
+    """Figures by way."""
+    for way in ways.values():
+        way()
+    wall: dict[str, list[float]] = {name: [] for name in ways}
+    cpu: dict[str, float] = dict.fromkeys(ways, 0.0)
+    until_s = perf_counter() + effort.longest_s
+    for _ in range(effort.most_rounds):
+        for name, way in ways.items():
+            cpu_s, started_s = process_time(), perf_counter()
+            way()
+            wall[name].append(perf_counter() - started_s)
+            cpu[name] += process_time() - cpu_s
+        if perf_counter() > until_s:
+            break
+    found = {}
+    for name, times in wall.items():
+        p50_s, p99_s = np.percentile(times, [50, 99]).tolist()
+        found[name] = {
+            "rounds": len(times),
+            "p50_ms": p50_s * 1e3,
+            "p99_ms": p99_s * 1e3,
+            "prompts_per_s": batch / p50_s,
+            "client_cpu_s_per_1000": 1000.0 * cpu[name] / (batch * len(times)),
+            "ratio_to_session": statistics.median(
+                base / time for base, time in zip(wall[YARDSTICK], times, strict=True)
+            ),
+            "added_ms_p50": 1e3
+            * statistics.median(
+                time - base for base, time in zip(wall[IN_PROCESS], times, strict=True)
+            ),
+        }
+    return found
+
+
+def measure_artifact(
+    artifact: Artifact, shapes: list[tuple[int, int]], wanted: list[str] | None, effort: Effort
+) -> Any:
+    """All shapes of one artifact; ``wanted``: ways besides those that others are held against."""
+    line = load_line(artifact, LinePlan(None, (), "cpu", 1))
+    rows = []
+    with TemporaryDirectory() as scratch, ExitStack() as stack:
+        servers = {}
+        for name, batching in (("triton", False), ("triton, batcher on", True)):
+            folder = Path(scratch, "on" if batching else "off")
+            repository = make_repository(artifact.folder, folder, batching=batching, threads=1)
+            process = stack.enter_context(triton_server(repository))
+            servers[name] = TritonServer(process.field("grpc"))
+            stack.callback(servers[name].close)
+        for batch, tokens in shapes:
+            with ExitStack() as inner:
+                ways = ways_of(inner, line, servers, prompts_of(line, batch, tokens))
+                chosen = {
+                    name: way
+                    for name, way in ways.items()
+                    if wanted is None or name in {YARDSTICK, IN_PROCESS, *wanted}
+                }
+                found = measure(chosen, batch, effort)
+            rows.append({"batch": batch, "tokens": tokens, "ways": found})
+    manifest = artifact.manifest
+    return {
+        "predictor": manifest.predictor_version,
+        "precision": manifest.precision,
+        "models": len(manifest.models),
+        "shapes": rows,
+    }
+
+
+def show(console: Console, figures: dict[str, Any]) -> None:
+    """As tables."""
+    for one in figures["artifacts"]:
+        table = Table(title=f"{one['predictor']}, {one['precision']}", box=SIMPLE_HEAD)
+        for heading in ("batch x tokens", "way"):
+            table.add_column(heading)
+        for heading in ("p50 ms", "p99 ms", "prompts/s", "CPU s/1000", "of session", "added ms"):
+            table.add_column(heading, justify="right")
+        for shape in one["shapes"]:
+            for name, row in shape["ways"].items():
+                table.add_row(
+                    f"{shape['batch']} x {shape['tokens']}",
+                    name,
+                    f"{row['p50_ms']:.2f}",
+                    f"{row['p99_ms']:.2f}",
+                    f"{row['prompts_per_s']:.0f}",
+                    f"{row['client_cpu_s_per_1000']:.2f}",
+                    f"{row['ratio_to_session']:.3f}",
+                    f"{row['added_ms_p50']:+.2f}",
+                )
+        console.print(table)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--artifact", type=Path, action="append", help="version folder; repeatable")
+    parser.add_argument("--shape", action="append", metavar="BATCHxTOKENS", help="repeatable")
+    parser.add_argument("--way", action="append", help="only these, repeatable; default: all")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the calls")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    arguments = parser.parse_args()
+    shapes = [(batch, tokens) for batch in BATCHES for tokens in LENGTHS_TOKENS]
+    if arguments.shape:
+        shapes = [tuple(map(int, shape.split("x"))) for shape in arguments.shape]
+    effort = QUICK if arguments.quick else FULL
+    with TemporaryDirectory() as scratch:
+        folders = arguments.artifact
+        if folders is None:
+            encoder = export_minilm(minilm(Path(scratch)), Path(scratch), "int8")
+            folders = [shipped_artifact(), encoder]
+        artifacts = [
+            measure_artifact(load_artifact(one), shapes, arguments.way, effort) for one in folders
+        ]
+    figures = {
+        "machine": {
+            "cpus": os.cpu_count(),
+            "python": platform.python_version(),
+            "load_1min": os.getloadavg()[0],
+        },
+        "artifacts": artifacts,
+    }
+    if arguments.json:
+        print(json.dumps(figures))
+    else:
+        show(Console(), figures)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

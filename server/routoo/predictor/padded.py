@@ -1,0 +1,117 @@
+"""What every backend does around a graph: tokenise, pad to few shapes, sort the rows back."""
+
+from __future__ import annotations
+
+from time import perf_counter_ns
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from routoo.errors import PredictorError
+from routoo.predictor.artifact import STATIC
+from routoo.predictor.base import NONSENSE, Prediction
+from routoo.predictor.prompts import PromptEncoder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from typing import TypeAlias
+
+    from numpy.typing import NDArray
+
+    from routoo.predictor.artifact import Artifact
+
+    Ids: TypeAlias = NDArray[np.int64]
+    Figures: TypeAlias = Sequence[NDArray[np.float32]]
+    Infer: TypeAlias = Callable[[Sequence[Ids]], Iterable[Figures]]
+
+OUTPUTS = ("scores", "output_tokens", "score_std", "ood")
+WARM_UP_ROWS = (1, 8)
+
+
+class PaddedGraph:
+    """Turns prompts into padded token ids, and what a graph answers to those into a prediction.
+
+    A backend passes ``infer``: it takes matrices of ids, int64 [k, length] each, and gives for
+    each in turn the graph's outputs, in the order of ``outputs``, k rows each.
+
+    Attributes:
+        outputs: names of the outputs that the artifact has.
+        encoder: tokenises; for one thread.
+    """
+
+    def __init__(self, artifact: Artifact) -> None:
+        """Reads the tokenizer.
+
+        Raises:
+            ArtifactError: it is none.
+        """
+        manifest = artifact.manifest
+        self.encoder = PromptEncoder(
+            artifact.tokenizer_path,
+            max_tokens=manifest.max_tokens,
+            pad_token_id=manifest.pad_token_id,
+            add_special_tokens=manifest.add_special_tokens,
+            fine_buckets=manifest.backbone != STATIC,
+        )
+        self.outputs = tuple(name for name in OUTPUTS if name in manifest.output_names)
+        self.models = manifest.models
+        # The library multiplies a lone row, and the last rows of a matrix, in another order than
+        # the others: a prompt's last bits, and with them a rounded score now and then, would
+        # depend on the batch that it came in.
+        self.rows_step = manifest.rows_step
+
+    def predict(self, prompts: Sequence[str], infer: Infer) -> Prediction:
+        """Predicts n >= 1 prompts, see ``Predictor.predict``."""
+        started = perf_counter_ns()
+        encoded = self.encoder.encode(prompts)
+        tokenized = perf_counter_ns()
+        n = len(prompts)
+        figures = {name: np.empty(self.shape(name, n), np.float32) for name in self.outputs}
+        buckets = list(self.encoder.buckets(encoded.ids))
+        filled = [self.filled(bucket.input_ids) for bucket in buckets]
+        for bucket, answer in zip(buckets, self.run(filled, infer), strict=True):
+            for name, values in zip(self.outputs, answer, strict=True):
+                figures[name][bucket.rows] = values[: len(bucket.rows)]
+        return Prediction(
+            scores=figures["scores"],
+            output_tokens=figures["output_tokens"],
+            input_tokens=encoded.input_tokens,
+            truncated=encoded.truncated,
+            tokenize_ns=tokenized - started,
+            predict_ns=perf_counter_ns() - tokenized,
+            score_std=figures.get("score_std"),
+            ood=figures.get("ood"),
+        )
+
+    def warm_up(self, infer: Infer) -> None:
+        """Tokenises, and runs every bucket length once with one row and with several."""
+        self.predict(["warm up"], infer)
+        for length in self.encoder.bucket_lengths.tolist():
+            for rows in WARM_UP_ROWS:
+                list(self.run([self.filled(np.ones((rows, length), np.int64))], infer))
+
+    def run(self, filled: Sequence[Ids], infer: Infer) -> Iterator[Figures]:
+        """The graph's answers to matrices of ids.
+
+        Raises:
+            PredictorError: an answer has not the shape that belongs to its ids.
+        """
+        for ids, answer in zip(filled, infer(filled), strict=True):
+            for name, values in zip(self.outputs, answer, strict=True):
+                if values.shape != self.shape(name, len(ids)):
+                    raise PredictorError(
+                        f"the predictor answered {name} {values.shape}, expected"
+                        f" {self.shape(name, len(ids))}",
+                        kind=NONSENSE,
+                    )
+            yield answer
+
+    def filled(self, input_ids: Ids) -> Ids:
+        """Ids [k, length] with rows repeated until they are a multiple of the artifact's step."""
+        rows, length = input_ids.shape
+        missing = -rows % self.rows_step
+        return np.resize(input_ids, (rows + missing, length)) if missing else input_ids
+
+    def shape(self, output: str, rows: int) -> tuple[int, ...]:
+        """Of an output for so many rows."""
+        return (rows,) if output == "ood" else (rows, len(self.models))

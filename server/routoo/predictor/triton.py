@@ -1,0 +1,307 @@
+"""The predictor on a Triton inference server, over gRPC.
+
+One channel for the process. The client is the one with threads rather than asyncio's: prediction is
+called from a worker thread, so that no turn of the service's event loop, busy with callers, stands
+between a batch and its answer. Token ids are padded here as for the predictor in process; the
+service batches, so Triton's own batcher need not.
+"""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from routoo.errors import ArtifactError, ConfigError, DeadlineError, PredictorError
+from routoo.predictor.artifact import INPUT
+from routoo.predictor.triton_terms import read_offer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from routoo.predictor.artifact import Artifact
+    from routoo.predictor.base import Prediction, Wait
+    from routoo.predictor.padded import Figures, Ids, PaddedGraph
+    from routoo.predictor.sample import Sample
+    from routoo.predictor.triton_terms import Offer
+
+DEADLINE_SHARE = 0.5
+"""Of what is left to the callers, so that a fallback has time to answer when Triton does not."""
+LOAD_TIMEOUT_S = 120.0
+"""For a version to be loaded, and for its first inferences."""
+_CHANNEL = [
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    # A server that comes back is found again within a second instead of after two minutes.
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+]
+_KINDS = {
+    "StatusCode.DEADLINE_EXCEEDED": "timeout",
+    "StatusCode.UNAVAILABLE": "unavailable",
+    "StatusCode.CANCELLED": "unavailable",
+}
+
+
+class TritonServer:
+    """The one channel to a Triton server. For any thread.
+
+    Attributes:
+        url: HOST:PORT of its gRPC.
+        library: the client's module.
+        client: made from it.
+    """
+
+    def __init__(self, url: str) -> None:
+        """Does not wait for the server.
+
+        Raises:
+            ConfigError: the client library is not installed.
+        """
+        try:
+            # Optional, and 0.2 s of start for everybody else.
+            from tritonclient import grpc as library  # noqa: PLC0415
+        except ImportError:
+            raise ConfigError(
+                "predictor.backend is triton, but its client is not installed; install the triton"
+                " extra"
+            ) from None
+        self.url = url
+        self.library = library
+        self.client = library.InferenceServerClient(url, channel_args=_CHANNEL)
+
+    def close(self) -> None:
+        """Calls in progress are cancelled."""
+        self.client.close()
+
+
+@dataclass(frozen=True, slots=True)
+class TritonTarget:
+    """Which model is asked, and how.
+
+    Attributes:
+        server: where it is.
+        model: its name there.
+        version: its version there; None: the number of the artifact's folder, and where that has
+            none the newest that is ready.
+        timeout_s: longest wait for one inference.
+        tolerance: how far the server's figures may be from those in process, see
+            ``Sample.distance``.
+        explicit: the server lets clients load versions, and this one may.
+    """
+
+    server: TritonServer
+    model: str
+    version: int | None
+    timeout_s: float
+    tolerance: float
+    explicit: bool
+
+
+class TritonPredictor:
+    """An artifact whose graph a Triton server runs.
+
+    ``verify`` has to succeed before the first prediction.
+
+    Attributes:
+        wanted: the version's number on the server; None: the newest that is ready.
+    """
+
+    backend = "triton"
+
+    def __init__(self, artifact: Artifact, target: TritonTarget, graph: PaddedGraph) -> None:
+        self._library = target.server.library
+        self._client = target.server.client
+        self._outputs = [self._library.InferRequestedOutput(name) for name in graph.outputs]
+        self._manifest = artifact.manifest
+        self._target = target
+        self._graph = graph
+        folder = artifact.folder.resolve().name
+        self.wanted = target.version or (int(folder) if folder.isdigit() else None)
+        self._offer: Offer | None = None
+        self._served = 0
+        self.models = artifact.manifest.models
+        self.max_tokens = artifact.manifest.max_tokens
+        self.degraded = False
+        self.where = f"model {target.model} on Triton at {target.server.url}"
+
+    @property
+    def version(self) -> str:
+        """Of the artifact, and the number that it has on the server."""
+        return f"{self._manifest.predictor_version}+triton.{self._served}"
+
+    def verify(self, sample: Sample, *, patience_s: float | None = None) -> None:
+        """Holds what the server says, and what it answers, against the artifact.
+
+        Args:
+            sample: what the artifact answers in process.
+            patience_s: longest wait for one inference, the first ones of a version that was just
+                loaded take long; None: as for any prediction.
+
+        Raises:
+            ArtifactError: it serves something else.
+            PredictorError: it does not answer.
+        """
+        self._resolve()
+        infer = partial(self._infer, timeout_s=patience_s)
+        answers = tuple(self._graph.run(sample.filled, infer))
+        distance = sample.distance(answers, self._graph.outputs)
+        if distance > self._target.tolerance:
+            raise ArtifactError(
+                f"{self.where} answers otherwise than {self._manifest.predictor_version} here:"
+                f" {distance:.3g} apart, {self._target.tolerance:g} allowed; serve the artifact's"
+                " own repository there, or raise predictor.triton.tolerance"
+            )
+
+    def predict(self, prompts: Sequence[str], wait: Wait | None = None) -> Prediction:
+        """Predicts n >= 1 prompts, see ``Predictor.predict``.
+
+        Raises:
+            DeadlineError: nobody waits any more; the request to the server was cancelled.
+        """
+        version = self.version
+        prediction = self._graph.predict(prompts, partial(self._infer, wait=wait))
+        return replace(prediction, served_by=self.backend, version=version)
+
+    def warm_up(self) -> None:
+        """Runs every bucket length once with one row and with several.
+
+        Raises:
+            PredictorError: the server does not answer.
+        """
+        self._graph.warm_up(self._infer)
+
+    def load(self, versions: Sequence[int]) -> None:
+        """Has the server serve exactly these versions, where it lets clients decide.
+
+        Raises:
+            PredictorError: it does not, or a version cannot be loaded; others go on as they were.
+        """
+        if not self._target.explicit:
+            return
+        name = self._target.model
+        try:
+            config = self._client.get_model_config(
+                name, as_json=True, client_timeout=self._target.timeout_s
+            )["config"]
+            config["version_policy"] = {"specific": {"versions": list(versions)}}
+            self._client.load_model(name, config=json.dumps(config), client_timeout=LOAD_TIMEOUT_S)
+        except self._library.InferenceServerException as error:
+            raise self._failure(error) from None
+
+    def _resolve(self) -> None:
+        timeout_s, name = self._target.timeout_s, self._target.model
+        try:
+            metadata = self._client.get_model_metadata(name, client_timeout=timeout_s)
+            config = self._client.get_model_config(name, client_timeout=timeout_s).config
+        except self._library.InferenceServerException as error:
+            if "unknown model" in str(error.message()):
+                raise ArtifactError(
+                    f"{self.where} is not ready; load it there, or correct predictor.triton.model"
+                ) from None
+            raise self._failure(error) from None
+        offer = read_offer(metadata, config, self._manifest, self.where)
+        served = self.wanted or max(offer.versions, default=0)
+        if served not in offer.versions:
+            ready = ", ".join(map(str, offer.versions)) or "none"
+            raise ArtifactError(
+                f"{self.where} has version {ready} ready, the artifact is version {served}; load"
+                " that there, or set predictor.artifact or predictor.triton.version"
+            )
+        self._offer, self._served = offer, served
+
+    def _infer(
+        self, filled: Sequence[Ids], wait: Wait | None = None, timeout_s: float | None = None
+    ) -> Iterator[Figures]:
+        """All at once to the server, answers in order; see ``PaddedGraph``."""
+        offer = self._offer
+        if offer is None:
+            raise PredictorError(f"{self.where} was not reached yet", kind="unavailable")
+        timeout_s, late = timeout_s or self._target.timeout_s, "timeout"
+        if wait is not None and wait.deadline_s is not None:
+            left_s = DEADLINE_SHARE * (wait.deadline_s - monotonic())
+            if left_s < timeout_s:
+                # Too slow for these callers, which need not be the server's fault.
+                timeout_s, late = left_s, "deadline"
+            if left_s <= 0.0:
+                raise PredictorError("no time was left to ask Triton", kind=late)
+        calls = [
+            [
+                self._send(ids[row : row + offer.max_rows], offer.input_dtype, timeout_s)
+                for row in range(0, len(ids), offer.max_rows)
+            ]
+            for ids in filled
+        ]
+        if wait is not None:
+            wait.on_abandoned(lambda: _give_up(calls))
+        try:
+            for parts in calls:
+                answers = [self._answer(call, wait) for call in parts]
+                yield (
+                    answers[0]
+                    if len(answers) == 1
+                    else [np.concatenate(columns) for columns in zip(*answers, strict=True)]
+                )
+        except PredictorError as error:
+            _give_up(calls)
+            if error.kind == "timeout":
+                error.kind = late
+            raise
+
+    def _send(self, ids: Ids, dtype: str, timeout_s: float) -> _Call:
+        tensor = self._library.InferInput(INPUT, list(ids.shape), dtype)
+        tensor.set_data_from_numpy(ids.astype(np.int32) if dtype == "INT32" else ids)
+        settled: Future[Any] = Future()
+
+        def settle(result: Any, error: Any) -> None:
+            settled.set_result((result, error))
+
+        context = self._client.async_infer(
+            self._target.model,
+            [tensor],
+            settle,
+            model_version=str(self._served),
+            outputs=self._outputs,
+            client_timeout=timeout_s,
+        )
+        return _Call(context, settled)
+
+    def _answer(self, call: _Call, wait: Wait | None) -> Figures:
+        result, error = call.settled.result()
+        if error is not None:
+            if wait is not None and wait.abandoned:
+                raise DeadlineError("nobody waits for the prediction any more")
+            raise self._failure(error)
+        figures = []
+        for name in self._graph.outputs:
+            values = result.as_numpy(name)
+            if values is None:
+                raise PredictorError(f"{self.where} left {name} out", kind="nonsense")
+            # Triton gives outputs without a dimension beside the batch one of size 1.
+            figures.append(values.reshape(len(values)) if name == "ood" else values)
+        return figures
+
+    def _failure(self, error: Any) -> PredictorError:
+        lines = str(error.message()).splitlines() or ["no detail"]
+        kind = _KINDS.get(str(error.status()), "failed")
+        return PredictorError(f"{self.where}: {lines[0]}", kind=kind)
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A request on its way: what cancels it, and the future of (result, error)."""
+
+    context: Any
+    settled: Future[Any]
+
+
+def _give_up(calls: Sequence[Sequence[_Call]]) -> None:
+    for parts in calls:
+        for call in parts:
+            call.context.cancel()

@@ -1,0 +1,82 @@
+"""What a Triton server has to serve for an artifact, and the check that it does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from routoo.errors import ArtifactError
+from routoo.predictor.artifact import INPUT
+
+if TYPE_CHECKING:
+    from routoo.predictor.artifact import Manifest
+
+_DTYPES = {"int64": "INT64", "int32": "INT32", "float32": "FP32"}
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What the server says that it serves.
+
+    Attributes:
+        versions: numbers of the versions that are ready, rising.
+        max_rows: most prompts in one request.
+        input_dtype: of the token ids, as the server spells it.
+    """
+
+    versions: tuple[int, ...]
+    max_rows: int
+    input_dtype: str
+
+
+def read_offer(metadata: Any, config: Any, manifest: Manifest, where: str) -> Offer:
+    """Holds a model's metadata and configuration against an artifact's manifest.
+
+    Args:
+        metadata: reply of ModelMetadata.
+        config: reply of ModelConfig, its ``config``.
+        manifest: of the artifact.
+        where: names server and model for the message.
+
+    Raises:
+        ArtifactError: names, shapes or types differ; one line.
+    """
+    inputs = {tensor.name: tensor for tensor in metadata.inputs}
+    if set(inputs) != {INPUT}:
+        raise _differs(where, f"its inputs are {sorted(inputs)}", [INPUT])
+    dtype = inputs[INPUT].datatype
+    if dtype not in {"INT64", "INT32"} or len(inputs[INPUT].shape) != len(("rows", "length")):
+        shape = list(inputs[INPUT].shape)
+        raise _differs(where, f"{INPUT} is {dtype} {shape}", "INT64 [-1, -1]")
+    outputs = {tensor.name: tensor for tensor in metadata.outputs}
+    if set(outputs) != manifest.output_names:
+        raise _differs(where, f"its outputs are {sorted(outputs)}", sorted(manifest.output_names))
+    for spec in manifest.outputs:
+        found = outputs[spec.name]
+        columns = spec.shape[1] if len(spec.shape) > 1 else 1
+        # An output with one figure per prompt is [-1, 1], or [-1] where the server cuts it off.
+        if found.datatype != _DTYPES[spec.dtype] or list(found.shape) not in (
+            [-1, columns],
+            [-1][: 2 - columns],
+        ):
+            raise _differs(
+                where,
+                f"{spec.name} is {found.datatype} {list(found.shape)}",
+                f"{_DTYPES[spec.dtype]} [-1, {columns}]",
+            )
+    if config.max_batch_size < manifest.rows_step:
+        raise _differs(
+            where, f"its max_batch_size is {config.max_batch_size}", f"{manifest.rows_step} or more"
+        )
+    return Offer(
+        versions=tuple(sorted(int(version) for version in metadata.versions)),
+        max_rows=config.max_batch_size - config.max_batch_size % manifest.rows_step,
+        input_dtype=dtype,
+    )
+
+
+def _differs(where: str, found: str, expected: object) -> ArtifactError:
+    return ArtifactError(
+        f"{where} is not the artifact's: {found}, expected {expected}; serve the artifact's own"
+        " repository there, or set predictor.artifact to what is served"
+    )

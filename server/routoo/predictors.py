@@ -1,0 +1,168 @@
+"""Builds the predictor that the settings ask for, and exchanges its artifact while it serves."""
+
+from __future__ import annotations
+
+import random
+import threading
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from routoo.errors import ArtifactError, PredictorError
+from routoo.predictor.artifact import find_artifact, load_artifact
+from routoo.predictor.breaker import Breaker, BreakerTerms
+from routoo.predictor.chain import PredictorChain
+from routoo.predictor.line import LinePlan, load_line
+from routoo.predictor.onnx import OnnxPredictor
+from routoo.predictor.triton import LOAD_TIMEOUT_S, TritonServer, TritonTarget
+
+if TYPE_CHECKING:
+    from routoo.predictor.artifact import Artifact
+    from routoo.predictor.chain import Watch
+    from routoo.predictor.line import Line
+    from routoo.predictor_settings import PredictorSettings
+
+
+class Predictors:
+    """The predictor of a service.
+
+    Attributes:
+        chain: what the engine calls.
+    """
+
+    def __init__(
+        self,
+        settings: PredictorSettings,
+        artifact: Artifact,
+        watch: Watch,
+        *,
+        learned_with_it: tuple[str, ...] = (),
+    ) -> None:
+        """Loads the artifact; a Triton server is first asked by ``chain.warm_up``.
+
+        Args:
+            settings: what predicts, and what stands in for it.
+            artifact: what is loaded first.
+            watch: told what serves.
+            learned_with_it: settings that hold for this artifact's version only; with any of them
+                another version is refused.
+
+        Raises:
+            ConfigError: the artifact does not run, or a library or a device is missing.
+        """
+        triton = settings.triton
+        self._server = TritonServer(triton.url) if settings.backend == "triton" else None
+        target = None
+        if self._server is not None:
+            target = TritonTarget(
+                server=self._server,
+                model=triton.model,
+                version=triton.version,
+                timeout_s=triton.timeout_ms * 1e-3,
+                tolerance=triton.tolerance,
+                explicit=triton.control == "explicit",
+            )
+        self._plan = LinePlan(
+            triton=target,
+            fallbacks=settings.fallbacks_in_force,
+            provider=settings.provider,
+            intra_op_threads=settings.intra_op_threads,
+        )
+        terms = BreakerTerms(
+            failures=triton.failures,
+            first_probe_s=triton.first_probe_ms * 1e-3,
+            longest_probe_s=triton.longest_probe_ms * 1e-3,
+        )
+        self._max_shift = settings.max_shift
+        self._learned_with_it = learned_with_it
+        self._exchanging = threading.Lock()
+        line = load_line(artifact, self._plan)
+        self._tried = artifact.manifest
+        self.chain = PredictorChain(line, Breaker(terms, monotonic, random.Random()), watch)  # noqa: S311
+
+    def exchange(self, settings: PredictorSettings, *, again: bool = True) -> bool:
+        """Serves the artifact that the settings name now; the old one serves until it can.
+
+        The new one is loaded beside the old, warmed up, and compared with it; a Triton server is
+        made to serve it where it takes such orders, and tried. For any thread.
+
+        Args:
+            settings: whose ``artifact`` counts; the rest stays as it was at the start.
+            again: also when it was refused before.
+
+        Returns:
+            Whether there was another one.
+
+        Raises:
+            ConfigError, PredictorError: the new one is not fit; the old one stays.
+        """
+        with self._exchanging:
+            artifact = load_artifact(find_artifact(settings.artifact))
+            old = self.chain.line
+            if (artifact.folder, artifact.manifest) == (old.artifact.folder, old.artifact.manifest):
+                return False
+            if not again and artifact.manifest == self._tried:
+                return False
+            self._tried = artifact.manifest
+            self._check_learned(old, artifact)
+            new = load_line(artifact, self._plan)
+            self.chain.check(new)
+            self._compare(old, new)
+            if old.remote is None or new.remote is None:
+                self.chain.switch(new)
+            else:
+                self._exchange_on_triton(old, new)
+            return True
+
+    def close(self) -> None:
+        """Stops probing and closes the channel to Triton."""
+        self.chain.close()
+        if self._server is not None:
+            self._server.close()
+
+    def _check_learned(self, old: Line, artifact: Artifact) -> None:
+        before, after = old.artifact.manifest.predictor_version, artifact.manifest.predictor_version
+        if self._learned_with_it and before != after:
+            raise ArtifactError(
+                f"{artifact.folder}: what {' and '.join(self._learned_with_it)} says was learned"
+                f" with predictor {before}, this is {after}; run `routoo calibrate` with it and restart"
+            )
+
+    def _compare(self, old: Line, new: Line) -> None:
+        shift = float(np.abs(new.sample.scores - old.sample.scores).mean())
+        if shift > self._max_shift:
+            raise ArtifactError(
+                f"{new.artifact.folder}: its scores on the sample prompts are {shift:.3g} off those"
+                f" in use on average, {self._max_shift:g} allowed; raise predictor.max_shift and"
+                " restart to use it anyway"
+            )
+
+    def _exchange_on_triton(self, old: Line, new: Line) -> None:
+        assert old.remote is not None  # noqa: S101 - the caller looked
+        assert new.remote is not None  # noqa: S101
+        before, after = old.remote.wanted, new.remote.wanted
+        numbers = [number for number in (before, after) if number is not None]
+        if after is not None:
+            new.remote.load(numbers)
+        try:
+            new.remote.verify(new.sample, patience_s=LOAD_TIMEOUT_S)
+            new.remote.warm_up()
+        except (ArtifactError, PredictorError):
+            if before is not None and before != after:
+                old.remote.load([before])
+            raise
+        self.chain.switch(new)
+        if after is not None and before != after:
+            new.remote.load([after])
+
+
+def in_process(settings: PredictorSettings, artifact: Artifact) -> OnnxPredictor:
+    """The artifact in this process, whatever the backend: for work that serves no request.
+
+    Raises:
+        ConfigError: the artifact does not run, or a library or a device is missing.
+    """
+    return OnnxPredictor(
+        artifact, provider=settings.provider, intra_op_threads=settings.intra_op_threads
+    )

@@ -1,0 +1,111 @@
+"""What a Triton server says of its model, held against the artifact."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from tritonclient.grpc import model_config_pb2, service_pb2
+
+from routoo.errors import ArtifactError
+from routoo.predictor.artifact import load_artifact
+from routoo.predictor.triton_terms import Offer, read_offer
+from tiny_artifact import change_manifest, write_tiny_artifact
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from routoo.predictor.artifact import Manifest
+
+    Metadata = service_pb2.ModelMetadataResponse
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Manifest:
+    folder = write_tiny_artifact(tmp_path / "predictor", uncertain=True)
+    change_manifest(folder, rows_step=4)
+    return load_artifact(folder).manifest
+
+
+def metadata(manifest: Manifest) -> Metadata:
+    """What a server says that serves the artifact."""
+    tensor = service_pb2.ModelMetadataResponse.TensorMetadata
+    return service_pb2.ModelMetadataResponse(
+        name="predictor",
+        versions=["10", "9"],
+        inputs=[tensor(name="input_ids", datatype="INT64", shape=[-1, -1])],
+        outputs=[
+            tensor(
+                name=spec.name,
+                datatype="FP32",
+                shape=[-1, *spec.shape[1:]] if spec.shape[1:] else [-1, 1],
+            )
+            for spec in manifest.outputs
+        ],
+    )
+
+
+def config(max_batch_size: int = 30) -> model_config_pb2.ModelConfig:
+    return model_config_pb2.ModelConfig(max_batch_size=max_batch_size)
+
+
+def test_what_fits_is_an_offer(manifest: Manifest) -> None:
+    said = metadata(manifest)
+    assert read_offer(said, config(), manifest, "it") == Offer((9, 10), 28, "INT64")
+    said.inputs[0].datatype = "INT32"
+    # The server may cut the dimension of 1 off.
+    (ood,) = [output for output in said.outputs if output.name == "ood"]
+    ood.shape[:] = [-1]
+    assert read_offer(said, config(64), manifest, "it") == Offer((9, 10), 64, "INT32")
+
+
+def rename_input(said: Metadata) -> None:
+    said.inputs[0].name = "tokens"
+
+
+def float_input(said: Metadata) -> None:
+    said.inputs[0].datatype = "FP32"
+
+
+def flat_input(said: Metadata) -> None:
+    said.inputs[0].shape[:] = [-1]
+
+
+def no_ood(said: Metadata) -> None:
+    del said.outputs[-1]
+
+
+def more_columns(said: Metadata) -> None:
+    said.outputs[0].shape[:] = [-1, 4]
+
+
+def half_figures(said: Metadata) -> None:
+    said.outputs[1].datatype = "FP16"
+
+
+@pytest.mark.parametrize(
+    ("change", "piece"),
+    [
+        (rename_input, "its inputs are ['tokens'], expected ['input_ids']"),
+        (float_input, "input_ids is FP32 [-1, -1], expected INT64 [-1, -1]"),
+        (flat_input, "input_ids is INT64 [-1], expected INT64 [-1, -1]"),
+        (no_ood, "its outputs are ['output_tokens', 'score_std', 'scores'], expected ['ood', "),
+        (more_columns, "scores is FP32 [-1, 4], expected FP32 [-1, 3]"),
+        (half_figures, "output_tokens is FP16 [-1, 3], expected FP32 [-1, 3]"),
+    ],
+)
+def test_what_does_not_fit_is_told_in_one_line(
+    manifest: Manifest, change: Callable[[Metadata], None], piece: str
+) -> None:
+    said = metadata(manifest)
+    change(said)
+    with pytest.raises(ArtifactError) as caught:
+        read_offer(said, config(), manifest, "model predictor on Triton")
+    assert str(caught.value).startswith("model predictor on Triton is not the artifact's: ")
+    assert piece in str(caught.value)
+
+
+def test_a_batch_smaller_than_the_artifact_s_step_does_not_fit(manifest: Manifest) -> None:
+    with pytest.raises(ArtifactError, match="its max_batch_size is 3, expected 4 or more"):
+        read_offer(metadata(manifest), config(3), manifest, "it")
