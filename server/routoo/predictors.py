@@ -126,7 +126,8 @@ class Predictors:
         if self._learned_with_it and before != after:
             raise ArtifactError(
                 f"{artifact.folder}: what {' and '.join(self._learned_with_it)} says was learned"
-                f" with predictor {before}, this is {after}; run `routoo calibrate` with it and restart"
+                f" with predictor {before}, this is {after}; run `routoo calibrate` with it and"
+                " restart"
             )
 
     def _compare(self, old: Line, new: Line) -> None:
