@@ -18,7 +18,7 @@ from routoo_export.backbones.static import StaticBackbone
 from routoo_export.backbones.token_vectors import TokenVectors
 from routoo_export.holdout import stem_folds
 from routoo_export.pipeline import Recipe, Workplace, fold_rows, train_predictor
-from routoo_export.splits import TEST_BUCKETS, in_buckets
+from routoo_export.splits import TEST_BUCKETS, TRAIN_BUCKETS, in_buckets
 from tiny_transformers import save_tiny_encoder
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from routoo_export.backbones.base import Backbone
     from routoo_export.outcomes import Outcomes
     from routoo_export.train import TrainConfig
 
@@ -118,21 +119,21 @@ def test_training_distils_on_the_training_prompts_and_folds_on_their_own(
 ) -> None:
     config = replace(quick_config, members=1, epochs=1, shrink_groups=0)
     recipe = Recipe(BackboneConfig(width=8, teacher_layer=2), config)
-    plain = Recipe(BackboneConfig(width=8), config)
     tested = in_buckets(synthetic_outcomes.buckets, TEST_BUCKETS)
+    trained = in_buckets(synthetic_outcomes.buckets, TRAIN_BUCKETS)
 
-    def codes(outcomes: Outcomes, one: Recipe) -> NDArray[np.int8]:
-        backbone = train_predictor(outcomes, one).backbone
+    def codes(backbone: Backbone) -> NDArray[np.int8]:
         assert isinstance(backbone, StaticBackbone)
         return backbone.table.codes
 
-    first = codes(synthetic_outcomes, recipe)
-    np.testing.assert_array_equal(codes(synthetic_outcomes, recipe), first)
-    assert not np.array_equal(codes(synthetic_outcomes, plain), first)
-    # Of the test split, training sees neither outcomes nor prompts.
-    np.testing.assert_array_equal(codes(synthetic_outcomes.rows(~tested), recipe), first)
-
     checkpoint = train_predictor(synthetic_outcomes, recipe)
+    first = codes(checkpoint.backbone)
+    plain = StaticBackbone.fit(synthetic_outcomes.rows(trained).prompts, 8, 512)
+    assert not np.array_equal(codes(plain), first)
+    # Of the test split, training sees neither outcomes nor prompts.
+    untested = train_predictor(synthetic_outcomes.rows(~tested), recipe)
+    np.testing.assert_array_equal(codes(untested.backbone), first)
+
     rows_of = fold_rows(checkpoint, synthetic_outcomes, Workplace())
     fold = stem_folds(synthetic_outcomes)[0]
     shared, own = rows_of(None).features, rows_of(fold).features
