@@ -13,7 +13,7 @@ import onnx
 from routoo_export.calibrate import describe_calibration
 from routoo_export.checkpoint import Checkpoint
 from routoo_export.errors import ExportError
-from routoo_export.graph import INPUT_NAME, build_graph, output_shapes
+from routoo_export.graph import INPUT_NAME, build_graph, output_shapes, rows_step
 from routoo_export.outcomes import CHARS_PER_TOKEN, Outcomes
 from routoo_export.parity import (
     PARITY_PROMPTS,
@@ -30,8 +30,6 @@ FORMAT_VERSION: Final = 1
 MAX_ARTIFACT_BYTES: Final = 13_000_000
 """Of the predictor that comes with the service."""
 QUANTISATION_PROMPTS: Final = 256
-ROWS_STEP: Final = 1
-"""The graph itself sees to it that a prompt's figures do not depend on the number of rows."""
 MODEL_FILE: Final = "model.onnx"
 TOKENIZER_FILE: Final = "tokenizer.json"
 CALIBRATION_FILE: Final = "calibration.npz"
@@ -100,7 +98,7 @@ def write_artifact(
         manifest = {
             **_manifest(checkpoint, parity, metrics, files, len(ids)),
             "precision": precision,
-            "rows_step": ROWS_STEP,
+            "rows_step": rows_step(backbone),
         }
         text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
         (build / MANIFEST_FILE).write_text(text, encoding="utf-8")

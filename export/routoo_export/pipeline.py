@@ -1,6 +1,7 @@
 """The whole way from outcomes to a checkpoint, and the features of a fold on that way."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -10,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routoo_export.backbones.base import Backbone
-from routoo_export.backbones.config import BackboneConfig
+from routoo_export.backbones.config import DEFAULTS, BackboneConfig
 from routoo_export.backbones.pretrained import load_pretrained
-from routoo_export.backbones.static import StaticBackbone
+from routoo_export.backbones.static import StaticBackbone, encode_static
 from routoo_export.backbones.transformer import TransformerBackbone
 from routoo_export.checkpoint import Checkpoint, Record
 from routoo_export.compute import Compute
@@ -26,7 +27,7 @@ from routoo_export.network import predict
 from routoo_export.outcomes import Outcomes
 from routoo_export.outcomes_check import require_trainable
 from routoo_export.progress import Stages, silent
-from routoo_export.rows import Rows, make_rows
+from routoo_export.rows import Rows, encode_views, make_rows, rows_of_ids
 from routoo_export.splits import TRAIN_BUCKETS, VALIDATION_BUCKETS, in_buckets
 from routoo_export.train import TrainConfig, token_targets
 
@@ -127,8 +128,7 @@ def train_backbone(
     """
     config = recipe.backbone
     if config.kind == "static":
-        prompts = lesson.outcomes.rows(train).prompts
-        return StaticBackbone.fit(prompts, config.width, config.max_tokens)
+        return StaticFit.of(lesson.outcomes, config, workplace).fit(train)
     backbone = replace(load_pretrained(config), compute=workplace.compute)
     if recipe.finetune is None:
         return backbone
@@ -144,13 +144,58 @@ def train_backbone(
     )
 
 
+def teacher_states(
+    outcomes: Outcomes, config: BackboneConfig, workplace: Workplace
+) -> NDArray[np.float32] | None:
+    """What the static backbone's teacher makes of every prompt, float32 [n, d]; None = no teacher.
+
+    The teacher is the packaged encoder as it comes: it has seen no prompt of `outcomes`. What it
+    makes of one does not hang on the others, so that all folds share one computation, and one file
+    in the cache with the encoder backbone of that layer.
+    """
+    if not config.teacher_layer:
+        return None
+    encoder = replace(DEFAULTS["encoder"], layers=(config.teacher_layer,))
+    teacher = replace(load_pretrained(encoder), compute=workplace.compute)
+    return workplace.extract(teacher, teacher.encode(outcomes.prompts)).numpy()
+
+
+@dataclass(frozen=True, slots=True)
+class StaticFit:
+    """What static backbones of n prompts share, whichever of the prompts they learn from.
+
+    ids: token ids of each prompt. states: as of `teacher_states`.
+    """
+
+    config: BackboneConfig
+    ids: Sequence[Sequence[int]]
+    states: NDArray[np.float32] | None
+
+    @classmethod
+    def of(cls, outcomes: Outcomes, config: BackboneConfig, workplace: Workplace) -> "StaticFit":
+        ids = encode_static(outcomes.prompts, config.max_tokens)
+        return cls(config, ids, teacher_states(outcomes, config, workplace))
+
+    def fit(self, train: Mask) -> StaticBackbone:
+        """The backbone of the prompts `train` [n] alone."""
+        return StaticBackbone.fit_ids(
+            [tokens for tokens, keep in zip(self.ids, train, strict=True) if keep],
+            self.config.width,
+            self.config.max_tokens,
+            None if self.states is None else self.states[train],
+        )
+
+
 def fold_rows(checkpoint: Checkpoint, outcomes: Outcomes, workplace: Workplace) -> FoldRows:
     """The features of `outcomes` that a fold may use.
 
-    A backbone that was not fine-tuned has learned from no score and is the same for every fold; its
-    features are computed once. One that was is fine-tuned anew on what each fold trains on.
+    A backbone as it came, or that took no more than directions from the training prompts, is the
+    same for every fold; its features are computed once. One that was fine-tuned, or distilled and
+    so fits the prompts that it was shown better than others, is made anew on those that the fold
+    trains on.
     """
     record = checkpoint.record
+    recipe = Recipe(record.backbone, record.config, record.finetune)
     seed = record.config.seed
 
     @cache
@@ -160,10 +205,18 @@ def fold_rows(checkpoint: Checkpoint, outcomes: Outcomes, workplace: Workplace) 
             backbone = replace(backbone, compute=workplace.compute)
         return make_rows(outcomes, backbone, seed, workplace.extract)
 
+    @cache
+    def static() -> tuple[StaticFit, list[list[list[int]]]]:
+        fit = StaticFit.of(outcomes, recipe.backbone, workplace)
+        return fit, encode_views(outcomes, checkpoint.backbone, seed)
+
     def rows_of(fold: Holdout | None) -> Rows:
-        if fold is None or record.finetune is None:
+        distilled = recipe.backbone.kind == "static" and recipe.backbone.teacher_layer > 0
+        if fold is None or not (distilled or recipe.finetune):
             return own()
-        recipe = Recipe(record.backbone, record.config, record.finetune)
+        if distilled:
+            fit, views = static()
+            return rows_of_ids(outcomes, fit.fit(fold.train), views, workplace.extract)
         held = hashlib.sha256(fold.held.tobytes()).hexdigest()[:12]
         name = f"finetune-without-{held}.pt"
         backbone = train_backbone(GradedLesson(outcomes), fold.train, recipe, workplace, name)

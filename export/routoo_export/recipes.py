@@ -61,7 +61,7 @@ def quick_recipe(recipe: Recipe) -> Recipe:
     tuning = recipe.finetune
     if tuning is not None:
         tuning = replace(tuning, epochs=1, max_tokens=QUICK_WIDTH)
-    return Recipe(replace(recipe.backbone, width=QUICK_WIDTH), heads, tuning)
+    return Recipe(replace(recipe.backbone, width=QUICK_WIDTH, teacher_layer=0), heads, tuning)
 
 
 def parse_layers(option: str, text: str | None) -> tuple[int, ...] | None:

@@ -65,10 +65,22 @@ def make_rows(
 
     `extract` computes the features of token ids; None = the backbone itself.
     """
-    features, *variants = (
-        (extract or _plain)(backbone, backbone.encode(view))
-        for view in prompt_views(outcomes.prompts, seed)
-    )
+    return rows_of_ids(outcomes, backbone, encode_views(outcomes, backbone, seed), extract)
+
+
+def encode_views(outcomes: Outcomes, backbone: Backbone, seed: int) -> list[list[list[int]]]:
+    """Token ids of each prompt in each of its `prompt_views`."""
+    return [backbone.encode(view) for view in prompt_views(outcomes.prompts, seed)]
+
+
+def rows_of_ids(
+    outcomes: Outcomes,
+    backbone: Backbone,
+    views: Sequence[Sequence[Sequence[int]]],
+    extract: Extract | None = None,
+) -> Rows:
+    """`make_rows` of `views` that `encode_views` made."""
+    features, *variants = ((extract or _plain)(backbone, ids) for ids in views)
     return Rows(outcomes, features, torch.stack(variants), backbone.spec.groups)
 
 

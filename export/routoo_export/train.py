@@ -60,7 +60,7 @@ class TrainConfig:
     def quick(self) -> "TrainConfig":
         """The same shape, small enough for a test."""
         return TrainConfig(
-            members=2, hidden=32, epochs=20, batch_size=32, shrink_groups=2, seed=self.seed
+            members=2, hidden=32, epochs=10, batch_size=32, shrink_groups=2, seed=self.seed
         )
 
 

@@ -301,7 +301,7 @@ async def test_a_floor_that_the_budget_does_not_reach_says_both_remedies(tiny: R
     prompts = ["hard"] * 10
     code, text = await refusal(tiny.batch(prompts, budget_usd=0.01, min_mean_score=0.8))
     assert code is NO_MODEL
-    assert "budget_usd allow a mean score of at most" in text
+    assert "budget_usd allows a mean score of at most" in text
     assert "below min_mean_score 0.8; lower min_mean_score by" in text
     more = float(text.rpartition("raise budget_usd by ")[2])
     solved = await tiny.batch(prompts, budget_usd=0.01 + more, min_mean_score=0.8)

@@ -128,14 +128,18 @@ async def test_a_prompt_is_decided_alike_alone_and_in_any_batch(shipped: Running
 async def test_predictions_do_not_depend_on_the_batch_to_the_last_bit(artifact: Artifact) -> None:
     """Rounding hides noise but at the edges between steps: there must be none at all."""
     predictor = OnnxPredictor(artifact)
-    prompts = make_prompts(512)
+    prompts = make_prompts(640)
     alone = join([predictor.predict([prompt]) for prompt in prompts])
-    for size in (2, 7, 64, 512):
+    assert alone.score_std is not None
+    assert alone.ood is not None
+    for size in (2, 7, 8, 64, 640):
         together = join(
             [predictor.predict(prompts[at : at + size]) for at in range(0, len(prompts), size)]
         )
         np.testing.assert_array_equal(together.scores, alone.scores)
         np.testing.assert_array_equal(together.output_tokens, alone.output_tokens)
+        np.testing.assert_array_equal(together.score_std, alone.score_std)
+        np.testing.assert_array_equal(together.ood, alone.ood)
 
 
 async def test_every_model_of_the_shipped_pool_is_known_to_the_predictor(

