@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from routoo_export.backbones.transformer import TransformerBackbone
+from routoo_export.backbones.transformer import RMS_EPSILON, TransformerBackbone
 from routoo_export.errors import ExportError
 from routoo_export.graph_builder import OPSET, GraphBuilder
 
@@ -46,6 +46,8 @@ def add_transformer(builder: GraphBuilder, backbone: TransformerBackbone, input_
             feeds[tensor.name] = _feed(builder, tensor.name, present, backbone)
     builder.merge(traced, PREFIX, feeds)
     states = [f"{PREFIX}{_HIDDEN_STATES}.{layer}" for layer in reading.layers]
+    if reading.state_scale == "rms":
+        states = _by_root_mean_square(builder, states)
     if reading.pooling == "last":
         pooled = _last(builder, states, present)
     else:
@@ -156,6 +158,20 @@ def _feed(builder: GraphBuilder, name: str, present: str, backbone: TransformerB
         return node("Sub", [so_far, "one_id"], "position_ids")
     kind = backbone.model.config.model_type
     raise ExportError(f"{kind} takes {name} beside token ids; take a backbone that reads text only")
+
+
+def _by_root_mean_square(builder: GraphBuilder, states: list[str]) -> list[str]:
+    """Each token's state, divided by its root mean square."""
+    node = builder.node
+    two = builder.constant("two", np.array(2.0, dtype=np.float32))
+    epsilon = builder.constant("rms_epsilon", np.array(RMS_EPSILON, dtype=np.float32))
+    scaled = []
+    for i, state in enumerate(states):
+        square = node("Pow", [state, two], f"state_square_{i}")
+        mean = node("ReduceMean", [square], f"state_mean_square_{i}", axes=[-1], keepdims=1)
+        root = node("Sqrt", [node("Add", [mean, epsilon], f"state_safe_{i}")], f"state_rms_{i}")
+        scaled.append(node("Div", [state, root], f"state_scaled_{i}"))
+    return scaled
 
 
 def _mean(builder: GraphBuilder, states: list[str], present: str, unpooled: int) -> list[str]:

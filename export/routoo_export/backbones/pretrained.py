@@ -74,6 +74,7 @@ def load_pretrained(config: BackboneConfig) -> TransformerBackbone:
         licence=licence,
         layers=layers,
         pooling=config.pooling,
+        state_scale=config.state_scale,
         unpooled=config.unpooled,
         add_special_tokens=config.add_special_tokens,
         max_tokens=config.max_tokens,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from routoo_export.backbones.base import BackboneSpec, Kind
 from routoo_export.backbones.batches import batched_features, token_batches
-from routoo_export.backbones.config import Pooling
+from routoo_export.backbones.config import Pooling, StateScale
 from routoo_export.backbones.truncate import drop_final_norm, without_final_norm
 from routoo_export.backbones.weights_file import load_weights, save_weights
 from routoo_export.compute import Compute
@@ -26,6 +26,8 @@ WEIGHTS_FILE: Final = "model.safetensors"
 TOKENIZER_FILE: Final = "tokenizer.json"
 BATCH_TOKENS: Final = 8192
 """Tokens per forward pass, padding included."""
+RMS_EPSILON: Final = 1.0e-6
+"""Added to a mean square, so that a state of zeros stays one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ class Reading:
     add_special_tokens: bool
     max_tokens: int
     pad_token_id: int
+    state_scale: StateScale = "none"
 
 
 class PooledTransformer(nn.Module):
@@ -71,12 +74,19 @@ class PooledTransformer(nn.Module):
         if self.reading.pooling == "last":
             last = (present * positions).argmax(dim=1)
             rows = torch.arange(len(input_ids), device=input_ids.device)
-            return [states[layer][rows, last].float() for layer in layers]
+            return [self._scaled(states[layer][rows, last]) for layer in layers]
         start = self.reading.unpooled
         share = present[:, start:].float()
         share = (share / share.sum(1, keepdim=True).clamp(min=1.0)).unsqueeze(1)
         with torch.autocast(input_ids.device.type, enabled=False):
-            return [(share @ states[layer][:, start:].float()).squeeze(1) for layer in layers]
+            return [(share @ self._scaled(states[layer][:, start:])).squeeze(1) for layer in layers]
+
+    def _scaled(self, states: Tensor) -> Tensor:
+        """Float32, each state [..., width] divided by what the reading says."""
+        states = states.float()
+        if self.reading.state_scale == "none":
+            return states
+        return states / (states.square().mean(-1, keepdim=True) + RMS_EPSILON).sqrt()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

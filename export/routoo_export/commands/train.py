@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from routoo_export.backbones.base import Kind
-from routoo_export.backbones.config import Pooling
+from routoo_export.backbones.config import Pooling, StateScale
 from routoo_export.checkpoint import save_checkpoint
 from routoo_export.commands.common import (
     DEFAULT_CHECKPOINT,
@@ -69,6 +69,9 @@ def train(  # noqa: PLR0913 - one parameter per option
         str | None, _option(_OF_BACKBONE, "Pooled layers, as 3 or 6,8,10; 0 = embeddings.")
     ] = None,
     pooling: Annotated[Pooling | None, _option(_OF_BACKBONE, "Of the tokens' states.")] = None,
+    state_scale: Annotated[
+        StateScale | None, _option(_OF_BACKBONE, "Divides each token's state before pooling.")
+    ] = None,
     unpooled: Annotated[
         int | None, _option(_OF_BACKBONE, "Tokens at the beginning left out of the mean.", min=0)
     ] = None,
@@ -125,6 +128,7 @@ def train(  # noqa: PLR0913 - one parameter per option
             "model": model,
             "layers": parse_layers("--layers", layers),
             "pooling": pooling,
+            "state_scale": state_scale,
             "unpooled": unpooled,
             "add_special_tokens": special_tokens,
             "max_tokens": max_tokens,

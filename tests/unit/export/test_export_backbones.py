@@ -70,11 +70,18 @@ def hidden_states(folder: Path, ids: list[int]) -> tuple[torch.Tensor, ...]:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("layers", [(0,), (2,), (LAYERS,), (3, 1)])
 @pytest.mark.parametrize("pooling", ["mean", "last"])
+@pytest.mark.parametrize("state_scale", ["none", "rms"])
 def test_features_are_the_pooled_states_of_the_whole_model(
-    folders: dict[str, Path], kind: str, layers: tuple[int, ...], pooling: Any
+    folders: dict[str, Path], kind: str, layers: tuple[int, ...], pooling: Any, state_scale: Any
 ) -> None:
     config = tiny(
-        folders, kind, layers=layers, pooling=pooling, unpooled=1, add_special_tokens=True
+        folders,
+        kind,
+        layers=layers,
+        pooling=pooling,
+        state_scale=state_scale,
+        unpooled=1,
+        add_special_tokens=True,
     )
     backbone = load_pretrained(config)
     assert backbone.model.config.num_hidden_layers == max(1, *layers)
@@ -84,6 +91,8 @@ def test_features_are_the_pooled_states_of_the_whole_model(
     found = backbone.features(ids)
     for row, features in zip(ids, found, strict=True):
         states = hidden_states(folders[kind], row)
+        if state_scale == "rms":
+            states = tuple(s / s.norm(dim=-1, keepdim=True) * WIDTH**0.5 for s in states)
         pooled = [
             states[layer][0, -1] if pooling == "last" else states[layer][0, 1:].mean(0)
             for layer in layers
@@ -174,6 +183,7 @@ def test_smollm2_comes_from_its_gguf_file() -> None:
     assert backbone.spec.groups == (576,)
     assert len(backbone.model.layers) == 2
     ids = backbone.encode(["What is 2 + 2?", "<empty_output>", "a b"])
+    assert backbone.reading.state_scale == "rms"
     assert all(row[0] == backbone.model.config.bos_token_id for row in ids)
     assert all(backbone.spec.pad_token_id not in row for row in ids)
     features = backbone.features(ids)

@@ -78,9 +78,10 @@ def test_other_weights_tokens_or_ways_of_reading_have_other_files(
     extract(backbone, [[5, 6], [7, 8], [9, 10]])
     extract(replace(backbone, reading=replace(backbone.reading, layers=(1,))), IDS)
     extract(replace(backbone, reading=replace(backbone.reading, pooling="last")), IDS)
+    extract(replace(backbone, reading=replace(backbone.reading, state_scale="rms")), IDS)
     extract(replace(backbone, compute=replace(backbone.compute, bfloat16=True)), IDS)
     with torch.no_grad():
         backbone.model.embeddings.word_embeddings.weight[5] += 1.0
     found = extract(backbone, IDS)
     assert torch.equal(found, backbone.features(IDS))
-    assert len(files(tmp_path / "cache")) == 6
+    assert len(files(tmp_path / "cache")) == 7

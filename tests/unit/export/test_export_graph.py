@@ -39,10 +39,10 @@ if TYPE_CHECKING:
 WORDS = ["court", "statute", "integral", "matrix"]
 MAX_TOKENS = 32
 BACKBONES = {
-    "encoder, mean of two layers": ("encoder", (1, 3), "mean", 0),
-    "encoder, last token": ("encoder", (3,), "last", 0),
-    "decoder, mean without the first token": ("decoder", (0, 2), "mean", 1),
-    "decoder, last token, final norm": ("decoder", (4,), "last", 0),
+    "encoder, mean of two layers": ("encoder", (1, 3), "mean", "none", 0),
+    "encoder, last token": ("encoder", (3,), "last", "none", 0),
+    "decoder, mean without the first token": ("decoder", (0, 2), "mean", "rms", 1),
+    "decoder, last token, final norm": ("decoder", (4,), "last", "none", 0),
 }
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 
@@ -97,7 +97,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Callable[[], P
 def backbone(
     request: pytest.FixtureRequest, models: dict[str, Callable[[], PreTrainedModel]]
 ) -> TransformerBackbone:
-    kind, layers, pooling, unpooled = request.param
+    kind, layers, pooling, state_scale, unpooled = request.param
     model = models[kind]()
     truncate(model, max(layers))
     tokenizer_json = bare_tokenizer(tiny_tokenizer(WORDS).backend_tokenizer.to_str())
@@ -107,6 +107,7 @@ def backbone(
         licence="MIT",
         layers=layers,
         pooling=pooling,
+        state_scale=state_scale,
         unpooled=unpooled,
         add_special_tokens=False,
         max_tokens=MAX_TOKENS,

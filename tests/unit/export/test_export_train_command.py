@@ -78,7 +78,7 @@ def law_is_easier(checkpoint: Checkpoint, outcomes: Outcomes) -> float:
         ("static", (), False),
         ("encoder", (), False),
         ("encoder", ("--layers", "1,2", "--batch-size", "16", "--learning-rate", "0.003"), True),
-        ("decoder", ("--pooling", "last"), False),
+        ("decoder", ("--pooling", "last", "--state-scale", "none"), False),
         ("decoder", ("--lora-rank", "2"), True),
     ],
 )
