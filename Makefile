@@ -81,7 +81,8 @@ train: $(TEST_STAMP) ## Train the predictor on the outcomes in ROUTOO_DATA (BACK
 
 reproduce: $(TEST_STAMP) ## Judge the paper's claims on the outcomes in ROUTOO_DATA, into docs/results/
 	@: $${ROUTOO_DATA:?set ROUTOO_DATA to the folder with the outcome data}
-	@$(BIN)/routoo-export reproduce --data "$$ROUTOO_DATA" --out docs/results $(ARGS)
+	@$(BIN)/routoo-export reproduce --data "$$ROUTOO_DATA" --out docs/results \
+	  --cache $(FEATURES) $(ARGS)
 
 export: $(TEST_STAMP) ## Export the trained predictor into model_repository/
 	@: $${ROUTOO_DATA:?set ROUTOO_DATA to the folder with the outcome data}

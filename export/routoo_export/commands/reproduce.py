@@ -38,7 +38,10 @@ Backbones = Annotated[
 ]
 Checkpoints = Annotated[
     list[Path] | None,
-    typer.Option(help="Also take the backbone, tuned or not, of this checkpoint; repeatable."),
+    typer.Option(
+        help="Also take the backbone, tuned or not, of this checkpoint; its row has the folder's "
+        "name. Repeatable."
+    ),
 ]
 
 
@@ -94,7 +97,13 @@ def _features(
         kind: train_backbone(lesson, material.train, recipe, workplace)
         for kind, recipe in recipes.items()
     }
-    backbones |= {folder.name: load_checkpoint(folder).backbone for folder in checkpoints}
+    for folder in checkpoints:
+        # The name of a row: two of one name would be one row.
+        if folder.name in backbones:
+            raise ExportError(
+                f"--checkpoint {folder}: {folder.name} is in the table already; rename it"
+            )
+        backbones[folder.name] = load_checkpoint(folder).backbone
     seed = next(iter(recipes.values())).heads.seed
     return {
         name: make_rows(outcomes, one, seed, workplace.extract) for name, one in backbones.items()

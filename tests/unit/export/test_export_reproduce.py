@@ -203,6 +203,26 @@ def test_the_command_writes_the_same_table_for_the_same_seed(
     assert (tmp_path / "results" / "reproduction.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_two_rows_of_one_name_are_refused(
+    sources: Path,
+    checkpoint: Checkpoint,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments = ["reproduce", "--data", str(sources), "--quick", "--out", str(tmp_path / "out")]
+    for parent in ("one", "two"):
+        save_checkpoint(checkpoint, tmp_path / parent / "tuned")
+        arguments += ["--checkpoint", str(tmp_path / parent / "tuned")]
+    monkeypatch.setattr(sys, "argv", ["routoo-export", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("two/tuned: tuned is in the table already; rename it")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_backbone_that_is_none_is_one_line(
     sources: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
