@@ -16,6 +16,7 @@ GPU ?= 0
 BACKBONE ?= static
 ARTIFACTS ?= artifacts/predictor
 FEATURES ?= artifacts/features
+REPOSITORY ?= model_repository
 PROTO_OUT ?= server
 BUF_VERSION := 1.75.0
 
@@ -84,9 +85,10 @@ reproduce: $(TEST_STAMP) ## Judge the paper's claims on the outcomes in ROUTOO_D
 	@$(BIN)/routoo-export reproduce --data "$$ROUTOO_DATA" --out docs/results \
 	  --cache $(FEATURES) $(ARGS)
 
-export: $(TEST_STAMP) ## Export the trained predictor into model_repository/
+export: $(TEST_STAMP) ## Export the trained predictor (REPOSITORY=folder, ARGS="--precision int8")
 	@: $${ROUTOO_DATA:?set ROUTOO_DATA to the folder with the outcome data}
-	@$(BIN)/routoo-export export --data "$$ROUTOO_DATA" --checkpoint $(ARTIFACTS) --repository model_repository
+	@$(BIN)/routoo-export export --data "$$ROUTOO_DATA" --checkpoint $(ARTIFACTS) \
+	  --repository $(REPOSITORY) $(ARGS)
 
 constraints: ## Renew constraints.txt with the newest allowed versions (HOLD="torch==2.13.0" keeps one)
 	@rm -rf $(VENV)-constraints
