@@ -8,28 +8,24 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from routoo.config import BatchingSettings
-from routoo.engine import Engine
 from routoo.errors import BudgetSpentError, DeadlineError, DrainingError, NoBudgetError
 from routoo.joint import JointConstraints
-from routoo.operating_point import PricedSample
 from routoo.outcomes import Outcome
-from routoo.policies import build_policies
 from routoo.policy_settings import PolicySettings
 from routoo.predictor.artifact import load_artifact
-from routoo.predictor.onnx import OnnxPredictor
 from routoo.prompt import PromptRequest
 from routoo.selector.reason import Reason
 from routoo.telemetry import Metrics
-from tiny_artifact import MODELS, write_tiny_artifact
-from tiny_money import budgeted_money, fixed_money, hourly, spending
-from tiny_pool import tiny_pool
+from tiny_artifact import write_tiny_artifact
+from tiny_engine import make_engine, outcomes
+from tiny_money import hourly, spending
 from watched import HANG_S, watch_predictor
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable
+    from collections.abc import AsyncIterator
 
     from routoo.budget.ledger import BudgetState
+    from routoo.engine import Engine
     from routoo.predictor.artifact import Artifact
     from routoo.spending import Spending
 
@@ -48,21 +44,15 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
 async def running(
     artifact: Artifact, money: Spending | None = None, price: float = 100.0
 ) -> AsyncIterator[Engine]:
-    pool = tiny_pool()
     metrics = Metrics()
-    engine = Engine(
-        predictor=OnnxPredictor(artifact),
-        pool=pool,
-        sample=PricedSample(artifact.calibration_sample(), pool, pool.columns_in(MODELS)),
-        policies=build_policies(PolicySettings(offered=("best",)), pool, "test"),
-        money=(
-            fixed_money(pool, metrics, price)
-            if money is None
-            else budgeted_money(pool, metrics, price, money)
-        ),
-        batching=BatchingSettings(max_batch=4, max_queue=64),
-        id_prefix="test",
+    engine = make_engine(
+        artifact,
+        price=price,
+        policy=PolicySettings(offered=("best",)),
+        spent_from=money,
         metrics=metrics,
+        max_batch=4,
+        max_queue=64,
     )
     engine.registry = metrics.registry  # type: ignore[attr-defined]
     try:
@@ -78,11 +68,6 @@ def sample(engine: Any, name: str, **labels: str) -> float | None:
 
 async def state_of(engine: Engine) -> BudgetState:
     return (await engine.budgets())[0][0]
-
-
-async def outcomes(*waiting: Awaitable[Any]) -> list[Any]:
-    async with asyncio.timeout(HANG_S):
-        return await asyncio.gather(*waiting, return_exceptions=True)
 
 
 async def test_a_spent_budget_answers_with_the_cheapest_then_refuses(artifact: Artifact) -> None:

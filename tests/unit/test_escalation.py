@@ -7,23 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from routoo.config import BatchingSettings
-from routoo.engine import Engine
 from routoo.errors import InvalidRequestError, NoRuleError, UnknownDecisionError
 from routoo.escalation import EscalationRequest
-from routoo.operating_point import PricedSample
 from routoo.outcomes import Outcome
-from routoo.policies import build_policies
-from routoo.policy_settings import PolicySettings
 from routoo.predictor.artifact import load_artifact
-from routoo.predictor.onnx import OnnxPredictor
 from routoo.prompt import PromptRequest
 from routoo.selector.cascade import Correction, Rule
 from routoo.selector.reason import Reason
-from routoo.telemetry import Metrics
-from tiny_artifact import MODELS, write_tiny_artifact
-from tiny_money import fixed_money
-from tiny_pool import tiny_pool
+from tiny_artifact import write_tiny_artifact
+from tiny_engine import make_engine
 from watched import HANG_S
 
 if TYPE_CHECKING:
@@ -31,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from routoo.decision import Decision
+    from routoo.engine import Engine
 
 SMALL, MEDIUM, LARGE = range(3)
 # Agreement of small: without it, small is hardly right, and large is what it was.
@@ -44,25 +37,14 @@ RULE = Rule(
 AGREE, DIFFER = (("agreement", one) for one in (1.0, 0.0))
 
 
-def make_engine(folder: Path, *, rule: Rule | None = RULE, price: float = 10.0) -> Engine:
-    pool = tiny_pool()
-    metrics = Metrics()
+def ruled(folder: Path, *, rule: Rule | None = RULE, price: float = 10.0) -> Engine:
     artifact = load_artifact(write_tiny_artifact(folder / "predictor"))
-    return Engine(
-        predictor=OnnxPredictor(artifact),
-        pool=pool,
-        sample=PricedSample(artifact.calibration_sample(), pool, pool.columns_in(MODELS)),
-        policies=build_policies(PolicySettings(), pool, "test", rule),
-        money=fixed_money(pool, metrics, price),
-        batching=BatchingSettings(),
-        id_prefix="test",
-        metrics=metrics,
-    )
+    return make_engine(artifact, price=price, rule=rule)
 
 
 @pytest.fixture
 async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
-    engine = make_engine(tmp_path)
+    engine = ruled(tmp_path)
     yield engine
     await engine.close(HANG_S)
 
@@ -109,7 +91,7 @@ async def test_an_answer_that_differs_is_escalated_by_a_decision_of_its_own(
 
 
 async def test_a_gain_that_is_not_worth_the_price_is_left(tmp_path: Path) -> None:
-    engine = make_engine(tmp_path, price=1e6)
+    engine = ruled(tmp_path, price=1e6)
     decision = await small_decision(engine)
     found = await engine.escalate(EscalationRequest(decision.decision_id, DIFFER))
     assert found.decision is None
@@ -117,7 +99,7 @@ async def test_a_gain_that_is_not_worth_the_price_is_left(tmp_path: Path) -> Non
 
 
 async def test_an_answer_at_hand_costs_nothing_more(tmp_path: Path) -> None:
-    engine = make_engine(tmp_path, price=1e6)
+    engine = ruled(tmp_path, price=1e6)
     decision = await small_decision(engine)
     found = await engine.escalate(
         EscalationRequest(decision.decision_id, DIFFER, answered_models=("large",))
@@ -185,7 +167,7 @@ async def test_what_cannot_be_weighed_is_refused(engine: Engine) -> None:
 
 
 async def test_a_signal_without_a_rule_is_refused_with_the_remedy(tmp_path: Path) -> None:
-    engine = make_engine(tmp_path, rule=None)
+    engine = ruled(tmp_path, rule=None)
     decision = await small_decision(engine)
     with pytest.raises(NoRuleError, match="or send no signal"):
         await engine.escalate(EscalationRequest(decision.decision_id, AGREE))

@@ -1,0 +1,61 @@
+"""An engine on the tiny artifact and pool, without a service around it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from routoo.config import BatchingSettings
+from routoo.engine import Engine
+from routoo.operating_point import PricedSample
+from routoo.policies import build_policies
+from routoo.policy_settings import PolicySettings
+from routoo.predictor.onnx import OnnxPredictor
+from routoo.telemetry import Metrics
+from tiny_artifact import MODELS
+from tiny_money import budgeted_money, fixed_money
+from tiny_pool import tiny_pool
+from watched import HANG_S
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from routoo.predictor.artifact import Artifact
+    from routoo.selector.cascade import Rule
+    from routoo.spending import Spending
+
+
+def make_engine(
+    artifact: Artifact,
+    *,
+    price: float = 100.0,
+    policy: PolicySettings | None = None,
+    rule: Rule | None = None,
+    spent_from: Spending | None = None,
+    metrics: Metrics | None = None,
+    **batching: int,
+) -> Engine:
+    """An engine at one price; ``spent_from``: its budgets."""
+    pool = tiny_pool()
+    metrics = metrics or Metrics()
+    money = (
+        fixed_money(pool, metrics, price)
+        if spent_from is None
+        else budgeted_money(pool, metrics, price, spent_from)
+    )
+    return Engine(
+        predictor=OnnxPredictor(artifact),
+        pool=pool,
+        sample=PricedSample(artifact.calibration_sample(), pool, pool.columns_in(MODELS)),
+        policies=build_policies(policy or PolicySettings(), pool, "test", rule),
+        money=money,
+        batching=BatchingSettings(**batching),
+        id_prefix="test",
+        metrics=metrics,
+    )
+
+
+async def outcomes(*waiting: Awaitable[Any]) -> list[Any]:
+    """What each comes to: a result or its error."""
+    async with asyncio.timeout(HANG_S):
+        return await asyncio.gather(*waiting, return_exceptions=True)
