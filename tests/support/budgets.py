@@ -6,11 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from routoo.budget.books import Keeping
+from routoo.budget.journal import Journal
+from routoo.budget.journaling import Journaling
+from routoo.budget.memory import MemoryLedger
 from routoo.budget.opening import open_ledger
 from routoo.budget_settings import BudgetSettings, LedgerSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from routoo.budget.ledger import BudgetState, Grants, Ledger
 
@@ -68,3 +73,13 @@ def figures(state: BudgetState) -> tuple[float, float, float, int]:
 
 def all_figures(states: Sequence[BudgetState]) -> list[tuple[float, float, float, int]]:
     return [figures(state) for state in states]
+
+
+def with_journaling(
+    clock: FakeClock, path: Path, *budgets: Any, fsync: Any = "never"
+) -> tuple[MemoryLedger, Journaling]:
+    """A ledger whose journal is tended by the test: its own thread sleeps for an hour."""
+    journaling = Journaling(Journal(path), fsync, tend_interval_s=3600)
+    keeping = Keeping(ttl_ns=60 * 10**9, releases_expired=False, max_decisions=1 << 14)
+    ledger = MemoryLedger(tuple(one.terms() for one in budgets), keeping, clock, journaling)
+    return ledger, journaling

@@ -1,9 +1,7 @@
-"""The journal: what survives a restart, a torn end, damage, a full disk, a second process."""
+"""The journal: what survives a restart, a torn end, damage, a second process."""
 
 from __future__ import annotations
 
-import errno
-import os
 import subprocess
 import sys
 import threading
@@ -12,13 +10,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from budgets import FakeClock, all_figures, budget, figures, opened, overdraw, reserve, usd
+from budgets import (
+    FakeClock,
+    all_figures,
+    budget,
+    figures,
+    opened,
+    overdraw,
+    reserve,
+    usd,
+    with_journaling,
+)
 from routoo.budget import journal as journal_module
-from routoo.budget.books import Keeping
 from routoo.budget.journal import Journal
-from routoo.budget.journaling import Journaling
 from routoo.budget.ledger import Settled
-from routoo.budget.memory import MemoryLedger
 from routoo.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -310,85 +315,6 @@ def test_fsync_always_returns_when_its_own_record_is_on_the_disk(
     assert events == ["append", "fsync", "append", "fsync"]
     monkeypatch.undo()
     ledger.close()
-
-
-class FullDisk:
-    """Takes a few bytes of each write, then has no space, until told otherwise."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.full = True
-        self._write = os.write
-        monkeypatch.setattr(journal_module.os, "write", self)
-
-    def __call__(self, file: int, data: bytes) -> int:
-        if not self.full:
-            return self._write(file, data)
-        if len(data) <= 5:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return self._write(file, data[: len(data) // 2])
-
-
-class TestFullDisk:
-    def test_the_service_goes_on_and_says_so(
-        self, clock: FakeClock, path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        ledger, journaling = with_journaling(clock, path, budget())
-        reserve(ledger, {"a": 0.25})
-        size = path.stat().st_size
-        disk = FullDisk(monkeypatch)
-        assert reserve(ledger, {"b": 0.5, "c": 0.5}) == [-1, 0]
-        assert ledger.settle("a", 0.125) is Settled.SETTLED
-        assert ledger.states()[0].degraded
-        # The file ends with its last whole record.
-        assert path.stat().st_size == size
-        journaling.tend()
-        assert ledger.states()[0].degraded
-        assert not list(path.parent.glob("*.new"))
-        disk.full = False
-        journaling.tend()
-        assert not ledger.states()[0].degraded
-        reserve(ledger, {"d": 0.0625})
-        before = ledger.states()
-        ledger.close()
-        again, _ = with_journaling(clock, path, budget())
-        assert again.states() == before
-        again.close()
-
-    def test_closing_writes_what_is_missing(
-        self, clock: FakeClock, path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        ledger, _ = with_journaling(clock, path, budget())
-        disk = FullDisk(monkeypatch)
-        reserve(ledger, {"b": 0.5})
-        disk.full = False
-        ledger.close()
-        again, _ = with_journaling(clock, path, budget())
-        assert figures(again.states()[0]) == (0.5, 0.0, 0.0, 1)
-        again.close()
-
-    def test_a_disk_that_cannot_be_forced_is_degraded(
-        self, clock: FakeClock, path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        ledger, _ = with_journaling(clock, path, budget(), fsync="always")
-
-        def broken(_: int) -> None:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-        monkeypatch.setattr(journal_module.os, "fsync", broken)
-        assert reserve(ledger, {"b": 0.5}) == [-1]
-        assert ledger.states()[0].degraded
-        monkeypatch.undo()
-        ledger.close()
-
-
-def with_journaling(
-    clock: FakeClock, path: Path, *budgets: Any, fsync: Any = "never"
-) -> tuple[MemoryLedger, Journaling]:
-    """A ledger whose journal is tended by the test: its own thread sleeps for an hour."""
-    journaling = Journaling(Journal(path), fsync, tend_interval_s=3600)
-    keeping = Keeping(ttl_ns=60 * 10**9, releases_expired=False, max_decisions=1 << 14)
-    ledger = MemoryLedger(tuple(one.terms() for one in budgets), keeping, clock, journaling)
-    return ledger, journaling
 
 
 def test_many_rows_in_one_record(clock: FakeClock, path: Path) -> None:

@@ -1,0 +1,31 @@
+"""A replica whose books are in a Redis that a test runs."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from budgets import FakeClock, budget, opened
+
+if TYPE_CHECKING:
+    from redis_server import RedisServer
+    from routoo.budget.redis_ledger import RedisLedger
+
+BACK_TIMEOUT_S = 60.0
+# A day that no test crosses: the clock stands still unless Redis' does not.
+BIG = budget(usd=1.0, per="30d", window="sliding")
+
+
+def replica(server: RedisServer, *budgets: Any, **more: Any) -> RedisLedger:
+    """A ledger on that server; ``BIG`` is its budget, unless others are given."""
+    settings = {"redis_timeout_s": 20, "redis_max_probe_s": 0.2, **more}
+    clock = FakeClock(time.time_ns())
+    found: Any = opened(
+        clock, *(budgets or (BIG,)), backend="redis", redis_url=server.url, **settings
+    )
+    return found  # type: ignore[no-any-return]
+
+
+def come_back(ledger: RedisLedger) -> None:
+    """Waits until the ledger has found its Redis again."""
+    assert ledger.wait_until_back(BACK_TIMEOUT_S)
