@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+PASSAGE_TOKENS = 16
 _TEXT = (
     "A trader buys two lots of the same share at different prices and sells half of the total a"
     " week later, when the price stands exactly between the two. Explain step by step how first-in"
@@ -51,6 +52,21 @@ def prompt_of(tokens: int, count_tokens: Callable[[str], int]) -> str:
         if count_tokens(prompt) == tokens:
             return prompt
     raise ValueError(f"no passage of the text has {tokens} tokens")
+
+
+def distinct_prompts(batch: int, tokens: int, count_tokens: Callable[[str], int]) -> list[str]:
+    """So many prompts of about so many tokens, none like another.
+
+    Args:
+        batch: how many.
+        tokens: 16, or a multiple of it.
+        count_tokens: of a text.
+    """
+    passage = prompt_of(PASSAGE_TOKENS, count_tokens)
+    words = " ".join([passage] * (tokens // PASSAGE_TOKENS)).split()
+    return [
+        " ".join([*words[row % len(words) :], *words[: row % len(words)]]) for row in range(batch)
+    ]
 
 
 def varied_prompts(count: int) -> list[str]:

@@ -35,7 +35,7 @@ from transformers import AutoModel
 from tritonclient.utils import shared_memory
 
 from _artifacts import export_minilm, minilm
-from _prompts import prompt_of
+from _prompts import distinct_prompts
 from _triton import make_repository, triton_server
 from routoo.predictor.artifact import INPUT, load_artifact, shipped_artifact
 from routoo.predictor.line import LinePlan, load_line
@@ -52,7 +52,6 @@ if TYPE_CHECKING:
 
 BATCHES = (1, 8, 32, 128)
 LENGTHS_TOKENS = (32, 64, 128, 256)
-PASSAGE_TOKENS = 16
 YARDSTICK = "session"
 IN_PROCESS = "in process"
 PATIENCE_S = 120.0
@@ -112,21 +111,6 @@ class SharedMemory:
         for name, region in self._regions:
             self._server.client.unregister_system_shared_memory(name)
             self._memory.destroy_shared_memory_region(region)
-
-
-def prompts_of(line: Line, batch: int, tokens: int) -> list[str]:
-    """So many prompts of about so many tokens, none like another."""
-    encoder = line.local[0].graph.encoder  # type: ignore[attr-defined]
-
-    def count(text: str) -> int:
-        return int(encoder.encode([text]).input_tokens[0])
-
-    passage = prompt_of(PASSAGE_TOKENS, count)
-    text = " ".join([passage] * (tokens // PASSAGE_TOKENS))
-    words = text.split()
-    return [
-        " ".join([*words[row % len(words) :], *words[: row % len(words)]]) for row in range(batch)
-    ]
 
 
 def ways_of(
@@ -228,6 +212,11 @@ def measure_artifact(
 ) -> Any:
     """All shapes of one artifact; ``wanted``: ways besides those that others are held against."""
     line = load_line(artifact, LinePlan(None, (), "cpu", 1))
+    encoder = line.local[0].graph.encoder  # type: ignore[attr-defined]
+
+    def count(text: str) -> int:
+        return int(encoder.encode([text]).input_tokens[0])
+
     rows = []
     with TemporaryDirectory() as scratch, ExitStack() as stack:
         servers = {}
@@ -239,7 +228,7 @@ def measure_artifact(
             stack.callback(servers[name].close)
         for batch, tokens in shapes:
             with ExitStack() as inner:
-                ways = ways_of(inner, line, servers, prompts_of(line, batch, tokens))
+                ways = ways_of(inner, line, servers, distinct_prompts(batch, tokens, count))
                 chosen = {
                     name: way
                     for name, way in ways.items()

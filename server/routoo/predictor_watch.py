@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import structlog
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from routoo.errors import ArtifactError
     from routoo.health import Health
+    from routoo.predictor.triton_terms import Statistics
 
 _log = structlog.get_logger("routoo.predictor")
 
@@ -75,6 +77,10 @@ class PredictorWatch(Watch):
             _log.info("predictor in use" if up else "predictor not in use", backend=backend)
         self._known[backend] = up
         self._health.component(f"predictor.{backend}", up=up)
+
+    def verified(self, backend: str, statistics: Statistics) -> None:
+        """A server serves the artifact; what it had done until then."""
+        _log.info("predictor verified", backend=backend, **asdict(statistics))
 
     def mismatched(self, error: ArtifactError) -> None:
         """The server is there again, but does not serve the artifact."""

@@ -100,6 +100,22 @@ def test_it_answers_bit_for_bit_as_in_process(predictors: Predictors) -> None:
     assert far.ood.shape == (len(PROMPTS),)
 
 
+def test_what_the_server_did_is_read_when_it_is_taken(
+    predictors: Predictors, remote: TritonPredictor
+) -> None:
+    before = remote.statistics
+    assert before is not None
+    remote.predict(PROMPTS)
+    remote.verify(predictors.chain.line.sample)
+    after = remote.statistics
+    assert after is not None
+    assert after.version == before.version == 1
+    # Eight prompts at once at most, so that a batch takes several runs.
+    assert after.inferences >= before.inferences + len(PROMPTS)
+    assert after.executions > before.executions + 1
+    assert after.computing_ms > 0.0
+
+
 def test_the_shipped_predictor_runs_on_it(tmp_path: Path) -> None:
     repository = shipped_artifact().parents[1]
     copy = ("--copy", str(tmp_path / "copy"))

@@ -37,6 +37,7 @@ class Far:
         self.version = "far-1"
         self.max_tokens = near.max_tokens
         self.degraded = False
+        self.statistics = None
         self.change: Callable[[Prediction], Prediction] = lambda prediction: prediction
         self.error: Exception | None = None
         self.asked = 0

@@ -9,7 +9,7 @@ from tritonclient.grpc import model_config_pb2, service_pb2
 
 from routoo.errors import ArtifactError
 from routoo.predictor.artifact import load_artifact
-from routoo.predictor.triton_terms import Offer, read_offer
+from routoo.predictor.triton_terms import Offer, Statistics, read_offer, read_statistics
 from tiny_artifact import change_manifest, write_tiny_artifact
 
 if TYPE_CHECKING:
@@ -109,3 +109,22 @@ def test_what_does_not_fit_is_told_in_one_line(
 def test_a_batch_smaller_than_the_artifact_s_step_does_not_fit(manifest: Manifest) -> None:
     with pytest.raises(ArtifactError, match="its max_batch_size is 3, expected 4 or more"):
         read_offer(metadata(manifest), config(3), manifest, "it")
+
+
+def test_statistics_are_those_of_the_version() -> None:
+    duration = service_pb2.StatisticDuration
+    done = service_pb2.InferStatistics(
+        success=duration(count=4, ns=9_000_000),
+        fail=duration(count=1, ns=1),
+        queue=duration(count=4, ns=2_000_000),
+        compute_infer=duration(count=4, ns=6_000_000),
+    )
+    stats = service_pb2.ModelStatistics(
+        name="predictor", version="9", inference_count=64, execution_count=3, inference_stats=done
+    )
+    other = service_pb2.ModelStatistics(name="predictor", version="10")
+    reply = service_pb2.ModelStatisticsResponse(model_stats=[other, stats])
+    assert read_statistics(reply, 9, "it") == Statistics(9, 64, 3, 1, 0.5, 1.5)
+    assert read_statistics(reply, 10, "it") == Statistics(10, 0, 0, 0, 0.0, 0.0)
+    with pytest.raises(ArtifactError, match="it has no statistics of version 7"):
+        read_statistics(reply, 7, "it")

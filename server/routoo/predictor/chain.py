@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from routoo.predictor.base import Prediction, Predictor, Wait
     from routoo.predictor.breaker import Breaker
     from routoo.predictor.line import Line
+    from routoo.predictor.triton import TritonPredictor
+    from routoo.predictor.triton_terms import Statistics
 
 
 class Watch:
@@ -32,6 +34,9 @@ class Watch:
 
     def component(self, backend: str, *, up: bool) -> None:
         """A backend is used from now on, or is not."""
+
+    def verified(self, backend: str, statistics: Statistics) -> None:
+        """A server serves the artifact; what it had done until then."""
 
     def mismatched(self, error: ArtifactError) -> None:
         """The server is there again, but does not serve the artifact."""
@@ -135,7 +140,7 @@ class PredictorChain:
             self._breaker.failed(at_once=True)
             self._gave_up(remote, error)
         else:
-            self._watch.component(remote.backend, up=True)
+            self._taken(remote)
         self._prober = threading.Thread(target=self._probe_for_ever, name="probe", daemon=True)
         self._prober.start()
 
@@ -178,7 +183,7 @@ class PredictorChain:
                 self._watch.failed(line.remote.backend, error)
         else:
             self._breaker.succeeded()
-            self._watch.component(line.remote.backend, up=True)
+            self._taken(line.remote)
 
     def _ask(self, predictor: Predictor, prompts: Sequence[str], wait: Wait | None) -> Prediction:
         prediction = checked(predictor.predict(prompts, wait), len(prompts), len(predictor.models))
@@ -188,6 +193,11 @@ class PredictorChain:
             served_by=prediction.served_by or predictor.backend,
             version=prediction.version or predictor.version,
         )
+
+    def _taken(self, remote: TritonPredictor) -> None:
+        self._watch.component(remote.backend, up=True)
+        if remote.statistics is not None:
+            self._watch.verified(remote.backend, remote.statistics)
 
     def _gave_up(self, remote: Predictor, error: PredictorError) -> None:
         self._watch.failed(remote.backend, error)

@@ -19,7 +19,7 @@ import numpy as np
 
 from routoo.errors import ArtifactError, ConfigError, DeadlineError, PredictorError
 from routoo.predictor.artifact import INPUT
-from routoo.predictor.triton_terms import read_offer
+from routoo.predictor.triton_terms import read_offer, read_statistics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from routoo.predictor.base import Prediction, Wait
     from routoo.predictor.padded import Figures, Ids, PaddedGraph
     from routoo.predictor.sample import Sample
-    from routoo.predictor.triton_terms import Offer
+    from routoo.predictor.triton_terms import Offer, Statistics
 
 DEADLINE_SHARE = 0.5
 """Of what is left to the callers, so that a fallback has time to answer when Triton does not."""
@@ -111,6 +111,7 @@ class TritonPredictor:
 
     Attributes:
         wanted: the version's number on the server; None: the newest that is ready.
+        statistics: what the version had done when it was last verified.
     """
 
     backend = "triton"
@@ -126,6 +127,7 @@ class TritonPredictor:
         self.wanted = target.version or (int(folder) if folder.isdigit() else None)
         self._offer: Offer | None = None
         self._served = 0
+        self.statistics: Statistics | None = None
         self.models = artifact.manifest.models
         self.max_tokens = artifact.manifest.max_tokens
         self.degraded = False
@@ -214,6 +216,13 @@ class TritonPredictor:
                 f"{self.where} has version {ready} ready, the artifact is version {served}; load"
                 " that there, or set predictor.artifact or predictor.triton.version"
             )
+        try:
+            done = self._client.get_inference_statistics(
+                name, str(served), client_timeout=timeout_s
+            )
+        except self._library.InferenceServerException as error:
+            raise self._failure(error) from None
+        self.statistics = read_statistics(done, served, self.where)
         self._offer, self._served = offer, served
 
     def _infer(

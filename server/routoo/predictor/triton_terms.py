@@ -75,6 +75,57 @@ def read_offer(metadata: Any, config: Any, manifest: Manifest, where: str) -> Of
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """What a version has done since the server loaded it.
+
+    Attributes:
+        version: its number.
+        inferences: prompts answered.
+        executions: runs of the graph; fewer than requests where the server batches.
+        failures: requests that failed.
+        queued_ms: mean wait of a request in the server, in milliseconds.
+        computing_ms: mean time of a request in the graph, in milliseconds.
+    """
+
+    version: int
+    inferences: int
+    executions: int
+    failures: int
+    queued_ms: float
+    computing_ms: float
+
+
+def read_statistics(reply: Any, version: int, where: str) -> Statistics:
+    """What the server says that a version has done.
+
+    Args:
+        reply: of ModelStatistics.
+        version: its number.
+        where: names server and model for the message.
+
+    Raises:
+        ArtifactError: it knows no such version.
+    """
+    for one in reply.model_stats:
+        if one.version != str(version):
+            continue
+        done = one.inference_stats
+        requests = max(1, done.success.count)
+        return Statistics(
+            version=version,
+            inferences=one.inference_count,
+            executions=one.execution_count,
+            failures=done.fail.count,
+            queued_ms=done.queue.ns * 1e-6 / requests,
+            computing_ms=done.compute_infer.ns * 1e-6 / requests,
+        )
+    raise ArtifactError(
+        f"{where} has no statistics of version {version}; load that there, or set"
+        " predictor.triton.version"
+    )
+
+
 def _differs(where: str, found: str, expected: object) -> ArtifactError:
     return ArtifactError(
         f"{where} is not the artifact's: {found}, expected {expected}; serve the artifact's own"

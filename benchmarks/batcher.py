@@ -1,0 +1,183 @@
+"""Several services before one Triton server: does its dynamic batcher pay?
+
+Each front end is a process with the service's Triton predictor, as `routoo serve` has it, and sends
+its next batch when the last is answered. Two servers hold the same artifact, one with the dynamic
+batcher and one without; the front ends turn from one to the other within a round, so that whatever
+else the machine does weighs on both. Every ratio is the median of the rounds' ratios.
+
+Without --artifact: the shipped predictor, and the whole of MiniLM at int8 with made-up heads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import statistics
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from _artifacts import export_minilm, minilm
+from _prompts import distinct_prompts
+from _triton import make_repository, triton_server
+from routoo.predictor.artifact import load_artifact, shipped_artifact
+from routoo.predictor.line import LinePlan, load_line
+from routoo.predictor.triton import TritonServer, TritonTarget
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+FRONTS = (1, 2, 4)
+SIZES = (1, 8)
+TOKENS = 64
+PATIENCE_S = 120.0
+OFF, ON = "off", "on"
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How often each server takes its turn, and for how long."""
+
+    rounds: int
+    turn_s: float
+
+
+FULL = Effort(rounds=5, turn_s=3.0)
+QUICK = Effort(rounds=2, turn_s=1.0)
+
+
+def front(artifact: Path, urls: dict[str, str], orders: Connection) -> None:
+    """One front end: answers each order (server, prompts a batch, seconds) with its times."""
+    remotes = {}
+    for name, url in urls.items():
+        target = TritonTarget(
+            TritonServer(url), "predictor", None, PATIENCE_S, 0.02, explicit=False
+        )
+        line = load_line(load_artifact(artifact), LinePlan(target, ("onnx",), "cpu", 1))
+        assert line.remote is not None
+        line.remote.verify(line.sample)
+        remotes[name] = line.remote
+    encoder = line.local[0].graph.encoder  # type: ignore[attr-defined]
+    prompts = distinct_prompts(
+        max(SIZES), TOKENS, lambda text: int(encoder.encode([text]).input_tokens[0])
+    )
+    orders.send("ready")
+    while (order := orders.recv()) is not None:
+        name, size, turn_s = order
+        batch, times, until_s = prompts[:size], [], perf_counter() + turn_s
+        while (started_s := perf_counter()) < until_s:
+            remotes[name].predict(batch)
+            times.append(perf_counter() - started_s)
+        orders.send(times)
+
+
+def measure(pipes: list[Connection], size: int, effort: Effort) -> dict[str, Any]:
+    """So many front ends at once, by server."""
+    times: dict[str, list[float]] = {OFF: [], ON: []}
+    rates: dict[str, list[float]] = {OFF: [], ON: []}
+    for number in range(effort.rounds):
+        for name in (OFF, ON) if number % 2 else (ON, OFF):
+            for pipe in pipes:
+                pipe.send((name, size, effort.turn_s))
+            taken = [time_s for pipe in pipes for time_s in pipe.recv()]
+            times[name] += taken
+            rates[name].append(size * len(taken) / effort.turn_s)
+    found: dict[str, Any] = {}
+    for name, all_s in times.items():
+        p50_s, p99_s = np.percentile(all_s, [50, 99]).tolist()
+        found[name] = {
+            "calls": len(all_s),
+            "prompts_per_s": statistics.median(rates[name]),
+            "p50_ms": 1e3 * p50_s,
+            "p99_ms": 1e3 * p99_s,
+        }
+    found["on_over_off"] = statistics.median(
+        on / off for on, off in zip(rates[ON], rates[OFF], strict=True)
+    )
+    return found
+
+
+def measure_artifact(folder: Path, effort: Effort) -> dict[str, Any]:
+    """All numbers of front ends, all sizes."""
+    artifact = load_artifact(folder)
+    rows = []
+    context = multiprocessing.get_context("spawn")
+    with TemporaryDirectory() as scratch, ExitStack() as stack:
+        urls = {}
+        for name in (OFF, ON):
+            repository = make_repository(
+                artifact.folder, Path(scratch, name), batching=name == ON, threads=1
+            )
+            urls[name] = stack.enter_context(triton_server(repository)).field("grpc")
+        pipes = []
+        for _ in range(max(FRONTS)):
+            mine, theirs = context.Pipe()
+            process = context.Process(target=front, args=(folder, urls, theirs), daemon=True)
+            process.start()
+            stack.callback(process.join)
+            stack.callback(mine.send, None)
+            pipes.append(mine)
+        for pipe in pipes:
+            pipe.recv()
+        for fronts in FRONTS:
+            for size in SIZES:
+                found = measure(pipes[:fronts], size, effort)
+                rows.append({"front_ends": fronts, "prompts_a_call": size, **found})
+    return {"predictor": artifact.manifest.predictor_version, "rows": rows}
+
+
+def show(console: Console, figures: dict[str, Any]) -> None:
+    """As tables."""
+    for one in figures["artifacts"]:
+        table = Table(title=f"{one['predictor']}, prompts of {TOKENS} tokens", box=SIMPLE_HEAD)
+        headings = ("front ends", "prompts a call", "prompts/s off", "on", "on / off")
+        for heading in (*headings, "p50 ms off", "on", "p99 ms off", "on"):
+            table.add_column(heading, justify="right")
+        for row in one["rows"]:
+            table.add_row(
+                str(row["front_ends"]),
+                str(row["prompts_a_call"]),
+                *(f"{row[name]['prompts_per_s']:.0f}" for name in (OFF, ON)),
+                f"{row['on_over_off']:.2f}",
+                *(f"{row[name]['p50_ms']:.2f}" for name in (OFF, ON)),
+                *(f"{row[name]['p99_ms']:.2f}" for name in (OFF, ON)),
+            )
+        console.print(table)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--artifact", type=Path, action="append", help="version folder; repeatable")
+    parser.add_argument("--quick", action="store_true", help="two short rounds")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    arguments = parser.parse_args()
+    effort = QUICK if arguments.quick else FULL
+    with TemporaryDirectory() as scratch:
+        folders = arguments.artifact
+        if folders is None:
+            encoder = export_minilm(minilm(Path(scratch)), Path(scratch), "int8")
+            folders = [shipped_artifact(), encoder]
+        artifacts = [measure_artifact(one, effort) for one in folders]
+    figures = {"machine": {"cpus": os.cpu_count()}, "artifacts": artifacts}
+    if arguments.json:
+        print(json.dumps(figures))
+    else:
+        show(Console(), figures)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
