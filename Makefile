@@ -46,7 +46,8 @@ triton: $(CLIENT_STAMP) $(TRITON_STAMP) ## Start a real Triton server with the s
 	@exec $(BIN)/python deploy/triton/local.py $(ARGS)
 
 test: $(TEST_STAMP) $(TRITON_STAMP) ## Run all tests (ROUTOO_DATA=folder for those on outcome data, ARGS="-k word")
-	@$(BIN)/python -m pytest $(ARGS)
+	@# A file's tests stay together: they share what is slow to start.
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
 
 lint: $(DEV_STAMP) $(BUF) ## Check style, types, the API's rules and that the stubs are current
 	$(BIN)/ruff check .
