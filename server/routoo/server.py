@@ -23,6 +23,7 @@ from routoo import __version__
 from routoo.api.service import SERVICE, RouterService
 from routoo.calibration.start import with_price
 from routoo.cascade_file import load_rule, rule_values
+from routoo.current import Current
 from routoo.engine import Engine
 from routoo.errors import ConfigError
 from routoo.health import Health
@@ -187,13 +188,13 @@ class Service:
         health: Health,
     ) -> None:
         """Not to be called directly: ``start`` also opens the ports."""
-        self.engine = engine
+        self.current = Current(engine, settings)
         self.metrics = metrics
         self.reloader = reloader
         self.address = ""
         self.metrics_address = ""
         self._settings = settings
-        self._router = RouterService(engine, settings, metrics)
+        self._router = RouterService(self.current, metrics)
         self._health = health
         # With port sharing on, a second service would take half the calls instead of failing.
         self._server = grpc.aio.server(
@@ -204,6 +205,11 @@ class Service:
             ]
         )
         self._metrics_server: tuple[object, object] | None = None
+
+    @property
+    def engine(self) -> Engine:
+        """What answers the next request."""
+        return self.current.engine
 
     @classmethod
     async def start(cls, settings: Settings) -> Service:

@@ -17,8 +17,7 @@ from routoo.v1 import batch_pb2, budget_pb2, info_pb2, outcome_pb2, route_pb2
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from routoo.config import Settings
-    from routoo.engine import Engine
+    from routoo.current import Current
     from routoo.joint import JointConstraints
     from routoo.prompt import PromptRequest
     from routoo.telemetry import Metrics
@@ -31,11 +30,9 @@ _log = structlog.get_logger("routoo.api")
 class RouterService:
     """The RPCs, on raw bytes: a body that does not parse gets a clear status, not INTERNAL."""
 
-    def __init__(self, engine: Engine, settings: Settings, metrics: Metrics) -> None:
-        self._engine = engine
-        self._settings = settings
+    def __init__(self, current: Current, metrics: Metrics) -> None:
+        self._current = current
         self._metrics = metrics
-        self._at = engine.sample.point_at(engine.price, engine.policies.in_force)
         self._ready_s = monotonic()
         self._active = 0
         self._idle = asyncio.Event()
@@ -69,33 +66,34 @@ class RouterService:
 
     async def _route(self, body: bytes, context: Context) -> bytes:
         message = convert.parse(route_pb2.RouteRequest, body)
-        request = convert.prompt_request(message, self._settings.limits)
-        decision = await self._engine.route(request, _deadline_s(context))
+        request = convert.prompt_request(message, self._current.settings.limits)
+        decision = await self._current.engine.route(request, _deadline_s(context))
         return convert.route_response(decision).SerializeToString()
 
     async def _route_batch(self, body: bytes, _context: Context) -> bytes:
         # A hundred thousand prompts take a while to convert: off the event loop.
         requests, constraints = await asyncio.to_thread(self._read_batch, body)
-        solved = await self._engine.route_batch(requests, constraints)
+        solved = await self._current.engine.route_batch(requests, constraints)
         return await asyncio.to_thread(lambda: convert.batch_response(solved).SerializeToString())
 
     def _read_batch(self, body: bytes) -> tuple[list[PromptRequest], JointConstraints]:
         message = convert.parse(batch_pb2.RouteBatchRequest, body)
-        return convert.batch_request(message, self._settings.limits)
+        return convert.batch_request(message, self._current.settings.limits)
 
     async def _frontier(self, body: bytes, _context: Context) -> bytes:
         requests, points, weight = await asyncio.to_thread(self._read_frontier, body)
-        found = await self._engine.frontier(requests, points, weight)
+        found = await self._current.engine.frontier(requests, points, weight)
         return await asyncio.to_thread(lambda: convert.frontier_response(found).SerializeToString())
 
     def _read_frontier(self, body: bytes) -> tuple[list[PromptRequest], int | None, float]:
         message = convert.parse(batch_pb2.FrontierRequest, body)
-        return convert.frontier_request(message, self._settings.limits)
+        return convert.frontier_request(message, self._current.settings.limits)
 
     async def _list_models(self, body: bytes, _context: Context) -> bytes:
         points = convert.curve_points(convert.parse(info_pb2.ListModelsRequest, body))
-        curve = await self._engine.curve(points) if points else []
-        sample = self._engine.sample
+        engine = self._current.engine
+        curve = await engine.curve(points) if points else []
+        sample = engine.sample
         means = list(
             zip(
                 sample.scores.mean(axis=0).tolist(),
@@ -103,15 +101,13 @@ class RouterService:
                 strict=True,
             )
         )
-        if self._at.price != self._engine.price:  # prices follow the budgets
-            in_force = self._engine.policies.in_force
-            self._at = sample.point_at(self._engine.price, in_force)
-        response = convert.models_response(self._engine.pool, self._at, means, curve)
+        at = sample.point_at(engine.price, engine.policies.in_force)
+        response = convert.models_response(engine.pool, at, means, curve)
         return response.SerializeToString()
 
     async def _get_info(self, body: bytes, _context: Context) -> bytes:
         convert.parse(info_pb2.GetInfoRequest, body)
-        engine, settings = self._engine, self._settings
+        engine, settings = self._current.engine, self._current.settings
         budgets = await engine.budgets()
         shadow = None if engine.shadow is None else convert_money.shadow(engine.shadow.comparison)
         return info_pb2.GetInfoResponse(
@@ -133,23 +129,24 @@ class RouterService:
 
     async def _report_outcome(self, body: bytes, _context: Context) -> bytes:
         message = convert.parse(outcome_pb2.ReportOutcomeRequest, body)
-        accepted = await self._engine.report(convert_money.outcome(message))
+        accepted = await self._current.engine.report(convert_money.outcome(message))
         return outcome_pb2.ReportOutcomeResponse(accepted=accepted).SerializeToString()
 
     async def _escalate(self, body: bytes, _context: Context) -> bytes:
         message = convert.parse(outcome_pb2.EscalateRequest, body)
-        escalation = await self._engine.escalate(convert_escalation.escalation_request(message))
+        request = convert_escalation.escalation_request(message)
+        escalation = await self._current.engine.escalate(request)
         return convert_escalation.escalate_response(escalation).SerializeToString()
 
     async def _get_budget(self, body: bytes, _context: Context) -> bytes:
         message = convert.parse(budget_pb2.GetBudgetRequest, body)
-        budgets = await self._engine.budgets(message.tenant)
+        budgets = await self._current.engine.budgets(message.tenant)
         return convert_money.budgets_response(budgets).SerializeToString()
 
     async def _route_stream(
         self, bodies: AsyncIterator[bytes], context: Context
     ) -> AsyncIterator[bytes]:
-        free = asyncio.Semaphore(self._settings.limits.max_stream_in_flight)
+        free = asyncio.Semaphore(self._current.settings.limits.max_stream_in_flight)
         ready: asyncio.Queue[bytes | None] = asyncio.Queue()
 
         async def decide(body: bytes) -> None:
@@ -181,8 +178,8 @@ class RouterService:
         try:
             message = convert.parse(route_pb2.RouteRequest, body)
             request_id = message.request_id
-            request = convert.prompt_request(message, self._settings.limits)
-            decision = await self._engine.route(request, _deadline_s(context))
+            request = convert.prompt_request(message, self._current.settings.limits)
+            decision = await self._current.engine.route(request, _deadline_s(context))
             return convert.route_response(decision).SerializeToString()
         except asyncio.CancelledError:
             code = "CANCELLED"
