@@ -26,6 +26,13 @@ from routoo.errors import ConfigError
 from routoo.policy_settings import PolicySettings
 from routoo.predictor_settings import PredictorSettings
 from routoo.section import Section
+from routoo.security_settings import (
+    CallAddress,
+    Listener,
+    SecuritySettings,
+    TcpAddress,
+    refuse_exposure,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,23 +40,25 @@ if TYPE_CHECKING:
 ENV_PREFIX = "ROUTOO_"
 # Variables with the prefix that are not settings of the service.
 FOREIGN_ENV = frozenset({"ROUTOO_DATA", "ROUTOO_ADDRESS"})
-
-
-def _listen_address(value: str) -> str:
-    host, separator, port = value.rpartition(":")
-    if not separator or not host or not port.isdigit() or int(port) > 65535:
-        raise ValueError("has to be HOST:PORT, e.g. 127.0.0.1:50051 (port 0 takes a free one)")
-    return value
-
-
-ListenAddress = Annotated[str, AfterValidator(_listen_address)]
+# Settings that name files: in the YAML file, they are relative to its folder.
+FILE_SETTINGS = (
+    "ledger.journal",
+    "policy.cascade",
+    "policy.guarantee.labels",
+    "pool",
+    "predictor.artifact",
+    "security.tls.certificate",
+    "security.tls.client_ca",
+    "security.tls.key",
+    "security.tokens",
+)
 
 
 class MetricsSettings(Section):
     """Where Prometheus scrapes."""
 
     enabled: bool = True
-    listen: ListenAddress = "127.0.0.1:9095"
+    listen: TcpAddress = "127.0.0.1:9095"
 
 
 class BatchingSettings(Section):
@@ -98,7 +107,10 @@ class Settings(BaseSettings):
         env_nested_delimiter="__",
     )
 
-    listen: ListenAddress = "127.0.0.1:50051"
+    listen: CallAddress = "127.0.0.1:50051"
+    """Where calls are taken: HOST:PORT or unix:/path."""
+    listeners: tuple[Listener, ...] = ()
+    """Further addresses."""
     pool: Path | None = None
     """The pool file. Unset: the shipped pool."""
     shutdown_grace_s: float = Field(default=10.0, ge=0, le=3600, allow_inf_nan=False)
@@ -113,6 +125,7 @@ class Settings(BaseSettings):
     batching: BatchingSettings = BatchingSettings()
     limits: LimitSettings = LimitSettings()
     log: LogSettings = LogSettings()
+    security: SecuritySettings = SecuritySettings()
 
 
 def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
@@ -124,7 +137,8 @@ def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None 
         overrides: values that win over file and environment, nested like the settings.
 
     Raises:
-        ConfigError: unreadable or malformed file, unknown key, or a value out of range; one line.
+        ConfigError: unreadable or malformed file, unknown key, a value out of range, or an address
+            that is open to other machines without protection; one line.
     """
     values = _read_yaml(path) if path is not None else {}
     _refuse_unknown_environment(os.environ)
@@ -142,7 +156,7 @@ def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None 
             return (init_settings, env_settings, InitSettingsSource(settings_cls, values))
 
     try:
-        return FileSettings(**(overrides or {}))
+        settings = FileSettings(**(overrides or {}))
     except ValidationError as error:
         raise ConfigError(describe_validation_error(str(path or "settings"), error)) from None
     except SettingsError as error:
@@ -150,26 +164,21 @@ def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None 
             f"environment: {error}; a whole section is a JSON object, a single setting is"
             f" {ENV_PREFIX}SECTION__SETTING"
         ) from None
+    refuse_exposure(settings)
+    return settings
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     values = read_yaml_mapping(path)
     folder = path.resolve().parent
-    if isinstance(values.get("pool"), str):
-        values["pool"] = folder / values["pool"]
-    predictor = values.get("predictor")
-    if isinstance(predictor, dict) and isinstance(predictor.get("artifact"), str):
-        predictor["artifact"] = folder / predictor["artifact"]
-    policy = values.get("policy")
-    if isinstance(policy, dict):
-        if isinstance(policy.get("cascade"), str):
-            policy["cascade"] = folder / policy["cascade"]
-        guarantee = policy.get("guarantee")
-        if isinstance(guarantee, dict) and isinstance(guarantee.get("labels"), str):
-            guarantee["labels"] = folder / guarantee["labels"]
-    ledger = values.get("ledger")
-    if isinstance(ledger, dict) and isinstance(ledger.get("journal"), str):
-        ledger["journal"] = folder / ledger["journal"]
+    for setting in FILE_SETTINGS:
+        *sections, key = setting.split(".")
+        section: Any = values
+        for name in sections:
+            section = section.get(name) if isinstance(section, dict) else None
+        # Whatever is not a file's name is left for the settings to refuse.
+        if isinstance(section, dict) and isinstance(section.get(key), str):
+            section[key] = folder / section[key]
     return values
 
 
