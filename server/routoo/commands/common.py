@@ -86,9 +86,10 @@ def service(
     address: str, timeout_s: float, prompts: "Prompts | None" = None
 ) -> "Iterator[RouterClient]":
     """A client; what goes wrong with it becomes one line, about lines of ``prompts`` if given."""
-    from routoo.client import RouterClient, RouterError
+    from routoo.client import NO_RETRIES, RouterClient, RouterError
 
-    with RouterClient(address, timeout_s=timeout_s) as client:
+    # Whoever waits at a terminal wants to know at once that there is no service.
+    with RouterClient(address, timeout_s=timeout_s, retry=NO_RETRIES) as client:
         try:
             yield client
         except RouterError as error:

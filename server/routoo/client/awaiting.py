@@ -1,0 +1,181 @@
+"""``AsyncRouterClient``: calls for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Self, TypeVar, Unpack
+
+import grpc.aio
+
+from routoo.client.connection import DEFAULT_ADDRESS, DEFAULT_TIMEOUT_S, open_aio_channel
+from routoo.client.failure import RouterError, router_error
+from routoo.client.options import ClientOptions, make_metadata, make_retries, make_stand_in
+from routoo.client.retrying import Attempts
+from routoo.messages import (
+    BatchOptions,
+    Outcome,
+    Prompt,
+    RequestOptions,
+    make_batch,
+    make_frontier,
+    make_request,
+)
+from routoo.signals import Signal, make_escalation
+from routoo.v1.budget_pb2 import GetBudgetRequest, GetBudgetResponse
+from routoo.v1.info_pb2 import (
+    GetInfoRequest,
+    GetInfoResponse,
+    ListModelsRequest,
+    ListModelsResponse,
+)
+from routoo.v1.outcome_pb2 import ReportOutcomeRequest
+from routoo.v1.router_pb2_grpc import RouterServiceStub
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+    from google.protobuf.message import Message
+
+    from routoo.v1.batch_pb2 import FrontierResponse, RouteBatchResponse
+    from routoo.v1.outcome_pb2 import EscalateResponse
+    from routoo.v1.route_pb2 import RouteRequest, RouteResponse
+
+_Reply = TypeVar("_Reply")
+
+
+class AsyncRouterClient:
+    """``RouterClient`` for asyncio: the same methods, awaited; ``async with`` closes it."""
+
+    def __init__(
+        self,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        **options: Unpack[ClientOptions],
+    ) -> None:
+        self._channel = open_aio_channel(address, options.get("credentials"))
+        self._stub = RouterServiceStub(self._channel)
+        self._timeout_s = timeout_s
+        self._sleep = sleep
+        self._metadata = make_metadata(options)
+        self._retries = make_retries(options)
+        self._stand_in = make_stand_in(options)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """See ``RouterClient.close``."""
+        await self._channel.close(grace=None)
+
+    @property
+    def retries(self) -> int:
+        """See ``RouterClient.retries``."""
+        return self._retries.begun
+
+    @property
+    def fallbacks(self) -> int:
+        """See ``RouterClient.fallbacks``."""
+        return 0 if self._stand_in is None else self._stand_in.answered
+
+    async def route(
+        self, prompt: Prompt, *, timeout_s: float | None = None, **options: Unpack[RequestOptions]
+    ) -> RouteResponse:
+        """See ``RouterClient.route``."""
+        request = make_request(prompt, **options)
+        stand_in = self._stand_in
+        if stand_in is None or not stand_in.allowed_by(request):
+            return await self._call(self._stub.Route, request, timeout_s)
+        if (unasked := stand_in.unasked(request)) is not None:
+            return unasked
+        try:
+            reply: RouteResponse = await self._call(self._stub.Route, request, timeout_s)
+        except RouterError as error:
+            return stand_in.instead_of(error, request)
+        except BaseException:
+            stand_in.abandoned()
+            raise
+        stand_in.succeeded()
+        return reply
+
+    async def route_many(
+        self,
+        requests: Iterable[Prompt | RouteRequest],
+        *,
+        timeout_s: float | None = None,
+        **options: Unpack[BatchOptions],
+    ) -> RouteBatchResponse:
+        """See ``RouterClient.route_many``."""
+        batch = make_batch(requests, options)
+        return await self._call(self._stub.RouteBatch, batch, timeout_s)
+
+    async def frontier(
+        self,
+        requests: Iterable[Prompt | RouteRequest],
+        *,
+        max_points: int = 0,
+        score_std_weight: float = 0.0,
+        timeout_s: float | None = None,
+    ) -> FrontierResponse:
+        """See ``RouterClient.frontier``."""
+        request = make_frontier(requests, max_points, score_std_weight)
+        return await self._call(self._stub.Frontier, request, timeout_s)
+
+    async def escalate(
+        self, decision_id: str, *, timeout_s: float | None = None, **signal: Unpack[Signal]
+    ) -> EscalateResponse:
+        """See ``RouterClient.escalate``."""
+        escalation = make_escalation(decision_id, **signal)
+        return await self._call(self._stub.Escalate, escalation, timeout_s, repeatable=False)
+
+    async def models(
+        self, *, curve_points: int = 0, timeout_s: float | None = None
+    ) -> ListModelsResponse:
+        """See ``RouterClient.models``."""
+        request = ListModelsRequest(curve_points=curve_points)
+        return await self._call(self._stub.ListModels, request, timeout_s)
+
+    async def info(self, *, timeout_s: float | None = None) -> GetInfoResponse:
+        """See ``RouterClient.info``."""
+        return await self._call(self._stub.GetInfo, GetInfoRequest(), timeout_s)
+
+    async def report(
+        self, decision_id: str, *, timeout_s: float | None = None, **outcome: Unpack[Outcome]
+    ) -> bool:
+        """See ``RouterClient.report``."""
+        request = ReportOutcomeRequest(decision_id=decision_id, **outcome)
+        return (await self._call(self._stub.ReportOutcome, request, timeout_s)).accepted
+
+    async def budgets(
+        self, *, tenant: str = "", timeout_s: float | None = None
+    ) -> GetBudgetResponse:
+        """See ``RouterClient.budgets``."""
+        request = GetBudgetRequest(tenant=tenant)
+        return await self._call(self._stub.GetBudget, request, timeout_s)
+
+    async def _call(
+        self,
+        method: Callable[..., Awaitable[_Reply]],
+        request: Message,
+        timeout_s: float | None,
+        *,
+        repeatable: bool = True,
+    ) -> _Reply:
+        allowed_s = self._timeout_s if timeout_s is None else timeout_s
+        attempts = Attempts(self._retries, allowed_s, repeatable=repeatable)
+        while True:
+            try:
+                reply = await method(request, timeout=attempts.left_s, metadata=self._metadata)
+            except grpc.aio.AioRpcError as failed:
+                error, forbidden = router_error(failed)
+                pause_s = attempts.pause_s(error, forbidden=forbidden)
+                if pause_s is None:
+                    raise error from failed
+                await self._sleep(pause_s)
+            else:
+                attempts.succeeded()
+                return reply

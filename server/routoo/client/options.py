@@ -1,0 +1,67 @@
+"""What both clients can be told beside address and deadline."""
+
+from __future__ import annotations
+
+import time
+from random import Random
+from typing import TYPE_CHECKING, TypedDict
+
+from routoo.client.fallback import DEFAULT_BREAKER, StandIn
+from routoo.client.retrying import Retries, RetryPolicy
+from routoo.predictor.breaker import Breaker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import grpc
+
+    from routoo.client.fallback import Fallback
+    from routoo.predictor.breaker import BreakerTerms
+
+
+class ClientOptions(TypedDict, total=False):
+    """Beside address and deadline.
+
+    Attributes:
+        retry: how calls are tried again; ``NO_RETRIES``: not at all.
+        fallback_model: what ``route`` answers with while the service cannot be reached or sheds
+            load; such a reply is ``degraded`` and has no ``decision_id``. None: an error.
+        on_fallback: called for each such reply; it has to be quick and must not raise.
+        breaker: when the service is not even asked any more, and how often it is probed.
+        credentials: of a TLS connection, from ``grpc.ssl_channel_credentials``; None: plain.
+        token: sent with each call as ``authorization: Bearer``.
+        clock: seconds, monotonic.
+        rng: draws pauses and probes.
+    """
+
+    retry: RetryPolicy
+    fallback_model: str | None
+    on_fallback: Callable[[Fallback], None] | None
+    breaker: BreakerTerms
+    credentials: grpc.ChannelCredentials | None
+    token: str | None
+    clock: Callable[[], float]
+    rng: Random
+
+
+def make_retries(options: ClientOptions) -> Retries:
+    """The client's retries."""
+    clock = options.get("clock", time.monotonic)
+    return Retries(options.get("retry", RetryPolicy()), clock, options.get("rng", Random()))  # noqa: S311 - pauses
+
+
+def make_stand_in(options: ClientOptions) -> StandIn | None:
+    """The client's stand-in, should there be one."""
+    model = options.get("fallback_model")
+    if model is None:
+        return None
+    terms = options.get("breaker", DEFAULT_BREAKER)
+    clock = options.get("clock", time.monotonic)
+    breaker = Breaker(terms, clock, options.get("rng", Random()))  # noqa: S311 - pauses
+    return StandIn(model, breaker, options.get("on_fallback"))
+
+
+def make_metadata(options: ClientOptions) -> tuple[tuple[str, str], ...]:
+    """What every call carries."""
+    token = options.get("token")
+    return () if token is None else (("authorization", f"Bearer {token}"),)
