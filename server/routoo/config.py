@@ -25,6 +25,7 @@ from routoo.budget_settings import BudgetSettings, LedgerSettings, distinct_name
 from routoo.errors import ConfigError
 from routoo.policy_settings import PolicySettings
 from routoo.predictor_settings import PredictorSettings
+from routoo.processor_settings import ProcessorSettings
 from routoo.section import Section
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ class Settings(BaseSettings):
     outcomes: OutcomeSettings = OutcomeSettings()
     batching: BatchingSettings = BatchingSettings()
     limits: LimitSettings = LimitSettings()
+    processor: ProcessorSettings = ProcessorSettings()
     log: LogSettings = LogSettings()
 
 

@@ -25,6 +25,7 @@ from routoo.calibration.start import with_price
 from routoo.cascade_file import load_rule, rule_values
 from routoo.engine import Engine
 from routoo.errors import ConfigError
+from routoo.extproc.opening import check_processor, open_processor
 from routoo.health import Health
 from routoo.money import open_money
 from routoo.operating_point import PricedSample
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from routoo.config import Settings
+    from routoo.extproc.service import Processor
     from routoo.policies import Policies
     from routoo.policy_settings import GuaranteeSettings
     from routoo.pool import Pool
@@ -70,6 +72,8 @@ def load_parts(settings: Settings) -> Parts:
         ConfigError: any of them is wrong or they do not fit; one line.
     """
     pool = load_pool(settings.pool)
+    if settings.processor.enabled:
+        check_processor(settings.processor, pool)
     artifact = load_artifact(find_artifact(settings.predictor.artifact))
     columns = pool.columns_in(artifact.manifest.models)
     sample = PricedSample(artifact.calibration_sample(), pool, columns)
@@ -194,6 +198,9 @@ class Service:
         self.metrics_address = ""
         self._settings = settings
         self._router = RouterService(engine, settings, metrics)
+        self._processor: Processor | None = None
+        if settings.processor.enabled:
+            self._processor = open_processor(lambda: self.engine, settings, metrics.registry)
         self._health = health
         # With port sharing on, a second service would take half the calls instead of failing.
         self._server = grpc.aio.server(
@@ -256,7 +263,10 @@ class Service:
         _log.info("draining", grace_s=grace_s)
         self.metrics.draining()
         await self._health.servicer.enter_graceful_shutdown()
-        in_time = await self.engine.close(grace_s)
+        if self._processor is not None:
+            # First: what its streams learn is booked by the engine.
+            await self._processor.close(grace_s / 2)
+        in_time = await self.engine.close(max(0.0, deadline_s - monotonic()))
         await self._router.drained(max(0.0, deadline_s - monotonic()))
         await self._server.stop(STREAM_GRACE_S)
         await self._close_metrics()
@@ -267,6 +277,8 @@ class Service:
     async def _open(self) -> None:
         settings = self._settings
         self._server.add_generic_rpc_handlers((self._router.handler(),))
+        if self._processor is not None:
+            self._server.add_generic_rpc_handlers((self._processor.handler(),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._server)
         reflection.enable_server_reflection(
             (
