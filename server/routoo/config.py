@@ -25,6 +25,7 @@ from routoo.budget_settings import BudgetSettings, LedgerSettings, distinct_name
 from routoo.errors import ConfigError
 from routoo.policy_settings import PolicySettings
 from routoo.predictor_settings import PredictorSettings
+from routoo.processor_settings import ProcessorSettings
 from routoo.section import Section
 from routoo.security_settings import (
     CallAddress,
@@ -124,6 +125,7 @@ class Settings(BaseSettings):
     outcomes: OutcomeSettings = OutcomeSettings()
     batching: BatchingSettings = BatchingSettings()
     limits: LimitSettings = LimitSettings()
+    processor: ProcessorSettings = ProcessorSettings()
     log: LogSettings = LogSettings()
     security: SecuritySettings = SecuritySettings()
 

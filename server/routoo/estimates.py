@@ -54,21 +54,29 @@ def estimates_of(
 
     Args:
         prediction: of n prompts, on all models of the predictor.
-        requests: the n requests; their own length estimates replace the predicted ones.
+        requests: the n requests; their own length estimates replace the predicted ones, and
+            their limits and additions change them.
         pool: m models.
         columns: [m], the pool's models among the prediction's columns.
     """
     scores = round_scores(prediction.scores[:, columns])
     output_tokens = np.rint(prediction.output_tokens[:, columns], dtype=np.float64)
+    input_tokens = prediction.input_tokens
     for row, request in enumerate(requests):
         if request.expected_output_tokens is not None:
             output_tokens[row] = request.expected_output_tokens
+        if request.max_output_tokens is not None:
+            np.minimum(output_tokens[row], request.max_output_tokens, out=output_tokens[row])
+        if request.added_input_tokens:
+            if input_tokens is prediction.input_tokens:
+                input_tokens = input_tokens.copy()
+            input_tokens[row] += request.added_input_tokens
     return Estimates(
         scores=scores,
         output_tokens=output_tokens,
-        costs_usd=pool.costs_usd(prediction.input_tokens, output_tokens),
+        costs_usd=pool.costs_usd(input_tokens, output_tokens),
         latencies_ms=pool.latencies_ms(output_tokens),
-        input_tokens=prediction.input_tokens,
+        input_tokens=input_tokens,
         score_std=(
             None
             if prediction.score_std is None

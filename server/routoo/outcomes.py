@@ -30,6 +30,7 @@ class Outcome:
         cost_usd: what it cost.
         input_tokens: that the provider billed.
         output_tokens: that the provider billed.
+        latency_ms: to the last token.
         error: the provider's, when there was no answer; else empty.
         tenant: whose decision it has to be; None: anybody's.
     """
@@ -40,6 +41,7 @@ class Outcome:
     cost_usd: float | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
+    latency_ms: float | None = None
     error: str = ""
     tenant: str | None = None
 
@@ -92,6 +94,20 @@ class Outcomes:
         self._reported_cost = Counter(
             "routoo_reported_cost_usd",
             "Sum of the reported costs in US dollars, by the model that answered.",
+            ("model",),
+            registry=registry,
+        )
+        self._reported_latency = Counter(
+            "routoo_reported_latency_ms",
+            "Sum of the reported times to the last token in milliseconds, by the model that"
+            " answered.",
+            ("model",),
+            registry=registry,
+        )
+        self._predicted_latency = Counter(
+            "routoo_reported_predicted_latency_ms",
+            "Sum of the times to the last token in milliseconds that were predicted for the same"
+            " answers.",
             ("model",),
             registry=registry,
         )
@@ -180,3 +196,6 @@ class Outcomes:
         if cost_usd is not None and not outcome.error:
             self._reported_cost.labels(model).inc(cost_usd)
             self._predicted_cost.labels(model).inc(float(estimates.costs_usd[row, column]))
+        if outcome.latency_ms is not None and not outcome.error:
+            self._reported_latency.labels(model).inc(outcome.latency_ms)
+            self._predicted_latency.labels(model).inc(float(estimates.latencies_ms[row, column]))

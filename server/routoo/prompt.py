@@ -22,6 +22,8 @@ class PromptRequest:
         policy: the policy that decides; empty: the one in force.
         max_quality_gap: what the small model may be worse by, in score; policy quality_gap.
         expected_output_tokens: the caller's estimate; replaces the predicted lengths.
+        max_output_tokens: the answer is cut off there; no longer one is expected.
+        added_input_tokens: what the model reads beside the text, such as tools and images.
         explain: the caller wants every candidate.
         constrained: any of the constraints above is set.
     """
@@ -38,5 +40,7 @@ class PromptRequest:
     policy: str = ""
     max_quality_gap: float | None = None
     expected_output_tokens: int | None = None
+    max_output_tokens: int | None = None
+    added_input_tokens: int = 0
     explain: bool = False
     constrained: bool = False

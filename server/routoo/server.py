@@ -26,6 +26,7 @@ from routoo.cascade_file import load_rule, rule_values
 from routoo.current import Current
 from routoo.engine import Engine
 from routoo.errors import ConfigError
+from routoo.extproc.opening import check_processor, open_processor
 from routoo.health import Health
 from routoo.listeners import Listeners, channel_options, open_listeners
 from routoo.money import open_money
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from routoo.config import Settings
+    from routoo.extproc.service import Processor
     from routoo.policies import Policies
     from routoo.policy_settings import GuaranteeSettings
     from routoo.pool import Pool
@@ -73,6 +75,8 @@ def load_parts(settings: Settings) -> Parts:
         ConfigError: any of them is wrong or they do not fit; one line.
     """
     pool = load_pool(settings.pool)
+    if settings.processor.enabled:
+        check_processor(settings.processor, pool)
     artifact = load_artifact(find_artifact(settings.predictor.artifact))
     columns = pool.columns_in(artifact.manifest.models)
     sample = PricedSample(artifact.calibration_sample(), pool, columns)
@@ -201,6 +205,9 @@ class Service:
         self._settings = settings
         self._entrance = entrance
         self._router = RouterService(self.current, metrics, entrance.gate)
+        self._processor: Processor | None = None
+        if settings.processor.enabled:
+            self._processor = open_processor(lambda: self.engine, settings, metrics.registry)
         self._health = health
         # With port sharing on, a second service would take half the calls instead of failing.
         self._server = grpc.aio.server(
@@ -266,7 +273,10 @@ class Service:
         _log.info("draining", grace_s=grace_s)
         self.metrics.draining()
         await self._health.servicer.enter_graceful_shutdown()
-        in_time = await self.engine.close(grace_s)
+        if self._processor is not None:
+            # First: what its streams learn is booked by the engine.
+            await self._processor.close(grace_s / 2)
+        in_time = await self.engine.close(max(0.0, deadline_s - monotonic()))
         await self._router.drained(max(0.0, deadline_s - monotonic()))
         await self._server.stop(STREAM_GRACE_S)
         if self._listeners is not None:
@@ -279,6 +289,8 @@ class Service:
     async def _open(self) -> None:
         settings = self._settings
         self._server.add_generic_rpc_handlers((self._router.handler(),))
+        if self._processor is not None:
+            self._server.add_generic_rpc_handlers((self._processor.handler(),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._server)
         if settings.security.reflection:
             reflection.enable_server_reflection(

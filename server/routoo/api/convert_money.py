@@ -31,7 +31,7 @@ def outcome(message: outcome_pb2.ReportOutcomeRequest, tenant: str | None = None
     score = optional_number(message, "score")
     if score is not None and score > 1.0:
         raise InvalidRequestError(f"{score} is above 1; scores are in [0, 1]", field="score")
-    optional_number(message, "latency_ms")
+    latency_ms = optional_number(message, "latency_ms")
     return Outcome(
         decision_id=message.decision_id,
         model=message.model,
@@ -39,6 +39,7 @@ def outcome(message: outcome_pb2.ReportOutcomeRequest, tenant: str | None = None
         cost_usd=cost_usd,
         input_tokens=message.input_tokens if message.HasField("input_tokens") else None,
         output_tokens=message.output_tokens if message.HasField("output_tokens") else None,
+        latency_ms=latency_ms,
         error=message.error,
         tenant=tenant,
     )

@@ -1,0 +1,1 @@
+"""Envoy's external processor: routes the HTTP requests that go through an Envoy."""

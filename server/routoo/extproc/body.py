@@ -1,0 +1,199 @@
+"""What a request body of an LLM API asks for: its text, and what a model needs to answer it.
+
+Bodies come from anywhere: every value may have any JSON type, and what does not fit is left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import orjson
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Api = Literal["chat", "responses", "completions", "messages"]
+Need = Literal["tools", "images", "audio", "files", "json_output"]
+
+# By the end of the path, so that a prefix such as /openai does not matter; longer ones first.
+_PATHS: tuple[tuple[str, Api], ...] = (
+    ("/chat/completions", "chat"),
+    ("/completions", "completions"),
+    ("/responses", "responses"),
+    ("/messages", "messages"),
+)
+_TEXT_PARTS = frozenset({"text", "input_text", "output_text", "refusal"})
+_PART_NEEDS: dict[str, Need] = {
+    "image_url": "images",
+    "input_image": "images",
+    "image": "images",
+    "input_audio": "audio",
+    "file": "files",
+    "input_file": "files",
+    "document": "files",
+}
+_JSON_FORMATS = frozenset({"json_schema", "json_object"})
+_BYTES_PER_TOKEN = 4
+_DEEPEST = 8
+_MOST_TOKENS = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a body asks for.
+
+    Attributes:
+        text: all its text, messages joined by newlines; empty: there is none.
+        needs: what a model has to be able to do.
+        images: how many there are.
+        other_tokens: estimated tokens of the input beside text and images.
+        max_output_tokens: the longest reply allowed; None: not said.
+    """
+
+    text: str
+    needs: frozenset[Need]
+    images: int
+    other_tokens: int
+    max_output_tokens: int | None
+
+
+@dataclass(slots=True)
+class _Found:
+    texts: list[str] = field(default_factory=list)
+    needs: set[Need] = field(default_factory=set)
+    images: int = 0
+    other_bytes: int = 0
+
+
+def api_of(path: str) -> Api | None:
+    """The API that a request path, with or without a query, belongs to."""
+    path = path.partition("?")[0].rstrip("/")
+    return next((api for end, api in _PATHS if path.endswith(end)), None)
+
+
+def asked_by(api: Api, body: dict[str, Any]) -> Asked:
+    """Reads a body of an API."""
+    found = _Found()
+    _READERS[api](body, found)
+    tools = body.get("tools") or body.get("functions")
+    if tools:
+        found.needs.add("tools")
+        found.other_bytes += _size(tools)
+    modalities = body.get("modalities")
+    if isinstance(modalities, list) and "audio" in modalities:
+        found.needs.add("audio")
+    return Asked(
+        text="\n".join(found.texts),
+        needs=frozenset(found.needs),
+        images=found.images,
+        other_tokens=found.other_bytes // _BYTES_PER_TOKEN,
+        max_output_tokens=_limit(body),
+    )
+
+
+def _read_chat(body: dict[str, Any], found: _Found) -> None:
+    _read_messages(body.get("messages"), found)
+    _read_format(body.get("response_format"), found)
+
+
+def _read_completions(body: dict[str, Any], found: _Found) -> None:
+    prompt = body.get("prompt")
+    for text in prompt if isinstance(prompt, list) else [prompt]:
+        if isinstance(text, str):
+            found.texts.append(text)
+
+
+def _read_responses(body: dict[str, Any], found: _Found) -> None:
+    _read_content(body.get("instructions"), found)
+    items = body.get("input")
+    if isinstance(items, str):
+        found.texts.append(items)
+    else:
+        _read_messages(items, found)
+    text = body.get("text")
+    if isinstance(text, dict):
+        _read_format(text.get("format"), found)
+
+
+def _read_anthropic(body: dict[str, Any], found: _Found) -> None:
+    _read_content(body.get("system"), found)
+    _read_messages(body.get("messages"), found)
+    _read_format(body.get("output_format"), found)
+    config = body.get("output_config")
+    if isinstance(config, dict):
+        _read_format(config.get("format"), found)
+
+
+_READERS: dict[Api, Callable[[dict[str, Any], _Found], None]] = {
+    "chat": _read_chat,
+    "completions": _read_completions,
+    "responses": _read_responses,
+    "messages": _read_anthropic,
+}
+
+
+def _read_messages(messages: object, found: _Found) -> None:
+    if not isinstance(messages, list):
+        return
+    for message in messages:
+        if not isinstance(message, dict):
+            continue
+        _read_content(message.get("content"), found)
+        # Calls of tools and what they gave, as chats and responses write them.
+        if calls := message.get("tool_calls"):
+            found.other_bytes += _size(calls)
+        if arguments := message.get("arguments"):
+            found.other_bytes += _size(arguments)
+        _read_content(message.get("output"), found)
+
+
+def _read_content(content: object, found: _Found, depth: int = 0) -> None:
+    if isinstance(content, str):
+        found.texts.append(content)
+    elif isinstance(content, list) and depth < _DEEPEST:
+        for part in content:
+            if isinstance(part, dict):
+                _read_part(part, found, depth)
+
+
+def _read_part(part: dict[str, Any], found: _Found, depth: int) -> None:
+    kind = part.get("type")
+    if not isinstance(kind, str):
+        return
+    if kind in _TEXT_PARTS:
+        text = part.get("text")
+        if isinstance(text, str):
+            found.texts.append(text)
+    elif kind in _PART_NEEDS:
+        need = _PART_NEEDS[kind]
+        found.needs.add(need)
+        found.images += need == "images"
+    elif kind == "tool_use":
+        found.other_bytes += _size(part.get("input"))
+    elif kind == "tool_result":
+        _read_content(part.get("content"), found, depth + 1)
+
+
+def _read_format(wanted: object, found: _Found) -> None:
+    if isinstance(wanted, dict):
+        kind = wanted.get("type")
+        if isinstance(kind, str) and kind in _JSON_FORMATS:
+            found.needs.add("json_output")
+        if schema := wanted.get("json_schema") or wanted.get("schema"):
+            found.other_bytes += _size(schema)
+
+
+def _size(value: object) -> int:
+    return len(value) if isinstance(value, str) else len(orjson.dumps(value))
+
+
+def _limit(body: dict[str, Any]) -> int | None:
+    limits = [
+        value
+        for name in ("max_completion_tokens", "max_output_tokens", "max_tokens")
+        if isinstance(value := body.get(name), int)
+        and not isinstance(value, bool)
+        and 0 < value <= _MOST_TOKENS
+    ]
+    return min(limits, default=None)

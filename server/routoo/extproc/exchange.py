@@ -1,0 +1,254 @@
+"""One HTTP request and its reply, as Envoy tells of them: message in, message out.
+
+    request headers -> request body -> (decided) -> reply headers -> reply body, piece by piece
+
+Whoever is not to be routed leaves at the first two. The last two only happen to routed requests:
+there the reply is looked at as it flows by, for what it cost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from routoo.errors import InvalidRequestError
+from routoo.extproc import replies
+from routoo.extproc.body import api_of
+from routoo.extproc.constraints import PREFIX, RESULTS
+from routoo.extproc.model_key import replace_model
+from routoo.extproc.refusal import Refusal
+from routoo.extproc.usage import EventUsage, JsonUsage
+from routoo.outcomes import Outcome
+
+if TYPE_CHECKING:
+    from routoo.extproc.body import Api
+    from routoo.extproc.replies import Header
+    from routoo.extproc.route import Routed, Router
+    from routoo.extproc.tally import Tally
+    from routoo.extproc.usage import UsageReader
+    from routoo.processor_settings import ProcessorSettings
+
+Message = Any  # envoy.service.ext_proc.v3.ProcessingRequest, or a part of it; it has no types
+_PLAIN = frozenset({"", "identity"})
+_FIRST_ERROR = 400
+
+
+class _Next(Enum):
+    REQUEST_HEADERS = auto()
+    REQUEST_BODY = auto()
+    REPLY_HEADERS = auto()
+    REPLY_BODY = auto()
+    NOTHING = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What is kept of the request's headers."""
+
+    api: Api
+    ours: tuple[Header, ...]
+    names: frozenset[str]
+    request_id: str
+
+
+class Exchange:
+    """Answers Envoy's messages of one HTTP request, in their order.
+
+    Attributes:
+        outcome: what became of the decision, once the exchange is over; None: nothing was decided.
+
+    Args:
+        router: decides.
+        settings: the processor's.
+        tally: counts what became of requests and replies.
+    """
+
+    def __init__(self, router: Router, settings: ProcessorSettings, tally: Tally) -> None:
+        self._router = router
+        self._settings = settings
+        self._tally = tally
+        self._next = _Next.REQUEST_HEADERS
+        self._request: _Request | None = None
+        self._routed: Routed | None = None
+        self._sent_s = 0.0
+        self._reply: UsageReader | None = None
+        self._ended = "gone"
+        self._error = ""
+
+    @property
+    def over(self) -> bool:
+        """Nothing more is to be said; the stream may end."""
+        return self._next is _Next.NOTHING
+
+    @property
+    def waits_for_upstream(self) -> bool:
+        """The request has been sent on, and only the reply is still to come."""
+        return self._next in (_Next.REPLY_HEADERS, _Next.REPLY_BODY)
+
+    async def answer(self, message: Message) -> bytes:
+        """Answers one message.
+
+        Raises:
+            InvalidRequestError: a message that has no place here.
+        """
+        kind: str | None = message.WhichOneof("request")
+        if kind == "response_body" and self._next is _Next.REPLY_BODY:
+            return self._reply_body(message.response_body)
+        if kind == "request_headers" and self._next is _Next.REQUEST_HEADERS:
+            return self._request_headers(message.request_headers)
+        if kind == "request_body" and self._next is _Next.REQUEST_BODY:
+            return await self._request_body(message.request_body)
+        if kind == "response_headers" and self._next is _Next.REPLY_HEADERS:
+            return self._reply_headers(message.response_headers)
+        if kind == "request_trailers" and self._next is not _Next.REQUEST_HEADERS:
+            return replies.REQUEST_TRAILERS_AS_THEY_ARE
+        if kind == "response_trailers" and self._next is _Next.REPLY_BODY:
+            self._next = _Next.NOTHING
+            self._ended = "read"
+            return replies.REPLY_TRAILERS_AS_THEY_ARE
+        raise InvalidRequestError(
+            f"{kind or 'an empty message'} where {self._next.name.lower()} comes next; processing"
+            " modes are to be as in deploy/envoy/envoy.yaml"
+        )
+
+    def outcome(self) -> Outcome | None:
+        """What is to be booked, now that no message comes any more; None: nothing was decided."""
+        if self._routed is None or self._routed.decision is None:
+            return None
+        decision_id = self._routed.decision.decision_id
+        latency_ms = (perf_counter() - self._sent_s) * 1e3
+        if self._error:
+            self._tally.reply("failed")
+            return Outcome(decision_id, error=self._error)
+        # A reply that broke off may have told its usage before.
+        usage = None if self._reply is None else self._reply.usage()
+        if usage is not None and usage.complete:
+            self._tally.reply("read")
+            return Outcome(
+                decision_id,
+                input_tokens=usage.input_tokens,
+                output_tokens=usage.output_tokens,
+                latency_ms=latency_ms if self._ended == "read" else None,
+            )
+        self._tally.reply("gone" if self._ended == "gone" else "estimated")
+        return Outcome(decision_id)
+
+    def _request_headers(self, message: Message) -> bytes:
+        headers = _plain(message.headers)
+        by_name = dict(headers)
+        ours = tuple(header for header in headers if header[0].startswith(PREFIX))
+        forged = sorted({name for name, _ in ours if name in RESULTS})
+        api = api_of(by_name.get(":path", "")) if by_name.get(":method") == "POST" else None
+        if api is None or message.end_of_stream:
+            return self._pass(replies.pass_request(forged))
+        self._request = _Request(api, ours, frozenset(by_name), by_name.get("x-request-id", ""))
+        encoding = by_name.get("content-encoding", "")
+        if encoding.strip().lower() not in _PLAIN:
+            return self._unreadable(
+                replies.pass_request(forged), 415, f"content-encoding {encoding[:40]} is not read"
+            )
+        length = by_name.get("content-length", "")
+        if length.isascii() and length.isdigit() and len(length) < 20:  # noqa: SIM102
+            if int(length) > self._settings.max_body_bytes:
+                return self._too_large(replies.pass_request(forged))
+        self._next = _Next.REQUEST_BODY
+        # Envoy refuses what does not fit in its buffer, unless a part of the body will do.
+        whole = bool(length) or self._settings.on_too_large == "refuse"
+        return replies.ask_for_body(forged, whole=whole)
+
+    async def _request_body(self, message: Message) -> bytes:
+        assert self._request is not None  # noqa: S101 - its headers came before
+        body: bytes = message.body
+        if len(body) > self._settings.max_body_bytes or not message.end_of_stream:
+            return self._too_large(replies.BODY_AS_IT_IS)
+        try:
+            values = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            return self._unreadable(replies.BODY_AS_IT_IS, 400, "the body is not JSON")
+        if not isinstance(values, dict) or not self._router.is_for_us(values):
+            return self._pass(replies.BODY_AS_IT_IS)
+        request = self._request
+        found = await self._router.route(request.api, values, request.ours, request.request_id)
+        if isinstance(found, Refusal):
+            return self._refuse(found)
+        self._routed = found
+        self._sent_s = perf_counter()
+        self._next = _Next.REPLY_HEADERS
+        self._tally.request("fallback" if found.decision is None else "routed")
+        body = replace_model(body, found.model)
+        headers = [*found.headers, ("content-length", str(len(body)))]
+        # What is meant for us is nobody else's business.
+        removed = {name for name, _ in request.ours}.difference(dict(found.headers))
+        if self._settings.uncompressed_replies and "accept-encoding" in request.names:
+            removed.add("accept-encoding")
+        return replies.routed_request(body, headers, sorted(removed))
+
+    def _reply_headers(self, message: Message) -> bytes:
+        assert self._routed is not None  # noqa: S101 - only then are they asked for
+        headers = dict(_plain(message.headers))
+        status = headers.get(":status", "")
+        reader = None
+        if not status.isdigit() or int(status) >= _FIRST_ERROR:
+            self._error = f"HTTP status {status}" if status.isdigit() else "no HTTP status"
+        elif not message.end_of_stream and self._routed.decision is not None:
+            reader = self._reader(headers)
+        self._reply = reader
+        self._next = _Next.NOTHING if reader is None else _Next.REPLY_BODY
+        if reader is None:
+            self._ended = "unread"
+        return replies.reply_headers(self._routed.headers, body=reader is not None)
+
+    def _reader(self, headers: dict[str, str]) -> UsageReader | None:
+        """What reads such a reply; None: nothing can."""
+        if headers.get("content-encoding", "").strip().lower() not in _PLAIN:
+            return None
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind == "text/event-stream":
+            return EventUsage(self._settings.max_reply_bytes)
+        if kind == "application/json":
+            return JsonUsage(self._settings.max_reply_bytes)
+        return None
+
+    def _reply_body(self, message: Message) -> bytes:
+        assert self._reply is not None  # noqa: S101 - only then is it asked for
+        self._reply.feed(message.body)
+        if message.end_of_stream:
+            self._next = _Next.NOTHING
+            self._ended = "read"
+        return replies.REPLY_BODY_AS_IT_IS
+
+    def _pass(self, answer: bytes) -> bytes:
+        self._next = _Next.NOTHING
+        self._tally.request("passed")
+        return answer
+
+    def _too_large(self, answer: bytes) -> bytes:
+        if self._settings.on_too_large == "pass":
+            return self._pass(answer)
+        most = self._settings.max_body_bytes
+        return self._refuse(
+            Refusal(413, "body_too_large", f"the body is longer than {most} bytes; send less")
+        )
+
+    def _unreadable(self, answer: bytes, status: int, what: str) -> bytes:
+        if self._settings.on_unreadable == "pass":
+            return self._pass(answer)
+        return self._refuse(Refusal(status, "unreadable_body", f"{what}; send plain JSON"))
+
+    def _refuse(self, refusal: Refusal) -> bytes:
+        assert self._request is not None  # noqa: S101 - nothing is refused before
+        self._next = _Next.NOTHING
+        self._tally.request("refused")
+        return refusal.answer(self._request.api)
+
+
+def _plain(headers: Message) -> list[Header]:
+    """Names and values as text; Envoy sends names in lower case, and values as bytes."""
+    return [
+        (one.key, one.raw_value.decode("utf-8", "replace") if one.raw_value else one.value)
+        for one in headers.headers
+    ]

@@ -1,0 +1,64 @@
+"""Makes the processor, where Envoy's definitions are installed and the pool fits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from routoo.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from prometheus_client import CollectorRegistry
+
+    from routoo.config import Settings
+    from routoo.engine import Engine
+    from routoo.extproc.service import Processor
+    from routoo.pool import Pool
+    from routoo.processor_settings import ProcessorSettings
+
+
+def open_processor(
+    engine: Callable[[], Engine], settings: Settings, registry: CollectorRegistry
+) -> Processor:
+    """The processor of settings that ``check_processor`` has accepted."""
+    from routoo.extproc.service import Processor  # noqa: PLC0415 - needs the extra
+
+    return Processor(engine, settings, registry)
+
+
+def check_processor(settings: ProcessorSettings, pool: Pool) -> None:
+    """Refuses names that the pool lacks, and pools whose names cannot stand in a header.
+
+    Raises:
+        ConfigError: names it, or says that the extra ``envoy`` is not installed.
+    """
+    try:
+        import routoo.extproc.service  # noqa: F401, PLC0415 - needs the extra
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"processor.enabled needs the extra envoy ({error.name} is missing): pip install"
+            " 'routoo[envoy]', or set processor.enabled to false"
+        ) from None
+    for setting in ("messages_models", "openai_models"):
+        for name in getattr(settings, setting):
+            if name not in pool.index:
+                raise ConfigError(
+                    f"processor.{setting}: the pool has no model {name!r}; it has"
+                    f" {', '.join(pool.names)}"
+                )
+    if settings.fallback_model and settings.fallback_model not in pool.index:
+        raise ConfigError(
+            f"processor.fallback_model: the pool has no model {settings.fallback_model!r}; it has"
+            f" {', '.join(pool.names)}"
+        )
+    for name in pool.names:
+        if not (name.isascii() and name.isprintable()) or name != name.strip():
+            raise ConfigError(
+                f"pool model {name!r} cannot stand in an HTTP header; with processor.enabled, names"
+                " are printable ASCII"
+            )
+        if name in settings.route_names:
+            raise ConfigError(
+                f"pool model {name!r} is also in processor.route_names; rename one of the two"
+            )

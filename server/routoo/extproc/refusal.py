@@ -1,0 +1,124 @@
+"""Refused requests: which HTTP status, in the error format of the API that was called."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+from typing import TYPE_CHECKING
+
+import grpc
+import orjson
+
+from routoo.api.status import status_of
+from routoo.errors import (
+    BudgetSpentError,
+    InvalidRequestError,
+    NoEligibleModelError,
+    QueueFullError,
+)
+from routoo.extproc.replies import immediate
+
+if TYPE_CHECKING:
+    from routoo.extproc.body import Api
+    from routoo.processor_settings import RoutingFailure
+
+# From the one table of gRPC statuses, except where HTTP tells more apart.
+_HTTP_STATUS = {
+    grpc.StatusCode.INVALID_ARGUMENT: 400,
+    grpc.StatusCode.FAILED_PRECONDITION: 400,
+    grpc.StatusCode.UNAUTHENTICATED: 401,
+    grpc.StatusCode.PERMISSION_DENIED: 403,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
+    grpc.StatusCode.UNAVAILABLE: 503,
+    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
+}
+_INTERNAL = 500
+_OWN_STATUS: dict[type[Exception], int] = {BudgetSpentError: 402, QueueFullError: 503}
+_FAILURES: dict[type[Exception], RoutingFailure] = {
+    NoEligibleModelError: "no_eligible_model",
+    BudgetSpentError: "budget_spent",
+    QueueFullError: "overloaded",
+}
+# Words of OpenAI's and Anthropic's own errors, so that clients know what to do with them.
+_KINDS = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "insufficient_quota",
+    403: "permission_error",
+    413: "invalid_request_error",
+    415: "invalid_request_error",
+    429: "rate_limit_error",
+}
+_ANTHROPIC_KINDS = _KINDS | {
+    402: "billing_error",
+    413: "request_too_large",
+    503: "overloaded_error",
+}
+_FAULT = "api_error"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What a caller is told.
+
+    Attributes:
+        status: HTTP status.
+        code: a word for programs.
+        message: one line for people.
+        param: the header or field that is wrong; empty: none.
+        retry_after_s: when another try may do better; None: not known.
+    """
+
+    status: int
+    code: str
+    message: str
+    param: str = ""
+    retry_after_s: float | None = None
+
+    def answer(self, api: Api) -> bytes:
+        """As Envoy is told it."""
+        if api == "messages":
+            kind = _ANTHROPIC_KINDS.get(self.status, _FAULT)
+            content: object = {
+                "type": "error",
+                "error": {"type": kind, "message": self.message},
+            }
+        else:
+            content = {
+                "error": {
+                    "message": self.message,
+                    "type": _KINDS.get(self.status, _FAULT),
+                    "param": self.param or None,
+                    "code": self.code,
+                }
+            }
+        headers = [("content-type", "application/json")]
+        if self.retry_after_s is not None:
+            headers.append(("retry-after", str(max(1, ceil(self.retry_after_s)))))
+        return immediate(self.status, headers, orjson.dumps(content), f"routoo_{self.code}")
+
+
+def refusal_of(error: Exception) -> Refusal:
+    """What a caller is told of an error; what is not ours says nothing of itself."""
+    code, line = status_of(error)
+    status = next(
+        (_OWN_STATUS[kind] for kind in type(error).__mro__ if kind in _OWN_STATUS),
+        _HTTP_STATUS.get(code, _INTERNAL),
+    )
+    word = failure_of(error) or code.name.lower()
+    param = error.field if isinstance(error, InvalidRequestError) else ""
+    return Refusal(status, word, line, param, getattr(error, "retry_after_s", None))
+
+
+def failure_of(error: Exception) -> RoutingFailure | None:
+    """Which reason for a fallback an error is; None: none, the caller has to change something."""
+    for kind in type(error).__mro__:
+        if kind in _FAILURES:
+            return _FAILURES[kind]
+    code, _ = status_of(error)
+    ours = (
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.INTERNAL,
+    )
+    return "unavailable" if code in ours else None

@@ -1,0 +1,118 @@
+"""What the processor answers Envoy with, as bytes; most of it is always the same."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from envoy.config.core.v3 import base_pb2
+from envoy.extensions.filters.http.ext_proc.v3 import processing_mode_pb2
+from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+Header = tuple[str, str]
+_MODES = processing_mode_pb2.ProcessingMode
+_OVERWRITE = base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
+
+
+def _bytes(answer: ext_proc.ProcessingResponse) -> bytes:
+    serialized: bytes = answer.SerializeToString()
+    return serialized
+
+
+def _headers(mutation: ext_proc.HeaderMutation, headers: Iterable[Header]) -> None:
+    for name, value in headers:
+        option = mutation.set_headers.add()
+        option.header.key = name
+        option.header.raw_value = value.encode()
+        option.append_action = _OVERWRITE
+
+
+def _mode(request_body: int, reply_body: int, *, reply: bool) -> processing_mode_pb2.ProcessingMode:
+    return _MODES(
+        request_header_mode=_MODES.SEND,
+        request_body_mode=request_body,
+        request_trailer_mode=_MODES.SKIP,
+        response_header_mode=_MODES.SEND if reply else _MODES.SKIP,
+        response_body_mode=reply_body,
+        response_trailer_mode=_MODES.SKIP,
+    )
+
+
+_UNTOUCHED = _mode(_MODES.NONE, _MODES.NONE, reply=False)
+_WHOLE = _mode(_MODES.BUFFERED, _MODES.NONE, reply=True)
+_WHAT_FITS = _mode(_MODES.BUFFERED_PARTIAL, _MODES.NONE, reply=True)
+_STREAMED_REPLY = _mode(_MODES.NONE, _MODES.STREAMED, reply=True)
+
+BODY_AS_IT_IS = _bytes(ext_proc.ProcessingResponse(request_body=ext_proc.BodyResponse()))
+REPLY_HEADERS_AS_THEY_ARE = _bytes(
+    ext_proc.ProcessingResponse(response_headers=ext_proc.HeadersResponse())
+)
+REPLY_BODY_AS_IT_IS = _bytes(ext_proc.ProcessingResponse(response_body=ext_proc.BodyResponse()))
+REQUEST_TRAILERS_AS_THEY_ARE = _bytes(
+    ext_proc.ProcessingResponse(request_trailers=ext_proc.TrailersResponse())
+)
+REPLY_TRAILERS_AS_THEY_ARE = _bytes(
+    ext_proc.ProcessingResponse(response_trailers=ext_proc.TrailersResponse())
+)
+
+
+def _after_request_headers(
+    mode: processing_mode_pb2.ProcessingMode, removed: Sequence[str]
+) -> bytes:
+    answer = ext_proc.ProcessingResponse(
+        request_headers=ext_proc.HeadersResponse(), mode_override=mode
+    )
+    if removed:
+        common = answer.request_headers.response
+        common.header_mutation.remove_headers.extend(removed)
+        common.clear_route_cache = True
+    return _bytes(answer)
+
+
+_PASS, _SEND_WHOLE, _SEND_WHAT_FITS = (
+    _after_request_headers(mode, ()) for mode in (_UNTOUCHED, _WHOLE, _WHAT_FITS)
+)
+
+
+def pass_request(removed: Sequence[str] = ()) -> bytes:
+    """To request headers: go on, without these headers; nothing more is to be sent."""
+    return _after_request_headers(_UNTOUCHED, removed) if removed else _PASS
+
+
+def ask_for_body(removed: Sequence[str] = (), *, whole: bool) -> bytes:
+    """To request headers: send the body, ``whole`` or what fits in Envoy's buffer of it."""
+    if removed:
+        return _after_request_headers(_WHOLE if whole else _WHAT_FITS, removed)
+    return _SEND_WHOLE if whole else _SEND_WHAT_FITS
+
+
+def routed_request(body: bytes, headers: Iterable[Header], removed: Iterable[str]) -> bytes:
+    """To a request body: this instead, with these headers, and the cluster chosen by them."""
+    answer = ext_proc.ProcessingResponse()
+    common = answer.request_body.response
+    common.body_mutation.body = body
+    common.clear_route_cache = True
+    _headers(common.header_mutation, headers)
+    common.header_mutation.remove_headers.extend(removed)
+    return _bytes(answer)
+
+
+def reply_headers(headers: Iterable[Header], *, body: bool) -> bytes:
+    """To reply headers: these beside them; send the ``body`` in pieces, or nothing more."""
+    answer = ext_proc.ProcessingResponse()
+    _headers(answer.response_headers.response.header_mutation, headers)
+    if body:
+        answer.mode_override.CopyFrom(_STREAMED_REPLY)
+    return _bytes(answer)
+
+
+def immediate(status: int, headers: Iterable[Header], body: bytes, details: str) -> bytes:
+    """The request ends here, with this HTTP status and body."""
+    answer = ext_proc.ProcessingResponse()
+    answer.immediate_response.status.code = status
+    answer.immediate_response.body = body
+    answer.immediate_response.details = details
+    _headers(answer.immediate_response.headers, headers)
+    return _bytes(answer)

@@ -1,0 +1,114 @@
+"""``envoy.service.ext_proc.v3.ExternalProcessor`` on grpc.aio: one stream per HTTP request."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import structlog
+from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc
+
+from routoo.api.convert import parse
+from routoo.api.status import status_of
+from routoo.errors import RoutooError
+from routoo.extproc.exchange import Exchange
+from routoo.extproc.route import Router
+from routoo.extproc.tally import Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from prometheus_client import CollectorRegistry
+
+    from routoo.config import Settings
+    from routoo.engine import Engine
+    from routoo.outcomes import Outcome
+
+SERVICE: str = ext_proc.DESCRIPTOR.services_by_name["ExternalProcessor"].full_name
+Context = Any  # grpc.aio.ServicerContext[bytes, bytes]
+_log = structlog.get_logger("routoo.extproc")
+
+
+class Processor:
+    """Serves Envoy. Lives on the loop that serves.
+
+    Args:
+        engine: the one in force.
+        settings: the service's.
+        registry: gets the metrics.
+    """
+
+    def __init__(
+        self, engine: Callable[[], Engine], settings: Settings, registry: CollectorRegistry
+    ) -> None:
+        self._engine = engine
+        self._settings = settings.processor
+        self._router = Router(engine, settings.processor, settings.limits.max_prompt_chars)
+        self._tally = Tally(registry)
+        self._released = False
+        self._streams: dict[asyncio.Task[Any], Exchange] = {}
+        self._reports: set[asyncio.Task[None]] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def handler(self) -> grpc.GenericRpcHandler[bytes, bytes]:
+        """What is added to a grpc.aio server."""
+        method = grpc.stream_stream_rpc_method_handler(self._process)
+        return grpc.method_handlers_generic_handler(SERVICE, {"Process": method})
+
+    async def close(self, grace_s: float) -> None:
+        """Routes nothing more; waits for the replies under way, ``grace_s`` at most.
+
+        Streams that still wait then are ended, which leaves the reply as it is, and their decisions
+        are settled at what was predicted. To be called before the engine is closed.
+        """
+        self._router.open = False
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), grace_s)
+        self._released = True
+        for task, exchange in list(self._streams.items()):
+            if exchange.waits_for_upstream:
+                task.cancel()
+        await asyncio.sleep(0)  # they end
+        if self._reports:
+            await asyncio.wait(self._reports)
+
+    async def _process(self, _bodies: object, context: Context) -> None:
+        exchange = Exchange(self._router, self._settings, self._tally)
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - grpc.aio runs each call in one
+        self._streams[task] = exchange
+        self._idle.clear()
+        try:
+            while not exchange.over:
+                body = await context.read()
+                if body is grpc.aio.EOF:  # type: ignore[attr-defined]
+                    return
+                await context.write(await exchange.answer(parse(ext_proc.ProcessingRequest, body)))
+        except asyncio.CancelledError:
+            # Ended by us: with OK, Envoy goes on by itself.
+            if not (self._released and exchange.waits_for_upstream) or context.cancelled():
+                raise
+        except RoutooError as error:
+            await context.abort(*status_of(error))
+        finally:
+            del self._streams[task]
+            outcome = exchange.outcome()
+            if outcome is not None:
+                self._report(outcome)
+            if not self._streams:
+                self._idle.set()
+
+    def _report(self, outcome: Outcome) -> None:
+        """Books an outcome while the stream ends."""
+        task = asyncio.get_running_loop().create_task(self._book(outcome))
+        self._reports.add(task)
+        task.add_done_callback(self._reports.discard)
+
+    async def _book(self, outcome: Outcome) -> None:
+        try:
+            await self._engine().report(outcome)
+        except RoutooError as error:
+            _log.warning("an outcome was not booked", reason=str(error))

@@ -1,0 +1,46 @@
+"""Counts what became of HTTP requests and their replies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from prometheus_client import Counter
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+RequestResult = Literal["routed", "fallback", "passed", "refused"]
+ReplyResult = Literal["read", "estimated", "failed", "gone"]
+
+
+class Tally:
+    """Counters of the processor, in a registry."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        requests = Counter(
+            "routoo_http_requests",
+            "HTTP requests by what the processor did: routed, fallback (sent to the fallback"
+            " model), passed (left as they were), refused.",
+            ("result",),
+            registry=registry,
+        )
+        replies = Counter(
+            "routoo_http_replies",
+            "Replies to routed HTTP requests: read (settled with the usage in them), estimated"
+            " (no usage found), failed (an error of the upstream), gone (broken off).",
+            ("result",),
+            registry=registry,
+        )
+        # All of them from the start, so that rates do not begin with a jump.
+        results: tuple[RequestResult, ...] = ("routed", "fallback", "passed", "refused")
+        endings: tuple[ReplyResult, ...] = ("read", "estimated", "failed", "gone")
+        self._requests = {result: requests.labels(result) for result in results}
+        self._replies = {result: replies.labels(result) for result in endings}
+
+    def request(self, result: RequestResult) -> None:
+        """A request was dealt with."""
+        self._requests[result].inc()
+
+    def reply(self, result: ReplyResult) -> None:
+        """A routed request's reply has ended."""
+        self._replies[result].inc()

@@ -1,0 +1,97 @@
+"""A real Envoy with deploy/envoy/envoy.yaml, its addresses exchanged for free ones."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from subprocess import DEVNULL
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from watched import HANG_S
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+ROOT = Path(__file__).resolve().parents[2]
+SHIPPED = ROOT / "deploy" / "envoy" / "envoy.yaml"
+ENVOY = str(Path(sys.executable).with_name("envoy"))
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on at the moment."""
+    with closing(socket.socket()) as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def envoy_config(
+    *, routoo: int, local: int, hosted: int, local_models: str = ""
+) -> tuple[dict[str, Any], int]:
+    """The shipped configuration with these ports; and the port on which it listens."""
+    config = yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))
+    del config["admin"]
+    listener = config["static_resources"]["listeners"][0]
+    port = free_port()
+    listener["address"]["socket_address"]["port_value"] = port
+    ports = {"routoo": routoo, "local_models": local, "hosted_models": hosted}
+    for cluster in config["static_resources"]["clusters"]:
+        endpoint = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]
+        endpoint["address"]["socket_address"]["port_value"] = ports[cluster["name"]]
+    if local_models:
+        first = manager(config)["route_config"]["virtual_hosts"][0]["routes"][0]
+        first["match"]["headers"][0]["string_match"]["safe_regex"]["regex"] = local_models
+    return config, port
+
+
+def manager(config: dict[str, Any]) -> dict[str, Any]:
+    """The HTTP connection manager's part of a configuration, to be changed."""
+    listener = config["static_resources"]["listeners"][0]
+    found: dict[str, Any] = listener["filter_chains"][0]["filters"][0]["typed_config"]
+    return found
+
+
+def processor(config: dict[str, Any]) -> dict[str, Any]:
+    """The external processor's part of a configuration, to be changed."""
+    found: dict[str, Any] = manager(config)["http_filters"][0]["typed_config"]
+    return found
+
+
+@asynccontextmanager
+async def running_envoy(config: dict[str, Any], folder: Path, port: int) -> AsyncIterator[None]:
+    """Runs an Envoy until the block ends."""
+    file = folder / f"envoy-{port}.yaml"
+    file.write_text(yaml.safe_dump(config), encoding="utf-8")
+    log = folder / f"envoy-{port}.log"
+    process = await asyncio.create_subprocess_exec(
+        *(ENVOY, "-c", str(file), "--use-dynamic-base-id", "--concurrency", "1"),
+        *("--log-level", "warning", "--log-path", str(log), "--disable-hot-restart"),
+        stdin=DEVNULL,
+        stdout=DEVNULL,
+        stderr=DEVNULL,
+    )
+    try:
+        await _listening(process, port, log)
+        yield
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def _listening(process: asyncio.subprocess.Process, port: int, log: Path) -> None:
+    async with asyncio.timeout(HANG_S):
+        while True:
+            assert process.returncode is None, log.read_text()
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except ConnectionRefusedError:
+                await asyncio.sleep(0.02)  # nothing tells when an Envoy has begun to listen
+            else:
+                writer.close()
+                await writer.wait_closed()
+                return
