@@ -33,6 +33,14 @@ if TYPE_CHECKING:
 ENV_PREFIX = "ROUTOO_"
 # Variables with the prefix that are not settings of the service.
 FOREIGN_ENV = frozenset({"ROUTOO_DATA", "ROUTOO_ADDRESS"})
+# Settings that name files: in the YAML file, they are relative to its folder.
+FILE_SETTINGS = (
+    "ledger.journal",
+    "policy.cascade",
+    "policy.guarantee.labels",
+    "pool",
+    "predictor.artifact",
+)
 
 
 def _listen_address(value: str) -> str:
@@ -155,21 +163,14 @@ def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None 
 def _read_yaml(path: Path) -> dict[str, Any]:
     values = read_yaml_mapping(path)
     folder = path.resolve().parent
-    if isinstance(values.get("pool"), str):
-        values["pool"] = folder / values["pool"]
-    predictor = values.get("predictor")
-    if isinstance(predictor, dict) and isinstance(predictor.get("artifact"), str):
-        predictor["artifact"] = folder / predictor["artifact"]
-    policy = values.get("policy")
-    if isinstance(policy, dict):
-        if isinstance(policy.get("cascade"), str):
-            policy["cascade"] = folder / policy["cascade"]
-        guarantee = policy.get("guarantee")
-        if isinstance(guarantee, dict) and isinstance(guarantee.get("labels"), str):
-            guarantee["labels"] = folder / guarantee["labels"]
-    ledger = values.get("ledger")
-    if isinstance(ledger, dict) and isinstance(ledger.get("journal"), str):
-        ledger["journal"] = folder / ledger["journal"]
+    for setting in FILE_SETTINGS:
+        *sections, key = setting.split(".")
+        section: Any = values
+        for name in sections:
+            section = section.get(name) if isinstance(section, dict) else None
+        # Whatever is not a file's name is left for the settings to refuse.
+        if isinstance(section, dict) and isinstance(section.get(key), str):
+            section[key] = folder / section[key]
     return values
 
 
