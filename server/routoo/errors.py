@@ -11,6 +11,9 @@ RoutooError
 ├── NoRuleError              an answer's signal came, and no rule says what it means
 ├── BudgetSpentError         a budget has not enough left; names it, says when there is more
 ├── NoBudgetError            no budget applies to the tenant, and the settings ask for one
+├── UnauthenticatedError     the caller did not show who it is
+├── PermissionDeniedError    the caller may not do this; says what it would need
+├── RateLimitedError         the caller asks for more than it may; says when to come back
 ├── QueueFullError           too many requests wait
 ├── DeadlineError            the caller's deadline has passed
 ├── DrainingError            the service is stopping
@@ -69,6 +72,25 @@ class BudgetSpentError(RoutooError):
 
 class NoBudgetError(RoutooError):
     """The tenant has no budget, and needs one here."""
+
+
+class UnauthenticatedError(RoutooError):
+    """The caller showed no credential that is known here."""
+
+
+class PermissionDeniedError(RoutooError):
+    """The caller is known, and may not do this."""
+
+
+class RateLimitedError(RoutooError):
+    """The caller asks for more than one client may. ``retry_after_s``: when it makes sense again.
+
+    None: when one of its own calls has ended.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(message)
 
 
 class QueueFullError(RoutooError):

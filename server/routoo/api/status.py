@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import ceil
+
 import grpc
 
 from routoo.errors import (
@@ -13,8 +15,11 @@ from routoo.errors import (
     NoBudgetError,
     NoEligibleModelError,
     NoRuleError,
+    PermissionDeniedError,
     QueueFullError,
+    RateLimitedError,
     RoutooError,
+    UnauthenticatedError,
     UnknownDecisionError,
 )
 
@@ -26,6 +31,9 @@ STATUS: dict[type[RoutooError], grpc.StatusCode] = {
     NoRuleError: grpc.StatusCode.FAILED_PRECONDITION,
     BudgetSpentError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     NoBudgetError: grpc.StatusCode.PERMISSION_DENIED,
+    UnauthenticatedError: grpc.StatusCode.UNAUTHENTICATED,
+    PermissionDeniedError: grpc.StatusCode.PERMISSION_DENIED,
+    RateLimitedError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     QueueFullError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     DeadlineError: grpc.StatusCode.DEADLINE_EXCEEDED,
     DrainingError: grpc.StatusCode.UNAVAILABLE,
@@ -44,3 +52,14 @@ def status_of(error: BaseException) -> tuple[grpc.StatusCode, str]:
                 line = line[: LONGEST_DETAIL_CHARS - 3] + "..."
             return STATUS[kind], line
     return grpc.StatusCode.INTERNAL, INTERNAL_TEXT
+
+
+def trailers_of(error: BaseException) -> tuple[tuple[str, str], ...]:
+    """What a refusal says besides its status: when to come back, where ``retry_after_s`` is known.
+
+    gRPC's clients wait so long before they retry.
+    """
+    retry_after_s: float | None = getattr(error, "retry_after_s", None)
+    if retry_after_s is None:
+        return ()
+    return (("grpc-retry-pushback-ms", str(max(1, ceil(retry_after_s * 1000.0)))),)
