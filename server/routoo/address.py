@@ -1,0 +1,65 @@
+"""Where something listens: HOST:PORT or unix:/path."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from typing import Self
+
+UNIX = "unix:"
+# What the kernel's sockaddr_un holds, with its closing zero byte.
+_LONGEST_PATH_BYTES = 107
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A TCP address, or the path of a unix domain socket.
+
+    Attributes:
+        host: name or number; an IPv6 number without brackets; empty for a socket file.
+        port: 0 takes a free one.
+        path: of the socket file; empty for TCP.
+    """
+
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Reads an address.
+
+        Raises:
+            ValueError: neither HOST:PORT nor unix:/path; one line.
+        """
+        if text.startswith(UNIX):
+            path = text.removeprefix(UNIX)
+            if not path.startswith("/") or path.endswith("/") or "\0" in path:
+                raise ValueError("has to be unix:/path, the path from the root on")
+            if len(path.encode()) > _LONGEST_PATH_BYTES:
+                raise ValueError(f"the path of a socket takes up to {_LONGEST_PATH_BYTES} bytes")
+            return cls(path=path)
+        host, separator, port = text.rpartition(":")
+        if not separator or not host or not port.isascii() or not port.isdigit():
+            raise ValueError("has to be HOST:PORT, e.g. 127.0.0.1:50051 (port 0 takes a free one)")
+        if int(port) > 65535:
+            raise ValueError("has to be HOST:PORT, the port up to 65535")
+        return cls(host.removeprefix("[").removesuffix("]"), int(port))
+
+    @property
+    def leaves_the_machine(self) -> bool:
+        """Whether others than this machine's processes can reach it.
+
+        A name other than localhost may stand for any address, and counts as reachable.
+        """
+        if self.path or self.host == "localhost":
+            return False
+        try:
+            return not ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return True
+
+    def __str__(self) -> str:
+        if self.path:
+            return f"{UNIX}{self.path}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

@@ -1,0 +1,114 @@
+"""How a client shows who it is and knows whom it talks to: tokens, TLS, certificates.
+
+    tls = Tls(ca=Path("ca.pem").read_bytes())
+    channel = open_channel("router:50051", tls=tls)
+    stub.Route(request, metadata=token_metadata("routoo_...", "router:50051", tls))
+
+A token goes along with every call, in its metadata. Over plain TCP everybody on the way can read
+it, so that it is only sent there to this machine itself, or where that was asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import grpc
+import grpc.aio
+
+from routoo.address import UNIX, Address
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    Options = Sequence[tuple[str, int | str]]
+    Metadata = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """An encrypted connection; contents of PEM files, not their names.
+
+    Attributes:
+        ca: who may have signed the service's certificate; None: whom the system trusts.
+        certificate: the client's own, with what is between it and the root; None: it has none.
+        key: the private key of ``certificate``.
+        server_name: name that the service's certificate has, where it is not that of the address.
+    """
+
+    ca: bytes | None = None
+    certificate: bytes | None = None
+    key: bytes | None = None
+    server_name: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("a client certificate needs its key, and the key the certificate")
+
+    def __repr__(self) -> str:
+        """Keeps the key out of logs and tracebacks."""
+        return f"Tls(server_name={self.server_name!r})"
+
+    def credentials(self) -> grpc.ChannelCredentials:
+        """For ``grpc.secure_channel``."""
+        return grpc.ssl_channel_credentials(self.ca, self.key, self.certificate)
+
+    def options(self) -> Options:
+        """For the channel, beside its others."""
+        if not self.server_name:
+            return ()
+        return (("grpc.ssl_target_name_override", self.server_name),)
+
+
+def token_metadata(
+    token: str | None, address: str, tls: Tls | None, *, insecure: bool = False
+) -> Metadata:
+    """What each call carries, for stubs: ``stub.Route(request, metadata=...)``.
+
+    Args:
+        token: as `routoo token new` printed it; None: nothing is sent.
+        address: where calls go.
+        tls: whether the way there is encrypted.
+        insecure: send a token to another machine even if it is not.
+
+    Raises:
+        ValueError: the token would leave this machine in the clear, or is no token.
+    """
+    if token is None:
+        return ()
+    token = token.strip()
+    # A header takes no more, and gRPC's own error would quote it.
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
+        raise ValueError("the token is empty or has characters that no token has")
+    if tls is None and not insecure and _leaves_the_machine(address):
+        raise ValueError(
+            f"{address} is another machine, and the token would be sent there unencrypted; use TLS"
+        )
+    return (("authorization", f"Bearer {token}"),)
+
+
+def open_channel(address: str, options: Options = (), *, tls: Tls | None = None) -> grpc.Channel:
+    """A channel, with TLS or without."""
+    if tls is None:
+        return grpc.insecure_channel(address, options=tuple(options))
+    return grpc.secure_channel(address, tls.credentials(), options=(*options, *tls.options()))
+
+
+def open_aio_channel(
+    address: str, options: Options = (), *, tls: Tls | None = None
+) -> grpc.aio.Channel:
+    """As ``open_channel``, for asyncio."""
+    if tls is None:
+        return grpc.aio.insecure_channel(address, options=tuple(options))
+    return grpc.aio.secure_channel(address, tls.credentials(), options=(*options, *tls.options()))
+
+
+def _leaves_the_machine(target: str) -> bool:
+    if target.startswith((UNIX, "unix-abstract:")):
+        return False
+    # Of gRPC's other forms (dns:///name:port), the last part names the machine.
+    name = target.rpartition("/")[2].removeprefix("dns:")
+    try:
+        return Address.parse(name if ":" in name else f"{name}:443").leaves_the_machine
+    except ValueError:
+        return True
