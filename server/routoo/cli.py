@@ -23,6 +23,7 @@ from routoo.commands.pareto import pareto
 from routoo.commands.pool import info, models
 from routoo.commands.route import route
 from routoo.commands.serve import check_config, reload, serve
+from routoo.commands.token import app as token
 from routoo.errors import RoutooError
 
 app = typer.Typer(
@@ -99,6 +100,7 @@ app.command()(models)
 app.command()(info)
 app.command()(budgets)
 app.command()(report)
+app.add_typer(token, name="token")
 
 
 if __name__ == "__main__":

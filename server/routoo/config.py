@@ -26,6 +26,13 @@ from routoo.errors import ConfigError
 from routoo.policy_settings import PolicySettings
 from routoo.predictor_settings import PredictorSettings
 from routoo.section import Section
+from routoo.security_settings import (
+    CallAddress,
+    Listener,
+    SecuritySettings,
+    TcpAddress,
+    refuse_exposure,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,24 +47,18 @@ FILE_SETTINGS = (
     "policy.guarantee.labels",
     "pool",
     "predictor.artifact",
+    "security.tls.certificate",
+    "security.tls.client_ca",
+    "security.tls.key",
+    "security.tokens",
 )
-
-
-def _listen_address(value: str) -> str:
-    host, separator, port = value.rpartition(":")
-    if not separator or not host or not port.isdigit() or int(port) > 65535:
-        raise ValueError("has to be HOST:PORT, e.g. 127.0.0.1:50051 (port 0 takes a free one)")
-    return value
-
-
-ListenAddress = Annotated[str, AfterValidator(_listen_address)]
 
 
 class MetricsSettings(Section):
     """Where Prometheus scrapes."""
 
     enabled: bool = True
-    listen: ListenAddress = "127.0.0.1:9095"
+    listen: TcpAddress = "127.0.0.1:9095"
 
 
 class BatchingSettings(Section):
@@ -106,7 +107,10 @@ class Settings(BaseSettings):
         env_nested_delimiter="__",
     )
 
-    listen: ListenAddress = "127.0.0.1:50051"
+    listen: CallAddress = "127.0.0.1:50051"
+    """Where calls are taken: HOST:PORT or unix:/path."""
+    listeners: tuple[Listener, ...] = ()
+    """Further addresses."""
     pool: Path | None = None
     """The pool file. Unset: the shipped pool."""
     shutdown_grace_s: float = Field(default=10.0, ge=0, le=3600, allow_inf_nan=False)
@@ -121,6 +125,7 @@ class Settings(BaseSettings):
     batching: BatchingSettings = BatchingSettings()
     limits: LimitSettings = LimitSettings()
     log: LogSettings = LogSettings()
+    security: SecuritySettings = SecuritySettings()
 
 
 def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
@@ -132,7 +137,8 @@ def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None 
         overrides: values that win over file and environment, nested like the settings.
 
     Raises:
-        ConfigError: unreadable or malformed file, unknown key, or a value out of range; one line.
+        ConfigError: unreadable or malformed file, unknown key, a value out of range, or an address
+            that is open to other machines without protection; one line.
     """
     values = _read_yaml(path) if path is not None else {}
     _refuse_unknown_environment(os.environ)
@@ -150,7 +156,7 @@ def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None 
             return (init_settings, env_settings, InitSettingsSource(settings_cls, values))
 
     try:
-        return FileSettings(**(overrides or {}))
+        settings = FileSettings(**(overrides or {}))
     except ValidationError as error:
         raise ConfigError(describe_validation_error(str(path or "settings"), error)) from None
     except SettingsError as error:
@@ -158,6 +164,8 @@ def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None 
             f"environment: {error}; a whole section is a JSON object, a single setting is"
             f" {ENV_PREFIX}SECTION__SETTING"
         ) from None
+    refuse_exposure(settings)
+    return settings
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

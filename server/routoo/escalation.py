@@ -38,6 +38,7 @@ class EscalationRequest:
         answered_models: others whose answers are at hand.
         min_score: expected score in [0, 1] that the next model has to have.
         max_cost_usd: what the next answer may cost.
+        tenant: whose decision it has to be; None: anybody's.
     """
 
     decision_id: str
@@ -45,6 +46,7 @@ class EscalationRequest:
     answered_models: tuple[str, ...] = ()
     min_score: float | None = None
     max_cost_usd: float | None = None
+    tenant: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,8 @@ class Escalations:
             InvalidRequestError, NoRuleError: as ``escalate``.
         """
         decision = self._money.decisions.get(request.decision_id)
-        if decision is None:
+        if decision is None or request.tenant not in (None, decision.tenant):
+            # A stranger is not even told that there is one.
             raise UnknownDecisionError(
                 f"decision {request.decision_id!r} is not open here: never made, too old, or made"
                 " by another replica; route the prompt again"

@@ -31,6 +31,7 @@ class Outcome:
         input_tokens: that the provider billed.
         output_tokens: that the provider billed.
         error: the provider's, when there was no answer; else empty.
+        tenant: whose decision it has to be; None: anybody's.
     """
 
     decision_id: str
@@ -40,6 +41,7 @@ class Outcome:
     input_tokens: int | None = None
     output_tokens: int | None = None
     error: str = ""
+    tenant: str | None = None
 
 
 class Outcomes:
@@ -65,7 +67,7 @@ class Outcomes:
         self._reports = Counter(
             "routoo_outcomes",
             "Reported outcomes: accepted, failed (accepted, but there was no answer), refused"
-            " (unknown or reported before).",
+            " (unknown, another tenant's, or reported before).",
             ("result",),
             registry=registry,
         )
@@ -101,7 +103,7 @@ class Outcomes:
         )
 
     def report(self, outcome: Outcome) -> bool:
-        """Books an outcome. False when the decision is unknown or was reported before.
+        """Books an outcome. False when the decision is unknown, another's, or was reported before.
 
         The cost is the reported one, or the reported tokens at the pool's prices, or nothing when
         there was an error, or else the predicted one. A decision made by another replica, which
@@ -112,6 +114,9 @@ class Outcomes:
                 or a cost out of range.
         """
         decision = self._decisions.get(outcome.decision_id)
+        if decision is not None and outcome.tenant not in (None, decision.tenant):
+            self._reports.labels("refused").inc()
+            return False
         model = outcome.model or ("" if decision is None else decision.model)
         cost_usd = self._cost_usd(outcome, decision, model)
         accepted = self._settle(outcome.decision_id, cost_usd)

@@ -17,7 +17,7 @@ import grpc
 import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from prometheus_client import start_http_server
+from prometheus_client import CollectorRegistry, start_http_server
 
 from routoo import __version__
 from routoo.api.service import SERVICE, RouterService
@@ -27,6 +27,7 @@ from routoo.current import Current
 from routoo.engine import Engine
 from routoo.errors import ConfigError
 from routoo.health import Health
+from routoo.listeners import Listeners, channel_options, open_listeners
 from routoo.money import open_money
 from routoo.operating_point import PricedSample
 from routoo.policies import build_policies, learned_with_predictor
@@ -36,6 +37,7 @@ from routoo.predictor.chain import Watch
 from routoo.predictor_watch import PredictorWatch
 from routoo.predictors import Predictors, in_process
 from routoo.reloader import Reloader
+from routoo.security.entrance import Entrance
 from routoo.telemetry import Metrics, configure_logging
 from routoo.v1 import router_pb2
 
@@ -101,6 +103,7 @@ def check(settings: Settings) -> list[str]:
     Raises:
         ConfigError: the service would not start; one line.
     """
+    Entrance.open(settings.security, CollectorRegistry())
     parts = load_parts(settings)
     predictors = Predictors(settings.predictor, parts.artifact, Watch())
     try:
@@ -186,24 +189,24 @@ class Service:
         metrics: Metrics,
         reloader: Reloader,
         health: Health,
+        entrance: Entrance,
     ) -> None:
         """Not to be called directly: ``start`` also opens the ports."""
         self.current = Current(engine, settings)
         self.metrics = metrics
         self.reloader = reloader
         self.address = ""
+        self.addresses: tuple[str, ...] = ()
         self.metrics_address = ""
         self._settings = settings
-        self._router = RouterService(self.current, metrics)
+        self._entrance = entrance
+        self._router = RouterService(self.current, metrics, entrance.gate)
         self._health = health
         # With port sharing on, a second service would take half the calls instead of failing.
         self._server = grpc.aio.server(
-            options=[
-                ("grpc.so_reuseport", 0),
-                ("grpc.max_receive_message_length", settings.limits.max_message_bytes),
-                ("grpc.max_send_message_length", settings.limits.max_message_bytes),
-            ]
+            options=[("grpc.so_reuseport", 0), *channel_options(settings)]
         )
+        self._listeners: Listeners | None = None
         self._metrics_server: tuple[object, object] | None = None
 
     @property
@@ -220,6 +223,7 @@ class Service:
         """
         parts = load_parts(settings)
         metrics, health = Metrics(), Health()
+        entrance = Entrance.open(settings.security, metrics.registry)
         money = open_money(settings, parts.pool, parts.sample, parts.price, metrics.registry)
         watch = PredictorWatch(metrics.registry, health)
         predictors = Predictors(
@@ -239,7 +243,7 @@ class Service:
             metrics=metrics,
         )
         reloader = Reloader(predictors, watch)
-        service = cls(settings, engine, metrics, reloader, health)
+        service = cls(settings, engine, metrics, reloader, health, entrance)
         try:
             await engine.warm_up()
             await service._open()
@@ -265,6 +269,8 @@ class Service:
         in_time = await self.engine.close(grace_s)
         await self._router.drained(max(0.0, deadline_s - monotonic()))
         await self._server.stop(STREAM_GRACE_S)
+        if self._listeners is not None:
+            self._listeners.remove_socket_files()
         await self._close_metrics()
         await self.reloader.close()
         _log.info("stopped", in_time=in_time)
@@ -274,26 +280,21 @@ class Service:
         settings = self._settings
         self._server.add_generic_rpc_handlers((self._router.handler(),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._server)
-        reflection.enable_server_reflection(
-            (
-                router_pb2.DESCRIPTOR.services_by_name["RouterService"].full_name,
-                health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
-                reflection.SERVICE_NAME,
-            ),
-            self._server,
-        )
+        if settings.security.reflection:
+            reflection.enable_server_reflection(
+                (
+                    router_pb2.DESCRIPTOR.services_by_name["RouterService"].full_name,
+                    health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
+                    reflection.SERVICE_NAME,
+                ),
+                self._server,
+            )
         # Before the port for calls, which a server that was never started does not give back.
         if settings.metrics.enabled:
             self._open_metrics()
-        host, _, _ = settings.listen.rpartition(":")
-        try:
-            port = self._server.add_insecure_port(settings.listen)
-        except RuntimeError:
-            raise ConfigError(
-                f"cannot listen on {settings.listen}: in use or not allowed; stop what listens"
-                " there or set another address with listen"
-            ) from None
-        self.address = f"{host}:{port}"
+        self._listeners = open_listeners(self._server, settings, self._entrance.certificates)
+        self.addresses = self._listeners.addresses
+        self.address = self.addresses[0]
         await self._server.start()
         engine = self.engine
         self.metrics.started(
@@ -306,7 +307,7 @@ class Service:
             lambda: engine.price,
         )
         await self._health.serving("", SERVICE)
-        _log.info("serving", address=self.address, metrics=self.metrics_address)
+        _log.info("serving", addresses=self.addresses, metrics=self.metrics_address)
 
     def _open_metrics(self) -> None:
         listen = self._settings.metrics.listen

@@ -11,7 +11,6 @@ import grpc
 import pytest
 import pytest_asyncio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
@@ -310,22 +309,6 @@ async def test_health_of_an_unknown_service_is_not_found(tiny: Running) -> None:
     health = health_pb2_grpc.HealthStub(tiny.channel)
     code, _ = await refusal(health.Check(health_pb2.HealthCheckRequest(service="other")))
     assert code is grpc.StatusCode.NOT_FOUND
-
-
-async def test_reflection_lists_the_services_and_their_files(tiny: Running) -> None:
-    stub = reflection_pb2_grpc.ServerReflectionStub(tiny.channel)
-    call = stub.ServerReflectionInfo()
-    await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
-    listed = await call.read()
-    assert {one.name for one in listed.list_services_response.service} == {
-        SERVICE,
-        "grpc.health.v1.Health",
-        "grpc.reflection.v1alpha.ServerReflection",
-    }
-    await call.write(reflection_pb2.ServerReflectionRequest(file_containing_symbol=SERVICE))
-    files = (await call.read()).file_descriptor_response.file_descriptor_proto
-    assert any(b"routoo/v1/router.proto" in file for file in files)
-    await call.done_writing()
 
 
 async def scrape(running: Running) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:

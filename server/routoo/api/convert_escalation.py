@@ -14,8 +14,14 @@ if TYPE_CHECKING:
     from routoo.escalation import Escalation
 
 
-def escalation_request(message: outcome_pb2.EscalateRequest) -> EscalationRequest:
+def escalation_request(
+    message: outcome_pb2.EscalateRequest, tenant: str | None = None
+) -> EscalationRequest:
     """Checks and converts one request for an escalation.
+
+    Args:
+        message: the request.
+        tenant: whose decision it has to be; None: anybody's.
 
     Raises:
         InvalidRequestError: names the field.
@@ -38,6 +44,7 @@ def escalation_request(message: outcome_pb2.EscalateRequest) -> EscalationReques
         answered_models=tuple(message.answered_models),
         min_score=min_score,
         max_cost_usd=optional_number(message, "max_cost_usd"),
+        tenant=tenant,
     )
 
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 _NANO = 1e9
 
 
-def outcome(message: outcome_pb2.ReportOutcomeRequest) -> Outcome:
-    """Checks and converts a report.
+def outcome(message: outcome_pb2.ReportOutcomeRequest, tenant: str | None = None) -> Outcome:
+    """Checks and converts a report; ``tenant``: whose decision it has to be, None: anybody's.
 
     Raises:
         InvalidRequestError: names the field.
@@ -40,6 +40,7 @@ def outcome(message: outcome_pb2.ReportOutcomeRequest) -> Outcome:
         input_tokens=message.input_tokens if message.HasField("input_tokens") else None,
         output_tokens=message.output_tokens if message.HasField("output_tokens") else None,
         error=message.error,
+        tenant=tenant,
     )
 
 

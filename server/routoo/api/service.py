@@ -11,7 +11,15 @@ import structlog
 
 from routoo import __version__
 from routoo.api import convert, convert_escalation, convert_money
-from routoo.api.status import status_of
+from routoo.api.guard import (
+    GuardedHandlers,
+    budgets_shown,
+    own_batch,
+    own_requests,
+    own_route,
+)
+from routoo.api.status import status_of, trailers_of
+from routoo.errors import RoutooError
 from routoo.v1 import batch_pb2, budget_pb2, info_pb2, outcome_pb2, route_pb2
 
 if TYPE_CHECKING:
@@ -20,6 +28,8 @@ if TYPE_CHECKING:
     from routoo.current import Current
     from routoo.joint import JointConstraints
     from routoo.prompt import PromptRequest
+    from routoo.security.caller import Caller
+    from routoo.security.gate import Admission, Gate
     from routoo.telemetry import Metrics
 
 SERVICE = "routoo.v1.RouterService"
@@ -30,9 +40,10 @@ _log = structlog.get_logger("routoo.api")
 class RouterService:
     """The RPCs, on raw bytes: a body that does not parse gets a clear status, not INTERNAL."""
 
-    def __init__(self, current: Current, metrics: Metrics) -> None:
+    def __init__(self, current: Current, metrics: Metrics, gate: Gate) -> None:
         self._current = current
         self._metrics = metrics
+        self._gate = gate
         self._ready_s = monotonic()
         self._active = 0
         self._idle = asyncio.Event()
@@ -55,7 +66,10 @@ class RouterService:
             for name, call in unary.items()
         }
         methods["RouteStream"] = grpc.stream_stream_rpc_method_handler(self._route_stream)
-        return grpc.method_handlers_generic_handler(SERVICE, methods)
+        handlers = grpc.method_handlers_generic_handler(SERVICE, methods)
+        return (
+            handlers if self._gate.is_open else GuardedHandlers(handlers, self._gate, self._metrics)
+        )
 
     async def drained(self, grace_s: float) -> None:
         """Waits until every unary call has been answered, ``grace_s`` at most."""
@@ -64,32 +78,43 @@ class RouterService:
         except TimeoutError:
             _log.warning("calls were still running when the grace period ended", calls=self._active)
 
-    async def _route(self, body: bytes, context: Context) -> bytes:
+    async def _route(self, body: bytes, context: Context, admission: Admission) -> bytes:
         message = convert.parse(route_pb2.RouteRequest, body)
+        own_route(message, admission.caller)
         request = convert.prompt_request(message, self._current.settings.limits)
         decision = await self._current.engine.route(request, _deadline_s(context))
         return convert.route_response(decision).SerializeToString()
 
-    async def _route_batch(self, body: bytes, _context: Context) -> bytes:
+    async def _route_batch(self, body: bytes, _context: Context, admission: Admission) -> bytes:
         # A hundred thousand prompts take a while to convert: off the event loop.
-        requests, constraints = await asyncio.to_thread(self._read_batch, body)
+        read = await asyncio.to_thread(self._read_batch, body, admission.caller)
+        requests, constraints = read
+        admission.count(len(requests) - 1)
         solved = await self._current.engine.route_batch(requests, constraints)
         return await asyncio.to_thread(lambda: convert.batch_response(solved).SerializeToString())
 
-    def _read_batch(self, body: bytes) -> tuple[list[PromptRequest], JointConstraints]:
+    def _read_batch(
+        self, body: bytes, caller: Caller
+    ) -> tuple[list[PromptRequest], JointConstraints]:
         message = convert.parse(batch_pb2.RouteBatchRequest, body)
+        own_batch(message, caller)
         return convert.batch_request(message, self._current.settings.limits)
 
-    async def _frontier(self, body: bytes, _context: Context) -> bytes:
-        requests, points, weight = await asyncio.to_thread(self._read_frontier, body)
+    async def _frontier(self, body: bytes, _context: Context, admission: Admission) -> bytes:
+        read = await asyncio.to_thread(self._read_frontier, body, admission.caller)
+        requests, points, weight = read
+        admission.count(len(requests) - 1)
         found = await self._current.engine.frontier(requests, points, weight)
         return await asyncio.to_thread(lambda: convert.frontier_response(found).SerializeToString())
 
-    def _read_frontier(self, body: bytes) -> tuple[list[PromptRequest], int | None, float]:
+    def _read_frontier(
+        self, body: bytes, caller: Caller
+    ) -> tuple[list[PromptRequest], int | None, float]:
         message = convert.parse(batch_pb2.FrontierRequest, body)
+        own_requests(message.requests, caller)
         return convert.frontier_request(message, self._current.settings.limits)
 
-    async def _list_models(self, body: bytes, _context: Context) -> bytes:
+    async def _list_models(self, body: bytes, _context: Context, _admission: Admission) -> bytes:
         points = convert.curve_points(convert.parse(info_pb2.ListModelsRequest, body))
         engine = self._current.engine
         curve = await engine.curve(points) if points else []
@@ -105,11 +130,14 @@ class RouterService:
         response = convert.models_response(engine.pool, at, means, curve)
         return response.SerializeToString()
 
-    async def _get_info(self, body: bytes, _context: Context) -> bytes:
+    async def _get_info(self, body: bytes, _context: Context, admission: Admission) -> bytes:
         convert.parse(info_pb2.GetInfoRequest, body)
         engine, settings = self._current.engine, self._current.settings
         budgets = await engine.budgets()
-        shadow = None if engine.shadow is None else convert_money.shadow(engine.shadow.comparison)
+        shadow = None
+        # The shadow's sums are those of all tenants.
+        if engine.shadow is not None and admission.caller.is_admin:
+            shadow = convert_money.shadow(engine.shadow.comparison)
         return info_pb2.GetInfoResponse(
             version=__version__,
             predictor_version=engine.versions.predictor,
@@ -127,30 +155,47 @@ class RouterService:
             shadow=shadow,
         ).SerializeToString()
 
-    async def _report_outcome(self, body: bytes, _context: Context) -> bytes:
+    async def _report_outcome(self, body: bytes, _context: Context, admission: Admission) -> bytes:
         message = convert.parse(outcome_pb2.ReportOutcomeRequest, body)
-        accepted = await self._current.engine.report(convert_money.outcome(message))
+        outcome = convert_money.outcome(message, admission.caller.tenant)
+        accepted = await self._current.engine.report(outcome)
         return outcome_pb2.ReportOutcomeResponse(accepted=accepted).SerializeToString()
 
-    async def _escalate(self, body: bytes, _context: Context) -> bytes:
+    async def _escalate(self, body: bytes, _context: Context, admission: Admission) -> bytes:
         message = convert.parse(outcome_pb2.EscalateRequest, body)
-        request = convert_escalation.escalation_request(message)
+        request = convert_escalation.escalation_request(message, admission.caller.tenant)
         escalation = await self._current.engine.escalate(request)
         return convert_escalation.escalate_response(escalation).SerializeToString()
 
-    async def _get_budget(self, body: bytes, _context: Context) -> bytes:
+    async def _get_budget(self, body: bytes, _context: Context, admission: Admission) -> bytes:
         message = convert.parse(budget_pb2.GetBudgetRequest, body)
-        budgets = await self._current.engine.budgets(message.tenant)
+        tenant, alone = budgets_shown(message, admission.caller)
+        budgets = await self._current.engine.budgets(tenant)
+        if alone:
+            budgets = [one for one in budgets if one[0].terms.tenant == tenant]
         return convert_money.budgets_response(budgets).SerializeToString()
 
     async def _route_stream(
         self, bodies: AsyncIterator[bytes], context: Context
     ) -> AsyncIterator[bytes]:
+        try:
+            admission = self._gate.admit(context, "RouteStream")
+        except RoutooError as error:
+            status, line = self._status("RouteStream", error)
+            self._metrics.answered("RouteStream", status.name, 0.0)
+            await context.abort(status, line, trailers_of(error))
+        with admission:
+            async for reply in self._stream_replies(bodies, context, admission):
+                yield reply
+
+    async def _stream_replies(
+        self, bodies: AsyncIterator[bytes], context: Context, admission: Admission
+    ) -> AsyncIterator[bytes]:
         free = asyncio.Semaphore(self._current.settings.limits.max_stream_in_flight)
         ready: asyncio.Queue[bytes | None] = asyncio.Queue()
 
         async def decide(body: bytes) -> None:
-            ready.put_nowait(await self._stream_reply(body, context))
+            ready.put_nowait(await self._stream_reply(body, context, admission))
 
         async def read() -> None:
             try:
@@ -171,13 +216,15 @@ class RouterService:
         finally:
             reader.cancel()
 
-    async def _stream_reply(self, body: bytes, context: Context) -> bytes:
+    async def _stream_reply(self, body: bytes, context: Context, admission: Admission) -> bytes:
         started = perf_counter()
         code = "OK"
         request_id = ""
         try:
             message = convert.parse(route_pb2.RouteRequest, body)
             request_id = message.request_id
+            admission.take()
+            own_route(message, admission.caller)
             request = convert.prompt_request(message, self._current.settings.limits)
             decision = await self._current.engine.route(request, _deadline_s(context))
             return convert.route_response(decision).SerializeToString()
@@ -193,7 +240,7 @@ class RouterService:
             self._metrics.answered("RouteStream", code, perf_counter() - started)
 
     def _guarded(
-        self, rpc: str, call: Callable[[bytes, Context], Awaitable[bytes]]
+        self, rpc: str, call: Callable[[bytes, Context, Admission], Awaitable[bytes]]
     ) -> Callable[[bytes, Context], Awaitable[bytes]]:
         """The one place where a unary call's errors become statuses and its time is counted."""
 
@@ -203,14 +250,15 @@ class RouterService:
             self._active += 1
             self._idle.clear()
             try:
-                return await call(body, context)
+                with self._gate.admit(context, rpc) as admission:
+                    return await call(body, context, admission)
             except asyncio.CancelledError:
                 code = "CANCELLED"
                 raise
             except Exception as error:
                 status, line = self._status(rpc, error)
                 code = status.name
-                await context.abort(status, line)
+                await context.abort(status, line, trailers_of(error))
                 raise  # abort raises; this line is for the type checker
             finally:
                 self._metrics.answered(rpc, code, perf_counter() - started)

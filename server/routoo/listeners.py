@@ -1,0 +1,171 @@
+"""Opens every address on which calls are taken: TCP, with or without TLS, and socket files."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from routoo.address import Address
+from routoo.errors import ConfigError
+from routoo.security_settings import ListenerSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import grpc.aio
+
+    from routoo.config import Settings
+    from routoo.security.certificate_files import CertificateFiles
+
+# A client that connects and then says nothing.
+_HANDSHAKE_TIMEOUT_MS = 10_000
+
+
+def channel_options(settings: Settings) -> list[tuple[str, int]]:
+    """What the settings ask of a gRPC server, whatever its addresses."""
+    options = [
+        ("grpc.max_receive_message_length", settings.limits.max_message_bytes),
+        ("grpc.max_send_message_length", settings.limits.max_message_bytes),
+        ("grpc.server_handshake_timeout_ms", _HANDSHAKE_TIMEOUT_MS),
+    ]
+    tls = settings.security.tls
+    if tls is not None:
+        options.append(("grpc.max_connection_age_ms", int(tls.max_connection_age_s * 1000)))
+    return options
+
+
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """Addresses that are open.
+
+    Attributes:
+        addresses: as clients name them, the setting ``listen`` first, each with its real port.
+    """
+
+    addresses: tuple[str, ...]
+    _sockets: tuple[_SocketFile, ...]
+
+    def remove_socket_files(self) -> None:
+        """To be called when the server has stopped."""
+        for one in self._sockets:
+            one.remove()
+
+
+def open_listeners(
+    server: grpc.aio.Server, settings: Settings, certificates: CertificateFiles | None
+) -> Listeners:
+    """Opens what ``listen`` and ``listeners`` name.
+
+    Args:
+        server: not started yet.
+        settings: those, and ``security``.
+        certificates: for TLS; None where there is none.
+
+    Raises:
+        ConfigError: an address is in use or not allowed; one line.
+    """
+    addresses: list[str] = []
+    sockets: list[_SocketFile] = []
+    mode = int(settings.security.socket_mode, 8)
+    try:
+        for listener in (ListenerSettings(address=settings.listen), *settings.listeners):
+            address = Address.parse(listener.address)
+            if address.path:
+                sockets.append(_open_socket_file(server, address, mode))
+                addresses.append(str(address))
+            else:
+                secure = certificates if listener.tls else None
+                addresses.append(_open_port(server, address, secure))
+    except BaseException:
+        for one in sockets:
+            one.remove()
+        raise
+    return Listeners(tuple(addresses), tuple(sockets))
+
+
+def _open_port(
+    server: grpc.aio.Server, address: Address, certificates: CertificateFiles | None
+) -> str:
+    try:
+        if certificates is None:
+            port = server.add_insecure_port(str(address))
+        else:
+            port = server.add_secure_port(str(address), certificates.credentials())
+    except RuntimeError:
+        raise _in_use(address) from None
+    return str(Address(address.host, port))
+
+
+def _open_socket_file(server: grpc.aio.Server, address: Address, mode: int) -> _SocketFile:
+    path = Path(address.path)
+    _make_way(path, address)
+    try:
+        # Nobody may connect between the moment it appears and the moment it gets its mode.
+        with _new_files_are_mine():
+            server.add_insecure_port(str(address))
+        path.chmod(mode)
+        return _SocketFile(path, path.stat().st_ino)
+    except (RuntimeError, OSError):
+        raise _in_use(address) from None
+
+
+def _make_way(path: Path, address: Address) -> None:
+    """Removes the socket file of a service that was killed; gRPC would remove a live one's, too."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        if not path.parent.is_dir():
+            raise ConfigError(
+                f"cannot listen on {address}: there is no folder {path.parent}; make it"
+            ) from None
+        return
+    except OSError as error:
+        raise ConfigError(f"cannot listen on {address}: {error.strerror}") from None
+    if not stat.S_ISSOCK(found.st_mode):
+        raise ConfigError(
+            f"cannot listen on {address}: there is a file that is no socket; name another path"
+        )
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)  # noqa: FBT003 - its only argument
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            with suppress(FileNotFoundError):
+                path.unlink()
+            return
+        except OSError:  # too busy to answer, or not ours to ask
+            pass
+    raise _in_use(address)
+
+
+def _in_use(address: Address) -> ConfigError:
+    return ConfigError(
+        f"cannot listen on {address}: in use or not allowed; stop what listens there or set"
+        " another address with listen"
+    )
+
+
+@contextmanager
+def _new_files_are_mine() -> Iterator[None]:
+    before = os.umask(0o177)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+@dataclass(frozen=True, slots=True)
+class _SocketFile:
+    path: Path
+    inode: int
+
+    def remove(self) -> None:
+        with suppress(OSError):
+            # Another service may have taken the path over.
+            if self.path.stat().st_ino == self.inode:
+                self.path.unlink()

@@ -1,0 +1,1 @@
+"""Who calls, as which tenant, and how much they may ask for."""

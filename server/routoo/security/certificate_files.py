@@ -1,0 +1,112 @@
+"""The service's certificate, read again when its files change."""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from typing import TYPE_CHECKING
+
+import grpc
+import structlog
+
+from routoo.errors import ConfigError
+from routoo.security.watched_files import WatchedFiles
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from routoo.security_settings import TlsSettings
+
+_log = structlog.get_logger("routoo.security")
+
+
+class CertificateFiles:
+    """Credentials of a server that takes renewed files for the connections that come after.
+
+    Connections that are open keep what they have; no call is cut off.
+
+    Args:
+        tls: names the files.
+        on_reload: told what became of new files: ``taken``, ``refused``.
+
+    Raises:
+        ConfigError: a file cannot be read, or they do not fit together.
+    """
+
+    def __init__(self, tls: TlsSettings, on_reload: Callable[[str], None]) -> None:
+        self._tls = tls
+        self._on_reload = on_reload
+        self._lock = threading.Lock()
+        paths = (tls.certificate, tls.key, *([tls.client_ca] if tls.client_ca else []))
+        self._files = WatchedFiles(*paths)
+        self._seen = self._files.signature()
+        self._newest = self._read()
+        self._version = 0
+
+    def credentials(self) -> grpc.ServerCredentials:
+        """For ``add_secure_port``; one for each address."""
+        taken = self._version
+
+        def renewed() -> grpc.ServerCertificateConfiguration | None:
+            # Called before each handshake, on a thread of gRPC's. None: as before.
+            nonlocal taken
+            with self._lock:
+                self._look()
+                if taken == self._version:
+                    return None
+                taken = self._version
+                return self._newest
+
+        return grpc.dynamic_ssl_server_credentials(
+            self._newest,
+            renewed,  # type: ignore[arg-type] # the stubs leave out that None keeps the old one
+            require_client_authentication=self._tls.client_ca is not None,
+        )
+
+    def _look(self) -> None:
+        signature = self._files.signature()
+        if signature == self._seen:
+            return
+        self._seen = signature
+        try:
+            self._newest = self._read()
+        except ConfigError as error:
+            _log.error("kept the old certificate", reason=str(error))
+            self._on_reload("refused")
+            return
+        self._version += 1
+        _log.info("took a renewed certificate", certificate=str(self._tls.certificate))
+        self._on_reload("taken")
+
+    def _read(self) -> grpc.ServerCertificateConfiguration:
+        tls = self._tls
+        try:
+            certificate, key = tls.certificate.read_bytes(), tls.key.read_bytes()
+            client_ca = tls.client_ca.read_bytes() if tls.client_ca else None
+        except OSError as error:
+            raise ConfigError(
+                f"security.tls: {error.filename}: cannot be read: {error.strerror}"
+            ) from None
+        _check(tls)
+        if self._files.signature() != self._seen:  # half of it may be of the old ones
+            raise ConfigError("security.tls: the files changed while they were read")
+        return grpc.ssl_server_certificate_configuration([(key, certificate)], client_ca)
+
+
+def _check(tls: TlsSettings) -> None:
+    """What gRPC would find out at the first handshake, and say to nobody."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        # Without the argument, OpenSSL would ask for a password on the terminal.
+        context.load_cert_chain(tls.certificate, tls.key, password=lambda: "")
+    except (ssl.SSLError, OSError, ValueError):
+        raise ConfigError(
+            f"security.tls: {tls.certificate} and {tls.key} are not a PEM certificate and its key"
+            " without a password"
+        ) from None
+    if tls.client_ca is None:
+        return
+    try:
+        context.load_verify_locations(tls.client_ca)
+    except (ssl.SSLError, OSError):
+        raise ConfigError(f"security.tls.client_ca: {tls.client_ca} is not a PEM file") from None

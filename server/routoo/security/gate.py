@@ -1,0 +1,283 @@
+"""The gate that every call passes: who calls, may it, and does it ask for too much."""
+
+from __future__ import annotations
+
+from time import monotonic, time
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+import structlog
+from prometheus_client import Counter
+
+from routoo.errors import ConfigError, PermissionDeniedError, RateLimitedError, UnauthenticatedError
+from routoo.security.caller import ADMIN, ANYONE, ROUTE, Caller
+from routoo.security.client_limits import Client, ClientLimits
+from routoo.security.tokens import Tokens, read_tokens
+from routoo.security.watched_files import WatchedFiles
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from prometheus_client import CollectorRegistry
+
+    from routoo.security_settings import SecuritySettings
+
+    Metadata = Iterable[tuple[str, str | bytes]]
+
+# Calls that show no more than what concerns everybody. Other calls need the role route.
+_FOR_ADMINS_TOO = frozenset({"GetBudget", "GetInfo", "ListModels"})
+# How soon a token that was taken off the file is refused.
+_LOOK_EVERY_S = 1.0
+_SCHEME = "bearer "
+_log = structlog.get_logger("routoo.security")
+
+
+class CallContext(Protocol):
+    """What a call tells of its sender; gRPC's servicer context does."""
+
+    def invocation_metadata(self) -> Any:
+        """Pairs of name and value."""
+
+    def auth_context(self) -> Mapping[str, Any]:
+        """What TLS knows of the other side."""
+
+    def peer(self) -> str:
+        """The network address, e.g. ``ipv4:127.0.0.1:1234``."""
+
+
+class Admission:
+    """A call that was let in. As a context manager it ends the call.
+
+    Attributes:
+        caller: who makes it.
+    """
+
+    __slots__ = ("_client", "_limits", "caller")
+
+    def __init__(
+        self, caller: Caller, limits: ClientLimits | None = None, client: Client | None = None
+    ) -> None:
+        self.caller = caller
+        self._limits = limits
+        self._client = client
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._limits is not None and self._client is not None:
+            self._limits.leave(self._client)
+
+    def count(self, prompts: int) -> None:
+        """Counts the further prompts of a batch, once it is known how many there are."""
+        if self._limits is not None and self._client is not None and prompts > 0:
+            self._limits.add(self._client, prompts)
+
+    def take(self) -> None:
+        """Counts one more message of a stream.
+
+        Raises:
+            RateLimitedError: the client sends too many.
+        """
+        if self._limits is not None and self._client is not None:
+            self._limits.take(self._client)
+
+
+_ANYONE_IN = Admission(ANYONE)
+
+
+class Gate:
+    """Lets calls in. To be used on one event loop.
+
+    Args:
+        settings: who may call, and how much.
+        registry: gets the metrics.
+        clock_s: seconds on a clock that never goes back.
+        wall_clock_s: seconds since 1970, by which tokens expire.
+
+    Raises:
+        ConfigError: the file of the tokens cannot be used.
+    """
+
+    def __init__(
+        self,
+        settings: SecuritySettings,
+        registry: CollectorRegistry,
+        *,
+        clock_s: Callable[[], float] = monotonic,
+        wall_clock_s: Callable[[], float] = time,
+    ) -> None:
+        self._clock_s = clock_s
+        self._wall_clock_s = wall_clock_s
+        self._refused = Counter(
+            "routoo_refused_calls",
+            "Calls that the gate refused: unauthenticated, permission_denied, rate_limited.",
+            ("reason",),
+            registry=registry,
+        )
+        self._reloads = Counter(
+            "routoo_security_reloads",
+            "Changed files of tokens and certificates: taken, or refused and the old ones kept.",
+            ("file", "result"),
+            registry=registry,
+        )
+        self._asks = settings.asks_who_calls
+        limits = settings.per_client
+        self._limits = ClientLimits(limits, clock_s) if limits.any else None
+        self._certificates = {
+            one.subject: Caller(f"certificate {one.subject}", one.tenant, frozenset(one.roles))
+            for one in settings.certificates
+        }
+        self._path = settings.tokens
+        self._tokens = Tokens()
+        if self._path is not None:
+            self._file = WatchedFiles(self._path)
+            self._seen = self._file.signature()
+            self._looked_s = clock_s()
+            self._tokens = read_tokens(self._path)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether everybody is let in, without limits."""
+        return not self._asks and self._limits is None
+
+    def admit(self, context: CallContext, rpc: str) -> Admission:
+        """Lets a call in; to be used in a ``with`` statement, which ends it.
+
+        Args:
+            context: the call's.
+            rpc: its name, e.g. ``Route``.
+
+        Raises:
+            UnauthenticatedError: it shows no credential that is known.
+            PermissionDeniedError: its role is not that for this call.
+            RateLimitedError: the client asks for too much.
+        """
+        if not self._asks and self._limits is None:
+            return _ANYONE_IN
+        try:
+            caller = self._caller(context)
+            _check_role(caller, rpc)
+            if self._limits is None:
+                return Admission(caller)
+            return Admission(caller, self._limits, self._limits.enter(caller.name))
+        except (UnauthenticatedError, PermissionDeniedError, RateLimitedError) as error:
+            self.refused(error)
+            raise
+
+    def check_unread(self, metadata: Metadata) -> None:
+        """Refuses a call before its body is read, so that strangers cannot make it be kept.
+
+        Raises:
+            UnauthenticatedError: its metadata alone tell that it will not be let in.
+        """
+        if not self._asks:
+            return
+        try:
+            if self._of_token(metadata) is None and not self._certificates:
+                raise _no_credential()
+        except UnauthenticatedError as error:
+            self.refused(error)
+            raise
+
+    def refused(self, error: Exception) -> None:
+        """Counts a refusal; for those that are found out later in a call, too."""
+        self._refused.labels(_REASONS[type(error)]).inc()
+
+    def reloaded(self, file: str, result: str) -> None:
+        """Counts a changed file, ``tokens`` or ``certificate``: ``taken`` or ``refused``."""
+        self._reloads.labels(file, result).inc()
+
+    def reload(self) -> bool:
+        """Reads the file of the tokens again, whether it looks changed or not.
+
+        Returns:
+            Whether it could be used; if not, the tokens stay as they were, and the log says why.
+        """
+        if self._path is None:
+            return True
+        self._seen = self._file.signature()
+        try:
+            self._tokens = read_tokens(self._path)
+        except ConfigError as error:
+            _log.error("kept the old tokens", reason=str(error))
+            self.reloaded("tokens", "refused")
+            return False
+        _log.info("took new tokens", tokens=len(self._tokens))
+        self.reloaded("tokens", "taken")
+        return True
+
+    def _caller(self, context: CallContext) -> Caller:
+        if not self._asks:
+            return Caller(_host(context.peer()), ANYONE.tenant, ANYONE.roles)
+        by_token = self._of_token(context.invocation_metadata())
+        if by_token is not None:
+            return by_token
+        if self._certificates:
+            for subject in _subjects(context.auth_context()):
+                caller = self._certificates.get(subject)
+                if caller is not None:
+                    return caller
+        raise _no_credential()
+
+    def _of_token(self, metadata: Metadata) -> Caller | None:
+        """None: no token is shown.
+
+        Raises:
+            UnauthenticatedError: one is shown, and it is not known.
+        """
+        shown = [value for name, value in metadata if name == "authorization"]
+        if not shown:
+            return None
+        self._look()
+        token = shown[0]
+        caller = None
+        if len(shown) == 1 and isinstance(token, str) and token[:7].lower() == _SCHEME:
+            caller = self._tokens.caller_of(token[7:].strip(), self._wall_clock_s())
+        if caller is None:
+            raise UnauthenticatedError(
+                "the token is not known here, or has expired; ask the operator for a new one"
+            )
+        return caller
+
+    def _look(self) -> None:
+        if self._path is None:
+            return
+        now_s = self._clock_s()
+        if now_s - self._looked_s < _LOOK_EVERY_S:
+            return
+        self._looked_s = now_s
+        if self._file.signature() != self._seen:
+            self.reload()
+
+
+_REASONS = {
+    UnauthenticatedError: "unauthenticated",
+    PermissionDeniedError: "permission_denied",
+    RateLimitedError: "rate_limited",
+}
+
+
+def _check_role(caller: Caller, rpc: str) -> None:
+    if ROUTE in caller.roles or (ADMIN in caller.roles and rpc in _FOR_ADMINS_TOO):
+        return
+    raise PermissionDeniedError(f"{rpc} needs a token or certificate with the role route")
+
+
+def _no_credential() -> UnauthenticatedError:
+    return UnauthenticatedError(
+        "who calls is asked here; send the header `authorization: Bearer TOKEN`, or show a"
+        " certificate that is on the list"
+    )
+
+
+def _subjects(auth_context: Mapping[str, Any]) -> Iterable[str]:
+    """Names of a verified client certificate; the common name only where there is no other."""
+    names = auth_context.get("x509_subject_alternative_name") or auth_context.get(
+        "x509_common_name", ()
+    )
+    return [name.decode("utf-8", "replace") for name in names]
+
+
+def _host(peer: str) -> str:
+    """``ipv4:10.0.0.7:5123`` without its port; all of a machine's sockets are one client."""
+    return "unix" if peer.startswith("unix:") else peer.rpartition(":")[0]
