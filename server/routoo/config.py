@@ -23,6 +23,7 @@ from pydantic_settings import (
 
 from routoo.budget_settings import BudgetSettings, LedgerSettings, distinct_names
 from routoo.errors import ConfigError
+from routoo.operations_settings import ReloadSettings
 from routoo.policy_settings import PolicySettings
 from routoo.predictor_settings import PredictorSettings
 from routoo.section import Section
@@ -113,6 +114,7 @@ class Settings(BaseSettings):
     batching: BatchingSettings = BatchingSettings()
     limits: LimitSettings = LimitSettings()
     log: LogSettings = LogSettings()
+    reload: ReloadSettings = ReloadSettings()
 
 
 def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import hashlib
 import os
 import secrets
 import signal
 import sys
-from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -19,23 +17,20 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import start_http_server
 
-from routoo import __version__
 from routoo.api.service import SERVICE, RouterService
-from routoo.calibration.start import with_price
-from routoo.cascade_file import load_rule, rule_values
+from routoo.budget_metrics import BudgetMetrics
 from routoo.current import Current
-from routoo.engine import Engine
+from routoo.decision_ids import DecisionIds
 from routoo.errors import ConfigError
 from routoo.health import Health
+from routoo.lasting import Lasting, versions_of
 from routoo.money import open_money
-from routoo.operating_point import PricedSample
-from routoo.policies import build_policies, learned_with_predictor
-from routoo.pool import load_pool
-from routoo.predictor.artifact import find_artifact, load_artifact
-from routoo.predictor.chain import Watch
+from routoo.parts import load_parts
+from routoo.policies import learned_with_predictor
 from routoo.predictor_watch import PredictorWatch
-from routoo.predictors import Predictors, in_process
+from routoo.predictors import Predictors
 from routoo.reloader import Reloader
+from routoo.shared import Shared
 from routoo.telemetry import Metrics, configure_logging
 from routoo.v1 import router_pb2
 
@@ -43,96 +38,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from routoo.config import Settings
-    from routoo.policies import Policies
-    from routoo.policy_settings import GuaranteeSettings
-    from routoo.pool import Pool
-    from routoo.predictor.artifact import Artifact
+    from routoo.engine import Engine
 
 _log = structlog.get_logger("routoo.server")
 # After everything is answered: streams and health watchers are told, then cut off.
 STREAM_GRACE_S = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What a service is made of, checked against each other."""
-
-    pool: Pool
-    artifact: Artifact
-    sample: PricedSample
-    price: float
-    policies: Policies
-
-
-def load_parts(settings: Settings) -> Parts:
-    """Reads pool and artifact and finds the price in force.
-
-    Raises:
-        ConfigError: any of them is wrong or they do not fit; one line.
-    """
-    pool = load_pool(settings.pool)
-    artifact = load_artifact(find_artifact(settings.predictor.artifact))
-    columns = pool.columns_in(artifact.manifest.models)
-    sample = PricedSample(artifact.calibration_sample(), pool, columns)
-    price = sample.price_for(settings.policy.max_mean_cost_usd)
-    version = artifact.manifest.predictor_version
-    guarantee = with_price(
-        settings, pool, sample, version, lambda: in_process(settings.predictor, artifact)
-    )
-    policy = settings.policy.model_copy(update={"guarantee": guarantee})
-    rule = None if policy.cascade is None else load_rule(policy.cascade, pool, version)
-    identity = "|".join(
-        (
-            policy.model_dump_json(exclude={"cascade"}),
-            version,
-            *(model.model_dump_json() for model in pool.models),
-            # What the file says and not where it lies.
-            "" if rule is None else str(rule_values(rule, pool, version)),
-        )
-    )
-    digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
-    policies = build_policies(policy, pool, digest, rule)
-    return Parts(pool, artifact, sample, price, policies)
-
-
-def check(settings: Settings) -> list[str]:
-    """Checks everything that a start would, without serving; one line per finding.
-
-    Raises:
-        ConfigError: the service would not start; one line.
-    """
-    parts = load_parts(settings)
-    predictors = Predictors(settings.predictor, parts.artifact, Watch())
-    try:
-        predictors.chain.warm_up()
-        predictor = predictors.chain
-    finally:
-        predictors.close()
-    point = parts.sample.point_at(parts.price, parts.policies.in_force)
-    budgets = [f"{one.name} ${one.usd:g} per {one.per}" for one in settings.budgets]
-    most_usd = settings.policy.max_mean_cost_usd
-    away = f"warning: Triton at {settings.predictor.triton.url} does not answer"
-    busiest = max(zip(point.shares.tolist(), parts.pool.names, strict=True))
-    return [
-        f"pool: {len(parts.pool.names)} models",
-        f"predictor: {predictor.version} on {predictor.backend}, {len(predictor.models)} models",
-        *([away] if predictor.degraded else []),
-        f"policy: {parts.policies.version}, at most ${most_usd:g} a request",
-        *_promise(settings.policy.guarantee),
-        f"budgets: {', '.join(budgets) or 'none'}",
-        f"shadow price: {parts.price:.6g} score per USD, where no budget sets it",
-        f"expected: mean score {point.mean_score:.3f} at ${point.mean_cost_usd:.3g} a request",
-        f"busiest model: {busiest[1]}, {busiest[0]:.0%} of the requests",
-    ]
-
-
-def _promise(guarantee: GuaranteeSettings | None) -> list[str]:
-    """What the guarantee says, should there be one."""
-    if guarantee is None:
-        return []
-    drop, reference = f"{guarantee.max_drop:g}", guarantee.reference
-    said = f"mean score at most {drop} below {reference}, at confidence {guarantee.confidence:g}"
-    return [f"guarantee: {said}"]
 
 
 def serve(settings: Settings, read_settings: Callable[[], Settings]) -> int:
@@ -181,19 +91,19 @@ class Service:
 
     def __init__(
         self,
-        settings: Settings,
-        engine: Engine,
+        current: Current,
         metrics: Metrics,
         reloader: Reloader,
         health: Health,
     ) -> None:
         """Not to be called directly: ``start`` also opens the ports."""
-        self.current = Current(engine, settings)
+        self.current = current
+        settings = current.settings
         self.metrics = metrics
         self.reloader = reloader
         self.address = ""
         self.metrics_address = ""
-        self._settings = settings
+        self._settings = settings  # of the start; ports follow no reload
         self._router = RouterService(self.current, metrics)
         self._health = health
         # With port sharing on, a second service would take half the calls instead of failing.
@@ -220,7 +130,6 @@ class Service:
         """
         parts = load_parts(settings)
         metrics, health = Metrics(), Health()
-        money = open_money(settings, parts.pool, parts.sample, parts.price, metrics.registry)
         watch = PredictorWatch(metrics.registry, health)
         predictors = Predictors(
             settings.predictor,
@@ -228,18 +137,13 @@ class Service:
             watch,
             learned_with_it=learned_with_predictor(settings.policy),
         )
-        engine = Engine(
-            predictor=predictors.chain,
-            pool=parts.pool,
-            sample=parts.sample,
-            policies=parts.policies,
-            money=money,
-            batching=settings.batching,
-            id_prefix=secrets.token_hex(5),
-            metrics=metrics,
-        )
-        reloader = Reloader(predictors, watch)
-        service = cls(settings, engine, metrics, reloader, health)
+        lasting = Lasting(predictors, metrics, Shared(DecisionIds(secrets.token_hex(5))))
+        engine = lasting.engine(parts, open_money(settings, parts, metrics.outcomes), settings)
+        current = Current(engine, settings)
+        # What engine that is changes.
+        metrics.registry.register(BudgetMetrics(lambda: current.engine.money.budgets()))  # noqa: PLW0108
+        reloader = Reloader(current, parts, lasting, watch)
+        service = cls(current, metrics, reloader, health)
         try:
             await engine.warm_up()
             await service._open()
@@ -248,7 +152,7 @@ class Service:
             await engine.close(0.0)
             await reloader.close()
             raise
-        reloader.follow(settings)
+        reloader.follow()
         return service
 
     async def stop(self) -> bool:
@@ -257,12 +161,15 @@ class Service:
         Returns:
             Whether all of them were answered before the grace period ended.
         """
-        grace_s = self._settings.shutdown_grace_s
+        grace_s = self.current.settings.shutdown_grace_s
         deadline_s = monotonic() + grace_s
         _log.info("draining", grace_s=grace_s)
         self.metrics.draining()
         await self._health.servicer.enter_graceful_shutdown()
-        in_time = await self.engine.close(grace_s)
+        in_time = all(
+            await asyncio.gather(self.engine.retire(grace_s), self.reloader.settle(grace_s))
+        )
+        in_time &= await self.engine.close(max(0.0, deadline_s - monotonic()))
         await self._router.drained(max(0.0, deadline_s - monotonic()))
         await self._server.stop(STREAM_GRACE_S)
         await self._close_metrics()
@@ -295,16 +202,7 @@ class Service:
             ) from None
         self.address = f"{host}:{port}"
         await self._server.start()
-        engine = self.engine
-        self.metrics.started(
-            {
-                "version": __version__,
-                "predictor": engine.versions.predictor,
-                "backend": engine.predictor.backend,
-                "policy": engine.versions.policy,
-            },
-            lambda: engine.price,
-        )
+        self.metrics.started(versions_of(self.engine), lambda: self.engine.price)
         await self._health.serving("", SERVICE)
         _log.info("serving", address=self.address, metrics=self.metrics_address)
 

@@ -73,7 +73,7 @@ def check_config(
     """Check settings, pool and predictor as `serve` does."""
     from routoo import screens
     from routoo.config import load_settings
-    from routoo.server import check
+    from routoo.parts import check
 
     findings = check(load_settings(file))
     if as_json:
