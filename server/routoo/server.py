@@ -22,6 +22,7 @@ from routoo.budget_metrics import BudgetMetrics
 from routoo.current import Current
 from routoo.decision_ids import DecisionIds
 from routoo.errors import ConfigError
+from routoo.file_watch import FileWatch, files_of
 from routoo.health import Health
 from routoo.lasting import Lasting, versions_of
 from routoo.money import open_money
@@ -35,29 +36,24 @@ from routoo.telemetry import Metrics, configure_logging
 from routoo.v1 import router_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from routoo.config import Settings
     from routoo.engine import Engine
+    from routoo.settings_source import SettingsSource
 
 _log = structlog.get_logger("routoo.server")
 # After everything is answered: streams and health watchers are told, then cut off.
 STREAM_GRACE_S = 0.5
 
 
-def serve(settings: Settings, read_settings: Callable[[], Settings]) -> int:
-    """Serves until SIGTERM or SIGINT; returns the exit code.
+def serve(source: SettingsSource) -> int:
+    """Serves until SIGTERM or SIGINT; returns the exit code. SIGHUP reloads.
 
     When the grace period ends before the last request, the process ends here, with exit code 1.
-
-    Args:
-        settings: what serves.
-        read_settings: reads them again for a reload, which SIGHUP asks for.
 
     Raises:
         ConfigError: the service cannot start; one line.
     """
-    if not asyncio.run(_serve(settings, read_settings)):
+    if not asyncio.run(_serve(source)):
         # A thread that hangs in the predictor would keep the interpreter from ending.
         sys.stdout.flush()
         sys.stderr.flush()
@@ -65,24 +61,23 @@ def serve(settings: Settings, read_settings: Callable[[], Settings]) -> int:
     return 0
 
 
-async def _serve(settings: Settings, read_settings: Callable[[], Settings]) -> bool:
+async def _serve(source: SettingsSource) -> bool:
+    settings = source.read()
     configure_logging(settings.log.level)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     service = await Service.start(settings)
-    loop.add_signal_handler(signal.SIGHUP, service.reloader.start, read_settings)
+    loop.add_signal_handler(signal.SIGHUP, service.reloader.start, source.read)
+    watching = service.watch_files(source) if settings.reload.watch else None
     # What lives from here to the end need not be looked at by every garbage collection.
     gc.collect()
     gc.freeze()
-    print(  # noqa: T201 - the line that callers of `routoo serve` wait for
-        f"ready {service.address} predictor={service.engine.versions.predictor}"
-        f" policy={service.engine.versions.policy} models={len(service.engine.pool.names)}"
-        f" metrics={service.metrics_address or 'off'} pid={os.getpid()}",
-        flush=True,
-    )
+    print(service.ready_line(), flush=True)  # noqa: T201 - what callers of `routoo serve` wait for
     await stop.wait()
+    if watching is not None:
+        watching.cancel()
     return await service.stop()
 
 
@@ -154,6 +149,23 @@ class Service:
             raise
         reloader.follow()
         return service
+
+    def ready_line(self) -> str:
+        """What `routoo serve` says when it serves."""
+        engine = self.engine
+        return (
+            f"ready {self.address} predictor={engine.versions.predictor}"
+            f" policy={engine.versions.policy} models={len(engine.pool.names)}"
+            f" metrics={self.metrics_address or 'off'} pid={os.getpid()}"
+        )
+
+    def watch_files(self, source: SettingsSource) -> asyncio.Task[None]:
+        """Reloads whenever the files have changed, until the task is cancelled."""
+        watch = FileWatch(lambda: files_of(source.path, self.current.settings))
+        following = watch.follow(
+            self.current.settings.reload.interval_s, lambda: self.reloader.start(source.read)
+        )
+        return asyncio.get_running_loop().create_task(following)
 
     async def stop(self) -> bool:
         """Drains: health says NOT_SERVING, new calls are refused, accepted ones are answered.

@@ -10,11 +10,11 @@ import pytest
 from routoo.errors import PoolError, PredictorError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from command_line import Run
     from routoo.config import Settings
+    from routoo.settings_source import SettingsSource
 
 
 @pytest.fixture
@@ -22,9 +22,8 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     """The settings that the server was started with."""
     started: list[Settings] = []
 
-    def serve(settings: Settings, read_settings: Callable[[], Settings]) -> int:
-        assert read_settings().model_dump() == settings.model_dump()
-        started.append(settings)
+    def serve(source: SettingsSource) -> int:
+        started.append(source.read())
         return 7
 
     monkeypatch.setattr("routoo.server.serve", serve)
