@@ -23,7 +23,7 @@ from pydantic_settings import (
 
 from routoo.budget_settings import BudgetSettings, LedgerSettings, distinct_names
 from routoo.errors import ConfigError
-from routoo.operations_settings import ReloadSettings
+from routoo.operations_settings import OverloadSettings, ReloadSettings
 from routoo.policy_settings import PolicySettings
 from routoo.predictor_settings import PredictorSettings
 from routoo.section import Section
@@ -114,6 +114,7 @@ class Settings(BaseSettings):
     batching: BatchingSettings = BatchingSettings()
     limits: LimitSettings = LimitSettings()
     log: LogSettings = LogSettings()
+    overload: OverloadSettings = OverloadSettings()
     reload: ReloadSettings = ReloadSettings()
 
 

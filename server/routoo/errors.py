@@ -72,7 +72,9 @@ class NoBudgetError(RoutooError):
 
 
 class QueueFullError(RoutooError):
-    """Too many requests wait already."""
+    """Too many requests wait already. ``retry_after_s``: when to come again; None: not known."""
+
+    retry_after_s: float | None = None
 
 
 class DeadlineError(RoutooError):

@@ -17,6 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import start_http_server
 
+from routoo.admission import Admission, AdmissionTerms
 from routoo.api.service import SERVICE, RouterService
 from routoo.budget_metrics import BudgetMetrics
 from routoo.current import Current
@@ -81,6 +82,17 @@ async def _serve(source: SettingsSource) -> bool:
     return await service.stop()
 
 
+def _admission(settings: Settings) -> Admission:
+    terms = settings.overload
+    within_ms = terms.overloaded_wait_ms
+    return Admission(
+        AdmissionTerms(
+            max_wait_s=terms.max_wait_ms * 1e-3,
+            overloaded_wait_s=None if within_ms is None else within_ms * 1e-3,
+        )
+    )
+
+
 class Service:
     """A running service. ``start`` makes one, ``stop`` drains it."""
 
@@ -99,7 +111,7 @@ class Service:
         self.address = ""
         self.metrics_address = ""
         self._settings = settings  # of the start; ports follow no reload
-        self._router = RouterService(self.current, metrics)
+        self._router = RouterService(self.current, metrics, _admission(settings))
         self._health = health
         # With port sharing on, a second service would take half the calls instead of failing.
         self._server = grpc.aio.server(

@@ -12,11 +12,13 @@ import structlog
 from routoo import __version__
 from routoo.api import convert, convert_escalation, convert_money
 from routoo.api.status import status_of
+from routoo.errors import QueueFullError
 from routoo.v1 import batch_pb2, budget_pb2, info_pb2, outcome_pb2, route_pb2
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from routoo.admission import Admission
     from routoo.current import Current
     from routoo.joint import JointConstraints
     from routoo.prompt import PromptRequest
@@ -30,9 +32,10 @@ _log = structlog.get_logger("routoo.api")
 class RouterService:
     """The RPCs, on raw bytes: a body that does not parse gets a clear status, not INTERNAL."""
 
-    def __init__(self, current: Current, metrics: Metrics) -> None:
+    def __init__(self, current: Current, metrics: Metrics, admission: Admission) -> None:
         self._current = current
         self._metrics = metrics
+        self._admission = admission
         self._ready_s = monotonic()
         self._active = 0
         self._idle = asyncio.Event()
@@ -196,13 +199,18 @@ class RouterService:
         self, rpc: str, call: Callable[[bytes, Context], Awaitable[bytes]]
     ) -> Callable[[bytes, Context], Awaitable[bytes]]:
         """The one place where a unary call's errors become statuses and its time is counted."""
+        # The others ask for little, have a bound of their own, or are what an operator looks with.
+        admission = self._admission if rpc == "Route" else None
 
         async def guarded(body: bytes, context: Context) -> bytes:
             started = perf_counter()
             code = "OK"
             self._active += 1
             self._idle.clear()
+            entered_s = None
             try:
+                if admission is not None:
+                    entered_s = admission.enter(context.time_remaining())
                 return await call(body, context)
             except asyncio.CancelledError:
                 code = "CANCELLED"
@@ -210,9 +218,11 @@ class RouterService:
             except Exception as error:
                 status, line = self._status(rpc, error)
                 code = status.name
-                await context.abort(status, line)
+                await context.abort(status, line, _pushback(error, self._admission))
                 raise  # abort raises; this line is for the type checker
             finally:
+                if admission is not None and entered_s is not None:
+                    admission.leave(entered_s)
                 self._metrics.answered(rpc, code, perf_counter() - started)
                 self._active -= 1
                 if not self._active:
@@ -225,6 +235,19 @@ class RouterService:
         if status is grpc.StatusCode.INTERNAL:
             _log.error("call failed", rpc=rpc, exc_info=error)
         return status, line
+
+
+def _pushback(error: Exception, admission: Admission) -> tuple[tuple[str, str], ...]:
+    """Trailing metadata that tells when to try again, as gRPC's retry policy reads it."""
+    if isinstance(error, QueueFullError):
+        retry_after_s = error.retry_after_s
+        if retry_after_s is None:
+            retry_after_s = admission.retry_after_s
+    else:
+        retry_after_s = getattr(error, "retry_after_s", None)
+    if retry_after_s is None:
+        return ()
+    return (("grpc-retry-pushback-ms", str(max(1, round(retry_after_s * 1e3)))),)
 
 
 def _deadline_s(context: Context) -> float | None:
