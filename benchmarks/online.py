@@ -32,14 +32,16 @@ import numpy as np
 
 from _stream import RULES, IndexArray, Passed, Stream, read_stream, run_pass, solve_offline
 from routoo.config import load_settings
+from routoo.decision_ids import DecisionIds
 from routoo.engine import Engine
 from routoo.money import open_money
+from routoo.parts import load_parts
 from routoo.predictor.onnx import OnnxPredictor
 from routoo.pricing.online import OnlinePricing
 from routoo.prompt import PromptRequest
 from routoo.selector.policies.base import Case
 from routoo.selector.policies.lp import Lp
-from routoo.server import load_parts
+from routoo.shared import Shared
 from routoo.telemetry import Metrics
 from routoo_export.splits import TEST_BUCKETS, VALIDATION_BUCKETS
 
@@ -166,7 +168,7 @@ def _engine() -> Engine:
     )
     parts = load_parts(settings)
     metrics = Metrics()
-    money = open_money(settings, parts.pool, parts.sample, parts.price, metrics.registry)
+    money = open_money(settings, parts, metrics.outcomes)
     predictor = OnnxPredictor(parts.artifact, provider="cpu", intra_op_threads=1)
     return Engine(
         predictor=predictor,
@@ -175,7 +177,7 @@ def _engine() -> Engine:
         policies=parts.policies,
         money=money,
         batching=settings.batching,
-        id_prefix="bench",
+        shared=Shared(DecisionIds("bench")),
         metrics=metrics,
     )
 

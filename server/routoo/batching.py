@@ -121,8 +121,11 @@ class Batcher(Generic[Request, Result]):
             self._gather(loop)
         return waiter
 
-    async def close(self, grace_s: float) -> bool:
+    async def close(self, grace_s: float | None) -> bool:
         """Refuses new requests, waits for the accepted ones, and fails what is left after that.
+
+        Args:
+            grace_s: how long to wait; None: as long as it takes.
 
         Returns:
             Whether all of them were answered in time.

@@ -23,6 +23,7 @@ from pydantic_settings import (
 
 from routoo.budget_settings import BudgetSettings, LedgerSettings, distinct_names
 from routoo.errors import ConfigError
+from routoo.operations_settings import OverloadSettings, ReloadSettings
 from routoo.policy_settings import PolicySettings
 from routoo.predictor_settings import PredictorSettings
 from routoo.processor_settings import ProcessorSettings
@@ -128,6 +129,8 @@ class Settings(BaseSettings):
     processor: ProcessorSettings = ProcessorSettings()
     log: LogSettings = LogSettings()
     security: SecuritySettings = SecuritySettings()
+    overload: OverloadSettings = OverloadSettings()
+    reload: ReloadSettings = ReloadSettings()
 
 
 def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:

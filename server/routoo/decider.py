@@ -6,7 +6,6 @@ Synchronous and free of any transport; the engine calls it from its worker threa
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import count
 from time import monotonic_ns
 from typing import TYPE_CHECKING
 
@@ -26,6 +25,7 @@ from routoo.selector.reason import Reason, reasons
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from routoo.decision_ids import DecisionIds
     from routoo.eligible import Narrowing
     from routoo.errors import BudgetSpentError
     from routoo.estimates import Estimates
@@ -98,7 +98,7 @@ class Decider:
         predictor_version: the artifact that predictions come from.
         policies: who decides.
         money: prices, and where costs are booked.
-        id_prefix: makes decision ids unique across processes.
+        ids: where decision ids come from.
         metrics: told what was decided.
         shadow: a policy that runs beside.
     """
@@ -111,7 +111,7 @@ class Decider:
         predictor_version: str,
         policies: Policies,
         money: Money,
-        id_prefix: str,
+        ids: DecisionIds,
         metrics: Metrics,
         shadow: Shadow | None,
     ) -> None:
@@ -120,8 +120,7 @@ class Decider:
         self._columns = columns
         self._policies = policies
         self._pricing = money.pricing
-        self._id_prefix = id_prefix
-        self._tickets = count(1)
+        self._ids = ids
         self._metrics = metrics
         self._shadow = shadow
         self._spending = money.spending
@@ -211,10 +210,6 @@ class Decider:
         )
         return BatchFrontier(curve, len(requests), timing)
 
-    def new_id(self) -> str:
-        """An id for a decision."""
-        return f"{self._id_prefix}-{next(self._tickets):x}"
-
     def release(self, decisions: Sequence[Decision]) -> None:
         """Undoes the booking of decisions that nobody received."""
         ids = [decision.decision_id for decision in decisions]
@@ -228,7 +223,7 @@ class Decider:
         eligibility, narrowings = narrow(requests, estimates, self._pool)
         tenants = [request.tenant for request in requests]
         prices, couplings = self._pricing.in_force.of_rows(tenants)
-        tickets = [next(self._tickets) for _ in requests]
+        tickets = self._ids.tickets(len(requests))
         gaps = [request.max_quality_gap for request in requests]
         case = Case(
             scores=estimates.scores,
@@ -240,7 +235,7 @@ class Decider:
             else np.array([np.nan if gap is None else gap for gap in gaps], np.float64),
             tickets=np.array(tickets, np.int64),
         )
-        ids = [f"{self._id_prefix}-{ticket:x}" for ticket in tickets]
+        ids = [self._ids.named(ticket) for ticket in tickets]
         return _Prepared(estimates, eligibility, narrowings, case, couplings, tenants, ids)
 
     def _choose(self, requests: Sequence[PromptRequest], prepared: _Prepared) -> _Chosen:

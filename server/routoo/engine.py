@@ -2,13 +2,13 @@
 
 The engine knows no transport. It lives on one event loop; prediction and selection run on a worker
 thread, joint solutions on another, so that a large batch does not hold up single requests. All its
-parts are fixed at construction: a reload makes a new engine and lets this one finish.
+parts are fixed at construction: a reload makes a new engine and lets this one finish, see
+``retire``.
 """
 
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -25,6 +25,7 @@ from routoo.shadow import Shadow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from concurrent.futures import ThreadPoolExecutor
 
     from routoo.batch_frontier import BatchFrontier
     from routoo.budget.ledger import BudgetState
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from routoo.pool import Pool
     from routoo.predictor.base import Prediction, Predictor
     from routoo.prompt import PromptRequest
+    from routoo.shared import Shared
     from routoo.telemetry import Metrics
 
 
@@ -54,9 +56,9 @@ class Engine:
         pool: the models to choose among.
         sample: the calibration sample at the pool's prices.
         policies: who decides.
-        money: prices, books and reports; closed with the engine.
+        money: prices, books and reports; closed with the engine, not when it is retired.
         batching: how requests are gathered.
-        id_prefix: makes decision ids unique across processes.
+        shared: threads and decision ids; likewise.
         metrics: told what was decided.
 
     Raises:
@@ -72,36 +74,34 @@ class Engine:
         policies: Policies,
         money: Money,
         batching: BatchingSettings,
-        id_prefix: str,
+        shared: Shared,
         metrics: Metrics,
     ) -> None:
         self.predictor = predictor
         self.pool = pool
         self.sample = sample
         self.policies = policies
-        self.shadow = None if policies.shadow is None else Shadow(policies.shadow)
-        if self.shadow is not None:
-            metrics.registry.register(self.shadow)
-        self._money = money
+        self.shadow = (
+            None if policies.shadow is None else Shadow(policies.shadow, metrics.comparisons)
+        )
+        self.money = self._money = money
         self._decider = Decider(
             pool=pool,
             columns=pool.columns_in(predictor.models),
             predictor_version=predictor.version,
             policies=policies,
             money=money,
-            id_prefix=id_prefix,
+            ids=shared.ids,
             metrics=metrics,
             shadow=self.shadow,
         )
         self._escalations = Escalations(
-            money, policies.rule, self._decider.new_id, metrics.registry
+            money, policies.rule, pool, shared.ids.new, metrics.escalations
         )
         self._max_batch = batching.max_batch
         self._max_joint = batching.max_joint
-        self._worker = ThreadPoolExecutor(1, "routoo-predict")
-        self._solver = ThreadPoolExecutor(1, "routoo-solve")
-        # What may wait for the ledger and is no decision.
-        self._books = ThreadPoolExecutor(2, "routoo-books")
+        self._shared = shared
+        self._worker, self._solver, self._books = shared.predict, shared.solve, shared.books
         self._batcher: Batcher[PromptRequest, Decision] = Batcher(
             self._decide,
             self._worker,
@@ -274,14 +274,24 @@ class Engine:
         Returns:
             Whether all of them were answered in time; if not, a thread may still be at work.
         """
+        in_time = await self.retire(grace_s)
+        self._shared.stop_work()
+        await asyncio.to_thread(self._close_books)
+        return in_time
+
+    async def retire(self, grace_s: float | None = None) -> bool:
+        """As ``close``, but leaves threads and money to the engine that has taken its place.
+
+        Args:
+            grace_s: None: as long as the accepted ones take.
+        """
         self._open = False
         in_time = await asyncio.gather(self._batcher.close(grace_s), self._joint_finished(grace_s))
+        if grace_s is None and self._running:
+            await asyncio.wait(tuple(self._running))
         self._stopped = True
         for running in tuple(self._running):
             running.cancel()
-        self._worker.shutdown(wait=False, cancel_futures=True)
-        self._solver.shutdown(wait=False, cancel_futures=True)
-        await asyncio.to_thread(self._close_books)
         return all(in_time)
 
     def _escalate(self, request: EscalationRequest, handover: Handover[Escalation]) -> Escalation:
@@ -291,7 +301,7 @@ class Engine:
         return found
 
     def _close_books(self) -> None:
-        self._books.shutdown(wait=True)
+        self._shared.close_books()
         self._money.close()
 
     def _release(self, decisions: Sequence[Decision]) -> None:
@@ -319,7 +329,7 @@ class Engine:
                 raise stopped from None
             raise
 
-    async def _joint_finished(self, grace_s: float) -> bool:
+    async def _joint_finished(self, grace_s: float | None) -> bool:
         try:
             return await asyncio.wait_for(self._joint_idle.wait(), grace_s)
         except TimeoutError:

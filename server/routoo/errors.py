@@ -94,7 +94,9 @@ class RateLimitedError(RoutooError):
 
 
 class QueueFullError(RoutooError):
-    """Too many requests wait already."""
+    """Too many requests wait already. ``retry_after_s``: when to come again; None: not known."""
+
+    retry_after_s: float | None = None
 
 
 class DeadlineError(RoutooError):

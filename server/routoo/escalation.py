@@ -7,7 +7,6 @@ from time import monotonic_ns
 from typing import TYPE_CHECKING
 
 import numpy as np
-from prometheus_client import Counter
 
 from routoo.decision import Decision, Timing
 from routoo.eligible import Narrowing
@@ -18,7 +17,7 @@ from routoo.selector.reason import Reason
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from prometheus_client import CollectorRegistry
+    from prometheus_client import Counter
 
     from routoo.decision import DecidedBatch
     from routoo.money import Money
@@ -75,28 +74,25 @@ class Escalations:
 
     Args:
         money: prices, open decisions, and where costs are booked.
-        rule: what signals say; None: none is configured.
+        rule: what signals say of the pool's models; None: none is configured.
+        pool: the models.
         new_id: makes ids for decisions.
-        registry: gets the metric.
+        weighed: counts by ``result``.
     """
 
     def __init__(
         self,
         money: Money,
         rule: Rule | None,
+        pool: Pool,
         new_id: Callable[[], str],
-        registry: CollectorRegistry,
+        weighed: Counter,
     ) -> None:
         self._money = money
         self._rule = rule
         self._new_id = new_id
-        self._weighed = Counter(
-            "routoo_escalations",
-            "Answers weighed: kept, asked (another model is to be asked), unpaid (kept because a"
-            " budget has not enough left).",
-            ("result",),
-            registry=registry,
-        )
+        self._pool = pool
+        self._weighed = weighed
 
     def weigh(self, request: EscalationRequest) -> Escalation:
         """Weighs an answer that was seen; a new decision is booked, and may be reported.
@@ -113,6 +109,11 @@ class Escalations:
             raise UnknownDecisionError(
                 f"decision {request.decision_id!r} is not open here: never made, too old, or made"
                 " by another replica; route the prompt again"
+            )
+        if decision.batch.pool.names != self._pool.names:
+            raise UnknownDecisionError(
+                f"decision {request.decision_id!r} was made for another pool of models, which was"
+                " reloaded since; route the prompt again"
             )
         price, _ = self._money.pricing.in_force.of(decision.tenant)
         found = escalate(decision, request, self._rule, price, self._new_id())

@@ -35,6 +35,11 @@ class OpenDecisions:
     def __len__(self) -> int:
         return len(self._decisions)
 
+    def bound(self, max_count: int, max_age_s: float) -> None:
+        """Keeps so many, for so long, from the next one on."""
+        with self._lock:
+            self._max_count, self._max_age_ns = max_count, max_age_s * 1e9
+
     def add(self, decisions: Iterable[Decision]) -> None:
         """Keeps decisions, oldest first, and lets go of what is too old or too much."""
         kept = self._decisions

@@ -46,14 +46,71 @@ class Outcome:
     tenant: str | None = None
 
 
+class OutcomeCounts:
+    """What reports add up to, as metrics; it outlives engines."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.reports = Counter(
+            "routoo_outcomes",
+            "Reported outcomes: accepted, failed (accepted, but there was no answer), refused"
+            " (unknown, another tenant's, or reported before).",
+            ("result",),
+            registry=registry,
+        )
+        self.scored = Counter(
+            "routoo_scored_outcomes",
+            "Accepted outcomes with a score, by the model that answered.",
+            ("model",),
+            registry=registry,
+        )
+        self.reported_score = Counter(
+            "routoo_reported_score",
+            "Sum of the reported scores, by the model that answered.",
+            ("model",),
+            registry=registry,
+        )
+        self.predicted_score = Counter(
+            "routoo_reported_predicted_score",
+            "Sum of the scores that were predicted for the same answers.",
+            ("model",),
+            registry=registry,
+        )
+        self.reported_cost = Counter(
+            "routoo_reported_cost_usd",
+            "Sum of the reported costs in US dollars, by the model that answered.",
+            ("model",),
+            registry=registry,
+        )
+        self.predicted_cost = Counter(
+            "routoo_reported_predicted_cost_usd",
+            "Sum of the costs in US dollars that were predicted for the same answers.",
+            ("model",),
+            registry=registry,
+        )
+        self.reported_latency = Counter(
+            "routoo_reported_latency_ms",
+            "Sum of the reported times to the last token in milliseconds, by the model that"
+            " answered.",
+            ("model",),
+            registry=registry,
+        )
+        self.predicted_latency = Counter(
+            "routoo_reported_predicted_latency_ms",
+            "Sum of the times to the last token in milliseconds that were predicted for the same"
+            " answers.",
+            ("model",),
+            registry=registry,
+        )
+
+
 class Outcomes:
     """Takes reports, from any thread; may wait for the ledger.
 
     Args:
         decisions: those that may be reported.
         ledger: where costs are settled; None: nowhere.
-        pool: prices tokens.
-        registry: gets the metrics.
+        pool: prices the tokens of decisions that are not known here; a known one has its own.
+        counts: gets the sums.
     """
 
     def __init__(
@@ -61,62 +118,12 @@ class Outcomes:
         decisions: OpenDecisions,
         ledger: Ledger | None,
         pool: Pool,
-        registry: CollectorRegistry,
+        counts: OutcomeCounts,
     ) -> None:
         self._decisions = decisions
         self._ledger = ledger
         self._pool = pool
-        self._reports = Counter(
-            "routoo_outcomes",
-            "Reported outcomes: accepted, failed (accepted, but there was no answer), refused"
-            " (unknown, another tenant's, or reported before).",
-            ("result",),
-            registry=registry,
-        )
-        self._scored = Counter(
-            "routoo_scored_outcomes",
-            "Accepted outcomes with a score, by the model that answered.",
-            ("model",),
-            registry=registry,
-        )
-        self._reported_score = Counter(
-            "routoo_reported_score",
-            "Sum of the reported scores, by the model that answered.",
-            ("model",),
-            registry=registry,
-        )
-        self._predicted_score = Counter(
-            "routoo_reported_predicted_score",
-            "Sum of the scores that were predicted for the same answers.",
-            ("model",),
-            registry=registry,
-        )
-        self._reported_cost = Counter(
-            "routoo_reported_cost_usd",
-            "Sum of the reported costs in US dollars, by the model that answered.",
-            ("model",),
-            registry=registry,
-        )
-        self._reported_latency = Counter(
-            "routoo_reported_latency_ms",
-            "Sum of the reported times to the last token in milliseconds, by the model that"
-            " answered.",
-            ("model",),
-            registry=registry,
-        )
-        self._predicted_latency = Counter(
-            "routoo_reported_predicted_latency_ms",
-            "Sum of the times to the last token in milliseconds that were predicted for the same"
-            " answers.",
-            ("model",),
-            registry=registry,
-        )
-        self._predicted_cost = Counter(
-            "routoo_reported_predicted_cost_usd",
-            "Sum of the costs in US dollars that were predicted for the same answers.",
-            ("model",),
-            registry=registry,
-        )
+        self._counts = counts
 
     def report(self, outcome: Outcome) -> bool:
         """Books an outcome. False when the decision is unknown, another's, or was reported before.
@@ -131,15 +138,15 @@ class Outcomes:
         """
         decision = self._decisions.get(outcome.decision_id)
         if decision is not None and outcome.tenant not in (None, decision.tenant):
-            self._reports.labels("refused").inc()
+            self._counts.reports.labels("refused").inc()
             return False
         model = outcome.model or ("" if decision is None else decision.model)
         cost_usd = self._cost_usd(outcome, decision, model)
         accepted = self._settle(outcome.decision_id, cost_usd)
         if not accepted:
-            self._reports.labels("refused").inc()
+            self._counts.reports.labels("refused").inc()
             return False
-        self._reports.labels("failed" if outcome.error else "accepted").inc()
+        self._counts.reports.labels("failed" if outcome.error else "accepted").inc()
         if decision is not None:
             self._watch(outcome, decision, model, cost_usd)
         return True
@@ -155,9 +162,11 @@ class Outcomes:
         return settled is not Settled.TWICE and first
 
     def _cost_usd(self, outcome: Outcome, decision: Decision | None, model: str) -> float | None:
-        if outcome.model and outcome.model not in self._pool.index:
+        # The pool may have been reloaded since: a decision has the columns and prices of its own.
+        pool = self._pool if decision is None else decision.batch.pool
+        if outcome.model and outcome.model not in pool.index:
             raise InvalidRequestError(
-                f"unknown model {outcome.model!r}; the pool has {', '.join(self._pool.names)}",
+                f"unknown model {outcome.model!r}; the pool has {', '.join(pool.names)}",
                 field="model",
             )
         tokens = (outcome.input_tokens, outcome.output_tokens)
@@ -166,10 +175,10 @@ class Outcomes:
         if tokens[0] is not None and tokens[1] is not None:
             if not model:
                 return None
-            column = self._pool.index[model]
+            column = pool.index[model]
             return float(
-                tokens[0] * self._pool.usd_per_input_token[column]
-                + tokens[1] * self._pool.usd_per_output_token[column]
+                tokens[0] * pool.usd_per_input_token[column]
+                + tokens[1] * pool.usd_per_output_token[column]
             )
         if tokens != (None, None):
             missing = "input_tokens" if tokens[0] is None else "output_tokens"
@@ -180,7 +189,7 @@ class Outcomes:
             return 0.0
         if decision is None:
             return None
-        column = self._pool.index[model]
+        column = pool.index[model]
         return float(decision.batch.estimates.costs_usd[decision.row, column])
 
     def _watch(
@@ -188,14 +197,15 @@ class Outcomes:
     ) -> None:
         """Sums what was reported and what had been predicted, side by side."""
         estimates, row = decision.batch.estimates, decision.row
-        column = self._pool.index[model]
+        column = decision.batch.pool.index[model]
         if outcome.score is not None:
-            self._scored.labels(model).inc()
-            self._reported_score.labels(model).inc(outcome.score)
-            self._predicted_score.labels(model).inc(float(estimates.scores[row, column]))
+            self._counts.scored.labels(model).inc()
+            self._counts.reported_score.labels(model).inc(outcome.score)
+            self._counts.predicted_score.labels(model).inc(float(estimates.scores[row, column]))
         if cost_usd is not None and not outcome.error:
-            self._reported_cost.labels(model).inc(cost_usd)
-            self._predicted_cost.labels(model).inc(float(estimates.costs_usd[row, column]))
+            self._counts.reported_cost.labels(model).inc(cost_usd)
+            self._counts.predicted_cost.labels(model).inc(float(estimates.costs_usd[row, column]))
         if outcome.latency_ms is not None and not outcome.error:
-            self._reported_latency.labels(model).inc(outcome.latency_ms)
-            self._predicted_latency.labels(model).inc(float(estimates.latencies_ms[row, column]))
+            self._counts.reported_latency.labels(model).inc(outcome.latency_ms)
+            predicted_ms = float(estimates.latencies_ms[row, column])
+            self._counts.predicted_latency.labels(model).inc(predicted_ms)

@@ -87,8 +87,12 @@ class PredictorWatch(Watch):
         _log.warning("predictor not taken back", detail=str(error))
         self.on_mismatch()
 
+    def counted(self, outcome: str) -> None:
+        """A reload of everything has looked at the predictor, too, and tells of it itself."""
+        self._exchanges.labels(outcome).inc()
+
     def exchanged(self, outcome: str, version: str, detail: str = "") -> None:
-        """A reload ended; ``version`` is in use now."""
+        """A reload of the predictor alone ended; ``version`` is in use now."""
         self._exchanges.labels(outcome).inc()
         log = _log.error if outcome == "refused" else _log.info
         log("predictor reload", outcome=outcome, version=version, detail=detail)

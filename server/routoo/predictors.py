@@ -29,6 +29,7 @@ class Predictors:
 
     Attributes:
         chain: what the engine calls.
+        learned_with_it: settings that hold for the version in use only; a reload may change them.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class Predictors:
             longest_probe_s=triton.longest_probe_ms * 1e-3,
         )
         self._max_shift = settings.max_shift
-        self._learned_with_it = learned_with_it
+        self.learned_with_it = learned_with_it
         self._exchanging = threading.Lock()
         line = load_line(artifact, self._plan)
         self._tried = artifact.manifest
@@ -98,22 +99,32 @@ class Predictors:
             ConfigError, PredictorError: the new one is not fit; the old one stays.
         """
         with self._exchanging:
-            artifact = load_artifact(find_artifact(settings.artifact))
-            old = self.chain.line
-            if (artifact.folder, artifact.manifest) == (old.artifact.folder, old.artifact.manifest):
+            new = self._prepared(settings, again=again)
+            if new is None:
                 return False
-            if not again and artifact.manifest == self._tried:
-                return False
-            self._tried = artifact.manifest
-            self._check_learned(old, artifact)
-            new = load_line(artifact, self._plan)
-            self.chain.check(new)
-            self._compare(old, new)
-            if old.remote is None or new.remote is None:
-                self.chain.switch(new)
-            else:
-                self._exchange_on_triton(old, new)
+            self._take(new)
             return True
+
+    def prepare(self, settings: PredictorSettings) -> Line | None:
+        """The first half of ``exchange``: loads, warms up and compares; ``take`` does the rest.
+
+        Returns:
+            None: the artifact is the one that serves.
+
+        Raises:
+            ConfigError, PredictorError: as ``exchange``.
+        """
+        with self._exchanging:
+            return self._prepared(settings, again=True)
+
+    def take(self, new: Line) -> None:
+        """Serves what was prepared.
+
+        Raises:
+            ArtifactError, PredictorError: the Triton server does not; the old one stays.
+        """
+        with self._exchanging:
+            self._take(new)
 
     def close(self) -> None:
         """Stops probing and closes the channel to Triton."""
@@ -121,11 +132,32 @@ class Predictors:
         if self._server is not None:
             self._server.close()
 
+    def _prepared(self, settings: PredictorSettings, *, again: bool) -> Line | None:
+        artifact = load_artifact(find_artifact(settings.artifact))
+        old = self.chain.line
+        if (artifact.folder, artifact.manifest) == (old.artifact.folder, old.artifact.manifest):
+            return None
+        if not again and artifact.manifest == self._tried:
+            return None
+        self._tried = artifact.manifest
+        self._check_learned(old, artifact)
+        new = load_line(artifact, self._plan)
+        self.chain.check(new)
+        self._compare(old, new)
+        return new
+
+    def _take(self, new: Line) -> None:
+        old = self.chain.line
+        if old.remote is None or new.remote is None:
+            self.chain.switch(new)
+        else:
+            self._exchange_on_triton(old, new)
+
     def _check_learned(self, old: Line, artifact: Artifact) -> None:
         before, after = old.artifact.manifest.predictor_version, artifact.manifest.predictor_version
-        if self._learned_with_it and before != after:
+        if self.learned_with_it and before != after:
             raise ArtifactError(
-                f"{artifact.folder}: what {' and '.join(self._learned_with_it)} says was learned"
+                f"{artifact.folder}: what {' and '.join(self.learned_with_it)} says was learned"
                 f" with predictor {before}, this is {after}; run `routoo calibrate` with it and"
                 " restart"
             )

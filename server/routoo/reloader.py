@@ -1,68 +1,218 @@
-"""Reloads the predictor of a running service: when asked, and when the server has moved on."""
+"""Reloads a running service: builds the next engine beside the one that serves, then swaps them.
+
+What is asked for is read and checked as a start does it; while that goes on, and when it fails, the
+old engine serves. Requests in flight finish on the engine that accepted them.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import structlog
+
 from routoo.errors import ConfigError, PredictorError
+from routoo.lasting import versions_of
+from routoo.money import close_replaced, renew_money
+from routoo.parts import load_parts
+from routoo.policies import learned_with_predictor
+from routoo.reload_scope import taken
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from routoo.config import Settings
+    from routoo.current import Current
+    from routoo.engine import Engine
+    from routoo.lasting import Lasting
+    from routoo.money import Money
+    from routoo.parts import Parts
     from routoo.predictor_watch import PredictorWatch
-    from routoo.predictors import Predictors
+
+_log = structlog.get_logger("routoo.reload")
+
+
+@dataclass(frozen=True, slots=True)
+class _Next:
+    """What the next engine is made of; ``parts`` None: nothing has changed."""
+
+    settings: Settings
+    parts: Parts | None
+    money: Money | None
+    needs_restart: tuple[str, ...]
 
 
 class Reloader:
-    """Lives on the loop that serves; the work is done in threads, one reload at a time."""
+    """Lives on the loop that serves; the work is done in threads, one reload at a time.
 
-    def __init__(self, predictors: Predictors, watch: PredictorWatch) -> None:
-        self._predictors = predictors
+    Args:
+        current: what serves; replaced.
+        parts: what it is made of.
+        lasting: what stays.
+        watch: told of predictors.
+    """
+
+    def __init__(
+        self, current: Current, parts: Parts, lasting: Lasting, watch: PredictorWatch
+    ) -> None:
+        self._current = current
+        self._parts = parts
+        self._lasting = lasting
         self._watch = watch
+        self._one_at_a_time = asyncio.Lock()
         self._tasks: set[asyncio.Task[str]] = set()
+        self._waiting: asyncio.Task[str] | None = None
+        self._retiring: dict[asyncio.Task[None], Engine] = {}
+        self._closed = False
 
     def start(self, read_settings: Callable[[], Settings]) -> asyncio.Task[str]:
-        """Reads the settings again and serves the predictor that they name now.
+        """Reads the settings again and serves what they say now.
 
-        Only ``predictor.artifact`` counts: other settings take a restart. What came of it is
-        logged and counted, and is the task's result: switched, unchanged or refused.
+        What came of it is logged and counted, and is the task's result: switched, switched_in_part
+        (some of what has changed takes a restart), needs_restart (all of it does), unchanged, or
+        refused (the old stays). Whoever asks while another asker waits shares its reload.
         """
+        if self._waiting is not None:
+            return self._waiting
         task = asyncio.get_running_loop().create_task(self._reload(read_settings))
+        self._waiting = task
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def follow(self, settings: Settings) -> None:
+    def follow(self) -> None:
         """When a Triton server comes back with another version, looks for the artifact of it."""
 
         def moved() -> None:
             # On the probing thread, which has nothing to do until the next probe.
-            self._exchange(
-                lambda: self._predictors.exchange(settings.predictor, again=False), quiet=True
-            )
+            predictors = self._lasting.predictors
+            detail = ""
+            try:
+                if not predictors.exchange(self._current.settings.predictor, again=False):
+                    return
+                outcome = "switched"
+            except (ConfigError, PredictorError) as error:
+                outcome, detail = "refused", str(error)
+            self._watch.exchanged(outcome, predictors.chain.version, detail)
 
         self._watch.on_mismatch = moved
 
-    async def close(self) -> None:
-        """Waits for a reload in progress, and lets the predictor go."""
+    async def settle(self, grace_s: float) -> bool:
+        """Takes no more reloads, and lets replaced engines finish for ``grace_s``.
+
+        Returns:
+            Whether all of their requests were answered in time.
+        """
+        self._closed = True
         if self._tasks:
             await asyncio.wait(self._tasks)
-        await asyncio.to_thread(self._predictors.close)
+        in_time = await asyncio.gather(
+            *(engine.retire(grace_s) for engine in self._retiring.values())
+        )
+        retiring = tuple(self._retiring)
+        if not all(in_time):
+            # One whose predictor hangs is never idle.
+            for task in retiring:
+                task.cancel()
+        if retiring:
+            await asyncio.wait(retiring)
+        return all(in_time)
+
+    async def close(self) -> None:
+        """Lets the predictor go; ``settle`` comes before."""
+        await asyncio.to_thread(self._lasting.predictors.close)
 
     async def _reload(self, read_settings: Callable[[], Settings]) -> str:
-        def exchange() -> bool:
-            return self._predictors.exchange(read_settings().predictor)
+        async with self._one_at_a_time:
+            self._waiting = None
+            if self._closed:
+                return "refused"
+            try:
+                found = await asyncio.to_thread(self._make, read_settings)
+            except (ConfigError, PredictorError) as error:
+                return self._tell("refused", detail=str(error))
+            except Exception:  # noqa: BLE001 - a fault of ours must not end the service
+                _log.exception("reload failed")
+                return self._tell("refused", detail="internal error, see the line before")
+            if found.parts is not None and found.money is not None:
+                self._swap(found.settings, found.parts, found.money)
+                if self._closed:  # the service has begun to stop meanwhile
+                    await self._current.engine.retire(0.0)
+                outcome = "switched_in_part" if found.needs_restart else "switched"
+            else:
+                outcome = "needs_restart" if found.needs_restart else "unchanged"
+            return self._tell(outcome, needs_restart=found.needs_restart)
 
-        return await asyncio.to_thread(self._exchange, exchange)
+    def _make(self, read_settings: Callable[[], Settings]) -> _Next:
+        """All that takes time; in a thread.
 
-    def _exchange(self, exchange: Callable[[], bool], *, quiet: bool = False) -> str:
-        detail = ""
+        Raises:
+            ConfigError, PredictorError: something is not fit; the old stays.
+        """
+        before, predictors = self._current.settings, self._lasting.predictors
+        settings, needs_restart = taken(before, read_settings())
+        outcome = "refused"
         try:
-            outcome = "switched" if exchange() else "unchanged"
-        except (ConfigError, PredictorError) as error:
-            outcome, detail = "refused", str(error)
-        if not quiet or outcome != "unchanged":
-            self._watch.exchanged(outcome, self._predictors.chain.version, detail)
+            line = predictors.prepare(settings.predictor)
+            artifact = self._parts.artifact if line is None else line.artifact
+            if line is None and artifact is not predictors.chain.line.artifact:
+                artifact = predictors.chain.line.artifact  # a Triton server has moved on
+            parts = load_parts(settings, artifact)
+            if line is not None:
+                predictors.take(line)
+            outcome = "unchanged" if line is None else "switched"
+        finally:
+            self._watch.counted(outcome)
+        same_models = (
+            artifact is self._parts.artifact
+            and parts.price == self._parts.price
+            and parts.pool.models == self._parts.pool.models
+        )
+        if (
+            same_models
+            and parts.policies.digest == self._parts.policies.digest
+            and settings.model_dump() == before.model_dump()
+        ):
+            return _Next(settings, None, None, needs_restart)
+        predictors.learned_with_it = learned_with_predictor(settings.policy)
+        money = renew_money(
+            self._current.engine.money,
+            before,
+            settings,
+            parts,
+            self._lasting.metrics.outcomes,
+            same_models=same_models,
+        )
+        return _Next(settings, parts, money, needs_restart)
+
+    def _swap(self, settings: Settings, parts: Parts, money: Money) -> None:
+        """In one turn of the loop: who asks for the engine gets the old one or the new one."""
+        old = self._current.engine
+        self._current.engine = self._lasting.engine(parts, money, settings)
+        self._current.settings = settings
+        self._parts = parts
+        self._lasting.metrics.versions(versions_of(self._current.engine))
+        retiring = asyncio.get_running_loop().create_task(self._retire(old, money))
+        self._retiring[retiring] = old
+        retiring.add_done_callback(self._retiring.pop)
+
+    async def _retire(self, old: Engine, money: Money) -> None:
+        await old.retire()
+        await asyncio.to_thread(close_replaced, old.money, money)
+
+    def _tell(self, outcome: str, *, needs_restart: tuple[str, ...] = (), detail: str = "") -> str:
+        self._lasting.metrics.reloads.labels(outcome).inc()
+        log = _log.error if outcome == "refused" else _log.info
+        versions = self._current.engine.versions
+        fields = {"detail": detail} if detail else {}
+        if needs_restart:
+            fields["needs_restart"] = ", ".join(needs_restart)
+        log(
+            "reload",
+            outcome=outcome,
+            predictor=versions.predictor,
+            policy=versions.policy,
+            **fields,
+        )
         return outcome

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import hashlib
 import os
 import secrets
 import signal
 import sys
-from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -17,144 +15,50 @@ import grpc
 import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import start_http_server
 
-from routoo import __version__
 from routoo.api.service import SERVICE, RouterService
-from routoo.calibration.start import with_price
-from routoo.cascade_file import load_rule, rule_values
+from routoo.budget_metrics import BudgetMetrics
 from routoo.current import Current
-from routoo.engine import Engine
+from routoo.decision_ids import DecisionIds
 from routoo.errors import ConfigError
-from routoo.extproc.opening import check_processor, open_processor
+from routoo.extproc.opening import open_processor
+from routoo.file_watch import FileWatch, files_of
 from routoo.health import Health
+from routoo.lasting import Lasting, versions_of
 from routoo.listeners import Listeners, channel_options, open_listeners
 from routoo.money import open_money
-from routoo.operating_point import PricedSample
-from routoo.policies import build_policies, learned_with_predictor
-from routoo.pool import load_pool
-from routoo.predictor.artifact import find_artifact, load_artifact
-from routoo.predictor.chain import Watch
+from routoo.overload import Overload, OverloadTerms
+from routoo.parts import load_parts
+from routoo.policies import learned_with_predictor
 from routoo.predictor_watch import PredictorWatch
-from routoo.predictors import Predictors, in_process
+from routoo.predictors import Predictors
 from routoo.reloader import Reloader
 from routoo.security.entrance import Entrance
+from routoo.shared import Shared
 from routoo.telemetry import Metrics, configure_logging
 from routoo.v1 import router_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from routoo.config import Settings
+    from routoo.engine import Engine
     from routoo.extproc.service import Processor
-    from routoo.policies import Policies
-    from routoo.policy_settings import GuaranteeSettings
-    from routoo.pool import Pool
-    from routoo.predictor.artifact import Artifact
+    from routoo.settings_source import SettingsSource
 
 _log = structlog.get_logger("routoo.server")
 # After everything is answered: streams and health watchers are told, then cut off.
 STREAM_GRACE_S = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What a service is made of, checked against each other."""
-
-    pool: Pool
-    artifact: Artifact
-    sample: PricedSample
-    price: float
-    policies: Policies
-
-
-def load_parts(settings: Settings) -> Parts:
-    """Reads pool and artifact and finds the price in force.
-
-    Raises:
-        ConfigError: any of them is wrong or they do not fit; one line.
-    """
-    pool = load_pool(settings.pool)
-    if settings.processor.enabled:
-        check_processor(settings.processor, pool)
-    artifact = load_artifact(find_artifact(settings.predictor.artifact))
-    columns = pool.columns_in(artifact.manifest.models)
-    sample = PricedSample(artifact.calibration_sample(), pool, columns)
-    price = sample.price_for(settings.policy.max_mean_cost_usd)
-    version = artifact.manifest.predictor_version
-    guarantee = with_price(
-        settings, pool, sample, version, lambda: in_process(settings.predictor, artifact)
-    )
-    policy = settings.policy.model_copy(update={"guarantee": guarantee})
-    rule = None if policy.cascade is None else load_rule(policy.cascade, pool, version)
-    identity = "|".join(
-        (
-            policy.model_dump_json(exclude={"cascade"}),
-            version,
-            *(model.model_dump_json() for model in pool.models),
-            # What the file says and not where it lies.
-            "" if rule is None else str(rule_values(rule, pool, version)),
-        )
-    )
-    digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
-    policies = build_policies(policy, pool, digest, rule)
-    return Parts(pool, artifact, sample, price, policies)
-
-
-def check(settings: Settings) -> list[str]:
-    """Checks everything that a start would, without serving; one line per finding.
-
-    Raises:
-        ConfigError: the service would not start; one line.
-    """
-    Entrance.open(settings.security, CollectorRegistry())
-    parts = load_parts(settings)
-    predictors = Predictors(settings.predictor, parts.artifact, Watch())
-    try:
-        predictors.chain.warm_up()
-        predictor = predictors.chain
-    finally:
-        predictors.close()
-    point = parts.sample.point_at(parts.price, parts.policies.in_force)
-    budgets = [f"{one.name} ${one.usd:g} per {one.per}" for one in settings.budgets]
-    most_usd = settings.policy.max_mean_cost_usd
-    away = f"warning: Triton at {settings.predictor.triton.url} does not answer"
-    busiest = max(zip(point.shares.tolist(), parts.pool.names, strict=True))
-    return [
-        f"pool: {len(parts.pool.names)} models",
-        f"predictor: {predictor.version} on {predictor.backend}, {len(predictor.models)} models",
-        *([away] if predictor.degraded else []),
-        f"policy: {parts.policies.version}, at most ${most_usd:g} a request",
-        *_promise(settings.policy.guarantee),
-        f"budgets: {', '.join(budgets) or 'none'}",
-        f"shadow price: {parts.price:.6g} score per USD, where no budget sets it",
-        f"expected: mean score {point.mean_score:.3f} at ${point.mean_cost_usd:.3g} a request",
-        f"busiest model: {busiest[1]}, {busiest[0]:.0%} of the requests",
-    ]
-
-
-def _promise(guarantee: GuaranteeSettings | None) -> list[str]:
-    """What the guarantee says, should there be one."""
-    if guarantee is None:
-        return []
-    drop, reference = f"{guarantee.max_drop:g}", guarantee.reference
-    said = f"mean score at most {drop} below {reference}, at confidence {guarantee.confidence:g}"
-    return [f"guarantee: {said}"]
-
-
-def serve(settings: Settings, read_settings: Callable[[], Settings]) -> int:
-    """Serves until SIGTERM or SIGINT; returns the exit code.
+def serve(source: SettingsSource) -> int:
+    """Serves until SIGTERM or SIGINT; returns the exit code. SIGHUP reloads.
 
     When the grace period ends before the last request, the process ends here, with exit code 1.
-
-    Args:
-        settings: what serves.
-        read_settings: reads them again for a reload, which SIGHUP asks for.
 
     Raises:
         ConfigError: the service cannot start; one line.
     """
-    if not asyncio.run(_serve(settings, read_settings)):
+    if not asyncio.run(_serve(source)):
         # A thread that hangs in the predictor would keep the interpreter from ending.
         sys.stdout.flush()
         sys.stderr.flush()
@@ -162,25 +66,35 @@ def serve(settings: Settings, read_settings: Callable[[], Settings]) -> int:
     return 0
 
 
-async def _serve(settings: Settings, read_settings: Callable[[], Settings]) -> bool:
+async def _serve(source: SettingsSource) -> bool:
+    settings = source.read()
     configure_logging(settings.log.level)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     service = await Service.start(settings)
-    loop.add_signal_handler(signal.SIGHUP, service.reloader.start, read_settings)
+    loop.add_signal_handler(signal.SIGHUP, service.reloader.start, source.read)
+    watching = service.watch_files(source) if settings.reload.watch else None
     # What lives from here to the end need not be looked at by every garbage collection.
     gc.collect()
     gc.freeze()
-    print(  # noqa: T201 - the line that callers of `routoo serve` wait for
-        f"ready {service.address} predictor={service.engine.versions.predictor}"
-        f" policy={service.engine.versions.policy} models={len(service.engine.pool.names)}"
-        f" metrics={service.metrics_address or 'off'} pid={os.getpid()}",
-        flush=True,
-    )
+    print(service.ready_line(), flush=True)  # noqa: T201 - what callers of `routoo serve` wait for
     await stop.wait()
+    if watching is not None:
+        watching.cancel()
     return await service.stop()
+
+
+def _overload(settings: Settings) -> Overload:
+    terms = settings.overload
+    within_ms = terms.overloaded_wait_ms
+    return Overload(
+        OverloadTerms(
+            max_wait_s=terms.max_wait_ms * 1e-3,
+            overloaded_wait_s=None if within_ms is None else within_ms * 1e-3,
+        )
+    )
 
 
 class Service:
@@ -188,23 +102,23 @@ class Service:
 
     def __init__(
         self,
-        settings: Settings,
-        engine: Engine,
+        current: Current,
         metrics: Metrics,
         reloader: Reloader,
         health: Health,
         entrance: Entrance,
     ) -> None:
         """Not to be called directly: ``start`` also opens the ports."""
-        self.current = Current(engine, settings)
+        self.current = current
+        settings = current.settings
         self.metrics = metrics
         self.reloader = reloader
         self.address = ""
         self.addresses: tuple[str, ...] = ()
         self.metrics_address = ""
-        self._settings = settings
+        self._settings = settings  # of the start; ports follow no reload
         self._entrance = entrance
-        self._router = RouterService(self.current, metrics, entrance.gate)
+        self._router = RouterService(self.current, metrics, entrance.gate, _overload(settings))
         self._processor: Processor | None = None
         if settings.processor.enabled:
             self._processor = open_processor(lambda: self.engine, settings, metrics.registry)
@@ -231,7 +145,6 @@ class Service:
         parts = load_parts(settings)
         metrics, health = Metrics(), Health()
         entrance = Entrance.open(settings.security, metrics.registry)
-        money = open_money(settings, parts.pool, parts.sample, parts.price, metrics.registry)
         watch = PredictorWatch(metrics.registry, health)
         predictors = Predictors(
             settings.predictor,
@@ -239,18 +152,13 @@ class Service:
             watch,
             learned_with_it=learned_with_predictor(settings.policy),
         )
-        engine = Engine(
-            predictor=predictors.chain,
-            pool=parts.pool,
-            sample=parts.sample,
-            policies=parts.policies,
-            money=money,
-            batching=settings.batching,
-            id_prefix=secrets.token_hex(5),
-            metrics=metrics,
-        )
-        reloader = Reloader(predictors, watch)
-        service = cls(settings, engine, metrics, reloader, health, entrance)
+        lasting = Lasting(predictors, metrics, Shared(DecisionIds(secrets.token_hex(5))))
+        engine = lasting.engine(parts, open_money(settings, parts, metrics.outcomes), settings)
+        current = Current(engine, settings)
+        # What engine that is changes.
+        metrics.registry.register(BudgetMetrics(lambda: current.engine.money.budgets()))  # noqa: PLW0108
+        reloader = Reloader(current, parts, lasting, watch)
+        service = cls(current, metrics, reloader, health, entrance)
         try:
             await engine.warm_up()
             await service._open()
@@ -259,8 +167,25 @@ class Service:
             await engine.close(0.0)
             await reloader.close()
             raise
-        reloader.follow(settings)
+        reloader.follow()
         return service
+
+    def ready_line(self) -> str:
+        """What `routoo serve` says when it serves."""
+        engine = self.engine
+        return (
+            f"ready {self.address} predictor={engine.versions.predictor}"
+            f" policy={engine.versions.policy} models={len(engine.pool.names)}"
+            f" metrics={self.metrics_address or 'off'} pid={os.getpid()}"
+        )
+
+    def watch_files(self, source: SettingsSource) -> asyncio.Task[None]:
+        """Reloads whenever the files have changed, until the task is cancelled."""
+        watch = FileWatch(lambda: files_of(source.path, self.current.settings))
+        following = watch.follow(
+            self.current.settings.reload.interval_s, lambda: self.reloader.start(source.read)
+        )
+        return asyncio.get_running_loop().create_task(following)
 
     async def stop(self) -> bool:
         """Drains: health says NOT_SERVING, new calls are refused, accepted ones are answered.
@@ -268,7 +193,7 @@ class Service:
         Returns:
             Whether all of them were answered before the grace period ended.
         """
-        grace_s = self._settings.shutdown_grace_s
+        grace_s = self.current.settings.shutdown_grace_s
         deadline_s = monotonic() + grace_s
         _log.info("draining", grace_s=grace_s)
         self.metrics.draining()
@@ -276,7 +201,11 @@ class Service:
         if self._processor is not None:
             # First: what its streams learn is booked by the engine.
             await self._processor.close(grace_s / 2)
-        in_time = await self.engine.close(max(0.0, deadline_s - monotonic()))
+        left_s = max(0.0, deadline_s - monotonic())
+        in_time = all(
+            await asyncio.gather(self.engine.retire(left_s), self.reloader.settle(left_s))
+        )
+        in_time &= await self.engine.close(max(0.0, deadline_s - monotonic()))
         await self._router.drained(max(0.0, deadline_s - monotonic()))
         await self._server.stop(STREAM_GRACE_S)
         if self._listeners is not None:
@@ -308,16 +237,7 @@ class Service:
         self.addresses = self._listeners.addresses
         self.address = self.addresses[0]
         await self._server.start()
-        engine = self.engine
-        self.metrics.started(
-            {
-                "version": __version__,
-                "predictor": engine.versions.predictor,
-                "backend": engine.predictor.backend,
-                "policy": engine.versions.policy,
-            },
-            lambda: engine.price,
-        )
+        self.metrics.started(versions_of(self.engine), lambda: self.engine.price)
         await self._health.serving("", SERVICE)
         _log.info("serving", addresses=self.addresses, metrics=self.metrics_address)
 

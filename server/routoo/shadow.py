@@ -42,60 +42,94 @@ class Comparison:
     shadow_score: float = 0.0
 
 
-class Shadow(Collector):
-    """A policy that decides nothing. Its counts are metrics; read and written from any thread."""
+class Comparisons(Collector):
+    """The counts of every shadow policy that there was; they outlive engines. For any thread."""
 
-    def __init__(self, policy: Policy) -> None:
-        self._policy = policy
+    def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._sums = Comparison(policy.name)
+        self._sums: dict[str, Comparison] = {}
 
-    @property
-    def comparison(self) -> Comparison:
-        """The counts so far."""
-        return self._sums
+    def of(self, policy: str) -> Comparison:
+        """The counts of one so far."""
+        return self._sums.get(policy) or Comparison(policy)
 
-    def compare(self, case: Case, choice: IndexArray, compared: BoolArray) -> None:
-        """Decides the rows ``compared``, bool [n], again, and counts; ``choice`` is what holds."""
-        rows = np.flatnonzero(compared & (choice >= 0))
-        other = self._policy.choose(case)[rows]
-        chosen = choice[rows]
-        figures = [
-            float(array[rows, columns].sum())
-            for array in (case.costs_usd, case.scores)
-            for columns in (chosen, other)
-        ]
+    def add(self, seen: Comparison) -> None:
+        """Adds to the counts of its policy."""
         with self._lock:
-            sums = self._sums
-            self._sums = Comparison(
-                sums.policy,
-                sums.decisions + len(rows),
-                sums.disagreements + int(np.count_nonzero(chosen != other)),
-                sums.cost_usd + figures[0],
-                sums.shadow_cost_usd + figures[1],
-                sums.score + figures[2],
-                sums.shadow_score + figures[3],
+            sums = self.of(seen.policy)
+            self._sums[seen.policy] = Comparison(
+                seen.policy,
+                sums.decisions + seen.decisions,
+                sums.disagreements + seen.disagreements,
+                sums.cost_usd + seen.cost_usd,
+                sums.shadow_cost_usd + seen.shadow_cost_usd,
+                sums.score + seen.score,
+                sums.shadow_score + seen.shadow_score,
             )
 
     def collect(self) -> Iterator[Metric]:
         """The metrics, read from the scraping thread."""
-        sums = self._sums
-        for name, text, value in (
-            ("decisions", "Decisions that a shadow policy was compared on.", sums.decisions),
-            ("disagreements", "Of these, the shadow chose another model.", sums.disagreements),
+        with self._lock:
+            all_sums = list(self._sums.values())
+        for name, text in (
+            ("decisions", "Decisions that a shadow policy was compared on."),
+            ("disagreements", "Of these, the shadow chose another model."),
         ):
             counter = CounterMetricFamily(f"routoo_shadow_{name}", text, labels=("policy",))
-            counter.add_metric((sums.policy,), value)
+            for sums in all_sums:
+                counter.add_metric((sums.policy,), getattr(sums, name))
             yield counter
-        for name, text, in_force, shadow in (
-            ("cost_usd", "Predicted costs in US dollars", sums.cost_usd, sums.shadow_cost_usd),
-            ("score", "Predicted scores", sums.score, sums.shadow_score),
+        for name, text in (
+            ("cost_usd", "Predicted costs in US dollars"),
+            ("score", "Predicted scores"),
         ):
             counter = CounterMetricFamily(
                 f"routoo_shadow_{name}",
                 f"{text} summed over the compared decisions, by who decides.",
                 labels=("policy", "decided_by"),
             )
-            counter.add_metric((sums.policy, "in_force"), in_force)
-            counter.add_metric((sums.policy, "shadow"), shadow)
+            for sums in all_sums:
+                counter.add_metric((sums.policy, "in_force"), getattr(sums, name))
+                counter.add_metric((sums.policy, "shadow"), getattr(sums, f"shadow_{name}"))
             yield counter
+
+
+class Shadow:
+    """A policy that decides nothing. From any thread.
+
+    Args:
+        policy: the shadow.
+        comparisons: where it counts.
+    """
+
+    def __init__(self, policy: Policy, comparisons: Comparisons) -> None:
+        self._policy = policy
+        self._comparisons = comparisons
+        comparisons.add(Comparison(policy.name))  # so that its metrics are there from the start
+
+    @property
+    def comparison(self) -> Comparison:
+        """The counts so far."""
+        return self._comparisons.of(self._policy.name)
+
+    def compare(self, case: Case, choice: IndexArray, compared: BoolArray) -> None:
+        """Decides the rows ``compared``, bool [n], again, and counts; ``choice`` is what holds."""
+        rows = np.flatnonzero(compared & (choice >= 0))
+        other = self._policy.choose(case)[rows]
+        chosen = choice[rows]
+        cost_usd, shadow_cost_usd, score, shadow_score = (
+            float(array[rows, columns].sum())
+            for array in (case.costs_usd, case.scores)
+            for columns in (chosen, other)
+        )
+        self._comparisons.add(
+            Comparison(
+                self._policy.name,
+                decisions=len(rows),
+                disagreements=int(np.count_nonzero(chosen != other)),
+                cost_usd=cost_usd,
+                shadow_cost_usd=shadow_cost_usd,
+                score=score,
+                shadow_score=shadow_score,
+            )
+        )

@@ -11,6 +11,8 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from routoo.calls import CallCounts
+from routoo.outcomes import OutcomeCounts
+from routoo.shadow import Comparisons
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,12 +105,33 @@ class Metrics:
             "routoo_serving", "1 while the service takes requests.", registry=registry
         )
         self._info = Info("routoo_build", "Versions in use.", registry=registry)
+        self.outcomes = OutcomeCounts(registry)
+        self.comparisons = Comparisons()
+        registry.register(self.comparisons)
+        self.escalations = Counter(
+            "routoo_escalations",
+            "Answers weighed: kept, asked (another model is to be asked), unpaid (kept because a"
+            " budget has not enough left).",
+            ("result",),
+            registry=registry,
+        )
+        self.reloads = Counter(
+            "routoo_reloads",
+            "Reloads by outcome: switched, switched_in_part (the rest takes a restart),"
+            " needs_restart, unchanged, refused.",
+            ("outcome",),
+            registry=registry,
+        )
 
     def started(self, versions: dict[str, str], shadow_price: Callable[[], float]) -> None:
         """The service serves; ``shadow_price`` is read when it is scraped."""
-        self._info.info(versions)
         self._price.set_function(shadow_price)
+        self.versions(versions)
         self._serving.set(1)
+
+    def versions(self, versions: dict[str, str]) -> None:
+        """What serves now."""
+        self._info.info(versions)
 
     def draining(self) -> None:
         """The service takes no new requests."""

@@ -12,7 +12,8 @@ import yaml
 from process import ENVIRONMENT, ROUTOO, exit_code, line_of, process, write_tiny_config
 from routoo.config import load_settings
 from routoo.errors import ConfigError
-from routoo.server import Service, check
+from routoo.parts import check
+from routoo.server import Service
 from routoo.v1 import info_pb2
 from routoo.v1.router_pb2_grpc import RouterServiceStub
 from tiny_artifact import MODELS, change_manifest

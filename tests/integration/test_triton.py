@@ -17,12 +17,13 @@ from process import write_tiny_config
 from real_triton import Triton, add_version, make_moody, real_triton
 from routoo.config import load_settings
 from routoo.errors import ConfigError, DeadlineError, PredictorError
+from routoo.parts import check
 from routoo.predictor.artifact import load_artifact, shipped_artifact
 from routoo.predictor.base import Wait
 from routoo.predictor.chain import Watch
 from routoo.predictor_settings import PredictorSettings
 from routoo.predictors import Predictors
-from routoo.server import Service, check
+from routoo.server import Service
 from tiny_artifact import SCORES, TOKENS, write_tiny_artifact
 from tiny_service import serving, tiny_settings
 from watched import HANG_S

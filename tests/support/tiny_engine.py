@@ -6,11 +6,13 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from routoo.config import BatchingSettings
+from routoo.decision_ids import DecisionIds
 from routoo.engine import Engine
 from routoo.operating_point import PricedSample
 from routoo.policies import build_policies
 from routoo.policy_settings import PolicySettings
 from routoo.predictor.onnx import OnnxPredictor
+from routoo.shared import Shared
 from routoo.telemetry import Metrics
 from tiny_artifact import MODELS
 from tiny_money import budgeted_money, fixed_money
@@ -50,7 +52,7 @@ def make_engine(
         policies=build_policies(policy or PolicySettings(), pool, "test", rule),
         money=money,
         batching=BatchingSettings(**batching),
-        id_prefix="test",
+        shared=Shared(DecisionIds("test")),
         metrics=metrics,
     )
 

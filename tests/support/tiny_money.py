@@ -29,7 +29,7 @@ FOREVER = Keeping(ttl_ns=10**15, releases_expired=False, max_decisions=10**6)
 def fixed_money(pool: Pool, metrics: Metrics, price: float) -> Money:
     """No budgets, one price."""
     decisions = OpenDecisions(MANY, LONG_S)
-    outcomes = Outcomes(decisions, None, pool, metrics.registry)
+    outcomes = Outcomes(decisions, None, pool, metrics.outcomes)
     return Money(FixedPricing(price), None, decisions, outcomes)
 
 
@@ -58,5 +58,5 @@ def spending(*budgets: BudgetTerms, refuses_unbudgeted: bool = False) -> Spendin
 def budgeted_money(pool: Pool, metrics: Metrics, price: float, spent_from: Spending) -> Money:
     """Budgets, at one price."""
     decisions = OpenDecisions(MANY, LONG_S)
-    outcomes = Outcomes(decisions, spent_from.ledger, pool, metrics.registry)
+    outcomes = Outcomes(decisions, spent_from.ledger, pool, metrics.outcomes)
     return Money(FixedPricing(price), spent_from, decisions, outcomes)

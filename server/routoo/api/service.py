@@ -19,7 +19,7 @@ from routoo.api.guard import (
     own_route,
 )
 from routoo.api.status import status_of, trailers_of
-from routoo.errors import RoutooError
+from routoo.errors import QueueFullError, RoutooError
 from routoo.v1 import batch_pb2, budget_pb2, info_pb2, outcome_pb2, route_pb2
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from routoo.current import Current
     from routoo.joint import JointConstraints
+    from routoo.overload import Overload
     from routoo.prompt import PromptRequest
     from routoo.security.caller import Caller
     from routoo.security.gate import Admission, Gate
@@ -40,10 +41,11 @@ _log = structlog.get_logger("routoo.api")
 class RouterService:
     """The RPCs, on raw bytes: a body that does not parse gets a clear status, not INTERNAL."""
 
-    def __init__(self, current: Current, metrics: Metrics, gate: Gate) -> None:
+    def __init__(self, current: Current, metrics: Metrics, gate: Gate, overload: Overload) -> None:
         self._current = current
         self._metrics = metrics
         self._gate = gate
+        self._overload = overload
         self._ready_s = monotonic()
         self._active = 0
         self._idle = asyncio.Event()
@@ -243,13 +245,18 @@ class RouterService:
         self, rpc: str, call: Callable[[bytes, Context, Admission], Awaitable[bytes]]
     ) -> Callable[[bytes, Context], Awaitable[bytes]]:
         """The one place where a unary call's errors become statuses and its time is counted."""
+        # The others ask for little, have a bound of their own, or are what an operator looks with.
+        overload = self._overload if rpc == "Route" else None
 
         async def guarded(body: bytes, context: Context) -> bytes:
             started = perf_counter()
             code = "OK"
             self._active += 1
             self._idle.clear()
+            entered_s = None
             try:
+                if overload is not None:
+                    entered_s = overload.enter(context.time_remaining())
                 with self._gate.admit(context, rpc) as admission:
                     return await call(body, context, admission)
             except asyncio.CancelledError:
@@ -258,9 +265,13 @@ class RouterService:
             except Exception as error:
                 status, line = self._status(rpc, error)
                 code = status.name
+                if isinstance(error, QueueFullError) and error.retry_after_s is None:
+                    error.retry_after_s = self._overload.retry_after_s
                 await context.abort(status, line, trailers_of(error))
                 raise  # abort raises; this line is for the type checker
             finally:
+                if overload is not None and entered_s is not None:
+                    overload.leave(entered_s)
                 self._metrics.answered(rpc, code, perf_counter() - started)
                 self._active -= 1
                 if not self._active:

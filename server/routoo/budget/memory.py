@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from routoo.budget.books import Books, Keeping
 from routoo.budget.clock import ForwardClock
-from routoo.budget.ledger import Grants
+from routoo.budget.ledger import BudgetState, Grants
 from routoo.budget.scopes import Scopes
 from routoo.budget.terms import nano_usd, one_nano_usd
 
@@ -19,8 +20,21 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from routoo.budget.journaling import Journaling
-    from routoo.budget.ledger import BudgetState, Settled
+    from routoo.budget.ledger import Settled
     from routoo.budget.terms import BudgetTerms
+
+
+class _Shared:
+    """The one set of books behind a ledger and its successors; every access holds the lock."""
+
+    __slots__ = ("books", "clock_ns", "journaling", "lock", "owner")
+
+    def __init__(self, books: Books, clock_ns: ForwardClock, journaling: Journaling | None) -> None:
+        self.books = books
+        self.clock_ns = clock_ns
+        self.journaling = journaling
+        self.lock = threading.Lock()
+        self.owner: MemoryLedger | None = None
 
 
 class MemoryLedger:
@@ -45,13 +59,32 @@ class MemoryLedger:
             ConfigError: the journal is damaged or was written by another version.
         """
         self._scopes = Scopes(terms)
-        self._clock_ns = ForwardClock(clock_ns)
-        self._lock = threading.Lock()
-        self._books = Books(self._scopes, keeping)
-        self._journaling = journaling
+        self._shared = _Shared(Books(self._scopes, keeping), ForwardClock(clock_ns), journaling)
+        self._shared.owner = self
         if journaling is not None:
-            journaling.restore(self._books, self._lock)
-            self._clock_ns.not_before(self._books.now_ns)
+            journaling.restore(self._shared.books, self._shared.lock)
+            self._shared.clock_ns.not_before(self._shared.books.now_ns)
+
+    def succeeded_by(self, terms: tuple[BudgetTerms, ...], keeping: Keeping) -> MemoryLedger:
+        """A ledger of other budgets on the same books: what is spent and open stays so.
+
+        A budget of the same name and tenant keeps its money. This ledger may be used until the last
+        decision that began with it is made; its budgets are the new ones then, under the old
+        indices. The successor is to be closed, not this one.
+        """
+        successor = MemoryLedger.__new__(MemoryLedger)
+        successor._scopes = Scopes(terms)  # noqa: SLF001 - its own
+        shared = successor._shared = self._shared  # noqa: SLF001 - as above
+        with shared.lock:
+            now_ns = shared.clock_ns()
+            shared.books.advance(now_ns)
+            books = Books(successor._scopes, keeping)  # noqa: SLF001 - as above
+            books.advance(now_ns)
+            books.load(shared.books.dump())
+            shared.books, shared.owner = books, successor
+            if shared.journaling is not None:
+                shared.journaling.follow(books)
+        return successor
 
     @property
     def terms(self) -> tuple[BudgetTerms, ...]:
@@ -68,63 +101,87 @@ class MemoryLedger:
         *,
         all_or_nothing: bool = False,
     ) -> Grants:
-        amounts, groups = self._rows(ids, tenants, amounts_usd)
-        with self._lock:
-            self._begin(ids)
-            refused_by = self._books.reserve(ids, groups, amounts, all_or_nothing=all_or_nothing)
-            if self._journaling is not None:
+        amounts = self._amounts(ids, tenants, amounts_usd)
+        with self._shared.lock:
+            books = self._begin(ids)
+            groups = books.scopes.groups(tenants)
+            refused_by = books.reserve(ids, groups, amounts, all_or_nothing=all_or_nothing)
+            if self._shared.journaling is not None:
                 self._write_down(ids, groups, amounts, refused_by)
         self._sync()
         if refused_by is None:
             refused_by = np.full(len(ids), -1, np.intp)
+        elif books.scopes is not self._scopes:
+            refused_by = self._translated(books.scopes, refused_by)
         return Grants(refused_by, degraded=False)
 
     def overdraw(
         self, ids: Sequence[str], tenants: Sequence[str], amounts_usd: NDArray[np.float64]
     ) -> None:
-        amounts, groups = self._rows(ids, tenants, amounts_usd)
-        with self._lock:
-            self._begin(ids)
-            self._books.book(ids, groups, amounts, overdrawn=True)
-            if self._journaling is not None:
+        amounts = self._amounts(ids, tenants, amounts_usd)
+        with self._shared.lock:
+            books = self._begin(ids)
+            groups = books.scopes.groups(tenants)
+            books.book(ids, groups, amounts, overdrawn=True)
+            if self._shared.journaling is not None:
                 self._write_down(ids, groups, amounts, None, overdrawn=True)
         self._sync()
 
     def settle(self, decision_id: str, cost_usd: float) -> Settled:
         cost = one_nano_usd(cost_usd)
-        with self._lock:
-            now_ns = self._clock_ns()
-            self._books.advance(now_ns)
-            settled = self._books.settle(decision_id, cost)
-            if self._journaling is not None and settled.books:
-                self._journaling.settled(now_ns, decision_id, cost)
+        shared = self._shared
+        with shared.lock:
+            now_ns = shared.clock_ns()
+            shared.books.advance(now_ns)
+            settled = shared.books.settle(decision_id, cost)
+            if shared.journaling is not None and settled.books:
+                shared.journaling.settled(now_ns, decision_id, cost)
         self._sync()
         return settled
 
     def states(self) -> tuple[BudgetState, ...]:
-        with self._lock:
-            self._books.advance(self._clock_ns())
-            degraded = self._journaling is not None and self._journaling.failed
-            return self._books.states(degraded=degraded)
+        shared = self._shared
+        with shared.lock:
+            shared.books.advance(shared.clock_ns())
+            degraded = shared.journaling is not None and shared.journaling.failed
+            states = shared.books.states(degraded=degraded)
+        if shared.books.scopes is self._scopes:
+            return states
+        known = {(state.terms.name, state.terms.tenant): state for state in states}
+        return tuple(
+            replace(known[key], terms=terms)
+            if (key := (terms.name, terms.tenant)) in known
+            else BudgetState(terms, 0.0, 0.0, 0.0, 0, terms.period_ns / 1e9, degraded)
+            for terms in self.terms
+        )
 
     def close(self) -> None:
-        if self._journaling is not None:
-            self._journaling.close()
+        if self._shared.journaling is not None and self._shared.owner is self:
+            self._shared.journaling.close()
 
-    def _rows(
+    def _translated(self, scopes: Scopes, refused_by: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Indices of the successor's budgets as this ledger's; one that it lacks: its first."""
+        own = {(terms.name, terms.tenant): index for index, terms in enumerate(self.terms)}
+        places = [own.get((terms.name, terms.tenant), 0) for terms in scopes.terms]
+        # One more for -1, granted, which takes the last place.
+        return np.array([*places, -1], np.intp)[refused_by]
+
+    def _amounts(
         self, ids: Sequence[str], tenants: Sequence[str], amounts_usd: NDArray[np.float64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
+    ) -> NDArray[np.int64]:
         if not len(ids) == len(tenants) == len(amounts_usd):
             raise ValueError(
                 f"{len(ids)} ids, {len(tenants)} tenants and {len(amounts_usd)} amounts;"
                 " each row has one of each"
             )
-        return nano_usd(amounts_usd), self._scopes.groups(tenants)
+        return nano_usd(amounts_usd)
 
-    def _begin(self, ids: Sequence[str]) -> None:
-        self._books.advance(self._clock_ns())
-        if self._books.taken(ids):
+    def _begin(self, ids: Sequence[str]) -> Books:
+        books = self._shared.books
+        books.advance(self._shared.clock_ns())
+        if books.taken(ids):
             raise ValueError("a decision id is booked already, or stands twice")
+        return books
 
     def _write_down(
         self,
@@ -135,14 +192,15 @@ class MemoryLedger:
         *,
         overdrawn: bool = False,
     ) -> None:
-        booked = self._scopes.bounded[groups]
+        books = self._shared.books
+        booked = books.scopes.bounded[groups]
         if refused_by is not None:
             booked &= refused_by < 0
         rows = np.flatnonzero(booked).tolist()
-        if self._journaling is not None and rows:
-            tenants = self._scopes.tenants
-            self._journaling.booked(
-                self._books.now_ns,
+        if self._shared.journaling is not None and rows:
+            tenants = books.scopes.tenants
+            self._shared.journaling.booked(
+                books.now_ns,
                 ids if len(rows) == len(ids) else [ids[row] for row in rows],
                 [tenants[group] for group in groups[booked].tolist()],
                 amounts[booked],
@@ -151,5 +209,5 @@ class MemoryLedger:
 
     def _sync(self) -> None:
         # Outside the lock: a disk takes milliseconds.
-        if self._journaling is not None:
-            self._journaling.sync()
+        if self._shared.journaling is not None:
+            self._shared.journaling.sync()

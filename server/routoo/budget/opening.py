@@ -40,11 +40,7 @@ def open_ledger(
     if not budgets:
         return None
     terms = tuple(budget.terms() for budget in budgets)
-    keeping = Keeping(
-        ttl_ns=round(settings.reservation_ttl_s * 1e9),
-        releases_expired=settings.on_expiry == "release",
-        max_decisions=settings.max_decisions,
-    )
+    keeping = _keeping(settings)
     if settings.backend == "redis":
         return _open_redis(Scopes(terms), keeping, settings, clock_ns)
     journaling = None
@@ -52,6 +48,35 @@ def open_ledger(
         interval_s = settings.fsync_interval_s if settings.fsync == "interval" else TEND_INTERVAL_S
         journaling = Journaling(Journal(settings.journal), settings.fsync, interval_s)
     return MemoryLedger(terms, keeping, clock_ns, journaling)
+
+
+def succeed(
+    old: Ledger,
+    budgets: Sequence[BudgetSettings],
+    settings: LedgerSettings,
+    clock_ns: Callable[[], int],
+) -> Ledger:
+    """A ledger of other budgets on the books of ``old``, which decisions in progress still use.
+
+    Raises:
+        ConfigError: Redis is away, so that what the old one has spent is not in the books yet.
+    """
+    terms = tuple(budget.terms() for budget in budgets)
+    if isinstance(old, MemoryLedger):
+        return old.succeeded_by(terms, _keeping(settings))
+    if any(state.degraded for state in old.states()):
+        raise ConfigError(
+            "budgets: cannot change while Redis is away; reload again when it is back"
+        )
+    return _open_redis(Scopes(terms), _keeping(settings), settings, clock_ns)
+
+
+def _keeping(settings: LedgerSettings) -> Keeping:
+    return Keeping(
+        ttl_ns=round(settings.reservation_ttl_s * 1e9),
+        releases_expired=settings.on_expiry == "release",
+        max_decisions=settings.max_decisions,
+    )
 
 
 def _open_redis(

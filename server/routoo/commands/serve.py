@@ -4,7 +4,6 @@
 
 import os
 import signal
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,8 +32,8 @@ def serve(
     """
     # gRPC's core would put a line of its own before ours when the port is taken.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    from routoo.config import load_settings
     from routoo.server import serve as serve_until_stopped
+    from routoo.settings_source import SettingsSource
 
     overrides: dict[str, Any] = {}
     if listen is not None:
@@ -43,17 +42,16 @@ def serve(
         overrides["metrics"] = {"listen": metrics_listen}
     if max_mean_cost_usd is not None:
         overrides["policy"] = {"max_mean_cost_usd": max_mean_cost_usd}
-    read_settings = partial(load_settings, config, overrides=overrides)
-    raise typer.Exit(serve_until_stopped(read_settings(), read_settings))
+    raise typer.Exit(serve_until_stopped(SettingsSource(config, overrides)))
 
 
 def reload(
     pid: Annotated[int, typer.Argument(help="Process of `routoo serve`.", min=2)],
 ) -> None:
-    """Have a running service take the predictor that its settings name now.
+    """Have a running service take its settings, pool and predictor as they are now.
 
-    The new version is loaded, warmed up and tried beside the old one, which serves until then and
-    stays when the new one is not fit. The service's log and `routoo info` tell what came of it.
+    Everything is read, checked and tried beside what serves, which stays when anything is not fit.
+    The service's log and `routoo info` tell what came of it.
     """
     try:
         os.kill(pid, signal.SIGHUP)
@@ -73,7 +71,7 @@ def check_config(
     """Check settings, pool and predictor as `serve` does."""
     from routoo import screens
     from routoo.config import load_settings
-    from routoo.server import check
+    from routoo.parts import check
 
     findings = check(load_settings(file))
     if as_json:

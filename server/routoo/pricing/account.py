@@ -51,6 +51,12 @@ class Account:
         self._own = 0
         self._granted_before: int | None = None
 
+    def go_on_from(self, other: Account) -> None:
+        """Takes over what was seen of the same budget, perhaps with another limit."""
+        self._rate, self._drift = other._rate, other._drift
+        self._granted_before = other._granted_before
+        self.mean_cost_usd, self.planned_usd = other.mean_cost_usd, other.planned_usd
+
     def note(self, granted: BoolArray, at_price_usd: FloatArray) -> None:
         """Takes note of n requests of this replica; see ``Observed``."""
         self._arrived += len(granted)

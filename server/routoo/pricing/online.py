@@ -80,6 +80,34 @@ class OnlinePricing:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
+    def go_on_from(self, other: OnlinePricing) -> None:
+        """Begins with the prices, and the pace of requests, of one that is closed.
+
+        What budgets of other names or periods knew is left behind, and so are the requests of its
+        window: they were priced and paid for otherwise.
+        """
+        before = other.in_force
+        known = {(one.terms.name, one.terms.tenant): one for one in other._accounts}
+        prices = dict(zip(before.budgets, before.per_budget, strict=True))
+        if not prices:
+            return
+        for account in self._accounts:
+            old = known.get((account.terms.name, account.terms.tenant))
+            if (
+                old is not None
+                and old.terms.period_ns == account.terms.period_ns
+                and old.terms.sliding == account.terms.sliding
+            ):
+                account.go_on_from(old)
+        names = tuple(account.terms.name for account in self._accounts)
+        if all(name in prices for name in names):
+            self.in_force = Prices(
+                self.in_force.unbudgeted,
+                tuple(prices[name] for name in names),
+                names,
+                self._ledger.applies,
+            )
+
     def observe(self, observed: Observed) -> None:
         """See ``Pricing.observe``."""
         self._seen.append(observed)

@@ -10,11 +10,11 @@ import pytest
 from routoo.errors import PoolError, PredictorError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from command_line import Run
     from routoo.config import Settings
+    from routoo.settings_source import SettingsSource
 
 
 @pytest.fixture
@@ -22,9 +22,8 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     """The settings that the server was started with."""
     started: list[Settings] = []
 
-    def serve(settings: Settings, read_settings: Callable[[], Settings]) -> int:
-        assert read_settings().model_dump() == settings.model_dump()
-        started.append(settings)
+    def serve(source: SettingsSource) -> int:
+        started.append(source.read())
         return 7
 
     monkeypatch.setattr("routoo.server.serve", serve)
@@ -84,7 +83,7 @@ def test_a_missing_config_is_one_line_and_exit_2(run: Run, tmp_path: Path) -> No
 
 
 def test_check_config_shows_what_it_found(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("routoo.server.check", lambda _: ["pool: 3 models", "price: 12"])
+    monkeypatch.setattr("routoo.parts.check", lambda _: ["pool: 3 models", "price: 12"])
     ended = run("check-config")
     assert (ended.code, ended.err) == (0, "")
     assert ended.out.splitlines()[:2] == ["pool: 3 models", "price: 12"]
@@ -104,7 +103,7 @@ def test_check_config_fails_with_one_line(
     def check(_: Settings) -> list[str]:
         raise error
 
-    monkeypatch.setattr("routoo.server.check", check)
+    monkeypatch.setattr("routoo.parts.check", check)
     ended = run("check-config")
     assert (ended.code, ended.out) == (code, "")
     assert ended.err == f"routoo: {' '.join(str(error).split())}\n"

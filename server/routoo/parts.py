@@ -1,0 +1,117 @@
+"""What a service is made of, read from the files that its settings name and checked together."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry
+
+from routoo.calibration.start import with_price
+from routoo.cascade_file import load_rule, rule_values
+from routoo.extproc.opening import check_processor
+from routoo.operating_point import PricedSample
+from routoo.policies import build_policies
+from routoo.pool import load_pool
+from routoo.predictor.artifact import find_artifact, load_artifact
+from routoo.predictor.chain import Watch
+from routoo.predictors import Predictors, in_process
+from routoo.security.entrance import Entrance
+
+if TYPE_CHECKING:
+    from routoo.config import Settings
+    from routoo.policies import Policies
+    from routoo.policy_settings import GuaranteeSettings
+    from routoo.pool import Pool
+    from routoo.predictor.artifact import Artifact
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a service is made of, checked against each other."""
+
+    pool: Pool
+    artifact: Artifact
+    sample: PricedSample
+    price: float
+    policies: Policies
+
+
+def load_parts(settings: Settings, artifact: Artifact | None = None) -> Parts:
+    """Reads pool and artifact and finds the price in force.
+
+    Args:
+        settings: name the files.
+        artifact: already read; None: the one that the settings name.
+
+    Raises:
+        ConfigError: any of them is wrong or they do not fit; one line.
+    """
+    pool = load_pool(settings.pool)
+    if settings.processor.enabled:
+        check_processor(settings.processor, pool)
+    if artifact is None:
+        artifact = load_artifact(find_artifact(settings.predictor.artifact))
+    columns = pool.columns_in(artifact.manifest.models)
+    sample = PricedSample(artifact.calibration_sample(), pool, columns)
+    price = sample.price_for(settings.policy.max_mean_cost_usd)
+    version = artifact.manifest.predictor_version
+    guarantee = with_price(
+        settings, pool, sample, version, lambda: in_process(settings.predictor, artifact)
+    )
+    policy = settings.policy.model_copy(update={"guarantee": guarantee})
+    rule = None if policy.cascade is None else load_rule(policy.cascade, pool, version)
+    identity = "|".join(
+        (
+            policy.model_dump_json(exclude={"cascade"}),
+            version,
+            *(model.model_dump_json() for model in pool.models),
+            # What the file says and not where it lies.
+            "" if rule is None else str(rule_values(rule, pool, version)),
+        )
+    )
+    digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
+    policies = build_policies(policy, pool, digest, rule)
+    return Parts(pool, artifact, sample, price, policies)
+
+
+def check(settings: Settings) -> list[str]:
+    """Checks everything that a start would, without serving; one line per finding.
+
+    Raises:
+        ConfigError: the service would not start; one line.
+    """
+    Entrance.open(settings.security, CollectorRegistry())
+    parts = load_parts(settings)
+    predictors = Predictors(settings.predictor, parts.artifact, Watch())
+    try:
+        predictors.chain.warm_up()
+        predictor = predictors.chain
+    finally:
+        predictors.close()
+    point = parts.sample.point_at(parts.price, parts.policies.in_force)
+    budgets = [f"{one.name} ${one.usd:g} per {one.per}" for one in settings.budgets]
+    most_usd = settings.policy.max_mean_cost_usd
+    away = f"warning: Triton at {settings.predictor.triton.url} does not answer"
+    busiest = max(zip(point.shares.tolist(), parts.pool.names, strict=True))
+    return [
+        f"pool: {len(parts.pool.names)} models",
+        f"predictor: {predictor.version} on {predictor.backend}, {len(predictor.models)} models",
+        *([away] if predictor.degraded else []),
+        f"policy: {parts.policies.version}, at most ${most_usd:g} a request",
+        *_promise(settings.policy.guarantee),
+        f"budgets: {', '.join(budgets) or 'none'}",
+        f"shadow price: {parts.price:.6g} score per USD, where no budget sets it",
+        f"expected: mean score {point.mean_score:.3f} at ${point.mean_cost_usd:.3g} a request",
+        f"busiest model: {busiest[1]}, {busiest[0]:.0%} of the requests",
+    ]
+
+
+def _promise(guarantee: GuaranteeSettings | None) -> list[str]:
+    """What the guarantee says, should there be one."""
+    if guarantee is None:
+        return []
+    drop, reference = f"{guarantee.max_drop:g}", guarantee.reference
+    said = f"mean score at most {drop} below {reference}, at confidence {guarantee.confidence:g}"
+    return [f"guarantee: {said}"]
