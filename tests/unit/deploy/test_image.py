@@ -7,9 +7,12 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from routoo.cli import app
+from routoo.config import load_settings
+from routoo.security_settings import refuse_exposure
 
 ROOT = Path(__file__).resolve().parents[3]
 DEPLOY = ROOT / "deploy"
@@ -75,6 +78,14 @@ def test_the_extras_are_ones_of_the_project() -> None:
         assert re.search(rf"^{extra} = \[", project, re.MULTILINE), extra
 
 
+def environment_of(*files: str) -> dict[str, str]:
+    variables: dict[str, str] = {}
+    for file in files:
+        service = compose(file)["services"]["routoo"]
+        variables |= service.get("environment", {})
+    return variables
+
+
 def compose(file: str) -> Any:
     return yaml.safe_load((DEPLOY / file).read_text())
 
@@ -91,3 +102,13 @@ def test_the_container_can_write_nothing_and_may_do_nothing() -> None:
     assert service["cap_drop"] == ["ALL"]
     assert "no-new-privileges:true" in service["security_opt"]
     assert {"mem_limit", "cpus", "pids_limit"} <= set(service)
+
+
+@pytest.mark.parametrize("files", [["compose.yaml"], ["compose.yaml", "compose.triton.yaml"]])
+def test_its_variables_are_settings(files: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in environment_of(*files).items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings()
+    assert settings.listen == "0.0.0.0:50051"
+    assert settings.predictor.backend == ("triton" if len(files) > 1 else "onnx")
+    refuse_exposure(settings)

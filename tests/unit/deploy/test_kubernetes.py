@@ -12,6 +12,8 @@ import pytest
 import yaml
 
 from kustomize import KustomizeError, Resource, build
+from routoo.config import load_settings
+from routoo.security_settings import refuse_exposure
 
 FOLDER = Path(__file__).resolve().parents[3] / "deploy" / "kubernetes"
 OVERLAYS = sorted(path.name for path in (FOLDER / "overlays").iterdir())
@@ -41,6 +43,11 @@ def pod_of(resources: list[Resource]) -> Any:
 def containers(resources: list[Resource]) -> list[Any]:
     pod = pod_of(resources)
     return [*pod.get("initContainers", []), *pod["containers"]]
+
+
+def routoo_in(resources: list[Resource]) -> Any:
+    (found,) = [one for one in containers(resources) if one["name"] == "routoo"]
+    return found
 
 
 @pytest.mark.parametrize("version", KUBERNETES)
@@ -149,3 +156,31 @@ def test_the_sidecar_starts_first_and_takes_no_calls_from_outside() -> None:
     (sidecar,) = pod_of(resources)["initContainers"]
     assert (sidecar["name"], sidecar["restartPolicy"]) == ("routoo", "Always")
     assert [port["name"] for port in sidecar["ports"]] == ["metrics"]
+
+
+def test_the_settings_are_ones_that_the_service_takes(
+    overlay: str, resources: list[Resource]
+) -> None:
+    settings = load_settings(FOLDER / "overlays" / overlay / "routoo.yaml")
+    container = routoo_in(resources)
+    mounts = [Path(mount["mountPath"]) for mount in container["volumeMounts"]]
+    (config,) = [Path(one) for one in container["args"] if one.endswith(".yaml")]
+    assert config.parent in mounts
+    assert config.name in the("ConfigMap", resources)["data"]
+    (address,) = [one["value"] for one in container["env"] if one["name"] == "ROUTOO_ADDRESS"]
+    assert address in [listener.address for listener in settings.listeners]
+    assert Path(address.removeprefix("unix:")).parent in mounts
+    ports = {one["name"]: one["containerPort"] for one in container["ports"]}
+    assert settings.metrics.listen.endswith(f":{ports['metrics']}")
+    refuse_exposure(settings)
+    assert not settings.security.allow_insecure_exposure
+    if overlay == "standalone":
+        tls = settings.security.tls
+        assert tls is not None
+        assert settings.security.tokens is not None
+        for file in (tls.certificate, tls.key, settings.security.tokens):
+            assert file.parent in mounts
+        assert settings.listen.endswith(f":{ports['grpc']}")
+    grace_s = pod_of(resources)["terminationGracePeriodSeconds"]
+    stop_s = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+    assert stop_s + settings.shutdown_grace_s < grace_s
