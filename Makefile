@@ -49,11 +49,12 @@ test: $(TEST_STAMP) $(TRITON_STAMP) ## Run all tests (ROUTOO_DATA=folder for tho
 	@# A file's tests stay together: they share what is slow to start.
 	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
 
-lint: $(DEV_STAMP) $(BUF) ## Check style, types, the API's rules and that the stubs are current
+lint: $(DEV_STAMP) $(BUF) ## Check style, types, the API's rules, the Dockerfile and that the stubs are current
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy server export
 	$(BUF) lint
+	$(BIN)/hadolint deploy/Dockerfile
 	@$(MAKE) proto-check
 
 proto: $(DEV_STAMP) ## Regenerate the gRPC stubs in server/routoo/v1 from proto/

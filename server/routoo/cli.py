@@ -18,6 +18,7 @@ from routoo.command_error import BAD_INPUT, FAILED, INTERRUPTED, exit_code_of
 from routoo.commands.batch import batch
 from routoo.commands.calibrate import calibrate
 from routoo.commands.escalate import escalate
+from routoo.commands.health import health
 from routoo.commands.money import budgets, report
 from routoo.commands.pareto import pareto
 from routoo.commands.pool import info, models
@@ -98,6 +99,7 @@ app.command()(pareto)
 app.command()(calibrate)
 app.command()(models)
 app.command()(info)
+app.command()(health)
 app.command()(budgets)
 app.command()(report)
 app.add_typer(token, name="token")

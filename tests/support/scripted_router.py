@@ -100,12 +100,19 @@ class ScriptedRouter(router_pb2_grpc.RouterServiceServicer):
 
 
 @contextmanager
-def scripted_router(*script: Answer, address: str = "127.0.0.1:0") -> Iterator[ScriptedRouter]:
-    """One that serves on a free port, or on another address."""
+def scripted_router(
+    *script: Answer,
+    address: str = "127.0.0.1:0",
+    credentials: grpc.ServerCredentials | None = None,
+) -> Iterator[ScriptedRouter]:
+    """One that serves on a free port, or on another address; with credentials, over TLS."""
     router = ScriptedRouter(*script)
     server = grpc.server(ThreadPoolExecutor(4))
     router_pb2_grpc.add_RouterServiceServicer_to_server(router, server)
-    port = server.add_insecure_port(address)
+    if credentials is None:
+        port = server.add_insecure_port(address)
+    else:
+        port = server.add_secure_port(address, credentials)
     router.address = f"127.0.0.1:{port}" if address.endswith(":0") else address
     server.start()
     yield router

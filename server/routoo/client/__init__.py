@@ -25,6 +25,7 @@ from routoo.client.failure import RouterError
 from routoo.client.fallback import Fallback
 from routoo.client.options import ClientOptions
 from routoo.client.retrying import NO_RETRIES, RetryPolicy
+from routoo.client_credentials import Tls
 from routoo.messages import BatchOptions, Outcome, Prompt, RequestOptions, make_request, to_dict
 from routoo.predictor.breaker import BreakerTerms
 
@@ -44,6 +45,7 @@ __all__ = [
     "RetryPolicy",
     "RouterClient",
     "RouterError",
+    "Tls",
     "make_request",
     "to_dict",
 ]

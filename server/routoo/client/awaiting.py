@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Self, TypeVar, Unpack
 
 import grpc.aio
 
-from routoo.client.connection import DEFAULT_ADDRESS, DEFAULT_TIMEOUT_S, open_aio_channel
+from routoo.client.connection import DEFAULT_ADDRESS, DEFAULT_TIMEOUT_S, OPTIONS
 from routoo.client.failure import RouterError, router_error
-from routoo.client.options import ClientOptions, make_metadata, make_retries, make_stand_in
+from routoo.client.options import ClientOptions, make_retries, make_stand_in
 from routoo.client.retrying import Attempts
+from routoo.client_credentials import open_aio_channel, token_metadata
 from routoo.messages import (
     BatchOptions,
     Outcome,
@@ -54,11 +55,12 @@ class AsyncRouterClient:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         **options: Unpack[ClientOptions],
     ) -> None:
-        self._channel = open_aio_channel(address, options.get("credentials"))
+        tls = options.get("tls")
+        self._metadata = token_metadata(options.get("token"), address, tls)
+        self._channel = open_aio_channel(address, OPTIONS, tls=tls)
         self._stub = RouterServiceStub(self._channel)
         self._timeout_s = timeout_s
         self._sleep = sleep
-        self._metadata = make_metadata(options)
         self._retries = make_retries(options)
         self._stand_in = make_stand_in(options)
 

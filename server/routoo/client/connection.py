@@ -1,11 +1,8 @@
-"""The connection to the service."""
+"""Where the service is, and how its connection behaves."""
 
 from __future__ import annotations
 
 from typing import Final
-
-import grpc
-import grpc.aio
 
 DEFAULT_ADDRESS: Final = "127.0.0.1:50051"
 DEFAULT_TIMEOUT_S: Final = 10.0
@@ -15,6 +12,8 @@ MAX_MESSAGE_BYTES: Final = 128 * 1024 * 1024
 OPTIONS: Final = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    # Machines behind one address (dns:///routoo:50051) are asked in turn.
+    ("grpc.lb_policy_name", "round_robin"),
     # A service that restarts is found again within a call's retries: gRPC's own first pause of 1 s
     # would fail them all.
     ("grpc.initial_reconnect_backoff_ms", 50),
@@ -26,17 +25,3 @@ OPTIONS: Final = (
     ("grpc.keepalive_time_ms", 300_000),
     ("grpc.keepalive_timeout_ms", 10_000),
 )
-
-
-def open_channel(address: str, credentials: grpc.ChannelCredentials | None) -> grpc.Channel:
-    """A channel; it connects on the first call."""
-    if credentials is None:
-        return grpc.insecure_channel(address, options=OPTIONS)
-    return grpc.secure_channel(address, credentials, options=OPTIONS)
-
-
-def open_aio_channel(address: str, credentials: grpc.ChannelCredentials | None) -> grpc.aio.Channel:
-    """The same for asyncio."""
-    if credentials is None:
-        return grpc.aio.insecure_channel(address, options=OPTIONS)
-    return grpc.aio.secure_channel(address, credentials, options=OPTIONS)

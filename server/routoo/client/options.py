@@ -13,9 +13,8 @@ from routoo.predictor.breaker import Breaker
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import grpc
-
     from routoo.client.fallback import Fallback
+    from routoo.client_credentials import Tls
     from routoo.predictor.breaker import BreakerTerms
 
 
@@ -28,8 +27,9 @@ class ClientOptions(TypedDict, total=False):
             load; such a reply is ``degraded`` and has no ``decision_id``. None: an error.
         on_fallback: called for each such reply; it has to be quick and must not raise.
         breaker: when the service is not even asked any more, and how often it is probed.
-        credentials: of a TLS connection, from ``grpc.ssl_channel_credentials``; None: plain.
-        token: sent with each call as ``authorization: Bearer``.
+        tls: an encrypted connection; None: a plain one.
+        token: who calls, as `routoo token new` printed it; over a plain connection it is sent to
+            this machine only.
         clock: seconds, monotonic.
         rng: draws pauses and probes.
     """
@@ -38,7 +38,7 @@ class ClientOptions(TypedDict, total=False):
     fallback_model: str | None
     on_fallback: Callable[[Fallback], None] | None
     breaker: BreakerTerms
-    credentials: grpc.ChannelCredentials | None
+    tls: Tls | None
     token: str | None
     clock: Callable[[], float]
     rng: Random
@@ -59,9 +59,3 @@ def make_stand_in(options: ClientOptions) -> StandIn | None:
     clock = options.get("clock", time.monotonic)
     breaker = Breaker(terms, clock, options.get("rng", Random()))  # noqa: S311 - pauses
     return StandIn(model, breaker, options.get("on_fallback"))
-
-
-def make_metadata(options: ClientOptions) -> tuple[tuple[str, str], ...]:
-    """What every call carries."""
-    token = options.get("token")
-    return () if token is None else (("authorization", f"Bearer {token}"),)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
 
+from certificates import authority
 from client_time import Time
 from routoo.client import NO_RETRIES, AsyncRouterClient, RetryPolicy, RouterClient, RouterError
 from routoo.v1.outcome_pb2 import ReportOutcomeResponse
 from scripted_router import Fails, Hangs, scripted_router
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from scripted_router import Answer, ScriptedRouter
 
 AWAY = Fails(grpc.StatusCode.UNAVAILABLE)
@@ -222,3 +222,17 @@ def test_a_token_goes_with_each_call(token: str | None) -> None:
         client.report("d-1")
     wanted = None if token is None else "Bearer secret"
     assert [metadata.get("authorization") for _, metadata in router.calls] == [wanted] * 3
+
+
+def test_over_tls_a_token_may_go_anywhere_and_else_stays_on_this_machine(tmp_path: Path) -> None:
+    issuer = authority(tmp_path)
+    files = {name: Path(file).read_bytes() for name, file in issuer.serve().items()}
+    credentials = grpc.ssl_server_credentials([(files["key"], files["certificate"])])
+    with (
+        scripted_router(credentials=credentials) as router,
+        RouterClient(router.address, timeout_s=30, tls=issuer.client(), token="t") as client,  # noqa: S106
+    ):
+        assert client.route("x").model == "small"
+        assert router.calls[0][1]["authorization"] == "Bearer t"
+    with pytest.raises(ValueError, match="use TLS"):
+        RouterClient("router.example:50051", token="t")  # noqa: S106

@@ -1,0 +1,52 @@
+"""`routoo health`: whether a service takes requests; what containers and probes run."""
+# Nothing but gRPC is imported: a probe that starts every few seconds has to be cheap.
+# ruff: noqa: PLC0415
+
+from typing import Annotated
+
+import typer
+
+from routoo.command_error import FAILED, UNREACHABLE, CommandError
+from routoo.commands.common import DEFAULT_ADDRESS, TimeoutS
+
+
+def health(
+    address: Annotated[
+        str,
+        typer.Argument(
+            envvar="ROUTOO_ADDRESS", help="HOST:PORT or unix:PATH of the service.", metavar="A"
+        ),
+    ] = DEFAULT_ADDRESS,
+    *,
+    component: Annotated[
+        str, typer.Option(help="Ask about a part, e.g. predictor.triton.", metavar="NAME")
+    ] = "",
+    timeout_s: TimeoutS = 2.0,
+) -> None:
+    """Ask the gRPC health service; exit code 0 when it says SERVING.
+
+    1: it says something else, e.g. while it drains. 3: nobody answers in time.
+    """
+    import grpc
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    what = component or "the service"
+    with grpc.insecure_channel(address) as channel:
+        try:
+            reply = health_pb2_grpc.HealthStub(channel).Check(
+                health_pb2.HealthCheckRequest(service=component), timeout=timeout_s
+            )
+        except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.NOT_FOUND:
+                raise CommandError(
+                    f"the service at {address} knows no {component!r}; ask without --component"
+                ) from None
+            raise CommandError(
+                f"no health from {address} within {timeout_s:g} s ({error.code().name}); start it"
+                " with `routoo serve`, or name another address",
+                UNREACHABLE,
+            ) from None
+    status = health_pb2.HealthCheckResponse.ServingStatus.Name(reply.status)
+    if reply.status != health_pb2.HealthCheckResponse.SERVING:
+        raise CommandError(f"{what} at {address} says {status}; its log says why", FAILED)
+    typer.echo(status)
