@@ -21,6 +21,7 @@ from routoo.commands.escalate import escalate
 from routoo.commands.money import budgets, report
 from routoo.commands.pareto import pareto
 from routoo.commands.pool import info, models
+from routoo.commands.replay import replay
 from routoo.commands.route import route
 from routoo.commands.serve import check_config, reload, serve
 from routoo.commands.token import app as token
@@ -96,6 +97,7 @@ app.command()(escalate)
 app.command()(batch)
 app.command()(pareto)
 app.command()(calibrate)
+app.command()(replay)
 app.command()(models)
 app.command()(info)
 app.command()(budgets)

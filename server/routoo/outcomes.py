@@ -75,20 +75,20 @@ class Outcomes:
         )
         self._scored = Counter(
             "routoo_scored_outcomes",
-            "Accepted outcomes with a score, by the model that answered.",
-            ("model",),
+            "Accepted outcomes with a score, by the model that answered and its predicted score.",
+            ("model", "predicted"),
             registry=registry,
         )
         self._reported_score = Counter(
             "routoo_reported_score",
-            "Sum of the reported scores, by the model that answered.",
-            ("model",),
+            "Sum of the reported scores, likewise.",
+            ("model", "predicted"),
             registry=registry,
         )
         self._predicted_score = Counter(
             "routoo_reported_predicted_score",
             "Sum of the scores that were predicted for the same answers.",
-            ("model",),
+            ("model", "predicted"),
             registry=registry,
         )
         self._reported_cost = Counter(
@@ -190,12 +190,19 @@ class Outcomes:
         estimates, row = decision.batch.estimates, decision.row
         column = self._pool.index[model]
         if outcome.score is not None:
-            self._scored.labels(model).inc()
-            self._reported_score.labels(model).inc(outcome.score)
-            self._predicted_score.labels(model).inc(float(estimates.scores[row, column]))
+            predicted = float(estimates.scores[row, column])
+            labels = (model, _tenth(predicted))
+            self._scored.labels(*labels).inc()
+            self._reported_score.labels(*labels).inc(outcome.score)
+            self._predicted_score.labels(*labels).inc(predicted)
         if cost_usd is not None and not outcome.error:
             self._reported_cost.labels(model).inc(cost_usd)
             self._predicted_cost.labels(model).inc(float(estimates.costs_usd[row, column]))
         if outcome.latency_ms is not None and not outcome.error:
             self._reported_latency.labels(model).inc(outcome.latency_ms)
             self._predicted_latency.labels(model).inc(float(estimates.latencies_ms[row, column]))
+
+
+def _tenth(score: float) -> str:
+    """The tenth of [0, 1] that a score is in, by its lower end; ten per model, whatever comes."""
+    return f"{min(int(score * 10.0), 9) / 10.0:.1f}"

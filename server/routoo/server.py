@@ -229,7 +229,7 @@ class Service:
             ConfigError: a file is wrong, or a port is in use; one line.
         """
         parts = load_parts(settings)
-        metrics, health = Metrics(), Health()
+        metrics, health = Metrics(settings.decision_log), Health()
         entrance = Entrance.open(settings.security, metrics.registry)
         money = open_money(settings, parts.pool, parts.sample, parts.price, metrics.registry)
         watch = PredictorWatch(metrics.registry, health)
@@ -258,6 +258,7 @@ class Service:
             await service._close_metrics()
             await engine.close(0.0)
             await reloader.close()
+            await asyncio.to_thread(metrics.close)
             raise
         reloader.follow(settings)
         return service
@@ -283,6 +284,7 @@ class Service:
             self._listeners.remove_socket_files()
         await self._close_metrics()
         await self.reloader.close()
+        await asyncio.to_thread(self.metrics.close)
         _log.info("stopped", in_time=in_time)
         return in_time
 
