@@ -40,6 +40,7 @@ from routoo.predictors import Predictors, in_process
 from routoo.reloader import Reloader
 from routoo.security.entrance import Entrance
 from routoo.telemetry import Metrics, configure_logging
+from routoo.tracing import check_installed
 from routoo.v1 import router_pb2
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ def check(settings: Settings) -> list[str]:
         ConfigError: the service would not start; one line.
     """
     Entrance.open(settings.security, CollectorRegistry())
+    check_installed(settings.tracing)
     parts = load_parts(settings)
     predictors = Predictors(settings.predictor, parts.artifact, Watch())
     try:
@@ -211,7 +213,8 @@ class Service:
         self._health = health
         # With port sharing on, a second service would take half the calls instead of failing.
         self._server = grpc.aio.server(
-            options=[("grpc.so_reuseport", 0), *channel_options(settings)]
+            interceptors=metrics.interceptors,
+            options=[("grpc.so_reuseport", 0), *channel_options(settings)],
         )
         self._listeners: Listeners | None = None
         self._metrics_server: tuple[object, object] | None = None
@@ -229,7 +232,7 @@ class Service:
             ConfigError: a file is wrong, or a port is in use; one line.
         """
         parts = load_parts(settings)
-        metrics, health = Metrics(settings.decision_log), Health()
+        metrics, health = Metrics(settings.decision_log, settings.tracing), Health()
         entrance = Entrance.open(settings.security, metrics.registry)
         money = open_money(settings, parts.pool, parts.sample, parts.price, metrics.registry)
         watch = PredictorWatch(metrics.registry, health)
