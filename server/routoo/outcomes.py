@@ -59,20 +59,20 @@ class OutcomeCounts:
         )
         self.scored = Counter(
             "routoo_scored_outcomes",
-            "Accepted outcomes with a score, by the model that answered.",
-            ("model",),
+            "Accepted outcomes with a score, by the model that answered and its predicted score.",
+            ("model", "predicted"),
             registry=registry,
         )
         self.reported_score = Counter(
             "routoo_reported_score",
-            "Sum of the reported scores, by the model that answered.",
-            ("model",),
+            "Sum of the reported scores, likewise.",
+            ("model", "predicted"),
             registry=registry,
         )
         self.predicted_score = Counter(
             "routoo_reported_predicted_score",
             "Sum of the scores that were predicted for the same answers.",
-            ("model",),
+            ("model", "predicted"),
             registry=registry,
         )
         self.reported_cost = Counter(
@@ -199,9 +199,11 @@ class Outcomes:
         estimates, row = decision.batch.estimates, decision.row
         column = decision.batch.pool.index[model]
         if outcome.score is not None:
-            self._counts.scored.labels(model).inc()
-            self._counts.reported_score.labels(model).inc(outcome.score)
-            self._counts.predicted_score.labels(model).inc(float(estimates.scores[row, column]))
+            predicted = float(estimates.scores[row, column])
+            labels = (model, _tenth(predicted))
+            self._counts.scored.labels(*labels).inc()
+            self._counts.reported_score.labels(*labels).inc(outcome.score)
+            self._counts.predicted_score.labels(*labels).inc(predicted)
         if cost_usd is not None and not outcome.error:
             self._counts.reported_cost.labels(model).inc(cost_usd)
             self._counts.predicted_cost.labels(model).inc(float(estimates.costs_usd[row, column]))
@@ -209,3 +211,8 @@ class Outcomes:
             self._counts.reported_latency.labels(model).inc(outcome.latency_ms)
             predicted_ms = float(estimates.latencies_ms[row, column])
             self._counts.predicted_latency.labels(model).inc(predicted_ms)
+
+
+def _tenth(score: float) -> str:
+    """The tenth of [0, 1] that a score is in, by its lower end; ten per model, whatever comes."""
+    return f"{min(int(score * 10.0), 9) / 10.0:.1f}"
