@@ -205,9 +205,9 @@ class Service:
         self._settings = settings
         self._entrance = entrance
         self._router = RouterService(self.current, metrics, entrance.gate)
-        self._processor: Processor | None = None
+        self.processor: Processor | None = None
         if settings.processor.enabled:
-            self._processor = open_processor(lambda: self.engine, settings, metrics.registry)
+            self.processor = open_processor(self.current, metrics, entrance.gate)
         self._health = health
         # With port sharing on, a second service would take half the calls instead of failing.
         self._server = grpc.aio.server(
@@ -273,9 +273,9 @@ class Service:
         _log.info("draining", grace_s=grace_s)
         self.metrics.draining()
         await self._health.servicer.enter_graceful_shutdown()
-        if self._processor is not None:
+        if self.processor is not None:
             # First: what its streams learn is booked by the engine.
-            await self._processor.close(grace_s / 2)
+            await self.processor.close(grace_s / 2)
         in_time = await self.engine.close(max(0.0, deadline_s - monotonic()))
         await self._router.drained(max(0.0, deadline_s - monotonic()))
         await self._server.stop(STREAM_GRACE_S)
@@ -289,8 +289,8 @@ class Service:
     async def _open(self) -> None:
         settings = self._settings
         self._server.add_generic_rpc_handlers((self._router.handler(),))
-        if self._processor is not None:
-            self._server.add_generic_rpc_handlers((self._processor.handler(),))
+        if self.processor is not None:
+            self._server.add_generic_rpc_handlers((self.processor.handler(),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._server)
         if settings.security.reflection:
             reflection.enable_server_reflection(

@@ -154,9 +154,7 @@ class Upstream:
                         "usage": {"input_tokens": INPUT_TOKENS, "output_tokens": 1},
                     },
                 ),
-                _named(
-                    "content_block_delta", index=0, delta={"type": "text_delta", "text": TEXT}
-                ),
+                _named("content_block_delta", index=0, delta={"type": "text_delta", "text": TEXT}),
                 _named(
                     "message_delta",
                     delta={"stop_reason": "end_turn"},
