@@ -44,15 +44,17 @@ class Load:
         concurrency: calls in flight at any time.
         warm_up_s: time before the measured part.
         duration_s: length of the measured part.
+        per_connection: calls in flight on one connection, at most; 1 for HTTP/1.1.
     """
 
     concurrency: int
     warm_up_s: float
     duration_s: float
+    per_connection: int = STREAMS_PER_CONNECTION
 
     @property
     def connections(self) -> int:
-        return -(-self.concurrency // STREAMS_PER_CONNECTION)
+        return -(-self.concurrency // self.per_connection)
 
     @property
     def streams(self) -> int:
@@ -96,16 +98,25 @@ class H2load:
 
     def run(self, address: str, bodies: Sequence[bytes], load: Load) -> Sample:
         """See ``LoadGenerator.run``; repeats the first body."""
+        content = struct.pack(">BI", 0, len(bodies[0])) + bodies[0]
+        options = ["--header", "content-type: application/grpc", "--header", "te: trailers"]
+        return self.post(f"http://{address}{METHOD_PATH}", content, load, options)
+
+    def post(self, url: str, content: bytes, load: Load, options: Sequence[str]) -> Sample:
+        """Sends one body again and again.
+
+        Raises:
+            LoadError: a call failed, or none was made.
+        """
         with TemporaryDirectory() as folder:
             body, log = Path(folder, "body"), Path(folder, "log")
-            body.write_bytes(struct.pack(">BI", 0, len(bodies[0])) + bodies[0])
+            body.write_bytes(content)
             command = [
                 *(self._path, f"--clients={load.connections}"),
                 f"--max-concurrent-streams={load.streams}",
                 f"--duration={round(load.duration_s * 1e3)}ms",
                 f"--warm-up-time={round(load.warm_up_s * 1e3)}ms",
-                *("--header", "content-type: application/grpc", "--header", "te: trailers"),
-                *(f"--data={body}", f"--log-file={log}", f"http://{address}{METHOD_PATH}"),
+                *(*options, f"--data={body}", f"--log-file={log}", url),
             ]
             done = subprocess.run(
                 command,

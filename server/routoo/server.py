@@ -119,9 +119,9 @@ class Service:
         self._settings = settings  # of the start; ports follow no reload
         self._entrance = entrance
         self._router = RouterService(self.current, metrics, entrance.gate, _overload(settings))
-        self._processor: Processor | None = None
+        self.processor: Processor | None = None
         if settings.processor.enabled:
-            self._processor = open_processor(lambda: self.engine, settings, metrics.registry)
+            self.processor = open_processor(self.current, metrics, entrance.gate)
         self._health = health
         # With port sharing on, a second service would take half the calls instead of failing.
         self._server = grpc.aio.server(
@@ -200,9 +200,9 @@ class Service:
         _log.info("draining", grace_s=grace_s)
         self.metrics.draining()
         await self._health.servicer.enter_graceful_shutdown()
-        if self._processor is not None:
+        if self.processor is not None:
             # First: what its streams learn is booked by the engine.
-            await self._processor.close(grace_s / 2)
+            await self.processor.close(grace_s / 2)
         left_s = max(0.0, deadline_s - monotonic())
         in_time = all(
             await asyncio.gather(self.engine.retire(left_s), self.reloader.settle(left_s))
@@ -221,8 +221,8 @@ class Service:
     async def _open(self) -> None:
         settings = self._settings
         self._server.add_generic_rpc_handlers((self._router.handler(),))
-        if self._processor is not None:
-            self._server.add_generic_rpc_handlers((self._processor.handler(),))
+        if self.processor is not None:
+            self._server.add_generic_rpc_handlers((self.processor.handler(),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._server)
         if settings.security.reflection:
             reflection.enable_server_reflection(

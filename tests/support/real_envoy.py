@@ -86,7 +86,7 @@ async def running_envoy(config: dict[str, Any], folder: Path, port: int) -> Asyn
 async def _listening(process: asyncio.subprocess.Process, port: int, log: Path) -> None:
     async with asyncio.timeout(HANG_S):
         while True:
-            assert process.returncode is None, log.read_text()
+            assert process.returncode is None, f"envoy ended; see {log}"
             try:
                 _, writer = await asyncio.open_connection("127.0.0.1", port)
             except ConnectionRefusedError:

@@ -8,7 +8,6 @@ there the reply is looked at as it flows by, for what it cost.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum, auto
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -21,16 +20,19 @@ from routoo.extproc.body import api_of
 from routoo.extproc.constraints import PREFIX, RESULTS
 from routoo.extproc.model_key import replace_model
 from routoo.extproc.refusal import Refusal
+from routoo.extproc.route import Head
 from routoo.extproc.usage import EventUsage, JsonUsage
 from routoo.outcomes import Outcome
 
 if TYPE_CHECKING:
-    from routoo.extproc.body import Api
+    from collections.abc import Callable
+
     from routoo.extproc.replies import Header
     from routoo.extproc.route import Routed, Router
     from routoo.extproc.tally import Tally
     from routoo.extproc.usage import UsageReader
     from routoo.processor_settings import ProcessorSettings
+    from routoo.security.gate import Admission
 
 Message = Any  # envoy.service.ext_proc.v3.ProcessingRequest, or a part of it; it has no types
 _PLAIN = frozenset({"", "identity"})
@@ -45,34 +47,29 @@ class _Next(Enum):
     NOTHING = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class _Request:
-    """What is kept of the request's headers."""
-
-    api: Api
-    ours: tuple[Header, ...]
-    names: frozenset[str]
-    request_id: str
-
-
 class Exchange:
     """Answers Envoy's messages of one HTTP request, in their order.
-
-    Attributes:
-        outcome: what became of the decision, once the exchange is over; None: nothing was decided.
 
     Args:
         router: decides.
         settings: the processor's.
         tally: counts what became of requests and replies.
+        admit: lets the sender in, or raises.
     """
 
-    def __init__(self, router: Router, settings: ProcessorSettings, tally: Tally) -> None:
+    def __init__(
+        self,
+        router: Router,
+        settings: ProcessorSettings,
+        tally: Tally,
+        admit: Callable[[], Admission],
+    ) -> None:
         self._router = router
+        self._admit = admit
         self._settings = settings
         self._tally = tally
         self._next = _Next.REQUEST_HEADERS
-        self._request: _Request | None = None
+        self._request: Head | None = None
         self._routed: Routed | None = None
         self._sent_s = 0.0
         self._reply: UsageReader | None = None
@@ -145,7 +142,7 @@ class Exchange:
         api = api_of(by_name.get(":path", "")) if by_name.get(":method") == "POST" else None
         if api is None or message.end_of_stream:
             return self._pass(replies.pass_request(forged))
-        self._request = _Request(api, ours, frozenset(by_name), by_name.get("x-request-id", ""))
+        self._request = Head(api, ours, frozenset(by_name), by_name.get("x-request-id", ""))
         encoding = by_name.get("content-encoding", "")
         if encoding.strip().lower() not in _PLAIN:
             return self._unreadable(
@@ -169,10 +166,9 @@ class Exchange:
             values = orjson.loads(body)
         except orjson.JSONDecodeError:
             return self._unreadable(replies.BODY_AS_IT_IS, 400, "the body is not JSON")
-        if not isinstance(values, dict) or not self._router.is_for_us(values):
+        if not isinstance(values, dict) or not self._is_for_us(values):
             return self._pass(replies.BODY_AS_IT_IS)
-        request = self._request
-        found = await self._router.route(request.api, values, request.ours, request.request_id)
+        found = await self._router.route(self._request, values, self._admit)
         if isinstance(found, Refusal):
             return self._refuse(found)
         self._routed = found
@@ -182,8 +178,8 @@ class Exchange:
         body = replace_model(body, found.model)
         headers = [*found.headers, ("content-length", str(len(body)))]
         # What is meant for us is nobody else's business.
-        removed = {name for name, _ in request.ours}.difference(dict(found.headers))
-        if self._settings.uncompressed_replies and "accept-encoding" in request.names:
+        removed = {name for name, _ in self._request.ours}.difference(dict(found.headers))
+        if self._settings.uncompressed_replies and "accept-encoding" in self._request.names:
             removed.add("accept-encoding")
         return replies.routed_request(body, headers, sorted(removed))
 
@@ -220,6 +216,11 @@ class Exchange:
             self._next = _Next.NOTHING
             self._ended = "read"
         return replies.REPLY_BODY_AS_IT_IS
+
+    def _is_for_us(self, body: dict[str, Any]) -> bool:
+        """Whether the body's model is a route name."""
+        model = body.get("model")
+        return isinstance(model, str) and model in self._settings.route_names
 
     def _pass(self, answer: bytes) -> bytes:
         self._next = _Next.NOTHING

@@ -7,24 +7,19 @@ from typing import TYPE_CHECKING
 from routoo.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from prometheus_client import CollectorRegistry
-
-    from routoo.config import Settings
-    from routoo.engine import Engine
+    from routoo.current import Current
     from routoo.extproc.service import Processor
     from routoo.pool import Pool
     from routoo.processor_settings import ProcessorSettings
+    from routoo.security.gate import Gate
+    from routoo.telemetry import Metrics
 
 
-def open_processor(
-    engine: Callable[[], Engine], settings: Settings, registry: CollectorRegistry
-) -> Processor:
+def open_processor(current: Current, metrics: Metrics, gate: Gate) -> Processor:
     """The processor of settings that ``check_processor`` has accepted."""
     from routoo.extproc.service import Processor  # noqa: PLC0415 - needs the extra
 
-    return Processor(engine, settings, registry)
+    return Processor(current, metrics, gate)
 
 
 def check_processor(settings: ProcessorSettings, pool: Pool) -> None:

@@ -14,15 +14,18 @@ from routoo.extproc.refusal import Refusal, failure_of, refusal_of
 from routoo.prompt import PromptRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
+    from routoo.config import Settings
+    from routoo.current import Current
     from routoo.decision import Decision
-    from routoo.engine import Engine
     from routoo.extproc.body import Api, Asked
     from routoo.extproc.constraints import Constraints
     from routoo.extproc.replies import Header
     from routoo.pool import Pool
-    from routoo.processor_settings import ProcessorSettings
+    from routoo.processor_settings import CapabilityNames, ProcessorSettings
+    from routoo.security.caller import Caller
+    from routoo.security.gate import Admission
 
 _log = structlog.get_logger("routoo.extproc")
 _NEEDS = (
@@ -32,6 +35,23 @@ _NEEDS = (
     ("files", "files"),
     ("json_output", "JSON as output"),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What is kept of a request's headers.
+
+    Attributes:
+        api: by the path.
+        ours: those with our prefix.
+        names: of all of them.
+        request_id: the caller's or Envoy's.
+    """
+
+    api: Api
+    ours: tuple[Header, ...]
+    names: frozenset[str]
+    request_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,41 +76,34 @@ class Router:
         open: false: nothing is decided any more.
 
     Args:
-        engine: the one in force.
-        settings: the processor's.
-        max_prompt_chars: longest text that is taken.
+        current: the engine and the settings in force.
     """
 
-    def __init__(
-        self, engine: Callable[[], Engine], settings: ProcessorSettings, max_prompt_chars: int
-    ) -> None:
+    def __init__(self, current: Current) -> None:
         self.open = True
-        self._engine = engine
-        self._settings = settings
-        self._max_prompt_chars = max_prompt_chars
-
-    def is_for_us(self, body: dict[str, Any]) -> bool:
-        """Whether the body's model is a route name."""
-        model = body.get("model")
-        return isinstance(model, str) and model in self._settings.route_names
+        self._current = current
 
     async def route(
-        self, api: Api, body: dict[str, Any], headers: Sequence[Header], request_id: str
+        self, head: Head, body: dict[str, Any], admit: Callable[[], Admission]
     ) -> Routed | Refusal:
         """Decides; an error becomes a refusal, or the fallback where the settings say so."""
+        settings = self._current.settings
         try:
-            if not self.open:
-                raise DrainingError("the service is stopping; send again")  # noqa: TRY301
-            engine = self._engine()
-            request = self._request(api, body, headers, request_id, engine.pool)
-            decision = await engine.route(request)
+            with admit() as admission:
+                if not self.open:
+                    raise DrainingError("the service is stopping; send again")  # noqa: TRY301
+                # After the last await: a reload may have exchanged it before.
+                engine = self._current.engine
+                request = _request(head, body, admission.caller, settings, engine.pool)
+                decision = await engine.route(request)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer
             failure = failure_of(error)
             refusal = refusal_of(error)
             if refusal.code == "internal":
                 _log.error("a request could not be routed", exc_info=error)
-            if self._settings.fallback_model and failure in self._settings.fallback_on:
-                model = self._settings.fallback_model
+            fallback = settings.processor
+            if fallback.fallback_model and failure in fallback.fallback_on:
+                model = fallback.fallback_model
                 return Routed(model, ((MODEL, model),), None)
             return refusal
         batch, row = decision.batch, decision.row
@@ -105,86 +118,83 @@ class Router:
             decision,
         )
 
-    def _request(
-        self,
-        api: Api,
-        body: dict[str, Any],
-        headers: Sequence[Header],
-        request_id: str,
-        pool: Pool,
-    ) -> PromptRequest:
-        """The one place where an HTTP request becomes a request of the engine.
 
-        Raises:
-            InvalidRequestError, NoEligibleModelError.
-        """
-        constraints = read_constraints(headers)
-        asked = asked_by(api, body)
-        capabilities = (*constraints.required_capabilities, *self._needed(asked, pool))
-        allowed = self._allowed(api, constraints)
-        return PromptRequest(
-            text=self._text(asked),
-            request_id=request_id,
-            max_cost_usd=constraints.max_cost_usd,
-            min_score=constraints.min_score,
-            max_latency_ms=constraints.max_latency_ms,
-            allowed_models=allowed,
-            denied_models=constraints.denied_models,
-            required_capabilities=capabilities,
-            tenant=constraints.tenant,
-            policy=constraints.policy,
-            max_quality_gap=constraints.max_quality_gap,
-            expected_output_tokens=constraints.expected_output_tokens,
-            max_output_tokens=asked.max_output_tokens,
-            added_input_tokens=asked.other_tokens + asked.images * self._settings.tokens_per_image,
-            constrained=bool(
-                allowed
-                or constraints.denied_models
-                or capabilities
-                or constraints.max_cost_usd is not None
-                or constraints.min_score is not None
-                or constraints.max_latency_ms is not None
-            ),
+def _request(
+    head: Head, body: dict[str, Any], caller: Caller, settings: Settings, pool: Pool
+) -> PromptRequest:
+    """The one place where an HTTP request becomes a request of the engine.
+
+    Raises:
+        InvalidRequestError, NoEligibleModelError, PermissionDeniedError.
+    """
+    constraints = read_constraints(head.ours)
+    asked = asked_by(head.api, body)
+    needed = _needed(asked, settings.processor.capabilities, pool)
+    capabilities = (*constraints.required_capabilities, *needed)
+    allowed = _allowed(head.api, constraints, settings.processor)
+    images = asked.images * settings.processor.tokens_per_image
+    return PromptRequest(
+        text=_text(asked, settings.limits.max_prompt_chars),
+        request_id=head.request_id,
+        max_cost_usd=constraints.max_cost_usd,
+        min_score=constraints.min_score,
+        max_latency_ms=constraints.max_latency_ms,
+        allowed_models=allowed,
+        denied_models=constraints.denied_models,
+        required_capabilities=capabilities,
+        tenant=caller.tenant_for(constraints.tenant),
+        policy=constraints.policy,
+        max_quality_gap=constraints.max_quality_gap,
+        expected_output_tokens=constraints.expected_output_tokens,
+        max_output_tokens=asked.max_output_tokens,
+        added_input_tokens=asked.other_tokens + images,
+        constrained=bool(
+            allowed
+            or constraints.denied_models
+            or capabilities
+            or constraints.max_cost_usd is not None
+            or constraints.min_score is not None
+            or constraints.max_latency_ms is not None
+        ),
+    )
+
+
+def _text(asked: Asked, most_chars: int) -> str:
+    text = asked.text
+    if len(text) > most_chars:
+        raise InvalidRequestError(f"{len(text)} characters of text; send at most {most_chars}")
+    if text and not text.isspace():
+        return text
+    if asked.images or asked.needs & {"audio", "files"}:
+        return " ".join(sorted(asked.needs))
+    raise InvalidRequestError("there is no text in the request; nothing can be routed")
+
+
+def _needed(asked: Asked, names: CapabilityNames, pool: Pool) -> list[str]:
+    needed = []
+    for need, what in _NEEDS:
+        if need in asked.needs:
+            capability = getattr(names, need)
+            if capability is None:
+                continue
+            if capability not in pool.capabilities:
+                raise NoEligibleModelError(
+                    f"no model of the pool has the capability {capability!r}, which the"
+                    f" request needs for {what}",
+                    constraint="required_capabilities",
+                )
+            needed.append(capability)
+    return needed
+
+
+def _allowed(api: Api, constraints: Constraints, settings: ProcessorSettings) -> tuple[str, ...]:
+    speak = settings.messages_models if api == "messages" else settings.openai_models
+    if not speak or not constraints.allowed_models:
+        return speak or constraints.allowed_models
+    allowed = tuple(name for name in constraints.allowed_models if name in speak)
+    if not allowed:
+        raise NoEligibleModelError(
+            f"none of the allowed models takes this kind of request; {', '.join(speak)} do",
+            constraint="allowed_models",
         )
-
-    def _text(self, asked: Asked) -> str:
-        text = asked.text
-        if len(text) > self._max_prompt_chars:
-            raise InvalidRequestError(
-                f"{len(text)} characters of text; send at most {self._max_prompt_chars}"
-            )
-        if text and not text.isspace():
-            return text
-        if asked.images or asked.needs & {"audio", "files"}:
-            return " ".join(sorted(asked.needs))
-        raise InvalidRequestError("there is no text in the request; nothing can be routed")
-
-    def _needed(self, asked: Asked, pool: Pool) -> list[str]:
-        needed = []
-        for need, what in _NEEDS:
-            if need in asked.needs:
-                capability = getattr(self._settings.capabilities, need)
-                if capability is None:
-                    continue
-                if capability not in pool.capabilities:
-                    raise NoEligibleModelError(
-                        f"no model of the pool has the capability {capability!r}, which the"
-                        f" request needs for {what}",
-                        constraint="required_capabilities",
-                    )
-                needed.append(capability)
-        return needed
-
-    def _allowed(self, api: Api, constraints: Constraints) -> tuple[str, ...]:
-        speak = (
-            self._settings.messages_models if api == "messages" else self._settings.openai_models
-        )
-        if not speak or not constraints.allowed_models:
-            return speak or constraints.allowed_models
-        allowed = tuple(name for name in constraints.allowed_models if name in speak)
-        if not allowed:
-            raise NoEligibleModelError(
-                f"none of the allowed models takes this kind of request; {', '.join(speak)} do",
-                constraint="allowed_models",
-            )
-        return allowed
+    return allowed

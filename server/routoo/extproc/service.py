@@ -11,6 +11,7 @@ import structlog
 from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc
 
 from routoo.api.convert import parse
+from routoo.api.guard import GuardedHandlers
 from routoo.api.status import status_of
 from routoo.errors import RoutooError
 from routoo.extproc.exchange import Exchange
@@ -18,15 +19,13 @@ from routoo.extproc.route import Router
 from routoo.extproc.tally import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from prometheus_client import CollectorRegistry
-
-    from routoo.config import Settings
-    from routoo.engine import Engine
+    from routoo.current import Current
     from routoo.outcomes import Outcome
+    from routoo.security.gate import Gate
+    from routoo.telemetry import Metrics
 
 SERVICE: str = ext_proc.DESCRIPTOR.services_by_name["ExternalProcessor"].full_name
+RPC = "Process"
 Context = Any  # grpc.aio.ServicerContext[bytes, bytes]
 _log = structlog.get_logger("routoo.extproc")
 
@@ -35,18 +34,17 @@ class Processor:
     """Serves Envoy. Lives on the loop that serves.
 
     Args:
-        engine: the one in force.
-        settings: the service's.
-        registry: gets the metrics.
+        current: the engine and the settings in force.
+        metrics: whose registry gets the counters.
+        gate: lets Envoy in.
     """
 
-    def __init__(
-        self, engine: Callable[[], Engine], settings: Settings, registry: CollectorRegistry
-    ) -> None:
-        self._engine = engine
-        self._settings = settings.processor
-        self._router = Router(engine, settings.processor, settings.limits.max_prompt_chars)
-        self._tally = Tally(registry)
+    def __init__(self, current: Current, metrics: Metrics, gate: Gate) -> None:
+        self._current = current
+        self._metrics = metrics
+        self._gate = gate
+        self._router = Router(current)
+        self._tally = Tally(metrics.registry)
         self._released = False
         self._streams: dict[asyncio.Task[Any], Exchange] = {}
         self._reports: set[asyncio.Task[None]] = set()
@@ -56,7 +54,10 @@ class Processor:
     def handler(self) -> grpc.GenericRpcHandler[bytes, bytes]:
         """What is added to a grpc.aio server."""
         method = grpc.stream_stream_rpc_method_handler(self._process)
-        return grpc.method_handlers_generic_handler(SERVICE, {"Process": method})
+        handlers = grpc.method_handlers_generic_handler(SERVICE, {RPC: method})
+        return (
+            handlers if self._gate.is_open else GuardedHandlers(handlers, self._gate, self._metrics)
+        )
 
     async def close(self, grace_s: float) -> None:
         """Routes nothing more; waits for the replies under way, ``grace_s`` at most.
@@ -72,11 +73,24 @@ class Processor:
             if exchange.waits_for_upstream:
                 task.cancel()
         await asyncio.sleep(0)  # they end
+        await self._booked()
+
+    async def settled(self) -> None:
+        """Waits until no HTTP request is in progress, and all that ended are booked."""
+        await self._idle.wait()
+        await self._booked()
+
+    async def _booked(self) -> None:
         if self._reports:
             await asyncio.wait(self._reports)
 
     async def _process(self, _bodies: object, context: Context) -> None:
-        exchange = Exchange(self._router, self._settings, self._tally)
+        exchange = Exchange(
+            self._router,
+            self._current.settings.processor,
+            self._tally,
+            lambda: self._gate.admit(context, RPC),
+        )
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - grpc.aio runs each call in one
         self._streams[task] = exchange
@@ -109,6 +123,6 @@ class Processor:
 
     async def _book(self, outcome: Outcome) -> None:
         try:
-            await self._engine().report(outcome)
+            await self._current.engine.report(outcome)
         except RoutooError as error:
             _log.warning("an outcome was not booked", reason=str(error))

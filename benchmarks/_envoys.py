@@ -1,0 +1,144 @@
+"""Three Envoys for a comparison: one with the processor, one without, and one as the upstream.
+
+The upstream is an Envoy that answers every request with the same bytes, so that it costs the least
+that an HTTP server can. The other two have deploy/envoy/envoy.yaml, and differ in one filter.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from _process import StartError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SHIPPED = Path(__file__).resolve().parents[1] / "deploy" / "envoy" / "envoy.yaml"
+READY_WITHIN_S = 20.0
+REPLY = json.dumps(
+    {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "any",
+        "choices": [
+            {
+                "index": 0,
+                "finish_reason": "stop",
+                "message": {"role": "assistant", "content": "Paris is the capital of France."},
+            }
+        ],
+        "usage": {"prompt_tokens": 64, "completion_tokens": 8, "total_tokens": 72},
+    }
+)
+
+
+@contextmanager
+def envoys(folder: Path, processor_address: str) -> Iterator[tuple[str, str]]:
+    """Runs them; yields the HOST:PORT with the processor, and that without it.
+
+    Raises:
+        StartError: an Envoy did not start.
+    """
+    upstream_port = _free_port()
+    with ExitStack() as running:
+        running.enter_context(_envoy(folder, _upstream(upstream_port), upstream_port))
+        addresses = []
+        for with_processor in (True, False):
+            config, port = _proxy(processor_address, upstream_port, with_processor=with_processor)
+            running.enter_context(_envoy(folder, config, port))
+            addresses.append(f"127.0.0.1:{port}")
+        yield addresses[0], addresses[1]
+
+
+def _proxy(
+    processor_address: str, upstream_port: int, *, with_processor: bool
+) -> tuple[dict[str, Any], int]:
+    config = yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))
+    del config["admin"]
+    listener = config["static_resources"]["listeners"][0]
+    port = _free_port()
+    listener["address"]["socket_address"]["port_value"] = port
+    for cluster in config["static_resources"]["clusters"]:
+        endpoint = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]
+        target = int(processor_address.rpartition(":")[2])
+        endpoint["address"]["socket_address"]["port_value"] = (
+            target if cluster["name"] == "routoo" else upstream_port
+        )
+    if not with_processor:
+        del listener["filter_chains"][0]["filters"][0]["typed_config"]["http_filters"][0]
+    return config, port
+
+
+def _upstream(port: int) -> dict[str, Any]:
+    types = "type.googleapis.com/envoy.extensions.filters"
+    reply = {"status": 200, "body": {"inline_string": REPLY}}
+    kind = {"header": {"key": "content-type", "value": "application/json"}}
+    overwrite = {**kind, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+    route = {
+        "match": {"prefix": "/"},
+        "direct_response": reply,
+        "response_headers_to_add": [overwrite],
+    }
+    manager = {
+        "@type": f"{types}.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "upstream",
+        "http_filters": [
+            {
+                "name": "envoy.filters.http.router",
+                "typed_config": {"@type": f"{types}.http.router.v3.Router"},
+            }
+        ],
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
+    }
+    filters = [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]
+    listener = {
+        "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
+        "filter_chains": [{"filters": filters}],
+    }
+    return {"static_resources": {"listeners": [listener]}}
+
+
+@contextmanager
+def _envoy(folder: Path, config: dict[str, Any], port: int) -> Iterator[None]:
+    file = folder / f"envoy-{port}.yaml"
+    file.write_text(yaml.safe_dump(config), encoding="utf-8")
+    log = folder / f"envoy-{port}.log"
+    command = [
+        *(str(Path(sys.executable).with_name("envoy")), "-c", str(file), "--concurrency", "1"),
+        *("--use-dynamic-base-id", "--disable-hot-restart"),
+        *("--log-level", "warning", "--log-path", str(log)),
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        _wait(process, port, log)
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    until_s = time.monotonic() + READY_WITHIN_S
+    while time.monotonic() < until_s and process.poll() is None:
+        with closing(socket.socket()) as one:
+            if one.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.02)
+    said = log.read_text().splitlines() if log.exists() else []
+    raise StartError(f"envoy did not start; it said: {said[-1] if said else 'nothing'}")
+
+
+def _free_port() -> int:
+    with closing(socket.socket()) as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])

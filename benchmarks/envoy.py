@@ -1,0 +1,205 @@
+"""What does an HTTP request through Envoy cost more when Routoo picks its model?
+
+Two Envoys with deploy/envoy/envoy.yaml, one of them without the processor, are loaded in turn in
+one run, before the same upstream: a third Envoy that answers the same bytes to everything. Every
+figure is the median of the rounds, every difference the median of the rounds' own differences.
+
+The client is h2load over HTTP/1.1, a connection per caller. Every reply has to be 200, and the
+processor's own counters have to show that each request was routed and each reply's usage read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import urllib.request
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client.parser import text_string_to_metric_families
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from _envoys import envoys
+from _load import H2load, Load, LoadError
+from _process import ServerProcess, StartError
+from _prompts import varied_prompts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from _load import Sample
+
+CONCURRENCIES = (1, 32)
+PROMPT_WORDS = 48
+PATH = "/v1/chat/completions"
+H1_OPTIONS = ("--h1", "--header", "content-type: application/json")
+MOST_ADDED_MS = 2.5
+LEAST_PER_S = 800.0
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How long to measure."""
+
+    rounds: int
+    warm_up_s: float
+    duration_s: float
+
+
+FULL = Effort(rounds=7, warm_up_s=0.5, duration_s=2.0)
+QUICK = Effort(rounds=2, warm_up_s=0.3, duration_s=1.0)
+
+
+def measure(effort: Effort, tell: Callable[[str], None]) -> dict[str, Any]:
+    """Everything, as one JSON object.
+
+    Raises:
+        LoadError: a call failed, or a request was not routed.
+        StartError: a server did not start or stop as it should.
+    """
+    client = H2load()
+    prompt = " ".join(varied_prompts(8))[:300]
+    body = json.dumps(
+        {"model": "auto", "messages": [{"role": "user", "content": prompt}], "max_tokens": 256}
+    ).encode()
+    environment = os.environ | {
+        "ROUTOO_LISTEN": "127.0.0.1:0",
+        "ROUTOO_METRICS__ENABLED": "true",
+        "ROUTOO_METRICS__LISTEN": "127.0.0.1:0",
+        "ROUTOO_PROCESSOR__ENABLED": "true",
+    }
+    command = [sys.executable, "-c", "import sys; from routoo.cli import main; sys.exit(main())"]
+    rows = []
+    with (
+        TemporaryDirectory() as folder,
+        ServerProcess.start([*command, "serve"], environment) as routoo,
+        envoys(Path(folder), routoo.address) as (routed, plain),
+    ):
+        metrics = routoo.field("metrics")
+        for concurrency in CONCURRENCIES:
+            tell(f"concurrency {concurrency}")
+            load = Load(concurrency, effort.warm_up_s, effort.duration_s, per_connection=1)
+            rows.append(_compare(client, (routed, plain), body, load, effort.rounds))
+        counted = _counts(metrics)
+        resident_mb = routoo.resident_mb()
+    calls = sum(row["calls"] for row in rows)
+    if counted["routed"] < calls or counted["refused"] or counted["passed"] or counted["failed"]:
+        raise LoadError(f"{calls} calls were measured, but the processor counted {counted}")
+    one, many = rows
+    targets = [
+        ("added p50 at 1, ms", one["added_p50_ms"], MOST_ADDED_MS, "<="),
+        ("requests/s at 32", many["with_processor"]["requests_per_s"], LEAST_PER_S, ">="),
+    ]
+    return {
+        "benchmark": "envoy",
+        "machine": {"cpus": os.cpu_count(), "system": platform.platform()},
+        "python": platform.python_version(),
+        "body_bytes": len(body),
+        "rows": rows,
+        "processor_counts": counted,
+        "resident_mb": resident_mb,
+        "targets": [
+            {
+                "what": what,
+                "measured": measured,
+                "bound": bound,
+                "sign": sign,
+                "met": measured <= bound if sign == "<=" else measured >= bound,
+            }
+            for what, measured, bound, sign in targets
+        ],
+    }
+
+
+def _compare(
+    client: H2load, addresses: tuple[str, str], body: bytes, load: Load, rounds: int
+) -> dict[str, Any]:
+    pairs: list[tuple[Sample, Sample]] = []
+    for _ in range(rounds):
+        routed, plain = (
+            client.post(f"http://{address}{PATH}", body, load, H1_OPTIONS) for address in addresses
+        )
+        pairs.append((routed, plain))
+    return {
+        "concurrency": load.concurrency,
+        "rounds": rounds,
+        "calls": sum(routed.calls for routed, _ in pairs),
+        "with_processor": _medians([routed for routed, _ in pairs]),
+        "without": _medians([plain for _, plain in pairs]),
+        "added_p50_ms": statistics.median(routed.p50_ms - plain.p50_ms for routed, plain in pairs),
+        "added_p99_ms": statistics.median(routed.p99_ms - plain.p99_ms for routed, plain in pairs),
+    }
+
+
+def _medians(samples: list[Sample]) -> dict[str, float]:
+    return {
+        name: statistics.median(asdict(sample)[name] for sample in samples)
+        for name in ("requests_per_s", "p50_ms", "p99_ms")
+    }
+
+
+def _counts(metrics: str) -> dict[str, int]:
+    """What the processor says it did, by result."""
+    with urllib.request.urlopen(f"http://{metrics}/metrics", timeout=10) as page:
+        text = page.read().decode()
+    return {
+        sample.labels["result"]: int(sample.value)
+        for family in text_string_to_metric_families(text)
+        if family.name in ("routoo_http_requests", "routoo_http_replies")
+        for sample in family.samples
+        if sample.name.endswith("_total")
+    }
+
+
+def show(result: dict[str, Any], console: Console) -> None:
+    """Prints the result as tables."""
+    table = Table(title="Through Envoy, with the processor | without", box=SIMPLE_HEAD)
+    for column in ("callers", "requests/s", "p50 ms", "p99 ms", "added p50 ms"):
+        table.add_column(column, justify="right")
+    for row in result["rows"]:
+        routed, plain = row["with_processor"], row["without"]
+        table.add_row(
+            str(row["concurrency"]),
+            f"{routed['requests_per_s']:,.0f} | {plain['requests_per_s']:,.0f}",
+            f"{routed['p50_ms']:.3g} | {plain['p50_ms']:.3g}",
+            f"{routed['p99_ms']:.3g} | {plain['p99_ms']:.3g}",
+            f"{row['added_p50_ms']:.3g}",
+        )
+    console.print(table)
+    for target in result["targets"]:
+        verdict = "met" if target["met"] else "missed"
+        console.print(
+            f"{target['what']}: {target['measured']:.3g}, to reach {target['sign']}"
+            f" {target['bound']:g}: {verdict}"
+        )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="under 20 s instead of under 80 s")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    arguments = parser.parse_args()
+    progress = Console(stderr=True)
+    try:
+        with progress.status("starting") as status:
+            result = measure(QUICK if arguments.quick else FULL, status.update)
+    except (LoadError, StartError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if arguments.json:
+        print(json.dumps(result))
+    else:
+        show(result, Console(width=None if sys.stdout.isatty() else 110))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

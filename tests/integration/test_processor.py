@@ -1,0 +1,474 @@
+"""The external processor as Envoy speaks to it: what is routed, refused, passed and settled."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import orjson
+import pytest
+import pytest_asyncio
+from prometheus_client import generate_latest
+
+from processor_stream import (
+    CHAT,
+    chat_body,
+    headers_of,
+    reply_body,
+    reply_headers,
+    request_body,
+    request_headers,
+    stream,
+    usage_body,
+)
+from tiny_service import Running, connected, serving, tiny_settings
+from watched import HANG_S, watch_predictor
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+    from pathlib import Path
+
+    from routoo.extproc.service import Processor
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+BUFFERED, BUFFERED_PARTIAL, STREAMED, NONE = 2, 3, 1, 0
+SEND, SKIP = 1, 2
+# What the tiny pool takes for these, by its prices.
+LARGE_USD_PER_TOKEN = (10e-6, 30e-6)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def tiny(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
+    settings = tiny_settings(
+        tmp_path_factory.mktemp("tiny"),
+        processor={"enabled": True},
+        policy={"offered": ["cheapest"]},
+    )
+    async with serving(settings) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(autouse=True, loop_scope="module")
+async def _ends_every_stream(tiny: Running) -> AsyncIterator[None]:
+    """Whatever a stream does, its exchange ends, and the next is not disturbed."""
+    yield
+    await all_ended(tiny)
+
+
+@asynccontextmanager
+async def with_settings(folder: Path, **sections: Any) -> AsyncIterator[Running]:
+    processor = {"enabled": True, **sections.pop("processor", {})}
+    async with serving(tiny_settings(folder, processor=processor, **sections)) as running:
+        yield running
+
+
+def metric(running: Running, name: str, **labels: str) -> float:
+    found = running.service.metrics.registry.get_sample_value(name, labels)
+    return 0.0 if found is None else found
+
+
+def processor_of(running: Running) -> Processor:
+    found = running.service.processor
+    assert found is not None
+    return found
+
+
+async def all_ended(running: Running) -> None:
+    async with asyncio.timeout(HANG_S):
+        await processor_of(running).settled()
+
+
+def replies(running: Running) -> dict[str, float]:
+    return {
+        result: metric(running, "routoo_http_replies_total", result=result)
+        for result in ("read", "estimated", "failed", "gone")
+    }
+
+
+async def grown(running: Running, before: dict[str, float]) -> dict[str, float]:
+    """What the replies have grown by, once all streams have ended and are booked."""
+    await all_ended(running)
+    after = replies(running)
+    return {name: after[name] - before[name] for name in after if after[name] != before[name]}
+
+
+async def test_a_routed_request(tiny: Running) -> None:
+    async with stream(tiny.channel) as one:
+        asks = await one.say(request_headers({"content-length": "62"}))
+        assert asks.mode_override.request_body_mode == BUFFERED
+        assert asks.mode_override.response_header_mode == SEND
+        assert not asks.request_headers.response.HasField("header_mutation")
+        body = b'{"temperature": 1.50, "model" : "auto", "messages":[{"content":"hard"}]}'
+        routed = (await one.say(request_body(body))).request_body.response
+        assert routed.body_mutation.body == body.replace(b'"auto"', b'"large"')
+        assert routed.clear_route_cache
+        told = headers_of(routed.header_mutation)
+        assert told.pop("x-routoo-decision-id")
+        assert told == {
+            "x-routoo-model": "large",
+            "x-routoo-score": "0.8750",
+            "x-routoo-cost-usd": "0.00601",
+            "content-length": str(len(body) + 1),
+        }
+        answer = await one.say(reply_headers())
+        told = headers_of(answer.response_headers.response.header_mutation)
+        assert told["x-routoo-model"] == "large"
+        assert answer.mode_override.response_body_mode == STREAMED
+        before = replies(tiny)
+        cost = metric(tiny, "routoo_reported_cost_usd_total", model="large")
+        last = await one.say(reply_body(usage_body(1000, 500)))
+        assert not last.response_body.HasField("response")
+        assert await one.ended() == grpc.StatusCode.OK
+    assert await grown(tiny, before) == {"read": 1}
+    settled = metric(tiny, "routoo_reported_cost_usd_total", model="large") - cost
+    read, written = LARGE_USD_PER_TOKEN
+    assert settled == pytest.approx(1000 * read + 500 * written)
+    assert metric(tiny, "routoo_reported_latency_ms_total", model="large") > 0
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        request_headers(method="GET"),
+        request_headers(path="/v1/models"),
+        request_headers(path="/v1/embeddings"),
+        request_headers(end=True),
+        request_headers({"content-encoding": "gzip"}),
+        request_headers({"content-length": str(10**9)}),
+    ],
+)
+async def test_headers_that_end_it(tiny: Running, message: Any) -> None:
+    async with stream(tiny.channel) as one:
+        answer = await one.say(message)
+        assert answer.WhichOneof("response") == "request_headers"
+        assert not answer.request_headers.HasField("response")
+        assert answer.mode_override.request_body_mode == NONE
+        assert answer.mode_override.response_header_mode == SKIP
+        assert await one.ended() == grpc.StatusCode.OK
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        chat_body(model="gpt-4o"),
+        b'{"model":["auto"]}',
+        b'{"model":"AUTO"}',
+        b'{"model":"auto","model":"gpt-4o"}',
+        b'{"messages":[{"model":"auto"}]}',
+        b'["auto"]',
+        b'"auto"',
+        b"{}",
+        b"",
+        b"not JSON",
+        b'{"model":"auto"',
+        b'{"model":"auto","x":NaN}',
+        b'{"model":"auto","x":"\xff"}',
+        b"[" * 100_000,
+    ],
+)
+async def test_bodies_that_pass_untouched(tiny: Running, body: bytes) -> None:
+    async with stream(tiny.channel) as one:
+        await one.say(request_headers())
+        answer = await one.say(request_body(body))
+        assert answer.WhichOneof("response") == "request_body"
+        assert not answer.request_body.HasField("response")
+        assert await one.ended() == grpc.StatusCode.OK
+
+
+async def test_what_does_not_fit_in_envoys_buffer_passes(tiny: Running) -> None:
+    async with stream(tiny.channel) as one:
+        asks = await one.say(request_headers({"transfer-encoding": "chunked"}))
+        assert asks.mode_override.request_body_mode == BUFFERED_PARTIAL
+        answer = await one.say(request_body(chat_body()[:20], end=False))
+        assert not answer.request_body.HasField("response")
+
+
+FORGED = {"x-routoo-model": "large", "x-routoo-cost-usd": "0"}
+
+
+@pytest.mark.parametrize("path", [CHAT, "/v1/models"])
+async def test_forged_headers_are_taken_away(tiny: Running, path: str) -> None:
+    async with stream(tiny.channel) as one:
+        response = (await one.say(request_headers(FORGED, path=path))).request_headers.response
+        assert sorted(response.header_mutation.remove_headers) == sorted(FORGED)
+        assert response.clear_route_cache
+
+
+async def test_our_own_headers_and_accept_encoding_go_no_further(tiny: Running) -> None:
+    headers = {"x-routoo-tenant": "acme", "x-routoo-min-score": "0.1", "accept-encoding": "gzip"}
+    async with stream(tiny.channel) as one:
+        routed = (await one.routed(headers=headers)).request_body.response
+    assert list(routed.header_mutation.remove_headers) == sorted(headers)
+
+
+CONSTRAINED: list[tuple[dict[str, str], bytes, str]] = [
+    ({}, chat_body("easy"), "small"),
+    ({}, chat_body("hard"), "large"),
+    ({"x-routoo-max-cost-usd": "0.001"}, chat_body("hard"), "medium"),
+    ({"x-routoo-max-latency-ms": "600"}, chat_body("hard"), "small"),
+    ({"x-routoo-allowed-models": "medium"}, chat_body("hard"), "medium"),
+    ({"x-routoo-denied-models": "large"}, chat_body("hard"), "medium"),
+    ({"x-routoo-policy": "cheapest"}, chat_body("hard"), "small"),
+    ({"x-routoo-required-capabilities": "vision"}, chat_body("easy"), "large"),
+    ({"x-routoo-min-score": "0.6"}, chat_body("hard"), "large"),
+    ({}, chat_body("easy", tools=[{"type": "function"}]), "medium"),
+    (
+        {},
+        orjson.dumps(
+            {
+                "model": "auto",
+                "messages": [{"content": [{"type": "image_url", "image_url": {"url": "x"}}]}],
+            }
+        ),
+        "large",
+    ),
+    # 4,096 tokens are all that the small model takes.
+    ({}, chat_body("easy", tools=[{"x": "y" * 20_000}]), "medium"),
+    ({"x-routoo-expected-output-tokens": "5000"}, chat_body("easy"), "medium"),
+    ({"x-routoo-expected-output-tokens": "5000"}, chat_body("easy", max_tokens=100), "small"),
+]
+
+
+@pytest.mark.parametrize(("headers", "body", "model"), CONSTRAINED)
+async def test_constraints(
+    tiny: Running, headers: Mapping[str, str], body: bytes, model: str
+) -> None:
+    async with stream(tiny.channel) as one:
+        routed = await one.routed(body, headers)
+        assert headers_of(routed.request_body.response.header_mutation)["x-routoo-model"] == model
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "status", "code", "words"),
+    [
+        ({"x-routoo-max-cost": "1"}, chat_body(), 400, "invalid_argument", "no such header"),
+        ({"x-routoo-min-score": "x"}, chat_body(), 400, "invalid_argument", "is not a number"),
+        (
+            {"x-routoo-allowed-models": "nobody"},
+            chat_body(),
+            400,
+            "invalid_argument",
+            "unknown model 'nobody'",
+        ),
+        (
+            {"x-routoo-min-score": "1"},
+            chat_body(),
+            400,
+            "no_eligible_model",
+            "min_score",
+        ),
+        (
+            {},
+            chat_body(response_format={"type": "json_object"}),
+            400,
+            "no_eligible_model",
+            "capability 'json'",
+        ),
+        ({}, b'{"model":"auto","messages":[]}', 400, "invalid_argument", "no text"),
+        ({}, b'{"model":"auto"}', 400, "invalid_argument", "no text"),
+    ],
+)
+async def test_refusals(
+    tiny: Running, headers: Mapping[str, str], body: bytes, status: int, code: str, words: str
+) -> None:
+    async with stream(tiny.channel) as one:
+        refused = (await one.routed(body, headers)).immediate_response
+        assert await one.ended() == grpc.StatusCode.OK
+    assert refused.status.code == status
+    assert headers_of(refused.headers) == {"content-type": "application/json"}
+    error = orjson.loads(refused.body)["error"]
+    assert error["code"] == code
+    assert words in error["message"]
+    assert error["type"] == "invalid_request_error"
+
+
+async def test_a_refusal_in_the_words_of_the_messages_api(tiny: Running) -> None:
+    async with stream(tiny.channel) as one:
+        answer = await one.routed(headers={"x-routoo-min-score": "1"}, path="/v1/messages")
+    error = orjson.loads(answer.immediate_response.body)
+    assert error["type"] == "error"
+    assert error["error"]["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize(
+    ("message", "body", "status"),
+    [
+        (request_headers({"content-encoding": "br"}), None, 415),
+        (request_headers({"content-length": "5000"}), None, 413),
+        (request_headers(), b"x" * 5000, 413),
+        (request_headers(), b"not JSON", 400),
+    ],
+)
+async def test_what_cannot_be_read_is_refused_where_the_settings_say_so(
+    tmp_path: Path, message: Any, body: bytes | None, status: int
+) -> None:
+    processor = {"on_too_large": "refuse", "on_unreadable": "refuse", "max_body_bytes": 4096}
+    async with (
+        with_settings(tmp_path, processor=processor) as running,
+        stream(running.channel) as one,
+    ):
+        answer = await one.say(message)
+        if body is not None:
+            assert answer.mode_override.request_body_mode == BUFFERED
+            answer = await one.say(request_body(body))
+    assert answer.immediate_response.status.code == status
+
+
+@pytest.mark.parametrize(
+    ("messages", "result"),
+    [
+        ([reply_headers(500)], "failed"),
+        ([reply_headers(429, end=True)], "failed"),
+        ([reply_headers(200, end=True)], "estimated"),
+        ([reply_headers(content_encoding="gzip")], "estimated"),
+        ([reply_headers(kind="audio/wav")], "estimated"),
+        ([reply_headers(), reply_body(b'{"no":"usage"}')], "estimated"),
+        ([reply_headers(), reply_body(b"{", end=False)], "gone"),
+        ([reply_headers(), reply_body(usage_body(1, 2), end=False)], "read"),
+        ([], "gone"),
+    ],
+)
+async def test_how_replies_are_settled(tiny: Running, messages: list[Any], result: str) -> None:
+    before = replies(tiny)
+    cost = metric(tiny, "routoo_reported_cost_usd_total", model="large")
+    async with stream(tiny.channel) as one:
+        routed = await one.routed(chat_body("hard"))
+        told = headers_of(routed.request_body.response.header_mutation)
+        for message in messages:
+            assert await one.say(message) is not None
+    assert await grown(tiny, before) == {result: 1}
+    settled = metric(tiny, "routoo_reported_cost_usd_total", model="large") - cost
+    expected = {"failed": 0.0, "read": 1 * 10e-6 + 2 * 30e-6}
+    assert settled == pytest.approx(expected.get(result, float(told["x-routoo-cost-usd"])))
+    failed = metric(tiny, "routoo_outcomes_total", result="failed")
+    assert (failed > 0) or result != "failed"
+
+
+async def test_a_streamed_reply_is_read_piece_by_piece(tiny: Running) -> None:
+    before = replies(tiny)
+    async with stream(tiny.channel) as one:
+        await one.routed(chat_body(stream=True))
+        asks = await one.say(reply_headers(kind="text/event-stream; charset=utf-8"))
+        assert asks.mode_override.response_body_mode == STREAMED
+        for piece in (b'data: {"choices":', b"[]}\n\n", b"data: " + usage_body(7, 8) + b"\n\n"):
+            answer = await one.say(reply_body(piece, end=False))
+            assert not answer.response_body.HasField("response")
+        await one.say(reply_body(b"data: [DONE]\n\n"))
+        assert await one.ended() == grpc.StatusCode.OK
+    assert await grown(tiny, before) == {"read": 1}
+
+
+BUDGET = {"name": "all", "usd": 0.007, "per": "1h", "on_exhausted": "refuse"}
+
+
+async def test_a_spent_budget_refuses_and_what_was_saved_is_spent_again(tmp_path: Path) -> None:
+    async with with_settings(tmp_path, budgets=[BUDGET]) as running:
+        dear = {"x-routoo-allowed-models": "large"}
+        async with stream(running.channel) as first:
+            await first.routed(chat_body("hard"), dear)
+            async with stream(running.channel) as second:
+                refused = (await second.routed(chat_body("hard"), dear)).immediate_response
+            assert refused.status.code == 402
+            assert orjson.loads(refused.body)["error"]["code"] == "budget_spent"
+            before = replies(running)
+            await first.say(reply_headers())
+            await first.say(reply_body(usage_body(10, 10)))
+        assert await grown(running, before) == {"read": 1}
+        async with stream(running.channel) as third:
+            routed = await third.routed(chat_body("hard"), dear)
+            assert routed.HasField("request_body")
+
+
+async def test_a_caller_that_leaves_before_the_decision_reserves_nothing(tmp_path: Path) -> None:
+    async with with_settings(tmp_path, budgets=[BUDGET]) as running:
+        watched = watch_predictor(running.service.engine)
+        watched.hold()
+        async with stream(running.channel) as one:
+            await one.say(request_headers())
+            await one.call.write(request_body(chat_body("hard")).SerializeToString())
+            await watched.calls.reached(1)
+        await all_ended(running)
+        watched.release()
+        async with stream(running.channel) as other:
+            answer = await other.routed(chat_body("hard"), {"x-routoo-allowed-models": "large"})
+            assert answer.HasField("request_body")
+    assert replies(running)["gone"] == 1  # the second, whose reply never came
+
+
+FALLBACK = {"fallback_model": "large"}
+
+
+async def test_a_fallback_takes_what_cannot_be_routed(tmp_path: Path) -> None:
+    async with with_settings(tmp_path, processor=FALLBACK) as running:
+        async with stream(running.channel) as one:
+            routed = (await one.routed(headers={"x-routoo-min-score": "1"})).request_body.response
+            told = headers_of(routed.header_mutation)
+            assert told.keys() == {"x-routoo-model", "content-length"}
+            assert told["x-routoo-model"] == "large"
+            answer = await one.say(reply_headers())
+            assert not answer.HasField("mode_override")
+            assert await one.ended() == grpc.StatusCode.OK
+        async with stream(running.channel) as one:
+            refused = await one.routed(headers={"x-routoo-min-score": "x"})
+            assert refused.immediate_response.status.code == 400
+        assert sum(replies(running).values()) == 0
+
+
+async def test_a_broken_predictor_is_refused_as_internal(tmp_path: Path) -> None:
+    async with with_settings(tmp_path) as running, stream(running.channel) as one:
+        watch_predictor(running.service.engine).fail.append(RuntimeError("secret detail"))
+        refused = (await one.routed()).immediate_response
+    assert refused.status.code == 500
+    assert b"secret" not in refused.body
+
+
+async def test_models_are_kept_to_the_api_that_they_speak(tmp_path: Path) -> None:
+    processor = {"messages_models": ["large"], "openai_models": ["small", "medium"]}
+    async with with_settings(tmp_path, processor=processor) as running:
+        for path, model in (("/v1/messages", "large"), (CHAT, "medium")):
+            async with stream(running.channel) as one:
+                routed = await one.routed(chat_body("hard"), path=path)
+                told = headers_of(routed.request_body.response.header_mutation)
+                assert told["x-routoo-model"] == model
+        async with stream(running.channel) as one:
+            refused = await one.routed(headers={"x-routoo-allowed-models": "large"})
+            assert b"takes this kind of request" in refused.immediate_response.body
+
+
+async def test_a_stop_ends_streams_that_wait_without_an_error(tmp_path: Path) -> None:
+    async with with_settings(tmp_path, shutdown_grace_s=0.2) as running:
+        async with connected(running.service.address) as channel, stream(channel) as one:
+            await one.routed()
+            await running.service.stop()
+            assert await one.ended() == grpc.StatusCode.OK
+        assert replies(running)["gone"] == 1
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [b""],
+        [b"\xff\xff"],
+        [request_body(b"{}")],
+        [reply_headers()],
+        [reply_body(b"")],
+        [request_headers(), request_headers()],
+        [request_headers(), reply_headers()],
+    ],
+)
+async def test_messages_out_of_place(tiny: Running, messages: list[Any]) -> None:
+    async with stream(tiny.channel) as one:
+        *first, last = messages
+        for message in first:
+            await one.say(message)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await one.say(last)
+        assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_the_metrics_have_help(tiny: Running) -> None:
+    page = generate_latest(tiny.service.metrics.registry).decode()
+    assert 'routoo_http_requests_total{result="routed"}' in page

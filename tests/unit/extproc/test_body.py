@@ -1,0 +1,196 @@
+"""What a body asks for, by API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from routoo.extproc.body import api_of, asked_by
+
+PNG = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+TOOL = {"type": "function", "function": {"name": "weather", "parameters": {}}}
+APIS = ["chat", "responses", "completions", "messages"]
+
+
+@pytest.mark.parametrize(
+    ("path", "api"),
+    [
+        ("/v1/chat/completions", "chat"),
+        ("/openai/v1/chat/completions?api-version=1", "chat"),
+        ("/v1/completions", "completions"),
+        ("/v1/responses/", "responses"),
+        ("/v1/messages", "messages"),
+        ("/v1/messages/count_tokens", None),
+        ("/v1/responses/resp_1/cancel", None),
+        ("/v1/models", None),
+        ("/v1/embeddings", None),
+        ("", None),
+    ],
+)
+def test_the_path_names_the_api(path: str, api: str | None) -> None:
+    assert api_of(path) == api
+
+
+def user(content: Any) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": content}]
+
+
+TEXTS: list[tuple[Any, dict[str, Any], str]] = [
+    (
+        "chat",
+        {"messages": [{"role": "system", "content": "be brief"}, *user("why?")]},
+        "be brief\nwhy?",
+    ),
+    ("chat", {"messages": user([{"type": "text", "text": "what is"}, PNG])}, "what is"),
+    ("completions", {"prompt": "once"}, "once"),
+    ("completions", {"prompt": ["once", "twice"]}, "once\ntwice"),
+    ("completions", {"prompt": [1, 2, 3]}, ""),
+    ("responses", {"input": "why?", "instructions": "be brief"}, "be brief\nwhy?"),
+    ("responses", {"input": user([{"type": "input_text", "text": "why?"}])}, "why?"),
+    (
+        "responses",
+        {"input": [{"type": "function_call_output", "call_id": "1", "output": "42"}]},
+        "42",
+    ),
+    ("messages", {"system": "be brief", "messages": user("why?")}, "be brief\nwhy?"),
+    (
+        "messages",
+        {
+            "system": [{"type": "text", "text": "be brief"}],
+            "messages": user(
+                [{"type": "tool_result", "content": [{"type": "text", "text": "42"}]}]
+            ),
+        },
+        "be brief\n42",
+    ),
+]
+
+
+@pytest.mark.parametrize(("api", "body", "text"), TEXTS)
+def test_text(api: Any, body: dict[str, Any], text: str) -> None:
+    asked = asked_by(api, body)
+    assert asked.text == text
+
+
+NEEDS: list[tuple[Any, dict[str, Any], set[str]]] = [
+    ("chat", {"messages": user("x")}, set()),
+    ("chat", {"messages": user("x"), "tools": []}, set()),
+    ("chat", {"messages": user("x"), "tools": [TOOL]}, {"tools"}),
+    ("chat", {"messages": user("x"), "functions": [{"name": "f"}]}, {"tools"}),
+    ("chat", {"messages": user([PNG])}, {"images"}),
+    ("chat", {"messages": user([{"type": "input_audio", "input_audio": {}}])}, {"audio"}),
+    ("chat", {"messages": user("x"), "modalities": ["text", "audio"]}, {"audio"}),
+    ("chat", {"messages": user("x"), "response_format": {"type": "text"}}, set()),
+    ("chat", {"messages": user("x"), "response_format": {"type": "json_object"}}, {"json_output"}),
+    (
+        "chat",
+        {"messages": user("x"), "response_format": {"type": "json_schema", "json_schema": {}}},
+        {"json_output"},
+    ),
+    ("responses", {"input": "x", "text": {"format": {"type": "json_schema"}}}, {"json_output"}),
+    ("responses", {"input": user([{"type": "input_image", "image_url": "x"}])}, {"images"}),
+    ("responses", {"input": user([{"type": "input_file", "file_id": "x"}])}, {"files"}),
+    ("messages", {"messages": user([{"type": "image", "source": {}}])}, {"images"}),
+    ("messages", {"messages": user([{"type": "document", "source": {}}])}, {"files"}),
+    ("messages", {"messages": user("x"), "tools": [{"name": "f"}]}, {"tools"}),
+    (
+        "messages",
+        {"messages": user("x"), "output_format": {"type": "json_schema"}},
+        {"json_output"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("api", "body", "needs"), NEEDS)
+def test_needs(api: Any, body: dict[str, Any], needs: set[str]) -> None:
+    assert asked_by(api, body).needs == needs
+
+
+def test_tools_and_schemas_take_tokens() -> None:
+    tools = [{"name": "f", "description": "x" * 4000}]
+    asked = asked_by("chat", {"messages": user("x"), "tools": tools})
+    assert 1000 <= asked.other_tokens <= 1020
+
+
+def test_images_are_counted() -> None:
+    assert asked_by("chat", {"messages": user([PNG, PNG]) + user([PNG])}).images == 3
+
+
+@pytest.mark.parametrize(
+    ("limits", "most"),
+    [
+        ({}, None),
+        ({"max_tokens": 5}, 5),
+        ({"max_tokens": 9, "max_completion_tokens": 7}, 7),
+        ({"max_output_tokens": 6}, 6),
+        ({"max_tokens": None}, None),
+        ({"max_tokens": True}, None),
+        ({"max_tokens": "5"}, None),
+        ({"max_tokens": 0}, None),
+        ({"max_tokens": 2**70}, None),
+    ],
+)
+def test_limits_of_the_reply(limits: dict[str, Any], most: int | None) -> None:
+    assert asked_by("chat", limits).max_output_tokens == most
+
+
+NAMES = st.sampled_from(
+    [
+        "model",
+        "messages",
+        "role",
+        "content",
+        "type",
+        "text",
+        "input",
+        "instructions",
+        "system",
+        "prompt",
+        "tools",
+        "functions",
+        "tool_calls",
+        "arguments",
+        "output",
+        "format",
+        "response_format",
+        "json_schema",
+        "schema",
+        "image_url",
+        "image",
+        "tool_result",
+        "tool_use",
+        "input_text",
+        "max_tokens",
+        "modalities",
+        "output_config",
+    ]
+)
+JSON = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(-(2**63), 2**63 - 1),
+        NAMES,
+        st.text(max_size=5),
+        st.floats(allow_nan=False, allow_infinity=False),
+    ),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES, inner, max_size=5),
+    max_leaves=25,
+)
+
+
+@given(body=st.dictionaries(NAMES, JSON, max_size=8), api=st.sampled_from(APIS))
+def test_any_json_is_read(body: dict[str, Any], api: Any) -> None:
+    asked = asked_by(api, body)
+    assert asked.other_tokens >= 0
+    assert asked.max_output_tokens is None or asked.max_output_tokens > 0
+
+
+def test_deep_content_is_read_to_a_depth() -> None:
+    content: Any = "x"
+    for _ in range(900):
+        content = [{"type": "tool_result", "content": content}]
+    assert asked_by("messages", {"messages": user(content)}).text == ""

@@ -1,0 +1,63 @@
+"""Headers as constraints."""
+
+from __future__ import annotations
+
+import pytest
+
+from routoo.errors import InvalidRequestError
+from routoo.extproc.constraints import read_constraints
+
+
+def test_all_of_them() -> None:
+    read = read_constraints(
+        [
+            ("x-routoo-max-cost-usd", "0.01"),
+            ("x-routoo-min-score", "0.5"),
+            ("x-routoo-max-latency-ms", "2e3"),
+            ("x-routoo-max-quality-gap", "0.1"),
+            ("x-routoo-allowed-models", "small, large"),
+            ("x-routoo-allowed-models", "medium"),
+            ("x-routoo-denied-models", "small,"),
+            ("x-routoo-required-capabilities", "tools"),
+            ("x-routoo-tenant", " acme "),
+            ("x-routoo-session-id", "s"),
+            ("x-routoo-policy", "cheapest"),
+            ("x-routoo-expected-output-tokens", "300"),
+            ("x-routoo-model", "not mine to say"),
+            ("authorization", "Bearer x"),
+        ]
+    )
+    assert (read.max_cost_usd, read.min_score, read.max_latency_ms) == (0.01, 0.5, 2000.0)
+    assert read.max_quality_gap == 0.1
+    assert read.allowed_models == ("small", "large", "medium")
+    assert read.denied_models == ("small",)
+    assert read.required_capabilities == ("tools",)
+    assert (read.tenant, read.session_id, read.policy) == ("acme", "s", "cheapest")
+    assert read.expected_output_tokens == 300
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("x-routoo-max-cost", "1", "no such header; known are x-routoo-allowed-models"),
+        ("x-routoo-max-cost-usd", "cheap", "'cheap' is not a number"),
+        ("x-routoo-max-cost-usd", "nan", "nan is not a finite number"),
+        ("x-routoo-max-cost-usd", "-1", "-1.0 is not a finite number of at least 0"),
+        ("x-routoo-max-latency-ms", "inf", "inf is not a finite number"),
+        ("x-routoo-min-score", "1.5", "above 1; scores are in [0, 1]"),
+        ("x-routoo-expected-output-tokens", "-5", "not a whole number"),
+        ("x-routoo-expected-output-tokens", "1.5", "not a whole number"),
+        ("x-routoo-expected-output-tokens", "9" * 10, "not a whole number"),
+        ("x-routoo-expected-output-tokens", "\u0661", "not a whole number"),
+    ],
+)
+def test_refused(name: str, value: str, why: str) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        read_constraints([(name, value)])
+    assert str(caught.value).startswith(f"{name}: ")
+    assert why in str(caught.value)
+
+
+def test_a_limit_that_stands_twice() -> None:
+    with pytest.raises(InvalidRequestError, match="x-routoo-tenant: stands twice"):
+        read_constraints([("x-routoo-tenant", "a"), ("x-routoo-tenant", "b")])
