@@ -14,6 +14,7 @@ import numpy as np
 
 from routoo.batch_frontier import BatchFrontier, frontier_of
 from routoo.decision import BatchDecision, DecidedBatch, Decision, Timing, Versions
+from routoo.decision_ids import decision_ids
 from routoo.eligible import narrow
 from routoo.errors import NoEligibleModelError
 from routoo.estimates import estimates_of
@@ -213,7 +214,7 @@ class Decider:
 
     def new_id(self) -> str:
         """An id for a decision."""
-        return f"{self._id_prefix}-{next(self._tickets):x}"
+        return decision_ids(self._id_prefix, [next(self._tickets)])[0]
 
     def release(self, decisions: Sequence[Decision]) -> None:
         """Undoes the booking of decisions that nobody received."""
@@ -240,7 +241,7 @@ class Decider:
             else np.array([np.nan if gap is None else gap for gap in gaps], np.float64),
             tickets=np.array(tickets, np.int64),
         )
-        ids = [f"{self._id_prefix}-{ticket:x}" for ticket in tickets]
+        ids = decision_ids(self._id_prefix, tickets)
         return _Prepared(estimates, eligibility, narrowings, case, couplings, tenants, ids)
 
     def _choose(self, requests: Sequence[PromptRequest], prepared: _Prepared) -> _Chosen:
