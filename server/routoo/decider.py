@@ -13,6 +13,7 @@ import numpy as np
 
 from routoo.batch_frontier import BatchFrontier, frontier_of
 from routoo.decision import BatchDecision, DecidedBatch, Decision, Timing, Versions
+from routoo.decision_ids import decision_ids
 from routoo.eligible import narrow
 from routoo.errors import NoEligibleModelError
 from routoo.estimates import estimates_of
@@ -190,7 +191,7 @@ class Decider:
             else np.array([np.nan if gap is None else gap for gap in gaps], np.float64),
             tickets=np.array(tickets, np.int64),
         )
-        ids = [self._ids.named(ticket) for ticket in tickets]
+        ids = self._ids.named(tickets)
         return Prepared(estimates, eligibility, narrowings, case, couplings, tenants, ids)
 
     def _choose(self, requests: Sequence[PromptRequest], prepared: Prepared) -> Chosen:
