@@ -22,6 +22,7 @@ from routoo.commands.health import health
 from routoo.commands.money import budgets, report
 from routoo.commands.pareto import pareto
 from routoo.commands.pool import info, models
+from routoo.commands.replay import replay
 from routoo.commands.route import route
 from routoo.commands.serve import check_config, reload, serve
 from routoo.commands.token import app as token
@@ -97,6 +98,7 @@ app.command()(escalate)
 app.command()(batch)
 app.command()(pareto)
 app.command()(calibrate)
+app.command()(replay)
 app.command()(models)
 app.command()(info)
 app.command()(health)

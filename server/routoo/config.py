@@ -23,6 +23,7 @@ from pydantic_settings import (
 
 from routoo.budget_settings import BudgetSettings, LedgerSettings, distinct_names
 from routoo.errors import ConfigError
+from routoo.observability_settings import DecisionLogSettings, TracingSettings
 from routoo.operations_settings import OverloadSettings, ReloadSettings
 from routoo.policy_settings import PolicySettings
 from routoo.predictor_settings import PredictorSettings
@@ -45,6 +46,7 @@ FOREIGN_ENV = frozenset({"ROUTOO_DATA", "ROUTOO_ADDRESS"})
 # Settings that name files: in the YAML file, they are relative to its folder.
 FILE_SETTINGS = (
     "ledger.journal",
+    "decision_log.path",
     "policy.cascade",
     "policy.guarantee.labels",
     "pool",
@@ -131,6 +133,8 @@ class Settings(BaseSettings):
     security: SecuritySettings = SecuritySettings()
     overload: OverloadSettings = OverloadSettings()
     reload: ReloadSettings = ReloadSettings()
+    tracing: TracingSettings = TracingSettings()
+    decision_log: DecisionLogSettings = DecisionLogSettings()
 
 
 def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:

@@ -5,7 +5,7 @@ Synchronous and free of any transport; the engine calls it from its worker threa
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from time import monotonic_ns
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from routoo.eligible import narrow
 from routoo.errors import NoEligibleModelError
 from routoo.estimates import estimates_of
 from routoo.joint import solve_jointly
+from routoo.prepared import Chosen, Joint, Prepared
 from routoo.pricing.in_force import Observed, budget_constraint
 from routoo.selector.policies.base import Case
 from routoo.selector.policies.lp import Lp
@@ -26,67 +27,19 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from routoo.decision_ids import DecisionIds
-    from routoo.eligible import Narrowing
     from routoo.errors import BudgetSpentError
-    from routoo.estimates import Estimates
     from routoo.joint import JointConstraints, JointSolution
     from routoo.money import Money
     from routoo.policies import Policies
     from routoo.pool import Pool
-    from routoo.predictor.base import Prediction
+    from routoo.prepared import Predicted
     from routoo.prompt import PromptRequest
     from routoo.selector.arrays import BoolArray, IndexArray
     from routoo.selector.eligibility import Eligibility
     from routoo.selector.policies.base import Policy
-    from routoo.selector.reason import ReasonArray
     from routoo.shadow import Shadow
     from routoo.spending import Booked
     from routoo.telemetry import Metrics
-
-
-@dataclass(frozen=True, slots=True)
-class Predicted:
-    """n requests with their prediction; times are ``monotonic_ns``.
-
-    Attributes:
-        accepted_ns: when each request was accepted.
-        started_ns: when prediction began.
-        predicted_ns: when it was done.
-    """
-
-    requests: Sequence[PromptRequest]
-    prediction: Prediction
-    accepted_ns: Sequence[int]
-    started_ns: int
-    predicted_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Prepared:
-    """What is chosen from; ``couplings``: per row, the constraints that its price comes from."""
-
-    estimates: Estimates
-    eligibility: Eligibility
-    narrowings: tuple[Narrowing, ...]
-    case: Case
-    couplings: list[tuple[str, ...]]
-    tenants: list[str]
-    ids: list[str]
-
-
-@dataclass(frozen=True, slots=True)
-class _Chosen:
-    """The choice, int [n] (-1: no model), and why.
-
-    Attributes:
-        priced: bool [n], rows in which score minus price times cost decided.
-        joint: all rows at once; None: each on its own.
-    """
-
-    choice: IndexArray
-    reasons: ReasonArray
-    priced: BoolArray
-    joint: JointSolution | None = None
 
 
 class Decider:
@@ -99,7 +52,7 @@ class Decider:
         policies: who decides.
         money: prices, and where costs are booked.
         ids: where decision ids come from.
-        metrics: told what was decided.
+        metrics: told what was decided; holds the decision log.
         shadow: a policy that runs beside.
     """
 
@@ -123,6 +76,8 @@ class Decider:
         self._ids = ids
         self._metrics = metrics
         self._shadow = shadow
+        log = metrics.decision_log
+        self._recorder = None if log is None else log.recorder(pool, policies)
         self._spending = money.spending
         self._decisions = money.decisions
 
@@ -170,7 +125,7 @@ class Decider:
             )
             codes = reasons(prepared.estimates.scores, mask, joint.choice)
             priced = np.zeros(len(codes), np.bool_)
-            chosen = _Chosen(joint.choice, codes, priced, joint)
+            chosen = Chosen(joint.choice, codes, priced, Joint(constraints, joint))
         else:
             joint = None
             chosen = self._choose(predicted.requests, prepared)
@@ -217,7 +172,7 @@ class Decider:
         if self._spending is not None:
             self._spending.release(ids)
 
-    def _prepare(self, predicted: Predicted) -> _Prepared:
+    def _prepare(self, predicted: Predicted) -> Prepared:
         requests = predicted.requests
         estimates = estimates_of(predicted.prediction, requests, self._pool, self._columns)
         eligibility, narrowings = narrow(requests, estimates, self._pool)
@@ -236,9 +191,9 @@ class Decider:
             tickets=np.array(tickets, np.int64),
         )
         ids = [self._ids.named(ticket) for ticket in tickets]
-        return _Prepared(estimates, eligibility, narrowings, case, couplings, tenants, ids)
+        return Prepared(estimates, eligibility, narrowings, case, couplings, tenants, ids)
 
-    def _choose(self, requests: Sequence[PromptRequest], prepared: _Prepared) -> _Chosen:
+    def _choose(self, requests: Sequence[PromptRequest], prepared: Prepared) -> Chosen:
         """Each row by the policy that its request names; all policies see all rows."""
         case = prepared.case
         names = [request.policy for request in requests]
@@ -248,7 +203,7 @@ class Decider:
             everything = np.ones(len(names), np.bool_)
             self._compare(policy, case, choice, everything)
             priced = everything if isinstance(policy, Lp) else ~everything
-            return _Chosen(choice, policy.explain(case, choice), priced)
+            return Chosen(choice, policy.explain(case, choice), priced)
         choice = np.full(len(names), -1, np.intp)
         codes = np.zeros(len(names), np.int8)
         priced = np.zeros(len(names), np.bool_)
@@ -260,7 +215,7 @@ class Decider:
             codes[rows] = policy.explain(case, chosen)[rows]
             priced[rows] = isinstance(policy, Lp)
             self._compare(policy, case, choice, rows)
-        return _Chosen(choice, codes, priced)
+        return Chosen(choice, codes, priced)
 
     def _compare(self, policy: Policy, case: Case, choice: IndexArray, rows: BoolArray) -> None:
         if self._shadow is not None and policy is self._policies.in_force:
@@ -269,11 +224,12 @@ class Decider:
     def _decided(
         self,
         predicted: Predicted,
-        prepared: _Prepared,
-        chosen: _Chosen,
+        prepared: Prepared,
+        chosen: Chosen,
         booked: Booked | None,
     ) -> DecidedBatch:
-        prediction, estimates, joint = predicted.prediction, prepared.estimates, chosen.joint
+        prediction, estimates = predicted.prediction, prepared.estimates
+        joint = None if chosen.joint is None else chosen.joint.solution
         n = len(chosen.choice)
         rows = np.arange(n)
         couplings: Sequence[tuple[str, ...]] = prepared.couplings
@@ -322,9 +278,11 @@ class Decider:
             truncated=prediction.truncated.tolist(),
         )
         self._metrics.decided(batch)
+        if self._recorder is not None:
+            self._recorder.decided(predicted.requests, prepared, chosen, batch)
         return batch
 
-    def _observe(self, prepared: _Prepared, chosen: _Chosen, booked: Booked) -> None:
+    def _observe(self, prepared: Prepared, chosen: Chosen, booked: Booked) -> None:
         case = prepared.case
         at_price = chosen.priced & booked.granted & (booked.spent < 0)
         paid = case.costs_usd[np.arange(len(booked.choice)), booked.choice]
@@ -352,7 +310,7 @@ class Decider:
         return turned
 
     def _decision(
-        self, batch: DecidedBatch, row: int, request: PromptRequest, prepared: _Prepared
+        self, batch: DecidedBatch, row: int, request: PromptRequest, prepared: Prepared
     ) -> Decision:
         return Decision(
             batch,

@@ -14,13 +14,14 @@ from time import monotonic_ns
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from routoo.batching import Batcher
-from routoo.decider import Decider, Predicted
+from routoo.decider import Decider
 from routoo.decision import Versions
 from routoo.eligible import check_names
 from routoo.errors import DrainingError, InvalidRequestError, PredictorError, QueueFullError
 from routoo.escalation import Escalations
 from routoo.handover import Handover
 from routoo.predictor.base import Wait, checked, join
+from routoo.prepared import Predicted
 from routoo.shadow import Shadow
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Engine:
         money: prices, books and reports; closed with the engine, not when it is retired.
         batching: how requests are gathered.
         shared: threads and decision ids; likewise.
-        metrics: told what was decided.
+        metrics: told what was decided; holds the decision log.
 
     Raises:
         PoolError: the predictor does not know a model of the pool.
@@ -85,6 +86,7 @@ class Engine:
             None if policies.shadow is None else Shadow(policies.shadow, metrics.comparisons)
         )
         self.money = self._money = money
+        self._log = metrics.decision_log
         self._decider = Decider(
             pool=pool,
             columns=pool.columns_in(predictor.models),
@@ -232,7 +234,10 @@ class Engine:
             InvalidRequestError: names the field.
             DrainingError: the engine has stopped.
         """
-        return await self._in_thread(self._books, self._money.outcomes.report, outcome)
+        accepted = await self._in_thread(self._books, self._money.outcomes.report, outcome)
+        if accepted and self._log is not None:
+            self._log.reported(outcome)
+        return accepted
 
     async def escalate(self, request: EscalationRequest) -> Escalation:
         """Keeps an answer that was seen, or decides which model is asked next.

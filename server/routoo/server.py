@@ -143,7 +143,7 @@ class Service:
             ConfigError: a file is wrong, or a port is in use; one line.
         """
         parts = load_parts(settings)
-        metrics, health = Metrics(), Health()
+        metrics, health = Metrics(settings.decision_log), Health()
         entrance = Entrance.open(settings.security, metrics.registry)
         watch = PredictorWatch(metrics.registry, health)
         predictors = Predictors(
@@ -166,6 +166,7 @@ class Service:
             await service._close_metrics()
             await engine.close(0.0)
             await reloader.close()
+            await asyncio.to_thread(metrics.close)
             raise
         reloader.follow()
         return service
@@ -212,6 +213,7 @@ class Service:
             self._listeners.remove_socket_files()
         await self._close_metrics()
         await self.reloader.close()
+        await asyncio.to_thread(self.metrics.close)
         _log.info("stopped", in_time=in_time)
         return in_time
 

@@ -1,4 +1,7 @@
-"""Logs as JSON lines on stderr, and Prometheus metrics. Prompts appear in neither."""
+"""Logs as JSON lines on stderr, and Prometheus metrics. Prompts appear in neither.
+
+The decision log, where there is one, is a file of its own: see ``routoo.decision_log``.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,17 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from routoo.calls import CallCounts
+from routoo.decision_log.log import DecisionLog
 from routoo.outcomes import OutcomeCounts
+from routoo.selector.reason import Reason
 from routoo.shadow import Comparisons
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
     from routoo.decision import DecidedBatch
+    from routoo.observability_settings import DecisionLogSettings
+    from routoo.selector.arrays import IndexArray
 
 # From 20 microseconds to a second: decisions take fractions of a millisecond, trouble takes long.
 PHASE_BUCKETS_S = (
@@ -44,10 +51,19 @@ def configure_logging(level: str) -> None:
 
 
 class Metrics:
-    """The service's metrics, in a registry of their own."""
+    """The service's metrics, in a registry of their own, and its decision log.
 
-    def __init__(self) -> None:
+    Args:
+        log: settings of the decision log; None: there is none.
+
+    Attributes:
+        registry: what Prometheus scrapes.
+        decision_log: where single decisions and reports are told; None: nowhere.
+    """
+
+    def __init__(self, log: DecisionLogSettings | None = None) -> None:
         self.registry = registry = CollectorRegistry()
+        self.decision_log = None if log is None else DecisionLog.open(log, registry)
         self._calls = CallCounts(PHASE_BUCKETS_S)
         registry.register(self._calls)
         self.answered = self._calls.answered
@@ -65,7 +81,21 @@ class Metrics:
             registry=registry,
         )
         self._decisions = Counter(
-            "routoo_decisions", "Decisions by chosen model.", ("model",), registry=registry
+            "routoo_decisions",
+            "Decisions by chosen model and policy; joint: a program over a whole batch.",
+            ("model", "policy"),
+            registry=registry,
+        )
+        self._reasons = Counter(
+            "routoo_decision_reasons",
+            "Decisions, and requests without one, by the rule that chose or refused.",
+            ("reason",),
+            registry=registry,
+        )
+        self._degraded = Counter(
+            "routoo_degraded_decisions",
+            "Decisions made without a component that failed.",
+            registry=registry,
         )
         self._no_model = Counter(
             "routoo_no_eligible_model",
@@ -157,16 +187,22 @@ class Metrics:
         ):
             self._phases.labels(phase).observe(spent_ns * 1e-9)
         self._batch_size.observe(len(batch.choices))
-        names = batch.pool.names
-        # Position 0 counts the prompts without a model: their choice is -1.
-        chosen = np.bincount(np.asarray(batch.choices) + 1, minlength=len(names) + 1).tolist()
-        if chosen[0] > batch.refused:
-            self._no_model.inc(chosen[0] - batch.refused)
+        choices = np.asarray(batch.choices)
+        without = int(np.count_nonzero(choices < 0))
+        if without > batch.refused:
+            self._no_model.inc(without - batch.refused)
         if batch.refused:
             self._budget_refused.inc(batch.refused)
-        for name, prompts in zip(names, chosen[1:], strict=True):
+        if batch.degraded:
+            self._degraded.inc(len(choices) - without)
+        if batch.decided_jointly:
+            self._chose("joint", batch.pool.names, choices)
+        else:
+            for policy, rows in _by_policy(batch.policy_versions):
+                self._chose(policy, batch.pool.names, choices[rows])
+        for code, prompts in enumerate(np.bincount(batch.reasons).tolist()):
             if prompts:
-                self._decisions.labels(name).inc(prompts)
+                self._reasons.labels(Reason(code).name.lower()).inc(prompts)
         self._cost.inc(
             sum(
                 cost
@@ -176,3 +212,25 @@ class Metrics:
         )
         if any(batch.truncated):
             self._truncated.inc(sum(batch.truncated))
+
+    def _chose(self, policy: str, names: Sequence[str], choices: IndexArray) -> None:
+        # Position 0 counts the prompts without a model: their choice is -1.
+        chosen = np.bincount(choices + 1, minlength=len(names) + 1).tolist()
+        for name, prompts in zip(names, chosen[1:], strict=True):
+            if prompts:
+                self._decisions.labels(name, policy).inc(prompts)
+
+    def close(self) -> None:
+        """Writes what the decision log still holds; not on the event loop."""
+        if self.decision_log is not None:
+            self.decision_log.close()
+
+
+def _by_policy(versions: Sequence[str]) -> Iterator[tuple[str, slice | IndexArray]]:
+    """The policies that decided a batch, each with its rows."""
+    if versions.count(versions[0]) == len(versions):  # as most batches are
+        yield versions[0].rpartition("-")[0], slice(None)
+        return
+    found = np.array(versions)
+    for version in np.unique(found).tolist():
+        yield version.rpartition("-")[0], np.flatnonzero(found == version)

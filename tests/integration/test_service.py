@@ -342,8 +342,11 @@ async def test_the_metrics_page_counts_what_was_done(folder: Path) -> None:
     assert after[calls, (("code", "OK"), ("rpc", "RouteBatch"))] == 1
     assert after["routoo_request_seconds_count", (("rpc", "Route"),)] == 4
     chosen = [one.model for one in reply.responses]
-    assert after["routoo_decisions_total", (("model", "small"),)] == 1 + chosen.count("small")
-    assert after["routoo_decisions_total", (("model", "medium"),)] == 1 + chosen.count("medium")
+    for model in ("small", "medium"):
+        decided = ("routoo_decisions_total", (("model", model), ("policy", "lp")))
+        assert after[decided] == 1
+        joint = ("routoo_decisions_total", (("model", model), ("policy", "joint")))
+        assert after.get(joint, 0) == chosen.count(model)
     assert after["routoo_no_eligible_model_total", ()] == 1
     assert after["routoo_truncated_prompts_total", ()] == 1
     assert after["routoo_batch_prompts_sum", ()] == 5

@@ -239,14 +239,15 @@ async def test_reports_settle_and_watch_the_predictor(artifact: Artifact) -> Non
         assert (state.reserved_usd, state.settled_usd) == (0.0, 0.25)
         assert sample(engine, "routoo_outcomes_total", result="accepted") == 1
         assert sample(engine, "routoo_outcomes_total", result="refused") == 2
-        for name, expected in (
-            ("scored_outcomes", 1.0),
-            ("reported_score", 1.0),
-            ("reported_predicted_score", 0.5),
-            ("reported_cost_usd", 0.25),
-            ("reported_predicted_cost_usd", MEDIUM_USD),
+        bin_of = {"model": "medium", "predicted": "0.5"}
+        for name, expected, labels in (
+            ("scored_outcomes", 1.0, bin_of),
+            ("reported_score", 1.0, bin_of),
+            ("reported_predicted_score", 0.5, bin_of),
+            ("reported_cost_usd", 0.25, {"model": "medium"}),
+            ("reported_predicted_cost_usd", MEDIUM_USD, {"model": "medium"}),
         ):
-            found = sample(engine, f"routoo_{name}_total", model="medium")
+            found = sample(engine, f"routoo_{name}_total", **labels)
             assert found == pytest.approx(expected), name
 
 

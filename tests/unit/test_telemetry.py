@@ -50,9 +50,9 @@ def decided(choices: list[int], *, truncated: int = 0) -> DecidedBatch:
 def test_a_decided_batch_is_counted_prompt_by_prompt() -> None:
     metrics = Metrics()
     metrics.decided(decided([0, 2, -1, 2], truncated=2))
-    assert value(metrics, "routoo_decisions_total", model="small") == 1
-    assert value(metrics, "routoo_decisions_total", model="medium") is None
-    assert value(metrics, "routoo_decisions_total", model="large") == 2
+    assert value(metrics, "routoo_decisions_total", model="small", policy="lp") == 1
+    assert value(metrics, "routoo_decisions_total", model="medium", policy="lp") is None
+    assert value(metrics, "routoo_decisions_total", model="large", policy="lp") == 2
     assert value(metrics, "routoo_no_eligible_model_total") == 1
     assert value(metrics, "routoo_predicted_cost_usd_total") == 0.75
     assert value(metrics, "routoo_truncated_prompts_total") == 2

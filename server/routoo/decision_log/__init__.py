@@ -1,0 +1,1 @@
+"""Decisions as JSON lines: written in the background, read back, and replayed."""

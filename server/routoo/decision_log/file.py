@@ -1,0 +1,107 @@
+"""A file that grows by whole lines and is set aside when it is large."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+class RotatingFile:
+    """Appended to by one thread of each of several processes.
+
+    Lines are written by single calls on a file opened for appending, so those of several processes
+    do not mix; a lock beside the file lets one of them set it aside, and the others follow.
+
+    Args:
+        path: the file; set aside as ``path.1``, older ones as ``path.2`` and so on.
+        max_bytes: its size from which it is set aside.
+        max_files: how many are kept, the growing one among them.
+    """
+
+    def __init__(self, path: Path, max_bytes: int, max_files: int) -> None:
+        self._path = path
+        self._max_bytes = max_bytes
+        self._max_files = max_files
+        self._descriptor = -1
+        self._torn = False
+
+    def ready(self) -> bool:
+        """Opens the file, sets a large one aside; whether what is written next is in a new one.
+
+        Raises:
+            OSError: the file system refuses.
+        """
+        if self._descriptor >= 0 and self._is_current():
+            if os.fstat(self._descriptor).st_size < self._max_bytes:
+                return False
+            self._set_aside()
+        self.close()
+        self._descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        # Whoever died while writing left a line without an end.
+        self._torn = not self._ends_well()
+        return True
+
+    def write(self, lines: bytes) -> None:
+        """Appends whole lines; after ``ready``.
+
+        Raises:
+            OSError: the file system refuses; a part of the lines may be written.
+        """
+        if self._torn:
+            lines = b"\n" + lines
+        written = 0
+        try:
+            while written < len(lines):
+                written += os.write(self._descriptor, lines[written:])
+        finally:
+            self._torn = written < len(lines) and (self._torn or written > 0)
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _is_current(self) -> bool:
+        """Whether the path still leads to the open file: another process may have moved it."""
+        try:
+            return os.path.samestat(self._path.stat(), os.fstat(self._descriptor))
+        except FileNotFoundError:
+            return False
+
+    def _ends_well(self) -> bool:
+        with self._path.open("rb") as file:
+            if not file.seek(0, os.SEEK_END):
+                return True
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) == b"\n"
+
+    def _set_aside(self) -> None:
+        with self._lock():
+            if not self._is_current():  # another process was faster
+                return
+            for number in range(self._max_files - 1, 0, -1):
+                older = self._numbered(number)
+                newer = self._numbered(number - 1) if number > 1 else self._path
+                if newer.exists():
+                    newer.replace(older)
+            if self._max_files == 1:
+                self._path.unlink()
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        descriptor = os.open(self._path.with_name(f"{self._path.name}.lock"), os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _numbered(self, number: int) -> Path:
+        return self._path.with_name(f"{self._path.name}.{number}")

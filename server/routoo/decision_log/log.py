@@ -1,0 +1,153 @@
+"""The decision log as the service uses it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from time import monotonic, time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import orjson
+
+from routoo.decision_log.file import RotatingFile
+from routoo.decision_log.record import Record
+from routoo.decision_log.sampling import Sampler
+from routoo.decision_log.setup import Setup
+from routoo.decision_log.writer import Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from prometheus_client import CollectorRegistry
+
+    from routoo.decision import DecidedBatch
+    from routoo.observability_settings import DecisionLogSettings
+    from routoo.outcomes import Outcome
+    from routoo.policies import Policies
+    from routoo.pool import Pool
+    from routoo.prepared import Chosen, Prepared
+    from routoo.prompt import PromptRequest
+
+_CLOSE_GRACE_S = 5.0
+
+
+class DecisionLog:
+    """Takes decisions and reports, from any thread, without waiting.
+
+    Args:
+        path: the file.
+        settings: of the log.
+        registry: gets the metrics.
+        clock_s: seconds since 1970.
+        monotonic_s: seconds on a clock that never goes back.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        settings: DecisionLogSettings,
+        registry: CollectorRegistry,
+        *,
+        clock_s: Callable[[], float] = time,
+        monotonic_s: Callable[[], float] = monotonic,
+    ) -> None:
+        self._clock_s = clock_s
+        self._prompts = settings.prompts
+        self._sampler = Sampler(settings.sample_ratio)
+        file = RotatingFile(path, settings.max_file_bytes, settings.max_files)
+        self._writer = Writer(file, settings.max_waiting, monotonic_s, registry)
+
+    @classmethod
+    def open(cls, settings: DecisionLogSettings, registry: CollectorRegistry) -> DecisionLog | None:
+        """The log that the settings ask for, should they."""
+        return None if settings.path is None else cls(settings.path, settings, registry)
+
+    def recorder(self, pool: Pool, policies: Policies) -> Recorder:
+        """What logs the decisions that are made with this pool and these policies."""
+        return Recorder(Setup.of(pool, policies), self)
+
+    def reported(self, outcome: Outcome) -> None:
+        """Logs a report that was accepted, where its decision is in the log."""
+        if self._sampler.takes_id(outcome.decision_id):
+            self._writer.put(_Report(outcome, self._now()))
+
+    def close(self) -> bool:
+        """Writes what waits, for some seconds at most; whether all of it was tried."""
+        return self._writer.close(_CLOSE_GRACE_S)
+
+    def _now(self) -> str:
+        now = datetime.fromtimestamp(self._clock_s(), UTC)
+        return now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    def decided(
+        self,
+        setup: Setup,
+        requests: Sequence[PromptRequest],
+        prepared: Prepared,
+        chosen: Chosen,
+        batch: DecidedBatch,
+    ) -> None:
+        """Logs the decisions of a batch that are sampled; see ``Recorder``."""
+        prefix = prepared.ids[0].rpartition("-")[0]
+        taken = self._sampler.takes(prefix, prepared.case.tickets)
+        # One program over all rows cannot be replayed from some of them.
+        if chosen.joint is not None:
+            taken[:] = taken[0]
+        rows = np.flatnonzero(taken)
+        if rows.size:
+            self._writer.put(
+                Record(setup, self._now(), rows, requests, prepared, chosen, batch, self._prompts)
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Recorder:
+    """The log, for decisions with one pool and its policies."""
+
+    setup: Setup
+    log: DecisionLog
+
+    def decided(
+        self,
+        requests: Sequence[PromptRequest],
+        prepared: Prepared,
+        chosen: Chosen,
+        batch: DecidedBatch,
+    ) -> None:
+        """Logs a batch, as far as it is sampled.
+
+        Args:
+            requests: the n requests.
+            prepared: what was chosen from.
+            chosen: the choice before the money was booked.
+            batch: what was decided.
+        """
+        self.log.decided(self.setup, requests, prepared, chosen, batch)
+
+
+@dataclass(frozen=True, slots=True)
+class _Report:
+    """A line for a reported outcome; the provider's error may quote the prompt and is left out."""
+
+    outcome: Outcome
+    time: str
+    setup: None = None
+    decisions: int = 1
+
+    def lines(self) -> Iterator[bytes]:
+        outcome = self.outcome
+        values = {
+            "kind": "outcome",
+            "id": outcome.decision_id,
+            "time": self.time,
+            "model": outcome.model or None,
+            "score": outcome.score,
+            "cost_usd": outcome.cost_usd,
+            "input_tokens": outcome.input_tokens,
+            "output_tokens": outcome.output_tokens,
+            "failed": bool(outcome.error) or None,
+        }
+        known = {name: value for name, value in values.items() if value is not None}
+        yield orjson.dumps(known, option=orjson.OPT_APPEND_NEWLINE)

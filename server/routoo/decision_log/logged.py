@@ -1,0 +1,220 @@
+"""Decisions that were read from a log, as columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from routoo.decision_log.record import CONSTRAINTS
+from routoo.estimates import Estimates
+from routoo.prompt import PromptRequest
+from routoo.selector.policies.base import Case
+from routoo.selector.reason import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from routoo.decision_log.setup import Setup
+    from routoo.selector.arrays import BoolArray, FloatArray, IndexArray
+    from routoo.selector.reason import ReasonArray
+
+_REASONS = {reason.name: int(reason) for reason in Reason}
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """n decisions with one setup, m models.
+
+    Attributes:
+        setup: pool and policies.
+        ids: [n].
+        policies: [n], the name of the policy that decided.
+        batches: [n], the joint batch that a decision was part of; empty: it was none.
+        requests: [n], their constraints and tenants; without prompts.
+        estimates: as the selector got them.
+        mask: bool [n, m], eligible cells.
+        prices: float64 [n], score per USD.
+        choice: int [n], what was decided; -1: nothing.
+        wanted: int [n], what the policy chose before the money was booked.
+        reasons: int8 [n].
+    """
+
+    setup: Setup
+    ids: Sequence[str]
+    policies: Sequence[str]
+    batches: Sequence[str]
+    requests: Sequence[PromptRequest]
+    estimates: Estimates
+    mask: BoolArray
+    prices: FloatArray
+    choice: IndexArray
+    wanted: IndexArray
+    reasons: ReasonArray
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @classmethod
+    def of(cls, setup: Setup, lines: Sequence[Mapping[str, Any]]) -> Self:
+        """Columns of at least one line.
+
+        Raises:
+            KeyError, TypeError, ValueError, AttributeError, OverflowError: a line is no decision
+                of this setup.
+        """
+        index, m = setup.pool.index, len(setup.pool.names)
+
+        def figures(name: str) -> FloatArray:
+            found = np.array([line[name] for line in lines], np.float64)
+            if found.shape != (len(lines), m):
+                raise ValueError(f"{name} are not {m}")
+            return found
+
+        def column(model: str | None) -> int:
+            return -1 if model is None else index[model]
+
+        cells = "".join(line["eligible"] for line in lines).encode()
+        spread = [line.get("score_std") for line in lines]
+        policies = [line["policy"].rpartition("-")[0] for line in lines]
+        for name in set(policies):
+            if name not in setup.policies:
+                raise ValueError(f"policy {name} is not in the setup")
+        return cls(
+            setup=setup,
+            ids=[_text(line["id"]) for line in lines],
+            policies=policies,
+            batches=[line.get("batch", "") for line in lines],
+            requests=[_request(line) for line in lines],
+            estimates=Estimates(
+                scores=figures("scores"),
+                output_tokens=figures("output_tokens"),
+                costs_usd=figures("costs_usd"),
+                latencies_ms=figures("latencies_ms"),
+                input_tokens=np.array([line["input_tokens"] for line in lines], np.float64),
+                score_std=np.array([one or [np.nan] * m for one in spread], np.float64)
+                if any(spread)
+                else None,
+            ),
+            mask=(np.frombuffer(cells, np.uint8) == ord("1")).reshape(len(lines), m),
+            prices=np.array([line["price"] for line in lines], np.float64),
+            choice=np.array([column(line["model"]) for line in lines], np.intp),
+            wanted=np.array([column(line.get("wanted", line["model"])) for line in lines], np.intp),
+            reasons=np.array([_REASONS[line["reason"]] for line in lines], np.int8),
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """Parts with the same setup as one, in their order."""
+        if len(parts) == 1:
+            return parts[0]
+
+        def together(name: str) -> NDArray[Any]:
+            return np.concatenate([getattr(part, name) for part in parts])
+
+        def chained(name: str) -> list[Any]:
+            return [one for part in parts for one in getattr(part, name)]
+
+        return cls(
+            setup=parts[0].setup,
+            ids=chained("ids"),
+            policies=chained("policies"),
+            batches=chained("batches"),
+            requests=chained("requests"),
+            estimates=_joined([part.estimates for part in parts]),
+            mask=together("mask"),
+            prices=together("prices"),
+            choice=together("choice"),
+            wanted=together("wanted"),
+            reasons=together("reasons"),
+        )
+
+    def take(self, rows: IndexArray) -> Self:
+        """Some of the decisions."""
+        at, old = rows.tolist(), self.estimates
+        return type(self)(
+            setup=self.setup,
+            ids=[self.ids[row] for row in at],
+            policies=[self.policies[row] for row in at],
+            batches=[self.batches[row] for row in at],
+            requests=[self.requests[row] for row in at],
+            estimates=Estimates(
+                scores=old.scores[rows],
+                output_tokens=old.output_tokens[rows],
+                costs_usd=old.costs_usd[rows],
+                latencies_ms=old.latencies_ms[rows],
+                input_tokens=old.input_tokens[rows],
+                score_std=None if old.score_std is None else old.score_std[rows],
+            ),
+            mask=self.mask[rows],
+            prices=self.prices[rows],
+            choice=self.choice[rows],
+            wanted=self.wanted[rows],
+            reasons=self.reasons[rows],
+        )
+
+    def case(self, estimates: Estimates, mask: BoolArray, prices: FloatArray | None = None) -> Case:
+        """What a policy chooses from; prices that are None are those of the log."""
+        gaps = [request.max_quality_gap for request in self.requests]
+        return Case(
+            scores=estimates.scores,
+            costs_usd=estimates.costs_usd,
+            mask=mask,
+            prices=self.prices if prices is None else prices,
+            max_quality_gaps=np.array([np.nan if gap is None else gap for gap in gaps]),
+            tickets=np.array([_ticket(one) for one in self.ids], np.int64),
+        )
+
+
+def _joined(parts: Sequence[Estimates]) -> Estimates:
+    def together(name: str) -> FloatArray:
+        return np.concatenate([getattr(part, name) for part in parts])
+
+    spread = None
+    if any(part.score_std is not None for part in parts):
+        spread = np.concatenate(
+            [
+                np.full(part.scores.shape, np.nan) if part.score_std is None else part.score_std
+                for part in parts
+            ]
+        )
+    return Estimates(
+        scores=together("scores"),
+        output_tokens=together("output_tokens"),
+        costs_usd=together("costs_usd"),
+        latencies_ms=together("latencies_ms"),
+        input_tokens=together("input_tokens"),
+        score_std=spread,
+    )
+
+
+def _request(line: Mapping[str, Any]) -> PromptRequest:
+    constraints, tenant = line.get("constraints"), line.get("tenant", "")
+    if constraints is None:
+        return _unconstrained(tenant)
+    values: dict[str, Any] = {
+        name: tuple(one) if isinstance(one, list) else one for name, one in constraints.items()
+    }
+    narrows = set(values) - {"max_quality_gap"}
+    if not narrows <= set(CONSTRAINTS):
+        raise ValueError("an unknown constraint")
+    return PromptRequest("", tenant=tenant, constrained=bool(narrows), **values)
+
+
+@lru_cache(maxsize=4096)
+def _unconstrained(tenant: str) -> PromptRequest:
+    return PromptRequest("", tenant=tenant)
+
+
+def _ticket(decision_id: str) -> int:
+    """The number that round robin goes by; ids of other makers have none."""
+    return int(decision_id.rpartition("-")[2], 16)
+
+
+def _text(value: Any) -> str:
+    _ticket(value)
+    return str(value)

@@ -1,0 +1,198 @@
+"""Reads decision logs: what fits together is columns, what does not is one clear line each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from routoo.decision_log.logged import Logged
+from routoo.decision_log.setup import FORMAT_VERSION, Setup
+from routoo.errors import RoutooError
+from routoo.joint import JointConstraints
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+# Lines become arrays so many at a time: as Python objects they take several times the room.
+_AT_ONCE = 4096
+_WRONG = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
+
+
+class DecisionLogError(RoutooError):
+    """The log cannot be read; the message names the file and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A reported outcome; None: not known. ``model`` is empty where the decided one answered."""
+
+    model: str
+    score: float | None
+    cost_usd: float | None
+    input_tokens: float | None
+    output_tokens: float | None
+    failed: bool
+
+
+@dataclass(slots=True)
+class Log:
+    """What a log holds.
+
+    Attributes:
+        decisions: by setup.
+        joint: by id, how many decisions a joint batch has, and what it had to keep.
+        reports: by decision.
+        findings: what was left out, and why; one line each.
+    """
+
+    decisions: list[Logged] = field(default_factory=list)
+    joint: dict[str, tuple[int, JointConstraints]] = field(default_factory=dict)
+    reports: dict[str, Report] = field(default_factory=dict)
+    findings: list[str] = field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        """How many decisions there are."""
+        return sum(map(len, self.decisions))
+
+
+def read_logs(paths: Iterable[Path]) -> Log:
+    """Reads files, the oldest first.
+
+    Raises:
+        DecisionLogError: a file cannot be read, or there is no decision in any.
+    """
+    reader = _Reader()
+    for path in paths:
+        try:
+            with path.open("rb") as lines:
+                reader.read(path, lines)
+        except OSError as error:
+            raise DecisionLogError(f"{path}: cannot be read: {error.strerror}") from None
+    log = reader.finish()
+    if not log.count:
+        raise DecisionLogError(
+            "there is no decision in the log; name files that decision_log.path of a service wrote"
+            + "".join(f"; {one}" for one in log.findings[:1])
+        )
+    return log
+
+
+class _Reader:
+    """Goes through lines, gathers those of a setup, and notes the first of each kind of trouble."""
+
+    def __init__(self) -> None:
+        self.log = Log()
+        self._setups: dict[str, Setup | None] = {}
+        self._gathered: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
+        self._parts: dict[str, list[Logged]] = {}
+        self._trouble: Counter[str] = Counter()
+        self._first: dict[str, str] = {}
+
+    def read(self, path: Path, lines: Iterator[bytes] | Iterable[bytes]) -> None:
+        for number, line in enumerate(lines, 1):
+            try:
+                values = orjson.loads(line)
+            except orjson.JSONDecodeError:
+                whole = line.endswith(b"\n")
+                if line.strip():
+                    self._note("no JSON" if whole else "cut off in the middle", path, number)
+                continue
+            kind = values.get("kind") if isinstance(values, dict) else None
+            try:
+                if kind == "decision":
+                    self._decision(values, f"{path}:{number}")
+                elif kind == "outcome":
+                    self._report(values)
+                elif kind == "setup":
+                    self._setup(values)
+                elif kind == "batch":
+                    self._batch(values)
+                else:
+                    self._note("not of a decision log", path, number)
+            except _Other as error:
+                self._note(str(error), path, number)
+            except _WRONG:
+                self._note(f"damaged ({kind})", path, number)
+
+    def finish(self) -> Log:
+        for name in list(self._gathered):
+            self._turn_to_columns(name)
+        for parts in self._parts.values():
+            self.log.decisions.append(Logged.joined(parts))
+        for what, count in self._trouble.items():
+            lines = "1 line is" if count == 1 else f"{count} lines are"
+            first = "" if count == 1 else ", the first of them"
+            self.log.findings.append(f"{self._first[what]}: {lines} left out{first}: {what}")
+        return self.log
+
+    def _note(self, what: str, path: Path | None, number: int = 0, where: str = "") -> None:
+        self._trouble[what] += 1
+        self._first.setdefault(what, where or f"{path}:{number}")
+
+    def _setup(self, values: Mapping[str, Any]) -> None:
+        if values["format"] != FORMAT_VERSION:
+            self._setups[values["setup"]] = None
+            raise _Other(
+                f"of format {values['format']} (by routoo"
+                f" {values.get('software', {}).get('routoo', '?')}), and this routoo reads"
+                f" {FORMAT_VERSION}"
+            )
+        self._setups[values["setup"]] = Setup.read(values)
+
+    def _decision(self, values: Mapping[str, Any], where: str) -> None:
+        name = values["setup"]
+        if name not in self._setups:
+            raise _Other("a decision whose setup is in an older file; name it first")
+        if self._setups[name] is None:
+            raise _Other(f"a decision of a format that is not {FORMAT_VERSION}")
+        gathered = self._gathered.setdefault(name, [])
+        gathered.append((where, values))
+        if len(gathered) >= _AT_ONCE:
+            self._turn_to_columns(name)
+
+    def _batch(self, values: Mapping[str, Any]) -> None:
+        constraints = JointConstraints(**values["constraints"])
+        self.log.joint[values["id"]] = (int(values["decisions"]), constraints)
+
+    def _report(self, values: Mapping[str, Any]) -> None:
+        def number(name: str) -> float | None:
+            return None if values.get(name) is None else float(values[name])
+
+        self.log.reports[values["id"]] = Report(
+            model=str(values.get("model", "")),
+            score=number("score"),
+            cost_usd=number("cost_usd"),
+            input_tokens=number("input_tokens"),
+            output_tokens=number("output_tokens"),
+            failed=bool(values.get("failed")),
+        )
+
+    def _turn_to_columns(self, name: str) -> None:
+        lines = self._gathered.pop(name)
+        setup = self._setups[name]
+        if setup is None:
+            return
+        parts = self._parts.setdefault(name, [])
+        try:
+            parts.append(Logged.of(setup, [values for _, values in lines]))
+        except _WRONG:
+            # One of them is wrong: find it, keep the others.
+            kept = []
+            for where, values in lines:
+                try:
+                    Logged.of(setup, [values])
+                except _WRONG:
+                    self._note("damaged (decision)", None, where=where)
+                else:
+                    kept.append(values)
+            if kept:
+                parts.append(Logged.of(setup, kept))
+
+
+class _Other(Exception):  # noqa: N818 - a line of another kind, no error of the program
+    """A line that is fine and cannot be used here; says why."""

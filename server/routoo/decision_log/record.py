@@ -1,0 +1,118 @@
+"""Decisions on their way into the log, and the lines that they become."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+
+from routoo.selector.reason import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from routoo.decision import DecidedBatch
+    from routoo.decision_log.setup import Setup
+    from routoo.prepared import Chosen, Prepared
+    from routoo.prompt import PromptRequest
+    from routoo.selector.arrays import FloatArray, IndexArray
+
+_LINE = orjson.OPT_APPEND_NEWLINE
+# Fields of a request that narrow what may be chosen, or that a policy reads.
+CONSTRAINTS = (
+    *("max_cost_usd", "min_score", "max_latency_ms", "max_quality_gap"),
+    *("allowed_models", "denied_models", "required_capabilities"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Decisions of one batch; it holds the batch's arrays and writes to none.
+
+    Attributes:
+        setup: pool and policies.
+        time: when they were decided, RFC 3339.
+        rows: int [k], the rows that are logged.
+        requests: of the whole batch, as the rest.
+        prompts: whether the prompts are logged, too.
+    """
+
+    setup: Setup
+    time: str
+    rows: IndexArray
+    requests: Sequence[PromptRequest]
+    prepared: Prepared
+    chosen: Chosen
+    batch: DecidedBatch
+    prompts: bool
+
+    @property
+    def decisions(self) -> int:
+        """How many decisions are logged."""
+        return len(self.rows)
+
+    def lines(self) -> Iterator[bytes]:
+        """One line per decision, after one for a joint batch as a whole."""
+        joint = self.chosen.joint
+        common: dict[str, Any] = {}
+        if joint is not None:
+            constraints = asdict(joint.constraints)
+            common = {"batch": self.prepared.ids[0]}
+            head = {"kind": "batch", "id": common["batch"], "decisions": len(self.rows)}
+            yield orjson.dumps({**head, "constraints": constraints}, option=_LINE)
+        for row in self.rows.tolist():
+            yield orjson.dumps(self._values(row, common), option=_LINE)
+
+    def _values(self, row: int, common: dict[str, Any]) -> dict[str, Any]:
+        batch, estimates = self.batch, self.batch.estimates
+        names = batch.pool.names
+        choice, wanted = batch.choices[row], int(self.chosen.choice[row])
+        request = self.requests[row]
+        values: dict[str, Any] = {
+            "kind": "decision",
+            "id": self.prepared.ids[row],
+            "time": self.time,
+            "setup": self.setup.id,
+            "predictor": batch.versions.predictor,
+            "policy": batch.policy_versions[row],
+            "model": names[choice] if choice >= 0 else None,
+            "reason": Reason(batch.reasons[row]).name,
+            "price": batch.shadow_prices[row],
+            "priced_by": batch.couplings[row],
+            "scores": estimates.scores[row].tolist(),
+            "costs_usd": estimates.costs_usd[row].tolist(),
+            "latencies_ms": estimates.latencies_ms[row].tolist(),
+            "output_tokens": _whole(estimates.output_tokens[row]),
+            "input_tokens": int(batch.input_tokens[row]),
+            "eligible": "".join("01"[cell] for cell in batch.mask[row].tolist()),
+            **common,
+        }
+        if wanted != choice:
+            values["wanted"] = names[wanted]
+        if self.chosen.joint is not None and estimates.score_std is not None:
+            values["score_std"] = estimates.score_std[row].tolist()
+        limits = _limits(request)
+        if limits:
+            values["constraints"] = limits
+        if request.tenant:
+            values["tenant"] = request.tenant
+        for name, flag in (("degraded", batch.degraded), ("truncated", batch.truncated[row])):
+            if flag:
+                values[name] = True
+        if self.prompts:
+            values["prompt"] = request.text
+        return values
+
+
+def _whole(tokens: FloatArray) -> list[int]:
+    whole: list[int] = tokens.astype(np.int64).tolist()
+    return whole
+
+
+def _limits(request: PromptRequest) -> dict[str, Any]:
+    if not request.constrained and request.max_quality_gap is None:
+        return {}
+    found: dict[str, Any] = {name: getattr(request, name) for name in CONSTRAINTS}
+    return {name: one for name, one in found.items() if one is not None and one != ()}

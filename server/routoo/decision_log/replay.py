@@ -1,0 +1,192 @@
+"""Decides what a log holds again, from what it holds, and says where that comes out otherwise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from routoo.decision_log.setup import software
+from routoo.eligible import narrow
+from routoo.errors import InfeasibleError, InvalidRequestError
+from routoo.estimates import Estimates
+from routoo.joint import solve_jointly
+from routoo.selector.online import round_scores
+from routoo.selector.policies.cheapest import cheapest_of
+from routoo.selector.reason import Reason, reasons
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from routoo.decision_log.logged import Logged
+    from routoo.decision_log.reading import Log
+    from routoo.joint import JointConstraints
+    from routoo.selector.arrays import BoolArray, FloatArray, IndexArray
+    from routoo.selector.reason import ReasonArray
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """A decision that came out otherwise: what of it, as logged and as replayed."""
+
+    decision_id: str
+    what: str
+    logged: str
+    replayed: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reproduction:
+    """What a replay found.
+
+    Attributes:
+        decisions: how many were decided again.
+        joint_batches: how many of them were programs over many prompts.
+        mismatches: all of them.
+        findings: what could not be replayed, one line each.
+    """
+
+    decisions: int
+    joint_batches: int
+    mismatches: list[Mismatch]
+    findings: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Again:
+    """What came out again: the choice before money was booked, int [n], why, and the prices."""
+
+    wanted: IndexArray
+    reasons: ReasonArray
+    prices: FloatArray
+
+
+def reproduce(log: Log) -> Reproduction:
+    """Decides every decision again, bit for bit: figures, eligibility, choice and reason.
+
+    What a budget's ledger said is taken from the log: prices, and which rows it could not pay for.
+    """
+    mismatches: list[Mismatch] = []
+    findings: list[str] = []
+    decided = joint = 0
+    for logged in log.decisions:
+        batches = np.array(logged.batches)
+        alone = np.flatnonzero(batches == "")
+        if alone.size:
+            part = logged.take(alone)
+            mismatches += _differences(part, _each(part))
+            decided += len(part)
+        for name in np.unique(batches[batches != ""]).tolist():
+            part = logged.take(np.flatnonzero(batches == name))
+            size, constraints = log.joint.get(name, (0, None))
+            if constraints is None or size != len(part):
+                findings.append(
+                    f"joint batch {name} is not whole ({len(part)} of {size or 'unknown'} decisions"
+                    " are here) and was not replayed"
+                )
+                continue
+            joint += 1
+            decided += len(part)
+            try:
+                again = _together(part, constraints)
+            except (InfeasibleError, InvalidRequestError) as error:
+                mismatches.append(Mismatch(name, "joint batch", "solved", str(error)))
+                continue
+            mismatches += _differences(part, again)
+        made_with = logged.setup.software
+        if mismatches and made_with != software():
+            made = ", ".join(f"{one} {version}" for one, version in made_with.items())
+            findings.append(f"decisions of setup {logged.setup.id} were made with {made}")
+    return Reproduction(decided, joint, mismatches, findings)
+
+
+def figures_again(logged: Logged) -> Estimates:
+    """Estimates from scores and tokens, at the pool's prices."""
+    old, pool = logged.estimates, logged.setup.pool
+    return Estimates(
+        scores=round_scores(old.scores),
+        output_tokens=old.output_tokens,
+        costs_usd=pool.costs_usd(old.input_tokens, old.output_tokens),
+        latencies_ms=pool.latencies_ms(old.output_tokens),
+        input_tokens=old.input_tokens,
+        score_std=old.score_std,
+    )
+
+
+def _each(logged: Logged) -> _Again:
+    """Each row by the policy that decided it."""
+    names = np.array(logged.policies)
+    wanted = np.full(len(names), -1, np.intp)
+    codes = np.zeros(len(names), np.int8)
+    case = logged.case(logged.estimates, logged.mask)
+    for name in np.unique(names).tolist():
+        policy = logged.setup.policies[name]
+        rows = names == name
+        chosen = policy.choose(case)
+        wanted[rows] = chosen[rows]
+        codes[rows] = policy.explain(case, chosen)[rows]
+    return _Again(wanted, codes, logged.prices)
+
+
+def _together(logged: Logged, constraints: JointConstraints) -> _Again:
+    solved = solve_jointly(
+        logged.estimates, logged.mask, constraints, logged.requests, logged.setup.pool
+    )
+    codes = reasons(logged.estimates.scores, logged.mask, solved.choice)
+    return _Again(solved.choice, codes, solved.row_prices)
+
+
+def _differences(logged: Logged, again: _Again) -> Iterator[Mismatch]:
+    """Where figures, eligibility, price, choice or reason differ in any bit."""
+    names = logged.setup.pool.names
+    figures = figures_again(logged)
+    eligibility, _ = narrow(logged.requests, figures, logged.setup.pool)
+    for what, old, new in (
+        ("scores", logged.estimates.scores, figures.scores),
+        ("costs_usd", logged.estimates.costs_usd, figures.costs_usd),
+        ("latencies_ms", logged.estimates.latencies_ms, figures.latencies_ms),
+        ("eligible", logged.mask, eligibility.mask),
+        ("price", logged.prices[:, None], again.prices[:, None]),
+    ):
+        for row in np.flatnonzero((old != new).any(axis=1)).tolist():
+            yield Mismatch(logged.ids[row], what, str(old[row].tolist()), str(new[row].tolist()))
+    choice, codes, turned = _booked(logged, again)
+    for row in np.flatnonzero(again.wanted != logged.wanted).tolist():
+        yield Mismatch(
+            logged.ids[row],
+            "model",
+            _name(names, int(logged.wanted[row])),
+            _name(names, int(again.wanted[row])),
+        )
+    for row in np.flatnonzero(turned & (choice != logged.choice)).tolist():
+        yield Mismatch(
+            logged.ids[row],
+            "model after booking",
+            _name(names, int(logged.choice[row])),
+            _name(names, int(choice[row])),
+        )
+    for row in np.flatnonzero(codes != logged.reasons).tolist():
+        yield Mismatch(
+            logged.ids[row],
+            "reason",
+            Reason(int(logged.reasons[row])).name,
+            Reason(int(codes[row])).name,
+        )
+
+
+def _booked(logged: Logged, again: _Again) -> tuple[IndexArray, ReasonArray, BoolArray]:
+    """Choice and reason once the log's word on the budgets counts, and where it turned a row.
+
+    A row that a budget cannot pay for goes on with its cheapest model, or without any.
+    """
+    spent = logged.reasons == Reason.BUDGET_SPENT
+    turned = spent | (logged.choice != logged.wanted)
+    cheapest = cheapest_of(logged.estimates.scores, logged.estimates.costs_usd, logged.mask)
+    refused = turned & (logged.choice < 0)
+    choice = np.where(turned, np.where(refused, -1, cheapest), again.wanted)
+    return choice, np.where(spent, np.int8(Reason.BUDGET_SPENT), again.reasons), turned
+
+
+def _name(names: tuple[str, ...], column: int) -> str:
+    return names[column] if column >= 0 else "none"

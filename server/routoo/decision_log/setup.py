@@ -1,0 +1,130 @@
+"""What decides besides the request: the pool and the policies, as one line of the log."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+import scipy
+from pydantic import ValidationError
+
+from routoo import __version__
+from routoo.pool import ModelSpec, Pool
+from routoo.selector.cascade import Correction, Plan
+from routoo.selector.policies.best import Best
+from routoo.selector.policies.cascade import Cascade
+from routoo.selector.policies.cheapest import Cheapest
+from routoo.selector.policies.fixed import Fixed
+from routoo.selector.policies.guarantee import Guarantee
+from routoo.selector.policies.lp import Lp
+from routoo.selector.policies.quality_gap import QualityGap
+from routoo.selector.policies.round_robin import RoundRobin
+from routoo.selector.policies.threshold import Threshold
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from routoo.policies import Policies
+    from routoo.selector.policies.base import Policy
+
+FORMAT_VERSION = 1
+_NUMERIC = orjson.OPT_SERIALIZE_NUMPY
+_KINDS: Mapping[str, Callable[..., Policy]] = {
+    "lp": Lp,
+    "best": Best,
+    "cheapest": Cheapest,
+    "fixed": Fixed,
+    "threshold": Threshold,
+    "quality_gap": QualityGap,
+    "round_robin": lambda models: RoundRobin(tuple(models)),
+    "guarantee": Guarantee,
+    "cascade": lambda plans: Cascade(tuple(map(_plan, plans))),
+}
+# Policies that need nothing but their name.
+PLAIN: Mapping[str, Policy] = {one.name: one for one in (Lp(), Best(), Cheapest())}
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What decisions have in common.
+
+    Attributes:
+        pool: m models.
+        policies: by name, those that requests were decided by.
+        in_force: the one that decides requests that name none.
+        software: versions of what computes, by name.
+    """
+
+    pool: Pool
+    policies: Mapping[str, Policy]
+    in_force: str
+    software: Mapping[str, str]
+
+    @classmethod
+    def of(cls, pool: Pool, policies: Policies) -> Setup:
+        """Of a service that decides now, with this software."""
+        return cls(pool, policies.offered, policies.in_force.name, software())
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> Setup:
+        """From a line of a log.
+
+        Raises:
+            ValueError: it is not one; a word on what is wrong.
+        """
+        try:
+            models = tuple(ModelSpec.model_validate(one) for one in values["models"])
+            policies = {
+                name: _KINDS[name](**settings) for name, settings in values["policies"].items()
+            }
+            return cls(Pool.of(models), policies, values["in_force"], values["software"])
+        except (KeyError, TypeError, AttributeError, ValidationError) as error:
+            raise ValueError(f"{type(error).__name__} in the setup") from None
+
+    @cached_property
+    def id(self) -> str:
+        """Names the content, 12 hexadecimal digits."""
+        return hashlib.sha256(orjson.dumps(self._content, option=_NUMERIC)).hexdigest()[:12]
+
+    def line(self) -> bytes:
+        """The line, with its end."""
+        values = {"kind": "setup", "format": FORMAT_VERSION, "setup": self.id, **self._content}
+        return orjson.dumps(values, option=_NUMERIC | orjson.OPT_APPEND_NEWLINE)
+
+    @cached_property
+    def _content(self) -> dict[str, Any]:
+        return {
+            "in_force": self.in_force,
+            "policies": {name: _settings(one) for name, one in self.policies.items()},
+            "models": [model.model_dump() for model in self.pool.models],
+            "software": dict(self.software),
+        }
+
+
+def software() -> dict[str, str]:
+    """Versions of what computes here, by name."""
+    return {"routoo": __version__, "numpy": np.__version__, "scipy": scipy.__version__}
+
+
+def _settings(policy: Policy) -> dict[str, Any]:
+    """A policy's fields; arrays with NaN become lists with null."""
+    if isinstance(policy, Cascade):
+        return {"plans": [asdict(plan) for plan in policy.plans]}
+    values: dict[str, Any] = asdict(policy)  # type: ignore[call-overload]
+    del values["name"]
+    return values
+
+
+def _plan(values: Mapping[str, Any]) -> Plan:
+    of = values["correction"]
+    arrays = (np.array(of[name], np.float64) for name in ("intercepts", "slopes"))
+    return Plan(
+        values["kept"],
+        values["beside"],
+        Correction(of["centre"], *arrays),
+        tuple(values["chance"]),
+    )

@@ -1,0 +1,51 @@
+"""The settings of traces and of the decision log."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from routoo.section import Section
+
+
+def _endpoint(value: str) -> str:
+    scheme, separator, rest = value.partition("://")
+    host, _, port = rest.rpartition(":")
+    if scheme not in ("http", "https") or not separator or not host or not port.isdigit():
+        raise ValueError("has to be http://HOST:PORT or https://HOST:PORT of an OTLP collector")
+    return value
+
+
+class TracingSettings(Section):
+    """Traces by OpenTelemetry, sent by OTLP over gRPC; needs the extra ``otel``."""
+
+    enabled: bool = False
+    endpoint: Annotated[str, AfterValidator(_endpoint)] = "http://127.0.0.1:4317"
+    """https asks the collector for a certificate that the system trusts."""
+    sample_ratio: float = Field(default=0.01, ge=0, le=1, allow_inf_nan=False)
+    """The share of calls that are traced; a caller's own decision on its trace counts instead."""
+
+
+class DecisionLogSettings(Section):
+    """What was decided and from what, as JSON lines in a file."""
+
+    path: Path | None = None
+    """The file. Unset: there is no log."""
+    sample_ratio: float = Field(default=1.0, gt=0, le=1, allow_inf_nan=False)
+    """The share of decisions that are logged; which ones follows from their ids."""
+    prompts: bool = False
+    """Whether the prompts are logged, too."""
+    max_file_bytes: int = Field(default=256 * 1024 * 1024, ge=4096)
+    """A file that has grown to this is set aside as FILE.1, FILE.1 as FILE.2, and so on."""
+    max_files: int = Field(default=8, ge=1, le=1000)
+    """How many of them are kept, the growing one among them."""
+    max_waiting: int = Field(default=10_000, ge=1, le=10_000_000)
+    """Most decisions that wait to be written; more are dropped and counted."""
+
+    @model_validator(mode="after")
+    def _prompts_go_somewhere(self) -> Self:
+        if self.prompts and self.path is None:
+            raise ValueError("prompts is set and path is not; name the file with decision_log.path")
+        return self

@@ -1,0 +1,53 @@
+"""An engine on the tiny artifact that logs its decisions."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from routoo.decision_log.reading import read_logs
+from routoo.observability_settings import DecisionLogSettings
+from routoo.telemetry import Metrics
+from tiny_engine import make_engine
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from routoo.decision_log.reading import Log
+    from routoo.engine import Engine
+    from routoo.predictor.artifact import Artifact
+
+
+@asynccontextmanager
+async def logged_engine(
+    artifact: Artifact, path: Path, *, log: dict[str, Any] | None = None, **engine: Any
+) -> AsyncIterator[Engine]:
+    """The engine; at the end everything is written."""
+    metrics = Metrics(DecisionLogSettings(path=path, **(log or {})))
+    made = make_engine(artifact, metrics=metrics, **engine)
+    try:
+        yield made
+    finally:
+        await made.close(0.0)
+        metrics.close()
+
+
+def lines_of(path: Path, kind: str = "decision") -> list[dict[str, Any]]:
+    """The lines of one kind."""
+    found = [orjson.loads(line) for line in path.read_bytes().splitlines()]
+    return [line for line in found if line["kind"] == kind]
+
+
+def rewritten(path: Path, **changes: Any) -> Log:
+    """The log, read again with each decision's fields replaced by what functions make of it."""
+    lines = []
+    for line in map(orjson.loads, path.read_bytes().splitlines()):
+        if line["kind"] == "decision":
+            line.update({name: change(line) for name, change in changes.items()})
+        lines.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+    changed = path.with_name("changed.jsonl")
+    changed.write_bytes(b"".join(lines))
+    return read_logs([changed])

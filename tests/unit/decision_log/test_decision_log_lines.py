@@ -1,0 +1,121 @@
+"""What a service decides is logged with all that decided it, and with no prompt."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from logged_engine import lines_of, logged_engine
+from routoo.decision_log.sampling import Sampler
+from routoo.outcomes import Outcome
+from routoo.policy_settings import PolicySettings
+from routoo.prompt import PromptRequest
+from tiny_engine import outcomes
+from tiny_money import hourly, spending
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from routoo.decision import Decision
+    from routoo.predictor.artifact import Artifact
+
+CANARY = "hard easy canary-5f1e"
+
+
+async def test_a_line_holds_what_decided(artifact: Artifact, tmp_path: Path) -> None:
+    request = PromptRequest(
+        CANARY, tenant="acme", denied_models=("small",), min_score=0.1, constrained=True
+    )
+    async with logged_engine(artifact, tmp_path / "log", price=3.0) as engine:
+        decision: Decision = (await outcomes(engine.route(request)))[0]
+    setup = lines_of(tmp_path / "log", "setup")[0]
+    line = lines_of(tmp_path / "log")[0]
+    assert line["setup"] == setup["setup"]
+    assert [model["name"] for model in setup["models"]] == ["small", "medium", "large"]
+    batch, row = decision.batch, decision.row
+    assert line["id"] == decision.decision_id
+    assert line["model"] == decision.model
+    assert line["predictor"] == "tiny-1"
+    assert line["policy"] == "lp-test"
+    assert line["price"] == 3.0
+    assert line["tenant"] == "acme"
+    assert line["eligible"] == "011"
+    assert line["constraints"] == {"min_score": 0.1, "denied_models": ["small"]}
+    assert line["scores"] == batch.estimates.scores[row].tolist()
+    assert line["costs_usd"] == batch.estimates.costs_usd[row].tolist()
+    assert line["latencies_ms"] == batch.estimates.latencies_ms[row].tolist()
+    assert line["output_tokens"] == batch.estimates.output_tokens[row].tolist()
+
+
+@pytest.mark.parametrize("prompts", [False, True])
+async def test_prompts_are_logged_only_when_asked_for(
+    artifact: Artifact, tmp_path: Path, *, prompts: bool
+) -> None:
+    async with logged_engine(artifact, tmp_path / "log", log={"prompts": prompts}) as engine:
+        await outcomes(engine.route(PromptRequest(CANARY)))
+    assert (CANARY in (tmp_path / "log").read_text()) is prompts
+
+
+async def test_reports_are_lines_of_their_own_without_the_provider_s_words(
+    artifact: Artifact, tmp_path: Path
+) -> None:
+    async with logged_engine(artifact, tmp_path / "log") as engine:
+        first, second = await outcomes(*(engine.route(PromptRequest("hard")) for _ in range(2)))
+        await engine.report(Outcome(first.decision_id, score=0.5, cost_usd=0.25))
+        assert not await engine.report(Outcome(first.decision_id, score=0.75))
+        await engine.report(Outcome(second.decision_id, model="large", error=f"bad {CANARY}"))
+    reports = lines_of(tmp_path / "log", "outcome")
+    for report in reports:
+        del report["time"]
+    assert reports == [
+        {"kind": "outcome", "id": first.decision_id, "score": 0.5, "cost_usd": 0.25},
+        {"kind": "outcome", "id": second.decision_id, "model": "large", "failed": True},
+    ]
+    assert CANARY not in (tmp_path / "log").read_text()
+
+
+async def test_a_sampled_decision_s_report_is_logged_and_no_other(
+    artifact: Artifact, tmp_path: Path
+) -> None:
+    async with logged_engine(artifact, tmp_path / "log", log={"sample_ratio": 0.5}) as engine:
+        decisions = await outcomes(*(engine.route(PromptRequest("hard")) for _ in range(64)))
+        for decision in decisions:
+            await engine.report(Outcome(decision.decision_id, score=1.0))
+    logged = [line["id"] for line in lines_of(tmp_path / "log")]
+    assert 10 < len(logged) < 54
+    assert [line["id"] for line in lines_of(tmp_path / "log", "outcome")] == logged
+    sampler = Sampler(0.5)
+    ids = [decision.decision_id for decision in decisions]
+    assert logged == [one for one in ids if sampler.takes_id(one)]
+
+
+def test_the_share_that_is_sampled_is_the_one_asked_for() -> None:
+    sampler = Sampler(0.1)
+    taken = sum(sampler.takes_id(f"abc-{ticket:x}") for ticket in range(5000))
+    # Ten standard deviations of a binomial share around it.
+    assert abs(taken - 500) < 10 * (5000 * 0.1 * 0.9) ** 0.5
+    assert not sampler.takes_id("no id of ours")
+    assert not sampler.takes_id("abc-" + "f" * 40)
+
+
+async def test_a_budget_s_word_is_in_the_line(artifact: Artifact, tmp_path: Path) -> None:
+    async with logged_engine(
+        artifact,
+        tmp_path / "log",
+        price=0.0,
+        policy=PolicySettings(name="best"),
+        spent_from=spending(hourly(1.0), hourly(0.000041, tenant="poor", name="poor")),
+    ) as engine:
+        first = await outcomes(engine.route(PromptRequest("hard")))
+        turned = await outcomes(engine.route(PromptRequest("hard", tenant="poor")))
+        refused = await outcomes(engine.route(PromptRequest("hard", tenant="poor")))
+    assert first[0].model == "large"
+    assert turned[0].model == "small"
+    assert isinstance(refused[0], Exception)
+    granted, cheapest, none = lines_of(tmp_path / "log")
+    assert "wanted" not in granted
+    assert (cheapest["wanted"], cheapest["model"]) == ("large", "small")
+    assert cheapest["reason"] == "BUDGET_SPENT"
+    assert cheapest["priced_by"] == ["budget:poor"]
+    assert (none["wanted"], none["model"]) == ("large", None)

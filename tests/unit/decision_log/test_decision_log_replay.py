@@ -1,0 +1,280 @@
+"""A log gives the same decisions again, and what others would have been."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from logged_engine import lines_of, logged_engine, rewritten
+from routoo.decision_log.reading import DecisionLogError, read_logs
+from routoo.decision_log.replay import reproduce
+from routoo.decision_log.setup import Setup
+from routoo.decision_log.what_if import OtherPolicy, OtherService, what_if
+from routoo.joint import JointConstraints
+from routoo.outcomes import Outcome
+from routoo.policy_settings import PolicySettings
+from routoo.pool import ModelSpec, Pool
+from routoo.prompt import PromptRequest
+from routoo.selector.cascade import Correction, Plan, Rule
+from routoo.selector.policies.best import Best
+from routoo.selector.policies.cheapest import Cheapest
+from tiny_engine import outcomes
+from tiny_money import hourly, spending
+from tiny_pool import SPECS, tiny_pool
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from routoo.engine import Engine
+    from routoo.predictor.artifact import Artifact
+
+POLICIES = PolicySettings.model_validate(
+    {
+        "offered": [
+            *("best", "cheapest", "fixed", "threshold", "quality_gap", "round_robin"),
+            *("guarantee", "cascade"),
+        ],
+        "fixed": {"model": "medium"},
+        "threshold": {"strong": "large", "weak": "small", "threshold": 0.2},
+        "quality_gap": {"small": "small", "large": "large"},
+        "round_robin": {"models": ["large", "small"]},
+        "guarantee": {
+            "reference": "large",
+            "max_drop": 0.1,
+            "price": 30.0,
+            "predictor_version": "tiny-1",
+            "pool_digest": "x",
+        },
+        "cascade": "rule.yaml",
+    }
+)
+CORRECTION = Correction(0.5, np.array([-0.5, -0.25, np.nan]), np.array([3.0, 1.0, np.nan]))
+RULE = Rule({("agreement", 0): CORRECTION}, (Plan(0, 1, CORRECTION, (0.1, 0.9, 0.3)),))
+PROMPTS = ["easy", "hard", "long", "hard easy", "hard hard easy long", "word"]
+
+
+def varied() -> list[PromptRequest]:
+    """Every policy on every prompt, some constrained."""
+    constraints: list[dict[str, Any]] = [
+        {},
+        {"max_cost_usd": 0.001},
+        {"denied_models": ("small",)},
+        {"allowed_models": ("large", "small"), "min_score": 0.5},
+        {"required_capabilities": ("tools",), "max_latency_ms": 2000.0},
+        {"min_score": 1.0},
+    ]
+    requests = [
+        PromptRequest(prompt, policy=policy, constrained=bool(constraints[at]), **constraints[at])
+        for policy in ("", *POLICIES.offered)
+        for at, prompt in enumerate(PROMPTS)
+    ]
+    gap = PromptRequest("hard", policy="quality_gap", max_quality_gap=0.8)
+    return [*requests, gap, PromptRequest("hard", expected_output_tokens=7)]
+
+
+async def test_every_policy_s_decisions_come_out_the_same(
+    artifact: Artifact, tmp_path: Path
+) -> None:
+    requests = varied()
+    async with logged_engine(
+        artifact, tmp_path / "log", price=55.5, policy=POLICIES, rule=RULE
+    ) as engine:
+        await outcomes(*map(engine.route, requests))
+    log = read_logs([tmp_path / "log"])
+    found = reproduce(log)
+    assert found.decisions == log.count == len(requests)
+    assert not found.mismatches
+    assert {line["reason"] for line in lines_of(tmp_path / "log")} > {"CASCADE", "FALLBACK"}
+
+
+async def test_decisions_that_budgets_turned_come_out_the_same(
+    artifact: Artifact, tmp_path: Path
+) -> None:
+    budgets = spending(
+        hourly(0.02, on_exhausted="cheapest"), hourly(0.00005, tenant="poor", name="poor")
+    )
+    async with logged_engine(artifact, tmp_path / "log", price=1.0, spent_from=budgets) as engine:
+        for tenant in ("", "poor") * 5:
+            await outcomes(engine.route(PromptRequest("hard", tenant=tenant)))
+        together = [PromptRequest("hard") for _ in range(4)]
+        await outcomes(engine.route_batch(together, JointConstraints(budget_usd=0.03)))
+    log = read_logs([tmp_path / "log"])
+    found = reproduce(log)
+    assert found.decisions == 14
+    assert not found.mismatches
+    assert what_if(log, OtherPolicy("best")).turned > 4
+
+
+@pytest.mark.parametrize(
+    "constraints",
+    [
+        JointConstraints(budget_usd=0.05),
+        JointConstraints(min_mean_score=0.7),
+        JointConstraints(score_per_usd=20.0, max_requests={"large": 3.0}),
+        JointConstraints(budget_usd=0.08, max_tokens={"small": 9000.0}, score_std_weight=0.5),
+        JointConstraints(tenant_budgets_usd={"a": 0.03, "b": 0.05}, max_mean_latency_ms=20000.0),
+    ],
+)
+async def test_joint_batches_are_solved_again(
+    artifact: Artifact, tmp_path: Path, constraints: JointConstraints
+) -> None:
+    requests = [PromptRequest(PROMPTS[i % 5], tenant="ab"[i % 2]) for i in range(12)]
+    async with logged_engine(artifact, tmp_path / "log") as engine:
+        await engine.route_batch(requests, constraints)
+        await engine.route(PromptRequest("hard"))
+    found = reproduce(read_logs([tmp_path / "log"]))
+    assert (found.decisions, found.joint_batches) == (13, 1)
+    assert not found.mismatches
+    assert not found.findings
+
+
+async def test_half_a_joint_batch_is_said_not_to_be_replayed(
+    artifact: Artifact, tmp_path: Path
+) -> None:
+    async with logged_engine(artifact, tmp_path / "log") as engine:
+        await engine.route_batch([PromptRequest("hard")] * 3, JointConstraints(budget_usd=1.0))
+        await engine.route(PromptRequest("hard"))
+    kept = (tmp_path / "log").read_bytes().splitlines(keepends=True)
+    del kept[2]
+    (tmp_path / "log").write_bytes(b"".join(kept))
+    found = reproduce(read_logs([tmp_path / "log"]))
+    assert found.decisions == 1
+    assert found.findings == [
+        "joint batch test-1 is not whole (2 of 3 decisions are here) and was not replayed"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("field", "change", "what"),
+    [
+        ("model", lambda _: "large", {"model"}),
+        ("price", lambda line: line["price"] / 1e3, {"model", "reason"}),
+        ("reason", lambda _: "BEST_SCORE", {"reason"}),
+        (
+            "costs_usd",
+            lambda line: [float(np.nextafter(line["costs_usd"][0], 1.0)), *line["costs_usd"][1:]],
+            {"costs_usd"},
+        ),
+        ("latencies_ms", lambda line: [1.0, *line["latencies_ms"][1:]], {"latencies_ms"}),
+        ("eligible", lambda _: "110", {"eligible"}),
+        ("scores", lambda line: [0.12345, *line["scores"][1:]], {"scores"}),
+    ],
+)
+async def test_any_bit_that_differs_is_found(
+    artifact: Artifact, tmp_path: Path, field: str, change: Any, what: set[str]
+) -> None:
+    async with logged_engine(artifact, tmp_path / "log") as engine:
+        decision = await engine.route(PromptRequest("hard"))
+    assert decision.model == "medium"
+    found = reproduce(rewritten(tmp_path / "log", **{field: change}))
+    assert what <= {one.what for one in found.mismatches}
+    assert {one.decision_id for one in found.mismatches} == {decision.decision_id}
+
+
+async def test_lines_that_cannot_be_used_are_told_one_by_one(
+    artifact: Artifact, tmp_path: Path
+) -> None:
+    path = tmp_path / "log"
+    async with logged_engine(artifact, path) as engine:
+        await engine.route(PromptRequest("hard"))
+        await engine.route(PromptRequest("easy"))
+    setup, *decisions = path.read_bytes().splitlines(keepends=True)
+    newer = setup.replace(b'"format":1', b'"format":2').replace(b'"setup":"', b'"setup":"2')
+    path.write_bytes(
+        b"".join(
+            [
+                *(decisions[0], setup, decisions[0], newer),
+                decisions[0].replace(b'"setup":"', b'"setup":"2'),
+                *(b"127.0.0.1 GET /\n", b'{"level":"info"}\n', b"[]\n", b"\n"),
+                decisions[0].replace(b'"scores":[', b'"scores":[0.5,'),
+                *(decisions[1], decisions[1][:90]),
+            ]
+        )
+    )
+    log = read_logs([path])
+    assert log.count == 2
+    assert log.findings == [
+        f"{path}:1: 1 line is left out: a decision whose setup is in an older file; name it first",
+        f"{path}:4: 1 line is left out: of format 2 (by routoo 0.1.0), and this routoo reads 1",
+        f"{path}:5: 1 line is left out: a decision of a format that is not 1",
+        f"{path}:6: 1 line is left out: no JSON",
+        f"{path}:7: 2 lines are left out, the first of them: not of a decision log",
+        f"{path}:12: 1 line is left out: cut off in the middle",
+        f"{path}:10: 1 line is left out: damaged (decision)",
+    ]
+
+
+def test_a_file_without_decisions_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(b"nothing\n")
+    with pytest.raises(DecisionLogError, match="no decision in the log; name files that"):
+        read_logs([tmp_path / "log"])
+    with pytest.raises(DecisionLogError, match="cannot be read: No such file"):
+        read_logs([tmp_path / "none"])
+
+
+def test_a_setup_is_read_back_as_it_was_written() -> None:
+    import orjson
+
+    from routoo.policies import build_policies
+
+    setup = Setup.of(tiny_pool(), build_policies(POLICIES, tiny_pool(), "test", RULE))
+    again = Setup.read(orjson.loads(setup.line()))
+    assert again.line() == setup.line()
+    assert again.pool.digest == tiny_pool().digest
+
+
+async def reported(engine: Engine) -> None:
+    """Two hard prompts and an easy one; of the hard ones, one was answered by the large model."""
+    decisions = await outcomes(
+        *(engine.route(PromptRequest(prompt)) for prompt in ("hard", "hard", "easy"))
+    )
+    assert [one.model for one in decisions] == ["medium", "medium", "small"]
+    await engine.report(Outcome(decisions[0].decision_id, score=1.0, cost_usd=0.5))
+    await engine.report(Outcome(decisions[1].decision_id, score=0.25, model="large"))
+    tokens = {"input_tokens": 1_000_000, "output_tokens": 0}
+    await engine.report(Outcome(decisions[2].decision_id, score=0.0, **tokens))
+
+
+async def test_another_policy_is_compared_with_what_was_decided(
+    artifact: Artifact, tmp_path: Path
+) -> None:
+    async with logged_engine(artifact, tmp_path / "log") as engine:
+        await reported(engine)
+    log = read_logs([tmp_path / "log"])
+    found = what_if(log, OtherPolicy("best"))
+    assert found.same == 1  # of equal scores the cheapest: small, for the easy one
+    assert found.as_decided.models == {"small": 1, "medium": 2, "large": 0}
+    assert found.as_instead.models == {"small": 1, "medium": 0, "large": 2}
+    assert found.as_decided.score == 0.5 + 0.5 + 0.875
+    assert found.as_instead.score == 3 * 0.875
+    assert found.as_instead.cost_usd == pytest.approx(2 * 0.00601 + 2.1e-6)
+    then, other = found.as_decided.reported, found.as_instead.reported
+    assert (then.scored, then.score, then.predicted_score) == (2, 1.0, 0.5 + 0.875)
+    assert (then.costed, then.cost_usd) == (2, pytest.approx(0.5 + 0.1))
+    # What the large model really did on one of the prompts is known.
+    assert (other.scored, other.score, other.predicted_score) == (2, 0.25, 2 * 0.875)
+
+
+async def test_another_price_and_other_pools_are_played_through(
+    artifact: Artifact, tmp_path: Path
+) -> None:
+    async with logged_engine(artifact, tmp_path / "log") as engine:
+        await reported(engine)
+        denied = PromptRequest("hard", denied_models=("medium",), constrained=True)
+        only = PromptRequest("hard", allowed_models=("medium",), constrained=True)
+        await outcomes(engine.route(denied), engine.route(only))
+    log = read_logs([tmp_path / "log"])
+    assert what_if(log, OtherPolicy("", 0.0)).as_instead.models["large"] == 3
+    cheap_large = {**SPECS[2], "usd_per_1m_input_tokens": 0, "usd_per_1m_output_tokens": 0}
+    pool = Pool.of(tuple(map(ModelSpec.model_validate, (cheap_large, SPECS[0]))))
+    found = what_if(log, OtherService(Cheapest(), pool, 1.0, "other.yaml"))
+    assert found.as_instead.models == {"large": 4, "small": 0}
+    assert found.as_instead.refused == 1
+    assert found.as_instead.cost_usd == 0.0
+    stranger = Pool.of((ModelSpec.model_validate({**SPECS[0], "name": "new"}),))
+    with pytest.raises(DecisionLogError, match="no predictions of model new; leave it out"):
+        what_if(log, OtherService(Best(), stranger, 1.0, "other.yaml"))
+    with pytest.raises(DecisionLogError, match="settings of policy threshold; it knows best, che"):
+        what_if(log, OtherPolicy("threshold"))
