@@ -45,8 +45,8 @@ ENV_PREFIX = "ROUTOO_"
 FOREIGN_ENV = frozenset({"ROUTOO_DATA", "ROUTOO_ADDRESS"})
 # Settings that name files: in the YAML file, they are relative to its folder.
 FILE_SETTINGS = (
-    "ledger.journal",
     "decision_log.path",
+    "ledger.journal",
     "policy.cascade",
     "policy.guarantee.labels",
     "pool",

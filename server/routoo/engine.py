@@ -86,6 +86,7 @@ class Engine:
             None if policies.shadow is None else Shadow(policies.shadow, metrics.comparisons)
         )
         self.money = self._money = money
+        self.tracing = metrics.tracing
         self._log = metrics.decision_log
         self._decider = Decider(
             pool=pool,

@@ -18,6 +18,7 @@ from routoo.predictor.artifact import find_artifact, load_artifact
 from routoo.predictor.chain import Watch
 from routoo.predictors import Predictors, in_process
 from routoo.security.entrance import Entrance
+from routoo.tracing import check_installed
 
 if TYPE_CHECKING:
     from routoo.config import Settings
@@ -83,6 +84,7 @@ def check(settings: Settings) -> list[str]:
         ConfigError: the service would not start; one line.
     """
     Entrance.open(settings.security, CollectorRegistry())
+    check_installed(settings.tracing)
     parts = load_parts(settings)
     predictors = Predictors(settings.predictor, parts.artifact, Watch())
     try:

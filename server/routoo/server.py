@@ -125,7 +125,8 @@ class Service:
         self._health = health
         # With port sharing on, a second service would take half the calls instead of failing.
         self._server = grpc.aio.server(
-            options=[("grpc.so_reuseport", 0), *channel_options(settings)]
+            interceptors=metrics.interceptors,
+            options=[("grpc.so_reuseport", 0), *channel_options(settings)],
         )
         self._listeners: Listeners | None = None
         self._metrics_server: tuple[object, object] | None = None
@@ -143,7 +144,7 @@ class Service:
             ConfigError: a file is wrong, or a port is in use; one line.
         """
         parts = load_parts(settings)
-        metrics, health = Metrics(settings.decision_log), Health()
+        metrics, health = Metrics(settings.decision_log, settings.tracing), Health()
         entrance = Entrance.open(settings.security, metrics.registry)
         watch = PredictorWatch(metrics.registry, health)
         predictors = Predictors(

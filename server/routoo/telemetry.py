@@ -18,13 +18,15 @@ from routoo.decision_log.log import DecisionLog
 from routoo.outcomes import OutcomeCounts
 from routoo.selector.reason import Reason
 from routoo.shadow import Comparisons
+from routoo.tracing import open_tracing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from routoo.decision import DecidedBatch
-    from routoo.observability_settings import DecisionLogSettings
+    from routoo.observability_settings import DecisionLogSettings, TracingSettings
     from routoo.selector.arrays import IndexArray
+    from routoo.tracing import Interceptor
 
 # From 20 microseconds to a second: decisions take fractions of a millisecond, trouble takes long.
 PHASE_BUCKETS_S = (
@@ -51,18 +53,26 @@ def configure_logging(level: str) -> None:
 
 
 class Metrics:
-    """The service's metrics, in a registry of their own, and its decision log.
+    """The service's metrics, in a registry of their own, its decision log and its traces.
 
     Args:
         log: settings of the decision log; None: there is none.
+        tracing: settings of the traces; None: there are none.
 
     Attributes:
         registry: what Prometheus scrapes.
         decision_log: where single decisions and reports are told; None: nowhere.
+        tracing: adds decisions to the traces of calls; None: nothing is traced.
+
+    Raises:
+        ConfigError: traces are asked for and cannot be made; one line.
     """
 
-    def __init__(self, log: DecisionLogSettings | None = None) -> None:
+    def __init__(
+        self, log: DecisionLogSettings | None = None, tracing: TracingSettings | None = None
+    ) -> None:
         self.registry = registry = CollectorRegistry()
+        self.tracing = open_tracing(tracing, registry)
         self.decision_log = None if log is None else DecisionLog.open(log, registry)
         self._calls = CallCounts(PHASE_BUCKETS_S)
         registry.register(self._calls)
@@ -220,10 +230,17 @@ class Metrics:
             if prompts:
                 self._decisions.labels(name, policy).inc(prompts)
 
+    @property
+    def interceptors(self) -> list[Interceptor]:
+        """What the server has to be made with."""
+        return [] if self.tracing is None else [self.tracing.interceptor]
+
     def close(self) -> None:
-        """Writes what the decision log still holds; not on the event loop."""
+        """Writes and sends what is still held; not on the event loop."""
         if self.decision_log is not None:
             self.decision_log.close()
+        if self.tracing is not None:
+            self.tracing.close()
 
 
 def _by_policy(versions: Sequence[str]) -> Iterator[tuple[str, slice | IndexArray]]:

@@ -85,6 +85,8 @@ class RouterService:
         own_route(message, admission.caller)
         request = convert.prompt_request(message, self._current.settings.limits)
         decision = await self._current.engine.route(request, _deadline_s(context))
+        if self._metrics.tracing is not None:
+            self._metrics.tracing.decided(decision)
         return convert.route_response(decision).SerializeToString()
 
     async def _route_batch(self, body: bytes, _context: Context, admission: Admission) -> bytes:
@@ -93,6 +95,8 @@ class RouterService:
         requests, constraints = read
         admission.count(len(requests) - 1)
         solved = await self._current.engine.route_batch(requests, constraints)
+        if self._metrics.tracing is not None:
+            self._metrics.tracing.decided_jointly(solved)
         return await asyncio.to_thread(lambda: convert.batch_response(solved).SerializeToString())
 
     def _read_batch(
@@ -229,6 +233,8 @@ class RouterService:
             own_route(message, admission.caller)
             request = convert.prompt_request(message, self._current.settings.limits)
             decision = await self._current.engine.route(request, _deadline_s(context))
+            if self._metrics.tracing is not None:
+                self._metrics.tracing.decided(decision, within_stream=True)
             return convert.route_response(decision).SerializeToString()
         except asyncio.CancelledError:
             code = "CANCELLED"

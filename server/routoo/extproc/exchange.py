@@ -53,6 +53,7 @@ class _Request:
     ours: tuple[Header, ...]
     names: frozenset[str]
     request_id: str
+    traceparent: str
 
 
 class Exchange:
@@ -145,7 +146,13 @@ class Exchange:
         api = api_of(by_name.get(":path", "")) if by_name.get(":method") == "POST" else None
         if api is None or message.end_of_stream:
             return self._pass(replies.pass_request(forged))
-        self._request = _Request(api, ours, frozenset(by_name), by_name.get("x-request-id", ""))
+        self._request = _Request(
+            api=api,
+            ours=ours,
+            names=frozenset(by_name),
+            request_id=by_name.get("x-request-id", ""),
+            traceparent=by_name.get("traceparent", ""),
+        )
         encoding = by_name.get("content-encoding", "")
         if encoding.strip().lower() not in _PLAIN:
             return self._unreadable(
@@ -175,6 +182,8 @@ class Exchange:
         found = await self._router.route(request.api, values, request.ours, request.request_id)
         if isinstance(found, Refusal):
             return self._refuse(found)
+        if found.decision is not None:
+            self._router.trace(found.decision, request.traceparent)
         self._routed = found
         self._sent_s = perf_counter()
         self._next = _Next.REPLY_HEADERS

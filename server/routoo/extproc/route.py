@@ -105,6 +105,12 @@ class Router:
             decision,
         )
 
+    def trace(self, decision: Decision, traceparent: str) -> None:
+        """Tells of a decision in the trace of its HTTP request, where traces are on."""
+        tracing = self._engine().tracing
+        if tracing is not None:
+            tracing.decided_over_http(decision, traceparent)
+
     def _request(
         self,
         api: Api,

@@ -1,0 +1,166 @@
+"""Sends spans to an OTLP collector over gRPC.
+
+OpenTelemetry's own exporter needs the package opentelemetry-proto, whose files are overwritten by
+older ones of xds-protos, which the external processor for Envoy needs: whichever of the two is
+installed last breaks or mends the exporter. The part of OTLP that spans need is small and its field
+numbers are for ever, so it is written here (opentelemetry-proto, trace/v1/trace.proto).
+"""
+
+from __future__ import annotations
+
+from struct import pack
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import structlog
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from prometheus_client import Counter
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from opentelemetry.sdk.trace import ReadableSpan
+    from prometheus_client import CollectorRegistry
+
+EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+# How long a collector may take for one batch of spans, and so for the last one.
+_TIMEOUT_S = 5.0
+_FIXED64, _BYTES, _FIXED32 = 1, 2, 5
+_log = structlog.get_logger("routoo.tracing")
+
+
+class OtlpExporter(SpanExporter):
+    """Called from the thread that gathers spans. What cannot be delivered is counted and gone.
+
+    Args:
+        endpoint: http://HOST:PORT or https://HOST:PORT.
+        registry: gets the metric.
+    """
+
+    def __init__(self, endpoint: str, registry: CollectorRegistry) -> None:
+        scheme, _, address = endpoint.partition("://")
+        self._channel = (
+            grpc.insecure_channel(address)
+            if scheme == "http"
+            else grpc.secure_channel(address, grpc.ssl_channel_credentials())
+        )
+        self._call = self._channel.unary_unary(EXPORT, None, None)  # bytes
+        self._endpoint = endpoint
+        self._away = False
+        self._spans = Counter(
+            "routoo_trace_spans",
+            "Spans of traces: sent, or lost because the collector did not take them.",
+            ("result",),
+            registry=registry,
+        )
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Sends spans."""
+        try:
+            self._call(request_of(spans), timeout=_TIMEOUT_S)
+        except grpc.RpcError as error:
+            self._spans.labels("lost").inc(len(spans))
+            if not self._away:
+                code = error.code().name if isinstance(error, grpc.Call) else "UNKNOWN"
+                _log.warning("trace collector is away", endpoint=self._endpoint, code=code)
+            self._away = True
+            return SpanExportResult.FAILURE
+        self._spans.labels("sent").inc(len(spans))
+        if self._away:
+            _log.info("trace collector is back", endpoint=self._endpoint)
+        self._away = False
+        return SpanExportResult.SUCCESS
+
+    def shutdown(self) -> None:
+        """Closes the connection."""
+        self._channel.close()
+
+
+def request_of(spans: Sequence[ReadableSpan]) -> bytes:
+    """The body of ``TraceService.Export`` for spans of one resource, at least one."""
+    scopes: dict[tuple[str, str], list[bytes]] = {}
+    for span in spans:
+        scope = span.instrumentation_scope
+        key = ("", "") if scope is None else (scope.name, scope.version or "")
+        scopes.setdefault(key, []).append(_field(2, _span(span)))
+    resource = _attributes(1, spans[0].resource.attributes)
+    scope_spans = b"".join(
+        _field(2, _field(1, _text(1, name) + _text(2, version)) + b"".join(encoded))
+        for (name, version), encoded in scopes.items()
+    )
+    return _field(1, _field(1, resource) + scope_spans)
+
+
+def _span(span: ReadableSpan) -> bytes:
+    context, status = span.get_span_context(), span.status
+    assert context is not None  # noqa: S101 - a span that has ended has one
+    parent = b"" if span.parent is None else _field(4, span.parent.span_id.to_bytes(8, "big"))
+    # The kinds and status codes of the SDK count from 0, as OTLP does, whose kind 0 is "unset".
+    return b"".join(
+        (
+            _field(1, context.trace_id.to_bytes(16, "big")),
+            _field(2, context.span_id.to_bytes(8, "big")),
+            _text(3, context.trace_state.to_header()),
+            parent,
+            _text(5, span.name),
+            _number(6, span.kind.value + 1),
+            _fixed64(7, span.start_time or 0),
+            _fixed64(8, span.end_time or 0),
+            _attributes(9, span.attributes or {}),
+            *(
+                _field(11, _fixed64(1, event.timestamp) + _text(2, event.name))
+                for event in span.events
+            ),
+            _field(15, _text(2, status.description or "") + _number(3, status.status_code.value)),
+            _tag(16, _FIXED32) + pack("<I", int(context.trace_flags)),
+        )
+    )
+
+
+def _attributes(number: int, attributes: Mapping[str, Any]) -> bytes:
+    return b"".join(
+        _field(number, _text(1, key) + _field(2, _value(value)))
+        for key, value in attributes.items()
+    )
+
+
+def _value(value: Any) -> bytes:
+    """An attribute's value: what else there may be than these kinds is sent as text."""
+    if isinstance(value, bool):
+        return _tag(2, 0) + _varint(value)
+    if isinstance(value, int):
+        return _tag(3, 0) + _varint(value % 2**64)
+    if isinstance(value, float):
+        return _tag(4, _FIXED64) + pack("<d", value)
+    return _field(1, str(value).encode())
+
+
+def _text(number: int, text: str) -> bytes:
+    return _field(number, text.encode()) if text else b""
+
+
+def _number(number: int, value: int) -> bytes:
+    return _tag(number, 0) + _varint(value)
+
+
+def _fixed64(number: int, value: int) -> bytes:
+    return _tag(number, _FIXED64) + pack("<Q", value)
+
+
+def _field(number: int, payload: bytes) -> bytes:
+    return _tag(number, _BYTES) + _varint(len(payload)) + payload
+
+
+def _tag(number: int, wire_type: int) -> bytes:
+    return _varint(number << 3 | wire_type)
+
+
+def _varint(value: int) -> bytes:
+    if value < 128:
+        return bytes((value,))
+    encoded = bytearray()
+    while value >= 128:
+        encoded.append(value & 127 | 128)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)
