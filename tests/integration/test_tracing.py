@@ -13,7 +13,7 @@ from otlp_collector import Collector, attributes, otlp_collector
 from routoo import tracing
 from routoo.errors import ConfigError
 from routoo.observability_settings import TracingSettings
-from routoo.parts import check
+from routoo.server import check
 from routoo.telemetry import Metrics
 from routoo.v1 import outcome_pb2, route_pb2
 from tiny_service import ROUTE, batch_of, refusal, serving, tiny_settings
@@ -101,6 +101,49 @@ async def test_streams_batches_and_reports_are_traced(tmp_path: Path, collector:
     assert attributes(batch)["routoo.prompts"] == 2
     assert attributes(batch)["routoo.policy"] == "joint"
     assert collector.named(f"{service}ReportOutcome")
+
+
+async def test_what_is_decided_for_envoy_is_in_the_http_request_s_trace(
+    tmp_path: Path, collector: Collector
+) -> None:
+    from envoy.config.core.v3 import base_pb2
+    from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc
+
+    headers = {
+        ":method": "POST",
+        ":path": "/v1/chat/completions",
+        **dict(traceparent(sampled=True)),
+    }
+    pairs = [
+        base_pb2.HeaderValue(key=key, raw_value=value.encode()) for key, value in headers.items()
+    ]
+    body = b'{"model":"auto","messages":[{"role":"user","content":"%b"}]}' % CANARY.encode()
+    processor = {"enabled": True}
+    traced = settings(tmp_path, collector, sample_ratio=0.0)
+    async with serving(
+        tiny_settings(tmp_path, processor=processor, tracing=traced.tracing.model_dump())
+    ) as running:
+        stream = running.channel.stream_stream(
+            "/envoy.service.ext_proc.v3.ExternalProcessor/Process",
+            ext_proc.ProcessingRequest.SerializeToString,
+            ext_proc.ProcessingResponse.FromString,
+        )()
+        head = ext_proc.HttpHeaders(headers=base_pb2.HeaderMap(headers=pairs))
+        await stream.write(ext_proc.ProcessingRequest(request_headers=head))
+        await stream.read()
+        whole = ext_proc.HttpBody(body=body, end_of_stream=True)
+        await stream.write(ext_proc.ProcessingRequest(request_body=whole))
+        reply = await stream.read()
+        await stream.done_writing()
+        await stream.code()
+    (decision,) = collector.named("decision")
+    assert decision.trace_id.hex() == TRACE
+    assert decision.parent_span_id.hex() == PARENT
+    assert attributes(decision)["routoo.model"].encode() in reply.SerializeToString()
+    assert {span.parent_span_id for name in PHASES for span in collector.named(name)} == {
+        decision.span_id
+    }
+    assert "canary" not in str(collector.spans)
 
 
 async def test_no_span_holds_a_prompt_or_an_error_s_text(

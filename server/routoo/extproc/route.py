@@ -46,12 +46,14 @@ class Head:
         ours: those with our prefix.
         names: of all of them.
         request_id: the caller's or Envoy's.
+        traceparent: the trace that the request is part of; empty: of none.
     """
 
     api: Api
     ours: tuple[Header, ...]
     names: frozenset[str]
     request_id: str
+    traceparent: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,12 @@ class Router:
             ),
             decision,
         )
+
+    def trace(self, decision: Decision, traceparent: str) -> None:
+        """Tells of a decision in the trace of its HTTP request, where traces are on."""
+        tracing = self._current.engine.tracing
+        if tracing is not None:
+            tracing.decided_over_http(decision, traceparent)
 
 
 def _request(
