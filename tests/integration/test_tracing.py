@@ -13,7 +13,7 @@ from otlp_collector import Collector, attributes, otlp_collector
 from routoo import tracing
 from routoo.errors import ConfigError
 from routoo.observability_settings import TracingSettings
-from routoo.server import check
+from routoo.parts import check
 from routoo.telemetry import Metrics
 from routoo.v1 import outcome_pb2, route_pb2
 from tiny_service import ROUTE, batch_of, refusal, serving, tiny_settings

@@ -141,9 +141,9 @@ async def test_half_a_joint_batch_is_said_not_to_be_replayed(
     (tmp_path / "log").write_bytes(b"".join(kept))
     found = reproduce(read_logs([tmp_path / "log"]))
     assert found.decisions == 1
-    assert found.findings == [
-        "joint batch test-1 is not whole (2 of 3 decisions are here) and was not replayed"
-    ]
+    (finding,) = found.findings
+    assert finding.startswith("joint batch test-")
+    assert finding.endswith(" is not whole (2 of 3 decisions are here) and was not replayed")
 
 
 @pytest.mark.parametrize(
