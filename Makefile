@@ -2,7 +2,8 @@
 #
 # One virtual environment, extended step by step: `serve` installs the runtime only, `test` adds
 # what trains and tests, `lint` the linters. Each step leaves a stamp and is repeated only when
-# pyproject.toml or constraints.txt change. A Triton server gets one of its own, .triton.
+# pyproject.toml or constraints.txt change. A Triton server gets one of its own, .triton, and LiteLLM
+# a folder, .litellm.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -31,6 +32,7 @@ CLIENT_STAMP := $(VENV)/.installed-client
 TEST_STAMP := $(VENV)/.installed-test
 DEV_STAMP := $(VENV)/.installed-dev
 TRITON_STAMP := .triton/.installed
+LITELLM_STAMP := .litellm/.installed
 BUF := .tools/buf-$(BUF_VERSION)/node_modules/.bin/buf
 PROTOS := $(wildcard proto/routoo/v1/*.proto)
 
@@ -45,7 +47,7 @@ serve: $(SERVE_STAMP) ## Start the service on 127.0.0.1:50051 (GPU=1 for CUDA, A
 triton: $(CLIENT_STAMP) $(TRITON_STAMP) ## Start a real Triton server with the shipped predictor (ARGS="--repository F")
 	@exec $(BIN)/python deploy/triton/local.py $(ARGS)
 
-test: $(TEST_STAMP) $(TRITON_STAMP) ## Run all tests (ROUTOO_DATA=folder for those on outcome data, ARGS="-k word")
+test: $(TEST_STAMP) $(TRITON_STAMP) $(LITELLM_STAMP) ## Run all tests (ROUTOO_DATA=folder for those on outcome data, ARGS="-k word")
 	@# A file's tests stay together: they share what is slow to start.
 	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
 
@@ -106,7 +108,7 @@ constraints: ## Renew constraints.txt with the newest allowed versions (HOLD="to
 	@rm -rf $(VENV)-constraints
 
 clean: ## Remove the environment, the tools and every cache (not artifacts/)
-	rm -rf $(VENV) $(VENV)-* .triton .tools build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-* .triton .litellm .tools build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -144,6 +146,12 @@ $(TRITON_STAMP): deploy/triton/requirements.txt
 	@rm -rf .triton
 	@$(PYTHON) -m venv .triton
 	@PIP_DISABLE_PIP_VERSION_CHECK=1 .triton/bin/python -m pip -qq install --no-deps --no-compile --requirement $<
+	@touch $@
+
+$(LITELLM_STAMP): examples/litellm_requirements.txt | $(TEST_STAMP)
+	@echo "Installing LiteLLM for its example into .litellm, once ..." >&2
+	@rm -rf .litellm
+	@$(PIP) install --no-deps --no-compile --target .litellm --requirement $<
 	@touch $@
 
 $(DEV_STAMP): $(TEST_STAMP)

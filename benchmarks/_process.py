@@ -69,6 +69,11 @@ class ServerProcess:
         """HOST:PORT."""
         return self.ready_line.split()[1]
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it runs no more."""
+        return self._process.poll() is not None
+
     def field(self, name: str) -> str:
         """The value of ``name=value`` in the ready line."""
         fields = dict(word.split("=", 1) for word in self.ready_line.split() if "=" in word)

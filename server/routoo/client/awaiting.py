@@ -61,6 +61,7 @@ class AsyncRouterClient:
         self._stub = RouterServiceStub(self._channel)
         self._timeout_s = timeout_s
         self._sleep = sleep
+        self._is_closed = False
         self._retries = make_retries(options)
         self._stand_in = make_stand_in(options)
 
@@ -72,6 +73,7 @@ class AsyncRouterClient:
 
     async def close(self) -> None:
         """See ``RouterClient.close``."""
+        self._is_closed = True
         await self._channel.close(grace=None)
 
     @property
@@ -174,7 +176,7 @@ class AsyncRouterClient:
                 reply = await method(request, timeout=attempts.left_s, metadata=self._metadata)
             except grpc.aio.AioRpcError as failed:
                 error, forbidden = router_error(failed)
-                pause_s = attempts.pause_s(error, forbidden=forbidden)
+                pause_s = attempts.pause_s(error, forbidden=forbidden or self._is_closed)
                 if pause_s is None:
                     raise error from failed
                 await self._sleep(pause_s)

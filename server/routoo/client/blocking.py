@@ -69,6 +69,7 @@ class RouterClient:
         self._stub = RouterServiceStub(self._channel)
         self._timeout_s = timeout_s
         self._sleep = sleep
+        self._is_closed = False
         self._retries = make_retries(options)
         self._stand_in = make_stand_in(options)
 
@@ -80,6 +81,7 @@ class RouterClient:
 
     def close(self) -> None:
         """Closes the connection; calls in flight are cancelled."""
+        self._is_closed = True
         self._channel.close()
 
     @property
@@ -239,7 +241,7 @@ class RouterClient:
                 reply = method(request, timeout=attempts.left_s, metadata=self._metadata)
             except grpc.RpcError as failed:
                 error, forbidden = router_error(failed)
-                pause_s = attempts.pause_s(error, forbidden=forbidden)
+                pause_s = attempts.pause_s(error, forbidden=forbidden or self._is_closed)
                 if pause_s is None:
                     raise error from failed
                 self._sleep(pause_s)

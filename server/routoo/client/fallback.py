@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import grpc
 
+from routoo.client.retrying import CUT_OFF
 from routoo.predictor.breaker import Breaker, BreakerTerms, State
 from routoo.v1.route_pb2 import Reason, RouteResponse
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from routoo.v1.route_pb2 import RouteRequest
 
 DEFAULT_BREAKER: Final = BreakerTerms(failures=3, first_probe_s=1.0, longest_probe_s=15.0)
-_AWAY: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
+_AWAY: Final = CUT_OFF | {grpc.StatusCode.DEADLINE_EXCEEDED}
 _log = logging.getLogger("routoo.client")
 
 

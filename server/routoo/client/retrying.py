@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from routoo.client.failure import RouterError
 
+CUT_OFF: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
+"""Nobody carried it out, or the connection broke on the way. Nobody but a server that goes away
+cancels a call of this client: gRPC does so to those that it has received and not yet handed on."""
 # Replicas and callers that were sent away together do not come back together.
 _PUSHBACK_SPREAD: Final = 0.2
 
@@ -144,6 +147,6 @@ class Attempts:
         return pause_s
 
     def _passes(self, error: RouterError) -> bool:
-        if error.code is grpc.StatusCode.UNAVAILABLE:
+        if error.code in CUT_OFF:
             return self._repeatable or error.retry_after_s is not None
         return error.is_overload

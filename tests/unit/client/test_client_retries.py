@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from scripted_router import Answer, ScriptedRouter
 
 AWAY = Fails(grpc.StatusCode.UNAVAILABLE)
+CUT = Fails(grpc.StatusCode.CANCELLED)
 SHED = Fails(grpc.StatusCode.RESOURCE_EXHAUSTED, pushback="250")
 SPENT = Fails(grpc.StatusCode.RESOURCE_EXHAUSTED, text="budget all has $0 left")
 
@@ -27,7 +29,7 @@ def client_of(router: ScriptedRouter, time: Time, **options: Any) -> RouterClien
     return RouterClient(router.address, sleep=time.sleep, clock=time.clock, **options)
 
 
-@pytest.mark.parametrize("failures", [[AWAY], [SHED], [AWAY, SHED, AWAY]])
+@pytest.mark.parametrize("failures", [[AWAY], [SHED], [CUT], [AWAY, SHED, CUT]])
 def test_what_passes_is_tried_again(failures: list[Answer]) -> None:
     time = Time()
     with scripted_router(*failures) as router, client_of(router, time) as client:
@@ -236,3 +238,16 @@ def test_over_tls_a_token_may_go_anywhere_and_else_stays_on_this_machine(tmp_pat
         assert router.calls[0][1]["authorization"] == "Bearer t"
     with pytest.raises(ValueError, match="use TLS"):
         RouterClient("router.example:50051", token="t")  # noqa: S106
+
+
+def test_closing_a_client_ends_its_calls_for_good() -> None:
+    hangs = Hangs()
+    with scripted_router(hangs) as router, ThreadPoolExecutor(1) as pool:
+        client = RouterClient(router.address, timeout_s=60)
+        call = pool.submit(client.route, "x")
+        assert hangs.begun.wait(60)
+        client.close()
+        with pytest.raises(RouterError) as caught:
+            call.result(60)
+        assert caught.value.code is grpc.StatusCode.CANCELLED
+        assert client.retries == 0
