@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -95,20 +96,33 @@ class Processor:
         assert task is not None  # noqa: S101 - grpc.aio runs each call in one
         self._streams[task] = exchange
         self._idle.clear()
+        code = "OK"
+        started_s = perf_counter()
+        decided_s = 0.0
         try:
             while not exchange.over:
                 body = await context.read()
                 if body is grpc.aio.EOF:  # type: ignore[attr-defined]
                     return
                 await context.write(await exchange.answer(parse(ext_proc.ProcessingRequest, body)))
+                if not decided_s and (exchange.waits_for_upstream or exchange.over):
+                    decided_s = perf_counter()
         except asyncio.CancelledError:
+            code = "CANCELLED"
             # Ended by us: with OK, Envoy goes on by itself.
             if not (self._released and exchange.waits_for_upstream) or context.cancelled():
                 raise
-        except RoutooError as error:
-            await context.abort(*status_of(error))
+        except Exception as error:
+            status, line = status_of(error)
+            code = status.name
+            if not isinstance(error, RoutooError):
+                _log.error("a stream failed", exc_info=error)
+            await context.abort(status, line)
+            raise  # abort raises; this line is for the linter
         finally:
             del self._streams[task]
+            # How long the upstream took is not the service's time.
+            self._metrics.answered(RPC, code, (decided_s or perf_counter()) - started_s)
             outcome = exchange.outcome()
             if outcome is not None:
                 self._report(outcome)
