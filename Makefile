@@ -36,7 +36,7 @@ LITELLM_STAMP := .litellm/.installed
 BUF := .tools/buf-$(BUF_VERSION)/node_modules/.bin/buf
 PROTOS := $(wildcard proto/routoo/v1/*.proto)
 
-.PHONY: help serve triton test lint proto proto-check bench train reproduce export constraints clean
+.PHONY: help serve triton test lint proto proto-check bench fuzz train reproduce export constraints clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -78,6 +78,9 @@ bench: $(TEST_STAMP) ## Measure the service against a bare echo server, the sele
 	@$(BIN)/python benchmarks/selector.py
 	@$(BIN)/python benchmarks/ledger.py
 	@$(BIN)/python benchmarks/online.py
+
+fuzz: $(TEST_STAMP) ## Send 1,000,000 malformed requests to the API (ARGS="--requests 20000 --seed 7")
+	@PYTHONPATH=tests/support $(BIN)/python tests/support/fuzz_api.py $(ARGS)
 
 train: $(TEST_STAMP) ## Train the predictor on the outcomes in ROUTOO_DATA (BACKBONE=encoder or decoder, ARGS="--frozen")
 	@: $${ROUTOO_DATA:?set ROUTOO_DATA to the folder with the outcome data}

@@ -12,14 +12,13 @@ import structlog
 from routoo import __version__
 from routoo.api import convert, convert_escalation, convert_money
 from routoo.api.guard import (
-    GuardedHandlers,
     budgets_shown,
     own_batch,
     own_requests,
     own_route,
 )
 from routoo.api.status import status_of, trailers_of
-from routoo.errors import QueueFullError, RoutooError
+from routoo.errors import InvalidRequestError, QueueFullError, RoutooError
 from routoo.v1 import batch_pb2, budget_pb2, info_pb2, outcome_pb2, route_pb2
 
 if TYPE_CHECKING:
@@ -63,15 +62,14 @@ class RouterService:
             "GetBudget": self._get_budget,
             "Escalate": self._escalate,
         }
+        # As streams, of which we read one message ourselves: gRPC would wait for it before it
+        # asks us who calls, and would never answer a call that ends without one.
         methods = {
-            name: grpc.unary_unary_rpc_method_handler(self._guarded(name, call))
+            name: grpc.stream_unary_rpc_method_handler(self._guarded(name, call))
             for name, call in unary.items()
         }
         methods["RouteStream"] = grpc.stream_stream_rpc_method_handler(self._route_stream)
-        handlers = grpc.method_handlers_generic_handler(SERVICE, methods)
-        return (
-            handlers if self._gate.is_open else GuardedHandlers(handlers, self._gate, self._metrics)
-        )
+        return grpc.method_handlers_generic_handler(SERVICE, methods)
 
     async def drained(self, grace_s: float) -> None:
         """Waits until every unary call has been answered, ``grace_s`` at most."""
@@ -249,21 +247,24 @@ class RouterService:
 
     def _guarded(
         self, rpc: str, call: Callable[[bytes, Context, Admission], Awaitable[bytes]]
-    ) -> Callable[[bytes, Context], Awaitable[bytes]]:
+    ) -> Callable[[AsyncIterator[bytes], Context], Awaitable[bytes]]:
         """The one place where a unary call's errors become statuses and its time is counted."""
         # The others ask for little, have a bound of their own, or are what an operator looks with.
         overload = self._overload if rpc == "Route" else None
 
-        async def guarded(body: bytes, context: Context) -> bytes:
+        async def guarded(_: AsyncIterator[bytes], context: Context) -> bytes:
             started = perf_counter()
             code = "OK"
-            self._active += 1
-            self._idle.clear()
+            active = 0
             entered_s = None
             try:
-                if overload is not None:
-                    entered_s = overload.enter(context.time_remaining())
                 with self._gate.admit(context, rpc) as admission:
+                    body = await _only_message(context)
+                    started = perf_counter()
+                    self._active += (active := 1)
+                    self._idle.clear()
+                    if overload is not None:
+                        entered_s = overload.enter(context.time_remaining())
                     return await call(body, context, admission)
             except asyncio.CancelledError:
                 code = "CANCELLED"
@@ -279,7 +280,7 @@ class RouterService:
                 if overload is not None and entered_s is not None:
                     overload.leave(entered_s)
                 self._metrics.answered(rpc, code, perf_counter() - started)
-                self._active -= 1
+                self._active -= active
                 if not self._active:
                     self._idle.set()
 
@@ -290,6 +291,13 @@ class RouterService:
         if status is grpc.StatusCode.INTERNAL:
             _log.error("call failed", rpc=rpc, exc_info=error)
         return status, line
+
+
+async def _only_message(context: Context) -> bytes:
+    body = await context.read()
+    if not isinstance(body, bytes):  # the end of the stream
+        raise InvalidRequestError("the call carries no message; send one")
+    return body
 
 
 def _deadline_s(context: Context) -> float | None:
