@@ -13,7 +13,6 @@ import numpy as np
 
 from routoo.batch_frontier import BatchFrontier, frontier_of
 from routoo.decision import BatchDecision, DecidedBatch, Decision, Timing, Versions
-from routoo.decision_ids import decision_ids
 from routoo.eligible import narrow
 from routoo.errors import NoEligibleModelError
 from routoo.estimates import estimates_of

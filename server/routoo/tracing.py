@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from routoo.observability_settings import TracingSettings
 
 Interceptor = Any  # grpc.aio.ServerInterceptor; the stubs' generic does not fit raw bytes
-# Health checks and reflection are not traced.
-_TRACED_SERVICES = ("routoo.v1.RouterService", "envoy.service.ext_proc.v3.ExternalProcessor")
+# Not health checks, not reflection, and not Envoy's streams: what is decided in those is told in
+# the traces of their HTTP requests.
+_TRACED_SERVICE = "routoo.v1.RouterService"
 _NEEDED = (
     "opentelemetry.sdk.trace",
     "opentelemetry.instrumentation.grpc",
@@ -80,9 +81,7 @@ def open_tracing(settings: TracingSettings | None, registry: CollectorRegistry) 
         shutdown_on_exit=False,
     )
     provider.add_span_processor(BatchSpanProcessor(OtlpExporter(settings.endpoint, registry)))
-    # Only such filters fit; the instrumentation's types do not say so.
-    of_service: Callable[[str], Any] = filters.service_name
-    traced = filters.any_of(*map(of_service, _TRACED_SERVICES))
+    traced: Any = filters.service_name(_TRACED_SERVICE)
     make_interceptor: Callable[..., Interceptor] = aio_server_interceptor
     return Tracing(provider, make_interceptor(provider, traced))
 
@@ -97,8 +96,10 @@ class Tracing:
 
     def __init__(self, provider: Any, interceptor: Interceptor) -> None:
         from opentelemetry import trace  # noqa: PLC0415 - see above
+        from opentelemetry.propagate import extract  # noqa: PLC0415
 
         self.interceptor = interceptor
+        self._extract = extract
         self._trace = trace
         self._provider = provider
         self._tracer = provider.get_tracer("routoo", __version__)
@@ -108,32 +109,32 @@ class Tracing:
         span = self._trace.get_current_span()
         if not span.is_recording():
             return
-        batch, row = decision.batch, decision.row
-        accepted_ns = batch.accepted_ns[row]
-        attributes: dict[str, Any] = {
-            "routoo.decision_id": decision.decision_id,
-            "routoo.model": decision.model,
-            "routoo.policy": batch.policy_versions[row],
-            "routoo.predictor": batch.versions.predictor,
-            "routoo.reason": Reason(batch.reasons[row]).name.lower(),
-            "routoo.predicted_score": batch.scores[row],
-            "routoo.predicted_cost_usd": batch.costs_usd[row],
-            "routoo.shadow_price": batch.shadow_prices[row],
-            "routoo.eligible_models": batch.eligible[row],
-            "routoo.batch_prompts": len(batch.choices),
-            "routoo.degraded": batch.degraded,
-        }
-        if not within_stream:
-            span.set_attributes(attributes)
-            self._phases(accepted_ns, batch.timing)
-            return
-        clock = _Clock.now()
-        own = self._tracer.start_span(
-            "decision", attributes=attributes, start_time=clock.unix_ns(accepted_ns)
+        if within_stream:
+            self._decision_span(decision, None)
+        else:
+            span.set_attributes(_attributes(decision))
+            self._phases(decision.batch.accepted_ns[decision.row], decision.batch.timing)
+
+    def decided_over_http(self, decision: Decision, traceparent: str) -> None:
+        """Tells of one decision in the trace of the HTTP request that it was made for.
+
+        Args:
+            decision: what was decided.
+            traceparent: the request's header of that name; empty, or none: a trace of its own.
+        """
+        self._decision_span(decision, self._extract({"traceparent": traceparent}))
+
+    def _decision_span(self, decision: Decision, context: Any) -> None:
+        clock, batch = _Clock.now(), decision.batch
+        accepted_ns = batch.accepted_ns[decision.row]
+        span = self._tracer.start_span(
+            "decision", context=context, start_time=clock.unix_ns(accepted_ns)
         )
-        with self._trace.use_span(own):
-            self._phases(accepted_ns, batch.timing)
-        own.end(clock.unix_ns(batch.timing.finished_ns))
+        if span.is_recording():
+            span.set_attributes(_attributes(decision))
+            with self._trace.use_span(span):
+                self._phases(accepted_ns, batch.timing)
+        span.end(clock.unix_ns(batch.timing.finished_ns))
 
     def decided_jointly(self, decision: BatchDecision) -> None:
         """Tells of a batch that was decided together."""
@@ -170,6 +171,23 @@ class Tracing:
         ):
             span = self._tracer.start_span(name, start_time=clock.unix_ns(start_ns))
             span.end(clock.unix_ns(end_ns))
+
+
+def _attributes(decision: Decision) -> dict[str, str | int | float | bool]:
+    batch, row = decision.batch, decision.row
+    return {
+        "routoo.decision_id": decision.decision_id,
+        "routoo.model": decision.model,
+        "routoo.policy": batch.policy_versions[row],
+        "routoo.predictor": batch.versions.predictor,
+        "routoo.reason": Reason(batch.reasons[row]).name.lower(),
+        "routoo.predicted_score": batch.scores[row],
+        "routoo.predicted_cost_usd": batch.costs_usd[row],
+        "routoo.shadow_price": batch.shadow_prices[row],
+        "routoo.eligible_models": batch.eligible[row],
+        "routoo.batch_prompts": len(batch.choices),
+        "routoo.degraded": batch.degraded,
+    }
 
 
 @dataclass(frozen=True, slots=True)

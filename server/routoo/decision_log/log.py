@@ -90,7 +90,7 @@ class DecisionLog:
         batch: DecidedBatch,
     ) -> None:
         """Logs the decisions of a batch that are sampled; see ``Recorder``."""
-        prefix = prepared.ids[0].rpartition("-")[0]
+        prefix = prepared.ids[0].partition("-")[0]
         taken = self._sampler.takes(prefix, prepared.case.tickets)
         # One program over all rows cannot be replayed from some of them.
         if chosen.joint is not None:
@@ -147,6 +147,7 @@ class _Report:
             "cost_usd": outcome.cost_usd,
             "input_tokens": outcome.input_tokens,
             "output_tokens": outcome.output_tokens,
+            "latency_ms": outcome.latency_ms,
             "failed": bool(outcome.error) or None,
         }
         known = {name: value for name, value in values.items() if value is not None}

@@ -29,7 +29,7 @@ class Sampler:
         self._below = np.uint64(min(int(ratio * 2.0**64), 2**64 - 1))
 
     def takes(self, prefix: str, tickets: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """Whether decisions are taken, bool [n]; ids are ``prefix-ticket``, in hexadecimal."""
+        """Whether decisions are taken, bool [n]; see ``routoo.decision_ids``."""
         if self._all:
             return np.ones(len(tickets), np.bool_)
         mixed = tickets.astype(np.uint64) ^ _seed_of(prefix)
@@ -41,7 +41,8 @@ class Sampler:
 
     def takes_id(self, decision_id: str) -> bool:
         """As ``takes``, of an id; false when it is none of Routoo's."""
-        prefix, _, ticket = decision_id.rpartition("-")
+        prefix, _, rest = decision_id.partition("-")
+        ticket = rest.rpartition("-")[2]
         try:
             tickets = np.array([int(ticket, 16)], np.int64)
         except (ValueError, OverflowError):

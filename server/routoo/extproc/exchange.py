@@ -142,7 +142,13 @@ class Exchange:
         api = api_of(by_name.get(":path", "")) if by_name.get(":method") == "POST" else None
         if api is None or message.end_of_stream:
             return self._pass(replies.pass_request(forged))
-        self._request = Head(api, ours, frozenset(by_name), by_name.get("x-request-id", ""))
+        self._request = Head(
+            api=api,
+            ours=ours,
+            names=frozenset(by_name),
+            request_id=by_name.get("x-request-id", ""),
+            traceparent=by_name.get("traceparent", ""),
+        )
         encoding = by_name.get("content-encoding", "")
         if encoding.strip().lower() not in _PLAIN:
             return self._unreadable(

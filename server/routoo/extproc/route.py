@@ -46,12 +46,14 @@ class Head:
         ours: those with our prefix.
         names: of all of them.
         request_id: the caller's or Envoy's.
+        traceparent: the trace that the request is part of.
     """
 
     api: Api
     ours: tuple[Header, ...]
     names: frozenset[str]
     request_id: str
+    traceparent: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,8 @@ class Router:
                 model = fallback.fallback_model
                 return Routed(model, ((MODEL, model),), None)
             return refusal
+        if engine.tracing is not None:
+            engine.tracing.decided_over_http(decision, head.traceparent)
         batch, row = decision.batch, decision.row
         return Routed(
             decision.model,

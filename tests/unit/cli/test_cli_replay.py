@@ -43,10 +43,11 @@ def test_other_decisions_are_shown_and_exit_with_1(run: Run, log: Path) -> None:
     found = run("replay", str(log.with_name("changed.jsonl")))
     assert found.code == 1
     assert found.out.startswith("3 of 3 decisions came out otherwise\n")
-    assert "test-1    model" in found.out
+    assert found.out.splitlines()[4].split()[1:] == ["model", "large", "medium"]
     as_json = orjson.loads(run("replay", str(log.with_name("changed.jsonl")), "--json").out)
-    first = {"decision_id": "test-1", "what": "model", "logged": "large", "replayed": "medium"}
-    assert first in as_json["mismatches"]
+    first = as_json["mismatches"][0]
+    assert first.pop("decision_id").startswith("test-")
+    assert first == {"what": "model", "logged": "large", "replayed": "medium"}
 
 
 def test_a_line_that_is_cut_off_is_told_on_stderr(run: Run, log: Path) -> None:

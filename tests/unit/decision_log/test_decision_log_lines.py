@@ -92,11 +92,12 @@ async def test_a_sampled_decision_s_report_is_logged_and_no_other(
 
 def test_the_share_that_is_sampled_is_the_one_asked_for() -> None:
     sampler = Sampler(0.1)
-    taken = sum(sampler.takes_id(f"abc-{ticket:x}") for ticket in range(5000))
+    taken = sum(sampler.takes_id(f"abc-{ticket * 7:08x}-{ticket:x}") for ticket in range(5000))
     # Ten standard deviations of a binomial share around it.
     assert abs(taken - 500) < 10 * (5000 * 0.1 * 0.9) ** 0.5
     assert not sampler.takes_id("no id of ours")
     assert not sampler.takes_id("abc-" + "f" * 40)
+    assert sampler.takes_id("abc-01234567-2a") is sampler.takes_id("abc-76543210-2a")
 
 
 async def test_a_budget_s_word_is_in_the_line(artifact: Artifact, tmp_path: Path) -> None:
