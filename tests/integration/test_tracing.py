@@ -10,6 +10,7 @@ import grpc
 import pytest
 
 from otlp_collector import Collector, attributes, otlp_collector
+from processor_stream import chat_body, stream
 from routoo import tracing
 from routoo.errors import ConfigError
 from routoo.observability_settings import TracingSettings
@@ -93,9 +94,9 @@ async def test_streams_batches_and_reports_are_traced(tmp_path: Path, collector:
         report = outcome_pb2.ReportOutcomeRequest(decision_id=min(ids), score=1.0)
         await running.stub.ReportOutcome(report)
     service = ROUTE.removesuffix("Route")
-    (stream,) = collector.named(f"{service}RouteStream")
+    (streamed,) = collector.named(f"{service}RouteStream")
     decisions = collector.named("decision")
-    assert {span.parent_span_id for span in decisions} == {stream.span_id}
+    assert {span.parent_span_id for span in decisions} == {streamed.span_id}
     assert {attributes(span)["routoo.decision_id"] for span in decisions} == ids
     (batch,) = collector.named(f"{service}RouteBatch")
     assert attributes(batch)["routoo.prompts"] == 2
@@ -106,36 +107,12 @@ async def test_streams_batches_and_reports_are_traced(tmp_path: Path, collector:
 async def test_what_is_decided_for_envoy_is_in_the_http_request_s_trace(
     tmp_path: Path, collector: Collector
 ) -> None:
-    from envoy.config.core.v3 import base_pb2
-    from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc
-
-    headers = {
-        ":method": "POST",
-        ":path": "/v1/chat/completions",
-        **dict(traceparent(sampled=True)),
-    }
-    pairs = [
-        base_pb2.HeaderValue(key=key, raw_value=value.encode()) for key, value in headers.items()
-    ]
-    body = b'{"model":"auto","messages":[{"role":"user","content":"%b"}]}' % CANARY.encode()
-    processor = {"enabled": True}
-    traced = settings(tmp_path, collector, sample_ratio=0.0)
-    async with serving(
-        tiny_settings(tmp_path, processor=processor, tracing=traced.tracing.model_dump())
-    ) as running:
-        stream = running.channel.stream_stream(
-            "/envoy.service.ext_proc.v3.ExternalProcessor/Process",
-            ext_proc.ProcessingRequest.SerializeToString,
-            ext_proc.ProcessingResponse.FromString,
-        )()
-        head = ext_proc.HttpHeaders(headers=base_pb2.HeaderMap(headers=pairs))
-        await stream.write(ext_proc.ProcessingRequest(request_headers=head))
-        await stream.read()
-        whole = ext_proc.HttpBody(body=body, end_of_stream=True)
-        await stream.write(ext_proc.ProcessingRequest(request_body=whole))
-        reply = await stream.read()
-        await stream.done_writing()
-        await stream.code()
+    traced = settings(tmp_path, collector, sample_ratio=0.0).tracing.model_dump()
+    async with (
+        serving(tiny_settings(tmp_path, processor={"enabled": True}, tracing=traced)) as running,
+        stream(running.channel) as http,
+    ):
+        reply = await http.routed(chat_body(CANARY), dict(traceparent(sampled=True)))
     (decision,) = collector.named("decision")
     assert decision.trace_id.hex() == TRACE
     assert decision.parent_span_id.hex() == PARENT
@@ -166,10 +143,10 @@ async def test_a_stream_that_its_caller_leaves_ends_its_span(
     tmp_path: Path, collector: Collector
 ) -> None:
     async with serving(settings(tmp_path, collector)) as running:
-        stream = running.stub.RouteStream()
-        await stream.write(route_pb2.RouteRequest(prompt="hard"))
-        await stream.read()
-        stream.cancel()
+        open_stream = running.stub.RouteStream()
+        await open_stream.write(route_pb2.RouteRequest(prompt="hard"))
+        await open_stream.read()
+        open_stream.cancel()
         # A call after it: the service has seen the cancellation when it is drained.
         await running.route()
     assert len(collector.named(f"{ROUTE}Stream")) == 1

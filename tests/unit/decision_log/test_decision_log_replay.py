@@ -134,16 +134,19 @@ async def test_half_a_joint_batch_is_said_not_to_be_replayed(
     artifact: Artifact, tmp_path: Path
 ) -> None:
     async with logged_engine(artifact, tmp_path / "log") as engine:
-        await engine.route_batch([PromptRequest("hard")] * 3, JointConstraints(budget_usd=1.0))
+        decided = await engine.route_batch(
+            [PromptRequest("hard")] * 3, JointConstraints(budget_usd=1.0)
+        )
         await engine.route(PromptRequest("hard"))
     kept = (tmp_path / "log").read_bytes().splitlines(keepends=True)
     del kept[2]
     (tmp_path / "log").write_bytes(b"".join(kept))
     found = reproduce(read_logs([tmp_path / "log"]))
     assert found.decisions == 1
-    (finding,) = found.findings
-    assert finding.startswith("joint batch test-")
-    assert finding.endswith(" is not whole (2 of 3 decisions are here) and was not replayed")
+    batch = decided.decisions[0].decision_id
+    assert found.findings == [
+        f"joint batch {batch} is not whole (2 of 3 decisions are here) and was not replayed"
+    ]
 
 
 @pytest.mark.parametrize(
