@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from time import time
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -23,8 +24,10 @@ from processor_stream import (
     stream,
     usage_body,
 )
+from routoo.security.caller import ROUTE
+from routoo.security.tokens import append_token, new_token
 from tiny_service import Running, connected, serving, tiny_settings
-from watched import HANG_S, watch_predictor
+from watched import HANG_S, watch_accepted, watch_predictor
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -445,6 +448,64 @@ async def test_a_stop_ends_streams_that_wait_without_an_error(tmp_path: Path) ->
             await running.service.stop()
             assert await one.ended() == grpc.StatusCode.OK
         assert replies(running)["gone"] == 1
+
+
+@pytest.fixture
+def token(tmp_path: Path) -> str:
+    text, stored = new_token("acme", [ROUTE], time())
+    append_token(tmp_path / "tokens.jsonl", stored)
+    return text
+
+
+async def test_the_tenant_is_that_of_envoys_token(tmp_path: Path, token: str) -> None:
+    security = {"tokens": tmp_path / "tokens.jsonl"}
+    async with with_settings(tmp_path, security=security) as running:
+        shown = (("authorization", f"Bearer {token}"),)
+        for tenant, status in (("acme", 0), ("", 0), ("other", 403)):
+            async with stream(running.channel, shown) as one:
+                answer = await one.routed(headers={"x-routoo-tenant": tenant})
+                assert answer.immediate_response.status.code == status
+        async with stream(running.channel) as stranger:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await stranger.say(request_headers())
+        assert caught.value.code() == grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_too_many_requests_of_one_client(tmp_path: Path) -> None:
+    limits = {"prompts_per_s": 1e-6, "burst_prompts": 1}
+    async with with_settings(tmp_path, security={"per_client": limits}) as running:
+        async with stream(running.channel) as one:
+            assert (await one.routed()).HasField("request_body")
+        async with stream(running.channel) as passing:  # is not ours to count
+            await passing.routed(chat_body(model="gpt-4o"))
+        async with stream(running.channel) as other:
+            refused = (await other.routed()).immediate_response
+    assert refused.status.code == 429
+    assert int(headers_of(refused.headers)["retry-after"]) >= 1
+    assert orjson.loads(refused.body)["error"]["type"] == "rate_limit_error"
+
+
+async def test_a_full_queue(tmp_path: Path) -> None:
+    batching = {"max_batch": 1, "max_queue": 1}
+    async with with_settings(tmp_path, batching=batching) as running:
+        watched = watch_predictor(running.service.engine)
+        accepted = watch_accepted(running.service)
+        watched.hold()
+        async with (
+            stream(running.channel) as first,
+            stream(running.channel) as second,
+            stream(running.channel) as third,
+        ):
+            for number, one in enumerate((first, second), start=1):
+                await one.say(request_headers())
+                await one.call.write(request_body(chat_body()).SerializeToString())
+                await accepted.reached(number)
+                if number == 1:
+                    await watched.calls.reached(1)
+            refused = (await third.routed()).immediate_response
+            assert refused.status.code == 503
+            assert orjson.loads(refused.body)["error"]["code"] == "overloaded"
+            watched.release()
 
 
 @pytest.mark.parametrize(

@@ -107,9 +107,11 @@ class Stream:
 
 
 @asynccontextmanager
-async def stream(channel: grpc.aio.Channel) -> AsyncIterator[Stream]:
+async def stream(
+    channel: grpc.aio.Channel, metadata: tuple[tuple[str, str], ...] = ()
+) -> AsyncIterator[Stream]:
     """Opens a stream; ends it as Envoy does when its HTTP request is over."""
-    call = channel.stream_stream(METHOD)(timeout=3 * HANG_S)
+    call = channel.stream_stream(METHOD)(timeout=3 * HANG_S, metadata=metadata)
     try:
         yield Stream(call)
     finally:

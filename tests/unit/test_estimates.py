@@ -79,3 +79,23 @@ def test_parts_of_a_batch_are_put_under_each_other() -> None:
     assert joined.input_tokens.tolist() == [5.0, 6.0, 7.0]
     assert len(joined.truncated) == 3
     assert (joined.tokenize_ns, joined.predict_ns) == (2, 20)
+
+
+def test_a_limit_cuts_longer_answers_of_its_row_only() -> None:
+    requests = [
+        PromptRequest("p", max_output_tokens=20),
+        PromptRequest("p"),
+        PromptRequest("p", max_output_tokens=20, expected_output_tokens=30),
+    ]
+    prediction = prediction_of([[0.5] * 3] * 3, [[10, 20, 30]] * 3, [1] * 3)
+    estimates = estimates_of(prediction, requests, tiny_pool(), np.arange(3))
+    assert estimates.output_tokens.tolist() == [[10, 20, 20], [10, 20, 30], [20, 20, 20]]
+
+
+def test_what_is_read_beside_the_text_is_added_and_the_prediction_stays_as_it_is() -> None:
+    requests = [PromptRequest("p"), PromptRequest("p", added_input_tokens=1000)]
+    prediction = prediction_of([[0.5] * 3] * 2, [[0] * 3] * 2, [7, 7])
+    estimates = estimates_of(prediction, requests, tiny_pool(), np.arange(3))
+    assert estimates.input_tokens.tolist() == [7, 1007]
+    assert prediction.input_tokens.tolist() == [7, 7]
+    np.testing.assert_allclose(estimates.costs_usd[1] / estimates.costs_usd[0], 1007 / 7)

@@ -1,0 +1,63 @@
+"""A processor that cannot serve stops the start, with one line that says what to do."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+
+from routoo.config import load_settings
+from routoo.errors import ConfigError
+from routoo.extproc.opening import check_processor
+from routoo.pool import ModelSpec, Pool
+from tiny_pool import SMALL, tiny_pool
+
+
+def check(pool: Pool | None = None, **processor: Any) -> None:
+    settings = load_settings(None, {"processor": {"enabled": True, **processor}})
+    check_processor(settings.processor, pool or tiny_pool())
+
+
+def test_the_defaults_fit() -> None:
+    check()
+
+
+@pytest.mark.parametrize(
+    ("processor", "words"),
+    [
+        ({"fallback_model": "huge"}, "processor.fallback_model: the pool has no model 'huge'; it"),
+        ({"messages_models": ["small", "x"]}, "processor.messages_models: the pool has no model"),
+        ({"openai_models": ["x"]}, "processor.openai_models: the pool has no model 'x'"),
+        ({"route_names": ["auto", "small"]}, "'small' is also in processor.route_names"),
+        ({"route_names": []}, "processor.route_names"),
+        ({"route_names": [""]}, "processor.route_names: an empty name"),
+        ({"fallback_model": "auto"}, "'auto' is itself a route name"),
+        ({"on_unreadable": "drop"}, "processor.on_unreadable"),
+        ({"capabilities": {"vision": "vision"}}, "processor.capabilities.vision: unknown key"),
+    ],
+)
+def test_settings_that_do_not_fit(processor: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check(**processor)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["größe", "a\nb", " a"])
+def test_a_name_that_cannot_stand_in_a_header(name: str) -> None:
+    pool = Pool.of((ModelSpec.model_validate({**SMALL, "name": name}),))
+    with pytest.raises(ConfigError, match="cannot stand in an HTTP header"):
+        check(pool)
+
+
+def test_the_extra_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(sys.modules):
+        if name.startswith(("routoo.extproc.service", "routoo.extproc.replies", "envoy.service")):
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr("routoo.extproc.service", raising=False)
+    monkeypatch.setitem(sys.modules, "envoy.service", None)
+    with pytest.raises(ConfigError) as caught:
+        check()
+    assert "needs the extra envoy" in str(caught.value)
+    assert "pip install 'routoo[envoy]'" in str(caught.value)
