@@ -216,6 +216,18 @@ def test_a_unix_socket_is_an_address(tmp_path: Path) -> None:
         assert client.route("x").model == "small"
 
 
+def test_machines_behind_one_address_are_asked_in_turn() -> None:
+    with scripted_router() as one, scripted_router() as other:
+        both = f"ipv4:{one.address},{other.address}"
+        with RouterClient(both, timeout_s=30) as client:
+            while not (one.calls and other.calls):  # the second connection may come later
+                client.route("x")
+            asked = len(one.calls), len(other.calls)
+            for _ in range(10):
+                client.route("x")
+        assert (len(one.calls), len(other.calls)) == (asked[0] + 5, asked[1] + 5)
+
+
 @pytest.mark.parametrize("token", [None, "secret"])
 def test_a_token_goes_with_each_call(token: str | None) -> None:
     time = Time()
