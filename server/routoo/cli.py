@@ -17,6 +17,14 @@ from routoo import __version__
 from routoo.command_error import BAD_INPUT, FAILED, INTERRUPTED, exit_code_of
 from routoo.commands.batch import batch
 from routoo.commands.calibrate import calibrate
+from routoo.commands.credentials import (
+    CaFile,
+    CertificateFile,
+    CredentialFiles,
+    KeyFile,
+    TokenFile,
+    use_credential_files,
+)
 from routoo.commands.escalate import escalate
 from routoo.commands.health import health
 from routoo.commands.money import budgets, report
@@ -84,7 +92,12 @@ def _root(
             "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
         ),
     ] = False,
+    token_file: TokenFile = None,
+    ca: CaFile = None,
+    cert: CertificateFile = None,
+    key: KeyFile = None,
 ) -> None:
+    use_credential_files(CredentialFiles(token_file, ca, cert, key))
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
         raise typer.Exit(BAD_INPUT)

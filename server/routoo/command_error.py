@@ -23,6 +23,8 @@ _EXIT_CODES: Final = {
     "UNAVAILABLE": UNREACHABLE,
     "DEADLINE_EXCEEDED": TOO_LATE,
     "RESOURCE_EXHAUSTED": TOO_LATE,
+    "UNAUTHENTICATED": BAD_INPUT,
+    "PERMISSION_DENIED": BAD_INPUT,
 }
 _BATCH_ITEM: Final = re.compile(r"requests\[(\d+)\](?:\.|: )")
 
@@ -64,6 +66,10 @@ def explained(
             message = f"no decision within {timeout_s:g} s; allow more with --timeout-s"
         case "INVALID_ARGUMENT" | "FAILED_PRECONDITION" | "RESOURCE_EXHAUSTED":
             message = _located(error.message, prompts)
+        case "UNAUTHENTICATED":
+            message = f"{error.message}; name a file with a token: routoo --token-file F ..."
+        case "PERMISSION_DENIED":
+            message = error.message
         case name:
             message = f"the service at {address} failed with {name}: {error.message}"
     return CommandError(message, _EXIT_CODES.get(error.code.name, FAILED))

@@ -42,7 +42,12 @@ if TYPE_CHECKING:
 
 ENV_PREFIX = "ROUTOO_"
 # Variables with the prefix that are not settings of the service.
-FOREIGN_ENV = frozenset({"ROUTOO_DATA", "ROUTOO_ADDRESS"})
+FOREIGN_ENV = frozenset(
+    {
+        *("ROUTOO_DATA", "ROUTOO_ADDRESS"),
+        *("ROUTOO_TOKEN_FILE", "ROUTOO_CA", "ROUTOO_CERT", "ROUTOO_KEY"),
+    }
+)
 # Settings that name files: in the YAML file, they are relative to its folder.
 FILE_SETTINGS = (
     "decision_log.path",

@@ -21,6 +21,7 @@ from routoo.api.service import SERVICE, RouterService
 from routoo.budget_metrics import BudgetMetrics
 from routoo.current import Current
 from routoo.decision_ids import DecisionIds
+from routoo.error_shape import keep_values_out
 from routoo.errors import ConfigError
 from routoo.extproc.opening import open_processor
 from routoo.file_watch import FileWatch, files_of
@@ -69,6 +70,7 @@ def serve(source: SettingsSource) -> int:
 async def _serve(source: SettingsSource) -> bool:
     settings = source.read()
     configure_logging(settings.log.level)
+    keep_values_out()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from routoo.calls import CallCounts
 from routoo.decision_log.log import DecisionLog
+from routoo.error_shape import error_shape
 from routoo.outcomes import OutcomeCounts
 from routoo.selector.reason import Reason
 from routoo.shadow import Comparisons
@@ -43,7 +44,7 @@ def configure_logging(level: str) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
+            structlog.processors.ExceptionRenderer(error_shape),
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),

@@ -122,8 +122,13 @@ class Fuzzer:
             await self._stream(PREFIX + rpc, number, rng)
         elif kind < 0.005:
             body = body_of(rpc, self._corpus, rng)
-            await send_raw(self._host, self._port, connection_bytes(rpc, body, rng))
-            self.tally.statuses["by hand"] += 1
+            sent = connection_bytes(rpc, body, rng)
+            try:
+                await send_raw(self._host, self._port, sent)
+            except OSError as error:
+                self.tally.answered(f"{number} by hand", "UNAVAILABLE", sent, error.strerror)
+            else:
+                self.tally.statuses["by hand"] += 1
         elif kind < 0.03:  # a unary call with no message, or several, or that is given up
             await self._stream(PREFIX + rpc, number, rng)
         else:
@@ -232,13 +237,16 @@ async def _attack(
     log = asyncio.create_task(running.stderr.read())
     fuzzer = Fuzzer(address, seed)
     started, before = perf_counter(), resident_bytes(running.pid)
-    await fuzzer.run(requests, progress)
-    elapsed_s, after = perf_counter() - started, resident_bytes(running.pid)
-    await fuzzer.close()
+    try:
+        await fuzzer.run(requests, progress)
+        elapsed_s, after = perf_counter() - started, resident_bytes(running.pid)
+    finally:
+        await fuzzer.close()
+        running.send_signal(signal.SIGTERM)
+        code = await asyncio.wait_for(running.wait(), HANG_S)
+        written = await log
     tally = fuzzer.tally
-    running.send_signal(signal.SIGTERM)
-    code = await asyncio.wait_for(running.wait(), HANG_S)
-    lines = (await log).decode(errors="replace").splitlines()
+    lines = written.decode(errors="replace").splitlines()
     failures = [
         *tally.failures,
         *([f"exit code {code}"] if code else []),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from routoo.command_error import CommandError, explained
+from routoo.commands.credentials import credential_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -88,8 +89,14 @@ def service(
     """A client; what goes wrong with it becomes one line, about lines of ``prompts`` if given."""
     from routoo.client import NO_RETRIES, RouterClient, RouterError
 
-    # Whoever waits at a terminal wants to know at once that there is no service.
-    with RouterClient(address, timeout_s=timeout_s, retry=NO_RETRIES) as client:
+    files = credential_files()
+    tls, token = files.read_tls(), files.read_token()
+    try:
+        # Whoever waits at a terminal wants to know at once that there is no service.
+        calling = RouterClient(address, timeout_s=timeout_s, retry=NO_RETRIES, tls=tls, token=token)
+    except ValueError as error:
+        raise CommandError(str(error)) from None
+    with calling as client:
         try:
             yield client
         except RouterError as error:

@@ -8,6 +8,7 @@ import typer
 
 from routoo.command_error import FAILED, UNREACHABLE, CommandError
 from routoo.commands.common import DEFAULT_ADDRESS, TimeoutS
+from routoo.commands.credentials import credential_files
 
 
 def health(
@@ -30,8 +31,10 @@ def health(
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+    from routoo.client_credentials import open_channel
+
     what = component or "the service"
-    with grpc.insecure_channel(address) as channel:
+    with open_channel(address, tls=credential_files().read_tls()) as channel:
         try:
             reply = health_pb2_grpc.HealthStub(channel).Check(
                 health_pb2.HealthCheckRequest(service=component), timeout=timeout_s

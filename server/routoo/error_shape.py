@@ -1,0 +1,88 @@
+"""What may be logged of an exception: where it was raised and of which kind, not what it says.
+
+The text of an exception that is not ours may quote whatever was being worked on, and that is
+prompts. So may those of libraries that log by themselves.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import traceback
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from routoo.errors import ConfigError, PredictorError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+    from structlog.typing import FilteringBoundLogger
+
+    ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
+
+# Written by us, about files, settings and backends.
+_OURS = (PredictorError, ConfigError)
+
+
+def error_shape(exc_info: ExcInfo) -> str:
+    """Kinds and places of an exception and of its causes, innermost cause first.
+
+    Args:
+        exc_info: as ``sys.exc_info`` has it.
+    """
+    return "\n".join(_lines(exc_info[1], set()))
+
+
+def _lines(error: BaseException, seen: set[int]) -> Iterator[str]:
+    seen.add(id(error))
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if cause is not None and id(cause) not in seen:
+        yield from _lines(cause, seen)
+        yield "which led to:"
+    kind = type(error)
+    said = f": {error}" if isinstance(error, _OURS) else ""
+    yield f"{kind.__module__}.{kind.__qualname__}{said}"
+    for frame in traceback.extract_tb(error.__traceback__):
+        yield f"  {frame.filename}:{frame.lineno} in {frame.name}"
+    if isinstance(error, BaseExceptionGroup):
+        for one in error.exceptions:
+            if id(one) not in seen:
+                yield from _lines(one, seen)
+
+
+class ForeignLogs(logging.Handler):
+    """Passes on what libraries log: which, how bad, and its text without the values in it.
+
+    Args:
+        log: where to.
+    """
+
+    def __init__(self, log: FilteringBoundLogger) -> None:
+        super().__init__(logging.WARNING)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One line; an exception with its kind and place alone."""
+        # asyncio and gRPC put what failed, with its values, on the lines that follow.
+        text = str(record.msg).partition("\n")[0]
+        values: dict[str, Any] = {"logger": record.name, "text": text}
+        if record.exc_info and record.exc_info[1] is not None:
+            values["exc_info"] = record.exc_info
+        self._log.log(record.levelno, "a library says", **values)
+
+
+def keep_values_out() -> None:
+    """Takes over what libraries log and what ends a thread; for a process that only serves."""
+    log = structlog.get_logger("routoo.libraries")
+    logging.getLogger().addHandler(ForeignLogs(log))
+
+    def ended(arguments: threading.ExceptHookArgs) -> None:
+        error = arguments.exc_value
+        if error is not None:
+            thread = arguments.thread.name if arguments.thread else ""
+            log.error("a thread ended", thread=thread, exc_info=error)
+
+    threading.excepthook = ended
