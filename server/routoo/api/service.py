@@ -11,6 +11,7 @@ import structlog
 
 from routoo import __version__
 from routoo.api import convert, convert_escalation, convert_money
+from routoo.api.elsewhere import answer_for_another, where_it_is_open
 from routoo.api.guard import (
     budgets_shown,
     own_batch,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from routoo.current import Current
     from routoo.joint import JointConstraints
     from routoo.overload import Overload
+    from routoo.peers import Place
     from routoo.prompt import PromptRequest
     from routoo.security.caller import Caller
     from routoo.security.gate import Admission, Gate
@@ -40,11 +42,19 @@ _log = structlog.get_logger("routoo.api")
 class RouterService:
     """The RPCs, on raw bytes: a body that does not parse gets a clear status, not INTERNAL."""
 
-    def __init__(self, current: Current, metrics: Metrics, gate: Gate, overload: Overload) -> None:
+    def __init__(
+        self,
+        current: Current,
+        metrics: Metrics,
+        gate: Gate,
+        overload: Overload,
+        place: Place | None = None,
+    ) -> None:
         self._current = current
         self._metrics = metrics
         self._gate = gate
         self._overload = overload
+        self._place = place
         self._ready_s = monotonic()
         self._active = 0
         self._idle = asyncio.Event()
@@ -159,15 +169,33 @@ class RouterService:
             shadow=shadow,
         ).SerializeToString()
 
+    async def answer_for_another(self, rpc: str, sent: bytes) -> tuple[str, bytes]:
+        """Answers a call that another worker of the service was asked; see ``elsewhere``."""
+        answer = {"ReportOutcome": self._report_here, "Escalate": self._escalate_here}[rpc]
+        return await answer_for_another(answer, sent)
+
     async def _report_outcome(self, body: bytes, _context: Context, admission: Admission) -> bytes:
+        decision_id = convert.parse(outcome_pb2.ReportOutcomeRequest, body).decision_id
+        asked = (body, admission.caller.tenant)
+        return await where_it_is_open(
+            self._place, "ReportOutcome", decision_id, asked, self._report_here
+        )
+
+    async def _report_here(self, body: bytes, tenant: str | None) -> bytes:
         message = convert.parse(outcome_pb2.ReportOutcomeRequest, body)
-        outcome = convert_money.outcome(message, admission.caller.tenant)
-        accepted = await self._current.engine.report(outcome)
+        accepted = await self._current.engine.report(convert_money.outcome(message, tenant))
         return outcome_pb2.ReportOutcomeResponse(accepted=accepted).SerializeToString()
 
     async def _escalate(self, body: bytes, _context: Context, admission: Admission) -> bytes:
+        decision_id = convert.parse(outcome_pb2.EscalateRequest, body).decision_id
+        asked = (body, admission.caller.tenant)
+        return await where_it_is_open(
+            self._place, "Escalate", decision_id, asked, self._escalate_here
+        )
+
+    async def _escalate_here(self, body: bytes, tenant: str | None) -> bytes:
         message = convert.parse(outcome_pb2.EscalateRequest, body)
-        request = convert_escalation.escalation_request(message, admission.caller.tenant)
+        request = convert_escalation.escalation_request(message, tenant)
         escalation = await self._current.engine.escalate(request)
         return convert_escalation.escalate_response(escalation).SerializeToString()
 
