@@ -104,14 +104,11 @@ class Overload:
         wait_s = 0.0 if pace is None else self.in_flight / pace
         return min(max(wait_s * self._pressure, _LEAST_RETRY_S), _MOST_RETRY_S)
 
-    def enter(self, remaining_s: float | None = None) -> float:
-        """Lets a call in; ``leave`` has to follow.
+    def check(self, remaining_s: float | None = None) -> None:
+        """A call has come, of which nothing is read yet: whether it would be let in.
 
         Args:
             remaining_s: until its deadline; None: it has none.
-
-        Returns:
-            When it came, for ``leave``.
 
         Raises:
             QueueFullError: says when to come again.
@@ -120,21 +117,24 @@ class Overload:
         if now_s - self._window_s >= WINDOW_S:
             self._look(now_s)
         self._came += 1
-        pace = self.pace_per_s
-        if pace is not None and self.in_flight >= _FEWEST:
-            wait_s = self.in_flight / pace
-            if self.overloaded:
-                longest_s = self._terms.overloaded_wait_s
-                if longest_s is None:
-                    longest_s = max(_LATENCIES * self._latency_s, _SHORTEST_WAIT_S)
-            else:
-                longest_s = self._terms.max_wait_s
-            if wait_s > longest_s:
-                # Should this be the first sign of it.
-                self.overloaded = True
-                self._refuse("more requests come than can be answered")
-            if remaining_s is not None and wait_s * _DEADLINE_SAFETY > remaining_s:
-                self._refuse("the deadline would pass while the request waits")
+        self._check(remaining_s)
+
+    def enter(self, remaining_s: float | None = None) -> float:
+        """Lets a call in that was checked, and that can be answered now; ``leave`` has to follow.
+
+        Those that others keep from being read are not counted as in the house: they could fill it.
+
+        Args:
+            remaining_s: as ``check``.
+
+        Returns:
+            When it came in, for ``leave``.
+
+        Raises:
+            QueueFullError: others came first meanwhile; says when to come again.
+        """
+        self._check(remaining_s)
+        now_s = self._clock_s()
         if not self.in_flight:
             self._counted_s = now_s
         self.in_flight += 1
@@ -151,6 +151,27 @@ class Overload:
         # Counted when the house is empty, or now and then: not an exponential per call.
         if not self.in_flight or now_s - self._counted_s >= WINDOW_S:
             self._count(now_s)
+
+    def _check(self, remaining_s: float | None) -> None:
+        pace = self.pace_per_s
+        if pace is None or self.in_flight < _FEWEST:
+            return
+        wait_s = self.in_flight / pace
+        if wait_s > self._longest_s:
+            # Should this be the first sign of it.
+            self.overloaded = True
+            self._refuse("more requests come than can be answered")
+        if remaining_s is not None and wait_s * _DEADLINE_SAFETY > remaining_s:
+            self._refuse("the deadline would pass while the request waits")
+
+    @property
+    def _longest_s(self) -> float:
+        """Longest that a call may be expected to wait now."""
+        if not self.overloaded:
+            return self._terms.max_wait_s
+        if self._terms.overloaded_wait_s is not None:
+            return self._terms.overloaded_wait_s
+        return max(_LATENCIES * self._latency_s, _SHORTEST_WAIT_S)
 
     def _refuse(self, why: str) -> None:
         self._refused += 1

@@ -37,6 +37,7 @@ class House:
         """A call comes; whether it was let in."""
         self.until(time_s)
         try:
+            self.overload.check(remaining_s)
             entered_s = self.overload.enter(remaining_s)
         except QueueFullError as error:
             self.refused.append(error)
@@ -130,6 +131,7 @@ def test_whatever_comes_the_count_is_right_and_retries_are_bounded(
         now_s += pause_s
         if comes:
             with suppress(QueueFullError):
+                overload.check()
                 inside.append(overload.enter())
             assert 0.01 <= overload.retry_after_s <= 5.0
         elif inside:

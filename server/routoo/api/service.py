@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 SERVICE = "routoo.v1.RouterService"
 Context = Any  # grpc.aio.ServicerContext[bytes, bytes]; the stubs' generic does not fit raw bytes
 _log = structlog.get_logger("routoo.api")
+# A draining service is left by its callers when none has called for so long.
+_QUIET_S, _LONGEST_LISTENING_S = 0.1, 1.0
 
 
 class RouterService:
@@ -57,6 +59,7 @@ class RouterService:
         self._place = place
         self._ready_s = monotonic()
         self._active = 0
+        self._came_s = -_QUIET_S
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -82,11 +85,20 @@ class RouterService:
         return grpc.method_handlers_generic_handler(SERVICE, methods)
 
     async def drained(self, grace_s: float) -> None:
-        """Waits until every unary call has been answered, ``grace_s`` at most."""
+        """Waits until every unary call has been answered, ``grace_s`` at most.
+
+        And then until callers have heard that the service is stopping: who was answered last sends
+        once more, and a call that meets the end of the server is cancelled, not refused.
+        """
         try:
             await asyncio.wait_for(self._idle.wait(), grace_s)
         except TimeoutError:
             _log.warning("calls were still running when the grace period ended", calls=self._active)
+            return
+        most_s = perf_counter() + min(grace_s, _LONGEST_LISTENING_S)
+        # Time itself is waited for here: that nothing comes is no event.
+        while (now_s := perf_counter()) < min(most_s, self._came_s + _QUIET_S):  # noqa: ASYNC110
+            await asyncio.sleep(min(most_s, self._came_s + _QUIET_S) - now_s)
 
     async def _route(self, body: bytes, context: Context, admission: Admission) -> bytes:
         message = convert.parse(route_pb2.RouteRequest, body)
@@ -281,11 +293,14 @@ class RouterService:
         overload = self._overload if rpc == "Route" else None
 
         async def guarded(_: AsyncIterator[bytes], context: Context) -> bytes:
-            started = perf_counter()
+            started = self._came_s = perf_counter()
             code = "OK"
             active = 0
             entered_s = None
             try:
+                if overload is not None:
+                    # Before anything is read: most that comes under overload ends here.
+                    overload.check(context.time_remaining())
                 with self._gate.admit(context, rpc) as admission:
                     body = await _only_message(context)
                     started = perf_counter()
