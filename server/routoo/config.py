@@ -120,6 +120,8 @@ class Settings(BaseSettings):
     """Where calls are taken: HOST:PORT or unix:/path."""
     listeners: tuple[Listener, ...] = ()
     """Further addresses."""
+    workers: int = Field(default=1, ge=1, le=256)
+    """Processes that serve on the one port."""
     pool: Path | None = None
     """The pool file. Unset: the shipped pool."""
     shutdown_grace_s: float = Field(default=10.0, ge=0, le=3600, allow_inf_nan=False)

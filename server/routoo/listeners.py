@@ -32,6 +32,8 @@ def channel_options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.max_receive_message_length", settings.limits.max_message_bytes),
         ("grpc.max_send_message_length", settings.limits.max_message_bytes),
         ("grpc.server_handshake_timeout_ms", _HANDSHAKE_TIMEOUT_MS),
+        ("grpc.server.max_pending_requests", settings.overload.max_unseen),
+        ("grpc.server.max_pending_requests_hard_limit", 2 * settings.overload.max_unseen),
     ]
     tls = settings.security.tls
     if tls is not None:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pydantic import Field
 
+from routoo.address import Address
+from routoo.errors import ConfigError
 from routoo.section import Section
+
+if TYPE_CHECKING:
+    from routoo.config import Settings
 
 
 class ReloadSettings(Section):
@@ -24,3 +31,28 @@ class OverloadSettings(Section):
     overloaded_wait_ms: float | None = Field(default=None, gt=0, le=3_600_000, allow_inf_nan=False)
     """Likewise while more requests come than are answered. Unset: three times what a request takes
     without load."""
+    max_unseen: int = Field(default=128, ge=1, le=1_000_000)
+    """Calls that may lie in gRPC before this process has seen them, as they do when even refusing
+    takes too long. Above it gRPC cuts calls off at random, above twice as many all of them; they
+    end with CANCELLED. Without that bound the process would answer callers that have gone."""
+
+
+def check_workers(settings: Settings) -> None:
+    """Refuses what several workers cannot keep.
+
+    Raises:
+        ConfigError: names the settings.
+    """
+    if settings.workers == 1:
+        return
+    for address in (settings.listen, *(listener.address for listener in settings.listeners)):
+        if Address.parse(address).path:
+            raise ConfigError(
+                f"workers: a socket file cannot be shared, as {address} would have to be; name"
+                " HOST:PORT instead, or set workers: 1"
+            )
+    if settings.budgets and settings.ledger.backend == "memory":
+        raise ConfigError(
+            f"workers: {settings.workers} workers would each spend the whole of every budget, as"
+            " ledger.backend: memory is one process's; set ledger.backend: redis, or workers: 1"
+        )

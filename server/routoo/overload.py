@@ -11,7 +11,7 @@ the pace at which they leave is measured while there are any:
   call takes without load. What waits then is a few milliseconds' work, as CoDel (Nichols and
   Jacobson 2012, RFC 8289) keeps a queue, and the bound on calls in flight is that of BBR (Cardwell
   et al. 2016): pace times latency without load, some more for bursts.
-- When nothing had to be refused for two windows, all is as before.
+- When nothing had to be refused for a tenth of a second, all is as before.
 
 The order of service stays first come, first served: the newest first would answer some at once and
 let the rest run into their deadlines, and here what waits is short.
@@ -29,10 +29,12 @@ from routoo.errors import QueueFullError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-WINDOW_S = 0.05
+WINDOW_S = 0.025
 """More coming than going is looked for in stretches of this length."""
-_QUIET_WINDOWS = 2
-# So many more coming than going are chance, or callers that begin at once.
+# Callers that begin all at once are more coming than going once, not twice in a row.
+_GROWN_WINDOWS = 2
+_QUIET_WINDOWS = 4
+# So many more coming than going are chance.
 _GROWTH, _GROWTH_CALLS = 1.5, 10
 _PACE_MEMORY_S = 0.5
 _LATENCY_SHARE = 0.02
@@ -85,14 +87,15 @@ class Overload:
         self._left, self._busy_s = 0.0, 0.0
         self._counted_s = self._window_s = clock_s()
         self._came = self._gone = self._refused = 0
-        self._quiet_windows = 0
+        self._quiet_windows = self._grown_windows = 0
         self._left_since = 0
         self._pressure = 1.0
 
     @property
     def pace_per_s(self) -> float | None:
         """Calls that leave per second while there are any; None: not known yet."""
-        return self._left / self._busy_s if self._busy_s >= _LEAST_BUSY_S else None
+        known = self._busy_s >= _LEAST_BUSY_S and self._left > 0.0
+        return self._left / self._busy_s if known else None
 
     @property
     def retry_after_s(self) -> float:
@@ -101,14 +104,11 @@ class Overload:
         wait_s = 0.0 if pace is None else self.in_flight / pace
         return min(max(wait_s * self._pressure, _LEAST_RETRY_S), _MOST_RETRY_S)
 
-    def enter(self, remaining_s: float | None = None) -> float:
-        """Lets a call in; ``leave`` has to follow.
+    def check(self, remaining_s: float | None = None) -> None:
+        """A call has come, of which nothing is read yet: whether it would be let in.
 
         Args:
             remaining_s: until its deadline; None: it has none.
-
-        Returns:
-            When it came, for ``leave``.
 
         Raises:
             QueueFullError: says when to come again.
@@ -117,21 +117,24 @@ class Overload:
         if now_s - self._window_s >= WINDOW_S:
             self._look(now_s)
         self._came += 1
-        pace = self.pace_per_s
-        if pace is not None and self.in_flight >= _FEWEST:
-            wait_s = self.in_flight / pace
-            if self.overloaded:
-                longest_s = self._terms.overloaded_wait_s
-                if longest_s is None:
-                    longest_s = max(_LATENCIES * self._latency_s, _SHORTEST_WAIT_S)
-            else:
-                longest_s = self._terms.max_wait_s
-            if wait_s > longest_s:
-                # Should this be the first sign of it.
-                self.overloaded = True
-                self._refuse("more requests come than can be answered")
-            if remaining_s is not None and wait_s * _DEADLINE_SAFETY > remaining_s:
-                self._refuse("the deadline would pass while the request waits")
+        self._check(remaining_s)
+
+    def enter(self, remaining_s: float | None = None) -> float:
+        """Lets a call in that was checked, and that can be answered now; ``leave`` has to follow.
+
+        Those that others keep from being read are not counted as in the house: they could fill it.
+
+        Args:
+            remaining_s: as ``check``.
+
+        Returns:
+            When it came in, for ``leave``.
+
+        Raises:
+            QueueFullError: others came first meanwhile; says when to come again.
+        """
+        self._check(remaining_s)
+        now_s = self._clock_s()
         if not self.in_flight:
             self._counted_s = now_s
         self.in_flight += 1
@@ -148,6 +151,27 @@ class Overload:
         # Counted when the house is empty, or now and then: not an exponential per call.
         if not self.in_flight or now_s - self._counted_s >= WINDOW_S:
             self._count(now_s)
+
+    def _check(self, remaining_s: float | None) -> None:
+        pace = self.pace_per_s
+        if pace is None or self.in_flight < _FEWEST:
+            return
+        wait_s = self.in_flight / pace
+        if wait_s > self._longest_s:
+            # Should this be the first sign of it.
+            self.overloaded = True
+            self._refuse("more requests come than can be answered")
+        if remaining_s is not None and wait_s * _DEADLINE_SAFETY > remaining_s:
+            self._refuse("the deadline would pass while the request waits")
+
+    @property
+    def _longest_s(self) -> float:
+        """Longest that a call may be expected to wait now."""
+        if not self.overloaded:
+            return self._terms.max_wait_s
+        if self._terms.overloaded_wait_s is not None:
+            return self._terms.overloaded_wait_s
+        return max(_LATENCIES * self._latency_s, _SHORTEST_WAIT_S)
 
     def _refuse(self, why: str) -> None:
         self._refused += 1
@@ -173,8 +197,12 @@ class Overload:
         self._window_s = now_s
         self._came = self._gone = self._refused = 0
         self._pressure = max(1.0, came / max(1, gone))
-        if came > _GROWTH * gone + _GROWTH_CALLS * windows and self.in_flight > _FEWEST:
+        grown = came > _GROWTH * gone + _GROWTH_CALLS * windows and self.in_flight > _FEWEST
+        self._grown_windows = self._grown_windows + 1 if grown else 0
+        if self._grown_windows >= _GROWN_WINDOWS:
             self.overloaded = True
-        self._quiet_windows = 0 if refused else self._quiet_windows + int(windows)
-        if self._quiet_windows >= _QUIET_WINDOWS:
-            self.overloaded = False
+        if refused or grown:
+            self._quiet_windows = 0
+        else:
+            self._quiet_windows += int(windows)
+            self.overloaded &= self._quiet_windows < _QUIET_WINDOWS

@@ -12,6 +12,7 @@ from routoo.calibration.start import with_price
 from routoo.cascade_file import load_rule, rule_values
 from routoo.extproc.opening import check_processor
 from routoo.operating_point import PricedSample
+from routoo.operations_settings import check_workers
 from routoo.policies import build_policies
 from routoo.pool import load_pool
 from routoo.predictor.artifact import find_artifact, load_artifact
@@ -52,6 +53,7 @@ def load_parts(settings: Settings, artifact: Artifact | None = None) -> Parts:
     pool = load_pool(settings.pool)
     if settings.processor.enabled:
         check_processor(settings.processor, pool)
+    check_workers(settings)
     if artifact is None:
         artifact = load_artifact(find_artifact(settings.predictor.artifact))
     columns = pool.columns_in(artifact.manifest.models)

@@ -15,7 +15,7 @@ import grpc
 import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from prometheus_client import start_http_server
+from prometheus_client import generate_latest, start_http_server
 
 from routoo.api.service import SERVICE, RouterService
 from routoo.budget_metrics import BudgetMetrics
@@ -31,6 +31,7 @@ from routoo.listeners import Listeners, channel_options, open_listeners
 from routoo.money import open_money
 from routoo.overload import Overload, OverloadTerms
 from routoo.parts import load_parts
+from routoo.peers import METRICS, OK, answer_at
 from routoo.policies import learned_with_predictor
 from routoo.predictor_watch import PredictorWatch
 from routoo.predictors import Predictors
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from routoo.config import Settings
     from routoo.engine import Engine
     from routoo.extproc.service import Processor
+    from routoo.peers import Place
     from routoo.settings_source import SettingsSource
 
 _log = structlog.get_logger("routoo.server")
@@ -51,15 +53,19 @@ _log = structlog.get_logger("routoo.server")
 STREAM_GRACE_S = 0.5
 
 
-def serve(source: SettingsSource) -> int:
+def serve(source: SettingsSource, place: Place | None = None) -> int:
     """Serves until SIGTERM or SIGINT; returns the exit code. SIGHUP reloads.
 
     When the grace period ends before the last request, the process ends here, with exit code 1.
 
+    Args:
+        source: of the settings.
+        place: of this process among the workers of a service; None: it is all of it.
+
     Raises:
         ConfigError: the service cannot start; one line.
     """
-    if not asyncio.run(_serve(source)):
+    if not asyncio.run(_serve(source, place)):
         # A thread that hangs in the predictor would keep the interpreter from ending.
         sys.stdout.flush()
         sys.stderr.flush()
@@ -67,7 +73,7 @@ def serve(source: SettingsSource) -> int:
     return 0
 
 
-async def _serve(source: SettingsSource) -> bool:
+async def _serve(source: SettingsSource, place: Place | None) -> bool:
     settings = source.read()
     configure_logging(settings.log.level)
     keep_values_out()
@@ -75,7 +81,10 @@ async def _serve(source: SettingsSource) -> bool:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    service = await Service.start(settings)
+    if place is not None:
+        # The supervisor never writes: there is something to read when it has gone.
+        loop.add_reader(sys.stdin.fileno(), stop.set)
+    service = await Service.start(settings, place)
     loop.add_signal_handler(signal.SIGHUP, service.reloader.start, source.read)
     watching = service.watch_files(source) if settings.reload.watch else None
     # What lives from here to the end need not be looked at by every garbage collection.
@@ -109,6 +118,7 @@ class Service:
         reloader: Reloader,
         health: Health,
         entrance: Entrance,
+        place: Place | None,
     ) -> None:
         """Not to be called directly: ``start`` also opens the ports."""
         self.current = current
@@ -120,15 +130,20 @@ class Service:
         self.metrics_address = ""
         self._settings = settings  # of the start; ports follow no reload
         self._entrance = entrance
-        self._router = RouterService(self.current, metrics, entrance.gate, _overload(settings))
+        self._router = RouterService(
+            self.current, metrics, entrance.gate, _overload(settings), place
+        )
         self.processor: Processor | None = None
         if settings.processor.enabled:
             self.processor = open_processor(self.current, metrics, entrance.gate)
         self._health = health
-        # With port sharing on, a second service would take half the calls instead of failing.
+        self._place = place
+        self._peers: asyncio.Server | None = None
+        # With port sharing on, a second service would take half the calls instead of failing; the
+        # workers' supervisor sees to it that there is none.
         self._server = grpc.aio.server(
             interceptors=metrics.interceptors,
-            options=[("grpc.so_reuseport", 0), *channel_options(settings)],
+            options=[("grpc.so_reuseport", int(place is not None)), *channel_options(settings)],
         )
         self._listeners: Listeners | None = None
         self._metrics_server: tuple[object, object] | None = None
@@ -139,8 +154,12 @@ class Service:
         return self.current.engine
 
     @classmethod
-    async def start(cls, settings: Settings) -> Service:
+    async def start(cls, settings: Settings, place: Place | None = None) -> Service:
         """Loads everything, warms the predictor up, opens the ports, and serves.
+
+        Args:
+            settings: what serves.
+            place: of this process among the workers of a service; None: it is all of it.
 
         Raises:
             ConfigError: a file is wrong, or a port is in use; one line.
@@ -155,13 +174,14 @@ class Service:
             watch,
             learned_with_it=learned_with_predictor(settings.policy),
         )
-        lasting = Lasting(predictors, metrics, Shared(DecisionIds(secrets.token_hex(5))))
+        prefix = secrets.token_hex(5) if place is None else place.id_prefix()
+        lasting = Lasting(predictors, metrics, Shared(DecisionIds(prefix)))
         engine = lasting.engine(parts, open_money(settings, parts, metrics.outcomes), settings)
         current = Current(engine, settings)
         # What engine that is changes.
         metrics.registry.register(BudgetMetrics(lambda: current.engine.money.budgets()))  # noqa: PLW0108
         reloader = Reloader(current, parts, lasting, watch)
-        service = cls(current, metrics, reloader, health, entrance)
+        service = cls(current, metrics, reloader, health, entrance, place)
         try:
             await engine.warm_up()
             await service._open()
@@ -238,6 +258,8 @@ class Service:
         # Before the port for calls, which a server that was never started does not give back.
         if settings.metrics.enabled:
             self._open_metrics()
+        if self._place is not None:
+            self._peers = await answer_at(self._place.socket, self._answer_peer)
         self._listeners = open_listeners(self._server, settings, self._entrance.certificates)
         self.addresses = self._listeners.addresses
         self.address = self.addresses[0]
@@ -259,7 +281,14 @@ class Service:
         self._metrics_server = (http, thread)
         self.metrics_address = f"{host}:{http.server_port}"
 
+    async def _answer_peer(self, name: str, body: bytes) -> tuple[str, bytes]:
+        if name == METRICS:
+            return OK, await asyncio.to_thread(generate_latest, self.metrics.registry)
+        return await self._router.answer_for_another(name, body)
+
     async def _close_metrics(self) -> None:
+        if self._peers is not None:
+            self._peers.close()
         if self._metrics_server is not None:
             http, thread = self._metrics_server
             await asyncio.to_thread(http.shutdown)  # type: ignore[attr-defined]

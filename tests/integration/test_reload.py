@@ -59,7 +59,7 @@ async def test_prices_and_policies_change_and_the_rest_stays(tmp_path: Path) -> 
         assert await reload(running, tiny_settings(tmp_path, policy=fixed)) == "switched"
         third = await running.route("easy")
         assert third.model == "large"
-        prefixes = {one.decision_id.rpartition("-")[0] for one in (first, second, third)}
+        prefixes = {one.decision_id.partition("-")[0] for one in (first, second, third)}
         assert len(prefixes) == 1
         info = await running.stub.GetInfo(info_pb2.GetInfoRequest())
         assert info.policy_version == third.policy_version

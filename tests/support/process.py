@@ -57,10 +57,10 @@ async def process(*arguments: str) -> AsyncIterator[Process]:
         await running.communicate()
 
 
-async def line_of(running: Process, beginning: str) -> str:
+async def line_of(running: Process, beginning: str, within_s: float = HANG_S) -> str:
     """The next line of stdout; any other beginning fails the test."""
     assert running.stdout is not None
-    async with asyncio.timeout(HANG_S):
+    async with asyncio.timeout(within_s):
         line = (await running.stdout.readline()).decode()
     if not line and running.stderr is not None:
         line = (await running.stderr.read()).decode()

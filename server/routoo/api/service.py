@@ -11,6 +11,7 @@ import structlog
 
 from routoo import __version__
 from routoo.api import convert, convert_escalation, convert_money
+from routoo.api.elsewhere import answer_for_another, where_it_is_open
 from routoo.api.guard import (
     budgets_shown,
     own_batch,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from routoo.current import Current
     from routoo.joint import JointConstraints
     from routoo.overload import Overload
+    from routoo.peers import Place
     from routoo.prompt import PromptRequest
     from routoo.security.caller import Caller
     from routoo.security.gate import Admission, Gate
@@ -35,18 +37,29 @@ if TYPE_CHECKING:
 SERVICE = "routoo.v1.RouterService"
 Context = Any  # grpc.aio.ServicerContext[bytes, bytes]; the stubs' generic does not fit raw bytes
 _log = structlog.get_logger("routoo.api")
+# A draining service is left by its callers when none has called for so long.
+_QUIET_S, _LONGEST_LISTENING_S = 0.1, 1.0
 
 
 class RouterService:
     """The RPCs, on raw bytes: a body that does not parse gets a clear status, not INTERNAL."""
 
-    def __init__(self, current: Current, metrics: Metrics, gate: Gate, overload: Overload) -> None:
+    def __init__(
+        self,
+        current: Current,
+        metrics: Metrics,
+        gate: Gate,
+        overload: Overload,
+        place: Place | None = None,
+    ) -> None:
         self._current = current
         self._metrics = metrics
         self._gate = gate
         self._overload = overload
+        self._place = place
         self._ready_s = monotonic()
         self._active = 0
+        self._came_s = -_QUIET_S
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -72,11 +85,20 @@ class RouterService:
         return grpc.method_handlers_generic_handler(SERVICE, methods)
 
     async def drained(self, grace_s: float) -> None:
-        """Waits until every unary call has been answered, ``grace_s`` at most."""
+        """Waits until every unary call has been answered, ``grace_s`` at most.
+
+        And then until callers have heard that the service is stopping: who was answered last sends
+        once more, and a call that meets the end of the server is cancelled, not refused.
+        """
         try:
             await asyncio.wait_for(self._idle.wait(), grace_s)
         except TimeoutError:
             _log.warning("calls were still running when the grace period ended", calls=self._active)
+            return
+        most_s = perf_counter() + min(grace_s, _LONGEST_LISTENING_S)
+        # Time itself is waited for here: that nothing comes is no event.
+        while (now_s := perf_counter()) < min(most_s, self._came_s + _QUIET_S):  # noqa: ASYNC110
+            await asyncio.sleep(min(most_s, self._came_s + _QUIET_S) - now_s)
 
     async def _route(self, body: bytes, context: Context, admission: Admission) -> bytes:
         message = convert.parse(route_pb2.RouteRequest, body)
@@ -159,15 +181,33 @@ class RouterService:
             shadow=shadow,
         ).SerializeToString()
 
+    async def answer_for_another(self, rpc: str, sent: bytes) -> tuple[str, bytes]:
+        """Answers a call that another worker of the service was asked; see ``elsewhere``."""
+        answer = {"ReportOutcome": self._report_here, "Escalate": self._escalate_here}[rpc]
+        return await answer_for_another(answer, sent)
+
     async def _report_outcome(self, body: bytes, _context: Context, admission: Admission) -> bytes:
+        decision_id = convert.parse(outcome_pb2.ReportOutcomeRequest, body).decision_id
+        asked = (body, admission.caller.tenant)
+        return await where_it_is_open(
+            self._place, "ReportOutcome", decision_id, asked, self._report_here
+        )
+
+    async def _report_here(self, body: bytes, tenant: str | None) -> bytes:
         message = convert.parse(outcome_pb2.ReportOutcomeRequest, body)
-        outcome = convert_money.outcome(message, admission.caller.tenant)
-        accepted = await self._current.engine.report(outcome)
+        accepted = await self._current.engine.report(convert_money.outcome(message, tenant))
         return outcome_pb2.ReportOutcomeResponse(accepted=accepted).SerializeToString()
 
     async def _escalate(self, body: bytes, _context: Context, admission: Admission) -> bytes:
+        decision_id = convert.parse(outcome_pb2.EscalateRequest, body).decision_id
+        asked = (body, admission.caller.tenant)
+        return await where_it_is_open(
+            self._place, "Escalate", decision_id, asked, self._escalate_here
+        )
+
+    async def _escalate_here(self, body: bytes, tenant: str | None) -> bytes:
         message = convert.parse(outcome_pb2.EscalateRequest, body)
-        request = convert_escalation.escalation_request(message, admission.caller.tenant)
+        request = convert_escalation.escalation_request(message, tenant)
         escalation = await self._current.engine.escalate(request)
         return convert_escalation.escalate_response(escalation).SerializeToString()
 
@@ -253,11 +293,14 @@ class RouterService:
         overload = self._overload if rpc == "Route" else None
 
         async def guarded(_: AsyncIterator[bytes], context: Context) -> bytes:
-            started = perf_counter()
+            started = self._came_s = perf_counter()
             code = "OK"
             active = 0
             entered_s = None
             try:
+                if overload is not None:
+                    # Before anything is read: most that comes under overload ends here.
+                    overload.check(context.time_remaining())
                 with self._gate.admit(context, rpc) as admission:
                     body = await _only_message(context)
                     started = perf_counter()

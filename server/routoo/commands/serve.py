@@ -22,6 +22,9 @@ def serve(
     metrics_listen: Annotated[
         str | None, typer.Option(help="Prometheus, likewise.", metavar="HOST:PORT")
     ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that share the port.", metavar="N")
+    ] = None,
     max_mean_cost_usd: Annotated[
         float | None, typer.Option(help="Mean cost per request to route for.", metavar="USD")
     ] = None,
@@ -32,7 +35,6 @@ def serve(
     """
     # gRPC's core would put a line of its own before ours when the port is taken.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    from routoo.server import serve as serve_until_stopped
     from routoo.settings_source import SettingsSource
 
     overrides: dict[str, Any] = {}
@@ -40,9 +42,22 @@ def serve(
         overrides["listen"] = listen
     if metrics_listen is not None:
         overrides["metrics"] = {"listen": metrics_listen}
+    if workers is not None:
+        overrides["workers"] = workers
     if max_mean_cost_usd is not None:
         overrides["policy"] = {"max_mean_cost_usd": max_mean_cost_usd}
-    raise typer.Exit(serve_until_stopped(SettingsSource(config, overrides)))
+    source = SettingsSource(config, overrides)
+    settings = source.read()
+    if settings.workers > 1:
+        # It serves nothing itself, and stays small without the server's packages.
+        from routoo.supervisor import supervise
+        from routoo.telemetry import configure_logging
+
+        configure_logging(settings.log.level)
+        raise typer.Exit(supervise(source, settings))
+    from routoo.server import serve as serve_until_stopped
+
+    raise typer.Exit(serve_until_stopped(source))
 
 
 def reload(

@@ -1,0 +1,190 @@
+"""What becomes of requests when four times as many come as can be answered?
+
+Finds the capacity first, closed-loop (h2load, 32 calls at a time). Then a client in a process of
+its own sends at random times, a fifth of the capacity, answered or not: alone at first, which is
+the unloaded latency, and again while h2load sends, at its own pace too, the rest of ``--factor``
+times the capacity, and for three seconds after that. What that client sees is the sample of all;
+the service's own counters tell of everything.
+
+Every call has a deadline of a second. The client and h2load share the machine with the service.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import struct
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+from urllib.request import urlopen
+
+import numpy as np
+from prometheus_client.parser import text_string_to_metric_families
+
+from _load import METHOD_PATH, H2load, Load, LoadError
+from _open_loop import OpenLoop
+from _process import ServerProcess, StartError
+from routoo.v1.route_pb2 import RouteRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from _open_loop import Call
+
+TIMEOUT_S = 1.0
+CLOSED_LOOP_CALLS = 32
+SAMPLE_SHARE = 0.2
+UNLOADED_S = 10.0
+AFTER_S = 3.0
+CONNECTIONS = 8
+
+
+def answered(metrics: str) -> Counter[str]:
+    """Calls of Route by status, as the service counted them."""
+    found: Counter[str] = Counter()
+    with urlopen(f"http://{metrics}/metrics") as page:
+        for family in text_string_to_metric_families(page.read().decode()):
+            for sample in family.samples:
+                if sample.name == "routoo_requests_total" and sample.labels["rpc"] == "Route":
+                    found[sample.labels["code"]] += int(sample.value)
+    return found
+
+
+def flood(address: str, body: Path, rate: float, duration_s: float) -> subprocess.Popen[str]:
+    """Starts h2load at a pace that does not wait for answers."""
+    return subprocess.Popen(
+        [
+            *("h2load", f"--clients={CONNECTIONS}", "--max-concurrent-streams=5000"),
+            *(f"--rps={max(1, round(rate / CONNECTIONS))}", f"--duration={duration_s:.0f}s"),
+            *("--header", "content-type: application/grpc", "--header", "te: trailers"),
+            *("--header", f"grpc-timeout: {TIMEOUT_S * 1e3:.0f}m"),
+            *(f"--data={body}", f"http://{address}{METHOD_PATH}"),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def latencies(calls: Sequence[Call]) -> dict[str, float]:
+    """Percentiles of those that were answered, in milliseconds."""
+    took_ms = [call.latency_s * 1e3 for call in calls if call.code == "OK"]
+    if not took_ms:
+        raise LoadError("no call was answered")
+    p50, p99 = np.percentile(took_ms, [50, 99])
+    return {"p50_ms": float(p50), "p99_ms": float(p99), "max_ms": max(took_ms)}
+
+
+def recovery_s(calls: Sequence[Call], ended_s: float, bound_s: float) -> float:
+    """After the flood's end, when the last call was sent that failed or took longer than usual."""
+    late = [
+        call.sent_s - ended_s
+        for call in calls
+        if call.sent_s > ended_s and (call.code != "OK" or call.latency_s > bound_s)
+    ]
+    return max(late, default=0.0)
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Everything, as one JSON object."""
+    body = RouteRequest(prompt=" ".join(["analyse"] * arguments.prompt_words)).SerializeToString()
+    command = [str(Path(sys.executable).with_name("python")), "-c"]
+    command += ["import sys; from routoo.cli import main; sys.exit(main())", "serve"]
+    environment = os.environ | {
+        "ROUTOO_LISTEN": "127.0.0.1:0",
+        "ROUTOO_METRICS__LISTEN": "127.0.0.1:0",
+    }
+    with TemporaryDirectory() as folder, ServerProcess.start(command, environment) as server:
+        framed = Path(folder, "body")
+        framed.write_bytes(struct.pack(">BI", 0, len(body)) + body)
+        closed = H2load().run(server.address, [body], Load(CLOSED_LOOP_CALLS, 1.0, 3.0))
+        capacity = closed.requests_per_s
+        rate = SAMPLE_SHARE * capacity
+        with OpenLoop(server.address, body, rate, UNLOADED_S, Path(folder, "alone")) as client:
+            alone = client.calls()
+        before = answered(server.field("metrics"))
+        most_s = arguments.duration_s + AFTER_S
+        with OpenLoop(server.address, body, rate, most_s + 1.0, Path(folder, "flood")) as client:
+            rest = (arguments.factor - SAMPLE_SHARE) * capacity
+            flooding = flood(server.address, framed, rest, arguments.duration_s)
+            flooding.communicate()
+            ended_s = monotonic()
+            after = answered(server.field("metrics"))
+            calls = client.calls()
+        counted = after - before
+    begun_s = ended_s - arguments.duration_s
+    loaded = [call for call in calls if begun_s <= call.sent_s <= ended_s]
+    unloaded, accepted = latencies(alone), latencies(loaded)
+    codes = Counter(call.code for call in loaded)
+    refused = [call for call in loaded if call.code == "RESOURCE_EXHAUSTED"]
+    misses = sum(counted[code] for code in ("DEADLINE_EXCEEDED", "CANCELLED"))
+    bound_s = 3.0 * unloaded["p99_ms"] * 1e-3
+    return {
+        "benchmark": "overload",
+        "machine": {"cpus": os.cpu_count(), "system": platform.platform()},
+        "prompt_words": arguments.prompt_words,
+        "factor": arguments.factor,
+        "duration_s": arguments.duration_s,
+        "capacity_per_s": capacity,
+        "unloaded": unloaded,
+        "overloaded": accepted,
+        "p99_ratio": accepted["p99_ms"] / unloaded["p99_ms"],
+        "sampled": dict(codes),
+        "counted_by_the_service": dict(counted),
+        "offered_per_s": counted.total() / arguments.duration_s,
+        "answered_per_s": counted["OK"] / arguments.duration_s,
+        "deadline_misses": misses,
+        "refusal": latencies_of_refusals(refused),
+        "recovery_s": recovery_s(calls, ended_s, bound_s),
+        "targets": {
+            "accepted requests that missed their deadline: 0": misses == 0,
+            "p99 of accepted at most 3 times the unloaded": accepted["p99_ms"]
+            <= 3.0 * unloaded["p99_ms"],
+            "the rest RESOURCE_EXHAUSTED": set(codes) <= {"OK", "RESOURCE_EXHAUSTED"},
+            "normal within 1 s": recovery_s(calls, ended_s, bound_s) <= 1.0,
+        },
+    }
+
+
+def latencies_of_refusals(refused: Sequence[Call]) -> dict[str, float] | None:
+    """How fast a refusal came, and whether each said when to retry."""
+    if not refused:
+        return None
+    took_ms = [call.latency_s * 1e3 for call in refused]
+    return {
+        "p50_ms": float(np.median(took_ms)),
+        "p99_ms": float(np.percentile(took_ms, 99)),
+        "with_retry_after": sum(call.retry_ms >= 0 for call in refused) / len(refused),
+        "retry_after_p50_ms": float(np.median([call.retry_ms for call in refused])),
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--factor", type=float, default=4.0, help="times the capacity")
+    parser.add_argument("--duration-s", type=float, default=30.0)
+    parser.add_argument("--prompt-words", type=int, default=2000)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    arguments = parser.parse_args()
+    try:
+        result = measure(arguments)
+    except (LoadError, RuntimeError, StartError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if arguments.json:
+        print(json.dumps(result))
+    else:
+        for name, value in result.items():
+            print(f"{name}: {value}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,83 @@
+"""One metrics page for all workers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+# A gauge says the same in every worker (a price, a budget in the shared ledger, a version), and the
+# largest is the most cautious word on it; but for these.
+SUMMED_GAUGES = frozenset({"routoo_queue_depth"})
+LEAST_GAUGES = frozenset({"routoo_serving"})
+
+_Key = tuple[str, tuple[tuple[str, str], ...]]
+
+
+def merged(pages: Iterable[str]) -> Iterator[Metric]:
+    """Adds up pages in Prometheus' text format: counters and histograms by sum, gauges as above."""
+    families: dict[str, Metric] = {}
+    values: dict[str, dict[_Key, float]] = {}
+    for page in pages:
+        for family in text_string_to_metric_families(page):
+            families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
+            found = values.setdefault(family.name, {})
+            for sample in family.samples:
+                key = (sample.name, tuple(sorted(sample.labels.items())))
+                known = found.get(key)
+                found[key] = (
+                    sample.value
+                    if known is None
+                    else _together(family, sample.name)(known, sample.value)
+                )
+    for name, family in families.items():
+        for (sample_name, labels), value in values[name].items():
+            family.add_sample(sample_name, dict(labels), value)
+        yield family
+
+
+def _together(family: Metric, sample_name: str) -> Callable[[float, float], float]:
+    if sample_name.endswith("_created") or family.name in LEAST_GAUGES:
+        return min
+    if family.type != "gauge" or family.name in SUMMED_GAUGES:
+        return float.__add__
+    return max
+
+
+class MergedMetrics(Collector):
+    """The workers' pages together, and how the workers fare.
+
+    Args:
+        pages: asks each worker that answers for its page; called from the scraping thread.
+        expected: how many workers there should be.
+        restarts: how often one was started again.
+    """
+
+    def __init__(
+        self, pages: Callable[[], list[str]], expected: int, restarts: Callable[[], int]
+    ) -> None:
+        self._pages = pages
+        self._expected = expected
+        self._restarts = restarts
+
+    def describe(self) -> list[Metric]:
+        """Nothing: registering must ask nobody."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """The metrics."""
+        pages = self._pages()
+        yield GaugeMetricFamily("routoo_workers", "Workers wanted.", self._expected)
+        yield GaugeMetricFamily(
+            "routoo_workers_up", "Workers whose metrics are on this page.", len(pages)
+        )
+        yield CounterMetricFamily(
+            "routoo_worker_restarts", "Workers started again after they ended.", self._restarts()
+        )
+        yield from merged(pages)

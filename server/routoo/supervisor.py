@@ -1,0 +1,247 @@
+"""Starts the workers of `routoo serve --workers N`, watches them, and speaks for them.
+
+The supervisor serves no request and loads no predictor. It holds the port, so that all workers
+share the same one; each accepts connections of its own (SO_REUSEPORT), so that the kernel spreads
+connections over them. SIGTERM and SIGHUP are handed on. A worker that ends by itself is started
+again, after a pause that doubles as long as it keeps ending.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import signal
+import socket
+from asyncio.subprocess import PIPE
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from prometheus_client import CollectorRegistry, start_http_server
+
+from routoo.address import Address
+from routoo.errors import ConfigError
+from routoo.merged_metrics import MergedMetrics
+from routoo.operations_settings import check_workers
+from routoo.peers import METRICS, PeerAwayError, Place, ask_waiting, socket_of
+from routoo.settings_source import SettingsSource
+from routoo.worker import arguments
+
+if TYPE_CHECKING:
+    from asyncio.subprocess import Process
+    from collections.abc import Sequence
+
+    from routoo.config import Settings
+
+_log = structlog.get_logger("routoo.supervisor")
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 30.0
+# A worker that has lived so long did not end because of how it starts.
+_LIVED_S = 60.0
+_STOP_MARGIN_S = 5.0
+
+
+class WorkerEndedError(Exception):
+    """A worker ended before it served; it has said why itself. ``code``: its exit code."""
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+        super().__init__(f"exit code {code}")
+
+
+def supervise(source: SettingsSource, settings: Settings) -> int:
+    """Serves with ``settings.workers`` processes until SIGTERM; returns the exit code.
+
+    Raises:
+        ConfigError: the service cannot start; one line.
+    """
+    check_workers(settings)
+    with TemporaryDirectory(prefix="routoo-") as folder:  # mode 0700
+        return asyncio.run(_Supervisor(source, settings, Path(folder)).run())
+
+
+def shared_port(address: Address) -> socket.socket:
+    """Holds a port for processes that share it; nothing is accepted on this socket.
+
+    Raises:
+        ConfigError: the port is in use.
+    """
+    try:
+        family, *_, name = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        # Without sharing first: somebody else's service must not be joined.
+        with socket.socket(family) as alone:
+            alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            alone.bind(name)
+            name = alone.getsockname()
+            held = socket.socket(family)
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        held.bind(name)
+    except OSError:
+        raise ConfigError(
+            f"cannot listen on {address}: in use or not allowed; stop what listens there or set"
+            " another address with listen"
+        ) from None
+    return held
+
+
+class _Supervisor:
+    def __init__(self, source: SettingsSource, settings: Settings, folder: Path) -> None:
+        self._source = source
+        self._settings = settings
+        self._folder = folder
+        self._run_id = secrets.token_hex(4)
+        self._workers: dict[int, Process] = {}
+        self._stop = asyncio.Event()
+        self._restarts = 0
+
+    async def run(self) -> int:
+        settings = self._settings
+        with ExitStack() as held:
+            texts = (settings.listen, *(listener.address for listener in settings.listeners))
+            addresses = []
+            for address in map(Address.parse, texts):
+                port = held.enter_context(shared_port(address)).getsockname()[1]
+                addresses.append(str(Address(address.host, port)))
+            self._source = _for_workers(self._source, settings, addresses)
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, self._stop.set)
+            loop.add_signal_handler(signal.SIGHUP, self._tell_all, signal.SIGHUP)
+            try:
+                return await self._serve(addresses[0])
+            except WorkerEndedError as error:
+                return error.code
+            finally:
+                for worker in self._workers.values():
+                    if worker.returncode is None:
+                        worker.kill()
+                        await worker.wait()
+
+    async def _serve(self, listen: str) -> int:
+        settings = self._settings
+        page = self._open_page() if settings.metrics.enabled else None
+        try:
+            # The first one alone: what is wrong with the configuration is said once.
+            said = await self._start(0)
+            await asyncio.gather(*map(self._start, range(1, settings.workers)))
+            fields = [
+                word for word in said.split()[2:] if not word.startswith(("metrics=", "pid="))
+            ]
+            metrics = "off" if page is None else f"{_host(settings)}:{page[0].server_port}"
+            print(  # noqa: T201 - the line that callers of `routoo serve` wait for
+                f"ready {listen} {' '.join(fields)} metrics={metrics} pid={os.getpid()}"
+                f" workers={settings.workers}",
+                flush=True,
+            )
+            keeping = [asyncio.create_task(self._keep(index)) for index in range(settings.workers)]
+            await self._stop.wait()
+            for task in keeping:
+                task.cancel()
+            return await self._end()
+        finally:
+            if page is not None:
+                await asyncio.to_thread(page[0].shutdown)
+                page[0].server_close()
+
+    async def _start(self, index: int) -> str:
+        """Starts a worker and waits until it serves; the line that it says then.
+
+        Raises:
+            WorkerEndedError: it ended before.
+        """
+        place = Place(self._folder, self._run_id, index)
+        # The worker ends when its stdin does: it must not outlive this process.
+        worker = await asyncio.create_subprocess_exec(
+            *arguments(self._source, place), stdin=PIPE, stdout=PIPE
+        )
+        self._workers[index] = worker
+        assert worker.stdout is not None  # noqa: S101 - a pipe was asked for
+        line = (await worker.stdout.readline()).decode()
+        if not line.startswith("ready "):
+            raise WorkerEndedError(await worker.wait())
+        return line
+
+    async def _keep(self, index: int) -> None:
+        """Starts a worker again whenever it has ended."""
+        pause_s, started_s = _FIRST_PAUSE_S, monotonic()
+        while True:
+            code = await self._workers[index].wait()
+            if monotonic() - started_s > _LIVED_S:
+                pause_s = _FIRST_PAUSE_S
+            _log.error("worker ended", worker=index, exit_code=code, restart_in_s=pause_s)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            self._restarts += 1
+            started_s = monotonic()
+            try:
+                await self._start(index)
+            except WorkerEndedError:
+                continue
+            _log.info("worker serves again", worker=index)
+
+    async def _end(self) -> int:
+        """Has all workers drain, and waits for them."""
+        self._tell_all(signal.SIGTERM)
+        waiting = [asyncio.create_task(one.wait()) for one in self._workers.values()]
+        _, hung = await asyncio.wait(
+            waiting, timeout=self._settings.shutdown_grace_s + _STOP_MARGIN_S
+        )
+        for task in hung:
+            task.cancel()
+        return 1 if hung or any(one.returncode for one in self._workers.values()) else 0
+
+    def _tell_all(self, number: signal.Signals) -> None:
+        for worker in self._workers.values():
+            if worker.returncode is None:
+                worker.send_signal(number)
+
+    def _open_page(self) -> tuple[Any, Any]:
+        registry = CollectorRegistry()
+        registry.register(
+            MergedMetrics(self._pages, self._settings.workers, lambda: self._restarts)
+        )
+        listen = self._settings.metrics.listen
+        try:
+            return start_http_server(
+                int(listen.rpartition(":")[2]), _host(self._settings), registry
+            )
+        except OSError as error:
+            raise ConfigError(
+                f"cannot serve metrics on {listen}: {error.strerror}; set another address with"
+                " metrics.listen or metrics.enabled to false"
+            ) from None
+
+    def _pages(self) -> list[str]:
+        """Each worker's metrics, of those that answer; on the scraping thread."""
+        pages = []
+        for index in range(self._settings.workers):
+            try:
+                pages.append(ask_waiting(socket_of(self._folder, index), METRICS).decode())
+            except PeerAwayError as error:
+                _log.warning("worker does not tell its metrics", worker=index, detail=str(error))
+        return pages
+
+
+def _host(settings: Settings) -> str:
+    return settings.metrics.listen.rpartition(":")[0]
+
+
+def _for_workers(
+    source: SettingsSource, settings: Settings, addresses: Sequence[str]
+) -> SettingsSource:
+    """What workers read: the ports that they share, and no metrics page of their own."""
+    overrides = {
+        **source.overrides,
+        "listen": addresses[0],
+        "listeners": [
+            {**listener.model_dump(), "address": address}
+            for listener, address in zip(settings.listeners, addresses[1:], strict=True)
+        ],
+        "metrics": {**source.overrides.get("metrics", {}), "enabled": False},
+    }
+    return SettingsSource(source.path, overrides)

@@ -1,0 +1,46 @@
+"""One worker of `routoo serve --workers N`; started by the supervisor."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from routoo.peers import Place
+from routoo.settings_source import SettingsSource
+
+
+def arguments(source: SettingsSource, place: Place) -> list[str]:
+    """The command line of a worker."""
+    said = {
+        "config": None if source.path is None else str(source.path.resolve()),
+        "overrides": source.overrides,
+        "folder": str(place.folder),
+        "run": place.run,
+        "index": place.index,
+    }
+    return [sys.executable, "-m", "routoo.worker", orjson.dumps(said).decode()]
+
+
+def main() -> int:
+    """Serves until SIGTERM, or until the supervisor has gone."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    from routoo.command_error import exit_code_of  # noqa: PLC0415 - after the variable
+    from routoo.errors import RoutooError  # noqa: PLC0415 - as above
+    from routoo.server import serve  # noqa: PLC0415 - as above
+
+    said: dict[str, Any] = orjson.loads(sys.argv[1])
+    config = said["config"]
+    source = SettingsSource(None if config is None else Path(config), said["overrides"])
+    try:
+        return serve(source, Place(Path(said["folder"]), said["run"], said["index"]))
+    except RoutooError as error:
+        print(f"routoo: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201 - as the command does
+        return exit_code_of(error)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

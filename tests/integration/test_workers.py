@@ -1,0 +1,200 @@
+"""Several processes on one port: one service to its callers, its operator and its metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import signal
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.request import urlopen
+
+import grpc
+import grpc.aio
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from process import ROUTOO, exit_code, line_of, process, write_tiny_config
+from routoo.config import load_settings
+from routoo.errors import ConfigError
+from routoo.parts import check
+from routoo.peers import Place
+from routoo.v1 import outcome_pb2, route_pb2
+from routoo.v1.router_pb2_grpc import RouterServiceStub
+from tiny_service import connected, refusal
+from watched import HANG_S
+
+if TYPE_CHECKING:
+    from asyncio.subprocess import Process
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+METRICS = {"enabled": True, "listen": "127.0.0.1:0"}
+# So that both workers are met; a connection stays with one.
+MOST_CONNECTIONS = 64
+# Three interpreters, one after the other, on a machine that has other work, too.
+START_S = 5 * HANG_S
+
+
+@asynccontextmanager
+async def serving(folder: Path, **changes: Any) -> AsyncIterator[tuple[Process, str, str]]:
+    """Two workers: the supervisor, the address, and the metrics page."""
+    config = write_tiny_config(folder, workers=2, metrics=METRICS, **changes)
+    async with process(*ROUTOO, "serve", "--config", str(config)) as supervisor:
+        words = (await line_of(supervisor, "ready ", START_S)).split()
+        said = dict(word.split("=", 1) for word in words[2:])
+        assert (said["workers"], said["pid"]) == ("2", str(supervisor.pid))
+        yield supervisor, words[1], said["metrics"]
+
+
+def route(stub: Any, prompt: str = "easy") -> Any:
+    return stub.Route(route_pb2.RouteRequest(prompt=prompt), timeout=HANG_S)
+
+
+async def one_stub_per_worker(stack: AsyncExitStack, address: str) -> dict[str, Any]:
+    """Stubs by the prefix of their worker's decision ids."""
+    stubs: dict[str, Any] = {}
+    for _ in range(MOST_CONNECTIONS):
+        if len(stubs) == 2:
+            return stubs
+        stub = RouterServiceStub(await stack.enter_async_context(connected(address)))
+        stubs.setdefault((await route(stub)).decision_id.partition("-")[0], stub)
+    raise AssertionError(f"{MOST_CONNECTIONS} connections went to one worker")
+
+
+async def samples(page: str) -> dict[str, float]:
+    """The page's samples without their labels, summed."""
+
+    def read() -> str:
+        with urlopen(f"http://{page}/metrics", timeout=HANG_S) as answer:
+            return str(answer.read().decode())
+
+    found: dict[str, float] = {}
+    for family in text_string_to_metric_families(await asyncio.to_thread(read)):
+        for sample in family.samples:
+            found[sample.name] = found.get(sample.name, 0.0) + sample.value
+    return found
+
+
+async def test_two_workers_are_one_service(tmp_path: Path) -> None:
+    async with (
+        serving(tmp_path) as (supervisor, address, page),
+        AsyncExitStack() as stack,
+        asyncio.timeout(START_S),
+    ):
+        stubs = await one_stub_per_worker(stack, address)
+        first, second = stubs.values()
+        decided = (await samples(page))["routoo_decisions_total"]
+        replies = [await route(stub) for stub in (first, second)]
+        assert (await samples(page))["routoo_decisions_total"] == decided + 2
+        # What one has decided is reported, and escalated, through the other.
+        for reply, other in zip(replies, (second, first), strict=True):
+            report = outcome_pb2.ReportOutcomeRequest(decision_id=reply.decision_id, score=0.5)
+            assert (await other.ReportOutcome(report)).accepted
+            assert not (await other.ReportOutcome(report)).accepted
+            weighed = await other.Escalate(
+                outcome_pb2.EscalateRequest(decision_id=reply.decision_id)
+            )
+            assert weighed.kept_score >= 0
+            unknown = outcome_pb2.EscalateRequest(
+                decision_id=reply.decision_id, answered_models=["nobody"]
+            )
+            code, text = await refusal(other.Escalate(unknown))
+            assert code is grpc.StatusCode.INVALID_ARGUMENT
+            assert "nobody" in text
+        read = await samples(page)
+        assert read["routoo_scored_outcomes_total"] == 2
+        assert (read["routoo_workers_up"], read["routoo_serving"]) == (2, 1)
+        # A reload reaches both.
+        write_tiny_config(tmp_path, workers=2, metrics=METRICS, policy={"name": "cheapest"})
+        supervisor.send_signal(signal.SIGHUP)
+        for stub in (first, second):
+            while not (await route(stub, "hard")).policy_version.startswith("cheapest"):
+                pass
+        supervisor.terminate()
+        assert await exit_code(supervisor) == 0
+
+
+async def test_a_worker_that_is_killed_is_started_again_and_stopping_loses_nothing(
+    tmp_path: Path,
+) -> None:
+    async with (
+        serving(tmp_path) as (supervisor, address, page),
+        AsyncExitStack() as stack,
+        asyncio.timeout(START_S),
+    ):
+        killed = next(iter(_children(supervisor.pid)))
+        os.kill(killed, signal.SIGKILL)
+        while (await samples(page))["routoo_worker_restarts_total"] < 1:
+            pass
+        while (await samples(page))["routoo_workers_up"] < 2:
+            pass
+        stubs = await one_stub_per_worker(stack, address)
+        stop = asyncio.Event()
+        answered: list[str] = []
+
+        async def load(stub: Any) -> grpc.StatusCode:
+            while True:
+                try:
+                    answered.append((await route(stub)).model)
+                except grpc.aio.AioRpcError as error:
+                    code: grpc.StatusCode = error.code()
+                    return code
+                if len(answered) > 50:
+                    stop.set()
+
+        streams = [stub.RouteStream(timeout=HANG_S) for stub in stubs.values()]
+        for stream in streams:
+            await stream.write(route_pb2.RouteRequest(prompt="easy", request_id="first"))
+            assert (await stream.read()).request_id == "first"
+        callers = [asyncio.create_task(load(stub)) for stub in stubs.values() for _ in range(4)]
+        await stop.wait()
+        supervisor.terminate()
+        # Every one ends by being refused: what was accepted was answered.
+        assert set(await asyncio.gather(*callers)) == {grpc.StatusCode.UNAVAILABLE}
+        assert await exit_code(supervisor) == 0
+
+
+async def test_workers_end_when_their_supervisor_is_killed(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (supervisor, _, _), asyncio.timeout(HANG_S):
+        workers = [os.pidfd_open(pid) for pid in _children(supervisor.pid)]
+        assert len(workers) == 2
+        supervisor.kill()
+        for worker in workers:
+            # A pidfd can be read when its process has ended.
+            ended, _, _ = await asyncio.to_thread(select.select, [worker], [], [], HANG_S)
+            os.close(worker)
+            assert ended
+
+
+async def test_a_mistake_is_said_once(tmp_path: Path) -> None:
+    config = write_tiny_config(tmp_path, workers=2, policy={"max_mean_cost_usd": 1e-9})
+    async with process(*ROUTOO, "serve", "--config", str(config)) as supervisor:
+        out, err = await supervisor.communicate()
+        assert supervisor.returncode == 2
+    assert out == b""
+    (line,) = err.decode().splitlines()
+    assert "max_mean_cost_usd" in line
+
+
+def test_budgets_in_memory_are_not_split_among_workers(tmp_path: Path) -> None:
+    day = {"name": "day", "usd": 1.0, "per": "1d"}
+    config = write_tiny_config(tmp_path, workers=2, budgets=[day])
+    with pytest.raises(ConfigError, match=r"set ledger\.backend: redis, or workers: 1"):
+        check(load_settings(config))
+
+
+def test_an_id_says_whose_it_is(tmp_path: Path) -> None:
+    places = [Place(tmp_path, "0123abcd", index) for index in (0, 1, 255)]
+    for place in places:
+        for other in places:
+            owner = place.other_owner(f"{other.id_prefix()}-1")
+            assert owner == (None if other is place else other.index)
+        for strange in ("", "0123abcd", "0123abcdxyz-1", "ffffabcd001aaaaaa-1"):
+            assert place.other_owner(strange) is None
+
+
+def _children(pid: int) -> list[int]:
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as children:  # noqa: PTH123
+        return [int(child) for child in children.read().split()]
