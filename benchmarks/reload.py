@@ -34,6 +34,7 @@ from routoo.v1.router_pb2_grpc import RouterServiceStub
 
 PROMPTS = 256
 TIMEOUT_S = 10.0
+_SETTLED_RELOADS = 10
 
 
 class Files:
@@ -53,14 +54,21 @@ class Files:
             {**model, "usd_per_1m_output_tokens": model["usd_per_1m_output_tokens"] * share}
             for model in self._models
         ]
-        self._pool.write_text(yaml.safe_dump({"models": models}))
+        _replace(self._pool, {"models": models})
         settings = {
             "listen": "127.0.0.1:0",
             "metrics": {"listen": "127.0.0.1:0"},
             "pool": "pool.yaml",
             "budgets": [{"name": "day", "usd": 1e6 + number % 2, "per": "1d"}],
         }
-        self.config.write_text(yaml.safe_dump(settings))
+        _replace(self.config, settings)
+
+
+def _replace(path: Path, content: dict[str, Any]) -> None:
+    """In one step: a reload that is asked for at once takes what it finds."""
+    beside = path.with_suffix(".new")
+    beside.write_text(yaml.safe_dump(content))
+    beside.replace(path)
 
 
 async def call(
@@ -112,11 +120,14 @@ async def measure(
     until = asyncio.Event()
     calling = asyncio.create_task(call(server.address, arguments.callers, until))
     pid = int(server.field("pid"))
+    settled_mb = None
     times = round(arguments.seconds / arguments.interval_s)
     for number in range(1, times + 1):
         await asyncio.sleep(arguments.interval_s)
         files.turn(number)
         os.kill(pid, signal.SIGHUP)
+        if number == _SETTLED_RELOADS:
+            settled_mb = server.resident_mb()
     await asyncio.sleep(arguments.interval_s)
     until.set()
     statuses, took_s, policies = await calling
@@ -137,6 +148,7 @@ async def measure(
         "p50_ms": p50,
         "p99_ms": p99,
         "max_ms": max(took_s) * 1e3,
+        "resident_mb_after_ten": settled_mb,
         "resident_mb": server.resident_mb(),
         "targets": {"failed requests: 0": failed == 0},
     }
