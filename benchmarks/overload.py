@@ -95,8 +95,7 @@ def recovery_s(calls: Sequence[Call], ended_s: float, bound_s: float) -> float:
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Everything, as one JSON object."""
     body = RouteRequest(prompt=" ".join(["analyse"] * arguments.prompt_words)).SerializeToString()
-    command = [str(Path(sys.executable).with_name("python")), "-c"]
-    command += ["import sys; from routoo.cli import main; sys.exit(main())", "serve"]
+    command = [sys.executable, "-m", "routoo.cli", "serve"]
     environment = os.environ | {
         "ROUTOO_LISTEN": "127.0.0.1:0",
         "ROUTOO_METRICS__LISTEN": "127.0.0.1:0",

@@ -59,10 +59,13 @@ class OverloadTerms:
     Attributes:
         max_wait_s: longest that a call may be expected to wait, overload or not.
         overloaded_wait_s: likewise while more comes than goes; None: from the latency without load.
+        batch: so many are served at once, and are not too many as long as no more comes than goes:
+            a machine that stands still for a moment makes the pace look slow.
     """
 
     max_wait_s: float
     overloaded_wait_s: float | None = None
+    batch: int = 64
 
 
 class Overload:
@@ -157,9 +160,8 @@ class Overload:
         if pace is None or self.in_flight < _FEWEST:
             return
         wait_s = self.in_flight / pace
-        if wait_s > self._longest_s:
-            # Should this be the first sign of it.
-            self.overloaded = True
+        enough = self.overloaded or self.in_flight >= self._terms.batch
+        if enough and wait_s > self._longest_s:
             self._refuse("more requests come than can be answered")
         if remaining_s is not None and wait_s * _DEADLINE_SAFETY > remaining_s:
             self._refuse("the deadline would pass while the request waits")

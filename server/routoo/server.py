@@ -104,6 +104,7 @@ def _overload(settings: Settings) -> Overload:
         OverloadTerms(
             max_wait_s=terms.max_wait_ms * 1e-3,
             overloaded_wait_s=None if within_ms is None else within_ms * 1e-3,
+            batch=settings.batching.max_batch,
         )
     )
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import grpc.aio
@@ -209,6 +211,21 @@ async def test_no_request_fails_while_every_moment_brings_a_reload(tmp_path: Pat
         budgets = (await running.stub.GetBudget(budget_pb2.GetBudgetRequest())).budgets
         assert budgets[0].granted_requests == answered
         assert budgets[0].reserved_usd == 0
+
+
+async def test_nothing_is_left_of_an_engine_that_was_replaced(tmp_path: Path) -> None:
+    settings = tiny_settings(tmp_path, budgets=[DAY])
+    async with serving(settings) as running:
+        await running.route("easy")
+        old = weakref.ref(running.service.engine)
+        price_small(tmp_path, 0.1)
+        assert await reload(running, settings) == "switched"
+        await running.route("easy")
+        async with asyncio.timeout(HANG_S):
+            # Its last threads let go of it in their own time.
+            while old() is not None:
+                gc.collect()
+                await asyncio.sleep(0)
 
 
 async def test_a_watched_file_is_taken_and_sighup_takes_it_at_once(tmp_path: Path) -> None:

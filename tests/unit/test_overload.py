@@ -108,9 +108,23 @@ def test_a_call_whose_deadline_would_pass_is_refused_at_once() -> None:
 
 
 def test_nobody_waits_longer_than_the_bound() -> None:
-    house = House(0.01, max_wait_s=0.2)
+    house = House(0.01, max_wait_s=0.2, batch=8)
     house.steady(50, 0.0, 2.0)
     assert sum(house.call(2.0) for _ in range(100)) <= 22
+
+
+def test_a_machine_that_stands_still_for_a_moment_is_no_overload() -> None:
+    house = House(0.001)
+    house.steady(300, 0.0, 2.0)
+    for stall in range(5):
+        begin_s = 3.0 + stall
+        house.free_s = begin_s + 0.7
+        for caller in range(16):
+            assert house.call(begin_s + 1e-3 * caller)
+        for _ in range(100):
+            assert house.call(house.inside[0][1]), "the one that was answered calls again"
+        house.until(begin_s + 1.0)
+    assert not house.overload.overloaded
 
 
 def test_a_slow_server_that_answers_many_at_once_is_not_starved() -> None:
