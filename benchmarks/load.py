@@ -51,7 +51,7 @@ CALL_TIMEOUT_S = 10.0
 WINDOWS = 10
 # The soak's marks: minute 2, and the last third of a minute; of a shorter run, as early a share.
 SETTLED_S, SETTLED_SHARE, MARK_S = 120.0, 0.2, 20.0
-NO_FAILURES = {"OK", "REFUSED", "NOBODY"}
+NO_FAILURES = {"OK", "REFUSED", "RESOURCE_EXHAUSTED", "NOBODY"}
 """What a call may end with when the service stops: answered, or never taken on."""
 
 

@@ -232,7 +232,10 @@ class Service:
         )
         in_time &= await self.engine.close(max(0.0, deadline_s - monotonic()))
         await self._router.drained(max(0.0, deadline_s - monotonic()))
-        await self._server.stop(STREAM_GRACE_S)
+        stopping = asyncio.create_task(self._server.stop(STREAM_GRACE_S))
+        await asyncio.sleep(0)  # from here on it takes no calls
+        self._router.refuse_the_last()
+        await stopping
         if self._listeners is not None:
             self._listeners.remove_socket_files()
         await self._close_metrics()

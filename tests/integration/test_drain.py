@@ -147,4 +147,31 @@ async def test_the_log_has_the_detail_of_a_failure_and_never_a_prompt(tmp_path: 
     (failure,) = [line for line in lines if line["level"] == "error"]
     assert failure["event"] == "call failed"
     assert failure["rpc"] == "Route"
-    assert failure["exception"].endswith("ValueError: the detail")
+    assert failure["exception"].startswith("builtins.ValueError\n")
+    assert " in held" in failure["exception"]
+
+
+async def test_callers_who_do_not_cease_are_told_to_go_elsewhere(tmp_path: Path) -> None:
+    """No call is cancelled: gRPC would do that to what has come and was not handed on yet."""
+    patient = {"max_wait_ms": 3_600_000, "overloaded_wait_ms": 3_600_000}
+    config = write_tiny_config(tmp_path, overload=patient)
+    codes: set[grpc.StatusCode] = set()
+    async with process(*ROUTOO, "serve", "--config", str(config)) as busy:
+        async with connected(await started(busy)) as channel:
+            stub = RouterServiceStub(channel)
+
+            async def call_until_it_is_gone() -> None:
+                while True:
+                    try:
+                        await route(stub, "easy")
+                    except grpc.aio.AioRpcError as error:
+                        codes.add(error.code())
+                        if "refused" in (error.details() or ""):
+                            return
+
+            callers = [asyncio.create_task(call_until_it_is_gone()) for _ in range(32)]
+            await route(stub, "easy")
+            busy.terminate()
+            await asyncio.gather(*callers)
+        assert await exit_code(busy) == 0
+    assert codes == {UNAVAILABLE}

@@ -62,6 +62,8 @@ class RouterService:
         self._came_s = -_QUIET_S
         self._idle = asyncio.Event()
         self._idle.set()
+        self._may_refuse = asyncio.Event()
+        self._may_refuse.set()
 
     def handler(self) -> grpc.GenericRpcHandler[bytes, bytes]:
         """Everything the service answers, to be added to a grpc.aio server."""
@@ -87,18 +89,24 @@ class RouterService:
     async def drained(self, grace_s: float) -> None:
         """Waits until every unary call has been answered, ``grace_s`` at most.
 
-        And then until callers have heard that the service is stopping: who was answered last sends
-        once more, and a call that meets the end of the server is cancelled, not refused.
+        And then until no more calls come: who was answered last sends once more, and a call that
+        meets the end of the server is cancelled, not refused. Whoever is refused may send again at
+        once; so from then on refusals wait for ``refuse_the_last``, when the server takes no calls.
         """
         try:
             await asyncio.wait_for(self._idle.wait(), grace_s)
         except TimeoutError:
             _log.warning("calls were still running when the grace period ended", calls=self._active)
             return
+        self._may_refuse.clear()
         most_s = perf_counter() + min(grace_s, _LONGEST_LISTENING_S)
         # Time itself is waited for here: that nothing comes is no event.
         while (now_s := perf_counter()) < min(most_s, self._came_s + _QUIET_S):  # noqa: ASYNC110
             await asyncio.sleep(min(most_s, self._came_s + _QUIET_S) - now_s)
+
+    def refuse_the_last(self) -> None:
+        """Lets the refusals go that ``drained`` has held back."""
+        self._may_refuse.set()
 
     async def _route(self, body: bytes, context: Context, admission: Admission) -> bytes:
         message = convert.parse(route_pb2.RouteRequest, body)
@@ -317,6 +325,7 @@ class RouterService:
                 code = status.name
                 if isinstance(error, QueueFullError) and error.retry_after_s is None:
                     error.retry_after_s = self._overload.retry_after_s
+                await self._may_refuse.wait()
                 await context.abort(status, line, trailers_of(error))
                 raise  # abort raises; this line is for the type checker
             finally:
