@@ -71,7 +71,6 @@ class Site:
 @asynccontextmanager
 async def site_of(folder: Path, **sections: Any) -> AsyncIterator[Site]:
     settings = {"enabled": True, "max_body_bytes": BODY_BYTES, **sections.pop("processor", {})}
-    envoy: dict[str, Any] = sections.pop("envoy", {})
     async with AsyncExitStack() as all_of_it:
         local = await all_of_it.enter_async_context(upstream())
         hosted = await all_of_it.enter_async_context(upstream())
@@ -86,7 +85,8 @@ async def site_of(folder: Path, **sections: Any) -> AsyncIterator[Site]:
         )
         listener = config["static_resources"]["listeners"][0]
         listener["per_connection_buffer_limit_bytes"] = ENVOY_BYTES
-        processor(config).update(envoy)
+        # Everything runs in this process, on a machine that may be busy.
+        processor(config).update({"message_timeout": f"{HANG_S:.0f}s"})
         await all_of_it.enter_async_context(running_envoy(config, folder, port))
         url = f"http://127.0.0.1:{port}"
         http = await all_of_it.enter_async_context(httpx.AsyncClient(base_url=url, timeout=HANG_S))

@@ -98,15 +98,8 @@ class Processor:
         self._idle.clear()
         code = "OK"
         started_s = perf_counter()
-        decided_s = 0.0
         try:
-            while not exchange.over:
-                body = await context.read()
-                if body is grpc.aio.EOF:  # type: ignore[attr-defined]
-                    return
-                await context.write(await exchange.answer(parse(ext_proc.ProcessingRequest, body)))
-                if not decided_s and (exchange.waits_for_upstream or exchange.over):
-                    decided_s = perf_counter()
+            await _talk(exchange, context)
         except asyncio.CancelledError:
             code = "CANCELLED"
             # Ended by us: with OK, Envoy goes on by itself.
@@ -122,7 +115,7 @@ class Processor:
         finally:
             del self._streams[task]
             # How long the upstream took is not the service's time.
-            self._metrics.answered(RPC, code, (decided_s or perf_counter()) - started_s)
+            self._metrics.answered(RPC, code, (exchange.sent_s or perf_counter()) - started_s)
             outcome = exchange.outcome()
             if outcome is not None:
                 self._report(outcome)
@@ -140,3 +133,18 @@ class Processor:
             await self._current.engine.report(outcome)
         except RoutooError as error:
             _log.warning("an outcome was not booked", reason=str(error))
+
+
+async def _talk(exchange: Exchange, context: Context) -> None:
+    """Answers messages until one side has nothing more to say.
+
+    Raises:
+        RoutooError: a message is malformed or out of place.
+    """
+    while not exchange.over:
+        body = await context.read()
+        if body is grpc.aio.EOF:  # type: ignore[attr-defined]
+            return
+        answer = await exchange.answer(parse(ext_proc.ProcessingRequest, body))
+        if answer is not None:
+            await context.write(answer)
