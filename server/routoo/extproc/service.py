@@ -48,7 +48,8 @@ class Processor:
         self._tally = Tally(metrics.registry)
         self._released = False
         self._streams: dict[asyncio.Task[Any], Exchange] = {}
-        self._reports: set[asyncio.Task[None]] = set()
+        self._outcomes: list[Outcome] = []
+        self._booking: asyncio.Task[None] | None = None
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -82,8 +83,8 @@ class Processor:
         await self._booked()
 
     async def _booked(self) -> None:
-        if self._reports:
-            await asyncio.wait(self._reports)
+        if self._booking is not None:
+            await asyncio.wait((self._booking,))
 
     async def _process(self, _bodies: object, context: Context) -> None:
         exchange = Exchange(
@@ -123,16 +124,21 @@ class Processor:
                 self._idle.set()
 
     def _report(self, outcome: Outcome) -> None:
-        """Books an outcome while the stream ends."""
-        task = asyncio.get_running_loop().create_task(self._book(outcome))
-        self._reports.add(task)
-        task.add_done_callback(self._reports.discard)
+        """Books an outcome while the stream ends, and with it those that end meanwhile."""
+        self._outcomes.append(outcome)
+        if self._booking is None or self._booking.done():
+            self._booking = asyncio.get_running_loop().create_task(self._book())
 
-    async def _book(self, outcome: Outcome) -> None:
-        try:
-            await self._current.engine.report(outcome)
-        except RoutooError as error:
-            _log.warning("an outcome was not booked", reason=str(error))
+    async def _book(self) -> None:
+        while self._outcomes:
+            outcomes, self._outcomes = self._outcomes, []
+            try:
+                results = await self._current.engine.report_all(outcomes)
+            except RoutooError as error:
+                results = [error]
+            for result in results:
+                if isinstance(result, RoutooError):
+                    _log.warning("an outcome was not booked", reason=str(result))
 
 
 async def _talk(exchange: Exchange, context: Context) -> None:
