@@ -446,6 +446,26 @@ async def test_a_stop_ends_streams_that_wait_without_an_error(tmp_path: Path) ->
         assert replies(running)["gone"] == 1
 
 
+async def test_a_reload_takes_route_names_and_replies_under_way_are_settled(
+    tmp_path: Path,
+) -> None:
+    async with with_settings(tmp_path) as running, stream(running.channel) as before:
+        await before.routed()
+        processor = {"enabled": True, "route_names": ["best"]}
+        settings = tiny_settings(tmp_path, processor=processor, policy={"name": "cheapest"})
+        async with asyncio.timeout(HANG_S):
+            assert await running.service.reloader.start(lambda: settings) == "switched"
+        async with stream(running.channel) as other:
+            assert await other.routed() is None  # "auto" is no name of a route any more
+        async with stream(running.channel) as other:
+            assert (await other.routed(chat_body(model="best"))).HasField("request_body")
+        await before.say(reply_headers())
+        counts = replies(running)
+        await before.say(reply_body(usage_body(5, 5)))
+        assert (await grown(running, counts))["read"] == 1
+        assert metric(running, "routoo_outcomes_total", result="refused") == 0
+
+
 @pytest.fixture
 def token(tmp_path: Path) -> str:
     text, stored = new_token("acme", [ROUTE], time())
