@@ -36,7 +36,7 @@ LITELLM_STAMP := .litellm/.installed
 BUF := .tools/buf-$(BUF_VERSION)/node_modules/.bin/buf
 PROTOS := $(wildcard proto/routoo/v1/*.proto)
 
-.PHONY: help serve triton test lint proto proto-check bench fuzz train reproduce export constraints clean
+.PHONY: help serve triton test lint proto proto-check bench fuzz fuzz-processor train reproduce export constraints clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -73,14 +73,19 @@ proto-check: $(DEV_STAMP) ## Fail when the committed stubs are not what `make pr
 	diff --recursive --exclude=__pycache__ --exclude=__init__.py "$$fresh/routoo/v1" server/routoo/v1 || { \
 	  echo "error: server/routoo/v1 is not what proto/ generates; run: make proto" >&2; exit 1; }
 
-bench: $(TEST_STAMP) ## Measure the service against a bare echo server, the selector against HiGHS, and budgets
+bench: $(TEST_STAMP) ## Measure the service against a bare echo server, the selector against HiGHS, budgets, and Envoy
 	@$(BIN)/python benchmarks/service.py
 	@$(BIN)/python benchmarks/selector.py
 	@$(BIN)/python benchmarks/ledger.py
 	@$(BIN)/python benchmarks/online.py
+	@$(BIN)/python benchmarks/envoy.py
 
 fuzz: $(TEST_STAMP) ## Send 1,000,000 malformed requests to the API (ARGS="--requests 20000 --seed 7")
 	@PYTHONPATH=tests/support $(BIN)/python tests/support/fuzz_api.py $(ARGS)
+
+fuzz-processor: $(TEST_STAMP) ## Send 1,000,000 hostile streams to the external processor (STREAMS=20000 FIRST=7)
+	@FUZZ_STREAMS=$(or $(STREAMS),1000000) FUZZ_FIRST=$(or $(FIRST),0) \
+	$(BIN)/python -m pytest --timeout 0 tests/integration/test_processor_fuzz.py
 
 train: $(TEST_STAMP) ## Train the predictor on the outcomes in ROUTOO_DATA (BACKBONE=encoder or decoder, ARGS="--frozen")
 	@: $${ROUTOO_DATA:?set ROUTOO_DATA to the folder with the outcome data}

@@ -17,7 +17,13 @@ from routoo.batching import Batcher
 from routoo.decider import Decider
 from routoo.decision import Versions
 from routoo.eligible import check_names
-from routoo.errors import DrainingError, InvalidRequestError, PredictorError, QueueFullError
+from routoo.errors import (
+    DrainingError,
+    InvalidRequestError,
+    PredictorError,
+    QueueFullError,
+    RoutooError,
+)
 from routoo.escalation import Escalations
 from routoo.handover import Handover
 from routoo.predictor.base import Wait, checked, join
@@ -235,10 +241,18 @@ class Engine:
             InvalidRequestError: names the field.
             DrainingError: the engine has stopped.
         """
-        accepted = await self._in_thread(self._books, self._money.outcomes.report, outcome)
-        if accepted and self._log is not None:
-            self._log.reported(outcome)
+        (accepted,) = await self.report_all([outcome])
+        if isinstance(accepted, RoutooError):
+            raise accepted
         return accepted
+
+    async def report_all(self, outcomes: Sequence[Outcome]) -> list[bool | RoutooError]:
+        """As ``report`` for each, with one change of threads; an error stands in its place."""
+        results = await self._in_thread(self._books, self._money.outcomes.report_all, outcomes)
+        for outcome, accepted in zip(outcomes, results, strict=True):
+            if accepted is True and self._log is not None:
+                self._log.reported(outcome)
+        return results
 
     async def escalate(self, request: EscalationRequest) -> Escalation:
         """Keeps an answer that was seen, or decides which model is asked next.

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from prometheus_client import Counter
 
 from routoo.budget.ledger import Settled
-from routoo.errors import InvalidRequestError
+from routoo.errors import InvalidRequestError, RoutooError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from prometheus_client import CollectorRegistry
 
     from routoo.budget.ledger import Ledger
@@ -150,6 +152,16 @@ class Outcomes:
         if decision is not None:
             self._watch(outcome, decision, model, cost_usd)
         return True
+
+    def report_all(self, outcomes: Sequence[Outcome]) -> list[bool | RoutooError]:
+        """As ``report`` for each; an error stands in the place of its outcome."""
+        booked: list[bool | RoutooError] = []
+        for outcome in outcomes:
+            try:
+                booked.append(self.report(outcome))
+            except RoutooError as error:
+                booked.append(error)
+        return booked
 
     def _settle(self, decision_id: str, cost_usd: float | None) -> bool:
         settled = None

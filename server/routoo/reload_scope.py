@@ -8,13 +8,17 @@ if TYPE_CHECKING:
     from routoo.config import Settings
 
 RELOADED = frozenset(
-    {"pool", "policy", "budgets", "outcomes", "batching", "limits", "shutdown_grace_s", "predictor"}
+    {
+        *("pool", "policy", "budgets", "outcomes", "batching", "limits", "shutdown_grace_s"),
+        *("predictor", "processor"),
+    }
 )
 """Sections that a reload takes. Whatever is not here takes a restart: ports, files and threads that
 are opened once."""
 # Within these sections, only so much is taken, or all but so much.
 _PREDICTOR_TAKEN = frozenset({"artifact"})
 _LIMITS_KEPT = frozenset({"max_message_bytes"})
+_PROCESSOR_KEPT = frozenset({"enabled"})
 
 
 def taken(before: Settings, wanted: Settings) -> tuple[Settings, tuple[str, ...]]:
@@ -24,13 +28,16 @@ def taken(before: Settings, wanted: Settings) -> tuple[Settings, tuple[str, ...]
         The settings to serve with, and the names of the changed ones that take a restart.
     """
     changes: dict[str, Any] = {
-        name: getattr(wanted, name) for name in RELOADED - {"predictor", "limits"}
+        name: getattr(wanted, name) for name in RELOADED - {"predictor", "limits", "processor"}
     }
     changes["predictor"] = before.predictor.model_copy(
         update={name: getattr(wanted.predictor, name) for name in _PREDICTOR_TAKEN}
     )
     changes["limits"] = wanted.limits.model_copy(
         update={name: getattr(before.limits, name) for name in _LIMITS_KEPT}
+    )
+    changes["processor"] = wanted.processor.model_copy(
+        update={name: getattr(before.processor, name) for name in _PROCESSOR_KEPT}
     )
     settings = before.model_copy(update=changes)
     return settings, tuple(_differing(settings.model_dump(), wanted.model_dump()))

@@ -122,8 +122,7 @@ async def test_a_routed_request(tiny: Running) -> None:
         assert answer.mode_override.response_body_mode == STREAMED
         before = replies(tiny)
         cost = metric(tiny, "routoo_reported_cost_usd_total", model="large")
-        last = await one.say(reply_body(usage_body(1000, 500)))
-        assert not last.response_body.HasField("response")
+        assert await one.say(reply_body(usage_body(1000, 500))) is None
         assert await one.ended() == grpc.StatusCode.OK
     assert await grown(tiny, before) == {"read": 1}
     settled = metric(tiny, "routoo_reported_cost_usd_total", model="large") - cost
@@ -145,11 +144,7 @@ async def test_a_routed_request(tiny: Running) -> None:
 )
 async def test_headers_that_end_it(tiny: Running, message: Any) -> None:
     async with stream(tiny.channel) as one:
-        answer = await one.say(message)
-        assert answer.WhichOneof("response") == "request_headers"
-        assert not answer.request_headers.HasField("response")
-        assert answer.mode_override.request_body_mode == NONE
-        assert answer.mode_override.response_header_mode == SKIP
+        assert await one.say(message) is None
         assert await one.ended() == grpc.StatusCode.OK
 
 
@@ -175,9 +170,7 @@ async def test_headers_that_end_it(tiny: Running, message: Any) -> None:
 async def test_bodies_that_pass_untouched(tiny: Running, body: bytes) -> None:
     async with stream(tiny.channel) as one:
         await one.say(request_headers())
-        answer = await one.say(request_body(body))
-        assert answer.WhichOneof("response") == "request_body"
-        assert not answer.request_body.HasField("response")
+        assert await one.say(request_body(body)) is None
         assert await one.ended() == grpc.StatusCode.OK
 
 
@@ -185,8 +178,7 @@ async def test_what_does_not_fit_in_envoys_buffer_passes(tiny: Running) -> None:
     async with stream(tiny.channel) as one:
         asks = await one.say(request_headers({"transfer-encoding": "chunked"}))
         assert asks.mode_override.request_body_mode == BUFFERED_PARTIAL
-        answer = await one.say(request_body(chat_body()[:20], end=False))
-        assert not answer.request_body.HasField("response")
+        assert await one.say(request_body(chat_body()[:20], end=False)) is None
 
 
 FORGED = {"x-routoo-model": "large", "x-routoo-cost-usd": "0"}
@@ -195,8 +187,12 @@ FORGED = {"x-routoo-model": "large", "x-routoo-cost-usd": "0"}
 @pytest.mark.parametrize("path", [CHAT, "/v1/models"])
 async def test_forged_headers_are_taken_away(tiny: Running, path: str) -> None:
     async with stream(tiny.channel) as one:
-        response = (await one.say(request_headers(FORGED, path=path))).request_headers.response
+        answer = await one.say(request_headers(FORGED, path=path))
+        response = answer.request_headers.response
         assert sorted(response.header_mutation.remove_headers) == sorted(FORGED)
+        modes = answer.mode_override
+        if path != CHAT:
+            assert (modes.request_body_mode, modes.response_header_mode) == (NONE, SKIP)
         assert response.clear_route_cache
 
 
@@ -341,7 +337,7 @@ async def test_how_replies_are_settled(tiny: Running, messages: list[Any], resul
         routed = await one.routed(chat_body("hard"))
         told = headers_of(routed.request_body.response.header_mutation)
         for message in messages:
-            assert await one.say(message) is not None
+            await one.say(message)
     assert await grown(tiny, before) == {result: 1}
     settled = metric(tiny, "routoo_reported_cost_usd_total", model="large") - cost
     expected = {"failed": 0.0, "read": 1 * 10e-6 + 2 * 30e-6}
@@ -448,6 +444,26 @@ async def test_a_stop_ends_streams_that_wait_without_an_error(tmp_path: Path) ->
             await running.service.stop()
             assert await one.ended() == grpc.StatusCode.OK
         assert replies(running)["gone"] == 1
+
+
+async def test_a_reload_takes_route_names_and_replies_under_way_are_settled(
+    tmp_path: Path,
+) -> None:
+    async with with_settings(tmp_path) as running, stream(running.channel) as before:
+        await before.routed()
+        processor = {"enabled": True, "route_names": ["best"]}
+        settings = tiny_settings(tmp_path, processor=processor, policy={"name": "cheapest"})
+        async with asyncio.timeout(HANG_S):
+            assert await running.service.reloader.start(lambda: settings) == "switched"
+        async with stream(running.channel) as other:
+            assert await other.routed() is None  # "auto" is no name of a route any more
+        async with stream(running.channel) as other:
+            assert (await other.routed(chat_body(model="best"))).HasField("request_body")
+        await before.say(reply_headers())
+        counts = replies(running)
+        await before.say(reply_body(usage_body(5, 5)))
+        assert (await grown(running, counts))["read"] == 1
+        assert metric(running, "routoo_outcomes_total", result="refused") == 0
 
 
 @pytest.fixture

@@ -50,6 +50,9 @@ class _Next(Enum):
 class Exchange:
     """Answers Envoy's messages of one HTTP request, in their order.
 
+    Attributes:
+        sent_s: when the request was sent on to its model, ``perf_counter``; 0: not yet.
+
     Args:
         router: decides.
         settings: the processor's.
@@ -71,7 +74,7 @@ class Exchange:
         self._next = _Next.REQUEST_HEADERS
         self._request: Head | None = None
         self._routed: Routed | None = None
-        self._sent_s = 0.0
+        self.sent_s = 0.0
         self._reply: UsageReader | None = None
         self._ended = "gone"
         self._error = ""
@@ -86,8 +89,11 @@ class Exchange:
         """The request has been sent on, and only the reply is still to come."""
         return self._next in (_Next.REPLY_HEADERS, _Next.REPLY_BODY)
 
-    async def answer(self, message: Message) -> bytes:
-        """Answers one message.
+    async def answer(self, message: Message) -> bytes | None:
+        """Answers one message; None: the end of the stream is the answer.
+
+        An end with OK tells Envoy that it goes on by itself, and costs half of what a message and
+        an end cost: whatever is left as it is, is answered with it.
 
         Raises:
             InvalidRequestError: a message that has no place here.
@@ -106,7 +112,7 @@ class Exchange:
         if kind == "response_trailers" and self._next is _Next.REPLY_BODY:
             self._next = _Next.NOTHING
             self._ended = "read"
-            return replies.REPLY_TRAILERS_AS_THEY_ARE
+            return None
         raise InvalidRequestError(
             f"{kind or 'an empty message'} where {self._next.name.lower()} comes next; processing"
             " modes are to be as in deploy/envoy/envoy.yaml"
@@ -117,7 +123,7 @@ class Exchange:
         if self._routed is None or self._routed.decision is None:
             return None
         decision_id = self._routed.decision.decision_id
-        latency_ms = (perf_counter() - self._sent_s) * 1e3
+        latency_ms = (perf_counter() - self.sent_s) * 1e3
         if self._error:
             self._tally.reply("failed")
             return Outcome(decision_id, error=self._error)
@@ -134,14 +140,15 @@ class Exchange:
         self._tally.reply("gone" if self._ended == "gone" else "estimated")
         return Outcome(decision_id)
 
-    def _request_headers(self, message: Message) -> bytes:
+    def _request_headers(self, message: Message) -> bytes | None:
         headers = _plain(message.headers)
         by_name = dict(headers)
         ours = tuple(header for header in headers if header[0].startswith(PREFIX))
         forged = sorted({name for name, _ in ours if name in RESULTS})
+        as_it_is = replies.pass_request(forged) if forged else None
         api = api_of(by_name.get(":path", "")) if by_name.get(":method") == "POST" else None
         if api is None or message.end_of_stream:
-            return self._pass(replies.pass_request(forged))
+            return self._pass(as_it_is)
         self._request = Head(
             api=api,
             ours=ours,
@@ -151,36 +158,34 @@ class Exchange:
         )
         encoding = by_name.get("content-encoding", "")
         if encoding.strip().lower() not in _PLAIN:
-            return self._unreadable(
-                replies.pass_request(forged), 415, f"content-encoding {encoding[:40]} is not read"
-            )
+            return self._unreadable(as_it_is, 415, f"content-encoding {encoding[:40]} is not read")
         length = by_name.get("content-length", "")
         if length.isascii() and length.isdigit() and len(length) < 20:  # noqa: SIM102
             if int(length) > self._settings.max_body_bytes:
-                return self._too_large(replies.pass_request(forged))
+                return self._too_large(as_it_is)
         self._next = _Next.REQUEST_BODY
         # Envoy refuses what does not fit in its buffer, unless a part of the body will do.
         whole = bool(length) or self._settings.on_too_large == "refuse"
         return replies.ask_for_body(forged, whole=whole)
 
-    async def _request_body(self, message: Message) -> bytes:
+    async def _request_body(self, message: Message) -> bytes | None:
         assert self._request is not None  # noqa: S101 - its headers came before
         body: bytes = message.body
         if len(body) > self._settings.max_body_bytes or not message.end_of_stream:
-            return self._too_large(replies.BODY_AS_IT_IS)
+            return self._too_large(None)
         try:
             values = orjson.loads(body)
         except orjson.JSONDecodeError:
-            return self._unreadable(replies.BODY_AS_IT_IS, 400, "the body is not JSON")
+            return self._unreadable(None, 400, "the body is not JSON")
         if not isinstance(values, dict) or not self._is_for_us(values):
-            return self._pass(replies.BODY_AS_IT_IS)
+            return self._pass(None)
         found = await self._router.route(self._request, values, self._admit)
         if isinstance(found, Refusal):
             return self._refuse(found)
         if found.decision is not None:
             self._router.trace(found.decision, self._request.traceparent)
         self._routed = found
-        self._sent_s = perf_counter()
+        self.sent_s = perf_counter()
         self._next = _Next.REPLY_HEADERS
         self._tally.request("fallback" if found.decision is None else "routed")
         body = replace_model(body, found.model)
@@ -217,25 +222,26 @@ class Exchange:
             return JsonUsage(self._settings.max_reply_bytes)
         return None
 
-    def _reply_body(self, message: Message) -> bytes:
+    def _reply_body(self, message: Message) -> bytes | None:
         assert self._reply is not None  # noqa: S101 - only then is it asked for
         self._reply.feed(message.body)
-        if message.end_of_stream:
-            self._next = _Next.NOTHING
-            self._ended = "read"
-        return replies.REPLY_BODY_AS_IT_IS
+        if not message.end_of_stream:
+            return replies.REPLY_BODY_AS_IT_IS
+        self._next = _Next.NOTHING
+        self._ended = "read"
+        return None
 
     def _is_for_us(self, body: dict[str, Any]) -> bool:
         """Whether the body's model is a route name."""
         model = body.get("model")
         return isinstance(model, str) and model in self._settings.route_names
 
-    def _pass(self, answer: bytes) -> bytes:
+    def _pass(self, answer: bytes | None) -> bytes | None:
         self._next = _Next.NOTHING
         self._tally.request("passed")
         return answer
 
-    def _too_large(self, answer: bytes) -> bytes:
+    def _too_large(self, answer: bytes | None) -> bytes | None:
         if self._settings.on_too_large == "pass":
             return self._pass(answer)
         most = self._settings.max_body_bytes
@@ -243,7 +249,7 @@ class Exchange:
             Refusal(413, "body_too_large", f"the body is longer than {most} bytes; send less")
         )
 
-    def _unreadable(self, answer: bytes, status: int, what: str) -> bytes:
+    def _unreadable(self, answer: bytes | None, status: int, what: str) -> bytes | None:
         if self._settings.on_unreadable == "pass":
             return self._pass(answer)
         return self._refuse(Refusal(status, "unreadable_body", f"{what}; send plain JSON"))

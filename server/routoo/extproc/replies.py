@@ -45,16 +45,9 @@ _WHOLE = _mode(_MODES.BUFFERED, _MODES.NONE, reply=True)
 _WHAT_FITS = _mode(_MODES.BUFFERED_PARTIAL, _MODES.NONE, reply=True)
 _STREAMED_REPLY = _mode(_MODES.NONE, _MODES.STREAMED, reply=True)
 
-BODY_AS_IT_IS = _bytes(ext_proc.ProcessingResponse(request_body=ext_proc.BodyResponse()))
-REPLY_HEADERS_AS_THEY_ARE = _bytes(
-    ext_proc.ProcessingResponse(response_headers=ext_proc.HeadersResponse())
-)
 REPLY_BODY_AS_IT_IS = _bytes(ext_proc.ProcessingResponse(response_body=ext_proc.BodyResponse()))
 REQUEST_TRAILERS_AS_THEY_ARE = _bytes(
     ext_proc.ProcessingResponse(request_trailers=ext_proc.TrailersResponse())
-)
-REPLY_TRAILERS_AS_THEY_ARE = _bytes(
-    ext_proc.ProcessingResponse(response_trailers=ext_proc.TrailersResponse())
 )
 
 
@@ -71,14 +64,12 @@ def _after_request_headers(
     return _bytes(answer)
 
 
-_PASS, _SEND_WHOLE, _SEND_WHAT_FITS = (
-    _after_request_headers(mode, ()) for mode in (_UNTOUCHED, _WHOLE, _WHAT_FITS)
-)
+_SEND_WHOLE, _SEND_WHAT_FITS = (_after_request_headers(mode, ()) for mode in (_WHOLE, _WHAT_FITS))
 
 
-def pass_request(removed: Sequence[str] = ()) -> bytes:
+def pass_request(removed: Sequence[str]) -> bytes:
     """To request headers: go on, without these headers; nothing more is to be sent."""
-    return _after_request_headers(_UNTOUCHED, removed) if removed else _PASS
+    return _after_request_headers(_UNTOUCHED, removed)
 
 
 def ask_for_body(removed: Sequence[str] = (), *, whole: bool) -> bytes:

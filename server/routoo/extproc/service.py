@@ -48,7 +48,8 @@ class Processor:
         self._tally = Tally(metrics.registry)
         self._released = False
         self._streams: dict[asyncio.Task[Any], Exchange] = {}
-        self._reports: set[asyncio.Task[None]] = set()
+        self._outcomes: list[Outcome] = []
+        self._booking: asyncio.Task[None] | None = None
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -82,8 +83,8 @@ class Processor:
         await self._booked()
 
     async def _booked(self) -> None:
-        if self._reports:
-            await asyncio.wait(self._reports)
+        if self._booking is not None:
+            await asyncio.wait((self._booking,))
 
     async def _process(self, _bodies: object, context: Context) -> None:
         exchange = Exchange(
@@ -98,15 +99,8 @@ class Processor:
         self._idle.clear()
         code = "OK"
         started_s = perf_counter()
-        decided_s = 0.0
         try:
-            while not exchange.over:
-                body = await context.read()
-                if body is grpc.aio.EOF:  # type: ignore[attr-defined]
-                    return
-                await context.write(await exchange.answer(parse(ext_proc.ProcessingRequest, body)))
-                if not decided_s and (exchange.waits_for_upstream or exchange.over):
-                    decided_s = perf_counter()
+            await _talk(exchange, context)
         except asyncio.CancelledError:
             code = "CANCELLED"
             # Ended by us: with OK, Envoy goes on by itself.
@@ -122,7 +116,7 @@ class Processor:
         finally:
             del self._streams[task]
             # How long the upstream took is not the service's time.
-            self._metrics.answered(RPC, code, (decided_s or perf_counter()) - started_s)
+            self._metrics.answered(RPC, code, (exchange.sent_s or perf_counter()) - started_s)
             outcome = exchange.outcome()
             if outcome is not None:
                 self._report(outcome)
@@ -130,13 +124,33 @@ class Processor:
                 self._idle.set()
 
     def _report(self, outcome: Outcome) -> None:
-        """Books an outcome while the stream ends."""
-        task = asyncio.get_running_loop().create_task(self._book(outcome))
-        self._reports.add(task)
-        task.add_done_callback(self._reports.discard)
+        """Books an outcome while the stream ends, and with it those that end meanwhile."""
+        self._outcomes.append(outcome)
+        if self._booking is None or self._booking.done():
+            self._booking = asyncio.get_running_loop().create_task(self._book())
 
-    async def _book(self, outcome: Outcome) -> None:
-        try:
-            await self._current.engine.report(outcome)
-        except RoutooError as error:
-            _log.warning("an outcome was not booked", reason=str(error))
+    async def _book(self) -> None:
+        while self._outcomes:
+            outcomes, self._outcomes = self._outcomes, []
+            try:
+                results = await self._current.engine.report_all(outcomes)
+            except RoutooError as error:
+                results = [error]
+            for result in results:
+                if isinstance(result, RoutooError):
+                    _log.warning("an outcome was not booked", reason=str(result))
+
+
+async def _talk(exchange: Exchange, context: Context) -> None:
+    """Answers messages until one side has nothing more to say.
+
+    Raises:
+        RoutooError: a message is malformed or out of place.
+    """
+    while not exchange.over:
+        body = await context.read()
+        if body is grpc.aio.EOF:  # type: ignore[attr-defined]
+            return
+        answer = await exchange.answer(parse(ext_proc.ProcessingRequest, body))
+        if answer is not None:
+            await context.write(answer)
