@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import threading
 import traceback
+from math import inf
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -16,13 +18,15 @@ import structlog
 from routoo.errors import ConfigError, PredictorError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
     from structlog.typing import FilteringBoundLogger
 
     ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
+_SAME_AGAIN_S = 1.0
+_MOST_TEXTS = 1000
 # Written by us, about files, settings and backends.
 _OURS = (PredictorError, ConfigError)
 
@@ -56,18 +60,30 @@ def _lines(error: BaseException, seen: set[int]) -> Iterator[str]:
 class ForeignLogs(logging.Handler):
     """Passes on what libraries log: which, how bad, and its text without the values in it.
 
+    The same text is passed on once a second at most: gRPC writes one for every header that is no
+    text, and anybody can send those.
+
     Args:
         log: where to.
+        clock_s: seconds on a clock that never goes back.
     """
 
-    def __init__(self, log: FilteringBoundLogger) -> None:
+    def __init__(self, log: FilteringBoundLogger, clock_s: Callable[[], float] = monotonic) -> None:
         super().__init__(logging.WARNING)
         self._log = log
+        self._clock_s = clock_s
+        self._said_s: dict[tuple[str, str], float] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
         """One line; an exception with its kind and place alone."""
         # asyncio and gRPC put what failed, with its values, on the lines that follow.
         text = str(record.msg).partition("\n")[0]
+        now_s, key = self._clock_s(), (record.name, text)
+        if now_s - self._said_s.get(key, -inf) < _SAME_AGAIN_S:
+            return
+        if len(self._said_s) >= _MOST_TEXTS:
+            self._said_s.clear()
+        self._said_s[key] = now_s
         values: dict[str, Any] = {"logger": record.name, "text": text}
         if record.exc_info and record.exc_info[1] is not None:
             values["exc_info"] = record.exc_info

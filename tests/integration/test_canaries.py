@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 from pathlib import Path
 from time import time
@@ -16,7 +17,7 @@ import pytest
 from certificates import authority
 from process import ROUTOO, exit_code, line_of, process, write_tiny_config
 from routoo.client_credentials import Tls, token_metadata
-from routoo.error_shape import error_shape
+from routoo.error_shape import ForeignLogs, error_shape
 from routoo.security.tokens import append_token, new_token
 from routoo.v1 import batch_pb2, outcome_pb2, route_pb2
 from routoo.v1.router_pb2_grpc import RouterServiceStub
@@ -184,3 +185,25 @@ def test_the_shape_of_an_error_tells_places_and_kinds_alone() -> None:
         "builtins.OSError",
     ]
     assert "test_canaries.py:" in shape
+
+
+def test_what_a_library_repeats_is_passed_on_once_a_second() -> None:
+    said: list[tuple[int, str]] = []
+
+    class Log:
+        def log(self, level: int, _event: str, **values: str) -> None:
+            said.append((level, values["text"]))
+
+    now_s = [0.0]
+    handler = ForeignLogs(Log(), lambda: now_s[0])  # type: ignore[arg-type]
+
+    def emit(text: str) -> None:
+        handler.emit(logging.LogRecord("grpc", logging.ERROR, "", 1, text, (CANARY,), None))
+
+    for _ in range(100):
+        emit("Invalid encoding on %s")
+        emit(f"other\n{CANARY}")
+    assert said == [(logging.ERROR, "Invalid encoding on %s"), (logging.ERROR, "other")]
+    now_s[0] = 1.0
+    emit("Invalid encoding on %s")
+    assert len(said) == 3

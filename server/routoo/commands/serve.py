@@ -28,6 +28,13 @@ def serve(
     max_mean_cost_usd: Annotated[
         float | None, typer.Option(help="Mean cost per request to route for.", metavar="USD")
     ] = None,
+    allow_insecure_exposure: Annotated[
+        bool,
+        typer.Option(
+            "--allow-insecure-exposure",
+            help="Take calls from other machines without TLS or without asking who calls.",
+        ),
+    ] = False,
 ) -> None:
     """Serve until SIGTERM.
 
@@ -46,6 +53,8 @@ def serve(
         overrides["workers"] = workers
     if max_mean_cost_usd is not None:
         overrides["policy"] = {"max_mean_cost_usd": max_mean_cost_usd}
+    if allow_insecure_exposure:
+        overrides["security"] = {"allow_insecure_exposure": True}
     source = SettingsSource(config, overrides)
     settings = source.read()
     if settings.workers > 1:

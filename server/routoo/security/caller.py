@@ -15,8 +15,8 @@ class Caller:
     """Who makes a call, and what it may do.
 
     Attributes:
-        name: tells clients apart, for their limits: a token's id, a certificate's subject, or a
-            network address. No secret.
+        name: tells clients apart, for their limits: a token's id or a certificate's subject, no
+            secret; empty where nobody is asked who calls.
         tenant: who pays; None where nobody is asked who calls: whoever the request names.
         roles: ``ROUTE``, ``ADMIN``.
     """

@@ -159,7 +159,8 @@ class Gate:
             _check_role(caller, rpc)
             if self._limits is None:
                 return Admission(caller)
-            return Admission(caller, self._limits, self._limits.enter(caller.name))
+            name = caller.name or _host(context.peer())
+            return Admission(caller, self._limits, self._limits.enter(name))
         except (UnauthenticatedError, PermissionDeniedError, RateLimitedError) as error:
             self.refused(error)
             raise
@@ -208,7 +209,7 @@ class Gate:
 
     def _caller(self, context: CallContext) -> Caller:
         if not self._asks:
-            return Caller(_host(context.peer()), ANYONE.tenant, ANYONE.roles)
+            return ANYONE
         by_token = self._of_token(context.invocation_metadata())
         if by_token is not None:
             return by_token

@@ -1,0 +1,94 @@
+"""What asking who calls costs per call: processor time of the gate alone, without gRPC.
+
+python benchmarks/gate.py [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+from time import process_time, time
+from timeit import repeat
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from routoo.security.gate import Gate
+from routoo.security.tokens import append_token, new_token
+from routoo.security_settings import SecuritySettings
+
+CALLS = 20_000
+ROUNDS = 7
+TOKENS = 1000
+
+
+class Call:
+    """What gRPC tells of a call."""
+
+    def __init__(self, token: str) -> None:
+        self._metadata = (
+            ("user-agent", "grpc-python-asyncio/1.85.1"),
+            ("grpc-accept-encoding", "identity, deflate, gzip"),
+            *([("authorization", f"Bearer {token}")] if token else []),
+        )
+
+    def invocation_metadata(self) -> Any:
+        return self._metadata
+
+    def auth_context(self) -> dict[str, list[bytes]]:
+        return {
+            "transport_security_type": [b"ssl"],
+            "x509_common_name": [b"team-a"],
+            "x509_subject_alternative_name": [b"team-a.example"],
+        }
+
+    def peer(self) -> str:
+        return "ipv4:127.0.0.1:5555"
+
+
+def measure(settings: SecuritySettings, call: Call) -> float:
+    """Microseconds per call, the best of some rounds."""
+    gate = Gate(settings, CollectorRegistry())
+
+    def admit() -> None:
+        with gate.admit(call, "Route"):
+            pass
+
+    return min(repeat(admit, number=CALLS, repeat=ROUNDS, timer=process_time)) / CALLS * 1e6
+
+
+def main() -> None:
+    """Measures each way of asking."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="Print one JSON object.")
+    as_json = parser.parse_args().json
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "tokens.jsonl"
+        for _ in range(TOKENS):
+            token, stored = new_token("a", ["route"], time())
+            append_token(file, stored)
+        limits = {"max_concurrent": 10, "prompts_per_s": 1e9, "burst_prompts": 1_000_000}
+        tls = dict.fromkeys(("certificate", "key", "client_ca"), file)
+        certificates = [{"subject": "team-a.example"}]
+        ways: dict[str, tuple[dict[str, Any], str]] = {
+            "off": ({}, ""),
+            "limits": ({"per_client": limits}, ""),
+            "token": ({"tokens": file}, token),
+            "token_and_limits": ({"tokens": file, "per_client": limits}, token),
+            "certificate": ({"tls": tls, "certificates": certificates}, ""),
+        }
+        found = {
+            name: round(measure(SecuritySettings.model_validate(values), Call(shown)), 2)
+            for name, (values, shown) in ways.items()
+        }
+    if as_json:
+        print(json.dumps({"us_per_call": found, "tokens": TOKENS}))
+        return
+    for name, us in found.items():
+        print(f"{name:18} {us:6.2f} us")
+
+
+if __name__ == "__main__":
+    main()
