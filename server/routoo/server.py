@@ -131,12 +131,11 @@ class Service:
         self.metrics_address = ""
         self._settings = settings  # of the start; ports follow no reload
         self._entrance = entrance
-        self._router = RouterService(
-            self.current, metrics, entrance.gate, _overload(settings), place
-        )
+        overload = _overload(settings)
+        self._router = RouterService(self.current, metrics, entrance.gate, overload, place)
         self.processor: Processor | None = None
         if settings.processor.enabled:
-            self.processor = open_processor(self.current, metrics, entrance.gate)
+            self.processor = open_processor(self.current, metrics, entrance.gate, overload)
         self._health = health
         self._place = place
         self._peers: asyncio.Server | None = None

@@ -24,6 +24,8 @@ from processor_stream import (
     stream,
     usage_body,
 )
+from routoo.errors import QueueFullError
+from routoo.overload import Overload
 from routoo.security.caller import ROUTE
 from routoo.security.tokens import append_token, new_token
 from tiny_service import Running, connected, serving, tiny_settings
@@ -522,6 +524,30 @@ async def test_a_full_queue(tmp_path: Path) -> None:
             assert refused.status.code == 503
             assert orjson.loads(refused.body)["error"]["code"] == "overloaded"
             watched.release()
+
+
+async def test_overload_refuses_here_as_in_the_api(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside = []
+
+    def check(overload: Overload, _remaining_s: float | None = None) -> None:
+        inside.append(overload.in_flight)
+        if len(inside) > 1:
+            error = QueueFullError("more requests come than can be answered")
+            error.retry_after_s = 1.5
+            raise error
+
+    monkeypatch.setattr(Overload, "check", check)
+    async with with_settings(tmp_path) as running:
+        async with stream(running.channel) as first:
+            assert (await first.routed()).HasField("request_body")
+        async with stream(running.channel) as second:
+            refused = (await second.routed()).immediate_response
+    assert refused.status.code == 503
+    assert headers_of(refused.headers)["retry-after"] == "2"
+    # The first one has left.
+    assert inside == [0, 0]
 
 
 @pytest.mark.parametrize(

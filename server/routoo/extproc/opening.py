@@ -9,17 +9,18 @@ from routoo.errors import ConfigError
 if TYPE_CHECKING:
     from routoo.current import Current
     from routoo.extproc.service import Processor
+    from routoo.overload import Overload
     from routoo.pool import Pool
     from routoo.processor_settings import ProcessorSettings
     from routoo.security.gate import Gate
     from routoo.telemetry import Metrics
 
 
-def open_processor(current: Current, metrics: Metrics, gate: Gate) -> Processor:
+def open_processor(current: Current, metrics: Metrics, gate: Gate, overload: Overload) -> Processor:
     """The processor of settings that ``check_processor`` has accepted."""
     from routoo.extproc.service import Processor  # noqa: PLC0415 - needs the extra
 
-    return Processor(current, metrics, gate)
+    return Processor(current, metrics, gate, overload)
 
 
 def check_processor(settings: ProcessorSettings, pool: Pool) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from routoo.extproc.body import Api, Asked
     from routoo.extproc.constraints import Constraints
     from routoo.extproc.replies import Header
+    from routoo.overload import Overload
     from routoo.pool import Pool
     from routoo.processor_settings import CapabilityNames, ProcessorSettings
     from routoo.security.caller import Caller
@@ -79,24 +80,29 @@ class Router:
 
     Args:
         current: the engine and the settings in force.
+        overload: refuses what would wait too long; shared with the calls of the API.
     """
 
-    def __init__(self, current: Current) -> None:
+    def __init__(self, current: Current, overload: Overload) -> None:
         self.open = True
         self._current = current
+        self._overload = overload
 
     async def route(
         self, head: Head, body: dict[str, Any], admit: Callable[[], Admission]
     ) -> Routed | Refusal:
         """Decides; an error becomes a refusal, or the fallback where the settings say so."""
         settings = self._current.settings
+        entered_s = None
         try:
+            self._overload.check()
             with admit() as admission:
                 if not self.open:
                     raise DrainingError("the service is stopping; send again")  # noqa: TRY301
                 # After the last await: a reload may have exchanged it before.
                 engine = self._current.engine
                 request = _request(head, body, admission.caller, settings, engine.pool)
+                entered_s = self._overload.enter()
                 decision = await engine.route(request)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer
             failure = failure_of(error)
@@ -108,6 +114,9 @@ class Router:
                 model = fallback.fallback_model
                 return Routed(model, ((MODEL, model),), None)
             return refusal
+        finally:
+            if entered_s is not None:
+                self._overload.leave(entered_s)
         batch, row = decision.batch, decision.row
         return Routed(
             decision.model,

@@ -22,6 +22,7 @@ from routoo.extproc.tally import Tally
 if TYPE_CHECKING:
     from routoo.current import Current
     from routoo.outcomes import Outcome
+    from routoo.overload import Overload
     from routoo.security.gate import Gate
     from routoo.telemetry import Metrics
 
@@ -38,13 +39,14 @@ class Processor:
         current: the engine and the settings in force.
         metrics: whose registry gets the counters.
         gate: lets Envoy in.
+        overload: refuses what would wait too long; shared with the calls of the API.
     """
 
-    def __init__(self, current: Current, metrics: Metrics, gate: Gate) -> None:
+    def __init__(self, current: Current, metrics: Metrics, gate: Gate, overload: Overload) -> None:
         self._current = current
         self._metrics = metrics
         self._gate = gate
-        self._router = Router(current)
+        self._router = Router(current, overload)
         self._tally = Tally(metrics.registry)
         self._released = False
         self._streams: dict[asyncio.Task[Any], Exchange] = {}
