@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 # A gauge says the same in every worker (a price, a budget in the shared ledger, a version), and the
 # largest is the most cautious word on it; but for these.
 SUMMED_GAUGES = frozenset({"routoo_queue_depth"})
-LEAST_GAUGES = frozenset({"routoo_serving"})
+LEAST_GAUGES = frozenset({"routoo_serving", "routoo_predictor_up", "routoo_decision_log_up"})
 
 _Key = tuple[str, tuple[tuple[str, str], ...]]
 

@@ -39,7 +39,13 @@ def comparison(found: WhatIf, seconds: float) -> list[Block]:
     """As decided, and as it would have been."""
     then, other = found.as_decided, found.as_instead
     total = then.decided + then.refused
-    names = sorted({**then.models, **other.models}, key=lambda name: -then.models.get(name, 0))
+    names = [
+        name
+        for name in sorted(
+            {**then.models, **other.models}, key=lambda name: -then.models.get(name, 0)
+        )
+        if then.models.get(name, 0) or other.models.get(name, 0)
+    ]
     blocks: list[Block] = [
         Line(f"instead: {found.instead}"),
         Line(f"{percent(found.same / total)} of {count(total, 'decision')} the same", "good"),

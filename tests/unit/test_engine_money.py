@@ -290,3 +290,16 @@ async def test_a_decision_that_only_the_ledger_knows_needs_its_cost(artifact: Ar
         assert not await engine.report(Outcome(decision.decision_id, **tokens))
         assert await engine.report(Outcome(decision.decision_id, cost_usd=0.25))
         assert (await state_of(engine)).settled_usd == 0.25
+
+
+async def test_tenants_add_no_series(artifact: Artifact) -> None:
+    async def series(tenants: int) -> int:
+        async with running(artifact, spending(hourly(1.0), hourly(1.0, tenant="t0"))) as engine:
+            for number in range(tenants):
+                request = PromptRequest("hard", tenant=f"t{number}")
+                decided = (await outcomes(engine.route(request)))[0]
+                await engine.report(Outcome(decided.decision_id, score=1.0, cost_usd=0.0))
+            registry = engine.registry  # type: ignore[attr-defined]
+            return sum(len(family.samples) for family in registry.collect())
+
+    assert await series(40) == await series(2)

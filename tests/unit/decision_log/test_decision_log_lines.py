@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from logged_engine import lines_of, logged_engine
+from routoo.decision_log.reading import read_logs
+from routoo.decision_log.replay import reproduce
 from routoo.decision_log.sampling import Sampler
+from routoo.observability_settings import DecisionLogSettings
 from routoo.outcomes import Outcome
 from routoo.policy_settings import PolicySettings
 from routoo.prompt import PromptRequest
-from tiny_engine import outcomes
+from routoo.telemetry import Metrics
+from tiny_engine import make_engine, outcomes
 from tiny_money import hourly, spending
 
 if TYPE_CHECKING:
@@ -120,3 +124,20 @@ async def test_a_budget_s_word_is_in_the_line(artifact: Artifact, tmp_path: Path
     assert cheapest["reason"] == "BUDGET_SPENT"
     assert cheapest["priced_by"] == ["budget:poor"]
     assert (none["wanted"], none["model"]) == ("large", None)
+
+
+async def test_a_reloaded_pool_or_policy_is_a_setup_of_its_own(
+    artifact: Artifact, tmp_path: Path
+) -> None:
+    # Engines that follow each other in one process share the log, as after a reload.
+    metrics = Metrics(DecisionLogSettings(path=tmp_path / "log"))
+    for policy in ("lp", "best", "lp"):
+        engine = make_engine(artifact, metrics=metrics, policy=PolicySettings(name=policy))
+        await outcomes(engine.route(PromptRequest("hard")))
+        await engine.close(0.0)
+    metrics.close()
+    setups = [line["setup"] for line in lines_of(tmp_path / "log", "setup")]
+    first, second, third = (line["setup"] for line in lines_of(tmp_path / "log"))
+    assert setups == [first, second]
+    assert first == third
+    assert not reproduce(read_logs([tmp_path / "log"])).mismatches
