@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import grpc
 import grpc.aio
 
+from routoo.client.failure import PUSHBACK
 from routoo.v1.route_pb2 import RouteRequest, RouteResponse
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ class GrpcCaller:
         try:
             reply = await route(self._bodies[number % len(self._bodies)], timeout=self._timeout_s)
         except grpc.aio.AioRpcError as error:
+            # As callers should: whoever is sent away stays away for as long as was asked.
+            await asyncio.sleep(_pushback_s(error))
             return _status(error)
         self.degraded += reply.degraded
         return "OK" if reply.model else "NO DECISION"
@@ -57,6 +60,13 @@ class GrpcCaller:
         """See ``Caller.close``."""
         for channel in self._channels:
             await channel.close(None)
+
+
+def _pushback_s(error: grpc.aio.AioRpcError) -> float:
+    for key, value in error.trailing_metadata() or ():
+        if key == PUSHBACK:
+            return max(0.0, int(value) * 1e-3)
+    return 0.0
 
 
 def _status(error: grpc.aio.AioRpcError) -> str:
