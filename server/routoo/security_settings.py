@@ -15,7 +15,7 @@ from routoo.section import Section
 if TYPE_CHECKING:
     from routoo.config import Settings
 
-Role = Literal["route", "admin"]
+Role = Literal["route", "admin", "proxy"]
 """route: decisions, and what concerns the caller's own tenant. admin: also what shows all tenants.
 """
 

@@ -196,7 +196,7 @@ class RouterService:
 
     async def _report_outcome(self, body: bytes, _context: Context, admission: Admission) -> bytes:
         decision_id = convert.parse(outcome_pb2.ReportOutcomeRequest, body).decision_id
-        asked = (body, admission.caller.tenant)
+        asked = (body, admission.caller.confined_to)
         return await where_it_is_open(
             self._place, "ReportOutcome", decision_id, asked, self._report_here
         )
@@ -208,7 +208,7 @@ class RouterService:
 
     async def _escalate(self, body: bytes, _context: Context, admission: Admission) -> bytes:
         decision_id = convert.parse(outcome_pb2.EscalateRequest, body).decision_id
-        asked = (body, admission.caller.tenant)
+        asked = (body, admission.caller.confined_to)
         return await where_it_is_open(
             self._place, "Escalate", decision_id, asked, self._escalate_here
         )

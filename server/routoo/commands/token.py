@@ -37,7 +37,7 @@ def new(
     ] = "",
     role: Annotated[
         list[str] | None,
-        typer.Option(help="route (default) or admin; may be repeated.", metavar="ROLE"),
+        typer.Option(help="route (default), admin or proxy; may be repeated.", metavar="ROLE"),
     ] = None,
     expires_in: Annotated[
         str, typer.Option(help="How long it is good for: 90d, 12h, 30m; none: for ever.")
@@ -47,13 +47,13 @@ def new(
 
     A running service takes it within seconds. To take one back, remove its line from the file.
     """
-    from routoo.security.caller import ADMIN, ROUTE
+    from routoo.security.caller import ADMIN, PROXY, ROUTE
     from routoo.security.tokens import append_token, new_token, read_tokens
 
     roles = role or [ROUTE]
     for one in roles:
-        if one not in (ROUTE, ADMIN):
-            raise CommandError(f"--role {one}: there are the roles {ROUTE} and {ADMIN}")
+        if one not in (ROUTE, ADMIN, PROXY):
+            raise CommandError(f"--role {one}: there are the roles {ROUTE}, {ADMIN} and {PROXY}")
     valid_s = None
     if expires_in:
         found = re.fullmatch(r"([1-9][0-9]{0,5})([mhd])", expires_in)

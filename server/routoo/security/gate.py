@@ -9,7 +9,7 @@ import structlog
 from prometheus_client import Counter
 
 from routoo.errors import ConfigError, PermissionDeniedError, RateLimitedError, UnauthenticatedError
-from routoo.security.caller import ADMIN, ANYONE, ROUTE, Caller
+from routoo.security.caller import ADMIN, ANYONE, PROXY, ROUTE, Caller
 from routoo.security.client_limits import Client, ClientLimits
 from routoo.security.tokens import Tokens, read_tokens
 from routoo.security.watched_files import WatchedFiles
@@ -259,7 +259,7 @@ _REASONS = {
 
 
 def _check_role(caller: Caller, rpc: str) -> None:
-    if ROUTE in caller.roles or (ADMIN in caller.roles and rpc in _FOR_ADMINS_TOO):
+    if caller.roles & {ROUTE, PROXY} or (ADMIN in caller.roles and rpc in _FOR_ADMINS_TOO):
         return
     raise PermissionDeniedError(f"{rpc} needs a token or certificate with the role route")
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from routoo.errors import ConfigError
-from routoo.security.caller import ADMIN, ROUTE, Caller
+from routoo.security.caller import ADMIN, PROXY, ROUTE, Caller
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _PREFIX = "routoo"
 _SECRET_BYTES = 32
 _TOKEN = re.compile(r"routoo_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
-_ROLES = frozenset({ROUTE, ADMIN})
+_ROLES = frozenset({ROUTE, ADMIN, PROXY})
 _KEYS = frozenset({"id", "tenant", "roles", "salt", "sha256", "created", "expires"})
 
 
