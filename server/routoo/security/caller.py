@@ -43,8 +43,8 @@ class Caller:
             requested: the one that the request names; empty: none.
 
         Raises:
-            PermissionDeniedError: the request names another than the caller's own, and the caller is
-                no proxy.
+            PermissionDeniedError: the request names another than the caller's own, and the
+                caller is no proxy.
         """
         if self.tenant is None:
             return requested
