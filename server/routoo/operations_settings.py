@@ -29,7 +29,7 @@ class OverloadSettings(Section):
     max_wait_ms: float = Field(default=500.0, gt=0, le=3_600_000, allow_inf_nan=False)
     """Longest that a request may be expected to wait, overload or not."""
     overloaded_wait_ms: float | None = Field(default=None, gt=0, le=3_600_000, allow_inf_nan=False)
-    """Likewise while more requests come than are answered. Unset: three times what a request takes
+    """Likewise while more requests come than are answered. Unset: twice what a request takes
     without load."""
     max_unseen: int = Field(default=128, ge=1, le=1_000_000)
     """Calls that may lie in gRPC before this process has seen them, as they do when even refusing

@@ -29,18 +29,21 @@ from routoo.errors import QueueFullError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-WINDOW_S = 0.025
-"""More coming than going is looked for in stretches of this length."""
-# Callers that begin all at once are more coming than going once, not twice in a row.
-_GROWN_WINDOWS = 2
-_QUIET_WINDOWS = 4
+WINDOW_S, _LONGEST_WINDOW_S = 0.025, 0.25
+"""More coming than going is looked for in stretches of this length, and longer ones until enough
+calls have come to tell."""
+_WINDOW_CALLS = 20
 # So many more coming than going are chance.
 _GROWTH, _GROWTH_CALLS = 1.5, 10
+# Callers that begin all at once are more coming than going once, not twice in a row.
+_GROWN_WINDOWS = 2
+_QUIET_S = 0.1
 _PACE_MEMORY_S = 0.5
-_LATENCY_SHARE = 0.02
+_LATENCY_STEP = 0.02
 _FIRST_LATENCY_S = 0.002
-# What is let in under overload: enough for this many times the latency without load.
-_LATENCIES = 3.0
+# What is let in under overload: enough for this many times the latency without load, so that a
+# batch waits while another one is at work.
+_LATENCIES = 2.0
 _SHORTEST_WAIT_S = 0.004
 _FEWEST = 4
 # A pace that was measured over less than this is not one.
@@ -89,8 +92,8 @@ class Overload:
         # While there are calls: how many left in how long, the older the less they count.
         self._left, self._busy_s = 0.0, 0.0
         self._counted_s = self._window_s = clock_s()
-        self._came = self._gone = self._refused = 0
-        self._quiet_windows = self._grown_windows = 0
+        self._pressed_s = -_QUIET_S
+        self._came = self._gone = self._grown_windows = 0
         self._left_since = 0
         self._pressure = 1.0
 
@@ -117,8 +120,11 @@ class Overload:
             QueueFullError: says when to come again.
         """
         now_s = self._clock_s()
-        if now_s - self._window_s >= WINDOW_S:
+        window_s = now_s - self._window_s
+        if window_s >= WINDOW_S and (self._came >= _WINDOW_CALLS or window_s >= _LONGEST_WINDOW_S):
             self._look(now_s)
+        if now_s - self._pressed_s > _QUIET_S:
+            self.overloaded = False
         self._came += 1
         self._check(remaining_s)
 
@@ -150,7 +156,9 @@ class Overload:
         self._left_since += 1
         self.in_flight -= 1
         if self.in_flight < _ALONE and not self.overloaded:
-            self._latency_s += _LATENCY_SHARE * (now_s - entered_s - self._latency_s)
+            # Towards the median: a moment in which the machine stands still must not count.
+            slower = now_s - entered_s > self._latency_s
+            self._latency_s *= 1.0 + (_LATENCY_STEP if slower else -_LATENCY_STEP)
         # Counted when the house is empty, or now and then: not an exponential per call.
         if not self.in_flight or now_s - self._counted_s >= WINDOW_S:
             self._count(now_s)
@@ -176,7 +184,7 @@ class Overload:
         return max(_LATENCIES * self._latency_s, _SHORTEST_WAIT_S)
 
     def _refuse(self, why: str) -> None:
-        self._refused += 1
+        self._pressed_s = self._clock_s()
         error = QueueFullError(f"{why}; retry later or add replicas")
         error.retry_after_s = self.retry_after_s
         raise error
@@ -194,17 +202,12 @@ class Overload:
         """At the end of a window: whether more came than went."""
         if self.in_flight:
             self._count(now_s)
-        came, gone, refused = self._came, self._gone, self._refused
-        windows = (now_s - self._window_s) / WINDOW_S
+        came, gone = self._came, self._gone
         self._window_s = now_s
-        self._came = self._gone = self._refused = 0
+        self._came = self._gone = 0
         self._pressure = max(1.0, came / max(1, gone))
-        grown = came > _GROWTH * gone + _GROWTH_CALLS * windows and self.in_flight > _FEWEST
+        grown = came > _GROWTH * gone + _GROWTH_CALLS and self.in_flight > _FEWEST
         self._grown_windows = self._grown_windows + 1 if grown else 0
         if self._grown_windows >= _GROWN_WINDOWS:
             self.overloaded = True
-        if refused or grown:
-            self._quiet_windows = 0
-        else:
-            self._quiet_windows += int(windows)
-            self.overloaded &= self._quiet_windows < _QUIET_WINDOWS
+            self._pressed_s = now_s

@@ -74,6 +74,15 @@ def test_overload_keeps_waits_short_and_the_server_at_work(factor: float) -> Non
     assert all(error.retry_after_s and error.retry_after_s >= 0.01 for error in house.refused)
 
 
+def test_a_slow_service_sees_its_overload_too() -> None:
+    house = House(0.01)
+    house.steady(30, 0.0, 4.0)
+    house.waits_s.clear()
+    assert house.steady(400, 4.0, 14.0) >= 900
+    late = sum(wait_s > 0.1 for wait_s in house.waits_s)
+    assert late <= 60
+
+
 def test_all_is_as_before_when_the_overload_is_over() -> None:
     house = House(0.001)
     house.steady(300, 0.0, 2.0)
