@@ -105,6 +105,14 @@ async def test_every_query_asks_for_metrics_and_labels_that_there_are(tmp_path: 
             assert labels - OF_PROMETHEUS <= own, (metric, labels, own)
 
 
+async def test_every_metric_is_documented(tmp_path: Path) -> None:
+    text = (GRAFANA.parents[1] / "docs" / "observability.md").read_text()
+    endings = ("_bucket", "_sum", "_count", "_created")
+    for metric in await exposed(tmp_path):
+        if metric != "up" and not metric.endswith(endings):
+            assert f"`{metric}" in text, metric
+
+
 def test_the_dashboard_covers_every_metric_of_the_service() -> None:
     shown = {name for text in expressions() for name, _ in selectors(promql.parse(text))}
     for needed in (
