@@ -133,7 +133,7 @@ async def test_stop_fails_what_a_hung_predictor_holds(tmp_path: Path) -> None:
         watched.release()
 
 
-async def test_the_log_has_the_detail_of_a_failure_and_never_a_prompt(tmp_path: Path) -> None:
+async def test_the_log_says_where_a_failure_was_and_never_a_prompt(tmp_path: Path) -> None:
     config = write_tiny_config(tmp_path)
     async with process(*HELD, "serve", "--config", str(config)) as held:
         async with connected(await started(held)) as channel:
@@ -149,6 +149,7 @@ async def test_the_log_has_the_detail_of_a_failure_and_never_a_prompt(tmp_path: 
     assert failure["rpc"] == "Route"
     assert failure["exception"].startswith("builtins.ValueError\n")
     assert " in held" in failure["exception"]
+    assert b"the detail" not in logged
 
 
 async def test_callers_who_do_not_cease_are_told_to_go_elsewhere(tmp_path: Path) -> None:
