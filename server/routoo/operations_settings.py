@@ -26,11 +26,11 @@ class ReloadSettings(Section):
 class OverloadSettings(Section):
     """What is refused, with RESOURCE_EXHAUSTED and when to retry, so that the rest is in time."""
 
-    max_wait_ms: float = Field(default=500.0, gt=0, le=3_600_000, allow_inf_nan=False)
+    max_wait_ms: float = Field(default=5000.0, gt=0, le=3_600_000, allow_inf_nan=False)
     """Longest that a request may be expected to wait, overload or not."""
     overloaded_wait_ms: float | None = Field(default=None, gt=0, le=3_600_000, allow_inf_nan=False)
     """Likewise while more requests come than are answered. Unset: twice what a request takes
-    without load."""
+    without load, or a twentieth of the time until its deadline."""
     max_unseen: int = Field(default=1024, ge=1, le=1_000_000)
     """Calls that may lie in gRPC before this process has seen them, as they do when even refusing
     takes too long. Above it gRPC cuts calls off at random, above twice as many all of them; they

@@ -8,9 +8,10 @@ the pace at which they leave is measured while there are any:
 - As long as no more comes than goes, only calls are refused that would wait longer than
   ``max_wait_s``, or than their deadline allows.
 - When more comes than goes, no more are let in than can be served within a small multiple of what a
-  call takes without load. What waits then is a few milliseconds' work, as CoDel (Nichols and
-  Jacobson 2012, RFC 8289) keeps a queue, and the bound on calls in flight is that of BBR (Cardwell
-  et al. 2016): pace times latency without load, some more for bursts.
+  call takes without load, or a small share of the time that its caller leaves. What waits then is a
+  few milliseconds' work where callers are in a hurry, as CoDel (Nichols and Jacobson 2012, RFC 8289)
+  keeps a queue, and the bound on calls in flight is that of BBR (Cardwell et al. 2016): pace times
+  latency without load, some more for bursts.
 - When nothing had to be refused for a tenth of a second, all is as before.
 
 The order of service stays first come, first served: the newest first would answer some at once and
@@ -45,6 +46,9 @@ _FIRST_LATENCY_S = 0.002
 # batch waits while another one is at work.
 _LATENCIES = 2.0
 _SHORTEST_WAIT_S = 0.004
+# Or for this share of the time that a caller leaves: who sends six hundred prompts at once and
+# waits ten seconds for them is better served late than refused.
+_PATIENCE = 0.05
 _FEWEST = 4
 # A pace that was measured over less than this is not one.
 _LEAST_BUSY_S = 0.02
@@ -61,7 +65,8 @@ class OverloadTerms:
 
     Attributes:
         max_wait_s: longest that a call may be expected to wait, overload or not.
-        overloaded_wait_s: likewise while more comes than goes; None: from the latency without load.
+        overloaded_wait_s: likewise while more comes than goes; None: from the latency without load
+            and the time until the deadline.
         batch: so many are served at once, and are not too many as long as no more comes than goes:
             a machine that stands still for a moment makes the pace look slow.
     """
@@ -169,19 +174,20 @@ class Overload:
             return
         wait_s = self.in_flight / pace
         enough = self.overloaded or self.in_flight >= self._terms.batch
-        if enough and wait_s > self._longest_s:
+        if enough and wait_s > self._longest_s(remaining_s):
             self._refuse("more requests come than can be answered")
         if remaining_s is not None and wait_s * _DEADLINE_SAFETY > remaining_s:
             self._refuse("the deadline would pass while the request waits")
 
-    @property
-    def _longest_s(self) -> float:
+    def _longest_s(self, remaining_s: float | None) -> float:
         """Longest that a call may be expected to wait now."""
-        if not self.overloaded:
-            return self._terms.max_wait_s
+        most_s = self._terms.max_wait_s
+        if not self.overloaded or remaining_s is None:
+            return most_s
         if self._terms.overloaded_wait_s is not None:
             return self._terms.overloaded_wait_s
-        return max(_LATENCIES * self._latency_s, _SHORTEST_WAIT_S)
+        patient_s = min(most_s, _PATIENCE * remaining_s)
+        return max(_LATENCIES * self._latency_s, _SHORTEST_WAIT_S, patient_s)
 
     def _refuse(self, why: str) -> None:
         self._pressed_s = self._clock_s()

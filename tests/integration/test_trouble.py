@@ -281,7 +281,9 @@ async def test_a_graph_that_answers_no_number(tmp_path: Path, bad: float) -> Non
 
 async def test_many_callers_at_once_are_all_answered(tmp_path: Path) -> None:
     """Nothing is lost or mixed up when batches form under load, with callers that leave."""
-    async with serving(tiny_settings(tmp_path, batching={"max_batch": 16})) as running:
+    patient = {"max_wait_ms": 3_600_000}
+    settings = tiny_settings(tmp_path, batching={"max_batch": 16}, overload=patient)
+    async with serving(settings) as running:
         prompts = [" ".join(["hard"] * (1 + row % 30)) for row in range(600)]
         calls = [call(running, prompt) for prompt in prompts]
         for row in range(0, 600, 7):

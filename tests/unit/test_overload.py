@@ -46,10 +46,13 @@ class House:
         self.inside.append((entered_s, self.free_s))
         return True
 
-    def steady(self, rate: float, begin_s: float, end_s: float) -> int:
+    def steady(
+        self, rate: float, begin_s: float, end_s: float, remaining_s: float | None = None
+    ) -> int:
         """Calls at a pace; how many were let in."""
         calls = round(rate * (end_s - begin_s))
-        return sum(self.call(begin_s + (end_s - begin_s) * one / calls) for one in range(calls))
+        times_s = (begin_s + (end_s - begin_s) * one / calls for one in range(calls))
+        return sum(self.call(time_s, remaining_s) for time_s in times_s)
 
 
 def test_nothing_is_refused_below_capacity() -> None:
@@ -63,7 +66,7 @@ def test_overload_keeps_waits_short_and_the_server_at_work(factor: float) -> Non
     house = House(0.001)
     house.steady(300, 0.0, 2.0)
     house.waits_s.clear()
-    answered = house.steady(1000 * factor, 2.0, 7.0)
+    answered = house.steady(1000 * factor, 2.0, 7.0, remaining_s=0.2)
     assert answered >= 0.9 * 5000
     waits_s = sorted(house.waits_s)
     assert waits_s[len(waits_s) // 2] <= 0.01
@@ -78,7 +81,7 @@ def test_a_slow_service_sees_its_overload_too() -> None:
     house = House(0.01)
     house.steady(30, 0.0, 4.0)
     house.waits_s.clear()
-    assert house.steady(400, 4.0, 14.0) >= 900
+    assert house.steady(400, 4.0, 14.0, remaining_s=1.0) >= 900
     late = sum(wait_s > 0.1 for wait_s in house.waits_s)
     assert late <= 60
 
@@ -86,7 +89,7 @@ def test_a_slow_service_sees_its_overload_too() -> None:
 def test_all_is_as_before_when_the_overload_is_over() -> None:
     house = House(0.001)
     house.steady(300, 0.0, 2.0)
-    house.steady(4000, 2.0, 4.0)
+    house.steady(4000, 2.0, 4.0, remaining_s=0.2)
     assert house.overload.overloaded
     house.refused.clear()
     house.steady(500, 4.2, 6.0)
@@ -104,6 +107,15 @@ def test_callers_that_wait_for_answers_are_no_overload(callers: int) -> None:
         entered = house.inside[0][1]
         assert house.call(entered), "the one that was answered calls again"
     assert not house.overload.overloaded
+
+
+@pytest.mark.parametrize("remaining_s", [None, 10.0])
+def test_a_patient_caller_may_send_hundreds_at_once(remaining_s: float | None) -> None:
+    house = House(0.0007)
+    house.steady(300, 0.0, 2.0)
+    assert house.steady(6000, 2.0, 2.1, remaining_s=remaining_s) == 600
+    # Who is in a hurry is told at once.
+    assert not house.call(2.1, remaining_s=0.2)
 
 
 def test_a_call_whose_deadline_would_pass_is_refused_at_once() -> None:
@@ -140,7 +152,7 @@ def test_a_slow_server_that_answers_many_at_once_is_not_starved() -> None:
     """The bound follows the latency without load, not a figure of ours."""
     house = House(0.1)
     house.steady(2, 0.0, 10.0)
-    assert house.steady(40, 10.0, 20.0) >= 80
+    assert house.steady(40, 10.0, 20.0, remaining_s=2.0) >= 80
 
 
 @given(st.lists(st.tuples(st.floats(0, 0.02), st.booleans()), max_size=300))
