@@ -7,11 +7,11 @@ the pace at which they leave is measured while there are any:
 
 - As long as no more comes than goes, only calls are refused that would wait longer than
   ``max_wait_s``, or than their deadline allows.
-- When more comes than goes, no more are let in than can be served within a small multiple of what a
-  call takes without load, or a small share of the time that its caller leaves. What waits then is a
-  few milliseconds' work where callers are in a hurry, as CoDel (Nichols and Jacobson 2012, RFC 8289)
-  keeps a queue, and the bound on calls in flight is that of BBR (Cardwell et al. 2016): pace times
-  latency without load, some more for bursts.
+- When more comes than goes, no more are let in than can be served within a small multiple of what
+  a call takes without load, or a small share of the time that its caller leaves. What waits then is
+  a few milliseconds' work where callers are in a hurry, as CoDel (Nichols and Jacobson 2012, RFC
+  8289) keeps a queue, and the bound on calls in flight is that of BBR (Cardwell et al. 2016): pace
+  times latency without load, some more for bursts.
 - When nothing had to be refused for a tenth of a second, all is as before.
 
 The order of service stays first come, first served: the newest first would answer some at once and
