@@ -4,8 +4,9 @@ Weights: symmetric, one scale per column. Activations: unsigned bytes, one scale
 from prompts that stand for the traffic: a prompt's numbers do not depend on its batch, as they
 would where the scale comes from the batch ("dynamic" quantisation), and integer sums are exact in
 any order. What is large in a few channels of an activation moves into the weights where that
-lowers the error (SmoothQuant, arXiv 2211.10438). A product that still loses too much stays in
-float, as do attention, norms and everything outside the transformer.
+lowers the error (SmoothQuant, arXiv 2211.10438). Biases and scales around a product become part of
+it (`folds`). A product that still loses too much stays in float, as do attention, norms and
+everything outside the transformer.
 """
 
 from collections import Counter
@@ -19,6 +20,8 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from routoo_export.constant_folding import fold_constants
+from routoo_export.folds import Folds, Surroundings, find_folds, values_product
 from routoo_export.graph import INPUT_NAME
 from routoo_export.graph_builder import CONTRIB_DOMAIN, CONTRIB_VERSION
 from routoo_export.tokens import length_batches, pad_ids
@@ -68,6 +71,7 @@ def to_int8(
     ids: the prompts from which the scales come, the same scales in each run. A model without a
     transformer comes back as it is.
     """
+    model = fold_constants(model) if _products(model) else model
     products = _products(model)
     if not products:
         return model
@@ -85,7 +89,15 @@ def to_int8(
         )
         for activation, sample in _observe(model, list(readers), ids, pad_token_id).items()
     }
-    return _rewritten(model, {node.name for node in products}, weights, scales)
+    bytewise = [node for node in products if scales[node.input[0]].error <= MOST_ERROR]
+    around = Surroundings(model)
+    folds = find_folds(around, bytewise, [weights[n.input[1]].shape[1] for n in bytewise])
+    for activation in readers:
+        channels = scales[activation].channels
+        values = values_product(around, folds, activation)
+        if channels is not None and values is not None:
+            folds = folds.smoothed(activation, values, 1.0 / channels)
+    return _rewritten(model, folds, weights, scales)
 
 
 def choose_scale(sample: Sample, weight: FloatArray, *, migrate: bool = True) -> Scale:
@@ -173,22 +185,24 @@ def _observe(
 
 def _rewritten(
     model: onnx.ModelProto,
-    products: set[str],
+    folds: Folds,
     weights: dict[str, FloatArray],
     scales: dict[str, Scale],
 ) -> onnx.ModelProto:
     """The graph with the quantised nodes in the place of the float ones."""
-    new = _Rewriter(weights, scales)
+    new = _Rewriter(weights, scales, folds)
     vocabularies = {
         tensor.name: tensor for tensor in model.graph.initializer if tensor.name.startswith(PREFIX)
     }
     for node in model.graph.node:
-        if node.name in products and scales[node.input[0]].error <= MOST_ERROR:
+        if node.name in folds.tails:
             new.product(node)
+        elif node.name in folds.absorbed:
+            continue
         elif node.op_type == "Gather" and node.input[1] == INPUT_NAME:
             new.embedding(node, vocabularies)
         else:
-            new.nodes.append(node)
+            new.other(node)
     read = {name for node in new.nodes for name in node.input}
     kept = [tensor for tensor in model.graph.initializer if tensor.name in read]
     quantised = onnx.ModelProto()
@@ -204,30 +218,42 @@ def _rewritten(
 class _Rewriter:
     """Nodes and constants of the quantised graph, in order."""
 
-    def __init__(self, weights: dict[str, FloatArray], scales: dict[str, Scale]) -> None:
-        self.weights, self.scales = weights, scales
+    def __init__(
+        self, weights: dict[str, FloatArray], scales: dict[str, Scale], folds: Folds
+    ) -> None:
+        self.weights, self.scales, self.folds = weights, scales, folds
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, onnx.TensorProto] = {}
         self._bytes: dict[str, str] = {}
+        self._steps: dict[str, FloatArray] = {}
 
     def product(self, node: onnx.NodeProto) -> None:
-        """Bytes times bytes, back to float, plus the bias of a Gemm."""
+        """Bytes times bytes, back to float, with its bias."""
         activation, weight = node.input[:2]
-        scale = self.scales[activation]
-        codes, steps = f"{weight}.codes", f"{weight}.steps"
+        scale, tail = self.scales[activation], self.folds.tails[node.name]
+        codes = f"{weight}.codes"
         if codes not in self.constants:
             matrix = self.weights[weight]
             moved = matrix if scale.channels is None else matrix * scale.channels[:, None]
-            weight_codes, weight_steps = byte_columns(moved)
+            weight_codes, self._steps[weight] = byte_columns(moved)
             self._constant(codes, weight_codes)
-            self._constant(steps, weight_steps)
         if activation not in self._bytes:
             self._bytes[activation] = self._quantised(activation, scale)
+        steps = self._constant(f"{tail.output}.steps", self._steps[weight] * tail.factor)
         of_activation = (f"{activation}.step", f"{activation}.zero")
-        inputs = [self._bytes[activation], codes, of_activation[0], steps, of_activation[1], ""]
-        # Bias last: with none there, the empty zero point of the weights goes as well.
-        inputs = [*inputs, *node.input[2:]] if len(node.input) > 2 else inputs[:-1]
-        self._add("MatMulIntegerToFloat", inputs, node.output[0], domain=CONTRIB_DOMAIN)
+        inputs = [self._bytes[activation], codes, of_activation[0], steps, of_activation[1]]
+        if tail.bias is not None:
+            # The zero point of the weights, which is none, comes before it.
+            bias = self._constant(f"{tail.output}.bias", tail.bias * tail.factor)
+            inputs += ["", bias]
+        self._add("MatMulIntegerToFloat", inputs, tail.output, domain=CONTRIB_DOMAIN)
+
+    def other(self, node: onnx.NodeProto) -> None:
+        """A node that stays in float."""
+        copy = onnx.NodeProto()
+        copy.CopyFrom(node)
+        copy.input[:] = [self.folds.same.get(name, name) for name in node.input]
+        self.nodes.append(copy)
 
     def embedding(self, node: onnx.NodeProto, vocabularies: dict[str, onnx.TensorProto]) -> None:
         """Rows of bytes, each with its own scale."""
@@ -246,7 +272,7 @@ class _Rewriter:
 
     def _quantised(self, activation: str, scale: Scale) -> str:
         source = activation
-        if scale.channels is not None:
+        if scale.channels is not None and activation not in self.folds.smooth:
             inverse = self._constant(f"{activation}.per_channel", 1.0 / scale.channels)
             source = self._add("Mul", [activation, inverse], f"{activation}.moved")
         step = self._constant(f"{activation}.step", np.array(scale.step))

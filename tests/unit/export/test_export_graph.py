@@ -13,6 +13,7 @@ import pytest
 from random_heads import random_heads
 from routoo_export.backbones.transformer import Reading, TransformerBackbone
 from routoo_export.backbones.truncate import truncate
+from routoo_export.constant_folding import fold_constants
 from routoo_export.errors import ExportError, ParityError
 from routoo_export.graph import build_graph
 from routoo_export.heads_graph import OUTPUT_NAMES
@@ -168,6 +169,42 @@ def test_int8_multiplies_in_bytes_what_stays_exact_enough(
         and node.input[1] == "input_ids"
         and matrices(converted).get(node.input[0]) == (60, WIDTH)
     ]
+
+
+def test_biases_and_scales_of_byte_products_are_part_of_them(
+    backbone: TransformerBackbone, graph: onnx.ModelProto
+) -> None:
+    converted = at_precision(graph, "int8", prompts(50, seed=1), PAD)
+    constants = {tensor.name for tensor in converted.graph.initializer}
+    of_products = {
+        node.output[0] for node in converted.graph.node if node.op_type == "MatMulIntegerToFloat"
+    }
+    left = [
+        node
+        for node in converted.graph.node
+        if node.op_type in {"Add", "Mul"}
+        and of_products.intersection(node.input)
+        and constants.intersection(node.input)
+    ]
+    assert left == []
+    biased = [node for node in converted.graph.node if len(node.input) == 7 and node.input[6]]
+    # Those of an encoder; a decoder has none.
+    assert bool(biased) == (backbone.spec.kind == "encoder")
+
+
+def test_what_follows_from_the_architecture_is_computed_once(graph: onnx.ModelProto) -> None:
+    folded = fold_constants(graph)
+    kinds = Counter(node.op_type for node in folded.graph.node)
+    assert not kinds["Constant"]
+    assert len(folded.graph.node) < 0.8 * len(graph.graph.node)
+    for rows, length in ((4, 9), (8, 3)):
+        batch = pad_ids(prompts(rows), PAD)[:, :length]
+        whole, less = (
+            open_session(model).run(list(OUTPUT_NAMES), {"input_ids": batch})
+            for model in (graph, folded)
+        )
+        for one, other in zip(whole, less, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7)
 
 
 def test_a_shared_block_is_stored_once_in_int8() -> None:

@@ -150,9 +150,9 @@ def test_a_graph_that_changes_the_others_is_not_published(
 ) -> None:
     versions = exported / "repository" / "predictor"
     model = onnx.load(versions / "1" / "model.onnx")
-    bias = next(c for c in model.graph.initializer if c.name == "heads_bias")
+    bias = next(c for c in model.graph.initializer if c.name == "heads_bias_0")
     values = onnx.numpy_helper.to_array(bias) * np.float32(1.0 + 1e-6)
-    bias.CopyFrom(onnx.numpy_helper.from_array(values, "heads_bias"))
+    bias.CopyFrom(onnx.numpy_helper.from_array(values, "heads_bias_0"))
     onnx.save(model, versions / "1" / "model.onnx")
     path = graded_file(exported, synthetic_outcomes, "new")
     assert run_onboard(exported, monkeypatch, "--model", "new", "--outcomes", str(path)) == 2
