@@ -31,7 +31,7 @@ class OverloadSettings(Section):
     overloaded_wait_ms: float | None = Field(default=None, gt=0, le=3_600_000, allow_inf_nan=False)
     """Likewise while more requests come than are answered. Unset: twice what a request takes
     without load, or a twentieth of the time until its deadline."""
-    max_unseen: int = Field(default=1024, ge=1, le=1_000_000)
+    max_unseen: int = Field(default=512, ge=1, le=1_000_000)
     """Calls that may lie in gRPC before this process has seen them, as they do when even refusing
     takes too long. Above it gRPC cuts calls off at random, above twice as many all of them; they
     end with CANCELLED. Without that bound the process would answer callers that have gone."""

@@ -281,7 +281,7 @@ async def test_a_graph_that_answers_no_number(tmp_path: Path, bad: float) -> Non
 
 async def test_many_callers_at_once_are_all_answered(tmp_path: Path) -> None:
     """Nothing is lost or mixed up when batches form under load, with callers that leave."""
-    patient = {"max_wait_ms": 3_600_000}
+    patient = {"max_wait_ms": 3_600_000, "max_unseen": 4096}
     settings = tiny_settings(tmp_path, batching={"max_batch": 16}, overload=patient)
     async with serving(settings) as running:
         prompts = [" ".join(["hard"] * (1 + row % 30)) for row in range(600)]
