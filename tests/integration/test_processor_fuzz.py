@@ -17,7 +17,7 @@ from watched import HANG_S
 if TYPE_CHECKING:
     from pathlib import Path
 
-STREAMS = int(os.environ.get("FUZZ_STREAMS", "2000"))
+STREAMS = int(os.environ.get("FUZZ_STREAMS", "10000"))
 FIRST = int(os.environ.get("FUZZ_FIRST", "0"))
 AT_A_TIME = 5000
 

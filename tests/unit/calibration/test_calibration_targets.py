@@ -41,7 +41,8 @@ def every_limit(gains: np.ndarray, least: float) -> np.ndarray:
     pair=pairs(),
     least=st.sampled_from([-1.0, 0.0]),
     kind=st.sampled_from(["strong_share", "target_cost", "target_score"]),
-    at=st.floats(0, 1),
+    # Not so near an end that the tolerance below cannot tell it from the end.
+    at=st.floats(0, 1).map(lambda share: round(share, 6)),
 )
 def test_the_limit_found_is_the_best_of_all(
     pair: tuple[np.ndarray, np.ndarray], least: float, kind: str, at: float
