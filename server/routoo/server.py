@@ -91,7 +91,14 @@ async def _serve(source: SettingsSource, place: Place | None) -> bool:
     gc.collect()
     gc.freeze()
     print(service.ready_line(), flush=True)  # noqa: T201 - what callers of `routoo serve` wait for
-    await stop.wait()
+    ended = asyncio.create_task(service.ended())
+    await asyncio.wait((asyncio.create_task(stop.wait()), ended), return_when="FIRST_COMPLETED")
+    if ended.done():
+        # It cannot be opened again in this process, which then ends by a segmentation fault.
+        # Whoever started the process starts it again: the workers' supervisor, a container's.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1)
     if watching is not None:
         watching.cancel()
     return await service.stop()
@@ -210,6 +217,17 @@ class Service:
             self.current.settings.reload.interval_s, lambda: self.reloader.start(source.read)
         )
         return asyncio.get_running_loop().create_task(following)
+
+    async def ended(self) -> None:
+        """Waits for the end of the gRPC server, be it ours or its own.
+
+        grpc.aio decodes the name of a call's method where an error ends the server: whoever can
+        connect can end it with a name that is not UTF-8. Not to be cancelled: that ends it, too.
+        """
+        try:
+            await self._server.wait_for_termination()
+        except Exception as error:  # noqa: BLE001 - whatever it was, it ended the server
+            _log.error("the gRPC server ended by itself", exc_info=error)
 
     async def stop(self) -> bool:
         """Drains: health says NOT_SERVING, new calls are refused, accepted ones are answered.

@@ -12,6 +12,7 @@ import orjson
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from fuzz_http2 import call_of, send_raw
 from process import HELD, ROUTOO, exit_code, line_of, process, write_tiny_config
 from routoo.v1 import route_pb2
 from routoo.v1.router_pb2_grpc import RouterServiceStub
@@ -176,3 +177,15 @@ async def test_callers_who_do_not_cease_are_told_to_go_elsewhere(tmp_path: Path)
             await asyncio.gather(*callers)
         assert await exit_code(busy) == 0
     assert codes == {UNAVAILABLE}
+
+
+async def test_a_server_that_grpc_has_ended_is_no_process_that_serves_nobody(
+    tmp_path: Path,
+) -> None:
+    """A method whose name is not UTF-8 ends a server of grpc.aio for good."""
+    config = write_tiny_config(tmp_path)
+    async with process(*ROUTOO, "serve", "--config", str(config)) as broken:
+        address = (await line_of(broken, "ready ")).split()[1]
+        host, _, port = address.rpartition(":")
+        await send_raw(host, int(port), call_of(b"/\xff"))
+        assert await exit_code(broken) == 1
