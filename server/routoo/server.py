@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger("routoo.server")
 # After everything is answered: streams and health watchers are told, then cut off.
 STREAM_GRACE_S = 0.5
+GIVE_UP_WITHIN_S = 5.0
 
 
 def serve(source: SettingsSource, place: Place | None = None) -> int:
@@ -96,6 +97,7 @@ async def _serve(source: SettingsSource, place: Place | None) -> bool:
     if ended.done():
         # It cannot be opened again in this process, which then ends by a segmentation fault.
         # Whoever started the process starts it again: the workers' supervisor, a container's.
+        await service.give_up()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(1)
@@ -228,6 +230,15 @@ class Service:
             await self._server.wait_for_termination()
         except Exception as error:  # noqa: BLE001 - whatever it was, it ended the server
             _log.error("the gRPC server ended by itself", exc_info=error)
+
+    async def give_up(self) -> None:
+        """Closes books and logs, as far as that goes in a moment; the gRPC server is beyond it."""
+        try:
+            async with asyncio.timeout(GIVE_UP_WITHIN_S):
+                await self.engine.close(0.0)
+                await asyncio.to_thread(self.metrics.close)
+        except Exception as error:  # noqa: BLE001 - the process ends in any case
+            _log.error("books or logs were not closed", exc_info=error)
 
     async def stop(self) -> bool:
         """Drains: health says NOT_SERVING, new calls are refused, accepted ones are answered.
