@@ -5,7 +5,6 @@ Synchronous and free of any transport; the engine calls it from its worker threa
 
 from __future__ import annotations
 
-from dataclasses import replace
 from time import monotonic_ns
 from typing import TYPE_CHECKING
 
@@ -242,15 +241,16 @@ class Decider:
             spent = np.flatnonzero(booked.spent >= 0)
             codes[spent] = Reason.BUDGET_SPENT
             couplings = self._with_spent(couplings, booked, spent)
-        names = {request.policy for request in predicted.requests}
-        versions = {name: self._policies.version_of(name) for name in names}
+        policies = [request.policy for request in predicted.requests]
+        versions = {name: self._policies.version_of(name) for name in set(policies)}
+        predictor = prediction.version or self._versions.predictor
         finished_ns = monotonic_ns()
         batch = DecidedBatch(
             pool=self._pool,
-            versions=replace(self._versions, predictor=prediction.version)
-            if prediction.version
-            else self._versions,
-            policy_versions=[versions[request.policy] for request in predicted.requests],
+            versions=self._versions
+            if predictor == self._versions.predictor
+            else Versions(predictor, self._versions.policy),
+            policy_versions=[versions[name] for name in policies],
             shadow_prices=(prepared.case.prices if joint is None else joint.row_prices).tolist(),
             couplings=couplings,
             decided_jointly=joint is not None,

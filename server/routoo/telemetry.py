@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections import Counter as Counts
 from typing import TYPE_CHECKING
 
-import numpy as np
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
@@ -22,11 +22,10 @@ from routoo.shadow import Comparisons
 from routoo.tracing import open_tracing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from routoo.decision import DecidedBatch
     from routoo.observability_settings import DecisionLogSettings, TracingSettings
-    from routoo.selector.arrays import IndexArray
     from routoo.tracing import Interceptor
 
 # From 20 microseconds to a second: decisions take fractions of a millisecond, trouble takes long.
@@ -78,13 +77,18 @@ class Metrics:
         self._calls = CallCounts(PHASE_BUCKETS_S)
         registry.register(self._calls)
         self.answered = self._calls.answered
-        self._phases = Histogram(
+        phases = Histogram(
             "routoo_phase_seconds",
             "A batch's time by phase; queue is the oldest request's wait.",
             ("phase",),
             buckets=PHASE_BUCKETS_S,
             registry=registry,
         )
+        # Looking a child up by its labels costs more than counting with it.
+        self._queue_time = phases.labels("queue")
+        self._tokenize_time = phases.labels("tokenize")
+        self._predict_time = phases.labels("predict")
+        self._select_time = phases.labels("select")
         self._batch_size = Histogram(
             "routoo_batch_prompts",
             "Prompts decided in one batch.",
@@ -97,12 +101,14 @@ class Metrics:
             ("model", "policy"),
             registry=registry,
         )
+        self._by_model: dict[tuple[str, str], Counter] = {}
         self._reasons = Counter(
             "routoo_decision_reasons",
             "Decisions, and requests without one, by the rule that chose or refused.",
             ("reason",),
             registry=registry,
         )
+        self._by_reason: dict[int, Counter] = {}
         self._degraded = Counter(
             "routoo_degraded_decisions",
             "Decisions made without a component that failed.",
@@ -189,31 +195,33 @@ class Metrics:
     def decided(self, batch: DecidedBatch) -> None:
         """A batch was decided; counted per batch, not per prompt."""
         timing = batch.timing
-        queue_ns = timing.started_ns - min(batch.accepted_ns)
-        for phase, spent_ns in (
-            ("queue", queue_ns),
-            ("tokenize", timing.tokenize_ns),
-            ("predict", timing.predict_ns),
-            ("select", timing.select_ns),
-        ):
-            self._phases.labels(phase).observe(spent_ns * 1e-9)
+        self._queue_time.observe((timing.started_ns - min(batch.accepted_ns)) * 1e-9)
+        self._tokenize_time.observe(timing.tokenize_ns * 1e-9)
+        self._predict_time.observe(timing.predict_ns * 1e-9)
+        self._select_time.observe(timing.select_ns * 1e-9)
         self._batch_size.observe(len(batch.choices))
-        choices = np.asarray(batch.choices)
-        without = int(np.count_nonzero(choices < 0))
+        chosen = Counts(batch.choices)
+        without = chosen.pop(-1, 0)
         if without > batch.refused:
             self._no_model.inc(without - batch.refused)
         if batch.refused:
             self._budget_refused.inc(batch.refused)
         if batch.degraded:
-            self._degraded.inc(len(choices) - without)
+            self._degraded.inc(len(batch.choices) - without)
+        names = batch.pool.names
         if batch.decided_jointly:
-            self._chose("joint", batch.pool.names, choices)
+            self._chose("joint", names, chosen)
+        elif batch.policy_versions.count(batch.policy_versions[0]) == len(batch.policy_versions):
+            self._chose(batch.policy_versions[0].rpartition("-")[0], names, chosen)
         else:
-            for policy, rows in _by_policy(batch.policy_versions):
-                self._chose(policy, batch.pool.names, choices[rows])
-        for code, prompts in enumerate(np.bincount(batch.reasons).tolist()):
-            if prompts:
-                self._reasons.labels(Reason(code).name.lower()).inc(prompts)
+            for version, choices in _by_version(batch).items():
+                self._chose(version.rpartition("-")[0], names, choices)
+        for code, prompts in Counts(batch.reasons).items():
+            counter = self._by_reason.get(code)
+            if counter is None:
+                name = Reason(code).name.lower()
+                counter = self._by_reason[code] = self._reasons.labels(name)
+            counter.inc(prompts)
         self._cost.inc(
             sum(
                 cost
@@ -224,12 +232,13 @@ class Metrics:
         if any(batch.truncated):
             self._truncated.inc(sum(batch.truncated))
 
-    def _chose(self, policy: str, names: Sequence[str], choices: IndexArray) -> None:
-        # Position 0 counts the prompts without a model: their choice is -1.
-        chosen = np.bincount(choices + 1, minlength=len(names) + 1).tolist()
-        for name, prompts in zip(names, chosen[1:], strict=True):
-            if prompts:
-                self._decisions.labels(name, policy).inc(prompts)
+    def _chose(self, policy: str, names: Sequence[str], choices: Mapping[int, int]) -> None:
+        for choice, prompts in choices.items():
+            key = (names[choice], policy)
+            counter = self._by_model.get(key)
+            if counter is None:
+                counter = self._by_model[key] = self._decisions.labels(*key)
+            counter.inc(prompts)
 
     @property
     def interceptors(self) -> list[Interceptor]:
@@ -244,11 +253,10 @@ class Metrics:
             self.tracing.close()
 
 
-def _by_policy(versions: Sequence[str]) -> Iterator[tuple[str, slice | IndexArray]]:
-    """The policies that decided a batch, each with its rows."""
-    if versions.count(versions[0]) == len(versions):  # as most batches are
-        yield versions[0].rpartition("-")[0], slice(None)
-        return
-    found = np.array(versions)
-    for version in np.unique(found).tolist():
-        yield version.rpartition("-")[0], np.flatnonzero(found == version)
+def _by_version(batch: DecidedBatch) -> dict[str, Counts[int]]:
+    """How often each version of a policy chose which model, in a batch of several."""
+    found: dict[str, Counts[int]] = {}
+    for version, choice in zip(batch.policy_versions, batch.choices, strict=True):
+        if choice >= 0:
+            found.setdefault(version, Counts())[choice] += 1
+    return found

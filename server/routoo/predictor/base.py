@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from math import isfinite
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -84,29 +85,34 @@ def checked(prediction: Prediction, n: int, m: int) -> Prediction:
     Raises:
         PredictorError: wrong shapes, figures that are not finite, or lengths below 0.
     """
-    for name, expected in (
-        ("scores", (n, m)),
-        ("output_tokens", (n, m)),
-        ("input_tokens", (n,)),
-        ("truncated", (n,)),
-        ("score_std", (n, m)),
-        ("ood", (n,)),
+    if prediction.truncated.shape != (n,):
+        raise _misshapen("truncated", prediction.truncated, (n,))
+    for name, figures, expected in (
+        ("scores", prediction.scores, (n, m)),
+        ("output_tokens", prediction.output_tokens, (n, m)),
+        ("input_tokens", prediction.input_tokens, (n,)),
+        ("score_std", prediction.score_std, (n, m)),
+        ("ood", prediction.ood, (n,)),
     ):
-        figures = getattr(prediction, name)
         if figures is None:
             continue
         if figures.shape != expected:
-            raise PredictorError(
-                f"the predictor answered {name} {figures.shape}, expected {expected}",
-                kind=NONSENSE,
-            )
-        if not np.isfinite(figures).all():
+            raise _misshapen(name, figures, expected)
+        # The least and the greatest tell of any NaN or infinity, and take no array of flags.
+        least = np.minimum.reduce(figures, axis=None)
+        if not (isfinite(least) and isfinite(np.maximum.reduce(figures, axis=None))):
             raise PredictorError(
                 f"the predictor answered NaN or an infinite number in {name}", kind=NONSENSE
             )
-    if (prediction.output_tokens < 0.0).any():
-        raise PredictorError("the predictor answered a length below 0", kind=NONSENSE)
+        if name == "output_tokens" and least < 0.0:
+            raise PredictorError("the predictor answered a length below 0", kind=NONSENSE)
     return prediction
+
+
+def _misshapen(name: str, figures: NDArray[Any], expected: tuple[int, ...]) -> PredictorError:
+    return PredictorError(
+        f"the predictor answered {name} {figures.shape}, expected {expected}", kind=NONSENSE
+    )
 
 
 class Wait:

@@ -102,7 +102,7 @@ class PredictorChain:
         remote = line.remote
         if remote is not None and self._breaker.allows:
             try:
-                prediction = self._ask(remote, prompts, wait)
+                prediction = self._ask(remote, prompts, wait, degraded=False)
             except PredictorError as error:
                 # Each further timeout would cost callers the whole of it again.
                 self._breaker.failed(at_once=error.kind == "timeout")
@@ -111,15 +111,13 @@ class PredictorChain:
                 self._breaker.succeeded()
                 return prediction
         for position, predictor in enumerate(line.local):
+            degraded = remote is not None or position > 0
             try:
-                prediction = self._ask(predictor, prompts, wait)
+                return self._ask(predictor, prompts, wait, degraded=degraded)
             except PredictorError as error:
                 if position == len(line.local) - 1:
                     raise
                 self._watch.failed(predictor.backend, error)
-            else:
-                degraded = remote is not None or position > 0
-                return replace(prediction, degraded=degraded)
         raise PredictorError("no predictor is left; set predictor.fallbacks")
 
     def warm_up(self) -> None:
@@ -185,13 +183,16 @@ class PredictorChain:
             self._breaker.succeeded()
             self._taken(line.remote)
 
-    def _ask(self, predictor: Predictor, prompts: Sequence[str], wait: Wait | None) -> Prediction:
+    def _ask(
+        self, predictor: Predictor, prompts: Sequence[str], wait: Wait | None, *, degraded: bool
+    ) -> Prediction:
         prediction = checked(predictor.predict(prompts, wait), len(prompts), len(predictor.models))
         self._watch.served(predictor.backend, len(prompts))
         return replace(
             prediction,
             served_by=prediction.served_by or predictor.backend,
             version=prediction.version or predictor.version,
+            degraded=degraded,
         )
 
     def _taken(self, remote: TritonPredictor) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from routoo.predictor.artifact import Artifact
+    from routoo.predictor.prompts import Bucket
 
     Ids: TypeAlias = NDArray[np.int64]
     Figures: TypeAlias = Sequence[NDArray[np.float32]]
@@ -65,13 +66,7 @@ class PaddedGraph:
         started = perf_counter_ns()
         encoded = self.encoder.encode(prompts)
         tokenized = perf_counter_ns()
-        n = len(prompts)
-        figures = {name: np.empty(self.shape(name, n), np.float32) for name in self.outputs}
-        buckets = list(self.encoder.buckets(encoded.ids))
-        filled = [self.filled(bucket.input_ids) for bucket in buckets]
-        for bucket, answer in zip(buckets, self.run(filled, infer), strict=True):
-            for name, values in zip(self.outputs, answer, strict=True):
-                figures[name][bucket.rows] = values[: len(bucket.rows)]
+        figures = self._figures(list(self.encoder.buckets(encoded.ids)), len(prompts), infer)
         return Prediction(
             scores=figures["scores"],
             output_tokens=figures["output_tokens"],
@@ -82,6 +77,20 @@ class PaddedGraph:
             score_std=figures.get("score_std"),
             ood=figures.get("ood"),
         )
+
+    def _figures(
+        self, buckets: Sequence[Bucket], n: int, infer: Infer
+    ) -> dict[str, NDArray[np.float32]]:
+        """Each output, rows in the order of the prompts."""
+        answers = self.run([self.filled(bucket.input_ids) for bucket in buckets], infer)
+        if len(buckets) == 1:  # as most batches are, and every single prompt: nothing to sort
+            (answer,) = answers
+            return {name: values[:n] for name, values in zip(self.outputs, answer, strict=True)}
+        figures = {name: np.empty(self.shape(name, n), np.float32) for name in self.outputs}
+        for bucket, answer in zip(buckets, answers, strict=True):
+            for name, values in zip(self.outputs, answer, strict=True):
+                figures[name][bucket.rows] = values[: len(bucket.rows)]
+        return figures
 
     def warm_up(self, infer: Infer) -> None:
         """Tokenises, and runs every bucket length once with one row and with several."""
@@ -108,9 +117,9 @@ class PaddedGraph:
 
     def filled(self, input_ids: Ids) -> Ids:
         """Ids [k, length] with rows repeated until they are a multiple of the artifact's step."""
-        rows, length = input_ids.shape
+        rows = len(input_ids)
         missing = -rows % self.rows_step
-        return np.resize(input_ids, (rows + missing, length)) if missing else input_ids
+        return input_ids.take(np.arange(rows + missing) % rows, axis=0) if missing else input_ids
 
     def shape(self, output: str, rows: int) -> tuple[int, ...]:
         """Of an output for so many rows."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from bisect import bisect_left
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING
+from math import ceil
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+Cut = TypeVar("Cut", str, list[int])
 SHORTEST_BUCKET = 16
 READ_CHARS_PER_TOKEN = 32
 """Characters read for each token that is kept: reading a megabyte to keep 256 tokens is waste."""
@@ -82,9 +85,8 @@ class PromptEncoder:
         unknown = self._tokenizer.token_to_id("[UNK]")
         self._nothing = [pad_token_id if unknown is None else unknown]
         self.max_tokens = max_tokens
-        self.bucket_lengths = np.array(
-            list(bucket_lengths(max_tokens, fine=fine_buckets)), dtype=np.int64
-        )
+        self._bounds = list(bucket_lengths(max_tokens, fine=fine_buckets))
+        self.bucket_lengths = np.array(self._bounds, dtype=np.int64)
 
     def encode(self, prompts: Sequence[str]) -> EncodedPrompts:
         """Tokenises; of a prompt that is too long the beginning and the end are kept."""
@@ -92,18 +94,19 @@ class PromptEncoder:
         read = [
             text if len(text) <= most_chars else _cut_middle(text, most_chars) for text in prompts
         ]
-        ids = [one or self._nothing for one in self._ids(read)]
-        chars = np.fromiter(map(len, prompts), np.float64, len(prompts))
-        read_chars = np.fromiter(map(len, read), np.float64, len(read))
-        counted = np.fromiter(map(len, ids), np.float64, len(ids))
-        truncated = (counted > self.max_tokens) | (read_chars < chars)
-        if truncated.any():
-            keep = self.max_tokens
-            for row in np.flatnonzero(truncated):
-                if len(ids[row]) > keep:
-                    ids[row] = ids[row][: keep - keep // 2] + ids[row][-(keep // 2) :]
-        input_tokens = np.maximum(counted * (chars / read_chars), chars / MOST_CHARS_PER_TOKEN)
-        return EncodedPrompts(ids, np.ceil(input_tokens), truncated)
+        found = self._ids(read)
+        # Numbers of Python: most batches are small, and an array costs more than a few of them.
+        ids, input_tokens, truncated = [], [], []
+        keep = self.max_tokens
+        for text, part, tokens in zip(prompts, read, found, strict=True):
+            counted, chars, read_chars = len(tokens) or 1, len(text), len(part) or 1
+            ids.append((tokens or self._nothing) if counted <= keep else _cut_middle(tokens, keep))
+            all_of_it = max(counted * (chars / read_chars), chars / MOST_CHARS_PER_TOKEN)
+            input_tokens.append(ceil(all_of_it))
+            truncated.append(counted > keep or read_chars < chars)
+        return EncodedPrompts(
+            ids, np.array(input_tokens, np.float64), np.array(truncated, np.bool_)
+        )
 
     def _ids(self, texts: Sequence[str]) -> list[list[int]]:
         if self._words is None:
@@ -119,20 +122,26 @@ class PromptEncoder:
 
     def buckets(self, ids: Sequence[list[int]]) -> Iterator[Bucket]:
         """Gathers prompts by length, so that padding costs little and shapes stay few."""
-        lengths = np.fromiter(map(len, ids), np.int64, len(ids))
-        bucket_of = np.searchsorted(self.bucket_lengths, lengths)
-        for bucket in np.unique(bucket_of):
-            rows = np.flatnonzero(bucket_of == bucket)
-            length = int(self.bucket_lengths[bucket])
-            kept = lengths[rows]
+        rows_of: dict[int, list[int]] = {}
+        for row, one in enumerate(ids):
+            length = self._bounds[bisect_left(self._bounds, len(one))]
+            rows_of.setdefault(length, []).append(row)
+        for length in sorted(rows_of):
+            rows = rows_of[length]
             input_ids = np.full((len(rows), length), self._pad, dtype=np.int64)
-            flat = chain.from_iterable(ids[row] for row in rows.tolist())
-            input_ids[np.arange(length) < kept[:, None]] = np.fromiter(flat, np.int64, kept.sum())
-            yield Bucket(rows, input_ids)
+            if len(rows) == 1:
+                (row,) = rows
+                input_ids[0, : len(ids[row])] = ids[row]
+            else:
+                kept = np.array([len(ids[row]) for row in rows])
+                flat = chain.from_iterable(ids[row] for row in rows)
+                filled = np.arange(length) < kept[:, None]
+                input_ids[filled] = np.fromiter(flat, np.int64, kept.sum())
+            yield Bucket(np.array(rows, np.intp), input_ids)
 
 
-def _cut_middle(text: str, keep: int) -> str:
-    return text[: keep - keep // 2] + text[-(keep // 2) :]
+def _cut_middle(whole: Cut, keep: int) -> Cut:
+    return whole[: keep - keep // 2] + whole[len(whole) - keep // 2 :]
 
 
 def bucket_lengths(max_tokens: int, *, fine: bool) -> Iterator[int]:

@@ -55,8 +55,9 @@ def reasons(scores: FloatArray, mask: BoolArray, choice: IndexArray) -> ReasonAr
         eligible model was expected to score higher; PRICE, one was, and was not worth its price.
     """
     rows = np.arange(len(choice))
-    best = np.where(mask, scores, -np.inf).max(axis=1)
-    codes = np.where(scores[rows, choice] >= best, Reason.BEST_SCORE, Reason.PRICE).astype(np.int8)
-    codes[mask.sum(axis=1) == 1] = Reason.ONLY_ELIGIBLE
+    best = np.maximum.reduce(np.where(mask, scores, -np.inf), axis=1)
+    codes = np.full(len(choice), Reason.PRICE, np.int8)
+    codes[scores[rows, choice] >= best] = Reason.BEST_SCORE
+    codes[np.add.reduce(mask, axis=1) == 1] = Reason.ONLY_ELIGIBLE
     codes[choice < 0] = Reason.NONE_ELIGIBLE
     return codes
