@@ -1,7 +1,8 @@
 """Three Envoys for a comparison: one with the processor, one without, and one as the upstream.
 
 The upstream is an Envoy that answers every request with the same bytes, so that it costs the least
-that an HTTP server can. The other two have deploy/envoy/envoy.yaml, and differ in one filter.
+that an HTTP server can. The other two have deploy/envoy/envoy.yaml; one without all that is for
+Routoo.
 """
 
 from __future__ import annotations
@@ -75,7 +76,10 @@ def _proxy(
             target if cluster["name"] == "routoo" else upstream_port
         )
     if not with_processor:
-        del listener["filter_chains"][0]["filters"][0]["typed_config"]["http_filters"][0]
+        manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
+        del manager["access_log"]
+        del manager["route_config"]["virtual_hosts"][0]["response_headers_to_add"]
+        manager["http_filters"] = manager["http_filters"][-1:]  # the router
     return config, port
 
 

@@ -71,7 +71,7 @@ async def under_load(
         if fault == "redis":
             kill = stack.enter_context(_on_redis(folder, settings))
         if envoy:
-            settings["processor"] = {"enabled": True}
+            settings["processor"] = {"enabled": True, "usage_from": "access_log"}
         config = folder / "routoo.yaml"
         config.write_text(yaml.safe_dump(settings))
         command = [sys.executable, "-m", "routoo.cli", "serve", "--config", str(config)]

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 METRICS = "metrics"
+ACCESS_LOG = "access_log"
+"""An entry of Envoy's access log, for the worker that made the decision it tells of."""
 OK = "OK"
 _RUN_DIGITS, _INDEX_DIGITS = 8, 3
 _CONNECT_TIMEOUT_S = 1.0

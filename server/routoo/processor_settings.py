@@ -38,6 +38,10 @@ class ProcessorSettings(Section):
     """A longer body goes on as it came, or is refused with 413."""
     on_unreadable: Literal["pass", "refuse"] = "pass"
     """So does a body that is compressed or not JSON; refused with 415 and 400."""
+    usage_from: Literal["reply", "access_log"] = "reply"
+    """Where the tokens that a reply took are read: in the reply, of which Envoy sends every piece
+    here and waits for an answer; or in Envoy's access log, which has to tell of them as
+    deploy/envoy/envoy.yaml has it."""
     max_reply_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, le=1024**3)
     """Longest reply, or event of a streamed one, in which the usage is looked for."""
     uncompressed_replies: bool = True

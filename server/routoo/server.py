@@ -31,7 +31,7 @@ from routoo.listeners import Listeners, channel_options, open_listeners
 from routoo.money import open_money
 from routoo.overload import Overload, OverloadTerms
 from routoo.parts import load_parts
-from routoo.peers import METRICS, OK, answer_at
+from routoo.peers import ACCESS_LOG, METRICS, OK, answer_at
 from routoo.policies import learned_with_predictor
 from routoo.predictor_watch import PredictorWatch
 from routoo.predictors import Predictors
@@ -144,7 +144,7 @@ class Service:
         self._router = RouterService(self.current, metrics, entrance.gate, overload, place)
         self.processor: Processor | None = None
         if settings.processor.enabled:
-            self.processor = open_processor(self.current, metrics, entrance.gate, overload)
+            self.processor = open_processor(self.current, metrics, entrance.gate, overload, place)
         self._health = health
         self._place = place
         self._peers: asyncio.Server | None = None
@@ -276,7 +276,7 @@ class Service:
         settings = self._settings
         self._server.add_generic_rpc_handlers((self._router.handler(),))
         if self.processor is not None:
-            self._server.add_generic_rpc_handlers((self.processor.handler(),))
+            self._server.add_generic_rpc_handlers(self.processor.handlers())
         health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._server)
         if settings.security.reflection:
             reflection.enable_server_reflection(
@@ -316,6 +316,8 @@ class Service:
     async def _answer_peer(self, name: str, body: bytes) -> tuple[str, bytes]:
         if name == METRICS:
             return OK, await asyncio.to_thread(generate_latest, self.metrics.registry)
+        if self.processor is not None and name == ACCESS_LOG:
+            return await self.processor.answer_peer(body)
         return await self._router.answer_for_another(name, body)
 
     async def _close_metrics(self) -> None:

@@ -58,7 +58,7 @@ class Site:
             one.received.clear()
             one.arrived.clear()
             one.hold.set()
-            one.status, one.compressed, one.usage = 200, False, True
+            one.status, one.compressed, one.usage, one.piece_bytes = 200, False, True, 0
 
     async def post(
         self, content: bytes, headers: dict[str, str] | None = None, path: str = CHAT
@@ -96,9 +96,12 @@ async def site_of(folder: Path, **sections: Any) -> AsyncIterator[Site]:
         yield Site(routoo, local, hosted, http, ai)
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
-    async with site_of(tmp_path_factory.mktemp("envoy")) as found:
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["reply", "access_log"])
+async def running(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Site]:
+    processor = {"usage_from": request.param}
+    async with site_of(tmp_path_factory.mktemp("envoy"), processor=processor) as found:
         yield found
 
 
@@ -168,6 +171,23 @@ async def test_a_streamed_reply_is_not_held_back(site: Site) -> None:
     assert first.choices[0].delta.role == "assistant"  # while the upstream waits with the rest
     site.hosted.hold.set()
     assert [chunk async for chunk in stream][-1].choices[0].finish_reason == "stop"
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 5, 40])
+async def test_a_streamed_reply_in_small_pieces(site: Site, piece_bytes: int) -> None:
+    cost = site.metric("routoo_reported_cost_usd_total", model="large")
+    site.hosted.piece_bytes = piece_bytes
+    for kind in ("chat", "messages"):
+        body = (
+            b'{"model":"auto","max_tokens":100,"stream":true,"stream_options":{"include_usage":true'
+            b'},"messages":[{"role":"user","content":"hard"}]}'
+        )
+        path = CHAT if kind == "chat" else "/v1/messages"
+        reply = await site.post(body, path=path)
+        assert reply.text.count("data:") > 2
+    await site.settled()
+    settled = site.metric("routoo_reported_cost_usd_total", model="large") - cost
+    assert settled == pytest.approx(2 * USD["large"])
 
 
 async def test_responses_and_completions(site: Site) -> None:

@@ -15,7 +15,9 @@ import grpc.aio
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from access_log import entry, tell
 from process import ROUTOO, exit_code, line_of, process, write_tiny_config
+from processor_stream import headers_of, stream
 from routoo.config import load_settings
 from routoo.errors import ConfigError
 from routoo.parts import check
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 METRICS = {"enabled": True, "listen": "127.0.0.1:0"}
+USAGE = '{"prompt_tokens": 10, "completion_tokens": 5}'
 # So that both workers are met; a connection stays with one.
 MOST_CONNECTIONS = 64
 # Three interpreters, one after the other, on a machine that has other work, too.
@@ -63,8 +66,8 @@ async def one_stub_per_worker(stack: AsyncExitStack, address: str) -> dict[str, 
     raise AssertionError(f"{MOST_CONNECTIONS} connections went to one worker")
 
 
-async def samples(page: str) -> dict[str, float]:
-    """The page's samples without their labels, summed."""
+async def samples(page: str, **labels: str) -> dict[str, float]:
+    """The page's samples that have these labels, without the others, summed."""
 
     def read() -> str:
         with urlopen(f"http://{page}/metrics", timeout=HANG_S) as answer:
@@ -73,6 +76,8 @@ async def samples(page: str) -> dict[str, float]:
     found: dict[str, float] = {}
     for family in text_string_to_metric_families(await asyncio.to_thread(read)):
         for sample in family.samples:
+            if not labels.items() <= sample.labels.items():
+                continue
             found[sample.name] = found.get(sample.name, 0.0) + sample.value
     return found
 
@@ -114,6 +119,28 @@ async def test_two_workers_are_one_service(tmp_path: Path) -> None:
                 pass
         supervisor.terminate()
         assert await exit_code(supervisor) == 0
+
+
+async def test_envoys_log_reaches_the_worker_that_decided(tmp_path: Path) -> None:
+    processor = {"enabled": True, "usage_from": "access_log"}
+    async with (
+        serving(tmp_path, processor=processor) as (_, address, page),
+        AsyncExitStack() as stack,
+        asyncio.timeout(START_S),
+    ):
+        decided: dict[str, tuple[grpc.aio.Channel, str]] = {}
+        for _ in range(MOST_CONNECTIONS):
+            channel = await stack.enter_async_context(connected(address))
+            async with stream(channel) as one:
+                told = headers_of((await one.routed()).request_body.response.header_mutation)
+            decision_id = told["x-routoo-decision-id"]
+            decided.setdefault(decision_id.partition("-")[0], (channel, decision_id))
+            if len(decided) == 2:
+                break
+        (first, of_first), (second, of_second) = decided.values()
+        await tell(first, entry(of_second, USAGE))
+        await tell(second, entry(of_first, USAGE), entry(of_first, USAGE))
+        assert (await samples(page, result="read"))["routoo_http_replies_total"] == 2
 
 
 async def test_a_worker_that_is_killed_is_started_again_and_stopping_loses_nothing(

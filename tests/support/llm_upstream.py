@@ -44,6 +44,7 @@ class Upstream:
         status: of every reply.
         compressed: replies are gzip, whatever the request accepts.
         usage: replies tell what they cost.
+        piece_bytes: streamed replies come in chunks of this size; 0: an event each.
         hold: set by the test to let replies go; they wait for it after their first event.
     """
 
@@ -52,6 +53,7 @@ class Upstream:
     status: int = 200
     compressed: bool = False
     usage: bool = True
+    piece_bytes: int = 0
     hold: asyncio.Event = field(default_factory=asyncio.Event)
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -91,8 +93,12 @@ class Upstream:
             b"transfer-encoding: chunked\r\n\r\n"
         )
         for number, event in enumerate(self._events(request.path, asked)):
-            writer.write(b"%x\r\n%s\r\n" % (len(event), event))
-            await writer.drain()
+            size = self.piece_bytes or len(event)
+            for start in range(0, len(event), size):
+                piece = event[start : start + size]
+                writer.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+                await writer.drain()
+                await asyncio.sleep(0)
             if number == 0:
                 await self.hold.wait()
         writer.write(b"0\r\n\r\n")

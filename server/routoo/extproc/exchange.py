@@ -2,8 +2,9 @@
 
     request headers -> request body -> (decided) -> reply headers -> reply body, piece by piece
 
-Whoever is not to be routed leaves at the first two. The last two only happen to routed requests:
-there the reply is looked at as it flows by, for what it cost.
+Whoever is not to be routed leaves at the first two. The last two only happen to routed requests,
+and only where the access log does not tell of replies: there the reply is looked at as it flows by,
+for what it cost.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from routoo.outcomes import Outcome
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from routoo.extproc.logged_replies import LoggedReplies
     from routoo.extproc.replies import Header
     from routoo.extproc.route import Routed, Router
     from routoo.extproc.tally import Tally
@@ -57,6 +59,7 @@ class Exchange:
         router: decides.
         settings: the processor's.
         tally: counts what became of requests and replies.
+        logged: the decisions whose replies are told of in the access log.
         admit: lets the sender in, or raises.
     """
 
@@ -65,17 +68,21 @@ class Exchange:
         router: Router,
         settings: ProcessorSettings,
         tally: Tally,
+        logged: LoggedReplies,
         admit: Callable[[], Admission],
     ) -> None:
         self._router = router
         self._admit = admit
         self._settings = settings
         self._tally = tally
+        self._logged = logged
+        self._reads_reply = settings.usage_from == "reply"
         self._next = _Next.REQUEST_HEADERS
         self._request: Head | None = None
         self._routed: Routed | None = None
         self.sent_s = 0.0
         self._reply: UsageReader | None = None
+        self._told = False
         self._ended = "gone"
         self._error = ""
 
@@ -118,11 +125,20 @@ class Exchange:
             " modes are to be as in deploy/envoy/envoy.yaml"
         )
 
+    def told(self) -> None:
+        """The last answer has been handed to Envoy."""
+        self._told = True
+
     def outcome(self) -> Outcome | None:
-        """What is to be booked, now that no message comes any more; None: nothing was decided."""
+        """What is to be booked, now that no message comes any more.
+
+        None: nothing was decided, or the access log will tell.
+        """
         if self._routed is None or self._routed.decision is None:
             return None
         decision_id = self._routed.decision.decision_id
+        if not self._reads_reply and (self._told or not self._logged.forget(decision_id)):
+            return None
         latency_ms = (perf_counter() - self.sent_s) * 1e3
         if self._error:
             self._tally.reply("failed")
@@ -166,7 +182,7 @@ class Exchange:
         self._next = _Next.REQUEST_BODY
         # Envoy refuses what does not fit in its buffer, unless a part of the body will do.
         whole = bool(length) or self._settings.on_too_large == "refuse"
-        return replies.ask_for_body(forged, whole=whole)
+        return replies.ask_for_body(forged, whole=whole, reply=self._reads_reply)
 
     async def _request_body(self, message: Message) -> bytes | None:
         assert self._request is not None  # noqa: S101 - its headers came before
@@ -186,7 +202,9 @@ class Exchange:
             self._router.trace(found.decision, self._request.traceparent)
         self._routed = found
         self.sent_s = perf_counter()
-        self._next = _Next.REPLY_HEADERS
+        self._next = _Next.REPLY_HEADERS if self._reads_reply else _Next.NOTHING
+        if found.decision is not None and not self._reads_reply:
+            self._logged.expect(found.decision.decision_id, found.decision.tenant)
         self._tally.request("fallback" if found.decision is None else "routed")
         body = replace_model(body, found.model)
         headers = [*found.headers, ("content-length", str(len(body)))]

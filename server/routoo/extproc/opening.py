@@ -10,17 +10,20 @@ if TYPE_CHECKING:
     from routoo.current import Current
     from routoo.extproc.service import Processor
     from routoo.overload import Overload
+    from routoo.peers import Place
     from routoo.pool import Pool
     from routoo.processor_settings import ProcessorSettings
     from routoo.security.gate import Gate
     from routoo.telemetry import Metrics
 
 
-def open_processor(current: Current, metrics: Metrics, gate: Gate, overload: Overload) -> Processor:
+def open_processor(
+    current: Current, metrics: Metrics, gate: Gate, overload: Overload, place: Place | None
+) -> Processor:
     """The processor of settings that ``check_processor`` has accepted."""
     from routoo.extproc.service import Processor  # noqa: PLC0415 - needs the extra
 
-    return Processor(current, metrics, gate, overload)
+    return Processor(current, metrics, gate, overload, place)
 
 
 def check_processor(settings: ProcessorSettings, pool: Pool) -> None:

@@ -41,8 +41,6 @@ def _mode(request_body: int, reply_body: int, *, reply: bool) -> processing_mode
 
 
 _UNTOUCHED = _mode(_MODES.NONE, _MODES.NONE, reply=False)
-_WHOLE = _mode(_MODES.BUFFERED, _MODES.NONE, reply=True)
-_WHAT_FITS = _mode(_MODES.BUFFERED_PARTIAL, _MODES.NONE, reply=True)
 _STREAMED_REPLY = _mode(_MODES.NONE, _MODES.STREAMED, reply=True)
 
 REPLY_BODY_AS_IT_IS = _bytes(ext_proc.ProcessingResponse(response_body=ext_proc.BodyResponse()))
@@ -64,7 +62,14 @@ def _after_request_headers(
     return _bytes(answer)
 
 
-_SEND_WHOLE, _SEND_WHAT_FITS = (_after_request_headers(mode, ()) for mode in (_WHOLE, _WHAT_FITS))
+_BODY_MODES = {
+    (whole, reply): _mode(
+        _MODES.BUFFERED if whole else _MODES.BUFFERED_PARTIAL, _MODES.NONE, reply=reply
+    )
+    for whole in (False, True)
+    for reply in (False, True)
+}
+_ASKED = {key: _after_request_headers(mode, ()) for key, mode in _BODY_MODES.items()}
 
 
 def pass_request(removed: Sequence[str]) -> bytes:
@@ -72,11 +77,14 @@ def pass_request(removed: Sequence[str]) -> bytes:
     return _after_request_headers(_UNTOUCHED, removed)
 
 
-def ask_for_body(removed: Sequence[str] = (), *, whole: bool) -> bytes:
-    """To request headers: send the body, ``whole`` or what fits in Envoy's buffer of it."""
+def ask_for_body(removed: Sequence[str] = (), *, whole: bool, reply: bool) -> bytes:
+    """To request headers: send the body, ``whole`` or what fits in Envoy's buffer of it.
+
+    ``reply``: the reply's headers, too, when they come.
+    """
     if removed:
-        return _after_request_headers(_WHOLE if whole else _WHAT_FITS, removed)
-    return _SEND_WHOLE if whole else _SEND_WHAT_FITS
+        return _after_request_headers(_BODY_MODES[whole, reply], removed)
+    return _ASKED[whole, reply]
 
 
 def routed_request(body: bytes, headers: Iterable[Header], removed: Iterable[str]) -> bytes:

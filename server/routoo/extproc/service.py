@@ -15,14 +15,17 @@ from routoo.api.convert import parse
 from routoo.api.guard import GuardedHandlers
 from routoo.api.status import status_of
 from routoo.errors import RoutooError
+from routoo.extproc.access_log import AccessLog
+from routoo.extproc.booking import Booking
 from routoo.extproc.exchange import Exchange
+from routoo.extproc.logged_replies import LoggedReplies
 from routoo.extproc.route import Router
 from routoo.extproc.tally import Tally
 
 if TYPE_CHECKING:
     from routoo.current import Current
-    from routoo.outcomes import Outcome
     from routoo.overload import Overload
+    from routoo.peers import Place
     from routoo.security.gate import Gate
     from routoo.telemetry import Metrics
 
@@ -40,9 +43,17 @@ class Processor:
         metrics: whose registry gets the counters.
         gate: lets Envoy in.
         overload: refuses what would wait too long; shared with the calls of the API.
+        place: of this worker among those of the service; None: there are no others.
     """
 
-    def __init__(self, current: Current, metrics: Metrics, gate: Gate, overload: Overload) -> None:
+    def __init__(
+        self,
+        current: Current,
+        metrics: Metrics,
+        gate: Gate,
+        overload: Overload,
+        place: Place | None,
+    ) -> None:
         self._current = current
         self._metrics = metrics
         self._gate = gate
@@ -50,18 +61,26 @@ class Processor:
         self._tally = Tally(metrics.registry)
         self._released = False
         self._streams: dict[asyncio.Task[Any], Exchange] = {}
-        self._outcomes: list[Outcome] = []
-        self._booking: asyncio.Task[None] | None = None
+        self._booking = Booking(current)
+        self._logged = LoggedReplies(self._tally, lambda: current.settings.outcomes)
+        self._log = AccessLog(self._logged, self._booking, gate, metrics, place)
         self._idle = asyncio.Event()
         self._idle.set()
 
-    def handler(self) -> grpc.GenericRpcHandler[bytes, bytes]:
+    def handlers(self) -> tuple[grpc.GenericRpcHandler[bytes, bytes], ...]:
         """What is added to a grpc.aio server."""
         method = grpc.stream_stream_rpc_method_handler(self._process)
-        handlers = grpc.method_handlers_generic_handler(SERVICE, {RPC: method})
-        return (
-            handlers if self._gate.is_open else GuardedHandlers(handlers, self._gate, self._metrics)
+        services = (
+            grpc.method_handlers_generic_handler(SERVICE, {RPC: method}),
+            self._log.handlers(),
         )
+        if self._gate.is_open:
+            return services
+        return tuple(GuardedHandlers(one, self._gate, self._metrics) for one in services)
+
+    async def answer_peer(self, body: bytes) -> tuple[str, bytes]:
+        """Answers another worker, which got Envoy's log of a decision of this one."""
+        return await self._log.take_for_another(body)
 
     async def close(self, grace_s: float) -> None:
         """Routes nothing more; waits for the replies under way, ``grace_s`` at most.
@@ -71,28 +90,33 @@ class Processor:
         """
         self._router.open = False
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._idle.wait(), grace_s)
+            async with asyncio.timeout(grace_s):
+                await self._answered()
         self._released = True
         for task, exchange in list(self._streams.items()):
             if exchange.waits_for_upstream:
                 task.cancel()
+        for outcome in self._logged.rest():
+            self._booking.add(outcome)
+        self._log.close()
         await asyncio.sleep(0)  # they end
-        await self._booked()
+        await self._booking.done()
 
     async def settled(self) -> None:
         """Waits until no HTTP request is in progress, and all that ended are booked."""
-        await self._idle.wait()
-        await self._booked()
+        await self._answered()
+        await self._booking.done()
 
-    async def _booked(self) -> None:
-        if self._booking is not None:
-            await asyncio.wait((self._booking,))
+    async def _answered(self) -> None:
+        await self._idle.wait()
+        await self._logged.none_left.wait()
 
     async def _process(self, _bodies: object, context: Context) -> None:
         exchange = Exchange(
             self._router,
             self._current.settings.processor,
             self._tally,
+            self._logged,
             lambda: self._gate.admit(context, RPC),
         )
         task = asyncio.current_task()
@@ -103,6 +127,7 @@ class Processor:
         started_s = perf_counter()
         try:
             await _talk(exchange, context)
+            exchange.told()
         except asyncio.CancelledError:
             code = "CANCELLED"
             # Ended by us: with OK, Envoy goes on by itself.
@@ -121,26 +146,9 @@ class Processor:
             self._metrics.answered(RPC, code, (exchange.sent_s or perf_counter()) - started_s)
             outcome = exchange.outcome()
             if outcome is not None:
-                self._report(outcome)
+                self._booking.add(outcome)
             if not self._streams:
                 self._idle.set()
-
-    def _report(self, outcome: Outcome) -> None:
-        """Books an outcome while the stream ends, and with it those that end meanwhile."""
-        self._outcomes.append(outcome)
-        if self._booking is None or self._booking.done():
-            self._booking = asyncio.get_running_loop().create_task(self._book())
-
-    async def _book(self) -> None:
-        while self._outcomes:
-            outcomes, self._outcomes = self._outcomes, []
-            try:
-                results = await self._current.engine.report_all(outcomes)
-            except RoutooError as error:
-                results = [error]
-            for result in results:
-                if isinstance(result, RoutooError):
-                    _log.warning("an outcome was not booked", reason=str(result))
 
 
 async def _talk(exchange: Exchange, context: Context) -> None:

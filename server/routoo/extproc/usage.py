@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 # Not null, as each chunk before the last has it, and not the word inside a quoted text, whose
 # quotation marks have backslashes.
@@ -52,6 +55,15 @@ class Usage:
             input_tokens=self.input_tokens if read is None else min(read, _MOST_TOKENS),
             output_tokens=self.output_tokens if written is None else written,
         )
+
+
+def usage_in(texts: Iterable[str]) -> Usage:
+    """What objects say that stood under "usage" in a reply, in their order, each as JSON."""
+    found = Usage()
+    for text in texts:
+        with suppress(orjson.JSONDecodeError):
+            found = found.updated({"usage": orjson.loads(text)})
+    return found
 
 
 class UsageReader(Protocol):

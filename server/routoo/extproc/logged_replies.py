@@ -1,0 +1,132 @@
+"""Decisions whose replies Envoy tells of in its access log, and what an entry of it says."""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from routoo.extproc.constraints import DECISION_ID
+from routoo.extproc.usage import usage_in
+from routoo.outcomes import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from routoo.config import OutcomeSettings
+    from routoo.extproc.tally import Tally
+
+Entry = Any  # envoy.data.accesslog.v3.HTTPAccessLogEntry; it has no types
+METADATA = "routoo"
+"""Where deploy/envoy/envoy.yaml puts the usage that it finds in a reply, as JSON: the first one
+and, when there are more, the last."""
+_USAGES = ("usage", "last_usage")
+_FIRST_ERROR = 400
+
+
+class LoggedReplies:
+    """Keeps the ids of decisions that wait for their entry. Lives on one event loop.
+
+    Attributes:
+        none_left: set while no decision waits.
+
+    Args:
+        tally: counts what became of replies.
+        terms: how many are kept, and for how long; read anew each time, as a reload changes them.
+    """
+
+    def __init__(
+        self,
+        tally: Tally,
+        terms: Callable[[], OutcomeSettings],
+        clock_s: Callable[[], float] = monotonic,
+    ) -> None:
+        self._tally = tally
+        self._terms = terms
+        self._clock_s = clock_s
+        # When each was sent on, and whose it is; the oldest first.
+        self._waiting: dict[str, tuple[float, str]] = {}
+        self.none_left = asyncio.Event()
+        self.none_left.set()
+
+    def expect(self, decision_id: str, tenant: str) -> None:
+        """Envoy is about to be told of a tenant's decision, and will tell of the reply."""
+        now_s = self._clock_s()
+        terms = self._terms()
+        self._waiting[decision_id] = now_s, tenant
+        self.none_left.clear()
+        # Of what is too old or too much the engine knows nothing any more: nothing to book.
+        while (
+            len(self._waiting) > terms.max_open_decisions
+            or now_s - next(iter(self._waiting.values()))[0] > terms.max_age_s
+        ):
+            self.forget(next(iter(self._waiting)))
+            self._tally.reply("gone")
+
+    def forget(self, decision_id: str) -> bool:
+        """Nothing will be told of this one; whether it was waited for."""
+        found = self._waiting.pop(decision_id, None) is not None
+        if not self._waiting:
+            self.none_left.set()
+        return found
+
+    def rest(self) -> list[Outcome]:
+        """Waits for no more: the outcomes, at what was predicted, of those that are left."""
+        left = list(self._waiting)
+        for decision_id in left:
+            self.forget(decision_id)
+            self._tally.reply("gone")
+        return [Outcome(decision_id) for decision_id in left]
+
+    def outcome(self, entry: Entry, tenant: str | None) -> Outcome | None:
+        """What an entry says of a decision; None: of none that is waited for.
+
+        Args:
+            entry: of the access log.
+            tenant: whose decision it has to be; None: anybody's.
+        """
+        decision_id = decision_of(entry)
+        _, owner = self._waiting.get(decision_id, (0.0, None))
+        if owner is None or tenant not in (None, owner):
+            return None
+        self.forget(decision_id)
+        status = entry.response.response_code.value
+        if status >= _FIRST_ERROR:
+            self._tally.reply("failed")
+            return Outcome(decision_id, error=f"HTTP status {status}")
+        told = entry.common_properties
+        flags = told.response_flags
+        # The caller left before the reply had ended, or Envoy has none to tell of.
+        gone = (
+            flags.downstream_connection_termination or flags.downstream_remote_reset or not status
+        )
+        texts = told.metadata.filter_metadata[METADATA].fields
+        usage = usage_in(texts[name].string_value for name in _USAGES if name in texts)
+        if not usage.complete:
+            self._tally.reply("gone" if gone else "estimated")
+            return Outcome(decision_id)
+        self._tally.reply("read")
+        return Outcome(
+            decision_id,
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            latency_ms=None if gone else _latency_ms(told),
+        )
+
+
+def decision_of(entry: Entry) -> str:
+    """The id of the decision that an entry tells of; empty: of none."""
+    found: str = entry.request.request_headers.get(DECISION_ID, "")
+    return found
+
+
+def _latency_ms(told: Entry) -> float | None:
+    """From the request's first byte to the upstream, to the reply's last byte from it."""
+    if not (
+        told.HasField("time_to_first_upstream_tx_byte")
+        and told.HasField("time_to_last_upstream_rx_byte")
+    ):
+        return None
+    ended_us = told.time_to_last_upstream_rx_byte.ToMicroseconds()
+    took_us: int = ended_us - told.time_to_first_upstream_tx_byte.ToMicroseconds()
+    return max(0.0, took_us * 1e-3)

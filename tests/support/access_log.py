@@ -1,0 +1,50 @@
+"""What Envoy's access log tells of replies, without an Envoy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from envoy.data.accesslog.v3 import accesslog_pb2
+from envoy.service.accesslog.v3 import als_pb2
+
+if TYPE_CHECKING:
+    import grpc
+
+METHOD = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs"
+
+
+def entry(
+    decision_id: str, *usages: str, status: int = 200, left: bool = False
+) -> accesslog_pb2.HTTPAccessLogEntry:
+    """One reply's entry: its first and last usage, its status, whether the caller left before."""
+    found = accesslog_pb2.HTTPAccessLogEntry()
+    found.request.request_headers["x-routoo-decision-id"] = decision_id
+    found.response.response_code.value = status
+    told = found.common_properties
+    told.response_flags.downstream_connection_termination = left
+    told.time_to_first_upstream_tx_byte.FromMilliseconds(10)
+    told.time_to_last_upstream_rx_byte.FromMilliseconds(260)
+    for name, usage in zip(("usage", "last_usage"), usages, strict=False):
+        told.metadata.filter_metadata["routoo"].update({name: usage})
+    return found
+
+
+def message(*entries: accesslog_pb2.HTTPAccessLogEntry) -> bytes:
+    """What Envoy sends at a time."""
+    found = als_pb2.StreamAccessLogsMessage()
+    found.http_logs.log_entry.extend(entries)
+    sent: bytes = found.SerializeToString()
+    return sent
+
+
+def log_stream(channel: grpc.aio.Channel, metadata: tuple[tuple[str, str], ...] = ()) -> Any:
+    """Opens Envoy's stream; ``await call.write(message(...))`` sends."""
+    return channel.stream_unary(METHOD)(metadata=metadata)
+
+
+async def tell(channel: grpc.aio.Channel, *entries: accesslog_pb2.HTTPAccessLogEntry) -> None:
+    """Tells of replies on a stream of their own, and waits until they are read."""
+    call = log_stream(channel)
+    await call.write(message(*entries))
+    await call.done_writing()
+    assert await call == b""
