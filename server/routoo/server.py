@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 import structlog
+import uvloop
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import generate_latest, start_http_server
@@ -66,7 +67,7 @@ def serve(source: SettingsSource, place: Place | None = None) -> int:
     Raises:
         ConfigError: the service cannot start; one line.
     """
-    if not asyncio.run(_serve(source, place)):
+    if not uvloop.run(_serve(source, place)):
         # A thread that hangs in the predictor would keep the interpreter from ending.
         sys.stdout.flush()
         sys.stderr.flush()
