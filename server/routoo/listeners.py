@@ -17,10 +17,9 @@ from routoo.security_settings import ListenerSettings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import grpc.aio
-
     from routoo.config import Settings
     from routoo.security.certificate_files import CertificateFiles
+    from routoo.servers import GrpcServers
 
 # A client that connects and then says nothing.
 _HANDSHAKE_TIMEOUT_MS = 10_000
@@ -59,12 +58,12 @@ class Listeners:
 
 
 def open_listeners(
-    server: grpc.aio.Server, settings: Settings, certificates: CertificateFiles | None
+    servers: GrpcServers, settings: Settings, certificates: CertificateFiles | None
 ) -> Listeners:
     """Opens what ``listen`` and ``listeners`` name.
 
     Args:
-        server: not started yet.
+        servers: not started yet.
         settings: those, and ``security``.
         certificates: for TLS; None where there is none.
 
@@ -78,11 +77,11 @@ def open_listeners(
         for listener in (ListenerSettings(address=settings.listen), *settings.listeners):
             address = Address.parse(listener.address)
             if address.path:
-                sockets.append(_open_socket_file(server, address, mode))
+                sockets.append(_open_socket_file(servers, address, mode))
                 addresses.append(str(address))
             else:
                 secure = certificates if listener.tls else None
-                addresses.append(_open_port(server, address, secure))
+                addresses.append(_open_port(servers, address, secure))
     except BaseException:
         for one in sockets:
             one.remove()
@@ -91,25 +90,23 @@ def open_listeners(
 
 
 def _open_port(
-    server: grpc.aio.Server, address: Address, certificates: CertificateFiles | None
+    servers: GrpcServers, address: Address, certificates: CertificateFiles | None
 ) -> str:
     try:
-        if certificates is None:
-            port = server.add_insecure_port(str(address))
-        else:
-            port = server.add_secure_port(str(address), certificates.credentials())
+        credentials = None if certificates is None else certificates.credentials
+        port = servers.add_port(address, credentials)
     except RuntimeError:
         raise _in_use(address) from None
     return str(Address(address.host, port))
 
 
-def _open_socket_file(server: grpc.aio.Server, address: Address, mode: int) -> _SocketFile:
+def _open_socket_file(servers: GrpcServers, address: Address, mode: int) -> _SocketFile:
     path = Path(address.path)
     _make_way(path, address)
     try:
         # Nobody may connect between the moment it appears and the moment it gets its mode.
         with _new_files_are_mine():
-            server.add_insecure_port(str(address))
+            servers.add_port(address)
         path.chmod(mode)
         return _SocketFile(path, path.stat().st_ino)
     except (RuntimeError, OSError):

@@ -30,11 +30,13 @@ class OverloadSettings(Section):
     """Longest that a request may be expected to wait, overload or not."""
     overloaded_wait_ms: float | None = Field(default=None, gt=0, le=3_600_000, allow_inf_nan=False)
     """Likewise while more requests come than are answered. Unset: twice what a request takes
-    without load, or a twentieth of the time until its deadline."""
+    without load, or a fiftieth of the time until its deadline where that is a second, and up to a
+    twentieth where it is more."""
     max_unseen: int = Field(default=512, ge=1, le=1_000_000)
     """Calls that may lie in gRPC before this process has seen them, as they do when even refusing
-    takes too long. Above it gRPC cuts calls off at random, above twice as many all of them; they
-    end with CANCELLED. Without that bound the process would answer callers that have gone."""
+    takes too long, in each of the 128 queues among which connections are divided. Above it gRPC
+    cuts calls off at random, above twice as many all of them; they end with CANCELLED. Without
+    that bound the process would answer callers that have gone."""
 
 
 def check_workers(settings: Settings) -> None:

@@ -49,6 +49,8 @@ _SHORTEST_WAIT_S = 0.004
 # Or for this share of the time that a caller leaves: who sends six hundred prompts at once and
 # waits ten seconds for them is better served late than refused.
 _PATIENCE = 0.05
+# Of less time than this, a smaller share: who leaves one second waits a fiftieth of it.
+_PATIENT_FROM_S = 2.5
 _FEWEST = 4
 # A pace that was measured over less than this is not one.
 _LEAST_BUSY_S = 0.02
@@ -186,7 +188,8 @@ class Overload:
             return most_s
         if self._terms.overloaded_wait_s is not None:
             return self._terms.overloaded_wait_s
-        patient_s = min(most_s, _PATIENCE * remaining_s)
+        share = _PATIENCE * min(1.0, remaining_s / _PATIENT_FROM_S)
+        patient_s = min(most_s, share * remaining_s)
         return max(_LATENCIES * self._latency_s, _SHORTEST_WAIT_S, patient_s)
 
     def _refuse(self, why: str) -> None:

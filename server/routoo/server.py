@@ -11,7 +11,6 @@ import sys
 from time import monotonic
 from typing import TYPE_CHECKING
 
-import grpc
 import structlog
 import uvloop
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -38,11 +37,14 @@ from routoo.predictor_watch import PredictorWatch
 from routoo.predictors import Predictors
 from routoo.reloader import Reloader
 from routoo.security.entrance import Entrance
+from routoo.servers import GrpcServers
 from routoo.shared import Shared
 from routoo.telemetry import Metrics, configure_logging
 from routoo.v1 import router_pb2
 
 if TYPE_CHECKING:
+    import grpc.aio
+
     from routoo.config import Settings
     from routoo.engine import Engine
     from routoo.extproc.service import Processor
@@ -149,11 +151,9 @@ class Service:
         self._health = health
         self._place = place
         self._peers: asyncio.Server | None = None
-        # With port sharing on, a second service would take half the calls instead of failing; the
-        # workers' supervisor sees to it that there is none.
-        self._server = grpc.aio.server(
-            interceptors=metrics.interceptors,
-            options=[("grpc.so_reuseport", int(place is not None)), *channel_options(settings)],
+        # The workers' supervisor sees to it that no other service shares their port.
+        self._servers = GrpcServers(
+            channel_options(settings), metrics.interceptors, alone=place is None
         )
         self._listeners: Listeners | None = None
         self._metrics_server: tuple[object, object] | None = None
@@ -228,7 +228,7 @@ class Service:
         connect can end it with a name that is not UTF-8. Not to be cancelled: that ends it, too.
         """
         try:
-            await self._server.wait_for_termination()
+            await self._servers.wait_for_termination()
         except Exception as error:  # noqa: BLE001 - whatever it was, it ended the server
             _log.error("the gRPC server ended by itself", exc_info=error)
 
@@ -261,8 +261,8 @@ class Service:
         )
         in_time &= await self.engine.close(max(0.0, deadline_s - monotonic()))
         await self._router.drained(max(0.0, deadline_s - monotonic()))
-        stopping = asyncio.create_task(self._server.stop(STREAM_GRACE_S))
-        await asyncio.sleep(0)  # from here on it takes no calls
+        stopping = self._servers.stop(STREAM_GRACE_S)
+        await asyncio.sleep(0)  # from here on they take no calls
         self._router.refuse_the_last()
         await stopping
         if self._listeners is not None:
@@ -275,31 +275,35 @@ class Service:
 
     async def _open(self) -> None:
         settings = self._settings
-        self._server.add_generic_rpc_handlers((self._router.handler(),))
+        for server in self._servers.each:
+            self._add_handlers(server)
+        # Before the port for calls, which a server that was never started does not give back.
+        if settings.metrics.enabled:
+            self._open_metrics()
+        if self._place is not None:
+            self._peers = await answer_at(self._place.socket, self._answer_peer)
+        self._listeners = open_listeners(self._servers, settings, self._entrance.certificates)
+        self.addresses = self._listeners.addresses
+        self.address = self.addresses[0]
+        await self._servers.start()
+        self.metrics.started(versions_of(self.engine), lambda: self.engine.price)
+        await self._health.serving("", SERVICE)
+        _log.info("serving", addresses=self.addresses, metrics=self.metrics_address)
+
+    def _add_handlers(self, server: grpc.aio.Server) -> None:
+        server.add_generic_rpc_handlers((self._router.handler(),))
         if self.processor is not None:
-            self._server.add_generic_rpc_handlers(self.processor.handlers())
-        health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._server)
-        if settings.security.reflection:
+            server.add_generic_rpc_handlers(self.processor.handlers())
+        health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, server)
+        if self._settings.security.reflection:
             reflection.enable_server_reflection(
                 (
                     router_pb2.DESCRIPTOR.services_by_name["RouterService"].full_name,
                     health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
                     reflection.SERVICE_NAME,
                 ),
-                self._server,
+                server,
             )
-        # Before the port for calls, which a server that was never started does not give back.
-        if settings.metrics.enabled:
-            self._open_metrics()
-        if self._place is not None:
-            self._peers = await answer_at(self._place.socket, self._answer_peer)
-        self._listeners = open_listeners(self._server, settings, self._entrance.certificates)
-        self.addresses = self._listeners.addresses
-        self.address = self.addresses[0]
-        await self._server.start()
-        self.metrics.started(versions_of(self.engine), lambda: self.engine.price)
-        await self._health.serving("", SERVICE)
-        _log.info("serving", addresses=self.addresses, metrics=self.metrics_address)
 
     def _open_metrics(self) -> None:
         listen = self._settings.metrics.listen

@@ -12,7 +12,6 @@ import asyncio
 import os
 import secrets
 import signal
-import socket
 from asyncio.subprocess import PIPE
 from contextlib import ExitStack
 from pathlib import Path
@@ -28,6 +27,7 @@ from routoo.errors import ConfigError
 from routoo.merged_metrics import MergedMetrics
 from routoo.operations_settings import check_workers
 from routoo.peers import METRICS, PeerAwayError, Place, ask_waiting, socket_of
+from routoo.ports import shared_port
 from routoo.settings_source import SettingsSource
 from routoo.worker import arguments
 
@@ -61,32 +61,6 @@ def supervise(source: SettingsSource, settings: Settings) -> int:
     check_workers(settings)
     with TemporaryDirectory(prefix="routoo-") as folder:  # mode 0700
         return asyncio.run(_Supervisor(source, settings, Path(folder)).run())
-
-
-def shared_port(address: Address) -> socket.socket:
-    """Holds a port for processes that share it; nothing is accepted on this socket.
-
-    Raises:
-        ConfigError: the port is in use.
-    """
-    try:
-        family, *_, name = socket.getaddrinfo(
-            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        # Without sharing first: somebody else's service must not be joined.
-        with socket.socket(family) as alone:
-            alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            alone.bind(name)
-            name = alone.getsockname()
-            held = socket.socket(family)
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        held.bind(name)
-    except OSError:
-        raise ConfigError(
-            f"cannot listen on {address}: in use or not allowed; stop what listens there or set"
-            " another address with listen"
-        ) from None
-    return held
 
 
 class _Supervisor:

@@ -133,6 +133,7 @@ async def test_envoys_log_reaches_the_worker_that_decided(tmp_path: Path) -> Non
             channel = await stack.enter_async_context(connected(address))
             async with stream(channel) as one:
                 told = headers_of((await one.routed()).request_body.response.header_mutation)
+                assert await one.ended() == grpc.StatusCode.OK
             decision_id = told["x-routoo-decision-id"]
             decided.setdefault(decision_id.partition("-")[0], (channel, decision_id))
             if len(decided) == 2:
