@@ -18,11 +18,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from access_log import entry, tell
 from process import ROUTOO, exit_code, line_of, process, write_tiny_config
 from processor_stream import headers_of, stream
+from redis_server import RedisServer
 from routoo.config import load_settings
 from routoo.errors import ConfigError
 from routoo.parts import check
 from routoo.peers import Place
-from routoo.v1 import outcome_pb2, route_pb2
+from routoo.v1 import budget_pb2, outcome_pb2, route_pb2
 from routoo.v1.router_pb2_grpc import RouterServiceStub
 from tiny_service import connected, refusal
 from watched import HANG_S
@@ -142,6 +143,37 @@ async def test_envoys_log_reaches_the_worker_that_decided(tmp_path: Path) -> Non
         await tell(first, entry(of_second, USAGE))
         await tell(second, entry(of_first, USAGE), entry(of_first, USAGE))
         assert (await samples(page, result="read"))["routoo_http_replies_total"] == 2
+
+
+async def test_two_workers_spend_one_budget_together(tmp_path: Path) -> None:
+    limit_usd = 0.05
+    budgets = [{"name": "all", "usd": limit_usd, "per": "1d", "on_exhausted": "refuse"}]
+    with RedisServer(tmp_path) as redis:
+        ledger = {"backend": "redis", "redis_url": redis.url, "redis_timeout_s": HANG_S}
+        async with (
+            serving(tmp_path, budgets=budgets, ledger=ledger) as (_, address, _),
+            AsyncExitStack() as stack,
+            asyncio.timeout(START_S),
+        ):
+            stubs = list((await one_stub_per_worker(stack, address)).values())
+
+            async def spend(stub: Any) -> tuple[float, grpc.StatusCode]:
+                """Routes dear prompts until one is refused; what they cost, and how it ends."""
+                spent_usd = 0.0
+                while True:
+                    request = route_pb2.RouteRequest(prompt="hard", allowed_models=["large"])
+                    try:
+                        spent_usd += (await stub.Route(request, timeout=HANG_S)).predicted_cost_usd
+                    except grpc.aio.AioRpcError as error:
+                        return spent_usd, error.code()
+
+            ends = await asyncio.gather(*map(spend, stubs))
+            each_usd = [spent_usd for spent_usd, _ in ends]
+            assert all(each_usd)
+            assert {code for _, code in ends} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+            for stub in stubs:
+                (budget,) = (await stub.GetBudget(budget_pb2.GetBudgetRequest())).budgets
+                assert sum(each_usd) <= budget.reserved_usd <= limit_usd
 
 
 async def test_a_worker_that_is_killed_is_started_again_and_stopping_loses_nothing(
