@@ -182,10 +182,19 @@ async def test_callers_who_do_not_cease_are_told_to_go_elsewhere(tmp_path: Path)
 async def test_a_server_that_grpc_has_ended_is_no_process_that_serves_nobody(
     tmp_path: Path,
 ) -> None:
-    """A method whose name is not UTF-8 ends a server of grpc.aio for good."""
-    config = write_tiny_config(tmp_path)
+    """A method whose name is not UTF-8 ends a server of grpc.aio for good.
+
+    What was decided until then is in the log: it was closed first.
+    """
+    log = tmp_path / "decisions.jsonl"
+    config = write_tiny_config(tmp_path, decision_log={"path": str(log)})
     async with process(*ROUTOO, "serve", "--config", str(config)) as broken:
-        address = (await line_of(broken, "ready ")).split()[1]
+        address = await started(broken)
+        async with connected(address) as channel:
+            stub = RouterServiceStub(channel)
+            decided = [(await route(stub, "easy")).decision_id for _ in range(20)]
         host, _, port = address.rpartition(":")
         await send_raw(host, int(port), call_of(b"/\xff"))
         assert await exit_code(broken) == 1
+    logged = log.read_text(encoding="utf-8")
+    assert all(f'"{decision_id}"' in logged for decision_id in decided)
