@@ -1,4 +1,4 @@
-"""The yardstick: a grpc.aio server on the service's loop that answers stored bytes, unparsed.
+"""The yardstick: a grpc.aio server on the service's event loop that answers stored bytes, unparsed.
 
 What it costs is what gRPC for Python costs; no service on it can be faster. Prints
 ``ready ADDRESS`` and serves until SIGTERM.
@@ -12,6 +12,7 @@ import signal
 import sys
 
 import grpc
+import uvloop
 
 SERVICE = "routoo.v1.RouterService"
 METHOD = "Route"
@@ -42,7 +43,7 @@ def main() -> int:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--reply-bytes", type=int, required=True, help="length of every reply")
     arguments = parser.parse_args()
-    asyncio.run(_serve(arguments.host, b"r" * arguments.reply_bytes))
+    uvloop.run(_serve(arguments.host, b"r" * arguments.reply_bytes))
     return 0
 
 
