@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -125,7 +126,14 @@ def test_an_option_wins_over_the_environment(
 
 def test_ctrl_c_ends_quietly(router: FakeRouter) -> None:
     command = [ROUTOO, "route", "hang", "--timeout-s", "60", "--address", router.address]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    # What runs the tests may be a job in the background, whose children ignore SIGINT.
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=heard,  # noqa: PLW1509 - it takes no lock
+    ) as process:
         assert router.is_hanging.wait(60)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
