@@ -142,6 +142,7 @@ async def test_only_who_may_route_tells_and_only_of_its_own_tenant(tmp_path: Pat
     async with with_settings(tmp_path, processor=LOGGED, security=security) as running:
         async with stream(running.channel, shown["acme"]) as one:
             routed = await one.routed(chat_body("hard"))
+            assert await one.ended() == grpc.StatusCode.OK
         told = headers_of(routed.request_body.response.header_mutation)
         body = message(entry(told["x-routoo-decision-id"], USAGE))
         stranger = log_stream(running.channel)
