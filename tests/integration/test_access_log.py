@@ -108,7 +108,7 @@ async def test_a_caller_that_leaves_before_the_decision_is_not_waited_for(tmp_pa
 
 
 async def test_a_stop_waits_for_the_log_and_settles_the_rest(tmp_path: Path) -> None:
-    async with with_settings(tmp_path, processor=LOGGED, shutdown_grace_s=0.5) as running:
+    async with with_settings(tmp_path, processor=LOGGED, shutdown_grace_s=4.0) as running:
         async with connected(running.service.address) as channel:
             told, untold = [await decided(channel) for _ in range(2)]
             call = log_stream(channel)
