@@ -17,12 +17,13 @@ from routoo_export.train import Progress, TrainConfig, refit
 class CrossPrediction:
     """Of every held-out prompt, by the predictor that was trained without it; NaN elsewhere.
 
-    scores float64 [n, m]; unshrunk: the same if unusual prompts were treated like any other; ood
-    float64 [n].
+    scores float64 [n, m]; unshrunk: the same if unusual prompts were treated like any other;
+    output_tokens float64 [n, m]; ood float64 [n].
     """
 
     scores: FloatArray
     unshrunk: FloatArray
+    output_tokens: FloatArray
     ood: FloatArray
 
 
@@ -38,12 +39,13 @@ def cross_predict(
         rows = rows_of(fold)
         if found is None:
             shape = rows.outcomes.scores.shape
-            blank = [np.full(size, np.nan) for size in (shape, shape, shape[:1])]
+            blank = [np.full(size, np.nan) for size in (shape, shape, shape, shape[:1])]
             found = CrossPrediction(*blank)
         weights = refit(rows, fold.train, fold.validation, config, progress)
         features = rows.features[torch.from_numpy(fold.held)]
         seen = predict(weights, features)
         found.scores[fold.held] = seen.scores
+        found.output_tokens[fold.held] = seen.output_tokens
         found.ood[fold.held] = seen.ood
         level = replace(weights, shrink=np.zeros_like(weights.shrink))
         found.unshrunk[fold.held] = predict(level, features).scores

@@ -2,6 +2,7 @@
 
 - pair: cross-validation over all prompts of the pair's source, by question stem, and with whole
   domains left out of training. What is judged is the training procedure, fold by fold.
+- pool: decisions by the same cross-validation by question stem.
 - pool and pair on the test split: the checkpoint itself.
 """
 
@@ -13,9 +14,9 @@ import numpy as np
 
 from routoo_export.checkpoint import Checkpoint
 from routoo_export.figures import Figures
-from routoo_export.holdout import DOMAIN_GROUPS
+from routoo_export.holdout import DOMAIN_GROUPS, stem_folds
 from routoo_export.judge_pair import PairJudge, judge_pair
-from routoo_export.judge_pool import Drawing, judge_pool
+from routoo_export.judge_pool import Drawing, judge_pool, judge_pool_folds
 from routoo_export.network import predict
 from routoo_export.pipeline import FoldRows
 from routoo_export.plan import Plan
@@ -60,7 +61,13 @@ def evaluate(
         left_out.append("cross-validation: it judges a weak and a strong model; name both")
     else:
         judge = PairJudge.of(rows, plan.pair, config.seed)
-        metrics["pair"] = judge_pair(judge, expected, rows_of, config, folds, progress)
+        judged_pair = judge_pair(judge, expected, rows_of, config, folds, progress)
+        metrics["pair"] = judged_pair.figures
+        by_stem = stem_folds(plan.pool.outcomes)[:folds]
+        if judged_pair.folded is not None:
+            decided = judge_pool_folds(plan.pool, judged_pair.folded, by_stem, judge.resamples)
+            if decided is not None:
+                metrics["pool_five_folds"] = {"source": plan.pool_source, **decided}
         if folds == 0:
             left_out.append("cross-validation: no folds were asked for")
         elif "domains_left_out" not in metrics["pair"]:

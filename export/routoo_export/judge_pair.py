@@ -67,6 +67,14 @@ class PairJudge:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class PairJudgement:
+    """figures: nested; folded: what the folds by question said of all sources; None = no folds."""
+
+    figures: Figures
+    folded: CrossPrediction | None
+
+
 def judge_pair(
     judge: PairJudge,
     expected: Expected,
@@ -74,7 +82,7 @@ def judge_pair(
     config: TrainConfig,
     folds: int,
     progress: Progress | None,
-) -> Figures:
+) -> PairJudgement:
     """The checkpoint on the test split, and its training over the first `folds` of five folds."""
     outcomes, pair = judge.rows.outcomes, judge.pair
     test = judge.keep & in_buckets(outcomes.buckets, TEST_BUCKETS)
@@ -88,7 +96,7 @@ def judge_pair(
     }
     by_stem = stem_folds(outcomes)[:folds]
     if not by_stem:
-        return figures
+        return PairJudgement(figures, None)
     folded = cross_predict(by_stem, rows_of, config, progress)
     seen = judge.keep & ~np.isnan(folded.ood)
     figures["five_folds"] = judge.figures(seen, folded.scores)
@@ -100,7 +108,7 @@ def judge_pair(
         unseen = judge.keep & ~np.isnan(apart.ood)
         figures["domains_left_out"] = judge.figures(unseen, apart.scores)
         figures["knowing_what_it_does_not_know"] = _unusual(judge, folded, apart)
-    return figures
+    return PairJudgement(figures, folded)
 
 
 def _baselines(

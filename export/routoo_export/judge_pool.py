@@ -1,11 +1,12 @@
 """A predictor on the test split of a pool: ranking, calibration, decisions, baselines."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from routoo_export.baselines import domain_prior, nearest_neighbours
+from routoo_export.cross_validation import CrossPrediction
 from routoo_export.curves import Curve, Gains, Truth, single_model_choices
 from routoo_export.decisions import Predicted
 from routoo_export.figures import (
@@ -16,6 +17,7 @@ from routoo_export.figures import (
     pool_score_figures,
     single_figures,
 )
+from routoo_export.holdout import Holdout
 from routoo_export.metrics import IntArray, Reliability
 from routoo_export.pool import Expected, Mask, Pool, best_single
 from routoo_export.resampling import FloatArray, Resamples
@@ -93,6 +95,33 @@ def judge_pool(pool: Pool, expected: Expected, rows: Rows | None, seed: int) -> 
     return PoolJudgement(figures, Drawing(curves, singles, reliability), tuple(left_out))
 
 
+def judge_pool_folds(
+    pool: Pool, folded: CrossPrediction, folds: Sequence[Holdout], resamples: Resamples
+) -> Figures | None:
+    """What decisions are worth on all prompts that the `folds` held out, not on the test split's.
+
+    Several times as many prompts, so smaller errors; judged is the training, not one predictor of
+    it. The domain prior is fitted on the same folds. `resamples` are of all rows. None: no prompt
+    has a score and a cost of every model of the pool.
+    """
+    decided = pool.whole(pool.rows & ~np.isnan(folded.ood))
+    if not decided.any():
+        return None
+    methods = {OURS: Expected(folded.scores, folded.output_tokens)}
+    outcomes = pool.outcomes
+    if _has_domains(pool):
+        prior = Expected(*(np.full(outcomes.scores.shape, np.nan) for _ in range(2)))
+        for fold in folds:
+            held = pool.rows & fold.held
+            of_fold = domain_prior(outcomes, pool.rows & ~fold.held, held)
+            prior.scores[held] = of_fold.scores[held]
+            prior.output_tokens[held] = of_fold.output_tokens[held]
+        methods["domain_prior"] = prior
+    duel = _Duel.of(pool, methods, decided, resamples.of(decided))
+    rivals = {name: duel.against(name) for name in duel.gains if name != OURS}
+    return {"prompts": int(decided.sum()), **gain_figures(duel.gains[OURS]), "baselines": rivals}
+
+
 @dataclass(frozen=True, slots=True)
 class _Duel:
     """Decisions of several methods on the same prompts and the same resamples."""
@@ -145,7 +174,7 @@ def _rivals(pool: Pool, rows: Rows | None) -> tuple[dict[str, Expected], list[st
     """Baselines fitted on the pool's training prompts, for its test prompts."""
     found, left_out = {}, []
     outcomes = pool.outcomes
-    if any(domain for domain, own in zip(outcomes.domains, pool.rows, strict=True) if own):
+    if _has_domains(pool):
         found["domain_prior"] = domain_prior(outcomes, pool.train, pool.test)
     else:
         left_out.append("the domain prior: the outcomes have no domains")
@@ -154,6 +183,10 @@ def _rivals(pool: Pool, rows: Rows | None) -> tuple[dict[str, Expected], list[st
             outcomes, rows.features.numpy(), rows.groups, pool.train, pool.test
         )
     return found, left_out
+
+
+def _has_domains(pool: Pool) -> bool:
+    return any(domain for domain, own in zip(pool.outcomes.domains, pool.rows, strict=True) if own)
 
 
 def _reliability(truth: FloatArray, score: FloatArray) -> Reliability:

@@ -60,6 +60,7 @@ def render_page(metrics: Figures, images: Sequence[Image]) -> str:
         "<h1>Evaluation of the predictor</h1>",
         _head(pool),
         _decisions(pool) if "decision" in pool else "",
+        _decisions_in_folds(folds) if (folds := metrics.get("pool_five_folds")) else "",
         _image(images, 0),
         _scores(pool),
         _image(images, 1),
@@ -90,14 +91,7 @@ def _head(pool: Figures) -> str:
 
 def _decisions(pool: Figures) -> str:
     decision = pool["decision"]
-    rows = {OURS: decision}
-    rows |= {k: v for k, v in pool["baselines"].items() if "cost_share" in v}
     single = pool["baselines"]["best_single"]
-    differences = {
-        name: figures["predictor_minus_this"]
-        for name, figures in rows.items()
-        if "predictor_minus_this" in figures
-    }
     text = (
         f"<p>Always {_text(single['model'])}: score {_number(single['score'])}, "
         f"{_number(single['cost_usd'])} USD per prompt, "
@@ -110,10 +104,21 @@ def _decisions(pool: Figures) -> str:
         )
     if arena := decision.get("arena"):
         text += f"<p>RouterArena's score of the predictor: {_number(arena['score'])}.</p>"
-    return (
-        f"<h2>Decisions</h2>{text}"
-        + _table("Decisions of the service's selector, by true costs", _DECISION_COLUMNS, rows)
-        + _table("The predictor minus the other, paired", _DECISION_COLUMNS, differences)
+    return f"<h2>Decisions</h2>{text}" + _gains(
+        "Decisions of the service's selector, by true costs", decision, pool["baselines"]
+    )
+
+
+def _decisions_in_folds(folds: Figures) -> str:
+    caption = f"The same on {folds['prompts']} prompts, each by a predictor trained without it"
+    return _gains(caption, folds, folds["baselines"])
+
+
+def _gains(caption: str, ours: Figures, others: Figures) -> str:
+    rivals = {name: figures for name, figures in others.items() if "cost_share" in figures}
+    differences = {name: figures["predictor_minus_this"] for name, figures in rivals.items()}
+    return _table(caption, _DECISION_COLUMNS, {OURS: ours, **rivals}) + _table(
+        "The predictor minus the other, paired", _DECISION_COLUMNS, differences
     )
 
 

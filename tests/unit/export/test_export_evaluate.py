@@ -86,7 +86,8 @@ def test_one_fold_judges_its_own_prompts_only(
         asked.append(fold)
         return rows
 
-    pair = evaluate(checkpoint, rows_of, plan, folds=1).metrics["pair"]
+    metrics = evaluate(checkpoint, rows_of, plan, folds=1).metrics
+    pair = metrics["pair"]
     of_pair = np.array([n == PROTOCOL.pair_source for n in synthetic_outcomes.source_names])
     columns = [synthetic_outcomes.models.index(m) for m in (PROTOCOL.weak, PROTOCOL.strong)]
     known = of_pair & ~np.isnan(synthetic_outcomes.scores[:, columns]).any(axis=1)
@@ -98,6 +99,14 @@ def test_one_fold_judges_its_own_prompts_only(
     assert 0 < pair["domains_left_out"]["prompts"] < known.sum()
     assert 0.0 <= pair["knowing_what_it_does_not_know"]["auroc"]["value"] <= 1.0
     assert pair["baselines"]["oracle"]["predictor_minus_this"]["apgr"]["value"] < 0
+    # Decisions are judged on every prompt held out, which is none of the test split here.
+    decided = metrics["pool_five_folds"]
+    held = plan.pool.whole(plan.pool.rows & (synthetic_outcomes.buckets % 5 == 0))
+    assert decided["prompts"] == held.sum() > 0
+    assert decided["baselines"]["oracle"]["gap_closed"]["value"] == pytest.approx(1.0)
+    # The truth is known per domain only, so the domain prior is as good as can be.
+    behind = decided["baselines"]["domain_prior"]["predictor_minus_this"]["aiq"]
+    assert abs(behind["value"]) < 4 * behind["se"] + 0.02
 
 
 def test_what_is_learned_ranks_decides_and_is_told_from_the_baselines(
