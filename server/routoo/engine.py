@@ -265,12 +265,15 @@ class Engine:
         """
         handover: Handover[Escalation] = Handover()
         try:
-            return await self._in_thread(self._books, self._escalate, request, handover)
+            found = await self._in_thread(self._books, self._escalate, request, handover)
         except (asyncio.CancelledError, DrainingError):
             left = handover.abandon()
             if left is not None and left.decision is not None:
                 self._release([left.decision])
             raise
+        if self._log is not None:
+            self._log.weighed(request, found)
+        return found
 
     async def budgets(self, tenant: str = "") -> list[tuple[BudgetState, float]]:
         """The budgets, or those that apply to a tenant, each with its price.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from time import monotonic_ns
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -53,6 +53,8 @@ class Escalation:
     """Keep or ask.
 
     Attributes:
+        answered: the model whose answer was weighed.
+        result: kept: no model is worth its cost; unpaid: one is, and a budget cannot pay for it.
         decision: the new decision; None: the answer is kept.
         kept_score: expected score of the answer at hand.
         gain: the next model's expected score minus that; 0 where kept.
@@ -61,6 +63,8 @@ class Escalation:
         text: why, one sentence.
     """
 
+    answered: str
+    result: Literal["kept", "unpaid", "asked"]
     decision: Decision | None
     kept_score: float
     gain: float
@@ -117,18 +121,14 @@ class Escalations:
             )
         price, _ = self._money.pricing.in_force.of(decision.tenant)
         found = escalate(decision, request, self._rule, price, self._new_id())
-        new = found.decision
-        if new is None:
-            self._weighed.labels("kept").inc()
-            return found
-        spending = self._money.spending
-        if spending is not None and found.extra_cost_usd > 0.0:
+        new, spending = found.decision, self._money.spending
+        if new is not None and spending is not None and found.extra_cost_usd > 0.0:
             lacking = spending.book_one(new.decision_id, decision.tenant, found.extra_cost_usd)
             if lacking:
-                self._weighed.labels("unpaid").inc()
-                return keep(found.kept_score, price, f"{lacking}; the answer at hand is kept")
-        self._money.decisions.add([new])
-        self._weighed.labels("asked").inc()
+                found = _kept(found.answered, found.kept_score, price, lacking)
+        self._weighed.labels(found.result).inc()
+        if found.decision is not None:
+            self._money.decisions.add([found.decision])
         return found
 
 
@@ -160,7 +160,7 @@ def escalate(
     chosen = int(verdicts.choice[0])
     kept_score = float(scores[kept])
     if chosen == kept:
-        return keep(kept_score, price)
+        return _kept(pool.names[kept], kept_score, price)
     gain, extra_usd = float(verdicts.gains[0]), float(verdicts.extra_usd[0])
     new = Decision(
         _one_row(decision, weighed, chosen, price, started_ns),
@@ -175,7 +175,7 @@ def escalate(
         f" ({kept_score:.4f}), which is worth more than its {extra_usd:.3g} USD at {price:.6g}"
         " score per USD"
     )
-    return Escalation(new, kept_score, gain, extra_usd, price, text)
+    return Escalation(pool.names[kept], "asked", new, kept_score, gain, extra_usd, price, text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,13 +243,16 @@ def _corrected(
     return corrected
 
 
-def keep(kept_score: float, price: float, text: str = "") -> Escalation:
-    """The answer at hand is kept; an empty ``text``: because no model is worth its cost."""
-    why = text or (
-        f"no model is expected to beat the answer at hand ({kept_score:.4f}) by more than its"
-        f" cost at {price:.6g} score per USD"
-    )
-    return Escalation(None, kept_score, 0.0, 0.0, price, why)
+def _kept(answered: str, kept_score: float, price: float, lacking: str = "") -> Escalation:
+    """The answer at hand is kept, for ``lacking`` money or because no model is worth its cost."""
+    why = f"{lacking}; the answer at hand is kept"
+    if not lacking:
+        why = (
+            f"no model is expected to beat the answer at hand ({kept_score:.4f}) by more than its"
+            f" cost at {price:.6g} score per USD"
+        )
+    result: Literal["kept", "unpaid"] = "unpaid" if lacking else "kept"
+    return Escalation(answered, result, None, kept_score, 0.0, 0.0, price, why)
 
 
 def _one_row(

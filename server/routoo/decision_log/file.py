@@ -42,7 +42,7 @@ class RotatingFile:
                 return False
             self._set_aside()
         self.close()
-        self._descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        self._descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
         # Whoever died while writing left a line without an end.
         self._torn = not self._ends_well()
         return True
@@ -76,11 +76,9 @@ class RotatingFile:
             return False
 
     def _ends_well(self) -> bool:
-        with self._path.open("rb") as file:
-            if not file.seek(0, os.SEEK_END):
-                return True
-            file.seek(-1, os.SEEK_END)
-            return file.read(1) == b"\n"
+        # Of the open file: the path may lead to another one by now, or to none.
+        size = os.fstat(self._descriptor).st_size
+        return not size or os.pread(self._descriptor, 1, size - 1) == b"\n"
 
     def _set_aside(self) -> None:
         with self._lock():

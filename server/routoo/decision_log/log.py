@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import monotonic, time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
@@ -17,12 +17,13 @@ from routoo.decision_log.setup import Setup
 from routoo.decision_log.writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from prometheus_client import CollectorRegistry
 
     from routoo.decision import DecidedBatch
+    from routoo.escalation import Escalation, EscalationRequest
     from routoo.observability_settings import DecisionLogSettings
     from routoo.outcomes import Outcome
     from routoo.policies import Policies
@@ -72,6 +73,13 @@ class DecisionLog:
         """Logs a report that was accepted, where its decision is in the log."""
         if self._sampler.takes_id(outcome.decision_id):
             self._writer.put(_Report(outcome, self._now()))
+
+    def weighed(self, request: EscalationRequest, found: Escalation) -> None:
+        """Logs an answer that was weighed, where its decision, or the new one, is in the log."""
+        new = found.decision
+        ids = [request.decision_id] if new is None else [request.decision_id, new.decision_id]
+        if any(map(self._sampler.takes_id, ids)):
+            self._writer.put(_Weighed(request, found, self._now()))
 
     def close(self) -> bool:
         """Writes what waits, for some seconds at most; whether all of it was tried."""
@@ -150,5 +158,46 @@ class _Report:
             "latency_ms": outcome.latency_ms,
             "failed": bool(outcome.error) or None,
         }
-        known = {name: value for name, value in values.items() if value is not None}
-        yield orjson.dumps(known, option=orjson.OPT_APPEND_NEWLINE)
+        yield _line(values)
+
+
+@dataclass(frozen=True, slots=True)
+class _Weighed:
+    """A line for an answer that was kept, or escalated by a decision of its own."""
+
+    request: EscalationRequest
+    found: Escalation
+    time: str
+    setup: None = None
+    decisions: int = 1
+
+    def lines(self) -> Iterator[bytes]:
+        request, found = self.request, self.found
+        new = found.decision
+        kind, feature = request.signal or (None, None)
+        values = {
+            "kind": "escalation",
+            "id": request.decision_id,
+            "time": self.time,
+            "result": found.result,
+            "answered": found.answered,
+            "signal": kind,
+            "feature": feature,
+            "answered_models": request.answered_models or None,
+            "min_score": request.min_score,
+            "max_cost_usd": request.max_cost_usd,
+            "kept_score": found.kept_score,
+            "price": found.price,
+            "next": None if new is None else new.decision_id,
+            "model": None if new is None else new.model,
+            "gain": None if new is None else found.gain,
+            "extra_cost_usd": None if new is None else found.extra_cost_usd,
+            "text": found.text,
+        }
+        yield _line(values)
+
+
+def _line(values: Mapping[str, Any]) -> bytes:
+    """What is known of the values."""
+    known = {name: value for name, value in values.items() if value is not None}
+    return orjson.dumps(known, option=orjson.OPT_APPEND_NEWLINE)

@@ -92,6 +92,13 @@ class _Reader:
         self._parts: dict[str, list[Logged]] = {}
         self._trouble: Counter[str] = Counter()
         self._first: dict[str, str] = {}
+        self._takes = {
+            "decision": self._decision,
+            "outcome": self._report,
+            "setup": self._setup,
+            "batch": self._batch,
+            "escalation": self._escalation,
+        }
 
     def read(self, path: Path, lines: Iterator[bytes] | Iterable[bytes]) -> None:
         for number, line in enumerate(lines, 1):
@@ -103,17 +110,12 @@ class _Reader:
                     self._note("no JSON" if whole else "cut off in the middle", path, number)
                 continue
             kind = values.get("kind") if isinstance(values, dict) else None
+            take = self._takes.get(kind) if isinstance(kind, str) else None
+            if take is None:
+                self._note("not of a decision log", path, number)
+                continue
             try:
-                if kind == "decision":
-                    self._decision(values, f"{path}:{number}")
-                elif kind == "outcome":
-                    self._report(values)
-                elif kind == "setup":
-                    self._setup(values)
-                elif kind == "batch":
-                    self._batch(values)
-                else:
-                    self._note("not of a decision log", path, number)
+                take(values, f"{path}:{number}")
             except _Other as error:
                 self._note(str(error), path, number)
             except _WRONG:
@@ -134,7 +136,7 @@ class _Reader:
         self._trouble[what] += 1
         self._first.setdefault(what, where or f"{path}:{number}")
 
-    def _setup(self, values: Mapping[str, Any]) -> None:
+    def _setup(self, values: Mapping[str, Any], _where: str) -> None:
         if values["format"] != FORMAT_VERSION:
             self._setups[values["setup"]] = None
             raise _Other(
@@ -155,11 +157,11 @@ class _Reader:
         if len(gathered) >= _AT_ONCE:
             self._turn_to_columns(name)
 
-    def _batch(self, values: Mapping[str, Any]) -> None:
+    def _batch(self, values: Mapping[str, Any], _where: str) -> None:
         constraints = JointConstraints(**values["constraints"])
         self.log.joint[values["id"]] = (int(values["decisions"]), constraints)
 
-    def _report(self, values: Mapping[str, Any]) -> None:
+    def _report(self, values: Mapping[str, Any], _where: str) -> None:
         def number(name: str) -> float | None:
             return None if values.get(name) is None else float(values[name])
 
@@ -171,6 +173,9 @@ class _Reader:
             output_tokens=number("output_tokens"),
             failed=bool(values.get("failed")),
         )
+
+    def _escalation(self, _values: Mapping[str, Any], _where: str) -> None:
+        raise _Other("an answer that was weighed, which replay does not")
 
     def _turn_to_columns(self, name: str) -> None:
         lines = self._gathered.pop(name)

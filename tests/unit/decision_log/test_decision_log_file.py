@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -169,6 +170,26 @@ async def test_every_file_begins_with_the_setup(artifact: Artifact, tmp_path: Pa
     assert len(files) > 2
     assert all(path.read_bytes().startswith(b'{"kind":"setup"') for path in files)
     assert sum(len(lines_of(path)) for path in files) == 40
+
+
+def test_a_file_that_is_set_aside_while_it_is_opened_takes_no_line_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, opened = tmp_path / "log", os.open
+
+    def open_and_lose(name: Path, flags: int, mode: int) -> int:
+        descriptor = opened(name, flags, mode)
+        # Another worker is faster by a hair.
+        path.replace(tmp_path / "log.1")
+        monkeypatch.undo()
+        return descriptor
+
+    file = RotatingFile(path, 1000, 10)
+    monkeypatch.setattr(os, "open", open_and_lose)
+    append(file, b"one\n")
+    append(file, b"two\n")
+    file.close()
+    assert [one.read_bytes() for one in (tmp_path / "log.1", path)] == [b"one\n", b"two\n"]
 
 
 def test_several_writers_share_a_file(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from logged_engine import lines_of, logged_engine
 from routoo.decision_log.reading import read_logs
 from routoo.decision_log.replay import reproduce
 from routoo.decision_log.sampling import Sampler
+from routoo.escalation import EscalationRequest
 from routoo.observability_settings import DecisionLogSettings
 from routoo.outcomes import Outcome
 from routoo.policy_settings import PolicySettings
@@ -77,6 +78,41 @@ async def test_reports_are_lines_of_their_own_without_the_provider_s_words(
         {"kind": "outcome", "id": second.decision_id, "model": "large", "failed": True},
     ]
     assert CANARY not in (tmp_path / "log").read_text()
+
+
+async def test_answers_that_were_weighed_are_lines_with_the_reason(
+    artifact: Artifact, tmp_path: Path
+) -> None:
+    path = tmp_path / "log"
+    # Enough for the decision and for one answer of medium.
+    money = spending(hourly(3e-5))
+    async with logged_engine(artifact, path, price=10.0, spent_from=money) as engine:
+        decision: Decision = (await outcomes(engine.route(PromptRequest("easy"))))[0]
+        questions = (
+            EscalationRequest(decision.decision_id, min_score=0.5),
+            EscalationRequest(decision.decision_id),
+            EscalationRequest(decision.decision_id, max_cost_usd=0.0),
+        )
+        found = [await engine.escalate(question) for question in questions]
+    assert [one.result for one in found] == ["asked", "unpaid", "kept"]
+    lines = lines_of(path, "escalation")
+    for line, one in zip(lines, found, strict=True):
+        assert line.pop("time") > "2020"
+        assert (line["id"], line["answered"]) == (decision.decision_id, "small")
+        assert (line["result"], line["text"]) == (one.result, one.text)
+        assert (line["kept_score"], line["price"]) == (one.kept_score, 10.0)
+    new = found[0].decision
+    assert new is not None
+    assert (lines[0]["next"], lines[0]["model"]) == (new.decision_id, "medium")
+    assert (lines[0]["gain"], lines[0]["extra_cost_usd"]) == (found[0].gain, 2.1e-5)
+    assert lines[0]["min_score"] == 0.5
+    assert lines[2]["max_cost_usd"] == 0.0
+    assert not {"next", "model", "gain"} & (lines[1].keys() | lines[2].keys())
+    log = read_logs([path])
+    assert log.count == 1
+    (finding,) = log.findings
+    assert finding.startswith(f"{path}:3: 3 lines are left out")
+    assert finding.endswith("an answer that was weighed, which replay does not")
 
 
 async def test_a_sampled_decision_s_report_is_logged_and_no_other(
