@@ -81,8 +81,8 @@ def _status(error: grpc.aio.AioRpcError) -> str:
 class HttpCaller:
     """Chat completions with the model "auto" over keep-alive HTTP/1.1.
 
-    Its status is OK for a reply 200 from a routed model, else ``HTTP`` and the number, or
-    ``CUT OFF``.
+    Its status is OK for a reply 200 from a routed model, ``REFUSED`` as of gRPC, else ``HTTP`` and
+    the number, or ``CUT OFF``.
     """
 
     def __init__(self, port: int, prompts: Sequence[str], *, timeout_s: float) -> None:
@@ -111,7 +111,7 @@ class HttpCaller:
                 )
                 writer.write(self._requests[number % len(self._requests)])
                 head = await reader.readuntil(b"\r\n\r\n")
-                await reader.readexactly(_length(head))
+                body = await reader.readexactly(_length(head))
         except TimeoutError:
             status = "DEADLINE_EXCEEDED"
         except ConnectionRefusedError:
@@ -121,6 +121,8 @@ class HttpCaller:
         else:
             self._idle.append((reader, writer))
             code = head.split(b" ", 2)[1].decode()
+            if STOPPING.encode() in body:
+                return "REFUSED"
             return "OK" if code == "200" else f"HTTP {code}"
         if writer is not None:
             writer.close()
