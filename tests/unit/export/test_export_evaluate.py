@@ -21,6 +21,7 @@ from routoo_export.evaluate import evaluate, expect, plain_numbers
 from routoo_export.judge_pool import judge_pool
 from routoo_export.outcomes import read_outcomes
 from routoo_export.plan import plan_own, plan_protocol
+from routoo_export.report.page import render_page
 from routoo_export.rows import Rows, make_rows
 from routoo_export.sources import PROTOCOL, read_prices
 
@@ -104,6 +105,8 @@ def test_one_fold_judges_its_own_prompts_only(
     held = plan.pool.whole(plan.pool.rows & (synthetic_outcomes.buckets % 5 == 0))
     assert decided["prompts"] == held.sum() > 0
     assert decided["baselines"]["oracle"]["gap_closed"]["value"] == pytest.approx(1.0)
+    page = render_page(metrics, [])
+    assert f"The same on {held.sum()} prompts, each by a predictor trained without it" in page
     # The truth is known per domain only, so the domain prior is as good as can be.
     behind = decided["baselines"]["domain_prior"]["predictor_minus_this"]["aiq"]
     assert abs(behind["value"]) < 4 * behind["se"] + 0.02
