@@ -30,6 +30,8 @@ FIGURES = [
     ("pool_test_split/mean_ece", 3),
     ("pool_test_split/decision/cost_share", 2),
     ("pool_test_split/decision/half_cost_points", 2),
+    ("pool_five_folds/half_cost_points", 2),
+    ("pool_five_folds/baselines/domain_prior/half_cost_points", 2),
 ]
 
 
