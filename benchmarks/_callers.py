@@ -121,9 +121,9 @@ class HttpCaller:
         else:
             self._idle.append((reader, writer))
             code = head.split(b" ", 2)[1].decode()
-            if STOPPING.encode() in body:
-                return "REFUSED"
-            return "OK" if code == "200" else f"HTTP {code}"
+            if code == "200":
+                return "OK"
+            return "REFUSED" if STOPPING.encode() in body else f"HTTP {code}"
         if writer is not None:
             writer.close()
         return status

@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from routoo_export.holdout import Holdout
 from routoo_export.outcomes import Outcomes
 from routoo_export.pool import Expected, Mask
 from routoo_export.resampling import FloatArray
@@ -36,6 +37,17 @@ def domain_prior(outcomes: Outcomes, train: Mask, wanted: Mask) -> Expected:
         for values, predicted in zip(_targets(outcomes), found, strict=True):
             predicted[asked] = _means(values[inside], predicted[asked][0])
     return Expected(*found)
+
+
+def folded_domain_prior(outcomes: Outcomes, rows: Mask, folds: Sequence[Holdout]) -> Expected:
+    """`domain_prior` of what each of the `folds` holds out, from the rest; among `rows` only."""
+    found = Expected(*(np.full(outcomes.scores.shape, np.nan) for _ in range(2)))
+    for fold in folds:
+        held = rows & fold.held
+        prior = domain_prior(outcomes, rows & ~fold.held, held)
+        found.scores[held] = prior.scores[held]
+        found.output_tokens[held] = prior.output_tokens[held]
+    return found
 
 
 def nearest_neighbours(

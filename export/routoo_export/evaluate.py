@@ -14,7 +14,7 @@ import numpy as np
 
 from routoo_export.checkpoint import Checkpoint
 from routoo_export.figures import Figures
-from routoo_export.holdout import DOMAIN_GROUPS, stem_folds
+from routoo_export.holdout import DOMAIN_GROUPS
 from routoo_export.judge_pair import PairJudge, judge_pair
 from routoo_export.judge_pool import Drawing, judge_pool, judge_pool_folds
 from routoo_export.network import predict
@@ -61,11 +61,10 @@ def evaluate(
         left_out.append("cross-validation: it judges a weak and a strong model; name both")
     else:
         judge = PairJudge.of(rows, plan.pair, config.seed)
-        judged_pair = judge_pair(judge, expected, rows_of, config, folds, progress)
-        metrics["pair"] = judged_pair.figures
-        by_stem = stem_folds(plan.pool.outcomes)[:folds]
-        if judged_pair.folded is not None:
-            decided = judge_pool_folds(plan.pool, judged_pair.folded, by_stem, judge.resamples)
+        of_pair = judge_pair(judge, expected, rows_of, config, folds, progress)
+        metrics["pair"] = of_pair.figures
+        if of_pair.folded is not None:
+            decided = judge_pool_folds(plan.pool, of_pair.folded, of_pair.folds, judge.resamples)
             if decided is not None:
                 metrics["pool_five_folds"] = {"source": plan.pool_source, **decided}
         if folds == 0:

@@ -1,10 +1,11 @@
 """A weak and a strong model: RouteLLM's figures, on prompts and on domains never trained on."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from routoo_export.baselines import domain_prior, nearest_neighbours
+from routoo_export.baselines import folded_domain_prior, nearest_neighbours
 from routoo_export.cross_validation import CrossPrediction, cross_predict
 from routoo_export.figures import (
     Figures,
@@ -69,10 +70,11 @@ class PairJudge:
 
 @dataclass(frozen=True, slots=True)
 class PairJudgement:
-    """figures: nested; folded: what the folds by question said of all sources; None = no folds."""
+    """figures: nested. folded: what was said of all sources in `folds` by question; None = none."""
 
     figures: Figures
-    folded: CrossPrediction | None
+    folds: Sequence[Holdout] = ()
+    folded: CrossPrediction | None = None
 
 
 def judge_pair(
@@ -96,7 +98,7 @@ def judge_pair(
     }
     by_stem = stem_folds(outcomes)[:folds]
     if not by_stem:
-        return PairJudgement(figures, None)
+        return PairJudgement(figures)
     folded = cross_predict(by_stem, rows_of, config, progress)
     seen = judge.keep & ~np.isnan(folded.ood)
     figures["five_folds"] = judge.figures(seen, folded.scores)
@@ -108,20 +110,19 @@ def judge_pair(
         unseen = judge.keep & ~np.isnan(apart.ood)
         figures["domains_left_out"] = judge.figures(unseen, apart.scores)
         figures["knowing_what_it_does_not_know"] = _unusual(judge, folded, apart)
-    return PairJudgement(figures, folded)
+    return PairJudgement(figures, by_stem, folded)
 
 
 def _baselines(
     judge: PairJudge, folds: list[Holdout], keep: Mask, folded: CrossPrediction
 ) -> Figures:
     outcomes, rows = judge.rows.outcomes, judge.rows
-    blank = np.full(outcomes.scores.shape, np.nan)
-    priors, near = blank.copy(), blank.copy()
+    near = np.full(outcomes.scores.shape, np.nan)
     for fold in folds:
         held, train = fold.held & judge.keep, ~fold.held & judge.keep
-        priors[held] = domain_prior(outcomes, train, held).scores[held]
         features = rows.features.numpy()
         near[held] = nearest_neighbours(outcomes, features, rows.groups, train, held).scores[held]
+    priors = folded_domain_prior(outcomes, judge.keep, folds).scores
     return {
         "domain_prior": judge.against(keep, folded.scores, priors),
         "nearest_neighbours": judge.against(keep, folded.scores, near),

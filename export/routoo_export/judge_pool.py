@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from routoo_export.baselines import domain_prior, nearest_neighbours
+from routoo_export.baselines import domain_prior, folded_domain_prior, nearest_neighbours
 from routoo_export.cross_validation import CrossPrediction
 from routoo_export.curves import Curve, Gains, Truth, single_model_choices
 from routoo_export.decisions import Predicted
@@ -108,15 +108,8 @@ def judge_pool_folds(
     if not decided.any():
         return None
     methods = {OURS: Expected(folded.scores, folded.output_tokens)}
-    outcomes = pool.outcomes
     if _has_domains(pool):
-        prior = Expected(*(np.full(outcomes.scores.shape, np.nan) for _ in range(2)))
-        for fold in folds:
-            held = pool.rows & fold.held
-            of_fold = domain_prior(outcomes, pool.rows & ~fold.held, held)
-            prior.scores[held] = of_fold.scores[held]
-            prior.output_tokens[held] = of_fold.output_tokens[held]
-        methods["domain_prior"] = prior
+        methods["domain_prior"] = folded_domain_prior(pool.outcomes, pool.rows, folds)
     duel = _Duel.of(pool, methods, decided, resamples.of(decided))
     rivals = {name: duel.against(name) for name in duel.gains if name != OURS}
     return {"prompts": int(decided.sum()), **gain_figures(duel.gains[OURS]), "baselines": rivals}
