@@ -11,8 +11,8 @@ import numpy.typing as npt
 from routoo.budget.books import Keeping
 from routoo.budget.memory import MemoryLedger
 from routoo.budget.terms import BudgetTerms, one_nano_usd
+from routoo.config.policy import PricesSettings
 from routoo.operating_point import PricedSample
-from routoo.policy_settings import PricesSettings
 from routoo.pool import load_pool
 from routoo.predictor.artifact import load_artifact, shipped_artifact
 from routoo.predictor.onnx import OnnxPredictor

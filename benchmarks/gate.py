@@ -15,9 +15,9 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from routoo.config.security import SecuritySettings
 from routoo.security.gate import Gate
 from routoo.security.tokens import append_token, new_token
-from routoo.security_settings import SecuritySettings
 
 CALLS = 20_000
 ROUNDS = 7

@@ -31,7 +31,7 @@ import redis
 
 from routoo.budget.ledger import Ledger
 from routoo.budget.opening import open_ledger
-from routoo.budget_settings import BudgetSettings, LedgerSettings
+from routoo.config.budget import BudgetSettings, LedgerSettings
 
 MICRO_BATCH = 32
 TARGET_PER_S = 5_000

@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from _stream import RULES, IndexArray, Passed, Stream, read_stream, run_pass, solve_offline
-from routoo.config import load_settings
+from routoo.config.loading import load_settings
 from routoo.decision_ids import DecisionIds
 from routoo.engine import Engine
 from routoo.money import open_money

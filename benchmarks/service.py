@@ -31,7 +31,7 @@ from _load import GrpcClient, H2load, Load, LoadError, LoadGenerator
 from _probe import ServiceProbe
 from _process import ServerProcess, StartError
 from _prompts import prompt_of, varied_prompts
-from routoo.config import load_settings
+from routoo.config.loading import load_settings
 from routoo.errors import RoutooError
 from routoo.predictor.artifact import load_artifact, shipped_artifact
 from routoo.predictor.onnx import OnnxPredictor

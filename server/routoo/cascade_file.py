@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field, ValidationError
 
-from routoo.config import describe_validation_error, read_yaml_mapping
+from routoo.config.section import Section
+from routoo.config.yaml_files import describe_validation_error, read_yaml_mapping
 from routoo.errors import ConfigError
-from routoo.section import Section
 from routoo.selector.cascade import Correction, Plan, Rule, SignalKind
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import grpc
 import grpc.aio
 
-from routoo.address import UNIX, Address
+from routoo.config.address import UNIX, Address
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

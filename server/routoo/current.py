@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from routoo.config import Settings
+    from routoo.config.settings import Settings
     from routoo.engine import Engine
 
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from routoo.batch_frontier import BatchFrontier
     from routoo.budget.ledger import BudgetState
-    from routoo.config import BatchingSettings
+    from routoo.config.settings import BatchingSettings
     from routoo.decision import BatchDecision, Decision
     from routoo.errors import BudgetSpentError, NoEligibleModelError
     from routoo.escalation import Escalation, EscalationRequest

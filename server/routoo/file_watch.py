@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from routoo.config import Settings
+    from routoo.config.settings import Settings
 
 _log = structlog.get_logger("routoo.reload")
 Fingerprint = tuple[tuple[str, str], ...]

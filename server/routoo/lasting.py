@@ -9,7 +9,7 @@ from routoo import __version__
 from routoo.engine import Engine
 
 if TYPE_CHECKING:
-    from routoo.config import Settings
+    from routoo.config.settings import Settings
     from routoo.money import Money
     from routoo.parts import Parts
     from routoo.predictors import Predictors

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from routoo.address import Address
+from routoo.config.address import Address
+from routoo.config.security import ListenerSettings
 from routoo.errors import ConfigError
-from routoo.security_settings import ListenerSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from routoo.config import Settings
+    from routoo.config.settings import Settings
     from routoo.security.certificate_files import CertificateFiles
     from routoo.servers import GrpcServers
 

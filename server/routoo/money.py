@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from routoo.budget.ledger import BudgetState, Ledger
-    from routoo.config import Settings
+    from routoo.config.settings import Settings
     from routoo.outcomes import OutcomeCounts
     from routoo.parts import Parts
     from routoo.pricing.in_force import Pricing

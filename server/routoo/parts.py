@@ -10,9 +10,9 @@ from prometheus_client import CollectorRegistry
 
 from routoo.calibration.start import with_price
 from routoo.cascade_file import load_rule, rule_values
+from routoo.config.checks import check_workers
 from routoo.extproc.opening import check_processor
 from routoo.operating_point import PricedSample
-from routoo.operations_settings import check_workers
 from routoo.policies import build_policies
 from routoo.pool import load_pool
 from routoo.predictor.artifact import find_artifact, load_artifact
@@ -22,9 +22,9 @@ from routoo.security.entrance import Entrance
 from routoo.tracing import check_installed
 
 if TYPE_CHECKING:
-    from routoo.config import Settings
+    from routoo.config.policy import GuaranteeSettings
+    from routoo.config.settings import Settings
     from routoo.policies import Policies
-    from routoo.policy_settings import GuaranteeSettings
     from routoo.pool import Pool
     from routoo.predictor.artifact import Artifact
 

@@ -19,7 +19,7 @@ from routoo.selector.policies.threshold import Threshold
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from routoo.policy_settings import PolicySettings
+    from routoo.config.policy import PolicySettings
     from routoo.pool import Pool
     from routoo.prompt import PromptRequest
     from routoo.selector.cascade import Rule

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from routoo.config import describe_validation_error, read_yaml_mapping
+from routoo.config.yaml_files import describe_validation_error, read_yaml_mapping
 from routoo.errors import ConfigError, PoolError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from routoo.errors import ConfigError
 
 if TYPE_CHECKING:
-    from routoo.address import Address
+    from routoo.config.address import Address
 
 
 def is_free(address: Address) -> bool:

@@ -18,10 +18,10 @@ from routoo.predictor.onnx import OnnxPredictor
 from routoo.predictor.triton import LOAD_TIMEOUT_S, TritonServer, TritonTarget
 
 if TYPE_CHECKING:
+    from routoo.config.predictor import PredictorSettings
     from routoo.predictor.artifact import Artifact
     from routoo.predictor.chain import Watch
     from routoo.predictor.line import Line
-    from routoo.predictor_settings import PredictorSettings
 
 
 class Predictors:

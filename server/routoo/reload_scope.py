@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from routoo.config import Settings
+    from routoo.config.settings import Settings
 
 RELOADED = frozenset(
     {

@@ -22,7 +22,7 @@ from routoo.reload_scope import taken
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from routoo.config import Settings
+    from routoo.config.settings import Settings
     from routoo.current import Current
     from routoo.engine import Engine
     from routoo.lasting import Lasting

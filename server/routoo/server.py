@@ -45,11 +45,11 @@ from routoo.v1 import router_pb2
 if TYPE_CHECKING:
     import grpc.aio
 
-    from routoo.config import Settings
+    from routoo.config.loading import SettingsSource
+    from routoo.config.settings import Settings
     from routoo.engine import Engine
     from routoo.extproc.service import Processor
     from routoo.peers import Place
-    from routoo.settings_source import SettingsSource
 
 _log = structlog.get_logger("routoo.server")
 # After everything is answered: streams and health watchers are told, then cut off.

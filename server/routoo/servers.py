@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import grpc
 import grpc.aio
 
-from routoo.address import Address
+from routoo.config.address import Address
 from routoo.ports import is_free
 
 if TYPE_CHECKING:

@@ -22,20 +22,20 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from prometheus_client import CollectorRegistry, start_http_server
 
-from routoo.address import Address
+from routoo.config.address import Address
+from routoo.config.checks import check_workers
+from routoo.config.loading import SettingsSource
 from routoo.errors import ConfigError
 from routoo.merged_metrics import MergedMetrics
-from routoo.operations_settings import check_workers
 from routoo.peers import METRICS, PeerAwayError, Place, ask_waiting, socket_of
 from routoo.ports import shared_port
-from routoo.settings_source import SettingsSource
 from routoo.worker import arguments
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
     from collections.abc import Sequence
 
-    from routoo.config import Settings
+    from routoo.config.settings import Settings
 
 _log = structlog.get_logger("routoo.supervisor")
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 30.0

@@ -24,8 +24,8 @@ from routoo.tracing import open_tracing
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from routoo.config.observability import DecisionLogSettings, TracingSettings
     from routoo.decision import DecidedBatch
-    from routoo.observability_settings import DecisionLogSettings, TracingSettings
     from routoo.tracing import Interceptor
 
 # From 20 microseconds to a second: decisions take fractions of a millisecond, trouble takes long.

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
+    from routoo.config.observability import TracingSettings
     from routoo.decision import BatchDecision, Decision, Timing
-    from routoo.observability_settings import TracingSettings
 
 Interceptor = Any  # grpc.aio.ServerInterceptor; the stubs' generic does not fit raw bytes
 # Not health checks, not reflection, and not Envoy's streams: what is decided in those is told in

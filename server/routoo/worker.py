@@ -9,8 +9,8 @@ from typing import Any
 
 import orjson
 
+from routoo.config.loading import SettingsSource
 from routoo.peers import Place
-from routoo.settings_source import SettingsSource
 
 
 def arguments(source: SettingsSource, place: Place) -> list[str]:

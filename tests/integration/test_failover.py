@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from routoo.config import Settings
+    from routoo.config.settings import Settings
     from routoo.v1 import route_pb2
     from tiny_service import Running
 

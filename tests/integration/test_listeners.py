@@ -24,7 +24,7 @@ from tiny_service import Running, refusal, serving, tiny_settings
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from routoo.config import Settings
+    from routoo.config.settings import Settings
 
 SERVICE = "routoo.v1.RouterService"
 EASY = route_pb2.RouteRequest(prompt="easy")

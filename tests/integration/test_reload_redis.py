@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from routoo.config import Settings
+    from routoo.config.settings import Settings
     from tiny_service import Running
 
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from process import ENVIRONMENT, ROUTOO, exit_code, line_of, process, write_tiny_config
-from routoo.config import load_settings
+from routoo.config.loading import load_settings
 from routoo.errors import ConfigError
 from routoo.parts import check
 from routoo.server import Service

@@ -12,8 +12,8 @@ import pytest
 from otlp_collector import Collector, attributes, otlp_collector
 from processor_stream import chat_body, stream
 from routoo import tracing
+from routoo.config.observability import TracingSettings
 from routoo.errors import ConfigError
-from routoo.observability_settings import TracingSettings
 from routoo.parts import check
 from routoo.telemetry import Metrics
 from routoo.v1 import outcome_pb2, route_pb2

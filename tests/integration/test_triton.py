@@ -15,13 +15,13 @@ import pytest
 
 from process import write_tiny_config
 from real_triton import Triton, add_version, make_moody, real_triton
-from routoo.config import load_settings
+from routoo.config.loading import load_settings
+from routoo.config.predictor import PredictorSettings
 from routoo.errors import ConfigError, DeadlineError, PredictorError
 from routoo.parts import check
 from routoo.predictor.artifact import load_artifact, shipped_artifact
 from routoo.predictor.base import Wait
 from routoo.predictor.chain import Watch
-from routoo.predictor_settings import PredictorSettings
 from routoo.predictors import Predictors
 from routoo.server import Service
 from tiny_artifact import SCORES, TOKENS, write_tiny_artifact

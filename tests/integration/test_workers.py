@@ -19,7 +19,7 @@ from access_log import entry, tell
 from process import ROUTOO, exit_code, line_of, process, write_tiny_config
 from processor_stream import headers_of, stream
 from redis_server import RedisServer
-from routoo.config import load_settings
+from routoo.config.loading import load_settings
 from routoo.errors import ConfigError
 from routoo.parts import check
 from routoo.peers import Place

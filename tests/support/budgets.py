@@ -11,7 +11,7 @@ from routoo.budget.journal import Journal
 from routoo.budget.journaling import Journaling
 from routoo.budget.memory import MemoryLedger
 from routoo.budget.opening import open_ledger
-from routoo.budget_settings import BudgetSettings, LedgerSettings
+from routoo.config.budget import BudgetSettings, LedgerSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

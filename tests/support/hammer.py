@@ -10,7 +10,7 @@ import numpy as np
 from budgets import budget
 from routoo.budget.ledger import Settled
 from routoo.budget.opening import open_ledger
-from routoo.budget_settings import LedgerSettings
+from routoo.config.budget import LedgerSettings
 
 CALLS = 60
 LARGEST = 20_000

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from routoo.config.observability import DecisionLogSettings
 from routoo.decision_log.reading import read_logs
-from routoo.observability_settings import DecisionLogSettings
 from routoo.telemetry import Metrics
 from tiny_engine import make_engine
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from routoo.config import BatchingSettings
+from routoo.config.policy import PolicySettings
+from routoo.config.settings import BatchingSettings
 from routoo.decision_ids import DecisionIds
 from routoo.engine import Engine
 from routoo.operating_point import PricedSample
 from routoo.policies import build_policies
-from routoo.policy_settings import PolicySettings
 from routoo.predictor.onnx import OnnxPredictor
 from routoo.shared import Shared
 from routoo.telemetry import Metrics

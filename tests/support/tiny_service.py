@@ -10,7 +10,7 @@ import grpc
 import grpc.aio
 from structlog.testing import capture_logs
 
-from routoo.config import load_settings
+from routoo.config.loading import load_settings
 from routoo.server import Service
 from routoo.v1 import batch_pb2, route_pb2
 from routoo.v1.router_pb2_grpc import RouterServiceStub
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable
     from pathlib import Path
 
-    from routoo.config import Settings
+    from routoo.config.settings import Settings
 
 ROUTE = "/routoo.v1.RouterService/Route"
 MESSAGE_BYTES = 128 * 1024 * 1024

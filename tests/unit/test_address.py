@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routoo.address import Address
+from routoo.config.address import Address
 
 HERE = ("127.0.0.1:1", "127.9.9.9:1", "[::1]:0", "localhost:65535", "unix:/run/a.sock")
 ELSEWHERE = (

@@ -5,14 +5,19 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from routoo.config import Settings, load_settings, read_yaml_mapping
+from routoo.config.loading import load_settings
+from routoo.config.yaml_files import read_yaml_mapping
 from routoo.errors import ConfigError
+
+if TYPE_CHECKING:
+    from routoo.config.settings import Settings
 
 
 @pytest.fixture(autouse=True)

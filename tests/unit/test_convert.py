@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routoo.api import convert
-from routoo.config import LimitSettings
+from routoo.config.settings import LimitSettings
 from routoo.errors import InvalidRequestError
 from routoo.joint import JointConstraints
 from routoo.v1 import batch_pb2, info_pb2, route_pb2

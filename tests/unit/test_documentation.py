@@ -8,7 +8,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from routoo.config import load_settings
+from routoo.config.loading import load_settings
 from routoo.predictor.artifact import load_artifact, shipped_artifact
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from routoo.config.policy import PolicySettings
 from routoo.errors import BudgetSpentError, DeadlineError, DrainingError, NoBudgetError
 from routoo.joint import JointConstraints
 from routoo.outcomes import Outcome
-from routoo.policy_settings import PolicySettings
 from routoo.predictor.artifact import load_artifact
 from routoo.prompt import PromptRequest
 from routoo.selector.reason import Reason

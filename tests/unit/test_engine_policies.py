@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from routoo.config.policy import PolicySettings
 from routoo.errors import ConfigError, InvalidRequestError, NoEligibleModelError
 from routoo.policies import build_policies
-from routoo.policy_settings import PolicySettings
 from routoo.predictor.artifact import load_artifact
 from routoo.prompt import PromptRequest
 from tiny_artifact import write_tiny_artifact

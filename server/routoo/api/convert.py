@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from routoo.batch_frontier import BatchFrontier
-    from routoo.config import LimitSettings
+    from routoo.config.settings import LimitSettings
     from routoo.decision import BatchDecision, Decision
     from routoo.operating_point import CurvePoint
     from routoo.pool import Pool

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from routoo.budget.ledger import Ledger
-    from routoo.budget_settings import BudgetSettings, LedgerSettings
+    from routoo.config.budget import BudgetSettings, LedgerSettings
 
 
 def open_ledger(

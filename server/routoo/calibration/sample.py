@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from routoo.calibration.labels import LabelledPrompts
-    from routoo.config import LimitSettings
+    from routoo.config.settings import LimitSettings
     from routoo.pool import Pool
     from routoo.predictor.base import Predictor
     from routoo.prompt import PromptRequest

@@ -14,9 +14,9 @@ from routoo.selector.guarantee import Promise
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from routoo.config import Settings
+    from routoo.config.policy import GuaranteeSettings
+    from routoo.config.settings import Settings
     from routoo.operating_point import PricedSample
-    from routoo.policy_settings import GuaranteeSettings
     from routoo.pool import Pool
     from routoo.predictor.base import Predictor
 

@@ -176,7 +176,7 @@ def _find(policy: str, wanted: _Wanted, grounds: "Grounds") -> "Found":
 def _grounds(config: Path | None, prompts: Path) -> "Grounds":
     from routoo.calibration.found import Grounds
     from routoo.calibration.sample import read_sample
-    from routoo.config import load_settings
+    from routoo.config.loading import load_settings
     from routoo.operating_point import PricedSample
     from routoo.phases import Phases
     from routoo.pool import load_pool

@@ -99,7 +99,7 @@ def _instead(policy: str, price: float | None, config: Path | None) -> "Alternat
 
     if config is None:
         return OtherPolicy(policy, price)
-    from routoo.config import load_settings
+    from routoo.config.loading import load_settings
     from routoo.parts import load_parts
 
     overrides = {"policy": {"name": policy}} if policy else None

@@ -42,7 +42,7 @@ def serve(
     """
     # gRPC's core would put a line of its own before ours when the port is taken.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    from routoo.settings_source import SettingsSource
+    from routoo.config.loading import SettingsSource
 
     overrides: dict[str, Any] = {}
     if listen is not None:
@@ -94,7 +94,7 @@ def check_config(
 ) -> None:
     """Check settings, pool and predictor as `serve` does."""
     from routoo import screens
-    from routoo.config import load_settings
+    from routoo.config.loading import load_settings
     from routoo.parts import check
 
     findings = check(load_settings(file))

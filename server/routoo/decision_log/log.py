@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
+    from routoo.config.observability import DecisionLogSettings
     from routoo.decision import DecidedBatch
     from routoo.escalation import Escalation, EscalationRequest
-    from routoo.observability_settings import DecisionLogSettings
     from routoo.outcomes import Outcome
     from routoo.policies import Policies
     from routoo.pool import Pool

@@ -28,12 +28,12 @@ from routoo.outcomes import Outcome
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from routoo.config.processor import ProcessorSettings
     from routoo.extproc.logged_replies import LoggedReplies
     from routoo.extproc.replies import Header
     from routoo.extproc.route import Routed, Router
     from routoo.extproc.tally import Tally
     from routoo.extproc.usage import UsageReader
-    from routoo.processor_settings import ProcessorSettings
     from routoo.security.gate import Admission
 
 Message = Any  # envoy.service.ext_proc.v3.ProcessingRequest, or a part of it; it has no types

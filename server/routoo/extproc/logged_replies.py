@@ -13,7 +13,7 @@ from routoo.outcomes import Outcome
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from routoo.config import OutcomeSettings
+    from routoo.config.settings import OutcomeSettings
     from routoo.extproc.tally import Tally
 
 Entry = Any  # envoy.data.accesslog.v3.HTTPAccessLogEntry; it has no types

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from routoo.errors import ConfigError
 
 if TYPE_CHECKING:
+    from routoo.config.processor import ProcessorSettings
     from routoo.current import Current
     from routoo.extproc.service import Processor
     from routoo.overload import Overload
     from routoo.peers import Place
     from routoo.pool import Pool
-    from routoo.processor_settings import ProcessorSettings
     from routoo.security.gate import Gate
     from routoo.telemetry import Metrics
 

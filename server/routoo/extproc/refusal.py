@@ -19,8 +19,8 @@ from routoo.errors import (
 from routoo.extproc.replies import immediate
 
 if TYPE_CHECKING:
+    from routoo.config.processor import RoutingFailure
     from routoo.extproc.body import Api
-    from routoo.processor_settings import RoutingFailure
 
 # From the one table of gRPC statuses, except where HTTP tells more apart.
 _HTTP_STATUS = {

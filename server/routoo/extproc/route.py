@@ -16,7 +16,8 @@ from routoo.prompt import PromptRequest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from routoo.config import Settings
+    from routoo.config.processor import CapabilityNames, ProcessorSettings
+    from routoo.config.settings import Settings
     from routoo.current import Current
     from routoo.decision import Decision
     from routoo.extproc.body import Api, Asked
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from routoo.extproc.replies import Header
     from routoo.overload import Overload
     from routoo.pool import Pool
-    from routoo.processor_settings import CapabilityNames, ProcessorSettings
     from routoo.security.caller import Caller
     from routoo.security.gate import Admission
 

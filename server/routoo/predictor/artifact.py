@@ -16,7 +16,7 @@ from zipfile import BadZipFile
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from routoo.config import describe_validation_error
+from routoo.config.yaml_files import describe_validation_error
 from routoo.errors import ArtifactError
 
 if TYPE_CHECKING:

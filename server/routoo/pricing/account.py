@@ -11,7 +11,7 @@ from routoo.pricing.demand import Drift, Rate
 if TYPE_CHECKING:
     from routoo.budget.ledger import BudgetState
     from routoo.budget.terms import BudgetTerms
-    from routoo.policy_settings import PricesSettings
+    from routoo.config.policy import PricesSettings
     from routoo.selector.arrays import BoolArray, FloatArray
 
 # A sliding period has no end to plan for. It is to be spent evenly, as whatever is spent at once

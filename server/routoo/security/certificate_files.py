@@ -15,7 +15,7 @@ from routoo.security.watched_files import WatchedFiles
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from routoo.security_settings import TlsSettings
+    from routoo.config.security import TlsSettings
 
 _log = structlog.get_logger("routoo.security")
 

@@ -11,7 +11,7 @@ from routoo.errors import RateLimitedError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from routoo.security_settings import ClientLimitSettings
+    from routoo.config.security import ClientLimitSettings
 
 # Clients without a call in progress that are remembered. Forgetting one gives it a full bucket.
 _MOST_IDLE = 10_000

@@ -12,7 +12,7 @@ from routoo.security.gate import Gate
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-    from routoo.security_settings import SecuritySettings
+    from routoo.config.security import SecuritySettings
 
 
 @dataclass(frozen=True, slots=True)

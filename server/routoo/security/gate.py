@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
-    from routoo.security_settings import SecuritySettings
+    from routoo.config.security import SecuritySettings
 
     Metadata = Iterable[tuple[str, str | bytes]]
 

@@ -10,7 +10,7 @@ from budgets import budget
 from routoo.budget.ledger import Settled
 from routoo.budget.memory import MemoryLedger
 from routoo.budget.opening import open_ledger
-from routoo.budget_settings import LedgerSettings
+from routoo.config.budget import LedgerSettings
 from tiny_money import FOREVER, NOW_NS, books, hourly
 
 if TYPE_CHECKING:

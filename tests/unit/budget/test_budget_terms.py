@@ -17,8 +17,8 @@ import routoo.budget
 from budgets import START_NS, FakeClock, budget, opened, reserve
 from routoo.budget.opening import open_ledger
 from routoo.budget.terms import applying, nano_usd, one_nano_usd
-from routoo.budget_settings import BudgetSettings, LedgerSettings
-from routoo.config import load_settings
+from routoo.config.budget import BudgetSettings, LedgerSettings
+from routoo.config.loading import load_settings
 from routoo.errors import ConfigError, InvalidRequestError
 
 
@@ -140,7 +140,7 @@ def test_the_ledger_knows_nothing_of_the_rest_of_the_service() -> None:
             name
             for name in found
             if not name.startswith("routoo.budget.")
-            and name not in ("routoo.errors", "routoo.budget_settings")
+            and name not in ("routoo.errors", "routoo.config.budget")
         }
         assert not others, path.name
 

@@ -15,7 +15,7 @@ import routoo
 from command_line import ROUTOO
 from routoo.cli import main
 from routoo.client import DEFAULT_ADDRESS
-from routoo.config import Settings
+from routoo.config.settings import Settings
 
 if TYPE_CHECKING:
     from command_line import Run

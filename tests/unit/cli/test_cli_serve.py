@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from command_line import Run
-    from routoo.config import Settings
-    from routoo.settings_source import SettingsSource
+    from routoo.config.loading import SettingsSource
+    from routoo.config.settings import Settings
 
 
 @pytest.fixture

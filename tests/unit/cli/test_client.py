@@ -15,7 +15,7 @@ from routoo.client import (
     make_request,
     to_dict,
 )
-from routoo.config import Settings
+from routoo.config.settings import Settings
 from routoo.v1.batch_pb2 import RouteBatchRequest
 from routoo.v1.budget_pb2 import GetBudgetRequest
 from routoo.v1.info_pb2 import CurvePoint, ListModelsRequest, ListModelsResponse

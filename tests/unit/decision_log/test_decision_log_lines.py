@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from logged_engine import lines_of, logged_engine
+from routoo.config.observability import DecisionLogSettings
+from routoo.config.policy import PolicySettings
 from routoo.decision_log.reading import read_logs
 from routoo.decision_log.replay import reproduce
 from routoo.decision_log.sampling import Sampler
 from routoo.escalation import EscalationRequest
-from routoo.observability_settings import DecisionLogSettings
 from routoo.outcomes import Outcome
-from routoo.policy_settings import PolicySettings
 from routoo.prompt import PromptRequest
 from routoo.telemetry import Metrics
 from tiny_engine import make_engine, outcomes

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from logged_engine import lines_of, logged_engine, rewritten
+from routoo.config.policy import PolicySettings
 from routoo.decision_log.reading import DecisionLogError, read_logs
 from routoo.decision_log.replay import reproduce
 from routoo.decision_log.setup import Setup
 from routoo.decision_log.what_if import OtherPolicy, OtherService, what_if
 from routoo.joint import JointConstraints
 from routoo.outcomes import Outcome
-from routoo.policy_settings import PolicySettings
 from routoo.pool import ModelSpec, Pool
 from routoo.prompt import PromptRequest
 from routoo.selector.cascade import Correction, Plan, Rule

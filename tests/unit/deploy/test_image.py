@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from routoo.cli import app
-from routoo.config import load_settings
-from routoo.security_settings import refuse_exposure
+from routoo.config.checks import refuse_exposure
+from routoo.config.loading import load_settings
 
 ROOT = Path(__file__).resolve().parents[3]
 DEPLOY = ROOT / "deploy"

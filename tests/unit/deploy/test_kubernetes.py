@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from kustomize import KustomizeError, Resource, build
-from routoo.config import load_settings
-from routoo.security_settings import refuse_exposure
+from routoo.config.checks import refuse_exposure
+from routoo.config.loading import load_settings
 
 FOLDER = Path(__file__).resolve().parents[3] / "deploy" / "kubernetes"
 OVERLAYS = sorted(path.name for path in (FOLDER / "overlays").iterdir())

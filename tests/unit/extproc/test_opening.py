@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from routoo.config import load_settings
+from routoo.config.loading import load_settings
 from routoo.errors import ConfigError
 from routoo.extproc.opening import check_processor
 from routoo.pool import ModelSpec, Pool

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from routoo.budget.books import Keeping
 from routoo.budget.memory import MemoryLedger
 from routoo.budget.terms import BudgetTerms, one_nano_usd
-from routoo.policy_settings import PricesSettings
+from routoo.config.policy import PricesSettings
 from routoo.pricing.in_force import Observed
 from routoo.pricing.online import OnlinePricing
 from routoo.selector.online import decide, round_scores

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routoo.api.status import trailers_of
+from routoo.config.security import ClientLimitSettings
 from routoo.errors import RateLimitedError
 from routoo.security import client_limits
 from routoo.security.client_limits import ClientLimits
-from routoo.security_settings import ClientLimitSettings
 
 
 class Clock:

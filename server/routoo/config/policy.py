@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from routoo.section import Section
+from routoo.config.section import Section
 
 PolicyName = Literal[
     "lp",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from routoo.section import Section
+from routoo.config.section import Section
 
 if TYPE_CHECKING:
     from typing import Self

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pydantic import Field
 
-from routoo.address import Address
-from routoo.errors import ConfigError
-from routoo.section import Section
-
-if TYPE_CHECKING:
-    from routoo.config import Settings
+from routoo.config.section import Section
 
 
 class ReloadSettings(Section):
@@ -37,24 +30,3 @@ class OverloadSettings(Section):
     takes too long, in each of the 128 queues among which connections are divided. Above it gRPC
     cuts calls off at random, above twice as many all of them; they end with CANCELLED. Without
     that bound the process would answer callers that have gone."""
-
-
-def check_workers(settings: Settings) -> None:
-    """Refuses what several workers cannot keep.
-
-    Raises:
-        ConfigError: names the settings.
-    """
-    if settings.workers == 1:
-        return
-    for address in (settings.listen, *(listener.address for listener in settings.listeners)):
-        if Address.parse(address).path:
-            raise ConfigError(
-                f"workers: a socket file cannot be shared, as {address} would have to be; name"
-                " HOST:PORT instead, or set workers: 1"
-            )
-    if settings.budgets and settings.ledger.backend == "memory":
-        raise ConfigError(
-            f"workers: {settings.workers} workers would each spend the whole of every budget, as"
-            " ledger.backend: memory is one process's; set ledger.backend: redis, or workers: 1"
-        )

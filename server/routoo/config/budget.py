@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from routoo.budget.terms import MAX_USD, BudgetTerms, one_nano_usd
-from routoo.section import Section
+from routoo.config.section import Section
 
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _LONGEST_S = 366 * 86_400

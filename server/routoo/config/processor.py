@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from routoo.section import Section
+from routoo.config.section import Section
 
 RoutingFailure = Literal["no_eligible_model", "budget_spent", "overloaded", "unavailable"]
 

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from routoo.section import Section
+from routoo.config.section import Section
 
 
 def _endpoint(value: str) -> str:

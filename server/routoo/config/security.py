@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from routoo.address import Address
-from routoo.errors import ConfigError
-from routoo.section import Section
-
-if TYPE_CHECKING:
-    from routoo.config import Settings
+from routoo.config.address import Address
+from routoo.config.section import Section
 
 Role = Literal["route", "admin", "proxy"]
 """route: decisions, and what concerns the caller's own tenant. admin: also what shows all tenants.
@@ -144,39 +140,3 @@ class SecuritySettings(Section):
         if twice is not None:
             raise ValueError(f"certificate subject {twice!r} stands twice; keep one of them")
         return self
-
-
-def refuse_exposure(settings: Settings) -> None:
-    """Refuses to be reached from other machines without TLS and authentication.
-
-    Raises:
-        ConfigError: an address is open and no setting says that it may be; one line.
-    """
-    security = settings.security
-    for listener in (ListenerSettings(address=settings.listen), *settings.listeners):
-        if (
-            security.allow_insecure_exposure
-            or not Address.parse(listener.address).leaves_the_machine
-        ):
-            continue
-        lacking = []
-        if security.tls is None or not listener.tls:
-            lacking.append("TLS (security.tls)")
-        if not security.asks_who_calls:
-            lacking.append("authentication (security.tokens or security.certificates)")
-        if lacking:
-            raise ConfigError(
-                f"{listener.address} can be reached from other machines and has no"
-                f" {' and no '.join(lacking)}; set it, listen on 127.0.0.1 or a unix: socket, or"
-                " say security.allow_insecure_exposure: true"
-            )
-    metrics = settings.metrics
-    if (
-        metrics.enabled
-        and not security.allow_open_metrics
-        and Address.parse(metrics.listen).leaves_the_machine
-    ):
-        raise ConfigError(
-            f"metrics on {metrics.listen} can be read from other machines; listen on 127.0.0.1, or"
-            " say security.allow_open_metrics: true"
-        )

@@ -1,0 +1,27 @@
+"""The settings of a service: frozen, typed, and read from one YAML file and the environment.
+
+``load_settings`` reads and checks them; ``Settings`` is what it returns, with one section per file
+of this package. Both are loaded when first asked for: pydantic takes longer than many a command.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from routoo.config.loading import load_settings
+    from routoo.config.settings import Settings
+
+__all__ = ["Settings", "load_settings"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "load_settings":
+        from routoo.config.loading import load_settings  # noqa: PLC0415 - see above
+
+        return load_settings
+    if name == "Settings":
+        from routoo.config.settings import Settings  # noqa: PLC0415 - see above
+
+        return Settings
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,69 @@
+"""Checks that concern several sections of the settings at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from routoo.config.address import Address
+from routoo.config.security import ListenerSettings
+from routoo.errors import ConfigError
+
+if TYPE_CHECKING:
+    from routoo.config.settings import Settings
+
+
+def check_workers(settings: Settings) -> None:
+    """Refuses what several workers cannot keep.
+
+    Raises:
+        ConfigError: names the settings.
+    """
+    if settings.workers == 1:
+        return
+    for address in (settings.listen, *(listener.address for listener in settings.listeners)):
+        if Address.parse(address).path:
+            raise ConfigError(
+                f"workers: a socket file cannot be shared, as {address} would have to be; name"
+                " HOST:PORT instead, or set workers: 1"
+            )
+    if settings.budgets and settings.ledger.backend == "memory":
+        raise ConfigError(
+            f"workers: {settings.workers} workers would each spend the whole of every budget, as"
+            " ledger.backend: memory is one process's; set ledger.backend: redis, or workers: 1"
+        )
+
+
+def refuse_exposure(settings: Settings) -> None:
+    """Refuses to be reached from other machines without TLS and authentication.
+
+    Raises:
+        ConfigError: an address is open and no setting says that it may be; one line.
+    """
+    security = settings.security
+    for listener in (ListenerSettings(address=settings.listen), *settings.listeners):
+        if (
+            security.allow_insecure_exposure
+            or not Address.parse(listener.address).leaves_the_machine
+        ):
+            continue
+        lacking = []
+        if security.tls is None or not listener.tls:
+            lacking.append("TLS (security.tls)")
+        if not security.asks_who_calls:
+            lacking.append("authentication (security.tokens or security.certificates)")
+        if lacking:
+            raise ConfigError(
+                f"{listener.address} can be reached from other machines and has no"
+                f" {' and no '.join(lacking)}; set it, listen on 127.0.0.1 or a unix: socket, or"
+                " say security.allow_insecure_exposure: true"
+            )
+    metrics = settings.metrics
+    if (
+        metrics.enabled
+        and not security.allow_open_metrics
+        and Address.parse(metrics.listen).leaves_the_machine
+    ):
+        raise ConfigError(
+            f"metrics on {metrics.listen} can be read from other machines; listen on 127.0.0.1, or"
+            " say security.allow_open_metrics: true"
+        )

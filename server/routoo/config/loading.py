@@ -1,0 +1,145 @@
+"""Reads the settings: one YAML file, environment overrides; unknown keys are refused.
+
+``load_settings`` is the only reader. A setting is looked up in this order: ``overrides``
+(command-line flags), environment (``ROUTOO_POLICY__MAX_MEAN_COST_USD=0.002``), the YAML file, the
+default of the section.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, get_args
+
+from pydantic import ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsError,
+)
+
+from routoo.config.checks import refuse_exposure
+from routoo.config.settings import ENV_PREFIX, Settings
+from routoo.config.yaml_files import describe_validation_error, read_yaml_mapping
+from routoo.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+# Variables with the prefix that are not settings of the service.
+FOREIGN_ENV = frozenset(
+    {
+        *("ROUTOO_DATA", "ROUTOO_ADDRESS"),
+        *("ROUTOO_TOKEN_FILE", "ROUTOO_CA", "ROUTOO_CERT", "ROUTOO_KEY"),
+    }
+)
+# Settings that name files: in the YAML file, they are relative to its folder.
+FILE_SETTINGS = (
+    "decision_log.path",
+    "ledger.journal",
+    "policy.cascade",
+    "policy.guarantee.labels",
+    "pool",
+    "predictor.artifact",
+    "security.tls.certificate",
+    "security.tls.client_ca",
+    "security.tls.key",
+    "security.tokens",
+)
+
+
+def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Reads the settings.
+
+    Args:
+        path: the YAML file; None: defaults and environment only. Relative paths in it are
+            relative to its folder.
+        overrides: values that win over file and environment, nested like the settings.
+
+    Raises:
+        ConfigError: unreadable or malformed file, unknown key, a value out of range, or an address
+            that is open to other machines without protection; one line.
+    """
+    values = _read_yaml(path) if path is not None else {}
+    _refuse_unknown_environment(os.environ)
+
+    class FileSettings(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return (init_settings, env_settings, InitSettingsSource(settings_cls, values))
+
+    try:
+        settings = FileSettings(**(overrides or {}))
+    except ValidationError as error:
+        raise ConfigError(describe_validation_error(str(path or "settings"), error)) from None
+    except SettingsError as error:
+        raise ConfigError(
+            f"environment: {error}; a whole section is a JSON object, a single setting is"
+            f" {ENV_PREFIX}SECTION__SETTING"
+        ) from None
+    refuse_exposure(settings)
+    return settings
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    values = read_yaml_mapping(path)
+    folder = path.resolve().parent
+    for setting in FILE_SETTINGS:
+        *sections, key = setting.split(".")
+        section: Any = values
+        for name in sections:
+            section = section.get(name) if isinstance(section, dict) else None
+        # Whatever is not a file's name is left for the settings to refuse.
+        if isinstance(section, dict) and isinstance(section.get(key), str):
+            section[key] = folder / section[key]
+    return values
+
+
+def _refuse_unknown_environment(environment: Mapping[str, str]) -> None:
+    # pydantic-settings ignores variables it does not know: a misspelt one would do nothing.
+    for name in environment:
+        upper = name.upper()
+        if not upper.startswith(ENV_PREFIX) or upper in FOREIGN_ENV:
+            continue
+        parts = upper.removeprefix(ENV_PREFIX).lower().split("__")
+        fields: Any = Settings.model_fields
+        for part in parts:
+            if part not in fields:
+                raise ConfigError(
+                    f"environment variable {name}: no such setting; known here: "
+                    + ", ".join(sorted(fields))
+                )
+            fields = _settings_within(fields[part].annotation)
+
+
+def _settings_within(annotation: Any) -> Any:
+    """The settings of a section, which may also be left out (``Section | None``)."""
+    for one in (annotation, *get_args(annotation)):
+        if hasattr(one, "model_fields"):
+            return one.model_fields
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsSource:
+    """A file and what wins over it; see ``load_settings``."""
+
+    path: Path | None = None
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+
+    def read(self) -> Settings:
+        """Reads them.
+
+        Raises:
+            ConfigError: as ``load_settings``.
+        """
+        return load_settings(self.path, self.overrides)

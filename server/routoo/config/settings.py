@@ -1,0 +1,104 @@
+"""All settings of the service, as one frozen model with a section per concern."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+from pydantic_settings import (
+    BaseSettings,
+    SettingsConfigDict,
+)
+
+from routoo.config.budget import BudgetSettings, LedgerSettings, distinct_names
+from routoo.config.observability import DecisionLogSettings, TracingSettings
+from routoo.config.operations import OverloadSettings, ReloadSettings
+from routoo.config.policy import PolicySettings
+from routoo.config.predictor import PredictorSettings
+from routoo.config.processor import ProcessorSettings
+from routoo.config.section import Section
+from routoo.config.security import CallAddress, Listener, SecuritySettings, TcpAddress
+
+ENV_PREFIX = "ROUTOO_"
+
+
+class MetricsSettings(Section):
+    """Where Prometheus scrapes."""
+
+    enabled: bool = True
+    listen: TcpAddress = "127.0.0.1:9095"
+
+
+class BatchingSettings(Section):
+    """How requests are gathered while the predictor is busy."""
+
+    max_batch: int = Field(default=64, ge=1, le=4096)
+    """Most prompts in one inference."""
+    max_queue: int = Field(default=4096, ge=1, le=1_000_000)
+    """Most requests that wait; one more is refused with RESOURCE_EXHAUSTED."""
+    max_joint: int = Field(default=16, ge=1, le=10_000)
+    """Most RouteBatch calls in progress; one more is refused. Each holds its prompts in memory."""
+
+
+class LimitSettings(Section):
+    """What a request may be."""
+
+    max_prompt_chars: int = Field(default=1_000_000, ge=1, le=100_000_000)
+    max_batch_prompts: int = Field(default=100_000, ge=1, le=1_000_000)
+    max_message_bytes: int = Field(default=128 * 1024 * 1024, ge=1024, le=2**31 - 1)
+    max_stream_in_flight: int = Field(default=256, ge=1)
+    """Requests of one stream that are decided at once; the next is read when one is done."""
+
+
+class OutcomeSettings(Section):
+    """What may still be reported: decisions are kept in memory, without their prompts."""
+
+    max_open_decisions: int = Field(default=20_000, ge=1, le=100_000_000)
+    """Most decisions kept, some 3 kB each; one more pushes the oldest out."""
+    max_age_s: float = Field(default=3600.0, gt=0, le=30 * 86_400, allow_inf_nan=False)
+    """How long a decision is kept."""
+
+
+class LogSettings(Section):
+    """What is logged, as JSON lines on stderr. Prompts never are."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Settings(BaseSettings):
+    """All settings of the service."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+    )
+
+    listen: CallAddress = "127.0.0.1:50051"
+    """Where calls are taken: HOST:PORT or unix:/path."""
+    listeners: tuple[Listener, ...] = ()
+    """Further addresses."""
+    workers: int = Field(default=1, ge=1, le=256)
+    """Processes that serve on the one port."""
+    pool: Path | None = None
+    """The pool file. Unset: the shipped pool."""
+    shutdown_grace_s: float = Field(default=10.0, ge=0, le=3600, allow_inf_nan=False)
+    """After SIGTERM, how long requests in flight may take to finish."""
+    metrics: MetricsSettings = MetricsSettings()
+    predictor: PredictorSettings = PredictorSettings()
+    policy: PolicySettings = PolicySettings()
+    budgets: Annotated[tuple[BudgetSettings, ...], AfterValidator(distinct_names)] = ()
+    """What may be spent. None: no ledger is kept."""
+    ledger: LedgerSettings = LedgerSettings()
+    outcomes: OutcomeSettings = OutcomeSettings()
+    batching: BatchingSettings = BatchingSettings()
+    limits: LimitSettings = LimitSettings()
+    processor: ProcessorSettings = ProcessorSettings()
+    log: LogSettings = LogSettings()
+    security: SecuritySettings = SecuritySettings()
+    overload: OverloadSettings = OverloadSettings()
+    reload: ReloadSettings = ReloadSettings()
+    tracing: TracingSettings = TracingSettings()
+    decision_log: DecisionLogSettings = DecisionLogSettings()
