@@ -9,13 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from routoo.calibration.sample import CHUNK
-from routoo.estimates import estimates_of
-from routoo.operating_point import PricedSample
-from routoo.pool import Pool, load_pool
 from routoo.predictor.artifact import load_artifact, shipped_artifact
 from routoo.predictor.base import checked, join
 from routoo.predictor.onnx import OnnxPredictor
-from routoo.prompt import PromptRequest
+from routoo.routing.estimates import estimates_of
+from routoo.routing.operating_point import PricedSample
+from routoo.routing.pool import Pool, load_pool
+from routoo.routing.request import PromptRequest
 from routoo_export.splits import TRAIN_BUCKETS, assign_buckets
 
 FloatArray = npt.NDArray[np.float64]

@@ -12,12 +12,12 @@ from routoo.budget.books import Keeping
 from routoo.budget.memory import MemoryLedger
 from routoo.budget.terms import BudgetTerms, one_nano_usd
 from routoo.config.policy import PricesSettings
-from routoo.operating_point import PricedSample
-from routoo.pool import load_pool
 from routoo.predictor.artifact import load_artifact, shipped_artifact
 from routoo.predictor.onnx import OnnxPredictor
 from routoo.pricing.in_force import Observed
 from routoo.pricing.online import OnlinePricing
+from routoo.routing.operating_point import PricedSample
+from routoo.routing.pool import load_pool
 from routoo.selector.frontier import price_for_mean_cost
 from routoo.selector.online import decide, round_scores
 from routoo.selector.policies.base import Case

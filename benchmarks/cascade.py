@@ -41,7 +41,7 @@ from scipy.special import expit
 
 from _held_out import HeldOut, columns, predictions, read_held_out
 from routoo.calibration.cascade import fit, fit_chance
-from routoo.pool import ModelSpec, Pool
+from routoo.routing.pool import ModelSpec, Pool
 from routoo.selector.cascade import Correction, Plan, feature_of, judge, log_odds
 from routoo.selector.online import decide
 from routoo.selector.policies.base import Case

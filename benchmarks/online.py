@@ -38,7 +38,7 @@ from routoo.money import open_money
 from routoo.parts import load_parts
 from routoo.predictor.onnx import OnnxPredictor
 from routoo.pricing.online import OnlinePricing
-from routoo.prompt import PromptRequest
+from routoo.routing.request import PromptRequest
 from routoo.selector.policies.base import Case
 from routoo.selector.policies.lp import Lp
 from routoo.shared import Shared

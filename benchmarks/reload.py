@@ -43,7 +43,7 @@ class Files:
     def __init__(self, folder: Path) -> None:
         self.config = folder / "routoo.yaml"
         self._pool = folder / "pool.yaml"
-        shipped = resources.files("routoo").joinpath("defaults/pool.yaml").read_text()
+        shipped = resources.files("routoo.routing").joinpath("default_pool.yaml").read_text()
         self._models = yaml.safe_load(shipped)["models"]
         self.turn(0)
 

@@ -15,7 +15,7 @@ from routoo.selector.cascade import Correction, Plan, Rule, SignalKind
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from routoo.pool import Pool
+    from routoo.routing.pool import Pool
 
 FORMAT_VERSION = 1
 

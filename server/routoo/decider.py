@@ -10,14 +10,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from routoo.batch_frontier import BatchFrontier, frontier_of
-from routoo.decision import BatchDecision, DecidedBatch, Decision, Timing, Versions
-from routoo.eligible import narrow
 from routoo.errors import NoEligibleModelError
-from routoo.estimates import estimates_of
-from routoo.joint import solve_jointly
-from routoo.prepared import Chosen, Joint, Prepared
 from routoo.pricing.in_force import Observed, budget_constraint
+from routoo.routing.constraints import narrow
+from routoo.routing.decision import (
+    BatchDecision,
+    BatchFrontier,
+    Chosen,
+    DecidedBatch,
+    Decision,
+    Joint,
+    Prepared,
+    Timing,
+    Versions,
+)
+from routoo.routing.estimates import estimates_of
+from routoo.routing.joint import frontier_of, solve_jointly
 from routoo.selector.policies.base import Case
 from routoo.selector.policies.lp import Lp
 from routoo.selector.reason import Reason, reasons
@@ -27,12 +35,12 @@ if TYPE_CHECKING:
 
     from routoo.decision_ids import DecisionIds
     from routoo.errors import BudgetSpentError
-    from routoo.joint import JointConstraints, JointSolution
     from routoo.money import Money
-    from routoo.policies import Policies
-    from routoo.pool import Pool
-    from routoo.prepared import Predicted
-    from routoo.prompt import PromptRequest
+    from routoo.routing.decision import Predicted
+    from routoo.routing.joint import JointConstraints, JointSolution
+    from routoo.routing.policies import Policies
+    from routoo.routing.pool import Pool
+    from routoo.routing.request import PromptRequest
     from routoo.selector.arrays import BoolArray, IndexArray
     from routoo.selector.eligibility import Eligibility
     from routoo.selector.policies.base import Policy

@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from routoo.batching import Batcher
 from routoo.decider import Decider
-from routoo.decision import Versions
-from routoo.eligible import check_names
 from routoo.errors import (
     DrainingError,
     InvalidRequestError,
@@ -27,27 +25,27 @@ from routoo.errors import (
 from routoo.escalation import Escalations
 from routoo.handover import Handover
 from routoo.predictor.base import Wait, checked, join
-from routoo.prepared import Predicted
+from routoo.routing.constraints import check_names
+from routoo.routing.decision import Predicted, Versions
 from routoo.shadow import Shadow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from concurrent.futures import ThreadPoolExecutor
 
-    from routoo.batch_frontier import BatchFrontier
     from routoo.budget.ledger import BudgetState
     from routoo.config.settings import BatchingSettings
-    from routoo.decision import BatchDecision, Decision
     from routoo.errors import BudgetSpentError, NoEligibleModelError
-    from routoo.escalation import Escalation, EscalationRequest
-    from routoo.joint import JointConstraints
     from routoo.money import Money
-    from routoo.operating_point import CurvePoint, PricedSample
-    from routoo.outcomes import Outcome
-    from routoo.policies import Policies
-    from routoo.pool import Pool
     from routoo.predictor.base import Prediction, Predictor
-    from routoo.prompt import PromptRequest
+    from routoo.routing.decision import BatchDecision, BatchFrontier, Decision
+    from routoo.routing.escalation import Escalation, EscalationRequest
+    from routoo.routing.joint import JointConstraints
+    from routoo.routing.operating_point import CurvePoint, PricedSample
+    from routoo.routing.outcome import Outcome
+    from routoo.routing.policies import Policies
+    from routoo.routing.pool import Pool
+    from routoo.routing.request import PromptRequest
     from routoo.shared import Shared
     from routoo.telemetry import Metrics
 

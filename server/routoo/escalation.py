@@ -1,76 +1,20 @@
-"""Two-tier selection: after an answer was seen, it is kept or another model is asked."""
+"""Weighs answers of decisions that are open, and books what the next answer costs."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from time import monotonic_ns
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from routoo.decision import Decision, Timing
-from routoo.eligible import Narrowing
-from routoo.errors import InvalidRequestError, NoRuleError, UnknownDecisionError
-from routoo.selector.cascade import judge
-from routoo.selector.reason import Reason
+from routoo.errors import UnknownDecisionError
+from routoo.routing.escalation import Escalation, EscalationRequest, escalate, kept_answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from prometheus_client import Counter
 
-    from routoo.decision import DecidedBatch
     from routoo.money import Money
-    from routoo.pool import Pool
-    from routoo.selector.arrays import BoolArray, FloatArray
-    from routoo.selector.cascade import Rule, SignalKind
-
-
-@dataclass(frozen=True, slots=True)
-class EscalationRequest:
-    """What the caller knows of an answer, free of transport.
-
-    Attributes:
-        decision_id: whose answer was seen.
-        signal: the kind and its feature, see ``routoo.selector.cascade.feature_of``; None: the
-            answer is of no use.
-        answered_models: others whose answers are at hand.
-        min_score: expected score in [0, 1] that the next model has to have.
-        max_cost_usd: what the next answer may cost.
-        tenant: whose decision it has to be; None: anybody's.
-    """
-
-    decision_id: str
-    signal: tuple[SignalKind, float] | None = None
-    answered_models: tuple[str, ...] = ()
-    min_score: float | None = None
-    max_cost_usd: float | None = None
-    tenant: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Escalation:
-    """Keep or ask.
-
-    Attributes:
-        answered: the model whose answer was weighed.
-        result: kept: no model is worth its cost; unpaid: one is, and a budget cannot pay for it.
-        decision: the new decision; None: the answer is kept.
-        kept_score: expected score of the answer at hand.
-        gain: the next model's expected score minus that; 0 where kept.
-        extra_cost_usd: what it is expected to cost; 0 where kept.
-        price: score per USD in force.
-        text: why, one sentence.
-    """
-
-    answered: str
-    result: Literal["kept", "unpaid", "asked"]
-    decision: Decision | None
-    kept_score: float
-    gain: float
-    extra_cost_usd: float
-    price: float
-    text: str
+    from routoo.routing.pool import Pool
+    from routoo.selector.cascade import Rule
 
 
 class Escalations:
@@ -125,172 +69,8 @@ class Escalations:
         if new is not None and spending is not None and found.extra_cost_usd > 0.0:
             lacking = spending.book_one(new.decision_id, decision.tenant, found.extra_cost_usd)
             if lacking:
-                found = _kept(found.answered, found.kept_score, price, lacking)
+                found = kept_answer(found.answered, found.kept_score, price, lacking)
         self._weighed.labels(found.result).inc()
         if found.decision is not None:
             self._money.decisions.add([found.decision])
         return found
-
-
-def escalate(
-    decision: Decision, request: EscalationRequest, rule: Rule | None, price: float, new_id: str
-) -> Escalation:
-    """Weighs an answer against the models that might be asked next.
-
-    Args:
-        decision: what was decided; its row of predictions is judged anew.
-        request: what the answer showed.
-        rule: what signals say; None: none is configured.
-        price: score per USD in force.
-        new_id: of the new decision, should there be one.
-
-    Raises:
-        InvalidRequestError: a model that the pool lacks.
-        NoRuleError: there is no rule for this signal of this model; says which there are.
-    """
-    started_ns = monotonic_ns()
-    batch, row = decision.batch, decision.row
-    pool = batch.pool
-    kept = batch.choices[row]
-    weighed = _weighed(decision, request, rule)
-    scores = weighed.scores
-    verdicts = judge(
-        scores[None], weighed.costs_usd[None], weighed.mask[None], np.array([kept]), price
-    )
-    chosen = int(verdicts.choice[0])
-    kept_score = float(scores[kept])
-    if chosen == kept:
-        return _kept(pool.names[kept], kept_score, price)
-    gain, extra_usd = float(verdicts.gains[0]), float(verdicts.extra_usd[0])
-    new = Decision(
-        _one_row(decision, weighed, chosen, price, started_ns),
-        0,
-        decision.request_id,
-        new_id,
-        decision.explain,
-        decision.tenant,
-    )
-    text = (
-        f"{pool.names[chosen]} is expected to score {gain:.4f} more than the answer at hand"
-        f" ({kept_score:.4f}), which is worth more than its {extra_usd:.3g} USD at {price:.6g}"
-        " score per USD"
-    )
-    return Escalation(pool.names[kept], "asked", new, kept_score, gain, extra_usd, price, text)
-
-
-@dataclass(frozen=True, slots=True)
-class _Weighed:
-    """One row, now that the answer was seen; [m] each, scores NaN where nothing is known."""
-
-    scores: FloatArray
-    costs_usd: FloatArray
-    mask: BoolArray
-    narrowings: tuple[Narrowing, ...]
-
-
-def _weighed(decision: Decision, request: EscalationRequest, rule: Rule | None) -> _Weighed:
-    batch, row = decision.batch, decision.row
-    pool = batch.pool
-    kept = batch.choices[row]
-    predicted = batch.estimates.scores[row]
-    costs = batch.estimates.costs_usd[row].copy()
-    for name in request.answered_models:
-        if name not in pool.index:
-            raise InvalidRequestError(
-                f"unknown model {name!r}; the pool has {', '.join(pool.names)}",
-                field="answered_models",
-            )
-        costs[pool.index[name]] = 0.0
-    if request.signal is None:
-        scores = predicted.copy()
-        scores[kept] = 0.0
-    else:
-        scores = _corrected(predicted, kept, request.signal, rule, pool)
-    rows = slice(row, row + 1)
-    narrowings = [Narrowing(one.constraint, one.mask[rows]) for one in batch.narrowings]
-    mask = batch.mask[row]
-    limits = (
-        ("max_cost_usd", None if request.max_cost_usd is None else costs <= request.max_cost_usd),
-        ("min_score", None if request.min_score is None else scores >= request.min_score),
-    )
-    for constraint, left in limits:
-        if left is not None and (mask & ~left).any():
-            mask = mask & left
-            narrowings.append(Narrowing(constraint, mask[None]))
-    return _Weighed(scores, costs, mask, tuple(narrowings))
-
-
-def _corrected(
-    predicted: FloatArray,
-    kept: int,
-    signal: tuple[SignalKind, float],
-    rule: Rule | None,
-    pool: Pool,
-) -> FloatArray:
-    kind, feature = signal
-    if rule is None:
-        raise NoRuleError(
-            "no rule for signals is configured; learn one with `routoo calibrate --policy cascade`"
-            " and name it with policy.cascade, or send no signal"
-        )
-    correction = rule.corrections.get((kind, kept))
-    if correction is None:
-        known = ", ".join(f"{one} of {pool.names[column]}" for one, column in rule.corrections)
-        raise NoRuleError(
-            f"the rule knows nothing of {kind} of {pool.names[kept]}; it knows {known}"
-        )
-    corrected: FloatArray = correction.apply(predicted[None], np.array([feature]))[0]
-    return corrected
-
-
-def _kept(answered: str, kept_score: float, price: float, lacking: str = "") -> Escalation:
-    """The answer at hand is kept, for ``lacking`` money or because no model is worth its cost."""
-    why = f"{lacking}; the answer at hand is kept"
-    if not lacking:
-        why = (
-            f"no model is expected to beat the answer at hand ({kept_score:.4f}) by more than its"
-            f" cost at {price:.6g} score per USD"
-        )
-    result: Literal["kept", "unpaid"] = "unpaid" if lacking else "kept"
-    return Escalation(answered, result, None, kept_score, 0.0, 0.0, price, why)
-
-
-def _one_row(
-    decision: Decision, weighed: _Weighed, chosen: int, price: float, started_ns: int
-) -> DecidedBatch:
-    """The row as a batch of its own, with another choice."""
-    batch, row = decision.batch, decision.row
-    rows = slice(row, row + 1)
-    old = batch.estimates
-    scores = np.where(np.isfinite(weighed.scores), weighed.scores, old.scores[row])
-    estimates = replace(
-        old,
-        scores=scores[None],
-        costs_usd=weighed.costs_usd[None],
-        output_tokens=old.output_tokens[rows],
-        latencies_ms=old.latencies_ms[rows],
-        input_tokens=old.input_tokens[rows],
-    )
-    finished_ns = monotonic_ns()
-    return replace(
-        batch,
-        policy_versions=batch.policy_versions[rows],
-        shadow_prices=[price],
-        couplings=batch.couplings[rows],
-        decided_jointly=False,
-        refused=0,
-        estimates=estimates,
-        mask=weighed.mask[None],
-        narrowings=weighed.narrowings,
-        timing=Timing(started_ns, 0, 0, finished_ns - started_ns, finished_ns),
-        accepted_ns=[started_ns],
-        choices=[chosen],
-        reasons=[int(Reason.ESCALATED)],
-        eligible=[int(weighed.mask.sum())],
-        scores=[float(scores[chosen])],
-        costs_usd=[float(weighed.costs_usd[chosen])],
-        latencies_ms=[float(old.latencies_ms[row, chosen])],
-        output_tokens=[float(old.output_tokens[row, chosen])],
-        input_tokens=batch.input_tokens[row : row + 1],
-        truncated=batch.truncated[row : row + 1],
-    )

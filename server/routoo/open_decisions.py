@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from routoo.decision import Decision
+    from routoo.routing.decision import Decision
 
 
 class OpenDecisions:

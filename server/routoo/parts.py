@@ -12,21 +12,21 @@ from routoo.calibration.start import with_price
 from routoo.cascade_file import load_rule, rule_values
 from routoo.config.checks import check_workers
 from routoo.extproc.opening import check_processor
-from routoo.operating_point import PricedSample
-from routoo.policies import build_policies
-from routoo.pool import load_pool
 from routoo.predictor.artifact import find_artifact, load_artifact
 from routoo.predictor.chain import Watch
 from routoo.predictors import Predictors, in_process
+from routoo.routing.operating_point import PricedSample
+from routoo.routing.policies import build_policies
+from routoo.routing.pool import load_pool
 from routoo.security.entrance import Entrance
 from routoo.tracing import check_installed
 
 if TYPE_CHECKING:
     from routoo.config.policy import GuaranteeSettings
     from routoo.config.settings import Settings
-    from routoo.policies import Policies
-    from routoo.pool import Pool
     from routoo.predictor.artifact import Artifact
+    from routoo.routing.policies import Policies
+    from routoo.routing.pool import Pool
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ from routoo.errors import ConfigError, PredictorError
 from routoo.lasting import versions_of
 from routoo.money import close_replaced, renew_money
 from routoo.parts import load_parts
-from routoo.policies import learned_with_predictor
 from routoo.reload_scope import taken
+from routoo.routing.policies import learned_with_predictor
 
 if TYPE_CHECKING:
     from collections.abc import Callable

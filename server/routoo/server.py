@@ -32,10 +32,10 @@ from routoo.money import open_money
 from routoo.overload import Overload, OverloadTerms
 from routoo.parts import load_parts
 from routoo.peers import ACCESS_LOG, METRICS, OK, answer_at
-from routoo.policies import learned_with_predictor
 from routoo.predictor_watch import PredictorWatch
 from routoo.predictors import Predictors
 from routoo.reloader import Reloader
+from routoo.routing.policies import learned_with_predictor
 from routoo.security.entrance import Entrance
 from routoo.servers import GrpcServers
 from routoo.shared import Shared

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from routoo.config.observability import DecisionLogSettings, TracingSettings
-    from routoo.decision import DecidedBatch
+    from routoo.routing.decision import DecidedBatch
     from routoo.tracing import Interceptor
 
 # From 20 microseconds to a second: decisions take fractions of a millisecond, trouble takes long.

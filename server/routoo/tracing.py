@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from routoo.config.observability import TracingSettings
-    from routoo.decision import BatchDecision, Decision, Timing
+    from routoo.routing.decision import BatchDecision, Decision, Timing
 
 Interceptor = Any  # grpc.aio.ServerInterceptor; the stubs' generic does not fit raw bytes
 # Not health checks, not reflection, and not Envoy's streams: what is decided in those is told in

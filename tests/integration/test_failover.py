@@ -13,7 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from process import ROUTOO, line_of, process, write_tiny_config
 from real_triton import Triton, add_version, real_triton
-from routoo.pool import load_pool
+from routoo.routing.pool import load_pool
 from routoo.v1 import info_pb2
 from routoo.v1.router_pb2_grpc import RouterServiceStub
 from tiny_artifact import SCORES, change_manifest, write_tiny_artifact

@@ -10,10 +10,10 @@ import pytest
 import pytest_asyncio
 
 from routoo.config.loading import load_settings
-from routoo.pool import load_pool
 from routoo.predictor.artifact import load_artifact, shipped_artifact
 from routoo.predictor.base import join
 from routoo.predictor.onnx import OnnxPredictor
+from routoo.routing.pool import load_pool
 from tiny_service import Running, serving
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from routoo.predictor.base import Prediction, Wait
-    from routoo.prompt import PromptRequest
+    from routoo.routing.request import PromptRequest
 
 predict = OnnxPredictor.predict
 check = Engine._check

@@ -9,9 +9,9 @@ from routoo.config.policy import PolicySettings
 from routoo.config.settings import BatchingSettings
 from routoo.decision_ids import DecisionIds
 from routoo.engine import Engine
-from routoo.operating_point import PricedSample
-from routoo.policies import build_policies
 from routoo.predictor.onnx import OnnxPredictor
+from routoo.routing.operating_point import PricedSample
+from routoo.routing.policies import build_policies
 from routoo.shared import Shared
 from routoo.telemetry import Metrics
 from tiny_artifact import MODELS

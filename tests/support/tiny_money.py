@@ -16,7 +16,7 @@ from routoo.spending import Spending
 if TYPE_CHECKING:
     from typing import Literal
 
-    from routoo.pool import Pool
+    from routoo.routing.pool import Pool
     from routoo.telemetry import Metrics
 
 MANY = 10_000

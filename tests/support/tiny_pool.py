@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from routoo.pool import ModelSpec, Pool
+from routoo.routing.pool import ModelSpec, Pool
 
 if TYPE_CHECKING:
     from pathlib import Path

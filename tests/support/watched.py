@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from routoo.engine import Engine
     from routoo.predictor.base import Prediction, Predictor, Wait
-    from routoo.prompt import PromptRequest
+    from routoo.routing.request import PromptRequest
     from routoo.server import Service
 
 # Far above what anything takes; reached only when the service hangs, which is then the failure.

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from routoo.api import convert
 from routoo.config.settings import LimitSettings
 from routoo.errors import InvalidRequestError
-from routoo.joint import JointConstraints
+from routoo.routing.joint import JointConstraints
 from routoo.v1 import batch_pb2, info_pb2, route_pb2
 
 LIMITS = LimitSettings(max_prompt_chars=100, max_batch_prompts=3)

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routoo.eligible import check_names, narrow
 from routoo.errors import InvalidRequestError
-from routoo.estimates import Estimates
-from routoo.prompt import PromptRequest
+from routoo.routing.constraints import check_names, narrow
+from routoo.routing.estimates import Estimates
+from routoo.routing.request import PromptRequest
 from tiny_pool import SPECS, tiny_pool
 
 POOL = tiny_pool()

@@ -19,9 +19,9 @@ from routoo.errors import (
     PredictorError,
     QueueFullError,
 )
-from routoo.joint import JointConstraints
 from routoo.predictor.artifact import load_artifact
-from routoo.prompt import PromptRequest
+from routoo.routing.joint import JointConstraints
+from routoo.routing.request import PromptRequest
 from tiny_artifact import write_tiny_artifact
 from tiny_engine import make_engine, outcomes
 from watched import HANG_S, WatchedPredictor, first_row_only, watch_predictor
@@ -29,10 +29,10 @@ from watched import HANG_S, WatchedPredictor, first_row_only, watch_predictor
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from routoo.decision import Decision
     from routoo.engine import Engine
     from routoo.predictor.artifact import Artifact
     from routoo.predictor.base import Prediction
+    from routoo.routing.decision import Decision
 
 words = st.lists(st.sampled_from(["easy", "hard", "long", "else"]), min_size=1, max_size=40)
 prompts = words.map(" ".join)

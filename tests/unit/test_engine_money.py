@@ -10,10 +10,10 @@ import pytest
 
 from routoo.config.policy import PolicySettings
 from routoo.errors import BudgetSpentError, DeadlineError, DrainingError, NoBudgetError
-from routoo.joint import JointConstraints
-from routoo.outcomes import Outcome
 from routoo.predictor.artifact import load_artifact
-from routoo.prompt import PromptRequest
+from routoo.routing.joint import JointConstraints
+from routoo.routing.outcome import Outcome
+from routoo.routing.request import PromptRequest
 from routoo.selector.reason import Reason
 from routoo.telemetry import Metrics
 from tiny_artifact import write_tiny_artifact

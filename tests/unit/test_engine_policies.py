@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from routoo.config.policy import PolicySettings
 from routoo.errors import ConfigError, InvalidRequestError, NoEligibleModelError
-from routoo.policies import build_policies
 from routoo.predictor.artifact import load_artifact
-from routoo.prompt import PromptRequest
+from routoo.routing.policies import build_policies
+from routoo.routing.request import PromptRequest
 from tiny_artifact import write_tiny_artifact
 from tiny_engine import make_engine, outcomes
 from tiny_pool import tiny_pool

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from routoo.errors import InvalidRequestError, NoRuleError, UnknownDecisionError
-from routoo.escalation import EscalationRequest
-from routoo.outcomes import Outcome
 from routoo.predictor.artifact import load_artifact
-from routoo.prompt import PromptRequest
+from routoo.routing.escalation import EscalationRequest
+from routoo.routing.outcome import Outcome
+from routoo.routing.request import PromptRequest
 from routoo.selector.cascade import Correction, Rule
 from routoo.selector.reason import Reason
 from tiny_artifact import write_tiny_artifact
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from routoo.decision import Decision
     from routoo.engine import Engine
+    from routoo.routing.decision import Decision
 
 SMALL, MEDIUM, LARGE = range(3)
 # Agreement of small: without it, small is hardly right, and large is what it was.

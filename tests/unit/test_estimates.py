@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routoo.estimates import estimates_of
 from routoo.predictor.base import Prediction, join
-from routoo.prompt import PromptRequest
+from routoo.routing.estimates import estimates_of
+from routoo.routing.request import PromptRequest
 from tiny_pool import tiny_pool
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from routoo.errors import InfeasibleError, InvalidRequestError
-from routoo.estimates import Estimates
-from routoo.joint import JointConstraints, JointSolution, solve_jointly
-from routoo.prompt import PromptRequest
+from routoo.routing.estimates import Estimates
+from routoo.routing.joint import JointConstraints, JointSolution, solve_jointly
+from routoo.routing.request import PromptRequest
 from tiny_pool import tiny_pool
 
 POOL = tiny_pool()

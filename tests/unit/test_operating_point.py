@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 from routoo.errors import ConfigError
-from routoo.operating_point import PricedSample
 from routoo.predictor.artifact import load_artifact
+from routoo.routing.operating_point import PricedSample
 from tiny_artifact import write_tiny_artifact
 from tiny_pool import tiny_pool
 

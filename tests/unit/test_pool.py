@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from routoo.errors import PoolError
-from routoo.pool import load_pool
+from routoo.routing.pool import load_pool
 from tiny_pool import LARGE, MEDIUM, SMALL, SPECS, tiny_pool, write_tiny_pool
 
 if TYPE_CHECKING:

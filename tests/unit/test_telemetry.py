@@ -7,8 +7,8 @@ import orjson
 import pytest
 import structlog
 
-from routoo.decision import DecidedBatch, Timing, Versions
-from routoo.estimates import Estimates
+from routoo.routing.decision import DecidedBatch, Timing, Versions
+from routoo.routing.estimates import Estimates
 from routoo.telemetry import Metrics, configure_logging
 from tiny_pool import tiny_pool
 

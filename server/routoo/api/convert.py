@@ -8,19 +8,18 @@ from typing import TYPE_CHECKING, TypeVar
 from google.protobuf.message import DecodeError, Message
 
 from routoo.errors import InvalidRequestError
-from routoo.joint import JointConstraints
-from routoo.prompt import PromptRequest
+from routoo.routing.joint import JointConstraints
+from routoo.routing.request import PromptRequest
 from routoo.selector.reason import Reason
 from routoo.v1 import batch_pb2, info_pb2, route_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from routoo.batch_frontier import BatchFrontier
     from routoo.config.settings import LimitSettings
-    from routoo.decision import BatchDecision, Decision
-    from routoo.operating_point import CurvePoint
-    from routoo.pool import Pool
+    from routoo.routing.decision import BatchDecision, BatchFrontier, Decision
+    from routoo.routing.operating_point import CurvePoint
+    from routoo.routing.pool import Pool
 
 MessageT = TypeVar("MessageT", bound=Message)
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from routoo.api.convert import optional_number, route_response
 from routoo.errors import InvalidRequestError
-from routoo.escalation import EscalationRequest
+from routoo.routing.escalation import EscalationRequest
 from routoo.selector.cascade import feature_of
 from routoo.v1 import outcome_pb2
 
 if TYPE_CHECKING:
-    from routoo.escalation import Escalation
+    from routoo.routing.escalation import Escalation
 
 
 def escalation_request(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from routoo.api.convert import optional_number
 from routoo.errors import InvalidRequestError
-from routoo.outcomes import Outcome
+from routoo.routing.outcome import Outcome
 from routoo.v1 import budget_pb2, info_pb2
 
 if TYPE_CHECKING:

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from routoo.current import Current
-    from routoo.joint import JointConstraints
     from routoo.overload import Overload
     from routoo.peers import Place
-    from routoo.prompt import PromptRequest
+    from routoo.routing.joint import JointConstraints
+    from routoo.routing.request import PromptRequest
     from routoo.security.caller import Caller
     from routoo.security.gate import Admission, Gate
     from routoo.telemetry import Metrics

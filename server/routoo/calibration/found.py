@@ -22,8 +22,8 @@ from routoo.selector.policies.threshold import Threshold
 if TYPE_CHECKING:
     from routoo.calibration.sample import Sample
     from routoo.calibration.target import Target
-    from routoo.operating_point import PricedSample
-    from routoo.pool import Pool
+    from routoo.routing.operating_point import PricedSample
+    from routoo.routing.pool import Pool
     from routoo.selector.guarantee import Promise
 
 _EVERYTHING, _NOTHING = -2.0, 2.0  # no advantage is outside

@@ -15,8 +15,8 @@ from routoo.selector.online import decide
 
 if TYPE_CHECKING:
     from routoo.calibration.sample import Sample
-    from routoo.operating_point import PricedSample
-    from routoo.pool import Pool
+    from routoo.routing.operating_point import PricedSample
+    from routoo.routing.pool import Pool
     from routoo.selector.arrays import FloatArray, IndexArray
     from routoo.selector.guarantee import Promise
 

@@ -18,7 +18,7 @@ from routoo.selector.online import decide
 if TYPE_CHECKING:
     from routoo.calibration.sample import Sample
     from routoo.calibration.target import Target
-    from routoo.operating_point import PricedSample
+    from routoo.routing.operating_point import PricedSample
     from routoo.selector.arrays import FloatArray, IndexArray
 
 # More positions than anyone can tell apart, and each costs a pass over the prompts.

@@ -9,11 +9,11 @@ import numpy as np
 
 from routoo.api.convert import prompt_request
 from routoo.calibration.labels import read_labelled_prompts
-from routoo.eligible import check_names, narrow
 from routoo.errors import InvalidRequestError
-from routoo.estimates import estimates_of
 from routoo.predictor.base import checked, join
 from routoo.prompts_file import PromptsFileError
+from routoo.routing.constraints import check_names, narrow
+from routoo.routing.estimates import estimates_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from routoo.calibration.labels import LabelledPrompts
     from routoo.config.settings import LimitSettings
-    from routoo.pool import Pool
     from routoo.predictor.base import Predictor
-    from routoo.prompt import PromptRequest
+    from routoo.routing.pool import Pool
+    from routoo.routing.request import PromptRequest
     from routoo.selector.arrays import BoolArray, FloatArray, IndexArray
 
 CHUNK = 256

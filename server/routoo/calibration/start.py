@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from routoo.config.policy import GuaranteeSettings
     from routoo.config.settings import Settings
-    from routoo.operating_point import PricedSample
-    from routoo.pool import Pool
     from routoo.predictor.base import Predictor
+    from routoo.routing.operating_point import PricedSample
+    from routoo.routing.pool import Pool
 
 REMEDY = "run `routoo calibrate --policy guarantee` again"
 

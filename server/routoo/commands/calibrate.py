@@ -16,7 +16,7 @@ from routoo.commands.common import AsJson, ConfigFile, print_json
 if TYPE_CHECKING:
     from routoo.calibration.found import Found, Grounds
     from routoo.calibration.target import Target
-    from routoo.pool import Pool
+    from routoo.routing.pool import Pool
 
 CalibratedPolicy = Literal["threshold", "quality_gap", "lp", "guarantee", "cascade"]
 # Which options each policy takes, besides those that all take.
@@ -177,11 +177,11 @@ def _grounds(config: Path | None, prompts: Path) -> "Grounds":
     from routoo.calibration.found import Grounds
     from routoo.calibration.sample import read_sample
     from routoo.config.loading import load_settings
-    from routoo.operating_point import PricedSample
     from routoo.phases import Phases
-    from routoo.pool import load_pool
     from routoo.predictor.artifact import find_artifact, load_artifact
     from routoo.predictors import in_process
+    from routoo.routing.operating_point import PricedSample
+    from routoo.routing.pool import load_pool
 
     settings = load_settings(config)
     pool = load_pool(settings.pool)

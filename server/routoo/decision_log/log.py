@@ -23,13 +23,12 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from routoo.config.observability import DecisionLogSettings
-    from routoo.decision import DecidedBatch
-    from routoo.escalation import Escalation, EscalationRequest
-    from routoo.outcomes import Outcome
-    from routoo.policies import Policies
-    from routoo.pool import Pool
-    from routoo.prepared import Chosen, Prepared
-    from routoo.prompt import PromptRequest
+    from routoo.routing.decision import Chosen, DecidedBatch, Prepared
+    from routoo.routing.escalation import Escalation, EscalationRequest
+    from routoo.routing.outcome import Outcome
+    from routoo.routing.policies import Policies
+    from routoo.routing.pool import Pool
+    from routoo.routing.request import PromptRequest
 
 _CLOSE_GRACE_S = 5.0
 

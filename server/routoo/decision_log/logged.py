@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from routoo.decision_log.record import CONSTRAINTS
-from routoo.estimates import Estimates
-from routoo.prompt import PromptRequest
+from routoo.routing.estimates import Estimates
+from routoo.routing.request import PromptRequest
 from routoo.selector.policies.base import Case
 from routoo.selector.reason import Reason
 

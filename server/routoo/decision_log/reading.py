@@ -11,7 +11,7 @@ import orjson
 from routoo.decision_log.logged import Logged
 from routoo.decision_log.setup import FORMAT_VERSION, Setup
 from routoo.errors import RoutooError
-from routoo.joint import JointConstraints
+from routoo.routing.joint import JointConstraints
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

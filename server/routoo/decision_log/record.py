@@ -13,10 +13,9 @@ from routoo.selector.reason import Reason
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from routoo.decision import DecidedBatch
     from routoo.decision_log.setup import Setup
-    from routoo.prepared import Chosen, Prepared
-    from routoo.prompt import PromptRequest
+    from routoo.routing.decision import Chosen, DecidedBatch, Prepared
+    from routoo.routing.request import PromptRequest
     from routoo.selector.arrays import FloatArray, IndexArray
 
 _LINE = orjson.OPT_APPEND_NEWLINE

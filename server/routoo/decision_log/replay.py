@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from routoo.decision_log.setup import software
-from routoo.eligible import narrow
 from routoo.errors import InfeasibleError, InvalidRequestError
-from routoo.estimates import Estimates
-from routoo.joint import solve_jointly
+from routoo.routing.constraints import narrow
+from routoo.routing.estimates import Estimates
+from routoo.routing.joint import solve_jointly
 from routoo.selector.online import round_scores
 from routoo.selector.policies.cheapest import cheapest_of
 from routoo.selector.reason import Reason, reasons
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from routoo.decision_log.logged import Logged
     from routoo.decision_log.reading import Log
-    from routoo.joint import JointConstraints
+    from routoo.routing.joint import JointConstraints
     from routoo.selector.arrays import BoolArray, FloatArray, IndexArray
     from routoo.selector.reason import ReasonArray
 

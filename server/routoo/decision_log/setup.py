@@ -13,7 +13,7 @@ import scipy
 from pydantic import ValidationError
 
 from routoo import __version__
-from routoo.pool import ModelSpec, Pool
+from routoo.routing.pool import ModelSpec, Pool
 from routoo.selector.cascade import Correction, Plan
 from routoo.selector.policies.best import Best
 from routoo.selector.policies.cascade import Cascade
@@ -28,7 +28,7 @@ from routoo.selector.policies.threshold import Threshold
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from routoo.policies import Policies
+    from routoo.routing.policies import Policies
     from routoo.selector.policies.base import Policy
 
 FORMAT_VERSION = 1

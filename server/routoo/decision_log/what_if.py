@@ -9,8 +9,8 @@ import numpy as np
 
 from routoo.decision_log.reading import DecisionLogError
 from routoo.decision_log.setup import PLAIN, Setup
-from routoo.eligible import narrow
-from routoo.estimates import Estimates
+from routoo.routing.constraints import narrow
+from routoo.routing.estimates import Estimates
 from routoo.selector.reason import Reason
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from routoo.decision_log.logged import Logged
     from routoo.decision_log.reading import Log, Report
-    from routoo.pool import Pool
-    from routoo.prompt import PromptRequest
+    from routoo.routing.pool import Pool
+    from routoo.routing.request import PromptRequest
     from routoo.selector.arrays import BoolArray, FloatArray, IndexArray
     from routoo.selector.policies.base import Policy
 

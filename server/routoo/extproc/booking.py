@@ -11,7 +11,7 @@ from routoo.errors import RoutooError
 
 if TYPE_CHECKING:
     from routoo.current import Current
-    from routoo.outcomes import Outcome
+    from routoo.routing.outcome import Outcome
 
 _log = structlog.get_logger("routoo.extproc")
 

@@ -23,7 +23,7 @@ from routoo.extproc.model_key import replace_model
 from routoo.extproc.refusal import Refusal
 from routoo.extproc.route import Head
 from routoo.extproc.usage import EventUsage, JsonUsage
-from routoo.outcomes import Outcome
+from routoo.routing.outcome import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable

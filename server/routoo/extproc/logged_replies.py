@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from routoo.extproc.constraints import DECISION_ID
 from routoo.extproc.usage import usage_in
-from routoo.outcomes import Outcome
+from routoo.routing.outcome import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable

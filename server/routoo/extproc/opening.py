@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from routoo.extproc.service import Processor
     from routoo.overload import Overload
     from routoo.peers import Place
-    from routoo.pool import Pool
+    from routoo.routing.pool import Pool
     from routoo.security.gate import Gate
     from routoo.telemetry import Metrics
 

@@ -11,7 +11,7 @@ from routoo.errors import DrainingError, InvalidRequestError, NoEligibleModelErr
 from routoo.extproc.body import asked_by
 from routoo.extproc.constraints import COST_USD, DECISION_ID, MODEL, SCORE, read_constraints
 from routoo.extproc.refusal import Refusal, failure_of, refusal_of
-from routoo.prompt import PromptRequest
+from routoo.routing.request import PromptRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from routoo.config.processor import CapabilityNames, ProcessorSettings
     from routoo.config.settings import Settings
     from routoo.current import Current
-    from routoo.decision import Decision
     from routoo.extproc.body import Api, Asked
     from routoo.extproc.constraints import Constraints
     from routoo.extproc.replies import Header
     from routoo.overload import Overload
-    from routoo.pool import Pool
+    from routoo.routing.decision import Decision
+    from routoo.routing.pool import Pool
     from routoo.security.caller import Caller
     from routoo.security.gate import Admission
 

@@ -9,9 +9,9 @@ import pytest
 
 from logged_engine import logged_engine, rewritten
 from process import write_tiny_config
-from routoo.outcomes import Outcome
 from routoo.predictor.artifact import load_artifact
-from routoo.prompt import PromptRequest
+from routoo.routing.outcome import Outcome
+from routoo.routing.request import PromptRequest
 
 if TYPE_CHECKING:
     from pathlib import Path

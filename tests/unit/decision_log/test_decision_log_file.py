@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from logged_engine import lines_of, logged_engine
 from routoo.decision_log.file import RotatingFile
 from routoo.decision_log.writer import Writer
-from routoo.prompt import PromptRequest
+from routoo.routing.request import PromptRequest
 from tiny_engine import outcomes
 from watched import HANG_S
 

@@ -12,9 +12,9 @@ from routoo.config.policy import PolicySettings
 from routoo.decision_log.reading import read_logs
 from routoo.decision_log.replay import reproduce
 from routoo.decision_log.sampling import Sampler
-from routoo.escalation import EscalationRequest
-from routoo.outcomes import Outcome
-from routoo.prompt import PromptRequest
+from routoo.routing.escalation import EscalationRequest
+from routoo.routing.outcome import Outcome
+from routoo.routing.request import PromptRequest
 from routoo.telemetry import Metrics
 from tiny_engine import make_engine, outcomes
 from tiny_money import hourly, spending
@@ -22,8 +22,8 @@ from tiny_money import hourly, spending
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from routoo.decision import Decision
     from routoo.predictor.artifact import Artifact
+    from routoo.routing.decision import Decision
 
 CANARY = "hard easy canary-5f1e"
 

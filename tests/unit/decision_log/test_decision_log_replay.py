@@ -13,10 +13,10 @@ from routoo.decision_log.reading import DecisionLogError, read_logs
 from routoo.decision_log.replay import reproduce
 from routoo.decision_log.setup import Setup
 from routoo.decision_log.what_if import OtherPolicy, OtherService, what_if
-from routoo.joint import JointConstraints
-from routoo.outcomes import Outcome
-from routoo.pool import ModelSpec, Pool
-from routoo.prompt import PromptRequest
+from routoo.routing.joint import JointConstraints
+from routoo.routing.outcome import Outcome
+from routoo.routing.pool import ModelSpec, Pool
+from routoo.routing.request import PromptRequest
 from routoo.selector.cascade import Correction, Plan, Rule
 from routoo.selector.policies.best import Best
 from routoo.selector.policies.cheapest import Cheapest
@@ -220,7 +220,7 @@ def test_a_file_without_decisions_is_refused(tmp_path: Path) -> None:
 def test_a_setup_is_read_back_as_it_was_written() -> None:
     import orjson
 
-    from routoo.policies import build_policies
+    from routoo.routing.policies import build_policies
 
     setup = Setup.of(tiny_pool(), build_policies(POLICIES, tiny_pool(), "test", RULE))
     again = Setup.read(orjson.loads(setup.line()))

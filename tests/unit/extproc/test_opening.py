@@ -10,7 +10,7 @@ import pytest
 from routoo.config.loading import load_settings
 from routoo.errors import ConfigError
 from routoo.extproc.opening import check_processor
-from routoo.pool import ModelSpec, Pool
+from routoo.routing.pool import ModelSpec, Pool
 from tiny_pool import SMALL, tiny_pool
 
 

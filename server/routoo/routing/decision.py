@@ -13,10 +13,17 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from routoo.eligible import Narrowing
-    from routoo.estimates import Estimates
-    from routoo.pool import Pool
-
+    from routoo.predictor.base import Prediction
+    from routoo.routing.constraints import Narrowing
+    from routoo.routing.estimates import Estimates
+    from routoo.routing.joint import JointConstraints, JointSolution
+    from routoo.routing.pool import Pool
+    from routoo.routing.request import PromptRequest
+    from routoo.selector.arrays import BoolArray, IndexArray
+    from routoo.selector.eligibility import Eligibility
+    from routoo.selector.frontier import Frontier
+    from routoo.selector.policies.base import Case
+    from routoo.selector.reason import ReasonArray
 
 # Reasons in which the price had a say.
 _COUPLED = frozenset({Reason.PRICE, Reason.BUDGET_SPENT, Reason.FALLBACK})
@@ -226,3 +233,65 @@ class BatchDecision:
     shadow_price: float
     binding: tuple[str, ...]
     timing: Timing
+
+
+@dataclass(frozen=True, slots=True)
+class BatchFrontier:
+    """The curve over ``prompts`` prompts, and where the time went."""
+
+    curve: Frontier
+    prompts: int
+    timing: Timing
+
+
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """n requests with their prediction; times are ``monotonic_ns``.
+
+    Attributes:
+        accepted_ns: when each request was accepted.
+        started_ns: when prediction began.
+        predicted_ns: when it was done.
+    """
+
+    requests: Sequence[PromptRequest]
+    prediction: Prediction
+    accepted_ns: Sequence[int]
+    started_ns: int
+    predicted_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What is chosen from; ``couplings``: per row, the constraints that its price comes from."""
+
+    estimates: Estimates
+    eligibility: Eligibility
+    narrowings: tuple[Narrowing, ...]
+    case: Case
+    couplings: list[tuple[str, ...]]
+    tenants: list[str]
+    ids: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Joint:
+    """All rows decided at once: what was to be kept, and the optimum."""
+
+    constraints: JointConstraints
+    solution: JointSolution
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The choice, int [n] (-1: no model), and why.
+
+    Attributes:
+        priced: bool [n], rows in which score minus price times cost decided.
+        joint: all rows at once; None: each on its own.
+    """
+
+    choice: IndexArray
+    reasons: ReasonArray
+    priced: BoolArray
+    joint: Joint | None = None

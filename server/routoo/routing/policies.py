@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from routoo.config.policy import PolicySettings
-    from routoo.pool import Pool
-    from routoo.prompt import PromptRequest
+    from routoo.routing.pool import Pool
+    from routoo.routing.request import PromptRequest
     from routoo.selector.cascade import Rule
     from routoo.selector.policies.base import Policy
 

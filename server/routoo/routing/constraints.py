@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from routoo.estimates import Estimates
-    from routoo.pool import Pool
-    from routoo.prompt import PromptRequest
+    from routoo.routing.estimates import Estimates
+    from routoo.routing.pool import Pool
+    from routoo.routing.request import PromptRequest
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ from routoo.selector.policies.lp import Lp
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from routoo.pool import Pool
     from routoo.predictor.artifact import CalibrationSample
+    from routoo.routing.pool import Pool
     from routoo.selector.policies.base import Policy
 
 # A curve's vertex is what is chosen just above its price, see ``Frontier.price``.

@@ -16,7 +16,7 @@ from routoo.errors import ConfigError, PoolError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-DEFAULT_POOL = Path(__file__).parent / "defaults" / "pool.yaml"
+DEFAULT_POOL = Path(__file__).parent / "default_pool.yaml"
 
 
 class ModelSpec(BaseModel):

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from routoo.pool import Pool
     from routoo.predictor.base import Prediction
-    from routoo.prompt import PromptRequest
+    from routoo.routing.pool import Pool
+    from routoo.routing.request import PromptRequest
 
 
 @dataclass(frozen=True, slots=True)

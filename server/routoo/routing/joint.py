@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from routoo.errors import InvalidRequestError
+from routoo.selector.frontier import frontier
 from routoo.selector.online import round_scores
 from routoo.selector.problem import (
     BUDGET,
@@ -28,9 +29,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from routoo.estimates import Estimates
-    from routoo.pool import Pool
-    from routoo.prompt import PromptRequest
+    from routoo.routing.estimates import Estimates
+    from routoo.routing.pool import Pool
+    from routoo.routing.request import PromptRequest
+    from routoo.selector.frontier import Frontier
     from routoo.selector.problem import Assignment
 
 
@@ -269,3 +271,21 @@ def _prices_usd(
     if per_point <= 0.0:
         return 0.0, np.zeros(tenants)
     return 1.0 / per_point, of_tenants / per_point
+
+
+def frontier_of(
+    estimates: Estimates, mask: NDArray[np.bool_], points: int | None, score_std_weight: float
+) -> Frontier:
+    """Every vertex of the batch's cost-quality curve, or ``points`` of them.
+
+    Args:
+        estimates: of n prompts on m models.
+        mask: bool [n, m], eligible cells; at least one per prompt.
+        points: how many vertices at most; None: all.
+        score_std_weight: how many standard deviations to take off each score.
+
+    Raises:
+        InvalidRequestError: standard deviations are asked for and not known.
+    """
+    scores = cautious_scores(estimates, score_std_weight)
+    return frontier(scores, estimates.costs_usd, mask, points=points)
