@@ -28,7 +28,7 @@ from rich.table import Table
 from _load import GrpcClient, Load, LoadError
 from _process import ServerProcess, StartError
 from _prompts import varied_prompts
-from routoo.otlp import EXPORT
+from routoo.telemetry.otlp import EXPORT
 from routoo.v1.route_pb2 import RouteRequest
 
 if TYPE_CHECKING:

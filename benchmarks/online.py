@@ -42,7 +42,7 @@ from routoo.routing.request import PromptRequest
 from routoo.selector.policies.base import Case
 from routoo.selector.policies.lp import Lp
 from routoo.shared import Shared
-from routoo.telemetry import Metrics
+from routoo.telemetry.metrics import Metrics
 from routoo_export.splits import TEST_BUCKETS, VALIDATION_BUCKETS
 
 ORDERS = ("random", "sorted", "shuffled_domains")

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from routoo.selector.policies.base import Policy
     from routoo.shadow import Shadow
     from routoo.spending import Booked
-    from routoo.telemetry import Metrics
+    from routoo.telemetry.metrics import Metrics
 
 
 class Decider:

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from routoo.routing.pool import Pool
     from routoo.routing.request import PromptRequest
     from routoo.shared import Shared
-    from routoo.telemetry import Metrics
+    from routoo.telemetry.metrics import Metrics
 
 
 Result = TypeVar("Result")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from routoo.parts import Parts
     from routoo.predictors import Predictors
     from routoo.shared import Shared
-    from routoo.telemetry import Metrics
+    from routoo.telemetry.metrics import Metrics
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from routoo.budget.ledger import BudgetState, Ledger
     from routoo.config.settings import Settings
-    from routoo.outcomes import OutcomeCounts
     from routoo.parts import Parts
     from routoo.pricing.in_force import Pricing
+    from routoo.telemetry.outcome_counts import OutcomeCounts
 
 
 @dataclass(frozen=True, slots=True)

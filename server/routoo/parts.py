@@ -19,7 +19,7 @@ from routoo.routing.operating_point import PricedSample
 from routoo.routing.policies import build_policies
 from routoo.routing.pool import load_pool
 from routoo.security.entrance import Entrance
-from routoo.tracing import check_installed
+from routoo.telemetry.tracing import check_installed
 
 if TYPE_CHECKING:
     from routoo.config.policy import GuaranteeSettings

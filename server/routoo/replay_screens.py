@@ -8,8 +8,8 @@ from routoo.figures import count, percent, score, usd
 from routoo.render import Block, Column, Grid, Line, Row
 
 if TYPE_CHECKING:
-    from routoo.decision_log.replay import Reproduction
-    from routoo.decision_log.what_if import Figures, WhatIf
+    from routoo.telemetry.decision_log.replay import Reproduction
+    from routoo.telemetry.decision_log.what_if import Figures, WhatIf
 
 MOST_SHOWN = 20
 

@@ -18,10 +18,8 @@ from grpc_reflection.v1alpha import reflection
 from prometheus_client import generate_latest, start_http_server
 
 from routoo.api.service import SERVICE, RouterService
-from routoo.budget_metrics import BudgetMetrics
 from routoo.current import Current
 from routoo.decision_ids import DecisionIds
-from routoo.error_shape import keep_values_out
 from routoo.errors import ConfigError
 from routoo.extproc.opening import open_processor
 from routoo.file_watch import FileWatch, files_of
@@ -39,7 +37,9 @@ from routoo.routing.policies import learned_with_predictor
 from routoo.security.entrance import Entrance
 from routoo.servers import GrpcServers
 from routoo.shared import Shared
-from routoo.telemetry import Metrics, configure_logging
+from routoo.telemetry.budget_gauges import BudgetMetrics
+from routoo.telemetry.logs import configure_logging, keep_values_out
+from routoo.telemetry.metrics import Metrics
 from routoo.v1 import router_pb2
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from routoo.ports import is_free
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from routoo.tracing import Interceptor
+    from routoo.telemetry.tracing import Interceptor
 
 SERVERS = 128
 """Under four times the calls that can be answered, on a dozen connections, one server saw half of

@@ -26,9 +26,9 @@ from routoo.config.address import Address
 from routoo.config.checks import check_workers
 from routoo.config.loading import SettingsSource
 from routoo.errors import ConfigError
-from routoo.merged_metrics import MergedMetrics
 from routoo.peers import METRICS, PeerAwayError, Place, ask_waiting, socket_of
 from routoo.ports import shared_port
+from routoo.telemetry.merged import MergedMetrics
 from routoo.worker import arguments
 
 if TYPE_CHECKING:

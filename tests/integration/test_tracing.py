@@ -11,11 +11,11 @@ import pytest
 
 from otlp_collector import Collector, attributes, otlp_collector
 from processor_stream import chat_body, stream
-from routoo import tracing
 from routoo.config.observability import TracingSettings
 from routoo.errors import ConfigError
 from routoo.parts import check
-from routoo.telemetry import Metrics
+from routoo.telemetry import tracing
+from routoo.telemetry.metrics import Metrics
 from routoo.v1 import outcome_pb2, route_pb2
 from tiny_service import ROUTE, batch_of, refusal, serving, tiny_settings
 from watched import HANG_S, watch_predictor

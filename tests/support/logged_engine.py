@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from routoo.config.observability import DecisionLogSettings
-from routoo.decision_log.reading import read_logs
-from routoo.telemetry import Metrics
+from routoo.telemetry.decision_log.reader import read_logs
+from routoo.telemetry.metrics import Metrics
 from tiny_engine import make_engine
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from routoo.decision_log.reading import Log
     from routoo.engine import Engine
     from routoo.predictor.artifact import Artifact
+    from routoo.telemetry.decision_log.reader import Log
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ from routoo.predictor.onnx import OnnxPredictor
 from routoo.routing.operating_point import PricedSample
 from routoo.routing.policies import build_policies
 from routoo.shared import Shared
-from routoo.telemetry import Metrics
+from routoo.telemetry.metrics import Metrics
 from tiny_artifact import MODELS
 from tiny_money import budgeted_money, fixed_money
 from tiny_pool import tiny_pool

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from routoo.routing.pool import Pool
-    from routoo.telemetry import Metrics
+    from routoo.telemetry.metrics import Metrics
 
 MANY = 10_000
 LONG_S = 1e6

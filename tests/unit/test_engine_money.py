@@ -15,7 +15,7 @@ from routoo.routing.joint import JointConstraints
 from routoo.routing.outcome import Outcome
 from routoo.routing.request import PromptRequest
 from routoo.selector.reason import Reason
-from routoo.telemetry import Metrics
+from routoo.telemetry.metrics import Metrics
 from tiny_artifact import write_tiny_artifact
 from tiny_engine import make_engine, outcomes
 from tiny_money import hourly, spending

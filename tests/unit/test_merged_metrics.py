@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
 
-from routoo.merged_metrics import MergedMetrics
+from routoo.telemetry.merged import MergedMetrics
 
 
 def page(answered: int, waiting: int, price: float, *, serving: bool = True) -> str:

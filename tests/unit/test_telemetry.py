@@ -9,7 +9,8 @@ import structlog
 
 from routoo.routing.decision import DecidedBatch, Timing, Versions
 from routoo.routing.estimates import Estimates
-from routoo.telemetry import Metrics, configure_logging
+from routoo.telemetry.logs import configure_logging
+from routoo.telemetry.metrics import Metrics
 from tiny_pool import tiny_pool
 
 

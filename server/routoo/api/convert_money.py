@@ -11,7 +11,7 @@ from routoo.v1 import budget_pb2, info_pb2
 
 if TYPE_CHECKING:
     from routoo.budget.ledger import BudgetState
-    from routoo.shadow import Comparison
+    from routoo.telemetry.shadow_counts import Comparison
     from routoo.v1 import outcome_pb2
 
 _NANO = 1e9

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from routoo.security.caller import Caller
     from routoo.security.gate import Gate
-    from routoo.telemetry import Metrics
+    from routoo.telemetry.metrics import Metrics
     from routoo.v1 import batch_pb2, budget_pb2, route_pb2
 
     Handler = grpc.RpcMethodHandler[bytes, bytes]

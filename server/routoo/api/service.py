@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from routoo.routing.request import PromptRequest
     from routoo.security.caller import Caller
     from routoo.security.gate import Admission, Gate
-    from routoo.telemetry import Metrics
+    from routoo.telemetry.metrics import Metrics
 
 SERVICE = "routoo.v1.RouterService"
 Context = Any  # grpc.aio.ServicerContext[bytes, bytes]; the stubs' generic does not fit raw bytes

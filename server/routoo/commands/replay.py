@@ -17,7 +17,7 @@ from routoo.commands.common import AsJson, ConfigFile, print_json, show
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from routoo.decision_log.what_if import Alternative
+    from routoo.telemetry.decision_log.what_if import Alternative
 
 
 def _price(value: float | None) -> float | None:
@@ -54,9 +54,9 @@ def replay(
     from time import perf_counter
 
     from routoo import replay_screens
-    from routoo.decision_log.reading import read_logs
-    from routoo.decision_log.replay import reproduce
-    from routoo.decision_log.what_if import what_if
+    from routoo.telemetry.decision_log.reader import read_logs
+    from routoo.telemetry.decision_log.replay import reproduce
+    from routoo.telemetry.decision_log.what_if import what_if
 
     instead = None
     if policy is not None or price is not None or config is not None:
@@ -95,7 +95,7 @@ def _uncollected() -> "Iterator[None]":
 
 
 def _instead(policy: str, price: float | None, config: Path | None) -> "Alternative":
-    from routoo.decision_log.what_if import OtherPolicy, OtherService
+    from routoo.telemetry.decision_log.what_if import OtherPolicy, OtherService
 
     if config is None:
         return OtherPolicy(policy, price)

@@ -60,7 +60,7 @@ def serve(
     if settings.workers > 1:
         # It serves nothing itself, and stays small without the server's packages.
         from routoo.supervisor import supervise
-        from routoo.telemetry import configure_logging
+        from routoo.telemetry.logs import configure_logging
 
         configure_logging(settings.log.level)
         raise typer.Exit(supervise(source, settings))

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from routoo.extproc.logged_replies import Entry, LoggedReplies
     from routoo.peers import Place
     from routoo.security.gate import Gate
-    from routoo.telemetry import Metrics
+    from routoo.telemetry.metrics import Metrics
 
 SERVICE: str = als_pb2.DESCRIPTOR.services_by_name["AccessLogService"].full_name
 RPC = "StreamAccessLogs"

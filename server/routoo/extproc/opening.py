@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from routoo.peers import Place
     from routoo.routing.pool import Pool
     from routoo.security.gate import Gate
-    from routoo.telemetry import Metrics
+    from routoo.telemetry.metrics import Metrics
 
 
 def open_processor(

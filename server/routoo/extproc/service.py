@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from routoo.overload import Overload
     from routoo.peers import Place
     from routoo.security.gate import Gate
-    from routoo.telemetry import Metrics
+    from routoo.telemetry.metrics import Metrics
 
 SERVICE: str = ext_proc.DESCRIPTOR.services_by_name["ExternalProcessor"].full_name
 RPC = "Process"

@@ -15,9 +15,9 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from logged_engine import lines_of, logged_engine
-from routoo.decision_log.file import RotatingFile
-from routoo.decision_log.writer import Writer
 from routoo.routing.request import PromptRequest
+from routoo.telemetry.decision_log.rotating_file import RotatingFile
+from routoo.telemetry.decision_log.writer import Writer
 from tiny_engine import outcomes
 from watched import HANG_S
 

@@ -9,13 +9,13 @@ import pytest
 from logged_engine import lines_of, logged_engine
 from routoo.config.observability import DecisionLogSettings
 from routoo.config.policy import PolicySettings
-from routoo.decision_log.reading import read_logs
-from routoo.decision_log.replay import reproduce
-from routoo.decision_log.sampling import Sampler
 from routoo.routing.escalation import EscalationRequest
 from routoo.routing.outcome import Outcome
 from routoo.routing.request import PromptRequest
-from routoo.telemetry import Metrics
+from routoo.telemetry.decision_log.reader import read_logs
+from routoo.telemetry.decision_log.replay import reproduce
+from routoo.telemetry.decision_log.sampling import Sampler
+from routoo.telemetry.metrics import Metrics
 from tiny_engine import make_engine, outcomes
 from tiny_money import hourly, spending
 

@@ -9,10 +9,6 @@ import pytest
 
 from logged_engine import lines_of, logged_engine, rewritten
 from routoo.config.policy import PolicySettings
-from routoo.decision_log.reading import DecisionLogError, read_logs
-from routoo.decision_log.replay import reproduce
-from routoo.decision_log.setup import Setup
-from routoo.decision_log.what_if import OtherPolicy, OtherService, what_if
 from routoo.routing.joint import JointConstraints
 from routoo.routing.outcome import Outcome
 from routoo.routing.pool import ModelSpec, Pool
@@ -20,6 +16,10 @@ from routoo.routing.request import PromptRequest
 from routoo.selector.cascade import Correction, Plan, Rule
 from routoo.selector.policies.best import Best
 from routoo.selector.policies.cheapest import Cheapest
+from routoo.telemetry.decision_log.header import Setup
+from routoo.telemetry.decision_log.reader import DecisionLogError, read_logs
+from routoo.telemetry.decision_log.replay import reproduce
+from routoo.telemetry.decision_log.what_if import OtherPolicy, OtherService, what_if
 from tiny_engine import outcomes
 from tiny_money import hourly, spending
 from tiny_pool import SPECS, tiny_pool

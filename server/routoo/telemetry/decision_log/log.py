@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
-from routoo.decision_log.file import RotatingFile
-from routoo.decision_log.record import Record
-from routoo.decision_log.sampling import Sampler
-from routoo.decision_log.setup import Setup
-from routoo.decision_log.writer import Writer
+from routoo.telemetry.decision_log.header import Setup
+from routoo.telemetry.decision_log.record import Record
+from routoo.telemetry.decision_log.rotating_file import RotatingFile
+from routoo.telemetry.decision_log.sampling import Sampler
+from routoo.telemetry.decision_log.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -5,28 +5,29 @@ The decision log, where there is one, is a file of its own: see ``routoo.decisio
 
 from __future__ import annotations
 
-import logging
-import sys
+from bisect import bisect_left
 from collections import Counter as Counts
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
-import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
 
-from routoo.calls import CallCounts
-from routoo.decision_log.log import DecisionLog
-from routoo.error_shape import error_shape
-from routoo.outcomes import OutcomeCounts
 from routoo.selector.reason import Reason
-from routoo.shadow import Comparisons
-from routoo.tracing import open_tracing
+from routoo.telemetry.decision_log.log import DecisionLog
+from routoo.telemetry.outcome_counts import OutcomeCounts
+from routoo.telemetry.shadow_counts import Comparisons
+from routoo.telemetry.tracing import open_tracing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from prometheus_client import Metric
 
     from routoo.config.observability import DecisionLogSettings, TracingSettings
     from routoo.routing.decision import DecidedBatch
-    from routoo.tracing import Interceptor
+    from routoo.telemetry.tracing import Interceptor
 
 # From 20 microseconds to a second: decisions take fractions of a millisecond, trouble takes long.
 PHASE_BUCKETS_S = (
@@ -34,22 +35,6 @@ PHASE_BUCKETS_S = (
     *(1e-2, 2e-2, 5e-2, 1e-1, 2e-1, 5e-1, 1.0),
 )
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024, 4096, 16384, 65536)
-
-
-def configure_logging(level: str) -> None:
-    """Sends the process's logs to stderr as JSON lines."""
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.ExceptionRenderer(error_shape),
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
 
 
 class Metrics:
@@ -260,3 +245,57 @@ def _by_version(batch: DecidedBatch) -> dict[str, Counts[int]]:
         if choice >= 0:
             found.setdefault(version, Counts())[choice] += 1
     return found
+
+
+class _Times:
+    """How many calls took how long, by bucket; the last bucket has no upper end."""
+
+    __slots__ = ("counts", "sum_s")
+
+    def __init__(self, buckets: int) -> None:
+        self.counts = [0] * (buckets + 1)
+        self.sum_s = 0.0
+
+
+class CallCounts(Collector):
+    """Calls by RPC and status code, and their times by RPC. Written from one thread.
+
+    Args:
+        bounds_s: upper ends of the histogram's buckets, ascending.
+    """
+
+    def __init__(self, bounds_s: Sequence[float]) -> None:
+        self._bounds_s = tuple(bounds_s)
+        self._outcomes: dict[tuple[str, str], int] = {}
+        self._times: dict[str, _Times] = {}
+
+    def answered(self, rpc: str, code: str, seconds: float) -> None:
+        """A call ended with a status code."""
+        key = (rpc, code)
+        self._outcomes[key] = self._outcomes.get(key, 0) + 1
+        times = self._times.get(rpc)
+        if times is None:
+            times = self._times[rpc] = _Times(len(self._bounds_s))
+        # Prometheus' buckets include their upper end.
+        times.counts[bisect_left(self._bounds_s, seconds)] += 1
+        times.sum_s += seconds
+
+    def collect(self) -> Iterator[Metric]:
+        """The metrics, read from the scraping thread."""
+        requests = CounterMetricFamily(
+            "routoo_requests", "RPCs by outcome.", labels=("rpc", "code")
+        )
+        # A copy is made in one step; the event loop may add a key meanwhile.
+        for (rpc, code), calls in list(self._outcomes.items()):
+            requests.add_metric((rpc, code), calls)
+        yield requests
+        seconds = HistogramMetricFamily(
+            "routoo_request_seconds",
+            "From the request's arrival to its reply.",
+            labels=("rpc",),
+        )
+        bounds = [*map(str, self._bounds_s), "+Inf"]
+        for rpc, times in list(self._times.items()):
+            seen = accumulate(list(times.counts))
+            seconds.add_metric((rpc,), list(zip(bounds, seen, strict=True)), times.sum_s)
+        yield seconds

@@ -1,12 +1,9 @@
-"""What may be logged of an exception: where it was raised and of which kind, not what it says.
-
-The text of an exception that is not ours may quote whatever was being worked on, and that is
-prompts. So may those of libraries that log by themselves.
-"""
+"""Logs as JSON lines on stderr, in which exceptions stand without the values that they quote."""
 
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import traceback
 from math import inf
@@ -29,6 +26,22 @@ _SAME_AGAIN_S = 1.0
 _MOST_TEXTS = 1000
 # Written by us, about files, settings and backends.
 _OURS = (PredictorError, ConfigError)
+
+
+def configure_logging(level: str) -> None:
+    """Sends the process's logs to stderr as JSON lines."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.ExceptionRenderer(error_shape),
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
 
 
 def error_shape(exc_info: ExcInfo) -> str:

@@ -70,7 +70,7 @@ def open_tracing(settings: TracingSettings | None, registry: CollectorRegistry) 
         TraceIdRatioBased,
     )
 
-    from routoo.otlp import OtlpExporter  # noqa: PLC0415
+    from routoo.telemetry.otlp import OtlpExporter  # noqa: PLC0415
 
     _log_as_json()
     provider = TracerProvider(

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from routoo.decision_log.record import CONSTRAINTS
 from routoo.routing.estimates import Estimates
 from routoo.routing.request import PromptRequest
 from routoo.selector.policies.base import Case
 from routoo.selector.reason import Reason
+from routoo.telemetry.decision_log.record import CONSTRAINTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from routoo.decision_log.setup import Setup
     from routoo.selector.arrays import BoolArray, FloatArray, IndexArray
     from routoo.selector.reason import ReasonArray
+    from routoo.telemetry.decision_log.header import Setup
 
 _REASONS = {reason.name: int(reason) for reason in Reason}
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
-    from routoo.decision_log.file import RotatingFile
-    from routoo.decision_log.setup import Setup
+    from routoo.telemetry.decision_log.header import Setup
+    from routoo.telemetry.decision_log.rotating_file import RotatingFile
 
 _log = structlog.get_logger("routoo.decision_log")
 _RETRY_S = 1.0

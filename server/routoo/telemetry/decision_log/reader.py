@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from routoo.decision_log.logged import Logged
-from routoo.decision_log.setup import FORMAT_VERSION, Setup
 from routoo.errors import RoutooError
 from routoo.routing.joint import JointConstraints
+from routoo.telemetry.decision_log.columns import Logged
+from routoo.telemetry.decision_log.header import FORMAT_VERSION, Setup
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

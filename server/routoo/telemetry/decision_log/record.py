@@ -13,10 +13,10 @@ from routoo.selector.reason import Reason
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from routoo.decision_log.setup import Setup
     from routoo.routing.decision import Chosen, DecidedBatch, Prepared
     from routoo.routing.request import PromptRequest
     from routoo.selector.arrays import FloatArray, IndexArray
+    from routoo.telemetry.decision_log.header import Setup
 
 _LINE = orjson.OPT_APPEND_NEWLINE
 # Fields of a request that narrow what may be chosen, or that a policy reads.

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from routoo.decision_log.setup import software
 from routoo.errors import InfeasibleError, InvalidRequestError
 from routoo.routing.constraints import narrow
 from routoo.routing.estimates import Estimates
@@ -15,15 +14,16 @@ from routoo.routing.joint import solve_jointly
 from routoo.selector.online import round_scores
 from routoo.selector.policies.cheapest import cheapest_of
 from routoo.selector.reason import Reason, reasons
+from routoo.telemetry.decision_log.header import software
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from routoo.decision_log.logged import Logged
-    from routoo.decision_log.reading import Log
     from routoo.routing.joint import JointConstraints
     from routoo.selector.arrays import BoolArray, FloatArray, IndexArray
     from routoo.selector.reason import ReasonArray
+    from routoo.telemetry.decision_log.columns import Logged
+    from routoo.telemetry.decision_log.reader import Log
 
 
 @dataclass(frozen=True, slots=True)

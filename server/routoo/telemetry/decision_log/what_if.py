@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from routoo.decision_log.reading import DecisionLogError
-from routoo.decision_log.setup import PLAIN, Setup
 from routoo.routing.constraints import narrow
 from routoo.routing.estimates import Estimates
 from routoo.selector.reason import Reason
+from routoo.telemetry.decision_log.header import PLAIN, Setup
+from routoo.telemetry.decision_log.reader import DecisionLogError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from routoo.decision_log.logged import Logged
-    from routoo.decision_log.reading import Log, Report
     from routoo.routing.pool import Pool
     from routoo.routing.request import PromptRequest
     from routoo.selector.arrays import BoolArray, FloatArray, IndexArray
     from routoo.selector.policies.base import Policy
+    from routoo.telemetry.decision_log.columns import Logged
+    from routoo.telemetry.decision_log.reader import Log, Report
 
 
 class Alternative(Protocol):

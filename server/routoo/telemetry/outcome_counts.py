@@ -1,0 +1,67 @@
+"""Metrics of the reports: what was predicted and what really happened, side by side."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prometheus_client import Counter
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+
+class OutcomeCounts:
+    """What reports add up to, as metrics; it outlives engines."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.reports = Counter(
+            "routoo_outcomes",
+            "Reported outcomes: accepted, failed (accepted, but there was no answer), refused"
+            " (unknown, another tenant's, or reported before).",
+            ("result",),
+            registry=registry,
+        )
+        self.scored = Counter(
+            "routoo_scored_outcomes",
+            "Accepted outcomes with a score, by the model that answered and its predicted score.",
+            ("model", "predicted"),
+            registry=registry,
+        )
+        self.reported_score = Counter(
+            "routoo_reported_score",
+            "Sum of the reported scores, likewise.",
+            ("model", "predicted"),
+            registry=registry,
+        )
+        self.predicted_score = Counter(
+            "routoo_reported_predicted_score",
+            "Sum of the scores that were predicted for the same answers.",
+            ("model", "predicted"),
+            registry=registry,
+        )
+        self.reported_cost = Counter(
+            "routoo_reported_cost_usd",
+            "Sum of the reported costs in US dollars, by the model that answered.",
+            ("model",),
+            registry=registry,
+        )
+        self.predicted_cost = Counter(
+            "routoo_reported_predicted_cost_usd",
+            "Sum of the costs in US dollars that were predicted for the same answers.",
+            ("model",),
+            registry=registry,
+        )
+        self.reported_latency = Counter(
+            "routoo_reported_latency_ms",
+            "Sum of the reported times to the last token in milliseconds, by the model that"
+            " answered.",
+            ("model",),
+            registry=registry,
+        )
+        self.predicted_latency = Counter(
+            "routoo_reported_predicted_latency_ms",
+            "Sum of the times to the last token in milliseconds that were predicted for the same"
+            " answers.",
+            ("model",),
+            registry=registry,
+        )
