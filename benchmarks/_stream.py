@@ -12,6 +12,7 @@ from routoo.budget.books import Keeping
 from routoo.budget.memory import MemoryLedger
 from routoo.budget.terms import BudgetTerms, one_nano_usd
 from routoo.config.policy import PricesSettings
+from routoo.engine.booking import Spending
 from routoo.predictor.artifact import load_artifact, shipped_artifact
 from routoo.predictor.onnx import OnnxPredictor
 from routoo.pricing.in_force import Observed
@@ -23,7 +24,6 @@ from routoo.selector.online import decide, round_scores
 from routoo.selector.policies.base import Case
 from routoo.selector.problem import Problem, budget
 from routoo.selector.solve import solve
-from routoo.spending import Spending
 from routoo_export.sources import read_training_outcomes
 from routoo_export.splits import in_buckets
 

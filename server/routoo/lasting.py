@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from routoo import __version__
-from routoo.engine import Engine
+from routoo.engine.engine import Engine
 
 if TYPE_CHECKING:
     from routoo.config.settings import Settings
-    from routoo.money import Money
+    from routoo.engine.accounting import Money
+    from routoo.engine.shared import Shared
     from routoo.parts import Parts
     from routoo.predictors import Predictors
-    from routoo.shared import Shared
     from routoo.telemetry.metrics import Metrics
 
 

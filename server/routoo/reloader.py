@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from routoo.engine.accounting import close_replaced, renew_money
 from routoo.errors import ConfigError, PredictorError
 from routoo.lasting import versions_of
-from routoo.money import close_replaced, renew_money
 from routoo.parts import load_parts
 from routoo.reload_scope import taken
 from routoo.routing.policies import learned_with_predictor
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from routoo.config.settings import Settings
-    from routoo.current import Current
-    from routoo.engine import Engine
+    from routoo.engine.accounting import Money
+    from routoo.engine.current import Current
+    from routoo.engine.engine import Engine
     from routoo.lasting import Lasting
-    from routoo.money import Money
     from routoo.parts import Parts
     from routoo.predictor_watch import PredictorWatch
 

@@ -18,15 +18,15 @@ from grpc_reflection.v1alpha import reflection
 from prometheus_client import generate_latest, start_http_server
 
 from routoo.api.service import SERVICE, RouterService
-from routoo.current import Current
-from routoo.decision_ids import DecisionIds
+from routoo.engine.accounting import open_money
+from routoo.engine.current import Current
+from routoo.engine.shared import DecisionIds, Shared
 from routoo.errors import ConfigError
 from routoo.extproc.opening import open_processor
 from routoo.file_watch import FileWatch, files_of
 from routoo.health import Health
 from routoo.lasting import Lasting, versions_of
 from routoo.listeners import Listeners, channel_options, open_listeners
-from routoo.money import open_money
 from routoo.overload import Overload, OverloadTerms
 from routoo.parts import load_parts
 from routoo.peers import ACCESS_LOG, METRICS, OK, answer_at
@@ -36,7 +36,6 @@ from routoo.reloader import Reloader
 from routoo.routing.policies import learned_with_predictor
 from routoo.security.entrance import Entrance
 from routoo.servers import GrpcServers
-from routoo.shared import Shared
 from routoo.telemetry.budget_gauges import BudgetMetrics
 from routoo.telemetry.logs import configure_logging, keep_values_out
 from routoo.telemetry.metrics import Metrics
@@ -47,7 +46,7 @@ if TYPE_CHECKING:
 
     from routoo.config.loading import SettingsSource
     from routoo.config.settings import Settings
-    from routoo.engine import Engine
+    from routoo.engine.engine import Engine
     from routoo.extproc.service import Processor
     from routoo.peers import Place
 

@@ -11,7 +11,7 @@ import grpc
 import numpy as np
 import pytest
 
-import routoo.batching
+import routoo.engine.batcher
 from routoo import errors
 from routoo.api.status import INTERNAL_TEXT, STATUS
 from routoo.v1 import route_pb2
@@ -65,7 +65,7 @@ async def test_a_deadline_that_passes_in_the_queue_is_told_and_nothing_is_predic
     await watched.calls.reached(1)
     late = call(tiny, "late", HANG_S)
     await accepted.reached(2)
-    monkeypatch.setattr(routoo.batching, "monotonic", lambda: monotonic() + 1.5 * HANG_S)
+    monkeypatch.setattr(routoo.engine.batcher, "monotonic", lambda: monotonic() + 1.5 * HANG_S)
     watched.release()
     assert await refusal(late) == (
         grpc.StatusCode.DEADLINE_EXCEEDED,

@@ -14,7 +14,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from routoo.cli import main
-from routoo.engine import Engine
+from routoo.engine.engine import Engine
 from routoo.predictor.onnx import OnnxPredictor
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from routoo.engine import Engine
+    from routoo.engine.engine import Engine
     from routoo.predictor.artifact import Artifact
     from routoo.telemetry.decision_log.reader import Log
 

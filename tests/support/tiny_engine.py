@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from routoo.config.policy import PolicySettings
 from routoo.config.settings import BatchingSettings
-from routoo.decision_ids import DecisionIds
-from routoo.engine import Engine
+from routoo.engine.engine import Engine
+from routoo.engine.shared import DecisionIds, Shared
 from routoo.predictor.onnx import OnnxPredictor
 from routoo.routing.operating_point import PricedSample
 from routoo.routing.policies import build_policies
-from routoo.shared import Shared
 from routoo.telemetry.metrics import Metrics
 from tiny_artifact import MODELS
 from tiny_money import budgeted_money, fixed_money
@@ -22,9 +21,9 @@ from watched import HANG_S
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
+    from routoo.engine.booking import Spending
     from routoo.predictor.artifact import Artifact
     from routoo.selector.cascade import Rule
-    from routoo.spending import Spending
 
 
 def make_engine(

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from routoo.budget.books import Keeping
 from routoo.budget.memory import MemoryLedger
 from routoo.budget.terms import BudgetTerms, one_nano_usd
-from routoo.money import Money
-from routoo.open_decisions import OpenDecisions
-from routoo.outcomes import Outcomes
+from routoo.engine.accounting import Money
+from routoo.engine.booking import Spending
+from routoo.engine.open_decisions import OpenDecisions
+from routoo.engine.outcomes import Outcomes
 from routoo.pricing.in_force import FixedPricing
-from routoo.spending import Spending
 
 if TYPE_CHECKING:
     from typing import Literal

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from routoo.engine import Engine
+    from routoo.engine.engine import Engine
     from routoo.predictor.base import Prediction, Predictor, Wait
     from routoo.routing.request import PromptRequest
     from routoo.server import Service

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routoo.batching import QUIET_TURNS, Batcher
+from routoo.engine.batcher import QUIET_TURNS, Batcher
 from routoo.errors import (
     DeadlineError,
     DrainingError,

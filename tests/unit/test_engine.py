@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routoo.batching import QUIET_TURNS
+from routoo.engine.batcher import QUIET_TURNS
 from routoo.errors import (
     DrainingError,
     InvalidRequestError,
@@ -29,7 +29,7 @@ from watched import HANG_S, WatchedPredictor, first_row_only, watch_predictor
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from routoo.engine import Engine
+    from routoo.engine.engine import Engine
     from routoo.predictor.artifact import Artifact
     from routoo.predictor.base import Prediction
     from routoo.routing.decision import Decision

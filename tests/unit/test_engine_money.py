@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from routoo.budget.ledger import BudgetState
-    from routoo.engine import Engine
+    from routoo.engine.booking import Spending
+    from routoo.engine.engine import Engine
     from routoo.predictor.artifact import Artifact
-    from routoo.spending import Spending
 
 # One word in, 200 tokens out: on large 10e-6 + 200 * 30e-6, on medium 1e-6 + 200 * 2e-6 USD.
 LARGE_USD = 0.00601

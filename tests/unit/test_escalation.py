@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from routoo.engine import Engine
+    from routoo.engine.engine import Engine
     from routoo.routing.decision import Decision
 
 SMALL, MEDIUM, LARGE = range(3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from routoo.open_decisions import OpenDecisions
+from routoo.engine.open_decisions import OpenDecisions
 
 
 def decisions(*ids: str, made_ns: int = 0) -> Any:

@@ -25,7 +25,7 @@ from routoo.v1 import batch_pb2, budget_pb2, info_pb2, outcome_pb2, route_pb2
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from routoo.current import Current
+    from routoo.engine.current import Current
     from routoo.overload import Overload
     from routoo.peers import Place
     from routoo.routing.joint import JointConstraints

@@ -10,7 +10,7 @@ import structlog
 from routoo.errors import RoutooError
 
 if TYPE_CHECKING:
-    from routoo.current import Current
+    from routoo.engine.current import Current
     from routoo.routing.outcome import Outcome
 
 _log = structlog.get_logger("routoo.extproc")

@@ -8,7 +8,7 @@ from routoo.errors import ConfigError
 
 if TYPE_CHECKING:
     from routoo.config.processor import ProcessorSettings
-    from routoo.current import Current
+    from routoo.engine.current import Current
     from routoo.extproc.service import Processor
     from routoo.overload import Overload
     from routoo.peers import Place

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from routoo.config.processor import CapabilityNames, ProcessorSettings
     from routoo.config.settings import Settings
-    from routoo.current import Current
+    from routoo.engine.current import Current
     from routoo.extproc.body import Api, Asked
     from routoo.extproc.constraints import Constraints
     from routoo.extproc.replies import Header

@@ -23,7 +23,7 @@ from routoo.extproc.route import Router
 from routoo.extproc.tally import Tally
 
 if TYPE_CHECKING:
-    from routoo.current import Current
+    from routoo.engine.current import Current
     from routoo.overload import Overload
     from routoo.peers import Place
     from routoo.security.gate import Gate

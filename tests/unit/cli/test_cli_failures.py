@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import subprocess
-from functools import partial
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -125,15 +125,15 @@ def test_an_option_wins_over_the_environment(
 
 
 def test_ctrl_c_ends_quietly(router: FakeRouter) -> None:
-    command = [ROUTOO, "route", "hang", "--timeout-s", "60", "--address", router.address]
-    # What runs the tests may be a job in the background, whose children ignore SIGINT.
-    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    with subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        preexec_fn=heard,  # noqa: PLW1509 - it takes no lock
-    ) as process:
+    # What runs the tests may be a job in the background, whose children ignore SIGINT. Not a
+    # preexec_fn: that forks this process, which has threads of gRPC.
+    heard = (
+        "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL);"
+        " os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    command = [sys.executable, "-c", heard, ROUTOO]
+    command += ["route", "hang", "--timeout-s", "60", "--address", router.address]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert router.is_hanging.wait(60)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)

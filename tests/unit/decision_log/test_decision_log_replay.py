@@ -27,7 +27,7 @@ from tiny_pool import SPECS, tiny_pool
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from routoo.engine import Engine
+    from routoo.engine.engine import Engine
     from routoo.predictor.artifact import Artifact
 
 POLICIES = PolicySettings.model_validate(

@@ -29,7 +29,7 @@ class Sampler:
         self._below = np.uint64(min(int(ratio * 2.0**64), 2**64 - 1))
 
     def takes(self, prefix: str, tickets: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """Whether decisions are taken, bool [n]; see ``routoo.decision_ids``."""
+        """Whether decisions are taken, bool [n]; see ``routoo.engine.shared.DecisionIds``."""
         if self._all:
             return np.ones(len(tickets), np.bool_)
         mixed = tickets.astype(np.uint64) ^ _seed_of(prefix)

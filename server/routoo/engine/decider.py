@@ -33,9 +33,11 @@ from routoo.selector.reason import Reason, reasons
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from routoo.decision_ids import DecisionIds
+    from routoo.engine.accounting import Money
+    from routoo.engine.booking import Booked
+    from routoo.engine.shadow import Shadow
+    from routoo.engine.shared import DecisionIds
     from routoo.errors import BudgetSpentError
-    from routoo.money import Money
     from routoo.routing.decision import Predicted
     from routoo.routing.joint import JointConstraints, JointSolution
     from routoo.routing.policies import Policies
@@ -44,8 +46,6 @@ if TYPE_CHECKING:
     from routoo.selector.arrays import BoolArray, IndexArray
     from routoo.selector.eligibility import Eligibility
     from routoo.selector.policies.base import Policy
-    from routoo.shadow import Shadow
-    from routoo.spending import Booked
     from routoo.telemetry.metrics import Metrics
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from routoo.budget.ledger import Ledger
-    from routoo.open_decisions import OpenDecisions
+    from routoo.engine.open_decisions import OpenDecisions
     from routoo.routing.decision import Decision
     from routoo.routing.outcome import Outcome
     from routoo.routing.pool import Pool

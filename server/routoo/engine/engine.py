@@ -13,8 +13,11 @@ from contextlib import suppress
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from routoo.batching import Batcher
-from routoo.decider import Decider
+from routoo.engine.batcher import Batcher
+from routoo.engine.decider import Decider
+from routoo.engine.escalations import Escalations
+from routoo.engine.shadow import Shadow
+from routoo.engine.shared import Handover
 from routoo.errors import (
     DrainingError,
     InvalidRequestError,
@@ -22,12 +25,9 @@ from routoo.errors import (
     QueueFullError,
     RoutooError,
 )
-from routoo.escalation import Escalations
-from routoo.handover import Handover
 from routoo.predictor.base import Wait, checked, join
 from routoo.routing.constraints import check_names
 from routoo.routing.decision import Predicted, Versions
-from routoo.shadow import Shadow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,8 +35,9 @@ if TYPE_CHECKING:
 
     from routoo.budget.ledger import BudgetState
     from routoo.config.settings import BatchingSettings
+    from routoo.engine.accounting import Money
+    from routoo.engine.shared import Shared
     from routoo.errors import BudgetSpentError, NoEligibleModelError
-    from routoo.money import Money
     from routoo.predictor.base import Prediction, Predictor
     from routoo.routing.decision import BatchDecision, BatchFrontier, Decision
     from routoo.routing.escalation import Escalation, EscalationRequest
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
     from routoo.routing.policies import Policies
     from routoo.routing.pool import Pool
     from routoo.routing.request import PromptRequest
-    from routoo.shared import Shared
     from routoo.telemetry.metrics import Metrics
 
 

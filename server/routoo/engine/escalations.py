@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import Counter
 
-    from routoo.money import Money
+    from routoo.engine.accounting import Money
     from routoo.routing.pool import Pool
     from routoo.selector.cascade import Rule
 

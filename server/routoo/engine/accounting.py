@@ -7,11 +7,11 @@ from time import monotonic, time_ns
 from typing import TYPE_CHECKING
 
 from routoo.budget.opening import open_ledger, succeed
-from routoo.open_decisions import OpenDecisions
-from routoo.outcomes import Outcomes
+from routoo.engine.booking import Spending
+from routoo.engine.open_decisions import OpenDecisions
+from routoo.engine.outcomes import Outcomes
 from routoo.pricing.in_force import FixedPricing
 from routoo.pricing.online import OnlinePricing
-from routoo.spending import Spending
 
 if TYPE_CHECKING:
     from collections.abc import Callable

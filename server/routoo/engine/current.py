@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from routoo.config.settings import Settings
-    from routoo.engine import Engine
+    from routoo.engine.engine import Engine
 
 
 @dataclass(slots=True)
