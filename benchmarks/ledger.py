@@ -30,8 +30,8 @@ import numpy as np
 import redis
 
 from routoo.budget.ledger import Ledger
-from routoo.budget.opening import open_ledger
 from routoo.config.budget import BudgetSettings, LedgerSettings
+from routoo.server.budgets import open_ledger
 
 MICRO_BATCH = 32
 TARGET_PER_S = 5_000

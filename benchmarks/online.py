@@ -32,15 +32,15 @@ import numpy as np
 
 from _stream import RULES, IndexArray, Passed, Stream, read_stream, run_pass, solve_offline
 from routoo.config.loading import load_settings
-from routoo.engine.accounting import open_money
 from routoo.engine.engine import Engine
 from routoo.engine.shared import DecisionIds, Shared
-from routoo.parts import load_parts
 from routoo.predictor.onnx import OnnxPredictor
 from routoo.pricing.online import OnlinePricing
 from routoo.routing.request import PromptRequest
 from routoo.selector.policies.base import Case
 from routoo.selector.policies.lp import Lp
+from routoo.server.assembly import load_parts
+from routoo.server.budgets import open_money
 from routoo.telemetry.metrics import Metrics
 from routoo_export.splits import TEST_BUCKETS, VALIDATION_BUCKETS
 

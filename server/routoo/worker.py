@@ -13,24 +13,12 @@ from routoo.config.loading import SettingsSource
 from routoo.peers import Place
 
 
-def arguments(source: SettingsSource, place: Place) -> list[str]:
-    """The command line of a worker."""
-    said = {
-        "config": None if source.path is None else str(source.path.resolve()),
-        "overrides": source.overrides,
-        "folder": str(place.folder),
-        "run": place.run,
-        "index": place.index,
-    }
-    return [sys.executable, "-m", "routoo.worker", orjson.dumps(said).decode()]
-
-
 def main() -> int:
     """Serves until SIGTERM, or until the supervisor has gone."""
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from routoo.command_error import exit_code_of  # noqa: PLC0415 - after the variable
     from routoo.errors import RoutooError  # noqa: PLC0415 - as above
-    from routoo.server import serve  # noqa: PLC0415 - as above
+    from routoo.server.service import serve  # noqa: PLC0415 - as above
 
     said: dict[str, Any] = orjson.loads(sys.argv[1])
     config = said["config"]

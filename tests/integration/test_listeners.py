@@ -15,8 +15,8 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from certificates import authority
 from routoo.client_credentials import Tls, open_aio_channel
 from routoo.errors import ConfigError
-from routoo.parts import check
-from routoo.server import Service
+from routoo.server.assembly import check
+from routoo.server.service import Service
 from routoo.v1 import route_pb2
 from routoo.v1.router_pb2_grpc import RouterServiceStub
 from tiny_service import Running, refusal, serving, tiny_settings

@@ -12,8 +12,8 @@ import yaml
 from process import ENVIRONMENT, ROUTOO, exit_code, line_of, process, write_tiny_config
 from routoo.config.loading import load_settings
 from routoo.errors import ConfigError
-from routoo.parts import check
-from routoo.server import Service
+from routoo.server.assembly import check
+from routoo.server.service import Service
 from routoo.v1 import info_pb2
 from routoo.v1.router_pb2_grpc import RouterServiceStub
 from tiny_artifact import MODELS, change_manifest

@@ -13,7 +13,7 @@ from otlp_collector import Collector, attributes, otlp_collector
 from processor_stream import chat_body, stream
 from routoo.config.observability import TracingSettings
 from routoo.errors import ConfigError
-from routoo.parts import check
+from routoo.server.assembly import check
 from routoo.telemetry import tracing
 from routoo.telemetry.metrics import Metrics
 from routoo.v1 import outcome_pb2, route_pb2

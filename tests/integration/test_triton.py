@@ -18,12 +18,12 @@ from real_triton import Triton, add_version, make_moody, real_triton
 from routoo.config.loading import load_settings
 from routoo.config.predictor import PredictorSettings
 from routoo.errors import ConfigError, DeadlineError, PredictorError
-from routoo.parts import check
 from routoo.predictor.artifact import load_artifact, shipped_artifact
 from routoo.predictor.base import Wait
 from routoo.predictor.chain import Watch
 from routoo.predictors import Predictors
-from routoo.server import Service
+from routoo.server.assembly import check
+from routoo.server.service import Service
 from tiny_artifact import SCORES, TOKENS, write_tiny_artifact
 from tiny_service import serving, tiny_settings
 from watched import HANG_S

@@ -21,8 +21,8 @@ from processor_stream import headers_of, stream
 from redis_server import RedisServer
 from routoo.config.loading import load_settings
 from routoo.errors import ConfigError
-from routoo.parts import check
 from routoo.peers import Place
+from routoo.server.assembly import check
 from routoo.v1 import budget_pb2, outcome_pb2, route_pb2
 from routoo.v1.router_pb2_grpc import RouterServiceStub
 from tiny_service import connected, refusal

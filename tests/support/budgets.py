@@ -10,8 +10,8 @@ from routoo.budget.books import Keeping
 from routoo.budget.journal import Journal
 from routoo.budget.journaling import Journaling
 from routoo.budget.memory import MemoryLedger
-from routoo.budget.opening import open_ledger
 from routoo.config.budget import BudgetSettings, LedgerSettings
+from routoo.server.budgets import open_ledger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

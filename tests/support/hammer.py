@@ -9,8 +9,8 @@ import numpy as np
 
 from budgets import budget
 from routoo.budget.ledger import Settled
-from routoo.budget.opening import open_ledger
 from routoo.config.budget import LedgerSettings
+from routoo.server.budgets import open_ledger
 
 CALLS = 60
 LARGEST = 20_000

@@ -11,7 +11,7 @@ import grpc.aio
 from structlog.testing import capture_logs
 
 from routoo.config.loading import load_settings
-from routoo.server import Service
+from routoo.server.service import Service
 from routoo.v1 import batch_pb2, route_pb2
 from routoo.v1.router_pb2_grpc import RouterServiceStub
 from tiny_artifact import write_tiny_artifact

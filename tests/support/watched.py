@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from routoo.engine.engine import Engine
     from routoo.predictor.base import Prediction, Predictor, Wait
     from routoo.routing.request import PromptRequest
-    from routoo.server import Service
+    from routoo.server.service import Service
 
 # Far above what anything takes; reached only when the service hangs, which is then the failure.
 HANG_S = 20.0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from routoo.file_watch import FileWatch, files_of
+from routoo.server.file_watch import FileWatch, files_of
 from tiny_artifact import write_tiny_artifact
 from tiny_service import tiny_settings
 

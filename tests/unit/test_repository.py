@@ -81,7 +81,7 @@ def test_a_triton_server_gets_an_environment_of_its_own(tmp_path: Path) -> None:
 
 def test_the_server_imports_nothing_of_training() -> None:
     code = (
-        "import sys, routoo.server, routoo.cli\n"
+        "import sys, routoo.server.service, routoo.cli\n"
         f"print(*sorted(set({OFFLINE_LIBRARIES!r}) & set(sys.modules)))"
     )
     done = subprocess.run(

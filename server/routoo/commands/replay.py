@@ -100,7 +100,7 @@ def _instead(policy: str, price: float | None, config: Path | None) -> "Alternat
     if config is None:
         return OtherPolicy(policy, price)
     from routoo.config.loading import load_settings
-    from routoo.parts import load_parts
+    from routoo.server.assembly import load_parts
 
     overrides = {"policy": {"name": policy}} if policy else None
     parts = load_parts(load_settings(config, overrides))

@@ -59,12 +59,12 @@ def serve(
     settings = source.read()
     if settings.workers > 1:
         # It serves nothing itself, and stays small without the server's packages.
-        from routoo.supervisor import supervise
+        from routoo.server.supervisor import supervise
         from routoo.telemetry.logs import configure_logging
 
         configure_logging(settings.log.level)
         raise typer.Exit(supervise(source, settings))
-    from routoo.server import serve as serve_until_stopped
+    from routoo.server.service import serve as serve_until_stopped
 
     raise typer.Exit(serve_until_stopped(source))
 
@@ -95,7 +95,7 @@ def check_config(
     """Check settings, pool and predictor as `serve` does."""
     from routoo import screens
     from routoo.config.loading import load_settings
-    from routoo.parts import check
+    from routoo.server.assembly import check
 
     findings = check(load_settings(file))
     if as_json:

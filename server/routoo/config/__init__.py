@@ -16,12 +16,8 @@ __all__ = ["Settings", "load_settings"]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "load_settings":
-        from routoo.config.loading import load_settings  # noqa: PLC0415 - see above
+    if name in __all__:
+        from routoo.config import loading  # noqa: PLC0415 - see above
 
-        return load_settings
-    if name == "Settings":
-        from routoo.config.settings import Settings  # noqa: PLC0415 - see above
-
-        return Settings
+        return getattr(loading, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,8 +9,8 @@ import numpy as np
 from budgets import budget
 from routoo.budget.ledger import Settled
 from routoo.budget.memory import MemoryLedger
-from routoo.budget.opening import open_ledger
 from routoo.config.budget import LedgerSettings
+from routoo.server.budgets import open_ledger
 from tiny_money import FOREVER, NOW_NS, books, hourly
 
 if TYPE_CHECKING:

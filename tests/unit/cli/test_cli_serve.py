@@ -26,7 +26,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
         started.append(source.read())
         return 7
 
-    monkeypatch.setattr("routoo.server.serve", serve)
+    monkeypatch.setattr("routoo.server.service.serve", serve)
     return started
 
 
@@ -83,7 +83,7 @@ def test_a_missing_config_is_one_line_and_exit_2(run: Run, tmp_path: Path) -> No
 
 
 def test_check_config_shows_what_it_found(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("routoo.parts.check", lambda _: ["pool: 3 models", "price: 12"])
+    monkeypatch.setattr("routoo.server.assembly.check", lambda _: ["pool: 3 models", "price: 12"])
     ended = run("check-config")
     assert (ended.code, ended.err) == (0, "")
     assert ended.out.splitlines()[:2] == ["pool: 3 models", "price: 12"]
@@ -103,7 +103,7 @@ def test_check_config_fails_with_one_line(
     def check(_: Settings) -> list[str]:
         raise error
 
-    monkeypatch.setattr("routoo.parts.check", check)
+    monkeypatch.setattr("routoo.server.assembly.check", check)
     ended = run("check-config")
     assert (ended.code, ended.out) == (code, "")
     assert ended.err == f"routoo: {' '.join(str(error).split())}\n"

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from routoo.engine.accounting import close_replaced, renew_money
 from routoo.errors import ConfigError, PredictorError
-from routoo.lasting import versions_of
-from routoo.parts import load_parts
-from routoo.reload_scope import taken
 from routoo.routing.policies import learned_with_predictor
+from routoo.server.assembly import load_parts, versions_of
+from routoo.server.budgets import close_replaced, renew_money
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,11 +24,23 @@ if TYPE_CHECKING:
     from routoo.engine.accounting import Money
     from routoo.engine.current import Current
     from routoo.engine.engine import Engine
-    from routoo.lasting import Lasting
-    from routoo.parts import Parts
-    from routoo.predictor_watch import PredictorWatch
+    from routoo.server.assembly import Lasting, Parts
+    from routoo.server.predictor_watch import PredictorWatch
 
 _log = structlog.get_logger("routoo.reload")
+
+RELOADED = frozenset(
+    {
+        *("pool", "policy", "budgets", "outcomes", "batching", "limits", "shutdown_grace_s"),
+        *("predictor", "processor"),
+    }
+)
+"""Sections that a reload takes. Whatever is not here takes a restart: ports, files and threads that
+are opened once."""
+# Within these sections, only so much is taken, or all but so much.
+_PREDICTOR_TAKEN = frozenset({"artifact"})
+_LIMITS_KEPT = frozenset({"max_message_bytes"})
+_PROCESSOR_KEPT = frozenset({"enabled"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,3 +226,37 @@ class Reloader:
             **fields,
         )
         return outcome
+
+
+def taken(before: Settings, wanted: Settings) -> tuple[Settings, tuple[str, ...]]:
+    """What a reload makes of settings.
+
+    Returns:
+        The settings to serve with, and the names of the changed ones that take a restart.
+    """
+    changes: dict[str, Any] = {
+        name: getattr(wanted, name) for name in RELOADED - {"predictor", "limits", "processor"}
+    }
+    changes["predictor"] = before.predictor.model_copy(
+        update={name: getattr(wanted.predictor, name) for name in _PREDICTOR_TAKEN}
+    )
+    changes["limits"] = wanted.limits.model_copy(
+        update={name: getattr(before.limits, name) for name in _LIMITS_KEPT}
+    )
+    changes["processor"] = wanted.processor.model_copy(
+        update={name: getattr(before.processor, name) for name in _PROCESSOR_KEPT}
+    )
+    settings = before.model_copy(update=changes)
+    return settings, tuple(_differing(settings.model_dump(), wanted.model_dump()))
+
+
+def _differing(have: dict[str, Any], want: dict[str, Any], within: str = "") -> list[str]:
+    found = []
+    for name in sorted(have):
+        if have[name] == want[name]:
+            continue
+        if isinstance(have[name], dict) and isinstance(want[name], dict):
+            found += _differing(have[name], want[name], f"{within}{name}.")
+        else:
+            found.append(within + name)
+    return found

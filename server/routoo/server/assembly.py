@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
+from routoo import __version__
 from routoo.calibration.start import with_price
 from routoo.cascade_file import load_rule, rule_values
 from routoo.config.checks import check_workers
+from routoo.engine.engine import Engine
 from routoo.extproc.opening import check_processor
 from routoo.predictor.artifact import find_artifact, load_artifact
 from routoo.predictor.chain import Watch
@@ -24,9 +26,12 @@ from routoo.telemetry.tracing import check_installed
 if TYPE_CHECKING:
     from routoo.config.policy import GuaranteeSettings
     from routoo.config.settings import Settings
+    from routoo.engine.accounting import Money
+    from routoo.engine.shared import Shared
     from routoo.predictor.artifact import Artifact
     from routoo.routing.policies import Policies
     from routoo.routing.pool import Pool
+    from routoo.telemetry.metrics import Metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,3 +124,35 @@ def _promise(guarantee: GuaranteeSettings | None) -> list[str]:
     drop, reference = f"{guarantee.max_drop:g}", guarantee.reference
     said = f"mean score at most {drop} below {reference}, at confidence {guarantee.confidence:g}"
     return [f"guarantee: {said}"]
+
+
+@dataclass(frozen=True, slots=True)
+class Lasting:
+    """The parts of a service that every engine of it uses."""
+
+    predictors: Predictors
+    metrics: Metrics
+    shared: Shared
+
+    def engine(self, parts: Parts, money: Money, settings: Settings) -> Engine:
+        """An engine; on the event loop that calls it."""
+        return Engine(
+            predictor=self.predictors.chain,
+            pool=parts.pool,
+            sample=parts.sample,
+            policies=parts.policies,
+            money=money,
+            batching=settings.batching,
+            shared=self.shared,
+            metrics=self.metrics,
+        )
+
+
+def versions_of(engine: Engine) -> dict[str, str]:
+    """What serves, for the metric that says it."""
+    return {
+        "version": __version__,
+        "predictor": engine.versions.predictor,
+        "backend": engine.predictor.backend,
+        "policy": engine.versions.policy,
+    }

@@ -15,7 +15,7 @@ import grpc
 import grpc.aio
 
 from routoo.config.address import Address
-from routoo.ports import is_free
+from routoo.server.ports import is_free
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from routoo.config.settings import Settings
     from routoo.security.certificate_files import CertificateFiles
-    from routoo.servers import GrpcServers
+    from routoo.server.grpc_servers import GrpcServers
 
 # A client that connects and then says nothing.
 _HANDSHAKE_TIMEOUT_MS = 10_000

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from routoo.errors import ArtifactError
-    from routoo.health import Health
     from routoo.predictor.triton_terms import Statistics
+    from routoo.server.health import Health
 
 _log = structlog.get_logger("routoo.predictor")
 

@@ -18,24 +18,23 @@ from grpc_reflection.v1alpha import reflection
 from prometheus_client import generate_latest, start_http_server
 
 from routoo.api.service import SERVICE, RouterService
-from routoo.engine.accounting import open_money
 from routoo.engine.current import Current
 from routoo.engine.shared import DecisionIds, Shared
 from routoo.errors import ConfigError
 from routoo.extproc.opening import open_processor
-from routoo.file_watch import FileWatch, files_of
-from routoo.health import Health
-from routoo.lasting import Lasting, versions_of
-from routoo.listeners import Listeners, channel_options, open_listeners
 from routoo.overload import Overload, OverloadTerms
-from routoo.parts import load_parts
 from routoo.peers import ACCESS_LOG, METRICS, OK, answer_at
-from routoo.predictor_watch import PredictorWatch
 from routoo.predictors import Predictors
-from routoo.reloader import Reloader
 from routoo.routing.policies import learned_with_predictor
 from routoo.security.entrance import Entrance
-from routoo.servers import GrpcServers
+from routoo.server.assembly import Lasting, load_parts, versions_of
+from routoo.server.budgets import open_money
+from routoo.server.file_watch import FileWatch, files_of
+from routoo.server.grpc_servers import GrpcServers
+from routoo.server.health import Health
+from routoo.server.listeners import Listeners, channel_options, open_listeners
+from routoo.server.predictor_watch import PredictorWatch
+from routoo.server.reloader import Reloader
 from routoo.telemetry.budget_gauges import BudgetMetrics
 from routoo.telemetry.logs import configure_logging, keep_values_out
 from routoo.telemetry.metrics import Metrics

@@ -12,6 +12,7 @@ import asyncio
 import os
 import secrets
 import signal
+import sys
 from asyncio.subprocess import PIPE
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,6 +20,7 @@ from tempfile import TemporaryDirectory
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import structlog
 from prometheus_client import CollectorRegistry, start_http_server
 
@@ -27,9 +29,8 @@ from routoo.config.checks import check_workers
 from routoo.config.loading import SettingsSource
 from routoo.errors import ConfigError
 from routoo.peers import METRICS, PeerAwayError, Place, ask_waiting, socket_of
-from routoo.ports import shared_port
+from routoo.server.ports import shared_port
 from routoo.telemetry.merged import MergedMetrics
-from routoo.worker import arguments
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
@@ -219,3 +220,15 @@ def _for_workers(
         "metrics": {**source.overrides.get("metrics", {}), "enabled": False},
     }
     return SettingsSource(source.path, overrides)
+
+
+def arguments(source: SettingsSource, place: Place) -> list[str]:
+    """The command line of a worker."""
+    said = {
+        "config": None if source.path is None else str(source.path.resolve()),
+        "overrides": source.overrides,
+        "folder": str(place.folder),
+        "run": place.run,
+        "index": place.index,
+    }
+    return [sys.executable, "-m", "routoo.worker", orjson.dumps(said).decode()]

@@ -1,0 +1,229 @@
+"""Opens ledger and prices, and carries them over a reload."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from time import monotonic, time_ns
+from typing import TYPE_CHECKING
+
+from routoo.budget.alone import Alone
+from routoo.budget.books import Keeping
+from routoo.budget.journal import Journal
+from routoo.budget.journaling import TEND_INTERVAL_S, Journaling
+from routoo.budget.memory import MemoryLedger
+from routoo.budget.scopes import Scopes
+from routoo.engine.accounting import Money
+from routoo.engine.booking import Spending
+from routoo.engine.open_decisions import OpenDecisions
+from routoo.engine.outcomes import Outcomes
+from routoo.errors import ConfigError
+from routoo.pricing.in_force import FixedPricing
+from routoo.pricing.online import OnlinePricing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from routoo.budget.ledger import Ledger
+    from routoo.config.budget import BudgetSettings, LedgerSettings
+    from routoo.config.settings import Settings
+    from routoo.pricing.in_force import Pricing
+    from routoo.server.assembly import Parts
+    from routoo.telemetry.outcome_counts import OutcomeCounts
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """What time it is: on a clock that never goes back, and since 1970."""
+
+    clock_s: Callable[[], float] = monotonic
+    clock_ns: Callable[[], int] = time_ns
+
+
+def open_money(
+    settings: Settings, parts: Parts, counts: OutcomeCounts, clocks: Clocks | None = None
+) -> Money:
+    """Opens the books, and starts what follows them.
+
+    Args:
+        settings: budgets, ledger, prices, and how long decisions are kept.
+        parts: prices reported tokens; the sample's prices stand until budgets have their own.
+        counts: gets what reports add up to.
+        clocks: those of the machine by default.
+
+    Raises:
+        ConfigError: the books cannot be opened.
+    """
+    clocks = clocks or Clocks()
+    ledger = open_ledger(settings.budgets, settings.ledger, clocks.clock_ns)
+    kept = settings.outcomes
+    decisions = OpenDecisions(kept.max_open_decisions, kept.max_age_s)
+    return _money_of(settings, parts, ledger, decisions, counts, clocks)
+
+
+def renew_money(
+    old: Money,
+    before: Settings,
+    settings: Settings,
+    parts: Parts,
+    counts: OutcomeCounts,
+    *,
+    same_models: bool,
+) -> Money:
+    """Money for the engine that follows one: same books, same open decisions.
+
+    A change of the budgets leaves what is spent and open in the books; prices go on where they
+    still mean the same. The old money may be used until its engine is retired, and is then to be
+    closed by ``close_replaced``. Waits for a step of the old prices to end; not on the event loop.
+
+    Args:
+        old: what serves.
+        before: the settings that it was made from.
+        settings: the new ones; the section ``ledger`` has to be the same.
+        parts: see ``open_money``.
+        counts: likewise.
+        same_models: pool, sample and price are what they were.
+
+    Raises:
+        ConfigError: the books cannot be opened.
+    """
+    kept = settings.outcomes
+    clocks = Clocks()
+    ledger = None if old.spending is None else old.spending.ledger
+    if settings.budgets != before.budgets:
+        if ledger is None or not settings.budgets:
+            ledger = open_ledger(settings.budgets, settings.ledger, clocks.clock_ns)
+        else:
+            ledger = succeed(ledger, settings.budgets, settings.ledger, clocks.clock_ns)
+    elif same_models and settings.policy.prices == before.policy.prices:
+        old.decisions.bound(kept.max_open_decisions, kept.max_age_s)
+        return old
+    old.pricing.close()
+    old.decisions.bound(kept.max_open_decisions, kept.max_age_s)
+    return _money_of(settings, parts, ledger, old.decisions, counts, clocks, old.pricing)
+
+
+def close_replaced(old: Money, new: Money) -> None:
+    """Closes what the new money does not use, once nothing uses the old one any more."""
+    if old.pricing is not new.pricing:
+        old.pricing.close()
+    ledger = None if new.spending is None else new.spending.ledger
+    if old.spending is not None and old.spending.ledger is not ledger:
+        old.spending.ledger.close()
+
+
+def _money_of(
+    settings: Settings,
+    parts: Parts,
+    ledger: Ledger | None,
+    decisions: OpenDecisions,
+    counts: OutcomeCounts,
+    clocks: Clocks,
+    before: Pricing | None = None,
+) -> Money:
+    outcomes = Outcomes(decisions, ledger, parts.pool, counts)
+    if ledger is None:
+        return Money(FixedPricing(parts.price), None, decisions, outcomes)
+    pricing = OnlinePricing(
+        ledger,
+        parts.sample.scores,
+        parts.sample.costs_usd,
+        unbudgeted=parts.price,
+        settings=settings.policy.prices,
+        clock_s=clocks.clock_s,
+    )
+    if isinstance(before, OnlinePricing):
+        pricing.go_on_from(before)
+    spending = Spending(
+        ledger,
+        refuses_unbudgeted=settings.ledger.unbudgeted == "refuse",
+        clock_ns=clocks.clock_ns,
+    )
+    pricing.start()
+    return Money(pricing, spending, decisions, outcomes)
+
+
+def open_ledger(
+    budgets: Sequence[BudgetSettings], settings: LedgerSettings, clock_ns: Callable[[], int]
+) -> Ledger | None:
+    """Opens the books; the caller closes them.
+
+    Args:
+        budgets: section ``budgets``.
+        settings: section ``ledger``.
+        clock_ns: nanoseconds since 1970, ``time.time_ns``.
+
+    Returns:
+        None without budgets.
+
+    Raises:
+        ConfigError: the journal is in use, damaged or cannot be opened; the extra ``redis`` is not
+            installed.
+    """
+    if not budgets:
+        return None
+    terms = tuple(budget.terms() for budget in budgets)
+    keeping = _keeping(settings)
+    if settings.backend == "redis":
+        return _open_redis(Scopes(terms), keeping, settings, clock_ns)
+    journaling = None
+    if settings.journal is not None:
+        interval_s = settings.fsync_interval_s if settings.fsync == "interval" else TEND_INTERVAL_S
+        journaling = Journaling(Journal(settings.journal), settings.fsync, interval_s)
+    return MemoryLedger(terms, keeping, clock_ns, journaling)
+
+
+def succeed(
+    old: Ledger,
+    budgets: Sequence[BudgetSettings],
+    settings: LedgerSettings,
+    clock_ns: Callable[[], int],
+) -> Ledger:
+    """A ledger of other budgets on the books of ``old``, which decisions in progress still use.
+
+    Raises:
+        ConfigError: Redis is away, so that what the old one has spent is not in the books yet.
+    """
+    terms = tuple(budget.terms() for budget in budgets)
+    if isinstance(old, MemoryLedger):
+        return old.succeeded_by(terms, _keeping(settings))
+    if any(state.degraded for state in old.states()):
+        raise ConfigError(
+            "budgets: cannot change while Redis is away; reload again when it is back"
+        )
+    return _open_redis(Scopes(terms), _keeping(settings), settings, clock_ns)
+
+
+def _keeping(settings: LedgerSettings) -> Keeping:
+    return Keeping(
+        ttl_ns=round(settings.reservation_ttl_s * 1e9),
+        releases_expired=settings.on_expiry == "release",
+        max_decisions=settings.max_decisions,
+    )
+
+
+def _open_redis(
+    scopes: Scopes, keeping: Keeping, settings: LedgerSettings, clock_ns: Callable[[], int]
+) -> Ledger:
+    try:
+        # Needed by those only who share budgets.
+        from routoo.budget.redis_ledger import RedisLedger  # noqa: PLC0415
+        from routoo.budget.redis_store import Connecting, RedisStore  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"ledger.backend: redis needs the Python package {error.name}; install routoo[redis]"
+        ) from None
+    connecting = Connecting(
+        url=settings.redis_url,
+        cluster=settings.redis_cluster,
+        timeout_s=settings.redis_timeout_s,
+        connections=settings.redis_connections,
+        key_prefix=settings.key_prefix,
+    )
+    return RedisLedger(
+        scopes,
+        RedisStore(connecting, scopes, keeping),
+        Alone(scopes, keeping, settings.local_share, clock_ns),
+        max_probe_s=settings.redis_max_probe_s,
+        jitter=random.Random(),  # noqa: S311 - spreads attempts, guards nothing
+    )
