@@ -15,9 +15,9 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from routoo.api.security.gate import Gate
+from routoo.api.security.tokens import append_token, new_token
 from routoo.config.security import SecuritySettings
-from routoo.security.gate import Gate
-from routoo.security.tokens import append_token, new_token
 
 CALLS = 20_000
 ROUNDS = 7

@@ -9,8 +9,8 @@ from typing import Any
 
 import orjson
 
+from routoo.api.peers import Place
 from routoo.config.loading import SettingsSource
-from routoo.peers import Place
 
 
 def main() -> int:

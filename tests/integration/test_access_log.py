@@ -13,8 +13,8 @@ from envoy.extensions.filters.http.ext_proc.v3.processing_mode_pb2 import Proces
 
 from access_log import entry, log_stream, message, tell
 from processor_stream import chat_body, headers_of, request_body, request_headers, stream
-from routoo.security.caller import ROUTE
-from routoo.security.tokens import append_token, new_token
+from routoo.api.security.caller import ROUTE
+from routoo.api.security.tokens import append_token, new_token
 from tiny_processor import all_ended, grown, metric, replies, with_settings
 from tiny_service import connected
 from watched import watch_predictor

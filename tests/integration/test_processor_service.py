@@ -21,10 +21,10 @@ from processor_stream import (
     stream,
     usage_body,
 )
+from routoo.api.overload import Overload
+from routoo.api.security.caller import ROUTE
+from routoo.api.security.tokens import append_token, new_token
 from routoo.errors import QueueFullError
-from routoo.overload import Overload
-from routoo.security.caller import ROUTE
-from routoo.security.tokens import append_token, new_token
 from tiny_processor import all_ended, grown, metric, replies, with_settings
 from tiny_service import connected, tiny_settings
 from watched import HANG_S, watch_accepted, watch_predictor

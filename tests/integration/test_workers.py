@@ -19,9 +19,9 @@ from access_log import entry, tell
 from process import ROUTOO, exit_code, line_of, process, write_tiny_config
 from processor_stream import headers_of, stream
 from redis_server import RedisServer
+from routoo.api.peers import Place
 from routoo.config.loading import load_settings
 from routoo.errors import ConfigError
-from routoo.peers import Place
 from routoo.server.assembly import check
 from routoo.v1 import budget_pb2, outcome_pb2, route_pb2
 from routoo.v1.router_pb2_grpc import RouterServiceStub

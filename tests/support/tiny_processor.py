@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from routoo.extproc.service import Processor
+    from routoo.api.extproc.service import Processor
 
 
 @asynccontextmanager

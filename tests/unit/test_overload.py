@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from routoo.api.overload import Overload, OverloadTerms
 from routoo.errors import QueueFullError
-from routoo.overload import Overload, OverloadTerms
 
 
 class House:

@@ -10,28 +10,23 @@ import grpc
 import structlog
 
 from routoo import __version__
-from routoo.api import convert, convert_escalation, convert_money
-from routoo.api.elsewhere import answer_for_another, where_it_is_open
-from routoo.api.guard import (
-    budgets_shown,
-    own_batch,
-    own_requests,
-    own_route,
-)
+from routoo.api import convert, convert_reports
+from routoo.api.forwarding import answer_for_another, where_it_is_open
 from routoo.api.status import status_of, trailers_of
+from routoo.api.tenancy import budgets_shown, own_batch, own_requests, own_route
 from routoo.errors import InvalidRequestError, QueueFullError, RoutooError
 from routoo.v1 import batch_pb2, budget_pb2, info_pb2, outcome_pb2, route_pb2
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from routoo.api.overload import Overload
+    from routoo.api.peers import Place
+    from routoo.api.security.caller import Caller
+    from routoo.api.security.gate import Admission, Gate
     from routoo.engine.current import Current
-    from routoo.overload import Overload
-    from routoo.peers import Place
     from routoo.routing.joint import JointConstraints
     from routoo.routing.request import PromptRequest
-    from routoo.security.caller import Caller
-    from routoo.security.gate import Admission, Gate
     from routoo.telemetry.metrics import Metrics
 
 SERVICE = "routoo.v1.RouterService"
@@ -171,7 +166,7 @@ class RouterService:
         shadow = None
         # The shadow's sums are those of all tenants.
         if engine.shadow is not None and admission.caller.is_admin:
-            shadow = convert_money.shadow(engine.shadow.comparison)
+            shadow = convert_reports.shadow(engine.shadow.comparison)
         return info_pb2.GetInfoResponse(
             version=__version__,
             predictor_version=engine.versions.predictor,
@@ -203,7 +198,7 @@ class RouterService:
 
     async def _report_here(self, body: bytes, tenant: str | None) -> bytes:
         message = convert.parse(outcome_pb2.ReportOutcomeRequest, body)
-        accepted = await self._current.engine.report(convert_money.outcome(message, tenant))
+        accepted = await self._current.engine.report(convert_reports.outcome(message, tenant))
         return outcome_pb2.ReportOutcomeResponse(accepted=accepted).SerializeToString()
 
     async def _escalate(self, body: bytes, _context: Context, admission: Admission) -> bytes:
@@ -215,9 +210,9 @@ class RouterService:
 
     async def _escalate_here(self, body: bytes, tenant: str | None) -> bytes:
         message = convert.parse(outcome_pb2.EscalateRequest, body)
-        request = convert_escalation.escalation_request(message, tenant)
+        request = convert_reports.escalation_request(message, tenant)
         escalation = await self._current.engine.escalate(request)
-        return convert_escalation.escalate_response(escalation).SerializeToString()
+        return convert_reports.escalate_response(escalation).SerializeToString()
 
     async def _get_budget(self, body: bytes, _context: Context, admission: Admission) -> bytes:
         message = convert.parse(budget_pb2.GetBudgetRequest, body)
@@ -225,7 +220,7 @@ class RouterService:
         budgets = await self._current.engine.budgets(tenant)
         if alone:
             budgets = [one for one in budgets if one[0].terms.tenant == tenant]
-        return convert_money.budgets_response(budgets).SerializeToString()
+        return convert_reports.budgets_response(budgets).SerializeToString()
 
     async def _route_stream(
         self, bodies: AsyncIterator[bytes], context: Context

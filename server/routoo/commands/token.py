@@ -47,8 +47,8 @@ def new(
 
     A running service takes it within seconds. To take one back, remove its line from the file.
     """
-    from routoo.security.caller import ADMIN, PROXY, ROUTE
-    from routoo.security.tokens import append_token, new_token, read_tokens
+    from routoo.api.security.caller import ADMIN, PROXY, ROUTE
+    from routoo.api.security.tokens import append_token, new_token, read_tokens
 
     roles = role or [ROUTE]
     for one in roles:

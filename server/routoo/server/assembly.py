@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry
 
 from routoo import __version__
+from routoo.api.extproc.factory import check_processor
+from routoo.api.security.entrance import Entrance
 from routoo.calibration.start import with_price
 from routoo.cascade_file import load_rule, rule_values
 from routoo.config.checks import check_workers
 from routoo.engine.engine import Engine
-from routoo.extproc.opening import check_processor
 from routoo.predictor.artifact import find_artifact, load_artifact
 from routoo.predictor.chain import Watch
 from routoo.predictors import Predictors, in_process
 from routoo.routing.operating_point import PricedSample
 from routoo.routing.policies import build_policies
 from routoo.routing.pool import load_pool
-from routoo.security.entrance import Entrance
 from routoo.telemetry.tracing import check_installed
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from routoo.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from routoo.api.security.certificate_files import CertificateFiles
     from routoo.config.settings import Settings
-    from routoo.security.certificate_files import CertificateFiles
     from routoo.server.grpc_servers import GrpcServers
 
 # A client that connects and then says nothing.

@@ -17,16 +17,16 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import generate_latest, start_http_server
 
+from routoo.api.extproc.factory import open_processor
+from routoo.api.overload import Overload, OverloadTerms
+from routoo.api.peers import ACCESS_LOG, METRICS, OK, answer_at
+from routoo.api.security.entrance import Entrance
 from routoo.api.service import SERVICE, RouterService
 from routoo.engine.current import Current
 from routoo.engine.shared import DecisionIds, Shared
 from routoo.errors import ConfigError
-from routoo.extproc.opening import open_processor
-from routoo.overload import Overload, OverloadTerms
-from routoo.peers import ACCESS_LOG, METRICS, OK, answer_at
 from routoo.predictors import Predictors
 from routoo.routing.policies import learned_with_predictor
-from routoo.security.entrance import Entrance
 from routoo.server.assembly import Lasting, load_parts, versions_of
 from routoo.server.budgets import open_money
 from routoo.server.file_watch import FileWatch, files_of
@@ -43,11 +43,11 @@ from routoo.v1 import router_pb2
 if TYPE_CHECKING:
     import grpc.aio
 
+    from routoo.api.extproc.service import Processor
+    from routoo.api.peers import Place
     from routoo.config.loading import SettingsSource
     from routoo.config.settings import Settings
     from routoo.engine.engine import Engine
-    from routoo.extproc.service import Processor
-    from routoo.peers import Place
 
 _log = structlog.get_logger("routoo.server")
 # After everything is answered: streams and health watchers are told, then cut off.

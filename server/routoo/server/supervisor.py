@@ -24,11 +24,11 @@ import orjson
 import structlog
 from prometheus_client import CollectorRegistry, start_http_server
 
+from routoo.api.peers import METRICS, PeerAwayError, Place, ask_waiting, socket_of
 from routoo.config.address import Address
 from routoo.config.checks import check_workers
 from routoo.config.loading import SettingsSource
 from routoo.errors import ConfigError
-from routoo.peers import METRICS, PeerAwayError, Place, ask_waiting, socket_of
 from routoo.server.ports import shared_port
 from routoo.telemetry.merged import MergedMetrics
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routoo.extproc.body import api_of, asked_by
+from routoo.api.extproc.body import api_of, asked_by
 
 PNG = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
 TOOL = {"type": "function", "function": {"name": "weather", "parameters": {}}}

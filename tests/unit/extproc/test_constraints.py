@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from routoo.api.extproc.headers import read_constraints
 from routoo.errors import InvalidRequestError
-from routoo.extproc.constraints import read_constraints
 
 
 def test_all_of_them() -> None:

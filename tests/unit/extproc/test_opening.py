@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from routoo.api.extproc.factory import check_processor
 from routoo.config.loading import load_settings
 from routoo.errors import ConfigError
-from routoo.extproc.opening import check_processor
 from routoo.routing.pool import ModelSpec, Pool
 from tiny_pool import SMALL, tiny_pool
 
@@ -53,9 +53,11 @@ def test_a_name_that_cannot_stand_in_a_header(name: str) -> None:
 
 def test_the_extra_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(sys.modules):
-        if name.startswith(("routoo.extproc.service", "routoo.extproc.replies", "envoy.service")):
+        if name.startswith(
+            ("routoo.api.extproc.service", "routoo.api.extproc.messages", "envoy.service")
+        ):
             monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delattr("routoo.extproc.service", raising=False)
+    monkeypatch.delattr("routoo.api.extproc.service", raising=False)
     monkeypatch.setitem(sys.modules, "envoy.service", None)
     with pytest.raises(ConfigError) as caught:
         check()

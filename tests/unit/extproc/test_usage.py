@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_upstream import INPUT_TOKENS, OUTPUT_TOKENS, Upstream
-from routoo.extproc.usage import EventUsage, JsonUsage, Usage
+from routoo.api.extproc.usage import EventUsage, JsonUsage, Usage
 
 if TYPE_CHECKING:
-    from routoo.extproc.usage import UsageReader
+    from routoo.api.extproc.usage import UsageReader
 
 MOST = 100_000
 PATHS = ["/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages"]

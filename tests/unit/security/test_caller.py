@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from routoo.api.security.caller import ADMIN, ANYONE, PROXY, ROUTE, Caller
 from routoo.errors import PermissionDeniedError
-from routoo.security.caller import ADMIN, ANYONE, PROXY, ROUTE, Caller
 
 
 def test_a_caller_speaks_for_its_tenant_alone() -> None:

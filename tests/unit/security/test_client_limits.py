@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from routoo.api.security import client_limits
+from routoo.api.security.client_limits import ClientLimits
 from routoo.api.status import trailers_of
 from routoo.config.security import ClientLimitSettings
 from routoo.errors import RateLimitedError
-from routoo.security import client_limits
-from routoo.security.client_limits import ClientLimits
 
 
 class Clock:

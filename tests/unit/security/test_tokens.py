@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from routoo.api.security.caller import ADMIN, ROUTE
+from routoo.api.security.tokens import Tokens, append_token, new_token, read_tokens
 from routoo.errors import ConfigError
-from routoo.security.caller import ADMIN, ROUTE
-from routoo.security.tokens import Tokens, append_token, new_token, read_tokens
 
 if TYPE_CHECKING:
     from pathlib import Path

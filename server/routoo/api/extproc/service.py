@@ -12,21 +12,20 @@ import structlog
 from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc
 
 from routoo.api.convert import parse
-from routoo.api.guard import GuardedHandlers
+from routoo.api.extproc.access_log import AccessLog
+from routoo.api.extproc.exchange import Exchange
+from routoo.api.extproc.guarded_handlers import GuardedHandlers
+from routoo.api.extproc.metrics import Tally
+from routoo.api.extproc.router import Router
+from routoo.api.extproc.settlement import Booking, LoggedReplies
 from routoo.api.status import status_of
 from routoo.errors import RoutooError
-from routoo.extproc.access_log import AccessLog
-from routoo.extproc.booking import Booking
-from routoo.extproc.exchange import Exchange
-from routoo.extproc.logged_replies import LoggedReplies
-from routoo.extproc.route import Router
-from routoo.extproc.tally import Tally
 
 if TYPE_CHECKING:
+    from routoo.api.overload import Overload
+    from routoo.api.peers import Place
+    from routoo.api.security.gate import Gate
     from routoo.engine.current import Current
-    from routoo.overload import Overload
-    from routoo.peers import Place
-    from routoo.security.gate import Gate
     from routoo.telemetry.metrics import Metrics
 
 SERVICE: str = ext_proc.DESCRIPTOR.services_by_name["ExternalProcessor"].full_name

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import grpc
 import orjson
 
+from routoo.api.extproc.messages import immediate
 from routoo.api.status import status_of
 from routoo.errors import (
     BudgetSpentError,
@@ -16,11 +17,10 @@ from routoo.errors import (
     NoEligibleModelError,
     QueueFullError,
 )
-from routoo.extproc.replies import immediate
 
 if TYPE_CHECKING:
+    from routoo.api.extproc.body import Api
     from routoo.config.processor import RoutingFailure
-    from routoo.extproc.body import Api
 
 # From the one table of gRPC statuses, except where HTTP tells more apart.
 _HTTP_STATUS = {

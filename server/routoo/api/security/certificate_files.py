@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import grpc
 import structlog
 
+from routoo.api.security.watched_files import WatchedFiles
 from routoo.errors import ConfigError
-from routoo.security.watched_files import WatchedFiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,26 +7,26 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from routoo.api.extproc.body import asked_by
+from routoo.api.extproc.headers import COST_USD, DECISION_ID, MODEL, SCORE, read_constraints
+from routoo.api.extproc.refusal import Refusal, failure_of, refusal_of
 from routoo.errors import DrainingError, InvalidRequestError, NoEligibleModelError
-from routoo.extproc.body import asked_by
-from routoo.extproc.constraints import COST_USD, DECISION_ID, MODEL, SCORE, read_constraints
-from routoo.extproc.refusal import Refusal, failure_of, refusal_of
 from routoo.routing.request import PromptRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from routoo.api.extproc.body import Api, Asked
+    from routoo.api.extproc.headers import Constraints
+    from routoo.api.extproc.messages import Header
+    from routoo.api.overload import Overload
+    from routoo.api.security.caller import Caller
+    from routoo.api.security.gate import Admission
     from routoo.config.processor import CapabilityNames, ProcessorSettings
     from routoo.config.settings import Settings
     from routoo.engine.current import Current
-    from routoo.extproc.body import Api, Asked
-    from routoo.extproc.constraints import Constraints
-    from routoo.extproc.replies import Header
-    from routoo.overload import Overload
     from routoo.routing.decision import Decision
     from routoo.routing.pool import Pool
-    from routoo.security.caller import Caller
-    from routoo.security.gate import Admission
 
 _log = structlog.get_logger("routoo.extproc")
 _NEEDS = (

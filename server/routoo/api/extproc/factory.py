@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from routoo.errors import ConfigError
 
 if TYPE_CHECKING:
+    from routoo.api.extproc.service import Processor
+    from routoo.api.overload import Overload
+    from routoo.api.peers import Place
+    from routoo.api.security.gate import Gate
     from routoo.config.processor import ProcessorSettings
     from routoo.engine.current import Current
-    from routoo.extproc.service import Processor
-    from routoo.overload import Overload
-    from routoo.peers import Place
     from routoo.routing.pool import Pool
-    from routoo.security.gate import Gate
     from routoo.telemetry.metrics import Metrics
 
 
@@ -21,7 +21,7 @@ def open_processor(
     current: Current, metrics: Metrics, gate: Gate, overload: Overload, place: Place | None
 ) -> Processor:
     """The processor of settings that ``check_processor`` has accepted."""
-    from routoo.extproc.service import Processor  # noqa: PLC0415 - needs the extra
+    from routoo.api.extproc.service import Processor  # noqa: PLC0415 - needs the extra
 
     return Processor(current, metrics, gate, overload, place)
 
@@ -33,7 +33,7 @@ def check_processor(settings: ProcessorSettings, pool: Pool) -> None:
         ConfigError: names it, or says that the extra ``envoy`` is not installed.
     """
     try:
-        import routoo.extproc.service  # noqa: F401, PLC0415 - needs the extra
+        import routoo.api.extproc.service  # noqa: F401, PLC0415 - needs the extra
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"processor.enabled needs the extra envoy ({error.name} is missing): pip install"

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from routoo.api.peers import OK, PeerAwayError, ask, socket_of
 from routoo.api.status import STATUS, status_of
 from routoo.errors import RoutooError
-from routoo.peers import OK, PeerAwayError, ask, socket_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from routoo.peers import Place
+    from routoo.api.peers import Place
 
     # A message's bytes, and the tenant of who sent it; None: as the message says.
     Answer = Callable[[bytes, str | None], Awaitable[bytes]]

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
-from routoo.security.certificate_files import CertificateFiles
-from routoo.security.gate import Gate
+from routoo.api.security.certificate_files import CertificateFiles
+from routoo.api.security.gate import Gate
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry

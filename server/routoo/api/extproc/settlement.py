@@ -6,15 +6,19 @@ import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from routoo.extproc.constraints import DECISION_ID
-from routoo.extproc.usage import usage_in
+import structlog
+
+from routoo.api.extproc.headers import DECISION_ID
+from routoo.api.extproc.usage import usage_in
+from routoo.errors import RoutooError
 from routoo.routing.outcome import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from routoo.api.extproc.metrics import Tally
     from routoo.config.settings import OutcomeSettings
-    from routoo.extproc.tally import Tally
+    from routoo.engine.current import Current
 
 Entry = Any  # envoy.data.accesslog.v3.HTTPAccessLogEntry; it has no types
 METADATA = "routoo"
@@ -22,6 +26,8 @@ METADATA = "routoo"
 and, when there are more, the last."""
 _USAGES = ("usage", "last_usage")
 _FIRST_ERROR = 400
+
+_log = structlog.get_logger("routoo.extproc")
 
 
 class LoggedReplies:
@@ -130,3 +136,38 @@ def _latency_ms(told: Entry) -> float | None:
     ended_us = told.time_to_last_upstream_rx_byte.ToMicroseconds()
     took_us: int = ended_us - told.time_to_first_upstream_tx_byte.ToMicroseconds()
     return max(0.0, took_us * 1e-3)
+
+
+class Booking:
+    """Takes outcomes; those that come while others are booked are booked together after them.
+
+    Args:
+        current: the engine in force.
+    """
+
+    def __init__(self, current: Current) -> None:
+        self._current = current
+        self._outcomes: list[Outcome] = []
+        self._running: asyncio.Task[None] | None = None
+
+    def add(self, outcome: Outcome) -> None:
+        """Books an outcome, some time soon."""
+        self._outcomes.append(outcome)
+        if self._running is None or self._running.done():
+            self._running = asyncio.get_running_loop().create_task(self._book())
+
+    async def done(self) -> None:
+        """Waits until all that were added are booked."""
+        if self._running is not None:
+            await asyncio.wait((self._running,))
+
+    async def _book(self) -> None:
+        while self._outcomes:
+            outcomes, self._outcomes = self._outcomes, []
+            try:
+                results = await self._current.engine.report_all(outcomes)
+            except RoutooError as error:
+                results = [error]
+            for result in results:
+                if isinstance(result, RoutooError):
+                    _log.warning("an outcome was not booked", reason=str(result))

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from routoo.api.security.caller import ADMIN, PROXY, ROUTE, Caller
 from routoo.errors import ConfigError
-from routoo.security.caller import ADMIN, PROXY, ROUTE, Caller
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -5,13 +5,14 @@ Bodies come from anywhere: every value may have any JSON type, and what does not
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 Api = Literal["chat", "responses", "completions", "messages"]
 Need = Literal["tools", "images", "audio", "files", "json_output"]
@@ -37,6 +38,17 @@ _JSON_FORMATS = frozenset({"json_schema", "json_object"})
 _BYTES_PER_TOKEN = 4
 _DEEPEST = 8
 _MOST_TOKENS = 2**31 - 1
+
+# The body is known to be JSON, so that these need not tell right from wrong. Possessive: they never
+# go back, and take time in proportion to the length whatever the bytes are.
+_TEXT = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_STRING = re.compile(_TEXT, re.DOTALL)
+_KEY = re.compile(rb"[{,\s]*+(" + _TEXT + rb")\s*+:\s*+", re.DOTALL)
+_SCALAR = re.compile(rb"[^,}\s]++")
+_NEXT_BRACKETS = re.compile(
+    rb'[^"{}\[\]]*+(?:' + _TEXT + rb'[^"{}\[\]]*+)*+(?:([{\[]++)|([}\]]++))', re.DOTALL
+)
+_QUOTE, _BRACE, _BRACKET = b'"{['
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,3 +209,60 @@ def _limit(body: dict[str, Any]) -> int | None:
         and 0 < value <= _MOST_TOKENS
     ]
     return min(limits, default=None)
+
+
+def replace_model(body: bytes, model: str) -> bytes:
+    """The body with ``model`` as the value of each top-level key of that name.
+
+    A key may stand twice; which one counts depends on the reader, so that all are replaced.
+
+    Args:
+        body: a JSON object, in UTF-8, that a parser has accepted.
+        model: the new value.
+    """
+    value = orjson.dumps(model)
+    parts: list[bytes] = []
+    kept_to = 0
+    for start, end in model_spans(body):
+        parts += (body[kept_to:start], value)
+        kept_to = end
+    parts.append(body[kept_to:])
+    return b"".join(parts)
+
+
+def model_spans(body: bytes) -> Iterator[tuple[int, int]]:
+    """Where the values of the top-level key ``model`` begin and end; see ``replace_model``."""
+    at = 0
+    while (key := _KEY.match(body, at)) is not None:
+        start = key.end()
+        at = _value_end(body, start)
+        name = key[1]
+        if name == b'"model"' or (b"\\" in name and orjson.loads(name) == "model"):
+            yield start, at
+
+
+def _value_end(body: bytes, start: int) -> int:
+    first = body[start]
+    if first == _QUOTE:
+        found = _STRING.match(body, start)
+    elif first in (_BRACE, _BRACKET):
+        return _nested_end(body, start)
+    else:
+        found = _SCALAR.match(body, start)
+    assert found is not None  # noqa: S101 - the body is JSON
+    return found.end()
+
+
+def _nested_end(body: bytes, start: int) -> int:
+    """End of an object or array. Each step takes one run of brackets and all before it."""
+    depth = 0
+    while True:
+        found = _NEXT_BRACKETS.match(body, start)
+        assert found is not None  # noqa: S101 - the body is JSON
+        if found[1] is not None:
+            depth += len(found[1])
+        elif len(found[2]) < depth:
+            depth -= len(found[2])
+        else:
+            return found.start(2) + depth
+        start = found.end()

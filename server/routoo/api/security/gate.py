@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import structlog
 from prometheus_client import Counter
 
+from routoo.api.security.caller import ADMIN, ANYONE, PROXY, ROUTE, Caller
+from routoo.api.security.client_limits import Client, ClientLimits
+from routoo.api.security.tokens import Tokens, read_tokens
+from routoo.api.security.watched_files import WatchedFiles
 from routoo.errors import ConfigError, PermissionDeniedError, RateLimitedError, UnauthenticatedError
-from routoo.security.caller import ADMIN, ANYONE, PROXY, ROUTE, Caller
-from routoo.security.client_limits import Client, ClientLimits
-from routoo.security.tokens import Tokens, read_tokens
-from routoo.security.watched_files import WatchedFiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

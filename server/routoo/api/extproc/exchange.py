@@ -15,26 +15,25 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from routoo.api.extproc import messages
+from routoo.api.extproc.body import api_of, replace_model
+from routoo.api.extproc.headers import PREFIX, RESULTS
+from routoo.api.extproc.refusal import Refusal
+from routoo.api.extproc.router import Head
+from routoo.api.extproc.usage import EventUsage, JsonUsage
 from routoo.errors import InvalidRequestError
-from routoo.extproc import replies
-from routoo.extproc.body import api_of
-from routoo.extproc.constraints import PREFIX, RESULTS
-from routoo.extproc.model_key import replace_model
-from routoo.extproc.refusal import Refusal
-from routoo.extproc.route import Head
-from routoo.extproc.usage import EventUsage, JsonUsage
 from routoo.routing.outcome import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from routoo.api.extproc.messages import Header
+    from routoo.api.extproc.metrics import Tally
+    from routoo.api.extproc.router import Routed, Router
+    from routoo.api.extproc.settlement import LoggedReplies
+    from routoo.api.extproc.usage import UsageReader
+    from routoo.api.security.gate import Admission
     from routoo.config.processor import ProcessorSettings
-    from routoo.extproc.logged_replies import LoggedReplies
-    from routoo.extproc.replies import Header
-    from routoo.extproc.route import Routed, Router
-    from routoo.extproc.tally import Tally
-    from routoo.extproc.usage import UsageReader
-    from routoo.security.gate import Admission
 
 Message = Any  # envoy.service.ext_proc.v3.ProcessingRequest, or a part of it; it has no types
 _PLAIN = frozenset({"", "identity"})
@@ -58,7 +57,7 @@ class Exchange:
     Args:
         router: decides.
         settings: the processor's.
-        tally: counts what became of requests and replies.
+        tally: counts what became of requests and messages.
         logged: the decisions whose replies are told of in the access log.
         admit: lets the sender in, or raises.
     """
@@ -115,7 +114,7 @@ class Exchange:
         if kind == "response_headers" and self._next is _Next.REPLY_HEADERS:
             return self._reply_headers(message.response_headers)
         if kind == "request_trailers" and self._next is not _Next.REQUEST_HEADERS:
-            return replies.REQUEST_TRAILERS_AS_THEY_ARE
+            return messages.REQUEST_TRAILERS_AS_THEY_ARE
         if kind == "response_trailers" and self._next is _Next.REPLY_BODY:
             self._next = _Next.NOTHING
             self._ended = "read"
@@ -161,7 +160,7 @@ class Exchange:
         by_name = dict(headers)
         ours = tuple(header for header in headers if header[0].startswith(PREFIX))
         forged = sorted({name for name, _ in ours if name in RESULTS})
-        as_it_is = replies.pass_request(forged) if forged else None
+        as_it_is = messages.pass_request(forged) if forged else None
         api = api_of(by_name.get(":path", "")) if by_name.get(":method") == "POST" else None
         if api is None or message.end_of_stream:
             return self._pass(as_it_is)
@@ -182,7 +181,7 @@ class Exchange:
         self._next = _Next.REQUEST_BODY
         # Envoy refuses what does not fit in its buffer, unless a part of the body will do.
         whole = bool(length) or self._settings.on_too_large == "refuse"
-        return replies.ask_for_body(forged, whole=whole, reply=self._reads_reply)
+        return messages.ask_for_body(forged, whole=whole, reply=self._reads_reply)
 
     async def _request_body(self, message: Message) -> bytes | None:
         assert self._request is not None  # noqa: S101 - its headers came before
@@ -212,7 +211,7 @@ class Exchange:
         removed = {name for name, _ in self._request.ours}.difference(dict(found.headers))
         if self._settings.uncompressed_replies and "accept-encoding" in self._request.names:
             removed.add("accept-encoding")
-        return replies.routed_request(body, headers, sorted(removed))
+        return messages.routed_request(body, headers, sorted(removed))
 
     def _reply_headers(self, message: Message) -> bytes:
         assert self._routed is not None  # noqa: S101 - only then are they asked for
@@ -227,7 +226,7 @@ class Exchange:
         self._next = _Next.NOTHING if reader is None else _Next.REPLY_BODY
         if reader is None:
             self._ended = "unread"
-        return replies.reply_headers(self._routed.headers, body=reader is not None)
+        return messages.reply_headers(self._routed.headers, body=reader is not None)
 
     def _reader(self, headers: dict[str, str]) -> UsageReader | None:
         """What reads such a reply; None: nothing can."""
@@ -244,7 +243,7 @@ class Exchange:
         assert self._reply is not None  # noqa: S101 - only then is it asked for
         self._reply.feed(message.body)
         if not message.end_of_stream:
-            return replies.REPLY_BODY_AS_IT_IS
+            return messages.REPLY_BODY_AS_IT_IS
         self._next = _Next.NOTHING
         self._ended = "read"
         return None

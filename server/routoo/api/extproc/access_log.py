@@ -19,16 +19,15 @@ from envoy.data.accesslog.v3 import accesslog_pb2
 from envoy.service.accesslog.v3 import als_pb2
 
 from routoo.api.convert import parse
+from routoo.api.extproc.settlement import decision_of
+from routoo.api.peers import ACCESS_LOG, OK, PeerAwayError, ask, socket_of
 from routoo.api.status import status_of
 from routoo.errors import RoutooError
-from routoo.extproc.logged_replies import decision_of
-from routoo.peers import ACCESS_LOG, OK, PeerAwayError, ask, socket_of
 
 if TYPE_CHECKING:
-    from routoo.extproc.booking import Booking
-    from routoo.extproc.logged_replies import Entry, LoggedReplies
-    from routoo.peers import Place
-    from routoo.security.gate import Gate
+    from routoo.api.extproc.settlement import Booking, Entry, LoggedReplies
+    from routoo.api.peers import Place
+    from routoo.api.security.gate import Gate
     from routoo.telemetry.metrics import Metrics
 
 SERVICE: str = als_pb2.DESCRIPTOR.services_by_name["AccessLogService"].full_name

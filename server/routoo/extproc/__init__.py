@@ -1,1 +1,0 @@
-"""Envoy's external processor: routes the HTTP requests that go through an Envoy."""
