@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import grpc
 import grpc.aio
 
-from routoo.client.failure import PUSHBACK
+from routoo.client.errors import PUSHBACK
 from routoo.v1.route_pb2 import RouteRequest, RouteResponse
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from routoo.errors import PredictorError, RoutooError
 
 if TYPE_CHECKING:
     from routoo.client import RouterError
-    from routoo.prompts_file import Prompts
+    from routoo.client.prompts_file import Prompts
 
 FAILED: Final = 1
 BAD_INPUT: Final = 2

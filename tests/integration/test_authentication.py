@@ -12,7 +12,7 @@ import pytest
 
 from certificates import authority
 from routoo.api.security.tokens import append_token, new_token
-from routoo.client_credentials import Tls, open_aio_channel, token_metadata
+from routoo.client.channel import Tls, open_aio_channel, token_metadata
 from routoo.v1 import batch_pb2, budget_pb2, info_pb2, outcome_pb2, route_pb2
 from routoo.v1.router_pb2_grpc import RouterServiceStub
 from tiny_service import Running, refusal, serving, tiny_settings

@@ -17,7 +17,7 @@ import pytest
 from certificates import authority
 from process import ROUTOO, exit_code, line_of, process, write_tiny_config
 from routoo.api.security.tokens import append_token, new_token
-from routoo.client_credentials import Tls, token_metadata
+from routoo.client.channel import Tls, token_metadata
 from routoo.telemetry.logs import ForeignLogs, error_shape
 from routoo.v1 import batch_pb2, outcome_pb2, route_pb2
 from routoo.v1.router_pb2_grpc import RouterServiceStub

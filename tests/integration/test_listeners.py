@@ -13,7 +13,7 @@ import pytest
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from certificates import authority
-from routoo.client_credentials import Tls, open_aio_channel
+from routoo.client.channel import Tls, open_aio_channel
 from routoo.errors import ConfigError
 from routoo.server.assembly import check
 from routoo.server.service import Service

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import trustme
 
-from routoo.client_credentials import Tls
+from routoo.client.channel import Tls
 
 if TYPE_CHECKING:
     from pathlib import Path

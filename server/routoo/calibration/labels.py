@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from routoo.client.prompts_file import PromptsFileError, read_prompts
 from routoo.errors import InvalidRequestError
-from routoo.prompts_file import PromptsFileError, read_prompts
 from routoo.selector.cascade import SIGNAL_KINDS, feature_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
-    from routoo.prompts_file import Prompts
+    from routoo.client.prompts_file import Prompts
     from routoo.selector.cascade import SignalKind
 
 _LABELS = ("scores", "costs_usd", "signals")

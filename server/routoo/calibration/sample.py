@@ -9,9 +9,9 @@ import numpy as np
 
 from routoo.api.convert import prompt_request
 from routoo.calibration.labels import read_labelled_prompts
+from routoo.client.prompts_file import PromptsFileError
 from routoo.errors import InvalidRequestError
 from routoo.predictor.base import checked, join
-from routoo.prompts_file import PromptsFileError
 from routoo.routing.constraints import check_names, narrow
 from routoo.routing.estimates import estimates_of
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from routoo.calibration.guarantee import prove
 from routoo.calibration.sample import read_sample
+from routoo.client.prompts_file import PromptsFileError
 from routoo.errors import ConfigError, InfeasibleError
-from routoo.prompts_file import PromptsFileError
 from routoo.selector.guarantee import Promise
 
 if TYPE_CHECKING:

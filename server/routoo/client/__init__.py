@@ -18,15 +18,21 @@ event loop. What passes by itself is tried again within a call's deadline (``Ret
 with ``fallback_model`` a service that is away costs its callers a worse choice instead of an error.
 """
 
-from routoo.client.awaiting import AsyncRouterClient
-from routoo.client.blocking import RouterClient
-from routoo.client.connection import DEFAULT_ADDRESS, DEFAULT_TIMEOUT_S, MAX_MESSAGE_BYTES
-from routoo.client.failure import RouterError
+from routoo.client.aio import AsyncRouterClient
+from routoo.client.channel import DEFAULT_ADDRESS, DEFAULT_TIMEOUT_S, MAX_MESSAGE_BYTES, Tls
+from routoo.client.errors import RouterError
 from routoo.client.fallback import Fallback
+from routoo.client.messages import (
+    BatchOptions,
+    Outcome,
+    Prompt,
+    RequestOptions,
+    make_request,
+    to_dict,
+)
 from routoo.client.options import ClientOptions
-from routoo.client.retrying import NO_RETRIES, RetryPolicy
-from routoo.client_credentials import Tls
-from routoo.messages import BatchOptions, Outcome, Prompt, RequestOptions, make_request, to_dict
+from routoo.client.retry import NO_RETRIES, RetryPolicy
+from routoo.client.sync import RouterClient
 from routoo.predictor.breaker import BreakerTerms
 
 __all__ = [

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Final
 
 import grpc
 
-from routoo.client.retrying import CUT_OFF
+from routoo.client.retry import CUT_OFF
 from routoo.predictor.breaker import Breaker, BreakerTerms, State
 from routoo.v1.route_pb2 import Reason, RouteResponse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from routoo.client.failure import RouterError
+    from routoo.client.errors import RouterError
     from routoo.v1.route_pb2 import RouteRequest
 
 DEFAULT_BREAKER: Final = BreakerTerms(failures=3, first_probe_s=1.0, longest_probe_s=15.0)

@@ -7,14 +7,14 @@ from random import Random
 from typing import TYPE_CHECKING, TypedDict
 
 from routoo.client.fallback import DEFAULT_BREAKER, StandIn
-from routoo.client.retrying import Retries, RetryPolicy
+from routoo.client.retry import Retries, RetryPolicy
 from routoo.predictor.breaker import Breaker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from routoo.client.channel import Tls
     from routoo.client.fallback import Fallback
-    from routoo.client_credentials import Tls
     from routoo.predictor.breaker import BreakerTerms
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from routoo.client import RouterClient
-    from routoo.prompts_file import Prompts
+    from routoo.client.prompts_file import Prompts
     from routoo.render import Block
 
 Number = TypeVar("Number", int, float)
@@ -113,7 +113,7 @@ def stdin_text() -> str:
 
 def prompts_in(file: Path) -> "Prompts":
     """The requests of a JSON Lines file; - is stdin."""
-    from routoo.prompts_file import PromptsFileError, read_prompts
+    from routoo.client.prompts_file import PromptsFileError, read_prompts
 
     if str(file) == "-":
         return read_prompts(sys.stdin.buffer, "stdin")

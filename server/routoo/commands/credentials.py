@@ -12,7 +12,7 @@ import typer
 from routoo.command_error import CommandError
 
 if TYPE_CHECKING:
-    from routoo.client_credentials import Tls
+    from routoo.client.channel import Tls
 
 TokenFile = Annotated[
     Path | None,
@@ -61,7 +61,7 @@ class CredentialFiles:
         Raises:
             CommandError: a file cannot be read, or one is missing.
         """
-        from routoo.client_credentials import Tls
+        from routoo.client.channel import Tls
 
         if self.ca is None and (self.certificate or self.key):
             raise CommandError("--cert and --key need --ca, which says whom to trust")

@@ -31,7 +31,7 @@ def health(
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-    from routoo.client_credentials import open_channel
+    from routoo.client.channel import open_channel
 
     what = component or "the service"
     with open_channel(address, tls=credential_files().read_tls()) as channel:

@@ -7,7 +7,7 @@ import hashlib
 import pytest
 
 from routoo.calibration.labels import read_labelled_prompts
-from routoo.prompts_file import PromptsFileError
+from routoo.client.prompts_file import PromptsFileError
 
 KNOWN = ("small", "medium", "large")
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routoo.prompts_file import read_prompts
+from routoo.client.prompts_file import read_prompts
 from routoo.v1.batch_pb2 import RouteBatchRequest
 from routoo.v1.route_pb2 import ChatMessage, RouteRequest
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
-    from routoo.client.failure import RouterError
+    from routoo.client.errors import RouterError
 
 CUT_OFF: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
 """Nobody carried it out, or the connection broke on the way. Nobody but a server that goes away

@@ -7,21 +7,27 @@ from typing import TYPE_CHECKING, Self, TypeVar, Unpack
 
 import grpc.aio
 
-from routoo.client.connection import DEFAULT_ADDRESS, DEFAULT_TIMEOUT_S, OPTIONS
-from routoo.client.failure import RouterError, router_error
-from routoo.client.options import ClientOptions, make_retries, make_stand_in
-from routoo.client.retrying import Attempts
-from routoo.client_credentials import open_aio_channel, token_metadata
-from routoo.messages import (
+from routoo.client.channel import (
+    DEFAULT_ADDRESS,
+    DEFAULT_TIMEOUT_S,
+    OPTIONS,
+    open_aio_channel,
+    token_metadata,
+)
+from routoo.client.errors import RouterError, router_error
+from routoo.client.messages import (
     BatchOptions,
     Outcome,
     Prompt,
     RequestOptions,
+    Signal,
     make_batch,
+    make_escalation,
     make_frontier,
     make_request,
 )
-from routoo.signals import Signal, make_escalation
+from routoo.client.options import ClientOptions, make_retries, make_stand_in
+from routoo.client.retry import Attempts
 from routoo.v1.budget_pb2 import GetBudgetRequest, GetBudgetResponse
 from routoo.v1.info_pb2 import (
     GetInfoRequest,
