@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from routoo.cli import main
+from routoo.cli.app import main
 from routoo.predictor.onnx import OnnxPredictor
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
-from routoo.cli import main
+from routoo.cli.app import main
 from routoo.engine.engine import Engine
 from routoo.predictor.onnx import OnnxPredictor
 

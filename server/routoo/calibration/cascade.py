@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import expit
 
-from routoo.calibration.achieved import Mean
+from routoo.calibration.results import Mean
 from routoo.errors import InfeasibleError
 from routoo.selector.cascade import SIGNAL_KINDS, Correction, Plan, judge, log_odds
 

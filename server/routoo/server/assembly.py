@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry
 from routoo import __version__
 from routoo.api.extproc.factory import check_processor
 from routoo.api.security.entrance import Entrance
-from routoo.calibration.start import with_price
-from routoo.cascade_file import load_rule, rule_values
+from routoo.calibration.cascade_file import load_rule, rule_values
+from routoo.calibration.startup import with_price
 from routoo.config.checks import check_workers
 from routoo.engine.engine import Engine
 from routoo.predictor.artifact import find_artifact, load_artifact

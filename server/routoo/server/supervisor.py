@@ -231,4 +231,4 @@ def arguments(source: SettingsSource, place: Place) -> list[str]:
         "run": place.run,
         "index": place.index,
     }
-    return [sys.executable, "-m", "routoo.worker", orjson.dumps(said).decode()]
+    return [sys.executable, "-m", "routoo.cli.worker", orjson.dumps(said).decode()]

@@ -11,7 +11,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from routoo.calibration.cascade import RIDGE, fit, fit_chance, learn
-from routoo.cascade_file import load_rule, rule_values
+from routoo.calibration.cascade_file import load_rule, rule_values
 from routoo.errors import ConfigError, InfeasibleError
 from routoo.selector.cascade import Correction, Plan, Rule, log_odds
 from samples import sample_of

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routoo.calibration.achieved import Achieved
 from routoo.calibration.pair import STEP, find_limit
+from routoo.calibration.results import Achieved
 from routoo.calibration.target import Positions, Target
 from routoo.errors import InfeasibleError
 from routoo.selector.online import round_scores

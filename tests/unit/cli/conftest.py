@@ -6,7 +6,7 @@ import pytest
 
 from command_line import Ended, Run
 from fake_router import FakeRouter, fake_router
-from routoo.cli import main
+from routoo.cli.app import main
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

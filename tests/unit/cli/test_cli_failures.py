@@ -13,7 +13,7 @@ import pytest
 
 import routoo
 from command_line import ROUTOO
-from routoo.cli import main
+from routoo.cli.app import main
 from routoo.client import DEFAULT_ADDRESS
 from routoo.config.settings import Settings
 
@@ -168,7 +168,7 @@ def test_a_full_disk_is_one_line(router: FakeRouter) -> None:
 
 
 def test_importing_the_command_line_is_light() -> None:
-    code = "import sys, routoo.cli; print(*sys.modules)"
+    code = "import sys, routoo.cli.app; print(*sys.modules)"
     python = ROUTOO.with_name("python")
     loaded = subprocess.run([python, "-c", code], capture_output=True, check=True).stdout.split()
     assert not {b"grpc", b"rich", b"numpy", b"pydantic", b"onnxruntime", b"scipy"} & set(loaded)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routoo.figures import durations, price, usd, usd_column
-from routoo.render import (
+from routoo.cli.output.numbers import durations, price, usd, usd_column
+from routoo.cli.output.render import (
     ASCII,
     PLAIN,
     UNICODE,

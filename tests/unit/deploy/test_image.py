@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from routoo.cli import app
+from routoo.cli.app import app
 from routoo.config.checks import refuse_exposure
 from routoo.config.loading import load_settings
 

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from routoo.command_error import CommandError, explained
-from routoo.commands.credentials import credential_files
+from routoo.cli.commands.credentials import credential_files
+from routoo.cli.output.errors import CommandError, explained
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from google.protobuf.message import Message
 
+    from routoo.cli.output.render import Block
     from routoo.client import RouterClient
     from routoo.client.prompts_file import Prompts
-    from routoo.render import Block
 
 Number = TypeVar("Number", int, float)
 
@@ -145,6 +145,6 @@ def print_json(value: dict[str, Any]) -> None:
 
 def show(screen: "Sequence[Block]", *, to_stderr: bool = False) -> None:
     """Prints a screen."""
-    from routoo.render import show
+    from routoo.cli.output.render import show
 
     show(screen, sys.stderr if to_stderr else sys.stdout)

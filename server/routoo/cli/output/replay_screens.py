@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from routoo.figures import count, percent, score, usd
-from routoo.render import Block, Column, Grid, Line, Row
+from routoo.cli.output.numbers import count, percent, score, usd
+from routoo.cli.output.render import Block, Column, Grid, Line, Row
 
 if TYPE_CHECKING:
     from routoo.telemetry.decision_log.replay import Reproduction

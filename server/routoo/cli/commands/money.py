@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from routoo.command_error import CommandError
-from routoo.commands.common import (
+from routoo.cli.commands.common import (
     DEFAULT_ADDRESS,
     UINT32_MAX,
     Address,
@@ -18,6 +17,7 @@ from routoo.commands.common import (
     service,
     show,
 )
+from routoo.cli.output.errors import CommandError
 
 
 def budgets(
@@ -30,11 +30,11 @@ def budgets(
     as_json: AsJson = False,
 ) -> None:
     """Show what is left of the budgets, and their prices."""
-    from routoo import screens
+    from routoo.cli.output import reply_screens
 
     with service(address, timeout_s) as client:
         response = client.budgets(tenant=tenant)
-    print_reply(response, screens.budgets(response), as_json=as_json)
+    print_reply(response, reply_screens.budgets(response), as_json=as_json)
 
 
 def report(  # noqa: PLR0913 - one parameter per option
@@ -70,7 +70,7 @@ def report(  # noqa: PLR0913 - one parameter per option
 
     Exit code 2 when nothing was booked: the decision is unknown or was reported before.
     """
-    from routoo import screens
+    from routoo.cli.output import reply_screens
 
     with service(address, timeout_s) as client:
         try:
@@ -88,7 +88,7 @@ def report(  # noqa: PLR0913 - one parameter per option
     if as_json:
         print_json({"decision_id": decision_id, "accepted": accepted})
     elif accepted:
-        show(screens.reported())
+        show(reply_screens.reported())
     if not accepted:
         raise CommandError(
             f"decision {decision_id} is unknown, too old, or was reported before; nothing was"

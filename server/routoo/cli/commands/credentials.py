@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from routoo.command_error import CommandError
+from routoo.cli.output.errors import CommandError
 
 if TYPE_CHECKING:
     from routoo.client.channel import Tls

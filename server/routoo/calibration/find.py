@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from routoo.calibration.achieved import Achieved, Mean
 from routoo.calibration.cascade import learn
+from routoo.calibration.cascade_file import rule_values
 from routoo.calibration.guarantee import prove
 from routoo.calibration.pair import find_limit
 from routoo.calibration.prices import find_mean_cost
-from routoo.cascade_file import rule_values
+from routoo.calibration.results import Achieved, Mean
 from routoo.selector.cascade import Rule
 from routoo.selector.policies.base import Case
 from routoo.selector.policies.pair import advantage

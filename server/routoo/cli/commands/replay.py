@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from routoo.command_error import FAILED
-from routoo.commands.common import AsJson, ConfigFile, print_json, show
+from routoo.cli.commands.common import AsJson, ConfigFile, print_json, show
+from routoo.cli.output.errors import FAILED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +53,7 @@ def replay(
     """
     from time import perf_counter
 
-    from routoo import replay_screens
+    from routoo.cli.output import replay_screens
     from routoo.telemetry.decision_log.reader import read_logs
     from routoo.telemetry.decision_log.replay import reproduce
     from routoo.telemetry.decision_log.what_if import what_if

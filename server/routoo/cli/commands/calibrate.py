@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from routoo.command_error import CommandError
-from routoo.commands.common import AsJson, ConfigFile, print_json
+from routoo.cli.commands.common import AsJson, ConfigFile, print_json
+from routoo.cli.output.errors import CommandError
 
 if TYPE_CHECKING:
-    from routoo.calibration.found import Found, Grounds
+    from routoo.calibration.find import Found, Grounds
     from routoo.calibration.target import Target
     from routoo.routing.pool import Pool
 
@@ -144,7 +144,7 @@ def calibrate(  # noqa: PLR0913 - one parameter per option
     )
     wanted.check(policy)
     if out is not None:
-        from routoo.output_file import check_writable
+        from routoo.cli.output.files import check_writable
 
         check_writable(out)
     grounds = _grounds(config, prompts)
@@ -152,32 +152,32 @@ def calibrate(  # noqa: PLR0913 - one parameter per option
 
 
 def _find(policy: str, wanted: _Wanted, grounds: "Grounds") -> "Found":
-    from routoo.calibration import found
+    from routoo.calibration import find
     from routoo.selector.guarantee import Promise
 
     pool = grounds.pool
     if policy == "cascade":
         beside = None if wanted.beside is None else _column(pool, "beside", wanted.beside)
-        return found.find_cascade(grounds, beside)
+        return find.find_cascade(grounds, beside)
     if policy == "lp":
-        return found.find_lp(grounds, wanted.target())
+        return find.find_lp(grounds, wanted.target())
     if policy == "guarantee":
         assert wanted.max_drop is not None  # noqa: S101 - ``check`` has seen it
         confidence = 0.95 if wanted.confidence is None else wanted.confidence
         promise = Promise(wanted.max_drop, 1.0 - confidence)
-        return found.find_guarantee(grounds, _column(pool, "reference", wanted.reference), promise)
+        return find.find_guarantee(grounds, _column(pool, "reference", wanted.reference), promise)
     pair = _column(pool, "strong", wanted.strong), _column(pool, "weak", wanted.weak)
     if pair[0] == pair[1]:
         raise CommandError("--strong and --weak are the same model; name two")
-    find = found.find_threshold if policy == "threshold" else found.find_quality_gap
-    return find(grounds, *pair, wanted.target())
+    find_pair = find.find_threshold if policy == "threshold" else find.find_quality_gap
+    return find_pair(grounds, *pair, wanted.target())
 
 
 def _grounds(config: Path | None, prompts: Path) -> "Grounds":
-    from routoo.calibration.found import Grounds
+    from routoo.calibration.find import Grounds
     from routoo.calibration.sample import read_sample
+    from routoo.cli.output.progress import Phases
     from routoo.config.loading import load_settings
-    from routoo.phases import Phases
     from routoo.predictor.artifact import find_artifact, load_artifact
     from routoo.predictors import in_process
     from routoo.routing.operating_point import PricedSample

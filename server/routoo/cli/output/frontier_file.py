@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import orjson
 
+from routoo.cli.output.numbers import usd
 from routoo.errors import InfeasibleError, InvalidRequestError, RoutooError
-from routoo.figures import usd
 
 if TYPE_CHECKING:
     from pathlib import Path

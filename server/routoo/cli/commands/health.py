@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from routoo.command_error import FAILED, UNREACHABLE, CommandError
-from routoo.commands.common import DEFAULT_ADDRESS, TimeoutS
-from routoo.commands.credentials import credential_files
+from routoo.cli.commands.common import DEFAULT_ADDRESS, TimeoutS
+from routoo.cli.commands.credentials import credential_files
+from routoo.cli.output.errors import FAILED, UNREACHABLE, CommandError
 
 
 def health(

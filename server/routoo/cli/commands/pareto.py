@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from routoo.command_error import CommandError
-from routoo.commands.common import (
+from routoo.cli.commands.common import (
     DEFAULT_ADDRESS,
     Address,
     AsJson,
@@ -19,6 +18,7 @@ from routoo.commands.common import (
     service,
     show,
 )
+from routoo.cli.output.errors import CommandError
 
 
 def pareto(  # noqa: PLR0913 - one parameter per option
@@ -53,11 +53,10 @@ def pareto(  # noqa: PLR0913 - one parameter per option
     the budget. --pick or --pick-budget-usd takes a vertex and writes its decisions to --assignment.
     With --alpha, scores that are less certain count for less. FILE is as for `batch`.
     """
-    from routoo import batch_screens
-    from routoo.decisions_file import write_lines
-    from routoo.frontier_file import Vertices, check_format, write_frontier
-    from routoo.output_file import check_writable, replacing
-    from routoo.phases import Phases
+    from routoo.cli.output import batch_screens
+    from routoo.cli.output.files import check_writable, replacing, write_lines
+    from routoo.cli.output.frontier_file import Vertices, check_format, write_frontier
+    from routoo.cli.output.progress import Phases
 
     if pick is not None and pick_budget_usd is not None:
         raise CommandError("--pick and --pick-budget-usd both pick a vertex; give one of them")

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from routoo.command_error import CommandError
-from routoo.commands.common import (
+from routoo.cli.commands.common import (
     DEFAULT_ADDRESS,
     UINT32_MAX,
     UINT64_MAX,
@@ -23,6 +22,7 @@ from routoo.commands.common import (
     service,
     show,
 )
+from routoo.cli.output.errors import CommandError
 
 if TYPE_CHECKING:
     from routoo.client import BatchOptions
@@ -84,10 +84,9 @@ def batch(  # noqa: PLR0913 - one parameter per option
     "max_cost_usd": 0.01, "tenant": "acme"}. It may have "messages" for "prompt", and every
     constraint that `route` knows, by its name in the API.
     """
-    from routoo import batch_screens
-    from routoo.decisions_file import write_lines
-    from routoo.output_file import check_writable, replacing
-    from routoo.phases import Phases
+    from routoo.cli.output import batch_screens
+    from routoo.cli.output.files import check_writable, replacing, write_lines
+    from routoo.cli.output.progress import Phases
 
     constraints: BatchOptions = {
         "budget_usd": budget_usd,

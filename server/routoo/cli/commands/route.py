@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from routoo.command_error import CommandError
-from routoo.commands.common import (
+from routoo.cli.commands.common import (
     DEFAULT_ADDRESS,
     UINT32_MAX,
     Address,
@@ -17,6 +16,7 @@ from routoo.commands.common import (
     service,
     stdin_text,
 )
+from routoo.cli.output.errors import CommandError
 
 
 def route(  # noqa: PLR0913 - one parameter per option
@@ -61,7 +61,7 @@ def route(  # noqa: PLR0913 - one parameter per option
     as_json: AsJson = False,
 ) -> None:
     """Decide which model should answer one prompt, and show why."""
-    from routoo import screens
+    from routoo.cli.output import reply_screens
 
     text = stdin_text() if prompt == "-" else prompt
     with service(address, timeout_s) as client:
@@ -83,4 +83,4 @@ def route(  # noqa: PLR0913 - one parameter per option
             )
         except UnicodeEncodeError:
             raise CommandError("an argument is not UTF-8; encode it so") from None
-    print_reply(response, screens.decision(response), as_json=as_json)
+    print_reply(response, reply_screens.decision(response), as_json=as_json)

@@ -5,8 +5,17 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from routoo.figures import count, durations, percent, price, score, seconds, usd, usd_column
-from routoo.render import Bar, Block, Column, Facts, Grid, Line, Row, Style
+from routoo.cli.output.numbers import (
+    count,
+    durations,
+    percent,
+    price,
+    score,
+    seconds,
+    usd,
+    usd_column,
+)
+from routoo.cli.output.render import Bar, Block, Column, Facts, Grid, Line, Row, Style
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from routoo.command_error import CommandError
+from routoo.cli.output.errors import CommandError
 
 app = typer.Typer(
     help="Make tokens for those who call the service.",

@@ -6,7 +6,14 @@ from typing import Annotated
 
 import typer
 
-from routoo.commands.common import DEFAULT_ADDRESS, Address, AsJson, TimeoutS, print_reply, service
+from routoo.cli.commands.common import (
+    DEFAULT_ADDRESS,
+    Address,
+    AsJson,
+    TimeoutS,
+    print_reply,
+    service,
+)
 
 
 def models(
@@ -20,11 +27,11 @@ def models(
     as_json: AsJson = False,
 ) -> None:
     """List the pool, or with --curve its cost-quality curve."""
-    from routoo import screens
+    from routoo.cli.output import reply_screens
 
     with service(address, timeout_s) as client:
         response = client.models(curve_points=points if curve else 0)
-    screen = screens.curve(response) if curve else screens.models(response)
+    screen = reply_screens.curve(response) if curve else reply_screens.models(response)
     print_reply(response, screen, as_json=as_json)
 
 
@@ -32,8 +39,8 @@ def info(
     *, address: Address = DEFAULT_ADDRESS, timeout_s: TimeoutS = 10.0, as_json: AsJson = False
 ) -> None:
     """Show the service's versions, limits and state."""
-    from routoo import screens
+    from routoo.cli.output import reply_screens
 
     with service(address, timeout_s) as client:
         response = client.info()
-    print_reply(response, screens.info(response), as_json=as_json)
+    print_reply(response, reply_screens.info(response), as_json=as_json)

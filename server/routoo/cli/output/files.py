@@ -6,11 +6,16 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
+import orjson
+
+from routoo.client import to_dict
 from routoo.errors import RoutooError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
+
+    from routoo.v1.route_pb2 import RouteResponse
 
 
 class OutputFileError(RoutooError):
@@ -55,3 +60,10 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             raise
     except OSError as error:
         raise OutputFileError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def write_lines(stream: BinaryIO, decisions: Iterable[RouteResponse]) -> None:
+    """Writes one JSON object per decision and line."""
+    stream.writelines(
+        orjson.dumps(to_dict(decision), option=orjson.OPT_APPEND_NEWLINE) for decision in decisions
+    )

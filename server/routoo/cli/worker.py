@@ -16,7 +16,7 @@ from routoo.config.loading import SettingsSource
 def main() -> int:
     """Serves until SIGTERM, or until the supervisor has gone."""
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    from routoo.command_error import exit_code_of  # noqa: PLC0415 - after the variable
+    from routoo.cli.output.errors import exit_code_of  # noqa: PLC0415 - after the variable
     from routoo.errors import RoutooError  # noqa: PLC0415 - as above
     from routoo.server.service import serve  # noqa: PLC0415 - as above
 

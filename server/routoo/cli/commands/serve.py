@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from routoo.commands.common import AsJson, ConfigFile, print_json, show
+from routoo.cli.commands.common import AsJson, ConfigFile, print_json, show
 from routoo.errors import ConfigError
 
 
@@ -93,7 +93,7 @@ def check_config(
     as_json: AsJson = False,
 ) -> None:
     """Check settings, pool and predictor as `serve` does."""
-    from routoo import screens
+    from routoo.cli.output import reply_screens
     from routoo.config.loading import load_settings
     from routoo.server.assembly import check
 
@@ -101,4 +101,4 @@ def check_config(
     if as_json:
         print_json({"config": str(file) if file else None, "ok": True, "findings": findings})
     else:
-        show(screens.check(findings))
+        show(reply_screens.check(findings))

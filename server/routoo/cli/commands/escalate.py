@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from routoo.command_error import CommandError
-from routoo.commands.common import (
+from routoo.cli.commands.common import (
     DEFAULT_ADDRESS,
     Address,
     AsJson,
@@ -15,6 +14,7 @@ from routoo.commands.common import (
     print_reply,
     service,
 )
+from routoo.cli.output.errors import CommandError
 
 
 def escalate(  # noqa: PLR0913 - one parameter per option
@@ -56,7 +56,7 @@ def escalate(  # noqa: PLR0913 - one parameter per option
     Give one kind of signal; the service needs a rule for it (policy.cascade), learned by
     `routoo calibrate --policy cascade`. Without a signal the answer is taken as of no use.
     """
-    from routoo import screens
+    from routoo.cli.output import reply_screens
 
     with service(address, timeout_s) as client:
         try:
@@ -72,7 +72,7 @@ def escalate(  # noqa: PLR0913 - one parameter per option
             )
         except ValueError as error:
             raise CommandError(str(error)) from None
-    print_reply(response, screens.escalation(response), as_json=as_json)
+    print_reply(response, reply_screens.escalation(response), as_json=as_json)
 
 
 def _numbers(text: str) -> list[float]:

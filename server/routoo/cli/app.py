@@ -14,10 +14,9 @@ from typing import Annotated
 import typer
 
 from routoo import __version__
-from routoo.command_error import BAD_INPUT, FAILED, INTERRUPTED, exit_code_of
-from routoo.commands.batch import batch
-from routoo.commands.calibrate import calibrate
-from routoo.commands.credentials import (
+from routoo.cli.commands.batch import batch
+from routoo.cli.commands.calibrate import calibrate
+from routoo.cli.commands.credentials import (
     CaFile,
     CertificateFile,
     CredentialFiles,
@@ -25,15 +24,16 @@ from routoo.commands.credentials import (
     TokenFile,
     use_credential_files,
 )
-from routoo.commands.escalate import escalate
-from routoo.commands.health import health
-from routoo.commands.money import budgets, report
-from routoo.commands.pareto import pareto
-from routoo.commands.pool import info, models
-from routoo.commands.replay import replay
-from routoo.commands.route import route
-from routoo.commands.serve import check_config, reload, serve
-from routoo.commands.token import app as token
+from routoo.cli.commands.escalate import escalate
+from routoo.cli.commands.health import health
+from routoo.cli.commands.money import budgets, report
+from routoo.cli.commands.pareto import pareto
+from routoo.cli.commands.pool import info, models
+from routoo.cli.commands.replay import replay
+from routoo.cli.commands.route import route
+from routoo.cli.commands.serve import check_config, reload, serve
+from routoo.cli.commands.token import app as token
+from routoo.cli.output.errors import BAD_INPUT, FAILED, INTERRUPTED, exit_code_of
 from routoo.errors import RoutooError
 
 app = typer.Typer(
@@ -118,7 +118,3 @@ app.command()(health)
 app.command()(budgets)
 app.command()(report)
 app.add_typer(token, name="token")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

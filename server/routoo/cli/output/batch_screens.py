@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from routoo.cli.output.numbers import percent, price, score, usd, usd_column
+from routoo.cli.output.render import Block, Column, Facts, Grid, Row
+from routoo.cli.output.reply_screens import phases, worth
 from routoo.client import to_dict
-from routoo.figures import percent, price, score, usd, usd_column
-from routoo.render import Block, Column, Facts, Grid, Row
-from routoo.screens import phases, worth
 
 if TYPE_CHECKING:
-    from routoo.frontier_file import Vertices
+    from routoo.cli.output.frontier_file import Vertices
     from routoo.v1.batch_pb2 import RouteBatchResponse
 
 _VERTICES_SHOWN = 12

@@ -1,0 +1,1 @@
+"""What commands show: screens, numbers, progress, files, and errors as one line."""
