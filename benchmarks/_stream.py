@@ -19,11 +19,11 @@ from routoo.pricing.in_force import Observed
 from routoo.pricing.online import OnlinePricing
 from routoo.routing.operating_point import PricedSample
 from routoo.routing.pool import load_pool
-from routoo.selector.frontier import price_for_mean_cost
+from routoo.selector.lp.frontier import price_for_mean_cost
+from routoo.selector.lp.problem import Problem, budget
+from routoo.selector.lp.solve import solve
 from routoo.selector.online import decide, round_scores
 from routoo.selector.policies.base import Case
-from routoo.selector.problem import Problem, budget
-from routoo.selector.solve import solve
 from routoo_export.sources import read_training_outcomes
 from routoo_export.splits import in_buckets
 

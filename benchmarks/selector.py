@@ -32,9 +32,9 @@ import pyarrow.parquet as pq
 from scipy.optimize import linprog
 from scipy.sparse import csr_array
 
+from routoo.selector.lp.problem import Assignment, Problem, budget, capacity
+from routoo.selector.lp.solve import solve
 from routoo.selector.online import decide, round_scores
-from routoo.selector.problem import Assignment, Problem, budget, capacity
-from routoo.selector.solve import solve
 
 MODELS = (
     "Qwen/Qwen1.5-7B-Chat",

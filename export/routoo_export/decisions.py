@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from routoo.errors import InfeasibleError
-from routoo.selector.frontier import frontier, price_for_mean_cost
+from routoo.selector.lp.frontier import frontier, price_for_mean_cost
 from routoo.selector.online import decide
 from routoo_export.curves import Truth, arena_score
 from routoo_export.metrics import IntArray

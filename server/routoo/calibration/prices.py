@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from routoo.calibration.target import Positions
-from routoo.selector.frontier import frontier
+from routoo.selector.lp.frontier import frontier
 from routoo.selector.online import decide
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from routoo.selector.hull import hull_steps
+from routoo.selector.lp.hull import hull_steps
 
 if TYPE_CHECKING:
     from routoo.selector.arrays import BoolArray, FloatArray

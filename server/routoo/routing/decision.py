@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from routoo.routing.request import PromptRequest
     from routoo.selector.arrays import BoolArray, IndexArray
     from routoo.selector.eligibility import Eligibility
-    from routoo.selector.frontier import Frontier
+    from routoo.selector.lp.frontier import Frontier
     from routoo.selector.policies.base import Case
     from routoo.selector.reason import ReasonArray
 

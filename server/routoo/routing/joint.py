@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from routoo.errors import InvalidRequestError
-from routoo.selector.frontier import frontier
-from routoo.selector.online import round_scores
-from routoo.selector.problem import (
+from routoo.selector.lp.frontier import frontier
+from routoo.selector.lp.problem import (
     BUDGET,
     Objective,
     Problem,
@@ -22,7 +21,8 @@ from routoo.selector.problem import (
     tenant_budget,
     token_capacity,
 )
-from routoo.selector.solve import solve
+from routoo.selector.lp.solve import solve
+from routoo.selector.online import round_scores
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from routoo.routing.estimates import Estimates
     from routoo.routing.pool import Pool
     from routoo.routing.request import PromptRequest
-    from routoo.selector.frontier import Frontier
-    from routoo.selector.problem import Assignment
+    from routoo.selector.lp.frontier import Frontier
+    from routoo.selector.lp.problem import Assignment
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from routoo.errors import ConfigError, InfeasibleError
-from routoo.selector.frontier import frontier, price_for_mean_cost
+from routoo.selector.lp.frontier import frontier, price_for_mean_cost
 from routoo.selector.online import round_scores
 from routoo.selector.policies.base import Case
 from routoo.selector.policies.lp import Lp

@@ -1,5 +1,7 @@
 """The array types that the selector speaks, and how it names rows in messages."""
 
+from decimal import ROUND_CEILING, Context
+
 import numpy as np
 import numpy.typing as npt
 
@@ -16,3 +18,12 @@ def name_rows(rows: IndexArray) -> str:
     if rows.size == 1:
         return f"row {shown}"
     return f"rows {shown}" if rows.size <= _ROWS_NAMED else f"rows {shown}, ... ({rows.size} rows)"
+
+
+# Six digits are read easily; rounded up, they still suffice when the caller copies them.
+_ENOUGH = Context(prec=6, rounding=ROUND_CEILING)
+
+
+def enough(amount: float) -> str:
+    """Format with six digits, rounded up: a caller who moves a limit by this much is done."""
+    return f"{_ENOUGH.create_decimal_from_float(amount).normalize():f}"

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from routoo.selector.amounts import enough
-from routoo.selector.arrays import BoolArray, FloatArray, IndexArray
+from routoo.selector.arrays import BoolArray, FloatArray, IndexArray, enough
 
 BASE = "pool"
 

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routoo.selector.amounts import enough, enough_in_sum
+from routoo.selector.arrays import enough
+from routoo.selector.lp.remedies import enough_in_sum
 
 
 @given(st.floats(1e-12, 1e12))

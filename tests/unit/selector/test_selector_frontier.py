@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routoo.errors import InfeasibleError, InvalidRequestError, NoEligibleModelError
-from routoo.selector.frontier import frontier, price_for_mean_cost
+from routoo.selector.lp.frontier import frontier, price_for_mean_cost
 from routoo.selector.online import decide
 
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
-from routoo.selector.problem import Objective, Problem, budget, capacity
-from routoo.selector.solve import solve
+from routoo.selector.lp.problem import Objective, Problem, budget, capacity
+from routoo.selector.lp.solve import solve
 
 
 def best_in_places(scores: np.ndarray, mask: np.ndarray, places: np.ndarray) -> float | None:

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routoo.errors import InfeasibleError
-from routoo.selector.online import decide
-from routoo.selector.problem import (
+from routoo.selector.lp.problem import (
     Assignment,
     Objective,
     Problem,
@@ -20,7 +19,8 @@ from routoo.selector.problem import (
     capacity,
     mean_latency,
 )
-from routoo.selector.solve import solve
+from routoo.selector.lp.solve import solve
+from routoo.selector.online import decide
 
 Oracle = Callable[..., float | None]
 

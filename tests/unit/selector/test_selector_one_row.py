@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routoo.errors import InfeasibleError
-from routoo.selector.problem import Assignment, Objective, Problem, budget
-from routoo.selector.solve import solve
+from routoo.selector.lp.problem import Assignment, Objective, Problem, budget
+from routoo.selector.lp.solve import solve
 
 SHARES = st.one_of(st.sampled_from([0.0, 1.0]), st.floats(0.0, 1.0))
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from routoo.errors import InfeasibleError
-from routoo.selector.problem import (
+from routoo.selector.lp.problem import (
     MEAN_SCORE_FLOOR,
     Assignment,
     Objective,
@@ -24,8 +24,8 @@ from routoo.selector.problem import (
     tenant_budget,
     token_capacity,
 )
-from routoo.selector.program import make_program
-from routoo.selector.solve import solve
+from routoo.selector.lp.program import make_program
+from routoo.selector.lp.solve import solve
 
 Oracle = Callable[..., float | None]
 SHARES = st.floats(0.05, 1.0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from routoo.errors import InvalidRequestError, NoEligibleModelError
-from routoo.selector.problem import (
+from routoo.selector.lp.problem import (
     Problem,
     Resource,
     budget,

@@ -8,12 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routoo.errors import InfeasibleError
-from routoo.selector import sieve
-from routoo.selector import solve as solve_module
-from routoo.selector.knapsack import UnreachableError, solve_row
-from routoo.selector.optimum import Optimum
-from routoo.selector.problem import Problem, budget
-from routoo.selector.sieve import solve_large
+from routoo.selector.lp import knapsack_large
+from routoo.selector.lp import solve as solve_module
+from routoo.selector.lp.knapsack import UnreachableError, solve_row
+from routoo.selector.lp.knapsack_large import solve_large
+from routoo.selector.lp.problem import Optimum, Problem, budget
 
 
 def check_is_the_knapsack_s(values: Any, usage: Any, limit: float) -> Optimum:
@@ -72,7 +71,7 @@ def figures(kind: str, n: int, m: int) -> tuple[Any, Any]:
 def test_large_batches_are_the_knapsack_s(
     monkeypatch: pytest.MonkeyPatch, kind: str, share: float
 ) -> None:
-    monkeypatch.setattr(sieve, "_SAMPLE", 1_000)
+    monkeypatch.setattr(knapsack_large, "_SAMPLE", 1_000)
     values, usage = figures(kind, 2_000, 5)
     rows = np.arange(len(values))
     least = np.where(np.isinf(values), np.inf, usage).min(axis=1).sum()

@@ -5,8 +5,8 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array, vstack
 
 from routoo.selector.arrays import FloatArray, IndexArray
-from routoo.selector.problem import SUM_RTOL
-from routoo.selector.program import Program
+from routoo.selector.lp.problem import SUM_RTOL
+from routoo.selector.lp.program import Program
 
 # Nodes, not seconds: the same batch has the same answer on a busy machine.
 _NODE_LIMIT = 2_000

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.sparse import coo_array, csr_array
 
 from routoo.selector.arrays import BoolArray, FloatArray, IndexArray
-from routoo.selector.problem import Resource
+from routoo.selector.lp.problem import Resource
 
 # What rounding alone may make of a priced sum over many prompts.
 _PROOF_RTOL = 1e-10

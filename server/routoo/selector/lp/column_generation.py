@@ -19,8 +19,8 @@ from scipy.optimize import linprog
 from scipy.sparse import csr_array, eye_array, hstack
 
 from routoo.selector.arrays import BoolArray, FloatArray, IndexArray
-from routoo.selector.program import Program
-from routoo.selector.smoothing import last_temperature, smooth_optimum, soft_shares
+from routoo.selector.lp.program import Program
+from routoo.selector.lp.smoothed_dual import last_temperature, smooth_optimum, soft_shares
 
 # Relative distance between the dual bound and the primal value at which the search ends.
 _GAP_RTOL = 1e-9

@@ -5,21 +5,21 @@ from dataclasses import replace
 import numpy as np
 
 from routoo.errors import InfeasibleError
-from routoo.selector.amounts import enough_in_sum, too_high, unreachable
 from routoo.selector.arrays import BoolArray, FloatArray
-from routoo.selector.knapsack import UnreachableError, extremes, solve_row
-from routoo.selector.optimum import Optimum
-from routoo.selector.problem import (
+from routoo.selector.lp.knapsack import UnreachableError, extremes, solve_row
+from routoo.selector.lp.knapsack_large import solve_large
+from routoo.selector.lp.problem import (
     BUDGET,
     MEAN_SCORE_FLOOR,
     SUM_RTOL,
     Assignment,
     Objective,
+    Optimum,
     Problem,
     Resource,
     mean_score_floor,
 )
-from routoo.selector.sieve import solve_large
+from routoo.selector.lp.remedies import enough_in_sum, too_high, unreachable
 
 # From here on, reading blocks in order is several times faster than sorting everything.
 _LARGE_CELLS = 500_000
@@ -76,7 +76,7 @@ def _optimise(problem: Problem, values: FloatArray, rows: tuple[Resource, ...]) 
         optimum = _solve_one(values, problem.mask, rows[0])
     else:
         # Brings in scipy's solvers: half a second and 50 MB that one row can do without.
-        from routoo.selector.many_rows import solve_rows  # noqa: PLC0415
+        from routoo.selector.lp.coupled import solve_rows  # noqa: PLC0415
 
         optimum = solve_rows(values, problem.mask, rows)
     at = np.arange(len(values))

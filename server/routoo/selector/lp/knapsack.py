@@ -14,8 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from routoo.selector.arrays import FloatArray, IndexArray
-from routoo.selector.optimum import Optimum
-from routoo.selector.problem import SUM_RTOL
+from routoo.selector.lp.problem import SUM_RTOL, Optimum
 
 # What a pass must gain, relative to the objective, to be worth another pass: below is rounding.
 _PASS_RTOL = 1e-13

@@ -3,7 +3,7 @@
 import numpy as np
 
 from routoo.selector.arrays import BoolArray, FloatArray, IndexArray
-from routoo.selector.program import Program
+from routoo.selector.lp.program import Program
 
 # Scaled value that one scaled unit of excess must be worth, so that removing it comes first.
 _EXCESS_PENALTY = 1e6

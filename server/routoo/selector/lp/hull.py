@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from routoo.selector.arrays import FloatArray, IndexArray
-from routoo.selector.knapsack import extremes
+from routoo.selector.lp.knapsack import extremes
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,11 @@
 """K coupling rows from end to end: the fractional optimum, then whole prompts."""
 
 from routoo.selector.arrays import BoolArray, FloatArray
-from routoo.selector.conflict import conflict, unroundable
-from routoo.selector.coupled import solve_fractional
-from routoo.selector.optimum import Optimum
-from routoo.selector.problem import Resource
-from routoo.selector.program import make_program
-from routoo.selector.rounding import excess, round_to_whole
+from routoo.selector.lp.column_generation import solve_fractional
+from routoo.selector.lp.infeasibility import conflict, unroundable
+from routoo.selector.lp.problem import Optimum, Resource
+from routoo.selector.lp.program import make_program
+from routoo.selector.lp.rounding import excess, round_to_whole
 
 
 def solve_rows(values: FloatArray, mask: BoolArray, rows: tuple[Resource, ...]) -> Optimum:

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from routoo.selector.arrays import FloatArray, IndexArray
-from routoo.selector.knapsack import UnreachableError, extremes, solve_row
-from routoo.selector.optimum import Optimum
-from routoo.selector.problem import SUM_RTOL
+from routoo.selector.lp.knapsack import UnreachableError, extremes, solve_row
+from routoo.selector.lp.problem import SUM_RTOL, Optimum
 
 # Prompts of a block: its arrays stay in the processor's cache.
 _BLOCK = 8_192

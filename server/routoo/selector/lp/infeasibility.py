@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 
 from routoo.errors import InfeasibleError
-from routoo.selector.amounts import enough_in_sum, unreachable
 from routoo.selector.arrays import FloatArray, IndexArray
-from routoo.selector.coupled import Fractional, solve_fractional
-from routoo.selector.problem import MEAN_SCORE_FLOOR, SUM_RTOL, Resource
-from routoo.selector.program import Program
-from routoo.selector.rounding import excess, round_to_whole
+from routoo.selector.lp.column_generation import Fractional, solve_fractional
+from routoo.selector.lp.problem import MEAN_SCORE_FLOOR, SUM_RTOL, Resource
+from routoo.selector.lp.program import Program
+from routoo.selector.lp.remedies import enough_in_sum, unreachable
+from routoo.selector.lp.rounding import excess, round_to_whole
 
 # Prices this far below the largest do not stand for a row that is in the way.
 _PRICE_RTOL = 1e-6

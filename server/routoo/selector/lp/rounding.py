@@ -10,11 +10,11 @@ of moves are needed, a small integer program over the same prompts finds them.
 import numpy as np
 
 from routoo.selector.arrays import FloatArray, IndexArray
-from routoo.selector.coupled import Fractional
-from routoo.selector.moves import Moves
-from routoo.selector.problem import SUM_RTOL
-from routoo.selector.program import Program
-from routoo.selector.whole import solve_whole
+from routoo.selector.lp.branch_and_bound import solve_whole
+from routoo.selector.lp.column_generation import Fractional
+from routoo.selector.lp.local_search import Moves
+from routoo.selector.lp.problem import SUM_RTOL
+from routoo.selector.lp.program import Program
 
 # Prompts that may move: those of least loss, in all and for each group of prompts that has a row
 # of its own, and those of least loss from each model to each other. Where prompts are alike, the

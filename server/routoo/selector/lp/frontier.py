@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from routoo.errors import InvalidRequestError
-from routoo.selector.amounts import too_low
 from routoo.selector.arrays import BoolArray, FloatArray
-from routoo.selector.hull import hull_steps
-from routoo.selector.knapsack import UnreachableError, solve_row
+from routoo.selector.lp.hull import hull_steps
+from routoo.selector.lp.knapsack import UnreachableError, solve_row
+from routoo.selector.lp.problem import Problem
+from routoo.selector.lp.remedies import too_low
 from routoo.selector.online import round_scores
-from routoo.selector.problem import Problem
 
 # At the price itself the dear and the cheap model of the last row tie, up to rounding. A price this
 # much above it settles the tie for the cheap one, and is far below what scores resolve.

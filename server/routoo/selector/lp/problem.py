@@ -222,3 +222,20 @@ def _refuse_not_finite(name: str, figures: FloatArray, mask: BoolArray) -> None:
     if wrong.any():
         rows = np.flatnonzero(wrong.any(axis=1))
         raise InvalidRequestError(f"{name} are not finite in {name_rows(rows)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Optimum:
+    """A choice of whole prompts, and the linear program's optimum beside it.
+
+    Attributes:
+        choice: int [n], index of each prompt's model; keeps all limits.
+        prices: float64 [K], dual price of each coupling row.
+        relaxed_value: value of the best fractional choice.
+        bound: dual value at the prices; no choice is better.
+    """
+
+    choice: IndexArray
+    prices: FloatArray
+    relaxed_value: float
+    bound: float

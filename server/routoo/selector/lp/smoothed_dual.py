@@ -13,7 +13,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from routoo.selector.arrays import FloatArray, IndexArray
-from routoo.selector.program import Program
+from routoo.selector.lp.program import Program
 
 # Temperatures are in the unit of the scaled values. At the last one some thirty prompts, however
 # many there are, lie so near a tie that they are soft.

@@ -1,12 +1,8 @@
 """How messages say by how much a limit has to move."""
 
-from decimal import ROUND_CEILING, Context
-
 from routoo.errors import InfeasibleError
-from routoo.selector.problem import MEAN_SCORE_FLOOR, SUM_RTOL, Resource
-
-# Six digits are read easily; rounded up, they still suffice when the caller copies them.
-_ENOUGH = Context(prec=6, rounding=ROUND_CEILING)
+from routoo.selector.arrays import enough
+from routoo.selector.lp.problem import MEAN_SCORE_FLOOR, SUM_RTOL, Resource
 
 
 def too_low(name: str, limit: float, least: float) -> InfeasibleError:
@@ -31,11 +27,6 @@ def unreachable(row: Resource, least: float, n: int) -> InfeasibleError:
         return too_high(row.name, -row.limit / n, -least / n)
     prompts = n if row.is_mean else 1
     return too_low(row.name, row.limit / prompts, least / prompts)
-
-
-def enough(amount: float) -> str:
-    """Format with six digits, rounded up: a caller who moves a limit by this much is done."""
-    return f"{_ENOUGH.create_decimal_from_float(amount).normalize():f}"
 
 
 def enough_in_sum(amount: float) -> str:
