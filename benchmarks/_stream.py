@@ -8,8 +8,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from routoo.budget.books import Keeping
-from routoo.budget.memory import MemoryLedger
+from routoo.budget.memory.books import Keeping
+from routoo.budget.memory.ledger import MemoryLedger
 from routoo.budget.terms import BudgetTerms, one_nano_usd
 from routoo.config.policy import PricesSettings
 from routoo.engine.booking import Spending

@@ -15,14 +15,14 @@ from budgets import FakeClock, all_figures, budget, figures, grants, opened, ove
 from redis_replica import BIG, come_back, replica
 from redis_server import RedisServer
 from routoo.budget.ledger import Settled
-from routoo.budget.redis_store import RedisStore, StoreError
+from routoo.budget.redis.store import RedisStore, StoreError
 from routoo.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from routoo.budget.redis_ledger import RedisLedger
+    from routoo.budget.redis.ledger import RedisLedger
 
 
 @pytest.fixture
@@ -358,7 +358,7 @@ def test_a_url_that_is_none_is_refused() -> None:
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("routoo.budget.redis_ledger", "routoo.budget.redis_store"):
+    for name in ("routoo.budget.redis.ledger", "routoo.budget.redis.store"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, "redis", None)
     with pytest.raises(ConfigError, match=r"needs the Python package redis; .* routoo\[redis\]"):

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from routoo.budget.books import Keeping
-from routoo.budget.journal import Journal
-from routoo.budget.journaling import Journaling
-from routoo.budget.memory import MemoryLedger
+from routoo.budget.memory.books import Keeping
+from routoo.budget.memory.journal import Journal
+from routoo.budget.memory.ledger import MemoryLedger
+from routoo.budget.memory.persistence import Journaling
 from routoo.config.budget import BudgetSettings, LedgerSettings
 from routoo.server.budgets import open_ledger
 

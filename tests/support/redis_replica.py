@@ -9,7 +9,7 @@ from budgets import FakeClock, budget, opened
 
 if TYPE_CHECKING:
     from redis_server import RedisServer
-    from routoo.budget.redis_ledger import RedisLedger
+    from routoo.budget.redis.ledger import RedisLedger
 
 BACK_TIMEOUT_S = 60.0
 # A day that no test crosses: the clock stands still unless Redis' does not.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from routoo.budget.books import Keeping
-from routoo.budget.memory import MemoryLedger
+from routoo.budget.memory.books import Keeping
+from routoo.budget.memory.ledger import MemoryLedger
 from routoo.budget.terms import BudgetTerms, one_nano_usd
 from routoo.engine.accounting import Money
 from routoo.engine.booking import Spending

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+
 NANO_PER_USD = 1_000_000_000
 # Redis' scripts compute in doubles: whole numbers stay exact below 2**53, about 9,007,199 USD.
 MAX_USD = 9_000_000.0
@@ -112,3 +113,33 @@ def applying(terms: Sequence[BudgetTerms], tenant: str) -> tuple[int, ...]:
         [index for index, budget in enumerate(terms) if not budget.tenant]
         + [index for index, budget in enumerate(terms) if budget.tenant and budget.tenant == tenant]
     )
+
+
+class Scopes:
+    """Tenants bounded by the same budgets are one group.
+
+    Attributes:
+        terms: the budgets.
+        members: per group, the indices of its budgets, those of all tenants first. Group 0 is that
+            of every tenant without a budget of its own.
+        tenants: per group, its tenant; "" for group 0.
+        bounded: bool [groups], whether a group has budgets at all.
+    """
+
+    def __init__(self, terms: tuple[BudgetTerms, ...]) -> None:
+        self.terms = terms
+        tenants = list(dict.fromkeys(budget.tenant for budget in terms if budget.tenant))
+        self.tenants = ["", *tenants]
+        self.members = [applying(terms, ""), *(applying(terms, tenant) for tenant in tenants)]
+        self.bounded = np.array([bool(members) for members in self.members])
+        self._group = {tenant: index for index, tenant in enumerate(tenants, start=1)}
+
+    def budgets(self, tenant: str) -> tuple[int, ...]:
+        """Indices of the budgets of a tenant."""
+        return self.members[self._group.get(tenant, 0)]
+
+    def groups(self, tenants: Sequence[str]) -> NDArray[np.intp]:
+        """The group of each tenant, intp [n]."""
+        find = self._group.get
+        # Tenants are strings: there is no array to compute on.
+        return np.array([find(tenant, 0) for tenant in tenants], dtype=np.intp)

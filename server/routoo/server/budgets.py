@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from time import monotonic, time_ns
 from typing import TYPE_CHECKING
 
-from routoo.budget.alone import Alone
-from routoo.budget.books import Keeping
-from routoo.budget.journal import Journal
-from routoo.budget.journaling import TEND_INTERVAL_S, Journaling
-from routoo.budget.memory import MemoryLedger
-from routoo.budget.scopes import Scopes
+from routoo.budget.memory.books import Keeping
+from routoo.budget.memory.journal import Journal
+from routoo.budget.memory.ledger import MemoryLedger
+from routoo.budget.memory.persistence import TEND_INTERVAL_S, Journaling
+from routoo.budget.redis.local_share import Alone
+from routoo.budget.terms import Scopes
 from routoo.engine.accounting import Money
 from routoo.engine.booking import Spending
 from routoo.engine.open_decisions import OpenDecisions
@@ -207,8 +207,11 @@ def _open_redis(
 ) -> Ledger:
     try:
         # Needed by those only who share budgets.
-        from routoo.budget.redis_ledger import RedisLedger  # noqa: PLC0415
-        from routoo.budget.redis_store import Connecting, RedisStore  # noqa: PLC0415
+        from routoo.budget.redis.ledger import RedisLedger  # noqa: PLC0415
+        from routoo.budget.redis.store import (  # noqa: PLC0415
+            Connecting,
+            RedisStore,
+        )
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"ledger.backend: redis needs the Python package {error.name}; install routoo[redis]"

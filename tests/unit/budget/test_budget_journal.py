@@ -21,9 +21,9 @@ from budgets import (
     usd,
     with_journaling,
 )
-from routoo.budget import journal as journal_module
-from routoo.budget.journal import Journal
 from routoo.budget.ledger import Settled
+from routoo.budget.memory import journal as journal_module
+from routoo.budget.memory.journal import Journal
 from routoo.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ class TestRewriting:
     def test_it_happens_when_the_file_has_grown(
         self, clock: FakeClock, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("routoo.budget.journaling._REWRITE_BYTES", 1000)
+        monkeypatch.setattr("routoo.budget.memory.persistence._REWRITE_BYTES", 1000)
         ledger, journaling = with_journaling(clock, path, budget())
         for call in range(100):
             reserve(ledger, {f"{call}": 1e-4})
@@ -274,7 +274,7 @@ class TestOneProcess:
     def test_another_process_is_refused(self, clock: FakeClock, path: Path) -> None:
         ledger = opened(clock, journal=path)
         program = (
-            "import sys, pathlib\nfrom routoo.budget.journal import Journal\n"
+            "import sys, pathlib\nfrom routoo.budget.memory.journal import Journal\n"
             "try:\n  Journal(pathlib.Path(sys.argv[1]))\nexcept Exception as e:\n  print(e)\n"
         )
         found = subprocess.run(

@@ -8,7 +8,7 @@ import numpy as np
 
 from budgets import budget
 from routoo.budget.ledger import Settled
-from routoo.budget.memory import MemoryLedger
+from routoo.budget.memory.ledger import MemoryLedger
 from routoo.config.budget import LedgerSettings
 from routoo.server.budgets import open_ledger
 from tiny_money import FOREVER, NOW_NS, books, hourly

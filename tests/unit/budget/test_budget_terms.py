@@ -131,7 +131,7 @@ def test_without_budgets_there_is_no_ledger() -> None:
 
 def test_the_ledger_knows_nothing_of_the_rest_of_the_service() -> None:
     folder = Path(routoo.budget.__file__).parent
-    for path in folder.glob("*.py"):
+    for path in folder.rglob("*.py"):
         found = re.findall(
             r"^ *(?:from|import) (routoo\S*|grpc\S*|google\S*)", path.read_text(), re.MULTILINE
         )

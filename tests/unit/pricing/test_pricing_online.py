@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from routoo.budget.books import Keeping
-from routoo.budget.memory import MemoryLedger
+from routoo.budget.memory.books import Keeping
+from routoo.budget.memory.ledger import MemoryLedger
 from routoo.budget.terms import BudgetTerms, one_nano_usd
 from routoo.config.policy import PricesSettings
 from routoo.pricing.in_force import Observed

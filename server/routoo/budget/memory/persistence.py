@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import structlog
 
-from routoo.budget.journal import encode
+from routoo.budget.memory.journal import encode
 from routoo.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from routoo.budget.books import Books
-    from routoo.budget.journal import Fsync, Journal
+    from routoo.budget.memory.books import Books
+    from routoo.budget.memory.journal import Fsync, Journal
 
 _log = structlog.get_logger(__name__)
 _VERSION = 1

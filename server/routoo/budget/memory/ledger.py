@@ -8,19 +8,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from routoo.budget.books import Books, Keeping
-from routoo.budget.clock import ForwardClock
 from routoo.budget.ledger import BudgetState, Grants
-from routoo.budget.scopes import Scopes
-from routoo.budget.terms import nano_usd, one_nano_usd
+from routoo.budget.memory.books import Books, Keeping
+from routoo.budget.memory.clock import ForwardClock
+from routoo.budget.terms import Scopes, nano_usd, one_nano_usd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-    from routoo.budget.journaling import Journaling
     from routoo.budget.ledger import Settled
+    from routoo.budget.memory.persistence import Journaling
     from routoo.budget.terms import BudgetTerms
 
 

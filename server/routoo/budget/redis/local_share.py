@@ -8,21 +8,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from routoo.budget.account import Money
-from routoo.budget.books import Books
-from routoo.budget.clock import ForwardClock
 from routoo.budget.ledger import BudgetState, Settled
-from routoo.budget.pending import Booking, Pending
-from routoo.budget.scopes import Scopes
-from routoo.budget.terms import usd
+from routoo.budget.memory.account import Money
+from routoo.budget.memory.books import Books
+from routoo.budget.memory.clock import ForwardClock
+from routoo.budget.redis.backlog import Booking, Pending
+from routoo.budget.terms import Scopes, usd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-    from routoo.budget.books import Keeping
-    from routoo.budget.redis_store import Seen
+    from routoo.budget.memory.books import Keeping
+    from routoo.budget.redis.store import Seen
 
     IntArray = NDArray[np.int64]
     IndexArray = NDArray[np.intp]

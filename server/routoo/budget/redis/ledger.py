@@ -9,7 +9,7 @@ import numpy as np
 import structlog
 
 from routoo.budget.ledger import BudgetState, Grants, Settled
-from routoo.budget.redis_store import ROWS_AT_ONCE, StoreError
+from routoo.budget.redis.store import ROWS_AT_ONCE, StoreError
 from routoo.budget.terms import nano_usd, one_nano_usd, usd
 
 if TYPE_CHECKING:
@@ -18,10 +18,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from routoo.budget.alone import Alone
-    from routoo.budget.redis_store import Look, RedisStore
-    from routoo.budget.scopes import Scopes
-    from routoo.budget.terms import BudgetTerms
+    from routoo.budget.redis.local_share import Alone
+    from routoo.budget.redis.store import Look, RedisStore
+    from routoo.budget.terms import BudgetTerms, Scopes
 
     IntArray = NDArray[np.int64]
     IndexArray = NDArray[np.intp]

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from routoo.budget.account import Account, Money
-from routoo.budget.decisions import (
+from routoo.budget.ledger import BudgetState, Settled
+from routoo.budget.memory.account import Account, Money
+from routoo.budget.memory.reservations import (
     EXPIRED,
     EXPIRED_OVERDRAWN,
     OPEN,
@@ -16,7 +17,6 @@ from routoo.budget.decisions import (
     REPORTED,
     Decisions,
 )
-from routoo.budget.ledger import BudgetState, Settled
 from routoo.budget.terms import usd
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from routoo.budget.scopes import Scopes
+    from routoo.budget.terms import Scopes
 
     IntArray = NDArray[np.int64]
     IndexArray = NDArray[np.intp]

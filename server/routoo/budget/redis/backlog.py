@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from routoo.budget.redis_store import RedisStore
+    from routoo.budget.redis.store import RedisStore
 
 
 @dataclass(frozen=True, slots=True)

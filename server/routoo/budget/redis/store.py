@@ -24,8 +24,8 @@ from routoo.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from routoo.budget.books import Keeping
-    from routoo.budget.scopes import Scopes
+    from routoo.budget.memory.books import Keeping
+    from routoo.budget.terms import Scopes
 
 # Rows of one script call: Redis serves nobody else meanwhile.
 ROWS_AT_ONCE = 500
@@ -367,7 +367,7 @@ class _Clients:
 
 
 def _script(name: str) -> str:
-    folder = resources.files("routoo.budget") / "scripts"
+    folder = resources.files("routoo.budget.redis") / "scripts"
     return "\n".join((folder / f"{part}.lua").read_text("utf-8") for part in ("common", name))
 
 

@@ -1,0 +1,1 @@
+"""TODO: what the room hands out."""
