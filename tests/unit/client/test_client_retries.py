@@ -143,8 +143,9 @@ def test_each_attempt_has_what_is_left_of_the_deadline() -> None:
     with scripted_router(waits) as router, client_of(router, time, timeout_s=100) as client:
         client.route("x")
     first_s, second_s = router.remaining_s
-    assert 99 < first_s <= 100
-    assert 87 < second_s <= 90
+    # gRPC writes a deadline in whole units, of up to a second here, and rounds them up.
+    assert 99 < first_s <= 101
+    assert 87 < second_s <= 91
 
 
 def test_a_service_that_is_down_is_not_asked_several_times_over() -> None:

@@ -1,1 +1,1 @@
-"""TODO: what the room hands out."""
+"""A ledger in Redis that replicas share, and what each may spend while Redis is away."""
