@@ -15,8 +15,8 @@ from routoo.config.policy import PricesSettings
 from routoo.engine.booking import Spending
 from routoo.predictor.artifact import load_artifact, shipped_artifact
 from routoo.predictor.onnx import OnnxPredictor
-from routoo.pricing.in_force import Observed
 from routoo.pricing.online import OnlinePricing
+from routoo.pricing.prices import Observed
 from routoo.routing.operating_point import PricedSample
 from routoo.routing.pool import load_pool
 from routoo.selector.lp.frontier import price_for_mean_cost

@@ -32,7 +32,7 @@ from _artifacts import export_minilm, minilm
 from _prompts import distinct_prompts
 from _triton import make_repository, triton_server
 from routoo.predictor.artifact import load_artifact, shipped_artifact
-from routoo.predictor.line import LinePlan, load_line
+from routoo.predictor.backends import LinePlan, load_line
 from routoo.predictor.triton import TritonServer, TritonTarget
 
 if TYPE_CHECKING:

@@ -38,7 +38,7 @@ from _artifacts import export_minilm, minilm
 from _prompts import distinct_prompts
 from _triton import make_repository, triton_server
 from routoo.predictor.artifact import INPUT, load_artifact, shipped_artifact
-from routoo.predictor.line import LinePlan, load_line
+from routoo.predictor.backends import LinePlan, load_line
 from routoo.predictor.triton import TritonServer, TritonTarget
 from routoo_export.backbones.packages import minilm_folder
 
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from routoo.predictor.artifact import Artifact
-    from routoo.predictor.line import Line
+    from routoo.predictor.backends import Line
 
 BATCHES = (1, 8, 32, 128)
 LENGTHS_TOKENS = (32, 64, 128, 256)

@@ -11,7 +11,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as triton
 
 from routoo.predictor.artifact import INPUT
-from routoo.predictor.prompts import bucket_lengths
+from routoo.predictor.tokenizer import bucket_lengths
 from routoo_export.errors import ExportError
 from routoo_export.replace_folder import write_whole
 

@@ -21,7 +21,7 @@ from routoo.errors import ConfigError, DeadlineError, PredictorError
 from routoo.predictor.artifact import load_artifact, shipped_artifact
 from routoo.predictor.base import Wait
 from routoo.predictor.chain import Watch
-from routoo.predictors import Predictors
+from routoo.predictor.manager import Predictors
 from routoo.server.assembly import check
 from routoo.server.service import Service
 from tiny_artifact import SCORES, TOKENS, write_tiny_artifact

@@ -11,7 +11,7 @@ from routoo.engine.accounting import Money
 from routoo.engine.booking import Spending
 from routoo.engine.open_decisions import OpenDecisions
 from routoo.engine.outcomes import Outcomes
-from routoo.pricing.in_force import FixedPricing
+from routoo.pricing.prices import FixedPricing
 
 if TYPE_CHECKING:
     from typing import Literal

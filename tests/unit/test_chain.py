@@ -11,10 +11,10 @@ import pytest
 
 from routoo.errors import ArtifactError, DeadlineError, PredictorError
 from routoo.predictor.artifact import load_artifact
+from routoo.predictor.backends import Line, LinePlan, load_line
 from routoo.predictor.base import Wait, join
 from routoo.predictor.breaker import Breaker, BreakerTerms, State
 from routoo.predictor.chain import PredictorChain, Watch
-from routoo.predictor.line import Line, LinePlan, load_line
 from tiny_artifact import MODELS, change_manifest, write_tiny_artifact
 
 if TYPE_CHECKING:

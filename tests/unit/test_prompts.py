@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from routoo.predictor.artifact import load_artifact
 from routoo.predictor.onnx import OnnxPredictor
-from routoo.predictor.prompts import SHORTEST_BUCKET, PromptEncoder, bucket_lengths
+from routoo.predictor.tokenizer import SHORTEST_BUCKET, PromptEncoder, bucket_lengths
 from tiny_artifact import WORDS, write_tiny_artifact
 
 if TYPE_CHECKING:

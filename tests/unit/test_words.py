@@ -12,9 +12,9 @@ from tokenizers.models import WordPiece
 from tokenizers.normalizers import BertNormalizer, Lowercase
 from tokenizers.pre_tokenizers import BertPreTokenizer, Whitespace
 
-from routoo.predictor import words
+from routoo.predictor import tokenizer as tokenizer_module
 from routoo.predictor.artifact import shipped_artifact
-from routoo.predictor.words import WordCache, splits_words_alone
+from routoo.predictor.tokenizer import WordCache, splits_words_alone
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_edges_are_the_library_s(tokenizer: Tokenizer, cache: WordCache, text: s
 def test_a_full_cache_learns_no_more_and_stays_right(
     tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(words, "MOST_WORDS", 3)
+    monkeypatch.setattr(tokenizer_module, "MOST_WORDS", 3)
     small = WordCache(tokenizer)
     for text in ("one two three four five", "six seven", "one seven " + "long" * 20):
         assert small.ids(text) == library_ids(tokenizer, text)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from routoo.engine.booking import Spending
     from routoo.engine.open_decisions import OpenDecisions
     from routoo.engine.outcomes import Outcomes
-    from routoo.pricing.in_force import Pricing
+    from routoo.pricing.prices import Pricing
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from routoo.errors import NoEligibleModelError
-from routoo.pricing.in_force import Observed, budget_constraint
+from routoo.pricing.prices import Observed, budget_constraint
 from routoo.routing.constraints import narrow
 from routoo.routing.decision import (
     BatchDecision,

@@ -16,11 +16,11 @@ from routoo.predictor.base import checked
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from routoo.predictor.backends import Line
     from routoo.predictor.base import Prediction, Predictor, Wait
     from routoo.predictor.breaker import Breaker
-    from routoo.predictor.line import Line
     from routoo.predictor.triton import TritonPredictor
-    from routoo.predictor.triton_terms import Statistics
+    from routoo.predictor.triton_check import Statistics
 
 
 class Watch:

@@ -19,16 +19,16 @@ import numpy as np
 
 from routoo.errors import ArtifactError, ConfigError, DeadlineError, PredictorError
 from routoo.predictor.artifact import INPUT
-from routoo.predictor.triton_terms import read_offer, read_statistics
+from routoo.predictor.triton_check import read_offer, read_statistics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from routoo.predictor.artifact import Artifact
     from routoo.predictor.base import Prediction, Wait
-    from routoo.predictor.padded import Figures, Ids, PaddedGraph
-    from routoo.predictor.sample import Sample
-    from routoo.predictor.triton_terms import Offer, Statistics
+    from routoo.predictor.padding import Figures, Ids, PaddedGraph
+    from routoo.predictor.self_test import Sample
+    from routoo.predictor.triton_check import Offer, Statistics
 
 DEADLINE_SHARE = 0.5
 """Of what is left to the callers, so that a fallback has time to answer when Triton does not."""

@@ -1,1 +1,4 @@
-"""What money is worth: the prices that requests are decided at, and how they follow the budgets."""
+"""What money is worth: the prices that requests are decided at, and how they follow the budgets.
+
+``prices.py`` has what the engine reads, ``online.py`` moves it along with requests and ledger.
+"""

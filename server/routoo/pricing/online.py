@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import structlog
 
-from routoo.pricing.account import Account
 from routoo.pricing.curves import PriceGrid
 from routoo.pricing.duals import Target, solve_nested
-from routoo.pricing.in_force import Observed, Prices
+from routoo.pricing.plan import Account
+from routoo.pricing.prices import Observed, Prices
 from routoo.pricing.window import Window
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from routoo.config.checks import check_workers
 from routoo.engine.engine import Engine
 from routoo.predictor.artifact import find_artifact, load_artifact
 from routoo.predictor.chain import Watch
-from routoo.predictors import Predictors, in_process
+from routoo.predictor.manager import Predictors, in_process
 from routoo.routing.operating_point import PricedSample
 from routoo.routing.policies import build_policies
 from routoo.routing.pool import load_pool

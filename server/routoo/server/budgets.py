@@ -18,8 +18,8 @@ from routoo.engine.booking import Spending
 from routoo.engine.open_decisions import OpenDecisions
 from routoo.engine.outcomes import Outcomes
 from routoo.errors import ConfigError
-from routoo.pricing.in_force import FixedPricing
 from routoo.pricing.online import OnlinePricing
+from routoo.pricing.prices import FixedPricing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from routoo.budget.ledger import Ledger
     from routoo.config.budget import BudgetSettings, LedgerSettings
     from routoo.config.settings import Settings
-    from routoo.pricing.in_force import Pricing
+    from routoo.pricing.prices import Pricing
     from routoo.server.assembly import Parts
     from routoo.telemetry.outcome_counts import OutcomeCounts
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from routoo.errors import ArtifactError
-    from routoo.predictor.triton_terms import Statistics
+    from routoo.predictor.triton_check import Statistics
     from routoo.server.health import Health
 
 _log = structlog.get_logger("routoo.predictor")

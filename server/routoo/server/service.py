@@ -25,7 +25,7 @@ from routoo.api.service import SERVICE, RouterService
 from routoo.engine.current import Current
 from routoo.engine.shared import DecisionIds, Shared
 from routoo.errors import ConfigError
-from routoo.predictors import Predictors
+from routoo.predictor.manager import Predictors
 from routoo.routing.policies import learned_with_predictor
 from routoo.server.assembly import Lasting, load_parts, versions_of
 from routoo.server.budgets import open_money

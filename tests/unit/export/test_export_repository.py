@@ -18,7 +18,7 @@ from tritonclient.grpc import model_config_pb2 as triton
 
 from routoo.predictor.artifact import load_artifact
 from routoo.predictor.onnx import OnnxPredictor
-from routoo.predictor.prompts import bucket_lengths
+from routoo.predictor.tokenizer import bucket_lengths
 from routoo_export.errors import ExportError
 from routoo_export.repository import (
     DynamicBatching,

@@ -14,8 +14,8 @@ from routoo.budget.memory.books import Keeping
 from routoo.budget.memory.ledger import MemoryLedger
 from routoo.budget.terms import BudgetTerms, one_nano_usd
 from routoo.config.policy import PricesSettings
-from routoo.pricing.in_force import Observed
 from routoo.pricing.online import OnlinePricing
+from routoo.pricing.prices import Observed
 from routoo.selector.online import decide, round_scores
 
 if TYPE_CHECKING:

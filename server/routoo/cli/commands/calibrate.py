@@ -179,7 +179,7 @@ def _grounds(config: Path | None, prompts: Path) -> "Grounds":
     from routoo.cli.output.progress import Phases
     from routoo.config.loading import load_settings
     from routoo.predictor.artifact import find_artifact, load_artifact
-    from routoo.predictors import in_process
+    from routoo.predictor.manager import in_process
     from routoo.routing.operating_point import PricedSample
     from routoo.routing.pool import load_pool
 

@@ -11,17 +11,17 @@ import numpy as np
 
 from routoo.errors import ArtifactError, PredictorError
 from routoo.predictor.artifact import find_artifact, load_artifact
+from routoo.predictor.backends import LinePlan, load_line
 from routoo.predictor.breaker import Breaker, BreakerTerms
 from routoo.predictor.chain import PredictorChain
-from routoo.predictor.line import LinePlan, load_line
 from routoo.predictor.onnx import OnnxPredictor
 from routoo.predictor.triton import LOAD_TIMEOUT_S, TritonServer, TritonTarget
 
 if TYPE_CHECKING:
     from routoo.config.predictor import PredictorSettings
     from routoo.predictor.artifact import Artifact
+    from routoo.predictor.backends import Line
     from routoo.predictor.chain import Watch
-    from routoo.predictor.line import Line
 
 
 class Predictors:

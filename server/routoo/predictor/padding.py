@@ -10,7 +10,7 @@ import numpy as np
 from routoo.errors import PredictorError
 from routoo.predictor.artifact import STATIC
 from routoo.predictor.base import NONSENSE, Prediction
-from routoo.predictor.prompts import PromptEncoder
+from routoo.predictor.tokenizer import PromptEncoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from routoo.predictor.artifact import Artifact
-    from routoo.predictor.prompts import Bucket
+    from routoo.predictor.tokenizer import Bucket
 
     Ids: TypeAlias = NDArray[np.int64]
     Figures: TypeAlias = Sequence[NDArray[np.float32]]

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from routoo.errors import ArtifactError, PredictorError
 from routoo.predictor.onnx import OnnxPredictor
-from routoo.predictor.padded import PaddedGraph
+from routoo.predictor.padding import PaddedGraph
 from routoo.predictor.prior import PriorPredictor
-from routoo.predictor.sample import Sample
+from routoo.predictor.self_test import Sample
 from routoo.predictor.triton import TritonPredictor
 
 if TYPE_CHECKING:
