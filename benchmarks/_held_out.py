@@ -16,7 +16,7 @@ from routoo.routing.estimates import estimates_of
 from routoo.routing.operating_point import PricedSample
 from routoo.routing.pool import Pool, load_pool
 from routoo.routing.request import PromptRequest
-from routoo_export.splits import TRAIN_BUCKETS, assign_buckets
+from routoo_export.outcomes.splits import TRAIN_BUCKETS, assign_buckets
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -24,8 +24,8 @@ from routoo.selector.lp.problem import Problem, budget
 from routoo.selector.lp.solve import solve
 from routoo.selector.online import decide, round_scores
 from routoo.selector.policies.base import Case
-from routoo_export.sources import read_training_outcomes
-from routoo_export.splits import in_buckets
+from routoo_export.outcomes.sources import read_training_outcomes
+from routoo_export.outcomes.splits import in_buckets
 
 SOURCE = "mmlu_pro"
 BATCH = 64

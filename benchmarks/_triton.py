@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from _process import ServerProcess
-from routoo_export.repository import DynamicBatching, TritonConfig, write_config
+from routoo_export.artifact.triton_repository import DynamicBatching, TritonConfig, write_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

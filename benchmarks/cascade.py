@@ -47,7 +47,7 @@ from routoo.selector.online import decide
 from routoo.selector.policies.base import Case
 from routoo.selector.policies.cascade import Cascade
 from routoo.selector.reason import Reason
-from routoo_export.splits import FOLDS, assign_buckets
+from routoo_export.outcomes.splits import FOLDS, assign_buckets
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]

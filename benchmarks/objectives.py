@@ -38,13 +38,18 @@ from threadpoolctl import threadpool_limits
 
 from routoo.selector.online import decide
 from routoo_export.backbones.static import StaticBackbone
-from routoo_export.logged import LoggedOutcomes, LogMethod, draw_log, logged_rows
-from routoo_export.network import predict
-from routoo_export.objectives import Objective
-from routoo_export.outcomes import read_outcomes
-from routoo_export.rows import Rows
-from routoo_export.splits import TEST_BUCKETS, TRAIN_BUCKETS, in_buckets
-from routoo_export.train import TrainConfig, fit
+from routoo_export.network.network import predict
+from routoo_export.outcomes.outcomes import read_outcomes
+from routoo_export.outcomes.splits import TEST_BUCKETS, TRAIN_BUCKETS, in_buckets
+from routoo_export.training.heads.objectives import Objective
+from routoo_export.training.heads.rows import Rows
+from routoo_export.training.heads.train import TrainConfig, fit
+from routoo_export.training.supervision.partial_feedback import (
+    LoggedOutcomes,
+    LogMethod,
+    draw_log,
+    logged_rows,
+)
 
 POOL = (
     "microsoft/Phi-3-mini-4k-instruct",

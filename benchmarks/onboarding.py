@@ -30,15 +30,20 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from routoo.selector.online import decide
+from routoo_export.artifact.onboarding import Graded, Known, NewcomerPrior, add_newcomer
 from routoo_export.backbones.static import StaticBackbone
-from routoo_export.metrics import auc, expected_calibration_error, log_loss
-from routoo_export.network import Prediction, Weights, predict
-from routoo_export.onboard import Graded, Known, NewcomerPrior, add_newcomer
-from routoo_export.outcomes import CHARS_PER_TOKEN, Outcomes, read_outcomes
-from routoo_export.rows import Rows, make_rows
-from routoo_export.sources import read_prices
-from routoo_export.splits import TEST_BUCKETS, TRAIN_BUCKETS, VALIDATION_BUCKETS, in_buckets
-from routoo_export.train import TrainConfig, fit
+from routoo_export.evaluation.metrics import auc, expected_calibration_error, log_loss
+from routoo_export.network.network import Prediction, Weights, predict
+from routoo_export.outcomes.outcomes import CHARS_PER_TOKEN, Outcomes, read_outcomes
+from routoo_export.outcomes.sources import read_prices
+from routoo_export.outcomes.splits import (
+    TEST_BUCKETS,
+    TRAIN_BUCKETS,
+    VALIDATION_BUCKETS,
+    in_buckets,
+)
+from routoo_export.training.heads.rows import Rows, make_rows
+from routoo_export.training.heads.train import TrainConfig, fit
 
 SPARSE = ("deepseek-ai/DeepSeek-Coder-V2",)
 POSITIONS = (3, 9, 15, 21, 27)

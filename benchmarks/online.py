@@ -42,7 +42,7 @@ from routoo.selector.policies.lp import Lp
 from routoo.server.assembly import load_parts
 from routoo.server.budgets import open_money
 from routoo.telemetry.metrics import Metrics
-from routoo_export.splits import TEST_BUCKETS, VALIDATION_BUCKETS
+from routoo_export.outcomes.splits import TEST_BUCKETS, VALIDATION_BUCKETS
 
 ORDERS = ("random", "sorted", "shuffled_domains")
 SEEDS = 5

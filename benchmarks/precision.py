@@ -28,14 +28,14 @@ from _prompts import prompt_of
 from routoo.predictor.artifact import load_artifact
 from routoo.predictor.onnx import OnnxPredictor
 from routoo.selector.online import round_scores
-from routoo_export.artifact import write_artifact
-from routoo_export.checkpoint import Checkpoint, load_checkpoint
+from routoo_export.artifact.artifact import write_artifact
 from routoo_export.errors import ExportError
-from routoo_export.metrics import weighted_pair_curves
-from routoo_export.outcomes import Outcomes
-from routoo_export.precision import Precision
-from routoo_export.sources import PROTOCOL, read_prices, read_training_outcomes
-from routoo_export.splits import TEST_BUCKETS, in_buckets
+from routoo_export.evaluation.metrics import weighted_pair_curves
+from routoo_export.graph.precision import Precision
+from routoo_export.outcomes.outcomes import Outcomes
+from routoo_export.outcomes.sources import PROTOCOL, read_prices, read_training_outcomes
+from routoo_export.outcomes.splits import TEST_BUCKETS, in_buckets
+from routoo_export.training.checkpoint import Checkpoint, load_checkpoint
 
 LENGTHS_TOKENS = (32, 64, 128, 256)
 BATCHES = (1, 8, 64)

@@ -25,7 +25,12 @@ from urllib.request import urlopen
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from routoo_export.repository import CONFIG_FILE, MODEL_NAME, TritonConfig, write_config
+from routoo_export.artifact.triton_repository import (
+    CONFIG_FILE,
+    MODEL_NAME,
+    TritonConfig,
+    write_config,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 HOST = "127.0.0.1"

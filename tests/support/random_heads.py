@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from onnx import TensorProto, helper
 
-from routoo_export.added import AddedWeights
-from routoo_export.graph_builder import GraphBuilder
-from routoo_export.heads_graph import OUTPUT_NAMES, add_heads
-from routoo_export.network import ADDED_DIRECTIONS, Member, Network, Weights, merge_members
-from routoo_export.network import Standardisation as Standard
-from routoo_export.ood import fit_ood
+from routoo_export.graph.builder import GraphBuilder
+from routoo_export.graph.heads import OUTPUT_NAMES, add_heads
+from routoo_export.network.added_models import AddedWeights
+from routoo_export.network.network import ADDED_DIRECTIONS, Member, Network, Weights, merge_members
+from routoo_export.network.network import Standardisation as Standard
+from routoo_export.network.ood import fit_ood
 
 if TYPE_CHECKING:
     import onnx

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from routoo_export.backbones.base import BackboneSpec
-from routoo_export.compute import Compute
-from routoo_export.tokens import pad_ids
+from routoo_export.backbones.compute import Compute
+from routoo_export.backbones.tokens import pad_ids
 
 
 def batched_features(

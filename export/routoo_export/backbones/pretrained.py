@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 
 from routoo_export.backbones.config import BackboneConfig
 from routoo_export.backbones.packages import MINILM_NAME, minilm_folder, smollm2_file
+from routoo_export.backbones.tokens import bare_tokenizer
 from routoo_export.backbones.transformer import (
     CONFIG_FILE,
     SETTINGS_FILE,
@@ -22,7 +23,6 @@ from routoo_export.backbones.transformer import (
 )
 from routoo_export.backbones.truncate import truncate
 from routoo_export.errors import CheckpointError, ExportError
-from routoo_export.tokens import bare_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast

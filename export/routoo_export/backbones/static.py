@@ -11,6 +11,7 @@ from torch import Tensor
 
 from routoo_export.backbones.base import BackboneSpec
 from routoo_export.backbones.batches import batched_features
+from routoo_export.backbones.compute import Compute
 from routoo_export.backbones.distil import distil
 from routoo_export.backbones.packages import MINILM_NAME
 from routoo_export.backbones.token_table import (
@@ -20,8 +21,7 @@ from routoo_export.backbones.token_table import (
     project_table,
 )
 from routoo_export.backbones.token_vectors import PAD_TOKEN_ID, load_token_vectors
-from routoo_export.compute import Compute
-from routoo_export.tokens import encode_prompts, length_batches, parse_tokenizer
+from routoo_export.backbones.tokens import encode_prompts, length_batches, parse_tokenizer
 
 TABLE_FILE: Final = "token_table.npz"
 TOKENIZER_FILE: Final = "tokenizer.json"

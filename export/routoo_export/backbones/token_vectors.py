@@ -14,8 +14,8 @@ from safetensors.numpy import load
 from tokenizers import Tokenizer
 
 from routoo_export.backbones.packages import minilm_folder
+from routoo_export.backbones.tokens import bare_tokenizer
 from routoo_export.errors import ExportError
-from routoo_export.tokens import bare_tokenizer
 
 PAD_TOKEN_ID: Final = 0
 TOKEN_CLASSES: Final = ("digits", "continuation", "punctuation", "single_letter")

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from routoo_export.backbones.base import BackboneSpec, Kind
 from routoo_export.backbones.batches import batched_features, token_batches
+from routoo_export.backbones.compute import Compute
 from routoo_export.backbones.config import Pooling, StateScale
+from routoo_export.backbones.tokens import encode_prompts, parse_tokenizer
 from routoo_export.backbones.truncate import drop_final_norm, without_final_norm
 from routoo_export.backbones.weights_file import load_weights, save_weights
-from routoo_export.compute import Compute
-from routoo_export.tokens import encode_prompts, parse_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

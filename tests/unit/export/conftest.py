@@ -13,15 +13,15 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from routoo_export.backbones.config import BackboneConfig
-from routoo_export.outcomes import Outcomes, merge_outcomes, read_outcomes
-from routoo_export.pipeline import Recipe, train_predictor
-from routoo_export.sources import PROTOCOL
-from routoo_export.train import TrainConfig
+from routoo_export.outcomes.outcomes import Outcomes, merge_outcomes, read_outcomes
+from routoo_export.outcomes.sources import PROTOCOL
+from routoo_export.training.heads.train import TrainConfig
+from routoo_export.training.pipeline import Recipe, train_predictor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from routoo_export.checkpoint import Checkpoint
+    from routoo_export.training.checkpoint import Checkpoint
 
 WORDS = {
     "math": ["integral", "matrix", "prime", "derivative", "polynomial", "vector", "sum", "root"],

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from routoo_export.adapters.formats import ADAPTERS
-from routoo_export.adapters.routerbench import CUT_NOTE
-from routoo_export.bad_rows import BadRows
 from routoo_export.errors import OutcomeError
+from routoo_export.outcomes.adapters.formats import ADAPTERS
+from routoo_export.outcomes.adapters.routerbench import CUT_NOTE
+from routoo_export.outcomes.bad_rows import BadRows
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from routoo_export.outcomes_columns import Grid
+    from routoo_export.outcomes.columns import Grid
 
 NAN = float("nan")
 MIXTRAL, GPT4 = "mistralai/Mixtral-8x7B-Instruct-v0.1", "gpt-4-1106-preview"

@@ -16,25 +16,25 @@ from google.protobuf import text_format
 from tokenizers import Tokenizer
 from tritonclient.grpc import model_config_pb2
 
-from routoo_export.artifact import MAX_ARTIFACT_BYTES, write_artifact
-from routoo_export.checkpoint import load_checkpoint, read_metrics, save_checkpoint
-from routoo_export.cli import main
-from routoo_export.errors import CheckpointError, ExportError, ParityError
-from routoo_export.graph import build_graph
-from routoo_export.graph_builder import OPSET
-from routoo_export.parity import TOLERANCES, check_parity, open_session
-from routoo_export.repository import (
+from routoo_export.artifact.artifact import MAX_ARTIFACT_BYTES, write_artifact
+from routoo_export.artifact.triton_repository import (
     TritonConfig,
     config_message,
     newest_version,
     read_signature,
     version_folder,
 )
-from routoo_export.tokens import pad_ids
+from routoo_export.backbones.tokens import pad_ids
+from routoo_export.cli.app import main
+from routoo_export.errors import CheckpointError, ExportError, ParityError
+from routoo_export.graph.builder import OPSET
+from routoo_export.graph.graph import build_graph
+from routoo_export.graph.parity import TOLERANCES, check_parity, open_session
+from routoo_export.training.checkpoint import load_checkpoint, read_metrics, save_checkpoint
 
 if TYPE_CHECKING:
-    from routoo_export.checkpoint import Checkpoint
-    from routoo_export.outcomes import Outcomes
+    from routoo_export.outcomes.outcomes import Outcomes
+    from routoo_export.training.checkpoint import Checkpoint
 
 MANIFEST_KEYS = {
     "format_version",

@@ -16,10 +16,10 @@ from routoo_export.backbones.config import DEFAULTS, BackboneConfig
 from routoo_export.backbones.load import load_backbone
 from routoo_export.backbones.packages import minilm_folder
 from routoo_export.backbones.pretrained import load_pretrained
+from routoo_export.backbones.tokens import bare_tokenizer, pad_ids
 from routoo_export.backbones.transformer import Reading, TransformerBackbone
 from routoo_export.backbones.truncate import truncate
 from routoo_export.errors import CheckpointError, ExportError
-from routoo_export.tokens import bare_tokenizer, pad_ids
 from tiny_transformers import (
     BOS,
     LAYERS,

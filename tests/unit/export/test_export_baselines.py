@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from routoo_export.baselines import (
+from routoo_export.evaluation.baselines import (
     domain_prior,
     nearest_neighbours,
     overall_means,
     scale_features,
 )
-from routoo_export.factorisation import FactorisationConfig, matrix_factorisation
-from routoo_export.metrics import auc
-from routoo_export.outcomes import Outcomes, Source
-from routoo_export.pool import Pool, fitted_prices
+from routoo_export.evaluation.factorisation import FactorisationConfig, matrix_factorisation
+from routoo_export.evaluation.metrics import auc
+from routoo_export.evaluation.pool import Pool, fitted_prices
+from routoo_export.outcomes.outcomes import Outcomes, Source
 
 NAN = float("nan")
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from routoo_export.adapters.battles import read_battle_sources
-from routoo_export.bad_rows import BadRows
-from routoo_export.battles import read_battles
 from routoo_export.errors import OutcomeError
-from routoo_export.outcomes_write import write_table
+from routoo_export.outcomes.adapters.battles import read_battle_sources
+from routoo_export.outcomes.bad_rows import BadRows
+from routoo_export.outcomes.write import write_table
+from routoo_export.training.supervision.preferences import read_battles
 
 if TYPE_CHECKING:
     from pathlib import Path

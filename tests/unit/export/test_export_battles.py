@@ -13,19 +13,25 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routoo_export.bad_rows import BadRows
-from routoo_export.battles import Battles, fit_battles, read_battles, topic_strengths, win_rates
 from routoo_export.errors import OutcomeError
-from routoo_export.network import predict
-from routoo_export.rows import Rows
-from routoo_export.topics import Topics
+from routoo_export.network.network import predict
+from routoo_export.outcomes.bad_rows import BadRows
+from routoo_export.training.heads.rows import Rows
+from routoo_export.training.heads.topics import Topics
+from routoo_export.training.supervision.preferences import (
+    Battles,
+    fit_battles,
+    read_battles,
+    topic_strengths,
+    win_rates,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from routoo_export.train import TrainConfig
+    from routoo_export.training.heads.train import TrainConfig
 
 MODELS = ("a", "b", "c", "d")
 STRENGTHS = {"math": np.array([1.5, 0.5, -0.5, -1.5]), "law": np.array([-1.0, 0.3, 1.2, -0.5])}

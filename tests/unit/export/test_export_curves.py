@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routoo_export.curves import (
+from routoo_export.evaluation.bootstrap import Resamples
+from routoo_export.evaluation.curves import (
     Curve,
     Gains,
     Truth,
@@ -17,8 +18,12 @@ from routoo_export.curves import (
     non_decreasing_hull,
     single_model_choices,
 )
-from routoo_export.decisions import OperatingPoint, Predicted, price_for_arena, price_for_share
-from routoo_export.resampling import Resamples
+from routoo_export.evaluation.decisions import (
+    OperatingPoint,
+    Predicted,
+    price_for_arena,
+    price_for_share,
+)
 
 POINTS = st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), min_size=1, max_size=12)
 WHOLE = Resamples(np.ones((1, 100), dtype=np.float32))

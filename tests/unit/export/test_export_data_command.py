@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from routoo_export.cli import main
+from routoo_export.cli.app import main
 from routoo_export.errors import OutcomeError
-from routoo_export.outcomes import merge_outcomes, read_outcomes
-from routoo_export.outcomes_check import require_trainable
+from routoo_export.outcomes.check import require_trainable
+from routoo_export.outcomes.outcomes import merge_outcomes, read_outcomes
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from routoo_export import pipeline
 from routoo_export.backbones import distil as module
 from routoo_export.backbones.config import BackboneConfig
 from routoo_export.backbones.distil import MAP_RIDGE, TOKEN_RIDGE, distil, pooling_matrix
 from routoo_export.backbones.pretrained import load_pretrained
 from routoo_export.backbones.static import StaticBackbone
 from routoo_export.backbones.token_vectors import TokenVectors
-from routoo_export.holdout import stem_folds
-from routoo_export.pipeline import Recipe, Workplace, fold_rows, train_predictor
-from routoo_export.splits import TEST_BUCKETS, TRAIN_BUCKETS, in_buckets
+from routoo_export.outcomes.folds import stem_folds
+from routoo_export.outcomes.splits import TEST_BUCKETS, TRAIN_BUCKETS, in_buckets
+from routoo_export.training import pipeline
+from routoo_export.training.pipeline import Recipe, Workplace, fold_rows, train_predictor
 from tiny_transformers import save_tiny_encoder
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from routoo_export.backbones.base import Backbone
-    from routoo_export.outcomes import Outcomes
-    from routoo_export.train import TrainConfig
+    from routoo_export.outcomes.outcomes import Outcomes
+    from routoo_export.training.heads.train import TrainConfig
 
 VOCABULARY = 40
 WIDTH = 6

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from random_heads import FEATURES, GROUPS, random_features, random_heads
-from routoo_export.calibrate import (
+from routoo_export.network.network import RawPrediction, Weights, predict, predict_raw
+from routoo_export.training.heads.calibration import (
     METHODS,
     PlattPrior,
     calibrate,
@@ -21,7 +22,11 @@ from routoo_export.calibrate import (
     realign,
     resample_heads,
 )
-from routoo_export.doubts import (
+from routoo_export.training.heads.objectives import Labels
+from routoo_export.training.heads.rows import Rows
+from routoo_export.training.heads.topics import Topics
+from routoo_export.training.heads.train import fit, refit
+from routoo_export.training.heads.uncertainty import (
     Judged,
     fit_shrink,
     left_out_topics,
@@ -29,18 +34,13 @@ from routoo_export.doubts import (
     shrink_by_left_out_topics,
     with_doubts,
 )
-from routoo_export.network import RawPrediction, Weights, predict, predict_raw
-from routoo_export.objectives import Labels
-from routoo_export.rows import Rows
-from routoo_export.topics import Topics
-from routoo_export.train import fit, refit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from routoo_export.checkpoint import Checkpoint
-    from routoo_export.outcomes import Outcomes
-    from routoo_export.train import TrainConfig
+    from routoo_export.outcomes.outcomes import Outcomes
+    from routoo_export.training.checkpoint import Checkpoint
+    from routoo_export.training.heads.train import TrainConfig
 
 PRIOR = PlattPrior(slope=500.0, intercept=20_000.0)
 

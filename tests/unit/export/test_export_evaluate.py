@@ -14,22 +14,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from routoo_export import cli
-from routoo_export.checkpoint import load_checkpoint, save_checkpoint
+from routoo_export.cli import main
 from routoo_export.errors import OutcomeError
-from routoo_export.evaluate import evaluate, expect, plain_numbers
-from routoo_export.judge_pool import judge_pool
-from routoo_export.outcomes import read_outcomes
-from routoo_export.plan import plan_own, plan_protocol
-from routoo_export.report.page import render_page
-from routoo_export.rows import Rows, make_rows
-from routoo_export.sources import PROTOCOL, read_prices
+from routoo_export.evaluation.evaluate import evaluate, expect, plain_numbers
+from routoo_export.evaluation.pool_split import judge_pool
+from routoo_export.evaluation.protocol import plan_own, plan_protocol
+from routoo_export.evaluation.report.page import render_page
+from routoo_export.outcomes.outcomes import read_outcomes
+from routoo_export.outcomes.sources import PROTOCOL, read_prices
+from routoo_export.training.checkpoint import load_checkpoint, save_checkpoint
+from routoo_export.training.heads.rows import Rows, make_rows
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from routoo_export.checkpoint import Checkpoint
-    from routoo_export.outcomes import Outcomes
+    from routoo_export.outcomes.outcomes import Outcomes
+    from routoo_export.training.checkpoint import Checkpoint
 
 SMALL, WEAK, BEST = "small", PROTOCOL.weak, PROTOCOL.reference
 
@@ -72,7 +72,7 @@ def saved(checkpoint: Checkpoint, tmp_path: Path) -> Path:
 def run_cli(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     monkeypatch.setattr(sys, "argv", ["routoo-export", *arguments])
     with pytest.raises(SystemExit) as stopped:
-        cli.main()
+        main()
     return int(stopped.value.code or 0)
 
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from routoo_export.backbones.config import BackboneConfig
+from routoo_export.backbones.feature_cache import FeatureExtractor
 from routoo_export.backbones.pretrained import load_pretrained
-from routoo_export.feature_cache import FeatureExtractor
 from tiny_transformers import save_tiny_encoder
 
 if TYPE_CHECKING:

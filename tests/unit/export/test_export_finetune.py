@@ -13,13 +13,13 @@ import torch
 from routoo_export.backbones.config import BackboneConfig
 from routoo_export.backbones.pretrained import load_pretrained
 from routoo_export.errors import CheckpointError, ExportError
-from routoo_export.finetune import Resumption, TuningTask, finetune
-from routoo_export.finetune_config import FinetuneConfig
-from routoo_export.finetune_data import TuningData, batches_per_epoch
-from routoo_export.holdout import stem_folds
-from routoo_export.metrics import auc
-from routoo_export.pipeline import Recipe, Workplace, fold_rows, train_predictor
-from routoo_export.train import TrainConfig
+from routoo_export.evaluation.metrics import auc
+from routoo_export.outcomes.folds import stem_folds
+from routoo_export.training.finetune.config import FinetuneConfig
+from routoo_export.training.finetune.data import TuningData, batches_per_epoch
+from routoo_export.training.finetune.finetune import Resumption, TuningTask, finetune
+from routoo_export.training.heads.train import TrainConfig
+from routoo_export.training.pipeline import Recipe, Workplace, fold_rows, train_predictor
 from tiny_transformers import WIDTH, save_tiny_decoder, save_tiny_encoder, tiny_mobillama
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from routoo_export.backbones.transformer import TransformerBackbone
-    from routoo_export.outcomes import Outcomes
+    from routoo_export.outcomes.outcomes import Outcomes
     from routoo_export.progress import Advance
 
 TUNING = FinetuneConfig(epochs=2, batch_size=16, max_tokens=24, learning_rate=3.0e-3, exits=(1,))

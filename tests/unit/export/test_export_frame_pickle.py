@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from routoo_export.adapters.formats import ADAPTERS
-from routoo_export.adapters.frame_pickle import read_frame
-from routoo_export.bad_rows import BadRows
 from routoo_export.errors import OutcomeError
+from routoo_export.outcomes.adapters.formats import ADAPTERS
+from routoo_export.outcomes.adapters.frame_pickle import read_frame
+from routoo_export.outcomes.bad_rows import BadRows
 
 if TYPE_CHECKING:
     from collections.abc import Callable

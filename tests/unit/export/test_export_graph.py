@@ -11,16 +11,22 @@ import onnx
 import pytest
 
 from random_heads import random_heads
+from routoo_export.backbones.tokens import bare_tokenizer, pad_ids
 from routoo_export.backbones.transformer import Reading, TransformerBackbone
 from routoo_export.backbones.truncate import truncate
-from routoo_export.constant_folding import fold_constants
 from routoo_export.errors import ExportError, ParityError
-from routoo_export.graph import build_graph
-from routoo_export.heads_graph import OUTPUT_NAMES
-from routoo_export.parity import TOLERANCES, check_parity, open_session, run_session, run_torch
-from routoo_export.precision import Precision, at_precision
-from routoo_export.tokens import bare_tokenizer, pad_ids
-from routoo_export.transformer_graph import PREFIX, trace
+from routoo_export.graph.constant_folding import fold_constants
+from routoo_export.graph.graph import build_graph
+from routoo_export.graph.heads import OUTPUT_NAMES
+from routoo_export.graph.parity import (
+    TOLERANCES,
+    check_parity,
+    open_session,
+    run_session,
+    run_torch,
+)
+from routoo_export.graph.precision import Precision, at_precision
+from routoo_export.graph.transformer import PREFIX, trace
 from tiny_transformers import (
     PAD,
     WIDTH,
@@ -35,7 +41,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from transformers import PreTrainedModel
 
-    from routoo_export.network import Weights
+    from routoo_export.network.network import Weights
 
 WORDS = ["court", "statute", "integral", "matrix"]
 MAX_TOKENS = 32

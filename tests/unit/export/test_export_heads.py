@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from random_heads import heads_graph, random_features, random_heads, random_newcomer
-from routoo_export.heads_graph import OUTPUT_NAMES
-from routoo_export.network import Network, Prediction, Weights, predict
-from routoo_export.ood import OodWeights, fit_ood
-from routoo_export.parity import open_session
+from routoo_export.graph.heads import OUTPUT_NAMES
+from routoo_export.graph.parity import open_session
+from routoo_export.network.network import Network, Prediction, Weights, predict
+from routoo_export.network.ood import OodWeights, fit_ood
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from routoo_export.adapters.huggingface import read_huggingface
-from routoo_export.bad_rows import BadRows
 from routoo_export.errors import OutcomeError
+from routoo_export.outcomes.adapters.huggingface import read_huggingface
+from routoo_export.outcomes.bad_rows import BadRows
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,7 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routoo_export.errors import OutcomeError
-from routoo_export.logged import (
+from routoo_export.network.network import predict
+from routoo_export.outcomes.outcomes import Outcomes
+from routoo_export.outcomes.splits import assign_buckets
+from routoo_export.training.heads.rows import Rows
+from routoo_export.training.heads.train import TrainConfig, fit
+from routoo_export.training.supervision.partial_feedback import (
     LoggedOutcomes,
     LogMethod,
     LogWeights,
@@ -25,11 +30,6 @@ from routoo_export.logged import (
     read_logged,
     weighted_rows,
 )
-from routoo_export.network import predict
-from routoo_export.outcomes import Outcomes
-from routoo_export.rows import Rows
-from routoo_export.splits import assign_buckets
-from routoo_export.train import TrainConfig, fit
 
 if TYPE_CHECKING:
     from pathlib import Path

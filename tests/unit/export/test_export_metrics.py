@@ -7,7 +7,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from routoo_export.metrics import (
+from routoo_export.evaluation.bootstrap import Estimate, Resamples
+from routoo_export.evaluation.metrics import (
     Reliability,
     auc,
     brier,
@@ -21,7 +22,6 @@ from routoo_export.metrics import (
     weighted_log_loss,
     weighted_pair_curves,
 )
-from routoo_export.resampling import Estimate, Resamples
 
 SIXTHS = st.integers(0, 6).map(lambda k: k / 6)
 BINARY = st.sampled_from([0.0, 1.0])

@@ -11,19 +11,19 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routoo_export.convex import minimise
-from routoo_export.network import Member, predict
-from routoo_export.objectives import Labels, Objective, cell_losses
-from routoo_export.rows import Rows
-from routoo_export.topics import Topics, topic_model_logits
-from routoo_export.train import MemberTask, fit, fit_member
+from routoo_export.network.network import Member, predict
+from routoo_export.training.heads.convex import minimise
+from routoo_export.training.heads.objectives import Labels, Objective, cell_losses
+from routoo_export.training.heads.rows import Rows
+from routoo_export.training.heads.topics import Topics, topic_model_logits
+from routoo_export.training.heads.train import MemberTask, fit, fit_member
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from routoo_export.outcomes import Outcomes
-    from routoo_export.train import TrainConfig
+    from routoo_export.outcomes.outcomes import Outcomes
+    from routoo_export.training.heads.train import TrainConfig
 
 OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
 

@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routoo_export.off_policy import Log, PolicyValue, dr_value, greedy, ips_value, snips_value
+from routoo_export.evaluation.off_policy import (
+    Log,
+    PolicyValue,
+    dr_value,
+    greedy,
+    ips_value,
+    snips_value,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable

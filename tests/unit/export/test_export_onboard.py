@@ -11,9 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from random_heads import random_features, random_heads
-from routoo_export.errors import OutcomeError
-from routoo_export.network import predict
-from routoo_export.onboard import (
+from routoo_export.artifact.onboarding import (
     Graded,
     Known,
     NewcomerPrior,
@@ -23,6 +21,8 @@ from routoo_export.onboard import (
     held_out,
     rank_among,
 )
+from routoo_export.errors import OutcomeError
+from routoo_export.network.network import predict
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -15,17 +15,17 @@ import pytest
 
 from routoo.predictor.artifact import load_artifact
 from routoo.predictor.onnx import OnnxPredictor
-from routoo_export.artifact import write_artifact
-from routoo_export.checkpoint import load_checkpoint, save_checkpoint
-from routoo_export.cli import main
+from routoo_export.artifact.add_model import Served, check_untouched
+from routoo_export.artifact.artifact import write_artifact
+from routoo_export.artifact.triton_repository import renew_config
+from routoo_export.cli.app import main
 from routoo_export.errors import ParityError
-from routoo_export.metrics import auc
-from routoo_export.newcomer_artifact import Served, check_untouched
-from routoo_export.repository import renew_config
+from routoo_export.evaluation.metrics import auc
+from routoo_export.training.checkpoint import load_checkpoint, save_checkpoint
 
 if TYPE_CHECKING:
-    from routoo_export.checkpoint import Checkpoint
-    from routoo_export.outcomes import Outcomes
+    from routoo_export.outcomes.outcomes import Outcomes
+    from routoo_export.training.checkpoint import Checkpoint
 
 
 @pytest.fixture

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from routoo_export.bad_rows import BadRows
 from routoo_export.errors import OutcomeError
-from routoo_export.outcomes import Outcomes, merge_outcomes, read_grid, read_outcomes
-from routoo_export.outcomes_columns import Grid
-from routoo_export.outcomes_write import write_grid
-from routoo_export.splits import stem_bucket
+from routoo_export.outcomes.bad_rows import BadRows
+from routoo_export.outcomes.columns import Grid
+from routoo_export.outcomes.outcomes import Outcomes, merge_outcomes, read_grid, read_outcomes
+from routoo_export.outcomes.splits import stem_bucket
+from routoo_export.outcomes.write import write_grid
 
 if TYPE_CHECKING:
     from pathlib import Path

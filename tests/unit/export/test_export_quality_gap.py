@@ -15,26 +15,26 @@ from hypothesis import strategies as st
 
 from routoo.selector.online import decide
 from routoo_export.errors import OutcomeError
-from routoo_export.network import predict
-from routoo_export.quality_gap import (
+from routoo_export.network.network import predict
+from routoo_export.outcomes.sources import PROTOCOL
+from routoo_export.outcomes.splits import TRAIN_BUCKETS, in_buckets
+from routoo_export.training.heads.rows import Rows
+from routoo_export.training.heads.train import fit
+from routoo_export.training.supervision.quality_gap import (
     choose_relaxation,
     gap_labels,
     pin_score,
     quality_gap_outcomes,
     read_samples,
 )
-from routoo_export.rows import Rows
-from routoo_export.sources import PROTOCOL
-from routoo_export.splits import TRAIN_BUCKETS, in_buckets
-from routoo_export.train import fit
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from routoo_export.outcomes import Outcomes
-    from routoo_export.train import TrainConfig
+    from routoo_export.outcomes.outcomes import Outcomes
+    from routoo_export.training.heads.train import TrainConfig
 
 NAN = float("nan")
 SMALL, LARGE = "small", PROTOCOL.weak

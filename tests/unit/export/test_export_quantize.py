@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routoo_export.quantize import MOST_ERROR, Sample, byte_columns, choose_scale
+from routoo_export.graph.int8 import MOST_ERROR, Sample, byte_columns, choose_scale
 
 TOKENS = 256
 CHANNELS = 24

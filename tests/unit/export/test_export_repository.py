@@ -19,8 +19,7 @@ from tritonclient.grpc import model_config_pb2 as triton
 from routoo.predictor.artifact import load_artifact
 from routoo.predictor.onnx import OnnxPredictor
 from routoo.predictor.tokenizer import bucket_lengths
-from routoo_export.errors import ExportError
-from routoo_export.repository import (
+from routoo_export.artifact.triton_repository import (
     DynamicBatching,
     Signature,
     TritonConfig,
@@ -31,6 +30,7 @@ from routoo_export.repository import (
     version_folder,
     write_config,
 )
+from routoo_export.errors import ExportError
 from tiny_artifact import MODELS, write_tiny_artifact
 
 if TYPE_CHECKING:

@@ -14,20 +14,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from routoo_export import cli
 from routoo_export.backbones.static import StaticBackbone
-from routoo_export.checkpoint import save_checkpoint
-from routoo_export.curves import Gains
-from routoo_export.pipeline import Recipe
-from routoo_export.recipes import quick_recipe
-from routoo_export.report.reproduction import plot_reproduction, render_reproduction
-from routoo_export.reproduce import CASES, CaseResult, read_material, reproduce
-from routoo_export.rows import make_rows
+from routoo_export.cli import main
+from routoo_export.evaluation.curves import Gains
+from routoo_export.evaluation.report.reproduction import plot_reproduction, render_reproduction
+from routoo_export.evaluation.reproduce import CASES, CaseResult, read_material, reproduce
+from routoo_export.training.checkpoint import save_checkpoint
+from routoo_export.training.heads.rows import make_rows
+from routoo_export.training.pipeline import Recipe
+from routoo_export.training.recipes import quick_recipe
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from routoo_export.checkpoint import Checkpoint
+    from routoo_export.training.checkpoint import Checkpoint
 
 OPEN, STRONG = ("open-a", "open-b"), ("gpt-4-1106-preview", "gpt-4o-2024-05-13")
 MODELS = {
@@ -193,7 +193,7 @@ def test_the_command_writes_the_same_table_for_the_same_seed(
     arguments += ["--checkpoint", str(tmp_path / "narrow")]
     monkeypatch.setattr(sys, "argv", ["routoo-export", "reproduce", *arguments])
     with pytest.raises(SystemExit) as stopped:
-        cli.main()
+        main()
     assert not stopped.value.code
     figures = json.loads(capsys.readouterr().out)
     assert figures == {result.case.key: result.figures for result in results}
@@ -216,7 +216,7 @@ def test_two_rows_of_one_name_are_refused(
         arguments += ["--checkpoint", str(tmp_path / parent / "tuned")]
     monkeypatch.setattr(sys, "argv", ["routoo-export", *arguments])
     with pytest.raises(SystemExit) as stopped:
-        cli.main()
+        main()
     assert stopped.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.endswith("two/tuned: tuned is in the table already; rename it")
@@ -229,7 +229,7 @@ def test_a_backbone_that_is_none_is_one_line(
     arguments = ["reproduce", "--data", str(sources), "--backbone", "oracle"]
     monkeypatch.setattr(sys, "argv", ["routoo-export", *arguments])
     with pytest.raises(SystemExit) as stopped:
-        cli.main()
+        main()
     assert stopped.value.code == 2
     assert capsys.readouterr().err == (
         "error: --backbone oracle is none of static, encoder, decoder\n"

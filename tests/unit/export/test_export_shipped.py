@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
-from routoo_export.judge_pool import judge_pool
-from routoo_export.parity import open_session, run_session
-from routoo_export.plan import plan_protocol
-from routoo_export.pool import Expected
-from routoo_export.sources import PROTOCOL, read_prices, read_training_outcomes
-from routoo_export.splits import TEST_BUCKETS, VALIDATION_BUCKETS, in_buckets
-from routoo_export.tokens import encode_prompts
+from routoo_export.backbones.tokens import encode_prompts
+from routoo_export.evaluation.pool import Expected
+from routoo_export.evaluation.pool_split import judge_pool
+from routoo_export.evaluation.protocol import plan_protocol
+from routoo_export.graph.parity import open_session, run_session
+from routoo_export.outcomes.sources import PROTOCOL, read_prices, read_training_outcomes
+from routoo_export.outcomes.splits import TEST_BUCKETS, VALIDATION_BUCKETS, in_buckets
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routoo_export.holdout import domain_folds, stem_folds
-from routoo_export.sources import PROTOCOL, read_training_outcomes
-from routoo_export.splits import (
+from routoo_export.outcomes.folds import domain_folds, stem_folds
+from routoo_export.outcomes.sources import PROTOCOL, read_training_outcomes
+from routoo_export.outcomes.splits import (
     TEST_BUCKETS,
     TRAIN_BUCKETS,
     VALIDATION_BUCKETS,
@@ -26,7 +26,7 @@ from routoo_export.splits import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from routoo_export.outcomes import Outcomes
+    from routoo_export.outcomes.outcomes import Outcomes
 
 QUESTION = "What is   2+2,  really?"
 

@@ -7,7 +7,7 @@ import sys
 
 SCRIPT = """
 import threadpoolctl, torch
-from routoo_export.commands.common import use_threads
+from routoo_export.cli.common import use_threads
 use_threads(1)
 print(torch.get_num_threads(), max(pool["num_threads"] for pool in threadpoolctl.threadpool_info()))
 """

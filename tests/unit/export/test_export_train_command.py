@@ -11,20 +11,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from routoo_export.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from routoo_export.cli import main
-from routoo_export.finetune import Resumption
-from routoo_export.network import predict
-from routoo_export.recipes import quick_recipe
-from routoo_export.sources import PROTOCOL
-from routoo_export.splits import TEST_BUCKETS, in_buckets
+from routoo_export.cli.app import main
+from routoo_export.network.network import predict
+from routoo_export.outcomes.sources import PROTOCOL
+from routoo_export.outcomes.splits import TEST_BUCKETS, in_buckets
+from routoo_export.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from routoo_export.training.finetune.finetune import Resumption
+from routoo_export.training.recipes import quick_recipe
 from tiny_transformers import save_tiny_decoder, save_tiny_encoder
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from routoo_export.outcomes import Outcomes
-    from routoo_export.pipeline import Recipe
+    from routoo_export.outcomes.outcomes import Outcomes
+    from routoo_export.training.pipeline import Recipe
 
 WORDS = ["integral", "matrix", "court", "statute"]
 ROWS = 600
@@ -38,7 +38,7 @@ def quicker(monkeypatch: pytest.MonkeyPatch) -> None:
         quick = quick_recipe(recipe)
         return replace(quick, heads=replace(quick.heads, epochs=8))
 
-    monkeypatch.setattr("routoo_export.commands.train.quick_recipe", short)
+    monkeypatch.setattr("routoo_export.cli.train.quick_recipe", short)
 
 
 @pytest.fixture(scope="module")
@@ -128,15 +128,15 @@ def test_an_interrupted_command_resumes(
     assert run(monkeypatch, capsys, *arguments, "--out", tmp_path / "whole")[0] == 0
     with monkeypatch.context() as patch:
         patch.setattr(
-            "routoo_export.pipeline.Resumption",
+            "routoo_export.training.pipeline.Resumption",
             lambda file, *, resume: Resumption(file, every_steps=3, resume=resume),
         )
-        patch.setattr("routoo_export.pipeline.make_rows", _fail)
+        patch.setattr("routoo_export.training.pipeline.make_rows", _fail)
         with pytest.raises(ZeroDivisionError):
             run(monkeypatch, capsys, *arguments, "--out", tmp_path / "cut")
     assert list((tmp_path / "cut" / "unfinished").glob("*.pt"))
     with monkeypatch.context() as patch:
-        patch.setattr("routoo_export.finetune_run.TuningRun.advance", _fail)
+        patch.setattr("routoo_export.training.finetune.run.TuningRun.advance", _fail)
         code, _, _ = run(monkeypatch, capsys, *arguments, "--out", tmp_path / "cut", "--resume")
     assert code == 0
     whole, cut = (load_checkpoint(tmp_path / name) for name in ("whole", "cut"))

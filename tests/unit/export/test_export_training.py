@@ -11,9 +11,9 @@ import torch
 
 from routoo_export.backbones.static import StaticBackbone
 from routoo_export.backbones.token_table import pooled_mean
-from routoo_export.calibrate import PlattPrior, platt, token_factors
-from routoo_export.metrics import auc
-from routoo_export.network import (
+from routoo_export.backbones.tokens import cut_middle
+from routoo_export.evaluation.metrics import auc
+from routoo_export.network.network import (
     Member,
     RawPrediction,
     Standardisation,
@@ -22,18 +22,18 @@ from routoo_export.network import (
     predict,
     predict_raw,
 )
-from routoo_export.objectives import Labels
-from routoo_export.pipeline import train_predictor
-from routoo_export.rows import VARIANTS, make_rows
-from routoo_export.tokens import cut_middle
-from routoo_export.topics import Topics, assign_topics, topic_model_logits
-from routoo_export.train import fit, token_targets
+from routoo_export.training.heads.calibration import PlattPrior, platt, token_factors
+from routoo_export.training.heads.objectives import Labels
+from routoo_export.training.heads.rows import VARIANTS, make_rows
+from routoo_export.training.heads.topics import Topics, assign_topics, topic_model_logits
+from routoo_export.training.heads.train import fit, token_targets
+from routoo_export.training.pipeline import train_predictor
 
 if TYPE_CHECKING:
-    from routoo_export.checkpoint import Checkpoint
-    from routoo_export.outcomes import Outcomes
-    from routoo_export.pipeline import Recipe
-    from routoo_export.train import TrainConfig
+    from routoo_export.outcomes.outcomes import Outcomes
+    from routoo_export.training.checkpoint import Checkpoint
+    from routoo_export.training.heads.train import TrainConfig
+    from routoo_export.training.pipeline import Recipe
 
 NAN = float("nan")
 

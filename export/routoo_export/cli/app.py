@@ -1,0 +1,40 @@
+"""`routoo-export`: outcomes -> checkpoint -> metrics -> artifact in a Triton repository."""
+
+import sys
+from typing import Final
+
+import typer
+
+from routoo_export.cli.data import data_app
+from routoo_export.cli.evaluate import evaluate_checkpoint
+from routoo_export.cli.export import export
+from routoo_export.cli.onboard import onboard
+from routoo_export.cli.repository import repository_config
+from routoo_export.cli.reproduce import reproduce_paper
+from routoo_export.cli.train import train
+from routoo_export.errors import ExportError
+
+EXIT_BAD_INPUT: Final = 2
+
+app = typer.Typer(
+    help="Train, judge and export Routoo's performance predictor.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(train)
+app.command(name="evaluate")(evaluate_checkpoint)
+app.command(name="reproduce")(reproduce_paper)
+app.command()(export)
+app.command(name="repository")(repository_config)
+app.command()(onboard)
+app.add_typer(data_app, name="data")
+
+
+def main() -> None:
+    """Run the command line; a known error is one line on stderr and exit code 2."""
+    try:
+        app()
+    except ExportError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(EXIT_BAD_INPUT)

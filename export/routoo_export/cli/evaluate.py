@@ -1,0 +1,127 @@
+"""`routoo-export evaluate`: how good a checkpoint is."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from routoo_export.backbones.compute import Device, choose_compute
+from routoo_export.cli.common import (
+    DEFAULT_CHECKPOINT,
+    AsJson,
+    CheckpointFolder,
+    Threads,
+    print_result,
+    progress_bar,
+    use_threads,
+)
+from routoo_export.errors import ExportError, OutcomeError
+from routoo_export.evaluation.evaluate import Evaluation, evaluate, evaluation_epochs
+from routoo_export.evaluation.pool import fitted_prices, input_tokens
+from routoo_export.evaluation.protocol import Plan, plan_own, plan_protocol
+from routoo_export.evaluation.summary import Figures
+from routoo_export.outcomes.outcomes import merge_outcomes, read_outcomes
+from routoo_export.outcomes.sources import PROTOCOL, read_prices, read_training_outcomes
+from routoo_export.outcomes.splits import FOLDS, TRAIN_BUCKETS, in_buckets
+from routoo_export.training.checkpoint import METRICS_FILE, Checkpoint, load_checkpoint
+from routoo_export.training.pipeline import Workplace, fold_rows
+
+Folds = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        max=FOLDS,
+        help="Of five folds, how many to train. Default: all, or none of a fine-tuned backbone.",
+    ),
+]
+Report = Annotated[Path | None, typer.Option(help="Folder for report.html, its plots and JSON.")]
+OwnOutcomes = Annotated[
+    list[Path] | None,
+    typer.Option(help="Your own outcomes, instead of the standard sources; repeatable."),
+]
+
+
+def evaluate_checkpoint(  # noqa: PLR0913 - one parameter per option
+    data: Annotated[
+        Path | None,
+        typer.Option(envvar="ROUTOO_DATA", help="Folder with the standard outcome sources."),
+    ] = None,
+    checkpoint: CheckpointFolder = DEFAULT_CHECKPOINT,
+    outcomes: OwnOutcomes = None,
+    pair: Annotated[
+        tuple[str, str] | None, typer.Option(help="The weak and the strong model of a pair.")
+    ] = None,
+    report: Report = None,
+    folds: Folds = None,
+    device: Annotated[Device, typer.Option(help="Where a transformer runs.")] = "auto",
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder that keeps a transformer's features.")
+    ] = None,
+    *,
+    threads: Threads = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Judge a checkpoint: cross-validation, domains left out, test split, baselines."""
+    use_threads(threads)
+    trained = load_checkpoint(checkpoint)
+    if outcomes:
+        plan = _own_plan(trained, outcomes, pair)
+    elif data is None:
+        raise OutcomeError("nothing to judge on; give --outcomes FILE, or --data (ROUTOO_DATA)")
+    else:
+        plan = _standard_plan(data)
+    workplace = Workplace(choose_compute(device), cache, stages=progress_bar)
+    found = _judge(trained, plan, checkpoint, workplace, folds)
+    if report is not None:
+        # matplotlib takes a second to import.
+        from routoo_export.evaluation.report.write import write_report  # noqa: PLC0415
+
+        write_report(found, report)
+    print_result(found.metrics, as_json=as_json)
+
+
+def judge_checkpoint(data: Path, folder: Path, workplace: Workplace | None = None) -> Figures:
+    """Judge the checkpoint in `folder` on the standard sources; leave the figures beside it."""
+    return _judge(load_checkpoint(folder), _standard_plan(data), folder, workplace).metrics
+
+
+def judge_on_own(folder: Path, outcomes: list[Path], workplace: Workplace | None = None) -> Figures:
+    """The same on a team's own outcomes."""
+    trained = load_checkpoint(folder)
+    return _judge(trained, _own_plan(trained, outcomes, None), folder, workplace).metrics
+
+
+def _judge(
+    trained: Checkpoint,
+    plan: Plan,
+    folder: Path,
+    workplace: Workplace | None,
+    folds: int | None = None,
+) -> Evaluation:
+    if folds is None:
+        # Each fold would be fine-tuned anew, in hours.
+        folds = FOLDS if trained.record.finetune is None else 0
+    rows_of = fold_rows(trained, plan.pool.outcomes, workplace or Workplace())
+    epochs = evaluation_epochs(trained.record.config, plan, folds)
+    with progress_bar("evaluating", epochs) as advance:
+        found = evaluate(trained, rows_of, plan, folds, advance)
+    text = json.dumps(found.metrics, indent=2) + "\n"
+    try:
+        (folder / METRICS_FILE).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ExportError(f"{folder}: the figures cannot be written ({error})") from error
+    return found
+
+
+def _standard_plan(data: Path) -> Plan:
+    outcomes = read_training_outcomes(data)
+    return plan_protocol(PROTOCOL, outcomes, read_prices(data, outcomes.models))
+
+
+def _own_plan(trained: Checkpoint, files: list[Path], pair: tuple[str, str] | None) -> Plan:
+    parts = [read_outcomes(file, name=file.stem, licence="unstated") for file in files]
+    outcomes = merge_outcomes(parts)
+    train = in_buckets(outcomes.buckets, TRAIN_BUCKETS)
+    prices = fitted_prices(outcomes, train, input_tokens(outcomes.prompts))
+    return plan_own(outcomes, trained.record.models, prices, pair)

@@ -1,1 +1,0 @@
-"""The commands of `routoo-export`, one module per step of the way."""

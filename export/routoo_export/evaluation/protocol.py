@@ -1,0 +1,149 @@
+"""Which figures are taken on what: the shipped protocol, or what a team's own outcomes allow."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from routoo_export.errors import OutcomeError
+from routoo_export.evaluation.bootstrap import FloatArray
+from routoo_export.evaluation.pool import Mask, Pool, best_single, input_tokens
+from routoo_export.outcomes.outcomes import Outcomes
+from routoo_export.outcomes.sources import Protocol
+from routoo_export.outcomes.splits import TEST_BUCKETS, TRAIN_BUCKETS, in_buckets
+
+LEAST_COVERAGE: Final = 0.95
+LEAST_TEST_PROMPTS: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A weak and a strong model, and the source on whose prompts they are judged."""
+
+    source: str
+    weak: str
+    strong: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is judged.
+
+    pool: decisions among its models on its test split. pair: RouteLLM's figures; None = none.
+    left_out: one sentence per thing that is not judged, with the reason.
+    """
+
+    pool: Pool
+    pool_source: str
+    pair: Pair | None
+    left_out: tuple[str, ...]
+
+
+def plan_protocol(protocol: Protocol, outcomes: Outcomes, prices: FloatArray) -> Plan:
+    """The figures that the shipped predictor is judged by; prices as in `Pool`, [m, 2]."""
+    rows = of_source(outcomes, protocol.pool_source)
+    columns = np.array(
+        [
+            j
+            for j, model in enumerate(outcomes.models)
+            if model not in protocol.excluded and not np.isnan(outcomes.scores[rows, j]).all()
+        ]
+    )
+    pool = Pool(
+        outcomes=outcomes,
+        rows=rows,
+        columns=columns,
+        prices=prices[columns],
+        input_tokens=input_tokens(outcomes.prompts),
+        reference=[outcomes.models[j] for j in columns].index(protocol.reference),
+    )
+    left_out = tuple(
+        f"{model}: not in the pool, it lacks too many outcomes" for model in protocol.excluded
+    )
+    pair = Pair(protocol.pair_source, protocol.weak, protocol.strong)
+    return Plan(pool, protocol.pool_source, pair, left_out)
+
+
+def plan_own(
+    outcomes: Outcomes,
+    predicted: Sequence[str],
+    prices: FloatArray,
+    pair: tuple[str, str] | None = None,
+) -> Plan:
+    """What any outcomes allow for a predictor of the models `predicted`.
+
+    The pool is every model with outcomes on nearly all test prompts of the source with the most
+    outcomes; the reference is the best single model of its training prompts. Without a `pair` given
+    (weak, strong), the strong model is the best single one, the weak one the next cheaper model on
+    the hull of the single models' costs and scores.
+
+    Raises:
+        OutcomeError: there are too few test prompts, fewer than two models, or no such weak or
+            strong model.
+    """
+    cells = Counter[str]()
+    for name, known in zip(
+        outcomes.source_names, (~np.isnan(outcomes.scores)).sum(axis=1), strict=True
+    ):
+        cells[name] += int(known)
+    source = cells.most_common(1)[0][0]
+    left_out = [
+        f"{name}: its prompts are not judged as a pool; {source} has more outcomes"
+        for name in cells
+        if name != source
+    ]
+    rows = of_source(outcomes, source)
+    test = rows & in_buckets(outcomes.buckets, TEST_BUCKETS)
+    train = rows & in_buckets(outcomes.buckets, TRAIN_BUCKETS)
+    if test.sum() < LEAST_TEST_PROMPTS or not train.any():
+        raise OutcomeError(
+            f"{source} has {int(test.sum())} test and {int(train.sum())} training prompts; "
+            f"judging needs {LEAST_TEST_PROMPTS} of the one and any of the other, bring more"
+        )
+    columns = []
+    for j, model in enumerate(outcomes.models):
+        coverage = 1.0 - np.isnan(outcomes.scores[test, j]).mean()
+        if model not in predicted:
+            left_out.append(f"{model}: the predictor does not know it")
+        elif coverage < LEAST_COVERAGE:
+            left_out.append(f"{model}: only {coverage:.0%} of the test prompts have its outcome")
+        else:
+            columns.append(j)
+    if len(columns) < 2:
+        raise OutcomeError(
+            f"{len(columns)} of the predictor's models have outcomes on {LEAST_COVERAGE:.0%} of "
+            f"the test prompts of {source}; a pool needs two, bring their outcomes"
+        )
+    pool = Pool(
+        outcomes=outcomes,
+        rows=rows,
+        columns=np.array(columns),
+        prices=prices[columns],
+        input_tokens=input_tokens(outcomes.prompts),
+        reference=best_single(outcomes.scores, train, np.array(columns)),
+    )
+    plan = Plan(pool, source, None, tuple(left_out))
+    return _with_pair(plan, pair)
+
+
+def _with_pair(plan: Plan, given: tuple[str, str] | None) -> Plan:
+    models = plan.pool.models
+    if given is not None:
+        for model in given:
+            if model not in models:
+                raise OutcomeError(f"{model!r} is not in the pool; it has {', '.join(models)}")
+        return replace(plan, pair=Pair(plan.pool_source, *given))
+    if not plan.pool.whole(plan.pool.train).any():
+        reason = "the figures of a weak and a strong model: costs are missing; name both models"
+    elif len(hull := plan.pool.hull_of_singles()) < 2:
+        reason = "the figures of a weak and a strong model: the best model is also the cheapest"
+    else:
+        pair = Pair(plan.pool_source, models[hull[-2]], models[hull[-1]])
+        return replace(plan, pair=pair)
+    return replace(plan, left_out=(*plan.left_out, reason))
+
+
+def of_source(outcomes: Outcomes, source: str) -> Mask:
+    return np.array([name == source for name in outcomes.source_names])

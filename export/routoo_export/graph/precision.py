@@ -1,0 +1,29 @@
+"""In which numbers an exported graph computes."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import onnx
+
+from routoo_export.graph.fp16 import to_fp16
+from routoo_export.graph.int8 import to_int8
+
+Precision = Literal["fp32", "fp16", "int8"]
+"""fp16: for GPUs. int8: for CPUs with VNNI."""
+
+
+def at_precision(
+    model: onnx.ModelProto,
+    precision: Precision,
+    ids: Sequence[Sequence[int]],
+    pad_token_id: int,
+) -> onnx.ModelProto:
+    """`model`, which is in fp32, at `precision`; `ids` are the prompts that int8 is scaled on.
+
+    The static backbone has its table in bytes at every precision, and comes back as it is.
+    """
+    if precision == "fp16":
+        return to_fp16(model)
+    if precision == "int8":
+        return to_int8(model, ids, pad_token_id)
+    return model

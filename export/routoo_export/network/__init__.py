@@ -1,0 +1,1 @@
+"""The heads on a backbone's features: scores, lengths, and how strange a prompt is."""

@@ -1,0 +1,118 @@
+"""Outcomes in wide form: one row per prompt, one column per model and figure."""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routoo_export.errors import OutcomeError
+from routoo_export.outcomes.columns import CHARS_PER_TOKEN, Codes, Columns, Grid, first_rows, same
+
+SCORE: Final = "score:"
+TRUE_COST: Final = "cost:"
+ESTIMATED_COST: Final = "cost_est:"
+INPUT_TOKENS: Final = "in_tokens:"
+OUTPUT_TOKENS: Final = "out_tokens:"
+RESPONSE_CHARS: Final = "resp_chars:"
+LATENCY: Final = "latency_ms:"
+FIGURES: Final = (
+    SCORE,
+    TRUE_COST,
+    ESTIMATED_COST,
+    INPUT_TOKENS,
+    OUTPUT_TOKENS,
+    RESPONSE_CHARS,
+    LATENCY,
+)
+WIDE_COLUMNS: Final = ("prompt_id", "prompt", "question", "domain", "eval_name", "dup_group")
+
+
+def read_wide(columns: Columns) -> Grid:
+    """The grid of a table with prompt_id, prompt and `score:<model>`.
+
+    Optional: `question`, what is asked where `prompt` carries demonstrations before it (it takes
+    prompt's place, or all prompts with the same demonstrations would be one question); domain or
+    else eval_name; dup_group; `cost:<model>` USD as billed or else `cost_est:<model>` USD computed
+    from prices (a file with one true cost is read for true costs only, so that the two never mix);
+    `in_tokens:`, `latency_ms:`, `out_tokens:<model>` or else `resp_chars:<model>` (-1 = none; read
+    as characters / 4 tokens).
+
+    Raises:
+        OutcomeError: a column is missing, a row does not fit, or none is left.
+    """
+    columns.require(("prompt_id", "prompt"))
+    models = tuple(n.removeprefix(SCORE) for n in columns.names if n.startswith(SCORE))
+    if not models:
+        columns.require((f"{SCORE}<model>",))
+    ids = columns.text("prompt_id")
+    asked = columns.text("question" if "question" in columns.names else "prompt")
+    domains = columns.optional_text("domain" if "domain" in columns.names else "eval_name")
+    groups = columns.optional_text("dup_group")
+    true_cost = any(name.startswith(TRUE_COST) for name in columns.names)
+
+    def matrix(prefix: str, high: float = np.inf) -> NDArray[np.float64]:
+        return np.stack(
+            [columns.numbers(f"{prefix}{m}", high, drops=False) for m in models], axis=1
+        )
+
+    def optional(prefix: str) -> NDArray[np.float64] | None:
+        found = any(f"{prefix}{model}" in columns.names for model in models)
+        return matrix(prefix) if found else None
+
+    scores = matrix(SCORE, 1.0)
+    cost = matrix(TRUE_COST if true_cost else ESTIMATED_COST)
+    tokens = np.stack([_output_tokens(columns, model) for model in models], axis=1)
+    figures = [scores, cost, tokens]
+    _check_duplicates(columns, ids, [asked, domains, groups], figures)
+    kept = np.flatnonzero(columns.good)
+    if not kept.size:
+        raise OutcomeError(f"{columns.name}: no row fits")
+    input_tokens, latency_ms = optional(INPUT_TOKENS), optional(LATENCY)
+    kind = "true" if true_cost else "estimated"
+    return Grid(
+        prompt_ids=tuple(str(v) for v in ids.at(kept)),
+        prompts=tuple(str(v) for v in asked.at(kept)),
+        models=models,
+        scores=scores[kept],
+        output_tokens=tokens[kept],
+        cost_usd=cost[kept],
+        input_tokens=None if input_tokens is None else input_tokens[kept],
+        latency_ms=None if latency_ms is None else latency_ms[kept],
+        domains=domains.at(kept),
+        groups=groups.at(kept),
+        cost_kind="none" if np.isnan(cost[kept]).all() else kind,
+    )
+
+
+def _output_tokens(columns: Columns, model: str) -> NDArray[np.float64]:
+    if f"{OUTPUT_TOKENS}{model}" in columns.names:
+        return np.maximum(columns.numbers(f"{OUTPUT_TOKENS}{model}", drops=False), 1.0)
+    chars = columns.numbers(f"{RESPONSE_CHARS}{model}", absent=-1.0, drops=False)
+    return np.maximum(chars / CHARS_PER_TOKEN, 1.0)
+
+
+def _check_duplicates(
+    columns: Columns, ids: Codes, texts: list[Codes], figures: list[NDArray[np.float64]]
+) -> None:
+    """One prompt_id stands in one row."""
+    good = np.flatnonzero(columns.good)
+    first = np.arange(columns.rows)
+    first[good] = good[first_rows(ids.codes[good])]
+    repeats = first != np.arange(columns.rows)
+    equal = np.ones(columns.rows, dtype=np.bool_)
+    for text in texts:
+        equal &= text.codes == text.codes[first]
+    for figure in figures:
+        equal &= same(figure, figure[first]).all(axis=1)
+    contradicting = repeats & ~equal
+    if columns.bad.skip:
+        # Also the row that is contradicted.
+        contradicting = np.isin(first, first[contradicting])
+    columns.drop(
+        contradicting,
+        "prompt_id occurs twice, with other values",
+        lambda row: f" ({ids[row]!r}, {columns.where(int(first[row]))})",
+    )
+    identical = repeats & columns.good
+    columns.bad.duplicates += int(identical.sum())
+    columns.good &= ~identical

@@ -1,0 +1,117 @@
+"""A trained predictor between `train` and `export`.
+
+A folder: the heads' arrays in one .npz, the record in one .json, the backbone in its own folder.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from routoo_export.backbones.base import Backbone
+from routoo_export.backbones.config import BackboneConfig
+from routoo_export.backbones.load import load_backbone
+from routoo_export.errors import CheckpointError
+from routoo_export.network.network import Weights
+from routoo_export.outcomes.outcomes import Source
+from routoo_export.training.finetune.config import FinetuneConfig
+from routoo_export.training.heads.train import TrainConfig
+
+ARRAYS_FILE: Final = "predictor.npz"
+RECORD_FILE: Final = "predictor.json"
+METRICS_FILE: Final = "metrics.json"
+BACKBONE_FOLDER: Final = "backbone"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What the manifest must know of the training.
+
+    models: in the order of the outputs. prior_scores [m] in [0, 1], prior_output_tokens [m]: means
+    over the training rows. mean_rule_models: those without recorded response lengths.
+    """
+
+    models: tuple[str, ...]
+    config: TrainConfig
+    backbone: BackboneConfig
+    sources: tuple[Source, ...]
+    prior_scores: tuple[float, ...]
+    prior_output_tokens: tuple[float, ...]
+    mean_rule_models: tuple[str, ...]
+    finetune: FinetuneConfig | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A trained predictor."""
+
+    backbone: Backbone
+    weights: Weights
+    record: Record
+
+
+def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
+    """Write everything into `folder`, which is made where it is missing."""
+    checkpoint.backbone.save(folder / BACKBONE_FOLDER)
+    arrays: dict[str, Any] = {
+        f"weights.{name}": array for name, array in checkpoint.weights.arrays().items()
+    }
+    np.savez_compressed(folder / ARRAYS_FILE, **arrays)
+    text = json.dumps(asdict(checkpoint.record), indent=2) + "\n"
+    (folder / RECORD_FILE).write_text(text, encoding="utf-8")
+
+
+def load_checkpoint(folder: Path) -> Checkpoint:
+    """Read what `save_checkpoint` wrote.
+
+    Raises:
+        CheckpointError: a file is missing or of another version of this package.
+    """
+    try:
+        with np.load(folder / ARRAYS_FILE) as arrays:
+            weights = Weights.of(
+                {name.removeprefix("weights."): arrays[name] for name in arrays.files}
+            )
+        record = _record(json.loads((folder / RECORD_FILE).read_text(encoding="utf-8")))
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{folder}: no usable checkpoint ({error}); run `routoo-export train` first"
+        ) from error
+    backbone = load_backbone(folder / BACKBONE_FOLDER)
+    return Checkpoint(backbone=backbone, weights=weights, record=record)
+
+
+def read_metrics(folder: Path) -> dict[str, Any]:
+    """The metrics that `routoo-export evaluate` left beside the checkpoint.
+
+    Raises:
+        CheckpointError: there are none, or they are not JSON.
+    """
+    try:
+        metrics: dict[str, Any] = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{folder}: no metrics ({error}); run `routoo-export evaluate` first"
+        ) from error
+    return metrics
+
+
+def _record(values: dict[str, Any]) -> Record:
+    tuning = values.get("finetune")
+    return Record(
+        models=tuple(values["models"]),
+        config=TrainConfig(**values["config"]),
+        backbone=BackboneConfig(**_tuples(values["backbone"])),
+        sources=tuple(Source(**source) for source in values["sources"]),
+        prior_scores=tuple(values["prior_scores"]),
+        prior_output_tokens=tuple(values["prior_output_tokens"]),
+        mean_rule_models=tuple(values["mean_rule_models"]),
+        finetune=None if tuning is None else FinetuneConfig(**_tuples(tuning)),
+    )
+
+
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    """JSON knows lists only."""
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}

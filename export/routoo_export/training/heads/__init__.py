@@ -1,0 +1,1 @@
+"""Training heads on features that stay as they are: rows, objectives, calibration, uncertainty."""

@@ -1,0 +1,257 @@
+"""Partial feedback: logs in which only the chosen model's outcome is known.
+
+A production log says how the chosen model did and how likely it was to be chosen (the propensity),
+never how the others would have done. Where the logging policy looks at what the features cannot
+show, say users who send hard prompts to the dear model, the models' logged means are of different
+prompts, and training on them as they are learns that the dear model is bad. Three ways:
+
+- unweighted: as they are; right only if the features explain the policy's choices.
+- inverse_propensity: each outcome counts 1 / propensity (Horvitz and Thompson, 1952), truncated at
+  sqrt(n) times the mean weight, which bounds the variance for a bias that vanishes with n (Ionides,
+  2008).
+- doubly_robust: every cell of every prompt gets a pseudo-outcome, a cross-fitted direct prediction
+  plus the inverse-propensity correction where an outcome is known (Dudik et al., arXiv 1103.4601).
+  Its mean is right if the propensities or the direct predictions are. Pseudo-outcomes are left
+  unclipped, beyond [0, 1] too: cell by cell, a clip would turn each known outcome into a weight of
+  one and so undo the correction. Both objectives take them (see `objectives`).
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routoo_export.errors import OutcomeError
+from routoo_export.network.network import predict
+from routoo_export.outcomes.bad_rows import BadRows
+from routoo_export.outcomes.columns import Columns, first_rows
+from routoo_export.outcomes.outcomes import Outcomes, read_outcomes, read_table
+from routoo_export.training.heads.rows import Rows
+from routoo_export.training.heads.topics import Topics, assign_topics
+from routoo_export.training.heads.train import Progress, TrainConfig, fit_uncalibrated
+
+FloatArray = NDArray[np.float64]
+LogMethod = Literal["unweighted", "inverse_propensity", "doubly_robust"]
+
+CROSS_FITS: Final = 2
+BAD_PROPENSITY: Final = "propensity is not in (0, 1], the chance that this choice had"
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedOutcomes:
+    """n logged decisions.
+
+    outcomes: scores [n, m] are NaN but for the chosen model's. chosen int64 [n]: its column.
+    propensities float64 [n] in (0, 1]: the chance that the logging policy had of that choice.
+    """
+
+    outcomes: Outcomes
+    chosen: NDArray[np.int64]
+    propensities: FloatArray
+
+    def __post_init__(self) -> None:
+        if self.chosen.shape != self.propensities.shape:
+            raise OutcomeError(
+                f"{self.chosen.shape} choices do not fit {self.propensities.shape} propensities"
+            )
+        known = np.zeros(self.outcomes.scores.shape, dtype=np.bool_)
+        known[np.arange(len(self.chosen)), self.chosen] = True
+        _refuse_first(
+            (known == np.isnan(self.outcomes.scores)).any(axis=1),
+            "an outcome is known for the chosen model, and for no other",
+        )
+        fits = (self.propensities > 0.0) & (self.propensities <= 1.0)
+        _refuse_first(~fits, BAD_PROPENSITY)
+
+    @property
+    def scores(self) -> FloatArray:
+        """Of the chosen models, float64 [n]."""
+        scores: FloatArray = self.outcomes.scores[np.arange(len(self.chosen)), self.chosen]
+        return scores
+
+    def where(self, keep: NDArray[np.bool_]) -> "LoggedOutcomes":
+        """The decisions of the mask `keep` [n]."""
+        return LoggedOutcomes(self.outcomes.rows(keep), self.chosen[keep], self.propensities[keep])
+
+
+def read_logged(path: Path, *, name: str, licence: str) -> LoggedOutcomes:
+    """Read a parquet of one row per decision.
+
+    Columns: prompt_id (unique), prompt, model, score in [0, 1], propensity in (0, 1]; those that
+    `read_outcomes` takes besides (domain, cost_usd, output_tokens) are optional.
+
+    Raises:
+        OutcomeError: the file cannot be read, or a row does not fit; the message has file and row.
+    """
+    columns = Columns(read_table(path), str(path), lambda row: f"{path}: row {row}", BadRows())
+    columns.require(("prompt_id", "prompt", "model", "score", "propensity"))
+    ids = columns.text("prompt_id").codes
+    columns.drop(first_rows(ids) != np.arange(columns.rows), "prompt_id occurs a second time")
+    propensities = columns.numbers("propensity", 1.0)
+    columns.drop(~(propensities > 0.0), BAD_PROPENSITY, lambda row: f" ({propensities[row]:g})")
+    outcomes = read_outcomes(path, name=name, licence=licence)
+    return LoggedOutcomes(outcomes, (~np.isnan(outcomes.scores)).argmax(axis=1), propensities)
+
+
+def draw_log(outcomes: Outcomes, policy: FloatArray, rng: np.random.Generator) -> LoggedOutcomes:
+    """What a log of `policy` [n, m] (rows sum to 1) would have shown of fully known `outcomes`.
+
+    Output tokens, costs and latencies of models that were not chosen are blanked as well.
+    """
+    cumulative = policy.cumsum(axis=1)
+    drawn = (rng.random(len(policy))[:, None] * cumulative[:, -1:] >= cumulative).sum(axis=1)
+    chosen = np.minimum(drawn, policy.shape[1] - 1)
+    shown = np.zeros(policy.shape, dtype=np.bool_)
+    shown[np.arange(len(policy)), chosen] = True
+    logged = replace(
+        outcomes,
+        scores=np.where(shown, outcomes.scores, np.nan),
+        output_tokens=np.where(shown, outcomes.output_tokens, np.nan),
+        cost_usd=np.where(shown, outcomes.cost_usd, np.nan),
+        latency_ms=(
+            None if outcomes.latency_ms is None else np.where(shown, outcomes.latency_ms, np.nan)
+        ),
+    )
+    return LoggedOutcomes(logged, chosen, policy[shown])
+
+
+def effective_sample_size(weights: FloatArray) -> float:
+    """Kish's (sum w)^2 / sum w^2: how many equally weighted rows say as much."""
+    return float(weights.sum() ** 2 / np.square(weights).sum())
+
+
+@dataclass(frozen=True, slots=True)
+class LogWeights:
+    """Inverse propensities, truncated.
+
+    values float64 [n]. effective_sample_size: how many rows they are worth. truncated_share: of the
+    rows, those that the truncation touched.
+    """
+
+    values: FloatArray
+    effective_sample_size: float
+    truncated_share: float
+
+    @classmethod
+    def of(
+        cls,
+        propensities: FloatArray,
+        *,
+        usual: FloatArray | None = None,
+        largest: float | None = None,
+        self_normalised: bool = False,
+    ) -> "LogWeights":
+        """From `propensities` [n].
+
+        usual [n]: the share of such choices among like prompts, which stabilises the weights: they
+        are usual / propensity, 1 where the choice was made as on any like prompt (Robins, Hernan
+        and Brumback, 2000); None = 1. largest: the truncation; None = sqrt(n) times the mean.
+        self_normalised: scaled to a mean of 1, which cancels the noise in the weights' sum.
+        """
+        raw = (1.0 if usual is None else usual) / propensities
+        limit = float(np.sqrt(len(raw)) * raw.mean()) if largest is None else largest
+        values = np.minimum(raw, limit)
+        size = effective_sample_size(values)
+        truncated = float((raw > limit).mean())
+        return cls(values / values.mean() if self_normalised else values, size, truncated)
+
+
+def doubly_robust_scores(
+    log: LoggedOutcomes, direct: FloatArray, weights: FloatArray
+) -> FloatArray:
+    """Pseudo-outcomes float64 [n, m], beyond [0, 1] where weights are large.
+
+    direct [n, m]: predictions by a model that has not seen these rows; weights [n].
+    """
+    scores = direct.copy()
+    at = (np.arange(len(log.chosen)), log.chosen)
+    scores[at] += weights * (log.scores - direct[at])
+    return scores
+
+
+def weighted_rows(rows: Rows, log: LoggedOutcomes, seed: int) -> Rows:
+    """`rows` of `log.outcomes` with inverse-propensity weights, stabilised by topic.
+
+    Topics are what a predictor knows best, so a policy that looks at nothing else needs no weights,
+    and gets none. The weights of each model sum to their effective sample size: ridges and
+    pseudo-counts then weigh against the evidence that there is. `seed` draws clusters where there
+    are no domains.
+    """
+    topics = assign_topics(log.outcomes, rows.features, seed)
+    counts = _cell_sums(topics, log, np.ones(len(log.chosen)))
+    usual = (counts / counts.sum(axis=1, keepdims=True))[topics.labels, log.chosen]
+    values = LogWeights.of(log.propensities, usual=usual).values
+    models = log.outcomes.scores.shape[1]
+    first, second = (
+        np.bincount(log.chosen, weights=power, minlength=models)
+        for power in (values, np.square(values))
+    )
+    weights = np.zeros(log.outcomes.scores.shape)
+    evidence = values * first[log.chosen] / second[log.chosen]
+    weights[np.arange(len(log.chosen)), log.chosen] = evidence
+    return replace(rows, outcomes=log.outcomes, weights=weights)
+
+
+def doubly_robust_rows(
+    rows: Rows, log: LoggedOutcomes, config: TrainConfig, progress: Progress | None = None
+) -> Rows:
+    """`rows` of `log.outcomes` with a pseudo-outcome in every cell.
+
+    The direct predictions for the questions of a half of the buckets come from a predictor trained,
+    inverse-propensity weighted, on the other half. A cell weighs what its pseudo-outcome is worth:
+    the mean of a model's over a topic of n prompts varies as that of n^2 / sum of w^2 outcomes.
+
+    Raises:
+        OutcomeError: all prompts fall into one bucket, which leaves no other half.
+    """
+    buckets, order = np.unique(log.outcomes.buckets, return_inverse=True)
+    if len(buckets) < CROSS_FITS:
+        raise OutcomeError("the logged prompts are too few to be halved; bring more")
+    weighted = weighted_rows(rows, log, config.seed)
+    direct = np.empty(log.outcomes.scores.shape)
+    for half in range(CROSS_FITS):
+        held = order % CROSS_FITS == half
+        weights = fit_uncalibrated(weighted.where(~held), config, progress)
+        direct[held] = predict(weights, rows.where(held).features)[0]
+    values = LogWeights.of(log.propensities).values
+    topics = assign_topics(log.outcomes, rows.features, config.seed)
+    squares = _cell_sums(topics, log, np.square(values))
+    prompts = np.bincount(topics.labels)[:, None]
+    worth = np.divide(prompts, squares, out=np.zeros(squares.shape), where=squares > 0.0)
+    return replace(
+        rows,
+        outcomes=replace(log.outcomes, scores=doubly_robust_scores(log, direct, values)),
+        weights=np.minimum(worth, 1.0)[topics.labels],
+    )
+
+
+def _cell_sums(topics: Topics, log: LoggedOutcomes, values: FloatArray) -> FloatArray:
+    """Sums [t, m] of `values` [n] over the decisions of each topic and model."""
+    sums = np.zeros((len(topics.names), log.outcomes.scores.shape[1]))
+    np.add.at(sums, (topics.labels, log.chosen), values)
+    return sums
+
+
+def logged_rows(
+    rows: Rows,
+    log: LoggedOutcomes,
+    method: LogMethod,
+    config: TrainConfig,
+    progress: Progress | None = None,
+) -> Rows:
+    """What `train.fit` learns from: `rows` with the outcomes of `log`, prompt by prompt the same.
+
+    Training and validation rows go in together, the test rows stay out.
+    """
+    if method == "inverse_propensity":
+        return weighted_rows(rows, log, config.seed)
+    if method == "doubly_robust":
+        return doubly_robust_rows(rows, log, config, progress)
+    return replace(rows, outcomes=log.outcomes)
+
+
+def _refuse_first(bad: NDArray[np.bool_], reason: str) -> None:
+    if bad.any():
+        raise OutcomeError(f"the log: row {int(np.argmax(bad))}: {reason}")
