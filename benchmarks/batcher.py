@@ -28,9 +28,9 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from _artifacts import export_minilm, minilm
-from _prompts import distinct_prompts
-from _triton import make_repository, triton_server
+from harness.artifacts import export_minilm, minilm
+from harness.prompts import distinct_prompts
+from harness.triton import make_repository, triton_server
 from routoo.predictor.artifact import load_artifact, shipped_artifact
 from routoo.predictor.backends import LinePlan, load_line
 from routoo.predictor.triton import TritonServer, TritonTarget

@@ -39,7 +39,7 @@ import pyarrow.parquet as pq
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from _held_out import HeldOut, columns, predictions, read_held_out
+from harness.held_out import HeldOut, columns, predictions, read_held_out
 from routoo.calibration.cascade import fit, fit_chance
 from routoo.routing.pool import ModelSpec, Pool
 from routoo.selector.cascade import Correction, Plan, feature_of, judge, log_odds

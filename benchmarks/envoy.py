@@ -28,15 +28,15 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from _envoys import envoys
-from _load import H2load, Load, LoadError
-from _process import ServerProcess, StartError
-from _prompts import varied_prompts
+from harness.envoys import envoys
+from harness.load import H2load, Load, LoadError
+from harness.process import ServerProcess, StartError
+from harness.prompts import varied_prompts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from _load import Sample
+    from harness.load import Sample
 
 CONCURRENCIES = (1, 32)
 PROMPT_WORDS = 48

@@ -26,9 +26,9 @@ import numpy as np
 import yaml
 from rich.console import Console
 
-from _process import ServerProcess
-from _prompts import varied_prompts
-from _triton import make_repository, triton_server
+from harness.process import ServerProcess
+from harness.prompts import varied_prompts
+from harness.triton import make_repository, triton_server
 from routoo.predictor.artifact import shipped_artifact
 from routoo.v1.route_pb2 import RouteRequest, RouteResponse
 

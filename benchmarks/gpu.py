@@ -23,7 +23,7 @@ import onnxruntime as ort
 import torch
 from transformers import AutoModel
 
-from _artifacts import export_minilm, minilm
+from harness.artifacts import export_minilm, minilm
 from routoo.predictor.artifact import INPUT, load_artifact
 from routoo_export.backbones.packages import minilm_folder
 

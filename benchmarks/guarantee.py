@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binom
 
-from _held_out import read_held_out
+from harness.held_out import read_held_out
 from routoo.calibration.guarantee import GRID
 from routoo.calibration.prices import price_grid
 from routoo.selector.guarantee import (

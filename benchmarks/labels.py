@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-from _held_out import read_held_out
+from harness.held_out import read_held_out
 
 PAIR = ("meta-llama/Meta-Llama-3.1-8B-Instruct", "mistralai/Mixtral-8x7B-Instruct-v0.1")
 

@@ -34,13 +34,13 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-import _faults as faults
-from _callers import GrpcCaller, HttpCaller
-from _memory import MemoryWatch, cpu_s
-from _process import StartError
-from _profiles import PROFILES, Calls, Load, make
-from _prompts import varied_prompts
-from _under_load import UnderLoad, under_load
+from harness import faults
+from harness.callers import GrpcCaller, HttpCaller
+from harness.memory import MemoryWatch, cpu_s
+from harness.process import StartError
+from harness.profiles import PROFILES, Calls, Load, make
+from harness.prompts import varied_prompts
+from harness.under_load import UnderLoad, under_load
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable

@@ -25,16 +25,16 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from _load import GrpcClient, Load, LoadError
-from _process import ServerProcess, StartError
-from _prompts import varied_prompts
+from harness.load import GrpcClient, Load, LoadError
+from harness.process import ServerProcess, StartError
+from harness.prompts import varied_prompts
 from routoo.telemetry.otlp import EXPORT
 from routoo.v1.route_pb2 import RouteRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from _load import Sample
+    from harness.load import Sample
 
 CONCURRENCIES = (1, 32)
 # The same work for all: nothing is refused early.

@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from _stream import RULES, IndexArray, Passed, Stream, read_stream, run_pass, solve_offline
+from harness.stream import RULES, IndexArray, Passed, Stream, read_stream, run_pass, solve_offline
 from routoo.config.loading import load_settings
 from routoo.engine.engine import Engine
 from routoo.engine.shared import DecisionIds, Shared

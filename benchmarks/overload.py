@@ -28,15 +28,15 @@ from urllib.request import urlopen
 import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
-from _load import METHOD_PATH, H2load, Load, LoadError
-from _open_loop import OpenLoop
-from _process import ServerProcess, StartError
+from harness.load import METHOD_PATH, H2load, Load, LoadError
+from harness.open_loop import OpenLoop
+from harness.process import ServerProcess, StartError
 from routoo.v1.route_pb2 import RouteRequest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from _open_loop import Call
+    from harness.open_loop import Call
 
 TIMEOUT_S = 1.0
 CLOSED_LOOP_CALLS = 32

@@ -24,7 +24,7 @@ from typing import Any, get_args
 import numpy as np
 import numpy.typing as npt
 
-from _prompts import prompt_of
+from harness.prompts import prompt_of
 from routoo.predictor.artifact import load_artifact
 from routoo.predictor.onnx import OnnxPredictor
 from routoo.selector.online import round_scores

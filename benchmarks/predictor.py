@@ -34,9 +34,9 @@ from rich.table import Table
 from transformers import AutoModel
 from tritonclient.utils import shared_memory
 
-from _artifacts import export_minilm, minilm
-from _prompts import distinct_prompts
-from _triton import make_repository, triton_server
+from harness.artifacts import export_minilm, minilm
+from harness.prompts import distinct_prompts
+from harness.triton import make_repository, triton_server
 from routoo.predictor.artifact import INPUT, load_artifact, shipped_artifact
 from routoo.predictor.backends import LinePlan, load_line
 from routoo.predictor.triton import TritonServer, TritonTarget

@@ -27,8 +27,8 @@ import grpc.aio
 import numpy as np
 import yaml
 
-from _process import ServerProcess, StartError
-from _prompts import varied_prompts
+from harness.process import ServerProcess, StartError
+from harness.prompts import varied_prompts
 from routoo.v1.route_pb2 import RouteRequest
 from routoo.v1.router_pb2_grpc import RouterServiceStub
 

@@ -27,10 +27,10 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from _load import GrpcClient, H2load, Load, LoadError, LoadGenerator
-from _probe import ServiceProbe
-from _process import ServerProcess, StartError
-from _prompts import prompt_of, varied_prompts
+from harness.load import GrpcClient, H2load, Load, LoadError, LoadGenerator
+from harness.probe import ServiceProbe
+from harness.process import ServerProcess, StartError
+from harness.prompts import prompt_of, varied_prompts
 from routoo.config.loading import load_settings
 from routoo.errors import RoutooError
 from routoo.predictor.artifact import load_artifact, shipped_artifact
@@ -40,7 +40,7 @@ from routoo.v1.route_pb2 import RouteRequest
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from _load import Sample
+    from harness.load import Sample
 
 CONCURRENCIES = (1, 16, 64)
 VARIED_CONCURRENCY = 64
@@ -198,7 +198,7 @@ def _load_both(
     with ServiceProbe(route.address, route.field("metrics")) as probe:
         before = probe.decide([prompt, *varied])
         reply_bytes = probe.reply_bytes(prompt)
-        echo_script = str(Path(__file__).with_name("_echo_server.py"))
+        echo_script = str(Path(__file__).with_name("harness") / "echo_server.py")
         with ServerProcess.start(
             [sys.executable, echo_script, f"--reply-bytes={reply_bytes}"], os.environ
         ) as echo:

@@ -12,7 +12,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 
-from _load import LoadError
+from harness.load import LoadError
 from routoo.v1.info_pb2 import ListModelsRequest
 from routoo.v1.route_pb2 import RULE_UNSPECIFIED, RouteRequest, RouteResponse
 from routoo.v1.router_pb2_grpc import RouterServiceStub

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from _prompts import varied_prompts
+from harness.prompts import varied_prompts
 from routoo_export.artifact.artifact import write_artifact
 from routoo_export.backbones.config import DEFAULTS
 from routoo_export.outcomes.outcomes import read_outcomes

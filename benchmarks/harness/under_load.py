@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from _process import ServerProcess
+from harness.process import ServerProcess
 from routoo.predictor.artifact import shipped_artifact
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
 # The servers that tests start are the ones that benchmarks start.
-SUPPORT = Path(__file__).resolve().parents[1] / "tests" / "support"
+TESTS = Path(__file__).resolve().parents[2] / "tests"
 BUDGET = {"name": "all", "usd": 1e6, "per": "1h"}
 
 
@@ -91,7 +91,10 @@ async def under_load(
 def _on_triton(folder: Path, settings: dict[str, Any]) -> Iterator[Callable[[], None]]:
     import signal  # noqa: PLC0415
 
-    from _triton import make_repository, triton_server  # noqa: PLC0415
+    from harness.triton import (  # noqa: PLC0415
+        make_repository,
+        triton_server,
+    )
 
     repository = make_repository(
         shipped_artifact(), folder / "repository", batching=False, threads=1
@@ -108,8 +111,8 @@ def _on_triton(folder: Path, settings: dict[str, Any]) -> Iterator[Callable[[], 
 
 @contextmanager
 def _on_redis(folder: Path, settings: dict[str, Any]) -> Iterator[Callable[[], None]]:
-    sys.path.append(str(SUPPORT))
-    from redis_server import RedisServer  # noqa: PLC0415
+    sys.path.append(str(TESTS))
+    from support.redis_server import RedisServer  # noqa: PLC0415
 
     redis = RedisServer(folder)
     settings["budgets"] = [BUDGET]
@@ -122,9 +125,9 @@ def _on_redis(folder: Path, settings: dict[str, Any]) -> Iterator[Callable[[], N
 
 @asynccontextmanager
 async def _envoy(folder: Path, routoo_port: int) -> AsyncIterator[int]:
-    sys.path.append(str(SUPPORT))
-    from llm_upstream import upstream  # noqa: PLC0415
-    from real_envoy import envoy_config, running_envoy  # noqa: PLC0415
+    sys.path.append(str(TESTS))
+    from support.llm_upstream import upstream  # noqa: PLC0415
+    from support.real_envoy import envoy_config, running_envoy  # noqa: PLC0415
 
     async with upstream() as llms:
         llms.received = deque(maxlen=1)  # it would keep them all

@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from _process import ServerProcess
+from harness.process import ServerProcess
 from routoo_export.artifact.triton_repository import DynamicBatching, TritonConfig, write_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-LOCAL = Path(__file__).resolve().parents[1] / "deploy" / "triton" / "local.py"
+LOCAL = Path(__file__).resolve().parents[2] / "deploy" / "triton" / "local.py"
 LONGEST_WAIT_US = 200
 
 

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from _process import StartError
+from harness.process import StartError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SHIPPED = Path(__file__).resolve().parents[1] / "deploy" / "envoy" / "envoy.yaml"
+SHIPPED = Path(__file__).resolve().parents[2] / "deploy" / "envoy" / "envoy.yaml"
 READY_WITHIN_S = 20.0
 REPLY = json.dumps(
     {

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Final
 
-from _callers import GrpcCaller
+from harness.callers import GrpcCaller
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

@@ -1,0 +1,1 @@
+"""What the benchmarks share: processes and servers that they start, load, prompts, and tables."""
