@@ -81,7 +81,7 @@ bench: $(TEST_STAMP) ## Measure the service against a bare echo server, the sele
 	@$(BIN)/python benchmarks/envoy.py
 
 fuzz: $(TEST_STAMP) ## Send 1,000,000 malformed requests to the API (ARGS="--requests 20000 --seed 7")
-	@PYTHONPATH=tests/support $(BIN)/python tests/support/fuzz_api.py $(ARGS)
+	@PYTHONPATH=tests $(BIN)/python -m fuzz.api $(ARGS)
 
 fuzz-processor: $(TEST_STAMP) ## Send 1,000,000 hostile streams to the external processor (STREAMS=20000 FIRST=7)
 	@FUZZ_STREAMS=$(or $(STREAMS),1000000) FUZZ_FIRST=$(or $(FIRST),0) \

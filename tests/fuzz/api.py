@@ -1,6 +1,6 @@
 """Sends malformed requests to every RPC of a service, and counts what it must not do.
 
-    python tests/support/fuzz_api.py --requests 1000000 --seed 1 --json
+    PYTHONPATH=tests python -m fuzz.api --requests 1000000 --seed 1 --json
 
 starts `routoo serve` on the tests' small predictor. Exit code 0: it neither crashed nor hung nor
 answered INTERNAL, and stopped in order when told to.
@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from fuzz_bodies import REQUESTS, body_of, well_formed
-from fuzz_http2 import connection_bytes, send_raw
-from process import ROUTOO, line_of, process, write_tiny_config
+from fuzz.bodies import REQUESTS, body_of, well_formed
+from fuzz.http2 import connection_bytes, send_raw
 from routoo.v1 import route_pb2
+from support.process import ROUTOO, line_of, process, write_tiny_config
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process

@@ -17,7 +17,7 @@ import grpc
 import orjson
 from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc
 
-from processor_stream import METHOD
+from support.processor_stream import METHOD
 
 HANG_S = 30.0
 BAD = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DEADLINE_EXCEEDED)

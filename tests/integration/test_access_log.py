@@ -11,18 +11,18 @@ import grpc
 import pytest
 from envoy.extensions.filters.http.ext_proc.v3.processing_mode_pb2 import ProcessingMode
 
-from access_log import entry, log_stream, message, tell
-from processor_stream import chat_body, headers_of, request_body, request_headers, stream
 from routoo.api.security.caller import ROUTE
 from routoo.api.security.tokens import append_token, new_token
-from tiny_processor import all_ended, grown, metric, replies, with_settings
-from tiny_service import connected
-from watched import watch_predictor
+from support.access_log import entry, log_stream, message, tell
+from support.processor_stream import chat_body, headers_of, request_body, request_headers, stream
+from support.tiny_processor import all_ended, grown, metric, replies, with_settings
+from support.tiny_service import connected
+from support.watched import watch_predictor
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tiny_service import Running
+    from support.tiny_service import Running
 
 LOGGED = {"usage_from": "access_log"}
 USAGE = '{"prompt_tokens": 1000, "completion_tokens": 500}'

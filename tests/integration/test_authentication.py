@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
-from certificates import authority
 from routoo.api.security.tokens import append_token, new_token
 from routoo.client.channel import Tls, open_aio_channel, token_metadata
 from routoo.v1 import batch_pb2, budget_pb2, info_pb2, outcome_pb2, route_pb2
 from routoo.v1.router_pb2_grpc import RouterServiceStub
-from tiny_service import Running, refusal, serving, tiny_settings
+from support.certificates import authority
+from support.tiny_service import Running, refusal, serving, tiny_settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -15,7 +15,7 @@ from routoo.v1 import (
     outcome_pb2,
     route_pb2,
 )
-from tiny_service import ROUTE, Running, batch_of, refusal, serving, tiny_settings
+from support.tiny_service import ROUTE, Running, batch_of, refusal, serving, tiny_settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

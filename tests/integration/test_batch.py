@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 from routoo.v1 import route_pb2
-from tiny_service import Running, batch_of, serving, tiny_settings
-from watched import watch_predictor
+from support.tiny_service import Running, batch_of, serving, tiny_settings
+from support.watched import watch_predictor
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

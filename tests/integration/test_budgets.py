@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import generate_latest
 
 from routoo.v1 import budget_pb2, info_pb2, outcome_pb2, route_pb2
-from tiny_service import Running, batch_of, refusal, serving, tiny_settings
+from support.tiny_service import Running, batch_of, refusal, serving, tiny_settings
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,14 +14,14 @@ import grpc
 import orjson
 import pytest
 
-from certificates import authority
-from process import ROUTOO, exit_code, line_of, process, write_tiny_config
 from routoo.api.security.tokens import append_token, new_token
 from routoo.client.channel import Tls, token_metadata
 from routoo.telemetry.logs import ForeignLogs, error_shape
 from routoo.v1 import batch_pb2, outcome_pb2, route_pb2
 from routoo.v1.router_pb2_grpc import RouterServiceStub
-from tiny_service import connected
+from support.certificates import authority
+from support.process import ROUTOO, exit_code, line_of, process, write_tiny_config
+from support.tiny_service import connected
 
 LEAKY = (str(Path(__file__).parents[1] / "support" / "leaky_serve.py"),)
 CANARY = "canary-5d1f"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from certificates import authority
-from process import ROUTOO, line_of, process, write_tiny_config
+from support.certificates import authority
+from support.process import ROUTOO, line_of, process, write_tiny_config
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from command_line import ROUTOO, Ended
+from support.command_line import ROUTOO, Ended
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PROMPTS = [

@@ -12,12 +12,12 @@ import orjson
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from fuzz_http2 import call_of, send_raw
-from process import HELD, ROUTOO, exit_code, line_of, process, write_tiny_config
+from fuzz.http2 import call_of, send_raw
 from routoo.v1 import route_pb2
 from routoo.v1.router_pb2_grpc import RouterServiceStub
-from tiny_service import connected, refusal, serving, tiny_settings
-from watched import HANG_S, watch_accepted, watch_predictor
+from support.process import HELD, ROUTOO, exit_code, line_of, process, write_tiny_config
+from support.tiny_service import connected, refusal, serving, tiny_settings
+from support.watched import HANG_S, watch_accepted, watch_predictor
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process

@@ -12,10 +12,10 @@ import openai
 import pytest
 import pytest_asyncio
 
-from llm_upstream import INPUT_TOKENS, OUTPUT_TOKENS, TEXT, Upstream, upstream
-from real_envoy import envoy_config, free_port, processor, running_envoy
-from tiny_service import Running, serving, tiny_settings
-from watched import HANG_S
+from support.llm_upstream import INPUT_TOKENS, OUTPUT_TOKENS, TEXT, Upstream, upstream
+from support.real_envoy import envoy_config, free_port, processor, running_envoy
+from support.tiny_service import Running, serving, tiny_settings
+from support.watched import HANG_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

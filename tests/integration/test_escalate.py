@@ -10,13 +10,13 @@ import yaml
 
 from routoo.client import AsyncRouterClient
 from routoo.v1 import outcome_pb2, route_pb2
-from tiny_service import refusal, serving, tiny_settings
+from support.tiny_service import refusal, serving, tiny_settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from tiny_service import Running
+    from support.tiny_service import Running
 
 RULE = {
     "format_version": 1,

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from process import ROUTOO, line_of, process, write_tiny_config
-from real_triton import Triton, add_version, real_triton
 from routoo.routing.pool import load_pool
 from routoo.v1 import info_pb2
 from routoo.v1.router_pb2_grpc import RouterServiceStub
-from tiny_artifact import SCORES, change_manifest, write_tiny_artifact
-from tiny_service import connected, serving, tiny_settings
-from watched import HANG_S
+from support.process import ROUTOO, line_of, process, write_tiny_config
+from support.real_triton import Triton, add_version, real_triton
+from support.tiny_artifact import SCORES, change_manifest, write_tiny_artifact
+from support.tiny_service import connected, serving, tiny_settings
+from support.watched import HANG_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from routoo.config.settings import Settings
     from routoo.v1 import route_pb2
-    from tiny_service import Running
+    from support.tiny_service import Running
 
 UP = health_pb2.HealthCheckResponse.SERVING
 DOWN = health_pb2.HealthCheckResponse.NOT_SERVING

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import grpc
 
-from fuzz_api import fuzz
-from fuzz_bodies import REQUESTS
-from tiny_service import refusal, serving, tiny_settings
+from fuzz.api import fuzz
+from fuzz.bodies import REQUESTS
+from support.tiny_service import refusal, serving, tiny_settings
 
 if TYPE_CHECKING:
     from pathlib import Path

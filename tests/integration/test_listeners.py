@@ -12,14 +12,14 @@ import grpc
 import pytest
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from certificates import authority
 from routoo.client.channel import Tls, open_aio_channel
 from routoo.errors import ConfigError
 from routoo.server.assembly import check
 from routoo.server.service import Service
 from routoo.v1 import route_pb2
 from routoo.v1.router_pb2_grpc import RouterServiceStub
-from tiny_service import Running, refusal, serving, tiny_settings
+from support.certificates import authority
+from support.tiny_service import Running, refusal, serving, tiny_settings
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 from prometheus_client import generate_latest
 
-from processor_stream import (
+from support.processor_stream import (
     CHAT,
     chat_body,
     headers_of,
@@ -21,8 +21,8 @@ from processor_stream import (
     stream,
     usage_body,
 )
-from tiny_processor import all_ended, grown, metric, replies, with_settings
-from tiny_service import Running, serving, tiny_settings
+from support.tiny_processor import all_ended, grown, metric, replies, with_settings
+from support.tiny_service import Running, serving, tiny_settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hostile_streams import attack
-from processor_stream import headers_of, stream
-from tiny_service import serving, tiny_settings
-from watched import HANG_S
+from fuzz.hostile_streams import attack
+from support.processor_stream import headers_of, stream
+from support.tiny_service import serving, tiny_settings
+from support.watched import HANG_S
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,11 @@ import grpc
 import orjson
 import pytest
 
-from processor_stream import (
+from routoo.api.overload import Overload
+from routoo.api.security.caller import ROUTE
+from routoo.api.security.tokens import append_token, new_token
+from routoo.errors import QueueFullError
+from support.processor_stream import (
     CHAT,
     chat_body,
     headers_of,
@@ -21,13 +25,9 @@ from processor_stream import (
     stream,
     usage_body,
 )
-from routoo.api.overload import Overload
-from routoo.api.security.caller import ROUTE
-from routoo.api.security.tokens import append_token, new_token
-from routoo.errors import QueueFullError
-from tiny_processor import all_ended, grown, metric, replies, with_settings
-from tiny_service import connected, tiny_settings
-from watched import HANG_S, watch_accepted, watch_predictor
+from support.tiny_processor import all_ended, grown, metric, replies, with_settings
+from support.tiny_service import connected, tiny_settings
+from support.watched import HANG_S, watch_accepted, watch_predictor
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from budgets import figures, grants, reserve
-from redis_replica import come_back, replica
-from redis_server import RedisServer
 from routoo.budget.ledger import Settled
+from support.budgets import figures, grants, reserve
+from support.redis_replica import come_back, replica
+from support.redis_server import RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from budgets import (
+from routoo.budget.ledger import Settled
+from routoo.errors import InvalidRequestError
+from support.budgets import (
     FakeClock,
     all_figures,
     budget,
@@ -21,10 +23,8 @@ from budgets import (
     reserve,
     usd,
 )
-from hammer import hammer
-from redis_server import RedisServer, free_port_below_the_bus
-from routoo.budget.ledger import Settled
-from routoo.errors import InvalidRequestError
+from support.hammer import hammer
+from support.redis_server import RedisServer, free_port_below_the_bus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

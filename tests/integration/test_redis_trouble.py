@@ -11,12 +11,22 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
-from budgets import FakeClock, all_figures, budget, figures, grants, opened, overdraw, reserve, usd
-from redis_replica import BIG, come_back, replica
-from redis_server import RedisServer
 from routoo.budget.ledger import Settled
 from routoo.budget.redis.store import RedisStore, StoreError
 from routoo.errors import ConfigError
+from support.budgets import (
+    FakeClock,
+    all_figures,
+    budget,
+    figures,
+    grants,
+    opened,
+    overdraw,
+    reserve,
+    usd,
+)
+from support.redis_replica import BIG, come_back, replica
+from support.redis_server import RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,19 +13,19 @@ import orjson
 import pytest
 import yaml
 
-from process import ROUTOO, exit_code, line_of, process, write_tiny_config
 from routoo.config.loading import SettingsSource
 from routoo.v1 import budget_pb2, info_pb2, outcome_pb2, route_pb2
 from routoo.v1.router_pb2_grpc import RouterServiceStub
-from tiny_pool import SPECS, write_tiny_pool
-from tiny_service import connected, serving, tiny_settings
-from watched import HANG_S, watch_accepted, watch_predictor
+from support.process import ROUTOO, exit_code, line_of, process, write_tiny_config
+from support.tiny_pool import SPECS, write_tiny_pool
+from support.tiny_service import connected, serving, tiny_settings
+from support.watched import HANG_S, watch_accepted, watch_predictor
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from routoo.config.settings import Settings
-    from tiny_service import Running
+    from support.tiny_service import Running
 
 DAY = {"name": "day", "usd": 1.0, "per": "1d"}
 

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from redis_server import RedisServer
 from routoo.v1 import budget_pb2, outcome_pb2
-from tiny_service import serving, tiny_settings
-from watched import HANG_S
+from support.redis_server import RedisServer
+from support.tiny_service import serving, tiny_settings
+from support.watched import HANG_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from routoo.config.settings import Settings
-    from tiny_service import Running
+    from support.tiny_service import Running
 
 
 @pytest.fixture

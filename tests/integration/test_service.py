@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from routoo.v1 import info_pb2, route_pb2
-from tiny_pool import SPECS
-from tiny_service import Running, refusal, serving, tiny_settings
+from support.tiny_pool import SPECS
+from support.tiny_service import Running, refusal, serving, tiny_settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

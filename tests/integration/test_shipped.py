@@ -14,7 +14,7 @@ from routoo.predictor.artifact import load_artifact, shipped_artifact
 from routoo.predictor.base import join
 from routoo.predictor.onnx import OnnxPredictor
 from routoo.routing.pool import load_pool
-from tiny_service import Running, serving
+from support.tiny_service import Running, serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -10,8 +10,8 @@ import grpc.aio
 import pytest
 
 from routoo.v1 import route_pb2
-from tiny_service import Running, refusal, serving, tiny_settings
-from watched import HANG_S, watch_accepted, watch_answered, watch_predictor
+from support.tiny_service import Running, refusal, serving, tiny_settings
+from support.watched import HANG_S, watch_accepted, watch_answered, watch_predictor
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable

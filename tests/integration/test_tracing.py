@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
-from otlp_collector import Collector, attributes, otlp_collector
-from processor_stream import chat_body, stream
 from routoo.config.observability import TracingSettings
 from routoo.errors import ConfigError
 from routoo.server.assembly import check
 from routoo.telemetry import tracing
 from routoo.telemetry.metrics import Metrics
 from routoo.v1 import outcome_pb2, route_pb2
-from tiny_service import ROUTE, batch_of, refusal, serving, tiny_settings
-from watched import HANG_S, watch_predictor
+from support.otlp_collector import Collector, attributes, otlp_collector
+from support.processor_stream import chat_body, stream
+from support.tiny_service import ROUTE, batch_of, refusal, serving, tiny_settings
+from support.watched import HANG_S, watch_predictor
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from process import write_tiny_config
-from real_triton import Triton, add_version, make_moody, real_triton
 from routoo.config.loading import load_settings
 from routoo.config.predictor import PredictorSettings
 from routoo.errors import ConfigError, DeadlineError, PredictorError
@@ -24,9 +22,11 @@ from routoo.predictor.chain import Watch
 from routoo.predictor.manager import Predictors
 from routoo.server.assembly import check
 from routoo.server.service import Service
-from tiny_artifact import SCORES, TOKENS, write_tiny_artifact
-from tiny_service import serving, tiny_settings
-from watched import HANG_S
+from support.process import write_tiny_config
+from support.real_triton import Triton, add_version, make_moody, real_triton
+from support.tiny_artifact import SCORES, TOKENS, write_tiny_artifact
+from support.tiny_service import serving, tiny_settings
+from support.watched import HANG_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

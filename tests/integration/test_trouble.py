@@ -15,9 +15,9 @@ import routoo.engine.batcher
 from routoo import errors
 from routoo.api.status import INTERNAL_TEXT, STATUS
 from routoo.v1 import route_pb2
-from tiny_artifact import SCORES, write_tiny_artifact
-from tiny_service import Running, batch_of, refusal, serving, tiny_settings
-from watched import (
+from support.tiny_artifact import SCORES, write_tiny_artifact
+from support.tiny_service import Running, batch_of, refusal, serving, tiny_settings
+from support.watched import (
     HANG_S,
     WatchedPredictor,
     first_row_only,

@@ -15,18 +15,18 @@ import grpc.aio
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from access_log import entry, tell
-from process import ROUTOO, exit_code, line_of, process, write_tiny_config
-from processor_stream import headers_of, stream
-from redis_server import RedisServer
 from routoo.api.peers import Place
 from routoo.config.loading import load_settings
 from routoo.errors import ConfigError
 from routoo.server.assembly import check
 from routoo.v1 import budget_pb2, outcome_pb2, route_pb2
 from routoo.v1.router_pb2_grpc import RouterServiceStub
-from tiny_service import connected, refusal
-from watched import HANG_S
+from support.access_log import entry, tell
+from support.process import ROUTOO, exit_code, line_of, process, write_tiny_config
+from support.processor_stream import headers_of, stream
+from support.redis_server import RedisServer
+from support.tiny_service import connected, refusal
+from support.watched import HANG_S
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process

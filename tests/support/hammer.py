@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from budgets import budget
 from routoo.budget.ledger import Settled
 from routoo.config.budget import LedgerSettings
 from routoo.server.budgets import open_ledger
+from support.budgets import budget
 
 CALLS = 60
 LARGEST = 20_000

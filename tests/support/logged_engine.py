@@ -10,7 +10,7 @@ import orjson
 from routoo.config.observability import DecisionLogSettings
 from routoo.telemetry.decision_log.reader import read_logs
 from routoo.telemetry.metrics import Metrics
-from tiny_engine import make_engine
+from support.tiny_engine import make_engine
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from tiny_artifact import write_tiny_artifact
-from tiny_pool import write_tiny_pool
-from watched import HANG_S
+from support.tiny_artifact import write_tiny_artifact
+from support.tiny_pool import write_tiny_pool
+from support.watched import HANG_S
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process

@@ -10,7 +10,7 @@ import grpc
 import orjson
 from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc
 
-from watched import HANG_S
+from support.watched import HANG_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from watched import HANG_S
+from support.watched import HANG_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from budgets import FakeClock, budget, opened
+from support.budgets import FakeClock, budget, opened
 
 if TYPE_CHECKING:
-    from redis_server import RedisServer
     from routoo.budget.redis.ledger import RedisLedger
+    from support.redis_server import RedisServer
 
 BACK_TIMEOUT_S = 60.0
 # A day that no test crosses: the clock stands still unless Redis' does not.

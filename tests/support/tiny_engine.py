@@ -13,10 +13,10 @@ from routoo.predictor.onnx import OnnxPredictor
 from routoo.routing.operating_point import PricedSample
 from routoo.routing.policies import build_policies
 from routoo.telemetry.metrics import Metrics
-from tiny_artifact import MODELS
-from tiny_money import budgeted_money, fixed_money
-from tiny_pool import tiny_pool
-from watched import HANG_S
+from support.tiny_artifact import MODELS
+from support.tiny_money import budgeted_money, fixed_money
+from support.tiny_pool import tiny_pool
+from support.watched import HANG_S
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable

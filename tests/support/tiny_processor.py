@@ -6,8 +6,8 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from tiny_service import Running, serving, tiny_settings
-from watched import HANG_S
+from support.tiny_service import Running, serving, tiny_settings
+from support.watched import HANG_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

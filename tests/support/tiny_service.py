@@ -14,8 +14,8 @@ from routoo.config.loading import load_settings
 from routoo.server.service import Service
 from routoo.v1 import batch_pb2, route_pb2
 from routoo.v1.router_pb2_grpc import RouterServiceStub
-from tiny_artifact import write_tiny_artifact
-from tiny_pool import write_tiny_pool
+from support.tiny_artifact import write_tiny_artifact
+from support.tiny_pool import write_tiny_pool
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable

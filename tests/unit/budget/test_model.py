@@ -9,8 +9,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from budgets import FakeClock, budget, opened, usd
 from routoo.budget.ledger import Settled
+from support.budgets import FakeClock, budget, opened, usd
 
 if TYPE_CHECKING:
     from routoo.budget.terms import BudgetTerms

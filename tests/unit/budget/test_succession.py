@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from budgets import budget
 from routoo.budget.ledger import Settled
 from routoo.budget.memory.ledger import MemoryLedger
 from routoo.config.budget import LedgerSettings
 from routoo.server.budgets import open_ledger
-from tiny_money import FOREVER, NOW_NS, books, hourly
+from support.budgets import budget
+from support.tiny_money import FOREVER, NOW_NS, books, hourly
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 import routoo.budget
-from budgets import START_NS, FakeClock, budget, opened, reserve
 from routoo.budget.terms import applying, nano_usd, one_nano_usd
 from routoo.config.budget import BudgetSettings, LedgerSettings
 from routoo.config.loading import load_settings
 from routoo.errors import ConfigError, InvalidRequestError
 from routoo.server.budgets import open_ledger
+from support.budgets import START_NS, FakeClock, budget, opened, reserve
 
 
 @given(amount=st.floats(0.0, 9_000_000.0))

@@ -14,8 +14,8 @@ from routoo.calibration.cascade import RIDGE, fit, fit_chance, learn
 from routoo.calibration.cascade_file import load_rule, rule_values
 from routoo.errors import ConfigError, InfeasibleError
 from routoo.selector.cascade import Correction, Plan, Rule, log_odds
-from samples import sample_of
-from tiny_pool import tiny_pool
+from support.samples import sample_of
+from support.tiny_pool import tiny_pool
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,7 @@ from routoo.calibration.results import Achieved
 from routoo.calibration.target import Positions, Target
 from routoo.errors import InfeasibleError
 from routoo.selector.online import round_scores
-from samples import sample_of
+from support.samples import sample_of
 
 STRONG, WEAK = 1, 0
 

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from command_line import Ended, Run
-from fake_router import FakeRouter, fake_router
 from routoo.cli.app import main
+from support.command_line import Ended, Run
+from support.fake_router import FakeRouter, fake_router
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

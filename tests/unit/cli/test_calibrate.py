@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import yaml
 
-from tiny_artifact import change_manifest, write_tiny_artifact
-from tiny_pool import write_tiny_pool
+from support.tiny_artifact import change_manifest, write_tiny_artifact
+from support.tiny_pool import write_tiny_pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from command_line import Ended, Run
+    from support.command_line import Ended, Run
 
 PAIR = ("--strong", "large", "--weak", "small")
 GUARANTEE = ("--policy", "guarantee", "--reference", "large", "--max-drop", "0.05")

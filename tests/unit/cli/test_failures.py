@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 import routoo
-from command_line import ROUTOO
 from routoo.cli.app import main
 from routoo.client import DEFAULT_ADDRESS
 from routoo.config.settings import Settings
+from support.command_line import ROUTOO
 
 if TYPE_CHECKING:
-    from command_line import Run
-    from fake_router import FakeRouter
+    from support.command_line import Run
+    from support.fake_router import FakeRouter
 
 
 def _assert_fails(run: Run, code: int, *arguments: str) -> str:

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fake_router import FRONTIER_USD
 from routoo.v1.batch_pb2 import FrontierRequest, RouteBatchRequest
+from support.fake_router import FRONTIER_USD
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from command_line import Run
-    from fake_router import FakeRouter
+    from support.command_line import Run
+    from support.fake_router import FakeRouter
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

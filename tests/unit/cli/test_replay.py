@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 import orjson
 import pytest
 
-from logged_engine import logged_engine, rewritten
-from process import write_tiny_config
 from routoo.predictor.artifact import load_artifact
 from routoo.routing.outcome import Outcome
 from routoo.routing.request import PromptRequest
+from support.logged_engine import logged_engine, rewritten
+from support.process import write_tiny_config
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from command_line import Run
+    from support.command_line import Run
 
 
 @pytest.fixture

@@ -8,14 +8,14 @@ import re
 import subprocess
 from typing import TYPE_CHECKING
 
-from command_line import ROUTOO
 from routoo.v1.route_pb2 import RouteRequest
+from support.command_line import ROUTOO
 
 if TYPE_CHECKING:
     import pytest
 
-    from command_line import Run
-    from fake_router import FakeRouter
+    from support.command_line import Run
+    from support.fake_router import FakeRouter
 
 LARGE = "meta-llama/Meta-Llama-3.1-70B-Instruct"
 

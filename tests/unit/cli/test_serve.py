@@ -12,9 +12,9 @@ from routoo.errors import PoolError, PredictorError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from command_line import Run
     from routoo.config.loading import SettingsSource
     from routoo.config.settings import Settings
+    from support.command_line import Run
 
 
 @pytest.fixture

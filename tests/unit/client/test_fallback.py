@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
-from client_time import Time
 from routoo.client import (
     NO_RETRIES,
     AsyncRouterClient,
@@ -19,13 +18,14 @@ from routoo.client import (
     RouterClient,
     RouterError,
 )
-from scripted_router import Fails, Hangs, scripted_router
+from support.client_time import Time
+from support.scripted_router import Fails, Hangs, scripted_router
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from routoo.v1.route_pb2 import RouteResponse
-    from scripted_router import ScriptedRouter
+    from support.scripted_router import ScriptedRouter
 
 AWAY = Fails(grpc.StatusCode.UNAVAILABLE, text="the service is stopping")
 SHED = Fails(grpc.StatusCode.RESOURCE_EXHAUSTED, pushback="250", text="the queue is full")

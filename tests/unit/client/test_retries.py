@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
-from certificates import authority
-from client_time import Time
 from routoo.client import NO_RETRIES, AsyncRouterClient, RetryPolicy, RouterClient, RouterError
 from routoo.v1.outcome_pb2 import ReportOutcomeResponse
-from scripted_router import Fails, Hangs, scripted_router
+from support.certificates import authority
+from support.client_time import Time
+from support.scripted_router import Fails, Hangs, scripted_router
 
 if TYPE_CHECKING:
-    from scripted_router import Answer, ScriptedRouter
+    from support.scripted_router import Answer, ScriptedRouter
 
 AWAY = Fails(grpc.StatusCode.UNAVAILABLE)
 CUT = Fails(grpc.StatusCode.CANCELLED)

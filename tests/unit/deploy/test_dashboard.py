@@ -16,14 +16,14 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from otlp_collector import otlp_collector
 from routoo.v1 import outcome_pb2
-from tiny_service import serving, tiny_settings
+from support.otlp_collector import otlp_collector
+from support.tiny_service import serving, tiny_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-GRAFANA = Path(__file__).resolve().parents[2] / "deploy" / "grafana"
+GRAFANA = Path(__file__).resolve().parents[3] / "deploy" / "grafana"
 # What Prometheus and its rules add themselves.
 OF_PROMETHEUS = {"job", "instance", "le"}
 SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from routoo.errors import BudgetSpentError, NoBudgetError
 from routoo.selector.policies.base import Case
 from routoo.selector.policies.best import Best
-from tiny_money import hourly, spending
+from support.tiny_money import hourly, spending
 
 COSTS_USD = (0.01, 0.1, 1.0)
 

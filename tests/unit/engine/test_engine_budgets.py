@@ -16,10 +16,10 @@ from routoo.routing.outcome import Outcome
 from routoo.routing.request import PromptRequest
 from routoo.selector.reason import Reason
 from routoo.telemetry.metrics import Metrics
-from tiny_artifact import write_tiny_artifact
-from tiny_engine import make_engine, outcomes
-from tiny_money import hourly, spending
-from watched import HANG_S, watch_predictor
+from support.tiny_artifact import write_tiny_artifact
+from support.tiny_engine import make_engine, outcomes
+from support.tiny_money import hourly, spending
+from support.watched import HANG_S, watch_predictor
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

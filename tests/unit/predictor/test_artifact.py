@@ -14,7 +14,7 @@ from routoo.errors import ArtifactError, PredictorError
 from routoo.predictor.artifact import MANIFEST, load_artifact
 from routoo.predictor.base import checked, join
 from routoo.predictor.onnx import OnnxPredictor
-from tiny_artifact import (
+from support.tiny_artifact import (
     LONGEST,
     MODELS,
     OUTPUTS,

@@ -15,7 +15,7 @@ from routoo.predictor.backends import Line, LinePlan, load_line
 from routoo.predictor.base import Wait, join
 from routoo.predictor.breaker import Breaker, BreakerTerms, State
 from routoo.predictor.chain import PredictorChain, Watch
-from tiny_artifact import MODELS, change_manifest, write_tiny_artifact
+from support.tiny_artifact import MODELS, change_manifest, write_tiny_artifact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from routoo.predictor.artifact import load_artifact
 from routoo.predictor.onnx import OnnxPredictor
 from routoo.predictor.tokenizer import SHORTEST_BUCKET, PromptEncoder, bucket_lengths
-from tiny_artifact import WORDS, write_tiny_artifact
+from support.tiny_artifact import WORDS, write_tiny_artifact
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ from routoo.errors import InvalidRequestError
 from routoo.routing.constraints import check_names, narrow
 from routoo.routing.estimates import Estimates
 from routoo.routing.request import PromptRequest
-from tiny_pool import SPECS, tiny_pool
+from support.tiny_pool import SPECS, tiny_pool
 
 POOL = tiny_pool()
 NAMES = POOL.names

@@ -14,9 +14,9 @@ from routoo.routing.outcome import Outcome
 from routoo.routing.request import PromptRequest
 from routoo.selector.cascade import Correction, Rule
 from routoo.selector.reason import Reason
-from tiny_artifact import write_tiny_artifact
-from tiny_engine import make_engine
-from watched import HANG_S
+from support.tiny_artifact import write_tiny_artifact
+from support.tiny_engine import make_engine
+from support.watched import HANG_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from routoo.predictor.base import Prediction, join
 from routoo.routing.estimates import estimates_of
 from routoo.routing.request import PromptRequest
-from tiny_pool import tiny_pool
+from support.tiny_pool import tiny_pool
 
 
 def prediction_of(

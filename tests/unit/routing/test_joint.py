@@ -11,7 +11,7 @@ from routoo.errors import InfeasibleError, InvalidRequestError
 from routoo.routing.estimates import Estimates
 from routoo.routing.joint import JointConstraints, JointSolution, solve_jointly
 from routoo.routing.request import PromptRequest
-from tiny_pool import tiny_pool
+from support.tiny_pool import tiny_pool
 
 POOL = tiny_pool()
 N = 12

@@ -10,7 +10,7 @@ import yaml
 
 from routoo.errors import PoolError
 from routoo.routing.pool import load_pool
-from tiny_pool import LARGE, MEDIUM, SMALL, SPECS, tiny_pool, write_tiny_pool
+from support.tiny_pool import LARGE, MEDIUM, SMALL, SPECS, tiny_pool, write_tiny_pool
 
 if TYPE_CHECKING:
     from pathlib import Path

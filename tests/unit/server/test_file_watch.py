@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from routoo.server.file_watch import FileWatch, files_of
-from tiny_artifact import write_tiny_artifact
-from tiny_service import tiny_settings
+from support.tiny_artifact import write_tiny_artifact
+from support.tiny_service import tiny_settings
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,7 @@ from routoo.routing.decision import DecidedBatch, Timing, Versions
 from routoo.routing.estimates import Estimates
 from routoo.telemetry.logs import configure_logging
 from routoo.telemetry.metrics import Metrics
-from tiny_pool import tiny_pool
+from support.tiny_pool import tiny_pool
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:

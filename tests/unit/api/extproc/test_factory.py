@@ -11,7 +11,7 @@ from routoo.api.extproc.factory import check_processor
 from routoo.config.loading import load_settings
 from routoo.errors import ConfigError
 from routoo.routing.pool import ModelSpec, Pool
-from tiny_pool import SMALL, tiny_pool
+from support.tiny_pool import SMALL, tiny_pool
 
 
 def check(pool: Pool | None = None, **processor: Any) -> None:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_upstream import INPUT_TOKENS, OUTPUT_TOKENS, Upstream
 from routoo.api.extproc.usage import EventUsage, JsonUsage, Usage
+from support.llm_upstream import INPUT_TOKENS, OUTPUT_TOKENS, Upstream
 
 if TYPE_CHECKING:
     from routoo.api.extproc.usage import UsageReader

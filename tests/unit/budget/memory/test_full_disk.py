@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from budgets import FakeClock, budget, figures, reserve, with_journaling
 from routoo.budget.ledger import Settled
 from routoo.budget.memory import journal as journal_module
+from support.budgets import FakeClock, budget, figures, reserve, with_journaling
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from budgets import (
+from routoo.budget.ledger import Settled
+from routoo.budget.memory import journal as journal_module
+from routoo.budget.memory.journal import Journal
+from routoo.errors import ConfigError
+from support.budgets import (
     FakeClock,
     all_figures,
     budget,
@@ -21,10 +25,6 @@ from budgets import (
     usd,
     with_journaling,
 )
-from routoo.budget.ledger import Settled
-from routoo.budget.memory import journal as journal_module
-from routoo.budget.memory.journal import Journal
-from routoo.errors import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from budgets import (
+from routoo.budget.ledger import Settled
+from routoo.errors import InvalidRequestError
+from support.budgets import (
     FakeClock,
     all_figures,
     budget,
@@ -18,8 +20,6 @@ from budgets import (
     reserve,
     usd,
 )
-from routoo.budget.ledger import Settled
-from routoo.errors import InvalidRequestError
 
 
 @pytest.fixture

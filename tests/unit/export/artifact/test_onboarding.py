@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from random_heads import random_features, random_heads
 from routoo_export.artifact.onboarding import (
     Graded,
     Known,
@@ -23,6 +22,7 @@ from routoo_export.artifact.onboarding import (
 )
 from routoo_export.errors import OutcomeError
 from routoo_export.network.network import predict
+from support.random_heads import random_features, random_heads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -10,7 +10,6 @@ import numpy as np
 import onnx
 import pytest
 
-from random_heads import random_heads
 from routoo_export.backbones.tokens import bare_tokenizer, pad_ids
 from routoo_export.backbones.transformer import Reading, TransformerBackbone
 from routoo_export.backbones.truncate import truncate
@@ -27,7 +26,8 @@ from routoo_export.graph.parity import (
 )
 from routoo_export.graph.precision import Precision, at_precision
 from routoo_export.graph.transformer import PREFIX, trace
-from tiny_transformers import (
+from support.random_heads import random_heads
+from support.tiny_transformers import (
     PAD,
     WIDTH,
     save_tiny_encoder,

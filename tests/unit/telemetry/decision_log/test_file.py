@@ -14,12 +14,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from logged_engine import lines_of, logged_engine
 from routoo.routing.request import PromptRequest
 from routoo.telemetry.decision_log.rotating_file import RotatingFile
 from routoo.telemetry.decision_log.writer import Writer
-from tiny_engine import outcomes
-from watched import HANG_S
+from support.logged_engine import lines_of, logged_engine
+from support.tiny_engine import outcomes
+from support.watched import HANG_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

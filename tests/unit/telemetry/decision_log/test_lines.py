@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from logged_engine import lines_of, logged_engine
 from routoo.config.observability import DecisionLogSettings
 from routoo.config.policy import PolicySettings
 from routoo.routing.escalation import EscalationRequest
@@ -16,8 +15,9 @@ from routoo.telemetry.decision_log.reader import read_logs
 from routoo.telemetry.decision_log.replay import reproduce
 from routoo.telemetry.decision_log.sampling import Sampler
 from routoo.telemetry.metrics import Metrics
-from tiny_engine import make_engine, outcomes
-from tiny_money import hourly, spending
+from support.logged_engine import lines_of, logged_engine
+from support.tiny_engine import make_engine, outcomes
+from support.tiny_money import hourly, spending
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from logged_engine import lines_of, logged_engine, rewritten
 from routoo.config.policy import PolicySettings
 from routoo.routing.joint import JointConstraints
 from routoo.routing.outcome import Outcome
@@ -20,9 +19,10 @@ from routoo.telemetry.decision_log.header import Setup
 from routoo.telemetry.decision_log.reader import DecisionLogError, read_logs
 from routoo.telemetry.decision_log.replay import reproduce
 from routoo.telemetry.decision_log.what_if import OtherPolicy, OtherService, what_if
-from tiny_engine import outcomes
-from tiny_money import hourly, spending
-from tiny_pool import SPECS, tiny_pool
+from support.logged_engine import lines_of, logged_engine, rewritten
+from support.tiny_engine import outcomes
+from support.tiny_money import hourly, spending
+from support.tiny_pool import SPECS, tiny_pool
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,11 +11,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from random_heads import heads_graph, random_features, random_heads, random_newcomer
 from routoo_export.graph.heads import OUTPUT_NAMES
 from routoo_export.graph.parity import open_session
 from routoo_export.network.network import Network, Prediction, Weights, predict
 from routoo_export.network.ood import OodWeights, fit_ood
+from support.random_heads import heads_graph, random_features, random_heads, random_newcomer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

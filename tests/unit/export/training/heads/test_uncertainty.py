@@ -11,7 +11,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from random_heads import FEATURES, GROUPS, random_features, random_heads
 from routoo_export.network.network import RawPrediction, Weights, predict, predict_raw
 from routoo_export.training.heads.calibration import (
     METHODS,
@@ -34,6 +33,7 @@ from routoo_export.training.heads.uncertainty import (
     shrink_by_left_out_topics,
     with_doubts,
 )
+from support.random_heads import FEATURES, GROUPS, random_features, random_heads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

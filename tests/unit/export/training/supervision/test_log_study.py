@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.data
 
-STUDY = Path(__file__).parents[3] / "benchmarks" / "objectives.py"
+STUDY = Path(__file__).parents[5] / "benchmarks" / "objectives.py"
 
 
 @pytest.fixture(scope="module")
