@@ -85,7 +85,7 @@ fuzz: $(TEST_STAMP) ## Send 1,000,000 malformed requests to the API (ARGS="--req
 
 fuzz-processor: $(TEST_STAMP) ## Send 1,000,000 hostile streams to the external processor (STREAMS=20000 FIRST=7)
 	@FUZZ_STREAMS=$(or $(STREAMS),1000000) FUZZ_FIRST=$(or $(FIRST),0) \
-	$(BIN)/python -m pytest --timeout 0 tests/integration/test_processor_fuzz.py
+	$(BIN)/python -m pytest --timeout 0 tests/integration/envoy/test_processor_fuzz.py
 
 train: $(TEST_STAMP) ## Train the predictor on the outcomes in ROUTOO_DATA (BACKBONE=encoder or decoder, ARGS="--frozen")
 	@: $${ROUTOO_DATA:?set ROUTOO_DATA to the folder with the outcome data}

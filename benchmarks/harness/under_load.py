@@ -112,7 +112,7 @@ def _on_triton(folder: Path, settings: dict[str, Any]) -> Iterator[Callable[[], 
 @contextmanager
 def _on_redis(folder: Path, settings: dict[str, Any]) -> Iterator[Callable[[], None]]:
     sys.path.append(str(TESTS))
-    from support.redis_server import RedisServer  # noqa: PLC0415
+    from support.peers.redis_server import RedisServer  # noqa: PLC0415
 
     redis = RedisServer(folder)
     settings["budgets"] = [BUDGET]
@@ -126,8 +126,8 @@ def _on_redis(folder: Path, settings: dict[str, Any]) -> Iterator[Callable[[], N
 @asynccontextmanager
 async def _envoy(folder: Path, routoo_port: int) -> AsyncIterator[int]:
     sys.path.append(str(TESTS))
-    from support.llm_upstream import upstream  # noqa: PLC0415
-    from support.real_envoy import envoy_config, running_envoy  # noqa: PLC0415
+    from support.peers.llm_upstream import upstream  # noqa: PLC0415
+    from support.peers.real_envoy import envoy_config, running_envoy  # noqa: PLC0415
 
     async with upstream() as llms:
         llms.received = deque(maxlen=1)  # it would keep them all

@@ -26,7 +26,7 @@ import grpc
 from fuzz.bodies import REQUESTS, body_of, well_formed
 from fuzz.http2 import connection_bytes, send_raw
 from routoo.v1 import route_pb2
-from support.process import ROUTOO, line_of, process, write_tiny_config
+from support.processes.process import ROUTOO, line_of, process, write_tiny_config
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process

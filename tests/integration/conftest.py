@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.command_line import ROUTOO
+from support.processes.command_line import ROUTOO
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,30 +1,21 @@
-"""What holds for the repository as a whole: its commands, its install steps, its layers."""
+"""What holds for the repository as a whole: its commands, its install steps, its pins."""
 
 from __future__ import annotations
 
-import ast
 import os
 import subprocess
 import sys
 import tomllib
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
 ROOT = Path(__file__).parents[2]
-PACKAGE = ROOT / "server" / "routoo"
 COMMANDS = ("serve", "triton", "test", "lint", "proto", "bench", "train", "export")
 OFFLINE_LIBRARIES = ("torch", "transformers", "optimum", "sklearn", "pyarrow", "routoo_export")
-INNER_LAYERS = ("predictor", "selector", "budget")
-TRANSPORT = ("grpc", "google.protobuf", "grpc_health", "grpc_reflection", "routoo.v1", "routoo.api")
-MAX_LINES = 400
 
 
 def _make(*arguments: str) -> str:
@@ -90,35 +81,6 @@ def test_the_server_imports_nothing_of_training() -> None:
     assert done.stdout.split() == []
 
 
-def test_inner_layers_know_neither_each_other_nor_the_transport() -> None:
-    sources = [(layer, path) for layer in INNER_LAYERS for path in (PACKAGE / layer).rglob("*.py")]
-    assert sources
-    found = [
-        f"{path.relative_to(ROOT)} imports {name}"
-        for layer, path in sources
-        for name in _imported_names(path)
-        if _is_within(name, TRANSPORT)
-        or _is_within(name, [f"routoo.{other}" for other in INNER_LAYERS if other != layer])
-    ]
-    assert found == []
-
-
-def test_the_check_of_the_layers_sees_imports_of_every_form(tmp_path: Path) -> None:
-    source = tmp_path / "example.py"
-    source.write_text(
-        "import grpc.aio\nfrom google.protobuf import any_pb2\nfrom routoo import v1\n"
-    )
-    assert _imported_names(source) >= {"grpc.aio", "google.protobuf", "routoo.v1"}
-
-
-@pytest.mark.parametrize("root", ["server", "export"])
-def test_files_stay_readable_in_one_sitting(root: str) -> None:
-    sources = [path for path in (ROOT / root).rglob("*.py") if "_pb2" not in path.name]
-    assert sources
-    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in sources}
-    assert {path: lines for path, lines in lengths.items() if lines > MAX_LINES} == {}
-
-
 def test_every_dependency_is_pinned_inside_its_bounds() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     wanted = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
@@ -131,24 +93,3 @@ def test_every_dependency_is_pinned_inside_its_bounds() -> None:
         for requirement in requirements
         if not requirement.specifier.contains(pinned.get(canonicalize_name(requirement.name), "0"))
     ] == []
-
-
-def _is_within(name: str, packages: Iterable[str]) -> bool:
-    return any(name == package or name.startswith(f"{package}.") for package in packages)
-
-
-def _imported_names(source: Path) -> set[str]:
-    """Dotted names of the modules a file imports anywhere in it, and of what it takes from them."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            # Relative imports are resolved against the file's own package.
-            base = (
-                list(source.relative_to(ROOT / "server").parts[: -node.level]) if node.level else []
-            )
-            module = ".".join([*base, *([node.module] if node.module else [])])
-            names.add(module)
-            names.update(f"{module}.{alias.name}" for alias in node.names)
-    return names

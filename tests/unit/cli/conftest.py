@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from routoo.cli.app import main
-from support.command_line import Ended, Run
-from support.fake_router import FakeRouter, fake_router
+from support.peers.fake_router import FakeRouter, fake_router
+from support.processes.command_line import Ended, Run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,8 +17,8 @@ from routoo.v1.route_pb2 import ChatMessage, RouteRequest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support.command_line import Run
-    from support.fake_router import FakeRouter
+    from support.peers.fake_router import FakeRouter
+    from support.processes.command_line import Run
 
 LARGE = "meta-llama/Meta-Llama-3.1-70B-Instruct"
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from support.command_line import Ended, Run
+    from support.processes.command_line import Ended, Run
 
 PAIR = ("--strong", "large", "--weak", "small")
 GUARANTEE = ("--policy", "guarantee", "--reference", "large", "--max-drop", "0.05")

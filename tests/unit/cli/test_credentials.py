@@ -9,7 +9,7 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support.command_line import Run
+    from support.processes.command_line import Run
 
 
 @pytest.mark.parametrize(

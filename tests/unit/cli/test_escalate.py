@@ -10,8 +10,8 @@ import pytest
 from routoo.v1.outcome_pb2 import EscalateRequest, TokenLogprobs
 
 if TYPE_CHECKING:
-    from support.command_line import Run
-    from support.fake_router import FakeRouter
+    from support.peers.fake_router import FakeRouter
+    from support.processes.command_line import Run
 
 
 @pytest.mark.parametrize(

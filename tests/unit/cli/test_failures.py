@@ -15,11 +15,11 @@ import routoo
 from routoo.cli.app import main
 from routoo.client import DEFAULT_ADDRESS
 from routoo.config.settings import Settings
-from support.command_line import ROUTOO
+from support.processes.command_line import ROUTOO
 
 if TYPE_CHECKING:
-    from support.command_line import Run
-    from support.fake_router import FakeRouter
+    from support.peers.fake_router import FakeRouter
+    from support.processes.command_line import Run
 
 
 def _assert_fails(run: Run, code: int, *arguments: str) -> str:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from routoo.v1.info_pb2 import GetInfoRequest, ListModelsRequest
 
 if TYPE_CHECKING:
-    from support.command_line import Run
-    from support.fake_router import FakeRouter
+    from support.peers.fake_router import FakeRouter
+    from support.processes.command_line import Run
 
 
 def test_models_shows_the_pool_in_its_order_with_prices_and_shares(

@@ -7,8 +7,8 @@ from routoo.v1.budget_pb2 import GetBudgetRequest
 from routoo.v1.outcome_pb2 import ReportOutcomeRequest
 
 if TYPE_CHECKING:
-    from support.command_line import Run
-    from support.fake_router import FakeRouter
+    from support.peers.fake_router import FakeRouter
+    from support.processes.command_line import Run
 
 
 def test_budgets_shows_what_is_left(router: FakeRouter, run: Run) -> None:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from routoo.v1.batch_pb2 import FrontierRequest, RouteBatchRequest
-from support.fake_router import FRONTIER_USD
+from support.peers.fake_router import FRONTIER_USD
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support.command_line import Run
-    from support.fake_router import FakeRouter
+    from support.peers.fake_router import FakeRouter
+    from support.processes.command_line import Run
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

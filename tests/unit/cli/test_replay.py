@@ -11,12 +11,12 @@ from routoo.predictor.artifact import load_artifact
 from routoo.routing.outcome import Outcome
 from routoo.routing.request import PromptRequest
 from support.logged_engine import logged_engine, rewritten
-from support.process import write_tiny_config
+from support.processes.process import write_tiny_config
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support.command_line import Run
+    from support.processes.command_line import Run
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from routoo.v1.route_pb2 import RouteRequest
-from support.command_line import ROUTOO
+from support.processes.command_line import ROUTOO
 
 if TYPE_CHECKING:
     import pytest
 
-    from support.command_line import Run
-    from support.fake_router import FakeRouter
+    from support.peers.fake_router import FakeRouter
+    from support.processes.command_line import Run
 
 LARGE = "meta-llama/Meta-Llama-3.1-70B-Instruct"
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from routoo.config.loading import SettingsSource
     from routoo.config.settings import Settings
-    from support.command_line import Run
+    from support.processes.command_line import Run
 
 
 @pytest.fixture

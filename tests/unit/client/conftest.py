@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.fake_router import FakeRouter, fake_router
+from support.peers.fake_router import FakeRouter, fake_router
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

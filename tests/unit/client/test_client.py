@@ -25,7 +25,7 @@ from routoo.v1.route_pb2 import ChatMessage, Reason, RouteRequest, RouteResponse
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from support.fake_router import FakeRouter
+    from support.peers.fake_router import FakeRouter
 
 LARGE = "meta-llama/Meta-Llama-3.1-70B-Instruct"
 

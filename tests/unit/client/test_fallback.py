@@ -19,13 +19,13 @@ from routoo.client import (
     RouterError,
 )
 from support.client_time import Time
-from support.scripted_router import Fails, Hangs, scripted_router
+from support.peers.scripted_router import Fails, Hangs, scripted_router
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from routoo.v1.route_pb2 import RouteResponse
-    from support.scripted_router import ScriptedRouter
+    from support.peers.scripted_router import ScriptedRouter
 
 AWAY = Fails(grpc.StatusCode.UNAVAILABLE, text="the service is stopping")
 SHED = Fails(grpc.StatusCode.RESOURCE_EXHAUSTED, pushback="250", text="the queue is full")

@@ -13,10 +13,10 @@ from routoo.client import NO_RETRIES, AsyncRouterClient, RetryPolicy, RouterClie
 from routoo.v1.outcome_pb2 import ReportOutcomeResponse
 from support.certificates import authority
 from support.client_time import Time
-from support.scripted_router import Fails, Hangs, scripted_router
+from support.peers.scripted_router import Fails, Hangs, scripted_router
 
 if TYPE_CHECKING:
-    from support.scripted_router import Answer, ScriptedRouter
+    from support.peers.scripted_router import Answer, ScriptedRouter
 
 AWAY = Fails(grpc.StatusCode.UNAVAILABLE)
 CUT = Fails(grpc.StatusCode.CANCELLED)

@@ -17,7 +17,7 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from routoo.v1 import outcome_pb2
-from support.otlp_collector import otlp_collector
+from support.peers.otlp_collector import otlp_collector
 from support.tiny_service import serving, tiny_settings
 
 if TYPE_CHECKING:

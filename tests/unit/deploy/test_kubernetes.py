@@ -13,7 +13,7 @@ import yaml
 
 from routoo.config.checks import refuse_exposure
 from routoo.config.loading import load_settings
-from support.kustomize import KustomizeError, Resource, build
+from support.peers.kustomize import KustomizeError, Resource, build
 
 FOLDER = Path(__file__).resolve().parents[3] / "deploy" / "kubernetes"
 OVERLAYS = sorted(path.name for path in (FOLDER / "overlays").iterdir())

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routoo.api.extproc.usage import EventUsage, JsonUsage, Usage
-from support.llm_upstream import INPUT_TOKENS, OUTPUT_TOKENS, Upstream
+from support.peers.llm_upstream import INPUT_TOKENS, OUTPUT_TOKENS, Upstream
 
 if TYPE_CHECKING:
     from routoo.api.extproc.usage import UsageReader

@@ -25,8 +25,8 @@ from support.budgets import (
     reserve,
     usd,
 )
-from support.redis_replica import BIG, come_back, replica
-from support.redis_server import RedisServer
+from support.peers.redis_replica import BIG, come_back, replica
+from support.peers.redis_server import RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from support.certificates import authority
-from support.process import ROUTOO, line_of, process, write_tiny_config
+from support.processes.process import ROUTOO, line_of, process, write_tiny_config
 
 if TYPE_CHECKING:
     from pathlib import Path

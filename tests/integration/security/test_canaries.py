@@ -20,10 +20,10 @@ from routoo.telemetry.logs import ForeignLogs, error_shape
 from routoo.v1 import batch_pb2, outcome_pb2, route_pb2
 from routoo.v1.router_pb2_grpc import RouterServiceStub
 from support.certificates import authority
-from support.process import ROUTOO, exit_code, line_of, process, write_tiny_config
+from support.processes.process import ROUTOO, exit_code, line_of, process, write_tiny_config
 from support.tiny_service import connected
 
-LEAKY = (str(Path(__file__).parents[1] / "support" / "leaky_serve.py"),)
+LEAKY = (str(Path(__file__).parents[2] / "support" / "processes" / "leaky_serve.py"),)
 CANARY = "canary-5d1f"
 PROMPT = f"easy {CANARY}-prompt"
 SYSTEM = f"{CANARY}-system"

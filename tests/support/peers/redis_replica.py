@@ -9,7 +9,7 @@ from support.budgets import FakeClock, budget, opened
 
 if TYPE_CHECKING:
     from routoo.budget.redis.ledger import RedisLedger
-    from support.redis_server import RedisServer
+    from support.peers.redis_server import RedisServer
 
 BACK_TIMEOUT_S = 60.0
 # A day that no test crosses: the clock stands still unless Redis' does not.

@@ -11,9 +11,9 @@ from typing import Any, Protocol
 
 import pytest
 
-from support.command_line import ROUTOO, Ended
+from support.processes.command_line import ROUTOO, Ended
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[3] / "examples"
 PROMPTS = [
     "What is the capital of France?",
     "Prove that sqrt(2) is irrational.",

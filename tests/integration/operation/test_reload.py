@@ -16,7 +16,7 @@ import yaml
 from routoo.config.loading import SettingsSource
 from routoo.v1 import budget_pb2, info_pb2, outcome_pb2, route_pb2
 from routoo.v1.router_pb2_grpc import RouterServiceStub
-from support.process import ROUTOO, exit_code, line_of, process, write_tiny_config
+from support.processes.process import ROUTOO, exit_code, line_of, process, write_tiny_config
 from support.tiny_pool import SPECS, write_tiny_pool
 from support.tiny_service import connected, serving, tiny_settings
 from support.watched import HANG_S, watch_accepted, watch_predictor

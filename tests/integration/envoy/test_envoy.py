@@ -12,8 +12,8 @@ import openai
 import pytest
 import pytest_asyncio
 
-from support.llm_upstream import INPUT_TOKENS, OUTPUT_TOKENS, TEXT, Upstream, upstream
-from support.real_envoy import envoy_config, free_port, processor, running_envoy
+from support.peers.llm_upstream import INPUT_TOKENS, OUTPUT_TOKENS, TEXT, Upstream, upstream
+from support.peers.real_envoy import envoy_config, free_port, processor, running_envoy
 from support.tiny_service import Running, serving, tiny_settings
 from support.watched import HANG_S
 

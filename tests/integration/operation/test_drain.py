@@ -15,7 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from fuzz.http2 import call_of, send_raw
 from routoo.v1 import route_pb2
 from routoo.v1.router_pb2_grpc import RouterServiceStub
-from support.process import HELD, ROUTOO, exit_code, line_of, process, write_tiny_config
+from support.processes.process import HELD, ROUTOO, exit_code, line_of, process, write_tiny_config
 from support.tiny_service import connected, refusal, serving, tiny_settings
 from support.watched import HANG_S, watch_accepted, watch_predictor
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from routoo.v1 import budget_pb2, outcome_pb2
-from support.redis_server import RedisServer
+from support.peers.redis_server import RedisServer
 from support.tiny_service import serving, tiny_settings
 from support.watched import HANG_S
 

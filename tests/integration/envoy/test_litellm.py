@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 LITELLM = ROOT / ".litellm"
 PROMPTS = ("Hi", "Prove that sqrt(2) is irrational")
 

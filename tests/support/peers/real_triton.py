@@ -20,7 +20,7 @@ from support.tiny_artifact import change_manifest, write_tiny_artifact
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 ENVIRONMENT = ROOT / ".triton"
 START_TIMEOUT_S = 90.0
 

@@ -9,8 +9,8 @@ from structlog.testing import capture_logs
 
 from routoo.budget.ledger import Settled
 from support.budgets import figures, grants, reserve
-from support.redis_replica import come_back, replica
-from support.redis_server import RedisServer
+from support.peers.redis_replica import come_back, replica
+from support.peers.redis_server import RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -22,9 +22,9 @@ from routoo.server.assembly import check
 from routoo.v1 import budget_pb2, outcome_pb2, route_pb2
 from routoo.v1.router_pb2_grpc import RouterServiceStub
 from support.access_log import entry, tell
-from support.process import ROUTOO, exit_code, line_of, process, write_tiny_config
+from support.peers.redis_server import RedisServer
+from support.processes.process import ROUTOO, exit_code, line_of, process, write_tiny_config
 from support.processor_stream import headers_of, stream
-from support.redis_server import RedisServer
 from support.tiny_service import connected, refusal
 from support.watched import HANG_S
 

@@ -15,7 +15,7 @@ from routoo.server.assembly import check
 from routoo.telemetry import tracing
 from routoo.telemetry.metrics import Metrics
 from routoo.v1 import outcome_pb2, route_pb2
-from support.otlp_collector import Collector, attributes, otlp_collector
+from support.peers.otlp_collector import Collector, attributes, otlp_collector
 from support.processor_stream import chat_body, stream
 from support.tiny_service import ROUTE, batch_of, refusal, serving, tiny_settings
 from support.watched import HANG_S, watch_predictor

@@ -23,8 +23,8 @@ from support.budgets import (
     reserve,
     usd,
 )
-from support.hammer import hammer
-from support.redis_server import RedisServer, free_port_below_the_bus
+from support.peers.redis_server import RedisServer, free_port_below_the_bus
+from support.processes.hammer import hammer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,7 +17,7 @@ from support.watched import HANG_S
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SHIPPED = ROOT / "deploy" / "envoy" / "envoy.yaml"
 ENVOY = str(Path(sys.executable).with_name("envoy"))
 
