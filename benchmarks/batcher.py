@@ -1,9 +1,9 @@
 """Several services before one Triton server: does its dynamic batcher pay?
 
-Each front end is a process with the service's Triton predictor, as `routoo serve` has it, and sends
-its next batch when the last is answered. Two servers hold the same artifact, one with the dynamic
-batcher and one without; the front ends turn from one to the other within a round, so that whatever
-else the machine does weighs on both. Every ratio is the median of the rounds' ratios.
+Each front end is a process with the service's Triton predictor, as ``routoo serve`` has it, and
+sends its next batch when the last is answered. Two servers hold the same artifact, one with the
+dynamic batcher and one without; the front ends turn from one to the other within a round, so that
+whatever else the machine does weighs on both. Every ratio is the median of the rounds' ratios.
 
 Without --artifact: the shipped predictor, and the whole of MiniLM at int8 with made-up heads.
 """

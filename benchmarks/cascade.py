@@ -126,7 +126,7 @@ def escalate(task: Task) -> Sweep:
 
 
 def cascade(task: Task) -> Sweep:
-    """The policy `cascade`: begins with the pair where that is worth it, and then escalates."""
+    """The policy ``cascade``: begins with the pair where that is worth it, and then escalates."""
     choice = np.empty((len(PRICES), len(task.scores)), np.int64)
     begun = np.empty(choice.shape, np.bool_)
     for fold in np.unique(task.folds).tolist():

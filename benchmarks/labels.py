@@ -1,4 +1,4 @@
-"""Writes real outcomes as a file of labels, for `routoo calibrate`: docs/calibration.md uses it.
+"""Writes real outcomes as a file of labels, for ``routoo calibrate``: docs/calibration.md uses it.
 
 The prompts of MMLU-Pro that the shipped predictor was not trained on, in random order, with the
 scores and costs of the shipped pool, and whether Llama-3.1-8B's and Mixtral's answers agree.

@@ -110,7 +110,7 @@ class World:
         return World(self.rows.where(keep), self.hardness[keep])
 
     def draw(self, prompts: int, rng: np.random.Generator) -> tuple[Mask, Mask]:
-        """Masks of `prompts` prompts outside the test buckets: training and validation."""
+        """Masks of ``prompts`` prompts outside the test buckets: training and validation."""
         usable = np.flatnonzero(~in_buckets(self.rows.outcomes.buckets, TEST_BUCKETS))
         drawn = rng.permutation(usable)[:prompts]
         cut = int(VALIDATION_SHARE * prompts)
@@ -161,7 +161,7 @@ def logging_policy(world: World, kind: str) -> FloatArray:
 
 
 def policy_value(scores: npt.NDArray[np.floating], test: Rows) -> float:
-    """Mean over PRICES of the mean true worth of the choices that `scores` [n, m] lead to."""
+    """Mean over PRICES of the mean true worth of the choices that ``scores`` [n, m] lead to."""
     truth, cost = test.outcomes.scores, test.outcomes.cost_usd
     every, eligible = np.arange(len(cost)), np.ones(cost.shape, dtype=np.bool_)
     values = []
@@ -172,14 +172,14 @@ def policy_value(scores: npt.NDArray[np.floating], test: Rows) -> float:
 
 
 def train_and_judge(rows: Rows, masks: tuple[Mask, Mask], test: Rows, config: TrainConfig) -> float:
-    """Policy value of a predictor trained and validated on the two masks of `rows`."""
+    """Policy value of a predictor trained and validated on the two masks of ``rows``."""
     train, validation = masks
     weights = fit(rows.where(train), rows.where(validation), config)
     return policy_value(predict(weights, test.features)[0], test)
 
 
 def on_log(world: World, log: LoggedOutcomes, method: Method, seen: Mask, seed: int) -> Rows:
-    """The rows `seen`, with what `method` makes of their log."""
+    """The rows ``seen``, with what ``method`` makes of their log."""
     rows = world.rows.where(seen)
     if method == "whole_outcomes":
         return rows
@@ -215,7 +215,7 @@ def measure_weights(world: World, prompts: int, seeds: Sequence[int]) -> list[di
 
 
 def config_of(way: Way, prompts: int, objective: Objective, seed: int) -> TrainConfig:
-    """How a predictor is trained on `prompts` prompts, those for validation included."""
+    """How a predictor is trained on ``prompts`` prompts, those for validation included."""
     if way == "default":
         return replace(DEFAULT, objective=objective, seed=seed)
     steps = max(1, int((1.0 - VALIDATION_SHARE) * prompts) // PLAIN.batch_size)

@@ -10,7 +10,7 @@ points (1/100), averaged over a range of prices. Standard errors are over the te
 claims of a model's mean score, mean_score_error the root mean square of what it is really off by on
 the test prompts, whose own chance error it includes.
 
-The widths of the prior (`NewcomerPrior`) were chosen on six other models of the same source.
+The widths of the prior (``NewcomerPrior``) were chosen on six other models of the same source.
 
 Reads mmlu_pro.parquet and prices.csv from the folder in ROUTOO_DATA; prints a table, or one object
 with --json.
@@ -90,7 +90,7 @@ class Test:
 
 
 def judge(test: Test, predictions: list[Prediction]) -> Doubles:
-    """FIGURES [1 + RESAMPLES, figures], means over `predictions`; the first row is of all prompts.
+    """FIGURES [1 + RESAMPLES, figures], means over ``predictions``; the first row is of all prompts.
 
     The resamples are the same whatever is judged.
     """
@@ -148,7 +148,7 @@ def held_out_models(outcomes: Outcomes, train: Mask) -> tuple[int, ...]:
 
 
 def test_of(outcomes: Outcomes, whole: Mask, data: Path, newcomers: tuple[int, ...]) -> Test:
-    """The prompts of `whole`."""
+    """The prompts of ``whole``."""
     chars = np.array([len(prompt) for prompt in outcomes.prompts])[whole, None]
     prices = read_prices(data, outcomes.models) / 1.0e6
     return Test(

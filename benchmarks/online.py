@@ -72,7 +72,7 @@ def spread(values: list[float]) -> dict[str, float]:
 
 
 def judge(stream: Stream, passed: Passed, best: IndexArray) -> dict[str, float]:
-    """A pass against the offline choice `best`."""
+    """A pass against the offline choice ``best``."""
     rows = np.arange(len(best))
 
     def mean(figures: Any, choice: IndexArray) -> float:

@@ -70,7 +70,7 @@ def exported(
 
 
 def predicted_scores(predictor: OnnxPredictor, prompts: list[str], batch: int) -> FloatArray:
-    """Float64 [n, m], from calls with `batch` prompts each."""
+    """Float64 [n, m], from calls with ``batch`` prompts each."""
     parts = [
         predictor.predict(prompts[start : start + batch]).scores
         for start in range(0, len(prompts), batch)
@@ -85,7 +85,7 @@ def apgr(predicted: FloatArray, truth: FloatArray, weights: FloatArray) -> Float
 
 
 def same_choices(predictor: OnnxPredictor, prompts: list[str], cost_usd: FloatArray) -> float:
-    """Share of `prompts` that get one model in all BATCHES; cost_usd [m] per prompt."""
+    """Share of ``prompts`` that get one model in all BATCHES; cost_usd [m] per prompt."""
     scores = [predicted_scores(predictor, prompts, batch) for batch in BATCHES]
     # Half way between the cheapest choice and the best one.
     best = scores[0].max(axis=1).mean()

@@ -214,7 +214,7 @@ def peak_mb() -> float:
 
 
 def measure_many_apart() -> dict[str, Any]:
-    """`measure_many` in a process that holds nothing else."""
+    """``measure_many`` in a process that holds nothing else."""
     command = [sys.executable, __file__, "--many-only", "--json"]
     told = subprocess.run(command, check=True, stdout=subprocess.PIPE)
     measured: dict[str, Any] = json.loads(told.stdout)

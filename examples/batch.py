@@ -1,6 +1,6 @@
 """Splits a budget over many prompts: the whole batch is one linear program.
 
-Start the service with `routoo serve`, then:
+Start the service with ``routoo serve``, then:
 
     python examples/batch.py
 

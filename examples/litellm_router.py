@@ -7,7 +7,7 @@ asks Routoo which of them should answer; a callback reports what the answer cost
 count true money.
 
 The completions here are canned (``mock_response``), so that this runs without a key. Start the
-service with `routoo serve`; ROUTOO_ADDRESS names another than 127.0.0.1:50051. Without a service
+service with ``routoo serve``; ROUTOO_ADDRESS names another than 127.0.0.1:50051. Without a service
 the cheap deployment answers, and a line says so: see ``fallback_model``.
 """
 

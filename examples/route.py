@@ -1,6 +1,6 @@
 """Asks a running service which model should answer a prompt, and what the others would do.
 
-Start the service with `routoo serve`, then:
+Start the service with ``routoo serve``, then:
 
     python examples/route.py "Prove that sqrt(2) is irrational"
 

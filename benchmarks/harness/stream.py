@@ -175,11 +175,11 @@ class Online:
         return decide(case.scores, case.costs_usd, case.mask, self._pricing.in_force.of("")[0])
 
     def decided(self, observed: Observed) -> None:
-        """See `Rule`."""
+        """See ``Rule``."""
         self._pricing.observe(observed)
 
     def step(self) -> None:
-        """See `Rule`."""
+        """See ``Rule``."""
         self._pricing.step()
 
 
@@ -277,7 +277,7 @@ class Passed:
 def run_pass(stream: Stream, name: str, seed: int, *, settles: bool) -> Passed:
     """Send the stream once, at random times within one period.
 
-    Every request is booked at its predicted cost; `settles` books the true cost right after it.
+    Every request is booked at its predicted cost; ``settles`` books the true cost right after it.
     """
     n, m = stream.scores.shape
     books = Books(stream.budget_usd)

@@ -1,4 +1,4 @@
-"""A Triton server of this machine, as `make triton` starts it, on a copy of an artifact."""
+"""A Triton server of this machine, as ``make triton`` starts it, on a copy of an artifact."""
 
 from __future__ import annotations
 

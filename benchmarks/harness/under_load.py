@@ -28,7 +28,7 @@ class UnderLoad:
     """What runs.
 
     Attributes:
-        service: the process of `routoo serve`.
+        service: the process of ``routoo serve``.
         address: of its gRPC API.
         kill: ends what the fault is about; None where the fault is about nothing else.
         http_port: of an Envoy before it; None: there is none.
@@ -56,7 +56,7 @@ async def under_load(
         settings: of the service, beside its addresses.
         fault: "predictor" puts the predictor on Triton, "redis" the budgets into Redis.
         envoy: whether an Envoy with canned LLMs behind it is before the service.
-        arguments: further ones of `routoo serve`.
+        arguments: further ones of ``routoo serve``.
     """
     # Only what this run needs is imported: Triton's and Envoy's parts are not installed everywhere.
     settings = {

@@ -2,7 +2,7 @@
 
 Run it after a change of panels.py: python deploy/grafana/dashboard.py
 
-Needs grafana-foundation-sdk, which the extra `test` brings along.
+Needs grafana-foundation-sdk, which the extra ``test`` brings along.
 """
 
 from __future__ import annotations

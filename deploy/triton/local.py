@@ -1,10 +1,10 @@
 """Starts a real Triton server on this machine, CPU only, without a container.
 
 The binary is the one inside the package nvidia-pytriton, in an environment of its own that
-`make triton` makes. It carries the Python backend alone, so the repository is served through
-`model.py`: a repository that is written for another backend is copied and its copy rewritten.
+``make triton`` makes. It carries the Python backend alone, so the repository is served through
+``model.py``: a repository that is written for another backend is copied and its copy rewritten.
 
-Prints one line that begins with `ready` when it serves, and runs until SIGTERM or Ctrl-C.
+Prints one line that begins with ``ready`` when it serves, and runs until SIGTERM or Ctrl-C.
 """
 
 from __future__ import annotations

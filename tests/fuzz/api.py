@@ -2,7 +2,7 @@
 
     PYTHONPATH=tests python -m fuzz.api --requests 1000000 --seed 1 --json
 
-starts `routoo serve` on the tests' small predictor. Exit code 0: it neither crashed nor hung nor
+starts ``routoo serve`` on the tests' small predictor. Exit code 0: it neither crashed nor hung nor
 answered INTERNAL, and stopped in order when told to.
 """
 

@@ -77,7 +77,7 @@ def random_heads(
 
 
 def random_newcomer(rng: np.random.Generator, weights: Weights) -> AddedWeights:
-    """One more model for `weights`."""
+    """One more model for ``weights``."""
     topics, models, _ = weights.split
     return AddedWeights(
         columns=0.3 * rng.normal(size=(1, models + topics, 1 + ADDED_DIRECTIONS)).astype("f4"),

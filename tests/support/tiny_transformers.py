@@ -27,7 +27,7 @@ WIDTH = 16
 
 
 def tiny_tokenizer(words: list[str]) -> PreTrainedTokenizerFast:
-    """Word pieces: whole `words`, and any other text letter by letter."""
+    """Word pieces: whole ``words``, and any other text letter by letter."""
     letters = [*string.ascii_lowercase, *string.digits, *string.punctuation]
     pieces = [*letters, *(f"##{letter}" for letter in letters), *sorted(set(words) - set(letters))]
     vocabulary = {piece: i for i, piece in enumerate([*SPECIAL, *pieces])}

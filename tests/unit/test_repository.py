@@ -19,7 +19,7 @@ OFFLINE_LIBRARIES = ("torch", "transformers", "optimum", "sklearn", "pyarrow", "
 
 
 def _make(*arguments: str) -> str:
-    # MAKEFLAGS of the `make test` that runs this would leak into the inner make.
+    # MAKEFLAGS of the ``make test`` that runs this would leak into the inner make.
     environment = {name: value for name, value in os.environ.items() if "MAKE" not in name}
     done = subprocess.run(
         ["make", *arguments],  # noqa: S607 - the make that the reader has

@@ -33,7 +33,7 @@ CHECKED_PROMPTS: Final = 2_000
 
 
 def check_base(checkpoint: Checkpoint, repository: Path) -> None:
-    """Refuse a repository whose newest version is not of `checkpoint`.
+    """Refuse a repository whose newest version is not of ``checkpoint``.
 
     Raises:
         ExportError: there is no version, or it holds other models.
@@ -56,7 +56,7 @@ def publish_newcomer(
     """Write the next version folder and its config.pbtxt; older versions stay whole.
 
     checkpoint: its last model is the new one, the others are those of the newest version. stored:
-    as for `write_artifact`; on CHECKED_PROMPTS spread over its prompts the new graph must answer
+    as for ``write_artifact``; on CHECKED_PROMPTS spread over its prompts the new graph must answer
     for the older models what the newest version does, bit for bit.
 
     Raises:
@@ -79,7 +79,7 @@ def publish_newcomer(
 
 
 def checked_prompts(stored: Outcomes) -> list[str]:
-    """At most CHECKED_PROMPTS of `stored`, evenly spaced."""
+    """At most CHECKED_PROMPTS of ``stored``, evenly spaced."""
     count = len(stored.prompts)
     spaced = np.linspace(0, count - 1, min(count, CHECKED_PROMPTS)).astype(np.int64)
     return [stored.prompts[i] for i in spaced]
@@ -101,7 +101,7 @@ class Served:
         return cls(session, step, manifest["pad_token_id"])
 
     def outputs(self, ids: Sequence[Sequence[int]]) -> dict[str, NDArray[np.float32]]:
-        """Each output for `ids`, computed as the server does it."""
+        """Each output for ``ids``, computed as the server does it."""
         batch = pad_ids(ids, self.pad_token_id)
         rows = len(batch) + -len(batch) % self.rows_step
         names = [output.name for output in self.session.get_outputs()]
@@ -110,7 +110,7 @@ class Served:
 
 
 def check_untouched(before: Served, after: Served, ids: Sequence[Sequence[int]]) -> None:
-    """Compare every output of `before` with that of `after` on `ids`, in several batches.
+    """Compare every output of ``before`` with that of ``after`` on ``ids``, in several batches.
 
     Raises:
         ParityError: a figure of a model that both have differs in a bit.

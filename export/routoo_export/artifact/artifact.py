@@ -57,16 +57,16 @@ def write_artifact(
     precision: Precision = "fp32",
     most_bytes: int | None = None,
 ) -> ExportReport:
-    """Build, check and write the artifact into `folder` (a Triton version folder).
+    """Build, check and write the artifact into ``folder`` (a Triton version folder).
 
-    `outcomes` are those trained on; the calibration sample is its validation rows, the parity
+    ``outcomes`` are those trained on; the calibration sample is its validation rows, the parity
     prompts are spread over all rows, those that int8 is scaled on over the training rows. What
-    lies in `folder` stays whole until every check has passed and every file is written; then the
+    lies in ``folder`` stays whole until every check has passed and every file is written; then the
     new folder takes its place.
 
     Raises:
         ParityError: ONNX and torch disagree.
-        ExportError: the artifact is larger than `most_bytes`, there are no validation rows, the
+        ExportError: the artifact is larger than ``most_bytes``, there are no validation rows, the
             backbone cannot be exported, or the files cannot be written.
     """
     backbone, weights = checkpoint.backbone, checkpoint.weights
@@ -114,7 +114,7 @@ def write_artifact(
 
 
 def serialized(model: onnx.ModelProto) -> bytes:
-    """The bytes of `model.onnx`, the same for the same model.
+    """The bytes of ``model.onnx``, the same for the same model.
 
     Raises:
         ExportError: the model is beyond what protobuf holds in one file.
@@ -129,7 +129,7 @@ def serialized(model: onnx.ModelProto) -> bytes:
 
 
 def _spread(prompts: Sequence[str], most: int) -> list[str]:
-    """At most `most` of `prompts`, evenly spaced."""
+    """At most ``most`` of ``prompts``, evenly spaced."""
     chosen = np.unique(np.linspace(0, len(prompts) - 1, min(most, len(prompts))).astype(np.int64))
     return [prompts[i] for i in chosen]
 

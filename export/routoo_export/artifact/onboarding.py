@@ -92,7 +92,7 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Newcomer:
-    """parameters [p] of `Known.design` and their covariance [p, p], float64."""
+    """parameters [p] of ``Known.design`` and their covariance [p, p], float64."""
 
     parameters: Doubles
     covariance: Doubles
@@ -103,7 +103,7 @@ class Newcomer:
         return logits
 
     def mean_score(self, known: Known) -> tuple[float, float]:
-        """The mean score over the prompts of `known`, and its standard error."""
+        """The mean score over the prompts of ``known``, and its standard error."""
         scores = _sigmoid(self.logits(known))
         gradient = (scores * (1.0 - scores)) @ known.design() / len(scores)
         return float(scores.mean()), float(np.sqrt(gradient @ self.covariance @ gradient))
@@ -178,7 +178,7 @@ def fit_newcomer(known: Known, scores: Doubles, prior: NewcomerPrior) -> Newcome
 def add_newcomer(
     weights: Weights, known: Known, graded: Graded, prior: NewcomerPrior
 ) -> tuple[Weights, Newcomer]:
-    """`weights` with one more model; `known` is of the graded prompts, in their order."""
+    """``weights`` with one more model; ``known`` is of the graded prompts, in their order."""
     newcomer = fit_newcomer(known, graded.scores, prior)
     # On the graded prompts the trained models may be better or worse than on those of training.
     shift = np.mean(weights.anchor - _logit(_sigmoid(known.logits).mean(axis=0)))
@@ -227,7 +227,7 @@ def rank_among(mean: float, se: float, others: Sequence[float]) -> Rank:
 
 
 def _column(newcomer: Newcomer, known: Known) -> tuple[Doubles, Doubles]:
-    """`AddedWeights.columns` [m + t, 1 + r] and bias [1 + r] of the one model."""
+    """``AddedWeights.columns`` [m + t, 1 + r] and bias [1 + r] of the one model."""
     models = known.logits.shape[1]
     design = known.design()
     root = np.linalg.cholesky(newcomer.covariance)
@@ -243,7 +243,7 @@ def _column(newcomer: Newcomer, known: Known) -> tuple[Doubles, Doubles]:
 
 
 def _fit_tokens(expected: Doubles, actual: Doubles, prior: NewcomerPrior) -> tuple[float, float]:
-    """Power and log factor: actual = factor * expected ** power, with the mean of `actual` [k].
+    """Power and log factor: actual = factor * expected ** power, with the mean of ``actual`` [k].
 
     Without any length the newcomer writes as much as the trained models do on average.
     """

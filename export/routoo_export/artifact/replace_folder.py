@@ -10,7 +10,7 @@ from routoo_export.errors import ExportError
 
 @contextmanager
 def scratch_folder(target: Path) -> Iterator[Path]:
-    """A new folder on the file system of `target`, gone afterwards; `target` need not exist.
+    """A new folder on the file system of ``target``, gone afterwards; ``target`` need not exist.
 
     Raises:
         ExportError: what is written into it does not fit on the disk, or may not be written.
@@ -29,7 +29,7 @@ def scratch_folder(target: Path) -> Iterator[Path]:
 
 
 def replace_folder(build: Path, target: Path) -> None:
-    """Put `build`, made by `scratch_folder(target)`, in the place of `target`, by renaming."""
+    """Put ``build``, made by ``scratch_folder(target)``, in the place of ``target``, by renaming."""
     target.parent.mkdir(parents=True, exist_ok=True)
     if not target.exists():
         build.rename(target)
@@ -44,7 +44,7 @@ def replace_folder(build: Path, target: Path) -> None:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write `text` beside `path`, then rename.
+    """Write ``text`` beside ``path``, then rename.
 
     Raises:
         ExportError: it does not fit on the disk, or may not be written.

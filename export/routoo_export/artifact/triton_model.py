@@ -1,6 +1,6 @@
 """The predictor in Triton's Python backend: the version folder's graph through onnxruntime.
 
-`routoo-export repository --backend python` copies this file as it is to `model.py` beside the
+``routoo-export repository --backend python`` copies this file as it is to ``model.py`` beside the
 graph. It needs nothing but what stands in that folder, onnxruntime and numpy.
 """
 
@@ -71,7 +71,7 @@ class TritonPythonModel:
         return responses
 
     def infer(self, input_ids: np.ndarray) -> list[np.ndarray]:
-        """The outputs, one row for each row of `input_ids`, whatever their number."""
+        """The outputs, one row for each row of ``input_ids``, whatever their number."""
         rows, length = input_ids.shape
         padded = np.resize(input_ids, (rows + -rows % self.rows_step, length))
         found = self.session.run(self.outputs, {INPUT: padded})

@@ -90,7 +90,7 @@ class Signature:
 
 
 def read_signature(folder: Path) -> Signature:
-    """Of the artifact in the version folder `folder`.
+    """Of the artifact in the version folder ``folder``.
 
     Raises:
         ExportError: there is none.

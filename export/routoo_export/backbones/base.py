@@ -15,7 +15,7 @@ class BackboneSpec:
     """What the artifact's manifest must know of a backbone.
 
     name and licence (SPDX) are those of the weights it started from. A prompt is cut to
-    `max_tokens` from its middle, special tokens included, and padded right with `pad_token_id`,
+    ``max_tokens`` from its middle, special tokens included, and padded right with ``pad_token_id``,
     which no prompt contains. groups: widths of the runs of features that share one scale; their sum
     is the number of features.
     """
@@ -42,7 +42,7 @@ class Backbone(Protocol):
 
     @property
     def tokenizer_json(self) -> str:
-        """The tokenizer in the format of `tokenizers`, without truncation and padding."""
+        """The tokenizer in the format of ``tokenizers``, without truncation and padding."""
 
     def module(self) -> nn.Module:
         """input_ids int64 [n, length], padded right -> features float32 [n, width].
@@ -52,12 +52,12 @@ class Backbone(Protocol):
         """
 
     def encode(self, prompts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each prompt as the server makes them, at most `spec.max_tokens`."""
+        """Token ids of each prompt as the server makes them, at most ``spec.max_tokens``."""
 
     def features(
         self, ids: Sequence[Sequence[int]], progress: Callable[[int], None] | None = None
     ) -> Tensor:
-        """Features float32 [n, width], in batches of like length; `progress` gets rows done."""
+        """Features float32 [n, width], in batches of like length; ``progress`` gets rows done."""
 
     def save(self, folder: Path) -> None:
-        """Write what `backbones.load` reads back."""
+        """Write what ``backbones.load`` reads back."""

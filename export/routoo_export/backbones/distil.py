@@ -35,9 +35,10 @@ STEPS: Final = 10
 def distil(
     vectors: TokenVectors, ids: Sequence[Sequence[int]], states: NDArray[np.float32]
 ) -> TokenVectors:
-    """`vectors` with the table float32 [vocabulary, min(DIRECTIONS, n, d)] that imitates `states`.
+    """``vectors`` with the table float32 [vocabulary, min(DIRECTIONS, n, d)] that imitates ``states``.
 
-    `states` float32 [n, d]: what the teacher makes of the n prompts whose static tokens are `ids`.
+    ``states`` float32 [n, d]: what the teacher makes of the n prompts whose static tokens are
+    ``ids``.
     """
     pooling = pooling_matrix(ids, len(vectors.table))
     wanted = _principal_parts(states)

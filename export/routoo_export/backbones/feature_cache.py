@@ -22,7 +22,7 @@ _FORMAT: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class FeatureExtractor:
-    """Computes features, or reads what it computed before from the folder `cache` (None = never).
+    """Computes features, or reads what it computed before from the folder ``cache`` (None = never).
 
     A file is named by the sha256 of the weights, the way of reading, the precision and the token
     ids; one that is broken or of another shape is computed anew.

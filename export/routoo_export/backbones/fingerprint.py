@@ -7,7 +7,7 @@ from routoo_export.backbones.base import Backbone
 
 
 def fingerprint(backbone: Backbone, *more: object) -> str:
-    """sha256 of the weights, of how prompts are read, and of the repr of `more`."""
+    """sha256 of the weights, of how prompts are read, and of the repr of ``more``."""
     module = backbone.module()
     digest = hashlib.sha256(repr((backbone.spec, *_settings(backbone), more)).encode())
     for name, tensor in module.state_dict().items():

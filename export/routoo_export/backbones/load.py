@@ -9,7 +9,7 @@ from routoo_export.errors import CheckpointError
 
 
 def load_backbone(folder: Path) -> Backbone:
-    """Read what `Backbone.save` wrote into `folder`.
+    """Read what ``Backbone.save`` wrote into ``folder``.
 
     Raises:
         CheckpointError: nothing usable lies there.

@@ -44,9 +44,9 @@ _OFFSET_POSITIONS: Final = ("roberta", "xlm-roberta", "camembert")
 
 
 def load_pretrained(config: BackboneConfig) -> TransformerBackbone:
-    """The encoder or decoder that `config` describes, cut off above its highest pooled layer.
+    """The encoder or decoder that ``config`` describes, cut off above its highest pooled layer.
 
-    A folder that `TransformerBackbone.save` wrote is read too, and may be cut once more.
+    A folder that ``TransformerBackbone.save`` wrote is read too, and may be cut once more.
 
     Raises:
         ExportError: there is no such model, it has no fast tokenizer, or the layers or the length

@@ -48,7 +48,7 @@ class StaticBackbone:
 
     @classmethod
     def fit(cls, prompts: Sequence[str], width: int, max_tokens: int) -> "StaticBackbone":
-        """Project all-MiniLM-L6-v2's token vectors onto `width` directions found on `prompts`."""
+        """Project all-MiniLM-L6-v2's token vectors onto ``width`` directions found on ``prompts``."""
         return cls.fit_ids(encode_static(prompts, max_tokens), width, max_tokens)
 
     @classmethod
@@ -59,10 +59,10 @@ class StaticBackbone:
         max_tokens: int,
         states: NDArray[np.float32] | None = None,
     ) -> "StaticBackbone":
-        """The same on prompts whose token ids, as of `encode_static`, are known.
+        """The same on prompts whose token ids, as of ``encode_static``, are known.
 
-        With `states` float32 [n, d], a teacher's of the same n prompts, the token vectors are first
-        made to imitate it (see `distil`).
+        With ``states`` float32 [n, d], a teacher's of the same n prompts, the token vectors are
+        first made to imitate it (see ``distil``).
         """
         vectors = load_token_vectors()
         if states is not None:
@@ -112,7 +112,7 @@ class StaticBackbone:
 
     @classmethod
     def load(cls, folder: Path) -> "StaticBackbone":
-        """What `save` wrote; OSError, KeyError or ValueError where it is not that."""
+        """What ``save`` wrote; OSError, KeyError or ValueError where it is not that."""
         with np.load(folder / TABLE_FILE) as arrays:
             table = TokenTable(**{field.name: arrays[field.name] for field in fields(TokenTable)})
             max_tokens = int(arrays["max_tokens"])

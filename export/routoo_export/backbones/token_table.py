@@ -35,7 +35,7 @@ class TokenTable:
 
 
 def project_table(vectors: TokenVectors, ids: Sequence[Sequence[int]], width: int) -> TokenTable:
-    """Rotate the table onto the first `width` principal directions of the pooled prompts `ids`.
+    """Rotate the table onto the first ``width`` principal directions of the pooled prompts ``ids``.
 
     Pooling weights sum to 1, so centring the table centres the pooled vectors, and the projection
     of the pooled vector is the pooled projection. Scales are per row (weights only): nothing
@@ -56,7 +56,7 @@ def project_table(vectors: TokenVectors, ids: Sequence[Sequence[int]], width: in
 
 
 def pooled_mean(table: NDArray[np.float32], ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-    """The log(1 + count) weighted mean of the rows of `table` named by `ids`, [n, width]."""
+    """The log(1 + count) weighted mean of the rows of ``table`` named by ``ids``, [n, width]."""
     pooled = np.zeros((len(ids), table.shape[1]), dtype=np.float32)
     for row, tokens in zip(pooled, ids, strict=True):
         distinct, counts = np.unique(np.asarray(tokens, dtype=np.int64), return_counts=True)

@@ -28,7 +28,7 @@ def parse_tokenizer(tokenizer_json: str) -> Tokenizer:
 
 
 def cut_middle(ids: Sequence[int], max_tokens: int) -> list[int]:
-    """`ids` if they fit, else max_tokens of them: the first half, or one more, and the last."""
+    """``ids`` if they fit, else max_tokens of them: the first half, or one more, and the last."""
     if len(ids) <= max_tokens:
         return list(ids)
     tail = max_tokens // 2
@@ -43,7 +43,7 @@ def encode_prompts(
     pad_token_id: int,
     add_special_tokens: bool = False,
 ) -> list[list[int]]:
-    """Token ids of each prompt, at least one and at most `max_tokens`.
+    """Token ids of each prompt, at least one and at most ``max_tokens``.
 
     A prompt of no tokens at all is one unknown token, or padding where there is none such.
     """
@@ -59,7 +59,7 @@ def encode_prompts(
 def pad_ids(
     ids: Sequence[Sequence[int]], pad_token_id: int, width: int | None = None
 ) -> NDArray[np.int64]:
-    """int64 [n, width], filled up with `pad_token_id`; width None = the longest."""
+    """int64 [n, width], filled up with ``pad_token_id``; width None = the longest."""
     longest = max(len(row) for row in ids)
     padded = np.full((len(ids), width or longest), pad_token_id, dtype=np.int64)
     for row, values in zip(padded, ids, strict=True):
@@ -68,7 +68,7 @@ def pad_ids(
 
 
 def length_batches(ids: Sequence[Sequence[int]], rows: int) -> list[NDArray[np.int64]]:
-    """Row indices in batches of at most `rows` prompts of like length: little padding."""
+    """Row indices in batches of at most ``rows`` prompts of like length: little padding."""
     order = np.argsort([len(row) for row in ids], kind="stable")
     return [order[start : start + rows] for start in range(0, len(order), rows)]
 

@@ -32,7 +32,7 @@ RMS_EPSILON: Final = 1.0e-6
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How prompts are read and states are pooled; see `BackboneConfig` for the fields.
+    """How prompts are read and states are pooled; see ``BackboneConfig`` for the fields.
 
     name and licence are those of the weights that the backbone started from.
     """
@@ -93,7 +93,7 @@ class PooledTransformer(nn.Module):
 class TransformerBackbone:
     """A model cut off above its highest pooled layer, float32, on the CPU, in evaluation mode.
 
-    compute: where `features` runs; not saved.
+    compute: where ``features`` runs; not saved.
     """
 
     model: "PreTrainedModel"
@@ -158,7 +158,7 @@ class TransformerBackbone:
 
     @classmethod
     def load(cls, folder: Path) -> "TransformerBackbone":
-        """What `save` wrote; OSError, KeyError, TypeError or ValueError where it is not that."""
+        """What ``save`` wrote; OSError, KeyError, TypeError or ValueError where it is not that."""
         from transformers import AutoConfig, AutoModel  # noqa: PLC0415 - slow, and rarely needed
 
         settings = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))

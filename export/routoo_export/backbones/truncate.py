@@ -14,7 +14,7 @@ FINAL_NORMS: Final = ("norm", "ln_f", "final_layer_norm", "final_norm")
 
 
 def truncate(model: "PreTrainedModel", depth: int) -> None:
-    """Keep the embeddings and the first `depth` layers of `model`, in place.
+    """Keep the embeddings and the first ``depth`` layers of ``model``, in place.
 
     A final norm goes with the layers that are cut off: hidden state k is the same before and after.
 
@@ -38,7 +38,7 @@ def truncate(model: "PreTrainedModel", depth: int) -> None:
 
 
 def without_final_norm(model: "PreTrainedModel") -> bool:
-    """Whether `truncate` has taken the final norm out of `model`."""
+    """Whether ``truncate`` has taken the final norm out of ``model``."""
     return any(
         isinstance(module, nn.Identity)
         for name, module in model.named_modules()
@@ -47,7 +47,7 @@ def without_final_norm(model: "PreTrainedModel") -> bool:
 
 
 def drop_final_norm(model: "PreTrainedModel") -> None:
-    """Take the final norm out, as `truncate` did before the model was saved."""
+    """Take the final norm out, as ``truncate`` did before the model was saved."""
     parent, _ = _layer_list(model, model.config.num_hidden_layers)
     for norm in FINAL_NORMS:
         if isinstance(getattr(parent, norm, None), nn.Module):

@@ -16,7 +16,7 @@ _TIES: Final = "ties"
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
-    """Every parameter and persistent buffer of `model`."""
+    """Every parameter and persistent buffer of ``model``."""
     first: dict[tuple[int, tuple[int, ...], tuple[int, ...]], str] = {}
     tensors: dict[str, Tensor] = {}
     ties: dict[str, str] = {}
@@ -32,7 +32,7 @@ def save_weights(model: nn.Module, path: Path) -> None:
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Into a `model` of the same shape; what was shared is shared again.
+    """Into a ``model`` of the same shape; what was shared is shared again.
 
     Raises:
         ValueError: the file is not of this model.

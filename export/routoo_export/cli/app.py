@@ -1,4 +1,4 @@
-"""`routoo-export`: outcomes -> checkpoint -> metrics -> artifact in a Triton repository."""
+"""``routoo-export``: outcomes -> checkpoint -> metrics -> artifact in a Triton repository."""
 
 import sys
 from typing import Final

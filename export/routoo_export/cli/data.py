@@ -1,4 +1,4 @@
-"""`routoo-export data`: outcomes in, from the formats in which projects publish them."""
+"""``routoo-export data``: outcomes in, from the formats in which projects publish them."""
 
 from enum import StrEnum
 from functools import partial

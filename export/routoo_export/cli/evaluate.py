@@ -1,4 +1,4 @@
-"""`routoo-export evaluate`: how good a checkpoint is."""
+"""``routoo-export evaluate``: how good a checkpoint is."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`routoo-export export`: checkpoint -> artifact in a Triton repository."""
+"""``routoo-export export``: checkpoint -> artifact in a Triton repository."""
 
 from dataclasses import asdict
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`routoo-export onboard`: one more model, from a few graded prompts."""
+"""``routoo-export onboard``: one more model, from a few graded prompts."""
 
 import json
 from dataclasses import asdict, replace
@@ -130,7 +130,7 @@ def _as_sample(graded: Outcomes) -> Outcomes:
 def _grow(
     trained: Checkpoint, outcomes: Outcomes, stored: Outcomes
 ) -> tuple[Checkpoint, dict[str, Any]]:
-    """The checkpoint with the model of `outcomes`, and what is known of that model."""
+    """The checkpoint with the model of ``outcomes``, and what is known of that model."""
     graded = Graded(outcomes.scores[:, 0], outcomes.output_tokens[:, 0])
     check_graded(graded)
     backbone, record, prior = trained.backbone, trained.record, NewcomerPrior()

@@ -1,4 +1,4 @@
-"""`routoo-export reproduce`: the claims of the Routoo paper on real outcomes."""
+"""``routoo-export reproduce``: the claims of the Routoo paper on real outcomes."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""`routoo-export train`: outcomes -> checkpoint."""
+"""``routoo-export train``: outcomes -> checkpoint."""
 
 from contextlib import suppress
 from dataclasses import asdict

@@ -1,7 +1,7 @@
 """What a predictor has to beat: means, domain means, nearest neighbours.
 
-Each is fitted on the prompts of a mask `train` [n] and predicts those of a mask `wanted` [n]; all
-other rows of the result are NaN.
+Each is fitted on the prompts of a mask ``train`` [n] and predicts those of a mask ``wanted`` [n];
+all other rows of the result are NaN.
 """
 
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ def domain_prior(outcomes: Outcomes, train: Mask, wanted: Mask) -> Expected:
 
 
 def folded_domain_prior(outcomes: Outcomes, rows: Mask, folds: Sequence[Holdout]) -> Expected:
-    """`domain_prior` of what each of the `folds` holds out, from the rest; among `rows` only."""
+    """``domain_prior`` of what each of the ``folds`` holds out, from the rest; among ``rows`` only."""
     found = Expected(*(np.full(outcomes.scores.shape, np.nan) for _ in range(2)))
     for fold in folds:
         held = rows & fold.held
@@ -60,7 +60,7 @@ def nearest_neighbours(
 ) -> Expected:
     """Each model's mean over the nearest training prompts by cosine (RouterBench's kNN router).
 
-    `features` [n, f] are scaled by `scale_features`. A model that none of the neighbours has an
+    ``features`` [n, f] are scaled by ``scale_features``. A model that none of the neighbours has an
     outcome of takes its mean over all.
     """
     scaled = scale_features(features, groups, train)
@@ -81,7 +81,7 @@ def nearest_neighbours(
 def scale_features(
     features: NDArray[np.float32], groups: Sequence[int], train: Mask
 ) -> NDArray[np.float32]:
-    """Features [n, f] centred and with one scale per run of `groups`, both from the rows `train`.
+    """Features [n, f] centred and with one scale per run of ``groups``, both from the rows ``train``.
 
     As the training of the predictor standardises them.
     """
@@ -99,7 +99,7 @@ def _targets(outcomes: Outcomes) -> tuple[FloatArray, FloatArray]:
 
 
 def _means(values: FloatArray, otherwise: FloatArray) -> FloatArray:
-    """Means over the first axis of the known cells; `otherwise` where there are none."""
+    """Means over the first axis of the known cells; ``otherwise`` where there are none."""
     present = ~np.isnan(values)
     count = present.sum(axis=0)
     total = np.where(present, values, 0.0).sum(axis=0)

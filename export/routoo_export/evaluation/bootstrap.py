@@ -1,7 +1,8 @@
 """The bootstrap over prompts: one set of resamples, shared by all figures, so that they pair.
 
 A figure is a function of weights [r, n] on the prompts that gives r values, one per row. The first
-row of `Resamples` is the data themselves; the others count how often a prompt was drawn (Efron and
+row of ``Resamples`` is the data themselves; the others count how often a prompt was drawn (Efron
+and
 Tibshirani, An Introduction to the Bootstrap, chapters 6 and 13: standard error and percentile
 interval).
 """
@@ -57,7 +58,7 @@ class Resamples:
 
     @classmethod
     def draw(cls, prompts: int, seed: int, count: int = RESAMPLES) -> "Resamples":
-        """`count` resamples of `prompts` prompts, besides the data themselves."""
+        """``count`` resamples of ``prompts`` prompts, besides the data themselves."""
         drawn = np.random.default_rng(seed).integers(0, prompts, (count, prompts))
         drawn += prompts * np.arange(count)[:, None]
         counts = np.bincount(drawn.ravel(), minlength=count * prompts).reshape(count, prompts)
@@ -66,11 +67,11 @@ class Resamples:
         return cls(weights)
 
     def of(self, keep: NDArray[np.bool_]) -> "Resamples":
-        """The same resamples seen by the prompts in the mask `keep` [n]."""
+        """The same resamples seen by the prompts in the mask ``keep`` [n]."""
         return Resamples(self.weights[:, keep])
 
     def values(self, figure: Callable[[Weights], FloatArray]) -> FloatArray:
-        """`figure` of all rows, in blocks that bound the memory it takes."""
+        """``figure`` of all rows, in blocks that bound the memory it takes."""
         blocks = 1 + self.weights.size // _CELLS_AT_ONCE
         parts = np.array_split(self.weights, min(blocks, len(self.weights)))
         return np.concatenate([figure(part) for part in parts])

@@ -33,7 +33,7 @@ def cross_predict(
     config: TrainConfig,
     progress: Progress | None = None,
 ) -> CrossPrediction:
-    """Train on each of the `folds` and predict what it holds out."""
+    """Train on each of the ``folds`` and predict what it holds out."""
     found: CrossPrediction | None = None
     for fold in folds:
         rows = rows_of(fold)

@@ -63,7 +63,7 @@ class Curve:
         return np.array([np.interp(wanted, cost, score) for wanted, cost, score in columns])
 
     def best_score_to(self, cost_usd: FloatArray) -> FloatArray:
-        """Best mean score of any point up to a mean cost [r], `score_at` it included."""
+        """Best mean score of any point up to a mean cost [r], ``score_at`` it included."""
         within = np.where(self.cost_usd <= cost_usd[:, None], self.score, -np.inf).max(axis=1)
         best: FloatArray = np.maximum(within, self.score_at(cost_usd))
         return best
@@ -123,7 +123,7 @@ class Gains:
     reference's cost minus the reference's, in points (1/100). best_to_half_points: the same at the
     best point up to half; picked in hindsight, so optimistic. gap_closed: share of the gap between
     the reference and the oracle that is closed at the reference's cost; NaN = there is none. aiq:
-    `Curve.improvement_in_quality`, from the cheapest model's cost to the dearest one's.
+    ``Curve.improvement_in_quality``, from the cheapest model's cost to the dearest one's.
     """
 
     cost_share: FloatArray
@@ -171,8 +171,8 @@ def arena_score(score: FloatArray, cost_usd: FloatArray) -> FloatArray:
 
     Weighted harmonic mean of accuracy A and normalised log cost C, ((1 + b) A C) / (b A + C) with
     C = (log2 c_max - log2 c) / (log2 c_max - log2 c_min), c in USD per 1,000 prompts, b = 0.1,
-    c_min = 0.0044, c_max = 200 (arXiv 2510.00202; `compute_arena_score` in RouteWorks/RouterArena).
-    Costs beyond the two ends count as the end.
+    c_min = 0.0044, c_max = 200 (arXiv 2510.00202; ``compute_arena_score`` in
+    RouteWorks/RouterArena). Costs beyond the two ends count as the end.
     """
     ends = np.log2([ARENA_LOWEST_COST_USD, ARENA_HIGHEST_COST_USD])
     logs = np.log2(np.maximum(1000.0 * cost_usd, ARENA_LOWEST_COST_USD))

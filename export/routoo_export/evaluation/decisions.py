@@ -1,6 +1,6 @@
-"""Decisions of the service's own selector (`routoo.selector`) on predictions.
+"""Decisions of the service's own selector (``routoo.selector``) on predictions.
 
-They see predicted scores and costs; what they are worth is read off the true ones (`curves`).
+They see predicted scores and costs; what they are worth is read off the true ones (``curves``).
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Predicted:
     cost_usd: FloatArray
 
     def choose(self, price: float) -> IntArray:
-        """The model of each prompt, int64 [n], at `price` (score per USD)."""
+        """The model of each prompt, int64 [n], at ``price`` (score per USD)."""
         everyone = np.ones(self.scores.shape, dtype=np.bool_)
         return decide(self.scores, self.cost_usd, everyone, price).astype(np.int64)
 
@@ -42,7 +42,7 @@ class Predicted:
         return vertices.price[::-1] * _ABOVE_TIE
 
     def sweep(self) -> IntArray:
-        """Choices int64 [p, n] at each of the `prices`."""
+        """Choices int64 [p, n] at each of the ``prices``."""
         return np.stack([self.choose(float(price)) for price in self.prices()])
 
 
@@ -79,7 +79,7 @@ class OperatingPoint:
 
 
 def price_for_share(sample: Predicted, reference: int, share: float) -> float | None:
-    """The price that keeps to `share` of the reference's predicted mean cost on `sample`.
+    """The price that keeps to ``share`` of the reference's predicted mean cost on ``sample``.
 
     The shadow price over the sample, as the service takes it from its calibration sample. None: not
     even the cheapest models keep to it.
@@ -93,7 +93,7 @@ def price_for_share(sample: Predicted, reference: int, share: float) -> float | 
 
 
 def price_for_arena(sample: Predicted) -> float:
-    """The price of the best predicted RouterArena score on `sample`."""
+    """The price of the best predicted RouterArena score on ``sample``."""
     rows = np.arange(len(sample.scores))
     prices = sample.prices()
     chosen = [sample.choose(float(price)) for price in prices]

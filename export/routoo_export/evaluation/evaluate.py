@@ -38,7 +38,7 @@ class Evaluation:
 
 
 def evaluation_epochs(config: TrainConfig, plan: Plan, folds: int) -> int:
-    """Epochs of training that `evaluate` does, for a progress bar."""
+    """Epochs of training that ``evaluate`` does, for a progress bar."""
     rounds = min(folds, FOLDS) + min(folds, DOMAIN_GROUPS) if plan.pair else 0
     # Each is calibrated by a first member, and its shrinkage by as many as there are groups.
     return rounds * (config.members + 1 + config.shrink_groups) * config.epochs
@@ -51,7 +51,7 @@ def evaluate(
     folds: int = FOLDS,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Everything that `plan` names; cross-validation over the first `folds` of five, 0 = none."""
+    """Everything that ``plan`` names; cross-validation over the first ``folds`` of five, 0 = none."""
     config = checkpoint.record.config
     rows = rows_of(None)
     expected = expect(checkpoint, rows)

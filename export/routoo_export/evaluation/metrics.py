@@ -1,8 +1,9 @@
 """How good predictions are, per model and per pair of models.
 
-Each figure takes weights [r, n] on the prompts (see `resampling`) and gives one value per row of
-weights; NaN where it does not exist. The function of the same name without `weighted_` is the plain
-figure. APGR, CPT and PGR are RouteLLM's (arXiv 2406.18665, section 4). truth, score float64 [n].
+Each figure takes weights [r, n] on the prompts (see ``resampling``) and gives one value per row of
+weights; NaN where it does not exist. The function of the same name without ``weighted_`` is the
+plain figure. APGR, CPT and PGR are RouteLLM's (arXiv 2406.18665, section 4). truth, score float64
+[n].
 """
 
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ PROBABILITY_FLOOR: Final = 1.0e-6
 
 
 def weighted_auc(truth: FloatArray, score: FloatArray, weights: Weights) -> FloatArray:
-    """Area under the ROC curve of `score` for `truth` >= 0.5; ties count half.
+    """Area under the ROC curve of ``score`` for ``truth`` >= 0.5; ties count half.
 
     NaN where only one of the two outcomes has weight.
     """
@@ -40,7 +41,7 @@ def weighted_auc(truth: FloatArray, score: FloatArray, weights: Weights) -> Floa
 
 
 def auc(truth: FloatArray, score: FloatArray) -> float:
-    """Plain `weighted_auc`.
+    """Plain ``weighted_auc``.
 
     Raises:
         ValueError: only one outcome occurs.
@@ -52,23 +53,23 @@ def auc(truth: FloatArray, score: FloatArray) -> float:
 
 
 def weighted_log_loss(truth: FloatArray, score: FloatArray, weights: Weights) -> FloatArray:
-    """Mean negative log-likelihood in nats of `truth` in [0, 1] under `score`."""
+    """Mean negative log-likelihood in nats of ``truth`` in [0, 1] under ``score``."""
     p = np.clip(score, PROBABILITY_FLOOR, 1.0 - PROBABILITY_FLOOR)
     return _mean(-(truth * np.log(p) + (1.0 - truth) * np.log1p(-p)), weights)
 
 
 def log_loss(truth: FloatArray, score: FloatArray) -> float:
-    """Plain `weighted_log_loss`."""
+    """Plain ``weighted_log_loss``."""
     return float(weighted_log_loss(truth, score, _plain(truth))[0])
 
 
 def weighted_brier(truth: FloatArray, score: FloatArray, weights: Weights) -> FloatArray:
-    """Mean squared difference of `truth` and `score` (Brier, 1950)."""
+    """Mean squared difference of ``truth`` and ``score`` (Brier, 1950)."""
     return _mean(np.square(truth - score), weights)
 
 
 def brier(truth: FloatArray, score: FloatArray) -> float:
-    """Plain `weighted_brier`."""
+    """Plain ``weighted_brier``."""
     return float(weighted_brier(truth, score, _plain(truth))[0])
 
 
@@ -83,7 +84,7 @@ def weighted_calibration_error(
 
 
 def expected_calibration_error(truth: FloatArray, score: FloatArray) -> float:
-    """Plain `weighted_calibration_error`."""
+    """Plain ``weighted_calibration_error``."""
     return float(weighted_calibration_error(truth, score, _plain(truth))[0])
 
 
@@ -130,7 +131,7 @@ class PairCurves:
 def weighted_pair_curves(
     preference: FloatArray, weak: FloatArray, strong: FloatArray, weights: Weights
 ) -> PairCurves:
-    """Send prompts to the strong model in descending `preference` [n]; weak, strong: truth [n].
+    """Send prompts to the strong model in descending ``preference`` [n]; weak, strong: truth [n].
 
     Prompts of equal preference are sent together: their order adds nothing.
     """
@@ -157,7 +158,7 @@ def weighted_pair_curves(
 
 @dataclass(frozen=True, slots=True)
 class PairCurve:
-    """`PairCurves` of one set of prompts."""
+    """``PairCurves`` of one set of prompts."""
 
     apgr: float
     calls_for: dict[int, float]
@@ -165,7 +166,7 @@ class PairCurve:
 
 
 def pair_curve(preference: FloatArray, weak: FloatArray, strong: FloatArray) -> PairCurve:
-    """Plain `weighted_pair_curves`."""
+    """Plain ``weighted_pair_curves``."""
     curves = weighted_pair_curves(preference, weak, strong, _plain(preference))
     return PairCurve(
         apgr=float(curves.apgr[0]),
@@ -175,7 +176,7 @@ def pair_curve(preference: FloatArray, weak: FloatArray, strong: FloatArray) -> 
 
 
 def first_crossings(x: FloatArray, y: FloatArray, level: FloatArray | float) -> FloatArray:
-    """Per row of x, y [r, p], the smallest x at which the curve reaches `level` ([r] or one).
+    """Per row of x, y [r, p], the smallest x at which the curve reaches ``level`` ([r] or one).
 
     Linear between the points; NaN = never.
     """
@@ -191,7 +192,7 @@ def first_crossings(x: FloatArray, y: FloatArray, level: FloatArray | float) -> 
 
 
 def first_crossing(x: FloatArray, y: FloatArray, level: float) -> float:
-    """`first_crossings` of one curve x, y [p]."""
+    """``first_crossings`` of one curve x, y [p]."""
     return float(first_crossings(x[None], y[None], level)[0])
 
 

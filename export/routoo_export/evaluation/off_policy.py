@@ -33,13 +33,13 @@ class Log:
     propensities: FloatArray
 
     def importance(self, policy: FloatArray) -> FloatArray:
-        """Probability of the logged choice under `policy` [n, m] over its propensity, [n]."""
+        """Probability of the logged choice under ``policy`` [n, m] over its propensity, [n]."""
         ratio: FloatArray = policy[np.arange(len(self.chosen)), self.chosen] / self.propensities
         return ratio
 
 
 def greedy(choices: NDArray[np.int64], actions: int) -> FloatArray:
-    """The policy [n, actions] that always takes `choices` [n]."""
+    """The policy [n, actions] that always takes ``choices`` [n]."""
     policy = np.zeros((len(choices), actions))
     policy[np.arange(len(choices)), choices] = 1.0
     return policy
@@ -66,7 +66,7 @@ def snips_value(log: Log, policy: FloatArray) -> PolicyValue:
 
 
 def dr_value(log: Log, policy: FloatArray, direct: FloatArray) -> PolicyValue:
-    """Doubly robust: the policy's value under `direct`, corrected where the log knows better.
+    """Doubly robust: the policy's value under ``direct``, corrected where the log knows better.
 
     direct [n, m]: predicted rewards, by a model that was not trained on these rows.
     """

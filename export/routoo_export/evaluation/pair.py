@@ -45,7 +45,7 @@ class PairJudge:
         return cls(rows, pair, columns, keep, Resamples.draw(len(keep), seed))
 
     def figures(self, keep: Mask, scores: FloatArray) -> Figures:
-        """Of predicted scores [n, m] on the prompts `keep`: of the pair and of each of the two."""
+        """Of predicted scores [n, m] on the prompts ``keep``: of the pair and of each of the two."""
         truth = self.rows.outcomes.scores[keep][:, self.columns]
         judged, resamples = scores[keep][:, self.columns], self.resamples.of(keep)
         return {
@@ -58,7 +58,7 @@ class PairJudge:
         }
 
     def against(self, keep: Mask, ours: FloatArray, other: FloatArray) -> Figures:
-        """The figures of `other`, and how far `ours` is from it."""
+        """The figures of ``other``, and how far ``ours`` is from it."""
         truth = self.rows.outcomes.scores[keep][:, self.columns]
         one, two = ours[keep][:, self.columns], other[keep][:, self.columns]
         resamples = self.resamples.of(keep)
@@ -70,7 +70,7 @@ class PairJudge:
 
 @dataclass(frozen=True, slots=True)
 class PairJudgement:
-    """figures: nested. folded: what was said of all sources in `folds` by question; None = none."""
+    """figures: nested. folded: what was said of all sources in ``folds`` by question; None = none."""
 
     figures: Figures
     folds: Sequence[Holdout] = ()
@@ -85,7 +85,7 @@ def judge_pair(
     folds: int,
     progress: Progress | None,
 ) -> PairJudgement:
-    """The checkpoint on the test split, and its training over the first `folds` of five folds."""
+    """The checkpoint on the test split, and its training over the first ``folds`` of five folds."""
     outcomes, pair = judge.rows.outcomes, judge.pair
     test = judge.keep & in_buckets(outcomes.buckets, TEST_BUCKETS)
     figures: Figures = {

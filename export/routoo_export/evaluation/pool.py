@@ -36,7 +36,7 @@ class Pool:
 
     rows: mask [n] over the outcomes. columns int64 [k]: the models, as columns of the outcomes.
     prices: USD per million (input, output) tokens [k, 2]. input_tokens [n]: known before the call.
-    reference: the model to match, as an index into `columns`.
+    reference: the model to match, as an index into ``columns``.
     """
 
     outcomes: Outcomes
@@ -63,12 +63,12 @@ class Pool:
         return self.rows & in_buckets(self.outcomes.buckets, TEST_BUCKETS)
 
     def whole(self, keep: Mask) -> Mask:
-        """Those of `keep` on which every model of the pool has a score and a cost."""
+        """Those of ``keep`` on which every model of the pool has a score and a cost."""
         missing = np.isnan(self.outcomes.scores) | np.isnan(self.outcomes.cost_usd)
         return keep & ~missing[:, self.columns].any(axis=1)
 
     def truth(self, keep: Mask) -> Truth:
-        """What happened on the prompts of `keep`, all of them `whole`."""
+        """What happened on the prompts of ``keep``, all of them ``whole``."""
         return Truth(
             self.outcomes.scores[keep][:, self.columns],
             self.outcomes.cost_usd[keep][:, self.columns],
@@ -76,7 +76,7 @@ class Pool:
         )
 
     def predicted(self, expected: Expected, keep: Mask) -> Predicted:
-        """What is known of the prompts of `keep` before any call."""
+        """What is known of the prompts of ``keep`` before any call."""
         tokens = expected.output_tokens[keep][:, self.columns]
         input_cost = self.input_tokens[keep][:, None] * self.prices[:, 0]
         cost_usd = (input_cost + tokens * self.prices[:, 1]) / 1.0e6
@@ -112,15 +112,15 @@ def input_tokens(prompts: Sequence[str]) -> FloatArray:
 
 
 def best_single(scores: FloatArray, train: Mask, columns: NDArray[np.int64]) -> int:
-    """Index into `columns` of the model of the highest mean score on the training rows."""
+    """Index into ``columns`` of the model of the highest mean score on the training rows."""
     return int(np.nanmean(scores[train][:, columns], axis=0).argmax())
 
 
 def fitted_prices(outcomes: Outcomes, train: Mask, tokens_in: FloatArray) -> FloatArray:
     """USD per million (input, output) tokens [m, 2] that explain the recorded costs best.
 
-    For outcomes without a price list: non-negative least squares per model over the rows of `train`
-    with a known cost. A model without any has NaN.
+    For outcomes without a price list: non-negative least squares per model over the rows of
+    ``train`` with a known cost. A model without any has NaN.
     """
     tokens_out = token_targets(outcomes)
     prices = np.full((len(outcomes.models), 2), np.nan)

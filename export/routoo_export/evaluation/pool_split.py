@@ -49,7 +49,7 @@ class PoolJudgement:
 
 
 def judge_pool(pool: Pool, expected: Expected, rows: Rows | None, seed: int) -> PoolJudgement:
-    """What `expected` is worth on the pool's test split; `rows` bring the features of all prompts.
+    """What ``expected`` is worth on the pool's test split; ``rows`` bring the features of all prompts.
 
     Without rows there are no nearest neighbours to compare with.
     """
@@ -98,10 +98,10 @@ def judge_pool(pool: Pool, expected: Expected, rows: Rows | None, seed: int) -> 
 def judge_pool_folds(
     pool: Pool, folded: CrossPrediction, folds: Sequence[Holdout], resamples: Resamples
 ) -> Figures | None:
-    """What decisions are worth on all prompts that the `folds` held out, not on the test split's.
+    """What decisions are worth on all prompts that the ``folds`` held out, not on the test split's.
 
     Several times as many prompts, so smaller errors; judged is the training, not one predictor of
-    it. The domain prior is fitted on the same folds. `resamples` are of all rows. None: no prompt
+    it. The domain prior is fitted on the same folds. ``resamples`` are of all rows. None: no prompt
     has a score and a cost of every model of the pool.
     """
     decided = pool.whole(pool.rows & ~np.isnan(folded.ood))

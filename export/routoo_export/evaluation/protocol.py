@@ -42,7 +42,7 @@ class Plan:
 
 
 def plan_protocol(protocol: Protocol, outcomes: Outcomes, prices: FloatArray) -> Plan:
-    """The figures that the shipped predictor is judged by; prices as in `Pool`, [m, 2]."""
+    """The figures that the shipped predictor is judged by; prices as in ``Pool``, [m, 2]."""
     rows = of_source(outcomes, protocol.pool_source)
     columns = np.array(
         [
@@ -72,12 +72,12 @@ def plan_own(
     prices: FloatArray,
     pair: tuple[str, str] | None = None,
 ) -> Plan:
-    """What any outcomes allow for a predictor of the models `predicted`.
+    """What any outcomes allow for a predictor of the models ``predicted``.
 
     The pool is every model with outcomes on nearly all test prompts of the source with the most
-    outcomes; the reference is the best single model of its training prompts. Without a `pair` given
-    (weak, strong), the strong model is the best single one, the weak one the next cheaper model on
-    the hull of the single models' costs and scores.
+    outcomes; the reference is the best single model of its training prompts. Without a ``pair``
+    given (weak, strong), the strong model is the best single one, the weak one the next cheaper
+    model on the hull of the single models' costs and scores.
 
     Raises:
         OutcomeError: there are too few test prompts, fewer than two models, or no such weak or

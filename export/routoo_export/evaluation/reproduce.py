@@ -57,7 +57,7 @@ ORACLE: Final = "oracle"
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What the paper says of a pool like this: `figure` of `Gains` above, or at most, `bound`."""
+    """What the paper says of a pool like this: ``figure`` of ``Gains`` above, or at most, ``bound``."""
 
     text: str
     figure: str
@@ -70,7 +70,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One pool: the models of `source` but `excluded`.
+    """One pool: the models of ``source`` but ``excluded``.
 
     answer_tokens: output tokens of every answer, where the source's costs take that for given.
     """
@@ -158,7 +158,7 @@ class Material:
 
 
 def read_material(data: Path) -> Material:
-    """SOURCES of the folder `data`, without questions that an earlier source has as well.
+    """SOURCES of the folder ``data``, without questions that an earlier source has as well.
 
     Raises:
         OutcomeError: a file is missing or does not fit.
@@ -185,7 +185,7 @@ def read_material(data: Path) -> Material:
 
 
 def _whole_prompts(path: Path, part: Outcomes) -> list[str]:
-    """The prompts as sent, demonstrations included, in the order of `part`."""
+    """The prompts as sent, demonstrations included, in the order of ``part``."""
     table = pq.read_table(path, columns=["prompt_id", "prompt"])
     sent = dict(zip(table["prompt_id"].to_pylist(), table["prompt"].to_pylist(), strict=True))
     try:

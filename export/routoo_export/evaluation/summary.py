@@ -56,7 +56,7 @@ def score_figures(truth: FloatArray, score: FloatArray, resamples: Resamples) ->
 def pool_score_figures(
     truth: FloatArray, scores: FloatArray, models: tuple[str, ...], resamples: Resamples
 ) -> Figures:
-    """`score_figures` per model, and their means over the models; truth, scores [n, k].
+    """``score_figures`` per model, and their means over the models; truth, scores [n, k].
 
     Prompts are resampled, not models. A model of a single outcome has no AUC and does not count in
     its mean.
@@ -98,7 +98,7 @@ def pair_figures(truth: FloatArray, scores: FloatArray, resamples: Resamples) ->
 def pair_differences(
     truth: FloatArray, one: FloatArray, other: FloatArray, resamples: Resamples
 ) -> Figures:
-    """`one` minus `other` on the same resamples, hence with paired errors."""
+    """``one`` minus ``other`` on the same resamples, hence with paired errors."""
     ours, theirs = (pair_values(truth, scores, resamples) for scores in (one, other))
     return _estimates({name: ours[name] - theirs[name] for name in ours})
 
@@ -106,8 +106,8 @@ def pair_differences(
 def unusual_figures(seen: FloatArray, unseen: FloatArray, resamples: Resamples) -> Figures:
     """Telling prompts of domains that were left out of training from those that were not.
 
-    seen, unseen [n]: the outputs `ood` of the same prompts in the one case and in the other. auroc:
-    the chance that a prompt of an unseen domain has the higher one.
+    seen, unseen [n]: the outputs ``ood`` of the same prompts in the one case and in the other.
+    auroc: the chance that a prompt of an unseen domain has the higher one.
     """
     truth = np.repeat([0.0, 1.0], len(seen))
     both = np.concatenate([seen, unseen])
@@ -152,7 +152,7 @@ def gain_figures(found: Gains) -> Figures:
 
 
 def gain_differences(one: Gains, other: Gains) -> Figures:
-    """`one` minus `other` on the same resamples, hence with paired errors."""
+    """``one`` minus ``other`` on the same resamples, hence with paired errors."""
     return _estimates(
         {field.name: getattr(one, field.name) - getattr(other, field.name) for field in fields(one)}
     )
@@ -161,7 +161,7 @@ def gain_differences(one: Gains, other: Gains) -> Figures:
 def operating_figures(
     sample: Predicted, prompts: Predicted, truth: Truth, resamples: Resamples
 ) -> Figures:
-    """What prices that were set on `sample`, before the judged prompts, come to on these.
+    """What prices that were set on ``sample``, before the judged prompts, come to on these.
 
     half_budget: half of the reference's predicted cost, None where no model is that cheap; arena:
     the best predicted RouterArena score.
@@ -188,7 +188,7 @@ def operating_figures(
 
 
 def single_figures(column: int, truth: Truth, resamples: Resamples) -> Figures:
-    """Mean score, mean cost in USD and RouterArena's score of always the model `column`."""
+    """Mean score, mean cost in USD and RouterArena's score of always the model ``column``."""
     weights = resamples.weights.astype(np.float64)
     weights /= weights.sum(axis=1, keepdims=True)
     score, cost = weights @ truth.scores[:, column], weights @ truth.cost_usd[:, column]

@@ -43,7 +43,7 @@ class GraphBuilder:
         *,
         axis: int = 1,
     ) -> None:
-        """Cuts `source`, sum(widths) long along `axis`, into `outputs`."""
+        """Cuts ``source``, sum(widths) long along ``axis``, into ``outputs``."""
         sizes = self.constant(f"{name}_widths", np.array(widths, dtype=np.int64))
         self.nodes.append(
             helper.make_node(
@@ -52,7 +52,7 @@ class GraphBuilder:
         )
 
     def rename(self, old: str, new: str) -> str:
-        """Gives the output `old` of a node, and the node, another name; returns `new`."""
+        """Gives the output ``old`` of a node, and the node, another name; returns ``new``."""
         for node in self.nodes:
             node.name = new if node.name == old else node.name
             for names in (node.input, node.output):
@@ -60,9 +60,9 @@ class GraphBuilder:
         return new
 
     def merge(self, model: onnx.ModelProto, prefix: str, inputs: dict[str, str]) -> None:
-        """Adds the nodes and constants of `model`, each name with `prefix` before it.
+        """Adds the nodes and constants of ``model``, each name with ``prefix`` before it.
 
-        inputs: for each input of `model` the name in this graph that feeds it.
+        inputs: for each input of ``model`` the name in this graph that feeds it.
         """
         renamed = dict(inputs)
 
@@ -104,7 +104,7 @@ class GraphBuilder:
 
 
 def needed_nodes(nodes: list[onnx.NodeProto], outputs: set[str]) -> list[onnx.NodeProto]:
-    """Those of `nodes`, which stand in the order of their running, that `outputs` depend on."""
+    """Those of ``nodes``, which stand in the order of their running, that ``outputs`` depend on."""
     needed, kept = set(outputs), []
     for node in reversed(nodes):
         if needed.intersection(node.output):

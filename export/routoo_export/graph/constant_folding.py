@@ -25,7 +25,7 @@ _OF_BATCH: Final = -1
 
 
 def fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of `model` with constants in the place of the nodes that give the same in each run."""
+    """A copy of ``model`` with constants in the place of the nodes that give the same in each run."""
     known: dict[str, Array] = {
         tensor.name: numpy_helper.to_array(tensor)
         for tensor in model.graph.initializer
@@ -70,9 +70,9 @@ def _shapes(model: onnx.ModelProto) -> dict[str, Array]:
 
 
 def _value(node: onnx.NodeProto, known: dict[str, Array], sizes: dict[str, Array]) -> Array | None:
-    """What `node` gives in each run; None where it depends on the run, or is large.
+    """What ``node`` gives in each run; None where it depends on the run, or is large.
 
-    Of `sizes`, some of which depend on it, nodes may pick those that do not.
+    Of ``sizes``, some of which depend on it, nodes may pick those that do not.
     """
     picks = node.op_type in ("Gather", "Slice") and node.input[0] in sizes
     values = {**sizes, **known} if picks else known

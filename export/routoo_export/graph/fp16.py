@@ -24,7 +24,7 @@ _LARGEST: Final = float(np.finfo(np.float16).max)
 
 
 def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of `model` (from `build_graph`) with the transformer in fp16; outputs stay float32.
+    """A copy of ``model`` (from ``build_graph``) with the transformer in fp16; outputs stay float32.
 
     Pooling and heads are outside the transformer and stay float32. A model without a transformer
     comes back as it is.

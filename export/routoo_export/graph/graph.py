@@ -26,7 +26,7 @@ EXTRA_ROWS: Final = FULL_ROWS - 1
 
 
 def build_graph(backbone: Backbone, weights: Weights) -> onnx.ModelProto:
-    """The checked model; computes what `backbone.module()` and `Network` compute, in float32.
+    """The checked model; computes what ``backbone.module()`` and ``Network`` compute, in float32.
 
     Raises:
         ExportError: the backbone cannot be exported.
@@ -60,7 +60,7 @@ def rows_step(backbone: Backbone) -> int:
 def _add_heads_below_full_rows(
     builder: GraphBuilder, features: str, width: int, weights: Weights
 ) -> None:
-    """The heads on `features` [n, width] and EXTRA_ROWS more, which are cut off the outputs."""
+    """The heads on ``features`` [n, width] and EXTRA_ROWS more, which are cut off the outputs."""
     zeros = np.zeros((EXTRA_ROWS, width), dtype=np.float32)
     rows = [features, builder.constant("extra_rows", zeros)]
     add_heads(builder, builder.node("Concat", rows, "all_rows", axis=0), weights)
@@ -72,6 +72,6 @@ def _add_heads_below_full_rows(
 
 
 def output_shapes(models: int) -> dict[str, tuple[str | int, ...]]:
-    """The shape of each output; `batch` is the number of prompts."""
+    """The shape of each output; ``batch`` is the number of prompts."""
     of_models = ("batch", models)
     return {name: ("batch",) if name == "ood" else of_models for name in OUTPUT_NAMES}

@@ -1,4 +1,4 @@
-"""`Network` as ONNX nodes, on top of any features.
+"""``Network`` as ONNX nodes, on top of any features.
 
 What comes of the trained models, and of each added one, is computed by nodes of its own, whose
 shapes do not depend on how many models there are, and joined last: an added model changes no bit of
@@ -17,7 +17,7 @@ OUTPUT_NAMES: Final = Outputs._fields
 
 
 def add_heads(builder: GraphBuilder, features: str, weights: Weights) -> None:
-    """From `features` float32 [n, f] to the outputs OUTPUT_NAMES."""
+    """From ``features`` float32 [n, f] to the outputs OUTPUT_NAMES."""
     added = bool(weights.added.models)
     suffix = "_of_trained" if added else ""
     members = len(weights.heads)
@@ -185,7 +185,7 @@ def _shrunk(builder: GraphBuilder, logits: str, anchor: str, output: str) -> Non
 
 
 def _row_sums(builder: GraphBuilder, values: str, width: int, output: str) -> str:
-    """Sums over the last axis, `width` long, which stays with size 1.
+    """Sums over the last axis, ``width`` long, which stays with size 1.
 
     As a matrix product: ReduceSum adds in an order that hangs on where a row begins in memory, and
     so on the batch.
@@ -201,7 +201,7 @@ def _mean(builder: GraphBuilder, values: str, output: str, *, axis: int) -> str:
 def _spread(
     builder: GraphBuilder, values: str, members: int, spread: FloatArray, output: str
 ) -> str:
-    """The deviation of `values` [k, n, m] over the first axis, times `spread` [m]."""
+    """The deviation of ``values`` [k, n, m] over the first axis, times ``spread`` [m]."""
     node = builder.node
     mean = node("ReduceMean", [values], f"{values}_mean", axes=[0], keepdims=1)
     away = node("Sub", [values, mean], f"{values}_away")

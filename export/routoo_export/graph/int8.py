@@ -5,7 +5,7 @@ from prompts that stand for the traffic: a prompt's numbers do not depend on its
 would where the scale comes from the batch ("dynamic" quantisation), and integer sums are exact in
 any order. What is large in a few channels of an activation moves into the weights where that
 lowers the error (SmoothQuant, arXiv 2211.10438). Biases and scales around a product become part of
-it (`folds`). A product that still loses too much stays in float, as do attention, norms and
+it (``folds``). A product that still loses too much stays in float, as do attention, norms and
 everything outside the transformer.
 """
 
@@ -66,7 +66,7 @@ class Scale:
 def to_int8(
     model: onnx.ModelProto, ids: Sequence[Sequence[int]], pad_token_id: int
 ) -> onnx.ModelProto:
-    """A copy of `model` (from `build_graph`) with the transformer's products in int8.
+    """A copy of ``model`` (from ``build_graph``) with the transformer's products in int8.
 
     ids: the prompts from which the scales come, the same scales in each run. A model without a
     transformer comes back as it is.
@@ -101,13 +101,13 @@ def to_int8(
 
 
 def choose_scale(sample: Sample, weight: FloatArray, *, migrate: bool = True) -> Scale:
-    """The scale of an activation under which its product with `weight` [k, n] errs least."""
+    """The scale of an activation under which its product with ``weight`` [k, n] errs least."""
     candidates = [_scale(sample, weight, alpha) for alpha in MIGRATIONS if migrate or not alpha]
     return min(candidates, key=lambda scale: scale.error)
 
 
 def _scale(sample: Sample, weight: FloatArray, alpha: float) -> Scale:
-    """The scale that covers the whole range after a migration of strength `alpha`."""
+    """The scale that covers the whole range after a migration of strength ``alpha``."""
     channels, moved, rows, low, high = None, weight, sample.rows, sample.low, sample.high
     if alpha:
         of_activation = np.maximum(np.maximum(np.abs(low), np.abs(high)), _TINY) ** alpha
@@ -157,7 +157,7 @@ def _weights(model: onnx.ModelProto, products: list[onnx.NodeProto]) -> dict[str
 def _observe(
     model: onnx.ModelProto, names: list[str], ids: Sequence[Sequence[int]], pad_token_id: int
 ) -> dict[str, Sample]:
-    """What the activations `names` are on `ids`."""
+    """What the activations ``names`` are on ``ids``."""
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
     del watched.graph.output[:]

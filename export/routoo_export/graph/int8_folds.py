@@ -50,7 +50,7 @@ class Folds:
     smooth: frozenset[str] = frozenset()
 
     def smoothed(self, activation: str, product: str, factor: FloatArray) -> "Folds":
-        """`activation` comes out times `factor` [n], because `product` does."""
+        """``activation`` comes out times ``factor`` [n], because ``product`` does."""
         tail = self.tails[product]
         changed = replace(tail, factor=tail.factor * factor)
         return replace(
@@ -73,12 +73,12 @@ class Surroundings:
         self.outputs = {output.name for output in model.graph.output}
 
     def sole_reader(self, value: str) -> onnx.NodeProto | None:
-        """The one node that reads `value`, once; None if there are more, or it is an output."""
+        """The one node that reads ``value``, once; None if there are more, or it is an output."""
         readers = self.readers[value]
         return readers[0] if len(readers) == 1 and value not in self.outputs else None
 
     def constant(self, node: onnx.NodeProto, value: str) -> FloatArray | None:
-        """What `node` does to `value` where its other input is a constant of floats, else None."""
+        """What ``node`` does to ``value`` where its other input is a constant of floats, else None."""
         others = [name for name in node.input if name != value]
         if len(others) != 1 or others[0] not in self.constants:
             return None
@@ -87,7 +87,7 @@ class Surroundings:
 
 
 def find_folds(around: Surroundings, products: list[onnx.NodeProto], widths: list[int]) -> Folds:
-    """What can become part of `products`, whose results have `widths` columns."""
+    """What can become part of ``products``, whose results have ``widths`` columns."""
     tails, absorbed, same = {}, set(), {}
     for product, width in zip(products, widths, strict=True):
         output = product.output[0]
@@ -109,7 +109,7 @@ def find_folds(around: Surroundings, products: list[onnx.NodeProto], widths: lis
 
 
 def _factor_after(around: Surroundings, value: str) -> tuple[FloatArray, onnx.NodeProto | None]:
-    """The factor by which `value` is multiplied, whatever its layout, and the node that does it."""
+    """The factor by which ``value`` is multiplied, whatever its layout, and the node that does it."""
     reader = around.sole_reader(value)
     while reader is not None and reader.op_type in _LAYOUT and reader.input[0] == value:
         value = reader.output[0]
@@ -122,10 +122,10 @@ def _factor_after(around: Surroundings, value: str) -> tuple[FloatArray, onnx.No
 
 
 def values_product(around: Surroundings, folds: Folds, activation: str) -> str | None:
-    """The product that makes the values of the attention whose outcome is `activation`.
+    """The product that makes the values of the attention whose outcome is ``activation``.
 
-    None where `activation` is something else, a channel of it is not one of the values, or another
-    than a product in integers reads it.
+    None where ``activation`` is something else, a channel of it is not one of the values, or
+    another than a product in integers reads it.
     """
     if any(reader.name not in folds.tails for reader in around.readers[activation]):
         return None

@@ -42,7 +42,7 @@ TOLERANCES: Final[dict[Precision, Tolerance]] = {
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """What was found on `prompts` stored prompts, and what would have been too much."""
+    """What was found on ``prompts`` stored prompts, and what would have been too much."""
 
     prompts: int
     max_abs_diff: float
@@ -64,7 +64,7 @@ def open_session(model: onnx.ModelProto | bytes) -> onnxruntime.InferenceSession
 def run_session(
     session: onnxruntime.InferenceSession, ids: Sequence[Sequence[int]], pad_token_id: int
 ) -> tuple[NDArray[np.float32], ...]:
-    """The graph's outputs for `ids`, in the order of OUTPUT_NAMES, in batches of like length."""
+    """The graph's outputs for ``ids``, in the order of OUTPUT_NAMES, in batches of like length."""
     columns = {output.name: output.shape[1:] for output in session.get_outputs()}
     names = [name for name in OUTPUT_NAMES if name in columns]
     outputs = tuple(np.empty((len(ids), *columns[name]), dtype=np.float32) for name in names)
@@ -77,7 +77,7 @@ def run_session(
 
 
 def run_torch(backbone: Backbone, weights: Weights, ids: Sequence[Sequence[int]]) -> Prediction:
-    """What the trained model says of `ids`; the measure of every graph."""
+    """What the trained model says of ``ids``; the measure of every graph."""
     features, network = backbone.module(), Network(weights)
     pad, parts, order = backbone.spec.pad_token_id, [], []
     with torch.inference_mode():
@@ -97,7 +97,7 @@ def check_parity(
     ids: Sequence[Sequence[int]],
     precision: Precision = "fp32",
 ) -> Parity:
-    """Run `ids` through both.
+    """Run ``ids`` through both.
 
     Raises:
         ParityError: an output is not finite, or a difference is above the precision's tolerance.

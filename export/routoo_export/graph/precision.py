@@ -18,7 +18,7 @@ def at_precision(
     ids: Sequence[Sequence[int]],
     pad_token_id: int,
 ) -> onnx.ModelProto:
-    """`model`, which is in fp32, at `precision`; `ids` are the prompts that int8 is scaled on.
+    """``model``, which is in fp32, at ``precision``; ``ids`` are the prompts that int8 is scaled on.
 
     The static backbone has its table in bytes at every precision, and comes back as it is.
     """

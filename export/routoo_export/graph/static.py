@@ -14,7 +14,7 @@ from routoo_export.graph.builder import GraphBuilder
 
 
 def add_static(builder: GraphBuilder, table: TokenTable, input_ids: str) -> str:
-    """Nodes that compute what `PromptFeatures` computes; returns their output's name."""
+    """Nodes that compute what ``PromptFeatures`` computes; returns their output's name."""
     node, constant = builder.node, builder.constant
     last = constant("last_axis", np.array([-1], dtype=np.int64))
     middle = constant("middle_axis", np.array([1], dtype=np.int64))

@@ -1,7 +1,7 @@
 """A Hugging Face transformer as ONNX nodes: traced by optimum, pooled from the hidden states.
 
 Optimum knows per architecture what has to be patched for the trace (masks, attention, positions).
-What `PooledTransformer` does around the transformer stands here node by node, so that the
+What ``PooledTransformer`` does around the transformer stands here node by node, so that the
 predictor keeps its one input.
 """
 
@@ -32,7 +32,7 @@ _TO_THE_END: Final = np.iinfo(np.int64).max
 
 
 def add_transformer(builder: GraphBuilder, backbone: TransformerBackbone, input_ids: str) -> str:
-    """Nodes that compute what `backbone.module()` computes; returns their output's name.
+    """Nodes that compute what ``backbone.module()`` computes; returns their output's name.
 
     Raises:
         ExportError: optimum cannot export this architecture.
@@ -143,7 +143,7 @@ def _present(builder: GraphBuilder, input_ids: str, pad_token_id: int) -> str:
 
 
 def _feed(builder: GraphBuilder, name: str, present: str, backbone: TransformerBackbone) -> str:
-    """The name of what feeds the input `name` of the trace."""
+    """The name of what feeds the input ``name`` of the trace."""
     node, constant = builder.node, builder.constant
     if name == "attention_mask":
         return present

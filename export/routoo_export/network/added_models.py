@@ -21,7 +21,7 @@ class AddedWeights:
 
     columns [a, d, 1 + r] and bias [a, 1 + r]: first the logit, then directions whose length is the
     standard deviation of the logit that comes of the few prompts it rests on; spread [a] as in
-    `Weights`; anchor [a]: the logit towards which unusual prompts shrink; token_power and
+    ``Weights``; anchor [a]: the logit towards which unusual prompts shrink; token_power and
     log_token_factor [a].
     """
 
@@ -34,7 +34,7 @@ class AddedWeights:
 
     @classmethod
     def none(cls, inputs: int, directions: int) -> "AddedWeights":
-        """No model, of `inputs` d and `directions` r."""
+        """No model, of ``inputs`` d and ``directions`` r."""
         empty = np.zeros(0, dtype=np.float32)
         return cls(
             columns=np.zeros((0, inputs, 1 + directions), dtype=np.float32),
@@ -51,7 +51,7 @@ class AddedWeights:
         return len(self.columns)
 
     def with_one(self, one: "AddedWeights") -> "AddedWeights":
-        """These models, then those of `one`."""
+        """These models, then those of ``one``."""
         return AddedWeights(
             **{
                 field.name: np.concatenate([getattr(self, field.name), getattr(one, field.name)])

@@ -14,9 +14,9 @@ and of all members together:
     output_tokens = exp(mean of log_tokens)
 
 A holds each topic's model means, Wr the residual; slope and intercept are Platt's, per model;
-anchor is the logit of the model's mean score over its training rows. For ood see `ood`, for models
-that joined later `added`. The members are trained one by one (`Member`), then stacked, hidden units
-side by side.
+anchor is the logit of the model's mean score over its training rows. For ood see ``ood``, for
+models that joined later ``added``. The members are trained one by one (``Member``), then stacked,
+hidden units side by side.
 """
 
 from collections.abc import Mapping, Sequence
@@ -85,7 +85,7 @@ class Weights:
     hidden [f, k * h], hidden_bias [k * h]: members side by side; heads [k, h, t + m + m] and
     heads_bias [k, t + m + m]: topic logits, score residual, log output tokens, side by side;
     topic_logits [k, t, m]; slope, intercept, spread and anchor [m]; shrink [1], at least 0. The
-    models of `added` follow the trained ones in every output.
+    models of ``added`` follow the trained ones in every output.
     """
 
     hidden: FloatArray
@@ -113,7 +113,7 @@ class Weights:
         return len(self.slope) + self.added.models
 
     def scaled_tokens(self, factor: FloatArray) -> "Weights":
-        """Output tokens of each trained model times `factor` [m]."""
+        """Output tokens of each trained model times ``factor`` [m]."""
         bias = self.heads_bias.copy()
         bias[:, -len(factor) :] += np.log(factor)
         return replace(self, heads_bias=bias)
@@ -131,7 +131,7 @@ class Weights:
 
     @classmethod
     def of(cls, arrays: Mapping[str, FloatArray]) -> "Weights":
-        """From what `arrays` gave.
+        """From what ``arrays`` gave.
 
         Raises:
             KeyError: an array is missing.
@@ -164,7 +164,7 @@ class Standardisation:
 
 
 def merge_members(members: Sequence[Member], standard: Standardisation) -> Weights:
-    """`members` as one network, with the standardisation folded into its layers.
+    """``members`` as one network, with the standardisation folded into its layers.
 
     Uncalibrated: slopes of 1, intercepts of 0, every prompt typical, nothing shrunk.
     """
@@ -220,7 +220,7 @@ class Outputs(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """`Outputs` as numpy arrays."""
+    """``Outputs`` as numpy arrays."""
 
     scores: FloatArray
     output_tokens: FloatArray
@@ -253,7 +253,7 @@ class Members(NamedTuple):
 
 
 class Network(nn.Module):
-    """`Weights` as a torch module: features float32 [n, f] -> `Outputs`."""
+    """``Weights`` as a torch module: features float32 [n, f] -> ``Outputs``."""
 
     def __init__(self, weights: Weights) -> None:
         super().__init__()
@@ -324,7 +324,7 @@ class Network(nn.Module):
 
 
 def _shrunk(logits: Tensor, anchor: Tensor, certainty: Tensor) -> Tensor:
-    """Scores [n, m] of `logits` [n, m] moved towards `anchor` [m] where `certainty` [n, 1] < 1."""
+    """Scores [n, m] of ``logits`` [n, m] moved towards ``anchor`` [m] where ``certainty`` [n, 1] < 1."""
     return torch.sigmoid(anchor + certainty * (logits - anchor))
 
 

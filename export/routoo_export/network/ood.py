@@ -60,7 +60,7 @@ class OodWeights:
 
 
 class Ood(nn.Module):
-    """`OodWeights` as a torch module: features [n, f], energy [n] -> ood [n] in [0, 1]; float32."""
+    """``OodWeights`` as a torch module: features [n, f], energy [n] -> ood [n] in [0, 1]; float32."""
 
     def __init__(self, weights: OodWeights) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ def fit_ood(
 ) -> OodWeights:
     """From features [n, f] of training prompts and of v in-domain prompts that were not trained on.
 
-    energy [v]: of the latter. groups: see `Rows`.
+    energy [v]: of the latter. groups: see ``Rows``.
     """
     deviation = train.double().std(0, correction=0)
     for run in torch.split(deviation, list(groups)):

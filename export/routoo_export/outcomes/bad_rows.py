@@ -16,8 +16,8 @@ class BadRows:
     """One rule for every reader.
 
     skip False: the first bad row is an OutcomeError that names file, row and reason. skip True: bad
-    rows are left out and counted in `skipped`, by reason. `duplicates` counts rows that repeat
-    another one in every value; those are dropped under either rule. `notes` counts what a reader
+    rows are left out and counted in ``skipped``, by reason. ``duplicates`` counts rows that repeat
+    another one in every value; those are dropped under either rule. ``notes`` counts what a reader
     changed on purpose and its user should know.
     """
 
@@ -28,7 +28,7 @@ class BadRows:
         self.notes: Counter[str] = Counter()
 
     def add(self, where: str, reason: str, detail: str = "") -> None:
-        """One bad row; `detail` is said of that row and not counted apart.
+        """One bad row; ``detail`` is said of that row and not counted apart.
 
         Raises:
             OutcomeError: bad rows are not skipped.

@@ -64,7 +64,7 @@ def split_sizes(outcomes: Outcomes) -> dict[str, int]:
 
 
 def ignored_columns(names: Sequence[str], models: Sequence[str]) -> dict[str, int]:
-    """The columns of a file that are not read; a `split` of its own is among them.
+    """The columns of a file that are not read; a ``split`` of its own is among them.
 
     Those of one figure per model count together, as "raw:".
     """

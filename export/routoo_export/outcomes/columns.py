@@ -39,7 +39,7 @@ class Grid:
 
 @dataclass(frozen=True, slots=True)
 class Codes:
-    """A text column: codes int64 [rows] into `values`, -1 = null."""
+    """A text column: codes int64 [rows] into ``values``, -1 = null."""
 
     codes: NDArray[np.int64]
     values: tuple[str, ...]
@@ -55,8 +55,8 @@ class Codes:
 class Columns:
     """A table whose cells are checked on the way out.
 
-    `where(row)` names a row for the user. Rows that do not fit are given to `bad`, and where that
-    skips them, `good` bool [rows] turns False.
+    ``where(row)`` names a row for the user. Rows that do not fit are given to ``bad``, and where
+    that skips them, ``good`` bool [rows] turns False.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class Columns:
     def numbers(
         self, name: str, high: float = np.inf, *, absent: float | None = None, drops: bool = True
     ) -> NDArray[np.float64]:
-        """Numbers in [0, high], NaN where null, equal to `absent`, or without the column.
+        """Numbers in [0, high], NaN where null, equal to ``absent``, or without the column.
 
         What does not fit drops its row, or with drops=False only the cell (it becomes NaN).
         """

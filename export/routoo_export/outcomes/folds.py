@@ -41,7 +41,7 @@ def stem_folds(outcomes: Outcomes) -> list[Holdout]:
 
 
 def domain_folds(outcomes: Outcomes, source: str) -> list[Holdout]:
-    """Five groups of `source`'s domains, each held out whole, with its questions in other sources.
+    """Five groups of ``source``'s domains, each held out whole, with its questions in other sources.
 
     Domains are dealt to the groups in the order of the sha1 of their names.
     """

@@ -17,7 +17,7 @@ LONG_COLUMNS: Final = (*TEXT_COLUMNS, "score", *NUMBER_COLUMNS, *OPTIONAL_TEXT_C
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """The columns of the long table; numbers float64 [rows] by name, `score` among them."""
+    """The columns of the long table; numbers float64 [rows] by name, ``score`` among them."""
 
     ids: Codes
     prompts: Codes
@@ -31,7 +31,7 @@ class _Rows:
 
 
 def read_long(columns: Columns, cost_kind: str = "true") -> Grid:
-    """The grid of a table with LONG_COLUMNS; those after `score` are optional.
+    """The grid of a table with LONG_COLUMNS; those after ``score`` are optional.
 
     Prompts and models keep the order in which they first appear. A row that repeats another one in
     every value is dropped and counted; one with the same prompt and model and another value

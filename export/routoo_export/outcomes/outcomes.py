@@ -1,7 +1,7 @@
 """Outcome data: what each model really scored on each prompt.
 
-Two parquet shapes are read: wide (one row per prompt, a column `score:<model>` per model) and long
-(one row per prompt and model). A missing outcome stays missing (NaN); nothing is filled in.
+Two parquet shapes are read: wide (one row per prompt, a column ``score:<model>`` per model) and
+long (one row per prompt and model). A missing outcome stays missing (NaN); nothing is filled in.
 """
 
 import hashlib
@@ -52,7 +52,7 @@ class Outcomes:
 
     scores float64 [n, m] in [0, 1]; output_tokens float64 [n, m] > 0; cost_usd, input_tokens and
     latency_ms float64 [n, m] >= 0; NaN = missing in all, and the last two are None where no source
-    has them. buckets int64 [n] are the split (see `splits`). domains and source_names have one
+    has them. buckets int64 [n] are the split (see ``splits``). domains and source_names have one
     entry per prompt; a domain of None means that the source has none. duplicate_groups: prompts
     with the same non-None entry are the same question.
     """
@@ -89,7 +89,7 @@ class Outcomes:
         )
 
     def rows(self, keep: NDArray[np.bool_] | NDArray[np.int64]) -> "Outcomes":
-        """The prompts selected by `keep` (mask [n] or indices); buckets stay as they are."""
+        """The prompts selected by ``keep`` (mask [n] or indices); buckets stay as they are."""
         index = np.flatnonzero(keep) if keep.dtype == np.bool_ else keep
 
         def pick(values: Sequence[T]) -> tuple[T, ...]:
@@ -117,8 +117,8 @@ def read_outcomes(
 ) -> Outcomes:
     """Read one parquet file, wide or long.
 
-    The columns are those of `outcomes_long.read_long` (the file has a column `model`) or of
-    `outcomes_wide.read_wide`. Other columns are not read; the split is always made here, from the
+    The columns are those of ``outcomes_long.read_long`` (the file has a column ``model``) or of
+    ``outcomes_wide.read_wide``. Other columns are not read; the split is always made here, from the
     question stem. Rows are counted from 0.
 
     Args:
@@ -146,7 +146,7 @@ def read_outcomes(
 
 
 def read_grid(path: Path, bad: BadRows) -> Grid:
-    """What `read_outcomes` reads, without split and source.
+    """What ``read_outcomes`` reads, without split and source.
 
     Raises:
         OutcomeError: as there.
@@ -176,7 +176,7 @@ def read_table(path: Path) -> pa.Table:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """What `data convert` wrote into the file about itself: name, licence, costs; may be empty.
+    """What ``data convert`` wrote into the file about itself: name, licence, costs; may be empty.
 
     Raises:
         OutcomeError: it cannot be read.
@@ -212,7 +212,7 @@ def from_grid(grid: Grid, source: Source) -> Outcomes:
 
 
 def merge_outcomes(parts: Sequence[Outcomes]) -> Outcomes:
-    """All prompts of `parts` under the union of their models, in the order of first appearance.
+    """All prompts of ``parts`` under the union of their models, in the order of first appearance.
 
     The buckets are made anew over all prompts, so that one question has one bucket across sources.
     """

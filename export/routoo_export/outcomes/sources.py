@@ -28,7 +28,8 @@ class Protocol:
     """Which figures are taken on what.
 
     weak and strong: RouteLLM's pair, judged on all of pair_source by cross-validation. The pool is
-    every model of pool_source but `excluded` (too few outcomes); `reference` is the model to match.
+    every model of pool_source but ``excluded`` (too few outcomes); ``reference`` is the model to
+    match.
     """
 
     pair_source: str
@@ -55,7 +56,7 @@ PROTOCOL: Final = Protocol(
 
 
 def read_training_outcomes(data: Path) -> Outcomes:
-    """All TRAINING_SOURCES of the folder `data`, merged."""
+    """All TRAINING_SOURCES of the folder ``data``, merged."""
     return merge_outcomes(
         [
             read_outcomes(data / f"{file.name}.parquet", name=file.name, licence=file.licence)

@@ -52,7 +52,7 @@ def fewer_choices(prompt: str, rng: np.random.Generator) -> str:
 
 
 def question_stem(prompt: str) -> str:
-    """The normalised `question_text`.
+    """The normalised ``question_text``.
 
     Prompts that are nothing but choices keep them, so that they do not all fall together.
     """
@@ -68,7 +68,7 @@ def stem_bucket(stem: str) -> int:
 def assign_buckets(
     prompts: Sequence[str], duplicate_groups: Sequence[str | None]
 ) -> NDArray[np.int64]:
-    """Buckets int64 [n] in 0-9 of `prompts`.
+    """Buckets int64 [n] in 0-9 of ``prompts``.
 
     Prompts with the same stem, or with the same duplicate group (None = no group), are one
     question, transitively. The whole question takes the bucket of its alphabetically first stem.
@@ -96,5 +96,5 @@ def assign_buckets(
 
 
 def in_buckets(buckets: NDArray[np.int64], wanted: Sequence[int]) -> NDArray[np.bool_]:
-    """Rows [n] whose bucket is one of `wanted`."""
+    """Rows [n] whose bucket is one of ``wanted``."""
     return np.isin(buckets, np.asarray(wanted, dtype=np.int64))

@@ -28,14 +28,14 @@ WIDE_COLUMNS: Final = ("prompt_id", "prompt", "question", "domain", "eval_name",
 
 
 def read_wide(columns: Columns) -> Grid:
-    """The grid of a table with prompt_id, prompt and `score:<model>`.
+    """The grid of a table with prompt_id, prompt and ``score:<model>``.
 
-    Optional: `question`, what is asked where `prompt` carries demonstrations before it (it takes
-    prompt's place, or all prompts with the same demonstrations would be one question); domain or
-    else eval_name; dup_group; `cost:<model>` USD as billed or else `cost_est:<model>` USD computed
-    from prices (a file with one true cost is read for true costs only, so that the two never mix);
-    `in_tokens:`, `latency_ms:`, `out_tokens:<model>` or else `resp_chars:<model>` (-1 = none; read
-    as characters / 4 tokens).
+    Optional: ``question``, what is asked where ``prompt`` carries demonstrations before it (it
+    takes prompt's place, or all prompts with the same demonstrations would be one question); domain
+    or else eval_name; dup_group; ``cost:<model>`` USD as billed or else ``cost_est:<model>`` USD
+    computed from prices (a file with one true cost is read for true costs only, so that the two
+    never mix); ``in_tokens:``, ``latency_ms:``, ``out_tokens:<model>`` or else
+    ``resp_chars:<model>`` (-1 = none; read as characters / 4 tokens).
 
     Raises:
         OutcomeError: a column is missing, a row does not fit, or none is left.

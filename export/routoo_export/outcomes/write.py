@@ -43,14 +43,14 @@ def long_table(grid: Grid) -> pa.Table:
 
 
 def write_grid(grid: Grid, path: Path, *, name: str, licence: str) -> int:
-    """Write `long_table(grid)` and say in its metadata where it is from; the number of rows."""
+    """Write ``long_table(grid)`` and say in its metadata where it is from; the number of rows."""
     table = long_table(grid)
     write_table(table, path, {"name": name, "licence": licence, "costs": grid.cost_kind})
     return int(table.num_rows)
 
 
 def write_table(table: pa.Table, path: Path, metadata: Mapping[str, str]) -> None:
-    """Write beside `path` and then rename, so that no reader sees half a file.
+    """Write beside ``path`` and then rename, so that no reader sees half a file.
 
     Raises:
         OutcomeError: it cannot be written (no such folder, no space); an older file stays whole.

@@ -1,4 +1,4 @@
-"""A trained predictor between `train` and `export`.
+"""A trained predictor between ``train`` and ``export``.
 
 A folder: the heads' arrays in one .npz, the record in one .json, the backbone in its own folder.
 """
@@ -53,7 +53,7 @@ class Checkpoint:
 
 
 def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
-    """Write everything into `folder`, which is made where it is missing."""
+    """Write everything into ``folder``, which is made where it is missing."""
     checkpoint.backbone.save(folder / BACKBONE_FOLDER)
     arrays: dict[str, Any] = {
         f"weights.{name}": array for name, array in checkpoint.weights.arrays().items()
@@ -64,7 +64,7 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
-    """Read what `save_checkpoint` wrote.
+    """Read what ``save_checkpoint`` wrote.
 
     Raises:
         CheckpointError: a file is missing or of another version of this package.
@@ -84,7 +84,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:
-    """The metrics that `routoo-export evaluate` left beside the checkpoint.
+    """The metrics that ``routoo-export evaluate`` left beside the checkpoint.
 
     Raises:
         CheckpointError: there are none, or they are not JSON.

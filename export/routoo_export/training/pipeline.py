@@ -51,7 +51,7 @@ class Workplace:
     """Where and how it is computed.
 
     cache: folder for features that were computed before, or None. unfinished: folder for the state
-    of fine-tuning, from which `resume` goes on, or None.
+    of fine-tuning, from which ``resume`` goes on, or None.
     """
 
     compute: Compute = field(default_factory=Compute)
@@ -122,7 +122,7 @@ def train_predictor(
 def train_backbone(
     lesson: Lesson, train: Mask, recipe: Recipe, workplace: Workplace, name: str = STATE_FILE
 ) -> Backbone:
-    """The recipe's backbone; of the outcomes it sees those of the mask `train` [n] alone.
+    """The recipe's backbone; of the outcomes it sees those of the mask ``train`` [n] alone.
 
     name: of the file with the state of fine-tuning in the workplace.
     """
@@ -149,7 +149,7 @@ def teacher_states(
 ) -> NDArray[np.float32] | None:
     """What the static backbone's teacher makes of every prompt, float32 [n, d]; None = no teacher.
 
-    The teacher is the packaged encoder as it comes: it has seen no prompt of `outcomes`. What it
+    The teacher is the packaged encoder as it comes: it has seen no prompt of ``outcomes``. What it
     makes of one does not hang on the others, so that all folds share one computation, and one file
     in the cache with the encoder backbone of that layer.
     """
@@ -164,7 +164,7 @@ def teacher_states(
 class StaticFit:
     """What static backbones of n prompts share, whichever of the prompts they learn from.
 
-    ids: token ids of each prompt. states: as of `teacher_states`.
+    ids: token ids of each prompt. states: as of ``teacher_states``.
     """
 
     config: BackboneConfig
@@ -177,7 +177,7 @@ class StaticFit:
         return cls(config, ids, teacher_states(outcomes, config, workplace))
 
     def fit(self, train: Mask) -> StaticBackbone:
-        """The backbone of the prompts `train` [n] alone."""
+        """The backbone of the prompts ``train`` [n] alone."""
         return StaticBackbone.fit_ids(
             [tokens for tokens, keep in zip(self.ids, train, strict=True) if keep],
             self.config.width,
@@ -187,7 +187,7 @@ class StaticFit:
 
 
 def fold_rows(checkpoint: Checkpoint, outcomes: Outcomes, workplace: Workplace) -> FoldRows:
-    """The features of `outcomes` that a fold may use.
+    """The features of ``outcomes`` that a fold may use.
 
     A backbone as it came, or that took no more than directions from the training prompts, is the
     same for every fold; its features are computed once. One that was fine-tuned, or distilled and

@@ -27,10 +27,10 @@ def make_recipe(
     reading: dict[str, Any],
     tuning: dict[str, Any],
 ) -> Recipe:
-    """The standard recipe of `kind` with changes: fields of its configs, None = left as it is.
+    """The standard recipe of ``kind`` with changes: fields of its configs, None = left as it is.
 
-    tuned None: if `tuning` changes anything. It is not the standard: on the outcome data, the tuned
-    encoder showed no gain over its third layer as it came.
+    tuned None: if ``tuning`` changes anything. It is not the standard: on the outcome data, the
+    tuned encoder showed no gain over its third layer as it came.
 
     Raises:
         ExportError: a change does not go with the kind, or with a backbone that is not tuned.
@@ -68,7 +68,7 @@ def parse_layers(option: str, text: str | None) -> tuple[int, ...] | None:
     """Numbers of layers as "6,8,10"; None stays None.
 
     Raises:
-        ExportError: the text is something else; the message names the `option`.
+        ExportError: the text is something else; the message names the ``option``.
     """
     if text is None:
         return None

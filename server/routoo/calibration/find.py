@@ -126,7 +126,7 @@ def find_quality_gap(grounds: Grounds, large: int, small: int, target: Target) -
 
 
 def find_lp(grounds: Grounds, target: Target) -> Found:
-    """The mean cost that the policy `lp` sets its price for.
+    """The mean cost that the policy ``lp`` sets its price for.
 
     Raises:
         InfeasibleError: out of reach; says the reachable range.

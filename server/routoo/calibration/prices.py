@@ -1,4 +1,4 @@
-"""The knob of the `lp` policy: the mean cost that its price is set for.
+"""The knob of the ``lp`` policy: the mean cost that its price is set for.
 
 A service finds its price on the predictor's calibration sample, so every price that it can have is
 the slope of an edge of that sample's cost-quality frontier. The edges are tried on the prompts.

@@ -1,4 +1,4 @@
-"""The `routoo` command: ``main`` runs one command line and returns its exit code."""
+"""The ``routoo`` command: ``main`` runs one command line and returns its exit code."""
 
 from __future__ import annotations
 

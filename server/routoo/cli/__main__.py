@@ -1,4 +1,4 @@
-"""Runs the `routoo` command as `python -m routoo.cli`."""
+"""Runs the ``routoo`` command as ``python -m routoo.cli``."""
 
 import sys
 

@@ -63,7 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         # What cannot be flushed now would be tried again, and fail, when the interpreter ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if isinstance(error, BrokenPipeError):  # the reader has had enough: `routoo models | head`
+        if isinstance(
+            error, BrokenPipeError
+        ):  # the reader has had enough: ``routoo models | head``
             return FAILED
         return _fail(f"cannot write the result: {error.strerror}", FAILED)
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""One worker of `routoo serve --workers N`; started by the supervisor."""
+"""One worker of ``routoo serve --workers N``; started by the supervisor."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def token_metadata(
     """What each call carries, for stubs: ``stub.Route(request, metadata=...)``.
 
     Args:
-        token: as `routoo token new` printed it; None: nothing is sent.
+        token: as ``routoo token new`` printed it; None: nothing is sent.
         address: where calls go.
         tls: whether the way there is encrypted.
         insecure: send a token to another machine even if it is not.

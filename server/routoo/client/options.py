@@ -28,7 +28,7 @@ class ClientOptions(TypedDict, total=False):
         on_fallback: called for each such reply; it has to be quick and must not raise.
         breaker: when the service is not even asked any more, and how often it is probed.
         tls: an encrypted connection; None: a plain one.
-        token: who calls, as `routoo token new` printed it; over a plain connection it is sent to
+        token: who calls, as ``routoo token new`` printed it; over a plain connection it is sent to
             this machine only.
         clock: seconds, monotonic.
         rng: draws pauses and probes.

@@ -104,7 +104,7 @@ class SecuritySettings(Section):
 
     tls: TlsSettings | None = None
     tokens: Path | None = None
-    """File of the tokens that are let in, written by `routoo token new`; read again when it
+    """File of the tokens that are let in, written by ``routoo token new``; read again when it
     changes. Set: every call needs one, or a certificate of the list below."""
     certificates: tuple[CertificateSettings, ...] = ()
     """Client certificates that are let in; needs tls.client_ca."""

@@ -50,7 +50,7 @@ class PriceGrid:
         values = np.where(mask, scores, -np.inf)
         usage = np.where(mask, costs_usd, 0.0)
         steps = hull_steps(values, usage)
-        # A step is taken at every price below its ratio: it adds to the cells in front of `at`.
+        # A step is taken at every price below its ratio: it adds to the cells in front of ``at``.
         at = np.searchsorted(self.prices, steps.ratio, side="left")
         taken = np.bincount(steps.row * (g + 1) + at, steps.extra, minlength=n * (g + 1))
         beyond = taken.reshape(n, g + 1)[:, ::-1].cumsum(axis=1)[:, ::-1]

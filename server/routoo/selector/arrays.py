@@ -13,7 +13,7 @@ _ROWS_NAMED = 8
 
 
 def name_rows(rows: IndexArray) -> str:
-    """Say which rows are meant, the first few by index: `row 3`, `rows 1, 2, ... (40 rows)`."""
+    """Say which rows are meant, the first few by index: ``row 3``, ``rows 1, 2, ... (40 rows)``."""
     shown = ", ".join(str(row) for row in rows[:_ROWS_NAMED])
     if rows.size == 1:
         return f"row {shown}"

@@ -26,7 +26,7 @@ class _Limit:
 
 @dataclass(frozen=True, slots=True)
 class _Removal:
-    """A constraint that took the last model of the rows in `emptied`, bool [n]."""
+    """A constraint that took the last model of the rows in ``emptied``, bool [n]."""
 
     name: str
     emptied: BoolArray
@@ -36,7 +36,7 @@ class _Removal:
 class Eligibility:
     """Narrows bool [n, m] constraint by constraint, in the order in which they are given.
 
-    A constraint that no row sets costs next to nothing. `mask` is the outcome so far.
+    A constraint that no row sets costs next to nothing. ``mask`` is the outcome so far.
     """
 
     __slots__ = ("_alive", "_removals", "mask")
@@ -48,14 +48,14 @@ class Eligibility:
         self._settle(BASE, None)
 
     def keep(self, name: str, kept: BoolArray) -> None:
-        """Keep the cells that are true in `kept`, bool [n, m], or [m] for all rows alike."""
+        """Keep the cells that are true in ``kept``, bool [n, m], or [m] for all rows alike."""
         self.mask = self.mask & kept
         self._settle(name, None)
 
     def at_most(self, name: str, figures: FloatArray, limits: FloatArray) -> None:
         """Keep the cells whose figure ([n, m] or [m]) does not exceed the row's limit.
 
-        `limits` is float64 [n] in the unit of `figures`; NaN stands for no limit.
+        ``limits`` is float64 [n] in the unit of ``figures``; NaN stands for no limit.
         """
         if np.isnan(limits).all():
             return
@@ -67,7 +67,7 @@ class Eligibility:
     def at_least(self, name: str, figures: FloatArray, limits: FloatArray) -> None:
         """Keep the cells whose figure ([n, m] or [m]) is not under the row's limit.
 
-        `limits` is float64 [n] in the unit of `figures`; NaN stands for no limit.
+        ``limits`` is float64 [n] in the unit of ``figures``; NaN stands for no limit.
         """
         if np.isnan(limits).all():
             return

@@ -1,4 +1,4 @@
-"""Which rule made a row's choice, for the reply's `reason`."""
+"""Which rule made a row's choice, for the reply's ``reason``."""
 
 from enum import IntEnum
 
@@ -51,7 +51,7 @@ def reasons(scores: FloatArray, mask: BoolArray, choice: IndexArray) -> ReasonAr
         choice: int [n], -1 where no model was eligible.
 
     Returns:
-        int8 [n] of `Reason`: NONE_ELIGIBLE; ONLY_ELIGIBLE, one model was left; BEST_SCORE, no
+        int8 [n] of ``Reason``: NONE_ELIGIBLE; ONLY_ELIGIBLE, one model was left; BEST_SCORE, no
         eligible model was expected to score higher; PRICE, one was, and was not worth its price.
     """
     rows = np.arange(len(choice))

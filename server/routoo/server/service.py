@@ -92,7 +92,7 @@ async def _serve(source: SettingsSource, place: Place | None) -> bool:
     # What lives from here to the end need not be looked at by every garbage collection.
     gc.collect()
     gc.freeze()
-    print(service.ready_line(), flush=True)  # noqa: T201 - what callers of `routoo serve` wait for
+    print(service.ready_line(), flush=True)  # noqa: T201 - what callers of ``routoo serve`` wait for
     ended = asyncio.create_task(service.ended())
     await asyncio.wait((asyncio.create_task(stop.wait()), ended), return_when="FIRST_COMPLETED")
     if ended.done():
@@ -203,7 +203,7 @@ class Service:
         return service
 
     def ready_line(self) -> str:
-        """What `routoo serve` says when it serves."""
+        """What ``routoo serve`` says when it serves."""
         engine = self.engine
         return (
             f"ready {self.address} predictor={engine.versions.predictor}"

@@ -1,4 +1,4 @@
-"""Starts the workers of `routoo serve --workers N`, watches them, and speaks for them.
+"""Starts the workers of ``routoo serve --workers N``, watches them, and speaks for them.
 
 The supervisor serves no request and loads no predictor. It holds the port, so that all workers
 share the same one; each accepts connections of its own (SO_REUSEPORT), so that the kernel spreads
@@ -108,7 +108,7 @@ class _Supervisor:
                 word for word in said.split()[2:] if not word.startswith(("metrics=", "pid="))
             ]
             metrics = "off" if page is None else f"{_host(settings)}:{page[0].server_port}"
-            print(  # noqa: T201 - the line that callers of `routoo serve` wait for
+            print(  # noqa: T201 - the line that callers of ``routoo serve`` wait for
                 f"ready {listen} {' '.join(fields)} metrics={metrics} pid={os.getpid()}"
                 f" workers={settings.workers}",
                 flush=True,

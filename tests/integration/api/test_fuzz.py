@@ -1,4 +1,4 @@
-"""Ten thousand malformed requests at a service's every RPC; `make fuzz` sends a million."""
+"""Ten thousand malformed requests at a service's every RPC; ``make fuzz`` sends a million."""
 
 from __future__ import annotations
 

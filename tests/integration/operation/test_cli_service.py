@@ -1,4 +1,4 @@
-"""The command line and the examples against a real `routoo serve` process."""
+"""The command line and the examples against a real ``routoo serve`` process."""
 
 from __future__ import annotations
 

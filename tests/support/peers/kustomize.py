@@ -1,4 +1,4 @@
-"""Builds a folder as `kubectl kustomize` does, for what the project's manifests use of it.
+"""Builds a folder as ``kubectl kustomize`` does, for what the project's manifests use of it.
 
 Whatever else stands in a kustomization is refused, so that nothing is passed over in silence.
 """

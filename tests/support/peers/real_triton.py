@@ -1,4 +1,4 @@
-"""A real Triton server on free ports, as `make triton` starts it, with the tiny artifact."""
+"""A real Triton server on free ports, as ``make triton`` starts it, with the tiny artifact."""
 
 from __future__ import annotations
 

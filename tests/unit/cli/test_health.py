@@ -1,4 +1,4 @@
-"""`routoo health`: its exit code is what a probe goes by."""
+"""``routoo health``: its exit code is what a probe goes by."""
 
 from __future__ import annotations
 

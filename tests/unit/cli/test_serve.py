@@ -1,4 +1,4 @@
-"""What `serve` and `check-config` hand to the server, and how they fail."""
+"""What ``serve`` and ``check-config`` hand to the server, and how they fail."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ PAIR_MODELS = (PROTOCOL.weak, PROTOCOL.strong)
 
 
 def write_wide(path: Path, rows: int, models: tuple[str, ...], seed: int) -> None:
-    """`rows` prompts of two domains; later models are better, all are better at law."""
+    """``rows`` prompts of two domains; later models are better, all are better at law."""
     rng = np.random.default_rng(seed)
     domains = [("math", "law")[i % 2] for i in range(rows)]
     prompts = [

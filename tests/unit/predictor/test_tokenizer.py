@@ -162,7 +162,7 @@ def test_buckets_rise_to_the_limit_in_steps_that_waste_little(max_tokens: int, f
         return
     assert len(lengths) <= 28
     for before, after in pairwise(lengths):
-        # A prompt one token longer than `before` is padded to `after`.
+        # A prompt one token longer than ``before`` is padded to ``after``.
         assert after - before <= max(SHORTEST_BUCKET, before // 4)
 
 

@@ -93,7 +93,7 @@ def plot_panels(
 ) -> bytes:
     """Small multiples: a title, the curves and the single models' costs and scores of each.
 
-    `names` says which curves are the predictor, the oracle and the random mix of an evaluation.
+    ``names`` says which curves are the predictor, the oracle and the random mix of an evaluation.
     """
     styles = {name: _STYLES[role] for role, name in names.items()}
     oracle = names["oracle"]

@@ -57,7 +57,7 @@ class CellRows:
         }
 
     def add(self, cell: Cell) -> None:
-        """Take one cell, or give it to `bad` when a number in it is none."""
+        """Take one cell, or give it to ``bad`` when a number in it is none."""
         numbers: list[float | None] = []
         for name in self._numbers:
             value = getattr(cell, name)
@@ -81,10 +81,10 @@ class CellRows:
             self._texts[name].append(text)
 
     def grid(self, name: str) -> Grid:
-        """All cells as a grid; `name` is what messages call the whole.
+        """All cells as a grid; ``name`` is what messages call the whole.
 
         Raises:
-            OutcomeError: there is no cell, or one does not fit (see `read_long`).
+            OutcomeError: there is no cell, or one does not fit (see ``read_long``).
         """
         if not self._where:
             raise OutcomeError(f"{name}: holds no outcome in the format asked for")

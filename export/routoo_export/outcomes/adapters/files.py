@@ -15,7 +15,7 @@ _LONGEST_FIELD: Final = 2**31 - 1
 
 
 def find_files(inputs: Sequence[str], *suffixes: str) -> list[Path]:
-    """The inputs, folders replaced by the files in them (at any depth) with one of `suffixes`.
+    """The inputs, folders replaced by the files in them (at any depth) with one of ``suffixes``.
 
     Raises:
         OutcomeError: an input does not exist, is of another kind, or a folder has no such file.

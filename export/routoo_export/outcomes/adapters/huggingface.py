@@ -1,10 +1,10 @@
 """Any dataset of the Hugging Face hub, by name, folder or file, SPROUT's shape among them.
 
 Three shapes are told apart by the fields of a row:
-- SPROUT (huggingface.co/datasets/CARROT-LLM-Routing/SPROUT, arXiv 2502.03261): `prompt`, `key`,
-  `dataset`, and per model an object {score, num_input_tokens, num_output_tokens, response};
-- wide: `prompt` and `score:<model>`, with the other figures of `outcomes_wide`;
-- long: `prompt`, `model`, `score`, with the other columns of `outcomes_long`.
+- SPROUT (huggingface.co/datasets/CARROT-LLM-Routing/SPROUT, arXiv 2502.03261): ``prompt``, ``key``,
+  ``dataset``, and per model an object {score, num_input_tokens, num_output_tokens, response};
+- wide: ``prompt`` and ``score:<model>``, with the other figures of ``outcomes_wide``;
+- long: ``prompt``, ``model``, ``score``, with the other columns of ``outcomes_long``.
 A dataset with other names is read by renaming its fields: columns={"prompt": "question",
 "score:gpt-4": "gpt4.correct"}; a dot leads into an object.
 """
@@ -40,7 +40,7 @@ def read_huggingface(
     split: str | None = None,
     columns: Mapping[str, str] | None = None,
 ) -> Grid:
-    """The rows of all inputs; `columns` maps names of the project to names of the dataset.
+    """The rows of all inputs; ``columns`` maps names of the project to names of the dataset.
 
     Raises:
         OutcomeError: a source cannot be read, has none of the shapes, or a row does not fit.

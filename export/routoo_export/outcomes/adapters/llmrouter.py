@@ -61,7 +61,7 @@ def _milliseconds(seconds: object) -> object:
 
 
 def _prompt(record: dict[str, Any]) -> object:
-    """The query, with its lettered choices; code tasks keep their tests in `choices`."""
+    """The query, with its lettered choices; code tasks keep their tests in ``choices``."""
     query, choices = record["query"], record.get("choices")
     if not isinstance(query, str) or record.get("metric") != _MULTIPLE_CHOICE:
         return query

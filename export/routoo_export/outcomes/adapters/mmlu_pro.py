@@ -4,7 +4,7 @@ Format: github.com/TIGER-AI-Lab/MMLU-Pro, evaluate_from_local.py and evaluate_fr
 compute_accuracy.py (graded). JSON arrays of {question_id, question, options, answer, category,
 pred, model_outputs | response | generated_text}: one file for all categories, often zipped, named
 model_outputs_<model>_<k>shots.json, or one folder per model with <category>_result.json. A null
-`pred` is extracted again from the text by the patterns of compute_accuracy.py; where that finds
+``pred`` is extracted again from the text by the patterns of compute_accuracy.py; where that finds
 nothing the answer counts as wrong (the script guesses at random). Apache-2.0.
 """
 
@@ -65,7 +65,7 @@ def read_mmlu_pro(inputs: Sequence[str], bad: BadRows) -> Grid:
 
 
 def _documents(path: Path) -> Iterator[tuple[str, str, bytes]]:
-    """(name, model, JSON) of each results file in `path`."""
+    """(name, model, JSON) of each results file in ``path``."""
     if path.suffix == ".json":
         if not _SUMMARY.search(path.stem):
             yield str(path), _model(path), path.read_bytes()

@@ -1,4 +1,4 @@
-"""Rows of a file, or of a dataset that the `datasets` library finds."""
+"""Rows of a file, or of a dataset that the ``datasets`` library finds."""
 
 import logging
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ _BATCH_ROWS: Final = 1_000
 def read_records(
     source: str, bad: BadRows, *, split: str | None = None
 ) -> Iterator[tuple[Where, dict[str, Any]]]:
-    """Rows of `source`: a .parquet, .json, .jsonl or .csv file, a folder, or a name on the hub.
+    """Rows of ``source``: a .parquet, .json, .jsonl or .csv file, a folder, or a name on the hub.
 
     Folders and names go to datasets.load_dataset, streamed, without code of the dataset's own;
     split None reads all splits.

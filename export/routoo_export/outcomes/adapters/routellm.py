@@ -1,8 +1,8 @@
 """RouteLLM's graded responses: routellm/evals/{mmlu/responses,gsm8k}/*.csv of lm-sys/RouteLLM.
 
 Format: github.com/lm-sys/RouteLLM, routellm/evals/{mmlu,gsm8k}/generate_responses.py (written) and
-benchmarks.py (read). One row per prompt: `prompt`, one column per model with True or False, and in
-GSM8K's file `<model>_response` with the text. The MMLU domain is in the file's name,
+benchmarks.py (read). One row per prompt: ``prompt``, one column per model with True or False, and
+in GSM8K's file ``<model>_response`` with the text. The MMLU domain is in the file's name,
 mmlu_<domain>.csv; GSM8K's file is gsm8k_responses.csv. Apache-2.0.
 """
 

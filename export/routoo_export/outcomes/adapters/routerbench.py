@@ -3,8 +3,8 @@
 Format: huggingface.co/datasets/withmartian/routerbench, made by convert_data.py and
 convertors/common.py of github.com/withmartian/routerbench (arXiv 2403.12031). A pandas frame with
 one row per prompt: sample_id, prompt (text, or a list of turns, often as its Python text),
-eval_name, and per model `<model>` (score in [0, 1]), `<model>|model_response` (likewise) and
-`<model>|total_cost` (USD, true: whole token counts at list prices).
+eval_name, and per model ``<model>`` (score in [0, 1]), ``<model>|model_response`` (likewise) and
+``<model>|total_cost`` (USD, true: whole token counts at list prices).
 
 A 5-shot prompt carries demonstrations before its question. Only the question is kept: it is what
 the split and a router have to tell apart. The costs stay those of the whole prompt.

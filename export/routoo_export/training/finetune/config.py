@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class FinetuneConfig:
-    """How the weights of a transformer are tuned; the losses are weighted as in `TrainConfig`.
+    """How the weights of a transformer are tuned; the losses are weighted as in ``TrainConfig``.
 
     max_tokens: prompts are cut to it in training only. learning_rate: of the transformer.
     lora_rank: rank of the changes to each linear layer; 0 = all weights but the token table.

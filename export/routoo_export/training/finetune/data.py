@@ -42,7 +42,7 @@ class TuningBatch:
 
 @dataclass(frozen=True, slots=True)
 class TuningData:
-    """n prompts; ids: per view (see `rows.prompt_views`) the token ids of each.
+    """n prompts; ids: per view (see ``rows.prompt_views``) the token ids of each.
 
     shares: how often a prompt appears in each view. topic_logits float32 [t, m].
     """
@@ -67,7 +67,7 @@ class TuningData:
         max_tokens: int,
         weights: NDArray[np.float64] | None,
     ) -> "TuningData":
-        """Prompts are cut to `max_tokens`; weights [n, m]: of each outcome in the loss."""
+        """Prompts are cut to ``max_tokens``; weights [n, m]: of each outcome in the loss."""
         short = replace(backbone, reading=replace(backbone.reading, max_tokens=max_tokens))
         topics = _topics(outcomes, heads.seed)
         log_tokens = np.log(token_targets(outcomes))
@@ -106,7 +106,7 @@ class TuningData:
         return [(batches[i], views[batches[i]]) for i in rng.permutation(len(batches))]
 
     def batch(self, rows: NDArray[np.int64], views: NDArray[np.int64], device: str) -> TuningBatch:
-        """The `rows` [b], each in its view, on `device`."""
+        """The ``rows`` [b], each in its view, on ``device``."""
         ids = [self.ids[view][row] for row, view in zip(rows, views, strict=True)]
         index = torch.from_numpy(rows)
         labels = self.labels.rows(index)
@@ -120,7 +120,7 @@ class TuningData:
 
 
 def batches_per_epoch(rows: int, batch_size: int) -> int:
-    """How many batches `TuningData.order` makes of `rows` prompts."""
+    """How many batches ``TuningData.order`` makes of ``rows`` prompts."""
     chunk = batch_size * SORTED_BATCHES
     full, rest = divmod(rows, chunk)
     return full * SORTED_BATCHES + -(-rest // batch_size)

@@ -28,7 +28,7 @@ from routoo_export.training.heads.train import TrainConfig
 
 @dataclass(frozen=True, slots=True)
 class Resumption:
-    """file: where the state of an unfinished run lies, written every `every_steps`.
+    """file: where the state of an unfinished run lies, written every ``every_steps``.
 
     resume: go on from it where it exists.
     """
@@ -55,7 +55,7 @@ def finetune(
     resumption: Resumption | None = None,
     stages: Stages = silent,
 ) -> TransformerBackbone:
-    """A tuned copy of `backbone`, computed where `backbone.compute` says.
+    """A tuned copy of ``backbone``, computed where ``backbone.compute`` says.
 
     The same backbone, task, config and seed give the same weights on one machine with one thread
     count, interrupted and resumed or not.

@@ -26,7 +26,7 @@ class TuningModel(nn.Module):
     """The pooled transformer with one head on its features and one on each exit layer.
 
     Its parameters that want gradients are what is trained: those of the heads, and of the
-    transformer all but the token table, or with `lora_rank` > 0 the low-rank changes alone.
+    transformer all but the token table, or with ``lora_rank`` > 0 the low-rank changes alone.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class TuningModel(nn.Module):
         )
 
     def loss(self, batch: TuningBatch, compute: Compute) -> Tensor:
-        """The sum over the heads of their losses, which are those of `train.member_loss`."""
+        """The sum over the heads of their losses, which are those of ``train.member_loss``."""
         wanted = sorted({layer for layers in self.reads for layer in layers})
         with compute.precision():
             states = self.transformer.pooled(batch.input_ids, wanted)

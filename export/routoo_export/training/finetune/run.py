@@ -20,7 +20,7 @@ _WARM_UP: Final = 0.1
 
 
 def one_cycle(step: int, steps: int) -> float:
-    """Share of the peak rate in `step` of `steps`: linear warm-up, then half a cosine down to 0."""
+    """Share of the peak rate in ``step`` of ``steps``: linear warm-up, then half a cosine down to 0."""
     warm = max(1, round(_WARM_UP * steps))
     if step < warm:
         return (step + 1) / warm
@@ -28,7 +28,7 @@ def one_cycle(step: int, steps: int) -> float:
 
 
 class TuningRun:
-    """AdamW under a one-cycle learning rate. step: steps done of `steps`; loss: running mean."""
+    """AdamW under a one-cycle learning rate. step: steps done of ``steps``; loss: running mean."""
 
     def __init__(
         self, model: TuningModel, data: TuningData, config: FinetuneConfig, compute: Compute
@@ -77,7 +77,7 @@ class TuningRun:
         self.step += 1
 
     def write(self, path: Path, key: str) -> None:
-        """Write the state to `path`, whole or not at all; `key` tells this run from others."""
+        """Write the state to ``path``, whole or not at all; ``key`` tells this run from others."""
         state = {
             "key": key,
             "step": self.step,
@@ -97,7 +97,7 @@ class TuningRun:
             beside.unlink(missing_ok=True)
 
     def restore(self, path: Path, key: str) -> None:
-        """Go on from what `write` wrote under the same `key`.
+        """Go on from what ``write`` wrote under the same ``key``.
 
         Raises:
             CheckpointError: the file is broken, or of another run.

@@ -27,7 +27,7 @@ def realign(weights: Weights, raw: RawPrediction, labels: Labels, ridge: float) 
     """Refit the topic table and the intercepts on the training rows, the network as it is.
 
     Dropout leaves the trained network's mean per model and topic slightly off, and half a point
-    between two good models is what a router lives on. Convex: log-loss plus `ridge` times the
+    between two good models is what a router lives on. Convex: log-loss plus ``ridge`` times the
     squared change of each cell of the table; the intercepts are free.
     """
     shares, logits = torch.from_numpy(raw.topics).double(), torch.from_numpy(raw.logits).double()
@@ -117,7 +117,7 @@ def calibrate(
 
 
 def describe_calibration(weights: Weights) -> str:
-    """Which of METHODS `weights` carry, in words."""
+    """Which of METHODS ``weights`` carry, in words."""
     common = np.ptp(weights.slope) == 0.0 and not weights.intercept.any()
     return METHODS["temperature" if common else "platt"]
 
@@ -128,7 +128,7 @@ def resample_heads(
     """Give each member the topic table of a resample of the training rows, their mean unchanged.
 
     A bootstrap of the last layer by one Newton step per resample from the common optimum of
-    `realign` (the infinitesimal jackknife: Giordano et al., arXiv 1806.00550). The members then
+    ``realign`` (the infinitesimal jackknife: Giordano et al., arXiv 1806.00550). The members then
     differ by what they would have learned from other prompts, not by their seeds alone; resampling
     whole members would cost accuracy, for each would see two thirds of the prompts.
     """
@@ -198,7 +198,7 @@ def _pair_products(values: NDArray[np.float64]) -> float:
 
 
 def token_factors(predicted: FloatArray, actual: NDArray[np.float64]) -> FloatArray:
-    """Factor [m] that makes the mean of `predicted` [n, m] the mean of `actual` (NaN = missing).
+    """Factor [m] that makes the mean of ``predicted`` [n, m] the mean of ``actual`` (NaN = missing).
 
     The head predicts the mean logarithm, whose exponential is below the mean that costs need
     (Duan's smearing, as a ratio of means). Models without lengths take the mean of the others'

@@ -10,7 +10,7 @@ _ITERATIONS: Final = 200
 
 
 def minimise(loss: Callable[[], Tensor], parameters: list[Tensor]) -> None:
-    """Move float64 `parameters` in place to the minimum of `loss` (L-BFGS, strong Wolfe)."""
+    """Move float64 ``parameters`` in place to the minimum of ``loss`` (L-BFGS, strong Wolfe)."""
     optimizer = torch.optim.LBFGS(
         parameters,
         max_iter=_ITERATIONS,

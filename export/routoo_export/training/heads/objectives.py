@@ -48,11 +48,11 @@ class Labels:
         )
 
     def rows(self, index: Tensor) -> "Labels":
-        """The prompts `index` int64 [b]."""
+        """The prompts ``index`` int64 [b]."""
         return Labels(self.scores[index], self.present[index], self.objective)
 
     def losses(self, logits: Tensor) -> Tensor:
-        """Weighted loss of each cell of `logits` [n, m], in their dtype."""
+        """Weighted loss of each cell of ``logits`` [n, m], in their dtype."""
         scores, present = self.scores.to(logits.dtype), self.present.to(logits.dtype)
         return cell_losses(self.objective, logits, scores) * present
 
@@ -62,7 +62,7 @@ class Labels:
 
 
 def cell_losses(objective: Objective, logits: Tensor, targets: Tensor) -> Tensor:
-    """Unweighted losses of `logits` against `targets`, of the same shape."""
+    """Unweighted losses of ``logits`` against ``targets``, of the same shape."""
     if objective == "log_loss":
         return functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
     return 2.0 * (torch.sigmoid(logits) - targets).square()

@@ -51,7 +51,7 @@ class Rows:
 
 
 def prompt_views(prompts: Sequence[str], seed: int) -> tuple[list[str], ...]:
-    """The prompts as they are, then per variant; `seed` draws the choices that stay."""
+    """The prompts as they are, then per variant; ``seed`` draws the choices that stay."""
     rng = np.random.default_rng(seed)
     bare = [question_text(prompt) for prompt in prompts]
     fewer = [fewer_choices(prompt, rng) for prompt in prompts]
@@ -61,15 +61,15 @@ def prompt_views(prompts: Sequence[str], seed: int) -> tuple[list[str], ...]:
 def make_rows(
     outcomes: Outcomes, backbone: Backbone, seed: int, extract: Extract | None = None
 ) -> Rows:
-    """The features of all prompts of `outcomes`, and of their variants drawn with `seed`.
+    """The features of all prompts of ``outcomes``, and of their variants drawn with ``seed``.
 
-    `extract` computes the features of token ids; None = the backbone itself.
+    ``extract`` computes the features of token ids; None = the backbone itself.
     """
     return rows_of_ids(outcomes, backbone, encode_views(outcomes, backbone, seed), extract)
 
 
 def encode_views(outcomes: Outcomes, backbone: Backbone, seed: int) -> list[list[list[int]]]:
-    """Token ids of each prompt in each of its `prompt_views`."""
+    """Token ids of each prompt in each of its ``prompt_views``."""
     return [backbone.encode(view) for view in prompt_views(outcomes.prompts, seed)]
 
 
@@ -79,7 +79,7 @@ def rows_of_ids(
     views: Sequence[Sequence[Sequence[int]]],
     extract: Extract | None = None,
 ) -> Rows:
-    """`make_rows` of `views` that `encode_views` made."""
+    """``make_rows`` of ``views`` that ``encode_views`` made."""
     features, *variants = ((extract or _plain)(backbone, ids) for ids in views)
     return Rows(outcomes, features, torch.stack(variants), backbone.spec.groups)
 

@@ -48,10 +48,10 @@ def topic_model_logits(
 ) -> NDArray[np.float32]:
     """Logits float32 [t, m] of each model's mean score per topic, shrunk.
 
-    `scores` float64 [n, m], NaN = missing; `weights` [n, m]: what each counts, None = 1. Each cell
-    is pulled with the weight of `pseudo_count` prompts towards an additive logit model (topic ease
-    + model ability), which alone fills the cells without data. Scores may be pseudo-outcomes
-    outside [0, 1]; a mean of them is brought back into it.
+    ``scores`` float64 [n, m], NaN = missing; ``weights`` [n, m]: what each counts, None = 1. Each
+    cell is pulled with the weight of ``pseudo_count`` prompts towards an additive logit model
+    (topic ease + model ability), which alone fills the cells without data. Scores may be
+    pseudo-outcomes outside [0, 1]; a mean of them is brought back into it.
     """
     present = ~np.isnan(scores)
     counts = np.zeros((len(topics.names), scores.shape[1]))

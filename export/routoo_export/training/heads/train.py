@@ -41,9 +41,9 @@ class TrainConfig:
     """What training depends on. Shrinkages were chosen on buckets 0-7, never on test.
 
     bare_share, fewer_share: shares of an epoch's prompts that appear without, or with fewer,
-    choices (see `rows`). deviation_penalty: ridge on each model's deviation from the shared
-    difficulty. topic_pseudo_count: see `topic_model_logits`; realign_ridge, platt_slope_count and
-    platt_intercept_count: see `calibrate`. shrink_groups: trainings of one member, each without a
+    choices (see ``rows``). deviation_penalty: ridge on each model's deviation from the shared
+    difficulty. topic_pseudo_count: see ``topic_model_logits``; realign_ridge, platt_slope_count and
+    platt_intercept_count: see ``calibrate``. shrink_groups: trainings of one member, each without a
     share of the topics, that say how far to trust scores on prompts unlike the training data; 0 =
     scores are not shrunk. objective: loss of the scores, in training and calibration alike.
     bootstrap: each member trains on its own resample of the prompts, so that the spread of the
@@ -82,10 +82,10 @@ class TrainConfig:
 def fit(
     train: Rows, validation: Rows, config: TrainConfig, progress: Progress | None = None
 ) -> Weights:
-    """Train the ensemble on `train`, calibrate it on `validation`.
+    """Train the ensemble on ``train``, calibrate it on ``validation``.
 
     The same rows, config and seed give the same weights on one machine with one thread count.
-    `rows.weights` count in the loss, in the table of topics and in the calibration.
+    ``rows.weights`` count in the loss, in the table of topics and in the calibration.
     """
     topics = assign_topics(train.outcomes, train.features, config.seed)
     masks = left_out_topics(topics, config.shrink_groups, config.seed)
@@ -107,7 +107,7 @@ def refit(
     config: TrainConfig,
     progress: Progress | None = None,
 ) -> Weights:
-    """Like `fit` on two masks [n] of `rows`, but only a first member is calibrated on `validation`.
+    """Like ``fit`` on two masks [n] of ``rows``, but only a first member is calibrated on ``validation``.
 
     The ensemble then trains on both. For folds, where all that is outside may be learned from. The
     spread stays that of the members, not calibrated.
@@ -213,7 +213,7 @@ class _Targets:
         )
 
     def batch(self, index: Tensor, variant: Tensor) -> "_Batch":
-        """The rows `index` [b], each in its `variant` int64 [n]; 0 = as it is."""
+        """The rows ``index`` [b], each in its ``variant`` int64 [n]; 0 = as it is."""
         shown = self.views[variant[index], index]
         return _Batch(
             shown,
@@ -258,7 +258,7 @@ class MemberTask:
     """What a member is trained on.
 
     examples: how many there are; width: features of each; topic_logits float32 [t, m]. loss: of the
-    examples `index` int64 [b], where each example int64 [examples] shows its `variant`.
+    examples ``index`` int64 [b], where each example int64 [examples] shows its ``variant``.
     """
 
     examples: int
@@ -270,7 +270,7 @@ class MemberTask:
 def fit_member(
     task: MemberTask, config: TrainConfig, member_index: int, progress: Progress | None
 ) -> Member:
-    """Train the member `member_index` of the ensemble of `config.seed`: AdamW, one-cycle rate."""
+    """Train the member ``member_index`` of the ensemble of ``config.seed``: AdamW, one-cycle rate."""
     rows = task.examples
     changed = (config.bare_share, config.fewer_share)
     shares = torch.tensor([1.0 - sum(changed), *changed])
@@ -308,7 +308,7 @@ def fit_member(
 def standardise(
     features: Tensor, groups: tuple[int, ...], tokens: NDArray[np.float64]
 ) -> Standardisation:
-    """Of features [n, f] in runs of `groups` that share a scale, and of tokens [n, m]."""
+    """Of features [n, f] in runs of ``groups`` that share a scale, and of tokens [n, m]."""
     deviation = features.std(0)
     # One scale per group: each direction on its own would blow up faint ones, mere noise.
     for run in torch.split(deviation, list(groups)):

@@ -30,7 +30,7 @@ def with_doubts(
     prior: PlattPrior,
     seed: int,
 ) -> Weights:
-    """`weights` calibrated on `validation`, with spread, ood and anchor; nothing is shrunk yet."""
+    """``weights`` calibrated on ``validation``, with spread, ood and anchor; nothing is shrunk yet."""
     labels = Labels.of(validation.outcomes.scores, validation.weights, objective)
     raw = predict_raw(weights, validation.features)
     weights = calibrate(weights, raw, labels, prior, seed)
@@ -57,7 +57,7 @@ class Judged:
 
 
 def judged(weights: Weights, rows: Rows, objective: Objective) -> Judged:
-    """What `weights` make of `rows`."""
+    """What ``weights`` make of ``rows``."""
     network = Network(weights)
     with torch.inference_mode():
         members = network.members(rows.features)
@@ -68,7 +68,7 @@ def judged(weights: Weights, rows: Rows, objective: Objective) -> Judged:
 
 
 def fit_shrink(unseen: Sequence[Judged], seen: Sequence[Judged]) -> FloatArray:
-    """The `Weights.shrink` [1] at which mean losses on prompts of unseen and seen topics are least.
+    """The ``Weights.shrink`` [1] at which mean losses on prompts of unseen and seen topics are least.
 
     Both count alike, however many prompts there are of each.
     """
@@ -91,7 +91,7 @@ def fit_shrink(unseen: Sequence[Judged], seen: Sequence[Judged]) -> FloatArray:
 
 
 def left_out_topics(topics: Topics, groups: int, seed: int) -> list[NDArray[np.bool_]]:
-    """Masks [n] of the rows that each of up to `groups` trainings leaves out, by whole topics.
+    """Masks [n] of the rows that each of up to ``groups`` trainings leaves out, by whole topics.
 
     Every row is left out once. None where there are fewer than two topics.
     """
@@ -104,7 +104,7 @@ def left_out_topics(topics: Topics, groups: int, seed: int) -> list[NDArray[np.b
 
 
 def rows_of_other_topics(rows: Rows, left_out: Rows) -> Rows:
-    """`rows` without the topics of `left_out`; those without a domain stay."""
+    """``rows`` without the topics of ``left_out``; those without a domain stay."""
     names = {name for name in left_out.outcomes.topics if name is not None}
     return rows.where(np.array([name not in names for name in rows.outcomes.topics]))
 
@@ -118,7 +118,7 @@ def shrink_by_left_out_topics(
 ) -> FloatArray:
     """The strength [1] that serves topics that training did not see, found without judged rows.
 
-    `fit` trains once per mask, without the topics that it marks.
+    ``fit`` trains once per mask, without the topics that it marks.
     """
     unseen, seen = [], []
     for mask in masks:

@@ -33,9 +33,9 @@ LogChoice = Literal["inverse-propensity", "doubly-robust", "unweighted"]
 class LessonFiles:
     """What to learn, and from which files.
 
-    data: folder with the standard sources, which `outcomes` replace. log_method: the outcomes are
+    data: folder with the standard sources, which ``outcomes`` replace. log_method: the outcomes are
     logged decisions with propensities, and this is how they count. small, large, relaxation and
-    samples are Hybrid LLM's (see `quality_gap`).
+    samples are Hybrid LLM's (see ``quality_gap``).
     """
 
     goal: Goal = "log-loss"
@@ -54,7 +54,7 @@ class LessonFiles:
 
 
 def read_lesson(files: LessonFiles) -> Lesson:
-    """Read what `files` name.
+    """Read what ``files`` name.
 
     Raises:
         OutcomeError: options do not go together, or a file cannot be read or does not fit.
@@ -86,7 +86,7 @@ def read_lesson(files: LessonFiles) -> Lesson:
 
 
 def read_graded(data: Path | None, files: tuple[Path, ...]) -> Outcomes:
-    """The outcomes in `files`, or without any the standard sources in the folder `data`.
+    """The outcomes in ``files``, or without any the standard sources in the folder ``data``.
 
     Raises:
         OutcomeError: neither is named, or a file cannot be read or does not fit.

@@ -13,7 +13,7 @@ prompts, and training on them as they are learns that the dear model is bad. Thr
   plus the inverse-propensity correction where an outcome is known (Dudik et al., arXiv 1103.4601).
   Its mean is right if the propensities or the direct predictions are. Pseudo-outcomes are left
   unclipped, beyond [0, 1] too: cell by cell, a clip would turn each known outcome into a weight of
-  one and so undo the correction. Both objectives take them (see `objectives`).
+  one and so undo the correction. Both objectives take them (see ``objectives``).
 """
 
 from dataclasses import dataclass, replace
@@ -72,7 +72,7 @@ class LoggedOutcomes:
         return scores
 
     def where(self, keep: NDArray[np.bool_]) -> "LoggedOutcomes":
-        """The decisions of the mask `keep` [n]."""
+        """The decisions of the mask ``keep`` [n]."""
         return LoggedOutcomes(self.outcomes.rows(keep), self.chosen[keep], self.propensities[keep])
 
 
@@ -80,7 +80,7 @@ def read_logged(path: Path, *, name: str, licence: str) -> LoggedOutcomes:
     """Read a parquet of one row per decision.
 
     Columns: prompt_id (unique), prompt, model, score in [0, 1], propensity in (0, 1]; those that
-    `read_outcomes` takes besides (domain, cost_usd, output_tokens) are optional.
+    ``read_outcomes`` takes besides (domain, cost_usd, output_tokens) are optional.
 
     Raises:
         OutcomeError: the file cannot be read, or a row does not fit; the message has file and row.
@@ -96,7 +96,7 @@ def read_logged(path: Path, *, name: str, licence: str) -> LoggedOutcomes:
 
 
 def draw_log(outcomes: Outcomes, policy: FloatArray, rng: np.random.Generator) -> LoggedOutcomes:
-    """What a log of `policy` [n, m] (rows sum to 1) would have shown of fully known `outcomes`.
+    """What a log of ``policy`` [n, m] (rows sum to 1) would have shown of fully known ``outcomes``.
 
     Output tokens, costs and latencies of models that were not chosen are blanked as well.
     """
@@ -143,7 +143,7 @@ class LogWeights:
         largest: float | None = None,
         self_normalised: bool = False,
     ) -> "LogWeights":
-        """From `propensities` [n].
+        """From ``propensities`` [n].
 
         usual [n]: the share of such choices among like prompts, which stabilises the weights: they
         are usual / propensity, 1 where the choice was made as on any like prompt (Robins, Hernan
@@ -172,11 +172,11 @@ def doubly_robust_scores(
 
 
 def weighted_rows(rows: Rows, log: LoggedOutcomes, seed: int) -> Rows:
-    """`rows` of `log.outcomes` with inverse-propensity weights, stabilised by topic.
+    """``rows`` of ``log.outcomes`` with inverse-propensity weights, stabilised by topic.
 
     Topics are what a predictor knows best, so a policy that looks at nothing else needs no weights,
     and gets none. The weights of each model sum to their effective sample size: ridges and
-    pseudo-counts then weigh against the evidence that there is. `seed` draws clusters where there
+    pseudo-counts then weigh against the evidence that there is. ``seed`` draws clusters where there
     are no domains.
     """
     topics = assign_topics(log.outcomes, rows.features, seed)
@@ -197,7 +197,7 @@ def weighted_rows(rows: Rows, log: LoggedOutcomes, seed: int) -> Rows:
 def doubly_robust_rows(
     rows: Rows, log: LoggedOutcomes, config: TrainConfig, progress: Progress | None = None
 ) -> Rows:
-    """`rows` of `log.outcomes` with a pseudo-outcome in every cell.
+    """``rows`` of ``log.outcomes`` with a pseudo-outcome in every cell.
 
     The direct predictions for the questions of a half of the buckets come from a predictor trained,
     inverse-propensity weighted, on the other half. A cell weighs what its pseudo-outcome is worth:
@@ -228,7 +228,7 @@ def doubly_robust_rows(
 
 
 def _cell_sums(topics: Topics, log: LoggedOutcomes, values: FloatArray) -> FloatArray:
-    """Sums [t, m] of `values` [n] over the decisions of each topic and model."""
+    """Sums [t, m] of ``values`` [n] over the decisions of each topic and model."""
     sums = np.zeros((len(topics.names), log.outcomes.scores.shape[1]))
     np.add.at(sums, (topics.labels, log.chosen), values)
     return sums
@@ -241,7 +241,7 @@ def logged_rows(
     config: TrainConfig,
     progress: Progress | None = None,
 ) -> Rows:
-    """What `train.fit` learns from: `rows` with the outcomes of `log`, prompt by prompt the same.
+    """What ``train.fit`` learns from: ``rows`` with the outcomes of ``log``, prompt by prompt the same.
 
     Training and validation rows go in together, the test rows stay out.
     """

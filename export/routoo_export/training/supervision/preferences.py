@@ -1,7 +1,7 @@
 """Preference battles: two models answered one prompt, and someone said whose answer is better.
 
 Bradley and Terry (1952): P[a beats b] = sigmoid(z_a - z_b), a tie counts half. The z come from the
-same members as scores do (`network.Member`), so that strength depends on the prompt.
+same members as scores do (``network.Member``), so that strength depends on the prompt.
 
 Battles say which model is better, not whether any is good: z is known only up to a constant per
 prompt. It is anchored so that the z of all models sum to zero on every prompt; a score then is the
@@ -70,7 +70,7 @@ class Battles:
     score_a: NDArray[np.float64]
 
     def where(self, keep: NDArray[np.bool_]) -> "Battles":
-        """The battles on the prompts of the mask `keep` [n]."""
+        """The battles on the prompts of the mask ``keep`` [n]."""
         fought = keep[self.prompt]
         row = np.cumsum(keep) - 1
         return Battles(
@@ -145,10 +145,10 @@ def fit_battles(
     config: TrainConfig,
     progress: Progress | None = None,
 ) -> Weights:
-    """Like `train.fit`, from battles; the rows are the prompts of the battles beside them.
+    """Like ``train.fit``, from battles; the rows are the prompts of the battles beside them.
 
     A topic's strengths are pulled towards the overall ones with the weight of
-    `config.topic_pseudo_count` even battles. The temperature is fitted on the validation battles.
+    ``config.topic_pseudo_count`` even battles. The temperature is fitted on the validation battles.
     Scores are not shrunk where ood is high. Battles say nothing of lengths: every output_tokens is
     1.
 
@@ -197,7 +197,7 @@ def topic_strengths(battles: Battles, topics: Topics, pseudo_count: float) -> Fl
 
     def loss() -> Tensor:
         fit = replace(pairs, prompt=topic).loss_sum(overall + change)
-        # As in `calibrate`: an even battle has an information of 1/4.
+        # As in ``calibrate``: an even battle has an information of 1/4.
         held = pseudo_count / 8.0 * change.square().sum()
         return (fit + held + _STRENGTH_RIDGE * overall.square().sum()) / len(topic)
 
@@ -232,7 +232,7 @@ class _Pairs:
         )
 
     def loss_sum(self, logits: Tensor) -> Tensor:
-        """Summed log-loss; `prompt` names the rows of `logits` [., m]."""
+        """Summed log-loss; ``prompt`` names the rows of ``logits`` [., m]."""
         margin = logits[self.prompt, self.first] - logits[self.prompt, self.second]
         return functional.binary_cross_entropy_with_logits(
             margin, self.score_a.to(margin.dtype), reduction="sum"
@@ -240,7 +240,7 @@ class _Pairs:
 
 
 def _realign(weights: Weights, rows: Rows, battles: Battles, ridge: float) -> Weights:
-    """`calibrate.realign` on battles: topic table and intercepts, the network as it is."""
+    """``calibrate.realign`` on battles: topic table and intercepts, the network as it is."""
     raw = predict_raw(weights, rows.features)
     shares, logits = torch.from_numpy(raw.topics).double(), torch.from_numpy(raw.logits).double()
     pairs = _Pairs.of(battles)

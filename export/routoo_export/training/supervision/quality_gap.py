@@ -98,7 +98,7 @@ def quality_gap_outcomes(
         small: The cheap model.
         large: The dear model.
         samples: Several scores of a model per prompt, [n, k] with NaN for none, beside each other
-            in the order of `outcomes`; a model that is not in it has its one score.
+            in the order of ``outcomes``; a model that is not in it has its one score.
         relaxation: t; None = chosen as in the paper, on the training buckets.
 
     Raises:
@@ -143,10 +143,10 @@ def quality_gap_outcomes(
 
 
 def read_samples(path: Path, outcomes: Outcomes) -> dict[str, FloatArray]:
-    """Several scores per prompt and model, for `quality_gap_outcomes`.
+    """Several scores per prompt and model, for ``quality_gap_outcomes``.
 
     A parquet with one row per sampled answer: prompt_id, model, score in [0, 1]. Prompts that
-    `outcomes` lack are left out.
+    ``outcomes`` lack are left out.
 
     Raises:
         OutcomeError: the file cannot be read, or a row does not fit; the message has file and row.
@@ -171,7 +171,7 @@ def read_samples(path: Path, outcomes: Outcomes) -> dict[str, FloatArray]:
 
 
 def pin_score(weights: Weights, column: int) -> Weights:
-    """`weights` whose score in `column` is exactly 1 on every prompt: the large model's label."""
+    """``weights`` whose score in ``column`` is exactly 1 on every prompt: the large model's label."""
     arrays = {}
     for name, value in (("slope", 0.0), ("intercept", CERTAIN_LOGIT), ("anchor", CERTAIN_LOGIT)):
         array = getattr(weights, name).copy()

@@ -38,10 +38,10 @@ class Lesson(Protocol):
     def graded(self) -> bool: ...
 
     def epochs(self, config: TrainConfig) -> int:
-        """How many epochs `fit` reports."""
+        """How many epochs ``fit`` reports."""
 
     def tuning(self, keep: Mask, config: TrainConfig) -> TuningTask:
-        """What a transformer is fine-tuned on, of the prompts of the mask `keep` [n]."""
+        """What a transformer is fine-tuned on, of the prompts of the mask ``keep`` [n]."""
 
     def fit(
         self,
@@ -51,7 +51,7 @@ class Lesson(Protocol):
         config: TrainConfig,
         progress: Progress | None = None,
     ) -> Weights:
-        """Fit on the `train` prompts of `rows`, which are all prompts; calibrate on others."""
+        """Fit on the ``train`` prompts of ``rows``, which are all prompts; calibrate on others."""
 
 
 def _fit_epochs(config: TrainConfig) -> int:

@@ -1,1 +1,1 @@
-"""The commands of `routoo`, one module per noun."""
+"""The commands of ``routoo``, one module per noun."""

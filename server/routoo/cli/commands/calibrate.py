@@ -1,6 +1,6 @@
-"""`routoo calibrate`."""
-# What a command needs is imported when it runs: `routoo serve` has to be ready soon and stay small.
-# ruff: noqa: PLC0415
+"""``routoo calibrate``."""
+# What a command needs is imported when it runs: ``routoo serve`` has to be ready soon and stay
+# small. ruff: noqa: PLC0415
 
 import shlex
 import sys

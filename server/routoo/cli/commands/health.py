@@ -1,4 +1,4 @@
-"""`routoo health`: whether a service takes requests; what containers and probes run."""
+"""``routoo health``: whether a service takes requests; what containers and probes run."""
 # Nothing but gRPC is imported: a probe that starts every few seconds has to be cheap.
 # ruff: noqa: PLC0415
 

@@ -1,6 +1,6 @@
-"""`routoo route`."""
-# What a command needs is imported when it runs: `routoo serve` has to be ready soon and stay small.
-# ruff: noqa: PLC0415
+"""``routoo route``."""
+# What a command needs is imported when it runs: ``routoo serve`` has to be ready soon and stay
+# small. ruff: noqa: PLC0415
 
 from typing import Annotated
 

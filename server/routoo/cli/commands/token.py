@@ -1,6 +1,6 @@
-"""`routoo token`: tokens for those who call the service."""
-# What a command needs is imported when it runs: `routoo serve` has to be ready soon and stay small.
-# ruff: noqa: PLC0415
+"""``routoo token``: tokens for those who call the service."""
+# What a command needs is imported when it runs: ``routoo serve`` has to be ready soon and stay
+# small. ruff: noqa: PLC0415
 
 import re
 from pathlib import Path
@@ -22,7 +22,7 @@ _UNITS_S = {"m": 60, "h": 3600, "d": 86_400}
 
 @app.callback()
 def _root() -> None:
-    """So that `new` stays a command of its own."""
+    """So that ``new`` stays a command of its own."""
 
 
 @app.command()

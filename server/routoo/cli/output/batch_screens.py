@@ -1,4 +1,4 @@
-"""What `routoo batch` and `routoo pareto` show."""
+"""What ``routoo batch`` and ``routoo pareto`` show."""
 
 from __future__ import annotations
 

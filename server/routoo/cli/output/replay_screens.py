@@ -1,4 +1,4 @@
-"""What `routoo replay` shows."""
+"""What ``routoo replay`` shows."""
 
 from __future__ import annotations
 

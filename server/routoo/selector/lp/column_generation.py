@@ -124,7 +124,7 @@ def _generate(program: Program, most: float) -> Fractional:
 def _open_better(
     program: Program, candidates: BoolArray, prices: FloatArray, count: int
 ) -> tuple[float, int]:
-    """Make candidates of the cells that beat a prompt's, the `count` that do so by most.
+    """Make candidates of the cells that beat a prompt's, the ``count`` that do so by most.
 
     Far from the optimum many are better, most of them for the moment only. Returns the dual value
     at the prices, and how many cells were opened.
@@ -175,7 +175,7 @@ def _near_best(program: Program, prices: FloatArray) -> BoolArray:
 
 
 def _solve_small(program: Program, candidates: BoolArray, most: float) -> Fractional:
-    """Solve the program over the candidate cells only; `bound` is left open."""
+    """Solve the program over the candidate cells only; ``bound`` is left open."""
     per_row = candidates.sum(axis=1)
     choice: IndexArray = candidates.argmax(axis=1)
     fixed = np.flatnonzero(per_row == 1)

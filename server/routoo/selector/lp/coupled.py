@@ -12,7 +12,7 @@ def solve_rows(values: FloatArray, mask: BoolArray, rows: tuple[Resource, ...]) 
     """Maximise the summed value while every row is kept.
 
     Args:
-        values: float64 [n, m], -inf where `mask` is false.
+        values: float64 [n, m], -inf where ``mask`` is false.
         mask: bool [n, m], eligible cells.
         rows: the coupling rows.
 

@@ -28,7 +28,7 @@ class Frontier:
     Attributes:
         mean_cost_usd: float64 [v], USD per prompt, strictly increasing.
         mean_score: float64 [v], strictly increasing and concave over the cost.
-        price: float64 [v], score per USD. The vertex is what `decide` chooses at prices from just
+        price: float64 [v], score per USD. The vertex is what ``decide`` chooses at prices from just
             above this one up to the previous vertex' price; 0 at the last vertex.
     """
 
@@ -40,16 +40,16 @@ class Frontier:
 def frontier(
     scores: FloatArray, costs: FloatArray, mask: BoolArray, *, points: int | None = None
 ) -> Frontier:
-    """Compute every vertex of the frontier, or `points` of them spread evenly along the curve.
+    """Compute every vertex of the frontier, or ``points`` of them spread evenly along the curve.
 
     Args:
-        scores: float64 [n, m]; taken rounded, as `decide` takes them.
+        scores: float64 [n, m]; taken rounded, as ``decide`` takes them.
         costs: float64 [n, m], USD.
         mask: bool [n, m], eligible cells.
         points: how many vertices to keep, at least 2; both ends are always kept.
 
     Raises:
-        InvalidRequestError, NoEligibleModelError: as `Problem`; `points` below 2.
+        InvalidRequestError, NoEligibleModelError: as ``Problem``; ``points`` below 2.
     """
     if points is not None and points < 2:
         raise InvalidRequestError(f"points is {points}; a curve needs at least 2")
@@ -73,13 +73,13 @@ def frontier(
 def price_for_mean_cost(
     scores: FloatArray, costs: FloatArray, mask: BoolArray, mean_cost_usd: float
 ) -> float:
-    """Find the price at which `decide` keeps to a mean cost per prompt on a sample.
+    """Find the price at which ``decide`` keeps to a mean cost per prompt on a sample.
 
-    It is the shadow price of the LP over the sample (one row: mean cost at most `mean_cost_usd`),
+    It is the shadow price of the LP over the sample (one row: mean cost at most ``mean_cost_usd``),
     raised by 1e-9 of itself so that ties go to the cheaper model and the mean cost is kept to.
 
     Args:
-        scores: float64 [n, m]; taken rounded, as `decide` takes them.
+        scores: float64 [n, m]; taken rounded, as ``decide`` takes them.
         costs: float64 [n, m], USD.
         mask: bool [n, m], eligible cells.
         mean_cost_usd: USD per prompt.
@@ -88,8 +88,8 @@ def price_for_mean_cost(
         Score per USD; 0 where the best model of every prompt is affordable.
 
     Raises:
-        InfeasibleError: `mean_cost_usd` is below the cheapest possible mean; says by how much.
-        InvalidRequestError, NoEligibleModelError: as `Problem`.
+        InfeasibleError: ``mean_cost_usd`` is below the cheapest possible mean; says by how much.
+        InvalidRequestError, NoEligibleModelError: as ``Problem``.
     """
     values, usage = _open_cells(scores, costs, mask)
     if not np.isfinite(mean_cost_usd):

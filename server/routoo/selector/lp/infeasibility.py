@@ -22,7 +22,8 @@ _NAMED = 4
 def conflict(program: Program, rows: tuple[Resource, ...], found: Fractional) -> InfeasibleError:
     """Rows that not even a fractional choice keeps: one alone, or several together.
 
-    `found` is where the solver stopped; the rows with a price in it stand against each other. What
+    ``found`` is where the solver stopped; the rows with a price in it stand against each other.
+    What
     the message says is enough: raising one row by its amount leaves a choice of whole prompts.
     """
     n = len(program.values)

@@ -25,7 +25,7 @@ _FILL_ROUNDS = 4
 
 @dataclass(frozen=True, slots=True)
 class _Relaxed:
-    """LP optimum: all rows integral in `choice` but `split`, of which `fraction` is at `dear`."""
+    """LP optimum: all rows integral in ``choice`` but ``split``, of which ``fraction`` is at ``dear``."""
 
     choice: IndexArray
     price: float
@@ -35,7 +35,7 @@ class _Relaxed:
 
 
 class UnreachableError(Exception):
-    """Even the choice of least usage is over the limit; `least` is that usage."""
+    """Even the choice of least usage is over the limit; ``least`` is that usage."""
 
     def __init__(self, least: float) -> None:
         super().__init__(least)
@@ -43,15 +43,15 @@ class UnreachableError(Exception):
 
 
 def solve_row(values: FloatArray, usage: FloatArray, limit: float) -> Optimum:
-    """Maximise the summed value while the summed usage is at most `limit`.
+    """Maximise the summed value while the summed usage is at most ``limit``.
 
     Args:
         values: float64 [n, m], -inf in cells that may not be chosen.
         usage: float64 [n, m], finite everywhere, of any sign.
-        limit: float, in the unit of `usage`.
+        limit: float, in the unit of ``usage``.
 
     Returns:
-        The optimum. Its summed usage is at most `limit`, where 1e-12 of the limit more counts as
+        The optimum. Its summed usage is at most ``limit``, where 1e-12 of the limit more counts as
         none: so much may come from the order of summing.
 
     Raises:
@@ -81,7 +81,7 @@ def solve_row(values: FloatArray, usage: FloatArray, limit: float) -> Optimum:
 def extremes(values: FloatArray, usage: FloatArray) -> tuple[IndexArray, IndexArray]:
     """Choices at an infinite and at no price: least usage and most value, the other as tie-break.
 
-    Arguments as in `solve_row`. Returns two int [n].
+    Arguments as in ``solve_row``. Returns two int [n].
     """
     least = np.where(values > -np.inf, usage, np.inf)
     cheap = np.where(least == least.min(axis=1, keepdims=True), values, -np.inf).argmax(axis=1)
@@ -93,7 +93,7 @@ def extremes(values: FloatArray, usage: FloatArray) -> tuple[IndexArray, IndexAr
 def _relax(
     values: FloatArray, usage: FloatArray, limit: float, cheap: IndexArray, dear: IndexArray
 ) -> _Relaxed:
-    """Solve the LP; `limit` lies between the usage of all-cheap and of all-dear."""
+    """Solve the LP; ``limit`` lies between the usage of all-cheap and of all-dear."""
     choice = cheap.copy()
     all_rows = np.arange(len(values))
     scale = float(np.abs(values[all_rows, dear]).sum() + np.abs(values[all_rows, cheap]).sum())
@@ -110,7 +110,7 @@ def _relax(
         ratio = gain / extra
         order = np.argsort(-ratio, kind="stable")
         spent = np.cumsum(extra[order])
-        # The rows in front of `at` move to their dear end as a whole, the row at `at` in part.
+        # The rows in front of ``at`` move to their dear end as a whole, the row at ``at`` in part.
         at = min(int(np.searchsorted(spent, room, side="right")), len(order) - 1)
         price = float(ratio[order[at]])
 
@@ -144,9 +144,9 @@ def _relax(
 
 
 def fill(values: FloatArray, usage: FloatArray, limit: float, choice: IndexArray) -> None:
-    """Spend what `choice` leaves of the limit, best value per usage first; changes `choice`.
+    """Spend what ``choice`` leaves of the limit, best value per usage first; changes ``choice``.
 
-    Arguments as in `solve_row`. The usage of `choice` stays at or under `limit`.
+    Arguments as in ``solve_row``. The usage of ``choice`` stays at or under ``limit``.
     """
     rows = np.arange(len(values))
     for _ in range(_FILL_ROUNDS):

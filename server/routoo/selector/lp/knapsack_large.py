@@ -35,9 +35,9 @@ class _Enclosure:
 
 
 def solve_large(values: FloatArray, usage: FloatArray, limit: float) -> Optimum:
-    """Maximise the summed value while the summed usage is at most `limit`.
+    """Maximise the summed value while the summed usage is at most ``limit``.
 
-    Arguments, result and errors as of `knapsack.solve_row`; an optimum among ties may be another.
+    Arguments, result and errors as of ``knapsack.solve_row``; an optimum among ties may be another.
     """
     limit += SUM_RTOL * abs(limit)
     for margin in _MARGINS:

@@ -45,7 +45,7 @@ class Moves:
     def best(self, choice: IndexArray, over: FloatArray) -> IndexArray:
         """Find the one or two moves, indices, of most merit; none if they would not help.
 
-        `over` [K] is by how much each limit is exceeded, negative where there is room.
+        ``over`` [K] is by how much each limit is exceeded, negative where there is room.
         """
         if not self.prompts.size:
             return np.zeros(0, dtype=np.intp)
@@ -92,7 +92,7 @@ def _least(figures: FloatArray, count: int) -> IndexArray:
 def _best_pair(
     prompts: IndexArray, gain: FloatArray, extra: FloatArray, over: FloatArray
 ) -> IndexArray:
-    """Find the two moves of most merit; `gain` is [c], `extra` usage [K, c]."""
+    """Find the two moves of most merit; ``gain`` is [c], ``extra`` usage [K, c]."""
     touched = np.flatnonzero(extra.any(axis=1))
     total = gain[:, None] + gain
     excess = np.zeros_like(total)

@@ -26,7 +26,7 @@ class Objective(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """One coupling row: the usage of the chosen cells, summed over prompts, is at most `limit`.
+    """One coupling row: the usage of the chosen cells, summed over prompts, is at most ``limit``.
 
     Rows that divide one usage between them, as tenants divide the costs or capacities in tokens
     the tokens, share its array: nothing of the size [n, m] is copied per row.
@@ -35,11 +35,11 @@ class Resource:
         name: what messages call the row.
         usage: float64 [n, m], or [m] where it does not depend on the prompt (a capacity in requests
             is the unit vector of its model).
-        limit: in the unit of `usage`: USD, requests, tokens, or milliseconds summed over prompts.
+        limit: in the unit of ``usage``: USD, requests, tokens, or milliseconds summed over prompts.
         prompts: int, distinct; the only prompts that count. None: all. Rows without a prompt bind
             nothing.
         model: the only model whose cells count; None: all.
-        is_mean: `limit` is a mean over all n prompts, multiplied by n; messages tell the mean.
+        is_mean: ``limit`` is a mean over all n prompts, multiplied by n; messages tell the mean.
     """
 
     name: str
@@ -151,14 +151,14 @@ class Assignment:
             row, so score per USD for a budget and USD per point of summed score for the floor.
             0 where the row does not bind. Under NET_VALUE the floor comes last too, in score per
             point of score.
-        value: objective of `choice`: summed score, summed USD under LEAST_COST, or under NET_VALUE
-            summed score minus `score_per_usd` times summed USD.
+        value: objective of ``choice``: summed score, summed USD under LEAST_COST, or under
+            NET_VALUE summed score minus ``score_per_usd`` times summed USD.
         relaxed_value: objective of the best fractional choice, at most K rows of which are split.
-        bound: no choice, fractional ones included, is better than this; computed from `prices`
+        bound: no choice, fractional ones included, is better than this; computed from ``prices``
             alone.
         gap: |bound - value| / |bound|, 0 where both are 0.
-        score: summed score of `choice`.
-        cost_usd: summed cost of `choice`.
+        score: summed score of ``choice``.
+        cost_usd: summed cost of ``choice``.
         binding: names of the rows with a price above 0.
     """
 
@@ -174,41 +174,41 @@ class Assignment:
 
 
 def budget(costs: FloatArray, budget_usd: float) -> Resource:
-    """Row that keeps the summed cost at or under `budget_usd`; `costs` is float64 [n, m]."""
+    """Row that keeps the summed cost at or under ``budget_usd``; ``costs`` is float64 [n, m]."""
     return Resource(BUDGET, costs, budget_usd)
 
 
 def capacity(name: str, model: int, model_count: int, requests: float) -> Resource:
-    """Row that gives at most `requests` prompts to the model of index `model`."""
+    """Row that gives at most ``requests`` prompts to the model of index ``model``."""
     usage = np.zeros(model_count)
     usage[model] = 1.0
     return Resource(name, usage, requests)
 
 
 def token_capacity(name: str, model: int, tokens: FloatArray, limit: float) -> Resource:
-    """Row that gives the model of index `model` at most `limit` tokens.
+    """Row that gives the model of index ``model`` at most ``limit`` tokens.
 
-    `tokens` is float64 [n, m]; the capacities of several models are to share one array.
+    ``tokens`` is float64 [n, m]; the capacities of several models are to share one array.
     """
     return Resource(name, tokens, limit, model=model)
 
 
 def tenant_budget(name: str, prompts: IndexArray, costs: FloatArray, budget_usd: float) -> Resource:
-    """Row that keeps the summed cost of one tenant's prompts at or under `budget_usd`.
+    """Row that keeps the summed cost of one tenant's prompts at or under ``budget_usd``.
 
-    `costs` is float64 [n, m] over all prompts; all tenants are to share one array.
+    ``costs`` is float64 [n, m] over all prompts; all tenants are to share one array.
     """
     return Resource(name, costs, budget_usd, prompts=prompts)
 
 
 def mean_latency(latencies_ms: FloatArray, max_mean_latency_ms: float) -> Resource:
-    """Row that keeps the mean latency at or under the limit; `latencies_ms` is float64 [n, m]."""
+    """Row that keeps the mean latency at or under the limit; ``latencies_ms`` is float64 [n, m]."""
     limit = max_mean_latency_ms * len(latencies_ms)
     return Resource(MEAN_LATENCY, latencies_ms, limit, is_mean=True)
 
 
 def mean_score_floor(scores: FloatArray, min_mean_score: float) -> Resource:
-    """Row that keeps the mean score at or above the floor; `scores` is float64 [n, m]."""
+    """Row that keeps the mean score at or above the floor; ``scores`` is float64 [n, m]."""
     return Resource(MEAN_SCORE_FLOOR, -scores, -min_mean_score * len(scores), is_mean=True)
 
 

@@ -56,7 +56,7 @@ class Program:
     value_unit: float
 
     def reduced(self, prices: FloatArray) -> FloatArray:
-        """Value of each cell minus what it uses at `prices` [K] (scaled): [n, m]."""
+        """Value of each cell minus what it uses at ``prices`` [K] (scaled): [n, m]."""
         index, usage = self.per_model
         reduced = self.values - prices[index] @ usage
         of_owner = np.append(prices, 0.0)
@@ -119,7 +119,7 @@ class Program:
 
 
 def make_program(values: FloatArray, mask: BoolArray, rows: tuple[Resource, ...]) -> Program:
-    """Build the program of an objective and its rows; `values` are -inf where `mask` is false."""
+    """Build the program of an objective and its rows; ``values`` are -inf where ``mask`` is false."""
     builder = _Builder(mask, len(rows))
     for k, row in enumerate(rows):
         builder.add(k, row)

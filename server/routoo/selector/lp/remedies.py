@@ -6,7 +6,7 @@ from routoo.selector.lp.problem import MEAN_SCORE_FLOOR, SUM_RTOL, Resource
 
 
 def too_low(name: str, limit: float, least: float) -> InfeasibleError:
-    """Say that `limit` is below the least that any choice needs, and by how much to raise it."""
+    """Say that ``limit`` is below the least that any choice needs, and by how much to raise it."""
     return InfeasibleError(
         f"{name} {limit:.6g} is below the least possible {enough_in_sum(least)}; "
         f"raise it by {enough_in_sum(least - limit)}"
@@ -14,7 +14,7 @@ def too_low(name: str, limit: float, least: float) -> InfeasibleError:
 
 
 def too_high(name: str, floor: float, most: float) -> InfeasibleError:
-    """Say that `floor` is above the most that any choice reaches, and by how much to lower it."""
+    """Say that ``floor`` is above the most that any choice reaches, and by how much to lower it."""
     return InfeasibleError(
         f"{name} {floor:.6g} is above the highest possible {most:.6g}; "
         f"lower it by {enough_in_sum(floor - most)}"
@@ -22,7 +22,7 @@ def too_high(name: str, floor: float, most: float) -> InfeasibleError:
 
 
 def unreachable(row: Resource, least: float, n: int) -> InfeasibleError:
-    """A row whose limit is below the least usage of any choice, `least`, in the row's own unit."""
+    """A row whose limit is below the least usage of any choice, ``least``, in the row's own unit."""
     if row.name == MEAN_SCORE_FLOOR:
         return too_high(row.name, -row.limit / n, -least / n)
     prompts = n if row.is_mean else 1
@@ -30,5 +30,5 @@ def unreachable(row: Resource, least: float, n: int) -> InfeasibleError:
 
 
 def enough_in_sum(amount: float) -> str:
-    """As `enough`, for a sum: what only the order of summing adds is not rounded up."""
+    """As ``enough``, for a sum: what only the order of summing adds is not rounded up."""
     return enough(amount * (1.0 - SUM_RTOL))

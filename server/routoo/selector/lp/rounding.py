@@ -32,7 +32,7 @@ _WHOLE_CELLS = 30_000
 
 
 def round_to_whole(program: Program, found: Fractional) -> IndexArray:
-    """Give every prompt one model, int [n]; look at `excess` whether the limits could be kept."""
+    """Give every prompt one model, int [n]; look at ``excess`` whether the limits could be kept."""
     choice = found.choice.copy()
     loss = _loss(program.reduced(found.prices), choice)
     split = found.open_rows[(found.shares > 0.0).sum(axis=1) > 1]
@@ -68,7 +68,7 @@ def _over(program: Program, choice: IndexArray) -> FloatArray:
 
 
 def _improve(program: Program, choice: IndexArray, loss: FloatArray, movable: IndexArray) -> None:
-    """Move prompts while that removes excess or adds value; changes `choice`."""
+    """Move prompts while that removes excess or adds value; changes ``choice``."""
     moves = Moves(program, movable, loss[movable])
     for _ in range(_STEPS + _STEPS_PER_ROW * len(program.limits)):
         taken = moves.best(choice, _over(program, choice))
@@ -111,7 +111,7 @@ def _of_each_pair(loss: FloatArray, choice: IndexArray) -> IndexArray:
 
 
 def _first_of_each(group: IndexArray, figures: FloatArray, count: int) -> IndexArray:
-    """Indices of the `count` least figures of each group."""
+    """Indices of the ``count`` least figures of each group."""
     order = np.lexsort((figures, group))
     starts = np.flatnonzero(np.diff(group[order], prepend=-1))
     rank = np.arange(len(order)) - np.repeat(starts, np.diff(starts, append=len(order)))

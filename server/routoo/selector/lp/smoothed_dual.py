@@ -56,7 +56,7 @@ class _ByModel:
     Attributes:
         values: float64 [m, n].
         sheets: cells [m, n] and owner [1 or m, 1 or n] of each sheet.
-        per_model, limits: as in `Program`.
+        per_model, limits: as in ``Program``.
     """
 
     values: FloatArray
@@ -143,7 +143,7 @@ def _soften(program: _ByModel, prices: FloatArray, temperature: float) -> Soft:
 def _moments(program: _ByModel, shares: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Sums over prompts of the rows' mean usage, [K], and of its covariance, [K, K].
 
-    `shares` is [m, n], a distribution over models per prompt. A row that counts a part of the
+    ``shares`` is [m, n], a distribution over models per prompt. A row that counts a part of the
     prompts meets the others in its own prompts only, so no array of the size [K, n] is made.
     """
     index, usage = program.per_model
@@ -211,7 +211,7 @@ def _sum_by(owner: IndexArray, figures: FloatArray, count: int) -> FloatArray:
 def _sum_of_products(
     owner: IndexArray, left: FloatArray, right: FloatArray, count: int
 ) -> FloatArray:
-    """`_sum_by` of a product, which is not stored where one owner takes all of it."""
+    """``_sum_by`` of a product, which is not stored where one owner takes all of it."""
     if owner.size == 1:
         sums = np.zeros(count)
         sums[owner[0, 0]] = np.vdot(left, right)

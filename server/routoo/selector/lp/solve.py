@@ -30,8 +30,8 @@ def solve(problem: Problem, objective: Objective = Objective.MOST_SCORE) -> Assi
 
     MOST_SCORE makes the summed score as high as the resources allow; a mean-score floor that is
     then missed makes the problem infeasible. LEAST_COST makes the summed cost as low as the floor
-    and the resources allow. NET_VALUE makes the summed score minus `score_per_usd` times the summed
-    cost as high as the floor and the resources allow.
+    and the resources allow. NET_VALUE makes the summed score minus ``score_per_usd`` times the
+    summed cost as high as the floor and the resources allow.
 
     Raises:
         InfeasibleError: no choice keeps to the rows; says which and by how much to relax it.

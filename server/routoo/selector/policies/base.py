@@ -45,14 +45,14 @@ class Policy(Protocol):
         ...
 
     def explain(self, case: Case, choice: IndexArray) -> ReasonArray:
-        """int8 [n] of `Reason`: why `choose` made this `choice`."""
+        """int8 [n] of ``Reason``: why ``choose`` made this ``choice``."""
         ...
 
 
 def fall_back(case: Case, wanted: IndexArray) -> IndexArray:
     """Keep wanted models that are eligible; elsewhere take the best score minus price times cost.
 
-    What a policy does where the models that it knows may not answer. `wanted` is int [n]; the
+    What a policy does where the models that it knows may not answer. ``wanted`` is int [n]; the
     outcome depends on the row alone, and is -1 where no model is eligible.
     """
     kept = case.mask[np.arange(len(wanted)), wanted]
@@ -64,7 +64,7 @@ def fall_back(case: Case, wanted: IndexArray) -> IndexArray:
 def explained(
     case: Case, choice: IndexArray, reason: Reason, wanted: npt.ArrayLike | None = None
 ) -> ReasonArray:
-    """Give `reason` to every row, but FALLBACK where something else was wanted than chosen.
+    """Give ``reason`` to every row, but FALLBACK where something else was wanted than chosen.
 
     Rows with one eligible model get ONLY_ELIGIBLE, rows without any NONE_ELIGIBLE.
 

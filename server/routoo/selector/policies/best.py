@@ -1,4 +1,4 @@
-"""`best`: the highest predicted score, whatever it costs; the upper end of the cost-quality curve.
+"""``best``: the highest predicted score, whatever it costs; the upper end of the cost-quality curve.
 
 The baseline of RouterBench (Hu et al. 2024, arXiv 2403.12031) without its cost term.
 """
@@ -18,7 +18,7 @@ class Best:
     name: str = "best"
 
     def choose(self, case: Case) -> IndexArray:
-        """See `Policy.choose`."""
+        """See ``Policy.choose``."""
         return decide(case.scores, case.costs_usd, case.mask, 0.0)
 
     def explain(self, case: Case, choice: IndexArray) -> ReasonArray:

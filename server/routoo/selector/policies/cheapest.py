@@ -1,4 +1,4 @@
-"""`cheapest`: the cheapest eligible model, the lower end of every cost-quality curve.
+"""``cheapest``: the cheapest eligible model, the lower end of every cost-quality curve.
 
 The baseline of RouterBench (Hu et al. 2024, arXiv 2403.12031), and what is left to do when a
 budget is spent.
@@ -32,7 +32,7 @@ class Cheapest:
     name: str = "cheapest"
 
     def choose(self, case: Case) -> IndexArray:
-        """See `Policy.choose`."""
+        """See ``Policy.choose``."""
         return cheapest_of(case.scores, case.costs_usd, case.mask)
 
     def explain(self, case: Case, choice: IndexArray) -> ReasonArray:

@@ -1,4 +1,4 @@
-"""`fixed`: one model for everything, as a service without a router has it.
+"""``fixed``: one model for everything, as a service without a router has it.
 
 The "best single model" that RouterBench (Hu et al. 2024, arXiv 2403.12031) compares routers with.
 """
@@ -20,7 +20,7 @@ class Fixed:
     name: str = "fixed"
 
     def choose(self, case: Case) -> IndexArray:
-        """See `Policy.choose`."""
+        """See ``Policy.choose``."""
         return fall_back(case, np.full(len(case.scores), self.model, np.intp))
 
     def explain(self, case: Case, choice: IndexArray) -> ReasonArray:

@@ -1,8 +1,8 @@
-"""`guarantee`: the price that was proven, on labelled prompts, to lose little against a reference.
+"""``guarantee``: the price that was proven, on labelled prompts, to lose little against a reference.
 
 The promise of SMART (Jo et al. 2024, arXiv 2403.13835): at a chosen confidence, mean quality within
 a drop of a reference model, as cheaply as that can be proven. What is proven is a price of the
-`lp` policy, see `routoo.selector.guarantee`; prices in force for budgets do not move it.
+``lp`` policy, see ``routoo.selector.guarantee``; prices in force for budgets do not move it.
 """
 
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from routoo.selector.reason import Reason, ReasonArray
 
 @dataclass(frozen=True, slots=True)
 class Guarantee:
-    """The most score minus the proven price times cost; `price` is score per USD."""
+    """The most score minus the proven price times cost; ``price`` is score per USD."""
 
     price: float
     name: str = "guarantee"
 
     def choose(self, case: Case) -> IndexArray:
-        """See `Policy.choose`."""
+        """See ``Policy.choose``."""
         return decide(case.scores, case.costs_usd, case.mask, self.price)
 
     def explain(self, case: Case, choice: IndexArray) -> ReasonArray:

@@ -1,4 +1,4 @@
-"""`lp`: the linear program's own rule at prices that are given.
+"""``lp``: the linear program's own rule at prices that are given.
 
 At the optimum of the program that maximises total score under budgets, each prompt gets the model
 of the highest score minus price times cost, the prices being the program's duals (complementary
@@ -21,7 +21,7 @@ class Lp:
     name: str = "lp"
 
     def choose(self, case: Case) -> IndexArray:
-        """See `Policy.choose`."""
+        """See ``Policy.choose``."""
         return decide(case.scores, case.costs_usd, case.mask, case.prices)
 
     def explain(self, case: Case, choice: IndexArray) -> ReasonArray:

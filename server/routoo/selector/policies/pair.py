@@ -21,7 +21,7 @@ def wanted_of(takes_dear: BoolArray, dear: int, cheap: int) -> IndexArray:
 
 
 def choose_of_pair(case: Case, takes_dear: BoolArray, dear: int, cheap: int) -> IndexArray:
-    """The wanted model where it is eligible, else the other of the pair, else as `fall_back`."""
+    """The wanted model where it is eligible, else the other of the pair, else as ``fall_back``."""
     wanted = wanted_of(takes_dear, dear, cheap)
     kept = case.mask[np.arange(len(wanted)), wanted]
     return fall_back(case, np.where(kept, wanted, dear + cheap - wanted))

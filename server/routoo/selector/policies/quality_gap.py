@@ -1,4 +1,4 @@
-"""`quality_gap`: the small model where it is expected to be within a tolerance of the large one.
+"""``quality_gap``: the small model where it is expected to be within a tolerance of the large one.
 
 The rule of Hybrid LLM (Ding et al. 2024, arXiv 2404.14618), whose point is that the tolerance is
 set when it runs, per request if wanted. There a router is trained on whether the gap between the
@@ -25,7 +25,7 @@ class QualityGap:
     name: str = "quality_gap"
 
     def choose(self, case: Case) -> IndexArray:
-        """See `Policy.choose`."""
+        """See ``Policy.choose``."""
         return choose_of_pair(case, self._takes_large(case), self.large, self.small)
 
     def explain(self, case: Case, choice: IndexArray) -> ReasonArray:

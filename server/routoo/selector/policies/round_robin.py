@@ -1,4 +1,4 @@
-"""`round_robin`: the models in turn, whatever the prompt; spreads load, and explores.
+"""``round_robin``: the models in turn, whatever the prompt; spreads load, and explores.
 
 The scheduling rule of that name (Nagle 1985, RFC 970) over requests. Logs made under it show every
 model on every kind of prompt, which is what training from logs needs.
@@ -21,7 +21,7 @@ class RoundRobin:
     name: str = "round_robin"
 
     def choose(self, case: Case) -> IndexArray:
-        """See `Policy.choose`; a model that may not answer passes the turn to the next one."""
+        """See ``Policy.choose``; a model that may not answer passes the turn to the next one."""
         return fall_back(case, self._turn(case)[0])
 
     def explain(self, case: Case, choice: IndexArray) -> ReasonArray:

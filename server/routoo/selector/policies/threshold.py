@@ -1,4 +1,4 @@
-"""`threshold`: the strong model where its predicted advantage exceeds a threshold.
+"""``threshold``: the strong model where its predicted advantage exceeds a threshold.
 
 The rule of RouteLLM (Ong et al. 2024, arXiv 2406.18665), with a strong and a weak model. There the
 advantage is the predicted probability that the strong model's answer wins; here it is the
@@ -23,7 +23,7 @@ class Threshold:
     name: str = "threshold"
 
     def choose(self, case: Case) -> IndexArray:
-        """See `Policy.choose`."""
+        """See ``Policy.choose``."""
         return choose_of_pair(case, self._takes_strong(case), self.strong, self.weak)
 
     def explain(self, case: Case, choice: IndexArray) -> ReasonArray:

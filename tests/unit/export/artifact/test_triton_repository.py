@@ -185,7 +185,7 @@ def test_a_config_that_is_none_is_refused(repository: Path) -> None:
 
 @dataclass
 class Tensor:
-    """As in `triton_python_backend_utils`."""
+    """As in ``triton_python_backend_utils``."""
 
     name: str
     values: np.ndarray[Any, Any]
@@ -201,7 +201,7 @@ class InferenceResponse:
 
 
 def python_model(folder: Path, monkeypatch: pytest.MonkeyPatch, version: str) -> Any:
-    """The generated model.py of `version`, as Triton's Python backend opens it."""
+    """The generated model.py of ``version``, as Triton's Python backend opens it."""
     stub: Any = ModuleType("triton_python_backend_utils")
     stub.Tensor, stub.InferenceResponse, stub.TritonError = Tensor, InferenceResponse, RuntimeError
     stub.get_input_tensor_by_name = lambda request, name: request[name]

@@ -1,4 +1,4 @@
-"""`routoo-export data`: what it writes, prints and refuses."""
+"""``routoo-export data``: what it writes, prints and refuses."""
 
 from __future__ import annotations
 

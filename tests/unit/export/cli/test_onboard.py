@@ -48,7 +48,7 @@ def exported(
 def graded_file(
     folder: Path, outcomes: Outcomes, name: str, count: int = 60, **columns: object
 ) -> Path:
-    """`count` graded prompts of the model `name`, better at law, long form."""
+    """``count`` graded prompts of the model ``name``, better at law, long form."""
     rng = np.random.default_rng(3)
     law = np.array([domain == "law" for domain in outcomes.domains[:count]])
     table: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""`routoo-export train`: every backbone and every objective, and what is refused."""
+"""``routoo-export train``: every backbone and every objective, and what is refused."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def prompts() -> tuple[list[str], list[str], np.ndarray[Any, Any]]:
 
 
 def write_battles(path: Path) -> Path:
-    """On law `a` beats `b`, on mathematics the other way round."""
+    """On law ``a`` beats ``b``, on mathematics the other way round."""
     texts, domains, law = prompts()
     columns = {
         "prompt_id": [str(i) for i in range(ROWS)],
@@ -173,7 +173,7 @@ def write_battles(path: Path) -> Path:
 
 
 def write_log(path: Path) -> Path:
-    """Model `a` is good at law, `b` at nothing; each was chosen half of the time."""
+    """Model ``a`` is good at law, ``b`` at nothing; each was chosen half of the time."""
     texts, domains, law = prompts()
     rng = np.random.default_rng(4)
     chosen = rng.integers(0, 2, ROWS)

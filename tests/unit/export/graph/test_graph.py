@@ -64,7 +64,7 @@ def prompts(rows: int, seed: int = 0) -> list[list[int]]:
 
 
 def heads(width: int) -> Weights:
-    """Random heads on `width` features."""
+    """Random heads on ``width`` features."""
     weights = random_heads(3, added=1)
     ood = weights.ood
     return replace(

@@ -14,7 +14,7 @@ CHANNELS = 24
 
 
 def activation(seed: int, outlier: float = 1.0) -> Sample:
-    """Normal rows whose channel 3 is `outlier` times as large."""
+    """Normal rows whose channel 3 is ``outlier`` times as large."""
     rows = np.random.default_rng(seed).normal(size=(TOKENS, CHANNELS)).astype(np.float32)
     rows[:, 3] *= outlier
     return Sample(rows, rows.min(axis=0), rows.max(axis=0))

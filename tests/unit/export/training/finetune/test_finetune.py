@@ -67,7 +67,7 @@ class Interrupted(Exception):  # noqa: N818 - it is none of ours
 
 
 class Watch:
-    """Records the losses; pulls the plug after `limit` steps."""
+    """Records the losses; pulls the plug after ``limit`` steps."""
 
     def __init__(self, limit: int | None = None) -> None:
         self.limit = limit

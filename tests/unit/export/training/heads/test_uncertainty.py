@@ -138,7 +138,7 @@ def test_spread_has_a_floor_and_needs_no_spread() -> None:
 
 
 def judged(rng: np.random.Generator, *, sharpness: float, unusual: bool) -> Judged:
-    """Prompts whose logits are `sharpness` times what they should be."""
+    """Prompts whose logits are ``sharpness`` times what they should be."""
     chance = sigmoid(rng.normal(size=(2000, 3)))
     ood = rng.uniform(0.8, 1.0, 2000) if unusual else rng.uniform(0.0, 0.5, 2000)
     logits = sharpness * np.log(chance / (1.0 - chance))
