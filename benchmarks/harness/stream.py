@@ -17,6 +17,7 @@ from routoo.predictor.artifact import load_artifact, shipped_artifact
 from routoo.predictor.onnx import OnnxPredictor
 from routoo.pricing.online import OnlinePricing
 from routoo.pricing.prices import Observed
+from routoo.routing.estimates import costs_usd_of
 from routoo.routing.operating_point import PricedSample
 from routoo.routing.pool import load_pool
 from routoo.selector.lp.frontier import price_for_mean_cost
@@ -99,7 +100,7 @@ def read_stream(data: Path, buckets: tuple[int, ...]) -> Stream:
     inputs = np.concatenate([part.input_tokens for part in parts])
     return Stream(
         scores=round_scores(np.concatenate([part.scores for part in parts])[:, columns]),
-        costs_usd=pool.costs_usd(inputs, tokens.astype(np.float64)),
+        costs_usd=costs_usd_of(pool, inputs, tokens.astype(np.float64)),
         true_scores=true_scores[kept],
         true_costs_usd=true_costs[kept],
         domains=np.array([d for d, keep in zip(rows.domains, kept, strict=True) if keep], str),

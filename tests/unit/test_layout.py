@@ -26,7 +26,8 @@ FLOORS = (
     {"pricing", "predictor"},
     {"config"},
     {"budget", "selector"},
-    {"errors", ""},  # the ground: the error tree, and the package's version
+    {"request_fields"},
+    {"errors", ""},  # the ground, where "" is the package and its version
 )
 EXPORT_FLOORS = (
     {"cli"},

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from math import isfinite
-from typing import TYPE_CHECKING, TypeVar
+from math import inf
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
 from routoo.errors import InvalidRequestError
+from routoo.request_fields import FIELDS, Kind, checked_number
 from routoo.routing.joint import JointConstraints
 from routoo.routing.request import PromptRequest
 from routoo.selector.reason import Reason
@@ -66,45 +67,17 @@ def prompt_request(message: route_pb2.RouteRequest, limits: LimitSettings) -> Pr
     Raises:
         InvalidRequestError: names the field.
     """
-    max_cost_usd = optional_number(message, "max_cost_usd")
-    min_score = optional_number(message, "min_score")
-    max_latency_ms = optional_number(message, "max_latency_ms")
-    if min_score is not None and min_score > 1.0:
-        raise InvalidRequestError(
-            f"{min_score} is above 1; scores are in [0, 1]", field="min_score"
-        )
-    allowed = tuple(message.allowed_models)
-    denied = tuple(message.denied_models)
-    capabilities = tuple(message.required_capabilities)
-    max_quality_gap = optional_number(message, "max_quality_gap")
-    if max_quality_gap is not None and max_quality_gap > 1.0:
-        raise InvalidRequestError(
-            f"{max_quality_gap} is above 1; scores are in [0, 1]", field="max_quality_gap"
-        )
-    return PromptRequest(
-        text=_text(message, limits),
-        request_id=message.request_id,
-        max_cost_usd=max_cost_usd,
-        min_score=min_score,
-        max_latency_ms=max_latency_ms,
-        allowed_models=allowed,
-        denied_models=denied,
-        required_capabilities=capabilities,
-        tenant=message.tenant,
-        policy=message.policy,
-        max_quality_gap=max_quality_gap,
-        expected_output_tokens=(
-            message.expected_output_tokens if message.HasField("expected_output_tokens") else None
-        ),
-        explain=message.explain,
-        constrained=bool(
-            allowed
-            or denied
-            or capabilities
-            or max_cost_usd is not None
-            or min_score is not None
-            or max_latency_ms is not None
-        ),
+    fields: dict[str, Any] = {}
+    for found, value in message.ListFields():
+        field = FIELDS.get(found.name)
+        if field is None:
+            continue
+        if field.kind is Kind.NUMBER:
+            fields[field.name] = field.checked(value)
+        else:
+            fields[field.name] = tuple(value) if field.kind is Kind.NAMES else value
+    return PromptRequest.of(
+        _text(message, limits), fields, request_id=message.request_id, explain=message.explain
     )
 
 
@@ -117,11 +90,7 @@ def batch_request(
         InvalidRequestError: names the field, e.g. ``requests[3].prompt``.
     """
     requests = _batch_prompts(message.requests, limits)
-    min_mean_score = optional_number(message, "min_mean_score")
-    if min_mean_score is not None and min_mean_score > 1.0:
-        raise InvalidRequestError(
-            f"{min_mean_score} is above 1; scores are in [0, 1]", field="min_mean_score"
-        )
+    min_mean_score = optional_number(message, "min_mean_score", 1.0)
     tenant_budgets_usd = dict(message.tenant_budgets_usd)
     if len(tenant_budgets_usd) > _MAX_TENANT_BUDGETS:
         raise InvalidRequestError(
@@ -129,7 +98,7 @@ def batch_request(
             field="tenant_budgets_usd",
         )
     for tenant, limit_usd in tenant_budgets_usd.items():
-        _check_number(limit_usd, f"tenant_budgets_usd[{tenant}]")
+        checked_number(limit_usd, f"tenant_budgets_usd[{tenant}]")
     constraints = JointConstraints(
         budget_usd=optional_number(message, "budget_usd"),
         min_mean_score=min_mean_score,
@@ -138,7 +107,7 @@ def batch_request(
         max_tokens=dict(message.max_tokens),
         max_mean_latency_ms=optional_number(message, "max_mean_latency_ms"),
         tenant_budgets_usd=tenant_budgets_usd,
-        score_std_weight=_check_number(message.score_std_weight, "score_std_weight"),
+        score_std_weight=checked_number(message.score_std_weight, "score_std_weight"),
     )
     if constraints.score_std_weight and not constraints.any:
         raise InvalidRequestError(
@@ -162,7 +131,7 @@ def frontier_request(
         raise InvalidRequestError(
             "1; ask for 2 points or more, or 0 for every vertex", field="max_points"
         )
-    weight = _check_number(message.score_std_weight, "score_std_weight")
+    weight = checked_number(message.score_std_weight, "score_std_weight")
     return _batch_prompts(message.requests, limits), points or None, weight
 
 
@@ -202,21 +171,15 @@ def curve_points(message: info_pb2.ListModelsRequest) -> int:
     return points
 
 
-def optional_number(message: Message, field: str) -> float | None:
+def optional_number(message: Message, field: str, highest: float = inf) -> float | None:
     """A number that may be left out.
 
     Raises:
-        InvalidRequestError: it is below 0 or not finite.
+        InvalidRequestError: it is below 0, not finite, or above ``highest``.
     """
     if not message.HasField(field):
         return None
-    return _check_number(float(getattr(message, field)), field)
-
-
-def _check_number(value: float, field: str) -> float:
-    if not isfinite(value) or value < 0.0:
-        raise InvalidRequestError(f"{value} is not a finite number of at least 0", field=field)
-    return value
+    return checked_number(float(getattr(message, field)), field, highest)
 
 
 def _text(message: route_pb2.RouteRequest, limits: LimitSettings) -> str:

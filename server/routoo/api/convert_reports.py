@@ -30,9 +30,7 @@ def outcome(message: outcome_pb2.ReportOutcomeRequest, tenant: str | None = None
             "is empty; send the decision_id of the reply", field="decision_id"
         )
     cost_usd = optional_number(message, "cost_usd")
-    score = optional_number(message, "score")
-    if score is not None and score > 1.0:
-        raise InvalidRequestError(f"{score} is above 1; scores are in [0, 1]", field="score")
+    score = optional_number(message, "score", 1.0)
     latency_ms = optional_number(message, "latency_ms")
     return Outcome(
         decision_id=message.decision_id,
@@ -97,11 +95,7 @@ def escalation_request(
     """
     if not message.decision_id:
         raise InvalidRequestError("is empty; name the decision to escalate", field="decision_id")
-    min_score = optional_number(message, "min_score")
-    if min_score is not None and min_score > 1.0:
-        raise InvalidRequestError(
-            f"{min_score} is above 1; scores are in [0, 1]", field="min_score"
-        )
+    min_score = optional_number(message, "min_score", 1.0)
     kind = message.WhichOneof("signal")
     signal = None
     if kind is not None:

@@ -71,10 +71,7 @@ def load_rule(path: Path, pool: Pool, predictor_version: str) -> Rule:
     for item in content.corrections:
         beside = (item.beside,) if item.beside or item.chance else ()
         for name in (item.answered_by, *beside, *item.models):
-            if name not in pool.index:
-                raise ConfigError(
-                    f"{path}: unknown model {name!r}; the pool has {', '.join(pool.names)}"
-                )
+            pool.column(name, str(path), ConfigError)
         key = (item.signal, pool.index[item.answered_by])
         if key in corrections:
             raise ConfigError(f"{path}: {item.signal} of {item.answered_by} stands twice")

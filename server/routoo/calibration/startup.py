@@ -86,14 +86,10 @@ def _learned(
     predictor: Predictor,
 ) -> float:
     assert section.labels is not None  # noqa: S101 - the settings refuse neither price nor labels
-    if section.reference not in pool.index:
-        raise ConfigError(
-            f"policy.guarantee.reference: unknown model {section.reference!r}; the pool has"
-            f" {', '.join(pool.names)}"
-        )
+    reference = pool.column(section.reference, "policy.guarantee.reference", ConfigError)
     try:
         sample = read_sample(section.labels, pool, predictor, settings.limits)
         promise = Promise(section.max_drop, 1.0 - section.confidence)
-        return prove(sample, pool, priced, pool.index[section.reference], promise).price
+        return prove(sample, pool, priced, reference, promise).price
     except (PromptsFileError, InfeasibleError) as error:
         raise ConfigError(f"policy.guarantee: {error}") from None

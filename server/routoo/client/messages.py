@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
+from routoo.request_fields import RequestFields
 from routoo.v1.batch_pb2 import FrontierRequest, RouteBatchRequest
 from routoo.v1.outcome_pb2 import EscalateRequest, TokenLogprobs
 from routoo.v1.route_pb2 import RouteRequest
@@ -20,21 +21,10 @@ Prompt = str | Sequence[Mapping[str, str]]
 _KINDS = ("agreement", "margin", "logprobs", "check")
 
 
-class RequestOptions(TypedDict, total=False):
+class RequestOptions(RequestFields, total=False):
     """What a request may carry beside its prompt; ``None`` means not set. Units as in the proto."""
 
     request_id: str | None
-    max_cost_usd: float | None
-    min_score: float | None
-    max_latency_ms: float | None
-    allowed_models: Sequence[str] | None
-    denied_models: Sequence[str] | None
-    required_capabilities: Sequence[str] | None
-    tenant: str | None
-    session_id: str | None
-    policy: str | None
-    expected_output_tokens: int | None
-    max_quality_gap: float | None
     explain: bool | None
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from routoo.errors import NoEligibleModelError
 from routoo.pricing.prices import Observed, budget_constraint
-from routoo.routing.constraints import narrow
+from routoo.routing.constraints import narrow, numbers_of
 from routoo.routing.decision import (
     BatchDecision,
     BatchFrontier,
@@ -186,15 +186,12 @@ class Decider:
         tenants = [request.tenant for request in requests]
         prices, couplings = self._pricing.in_force.of_rows(tenants)
         tickets = self._ids.tickets(len(requests))
-        gaps = [request.max_quality_gap for request in requests]
         case = Case(
             scores=estimates.scores,
             costs_usd=estimates.costs_usd,
             mask=eligibility.mask,
             prices=prices,
-            max_quality_gaps=np.full(len(gaps), np.nan)
-            if gaps.count(None) == len(gaps)
-            else np.array([np.nan if gap is None else gap for gap in gaps], np.float64),
+            max_quality_gaps=numbers_of(requests, "max_quality_gap"),
             tickets=np.array(tickets, np.int64),
         )
         ids = self._ids.named(tickets)

@@ -357,9 +357,9 @@ class Engine:
             return False
 
     def _check(self, request: PromptRequest) -> None:
-        if request.constrained:
+        if request.constraints:
             check_names(request, self.pool)
-        if request.policy or request.max_quality_gap is not None:
+        if request.policy or request.constraints:
             self.policies.check(request)
         if self._money.spending is not None:
             self._money.spending.check(request.tenant)

@@ -89,11 +89,8 @@ class Outcomes:
     def _cost_usd(self, outcome: Outcome, decision: Decision | None, model: str) -> float | None:
         # The pool may have been reloaded since: a decision has the columns and prices of its own.
         pool = self._pool if decision is None else decision.batch.pool
-        if outcome.model and outcome.model not in pool.index:
-            raise InvalidRequestError(
-                f"unknown model {outcome.model!r}; the pool has {', '.join(pool.names)}",
-                field="model",
-            )
+        if outcome.model:
+            pool.column(outcome.model, "model")
         tokens = (outcome.input_tokens, outcome.output_tokens)
         if outcome.cost_usd is not None:
             return outcome.cost_usd

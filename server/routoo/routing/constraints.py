@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from routoo.errors import InvalidRequestError
+from routoo.request_fields import CONSTRAINTS, Kind
+from routoo.request_fields import Narrowing as Narrows
 from routoo.selector.eligibility import Eligibility
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from routoo.request_fields import RequestField
     from routoo.routing.estimates import Estimates
     from routoo.routing.pool import Pool
     from routoo.routing.request import PromptRequest
@@ -34,22 +36,14 @@ def check_names(request: PromptRequest, pool: Pool) -> None:
     Raises:
         InvalidRequestError: names the field and the unknown name.
     """
-    for field, names in (
-        ("allowed_models", request.allowed_models),
-        ("denied_models", request.denied_models),
-    ):
-        for name in names:
-            if name not in pool.index:
-                raise InvalidRequestError(
-                    f"unknown model {name!r}; the pool has {', '.join(pool.names)}", field=field
-                )
-    known = pool.capabilities
-    for name in request.required_capabilities:
-        if name not in known:
-            raise InvalidRequestError(
-                f"unknown capability {name!r}; the pool has {', '.join(sorted(known))}",
-                field="required_capabilities",
-            )
+    for field, names in request.constraints.items():
+        if CONSTRAINTS[field].kind is not Kind.NAMES:
+            continue
+        if CONSTRAINTS[field].narrows is Narrows.CAPABLE:
+            pool.check_capabilities(names, field)
+        else:
+            for name in names:
+                pool.column(name, field)
 
 
 def narrow(
@@ -61,18 +55,27 @@ def narrow(
         The eligibility, and the constraints that removed a model from any of the requests.
     """
     narrower = _Narrower(requests, estimates.scores.shape)
-    constrained = any(request.constrained for request in requests)
-    if constrained:
-        for constraint, kept_names in _NAME_CONSTRAINTS:
-            narrower.keep_named(constraint, [kept_names(one, pool) for one in requests])
+    asked: set[str] = set()
+    for request in requests:
+        if request.constraints:
+            asked.update(request.constraints)
+    rows = [row for name, row in CONSTRAINTS.items() if name in asked] if asked else ()
+    for row in rows:
+        if row.kind is Kind.NAMES:
+            narrower.keep_named(row, pool)
     needed = estimates.input_tokens[:, None] + estimates.output_tokens
     if needed.max() > pool.context_window_tokens.min():
         narrower.keep("context_window_tokens", needed <= pool.context_window_tokens)
-    if constrained:
-        narrower.at_most("max_latency_ms", estimates.latencies_ms)
-        narrower.at_most("max_cost_usd", estimates.costs_usd)
-        narrower.at_least("min_score", estimates.scores)
+    for row in rows:
+        if row.estimate:
+            narrower.limit(row, getattr(estimates, row.estimate))
     return narrower.eligibility, tuple(narrower.narrowings)
+
+
+def numbers_of(requests: Sequence[PromptRequest], constraint: str) -> NDArray[np.float64]:
+    """Each request's value of a constraint, float64 [n]; NaN where it sets none."""
+    values = (request.constraints.get(constraint, np.nan) for request in requests)
+    return np.fromiter(values, np.float64, len(requests))
 
 
 class _Narrower:
@@ -88,23 +91,22 @@ class _Narrower:
         self.eligibility.keep(constraint, kept)
         self._note(constraint)
 
-    def keep_named(self, constraint: str, rows: Sequence[NDArray[np.bool_] | None]) -> None:
-        """Rows that are None keep everything."""
-        if any(row is not None for row in rows):
-            everything = np.ones(self.eligibility.mask.shape[1], np.bool_)
-            self.keep(constraint, np.array([everything if row is None else row for row in rows]))
+    def keep_named(self, constraint: RequestField, pool: Pool) -> None:
+        """Keeps the models that each request's names leave it; all, where it gives none."""
+        kept = _KEPT[constraint.narrows]
+        everything = np.ones(len(pool.names), np.bool_)
+        values = (request.constraints.get(constraint.name) for request in self._requests)
+        rows = [kept(pool, names) if names else everything for names in values]
+        self.keep(constraint.name, np.array(rows))
 
-    def at_most(self, field: str, estimates: NDArray[np.float64]) -> None:
-        self.eligibility.at_most(field, estimates, self._limits(field))
-        self._note(field)
-
-    def at_least(self, field: str, estimates: NDArray[np.float64]) -> None:
-        self.eligibility.at_least(field, estimates, self._limits(field))
-        self._note(field)
-
-    def _limits(self, field: str) -> NDArray[np.float64]:
-        values = (getattr(request, field) for request in self._requests)
-        return np.array([np.nan if value is None else value for value in values], np.float64)
+    def limit(self, constraint: RequestField, estimates: NDArray[np.float64]) -> None:
+        """Holds estimates, float64 [n, m], against each request's limit."""
+        limits = numbers_of(self._requests, constraint.name)
+        if constraint.narrows is Narrows.AT_MOST:
+            self.eligibility.at_most(constraint.name, estimates, limits)
+        else:
+            self.eligibility.at_least(constraint.name, estimates, limits)
+        self._note(constraint.name)
 
     def _note(self, constraint: str) -> None:
         # Each mask is a subset of the one before: as many cells left are the same cells.
@@ -114,27 +116,9 @@ class _Narrower:
             self._left = left
 
 
-def _allowed(request: PromptRequest, pool: Pool) -> NDArray[np.bool_] | None:
-    return pool.holds(request.allowed_models) if request.allowed_models else None
-
-
-def _not_denied(request: PromptRequest, pool: Pool) -> NDArray[np.bool_] | None:
-    return ~pool.holds(request.denied_models) if request.denied_models else None
-
-
-def _capable(request: PromptRequest, pool: Pool) -> NDArray[np.bool_] | None:
-    if not request.required_capabilities:
-        return None
-    capable = np.ones(len(pool.names), np.bool_)
-    for capability in request.required_capabilities:
-        capable &= pool.capabilities[capability]
-    return capable
-
-
-_NAME_CONSTRAINTS: tuple[
-    tuple[str, Callable[[PromptRequest, Pool], NDArray[np.bool_] | None]], ...
-] = (
-    ("allowed_models", _allowed),
-    ("denied_models", _not_denied),
-    ("required_capabilities", _capable),
-)
+_KEPT: Mapping[Narrows | None, Callable[[Pool, Sequence[str]], NDArray[np.bool_]]] = {
+    Narrows.ALLOWED: lambda pool, names: pool.holds(names),
+    Narrows.DENIED: lambda pool, names: ~pool.holds(names),
+    Narrows.CAPABLE: lambda pool, names: pool.able(names),
+}
+"""The models, bool [m], that a constraint's names leave."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from routoo.errors import InvalidRequestError, NoRuleError
+from routoo.errors import NoRuleError
 from routoo.routing.constraints import Narrowing
 from routoo.routing.decision import Decision, Timing
 from routoo.selector.cascade import judge
@@ -131,12 +131,7 @@ def _weighed(decision: Decision, request: EscalationRequest, rule: Rule | None) 
     predicted = batch.estimates.scores[row]
     costs = batch.estimates.costs_usd[row].copy()
     for name in request.answered_models:
-        if name not in pool.index:
-            raise InvalidRequestError(
-                f"unknown model {name!r}; the pool has {', '.join(pool.names)}",
-                field="answered_models",
-            )
-        costs[pool.index[name]] = 0.0
+        costs[pool.column(name, "answered_models")] = 0.0
     if request.signal is None:
         scores = predicted.copy()
         scores[kept] = 0.0

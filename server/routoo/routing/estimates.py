@@ -74,8 +74,8 @@ def estimates_of(
     return Estimates(
         scores=scores,
         output_tokens=output_tokens,
-        costs_usd=pool.costs_usd(input_tokens, output_tokens),
-        latencies_ms=pool.latencies_ms(output_tokens),
+        costs_usd=costs_usd_of(pool, input_tokens, output_tokens),
+        latencies_ms=latencies_ms_of(pool, output_tokens),
         input_tokens=input_tokens,
         score_std=(
             None
@@ -83,3 +83,17 @@ def estimates_of(
             else prediction.score_std[:, columns].astype(np.float64)
         ),
     )
+
+
+def costs_usd_of(
+    pool: Pool, input_tokens: NDArray[np.float64], output_tokens: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Predicted costs, float64 [n, m], of inputs [n] and outputs [n, m] in tokens."""
+    costs = output_tokens * pool.usd_per_output_token
+    costs += input_tokens[:, None] * pool.usd_per_input_token
+    return costs
+
+
+def latencies_ms_of(pool: Pool, output_tokens: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Predicted times to the last token, float64 [n, m]."""
+    return pool.time_to_first_token_ms + output_tokens * pool.time_per_output_token_ms

@@ -100,10 +100,7 @@ class JointConstraints:
         """
         for kind in ("max_requests", "max_tokens"):
             for name in getattr(self, kind):
-                if name not in pool.index:
-                    raise InvalidRequestError(
-                        f"unknown model {name!r}; the pool has {', '.join(pool.names)}", field=kind
-                    )
+                pool.column(name, kind)
 
 
 @dataclass(frozen=True, slots=True)

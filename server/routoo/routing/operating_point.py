@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from routoo.errors import ConfigError, InfeasibleError
+from routoo.routing.estimates import costs_usd_of
 from routoo.selector.lp.frontier import frontier, price_for_mean_cost
 from routoo.selector.online import round_scores
 from routoo.selector.policies.base import Case
@@ -51,8 +52,8 @@ class PricedSample:
 
     def __init__(self, sample: CalibrationSample, pool: Pool, columns: NDArray[np.intp]) -> None:
         self.scores = round_scores(sample.scores[:, columns])
-        self.costs_usd = pool.costs_usd(
-            sample.input_tokens, np.rint(sample.output_tokens[:, columns])
+        self.costs_usd = costs_usd_of(
+            pool, sample.input_tokens, np.rint(sample.output_tokens[:, columns])
         )
         self._mask = np.ones(self.scores.shape, np.bool_)
 

@@ -71,7 +71,7 @@ class Policies:
                 f"unknown policy {request.policy!r}; this service has {', '.join(self.offered)}",
                 field="policy",
             )
-        if request.max_quality_gap is not None:
+        if "max_quality_gap" in request.constraints:
             policy = self.named(request.policy).name
             if policy != _READS_QUALITY_GAP:
                 raise InvalidRequestError(
@@ -116,11 +116,7 @@ def learned_with_predictor(settings: PolicySettings) -> tuple[str, ...]:
 
 
 def _column(pool: Pool, setting: str, model: str) -> int:
-    if model not in pool.index:
-        raise ConfigError(
-            f"policy.{setting}: unknown model {model!r}; the pool has {', '.join(pool.names)}"
-        )
-    return pool.index[model]
+    return pool.column(model, f"policy.{setting}", ConfigError)
 
 
 def _threshold(settings: PolicySettings, pool: Pool) -> Policy:

@@ -11,10 +11,14 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from routoo.config.yaml_files import describe_validation_error, read_yaml_mapping
-from routoo.errors import ConfigError, PoolError
+from routoo.errors import ConfigError, InvalidRequestError, PoolError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
+
+    from routoo.errors import RoutooError
 
 DEFAULT_POOL = Path(__file__).parent / "default_pool.yaml"
 
@@ -95,23 +99,50 @@ class Pool:
             },
         )
 
-    def holds(self, names: tuple[str, ...]) -> NDArray[np.bool_]:
+    def holds(self, names: Iterable[str]) -> NDArray[np.bool_]:
         """Which models are among the names, bool [m]. Every name has to be in the pool."""
         held = np.zeros(len(self.names), np.bool_)
         held[[self.index[name] for name in names]] = True
         return held
 
-    def costs_usd(
-        self, input_tokens: NDArray[np.float64], output_tokens: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """Predicted costs, float64 [n, m], of inputs [n] and outputs [n, m] in tokens."""
-        costs = output_tokens * self.usd_per_output_token
-        costs += input_tokens[:, None] * self.usd_per_input_token
-        return costs
+    def able(self, capabilities: Iterable[str]) -> NDArray[np.bool_]:
+        """Which models have all the capabilities, bool [m]. Each has to be known to the pool."""
+        able = np.ones(len(self.names), np.bool_)
+        for capability in capabilities:
+            able &= self.capabilities[capability]
+        return able
 
-    def latencies_ms(self, output_tokens: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Predicted times to the last token, float64 [n, m]."""
-        return self.time_to_first_token_ms + output_tokens * self.time_per_output_token_ms
+    def column(self, name: str, field: str, error: type[RoutooError] = InvalidRequestError) -> int:
+        """The model's column.
+
+        Args:
+            name: of the model.
+            field: where the name stands; the message begins with it.
+            error: what an unknown name raises.
+
+        Raises:
+            RoutooError: of that kind; the pool has no such model, and the message says which it has.
+        """
+        found = self.index.get(name)
+        if found is None:
+            told = f"unknown model {name!r}; the pool has {', '.join(self.names)}"
+            if issubclass(error, InvalidRequestError):
+                raise error(told, field=field)
+            raise error(f"{field}: {told}")
+        return found
+
+    def check_capabilities(self, names: Iterable[str], field: str) -> None:
+        """Refuses capabilities that no model has.
+
+        Raises:
+            InvalidRequestError: names the field and the capability.
+        """
+        for name in names:
+            if name not in self.capabilities:
+                known = ", ".join(sorted(self.capabilities))
+                raise InvalidRequestError(
+                    f"unknown capability {name!r}; the pool has {known}", field=field
+                )
 
     @property
     def digest(self) -> str:

@@ -2,45 +2,58 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from routoo.request_fields import CONSTRAINTS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, slots=True)
 class PromptRequest:
-    """One request, free of transport. None and empty stand for: no constraint.
+    """One request, free of transport.
 
     Attributes:
         text: what the predictor reads; not empty.
         request_id: the caller's own name for it, returned unchanged.
-        max_cost_usd: predicted cost, at most.
-        min_score: predicted score in [0, 1], at least.
-        max_latency_ms: predicted time to the last token, at most.
-        allowed_models: only these, by their name in the pool.
-        denied_models: none of these.
-        required_capabilities: only models that have them all.
+        constraints: those that are set, by their names in ``routoo.request_fields``.
         tenant: who pays; empty: nobody in particular.
         policy: the policy that decides; empty: the one in force.
-        max_quality_gap: what the small model may be worse by, in score; policy quality_gap.
         expected_output_tokens: the caller's estimate; replaces the predicted lengths.
         max_output_tokens: the answer is cut off there; no longer one is expected.
         added_input_tokens: what the model reads beside the text, such as tools and images.
         explain: the caller wants every candidate.
-        constrained: any of the constraints above is set.
     """
 
     text: str
     request_id: str = ""
-    max_cost_usd: float | None = None
-    min_score: float | None = None
-    max_latency_ms: float | None = None
-    allowed_models: tuple[str, ...] = ()
-    denied_models: tuple[str, ...] = ()
-    required_capabilities: tuple[str, ...] = ()
+    constraints: Mapping[str, Any] = field(default_factory=dict)
     tenant: str = ""
     policy: str = ""
-    max_quality_gap: float | None = None
     expected_output_tokens: int | None = None
     max_output_tokens: int | None = None
     added_input_tokens: int = 0
     explain: bool = False
-    constrained: bool = False
+
+    @classmethod
+    def of(cls, text: str, fields: Mapping[str, Any], **more: Any) -> PromptRequest:
+        """A request whose fields were read by the table, see ``routoo.request_fields``.
+
+        Args:
+            text: the prompt.
+            fields: checked values by name; None and empty ones are not set.
+            more: attributes that are no fields of the table.
+        """
+        constraints = {}
+        for name, value in fields.items():
+            if name in CONSTRAINTS:
+                if value is not None and value != ():
+                    constraints[name] = value
+            elif name in _ATTRIBUTES:
+                more[name] = value
+        return cls(text, constraints=constraints, **more)
+
+
+_ATTRIBUTES = ("tenant", "policy", "expected_output_tokens")

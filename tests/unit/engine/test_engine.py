@@ -116,7 +116,7 @@ async def test_a_prompt_is_decided_alike_alone_and_in_any_batch(
 async def test_one_prompt_without_a_model_leaves_its_batch_mates_alone(
     engine: Engine, watched: WatchedPredictor
 ) -> None:
-    none_left = PromptRequest("easy", max_cost_usd=0.0, constrained=True)
+    none_left = PromptRequest("easy", constraints={"max_cost_usd": 0.0})
     bad, good = await outcomes(engine.route(none_left), engine.route(PromptRequest("easy")))
     assert len(watched.calls.items) == 1
     assert isinstance(bad, NoEligibleModelError)
@@ -129,7 +129,7 @@ async def test_an_unknown_model_is_refused_before_the_queue(
     engine: Engine, watched: WatchedPredictor, field: str
 ) -> None:
     values: dict[str, Any] = {field: ("gpt-9",)}
-    request = PromptRequest("easy", constrained=True, **values)
+    request = PromptRequest("easy", constraints=values)
     with pytest.raises(InvalidRequestError, match=f"{field}: unknown model 'gpt-9'"):
         engine.route(request)
     with pytest.raises(InvalidRequestError, match=rf"requests\[1\].{field}: unknown model"):
@@ -140,7 +140,7 @@ async def test_an_unknown_model_is_refused_before_the_queue(
 async def test_a_batch_without_a_model_for_one_prompt_names_it(engine: Engine) -> None:
     requests = [
         PromptRequest("easy"),
-        PromptRequest("easy", min_score=0.95, constrained=True),
+        PromptRequest("easy", constraints={"min_score": 0.95}),
     ]
     with pytest.raises(NoEligibleModelError, match=r"^requests\[1\]: min_score 0.95") as caught:
         await engine.route_batch(requests, JointConstraints(budget_usd=1.0))

@@ -40,7 +40,7 @@ async def test_a_request_may_name_an_offered_policy(artifact: Artifact) -> None:
             PromptRequest("hard"),
             PromptRequest("hard", policy="best"),
             PromptRequest("hard", policy="quality_gap"),
-            PromptRequest("hard", policy="quality_gap", max_quality_gap=0.75),
+            PromptRequest("hard", policy="quality_gap", constraints={"max_quality_gap": 0.75}),
         ]
         decisions = await outcomes(*(engine.route(one) for one in requests))
         assert [one.model for one in decisions] == ["medium", "large", "large", "small"]
@@ -52,7 +52,7 @@ async def test_a_request_may_name_an_offered_policy(artifact: Artifact) -> None:
         ):
             engine.route(PromptRequest("hard", policy="fixed"))
         with pytest.raises(InvalidRequestError, match=r"^max_quality_gap: policy lp has no tole"):
-            engine.route(PromptRequest("hard", max_quality_gap=0.5))
+            engine.route(PromptRequest("hard", constraints={"max_quality_gap": 0.5}))
     finally:
         await engine.close(HANG_S)
 
@@ -117,7 +117,7 @@ async def test_no_policy_breaks_what_a_request_asks_for(
     engine = make_engine(artifact, policy=ALL_POLICIES)
     try:
         requests = [
-            PromptRequest(prompt, policy=name, constrained=bool(asked), **asked)
+            PromptRequest(prompt, policy=name, constraints=asked)
             for name in engine.policies.offered
         ]
         pool = tiny_pool()

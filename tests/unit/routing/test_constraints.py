@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from routoo.errors import InvalidRequestError
 from routoo.routing.constraints import check_names, narrow
-from routoo.routing.estimates import Estimates
+from routoo.routing.estimates import Estimates, costs_usd_of, latencies_ms_of
 from routoo.routing.request import PromptRequest
 from support.tiny_pool import SPECS, tiny_pool
 
@@ -20,7 +20,7 @@ NAMES = POOL.names
 
 
 def request(**constraints: Any) -> PromptRequest:
-    return PromptRequest("p", constrained=True, **constraints)
+    return PromptRequest("p", constraints=constraints)
 
 
 def estimates(n: int, output_tokens: float = 100.0, input_tokens: float = 100.0) -> Estimates:
@@ -30,8 +30,8 @@ def estimates(n: int, output_tokens: float = 100.0, input_tokens: float = 100.0)
     return Estimates(
         scores=np.tile([0.5, 0.6, 0.7], (n, 1)),
         output_tokens=tokens,
-        costs_usd=POOL.costs_usd(inputs, tokens),
-        latencies_ms=POOL.latencies_ms(tokens),
+        costs_usd=costs_usd_of(POOL, inputs, tokens),
+        latencies_ms=latencies_ms_of(POOL, tokens),
         input_tokens=inputs,
     )
 

@@ -49,9 +49,9 @@ async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
     await engine.close(HANG_S)
 
 
-async def small_decision(engine: Engine, **fields: object) -> Decision:
+async def small_decision(engine: Engine, request_id: str = "", **fields: object) -> Decision:
     """An easy prompt, for which small is as good as the others."""
-    decision = await engine.route(PromptRequest("easy", **fields))  # type: ignore[arg-type]
+    decision = await engine.route(PromptRequest.of("easy", fields, request_id=request_id))
     assert decision.model == "small"
     return decision
 

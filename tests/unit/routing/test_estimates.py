@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routoo.predictor.base import Prediction, join
-from routoo.routing.estimates import estimates_of
+from routoo.routing.estimates import costs_usd_of, estimates_of
 from routoo.routing.request import PromptRequest
 from support.tiny_pool import tiny_pool
 
@@ -66,7 +66,7 @@ def test_a_callers_own_length_replaces_the_predicted_ones_of_its_row_only(
         [7.0, 8.0, 9.0] if tokens is None else [float(tokens)] * 3 for tokens in expected
     ]
     np.testing.assert_array_equal(
-        estimates.costs_usd, tiny_pool().costs_usd(np.ones(n), estimates.output_tokens)
+        estimates.costs_usd, costs_usd_of(tiny_pool(), np.ones(n), estimates.output_tokens)
     )
 
 

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from routoo.errors import PoolError
+from routoo.routing.estimates import costs_usd_of, latencies_ms_of
 from routoo.routing.pool import load_pool
 from support.tiny_pool import LARGE, MEDIUM, SMALL, SPECS, tiny_pool, write_tiny_pool
 
@@ -111,7 +112,7 @@ def test_the_shipped_pool_has_8_to_12_models_with_prices_and_windows() -> None:
 def test_costs_are_tokens_times_prices() -> None:
     input_tokens = np.array([1000.0, 0.0])
     output_tokens = np.array([[100.0, 200.0, 300.0], [0.0, 0.0, 1e6]])
-    costs = tiny_pool().costs_usd(input_tokens, output_tokens)
+    costs = costs_usd_of(tiny_pool(), input_tokens, output_tokens)
     expected = [
         [
             1000 * SPECS[j]["usd_per_1m_input_tokens"] / 1e6
@@ -126,7 +127,7 @@ def test_costs_are_tokens_times_prices() -> None:
 
 
 def test_latency_is_the_first_token_and_the_others() -> None:
-    latencies = tiny_pool().latencies_ms(np.array([[10.0, 20.0, 0.0]]))
+    latencies = latencies_ms_of(tiny_pool(), np.array([[10.0, 20.0, 0.0]]))
     np.testing.assert_array_equal(latencies, [[120.0, 300.0, 500.0]])
 
 

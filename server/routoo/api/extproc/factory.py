@@ -41,16 +41,9 @@ def check_processor(settings: ProcessorSettings, pool: Pool) -> None:
         ) from None
     for setting in ("messages_models", "openai_models"):
         for name in getattr(settings, setting):
-            if name not in pool.index:
-                raise ConfigError(
-                    f"processor.{setting}: the pool has no model {name!r}; it has"
-                    f" {', '.join(pool.names)}"
-                )
-    if settings.fallback_model and settings.fallback_model not in pool.index:
-        raise ConfigError(
-            f"processor.fallback_model: the pool has no model {settings.fallback_model!r}; it has"
-            f" {', '.join(pool.names)}"
-        )
+            pool.column(name, f"processor.{setting}", ConfigError)
+    if settings.fallback_model:
+        pool.column(settings.fallback_model, "processor.fallback_model", ConfigError)
     for name in pool.names:
         if not (name.isascii() and name.isprintable()) or name != name.strip():
             raise ConfigError(

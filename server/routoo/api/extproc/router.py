@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from routoo.api.extproc.body import asked_by
-from routoo.api.extproc.headers import COST_USD, DECISION_ID, MODEL, SCORE, read_constraints
+from routoo.api.extproc.headers import COST_USD, DECISION_ID, MODEL, SCORE, read_fields
 from routoo.api.extproc.refusal import Refusal, failure_of, refusal_of
 from routoo.errors import DrainingError, InvalidRequestError, NoEligibleModelError
 from routoo.routing.request import PromptRequest
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from routoo.api.extproc.body import Api, Asked
-    from routoo.api.extproc.headers import Constraints
     from routoo.api.extproc.messages import Header
     from routoo.api.overload import Overload
     from routoo.api.security.caller import Caller
@@ -144,35 +143,21 @@ def _request(
     Raises:
         InvalidRequestError, NoEligibleModelError, PermissionDeniedError.
     """
-    constraints = read_constraints(head.ours)
+    fields = read_fields(head.ours)
     asked = asked_by(head.api, body)
     needed = _needed(asked, settings.processor.capabilities, pool)
-    capabilities = (*constraints.required_capabilities, *needed)
-    allowed = _allowed(head.api, constraints, settings.processor)
+    fields["required_capabilities"] = (*fields.get("required_capabilities", ()), *needed)
+    fields["allowed_models"] = _allowed(
+        head.api, fields.get("allowed_models", ()), settings.processor
+    )
+    fields["tenant"] = caller.tenant_for(fields.get("tenant", ""))
     images = asked.images * settings.processor.tokens_per_image
-    return PromptRequest(
-        text=_text(asked, settings.limits.max_prompt_chars),
+    return PromptRequest.of(
+        _text(asked, settings.limits.max_prompt_chars),
+        fields,
         request_id=head.request_id,
-        max_cost_usd=constraints.max_cost_usd,
-        min_score=constraints.min_score,
-        max_latency_ms=constraints.max_latency_ms,
-        allowed_models=allowed,
-        denied_models=constraints.denied_models,
-        required_capabilities=capabilities,
-        tenant=caller.tenant_for(constraints.tenant),
-        policy=constraints.policy,
-        max_quality_gap=constraints.max_quality_gap,
-        expected_output_tokens=constraints.expected_output_tokens,
         max_output_tokens=asked.max_output_tokens,
         added_input_tokens=asked.other_tokens + images,
-        constrained=bool(
-            allowed
-            or constraints.denied_models
-            or capabilities
-            or constraints.max_cost_usd is not None
-            or constraints.min_score is not None
-            or constraints.max_latency_ms is not None
-        ),
     )
 
 
@@ -204,11 +189,12 @@ def _needed(asked: Asked, names: CapabilityNames, pool: Pool) -> list[str]:
     return needed
 
 
-def _allowed(api: Api, constraints: Constraints, settings: ProcessorSettings) -> tuple[str, ...]:
+def _allowed(api: Api, asked: tuple[str, ...], settings: ProcessorSettings) -> tuple[str, ...]:
+    """The models that the request allows and that speak its API; empty: all."""
     speak = settings.messages_models if api == "messages" else settings.openai_models
-    if not speak or not constraints.allowed_models:
-        return speak or constraints.allowed_models
-    allowed = tuple(name for name in constraints.allowed_models if name in speak)
+    if not speak or not asked:
+        return speak or asked
+    allowed = tuple(name for name in asked if name in speak)
     if not allowed:
         raise NoEligibleModelError(
             f"none of the allowed models takes this kind of request; {', '.join(speak)} do",

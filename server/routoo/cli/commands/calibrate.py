@@ -1,6 +1,7 @@
 """``routoo calibrate``."""
 # What a command needs is imported when it runs: ``routoo serve`` has to be ready soon and stay
-# small. ruff: noqa: PLC0415
+# small.
+# ruff: noqa: PLC0415
 
 import shlex
 import sys
@@ -228,11 +229,7 @@ def _write(grounds: "Grounds", found: "Found", out: Path | None, *, as_json: boo
 
 
 def _column(pool: "Pool", option: str, model: str | None) -> int:
-    if model not in pool.index:
-        raise CommandError(
-            f"{_flag(option)}: unknown model {model!r}; the pool has {', '.join(pool.names)}"
-        )
-    return pool.index[model]
+    return pool.column(str(model), _flag(option), CommandError)
 
 
 def _flag(name: str) -> str:

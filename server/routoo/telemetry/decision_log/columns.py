@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from routoo.request_fields import CONSTRAINTS
+from routoo.routing.constraints import numbers_of
 from routoo.routing.estimates import Estimates
 from routoo.routing.request import PromptRequest
 from routoo.selector.policies.base import Case
 from routoo.selector.reason import Reason
-from routoo.telemetry.decision_log.record import CONSTRAINTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -159,13 +160,12 @@ class Logged:
 
     def case(self, estimates: Estimates, mask: BoolArray, prices: FloatArray | None = None) -> Case:
         """What a policy chooses from; prices that are None are those of the log."""
-        gaps = [request.max_quality_gap for request in self.requests]
         return Case(
             scores=estimates.scores,
             costs_usd=estimates.costs_usd,
             mask=mask,
             prices=self.prices if prices is None else prices,
-            max_quality_gaps=np.array([np.nan if gap is None else gap for gap in gaps]),
+            max_quality_gaps=numbers_of(self.requests, "max_quality_gap"),
             tickets=np.array([_ticket(one) for one in self.ids], np.int64),
         )
 
@@ -199,10 +199,9 @@ def _request(line: Mapping[str, Any]) -> PromptRequest:
     values: dict[str, Any] = {
         name: tuple(one) if isinstance(one, list) else one for name, one in constraints.items()
     }
-    narrows = set(values) - {"max_quality_gap"}
-    if not narrows <= set(CONSTRAINTS):
+    if not set(values) <= set(CONSTRAINTS):
         raise ValueError("an unknown constraint")
-    return PromptRequest("", tenant=tenant, constrained=bool(narrows), **values)
+    return PromptRequest("", tenant=tenant, constraints=values)
 
 
 @lru_cache(maxsize=4096)

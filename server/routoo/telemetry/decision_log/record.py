@@ -19,11 +19,6 @@ if TYPE_CHECKING:
     from routoo.telemetry.decision_log.header import Setup
 
 _LINE = orjson.OPT_APPEND_NEWLINE
-# Fields of a request that narrow what may be chosen, or that a policy reads.
-CONSTRAINTS = (
-    *("max_cost_usd", "min_score", "max_latency_ms", "max_quality_gap"),
-    *("allowed_models", "denied_models", "required_capabilities"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +87,8 @@ class Record:
             values["wanted"] = names[wanted]
         if self.chosen.joint is not None and estimates.score_std is not None:
             values["score_std"] = estimates.score_std[row].tolist()
-        limits = _limits(request)
-        if limits:
-            values["constraints"] = limits
+        if request.constraints:
+            values["constraints"] = request.constraints
         if request.tenant:
             values["tenant"] = request.tenant
         for name, flag in (("degraded", batch.degraded), ("truncated", batch.truncated[row])):
@@ -108,10 +102,3 @@ class Record:
 def _whole(tokens: FloatArray) -> list[int]:
     whole: list[int] = tokens.astype(np.int64).tolist()
     return whole
-
-
-def _limits(request: PromptRequest) -> dict[str, Any]:
-    if not request.constrained and request.max_quality_gap is None:
-        return {}
-    found: dict[str, Any] = {name: getattr(request, name) for name in CONSTRAINTS}
-    return {name: one for name, one in found.items() if one is not None and one != ()}

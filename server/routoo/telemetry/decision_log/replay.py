@@ -9,7 +9,7 @@ import numpy as np
 
 from routoo.errors import InfeasibleError, InvalidRequestError
 from routoo.routing.constraints import narrow
-from routoo.routing.estimates import Estimates
+from routoo.routing.estimates import Estimates, costs_usd_of, latencies_ms_of
 from routoo.routing.joint import solve_jointly
 from routoo.selector.online import round_scores
 from routoo.selector.policies.cheapest import cheapest_of
@@ -107,8 +107,8 @@ def figures_again(logged: Logged) -> Estimates:
     return Estimates(
         scores=round_scores(old.scores),
         output_tokens=old.output_tokens,
-        costs_usd=pool.costs_usd(old.input_tokens, old.output_tokens),
-        latencies_ms=pool.latencies_ms(old.output_tokens),
+        costs_usd=costs_usd_of(pool, old.input_tokens, old.output_tokens),
+        latencies_ms=latencies_ms_of(pool, old.output_tokens),
         input_tokens=old.input_tokens,
         score_std=old.score_std,
     )

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from routoo.request_fields import CONSTRAINTS, Kind, Narrowing
 from routoo.routing.constraints import narrow
-from routoo.routing.estimates import Estimates
+from routoo.routing.estimates import Estimates, costs_usd_of, latencies_ms_of
 from routoo.selector.reason import Reason
 from routoo.telemetry.decision_log.header import PLAIN, Setup
 from routoo.telemetry.decision_log.reader import DecisionLogError
@@ -222,8 +223,8 @@ def _at(logged: Logged, pool: Pool) -> tuple[Logged, BoolArray]:
     estimates = Estimates(
         scores=old.scores[:, columns],
         output_tokens=tokens,
-        costs_usd=pool.costs_usd(old.input_tokens, tokens),
-        latencies_ms=pool.latencies_ms(tokens),
+        costs_usd=costs_usd_of(pool, old.input_tokens, tokens),
+        latencies_ms=latencies_ms_of(pool, tokens),
         input_tokens=old.input_tokens,
     )
     left = np.ones(estimates.scores.shape, np.bool_)
@@ -237,17 +238,23 @@ def _at(logged: Logged, pool: Pool) -> tuple[Logged, BoolArray]:
 
 def _known_names(request: PromptRequest, pool: Pool) -> tuple[PromptRequest, bool]:
     """The request without names that the pool lacks, and whether any model is left by that."""
-    if not request.constrained:
-        return request, True
-    allowed = tuple(name for name in request.allowed_models if name in pool.index)
-    denied = tuple(name for name in request.denied_models if name in pool.index)
-    capable = tuple(name for name in request.required_capabilities if name in pool.capabilities)
-    possible = len(capable) == len(request.required_capabilities)
-    possible &= bool(allowed) or not request.allowed_models
-    known = replace(
-        request, allowed_models=allowed, denied_models=denied, required_capabilities=capable
-    )
-    return known, possible
+    kept = dict(request.constraints)
+    possible = True
+    for field, names in request.constraints.items():
+        row = CONSTRAINTS[field]
+        if row.kind is not Kind.NAMES:
+            continue
+        in_pool = pool.capabilities if row.narrows is Narrowing.CAPABLE else pool.index
+        known = tuple(name for name in names if name in in_pool)
+        if row.narrows is Narrowing.CAPABLE:
+            possible &= len(known) == len(names)
+        elif row.narrows is Narrowing.ALLOWED:
+            possible &= bool(known)
+        if known:
+            kept[field] = known
+        else:
+            del kept[field]
+    return replace(request, constraints=kept), possible
 
 
 def _renamed(choice: IndexArray, old: Pool, new: Pool) -> IndexArray:

@@ -26,9 +26,9 @@ def test_the_defaults_fit() -> None:
 @pytest.mark.parametrize(
     ("processor", "words"),
     [
-        ({"fallback_model": "huge"}, "processor.fallback_model: the pool has no model 'huge'; it"),
-        ({"messages_models": ["small", "x"]}, "processor.messages_models: the pool has no model"),
-        ({"openai_models": ["x"]}, "processor.openai_models: the pool has no model 'x'"),
+        ({"fallback_model": "huge"}, "processor.fallback_model: unknown model 'huge'; the pool"),
+        ({"messages_models": ["small", "x"]}, "processor.messages_models: unknown model"),
+        ({"openai_models": ["x"]}, "processor.openai_models: unknown model 'x'"),
         ({"route_names": ["auto", "small"]}, "'small' is also in processor.route_names"),
         ({"route_names": []}, "processor.route_names"),
         ({"route_names": [""]}, "processor.route_names: an empty name"),

@@ -1,15 +1,15 @@
-"""Headers as constraints."""
+"""Headers as fields of a request."""
 
 from __future__ import annotations
 
 import pytest
 
-from routoo.api.extproc.headers import read_constraints
+from routoo.api.extproc.headers import read_fields
 from routoo.errors import InvalidRequestError
 
 
 def test_all_of_them() -> None:
-    read = read_constraints(
+    read = read_fields(
         [
             ("x-routoo-max-cost-usd", "0.01"),
             ("x-routoo-min-score", "0.5"),
@@ -27,13 +27,19 @@ def test_all_of_them() -> None:
             ("authorization", "Bearer x"),
         ]
     )
-    assert (read.max_cost_usd, read.min_score, read.max_latency_ms) == (0.01, 0.5, 2000.0)
-    assert read.max_quality_gap == 0.1
-    assert read.allowed_models == ("small", "large", "medium")
-    assert read.denied_models == ("small",)
-    assert read.required_capabilities == ("tools",)
-    assert (read.tenant, read.session_id, read.policy) == ("acme", "s", "cheapest")
-    assert read.expected_output_tokens == 300
+    assert read == {
+        "max_cost_usd": 0.01,
+        "min_score": 0.5,
+        "max_latency_ms": 2000.0,
+        "max_quality_gap": 0.1,
+        "allowed_models": ("small", "large", "medium"),
+        "denied_models": ("small",),
+        "required_capabilities": ("tools",),
+        "tenant": "acme",
+        "session_id": "s",
+        "policy": "cheapest",
+        "expected_output_tokens": 300,
+    }
 
 
 @pytest.mark.parametrize(
@@ -53,11 +59,11 @@ def test_all_of_them() -> None:
 )
 def test_refused(name: str, value: str, why: str) -> None:
     with pytest.raises(InvalidRequestError) as caught:
-        read_constraints([(name, value)])
+        read_fields([(name, value)])
     assert str(caught.value).startswith(f"{name}: ")
     assert why in str(caught.value)
 
 
 def test_a_limit_that_stands_twice() -> None:
     with pytest.raises(InvalidRequestError, match="x-routoo-tenant: stands twice"):
-        read_constraints([("x-routoo-tenant", "a"), ("x-routoo-tenant", "b")])
+        read_fields([("x-routoo-tenant", "a"), ("x-routoo-tenant", "b")])

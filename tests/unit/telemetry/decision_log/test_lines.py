@@ -30,7 +30,7 @@ CANARY = "hard easy canary-5f1e"
 
 async def test_a_line_holds_what_decided(artifact: Artifact, tmp_path: Path) -> None:
     request = PromptRequest(
-        CANARY, tenant="acme", denied_models=("small",), min_score=0.1, constrained=True
+        CANARY, tenant="acme", constraints={"denied_models": ("small",), "min_score": 0.1}
     )
     async with logged_engine(artifact, tmp_path / "log", price=3.0) as engine:
         decision: Decision = (await outcomes(engine.route(request)))[0]

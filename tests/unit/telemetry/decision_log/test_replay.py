@@ -66,11 +66,11 @@ def varied() -> list[PromptRequest]:
         {"min_score": 1.0},
     ]
     requests = [
-        PromptRequest(prompt, policy=policy, constrained=bool(constraints[at]), **constraints[at])
+        PromptRequest(prompt, policy=policy, constraints=constraints[at])
         for policy in ("", *POLICIES.offered)
         for at, prompt in enumerate(PROMPTS)
     ]
-    gap = PromptRequest("hard", policy="quality_gap", max_quality_gap=0.8)
+    gap = PromptRequest("hard", policy="quality_gap", constraints={"max_quality_gap": 0.8})
     return [*requests, gap, PromptRequest("hard", expected_output_tokens=7)]
 
 
@@ -265,8 +265,8 @@ async def test_another_price_and_other_pools_are_played_through(
 ) -> None:
     async with logged_engine(artifact, tmp_path / "log") as engine:
         await reported(engine)
-        denied = PromptRequest("hard", denied_models=("medium",), constrained=True)
-        only = PromptRequest("hard", allowed_models=("medium",), constrained=True)
+        denied = PromptRequest("hard", constraints={"denied_models": ("medium",)})
+        only = PromptRequest("hard", constraints={"allowed_models": ("medium",)})
         await outcomes(engine.route(denied), engine.route(only))
     log = read_logs([tmp_path / "log"])
     assert what_if(log, OtherPolicy("", 0.0)).as_instead.models["large"] == 3

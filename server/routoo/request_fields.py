@@ -1,0 +1,202 @@
+"""The fields that a request may set beside its prompt: one table, from which every door is fed.
+
+A row is a field of ``RequestFields``: its name, its type, and a ``RequestField`` that says what
+values it takes, how it narrows the models, and what the command line calls it. The same name stands
+in ``proto/routoo/v1/route.proto``; an HTTP header is the name with ``x-routoo-`` in front. A new
+constraint is a row here and a field there: conversion, headers, eligibility, decision log, client
+and command line follow.
+
+Only the standard library is imported, as clients load this module, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from math import inf, isfinite
+from typing import Annotated, Any, Final, TypedDict, get_args, get_type_hints
+
+from routoo.errors import InvalidRequestError
+
+UINT32_MAX: Final = 2**32 - 1
+
+
+class Kind(Enum):
+    """The values that a field takes."""
+
+    NUMBER = "number"
+    """Finite, at least 0."""
+    COUNT = "count"
+    """A whole number of 32 bits."""
+    NAMES = "names"
+    """Any number of names."""
+    TEXT = "text"
+
+
+class Narrowing(Enum):
+    """How a constraint takes models away from a request."""
+
+    AT_MOST = "at_most"
+    """A model's estimate may not exceed the value."""
+    AT_LEAST = "at_least"
+    """A model's estimate may not be under the value."""
+    ALLOWED = "allowed"
+    """Only the named models."""
+    DENIED = "denied"
+    """All but the named models."""
+    CAPABLE = "capable"
+    """Only models that have all the named capabilities."""
+    POLICY = "policy"
+    """No model by itself; a policy reads it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestField:
+    """One row of the table.
+
+    Attributes:
+        help: what it means, for the command line.
+        metavar: the command line's word for a value.
+        narrows: how it narrows the models; None: it is no constraint.
+        estimate: the field of ``routing.Estimates`` that AT_MOST and AT_LEAST are held against.
+        highest: greatest value of a number.
+        flag: of the command line; empty: the name with dashes.
+        name: of the field; filled in from the table.
+        kind: filled in from the field's type.
+    """
+
+    help: str
+    metavar: str
+    narrows: Narrowing | None = None
+    estimate: str = ""
+    highest: float = inf
+    flag: str = ""
+    name: str = ""
+    kind: Kind = Kind.TEXT
+
+    def checked(self, value: float, named: str = "") -> float:
+        """The value of a number.
+
+        Args:
+            value: any float.
+            named: what errors call the field; empty: its name.
+
+        Raises:
+            InvalidRequestError: below 0, not finite, or above ``highest``.
+        """
+        return checked_number(value, named or self.name, self.highest)
+
+    def parsed(self, text: str, named: str) -> Any:
+        """The value that a text stands for, as in a header.
+
+        Raises:
+            InvalidRequestError: calls the field ``named``.
+        """
+        if self.kind is Kind.NAMES:
+            return tuple(one for part in text.split(",") if (one := part.strip()))
+        if self.kind is Kind.TEXT:
+            return text.strip()
+        if self.kind is Kind.COUNT:
+            digits = text.strip()
+            if digits.isascii() and digits.isdigit() and len(digits) <= len(str(UINT32_MAX)):
+                count = int(digits)
+                if count <= UINT32_MAX:
+                    return count
+            raise InvalidRequestError(f"{text[:40]!r} is not a whole number of tokens", field=named)
+        try:
+            value = float(text)
+        except ValueError:
+            raise InvalidRequestError(f"{text[:40]!r} is not a number", field=named) from None
+        return self.checked(value, named)
+
+
+def checked_number(value: float, field: str, highest: float = inf) -> float:
+    """A number that is finite, at least 0 and at most ``highest``.
+
+    Raises:
+        InvalidRequestError: names the field.
+    """
+    if not isfinite(value) or value < 0.0:
+        raise InvalidRequestError(f"{value} is not a finite number of at least 0", field=field)
+    if value > highest:
+        raise InvalidRequestError(
+            f"{value} is above {highest:g}; scores are in [0, 1]", field=field
+        )
+    return value
+
+
+class RequestFields(TypedDict, total=False):
+    """What a request may carry beside its prompt; ``None`` means not set. Units as in the proto."""
+
+    allowed_models: Annotated[
+        Sequence[str] | None,
+        RequestField("Only this model; repeatable.", "MODEL", Narrowing.ALLOWED, flag="--allow"),
+    ]
+    denied_models: Annotated[
+        Sequence[str] | None,
+        RequestField("Not this model; repeatable.", "MODEL", Narrowing.DENIED, flag="--deny"),
+    ]
+    required_capabilities: Annotated[
+        Sequence[str] | None,
+        RequestField(
+            "Only models with this capability; repeatable.",
+            "CAP",
+            Narrowing.CAPABLE,
+            flag="--require",
+        ),
+    ]
+    max_latency_ms: Annotated[
+        float | None,
+        RequestField("At most this predicted time.", "MS", Narrowing.AT_MOST, "latencies_ms"),
+    ]
+    max_cost_usd: Annotated[
+        float | None,
+        RequestField("At most this predicted cost.", "USD", Narrowing.AT_MOST, "costs_usd"),
+    ]
+    min_score: Annotated[
+        float | None,
+        RequestField(
+            "At least this predicted score, 0 to 1.", "X", Narrowing.AT_LEAST, "scores", highest=1.0
+        ),
+    ]
+    max_quality_gap: Annotated[
+        float | None,
+        RequestField(
+            "Policy quality_gap: what the small model may lose.", "X", Narrowing.POLICY, highest=1.0
+        ),
+    ]
+    expected_output_tokens: Annotated[int | None, RequestField("Your estimate of the answer.", "N")]
+    tenant: Annotated[str | None, RequestField("Who pays.", "T")]
+    session_id: Annotated[str | None, RequestField("The conversation.", "ID")]
+    policy: Annotated[str | None, RequestField("Decide by this policy, not the one in force.", "P")]
+
+
+_KINDS: Mapping[Any, Kind] = {
+    float: Kind.NUMBER,
+    int: Kind.COUNT,
+    str: Kind.TEXT,
+    Sequence[str]: Kind.NAMES,
+}
+
+
+def _rows() -> dict[str, RequestField]:
+    hints = get_type_hints(RequestFields, include_extras=True)
+    found = {}
+    for name, hint in hints.items():
+        value, row = get_args(hint)
+        kind = next(_KINDS[one] for one in get_args(value) if one in _KINDS)
+        found[name] = replace(row, name=name, kind=kind, flag=row.flag or _flag(name))
+    return found
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+FIELDS: Final[Mapping[str, RequestField]] = _rows()
+"""The table, by name; constraints in the order in which they narrow."""
+CONSTRAINTS: Final[Mapping[str, RequestField]] = {
+    name: row for name, row in FIELDS.items() if row.narrows is not None
+}
+"""The rows that an answer has to keep to."""

@@ -1,0 +1,90 @@
+"""Records which files and functions of the service a request enters, on both of its threads."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import routoo
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from types import CodeType, FrameType
+
+    from routoo.server.service import Service
+
+PACKAGE = Path(routoo.__file__).parent
+INFERENCE = "predictor/onnx.py"
+HANDOVER = "submit"
+
+
+@dataclass(slots=True)
+class Walk:
+    """What was entered while a request was under way.
+
+    Attributes:
+        files: of the service, relative to its package, generated stubs left out.
+        to_queue: functions of the service from its first one to the queue, outermost first.
+        to_inference: those from the worker's first one to the inference.
+    """
+
+    files: set[str] = field(default_factory=set)
+    to_queue: list[str] = field(default_factory=list)
+    to_inference: list[str] = field(default_factory=list)
+
+    @property
+    def hops(self) -> int:
+        """Calls from the servicer to the inference."""
+        return len(self.to_queue) + len(self.to_inference) - 1
+
+    def hook(self, frame: FrameType, event: str, _argument: Any) -> None:
+        """For ``sys.setprofile``."""
+        if event != "call":
+            return
+        place = _place(frame.f_code)
+        if place is None:
+            return
+        self.files.add(place)
+        if place.endswith("batcher.py") and frame.f_code.co_name == HANDOVER:
+            self.to_queue = self.to_queue or _stack(frame)
+        if place == INFERENCE:
+            self.to_inference = max(self.to_inference, _stack(frame), key=len)
+
+
+@asynccontextmanager
+async def walked(service: Service) -> AsyncIterator[Walk]:
+    """Records on the event loop, on the predictor's thread and on those of the books."""
+    walk = Walk()
+    threads = service.engine._shared
+    pools = [threads.predict, *([threads.books] * 2)]
+    for pool in pools:
+        pool.submit(sys.setprofile, walk.hook).result()
+    sys.setprofile(walk.hook)
+    try:
+        yield walk
+    finally:
+        sys.setprofile(None)
+        for pool in pools:
+            pool.submit(sys.setprofile, None).result()
+
+
+def _place(code: CodeType) -> str | None:
+    """The file of a function of ours; comprehensions and the like are no functions."""
+    path = Path(code.co_filename)
+    if PACKAGE not in path.parents or code.co_name.startswith("<"):
+        return None
+    place = path.relative_to(PACKAGE).as_posix()
+    return None if place.startswith("v1/") else place
+
+
+def _stack(frame: FrameType | None) -> list[str]:
+    found: list[str] = []
+    while frame is not None:
+        place = _place(frame.f_code)
+        if place is not None:
+            found.append(f"{place}:{frame.f_code.co_name}")
+        frame = frame.f_back
+    return found[::-1]
