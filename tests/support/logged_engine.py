@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from routoo.config.observability import DecisionLogSettings
+from routoo.config.observability import DecisionLogSettings, TracingSettings
 from routoo.telemetry.decision_log.reader import read_logs
-from routoo.telemetry.metrics import Metrics
+from routoo.telemetry.telemetry import Telemetry
 from support.tiny_engine import make_engine
 
 if TYPE_CHECKING:
@@ -26,13 +26,15 @@ async def logged_engine(
     artifact: Artifact, path: Path, *, log: dict[str, Any] | None = None, **engine: Any
 ) -> AsyncIterator[Engine]:
     """The engine; at the end everything is written."""
-    metrics = Metrics(DecisionLogSettings(path=path, **(log or {})))
-    made = make_engine(artifact, metrics=metrics, **engine)
+    telemetry = Telemetry.open(DecisionLogSettings(path=path, **(log or {})), TracingSettings())
+    made = make_engine(
+        artifact, metrics=telemetry.metrics, decision_log=telemetry.decision_log, **engine
+    )
     try:
         yield made
     finally:
         await made.close(0.0)
-        metrics.close()
+        telemetry.close()
 
 
 def lines_of(path: Path, kind: str = "decision") -> list[dict[str, Any]]:

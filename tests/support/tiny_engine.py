@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from routoo.engine.booking import Spending
     from routoo.predictor.artifact import Artifact
     from routoo.selector.cascade import Rule
+    from routoo.telemetry.decision_log.log import DecisionLog
 
 
 def make_engine(
@@ -34,6 +35,7 @@ def make_engine(
     rule: Rule | None = None,
     spent_from: Spending | None = None,
     metrics: Metrics | None = None,
+    decision_log: DecisionLog | None = None,
     **batching: int,
 ) -> Engine:
     """An engine at one price; ``spent_from``: its budgets."""
@@ -53,6 +55,7 @@ def make_engine(
         batching=BatchingSettings(**batching),
         shared=Shared(DecisionIds("test")),
         metrics=metrics,
+        decision_log=decision_log,
     )
 
 

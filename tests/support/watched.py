@@ -119,13 +119,14 @@ def watch_accepted(service: Service) -> Tally:
 def watch_answered(service: Service) -> Tally:
     """Tells of every call that has ended, as (rpc, code)."""
     tally = Tally()
-    answered = service.metrics.answered
+    calls = service._calls
+    answered = calls.answered
 
     def watched(rpc: str, code: str, seconds: float) -> None:
         answered(rpc, code, seconds)
         tally.add((rpc, code))
 
-    service.metrics.answered = watched  # type: ignore[method-assign]
+    calls.answered = watched
     return tally
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from routoo.config.settings import LimitSettings
+    from routoo.engine.overview import ModelsOverview
     from routoo.routing.decision import BatchDecision, BatchFrontier, Decision
     from routoo.routing.operating_point import CurvePoint
     from routoo.routing.pool import Pool
@@ -293,10 +294,9 @@ def frontier_response(found: BatchFrontier) -> batch_pb2.FrontierResponse:
     )
 
 
-def models_response(
-    pool: Pool, at: CurvePoint, means: list[tuple[float, float]], curve: list[CurvePoint]
-) -> info_pb2.ListModelsResponse:
-    """The pool as its reply; ``means``: mean score and cost of each model over the sample."""
+def models_response(models: ModelsOverview) -> info_pb2.ListModelsResponse:
+    """The pool as its reply."""
+    pool = models.pool
     return info_pb2.ListModelsResponse(
         models=[
             info_pb2.Model(
@@ -311,12 +311,16 @@ def models_response(
                 mean_predicted_cost_usd=cost_usd,
                 share=share,
             )
-            for spec, share, (score, cost_usd) in zip(
-                pool.models, at.shares.tolist(), means, strict=True
+            for spec, share, score, cost_usd in zip(
+                pool.models,
+                models.at.shares.tolist(),
+                models.mean_scores,
+                models.mean_costs_usd,
+                strict=True,
             )
         ],
-        curve=[_curve_point(pool, point) for point in curve],
-        operating_point=_curve_point(pool, at),
+        curve=[_curve_point(pool, point) for point in models.curve],
+        operating_point=_curve_point(pool, models.at),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from routoo import __version__
 from routoo.api.convert import optional_number, route_response
 from routoo.errors import InvalidRequestError
 from routoo.routing.escalation import EscalationRequest
@@ -13,10 +14,10 @@ from routoo.v1 import budget_pb2, info_pb2, outcome_pb2
 
 if TYPE_CHECKING:
     from routoo.budget.ledger import BudgetState
+    from routoo.config.settings import Settings
+    from routoo.engine.overview import EngineInfo
     from routoo.routing.escalation import Escalation
     from routoo.telemetry.shadow_counts import Comparison
-
-_NANO = 1e9
 
 
 def outcome(message: outcome_pb2.ReportOutcomeRequest, tenant: str | None = None) -> Outcome:
@@ -52,10 +53,10 @@ def budgets_response(budgets: list[tuple[BudgetState, float]]) -> budget_pb2.Get
             budget_pb2.Budget(
                 name=state.terms.name,
                 tenant=state.terms.tenant,
-                limit_usd=state.terms.limit_nano_usd / _NANO,
+                limit_usd=state.terms.limit_usd,
                 reserved_usd=state.reserved_usd,
                 settled_usd=state.settled_usd,
-                period_s=state.terms.period_ns / _NANO,
+                period_s=state.terms.period_s,
                 period_left_s=state.period_left_s,
                 shadow_price=price,
                 degraded=state.degraded,
@@ -67,7 +68,29 @@ def budgets_response(budgets: list[tuple[BudgetState, float]]) -> budget_pb2.Get
     )
 
 
-def shadow(counts: Comparison) -> info_pb2.Shadow:
+def info_response(
+    info: EngineInfo, settings: Settings, uptime_s: float
+) -> info_pb2.GetInfoResponse:
+    """What serves, as its reply."""
+    return info_pb2.GetInfoResponse(
+        version=__version__,
+        predictor_version=info.predictor_version,
+        predictor_backend=info.predictor_backend,
+        policy_version=info.policy_version,
+        policies=info.policies,
+        max_mean_cost_usd=settings.policy.max_mean_cost_usd,
+        shadow_price=info.price,
+        max_prompt_tokens=info.max_prompt_tokens,
+        max_prompt_chars=settings.limits.max_prompt_chars,
+        max_batch_prompts=settings.limits.max_batch_prompts,
+        max_queue=settings.batching.max_queue,
+        degraded=info.degraded,
+        uptime_s=uptime_s,
+        shadow=None if info.shadow is None else _shadow(info.shadow),
+    )
+
+
+def _shadow(counts: Comparison) -> info_pb2.Shadow:
     """A shadow policy's counts as a message."""
     decisions = max(1, counts.decisions)
     return info_pb2.Shadow(

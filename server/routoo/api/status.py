@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import ceil
 
 import grpc
+import structlog
 
 from routoo.errors import (
     BudgetSpentError,
@@ -38,13 +39,28 @@ STATUS: dict[type[RoutooError], grpc.StatusCode] = {
     DeadlineError: grpc.StatusCode.DEADLINE_EXCEEDED,
     DrainingError: grpc.StatusCode.UNAVAILABLE,
 }
+_log = structlog.get_logger("routoo.api")
 INTERNAL_TEXT = "internal error; the service's log has the detail"
 # A status travels in a header of limited size, and callers' own values are quoted in it.
 LONGEST_DETAIL_CHARS = 500
 
 
+class ForwardedError(RoutooError):
+    """What another worker of the service has answered; it is passed on as it came.
+
+    Attributes:
+        status: of that answer; its line is the error's text.
+    """
+
+    def __init__(self, status: grpc.StatusCode, line: str) -> None:
+        self.status = status
+        super().__init__(line)
+
+
 def status_of(error: BaseException) -> tuple[grpc.StatusCode, str]:
     """Code and one line for the caller; whatever is not in the table says nothing of itself."""
+    if isinstance(error, ForwardedError):
+        return error.status, str(error)
     for kind in type(error).__mro__:
         if kind in STATUS:
             line = " ".join(str(error).split())
@@ -52,6 +68,19 @@ def status_of(error: BaseException) -> tuple[grpc.StatusCode, str]:
                 line = line[: LONGEST_DETAIL_CHARS - 3] + "..."
             return STATUS[kind], line
     return grpc.StatusCode.INTERNAL, INTERNAL_TEXT
+
+
+def reported(error: BaseException, rpc: str) -> tuple[grpc.StatusCode, str]:
+    """As ``status_of``; a fault of the service leaves a line in its log.
+
+    Args:
+        error: what ended a call.
+        rpc: the call's name, for the log.
+    """
+    status, line = status_of(error)
+    if status is grpc.StatusCode.INTERNAL and not isinstance(error, ForwardedError):
+        _log.error("call failed", rpc=rpc, exc_info=error)
+    return status, line
 
 
 def trailers_of(error: BaseException) -> tuple[tuple[str, str], ...]:

@@ -64,6 +64,16 @@ class BudgetTerms:
         """How many steps count, the current one included."""
         return SLIDING_STEPS + 1 if self.sliding else 1
 
+    @property
+    def limit_usd(self) -> float:
+        """The limit in USD."""
+        return self.limit_nano_usd / NANO_PER_USD
+
+    @property
+    def period_s(self) -> float:
+        """The period in seconds."""
+        return self.period_ns * 1e-9
+
 
 def nano_usd(amounts_usd: NDArray[np.float64]) -> NDArray[np.int64]:
     """Turns USD into whole nano-USD, rounded up.

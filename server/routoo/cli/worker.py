@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from routoo.api.peers import Place
+from routoo.api.worker_address import WorkerAddress
 from routoo.config.loading import SettingsSource
 
 
@@ -24,7 +24,7 @@ def main() -> int:
     config = said["config"]
     source = SettingsSource(None if config is None else Path(config), said["overrides"])
     try:
-        return serve(source, Place(Path(said["folder"]), said["run"], said["index"]))
+        return serve(source, WorkerAddress(Path(said["folder"]), said["run"], said["index"]))
     except RoutooError as error:
         print(f"routoo: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201 - as the command does
         return exit_code_of(error)

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from routoo.selector.arrays import BoolArray, IndexArray
     from routoo.selector.policies.base import Case
 
-_NANO = 1e9
-
 
 @dataclass(frozen=True, slots=True)
 class Booked:
@@ -87,10 +85,10 @@ class Spending:
         short = rows[lacking >= 0]
         if short.size:
             spent[short] = lacking[lacking >= 0]
-            choice[short], dearer = _cheapest(case, choice, short)
-            again, _ = self._reserve(ids, tenants, case, choice, short[dearer])
+            choice[short], costlier = _cheapest(case, choice, short)
+            again, _ = self._reserve(ids, tenants, case, choice, short[costlier])
             lacking = spent[short]
-            lacking[dearer] = again
+            lacking[costlier] = again
             short, lacking = short[lacking >= 0], lacking[lacking >= 0]
             spent[short] = lacking
             refused = short[self._refuses(tenants, case, choice, short, lacking)]
@@ -156,14 +154,14 @@ class Spending:
     def spent_error(self, budget: int) -> BudgetSpentError:
         """What a request is told that a budget refuses."""
         terms = self.ledger.terms[budget]
-        period_s = terms.period_ns / _NANO
+        period_s = terms.period_s
         if terms.sliding:
             when = f"money comes back as spending of the last {period_s:.0f} s grows old"
         else:
-            left_s = (terms.period_ns - self._clock_ns() % terms.period_ns) / _NANO
+            left_s = (terms.period_ns - self._clock_ns() % terms.period_ns) * 1e-9
             when = f"the next period begins in {left_s:.0f} s"
         return BudgetSpentError(
-            f"budget {terms.name} (${terms.limit_nano_usd / _NANO:g} in {period_s:.0f} s) has not"
+            f"budget {terms.name} (${terms.limit_usd:g} in {period_s:.0f} s) has not"
             f" enough left; {when}, or raise it",
             budget=terms.name,
         )
@@ -227,10 +225,7 @@ class Spending:
         if not strict or refuses.all():
             return refuses
         left_usd = [
-            one.terms.limit_nano_usd / _NANO
-            - one.reserved_usd
-            - one.settled_usd
-            - one.overdraft_usd
+            one.terms.limit_usd - one.reserved_usd - one.settled_usd - one.overdraft_usd
             for one in self.ledger.states()
         ]
         for at in np.flatnonzero(~refuses).tolist():

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from routoo.engine.shadow import Shadow
     from routoo.engine.shared import DecisionIds
     from routoo.errors import BudgetSpentError
+    from routoo.predictor.base import Predictor
     from routoo.routing.decision import Predicted
     from routoo.routing.joint import JointConstraints, JointSolution
     from routoo.routing.policies import Policies
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from routoo.selector.arrays import BoolArray, IndexArray
     from routoo.selector.eligibility import Eligibility
     from routoo.selector.policies.base import Policy
+    from routoo.telemetry.decision_log.log import Recorder
     from routoo.telemetry.metrics import Metrics
 
 
@@ -54,12 +56,12 @@ class Decider:
 
     Args:
         pool: the models to choose among.
-        columns: [m], the pool's models among the prediction's columns.
-        predictor_version: the artifact that predictions come from.
+        predictor: whose predictions are decided.
         policies: who decides.
         money: prices, and where costs are booked.
         ids: where decision ids come from.
-        metrics: told what was decided; holds the decision log.
+        metrics: counts what was decided.
+        recorder: logs what was decided; None: nothing is logged.
         shadow: a policy that runs beside.
     """
 
@@ -67,24 +69,23 @@ class Decider:
         self,
         *,
         pool: Pool,
-        columns: IndexArray,
-        predictor_version: str,
+        predictor: Predictor,
         policies: Policies,
         money: Money,
         ids: DecisionIds,
         metrics: Metrics,
+        recorder: Recorder | None,
         shadow: Shadow | None,
     ) -> None:
-        self._versions = Versions(predictor_version, policies.version)
+        self._versions = Versions(predictor.version, policies.version)
         self._pool = pool
-        self._columns = columns
+        self._columns = pool.columns_in(predictor.models)
         self._policies = policies
         self._pricing = money.pricing
         self._ids = ids
         self._metrics = metrics
         self._shadow = shadow
-        log = metrics.decision_log
-        self._recorder = None if log is None else log.recorder(pool, policies)
+        self._recorder = recorder
         self._spending = money.spending
         self._decisions = money.decisions
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from routoo.engine.batcher import Batcher
 from routoo.engine.decider import Decider
 from routoo.engine.escalations import Escalations
+from routoo.engine.overview import EngineInfo, ModelsOverview
 from routoo.engine.shadow import Shadow
 from routoo.engine.shared import Handover
 from routoo.errors import (
@@ -42,11 +43,12 @@ if TYPE_CHECKING:
     from routoo.routing.decision import BatchDecision, BatchFrontier, Decision
     from routoo.routing.escalation import Escalation, EscalationRequest
     from routoo.routing.joint import JointConstraints
-    from routoo.routing.operating_point import CurvePoint, PricedSample
+    from routoo.routing.operating_point import PricedSample
     from routoo.routing.outcome import Outcome
     from routoo.routing.policies import Policies
     from routoo.routing.pool import Pool
     from routoo.routing.request import PromptRequest
+    from routoo.telemetry.decision_log.log import DecisionLog
     from routoo.telemetry.metrics import Metrics
 
 
@@ -64,13 +66,14 @@ class Engine:
         money: prices, books and reports; closed with the engine, not when it is retired.
         batching: how requests are gathered.
         shared: threads and decision ids; likewise.
-        metrics: told what was decided; holds the decision log.
+        metrics: counts what was decided.
+        decision_log: where single decisions and reports are told; None: nowhere.
 
     Raises:
         PoolError: the predictor does not know a model of the pool.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one parameter per part
         self,
         *,
         predictor: Predictor,
@@ -81,6 +84,7 @@ class Engine:
         batching: BatchingSettings,
         shared: Shared,
         metrics: Metrics,
+        decision_log: DecisionLog | None = None,
     ) -> None:
         self.predictor = predictor
         self.pool = pool
@@ -90,16 +94,16 @@ class Engine:
             None if policies.shadow is None else Shadow(policies.shadow, metrics.comparisons)
         )
         self.money = self._money = money
-        self.tracing = metrics.tracing
-        self._log = metrics.decision_log
+        self._metrics = metrics
+        self._log = decision_log
         self._decider = Decider(
             pool=pool,
-            columns=pool.columns_in(predictor.models),
-            predictor_version=predictor.version,
+            predictor=predictor,
             policies=policies,
             money=money,
             ids=shared.ids,
             metrics=metrics,
+            recorder=None if decision_log is None else decision_log.recorder(pool, policies),
             shadow=self.shadow,
         )
         self._escalations = Escalations(
@@ -281,9 +285,42 @@ class Engine:
         """
         return await self._in_thread(self._books, self._money.budgets, tenant)
 
-    async def curve(self, points: int) -> list[CurvePoint]:
-        """The cost-quality curve over the calibration sample, at most ``points`` >= 2 long."""
-        return await self._in_thread(self._solver, self.sample.curve, points)
+    async def models(self, points: int) -> ModelsOverview:
+        """The models over the calibration sample.
+
+        Args:
+            points: of the cost-quality curve, at most so many, at least 2; 0: no curve.
+
+        Raises:
+            DrainingError: the engine has stopped.
+        """
+        sample = self.sample
+        curve = await self._in_thread(self._solver, sample.curve, points) if points else []
+        return ModelsOverview(
+            pool=self.pool,
+            at=sample.point_at(self.price, self.policies.in_force),
+            mean_scores=sample.scores.mean(axis=0).tolist(),
+            mean_costs_usd=sample.costs_usd.mean(axis=0).tolist(),
+            curve=curve,
+        )
+
+    async def info(self) -> EngineInfo:
+        """The parts of the engine and their state.
+
+        Raises:
+            DrainingError: the engine has stopped.
+        """
+        budgets = await self.budgets()
+        return EngineInfo(
+            predictor_version=self.predictor.version,
+            predictor_backend=self.predictor.backend,
+            policy_version=self.policies.version,
+            policies=list(self.policies.offered),
+            price=self.price,
+            max_prompt_tokens=self.predictor.max_tokens,
+            degraded=self.predictor.degraded or any(state.degraded for state, _ in budgets),
+            shadow=None if self.shadow is None else self.shadow.comparison,
+        )
 
     async def warm_up(self) -> None:
         """Pays for the predictor's first runs, on the thread that will run it."""
@@ -377,6 +414,7 @@ class Engine:
         except (StopIteration, SystemExit, KeyboardInterrupt) as error:
             # asyncio would not hand these to the waiting calls, but leave them or end the loop.
             raise PredictorError(f"the predictor raised {type(error).__name__}") from error
+        self._metrics.predicted(prediction.served_by or self.predictor.backend, len(requests))
         return checked(prediction, len(requests), len(self.predictor.models))
 
     def _decide(

@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 class Watch:
     """Told what happens to predictors, from any thread; this one tells nobody."""
 
-    def served(self, backend: str, prompts: int) -> None:
-        """A backend answered."""
-
     def failed(self, backend: str, error: Exception) -> None:
         """A backend did not answer a batch; the next in turn is asked."""
 
@@ -187,7 +184,6 @@ class PredictorChain:
         self, predictor: Predictor, prompts: Sequence[str], wait: Wait | None, *, degraded: bool
     ) -> Prediction:
         prediction = checked(predictor.predict(prompts, wait), len(prompts), len(predictor.models))
-        self._watch.served(predictor.backend, len(prompts))
         return replace(
             prediction,
             served_by=prediction.served_by or predictor.backend,

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from routoo.predictor.artifact import Artifact
     from routoo.routing.policies import Policies
     from routoo.routing.pool import Pool
-    from routoo.telemetry.metrics import Metrics
+    from routoo.telemetry.telemetry import Telemetry
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ class Lasting:
     """The parts of a service that every engine of it uses."""
 
     predictors: Predictors
-    metrics: Metrics
+    telemetry: Telemetry
     shared: Shared
 
     def engine(self, parts: Parts, money: Money, settings: Settings) -> Engine:
@@ -144,7 +144,8 @@ class Lasting:
             money=money,
             batching=settings.batching,
             shared=self.shared,
-            metrics=self.metrics,
+            metrics=self.telemetry.metrics,
+            decision_log=self.telemetry.decision_log,
         )
 
 

@@ -37,12 +37,6 @@ class PredictorWatch(Watch):
         self._health = health
         self.on_mismatch: Callable[[], object] = lambda: None
         self._known: dict[str, bool] = {}
-        self._served = Counter(
-            "routoo_predictor_prompts",
-            "Prompts predicted, by the backend that did.",
-            ("backend",),
-            registry=registry,
-        )
         self._fallbacks = Counter(
             "routoo_predictor_fallbacks",
             "Batches that a backend did not answer and the next in turn was asked for.",
@@ -58,10 +52,6 @@ class PredictorWatch(Watch):
             ("outcome",),
             registry=registry,
         )
-
-    def served(self, backend: str, prompts: int) -> None:
-        """A backend answered."""
-        self._served.labels(backend).inc(prompts)
 
     def failed(self, backend: str, error: Exception) -> None:
         """A backend did not answer a batch."""

@@ -191,7 +191,7 @@ class Reloader:
             before,
             settings,
             parts,
-            self._lasting.metrics.outcomes,
+            self._lasting.telemetry.metrics.outcomes,
             same_models=same_models,
         )
         return _Next(settings, parts, money, needs_restart)
@@ -202,7 +202,7 @@ class Reloader:
         self._current.engine = self._lasting.engine(parts, money, settings)
         self._current.settings = settings
         self._parts = parts
-        self._lasting.metrics.versions(versions_of(self._current.engine))
+        self._lasting.telemetry.metrics.versions(versions_of(self._current.engine))
         retiring = asyncio.get_running_loop().create_task(self._retire(old, money))
         self._retiring[retiring] = old
         retiring.add_done_callback(self._retiring.pop)
@@ -212,7 +212,7 @@ class Reloader:
         await asyncio.to_thread(close_replaced, old.money, money)
 
     def _tell(self, outcome: str, *, needs_restart: tuple[str, ...] = (), detail: str = "") -> str:
-        self._lasting.metrics.reloads.labels(outcome).inc()
+        self._lasting.telemetry.metrics.reloads.labels(outcome).inc()
         log = _log.error if outcome == "refused" else _log.info
         versions = self._current.engine.versions
         fields = {"detail": detail} if detail else {}

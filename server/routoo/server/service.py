@@ -11,20 +11,20 @@ import sys
 from time import monotonic
 from typing import TYPE_CHECKING
 
+import grpc.aio
 import structlog
 import uvloop
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from prometheus_client import generate_latest, start_http_server
 
+from routoo.api.calls import Calls
 from routoo.api.extproc.factory import open_processor
 from routoo.api.overload import Overload, OverloadTerms
-from routoo.api.peers import ACCESS_LOG, METRICS, OK, answer_at
+from routoo.api.peers import ANSWERED, OPTIONS, PeerGate, Peers
 from routoo.api.security.entrance import Entrance
 from routoo.api.service import SERVICE, RouterService
 from routoo.engine.current import Current
 from routoo.engine.shared import DecisionIds, Shared
-from routoo.errors import ConfigError
 from routoo.predictor.manager import Predictors
 from routoo.routing.policies import learned_with_predictor
 from routoo.server.assembly import Lasting, load_parts, versions_of
@@ -33,18 +33,17 @@ from routoo.server.file_watch import FileWatch, files_of
 from routoo.server.grpc_servers import GrpcServers
 from routoo.server.health import Health
 from routoo.server.listeners import Listeners, channel_options, open_listeners
+from routoo.server.metrics_page import MetricsPage, show_page
 from routoo.server.predictor_watch import PredictorWatch
 from routoo.server.reloader import Reloader
 from routoo.telemetry.budget_gauges import BudgetMetrics
 from routoo.telemetry.logs import configure_logging, keep_values_out
-from routoo.telemetry.metrics import Metrics
+from routoo.telemetry.telemetry import Telemetry
 from routoo.v1 import router_pb2
 
 if TYPE_CHECKING:
-    import grpc.aio
-
     from routoo.api.extproc.service import Processor
-    from routoo.api.peers import Place
+    from routoo.api.worker_address import WorkerAddress
     from routoo.config.loading import SettingsSource
     from routoo.config.settings import Settings
     from routoo.engine.engine import Engine
@@ -55,19 +54,19 @@ STREAM_GRACE_S = 0.5
 GIVE_UP_WITHIN_S = 5.0
 
 
-def serve(source: SettingsSource, place: Place | None = None) -> int:
+def serve(source: SettingsSource, worker: WorkerAddress | None = None) -> int:
     """Serves until SIGTERM or SIGINT; returns the exit code. SIGHUP reloads.
 
     When the grace period ends before the last request, the process ends here, with exit code 1.
 
     Args:
         source: of the settings.
-        place: of this process among the workers of a service; None: it is all of it.
+        worker: of this process among those of a service; None: it is all of it.
 
     Raises:
         ConfigError: the service cannot start; one line.
     """
-    if not uvloop.run(_serve(source, place)):
+    if not uvloop.run(_serve(source, worker)):
         # A thread that hangs in the predictor would keep the interpreter from ending.
         sys.stdout.flush()
         sys.stderr.flush()
@@ -75,7 +74,7 @@ def serve(source: SettingsSource, place: Place | None = None) -> int:
     return 0
 
 
-async def _serve(source: SettingsSource, place: Place | None) -> bool:
+async def _serve(source: SettingsSource, worker: WorkerAddress | None) -> bool:
     settings = source.read()
     configure_logging(settings.log.level)
     keep_values_out()
@@ -83,10 +82,10 @@ async def _serve(source: SettingsSource, place: Place | None) -> bool:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    if place is not None:
+    if worker is not None:
         # The supervisor never writes: there is something to read when it has gone.
         loop.add_reader(sys.stdin.fileno(), stop.set)
-    service = await Service.start(settings, place)
+    service = await Service.start(settings, worker)
     loop.add_signal_handler(signal.SIGHUP, service.reloader.start, source.read)
     watching = service.watch_files(source) if settings.reload.watch else None
     # What lives from here to the end need not be looked at by every garbage collection.
@@ -125,36 +124,42 @@ class Service:
     def __init__(
         self,
         current: Current,
-        metrics: Metrics,
+        telemetry: Telemetry,
         reloader: Reloader,
         health: Health,
         entrance: Entrance,
-        place: Place | None,
+        worker: WorkerAddress | None,
     ) -> None:
         """Not to be called directly: ``start`` also opens the ports."""
         self.current = current
         settings = current.settings
-        self.metrics = metrics
+        self.telemetry = telemetry
+        self.metrics = metrics = telemetry.metrics
         self.reloader = reloader
         self.address = ""
         self.addresses: tuple[str, ...] = ()
         self.metrics_address = ""
         self._settings = settings  # of the start; ports follow no reload
         self._entrance = entrance
-        overload = _overload(settings)
-        self._router = RouterService(self.current, metrics, entrance.gate, overload, place)
+        self._calls = Calls(entrance.gate, _overload(settings), metrics.answered)
+        self._peers = None if worker is None else Peers(worker)
+        tracing = telemetry.tracing
+        self._router = RouterService(current, self._calls, tracing, self._peers)
         self.processor: Processor | None = None
         if settings.processor.enabled:
-            self.processor = open_processor(self.current, metrics, entrance.gate, overload, place)
+            self.processor = open_processor(
+                current, self._calls, metrics.registry, tracing, self._peers
+            )
         self._health = health
-        self._place = place
-        self._peers: asyncio.Server | None = None
+        self._worker = worker
+        self._private: grpc.aio.Server | None = None
+        self._shown: asyncio.Server | None = None
         # The workers' supervisor sees to it that no other service shares their port.
         self._servers = GrpcServers(
-            channel_options(settings), metrics.interceptors, alone=place is None
+            channel_options(settings), telemetry.interceptors, alone=worker is None
         )
         self._listeners: Listeners | None = None
-        self._metrics_server: tuple[object, object] | None = None
+        self._page: MetricsPage | None = None
 
     @property
     def engine(self) -> Engine:
@@ -162,18 +167,19 @@ class Service:
         return self.current.engine
 
     @classmethod
-    async def start(cls, settings: Settings, place: Place | None = None) -> Service:
+    async def start(cls, settings: Settings, worker: WorkerAddress | None = None) -> Service:
         """Loads everything, warms the predictor up, opens the ports, and serves.
 
         Args:
             settings: what serves.
-            place: of this process among the workers of a service; None: it is all of it.
+            worker: of this process among those of a service; None: it is all of it.
 
         Raises:
             ConfigError: a file is wrong, or a port is in use; one line.
         """
         parts = load_parts(settings)
-        metrics, health = Metrics(settings.decision_log, settings.tracing), Health()
+        telemetry, health = Telemetry.open(settings.decision_log, settings.tracing), Health()
+        metrics = telemetry.metrics
         entrance = Entrance.open(settings.security, metrics.registry)
         watch = PredictorWatch(metrics.registry, health)
         predictors = Predictors(
@@ -182,22 +188,22 @@ class Service:
             watch,
             learned_with_it=learned_with_predictor(settings.policy),
         )
-        prefix = secrets.token_hex(5) if place is None else place.id_prefix()
-        lasting = Lasting(predictors, metrics, Shared(DecisionIds(prefix)))
+        prefix = secrets.token_hex(5) if worker is None else worker.id_prefix()
+        lasting = Lasting(predictors, telemetry, Shared(DecisionIds(prefix)))
         engine = lasting.engine(parts, open_money(settings, parts, metrics.outcomes), settings)
         current = Current(engine, settings)
         # What engine that is changes.
         metrics.registry.register(BudgetMetrics(lambda: current.engine.money.budgets()))  # noqa: PLW0108
         reloader = Reloader(current, parts, lasting, watch)
-        service = cls(current, metrics, reloader, health, entrance, place)
+        service = cls(current, telemetry, reloader, health, entrance, worker)
         try:
             await engine.warm_up()
             await service._open()
         except BaseException:
-            await service._close_metrics()
+            await service._close_private()
             await engine.close(0.0)
             await reloader.close()
-            await asyncio.to_thread(metrics.close)
+            await asyncio.to_thread(telemetry.close)
             raise
         reloader.follow()
         return service
@@ -235,7 +241,7 @@ class Service:
         try:
             async with asyncio.timeout(GIVE_UP_WITHIN_S):
                 await self.engine.close(0.0)
-                await asyncio.to_thread(self.metrics.close)
+                await asyncio.to_thread(self.telemetry.close)
         except Exception as error:  # noqa: BLE001 - the process ends in any case
             _log.error("books or logs were not closed", exc_info=error)
 
@@ -258,16 +264,16 @@ class Service:
             await asyncio.gather(self.engine.retire(left_s), self.reloader.settle(left_s))
         )
         in_time &= await self.engine.close(max(0.0, deadline_s - monotonic()))
-        await self._router.drained(max(0.0, deadline_s - monotonic()))
+        await self._calls.drained(max(0.0, deadline_s - monotonic()))
         stopping = self._servers.stop(STREAM_GRACE_S)
         await asyncio.sleep(0)  # from here on they take no calls
-        self._router.refuse_the_last()
+        self._calls.refuse_the_last()
         await stopping
         if self._listeners is not None:
             self._listeners.remove_socket_files()
-        await self._close_metrics()
+        await self._close_private()
         await self.reloader.close()
-        await asyncio.to_thread(self.metrics.close)
+        await asyncio.to_thread(self.telemetry.close)
         _log.info("stopped", in_time=in_time)
         return in_time
 
@@ -277,9 +283,10 @@ class Service:
             self._add_handlers(server)
         # Before the port for calls, which a server that was never started does not give back.
         if settings.metrics.enabled:
-            self._open_metrics()
-        if self._place is not None:
-            self._peers = await answer_at(self._place.socket, self._answer_peer)
+            self._page = MetricsPage(settings.metrics.listen, self.metrics.registry)
+            self.metrics_address = self._page.address
+        if self._worker is not None:
+            await self._open_private(self._worker)
         self._listeners = open_listeners(self._servers, settings, self._entrance.certificates)
         self.addresses = self._listeners.addresses
         self.address = self.addresses[0]
@@ -303,32 +310,26 @@ class Service:
                 server,
             )
 
-    def _open_metrics(self) -> None:
-        listen = self._settings.metrics.listen
-        host, _, port = listen.rpartition(":")
-        try:
-            http, thread = start_http_server(int(port), host, self.metrics.registry)
-        except OSError as error:
-            raise ConfigError(
-                f"cannot serve metrics on {listen}: {error.strerror}; set another address with"
-                " metrics.listen or metrics.enabled to false"
-            ) from None
-        self._metrics_server = (http, thread)
-        self.metrics_address = f"{host}:{http.server_port}"
+    async def _open_private(self, worker: WorkerAddress) -> None:
+        """Takes calls of the other workers, and shows the supervisor the metrics."""
+        # What the caller may do was asked, and is counted, by the worker that hands a call on.
+        calls = Calls(PeerGate(), self._calls.overload, lambda *_: None, ANSWERED)
+        self._private = grpc.aio.server(options=OPTIONS)
+        self._private.add_generic_rpc_handlers((RouterService(self.current, calls).handler(),))
+        if self.processor is not None:
+            self._private.add_generic_rpc_handlers((self.processor.peer_handlers(calls),))
+        self._private.add_insecure_port(f"unix:{worker.calls_socket}")
+        worker.calls_socket.chmod(0o600)
+        await self._private.start()
+        self._shown = await show_page(worker.metrics_socket, self.metrics.registry)
 
-    async def _answer_peer(self, name: str, body: bytes) -> tuple[str, bytes]:
-        if name == METRICS:
-            return OK, await asyncio.to_thread(generate_latest, self.metrics.registry)
-        if self.processor is not None and name == ACCESS_LOG:
-            return await self.processor.answer_peer(body)
-        return await self._router.answer_for_another(name, body)
-
-    async def _close_metrics(self) -> None:
+    async def _close_private(self) -> None:
+        if self._shown is not None:
+            self._shown.close()
         if self._peers is not None:
-            self._peers.close()
-        if self._metrics_server is not None:
-            http, thread = self._metrics_server
-            await asyncio.to_thread(http.shutdown)  # type: ignore[attr-defined]
-            http.server_close()  # type: ignore[attr-defined]
-            thread.join()  # type: ignore[attr-defined]
-            self._metrics_server = None
+            await self._peers.close()
+        if self._private is not None:
+            await self._private.stop(STREAM_GRACE_S)
+        if self._page is not None:
+            await asyncio.to_thread(self._page.close)
+            self._page = None

@@ -18,17 +18,17 @@ from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 import structlog
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry
 
-from routoo.api.peers import METRICS, PeerAwayError, Place, ask_waiting, socket_of
+from routoo.api.worker_address import WorkerAddress
 from routoo.config.address import Address
 from routoo.config.checks import check_workers
 from routoo.config.loading import SettingsSource
-from routoo.errors import ConfigError
+from routoo.server.metrics_page import MetricsPage, WorkerAwayError, read_page
 from routoo.server.ports import shared_port
 from routoo.telemetry.merged import MergedMetrics
 
@@ -107,7 +107,7 @@ class _Supervisor:
             fields = [
                 word for word in said.split()[2:] if not word.startswith(("metrics=", "pid="))
             ]
-            metrics = "off" if page is None else f"{_host(settings)}:{page[0].server_port}"
+            metrics = "off" if page is None else page.address
             print(  # noqa: T201 - the line that callers of ``routoo serve`` wait for
                 f"ready {listen} {' '.join(fields)} metrics={metrics} pid={os.getpid()}"
                 f" workers={settings.workers}",
@@ -120,8 +120,7 @@ class _Supervisor:
             return await self._end()
         finally:
             if page is not None:
-                await asyncio.to_thread(page[0].shutdown)
-                page[0].server_close()
+                await asyncio.to_thread(page.close)
 
     async def _start(self, index: int) -> str:
         """Starts a worker and waits until it serves; the line that it says then.
@@ -129,10 +128,9 @@ class _Supervisor:
         Raises:
             WorkerEndedError: it ended before.
         """
-        place = Place(self._folder, self._run_id, index)
         # The worker ends when its stdin does: it must not outlive this process.
         worker = await asyncio.create_subprocess_exec(
-            *arguments(self._source, place), stdin=PIPE, stdout=PIPE
+            *arguments(self._source, self._address(index)), stdin=PIPE, stdout=PIPE
         )
         self._workers[index] = worker
         assert worker.stdout is not None  # noqa: S101 - a pipe was asked for
@@ -140,6 +138,9 @@ class _Supervisor:
         if not line.startswith("ready "):
             raise WorkerEndedError(await worker.wait())
         return line
+
+    def _address(self, index: int) -> WorkerAddress:
+        return WorkerAddress(self._folder, self._run_id, index)
 
     async def _keep(self, index: int) -> None:
         """Starts a worker again whenever it has ended."""
@@ -175,35 +176,22 @@ class _Supervisor:
             if worker.returncode is None:
                 worker.send_signal(number)
 
-    def _open_page(self) -> tuple[Any, Any]:
+    def _open_page(self) -> MetricsPage:
         registry = CollectorRegistry()
         registry.register(
             MergedMetrics(self._pages, self._settings.workers, lambda: self._restarts)
         )
-        listen = self._settings.metrics.listen
-        try:
-            return start_http_server(
-                int(listen.rpartition(":")[2]), _host(self._settings), registry
-            )
-        except OSError as error:
-            raise ConfigError(
-                f"cannot serve metrics on {listen}: {error.strerror}; set another address with"
-                " metrics.listen or metrics.enabled to false"
-            ) from None
+        return MetricsPage(self._settings.metrics.listen, registry)
 
     def _pages(self) -> list[str]:
         """Each worker's metrics, of those that answer; on the scraping thread."""
         pages = []
         for index in range(self._settings.workers):
             try:
-                pages.append(ask_waiting(socket_of(self._folder, index), METRICS).decode())
-            except PeerAwayError as error:
+                pages.append(read_page(self._address(index).metrics_socket))
+            except WorkerAwayError as error:
                 _log.warning("worker does not tell its metrics", worker=index, detail=str(error))
         return pages
-
-
-def _host(settings: Settings) -> str:
-    return settings.metrics.listen.rpartition(":")[0]
 
 
 def _for_workers(
@@ -222,13 +210,13 @@ def _for_workers(
     return SettingsSource(source.path, overrides)
 
 
-def arguments(source: SettingsSource, place: Place) -> list[str]:
+def arguments(source: SettingsSource, worker: WorkerAddress) -> list[str]:
     """The command line of a worker."""
     said = {
         "config": None if source.path is None else str(source.path.resolve()),
         "overrides": source.overrides,
-        "folder": str(place.folder),
-        "run": place.run,
-        "index": place.index,
+        "folder": str(worker.folder),
+        "run": worker.run,
+        "index": worker.index,
     }
     return [sys.executable, "-m", "routoo.cli.worker", orjson.dumps(said).decode()]

@@ -1,7 +1,4 @@
-"""Logs as JSON lines on stderr, and Prometheus metrics. Prompts appear in neither.
-
-The decision log, where there is one, is a file of its own: see ``routoo.decision_log``.
-"""
+"""The service's Prometheus metrics. Prompts do not appear in them."""
 
 from __future__ import annotations
 
@@ -15,19 +12,15 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from routoo.selector.reason import Reason
-from routoo.telemetry.decision_log.log import DecisionLog
 from routoo.telemetry.outcome_counts import OutcomeCounts
 from routoo.telemetry.shadow_counts import Comparisons
-from routoo.telemetry.tracing import open_tracing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from prometheus_client import Metric
 
-    from routoo.config.observability import DecisionLogSettings, TracingSettings
     from routoo.routing.decision import DecidedBatch
-    from routoo.telemetry.tracing import Interceptor
 
 # From 20 microseconds to a second: decisions take fractions of a millisecond, trouble takes long.
 PHASE_BUCKETS_S = (
@@ -38,27 +31,19 @@ BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024, 4096, 16384, 65536)
 
 
 class Metrics:
-    """The service's metrics, in a registry of their own, its decision log and its traces.
-
-    Args:
-        log: settings of the decision log; None: there is none.
-        tracing: settings of the traces; None: there are none.
+    """The service's metrics, in a registry of their own.
 
     Attributes:
         registry: what Prometheus scrapes.
-        decision_log: where single decisions and reports are told; None: nowhere.
-        tracing: adds decisions to the traces of calls; None: nothing is traced.
-
-    Raises:
-        ConfigError: traces are asked for and cannot be made; one line.
+        answered: counts a call that has ended: its RPC, its status, its seconds.
+        outcomes: counts what reports add up to.
+        comparisons: counts what shadow policies would have done.
+        escalations: counts answers that were weighed.
+        reloads: counts reloads by their outcome.
     """
 
-    def __init__(
-        self, log: DecisionLogSettings | None = None, tracing: TracingSettings | None = None
-    ) -> None:
+    def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
-        self.tracing = open_tracing(tracing, registry)
-        self.decision_log = None if log is None else DecisionLog.open(log, registry)
         self._calls = CallCounts(PHASE_BUCKETS_S)
         registry.register(self._calls)
         self.answered = self._calls.answered
@@ -125,6 +110,12 @@ class Metrics:
             ("reason",),
             registry=registry,
         )
+        self._predicted = Counter(
+            "routoo_predictor_prompts",
+            "Prompts predicted, by the backend that did.",
+            ("backend",),
+            registry=registry,
+        )
         self._queue = Gauge(
             "routoo_queue_depth", "Requests that wait for the predictor.", registry=registry
         )
@@ -172,6 +163,10 @@ class Metrics:
     def dropped(self, reason: str) -> None:
         """A request was dropped before prediction."""
         self._dropped.labels(reason).inc()
+
+    def predicted(self, backend: str, prompts: int) -> None:
+        """Counts prompts that a backend has predicted."""
+        self._predicted.labels(backend).inc(prompts)
 
     def watch_queue(self, depth: Callable[[], int]) -> None:
         """Reads the queue's depth when it is scraped."""
@@ -224,18 +219,6 @@ class Metrics:
             if counter is None:
                 counter = self._by_model[key] = self._decisions.labels(*key)
             counter.inc(prompts)
-
-    @property
-    def interceptors(self) -> list[Interceptor]:
-        """What the server has to be made with."""
-        return [] if self.tracing is None else [self.tracing.interceptor]
-
-    def close(self) -> None:
-        """Writes and sends what is still held; not on the event loop."""
-        if self.decision_log is not None:
-            self.decision_log.close()
-        if self.tracing is not None:
-            self.tracing.close()
 
 
 def _by_version(batch: DecidedBatch) -> dict[str, Counts[int]]:

@@ -48,13 +48,13 @@ def check_installed(settings: TracingSettings) -> None:
         )
 
 
-def open_tracing(settings: TracingSettings | None, registry: CollectorRegistry) -> Tracing | None:
+def open_tracing(settings: TracingSettings, registry: CollectorRegistry) -> Tracing | None:
     """Traces as the settings ask for; None: they do not. ``registry`` gets their metric.
 
     Raises:
         ConfigError: the extra is missing; one line.
     """
-    if settings is None or not settings.enabled:
+    if not settings.enabled:
         return None
     check_installed(settings)
     # With the extra or not at all; a service without traces does not wait for the imports.

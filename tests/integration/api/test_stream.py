@@ -9,6 +9,7 @@ import grpc
 import grpc.aio
 import pytest
 
+from routoo.api.security.gate import ANYONE_IN
 from routoo.v1 import route_pb2
 from support.tiny_service import Running, refusal, serving, tiny_settings
 from support.watched import HANG_S, watch_accepted, watch_answered, watch_predictor
@@ -193,7 +194,7 @@ async def test_a_caller_who_does_not_read_is_not_read(tmp_path: Path) -> None:
     limits = {"max_stream_in_flight": 4}
     async with serving(tiny_settings(tmp_path, limits=limits)) as running:
         answered = watch_answered(running.service)
-        stream = running.service._router._route_stream(bodies(), NoDeadline())
+        stream = running.service._router._route_stream(bodies(), NoDeadline(), ANYONE_IN)
         await anext(stream)
         await answered.reached(4)
         for _ in range(10):

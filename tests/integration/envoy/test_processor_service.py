@@ -70,6 +70,23 @@ async def test_a_caller_that_leaves_before_the_decision_reserves_nothing(tmp_pat
     assert replies(running)["gone"] == 1  # the second, whose reply never came
 
 
+@pytest.mark.parametrize("fallback", ["", "large"])
+async def test_a_fault_of_the_service_leaves_a_line_in_the_log(
+    tmp_path: Path, fallback: str
+) -> None:
+    async with with_settings(tmp_path, processor={"fallback_model": fallback}) as running:
+        watch_predictor(running.service.engine).fail.append(ZeroDivisionError("secret"))
+        async with stream(running.channel) as one:
+            answer = await one.routed()
+            assert answer.HasField("request_body") == bool(fallback)
+            if not fallback:
+                assert answer.immediate_response.status.code == 500
+                assert b"secret" not in answer.immediate_response.body
+    (line,) = [line for line in running.logs if line["event"] == "call failed"]
+    assert (line["log_level"], line["rpc"]) == ("error", "Process")
+    assert isinstance(line["exc_info"], ZeroDivisionError)
+
+
 FALLBACK = {"fallback_model": "large"}
 
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
-from routoo.config.observability import TracingSettings
+from routoo.config.observability import DecisionLogSettings, TracingSettings
 from routoo.errors import ConfigError
 from routoo.server.assembly import check
 from routoo.telemetry import tracing
-from routoo.telemetry.metrics import Metrics
+from routoo.telemetry.telemetry import Telemetry
 from routoo.v1 import outcome_pb2, route_pb2
 from support.peers.otlp_collector import Collector, attributes, otlp_collector
 from support.processor_stream import chat_body, stream
@@ -179,7 +179,7 @@ async def test_a_collector_that_is_away_is_said_and_holds_nothing_up(tmp_path: P
 
 
 def test_without_traces_the_server_has_no_interceptor() -> None:
-    assert Metrics(tracing=TracingSettings()).interceptors == []
+    assert Telemetry.open(DecisionLogSettings(), TracingSettings()).interceptors == []
 
 
 def test_a_missing_extra_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,4 +188,4 @@ def test_a_missing_extra_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(ConfigError, match=r"needs OpenTelemetry: install routoo\[otel\], or"):
         check(asked_for)
     with pytest.raises(ConfigError, match=r"needs OpenTelemetry"):
-        Metrics(tracing=asked_for.tracing)
+        Telemetry.open(DecisionLogSettings(), asked_for.tracing)

@@ -15,7 +15,7 @@ import grpc.aio
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from routoo.api.peers import Place
+from routoo.api.worker_address import WorkerAddress
 from routoo.config.loading import load_settings
 from routoo.errors import ConfigError
 from routoo.server.assembly import check
@@ -246,7 +246,7 @@ def test_budgets_in_memory_are_not_split_among_workers(tmp_path: Path) -> None:
 
 
 def test_an_id_says_whose_it_is(tmp_path: Path) -> None:
-    places = [Place(tmp_path, "0123abcd", index) for index in (0, 1, 255)]
+    places = [WorkerAddress(tmp_path, "0123abcd", index) for index in (0, 1, 255)]
     for place in places:
         for other in places:
             owner = place.other_owner(f"{other.id_prefix()}-1")

@@ -62,9 +62,6 @@ class Notes(Watch):
     def __init__(self) -> None:
         self.notes: list[tuple[Any, ...]] = []
 
-    def served(self, backend: str, prompts: int) -> None:
-        self.notes.append(("served", backend, prompts))
-
     def failed(self, backend: str, error: Exception) -> None:
         self.notes.append(("failed", backend, getattr(error, "kind", "?")))
 
@@ -117,7 +114,7 @@ def test_the_first_answers_and_says_so(rig: Rig) -> None:
         "far-1",
         False,
     )
-    assert rig.watch.notes == [("served", "far", 2)]
+    assert rig.watch.notes == []
     assert (rig.chain.backend, rig.chain.version, rig.chain.degraded) == ("far", "far-1", False)
 
 

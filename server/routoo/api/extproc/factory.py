@@ -7,23 +7,28 @@ from typing import TYPE_CHECKING
 from routoo.errors import ConfigError
 
 if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+    from routoo.api.calls import Calls
     from routoo.api.extproc.service import Processor
-    from routoo.api.overload import Overload
-    from routoo.api.peers import Place
-    from routoo.api.security.gate import Gate
+    from routoo.api.peers import Peers
     from routoo.config.processor import ProcessorSettings
     from routoo.engine.current import Current
     from routoo.routing.pool import Pool
-    from routoo.telemetry.metrics import Metrics
+    from routoo.telemetry.tracing import Tracing
 
 
 def open_processor(
-    current: Current, metrics: Metrics, gate: Gate, overload: Overload, place: Place | None
+    current: Current,
+    calls: Calls,
+    registry: CollectorRegistry,
+    tracing: Tracing | None,
+    peers: Peers | None,
 ) -> Processor:
-    """The processor of settings that ``check_processor`` has accepted."""
+    """The processor of settings that ``check_processor`` has accepted; see ``Processor``."""
     from routoo.api.extproc.service import Processor  # noqa: PLC0415 - needs the extra
 
-    return Processor(current, metrics, gate, overload, place)
+    return Processor(current, calls, registry, tracing, peers)
 
 
 def check_processor(settings: ProcessorSettings, pool: Pool) -> None:

@@ -10,7 +10,7 @@ import grpc
 import orjson
 
 from routoo.api.extproc.messages import immediate
-from routoo.api.status import status_of
+from routoo.api.status import reported
 from routoo.errors import (
     BudgetSpentError,
     InvalidRequestError,
@@ -67,6 +67,7 @@ class Refusal:
         message: one line for people.
         param: the header or field that is wrong; empty: none.
         retry_after_s: when another try may do better; None: not known.
+        failure: why the fallback may stand in; None: the caller has to change something.
     """
 
     status: int
@@ -74,6 +75,7 @@ class Refusal:
     message: str
     param: str = ""
     retry_after_s: float | None = None
+    failure: RoutingFailure | None = None
 
     def answer(self, api: Api) -> bytes:
         """As Envoy is told it."""
@@ -98,27 +100,28 @@ class Refusal:
         return immediate(self.status, headers, orjson.dumps(content), f"routoo_{self.code}")
 
 
-def refusal_of(error: Exception) -> Refusal:
-    """What a caller is told of an error; what is not ours says nothing of itself."""
-    code, line = status_of(error)
+def refusal_of(error: Exception, rpc: str) -> Refusal:
+    """What a caller is told of an error; a fault of the service says nothing of itself.
+
+    Args:
+        error: what a request has failed with.
+        rpc: the call's name, for the log.
+    """
+    code, line = reported(error, rpc)
     status = next(
         (_OWN_STATUS[kind] for kind in type(error).__mro__ if kind in _OWN_STATUS),
         _HTTP_STATUS.get(code, _INTERNAL),
     )
-    word = failure_of(error) or code.name.lower()
+    failure = next((_FAILURES[kind] for kind in type(error).__mro__ if kind in _FAILURES), None)
+    if failure is None and code in _OURS:
+        failure = "unavailable"
     param = error.field if isinstance(error, InvalidRequestError) else ""
-    return Refusal(status, word, line, param, getattr(error, "retry_after_s", None))
+    retry_after_s = getattr(error, "retry_after_s", None)
+    return Refusal(status, failure or code.name.lower(), line, param, retry_after_s, failure)
 
 
-def failure_of(error: Exception) -> RoutingFailure | None:
-    """Which reason for a fallback an error is; None: none, the caller has to change something."""
-    for kind in type(error).__mro__:
-        if kind in _FAILURES:
-            return _FAILURES[kind]
-    code, _ = status_of(error)
-    ours = (
-        grpc.StatusCode.UNAVAILABLE,
-        grpc.StatusCode.DEADLINE_EXCEEDED,
-        grpc.StatusCode.INTERNAL,
-    )
-    return "unavailable" if code in ours else None
+_OURS = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.INTERNAL,
+)

@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
 from routoo.api.extproc.body import asked_by
 from routoo.api.extproc.headers import COST_USD, DECISION_ID, MODEL, SCORE, read_fields
-from routoo.api.extproc.refusal import Refusal, failure_of, refusal_of
+from routoo.api.extproc.refusal import Refusal, refusal_of
 from routoo.errors import DrainingError, InvalidRequestError, NoEligibleModelError
 from routoo.routing.request import PromptRequest
 
@@ -26,8 +24,8 @@ if TYPE_CHECKING:
     from routoo.engine.current import Current
     from routoo.routing.decision import Decision
     from routoo.routing.pool import Pool
+    from routoo.telemetry.tracing import Tracing
 
-_log = structlog.get_logger("routoo.extproc")
 _NEEDS = (
     ("tools", "tools"),
     ("images", "images"),
@@ -35,6 +33,9 @@ _NEEDS = (
     ("files", "files"),
     ("json_output", "JSON as output"),
 )
+
+
+RPC = "Process"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +81,14 @@ class Router:
     Args:
         current: the engine and the settings in force.
         overload: refuses what would wait too long; shared with the calls of the API.
+        tracing: told of decisions; None: nothing is traced.
     """
 
-    def __init__(self, current: Current, overload: Overload) -> None:
+    def __init__(
+        self, current: Current, overload: Overload, tracing: Tracing | None = None
+    ) -> None:
         self.open = True
+        self._tracing = tracing
         self._current = current
         self._overload = overload
 
@@ -104,12 +109,9 @@ class Router:
                 entered_s = self._overload.enter()
                 decision = await engine.route(request)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer
-            failure = failure_of(error)
-            refusal = refusal_of(error)
-            if refusal.code == "internal":
-                _log.error("a request could not be routed", exc_info=error)
+            refusal = refusal_of(error, RPC)
             fallback = settings.processor
-            if fallback.fallback_model and failure in fallback.fallback_on:
+            if fallback.fallback_model and refusal.failure in fallback.fallback_on:
                 model = fallback.fallback_model
                 return Routed(model, ((MODEL, model),), None)
             return refusal
@@ -130,9 +132,8 @@ class Router:
 
     def trace(self, decision: Decision, traceparent: str) -> None:
         """Tells of a decision in the trace of its HTTP request, where traces are on."""
-        tracing = self._current.engine.tracing
-        if tracing is not None:
-            tracing.decided_over_http(decision, traceparent)
+        if self._tracing is not None:
+            self._tracing.decided_over_http(decision, traceparent)
 
 
 def _request(

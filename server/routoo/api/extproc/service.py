@@ -4,34 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import grpc
-import structlog
 from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc
 
 from routoo.api.convert import parse
 from routoo.api.extproc.access_log import AccessLog
 from routoo.api.extproc.exchange import Exchange
-from routoo.api.extproc.guarded_handlers import GuardedHandlers
 from routoo.api.extproc.metrics import Tally
-from routoo.api.extproc.router import Router
+from routoo.api.extproc.router import RPC, Router
 from routoo.api.extproc.settlement import Booking, LoggedReplies
-from routoo.api.status import status_of
-from routoo.errors import RoutooError
 
 if TYPE_CHECKING:
-    from routoo.api.overload import Overload
-    from routoo.api.peers import Place
-    from routoo.api.security.gate import Gate
+    from prometheus_client import CollectorRegistry
+
+    from routoo.api.calls import Calls, Context
+    from routoo.api.calls import Exchange as Ending
+    from routoo.api.peers import Peers
     from routoo.engine.current import Current
-    from routoo.telemetry.metrics import Metrics
+    from routoo.telemetry.tracing import Tracing
 
 SERVICE: str = ext_proc.DESCRIPTOR.services_by_name["ExternalProcessor"].full_name
-RPC = "Process"
-Context = Any  # grpc.aio.ServicerContext[bytes, bytes]
-_log = structlog.get_logger("routoo.extproc")
 
 
 class Processor:
@@ -39,47 +33,43 @@ class Processor:
 
     Args:
         current: the engine and the settings in force.
-        metrics: whose registry gets the counters.
-        gate: lets Envoy in.
-        overload: refuses what would wait too long; shared with the calls of the API.
-        place: of this worker among those of the service; None: there are no others.
+        calls: wraps the streams.
+        registry: gets the counters.
+        tracing: told of decisions; None: nothing is traced.
+        peers: the other workers of the service; None: there are none.
     """
 
     def __init__(
         self,
         current: Current,
-        metrics: Metrics,
-        gate: Gate,
-        overload: Overload,
-        place: Place | None,
+        calls: Calls,
+        registry: CollectorRegistry,
+        tracing: Tracing | None = None,
+        peers: Peers | None = None,
     ) -> None:
         self._current = current
-        self._metrics = metrics
-        self._gate = gate
-        self._router = Router(current, overload)
-        self._tally = Tally(metrics.registry)
+        self._calls = calls
+        self._router = Router(current, calls.overload, tracing)
+        self._tally = Tally(registry)
         self._released = False
         self._streams: dict[asyncio.Task[Any], Exchange] = {}
         self._booking = Booking(current)
         self._logged = LoggedReplies(self._tally, lambda: current.settings.outcomes)
-        self._log = AccessLog(self._logged, self._booking, gate, metrics, place)
+        self._log = AccessLog(self._logged, self._booking, peers)
         self._idle = asyncio.Event()
         self._idle.set()
 
     def handlers(self) -> tuple[grpc.GenericRpcHandler[bytes, bytes], ...]:
         """What is added to a grpc.aio server."""
-        method = grpc.stream_stream_rpc_method_handler(self._process)
-        services = (
+        method = grpc.stream_stream_rpc_method_handler(self._calls.exchange(self._process, RPC))
+        return (
             grpc.method_handlers_generic_handler(SERVICE, {RPC: method}),
-            self._log.handlers(),
+            self._log.handlers(self._calls),
         )
-        if self._gate.is_open:
-            return services
-        return tuple(GuardedHandlers(one, self._gate, self._metrics) for one in services)
 
-    async def answer_peer(self, body: bytes) -> tuple[str, bytes]:
-        """Answers another worker, which got Envoy's log of a decision of this one."""
-        return await self._log.take_for_another(body)
+    def peer_handlers(self, calls: Calls) -> grpc.GenericRpcHandler[bytes, bytes]:
+        """What the other workers call, which got Envoy's log of decisions of this one."""
+        return self._log.handlers(calls)
 
     async def close(self, grace_s: float) -> None:
         """Routes nothing more; waits for the replies under way, ``grace_s`` at most.
@@ -110,39 +100,27 @@ class Processor:
         await self._idle.wait()
         await self._logged.none_left.wait()
 
-    async def _process(self, _bodies: object, context: Context) -> None:
+    async def _process(self, context: Context, ending: Ending) -> None:
         exchange = Exchange(
             self._router,
             self._current.settings.processor,
             self._tally,
             self._logged,
-            lambda: self._gate.admit(context, RPC),
+            lambda: self._calls.gate.admit(context, RPC),
         )
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - grpc.aio runs each call in one
         self._streams[task] = exchange
         self._idle.clear()
-        code = "OK"
-        started_s = perf_counter()
         try:
             await _talk(exchange, context)
             exchange.told()
         except asyncio.CancelledError:
-            code = "CANCELLED"
-            # Ended by us: with OK, Envoy goes on by itself.
-            if not (self._released and exchange.waits_for_upstream) or context.cancelled():
-                raise
-        except Exception as error:
-            status, line = status_of(error)
-            code = status.name
-            if not isinstance(error, RoutooError):
-                _log.error("a stream failed", exc_info=error)
-            await context.abort(status, line)
-            raise  # abort raises; this line is for the linter
+            ending.released = self._released and exchange.waits_for_upstream
+            raise
         finally:
             del self._streams[task]
-            # How long the upstream took is not the service's time.
-            self._metrics.answered(RPC, code, (exchange.sent_s or perf_counter()) - started_s)
+            ending.ended_s = exchange.sent_s
             outcome = exchange.outcome()
             if outcome is not None:
                 self._booking.add(outcome)

@@ -49,14 +49,16 @@ class Admission:
 
     Attributes:
         caller: who makes it.
+        counts: whether the call counts against a limit, and ``leave`` has to follow.
     """
 
-    __slots__ = ("_client", "_limits", "caller")
+    __slots__ = ("_client", "_limits", "caller", "counts")
 
     def __init__(
         self, caller: Caller, limits: ClientLimits | None = None, client: Client | None = None
     ) -> None:
         self.caller = caller
+        self.counts = limits is not None
         self._limits = limits
         self._client = client
 
@@ -64,6 +66,10 @@ class Admission:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.leave()
+
+    def leave(self) -> None:
+        """Ends the call."""
         if self._limits is not None and self._client is not None:
             self._limits.leave(self._client)
 
@@ -82,11 +88,15 @@ class Admission:
             self._limits.take(self._client)
 
 
-_ANYONE_IN = Admission(ANYONE)
+ANYONE_IN = Admission(ANYONE)
+"""How everybody is let in where nobody is asked and nothing is limited."""
 
 
 class Gate:
     """Lets calls in. To be used on one event loop.
+
+    Attributes:
+        anyone: what every call is let in with; None: each is asked, see ``admit``.
 
     Args:
         settings: who may call, and how much.
@@ -123,6 +133,7 @@ class Gate:
         self._asks = settings.asks_who_calls
         limits = settings.per_client
         self._limits = ClientLimits(limits, clock_s) if limits.any else None
+        self.anyone = None if self._asks or limits.any else ANYONE_IN
         self._certificates = {
             one.subject: Caller(f"certificate {one.subject}", one.tenant, frozenset(one.roles))
             for one in settings.certificates
@@ -134,11 +145,6 @@ class Gate:
             self._seen = self._file.signature()
             self._looked_s = clock_s()
             self._tokens = read_tokens(self._path)
-
-    @property
-    def is_open(self) -> bool:
-        """Whether everybody is let in, without limits."""
-        return not self._asks and self._limits is None
 
     def admit(self, context: CallContext, rpc: str) -> Admission:
         """Lets a call in; to be used in a ``with`` statement, which ends it.
@@ -152,8 +158,8 @@ class Gate:
             PermissionDeniedError: its role is not that for this call.
             RateLimitedError: the client asks for too much.
         """
-        if not self._asks and self._limits is None:
-            return _ANYONE_IN
+        if self.anyone is not None:
+            return self.anyone
         try:
             caller = self._caller(context)
             _check_role(caller, rpc)

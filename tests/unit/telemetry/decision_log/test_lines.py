@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from routoo.config.observability import DecisionLogSettings
+from routoo.config.observability import DecisionLogSettings, TracingSettings
 from routoo.config.policy import PolicySettings
 from routoo.routing.escalation import EscalationRequest
 from routoo.routing.outcome import Outcome
@@ -14,7 +14,7 @@ from routoo.routing.request import PromptRequest
 from routoo.telemetry.decision_log.reader import read_logs
 from routoo.telemetry.decision_log.replay import reproduce
 from routoo.telemetry.decision_log.sampling import Sampler
-from routoo.telemetry.metrics import Metrics
+from routoo.telemetry.telemetry import Telemetry
 from support.logged_engine import lines_of, logged_engine
 from support.tiny_engine import make_engine, outcomes
 from support.tiny_money import hourly, spending
@@ -166,12 +166,17 @@ async def test_a_reloaded_pool_or_policy_is_a_setup_of_its_own(
     artifact: Artifact, tmp_path: Path
 ) -> None:
     # Engines that follow each other in one process share the log, as after a reload.
-    metrics = Metrics(DecisionLogSettings(path=tmp_path / "log"))
+    told = Telemetry.open(DecisionLogSettings(path=tmp_path / "log"), TracingSettings())
     for policy in ("lp", "best", "lp"):
-        engine = make_engine(artifact, metrics=metrics, policy=PolicySettings(name=policy))
+        engine = make_engine(
+            artifact,
+            metrics=told.metrics,
+            decision_log=told.decision_log,
+            policy=PolicySettings(name=policy),
+        )
         await outcomes(engine.route(PromptRequest("hard")))
         await engine.close(0.0)
-    metrics.close()
+    told.close()
     setups = [line["setup"] for line in lines_of(tmp_path / "log", "setup")]
     first, second, third = (line["setup"] for line in lines_of(tmp_path / "log"))
     assert setups == [first, second]

@@ -1,0 +1,93 @@
+"""The page that Prometheus scrapes: over HTTP, and between a worker and its supervisor.
+
+A worker writes its page to whoever connects to a unix socket, and closes. That needs nothing on the
+supervisor's side but a socket, so that the supervisor stays small.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from prometheus_client import generate_latest, start_http_server
+
+from routoo.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from prometheus_client import CollectorRegistry
+
+_TIMEOUT_S = 10.0
+
+
+class WorkerAwayError(Exception):
+    """A worker does not show its page: it has ended, or is about to."""
+
+
+class MetricsPage:
+    """The page on an address; ``close`` gives the address back.
+
+    Attributes:
+        address: HOST:PORT, with the port that was found where 0 was asked for.
+
+    Args:
+        listen: HOST:PORT, as the setting ``metrics.listen``.
+        registry: what the page shows.
+
+    Raises:
+        ConfigError: the address cannot be used; one line.
+    """
+
+    def __init__(self, listen: str, registry: CollectorRegistry) -> None:
+        host, _, port = listen.rpartition(":")
+        try:
+            self._http, self._thread = start_http_server(int(port), host, registry)
+        except OSError as error:
+            raise ConfigError(
+                f"cannot serve metrics on {listen}: {error.strerror}; set another address with"
+                " metrics.listen or metrics.enabled to false"
+            ) from None
+        self.address = f"{host}:{self._http.server_port}"
+
+    def close(self) -> None:
+        """Waits until the page is closed; not on the event loop."""
+        self._http.shutdown()
+        self._http.server_close()
+        self._thread.join()
+
+
+async def show_page(path: Path, registry: CollectorRegistry) -> asyncio.Server:
+    """Writes the page to whoever connects to a unix socket, of mode 0600."""
+
+    async def show(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):  # the reader has gone
+            writer.write(await asyncio.to_thread(generate_latest, registry))
+            await writer.drain()
+        writer.close()
+
+    # After a crash the socket is still there; asyncio takes its place.
+    server = await asyncio.start_unix_server(show, path)
+    path.chmod(0o600)  # noqa: ASYNC240 - takes no time
+    return server
+
+
+def read_page(path: Path) -> str:
+    """A worker's page, for a thread that may wait.
+
+    Raises:
+        WorkerAwayError: the worker does not show it.
+    """
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(_TIMEOUT_S)
+            connection.connect(str(path))
+            with connection.makefile("rb") as page:
+                text = page.read().decode()
+    except OSError as error:
+        raise WorkerAwayError(f"{path.name}: {error!r}") from None
+    if not text:
+        raise WorkerAwayError(f"{path.name}: showed nothing")
+    return text

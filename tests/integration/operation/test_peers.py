@@ -1,0 +1,108 @@
+"""Calls between workers: private sockets, the same handlers, statuses as they came."""
+
+from __future__ import annotations
+
+import asyncio
+import stat
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+
+from routoo.api.peers import PeerAwayError, Peers
+from routoo.api.service import SERVICE
+from routoo.api.status import ForwardedError
+from routoo.api.worker_address import WorkerAddress
+from routoo.server.metrics_page import WorkerAwayError, read_page
+from routoo.server.service import Service
+from routoo.v1 import outcome_pb2
+from routoo.v1.router_pb2_grpc import RouterServiceStub
+from support.tiny_service import Running, connected, tiny_settings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+REPORT, ESCALATE = f"/{SERVICE}/ReportOutcome", f"/{SERVICE}/Escalate"
+
+
+@asynccontextmanager
+async def two_workers(folder: Path) -> AsyncIterator[tuple[Running, Running, WorkerAddress]]:
+    """Two workers in this process, and the address of the first; there is no supervisor."""
+    address = WorkerAddress(folder, "0123abcd", 0)
+    settings = tiny_settings(folder)
+    services = [await Service.start(settings, address.beside(index)) for index in (0, 1)]
+    try:
+        async with connected(services[0].address) as one, connected(services[1].address) as other:
+            first, second = (
+                Running(service, channel, RouterServiceStub(channel), [])
+                for service, channel in zip(services, (one, other), strict=True)
+            )
+            yield first, second, address
+    finally:
+        for service in services:
+            await service.stop()
+
+
+async def test_a_call_about_anothers_decision_is_answered_there(tmp_path: Path) -> None:
+    async with two_workers(tmp_path) as (first, second, _):
+        decision_id = (await first.route()).decision_id
+        report = outcome_pb2.ReportOutcomeRequest(decision_id=decision_id, score=0.5)
+        assert (await second.stub.ReportOutcome(report)).accepted
+        assert not (await first.stub.ReportOutcome(report)).accepted
+
+
+async def test_a_refusal_arrives_as_it_was_made(tmp_path: Path) -> None:
+    async with two_workers(tmp_path) as (first, second, _):
+        decision_id = (await first.route()).decision_id
+        wrong: dict[str, Any] = {"decision_id": decision_id, "answered_models": ["nobody"]}
+        said = []
+        for stub in (first.stub, second.stub):
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await stub.Escalate(outcome_pb2.EscalateRequest(**wrong))
+            said.append((refused.value.code(), refused.value.details()))
+        assert said[0] == said[1]
+        assert said[0][0] is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_worker_that_has_ended_is_away(tmp_path: Path) -> None:
+    peers = Peers(WorkerAddress(tmp_path, "0123abcd", 0))
+    try:
+        with pytest.raises(PeerAwayError):
+            await peers.ask(1, REPORT, b"", None)
+    finally:
+        await peers.close()
+    with pytest.raises(WorkerAwayError):
+        read_page(WorkerAddress(tmp_path, "0123abcd", 1).metrics_socket)
+
+
+async def test_a_decision_of_a_worker_that_has_ended_is_one_that_nobody_knows(
+    tmp_path: Path,
+) -> None:
+    async with two_workers(tmp_path) as (_, second, _):
+        lost = "0123abcd007aaaaaa-00000000-1"
+        report = outcome_pb2.ReportOutcomeRequest(decision_id=lost, score=0.5)
+        assert not (await second.stub.ReportOutcome(report)).accepted
+
+
+async def test_a_tenant_is_confined_by_the_worker_that_asked_who_calls(tmp_path: Path) -> None:
+    async with two_workers(tmp_path) as (first, _, address):
+        decision_id = (await first.route(tenant="größe")).decision_id
+        body = outcome_pb2.EscalateRequest(decision_id=decision_id).SerializeToString()
+        peers = Peers(address.beside(1))
+        try:
+            with pytest.raises(ForwardedError, match="is not open here"):
+                await peers.ask(0, ESCALATE, body, "other")
+            assert await peers.ask(0, ESCALATE, body, "größe")
+            assert await peers.ask(0, ESCALATE, body, None)
+        finally:
+            await peers.close()
+
+
+async def test_the_sockets_are_the_owners_alone(tmp_path: Path) -> None:
+    async with two_workers(tmp_path) as (_, _, address):
+        for path in (address.calls_socket, address.metrics_socket):
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        page = await asyncio.to_thread(read_page, address.metrics_socket)
+        assert "routoo_serving 1.0" in page
