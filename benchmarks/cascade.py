@@ -1,8 +1,9 @@
 """Escalation on real outcomes: cost and quality beside routing alone, on held-out prompts.
 
 mmlu_pro: a pair of cheap models answers every prompt, both are paid for, and whether their answers
-agree is the signal; the rule then keeps an answer or asks a dearer model. "cascade" is the policy
-of that name, which begins with the pair only where that is worth more than one model at once.
+agree is the signal; the rule then keeps an answer or asks a more expensive model. "cascade" is the
+policy of that name, which begins with the pair only where that is worth more than one model at
+once.
 
 gsm8k_cascade: Mixtral answers every prompt, and the signal is a grade of its answer that needs no
 other model: a logistic regression on what the answer itself shows (does it end as asked, how many
@@ -210,7 +211,7 @@ def curve(sweep: Sweep, weights: FloatArray, at_usd: FloatArray) -> FloatArray:
 def compare(task: Task) -> dict[str, Any]:
     """The curves, and by how much escalation is above routing at the same cost."""
     n = len(task.scores)
-    dearest = float(task.true_costs_usd.mean(axis=0).max())
+    highest_cost_usd = float(task.true_costs_usd.mean(axis=0).max())
     weights = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=BOOTSTRAPS) / n
     weights = np.concatenate([np.full((1, n), 1 / n), weights])
     sweeps = {
@@ -220,16 +221,16 @@ def compare(task: Task) -> dict[str, Any]:
     }
     if len(task.paid) > 1:
         sweeps["cascade"] = cascade(task)
-    at = np.array(SHARES) * dearest
+    at = np.array(SHARES) * highest_cost_usd
     curves = {name: curve(sweep, weights, at) for name, sweep in sweeps.items()}
-    grids = {name: curve(sweep, weights, GRID * dearest) for name, sweep in sweeps.items()}
+    grids = {name: curve(sweep, weights, GRID * highest_cost_usd) for name, sweep in sweeps.items()}
     result: dict[str, Any] = {
         "task": task.name,
         "prompts": n,
         "models": list(task.models),
         "answer_every_prompt": [task.models[one] for one in task.paid],
         "their_cost_usd": float(task.true_costs_usd[:, list(task.paid)].sum(axis=1).mean()),
-        "dearest_model_usd": dearest,
+        "most_expensive_model_usd": highest_cost_usd,
         "cost_usd": at.tolist(),
         "scores": {name: found[0].tolist() for name, found in curves.items()},
         "gains": {},

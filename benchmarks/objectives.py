@@ -7,7 +7,7 @@ Figures are means over seeds; each seed draws its own prompts, log and initial n
 all that is compared, and standard errors are of paired differences over the seeds.
 
 weights: logs of two policies, one choice per prompt. "hard" sends the prompts that the other models
-fail on to the dear ones, which no feature shows; "domain" prefers models by domain, which the
+fail on to the expensive ones, which no feature shows; "domain" prefers models by domain, which the
 predictor can see. A tenth of either is uniform exploration. Training without weights, with inverse
 propensities, doubly robust, and on the whole outcomes for comparison.
 
@@ -58,7 +58,7 @@ POOL = (
     "meta-llama/Meta-Llama-3.1-70B-Instruct",
     "gpt-4o-2024-05-13",
 )
-"""From cheap to dear."""
+"""From cheap to expensive."""
 SPARSE = ("deepseek-ai/DeepSeek-Coder-V2",)
 PRICES = (0.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0)
 WIDTH = 64

@@ -89,7 +89,7 @@ def calibrate(  # noqa: PLR0913 - one parameter per option
         Path | None, typer.Option(help="Write the settings here; none: stdout.", metavar="FILE")
     ] = None,
     strong: Annotated[
-        str | None, typer.Option(help="The dear model of the pair.", metavar="MODEL")
+        str | None, typer.Option(help="The expensive model of the pair.", metavar="MODEL")
     ] = None,
     weak: Annotated[
         str | None, typer.Option(help="The cheap model of the pair.", metavar="MODEL")

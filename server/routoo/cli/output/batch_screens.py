@@ -124,7 +124,7 @@ def frontier_summary(
         "score_std_weight": vertices.score_std_weight,
         "vertices": len(costs_usd),
         "cheapest": {"total_cost_usd": costs_usd[0], "mean_score": scores[0]},
-        "dearest": {"total_cost_usd": costs_usd[-1], "mean_score": scores[-1]},
+        "most_expensive": {"total_cost_usd": costs_usd[-1], "mean_score": scores[-1]},
     }
     if picked is not None and decided is not None:
         summary["picked"] = {

@@ -67,7 +67,7 @@ class Vertices:
         return index
 
     def within(self, budget_usd: float) -> int:
-        """Index of the dearest vertex that costs at most ``budget_usd``.
+        """Index of the most expensive vertex that costs at most ``budget_usd``.
 
         Raises:
             InfeasibleError: even the cheapest costs more.
