@@ -1,6 +1,6 @@
 """``routoo token``: tokens for those who call the service."""
-# What a command needs is imported when it runs: ``routoo serve`` has to be ready soon and stay
-# small. ruff: noqa: PLC0415
+# ruff: noqa: PLC0415
+# A command imports what it needs when it runs: ``routoo serve`` then starts fast and stays small.
 
 import re
 from pathlib import Path
