@@ -23,11 +23,9 @@ Reads mmlu_pro.parquet and gsm8k_cascade.parquet from the folder in ROUTOO_DATA;
 one object with --json.
 """
 
-import argparse
-import json
-import os
 import re
 import sys
+from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +38,7 @@ import pyarrow.parquet as pq
 from scipy.optimize import minimize
 from scipy.special import expit
 
+from harness.command import data_folder, make_parser, run
 from harness.held_out import HeldOut, columns, predictions, read_held_out
 from routoo.calibration.cascade import fit, fit_chance
 from routoo.routing.pool import ModelSpec, Pool
@@ -352,30 +351,25 @@ def gsm8k_features(table: pa.Table) -> tuple[FloatArray, FloatArray]:
     return of_prompt, of_answer
 
 
-def main() -> int:
-    """Run the comparisons."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    options = parser.parse_args()
-    if not (folder := os.environ.get("ROUTOO_DATA")):
-        print("set ROUTOO_DATA to the folder of the outcomes", file=sys.stderr)
-        return 2
-    data = read_held_out(Path(folder))
+def measure(_: Namespace) -> dict[str, Any]:
+    """The comparisons of all tasks."""
+    folder = data_folder()
+    data = read_held_out(folder)
     tasks = [
         mmlu_pro(data, (MIXTRAL, LLAMA), (LLAMA, MIXTRAL, GPT_4O), "mmlu_pro: Llama-8B, Mixtral"),
         mmlu_pro(
             data, (FLASH, LLAMA_70B), (FLASH, LLAMA_70B, GPT_4O), "mmlu_pro: flash, Llama-70B"
         ),
         mmlu_pro(data, (FLASH, LLAMA_70B), data.pool.names, "mmlu_pro: same pair, whole pool"),
-        gsm8k(Path(folder)),
+        gsm8k(folder),
     ]
-    results = [compare(task) for task in tasks]
-    if options.json:
-        print(json.dumps({"predictor": data.predictor_version, "tasks": results}))
-        return 0
-    for result in results:
+    return {"predictor": data.predictor_version, "tasks": [compare(task) for task in tasks]}
+
+
+def show(found: dict[str, Any]) -> None:
+    """Prints every task."""
+    for result in found["tasks"]:
         print_result(result)
-    return 0
 
 
 def print_result(result: dict[str, Any]) -> None:
@@ -395,6 +389,10 @@ def print_result(result: dict[str, Any]) -> None:
         ]
         if name.endswith("over_routing"):
             print("    " + ", ".join(parts))
+
+
+def main() -> int:
+    return run(make_parser(__doc__).parse_args(), measure, show)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,7 @@ before, in the second after, and in the rest.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
 import os
 import shutil
 import signal
@@ -26,6 +24,7 @@ import numpy as np
 import yaml
 from rich.console import Console
 
+from harness.command import make_parser, run
 from harness.process import ServerProcess
 from harness.prompts import varied_prompts
 from harness.triton import make_repository, triton_server
@@ -33,6 +32,7 @@ from routoo.predictor.artifact import shipped_artifact
 from routoo.v1.route_pb2 import RouteRequest, RouteResponse
 
 if TYPE_CHECKING:
+    from argparse import Namespace
     from collections.abc import Callable, Sequence
 
 METHOD_PATH = "/routoo.v1.RouterService/Route"
@@ -40,6 +40,7 @@ CALLS_PER_CHANNEL = 8
 PROMPTS = 128
 CALL_TIMEOUT_S = 30.0
 AFTER_S = 1.0
+TROUBLES = ("kill", "hang", "rollout")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +123,10 @@ def summary(calls: Sequence[Call], event_s: float) -> dict[str, Any]:
     }
 
 
-def run(what: str, artifact: Path, concurrency: int, duration_s: float) -> dict[str, Any]:
-    """One kind of trouble."""
+def measure_trouble(
+    what: str, artifact: Path, concurrency: int, duration_s: float
+) -> dict[str, Any]:
+    """Loads a service and makes one kind of trouble meanwhile."""
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
         repository = make_repository(artifact, folder / "repository", batching=False, threads=1)
@@ -161,28 +164,30 @@ def run(what: str, artifact: Path, concurrency: int, duration_s: float) -> dict[
     return {"what": what, "concurrency": concurrency, **summary(calls, happened[0])}
 
 
+def measure(options: Namespace) -> dict[str, Any]:
+    """Runs with each kind of trouble that is asked for."""
+    artifact = options.artifact or shipped_artifact()
+    runs = [
+        measure_trouble(what, artifact, options.concurrency, options.duration_s)
+        for what in options.what or TROUBLES
+    ]
+    return {"load_1min": os.getloadavg()[0], "runs": runs}
+
+
+def show(figures: dict[str, Any]) -> None:
+    """Prints every run."""
+    console = Console()
+    for one in figures["runs"]:
+        console.print(one)
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--what", choices=("kill", "hang", "rollout"), action="append")
+    parser = make_parser(__doc__, whole=True)
+    parser.add_argument("--what", choices=TROUBLES, action="append")
     parser.add_argument("--artifact", type=Path, help="version folder; default: the shipped one")
     parser.add_argument("--concurrency", type=int, default=64)
     parser.add_argument("--duration-s", type=float, default=30.0)
-    parser.add_argument("--json", action="store_true", help="one JSON object")
-    arguments = parser.parse_args()
-    artifact = arguments.artifact or shipped_artifact()
-    figures = [
-        run(what, artifact, arguments.concurrency, arguments.duration_s)
-        for what in arguments.what or ("kill", "hang", "rollout")
-    ]
-    if arguments.json:
-        print(json.dumps({"load_1min": os.getloadavg()[0], "runs": figures}))
-        return 0
-    console = Console()
-    for one in figures:
-        console.print(one)
-    return 0
+    return run(parser.parse_args(), measure, show)
 
 
 if __name__ == "__main__":

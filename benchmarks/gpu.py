@@ -9,8 +9,6 @@ Started by gpu.sh.
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from functools import partial
 from pathlib import Path
@@ -24,10 +22,12 @@ import torch
 from transformers import AutoModel
 
 from harness.artifacts import export_minilm, minilm
+from harness.command import CannotRunError, make_parser, run
 from routoo.predictor.artifact import INPUT, load_artifact
 from routoo_export.backbones.packages import minilm_folder
 
 if TYPE_CHECKING:
+    from argparse import Namespace
     from collections.abc import Callable
 
     from numpy.typing import NDArray
@@ -130,36 +130,39 @@ def measure(peak: float | None) -> list[dict[str, Any]]:
     return rows
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--peak-tflops", type=float, help="of the chip, dense half precision")
-    parser.add_argument("--json", action="store_true", help="one JSON object")
-    arguments = parser.parse_args()
+def measure_gpu(options: Namespace) -> dict[str, Any]:
+    """All figures of the GPU that torch finds first.
+
+    Raises:
+        CannotRunError: there is no GPU, or a library is built without it.
+    """
     if not torch.cuda.is_available():
-        print("error: torch finds no CUDA device; install its CUDA build", file=sys.stderr)
-        return 2
+        raise CannotRunError("torch finds no CUDA device; install its CUDA build")
     if "CUDAExecutionProvider" not in ort.get_available_providers():
-        print("error: onnxruntime has no CUDA provider; install onnxruntime-gpu", file=sys.stderr)
-        return 2
+        raise CannotRunError("onnxruntime has no CUDA provider; install onnxruntime-gpu")
     # The libraries that torch's wheels bring are loaded for onnxruntime too.
     ort.preload_dlls()
     name = torch.cuda.get_device_name()
     known = (tflops for chip, tflops in PEAK_TFLOPS.items() if chip in name)
-    peak = arguments.peak_tflops or next(known, None)
-    rows = measure(peak)
-    if arguments.json:
-        print(json.dumps({"gpu": name, "peak_tflops": peak, "rows": rows}))
-        return 0
-    print(f"{name}, peak {peak} TFLOP/s")
-    for row in rows:
+    peak = options.peak_tflops or next(known, None)
+    return {"gpu": name, "peak_tflops": peak, "rows": measure(peak)}
+
+
+def show(result: dict[str, Any]) -> None:
+    """Prints one way at one shape per line."""
+    print(f"{result['gpu']}, peak {result['peak_tflops']} TFLOP/s")
+    for row in result["rows"]:
         share = "" if row["share_of_peak"] is None else f"{row['share_of_peak']:7.1%} of peak"
         print(
             f"{row['batch']:4} x {row['tokens']:3}  {row['way']:28} {row['p50_ms']:8.2f} ms"
             f" {row['prompts_per_s']:10.0f} prompts/s {share}"
         )
-    return 0
+
+
+def main() -> int:
+    parser = make_parser(__doc__, whole=True)
+    parser.add_argument("--peak-tflops", type=float, help="of the chip, dense half precision")
+    return run(parser.parse_args(), measure_gpu, show)
 
 
 if __name__ == "__main__":

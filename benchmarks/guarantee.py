@@ -8,10 +8,8 @@ each, and is held against the truth. A refusal costs what sending everything to 
 Reads mmlu_pro.parquet from the folder in ROUTOO_DATA; prints a table, or one object with --json.
 """
 
-import argparse
-import json
-import os
 import sys
+from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binom
 
+from harness.command import data_folder, make_parser, run
 from harness.held_out import read_held_out
 from routoo.calibration.guarantee import GRID
 from routoo.calibration.prices import price_grid
@@ -173,31 +172,27 @@ def measure_drop(population: Population, max_drop: float) -> dict[str, Any]:
     }
 
 
-def main() -> int:
-    """Measure every promise."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    options = parser.parse_args()
-    folder = os.environ.get("ROUTOO_DATA")
-    if not folder:
-        print("set ROUTOO_DATA to the folder that holds mmlu_pro.parquet", file=sys.stderr)
-        return 2
-    population, version = read_population(Path(folder))
-    promises = [measure_drop(population, drop) for drop in DROPS]
-    if options.json:
-        result = {
-            "source": "mmlu_pro, held out",
-            "prompts": len(population.worse),
-            "predictor": version,
-            "reference": REFERENCE,
-            "settings": len(population.prices),
-            "resamples": RESAMPLES,
-            "promises": promises,
-        }
-        print(json.dumps(result))
-        return 0
-    print(f"{len(population.worse):,} prompts, reference {REFERENCE}, predictor {version}")
-    for promise in promises:
+def measure_promises(_: Namespace) -> dict[str, Any]:
+    """All figures of all promises."""
+    population, version = read_population(data_folder())
+    return {
+        "source": "mmlu_pro, held out",
+        "prompts": len(population.worse),
+        "predictor": version,
+        "reference": REFERENCE,
+        "settings": len(population.prices),
+        "resamples": RESAMPLES,
+        "promises": [measure_drop(population, drop) for drop in DROPS],
+    }
+
+
+def show(result: dict[str, Any]) -> None:
+    """Prints one table per promise."""
+    print(
+        f"{result['prompts']:,} prompts, reference {result['reference']},"
+        f" predictor {result['predictor']}"
+    )
+    for promise in result["promises"]:
         tests = promise["tests"]
         print(
             f"\ndrop of at most {promise['max_drop']}, confidence {promise['confidence']}:"
@@ -213,7 +208,10 @@ def main() -> int:
                 f"  {size['labels']:>8,} {size['proven']:>8.1%} {size['broken']:>8.1%}"
                 f" {size['cost_share']:>8.1%}"
             )
-    return 0
+
+
+def main() -> int:
+    return run(make_parser(__doc__).parse_args(), measure_promises, show)
 
 
 if __name__ == "__main__":

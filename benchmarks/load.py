@@ -20,7 +20,6 @@ Everything stays on this machine, and ends after --seconds or --most-calls.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
@@ -34,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from harness import faults
+from harness import command, faults
 from harness.callers import GrpcCaller, HttpCaller
 from harness.memory import MemoryWatch, cpu_s
 from harness.process import StartError
@@ -43,6 +42,7 @@ from harness.prompts import varied_prompts
 from harness.under_load import UnderLoad, under_load
 
 if TYPE_CHECKING:
+    from argparse import Namespace
     from collections.abc import Awaitable
 
 MOST_SECONDS = 7200.0
@@ -217,8 +217,9 @@ def plot(result: dict[str, Any], calls: Path) -> None:
     plt.close(figure)
 
 
-def show(result: dict[str, Any], console: Console) -> None:
+def show(result: dict[str, Any]) -> None:
     """Prints the figures that people look at."""
+    console = Console()
     statuses = ", ".join(f"{name} {n:,}" for name, n in result["by_status"].items()) or "none"
     console.print(
         f"{result['profile']} through {result['through']}, fault {result['fault']}"
@@ -245,10 +246,34 @@ def show(result: dict[str, Any], console: Console) -> None:
         console.print(f"CPU of the service: {result['cpu_s_per_1000_calls']:.2f} s per 1,000 calls")
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def measure_run(options: Namespace) -> dict[str, Any]:
+    """The figures of the run that the command line describes; draws the plot.
+
+    Raises:
+        StartError: a server did not start or stop as it should.
+    """
+    run = Run(
+        profile=options.profile,
+        fault=options.fault,
+        envoy=options.through == "envoy",
+        load=Load(
+            stages=PROFILES[options.profile](options.seconds),
+            concurrency=options.concurrency,
+            rate_per_s=options.rate,
+            most_calls=options.most_calls,
+        ),
+        settings=options.settings,
+        arguments=[] if options.workers is None else ["--workers", str(options.workers)],
     )
+    with TemporaryDirectory() as folder:
+        result = asyncio.run(measure(run, Path(folder)))
+    if options.plot is not None:
+        plot(result, options.plot)
+    return result
+
+
+def main() -> int:
+    parser = command.make_parser(__doc__, whole=True)
     parser.add_argument("profile", choices=tuple(PROFILES))
     parser.add_argument("--fault", choices=faults.FAULTS, default="none")
     parser.add_argument("--through", choices=("grpc", "envoy"), default="grpc")
@@ -259,38 +284,12 @@ def main() -> int:
     parser.add_argument("--settings", type=json.loads, default={}, help="of the service, as JSON")
     parser.add_argument("--workers", type=int, help="processes of the service")
     parser.add_argument("--plot", type=Path, help="write a PNG there")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    arguments = parser.parse_args()
-    if not (0 < arguments.seconds <= MOST_SECONDS and 1 <= arguments.concurrency <= 1024):
+    options = parser.parse_args()
+    if not (0 < options.seconds <= MOST_SECONDS and 1 <= options.concurrency <= 1024):
         parser.error(f"--seconds up to {MOST_SECONDS:.0f}, --concurrency from 1 to 1024")
-    if arguments.rate is not None and arguments.rate <= 0:
+    if options.rate is not None and options.rate <= 0:
         parser.error("--rate above 0")
-    run = Run(
-        profile=arguments.profile,
-        fault=arguments.fault,
-        envoy=arguments.through == "envoy",
-        load=Load(
-            stages=PROFILES[arguments.profile](arguments.seconds),
-            concurrency=arguments.concurrency,
-            rate_per_s=arguments.rate,
-            most_calls=arguments.most_calls,
-        ),
-        settings=arguments.settings,
-        arguments=[] if arguments.workers is None else ["--workers", str(arguments.workers)],
-    )
-    try:
-        with TemporaryDirectory() as folder:
-            result = asyncio.run(measure(run, Path(folder)))
-    except StartError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    if arguments.plot is not None:
-        plot(result, arguments.plot)
-    if arguments.json:
-        print(json.dumps(result))
-    else:
-        show(result, Console())
-    return 0
+    return command.run(options, measure_run, show, errors=(StartError,))
 
 
 if __name__ == "__main__":

@@ -22,10 +22,8 @@ value rises with the prompts.
 Reads mmlu_pro.parquet from the folder in ROUTOO_DATA; prints a table, or one object with --json.
 """
 
-import argparse
-import json
-import os
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,6 +34,7 @@ import numpy.typing as npt
 import torch
 from threadpoolctl import threadpool_limits
 
+from harness.command import data_folder, make_parser, run
 from routoo.selector.online import decide
 from routoo_export.backbones.static import StaticBackbone
 from routoo_export.network.network import predict
@@ -301,20 +300,12 @@ def print_objectives(stratum: str, part: dict[str, Any]) -> None:
         print(f"; squared loss takes {ratio['value']:.2f} +- {ratio['se']:.2f} times the prompts")
 
 
-def main() -> int:
-    """Run both comparisons."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--quick", action="store_true", help="few seeds and prompts: a minute")
-    parser.add_argument("--seeds", type=int, default=10, help="of the full experiment")
-    options = parser.parse_args()
-    folder = os.environ.get("ROUTOO_DATA")
-    if not folder:
-        print("set ROUTOO_DATA to the folder that holds mmlu_pro.parquet", file=sys.stderr)
-        return 2
+def measure(options: Namespace) -> dict[str, Any]:
+    """Both comparisons."""
+    folder = data_folder()
     torch.set_num_threads(1)
     with threadpool_limits(1):
-        world = read_world(Path(folder))
+        world = read_world(folder)
         if options.quick:
             weights = measure_weights(world, 1_000, range(3))
             objectives = {"all": [measure_objectives(world, (2_000, 8_000), range(4), "plain")]}
@@ -329,20 +320,27 @@ def main() -> int:
                 name: [measure_objectives(*stratum, seeds, way) for way in get_args(Way)]
                 for name, stratum in strata.items()
             }
-    if options.json:
-        print(json.dumps({"weights": weights, "objectives": objectives}))
-        return 0
+    return {"weights": weights, "objectives": objectives}
+
+
+def show(found: dict[str, Any]) -> None:
+    """Prints both comparisons as tables."""
     print(f"{'log':8} {'prompts':>8} {'method':20} {'value':>7} {'minus unweighted':>18}")
-    for row in weights:
+    for row in found["weights"]:
         gain = row["minus_unweighted"]
         print(
             f"{row['policy']:8} {row['prompts']:8,} {row['method']:20} {row['value']:7.4f}"
             f" {gain['value']:+9.4f} +- {gain['se']:.4f}"
         )
-    for stratum, parts in objectives.items():
+    for stratum, parts in found["objectives"].items():
         for part in parts:
             print_objectives(stratum, part)
-    return 0
+
+
+def main() -> int:
+    parser = make_parser(__doc__, quick="few seeds and prompts: a minute")
+    parser.add_argument("--seeds", type=int, default=10, help="of the full experiment")
+    return run(parser.parse_args(), measure, show)
 
 
 if __name__ == "__main__":

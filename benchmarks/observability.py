@@ -7,7 +7,6 @@ that answers and keeps nothing. The log that was written meanwhile is then repla
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
@@ -25,6 +24,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from harness.command import make_parser, run
 from harness.load import GrpcClient, Load, LoadError
 from harness.process import ServerProcess, StartError
 from harness.prompts import varied_prompts
@@ -32,6 +32,7 @@ from routoo.telemetry.otlp import EXPORT
 from routoo.v1.route_pb2 import RouteRequest
 
 if TYPE_CHECKING:
+    from argparse import Namespace
     from collections.abc import Iterator
 
     from harness.load import Sample
@@ -183,23 +184,17 @@ def show(found: dict[str, Any]) -> None:
     )
 
 
+def measure_services(options: Namespace) -> dict[str, Any]:
+    """The same, as the command line asks for it; raises what ``measure`` raises."""
+    with TemporaryDirectory() as folder:
+        return measure(options.rounds, options.duration_s, Path(folder))
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = make_parser(__doc__, whole=True)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--duration-s", type=float, default=1.0)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    arguments = parser.parse_args()
-    try:
-        with TemporaryDirectory() as folder:
-            found = measure(arguments.rounds, arguments.duration_s, Path(folder))
-    except (LoadError, StartError) as error:
-        print(f"observability: {error}", file=sys.stderr)
-        return 1
-    if arguments.json:
-        print(json.dumps(found))
-    else:
-        show(found)
-    return 0
+    return run(parser.parse_args(), measure_services, show, errors=(LoadError, StartError))
 
 
 if __name__ == "__main__":

@@ -16,10 +16,8 @@ Reads mmlu_pro.parquet and prices.csv from the folder in ROUTOO_DATA; prints a t
 with --json.
 """
 
-import argparse
-import json
-import os
 import sys
+from argparse import Namespace
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +27,7 @@ import numpy.typing as npt
 import torch
 from threadpoolctl import threadpool_limits
 
+from harness.command import data_folder, make_parser, run
 from routoo.selector.online import decide
 from routoo_export.artifact.onboarding import Graded, Known, NewcomerPrior, add_newcomer
 from routoo_export.backbones.static import StaticBackbone
@@ -90,9 +89,9 @@ class Test:
 
 
 def judge(test: Test, predictions: list[Prediction]) -> Doubles:
-    """FIGURES [1 + RESAMPLES, figures], means over ``predictions``; the first row is of all prompts.
+    """FIGURES [1 + RESAMPLES, figures], means over ``predictions``.
 
-    The resamples are the same whatever is judged.
+    The first row is of all prompts. The resamples are the same whatever is judged.
     """
     worths = [test.worth(test.choices(prediction)) for prediction in predictions]
     rng, n = np.random.default_rng(0), len(test.truth)
@@ -267,24 +266,17 @@ def print_table(result: dict[str, Any]) -> None:
         print(f"{'- everything':>18}" + "".join(f"{cell(differences[f]):>18}" for f in FIGURES))
 
 
-def main() -> int:
-    """Run the comparison."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--quick", action="store_true", help="one draw of prompts only")
-    options = parser.parse_args()
-    folder = os.environ.get("ROUTOO_DATA")
-    if not folder:
-        print("set ROUTOO_DATA to the folder that holds mmlu_pro.parquet", file=sys.stderr)
-        return 2
+def measure_all(options: Namespace) -> dict[str, Any]:
+    """The comparison, on one thread."""
+    folder = data_folder()
     torch.set_num_threads(1)
     with threadpool_limits(1):
-        result = measure(Path(folder), quick=options.quick)
-    if options.json:
-        print(json.dumps(result))
-    else:
-        print_table(result)
-    return 0
+        return measure(folder, quick=options.quick)
+
+
+def main() -> int:
+    parser = make_parser(__doc__, quick="one draw of prompts only")
+    return run(parser.parse_args(), measure_all, print_table)
 
 
 if __name__ == "__main__":

@@ -18,18 +18,16 @@ that solves prices, in alternating rounds.
 Reads the outcomes from the folder in ROUTOO_DATA; prints a table, or one object with --json.
 """
 
-import argparse
 import asyncio
-import json
-import os
 import statistics
 import sys
 import time
-from pathlib import Path
+from argparse import Namespace
 from typing import Any
 
 import numpy as np
 
+from harness.command import data_folder, make_parser, run
 from harness.stream import RULES, IndexArray, Passed, Stream, read_stream, run_pass, solve_offline
 from routoo.config.loading import load_settings
 from routoo.engine.engine import Engine
@@ -238,31 +236,24 @@ def print_tables(found: dict[str, Any]) -> None:
         )
 
 
-def main() -> int:
-    """Run the comparison."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--seeds", type=int, default=SEEDS, help="orders of each kind")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="rounds with and without thread")
-    parser.add_argument("--validation", action="store_true", help="not the test prompts: to tune")
-    options = parser.parse_args()
-    folder = os.environ.get("ROUTOO_DATA")
-    if not folder:
-        print("set ROUTOO_DATA to the folder that holds mmlu_pro.parquet", file=sys.stderr)
-        return 2
+def measure(options: Namespace) -> dict[str, Any]:
+    """The comparison of the rules, and the times."""
     buckets = VALIDATION_BUCKETS if options.validation else TEST_BUCKETS
-    stream = read_stream(Path(folder), buckets)
-    found: dict[str, Any] = {
+    stream = read_stream(data_folder(), buckets)
+    return {
         "stream": describe(stream),
         "streams": measure_streams(stream, options.seeds),
         "decide_ms": measure_micro_batches(stream),
         "thread": asyncio.run(measure_thread(options.rounds)) if options.rounds else {},
     }
-    if options.json:
-        print(json.dumps(found))
-    else:
-        print_tables(found)
-    return 0
+
+
+def main() -> int:
+    parser = make_parser(__doc__)
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="orders of each kind")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="rounds with and without thread")
+    parser.add_argument("--validation", action="store_true", help="not the test prompts: to tune")
+    return run(parser.parse_args(), measure, print_tables)
 
 
 if __name__ == "__main__":

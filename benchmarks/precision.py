@@ -9,13 +9,11 @@ the trade; and the time of one prompt by its length in tokens, tokenising includ
 Reads the outcomes from the folder in ROUTOO_DATA; prints a table, or one object with --json.
 """
 
-import argparse
-import json
-import os
 import statistics
 import sys
 import tempfile
 import time
+from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +22,7 @@ from typing import Any, get_args
 import numpy as np
 import numpy.typing as npt
 
+from harness.command import data_folder, make_parser, run
 from harness.prompts import prompt_of
 from routoo.predictor.artifact import load_artifact
 from routoo.predictor.onnx import OnnxPredictor
@@ -177,24 +176,17 @@ def print_table(figures: dict[str, Any]) -> None:
         )
 
 
-def main() -> None:
-    """Measures one checkpoint."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+def measure_checkpoint(options: Namespace) -> dict[str, Any]:
+    """All figures of the checkpoint that the command line names."""
+    data = data_folder()
+    return measure(load_checkpoint(options.checkpoint), data)
+
+
+def main() -> int:
+    parser = make_parser(__doc__)
     parser.add_argument("--checkpoint", type=Path, default=Path("artifacts/predictor"))
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    options = parser.parse_args()
-    data = os.environ.get("ROUTOO_DATA")
-    if not data:
-        sys.exit("error: set ROUTOO_DATA to the folder with the outcome files")
-    try:
-        figures = measure(load_checkpoint(options.checkpoint), Path(data))
-    except ExportError as error:
-        sys.exit(f"error: {error}")
-    if options.json:
-        print(json.dumps(figures))
-    else:
-        print_table(figures)
+    return run(parser.parse_args(), measure_checkpoint, print_table, errors=(ExportError,))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

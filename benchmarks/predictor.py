@@ -11,8 +11,6 @@ Without --artifact: the shipped predictor, and the whole of MiniLM at int8 with 
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import platform
 import statistics
@@ -34,15 +32,17 @@ from rich.table import Table
 from transformers import AutoModel
 from tritonclient.utils import shared_memory
 
-from harness.artifacts import export_minilm, minilm
+from harness.artifacts import artifacts_or_defaults
+from harness.command import make_parser, run
 from harness.prompts import distinct_prompts
 from harness.triton import make_repository, triton_server
-from routoo.predictor.artifact import INPUT, load_artifact, shipped_artifact
+from routoo.predictor.artifact import INPUT, load_artifact
 from routoo.predictor.backends import LinePlan, load_line
 from routoo.predictor.triton import TritonServer, TritonTarget
 from routoo_export.backbones.packages import minilm_folder
 
 if TYPE_CHECKING:
+    from argparse import Namespace
     from collections.abc import Callable
 
     from numpy.typing import NDArray
@@ -245,8 +245,9 @@ def measure_artifact(
     }
 
 
-def show(console: Console, figures: dict[str, Any]) -> None:
-    """As tables."""
+def show(figures: dict[str, Any]) -> None:
+    """Prints the figures of each artifact as a table."""
+    console = Console()
     for one in figures["artifacts"]:
         table = Table(title=f"{one['predictor']}, {one['precision']}", box=SIMPLE_HEAD)
         for heading in ("batch x tokens", "way"):
@@ -268,29 +269,17 @@ def show(console: Console, figures: dict[str, Any]) -> None:
         console.print(table)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--artifact", type=Path, action="append", help="version folder; repeatable")
-    parser.add_argument("--shape", action="append", metavar="BATCHxTOKENS", help="repeatable")
-    parser.add_argument("--way", action="append", help="only these, repeatable; default: all")
-    parser.add_argument("--quick", action="store_true", help="a tenth of the calls")
-    parser.add_argument("--json", action="store_true", help="one JSON object")
-    arguments = parser.parse_args()
+def measure_all(options: Namespace) -> dict[str, Any]:
+    """The figures of all artifacts."""
     shapes = [(batch, tokens) for batch in BATCHES for tokens in LENGTHS_TOKENS]
-    if arguments.shape:
-        shapes = [tuple(map(int, shape.split("x"))) for shape in arguments.shape]
-    effort = QUICK if arguments.quick else FULL
-    with TemporaryDirectory() as scratch:
-        folders = arguments.artifact
-        if folders is None:
-            encoder = export_minilm(minilm(Path(scratch)), Path(scratch), "int8")
-            folders = [shipped_artifact(), encoder]
+    if options.shape:
+        shapes = [tuple(map(int, shape.split("x"))) for shape in options.shape]
+    effort = QUICK if options.quick else FULL
+    with artifacts_or_defaults(options.artifact) as folders:
         artifacts = [
-            measure_artifact(load_artifact(one), shapes, arguments.way, effort) for one in folders
+            measure_artifact(load_artifact(one), shapes, options.way, effort) for one in folders
         ]
-    figures = {
+    return {
         "machine": {
             "cpus": os.cpu_count(),
             "python": platform.python_version(),
@@ -298,11 +287,14 @@ def main() -> int:
         },
         "artifacts": artifacts,
     }
-    if arguments.json:
-        print(json.dumps(figures))
-    else:
-        show(Console(), figures)
-    return 0
+
+
+def main() -> int:
+    parser = make_parser(__doc__, quick="a tenth of the calls", whole=True)
+    parser.add_argument("--artifact", type=Path, action="append", help="version folder; repeatable")
+    parser.add_argument("--shape", action="append", metavar="BATCHxTOKENS", help="repeatable")
+    parser.add_argument("--way", action="append", help="only these, repeatable; default: all")
+    return run(parser.parse_args(), measure_all, show)
 
 
 if __name__ == "__main__":

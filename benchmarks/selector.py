@@ -14,14 +14,13 @@ largest resident memory counts, the arrays that are handed in included.
 Reads mmlu_pro.parquet from the folder in ROUTOO_DATA; prints a table, or one object with --json.
 """
 
-import argparse
 import json
-import os
 import resource
 import statistics
 import subprocess
 import sys
 import time
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ import pyarrow.parquet as pq
 from scipy.optimize import linprog
 from scipy.sparse import csr_array
 
+from harness.command import data_folder, make_parser, run
 from routoo.selector.lp.problem import Assignment, Problem, budget, capacity
 from routoo.selector.lp.solve import solve
 from routoo.selector.online import decide, round_scores
@@ -227,54 +227,54 @@ def first(outcomes: Outcomes, n: int) -> Outcomes:
     return scores[:n], costs[:n], mask[:n]
 
 
-def main() -> int:
-    """Run the comparison."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument(
-        "--quick", action="store_true", help="leave out 10,000 prompts and a million"
-    )
-    parser.add_argument("--many-only", action="store_true", help="only the million prompts")
-    options = parser.parse_args()
-    folder = os.environ.get("ROUTOO_DATA")
-    if not folder:
-        print("set ROUTOO_DATA to the folder that holds mmlu_pro.parquet", file=sys.stderr)
-        return 2
-    outcomes = read_outcomes(Path(folder))
+def measure_all(options: Namespace) -> dict[str, Any]:
+    """All instances, or the million prompts alone."""
+    outcomes = read_outcomes(data_folder())
     if options.many_only:
-        print(json.dumps(measure_many(outcomes)))
-        return 0
+        return measure_many(outcomes)
     sizes = QUICK_SIZES if options.quick else SIZES
     instances = [measure("budget", first(outcomes, n), own_repeats=21) for n in sizes]
     for name, scores in (("outcomes", outcomes), ("predictions", predictions_like(outcomes))):
         part = first(scores, sizes[-1])
         instances.append(measure(f"capacities, {name}", part, own_repeats=7, with_capacities=True))
-    micro_batches = [measure_micro_batch(outcomes, size, 2_000) for size in MICRO_BATCHES]
-    million = None if options.quick else measure_many_apart()
-    if options.json:
-        print(
-            json.dumps({"instances": instances, "micro_batches": micro_batches, "million": million})
-        )
-        return 0
+    return {
+        "instances": instances,
+        "micro_batches": [measure_micro_batch(outcomes, n, 2_000) for n in MICRO_BATCHES],
+        "million": None if options.quick else measure_many_apart(),
+    }
+
+
+def show(found: dict[str, Any]) -> None:
+    """Prints one line per instance."""
     print(
         f"{'instance':24} {'prompts':>8} {'rows':>5} {'HiGHS ms':>10} {'ours ms':>9} {'times':>7}"
         f" {'objective diff':>15} {'whole gap':>10}"
     )
-    for row in instances:
+    for row in found["instances"]:
         print(
             f"{row['instance']:24} {row['prompts']:8,} {row['rows']:5} {row['highs_ms']:10.1f}"
             f" {row['selector_ms']:9.3f} {row['times_faster']:7.0f}"
             f" {row['relative_objective_difference']:15.1e} {row['gap_after_rounding']:10.1e}"
         )
-    for row in micro_batches:
+    for row in found["micro_batches"]:
         print(f"decide, prompts at once: {row['prompts']}, {row['decide_ms'] * 1e3:.1f} us")
+    million = found["million"]
     if million is not None:
         print(
             f"one budget, {MANY:,} prompts: {million['selector_s']:.2f} s"
             f" ({million['selector_cpu_s']:.2f} s of CPU), {million['peak_mb']:.0f} MB at most,"
             f" whole gap {million['gap_after_rounding']:.1e}"
         )
-    return 0
+
+
+def main() -> int:
+    parser = make_parser(__doc__, quick="leave out 10,000 prompts and a million")
+    parser.add_argument(
+        "--many-only", action="store_true", help="only the million prompts; always JSON"
+    )
+    options = parser.parse_args()
+    options.json |= options.many_only
+    return run(options, measure_all, show)
 
 
 if __name__ == "__main__":

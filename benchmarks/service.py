@@ -11,8 +11,6 @@ show that every call of the load was decided and none failed.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import platform
 import shutil
@@ -24,9 +22,9 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
+from harness.command import make_parser, progress, run, wide_console
 from harness.load import GrpcClient, H2load, Load, LoadError, LoadGenerator
 from harness.probe import ServiceProbe
 from harness.process import ServerProcess, StartError
@@ -38,6 +36,7 @@ from routoo.predictor.onnx import OnnxPredictor
 from routoo.v1.route_pb2 import RouteRequest
 
 if TYPE_CHECKING:
+    from argparse import Namespace
     from collections.abc import Callable, Sequence
 
     from harness.load import Sample
@@ -260,8 +259,15 @@ def _predictor_alone(predictor: OnnxPredictor, prompt: str, times: int) -> dict[
     return {"p50_ms": quantiles[49], "p99_ms": quantiles[98]}
 
 
-def show(result: dict[str, Any], console: Console) -> None:
+def measure_with_progress(options: Namespace) -> dict[str, Any]:
+    """The same, as the command line asks for it; raises what ``measure`` raises."""
+    with progress() as tell:
+        return measure(options.config, options.client, QUICK if options.quick else FULL, tell)
+
+
+def show(result: dict[str, Any]) -> None:
     """Prints the result as tables."""
+    console = wide_console()
     table = Table(
         title=f"Route and a bare echo, {result['request_bytes']} bytes in,"
         f" {result['reply_bytes']} out",
@@ -303,29 +309,11 @@ def show(result: dict[str, Any], console: Console) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = make_parser(__doc__, quick="under 20 s instead of under 90 s")
     parser.add_argument("--config", type=Path, help="the service's config file")
     parser.add_argument("--client", choices=("auto", "h2load", "grpc"), default="auto")
-    parser.add_argument("--quick", action="store_true", help="under 20 s instead of under 90 s")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    arguments = parser.parse_args()
-    progress = Console(stderr=True)
-    try:
-        with progress.status("starting") as status:
-            result = measure(
-                arguments.config,
-                arguments.client,
-                QUICK if arguments.quick else FULL,
-                status.update,
-            )
-    except (LoadError, RoutooError, StartError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    if arguments.json:
-        print(json.dumps(result))
-    else:
-        show(result, Console(width=None if sys.stdout.isatty() else 110))
-    return 0
+    errors = (LoadError, RoutooError, StartError)
+    return run(parser.parse_args(), measure_with_progress, show, errors=errors)
 
 
 if __name__ == "__main__":

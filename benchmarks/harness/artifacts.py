@@ -5,7 +5,10 @@ How long a prompt takes does not depend on what the weights say.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harness.prompts import varied_prompts
+from routoo.predictor.artifact import shipped_artifact
 from routoo_export.artifact.artifact import write_artifact
 from routoo_export.backbones.config import DEFAULTS
 from routoo_export.outcomes.outcomes import read_outcomes
@@ -20,7 +24,7 @@ from routoo_export.training.heads.train import TrainConfig
 from routoo_export.training.pipeline import Recipe, train_predictor
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
     from routoo_export.graph.precision import Precision
     from routoo_export.training.checkpoint import Checkpoint
@@ -46,6 +50,19 @@ def export_minilm(checkpoint: Checkpoint, folder: Path, precision: Precision) ->
     outcomes = read_outcomes(folder / "made-up.parquet", name="made-up", licence="CC0-1.0")
     write_artifact(checkpoint, outcomes, {}, version, precision=precision)
     return version
+
+
+@contextmanager
+def artifacts_or_defaults(folders: list[Path] | None) -> Iterator[list[Path]]:
+    """The version folders that are given; else the shipped predictor's and one of MiniLM at int8.
+
+    Those that are made here are removed in the end.
+    """
+    with TemporaryDirectory() as scratch:
+        if folders is None:
+            folder = Path(scratch)
+            folders = [shipped_artifact(), export_minilm(minilm(folder), folder, "int8")]
+        yield folders
 
 
 def _outcomes(path: Path) -> Path:
