@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from routoo.engine.engine import Engine
     from routoo.predictor.artifact import Artifact
-    from routoo.telemetry.decision_log.reader import Log
+    from routoo.telemetry.decision_log.reader import LogContents
 
 
 @asynccontextmanager
@@ -41,7 +41,7 @@ def lines_of(path: Path, kind: str = "decision") -> list[dict[str, Any]]:
     return [line for line in found if line["kind"] == kind]
 
 
-def rewritten(path: Path, **changes: Any) -> Log:
+def rewritten(path: Path, **changes: Any) -> LogContents:
     """The log, read again with each decision's fields replaced by what functions make of it."""
     lines = []
     for line in map(orjson.loads, path.read_bytes().splitlines()):

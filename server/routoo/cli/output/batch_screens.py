@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from routoo.cli.output.numbers import percent, price, score, usd, usd_column
-from routoo.cli.output.render import Block, Column, Facts, Grid, Row
+from routoo.cli.output.render import Block, Column, Facts, Row, TextTable
 from routoo.cli.output.reply_screens import phases, worth
 from routoo.client import to_dict
 
@@ -60,7 +60,7 @@ def batch(response: RouteBatchResponse, *, budget_usd: float | None) -> list[Blo
         ("shadow price", worth(response.shadow_price)),
         ("decided in", phases(response.timing)),
     ]
-    return [Facts(facts), Grid(columns, rows)]
+    return [Facts(facts), TextTable(columns, rows)]
 
 
 def _distance(gap: float) -> str:
@@ -108,7 +108,7 @@ def frontier(
     ]
     blocks: list[Block] = [
         Facts([("prompts", f"{vertices.prompts:,}"), ("vertices", f"{last + 1:,}")]),
-        Grid(columns, rows),
+        TextTable(columns, rows),
     ]
     return blocks if decided is None else [*blocks, *batch(decided, budget_usd=None)]
 

@@ -25,7 +25,7 @@ _MIN_NAME_WIDTH = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class TextLine:
     """One line of prose."""
 
     text: str
@@ -71,14 +71,14 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
+class TextTable:
     """A table; its first column is the one that is cut, at its front, where nothing else helps."""
 
     columns: Sequence[Column]
     rows: Sequence[Row]
 
 
-Block = Line | Facts | Grid
+Block = TextLine | Facts | TextTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ def show(blocks: Sequence[Block], stream: TextIO) -> None:
         console.print(Text(line.text, style=_RICH_STYLES[line.style]), soft_wrap=True)
 
 
-def layout(blocks: Sequence[Block], glyphs: Glyphs, width: int | None) -> Iterator[Line]:
+def layout(blocks: Sequence[Block], glyphs: Glyphs, width: int | None) -> Iterator[TextLine]:
     """The blocks as finished lines, an empty one between blocks of different kinds.
 
     Args:
@@ -128,55 +128,58 @@ def layout(blocks: Sequence[Block], glyphs: Glyphs, width: int | None) -> Iterat
     """
     for index, block in enumerate(blocks):
         if index > 0 and type(block) is not type(blocks[index - 1]):
-            yield Line("")
+            yield TextLine("")
         match block:
-            case Line():
-                yield from _line(block, width)
+            case TextLine():
+                yield from _text_line(block, width)
             case Facts():
                 yield from _facts(block, width)
-            case Grid():
-                yield from _grid(block, glyphs, width)
+            case TextTable():
+                yield from _table(block, glyphs, width)
 
 
-def _line(line: Line, width: int | None) -> Iterator[Line]:
+def _text_line(line: TextLine, width: int | None) -> Iterator[TextLine]:
     if width is None:
         yield line
     else:
         for part in _wrap(line.text, width) or [""]:
-            yield Line(part, line.style)
+            yield TextLine(part, line.style)
 
 
-def _facts(facts: Facts, width: int | None) -> Iterator[Line]:
+def _facts(facts: Facts, width: int | None) -> Iterator[TextLine]:
     name_width = max((len(name) for name, _ in facts.pairs), default=0)
     for name, value in facts.pairs:
         first = name.ljust(name_width) + _GAP
         if width is None or width <= 2 * len(first):
-            yield Line(first + value)
+            yield TextLine(first + value)
             continue
         indents = chain([first], repeat(" " * len(first)))
         for indent, part in zip(indents, _wrap(value, width - len(first)) or [""], strict=False):
-            yield Line((indent + part).rstrip())
+            yield TextLine((indent + part).rstrip())
 
 
 def _wrap(text: str, width: int) -> list[str]:
     return textwrap.wrap(text, width, break_on_hyphens=False)  # model names stay in one piece
 
 
-def _grid(grid: Grid, glyphs: Glyphs, width: int | None) -> Iterator[Line]:
-    columns = list(grid.columns)
-    texts = [[c.header for c in columns], *([_text(c, glyphs) for c in r.cells] for r in grid.rows)]
-    is_pointing = any(row.marked for row in grid.rows)
+def _table(table: TextTable, glyphs: Glyphs, width: int | None) -> Iterator[TextLine]:
+    columns = list(table.columns)
+    texts = [
+        [c.header for c in columns],
+        *([_text(c, glyphs) for c in r.cells] for r in table.rows),
+    ]
+    is_pointing = any(row.marked for row in table.rows)
     pointer_width = len(glyphs.pointer + _GAP) if is_pointing else 0
     if width is not None:
         _fit(columns, texts, glyphs, width - pointer_width)
     lines = _aligned(texts, columns)
     header, *rows = lines
-    yield Line((" " * pointer_width + header).rstrip(), "muted")
+    yield TextLine((" " * pointer_width + header).rstrip(), "muted")
     if glyphs.rule:
-        yield Line(glyphs.rule * (pointer_width + max(map(len, lines))), "muted")
-    for row, text in zip(grid.rows, rows, strict=True):
+        yield TextLine(glyphs.rule * (pointer_width + max(map(len, lines))), "muted")
+    for row, text in zip(table.rows, rows, strict=True):
         pointer = (glyphs.pointer if row.marked else "").ljust(pointer_width)
-        yield Line((pointer + text).rstrip(), row.style)
+        yield TextLine((pointer + text).rstrip(), row.style)
 
 
 def _text(cell: str | Bar, glyphs: Glyphs) -> str:

@@ -15,7 +15,7 @@ from routoo.cli.output.numbers import (
     usd,
     usd_column,
 )
-from routoo.cli.output.render import Bar, Block, Column, Facts, Grid, Line, Row, Style
+from routoo.cli.output.render import Bar, Block, Column, Facts, Row, Style, TextLine, TextTable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,14 +37,14 @@ def decision(response: RouteResponse) -> list[Block]:
         f"{response.predicted_output_tokens:,.0f} output tokens expected"
     )
     blocks: list[Block] = [
-        Line(response.model, "good"),
-        Line(headline),
-        Line(response.reason.text, "muted"),
+        TextLine(response.model, "good"),
+        TextLine(headline),
+        TextLine(response.reason.text, "muted"),
     ]
     if response.degraded:
-        blocks.append(Line("degraded: decided without a component that failed", "warning"))
+        blocks.append(TextLine("degraded: decided without a component that failed", "warning"))
     if response.truncated:
-        blocks.append(Line("truncated: the middle of the prompt was not read", "warning"))
+        blocks.append(TextLine("truncated: the middle of the prompt was not read", "warning"))
     blocks.append(_candidates(response))
     facts = [
         ("shadow price", worth(response.shadow_price)),
@@ -64,8 +64,8 @@ def escalation(response: EscalateResponse) -> list[Block]:
     """Whether the answer is kept, or who is asked next, and why."""
     asked = response.response.model
     blocks: list[Block] = [
-        Line(asked or "keep the answer", "good"),
-        Line(response.reason, "muted"),
+        TextLine(asked or "keep the answer", "good"),
+        TextLine(response.reason, "muted"),
     ]
     facts = [
         ("answer at hand", f"score {score(response.kept_score)} expected"),
@@ -79,7 +79,7 @@ def escalation(response: EscalateResponse) -> list[Block]:
     return blocks
 
 
-def _candidates(response: RouteResponse) -> Grid:
+def _candidates(response: RouteResponse) -> TextTable:
     costs = usd_column([c.predicted_cost_usd for c in response.candidates])
     columns = [
         Column("model"),
@@ -98,7 +98,7 @@ def _candidates(response: RouteResponse) -> Grid:
         cells = [*_expected(candidate, cost), *([candidate.removed_by] if removed else [])]
         style: Style = "good" if chosen else "" if candidate.eligible else "muted"
         rows.append(Row(cells, style, marked=chosen))
-    return Grid(columns, rows)
+    return TextTable(columns, rows)
 
 
 def _expected(candidate: Candidate, cost: str) -> list[str]:
@@ -131,7 +131,7 @@ def models(response: ListModelsResponse) -> list[Block]:
         Row(_model(model, cost), "" if model.share > 0 else "muted")
         for model, cost in zip(response.models, costs, strict=True)
     ]
-    return [Grid(columns, rows), *_operating_point(response)]
+    return [TextTable(columns, rows), *_operating_point(response)]
 
 
 def _model(model: Model, cost: str) -> list[str]:
@@ -176,7 +176,7 @@ def curve(response: ListModelsResponse) -> list[Block]:
         ]
         chosen = point == here
         rows.append(Row(cells, "good" if chosen else "", marked=chosen))
-    return [Grid(columns, rows), *_operating_point(response)]
+    return [TextTable(columns, rows), *_operating_point(response)]
 
 
 def _shares(point: CurvePoint) -> str:
@@ -228,7 +228,7 @@ def _shadow(shadow: Shadow) -> str:
 def budgets(response: GetBudgetResponse) -> list[Block]:
     """What is left of each budget."""
     if not response.budgets:
-        return [Line("no budgets; the section budgets of the settings makes them")]
+        return [TextLine("no budgets; the section budgets of the settings makes them")]
     columns = [
         Column("budget"),
         Column("tenant"),
@@ -259,20 +259,23 @@ def budgets(response: GetBudgetResponse) -> list[Block]:
         )
         for one in response.budgets
     ]
-    blocks: list[Block] = [Grid(columns, rows)]
+    blocks: list[Block] = [TextTable(columns, rows)]
     if any(one.degraded for one in response.budgets):
-        blocks.append(Line("degraded: a local share is spent, the ledger is away", "warning"))
+        blocks.append(TextLine("degraded: a local share is spent, the ledger is away", "warning"))
     return blocks
 
 
 def reported() -> list[Block]:
     """An outcome was booked."""
-    return [Line("booked", "good")]
+    return [TextLine("booked", "good")]
 
 
 def check(lines: Sequence[str]) -> list[Block]:
     """What the cross-check of a configuration found in order."""
-    return [*(Line(line) for line in lines), Line("this configuration can be served", "good")]
+    return [
+        *(TextLine(line) for line in lines),
+        TextLine("this configuration can be served", "good"),
+    ]
 
 
 def worth(shadow_price: float) -> str:

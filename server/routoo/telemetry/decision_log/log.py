@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 
 from routoo.telemetry.decision_log.header import Setup
-from routoo.telemetry.decision_log.record import Record
+from routoo.telemetry.decision_log.record import BatchRecord
 from routoo.telemetry.decision_log.rotating_file import RotatingFile
 from routoo.telemetry.decision_log.sampling import Sampler
 from routoo.telemetry.decision_log.writer import Writer
@@ -105,7 +105,9 @@ class DecisionLog:
         rows = np.flatnonzero(taken)
         if rows.size:
             self._writer.put(
-                Record(setup, self._now(), rows, requests, prepared, chosen, batch, self._prompts)
+                BatchRecord(
+                    setup, self._now(), rows, requests, prepared, chosen, batch, self._prompts
+                )
             )
 
 

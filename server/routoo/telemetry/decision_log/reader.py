@@ -39,7 +39,7 @@ class Report:
 
 
 @dataclass(slots=True)
-class Log:
+class LogContents:
     """What a log holds.
 
     Attributes:
@@ -60,7 +60,7 @@ class Log:
         return sum(map(len, self.decisions))
 
 
-def read_logs(paths: Iterable[Path]) -> Log:
+def read_logs(paths: Iterable[Path]) -> LogContents:
     """Reads files, the oldest first.
 
     Raises:
@@ -86,7 +86,7 @@ class _Reader:
     """Goes through lines, gathers those of a setup, and notes the first of each kind of trouble."""
 
     def __init__(self) -> None:
-        self.log = Log()
+        self.log = LogContents()
         self._setups: dict[str, Setup | None] = {}
         self._gathered: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
         self._parts: dict[str, list[Logged]] = {}
@@ -121,7 +121,7 @@ class _Reader:
             except _WRONG:
                 self._note(f"damaged ({kind})", path, number)
 
-    def finish(self) -> Log:
+    def finish(self) -> LogContents:
         for name in list(self._gathered):
             self._turn_to_columns(name)
         for parts in self._parts.values():

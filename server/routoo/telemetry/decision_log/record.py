@@ -27,7 +27,7 @@ CONSTRAINTS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class BatchRecord:
     """Decisions of one batch; it holds the batch's arrays and writes to none.
 
     Attributes:

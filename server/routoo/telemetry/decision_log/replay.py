@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from routoo.selector.arrays import BoolArray, FloatArray, IndexArray
     from routoo.selector.reason import ReasonArray
     from routoo.telemetry.decision_log.columns import Logged
-    from routoo.telemetry.decision_log.reader import Log
+    from routoo.telemetry.decision_log.reader import LogContents
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class _Again:
     prices: FloatArray
 
 
-def reproduce(log: Log) -> Reproduction:
+def reproduce(log: LogContents) -> Reproduction:
     """Decides every decision again, bit for bit: figures, eligibility, choice and reason.
 
     What a budget's ledger said is taken from the log: prices, and which rows it could not pay for.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from routoo.selector.arrays import BoolArray, FloatArray, IndexArray
     from routoo.selector.policies.base import Policy
     from routoo.telemetry.decision_log.columns import Logged
-    from routoo.telemetry.decision_log.reader import Log, Report
+    from routoo.telemetry.decision_log.reader import LogContents, Report
 
 
 class Alternative(Protocol):
@@ -167,7 +167,7 @@ class WhatIf:
     turned: int
 
 
-def what_if(log: Log, instead: Alternative) -> WhatIf:
+def what_if(log: LogContents, instead: Alternative) -> WhatIf:
     """Decides every request of a log in another way, each on its own.
 
     Predicted scores and lengths, and the requests' own constraints, are the log's. Budgets are not
