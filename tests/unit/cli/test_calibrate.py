@@ -1,4 +1,4 @@
-"""``routoo calibrate`` from a file of prompts to settings that a service takes."""
+"""``routoo calibrate`` makes settings that a service takes from a file of prompts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How blocks of text, facts and tables fit a screen."""
+"""Blocks of text, facts and tables are laid out to fit a screen."""
 
 from __future__ import annotations
 

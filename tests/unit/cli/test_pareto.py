@@ -1,3 +1,5 @@
+"""``routoo pareto``: the frontier's file, the picked vertex, the screen and the JSON."""
+
 from __future__ import annotations
 
 import json

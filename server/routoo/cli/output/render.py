@@ -48,12 +48,12 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A table's column.
+    """A column of a table.
 
     Attributes:
-        header: what stands above it.
-        align: numbers go right.
-        optional: left out, the last such column first, where the terminal is too narrow.
+        header: the text above the column.
+        align: "right" for numbers.
+        optional: left out where the terminal is too narrow, the last such column first.
     """
 
     header: str
@@ -63,7 +63,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A table's row: as many cells as the table has columns; a marked row is pointed at."""
+    """A row of a table, one cell per column; a pointer stands before a marked row."""
 
     cells: Sequence[str | Bar]
     style: Style = ""
@@ -72,7 +72,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class TextTable:
-    """A table; its first column is the one that is cut, at its front, where nothing else helps."""
+    """A table; where it stays too wide, texts of the first column are cut at their front."""
 
     columns: Sequence[Column]
     rows: Sequence[Row]
@@ -83,13 +83,13 @@ Block = TextLine | Facts | TextTable
 
 @dataclass(frozen=True, slots=True)
 class Glyphs:
-    """What a screen can show.
+    """The characters that a screen can show.
 
     Attributes:
         pointer: stands before a marked row.
         rule: repeated, it underlines a table's header; empty: no rule.
         ellipsis: stands for what was cut off.
-        bar: a bar's fills from empty to full.
+        bar: characters that fill a cell of a bar, from empty to full.
     """
 
     pointer: str
@@ -104,11 +104,11 @@ UNICODE = Glyphs(pointer="➤", rule="─", ellipsis="…", bar=" ▏▎▍▌�
 
 
 def show(blocks: Sequence[Block], stream: TextIO) -> None:
-    """Writes the blocks to a terminal, or to what is none."""
+    """Writes the blocks, coloured and fitted on a terminal, plain elsewhere."""
     if not stream.isatty():
         stream.writelines(line.text + "\n" for line in layout(blocks, PLAIN, None))
         return
-    from rich.console import Console  # noqa: PLC0415 - a pipe does not wait for it
+    from rich.console import Console  # noqa: PLC0415 - slow; a pipe needs no rich
     from rich.text import Text  # noqa: PLC0415
 
     console = Console(file=stream, highlight=False)
@@ -119,12 +119,12 @@ def show(blocks: Sequence[Block], stream: TextIO) -> None:
 
 
 def layout(blocks: Sequence[Block], glyphs: Glyphs, width: int | None) -> Iterator[TextLine]:
-    """The blocks as finished lines, an empty one between blocks of different kinds.
+    """Lays the blocks out as lines, an empty one between blocks of different kinds.
 
     Args:
         blocks: what to show.
-        glyphs: what the screen can show.
-        width: columns of the screen; None: as many as it takes.
+        glyphs: the characters that the screen can show.
+        width: of the screen, in characters; None: unlimited.
     """
     for index, block in enumerate(blocks):
         if index > 0 and type(block) is not type(blocks[index - 1]):
@@ -191,7 +191,7 @@ def _text(cell: str | Bar, glyphs: Glyphs) -> str:
 
 
 def _fit(columns: list[Column], texts: list[list[str]], glyphs: Glyphs, width: int) -> None:
-    """Takes out optional columns, the last first, then cuts the first column, until it fits."""
+    """Removes optional columns, the last first, then cuts the first column, until it fits."""
     while (excess := _width(texts) - width) > 0:
         optional = [index for index, column in enumerate(columns) if column.optional]
         if not optional:

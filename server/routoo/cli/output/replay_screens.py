@@ -1,4 +1,4 @@
-"""What ``routoo replay`` shows."""
+"""Screens and JSON of ``routoo replay``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MOST_SHOWN = 20
 
 
 def reproduction(found: Reproduction, seconds: float) -> list[Block]:
-    """Whether every decision came out the same."""
+    """Shows whether every decision was reproduced, and the first mismatches."""
     decisions = count(found.decisions, "decision")
     programs = count(found.joint_batches, "program")
     took = f"{decided_in(found.decisions, seconds)}; {programs} over whole batches among them"
@@ -36,7 +36,7 @@ def reproduction(found: Reproduction, seconds: float) -> list[Block]:
 
 
 def comparison(found: WhatIf, seconds: float) -> list[Block]:
-    """As decided, and as it would have been."""
+    """Shows the log's decisions beside those that would have been made instead."""
     then, other = found.as_decided, found.as_instead
     total = then.decided + then.refused
     names = [
@@ -73,7 +73,7 @@ def comparison(found: WhatIf, seconds: float) -> list[Block]:
 
 
 def comparison_json(found: WhatIf, findings: list[str], seconds: float) -> dict[str, Any]:
-    """The same for programs."""
+    """Returns the comparison for JSON."""
     return {
         "instead": found.instead,
         "same_decisions": found.same,
@@ -86,7 +86,7 @@ def comparison_json(found: WhatIf, findings: list[str], seconds: float) -> dict[
 
 
 def reproduction_json(found: Reproduction, findings: list[str], seconds: float) -> dict[str, Any]:
-    """The same for programs."""
+    """Returns the reproduction for JSON."""
     return {
         "decisions": found.decisions,
         "joint_batches": found.joint_batches,
@@ -105,7 +105,7 @@ def reproduction_json(found: Reproduction, findings: list[str], seconds: float) 
 
 
 def decided_in(decisions: int, seconds: float) -> str:
-    """How long it took."""
+    """Says how many decisions were made in which time."""
     return f"{decisions:,} decisions in {seconds:.2f} s"
 
 

@@ -1,4 +1,4 @@
-"""What the commands show: replies of the service as blocks of text, facts and tables."""
+"""Screens for replies of the service: blocks of text, facts and tables."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SAMPLE_USD = 0.001
 
 
 def decision(response: RouteResponse) -> list[Block]:
-    """The chosen model, what every model was expected to do, and why this one."""
+    """Shows the chosen model, the predictions of every model, and the reason."""
     headline = (
         f"score {score(response.predicted_score)}, {usd(response.predicted_cost_usd)}, "
         f"{seconds(response.predicted_latency_ms)}, "
@@ -61,7 +61,7 @@ def decision(response: RouteResponse) -> list[Block]:
 
 
 def escalation(response: EscalateResponse) -> list[Block]:
-    """Whether the answer is kept, or who is asked next, and why."""
+    """Shows whether the answer is kept or which model is asked next, and the reason."""
     asked = response.response.model
     blocks: list[Block] = [
         TextLine(asked or "keep the answer", "good"),
@@ -113,7 +113,7 @@ def _expected(candidate: Candidate, cost: str) -> list[str]:
 
 
 def models(response: ListModelsResponse) -> list[Block]:
-    """The pool: prices, limits, and what the policy in force makes of it."""
+    """Shows the pool: prices, limits, and what the policy in force makes of it."""
     columns = [
         Column("model"),
         Column("$/1M in", "right"),
@@ -150,7 +150,7 @@ def _model(model: Model, cost: str) -> list[str]:
 
 
 def curve(response: ListModelsResponse) -> list[Block]:
-    """What each mean cost per request buys, the point where the policy works marked."""
+    """Shows the score that each mean cost per request buys; the operating point is marked."""
     here = response.operating_point if response.HasField("operating_point") else None
     points = list(response.curve)
     if here is not None and here not in points:
@@ -194,7 +194,7 @@ def _operating_point(response: ListModelsResponse) -> list[Block]:
 
 
 def info(response: GetInfoResponse) -> list[Block]:
-    """Versions, limits and state of the service."""
+    """Shows versions, limits and state of the service."""
     facts = [
         ("version", response.version),
         ("state", "degraded: a component failed" if response.degraded else "healthy"),
@@ -226,7 +226,7 @@ def _shadow(shadow: Shadow) -> str:
 
 
 def budgets(response: GetBudgetResponse) -> list[Block]:
-    """What is left of each budget."""
+    """Shows what is left of each budget."""
     if not response.budgets:
         return [TextLine("no budgets; the section budgets of the settings makes them")]
     columns = [
@@ -266,12 +266,12 @@ def budgets(response: GetBudgetResponse) -> list[Block]:
 
 
 def reported() -> list[Block]:
-    """An outcome was booked."""
+    """Shows that an outcome was booked."""
     return [TextLine("booked", "good")]
 
 
 def check(lines: Sequence[str]) -> list[Block]:
-    """What the cross-check of a configuration found in order."""
+    """Shows the findings of the check of a configuration that can be served."""
     return [
         *(TextLine(line) for line in lines),
         TextLine("this configuration can be served", "good"),
@@ -279,7 +279,7 @@ def check(lines: Sequence[str]) -> list[Block]:
 
 
 def worth(shadow_price: float) -> str:
-    """What money is worth at a price, in score per USD."""
+    """Says what a shadow price, in score per USD, means for a decision."""
     if shadow_price == 0:
         return "0; money does not bind, the best score wins"
     bought = score(shadow_price * _SAMPLE_USD)
@@ -287,7 +287,7 @@ def worth(shadow_price: float) -> str:
 
 
 def phases(timing: Timing) -> str:
-    """Where the time of a batch went."""
+    """Says how much time each phase of a batch took."""
     spent_ns = {
         "queue": timing.queue_ns,
         "tokenise": timing.tokenize_ns,
