@@ -1,9 +1,9 @@
-"""Several services before one Triton server: does its dynamic batcher pay?
+"""The gain of Triton's dynamic batcher with several services before one server.
 
 Each front end is a process with the service's Triton predictor, as ``routoo serve`` has it, and
 sends its next batch when the last is answered. Two servers hold the same artifact, one with the
 dynamic batcher and one without; the front ends turn from one to the other within a round, so that
-whatever else the machine does weighs on both. Every ratio is the median of the rounds' ratios.
+other work on the machine affects both alike. Every ratio is the median of the rounds' ratios.
 
 Without --artifact: the shipped predictor, and the whole of MiniLM at int8 with made-up heads.
 """
@@ -47,7 +47,7 @@ OFF, ON = "off", "on"
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How often each server takes its turn, and for how long."""
+    """The number of rounds, and the length of a server's turn in one."""
 
     rounds: int
     turn_s: float
@@ -58,7 +58,7 @@ QUICK = Effort(rounds=2, turn_s=1.0)
 
 
 def front(artifact: Path, urls: dict[str, str], orders: Connection) -> None:
-    """One front end: answers each order (server, prompts a batch, seconds) with its times."""
+    """Runs a front end: it answers each order (server, prompts a batch, seconds) with times."""
     remotes = {}
     for name, url in urls.items():
         target = TritonTarget(
@@ -83,7 +83,7 @@ def front(artifact: Path, urls: dict[str, str], orders: Connection) -> None:
 
 
 def measure(pipes: list[Connection], size: int, effort: Effort) -> dict[str, Any]:
-    """So many front ends at once, by server."""
+    """Measures both servers with one front end per pipe; figures by server."""
     times: dict[str, list[float]] = {OFF: [], ON: []}
     rates: dict[str, list[float]] = {OFF: [], ON: []}
     for number in range(effort.rounds):
@@ -109,7 +109,7 @@ def measure(pipes: list[Connection], size: int, effort: Effort) -> dict[str, Any
 
 
 def measure_artifact(folder: Path, effort: Effort) -> dict[str, Any]:
-    """All numbers of front ends, all sizes."""
+    """Measures an artifact with all numbers of front ends and all sizes of batches."""
     artifact = load_artifact(folder)
     rows = []
     context = multiprocessing.get_context("spawn")
@@ -158,7 +158,7 @@ def show(figures: dict[str, Any]) -> None:
 
 
 def measure_all(options: Namespace) -> dict[str, Any]:
-    """The figures of all artifacts."""
+    """Measures all artifacts."""
     effort = QUICK if options.quick else FULL
     with artifacts_or_defaults(options.artifact) as folders:
         artifacts = [measure_artifact(one, effort) for one in folders]

@@ -1,4 +1,4 @@
-"""What does an HTTP request through Envoy cost more when Routoo picks its model?
+"""The added cost of an HTTP request through Envoy when Routoo picks its model.
 
 Two Envoys with deploy/envoy/envoy.yaml, one of them without the processor, are loaded in turn in
 one run, before the same upstream: a third Envoy that answers the same bytes to everything. Every
@@ -48,7 +48,7 @@ LOG_WITHIN_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How long to measure."""
+    """The number of rounds, and their length."""
 
     rounds: int
     warm_up_s: float
@@ -60,7 +60,7 @@ QUICK = Effort(rounds=2, warm_up_s=0.3, duration_s=1.0)
 
 
 def measure(options: Namespace) -> dict[str, Any]:
-    """Everything, as one JSON object.
+    """Measures everything; the result is one JSON object.
 
     Raises:
         LoadError: a call failed, or a request was not routed.
@@ -153,7 +153,7 @@ def _medians(samples: list[Sample]) -> dict[str, float]:
 
 
 def _counts_when_read(metrics: str) -> dict[str, int]:
-    """The counts, once the log of the last replies has come."""
+    """Returns the counts once the log of the last replies has come."""
     until_s = time.monotonic() + LOG_WITHIN_S
     while True:
         counted = _counts(metrics)
@@ -164,7 +164,7 @@ def _counts_when_read(metrics: str) -> dict[str, int]:
 
 
 def _counts(metrics: str) -> dict[str, int]:
-    """What the processor says it did, by result."""
+    """Returns the processor's counts by result."""
     with urllib.request.urlopen(f"http://{metrics}/metrics", timeout=10) as page:
         text = page.read().decode()
     return {

@@ -1,4 +1,4 @@
-"""What do callers notice when the Triton server dies, and when a new version is rolled out?
+"""Failed calls and latencies when the Triton server dies or a new version is rolled out.
 
 Starts a real Triton server and the service before it, loads the service with Route calls, and in
 the middle of the load does one thing to the server: kills it (SIGKILL), stops it (SIGSTOP, and
@@ -45,7 +45,13 @@ TROUBLES = ("kill", "hang", "rollout")
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call: when it began and ended (``perf_counter``), and its reply; None: it failed."""
+    """One call.
+
+    Attributes:
+        began_s: by ``perf_counter``.
+        ended_s: by ``perf_counter``.
+        reply: None: the call failed.
+    """
 
     began_s: float
     ended_s: float
@@ -58,9 +64,16 @@ async def load(
     duration_s: float,
     events: Sequence[tuple[float, Callable[[], Any]]],
 ) -> tuple[list[Call], list[float]]:
-    """Calls for so long; the events (seconds from the start, what) happen meanwhile.
+    """Makes calls for ``duration_s`` seconds, and causes the events meanwhile.
 
-    Returns the calls, and when the events happened.
+    Args:
+        address: of the service.
+        concurrency: the number of callers.
+        duration_s: the length of the load.
+        events: pairs of a time, in seconds from the start, and a function.
+
+    Returns:
+        The calls, and the times of the events by ``perf_counter``.
     """
     options = [("grpc.use_local_subchannel_pool", 1)]
     channels = [
@@ -100,7 +113,7 @@ async def load(
 
 
 def latencies(calls: Sequence[Call]) -> dict[str, float]:
-    """Of some calls, in milliseconds."""
+    """Returns percentiles of the latencies of some calls, in milliseconds."""
     if not calls:
         return {"calls": 0}
     times_ms = [1e3 * (one.ended_s - one.began_s) for one in calls]
@@ -109,7 +122,7 @@ def latencies(calls: Sequence[Call]) -> dict[str, float]:
 
 
 def summary(calls: Sequence[Call], event_s: float) -> dict[str, Any]:
-    """Before the event, in the second after it, and from then on, by the calls' ends."""
+    """Sums up calls that ended before the event, in the second after it, and later."""
     after_s = event_s + AFTER_S
     replies = [one.reply for one in calls if one.reply is not None]
     return {
@@ -165,7 +178,7 @@ def measure_trouble(
 
 
 def measure(options: Namespace) -> dict[str, Any]:
-    """Runs with each kind of trouble that is asked for."""
+    """Measures each kind of trouble that the options name."""
     artifact = options.artifact or shipped_artifact()
     runs = [
         measure_trouble(what, artifact, options.concurrency, options.duration_s)

@@ -1,7 +1,4 @@
-"""What asking who calls costs per call: processor time of the gate alone, without gRPC.
-
-python benchmarks/gate.py [--json]
-"""
+"""The processor time per call of the gate that authenticates callers, without gRPC."""
 
 from __future__ import annotations
 
@@ -28,7 +25,7 @@ TOKENS = 1000
 
 
 class Call:
-    """What gRPC tells of a call."""
+    """A call as gRPC describes it to the gate."""
 
     def __init__(self, token: str) -> None:
         self._metadata = (
@@ -52,7 +49,7 @@ class Call:
 
 
 def measure(settings: SecuritySettings, call: Call) -> float:
-    """Microseconds per call, the best of some rounds."""
+    """Returns the microseconds per call, the best of some rounds."""
     gate = Gate(settings, CollectorRegistry())
 
     def admit() -> None:
@@ -63,7 +60,7 @@ def measure(settings: SecuritySettings, call: Call) -> float:
 
 
 def measure_all(_options: Namespace) -> dict[str, Any]:
-    """Measures each way of asking."""
+    """Measures each way of authentication."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "tokens.jsonl"
         for _ in range(TOKENS):

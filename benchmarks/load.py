@@ -1,4 +1,4 @@
-"""What does load do to the service: to its latencies, its errors and its memory?
+"""Latencies, errors and memory of the service under a load.
 
 Starts the service on this machine, alone or behind an Envoy, and loads it by a profile:
 
@@ -52,12 +52,12 @@ WINDOWS = 10
 # The soak's marks: minute 2, and the last third of a minute; of a shorter run, as early a share.
 SETTLED_S, SETTLED_SHARE, MARK_S = 120.0, 0.2, 20.0
 NO_FAILURES = {"OK", "REFUSED", "RESOURCE_EXHAUSTED", "NOBODY"}
-"""What a call may end with when the service stops: answered, or never taken on."""
+"""Statuses that are no failures when the service stops: answered, or never accepted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What is measured."""
+    """The settings of one run."""
 
     profile: str
     fault: str
@@ -68,7 +68,7 @@ class Run:
 
 
 def prompts_of(profile: str) -> list[str]:
-    """Different prompts, the same ones in every run; the soak's are of very different lengths."""
+    """Returns different prompts, the same in every run; the soak's have very different lengths."""
     texts = varied_prompts(PROMPTS)
     if profile != "soak":
         return texts
@@ -77,7 +77,7 @@ def prompts_of(profile: str) -> list[str]:
 
 
 async def measure(run: Run, folder: Path) -> dict[str, Any]:
-    """One run, as one JSON object.
+    """Makes one run; the result is one JSON object.
 
     Raises:
         StartError: a server did not start or stop as it should.
@@ -150,7 +150,7 @@ def _faults_of(
 
 
 def figures(run: Run, calls: Calls) -> dict[str, Any]:
-    """Of the whole run; ``failed`` are the calls that were taken on and not answered."""
+    """Sums up the whole run; ``failed`` counts calls that were accepted and not answered."""
     by_status = calls.by_status()
     good = NO_FAILURES if run.fault == "term" else {"OK"}
     answered = by_status.get("OK", 0)
@@ -167,7 +167,7 @@ def figures(run: Run, calls: Calls) -> dict[str, Any]:
 
 
 def windows(run: Run, calls: Calls) -> list[dict[str, Any]]:
-    """The latencies of each tenth of the run."""
+    """Returns the latencies of each tenth of the run."""
     length_s = run.load.duration_s / WINDOWS
     return [
         {"from_s": at * length_s, **calls.latencies(at * length_s, (at + 1) * length_s)}
@@ -176,7 +176,7 @@ def windows(run: Run, calls: Calls) -> list[dict[str, Any]]:
 
 
 def memory_figures(memory: MemoryWatch, duration_s: float) -> dict[str, Any]:
-    """When memory had settled, at the end, and by how much it has grown since."""
+    """Returns the memory when it had settled, that at the end, and its growth in between."""
     settled_s = min(SETTLED_S, SETTLED_SHARE * duration_s)
     mark_s = min(MARK_S, SETTLED_SHARE * duration_s / 2)
     settled = memory.mean_mb(settled_s - mark_s / 2, settled_s + mark_s / 2)
@@ -193,7 +193,7 @@ def memory_figures(memory: MemoryWatch, duration_s: float) -> dict[str, Any]:
 
 
 def plot(result: dict[str, Any], calls: Path) -> None:
-    """Memory over time and the latencies of the windows, as a PNG."""
+    """Draws the latencies of the windows and the memory over time, as a PNG."""
     import matplotlib as mpl  # noqa: PLC0415 - only for this
 
     mpl.use("Agg")
@@ -247,7 +247,7 @@ def show(result: dict[str, Any]) -> None:
 
 
 def measure_run(options: Namespace) -> dict[str, Any]:
-    """The figures of the run that the command line describes; draws the plot.
+    """Makes the run that the command line describes, and draws its plot.
 
     Raises:
         StartError: a server did not start or stop as it should.

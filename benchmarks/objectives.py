@@ -1,8 +1,8 @@
-"""What training on logs gains from weights, and from log-loss, on real outcomes.
+"""The gain from weights and from log-loss in training on logs, on real outcomes.
 
-All on MMLU-Pro with a pool of five models and the static features. A predictor is trained on n
-prompts and judged by its policy's value on the test buckets: the mean true score minus price times
-true cost of the choices argmax(predicted score - price * cost), averaged over a range of prices.
+The data are MMLU-Pro, with a pool of five models and the static features. A predictor is trained on
+n prompts and judged by its policy's value on the test buckets: the mean true score minus price
+times true cost of the choices argmax(predicted score - price * cost), averaged over prices.
 Figures are means over seeds; each seed draws its own prompts, log and initial network, the same for
 all that is compared, and standard errors are of paired differences over the seeds.
 
@@ -57,7 +57,7 @@ POOL = (
     "meta-llama/Meta-Llama-3.1-70B-Instruct",
     "gpt-4o-2024-05-13",
 )
-"""From cheap to expensive."""
+"""The models, from cheap to expensive."""
 SPARSE = ("deepseek-ai/DeepSeek-Coder-V2",)
 PRICES = (0.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0)
 WIDTH = 64
@@ -96,7 +96,12 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Prompts that the whole pool answered; hardness [n]: the share of other models that failed."""
+    """Prompts that the whole pool answered.
+
+    Attributes:
+        rows: n prompts.
+        hardness: float64 [n], the share of the other models that failed.
+    """
 
     rows: Rows
     hardness: FloatArray
@@ -109,7 +114,7 @@ class World:
         return World(self.rows.where(keep), self.hardness[keep])
 
     def draw(self, prompts: int, rng: np.random.Generator) -> tuple[Mask, Mask]:
-        """Masks of ``prompts`` prompts outside the test buckets: training and validation."""
+        """Draws ``prompts`` prompts outside the test buckets: masks for training and validation."""
         usable = np.flatnonzero(~in_buckets(self.rows.outcomes.buckets, TEST_BUCKETS))
         drawn = rng.permutation(usable)[:prompts]
         cut = int(VALIDATION_SHARE * prompts)
@@ -120,7 +125,7 @@ class World:
 
 
 def read_world(data: Path) -> World:
-    """The pool on MMLU-Pro, with features of a backbone fitted on the training buckets."""
+    """Reads the pool's outcomes, with features of a backbone fitted on the training buckets."""
     everything = read_outcomes(data / "mmlu_pro.parquet", name="mmlu_pro", licence="Apache-2.0")
     columns = [everything.models.index(model) for model in POOL]
     others = [
@@ -143,7 +148,7 @@ def read_world(data: Path) -> World:
 
 
 def logging_policy(world: World, kind: str) -> FloatArray:
-    """Probabilities [n, m]: softmax of what the policy prefers, and some exploration."""
+    """Returns probabilities [n, m]: the softmax of the policy's preference, and exploration."""
     models = len(POOL)
     if kind == "hard":
         preferred = (world.hardness - 0.5)[:, None] * np.linspace(-1.0, 1.0, models)
@@ -160,7 +165,7 @@ def logging_policy(world: World, kind: str) -> FloatArray:
 
 
 def policy_value(scores: npt.NDArray[np.floating], test: Rows) -> float:
-    """Mean over PRICES of the mean true worth of the choices that ``scores`` [n, m] lead to."""
+    """Returns the mean true worth of the choices by ``scores`` [n, m], averaged over PRICES."""
     truth, cost = test.outcomes.scores, test.outcomes.cost_usd
     every, eligible = np.arange(len(cost)), np.ones(cost.shape, dtype=np.bool_)
     values = []
@@ -171,14 +176,14 @@ def policy_value(scores: npt.NDArray[np.floating], test: Rows) -> float:
 
 
 def train_and_judge(rows: Rows, masks: tuple[Mask, Mask], test: Rows, config: TrainConfig) -> float:
-    """Policy value of a predictor trained and validated on the two masks of ``rows``."""
+    """Returns the policy value of a predictor trained and validated on two masks of ``rows``."""
     train, validation = masks
     weights = fit(rows.where(train), rows.where(validation), config)
     return policy_value(predict(weights, test.features)[0], test)
 
 
 def on_log(world: World, log: LoggedOutcomes, method: Method, seen: Mask, seed: int) -> Rows:
-    """The rows ``seen``, with what ``method`` makes of their log."""
+    """Returns the rows ``seen``, with the targets and weights that ``method`` makes of the log."""
     rows = world.rows.where(seen)
     if method == "whole_outcomes":
         return rows
@@ -186,7 +191,7 @@ def on_log(world: World, log: LoggedOutcomes, method: Method, seen: Mask, seed: 
 
 
 def measure_weights(world: World, prompts: int, seeds: Sequence[int]) -> list[dict[str, Any]]:
-    """Policy values by logging policy and method."""
+    """Measures policy values by logging policy and method."""
     test, table = world.test, []
     for kind in ("hard", "domain"):
         policy = logging_policy(world, kind)
@@ -214,7 +219,7 @@ def measure_weights(world: World, prompts: int, seeds: Sequence[int]) -> list[di
 
 
 def config_of(way: Way, prompts: int, objective: Objective, seed: int) -> TrainConfig:
-    """How a predictor is trained on ``prompts`` prompts, those for validation included."""
+    """Returns the settings of training on ``prompts`` prompts, those for validation included."""
     if way == "default":
         return replace(DEFAULT, objective=objective, seed=seed)
     steps = max(1, int((1.0 - VALIDATION_SHARE) * prompts) // PLAIN.batch_size)
@@ -224,7 +229,7 @@ def config_of(way: Way, prompts: int, objective: Objective, seed: int) -> TrainC
 def measure_objectives(
     world: World, sizes: Sequence[int], seeds: Sequence[int], way: Way
 ) -> dict[str, Any]:
-    """Policy values by objective and number of prompts, on uniform logs."""
+    """Measures policy values by objective and number of prompts, on uniform logs."""
     test, models = world.test, len(POOL)
     values: dict[Objective, list[list[float]]] = {objective: [] for objective in OBJECTIVES}
     for seed in seeds:
@@ -260,10 +265,11 @@ def measure_objectives(
 def sample_ratio(
     sizes: Sequence[int], log_loss: FloatArray, squared: FloatArray
 ) -> dict[str, float] | None:
-    """Squared loss's prompts over log-loss's for the same value, from values [seeds, sizes].
+    """Returns how many prompts squared loss needs per prompt of log-loss for the same value.
 
-    The mean value is taken as a straight line in the logarithm of the prompts, of one slope for
-    both; None where it does not rise. The standard error is that of the difference alone.
+    ``log_loss`` and ``squared`` are values [seeds, sizes]. Their means are fitted by straight lines
+    in the logarithm of the prompts, with one slope for both; None where it does not rise. The
+    standard error is that of the difference alone.
     """
     x = np.log(np.asarray(sizes, dtype=np.float64))
     x -= x.mean()
@@ -276,14 +282,14 @@ def sample_ratio(
 
 
 def paired(a: Sequence[float] | FloatArray, b: Sequence[float] | FloatArray) -> dict[str, float]:
-    """Mean of a - b over seeds, and its standard error."""
+    """Returns the mean of a - b over seeds, and its standard error."""
     difference = np.asarray(a) - np.asarray(b)
     se = float(difference.std(ddof=1) / np.sqrt(len(difference)))
     return {"value": float(difference.mean()), "se": se}
 
 
 def print_objectives(stratum: str, part: dict[str, Any]) -> None:
-    """One way of training on one stratum of the prompts."""
+    """Prints one way of training on one stratum of the prompts."""
     print(f"\n{stratum}, {part['way']}")
     print(f"{'prompts':>8} {'log-loss':>9} {'squared':>8} {'difference':>18}")
     for row in part["sizes"]:
@@ -301,7 +307,7 @@ def print_objectives(stratum: str, part: dict[str, Any]) -> None:
 
 
 def measure(options: Namespace) -> dict[str, Any]:
-    """Both comparisons."""
+    """Makes both comparisons."""
     folder = data_folder()
     torch.set_num_threads(1)
     with threadpool_limits(1):

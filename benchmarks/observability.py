@@ -1,4 +1,4 @@
-"""What do the decision log and traces cost a call, and how fast is a log replayed?
+"""The cost of the decision log and of traces per call, and the speed of a replay.
 
 Starts the service once without them, once with each and once with both, and loads all in turn in
 one run; a ratio is the median of the rounds' own ratios. Traces go to a collector in this process
@@ -45,7 +45,7 @@ PROMPTS = 256
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One run, and the service's processor time per call of it."""
+    """The sample of one run, and the service's processor time per call in it."""
 
     sample: Sample
     cpu_ms: float
@@ -53,7 +53,7 @@ class Measured:
 
 @contextmanager
 def collector() -> Iterator[str]:
-    """Where spans go; its URL."""
+    """Runs a collector that drops its spans, and yields its URL."""
     service, _, method = EXPORT[1:].partition("/")
     answer = grpc.unary_unary_rpc_method_handler(lambda _body, _context: b"", None, None)
     server = grpc.server(ThreadPoolExecutor(1))
@@ -69,7 +69,7 @@ def collector() -> Iterator[str]:
 
 
 def modes(log: Path, endpoint: str) -> dict[str, dict[str, str]]:
-    """What is on, as settings in the environment."""
+    """Returns the settings to compare, as variables of the environment, by name."""
     logged = {"ROUTOO_DECISION_LOG__PATH": str(log)}
     traced = {"ROUTOO_TRACING__ENABLED": "true", "ROUTOO_TRACING__ENDPOINT": endpoint}
     every = {**traced, "ROUTOO_TRACING__SAMPLE_RATIO": "1"}
@@ -142,7 +142,11 @@ def _compared(samples: dict[str, dict[int, list[Measured]]]) -> dict[str, Any]:
 
 
 def _replayed(log: Path) -> dict[str, Any]:
-    """The log of this run, decided again; ends the benchmark when a bit differs."""
+    """Replays the log of this run.
+
+    Raises:
+        LoadError: a decision was not reproduced bit for bit.
+    """
     command = [sys.executable, "-m", "routoo.cli", "replay", str(log), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -185,7 +189,7 @@ def show(found: dict[str, Any]) -> None:
 
 
 def measure_services(options: Namespace) -> dict[str, Any]:
-    """The same, as the command line asks for it; raises what ``measure`` raises."""
+    """Measures as the command line asks; raises what ``measure`` raises."""
     with TemporaryDirectory() as folder:
         return measure(options.rounds, options.duration_s, Path(folder))
 

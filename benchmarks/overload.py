@@ -1,10 +1,10 @@
-"""What becomes of requests when four times as many come as can be answered?
+"""The fate of requests when four times as many come as can be answered.
 
 Finds the capacity first, closed-loop (h2load, 32 calls at a time). Then a client in a process of
-its own sends at random times, a fifth of the capacity, answered or not: alone at first, which is
-the unloaded latency, and again while h2load sends, at its own pace too, the rest of ``--factor``
-times the capacity, and for three seconds after that. What that client sees is the sample of all;
-the service's own counters tell of everything.
+its own sends at random times, a fifth of the capacity, without waiting for answers: first alone,
+which gives the unloaded latency, and again while h2load sends the rest of ``--factor`` times the
+capacity, and for three seconds after that. That client's calls are the sample; the service's own
+counters count all calls.
 
 Every call has a deadline of a second. The client and h2load share the machine with the service.
 """
@@ -47,7 +47,7 @@ CONNECTIONS = 8
 
 
 def answered(metrics: str) -> Counter[str]:
-    """Calls of Route by status, as the service counted them."""
+    """Returns the calls of Route by status, as the service counted them."""
     found: Counter[str] = Counter()
     with urlopen(f"http://{metrics}/metrics") as page:
         for family in text_string_to_metric_families(page.read().decode()):
@@ -58,7 +58,7 @@ def answered(metrics: str) -> Counter[str]:
 
 
 def flood(address: str, body: Path, rate: float, duration_s: float) -> subprocess.Popen[str]:
-    """Starts h2load at a pace that does not wait for answers."""
+    """Starts h2load at a rate that does not depend on answers."""
     return subprocess.Popen(
         [
             *("h2load", f"--clients={CONNECTIONS}", "--max-concurrent-streams=5000"),
@@ -74,7 +74,11 @@ def flood(address: str, body: Path, rate: float, duration_s: float) -> subproces
 
 
 def latencies(calls: Sequence[Call]) -> dict[str, float]:
-    """Percentiles of those that were answered, in milliseconds."""
+    """Returns percentiles of the latencies of answered calls, in milliseconds.
+
+    Raises:
+        LoadError: no call was answered.
+    """
     took_ms = [call.latency_s * 1e3 for call in calls if call.code == "OK"]
     if not took_ms:
         raise LoadError("no call was answered")
@@ -83,7 +87,7 @@ def latencies(calls: Sequence[Call]) -> dict[str, float]:
 
 
 def recovery_s(calls: Sequence[Call], ended_s: float, bound_s: float) -> float:
-    """After the flood's end, when the last call was sent that failed or took longer than usual."""
+    """Returns when the last call that failed or took too long was sent, from the flood's end."""
     late = [
         call.sent_s - ended_s
         for call in calls
@@ -93,7 +97,7 @@ def recovery_s(calls: Sequence[Call], ended_s: float, bound_s: float) -> float:
 
 
 def measure(options: Namespace) -> dict[str, Any]:
-    """Everything, as one JSON object."""
+    """Measures everything; the result is one JSON object."""
     body = RouteRequest(prompt=" ".join(["analyse"] * options.prompt_words)).SerializeToString()
     command = [sys.executable, "-m", "routoo.cli", "serve"]
     environment = os.environ | {
@@ -123,7 +127,7 @@ def measure(options: Namespace) -> dict[str, Any]:
     unloaded, accepted = latencies(alone), latencies(loaded)
     codes = Counter(call.code for call in loaded)
     refused = [call for call in loaded if call.code == "RESOURCE_EXHAUSTED"]
-    # What was cancelled is h2load's: it leaves with calls in flight when its time is over.
+    # CANCELLED calls are h2load's: it ends with calls in flight when its time is over.
     misses = counted["DEADLINE_EXCEEDED"] + codes["DEADLINE_EXCEEDED"]
     bound_s = 3.0 * unloaded["p99_ms"] * 1e-3
     return {
@@ -154,7 +158,7 @@ def measure(options: Namespace) -> dict[str, Any]:
 
 
 def latencies_of_refusals(refused: Sequence[Call]) -> dict[str, float] | None:
-    """How fast a refusal came, and whether each said when to retry."""
+    """Returns latencies of refusals, and the share of them that say when to retry."""
     if not refused:
         return None
     took_ms = [call.latency_s * 1e3 for call in refused]

@@ -1,9 +1,9 @@
-"""What does the way to the predictor cost: in process, on Triton, in PyTorch?
+"""The cost of each way to the predictor: in process, on Triton, in PyTorch.
 
 The same prompts through the same artifact: the bare onnxruntime session on ids that are padded
 already (the yardstick), the predictor in process, on a real Triton server over gRPC (its batcher
 off, and on), with token ids through shared memory, and PyTorch in eager mode at fp32. They take
-turns within a round, so that whatever else the machine does weighs on all; every figure is the
+turns within a round, so that other work on the machine affects all alike; every figure is the
 median over all calls, every ratio the median of the rounds' ratios. One thread each.
 
 Without --artifact: the shipped predictor, and the whole of MiniLM at int8 with made-up heads.
@@ -59,7 +59,7 @@ PATIENCE_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """Each way is called until so many rounds, or so many seconds of them, are over."""
+    """The limits of a measurement: it ends after a number of rounds or of seconds."""
 
     most_rounds: int
     longest_s: float
@@ -70,7 +70,7 @@ QUICK = Effort(most_rounds=40, longest_s=8.0)
 
 
 class SharedMemory:
-    """Token ids and figures of one shape, through memory that client and Triton share."""
+    """Inference of one shape with inputs and outputs in memory that client and Triton share."""
 
     def __init__(
         self, server: TritonServer, ids: NDArray[np.int64], outputs: dict[str, int]
@@ -100,14 +100,14 @@ class SharedMemory:
         return region
 
     def infer(self, ids: NDArray[np.int64]) -> None:
-        """One inference, its figures read."""
+        """Makes one inference and reads its figures."""
         self._memory.set_shared_memory_region(self._regions[0][1], [ids])
         self._server.client.infer("predictor", self._inputs, outputs=self._outputs)
         for region, shape in self._views.values():
             self._memory.get_contents_as_numpy(region, np.float32, shape).copy()
 
     def close(self) -> None:
-        """Gives the memory back."""
+        """Frees the shared memory."""
         for name, region in self._regions:
             self._server.client.unregister_system_shared_memory(name)
             self._memory.destroy_shared_memory_region(region)
@@ -116,7 +116,7 @@ class SharedMemory:
 def ways_of(
     stack: ExitStack, line: Line, servers: dict[str, TritonServer], prompts: list[str]
 ) -> dict[str, Callable[[], object]]:
-    """What is compared, by name."""
+    """Returns the ways that are compared, by name."""
     graph = line.local[0].graph  # type: ignore[attr-defined]
     (bucket,) = graph.encoder.buckets(graph.encoder.encode(prompts).ids)
     ids = graph.filled(bucket.input_ids)
@@ -150,7 +150,7 @@ def ways_of(
 
 
 def servers_infer(server: TritonServer, ids: NDArray[np.int64], outputs: list[str]) -> None:
-    """One inference over gRPC without anything around it."""
+    """Makes one inference over gRPC, with the ids only."""
     tensor = server.library.InferInput(INPUT, list(ids.shape), "INT64")
     tensor.set_data_from_numpy(ids)
     result = server.client.infer("predictor", [tensor])
@@ -159,7 +159,7 @@ def servers_infer(server: TritonServer, ids: NDArray[np.int64], outputs: list[st
 
 
 def eager(ids: NDArray[np.int64]) -> Callable[[], object]:
-    """MiniLM as transformers runs it, without the heads."""
+    """Makes a call of MiniLM as transformers runs it, without the heads."""
     torch.set_num_threads(1)
     model = AutoModel.from_pretrained(minilm_folder()).eval()
     tensor = torch.from_numpy(ids)
@@ -173,7 +173,7 @@ def eager(ids: NDArray[np.int64]) -> Callable[[], object]:
 
 
 def measure(ways: dict[str, Callable[[], object]], batch: int, effort: Effort) -> dict[str, Any]:
-    """Figures by way."""
+    """Measures all ways with one batch."""
     for way in ways.values():
         way()
     wall: dict[str, list[float]] = {name: [] for name in ways}
@@ -210,7 +210,7 @@ def measure(ways: dict[str, Callable[[], object]], batch: int, effort: Effort) -
 def measure_artifact(
     artifact: Artifact, shapes: list[tuple[int, int]], wanted: list[str] | None, effort: Effort
 ) -> Any:
-    """All shapes of one artifact; ``wanted``: ways besides those that others are held against."""
+    """Measures all shapes of an artifact; ``wanted``: ways beside the yardsticks, None: all."""
     line = load_line(artifact, LinePlan(None, (), "cpu", 1))
     encoder = line.local[0].graph.encoder  # type: ignore[attr-defined]
 
@@ -270,7 +270,7 @@ def show(figures: dict[str, Any]) -> None:
 
 
 def measure_all(options: Namespace) -> dict[str, Any]:
-    """The figures of all artifacts."""
+    """Measures all artifacts."""
     shapes = [(batch, tokens) for batch in BATCHES for tokens in LENGTHS_TOKENS]
     if options.shape:
         shapes = [tuple(map(int, shape.split("x"))) for shape in options.shape]

@@ -1,8 +1,8 @@
-"""Does a request fail, or wait, while the service takes other files every second?
+"""Failures and latencies of requests while the service reloads its files every second.
 
 Starts the service on a copy of the shipped pool with a budget, calls ``Route`` all the time from
 ``--callers``, and every ``--interval-s`` writes other prices and another limit into the files and
-sends SIGHUP. Each reload has to switch: the service's own count says whether it did.
+sends SIGHUP. Each reload has to switch to them; the service's own count shows whether it did.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _SETTLED_RELOADS = 10
 
 
 class Files:
-    """The settings and the pool, in a folder; ``turn`` makes other ones of them."""
+    """The files with the settings and the pool, in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.config = folder / "routoo.yaml"
@@ -50,7 +50,7 @@ class Files:
         self.turn(0)
 
     def turn(self, number: int) -> None:
-        """Prices and a limit that differ from those before."""
+        """Writes prices and a limit that differ from those before."""
         share = 1.0 - 0.01 * (number % 10)
         models = [
             {**model, "usd_per_1m_output_tokens": model["usd_per_1m_output_tokens"] * share}
@@ -67,7 +67,7 @@ class Files:
 
 
 def _replace(path: Path, content: dict[str, Any]) -> None:
-    """In one step: a reload that is asked for at once takes what it finds."""
+    """Replaces a file in one step, so that a reload never reads half of it."""
     beside = path.with_suffix(".new")
     beside.write_text(yaml.safe_dump(content))
     beside.replace(path)
@@ -76,7 +76,7 @@ def _replace(path: Path, content: dict[str, Any]) -> None:
 async def call(
     address: str, callers: int, until: asyncio.Event
 ) -> tuple[Counter[str], list[float], set[str]]:
-    """Calls until it is over: statuses, latencies (s), and the policies that decided."""
+    """Makes calls until ``until`` is set; returns statuses, latencies (s) and policy versions."""
     prompts = varied_prompts(PROMPTS)
     statuses: Counter[str] = Counter()
     took_s: list[float] = []
@@ -105,7 +105,7 @@ async def call(
 
 
 def reloads_of(metrics: str) -> dict[str, float]:
-    """Reloads by outcome, as the service counted them."""
+    """Returns the reloads by outcome, as the service counted them."""
     with urlopen(f"http://{metrics}/metrics") as page:
         lines = page.read().decode().splitlines()
     return {
@@ -116,7 +116,7 @@ def reloads_of(metrics: str) -> dict[str, float]:
 
 
 async def measure(server: ServerProcess, files: Files, options: Namespace) -> dict[str, Any]:
-    """Loads and reloads; the figures."""
+    """Loads and reloads the service."""
     until = asyncio.Event()
     calling = asyncio.create_task(call(server.address, options.callers, until))
     pid = int(server.field("pid"))
@@ -155,7 +155,7 @@ async def measure(server: ServerProcess, files: Files, options: Namespace) -> di
 
 
 def measure_service(options: Namespace) -> dict[str, Any]:
-    """Starts the service, loads it and reloads it.
+    """Starts the service, and measures it.
 
     Raises:
         StartError: the service did not start or stop as it should.

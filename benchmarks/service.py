@@ -1,9 +1,9 @@
-"""What does a decision cost over the bare gRPC call that carries it?
+"""The cost of a decision over the bare gRPC call that carries it.
 
 Starts the service and, in the same run, a grpc.aio server that answers stored bytes of the same
 length. The same client loads both in turn (echo, route, echo, route, ...) at concurrency 1, 16
 and 64; every figure is the median of the rounds, every ratio the median of the rounds' own ratios,
-so that whatever else the machine does weighs on both sides.
+so that other work on the machine affects both alike.
 
 The replies are checked by a gRPC client before and after, and the service's own counters have to
 show that every call of the load was decided and none failed.
@@ -49,7 +49,7 @@ PROMPT_TOKENS = 64
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How long to measure."""
+    """The number of rounds, starts and predictions, and the length of a round."""
 
     rounds: int
     varied_rounds: int
@@ -66,7 +66,7 @@ QUICK = Effort(rounds=1, varied_rounds=1, warm_up_s=0.2, duration_s=0.9, starts=
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A number to reach."""
+    """A figure with a bound that it has to meet."""
 
     what: str
     measured: float | None
@@ -75,7 +75,7 @@ class Target:
 
     @property
     def met(self) -> bool | None:
-        """None: it could not be measured here."""
+        """Whether the bound is met; None: the figure could not be measured here."""
         if self.measured is None:
             return None
         return self.measured >= self.bound if self.at_least else self.measured <= self.bound
@@ -83,7 +83,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """The two that are compared."""
+    """The two servers that are compared."""
 
     echo: ServerProcess
     route: ServerProcess
@@ -133,7 +133,7 @@ def _medians(samples: Sequence[Sample]) -> dict[str, float]:
 def measure(
     config: Path | None, client: str, effort: Effort, tell: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Everything, as one JSON object.
+    """Measures everything; the result is one JSON object.
 
     Raises:
         LoadError: a call failed, or a reply was not a decision.
@@ -148,7 +148,7 @@ def measure(
 
     command = [str(Path(sys.executable).with_name("routoo")), "serve"]
     command += ["--config", str(config)] if config else []
-    # Free ports, and the counters are needed; the rest is as the user has it.
+    # The benchmark needs free ports and the counters; other settings are the user's.
     environment = os.environ | {
         "ROUTOO_LISTEN": "127.0.0.1:0",
         "ROUTOO_METRICS__ENABLED": "true",
@@ -249,7 +249,7 @@ def _predictor(config: Path | None) -> OnnxPredictor:
 
 
 def _predictor_alone(predictor: OnnxPredictor, prompt: str, times: int) -> dict[str, float]:
-    """Latency of one prompt, tokenising included; the first tenth only warms up."""
+    """Measures the latency of one prompt, tokenising included; the first tenth warms up."""
     spent_ms = []
     for _ in range(times):
         started_ns = perf_counter_ns()
@@ -260,7 +260,7 @@ def _predictor_alone(predictor: OnnxPredictor, prompt: str, times: int) -> dict[
 
 
 def measure_with_progress(options: Namespace) -> dict[str, Any]:
-    """The same, as the command line asks for it; raises what ``measure`` raises."""
+    """Measures as the command line asks; raises what ``measure`` raises."""
     with progress() as tell:
         return measure(options.config, options.client, QUICK if options.quick else FULL, tell)
 

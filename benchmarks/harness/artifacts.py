@@ -1,6 +1,6 @@
-"""Artifacts to measure speed with: the whole of MiniLM, and heads that learnt made-up outcomes.
+"""Artifacts to measure speed with: the whole of MiniLM, and heads trained on made-up outcomes.
 
-How long a prompt takes does not depend on what the weights say.
+The time of a prompt does not depend on the values of the weights.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ DOMAINS = 4
 
 
 def minilm(folder: Path) -> Checkpoint:
-    """All six layers of MiniLM, frozen; ``folder`` gets the outcomes."""
+    """Trains heads on all six layers of MiniLM, frozen; writes the outcomes into ``folder``."""
     outcomes = read_outcomes(
         _outcomes(folder / "made-up.parquet"), name="made-up", licence="CC0-1.0"
     )
@@ -45,7 +45,7 @@ def minilm(folder: Path) -> Checkpoint:
 
 
 def export_minilm(checkpoint: Checkpoint, folder: Path, precision: Precision) -> Path:
-    """Its artifact, written into ``folder``/PRECISION/1."""
+    """Writes the checkpoint's artifact to ``folder``/PRECISION/predictor/1; returns that."""
     version = folder / precision / "predictor" / "1"
     outcomes = read_outcomes(folder / "made-up.parquet", name="made-up", licence="CC0-1.0")
     write_artifact(checkpoint, outcomes, {}, version, precision=precision)
@@ -54,9 +54,9 @@ def export_minilm(checkpoint: Checkpoint, folder: Path, precision: Precision) ->
 
 @contextmanager
 def artifacts_or_defaults(folders: list[Path] | None) -> Iterator[list[Path]]:
-    """The version folders that are given; else the shipped predictor's and one of MiniLM at int8.
+    """Yields the given version folders; None: the shipped predictor's and one of MiniLM at int8.
 
-    Those that are made here are removed in the end.
+    The latter is removed at the end.
     """
     with TemporaryDirectory() as scratch:
         if folders is None:

@@ -27,7 +27,7 @@ class CannotRunError(Exception):
 def make_parser(
     doc: str | None, *, quick: str | None = None, whole: bool = False
 ) -> ArgumentParser:
-    """A parser that knows ``--json`` and, if wanted, ``--quick``.
+    """Makes a parser that knows ``--json`` and, if wanted, ``--quick``.
 
     Args:
         doc: the docstring of the benchmark.
@@ -78,7 +78,7 @@ def run(
 
 
 def data_folder() -> Path:
-    """The folder of the outcome data.
+    """Returns the folder of the outcome data.
 
     Raises:
         CannotRunError: the environment does not name it.
@@ -97,7 +97,7 @@ def progress() -> Iterator[Callable[[str], None]]:
 
 
 def wide_console() -> Console:
-    """A console for tables, which keep their width in a pipe."""
+    """Makes a console for tables, which has a fixed width in a pipe."""
     return Console(width=None if sys.stdout.isatty() else WIDTH_OF_A_PIPE)
 
 
