@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 async def logged_engine(
     artifact: Artifact, path: Path, *, log: dict[str, Any] | None = None, **engine: Any
 ) -> AsyncIterator[Engine]:
-    """The engine; at the end everything is written."""
+    """Yields the engine; at the end, all of its log is written."""
     metrics = Metrics(DecisionLogSettings(path=path, **(log or {})))
     made = make_engine(artifact, metrics=metrics, **engine)
     try:
@@ -36,13 +36,13 @@ async def logged_engine(
 
 
 def lines_of(path: Path, kind: str = "decision") -> list[dict[str, Any]]:
-    """The lines of one kind."""
+    """Returns the lines of one kind."""
     found = [orjson.loads(line) for line in path.read_bytes().splitlines()]
     return [line for line in found if line["kind"] == kind]
 
 
 def rewritten(path: Path, **changes: Any) -> LogContents:
-    """The log, read again with each decision's fields replaced by what functions make of it."""
+    """Reads the log after functions have replaced fields of each decision, by field."""
     lines = []
     for line in map(orjson.loads, path.read_bytes().splitlines()):
         if line["kind"] == "decision":

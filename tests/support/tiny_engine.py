@@ -36,7 +36,7 @@ def make_engine(
     metrics: Metrics | None = None,
     **batching: int,
 ) -> Engine:
-    """An engine at one price; ``spent_from``: its budgets."""
+    """Makes an engine at one price; ``spent_from``: its budgets, None: it has none."""
     pool = tiny_pool()
     metrics = metrics or Metrics()
     money = (
@@ -57,6 +57,6 @@ def make_engine(
 
 
 async def outcomes(*waiting: Awaitable[Any]) -> list[Any]:
-    """What each comes to: a result or its error."""
+    """Awaits all, and returns each one's result or error."""
     async with asyncio.timeout(HANG_S):
         return await asyncio.gather(*waiting, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""Several processes on one port: one service to its callers, its operator and its metrics."""
+"""Several processes on one port are one service for callers, operator and metrics."""
 
 from __future__ import annotations
 
