@@ -1,17 +1,15 @@
-"""Several services before one Triton server: does its dynamic batcher pay?
+"""The gain of Triton's dynamic batcher with several services before one server.
 
 Each front end is a process with the service's Triton predictor, as ``routoo serve`` has it, and
 sends its next batch when the last is answered. Two servers hold the same artifact, one with the
 dynamic batcher and one without; the front ends turn from one to the other within a round, so that
-whatever else the machine does weighs on both. Every ratio is the median of the rounds' ratios.
+other work on the machine affects both alike. Every ratio is the median of the rounds' ratios.
 
 Without --artifact: the shipped predictor, and the whole of MiniLM at int8 with made-up heads.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import multiprocessing
 import os
 import statistics
@@ -28,14 +26,16 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from harness.artifacts import export_minilm, minilm
+from harness.artifacts import artifacts_or_defaults
+from harness.command import make_parser, run
 from harness.prompts import distinct_prompts
 from harness.triton import make_repository, triton_server
-from routoo.predictor.artifact import load_artifact, shipped_artifact
+from routoo.predictor.artifact import load_artifact
 from routoo.predictor.backends import LinePlan, load_line
 from routoo.predictor.triton import TritonServer, TritonTarget
 
 if TYPE_CHECKING:
+    from argparse import Namespace
     from multiprocessing.connection import Connection
 
 FRONTS = (1, 2, 4)
@@ -47,7 +47,7 @@ OFF, ON = "off", "on"
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How often each server takes its turn, and for how long."""
+    """The number of rounds, and the length of a server's turn in one."""
 
     rounds: int
     turn_s: float
@@ -58,7 +58,7 @@ QUICK = Effort(rounds=2, turn_s=1.0)
 
 
 def front(artifact: Path, urls: dict[str, str], orders: Connection) -> None:
-    """One front end: answers each order (server, prompts a batch, seconds) with its times."""
+    """Runs a front end: it answers each order (server, prompts a batch, seconds) with times."""
     remotes = {}
     for name, url in urls.items():
         target = TritonTarget(
@@ -83,7 +83,7 @@ def front(artifact: Path, urls: dict[str, str], orders: Connection) -> None:
 
 
 def measure(pipes: list[Connection], size: int, effort: Effort) -> dict[str, Any]:
-    """So many front ends at once, by server."""
+    """Measures both servers with one front end per pipe; figures by server."""
     times: dict[str, list[float]] = {OFF: [], ON: []}
     rates: dict[str, list[float]] = {OFF: [], ON: []}
     for number in range(effort.rounds):
@@ -109,7 +109,7 @@ def measure(pipes: list[Connection], size: int, effort: Effort) -> dict[str, Any
 
 
 def measure_artifact(folder: Path, effort: Effort) -> dict[str, Any]:
-    """All numbers of front ends, all sizes."""
+    """Measures an artifact with all numbers of front ends and all sizes of batches."""
     artifact = load_artifact(folder)
     rows = []
     context = multiprocessing.get_context("spawn")
@@ -137,8 +137,9 @@ def measure_artifact(folder: Path, effort: Effort) -> dict[str, Any]:
     return {"predictor": artifact.manifest.predictor_version, "rows": rows}
 
 
-def show(console: Console, figures: dict[str, Any]) -> None:
-    """As tables."""
+def show(figures: dict[str, Any]) -> None:
+    """Prints the figures of each artifact as a table."""
+    console = Console()
     for one in figures["artifacts"]:
         table = Table(title=f"{one['predictor']}, prompts of {TOKENS} tokens", box=SIMPLE_HEAD)
         headings = ("front ends", "prompts a call", "prompts/s off", "on", "on / off")
@@ -156,27 +157,18 @@ def show(console: Console, figures: dict[str, Any]) -> None:
         console.print(table)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--artifact", type=Path, action="append", help="version folder; repeatable")
-    parser.add_argument("--quick", action="store_true", help="two short rounds")
-    parser.add_argument("--json", action="store_true", help="one JSON object")
-    arguments = parser.parse_args()
-    effort = QUICK if arguments.quick else FULL
-    with TemporaryDirectory() as scratch:
-        folders = arguments.artifact
-        if folders is None:
-            encoder = export_minilm(minilm(Path(scratch)), Path(scratch), "int8")
-            folders = [shipped_artifact(), encoder]
+def measure_all(options: Namespace) -> dict[str, Any]:
+    """Measures all artifacts."""
+    effort = QUICK if options.quick else FULL
+    with artifacts_or_defaults(options.artifact) as folders:
         artifacts = [measure_artifact(one, effort) for one in folders]
-    figures = {"machine": {"cpus": os.cpu_count()}, "artifacts": artifacts}
-    if arguments.json:
-        print(json.dumps(figures))
-    else:
-        show(Console(), figures)
-    return 0
+    return {"machine": {"cpus": os.cpu_count()}, "artifacts": artifacts}
+
+
+def main() -> int:
+    parser = make_parser(__doc__, quick="two short rounds", whole=True)
+    parser.add_argument("--artifact", type=Path, action="append", help="version folder; repeatable")
+    return run(parser.parse_args(), measure_all, show)
 
 
 if __name__ == "__main__":

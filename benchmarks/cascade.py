@@ -1,8 +1,9 @@
 """Escalation on real outcomes: cost and quality beside routing alone, on held-out prompts.
 
 mmlu_pro: a pair of cheap models answers every prompt, both are paid for, and whether their answers
-agree is the signal; the rule then keeps an answer or asks a dearer model. "cascade" is the policy
-of that name, which begins with the pair only where that is worth more than one model at once.
+agree is the signal; the rule then keeps an answer or asks a more expensive model. "cascade" is the
+policy of that name, which begins with the pair only where that is worth more than asking one model
+at once.
 
 gsm8k_cascade: Mixtral answers every prompt, and the signal is a grade of its answer that needs no
 other model: a logistic regression on what the answer itself shows (does it end as asked, how many
@@ -22,11 +23,9 @@ Reads mmlu_pro.parquet and gsm8k_cascade.parquet from the folder in ROUTOO_DATA;
 one object with --json.
 """
 
-import argparse
-import json
-import os
 import re
 import sys
+from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +38,7 @@ import pyarrow.parquet as pq
 from scipy.optimize import minimize
 from scipy.special import expit
 
+from harness.command import data_folder, make_parser, run
 from harness.held_out import HeldOut, columns, predictions, read_held_out
 from routoo.calibration.cascade import fit, fit_chance
 from routoo.routing.pool import ModelSpec, Pool
@@ -65,13 +65,16 @@ class Task:
     """n prompts and m models.
 
     Attributes:
+        name: of the task.
+        models: names, [m].
         scores: float64 [n, m], predicted.
         costs_usd: float64 [n, m], predicted.
         true_scores: float64 [n, m].
         true_costs_usd: float64 [n, m].
         folds: int64 [n].
         paid: columns of the models that answer every prompt; the first one's answer is kept.
-        feature: of the held-out rows, float64 [n], and of the others, given the held-out fold.
+        feature: returns the signal's feature of all rows, float64 [n], given the held-out fold.
+        prompt_features: further features of the prompts, float64 [n, k]; None: there are none.
     """
 
     name: str
@@ -95,7 +98,7 @@ class Sweep:
 
     @classmethod
     def of(cls, task: Task, choice: IntArray, begun: npt.NDArray[np.bool_]) -> "Sweep":
-        """When prompt i at price p ends with the answer of choice[p, i].
+        """Makes the sweep in which prompt i at price p ends with the answer of choice[p, i].
 
         Where begun[p, i], the models of ``task.paid`` have answered before, and are paid for.
         """
@@ -109,14 +112,14 @@ class Sweep:
 
 
 def route(task: Task, scores: FloatArray) -> Sweep:
-    """Routing alone."""
+    """Sweeps the prices with routing alone."""
     mask = np.ones(scores.shape, np.bool_)
     choice = [decide(scores, task.costs_usd, mask, one) for one in PRICES.tolist()]
     return Sweep.of(task, np.stack(choice), np.zeros((len(choice), len(scores)), np.bool_))
 
 
 def escalate(task: Task) -> Sweep:
-    """The cheap models answer every prompt, and the rule keeps or asks."""
+    """Sweeps the prices with the cheap models asked first always; the rule keeps or escalates."""
     choice = np.empty((len(PRICES), len(task.scores)), np.int64)
     for fold in np.unique(task.folds).tolist():
         held, feature = task.folds == fold, task.feature(fold)
@@ -126,7 +129,7 @@ def escalate(task: Task) -> Sweep:
 
 
 def cascade(task: Task) -> Sweep:
-    """The policy ``cascade``: begins with the pair where that is worth it, and then escalates."""
+    """Sweeps the prices with policy ``cascade``: the pair is asked first where that is worth it."""
     choice = np.empty((len(PRICES), len(task.scores)), np.int64)
     begun = np.empty(choice.shape, np.bool_)
     for fold in np.unique(task.folds).tolist():
@@ -155,7 +158,7 @@ def cascade(task: Task) -> Sweep:
 def judged(
     task: Task, rule: Correction, held: npt.NDArray[np.bool_], feature: FloatArray
 ) -> IntArray:
-    """What the held-out prompts end with at each price, once the cheap models have answered."""
+    """Returns the models that the held-out prompts end with at each price, int64 [prices, n]."""
     corrected = rule.apply(task.scores[held], feature[held])
     costs = task.costs_usd[held].copy()
     costs[:, list(task.paid)] = 0.0
@@ -165,7 +168,7 @@ def judged(
 
 
 def recalibrated(task: Task) -> FloatArray:
-    """Predicted scores, each model's corrected on the labels of the other folds."""
+    """Returns the predicted scores, each model's corrected on the labels of the other folds."""
     scores = np.empty(task.scores.shape)
     extra = task.prompt_features
     for j in range(scores.shape[1]):
@@ -178,7 +181,7 @@ def recalibrated(task: Task) -> FloatArray:
 
 
 def logistic(X: FloatArray, y: FloatArray) -> Callable[[FloatArray], FloatArray]:
-    """A logistic regression with a small ridge on standardised features."""
+    """Fits a logistic regression with a small ridge on standardised features."""
     mean, spread = X.mean(axis=0), X.std(axis=0) + 1e-9
 
     def design(at: FloatArray) -> FloatArray:
@@ -198,7 +201,7 @@ def logistic(X: FloatArray, y: FloatArray) -> Callable[[FloatArray], FloatArray]
 
 
 def curve(sweep: Sweep, weights: FloatArray, at_usd: FloatArray) -> FloatArray:
-    """Mean score at mean costs, [len(weights), len(at)]; NaN below the cheapest."""
+    """Returns mean scores at mean costs, [len(weights), len(at_usd)]; NaN below the cheapest."""
     scores, costs = weights @ sweep.scores.T, weights @ sweep.costs_usd.T
     found = np.empty((len(weights), len(at_usd)))
     for one in range(len(weights)):
@@ -208,9 +211,9 @@ def curve(sweep: Sweep, weights: FloatArray, at_usd: FloatArray) -> FloatArray:
 
 
 def compare(task: Task) -> dict[str, Any]:
-    """The curves, and by how much escalation is above routing at the same cost."""
+    """Computes the curves, and how far escalation is above routing at the same cost."""
     n = len(task.scores)
-    dearest = float(task.true_costs_usd.mean(axis=0).max())
+    highest_cost_usd = float(task.true_costs_usd.mean(axis=0).max())
     weights = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=BOOTSTRAPS) / n
     weights = np.concatenate([np.full((1, n), 1 / n), weights])
     sweeps = {
@@ -220,16 +223,16 @@ def compare(task: Task) -> dict[str, Any]:
     }
     if len(task.paid) > 1:
         sweeps["cascade"] = cascade(task)
-    at = np.array(SHARES) * dearest
+    at = np.array(SHARES) * highest_cost_usd
     curves = {name: curve(sweep, weights, at) for name, sweep in sweeps.items()}
-    grids = {name: curve(sweep, weights, GRID * dearest) for name, sweep in sweeps.items()}
+    grids = {name: curve(sweep, weights, GRID * highest_cost_usd) for name, sweep in sweeps.items()}
     result: dict[str, Any] = {
         "task": task.name,
         "prompts": n,
         "models": list(task.models),
         "answer_every_prompt": [task.models[one] for one in task.paid],
         "their_cost_usd": float(task.true_costs_usd[:, list(task.paid)].sum(axis=1).mean()),
-        "dearest_model_usd": dearest,
+        "most_expensive_model_usd": highest_cost_usd,
         "cost_usd": at.tolist(),
         "scores": {name: found[0].tolist() for name, found in curves.items()},
         "gains": {},
@@ -246,15 +249,15 @@ def compare(task: Task) -> dict[str, Any]:
 
 
 def interval(values: FloatArray) -> list[float]:
-    """The figure, which is the first entry, and its 95 % interval: [value, low, high]."""
+    """Returns the figure, which is the first entry, and its 95 % interval: [value, low, high]."""
     return [float(values[0]), *np.nanquantile(values[1:], [0.025, 0.975]).tolist()]
 
 
 def mmlu_pro(data: HeldOut, pair: tuple[str, str], models: tuple[str, ...], name: str) -> Task:
-    """A pair whose agreement is the signal, and the models that may be asked."""
+    """Makes a task: a pair whose agreement is the signal, and the models that may be asked."""
     at = [data.pool.index[model] for model in models]
     first, second = (data.table[f"pred:{model}"].to_pylist() for model in pair)
-    # No answer could be read: whoever compares sees no agreement.
+    # An answer that could not be read agrees with none.
     agrees = [float(a is not None and a == b) for a, b in zip(first, second, strict=True)]
     feature = np.array([feature_of("agreement", one) for one in agrees])
     return Task(
@@ -271,7 +274,7 @@ def mmlu_pro(data: HeldOut, pair: tuple[str, str], models: tuple[str, ...], name
 
 
 def gsm8k(data_dir: Path) -> Task:
-    """Mixtral and gpt-4, with a grade of Mixtral's answer as the signal."""
+    """Makes a task: Mixtral and gpt-4, with a grade of Mixtral's answer as the signal."""
     table = pq.read_table(data_dir / "gsm8k_cascade.parquet")
     prompts = table["prompt"].to_pylist()
     models = (MIXTRAL, GPT_4)
@@ -297,7 +300,7 @@ def gsm8k(data_dir: Path) -> Task:
     X = np.concatenate([of_answer, of_prompt], axis=1)
 
     def feature(fold: int) -> FloatArray:
-        """Grades of all rows, none of them by a regression that saw the row or the fold."""
+        """Grades all rows, each by a regression that saw neither the row nor the fold."""
         held = folds == fold
         grades = np.empty(len(folds))
         grades[held] = logistic(X[~held], true_scores[~held, 0])(X[held])
@@ -322,7 +325,7 @@ def gsm8k(data_dir: Path) -> Task:
 
 
 def gsm8k_features(table: pa.Table) -> tuple[FloatArray, FloatArray]:
-    """What is seen of the question, [n, 2], and of Mixtral's answer to it, [n, 5]."""
+    """Returns features of the question, [n, 2], and of Mixtral's answer to it, [n, 5]."""
     prompts = table["prompt"].to_pylist()
     answers = [str(one) for one in table[f"answer:{MIXTRAL}"].to_pylist()]
     numbers = [set(re.findall(r"\d+", prompt.replace(",", ""))) for prompt in prompts]
@@ -351,34 +354,29 @@ def gsm8k_features(table: pa.Table) -> tuple[FloatArray, FloatArray]:
     return of_prompt, of_answer
 
 
-def main() -> int:
-    """Run the comparisons."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    options = parser.parse_args()
-    if not (folder := os.environ.get("ROUTOO_DATA")):
-        print("set ROUTOO_DATA to the folder of the outcomes", file=sys.stderr)
-        return 2
-    data = read_held_out(Path(folder))
+def measure(_: Namespace) -> dict[str, Any]:
+    """Compares on all tasks."""
+    folder = data_folder()
+    data = read_held_out(folder)
     tasks = [
         mmlu_pro(data, (MIXTRAL, LLAMA), (LLAMA, MIXTRAL, GPT_4O), "mmlu_pro: Llama-8B, Mixtral"),
         mmlu_pro(
             data, (FLASH, LLAMA_70B), (FLASH, LLAMA_70B, GPT_4O), "mmlu_pro: flash, Llama-70B"
         ),
         mmlu_pro(data, (FLASH, LLAMA_70B), data.pool.names, "mmlu_pro: same pair, whole pool"),
-        gsm8k(Path(folder)),
+        gsm8k(folder),
     ]
-    results = [compare(task) for task in tasks]
-    if options.json:
-        print(json.dumps({"predictor": data.predictor_version, "tasks": results}))
-        return 0
-    for result in results:
+    return {"predictor": data.predictor_version, "tasks": [compare(task) for task in tasks]}
+
+
+def show(found: dict[str, Any]) -> None:
+    """Prints every task."""
+    for result in found["tasks"]:
         print_result(result)
-    return 0
 
 
 def print_result(result: dict[str, Any]) -> None:
-    """One task as a table."""
+    """Prints one task as a table."""
     print(f"\n{result['task']}: {result['prompts']:,} prompts, {len(result['models'])} models")
     names = list(result["scores"])
     print(f"  {'cost':>5}" + "".join(f"{name:>22}" for name in names))
@@ -394,6 +392,10 @@ def print_result(result: dict[str, Any]) -> None:
         ]
         if name.endswith("over_routing"):
             print("    " + ", ".join(parts))
+
+
+def main() -> int:
+    return run(make_parser(__doc__).parse_args(), measure, show)
 
 
 if __name__ == "__main__":

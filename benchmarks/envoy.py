@@ -1,4 +1,4 @@
-"""What does an HTTP request through Envoy cost more when Routoo picks its model?
+"""The added cost of an HTTP request through Envoy when Routoo picks its model.
 
 Two Envoys with deploy/envoy/envoy.yaml, one of them without the processor, are loaded in turn in
 one run, before the same upstream: a third Envoy that answers the same bytes to everything. Every
@@ -10,7 +10,6 @@ processor's own counters have to show that each request was routed and each repl
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import platform
@@ -25,16 +24,16 @@ from typing import TYPE_CHECKING, Any
 
 from prometheus_client.parser import text_string_to_metric_families
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
+from harness.command import make_parser, progress, run, wide_console
 from harness.envoys import envoys
 from harness.load import H2load, Load, LoadError
 from harness.process import ServerProcess, StartError
 from harness.prompts import varied_prompts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from argparse import Namespace
 
     from harness.load import Sample
 
@@ -49,7 +48,7 @@ LOG_WITHIN_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How long to measure."""
+    """The number of rounds, and their length."""
 
     rounds: int
     warm_up_s: float
@@ -60,13 +59,14 @@ FULL = Effort(rounds=7, warm_up_s=0.5, duration_s=2.0)
 QUICK = Effort(rounds=2, warm_up_s=0.3, duration_s=1.0)
 
 
-def measure(effort: Effort, usage_from: str, tell: Callable[[str], None]) -> dict[str, Any]:
-    """Everything, as one JSON object.
+def measure(options: Namespace) -> dict[str, Any]:
+    """Measures everything; the result is one JSON object.
 
     Raises:
         LoadError: a call failed, or a request was not routed.
         StartError: a server did not start or stop as it should.
     """
+    effort = QUICK if options.quick else FULL
     client = H2load()
     prompt = " ".join(varied_prompts(8))[:300]
     body = json.dumps(
@@ -77,11 +77,12 @@ def measure(effort: Effort, usage_from: str, tell: Callable[[str], None]) -> dic
         "ROUTOO_METRICS__ENABLED": "true",
         "ROUTOO_METRICS__LISTEN": "127.0.0.1:0",
         "ROUTOO_PROCESSOR__ENABLED": "true",
-        "ROUTOO_PROCESSOR__USAGE_FROM": usage_from,
+        "ROUTOO_PROCESSOR__USAGE_FROM": options.usage_from,
     }
     command = [sys.executable, "-c", "import sys; from routoo.cli import main; sys.exit(main())"]
     rows = []
     with (
+        progress() as tell,
         TemporaryDirectory() as folder,
         ServerProcess.start([*command, "serve"], environment) as routoo,
         envoys(Path(folder), routoo.address) as (routed, plain),
@@ -106,7 +107,7 @@ def measure(effort: Effort, usage_from: str, tell: Callable[[str], None]) -> dic
         "benchmark": "envoy",
         "machine": {"cpus": os.cpu_count(), "system": platform.platform()},
         "python": platform.python_version(),
-        "usage_from": usage_from,
+        "usage_from": options.usage_from,
         "body_bytes": len(body),
         "rows": rows,
         "processor_counts": counted,
@@ -152,7 +153,7 @@ def _medians(samples: list[Sample]) -> dict[str, float]:
 
 
 def _counts_when_read(metrics: str) -> dict[str, int]:
-    """The counts, once the log of the last replies has come."""
+    """Returns the counts once the log of the last replies has come."""
     until_s = time.monotonic() + LOG_WITHIN_S
     while True:
         counted = _counts(metrics)
@@ -163,7 +164,7 @@ def _counts_when_read(metrics: str) -> dict[str, int]:
 
 
 def _counts(metrics: str) -> dict[str, int]:
-    """What the processor says it did, by result."""
+    """Returns the processor's counts by result."""
     with urllib.request.urlopen(f"http://{metrics}/metrics", timeout=10) as page:
         text = page.read().decode()
     return {
@@ -175,8 +176,9 @@ def _counts(metrics: str) -> dict[str, int]:
     }
 
 
-def show(result: dict[str, Any], console: Console) -> None:
+def show(result: dict[str, Any]) -> None:
     """Prints the result as tables."""
+    console = wide_console()
     table = Table(title="Through Envoy, with the processor | without", box=SIMPLE_HEAD)
     for column in ("callers", "requests/s", "p50 ms", "p99 ms", "added p50 ms"):
         table.add_column(column, justify="right")
@@ -199,24 +201,9 @@ def show(result: dict[str, Any], console: Console) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="under 20 s instead of under 80 s")
+    parser = make_parser(__doc__, quick="under 20 s instead of under 80 s")
     parser.add_argument("--usage-from", choices=("access_log", "reply"), default="access_log")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    arguments = parser.parse_args()
-    progress = Console(stderr=True)
-    try:
-        with progress.status("starting") as status:
-            effort = QUICK if arguments.quick else FULL
-            result = measure(effort, arguments.usage_from, status.update)
-    except (LoadError, StartError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    if arguments.json:
-        print(json.dumps(result))
-    else:
-        show(result, Console(width=None if sys.stdout.isatty() else 110))
-    return 0
+    return run(parser.parse_args(), measure, show, errors=(LoadError, StartError))
 
 
 if __name__ == "__main__":

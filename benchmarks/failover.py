@@ -1,4 +1,4 @@
-"""What do callers notice when the Triton server dies, and when a new version is rolled out?
+"""Failed calls and latencies when the Triton server dies or a new version is rolled out.
 
 Starts a real Triton server and the service before it, loads the service with Route calls, and in
 the middle of the load does one thing to the server: kills it (SIGKILL), stops it (SIGSTOP, and
@@ -8,9 +8,7 @@ before, in the second after, and in the rest.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
 import os
 import shutil
 import signal
@@ -26,6 +24,7 @@ import numpy as np
 import yaml
 from rich.console import Console
 
+from harness.command import make_parser, run
 from harness.process import ServerProcess
 from harness.prompts import varied_prompts
 from harness.triton import make_repository, triton_server
@@ -33,6 +32,7 @@ from routoo.predictor.artifact import shipped_artifact
 from routoo.v1.route_pb2 import RouteRequest, RouteResponse
 
 if TYPE_CHECKING:
+    from argparse import Namespace
     from collections.abc import Callable, Sequence
 
 METHOD_PATH = "/routoo.v1.RouterService/Route"
@@ -40,11 +40,18 @@ CALLS_PER_CHANNEL = 8
 PROMPTS = 128
 CALL_TIMEOUT_S = 30.0
 AFTER_S = 1.0
+TROUBLES = ("kill", "hang", "rollout")
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call: when it began and ended (``perf_counter``), and its reply; None: it failed."""
+    """One call.
+
+    Attributes:
+        began_s: by ``perf_counter``.
+        ended_s: by ``perf_counter``.
+        reply: None: the call failed.
+    """
 
     began_s: float
     ended_s: float
@@ -57,9 +64,16 @@ async def load(
     duration_s: float,
     events: Sequence[tuple[float, Callable[[], Any]]],
 ) -> tuple[list[Call], list[float]]:
-    """Calls for so long; the events (seconds from the start, what) happen meanwhile.
+    """Makes calls for ``duration_s`` seconds, and causes the events meanwhile.
 
-    Returns the calls, and when the events happened.
+    Args:
+        address: of the service.
+        concurrency: the number of callers.
+        duration_s: the length of the load.
+        events: pairs of a time, in seconds from the start, and a function.
+
+    Returns:
+        The calls, and the times of the events by ``perf_counter``.
     """
     options = [("grpc.use_local_subchannel_pool", 1)]
     channels = [
@@ -99,7 +113,7 @@ async def load(
 
 
 def latencies(calls: Sequence[Call]) -> dict[str, float]:
-    """Of some calls, in milliseconds."""
+    """Returns percentiles of the latencies of some calls, in milliseconds."""
     if not calls:
         return {"calls": 0}
     times_ms = [1e3 * (one.ended_s - one.began_s) for one in calls]
@@ -108,7 +122,7 @@ def latencies(calls: Sequence[Call]) -> dict[str, float]:
 
 
 def summary(calls: Sequence[Call], event_s: float) -> dict[str, Any]:
-    """Before the event, in the second after it, and from then on, by the calls' ends."""
+    """Sums up calls that ended before the event, in the second after it, and later."""
     after_s = event_s + AFTER_S
     replies = [one.reply for one in calls if one.reply is not None]
     return {
@@ -122,8 +136,10 @@ def summary(calls: Sequence[Call], event_s: float) -> dict[str, Any]:
     }
 
 
-def run(what: str, artifact: Path, concurrency: int, duration_s: float) -> dict[str, Any]:
-    """One kind of trouble."""
+def measure_trouble(
+    what: str, artifact: Path, concurrency: int, duration_s: float
+) -> dict[str, Any]:
+    """Loads a service and makes one kind of trouble meanwhile."""
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
         repository = make_repository(artifact, folder / "repository", batching=False, threads=1)
@@ -161,28 +177,30 @@ def run(what: str, artifact: Path, concurrency: int, duration_s: float) -> dict[
     return {"what": what, "concurrency": concurrency, **summary(calls, happened[0])}
 
 
+def measure(options: Namespace) -> dict[str, Any]:
+    """Measures each kind of trouble that the options name."""
+    artifact = options.artifact or shipped_artifact()
+    runs = [
+        measure_trouble(what, artifact, options.concurrency, options.duration_s)
+        for what in options.what or TROUBLES
+    ]
+    return {"load_1min": os.getloadavg()[0], "runs": runs}
+
+
+def show(figures: dict[str, Any]) -> None:
+    """Prints every run."""
+    console = Console()
+    for one in figures["runs"]:
+        console.print(one)
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--what", choices=("kill", "hang", "rollout"), action="append")
+    parser = make_parser(__doc__, whole=True)
+    parser.add_argument("--what", choices=TROUBLES, action="append")
     parser.add_argument("--artifact", type=Path, help="version folder; default: the shipped one")
     parser.add_argument("--concurrency", type=int, default=64)
     parser.add_argument("--duration-s", type=float, default=30.0)
-    parser.add_argument("--json", action="store_true", help="one JSON object")
-    arguments = parser.parse_args()
-    artifact = arguments.artifact or shipped_artifact()
-    figures = [
-        run(what, artifact, arguments.concurrency, arguments.duration_s)
-        for what in arguments.what or ("kill", "hang", "rollout")
-    ]
-    if arguments.json:
-        print(json.dumps({"load_1min": os.getloadavg()[0], "runs": figures}))
-        return 0
-    console = Console()
-    for one in figures:
-        console.print(one)
-    return 0
+    return run(parser.parse_args(), measure, show)
 
 
 if __name__ == "__main__":

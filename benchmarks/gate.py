@@ -1,23 +1,23 @@
-"""What asking who calls costs per call: processor time of the gate alone, without gRPC.
-
-python benchmarks/gate.py [--json]
-"""
+"""The processor time per call of the gate that authenticates callers, without gRPC."""
 
 from __future__ import annotations
 
-import argparse
-import json
+import sys
 import tempfile
 from pathlib import Path
 from time import process_time, time
 from timeit import repeat
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry
 
+from harness.command import make_parser, run
 from routoo.api.security.gate import Gate
 from routoo.api.security.tokens import append_token, new_token
 from routoo.config.security import SecuritySettings
+
+if TYPE_CHECKING:
+    from argparse import Namespace
 
 CALLS = 20_000
 ROUNDS = 7
@@ -25,7 +25,7 @@ TOKENS = 1000
 
 
 class Call:
-    """What gRPC tells of a call."""
+    """A call as gRPC describes it to the gate."""
 
     def __init__(self, token: str) -> None:
         self._metadata = (
@@ -49,7 +49,7 @@ class Call:
 
 
 def measure(settings: SecuritySettings, call: Call) -> float:
-    """Microseconds per call, the best of some rounds."""
+    """Returns the microseconds per call, the best of some rounds."""
     gate = Gate(settings, CollectorRegistry())
 
     def admit() -> None:
@@ -59,11 +59,8 @@ def measure(settings: SecuritySettings, call: Call) -> float:
     return min(repeat(admit, number=CALLS, repeat=ROUNDS, timer=process_time)) / CALLS * 1e6
 
 
-def main() -> None:
-    """Measures each way of asking."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", help="Print one JSON object.")
-    as_json = parser.parse_args().json
+def measure_all(_options: Namespace) -> dict[str, Any]:
+    """Measures each way of authentication."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "tokens.jsonl"
         for _ in range(TOKENS):
@@ -83,12 +80,18 @@ def main() -> None:
             name: round(measure(SecuritySettings.model_validate(values), Call(shown)), 2)
             for name, (values, shown) in ways.items()
         }
-    if as_json:
-        print(json.dumps({"us_per_call": found, "tokens": TOKENS}))
-        return
-    for name, us in found.items():
+    return {"us_per_call": found, "tokens": TOKENS}
+
+
+def show(result: dict[str, Any]) -> None:
+    """Prints one way per line."""
+    for name, us in result["us_per_call"].items():
         print(f"{name:18} {us:6.2f} us")
 
 
+def main() -> int:
+    return run(make_parser(__doc__, whole=True).parse_args(), measure_all, show)
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,16 +1,14 @@
-"""How fast is the predictor on this GPU, and how much of the chip does it use?
+"""The speed of the predictor on this GPU, and the share of the chip that it uses.
 
 The whole of MiniLM with made-up heads, at fp16 and fp32: onnxruntime's CUDA provider, its TensorRT
 provider where it is installed, and PyTorch eager in half precision, in turn, over batch sizes and
 lengths. Floating point operations are those of the transformer's matrix products; the share of the
-chip's peak is against --peak-tflops, by default what its name says for dense half precision.
+chip's peak is relative to --peak-tflops, by default the chip's dense half precision.
 Started by gpu.sh.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from functools import partial
 from pathlib import Path
@@ -24,10 +22,12 @@ import torch
 from transformers import AutoModel
 
 from harness.artifacts import export_minilm, minilm
+from harness.command import CannotRunError, make_parser, run
 from routoo.predictor.artifact import INPUT, load_artifact
 from routoo_export.backbones.packages import minilm_folder
 
 if TYPE_CHECKING:
+    from argparse import Namespace
     from collections.abc import Callable
 
     from numpy.typing import NDArray
@@ -44,14 +44,14 @@ PEAK_TFLOPS = {"H200": 989.0, "H100": 989.0, "A100": 312.0, "L40S": 362.0, "L4":
 
 
 def flops(batch: int, tokens: int) -> float:
-    """Of the matrix products of one forward pass: projections, attention, feed-forward."""
+    """Counts the operations of the matrix products of one forward pass."""
     per_token = LAYERS * (4 * 2 * WIDTH * WIDTH + 2 * 2 * WIDTH * INNER)
     attention = LAYERS * 2 * 2 * tokens * WIDTH
     return batch * tokens * float(per_token + attention)
 
 
 def providers() -> dict[str, list[Any]]:
-    """Onnxruntime's ways to the GPU that work here."""
+    """Returns the providers of onnxruntime that work on this GPU, by name."""
     there = ort.get_available_providers()
     ways: dict[str, list[Any]] = {"cuda": ["CUDAExecutionProvider"]}
     if "TensorrtExecutionProvider" in there:
@@ -61,7 +61,7 @@ def providers() -> dict[str, list[Any]]:
 
 
 def session_call(model: Path, wanted: list[Any], ids: NDArray[np.int64]) -> Callable[[], object]:
-    """Ids on the host to scores on the host, as the service needs it.
+    """Makes a call from ids on the host to scores on the host, as the service needs it.
 
     Raises:
         RuntimeError: onnxruntime fell back to the CPU.
@@ -74,7 +74,7 @@ def session_call(model: Path, wanted: list[Any], ids: NDArray[np.int64]) -> Call
 
 
 def eager_call(ids: NDArray[np.int64]) -> Callable[[], object]:
-    """MiniLM as transformers runs it, without the heads."""
+    """Makes a call of MiniLM as transformers runs it, without the heads."""
     model = AutoModel.from_pretrained(minilm_folder(), dtype=torch.float16).cuda().eval()
 
     def run() -> object:
@@ -87,7 +87,7 @@ def eager_call(ids: NDArray[np.int64]) -> Callable[[], object]:
 
 
 def time_call(call: Callable[[], object], batch: int, tokens: int, peak: float | None) -> Any:
-    """Figures of one way at one shape."""
+    """Measures one way at one shape."""
     for _ in range(WARM_UP):
         call()
     times_s = []
@@ -107,7 +107,7 @@ def time_call(call: Callable[[], object], batch: int, tokens: int, peak: float |
 
 
 def measure(peak: float | None) -> list[dict[str, Any]]:
-    """All ways at all shapes."""
+    """Measures all ways at all shapes."""
     rows = []
     with TemporaryDirectory() as scratch:
         checkpoint = minilm(Path(scratch))
@@ -130,36 +130,39 @@ def measure(peak: float | None) -> list[dict[str, Any]]:
     return rows
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--peak-tflops", type=float, help="of the chip, dense half precision")
-    parser.add_argument("--json", action="store_true", help="one JSON object")
-    arguments = parser.parse_args()
+def measure_gpu(options: Namespace) -> dict[str, Any]:
+    """Measures the GPU that torch finds first.
+
+    Raises:
+        CannotRunError: there is no GPU, or a library is built without it.
+    """
     if not torch.cuda.is_available():
-        print("error: torch finds no CUDA device; install its CUDA build", file=sys.stderr)
-        return 2
+        raise CannotRunError("torch finds no CUDA device; install its CUDA build")
     if "CUDAExecutionProvider" not in ort.get_available_providers():
-        print("error: onnxruntime has no CUDA provider; install onnxruntime-gpu", file=sys.stderr)
-        return 2
+        raise CannotRunError("onnxruntime has no CUDA provider; install onnxruntime-gpu")
     # The libraries that torch's wheels bring are loaded for onnxruntime too.
     ort.preload_dlls()
     name = torch.cuda.get_device_name()
     known = (tflops for chip, tflops in PEAK_TFLOPS.items() if chip in name)
-    peak = arguments.peak_tflops or next(known, None)
-    rows = measure(peak)
-    if arguments.json:
-        print(json.dumps({"gpu": name, "peak_tflops": peak, "rows": rows}))
-        return 0
-    print(f"{name}, peak {peak} TFLOP/s")
-    for row in rows:
+    peak = options.peak_tflops or next(known, None)
+    return {"gpu": name, "peak_tflops": peak, "rows": measure(peak)}
+
+
+def show(result: dict[str, Any]) -> None:
+    """Prints one way at one shape per line."""
+    print(f"{result['gpu']}, peak {result['peak_tflops']} TFLOP/s")
+    for row in result["rows"]:
         share = "" if row["share_of_peak"] is None else f"{row['share_of_peak']:7.1%} of peak"
         print(
             f"{row['batch']:4} x {row['tokens']:3}  {row['way']:28} {row['p50_ms']:8.2f} ms"
             f" {row['prompts_per_s']:10.0f} prompts/s {share}"
         )
-    return 0
+
+
+def main() -> int:
+    parser = make_parser(__doc__, whole=True)
+    parser.add_argument("--peak-tflops", type=float, help="of the chip, dense half precision")
+    return run(parser.parse_args(), measure_gpu, show)
 
 
 if __name__ == "__main__":

@@ -2,16 +2,15 @@
 
 The prompts of MMLU-Pro that the shipped predictor was not trained on, with all outcomes of the
 shipped pool, stand for the traffic: a setting's true drop is its drop over all of them. Labelled
-files are drawn from them with replacement, 500 of each size; the guarantee chooses a setting on
-each, and is held against the truth. A refusal costs what sending everything to the reference does.
+files are drawn from them with replacement, 500 of each size. The guarantee chooses a setting on
+each, which is compared with the truth. A refusal costs as much as sending everything to the
+reference.
 
 Reads mmlu_pro.parquet from the folder in ROUTOO_DATA; prints a table, or one object with --json.
 """
 
-import argparse
-import json
-import os
 import sys
+from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binom
 
+from harness.command import data_folder, make_parser, run
 from harness.held_out import read_held_out
 from routoo.calibration.guarantee import GRID
 from routoo.calibration.prices import price_grid
@@ -44,12 +44,12 @@ MOST_LABELS = 1_000_000
 
 @dataclass(frozen=True)
 class Population:
-    """k settings on n prompts, the safest first.
+    """The outcomes of k settings on n prompts; the safest setting comes first.
 
     Attributes:
         prices: float64 [k], score per USD.
         worse: bool [n, k], the reference is right and the policy is not.
-        better: bool [n, k], the reverse.
+        better: bool [n, k], the policy is right and the reference is not.
         drops: float64 [k], mean score of the reference minus that of the policy.
         cost_shares: float64 [k], the policy's true cost over the reference's.
     """
@@ -62,7 +62,7 @@ class Population:
 
 
 def read_population(data_dir: Path) -> tuple[Population, str]:
-    """The settings of the guarantee on the held-out prompts, and the predictor's version."""
+    """Reads the outcomes of the guarantee's settings, and the predictor's version."""
     data = read_held_out(data_dir)
     reference = data.pool.index[REFERENCE]
     prices = price_grid(data.priced, GRID)
@@ -82,7 +82,7 @@ def read_population(data_dir: Path) -> tuple[Population, str]:
 
 
 def draw(population: Population, labels: int, rng: np.random.Generator) -> Any:
-    """Counts of worse and better prompts of each setting, int [RESAMPLES, k] each."""
+    """Draws files; returns their worse and better prompts by setting, int [RESAMPLES, k] each."""
     n = len(population.worse)
     weights = rng.multinomial(labels, np.full(n, 1.0 / n), size=RESAMPLES).astype(np.float64)
     return tuple(
@@ -91,7 +91,7 @@ def draw(population: Population, labels: int, rng: np.random.Generator) -> Any:
 
 
 def measure(population: Population, labels: int, promise: Promise) -> dict[str, float]:
-    """Choose on 500 labelled files of one size, and hold against the truth."""
+    """Chooses on 500 labelled files of one size, and compares with the truth."""
     worse, better = draw(population, labels, np.random.default_rng(labels))
     chosen = last_proven(binary_p_values(worse, better, labels, promise), promise.alpha)
     proven = chosen >= 0
@@ -105,7 +105,7 @@ def measure(population: Population, labels: int, promise: Promise) -> dict[str, 
 
 
 def labels_for(population: Population, promise: Promise) -> int:
-    """The smallest file that proves any setting four times in five."""
+    """Returns the size of the smallest file that proves any setting four times in five."""
     low, high = 0, 32
     while measure(population, high, promise)["proven"] < POWER:
         low, high = high, high * 2
@@ -119,7 +119,7 @@ def labels_for(population: Population, promise: Promise) -> int:
 
 
 def hoeffding_bentkus(worse: Any, better: Any, n: int, promise: Promise) -> FloatArray:
-    """The p-value that learn-then-test uses by default, of the difference scaled to [0, 1]."""
+    """Returns learn-then-test's default p-value, of the difference scaled to [0, 1]."""
     mean, null = (1.0 + (worse - better) / n) / 2.0, (1.0 + promise.max_drop) / 2.0
     low = np.clip(np.minimum(mean, null), 1e-12, 1.0 - 1e-12)
     divergence = low * np.log(low / null) + (1 - low) * np.log((1 - low) / (1 - null))
@@ -128,7 +128,7 @@ def hoeffding_bentkus(worse: Any, better: Any, n: int, promise: Promise) -> Floa
 
 
 def hoeffding_bentkus_needed(rates: tuple[float, float], promise: Promise) -> int | None:
-    """Labels with which Hoeffding and Bentkus prove a setting four times in five."""
+    """Returns the labels with which Hoeffding-Bentkus proves a setting four times in five."""
     worse, better = rates
     count = 32
     while count < MOST_LABELS:
@@ -143,7 +143,7 @@ def hoeffding_bentkus_needed(rates: tuple[float, float], promise: Promise) -> in
 
 
 def compare_tests(population: Population, promise: Promise) -> dict[str, Any]:
-    """Labels that each valid test needs for the setting midway to the cheapest that is true."""
+    """Returns the labels that each test needs for the setting half way to the cheapest true one."""
     allowed = int(np.flatnonzero(population.drops <= promise.max_drop)[-1])
     setting = allowed // 2
     worse, better = population.worse[:, setting], population.better[:, setting]
@@ -160,7 +160,7 @@ def compare_tests(population: Population, promise: Promise) -> dict[str, Any]:
 
 
 def measure_drop(population: Population, max_drop: float) -> dict[str, Any]:
-    """All figures of one promise."""
+    """Measures one promise."""
     promise = Promise(max_drop, ALPHA)
     true = np.flatnonzero(population.drops <= max_drop)
     return {
@@ -173,31 +173,27 @@ def measure_drop(population: Population, max_drop: float) -> dict[str, Any]:
     }
 
 
-def main() -> int:
-    """Measure every promise."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    options = parser.parse_args()
-    folder = os.environ.get("ROUTOO_DATA")
-    if not folder:
-        print("set ROUTOO_DATA to the folder that holds mmlu_pro.parquet", file=sys.stderr)
-        return 2
-    population, version = read_population(Path(folder))
-    promises = [measure_drop(population, drop) for drop in DROPS]
-    if options.json:
-        result = {
-            "source": "mmlu_pro, held out",
-            "prompts": len(population.worse),
-            "predictor": version,
-            "reference": REFERENCE,
-            "settings": len(population.prices),
-            "resamples": RESAMPLES,
-            "promises": promises,
-        }
-        print(json.dumps(result))
-        return 0
-    print(f"{len(population.worse):,} prompts, reference {REFERENCE}, predictor {version}")
-    for promise in promises:
+def measure_promises(_: Namespace) -> dict[str, Any]:
+    """Measures all promises."""
+    population, version = read_population(data_folder())
+    return {
+        "source": "mmlu_pro, held out",
+        "prompts": len(population.worse),
+        "predictor": version,
+        "reference": REFERENCE,
+        "settings": len(population.prices),
+        "resamples": RESAMPLES,
+        "promises": [measure_drop(population, drop) for drop in DROPS],
+    }
+
+
+def show(result: dict[str, Any]) -> None:
+    """Prints one table per promise."""
+    print(
+        f"{result['prompts']:,} prompts, reference {result['reference']},"
+        f" predictor {result['predictor']}"
+    )
+    for promise in result["promises"]:
         tests = promise["tests"]
         print(
             f"\ndrop of at most {promise['max_drop']}, confidence {promise['confidence']}:"
@@ -213,7 +209,10 @@ def main() -> int:
                 f"  {size['labels']:>8,} {size['proven']:>8.1%} {size['broken']:>8.1%}"
                 f" {size['cost_share']:>8.1%}"
             )
-    return 0
+
+
+def main() -> int:
+    return run(make_parser(__doc__).parse_args(), measure_promises, show)
 
 
 if __name__ == "__main__":

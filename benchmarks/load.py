@@ -1,4 +1,4 @@
-"""What does load do to the service: to its latencies, its errors and its memory?
+"""Latencies, errors and memory of the service under a load.
 
 Starts the service on this machine, alone or behind an Envoy, and loads it by a profile:
 
@@ -20,7 +20,6 @@ Everything stays on this machine, and ends after --seconds or --most-calls.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
@@ -34,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from harness import faults
+from harness import command, faults
 from harness.callers import GrpcCaller, HttpCaller
 from harness.memory import MemoryWatch, cpu_s
 from harness.process import StartError
@@ -43,6 +42,7 @@ from harness.prompts import varied_prompts
 from harness.under_load import UnderLoad, under_load
 
 if TYPE_CHECKING:
+    from argparse import Namespace
     from collections.abc import Awaitable
 
 MOST_SECONDS = 7200.0
@@ -52,12 +52,12 @@ WINDOWS = 10
 # The soak's marks: minute 2, and the last third of a minute; of a shorter run, as early a share.
 SETTLED_S, SETTLED_SHARE, MARK_S = 120.0, 0.2, 20.0
 NO_FAILURES = {"OK", "REFUSED", "RESOURCE_EXHAUSTED", "NOBODY"}
-"""What a call may end with when the service stops: answered, or never taken on."""
+"""Statuses that are no failures when the service stops: answered, or never accepted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What is measured."""
+    """The settings of one run."""
 
     profile: str
     fault: str
@@ -68,7 +68,7 @@ class Run:
 
 
 def prompts_of(profile: str) -> list[str]:
-    """Different prompts, the same ones in every run; the soak's are of very different lengths."""
+    """Returns different prompts, the same in every run; the soak's have very different lengths."""
     texts = varied_prompts(PROMPTS)
     if profile != "soak":
         return texts
@@ -77,7 +77,7 @@ def prompts_of(profile: str) -> list[str]:
 
 
 async def measure(run: Run, folder: Path) -> dict[str, Any]:
-    """One run, as one JSON object.
+    """Makes one run; the result is one JSON object.
 
     Raises:
         StartError: a server did not start or stop as it should.
@@ -150,7 +150,7 @@ def _faults_of(
 
 
 def figures(run: Run, calls: Calls) -> dict[str, Any]:
-    """Of the whole run; ``failed`` are the calls that were taken on and not answered."""
+    """Sums up the whole run; ``failed`` counts calls that were accepted and not answered."""
     by_status = calls.by_status()
     good = NO_FAILURES if run.fault == "term" else {"OK"}
     answered = by_status.get("OK", 0)
@@ -167,7 +167,7 @@ def figures(run: Run, calls: Calls) -> dict[str, Any]:
 
 
 def windows(run: Run, calls: Calls) -> list[dict[str, Any]]:
-    """The latencies of each tenth of the run."""
+    """Returns the latencies of each tenth of the run."""
     length_s = run.load.duration_s / WINDOWS
     return [
         {"from_s": at * length_s, **calls.latencies(at * length_s, (at + 1) * length_s)}
@@ -176,7 +176,7 @@ def windows(run: Run, calls: Calls) -> list[dict[str, Any]]:
 
 
 def memory_figures(memory: MemoryWatch, duration_s: float) -> dict[str, Any]:
-    """When memory had settled, at the end, and by how much it has grown since."""
+    """Returns the memory when it had settled, that at the end, and its growth in between."""
     settled_s = min(SETTLED_S, SETTLED_SHARE * duration_s)
     mark_s = min(MARK_S, SETTLED_SHARE * duration_s / 2)
     settled = memory.mean_mb(settled_s - mark_s / 2, settled_s + mark_s / 2)
@@ -193,7 +193,7 @@ def memory_figures(memory: MemoryWatch, duration_s: float) -> dict[str, Any]:
 
 
 def plot(result: dict[str, Any], calls: Path) -> None:
-    """Memory over time and the latencies of the windows, as a PNG."""
+    """Draws the latencies of the windows and the memory over time, as a PNG."""
     import matplotlib as mpl  # noqa: PLC0415 - only for this
 
     mpl.use("Agg")
@@ -217,8 +217,9 @@ def plot(result: dict[str, Any], calls: Path) -> None:
     plt.close(figure)
 
 
-def show(result: dict[str, Any], console: Console) -> None:
+def show(result: dict[str, Any]) -> None:
     """Prints the figures that people look at."""
+    console = Console()
     statuses = ", ".join(f"{name} {n:,}" for name, n in result["by_status"].items()) or "none"
     console.print(
         f"{result['profile']} through {result['through']}, fault {result['fault']}"
@@ -245,10 +246,34 @@ def show(result: dict[str, Any], console: Console) -> None:
         console.print(f"CPU of the service: {result['cpu_s_per_1000_calls']:.2f} s per 1,000 calls")
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def measure_run(options: Namespace) -> dict[str, Any]:
+    """Makes the run that the command line describes, and draws its plot.
+
+    Raises:
+        StartError: a server did not start or stop as it should.
+    """
+    run = Run(
+        profile=options.profile,
+        fault=options.fault,
+        envoy=options.through == "envoy",
+        load=Load(
+            stages=PROFILES[options.profile](options.seconds),
+            concurrency=options.concurrency,
+            rate_per_s=options.rate,
+            most_calls=options.most_calls,
+        ),
+        settings=options.settings,
+        arguments=[] if options.workers is None else ["--workers", str(options.workers)],
     )
+    with TemporaryDirectory() as folder:
+        result = asyncio.run(measure(run, Path(folder)))
+    if options.plot is not None:
+        plot(result, options.plot)
+    return result
+
+
+def main() -> int:
+    parser = command.make_parser(__doc__, whole=True)
     parser.add_argument("profile", choices=tuple(PROFILES))
     parser.add_argument("--fault", choices=faults.FAULTS, default="none")
     parser.add_argument("--through", choices=("grpc", "envoy"), default="grpc")
@@ -259,38 +284,12 @@ def main() -> int:
     parser.add_argument("--settings", type=json.loads, default={}, help="of the service, as JSON")
     parser.add_argument("--workers", type=int, help="processes of the service")
     parser.add_argument("--plot", type=Path, help="write a PNG there")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    arguments = parser.parse_args()
-    if not (0 < arguments.seconds <= MOST_SECONDS and 1 <= arguments.concurrency <= 1024):
+    options = parser.parse_args()
+    if not (0 < options.seconds <= MOST_SECONDS and 1 <= options.concurrency <= 1024):
         parser.error(f"--seconds up to {MOST_SECONDS:.0f}, --concurrency from 1 to 1024")
-    if arguments.rate is not None and arguments.rate <= 0:
+    if options.rate is not None and options.rate <= 0:
         parser.error("--rate above 0")
-    run = Run(
-        profile=arguments.profile,
-        fault=arguments.fault,
-        envoy=arguments.through == "envoy",
-        load=Load(
-            stages=PROFILES[arguments.profile](arguments.seconds),
-            concurrency=arguments.concurrency,
-            rate_per_s=arguments.rate,
-            most_calls=arguments.most_calls,
-        ),
-        settings=arguments.settings,
-        arguments=[] if arguments.workers is None else ["--workers", str(arguments.workers)],
-    )
-    try:
-        with TemporaryDirectory() as folder:
-            result = asyncio.run(measure(run, Path(folder)))
-    except StartError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    if arguments.plot is not None:
-        plot(result, arguments.plot)
-    if arguments.json:
-        print(json.dumps(result))
-    else:
-        show(result, Console())
-    return 0
+    return command.run(options, measure_run, show, errors=(StartError,))
 
 
 if __name__ == "__main__":

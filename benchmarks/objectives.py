@@ -1,13 +1,13 @@
-"""What training on logs gains from weights, and from log-loss, on real outcomes.
+"""The gain from weights and from log-loss in training on logs, on real outcomes.
 
-All on MMLU-Pro with a pool of five models and the static features. A predictor is trained on n
-prompts and judged by its policy's value on the test buckets: the mean true score minus price times
-true cost of the choices argmax(predicted score - price * cost), averaged over a range of prices.
+The data are MMLU-Pro, with a pool of five models and the static features. A predictor is trained on
+n prompts and judged by its policy's value on the test buckets: the mean true score minus price
+times true cost of the choices argmax(predicted score - price * cost), averaged over prices.
 Figures are means over seeds; each seed draws its own prompts, log and initial network, the same for
 all that is compared, and standard errors are of paired differences over the seeds.
 
 weights: logs of two policies, one choice per prompt. "hard" sends the prompts that the other models
-fail on to the dear ones, which no feature shows; "domain" prefers models by domain, which the
+fail on to the expensive ones, which no feature shows; "domain" prefers models by domain, which the
 predictor can see. A tenth of either is uniform exploration. Training without weights, with inverse
 propensities, doubly robust, and on the whole outcomes for comparison.
 
@@ -22,10 +22,8 @@ value rises with the prompts.
 Reads mmlu_pro.parquet from the folder in ROUTOO_DATA; prints a table, or one object with --json.
 """
 
-import argparse
-import json
-import os
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,6 +34,7 @@ import numpy.typing as npt
 import torch
 from threadpoolctl import threadpool_limits
 
+from harness.command import data_folder, make_parser, run
 from routoo.selector.online import decide
 from routoo_export.backbones.static import StaticBackbone
 from routoo_export.network.network import predict
@@ -58,7 +57,7 @@ POOL = (
     "meta-llama/Meta-Llama-3.1-70B-Instruct",
     "gpt-4o-2024-05-13",
 )
-"""From cheap to dear."""
+"""The models, from cheap to expensive."""
 SPARSE = ("deepseek-ai/DeepSeek-Coder-V2",)
 PRICES = (0.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0)
 WIDTH = 64
@@ -97,7 +96,12 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Prompts that the whole pool answered; hardness [n]: the share of other models that failed."""
+    """Prompts that the whole pool answered.
+
+    Attributes:
+        rows: n prompts.
+        hardness: float64 [n], the share of the other models that failed.
+    """
 
     rows: Rows
     hardness: FloatArray
@@ -110,7 +114,7 @@ class World:
         return World(self.rows.where(keep), self.hardness[keep])
 
     def draw(self, prompts: int, rng: np.random.Generator) -> tuple[Mask, Mask]:
-        """Masks of ``prompts`` prompts outside the test buckets: training and validation."""
+        """Draws ``prompts`` prompts outside the test buckets: masks for training and validation."""
         usable = np.flatnonzero(~in_buckets(self.rows.outcomes.buckets, TEST_BUCKETS))
         drawn = rng.permutation(usable)[:prompts]
         cut = int(VALIDATION_SHARE * prompts)
@@ -121,7 +125,7 @@ class World:
 
 
 def read_world(data: Path) -> World:
-    """The pool on MMLU-Pro, with features of a backbone fitted on the training buckets."""
+    """Reads the pool's outcomes, with features of a backbone fitted on the training buckets."""
     everything = read_outcomes(data / "mmlu_pro.parquet", name="mmlu_pro", licence="Apache-2.0")
     columns = [everything.models.index(model) for model in POOL]
     others = [
@@ -144,7 +148,7 @@ def read_world(data: Path) -> World:
 
 
 def logging_policy(world: World, kind: str) -> FloatArray:
-    """Probabilities [n, m]: softmax of what the policy prefers, and some exploration."""
+    """Returns probabilities [n, m]: the softmax of the policy's preference, and exploration."""
     models = len(POOL)
     if kind == "hard":
         preferred = (world.hardness - 0.5)[:, None] * np.linspace(-1.0, 1.0, models)
@@ -161,7 +165,7 @@ def logging_policy(world: World, kind: str) -> FloatArray:
 
 
 def policy_value(scores: npt.NDArray[np.floating], test: Rows) -> float:
-    """Mean over PRICES of the mean true worth of the choices that ``scores`` [n, m] lead to."""
+    """Returns the mean true worth of the choices by ``scores`` [n, m], averaged over PRICES."""
     truth, cost = test.outcomes.scores, test.outcomes.cost_usd
     every, eligible = np.arange(len(cost)), np.ones(cost.shape, dtype=np.bool_)
     values = []
@@ -172,14 +176,14 @@ def policy_value(scores: npt.NDArray[np.floating], test: Rows) -> float:
 
 
 def train_and_judge(rows: Rows, masks: tuple[Mask, Mask], test: Rows, config: TrainConfig) -> float:
-    """Policy value of a predictor trained and validated on the two masks of ``rows``."""
+    """Returns the policy value of a predictor trained and validated on two masks of ``rows``."""
     train, validation = masks
     weights = fit(rows.where(train), rows.where(validation), config)
     return policy_value(predict(weights, test.features)[0], test)
 
 
 def on_log(world: World, log: LoggedOutcomes, method: Method, seen: Mask, seed: int) -> Rows:
-    """The rows ``seen``, with what ``method`` makes of their log."""
+    """Returns the rows ``seen``, with the targets and weights that ``method`` makes of the log."""
     rows = world.rows.where(seen)
     if method == "whole_outcomes":
         return rows
@@ -187,7 +191,7 @@ def on_log(world: World, log: LoggedOutcomes, method: Method, seen: Mask, seed: 
 
 
 def measure_weights(world: World, prompts: int, seeds: Sequence[int]) -> list[dict[str, Any]]:
-    """Policy values by logging policy and method."""
+    """Measures policy values by logging policy and method."""
     test, table = world.test, []
     for kind in ("hard", "domain"):
         policy = logging_policy(world, kind)
@@ -215,7 +219,7 @@ def measure_weights(world: World, prompts: int, seeds: Sequence[int]) -> list[di
 
 
 def config_of(way: Way, prompts: int, objective: Objective, seed: int) -> TrainConfig:
-    """How a predictor is trained on ``prompts`` prompts, those for validation included."""
+    """Returns the settings of training on ``prompts`` prompts, those for validation included."""
     if way == "default":
         return replace(DEFAULT, objective=objective, seed=seed)
     steps = max(1, int((1.0 - VALIDATION_SHARE) * prompts) // PLAIN.batch_size)
@@ -225,7 +229,7 @@ def config_of(way: Way, prompts: int, objective: Objective, seed: int) -> TrainC
 def measure_objectives(
     world: World, sizes: Sequence[int], seeds: Sequence[int], way: Way
 ) -> dict[str, Any]:
-    """Policy values by objective and number of prompts, on uniform logs."""
+    """Measures policy values by objective and number of prompts, on uniform logs."""
     test, models = world.test, len(POOL)
     values: dict[Objective, list[list[float]]] = {objective: [] for objective in OBJECTIVES}
     for seed in seeds:
@@ -261,10 +265,11 @@ def measure_objectives(
 def sample_ratio(
     sizes: Sequence[int], log_loss: FloatArray, squared: FloatArray
 ) -> dict[str, float] | None:
-    """Squared loss's prompts over log-loss's for the same value, from values [seeds, sizes].
+    """Returns how many prompts squared loss needs per prompt of log-loss for the same value.
 
-    The mean value is taken as a straight line in the logarithm of the prompts, of one slope for
-    both; None where it does not rise. The standard error is that of the difference alone.
+    ``log_loss`` and ``squared`` are values [seeds, sizes]. Their means are fitted by straight lines
+    in the logarithm of the prompts, with one slope for both; None where it does not rise. The
+    standard error is that of the difference alone.
     """
     x = np.log(np.asarray(sizes, dtype=np.float64))
     x -= x.mean()
@@ -277,14 +282,14 @@ def sample_ratio(
 
 
 def paired(a: Sequence[float] | FloatArray, b: Sequence[float] | FloatArray) -> dict[str, float]:
-    """Mean of a - b over seeds, and its standard error."""
+    """Returns the mean of a - b over seeds, and its standard error."""
     difference = np.asarray(a) - np.asarray(b)
     se = float(difference.std(ddof=1) / np.sqrt(len(difference)))
     return {"value": float(difference.mean()), "se": se}
 
 
 def print_objectives(stratum: str, part: dict[str, Any]) -> None:
-    """One way of training on one stratum of the prompts."""
+    """Prints one way of training on one stratum of the prompts."""
     print(f"\n{stratum}, {part['way']}")
     print(f"{'prompts':>8} {'log-loss':>9} {'squared':>8} {'difference':>18}")
     for row in part["sizes"]:
@@ -301,20 +306,12 @@ def print_objectives(stratum: str, part: dict[str, Any]) -> None:
         print(f"; squared loss takes {ratio['value']:.2f} +- {ratio['se']:.2f} times the prompts")
 
 
-def main() -> int:
-    """Run both comparisons."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--quick", action="store_true", help="few seeds and prompts: a minute")
-    parser.add_argument("--seeds", type=int, default=10, help="of the full experiment")
-    options = parser.parse_args()
-    folder = os.environ.get("ROUTOO_DATA")
-    if not folder:
-        print("set ROUTOO_DATA to the folder that holds mmlu_pro.parquet", file=sys.stderr)
-        return 2
+def measure(options: Namespace) -> dict[str, Any]:
+    """Makes both comparisons."""
+    folder = data_folder()
     torch.set_num_threads(1)
     with threadpool_limits(1):
-        world = read_world(Path(folder))
+        world = read_world(folder)
         if options.quick:
             weights = measure_weights(world, 1_000, range(3))
             objectives = {"all": [measure_objectives(world, (2_000, 8_000), range(4), "plain")]}
@@ -329,20 +326,27 @@ def main() -> int:
                 name: [measure_objectives(*stratum, seeds, way) for way in get_args(Way)]
                 for name, stratum in strata.items()
             }
-    if options.json:
-        print(json.dumps({"weights": weights, "objectives": objectives}))
-        return 0
+    return {"weights": weights, "objectives": objectives}
+
+
+def show(found: dict[str, Any]) -> None:
+    """Prints both comparisons as tables."""
     print(f"{'log':8} {'prompts':>8} {'method':20} {'value':>7} {'minus unweighted':>18}")
-    for row in weights:
+    for row in found["weights"]:
         gain = row["minus_unweighted"]
         print(
             f"{row['policy']:8} {row['prompts']:8,} {row['method']:20} {row['value']:7.4f}"
             f" {gain['value']:+9.4f} +- {gain['se']:.4f}"
         )
-    for stratum, parts in objectives.items():
+    for stratum, parts in found["objectives"].items():
         for part in parts:
             print_objectives(stratum, part)
-    return 0
+
+
+def main() -> int:
+    parser = make_parser(__doc__, quick="few seeds and prompts: a minute")
+    parser.add_argument("--seeds", type=int, default=10, help="of the full experiment")
+    return run(parser.parse_args(), measure, show)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What do the decision log and traces cost a call, and how fast is a log replayed?
+"""The cost of the decision log and of traces per call, and the speed of a replay.
 
 Starts the service once without them, once with each and once with both, and loads all in turn in
 one run; a ratio is the median of the rounds' own ratios. Traces go to a collector in this process
@@ -7,7 +7,6 @@ that answers and keeps nothing. The log that was written meanwhile is then repla
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
@@ -25,6 +24,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from harness.command import make_parser, run
 from harness.load import GrpcClient, Load, LoadError
 from harness.process import ServerProcess, StartError
 from harness.prompts import varied_prompts
@@ -32,6 +32,7 @@ from routoo.telemetry.otlp import EXPORT
 from routoo.v1.route_pb2 import RouteRequest
 
 if TYPE_CHECKING:
+    from argparse import Namespace
     from collections.abc import Iterator
 
     from harness.load import Sample
@@ -44,7 +45,7 @@ PROMPTS = 256
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One run, and the service's processor time per call of it."""
+    """The sample of one run, and the service's processor time per call in it."""
 
     sample: Sample
     cpu_ms: float
@@ -52,7 +53,7 @@ class Measured:
 
 @contextmanager
 def collector() -> Iterator[str]:
-    """Where spans go; its URL."""
+    """Runs a collector that drops its spans, and yields its URL."""
     service, _, method = EXPORT[1:].partition("/")
     answer = grpc.unary_unary_rpc_method_handler(lambda _body, _context: b"", None, None)
     server = grpc.server(ThreadPoolExecutor(1))
@@ -68,7 +69,7 @@ def collector() -> Iterator[str]:
 
 
 def modes(log: Path, endpoint: str) -> dict[str, dict[str, str]]:
-    """What is on, as settings in the environment."""
+    """Returns the settings to compare, as variables of the environment, by name."""
     logged = {"ROUTOO_DECISION_LOG__PATH": str(log)}
     traced = {"ROUTOO_TRACING__ENABLED": "true", "ROUTOO_TRACING__ENDPOINT": endpoint}
     every = {**traced, "ROUTOO_TRACING__SAMPLE_RATIO": "1"}
@@ -141,7 +142,11 @@ def _compared(samples: dict[str, dict[int, list[Measured]]]) -> dict[str, Any]:
 
 
 def _replayed(log: Path) -> dict[str, Any]:
-    """The log of this run, decided again; ends the benchmark when a bit differs."""
+    """Replays the log of this run.
+
+    Raises:
+        LoadError: a decision was not reproduced bit for bit.
+    """
     command = [sys.executable, "-m", "routoo.cli", "replay", str(log), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -183,23 +188,17 @@ def show(found: dict[str, Any]) -> None:
     )
 
 
+def measure_services(options: Namespace) -> dict[str, Any]:
+    """Measures as the command line asks; raises what ``measure`` raises."""
+    with TemporaryDirectory() as folder:
+        return measure(options.rounds, options.duration_s, Path(folder))
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = make_parser(__doc__, whole=True)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--duration-s", type=float, default=1.0)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    arguments = parser.parse_args()
-    try:
-        with TemporaryDirectory() as folder:
-            found = measure(arguments.rounds, arguments.duration_s, Path(folder))
-    except (LoadError, StartError) as error:
-        print(f"observability: {error}", file=sys.stderr)
-        return 1
-    if arguments.json:
-        print(json.dumps(found))
-    else:
-        show(found)
-    return 0
+    return run(parser.parse_args(), measure_services, show, errors=(LoadError, StartError))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a model that is added from few graded prompts is worth, against training on everything.
+"""The quality of models that are added from few graded prompts, against full training.
 
 On MMLU-Pro, static features. Five of its 31 models, spread evenly over the range of ability, are
 left out of training and then added one by one, each from k prompts drawn at random from the
@@ -6,9 +6,9 @@ training buckets; the draws are repeated. "everything" is a predictor trained on
 training prompts. Judged on the test buckets: AUC, log-loss and ECE are means over the five models;
 value is the mean true score minus price times true cost of the choices among all 31 models, in
 points (1/100), averaged over a range of prices. Standard errors are over the test prompts
-(bootstrap); those of differences to "everything" are paired. mean_score_se is what onboarding
-claims of a model's mean score, mean_score_error the root mean square of what it is really off by on
-the test prompts, whose own chance error it includes.
+(bootstrap); those of differences to "everything" are paired. mean_score_se is the standard error
+that onboarding claims for a model's mean score; mean_score_error is the root mean square of the
+real error on the test prompts, whose own sampling error it includes.
 
 The widths of the prior (``NewcomerPrior``) were chosen on six other models of the same source.
 
@@ -16,10 +16,8 @@ Reads mmlu_pro.parquet and prices.csv from the folder in ROUTOO_DATA; prints a t
 with --json.
 """
 
-import argparse
-import json
-import os
 import sys
+from argparse import Namespace
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +27,7 @@ import numpy.typing as npt
 import torch
 from threadpoolctl import threadpool_limits
 
+from harness.command import data_folder, make_parser, run
 from routoo.selector.online import decide
 from routoo_export.artifact.onboarding import Graded, Known, NewcomerPrior, add_newcomer
 from routoo_export.backbones.static import StaticBackbone
@@ -47,7 +46,7 @@ from routoo_export.training.heads.train import TrainConfig, fit
 
 SPARSE = ("deepseek-ai/DeepSeek-Coder-V2",)
 POSITIONS = (3, 9, 15, 21, 27)
-"""Of the held-out models among the 31, from the least able."""
+"""Positions of the held-out models among the 31, in order of ability."""
 COUNTS = (50, 200, 1_000)
 DRAWS = 5
 QUICK_DRAWS = 1
@@ -63,7 +62,15 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """The judged prompts, without gaps: true scores, true and expected input costs [n, m]."""
+    """The judged prompts, without gaps.
+
+    Attributes:
+        truth: float64 [n, m], true scores.
+        cost_usd: float64 [n, m], true costs.
+        input_cost_usd: float64 [n, m], expected costs of the inputs.
+        output_price_usd: float64 [m], per output token.
+        newcomers: columns of the added models.
+    """
 
     truth: Doubles
     cost_usd: Doubles
@@ -72,14 +79,14 @@ class Test:
     newcomers: tuple[int, ...]
 
     def choices(self, prediction: Prediction) -> npt.NDArray[np.intp]:
-        """The model of each prompt at each price, [prices, n]."""
+        """Returns the model of each prompt at each price, [prices, n]."""
         scores = prediction.scores.astype(np.float64)
         costs = self.input_cost_usd + prediction.output_tokens * self.output_price_usd
         everyone = np.ones(scores.shape, dtype=np.bool_)
         return np.stack([decide(scores, costs, everyone, price) for price in PRICES])
 
     def worth(self, choices: npt.NDArray[np.intp]) -> Doubles:
-        """Points of each prompt [n], averaged over the prices."""
+        """Returns the points of each prompt [n], averaged over the prices."""
         rows = np.arange(len(self.truth))
         points = [
             self.truth[rows, chosen] - price * self.cost_usd[rows, chosen]
@@ -90,9 +97,9 @@ class Test:
 
 
 def judge(test: Test, predictions: list[Prediction]) -> Doubles:
-    """FIGURES [1 + RESAMPLES, figures], means over ``predictions``; the first row is of all prompts.
+    """Returns FIGURES [1 + RESAMPLES, figures], means over ``predictions``.
 
-    The resamples are the same whatever is judged.
+    The first row is of all prompts. The resamples are the same whatever is judged.
     """
     worths = [test.worth(test.choices(prediction)) for prediction in predictions]
     rng, n = np.random.default_rng(0), len(test.truth)
@@ -115,7 +122,7 @@ def judge(test: Test, predictions: list[Prediction]) -> Doubles:
 
 
 def estimates(found: Doubles) -> dict[str, dict[str, float]]:
-    """Value and standard error of each figure."""
+    """Returns value and standard error of each figure."""
     errors = found[1:].std(axis=0, ddof=1)
     return {
         name: {"value": float(value), "se": float(se)}
@@ -124,7 +131,7 @@ def estimates(found: Doubles) -> dict[str, dict[str, float]]:
 
 
 def without(outcomes: Outcomes, columns: tuple[int, ...]) -> Outcomes:
-    """The outcomes of the other models."""
+    """Returns the outcomes without some models."""
     kept = [j for j in range(len(outcomes.models)) if j not in columns]
 
     def pick(values: Doubles | None) -> Doubles | None:
@@ -142,13 +149,13 @@ def without(outcomes: Outcomes, columns: tuple[int, ...]) -> Outcomes:
 
 
 def held_out_models(outcomes: Outcomes, train: Mask) -> tuple[int, ...]:
-    """Columns of the models at POSITIONS by mean score on the training prompts."""
+    """Returns the columns of the models at POSITIONS by mean score on the training prompts."""
     order = np.argsort(np.nanmean(outcomes.scores[train], axis=0), kind="stable")
     return tuple(int(order[position]) for position in POSITIONS)
 
 
 def test_of(outcomes: Outcomes, whole: Mask, data: Path, newcomers: tuple[int, ...]) -> Test:
-    """The prompts of ``whole``."""
+    """Makes the test from the prompts of the mask ``whole``."""
     chars = np.array([len(prompt) for prompt in outcomes.prompts])[whole, None]
     prices = read_prices(data, outcomes.models) / 1.0e6
     return Test(
@@ -161,7 +168,7 @@ def test_of(outcomes: Outcomes, whole: Mask, data: Path, newcomers: tuple[int, .
 
 
 class Onboarding:
-    """The predictor without the newcomers, and what becomes of it when they join."""
+    """A predictor that was trained without the newcomers, to which they are added."""
 
     def __init__(
         self, rows: Rows, test: Mask, newcomers: tuple[int, ...], config: TrainConfig
@@ -178,7 +185,12 @@ class Onboarding:
         self._order = np.argsort(joined)
 
     def predict(self, count: int, seed: int) -> tuple[Prediction, list[tuple[float, float]]]:
-        """All models in the order of the outcomes; each newcomer's mean score and claimed error."""
+        """Adds the newcomers from ``count`` prompts each, and predicts.
+
+        Returns:
+            The prediction of all models in the order of the outcomes, and each newcomer's mean
+            score with its claimed error.
+        """
         weights, means = self._weights, []
         rng = np.random.default_rng(seed)
         for j in self._newcomers:
@@ -200,14 +212,14 @@ class Onboarding:
 
 
 def trained(rows: Rows, config: TrainConfig) -> Weights:
-    """Weights from the training and validation buckets."""
+    """Trains weights on the training and validation buckets."""
     train = in_buckets(rows.outcomes.buckets, TRAIN_BUCKETS)
     held = in_buckets(rows.outcomes.buckets, VALIDATION_BUCKETS)
     return fit(rows.where(train), rows.where(held), config)
 
 
 def measure(data: Path, *, quick: bool) -> dict[str, Any]:
-    """Everything that is printed."""
+    """Measures everything that is printed."""
     outcomes = read_outcomes(data / "mmlu_pro.parquet")
     sparse = tuple(j for j, model in enumerate(outcomes.models) if model in SPARSE)
     outcomes = without(outcomes, sparse)
@@ -246,7 +258,7 @@ def measure(data: Path, *, quick: bool) -> dict[str, Any]:
 
 
 def print_table(result: dict[str, Any]) -> None:
-    """One line per number of graded prompts."""
+    """Prints one line per number of graded prompts."""
 
     def cell(figure: dict[str, float]) -> str:
         return f"{figure['value']:8.4f} ± {figure['se']:.4f}"
@@ -267,24 +279,17 @@ def print_table(result: dict[str, Any]) -> None:
         print(f"{'- everything':>18}" + "".join(f"{cell(differences[f]):>18}" for f in FIGURES))
 
 
-def main() -> int:
-    """Run the comparison."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--quick", action="store_true", help="one draw of prompts only")
-    options = parser.parse_args()
-    folder = os.environ.get("ROUTOO_DATA")
-    if not folder:
-        print("set ROUTOO_DATA to the folder that holds mmlu_pro.parquet", file=sys.stderr)
-        return 2
+def measure_all(options: Namespace) -> dict[str, Any]:
+    """Makes the comparison, on one thread."""
+    folder = data_folder()
     torch.set_num_threads(1)
     with threadpool_limits(1):
-        result = measure(Path(folder), quick=options.quick)
-    if options.json:
-        print(json.dumps(result))
-    else:
-        print_table(result)
-    return 0
+        return measure(folder, quick=options.quick)
+
+
+def main() -> int:
+    parser = make_parser(__doc__, quick="one draw of prompts only")
+    return run(parser.parse_args(), measure_all, print_table)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Prices that follow a budget, request by request, against what hindsight would have bought.
+"""Prices that follow a budget, request by request, against the optimum with hindsight.
 
 MMLU-Pro's test prompts, the shipped pool and predictor. The budget is half of what the best single
 model would cost. The stream is sent once, at random times within one period of the budget, on a
@@ -10,7 +10,7 @@ true cost of each request is settled right after it.
 Compared: the linear program over the whole stream (offline); the service's prices (online); PORT's
 scheme, a price solved once on the first 2.5 % of the stream (solved_once); one price from the
 calibration sample (fixed_price); the cheapest model above a threshold (above_threshold). All have
-the same books: what the budget cannot pay for gets its cheapest model.
+the same books: a request that the budget cannot pay for gets its cheapest model.
 
 Then, in one process with the real engine: the time of single requests with and without the thread
 that solves prices, in alternating rounds.
@@ -18,18 +18,16 @@ that solves prices, in alternating rounds.
 Reads the outcomes from the folder in ROUTOO_DATA; prints a table, or one object with --json.
 """
 
-import argparse
 import asyncio
-import json
-import os
 import statistics
 import sys
 import time
-from pathlib import Path
+from argparse import Namespace
 from typing import Any
 
 import numpy as np
 
+from harness.command import data_folder, make_parser, run
 from harness.stream import RULES, IndexArray, Passed, Stream, read_stream, run_pass, solve_offline
 from routoo.config.loading import load_settings
 from routoo.engine.engine import Engine
@@ -54,7 +52,7 @@ PROMPT = "A train leaves at noon and travels at 80 km/h. How far has it come by 
 
 
 def order_of(stream: Stream, kind: str, seed: int) -> IndexArray:
-    """An order of the stream; requests of one domain stand in random order."""
+    """Returns an order of the stream; requests of one domain stand in random order."""
     rng = np.random.default_rng(seed)
     shuffled = rng.permutation(len(stream.scores))
     if kind == "random":
@@ -67,12 +65,12 @@ def order_of(stream: Stream, kind: str, seed: int) -> IndexArray:
 
 
 def spread(values: list[float]) -> dict[str, float]:
-    """Mean and extremes."""
+    """Returns mean and extremes."""
     return {"mean": statistics.fmean(values), "min": min(values), "max": max(values)}
 
 
 def judge(stream: Stream, passed: Passed, best: IndexArray) -> dict[str, float]:
-    """A pass against the offline choice ``best``."""
+    """Compares a pass with the offline choice ``best``."""
     rows = np.arange(len(best))
 
     def mean(figures: Any, choice: IndexArray) -> float:
@@ -90,7 +88,7 @@ def judge(stream: Stream, passed: Passed, best: IndexArray) -> dict[str, float]:
 
 
 def measure_streams(stream: Stream, seeds: int) -> dict[str, Any]:
-    """Every rule on every order."""
+    """Measures every rule on every order."""
     found: dict[str, Any] = {}
     for kind in ORDERS:
         for settles in (False, True):
@@ -108,7 +106,7 @@ def measure_streams(stream: Stream, seeds: int) -> dict[str, Any]:
 
 
 def describe(stream: Stream) -> dict[str, float]:
-    """What there is to win."""
+    """Returns the budget, and the results of the optimum and of the best single model."""
     rows = np.arange(len(stream.scores))
     offline = solve_offline(stream)
     best = int(stream.true_scores.mean(axis=0).argmax())
@@ -123,7 +121,7 @@ def describe(stream: Stream) -> dict[str, float]:
 
 
 def measure_micro_batches(stream: Stream) -> dict[str, float]:
-    """Median time of the decision alone, one price per row, in milliseconds."""
+    """Returns the median time of a decision alone, one price per row, in milliseconds."""
     found = {}
     for n in MICRO_BATCHES:
         case = Case(
@@ -145,7 +143,7 @@ def measure_micro_batches(stream: Stream) -> dict[str, float]:
 
 
 async def _round(engine: Engine, concurrency: int) -> list[float]:
-    """Latencies in ms of requests that follow each other on some lanes for a while."""
+    """Sends requests on ``concurrency`` lanes for ROUND_S; returns latencies in ms."""
     latencies: list[float] = []
     until = time.perf_counter() + ROUND_S
 
@@ -182,7 +180,7 @@ def _engine() -> Engine:
 
 
 async def measure_thread(rounds: int) -> dict[str, Any]:
-    """Percentiles over all rounds, with the thread that solves prices and without it."""
+    """Measures percentiles over all rounds, with and without the thread that solves prices."""
     with_thread, without = _engine(), _engine()
     assert isinstance(without._money.pricing, OnlinePricing)  # noqa: SLF001 - to stop its thread
     without._money.pricing.close()  # noqa: SLF001
@@ -217,7 +215,7 @@ async def measure_thread(rounds: int) -> dict[str, Any]:
 
 
 def print_tables(found: dict[str, Any]) -> None:
-    """For people."""
+    """Prints the result as tables."""
     print("  ".join(f"{name} {value:.6g}" for name, value in found["stream"].items()))
     print(f"\n{'order':28} {'rule':16} {'true quality':>24} {'predicted':>10} {'spent':>22}")
     for key, rules in found["streams"].items():
@@ -238,31 +236,24 @@ def print_tables(found: dict[str, Any]) -> None:
         )
 
 
-def main() -> int:
-    """Run the comparison."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--seeds", type=int, default=SEEDS, help="orders of each kind")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="rounds with and without thread")
-    parser.add_argument("--validation", action="store_true", help="not the test prompts: to tune")
-    options = parser.parse_args()
-    folder = os.environ.get("ROUTOO_DATA")
-    if not folder:
-        print("set ROUTOO_DATA to the folder that holds mmlu_pro.parquet", file=sys.stderr)
-        return 2
+def measure(options: Namespace) -> dict[str, Any]:
+    """Compares the rules, and measures the times."""
     buckets = VALIDATION_BUCKETS if options.validation else TEST_BUCKETS
-    stream = read_stream(Path(folder), buckets)
-    found: dict[str, Any] = {
+    stream = read_stream(data_folder(), buckets)
+    return {
         "stream": describe(stream),
         "streams": measure_streams(stream, options.seeds),
         "decide_ms": measure_micro_batches(stream),
         "thread": asyncio.run(measure_thread(options.rounds)) if options.rounds else {},
     }
-    if options.json:
-        print(json.dumps(found))
-    else:
-        print_tables(found)
-    return 0
+
+
+def main() -> int:
+    parser = make_parser(__doc__)
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="orders of each kind")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="rounds with and without thread")
+    parser.add_argument("--validation", action="store_true", help="not the test prompts: to tune")
+    return run(parser.parse_args(), measure, print_tables)
 
 
 if __name__ == "__main__":

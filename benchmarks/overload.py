@@ -1,18 +1,16 @@
-"""What becomes of requests when four times as many come as can be answered?
+"""The fate of requests when four times as many come as can be answered.
 
 Finds the capacity first, closed-loop (h2load, 32 calls at a time). Then a client in a process of
-its own sends at random times, a fifth of the capacity, answered or not: alone at first, which is
-the unloaded latency, and again while h2load sends, at its own pace too, the rest of ``--factor``
-times the capacity, and for three seconds after that. What that client sees is the sample of all;
-the service's own counters tell of everything.
+its own sends at random times, a fifth of the capacity, without waiting for answers: first alone,
+which gives the unloaded latency, and again while h2load sends the rest of ``--factor`` times the
+capacity, and for three seconds after that. That client's calls are the sample; the service's own
+counters count all calls.
 
 Every call has a deadline of a second. The client and h2load share the machine with the service.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import platform
 import struct
@@ -28,12 +26,14 @@ from urllib.request import urlopen
 import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
+from harness.command import make_parser, run, show_fields
 from harness.load import METHOD_PATH, H2load, Load, LoadError
 from harness.open_loop import OpenLoop
 from harness.process import ServerProcess, StartError
 from routoo.v1.route_pb2 import RouteRequest
 
 if TYPE_CHECKING:
+    from argparse import Namespace
     from collections.abc import Sequence
 
     from harness.open_loop import Call
@@ -47,7 +47,7 @@ CONNECTIONS = 8
 
 
 def answered(metrics: str) -> Counter[str]:
-    """Calls of Route by status, as the service counted them."""
+    """Returns the calls of Route by status, as the service counted them."""
     found: Counter[str] = Counter()
     with urlopen(f"http://{metrics}/metrics") as page:
         for family in text_string_to_metric_families(page.read().decode()):
@@ -58,7 +58,7 @@ def answered(metrics: str) -> Counter[str]:
 
 
 def flood(address: str, body: Path, rate: float, duration_s: float) -> subprocess.Popen[str]:
-    """Starts h2load at a pace that does not wait for answers."""
+    """Starts h2load at a rate that does not depend on answers."""
     return subprocess.Popen(
         [
             *("h2load", f"--clients={CONNECTIONS}", "--max-concurrent-streams=5000"),
@@ -74,7 +74,11 @@ def flood(address: str, body: Path, rate: float, duration_s: float) -> subproces
 
 
 def latencies(calls: Sequence[Call]) -> dict[str, float]:
-    """Percentiles of those that were answered, in milliseconds."""
+    """Returns percentiles of the latencies of answered calls, in milliseconds.
+
+    Raises:
+        LoadError: no call was answered.
+    """
     took_ms = [call.latency_s * 1e3 for call in calls if call.code == "OK"]
     if not took_ms:
         raise LoadError("no call was answered")
@@ -83,7 +87,7 @@ def latencies(calls: Sequence[Call]) -> dict[str, float]:
 
 
 def recovery_s(calls: Sequence[Call], ended_s: float, bound_s: float) -> float:
-    """After the flood's end, when the last call was sent that failed or took longer than usual."""
+    """Returns when the last call that failed or took too long was sent, from the flood's end."""
     late = [
         call.sent_s - ended_s
         for call in calls
@@ -92,9 +96,9 @@ def recovery_s(calls: Sequence[Call], ended_s: float, bound_s: float) -> float:
     return max(late, default=0.0)
 
 
-def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Everything, as one JSON object."""
-    body = RouteRequest(prompt=" ".join(["analyse"] * arguments.prompt_words)).SerializeToString()
+def measure(options: Namespace) -> dict[str, Any]:
+    """Measures everything; the result is one JSON object."""
+    body = RouteRequest(prompt=" ".join(["analyse"] * options.prompt_words)).SerializeToString()
     command = [sys.executable, "-m", "routoo.cli", "serve"]
     environment = os.environ | {
         "ROUTOO_LISTEN": "127.0.0.1:0",
@@ -109,37 +113,37 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         with OpenLoop(server.address, body, rate, UNLOADED_S, Path(folder, "alone")) as client:
             alone = client.calls()
         before = answered(server.field("metrics"))
-        most_s = arguments.duration_s + AFTER_S
+        most_s = options.duration_s + AFTER_S
         with OpenLoop(server.address, body, rate, most_s + 1.0, Path(folder, "flood")) as client:
-            rest = (arguments.factor - SAMPLE_SHARE) * capacity
-            flooding = flood(server.address, framed, rest, arguments.duration_s)
+            rest = (options.factor - SAMPLE_SHARE) * capacity
+            flooding = flood(server.address, framed, rest, options.duration_s)
             flooding.communicate()
             ended_s = monotonic()
             after = answered(server.field("metrics"))
             calls = client.calls()
         counted = after - before
-    begun_s = ended_s - arguments.duration_s
+    begun_s = ended_s - options.duration_s
     loaded = [call for call in calls if begun_s <= call.sent_s <= ended_s]
     unloaded, accepted = latencies(alone), latencies(loaded)
     codes = Counter(call.code for call in loaded)
     refused = [call for call in loaded if call.code == "RESOURCE_EXHAUSTED"]
-    # What was cancelled is h2load's: it leaves with calls in flight when its time is over.
+    # CANCELLED calls are h2load's: it ends with calls in flight when its time is over.
     misses = counted["DEADLINE_EXCEEDED"] + codes["DEADLINE_EXCEEDED"]
     bound_s = 3.0 * unloaded["p99_ms"] * 1e-3
     return {
         "benchmark": "overload",
         "machine": {"cpus": os.cpu_count(), "system": platform.platform()},
-        "prompt_words": arguments.prompt_words,
-        "factor": arguments.factor,
-        "duration_s": arguments.duration_s,
+        "prompt_words": options.prompt_words,
+        "factor": options.factor,
+        "duration_s": options.duration_s,
         "capacity_per_s": capacity,
         "unloaded": unloaded,
         "overloaded": accepted,
         "p99_ratio": accepted["p99_ms"] / unloaded["p99_ms"],
         "sampled": dict(codes),
         "counted_by_the_service": dict(counted),
-        "offered_per_s": counted.total() / arguments.duration_s,
-        "answered_per_s": counted["OK"] / arguments.duration_s,
+        "offered_per_s": counted.total() / options.duration_s,
+        "answered_per_s": counted["OK"] / options.duration_s,
         "deadline_misses": misses,
         "refusal": latencies_of_refusals(refused),
         "recovery_s": recovery_s(calls, ended_s, bound_s),
@@ -154,7 +158,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def latencies_of_refusals(refused: Sequence[Call]) -> dict[str, float] | None:
-    """How fast a refusal came, and whether each said when to retry."""
+    """Returns latencies of refusals, and the share of them that say when to retry."""
     if not refused:
         return None
     took_ms = [call.latency_s * 1e3 for call in refused]
@@ -167,23 +171,12 @@ def latencies_of_refusals(refused: Sequence[Call]) -> dict[str, float] | None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = make_parser(__doc__)
     parser.add_argument("--factor", type=float, default=4.0, help="times the capacity")
     parser.add_argument("--duration-s", type=float, default=30.0)
     parser.add_argument("--prompt-words", type=int, default=2000)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    arguments = parser.parse_args()
-    try:
-        result = measure(arguments)
-    except (LoadError, RuntimeError, StartError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    if arguments.json:
-        print(json.dumps(result))
-    else:
-        for name, value in result.items():
-            print(f"{name}: {value}")
-    return 0
+    errors = (LoadError, RuntimeError, StartError)
+    return run(parser.parse_args(), measure, show_fields, errors=errors)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a precision costs and what it saves: one trained checkpoint, exported at each.
+"""The costs and gains of each precision of an exported checkpoint.
 
 For each precision, on the test prompts of the pair of models that APGR is judged on: APGR and its
 difference from fp32 (paired bootstrap over prompts), how far the scores are from fp32's, and the
@@ -9,13 +9,11 @@ the trade; and the time of one prompt by its length in tokens, tokenising includ
 Reads the outcomes from the folder in ROUTOO_DATA; prints a table, or one object with --json.
 """
 
-import argparse
-import json
-import os
 import statistics
 import sys
 import tempfile
 import time
+from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +22,7 @@ from typing import Any, get_args
 import numpy as np
 import numpy.typing as npt
 
+from harness.command import data_folder, make_parser, run
 from harness.prompts import prompt_of
 from routoo.predictor.artifact import load_artifact
 from routoo.predictor.onnx import OnnxPredictor
@@ -53,7 +52,7 @@ FloatArray = npt.NDArray[np.float64]
 def exported(
     checkpoint: Checkpoint, outcomes: Outcomes, precision: Precision
 ) -> Iterator[tuple[OnnxPredictor, dict[str, Any]]]:
-    """The predictor that the service would run, on one thread, and what its export says."""
+    """Exports a checkpoint; yields the service's predictor, on one thread, and the report."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "1"
         report = write_artifact(checkpoint, outcomes, {}, folder, precision=precision)
@@ -70,7 +69,7 @@ def exported(
 
 
 def predicted_scores(predictor: OnnxPredictor, prompts: list[str], batch: int) -> FloatArray:
-    """Float64 [n, m], from calls with ``batch`` prompts each."""
+    """Predicts scores, float64 [n, m], by calls with ``batch`` prompts each."""
     parts = [
         predictor.predict(prompts[start : start + batch]).scores
         for start in range(0, len(prompts), batch)
@@ -79,13 +78,16 @@ def predicted_scores(predictor: OnnxPredictor, prompts: list[str], batch: int) -
 
 
 def apgr(predicted: FloatArray, truth: FloatArray, weights: FloatArray) -> FloatArray:
-    """[r] under r weightings [r, n] of the prompts; predicted, truth [n, 2]: weak, strong model."""
+    """Returns APGR [r] under r weightings [r, n] of the prompts.
+
+    ``predicted`` and ``truth`` are [n, 2]: weak model, strong model.
+    """
     preference = predicted[:, 1] - predicted[:, 0]
     return weighted_pair_curves(preference, truth[:, 0], truth[:, 1], weights).apgr
 
 
 def same_choices(predictor: OnnxPredictor, prompts: list[str], cost_usd: FloatArray) -> float:
-    """Share of ``prompts`` that get one model in all BATCHES; cost_usd [m] per prompt."""
+    """Returns the share of prompts that get one model in all BATCHES; cost_usd [m] per prompt."""
     scores = [predicted_scores(predictor, prompts, batch) for batch in BATCHES]
     # Half way between the cheapest choice and the best one.
     best = scores[0].max(axis=1).mean()
@@ -96,9 +98,9 @@ def same_choices(predictor: OnnxPredictor, prompts: list[str], cost_usd: FloatAr
 
 
 def latencies_ms(predictor: OnnxPredictor, checkpoint: Checkpoint) -> dict[str, dict[str, float]]:
-    """Time of one prompt by its length in tokens: median, and that of the fastest tenth.
+    """Returns the time of one prompt by its length in tokens: median, and fastest tenth.
 
-    The latter is what the machine takes while nothing else runs on it.
+    The fastest tenth estimates the time on an idle machine.
     """
     backbone = checkpoint.backbone
 
@@ -124,7 +126,7 @@ def latencies_ms(predictor: OnnxPredictor, checkpoint: Checkpoint) -> dict[str, 
 
 
 def measure(checkpoint: Checkpoint, data: Path) -> dict[str, Any]:
-    """All figures by precision."""
+    """Measures all precisions."""
     outcomes = read_training_outcomes(data)
     models = list(checkpoint.record.models)
     columns = [outcomes.models.index(name) for name in (PROTOCOL.weak, PROTOCOL.strong)]
@@ -162,7 +164,7 @@ def measure(checkpoint: Checkpoint, data: Path) -> dict[str, Any]:
 
 
 def print_table(figures: dict[str, Any]) -> None:
-    """One line per precision."""
+    """Prints one line per precision."""
     print(f"{figures['backbone']}, {figures['prompts']} prompts")
     for precision in get_args(Precision):
         one = figures[precision]
@@ -177,24 +179,17 @@ def print_table(figures: dict[str, Any]) -> None:
         )
 
 
-def main() -> None:
-    """Measures one checkpoint."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+def measure_checkpoint(options: Namespace) -> dict[str, Any]:
+    """Measures the checkpoint that the command line names."""
+    data = data_folder()
+    return measure(load_checkpoint(options.checkpoint), data)
+
+
+def main() -> int:
+    parser = make_parser(__doc__)
     parser.add_argument("--checkpoint", type=Path, default=Path("artifacts/predictor"))
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    options = parser.parse_args()
-    data = os.environ.get("ROUTOO_DATA")
-    if not data:
-        sys.exit("error: set ROUTOO_DATA to the folder with the outcome files")
-    try:
-        figures = measure(load_checkpoint(options.checkpoint), Path(data))
-    except ExportError as error:
-        sys.exit(f"error: {error}")
-    if options.json:
-        print(json.dumps(figures))
-    else:
-        print_table(figures)
+    return run(parser.parse_args(), measure_checkpoint, print_table, errors=(ExportError,))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,9 +1,9 @@
-"""What does the way to the predictor cost: in process, on Triton, in PyTorch?
+"""The cost of each way to the predictor: in process, on Triton, in PyTorch.
 
 The same prompts through the same artifact: the bare onnxruntime session on ids that are padded
 already (the yardstick), the predictor in process, on a real Triton server over gRPC (its batcher
 off, and on), with token ids through shared memory, and PyTorch in eager mode at fp32. They take
-turns within a round, so that whatever else the machine does weighs on all; every figure is the
+turns within a round, so that other work on the machine affects all alike; every figure is the
 median over all calls, every ratio the median of the rounds' ratios. One thread each.
 
 Without --artifact: the shipped predictor, and the whole of MiniLM at int8 with made-up heads.
@@ -11,8 +11,6 @@ Without --artifact: the shipped predictor, and the whole of MiniLM at int8 with 
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import platform
 import statistics
@@ -34,15 +32,17 @@ from rich.table import Table
 from transformers import AutoModel
 from tritonclient.utils import shared_memory
 
-from harness.artifacts import export_minilm, minilm
+from harness.artifacts import artifacts_or_defaults
+from harness.command import make_parser, run
 from harness.prompts import distinct_prompts
 from harness.triton import make_repository, triton_server
-from routoo.predictor.artifact import INPUT, load_artifact, shipped_artifact
+from routoo.predictor.artifact import INPUT, load_artifact
 from routoo.predictor.backends import LinePlan, load_line
 from routoo.predictor.triton import TritonServer, TritonTarget
 from routoo_export.backbones.packages import minilm_folder
 
 if TYPE_CHECKING:
+    from argparse import Namespace
     from collections.abc import Callable
 
     from numpy.typing import NDArray
@@ -59,7 +59,7 @@ PATIENCE_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """Each way is called until so many rounds, or so many seconds of them, are over."""
+    """The limits of a measurement: it ends after a number of rounds or of seconds."""
 
     most_rounds: int
     longest_s: float
@@ -70,7 +70,7 @@ QUICK = Effort(most_rounds=40, longest_s=8.0)
 
 
 class SharedMemory:
-    """Token ids and figures of one shape, through memory that client and Triton share."""
+    """Inference of one shape with inputs and outputs in memory that client and Triton share."""
 
     def __init__(
         self, server: TritonServer, ids: NDArray[np.int64], outputs: dict[str, int]
@@ -100,14 +100,14 @@ class SharedMemory:
         return region
 
     def infer(self, ids: NDArray[np.int64]) -> None:
-        """One inference, its figures read."""
+        """Makes one inference and reads its figures."""
         self._memory.set_shared_memory_region(self._regions[0][1], [ids])
         self._server.client.infer("predictor", self._inputs, outputs=self._outputs)
         for region, shape in self._views.values():
             self._memory.get_contents_as_numpy(region, np.float32, shape).copy()
 
     def close(self) -> None:
-        """Gives the memory back."""
+        """Frees the shared memory."""
         for name, region in self._regions:
             self._server.client.unregister_system_shared_memory(name)
             self._memory.destroy_shared_memory_region(region)
@@ -116,7 +116,7 @@ class SharedMemory:
 def ways_of(
     stack: ExitStack, line: Line, servers: dict[str, TritonServer], prompts: list[str]
 ) -> dict[str, Callable[[], object]]:
-    """What is compared, by name."""
+    """Returns the ways that are compared, by name."""
     graph = line.local[0].graph  # type: ignore[attr-defined]
     (bucket,) = graph.encoder.buckets(graph.encoder.encode(prompts).ids)
     ids = graph.filled(bucket.input_ids)
@@ -150,7 +150,7 @@ def ways_of(
 
 
 def servers_infer(server: TritonServer, ids: NDArray[np.int64], outputs: list[str]) -> None:
-    """One inference over gRPC without anything around it."""
+    """Makes one inference over gRPC, with the ids only."""
     tensor = server.library.InferInput(INPUT, list(ids.shape), "INT64")
     tensor.set_data_from_numpy(ids)
     result = server.client.infer("predictor", [tensor])
@@ -159,7 +159,7 @@ def servers_infer(server: TritonServer, ids: NDArray[np.int64], outputs: list[st
 
 
 def eager(ids: NDArray[np.int64]) -> Callable[[], object]:
-    """MiniLM as transformers runs it, without the heads."""
+    """Makes a call of MiniLM as transformers runs it, without the heads."""
     torch.set_num_threads(1)
     model = AutoModel.from_pretrained(minilm_folder()).eval()
     tensor = torch.from_numpy(ids)
@@ -173,7 +173,7 @@ def eager(ids: NDArray[np.int64]) -> Callable[[], object]:
 
 
 def measure(ways: dict[str, Callable[[], object]], batch: int, effort: Effort) -> dict[str, Any]:
-    """Figures by way."""
+    """Measures all ways with one batch."""
     for way in ways.values():
         way()
     wall: dict[str, list[float]] = {name: [] for name in ways}
@@ -210,7 +210,7 @@ def measure(ways: dict[str, Callable[[], object]], batch: int, effort: Effort) -
 def measure_artifact(
     artifact: Artifact, shapes: list[tuple[int, int]], wanted: list[str] | None, effort: Effort
 ) -> Any:
-    """All shapes of one artifact; ``wanted``: ways besides those that others are held against."""
+    """Measures all shapes of an artifact; ``wanted``: ways beside the yardsticks, None: all."""
     line = load_line(artifact, LinePlan(None, (), "cpu", 1))
     encoder = line.local[0].graph.encoder  # type: ignore[attr-defined]
 
@@ -245,8 +245,9 @@ def measure_artifact(
     }
 
 
-def show(console: Console, figures: dict[str, Any]) -> None:
-    """As tables."""
+def show(figures: dict[str, Any]) -> None:
+    """Prints the figures of each artifact as a table."""
+    console = Console()
     for one in figures["artifacts"]:
         table = Table(title=f"{one['predictor']}, {one['precision']}", box=SIMPLE_HEAD)
         for heading in ("batch x tokens", "way"):
@@ -268,29 +269,17 @@ def show(console: Console, figures: dict[str, Any]) -> None:
         console.print(table)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--artifact", type=Path, action="append", help="version folder; repeatable")
-    parser.add_argument("--shape", action="append", metavar="BATCHxTOKENS", help="repeatable")
-    parser.add_argument("--way", action="append", help="only these, repeatable; default: all")
-    parser.add_argument("--quick", action="store_true", help="a tenth of the calls")
-    parser.add_argument("--json", action="store_true", help="one JSON object")
-    arguments = parser.parse_args()
+def measure_all(options: Namespace) -> dict[str, Any]:
+    """Measures all artifacts."""
     shapes = [(batch, tokens) for batch in BATCHES for tokens in LENGTHS_TOKENS]
-    if arguments.shape:
-        shapes = [tuple(map(int, shape.split("x"))) for shape in arguments.shape]
-    effort = QUICK if arguments.quick else FULL
-    with TemporaryDirectory() as scratch:
-        folders = arguments.artifact
-        if folders is None:
-            encoder = export_minilm(minilm(Path(scratch)), Path(scratch), "int8")
-            folders = [shipped_artifact(), encoder]
+    if options.shape:
+        shapes = [tuple(map(int, shape.split("x"))) for shape in options.shape]
+    effort = QUICK if options.quick else FULL
+    with artifacts_or_defaults(options.artifact) as folders:
         artifacts = [
-            measure_artifact(load_artifact(one), shapes, arguments.way, effort) for one in folders
+            measure_artifact(load_artifact(one), shapes, options.way, effort) for one in folders
         ]
-    figures = {
+    return {
         "machine": {
             "cpus": os.cpu_count(),
             "python": platform.python_version(),
@@ -298,11 +287,14 @@ def main() -> int:
         },
         "artifacts": artifacts,
     }
-    if arguments.json:
-        print(json.dumps(figures))
-    else:
-        show(Console(), figures)
-    return 0
+
+
+def main() -> int:
+    parser = make_parser(__doc__, quick="a tenth of the calls", whole=True)
+    parser.add_argument("--artifact", type=Path, action="append", help="version folder; repeatable")
+    parser.add_argument("--shape", action="append", metavar="BATCHxTOKENS", help="repeatable")
+    parser.add_argument("--way", action="append", help="only these, repeatable; default: all")
+    return run(parser.parse_args(), measure_all, show)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,13 @@
-"""Does a request fail, or wait, while the service takes other files every second?
+"""Failures and latencies of requests while the service reloads its files every second.
 
 Starts the service on a copy of the shipped pool with a budget, calls ``Route`` all the time from
 ``--callers``, and every ``--interval-s`` writes other prices and another limit into the files and
-sends SIGHUP. Each reload has to switch: the service's own count says whether it did.
+sends SIGHUP. Each reload has to switch to them; the service's own count shows whether it did.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
 import os
 import platform
 import signal
@@ -19,7 +17,7 @@ from importlib import resources
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.request import urlopen
 
 import grpc
@@ -27,10 +25,14 @@ import grpc.aio
 import numpy as np
 import yaml
 
+from harness.command import make_parser, run, show_fields
 from harness.process import ServerProcess, StartError
 from harness.prompts import varied_prompts
 from routoo.v1.route_pb2 import RouteRequest
 from routoo.v1.router_pb2_grpc import RouterServiceStub
+
+if TYPE_CHECKING:
+    from argparse import Namespace
 
 PROMPTS = 256
 TIMEOUT_S = 10.0
@@ -38,7 +40,7 @@ _SETTLED_RELOADS = 10
 
 
 class Files:
-    """The settings and the pool, in a folder; ``turn`` makes other ones of them."""
+    """The files with the settings and the pool, in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.config = folder / "routoo.yaml"
@@ -48,7 +50,7 @@ class Files:
         self.turn(0)
 
     def turn(self, number: int) -> None:
-        """Prices and a limit that differ from those before."""
+        """Writes prices and a limit that differ from those before."""
         share = 1.0 - 0.01 * (number % 10)
         models = [
             {**model, "usd_per_1m_output_tokens": model["usd_per_1m_output_tokens"] * share}
@@ -65,7 +67,7 @@ class Files:
 
 
 def _replace(path: Path, content: dict[str, Any]) -> None:
-    """In one step: a reload that is asked for at once takes what it finds."""
+    """Replaces a file in one step, so that a reload never reads half of it."""
     beside = path.with_suffix(".new")
     beside.write_text(yaml.safe_dump(content))
     beside.replace(path)
@@ -74,7 +76,7 @@ def _replace(path: Path, content: dict[str, Any]) -> None:
 async def call(
     address: str, callers: int, until: asyncio.Event
 ) -> tuple[Counter[str], list[float], set[str]]:
-    """Calls until it is over: statuses, latencies (s), and the policies that decided."""
+    """Makes calls until ``until`` is set; returns statuses, latencies (s) and policy versions."""
     prompts = varied_prompts(PROMPTS)
     statuses: Counter[str] = Counter()
     took_s: list[float] = []
@@ -103,7 +105,7 @@ async def call(
 
 
 def reloads_of(metrics: str) -> dict[str, float]:
-    """Reloads by outcome, as the service counted them."""
+    """Returns the reloads by outcome, as the service counted them."""
     with urlopen(f"http://{metrics}/metrics") as page:
         lines = page.read().decode().splitlines()
     return {
@@ -113,22 +115,20 @@ def reloads_of(metrics: str) -> dict[str, float]:
     }
 
 
-async def measure(
-    server: ServerProcess, files: Files, arguments: argparse.Namespace
-) -> dict[str, Any]:
-    """Loads and reloads; the figures."""
+async def measure(server: ServerProcess, files: Files, options: Namespace) -> dict[str, Any]:
+    """Loads and reloads the service."""
     until = asyncio.Event()
-    calling = asyncio.create_task(call(server.address, arguments.callers, until))
+    calling = asyncio.create_task(call(server.address, options.callers, until))
     pid = int(server.field("pid"))
     settled_mb = None
-    times = round(arguments.seconds / arguments.interval_s)
+    times = round(options.seconds / options.interval_s)
     for number in range(1, times + 1):
-        await asyncio.sleep(arguments.interval_s)
+        await asyncio.sleep(options.interval_s)
         files.turn(number)
         os.kill(pid, signal.SIGHUP)
         if number == _SETTLED_RELOADS:
             settled_mb = server.resident_mb()
-    await asyncio.sleep(arguments.interval_s)
+    await asyncio.sleep(options.interval_s)
     until.set()
     statuses, took_s, policies = await calling
     outcomes = await asyncio.to_thread(reloads_of, server.field("metrics"))
@@ -137,8 +137,8 @@ async def measure(
     return {
         "benchmark": "reload",
         "machine": {"cpus": os.cpu_count(), "system": platform.platform()},
-        "seconds": arguments.seconds,
-        "callers": arguments.callers,
+        "seconds": options.seconds,
+        "callers": options.callers,
         "asked_for": times,
         "reloads": outcomes,
         "policies_that_decided": len(policies),
@@ -154,28 +154,25 @@ async def measure(
     }
 
 
+def measure_service(options: Namespace) -> dict[str, Any]:
+    """Starts the service, and measures it.
+
+    Raises:
+        StartError: the service did not start or stop as it should.
+    """
+    with TemporaryDirectory() as folder:
+        files = Files(Path(folder))
+        command = [sys.executable, "-m", "routoo.cli", "serve", "--config", str(files.config)]
+        with ServerProcess.start(command, os.environ) as server:
+            return asyncio.run(measure(server, files, options))
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = make_parser(__doc__)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--interval-s", type=float, default=1.0)
     parser.add_argument("--callers", type=int, default=16)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    arguments = parser.parse_args()
-    try:
-        with TemporaryDirectory() as folder:
-            files = Files(Path(folder))
-            command = [sys.executable, "-m", "routoo.cli", "serve", "--config", str(files.config)]
-            with ServerProcess.start(command, os.environ) as server:
-                result = asyncio.run(measure(server, files, arguments))
-    except StartError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    if arguments.json:
-        print(json.dumps(result))
-    else:
-        for name, value in result.items():
-            print(f"{name}: {value}")
-    return 0
+    return run(parser.parse_args(), measure_service, show_fields, errors=(StartError,))
 
 
 if __name__ == "__main__":

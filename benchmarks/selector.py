@@ -6,22 +6,22 @@ model besides, a fifth of the prompts each; one of them takes the outcomes, whic
 often, as scores, the other blends them with each model's mean and noise, as predictions look. HiGHS
 gets the program in its best form: sparse matrices built beforehand, each prompt's shares in a row
 of ones, coupling rows scaled to a mean of 1 (its tolerances are absolute), closed cells left out.
-Only its solve is timed; ours is timed whole, validation and rounding to whole prompts included.
+Of HiGHS only the solve is timed; ours is timed as a whole, with validation and rounding to whole
+prompts.
 
 A million prompts, drawn from the same with new noise, are solved in a process of their own, whose
-largest resident memory counts, the arrays that are handed in included.
+largest resident memory is measured, input arrays included.
 
 Reads mmlu_pro.parquet from the folder in ROUTOO_DATA; prints a table, or one object with --json.
 """
 
-import argparse
 import json
-import os
 import resource
 import statistics
 import subprocess
 import sys
 import time
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ import pyarrow.parquet as pq
 from scipy.optimize import linprog
 from scipy.sparse import csr_array
 
+from harness.command import data_folder, make_parser, run
 from routoo.selector.lp.problem import Assignment, Problem, budget, capacity
 from routoo.selector.lp.solve import solve
 from routoo.selector.online import decide, round_scores
@@ -62,7 +63,7 @@ Outcomes = tuple[FloatArray, FloatArray, npt.NDArray[np.bool_]]
 
 
 def read_outcomes(data_dir: Path) -> Outcomes:
-    """Scores [n, m], costs in USD [n, m] and which cells hold an outcome, in a fixed random order.
+    """Reads scores [n, m], costs in USD [n, m] and a mask of known cells, in random order.
 
     Prompts that no model of the pool answered are left out.
     """
@@ -78,7 +79,7 @@ def read_outcomes(data_dir: Path) -> Outcomes:
 
 
 def predictions_like(outcomes: Outcomes) -> Outcomes:
-    """Blend the outcomes with each model's mean and noise, so that scores are continuous."""
+    """Blends the outcomes with each model's mean and noise, so that scores are continuous."""
     scores, costs, mask = outcomes
     means = np.where(mask, scores, 0.0).sum(axis=0) / mask.sum(axis=0)
     noise = np.random.default_rng(1).normal(0.0, 0.15, scores.shape)
@@ -86,7 +87,7 @@ def predictions_like(outcomes: Outcomes) -> Outcomes:
 
 
 def make_problem(outcomes: Outcomes, *, with_capacities: bool) -> Problem:
-    """Put a budget, and a capacity per model if wanted, to the prompts."""
+    """Makes a problem with a budget and, if wanted, a capacity per model."""
     scores, costs, mask = outcomes
     n, m = scores.shape
     least = np.where(mask, costs, np.inf).min(axis=1).sum()
@@ -103,7 +104,7 @@ def make_problem(outcomes: Outcomes, *, with_capacities: bool) -> Problem:
 
 
 def median_s(call: Callable[[], object], repeats: int) -> float:
-    """Return the median wall-clock time of a call, after one that warms up."""
+    """Returns the median wall-clock time of a call, after one that warms up."""
     call()
     times = []
     for _ in range(repeats):
@@ -114,7 +115,7 @@ def median_s(call: Callable[[], object], repeats: int) -> float:
 
 
 def solve_with_highs(problem: Problem) -> tuple[float, float]:
-    """Return the optimum of the whole LP and the seconds that HiGHS took."""
+    """Returns the optimum of the whole LP and the seconds that HiGHS took."""
     prompts, models = np.nonzero(problem.mask)
     cells = np.arange(len(prompts))
     usage, limits = [], []
@@ -141,7 +142,7 @@ def solve_with_highs(problem: Problem) -> tuple[float, float]:
 def measure(
     name: str, outcomes: Outcomes, own_repeats: int, *, with_capacities: bool = False
 ) -> dict[str, Any]:
-    """Solve one instance both ways."""
+    """Solves one instance both ways."""
     problem = make_problem(outcomes, with_capacities=with_capacities)
     n, m = problem.scores.shape
 
@@ -170,7 +171,7 @@ def measure(
 
 
 def measure_micro_batch(outcomes: Outcomes, prompts: int, repeats: int) -> dict[str, float]:
-    """Time the decision at a given price for one micro-batch."""
+    """Times the decision at a given price for one micro-batch."""
     price = float(solve(make_problem(outcomes, with_capacities=False)).prices[0])
     scores, costs, mask = (array[:prompts].copy() for array in outcomes)
     took_s = median_s(lambda: decide(scores, costs, mask, price), repeats)
@@ -178,7 +179,7 @@ def measure_micro_batch(outcomes: Outcomes, prompts: int, repeats: int) -> dict[
 
 
 def many(outcomes: Outcomes) -> Outcomes:
-    """A million prompts that are drawn from the outcomes, each with noise of its own."""
+    """Draws a million prompts from the outcomes, each with noise of its own."""
     rng = np.random.default_rng(2)
     drawn = rng.integers(0, len(outcomes[0]), MANY)
     scores, costs, mask = (array[drawn] for array in predictions_like(outcomes))
@@ -187,7 +188,7 @@ def many(outcomes: Outcomes) -> Outcomes:
 
 
 def measure_many(outcomes: Outcomes) -> dict[str, Any]:
-    """Solve a million prompts under one budget, in this process."""
+    """Solves a million prompts under one budget, in this process."""
     problem = make_problem(many(outcomes), with_capacities=False)
     before_mb = peak_mb()
     times: list[tuple[float, float]] = []
@@ -209,12 +210,12 @@ def measure_many(outcomes: Outcomes) -> dict[str, Any]:
 
 
 def peak_mb() -> float:
-    """Largest resident memory of this process so far, in millions of bytes."""
+    """Returns the largest resident memory of this process so far, in MB (10^6 bytes)."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
 def measure_many_apart() -> dict[str, Any]:
-    """``measure_many`` in a process that holds nothing else."""
+    """Runs ``measure_many`` in a process that holds nothing else."""
     command = [sys.executable, __file__, "--many-only", "--json"]
     told = subprocess.run(command, check=True, stdout=subprocess.PIPE)
     measured: dict[str, Any] = json.loads(told.stdout)
@@ -222,59 +223,59 @@ def measure_many_apart() -> dict[str, Any]:
 
 
 def first(outcomes: Outcomes, n: int) -> Outcomes:
-    """Take the first n prompts."""
+    """Returns the first n prompts."""
     scores, costs, mask = outcomes
     return scores[:n], costs[:n], mask[:n]
 
 
-def main() -> int:
-    """Run the comparison."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument(
-        "--quick", action="store_true", help="leave out 10,000 prompts and a million"
-    )
-    parser.add_argument("--many-only", action="store_true", help="only the million prompts")
-    options = parser.parse_args()
-    folder = os.environ.get("ROUTOO_DATA")
-    if not folder:
-        print("set ROUTOO_DATA to the folder that holds mmlu_pro.parquet", file=sys.stderr)
-        return 2
-    outcomes = read_outcomes(Path(folder))
+def measure_all(options: Namespace) -> dict[str, Any]:
+    """Measures all instances, or the million prompts alone."""
+    outcomes = read_outcomes(data_folder())
     if options.many_only:
-        print(json.dumps(measure_many(outcomes)))
-        return 0
+        return measure_many(outcomes)
     sizes = QUICK_SIZES if options.quick else SIZES
     instances = [measure("budget", first(outcomes, n), own_repeats=21) for n in sizes]
     for name, scores in (("outcomes", outcomes), ("predictions", predictions_like(outcomes))):
         part = first(scores, sizes[-1])
         instances.append(measure(f"capacities, {name}", part, own_repeats=7, with_capacities=True))
-    micro_batches = [measure_micro_batch(outcomes, size, 2_000) for size in MICRO_BATCHES]
-    million = None if options.quick else measure_many_apart()
-    if options.json:
-        print(
-            json.dumps({"instances": instances, "micro_batches": micro_batches, "million": million})
-        )
-        return 0
+    return {
+        "instances": instances,
+        "micro_batches": [measure_micro_batch(outcomes, n, 2_000) for n in MICRO_BATCHES],
+        "million": None if options.quick else measure_many_apart(),
+    }
+
+
+def show(found: dict[str, Any]) -> None:
+    """Prints one line per instance."""
     print(
         f"{'instance':24} {'prompts':>8} {'rows':>5} {'HiGHS ms':>10} {'ours ms':>9} {'times':>7}"
         f" {'objective diff':>15} {'whole gap':>10}"
     )
-    for row in instances:
+    for row in found["instances"]:
         print(
             f"{row['instance']:24} {row['prompts']:8,} {row['rows']:5} {row['highs_ms']:10.1f}"
             f" {row['selector_ms']:9.3f} {row['times_faster']:7.0f}"
             f" {row['relative_objective_difference']:15.1e} {row['gap_after_rounding']:10.1e}"
         )
-    for row in micro_batches:
+    for row in found["micro_batches"]:
         print(f"decide, prompts at once: {row['prompts']}, {row['decide_ms'] * 1e3:.1f} us")
+    million = found["million"]
     if million is not None:
         print(
             f"one budget, {MANY:,} prompts: {million['selector_s']:.2f} s"
             f" ({million['selector_cpu_s']:.2f} s of CPU), {million['peak_mb']:.0f} MB at most,"
             f" whole gap {million['gap_after_rounding']:.1e}"
         )
-    return 0
+
+
+def main() -> int:
+    parser = make_parser(__doc__, quick="leave out 10,000 prompts and a million")
+    parser.add_argument(
+        "--many-only", action="store_true", help="only the million prompts; always JSON"
+    )
+    options = parser.parse_args()
+    options.json |= options.many_only
+    return run(options, measure_all, show)
 
 
 if __name__ == "__main__":

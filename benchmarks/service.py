@@ -1,9 +1,9 @@
-"""What does a decision cost over the bare gRPC call that carries it?
+"""The cost of a decision over the bare gRPC call that carries it.
 
 Starts the service and, in the same run, a grpc.aio server that answers stored bytes of the same
 length. The same client loads both in turn (echo, route, echo, route, ...) at concurrency 1, 16
 and 64; every figure is the median of the rounds, every ratio the median of the rounds' own ratios,
-so that whatever else the machine does weighs on both sides.
+so that other work on the machine affects both alike.
 
 The replies are checked by a gRPC client before and after, and the service's own counters have to
 show that every call of the load was decided and none failed.
@@ -11,8 +11,6 @@ show that every call of the load was decided and none failed.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import platform
 import shutil
@@ -24,9 +22,9 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
+from harness.command import make_parser, progress, run, wide_console
 from harness.load import GrpcClient, H2load, Load, LoadError, LoadGenerator
 from harness.probe import ServiceProbe
 from harness.process import ServerProcess, StartError
@@ -38,6 +36,7 @@ from routoo.predictor.onnx import OnnxPredictor
 from routoo.v1.route_pb2 import RouteRequest
 
 if TYPE_CHECKING:
+    from argparse import Namespace
     from collections.abc import Callable, Sequence
 
     from harness.load import Sample
@@ -50,7 +49,7 @@ PROMPT_TOKENS = 64
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How long to measure."""
+    """The number of rounds, starts and predictions, and the length of a round."""
 
     rounds: int
     varied_rounds: int
@@ -67,7 +66,7 @@ QUICK = Effort(rounds=1, varied_rounds=1, warm_up_s=0.2, duration_s=0.9, starts=
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A number to reach."""
+    """A figure with a bound that it has to meet."""
 
     what: str
     measured: float | None
@@ -76,7 +75,7 @@ class Target:
 
     @property
     def met(self) -> bool | None:
-        """None: it could not be measured here."""
+        """Whether the bound is met; None: the figure could not be measured here."""
         if self.measured is None:
             return None
         return self.measured >= self.bound if self.at_least else self.measured <= self.bound
@@ -84,7 +83,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """The two that are compared."""
+    """The two servers that are compared."""
 
     echo: ServerProcess
     route: ServerProcess
@@ -134,7 +133,7 @@ def _medians(samples: Sequence[Sample]) -> dict[str, float]:
 def measure(
     config: Path | None, client: str, effort: Effort, tell: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Everything, as one JSON object.
+    """Measures everything; the result is one JSON object.
 
     Raises:
         LoadError: a call failed, or a reply was not a decision.
@@ -149,7 +148,7 @@ def measure(
 
     command = [str(Path(sys.executable).with_name("routoo")), "serve"]
     command += ["--config", str(config)] if config else []
-    # Free ports, and the counters are needed; the rest is as the user has it.
+    # The benchmark needs free ports and the counters; other settings are the user's.
     environment = os.environ | {
         "ROUTOO_LISTEN": "127.0.0.1:0",
         "ROUTOO_METRICS__ENABLED": "true",
@@ -250,7 +249,7 @@ def _predictor(config: Path | None) -> OnnxPredictor:
 
 
 def _predictor_alone(predictor: OnnxPredictor, prompt: str, times: int) -> dict[str, float]:
-    """Latency of one prompt, tokenising included; the first tenth only warms up."""
+    """Measures the latency of one prompt, tokenising included; the first tenth warms up."""
     spent_ms = []
     for _ in range(times):
         started_ns = perf_counter_ns()
@@ -260,8 +259,15 @@ def _predictor_alone(predictor: OnnxPredictor, prompt: str, times: int) -> dict[
     return {"p50_ms": quantiles[49], "p99_ms": quantiles[98]}
 
 
-def show(result: dict[str, Any], console: Console) -> None:
+def measure_with_progress(options: Namespace) -> dict[str, Any]:
+    """Measures as the command line asks; raises what ``measure`` raises."""
+    with progress() as tell:
+        return measure(options.config, options.client, QUICK if options.quick else FULL, tell)
+
+
+def show(result: dict[str, Any]) -> None:
     """Prints the result as tables."""
+    console = wide_console()
     table = Table(
         title=f"Route and a bare echo, {result['request_bytes']} bytes in,"
         f" {result['reply_bytes']} out",
@@ -303,29 +309,11 @@ def show(result: dict[str, Any], console: Console) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = make_parser(__doc__, quick="under 20 s instead of under 90 s")
     parser.add_argument("--config", type=Path, help="the service's config file")
     parser.add_argument("--client", choices=("auto", "h2load", "grpc"), default="auto")
-    parser.add_argument("--quick", action="store_true", help="under 20 s instead of under 90 s")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    arguments = parser.parse_args()
-    progress = Console(stderr=True)
-    try:
-        with progress.status("starting") as status:
-            result = measure(
-                arguments.config,
-                arguments.client,
-                QUICK if arguments.quick else FULL,
-                status.update,
-            )
-    except (LoadError, RoutooError, StartError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    if arguments.json:
-        print(json.dumps(result))
-    else:
-        show(result, Console(width=None if sys.stdout.isatty() else 110))
-    return 0
+    errors = (LoadError, RoutooError, StartError)
+    return run(parser.parse_args(), measure_with_progress, show, errors=errors)
 
 
 if __name__ == "__main__":

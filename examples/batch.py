@@ -4,7 +4,7 @@ Start the service with ``routoo serve``, then:
 
     python examples/batch.py
 
-ROUTOO_ADDRESS names another service than 127.0.0.1:50051.
+The service is expected at 127.0.0.1:50051; ROUTOO_ADDRESS names another address.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PROMPTS = [
 
 
 def main() -> int:
-    """Decides the prompts with all the money that they want, then with half of it."""
+    """Decides the prompts without a tight budget, then with half of what that costs."""
     address = os.environ.get("ROUTOO_ADDRESS", DEFAULT_ADDRESS)
     # One prompt has a constraint of its own; the batch keeps it.
     requests = [*PROMPTS[:-1], make_request(PROMPTS[-1], min_score=0.3)]

@@ -1,14 +1,14 @@
-"""LiteLLM's router with Routoo as its routing strategy: the model "auto" is whichever Routoo picks.
+"""LiteLLM's router with Routoo as its routing strategy: Routoo picks the model of "auto".
 
     python examples/litellm_router.py "Prove that sqrt(2) is irrational"
 
 Each deployment behind "auto" names its model of Routoo's pool in ``model_info.id``. The strategy
 asks Routoo which of them should answer; a callback reports what the answer cost, so that budgets
-count true money.
+count true costs.
 
 The completions here are canned (``mock_response``), so that this runs without a key. Start the
-service with ``routoo serve``; ROUTOO_ADDRESS names another than 127.0.0.1:50051. Without a service
-the cheap deployment answers, and a line says so: see ``fallback_model``.
+service with ``routoo serve``; ROUTOO_ADDRESS names another address than 127.0.0.1:50051. Without a
+service the cheap deployment answers (``fallback_model``), and a line on stderr says so.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ REPORT_WITHIN_S = 30.0
 
 
 class RoutooStrategy(CustomRoutingStrategyBase):
-    """Picks the deployment. One instance for one LiteLLM router."""
+    """Picks the deployment; one instance for one LiteLLM router."""
 
     def __init__(self, routoo: AsyncRouterClient, deployments: list[dict[str, Any]]) -> None:
         self._routoo = routoo
@@ -44,10 +44,10 @@ class RoutooStrategy(CustomRoutingStrategyBase):
         model: str,
         messages: list[dict[str, str]] | None = None,
         input: str | list[Any] | None = None,  # noqa: A002 - LiteLLM's name
-        specific_deployment: bool | None = False,  # noqa: ARG002, FBT001, FBT002 - likewise
+        specific_deployment: bool | None = False,  # noqa: ARG002, FBT001, FBT002 - LiteLLM's, too
         request_kwargs: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """See LiteLLM: the deployment that this request goes to."""
+        """Returns the deployment that this request goes to; LiteLLM calls it."""
         prompt = messages or (input if isinstance(input, str) else str(input or ""))
         wanted = [key for key, one in self._by_id.items() if one["model_name"] == model]
         decision = await self._routoo.route(prompt, allowed_models=wanted)
@@ -56,7 +56,7 @@ class RoutooStrategy(CustomRoutingStrategyBase):
         return self._by_id[decision.model]
 
     def get_available_deployment(self, *_: Any, **__: Any) -> dict[str, Any]:
-        """LiteLLM's blocking calls, which this example has no use for."""
+        """Refuses LiteLLM's blocking calls, which this example does not use."""
         raise NotImplementedError("call the router with acompletion")
 
 
@@ -64,7 +64,7 @@ class OutcomeReporter(CustomLogger):
     """Reports what each routed completion cost.
 
     Attributes:
-        reported: of each report, whether it was booked.
+        reported: for each report, whether it was booked.
     """
 
     def __init__(self, routoo: AsyncRouterClient) -> None:
@@ -75,7 +75,7 @@ class OutcomeReporter(CustomLogger):
     async def async_log_success_event(
         self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any
     ) -> None:
-        """See LiteLLM: called after each answer."""
+        """Reports an answer; LiteLLM calls it after each one."""
         metadata = (kwargs.get("litellm_params") or {}).get("metadata") or {}
         if DECISION_ID in metadata:
             booked = await self._routoo.report(
@@ -88,7 +88,7 @@ class OutcomeReporter(CustomLogger):
 
 
 def deployment(name: str) -> dict[str, Any]:
-    """A canned model; a real one has its provider's ``model`` and key instead."""
+    """Returns a canned deployment; a real one has its provider's ``model`` and key instead."""
     return {
         "model_name": "auto",
         "litellm_params": {

@@ -4,7 +4,7 @@ Start the service with ``routoo serve``, then:
 
     python examples/route.py "Prove that sqrt(2) is irrational"
 
-ROUTOO_ADDRESS names another service than 127.0.0.1:50051.
+The service is expected at 127.0.0.1:50051; ROUTOO_ADDRESS names another address.
 """
 
 from __future__ import annotations

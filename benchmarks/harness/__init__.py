@@ -1,1 +1,1 @@
-"""What the benchmarks share: processes and servers that they start, load, prompts, and tables."""
+"""Parts that the benchmarks share: the command line, processes, servers, load, prompts, tables."""

@@ -1,11 +1,14 @@
-"""Artifacts to measure speed with: the whole of MiniLM, and heads that learnt made-up outcomes.
+"""Artifacts to measure speed with: the whole of MiniLM, and heads trained on made-up outcomes.
 
-How long a prompt takes does not depend on what the weights say.
+The time of a prompt does not depend on the values of the weights.
 """
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harness.prompts import varied_prompts
+from routoo.predictor.artifact import shipped_artifact
 from routoo_export.artifact.artifact import write_artifact
 from routoo_export.backbones.config import DEFAULTS
 from routoo_export.outcomes.outcomes import read_outcomes
@@ -20,7 +24,7 @@ from routoo_export.training.heads.train import TrainConfig
 from routoo_export.training.pipeline import Recipe, train_predictor
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
     from routoo_export.graph.precision import Precision
     from routoo_export.training.checkpoint import Checkpoint
@@ -32,7 +36,7 @@ DOMAINS = 4
 
 
 def minilm(folder: Path) -> Checkpoint:
-    """All six layers of MiniLM, frozen; ``folder`` gets the outcomes."""
+    """Trains heads on all six layers of MiniLM, frozen; writes the outcomes into ``folder``."""
     outcomes = read_outcomes(
         _outcomes(folder / "made-up.parquet"), name="made-up", licence="CC0-1.0"
     )
@@ -41,11 +45,24 @@ def minilm(folder: Path) -> Checkpoint:
 
 
 def export_minilm(checkpoint: Checkpoint, folder: Path, precision: Precision) -> Path:
-    """Its artifact, written into ``folder``/PRECISION/1."""
+    """Writes the checkpoint's artifact to ``folder``/PRECISION/predictor/1; returns that."""
     version = folder / precision / "predictor" / "1"
     outcomes = read_outcomes(folder / "made-up.parquet", name="made-up", licence="CC0-1.0")
     write_artifact(checkpoint, outcomes, {}, version, precision=precision)
     return version
+
+
+@contextmanager
+def artifacts_or_defaults(folders: list[Path] | None) -> Iterator[list[Path]]:
+    """Yields the given version folders; None: the shipped predictor's and one of MiniLM at int8.
+
+    The latter is removed at the end.
+    """
+    with TemporaryDirectory() as scratch:
+        if folders is None:
+            folder = Path(scratch)
+            folders = [shipped_artifact(), export_minilm(minilm(folder), folder, "int8")]
+        yield folders
 
 
 def _outcomes(path: Path) -> Path:

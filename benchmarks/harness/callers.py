@@ -1,4 +1,4 @@
-"""Callers of a load: the gRPC API, and OpenAI's chat completions over HTTP."""
+"""Callers of a load, over the gRPC API or OpenAI's chat completions over HTTP."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ _NEVER_SENT: Final = ("Connection refused", "failed to connect", "No such file")
 
 
 class GrpcCaller:
-    """``Route`` over as many connections as there are callers for.
+    """Calls ``Route`` over one connection per 16 callers.
 
-    Its status is OK or gRPC's, but UNAVAILABLE in three: ``REFUSED`` by a service that drains,
-    ``NOBODY`` there to send it to, and UNAVAILABLE for a call that was cut off.
+    The status of a call is OK or gRPC's, but UNAVAILABLE is split into three: ``REFUSED`` by a
+    service that drains, ``NOBODY`` where no service listens, and UNAVAILABLE for a call that was
+    cut off.
     """
 
     def __init__(
@@ -45,19 +46,19 @@ class GrpcCaller:
         self.degraded = 0
 
     async def call(self, number: int) -> str:
-        """See ``Caller.call``."""
+        """Makes the call with a number, and returns its status; see ``profiles.Caller``."""
         route = self._routes[number % len(self._routes)]
         try:
             reply = await route(self._bodies[number % len(self._bodies)], timeout=self._timeout_s)
         except grpc.aio.AioRpcError as error:
-            # As callers should: whoever is sent away stays away for as long as was asked.
+            # A caller that is refused waits for as long as the service asked.
             await asyncio.sleep(_pushback_s(error))
             return _status(error)
         self.degraded += reply.degraded
         return "OK" if reply.model else "NO DECISION"
 
     async def close(self) -> None:
-        """See ``Caller.close``."""
+        """Closes the connections."""
         for channel in self._channels:
             await channel.close(None)
 
@@ -79,10 +80,10 @@ def _status(error: grpc.aio.AioRpcError) -> str:
 
 
 class HttpCaller:
-    """Chat completions with the model "auto" over keep-alive HTTP/1.1.
+    """Calls chat completions with the model "auto" over keep-alive HTTP/1.1.
 
-    Its status is OK for a reply 200 from a routed model, ``REFUSED`` as of gRPC, else ``HTTP`` and
-    the number, or ``CUT OFF``.
+    The status of a call is OK for a reply 200 from a routed model, ``REFUSED`` by a service that
+    drains, ``NOBODY`` where no service listens, else ``HTTP`` and the number, or ``CUT OFF``.
     """
 
     def __init__(self, port: int, prompts: Sequence[str], *, timeout_s: float) -> None:
@@ -100,7 +101,7 @@ class HttpCaller:
         ]
 
     async def call(self, number: int) -> str:
-        """See ``Caller.call``."""
+        """Makes the call with a number, and returns its status; see ``profiles.Caller``."""
         writer = None
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -129,7 +130,7 @@ class HttpCaller:
         return status
 
     async def close(self) -> None:
-        """See ``Caller.close``."""
+        """Closes the connections."""
         for _, writer in self._idle:
             writer.close()
             with contextlib.suppress(OSError):

@@ -1,7 +1,7 @@
-"""The yardstick: a grpc.aio server on the service's event loop that answers stored bytes, unparsed.
+"""A grpc.aio server that answers stored bytes, the yardstick for the service.
 
-What it costs is what gRPC for Python costs; no service on it can be faster. Prints
-``ready ADDRESS`` and serves until SIGTERM.
+It has the service's event loop and parses nothing, so its cost is that of gRPC for Python alone. It
+prints ``ready ADDRESS`` and serves until SIGTERM.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ async def _serve(host: str, reply: bytes) -> None:
         del request
         return reply
 
-    # The service's own name and method, so that the headers have the same size too.
+    # The service's own name and method give the headers the same size, too.
     handler = grpc.unary_unary_rpc_method_handler(echo)
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     server.add_generic_rpc_handlers(

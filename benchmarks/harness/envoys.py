@@ -1,7 +1,7 @@
 """Three Envoys for a comparison: one with the processor, one without, and one as the upstream.
 
-The upstream is an Envoy that answers every request with the same bytes, so that it costs the least
-that an HTTP server can. The other two have deploy/envoy/envoy.yaml; one without all that is for
+The upstream is an Envoy that answers every request with the same bytes, so that it costs as little
+as an HTTP server can. The other two have deploy/envoy/envoy.yaml, one of them without the parts for
 Routoo.
 """
 
@@ -45,7 +45,7 @@ REPLY = json.dumps(
 
 @contextmanager
 def envoys(folder: Path, processor_address: str) -> Iterator[tuple[str, str]]:
-    """Runs them; yields the HOST:PORT with the processor, and that without it.
+    """Runs the Envoys, and yields the HOST:PORT with the processor and that without it.
 
     Raises:
         StartError: an Envoy did not start.

@@ -1,4 +1,4 @@
-"""What goes wrong during a load, on purpose."""
+"""Faults that a benchmark causes during a load."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ if TYPE_CHECKING:
 FAULTS: Final = ("none", "reload", "predictor", "redis", "vanish", "term")
 VANISHING_CALLERS: Final = 16
 _VANISH_EVERY_S: Final = 0.5
-# After that long, some calls of a client that vanishes wait, some are decided, some answered.
+# After this time, some calls of a client that vanishes wait, some are decided, some answered.
 _VANISH_AFTER_S: Final = 0.01
 
 
 async def every(interval_s: float, happen: Callable[[], None]) -> None:
-    """Does it at intervals, until it is cancelled."""
+    """Calls ``happen`` at intervals, until it is cancelled."""
     while True:
         await asyncio.sleep(interval_s)
         happen()
 
 
 async def once(at_s: float, happen: Callable[[], None]) -> None:
-    """Does it once."""
+    """Calls ``happen`` once, after ``at_s`` seconds."""
     await asyncio.sleep(at_s)
     happen()
 
 
 async def vanish(address: str, prompts: Sequence[str], count: Callable[[], None]) -> None:
-    """Has clients make calls and lose their connection in the midst of them, until cancelled.
+    """Makes clients lose their connection during calls, again and again, until it is cancelled.
 
-    They go through a forwarder that resets its connections, as the death of a machine's process
+    The clients go through a forwarder that resets its connections, as the death of a process
     does: no call is cancelled, no connection is closed in order.
     """
     host, _, port = address.rpartition(":")
@@ -55,7 +55,7 @@ async def vanish(address: str, prompts: Sequence[str], count: Callable[[], None]
         async with await asyncio.start_server(forward, "127.0.0.1", 0) as server:
             own = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
             client = GrpcCaller(own, prompts, concurrency=VANISHING_CALLERS, timeout_s=5.0)
-            await client.call(0)  # the connection is there
+            await client.call(0)  # opens the connection
             calls = asyncio.gather(*map(client.call, range(VANISHING_CALLERS)))
             await asyncio.sleep(_VANISH_AFTER_S)
             for transport in transports:
@@ -76,7 +76,7 @@ async def alongside(load: Awaitable[None], faults: Sequence[Awaitable[None]]) ->
     """Runs the load to its end, and the faults as long as it runs.
 
     Raises:
-        Exception: a fault failed; the run says nothing then.
+        Exception: a fault failed, which makes the run meaningless.
     """
     running = [asyncio.ensure_future(fault) for fault in faults]
     try:

@@ -26,13 +26,15 @@ class HeldOut:
     """n prompts and the shipped pool's m models, in the order of the file.
 
     Attributes:
+        pool: the shipped pool.
         scores: float64 [n, m], predicted.
         costs_usd: float64 [n, m], predicted.
         true_scores: float64 [n, m].
         true_costs_usd: float64 [n, m], as the source estimates them.
-        buckets: int64 [n], of the split: prompts of one question share one.
+        buckets: int64 [n], buckets of the split; prompts of one question share one.
         table: the file's rows.
         priced: the predictor's calibration sample at the pool's prices.
+        predictor_version: of the shipped predictor.
     """
 
     pool: Pool
@@ -47,14 +49,14 @@ class HeldOut:
 
 
 def read_held_out(data_dir: Path, *, seed: int = 0) -> HeldOut:
-    """MMLU-Pro's validation and test prompts that every model of the pool has answered."""
+    """Reads MMLU-Pro's validation and test prompts that every model of the pool has answered."""
     pool = load_pool(None)
     table = pq.read_table(data_dir / "mmlu_pro.parquet")
     groups = [None if one is None else str(one) for one in table["dup_group"].to_pylist()]
     buckets = assign_buckets(table["prompt"].to_pylist(), groups)
     true_scores = columns(table, "score", pool.names)
     kept = np.isfinite(true_scores).all(axis=1) & ~np.isin(buckets, TRAIN_BUCKETS)
-    # In random order: the file is sorted by domain.
+    # The file is sorted by domain, so the rows are shuffled.
     rows = np.random.default_rng(seed).permutation(np.flatnonzero(kept))
     table = table.take(pa.array(rows))
     scores, costs_usd, priced, version = predictions(table["prompt"].to_pylist(), pool)
@@ -72,7 +74,7 @@ def read_held_out(data_dir: Path, *, seed: int = 0) -> HeldOut:
 
 
 def predictions(prompts: list[str], pool: Pool) -> tuple[FloatArray, FloatArray, PricedSample, str]:
-    """Predicted scores and costs [n, m], the priced calibration sample, and the version."""
+    """Returns predicted scores and costs [n, m], the priced calibration sample, the version."""
     artifact = load_artifact(shipped_artifact())
     predictor = OnnxPredictor(artifact)
     at = pool.columns_in(predictor.models)
@@ -87,7 +89,7 @@ def predictions(prompts: list[str], pool: Pool) -> tuple[FloatArray, FloatArray,
 
 
 def columns(table: pa.Table, kind: str, models: tuple[str, ...]) -> FloatArray:
-    """The columns ``kind:model`` side by side, float64 [n, m]."""
+    """Returns the columns ``kind:model`` side by side, float64 [n, m]."""
     return np.stack(
         [table[f"{kind}:{model}"].to_numpy().astype(np.float64) for model in models], axis=1
     )

@@ -1,8 +1,8 @@
 """Two closed-loop load generators for one unary method: h2load, and a grpc.aio client process.
 
 ``h2load`` costs a tenth of what a Python client costs, so that on few cores it measures the server
-and not itself; it repeats one body and sees HTTP status only. The grpc.aio client goes through many
-bodies and sees gRPC status. Run as a script, this file is that client.
+and not itself; it repeats one body and sees only the HTTP status. The grpc.aio client sends many
+bodies and sees the gRPC status. Run as a script, this file is that client.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
 
 METHOD_PATH = "/routoo.v1.RouterService/Route"
 STREAMS_PER_CONNECTION = 8
-"""A connection carries at most as many calls at once: callers multiplex, but not without end."""
+"""The most calls that share one connection at a time."""
 HTTP_OK = "200"
 
 
 class LoadError(Exception):
-    """A load run that says nothing: calls failed, or the generator itself did."""
+    """A load run without a valid result: calls failed, or the generator itself did."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What is asked for in one run.
+    """The settings of one run.
 
     Attributes:
         concurrency: calls in flight at any time.
@@ -64,7 +64,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What one run measured: calls in the measured part, their rate and their latencies."""
+    """The results of one run: calls in the measured part, their rate and their latencies."""
 
     calls: int
     requests_per_s: float
@@ -78,7 +78,7 @@ class LoadGenerator(Protocol):
     name: str
 
     def run(self, address: str, bodies: Sequence[bytes], load: Load) -> Sample:
-        """Loads once.
+        """Runs the load once.
 
         Raises:
             LoadError: a call failed, or none was made.
@@ -97,7 +97,7 @@ class H2load:
         self._path = found
 
     def run(self, address: str, bodies: Sequence[bytes], load: Load) -> Sample:
-        """See ``LoadGenerator.run``; repeats the first body."""
+        """Runs the load once, with the first body only; see ``LoadGenerator.run``."""
         content = struct.pack(">BI", 0, len(bodies[0])) + bodies[0]
         options = ["--header", "content-type: application/grpc", "--header", "te: trailers"]
         return self.post(f"http://{address}{METHOD_PATH}", content, load, options)
@@ -141,7 +141,7 @@ class GrpcClient:
     name = "grpc.aio"
 
     def run(self, address: str, bodies: Sequence[bytes], load: Load) -> Sample:
-        """See ``LoadGenerator.run``; each caller goes round all bodies, from its own start."""
+        """Runs the load once; each caller goes through all bodies, from a place of its own."""
         with TemporaryDirectory() as folder:
             file = Path(folder, "bodies.json")
             file.write_text(json.dumps([body.hex() for body in bodies]))
@@ -175,7 +175,7 @@ def _summarise(latencies_s: Sequence[float], duration_s: float) -> Sample:
 
 
 async def _generate(address: str, bodies: Sequence[bytes], load: Load) -> Sample:
-    # Without a pool of their own, equal channels would share one connection.
+    # Without this option, equal channels would share one connection.
     options = [("grpc.use_local_subchannel_pool", 1)]
     channels = [grpc.aio.insecure_channel(address, options) for _ in range(load.connections)]
     latencies_s: list[float] = []

@@ -9,7 +9,10 @@ from typing import Self
 
 
 def resident_mb(pid: int) -> float:
-    """Of a process and all that it started, in MB (10^6 bytes); 0.0 when it has ended."""
+    """Returns the resident memory of a process and its descendants, in MB (10^6 bytes).
+
+    0.0 when the process has ended.
+    """
     total_kb = 0
     pids = [pid]
     while pids:
@@ -27,17 +30,17 @@ def resident_mb(pid: int) -> float:
 
 
 def cpu_s(pid: int) -> float:
-    """Processor time that a process has used so far, in seconds, without its children."""
+    """Returns the processor time of a process so far, in seconds, without its children."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / 100.0
 
 
 class MemoryWatch:
-    """Looks every ``interval_s``, in a thread; a context manager.
+    """Samples memory every ``interval_s`` seconds in a thread; a context manager.
 
     Attributes:
-        at_s: seconds since it began.
-        mb: resident memory then.
+        at_s: times of the samples, in seconds since the start.
+        mb: resident memory at these times.
     """
 
     def __init__(self, pid: int, interval_s: float) -> None:
@@ -66,6 +69,6 @@ class MemoryWatch:
             self._over.wait(self._interval_s)
 
     def mean_mb(self, from_s: float, to_s: float) -> float | None:
-        """Mean of what was seen in an interval; None: nothing was."""
+        """Returns the mean of the samples in an interval; None: there are none."""
         seen = [mb for at_s, mb in zip(self.at_s, self.mb, strict=True) if from_s <= at_s < to_s]
         return sum(seen) / len(seen) if seen else None

@@ -1,8 +1,8 @@
-"""An open-loop client in a process of its own: calls go out at their times, answered or not.
+"""An open-loop client in a process of its own: it sends calls without waiting for answers.
 
-Times are random (Poisson), from a seed. Run as a script, this file is that client; it writes one
-line per call: when it was sent (s, monotonic), its latency (s), its status, and the milliseconds
-after which the service said to retry (-1: it did not).
+The times of the calls are random (Poisson), from a seed. Run as a script, this file is that client;
+it writes one line per call: the time it was sent (s, monotonic), its latency (s), its status, and
+the milliseconds after which the service asked for a retry (-1: it did not).
 """
 
 from __future__ import annotations
@@ -28,7 +28,14 @@ _CONNECTIONS = 4
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call: seconds on the machine's monotonic clock."""
+    """One call.
+
+    Attributes:
+        sent_s: when it was sent, in seconds of the machine's monotonic clock.
+        latency_s: in seconds.
+        code: its gRPC status.
+        retry_ms: after which the service asked for a retry; -1: it did not.
+    """
 
     sent_s: float
     latency_s: float
@@ -60,7 +67,7 @@ class OpenLoop:
         self._process.wait()
 
     def calls(self) -> list[Call]:
-        """All calls, in the order in which they were sent.
+        """Waits for the client's end and returns all calls, in the order of sending.
 
         Raises:
             RuntimeError: the client failed.

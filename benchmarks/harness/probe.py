@@ -1,4 +1,4 @@
-"""Looks whether a running service really decides: by asking it, and by its own counters."""
+"""Checks that a running service really decides, by requests and by its own counters."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ CODES_OF_A_GOOD_RUN = frozenset({"OK", "CANCELLED"})
 
 @dataclass(frozen=True, slots=True)
 class Decisions:
-    """What the service decided, one prompt at a time.
+    """Decisions of the service, one prompt at a time.
 
     Attributes:
         models: the chosen model of each prompt.
-        phases_us: median time by phase, in microseconds of the service's clock.
+        phases_us: the median time of each phase, in microseconds of the service's clock.
     """
 
     models: tuple[str, ...]
     phases_us: Mapping[str, float]
 
     def shares(self) -> dict[str, float]:
-        """Share of the prompts by model, most frequent first."""
+        """Returns the share of the prompts by model, most frequent first."""
         counted = Counter(self.models).most_common()
         return {model: count / len(self.models) for model, count in counted}
 
@@ -70,7 +70,7 @@ class ServiceProbe:
         self._channel.close()
 
     def decide(self, prompts: Sequence[str]) -> Decisions:
-        """Asks for each prompt in turn.
+        """Routes each prompt in turn.
 
         Raises:
             LoadError: a call failed, or its reply is not a decision.
@@ -90,11 +90,11 @@ class ServiceProbe:
         )
 
     def reply_bytes(self, prompt: str) -> int:
-        """Length of the reply to a prompt, as sent."""
+        """Returns the length of the reply to a prompt, in bytes."""
         return self._route(prompt).ByteSize()
 
     def answered(self) -> dict[str, float]:
-        """How many ``Route`` calls the service has answered so far, by status code."""
+        """Returns the number of ``Route`` calls answered so far, by status code."""
         with urlopen(self._metrics_url, timeout=CALL_WITHIN_S) as page:  # noqa: S310 - http, ours
             families = text_string_to_metric_families(page.read().decode())
         return {
@@ -105,7 +105,7 @@ class ServiceProbe:
         }
 
     def check_answered(self, before: Mapping[str, float], calls: int) -> None:
-        """Holds what the client counted against what the service counted.
+        """Compares the client's count of calls with the service's.
 
         Raises:
             LoadError: the service answered fewer calls with OK than the client saw, or any with

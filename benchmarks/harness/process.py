@@ -19,7 +19,7 @@ STOPPED_WITHIN_S = 30.0
 
 
 class StartError(Exception):
-    """The server did not come up, or did not go down as it should."""
+    """The server did not start, or did not stop as it should."""
 
 
 @dataclass(slots=True)
@@ -27,8 +27,8 @@ class ServerProcess:
     """A command that prints ``ready ADDRESS ...`` when it serves and ends on SIGTERM.
 
     Attributes:
-        ready_line: that line.
-        start_to_ready_s: from the spawn to that line.
+        ready_line: the line that it printed.
+        start_to_ready_s: the time from the start of the process to that line.
     """
 
     ready_line: str
@@ -41,9 +41,9 @@ class ServerProcess:
         """Starts the command and waits for its line.
 
         Raises:
-            StartError: it ended or stayed silent; with the last line that it wrote.
+            StartError: it ended or printed no such line; the message has its last line.
         """
-        # A file, not a pipe: nobody reads during the load, and a full pipe would stop the server.
+        # A file, not a pipe: nothing reads during the load, and a full pipe stops the server.
         log = TemporaryFile("w+")  # noqa: SIM115 - closed by stop
         started_s = perf_counter()
         process = subprocess.Popen(
@@ -67,21 +67,21 @@ class ServerProcess:
 
     @property
     def address(self) -> str:
-        """HOST:PORT."""
+        """The address in the ready line, HOST:PORT."""
         return self.ready_line.split()[1]
 
     @property
     def has_ended(self) -> bool:
-        """Whether it runs no more."""
+        """Whether the process has ended."""
         return self._process.poll() is not None
 
     def field(self, name: str) -> str:
-        """The value of ``name=value`` in the ready line."""
+        """Returns the value of ``name=value`` in the ready line."""
         fields = dict(word.split("=", 1) for word in self.ready_line.split() if "=" in word)
         return fields[name]
 
     def resident_mb(self) -> float | None:
-        """Resident memory in MB (10^6 bytes); None where there is no /proc."""
+        """Returns the resident memory in MB (10^6 bytes); None where there is no /proc."""
         status = Path(f"/proc/{self._process.pid}/status")
         if not status.exists():
             return None
@@ -89,7 +89,7 @@ class ServerProcess:
         return int(fields["VmRSS"].split()[0]) * 1024 / 1e6
 
     def cpu_s(self) -> float:
-        """Processor time so far, in user and system mode; Linux only."""
+        """Returns the processor time so far, in user and system mode; Linux only."""
         after_name = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(") ")[2].split()
         return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -97,13 +97,17 @@ class ServerProcess:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Stops it; StartError when all went well so far and it ends with another code than 0."""
+        """Stops the server.
+
+        Raises:
+            StartError: it ends with an exit code that is not 0, and the block raised nothing.
+        """
         code = self.stop()
         if kind is None and code != 0:
             raise StartError(f"exit code {code} after SIGTERM: {self.ready_line}")
 
     def stop(self) -> int:
-        """Ends it by SIGTERM; its exit code.
+        """Ends the server by SIGTERM and returns its exit code.
 
         Raises:
             StartError: it does not end.

@@ -1,4 +1,4 @@
-"""Shapes of load, and the loop that makes them: calls by several callers, or at a given rate."""
+"""Shapes of load, and the loops that make calls: by several callers, or at a given rate."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 MOST_IN_FLIGHT = 2048
-"""A given rate that is not kept up with piles up calls: this many, then they are not made."""
+"""The most calls in flight at a given rate; further calls are counted and not made."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A part of a profile: so many times the base load, for so long."""
+    """A part of a profile: ``factor`` times the base load for ``duration_s`` seconds."""
 
     duration_s: float
     factor: float
 
 
 def steady(duration_s: float) -> list[Stage]:
-    """The base load all the time."""
+    """Keeps the base load all the time."""
     return [Stage(duration_s, 1.0)]
 
 
 def ramp(duration_s: float) -> list[Stage]:
-    """From an eighth of the base load to twice of it, in steps."""
+    """Goes from an eighth of the base load to twice of it, in steps."""
     factors = (0.125, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
     return [Stage(duration_s / len(factors), factor) for factor in factors]
 
 
 def burst(duration_s: float) -> list[Stage]:
-    """A quarter of the base load, and four times of it for a fifth of the time."""
+    """Makes a quarter of the base load, and four times of it for a fifth of the time."""
     period_s = min(10.0, duration_s / 2)
     periods = max(1, round(duration_s / period_s))
     return [Stage(0.8 * period_s, 0.25), Stage(0.2 * period_s, 4.0)] * periods
@@ -56,21 +56,21 @@ class Caller(Protocol):
     """Makes calls."""
 
     async def call(self, number: int) -> str:
-        """Makes the ``number``-th call; its status. Does not raise."""
+        """Makes the ``number``-th call and returns its status; does not raise."""
 
     async def close(self) -> None:
         """Closes its connections."""
 
 
 class Calls:
-    """What became of the calls, in the order of their ends.
+    """The results of the calls, in the order of their ends.
 
     Attributes:
-        began_s: seconds since the load began; at a given rate, when the call was due.
-        took_s: until its end, in seconds.
-        status: index into ``names``.
+        began_s: each call's start, in seconds since the load's; at a given rate, its due time.
+        took_s: the time until each call's end, in seconds.
+        status: each call's status, an index into ``names``.
         names: the statuses that were seen.
-        unsent: calls of a given rate that were not made, because too many were in flight.
+        unsent: the number of calls at a given rate that were not made: too many were in flight.
     """
 
     def __init__(self) -> None:
@@ -81,7 +81,7 @@ class Calls:
         self.unsent = 0
 
     def add(self, began_s: float, ended_s: float, status: str) -> None:
-        """One more."""
+        """Adds a call."""
         if status not in self.names:
             self.names.append(status)
         self.began_s.append(began_s)
@@ -89,12 +89,12 @@ class Calls:
         self.status.append(self.names.index(status))
 
     def by_status(self) -> dict[str, int]:
-        """How many ended with which status."""
+        """Returns the number of calls by status."""
         counts = np.bincount(np.asarray(self.status), minlength=len(self.names)).tolist()
         return dict(zip(self.names, counts, strict=True))
 
     def latencies(self, from_s: float = 0.0, to_s: float = float("inf")) -> dict[str, float | None]:
-        """Of the calls with status OK that ended in the interval, in milliseconds."""
+        """Returns percentiles of the OK calls that ended in an interval, in milliseconds."""
         took_s = np.asarray(self.took_s)
         ended_s = np.asarray(self.began_s) + took_s
         is_ok = np.asarray([name == "OK" for name in self.names], dtype=bool)
@@ -110,14 +110,14 @@ class Calls:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What is asked for.
+    """The settings of a load.
 
     Attributes:
         stages: the profile.
         concurrency: callers of the base load; each waits for its reply before the next call.
-        rate_per_s: instead of callers, calls per second of the base load, at random moments,
-            whether the ones before are answered or not; None: callers.
-        most_calls: the load ends after so many.
+        rate_per_s: calls per second of the base load, at random times, without waiting for
+            answers; None: by callers instead.
+        most_calls: the load ends after so many calls.
     """
 
     stages: Sequence[Stage]
@@ -127,11 +127,11 @@ class Load:
 
     @property
     def duration_s(self) -> float:
-        """Of all stages."""
+        """The duration of all stages, in seconds."""
         return sum(stage.duration_s for stage in self.stages)
 
     def factor_at(self, at_s: float) -> float:
-        """Of the stage that is on; 0 after the last."""
+        """Returns the factor of the stage at a time; 0 after the last."""
         for stage in self.stages:
             at_s -= stage.duration_s
             if at_s < 0:
@@ -140,7 +140,7 @@ class Load:
 
 
 async def make(load: Load, caller: Caller, calls: Calls, over: Callable[[], bool]) -> None:
-    """Makes the load; ``over`` ends it early. Returns when all calls have ended."""
+    """Makes the load until its end or until ``over`` returns true; then waits for all calls."""
     if load.rate_per_s is None:
         await _by_callers(load, caller, calls, over)
     else:
@@ -170,7 +170,7 @@ async def _by_callers(load: Load, caller: Caller, calls: Calls, over: Callable[[
 async def _at_rate(
     load: Load, rate_per_s: float, caller: Caller, calls: Calls, over: Callable[[], bool]
 ) -> None:
-    rng = Random(1)  # noqa: S311 - moments of calls
+    rng = Random(1)  # noqa: S311 - times of calls
     started_s = perf_counter()
     in_flight: set[asyncio.Task[None]] = set()
 
@@ -184,7 +184,7 @@ async def _at_rate(
         if wait_s > 0:
             await asyncio.sleep(wait_s)
         elif made % 64 == 0:
-            await asyncio.sleep(0)  # behind: let replies in all the same
+            await asyncio.sleep(0)  # the loop is late: replies need a turn, too
         if len(in_flight) < MOST_IN_FLIGHT:
             made += 1
             task = asyncio.create_task(one(made, due_s))

@@ -40,7 +40,7 @@ _READERS = (
 
 
 def prompt_of(tokens: int, count_tokens: Callable[[str], int]) -> str:
-    """A passage of exactly so many tokens.
+    """Returns a passage of exactly ``tokens`` tokens.
 
     Raises:
         ValueError: no passage has that length.
@@ -55,12 +55,12 @@ def prompt_of(tokens: int, count_tokens: Callable[[str], int]) -> str:
 
 
 def distinct_prompts(batch: int, tokens: int, count_tokens: Callable[[str], int]) -> list[str]:
-    """So many prompts of about so many tokens, none like another.
+    """Returns different prompts of about the same number of tokens.
 
     Args:
-        batch: how many.
-        tokens: 16, or a multiple of it.
-        count_tokens: of a text.
+        batch: the number of prompts.
+        tokens: the length, a multiple of 16.
+        count_tokens: counts the tokens of a text.
     """
     passage = prompt_of(PASSAGE_TOKENS, count_tokens)
     words = " ".join([passage] * (tokens // PASSAGE_TOKENS)).split()
@@ -70,9 +70,9 @@ def distinct_prompts(batch: int, tokens: int, count_tokens: Callable[[str], int]
 
 
 def varied_prompts(count: int) -> list[str]:
-    """Different prompts of 5 to 250 tokens, the same ones in every run.
+    """Returns different prompts of 5 to 250 tokens, the same ones in every run.
 
-    Every fourth brings its material along, as pasted text does.
+    Every fourth prompt ends with a long passage, like a pasted text.
     """
     triples = list(product(_TASKS, _TOPICS, _READERS))
     stride = max(1, len(triples) // count)

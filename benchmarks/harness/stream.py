@@ -44,10 +44,10 @@ class Stream:
     """n requests, m models, in the order in which they come.
 
     Attributes:
-        scores: predicted, float64 [n, m].
-        costs_usd: predicted, float64 [n, m].
+        scores: float64 [n, m], predicted.
+        costs_usd: float64 [n, m], predicted.
         true_scores: float64 [n, m].
-        true_costs_usd: as the data has them, float64 [n, m].
+        true_costs_usd: float64 [n, m], as in the data.
         domains: [n].
         sample: the calibration sample of the predictor, at the pool's prices.
     """
@@ -61,12 +61,12 @@ class Stream:
 
     @property
     def budget_usd(self) -> float:
-        """Half of what the best single model would cost, as predicted."""
+        """Half of the predicted cost of the best single model, in US dollars."""
         best = int(self.true_scores.mean(axis=0).argmax())
         return 0.5 * float(self.costs_usd[:, best].sum())
 
     def ordered(self, order: IndexArray) -> "Stream":
-        """The same requests in another order."""
+        """Returns the same requests in another order."""
         return replace(
             self,
             scores=self.scores[order],
@@ -78,7 +78,7 @@ class Stream:
 
 
 def read_stream(data: Path, buckets: tuple[int, ...]) -> Stream:
-    """Prompts of MMLU-Pro in some buckets of the split, as the shipped predictor and pool see them.
+    """Reads MMLU-Pro's prompts in some buckets, with the shipped predictor's predictions.
 
     Prompts without an outcome of every model are left out.
     """
@@ -133,18 +133,18 @@ class Books:
 
 
 class Rule(Protocol):
-    """Decides one request after the other."""
+    """A rule that decides one request after the other."""
 
     def choose(self, row: int, case: Case) -> IndexArray:
-        """The model for the one request in the case, its price left open: int [1]."""
+        """Returns the model for the one request of a case without a price, int [1]."""
         ...
 
     def decided(self, observed: Observed) -> None:
-        """The request was booked."""
+        """Notes that the request was booked."""
         ...
 
     def step(self) -> None:
-        """Time has come for whatever is done now and then."""
+        """Does the rule's periodic work, ``STEPS`` times in a period."""
         ...
 
 
@@ -152,10 +152,10 @@ class _Still:
     """A rule that does not change with what it sees."""
 
     def decided(self, observed: Observed) -> None:
-        """Nothing to note."""
+        """Ignores the booking."""
 
     def step(self) -> None:
-        """Nothing to do."""
+        """Does nothing."""
 
 
 class Online:
@@ -171,34 +171,36 @@ class Online:
             clock_s=lambda: books.now_s,
         )
 
-    def choose(self, row: int, case: Case) -> IndexArray:  # noqa: ARG002 - see Rule
-        """At the price in force."""
+    def choose(self, row: int, case: Case) -> IndexArray:  # noqa: ARG002 - the protocol's
+        """Chooses at the price in force."""
         return decide(case.scores, case.costs_usd, case.mask, self._pricing.in_force.of("")[0])
 
     def decided(self, observed: Observed) -> None:
-        """See ``Rule``."""
+        """Lets the prices follow the booked request."""
         self._pricing.observe(observed)
 
     def step(self) -> None:
-        """See ``Rule``."""
+        """Solves the prices again."""
         self._pricing.step()
 
 
 class FixedPrice(_Still):
-    """One price, from the calibration sample at the budget's mean cost per request."""
+    """A fixed price, from the calibration sample at the budget's mean cost per request."""
 
     def __init__(self, stream: Stream, books: Books) -> None:
         self._price = stream.sample.price_for(books.budget_usd / len(stream.scores))
 
-    def choose(self, row: int, case: Case) -> IndexArray:  # noqa: ARG002 - see Rule
-        """At the price."""
+    def choose(self, row: int, case: Case) -> IndexArray:  # noqa: ARG002 - the protocol's
+        """Chooses at the fixed price."""
         return decide(case.scores, case.costs_usd, case.mask, self._price)
 
 
 class SolvedOnce(_Still):
-    """The scheme of PORT (arXiv 2509.02718): random models for the first 2.5 % of the requests,
-    then the program's dual of those requests at the money left, for all the rest.
-    """  # noqa: D205
+    """The scheme of PORT (arXiv 2509.02718): a price that is solved once.
+
+    The first 2.5 % of the requests get random models. All others are decided at the price that the
+    linear program of those requests has for the money that is left.
+    """
 
     def __init__(self, stream: Stream, books: Books) -> None:
         self._stream = stream
@@ -208,7 +210,7 @@ class SolvedOnce(_Still):
         self._price: float | None = None
 
     def choose(self, row: int, case: Case) -> IndexArray:
-        """At random first, then at the price."""
+        """Chooses at random first, then at the price."""
         if row < self._explored:
             return self._rng.integers(case.scores.shape[1], size=1)
         if self._price is None:
@@ -242,8 +244,8 @@ class AboveThreshold(_Still):
             low, high = (middle, high) if is_kept else (low, middle)
         self._threshold = low
 
-    def choose(self, row: int, case: Case) -> IndexArray:  # noqa: ARG002 - see Rule
-        """By the threshold."""
+    def choose(self, row: int, case: Case) -> IndexArray:  # noqa: ARG002 - the protocol's
+        """Chooses by the threshold."""
         return _above(case.scores, case.costs_usd, self._threshold)
 
 
@@ -263,10 +265,13 @@ RULES: dict[str, Callable[[Stream, Books], Rule]] = {
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """One pass: the choices, int [n], and what the books say in the end, as shares of the budget.
+    """The results of one pass.
 
     Attributes:
-        stood_in: requests that got their cheapest model because money was short.
+        choice: int [n].
+        spent: reserved and settled money at the end, as a share of the budget.
+        overdraft: as a share of the budget.
+        stood_in: the number of requests that got their cheapest model because money was short.
     """
 
     choice: IndexArray
@@ -276,9 +281,10 @@ class Passed:
 
 
 def run_pass(stream: Stream, name: str, seed: int, *, settles: bool) -> Passed:
-    """Send the stream once, at random times within one period.
+    """Sends the stream once, at random times within one period.
 
-    Every request is booked at its predicted cost; ``settles`` books the true cost right after it.
+    Every request is booked at its predicted cost; with ``settles``, its true cost is settled right
+    after that.
     """
     n, m = stream.scores.shape
     books = Books(stream.budget_usd)
@@ -319,7 +325,7 @@ def run_pass(stream: Stream, name: str, seed: int, *, settles: bool) -> Passed:
 
 
 def solve_offline(stream: Stream) -> IndexArray:
-    """The linear program over the whole stream, int [n]: what hindsight buys for the budget."""
+    """Solves the linear program over the whole stream, as with hindsight; choice int [n]."""
     everything = np.ones(stream.scores.shape, np.bool_)
     money = budget(stream.costs_usd, stream.budget_usd)
     return solve(Problem(stream.scores, stream.costs_usd, everything, (money,))).choice

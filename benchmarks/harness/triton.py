@@ -20,7 +20,7 @@ LONGEST_WAIT_US = 200
 
 
 def make_repository(artifact: Path, folder: Path, *, batching: bool, threads: int) -> Path:
-    """A repository for the Python backend with the artifact as version 1."""
+    """Makes a repository for the Python backend with the artifact as version 1."""
     shutil.copytree(artifact, folder / "predictor" / "1")
     config = TritonConfig(
         backend="python",
@@ -33,7 +33,7 @@ def make_repository(artifact: Path, folder: Path, *, batching: bool, threads: in
 
 @contextmanager
 def triton_server(repository: Path, *arguments: str) -> Iterator[ServerProcess]:
-    """Its fields: grpc, http, metrics, pid."""
+    """Runs a Triton server; its ready line has the fields grpc, http, metrics and pid."""
     log = repository.parent / f"{repository.name}.log"
     command = [sys.executable, str(LOCAL), "--repository", str(repository), "--log", str(log)]
     server = ServerProcess.start([*command, *arguments], os.environ)

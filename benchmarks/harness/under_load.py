@@ -1,4 +1,4 @@
-"""The service under load, with what it depends on: Triton, Redis, or an Envoy before it."""
+"""Starts the service for a load, with Triton, Redis or an Envoy where a run needs them."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from routoo.predictor.artifact import shipped_artifact
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
-# The servers that tests start are the ones that benchmarks start.
+# Benchmarks start servers by the helpers of the tests.
 TESTS = Path(__file__).resolve().parents[2] / "tests"
 BUDGET = {"name": "all", "usd": 1e6, "per": "1h"}
 
 
 @dataclass(frozen=True, slots=True)
 class UnderLoad:
-    """What runs.
+    """A service that runs.
 
     Attributes:
         service: the process of ``routoo serve``.
-        address: of its gRPC API.
-        kill: ends what the fault is about; None where the fault is about nothing else.
-        http_port: of an Envoy before it; None: there is none.
+        address: the address of its gRPC API.
+        kill: kills the server that the fault is about; None: the fault is about no server.
+        http_port: the port of an Envoy in front of it; None: there is none.
     """
 
     service: ServerProcess
@@ -41,7 +41,7 @@ class UnderLoad:
 
     @property
     def pid(self) -> int:
-        """Of the service."""
+        """The process id of the service."""
         return int(self.service.field("pid"))
 
 
@@ -49,16 +49,16 @@ class UnderLoad:
 async def under_load(
     folder: Path, settings: dict[str, Any], fault: str, *, envoy: bool, arguments: list[str]
 ) -> AsyncIterator[UnderLoad]:
-    """Starts all of it on free ports of this machine, and stops it.
+    """Starts the service and its peers on free ports of this machine, and stops them.
 
     Args:
-        folder: for its files.
-        settings: of the service, beside its addresses.
+        folder: gets their files.
+        settings: the service's settings, beside its addresses.
         fault: "predictor" puts the predictor on Triton, "redis" the budgets into Redis.
-        envoy: whether an Envoy with canned LLMs behind it is before the service.
-        arguments: further ones of ``routoo serve``.
+        envoy: whether an Envoy with canned LLMs as upstreams stands in front of the service.
+        arguments: further arguments of ``routoo serve``.
     """
-    # Only what this run needs is imported: Triton's and Envoy's parts are not installed everywhere.
+    # Parts for Triton and Envoy are not installed everywhere, so they are imported when needed.
     settings = {
         "listen": "127.0.0.1:0",
         "metrics": {"listen": "127.0.0.1:0"},
@@ -76,7 +76,7 @@ async def under_load(
         config.write_text(yaml.safe_dump(settings))
         command = [sys.executable, "-m", "routoo.cli", "serve", "--config", str(config)]
         service = ServerProcess.start([*command, *arguments], os.environ)
-        if fault == "term":  # its end is a part of the run
+        if fault == "term":  # the run itself ends the service
             stack.callback(service.stop)
         else:
             stack.enter_context(service)
@@ -130,7 +130,7 @@ async def _envoy(folder: Path, routoo_port: int) -> AsyncIterator[int]:
     from support.peers.real_envoy import envoy_config, running_envoy  # noqa: PLC0415
 
     async with upstream() as llms:
-        llms.received = deque(maxlen=1)  # it would keep them all
+        llms.received = deque(maxlen=1)  # by default it keeps all requests
         config, port = envoy_config(routoo=routoo_port, local=llms.port, hosted=llms.port)
         async with running_envoy(config, folder, port):
             yield port

@@ -27,7 +27,7 @@ WIDTHS = 24
 
 
 def built() -> str:
-    """The dashboard as JSON."""
+    """Returns the dashboard as JSON."""
     board = (
         dashboard.Dashboard("Routoo")
         .uid("routoo")

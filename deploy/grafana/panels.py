@@ -1,4 +1,4 @@
-"""What the dashboard shows: titles and queries, by rows."""
+"""The panels of the dashboard: titles and queries, by rows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,16 @@ RATE = "[$__rate_interval]"
 
 @dataclass(frozen=True)
 class Graph:
-    """A panel: its queries by legend; ``width`` of 24 columns; ``stacked``: parts of a whole."""
+    """A panel with a graph.
+
+    Attributes:
+        title: of the panel.
+        queries: PromQL by legend.
+        unit: Grafana's name of the unit.
+        text: a description; empty: none.
+        width: in columns; the dashboard has 24.
+        stacked: whether the series are parts of a whole.
+    """
 
     title: str
     queries: Mapping[str, str]
@@ -49,7 +58,8 @@ SPENT = (
     f" + {_gauge('routoo_budget_settled_usd', 'budget, tenant')})"
     f" / {_gauge('routoo_budget_limit_usd', 'budget, tenant')}"
 )
-# Expected calibration error: how far the mean score of each tenth of the predictions is from them.
+# Expected calibration error: the distance of reported from predicted scores, over tenths of the
+# predicted score.
 DRIFT = (
     "sum by (model) (abs("
     f"{_sum_day('routoo_reported_score_total', 'model, predicted')}"

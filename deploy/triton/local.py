@@ -1,8 +1,8 @@
 """Starts a real Triton server on this machine, CPU only, without a container.
 
-The binary is the one inside the package nvidia-pytriton, in an environment of its own that
-``make triton`` makes. It carries the Python backend alone, so the repository is served through
-``model.py``: a repository that is written for another backend is copied and its copy rewritten.
+The binary comes from the package nvidia-pytriton, in an environment of its own that ``make triton``
+makes. It has the Python backend only, so the repository is served through ``model.py``: of a
+repository for another backend, a copy with another configuration is served.
 
 Prints one line that begins with ``ready`` when it serves, and runs until SIGTERM or Ctrl-C.
 """
@@ -50,7 +50,7 @@ def main() -> int:
 
 
 class _CannotStartError(Exception):
-    """One line that says what to do."""
+    """The server cannot be started; the message is one line that names the remedy."""
 
 
 def _arguments() -> argparse.Namespace:
@@ -67,7 +67,7 @@ def _arguments() -> argparse.Namespace:
 
 
 class _Raw(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Defaults shown, paragraphs kept."""
+    """A help formatter that shows defaults and keeps paragraphs."""
 
 
 def _serve(arguments: argparse.Namespace) -> int:
@@ -112,7 +112,7 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 
 def _server_folder(environment: Path) -> Path:
-    """Of the package; the stub of this environment's Python is put beside the Python backend."""
+    """Returns the server's folder in the package, with the stub beside the Python backend."""
     for packages in environment.glob("lib/python*/site-packages"):
         server = packages / "pytriton" / "tritonserver"
         if server.is_dir():
@@ -127,7 +127,7 @@ def _server_folder(environment: Path) -> Path:
 
 
 def _python_repository(repository: Path, copy: Path) -> Path:
-    """The repository itself where it is for the Python backend, else a copy that is."""
+    """Returns the repository if it is for the Python backend, else a rewritten copy."""
     config = repository / MODEL_NAME / CONFIG_FILE
     message = model_config_pb2.ModelConfig()
     try:

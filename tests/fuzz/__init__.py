@@ -1,1 +1,1 @@
-"""Sends malformed requests and hostile streams to a service, and counts what it must not do."""
+"""Malformed requests and hostile streams for a service, and the search for its failures."""

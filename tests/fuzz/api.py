@@ -1,9 +1,9 @@
-"""Sends malformed requests to every RPC of a service, and counts what it must not do.
+"""Sends malformed requests to every RPC of a service, and reports crashes, hangs and INTERNAL.
 
     PYTHONPATH=tests python -m fuzz.api --requests 1000000 --seed 1 --json
 
 starts ``routoo serve`` on the tests' small predictor. Exit code 0: it neither crashed nor hung nor
-answered INTERNAL, and stopped in order when told to.
+answered INTERNAL, and SIGTERM stopped it with exit code 0.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PREFIX = "/routoo.v1.RouterService/"
-# Far above what anything takes here: a call that gets there has hung.
+# Far longer than any call takes here: a call that reaches it has hung.
 HANG_S = 60.0
 WORKERS = 32
 CHANNELS = 4
 CORPUS = 400
 ALIVE_EVERY = 2000
-# Never what a service says that is well: a crash, a bug of its own, a status that it has not.
+# Statuses that a healthy service never answers: they mean a crash, a bug, or are not in its API.
 WRONG = frozenset({"INTERNAL", "UNKNOWN", "UNAVAILABLE", "DATA_LOSS", "DEADLINE_EXCEEDED"})
 MOST_FAILURES = 20
 
@@ -51,14 +51,14 @@ BUDGETS = [
 
 @dataclass(slots=True)
 class Tally:
-    """What came of it."""
+    """The results of a run."""
 
     sent: int = 0
     statuses: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
 
     def answered(self, what: str, code: str, body: bytes, details: str | None = "") -> None:
-        """One answer; those that must not be are kept with what they were an answer to."""
+        """Counts an answer; a wrong one is kept with the request that it answered."""
         self.statuses[code] += 1
         if code in WRONG and len(self.failures) < MOST_FAILURES:
             self.failures.append(f"{what}: {code} {details}, body {body[:300].hex()}")
@@ -69,7 +69,7 @@ class Fuzzer:
 
     Args:
         address: HOST:PORT of the service.
-        seed: of all that is chosen.
+        seed: of the random generator.
     """
 
     def __init__(self, address: str, seed: int) -> None:
@@ -95,7 +95,7 @@ class Fuzzer:
         self._streams = [channel.stream_stream for channel in self._channels]
 
     async def run(self, requests: int, progress: Callable[[int], None]) -> None:
-        """Sends so many requests, some of them over streams and by hand."""
+        """Sends requests, some of them over streams or as raw HTTP/2."""
         numbers = iter(range(requests))
 
         async def work() -> None:
@@ -153,7 +153,7 @@ class Fuzzer:
             del self._decisions[:-100]
 
     async def _stream(self, path: str, number: int, rng: Random) -> None:
-        """Messages, good and bad; half closed, or cancelled, or left to the garbage collector."""
+        """Sends good and bad messages on a stream, and half closes or cancels it."""
         call = rng.choice(self._streams)(path)(timeout=HANG_S)
         end = rng.random()
         body = b""
@@ -175,7 +175,7 @@ class Fuzzer:
         except asyncio.CancelledError:
             code, details = "CANCELLED", ""
         except (asyncio.InvalidStateError, grpc.aio.InternalError):
-            # The service ended the call while we wrote.
+            # The service ended the call during a write.
             code, details = (await call.code()).name, await call.details()
         except grpc.aio.AioRpcError as error:
             code, details = error.code().name, error.details()
@@ -194,12 +194,12 @@ class Fuzzer:
             self.tally.failures.append("a good request was answered with another model")
 
 
-# What gRPC's client says of a call that it ended itself, having been used as no client is.
+# The details of a call that gRPC's own client ended, because it was used in an unusual way.
 CLIENTS_OWN = "Internal error from Core"
 
 
 def _metadata(rng: Random) -> Any:
-    """What goes through gRPC's client at all, and is odd."""
+    """Returns odd metadata that gRPC's client still accepts."""
     name = rng.choice(("authorization", "x-routoo-tenant", "a", "x" * 100, "user-agent", "cookie"))
     text = rng.choice(("", "Bearer ", "Bearer " + "y" * 500, "v" * 3000, "a,b;c=d", "~" * 50))
     pairs: list[tuple[str, Any]] = [(name, text)] * rng.randrange(1, 4)
@@ -211,7 +211,7 @@ def _metadata(rng: Random) -> Any:
 
 
 def resident_bytes(pid: int) -> int:
-    """Memory of a process."""
+    """Returns the resident memory of a process."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * 4096
 
@@ -219,7 +219,7 @@ def resident_bytes(pid: int) -> int:
 async def fuzz(
     requests: int, seed: int, progress: Callable[[int], None] = lambda _: None
 ) -> dict[str, Any]:
-    """Starts a service, attacks it, stops it, and tells what came of it."""
+    """Starts a service, attacks it, stops it, and returns the results."""
     with tempfile.TemporaryDirectory() as folder:
         config = write_tiny_config(Path(folder), budgets=BUDGETS, limits=LIMITS)
         async with process(*ROUTOO, "serve", "--config", str(config)) as running:
@@ -267,12 +267,12 @@ def _tells_of_trouble(line: str) -> bool:
     if not line.startswith("{"):
         return True
     logged = json.loads(line)
-    # Headers that are no text; gRPC drops them, and says so.
+    # gRPC logs this when it drops headers that are not text.
     return logged["level"] == "error" and logged.get("text") != "Invalid encoding on %s"
 
 
 def main() -> int:
-    """Runs it from the command line."""
+    """Runs the command line; returns 1 if there were failures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=1)

@@ -1,4 +1,4 @@
-"""Bodies that no well-behaved client sends, for every RPC; the same ones for the same seed."""
+"""Malformed bodies for every RPC; the same seed makes the same ones."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ _DEEPEST = 4
 
 
 def well_formed(kind: type[Message], rng: Random, decisions: list[str]) -> Message:
-    """A message of this kind that protobuf takes, with odd values in it.
+    """Makes a message of a kind that protobuf accepts, with odd values in it.
 
     Args:
-        kind: of which kind.
-        rng: chooses.
+        kind: the class of the message.
+        rng: chooses the values.
         decisions: ids of decisions that were made, for fields that name one.
     """
     message = kind()
@@ -109,7 +109,7 @@ def _value(field: FieldDescriptor, rng: Random) -> Any:  # noqa: PLR0911 - one p
 
 
 def mutated(body: bytes, rng: Random) -> bytes:
-    """A body with a few of its bytes changed, cut out, doubled or put in."""
+    """Returns a body with a few of its bytes changed, removed, doubled or inserted."""
     changed = bytearray(body)
     for _ in range(rng.randrange(1, 6)):
         at = rng.randrange(len(changed) + 1)
@@ -130,7 +130,7 @@ def mutated(body: bytes, rng: Random) -> bytes:
 
 
 def malformed(rng: Random) -> bytes:
-    """Wire format by no schema: wrong types, lengths that lie, bad UTF-8, groups, long numbers."""
+    """Makes fields of no schema: wrong types and lengths, bad UTF-8, groups, long numbers."""
     parts = []
     for _ in range(rng.randrange(1, 12)):
         number = rng.choice((0, 1, 2, 3, 5, 7, 8, 9, 10, 15, 16, 19000, 2**29 - 1, 2**29))
@@ -148,12 +148,12 @@ def malformed(rng: Random) -> bytes:
             case 5:
                 parts.append(rng.randbytes(rng.choice((4, 4, 1))))
             case _:
-                pass  # groups that nobody closes, or types that there are not
+                pass  # groups without an end, or types that do not exist
     return b"".join(parts)
 
 
 def nested(rng: Random) -> bytes:
-    """Messages in messages, deeper than any parser should follow; or groups, likewise."""
+    """Makes messages or groups that are nested deeper than any parser should follow."""
     if rng.random() < 0.5:
         return _varint(rng.randrange(1, 20) << 3 | 3) * rng.randrange(1, 5000)
     body = b""
@@ -163,7 +163,7 @@ def nested(rng: Random) -> bytes:
 
 
 def body_of(rpc: str, corpus: dict[str, list[bytes]], rng: Random) -> bytes:
-    """One body for an RPC; some of the well-formed ones are even right."""
+    """Makes one body for an RPC; some of the well-formed ones are valid."""
     known = corpus[rpc]
     match rng.randrange(12):
         case 0:

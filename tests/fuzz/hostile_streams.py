@@ -1,7 +1,7 @@
-"""Streams to the external processor as only an enemy, or a broken Envoy, would send them.
+"""Hostile streams to the external processor, as an attacker or a broken Envoy would send them.
 
-Bytes that are no message, messages out of their order, headers and bodies that no client would
-send, replies that break off, streams that are left. A number says which stream is drawn.
+They hold bytes that are no message, messages out of order, odd headers and bodies, replies that
+break off, and streams that are abandoned. A stream's number is the seed that draws it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from support.processor_stream import METHOD
 
 HANG_S = 30.0
 BAD = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DEADLINE_EXCEEDED)
-# What grpc.aio's client says of a stream that ended while it was writing.
+# The details that grpc.aio's client gives to a stream that ended while it was writing.
 ENDED_MEANWHILE = "Internal error from Core"
 MOST_FINDINGS = 20
 _PATHS = (
@@ -62,7 +62,7 @@ class Chance:
         self._random = random.Random(seed)  # noqa: S311 - not for secrets
 
     def stream(self) -> list[bytes]:
-        """The messages of one stream: honest to a point, then not."""
+        """Draws the messages of one stream: first valid ones, then any."""
         honest = [
             lambda: self._headers("request_headers", self._honest_headers()),
             lambda: self._body("request_body", self._object(), end=True),
@@ -74,7 +74,7 @@ class Chance:
         return messages or [self._any()]
 
     def leaves(self) -> bool:
-        """Whether the stream is left before its end."""
+        """Draws whether the stream is abandoned before its end."""
         return self._random.random() < 0.2
 
     def _often(self) -> bool:
@@ -162,7 +162,7 @@ class Chance:
 
 @dataclass(slots=True)
 class Found:
-    """What the streams came to."""
+    """The results of the streams."""
 
     streams: int = 0
     statuses: Counter[str] = field(default_factory=Counter)
@@ -173,10 +173,10 @@ class Found:
 async def attack(
     channel: grpc.aio.Channel, first: int, streams: int, *, at_once: int = 32
 ) -> Found:
-    """Sends streams by number; ``findings`` names each that ended as none may.
+    """Sends streams by number; ``findings`` names each that broke a rule.
 
-    None may end later than ``HANG_S``, or with INTERNAL or UNKNOWN. An answer has to be a message,
-    a routed body has to be JSON, and a refusal is never a 500.
+    A stream has to end within ``HANG_S``, and not with INTERNAL or UNKNOWN. An answer has to be a
+    message, a routed body has to be JSON, and a refusal is never a 500.
     """
     found = Found()
     numbers = iter(range(first, first + streams))
@@ -195,13 +195,13 @@ async def _send(method: Any, chance: Chance, number: int, found: Found) -> None:
     try:
         await _talk(call, chance, found)
     except (asyncio.InvalidStateError, asyncio.CancelledError, grpc.aio.AioRpcError):
-        pass  # it ended; how, its code tells
+        pass  # the stream ended; its code is checked below
     except (ValueError, AssertionError) as error:
         found.findings.append(f"stream {number}: an answer that is none: {error}")
     code, details = await call.code(), await call.details()
     found.streams += 1
     if code is grpc.StatusCode.INTERNAL and details == ENDED_MEANWHILE:
-        return  # with which status, the service's own metrics tell
+        return  # only the service's own metrics have the status
     found.statuses[code.name] += 1
     if code in BAD and len(found.findings) < MOST_FINDINGS:
         found.findings.append(f"stream {number}: {code.name}: {details}")

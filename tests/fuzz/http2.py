@@ -1,4 +1,4 @@
-"""HTTP/2 by hand, for what no gRPC library would send; loopback only."""
+"""Raw HTTP/2 connections with bytes that no gRPC library would send; loopback only."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
 
 
 def _headers(pairs: list[tuple[str, str]]) -> bytes:
-    """HPACK without its table: every header literal, none longer than 126 bytes."""
+    """Encodes headers by HPACK, all as literals of at most 126 bytes, without its table."""
     block = b""
     for name, value in pairs:
         raw_name, raw_value = name.encode()[:126], value.encode()[:126]
@@ -39,7 +39,7 @@ def _headers(pairs: list[tuple[str, str]]) -> bytes:
 
 
 def _grpc_message(body: bytes, rng: Random) -> bytes:
-    """A body with the five bytes in front of it, most of the time wrong ones."""
+    """Puts gRPC's five-byte prefix in front of a body; mostly a wrong one."""
     length = rng.choice((len(body), len(body), 0, 1, len(body) + 1, 2**31, 2**32 - 1))
     return bytes((rng.choice((0, 0, 1, 2, 255)),)) + struct.pack(">I", length) + body
 
@@ -69,7 +69,7 @@ def _call(stream: int, rpc: str, body: bytes, rng: Random) -> bytes:
 
 
 def call_of(path: bytes) -> bytes:
-    """A connection with one call of a method by that name, which need not be text."""
+    """Makes a connection with one call of a method; its name need not be text."""
     pairs = (
         *((b":method", b"POST"), (b":scheme", b"http"), (b":path", path), (b":authority", b"x")),
         *((b"te", b"trailers"), (b"content-type", b"application/grpc")),
@@ -82,7 +82,7 @@ def call_of(path: bytes) -> bytes:
 
 
 def connection_bytes(rpc: str, body: bytes, rng: Random) -> bytes:
-    """All that one hostile connection sends."""
+    """Makes all bytes that one hostile connection sends."""
     kind = rng.randrange(6)
     if kind == 0:
         return rng.randbytes(rng.randrange(1, 500))
@@ -100,20 +100,20 @@ def connection_bytes(rpc: str, body: bytes, rng: Random) -> bytes:
         sent += _frame(_WINDOW, 0, 0, b"\x7f\xff\xff\xff")
     if kind == 4:
         at = len(_PREFACE) + rng.randrange(max(1, len(sent) - len(_PREFACE)))
-        # ASCII, as a method's name that is not UTF-8 ends grpc.aio's server (tested by itself).
+        # ASCII only: a method's name that is not UTF-8 ends grpc.aio's server (tested elsewhere).
         strange = bytes(rng.randrange(128) for _ in range(rng.randrange(1, 6)))
         sent = sent[:at] + strange + sent[at:]
     return sent
 
 
 async def send_raw(host: str, port: int, sent: bytes) -> None:
-    """Sends it over a connection of its own, hangs up, and drops whatever comes back.
+    """Sends bytes over a connection of their own, closes it, and drops the answer.
 
     Raises:
         OSError: nobody listens there.
     """
     reader, writer = await asyncio.open_connection(host, port)
-    # Whether it is answered is the service's to decide; that it goes on serving, it has to.
+    # The service may answer or not; it only has to go on serving.
     with suppress(OSError, TimeoutError):
         writer.write(sent)
         await writer.drain()

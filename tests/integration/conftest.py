@@ -1,4 +1,4 @@
-"""The service as it is installed, with the shipped predictor and pool."""
+"""Fixtures: the installed service, with the shipped predictor and pool."""
 
 from __future__ import annotations
 

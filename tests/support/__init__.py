@@ -1,1 +1,1 @@
-"""What tests share: tiny artifacts, pools and services, real servers, scripted peers."""
+"""Parts that tests share: tiny artifacts, pools and services, real servers, scripted peers."""

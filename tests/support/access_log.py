@@ -1,4 +1,4 @@
-"""What Envoy's access log tells of replies, without an Envoy."""
+"""Messages of Envoy's access log about replies, without an Envoy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,14 @@ METHOD = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs"
 def entry(
     decision_id: str, *usages: str, status: int = 200, left: bool = False
 ) -> accesslog_pb2.HTTPAccessLogEntry:
-    """One reply's entry: its first and last usage, its status, whether the caller left before."""
+    """Makes the entry of one reply.
+
+    Args:
+        decision_id: of the request's decision.
+        usages: the first and the last usage that the reply tells.
+        status: of the reply.
+        left: whether the caller left before the end.
+    """
     found = accesslog_pb2.HTTPAccessLogEntry()
     found.request.request_headers["x-routoo-decision-id"] = decision_id
     found.response.response_code.value = status
@@ -30,7 +37,7 @@ def entry(
 
 
 def message(*entries: accesslog_pb2.HTTPAccessLogEntry) -> bytes:
-    """What Envoy sends at a time."""
+    """Makes one message of Envoy's stream, with some entries."""
     found = als_pb2.StreamAccessLogsMessage()
     found.http_logs.log_entry.extend(entries)
     sent: bytes = found.SerializeToString()
@@ -43,7 +50,7 @@ def log_stream(channel: grpc.aio.Channel, metadata: tuple[tuple[str, str], ...] 
 
 
 async def tell(channel: grpc.aio.Channel, *entries: accesslog_pb2.HTTPAccessLogEntry) -> None:
-    """Tells of replies on a stream of their own, and waits until they are read."""
+    """Sends entries on a stream of their own, and waits until they are read."""
     call = log_stream(channel)
     await call.write(message(*entries))
     await call.done_writing()

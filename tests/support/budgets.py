@@ -1,4 +1,4 @@
-"""A clock that a test sets, budgets in one line, and rows of a reservation."""
+"""Short forms for tests of budgets: a clock that the test sets, ledgers and reservations."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ START_NS = 1_795_690_800 * S
 
 
 class FakeClock:
-    """Nanoseconds since 1970, as told."""
+    """A clock that stands still until the test moves it, in nanoseconds since 1970."""
 
     def __init__(self, now_ns: int = START_NS) -> None:
         self.now_ns = now_ns
@@ -50,7 +50,7 @@ def opened(clock: FakeClock, *budgets: BudgetSettings, **settings: Any) -> Ledge
 
 
 def reserve(ledger: Ledger, amounts: dict[str, float], tenant: str = "t", **more: Any) -> list[int]:
-    """Reserves by id, all for one tenant; gives ``refused_by``."""
+    """Reserves amounts by id, all for one tenant, and returns ``refused_by``."""
     return grants(ledger, amounts, tenant, **more).refused_by.tolist()
 
 
@@ -67,7 +67,7 @@ def usd(amounts: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
 
 
 def figures(state: BudgetState) -> tuple[float, float, float, int]:
-    """Reserved, settled, overdraft in USD and how many were granted."""
+    """Returns reserved, settled and overdraft in USD, and the number of granted requests."""
     return state.reserved_usd, state.settled_usd, state.overdraft_usd, state.granted
 
 
@@ -78,7 +78,7 @@ def all_figures(states: Sequence[BudgetState]) -> list[tuple[float, float, float
 def with_journaling(
     clock: FakeClock, path: Path, *budgets: Any, fsync: Any = "never"
 ) -> tuple[MemoryLedger, Journaling]:
-    """A ledger whose journal is tended by the test: its own thread sleeps for an hour."""
+    """Makes a ledger whose journal the test tends: its own thread sleeps for an hour."""
     journaling = Journaling(Journal(path), fsync, tend_interval_s=3600)
     keeping = Keeping(ttl_ns=60 * 10**9, releases_expired=False, max_decisions=1 << 14)
     ledger = MemoryLedger(tuple(one.terms() for one in budgets), keeping, clock, journaling)

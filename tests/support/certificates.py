@@ -1,4 +1,4 @@
-"""Certificates of an authority of the tests' own."""
+"""A certificate authority for tests."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """Signs certificates, and writes them where settings name them."""
+    """A certificate authority, and the folder where settings find its certificates."""
 
     ca: trustme.CA
     folder: Path
 
     def serve(self, *names: str) -> dict[str, str]:
-        """Writes a certificate for a service, over the one before; the section security.tls."""
+        """Writes or replaces a service's certificate; returns the section security.tls."""
         certificate = self.ca.issue_cert(*(names or ("127.0.0.1", "localhost")))
         values = {"certificate": "server.pem", "key": "server.key", "client_ca": "clients.pem"}
         (self.folder / "server.pem").write_bytes(
@@ -32,7 +32,7 @@ class Authority:
         return {name: str(self.folder / file) for name, file in values.items()}
 
     def client(self, *names: str, common_name: str | None = None) -> Tls:
-        """What a client needs to talk to that service; with a certificate where it has a name."""
+        """Returns the TLS settings of a client; with a certificate if it has a name."""
         ca = self.ca.cert_pem.bytes()
         if not names and common_name is None:
             return Tls(ca)
@@ -42,5 +42,5 @@ class Authority:
 
 
 def authority(folder: Path) -> Authority:
-    """A new one."""
+    """Makes a new authority."""
     return Authority(trustme.CA(), folder)

@@ -1,4 +1,4 @@
-"""Time that passes only when somebody sleeps."""
+"""A clock for tests of the client: its time passes only during sleeps."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ class Time:
 
     Attributes:
         rng: draws the pauses.
-        now_s: what the clock says.
-        slept_s: each sleep's length.
+        now_s: the clock's time, in seconds.
+        slept_s: the length of each sleep, in seconds.
     """
 
     def __init__(self, seed: int = 7) -> None:
@@ -20,14 +20,14 @@ class Time:
         self.slept_s: list[float] = []
 
     def clock(self) -> float:
-        """Seconds."""
+        """Returns the time in seconds."""
         return self.now_s
 
     def sleep(self, seconds: float) -> None:
-        """Returns at once, so much later."""
+        """Moves the clock, and returns at once."""
         self.slept_s.append(seconds)
         self.now_s += seconds
 
     async def sleep_async(self, seconds: float) -> None:
-        """The same, awaited."""
+        """Moves the clock, and returns at once; for asyncio."""
         self.sleep(seconds)

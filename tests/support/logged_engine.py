@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
     from routoo.engine.engine import Engine
     from routoo.predictor.artifact import Artifact
-    from routoo.telemetry.decision_log.reader import Log
+    from routoo.telemetry.decision_log.reader import LogContents
 
 
 @asynccontextmanager
 async def logged_engine(
     artifact: Artifact, path: Path, *, log: dict[str, Any] | None = None, **engine: Any
 ) -> AsyncIterator[Engine]:
-    """The engine; at the end everything is written."""
+    """Yields the engine; at the end, all of its log is written."""
     telemetry = Telemetry.open(DecisionLogSettings(path=path, **(log or {})), TracingSettings())
     made = make_engine(
         artifact, metrics=telemetry.metrics, decision_log=telemetry.decision_log, **engine
@@ -38,13 +38,13 @@ async def logged_engine(
 
 
 def lines_of(path: Path, kind: str = "decision") -> list[dict[str, Any]]:
-    """The lines of one kind."""
+    """Returns the lines of one kind."""
     found = [orjson.loads(line) for line in path.read_bytes().splitlines()]
     return [line for line in found if line["kind"] == kind]
 
 
-def rewritten(path: Path, **changes: Any) -> Log:
-    """The log, read again with each decision's fields replaced by what functions make of it."""
+def rewritten(path: Path, **changes: Any) -> LogContents:
+    """Reads the log after functions have replaced fields of each decision, by field."""
     lines = []
     for line in map(orjson.loads, path.read_bytes().splitlines()):
         if line["kind"] == "decision":

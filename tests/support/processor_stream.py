@@ -1,4 +1,4 @@
-"""Envoy's side of the external processing protocol, without an Envoy."""
+"""A client of the external processing protocol, in the place of Envoy."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ UNTOUCHED = ext_proc.BodyResponse()
 
 
 def headers_of(found: Any) -> dict[str, str]:
-    """The headers that a mutation sets."""
+    """Returns the headers that a mutation sets."""
     return {one.header.key: one.header.raw_value.decode() for one in found.set_headers}
 
 
@@ -32,7 +32,7 @@ def request_headers(
     method: str = "POST",
     end: bool = False,
 ) -> ext_proc.ProcessingRequest:
-    """The first message of a stream."""
+    """Makes the message with the request's headers, the first of a stream."""
     message = ext_proc.ProcessingRequest()
     message.request_headers.end_of_stream = end
     every = {":method": method, ":path": path, **(headers or {})}
@@ -41,14 +41,14 @@ def request_headers(
 
 
 def request_body(body: bytes, *, end: bool = True) -> ext_proc.ProcessingRequest:
-    """The request's body."""
+    """Makes a message with the request's body."""
     return ext_proc.ProcessingRequest(request_body=ext_proc.HttpBody(body=body, end_of_stream=end))
 
 
 def reply_headers(
     status: int = 200, kind: str = "application/json", *, end: bool = False, **more: str
 ) -> ext_proc.ProcessingRequest:
-    """The reply's headers."""
+    """Makes the message with the reply's headers."""
     message = ext_proc.ProcessingRequest()
     message.response_headers.end_of_stream = end
     every = {":status": str(status), "content-type": kind}
@@ -58,17 +58,17 @@ def reply_headers(
 
 
 def reply_body(body: bytes, *, end: bool = True) -> ext_proc.ProcessingRequest:
-    """A piece of the reply."""
+    """Makes a message with a piece of the reply's body."""
     return ext_proc.ProcessingRequest(response_body=ext_proc.HttpBody(body=body, end_of_stream=end))
 
 
 def chat_body(text: str = "easy", model: str = "auto", **fields: Any) -> bytes:
-    """A chat of one message."""
+    """Makes the body of a chat of one message."""
     return orjson.dumps({"model": model, "messages": [{"role": "user", "content": text}], **fields})
 
 
 def usage_body(read: int, written: int) -> bytes:
-    """A reply that tells what it cost."""
+    """Makes the body of a reply with its usage."""
     return orjson.dumps(
         {"choices": [], "usage": {"prompt_tokens": read, "completion_tokens": written}}
     )
@@ -81,7 +81,7 @@ def _fill(target: Any, headers: Mapping[str, str]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """One HTTP request's stream to the processor."""
+    """The stream of one HTTP request to the processor."""
 
     call: Any
 
@@ -96,12 +96,12 @@ class Stream:
     async def routed(
         self, body: bytes | None = None, headers: Mapping[str, str] | None = None, path: str = CHAT
     ) -> Any:
-        """Headers and body; the answer to the body."""
+        """Sends headers and body, and returns the answer to the body."""
         await self.say(request_headers(headers, path=path))
         return await self.say(request_body(chat_body() if body is None else body))
 
     async def ended(self) -> grpc.StatusCode:
-        """The status, once the processor has ended the stream."""
+        """Waits until the processor has ended the stream, and returns the status."""
         code: grpc.StatusCode = await self.call.code()
         return code
 

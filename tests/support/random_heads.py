@@ -24,7 +24,7 @@ GROUPS = (8, 1, 1, 1, 1)
 
 
 def random_features(seed: int, rows: int) -> torch.Tensor:
-    """Features float32 [rows, FEATURES]."""
+    """Returns features, float32 [rows, FEATURES]."""
     rng = np.random.default_rng(seed)
     return torch.from_numpy(rng.normal(size=(rows, FEATURES)).astype(np.float32))
 
@@ -32,7 +32,7 @@ def random_features(seed: int, rows: int) -> torch.Tensor:
 def random_heads(
     seed: int, *, members: int = 3, models: int = 4, topics: int = 5, added: int = 0
 ) -> Weights:
-    """Every part at work: slopes, intercepts, spread, ood, shrinking, added models."""
+    """Makes weights in which every part matters: slopes, intercepts, spread, ood, added models."""
     rng = np.random.default_rng(seed)
 
     def normal(*shape: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
@@ -77,7 +77,7 @@ def random_heads(
 
 
 def random_newcomer(rng: np.random.Generator, weights: Weights) -> AddedWeights:
-    """One more model for ``weights``."""
+    """Makes the weights of one more model for ``weights``."""
     topics, models, _ = weights.split
     return AddedWeights(
         columns=0.3 * rng.normal(size=(1, models + topics, 1 + ADDED_DIRECTIONS)).astype("f4"),
@@ -90,7 +90,7 @@ def random_newcomer(rng: np.random.Generator, weights: Weights) -> AddedWeights:
 
 
 def heads_graph(weights: Weights) -> onnx.ModelProto:
-    """The heads alone: features [n, FEATURES] in, all outputs out."""
+    """Makes the graph of the heads alone: features [n, FEATURES] in, all outputs out."""
     builder = GraphBuilder()
     add_heads(builder, "features", weights)
     return builder.model(

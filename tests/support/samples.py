@@ -19,7 +19,7 @@ def sample_of(
     true_scores: FloatArray | None = None,
     signals: dict[str, FloatArray] | None = None,
 ) -> Sample:
-    """A sample without constraints; [n, m] each."""
+    """Makes a sample without constraints; figures and signals are float64 [n, m]."""
     unknown = np.full(scores.shape, np.nan)
     return Sample(
         file="prompts.jsonl",

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 MODELS = ("small", "medium", "large")
 WORDS = ("[PAD]", "[UNK]", "easy", "hard", "long")
-# Rows: words; columns: small, medium, large. Eighths, whose sums are exact in any order: a test
-# that finds a prompt's figures to depend on its batch has found a fault of the service.
+# Rows: words; columns: small, medium, large. The sums of eighths are exact in any order: if the
+# figures of a prompt depend on its batch, the fault is the service's.
 SCORES = np.array(
     [
         [0.0, 0.0, 0.0],
@@ -60,12 +60,12 @@ def write_tiny_artifact(
     """Writes the artifact into ``folder`` (made if needed) and returns it.
 
     Args:
-        folder: where to.
-        max_tokens: longest prompt that is read whole.
-        rows: of the calibration sample.
-        scores: what the graph answers per word, float32 [words, models].
-        uncertain: the graph says score_std, STD_SHARE of the score, and ood, the longest
-            answer over LONGEST, too.
+        folder: the artifact's folder.
+        max_tokens: the length of the longest prompt that is read whole.
+        rows: the number of rows of the calibration sample.
+        scores: the graph's scores by word, float32 [words, models].
+        uncertain: whether the graph also returns score_std, which is STD_SHARE of the score, and
+            ood, which is the longest answer over LONGEST.
     """
     folder.mkdir(parents=True, exist_ok=True)
     onnx.save(_graph(scores, uncertain=uncertain), folder / "model.onnx")
@@ -86,7 +86,7 @@ def write_tiny_artifact(
 
 
 def manifest(folder: Path, max_tokens: int, rows: int) -> dict[str, object]:
-    """The manifest of the files that lie in ``folder``."""
+    """Makes the manifest of the files in ``folder``."""
     m = len(MODELS)
     files = {}
     for name in ("model.onnx", "tokenizer.json", "calibration.npz"):
@@ -131,12 +131,12 @@ def change_manifest(folder: Path, **changes: object) -> None:
 
 
 def refresh_checksums(folder: Path) -> None:
-    """Makes the manifest vouch for the files as they are now."""
+    """Updates the checksums in the manifest to the files as they are now."""
     change_manifest(folder, files=manifest(folder, 0, 0)["files"])
 
 
 def _graph(scores: NDArray[np.float32], *, uncertain: bool) -> onnx.ModelProto:
-    """Mean of the words' rows, padding left out."""
+    """Makes a graph that averages the rows of a prompt's words, without padding."""
     n, m = "n", len(MODELS)
     nodes = [
         helper.make_node("Cast", ["input_ids"], ["ids_float"], to=TensorProto.FLOAT),

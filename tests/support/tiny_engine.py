@@ -38,7 +38,7 @@ def make_engine(
     decision_log: DecisionLog | None = None,
     **batching: int,
 ) -> Engine:
-    """An engine at one price; ``spent_from``: its budgets."""
+    """Makes an engine at one price; ``spent_from``: its budgets, None: it has none."""
     pool = tiny_pool()
     metrics = metrics or Metrics()
     money = (
@@ -60,6 +60,6 @@ def make_engine(
 
 
 async def outcomes(*waiting: Awaitable[Any]) -> list[Any]:
-    """What each comes to: a result or its error."""
+    """Awaits all, and returns each one's result or error."""
     async with asyncio.timeout(HANG_S):
         return await asyncio.gather(*waiting, return_exceptions=True)

@@ -27,7 +27,7 @@ FOREVER = Keeping(ttl_ns=10**15, releases_expired=False, max_decisions=10**6)
 
 
 def fixed_money(pool: Pool, metrics: Metrics, price: float) -> Money:
-    """No budgets, one price."""
+    """Makes money without budgets, at one price."""
     decisions = OpenDecisions(MANY, LONG_S)
     outcomes = Outcomes(decisions, None, pool, metrics.outcomes)
     return Money(FixedPricing(price), None, decisions, outcomes)
@@ -41,22 +41,22 @@ def hourly(
     *,
     sliding: bool = False,
 ) -> BudgetTerms:
-    """A budget of an hour."""
+    """Makes a budget with a period of an hour."""
     return BudgetTerms(name, tenant, one_nano_usd(usd), HOUR_NS, sliding, on_exhausted)
 
 
 def books(*budgets: BudgetTerms) -> MemoryLedger:
-    """A ledger whose clock stands still."""
+    """Makes a ledger whose clock stands still."""
     return MemoryLedger(budgets, FOREVER, lambda: NOW_NS)
 
 
 def spending(*budgets: BudgetTerms, refuses_unbudgeted: bool = False) -> Spending:
-    """Budgets in memory."""
+    """Makes the spending of budgets in memory."""
     return Spending(books(*budgets), refuses_unbudgeted=refuses_unbudgeted, clock_ns=lambda: NOW_NS)
 
 
 def budgeted_money(pool: Pool, metrics: Metrics, price: float, spent_from: Spending) -> Money:
-    """Budgets, at one price."""
+    """Makes money with budgets, at one price."""
     decisions = OpenDecisions(MANY, LONG_S)
     outcomes = Outcomes(decisions, spent_from.ledger, pool, metrics.outcomes)
     return Money(FixedPricing(price), spent_from, decisions, outcomes)

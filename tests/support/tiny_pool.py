@@ -45,11 +45,11 @@ SPECS: tuple[dict[str, Any], ...] = (SMALL, MEDIUM, LARGE)
 
 
 def tiny_pool() -> Pool:
-    """The pool, built without a file."""
+    """Makes the pool without a file."""
     return Pool.of(tuple(ModelSpec.model_validate(spec) for spec in SPECS))
 
 
 def write_tiny_pool(path: Path) -> Path:
-    """The pool as a file."""
+    """Writes the pool to a file."""
     path.write_text(yaml.safe_dump({"models": list(SPECS)}), encoding="utf-8")
     return path

@@ -1,4 +1,4 @@
-"""A service with the tiny predictor and the external processor, and what its processor counts."""
+"""A service with the tiny predictor and the external processor, and its processor's counts."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def replies(running: Running) -> dict[str, float]:
 
 
 async def grown(running: Running, before: dict[str, float]) -> dict[str, float]:
-    """What the replies have grown by, once all streams have ended and are booked."""
+    """Returns how much each count of replies has grown, once all streams have ended."""
     await all_ended(running)
     after = replies(running)
     return {name: after[name] - before[name] for name in after if after[name] != before[name]}

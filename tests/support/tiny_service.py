@@ -37,13 +37,13 @@ class Running:
     logs: list[Any]
 
     async def route(self, prompt: str = "easy", **fields: Any) -> route_pb2.RouteResponse:
-        """``Route``, with a deadline that only a hung service misses."""
+        """Calls ``Route`` with a deadline that only a service that hangs misses."""
         request = route_pb2.RouteRequest(prompt=prompt, **fields)
         response: route_pb2.RouteResponse = await self.stub.Route(request, timeout=60)
         return response
 
     async def batch(self, prompts: list[str], **fields: Any) -> batch_pb2.RouteBatchResponse:
-        """``RouteBatch`` of plain prompts."""
+        """Calls ``RouteBatch`` with plain prompts."""
         response: batch_pb2.RouteBatchResponse = await self.stub.RouteBatch(
             batch_of(prompts, **fields), timeout=120
         )
@@ -51,14 +51,14 @@ class Running:
 
 
 def batch_of(prompts: list[str], **fields: Any) -> batch_pb2.RouteBatchRequest:
-    """A batch of plain prompts."""
+    """Makes a batch of plain prompts."""
     return batch_pb2.RouteBatchRequest(
         requests=[route_pb2.RouteRequest(prompt=prompt) for prompt in prompts], **fields
     )
 
 
 def tiny_settings(folder: Path, **overrides: Any) -> Settings:
-    """Settings on free ports, and the files they name; ``overrides`` replace whole sections."""
+    """Makes settings on free ports, and their files; ``overrides`` replace whole sections."""
     artifact, pool = folder / "predictor", folder / "pool.yaml"
     if not artifact.exists():
         write_tiny_artifact(artifact)
@@ -87,7 +87,7 @@ async def serving(settings: Settings) -> AsyncIterator[Running]:
 
 @asynccontextmanager
 async def connected(address: str) -> AsyncIterator[grpc.aio.Channel]:
-    """A channel of its own, with room for large messages."""
+    """Opens a channel with a connection of its own and room for large messages."""
     options = [
         ("grpc.max_send_message_length", MESSAGE_BYTES),
         ("grpc.max_receive_message_length", MESSAGE_BYTES),
@@ -98,7 +98,7 @@ async def connected(address: str) -> AsyncIterator[grpc.aio.Channel]:
 
 
 async def refusal(call: Awaitable[Any]) -> tuple[grpc.StatusCode, str]:
-    """Code and text that a call fails with; a call that succeeds fails the test."""
+    """Returns code and text of a call's failure; a call that succeeds fails the test."""
     try:
         reply = await call
     except grpc.aio.AioRpcError as error:

@@ -1,4 +1,4 @@
-"""Tiny transformers with random weights, saved as Hugging Face models are."""
+"""Tiny transformers with random weights, saved in the format of Hugging Face models."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WIDTH = 16
 
 
 def tiny_tokenizer(words: list[str]) -> PreTrainedTokenizerFast:
-    """Word pieces: whole ``words``, and any other text letter by letter."""
+    """Makes a tokenizer of word pieces: whole ``words``, and other text letter by letter."""
     letters = [*string.ascii_lowercase, *string.digits, *string.punctuation]
     pieces = [*letters, *(f"##{letter}" for letter in letters), *sorted(set(words) - set(letters))]
     vocabulary = {piece: i for i, piece in enumerate([*SPECIAL, *pieces])}
@@ -46,7 +46,7 @@ def tiny_tokenizer(words: list[str]) -> PreTrainedTokenizerFast:
 
 
 def save_tiny_encoder(folder: Path, words: list[str]) -> Path:
-    """A BERT of 4 layers."""
+    """Saves a BERT of 4 layers."""
     tokenizer = tiny_tokenizer(words)
     config = BertConfig(
         vocab_size=len(tokenizer),
@@ -61,12 +61,12 @@ def save_tiny_encoder(folder: Path, words: list[str]) -> Path:
 
 
 def save_tiny_decoder(folder: Path, words: list[str]) -> Path:
-    """A Llama of 4 layers."""
+    """Saves a Llama of 4 layers."""
     return _save(_random(LlamaForCausalLM, _llama(words)), tiny_tokenizer(words), folder)
 
 
 def tiny_mobillama(words: list[str]) -> PreTrainedModel:
-    """As MobiLlama (arXiv 2402.16840): one feed-forward block, shared by all layers of a Llama."""
+    """Makes a Llama with one feed-forward block for all layers, as MobiLlama (arXiv 2402.16840)."""
     model = _random(LlamaForCausalLM, _llama(words)).model
     for layer in model.layers:
         layer.mlp = model.layers[0].mlp
@@ -89,7 +89,7 @@ def _llama(words: list[str]) -> LlamaConfig:
 
 
 def _random(kind: type[PreTrainedModel], config: PretrainedConfig) -> PreTrainedModel:
-    """Weights that are large enough for layers to differ."""
+    """Makes a model with weights that are large enough for layers to differ."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = kind(config).eval()

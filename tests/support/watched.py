@@ -1,4 +1,4 @@
-"""What lets a test hold a service still and see inside it, without waiting for time to pass."""
+"""Hooks by which a test holds a service still and sees inside it, without waiting for time."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from routoo.routing.request import PromptRequest
     from routoo.server.service import Service
 
-# Far above what anything takes; reached only when the service hangs, which is then the failure.
+# Far longer than any step takes: it passes only when the service hangs, and then the test fails.
 HANG_S = 20.0
 
 
 class Tally:
-    """A list that tests can await to grow. Appended to from any thread, awaited on one loop."""
+    """A list whose growth tests can await; any thread may append, one loop awaits."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -28,7 +28,7 @@ class Tally:
         self.items: list[Any] = []
 
     def add(self, item: Any) -> None:
-        """Appends and wakes who waits."""
+        """Appends an item and wakes the waiting tests."""
         self.items.append(item)
         self._loop.call_soon_threadsafe(self._grown.set)
 
@@ -42,12 +42,12 @@ class Tally:
 
 
 class WatchedPredictor:
-    """A predictor that tells which prompts it sees, can be held, and can be made to fail.
+    """A predictor that records its prompts, can be held, and can be made to fail.
 
     Attributes:
         calls: one list of prompts per call.
-        change: applied to what the real predictor answers.
-        fail: raised instead of answering, once for each entry.
+        change: applied to the real predictor's answer.
+        fail: errors to raise instead of an answer, one per call.
     """
 
     def __init__(self, inner: Predictor) -> None:
@@ -64,15 +64,15 @@ class WatchedPredictor:
         self.degraded = False
 
     def hold(self) -> None:
-        """Calls wait from now on."""
+        """Makes calls wait from now on."""
         self._gate.clear()
 
     def release(self) -> None:
-        """Calls go on."""
+        """Lets calls go on."""
         self._gate.set()
 
     def predict(self, prompts: Sequence[str], wait: Wait | None = None) -> Prediction:
-        """As the real predictor, after the gate."""
+        """Waits until calls are released, then predicts as the real predictor."""
         self.calls.add(list(prompts))
         assert self._gate.wait(HANG_S), "the test never released the predictor"
         if self.fail:
@@ -80,11 +80,11 @@ class WatchedPredictor:
         return self.change(self._inner.predict(prompts, wait))
 
     def warm_up(self) -> None:
-        """Nothing to warm up."""
+        """Does nothing: the real predictor is warm."""
 
     @property
     def seen(self) -> list[str]:
-        """Every prompt of every call."""
+        """Every prompt of every call, in order."""
         return [prompt for call in self.calls.items for prompt in call]
 
 
@@ -96,7 +96,7 @@ def watch_predictor(engine: Engine) -> WatchedPredictor:
 
 
 def watch_accepted(service: Service) -> Tally:
-    """Tells of every prompt that the queue has taken, and of every batch that has a thread."""
+    """Records every prompt that the queue accepts, and every batch that gets a thread."""
     tally = Tally()
     route, check_batch = service.engine.route, service.engine._check_batch
 
@@ -107,8 +107,8 @@ def watch_accepted(service: Service) -> Tally:
 
     def watched_check(requests: Sequence[PromptRequest]) -> None:
         check_batch(requests)
-        # The engine goes on to the thread in the same turn of the loop; who awaits the tally is
-        # woken in a later one.
+        # The engine goes on to the thread in the same turn of the loop; a test that awaits the
+        # tally is woken in a later one.
         tally.add(len(requests))
 
     service.engine.route = watched_route  # type: ignore[assignment, method-assign]
@@ -117,7 +117,7 @@ def watch_accepted(service: Service) -> Tally:
 
 
 def watch_answered(service: Service) -> Tally:
-    """Tells of every call that has ended, as (rpc, code)."""
+    """Records every call that has ended, as (rpc, code)."""
     tally = Tally()
     calls = service._calls
     answered = calls.answered
@@ -131,7 +131,7 @@ def watch_answered(service: Service) -> Tally:
 
 
 def first_row_only(prediction: Prediction) -> Prediction:
-    """A prediction that lost all rows but the first."""
+    """Returns a prediction without all rows but the first."""
     return replace(
         prediction, scores=prediction.scores[:1], output_tokens=prediction.output_tokens[:1]
     )

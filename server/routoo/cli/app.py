@@ -1,7 +1,7 @@
-"""The ``routoo`` command.
+"""The ``routoo`` command: its subcommands, global options and exit codes.
 
 Exit codes: 0 done; 2 bad input (arguments, files, configuration, a request that the service
-refuses); 3 no service there; 4 too late or too much (deadline, full queue); 130 interrupted; 1
+refuses); 3 no service answers; 4 a missed deadline or an overloaded service; 130 interrupted; 1
 anything else. An error is one line on stderr that names the remedy; stdout carries results only.
 """
 
@@ -61,11 +61,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = context.command_path if context else "routoo"
         return _fail(f"{error.format_message().rstrip('.')}; see `{command} --help`", BAD_INPUT)
     except OSError as error:
-        # What cannot be flushed now would be tried again, and fail, when the interpreter ends.
+        # Otherwise the interpreter would try to flush stdout again when it ends, and fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(
             error, BrokenPipeError
-        ):  # the reader has had enough: ``routoo models | head``
+        ):  # the reader has closed the pipe: ``routoo models | head``
             return FAILED
         return _fail(f"cannot write the result: {error.strerror}", FAILED)
     except KeyboardInterrupt:
@@ -88,7 +88,7 @@ def _print_version(value: bool) -> None:  # noqa: FBT001 - typer's callback
 def _root(
     context: typer.Context,
     *,
-    version: Annotated[  # noqa: ARG001 - acted on in its callback
+    version: Annotated[  # noqa: ARG001 - its callback handles it
         bool,
         typer.Option(
             "--version", callback=_print_version, is_eager=True, help="Print the version and exit."

@@ -1,4 +1,4 @@
-"""One worker of ``routoo serve --workers N``; started by the supervisor."""
+"""The entry point of a worker of ``routoo serve --workers N``; the supervisor starts it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def main() -> int:
     """Serves until SIGTERM, or until the supervisor has gone."""
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from routoo.cli.output.errors import exit_code_of  # noqa: PLC0415 - after the variable
-    from routoo.errors import RoutooError  # noqa: PLC0415 - as above
-    from routoo.server.service import serve  # noqa: PLC0415 - as above
+    from routoo.errors import RoutooError  # noqa: PLC0415 - after the variable
+    from routoo.server.service import serve  # noqa: PLC0415 - after the variable
 
     said: dict[str, Any] = orjson.loads(sys.argv[1])
     config = said["config"]

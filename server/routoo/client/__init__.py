@@ -14,8 +14,8 @@ anything is sent.
 
 A client holds one HTTP/2 connection, made on the first call and remade when it breaks. Make one
 and share it: ``RouterClient`` between threads, ``AsyncRouterClient`` between the tasks of one
-event loop. What passes by itself is tried again within a call's deadline (``RetryPolicy``), and
-with ``fallback_model`` a service that is away costs its callers a worse choice instead of an error.
+event loop. A failure that may pass is tried again within the call's deadline (``RetryPolicy``).
+With ``fallback_model``, a service that is away costs its callers a worse choice, not an error.
 """
 
 from routoo.client.aio import AsyncRouterClient

@@ -1,4 +1,4 @@
-"""``AsyncRouterClient``: calls for asyncio."""
+"""``AsyncRouterClient``, the client for asyncio."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _Reply = TypeVar("_Reply")
 
 
 class AsyncRouterClient:
-    """``RouterClient`` for asyncio: the same methods, awaited; ``async with`` closes it."""
+    """The client for asyncio: ``RouterClient``'s methods, awaited; ``async with`` closes it."""
 
     def __init__(
         self,
@@ -78,24 +78,24 @@ class AsyncRouterClient:
         await self.close()
 
     async def close(self) -> None:
-        """See ``RouterClient.close``."""
+        """Closes the connection; calls in flight are cancelled."""
         self._is_closed = True
         await self._channel.close(grace=None)
 
     @property
     def retries(self) -> int:
-        """See ``RouterClient.retries``."""
+        """The number of retries so far."""
         return self._retries.begun
 
     @property
     def fallbacks(self) -> int:
-        """See ``RouterClient.fallbacks``."""
+        """The number of calls that the fallback model has answered so far."""
         return 0 if self._stand_in is None else self._stand_in.answered
 
     async def route(
         self, prompt: Prompt, *, timeout_s: float | None = None, **options: Unpack[RequestOptions]
     ) -> RouteResponse:
-        """See ``RouterClient.route``."""
+        """Decides one prompt; ``RouterClient.route`` has the details."""
         request = make_request(prompt, **options)
         stand_in = self._stand_in
         if stand_in is None or not stand_in.allowed_by(request):
@@ -119,7 +119,7 @@ class AsyncRouterClient:
         timeout_s: float | None = None,
         **options: Unpack[BatchOptions],
     ) -> RouteBatchResponse:
-        """See ``RouterClient.route_many``."""
+        """Decides many prompts jointly; ``RouterClient.route_many`` has the details."""
         batch = make_batch(requests, options)
         return await self._call(self._stub.RouteBatch, batch, timeout_s)
 
@@ -131,39 +131,39 @@ class AsyncRouterClient:
         score_std_weight: float = 0.0,
         timeout_s: float | None = None,
     ) -> FrontierResponse:
-        """See ``RouterClient.frontier``."""
+        """Finds what each amount of money would buy; ``RouterClient.frontier`` has the details."""
         request = make_frontier(requests, max_points, score_std_weight)
         return await self._call(self._stub.Frontier, request, timeout_s)
 
     async def escalate(
         self, decision_id: str, *, timeout_s: float | None = None, **signal: Unpack[Signal]
     ) -> EscalateResponse:
-        """See ``RouterClient.escalate``."""
+        """Keeps an answer, or decides the next model; ``RouterClient.escalate`` has the details."""
         escalation = make_escalation(decision_id, **signal)
         return await self._call(self._stub.Escalate, escalation, timeout_s, repeatable=False)
 
     async def models(
         self, *, curve_points: int = 0, timeout_s: float | None = None
     ) -> ListModelsResponse:
-        """See ``RouterClient.models``."""
+        """Returns the pool and its curve; ``RouterClient.models`` has the details."""
         request = ListModelsRequest(curve_points=curve_points)
         return await self._call(self._stub.ListModels, request, timeout_s)
 
     async def info(self, *, timeout_s: float | None = None) -> GetInfoResponse:
-        """See ``RouterClient.info``."""
+        """Returns the service's versions and limits; ``RouterClient.info`` has the details."""
         return await self._call(self._stub.GetInfo, GetInfoRequest(), timeout_s)
 
     async def report(
         self, decision_id: str, *, timeout_s: float | None = None, **outcome: Unpack[Outcome]
     ) -> bool:
-        """See ``RouterClient.report``."""
+        """Reports what really happened; ``RouterClient.report`` has the details."""
         request = ReportOutcomeRequest(decision_id=decision_id, **outcome)
         return (await self._call(self._stub.ReportOutcome, request, timeout_s)).accepted
 
     async def budgets(
         self, *, tenant: str = "", timeout_s: float | None = None
     ) -> GetBudgetResponse:
-        """See ``RouterClient.budgets``."""
+        """Returns the state of the budgets; ``RouterClient.budgets`` has the details."""
         request = GetBudgetRequest(tenant=tenant)
         return await self._call(self._stub.GetBudget, request, timeout_s)
 

@@ -1,11 +1,11 @@
-"""How a client shows who it is and knows whom it talks to: tokens, TLS, certificates.
+"""Channels to the service, and their security: tokens, TLS, certificates.
 
     tls = Tls(ca=Path("ca.pem").read_bytes())
     channel = open_channel("router:50051", tls=tls)
     stub.Route(request, metadata=token_metadata("routoo_...", "router:50051", tls))
 
-A token goes along with every call, in its metadata. Over plain TCP everybody on the way can read
-it, so that it is only sent there to this machine itself, or where that was asked for.
+Every call carries the token in its metadata. Over plain TCP, everybody on the way can read it, so
+it is only sent to this machine itself, or to another one where the caller asked for that.
 """
 
 from __future__ import annotations
@@ -27,21 +27,20 @@ if TYPE_CHECKING:
 DEFAULT_ADDRESS: Final = "127.0.0.1:50051"
 DEFAULT_TIMEOUT_S: Final = 10.0
 MAX_MESSAGE_BYTES: Final = 128 * 1024 * 1024
-"""As the service's ``limits.max_message_bytes``: a batch of 100,000 prompts fits."""
+"""The service's own limit (``limits.max_message_bytes``): a batch of 100,000 prompts fits."""
 
 OPTIONS: Final = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     # Machines behind one address (dns:///routoo:50051) are asked in turn.
     ("grpc.lb_policy_name", "round_robin"),
-    # A service that restarts is found again within a call's retries: gRPC's own first pause of 1 s
-    # would fail them all.
+    # Retries find a service that restarts. gRPC's own first pause, 1 s, is longer than all of them.
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.min_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 5_000),
-    # A peer that vanished without a word is noticed within 10 s of the first call that it does not
-    # acknowledge. The pings come as seldom as servers allow unless told otherwise (5 minutes), and
-    # only during calls: a server hangs up on a client that pings more.
+    # A peer that vanished is noticed within 10 s of the first call that it does not acknowledge.
+    # Pings are sent during calls only, one in 5 minutes: by default, a server closes the connection
+    # of a client that pings more often.
     ("grpc.keepalive_time_ms", 300_000),
     ("grpc.keepalive_timeout_ms", 10_000),
 )
@@ -49,13 +48,13 @@ OPTIONS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """An encrypted connection; contents of PEM files, not their names.
+    """The settings of an encrypted connection; contents of PEM files, not their names.
 
     Attributes:
-        ca: who may have signed the service's certificate; None: whom the system trusts.
-        certificate: the client's own, with what is between it and the root; None: it has none.
+        ca: the authorities that may sign the service's certificate; None: those of the system.
+        certificate: the client's certificate chain, without the root; None: it has none.
         key: the private key of ``certificate``.
-        server_name: name that the service's certificate has, where it is not that of the address.
+        server_name: the name in the service's certificate, where it differs from the address.
     """
 
     ca: bytes | None = None
@@ -72,11 +71,11 @@ class Tls:
         return f"Tls(server_name={self.server_name!r})"
 
     def credentials(self) -> grpc.ChannelCredentials:
-        """For ``grpc.secure_channel``."""
+        """Returns the credentials for ``grpc.secure_channel``."""
         return grpc.ssl_channel_credentials(self.ca, self.key, self.certificate)
 
     def options(self) -> Options:
-        """For the channel, beside its others."""
+        """Returns the options that the channel needs in addition to its own."""
         if not self.server_name:
             return ()
         return (("grpc.ssl_target_name_override", self.server_name),)
@@ -85,21 +84,21 @@ class Tls:
 def token_metadata(
     token: str | None, address: str, tls: Tls | None, *, insecure: bool = False
 ) -> Metadata:
-    """What each call carries, for stubs: ``stub.Route(request, metadata=...)``.
+    """Returns the metadata of every call, for stubs: ``stub.Route(request, metadata=...)``.
 
     Args:
-        token: as ``routoo token new`` printed it; None: nothing is sent.
-        address: where calls go.
-        tls: whether the way there is encrypted.
-        insecure: send a token to another machine even if it is not.
+        token: what ``routoo token new`` printed; None: nothing is sent.
+        address: the target of the calls.
+        tls: the connection's encryption; None: it is not encrypted.
+        insecure: send a token to another machine without encryption, too.
 
     Raises:
-        ValueError: the token would leave this machine in the clear, or is no token.
+        ValueError: the token would leave this machine unencrypted, or it is malformed.
     """
     if token is None:
         return ()
     token = token.strip()
-    # A header takes no more, and gRPC's own error would quote it.
+    # A header can carry nothing else, and gRPC's own error would quote the token.
     if not token or not token.isascii() or not token.isprintable() or " " in token:
         raise ValueError("the token is empty or has characters that no token has")
     if tls is None and not insecure and _leaves_the_machine(address):
@@ -110,7 +109,7 @@ def token_metadata(
 
 
 def open_channel(address: str, options: Options = (), *, tls: Tls | None = None) -> grpc.Channel:
-    """A channel, with TLS or without."""
+    """Opens a channel, with TLS or without."""
     if tls is None:
         return grpc.insecure_channel(address, options=tuple(options))
     return grpc.secure_channel(address, tls.credentials(), options=(*options, *tls.options()))
@@ -119,7 +118,7 @@ def open_channel(address: str, options: Options = (), *, tls: Tls | None = None)
 def open_aio_channel(
     address: str, options: Options = (), *, tls: Tls | None = None
 ) -> grpc.aio.Channel:
-    """As ``open_channel``, for asyncio."""
+    """Opens a channel for asyncio, with TLS or without."""
     if tls is None:
         return grpc.aio.insecure_channel(address, options=tuple(options))
     return grpc.aio.secure_channel(address, tls.credentials(), options=(*options, *tls.options()))
@@ -128,7 +127,7 @@ def open_aio_channel(
 def _leaves_the_machine(target: str) -> bool:
     if target.startswith((UNIX, "unix-abstract:")):
         return False
-    # Of gRPC's other forms (dns:///name:port), the last part names the machine.
+    # In gRPC's other forms (dns:///name:port), the last part names the machine.
     name = target.rpartition("/")[2].removeprefix("dns:")
     try:
         return Address.parse(name if ":" in name else f"{name}:443").leaves_the_machine

@@ -1,4 +1,4 @@
-"""What a call that failed says: to the caller, and to whoever decides whether it is tried again."""
+"""Errors of failed calls, for the caller and for the code that decides about retries."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 PUSHBACK: Final = "grpc-retry-pushback-ms"
-"""Trailing metadata of a refusal that passes by itself (gRPC proposal A6)."""
+"""Trailing metadata that asks the client to retry later, or never (gRPC proposal A6)."""
 _NOT_AGAIN: Final = -1
 
 
@@ -19,8 +19,8 @@ class RouterError(Exception):
 
     Attributes:
         code: the gRPC status, e.g. ``StatusCode.FAILED_PRECONDITION`` when no model is left.
-        message: one line; the service's own words where it answered.
-        retry_after_s: when the service asked to be called again, in seconds; None: it did not.
+        message: one line; the service's own text where it answered.
+        retry_after_s: seconds after which the service asked for a retry; None: it did not.
     """
 
     def __init__(
@@ -36,16 +36,15 @@ class RouterError(Exception):
 
     @property
     def is_overload(self) -> bool:
-        """Whether it was refused because there is too much to do right now.
+        """Whether the call was refused because the service is overloaded.
 
-        A spent budget has the same code; what tells them apart is whether the service expects the
-        caller back.
+        A spent budget has the same code, but without ``retry_after_s``.
         """
         return self.code is grpc.StatusCode.RESOURCE_EXHAUSTED and self.retry_after_s is not None
 
 
 def router_error(error: grpc.RpcError) -> tuple[RouterError, bool]:
-    """The error of one attempt, and whether the service forbids to try it again."""
+    """Returns the error of one attempt, and whether the service forbids a retry."""
     pushback_ms = _pushback_ms(error.trailing_metadata() or ())
     forbidden = pushback_ms is not None and pushback_ms < 0
     after_s = None if pushback_ms is None or forbidden else pushback_ms * 1e-3
@@ -58,6 +57,6 @@ def _pushback_ms(metadata: Iterable[Any]) -> int | None:
         if key == PUSHBACK:
             try:
                 return int(value)
-            except ValueError:  # A6: what is not a number means the same as a negative one
+            except ValueError:  # A6: a value that is not a number means the same as a negative one
                 return _NOT_AGAIN
     return None

@@ -1,7 +1,7 @@
-"""The model that stands in while the service is away: never silently, and without waiting for it.
+"""The fallback model that answers ``route`` while the service is away; its replies are marked.
 
 A circuit breaker keeps a dead service from costing every call its timeout: after a few failures in
-a row the stand-in answers at once, and one call at a time finds out whether the service is back.
+a row the fallback model answers at once, and one call at a time tests whether the service is back.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _log = logging.getLogger("routoo.client")
 
 @dataclass(frozen=True, slots=True)
 class Fallback:
-    """One call that the stand-in answered.
+    """One call that the fallback model answered.
 
     Attributes:
-        model: the stand-in.
-        request_id: the request's own, as it was given.
-        error: what the service's last attempt ended with.
-        asked: whether this call was tried; False: the circuit was open.
+        model: the fallback model.
+        request_id: the ``request_id`` of the request.
+        error: the error of the last attempt to reach the service.
+        asked: whether this call was sent to the service; False: the circuit was open.
     """
 
     model: str
@@ -46,12 +46,12 @@ class Fallback:
 
 
 class StandIn:
-    """A model that answers ``route`` while the service cannot. For any thread.
+    """A model that answers ``route`` while the service cannot; safe to use from any thread.
 
     Args:
         model: its name.
-        breaker: whether the service is asked.
-        on_fallback: told of each call that it answered, on the thread or task of that call.
+        breaker: decides whether the service is asked.
+        on_fallback: called for each call that the model answered, on that call's thread or task.
     """
 
     def __init__(
@@ -66,17 +66,20 @@ class StandIn:
 
     @property
     def answered(self) -> int:
-        """How many calls it answered."""
+        """The number of calls that the model answered."""
         return self._answered
 
     def allowed_by(self, request: RouteRequest) -> bool:
-        """Whether the request's own lists allow this model; its other limits cannot be checked."""
+        """Returns whether the request's lists allow this model; other limits cannot be checked."""
         if self._model in request.denied_models:
             return False
         return not request.allowed_models or self._model in request.allowed_models
 
     def unasked(self, request: RouteRequest) -> RouteResponse | None:
-        """The reply of an open circuit; None: ask the service, and say how that ended."""
+        """Returns the reply of an open circuit; None: the service has to be asked.
+
+        After a None, one of ``succeeded``, ``abandoned`` and ``instead_of`` has to be called.
+        """
         if self._breaker.allows or self._breaker.begin_probe():
             return None
         error = self._last_error
@@ -84,22 +87,22 @@ class StandIn:
         return self._reply(request, error, asked=False)
 
     def succeeded(self) -> None:
-        """The service answered, be it with a refusal of this request."""
+        """Notes that the service answered; a refusal of this request is an answer, too."""
         reopened = self._breaker.state is State.HALF_OPEN
         self._breaker.succeeded()
         if reopened:
             _log.warning("the routing service answers again")
 
     def abandoned(self) -> None:
-        """The call ended without an answer and without an error, e.g. it was cancelled."""
+        """Notes that the call ended without an answer or an error, e.g. it was cancelled."""
         if self._breaker.state is State.HALF_OPEN:
             self._breaker.failed()
 
     def instead_of(self, error: RouterError, request: RouteRequest) -> RouteResponse:
-        """The reply of the stand-in.
+        """Returns the fallback model's reply instead of an error.
 
         Raises:
-            RouterError: ``error``, where the service did answer and said no.
+            RouterError: ``error``, where the service answered and refused the request.
         """
         if error.code not in _AWAY and not error.is_overload:
             self.succeeded()

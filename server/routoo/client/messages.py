@@ -1,4 +1,4 @@
-"""What a client sends and gets, as plain Python values."""
+"""Requests and replies as plain Python values."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 Prompt = str | Sequence[Mapping[str, str]]
-"""Plain text, or a chat: ``[{"role": "user", "content": "..."}, ...]``, oldest message first."""
+"""Plain text or a chat: ``[{"role": "user", "content": "..."}, ...]``, oldest message first."""
 
 _KINDS = ("agreement", "margin", "logprobs", "check")
 
 
 class RequestOptions(RequestFields, total=False):
-    """What a request may carry beside its prompt; ``None`` means not set. Units as in the proto."""
+    """Fields of a request beside its prompt; ``None`` means not set. Units as in the proto."""
 
     request_id: str | None
     explain: bool | None
 
 
 class Outcome(TypedDict, total=False):
-    """What may be reported about a decision; ``None`` means not known. Units as in the proto."""
+    """Fields of a report about a decision; ``None`` means not known. Units as in the proto."""
 
     model: str | None
     score: float | None
@@ -41,17 +41,18 @@ class Outcome(TypedDict, total=False):
 
 
 class BatchOptions(TypedDict, total=False):
-    """What a batch may have to keep as a whole; ``None`` and empty mean not set.
+    """Constraints on a batch as a whole; ``None`` and empty mean not set.
 
     Attributes:
-        budget_usd: what all answers together may cost.
+        budget_usd: the most that all answers together may cost.
         min_mean_score: mean predicted score to reach, in [0, 1]: at the least cost without
             ``budget_usd``, within it when both are given.
-        score_per_usd: what a USD is worth in predicted score: the best trade at this price.
+        score_per_usd: a price, in predicted score per USD: the batch makes the best trade at it.
         max_requests: prompts for a model, at most, by its name in the pool.
         max_tokens: input and predicted output tokens for a model, at most, by its name.
         max_mean_latency_ms: mean predicted time to the last token, at most.
-        tenant_budgets_usd: what the answers to each tenant's prompts may cost; "": no tenant.
+        tenant_budgets_usd: the most that the answers to a tenant's prompts may cost, by tenant;
+            "": prompts without a tenant.
         score_std_weight: how many standard deviations to take off each predicted score.
     """
 
@@ -66,7 +67,7 @@ class BatchOptions(TypedDict, total=False):
 
 
 def make_request(prompt: Prompt, **options: Unpack[RequestOptions]) -> RouteRequest:
-    """One request, for ``route_many`` or for one's own stub.
+    """Makes one request, for ``route_many`` or for a stub of one's own.
 
     Raises:
         TypeError: a value of the wrong type.
@@ -78,7 +79,7 @@ def make_request(prompt: Prompt, **options: Unpack[RequestOptions]) -> RouteRequ
 
 
 def to_dict(message: Message) -> dict[str, Any]:
-    """A reply as plain dicts, lists, strings and numbers, ready for a JSON encoder.
+    """Turns a reply into plain dicts, lists, strings and numbers, ready for a JSON encoder.
 
     Every field is present under its proto name, enums by name, 64-bit integers as integers; only
     messages and ``optional`` fields that are not set are left out.
@@ -121,7 +122,10 @@ def _made(requests: Iterable[Prompt | RouteRequest]) -> list[RouteRequest]:
 
 
 class Signal(TypedDict, total=False):
-    """What an answer showed, at most one of the first four, and what may follow; see the proto."""
+    """A signal that an answer gave, and limits on the next model; units as in the proto.
+
+    At most one of ``agreement``, ``margin``, ``logprobs`` and ``check`` is given.
+    """
 
     agreement: float | None
     margin: float | None
@@ -133,7 +137,7 @@ class Signal(TypedDict, total=False):
 
 
 def make_escalation(decision_id: str, **signal: Unpack[Signal]) -> EscalateRequest:
-    """One request for an escalation, for one's own stub.
+    """Makes one request for an escalation, for a stub of one's own.
 
     Raises:
         TypeError: a value of the wrong type.

@@ -1,4 +1,4 @@
-"""What both clients can be told beside address and deadline."""
+"""Options that both clients share, and the parts that are built from them."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ if TYPE_CHECKING:
 
 
 class ClientOptions(TypedDict, total=False):
-    """Beside address and deadline.
+    """Options of a client beside address and deadline.
 
     Attributes:
-        retry: how calls are tried again; ``NO_RETRIES``: not at all.
-        fallback_model: what ``route`` answers with while the service cannot be reached or sheds
-            load; such a reply is ``degraded`` and has no ``decision_id``. None: an error.
+        retry: how failed calls are tried again; ``NO_RETRIES``: not at all.
+        fallback_model: the model that ``route`` returns while the service cannot be reached or
+            sheds load; such a reply is ``degraded`` and has no ``decision_id``. None: ``route``
+            raises the error.
         on_fallback: called for each such reply; it has to be quick and must not raise.
-        breaker: when the service is not even asked any more, and how often it is probed.
-        tls: an encrypted connection; None: a plain one.
-        token: who calls, as ``routoo token new`` printed it; over a plain connection it is sent to
-            this machine only.
-        clock: seconds, monotonic.
-        rng: draws pauses and probes.
+        breaker: after how many failures the service is not asked, and how often it is probed.
+        tls: the settings of an encrypted connection; None: a plain one.
+        token: identifies the caller, as ``routoo token new`` printed it; over a plain connection it
+            is sent to this machine only.
+        clock: returns seconds, monotonic.
+        rng: draws the pauses and the times of probes.
     """
 
     retry: RetryPolicy
@@ -45,13 +46,13 @@ class ClientOptions(TypedDict, total=False):
 
 
 def make_retries(options: ClientOptions) -> Retries:
-    """The client's retries."""
+    """Makes the retries of a client."""
     clock = options.get("clock", time.monotonic)
     return Retries(options.get("retry", RetryPolicy()), clock, options.get("rng", Random()))  # noqa: S311 - pauses
 
 
 def make_stand_in(options: ClientOptions) -> StandIn | None:
-    """The client's stand-in, should there be one."""
+    """Makes the fallback model of a client; None where the options name none."""
     model = options.get("fallback_model")
     if model is None:
         return None

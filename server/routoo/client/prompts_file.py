@@ -1,4 +1,4 @@
-"""The batch command's input: JSON Lines, one prompt per line.
+"""Reads prompts files, the input of ``routoo batch``: JSON Lines, one prompt per line.
 
 A line is a JSON string (the prompt) or a JSON object with ``prompt`` or ``messages`` and, where
 wanted, ``request_id`` and constraints of its own, spelt as in ``RouteRequest``. ``null`` is the
@@ -34,7 +34,7 @@ class PromptsFileError(RoutooError):
 
 @dataclass(frozen=True, slots=True)
 class Prompts:
-    """What a prompts file holds.
+    """The content of a prompts file.
 
     Attributes:
         name: the file's name, for messages.
@@ -73,7 +73,7 @@ def read_prompts(lines: Iterable[bytes], name: str) -> Prompts:
 
 
 class _LineError(Exception):
-    """What is wrong with one line."""
+    """A line that holds no prompt; the message says what is wrong with it."""
 
 
 def _request(line: bytes) -> RouteRequest:
@@ -125,7 +125,7 @@ def _check_item(field: FieldDescriptor, value: Any, path: str) -> None:
             if not isinstance(value, bool):
                 raise _LineError(f'"{path}" has to be true or false')
         case field.CPPTYPE_UINT32:
-            # type(), because true is an int to isinstance.
+            # type(), because isinstance takes true for an int.
             if type(value) is not int or not 0 <= value <= _UINT32_MAX:
                 raise _LineError(f'"{path}" has to be a whole number, 0 to {_UINT32_MAX}')
         case _:

@@ -1,7 +1,7 @@
-"""Which failed calls are tried again, when, and how often.
+"""Retries of failed calls: which calls are tried again, when, and how often.
 
-As gRPC's own retries do it (proposal A6), except that RESOURCE_EXHAUSTED is tried again only when
-the service asks for it: a spent budget has that code too, and asking again does not fill it.
+The rules are those of gRPC's own retries (proposal A6), except that RESOURCE_EXHAUSTED is tried
+again only when the service asks for it: a spent budget has that code too, and a retry cannot help.
 """
 
 from __future__ import annotations
@@ -19,29 +19,28 @@ if TYPE_CHECKING:
     from routoo.client.errors import RouterError
 
 CUT_OFF: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
-"""Nobody carried it out, or the connection broke on the way. Nobody but a server that goes away
-cancels a call of this client: gRPC does so to those that it has received and not yet handed on."""
-# Replicas and callers that were sent away together do not come back together.
+"""Codes of calls that no service carried out, or whose connection broke. CANCELLED is one of them:
+a server that shuts down cancels the calls that it has received and not yet handed on."""
+# Callers that were refused at the same time do not come back at the same time.
 _PUSHBACK_SPREAD: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How a call is tried again; never beyond its deadline.
+    """Settings of retries; a call is never tried again beyond its deadline.
 
     The pause before the n-th retry is drawn from 0 to ``first_pause_s`` * 2^(n - 1), at most
     ``longest_pause_s``: "full jitter", after Brooker, Exponential Backoff And Jitter (2015). Where
-    the service says when to come back, that counts, and up to a fifth more.
+    the service asks for a pause, the pause is that one, and up to a fifth longer.
 
     Attributes:
         attempts: calls at most, the first one included; 1: none is repeated.
         first_pause_s: longest pause before the second attempt, in seconds.
         longest_pause_s: no drawn pause is longer, in seconds.
-        most_failures: retries stop, for all calls of the client, while the failures of late
-            outnumber the successes: each failure takes 1 from this, each success gives
-            ``gain_per_success`` back, and below half of it nothing is tried again. A service that
-            is down is not asked several times over.
-        gain_per_success: see there.
+        most_failures: size of the retry budget that all calls of the client share. Each failure
+            takes 1 from it, each success gives ``gain_per_success`` back, and at half of it or
+            less nothing is tried again. So a service that is down is not asked several times.
+        gain_per_success: what a success gives back to the retry budget.
     """
 
     attempts: int = 4
@@ -59,11 +58,11 @@ NO_RETRIES: Final = RetryPolicy(attempts=1)
 
 
 class Retries:
-    """The retries of one client. For any thread.
+    """The retries of one client; safe to use from any thread.
 
     Args:
-        policy: how often, and when.
-        clock: seconds, monotonic.
+        policy: the settings.
+        clock: returns seconds, monotonic.
         rng: draws the pauses.
     """
 
@@ -77,44 +76,49 @@ class Retries:
 
     @property
     def begun(self) -> int:
-        """How many retries there were."""
+        """The number of retries so far."""
         return self._begun
 
     def succeeded(self) -> None:
-        """An attempt was answered."""
+        """Notes that an attempt was answered."""
         if self._left < self.policy.most_failures:
             with self._lock:
                 gained = self._left + self.policy.gain_per_success
                 self._left = min(gained, self.policy.most_failures)
 
     def failed(self) -> bool:
-        """An attempt failed in a way that passes; whether any may be repeated now."""
+        """Notes a failure that may pass, and returns whether a retry is allowed now."""
         with self._lock:
             self._left = max(0.0, self._left - 1.0)
             return self._left > self.policy.most_failures / 2
 
     def pause_s(self, retry: int, asked_s: float | None) -> float:
-        """Before the ``retry``-th retry, 1 the first; ``asked_s``: what the service asked for."""
+        """Returns the pause before a retry, in seconds.
+
+        Args:
+            retry: its number; 1 is the first.
+            asked_s: the pause that the service asked for, in seconds; None: it asked for none.
+        """
         if asked_s is not None:
             return asked_s * self._rng.uniform(1.0, 1.0 + _PUSHBACK_SPREAD)
         policy = self.policy
-        # Doubling further than this would overflow long before it mattered.
+        # Larger exponents would overflow; ``longest_pause_s`` has replaced the result by then.
         longest_s = min(policy.longest_pause_s, policy.first_pause_s * 2.0 ** min(retry - 1, 64))
         return self._rng.uniform(0.0, longest_s)
 
     def begin(self) -> None:
-        """Another retry is made."""
+        """Counts a retry."""
         with self._lock:
             self._begun += 1
 
 
 class Attempts:
-    """The attempts of one call, from now on.
+    """The attempts of one call; its time begins when this is made.
 
     Args:
-        retries: the client's.
+        retries: the client's retries.
         timeout_s: seconds that the call may take, pauses included.
-        repeatable: whether the call may be made again when nobody knows if it was carried out.
+        repeatable: whether a retry is allowed when it is unknown whether the call was carried out.
     """
 
     def __init__(self, retries: Retries, timeout_s: float, *, repeatable: bool) -> None:
@@ -129,11 +133,11 @@ class Attempts:
         return max(0.0, self._until_s - self._retries.clock())
 
     def succeeded(self) -> None:
-        """The call was answered."""
+        """Notes that the call was answered."""
         self._retries.succeeded()
 
     def pause_s(self, error: RouterError, *, forbidden: bool) -> float | None:
-        """How long to wait before the next attempt, in seconds; None: give up."""
+        """Returns the pause before the next attempt, in seconds; None: give up."""
         if forbidden or not self._passes(error):
             return None
         allowed = self._retries.failed()

@@ -1,4 +1,4 @@
-"""``RouterClient``: blocking calls."""
+"""``RouterClient``, the client with blocking calls."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class RouterClient:
         address: ``HOST:PORT`` of the service, ``unix:PATH``, or any other gRPC target.
         timeout_s: deadline of each call, retries included, in seconds, unless the call names its
             own.
-        sleep: waits so many seconds before a retry.
+        sleep: waits before a retry; its argument is in seconds.
         options: see ``ClientOptions``.
     """
 
@@ -92,12 +92,12 @@ class RouterClient:
 
     @property
     def retries(self) -> int:
-        """How many calls were repeated so far."""
+        """The number of retries so far."""
         return self._retries.begun
 
     @property
     def fallbacks(self) -> int:
-        """How many times the fallback model has stood in so far."""
+        """The number of calls that the fallback model has answered so far."""
         return 0 if self._stand_in is None else self._stand_in.answered
 
     def route(
@@ -158,7 +158,7 @@ class RouterClient:
         score_std_weight: float = 0.0,
         timeout_s: float | None = None,
     ) -> FrontierResponse:
-        """What each amount of money would buy for these prompts; decides nothing.
+        """Finds what each amount of money would buy for these prompts; decides nothing.
 
         Args:
             requests: as for ``route_many``.
@@ -189,7 +189,7 @@ class RouterClient:
     def models(
         self, *, curve_points: int = 0, timeout_s: float | None = None
     ) -> ListModelsResponse:
-        """The pool and, when ``curve_points`` > 0, its cost-quality curve.
+        """Returns the pool and, when ``curve_points`` > 0, its cost-quality curve.
 
         Raises:
             RouterError: as ``route``.
@@ -198,7 +198,7 @@ class RouterClient:
         return self._call(self._stub.ListModels, request, timeout_s)
 
     def info(self, *, timeout_s: float | None = None) -> GetInfoResponse:
-        """The service's versions and limits.
+        """Returns the service's versions and limits.
 
         Raises:
             RouterError: as ``route``.
@@ -213,9 +213,8 @@ class RouterClient:
         It may be repeated: the service books a decision once.
 
         Returns:
-            Whether this call was told that it was booked. False: the decision is unknown or was
-            reported before, which an earlier attempt of this call may have done whose reply was
-            lost on the way.
+            Whether the service booked the outcome for this call. False: the decision is unknown, or
+            it was reported before, perhaps by an attempt of this call whose reply was lost.
 
         Raises:
             RouterError: as ``route``.
@@ -224,7 +223,7 @@ class RouterClient:
         return self._call(self._stub.ReportOutcome, request, timeout_s).accepted
 
     def budgets(self, *, tenant: str = "", timeout_s: float | None = None) -> GetBudgetResponse:
-        """What is left of the budgets: all, or those that apply to a tenant.
+        """Returns the state of the budgets: of all, or of those that apply to a tenant.
 
         Raises:
             RouterError: as ``route``.

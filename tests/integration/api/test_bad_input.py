@@ -1,4 +1,4 @@
-"""Bad requests through a real channel: the status, and the words that tell what to change."""
+"""Bad requests through a real channel get a status and a message that names the remedy."""
 
 from __future__ import annotations
 

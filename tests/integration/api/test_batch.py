@@ -1,4 +1,4 @@
-"""RouteBatch: many prompts decided together, held against the whole linear program."""
+"""RouteBatch decides many prompts together; its results are compared with the linear program's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""RouteBatch within capacities, tenants' budgets and latencies; Frontier and its vertices."""
+"""RouteBatch keeps capacities, tenants' budgets and latencies; Frontier finds its vertices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the service answers, through a real channel."""
+"""The service's answers, through a real channel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""RouteStream: replies as they are ready, matched by request_id."""
+"""RouteStream sends replies as they are ready, matched by request_id."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ async def test_a_caller_who_does_not_read_is_not_read(tmp_path: Path) -> None:
 
 
 class NoDeadline:
-    """As much of a gRPC context as the handler looks at."""
+    """The part of a gRPC context that the handler uses."""
 
     def time_remaining(self) -> None:
         return None

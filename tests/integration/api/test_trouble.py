@@ -1,4 +1,4 @@
-"""Callers that give up, queues that are full, predictors that fail: each gets its status."""
+"""Callers that give up, full queues and predictors that fail: each case has its status."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Redis full, evicting, or holding what is not ours under our keys: degraded, and left alone."""
+"""A Redis that is full, evicts, or holds foreign values: the ledger degrades, and keeps them."""
 
 from __future__ import annotations
 

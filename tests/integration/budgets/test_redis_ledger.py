@@ -1,4 +1,4 @@
-"""The ledger that replicas share, on a real Redis that works."""
+"""The ledger that replicas share, on a real Redis without faults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Redis away, slow or restarted: nothing lost, nothing twice."""
+"""A Redis that is away, slow or restarted: no money is lost or booked twice."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ def fail_next(ledger: RedisLedger, name: str, *, before: bool) -> None:
 
 @pytest.mark.parametrize("before", [True, False], ids=["call lost", "answer lost"])
 class TestLostCalls:
-    """Whether Redis has done it or not: in the end it is booked once."""
+    """A call is booked once in the end, whether Redis has carried it out or not."""
 
     @pytest.fixture
     def ledger(self, server: RedisServer) -> Iterator[RedisLedger]:

@@ -1,4 +1,4 @@
-"""Budgets in Redis change while the service runs: shared books stay, and a dead Redis is said."""
+"""Budgets in Redis change while the service runs: books stay, a dead Redis is reported."""
 
 from __future__ import annotations
 

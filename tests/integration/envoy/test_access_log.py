@@ -1,4 +1,4 @@
-"""Replies that Envoy tells of in its access log: settled by it, and not read by the processor."""
+"""Replies are settled by Envoy's access log, and the processor does not read them."""
 
 from __future__ import annotations
 

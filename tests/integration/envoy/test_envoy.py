@@ -1,4 +1,4 @@
-"""Through a real Envoy with deploy/envoy/envoy.yaml, by the official client, to two upstreams."""
+"""The official client through a real Envoy with deploy/envoy/envoy.yaml, to two upstreams."""
 
 from __future__ import annotations
 

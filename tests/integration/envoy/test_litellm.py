@@ -1,4 +1,4 @@
-"""The example of a LiteLLM router runs as it stands, against the service as it is installed."""
+"""The example of a LiteLLM router runs unchanged against the installed service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The external processor as Envoy speaks to it: what is routed, refused, passed and settled."""
+"""The external processor routes, refuses, passes and settles requests as Envoy sends them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""No stream makes the external processor crash, hang or say INTERNAL.
+"""No stream makes the external processor crash, hang or answer INTERNAL.
 
-By the thousand here; by the million with ``FUZZ_STREAMS=1000000 pytest --timeout 0`` and this file.
+The tests send thousands of streams; ``make fuzz-processor`` sends a million.
 """
 
 from __future__ import annotations

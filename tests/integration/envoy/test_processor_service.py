@@ -38,11 +38,11 @@ BUDGET = {"name": "all", "usd": 0.007, "per": "1h", "on_exhausted": "refuse"}
 
 async def test_a_spent_budget_refuses_and_what_was_saved_is_spent_again(tmp_path: Path) -> None:
     async with with_settings(tmp_path, budgets=[BUDGET]) as running:
-        dear = {"x-routoo-allowed-models": "large"}
+        expensive = {"x-routoo-allowed-models": "large"}
         async with stream(running.channel) as first:
-            await first.routed(chat_body("hard"), dear)
+            await first.routed(chat_body("hard"), expensive)
             async with stream(running.channel) as second:
-                refused = (await second.routed(chat_body("hard"), dear)).immediate_response
+                refused = (await second.routed(chat_body("hard"), expensive)).immediate_response
             assert refused.status.code == 402
             assert orjson.loads(refused.body)["error"]["code"] == "budget_spent"
             before = replies(running)
@@ -50,7 +50,7 @@ async def test_a_spent_budget_refuses_and_what_was_saved_is_spent_again(tmp_path
             await first.say(reply_body(usage_body(10, 10)))
         assert await grown(running, before) == {"read": 1}
         async with stream(running.channel) as third:
-            routed = await third.routed(chat_body("hard"), dear)
+            routed = await third.routed(chat_body("hard"), expensive)
             assert routed.HasField("request_body")
 
 

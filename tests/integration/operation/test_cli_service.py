@@ -96,15 +96,15 @@ def test_a_batch_spends_its_budget_and_no_more(routoo: Routoo, tmp_path: Path) -
     requests = [{"prompt": prompt, "request_id": str(i)} for i, prompt in enumerate(PROMPTS)]
     prompts.write_text("".join(json.dumps(request) + "\n" for request in requests))
     cheapest = _json(routoo("batch", str(prompts), "--min-mean-score", "0", *_to(out)))
-    dearest = _json(routoo("batch", str(prompts), "--budget-usd", "1000", *_to(out)))
-    budget_usd = (cheapest["total_predicted_cost_usd"] + dearest["total_predicted_cost_usd"]) / 2
+    costliest = _json(routoo("batch", str(prompts), "--budget-usd", "1000", *_to(out)))
+    budget_usd = (cheapest["total_predicted_cost_usd"] + costliest["total_predicted_cost_usd"]) / 2
     halved = _json(routoo("batch", str(prompts), "--budget-usd", repr(budget_usd), *_to(out)))
     decisions = [json.loads(line) for line in out.read_text().splitlines()]
     assert [decision["request_id"] for decision in decisions] == ["0", "1", "2", "3", "4", "5"]
     total_usd = sum(decision["predicted_cost_usd"] for decision in decisions)
     assert total_usd == pytest.approx(halved["total_predicted_cost_usd"])
     assert total_usd <= budget_usd * (1 + 1e-9)
-    scores = [reply["mean_predicted_score"] for reply in (cheapest, halved, dearest)]
+    scores = [reply["mean_predicted_score"] for reply in (cheapest, halved, costliest)]
     assert scores == sorted(scores)
     assert scores[0] < scores[2]
     assert halved["mean_predicted_score"] <= halved["bound"] + 1e-9

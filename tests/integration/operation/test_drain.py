@@ -1,4 +1,4 @@
-"""The end of a service: what was accepted is answered, what comes is refused, nothing hangs."""
+"""A service that stops: accepted requests are answered, new ones refused, and none hangs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A running service takes changed files: whole, checked, and without losing a request."""
+"""A running service takes changed files as a whole, after checks, and loses no request."""
 
 from __future__ import annotations
 

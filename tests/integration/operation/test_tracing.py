@@ -1,4 +1,4 @@
-"""Calls are traced to a real collector: in the caller's trace, and without a word of a prompt."""
+"""Calls are traced to a real collector, in the caller's trace and without prompts."""
 
 from __future__ import annotations
 

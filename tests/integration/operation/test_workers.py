@@ -1,4 +1,4 @@
-"""Several processes on one port: one service to its callers, its operator and its metrics."""
+"""Several processes on one port are one service for callers, operator and metrics."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ async def test_two_workers_spend_one_budget_together(tmp_path: Path) -> None:
             stubs = list((await one_stub_per_worker(stack, address)).values())
 
             async def spend(stub: Any) -> tuple[float, grpc.StatusCode]:
-                """Routes dear prompts until one is refused; what they cost, and how it ends."""
+                """Routes expensive prompts until one is refused; returns the cost and the error."""
                 spent_usd = 0.0
                 while True:
                     request = route_pb2.RouteRequest(prompt="hard", allowed_models=["large"])

@@ -1,4 +1,4 @@
-"""A real Triton server that dies, hangs, comes late or is replaced: no call fails for it."""
+"""A real Triton server that dies, hangs, starts late or is replaced makes no call fail."""
 
 from __future__ import annotations
 

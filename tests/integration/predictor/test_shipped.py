@@ -1,4 +1,4 @@
-"""The service as it is shipped: its own predictor and its own pool."""
+"""The service as it is shipped, with its own predictor and its own pool."""
 
 from __future__ import annotations
 

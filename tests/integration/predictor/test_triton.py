@@ -1,4 +1,4 @@
-"""The predictor on a real Triton server: what it answers, and what is refused."""
+"""The predictor on a real Triton server: its answers, and the configurations that are refused."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def mood(triton: Triton) -> Iterator[Path]:
 
 @pytest.fixture
 def held(triton: Triton, mood: Path) -> Iterator[dict[str, Future[str]]]:
-    """What the server says in the mood "held", as it says it: "held", and then "cancelled"."""
+    """Yields the messages of the server in the mood "held": "held", and then "cancelled"."""
     fifos = {name: triton.artifact / name for name in ("held", "cancelled")}
     for fifo in fifos.values():
         os.mkfifo(fifo)

@@ -1,4 +1,4 @@
-"""Who is let in, as which tenant, and what each may see: on real channels."""
+"""Authentication on real channels: callers get in as their tenant, and see no other's data."""
 
 from __future__ import annotations
 

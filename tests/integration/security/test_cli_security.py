@@ -1,4 +1,4 @@
-"""The command line against a service with TLS and tokens, from the making of the token on."""
+"""The command line makes tokens, and calls a service with TLS and tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the service listens: socket files, several addresses, TLS, and what it refuses to open."""
+"""Listeners of the service: socket files, several addresses, TLS, and refused ones."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Who the service talks to: real servers that tests start, and scripted stand-ins."""
+"""The service's peers: real servers that tests start, and scripted stand-ins."""

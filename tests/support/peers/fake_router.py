@@ -1,4 +1,4 @@
-"""A small router of the real API with fixed figures, so that what is printed can be known."""
+"""A small router with the real API and fixed figures, for tests that compare output."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FRONTIER_USD = [0.001 * (1 + at) for at in range(20)]
 
 
 class FakeRouter(router_pb2_grpc.RouterServiceServicer):
-    """Routes by fixed figures; some prompts name the failure that they want."""
+    """Routes by fixed figures; some prompts name a failure that they cause."""
 
     def __init__(self) -> None:
         self.address = ""
@@ -64,7 +64,7 @@ class FakeRouter(router_pb2_grpc.RouterServiceServicer):
         request: outcome_pb2.EscalateRequest,
         context: grpc.ServicerContext,  # noqa: ARG002
     ) -> outcome_pb2.EscalateResponse:
-        """Keeps an answer that all agree with."""
+        """Keeps an answer with full agreement, and escalates any other."""
         self.requests.append(request)
         if request.agreement == 1.0:
             return outcome_pb2.EscalateResponse(kept_score=0.9, price=PRICE, reason="good enough")
@@ -293,11 +293,11 @@ def _refuse(context: grpc.ServicerContext, code: str, message: str) -> NoReturn:
 
 @contextmanager
 def fake_router() -> Iterator[FakeRouter]:
-    """A router that serves on a free port."""
+    """Starts a router on a free port, and stops it at the end."""
     fake = FakeRouter()
     server = grpc.server(ThreadPoolExecutor(4))
     router_pb2_grpc.add_RouterServiceServicer_to_server(fake, server)
     fake.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     server.start()
     yield fake
-    server.stop(10).wait()  # with a grace, or gRPC logs the connections that it cuts
+    server.stop(10).wait()  # without a grace, gRPC logs the connections that it cuts

@@ -1,6 +1,6 @@
-"""Builds a folder as ``kubectl kustomize`` does, for what the project's manifests use of it.
+"""Builds a folder as ``kubectl kustomize`` does, with the features that the manifests use.
 
-Whatever else stands in a kustomization is refused, so that nothing is passed over in silence.
+Other keys of a kustomization are refused, so that nothing is ignored silently.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _HEAD = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization
 
 
 class KustomizeError(Exception):
-    """A kustomization that cannot be built, or that asks for what this does not know."""
+    """A kustomization that cannot be built, or that uses a feature unknown to this builder."""
 
 
 def build(folder: Path) -> list[Resource]:
-    """All resources of a kustomization, in the order of its files."""
+    """Returns all resources of a kustomization, in the order of its files."""
     plan = read_one(folder / "kustomization.yaml")
     for key, value in _HEAD.items():
         if plan.pop(key, None) != value:
@@ -56,7 +56,7 @@ def _resources(path: Path) -> list[Resource]:
 
 
 def read_one(path: Path) -> Any:
-    """The one document of a YAML file."""
+    """Reads the one document of a YAML file."""
     return yaml.safe_load(path.read_text())
 
 

@@ -1,7 +1,7 @@
-"""An LLM provider's HTTP server, as far as a proxy sees it: exact bytes in, canned replies out.
+"""An LLM provider's HTTP server for tests of a proxy: exact bytes in, canned replies out.
 
-Speaks HTTP/1.1 by hand, so that a test sees the very bytes of a request, and can break off a reply
-wherever it likes.
+It speaks HTTP/1.1 without a library, so that a test sees the exact bytes of a request, and can
+break off a reply anywhere.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TEXT = "Paris"
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """One request; header names in lower case."""
+    """One request; the names of headers are in lower case."""
 
     method: str
     path: str
@@ -40,12 +40,14 @@ class Upstream:
     """A provider that runs.
 
     Attributes:
+        port: the provider's port.
         received: all requests, oldest first.
-        status: of every reply.
-        compressed: replies are gzip, whatever the request accepts.
-        usage: replies tell what they cost.
-        piece_bytes: streamed replies come in chunks of this size; 0: an event each.
-        hold: set by the test to let replies go; they wait for it after their first event.
+        status: the status of every reply.
+        compressed: whether replies are gzip, whatever the request accepts.
+        usage: whether replies have their usage.
+        piece_bytes: size of the chunks of streamed replies; 0: one chunk per event.
+        hold: streamed replies wait for it after their first event; set at the start.
+        arrived: set when a request has come.
     """
 
     port: int = 0
@@ -63,14 +65,14 @@ class Upstream:
         return self.received[-1]
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection."""
+        """Serves one connection."""
         try:
             while (request := await _read(reader)) is not None:
                 self.received.append(request)
                 self.arrived.set()
                 await self._reply(request, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
-            pass  # the proxy went away, as some tests want
+            pass  # the proxy closed the connection, as some tests want
         finally:
             writer.close()
 
@@ -288,7 +290,7 @@ async def _read(reader: asyncio.StreamReader) -> Received | None:
 
 @asynccontextmanager
 async def upstream() -> AsyncIterator[Upstream]:
-    """A provider on a free port of this machine, in this process."""
+    """Starts a provider on a free port, in this process."""
     running = Upstream()
     server = await asyncio.start_server(running.serve, "127.0.0.1", 0)
     running.port = server.sockets[0].getsockname()[1]

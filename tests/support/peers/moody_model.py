@@ -1,7 +1,7 @@
-"""Appended to the repository's ``model.py``: a predictor that does what a file beside it says.
+"""A predictor that a file beside it controls; tests append it to the repository's ``model.py``.
 
-``mood`` holds one word: good, nan, short (a column less), fail, held (says so through the FIFO
-``held``, waits until the request is cancelled, and says that through the FIFO ``cancelled``).
+The file ``mood`` holds one word: good, nan, short (scores lack a column), fail, or held (writes to
+the FIFO ``held``, waits until the request is cancelled, and writes to the FIFO ``cancelled``).
 """
 
 import time
@@ -13,7 +13,7 @@ Quiet: type[Any] = TritonPythonModel
 
 
 class TritonPythonModel(Quiet):  # type: ignore[no-redef]
-    """As Triton calls it."""
+    """The model as Triton calls it, changed by ``mood``."""
 
     def initialize(self, args: dict[str, str]) -> None:
         self.folder = Path(args["model_repository"]) / args["model_version"]

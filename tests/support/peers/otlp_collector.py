@@ -1,7 +1,7 @@
 """An OTLP collector that keeps what it gets.
 
-It reads with OpenTelemetry's own definitions, of whichever package brings them along: the older
-ones of xds-protos call some fields by other names, so those are gone by their numbers.
+It reads messages by OpenTelemetry's own definitions. The package xds-protos may have installed
+older ones, in which some fields have other names, so these fields are read by their numbers.
 """
 
 from __future__ import annotations
@@ -22,14 +22,20 @@ SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService"
 
 @dataclass
 class Collector:
-    """The collector: its URL, the spans, and the resources that they came from."""
+    """A collector that runs.
+
+    Attributes:
+        endpoint: its URL.
+        spans: the spans that came.
+        resources: the resources that the spans came from.
+    """
 
     endpoint: str = ""
     spans: list[Any] = field(default_factory=list)
     resources: list[Any] = field(default_factory=list)
 
     def export(self, request: Any, _context: Any) -> Any:
-        """Keeps spans."""
+        """Keeps the spans of a request."""
         for resource_spans in request.resource_spans:
             self.resources.append(resource_spans.resource)
             for scope_spans in by_number(resource_spans, 2):
@@ -37,13 +43,13 @@ class Collector:
         return trace_service_pb2.ExportTraceServiceResponse()
 
     def named(self, name: str) -> list[Any]:
-        """The spans of a name."""
+        """Returns the spans with a name."""
         return [span for span in self.spans if span.name == name]
 
 
 @contextmanager
 def otlp_collector() -> Iterator[Collector]:
-    """A collector on a free port."""
+    """Starts a collector on a free port."""
     collector = Collector()
     export = grpc.unary_unary_rpc_method_handler(
         collector.export,
@@ -63,10 +69,10 @@ def otlp_collector() -> Iterator[Collector]:
 
 
 def by_number(message: Any, number: int) -> Any:
-    """A field's value."""
+    """Returns the value of a field by its number."""
     return getattr(message, message.DESCRIPTOR.fields_by_number[number].name)
 
 
 def attributes(span: Any) -> dict[str, Any]:
-    """A span's attributes as plain values."""
+    """Returns a span's attributes as plain values."""
     return {one.key: getattr(one.value, one.value.WhichOneof("value")) for one in span.attributes}

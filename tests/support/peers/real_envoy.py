@@ -1,4 +1,4 @@
-"""A real Envoy with deploy/envoy/envoy.yaml, its addresses exchanged for free ones."""
+"""A real Envoy with deploy/envoy/envoy.yaml, on free ports."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ENVOY = str(Path(sys.executable).with_name("envoy"))
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens on at the moment."""
+    """Returns a port of this machine that is free at the moment."""
     with closing(socket.socket()) as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])
@@ -32,7 +32,7 @@ def free_port() -> int:
 def envoy_config(
     *, routoo: int, local: int, hosted: int, local_models: str = ""
 ) -> tuple[dict[str, Any], int]:
-    """The shipped configuration with these ports; and the port on which it listens."""
+    """Returns the shipped configuration with these ports, and the port of its listener."""
     config = yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))
     del config["admin"]
     listener = config["static_resources"]["listeners"][0]
@@ -49,14 +49,14 @@ def envoy_config(
 
 
 def manager(config: dict[str, Any]) -> dict[str, Any]:
-    """The HTTP connection manager's part of a configuration, to be changed."""
+    """Returns the HTTP connection manager's part of a configuration, for changes in place."""
     listener = config["static_resources"]["listeners"][0]
     found: dict[str, Any] = listener["filter_chains"][0]["filters"][0]["typed_config"]
     return found
 
 
 def processor(config: dict[str, Any]) -> dict[str, Any]:
-    """The external processor's part of a configuration, to be changed."""
+    """Returns the external processor's part of a configuration, for changes in place."""
     found: dict[str, Any] = manager(config)["http_filters"][0]["typed_config"]
     return found
 
@@ -90,7 +90,7 @@ async def _listening(process: asyncio.subprocess.Process, port: int, log: Path) 
             try:
                 _, writer = await asyncio.open_connection("127.0.0.1", port)
             except ConnectionRefusedError:
-                await asyncio.sleep(0.02)  # nothing tells when an Envoy has begun to listen
+                await asyncio.sleep(0.02)  # Envoy does not report that it listens
             else:
                 writer.close()
                 await writer.wait_closed()

@@ -35,16 +35,16 @@ class Triton:
 
     @property
     def artifact(self) -> Path:
-        """The first version's folder."""
+        """The folder of the first version."""
         return self.repository / "predictor" / "1"
 
     def send(self, number: signal.Signals) -> None:
-        """A signal to the server itself."""
+        """Sends a signal to the server itself."""
         os.kill(self.pid, number)
 
 
 def add_version(repository: Path, number: int, *, max_batch: int = 64, **artifact: Any) -> Path:
-    """A version of the tiny artifact, for the Python backend; it is called tiny-NUMBER."""
+    """Adds a version of the tiny artifact, for the Python backend, with the name tiny-NUMBER."""
     version = repository / "predictor" / str(number)
     write_tiny_artifact(version, **artifact)
     change_manifest(version, predictor_version=f"tiny-{number}")
@@ -53,7 +53,7 @@ def add_version(repository: Path, number: int, *, max_batch: int = 64, **artifac
 
 
 def make_moody(version: Path) -> None:
-    """From now on the version does what its file ``mood`` says, see ``moody_model``."""
+    """Makes a version obey its file ``mood``; ``moody_model`` describes the moods."""
     model = version / "model.py"
     moody = Path(__file__).with_name("moody_model.py").read_text(encoding="utf-8")
     model.write_text(f"{model.read_text(encoding='utf-8')}\n\n{moody}", encoding="utf-8")
@@ -63,10 +63,13 @@ def make_moody(version: Path) -> None:
 def real_triton(repository: Path, *arguments: str, log: Path | None = None) -> Iterator[Triton]:
     """Starts a server, and stops it at the end; one that was killed meanwhile is no error.
 
-    Its log is written beside the repository, where no other place is given.
+    Args:
+        repository: the repository that it serves.
+        arguments: further arguments of deploy/triton/local.py.
+        log: the server's log; None: a file beside the repository.
     """
     if not ENVIRONMENT.exists():
-        # Who runs a few tests by hand may do without; where all have to run, that is a failure.
+        # A developer may run some tests without Triton; in CI, where all must run, it has to exist.
         missing = pytest.fail if os.environ.get("CI") else pytest.skip
         missing("no Triton server in .triton; `make test` installs it")
     command = [sys.executable, str(ROOT / "deploy" / "triton" / "local.py")]
@@ -82,7 +85,7 @@ def real_triton(repository: Path, *arguments: str, log: Path | None = None) -> I
             values = dict(word.split("=") for word in ready.split()[1:])
             yield Triton(values["grpc"], repository, int(values["pid"]))
         finally:
-            # The server first: the other one waits for it, and a clean stop takes seconds.
+            # The server is killed first: its parent waits for it, and a clean stop takes seconds.
             if values:
                 with suppress(ProcessLookupError):
                     os.kill(int(values["pid"]), signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""A replica whose books are in a Redis that a test runs."""
+"""A replica's ledger in a Redis that a test runs."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from support.peers.redis_server import RedisServer
 
 BACK_TIMEOUT_S = 60.0
-# A day that no test crosses: the clock stands still unless Redis' does not.
+# The period is longer than any test: only Redis' own clock moves.
 BIG = budget(usd=1.0, per="30d", window="sliding")
 
 
 def replica(server: RedisServer, *budgets: Any, **more: Any) -> RedisLedger:
-    """A ledger on that server; ``BIG`` is its budget, unless others are given."""
+    """Makes a ledger on a server; its budget is ``BIG``, unless others are given."""
     settings = {"redis_timeout_s": 20, "redis_max_probe_s": 0.2, **more}
     clock = FakeClock(time.time_ns())
     found: Any = opened(

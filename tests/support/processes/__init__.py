@@ -1,1 +1,1 @@
-"""The command in processes of its own, and what those run."""
+"""The ``routoo`` command in processes of its own, and the scripts that they run."""

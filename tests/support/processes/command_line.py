@@ -13,7 +13,13 @@ ROUTOO = Path(sys.executable).with_name("routoo")
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a command line ended."""
+    """The result of a command line.
+
+    Attributes:
+        code: the exit code.
+        out: stdout.
+        err: stderr.
+    """
 
     code: int
     out: str

@@ -1,4 +1,4 @@
-"""One of several processes that spend one Redis budget as fast as they can."""
+"""The work of one of several processes that spend one Redis budget as fast as they can."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LARGEST = 20_000
 
 
 def hammer(url: str, prefix: str, limit_nano_usd: int, seed: int, results: Any) -> None:
-    """Reserves and settles until the budget has refused a while; reports its own sums."""
+    """Reserves and settles ``CALLS`` times, and puts its own sums into ``results``."""
     settings = LedgerSettings(backend="redis", redis_url=url, key_prefix=prefix, redis_timeout_s=30)
     ledger = open_ledger((budget(usd=limit_nano_usd / 1e9),), settings, time.time_ns)
     assert ledger is not None

@@ -1,6 +1,6 @@
-"""The ``routoo`` command, with a predictor that does what prompts say: "hold" and "fail".
+"""The ``routoo`` command with a predictor that prompts control: "hold" makes it wait, "fail" fail.
 
-It prints ``held`` when it stands still, and goes on after a line, or the end, of stdin.
+It prints ``held`` when it waits, and goes on after a line, or the end, of stdin.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ predict = OnnxPredictor.predict
 
 
 def held(self: OnnxPredictor, prompts: Sequence[str], *wait: Wait | None) -> Prediction:
-    """As the real one, unless a prompt says otherwise."""
+    """Predicts as the real predictor, unless a prompt says "hold" or "fail"."""
     if any("fail" in prompt for prompt in prompts):
         raise ValueError("the detail")
     if any("hold" in prompt for prompt in prompts):

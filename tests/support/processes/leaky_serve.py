@@ -1,7 +1,7 @@
-"""The ``routoo`` command, with a predictor whose errors quote the prompts, in every way there is.
+"""The ``routoo`` command with a predictor and an engine whose errors quote the prompts.
 
-Prompts with ``explode`` fail; beside that, a thread and a task end with an error that nobody
-awaits, and a library logs the prompts.
+Prompts with ``explode`` fail in the predictor and in a thread. Prompts with ``unawaited`` fail in
+the engine and in a task that is not awaited, and a library logs them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ check = Engine._check
 
 
 def leaky(self: OnnxPredictor, prompts: Sequence[str], *wait: Wait | None) -> Prediction:
-    """As the real one, unless a prompt says otherwise."""
+    """Predicts as the real predictor, unless a prompt has "explode"."""
     said = [prompt for prompt in prompts if "explode" in prompt]
     if not said:
         return predict(self, prompts, *wait)
@@ -42,7 +42,7 @@ def leaky(self: OnnxPredictor, prompts: Sequence[str], *wait: Wait | None) -> Pr
 
 
 def leaky_check(self: Engine, request: PromptRequest) -> None:
-    """As the real one; on the event loop."""
+    """Checks as the real engine, on the event loop, unless the prompt has "unawaited"."""
     check(self, request)
     if "unawaited" in request.text:
 

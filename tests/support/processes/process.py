@@ -28,7 +28,7 @@ ENVIRONMENT = {
 
 
 def write_tiny_config(folder: Path, **changes: Any) -> Path:
-    """Config, pool and artifact; ``changes`` replace whole sections."""
+    """Writes config, pool and artifact; ``changes`` replace whole sections."""
     write_tiny_artifact(folder / "predictor")
     write_tiny_pool(folder / "pool.yaml")
     values = {
@@ -45,7 +45,7 @@ def write_tiny_config(folder: Path, **changes: Any) -> Path:
 
 @asynccontextmanager
 async def process(*arguments: str) -> AsyncIterator[Process]:
-    """Starts a command with pipes; kills it in the end if it still runs."""
+    """Starts a command with pipes, and kills it at the end if it still runs."""
     running = await asyncio.create_subprocess_exec(
         sys.executable, *arguments, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=ENVIRONMENT
     )
@@ -58,7 +58,7 @@ async def process(*arguments: str) -> AsyncIterator[Process]:
 
 
 async def line_of(running: Process, beginning: str, within_s: float = HANG_S) -> str:
-    """The next line of stdout; any other beginning fails the test."""
+    """Reads the next line of stdout; a line with another beginning fails the test."""
     assert running.stdout is not None
     async with asyncio.timeout(within_s):
         line = (await running.stdout.readline()).decode()
@@ -69,6 +69,6 @@ async def line_of(running: Process, beginning: str, within_s: float = HANG_S) ->
 
 
 async def exit_code(running: Process) -> int:
-    """Waits for the end; a process that does not end fails the test."""
+    """Waits for the end and returns the exit code; a process that does not end fails the test."""
     async with asyncio.timeout(HANG_S):
         return await running.wait()

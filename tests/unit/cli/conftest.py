@@ -1,3 +1,5 @@
+"""Fixtures for tests of the command line: a fake router, and runs in this process."""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING

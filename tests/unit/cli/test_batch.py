@@ -1,3 +1,5 @@
+"""``routoo batch``: its request, its files, its screen and its JSON."""
+
 from __future__ import annotations
 
 import io

@@ -1,4 +1,4 @@
-"""``routoo calibrate`` from a file of prompts to settings that a service takes."""
+"""``routoo calibrate`` makes settings that a service takes from a file of prompts."""
 
 from __future__ import annotations
 
@@ -112,11 +112,11 @@ def test_a_pairs_knob_is_written_with_its_provenance_and_is_taken(
 def test_lp_keeps_to_a_mean_cost_on_the_prompts(
     calibrate: Callable[..., Ended], run: Run, config: Path
 ) -> None:
-    cheapest, dearest = (
+    cheapest, costliest = (
         json.loads(calibrate("--policy", "lp", *target, "--json").out)["achieved"]
         for target in (("--target-score", "0"), ("--target-cost", "1"))
     )
-    low, high = cheapest["predicted_cost_usd"]["mean"], dearest["predicted_cost_usd"]["mean"]
+    low, high = cheapest["predicted_cost_usd"]["mean"], costliest["predicted_cost_usd"]["mean"]
     assert low < high
 
     ended = calibrate("--policy", "lp", "--target-cost", str((low + high) / 2), "--json")

@@ -1,4 +1,4 @@
-"""Credentials on the command line: mistakes are one line, and no secret is in it."""
+"""Credentials on the command line: a mistake is reported in one line, without the secret."""
 
 from __future__ import annotations
 

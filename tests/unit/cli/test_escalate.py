@@ -1,4 +1,4 @@
-"""What ``escalate`` sends, and how it shows the reply."""
+"""``routoo escalate`` sends the signal, and shows the reply."""
 
 from __future__ import annotations
 

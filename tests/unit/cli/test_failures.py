@@ -1,4 +1,4 @@
-"""Every failure is one line on stderr, an exit code, and an empty stdout."""
+"""Every failure of a command is one line on stderr, an exit code, and an empty stdout."""
 
 from __future__ import annotations
 

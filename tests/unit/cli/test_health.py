@@ -1,4 +1,4 @@
-"""``routoo health``: its exit code is what a probe goes by."""
+"""``routoo health`` tells a probe by its exit code whether the service is healthy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How blocks of text, facts and tables fit a screen."""
+"""Blocks of text, facts and tables are laid out to fit a screen."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from routoo.cli.output.render import (
     Column,
     Facts,
     Glyphs,
-    Grid,
-    Line,
     Row,
+    TextLine,
+    TextTable,
     layout,
 )
 
-GRID = Grid(
+GRID = TextTable(
     [Column("name"), Column("figure", "right"), Column("note", optional=True), Column("more")],
     [
         Row(["organisation/a-long-model-name", "1.25", "first", "x"], marked=True),
@@ -71,7 +71,7 @@ def test_figures_are_never_cut() -> None:
 def test_bars_grow_with_their_fraction_and_fill_the_column_at_1() -> None:
     rows = [Row([Bar(step / 100)]) for step in range(101)]
     for glyphs in (PLAIN, ASCII, UNICODE):
-        texts = _texts(Grid([Column("bar")], rows), glyphs, None)
+        texts = _texts(TextTable([Column("bar")], rows), glyphs, None)
         bars = texts[2:] if glyphs.rule else texts[1:]
         lengths = [len(bar) for bar in bars]
         assert lengths == sorted(lengths)
@@ -88,7 +88,7 @@ def test_long_facts_wrap_under_their_value() -> None:
 
 
 def test_blocks_of_different_kinds_stand_apart() -> None:
-    blocks = [Line("one"), Line("two"), Facts([("k", "v")]), Line("three")]
+    blocks = [TextLine("one"), TextLine("two"), Facts([("k", "v")]), TextLine("three")]
     assert [line.text for line in layout(blocks, PLAIN, None)] == [
         "one",
         "two",
@@ -100,7 +100,7 @@ def test_blocks_of_different_kinds_stand_apart() -> None:
 
 
 def test_a_table_without_rows_is_its_header() -> None:
-    assert _texts(Grid([Column("a"), Column("b")], []), PLAIN, None) == ["a  b"]
+    assert _texts(TextTable([Column("a"), Column("b")], []), PLAIN, None) == ["a  b"]
 
 
 WORDS = st.lists(st.text("abc/-", min_size=1, max_size=12), max_size=8).map(" ".join)
@@ -110,7 +110,7 @@ WORDS = st.lists(st.text("abc/-", min_size=1, max_size=12), max_size=8).map(" ".
 def test_prose_and_facts_keep_every_word_and_the_width(
     prose: str, width: int, pairs: list[tuple[str, str]]
 ) -> None:
-    lines = [line.text for line in layout([Line(prose), Facts(pairs)], UNICODE, width)]
+    lines = [line.text for line in layout([TextLine(prose), Facts(pairs)], UNICODE, width)]
     assert all(len(line) <= width for line in lines)
     said = " ".join(lines).split()
     assert said == " ".join([prose, *(f"{name} {value}" for name, value in pairs)]).split()

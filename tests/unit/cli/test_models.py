@@ -1,3 +1,5 @@
+"""``routoo models`` and ``routoo info``: their screens and their JSON."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""``routoo budgets`` and ``routoo report``: their requests, screens and JSON."""
+
 from __future__ import annotations
 
 import json

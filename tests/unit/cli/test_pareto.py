@@ -1,3 +1,5 @@
+"""``routoo pareto``: the frontier's file, the picked vertex, the screen and the JSON."""
+
 from __future__ import annotations
 
 import json
@@ -88,7 +90,7 @@ def test_json_tells_the_ends_and_the_picked_vertex(
     assert (ended.code, ended.out.count("\n")) == (0, 1)
     summary = json.loads(ended.out)
     assert summary["vertices"] == 20
-    assert summary["dearest"]["total_cost_usd"] == FRONTIER_USD[-1]
+    assert summary["most_expensive"]["total_cost_usd"] == FRONTIER_USD[-1]
     assert summary["picked"]["vertex"] == 3
     assert sum(summary["picked"]["prompts_per_model"].values()) == 2
 

@@ -1,4 +1,4 @@
-"""``routoo replay``: what it prints, what it says on stderr, and its exit codes."""
+"""``routoo replay``: its output, its lines on stderr, and its exit codes."""
 
 from __future__ import annotations
 

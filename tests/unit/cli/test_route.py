@@ -1,3 +1,5 @@
+"""``routoo route``: its request, its screen and its JSON."""
+
 from __future__ import annotations
 
 import io

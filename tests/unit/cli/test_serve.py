@@ -1,4 +1,4 @@
-"""What ``serve`` and ``check-config`` hand to the server, and how they fail."""
+"""``routoo serve`` and ``routoo check-config``: the settings for the server, and failures."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""Fixtures for tests of the client: a fake router."""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING

@@ -1,3 +1,5 @@
+"""Both clients against a fake router: requests, replies, errors and deadlines."""
+
 from __future__ import annotations
 
 import asyncio

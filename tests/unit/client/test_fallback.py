@@ -1,4 +1,4 @@
-"""The model that stands in while the service is away: marked, counted, and without waiting."""
+"""The fallback model answers while the service is away: marked, counted, without delay."""
 
 from __future__ import annotations
 

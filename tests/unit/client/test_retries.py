@@ -1,4 +1,4 @@
-"""Calls that are tried again: which, when, and never beyond the deadline."""
+"""Retries of the client: which calls are tried again, when, and never beyond the deadline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dashboard and alerts ask for what a service really shows, in PromQL and in Grafana's schema."""
+"""Dashboard and alerts use metrics that exist, valid PromQL and Grafana's schema."""
 
 from __future__ import annotations
 

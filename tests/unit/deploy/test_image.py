@@ -1,4 +1,4 @@
-"""The image holds the service and nothing that trains; compose files name settings that exist."""
+"""The image holds the service without the training; compose files name existing settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The manifests are what a cluster takes, keep to its strictest rules, and fit together."""
+"""The manifests are valid, keep the strictest pod security rules, and fit together."""
 
 from __future__ import annotations
 

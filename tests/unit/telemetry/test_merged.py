@@ -1,4 +1,4 @@
-"""The pages of workers as one."""
+"""The metrics pages of several workers are merged into one."""
 
 from __future__ import annotations
 

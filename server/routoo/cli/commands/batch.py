@@ -1,4 +1,4 @@
-"""``routoo batch``."""
+"""``routoo batch``: decides many prompts jointly."""
 # ruff: noqa: PLC0415
 # A command imports what it needs when it runs: ``routoo serve`` then starts fast and stays small.
 
@@ -103,7 +103,7 @@ def batch(  # noqa: PLR0913 - one parameter per option
         raise CommandError("--json and --out - both want stdout; name a file with --out")
     if not to_stdout:
         check_writable(out)
-    # Decisions and progress on one screen would run into each other.
+    # Decisions and progress must not be mixed on one screen.
     is_shown = sys.stderr.isatty() and not (to_stdout and sys.stdout.isatty())
     with Phases(sys.stderr if is_shown else None) as phases:
         phases.start(f"reading {file}")

@@ -1,4 +1,4 @@
-"""``routoo calibrate``."""
+"""``routoo calibrate``: finds a policy's settings on a file of prompts."""
 # ruff: noqa: PLC0415
 # A command imports what it needs when it runs: ``routoo serve`` then starts fast and stays small.
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from routoo.routing.pool import Pool
 
 CalibratedPolicy = Literal["threshold", "quality_gap", "lp", "guarantee", "cascade"]
-# Which options each policy takes, besides those that all take.
+# The options that only some policies take, by policy.
 _OPTIONS = {
     "threshold": ("strong", "weak", "strong_share", "target_cost", "target_score"),
     "quality_gap": ("strong", "weak", "strong_share", "target_cost", "target_score"),
@@ -32,7 +32,7 @@ _TARGETS = ("strong_share", "target_cost", "target_score")
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """The options of one policy or the other; None: not given."""
+    """The options that only some policies take; None: not given."""
 
     strong: str | None
     weak: str | None
@@ -45,7 +45,11 @@ class _Wanted:
     beside: str | None
 
     def check(self, policy: str) -> None:
-        """Refuses what the policy does not take, and what it lacks."""
+        """Checks the options against the policy.
+
+        Raises:
+            CommandError: an option that the policy does not take, or one that it lacks.
+        """
         allowed = _OPTIONS[policy]
         for name in self.__dataclass_fields__:
             if getattr(self, name) is not None and name not in allowed:
@@ -61,14 +65,14 @@ class _Wanted:
             )
 
     def target(self) -> "Target":
-        """The one target that was given."""
+        """Returns the one target that was given."""
         from routoo.calibration.target import Target
 
         if self.strong_share is not None:
             return Target("strong_share", self.strong_share)
         if self.target_cost is not None:
             return Target("target_cost", self.target_cost)
-        assert self.target_score is not None  # noqa: S101 - ``check`` has seen one
+        assert self.target_score is not None  # noqa: S101 - ``check`` found one
         return Target("target_score", self.target_score)
 
 
@@ -89,7 +93,7 @@ def calibrate(  # noqa: PLR0913 - one parameter per option
         Path | None, typer.Option(help="Write the settings here; none: stdout.", metavar="FILE")
     ] = None,
     strong: Annotated[
-        str | None, typer.Option(help="The dear model of the pair.", metavar="MODEL")
+        str | None, typer.Option(help="The expensive model of the pair.", metavar="MODEL")
     ] = None,
     weak: Annotated[
         str | None, typer.Option(help="The cheap model of the pair.", metavar="MODEL")
@@ -162,7 +166,7 @@ def _find(policy: str, wanted: _Wanted, grounds: "Grounds") -> "Found":
     if policy == "lp":
         return find.find_lp(grounds, wanted.target())
     if policy == "guarantee":
-        assert wanted.max_drop is not None  # noqa: S101 - ``check`` has seen it
+        assert wanted.max_drop is not None  # noqa: S101 - ``check`` found it
         confidence = 0.95 if wanted.confidence is None else wanted.confidence
         promise = Promise(wanted.max_drop, 1.0 - confidence)
         return find.find_guarantee(grounds, _column(pool, "reference", wanted.reference), promise)

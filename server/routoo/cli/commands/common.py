@@ -1,4 +1,4 @@
-"""What the commands share: common options, the way to the service, and printing."""
+"""Parts that the commands share: common options, the connection to the service, printing."""
 # ruff: noqa: PLC0415
 # A command imports what it needs when it runs: ``routoo serve`` then starts fast and stays small.
 
@@ -30,7 +30,7 @@ UINT64_MAX = 2**64 - 1
 
 
 def positive(value: float) -> float:
-    """Refuses what is not a number above 0."""
+    """Returns the value if it is a number above 0, and refuses it otherwise."""
     if not (math.isfinite(value) and value > 0):
         raise typer.BadParameter(f"{value} is not a number above 0.")
     return value
@@ -47,15 +47,19 @@ ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML settings
 
 
 def named_counts(option: str, texts: "Sequence[str] | None", most: int) -> dict[str, int]:
-    """As ``named_numbers``, for whole numbers of at most ``most``."""
+    """Reads the values of a repeatable option NAME=NUMBER, whole numbers of at most ``most``.
+
+    Raises:
+        CommandError: a value of another form, or a name that is given twice.
+    """
     return dict(_named(option, texts, int, most, f"whole number from 0 to {most}"))
 
 
 def named_numbers(option: str, texts: "Sequence[str] | None") -> dict[str, float]:
-    """The values of a repeatable option NAME=NUMBER; a name may hold = itself.
+    """Reads the values of a repeatable option NAME=NUMBER; a name may hold = itself.
 
     Raises:
-        CommandError: a value of another form, a name that is given twice.
+        CommandError: a value of another form, or a name that is given twice.
     """
     return dict(_named(option, texts, float, sys.float_info.max, "number of at least 0"))
 
@@ -86,13 +90,17 @@ def _named(
 def service(
     address: str, timeout_s: float, prompts: "Prompts | None" = None
 ) -> "Iterator[RouterClient]":
-    """A client; what goes wrong with it becomes one line, about lines of ``prompts`` if given."""
+    """Yields a client whose errors become one line; if ``prompts`` are given, it names their line.
+
+    Raises:
+        CommandError: the client cannot be made, or one of its calls failed.
+    """
     from routoo.client import NO_RETRIES, RouterClient, RouterError
 
     files = credential_files()
     tls, token = files.read_tls(), files.read_token()
     try:
-        # Whoever waits at a terminal wants to know at once that there is no service.
+        # A user at a terminal wants to know at once that there is no service.
         calling = RouterClient(address, timeout_s=timeout_s, retry=NO_RETRIES, tls=tls, token=token)
     except ValueError as error:
         raise CommandError(str(error)) from None
@@ -104,7 +112,11 @@ def service(
 
 
 def stdin_text() -> str:
-    """All of stdin, UTF-8."""
+    """Reads all of stdin as UTF-8.
+
+    Raises:
+        CommandError: it is not UTF-8.
+    """
     try:
         return sys.stdin.buffer.read().decode("utf-8")
     except UnicodeDecodeError as error:
@@ -112,7 +124,11 @@ def stdin_text() -> str:
 
 
 def prompts_in(file: Path) -> "Prompts":
-    """The requests of a JSON Lines file; - is stdin."""
+    """Reads the requests of a JSON Lines file; - is stdin.
+
+    Raises:
+        PromptsFileError: the file cannot be read, or a line is no prompt.
+    """
     from routoo.client.prompts_file import PromptsFileError, read_prompts
 
     if str(file) == "-":
@@ -127,7 +143,7 @@ def prompts_in(file: Path) -> "Prompts":
 
 
 def print_reply(message: "Message", screen: "Sequence[Block]", *, as_json: bool) -> None:
-    """Prints a reply as it is, or as a screen."""
+    """Prints a reply as JSON, or as a screen."""
     from routoo.client import to_dict
 
     if as_json:
@@ -137,14 +153,14 @@ def print_reply(message: "Message", screen: "Sequence[Block]", *, as_json: bool)
 
 
 def print_json(value: dict[str, Any]) -> None:
-    """Prints one object on a line."""
+    """Prints one JSON object on a line."""
     import orjson
 
     sys.stdout.buffer.write(orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE))
 
 
 def show(screen: "Sequence[Block]", *, to_stderr: bool = False) -> None:
-    """Prints a screen."""
+    """Prints a screen on stdout, or on stderr."""
     from routoo.cli.output.render import show
 
     show(screen, sys.stderr if to_stderr else sys.stdout)

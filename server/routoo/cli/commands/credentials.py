@@ -1,4 +1,4 @@
-"""Options of the command line that say who calls and whom it trusts; before the command's name."""
+"""Global options for credentials: the caller's token and certificate, and trusted authorities."""
 # ruff: noqa: PLC0415
 # A command imports what it needs when it runs: ``routoo serve`` then starts fast and stays small.
 
@@ -36,10 +36,10 @@ class CredentialFiles:
     """Files named on the command line; read when a service is called.
 
     Attributes:
-        token: holds a token; None: none is sent.
-        ca: who may have signed the service's certificate; None: no TLS.
-        certificate: the caller's own; needs ``ca`` and ``key``.
-        key: that of ``certificate``.
+        token: the file with the token; None: none is sent.
+        ca: the authorities that may sign the service's certificate; None: no TLS.
+        certificate: the caller's certificate chain; needs ``ca`` and ``key``.
+        key: the private key of ``certificate``.
     """
 
     token: Path | None = None
@@ -48,7 +48,7 @@ class CredentialFiles:
     key: Path | None = None
 
     def read_token(self) -> str | None:
-        """The token, should there be one.
+        """Reads the token; None where no file is named.
 
         Raises:
             CommandError: the file cannot be read.
@@ -56,7 +56,7 @@ class CredentialFiles:
         return None if self.token is None else _read(self.token).decode("utf-8", "replace").strip()
 
     def read_tls(self) -> "Tls | None":
-        """What is needed for TLS, should it be spoken.
+        """Reads the files for TLS; None where no authority is named.
 
         Raises:
             CommandError: a file cannot be read, or one is missing.
@@ -78,12 +78,12 @@ _files: ContextVar[CredentialFiles] = ContextVar("credential files", default=Cre
 
 
 def use_credential_files(files: CredentialFiles) -> None:
-    """Those that the command line names."""
+    """Sets the files that the command line names."""
     _files.set(files)
 
 
 def credential_files() -> CredentialFiles:
-    """Those of the command line that runs."""
+    """Returns the files that the running command line names."""
     return _files.get()
 
 

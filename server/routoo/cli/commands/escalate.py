@@ -1,4 +1,4 @@
-"""``routoo escalate``."""
+"""``routoo escalate``: keeps an answer or decides which model to ask next."""
 # ruff: noqa: PLC0415
 # A command imports what it needs when it runs: ``routoo serve`` then starts fast and stays small.
 

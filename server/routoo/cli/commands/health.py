@@ -1,5 +1,5 @@
-"""``routoo health``: whether a service takes requests; what containers and probes run."""
-# Nothing but gRPC is imported: a probe that starts every few seconds has to be cheap.
+"""``routoo health``: asks whether a service takes requests; for containers and probes."""
+# Only gRPC is imported: a probe that starts every few seconds has to be cheap.
 # ruff: noqa: PLC0415
 
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""``routoo budgets`` and ``routoo report``."""
+"""``routoo budgets`` and ``routoo report``: the state of budgets, and reports of outcomes."""
 # ruff: noqa: PLC0415
 # A command imports what it needs when it runs: ``routoo serve`` then starts fast and stays small.
 

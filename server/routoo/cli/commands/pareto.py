@@ -1,4 +1,4 @@
-"""``routoo pareto``."""
+"""``routoo pareto``: finds the cost-quality frontier of a file of prompts."""
 # ruff: noqa: PLC0415
 # A command imports what it needs when it runs: ``routoo serve`` then starts fast and stays small.
 

@@ -1,4 +1,4 @@
-"""``routoo models`` and ``routoo info``: what the service has and knows."""
+"""``routoo models`` and ``routoo info``: the pool, and the versions and limits of the service."""
 # ruff: noqa: PLC0415
 # A command imports what it needs when it runs: ``routoo serve`` then starts fast and stays small.
 

@@ -1,4 +1,4 @@
-"""``routoo replay``."""
+"""``routoo replay``: decides again what a service has logged."""
 # ruff: noqa: PLC0415
 # A command imports what it needs when it runs: ``routoo serve`` then starts fast and stays small.
 
@@ -86,7 +86,7 @@ def replay(
 
 @contextmanager
 def _uncollected() -> "Iterator[None]":
-    """A line is hundreds of objects and no cycle: looking for cycles took half of the time."""
+    """Stops the garbage collector: searching a log's objects for cycles took half the time."""
     gc.disable()
     try:
         yield

@@ -1,4 +1,4 @@
-"""``routoo route``."""
+"""``routoo route``: decides one prompt."""
 # ruff: noqa: PLC0415
 # A command imports what it needs when it runs: ``routoo serve`` then starts fast and stays small.
 

@@ -1,4 +1,4 @@
-"""``routoo serve``, ``routoo reload`` and ``routoo check-config``."""
+"""``routoo serve``, ``routoo reload`` and ``routoo check-config``: the service itself."""
 # ruff: noqa: PLC0415
 # A command imports what it needs when it runs: ``routoo serve`` then starts fast and stays small.
 
@@ -20,7 +20,7 @@ def serve(
         str | None, typer.Option(help="Serve here; port 0 takes a free one.", metavar="HOST:PORT")
     ] = None,
     metrics_listen: Annotated[
-        str | None, typer.Option(help="Prometheus, likewise.", metavar="HOST:PORT")
+        str | None, typer.Option(help="Serve Prometheus metrics here.", metavar="HOST:PORT")
     ] = None,
     workers: Annotated[
         int | None, typer.Option(help="Processes that share the port.", metavar="N")
@@ -40,7 +40,7 @@ def serve(
 
     Prints one line, `ready HOST:PORT ...`, as soon as requests are taken; logs go to stderr.
     """
-    # gRPC's core would put a line of its own before ours when the port is taken.
+    # gRPC's core would print a line of its own before ours when the port is taken.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from routoo.config.loading import SettingsSource
 
@@ -58,7 +58,7 @@ def serve(
     source = SettingsSource(config, overrides)
     settings = source.read()
     if settings.workers > 1:
-        # It serves nothing itself, and stays small without the server's packages.
+        # The supervisor serves nothing itself; without the server's packages it stays small.
         from routoo.server.supervisor import supervise
         from routoo.telemetry.logs import configure_logging
 
@@ -74,8 +74,8 @@ def reload(
 ) -> None:
     """Have a running service take its settings, pool and predictor as they are now.
 
-    Everything is read, checked and tried beside what serves, which stays when anything is not fit.
-    The service's log and `routoo info` tell what came of it.
+    Everything is read, checked and tried first; if anything fails, the service keeps what it has.
+    The service's log and `routoo info` show the result.
     """
     try:
         os.kill(pid, signal.SIGHUP)

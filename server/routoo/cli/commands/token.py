@@ -1,4 +1,4 @@
-"""``routoo token``: tokens for those who call the service."""
+"""``routoo token``: makes tokens for callers of the service."""
 # ruff: noqa: PLC0415
 # A command imports what it needs when it runs: ``routoo serve`` then starts fast and stays small.
 
@@ -22,7 +22,7 @@ _UNITS_S = {"m": 60, "h": 3600, "d": 86_400}
 
 @app.callback()
 def _root() -> None:
-    """So that ``new`` stays a command of its own."""
+    """Keeps ``new`` a subcommand: without a callback, typer would make it the whole command."""
 
 
 @app.command()
@@ -61,7 +61,7 @@ def new(
             raise CommandError(f"--expires-in {expires_in}: write 30m, 12h or 90d")
         valid_s = int(found[1]) * _UNITS_S[found[2]]
     if file.exists():
-        read_tokens(file)  # a file that the service would refuse is not made longer
+        read_tokens(file)  # raises if the service would refuse the file
     token, stored = new_token(tenant, roles, time(), valid_s)
     append_token(file, stored)
     typer.echo(token)

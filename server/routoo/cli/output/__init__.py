@@ -1,1 +1,1 @@
-"""What commands show: screens, numbers, progress, files, and errors as one line."""
+"""Output of the commands: screens, numbers, progress, files, and errors as one line."""

@@ -1,4 +1,4 @@
-"""What ``routoo batch`` and ``routoo pareto`` show."""
+"""Screens and JSON summaries of ``routoo batch`` and ``routoo pareto``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from routoo.cli.output.numbers import percent, price, score, usd, usd_column
-from routoo.cli.output.render import Block, Column, Facts, Grid, Row
+from routoo.cli.output.render import Block, Column, Facts, Row, TextTable
 from routoo.cli.output.reply_screens import phases, worth
 from routoo.client import to_dict
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from routoo.v1.batch_pb2 import RouteBatchResponse
 
 _VERTICES_SHOWN = 12
-# A gap that the order of summing may make.
+# A gap that rounding may cause: the order of summands differs.
 _ROUNDING = 1e-12
 
 
 def batch(response: RouteBatchResponse, *, budget_usd: float | None) -> list[Block]:
-    """The totals of a joint decision and how the prompts spread over the models."""
+    """Shows the totals of a joint decision and how the prompts spread over the models."""
     costs_usd: dict[str, float] = {}
     prompts: dict[str, int] = {}
     scores: dict[str, float] = {}
@@ -60,7 +60,7 @@ def batch(response: RouteBatchResponse, *, budget_usd: float | None) -> list[Blo
         ("shadow price", worth(response.shadow_price)),
         ("decided in", phases(response.timing)),
     ]
-    return [Facts(facts), Grid(columns, rows)]
+    return [Facts(facts), TextTable(columns, rows)]
 
 
 def _distance(gap: float) -> str:
@@ -70,7 +70,7 @@ def _distance(gap: float) -> str:
 def batch_summary(
     response: RouteBatchResponse, *, budget_usd: float | None, out: str
 ) -> dict[str, Any]:
-    """The same totals for a machine; the decisions themselves are in ``out``."""
+    """Returns the totals of a joint decision for JSON; the decisions themselves are in ``out``."""
     totals = to_dict(response)
     del totals["responses"]
     prompts = Counter(reply.model for reply in response.responses)
@@ -86,7 +86,7 @@ def batch_summary(
 def frontier(
     vertices: Vertices, picked: int | None, decided: RouteBatchResponse | None
 ) -> list[Block]:
-    """The frontier's ends and some vertices between them; the picked one marked."""
+    """Shows the frontier's ends, some vertices between them and, marked, the picked one."""
     costs_usd, scores, prices = vertices.total_cost_usd, vertices.mean_score, vertices.shadow_price
     last = len(costs_usd) - 1
     shown = {round(step * last / (_VERTICES_SHOWN - 1)) for step in range(_VERTICES_SHOWN)}
@@ -108,7 +108,7 @@ def frontier(
     ]
     blocks: list[Block] = [
         Facts([("prompts", f"{vertices.prompts:,}"), ("vertices", f"{last + 1:,}")]),
-        Grid(columns, rows),
+        TextTable(columns, rows),
     ]
     return blocks if decided is None else [*blocks, *batch(decided, budget_usd=None)]
 
@@ -116,7 +116,7 @@ def frontier(
 def frontier_summary(
     vertices: Vertices, picked: int | None, decided: RouteBatchResponse | None, *, out: str
 ) -> dict[str, Any]:
-    """The same for a machine; the vertices themselves are in ``out``."""
+    """Returns the ends and the picked vertex for JSON; the vertices themselves are in ``out``."""
     costs_usd, scores = vertices.total_cost_usd, vertices.mean_score
     summary: dict[str, Any] = {
         "out": out,
@@ -124,7 +124,7 @@ def frontier_summary(
         "score_std_weight": vertices.score_std_weight,
         "vertices": len(costs_usd),
         "cheapest": {"total_cost_usd": costs_usd[0], "mean_score": scores[0]},
-        "dearest": {"total_cost_usd": costs_usd[-1], "mean_score": scores[-1]},
+        "most_expensive": {"total_cost_usd": costs_usd[-1], "mean_score": scores[-1]},
     }
     if picked is not None and decided is not None:
         summary["picked"] = {

@@ -1,4 +1,4 @@
-"""How a command fails: the exit code, and one line that names the remedy."""
+"""Failures of commands: exit codes, and one line that names the remedy."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class CommandError(RoutooError):
 
 
 def exit_code_of(error: RoutooError) -> int:
-    """Outside the service, what Routoo refuses is bad input: files, settings, arguments."""
+    """Returns the exit code: of errors outside the service, most mean bad input."""
     if isinstance(error, CommandError):
         return error.exit_code
     return FAILED if isinstance(error, PredictorError) else BAD_INPUT
@@ -47,17 +47,19 @@ def exit_code_of(error: RoutooError) -> int:
 def explained(
     error: RouterError, address: str, timeout_s: float, prompts: Prompts | None = None
 ) -> CommandError:
-    """What a failed call means to the person at the terminal.
+    """Turns a failed call into one line for the person at the terminal.
 
     Args:
         error: what the client raised.
-        address: where the service was looked for.
-        timeout_s: how long it was given.
-        prompts: the file that the call's requests came from: its lines are named instead.
+        address: the address of the call.
+        timeout_s: the timeout of the call, in seconds.
+        prompts: the file of the call's requests; the line then names its lines; None: no file.
     """
     match error.code.name:
         case "UNAVAILABLE":
-            cause = error.message.rpartition(": ")[2]  # gRPC chains the causes, the first one last
+            cause = error.message.rpartition(": ")[
+                2
+            ]  # gRPC chains the causes; the first one comes last
             message = (
                 f"cannot reach the service at {address} ({cause}); start it with `routoo serve`,"
                 " or name another with --address"
@@ -76,7 +78,7 @@ def explained(
 
 
 def _located(message: str, prompts: Prompts | None) -> str:
-    # The service counts requests; whoever reads this has a file with lines.
+    # The service counts requests; the reader has a file with lines.
     item = _BATCH_ITEM.match(message)
     if prompts is None or item is None:
         return message

@@ -1,4 +1,4 @@
-"""Files that commands write: whole, or not at all."""
+"""Files that commands write; a file is replaced as a whole, or not at all."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class OutputFileError(RoutooError):
 
 
 def check_writable(path: Path) -> None:
-    """Finds out before the work what would stop ``replacing`` after it.
+    """Checks before the work that ``replacing`` can write the file after it.
 
     Raises:
         OutputFileError: the path is a folder, or its folder is missing or read-only.
@@ -39,12 +39,12 @@ def check_writable(path: Path) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A stream whose content becomes the file when the block ends well; else the file stays.
+    """Yields a stream that replaces the file when the block ends without an error.
 
     Raises:
         OutputFileError: the file system refused.
     """
-    target = path.resolve()  # a link stays a link: what it points to is replaced
+    target = path.resolve()  # a link stays a link; its target is replaced
     try:
         if target.exists() and not target.is_file():  # a pipe or a device cannot be replaced
             with target.open("wb") as device:

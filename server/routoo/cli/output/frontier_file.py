@@ -1,4 +1,4 @@
-"""The pareto command's output: a batch's cost-quality curve as JSON or as a picture."""
+"""The output file of ``routoo pareto``: a cost-quality curve as JSON or as a picture."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DOTS_UP_TO = 200
 
 
 class FrontierFileError(RoutooError):
-    """The frontier cannot be written as asked; the message says how else."""
+    """The frontier cannot be written as asked; the message names the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Vertices:
         prompts: how many prompts the curve is over.
         score_std_weight: how many standard deviations were taken off each score.
         total_cost_usd: strictly increasing.
-        mean_score: strictly increasing; less the standard deviations.
+        mean_score: strictly increasing; the standard deviations are taken off.
         shadow_price: score, summed over prompts, that one more USD buys from there on.
     """
 
@@ -54,7 +54,7 @@ class Vertices:
         )
 
     def at(self, index: int) -> int:
-        """The same index, where there is such a vertex.
+        """Returns the index if there is such a vertex.
 
         Raises:
             InvalidRequestError: there is none.
@@ -67,10 +67,10 @@ class Vertices:
         return index
 
     def within(self, budget_usd: float) -> int:
-        """Index of the dearest vertex that costs at most ``budget_usd``.
+        """Returns the index of the most expensive vertex that costs at most ``budget_usd``.
 
         Raises:
-            InfeasibleError: even the cheapest costs more.
+            InfeasibleError: even the cheapest vertex costs more.
         """
         affordable = sum(cost <= budget_usd for cost in self.total_cost_usd)
         if not affordable:
@@ -82,7 +82,7 @@ class Vertices:
 
 
 def check_format(path: Path) -> None:
-    """Finds out before the work whether the file's kind can be written.
+    """Checks before the work that the file's format can be written.
 
     Raises:
         FrontierFileError: neither .json nor .png, or a picture without the library for it.
@@ -107,7 +107,7 @@ def write_frontier(
 
 
 def _draw(stream: BinaryIO, vertices: Vertices, picked: int | None) -> None:
-    # Only pictures need it, and it is slow to load.
+    # Only pictures need matplotlib, and it is slow to load.
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
     from matplotlib.figure import Figure  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""Numbers as people read them: money, time, shares; each text carries its unit."""
+"""Numbers as text for people: money, time, shares; with their units."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _LARGEST_PRICE = 1e9
 
 
 def usd(amount_usd: float) -> str:
-    """US dollars with three significant digits, at least to the cent: ``$0.000417``, ``$12.35``."""
+    """Formats US dollars, three significant digits, at least cents: ``$0.000417``, ``$12.35``."""
     return usd_column([amount_usd], significant=3)[0]
 
 
 def usd_column(amounts_usd: Sequence[float], *, significant: int = 2) -> list[str]:
-    """US dollars with one number of decimals for all, so that a column can be compared by eye.
+    """Formats US dollars, all with the same number of decimals, as a column for the eye.
 
     The smallest amount above zero keeps ``significant`` digits.
     """
@@ -29,33 +29,33 @@ def usd_column(amounts_usd: Sequence[float], *, significant: int = 2) -> list[st
 
 
 def seconds(duration_ms: float) -> str:
-    """Milliseconds as seconds: ``2.41 s``."""
+    """Formats milliseconds as seconds: ``2.41 s``."""
     return f"{duration_ms / 1000:,.2f} s"
 
 
 def durations(durations_ns: Sequence[int]) -> list[str]:
-    """Nanoseconds, all in the first one's unit, which that one states: ``0.61 ms``, ``0.20``."""
+    """Formats nanoseconds in the first one's unit, and names it there: ``0.61 ms``, ``0.20``."""
     first_ns, *others_ns = durations_ns
     unit, unit_ns = ("ms", 1e6) if first_ns < 1e9 else ("s", 1e9)
     return [f"{first_ns / unit_ns:.2f} {unit}", *(f"{ns / unit_ns:.2f}" for ns in others_ns)]
 
 
 def price(score_per_usd: float) -> str:
-    """A shadow price, without the unit: ``12.25``, ``13,570``."""
+    """Formats a shadow price, without the unit: ``12.25``, ``13,570``."""
     is_readable = 1000 <= score_per_usd < _LARGEST_PRICE
     return f"{score_per_usd:,.0f}" if is_readable else f"{score_per_usd:,.4g}"
 
 
 def score(value: float) -> str:
-    """A score or utility, to the 1e-4 at which decisions are made."""
+    """Formats a score or utility, to the 1e-4 at which decisions are made."""
     return f"{value:.4f}"
 
 
 def percent(share: float) -> str:
-    """A share in [0, 1]: ``12.5 %``."""
+    """Formats a share in [0, 1]: ``12.5 %``."""
     return f"{share * 100:.1f} %"
 
 
 def count(number: int, noun: str) -> str:
-    """``1 prompt``, ``10,000 prompts``."""
+    """Formats a number with its noun: ``1 prompt``, ``10,000 prompts``."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")

@@ -13,10 +13,10 @@ _Item = TypeVar("_Item")
 
 
 class Phases:
-    """A context manager; one phase runs at a time, the finished ones stay on the screen.
+    """Shows phases of work, a context manager: one runs at a time, finished ones stay visible.
 
     Args:
-        terminal: where to draw; None: nowhere.
+        terminal: the stream to draw on; None: nothing is drawn.
     """
 
     def __init__(self, terminal: TextIO | None) -> None:
@@ -35,7 +35,7 @@ class Phases:
                 self._progress.console.print()
 
     def start(self, text: str, total: int | None = None) -> None:
-        """Begins a phase; without ``total`` the bar only shows that work goes on."""
+        """Begins a phase of ``total`` items; None: the bar only shows that work goes on."""
         if self._progress is not None:
             self._task = self._progress.add_task(text, total=total)
 
@@ -49,14 +49,14 @@ class Phases:
         if self._progress is None or self._task is None:
             yield from items
         else:
-            # total is the task's own; track would replace it by its guess otherwise.
+            # Without ``total``, track would replace the task's own by a guess.
             total = self._progress.tasks[self._task].total
             yield from self._progress.track(items, total=total, task_id=self._task)
 
 
 def _progress(terminal: TextIO) -> Progress:
-    from rich.console import Console  # noqa: PLC0415 - a pipe does not wait for it
-    from rich.progress import (  # noqa: PLC0415 - as above
+    from rich.console import Console  # noqa: PLC0415 - slow; a pipe needs no rich
+    from rich.progress import (  # noqa: PLC0415 - slow; a pipe needs no rich
         BarColumn,
         Progress,
         SpinnerColumn,

@@ -25,7 +25,7 @@ _MIN_NAME_WIDTH = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class TextLine:
     """One line of prose."""
 
     text: str
@@ -48,12 +48,12 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A table's column.
+    """A column of a table.
 
     Attributes:
-        header: what stands above it.
-        align: numbers go right.
-        optional: left out, the last such column first, where the terminal is too narrow.
+        header: the text above the column.
+        align: "right" for numbers.
+        optional: left out where the terminal is too narrow, the last such column first.
     """
 
     header: str
@@ -63,7 +63,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A table's row: as many cells as the table has columns; a marked row is pointed at."""
+    """A row of a table, one cell per column; a pointer stands before a marked row."""
 
     cells: Sequence[str | Bar]
     style: Style = ""
@@ -71,25 +71,25 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
-    """A table; its first column is the one that is cut, at its front, where nothing else helps."""
+class TextTable:
+    """A table; where it stays too wide, texts of the first column are cut at their front."""
 
     columns: Sequence[Column]
     rows: Sequence[Row]
 
 
-Block = Line | Facts | Grid
+Block = TextLine | Facts | TextTable
 
 
 @dataclass(frozen=True, slots=True)
 class Glyphs:
-    """What a screen can show.
+    """The characters that a screen can show.
 
     Attributes:
         pointer: stands before a marked row.
         rule: repeated, it underlines a table's header; empty: no rule.
         ellipsis: stands for what was cut off.
-        bar: a bar's fills from empty to full.
+        bar: characters that fill a cell of a bar, from empty to full.
     """
 
     pointer: str
@@ -104,11 +104,11 @@ UNICODE = Glyphs(pointer="➤", rule="─", ellipsis="…", bar=" ▏▎▍▌�
 
 
 def show(blocks: Sequence[Block], stream: TextIO) -> None:
-    """Writes the blocks to a terminal, or to what is none."""
+    """Writes the blocks, coloured and fitted on a terminal, plain elsewhere."""
     if not stream.isatty():
         stream.writelines(line.text + "\n" for line in layout(blocks, PLAIN, None))
         return
-    from rich.console import Console  # noqa: PLC0415 - a pipe does not wait for it
+    from rich.console import Console  # noqa: PLC0415 - slow; a pipe needs no rich
     from rich.text import Text  # noqa: PLC0415
 
     console = Console(file=stream, highlight=False)
@@ -118,65 +118,68 @@ def show(blocks: Sequence[Block], stream: TextIO) -> None:
         console.print(Text(line.text, style=_RICH_STYLES[line.style]), soft_wrap=True)
 
 
-def layout(blocks: Sequence[Block], glyphs: Glyphs, width: int | None) -> Iterator[Line]:
-    """The blocks as finished lines, an empty one between blocks of different kinds.
+def layout(blocks: Sequence[Block], glyphs: Glyphs, width: int | None) -> Iterator[TextLine]:
+    """Lays the blocks out as lines, an empty one between blocks of different kinds.
 
     Args:
         blocks: what to show.
-        glyphs: what the screen can show.
-        width: columns of the screen; None: as many as it takes.
+        glyphs: the characters that the screen can show.
+        width: of the screen, in characters; None: unlimited.
     """
     for index, block in enumerate(blocks):
         if index > 0 and type(block) is not type(blocks[index - 1]):
-            yield Line("")
+            yield TextLine("")
         match block:
-            case Line():
-                yield from _line(block, width)
+            case TextLine():
+                yield from _text_line(block, width)
             case Facts():
                 yield from _facts(block, width)
-            case Grid():
-                yield from _grid(block, glyphs, width)
+            case TextTable():
+                yield from _table(block, glyphs, width)
 
 
-def _line(line: Line, width: int | None) -> Iterator[Line]:
+def _text_line(line: TextLine, width: int | None) -> Iterator[TextLine]:
     if width is None:
         yield line
     else:
         for part in _wrap(line.text, width) or [""]:
-            yield Line(part, line.style)
+            yield TextLine(part, line.style)
 
 
-def _facts(facts: Facts, width: int | None) -> Iterator[Line]:
+def _facts(facts: Facts, width: int | None) -> Iterator[TextLine]:
     name_width = max((len(name) for name, _ in facts.pairs), default=0)
     for name, value in facts.pairs:
         first = name.ljust(name_width) + _GAP
         if width is None or width <= 2 * len(first):
-            yield Line(first + value)
+            yield TextLine(first + value)
             continue
         indents = chain([first], repeat(" " * len(first)))
         for indent, part in zip(indents, _wrap(value, width - len(first)) or [""], strict=False):
-            yield Line((indent + part).rstrip())
+            yield TextLine((indent + part).rstrip())
 
 
 def _wrap(text: str, width: int) -> list[str]:
     return textwrap.wrap(text, width, break_on_hyphens=False)  # model names stay in one piece
 
 
-def _grid(grid: Grid, glyphs: Glyphs, width: int | None) -> Iterator[Line]:
-    columns = list(grid.columns)
-    texts = [[c.header for c in columns], *([_text(c, glyphs) for c in r.cells] for r in grid.rows)]
-    is_pointing = any(row.marked for row in grid.rows)
+def _table(table: TextTable, glyphs: Glyphs, width: int | None) -> Iterator[TextLine]:
+    columns = list(table.columns)
+    texts = [
+        [c.header for c in columns],
+        *([_text(c, glyphs) for c in r.cells] for r in table.rows),
+    ]
+    is_pointing = any(row.marked for row in table.rows)
     pointer_width = len(glyphs.pointer + _GAP) if is_pointing else 0
     if width is not None:
         _fit(columns, texts, glyphs, width - pointer_width)
     lines = _aligned(texts, columns)
     header, *rows = lines
-    yield Line((" " * pointer_width + header).rstrip(), "muted")
+    yield TextLine((" " * pointer_width + header).rstrip(), "muted")
     if glyphs.rule:
-        yield Line(glyphs.rule * (pointer_width + max(map(len, lines))), "muted")
-    for row, text in zip(grid.rows, rows, strict=True):
+        yield TextLine(glyphs.rule * (pointer_width + max(map(len, lines))), "muted")
+    for row, text in zip(table.rows, rows, strict=True):
         pointer = (glyphs.pointer if row.marked else "").ljust(pointer_width)
-        yield Line((pointer + text).rstrip(), row.style)
+        yield TextLine((pointer + text).rstrip(), row.style)
 
 
 def _text(cell: str | Bar, glyphs: Glyphs) -> str:
@@ -188,7 +191,7 @@ def _text(cell: str | Bar, glyphs: Glyphs) -> str:
 
 
 def _fit(columns: list[Column], texts: list[list[str]], glyphs: Glyphs, width: int) -> None:
-    """Takes out optional columns, the last first, then cuts the first column, until it fits."""
+    """Removes optional columns, the last first, then cuts the first column, until it fits."""
     while (excess := _width(texts) - width) > 0:
         optional = [index for index, column in enumerate(columns) if column.optional]
         if not optional:

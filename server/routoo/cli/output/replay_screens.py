@@ -1,11 +1,11 @@
-"""What ``routoo replay`` shows."""
+"""Screens and JSON of ``routoo replay``."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from routoo.cli.output.numbers import count, percent, score, usd
-from routoo.cli.output.render import Block, Column, Grid, Line, Row
+from routoo.cli.output.render import Block, Column, Row, TextLine, TextTable
 
 if TYPE_CHECKING:
     from routoo.telemetry.decision_log.replay import Reproduction
@@ -15,12 +15,12 @@ MOST_SHOWN = 20
 
 
 def reproduction(found: Reproduction, seconds: float) -> list[Block]:
-    """Whether every decision came out the same."""
+    """Shows whether every decision was reproduced, and the first mismatches."""
     decisions = count(found.decisions, "decision")
     programs = count(found.joint_batches, "program")
     took = f"{decided_in(found.decisions, seconds)}; {programs} over whole batches among them"
     if not found.mismatches:
-        return [Line(f"{decisions} reproduced bit for bit", "good"), Line(took, "muted")]
+        return [TextLine(f"{decisions} reproduced bit for bit", "good"), TextLine(took, "muted")]
     ids = len({one.decision_id for one in found.mismatches})
     rows = [
         Row([one.decision_id, one.what, one.logged, one.replayed])
@@ -28,15 +28,15 @@ def reproduction(found: Reproduction, seconds: float) -> list[Block]:
     ]
     more = len(found.mismatches) - len(rows)
     blocks: list[Block] = [
-        Line(f"{ids} of {decisions} came out otherwise", "warning"),
-        Line(took, "muted"),
-        Grid([Column("decision"), Column("what"), Column("logged"), Column("replayed")], rows),
+        TextLine(f"{ids} of {decisions} came out otherwise", "warning"),
+        TextLine(took, "muted"),
+        TextTable([Column("decision"), Column("what"), Column("logged"), Column("replayed")], rows),
     ]
-    return [*blocks, Line(f"and {more} more; --json has all of them")] if more > 0 else blocks
+    return [*blocks, TextLine(f"and {more} more; --json has all of them")] if more > 0 else blocks
 
 
 def comparison(found: WhatIf, seconds: float) -> list[Block]:
-    """As decided, and as it would have been."""
+    """Shows the log's decisions beside those that would have been made instead."""
     then, other = found.as_decided, found.as_instead
     total = then.decided + then.refused
     names = [
@@ -47,17 +47,17 @@ def comparison(found: WhatIf, seconds: float) -> list[Block]:
         if then.models.get(name, 0) or other.models.get(name, 0)
     ]
     blocks: list[Block] = [
-        Line(f"instead: {found.instead}"),
-        Line(f"{percent(found.same / total)} of {count(total, 'decision')} the same", "good"),
-        Line(decided_in(total, seconds), "muted"),
-        Grid(
+        TextLine(f"instead: {found.instead}"),
+        TextLine(f"{percent(found.same / total)} of {count(total, 'decision')} the same", "good"),
+        TextLine(decided_in(total, seconds), "muted"),
+        TextTable(
             [Column("model"), Column("decided", "right"), Column("instead", "right")],
             [
                 Row([name, *(percent(one.models.get(name, 0) / total) for one in (then, other))])
                 for name in names
             ],
         ),
-        Grid(
+        TextTable(
             [Column(""), Column("decided", "right"), Column("instead", "right")],
             [Row([name, *values]) for name, values in _rows(then, other)],
         ),
@@ -65,13 +65,15 @@ def comparison(found: WhatIf, seconds: float) -> list[Block]:
     if found.turned:
         turned = count(found.turned, "decision")
         blocks.append(
-            Line(f"budgets had turned or refused {turned}; instead, all are paid for", "warning")
+            TextLine(
+                f"budgets had turned or refused {turned}; instead, all are paid for", "warning"
+            )
         )
     return blocks
 
 
 def comparison_json(found: WhatIf, findings: list[str], seconds: float) -> dict[str, Any]:
-    """The same for programs."""
+    """Returns the comparison for JSON."""
     return {
         "instead": found.instead,
         "same_decisions": found.same,
@@ -84,7 +86,7 @@ def comparison_json(found: WhatIf, findings: list[str], seconds: float) -> dict[
 
 
 def reproduction_json(found: Reproduction, findings: list[str], seconds: float) -> dict[str, Any]:
-    """The same for programs."""
+    """Returns the reproduction for JSON."""
     return {
         "decisions": found.decisions,
         "joint_batches": found.joint_batches,
@@ -103,7 +105,7 @@ def reproduction_json(found: Reproduction, findings: list[str], seconds: float) 
 
 
 def decided_in(decisions: int, seconds: float) -> str:
-    """How long it took."""
+    """Says how many decisions were made in which time."""
     return f"{decisions:,} decisions in {seconds:.2f} s"
 
 

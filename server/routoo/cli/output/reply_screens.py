@@ -1,4 +1,4 @@
-"""What the commands show: replies of the service as blocks of text, facts and tables."""
+"""Screens for replies of the service: blocks of text, facts and tables."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from routoo.cli.output.numbers import (
     usd,
     usd_column,
 )
-from routoo.cli.output.render import Bar, Block, Column, Facts, Grid, Line, Row, Style
+from routoo.cli.output.render import Bar, Block, Column, Facts, Row, Style, TextLine, TextTable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,21 +30,21 @@ _SAMPLE_USD = 0.001
 
 
 def decision(response: RouteResponse) -> list[Block]:
-    """The chosen model, what every model was expected to do, and why this one."""
+    """Shows the chosen model, the predictions of every model, and the reason."""
     headline = (
         f"score {score(response.predicted_score)}, {usd(response.predicted_cost_usd)}, "
         f"{seconds(response.predicted_latency_ms)}, "
         f"{response.predicted_output_tokens:,.0f} output tokens expected"
     )
     blocks: list[Block] = [
-        Line(response.model, "good"),
-        Line(headline),
-        Line(response.reason.text, "muted"),
+        TextLine(response.model, "good"),
+        TextLine(headline),
+        TextLine(response.reason.text, "muted"),
     ]
     if response.degraded:
-        blocks.append(Line("degraded: decided without a component that failed", "warning"))
+        blocks.append(TextLine("degraded: decided without a component that failed", "warning"))
     if response.truncated:
-        blocks.append(Line("truncated: the middle of the prompt was not read", "warning"))
+        blocks.append(TextLine("truncated: the middle of the prompt was not read", "warning"))
     blocks.append(_candidates(response))
     facts = [
         ("shadow price", worth(response.shadow_price)),
@@ -61,11 +61,11 @@ def decision(response: RouteResponse) -> list[Block]:
 
 
 def escalation(response: EscalateResponse) -> list[Block]:
-    """Whether the answer is kept, or who is asked next, and why."""
+    """Shows whether the answer is kept or which model is asked next, and the reason."""
     asked = response.response.model
     blocks: list[Block] = [
-        Line(asked or "keep the answer", "good"),
-        Line(response.reason, "muted"),
+        TextLine(asked or "keep the answer", "good"),
+        TextLine(response.reason, "muted"),
     ]
     facts = [
         ("answer at hand", f"score {score(response.kept_score)} expected"),
@@ -79,7 +79,7 @@ def escalation(response: EscalateResponse) -> list[Block]:
     return blocks
 
 
-def _candidates(response: RouteResponse) -> Grid:
+def _candidates(response: RouteResponse) -> TextTable:
     costs = usd_column([c.predicted_cost_usd for c in response.candidates])
     columns = [
         Column("model"),
@@ -98,7 +98,7 @@ def _candidates(response: RouteResponse) -> Grid:
         cells = [*_expected(candidate, cost), *([candidate.removed_by] if removed else [])]
         style: Style = "good" if chosen else "" if candidate.eligible else "muted"
         rows.append(Row(cells, style, marked=chosen))
-    return Grid(columns, rows)
+    return TextTable(columns, rows)
 
 
 def _expected(candidate: Candidate, cost: str) -> list[str]:
@@ -113,7 +113,7 @@ def _expected(candidate: Candidate, cost: str) -> list[str]:
 
 
 def models(response: ListModelsResponse) -> list[Block]:
-    """The pool: prices, limits, and what the policy in force makes of it."""
+    """Shows the pool: prices, limits, and what the policy in force makes of it."""
     columns = [
         Column("model"),
         Column("$/1M in", "right"),
@@ -131,7 +131,7 @@ def models(response: ListModelsResponse) -> list[Block]:
         Row(_model(model, cost), "" if model.share > 0 else "muted")
         for model, cost in zip(response.models, costs, strict=True)
     ]
-    return [Grid(columns, rows), *_operating_point(response)]
+    return [TextTable(columns, rows), *_operating_point(response)]
 
 
 def _model(model: Model, cost: str) -> list[str]:
@@ -150,7 +150,7 @@ def _model(model: Model, cost: str) -> list[str]:
 
 
 def curve(response: ListModelsResponse) -> list[Block]:
-    """What each mean cost per request buys, the point where the policy works marked."""
+    """Shows the score that each mean cost per request buys; the operating point is marked."""
     here = response.operating_point if response.HasField("operating_point") else None
     points = list(response.curve)
     if here is not None and here not in points:
@@ -176,7 +176,7 @@ def curve(response: ListModelsResponse) -> list[Block]:
         ]
         chosen = point == here
         rows.append(Row(cells, "good" if chosen else "", marked=chosen))
-    return [Grid(columns, rows), *_operating_point(response)]
+    return [TextTable(columns, rows), *_operating_point(response)]
 
 
 def _shares(point: CurvePoint) -> str:
@@ -194,7 +194,7 @@ def _operating_point(response: ListModelsResponse) -> list[Block]:
 
 
 def info(response: GetInfoResponse) -> list[Block]:
-    """Versions, limits and state of the service."""
+    """Shows versions, limits and state of the service."""
     facts = [
         ("version", response.version),
         ("state", "degraded: a component failed" if response.degraded else "healthy"),
@@ -226,9 +226,9 @@ def _shadow(shadow: Shadow) -> str:
 
 
 def budgets(response: GetBudgetResponse) -> list[Block]:
-    """What is left of each budget."""
+    """Shows what is left of each budget."""
     if not response.budgets:
-        return [Line("no budgets; the section budgets of the settings makes them")]
+        return [TextLine("no budgets; the section budgets of the settings makes them")]
     columns = [
         Column("budget"),
         Column("tenant"),
@@ -259,24 +259,27 @@ def budgets(response: GetBudgetResponse) -> list[Block]:
         )
         for one in response.budgets
     ]
-    blocks: list[Block] = [Grid(columns, rows)]
+    blocks: list[Block] = [TextTable(columns, rows)]
     if any(one.degraded for one in response.budgets):
-        blocks.append(Line("degraded: a local share is spent, the ledger is away", "warning"))
+        blocks.append(TextLine("degraded: a local share is spent, the ledger is away", "warning"))
     return blocks
 
 
 def reported() -> list[Block]:
-    """An outcome was booked."""
-    return [Line("booked", "good")]
+    """Shows that an outcome was booked."""
+    return [TextLine("booked", "good")]
 
 
 def check(lines: Sequence[str]) -> list[Block]:
-    """What the cross-check of a configuration found in order."""
-    return [*(Line(line) for line in lines), Line("this configuration can be served", "good")]
+    """Shows the findings of the check of a configuration that can be served."""
+    return [
+        *(TextLine(line) for line in lines),
+        TextLine("this configuration can be served", "good"),
+    ]
 
 
 def worth(shadow_price: float) -> str:
-    """What money is worth at a price, in score per USD."""
+    """Says what a shadow price, in score per USD, means for a decision."""
     if shadow_price == 0:
         return "0; money does not bind, the best score wins"
     bought = score(shadow_price * _SAMPLE_USD)
@@ -284,7 +287,7 @@ def worth(shadow_price: float) -> str:
 
 
 def phases(timing: Timing) -> str:
-    """Where the time of a batch went."""
+    """Says how much time each phase of a batch took."""
     spent_ns = {
         "queue": timing.queue_ns,
         "tokenise": timing.tokenize_ns,

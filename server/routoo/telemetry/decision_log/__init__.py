@@ -1,1 +1,1 @@
-"""Decisions as JSON lines: written in the background, read back, and replayed."""
+"""The decision log: decisions as JSON lines, written in the background, read and replayed."""

@@ -33,16 +33,16 @@ class Logged:
 
     Attributes:
         setup: pool and policies.
-        ids: [n].
+        ids: [n], the decision ids.
         policies: [n], the name of the policy that decided.
-        batches: [n], the joint batch that a decision was part of; empty: it was none.
-        requests: [n], their constraints and tenants; without prompts.
-        estimates: as the selector got them.
+        batches: [n], the joint batch that a decision was part of; empty: none.
+        requests: [n], constraints and tenants; without prompts.
+        estimates: the predictions as the selector got them.
         mask: bool [n, m], eligible cells.
         prices: float64 [n], score per USD.
-        choice: int [n], what was decided; -1: nothing.
-        wanted: int [n], what the policy chose before the money was booked.
-        reasons: int8 [n].
+        choice: int [n], the column of the chosen model; -1: none.
+        wanted: int [n], the column that the policy chose before the money was booked.
+        reasons: int8 [n], values of ``Reason``.
     """
 
     setup: Setup
@@ -62,7 +62,7 @@ class Logged:
 
     @classmethod
     def of(cls, setup: Setup, lines: Sequence[Mapping[str, Any]]) -> Self:
-        """Columns of at least one line.
+        """Makes columns from at least one line.
 
         Raises:
             KeyError, TypeError, ValueError, AttributeError, OverflowError: a line is no decision
@@ -110,7 +110,7 @@ class Logged:
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
-        """Parts with the same setup as one, in their order."""
+        """Joins parts with the same setup, in their order."""
         if len(parts) == 1:
             return parts[0]
 
@@ -135,7 +135,7 @@ class Logged:
         )
 
     def take(self, rows: IndexArray) -> Self:
-        """Some of the decisions."""
+        """Returns the decisions at some rows, int [k]."""
         at, old = rows.tolist(), self.estimates
         return type(self)(
             setup=self.setup,
@@ -159,7 +159,7 @@ class Logged:
         )
 
     def case(self, estimates: Estimates, mask: BoolArray, prices: FloatArray | None = None) -> Case:
-        """What a policy chooses from; prices that are None are those of the log."""
+        """Returns the input of a policy; ``prices``: float64 [n], None: those of the log."""
         return Case(
             scores=estimates.scores,
             costs_usd=estimates.costs_usd,
@@ -210,7 +210,11 @@ def _unconstrained(tenant: str) -> PromptRequest:
 
 
 def _ticket(decision_id: str) -> int:
-    """The number that round robin goes by; ids of other makers have none."""
+    """Returns the number in a decision id that round robin uses.
+
+    Raises:
+        ValueError: the id is not one of Routoo's.
+    """
     return int(decision_id.rpartition("-")[2], 16)
 
 

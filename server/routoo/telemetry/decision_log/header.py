@@ -1,4 +1,4 @@
-"""What decides besides the request: the pool and the policies, as one line of the log."""
+"""The setup of decisions, which is the pool and the policies, as one line of the log."""
 
 from __future__ import annotations
 
@@ -44,19 +44,19 @@ _KINDS: Mapping[str, Callable[..., Policy]] = {
     "guarantee": Guarantee,
     "cascade": lambda plans: Cascade(tuple(map(_plan, plans))),
 }
-# Policies that need nothing but their name.
+# Policies without settings.
 PLAIN: Mapping[str, Policy] = {one.name: one for one in (Lp(), Best(), Cheapest())}
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What decisions have in common.
+    """The pool and the policies that decisions have in common.
 
     Attributes:
         pool: m models.
-        policies: by name, those that requests were decided by.
-        in_force: the one that decides requests that name none.
-        software: versions of what computes, by name.
+        policies: by name, the policies that decide requests.
+        in_force: the name of the policy for requests that name none.
+        software: versions of the software that computes, by name.
     """
 
     pool: Pool
@@ -66,15 +66,15 @@ class Setup:
 
     @classmethod
     def of(cls, pool: Pool, policies: Policies) -> Setup:
-        """Of a service that decides now, with this software."""
+        """Makes the setup of a service that decides now, with this software."""
         return cls(pool, policies.offered, policies.in_force.name, software())
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Setup:
-        """From a line of a log.
+        """Reads the setup from a line of a log.
 
         Raises:
-            ValueError: it is not one; a word on what is wrong.
+            ValueError: the line holds no setup; the message says what is wrong.
         """
         try:
             models = tuple(ModelSpec.model_validate(one) for one in values["models"])
@@ -87,11 +87,11 @@ class Setup:
 
     @cached_property
     def id(self) -> str:
-        """Names the content, 12 hexadecimal digits."""
+        """Identifies the content, by 12 hexadecimal digits."""
         return hashlib.sha256(orjson.dumps(self._content, option=_NUMERIC)).hexdigest()[:12]
 
     def line(self) -> bytes:
-        """The line, with its end."""
+        """Returns the line, with its end."""
         values = {"kind": "setup", "format": FORMAT_VERSION, "setup": self.id, **self._content}
         return orjson.dumps(values, option=_NUMERIC | orjson.OPT_APPEND_NEWLINE)
 
@@ -106,12 +106,12 @@ class Setup:
 
 
 def software() -> dict[str, str]:
-    """Versions of what computes here, by name."""
+    """Returns the versions of the software that computes here, by name."""
     return {"routoo": __version__, "numpy": np.__version__, "scipy": scipy.__version__}
 
 
 def _settings(policy: Policy) -> dict[str, Any]:
-    """A policy's fields; arrays with NaN become lists with null."""
+    """Returns a policy's fields; JSON makes null of NaN in arrays."""
     if isinstance(policy, Cascade):
         return {"plans": [asdict(plan) for plan in policy.plans]}
     values: dict[str, Any] = asdict(policy)  # type: ignore[call-overload]

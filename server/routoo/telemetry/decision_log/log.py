@@ -1,4 +1,4 @@
-"""The decision log as the service uses it."""
+"""``DecisionLog``, through which the service logs decisions, reports and escalations."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 
 from routoo.telemetry.decision_log.header import Setup
-from routoo.telemetry.decision_log.record import Record
+from routoo.telemetry.decision_log.record import BatchRecord
 from routoo.telemetry.decision_log.rotating_file import RotatingFile
 from routoo.telemetry.decision_log.sampling import Sampler
 from routoo.telemetry.decision_log.writer import Writer
@@ -37,11 +37,11 @@ class DecisionLog:
     """Takes decisions and reports, from any thread, without waiting.
 
     Args:
-        path: the file.
-        settings: of the log.
+        path: the file of the log.
+        settings: the settings of the log.
         registry: gets the metrics.
-        clock_s: seconds since 1970.
-        monotonic_s: seconds on a clock that never goes back.
+        clock_s: returns seconds since 1970.
+        monotonic_s: returns seconds on a clock that never goes back.
     """
 
     def __init__(
@@ -61,27 +61,27 @@ class DecisionLog:
 
     @classmethod
     def open(cls, settings: DecisionLogSettings, registry: CollectorRegistry) -> DecisionLog | None:
-        """The log that the settings ask for, should they."""
+        """Opens the log that the settings ask for; None where they ask for none."""
         return None if settings.path is None else cls(settings.path, settings, registry)
 
     def recorder(self, pool: Pool, policies: Policies) -> Recorder:
-        """What logs the decisions that are made with this pool and these policies."""
+        """Returns the recorder of decisions that are made with this pool and these policies."""
         return Recorder(Setup.of(pool, policies), self)
 
     def reported(self, outcome: Outcome) -> None:
-        """Logs a report that was accepted, where its decision is in the log."""
+        """Logs an accepted report if its decision is in the log."""
         if self._sampler.takes_id(outcome.decision_id):
             self._writer.put(_Report(outcome, self._now()))
 
     def weighed(self, request: EscalationRequest, found: Escalation) -> None:
-        """Logs an answer that was weighed, where its decision, or the new one, is in the log."""
+        """Logs an escalation request's result if its decision, or the new one, is in the log."""
         new = found.decision
         ids = [request.decision_id] if new is None else [request.decision_id, new.decision_id]
         if any(map(self._sampler.takes_id, ids)):
             self._writer.put(_Weighed(request, found, self._now()))
 
     def close(self) -> bool:
-        """Writes what waits, for some seconds at most; whether all of it was tried."""
+        """Writes what waits, for at most 5 s, and returns whether all of it was tried."""
         return self._writer.close(_CLOSE_GRACE_S)
 
     def _now(self) -> str:
@@ -96,22 +96,24 @@ class DecisionLog:
         chosen: Chosen,
         batch: DecidedBatch,
     ) -> None:
-        """Logs the decisions of a batch that are sampled; see ``Recorder``."""
+        """Logs the sampled decisions of a batch; ``Recorder.decided`` describes the arguments."""
         prefix = prepared.ids[0].partition("-")[0]
         taken = self._sampler.takes(prefix, prepared.case.tickets)
-        # One program over all rows cannot be replayed from some of them.
+        # A joint batch is one linear program, which replay needs all rows for.
         if chosen.joint is not None:
             taken[:] = taken[0]
         rows = np.flatnonzero(taken)
         if rows.size:
             self._writer.put(
-                Record(setup, self._now(), rows, requests, prepared, chosen, batch, self._prompts)
+                BatchRecord(
+                    setup, self._now(), rows, requests, prepared, chosen, batch, self._prompts
+                )
             )
 
 
 @dataclass(frozen=True, slots=True)
 class Recorder:
-    """The log, for decisions with one pool and its policies."""
+    """Logs the decisions with one pool and its policies."""
 
     setup: Setup
     log: DecisionLog
@@ -123,20 +125,20 @@ class Recorder:
         chosen: Chosen,
         batch: DecidedBatch,
     ) -> None:
-        """Logs a batch, as far as it is sampled.
+        """Logs the sampled decisions of a batch.
 
         Args:
             requests: the n requests.
-            prepared: what was chosen from.
+            prepared: the input of the choice.
             chosen: the choice before the money was booked.
-            batch: what was decided.
+            batch: the decisions.
         """
         self.log.decided(self.setup, requests, prepared, chosen, batch)
 
 
 @dataclass(frozen=True, slots=True)
 class _Report:
-    """A line for a reported outcome; the provider's error may quote the prompt and is left out."""
+    """A line for a reported outcome; without the provider's error, which may quote the prompt."""
 
     outcome: Outcome
     time: str
@@ -162,7 +164,7 @@ class _Report:
 
 @dataclass(frozen=True, slots=True)
 class _Weighed:
-    """A line for an answer that was kept, or escalated by a decision of its own."""
+    """A line for an escalation request: the answer was kept, or a new decision was made."""
 
     request: EscalationRequest
     found: Escalation
@@ -197,6 +199,6 @@ class _Weighed:
 
 
 def _line(values: Mapping[str, Any]) -> bytes:
-    """What is known of the values."""
+    """Returns the values that are not None as one JSON line."""
     known = {name: value for name, value in values.items() if value is not None}
     return orjson.dumps(known, option=orjson.OPT_APPEND_NEWLINE)

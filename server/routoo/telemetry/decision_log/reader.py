@@ -1,4 +1,4 @@
-"""Reads decision logs: what fits together is columns, what does not is one clear line each."""
+"""Reads decision logs into columns, and names the lines that cannot be used."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-# Lines become arrays so many at a time: as Python objects they take several times the room.
+# Lines are turned into arrays in chunks: as Python objects they take several times the memory.
 _AT_ONCE = 4096
 _WRONG = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
 
@@ -28,7 +28,16 @@ class DecisionLogError(RoutooError):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A reported outcome; None: not known. ``model`` is empty where the decided one answered."""
+    """A reported outcome; None: not known.
+
+    Attributes:
+        model: the model that answered; empty: the decided one.
+        score: in [0, 1].
+        cost_usd: in US dollars.
+        input_tokens: as billed.
+        output_tokens: as billed.
+        failed: whether there was no answer, but an error.
+    """
 
     model: str
     score: float | None
@@ -39,13 +48,13 @@ class Report:
 
 
 @dataclass(slots=True)
-class Log:
-    """What a log holds.
+class LogContents:
+    """The contents of decision logs.
 
     Attributes:
-        decisions: by setup.
-        joint: by id, how many decisions a joint batch has, and what it had to keep.
-        reports: by decision.
+        decisions: the decisions, one entry per setup.
+        joint: by id of the joint batch, its number of decisions and its constraints.
+        reports: by decision id.
         findings: what was left out, and why; one line each.
     """
 
@@ -56,15 +65,15 @@ class Log:
 
     @property
     def count(self) -> int:
-        """How many decisions there are."""
+        """The number of decisions."""
         return sum(map(len, self.decisions))
 
 
-def read_logs(paths: Iterable[Path]) -> Log:
+def read_logs(paths: Iterable[Path]) -> LogContents:
     """Reads files, the oldest first.
 
     Raises:
-        DecisionLogError: a file cannot be read, or there is no decision in any.
+        DecisionLogError: a file cannot be read, or no file holds a decision.
     """
     reader = _Reader()
     for path in paths:
@@ -83,10 +92,10 @@ def read_logs(paths: Iterable[Path]) -> Log:
 
 
 class _Reader:
-    """Goes through lines, gathers those of a setup, and notes the first of each kind of trouble."""
+    """Reads lines, gathers those of one setup, and notes the first of each kind of trouble."""
 
     def __init__(self) -> None:
-        self.log = Log()
+        self.log = LogContents()
         self._setups: dict[str, Setup | None] = {}
         self._gathered: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
         self._parts: dict[str, list[Logged]] = {}
@@ -121,7 +130,7 @@ class _Reader:
             except _WRONG:
                 self._note(f"damaged ({kind})", path, number)
 
-    def finish(self) -> Log:
+    def finish(self) -> LogContents:
         for name in list(self._gathered):
             self._turn_to_columns(name)
         for parts in self._parts.values():
@@ -186,7 +195,7 @@ class _Reader:
         try:
             parts.append(Logged.of(setup, [values for _, values in lines]))
         except _WRONG:
-            # One of them is wrong: find it, keep the others.
+            # A line is wrong: find each such line, and keep the others.
             kept = []
             for where, values in lines:
                 try:
@@ -200,4 +209,4 @@ class _Reader:
 
 
 class _Other(Exception):  # noqa: N818 - a line of another kind, no error of the program
-    """A line that is fine and cannot be used here; says why."""
+    """A valid line that cannot be used here; the message says why."""

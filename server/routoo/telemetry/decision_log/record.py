@@ -1,4 +1,4 @@
-"""Decisions on their way into the log, and the lines that they become."""
+"""The decisions of a batch, kept until they are written, and their lines in the log."""
 
 from __future__ import annotations
 
@@ -22,14 +22,17 @@ _LINE = orjson.OPT_APPEND_NEWLINE
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """Decisions of one batch; it holds the batch's arrays and writes to none.
+class BatchRecord:
+    """Decisions of one batch; the arrays are the batch's own and are not written to.
 
     Attributes:
         setup: pool and policies.
-        time: when they were decided, RFC 3339.
+        time: the time of the decisions, RFC 3339.
         rows: int [k], the rows that are logged.
-        requests: of the whole batch, as the rest.
+        requests: of the whole batch.
+        prepared: the input of the choice, of the whole batch.
+        chosen: the choice before the money was booked, of the whole batch.
+        batch: the decisions, of the whole batch.
         prompts: whether the prompts are logged, too.
     """
 
@@ -44,11 +47,11 @@ class Record:
 
     @property
     def decisions(self) -> int:
-        """How many decisions are logged."""
+        """The number of decisions that are logged."""
         return len(self.rows)
 
     def lines(self) -> Iterator[bytes]:
-        """One line per decision, after one for a joint batch as a whole."""
+        """Yields one line per decision; of a joint batch, a line for the whole comes first."""
         joint = self.chosen.joint
         common: dict[str, Any] = {}
         if joint is not None:

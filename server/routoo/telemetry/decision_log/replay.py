@@ -1,4 +1,4 @@
-"""Decides what a log holds again, from what it holds, and says where that comes out otherwise."""
+"""Replays a log: decides again from what it holds, and reports each difference."""
 
 from __future__ import annotations
 
@@ -23,12 +23,19 @@ if TYPE_CHECKING:
     from routoo.selector.arrays import BoolArray, FloatArray, IndexArray
     from routoo.selector.reason import ReasonArray
     from routoo.telemetry.decision_log.columns import Logged
-    from routoo.telemetry.decision_log.reader import Log
+    from routoo.telemetry.decision_log.reader import LogContents
 
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """A decision that came out otherwise: what of it, as logged and as replayed."""
+    """A decision whose replay differs from the log.
+
+    Attributes:
+        decision_id: its id; of a joint batch that could not be solved, the batch's.
+        what: the part that differs.
+        logged: its value in the log.
+        replayed: its value in the replay.
+    """
 
     decision_id: str
     what: str
@@ -38,12 +45,12 @@ class Mismatch:
 
 @dataclass(frozen=True, slots=True)
 class Reproduction:
-    """What a replay found.
+    """The result of a replay.
 
     Attributes:
-        decisions: how many were decided again.
-        joint_batches: how many of them were programs over many prompts.
-        mismatches: all of them.
+        decisions: the number of decisions that were decided again.
+        joint_batches: the number of joint batches among them.
+        mismatches: all differences.
         findings: what could not be replayed, one line each.
     """
 
@@ -55,17 +62,23 @@ class Reproduction:
 
 @dataclass(frozen=True, slots=True)
 class _Again:
-    """What came out again: the choice before money was booked, int [n], why, and the prices."""
+    """The result of deciding again.
+
+    Attributes:
+        wanted: int [n], the choice before the money was booked.
+        reasons: int8 [n].
+        prices: float64 [n], score per USD.
+    """
 
     wanted: IndexArray
     reasons: ReasonArray
     prices: FloatArray
 
 
-def reproduce(log: Log) -> Reproduction:
+def reproduce(log: LogContents) -> Reproduction:
     """Decides every decision again, bit for bit: figures, eligibility, choice and reason.
 
-    What a budget's ledger said is taken from the log: prices, and which rows it could not pay for.
+    Prices, and the rows that a budget could not pay for, are taken from the log.
     """
     mismatches: list[Mismatch] = []
     findings: list[str] = []
@@ -102,7 +115,7 @@ def reproduce(log: Log) -> Reproduction:
 
 
 def figures_again(logged: Logged) -> Estimates:
-    """Estimates from scores and tokens, at the pool's prices."""
+    """Computes the estimates again, from scores and tokens at the pool's prices."""
     old, pool = logged.estimates, logged.setup.pool
     return Estimates(
         scores=round_scores(old.scores),
@@ -115,7 +128,7 @@ def figures_again(logged: Logged) -> Estimates:
 
 
 def _each(logged: Logged) -> _Again:
-    """Each row by the policy that decided it."""
+    """Decides each row by the policy that decided it."""
     names = np.array(logged.policies)
     wanted = np.full(len(names), -1, np.intp)
     codes = np.zeros(len(names), np.int8)
@@ -138,7 +151,7 @@ def _together(logged: Logged, constraints: JointConstraints) -> _Again:
 
 
 def _differences(logged: Logged, again: _Again) -> Iterator[Mismatch]:
-    """Where figures, eligibility, price, choice or reason differ in any bit."""
+    """Yields each figure, eligibility, price, choice or reason that differs in any bit."""
     names = logged.setup.pool.names
     figures = figures_again(logged)
     eligibility, _ = narrow(logged.requests, figures, logged.setup.pool)
@@ -176,9 +189,9 @@ def _differences(logged: Logged, again: _Again) -> Iterator[Mismatch]:
 
 
 def _booked(logged: Logged, again: _Again) -> tuple[IndexArray, ReasonArray, BoolArray]:
-    """Choice and reason once the log's word on the budgets counts, and where it turned a row.
+    """Applies the logged bookings: choice int [n], reason int8 [n], changed rows bool [n].
 
-    A row that a budget cannot pay for goes on with its cheapest model, or without any.
+    A row that a budget cannot pay for gets its cheapest model, or none.
     """
     spent = logged.reasons == Reason.BUDGET_SPENT
     turned = spent | (logged.choice != logged.wanted)

@@ -1,4 +1,4 @@
-"""A file that grows by whole lines and is set aside when it is large."""
+"""A file of whole lines that is renamed when it is large, and begun anew."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ if TYPE_CHECKING:
 
 
 class RotatingFile:
-    """Appended to by one thread of each of several processes.
+    """A file that several processes append to, each from one thread.
 
     Lines are written by single calls on a file opened for appending, so those of several processes
-    do not mix; a lock beside the file lets one of them set it aside, and the others follow.
+    do not mix. One process renames a large file, under a lock beside it; the others then open the
+    new one.
 
     Args:
-        path: the file; set aside as ``path.1``, older ones as ``path.2`` and so on.
-        max_bytes: its size from which it is set aside.
-        max_files: how many are kept, the growing one among them.
+        path: the file; it is renamed to ``path.1``, older ones to ``path.2`` and so on.
+        max_bytes: the size from which it is renamed.
+        max_files: how many files are kept, the current one included.
     """
 
     def __init__(self, path: Path, max_bytes: int, max_files: int) -> None:
@@ -32,7 +33,7 @@ class RotatingFile:
         self._torn = False
 
     def ready(self) -> bool:
-        """Opens the file, sets a large one aside; whether what is written next is in a new one.
+        """Opens the file, renames a large one, and returns whether the next line is in a new file.
 
         Raises:
             OSError: the file system refuses.
@@ -43,7 +44,7 @@ class RotatingFile:
             self._set_aside()
         self.close()
         self._descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
-        # Whoever died while writing left a line without an end.
+        # A process that died while writing has left a line without an end.
         self._torn = not self._ends_well()
         return True
 
@@ -51,7 +52,7 @@ class RotatingFile:
         """Appends whole lines; after ``ready``.
 
         Raises:
-            OSError: the file system refuses; a part of the lines may be written.
+            OSError: the file system refuses; a part of the lines may have been written.
         """
         if self._torn:
             lines = b"\n" + lines
@@ -63,20 +64,20 @@ class RotatingFile:
             self._torn = written < len(lines) and (self._torn or written > 0)
 
     def close(self) -> None:
-        """Lets go of the file."""
+        """Closes the file."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
 
     def _is_current(self) -> bool:
-        """Whether the path still leads to the open file: another process may have moved it."""
+        """Returns whether the path still names the open file: another process may have moved it."""
         try:
             return os.path.samestat(self._path.stat(), os.fstat(self._descriptor))
         except FileNotFoundError:
             return False
 
     def _ends_well(self) -> bool:
-        # Of the open file: the path may lead to another one by now, or to none.
+        # The open file is read: the path may name another one by now, or none.
         size = os.fstat(self._descriptor).st_size
         return not size or os.pread(self._descriptor, 1, size - 1) == b"\n"
 

@@ -1,4 +1,4 @@
-"""Which decisions are logged: a function of their ids, so that reports can follow them."""
+"""Sampling of decisions for the log, by a hash of their ids, so that reports can follow them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _LAST_SHIFT = np.uint64(31)
 
 
 class Sampler:
-    """Takes a share of the decisions; the same ones in every process.
+    """Samples a share of the decisions, the same ones in every process.
 
     Args:
-        ratio: of the decisions taken, in (0, 1].
+        ratio: the share of the decisions that is logged, in (0, 1].
     """
 
     def __init__(self, ratio: float) -> None:
@@ -29,7 +29,12 @@ class Sampler:
         self._below = np.uint64(min(int(ratio * 2.0**64), 2**64 - 1))
 
     def takes(self, prefix: str, tickets: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """Whether decisions are taken, bool [n]; see ``routoo.engine.shared.DecisionIds``."""
+        """Returns whether decisions are logged, bool [n].
+
+        Args:
+            prefix: of the decision ids, see ``routoo.engine.shared.DecisionIds``.
+            tickets: int64 [n], the numbers in the decision ids.
+        """
         if self._all:
             return np.ones(len(tickets), np.bool_)
         mixed = tickets.astype(np.uint64) ^ _seed_of(prefix)
@@ -40,7 +45,7 @@ class Sampler:
         return mixed < self._below
 
     def takes_id(self, decision_id: str) -> bool:
-        """As ``takes``, of an id; false when it is none of Routoo's."""
+        """Returns whether the decision with an id is logged; False: the id is not Routoo's."""
         prefix, _, rest = decision_id.partition("-")
         ticket = rest.rpartition("-")[2]
         try:

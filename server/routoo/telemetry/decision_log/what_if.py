@@ -1,4 +1,4 @@
-"""What another policy, another price or other prices of models would have decided of a log."""
+"""Decides a log's requests again by another policy, another price or another pool."""
 
 from __future__ import annotations
 
@@ -22,46 +22,55 @@ if TYPE_CHECKING:
     from routoo.selector.arrays import BoolArray, FloatArray, IndexArray
     from routoo.selector.policies.base import Policy
     from routoo.telemetry.decision_log.columns import Logged
-    from routoo.telemetry.decision_log.reader import Log, Report
+    from routoo.telemetry.decision_log.reader import LogContents, Report
 
 
 class Alternative(Protocol):
-    """Who would have decided."""
+    """A policy, with a price and a pool, that decides instead of the logged ones."""
 
     @property
     def text(self) -> str:
-        """What it is, for people."""
+        """Describes the alternative, for people."""
         ...
 
     @property
     def price(self) -> float | None:
-        """Score per USD; None: the log's."""
+        """The price, in score per USD; None: the log's prices."""
         ...
 
     def of(self, setup: Setup) -> tuple[Policy, Pool]:
-        """The policy, and the pool whose prices count, for decisions of a setup.
+        """Returns the policy, and the pool whose prices count, for decisions of a setup.
 
         Raises:
-            DecisionLogError: it cannot decide them; says why.
+            DecisionLogError: it cannot decide them; the message says why.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class OtherPolicy:
-    """A policy at the log's own prices; an empty name: each setup's policy in force."""
+    """A policy on the log's own pool.
+
+    Attributes:
+        name: of the policy; empty: each setup's policy in force.
+        price: score per USD; None: the log's prices.
+    """
 
     name: str
     price: float | None = None
 
     @property
     def text(self) -> str:
-        """See ``Alternative``."""
+        """Describes the alternative, for people."""
         at = "" if self.price is None else f" at {self.price:g} score per USD"
         return f"policy {self.name or 'in force'}{at}"
 
     def of(self, setup: Setup) -> tuple[Policy, Pool]:
-        """See ``Alternative``."""
+        """Returns the setup's policy of this name, or one without settings, and its pool.
+
+        Raises:
+            DecisionLogError: the log has no such policy.
+        """
         name = self.name or setup.in_force
         policy = setup.policies.get(name) or PLAIN.get(name)
         if policy is None:
@@ -75,7 +84,14 @@ class OtherPolicy:
 
 @dataclass(frozen=True, slots=True)
 class OtherService:
-    """A policy, a pool and a price of a configuration."""
+    """The policy, the pool and the price of another configuration.
+
+    Attributes:
+        policy: decides.
+        pool: the models, at their prices.
+        price: score per USD.
+        source: the name of the configuration, for people.
+    """
 
     policy: Policy
     pool: Pool
@@ -84,18 +100,31 @@ class OtherService:
 
     @property
     def text(self) -> str:
-        """See ``Alternative``."""
+        """Describes the alternative, for people."""
         return f"policy {self.policy.name} of {self.source} at {self.price:g} score per USD"
 
     def of(self, setup: Setup) -> tuple[Policy, Pool]:
-        """See ``Alternative``."""
+        """Returns this policy and this pool.
+
+        Raises:
+            DecisionLogError: the log has no predictions of a model of the pool.
+        """
         _columns(setup.pool, self.pool)
         return self.policy, self.pool
 
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """Sums over reports: with a score, with a cost; predictions of the same answers beside."""
+    """Sums over reports with a score and over those with a cost.
+
+    Attributes:
+        scored: the number of reports with a score.
+        score: the sum of those scores.
+        predicted_score: the sum of the scores that were predicted for the same answers.
+        costed: the number of reports with a cost.
+        cost_usd: the sum of those costs.
+        predicted_cost_usd: the sum of the costs that were predicted for the same answers.
+    """
 
     scored: int = 0
     score: float = 0.0
@@ -120,11 +149,11 @@ class Figures:
     """Sums over decisions.
 
     Attributes:
-        models: how many went to each model.
-        refused: how many went to none.
-        score: sum of the predicted scores.
-        cost_usd: sum of the predicted costs.
-        reported: what is known of the answers of these models to these prompts.
+        models: the number of decisions for each model.
+        refused: the number of decisions without a model.
+        score: the sum of the predicted scores.
+        cost_usd: the sum of the predicted costs.
+        reported: sums over the reports of these models' answers to these prompts.
     """
 
     models: Mapping[str, int]
@@ -135,7 +164,7 @@ class Figures:
 
     @property
     def decided(self) -> int:
-        """How many went to a model."""
+        """The number of decisions for any model."""
         return sum(self.models.values())
 
     def __add__(self, other: Figures) -> Figures:
@@ -151,14 +180,15 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class WhatIf:
-    """Two ways to decide the same requests.
+    """A comparison of two ways to decide the same requests.
 
     Attributes:
-        instead: what the other way is.
-        as_decided: what happened.
-        as_instead: what would have happened.
-        same: how many decisions are the same.
-        turned: how many a budget had turned or refused; the other way pays for all.
+        instead: a description of the other way.
+        as_decided: the sums of the logged way.
+        as_instead: the sums of the other way.
+        same: the number of decisions that are the same.
+        turned: the number of decisions that a budget changed or refused; the other way has no
+            budgets.
     """
 
     instead: str
@@ -168,14 +198,14 @@ class WhatIf:
     turned: int
 
 
-def what_if(log: Log, instead: Alternative) -> WhatIf:
+def what_if(log: LogContents, instead: Alternative) -> WhatIf:
     """Decides every request of a log in another way, each on its own.
 
     Predicted scores and lengths, and the requests' own constraints, are the log's. Budgets are not
-    played through, and joint batches are decided prompt by prompt at the price they came to.
+    simulated, and joint batches are decided prompt by prompt at their shadow price.
 
     Raises:
-        DecisionLogError: the other way does not fit the log; says why.
+        DecisionLogError: the other way does not fit the log; the message says why.
     """
     nothing = Figures({}, 0, 0.0, 0.0, Reported())
     then = other = nothing
@@ -201,7 +231,11 @@ def what_if(log: Log, instead: Alternative) -> WhatIf:
 
 
 def _columns(old: Pool, new: Pool) -> IndexArray:
-    """The columns of the log's predictions that the new pool's models have."""
+    """Returns the column of each of the new pool's models in the log's predictions.
+
+    Raises:
+        DecisionLogError: the log has no predictions of a model.
+    """
     known = {model.predictor_name or model.name: at for at, model in enumerate(old.models)}
     found = []
     for model in new.models:
@@ -215,7 +249,7 @@ def _columns(old: Pool, new: Pool) -> IndexArray:
 
 
 def _at(logged: Logged, pool: Pool) -> tuple[Logged, BoolArray]:
-    """The decisions at another pool's prices, and what its models' names leave, bool [n, m]."""
+    """Returns the decisions at another pool's prices, and the allowed cells, bool [n, m]."""
     if pool is logged.setup.pool:
         return logged, np.ones(logged.mask.shape, np.bool_)
     old, columns = logged.estimates, _columns(logged.setup.pool, pool)
@@ -237,7 +271,7 @@ def _at(logged: Logged, pool: Pool) -> tuple[Logged, BoolArray]:
 
 
 def _known_names(request: PromptRequest, pool: Pool) -> tuple[PromptRequest, bool]:
-    """The request without names that the pool lacks, and whether any model is left by that."""
+    """Returns the request without names that the pool lacks, and whether a model is left."""
     kept = dict(request.constraints)
     possible = True
     for field, names in request.constraints.items():
@@ -258,13 +292,16 @@ def _known_names(request: PromptRequest, pool: Pool) -> tuple[PromptRequest, boo
 
 
 def _renamed(choice: IndexArray, old: Pool, new: Pool) -> IndexArray:
-    """Columns of one pool as those of another, -1 (no model) likewise; -2: it lacks the model."""
+    """Maps columns of one pool to another's; -1 (no model) stays, -2: the model is missing."""
     columns = np.array([*(new.index.get(name, -2) for name in old.names), -1], np.intp)
     return columns[choice]
 
 
 def _answered(logged: Logged, reports: Sequence[Report | None]) -> IndexArray:
-    """Who answered, int [n]; -2 where nothing was reported, or a model that is not in the pool."""
+    """Returns the column of the model that answered, int [n].
+
+    -2 where nothing was reported, or the model is not in the pool.
+    """
     index = logged.setup.pool.index
     return np.array(
         [
@@ -302,7 +339,7 @@ def _reported(
     reports: Sequence[Report | None],
     answered: IndexArray,
 ) -> Reported:
-    """Over the decisions whose model is the one that answered."""
+    """Sums over the reports of the decisions whose model is the one that answered."""
     rows = np.flatnonzero((choice >= 0) & (choice == answered))
     known = [reports[row] for row in rows.tolist()]
     scores = np.array(
@@ -330,7 +367,7 @@ def _reported(
 
 
 def _cost_usd(report: Report, pool: Pool, column: int) -> float:
-    """As billed: tokens at the pool's prices, else the reported cost; NaN: neither is known."""
+    """Returns the cost of the tokens at the pool's prices, else the reported one; NaN: unknown."""
     if report.input_tokens is not None and report.output_tokens is not None:
         return float(
             report.input_tokens * pool.usd_per_input_token[column]

@@ -1,4 +1,4 @@
-"""Writes in the background, and never holds up who decides."""
+"""Writes the decision log in a thread of its own, so that decisions never wait for the disk."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ _RETRY_S = 1.0
 
 
 class Item(Protocol):
-    """Something that becomes lines."""
+    """An entry of the queue: what becomes one or more lines of the log."""
 
     @property
     def setup(self) -> Setup | None:
-        """What the lines refer to; None: nothing."""
+        """The setup that the lines refer to; None: they refer to none."""
         ...
 
     @property
     def decisions(self) -> int:
-        """How much room it takes in the queue."""
+        """The number of decisions, which counts against the queue's bound."""
         ...
 
     def lines(self) -> Iterator[bytes]:
-        """The lines, each with its end."""
+        """Returns the lines, each with its end."""
         ...
 
 
 class Writer:
-    """A thread with a bounded queue. What it cannot write is counted and gone.
+    """A thread with a bounded queue; lines that cannot be written are counted and dropped.
 
     Args:
-        file: where to.
-        max_waiting: most decisions that wait.
-        clock_s: ``monotonic``; a file that failed is left alone for a second.
+        file: the file to write to.
+        max_waiting: the most decisions that may wait.
+        clock_s: returns seconds, monotonic; after a failure, nothing is written for a second.
         registry: gets the metrics.
     """
 
@@ -79,12 +79,12 @@ class Writer:
             "routoo_decision_log_up", "1 while the log's file can be written.", registry=registry
         )
         self._up.set(1)
-        # A daemon: a disk that hangs must not keep the process from ending.
+        # The thread is a daemon: a disk that hangs must not keep the process from ending.
         self._thread = threading.Thread(target=self._run, name="routoo-decision-log", daemon=True)
         self._thread.start()
 
     def put(self, item: Item) -> None:
-        """Takes an item, or drops it where too many wait. Called from any thread, never waits."""
+        """Queues an item, or drops it when too many wait; for any thread, never waits."""
         with self._changed:
             if self._open and self._waiting + item.decisions <= self._max_waiting:
                 self._waiting += item.decisions
@@ -94,7 +94,7 @@ class Writer:
         self._dropped.inc(item.decisions)
 
     def close(self, grace_s: float) -> bool:
-        """Writes what waits, for ``grace_s`` at most; whether all of it was tried."""
+        """Writes what waits, for ``grace_s`` at most, and returns whether all of it was tried."""
         with self._changed:
             self._open = False
             self._changed.notify()
@@ -114,7 +114,7 @@ class Writer:
             except OSError as error:
                 self._fail(item, error.strerror or type(error).__name__)
             except Exception as error:  # noqa: BLE001 - see below
-                # The thread goes on: one decision that cannot be spelt must not end the log.
+                # The thread goes on: one decision that cannot be serialised must not end the log.
                 _log.exception("decision log", error=type(error).__name__)
                 self._failed.inc(item.decisions)
             finally:

@@ -1,4 +1,4 @@
-"""An artifact for the tests of the decision log."""
+"""Fixtures: an artifact for the tests of the decision log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The log's file: whole lines, set aside when large, and never in the way of the service."""
+"""The log's file holds whole lines, is renamed when large, and never delays the service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a service decides is logged with all that decided it, and with no prompt."""
+"""Decisions are logged with everything that decided them, and without prompts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A log gives the same decisions again, and what others would have been."""
+"""A log can be replayed to the same decisions, and decided in other ways."""
 
 from __future__ import annotations
 
