@@ -1,7 +1,7 @@
 """Thresholds and tolerances of the policies over two models, from a sample.
 
-Both policies take the dear model where its predicted advantage exceeds a limit; every limit that
-differs on the sample is looked at, in one sort.
+Both policies take the expensive model where its predicted advantage exceeds a limit. One sort of
+the advantages covers every limit that makes a difference on the sample.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ STEP = 1e-4
 def find_limit(
     sample: Sample,
     advantages: FloatArray,
-    dear_and_cheap: tuple[IndexArray, IndexArray],
+    ends: tuple[IndexArray, IndexArray],
     target: Target,
     least: float,
 ) -> float:
@@ -33,7 +33,7 @@ def find_limit(
     Args:
         sample: n prompts.
         advantages: float64 [n], predicted, multiples of ``STEP``.
-        dear_and_cheap: int [n] each, what a prompt gets above its limit and below: the pair's
+        ends: int [n] each, what a prompt gets above its limit and below: the pair's
             models, or what stands in for them where constraints remove them.
         target: what is wanted.
         least: the lowest limit that the policy allows.
@@ -46,9 +46,9 @@ def find_limit(
     falling = advantages[order]
 
     def totals(figures: FloatArray) -> FloatArray:
-        dear, cheap = (figures[rows, choice] for choice in dear_and_cheap)
-        # Entry i: the i largest advantages get the dear model.
-        steps = np.concatenate(([0.0], np.cumsum((dear - cheap)[order])))
+        expensive, cheap = (figures[rows, choice] for choice in ends)
+        # Entry i: the i largest advantages get the expensive model.
+        steps = np.concatenate(([0.0], np.cumsum((expensive - cheap)[order])))
         return np.asarray((cheap.sum() + steps) / len(rows), np.float64)
 
     # A limit at one advantage takes all that are larger: i of them, where the i-th ends a tie.

@@ -22,7 +22,7 @@ class Target:
     """One wanted result.
 
     Attributes:
-        kind: strong_share, the part of the prompts that the dear model may get, at most;
+        kind: strong_share, the part of the prompts that the expensive model may get, at most;
             target_cost, mean predicted USD per prompt, at most; target_score, mean predicted
             score, at least.
         value: the figure.

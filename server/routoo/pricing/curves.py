@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 # The curve is interpolated between the prices, so they may lie some per cent apart.
 GRID_PRICES = 128
-# Above the dearest step of the sample lies room for requests that are unlike it.
+# Above the most expensive step of the sample lies room for requests that are unlike it.
 _ROOM = 10.0
-_DEAREST_AT_LEAST = 1e-3
+_LEAST_TOP_PRICE = 1e-3
 
 
 class PriceGrid:
@@ -32,8 +32,8 @@ class PriceGrid:
         ratio = hull_steps(scores, costs_usd).ratio
         # The outermost steps are between models that hardly differ in score, or in cost.
         low, high = np.quantile(ratio, [0.01, 0.99]) if ratio.size else (1.0, 1.0)
-        high = max(float(high), _DEAREST_AT_LEAST) * _ROOM
-        low = min(max(float(low), _DEAREST_AT_LEAST**2), high / _ROOM)
+        high = max(float(high), _LEAST_TOP_PRICE) * _ROOM
+        low = min(max(float(low), _LEAST_TOP_PRICE**2), high / _ROOM)
         self.prices = np.append(0.0, np.geomspace(low, high, GRID_PRICES - 1))
 
     def costs(self, scores: FloatArray, costs_usd: FloatArray, mask: BoolArray) -> FloatArray:

@@ -12,8 +12,9 @@ from routoo.selector.lp.problem import Problem
 from routoo.selector.lp.remedies import too_low
 from routoo.selector.online import round_scores
 
-# At the price itself the dear and the cheap model of the last row tie, up to rounding. A price this
-# much above it settles the tie for the cheap one, and is far below what scores resolve.
+# At the price itself the expensive and the cheap model of the last row tie, up to rounding. A price
+# this much above it settles the tie for the cheap one; the difference is far below what scores
+# resolve.
 _ABOVE_TIE = 1.0 + 1e-9
 
 # Ratios this close are one ratio seen through rounding; well over the step of _ABOVE_TIE, so that

@@ -10,7 +10,7 @@ from routoo.selector.lp.knapsack import extremes
 
 @dataclass(frozen=True, slots=True)
 class HullSteps:
-    """Steps along the rows' hulls, each from a vertex to the next dearer one, best ratio first.
+    """Steps along the rows' hulls from a vertex to the next more expensive one, best ratio first.
 
     Attributes:
         start: int [n], each row's choice before any step: least usage, then most value.

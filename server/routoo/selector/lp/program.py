@@ -119,7 +119,13 @@ class Program:
 
 
 def make_program(values: FloatArray, mask: BoolArray, rows: tuple[Resource, ...]) -> Program:
-    """Build the program of an objective and its rows; ``values`` are -inf where ``mask`` is false."""
+    """Build the program of an objective and its rows.
+
+    Args:
+        values: float64 [n, m], -inf where ``mask`` is false.
+        mask: bool [n, m], eligible cells.
+        rows: the coupling rows.
+    """
     builder = _Builder(mask, len(rows))
     for k, row in enumerate(rows):
         builder.add(k, row)

@@ -22,7 +22,13 @@ def too_high(name: str, floor: float, most: float) -> InfeasibleError:
 
 
 def unreachable(row: Resource, least: float, n: int) -> InfeasibleError:
-    """A row whose limit is below the least usage of any choice, ``least``, in the row's own unit."""
+    """Say that a row's limit is below the least usage of any choice, and by how much to move it.
+
+    Args:
+        row: the row.
+        least: the least usage, summed over prompts, in the row's unit.
+        n: prompts.
+    """
     if row.name == MEAN_SCORE_FLOOR:
         return too_high(row.name, -row.limit / n, -least / n)
     prompts = n if row.is_mean else 1

@@ -1,4 +1,4 @@
-"""``best``: the highest predicted score, whatever it costs; the upper end of the cost-quality curve.
+"""``best``: the highest predicted score at any cost; the upper end of the cost-quality curve.
 
 The baseline of RouterBench (Hu et al. 2024, arXiv 2403.12031) without its cost term.
 """

@@ -1,4 +1,4 @@
-"""``guarantee``: the price that was proven, on labelled prompts, to lose little against a reference.
+"""``guarantee``: a price proven, on labelled prompts, to lose little quality to a reference.
 
 The promise of SMART (Jo et al. 2024, arXiv 2403.13835): at a chosen confidence, mean quality within
 a drop of a reference model, as cheaply as that can be proven. What is proven is a price of the
