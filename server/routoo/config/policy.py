@@ -102,23 +102,7 @@ class PricesSettings(Section):
     """How prices follow the budgets; without budgets they do not move."""
 
     resolve_interval_s: float = Field(default=0.5, gt=0, le=3600, allow_inf_nan=False)
-    """Time between two solutions."""
-    window_requests: int = Field(default=1000, ge=1, le=1_000_000)
-    """How many of the last requests stand for those to come."""
-    prior_requests: float = Field(default=1000.0, gt=0, le=1e9, allow_inf_nan=False)
-    """How many requests the predictor's calibration sample counts as, beside those of the window:
-    it stands for kinds of requests that have not come lately."""
-    rate_memory_periods: float = Field(default=0.125, gt=0, le=10, allow_inf_nan=False)
-    """How far back the rate of requests is looked at, in periods of the budget."""
-    drift_memory_periods: float = Field(default=0.025, gt=0, le=10, allow_inf_nan=False)
-    """How far back real spending is compared with the planned one, in periods of the budget."""
-    drift_requests: float = Field(default=50.0, ge=1, le=1e9, allow_inf_nan=False)
-    """The same in requests; the longer of the two counts."""
-    drift_prior_requests: float = Field(default=5.0, ge=0, le=1e9, allow_inf_nan=False)
-    """How many requests that go as planned are taken for granted in that."""
-    most_drift: float = Field(default=5.0, ge=1, le=1000, allow_inf_nan=False)
-    """Where less is spent than planned (with a sliding budget, also where more is), plans are
-    corrected by this factor at most."""
+    """Time between two solutions. A shorter one suits budgets with a period of seconds."""
 
 
 class PolicySettings(Section):

@@ -31,8 +31,16 @@ if TYPE_CHECKING:
     from routoo.selector.arrays import FloatArray
 
 _log = structlog.get_logger("routoo.pricing")
+# How many of the last requests stand for those to come. The mean cost of a thousand is known to
+# some per cent, and their curves fill 1 MB.
+WINDOW_REQUESTS = 1000
+# How many requests the predictor's calibration sample counts as beside them. As many as the window
+# holds: the sample stands for kinds of requests that have not come lately, and has half the weight
+# once the window is full.
+PRIOR_REQUESTS = 1000.0
 # Batches that may lie in the queue; a price thread that has died must not fill the memory.
 _MOST_WAITING = 10_000
+# A step adds at most this part of the window, so that it reaches some steps back at any rate.
 _STEPS_IN_WINDOW = 4
 
 
@@ -48,7 +56,7 @@ class OnlinePricing:
         sample_costs_usd: float64 [r, m].
         unbudgeted: score per USD for requests that no budget applies to, and for all until the
             first solution.
-        settings: window, memory and interval.
+        settings: how often prices are solved.
         clock_s: seconds on a clock that never goes back.
     """
 
@@ -65,16 +73,16 @@ class OnlinePricing:
         terms = ledger.terms
         self.in_force = Prices(unbudgeted)
         self._ledger = ledger
-        self._settings = settings
+        self._interval_s = settings.resolve_interval_s
         self._clock_s = clock_s
         self._grid = PriceGrid(sample_scores, sample_costs_usd)
         everything = np.ones(sample_scores.shape, np.bool_)
         prior = self._grid.costs(sample_scores, sample_costs_usd, everything).mean(axis=0)
-        self._window = Window(settings.window_requests, prior, settings.prior_requests)
+        self._window = Window(WINDOW_REQUESTS, prior, PRIOR_REQUESTS)
         # Tenants without a budget of their own are one group.
         payers = {ledger.applies(tenant) for tenant in ("", *(one.tenant for one in terms))}
         self._payers = sorted(payers - {()})
-        self._accounts = [Account(one, settings) for one in terms]
+        self._accounts = [Account(one) for one in terms]
         self._seen: deque[Observed] = deque(maxlen=_MOST_WAITING)
         self._stepped_s = clock_s()
         self._stop = threading.Event()
@@ -133,7 +141,7 @@ class OnlinePricing:
         self.in_force = self._solve()
 
     def _run(self) -> None:
-        while not self._stop.wait(self._settings.resolve_interval_s):
+        while not self._stop.wait(self._interval_s):
             try:
                 self.step()
             except Exception:  # noqa: BLE001 - the thread must live on
@@ -161,7 +169,7 @@ class OnlinePricing:
         mask = np.concatenate([one.mask for one in seen])
         usable = np.flatnonzero((groups >= 0) & mask.any(axis=1))
         # Where many came, some stand for all: the window reaches further back, and a step is short.
-        most = max(1, self._settings.window_requests // _STEPS_IN_WINDOW)
+        most = WINDOW_REQUESTS // _STEPS_IN_WINDOW
         if usable.size > most:
             usable = usable[np.linspace(0, usable.size - 1, most).astype(np.intp)]
         scores = np.concatenate([one.scores for one in seen])[usable]

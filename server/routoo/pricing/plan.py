@@ -11,13 +11,27 @@ from routoo.pricing.demand import Drift, Rate
 if TYPE_CHECKING:
     from routoo.budget.ledger import BudgetState
     from routoo.budget.terms import BudgetTerms
-    from routoo.config.policy import PricesSettings
     from routoo.selector.arrays import BoolArray, FloatArray
 
-# A sliding period has no end to plan for. It is to be spent evenly, as whatever is spent at once
-# comes back at once; and within this share of it, no more than there is then.
+# How far back the rate of requests is looked at, in periods of the budget. An eighth follows a
+# change of the traffic while most of the period is still ahead, and averages over short bursts.
+RATE_MEMORY_PERIODS = 0.125
+# How far back real spending is compared with planned spending: in periods of the budget, or in
+# requests if those go further back. A fifth of the memory of the rate, so that a wrong plan is
+# corrected several times before the period ends; and never from fewer than some 50 requests, as
+# the costs of single requests lie far apart.
+DRIFT_MEMORY_PERIODS = 0.025
+DRIFT_MEMORY_REQUESTS = 50.0
+# So many requests are taken to have cost what was planned. Without them the first request, cheap or
+# expensive, would set the correction alone.
+DRIFT_PRIOR_REQUESTS = 5.0
+# A plan is raised by this factor at most, and with a sliding budget also lowered by it: beyond that
+# the cost curves are wrong altogether, and the window of requests corrects them better.
+MOST_DRIFT = 5.0
+# A sliding period has no end to plan for. Money that is spent at once comes back at once, so it is
+# to be spent evenly: within this share of the period, no more than is left then.
 _SLIDING_AHEAD = 0.05
-# A little is kept back, so that chance does not run it dry.
+# The rest of the limit is kept back, so that random variation does not exhaust the budget.
 _SLIDING_USED = 0.97
 _NANO = 1e9
 
@@ -32,18 +46,18 @@ class Account:
             finds them.
     """
 
-    def __init__(self, terms: BudgetTerms, settings: PricesSettings) -> None:
+    def __init__(self, terms: BudgetTerms) -> None:
         self.terms = terms
         self.mean_cost_usd = 0.0
         self.planned_usd = 0.0
         self._period_s = terms.period_ns / _NANO
-        self._rate = Rate(settings.rate_memory_periods * self._period_s)
+        self._rate = Rate(RATE_MEMORY_PERIODS * self._period_s)
         self._drift = Drift(
-            settings.drift_memory_periods * self._period_s,
-            settings.drift_requests,
-            settings.drift_prior_requests,
-            least=1.0 / settings.most_drift,
-            most=settings.most_drift if terms.sliding else 1.0,
+            DRIFT_MEMORY_PERIODS * self._period_s,
+            DRIFT_MEMORY_REQUESTS,
+            DRIFT_PRIOR_REQUESTS,
+            least=1.0 / MOST_DRIFT,
+            most=MOST_DRIFT if terms.sliding else 1.0,
         )
         self._priced = 0
         self._real_usd = 0.0
