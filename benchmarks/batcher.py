@@ -32,7 +32,7 @@ from harness.artifacts import export_minilm, minilm
 from harness.prompts import distinct_prompts
 from harness.triton import make_repository, triton_server
 from routoo.predictor.artifact import load_artifact, shipped_artifact
-from routoo.predictor.backends import LinePlan, load_line
+from routoo.predictor.backends import LinePlan, load_backends
 from routoo.predictor.triton import TritonServer, TritonTarget
 
 if TYPE_CHECKING:
@@ -64,11 +64,11 @@ def front(artifact: Path, urls: dict[str, str], orders: Connection) -> None:
         target = TritonTarget(
             TritonServer(url), "predictor", None, PATIENCE_S, 0.02, explicit=False
         )
-        line = load_line(load_artifact(artifact), LinePlan(target, ("onnx",), "cpu", 1))
-        assert line.remote is not None
-        line.remote.verify(line.sample)
-        remotes[name] = line.remote
-    encoder = line.local[0].graph.encoder  # type: ignore[attr-defined]
+        backends = load_backends(load_artifact(artifact), LinePlan(target, ("onnx",), "cpu", 1))
+        assert backends.remote is not None
+        backends.remote.verify(backends.sample)
+        remotes[name] = backends.remote
+    encoder = backends.local[0].graph.encoder  # type: ignore[attr-defined]
     prompts = distinct_prompts(
         max(SIZES), TOKENS, lambda text: int(encoder.encode([text]).input_tokens[0])
     )

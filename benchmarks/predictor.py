@@ -38,7 +38,7 @@ from harness.artifacts import export_minilm, minilm
 from harness.prompts import distinct_prompts
 from harness.triton import make_repository, triton_server
 from routoo.predictor.artifact import INPUT, load_artifact, shipped_artifact
-from routoo.predictor.backends import LinePlan, load_line
+from routoo.predictor.backends import LinePlan, load_backends
 from routoo.predictor.triton import TritonServer, TritonTarget
 from routoo_export.backbones.packages import minilm_folder
 
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from routoo.predictor.artifact import Artifact
-    from routoo.predictor.backends import Line
+    from routoo.predictor.backends import Backends
 
 BATCHES = (1, 8, 32, 128)
 LENGTHS_TOKENS = (32, 64, 128, 256)
@@ -114,37 +114,37 @@ class SharedMemory:
 
 
 def ways_of(
-    stack: ExitStack, line: Line, servers: dict[str, TritonServer], prompts: list[str]
+    stack: ExitStack, backends: Backends, servers: dict[str, TritonServer], prompts: list[str]
 ) -> dict[str, Callable[[], object]]:
     """What is compared, by name."""
-    graph = line.local[0].graph  # type: ignore[attr-defined]
+    graph = backends.local[0].graph  # type: ignore[attr-defined]
     (bucket,) = graph.encoder.buckets(graph.encoder.encode(prompts).ids)
     ids = graph.filled(bucket.input_ids)
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     session = ort.InferenceSession(
-        str(line.artifact.model_path), options, providers=["CPUExecutionProvider"]
+        str(backends.artifact.model_path), options, providers=["CPUExecutionProvider"]
     )
     ways: dict[str, Callable[[], object]] = {
         YARDSTICK: partial(session.run, graph.outputs, {INPUT: ids}),
-        IN_PROCESS: partial(line.local[0].predict, prompts),
+        IN_PROCESS: partial(backends.local[0].predict, prompts),
     }
     for name, server in servers.items():
         target = TritonTarget(server, "predictor", None, PATIENCE_S, 0.02, explicit=False)
-        remote = load_line(line.artifact, LinePlan(target, ("onnx",), "cpu", 1)).remote
+        remote = load_backends(backends.artifact, LinePlan(target, ("onnx",), "cpu", 1)).remote
         assert remote is not None
-        remote.verify(line.sample)
+        remote.verify(backends.sample)
         ways[name] = partial(remote.predict, prompts)
     columns = {
         spec.name: spec.shape[1] if len(spec.shape) > 1 else 1
-        for spec in line.artifact.manifest.outputs
+        for spec in backends.artifact.manifest.outputs
     }
     memory = SharedMemory(servers["triton"], ids, columns)
     stack.callback(memory.close)
     ways["triton, shared memory, ids alone"] = partial(memory.infer, ids)
     remote_ids = partial(servers_infer, servers["triton"], ids, list(columns))
     ways["triton, gRPC, ids alone"] = remote_ids
-    if line.artifact.manifest.backbone != "static":
+    if backends.artifact.manifest.backbone != "static":
         ways["torch eager fp32"] = eager(ids)
     return ways
 
@@ -211,8 +211,8 @@ def measure_artifact(
     artifact: Artifact, shapes: list[tuple[int, int]], wanted: list[str] | None, effort: Effort
 ) -> Any:
     """All shapes of one artifact; ``wanted``: ways besides those that others are held against."""
-    line = load_line(artifact, LinePlan(None, (), "cpu", 1))
-    encoder = line.local[0].graph.encoder  # type: ignore[attr-defined]
+    backends = load_backends(artifact, LinePlan(None, (), "cpu", 1))
+    encoder = backends.local[0].graph.encoder  # type: ignore[attr-defined]
 
     def count(text: str) -> int:
         return int(encoder.encode([text]).input_tokens[0])
@@ -228,7 +228,7 @@ def measure_artifact(
             stack.callback(servers[name].close)
         for batch, tokens in shapes:
             with ExitStack() as inner:
-                ways = ways_of(inner, line, servers, distinct_prompts(batch, tokens, count))
+                ways = ways_of(inner, backends, servers, distinct_prompts(batch, tokens, count))
                 chosen = {
                     name: way
                     for name, way in ways.items()

@@ -15,12 +15,12 @@ from scipy.special import expit
 
 from routoo.calibration.results import Mean
 from routoo.errors import InfeasibleError
-from routoo.selector.cascade import SIGNAL_KINDS, Correction, Plan, judge, log_odds
+from routoo.selector.cascade import SIGNAL_KINDS, CascadePlan, Correction, judge, log_odds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from routoo.calibration.sample import Sample
+    from routoo.calibration.sample import PromptSample
     from routoo.selector.arrays import BoolArray, FloatArray, IndexArray
     from routoo.selector.cascade import SignalKind, Verdicts
 
@@ -33,7 +33,7 @@ _SETTLED = 1e-10
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
+class FittedCorrection:
     """One correction, and how it does on prompts that it was not learned from.
 
     Attributes:
@@ -41,7 +41,8 @@ class Lesson:
         kept: column of the model that answered.
         correction: learned from all rows.
         rows: how many.
-        judged: in cross-validation, on the rows where it is known what would have come.
+        held_out: by cross-validation, on the rows where the score of the next answer is known; None
+            where there are none.
         plan: a way to begin with two cheap models, where one was asked for.
     """
 
@@ -49,12 +50,12 @@ class Lesson:
     kept: int
     correction: Correction
     rows: int
-    judged: Judged | None
-    plan: Plan | None
+    held_out: HeldOutResult | None
+    plan: CascadePlan | None
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class HeldOutResult:
     """Means over prompts held out from what was learned, at one price.
 
     Attributes:
@@ -72,29 +73,30 @@ class Judged:
     extra_usd: Mean
 
 
-def learn(sample: Sample, price: float, beside: int | None = None) -> list[Lesson]:
-    """Every lesson that the sample has rows enough for.
+def learn(sample: PromptSample, price: float, beside: int | None = None) -> list[FittedCorrection]:
+    """Learns every correction that the sample has rows enough for.
 
     Args:
         sample: prompts with signals and true scores.
-        price: score per USD at which the lessons are judged.
+        price: score per USD at which the corrections are judged.
         beside: column of the cheap model that agreement is measured against; None: not known.
 
     Raises:
         InfeasibleError: there is none, or agreement with ``beside`` is no yes or no; says so.
     """
-    lessons = [
-        _lesson(sample, kind, kept, rows, price, beside) for kind, kept, rows in _learnable(sample)
+    fitted = [
+        _fit_correction(sample, kind, kept, rows, price, beside)
+        for kind, kept, rows in _learnable(sample)
     ]
-    if not lessons:
+    if not fitted:
         raise InfeasibleError(
             f"{sample.file}: no signal to learn from; at least {LEAST_ROWS} lines need"
             ' "signals" and "scores" of the model that answered, and scores of another one'
         )
-    return lessons
+    return fitted
 
 
-def _learnable(sample: Sample) -> Iterator[tuple[SignalKind, int, IndexArray]]:
+def _learnable(sample: PromptSample) -> Iterator[tuple[SignalKind, int, IndexArray]]:
     for kind in SIGNAL_KINDS:
         if kind not in sample.signals:
             continue
@@ -107,14 +109,14 @@ def _learnable(sample: Sample) -> Iterator[tuple[SignalKind, int, IndexArray]]:
                 yield kind, kept, rows
 
 
-def _lesson(
-    sample: Sample,
+def _fit_correction(
+    sample: PromptSample,
     kind: SignalKind,
     kept: int,
     rows: IndexArray,
     price: float,
     beside: int | None,
-) -> Lesson:
+) -> FittedCorrection:
     scores, truth = sample.scores[rows], sample.true_scores[rows]
     feature = sample.signals[kind][rows, kept]
     correction = fit(scores, truth, feature)
@@ -127,16 +129,16 @@ def _lesson(
         corrected[held] = taught.apply(scores[held], feature[held])
     answered = np.full(len(rows), kept)
     verdicts = judge(corrected, sample.costs_usd[rows], sample.mask[rows], answered, price)
-    judged = _judged(verdicts, truth, kept, price)
+    held_out = _held_out_result(verdicts, truth, kept, price)
     plan = None
     if beside is not None and beside != kept and kind == "agreement":
         chance = fit_chance(sample.file, scores[:, [kept, beside]], feature)
-        plan = Plan(kept, beside, correction, chance)
-    return Lesson(kind, kept, correction, len(rows), judged, plan)
+        plan = CascadePlan(kept, beside, correction, chance)
+    return FittedCorrection(kind, kept, correction, len(rows), held_out, plan)
 
 
 def fit_chance(file: str, scores: FloatArray, agrees: FloatArray) -> tuple[float, float, float]:
-    """Weights of the chance of agreement, see ``Plan``.
+    """Weights of the chance of agreement, see ``CascadePlan``.
 
     Args:
         file: what the labels' file is called.
@@ -156,7 +158,9 @@ def fit_chance(file: str, scores: FloatArray, agrees: FloatArray) -> tuple[float
     return float(weights[0]), float(weights[1]), float(weights[2])
 
 
-def _judged(verdicts: Verdicts, truth: FloatArray, kept: int, price: float) -> Judged | None:
+def _held_out_result(
+    verdicts: Verdicts, truth: FloatArray, kept: int, price: float
+) -> HeldOutResult | None:
     after = truth[np.arange(len(truth)), verdicts.choice]
     # Where the truth of what would have been asked is not known, nothing is claimed.
     known = np.isfinite(after)
@@ -165,7 +169,7 @@ def _judged(verdicts: Verdicts, truth: FloatArray, kept: int, price: float) -> J
     extra_usd = Mean.of(verdicts.extra_usd[known])
     if escalated is None or kept_score is None or score is None or extra_usd is None:
         return None
-    return Judged(price, escalated, kept_score, score, extra_usd)
+    return HeldOutResult(price, escalated, kept_score, score, extra_usd)
 
 
 def fit(

@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 from routoo.config.section import Section
 from routoo.config.yaml_files import describe_validation_error, read_yaml_mapping
 from routoo.errors import ConfigError
-from routoo.selector.cascade import Correction, Plan, Rule, SignalKind
+from routoo.selector.cascade import CascadePlan, Correction, Rule, SignalKind
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,7 +67,7 @@ def load_rule(path: Path, pool: Pool, predictor_version: str) -> Rule:
             f" {predictor_version}; run `routoo calibrate --policy cascade` again"
         )
     corrections: dict[tuple[SignalKind, int], Correction] = {}
-    plans: list[Plan] = []
+    plans: list[CascadePlan] = []
     for item in content.corrections:
         beside = (item.beside,) if item.beside or item.chance else ()
         for name in (item.answered_by, *beside, *item.models):
@@ -89,7 +89,7 @@ def load_rule(path: Path, pool: Pool, predictor_version: str) -> Rule:
         correction = corrections[key] = Correction(item.centre, intercepts, slopes)
         if item.chance is not None:
             weights = (item.chance.intercept, item.chance.answered_by, item.chance.beside)
-            plans.append(Plan(key[1], pool.index[item.beside], correction, weights))
+            plans.append(CascadePlan(key[1], pool.index[item.beside], correction, weights))
     return Rule(corrections, tuple(plans))
 
 
@@ -119,7 +119,7 @@ def rule_values(rule: Rule, pool: Pool, predictor_version: str) -> dict[str, Any
     }
 
 
-def _plan_values(plan: Plan | None, pool: Pool) -> dict[str, Any]:
+def _plan_values(plan: CascadePlan | None, pool: Pool) -> dict[str, Any]:
     if plan is None:
         return {}
     names = ("intercept", "answered_by", "beside")

@@ -20,7 +20,7 @@ from routoo.selector.policies.quality_gap import QualityGap
 from routoo.selector.policies.threshold import Threshold
 
 if TYPE_CHECKING:
-    from routoo.calibration.sample import Sample
+    from routoo.calibration.sample import PromptSample
     from routoo.calibration.target import Target
     from routoo.routing.operating_point import PricedSample
     from routoo.routing.pool import Pool
@@ -41,7 +41,7 @@ class Grounds:
         predictor_version: what predicted.
     """
 
-    sample: Sample
+    sample: PromptSample
     pool: Pool
     priced: PricedSample
     price: float
@@ -195,38 +195,38 @@ def find_cascade(grounds: Grounds, beside: int | None) -> Found:
         InfeasibleError: there is no signal to learn from, or agreement is no yes or no.
     """
     names = grounds.pool.names
-    lessons = learn(grounds.sample, grounds.price, beside)
+    fitted = learn(grounds.sample, grounds.price, beside)
     lines, figures = [], []
-    for lesson in lessons:
-        line = f"{lesson.kind} of {names[lesson.kept]}: learned from {lesson.rows:,} answers"
-        judged = lesson.judged
-        if judged is not None:
+    for one in fitted:
+        line = f"{one.kind} of {names[one.kept]}: learned from {one.rows:,} answers"
+        held_out = one.held_out
+        if held_out is not None:
             line += (
-                f"; on held-out ones, at {judged.price:.6g} score per USD,"
-                f" {judged.escalated.value:.1%} are escalated, which takes the mean score from"
-                f" {judged.kept_score.value:.4f} to {judged.score.value:.4f} (standard error"
-                f" {judged.score.se:.2g}) for {judged.extra_usd.value:.3g} USD a prompt more"
+                f"; on held-out ones, at {held_out.price:.6g} score per USD,"
+                f" {held_out.escalated.value:.1%} are escalated, which takes the mean score from"
+                f" {held_out.kept_score.value:.4f} to {held_out.score.value:.4f} (standard error"
+                f" {held_out.score.se:.2g}) for {held_out.extra_usd.value:.3g} USD a prompt more"
             )
         lines.append(line)
         figures.append(
             {
-                "signal": lesson.kind,
-                "answered_by": names[lesson.kept],
-                "rows": lesson.rows,
+                "signal": one.kind,
+                "answered_by": names[one.kept],
+                "rows": one.rows,
                 "held_out": None
-                if judged is None
+                if held_out is None
                 else {
-                    "price": judged.price,
-                    "escalated": judged.escalated.as_dict(),
-                    "kept_score": judged.kept_score.as_dict(),
-                    "score": judged.score.as_dict(),
-                    "extra_usd": judged.extra_usd.as_dict(),
+                    "price": held_out.price,
+                    "escalated": held_out.escalated.as_dict(),
+                    "kept_score": held_out.kept_score.as_dict(),
+                    "score": held_out.score.as_dict(),
+                    "extra_usd": held_out.extra_usd.as_dict(),
                 },
             }
         )
     rule = Rule(
-        {(lesson.kind, lesson.kept): lesson.correction for lesson in lessons},
-        tuple(lesson.plan for lesson in lessons if lesson.plan is not None),
+        {(one.kind, one.kept): one.correction for one in fitted},
+        tuple(one.plan for one in fitted if one.plan is not None),
     )
     values = rule_values(rule, grounds.pool, grounds.predictor_version)
     return Found(values, lines, {"corrections": figures})

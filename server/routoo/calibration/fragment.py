@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import date
 
-    from routoo.calibration.sample import Sample
+    from routoo.calibration.sample import PromptSample
 
 _WIDTH = 10_000  # a long value is not folded: a review compares lines
 
@@ -40,7 +40,13 @@ class Provenance:
 
     @classmethod
     def of(
-        cls, sample: Sample, predictor_version: str, pool_digest: str, *, command: str, day: date
+        cls,
+        sample: PromptSample,
+        predictor_version: str,
+        pool_digest: str,
+        *,
+        command: str,
+        day: date,
     ) -> Provenance:
         """Of settings that were found on a sample."""
         return cls(

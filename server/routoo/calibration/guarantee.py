@@ -14,7 +14,7 @@ from routoo.selector.guarantee import labels_needed, last_proven, p_values
 from routoo.selector.online import decide
 
 if TYPE_CHECKING:
-    from routoo.calibration.sample import Sample
+    from routoo.calibration.sample import PromptSample
     from routoo.routing.operating_point import PricedSample
     from routoo.routing.pool import Pool
     from routoo.selector.arrays import FloatArray, IndexArray
@@ -45,7 +45,7 @@ class Proven:
 
 
 def prove(
-    sample: Sample, pool: Pool, priced: PricedSample, reference: int, promise: Promise
+    sample: PromptSample, pool: Pool, priced: PricedSample, reference: int, promise: Promise
 ) -> Proven:
     """Learns the price.
 

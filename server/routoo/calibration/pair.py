@@ -13,7 +13,7 @@ import numpy as np
 from routoo.calibration.target import Positions
 
 if TYPE_CHECKING:
-    from routoo.calibration.sample import Sample
+    from routoo.calibration.sample import PromptSample
     from routoo.calibration.target import Target
     from routoo.selector.arrays import FloatArray, IndexArray
 
@@ -22,7 +22,7 @@ STEP = 1e-4
 
 
 def find_limit(
-    sample: Sample,
+    sample: PromptSample,
     advantages: FloatArray,
     ends: tuple[IndexArray, IndexArray],
     target: Target,

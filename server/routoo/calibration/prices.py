@@ -16,7 +16,7 @@ from routoo.selector.lp.frontier import frontier
 from routoo.selector.online import decide
 
 if TYPE_CHECKING:
-    from routoo.calibration.sample import Sample
+    from routoo.calibration.sample import PromptSample
     from routoo.calibration.target import Target
     from routoo.routing.operating_point import PricedSample
     from routoo.selector.arrays import FloatArray, IndexArray
@@ -40,7 +40,7 @@ class LpSetting:
     choice: IndexArray
 
 
-def find_mean_cost(sample: Sample, priced: PricedSample, target: Target) -> LpSetting:
+def find_mean_cost(sample: PromptSample, priced: PricedSample, target: Target) -> LpSetting:
     """The setting that meets a target cost or score best.
 
     Args:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from routoo.calibration.sample import Sample
+    from routoo.calibration.sample import PromptSample
     from routoo.selector.arrays import FloatArray, IndexArray
 
 
@@ -54,7 +54,7 @@ class Achieved:
     shares: FloatArray
 
     @classmethod
-    def by(cls, sample: Sample, choice: IndexArray) -> Achieved:
+    def by(cls, sample: PromptSample, choice: IndexArray) -> Achieved:
         """When each of the n prompts goes to its ``choice`` int [n]."""
         rows = np.arange(len(choice))
         score = Mean.of(sample.scores[rows, choice])

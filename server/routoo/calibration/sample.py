@@ -30,7 +30,7 @@ CHUNK = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class PromptSample:
     """n prompts and the pool's m models.
 
     Attributes:
@@ -69,7 +69,7 @@ def read_sample(
     predictor: Predictor,
     limits: LimitSettings,
     track: Callable[[range], Iterable[int]] = iter,
-) -> Sample:
+) -> PromptSample:
     """Reads a file of prompts and predicts all of them, in process.
 
     Args:
@@ -103,7 +103,7 @@ def read_sample(
         row = int(eligibility.empty_rows[0])
         raise PromptsFileError(f"{path}:{numbers[row]}: {eligibility.describe(row)}")
     kinds = {kind for label in labelled.labels for of in label.signals.values() for kind in of}
-    return Sample(
+    return PromptSample(
         file=str(path),
         sha256=labelled.sha256,
         line_numbers=numbers,
@@ -148,7 +148,7 @@ def _requests(labelled: LabelledPrompts, pool: Pool, limits: LimitSettings) -> l
     return requests
 
 
-def require_labels(sample: Sample, columns: IndexArray, pool: Pool) -> None:
+def require_labels(sample: PromptSample, columns: IndexArray, pool: Pool) -> None:
     """Refuses a sample that lacks a true score of one of these models.
 
     Raises:

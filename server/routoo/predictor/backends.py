@@ -9,7 +9,7 @@ from routoo.errors import ArtifactError, PredictorError
 from routoo.predictor.onnx import OnnxPredictor
 from routoo.predictor.padding import PaddedGraph
 from routoo.predictor.prior import PriorPredictor
-from routoo.predictor.self_test import Sample
+from routoo.predictor.self_test import GoldenPrompts
 from routoo.predictor.triton import TritonPredictor
 
 if TYPE_CHECKING:
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """Predictors of one artifact.
+class Backends:
+    """The predictors that serve one artifact.
 
     Attributes:
         artifact: what they serve.
         remote: asked first, while its circuit is closed; None: there is none.
-        local: asked in turn.
-        sample: what the artifact answers in process.
+        local: asked in turn after it.
+        sample: the artifact's answers, computed in process, by which others are checked.
     """
 
     artifact: Artifact
     remote: TritonPredictor | None
     local: tuple[Predictor, ...]
-    sample: Sample
+    sample: GoldenPrompts
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class LinePlan:
     intra_op_threads: int
 
 
-def load_line(artifact: Artifact, plan: LinePlan) -> Line:
+def load_backends(artifact: Artifact, plan: LinePlan) -> Backends:
     """Loads and warms up what runs in process; the server is left alone.
 
     Raises:
@@ -68,7 +68,7 @@ def load_line(artifact: Artifact, plan: LinePlan) -> Line:
     )
     onnx.warm_up()
     try:
-        sample = Sample.of(graph, onnx.infer)
+        sample = GoldenPrompts.of(graph, onnx.infer)
     except PredictorError as error:
         raise ArtifactError(f"{artifact.folder}: {error}; export it again") from None
     remote = None if plan.triton is None else TritonPredictor(artifact, plan.triton, graph)
@@ -77,4 +77,4 @@ def load_line(artifact: Artifact, plan: LinePlan) -> Line:
         local.append(onnx)
     if "prior" in plan.fallbacks:
         local.append(PriorPredictor(artifact.manifest, graph.encoder))
-    return Line(artifact, remote, tuple(local), sample)
+    return Backends(artifact, remote, tuple(local), sample)

@@ -34,7 +34,7 @@ PROMPTS = (*_SUBJECTS, " ".join(_SUBJECTS), " ".join(_SUBJECTS * 4))
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class GoldenPrompts:
     """The prompts as matrices of ids, and the figures that belong to them.
 
     Attributes:
@@ -48,7 +48,7 @@ class Sample:
     scores: NDArray[np.float32]
 
     @classmethod
-    def of(cls, graph: PaddedGraph, infer: Infer) -> Sample:
+    def of(cls, graph: PaddedGraph, infer: Infer) -> GoldenPrompts:
         """Runs the prompts.
 
         Raises:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from routoo.predictor.artifact import Artifact
     from routoo.predictor.base import Prediction, Wait
     from routoo.predictor.padding import Figures, Ids, PaddedGraph
-    from routoo.predictor.self_test import Sample
+    from routoo.predictor.self_test import GoldenPrompts
     from routoo.predictor.triton_check import Offer, Statistics
 
 DEADLINE_SHARE = 0.5
@@ -92,7 +92,7 @@ class TritonTarget:
             none the newest that is ready.
         timeout_s: longest wait for one inference.
         tolerance: how far the server's figures may be from those in process, see
-            ``Sample.distance``.
+            ``GoldenPrompts.distance``.
         explicit: the server lets clients load versions, and this one may.
     """
 
@@ -138,7 +138,7 @@ class TritonPredictor:
         """Of the artifact, and the number that it has on the server."""
         return f"{self._manifest.predictor_version}+triton.{self._served}"
 
-    def verify(self, sample: Sample, *, patience_s: float | None = None) -> None:
+    def verify(self, sample: GoldenPrompts, *, patience_s: float | None = None) -> None:
         """Holds what the server says, and what it answers, against the artifact.
 
         Args:

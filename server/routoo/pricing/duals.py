@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class MeanCostLimit:
     """What requests may cost on average, in USD, and whether all tenants share the budget."""
 
     mean_cost_usd: float
@@ -42,7 +42,7 @@ def solve_nested(
     curves: FloatArray,
     shares: FloatArray,
     payers: Sequence[tuple[int, ...]],
-    targets: Sequence[Target],
+    limits: Sequence[MeanCostLimit],
 ) -> Duals:
     """Find the prices.
 
@@ -51,29 +51,29 @@ def solve_nested(
         curves: float64 [k, g], mean cost of the requests of each group of payers.
         shares: float64 [k], each group's share of the requests that budgets apply to.
         payers: [k], the indices of the budgets that apply to each group.
-        targets: one per budget.
+        limits: one per budget.
     """
-    prices = np.zeros(len(targets))
+    prices = np.zeros(len(limits))
     own = np.zeros(len(payers))
     for group, budgets in enumerate(payers):
         for budget in budgets:
-            if not targets[budget].is_common:
-                asked = grid.price_at(curves[group], targets[budget].mean_cost_usd)
+            if not limits[budget].is_common:
+                asked = grid.price_at(curves[group], limits[budget].mean_cost_usd)
                 own[group] = max(own[group], asked)
     # Below its own price, a group's spending does not rise any more.
     caps = [grid.cost_at(curve, price) for curve, price in zip(curves, own, strict=True)]
     together = shares @ np.minimum(curves, np.array(caps)[:, None])
-    shared = [index for index, target in enumerate(targets) if target.is_common]
-    asked_of = {one: grid.price_at(together, targets[one].mean_cost_usd) for one in shared}
+    shared = [index for index, limit in enumerate(limits) if limit.is_common]
+    asked_of = {one: grid.price_at(together, limits[one].mean_cost_usd) for one in shared}
     common = max(asked_of.values(), default=0.0)
     if shared:
         prices[max(shared, key=asked_of.__getitem__)] = common
-    mean_costs = np.full(len(targets), grid.cost_at(together, common))
+    mean_costs = np.full(len(limits), grid.cost_at(together, common))
     for group, budgets in enumerate(payers):
-        mine = [budget for budget in budgets if not targets[budget].is_common]
+        mine = [budget for budget in budgets if not limits[budget].is_common]
         if mine:
             # The tightest of them is charged.
-            tightest = min(mine, key=lambda budget: targets[budget].mean_cost_usd)
+            tightest = min(mine, key=lambda budget: limits[budget].mean_cost_usd)
             prices[tightest] = max(0.0, own[group] - common)
             mean_costs[mine] = grid.cost_at(curves[group], max(float(own[group]), common))
     return Duals(tuple(prices.tolist()), tuple(mean_costs.tolist()))

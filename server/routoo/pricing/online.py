@@ -18,8 +18,8 @@ import numpy as np
 import structlog
 
 from routoo.pricing.curves import PriceGrid
-from routoo.pricing.duals import Target, solve_nested
-from routoo.pricing.plan import Account
+from routoo.pricing.duals import MeanCostLimit, solve_nested
+from routoo.pricing.plan import BudgetPlan
 from routoo.pricing.prices import Observed, Prices
 from routoo.pricing.window import Window
 
@@ -82,7 +82,7 @@ class OnlinePricing:
         # Tenants without a budget of their own are one group.
         payers = {ledger.applies(tenant) for tenant in ("", *(one.tenant for one in terms))}
         self._payers = sorted(payers - {()})
-        self._accounts = [Account(one) for one in terms]
+        self._plans = [BudgetPlan(one) for one in terms]
         self._seen: deque[Observed] = deque(maxlen=_MOST_WAITING)
         self._stepped_s = clock_s()
         self._stop = threading.Event()
@@ -95,19 +95,19 @@ class OnlinePricing:
         window: they were priced and paid for otherwise.
         """
         before = other.in_force
-        known = {(one.terms.name, one.terms.tenant): one for one in other._accounts}
+        known = {(one.terms.name, one.terms.tenant): one for one in other._plans}
         prices = dict(zip(before.budgets, before.per_budget, strict=True))
         if not prices:
             return
-        for account in self._accounts:
-            old = known.get((account.terms.name, account.terms.tenant))
+        for plan in self._plans:
+            old = known.get((plan.terms.name, plan.terms.tenant))
             if (
                 old is not None
-                and old.terms.period_ns == account.terms.period_ns
-                and old.terms.sliding == account.terms.sliding
+                and old.terms.period_ns == plan.terms.period_ns
+                and old.terms.sliding == plan.terms.sliding
             ):
-                account.go_on_from(old)
-        names = tuple(account.terms.name for account in self._accounts)
+                plan.go_on_from(old)
+        names = tuple(plan.terms.name for plan in self._plans)
         if all(name in prices for name in names):
             self.in_force = Prices(
                 self.in_force.unbudgeted,
@@ -136,8 +136,8 @@ class OnlinePricing:
         now_s = self._clock_s()
         elapsed_s, self._stepped_s = now_s - self._stepped_s, now_s
         self._take_in()
-        for account, state in zip(self._accounts, self._ledger.states(), strict=True):
-            account.look(state, elapsed_s)
+        for plan, state in zip(self._plans, self._ledger.states(), strict=True):
+            plan.look(state, elapsed_s)
         self.in_force = self._solve()
 
     def _run(self) -> None:
@@ -165,7 +165,7 @@ class OnlinePricing:
             paid = groups == group
             if paid.any():
                 for budget in payer:
-                    self._accounts[budget].note(granted[paid], at_price_usd[paid])
+                    self._plans[budget].note(granted[paid], at_price_usd[paid])
         mask = np.concatenate([one.mask for one in seen])
         usable = np.flatnonzero((groups >= 0) & mask.any(axis=1))
         # Where many came, some stand for all: the window reaches further back, and a step is short.
@@ -178,15 +178,13 @@ class OnlinePricing:
 
     def _solve(self) -> Prices:
         curves, shares = self._window.mix(len(self._payers))
-        targets = [
-            Target(account.mean_cost_usd, not account.terms.tenant) for account in self._accounts
-        ]
-        duals = solve_nested(self._grid, curves, shares, self._payers, targets)
-        for account, planned_usd in zip(self._accounts, duals.mean_costs_usd, strict=True):
-            account.planned_usd = planned_usd
+        limits = [MeanCostLimit(plan.mean_cost_usd, not plan.terms.tenant) for plan in self._plans]
+        duals = solve_nested(self._grid, curves, shares, self._payers, limits)
+        for plan, planned_usd in zip(self._plans, duals.mean_costs_usd, strict=True):
+            plan.planned_usd = planned_usd
         return Prices(
             self.in_force.unbudgeted,
             duals.prices,
-            tuple(account.terms.name for account in self._accounts),
+            tuple(plan.terms.name for plan in self._plans),
             self._ledger.applies,
         )

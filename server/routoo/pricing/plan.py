@@ -36,7 +36,7 @@ _SLIDING_USED = 0.97
 _NANO = 1e9
 
 
-class Account:
+class BudgetPlan:
     """A budget's plan.
 
     Attributes:
@@ -65,7 +65,7 @@ class Account:
         self._own = 0
         self._granted_before: int | None = None
 
-    def go_on_from(self, other: Account) -> None:
+    def go_on_from(self, other: BudgetPlan) -> None:
         """Takes over what was seen of the same budget, perhaps with another limit."""
         self._rate, self._drift = other._rate, other._drift
         self._granted_before = other._granted_before

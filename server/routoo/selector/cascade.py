@@ -52,7 +52,7 @@ class Correction:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class CascadePlan:
     """Two cheap models answer, and whether they agree decides what comes next.
 
     Attributes:
@@ -120,7 +120,7 @@ class Rule:
     """
 
     corrections: Mapping[tuple[SignalKind, int], Correction]
-    plans: tuple[Plan, ...] = ()
+    plans: tuple[CascadePlan, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 from routoo.pricing.curves import PriceGrid
-from routoo.pricing.duals import Target, solve_nested
+from routoo.pricing.duals import MeanCostLimit, solve_nested
 from routoo.selector.online import decide, round_scores
 
 
@@ -109,7 +109,7 @@ def test_nested_prices_are_the_duals_of_the_program(seed: int) -> None:
         curves,
         np.array(sizes) / sum(sizes),
         PAYERS,
-        [Target(float(mean), common) for mean, common in zip(means, COMMON, strict=True)],
+        [MeanCostLimit(float(mean), common) for mean, common in zip(means, COMMON, strict=True)],
     )
     assert min(duals.prices) >= 0.0
     # Any prices bound the program from above; the duals do so without a gap. Whole prompts of a

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from routoo.selector.arrays import IndexArray
-from routoo.selector.cascade import Correction, Plan
+from routoo.selector.cascade import CascadePlan, Correction
 from routoo.selector.policies.base import Case, Policy
 from routoo.selector.policies.best import Best
 from routoo.selector.policies.cascade import Cascade
@@ -53,7 +53,7 @@ def policies_of(draw: st.DrawFn, m: int) -> dict[str, Policy]:
         "fixed": Fixed(draw(columns)),
         "round_robin": RoundRobin(tuple(ring)),
         "guarantee": Guarantee(draw(st.sampled_from([0.0, 1.0, 100.0]))),
-        "cascade": Cascade((Plan(*pair, correction, (0.0, 0.5, 0.5)),)),
+        "cascade": Cascade((CascadePlan(*pair, correction, (0.0, 0.5, 0.5)),)),
     }
 
 

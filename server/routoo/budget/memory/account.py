@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Money:
+class PeriodSums:
     """Sums, in nano-USD, and how many requests were granted."""
 
     reserved: int = 0
@@ -18,7 +18,7 @@ class Money:
     overdraft: int = 0
     granted: int = 0
 
-    def add(self, other: Money, sign: int = 1) -> None:
+    def add(self, other: PeriodSums, sign: int = 1) -> None:
         """Adds, or with -1 takes away."""
         self.reserved += sign * other.reserved
         self.settled += sign * other.settled
@@ -39,8 +39,8 @@ class Account:
 
     def __init__(self, terms: BudgetTerms) -> None:
         self.terms = terms
-        self.total = Money()
-        self.steps: dict[int, Money] = {}
+        self.total = PeriodSums()
+        self.steps: dict[int, PeriodSums] = {}
         self._now = 0
 
     @property
@@ -61,11 +61,11 @@ class Account:
         """Whether a step still counts."""
         return step > self._now - self.terms.steps
 
-    def book(self, step: int, money: Money) -> None:
+    def book(self, step: int, sums: PeriodSums) -> None:
         """Adds to a step, if it counts."""
         if self.counts(step):
-            self.steps.setdefault(step, Money()).add(money)
-            self.total.add(money)
+            self.steps.setdefault(step, PeriodSums()).add(sums)
+            self.total.add(sums)
 
     def left_ns(self, now_ns: int) -> int:
         """Until a fixed period ends, or until the oldest step that holds money stops counting."""

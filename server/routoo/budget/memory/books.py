@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from routoo.budget.ledger import BudgetState, Settled
-from routoo.budget.memory.account import Account, Money
+from routoo.budget.memory.account import Account, PeriodSums
 from routoo.budget.memory.reservations import (
     EXPIRED,
     EXPIRED_OVERDRAWN,
@@ -133,12 +133,12 @@ class Books:
             return Settled.TWICE
         booked = int(table.amounts[place])
         if state == OPEN:
-            money = Money(reserved=-booked, settled=cost)
+            sums = PeriodSums(reserved=-booked, settled=cost)
         elif state == EXPIRED:
-            money = Money(settled=cost - booked)
+            sums = PeriodSums(settled=cost - booked)
         else:
-            money = Money(overdraft=cost - booked)
-        self._add(int(table.groups[place]), int(table.times[place]), money)
+            sums = PeriodSums(overdraft=cost - booked)
+        self._add(int(table.groups[place]), int(table.times[place]), sums)
         table.states[place] = REPORTED
         late = state in (EXPIRED, EXPIRED_OVERDRAWN)
         return Settled.EXPIRED if late else Settled.SETTLED
@@ -146,7 +146,7 @@ class Books:
     def charge(self, index: int, amount: int) -> None:
         """Books an amount, nano-USD, as settled in a budget at the present time."""
         account = self.accounts[index]
-        account.book(self.now_ns // account.terms.step_ns, Money(settled=amount))
+        account.book(self.now_ns // account.terms.step_ns, PeriodSums(settled=amount))
 
     def states(self, *, degraded: bool) -> tuple[BudgetState, ...]:
         """Each budget as it stands."""
@@ -174,9 +174,9 @@ class Books:
                     "tenant": account.terms.tenant,
                     "step_ns": account.terms.step_ns,
                     "steps": [
-                        # Sums may be larger than what JSON's readers take for a number.
-                        [step, str(money.settled), str(money.overdraft), money.granted]
-                        for step, money in account.steps.items()
+                        # PeriodSums may be larger than what JSON's readers take for a number.
+                        [step, str(sums.settled), str(sums.overdraft), sums.granted]
+                        for step, sums in account.steps.items()
                     ],
                 }
                 for account in self.accounts
@@ -204,8 +204,8 @@ class Books:
                 continue
             for step, settled, overdraft, granted in entry["steps"]:
                 end_ns = min((step + 1) * entry["step_ns"] - 1, self.now_ns)
-                money = Money(settled=int(settled), overdraft=int(overdraft), granted=granted)
-                account.book(end_ns // account.terms.step_ns, money)
+                sums = PeriodSums(settled=int(settled), overdraft=int(overdraft), granted=granted)
+                account.book(end_ns // account.terms.step_ns, sums)
         ids = dumped["ids"]
         groups = self.scopes.groups(dumped["tenants"])[np.array(dumped["groups"], np.intp)]
         amounts, times = np.array(dumped["amounts"], np.int64), np.array(dumped["times"], np.int64)
@@ -218,7 +218,7 @@ class Books:
         still = states == OPEN
         for group, rows in _by_group(groups[still]):
             for step_time, total in _by_time(times[still][rows], amounts[still][rows]):
-                self._add(group, step_time, Money(reserved=total))
+                self._add(group, step_time, PeriodSums(reserved=total))
 
     def _refuse(self, groups: IndexArray, amounts: IntArray) -> IndexArray:
         """``Grants.refused_by`` of a batch that does not fit as a whole."""
@@ -248,10 +248,10 @@ class Books:
     ) -> None:
         for group, count, total in parts:
             if state == OVERDRAWN:
-                money = Money(overdraft=total)
+                sums = PeriodSums(overdraft=total)
             else:
-                money = Money(reserved=total, granted=count)
-            self._add(group, self.now_ns, money)
+                sums = PeriodSums(reserved=total, granted=count)
+            self._add(group, self.now_ns, sums)
         if not self.scopes.bounded.all():  # what no budget bounds is not kept
             kept = self.scopes.bounded[groups]
             ids = [ids[row] for row in np.flatnonzero(kept).tolist()]
@@ -262,10 +262,10 @@ class Books:
             self._make_room(len(ids[part]))
             self.decisions.append(ids[part], amounts[part], groups[part], self.now_ns, state)
 
-    def _add(self, group: int, time_ns: int, money: Money) -> None:
+    def _add(self, group: int, time_ns: int, sums: PeriodSums) -> None:
         for index in self.scopes.members[group]:
             account = self.accounts[index]
-            account.book(time_ns // account.terms.step_ns, money)
+            account.book(time_ns // account.terms.step_ns, sums)
 
     def _make_room(self, n: int) -> None:
         surplus = self.decisions.room_for(n)
@@ -289,9 +289,9 @@ class Books:
         kept = 0 if self._releases_expired else 1
         for time_ns, total in _by_time(table.times[places], table.amounts[places]):
             if overdrawn:
-                self._add(group, time_ns, Money(overdraft=(kept - 1) * total))
+                self._add(group, time_ns, PeriodSums(overdraft=(kept - 1) * total))
             else:
-                self._add(group, time_ns, Money(reserved=-total, settled=kept * total))
+                self._add(group, time_ns, PeriodSums(reserved=-total, settled=kept * total))
 
 
 def exact_sum(amounts: IntArray) -> int:

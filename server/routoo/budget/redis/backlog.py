@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Booking:
+class PendingBooking:
     """A decision: group (see ``Scopes``), nano-USD, time in microseconds, beside the budgets."""
 
     group: int
@@ -32,7 +32,7 @@ class Pending:
     def __init__(self, most: int) -> None:
         """Args: most: entries that are kept."""
         self._most = most
-        self.bookings: dict[str, Booking] = {}
+        self.bookings: dict[str, PendingBooking] = {}
         self.costs: dict[str, int] = {}
         self.doubts: dict[str, None] = {}
 
@@ -43,7 +43,7 @@ class Pending:
         """Whether n more entries may be added."""
         return len(self) + n <= self._most
 
-    def book(self, ids: Sequence[str], bookings: Sequence[Booking]) -> None:
+    def book(self, ids: Sequence[str], bookings: Sequence[PendingBooking]) -> None:
         """Adds decisions; a doubt about one of them is settled by that."""
         for decision_id in ids:
             self.doubts.pop(decision_id, None)
@@ -90,6 +90,6 @@ class Pending:
 class PendingPart:
     """Entries of one kind, on their way."""
 
-    bookings: dict[str, Booking]
+    bookings: dict[str, PendingBooking]
     costs: dict[str, int]
     doubts: dict[str, None]

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from routoo.budget.ledger import BudgetState, Settled
-from routoo.budget.memory.account import Money
+from routoo.budget.memory.account import PeriodSums
 from routoo.budget.memory.books import Books
 from routoo.budget.memory.clock import ForwardClock
-from routoo.budget.redis.backlog import Booking, Pending
+from routoo.budget.redis.backlog import Pending, PendingBooking
 from routoo.budget.terms import Scopes, usd
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class Alone:
         time_us = books.now_ns // 1000
         rows = np.flatnonzero(granted).tolist()
         bookings = [
-            Booking(group, amount, time_us, mode == "over")
+            PendingBooking(group, amount, time_us, mode == "over")
             for group, amount in zip(
                 groups[granted].tolist(), amounts[granted].tolist(), strict=True
             )
@@ -169,13 +169,13 @@ class Alone:
         for index, terms in enumerate(self._scopes.terms):
             account = self._books.accounts[index]
             seen = self.seen.get(index)
-            others = Money()
+            others = PeriodSums()
             own = account.total
             settled = own.settled
             if account.counts(self._began_ns // terms.step_ns):
                 settled -= self._charges[index]
                 if seen is not None and self._counts(index, seen):
-                    others = Money(seen.reserved, seen.settled, seen.overdraft, seen.granted)
+                    others = PeriodSums(seen.reserved, seen.settled, seen.overdraft, seen.granted)
             states.append(
                 BudgetState(
                     terms=terms,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from routoo.selector.arrays import FloatArray, IndexArray
-from routoo.selector.cascade import Plan
+from routoo.selector.cascade import CascadePlan
 from routoo.selector.online import decide
 from routoo.selector.policies.base import Case
 from routoo.selector.reason import Reason, ReasonArray, reasons
@@ -21,7 +21,7 @@ from routoo.selector.reason import Reason, ReasonArray, reasons
 class Cascade:
     """The plans, at least one."""
 
-    plans: tuple[Plan, ...]
+    plans: tuple[CascadePlan, ...]
     name: str = "cascade"
 
     def choose(self, case: Case) -> IndexArray:
