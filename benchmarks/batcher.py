@@ -31,9 +31,10 @@ from rich.table import Table
 from harness.artifacts import export_minilm, minilm
 from harness.prompts import distinct_prompts
 from harness.triton import make_repository, triton_server
+from routoo.config.predictor import PredictorSettings, TritonSettings
 from routoo.predictor.artifact import load_artifact, shipped_artifact
-from routoo.predictor.backends import LinePlan, load_backends
-from routoo.predictor.triton import TritonServer, TritonTarget
+from routoo.predictor.backends import load_backends
+from routoo.predictor.triton import TritonServer
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -42,6 +43,12 @@ FRONTS = (1, 2, 4)
 SIZES = (1, 8)
 TOKENS = 64
 PATIENCE_S = 120.0
+SETTINGS = PredictorSettings(
+    backend="triton",
+    fallbacks=("onnx",),
+    provider="cpu",
+    triton=TritonSettings(timeout_ms=1e3 * PATIENCE_S),
+)
 OFF, ON = "off", "on"
 
 
@@ -61,10 +68,7 @@ def front(artifact: Path, urls: dict[str, str], orders: Connection) -> None:
     """One front end: answers each order (server, prompts a batch, seconds) with its times."""
     remotes = {}
     for name, url in urls.items():
-        target = TritonTarget(
-            TritonServer(url), "predictor", None, PATIENCE_S, 0.02, explicit=False
-        )
-        backends = load_backends(load_artifact(artifact), LinePlan(target, ("onnx",), "cpu", 1))
+        backends = load_backends(load_artifact(artifact), SETTINGS, TritonServer(url))
         assert backends.remote is not None
         backends.remote.verify(backends.sample)
         remotes[name] = backends.remote

@@ -37,9 +37,10 @@ from tritonclient.utils import shared_memory
 from harness.artifacts import export_minilm, minilm
 from harness.prompts import distinct_prompts
 from harness.triton import make_repository, triton_server
+from routoo.config.predictor import PredictorSettings, TritonSettings
 from routoo.predictor.artifact import INPUT, load_artifact, shipped_artifact
-from routoo.predictor.backends import LinePlan, load_backends
-from routoo.predictor.triton import TritonServer, TritonTarget
+from routoo.predictor.backends import load_backends
+from routoo.predictor.triton import TritonServer
 from routoo_export.backbones.packages import minilm_folder
 
 if TYPE_CHECKING:
@@ -55,6 +56,12 @@ LENGTHS_TOKENS = (32, 64, 128, 256)
 YARDSTICK = "session"
 IN_PROCESS = "in process"
 PATIENCE_S = 120.0
+SETTINGS = PredictorSettings(
+    backend="triton",
+    fallbacks=("onnx",),
+    provider="cpu",
+    triton=TritonSettings(timeout_ms=1e3 * PATIENCE_S),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +137,7 @@ def ways_of(
         IN_PROCESS: partial(backends.local[0].predict, prompts),
     }
     for name, server in servers.items():
-        target = TritonTarget(server, "predictor", None, PATIENCE_S, 0.02, explicit=False)
-        remote = load_backends(backends.artifact, LinePlan(target, ("onnx",), "cpu", 1)).remote
+        remote = load_backends(backends.artifact, SETTINGS, server).remote
         assert remote is not None
         remote.verify(backends.sample)
         ways[name] = partial(remote.predict, prompts)
@@ -211,7 +217,7 @@ def measure_artifact(
     artifact: Artifact, shapes: list[tuple[int, int]], wanted: list[str] | None, effort: Effort
 ) -> Any:
     """All shapes of one artifact; ``wanted``: ways besides those that others are held against."""
-    backends = load_backends(artifact, LinePlan(None, (), "cpu", 1))
+    backends = load_backends(artifact, PredictorSettings(provider="cpu"))
     encoder = backends.local[0].graph.encoder  # type: ignore[attr-defined]
 
     def count(text: str) -> int:

@@ -11,11 +11,11 @@ import numpy as np
 
 from routoo.errors import ArtifactError, PredictorError
 from routoo.predictor.artifact import find_artifact, load_artifact
-from routoo.predictor.backends import LinePlan, load_backends
+from routoo.predictor.backends import load_backends
 from routoo.predictor.breaker import Breaker, BreakerTerms
 from routoo.predictor.chain import PredictorChain
 from routoo.predictor.onnx import OnnxPredictor
-from routoo.predictor.triton import LOAD_TIMEOUT_S, TritonServer, TritonTarget
+from routoo.predictor.triton import LOAD_TIMEOUT_S, TritonServer
 
 if TYPE_CHECKING:
     from routoo.config.predictor import PredictorSettings
@@ -54,31 +54,15 @@ class Predictors:
         """
         triton = settings.triton
         self._server = TritonServer(triton.url) if settings.backend == "triton" else None
-        target = None
-        if self._server is not None:
-            target = TritonTarget(
-                server=self._server,
-                model=triton.model,
-                version=triton.version,
-                timeout_s=triton.timeout_ms * 1e-3,
-                tolerance=triton.tolerance,
-                explicit=triton.control == "explicit",
-            )
-        self._plan = LinePlan(
-            triton=target,
-            fallbacks=settings.fallbacks_in_force,
-            provider=settings.provider,
-            intra_op_threads=settings.intra_op_threads,
-        )
+        self._settings = settings
         terms = BreakerTerms(
             failures=triton.failures,
             first_probe_s=triton.first_probe_ms * 1e-3,
             longest_probe_s=triton.longest_probe_ms * 1e-3,
         )
-        self._max_shift = settings.max_shift
         self.learned_with_it = learned_with_it
         self._exchanging = threading.Lock()
-        line = load_backends(artifact, self._plan)
+        line = load_backends(artifact, settings, self._server)
         self._tried = artifact.manifest
         self.chain = PredictorChain(line, Breaker(terms, monotonic, random.Random()), watch)  # noqa: S311
 
@@ -141,7 +125,7 @@ class Predictors:
             return None
         self._tried = artifact.manifest
         self._check_learned(old, artifact)
-        new = load_backends(artifact, self._plan)
+        new = load_backends(artifact, self._settings, self._server)
         self.chain.check(new)
         self._compare(old, new)
         return new
@@ -164,11 +148,11 @@ class Predictors:
 
     def _compare(self, old: Backends, new: Backends) -> None:
         shift = float(np.abs(new.sample.scores - old.sample.scores).mean())
-        if shift > self._max_shift:
+        if shift > self._settings.max_shift:
             raise ArtifactError(
                 f"{new.artifact.folder}: its scores on the sample prompts are {shift:.3g} off those"
-                f" in use on average, {self._max_shift:g} allowed; raise predictor.max_shift and"
-                " restart to use it anyway"
+                f" in use on average, {self._settings.max_shift:g} allowed; raise"
+                " predictor.max_shift and restart to use it anyway"
             )
 
     def _exchange_on_triton(self, old: Backends, new: Backends) -> None:

@@ -24,6 +24,7 @@ from routoo.predictor.triton_check import read_offer, read_statistics
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from routoo.config.predictor import TritonSettings
     from routoo.predictor.artifact import Artifact
     from routoo.predictor.base import Prediction, Wait
     from routoo.predictor.padding import Figures, Ids, PaddedGraph
@@ -81,57 +82,48 @@ class TritonServer:
         self.client.close()
 
 
-@dataclass(frozen=True, slots=True)
-class TritonTarget:
-    """Which model is asked, and how.
-
-    Attributes:
-        server: where it is.
-        model: its name there.
-        version: its version there; None: the number of the artifact's folder, and where that has
-            none the newest that is ready.
-        timeout_s: longest wait for one inference.
-        tolerance: how far the server's figures may be from those in process, see
-            ``GoldenPrompts.distance``.
-        explicit: the server lets clients load versions, and this one may.
-    """
-
-    server: TritonServer
-    model: str
-    version: int | None
-    timeout_s: float
-    tolerance: float
-    explicit: bool
-
-
 class TritonPredictor:
     """An artifact whose graph a Triton server runs.
 
     ``verify`` has to succeed before the first prediction.
 
+    Args:
+        artifact: what the server is to run.
+        server: the channel to it.
+        settings: which model is asked there, and how; their ``url`` is not read.
+        graph: pads the prompts.
+
     Attributes:
-        wanted: the version's number on the server; None: the newest that is ready.
+        wanted: the version's number on the server: that of the settings, else that of the
+            artifact's folder; None: the newest that is ready.
         statistics: what the version had done when it was last verified.
     """
 
     backend = "triton"
 
-    def __init__(self, artifact: Artifact, target: TritonTarget, graph: PaddedGraph) -> None:
-        self._library = target.server.library
-        self._client = target.server.client
+    def __init__(
+        self,
+        artifact: Artifact,
+        server: TritonServer,
+        settings: TritonSettings,
+        graph: PaddedGraph,
+    ) -> None:
+        self._library = server.library
+        self._client = server.client
         self._outputs = [self._library.InferRequestedOutput(name) for name in graph.outputs]
         self._manifest = artifact.manifest
-        self._target = target
+        self._settings = settings
+        self._timeout_s = settings.timeout_ms * 1e-3
         self._graph = graph
         folder = artifact.folder.resolve().name
-        self.wanted = target.version or (int(folder) if folder.isdigit() else None)
+        self.wanted = settings.version or (int(folder) if folder.isdigit() else None)
         self._offer: Offer | None = None
         self._served = 0
         self.statistics: Statistics | None = None
         self.models = artifact.manifest.models
         self.max_tokens = artifact.manifest.max_tokens
         self.degraded = False
-        self.where = f"model {target.model} on Triton at {target.server.url}"
+        self.where = f"model {settings.model} on Triton at {server.url}"
 
     @property
     def version(self) -> str:
@@ -154,10 +146,10 @@ class TritonPredictor:
         infer = partial(self._infer, timeout_s=patience_s)
         answers = tuple(self._graph.run(sample.filled, infer))
         distance = sample.distance(answers, self._graph.outputs)
-        if distance > self._target.tolerance:
+        if distance > self._settings.tolerance:
             raise ArtifactError(
                 f"{self.where} answers otherwise than {self._manifest.predictor_version} here:"
-                f" {distance:.3g} apart, {self._target.tolerance:g} allowed; serve the artifact's"
+                f" {distance:.3g} apart, {self._settings.tolerance:g} allowed; serve the artifact's"
                 " own repository there, or raise predictor.triton.tolerance"
             )
 
@@ -185,12 +177,12 @@ class TritonPredictor:
         Raises:
             PredictorError: it does not, or a version cannot be loaded; others go on as they were.
         """
-        if not self._target.explicit:
+        if self._settings.control != "explicit":
             return
-        name = self._target.model
+        name = self._settings.model
         try:
             config = self._client.get_model_config(
-                name, as_json=True, client_timeout=self._target.timeout_s
+                name, as_json=True, client_timeout=self._timeout_s
             )["config"]
             config["version_policy"] = {"specific": {"versions": list(versions)}}
             self._client.load_model(name, config=json.dumps(config), client_timeout=LOAD_TIMEOUT_S)
@@ -198,7 +190,7 @@ class TritonPredictor:
             raise self._failure(error) from None
 
     def _resolve(self) -> None:
-        timeout_s, name = self._target.timeout_s, self._target.model
+        timeout_s, name = self._timeout_s, self._settings.model
         try:
             metadata = self._client.get_model_metadata(name, client_timeout=timeout_s)
             config = self._client.get_model_config(name, client_timeout=timeout_s).config
@@ -232,7 +224,7 @@ class TritonPredictor:
         offer = self._offer
         if offer is None:
             raise PredictorError(f"{self.where} was not reached yet", kind="unavailable")
-        timeout_s, late = timeout_s or self._target.timeout_s, "timeout"
+        timeout_s, late = timeout_s or self._timeout_s, "timeout"
         if wait is not None and wait.deadline_s is not None:
             left_s = DEADLINE_SHARE * (wait.deadline_s - monotonic())
             if left_s < timeout_s:
@@ -272,7 +264,7 @@ class TritonPredictor:
             settled.set_result((result, error))
 
         context = self._client.async_infer(
-            self._target.model,
+            self._settings.model,
             [tensor],
             settle,
             model_version=str(self._served),

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from routoo.config.predictor import PredictorSettings
 from routoo.errors import ArtifactError, DeadlineError, PredictorError
 from routoo.predictor.artifact import load_artifact
-from routoo.predictor.backends import Backends, LinePlan, load_backends
+from routoo.predictor.backends import Backends, load_backends
 from routoo.predictor.base import Wait, join
 from routoo.predictor.breaker import Breaker, BreakerTerms, State
 from routoo.predictor.chain import PredictorChain, Watch
@@ -80,7 +81,8 @@ class Rig:
 
     def __init__(self, folder: Path) -> None:
         artifact = load_artifact(write_tiny_artifact(folder / "predictor"))
-        backends = load_backends(artifact, LinePlan(None, ("prior",), "cpu", 1))
+        settings = PredictorSettings(fallbacks=("prior",), provider="cpu")
+        backends = load_backends(artifact, settings)
         self.now_s = 0.0
         self.far = Far(backends.local[0])
         self.backends: Backends = replace(backends, remote=self.far)
@@ -215,7 +217,7 @@ def test_a_server_that_comes_back_wrong_is_not_taken_back(rig: Rig, error: Excep
 def test_other_models_cannot_be_switched_to(rig: Rig, tmp_path: Path) -> None:
     folder = write_tiny_artifact(tmp_path / "other")
     change_manifest(folder, models=MODELS[::-1])
-    other = load_backends(load_artifact(folder), LinePlan(None, (), "cpu", 1))
+    other = load_backends(load_artifact(folder), PredictorSettings(provider="cpu"))
     with pytest.raises(ArtifactError, match="in another order"):
         rig.chain.check(other)
 
