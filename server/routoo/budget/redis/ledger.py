@@ -74,11 +74,9 @@ class RedisLedger:
         self._reason = ""
         self._stopped = False
         self._wake = threading.Event()
-        self._back = threading.Event()
         try:
             self._store.prepare()
             self._take(self._store.look(steady=True))
-            self._back.set()
         except StoreError as error:
             with self._lock:
                 self._leave(error)
@@ -150,10 +148,6 @@ class RedisLedger:
             except StoreError as error:
                 self._say(error)
                 return False
-
-    def wait_until_back(self, timeout_s: float) -> bool:
-        """Waits until Redis is used again; False: it took longer than the timeout."""
-        return self._back.wait(timeout_s)
 
     def close(self) -> None:
         self._stopped = True
@@ -237,7 +231,6 @@ class RedisLedger:
         if self._away:
             return
         self._away = True
-        self._back.clear()
         self._alone.begin()
         if error is not None:
             self._say(error)
@@ -291,7 +284,6 @@ class RedisLedger:
                     self._away = False
                     self._alone.end()
                     self._reason = ""
-                    self._back.set()
                     _log.info("Redis is back and has everything that was decided without it")
                     return True
 
