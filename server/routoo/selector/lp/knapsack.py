@@ -1,12 +1,13 @@
 """One coupling row, solved exactly: the multiple-choice knapsack's linear relaxation.
 
-Only the vertices of a row's upper hull (value over usage) can be optimal at some price. Each row is
-bracketed by two of them, a cheap and an expensive one. With two candidates per row the program is a
-continuous knapsack, solved by sorting (Dantzig 1957); its price is then offered to all models, and
-whatever beats both candidates of its row narrows that bracket. Rows whose bracket has closed drop
-out. The search ends when no model beats its row's candidates: then the restricted optimum is the
-optimum (column generation; the dominance rules are those of Sinha and Zoltners 1979). Two to four
-passes are usual, and each pass shortens an integer quantity, so it always ends.
+Only the vertices of a row's upper hull (value over usage) can be optimal at some price. Each row
+has a bracket of two of them, a cheap and an expensive one. With two candidates per row the program
+is a continuous knapsack, solved by sorting (Dantzig 1957). Then all models are compared at its
+price: one that beats both candidates of its row narrows the bracket, and rows whose bracket has
+closed are settled. The search ends when no model beats its row's candidates: then the restricted
+optimum is the optimum (column generation; the dominance rules are those of Sinha and Zoltners
+1979). Two to four passes are usual. Each pass reduces the number of models inside the brackets, so
+the search always ends.
 """
 
 from dataclasses import dataclass
@@ -16,10 +17,10 @@ import numpy as np
 from routoo.selector.arrays import FloatArray, IndexArray
 from routoo.selector.lp.problem import SUM_RTOL, Optimum
 
-# What a pass must gain, relative to the objective, to be worth another pass: below is rounding.
+# A pass that gains less than this, relative to the objective, is the last: the rest is rounding.
 _PASS_RTOL = 1e-13
 
-# Each round of filling spends what the last one left over; the fourth hardly finds anything.
+# Each round of filling spends what the previous one left; after four, hardly anything is left.
 _FILL_ROUNDS = 4
 
 
@@ -43,7 +44,11 @@ class _Relaxed:
 
 
 class UnreachableError(Exception):
-    """Even the choice of least usage is over the limit; ``least`` is that usage."""
+    """Even the choice of least usage is over the limit.
+
+    Attributes:
+        least: the usage of that choice.
+    """
 
     def __init__(self, least: float) -> None:
         super().__init__(least)
@@ -59,8 +64,8 @@ def solve_row(values: FloatArray, usage: FloatArray, limit: float) -> Optimum:
         limit: float, in the unit of ``usage``.
 
     Returns:
-        The optimum. Its summed usage is at most ``limit``, where 1e-12 of the limit more counts as
-        none: so much may come from the order of summing.
+        The optimum. Its summed usage is at most ``limit``; an excess of 1e-12 of the limit is
+        allowed, as it may come from the order of summing.
 
     Raises:
         UnreachableError: no choice is within the limit.
@@ -89,9 +94,16 @@ def solve_row(values: FloatArray, usage: FloatArray, limit: float) -> Optimum:
 
 
 def extremes(values: FloatArray, usage: FloatArray) -> tuple[IndexArray, IndexArray]:
-    """Choices at an infinite and at no price: least usage and most value, the other as tie-break.
+    """Return the choices at an infinite price and at a price of 0.
 
-    Arguments as in ``solve_row``. Returns two int [n].
+    They have the least usage and the most value; of cells that tie, the other figure decides.
+
+    Args:
+        values: float64 [n, m], -inf in cells that may not be chosen.
+        usage: float64 [n, m], finite everywhere.
+
+    Returns:
+        Two arrays, int [n].
     """
     least = np.where(values > -np.inf, usage, np.inf)
     cheap = np.where(least == least.min(axis=1, keepdims=True), values, -np.inf).argmax(axis=1)
@@ -155,9 +167,13 @@ def _relax(
 
 
 def fill(values: FloatArray, usage: FloatArray, limit: float, choice: IndexArray) -> None:
-    """Spend what ``choice`` leaves of the limit, best value per usage first; changes ``choice``.
+    """Spend what ``choice`` leaves of the limit, best value per usage first.
 
-    Arguments as in ``solve_row``. The usage of ``choice`` stays at or under ``limit``.
+    Args:
+        values: float64 [n, m], -inf in cells that may not be chosen.
+        usage: float64 [n, m], finite everywhere.
+        limit: in the unit of ``usage``; the usage of ``choice`` stays at or under it.
+        choice: int [n]; is changed.
     """
     rows = np.arange(len(values))
     for _ in range(_FILL_ROUNDS):
@@ -175,7 +191,8 @@ def fill(values: FloatArray, usage: FloatArray, limit: float, choice: IndexArray
         taken = candidates[order[np.cumsum(more[order]) <= left]]
         before = choice[taken].copy()
         choice[taken] = to[taken]
-        # The running sum and the sum over all rows round differently; the limit has the last word.
+        # The running sum and the sum over all rows round differently; the latter has to keep the
+        # limit, so the last moves are undone until it does.
         undo = len(taken)
         while undo and float(usage[rows, choice].sum()) > limit:
             undo -= 1

@@ -1,4 +1,4 @@
-"""How messages say by how much a limit has to move."""
+"""Errors that tell by how much a limit has to move."""
 
 from routoo.errors import InfeasibleError
 from routoo.selector.arrays import enough
@@ -36,5 +36,5 @@ def unreachable(row: Resource, least: float, n: int) -> InfeasibleError:
 
 
 def enough_in_sum(amount: float) -> str:
-    """As ``enough``, for a sum: what only the order of summing adds is not rounded up."""
+    """Format a sum like ``enough``, but ignore errors that come from the order of summing."""
     return enough(amount * (1.0 - SUM_RTOL))
