@@ -1,8 +1,9 @@
-"""What signals say about answers, learned from labelled prompts; see routoo.selector.cascade.
+"""Learning the corrections of ``routoo.selector.cascade`` from labelled prompts.
 
-Per kind of signal, model that answered and model that might be asked: a logistic regression of the
-true score on the signal, with the predicted score's log-odds as offset, so that a signal that says
-nothing leaves the prediction as it is. Two numbers per model, by Newton's method with a ridge.
+There is one logistic regression per kind of signal, model that answered and model that might be
+asked: of the true score on the signal, with the predicted score's log-odds as offset, so that a
+signal without information leaves the prediction as it is. Its two weights are found by Newton's
+method with a ridge.
 """
 
 from __future__ import annotations
@@ -27,23 +28,25 @@ if TYPE_CHECKING:
 LEAST_ROWS = 50
 """Labelled answers with a signal, below which nothing is learned from them."""
 RIDGE = 1.0
+"""Weight of the squared weights in the loss."""
 FOLDS = 5
+"""Parts of the cross-validation."""
 _STEPS = 50
 _SETTLED = 1e-10
 
 
 @dataclass(frozen=True, slots=True)
 class FittedCorrection:
-    """One correction, and how it does on prompts that it was not learned from.
+    """One correction, and its result on prompts that it was not learned from.
 
     Attributes:
         kind: of the signal.
         kept: column of the model that answered.
         correction: learned from all rows.
-        rows: how many.
+        rows: number of labelled answers.
         held_out: by cross-validation, on the rows where the score of the next answer is known; None
             where there are none.
-        plan: a way to begin with two cheap models, where one was asked for.
+        plan: a plan that starts with two cheap models; None where none was asked for.
     """
 
     kind: SignalKind
@@ -56,11 +59,11 @@ class FittedCorrection:
 
 @dataclass(frozen=True, slots=True)
 class HeldOutResult:
-    """Means over prompts held out from what was learned, at one price.
+    """Means over held-out prompts, at one price.
 
     Attributes:
         price: score per USD.
-        escalated: share of the prompts.
+        escalated: share of the prompts for which another model is asked.
         kept_score: true score when every answer is kept.
         score: true score after escalation.
         extra_usd: predicted cost of the escalations per prompt.
@@ -82,7 +85,7 @@ def learn(sample: PromptSample, price: float, beside: int | None = None) -> list
         beside: column of the cheap model that agreement is measured against; None: not known.
 
     Raises:
-        InfeasibleError: there is none, or agreement with ``beside`` is no yes or no; says so.
+        InfeasibleError: nothing can be learned, or agreement with ``beside`` is not 1 or 0.
     """
     fitted = [
         _fit_correction(sample, kind, kept, rows, price, beside)
@@ -121,7 +124,7 @@ def _fit_correction(
     feature = sample.signals[kind][rows, kept]
     correction = fit(scores, truth, feature)
     corrected = np.full(scores.shape, np.nan)
-    # Whole rows at a time, in a fixed order: every fold is judged by what the others taught.
+    # Each fold is corrected by what the other folds taught; the folds are the same in every run.
     fold = np.random.default_rng(0).permutation(len(rows)) % FOLDS
     for one in range(FOLDS):
         held = fold == one
@@ -138,15 +141,15 @@ def _fit_correction(
 
 
 def fit_chance(file: str, scores: FloatArray, agrees: FloatArray) -> tuple[float, float, float]:
-    """Weights of the chance of agreement, see ``CascadePlan``.
+    """Learns the weights of ``CascadePlan.chance``, the chance of agreement.
 
     Args:
-        file: what the labels' file is called.
+        file: name of the labels' file, for the message.
         scores: float64 [n, 2], predicted, of the model that answered and of the other one.
         agrees: float64 [n], 1 or 0.
 
     Raises:
-        InfeasibleError: something between 0 and 1.
+        InfeasibleError: an agreement that is neither 0 nor 1.
     """
     if not np.isin(agrees, (0.0, 1.0)).all():
         raise InfeasibleError(
@@ -162,7 +165,7 @@ def _held_out_result(
     verdicts: Verdicts, truth: FloatArray, kept: int, price: float
 ) -> HeldOutResult | None:
     after = truth[np.arange(len(truth)), verdicts.choice]
-    # Where the truth of what would have been asked is not known, nothing is claimed.
+    # Rows in which the true score of the next answer is not known are left out.
     known = np.isfinite(after)
     escalated = Mean.of((verdicts.choice != kept).astype(np.float64)[known])
     kept_score, score = Mean.of(truth[known, kept]), Mean.of(after[known])
@@ -184,7 +187,7 @@ def fit(
         scores: float64 [n, m], predicted.
         truth: float64 [n, m], true scores in [0, 1]; NaN where not known.
         feature: float64 [n], of the signal.
-        known: takes centre and models from here; None: from the rows.
+        known: gives centre and models; None: they are taken from the rows.
     """
     centre = float(feature.mean()) if known is None else known.centre
     intercepts, slopes = np.full((2, scores.shape[1]), np.nan)
@@ -202,10 +205,10 @@ def fit(
 
 
 def _newton(offset: FloatArray, X: FloatArray, truth: FloatArray) -> FloatArray:
-    """Weights [k] of the most likely logistic curve, shrunk by a ridge.
+    """Returns the weights, float64 [k], of the most likely logistic curve, shrunk by a ridge.
 
     Args:
-        offset: float64 [n], log-odds before.
+        offset: float64 [n], added to the log-odds.
         X: float64 [k, n], features.
         truth: float64 [n], in [0, 1].
     """
@@ -221,7 +224,7 @@ def _newton(offset: FloatArray, X: FloatArray, truth: FloatArray) -> FloatArray:
         gradient = X @ (p - truth) + ridge * weights
         hessian = (X * (p * (1.0 - p))) @ X.T + np.diag(ridge)
         step = np.linalg.solve(hessian, gradient)
-        # Halved while it overshoots: far from the optimum Newton's step may.
+        # Far from the optimum Newton's step may overshoot; it is halved while it does.
         size = 1.0
         while loss(weights - size * step) > loss(weights) + _SETTLED and size > 1e-6:
             size /= 2.0

@@ -28,18 +28,19 @@ def find_limit(
     target: Target,
     least: float,
 ) -> float:
-    """The limit that meets the target best.
+    """Returns the limit that meets the target best.
 
     Args:
         sample: n prompts.
         advantages: float64 [n], predicted, multiples of ``STEP``.
-        ends: int [n] each, what a prompt gets above its limit and below: the pair's
-            models, or what stands in for them where constraints remove them.
-        target: what is wanted.
+        ends: int [n] each, the model of a prompt whose advantage is above the limit, and of one
+            whose advantage is not: the models of the pair, or their fallbacks where constraints
+            remove them.
+        target: the wanted result.
         least: the lowest limit that the policy allows.
 
     Raises:
-        InfeasibleError: out of reach; says the reachable range.
+        InfeasibleError: the target is out of reach; tells the reachable range.
     """
     rows = np.arange(len(advantages))
     order = np.argsort(-advantages, kind="stable")
@@ -51,7 +52,7 @@ def find_limit(
         steps = np.concatenate(([0.0], np.cumsum((expensive - cheap)[order])))
         return np.asarray((cheap.sum() + steps) / len(rows), np.float64)
 
-    # A limit at one advantage takes all that are larger: i of them, where the i-th ends a tie.
+    # A limit that equals an advantage takes all larger advantages, which excludes its ties.
     limits = np.append(falling, falling[-1] - STEP)
     taken = np.append(np.searchsorted(-falling, -falling, side="left"), len(rows))
     keep = limits >= least - STEP / 2

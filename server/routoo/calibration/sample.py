@@ -1,4 +1,4 @@
-"""A file of prompts as arrays: what the configured predictor and pool say, and what is known."""
+"""A file of prompts as arrays: predictions by the configured predictor and pool, and labels."""
 
 from __future__ import annotations
 
@@ -31,18 +31,19 @@ CHUNK = 256
 
 @dataclass(frozen=True, slots=True)
 class PromptSample:
-    """n prompts and the pool's m models.
+    """n prompts with predictions and labels for the pool's m models.
 
     Attributes:
-        file: what the prompts' file is called.
-        sha256: of the file.
-        line_numbers: of the n prompts.
+        file: name of the prompts' file.
+        sha256: SHA-256 of the file, in hexadecimal.
+        line_numbers: line numbers of the n prompts in the file.
         scores: float64 [n, m], predicted.
         costs_usd: float64 [n, m], predicted.
-        mask: bool [n, m], the models that the prompt's own constraints and context leave.
+        mask: bool [n, m], the models that the prompt's own constraints and length leave.
         true_scores: float64 [n, m], from the labels; NaN where not known.
-        true_costs_usd: float64 [n, m], likewise.
-        signals: by kind of signal, float64 [n, m]: its feature, in the answer of each model.
+        true_costs_usd: float64 [n, m], from the labels; NaN where not known.
+        signals: by kind of signal, float64 [n, m]: its feature in the answer of each model; NaN
+            where not known.
     """
 
     file: str
@@ -59,7 +60,7 @@ class PromptSample:
         return len(self.line_numbers)
 
     def labelled(self, columns: IndexArray) -> BoolArray:
-        """Bool [n]: rows whose true scores are known for all of these models."""
+        """Returns bool [n], the rows whose true scores are known for all of these models."""
         return np.asarray(np.isfinite(self.true_scores[:, columns]).all(axis=1), np.bool_)
 
 
@@ -75,12 +76,12 @@ def read_sample(
     Args:
         path: JSON Lines, see ``routoo.calibration.labels``.
         pool: m models.
-        predictor: is asked.
-        limits: the service's own, which a prompt has to keep.
+        predictor: predicts the prompts.
+        limits: the service's limits on the size of a prompt.
         track: shows progress over the chunks.
 
     Raises:
-        PromptsFileError: a wrong line, or no such file; one line.
+        PromptsFileError: a malformed line, or a missing file; one line.
         PredictorError: inference failed.
     """
     known = {*pool.names, *predictor.models}
@@ -130,7 +131,7 @@ def read_sample(
 def _columns(
     labelled: LabelledPrompts, pool: Pool, of: Callable[..., dict[str, float]]
 ) -> FloatArray:
-    """One figure per prompt and model of the pool, float64 [n, m]; NaN where there is none."""
+    """Returns a figure per prompt and model, float64 [n, m]; NaN where there is none."""
     rows = [of(label) for label in labelled.labels]
     return np.array([[row.get(name, np.nan) for name in pool.names] for row in rows], np.float64)
 

@@ -105,7 +105,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _refuse_unknown_environment(environment: Mapping[str, str]) -> None:
-    # pydantic-settings ignores variables that it does not know: a misspelt one would have no effect.
+    # pydantic-settings ignores variables that it does not know, so a misspelt one has no effect.
     for name in environment:
         upper = name.upper()
         if not upper.startswith(ENV_PREFIX) or upper in FOREIGN_ENV:

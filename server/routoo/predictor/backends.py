@@ -1,4 +1,4 @@
-"""All that serves one artifact: on Triton, in process, and the averages, in this order."""
+"""The backends of one artifact: on Triton, in process, and the averages, in this order."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """The predictor on a Triton inference server, over gRPC.
 
-One channel for the process. The client is the one with threads rather than asyncio's: prediction is
-called from a worker thread, so that no turn of the service's event loop, busy with callers, stands
-between a batch and its answer. Token ids are padded here as for the predictor in process; the
-service batches, so Triton's own batcher need not.
+There is one channel per process. The client is the one with threads, not asyncio's: prediction runs
+in a worker thread, so that a batch does not wait for the event loop, which is busy with callers.
+Token ids are padded here as for the predictor in process. The service makes the batches, so
+Triton's own batcher is not needed.
 """
 
 from __future__ import annotations
@@ -32,13 +32,14 @@ if TYPE_CHECKING:
     from routoo.predictor.triton_check import Offer, Statistics
 
 DEADLINE_SHARE = 0.5
-"""Of what is left to the callers, so that a fallback has time to answer when Triton does not."""
+"""Share of the callers' remaining time that Triton gets, so that a fallback has time to answer when
+Triton does not."""
 LOAD_TIMEOUT_S = 120.0
-"""For a version to be loaded, and for its first inferences."""
+"""Longest wait for a version to be loaded, and for its first inferences."""
 _CHANNEL = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
-    # A server that comes back is found again within a second instead of after two minutes.
+    # The client finds a server that comes back within a second; the default is two minutes.
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
@@ -51,22 +52,22 @@ _KINDS = {
 
 
 class TritonServer:
-    """The one channel to a Triton server. For any thread.
+    """The one channel to a Triton server. Thread-safe.
 
     Attributes:
-        url: HOST:PORT of its gRPC.
-        library: the client's module.
-        client: made from it.
+        url: HOST:PORT of its gRPC service.
+        library: the module ``tritonclient.grpc``.
+        client: the client of that module.
     """
 
     def __init__(self, url: str) -> None:
-        """Does not wait for the server.
+        """Opens the channel; does not wait for the server.
 
         Raises:
             ConfigError: the client library is not installed.
         """
         try:
-            # Optional, and 0.2 s of start for everybody else.
+            # An optional library, whose import takes 0.2 s.
             from tritonclient import grpc as library  # noqa: PLC0415
         except ImportError:
             raise ConfigError(
@@ -78,7 +79,7 @@ class TritonServer:
         self.client = library.InferenceServerClient(url, channel_args=_CHANNEL)
 
     def close(self) -> None:
-        """Calls in progress are cancelled."""
+        """Closes the channel, and cancels the calls in progress."""
         self.client.close()
 
 
@@ -127,20 +128,20 @@ class TritonPredictor:
 
     @property
     def version(self) -> str:
-        """Of the artifact, and the number that it has on the server."""
+        """The artifact's version, and its number on the server."""
         return f"{self._manifest.predictor_version}+triton.{self._served}"
 
     def verify(self, sample: GoldenPrompts, *, patience_s: float | None = None) -> None:
-        """Holds what the server says, and what it answers, against the artifact.
+        """Checks that the server serves the artifact, by its metadata and its answers.
 
         Args:
-            sample: what the artifact answers in process.
-            patience_s: longest wait for one inference, the first ones of a version that was just
-                loaded take long; None: as for any prediction.
+            sample: the artifact's answers in process.
+            patience_s: longest wait for one inference, as the first ones of a version that was just
+                loaded take long; None: the timeout of every prediction.
 
         Raises:
-            ArtifactError: it serves something else.
-            PredictorError: it does not answer.
+            ArtifactError: the server serves something else.
+            PredictorError: the server does not answer.
         """
         self._resolve()
         infer = partial(self._infer, timeout_s=patience_s)
@@ -172,10 +173,11 @@ class TritonPredictor:
         self._graph.warm_up(self._infer)
 
     def load(self, versions: Sequence[int]) -> None:
-        """Has the server serve exactly these versions, where it lets clients decide.
+        """Makes the server serve exactly these versions, if the settings allow it.
 
         Raises:
-            PredictorError: it does not, or a version cannot be loaded; others go on as they were.
+            PredictorError: the server refuses, or a version cannot be loaded; what was served
+                before is still served.
         """
         if self._settings.control != "explicit":
             return
@@ -220,7 +222,7 @@ class TritonPredictor:
     def _infer(
         self, filled: Sequence[Ids], wait: Wait | None = None, timeout_s: float | None = None
     ) -> Iterator[Figures]:
-        """All at once to the server, answers in order; see ``PaddedGraph``."""
+        """Sends all matrices at once, and yields the answers in order; see ``PaddedGraph``."""
         offer = self._offer
         if offer is None:
             raise PredictorError(f"{self.where} was not reached yet", kind="unavailable")
@@ -228,7 +230,7 @@ class TritonPredictor:
         if wait is not None and wait.deadline_s is not None:
             left_s = DEADLINE_SHARE * (wait.deadline_s - monotonic())
             if left_s < timeout_s:
-                # Too slow for these callers, which need not be the server's fault.
+                # A timeout then says little about the server: these callers had little time left.
                 timeout_s, late = left_s, "deadline"
             if left_s <= 0.0:
                 raise PredictorError("no time was left to ask Triton", kind=late)
@@ -284,7 +286,7 @@ class TritonPredictor:
             values = result.as_numpy(name)
             if values is None:
                 raise PredictorError(f"{self.where} left {name} out", kind="nonsense")
-            # Triton gives outputs without a dimension beside the batch one of size 1.
+            # Triton adds a dimension of size 1 to outputs that have only the batch dimension.
             figures.append(values.reshape(len(values)) if name == "ood" else values)
         return figures
 
@@ -296,7 +298,12 @@ class TritonPredictor:
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """A request on its way: what cancels it, and the future of (result, error)."""
+    """A request in progress.
+
+    Attributes:
+        context: cancels the request.
+        settled: future of (result, error).
+    """
 
     context: Any
     settled: Future[Any]

@@ -1,10 +1,10 @@
 """Prices that follow the budgets.
 
-Every half second or so the prices of all budgets are solved anew from the requests of late and what
-is left of each budget and its period, the scheme of re-solving (Agrawal, Wang and Ye 2014, arXiv
-0911.2974; Jasin and Kumar 2012). Between two solutions nothing changes, so that equal requests are
-decided alike, and no request ever waits: prices are swapped as one reference, and what requests
-leave behind lies in a queue until the next solution.
+At an interval the prices of all budgets are solved anew from the latest requests and from the money
+and time that are left of each budget: the scheme of re-solving (Agrawal, Wang and Ye 2014, arXiv
+0911.2974; Jasin and Kumar 2012). Between two solutions the prices do not change, so that equal
+requests are decided alike. No request waits: prices are swapped as one reference, and observed
+requests lie in a queue until the next solution.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ WINDOW_REQUESTS = 1000
 # holds: the sample stands for kinds of requests that have not come lately, and has half the weight
 # once the window is full.
 PRIOR_REQUESTS = 1000.0
-# Batches that may lie in the queue; a price thread that has died must not fill the memory.
+# Most batches in the queue: a price thread that has died must not fill the memory.
 _MOST_WAITING = 10_000
 # A step adds at most this part of the window, so that it reaches some steps back at any rate.
 _STEPS_IN_WINDOW = 4
@@ -89,10 +89,10 @@ class OnlinePricing:
         self._thread: threading.Thread | None = None
 
     def go_on_from(self, other: OnlinePricing) -> None:
-        """Begins with the prices, and the pace of requests, of one that is closed.
+        """Starts with the prices, and the rate of requests, of one that is closed.
 
-        What budgets of other names or periods knew is left behind, and so are the requests of its
-        window: they were priced and paid for otherwise.
+        Budgets of other names or periods start afresh, and so does the window: its requests had
+        other costs, or were paid for by other budgets.
         """
         before = other.in_force
         known = {(one.terms.name, one.terms.tenant): one for one in other._plans}
@@ -117,7 +117,7 @@ class OnlinePricing:
             )
 
     def observe(self, observed: Observed) -> None:
-        """See ``Pricing.observe``."""
+        """Queues requests for the next solution; see ``Pricing.observe``."""
         self._seen.append(observed)
 
     def start(self) -> None:
@@ -145,7 +145,7 @@ class OnlinePricing:
             try:
                 self.step()
             except Exception:  # noqa: BLE001 - the thread must live on
-                # The prices stand until the next solution; whoever operates this is told.
+                # The prices stay in force until the next solution; the operator sees the log.
                 _log.exception("prices could not be solved")
 
     def _take_in(self) -> None:
@@ -168,7 +168,8 @@ class OnlinePricing:
                     self._plans[budget].note(granted[paid], at_price_usd[paid])
         mask = np.concatenate([one.mask for one in seen])
         usable = np.flatnonzero((groups >= 0) & mask.any(axis=1))
-        # Where many came, some stand for all: the window reaches further back, and a step is short.
+        # Of many requests an even selection stands for all: the window reaches further back, and
+        # the step is short.
         most = WINDOW_REQUESTS // _STEPS_IN_WINDOW
         if usable.size > most:
             usable = usable[np.linspace(0, usable.size - 1, most).astype(np.intp)]

@@ -1,4 +1,4 @@
-"""One budget as the prices see it: what is left, for how many requests, and how plans went."""
+"""The spending plan of one budget: the money left per request that is still to come."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ _NANO = 1e9
 
 
 class BudgetPlan:
-    """A budget's plan.
+    """The spending plan of a budget.
 
     Attributes:
-        terms: what it promises.
-        mean_cost_usd: what a request may cost from here on, in the terms of the cost curves.
-        planned_usd: what a request costs at the prices in force, by the cost curves; set by whoever
-            finds them.
+        terms: the budget.
+        mean_cost_usd: mean cost that requests may have from now on, as the cost curves count it.
+        planned_usd: mean cost of a request at the prices in force, by the cost curves; set by
+            the code that solves for the prices.
     """
 
     def __init__(self, terms: BudgetTerms) -> None:
@@ -66,13 +66,18 @@ class BudgetPlan:
         self._granted_before: int | None = None
 
     def go_on_from(self, other: BudgetPlan) -> None:
-        """Takes over what was seen of the same budget, perhaps with another limit."""
+        """Takes over the history of the same budget, perhaps with another limit."""
         self._rate, self._drift = other._rate, other._drift
         self._granted_before = other._granted_before
         self.mean_cost_usd, self.planned_usd = other.mean_cost_usd, other.planned_usd
 
     def note(self, granted: BoolArray, at_price_usd: FloatArray) -> None:
-        """Takes note of n requests of this replica; see ``Observed``."""
+        """Takes note of n requests of this replica.
+
+        Args:
+            granted: bool [n], booked within the budgets.
+            at_price_usd: float64 [n], what was booked; NaN where the price did not choose.
+        """
         self._arrived += len(granted)
         self._own += int(np.count_nonzero(granted))
         real = at_price_usd[np.isfinite(at_price_usd)]
@@ -81,7 +86,7 @@ class BudgetPlan:
             self._real_usd += float(real.sum())
 
     def look(self, state: BudgetState, elapsed_s: float) -> None:
-        """Plans anew from the books as they stand, ``elapsed_s`` after the last time."""
+        """Plans anew from the present state of the budget, ``elapsed_s`` after the last call."""
         if elapsed_s > 0.0:
             self._rate.note(self._arrived + self._of_others(state), elapsed_s)
             self._arrived = self._own = 0
@@ -93,7 +98,8 @@ class BudgetPlan:
         spent_usd = state.reserved_usd + state.settled_usd
         left_usd = max(0.0, limit_usd - spent_usd)
         if self.terms.sliding:
-            # What other replicas are granted is not seen one by one, as old grants leave meanwhile.
+            # The count of grants also falls, as old ones stop counting, so new grants of other
+            # replicas cannot be told from it; the rate of all replicas is at least its mean.
             rate = max(self._rate.per_s, state.granted / self._period_s)
             ahead_s = _SLIDING_AHEAD * self._period_s
             returning_usd = _SLIDING_AHEAD * spent_usd
@@ -106,7 +112,7 @@ class BudgetPlan:
         self.mean_cost_usd = mean_cost_usd / self._drift.ratio
 
     def _of_others(self, state: BudgetState) -> int:
-        """Requests that other replicas were granted since the last look."""
+        """Returns how many requests of other replicas were granted since the last call."""
         before = self._granted_before
         if before is None or self.terms.sliding:
             return 0
