@@ -25,7 +25,7 @@ START_NS = 1_795_690_800 * S
 
 
 class FakeClock:
-    """Nanoseconds since 1970, as told."""
+    """A clock that the test sets: nanoseconds since 1970."""
 
     def __init__(self, now_ns: int = START_NS) -> None:
         self.now_ns = now_ns
@@ -50,7 +50,7 @@ def opened(clock: FakeClock, *budgets: BudgetSettings, **settings: Any) -> Ledge
 
 
 def reserve(ledger: Ledger, amounts: dict[str, float], tenant: str = "t", **more: Any) -> list[int]:
-    """Reserves by id, all for one tenant; gives ``refused_by``."""
+    """Reserves by id, all for one tenant; returns ``refused_by``."""
     return grants(ledger, amounts, tenant, **more).refused_by.tolist()
 
 

@@ -54,7 +54,7 @@ def prove(
         sample: n labelled prompts that stand for the traffic to come, independent of each other
             and of what the predictor was trained on.
         pool: m models; every prompt has a true score of each.
-        priced: where the grid of prices comes from.
+        priced: the predictor's calibration sample, from which the grid of prices is made.
         reference: column of the model that quality is compared with.
         promise: the drop that is allowed, and the chance that the proof is wrong.
 

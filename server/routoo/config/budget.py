@@ -77,8 +77,8 @@ class LedgerSettings(Section):
     journal: Path | None = None
     """File from which books in memory are restored at a start. Unset: they are lost at a stop."""
     fsync: Literal["always", "interval", "never"] = "interval"
-    """When the journal is forced to the disk. A crash of the process alone loses nothing, a crash
-    of the machine what was not forced yet."""
+    """The time at which the journal is forced to the disk. A crash of the process alone loses
+    nothing; a crash of the machine loses what was not forced yet."""
     fsync_interval_s: float = Field(default=1.0, gt=0, le=3600, allow_inf_nan=False)
     """Time between two such writes, with ``fsync: interval``."""
     redis_url: str = "redis://127.0.0.1:6379/0"
@@ -103,7 +103,7 @@ class LedgerSettings(Section):
     """Share of the rest of each budget that a replica may spend while Redis is away. With up to
     1 / local_share replicas, the limit holds during that time, too."""
     unbudgeted: Literal["allow", "refuse"] = "allow"
-    """Whether requests of a tenant to which no budget applies are decided or refused."""
+    """Requests of a tenant to which no budget applies are allowed or refused."""
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:

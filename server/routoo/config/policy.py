@@ -45,7 +45,7 @@ class QualityGapSettings(Section):
     small: str
     large: str
     tolerance: float = Field(default=0.05, ge=0, le=1, allow_inf_nan=False)
-    """How much worse in score, for requests without a ``max_quality_gap`` of their own."""
+    """The gap in score that is allowed, for requests without a ``max_quality_gap``."""
 
     @model_validator(mode="after")
     def _two_models(self) -> Self:
@@ -99,14 +99,14 @@ class GuaranteeSettings(Section):
 
 
 class PricesSettings(Section):
-    """How prices follow the budgets; without budgets they do not move."""
+    """The prices that follow the budgets; without budgets the price is fixed."""
 
     resolve_interval_s: float = Field(default=0.5, gt=0, le=3600, allow_inf_nan=False)
     """Time between two solutions; budgets with a period of seconds need a shorter one."""
 
 
 class PolicySettings(Section):
-    """The policy in force, those beside it, and what each of them needs to know."""
+    """The policy in force, further policies, and a section with the settings of each."""
 
     name: PolicyName = "lp"
     """The policy in force."""

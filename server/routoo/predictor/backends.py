@@ -24,7 +24,7 @@ class Backends:
     """The predictors that serve one artifact.
 
     Attributes:
-        artifact: what they serve.
+        artifact: the artifact.
         remote: asked first, while its circuit is closed; None: there is none.
         local: asked in turn after it.
         sample: the artifact's answers, computed in process, by which others are checked.
@@ -42,9 +42,9 @@ def load_backends(
     """Loads and warms up what runs in process; the server is not asked.
 
     Args:
-        artifact: what is served.
+        artifact: the artifact.
         settings: which backends there are, and how they run; their ``artifact`` is not read.
-        server: where backend ``triton`` is asked; None: the predictor in process comes first.
+        server: the server that is asked first; None: the predictor in process comes first.
 
     Raises:
         ArtifactError: the graph does not run, or answers no numbers.

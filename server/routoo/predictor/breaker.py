@@ -1,4 +1,4 @@
-"""A circuit breaker: it decides whether a server that failed is asked, and when it is probed.
+"""A circuit breaker, which keeps requests from a server that failed, and times its probes.
 
 After Nygard, Release It! (2007): closed, open, half-open. No request waits for a trial: while the
 circuit is open, a probe beside the requests tries the server. Its intervals double and are

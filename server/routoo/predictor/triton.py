@@ -89,7 +89,7 @@ class TritonPredictor:
     ``verify`` has to succeed before the first prediction.
 
     Args:
-        artifact: what the server is to run.
+        artifact: the artifact that the server has to run.
         server: the channel to it.
         settings: which model is asked there, and how; their ``url`` is not read.
         graph: pads the prompts.
@@ -97,7 +97,7 @@ class TritonPredictor:
     Attributes:
         wanted: the version's number on the server: that of the settings, else that of the
             artifact's folder; None: the newest that is ready.
-        statistics: what the version had done when it was last verified.
+        statistics: statistics of the version when it was last verified.
     """
 
     backend = "triton"

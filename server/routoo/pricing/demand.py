@@ -45,7 +45,7 @@ class Drift:
         memory_s: a request counts 1/e once it is older than this and than ``memory_requests``
             requests.
         memory_requests: the same in requests.
-        prior_requests: so many requests are taken to have cost what was planned.
+        prior_requests: number of requests that are assumed to have cost what was planned.
         least: the ratio is raised to this.
         most: the ratio is lowered to this.
     """

@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from routoo.selector.arrays import FloatArray
 
 _log = structlog.get_logger("routoo.pricing")
-# How many of the last requests stand for those to come. The mean cost of a thousand is known to
+# The number of last requests that stand for those to come. The mean cost of a thousand is known to
 # some per cent, and their curves fill 1 MB.
 WINDOW_REQUESTS = 1000
-# How many requests the predictor's calibration sample counts as beside them. As many as the window
-# holds: the sample stands for kinds of requests that have not come lately, and has half the weight
-# once the window is full.
+# The number of requests that the predictor's calibration sample counts as. The sample stands for
+# kinds of requests that have not come lately; as it counts as many as the window holds, it has half
+# of the weight once the window is full.
 PRIOR_REQUESTS = 1000.0
 # Most batches in the queue: a price thread that has died must not fill the memory.
 _MOST_WAITING = 10_000
@@ -56,7 +56,7 @@ class OnlinePricing:
         sample_costs_usd: float64 [r, m].
         unbudgeted: score per USD for requests that no budget applies to, and for all until the
             first solution.
-        settings: how often prices are solved.
+        settings: the interval between two solutions.
         clock_s: seconds on a clock that never goes back.
     """
 

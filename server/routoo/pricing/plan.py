@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from routoo.budget.terms import BudgetTerms
     from routoo.selector.arrays import BoolArray, FloatArray
 
-# How far back the rate of requests is looked at, in periods of the budget. An eighth follows a
-# change of the traffic while most of the period is still ahead, and averages over short bursts.
+# Memory of the rate of requests, in periods of the budget. An eighth follows a change of traffic
+# while most of the period is still ahead, and averages over short bursts.
 RATE_MEMORY_PERIODS = 0.125
-# How far back real spending is compared with planned spending: in periods of the budget, or in
-# requests if those go further back. A fifth of the memory of the rate, so that a wrong plan is
-# corrected several times before the period ends; and never from fewer than some 50 requests, as
-# the costs of single requests lie far apart.
+# Memory of the comparison of real with planned spending, in periods of the budget, and in requests
+# if those go further back. It is a fifth of the memory of the rate, so that a wrong plan is
+# corrected several times before the period ends; and at least some 50 requests, as the costs of
+# single requests lie far apart.
 DRIFT_MEMORY_PERIODS = 0.025
 DRIFT_MEMORY_REQUESTS = 50.0
 # So many requests are taken to have cost what was planned. Without them the first request, cheap or

@@ -65,7 +65,7 @@ def p_values(differences: FloatArray, promise: Promise) -> FloatArray:
     Args:
         differences: float64 [n, k], the policy's score minus the reference's, in [-1, 1]; the rows
             are independent prompts in random order.
-        promise: what is tested; the p-values are meant for its alpha.
+        promise: the promise that is tested; the p-values are meant for its alpha.
 
     Returns:
         P-values, float64 [k].
@@ -104,7 +104,7 @@ def binary_p_values(
         worse: int, any shape: prompts where the policy scores 0 and the reference 1.
         better: int, the same shape: the reverse.
         n: prompts.
-        promise: what is tested.
+        promise: the promise that is tested.
 
     Returns:
         float64 of that shape.
@@ -174,7 +174,7 @@ def labels_needed(differences: FloatArray, promise: Promise) -> int | None:
 
     Args:
         differences: float64 [n], the setting's scores minus the reference's, on the labels at hand.
-        promise: what is to be proven.
+        promise: the promise to be proven.
 
     Returns:
         The number in all, or None where the observed drop is not below ``max_drop``, so that more
@@ -218,7 +218,7 @@ def betting_labels_needed(differences: FloatArray, promise: Promise) -> int | No
 
     Args:
         differences: float64 [n], the setting's scores minus the reference's, on the labels at hand.
-        promise: what is to be proven.
+        promise: the promise to be proven.
 
     Returns:
         The number in all, or None where the best wager does not gain.

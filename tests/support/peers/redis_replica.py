@@ -18,7 +18,7 @@ BIG = budget(usd=1.0, per="30d", window="sliding")
 
 
 def replica(server: RedisServer, *budgets: Any, **more: Any) -> RedisLedger:
-    """A ledger on that server; ``BIG`` is its budget, unless others are given."""
+    """Opens a ledger on that server; ``BIG`` is its budget, unless others are given."""
     settings = {"redis_timeout_s": 20, "redis_max_probe_s": 0.2, **more}
     clock = FakeClock(time.time_ns())
     found: Any = opened(

@@ -1,4 +1,4 @@
-"""What is learned from signals, and the file that it is written to."""
+"""Corrections learned from signals, and their file."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from routoo.calibration.sample import PromptSample
 
 N = 4_000
-# What the signal really says of small, medium and large.
+# The true correction of small, medium and large by the signal.
 INTERCEPTS, SLOPES = np.array([-0.3, 0.0, 0.2]), np.array([2.0, 1.0, 0.0])
 
 
 def agreeing_sample(n: int = N, *, known: int = 3) -> PromptSample:
-    """Truth drawn from the model that is to be learned; the last models without labels."""
+    """Draws true scores from the model that is to be learned; the last models have no labels."""
     rng = np.random.default_rng(4)
     scores = rng.uniform(0.1, 0.9, (n, 3))
     agrees = (rng.random(n) < expit(log_odds(scores[:, 0]))).astype(np.float64)

@@ -1,4 +1,4 @@
-"""Which predictor answers, and what is said of it."""
+"""The chain of predictors: the one that answers, and the reports about it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TERMS = BreakerTerms(failures=2, first_probe_s=1.0, longest_probe_s=8.0)
 
 
 class Far:
-    """Stands for a predictor on a server: answers like the near one unless told otherwise."""
+    """A predictor on a server: answers like the one in process unless the test changes that."""
 
     backend = "far"
 
@@ -58,7 +58,7 @@ class Far:
 
 
 class Notes(Watch):
-    """What the chain told."""
+    """Collects what the chain reports."""
 
     def __init__(self) -> None:
         self.notes: list[tuple[Any, ...]] = []
@@ -77,7 +77,7 @@ class Notes(Watch):
 
 
 class Rig:
-    """A chain far -> onnx -> prior, and what drives it."""
+    """A chain far -> onnx -> prior, with its clock, breaker and watch."""
 
     def __init__(self, folder: Path) -> None:
         artifact = load_artifact(write_tiny_artifact(folder / "predictor"))

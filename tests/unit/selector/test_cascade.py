@@ -1,4 +1,4 @@
-"""What a signal says, when an answer is kept, and when two cheap models are worth asking."""
+"""Signals and corrections, decisions to keep an answer, and plans with two cheap models."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ figures = st.floats(0.02, 0.98).map(lambda value: round(value, 4))
 
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
-    """A few prompts on four models, at a price that matters."""
+    """A few prompts on four models, at a price that affects the choice."""
     n = draw(st.integers(1, 5))
     seed = draw(st.integers(0, 2**31))
     rng = np.random.default_rng(seed)

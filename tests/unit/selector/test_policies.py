@@ -1,4 +1,4 @@
-"""Every policy: its rule, that it keeps to the mask, and that a row's choice is its row's alone."""
+"""Every policy: its rule, its respect for the mask, and its independence of other rows."""
 
 from collections.abc import Sequence
 from dataclasses import fields
@@ -158,7 +158,7 @@ def test_lp_pays_each_rows_own_price() -> None:
 
 
 def test_threshold_takes_the_strong_model_above_its_threshold_only() -> None:
-    # 0.7 - 0.58 is a hair above 0.12 in binary.
+    # 0.7 - 0.58 is slightly above 0.12 in binary.
     case = case_of([[0.58, 0.0, 0.7], [0.5798, 0.0, 0.7], [0.9, 1.0, 0.1]])
     assert told(Threshold(strong=2, weak=0, threshold=0.12), case) == [
         (0, "THRESHOLD"),

@@ -47,7 +47,7 @@ def frontier(
         scores: float64 [n, m]; taken rounded, as ``decide`` takes them.
         costs: float64 [n, m], USD.
         mask: bool [n, m], eligible cells.
-        points: how many vertices to keep, at least 2; both ends are always kept.
+        points: number of vertices to keep, at least 2; both ends are always kept. None: all.
 
     Raises:
         InvalidRequestError: arrays that ``Problem`` refuses, or ``points`` below 2.

@@ -56,7 +56,7 @@ def fall_back(case: Case, wanted: IndexArray) -> IndexArray:
     alone.
 
     Args:
-        case: what is chosen from.
+        case: the input.
         wanted: int [n], the model that the policy wants.
 
     Returns:
@@ -76,7 +76,7 @@ def explained(
     Rows with one eligible model get ONLY_ELIGIBLE, rows without any NONE_ELIGIBLE.
 
     Args:
-        case: what was chosen from.
+        case: the input of the choice.
         choice: int [n].
         reason: the reason where the wanted model was chosen.
         wanted: int [n] or one index, the model that the policy wanted; None: the one chosen.
