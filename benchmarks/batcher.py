@@ -30,9 +30,10 @@ from harness.artifacts import artifacts_or_defaults
 from harness.command import make_parser, run
 from harness.prompts import distinct_prompts
 from harness.triton import make_repository, triton_server
+from routoo.config.predictor import PredictorSettings, TritonSettings
 from routoo.predictor.artifact import load_artifact
-from routoo.predictor.backends import LinePlan, load_line
-from routoo.predictor.triton import TritonServer, TritonTarget
+from routoo.predictor.backends import load_backends
+from routoo.predictor.triton import TritonServer
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -42,6 +43,12 @@ FRONTS = (1, 2, 4)
 SIZES = (1, 8)
 TOKENS = 64
 PATIENCE_S = 120.0
+SETTINGS = PredictorSettings(
+    backend="triton",
+    fallbacks=("onnx",),
+    provider="cpu",
+    triton=TritonSettings(timeout_ms=1e3 * PATIENCE_S),
+)
 OFF, ON = "off", "on"
 
 
@@ -61,14 +68,11 @@ def front(artifact: Path, urls: dict[str, str], orders: Connection) -> None:
     """Runs a front end: it answers each order (server, prompts a batch, seconds) with times."""
     remotes = {}
     for name, url in urls.items():
-        target = TritonTarget(
-            TritonServer(url), "predictor", None, PATIENCE_S, 0.02, explicit=False
-        )
-        line = load_line(load_artifact(artifact), LinePlan(target, ("onnx",), "cpu", 1))
-        assert line.remote is not None
-        line.remote.verify(line.sample)
-        remotes[name] = line.remote
-    encoder = line.local[0].graph.encoder  # type: ignore[attr-defined]
+        backends = load_backends(load_artifact(artifact), SETTINGS, TritonServer(url))
+        assert backends.remote is not None
+        backends.remote.verify(backends.sample)
+        remotes[name] = backends.remote
+    encoder = backends.local[0].graph.encoder  # type: ignore[attr-defined]
     prompts = distinct_prompts(
         max(SIZES), TOKENS, lambda text: int(encoder.encode([text]).input_tokens[0])
     )

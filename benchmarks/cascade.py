@@ -42,7 +42,7 @@ from harness.command import data_folder, make_parser, run
 from harness.held_out import HeldOut, columns, predictions, read_held_out
 from routoo.calibration.cascade import fit, fit_chance
 from routoo.routing.pool import ModelSpec, Pool
-from routoo.selector.cascade import Correction, Plan, feature_of, judge, log_odds
+from routoo.selector.cascade import CascadePlan, Correction, feature_of, judge, log_odds
 from routoo.selector.online import decide
 from routoo.selector.policies.base import Case
 from routoo.selector.policies.cascade import Cascade
@@ -136,7 +136,7 @@ def cascade(task: Task) -> Sweep:
         held, feature = task.folds == fold, task.feature(fold)
         rule = fit(task.scores[~held], task.true_scores[~held], feature[~held])
         chance = fit_chance(task.name, task.scores[~held][:, list(task.paid)], feature[~held])
-        policy = Cascade((Plan(*task.paid, rule, chance),))
+        policy = Cascade((CascadePlan(*task.paid, rule, chance),))
         after = judged(task, rule, held, feature)
         n = int(held.sum())
         for k, price in enumerate(PRICES.tolist()):

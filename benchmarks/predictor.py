@@ -36,9 +36,10 @@ from harness.artifacts import artifacts_or_defaults
 from harness.command import make_parser, run
 from harness.prompts import distinct_prompts
 from harness.triton import make_repository, triton_server
+from routoo.config.predictor import PredictorSettings, TritonSettings
 from routoo.predictor.artifact import INPUT, load_artifact
-from routoo.predictor.backends import LinePlan, load_line
-from routoo.predictor.triton import TritonServer, TritonTarget
+from routoo.predictor.backends import load_backends
+from routoo.predictor.triton import TritonServer
 from routoo_export.backbones.packages import minilm_folder
 
 if TYPE_CHECKING:
@@ -48,13 +49,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from routoo.predictor.artifact import Artifact
-    from routoo.predictor.backends import Line
+    from routoo.predictor.backends import Backends
 
 BATCHES = (1, 8, 32, 128)
 LENGTHS_TOKENS = (32, 64, 128, 256)
 YARDSTICK = "session"
 IN_PROCESS = "in process"
 PATIENCE_S = 120.0
+SETTINGS = PredictorSettings(
+    backend="triton",
+    fallbacks=("onnx",),
+    provider="cpu",
+    triton=TritonSettings(timeout_ms=1e3 * PATIENCE_S),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,37 +121,36 @@ class SharedMemory:
 
 
 def ways_of(
-    stack: ExitStack, line: Line, servers: dict[str, TritonServer], prompts: list[str]
+    stack: ExitStack, backends: Backends, servers: dict[str, TritonServer], prompts: list[str]
 ) -> dict[str, Callable[[], object]]:
     """Returns the ways that are compared, by name."""
-    graph = line.local[0].graph  # type: ignore[attr-defined]
+    graph = backends.local[0].graph  # type: ignore[attr-defined]
     (bucket,) = graph.encoder.buckets(graph.encoder.encode(prompts).ids)
     ids = graph.filled(bucket.input_ids)
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     session = ort.InferenceSession(
-        str(line.artifact.model_path), options, providers=["CPUExecutionProvider"]
+        str(backends.artifact.model_path), options, providers=["CPUExecutionProvider"]
     )
     ways: dict[str, Callable[[], object]] = {
         YARDSTICK: partial(session.run, graph.outputs, {INPUT: ids}),
-        IN_PROCESS: partial(line.local[0].predict, prompts),
+        IN_PROCESS: partial(backends.local[0].predict, prompts),
     }
     for name, server in servers.items():
-        target = TritonTarget(server, "predictor", None, PATIENCE_S, 0.02, explicit=False)
-        remote = load_line(line.artifact, LinePlan(target, ("onnx",), "cpu", 1)).remote
+        remote = load_backends(backends.artifact, SETTINGS, server).remote
         assert remote is not None
-        remote.verify(line.sample)
+        remote.verify(backends.sample)
         ways[name] = partial(remote.predict, prompts)
     columns = {
         spec.name: spec.shape[1] if len(spec.shape) > 1 else 1
-        for spec in line.artifact.manifest.outputs
+        for spec in backends.artifact.manifest.outputs
     }
     memory = SharedMemory(servers["triton"], ids, columns)
     stack.callback(memory.close)
     ways["triton, shared memory, ids alone"] = partial(memory.infer, ids)
     remote_ids = partial(servers_infer, servers["triton"], ids, list(columns))
     ways["triton, gRPC, ids alone"] = remote_ids
-    if line.artifact.manifest.backbone != "static":
+    if backends.artifact.manifest.backbone != "static":
         ways["torch eager fp32"] = eager(ids)
     return ways
 
@@ -211,8 +217,8 @@ def measure_artifact(
     artifact: Artifact, shapes: list[tuple[int, int]], wanted: list[str] | None, effort: Effort
 ) -> Any:
     """Measures all shapes of an artifact; ``wanted``: ways beside the yardsticks, None: all."""
-    line = load_line(artifact, LinePlan(None, (), "cpu", 1))
-    encoder = line.local[0].graph.encoder  # type: ignore[attr-defined]
+    backends = load_backends(artifact, PredictorSettings(provider="cpu"))
+    encoder = backends.local[0].graph.encoder  # type: ignore[attr-defined]
 
     def count(text: str) -> int:
         return int(encoder.encode([text]).input_tokens[0])
@@ -228,7 +234,7 @@ def measure_artifact(
             stack.callback(servers[name].close)
         for batch, tokens in shapes:
             with ExitStack() as inner:
-                ways = ways_of(inner, line, servers, distinct_prompts(batch, tokens, count))
+                ways = ways_of(inner, backends, servers, distinct_prompts(batch, tokens, count))
                 chosen = {
                     name: way
                     for name, way in ways.items()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from routoo.calibration.sample import Sample
+from routoo.calibration.sample import PromptSample
 
 if TYPE_CHECKING:
     from routoo.selector.arrays import FloatArray
@@ -18,10 +18,10 @@ def sample_of(
     *,
     true_scores: FloatArray | None = None,
     signals: dict[str, FloatArray] | None = None,
-) -> Sample:
+) -> PromptSample:
     """Makes a sample without constraints; figures and signals are float64 [n, m]."""
     unknown = np.full(scores.shape, np.nan)
-    return Sample(
+    return PromptSample(
         file="prompts.jsonl",
         sha256="0" * 64,
         line_numbers=list(range(1, len(scores) + 1)),

@@ -1,6 +1,6 @@
-"""Budgets that hold: money is reserved before it is spent, and settled at what it came to.
+"""Budgets: money is reserved before it is spent, and settled at the true cost.
 
-``ledger.py`` says what every ledger keeps to, ``terms.py`` what a budget is. ``memory/`` keeps the
-books in this process, with a journal; ``redis/`` shares them between replicas. Neither knows gRPC,
-the predictor or the selector.
+``ledger.py`` defines the interface of a ledger, ``terms.py`` a budget. ``memory/`` keeps the books
+in this process, with a journal; ``redis/`` shares them between replicas. The package imports
+neither gRPC nor the predictor nor the selector.
 """

@@ -1,4 +1,4 @@
-"""What every ledger offers: reserve before a request is decided, settle when its cost is known."""
+"""The interface of every ledger: reserve when a request is decided, settle when it has its cost."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Grants:
 
     Attributes:
         refused_by: intp [n]; -1: granted; else the index into ``Ledger.terms`` of the first
-            budget that lacks the money (for a row that would fit but fell with its batch, the
-            budget that stopped the batch).
-        degraded: decided on the local share, because Redis is away.
+            budget that lacks the money (for a row that was refused only because its batch was, the
+            budget that refused the batch).
+        degraded: decided within the local share, because Redis is away.
     """
 
     refused_by: NDArray[np.intp]
@@ -31,36 +31,37 @@ class Grants:
 
 
 class Settled(Enum):
-    """What a reported cost met."""
+    """The result of reporting a cost."""
 
     SETTLED = "settled"
-    """Booked in place of the estimate."""
+    """The cost was booked in place of the estimate."""
     UNKNOWN = "unknown"
-    """No such decision: never reserved, no budget applied to it, or forgotten since. Not booked."""
+    """No such decision: never reserved, without a budget, or forgotten since. Nothing is booked."""
     TWICE = "twice"
-    """A cost was reported before; that one stands."""
+    """A cost was reported before, and stays booked."""
     EXPIRED = "expired"
-    """Reported after its reservation had expired. The cost is booked in place of what the expiry
-    had booked, in the period of the decision; the next report is ``TWICE``."""
+    """The reservation had expired. The cost was booked in place of what the expiry had booked, in
+    the period of the decision; the next report is ``TWICE``."""
 
     @property
     def books(self) -> bool:
-        """Whether the cost was booked."""
+        """Returns whether the cost was booked."""
         return self in (Settled.SETTLED, Settled.EXPIRED)
 
 
 @dataclass(frozen=True, slots=True)
 class BudgetState:
-    """A budget at one instant. Amounts in USD, over the current period.
+    """The state of a budget at one instant. Amounts are in USD, over the current period.
 
     Attributes:
-        terms: what it promises.
-        reserved_usd: granted, cost not yet known.
-        settled_usd: cost known, or taken for the estimate when it was never reported.
-        overdraft_usd: spent beside the budget, by requests that went on with the cheapest model.
+        terms: the budget.
+        reserved_usd: granted to decisions whose cost is not known yet.
+        settled_usd: known costs, and the estimates of decisions that expired unreported.
+        overdraft_usd: spent beside the budget, by requests that got the cheapest model although
+            nothing was left.
         granted: requests granted in this period, by all replicas.
-        period_left_s: until a fixed period ends; for a sliding one, until the oldest spending that
-            counts stops counting (the whole period when nothing counts).
+        period_left_s: seconds until a fixed period ends; for a sliding one, until the oldest
+            spending that counts stops counting (the whole period when nothing counts).
         degraded: Redis is away and only the local share is spent (the amounts are then the last
             ones seen, plus what this replica spent since), or the journal cannot be written.
     """
@@ -75,11 +76,11 @@ class BudgetState:
 
 
 class Ledger(Protocol):
-    """The books of all budgets. Thread-safe; money counts in the period of its decision.
+    """The books of all budgets. Thread-safe. Money counts in the period of its decision.
 
-    At every instant, for every budget, what is reserved and settled in a period is within the
-    limit as far as ``reserve`` is concerned; a reported cost above its reservation is booked as it
-    is, and then nothing more is granted until the budget is back under its limit.
+    ``reserve`` never takes a budget over its limit: the sum of what is reserved and settled in a
+    period. A reported cost above its reservation is booked in full, and then nothing more is
+    granted until the budget is back under its limit.
     """
 
     @property
@@ -88,7 +89,7 @@ class Ledger(Protocol):
         ...
 
     def applies(self, tenant: str) -> tuple[int, ...]:
-        """Indices of the budgets of a tenant, those of all tenants first; may be empty."""
+        """Returns the indices of a tenant's budgets, those of all tenants first; may be empty."""
         ...
 
     def reserve(
@@ -105,10 +106,10 @@ class Ledger(Protocol):
         budget applies is granted and not booked. Check and booking are one step.
 
         Args:
-            ids: [n] decision ids, new ones; a refused id may be tried again.
-            tenants: [n].
+            ids: [n], new decision ids; a refused id may be tried again.
+            tenants: [n], the tenant of each decision.
             amounts_usd: float64 [n], from 0 to 9,000,000.
-            all_or_nothing: when one row is refused, book none.
+            all_or_nothing: books no row when one is refused.
 
         Raises:
             InvalidRequestError: an amount that is negative, NaN or too large.
@@ -119,10 +120,19 @@ class Ledger(Protocol):
     def overdraw(
         self, ids: Sequence[str], tenants: Sequence[str], amounts_usd: NDArray[np.float64]
     ) -> None:
-        """Books decisions beside their budgets: never part of reserved and settled.
+        """Books decisions as overdraft, which is no part of reserved and settled.
 
-        For requests that go on with the cheapest model although nothing is left. Arguments and
-        errors as ``reserve``. A reported cost corrects the overdraft.
+        For requests that get the cheapest model although nothing is left. A reported cost corrects
+        the overdraft.
+
+        Args:
+            ids: [n], new decision ids.
+            tenants: [n], the tenant of each decision.
+            amounts_usd: float64 [n], from 0 to 9,000,000.
+
+        Raises:
+            InvalidRequestError: an amount that is negative, NaN or too large.
+            ValueError: an id that is booked already, or arguments of different lengths.
         """
         ...
 
@@ -135,9 +145,9 @@ class Ledger(Protocol):
         ...
 
     def states(self) -> tuple[BudgetState, ...]:
-        """Each budget as it stands, in the order of ``terms``."""
+        """Returns the present state of each budget, in the order of ``terms``."""
         ...
 
     def close(self) -> None:
-        """Writes out what is not yet written, and lets go of files and connections."""
+        """Writes what is not yet written, and closes files and connections."""
         ...

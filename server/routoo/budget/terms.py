@@ -1,4 +1,4 @@
-"""What a budget promises, and money as whole nano-USD, so that sums are exact."""
+"""The terms of a budget, and money in whole nano-USD, of which sums are exact."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 NANO_PER_USD = 1_000_000_000
 # Redis' scripts compute in doubles: whole numbers stay exact below 2**53, about 9,007,199 USD.
 MAX_USD = 9_000_000.0
-# A sliding period is watched in this many steps.
+# A sliding period is divided into this many steps.
 SLIDING_STEPS = 60
 # A product this close to a whole number is that number: 0.57 USD are 570,000,000 nano-USD, and not
 # one more because 0.57 is no binary fraction.
@@ -37,11 +37,11 @@ class BudgetTerms:
 
     Attributes:
         name: unique among the budgets.
-        tenant: whose requests it bounds; "" bounds all tenants together.
-        limit_nano_usd: 1e-9 USD.
+        tenant: the tenant whose requests it bounds; "": all tenants together.
+        limit_nano_usd: the limit, in 1e-9 USD.
         period_ns: length of the period.
-        sliding: whether any stretch of that length keeps to the limit.
-        on_exhausted: what becomes of a request for which nothing is left.
+        sliding: the limit holds in every stretch of that length; else in fixed periods.
+        on_exhausted: a request for which nothing is left is refused, or gets the cheapest model.
     """
 
     name: str
@@ -53,15 +53,15 @@ class BudgetTerms:
 
     @property
     def step_ns(self) -> int:
-        """The grain of time: what is spent in one step counts, and stops counting, as one."""
+        """Length of a step; all that is spent in one step stops counting at the same time."""
         if not self.sliding:
             return self.period_ns
-        # Whole microseconds: that is what Redis' clock tells.
+        # Whole microseconds, the resolution of Redis' clock.
         return -(-self.period_ns // (SLIDING_STEPS * 1000)) * 1000
 
     @property
     def steps(self) -> int:
-        """How many steps count, the current one included."""
+        """Number of steps that count, the current one included."""
         return SLIDING_STEPS + 1 if self.sliding else 1
 
     @property
@@ -76,7 +76,7 @@ class BudgetTerms:
 
 
 def nano_usd(amounts_usd: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Turns USD into whole nano-USD, rounded up.
+    """Converts USD to whole nano-USD, rounded up.
 
     Args:
         amounts_usd: float64 [n], each from 0 to 9,000,000.
@@ -88,7 +88,7 @@ def nano_usd(amounts_usd: NDArray[np.float64]) -> NDArray[np.int64]:
         InvalidRequestError: an amount that is negative, NaN or too large.
     """
     amounts = np.asarray(amounts_usd, dtype=np.float64)
-    # A NaN makes both extremes NaN, and so neither comparison true.
+    # With a NaN, both extremes are NaN, and neither comparison is true.
     if len(amounts) and not (amounts.min() >= 0.0 and amounts.max() <= MAX_USD):
         wrong = amounts[~((amounts >= 0.0) & (amounts <= MAX_USD))][0]
         raise InvalidRequestError(
@@ -101,7 +101,11 @@ def nano_usd(amounts_usd: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def one_nano_usd(amount_usd: float) -> int:
-    """``nano_usd`` of one amount."""
+    """Converts one amount, from 0 to 9,000,000 USD, to whole nano-USD, rounded up.
+
+    Raises:
+        InvalidRequestError: an amount that is negative, NaN or too large.
+    """
     if not 0.0 <= amount_usd <= MAX_USD:
         raise InvalidRequestError(
             f"is {amount_usd}; an amount in USD has to be from 0 to {MAX_USD:,.0f}",
@@ -113,12 +117,12 @@ def one_nano_usd(amount_usd: float) -> int:
 
 
 def usd(amount_nano_usd: int) -> float:
-    """USD of nano-USD."""
+    """Converts nano-USD to USD."""
     return amount_nano_usd / NANO_PER_USD
 
 
 def applying(terms: Sequence[BudgetTerms], tenant: str) -> tuple[int, ...]:
-    """Indices of the budgets that bound a tenant's requests, those of all tenants first."""
+    """Returns the indices of the budgets of a tenant's requests, those of all tenants first."""
     return tuple(
         [index for index, budget in enumerate(terms) if not budget.tenant]
         + [index for index, budget in enumerate(terms) if budget.tenant and budget.tenant == tenant]
@@ -126,14 +130,14 @@ def applying(terms: Sequence[BudgetTerms], tenant: str) -> tuple[int, ...]:
 
 
 class Scopes:
-    """Tenants bounded by the same budgets are one group.
+    """Groups of tenants: those with the same budgets form one group.
 
     Attributes:
         terms: the budgets.
-        members: per group, the indices of its budgets, those of all tenants first. Group 0 is that
-            of every tenant without a budget of its own.
+        members: per group, the indices of its budgets, those of all tenants first. Group 0 holds
+            every tenant without a budget of its own.
         tenants: per group, its tenant; "" for group 0.
-        bounded: bool [groups], whether a group has budgets at all.
+        bounded: bool [groups], true for groups with at least one budget.
     """
 
     def __init__(self, terms: tuple[BudgetTerms, ...]) -> None:
@@ -145,11 +149,11 @@ class Scopes:
         self._group = {tenant: index for index, tenant in enumerate(tenants, start=1)}
 
     def budgets(self, tenant: str) -> tuple[int, ...]:
-        """Indices of the budgets of a tenant."""
+        """Returns the indices of the budgets of a tenant."""
         return self.members[self._group.get(tenant, 0)]
 
     def groups(self, tenants: Sequence[str]) -> NDArray[np.intp]:
-        """The group of each tenant, intp [n]."""
+        """Returns the group of each tenant, intp [n]."""
         find = self._group.get
-        # Tenants are strings: there is no array to compute on.
+        # Tenants are strings, on which numpy cannot look up groups faster.
         return np.array([find(tenant, 0) for tenant in tenants], dtype=np.intp)

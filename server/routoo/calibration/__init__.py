@@ -1,1 +1,1 @@
-"""Finds settings on a file of prompts: what a policy's knob has to be for a wanted result."""
+"""Calibration: finds a policy's setting for a wanted result on a file of prompts."""

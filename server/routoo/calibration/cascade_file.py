@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 from routoo.config.section import Section
 from routoo.config.yaml_files import describe_validation_error, read_yaml_mapping
 from routoo.errors import ConfigError
-from routoo.selector.cascade import Correction, Plan, Rule, SignalKind
+from routoo.selector.cascade import CascadePlan, Correction, Rule, SignalKind
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,28 +34,28 @@ class _Chance(Section):
 class _Correction(Section):
     signal: SignalKind
     answered_by: str
-    """The model whose answer the signal was seen in."""
+    """The model that gave the answer in which the signal was seen."""
     centre: float = Field(allow_inf_nan=False)
     models: dict[str, _Weights] = Field(min_length=1)
     beside: str = ""
     """Agreement only: the other cheap model, for the policy ``cascade``."""
     chance: _Chance | None = None
-    """How likely the two agree: weights of the log-odds of their predicted scores."""
+    """Chance that the two agree: weights of the log-odds of their predicted scores."""
 
 
 class _CascadeFile(Section):
     format_version: Literal[1]
     predictor_version: str
-    """Whose scores are corrected; another predictor's are refused."""
+    """The predictor whose scores are corrected; a file for another one is refused."""
     corrections: tuple[_Correction, ...] = Field(min_length=1)
 
 
 def load_rule(path: Path, pool: Pool, predictor_version: str) -> Rule:
-    """Reads the rule.
+    """Reads a rule from its file.
 
     Raises:
-        ConfigError: no such file, not a rule, another predictor's, or of models that the pool
-            lacks; one line.
+        ConfigError: the file is missing, is no rule, was learned with another predictor, or names a
+            model that the pool lacks; one line.
     """
     try:
         content = _CascadeFile.model_validate(read_yaml_mapping(path))
@@ -67,7 +67,7 @@ def load_rule(path: Path, pool: Pool, predictor_version: str) -> Rule:
             f" {predictor_version}; run `routoo calibrate --policy cascade` again"
         )
     corrections: dict[tuple[SignalKind, int], Correction] = {}
-    plans: list[Plan] = []
+    plans: list[CascadePlan] = []
     for item in content.corrections:
         beside = (item.beside,) if item.beside or item.chance else ()
         for name in (item.answered_by, *beside, *item.models):
@@ -86,12 +86,12 @@ def load_rule(path: Path, pool: Pool, predictor_version: str) -> Rule:
         correction = corrections[key] = Correction(item.centre, intercepts, slopes)
         if item.chance is not None:
             weights = (item.chance.intercept, item.chance.answered_by, item.chance.beside)
-            plans.append(Plan(key[1], pool.index[item.beside], correction, weights))
+            plans.append(CascadePlan(key[1], pool.index[item.beside], correction, weights))
     return Rule(corrections, tuple(plans))
 
 
 def rule_values(rule: Rule, pool: Pool, predictor_version: str) -> dict[str, Any]:
-    """The file's content; ``load_rule`` reads it back."""
+    """Returns the content of a rule's file; ``load_rule`` reads it back."""
     plans = {("agreement", plan.kept): plan for plan in rule.plans}
     return {
         "format_version": FORMAT_VERSION,
@@ -116,7 +116,7 @@ def rule_values(rule: Rule, pool: Pool, predictor_version: str) -> dict[str, Any
     }
 
 
-def _plan_values(plan: Plan | None, pool: Pool) -> dict[str, Any]:
+def _plan_values(plan: CascadePlan | None, pool: Pool) -> dict[str, Any]:
     if plan is None:
         return {}
     names = ("intercept", "answered_by", "beside")

@@ -1,4 +1,4 @@
-"""Each policy's knob, turned to what is wanted on a sample, as settings with what they achieve."""
+"""Settings of each policy that reach a target on a sample, with the results they achieve."""
 
 from __future__ import annotations
 
@@ -20,35 +20,36 @@ from routoo.selector.policies.quality_gap import QualityGap
 from routoo.selector.policies.threshold import Threshold
 
 if TYPE_CHECKING:
-    from routoo.calibration.sample import Sample
+    from routoo.calibration.sample import PromptSample
     from routoo.calibration.target import Target
     from routoo.routing.operating_point import PricedSample
     from routoo.routing.pool import Pool
     from routoo.selector.guarantee import Promise
 
-_EVERYTHING, _NOTHING = -2.0, 2.0  # no advantage is outside
+# Limits that every advantage is above, and that none is above.
+_EVERYTHING, _NOTHING = -2.0, 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Grounds:
-    """What a calibration stands on.
+    """The data of a calibration.
 
     Attributes:
         sample: the prompts.
         pool: the models, m of them.
         priced: the predictor's own calibration sample at the pool's prices.
-        price: score per USD in force under the configuration as it is.
-        predictor_version: what predicted.
+        price: score per USD that is in force under the present configuration.
+        predictor_version: version of the predictor.
     """
 
-    sample: Sample
+    sample: PromptSample
     pool: Pool
     priced: PricedSample
     price: float
     predictor_version: str
 
     def case(self) -> Case:
-        """The sample as a policy sees it."""
+        """Returns the sample as a policy takes it."""
         n = len(self.sample)
         return Case(
             scores=self.sample.scores,
@@ -62,12 +63,12 @@ class Grounds:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Settings.
+    """Settings that were found.
 
     Attributes:
-        settings: as they stand in the file.
-        achieved: what it comes to, one line each.
-        figures: the same for JSON.
+        settings: nested, as in the file.
+        achieved: their results on the sample, as lines of text.
+        figures: the results for JSON.
     """
 
     settings: dict[str, Any]
@@ -80,10 +81,16 @@ class Found:
 
 
 def find_threshold(grounds: Grounds, strong: int, weak: int, target: Target) -> Found:
-    """The threshold of RouteLLM's rule; columns of the two models.
+    """Finds the threshold of RouteLLM's rule.
+
+    Args:
+        grounds: the data.
+        strong: column of the strong model.
+        weak: column of the weak model.
+        target: the wanted result.
 
     Raises:
-        InfeasibleError: out of reach; says the reachable range.
+        InfeasibleError: the target is out of reach; tells the reachable range.
     """
     case, names = grounds.case(), grounds.pool.names
     policy = Threshold(strong, weak, 0.0)
@@ -103,10 +110,16 @@ def find_threshold(grounds: Grounds, strong: int, weak: int, target: Target) -> 
 
 
 def find_quality_gap(grounds: Grounds, large: int, small: int, target: Target) -> Found:
-    """The tolerance of Hybrid LLM's rule; columns of the two models.
+    """Finds the tolerance of Hybrid LLM's rule.
+
+    Args:
+        grounds: the data.
+        large: column of the large model.
+        small: column of the small model.
+        target: the wanted result.
 
     Raises:
-        InfeasibleError: out of reach; says the reachable range.
+        InfeasibleError: the target is out of reach; tells the reachable range.
     """
     case, names = grounds.case(), grounds.pool.names
     policy = QualityGap(small, large, 0.0)
@@ -126,10 +139,10 @@ def find_quality_gap(grounds: Grounds, large: int, small: int, target: Target) -
 
 
 def find_lp(grounds: Grounds, target: Target) -> Found:
-    """The mean cost that the policy ``lp`` sets its price for.
+    """Finds the mean cost that the policy ``lp`` sets its price for.
 
     Raises:
-        InfeasibleError: out of reach; says the reachable range.
+        InfeasibleError: the target is out of reach; tells the reachable range.
     """
     setting = find_mean_cost(grounds.sample, grounds.priced, target)
     found = Found.of(
@@ -145,11 +158,16 @@ def find_lp(grounds: Grounds, target: Target) -> Found:
 
 
 def find_guarantee(grounds: Grounds, reference: int, promise: Promise) -> Found:
-    """The cheapest price that is proven to keep the promise.
+    """Finds the cheapest price that is proven to keep a promise.
+
+    Args:
+        grounds: the data.
+        reference: column of the model that quality is compared with.
+        promise: the drop that is allowed, and the chance that the proof is wrong.
 
     Raises:
         PromptsFileError: a label is missing.
-        InfeasibleError: nothing is proven; says how many labels it would take.
+        InfeasibleError: nothing is proven; tells how many labels it would take.
     """
     sample, pool = grounds.sample, grounds.pool
     proven = prove(sample, pool, grounds.priced, reference, promise)
@@ -185,48 +203,48 @@ def find_guarantee(grounds: Grounds, reference: int, promise: Promise) -> Found:
 
 
 def find_cascade(grounds: Grounds, beside: int | None) -> Found:
-    """The rule for ``Escalate``, judged at the price in force.
+    """Learns the rule for ``Escalate``, and judges it at the price in force.
 
     Args:
-        grounds: what it is learned from.
+        grounds: the data.
         beside: column of the cheap model that agreement is measured against; None: not known.
 
     Raises:
-        InfeasibleError: there is no signal to learn from, or agreement is no yes or no.
+        InfeasibleError: there is no signal to learn from, or an agreement is neither 1 nor 0.
     """
     names = grounds.pool.names
-    lessons = learn(grounds.sample, grounds.price, beside)
+    fitted = learn(grounds.sample, grounds.price, beside)
     lines, figures = [], []
-    for lesson in lessons:
-        line = f"{lesson.kind} of {names[lesson.kept]}: learned from {lesson.rows:,} answers"
-        judged = lesson.judged
-        if judged is not None:
+    for one in fitted:
+        line = f"{one.kind} of {names[one.kept]}: learned from {one.rows:,} answers"
+        held_out = one.held_out
+        if held_out is not None:
             line += (
-                f"; on held-out ones, at {judged.price:.6g} score per USD,"
-                f" {judged.escalated.value:.1%} are escalated, which takes the mean score from"
-                f" {judged.kept_score.value:.4f} to {judged.score.value:.4f} (standard error"
-                f" {judged.score.se:.2g}) for {judged.extra_usd.value:.3g} USD a prompt more"
+                f"; on held-out ones, at {held_out.price:.6g} score per USD,"
+                f" {held_out.escalated.value:.1%} are escalated, which takes the mean score from"
+                f" {held_out.kept_score.value:.4f} to {held_out.score.value:.4f} (standard error"
+                f" {held_out.score.se:.2g}) for {held_out.extra_usd.value:.3g} USD a prompt more"
             )
         lines.append(line)
         figures.append(
             {
-                "signal": lesson.kind,
-                "answered_by": names[lesson.kept],
-                "rows": lesson.rows,
+                "signal": one.kind,
+                "answered_by": names[one.kept],
+                "rows": one.rows,
                 "held_out": None
-                if judged is None
+                if held_out is None
                 else {
-                    "price": judged.price,
-                    "escalated": judged.escalated.as_dict(),
-                    "kept_score": judged.kept_score.as_dict(),
-                    "score": judged.score.as_dict(),
-                    "extra_usd": judged.extra_usd.as_dict(),
+                    "price": held_out.price,
+                    "escalated": held_out.escalated.as_dict(),
+                    "kept_score": held_out.kept_score.as_dict(),
+                    "score": held_out.score.as_dict(),
+                    "extra_usd": held_out.extra_usd.as_dict(),
                 },
             }
         )
     rule = Rule(
-        {(lesson.kind, lesson.kept): lesson.correction for lesson in lessons},
-        tuple(lesson.plan for lesson in lessons if lesson.plan is not None),
+        {(one.kind, one.kept): one.correction for one in fitted},
+        tuple(one.plan for one in fitted if one.plan is not None),
     )
     values = rule_values(rule, grounds.pool, grounds.predictor_version)
     return Found(values, lines, {"corrections": figures})

@@ -1,4 +1,4 @@
-"""Settings as a YAML text that people review: what was found, and where it comes from."""
+"""Settings as a YAML text for review, with their provenance as comments."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import date
 
-    from routoo.calibration.sample import Sample
+    from routoo.calibration.sample import PromptSample
 
-_WIDTH = 10_000  # a long value is not folded: a review compares lines
+# Long values are not folded, so that a review can compare lines.
+_WIDTH = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where settings come from.
+    """The origin of settings.
 
     Attributes:
         command: the command line that wrote them.
-        day: when.
+        day: the day on which they were written.
         file: the prompts' file.
-        sha256: of that file.
-        rows: how many prompts it holds.
-        predictor_version: what predicted.
-        pool_digest: which models at which prices.
+        sha256: SHA-256 of that file.
+        rows: number of prompts in it.
+        predictor_version: version of the predictor.
+        pool_digest: digest of the pool, its models and prices.
     """
 
     command: str
@@ -40,15 +41,21 @@ class Provenance:
 
     @classmethod
     def of(
-        cls, sample: Sample, predictor_version: str, pool_digest: str, *, command: str, day: date
+        cls,
+        sample: PromptSample,
+        predictor_version: str,
+        pool_digest: str,
+        *,
+        command: str,
+        day: date,
     ) -> Provenance:
-        """Of settings that were found on a sample."""
+        """Returns the provenance of settings that were found on a sample."""
         return cls(
             command, day, sample.file, sample.sha256, len(sample), predictor_version, pool_digest
         )
 
     def lines(self) -> list[str]:
-        """For people."""
+        """Returns the provenance as lines of text."""
         return [
             f"Written by: {self.command}",
             f"on {self.day.isoformat()}, from {self.rows:,} prompts of {self.file}",
@@ -57,7 +64,7 @@ class Provenance:
         ]
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Returns the provenance for JSON."""
         return {
             "command": self.command,
             "date": self.day.isoformat(),
@@ -70,7 +77,7 @@ class Provenance:
 
 
 def render(values: dict[str, Any], provenance: Provenance, achieved: Sequence[str]) -> str:
-    """The text: comments first, then the settings."""
+    """Returns the YAML text: comments first, then the settings."""
     comments = [
         *provenance.lines(),
         "Achieved on these prompts:",

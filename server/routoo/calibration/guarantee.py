@@ -1,4 +1,4 @@
-"""The cheapest price that is proven to keep quality within a drop of a reference model."""
+"""Search for the cheapest price that is proven to keep quality near a reference model's."""
 
 from __future__ import annotations
 
@@ -14,26 +14,27 @@ from routoo.selector.guarantee import labels_needed, last_proven, p_values
 from routoo.selector.online import decide
 
 if TYPE_CHECKING:
-    from routoo.calibration.sample import Sample
+    from routoo.calibration.sample import PromptSample
     from routoo.routing.operating_point import PricedSample
     from routoo.routing.pool import Pool
     from routoo.selector.arrays import FloatArray, IndexArray
     from routoo.selector.guarantee import Promise
 
+# Prices that are tested, from the safest to the cheapest.
 GRID = 40
-# Tests that bet take the prompts in the order given; a sorted file would not be in random order.
+# Betting tests need the prompts in random order, and a file may be sorted.
 _SHUFFLE_SEED = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Proven:
-    """The setting that keeps the promise.
+    """A price that is proven to keep a promise.
 
     Attributes:
         price: score per USD.
-        p_value: of "loses more than the drop".
-        choice: int [n], what the labelled prompts get.
-        differences: float64 [n], their scores minus the reference's.
+        p_value: p-value of the hypothesis that more than the drop is lost.
+        choice: int [n], the models of the labelled prompts at this price.
+        differences: float64 [n], the true scores of these models minus the reference's.
         cost_share: predicted cost over that of sending everything to the reference.
     """
 
@@ -45,21 +46,21 @@ class Proven:
 
 
 def prove(
-    sample: Sample, pool: Pool, priced: PricedSample, reference: int, promise: Promise
+    sample: PromptSample, pool: Pool, priced: PricedSample, reference: int, promise: Promise
 ) -> Proven:
-    """Learns the price.
+    """Finds the cheapest price that the labels prove to keep a promise.
 
     Args:
         sample: n labelled prompts that stand for the traffic to come, independent of each other
             and of what the predictor was trained on.
         pool: m models; every prompt has a true score of each.
-        priced: where the grid of prices comes from.
-        reference: column of the model that quality is held against.
-        promise: what is promised.
+        priced: the predictor's calibration sample, from which the grid of prices is made.
+        reference: column of the model that quality is compared with.
+        promise: the drop that is allowed, and the chance that the proof is wrong.
 
     Raises:
         PromptsFileError: a label is missing.
-        InfeasibleError: not even the price of 0 is proven; says how many labels it would take.
+        InfeasibleError: not even a price of 0 is proven; tells how many labels it would take.
     """
     require_labels(sample, np.arange(len(pool.names)), pool)
     prices = price_grid(priced, GRID)
@@ -88,6 +89,6 @@ def _refusal(differences: FloatArray, promise: Promise, reference: str) -> str:
     needed = labels_needed(differences, promise)
     if needed is None:
         return f"{said}, so more labels would not help; allow a larger max_drop"
-    # What was tried failed on n labels: an estimate at or below n was lucky.
+    # The proof failed on n labels, so an estimate of n or fewer is too low.
     more = max(needed - n, n // 10, 1)
     return f"{said}; about {more:,} more labels would, or allow a larger max_drop"

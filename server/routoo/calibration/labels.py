@@ -1,10 +1,10 @@
-"""Prompts with what is known of their answers: JSON Lines, one prompt per line.
+"""Prompts with labels, the known facts about their answers: JSON Lines, one prompt per line.
 
-A line is what ``routoo batch`` reads, and may say besides:
+A line has the fields that ``routoo batch`` reads, and may have besides:
 
-- ``scores``: how good each model's answer was, ``{"gpt-4o": 1, "small": 0.5}``, in [0, 1];
-- ``costs_usd``: what it cost, likewise;
-- ``signals``: what the answer of a model showed, ``{"small": {"agreement": 1, "margin": 0.3}}``.
+- ``scores``: quality of each model's answer in [0, 1], ``{"gpt-4o": 1, "small": 0.5}``;
+- ``costs_usd``: cost of each model's answer, ``{"gpt-4o": 0.01, "small": 0.0002}``;
+- ``signals``: signals in a model's answer, ``{"small": {"agreement": 1, "margin": 0.3}}``.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _LABELS = ("scores", "costs_usd", "signals")
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """What one line knows beside the prompt; by model.
+    """The labels of one prompt, by model.
 
     Attributes:
-        scores: in [0, 1].
-        costs_usd: at least 0.
+        scores: quality of the answer, in [0, 1].
+        costs_usd: cost of the answer, at least 0.
         signals: the feature of each kind of signal, see ``routoo.selector.cascade.feature_of``.
     """
 
@@ -47,12 +47,12 @@ class Labels:
 
 @dataclass(frozen=True, slots=True)
 class LabelledPrompts:
-    """A file of prompts.
+    """A file of prompts with labels.
 
     Attributes:
         prompts: the requests and their line numbers.
-        labels: one per request.
-        sha256: of the file, in hexadecimal.
+        labels: one entry per request.
+        sha256: SHA-256 of the file, in hexadecimal.
     """
 
     prompts: Prompts
@@ -67,11 +67,11 @@ def read_labelled_prompts(
 
     Args:
         lines: the file, opened in binary mode.
-        name: what to call it in messages.
+        name: the file's name in messages.
         known_models: the names that labels may use; others are taken for misspelt.
 
     Raises:
-        PromptsFileError: a line that is none; names file and line, and what to do.
+        PromptsFileError: a malformed line; names file and line, and what to do.
     """
     digest = hashlib.sha256()
     found: dict[int, Labels] = {}
@@ -82,7 +82,7 @@ def read_labelled_prompts(
             try:
                 value = orjson.loads(line)
             except orjson.JSONDecodeError:
-                value = None  # the reader of prompts says what is wrong with it
+                value = None  # ``read_prompts`` below reports the fault
             if not isinstance(value, dict):
                 yield line
                 continue

@@ -1,7 +1,7 @@
 """Thresholds and tolerances of the policies over two models, from a sample.
 
-Both policies take the dear model where its predicted advantage exceeds a limit; every limit that
-differs on the sample is looked at, in one sort.
+Both policies take the expensive model where its predicted advantage exceeds a limit. One sort of
+the advantages covers every limit that makes a difference on the sample.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from routoo.calibration.target import Positions
 
 if TYPE_CHECKING:
-    from routoo.calibration.sample import Sample
+    from routoo.calibration.sample import PromptSample
     from routoo.calibration.target import Target
     from routoo.selector.arrays import FloatArray, IndexArray
 
@@ -22,36 +22,37 @@ STEP = 1e-4
 
 
 def find_limit(
-    sample: Sample,
+    sample: PromptSample,
     advantages: FloatArray,
-    dear_and_cheap: tuple[IndexArray, IndexArray],
+    ends: tuple[IndexArray, IndexArray],
     target: Target,
     least: float,
 ) -> float:
-    """The limit that meets the target best.
+    """Returns the limit that meets the target best.
 
     Args:
         sample: n prompts.
         advantages: float64 [n], predicted, multiples of ``STEP``.
-        dear_and_cheap: int [n] each, what a prompt gets above its limit and below: the pair's
-            models, or what stands in for them where constraints remove them.
-        target: what is wanted.
+        ends: int [n] each, the model of a prompt whose advantage is above the limit, and of one
+            whose advantage is not: the models of the pair, or their fallbacks where constraints
+            remove them.
+        target: the wanted result.
         least: the lowest limit that the policy allows.
 
     Raises:
-        InfeasibleError: out of reach; says the reachable range.
+        InfeasibleError: the target is out of reach; tells the reachable range.
     """
     rows = np.arange(len(advantages))
     order = np.argsort(-advantages, kind="stable")
     falling = advantages[order]
 
     def totals(figures: FloatArray) -> FloatArray:
-        dear, cheap = (figures[rows, choice] for choice in dear_and_cheap)
-        # Entry i: the i largest advantages get the dear model.
-        steps = np.concatenate(([0.0], np.cumsum((dear - cheap)[order])))
+        expensive, cheap = (figures[rows, choice] for choice in ends)
+        # Entry i: the i largest advantages get the expensive model.
+        steps = np.concatenate(([0.0], np.cumsum((expensive - cheap)[order])))
         return np.asarray((cheap.sum() + steps) / len(rows), np.float64)
 
-    # A limit at one advantage takes all that are larger: i of them, where the i-th ends a tie.
+    # A limit that equals an advantage takes all larger advantages, which excludes its ties.
     limits = np.append(falling, falling[-1] - STEP)
     taken = np.append(np.searchsorted(-falling, -falling, side="left"), len(rows))
     keep = limits >= least - STEP / 2

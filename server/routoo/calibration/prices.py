@@ -1,4 +1,4 @@
-"""The knob of the ``lp`` policy: the mean cost that its price is set for.
+"""Calibration of the policy ``lp``: the mean cost that its price is set for.
 
 A service finds its price on the predictor's calibration sample, so every price that it can have is
 the slope of an edge of that sample's cost-quality frontier. The edges are tried on the prompts.
@@ -16,23 +16,23 @@ from routoo.selector.lp.frontier import frontier
 from routoo.selector.online import decide
 
 if TYPE_CHECKING:
-    from routoo.calibration.sample import Sample
+    from routoo.calibration.sample import PromptSample
     from routoo.calibration.target import Target
     from routoo.routing.operating_point import PricedSample
     from routoo.selector.arrays import FloatArray, IndexArray
 
-# More positions than anyone can tell apart, and each costs a pass over the prompts.
+# Enough positions for any use; each of them costs a pass over the prompts.
 MOST_EDGES = 400
 
 
 @dataclass(frozen=True, slots=True)
 class LpSetting:
-    """A position of the knob.
+    """A value of the setting ``max_mean_cost_usd``, with its effect.
 
     Attributes:
         max_mean_cost_usd: the setting.
         price: the score per USD that a service derives from it.
-        choice: int [n], what the prompts get.
+        choice: int [n], the models of the prompts.
     """
 
     max_mean_cost_usd: float
@@ -40,8 +40,8 @@ class LpSetting:
     choice: IndexArray
 
 
-def find_mean_cost(sample: Sample, priced: PricedSample, target: Target) -> LpSetting:
-    """The setting that meets a target cost or score best.
+def find_mean_cost(sample: PromptSample, priced: PricedSample, target: Target) -> LpSetting:
+    """Finds the setting that meets a target cost or score best.
 
     Args:
         sample: n prompts.
@@ -49,7 +49,7 @@ def find_mean_cost(sample: Sample, priced: PricedSample, target: Target) -> LpSe
         target: a cost or a score.
 
     Raises:
-        InfeasibleError: out of reach; says the reachable range.
+        InfeasibleError: the target is out of reach; tells the reachable range.
     """
     settings = mean_costs(priced)
     prices = np.array([priced.price_for(setting) for setting in settings.tolist()])
@@ -65,7 +65,7 @@ def find_mean_cost(sample: Sample, priced: PricedSample, target: Target) -> LpSe
 
 
 def mean_costs(priced: PricedSample) -> FloatArray:
-    """Mean costs, one within each edge of the frontier and one beyond its end; float64 [k]."""
+    """Returns mean costs, one within each edge of the frontier and one beyond its end; [k]."""
     mask = np.ones(priced.scores.shape, np.bool_)
     curve = frontier(priced.scores, priced.costs_usd, mask, points=MOST_EDGES)
     costs = curve.mean_cost_usd
@@ -75,7 +75,7 @@ def mean_costs(priced: PricedSample) -> FloatArray:
 
 
 def price_grid(priced: PricedSample, count: int) -> FloatArray:
-    """Prices from 0, the most quality, up to that of the cheapest choice; float64 [<= count].
+    """Returns prices from 0, the most quality, to that of the cheapest choice; [<= count].
 
     Their mean costs on the predictor's calibration sample fall by equal factors, so the grid does
     not depend on any label.

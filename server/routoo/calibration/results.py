@@ -1,4 +1,4 @@
-"""What a choice of models comes to on a sample: means with their standard errors."""
+"""Results of a choice of models on a sample: means with their standard errors."""
 
 from __future__ import annotations
 
@@ -9,13 +9,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from routoo.calibration.sample import Sample
+    from routoo.calibration.sample import PromptSample
     from routoo.selector.arrays import FloatArray, IndexArray
 
 
 @dataclass(frozen=True, slots=True)
 class Mean:
-    """A mean over prompts and its standard error; ``n`` prompts have the figure."""
+    """A mean over prompts.
+
+    Attributes:
+        value: the mean.
+        se: its standard error; NaN for a single prompt.
+        n: number of prompts that have the figure.
+    """
 
     value: float
     se: float
@@ -23,7 +29,7 @@ class Mean:
 
     @classmethod
     def of(cls, figures: FloatArray) -> Mean | None:
-        """Of those [n] that are not NaN; None where all are."""
+        """Returns the mean of the figures, [n], that are finite; None where none is."""
         known = figures[np.isfinite(figures)]
         if not known.size:
             return None
@@ -31,19 +37,19 @@ class Mean:
         return cls(float(known.mean()), spread / math.sqrt(known.size), int(known.size))
 
     def as_dict(self) -> dict[str, float | int | None]:
-        """For JSON."""
+        """Returns the mean for JSON."""
         return {"mean": self.value, "se": self.se if np.isfinite(self.se) else None, "n": self.n}
 
 
 @dataclass(frozen=True, slots=True)
 class Achieved:
-    """What n prompts get and cost.
+    """Scores and costs of n prompts, each at its chosen model.
 
     Attributes:
-        score: predicted.
-        cost_usd: predicted.
-        true_score: of the labelled prompts; None without labels.
-        true_cost_usd: likewise.
+        score: predicted score.
+        cost_usd: predicted cost.
+        true_score: true score of the labelled prompts; None without labels.
+        true_cost_usd: true cost of the labelled prompts; None without labels.
         shares: float64 [m], the part of the prompts that each model gets.
     """
 
@@ -54,8 +60,8 @@ class Achieved:
     shares: FloatArray
 
     @classmethod
-    def by(cls, sample: Sample, choice: IndexArray) -> Achieved:
-        """When each of the n prompts goes to its ``choice`` int [n]."""
+    def by(cls, sample: PromptSample, choice: IndexArray) -> Achieved:
+        """Returns the results when each of the n prompts goes to its ``choice``, int [n]."""
         rows = np.arange(len(choice))
         score = Mean.of(sample.scores[rows, choice])
         cost = Mean.of(sample.costs_usd[rows, choice])
@@ -70,7 +76,7 @@ class Achieved:
         )
 
     def lines(self, names: tuple[str, ...]) -> list[str]:
-        """For people, one figure per line."""
+        """Returns the results as text, one figure per line."""
         found = [
             f"predicted mean score: {_shown(self.score)}",
             f"predicted mean cost: {_shown(self.cost_usd, 'USD')}",
@@ -84,7 +90,7 @@ class Achieved:
         return [*found, f"shares: {', '.join(shares)}"]
 
     def as_dict(self, names: tuple[str, ...]) -> dict[str, object]:
-        """For JSON."""
+        """Returns the results for JSON."""
         return {
             "predicted_score": self.score.as_dict(),
             "predicted_cost_usd": self.cost_usd.as_dict(),

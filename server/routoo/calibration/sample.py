@@ -1,4 +1,4 @@
-"""A file of prompts as arrays: what the configured predictor and pool say, and what is known."""
+"""A file of prompts as arrays: predictions by the configured predictor and pool, and labels."""
 
 from __future__ import annotations
 
@@ -30,19 +30,20 @@ CHUNK = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """n prompts and the pool's m models.
+class PromptSample:
+    """n prompts with predictions and labels for the pool's m models.
 
     Attributes:
-        file: what the prompts' file is called.
-        sha256: of the file.
-        line_numbers: of the n prompts.
+        file: name of the prompts' file.
+        sha256: SHA-256 of the file, in hexadecimal.
+        line_numbers: line numbers of the n prompts in the file.
         scores: float64 [n, m], predicted.
         costs_usd: float64 [n, m], predicted.
-        mask: bool [n, m], the models that the prompt's own constraints and context leave.
+        mask: bool [n, m], the models that the prompt's own constraints and length leave.
         true_scores: float64 [n, m], from the labels; NaN where not known.
-        true_costs_usd: float64 [n, m], likewise.
-        signals: by kind of signal, float64 [n, m]: its feature, in the answer of each model.
+        true_costs_usd: float64 [n, m], from the labels; NaN where not known.
+        signals: by kind of signal, float64 [n, m]: its feature in the answer of each model; NaN
+            where not known.
     """
 
     file: str
@@ -59,7 +60,7 @@ class Sample:
         return len(self.line_numbers)
 
     def labelled(self, columns: IndexArray) -> BoolArray:
-        """Bool [n]: rows whose true scores are known for all of these models."""
+        """Returns bool [n], the rows whose true scores are known for all of these models."""
         return np.asarray(np.isfinite(self.true_scores[:, columns]).all(axis=1), np.bool_)
 
 
@@ -69,18 +70,18 @@ def read_sample(
     predictor: Predictor,
     limits: LimitSettings,
     track: Callable[[range], Iterable[int]] = iter,
-) -> Sample:
+) -> PromptSample:
     """Reads a file of prompts and predicts all of them, in process.
 
     Args:
         path: JSON Lines, see ``routoo.calibration.labels``.
         pool: m models.
-        predictor: is asked.
-        limits: the service's own, which a prompt has to keep.
+        predictor: predicts the prompts.
+        limits: the service's limits on the size of a prompt.
         track: shows progress over the chunks.
 
     Raises:
-        PromptsFileError: a wrong line, or no such file; one line.
+        PromptsFileError: a malformed line, or a missing file; one line.
         PredictorError: inference failed.
     """
     known = {*pool.names, *predictor.models}
@@ -103,7 +104,7 @@ def read_sample(
         row = int(eligibility.empty_rows[0])
         raise PromptsFileError(f"{path}:{numbers[row]}: {eligibility.describe(row)}")
     kinds = {kind for label in labelled.labels for of in label.signals.values() for kind in of}
-    return Sample(
+    return PromptSample(
         file=str(path),
         sha256=labelled.sha256,
         line_numbers=numbers,
@@ -130,7 +131,7 @@ def read_sample(
 def _columns(
     labelled: LabelledPrompts, pool: Pool, of: Callable[..., dict[str, float]]
 ) -> FloatArray:
-    """One figure per prompt and model of the pool, float64 [n, m]; NaN where there is none."""
+    """Returns a figure per prompt and model, float64 [n, m]; NaN where there is none."""
     rows = [of(label) for label in labelled.labels]
     return np.array([[row.get(name, np.nan) for name in pool.names] for row in rows], np.float64)
 
@@ -148,7 +149,7 @@ def _requests(labelled: LabelledPrompts, pool: Pool, limits: LimitSettings) -> l
     return requests
 
 
-def require_labels(sample: Sample, columns: IndexArray, pool: Pool) -> None:
+def require_labels(sample: PromptSample, columns: IndexArray, pool: Pool) -> None:
     """Refuses a sample that lacks a true score of one of these models.
 
     Raises:

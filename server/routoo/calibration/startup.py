@@ -1,4 +1,4 @@
-"""A guarantee at the start of a service: its price is checked, or learned from the labels."""
+"""The guarantee at the start of a service: its price is checked, or learned from the labels."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def with_price(
     predictor_version: str,
     predictor: Callable[[], Predictor],
 ) -> GuaranteeSettings | None:
-    """The section ``policy.guarantee`` with a price that holds for this predictor and pool.
+    """Returns the section ``policy.guarantee`` with a price that holds for predictor and pool.
 
     Args:
-        settings: the service's.
+        settings: the settings of the service.
         pool: the models.
         priced: the predictor's calibration sample at the pool's prices.
-        predictor_version: what will predict.
-        predictor: opens it; called when the price has to be learned.
+        predictor_version: version of the predictor that will serve.
+        predictor: opens that predictor; called only when the price has to be learned.
 
     Returns:
         None where there is no such section.

@@ -1,4 +1,4 @@
-"""What a knob is to be turned to: a share, a cost or a score; and which position reaches it."""
+"""Targets of a calibration: a share, a cost or a score; and the position that reaches one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from routoo.selector.arrays import FloatArray
 
 TargetKind = Literal["strong_share", "target_cost", "target_score"]
-# Sums over a sample in two orders differ in their last bits.
+# Sums over a sample in two orders may differ in their last bits.
 _SAME = 1e-12
 
 
@@ -22,10 +22,9 @@ class Target:
     """One wanted result.
 
     Attributes:
-        kind: strong_share, the part of the prompts that the dear model may get, at most;
-            target_cost, mean predicted USD per prompt, at most; target_score, mean predicted
-            score, at least.
-        value: the figure.
+        kind: strong_share: the part of the prompts for the expensive model, at most. target_cost:
+            mean predicted USD per prompt, at most. target_score: mean predicted score, at least.
+        value: the wanted figure.
     """
 
     kind: TargetKind
@@ -33,26 +32,32 @@ class Target:
 
     @property
     def option(self) -> str:
-        """As the command line spells it."""
+        """The option of the command line, for messages."""
         return "--" + self.kind.replace("_", "-")
 
 
 @dataclass(frozen=True, slots=True)
 class Positions:
-    """Results of k positions of a knob, each float64 [k]."""
+    """Results of k values of a setting.
+
+    Attributes:
+        shares: float64 [k], the part of the prompts for the expensive model.
+        costs_usd: float64 [k], mean predicted cost.
+        scores: float64 [k], mean predicted score.
+    """
 
     shares: FloatArray
     costs_usd: FloatArray
     scores: FloatArray
 
     def best_for(self, target: Target) -> int:
-        """The position that meets the target best.
+        """Returns the index of the position that meets the target best.
 
-        At most a share: the largest one. At most a cost: the highest score, then the least cost.
-        At least a score: the least cost, then the highest score.
+        For a share that is the largest allowed one, for a cost the highest score, then the least
+        cost, and for a score the least cost, then the highest score.
 
         Raises:
-            InfeasibleError: out of reach; says the reachable range.
+            InfeasibleError: the target is out of reach; tells the reachable range.
         """
         if target.kind == "strong_share":
             self._check(target, self.shares, "shares", at_most=bool(self.shares.max() < 1.0))

@@ -1,7 +1,8 @@
 """The settings of a service: frozen, typed, and read from one YAML file and the environment.
 
-``load_settings`` reads and checks them; ``Settings`` is what it returns, with one section per file
-of this package. Both are loaded when first asked for: pydantic takes longer than many a command.
+``load_settings`` reads and checks them; it returns ``Settings``, with one section per file of this
+package. Both are imported when they are first used, because importing pydantic takes longer than
+many commands do.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ __all__ = ["Settings", "load_settings"]
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        from routoo.config import loading  # noqa: PLC0415 - see above
+        from routoo.config import loading  # noqa: PLC0415 - imports pydantic
 
         return getattr(loading, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

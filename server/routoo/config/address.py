@@ -1,4 +1,4 @@
-"""Where something listens: HOST:PORT or unix:/path."""
+"""Addresses to listen on: HOST:PORT or unix:/path."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Self
 
 UNIX = "unix:"
-# What the kernel's sockaddr_un holds, with its closing zero byte.
+# The kernel's sockaddr_un holds 108 bytes of a path, its closing zero byte among them.
 _LONGEST_PATH_BYTES = 107
 
 
@@ -48,7 +48,7 @@ class Address:
 
     @property
     def leaves_the_machine(self) -> bool:
-        """Whether others than this machine's processes can reach it.
+        """Returns whether processes of other machines can reach it.
 
         A name other than localhost may stand for any address, and counts as reachable.
         """

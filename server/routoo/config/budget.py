@@ -1,4 +1,4 @@
-"""The settings of budgets, and of the ledger that keeps their books."""
+"""Settings of budgets, and of the ledger that keeps their books."""
 
 from __future__ import annotations
 
@@ -40,25 +40,25 @@ def _key_prefix(text: str) -> str:
 
 
 class BudgetSettings(Section):
-    """One budget: so much money in every period."""
+    """One budget: an amount of money that may be spent in every period."""
 
     name: Annotated[str, AfterValidator(_name)]
-    """What states, metrics and errors call it."""
+    """The name in states, metrics and errors."""
     tenant: str = ""
-    """Whose requests it bounds. Unset: those of all tenants together."""
+    """The tenant whose requests it bounds. Unset: all tenants together."""
     usd: float = Field(gt=0, le=MAX_USD, allow_inf_nan=False)
     """The limit, in USD."""
     per: Annotated[str, AfterValidator(_period)]
-    """The period: 30s, 15m, 1h, 1d, 7d, 30d."""
+    """The period, for example 30s, 15m, 1h, 1d or 30d."""
     window: Literal["fixed", "sliding"] = "fixed"
-    """fixed: periods start at whole multiples of their length since 1970, UTC. sliding: no stretch
-    of that length holds more."""
+    """fixed: periods start at whole multiples of their length since 1970, UTC. sliding: the limit
+    holds in every stretch of that length."""
     on_exhausted: Literal["refuse", "cheapest"] = "refuse"
-    """refuse: the request fails with RESOURCE_EXHAUSTED. cheapest: it goes on with its cheapest
-    model, booked as overdraft."""
+    """refuse: the request fails with RESOURCE_EXHAUSTED. cheapest: the request gets its cheapest
+    model, and the cost is booked as overdraft."""
 
     def terms(self) -> BudgetTerms:
-        """The budget as the ledger takes it."""
+        """Returns the budget in the ledger's own type."""
         return BudgetTerms(
             name=self.name,
             tenant=self.tenant,
@@ -70,37 +70,40 @@ class BudgetSettings(Section):
 
 
 class LedgerSettings(Section):
-    """Where the books are kept."""
+    """The ledger, which keeps the books of all budgets."""
 
     backend: Literal["memory", "redis"] = "memory"
-    """memory: this process alone. redis: all replicas share the budgets."""
+    """memory: the books of this process alone. redis: books that all replicas share."""
     journal: Path | None = None
-    """File that the books in memory survive a restart by. Unset: they do not."""
+    """File from which books in memory are restored at a start. Unset: they are lost at a stop."""
     fsync: Literal["always", "interval", "never"] = "interval"
-    """When the journal is forced to the disk. A crash of the process alone loses nothing."""
+    """The time at which the journal is forced to the disk. A crash of the process alone loses
+    nothing; a crash of the machine loses what was not forced yet."""
     fsync_interval_s: float = Field(default=1.0, gt=0, le=3600, allow_inf_nan=False)
+    """Time between two such writes, with ``fsync: interval``."""
     redis_url: str = "redis://127.0.0.1:6379/0"
     """redis://, rediss:// (TLS) or unix://, with user and password if need be."""
     redis_cluster: bool = False
-    """Whether the URL names a node of a cluster. All our keys lie in one slot."""
+    """Set when the URL names a node of a cluster. All keys of the ledger lie in one slot."""
     redis_timeout_s: float = Field(default=0.05, gt=0, le=60, allow_inf_nan=False)
     """Longest that a request waits for Redis, connecting included."""
     redis_max_probe_s: float = Field(default=5.0, gt=0, le=3600, allow_inf_nan=False)
-    """Longest time between two attempts to reach a Redis that is away."""
+    """Longest time between two attempts to reach a Redis that does not answer."""
     redis_connections: int = Field(default=8, ge=1, le=1024)
+    """Most connections for the calls of requests."""
     key_prefix: Annotated[str, AfterValidator(_key_prefix)] = "routoo"
-    """Our keys in Redis start with it, in braces: one prefix per set of budgets."""
+    """All keys in Redis start with it, in braces. Each set of budgets needs its own prefix."""
     reservation_ttl_s: float = Field(default=600.0, ge=1, le=86_400, allow_inf_nan=False)
-    """How long a decision's cost may stay unreported."""
+    """Longest time until a decision's cost has to be reported; then its reservation expires."""
     on_expiry: Literal["settle", "release"] = "settle"
-    """What an unreported decision counts: settle: its estimate; release: nothing."""
+    """settle: an expired decision counts its estimate. release: it counts nothing."""
     max_decisions: int = Field(default=1_000_000, ge=1_000, le=100_000_000)
     """Most decisions kept in memory; one more makes the oldest expire early."""
     local_share: float = Field(default=0.1, ge=0, le=1, allow_inf_nan=False)
-    """Share of what is left of each budget that a replica may spend while Redis is away. With as
-    many replicas as fit into 1 / local_share, the limit holds meanwhile, too."""
+    """Share of the rest of each budget that a replica may spend while Redis is away. With up to
+    1 / local_share replicas, the limit holds during that time, too."""
     unbudgeted: Literal["allow", "refuse"] = "allow"
-    """What becomes of a tenant to which no budget applies."""
+    """Requests of a tenant to which no budget applies are allowed or refused."""
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
@@ -114,7 +117,7 @@ class LedgerSettings(Section):
 
 
 def distinct_names(budgets: tuple[BudgetSettings, ...]) -> tuple[BudgetSettings, ...]:
-    """Refuses two budgets of one name; for the settings that hold them."""
+    """Refuses two budgets of one name; a validator for the settings that hold the budgets."""
     seen: set[Any] = set()
     for budget in budgets:
         if budget.name in seen:

@@ -1,4 +1,4 @@
-"""Checks that concern several sections of the settings at once."""
+"""Checks that concern several sections of the settings."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 
 
 def check_workers(settings: Settings) -> None:
-    """Refuses what several workers cannot keep.
+    """Refuses settings that cannot hold with several workers.
 
     Raises:
-        ConfigError: names the settings.
+        ConfigError: a socket file, or budgets in memory, with more than one worker; names the
+            settings.
     """
     if settings.workers == 1:
         return
@@ -34,7 +35,7 @@ def check_workers(settings: Settings) -> None:
 
 
 def refuse_exposure(settings: Settings) -> None:
-    """Refuses to be reached from other machines without TLS and authentication.
+    """Refuses addresses that other machines reach without TLS and authentication.
 
     Raises:
         ConfigError: an address is open and no setting says that it may be; one line.

@@ -1,4 +1,4 @@
-"""Reads the settings: one YAML file, environment overrides; unknown keys are refused.
+"""Reading of the settings: one YAML file, environment overrides; unknown keys are refused.
 
 ``load_settings`` is the only reader. A setting is looked up in this order: ``overrides``
 (command-line flags), environment (``ROUTOO_POLICY__MAX_MEAN_COST_USD=0.002``), the YAML file, the
@@ -98,14 +98,14 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         section: Any = values
         for name in sections:
             section = section.get(name) if isinstance(section, dict) else None
-        # Whatever is not a file's name is left for the settings to refuse.
+        # A value that is no text cannot be a file name; the settings refuse it later.
         if isinstance(section, dict) and isinstance(section.get(key), str):
             section[key] = folder / section[key]
     return values
 
 
 def _refuse_unknown_environment(environment: Mapping[str, str]) -> None:
-    # pydantic-settings ignores variables it does not know: a misspelt one would do nothing.
+    # pydantic-settings ignores variables that it does not know, so a misspelt one has no effect.
     for name in environment:
         upper = name.upper()
         if not upper.startswith(ENV_PREFIX) or upper in FOREIGN_ENV:
@@ -122,7 +122,7 @@ def _refuse_unknown_environment(environment: Mapping[str, str]) -> None:
 
 
 def _settings_within(annotation: Any) -> Any:
-    """The settings of a section, which may also be left out (``Section | None``)."""
+    """Returns the settings of a section, which may also be optional (``Section | None``)."""
     for one in (annotation, *get_args(annotation)):
         if hasattr(one, "model_fields"):
             return one.model_fields
@@ -131,15 +131,20 @@ def _settings_within(annotation: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class SettingsSource:
-    """A file and what wins over it; see ``load_settings``."""
+    """A settings file and the values that override it, to be read again at each reload.
+
+    Attributes:
+        path: the YAML file; None: defaults and environment only.
+        overrides: values that win over file and environment, nested like the settings.
+    """
 
     path: Path | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
 
     def read(self) -> Settings:
-        """Reads them.
+        """Reads the settings with ``load_settings``.
 
         Raises:
-            ConfigError: as ``load_settings``.
+            ConfigError: the settings are wrong; one line.
         """
         return load_settings(self.path, self.overrides)

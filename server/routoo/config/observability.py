@@ -1,4 +1,4 @@
-"""The settings of traces and of the decision log."""
+"""Settings of traces and of the decision log."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ class TracingSettings(Section):
 
     enabled: bool = False
     endpoint: Annotated[str, AfterValidator(_endpoint)] = "http://127.0.0.1:4317"
-    """https asks the collector for a certificate that the system trusts."""
+    """With https, the collector has to show a certificate that the system trusts."""
     sample_ratio: float = Field(default=0.01, ge=0, le=1, allow_inf_nan=False)
-    """The share of calls that are traced; a caller's own decision on its trace counts instead."""
+    """The share of calls that are traced. A caller that decided about its trace is followed."""
 
 
 class DecisionLogSettings(Section):
-    """What was decided and from what, as JSON lines in a file."""
+    """The log of decisions and of the figures that they were made from, as JSON lines."""
 
     path: Path | None = None
     """The file. Unset: there is no log."""
     sample_ratio: float = Field(default=1.0, gt=0, le=1, allow_inf_nan=False)
     """The share of decisions that are logged; which ones follows from their ids."""
     prompts: bool = False
-    """Whether the prompts are logged, too."""
+    """Set to log the prompts, too."""
     max_file_bytes: int = Field(default=256 * 1024 * 1024, ge=4096)
-    """A file that has grown to this is set aside as FILE.1, FILE.1 as FILE.2, and so on."""
+    """A file that has grown to this is renamed to FILE.1, FILE.1 to FILE.2, and so on."""
     max_files: int = Field(default=8, ge=1, le=1000)
-    """How many of them are kept, the growing one among them."""
+    """Most files that are kept, the growing one among them."""
     max_waiting: int = Field(default=10_000, ge=1, le=10_000_000)
     """Most decisions that wait to be written; more are dropped and counted."""
 

@@ -1,4 +1,4 @@
-"""The settings of how a model is chosen."""
+"""Settings of the policies that choose a model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NEED_SECTION = ("threshold", "quality_gap", "fixed", "guarantee", "cascade")
 
 
 class ThresholdSettings(Section):
-    """Of two models the strong one, where it is expected to be better by more than a threshold."""
+    """Policy ``threshold``: the strong model where it is expected to be better by a threshold."""
 
     strong: str
     weak: str
@@ -40,12 +40,12 @@ class ThresholdSettings(Section):
 
 
 class QualityGapSettings(Section):
-    """Of two models the small one, unless it is expected to be worse by more than a tolerance."""
+    """Policy ``quality_gap``: the small model unless it is expected to be too much worse."""
 
     small: str
     large: str
     tolerance: float = Field(default=0.05, ge=0, le=1, allow_inf_nan=False)
-    """In score, for requests without a ``max_quality_gap`` of their own."""
+    """The gap in score that is allowed, for requests without a ``max_quality_gap``."""
 
     @model_validator(mode="after")
     def _two_models(self) -> Self:
@@ -55,34 +55,34 @@ class QualityGapSettings(Section):
 
 
 class FixedSettings(Section):
-    """One model for everything."""
+    """Policy ``fixed``: one model for every request."""
 
     model: str
 
 
 class RoundRobinSettings(Section):
-    """Models that take turns."""
+    """Policy ``round_robin``: models that take turns."""
 
     models: tuple[str, ...] = ()
-    """Empty: the whole pool, in its order."""
+    """The models in their order. Empty: the whole pool, in its order."""
 
 
 class GuaranteeSettings(Section):
-    """As cheaply as is proven to keep quality within a drop of a reference model."""
+    """Policy ``guarantee``: the cheapest price proven to keep quality near a reference model's."""
 
     reference: str
     max_drop: float = Field(gt=0, lt=1, allow_inf_nan=False)
-    """Mean score of ``reference`` minus that of the routed answers, at most."""
+    """Most that the mean score of the routed answers may be below that of ``reference``."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1, allow_inf_nan=False)
     """The chance, over the choice of the labelled prompts, that the promise holds."""
     labels: Path | None = None
     """Labelled prompts; JSON Lines. Without ``price`` they are predicted at every start."""
     labels_sha256: str = ""
-    """Of the file that ``price`` was learned from; held against ``labels`` where both are set."""
+    """SHA-256 of the file that ``price`` was learned from; ``labels``, if set, has to match it."""
     price: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     """Score per USD that ``routoo calibrate --policy guarantee`` has proven."""
     predictor_version: str = ""
-    """What ``price`` was proven with; another predictor is refused."""
+    """The predictor that ``price`` was proven with; another one is refused."""
     pool_digest: str = ""
     """The pool that ``price`` was proven for; another one is refused."""
 
@@ -99,30 +99,14 @@ class GuaranteeSettings(Section):
 
 
 class PricesSettings(Section):
-    """How prices follow the budgets; without budgets they do not move."""
+    """The prices that follow the budgets; without budgets the price is fixed."""
 
     resolve_interval_s: float = Field(default=0.5, gt=0, le=3600, allow_inf_nan=False)
-    """Time between two solutions."""
-    window_requests: int = Field(default=1000, ge=1, le=1_000_000)
-    """How many of the last requests stand for those to come."""
-    prior_requests: float = Field(default=1000.0, gt=0, le=1e9, allow_inf_nan=False)
-    """How many requests the predictor's calibration sample counts as, beside those of the window:
-    it stands for kinds of requests that have not come lately."""
-    rate_memory_periods: float = Field(default=0.125, gt=0, le=10, allow_inf_nan=False)
-    """How far back the rate of requests is looked at, in periods of the budget."""
-    drift_memory_periods: float = Field(default=0.025, gt=0, le=10, allow_inf_nan=False)
-    """How far back real spending is compared with the planned one, in periods of the budget."""
-    drift_requests: float = Field(default=50.0, ge=1, le=1e9, allow_inf_nan=False)
-    """The same in requests; the longer of the two counts."""
-    drift_prior_requests: float = Field(default=5.0, ge=0, le=1e9, allow_inf_nan=False)
-    """How many requests that go as planned are taken for granted in that."""
-    most_drift: float = Field(default=5.0, ge=1, le=1000, allow_inf_nan=False)
-    """Where less is spent than planned (with a sliding budget, also where more is), plans are
-    corrected by this factor at most."""
+    """Time between two solutions; budgets with a period of seconds need a shorter one."""
 
 
 class PolicySettings(Section):
-    """How a model is chosen."""
+    """The policy in force, further policies, and a section with the settings of each."""
 
     name: PolicyName = "lp"
     """The policy in force."""
@@ -131,7 +115,7 @@ class PolicySettings(Section):
     offered: tuple[PolicyName, ...] = ()
     """Policies that requests may name besides the one in force."""
     shadow: PolicyName | None = None
-    """A policy that runs beside the one in force; what it would have chosen is only counted."""
+    """A policy that runs beside the one in force; its choices are only counted."""
     threshold: ThresholdSettings | None = None
     quality_gap: QualityGapSettings | None = None
     fixed: FixedSettings | None = None

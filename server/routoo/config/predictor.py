@@ -1,4 +1,4 @@
-"""Settings of the predictor: which artifact, on what, and what happens when that fails."""
+"""Settings of the predictor: its artifact, its backend, and the fallbacks of that."""
 
 from __future__ import annotations
 
@@ -19,21 +19,23 @@ class TritonSettings(Section):
     """The Triton server, where ``predictor.backend`` is ``triton``."""
 
     url: str = "127.0.0.1:8001"
-    """HOST:PORT of its gRPC."""
+    """HOST:PORT of its gRPC service."""
     model: str = Field(default="predictor", min_length=1)
-    """The model's name there."""
+    """The model's name on the server."""
     version: int | None = Field(default=None, ge=1)
-    """The model's version there. Unset: the number of the artifact's folder."""
+    """The model's version on the server. Unset: the number of the artifact's folder, and where that
+    has none the newest version that is ready."""
     timeout_ms: float = Field(default=200.0, gt=0, le=600_000, allow_inf_nan=False)
     """Longest wait for one inference; then a fallback answers. Callers' deadlines shorten it."""
     tolerance: float = Field(default=0.02, gt=0, le=1, allow_inf_nan=False)
-    """How far its figures may be from those in process: scores, and lengths l relative to 1 + l."""
+    """Most that its figures may differ from those in process: scores in absolute terms, a length l
+    relative to 1 + l."""
     control: Literal["none", "explicit"] = "none"
-    """``explicit``: a reload has the server load versions (its --model-control-mode explicit)."""
+    """``explicit``: a reload makes the server load versions (its --model-control-mode explicit)."""
     failures: int = Field(default=3, ge=1, le=1000)
-    """So many in a row, or one timeout, and it is not asked any more until a probe succeeds."""
+    """After so many failures in a row, or one timeout, it is not asked until a probe succeeds."""
     first_probe_ms: float = Field(default=250.0, gt=0, le=3_600_000, allow_inf_nan=False)
-    """From then to the first probe; jittered, and doubled by each probe that fails."""
+    """Time until the first probe; jittered, and doubled by each probe that fails."""
     longest_probe_ms: float = Field(default=5000.0, gt=0, le=3_600_000, allow_inf_nan=False)
     """Longest time between probes."""
 
@@ -47,27 +49,27 @@ class TritonSettings(Section):
 
 
 class PredictorSettings(Section):
-    """Which artifact predicts, and on what."""
+    """The artifact that predicts, and the backend that runs it."""
 
     backend: Literal["onnx", "triton"] = "onnx"
-    """``onnx``: in process. ``triton``: on a server, with the fallbacks for when it fails."""
+    """``onnx``: in process. ``triton``: on a server, with fallbacks that answer when it fails."""
     artifact: Path | None = None
-    """Version folder of the artifact, or the folder of its versions, of which the newest is taken.
-    Unset: the newest version shipped with the service."""
+    """Version folder of the artifact, or the folder that holds its versions; then the newest is
+    used. Unset: the newest version shipped with the service."""
     provider: Literal["auto", "cpu", "cuda"] = "auto"
-    """onnxruntime's execution provider. ``auto`` takes CUDA where it is installed and works."""
+    """onnxruntime's execution provider. ``auto``: CUDA where it is installed and works."""
     intra_op_threads: int = Field(default=1, ge=1, le=256)
     """Threads of one inference. More than one pays only for encoders."""
     fallbacks: tuple[Fallback, ...] | None = None
     """Asked in turn when the backend fails: ``onnx``, in process; ``prior``, each model's averages.
     Unset: both behind ``triton``, none behind ``onnx``."""
     max_shift: float = Field(default=0.2, gt=0, le=1, allow_inf_nan=False)
-    """A reload is refused when the new version's scores are further off on average."""
+    """A reload is refused when the new version's scores differ by more than this on average."""
     triton: TritonSettings = TritonSettings()
 
     @property
     def fallbacks_in_force(self) -> tuple[Fallback, ...]:
-        """As set, or as the backend has them."""
+        """Returns the fallbacks as set, or the backend's default ones."""
         if self.fallbacks is not None:
             return self.fallbacks
         return ("onnx", "prior") if self.backend == "triton" else ()

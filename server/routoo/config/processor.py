@@ -12,18 +12,18 @@ RoutingFailure = Literal["no_eligible_model", "budget_spent", "overloaded", "una
 
 
 class CapabilityNames(Section):
-    """What the pool calls that which a request's body shows to be needed; None: not required."""
+    """The pool's names of the capabilities that a request's body asks for; None: not required."""
 
     tools: str | None = "tools"
-    """The request brings tools or functions."""
+    """Required when the request brings tools or functions."""
     images: str | None = "vision"
-    """A message has an image."""
+    """Required when a message has an image."""
     audio: str | None = "audio"
-    """A message has a recording, or the reply is to be one."""
+    """Required when a message has a recording, or the reply is to be one."""
     files: str | None = None
-    """A message has a document, such as a PDF."""
+    """Required when a message has a document, such as a PDF."""
     json_output: str | None = "json"
-    """The reply has to be JSON, with or without a schema."""
+    """Required when the reply has to be JSON, with or without a schema."""
 
 
 class ProcessorSettings(Section):
@@ -35,28 +35,29 @@ class ProcessorSettings(Section):
     max_body_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, le=1024**3)
     """Longest request body that is read."""
     on_too_large: Literal["pass", "refuse"] = "pass"
-    """A longer body goes on as it came, or is refused with 413."""
+    """A longer body is passed on as it came, or refused with 413."""
     on_unreadable: Literal["pass", "refuse"] = "pass"
-    """So does a body that is compressed or not JSON; refused with 415 and 400."""
+    """A body that is compressed or not JSON is passed on as it came, or refused with 415 or 400."""
     usage_from: Literal["reply", "access_log"] = "reply"
-    """Where the tokens that a reply took are read: in the reply, of which Envoy sends every piece
-    here and waits for an answer; or in Envoy's access log, which has to tell of them as
-    deploy/envoy/envoy.yaml has it."""
+    """Source of the number of tokens that a reply took. reply: Envoy sends every piece of the reply
+    here and waits for an answer. access_log: Envoy logs the tokens, as set up in
+    deploy/envoy/envoy.yaml."""
     max_reply_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, le=1024**3)
     """Longest reply, or event of a streamed one, in which the usage is looked for."""
     uncompressed_replies: bool = True
-    """Takes accept-encoding off routed requests: in a compressed reply the usage is not found."""
+    """Removes accept-encoding from routed requests: the usage is not read in a compressed reply."""
     fallback_model: str = ""
-    """Takes the requests that cannot be routed, for the reasons below. Empty: they are refused."""
+    """Model for requests that cannot be routed for a reason of ``fallback_on``. Empty: they are
+    refused."""
     fallback_on: tuple[RoutingFailure, ...] = ("no_eligible_model", "overloaded", "unavailable")
-    """The reasons. With ``budget_spent``, the fallback is paid for by no budget."""
+    """Reasons for the fallback. With ``budget_spent``, no budget pays for the fallback."""
     messages_models: tuple[str, ...] = ()
     """Models of the pool that take Anthropic's messages; empty: all of them."""
     openai_models: tuple[str, ...] = ()
     """Models of the pool that take OpenAI's requests; empty: all of them."""
     capabilities: CapabilityNames = CapabilityNames()
     tokens_per_image: int = Field(default=1000, ge=0, le=1_000_000)
-    """What an image counts for in the context window and in the cost."""
+    """Tokens that an image counts for in the context window and in the cost."""
 
     @field_validator("route_names")
     @classmethod

@@ -4,6 +4,6 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Section(BaseModel):
-    """Frozen; a key that is not a setting is refused."""
+    """A frozen group of settings; a key that is not a setting is refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

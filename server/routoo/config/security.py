@@ -1,4 +1,4 @@
-"""The settings of who may connect, as whom, and how much they may ask for."""
+"""Settings of access: listeners, TLS, tokens, client certificates and limits per client."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from routoo.config.address import Address
 from routoo.config.section import Section
 
 Role = Literal["route", "admin", "proxy"]
-"""route: decisions, and what concerns the caller's own tenant. admin: also what shows all tenants.
-"""
+"""route: decisions, and calls about the caller's own tenant. admin: also calls that show all
+tenants. proxy: calls on behalf of any tenant."""
 
 
 def call_address(value: str) -> str:
-    """Checks where calls are taken: HOST:PORT or unix:/path."""
+    """Checks an address for calls: HOST:PORT or unix:/path."""
     Address.parse(value)
     return value
 
@@ -40,11 +40,12 @@ TcpAddress = Annotated[str, AfterValidator(tcp_address)]
 
 
 class ListenerSettings(Section):
-    """One more address on which calls are taken; a text alone is its ``address``."""
+    """One more address for calls; a text in place of the section is its ``address``."""
 
     address: CallAddress
     tls: bool = True
-    """Whether TLS is spoken where security.tls is set; never on a socket file."""
+    """Clear to serve this address without TLS where security.tls is set. A socket file never has
+    TLS."""
 
 
 def _listener(value: Any) -> Any:
@@ -58,69 +59,67 @@ class TlsSettings(Section):
     """Encrypted connections. The files are read again when they change."""
 
     certificate: Path
-    """PEM: the service's certificate and what is between it and the root, in this order."""
+    """PEM: the service's certificate, then the intermediate ones up to the root."""
     key: Path
-    """PEM: its private key, without a password."""
+    """PEM: the private key of the certificate, without a password."""
     client_ca: Path | None = None
-    """PEM: clients have to show a certificate that one of these has signed. Unset: they need
-    none."""
+    """PEM: authorities, one of which has to have signed a client's certificate. Unset: clients need
+    no certificate."""
     max_connection_age_s: float = Field(default=3600.0, ge=1, le=30 * 86_400, allow_inf_nan=False)
-    """After that a connection is closed once its calls are answered, and clients connect anew: a
-    certificate that has expired or was taken off the list is good for so long at most."""
+    """An older connection is closed once its calls are answered, and clients connect anew. So a
+    certificate that has expired or was taken off the list works no longer than this."""
 
 
 class CertificateSettings(Section):
-    """Who the holder of a client certificate is."""
+    """One client certificate that is accepted, with the tenant and roles of its holder."""
 
     subject: str = Field(min_length=1, max_length=512)
     """A subject alternative name (DNS name, URI, e-mail address); where the certificate has none,
     its common name."""
     tenant: str = ""
-    """Who pays for its requests."""
+    """The tenant whose budgets pay for its requests."""
     roles: tuple[Role, ...] = ("route",)
+    """The calls that it may make."""
 
 
 class ClientLimitSettings(Section):
-    """What one client may ask for.
-
-    A client is a token, a certificate, or else a network address.
-    """
+    """Limits of one client: a token, a certificate, or else a network address."""
 
     max_concurrent: int | None = Field(default=None, ge=1, le=1_000_000)
     """Most calls in progress. Unset: no limit."""
     prompts_per_s: float | None = Field(default=None, gt=0, le=1e9, allow_inf_nan=False)
     """Calls per second in the long run; each prompt of a batch counts as one. Unset: no limit."""
     burst_prompts: int = Field(default=100, ge=1, le=1_000_000_000)
-    """So many may come at once."""
+    """Most calls, or prompts of batches, that may come at once."""
 
     @property
     def any(self) -> bool:
-        """Whether there is a limit."""
+        """Returns whether any limit is set."""
         return self.max_concurrent is not None or self.prompts_per_s is not None
 
 
 class SecuritySettings(Section):
-    """Who may connect, as whom, and how much they may ask for."""
+    """Access to the service: TLS, tokens, client certificates and limits."""
 
     tls: TlsSettings | None = None
     tokens: Path | None = None
-    """File of the tokens that are let in, written by ``routoo token new``; read again when it
-    changes. Set: every call needs one, or a certificate of the list below."""
+    """File of the tokens that are accepted, written by ``routoo token new``; read again when it
+    changes. Set: every call needs one of them, or a certificate of ``certificates``."""
     certificates: tuple[CertificateSettings, ...] = ()
-    """Client certificates that are let in; needs tls.client_ca."""
+    """Client certificates that are accepted; needs tls.client_ca."""
     per_client: ClientLimitSettings = ClientLimitSettings()
     reflection: bool = False
-    """Whether anyone who may connect can ask for the API's description."""
+    """Set to let every client that may connect read the API's description."""
     socket_mode: Annotated[str, AfterValidator(_mode)] = "0600"
-    """Who may connect to a socket file: its mode, in octal. The default: its owner alone."""
+    """Mode of a socket file, in octal. The default admits its owner alone."""
     allow_insecure_exposure: bool = False
-    """Take calls from other machines without TLS, or without asking who calls."""
+    """Set to take calls from other machines without TLS, or without authentication."""
     allow_open_metrics: bool = False
-    """Show the metrics page to other machines; it asks nobody who they are."""
+    """Set to show the metrics page, which has no authentication, to other machines."""
 
     @property
     def asks_who_calls(self) -> bool:
-        """Whether calls need a token or a certificate of the list."""
+        """Returns whether calls need a token or a certificate of the list."""
         return self.tokens is not None or bool(self.certificates)
 
     @model_validator(mode="after")

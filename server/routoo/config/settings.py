@@ -24,14 +24,14 @@ ENV_PREFIX = "ROUTOO_"
 
 
 class MetricsSettings(Section):
-    """Where Prometheus scrapes."""
+    """The metrics page for Prometheus."""
 
     enabled: bool = True
     listen: TcpAddress = "127.0.0.1:9095"
 
 
 class BatchingSettings(Section):
-    """How requests are gathered while the predictor is busy."""
+    """Batches of requests, which are gathered while the predictor is busy."""
 
     max_batch: int = Field(default=64, ge=1, le=4096)
     """Most prompts in one inference."""
@@ -42,26 +42,26 @@ class BatchingSettings(Section):
 
 
 class LimitSettings(Section):
-    """What a request may be."""
+    """Limits on the size of requests."""
 
     max_prompt_chars: int = Field(default=1_000_000, ge=1, le=100_000_000)
     max_batch_prompts: int = Field(default=100_000, ge=1, le=1_000_000)
     max_message_bytes: int = Field(default=128 * 1024 * 1024, ge=1024, le=2**31 - 1)
     max_stream_in_flight: int = Field(default=256, ge=1)
-    """Requests of one stream that are decided at once; the next is read when one is done."""
+    """Most requests of one stream in progress; the next is read when one of them is done."""
 
 
 class OutcomeSettings(Section):
-    """What may still be reported: decisions are kept in memory, without their prompts."""
+    """Decisions kept in memory, without their prompts, so that outcomes may be reported."""
 
     max_open_decisions: int = Field(default=20_000, ge=1, le=100_000_000)
-    """Most decisions kept, some 3 kB each; one more pushes the oldest out."""
+    """Most decisions kept, some 3 kB each; one more removes the oldest."""
     max_age_s: float = Field(default=3600.0, gt=0, le=30 * 86_400, allow_inf_nan=False)
-    """How long a decision is kept."""
+    """Longest time that a decision is kept."""
 
 
 class LogSettings(Section):
-    """What is logged, as JSON lines on stderr. Prompts never are."""
+    """The service's log, JSON lines on stderr. Prompts are never logged."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -77,20 +77,20 @@ class Settings(BaseSettings):
     )
 
     listen: CallAddress = "127.0.0.1:50051"
-    """Where calls are taken: HOST:PORT or unix:/path."""
+    """Address for calls: HOST:PORT or unix:/path."""
     listeners: tuple[Listener, ...] = ()
-    """Further addresses."""
+    """Further addresses for calls."""
     workers: int = Field(default=1, ge=1, le=256)
-    """Processes that serve on the one port."""
+    """Processes that serve on the same port."""
     pool: Path | None = None
     """The pool file. Unset: the shipped pool."""
     shutdown_grace_s: float = Field(default=10.0, ge=0, le=3600, allow_inf_nan=False)
-    """After SIGTERM, how long requests in flight may take to finish."""
+    """Longest time after SIGTERM for requests in progress to finish."""
     metrics: MetricsSettings = MetricsSettings()
     predictor: PredictorSettings = PredictorSettings()
     policy: PolicySettings = PolicySettings()
     budgets: Annotated[tuple[BudgetSettings, ...], AfterValidator(distinct_names)] = ()
-    """What may be spent. None: no ledger is kept."""
+    """Limits on spending. Empty: no ledger is kept."""
     ledger: LedgerSettings = LedgerSettings()
     outcomes: OutcomeSettings = OutcomeSettings()
     batching: BatchingSettings = BatchingSettings()

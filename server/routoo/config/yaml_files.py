@@ -1,4 +1,4 @@
-"""Reads YAML mappings strictly, and words what is wrong with a file as one line."""
+"""Strict reading of YAML mappings, with errors of one line."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def read_yaml_mapping(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: cannot be read: {reason}") from None
     try:
         values = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that there is not
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""
         problem = getattr(error, "problem", None) or "not YAML"
@@ -40,7 +40,7 @@ def read_yaml_mapping(path: Path) -> dict[str, Any]:
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML lets the last of two equal keys win silently; here the second is an error."""
+    """Refuses a key that stands twice, of which YAML silently takes the last, or is no text."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
         seen = set()
@@ -59,7 +59,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 
 
 def describe_validation_error(source: str, error: ValidationError) -> str:
-    """One line for the first thing that pydantic refused: where, what, and what was given."""
+    """Returns one line about the first value that pydantic refused: place, reason and value."""
     first = error.errors()[0]
     location = ".".join(str(part) for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ")

@@ -1,6 +1,6 @@
-"""Predictors: prompts in, what every model would score and write out.
+"""Predictors: estimates of every model's score and output length, from the prompt alone.
 
-``base.py`` says what a predictor is and ``manager.py`` builds one from the settings: a graph in
-this process, on Triton, or the prior that stands in for both. None knows the selector or gRPC's
-front.
+``base.py`` defines the interface, and ``manager.py`` builds a predictor from the settings: a graph
+in this process, a graph on Triton, or the prior that stands in for both. The package imports
+neither the selector nor the API.
 """

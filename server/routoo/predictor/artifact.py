@@ -1,7 +1,7 @@
 """The predictor artifact: one version folder with a graph, a tokenizer and a manifest.
 
-Every file is held against the manifest's sha256 before it is used, so that a half-copied or
-mixed-up folder stops the start with one line.
+Every file is checked against its sha256 in the manifest before it is used, so that an incomplete or
+mixed-up folder ends the start with an error of one line.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ STATIC = "static"
 """The backbone that runs no transformer."""
 REQUIRED_OUTPUTS = frozenset({"scores", "output_tokens"})
 UNCERTAINTY_OUTPUTS = frozenset({"score_std", "ood"})
-"""What a predictor may say of its own figures: both or neither."""
+"""Optional outputs about the certainty of the figures: an artifact has both or neither."""
 DEFAULT_ROWS_STEP = 4
 SCORE_SCALE = 1e-4
 """Unit of the calibration sample's stored scores."""
@@ -52,7 +52,7 @@ class TensorSpec(_Part):
 
 
 class SampleSpec(_Part):
-    """The calibration sample's file."""
+    """The file of the calibration sample."""
 
     file: str
     rows: int = Field(ge=1)
@@ -60,7 +60,7 @@ class SampleSpec(_Part):
 
 
 class CalibrationSpec(_Part):
-    """How the scores were calibrated."""
+    """The calibration of the scores."""
 
     method: str
     in_graph: Literal[True]
@@ -68,7 +68,7 @@ class CalibrationSpec(_Part):
 
 
 class PriorSpec(_Part):
-    """What each model does on average: the answer when nothing can be predicted."""
+    """Each model's mean score and output length: the answer when nothing can be predicted."""
 
     scores: tuple[float, ...]
     output_tokens: tuple[float, ...]
@@ -82,7 +82,7 @@ class FileSpec(_Part):
 
 
 class Manifest(_Part):
-    """``manifest.json``. Keys beyond these are refused: they belong to another format version."""
+    """``manifest.json``. Other keys are refused, as they belong to another format version."""
 
     format_version: Literal[1]
     predictor_version: str = Field(min_length=1)
@@ -95,8 +95,8 @@ class Manifest(_Part):
     add_special_tokens: bool
     precision: Literal["fp32", "fp16", "int8"] = "fp32"
     rows_step: int = Field(default=DEFAULT_ROWS_STEP, ge=1)
-    """Every inference gets a multiple of so many rows: one row's figures depend on the number of
-    rows otherwise. 1 for graphs that see to it themselves."""
+    """Every inference gets a multiple of so many rows; with other numbers of rows, the figures of a
+    row depend on that number. 1 for graphs that ensure this themselves."""
     calibration: CalibrationSpec
     training: dict[str, Any]
     output_tokens_source: dict[str, Any]
@@ -107,7 +107,7 @@ class Manifest(_Part):
 
     @property
     def output_names(self) -> frozenset[str]:
-        """What the graph answers."""
+        """Names of the graph's outputs."""
         return frozenset(tensor.name for tensor in self.outputs)
 
     @model_validator(mode="after")
@@ -139,8 +139,8 @@ class CalibrationSample:
 
     Attributes:
         scores: float64 [r, m], in [0, 1].
-        output_tokens: float64 [r, m].
-        input_tokens: float64 [r].
+        output_tokens: float64 [r, m], at least 0.
+        input_tokens: float64 [r], at least 0.
     """
 
     scores: NDArray[np.float64]
@@ -150,7 +150,12 @@ class CalibrationSample:
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A checked version folder."""
+    """A version folder whose files were checked.
+
+    Attributes:
+        folder: the folder.
+        manifest: the content of its ``manifest.json``.
+    """
 
     folder: Path
     manifest: Manifest
@@ -169,7 +174,7 @@ class Artifact:
         """Reads the calibration sample.
 
         Raises:
-            ArtifactError: not the file that the manifest describes.
+            ArtifactError: the file is not the one that the manifest describes.
         """
         spec = self.manifest.calibration.sample
         shape = (spec.rows, len(self.manifest.models))
@@ -237,13 +242,14 @@ def _check_file(path: Path, spec: FileSpec) -> None:
 
 
 def find_artifact(path: Path | None) -> Path:
-    """The version folder that a setting names: itself, or the newest version in it.
+    """Returns the version folder that a setting names.
 
     Args:
-        path: None: the predictor that comes with the service.
+        path: a version folder, or a folder of versions, of which the newest is returned; None: the
+            predictor that comes with the service.
 
     Raises:
-        ArtifactError: none comes with it.
+        ArtifactError: no predictor comes with the service.
     """
     if path is None:
         return shipped_artifact()
@@ -253,10 +259,10 @@ def find_artifact(path: Path | None) -> Path:
 
 
 def shipped_artifact() -> Path:
-    """Newest version folder of the predictor that comes with the service.
+    """Returns the newest version folder of the predictor that comes with the service.
 
     Raises:
-        ArtifactError: there is none.
+        ArtifactError: no predictor is installed.
     """
     # A checkout keeps it at its root, an installed wheel under the environment's share folder.
     roots = (Path(__file__).resolve().parents[3], Path(sys.prefix) / "share" / "routoo")

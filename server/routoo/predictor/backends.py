@@ -1,4 +1,4 @@
-"""All that serves one artifact: on Triton, in process, and the averages, in this order."""
+"""The backends of one artifact: on Triton, in process, and the averages, in this order."""
 
 from __future__ import annotations
 
@@ -9,54 +9,42 @@ from routoo.errors import ArtifactError, PredictorError
 from routoo.predictor.onnx import OnnxPredictor
 from routoo.predictor.padding import PaddedGraph
 from routoo.predictor.prior import PriorPredictor
-from routoo.predictor.self_test import Sample
+from routoo.predictor.self_test import GoldenPrompts
 from routoo.predictor.triton import TritonPredictor
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import Literal
-
+    from routoo.config.predictor import PredictorSettings
     from routoo.predictor.artifact import Artifact
     from routoo.predictor.base import Predictor
-    from routoo.predictor.triton import TritonTarget
+    from routoo.predictor.triton import TritonServer
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """Predictors of one artifact.
+class Backends:
+    """The predictors that serve one artifact.
 
     Attributes:
-        artifact: what they serve.
+        artifact: the artifact.
         remote: asked first, while its circuit is closed; None: there is none.
-        local: asked in turn.
-        sample: what the artifact answers in process.
+        local: asked in turn after it.
+        sample: the artifact's answers, computed in process, by which others are checked.
     """
 
     artifact: Artifact
     remote: TritonPredictor | None
     local: tuple[Predictor, ...]
-    sample: Sample
+    sample: GoldenPrompts
 
 
-@dataclass(frozen=True, slots=True)
-class LinePlan:
-    """What a line is made of.
+def load_backends(
+    artifact: Artifact, settings: PredictorSettings, server: TritonServer | None = None
+) -> Backends:
+    """Loads and warms up what runs in process; the server is not asked.
 
-    Attributes:
-        triton: None: the predictor in process comes first.
-        fallbacks: what is asked when the first fails.
-        provider: of the predictor in process.
-        intra_op_threads: likewise.
-    """
-
-    triton: TritonTarget | None
-    fallbacks: Sequence[Literal["onnx", "prior"]]
-    provider: Literal["auto", "cpu", "cuda"]
-    intra_op_threads: int
-
-
-def load_line(artifact: Artifact, plan: LinePlan) -> Line:
-    """Loads and warms up what runs in process; the server is left alone.
+    Args:
+        artifact: the artifact.
+        settings: which backends there are, and how they run; their ``artifact`` is not read.
+        server: the server that is asked first; None: the predictor in process comes first.
 
     Raises:
         ArtifactError: the graph does not run, or answers no numbers.
@@ -64,17 +52,22 @@ def load_line(artifact: Artifact, plan: LinePlan) -> Line:
     """
     graph = PaddedGraph(artifact)
     onnx = OnnxPredictor(
-        artifact, provider=plan.provider, intra_op_threads=plan.intra_op_threads, graph=graph
+        artifact,
+        provider=settings.provider,
+        intra_op_threads=settings.intra_op_threads,
+        graph=graph,
     )
     onnx.warm_up()
     try:
-        sample = Sample.of(graph, onnx.infer)
+        sample = GoldenPrompts.of(graph, onnx.infer)
     except PredictorError as error:
         raise ArtifactError(f"{artifact.folder}: {error}; export it again") from None
-    remote = None if plan.triton is None else TritonPredictor(artifact, plan.triton, graph)
+    remote = None
+    if server is not None:
+        remote = TritonPredictor(artifact, server, settings.triton, graph)
     local: list[Predictor] = []
-    if remote is None or "onnx" in plan.fallbacks:
+    if remote is None or "onnx" in settings.fallbacks_in_force:
         local.append(onnx)
-    if "prior" in plan.fallbacks:
+    if "prior" in settings.fallbacks_in_force:
         local.append(PriorPredictor(artifact.manifest, graph.encoder))
-    return Line(artifact, remote, tuple(local), sample)
+    return Backends(artifact, remote, tuple(local), sample)

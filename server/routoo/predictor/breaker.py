@@ -1,8 +1,8 @@
-"""A circuit breaker: whether a predictor that failed is asked again, and when to try it.
+"""A circuit breaker, which keeps requests from a server that failed, and times its probes.
 
-After Nygard, Release It! (2007): closed, open, half-open. Callers never pay for a trial: while the
-circuit is open a probe beside the requests tries the predictor, at intervals that double and are
-jittered, so that many replicas do not knock on a server's door together when it comes back.
+After Nygard, Release It! (2007): closed, open, half-open. No request waits for a trial: while the
+circuit is open, a probe beside the requests tries the server. Its intervals double and are
+jittered, so that many replicas do not all probe a server at the moment when it comes back.
 """
 
 from __future__ import annotations
@@ -18,23 +18,26 @@ if TYPE_CHECKING:
 
 
 class State(StrEnum):
-    """CLOSED: asked. OPEN: not asked. HALF_OPEN: not asked, and a probe is under way."""
+    """The state of a circuit."""
 
     CLOSED = "closed"
+    """Requests go through."""
     OPEN = "open"
+    """No request goes through."""
     HALF_OPEN = "half-open"
+    """No request goes through, and a probe is in progress."""
 
 
 @dataclass(frozen=True, slots=True)
 class BreakerTerms:
-    """When a circuit opens, and how often it is probed.
+    """The rules by which a circuit opens and is probed.
 
     Attributes:
-        failures: so many in a row open it.
-        first_probe_s: from opening to the first probe.
+        failures: so many failures in a row open it.
+        first_probe_s: time from opening to the first probe.
         longest_probe_s: the interval doubles with each failed probe up to this. A circuit that
-            opens again sooner than this after it was closed goes on where its interval was.
-        jitter: each interval is drawn from (1 - jitter, 1 + jitter) times itself.
+            opens again sooner than this after it was closed goes on with its last interval.
+        jitter: each interval is multiplied by a random number from (1 - jitter, 1 + jitter).
     """
 
     failures: int
@@ -44,10 +47,10 @@ class BreakerTerms:
 
 
 class Breaker:
-    """One circuit. For any thread.
+    """One circuit. Thread-safe.
 
     Args:
-        terms: when it opens and is probed.
+        terms: the rules by which it opens and is probed.
         clock: seconds, monotonic.
         rng: draws the jitter.
     """
@@ -65,18 +68,18 @@ class Breaker:
 
     @property
     def state(self) -> State:
-        """As it is now."""
+        """The present state."""
         return self._state
 
     @property
     def allows(self) -> bool:
-        """Whether a request may go through."""
+        """Returns whether a request may go through."""
         return self._state is State.CLOSED
 
     def succeeded(self) -> None:
-        """A request, or the probe, got its answer: the circuit is closed."""
+        """Notes that a request, or the probe, was answered: after a probe the circuit closes."""
         with self._lock:
-            if self._state is State.OPEN:  # an answer from before it opened
+            if self._state is State.OPEN:  # a request that began before the circuit opened
                 return
             self._failures = 0
             if self._state is State.HALF_OPEN:
@@ -84,7 +87,11 @@ class Breaker:
                 self._closed_at_s = self._clock()
 
     def failed(self, *, at_once: bool = False) -> None:
-        """A request, or the probe, got none. ``at_once``: open without waiting for more of it."""
+        """Notes that a request, or the probe, was not answered.
+
+        Args:
+            at_once: opens the circuit at this failure, without waiting for further ones.
+        """
         with self._lock:
             if self._state is State.HALF_OPEN:
                 self._interval_s = min(2.0 * self._interval_s, self._terms.longest_probe_s)
@@ -98,14 +105,18 @@ class Breaker:
                     self._open()
 
     def probe_in_s(self) -> float | None:
-        """Seconds until the next probe is due, 0.0 when it is; None: the circuit is not open."""
+        """Returns the seconds until the next probe is due; None: the circuit is not open."""
         with self._lock:
             if self._state is not State.OPEN:
                 return None
             return max(0.0, self._probe_at_s - self._clock())
 
     def begin_probe(self) -> bool:
-        """Half-opens the circuit when a probe is due; one caller gets True and has to probe."""
+        """Half-opens the circuit when a probe is due.
+
+        Returns:
+            True for the one caller that has to probe now.
+        """
         with self._lock:
             if self._state is not State.OPEN or self._clock() < self._probe_at_s:
                 return False

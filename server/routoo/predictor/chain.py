@@ -16,7 +16,7 @@ from routoo.predictor.base import checked
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from routoo.predictor.backends import Line
+    from routoo.predictor.backends import Backends
     from routoo.predictor.base import Prediction, Predictor, Wait
     from routoo.predictor.breaker import Breaker
     from routoo.predictor.triton import TritonPredictor
@@ -45,7 +45,7 @@ class PredictorChain:
     ``predict`` is called from one thread, the rest from any.
     """
 
-    def __init__(self, line: Line, breaker: Breaker, watch: Watch) -> None:
+    def __init__(self, line: Backends, breaker: Breaker, watch: Watch) -> None:
         self._line = line
         self._breaker = breaker
         self._watch = watch
@@ -54,7 +54,7 @@ class PredictorChain:
         self._prober: threading.Thread | None = None
 
     @property
-    def line(self) -> Line:
+    def line(self) -> Backends:
         """What serves now."""
         return self._line
 
@@ -139,7 +139,7 @@ class PredictorChain:
         self._prober = threading.Thread(target=self._probe_for_ever, name="probe", daemon=True)
         self._prober.start()
 
-    def check(self, line: Line) -> None:
+    def check(self, line: Backends) -> None:
         """Whether the line can take this one's place.
 
         Raises:
@@ -151,7 +151,7 @@ class PredictorChain:
                 " predictor in use; restart the service to change them"
             )
 
-    def switch(self, line: Line) -> None:
+    def switch(self, line: Backends) -> None:
         """Serves another line from the next batch on; ``check`` it before."""
         self._line = line
 

@@ -11,16 +11,16 @@ import numpy as np
 
 from routoo.errors import ArtifactError, PredictorError
 from routoo.predictor.artifact import find_artifact, load_artifact
-from routoo.predictor.backends import LinePlan, load_line
+from routoo.predictor.backends import load_backends
 from routoo.predictor.breaker import Breaker, BreakerTerms
 from routoo.predictor.chain import PredictorChain
 from routoo.predictor.onnx import OnnxPredictor
-from routoo.predictor.triton import LOAD_TIMEOUT_S, TritonServer, TritonTarget
+from routoo.predictor.triton import LOAD_TIMEOUT_S, TritonServer
 
 if TYPE_CHECKING:
     from routoo.config.predictor import PredictorSettings
     from routoo.predictor.artifact import Artifact
-    from routoo.predictor.backends import Line
+    from routoo.predictor.backends import Backends
     from routoo.predictor.chain import Watch
 
 
@@ -54,31 +54,15 @@ class Predictors:
         """
         triton = settings.triton
         self._server = TritonServer(triton.url) if settings.backend == "triton" else None
-        target = None
-        if self._server is not None:
-            target = TritonTarget(
-                server=self._server,
-                model=triton.model,
-                version=triton.version,
-                timeout_s=triton.timeout_ms * 1e-3,
-                tolerance=triton.tolerance,
-                explicit=triton.control == "explicit",
-            )
-        self._plan = LinePlan(
-            triton=target,
-            fallbacks=settings.fallbacks_in_force,
-            provider=settings.provider,
-            intra_op_threads=settings.intra_op_threads,
-        )
+        self._settings = settings
         terms = BreakerTerms(
             failures=triton.failures,
             first_probe_s=triton.first_probe_ms * 1e-3,
             longest_probe_s=triton.longest_probe_ms * 1e-3,
         )
-        self._max_shift = settings.max_shift
         self.learned_with_it = learned_with_it
         self._exchanging = threading.Lock()
-        line = load_line(artifact, self._plan)
+        line = load_backends(artifact, settings, self._server)
         self._tried = artifact.manifest
         self.chain = PredictorChain(line, Breaker(terms, monotonic, random.Random()), watch)  # noqa: S311
 
@@ -105,7 +89,7 @@ class Predictors:
             self._take(new)
             return True
 
-    def prepare(self, settings: PredictorSettings) -> Line | None:
+    def prepare(self, settings: PredictorSettings) -> Backends | None:
         """The first half of ``exchange``: loads, warms up and compares; ``take`` does the rest.
 
         Returns:
@@ -117,7 +101,7 @@ class Predictors:
         with self._exchanging:
             return self._prepared(settings, again=True)
 
-    def take(self, new: Line) -> None:
+    def take(self, new: Backends) -> None:
         """Serves what was prepared.
 
         Raises:
@@ -132,7 +116,7 @@ class Predictors:
         if self._server is not None:
             self._server.close()
 
-    def _prepared(self, settings: PredictorSettings, *, again: bool) -> Line | None:
+    def _prepared(self, settings: PredictorSettings, *, again: bool) -> Backends | None:
         artifact = load_artifact(find_artifact(settings.artifact))
         old = self.chain.line
         if (artifact.folder, artifact.manifest) == (old.artifact.folder, old.artifact.manifest):
@@ -141,19 +125,19 @@ class Predictors:
             return None
         self._tried = artifact.manifest
         self._check_learned(old, artifact)
-        new = load_line(artifact, self._plan)
+        new = load_backends(artifact, self._settings, self._server)
         self.chain.check(new)
         self._compare(old, new)
         return new
 
-    def _take(self, new: Line) -> None:
+    def _take(self, new: Backends) -> None:
         old = self.chain.line
         if old.remote is None or new.remote is None:
             self.chain.switch(new)
         else:
             self._exchange_on_triton(old, new)
 
-    def _check_learned(self, old: Line, artifact: Artifact) -> None:
+    def _check_learned(self, old: Backends, artifact: Artifact) -> None:
         before, after = old.artifact.manifest.predictor_version, artifact.manifest.predictor_version
         if self.learned_with_it and before != after:
             raise ArtifactError(
@@ -162,16 +146,16 @@ class Predictors:
                 " restart"
             )
 
-    def _compare(self, old: Line, new: Line) -> None:
+    def _compare(self, old: Backends, new: Backends) -> None:
         shift = float(np.abs(new.sample.scores - old.sample.scores).mean())
-        if shift > self._max_shift:
+        if shift > self._settings.max_shift:
             raise ArtifactError(
                 f"{new.artifact.folder}: its scores on the sample prompts are {shift:.3g} off those"
-                f" in use on average, {self._max_shift:g} allowed; raise predictor.max_shift and"
-                " restart to use it anyway"
+                f" in use on average, {self._settings.max_shift:g} allowed; raise"
+                " predictor.max_shift and restart to use it anyway"
             )
 
-    def _exchange_on_triton(self, old: Line, new: Line) -> None:
+    def _exchange_on_triton(self, old: Backends, new: Backends) -> None:
         assert old.remote is not None  # noqa: S101 - the caller looked
         assert new.remote is not None  # noqa: S101
         before, after = old.remote.wanted, new.remote.wanted

@@ -22,7 +22,7 @@ CUDA = "CUDAExecutionProvider"
 
 
 class OnnxPredictor:
-    """Runs an artifact's graph with onnxruntime: CUDA where it is present, else CPU."""
+    """Runs an artifact's graph with onnxruntime: on CUDA where it is present, else on the CPU."""
 
     def __init__(
         self,
@@ -32,11 +32,17 @@ class OnnxPredictor:
         intra_op_threads: int = 1,
         graph: PaddedGraph | None = None,
     ) -> None:
-        """Loads the graph. ``graph`` is what another backend of the artifact pads with already.
+        """Loads the graph.
+
+        Args:
+            artifact: holds the graph.
+            provider: onnxruntime's execution provider; auto: CUDA where it is present.
+            intra_op_threads: threads of one inference.
+            graph: pads the prompts; shared with other backends of the artifact. None: a new one.
 
         Raises:
             ArtifactError: onnxruntime cannot load it, or it is not the graph of the manifest.
-            ConfigError: CUDA is asked for and not there.
+            ConfigError: CUDA is asked for and is not present.
         """
         manifest = artifact.manifest
         self._model_path = artifact.model_path
@@ -50,7 +56,7 @@ class OnnxPredictor:
         self.degraded = False
 
     def predict(self, prompts: Sequence[str], wait: Wait | None = None) -> Prediction:  # noqa: ARG002
-        """Predicts n >= 1 prompts, see ``Predictor.predict``. Once begun, it is not given up."""
+        """Predicts n >= 1 prompts, see ``Predictor.predict``. It cannot be interrupted."""
         return self.graph.predict(prompts, self.infer)
 
     def warm_up(self) -> None:
@@ -65,7 +71,7 @@ class OnnxPredictor:
             raise ArtifactError(f"{self._model_path}: does not run: {error}") from None
 
     def infer(self, filled: Sequence[Ids]) -> Iterator[Figures]:
-        """The graph's outputs for each matrix of ids, see ``PaddedGraph``."""
+        """Yields the graph's outputs for each matrix of ids, see ``PaddedGraph``."""
         for input_ids in filled:
             try:
                 yield self._session.run(self.graph.outputs, {INPUT: input_ids})
@@ -86,7 +92,7 @@ def _open_session(
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    # Idle threads that spin would take the cores that serve.
+    # Idle threads that spin would take CPU time from the threads that serve.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     providers = [CUDA, CPU] if has_cuda and provider != "cpu" else [CPU]
     try:

@@ -1,4 +1,4 @@
-"""What every backend does around a graph: tokenise, pad to few shapes, sort the rows back."""
+"""The steps around a graph that all backends share: tokenise, pad to few shapes, restore order."""
 
 from __future__ import annotations
 
@@ -30,21 +30,23 @@ WARM_UP_ROWS = (1, 8)
 
 
 class PaddedGraph:
-    """Turns prompts into padded token ids, and what a graph answers to those into a prediction.
+    """Turns prompts into padded token ids, and a graph's answers to them into a prediction.
 
-    A backend passes ``infer``: it takes matrices of ids, int64 [k, length] each, and gives for
+    A backend passes ``infer``: it takes matrices of ids, int64 [k, length] each, and yields for
     each in turn the graph's outputs, in the order of ``outputs``, k rows each.
 
     Attributes:
         outputs: names of the outputs that the artifact has.
-        encoder: tokenises; for one thread.
+        encoder: tokenises; not thread-safe.
+        models: the m models, in the order of the columns.
+        rows_step: every inference gets a multiple of so many rows.
     """
 
     def __init__(self, artifact: Artifact) -> None:
         """Reads the tokenizer.
 
         Raises:
-            ArtifactError: it is none.
+            ArtifactError: the file is no tokenizer.
         """
         manifest = artifact.manifest
         self.encoder = PromptEncoder(
@@ -56,9 +58,9 @@ class PaddedGraph:
         )
         self.outputs = tuple(name for name in OUTPUTS if name in manifest.output_names)
         self.models = manifest.models
-        # The library multiplies a lone row, and the last rows of a matrix, in another order than
-        # the others: a prompt's last bits, and with them a rounded score now and then, would
-        # depend on the batch that it came in.
+        # The library multiplies a single row, and the last rows of a matrix, in another order than
+        # the others. Without this the last bits of a prompt's figures, and sometimes its rounded
+        # score, would depend on the batch that it came in.
         self.rows_step = manifest.rows_step
 
     def predict(self, prompts: Sequence[str], infer: Infer) -> Prediction:
@@ -81,9 +83,9 @@ class PaddedGraph:
     def _figures(
         self, buckets: Sequence[Bucket], n: int, infer: Infer
     ) -> dict[str, NDArray[np.float32]]:
-        """Each output, rows in the order of the prompts."""
+        """Returns each output by its name, rows in the order of the prompts."""
         answers = self.run([self.filled(bucket.input_ids) for bucket in buckets], infer)
-        if len(buckets) == 1:  # as most batches are, and every single prompt: nothing to sort
+        if len(buckets) == 1:  # most batches, and every single prompt: nothing to sort
             (answer,) = answers
             return {name: values[:n] for name, values in zip(self.outputs, answer, strict=True)}
         figures = {name: np.empty(self.shape(name, n), np.float32) for name in self.outputs}
@@ -100,10 +102,10 @@ class PaddedGraph:
                 list(self.run([self.filled(np.ones((rows, length), np.int64))], infer))
 
     def run(self, filled: Sequence[Ids], infer: Infer) -> Iterator[Figures]:
-        """The graph's answers to matrices of ids.
+        """Yields the graph's answers to matrices of ids.
 
         Raises:
-            PredictorError: an answer has not the shape that belongs to its ids.
+            PredictorError: an answer does not have the shape that belongs to its ids.
         """
         for ids, answer in zip(filled, infer(filled), strict=True):
             for name, values in zip(self.outputs, answer, strict=True):
@@ -116,11 +118,11 @@ class PaddedGraph:
             yield answer
 
     def filled(self, input_ids: Ids) -> Ids:
-        """Ids [k, length] with rows repeated until they are a multiple of the artifact's step."""
+        """Repeats rows of ids, [k, length], until their number is a multiple of ``rows_step``."""
         rows = len(input_ids)
         missing = -rows % self.rows_step
         return input_ids.take(np.arange(rows + missing) % rows, axis=0) if missing else input_ids
 
     def shape(self, output: str, rows: int) -> tuple[int, ...]:
-        """Of an output for so many rows."""
+        """Returns the shape of an output for so many rows."""
         return (rows,) if output == "ood" else (rows, len(self.models))

@@ -1,4 +1,4 @@
-"""The last resort: what each model does on average, whatever the prompt."""
+"""The last fallback: each model's average figures, the same for every prompt."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class PriorPredictor:
     """Answers every prompt with the mean scores and lengths of the artifact's training data.
 
-    Only the prompt's own length is read from it.
+    Of the prompt only its length is used.
 
     Args:
         manifest: holds the means.
@@ -38,7 +38,7 @@ class PriorPredictor:
         self._output_tokens = np.asarray(manifest.prior.output_tokens, np.float32)
 
     def predict(self, prompts: Sequence[str], wait: Wait | None = None) -> Prediction:  # noqa: ARG002
-        """Predicts n >= 1 prompts, see ``Predictor.predict``."""
+        """Returns the means for n >= 1 prompts, see ``Predictor.predict``."""
         started = perf_counter_ns()
         encoded = self._encoder.encode(prompts)
         tokenized = perf_counter_ns()
@@ -53,4 +53,4 @@ class PriorPredictor:
         )
 
     def warm_up(self) -> None:
-        """Nothing to warm up."""
+        """Does nothing: no graph is run."""

@@ -1,4 +1,4 @@
-"""Prompts that a predictor is tried on before it serves, and what the artifact answers to them."""
+"""Golden prompts: a predictor has to reproduce an artifact's answers to them before it serves."""
 
 from __future__ import annotations
 
@@ -30,17 +30,18 @@ _SUBJECTS = (
     "hi",
 )
 PROMPTS = (*_SUBJECTS, " ".join(_SUBJECTS), " ".join(_SUBJECTS * 4))
-"""Short and long, of many subjects: two predictors, or two orders of models, answer differently."""
+"""Prompts of many subjects and lengths, so that two predictors, or one predictor with its models in
+another order, give different answers."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """The prompts as matrices of ids, and the figures that belong to them.
+class GoldenPrompts:
+    """The prompts as matrices of ids, and an artifact's answers to them.
 
     Attributes:
         filled: int64 [k, length] each, as ``PaddedGraph.filled`` makes them.
-        expected: the graph's outputs for each.
-        scores: float32 [p, m], of the prompts in their order.
+        expected: the graph's outputs for each matrix.
+        scores: float32 [p, m], predicted scores of the prompts in their order.
     """
 
     filled: tuple[Ids, ...]
@@ -48,11 +49,11 @@ class Sample:
     scores: NDArray[np.float32]
 
     @classmethod
-    def of(cls, graph: PaddedGraph, infer: Infer) -> Sample:
-        """Runs the prompts.
+    def of(cls, graph: PaddedGraph, infer: Infer) -> GoldenPrompts:
+        """Runs the prompts, and keeps the answers as the expected ones.
 
         Raises:
-            PredictorError: it cannot, or a figure is no number.
+            PredictorError: inference fails, or a figure is not finite.
         """
         ids = graph.encoder.encode(PROMPTS).ids
         filled = tuple(graph.filled(bucket.input_ids) for bucket in graph.encoder.buckets(ids))
@@ -62,10 +63,14 @@ class Sample:
         return sample
 
     def distance(self, answers: tuple[Figures, ...], outputs: tuple[str, ...]) -> float:
-        """The largest difference of a score, or of a length relative to 1 + the length.
+        """Returns the largest difference of a score, or of a length l relative to 1 + l.
+
+        Args:
+            answers: outputs for each matrix of ``filled``.
+            outputs: names of the outputs, in their order.
 
         Raises:
-            PredictorError: a figure is no number.
+            PredictorError: a figure is not finite.
         """
         largest = 0.0
         for expected, answer in zip(self.expected, answers, strict=True):

@@ -1,4 +1,4 @@
-"""Prompts to token ids: counted, cut from the middle when too long, gathered by length."""
+"""Tokenising of prompts: token ids, counted, cut in the middle when too long, sorted by length."""
 
 from __future__ import annotations
 
@@ -25,16 +25,19 @@ if TYPE_CHECKING:
 Cut = TypeVar("Cut", str, list[int])
 SHORTEST_BUCKET = 16
 READ_CHARS_PER_TOKEN = 32
-"""Characters read for each token that is kept: reading a megabyte to keep 256 tokens is waste."""
+"""Characters read for each token that is kept, so that a prompt of a megabyte is not tokenised
+whole in order to keep 256 tokens."""
 MOST_CHARS_PER_TOKEN = 8
-"""A prompt of c characters counts at least c / 8 tokens: a word-piece tokenizer takes an endless
-word for one unknown token, the LLM that bills for it does not."""
+"""A prompt of c characters counts at least c / 8 tokens: a word-piece tokenizer takes a very long
+word for one unknown token, and the LLM that bills for it does not."""
 
 MOST_WORDS = 50_000
+"""Words kept in the cache."""
 LONGEST_WORD_CHARS = 32
+"""Longer words are not kept in the cache."""
 # ASCII as BERT splits it: runs of letters and digits, and every punctuation mark alone.
 _WORDS = re.compile(r"[a-z0-9]+|[!-/:-@\[-`{-~]")
-# Dropped or replaced by BERT's clean-up, in ways that join or split words.
+# Characters that BERT's clean-up drops or replaces, which joins or splits words.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f]")
 _NORMALIZER = {
     "type": "BertNormalizer",
@@ -53,7 +56,7 @@ class EncodedPrompts:
     Attributes:
         ids: n lists of at most ``max_tokens`` ids.
         input_tokens: float64 [n], lengths before the cut; estimated where not all was read.
-        truncated: bool [n].
+        truncated: bool [n], the middle of the prompt was cut out.
     """
 
     ids: list[list[int]]
@@ -75,7 +78,18 @@ class Bucket:
 
 
 class PromptEncoder:
-    """Tokenises prompts as the predictor was trained to read them."""
+    """Tokenises prompts in the way that the predictor was trained with. Not thread-safe.
+
+    Args:
+        tokenizer_path: file in Hugging Face's ``tokenizers`` format.
+        max_tokens: most ids kept of a prompt.
+        pad_token_id: fills the rows of a bucket.
+        add_special_tokens: whether the tokenizer adds them.
+        fine_buckets: see ``bucket_lengths``.
+
+    Raises:
+        ArtifactError: the file is no tokenizer.
+    """
 
     def __init__(
         self,
@@ -86,7 +100,7 @@ class PromptEncoder:
         add_special_tokens: bool,
         fine_buckets: bool = False,
     ) -> None:
-        # One caller, one thread: the library's own thread pool would fight the inference for cores.
+        # There is one caller; the library's own threads would take CPU time from the inference.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         try:
             self._tokenizer = Tokenizer.from_file(str(tokenizer_path))
@@ -105,13 +119,13 @@ class PromptEncoder:
         self.bucket_lengths = np.array(self._bounds, dtype=np.int64)
 
     def encode(self, prompts: Sequence[str]) -> EncodedPrompts:
-        """Tokenises; of a prompt that is too long the beginning and the end are kept."""
+        """Tokenises prompts; of one that is too long, the beginning and the end are kept."""
         most_chars = self.max_tokens * READ_CHARS_PER_TOKEN
         read = [
             text if len(text) <= most_chars else _cut_middle(text, most_chars) for text in prompts
         ]
         found = self._ids(read)
-        # Numbers of Python: most batches are small, and an array costs more than a few of them.
+        # Python's numbers: most batches are small, and a few numbers take less time than an array.
         ids, input_tokens, truncated = [], [], []
         keep = self.max_tokens
         for text, part, tokens in zip(prompts, read, found, strict=True):
@@ -137,7 +151,7 @@ class PromptEncoder:
         return [encoding.ids for encoding in encodings]
 
     def buckets(self, ids: Sequence[list[int]]) -> Iterator[Bucket]:
-        """Gathers prompts by length, so that padding costs little and shapes stay few."""
+        """Groups prompts by length, so that there are few shapes and little padding."""
         rows_of: dict[int, list[int]] = {}
         for row, one in enumerate(ids):
             length = self._bounds[bisect_left(self._bounds, len(one))]
@@ -161,10 +175,12 @@ def _cut_middle(whole: Cut, keep: int) -> Cut:
 
 
 def bucket_lengths(max_tokens: int, *, fine: bool) -> Iterator[int]:
-    """The lengths to which prompts are padded, rising; the last is ``max_tokens``.
+    """Yields the lengths to which prompts are padded, rising; the last is ``max_tokens``.
 
-    Each is twice the one before. ``fine``: four to each doubling, and none less than
-    ``SHORTEST_BUCKET`` apart, for graphs that spend their time on every token of the padding too.
+    Args:
+        max_tokens: longest length.
+        fine: four lengths to each doubling, at least ``SHORTEST_BUCKET`` apart, for graphs that
+            spend time on every token of the padding; else each length is twice the one before.
     """
     length = SHORTEST_BUCKET
     while length < max_tokens:
@@ -175,7 +191,7 @@ def bucket_lengths(max_tokens: int, *, fine: bool) -> Iterator[int]:
 
 
 def splits_words_alone(tokenizer: Tokenizer) -> bool:
-    """Whether the tokenizer follows the rules that the cache relies on."""
+    """Returns whether the tokenizer splits text by the rules that ``WordCache`` relies on."""
     spec: dict[str, Any] = orjson.loads(tokenizer.to_str())
     model = spec["model"]
     return bool(
@@ -186,7 +202,7 @@ def splits_words_alone(tokenizer: Tokenizer) -> bool:
 
 
 class WordCache:
-    """Token ids of ASCII text by looking its words up. For one thread."""
+    """Token ids of ASCII text, by a table of its words. Not thread-safe."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
@@ -194,7 +210,7 @@ class WordCache:
         self._pieces: dict[str, tuple[int, ...]] = {}
 
     def ids(self, text: str) -> list[int] | None:
-        """The text's token ids, without special tokens; None: ask the library."""
+        """Returns the text's token ids, without special tokens; None: only the library can tell."""
         if not text.isascii() or _CONTROL.search(text) is not None:
             return None
         if any(special in text for special in self._special):
@@ -213,7 +229,8 @@ class WordCache:
         pieces = {
             word: tuple(encoding.ids) for word, encoding in zip(ordered, encodings, strict=True)
         }
-        # Full is full: the words of ordinary prompts are in by then, and memory stays bounded.
+        # A full cache takes no more words, which bounds its memory; by then it holds the words of
+        # ordinary prompts.
         room = MOST_WORDS - len(self._pieces)
         short = [word for word in ordered if len(word) <= LONGEST_WORD_CHARS]
         self._pieces.update((word, pieces[word]) for word in short[: max(room, 0)])

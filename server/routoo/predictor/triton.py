@@ -1,9 +1,9 @@
 """The predictor on a Triton inference server, over gRPC.
 
-One channel for the process. The client is the one with threads rather than asyncio's: prediction is
-called from a worker thread, so that no turn of the service's event loop, busy with callers, stands
-between a batch and its answer. Token ids are padded here as for the predictor in process; the
-service batches, so Triton's own batcher need not.
+There is one channel per process. The client is the one with threads, not asyncio's: prediction runs
+in a worker thread, so that a batch does not wait for the event loop, which is busy with callers.
+Token ids are padded here as for the predictor in process. The service makes the batches, so
+Triton's own batcher is not needed.
 """
 
 from __future__ import annotations
@@ -24,20 +24,22 @@ from routoo.predictor.triton_check import read_offer, read_statistics
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from routoo.config.predictor import TritonSettings
     from routoo.predictor.artifact import Artifact
     from routoo.predictor.base import Prediction, Wait
     from routoo.predictor.padding import Figures, Ids, PaddedGraph
-    from routoo.predictor.self_test import Sample
+    from routoo.predictor.self_test import GoldenPrompts
     from routoo.predictor.triton_check import Offer, Statistics
 
 DEADLINE_SHARE = 0.5
-"""Of what is left to the callers, so that a fallback has time to answer when Triton does not."""
+"""Share of the callers' remaining time that Triton gets, so that a fallback has time to answer when
+Triton does not."""
 LOAD_TIMEOUT_S = 120.0
-"""For a version to be loaded, and for its first inferences."""
+"""Longest wait for a version to be loaded, and for its first inferences."""
 _CHANNEL = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
-    # A server that comes back is found again within a second instead of after two minutes.
+    # The client finds a server that comes back within a second; the default is two minutes.
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
@@ -50,22 +52,22 @@ _KINDS = {
 
 
 class TritonServer:
-    """The one channel to a Triton server. For any thread.
+    """The one channel to a Triton server. Thread-safe.
 
     Attributes:
-        url: HOST:PORT of its gRPC.
-        library: the client's module.
-        client: made from it.
+        url: HOST:PORT of its gRPC service.
+        library: the module ``tritonclient.grpc``.
+        client: the client of that module.
     """
 
     def __init__(self, url: str) -> None:
-        """Does not wait for the server.
+        """Opens the channel; does not wait for the server.
 
         Raises:
             ConfigError: the client library is not installed.
         """
         try:
-            # Optional, and 0.2 s of start for everybody else.
+            # An optional library, whose import takes 0.2 s.
             from tritonclient import grpc as library  # noqa: PLC0415
         except ImportError:
             raise ConfigError(
@@ -77,31 +79,8 @@ class TritonServer:
         self.client = library.InferenceServerClient(url, channel_args=_CHANNEL)
 
     def close(self) -> None:
-        """Calls in progress are cancelled."""
+        """Closes the channel, and cancels the calls in progress."""
         self.client.close()
-
-
-@dataclass(frozen=True, slots=True)
-class TritonTarget:
-    """Which model is asked, and how.
-
-    Attributes:
-        server: where it is.
-        model: its name there.
-        version: its version there; None: the number of the artifact's folder, and where that has
-            none the newest that is ready.
-        timeout_s: longest wait for one inference.
-        tolerance: how far the server's figures may be from those in process, see
-            ``Sample.distance``.
-        explicit: the server lets clients load versions, and this one may.
-    """
-
-    server: TritonServer
-    model: str
-    version: int | None
-    timeout_s: float
-    tolerance: float
-    explicit: bool
 
 
 class TritonPredictor:
@@ -109,55 +88,69 @@ class TritonPredictor:
 
     ``verify`` has to succeed before the first prediction.
 
+    Args:
+        artifact: the artifact that the server has to run.
+        server: the channel to it.
+        settings: which model is asked there, and how; their ``url`` is not read.
+        graph: pads the prompts.
+
     Attributes:
-        wanted: the version's number on the server; None: the newest that is ready.
-        statistics: what the version had done when it was last verified.
+        wanted: the version's number on the server: that of the settings, else that of the
+            artifact's folder; None: the newest that is ready.
+        statistics: statistics of the version when it was last verified.
     """
 
     backend = "triton"
 
-    def __init__(self, artifact: Artifact, target: TritonTarget, graph: PaddedGraph) -> None:
-        self._library = target.server.library
-        self._client = target.server.client
+    def __init__(
+        self,
+        artifact: Artifact,
+        server: TritonServer,
+        settings: TritonSettings,
+        graph: PaddedGraph,
+    ) -> None:
+        self._library = server.library
+        self._client = server.client
         self._outputs = [self._library.InferRequestedOutput(name) for name in graph.outputs]
         self._manifest = artifact.manifest
-        self._target = target
+        self._settings = settings
+        self._timeout_s = settings.timeout_ms * 1e-3
         self._graph = graph
         folder = artifact.folder.resolve().name
-        self.wanted = target.version or (int(folder) if folder.isdigit() else None)
+        self.wanted = settings.version or (int(folder) if folder.isdigit() else None)
         self._offer: Offer | None = None
         self._served = 0
         self.statistics: Statistics | None = None
         self.models = artifact.manifest.models
         self.max_tokens = artifact.manifest.max_tokens
         self.degraded = False
-        self.where = f"model {target.model} on Triton at {target.server.url}"
+        self.where = f"model {settings.model} on Triton at {server.url}"
 
     @property
     def version(self) -> str:
-        """Of the artifact, and the number that it has on the server."""
+        """The artifact's version, and its number on the server."""
         return f"{self._manifest.predictor_version}+triton.{self._served}"
 
-    def verify(self, sample: Sample, *, patience_s: float | None = None) -> None:
-        """Holds what the server says, and what it answers, against the artifact.
+    def verify(self, sample: GoldenPrompts, *, patience_s: float | None = None) -> None:
+        """Checks that the server serves the artifact, by its metadata and its answers.
 
         Args:
-            sample: what the artifact answers in process.
-            patience_s: longest wait for one inference, the first ones of a version that was just
-                loaded take long; None: as for any prediction.
+            sample: the artifact's answers in process.
+            patience_s: longest wait for one inference, as the first ones of a version that was just
+                loaded take long; None: the timeout of every prediction.
 
         Raises:
-            ArtifactError: it serves something else.
-            PredictorError: it does not answer.
+            ArtifactError: the server serves something else.
+            PredictorError: the server does not answer.
         """
         self._resolve()
         infer = partial(self._infer, timeout_s=patience_s)
         answers = tuple(self._graph.run(sample.filled, infer))
         distance = sample.distance(answers, self._graph.outputs)
-        if distance > self._target.tolerance:
+        if distance > self._settings.tolerance:
             raise ArtifactError(
                 f"{self.where} answers otherwise than {self._manifest.predictor_version} here:"
-                f" {distance:.3g} apart, {self._target.tolerance:g} allowed; serve the artifact's"
+                f" {distance:.3g} apart, {self._settings.tolerance:g} allowed; serve the artifact's"
                 " own repository there, or raise predictor.triton.tolerance"
             )
 
@@ -180,17 +173,18 @@ class TritonPredictor:
         self._graph.warm_up(self._infer)
 
     def load(self, versions: Sequence[int]) -> None:
-        """Has the server serve exactly these versions, where it lets clients decide.
+        """Makes the server serve exactly these versions, if the settings allow it.
 
         Raises:
-            PredictorError: it does not, or a version cannot be loaded; others go on as they were.
+            PredictorError: the server refuses, or a version cannot be loaded; what was served
+                before is still served.
         """
-        if not self._target.explicit:
+        if self._settings.control != "explicit":
             return
-        name = self._target.model
+        name = self._settings.model
         try:
             config = self._client.get_model_config(
-                name, as_json=True, client_timeout=self._target.timeout_s
+                name, as_json=True, client_timeout=self._timeout_s
             )["config"]
             config["version_policy"] = {"specific": {"versions": list(versions)}}
             self._client.load_model(name, config=json.dumps(config), client_timeout=LOAD_TIMEOUT_S)
@@ -198,7 +192,7 @@ class TritonPredictor:
             raise self._failure(error) from None
 
     def _resolve(self) -> None:
-        timeout_s, name = self._target.timeout_s, self._target.model
+        timeout_s, name = self._timeout_s, self._settings.model
         try:
             metadata = self._client.get_model_metadata(name, client_timeout=timeout_s)
             config = self._client.get_model_config(name, client_timeout=timeout_s).config
@@ -228,15 +222,15 @@ class TritonPredictor:
     def _infer(
         self, filled: Sequence[Ids], wait: Wait | None = None, timeout_s: float | None = None
     ) -> Iterator[Figures]:
-        """All at once to the server, answers in order; see ``PaddedGraph``."""
+        """Sends all matrices at once, and yields the answers in order; see ``PaddedGraph``."""
         offer = self._offer
         if offer is None:
             raise PredictorError(f"{self.where} was not reached yet", kind="unavailable")
-        timeout_s, late = timeout_s or self._target.timeout_s, "timeout"
+        timeout_s, late = timeout_s or self._timeout_s, "timeout"
         if wait is not None and wait.deadline_s is not None:
             left_s = DEADLINE_SHARE * (wait.deadline_s - monotonic())
             if left_s < timeout_s:
-                # Too slow for these callers, which need not be the server's fault.
+                # A timeout then says little about the server: these callers had little time left.
                 timeout_s, late = left_s, "deadline"
             if left_s <= 0.0:
                 raise PredictorError("no time was left to ask Triton", kind=late)
@@ -272,7 +266,7 @@ class TritonPredictor:
             settled.set_result((result, error))
 
         context = self._client.async_infer(
-            self._target.model,
+            self._settings.model,
             [tensor],
             settle,
             model_version=str(self._served),
@@ -292,7 +286,7 @@ class TritonPredictor:
             values = result.as_numpy(name)
             if values is None:
                 raise PredictorError(f"{self.where} left {name} out", kind="nonsense")
-            # Triton gives outputs without a dimension beside the batch one of size 1.
+            # Triton adds a dimension of size 1 to outputs that have only the batch dimension.
             figures.append(values.reshape(len(values)) if name == "ood" else values)
         return figures
 
@@ -304,7 +298,12 @@ class TritonPredictor:
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """A request on its way: what cancels it, and the future of (result, error)."""
+    """A request in progress.
+
+    Attributes:
+        context: cancels the request.
+        settled: future of (result, error).
+    """
 
     context: Any
     settled: Future[Any]

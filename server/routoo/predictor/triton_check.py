@@ -1,4 +1,4 @@
-"""What a Triton server has to serve for an artifact, and the check that it does."""
+"""Checks that a Triton server serves an artifact, by its metadata, configuration and statistics."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _DTYPES = {"int64": "INT64", "int32": "INT32", "float32": "FP32"}
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What the server says that it serves.
+    """The model that a server serves, as its metadata says.
 
     Attributes:
         versions: numbers of the versions that are ready, rising.
         max_rows: most prompts in one request.
-        input_dtype: of the token ids, as the server spells it.
+        input_dtype: Triton's name of the type of the token ids.
     """
 
     versions: tuple[int, ...]
@@ -30,13 +30,13 @@ class Offer:
 
 
 def read_offer(metadata: Any, config: Any, manifest: Manifest, where: str) -> Offer:
-    """Holds a model's metadata and configuration against an artifact's manifest.
+    """Compares a model's metadata and configuration with an artifact's manifest.
 
     Args:
         metadata: reply of ModelMetadata.
-        config: reply of ModelConfig, its ``config``.
-        manifest: of the artifact.
-        where: names server and model for the message.
+        config: the field ``config`` of the reply of ModelConfig.
+        manifest: the artifact's manifest.
+        where: server and model, for the message.
 
     Raises:
         ArtifactError: names, shapes or types differ; one line.
@@ -54,7 +54,7 @@ def read_offer(metadata: Any, config: Any, manifest: Manifest, where: str) -> Of
     for spec in manifest.outputs:
         found = outputs[spec.name]
         columns = spec.shape[1] if len(spec.shape) > 1 else 1
-        # An output with one figure per prompt is [-1, 1], or [-1] where the server cuts it off.
+        # An output with one figure per prompt is [-1, 1], or [-1] where Triton drops the last axis.
         if found.datatype != _DTYPES[spec.dtype] or list(found.shape) not in (
             [-1, columns],
             [-1][: 2 - columns],
@@ -77,10 +77,10 @@ def read_offer(metadata: Any, config: Any, manifest: Manifest, where: str) -> Of
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """What a version has done since the server loaded it.
+    """Statistics of a version since the server loaded it.
 
     Attributes:
-        version: its number.
+        version: number of the version.
         inferences: prompts answered.
         executions: runs of the graph; fewer than requests where the server batches.
         failures: requests that failed.
@@ -97,15 +97,15 @@ class Statistics:
 
 
 def read_statistics(reply: Any, version: int, where: str) -> Statistics:
-    """What the server says that a version has done.
+    """Reads the statistics of a version.
 
     Args:
-        reply: of ModelStatistics.
-        version: its number.
-        where: names server and model for the message.
+        reply: reply of ModelStatistics.
+        version: number of the version.
+        where: server and model, for the message.
 
     Raises:
-        ArtifactError: it knows no such version.
+        ArtifactError: the reply has no such version.
     """
     for one in reply.model_stats:
         if one.version != str(version):

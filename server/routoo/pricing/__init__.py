@@ -1,4 +1,5 @@
-"""What money is worth: the prices that requests are decided at, and how they follow the budgets.
+"""Shadow prices of money, at which requests are decided, and how they follow the budgets.
 
-``prices.py`` has what the engine reads, ``online.py`` moves it along with requests and ledger.
+``prices.py`` holds the prices that the engine reads; ``online.py`` solves them anew from the
+requests and the ledger.
 """

@@ -1,4 +1,4 @@
-"""What requests would cost at each of a fixed row of prices."""
+"""Cost curves: the cost of requests at each price of a fixed grid."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 
 # The curve is interpolated between the prices, so they may lie some per cent apart.
 GRID_PRICES = 128
-# Above the dearest step of the sample lies room for requests that are unlike it.
+# The grid goes on above the highest ratio of the sample, for requests that are unlike the sample.
 _ROOM = 10.0
-_DEAREST_AT_LEAST = 1e-3
+# The highest ratio of a sample is taken to be at least this, and the lowest at least its square.
+_LEAST_TOP_PRICE = 1e-3
 
 
 class PriceGrid:
@@ -28,16 +29,21 @@ class PriceGrid:
     """
 
     def __init__(self, scores: FloatArray, costs_usd: FloatArray) -> None:
-        """Spans the steps of a sample, [r, m] each."""
+        """Chooses prices that cover the steps of a sample.
+
+        Args:
+            scores: float64 [r, m], of the sample.
+            costs_usd: float64 [r, m].
+        """
         ratio = hull_steps(scores, costs_usd).ratio
         # The outermost steps are between models that hardly differ in score, or in cost.
         low, high = np.quantile(ratio, [0.01, 0.99]) if ratio.size else (1.0, 1.0)
-        high = max(float(high), _DEAREST_AT_LEAST) * _ROOM
-        low = min(max(float(low), _DEAREST_AT_LEAST**2), high / _ROOM)
+        high = max(float(high), _LEAST_TOP_PRICE) * _ROOM
+        low = min(max(float(low), _LEAST_TOP_PRICE**2), high / _ROOM)
         self.prices = np.append(0.0, np.geomspace(low, high, GRID_PRICES - 1))
 
     def costs(self, scores: FloatArray, costs_usd: FloatArray, mask: BoolArray) -> FloatArray:
-        """What each request costs at each price, float64 [n, g], never rising with the price.
+        """Returns the cost of each request at each price, float64 [n, g], not rising in the price.
 
         Args:
             scores: float64 [n, m], rounded to 1e-4.
@@ -58,9 +64,10 @@ class PriceGrid:
         return costs
 
     def price_at(self, curve: FloatArray, mean_cost_usd: float) -> float:
-        """The least price at which a curve of mean costs, [g], keeps to a mean cost.
+        """Returns the least price at which a curve of mean costs, [g], keeps to a mean cost.
 
-        0 where even the best models do; the highest price where not even the cheapest ones do.
+        That is 0 where even the best models keep to it, and the highest price where not even the
+        cheapest ones do.
         """
         if curve[0] <= mean_cost_usd:
             return 0.0
@@ -75,7 +82,7 @@ class PriceGrid:
         return float(low * (high / low) ** share)
 
     def cost_at(self, curve: FloatArray, price: float) -> float:
-        """The mean cost that a curve, [g], has at a price."""
+        """Returns the mean cost of a curve, [g], at a price."""
         prices = self.prices
         if price <= prices[1]:
             return float(np.interp(price, prices[:2], curve[:2]))

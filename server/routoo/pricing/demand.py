@@ -1,51 +1,53 @@
-"""How many requests a budget still has to pay for."""
+"""Estimates of the demand on a budget: the rate of requests, and the drift of their costs."""
 
 from __future__ import annotations
 
 from math import exp
 
+# An estimate starts as if no request had come for this share of its memory. Otherwise the first
+# request would look like the start of a very high rate.
 _QUIET_BEFORE = 0.02
 
 
 class Rate:
-    """Requests per second, the older the less they count.
+    """Requests per second, by an average in which older requests count less.
 
     Args:
-        memory_s: after this long, a request counts 1/e.
+        memory_s: a request of this age counts 1/e.
     """
 
     def __init__(self, memory_s: float) -> None:
         self._memory_s = memory_s
         self._requests = 0.0
-        # As if nothing had come for a while: the first request is not the first of a flood.
         self._time_s = _QUIET_BEFORE * memory_s
 
     def note(self, requests: float, elapsed_s: float) -> None:
-        """So many requests came in so much time."""
+        """Takes note of requests that came within ``elapsed_s`` seconds."""
         kept = exp(-elapsed_s / self._memory_s)
         self._requests = self._requests * kept + requests
         self._time_s = self._time_s * kept + elapsed_s
 
     @property
     def per_s(self) -> float:
-        """The rate."""
+        """Requests per second, 0 before the first one."""
         return self._requests / self._time_s
 
 
 class Drift:
     """Real over planned spending per request; 1 as long as nothing is known.
 
-    For a budget whose period ends it should look at underspending alone. What is left unspent at
-    the end is lost, whereas overspending is seen in what is left and met by the next solutions
-    anyway; corrected both ways, every passing kind of requests would be pressed into the mean of
-    all, at the cost of quality.
+    For a budget whose period ends, ``most`` should be 1, so that only underspending is corrected.
+    Money that is left at the end is lost. Overspending shows in the money that is left, and the
+    next solutions react to that; correcting it here as well would hold every kind of requests to
+    the mean cost of all kinds, at the cost of quality.
 
     Args:
-        memory_s: after this long, and ...
-        memory_requests: ... after this many requests, one counts 1/e.
-        prior_requests: how many requests that went as planned are taken for granted.
-        least: the ratio is kept at or above this, ...
-        most: ... and at or below this.
+        memory_s: a request counts 1/e once it is older than this and than ``memory_requests``
+            requests.
+        memory_requests: the same in requests.
+        prior_requests: number of requests that are assumed to have cost what was planned.
+        least: the ratio is raised to this.
+        most: the ratio is lowered to this.
     """
 
     def __init__(
@@ -67,7 +69,7 @@ class Drift:
         self._requests = 0.0
 
     def note(self, requests: int, real_usd: float, planned_usd: float, elapsed_s: float) -> None:
-        """So many requests were to cost ``planned_usd`` together and did cost ``real_usd``."""
+        """Takes note of requests that were planned at ``planned_usd`` and cost ``real_usd``."""
         kept = exp(-min(elapsed_s / self._memory_s, requests / self._memory_requests))
         self._requests = self._requests * kept + requests
         self._real_usd = self._real_usd * kept + real_usd
@@ -75,7 +77,7 @@ class Drift:
 
     @property
     def ratio(self) -> float:
-        """Real over planned."""
+        """Real over planned spending, from ``least`` to ``most``."""
         if self._planned_usd <= 0.0:
             return 1.0
         granted_usd = self._prior_requests * self._planned_usd / self._requests

@@ -22,8 +22,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """What requests may cost on average, in USD, and whether all tenants share the budget."""
+class MeanCostLimit:
+    """The limit that a budget sets to the cost of its requests.
+
+    Attributes:
+        mean_cost_usd: mean cost per request that the money left allows.
+        is_common: the budget is that of all tenants together.
+    """
 
     mean_cost_usd: float
     is_common: bool
@@ -31,7 +36,12 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Duals:
-    """Per budget its price, score per USD, and the mean cost of its requests at the prices."""
+    """The solution, one entry per budget.
+
+    Attributes:
+        prices: score per USD.
+        mean_costs_usd: mean cost of the budget's requests at these prices.
+    """
 
     prices: tuple[float, ...]
     mean_costs_usd: tuple[float, ...]
@@ -42,38 +52,38 @@ def solve_nested(
     curves: FloatArray,
     shares: FloatArray,
     payers: Sequence[tuple[int, ...]],
-    targets: Sequence[Target],
+    limits: Sequence[MeanCostLimit],
 ) -> Duals:
-    """Find the prices.
+    """Finds the prices at which every budget keeps to its limit.
 
     Args:
-        grid: the curves' prices.
+        grid: the g prices at which the curves were computed.
         curves: float64 [k, g], mean cost of the requests of each group of payers.
         shares: float64 [k], each group's share of the requests that budgets apply to.
         payers: [k], the indices of the budgets that apply to each group.
-        targets: one per budget.
+        limits: one per budget.
     """
-    prices = np.zeros(len(targets))
+    prices = np.zeros(len(limits))
     own = np.zeros(len(payers))
     for group, budgets in enumerate(payers):
         for budget in budgets:
-            if not targets[budget].is_common:
-                asked = grid.price_at(curves[group], targets[budget].mean_cost_usd)
+            if not limits[budget].is_common:
+                asked = grid.price_at(curves[group], limits[budget].mean_cost_usd)
                 own[group] = max(own[group], asked)
-    # Below its own price, a group's spending does not rise any more.
+    # A group pays at least its own price, so below it the group's spending does not rise.
     caps = [grid.cost_at(curve, price) for curve, price in zip(curves, own, strict=True)]
     together = shares @ np.minimum(curves, np.array(caps)[:, None])
-    shared = [index for index, target in enumerate(targets) if target.is_common]
-    asked_of = {one: grid.price_at(together, targets[one].mean_cost_usd) for one in shared}
+    shared = [index for index, limit in enumerate(limits) if limit.is_common]
+    asked_of = {one: grid.price_at(together, limits[one].mean_cost_usd) for one in shared}
     common = max(asked_of.values(), default=0.0)
     if shared:
         prices[max(shared, key=asked_of.__getitem__)] = common
-    mean_costs = np.full(len(targets), grid.cost_at(together, common))
+    mean_costs = np.full(len(limits), grid.cost_at(together, common))
     for group, budgets in enumerate(payers):
-        mine = [budget for budget in budgets if not targets[budget].is_common]
+        mine = [budget for budget in budgets if not limits[budget].is_common]
         if mine:
-            # The tightest of them is charged.
-            tightest = min(mine, key=lambda budget: targets[budget].mean_cost_usd)
+            # Only the tightest of a tenant's budgets binds, and has a price.
+            tightest = min(mine, key=lambda budget: limits[budget].mean_cost_usd)
             prices[tightest] = max(0.0, own[group] - common)
             mean_costs[mine] = grid.cost_at(curves[group], max(float(own[group]), common))
     return Duals(tuple(prices.tolist()), tuple(mean_costs.tolist()))

@@ -1,10 +1,10 @@
 """Prices that follow the budgets.
 
-Every half second or so the prices of all budgets are solved anew from the requests of late and what
-is left of each budget and its period, the scheme of re-solving (Agrawal, Wang and Ye 2014, arXiv
-0911.2974; Jasin and Kumar 2012). Between two solutions nothing changes, so that equal requests are
-decided alike, and no request ever waits: prices are swapped as one reference, and what requests
-leave behind lies in a queue until the next solution.
+At an interval the prices of all budgets are solved anew from the latest requests and from the money
+and time that are left of each budget: the scheme of re-solving (Agrawal, Wang and Ye 2014, arXiv
+0911.2974; Jasin and Kumar 2012). Between two solutions the prices do not change, so that equal
+requests are decided alike. No request waits: prices are swapped as one reference, and observed
+requests lie in a queue until the next solution.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import numpy as np
 import structlog
 
 from routoo.pricing.curves import PriceGrid
-from routoo.pricing.duals import Target, solve_nested
-from routoo.pricing.plan import Account
+from routoo.pricing.duals import MeanCostLimit, solve_nested
+from routoo.pricing.plan import BudgetPlan
 from routoo.pricing.prices import Observed, Prices
 from routoo.pricing.window import Window
 
@@ -31,8 +31,16 @@ if TYPE_CHECKING:
     from routoo.selector.arrays import FloatArray
 
 _log = structlog.get_logger("routoo.pricing")
-# Batches that may lie in the queue; a price thread that has died must not fill the memory.
+# The number of last requests that stand for those to come. The mean cost of a thousand is known to
+# some per cent, and their curves fill 1 MB.
+WINDOW_REQUESTS = 1000
+# The number of requests that the predictor's calibration sample counts as. The sample stands for
+# kinds of requests that have not come lately; as it counts as many as the window holds, it has half
+# of the weight once the window is full.
+PRIOR_REQUESTS = 1000.0
+# Most batches in the queue: a price thread that has died must not fill the memory.
 _MOST_WAITING = 10_000
+# A step adds at most this part of the window, so that it reaches some steps back at any rate.
 _STEPS_IN_WINDOW = 4
 
 
@@ -48,7 +56,7 @@ class OnlinePricing:
         sample_costs_usd: float64 [r, m].
         unbudgeted: score per USD for requests that no budget applies to, and for all until the
             first solution.
-        settings: window, memory and interval.
+        settings: the interval between two solutions.
         clock_s: seconds on a clock that never goes back.
     """
 
@@ -65,41 +73,41 @@ class OnlinePricing:
         terms = ledger.terms
         self.in_force = Prices(unbudgeted)
         self._ledger = ledger
-        self._settings = settings
+        self._interval_s = settings.resolve_interval_s
         self._clock_s = clock_s
         self._grid = PriceGrid(sample_scores, sample_costs_usd)
         everything = np.ones(sample_scores.shape, np.bool_)
         prior = self._grid.costs(sample_scores, sample_costs_usd, everything).mean(axis=0)
-        self._window = Window(settings.window_requests, prior, settings.prior_requests)
+        self._window = Window(WINDOW_REQUESTS, prior, PRIOR_REQUESTS)
         # Tenants without a budget of their own are one group.
         payers = {ledger.applies(tenant) for tenant in ("", *(one.tenant for one in terms))}
         self._payers = sorted(payers - {()})
-        self._accounts = [Account(one, settings) for one in terms]
+        self._plans = [BudgetPlan(one) for one in terms]
         self._seen: deque[Observed] = deque(maxlen=_MOST_WAITING)
         self._stepped_s = clock_s()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
     def go_on_from(self, other: OnlinePricing) -> None:
-        """Begins with the prices, and the pace of requests, of one that is closed.
+        """Starts with the prices, and the rate of requests, of one that is closed.
 
-        What budgets of other names or periods knew is left behind, and so are the requests of its
-        window: they were priced and paid for otherwise.
+        Budgets of other names or periods start afresh, and so does the window: its requests had
+        other costs, or were paid for by other budgets.
         """
         before = other.in_force
-        known = {(one.terms.name, one.terms.tenant): one for one in other._accounts}
+        known = {(one.terms.name, one.terms.tenant): one for one in other._plans}
         prices = dict(zip(before.budgets, before.per_budget, strict=True))
         if not prices:
             return
-        for account in self._accounts:
-            old = known.get((account.terms.name, account.terms.tenant))
+        for plan in self._plans:
+            old = known.get((plan.terms.name, plan.terms.tenant))
             if (
                 old is not None
-                and old.terms.period_ns == account.terms.period_ns
-                and old.terms.sliding == account.terms.sliding
+                and old.terms.period_ns == plan.terms.period_ns
+                and old.terms.sliding == plan.terms.sliding
             ):
-                account.go_on_from(old)
-        names = tuple(account.terms.name for account in self._accounts)
+                plan.go_on_from(old)
+        names = tuple(plan.terms.name for plan in self._plans)
         if all(name in prices for name in names):
             self.in_force = Prices(
                 self.in_force.unbudgeted,
@@ -109,7 +117,7 @@ class OnlinePricing:
             )
 
     def observe(self, observed: Observed) -> None:
-        """See ``Pricing.observe``."""
+        """Queues requests for the next solution; see ``Pricing.observe``."""
         self._seen.append(observed)
 
     def start(self) -> None:
@@ -128,16 +136,16 @@ class OnlinePricing:
         now_s = self._clock_s()
         elapsed_s, self._stepped_s = now_s - self._stepped_s, now_s
         self._take_in()
-        for account, state in zip(self._accounts, self._ledger.states(), strict=True):
-            account.look(state, elapsed_s)
+        for plan, state in zip(self._plans, self._ledger.states(), strict=True):
+            plan.look(state, elapsed_s)
         self.in_force = self._solve()
 
     def _run(self) -> None:
-        while not self._stop.wait(self._settings.resolve_interval_s):
+        while not self._stop.wait(self._interval_s):
             try:
                 self.step()
             except Exception:  # noqa: BLE001 - the thread must live on
-                # The prices stand until the next solution; whoever operates this is told.
+                # The prices stay in force until the next solution; the operator sees the log.
                 _log.exception("prices could not be solved")
 
     def _take_in(self) -> None:
@@ -157,11 +165,12 @@ class OnlinePricing:
             paid = groups == group
             if paid.any():
                 for budget in payer:
-                    self._accounts[budget].note(granted[paid], at_price_usd[paid])
+                    self._plans[budget].note(granted[paid], at_price_usd[paid])
         mask = np.concatenate([one.mask for one in seen])
         usable = np.flatnonzero((groups >= 0) & mask.any(axis=1))
-        # Where many came, some stand for all: the window reaches further back, and a step is short.
-        most = max(1, self._settings.window_requests // _STEPS_IN_WINDOW)
+        # Of many requests an even selection stands for all: the window reaches further back, and
+        # the step is short.
+        most = WINDOW_REQUESTS // _STEPS_IN_WINDOW
         if usable.size > most:
             usable = usable[np.linspace(0, usable.size - 1, most).astype(np.intp)]
         scores = np.concatenate([one.scores for one in seen])[usable]
@@ -170,15 +179,13 @@ class OnlinePricing:
 
     def _solve(self) -> Prices:
         curves, shares = self._window.mix(len(self._payers))
-        targets = [
-            Target(account.mean_cost_usd, not account.terms.tenant) for account in self._accounts
-        ]
-        duals = solve_nested(self._grid, curves, shares, self._payers, targets)
-        for account, planned_usd in zip(self._accounts, duals.mean_costs_usd, strict=True):
-            account.planned_usd = planned_usd
+        limits = [MeanCostLimit(plan.mean_cost_usd, not plan.terms.tenant) for plan in self._plans]
+        duals = solve_nested(self._grid, curves, shares, self._payers, limits)
+        for plan, planned_usd in zip(self._plans, duals.mean_costs_usd, strict=True):
+            plan.planned_usd = planned_usd
         return Prices(
             self.in_force.unbudgeted,
             duals.prices,
-            tuple(account.terms.name for account in self._accounts),
+            tuple(plan.terms.name for plan in self._plans),
             self._ledger.applies,
         )

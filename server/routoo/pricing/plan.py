@@ -1,4 +1,4 @@
-"""One budget as the prices see it: what is left, for how many requests, and how plans went."""
+"""The spending plan of one budget: the money left per request that is still to come."""
 
 from __future__ import annotations
 
@@ -11,39 +11,53 @@ from routoo.pricing.demand import Drift, Rate
 if TYPE_CHECKING:
     from routoo.budget.ledger import BudgetState
     from routoo.budget.terms import BudgetTerms
-    from routoo.config.policy import PricesSettings
     from routoo.selector.arrays import BoolArray, FloatArray
 
-# A sliding period has no end to plan for. It is to be spent evenly, as whatever is spent at once
-# comes back at once; and within this share of it, no more than there is then.
+# Memory of the rate of requests, in periods of the budget. An eighth follows a change of traffic
+# while most of the period is still ahead, and averages over short bursts.
+RATE_MEMORY_PERIODS = 0.125
+# Memory of the comparison of real with planned spending, in periods of the budget, and in requests
+# if those go further back. It is a fifth of the memory of the rate, so that a wrong plan is
+# corrected several times before the period ends; and at least some 50 requests, as the costs of
+# single requests lie far apart.
+DRIFT_MEMORY_PERIODS = 0.025
+DRIFT_MEMORY_REQUESTS = 50.0
+# So many requests are taken to have cost what was planned. Without them the first request, cheap or
+# expensive, would set the correction alone.
+DRIFT_PRIOR_REQUESTS = 5.0
+# A plan is raised by this factor at most, and with a sliding budget also lowered by it: beyond that
+# the cost curves are wrong altogether, and the window of requests corrects them better.
+MOST_DRIFT = 5.0
+# A sliding period has no end to plan for. Money that is spent at once comes back at once, so it is
+# to be spent evenly: within this share of the period, no more than is left then.
 _SLIDING_AHEAD = 0.05
-# A little is kept back, so that chance does not run it dry.
+# The rest of the limit is kept back, so that random variation does not exhaust the budget.
 _SLIDING_USED = 0.97
 _NANO = 1e9
 
 
-class Account:
-    """A budget's plan.
+class BudgetPlan:
+    """The spending plan of a budget.
 
     Attributes:
-        terms: what it promises.
-        mean_cost_usd: what a request may cost from here on, in the terms of the cost curves.
-        planned_usd: what a request costs at the prices in force, by the cost curves; set by whoever
-            finds them.
+        terms: the budget.
+        mean_cost_usd: mean cost that requests may have from now on, as the cost curves count it.
+        planned_usd: mean cost of a request at the prices in force, by the cost curves; set by
+            the code that solves for the prices.
     """
 
-    def __init__(self, terms: BudgetTerms, settings: PricesSettings) -> None:
+    def __init__(self, terms: BudgetTerms) -> None:
         self.terms = terms
         self.mean_cost_usd = 0.0
         self.planned_usd = 0.0
         self._period_s = terms.period_ns / _NANO
-        self._rate = Rate(settings.rate_memory_periods * self._period_s)
+        self._rate = Rate(RATE_MEMORY_PERIODS * self._period_s)
         self._drift = Drift(
-            settings.drift_memory_periods * self._period_s,
-            settings.drift_requests,
-            settings.drift_prior_requests,
-            least=1.0 / settings.most_drift,
-            most=settings.most_drift if terms.sliding else 1.0,
+            DRIFT_MEMORY_PERIODS * self._period_s,
+            DRIFT_MEMORY_REQUESTS,
+            DRIFT_PRIOR_REQUESTS,
+            least=1.0 / MOST_DRIFT,
+            most=MOST_DRIFT if terms.sliding else 1.0,
         )
         self._priced = 0
         self._real_usd = 0.0
@@ -51,14 +65,19 @@ class Account:
         self._own = 0
         self._granted_before: int | None = None
 
-    def go_on_from(self, other: Account) -> None:
-        """Takes over what was seen of the same budget, perhaps with another limit."""
+    def go_on_from(self, other: BudgetPlan) -> None:
+        """Takes over the history of the same budget, perhaps with another limit."""
         self._rate, self._drift = other._rate, other._drift
         self._granted_before = other._granted_before
         self.mean_cost_usd, self.planned_usd = other.mean_cost_usd, other.planned_usd
 
     def note(self, granted: BoolArray, at_price_usd: FloatArray) -> None:
-        """Takes note of n requests of this replica; see ``Observed``."""
+        """Takes note of n requests of this replica.
+
+        Args:
+            granted: bool [n], booked within the budgets.
+            at_price_usd: float64 [n], what was booked; NaN where the price did not choose.
+        """
         self._arrived += len(granted)
         self._own += int(np.count_nonzero(granted))
         real = at_price_usd[np.isfinite(at_price_usd)]
@@ -67,7 +86,7 @@ class Account:
             self._real_usd += float(real.sum())
 
     def look(self, state: BudgetState, elapsed_s: float) -> None:
-        """Plans anew from the books as they stand, ``elapsed_s`` after the last time."""
+        """Plans anew from the present state of the budget, ``elapsed_s`` after the last call."""
         if elapsed_s > 0.0:
             self._rate.note(self._arrived + self._of_others(state), elapsed_s)
             self._arrived = self._own = 0
@@ -79,7 +98,8 @@ class Account:
         spent_usd = state.reserved_usd + state.settled_usd
         left_usd = max(0.0, limit_usd - spent_usd)
         if self.terms.sliding:
-            # What other replicas are granted is not seen one by one, as old grants leave meanwhile.
+            # The count of grants also falls, as old ones stop counting, so new grants of other
+            # replicas cannot be told from it; the rate of all replicas is at least its mean.
             rate = max(self._rate.per_s, state.granted / self._period_s)
             ahead_s = _SLIDING_AHEAD * self._period_s
             returning_usd = _SLIDING_AHEAD * spent_usd
@@ -92,7 +112,7 @@ class Account:
         self.mean_cost_usd = mean_cost_usd / self._drift.ratio
 
     def _of_others(self, state: BudgetState) -> int:
-        """Requests that other replicas were granted since the last look."""
+        """Returns how many requests of other replicas were granted since the last call."""
         before = self._granted_before
         if before is None or self.terms.sliding:
             return 0

@@ -1,4 +1,4 @@
-"""Prices in force: one immutable value, read by requests and replaced as a whole."""
+"""Prices in force: an immutable value that requests read and that is replaced as a whole."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MEAN_COST = "max_mean_cost_usd"
 
 
 def budget_constraint(name: str) -> str:
-    """How a reply names a budget among the constraints that bind."""
+    """Returns a budget's name among the binding constraints of a reply."""
     return f"budget:{name}"
 
 
@@ -26,10 +26,10 @@ def _no_budget(_tenant: str) -> tuple[int, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """What a US dollar is worth to each tenant, in score.
+    """The price of a US dollar to each tenant, in score.
 
-    A request pays the sum of the prices of the budgets that apply to its tenant, as the dual of a
-    program with one row per budget says; a request that no budget applies to pays ``unbudgeted``.
+    A request pays the sum of the prices of the budgets that apply to its tenant: the dual prices of
+    a program with one row per budget. A request to which no budget applies pays ``unbudgeted``.
 
     Attributes:
         unbudgeted: score per USD that keeps to a mean cost per request.
@@ -45,19 +45,19 @@ class Prices:
     _known: dict[str, tuple[float, tuple[str, ...]]] = field(default_factory=dict)
 
     def of(self, tenant: str) -> tuple[float, tuple[str, ...]]:
-        """A tenant's price, and the constraints that it comes from."""
+        """Returns a tenant's price, and the constraints that it comes from."""
         known = self._known.get(tenant)
         if known is None:
             known = self._known[tenant] = self._look_up(tenant)
         return known
 
     def of_budget(self, budget: int) -> float:
-        """What one budget adds to the price of its requests; before any solution: all of it."""
+        """Returns the price of one budget; before the first solution, ``unbudgeted``."""
         return self.per_budget[budget] if self.per_budget else self.unbudgeted
 
     def of_rows(self, tenants: Sequence[str]) -> tuple[FloatArray, list[tuple[str, ...]]]:
-        """As ``of`` for n rows: float64 [n], and the constraints of each row."""
-        if len(set(tenants)) == 1:  # as most batches are, the smallest among them
+        """Returns ``of`` for n rows: prices float64 [n], and the constraints of each row."""
+        if len(set(tenants)) == 1:  # most batches, and every single request
             price, names = self.of(tenants[0])
             return np.full(len(tenants), price), [names] * len(tenants)
         found = [self.of(tenant) for tenant in tenants]
@@ -79,7 +79,7 @@ class Prices:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """n requests as they were decided; the arrays are not written to any more.
+    """n requests as they were decided; the arrays must not be changed any more.
 
     Attributes:
         tenants: [n].
@@ -87,7 +87,7 @@ class Observed:
         costs_usd: float64 [n, m].
         mask: bool [n, m], eligible cells.
         granted: bool [n], booked within the budgets.
-        at_price_usd: float64 [n], what was booked; NaN where something else than the price chose.
+        at_price_usd: float64 [n], what was booked; NaN where the price did not choose.
     """
 
     tenants: Sequence[str]
@@ -99,7 +99,7 @@ class Observed:
 
 
 class Pricing(Protocol):
-    """Where prices come from."""
+    """A source of prices."""
 
     @property
     def in_force(self) -> Prices:
@@ -107,22 +107,22 @@ class Pricing(Protocol):
         ...
 
     def observe(self, observed: Observed) -> None:
-        """Takes note of requests; called from any thread, never waits."""
+        """Takes note of requests. Called from any thread; never waits."""
         ...
 
     def close(self) -> None:
-        """Stops whatever runs in the background."""
+        """Stops the thread that solves for prices, if there is one."""
         ...
 
 
 class FixedPricing:
-    """One price for ever, for a service without budgets."""
+    """A price that does not change, for a service without budgets."""
 
     def __init__(self, price: float) -> None:
         self.in_force = Prices(price)
 
     def observe(self, observed: Observed) -> None:
-        """See ``Pricing.observe``; nothing is noted."""
+        """Does nothing: the price does not depend on requests."""
 
     def close(self) -> None:
-        """Nothing runs."""
+        """Does nothing: there is no thread."""

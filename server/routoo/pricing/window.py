@@ -1,4 +1,4 @@
-"""The requests of late, as cost curves by who pays for them."""
+"""Cost curves of the latest requests, grouped by the budgets that pay for them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 class Window:
-    """A ring of the last requests, and the sample that stands for those not yet seen.
+    """A ring of the last requests, mixed with a sample that stands for requests not seen yet.
 
     Args:
         capacity: requests in the ring.
         prior: float64 [g], mean cost curve of the sample.
-        prior_requests: how many requests the sample counts as.
+        prior_requests: number of requests that the sample counts as.
     """
 
     def __init__(self, capacity: int, prior: FloatArray, prior_requests: float) -> None:
@@ -29,7 +29,12 @@ class Window:
         self._prior_requests = prior_requests
 
     def add(self, curves: FloatArray, groups: IndexArray) -> None:
-        """Takes in n requests: cost curves [n, g], and the group of those who pay, [n]."""
+        """Adds n requests.
+
+        Args:
+            curves: float64 [n, g], cost curves.
+            groups: int [n], each request's group of payers.
+        """
         capacity = len(self._groups)
         curves, groups = curves[-capacity:], groups[-capacity:]
         at = (self._next + np.arange(len(groups))) % capacity
@@ -38,9 +43,11 @@ class Window:
         self._next = (self._next + len(groups)) % capacity
 
     def mix(self, groups: int) -> tuple[FloatArray, FloatArray]:
-        """The mean cost curve of each group, [k, g], and each group's share of the requests, [k].
+        """Mixes every group with the sample, whose requests are divided evenly among the groups.
 
-        Every group is mixed with the sample; the sample's requests are shared out evenly.
+        Returns:
+            The mean cost curve of each group, float64 [k, g], and each group's share of the
+            requests, float64 [k].
         """
         held = self._groups >= 0
         member = self._groups[held] == np.arange(groups)[:, None]

@@ -1,4 +1,4 @@
-"""The array types that the selector speaks, and how it names rows in messages."""
+"""The array types of the selector, and the form of rows and amounts in its messages."""
 
 from decimal import ROUND_CEILING, Context
 
@@ -13,17 +13,18 @@ _ROWS_NAMED = 8
 
 
 def name_rows(rows: IndexArray) -> str:
-    """Say which rows are meant, the first few by index: ``row 3``, ``rows 1, 2, ... (40 rows)``."""
+    """Name rows in a message, the first few by index: ``row 3``, ``rows 1, 2, ... (40 rows)``."""
     shown = ", ".join(str(row) for row in rows[:_ROWS_NAMED])
     if rows.size == 1:
         return f"row {shown}"
     return f"rows {shown}" if rows.size <= _ROWS_NAMED else f"rows {shown}, ... ({rows.size} rows)"
 
 
-# Six digits are read easily; rounded up, they still suffice when the caller copies them.
+# Six digits are easy to read. They are rounded up, so that a caller who copies them moves a limit
+# far enough.
 _ENOUGH = Context(prec=6, rounding=ROUND_CEILING)
 
 
 def enough(amount: float) -> str:
-    """Format with six digits, rounded up: a caller who moves a limit by this much is done."""
+    """Format an amount with six digits, rounded up: to move a limit by this much is enough."""
     return f"{_ENOUGH.create_decimal_from_float(amount).normalize():f}"

@@ -1,12 +1,12 @@
-"""Two-tier selection: is a better model worth its cost, now that an answer has been seen?
+"""Two-tier selection: whether a better model is worth its cost after an answer has been seen.
 
-What the answer showed (a signal) corrects the predicted scores, each model's on the log-odds scale:
-logit p = logit(predicted score) + intercept + slope x (signal - centre). The correction tells of
-the model that answered (agreement: it is probably right) and of the others (disagreement: the
-prompt is hard for them, too). A model is asked next when its corrected score beats that of the
-answer at hand by more than the price of its cost: the rule of FrugalGPT's cascade (Chen et al.
-2023, arXiv 2305.05176) and of cascade routing (Dekoninck et al. 2024, arXiv 2410.10347) at a shadow
-price instead of a fixed threshold.
+A signal in the answer corrects the predicted scores, each model's on the log-odds scale:
+logit p = logit(predicted score) + intercept + slope x (signal - centre). The correction concerns
+the model that answered (agreement: it is probably right) and the others (disagreement: the prompt
+is hard for them, too). A model is asked next when its corrected score exceeds that of the answer at
+hand by more than the price of its cost: the rule of FrugalGPT's cascade (Chen et al. 2023, arXiv
+2305.05176) and of cascade routing (Dekoninck et al. 2024, arXiv 2410.10347) at a shadow price
+instead of a fixed threshold.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 
 SignalKind = Literal["agreement", "margin", "logprobs", "check"]
 SIGNAL_KINDS: tuple[SignalKind, ...] = ("agreement", "margin", "logprobs", "check")
-# Scores and checks nearer to 0 and 1 than this are not told apart on the log-odds scale.
+# Scores and checks nearer to 0 or 1 than this are set to this distance before their log-odds.
 CLIP = 0.005
 
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """What one kind of signal, seen in the answer of one model, says about m models.
+    """The correction of m models' scores by one kind of signal in the answer of one model.
 
     Attributes:
         centre: mean of the signal's feature where the correction was learned.
         intercepts: float64 [m]; NaN for models that nothing was learned about.
-        slopes: float64 [m], likewise.
+        slopes: float64 [m]; NaN for models that nothing was learned about.
     """
 
     centre: float
@@ -46,21 +46,21 @@ class Correction:
     slopes: FloatArray
 
     def apply(self, scores: FloatArray, feature: FloatArray) -> FloatArray:
-        """Corrects predicted scores [n, m] by the signal's feature [n]; NaN where unknown."""
+        """Correct predicted scores [n, m] by the signal's feature [n]; NaN where unknown."""
         shift = self.intercepts + np.outer(feature - self.centre, self.slopes)
         return np.asarray(expit(log_odds(scores) + shift), np.float64)
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """Two cheap models answer, and whether they agree decides what comes next.
+class CascadePlan:
+    """A plan that asks two cheap models first; their agreement then decides the next step.
 
     Attributes:
-        kept: column of the model whose answer is kept where nothing better is asked.
+        kept: column of the model whose answer is kept where no better model is asked.
         beside: column of the other one.
-        correction: what their agreement, 1 or 0, says.
-        chance: of agreement: log-odds are the first of these three plus the other two times the
-            log-odds of the two models' predicted scores.
+        correction: correction of the scores by their agreement, 1 or 0.
+        chance: weights of the chance of agreement: its log-odds are the first of them plus the
+            other two times the log-odds of the two models' predicted scores.
     """
 
     kept: int
@@ -69,7 +69,7 @@ class Plan:
     chance: tuple[float, float, float]
 
     def agreement(self, scores: FloatArray) -> FloatArray:
-        """How likely the two agree, float64 [n], by predicted scores [n, m]."""
+        """Return the chance that the two agree, float64 [n], by predicted scores [n, m]."""
         first, of_kept, of_beside = self.chance
         odds = log_odds(scores[:, [self.kept, self.beside]])
         return np.asarray(expit(first + of_kept * odds[:, 0] + of_beside * odds[:, 1]), np.float64)
@@ -77,16 +77,18 @@ class Plan:
     def worth(
         self, scores: FloatArray, costs_usd: FloatArray, mask: BoolArray, prices: FloatArray
     ) -> FloatArray:
-        """How much the plan is worth beyond the best single model, in score, float64 [n].
+        """Return the gain of the plan over the best single model, in score minus price times cost.
 
-        Both by the same beliefs: the corrected scores, weighted by the chance of agreement; -inf
-        where one of the two models is not eligible.
+        Both are estimated from the corrected scores, weighted by the chance of agreement.
 
         Args:
             scores: float64 [n, m], predicted.
             costs_usd: float64 [n, m], predicted.
             mask: bool [n, m], eligible cells.
             prices: float64 [n], score per USD.
+
+        Returns:
+            float64 [n]; -inf where one of the two models is not eligible.
         """
         pair = [self.kept, self.beside]
         worth = np.full(len(scores), -np.inf)
@@ -112,25 +114,25 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What signals say.
+    """All corrections and plans, as learned on one sample.
 
     Attributes:
         corrections: by kind of signal and column of the model that answered.
-        plans: ways to begin with two cheap models.
+        plans: plans that start with two cheap models.
     """
 
     corrections: Mapping[tuple[SignalKind, int], Correction]
-    plans: tuple[Plan, ...] = ()
+    plans: tuple[CascadePlan, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Verdicts:
-    """Whether n answers are kept.
+    """The decision, for n answers, to keep each or to ask another model.
 
     Attributes:
         choice: int [n], the model to ask next, or the one whose answer is kept.
         gains: float64 [n], its corrected score minus that of the answer at hand, 0 where kept.
-        extra_usd: float64 [n], what asking it costs.
+        extra_usd: float64 [n], cost of asking it, 0 where kept.
     """
 
     choice: IndexArray
@@ -139,12 +141,12 @@ class Verdicts:
 
 
 def log_odds(scores: npt.NDArray[np.floating]) -> FloatArray:
-    """Logit of scores in [0, 1], finite."""
+    """Return the logit of scores in [0, 1], kept finite by ``CLIP``."""
     return np.asarray(logit(np.clip(scores, CLIP, 1.0 - CLIP)), np.float64)
 
 
 def feature_of(kind: SignalKind, value: float | Sequence[float]) -> float:
-    """The one number that a signal is corrected by.
+    """Return the feature of a signal: the one number that a correction uses.
 
     Args:
         kind: agreement (share of other cheap models' answers that agree, in [0, 1]), margin
@@ -176,14 +178,14 @@ def judge(
     kept: IndexArray,
     price: float | FloatArray,
 ) -> Verdicts:
-    """Decides n answers at a price.
+    """Decide at a price, for n answers, whether another model is asked.
 
     Args:
         scores: float64 [n, m], corrected; NaN where unknown.
-        costs_usd: float64 [n, m], what asking costs from now on; 0 where the answer is at hand.
+        costs_usd: float64 [n, m], cost of asking now; 0 where the answer is at hand.
         mask: bool [n, m], the models that may be asked.
         kept: int [n], the model whose answer is at hand.
-        price: score per USD, one or [n].
+        price: score per USD, one for all or float64 [n].
     """
     rows = np.arange(len(kept))
     at_hand = scores[rows, kept]
@@ -192,7 +194,7 @@ def judge(
     net = np.where(mask & np.isfinite(net), net, -np.inf)
     net[rows, kept] = 0.0
     most = net.max(axis=1, keepdims=True)
-    # A gain of nothing is no reason to ask; of equals the cheaper one.
+    # A model that gains nothing is not asked; of models that tie, the cheaper one is.
     ties = np.where(net == most, costs_usd, np.inf)
     choice = np.where(most[:, 0] > 0.0, ties.argmin(axis=1), kept)
     asked = choice != kept

@@ -1,4 +1,4 @@
-"""Which models may answer which prompt, and which constraint took a prompt's last one away."""
+"""Eligibility of models per prompt, and the constraint that removed a prompt's last model."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,13 @@ BASE = "pool"
 
 @dataclass(frozen=True, slots=True)
 class _Limit:
-    """A constraint on figures: each row's limit [n], and the nearest figure [n] it refused."""
+    """A constraint on figures.
+
+    Attributes:
+        limits: float64 [n], each row's limit.
+        nearest: float64 [n], the nearest figure that it refused.
+        is_upper: the limit is an upper one; else a lower one.
+    """
 
     limits: FloatArray
     nearest: FloatArray
@@ -26,7 +32,13 @@ class _Limit:
 
 @dataclass(frozen=True, slots=True)
 class _Removal:
-    """A constraint that took the last model of the rows in ``emptied``, bool [n]."""
+    """A constraint that removed the last model of some rows.
+
+    Attributes:
+        name: the constraint's name.
+        emptied: bool [n], those rows.
+        limit: its limits; None: it has none.
+    """
 
     name: str
     emptied: BoolArray
@@ -36,7 +48,13 @@ class _Removal:
 class Eligibility:
     """Narrows bool [n, m] constraint by constraint, in the order in which they are given.
 
-    A constraint that no row sets costs next to nothing. ``mask`` is the outcome so far.
+    A constraint that no row sets takes hardly any time.
+
+    Args:
+        base: bool [n, m], cells that are eligible before any constraint.
+
+    Attributes:
+        mask: bool [n, m], cells that are eligible after the constraints so far.
     """
 
     __slots__ = ("_alive", "_removals", "mask")
@@ -48,7 +66,7 @@ class Eligibility:
         self._settle(BASE, None)
 
     def keep(self, name: str, kept: BoolArray) -> None:
-        """Keep the cells that are true in ``kept``, bool [n, m], or [m] for all rows alike."""
+        """Keep the cells that are true in ``kept``, bool [n, m], or [m] for all rows."""
         self.mask = self.mask & kept
         self._settle(name, None)
 
@@ -82,12 +100,12 @@ class Eligibility:
         return np.flatnonzero(~self._alive)
 
     def removed_by(self, row: int) -> str | None:
-        """Name of the constraint that took the row's last model; None where one is left."""
+        """Return the constraint that removed the row's last model; None where one is left."""
         removal = self._removal(row)
         return None if removal is None else removal.name
 
     def describe(self, row: int) -> str | None:
-        """One line for the caller: which constraint left the row without a model, and the remedy.
+        """Return one line that names the constraint that left no model, and how to relax it.
 
         None where a model is left.
         """
@@ -98,7 +116,7 @@ class Eligibility:
         return f"{removal.name}{amount} leaves no eligible model"
 
     def _settle(self, name: str, limit: _Limit | None) -> None:
-        """Note which rows the constraint just applied has emptied."""
+        """Note the rows that the last constraint has emptied."""
         alive: BoolArray = np.logical_or.reduce(self.mask, axis=1)
         emptied = self._alive & ~alive
         if emptied.any():

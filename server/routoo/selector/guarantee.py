@@ -1,4 +1,4 @@
-"""Which settings are proven, by labelled prompts, to lose little quality against a reference model.
+"""Tests that prove, by labelled prompts, that a setting loses little quality to a reference model.
 
 Learn then test (Angelopoulos et al., arXiv 2110.01052) with the promise of SMART (Jo et al., arXiv
 2403.13835): of settings ordered from the safest to the cheapest, the last one of an unbroken run
@@ -25,15 +25,21 @@ if TYPE_CHECKING:
 
 # The part of alpha that is spent on the rate of prompts where policy and reference differ.
 RATE_SHARE = 0.1
-# Wagers as shares of the largest one that cannot ruin; the e-value is their mean.
+# Wagers as shares of the largest one with which the wealth cannot become negative; the e-value is
+# the mean over them.
 WAGERS = np.geomspace(2.0**-9, 0.9, 25)
+# Chance that the labels called for will suffice.
 POWER = 0.8
 MOST_LABELS = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """Mean quality at least the reference's minus ``max_drop``, but for a chance of ``alpha``.
+    """The promise that mean quality is at least the reference's minus ``max_drop``.
+
+    Attributes:
+        max_drop: the drop in mean score that is allowed.
+        alpha: chance, over the choice of the labels, that the promise is given and does not hold.
 
     Raises:
         InvalidRequestError: a drop outside (0, 1) or an alpha outside (0, 0.5).
@@ -52,17 +58,17 @@ class Promise:
 
 
 def p_values(differences: FloatArray, promise: Promise) -> FloatArray:
-    """P-values of "the policy loses more than ``max_drop``" for k settings on the same n prompts.
+    """Test "the policy loses more than ``max_drop``" for k settings on the same n prompts.
 
     Exact where every score is 0 or 1, see ``binary_p_values``; otherwise by ``betting_p_values``.
 
     Args:
         differences: float64 [n, k], the policy's score minus the reference's, in [-1, 1]; the rows
             are independent prompts in random order.
-        promise: what is tested; the p-values are meant for its alpha.
+        promise: the promise that is tested; the p-values are meant for its alpha.
 
     Returns:
-        float64 [k].
+        P-values, float64 [k].
 
     Raises:
         InvalidRequestError: no rows, or a difference that is not in [-1, 1].
@@ -78,14 +84,14 @@ def p_values(differences: FloatArray, promise: Promise) -> FloatArray:
 
 
 def is_binary(differences: FloatArray) -> bool:
-    """Whether all differences are -1, 0 or 1."""
+    """Return whether all differences are -1, 0 or 1."""
     return bool((differences == np.rint(differences)).all())
 
 
 def binary_p_values(
     worse: npt.NDArray[np.integer], better: npt.NDArray[np.integer], n: int, promise: Promise
 ) -> FloatArray:
-    """Exact p-values from counts, for scores that are 0 or 1.
+    """Compute exact p-values from counts, for scores that are 0 or 1.
 
     With w and b the rates of prompts where the policy is worse and better, the promise is broken
     when w - b > max_drop. Given that d = worse + better prompts differ, worse is binomial with the
@@ -98,7 +104,7 @@ def binary_p_values(
         worse: int, any shape: prompts where the policy scores 0 and the reference 1.
         better: int, the same shape: the reverse.
         n: prompts.
-        promise: what is tested.
+        promise: the promise that is tested.
 
     Returns:
         float64 of that shape.
@@ -107,7 +113,7 @@ def binary_p_values(
     differ = worse + better
     agree = n - differ
     rate = np.where(agree > 0, betaincinv(differ + 1, np.maximum(agree, 1), 1.0 - spent), 1.0)
-    # Where the two differ so rarely, the drop cannot be that large.
+    # The drop is at most the rate at which the two differ.
     at_most = rate <= promise.max_drop
     share = (1.0 + promise.max_drop / np.maximum(rate, promise.max_drop)) / 2.0
     tail = np.where(at_most, 0.0, bdtr(worse, differ, np.minimum(share, 1.0)))
@@ -115,12 +121,12 @@ def binary_p_values(
 
 
 def betting_p_values(differences: FloatArray, max_drop: float) -> FloatArray:
-    """P-values for differences of any size in [-1, 1], by betting against the null.
+    """Compute p-values for differences of any size in [-1, 1], by betting against the null.
 
-    Under the null the wealth of whoever stakes a fixed share on each prompt is a supermartingale;
-    the mean over a grid of shares is one as well, and 1 over its highest point is a p-value by
-    Ville's inequality (Waudby-Smith and Ramdas, arXiv 2010.09686). It adapts to the variance, which
-    is small where policy and reference mostly agree; Hoeffding's and Bentkus' bounds do not.
+    Under the null the wealth of a gambler who stakes a fixed share on each prompt is a
+    supermartingale; so is the mean over a grid of shares, and 1 over its highest value is a p-value
+    by Ville's inequality (Waudby-Smith and Ramdas, arXiv 2010.09686). It adapts to the variance,
+    which is small where policy and reference mostly agree; Hoeffding's and Bentkus' bounds do not.
 
     Args:
         differences: float64 [n, k], in random order.
@@ -134,9 +140,9 @@ def betting_p_values(differences: FloatArray, max_drop: float) -> FloatArray:
 
 
 def log_wealth(differences: FloatArray, max_drop: float) -> FloatArray:
-    """Log of the mean wealth over the wagers after each prompt, float64 [n, k]."""
+    """Return the log of the mean wealth over the wagers after each prompt, float64 [n, k]."""
     gains = (differences + max_drop) / (1.0 - max_drop)  # at least -1
-    # One setting at a time: [n, k, wagers] at once would be gigabytes.
+    # One setting at a time: an array [n, k, wagers] would take gigabytes.
     return np.stack(
         [
             logsumexp(np.cumsum(np.log1p(np.outer(column, WAGERS)), axis=0), axis=1)
@@ -148,10 +154,10 @@ def log_wealth(differences: FloatArray, max_drop: float) -> FloatArray:
 
 
 def last_proven(p: FloatArray, alpha: float) -> npt.NDArray[np.intp]:
-    """Fixed-sequence testing: the last setting of the unbroken run of small p-values.
+    """Find the last setting of the unbroken run of small p-values (fixed-sequence testing).
 
     Args:
-        p: float64 [..., k], in the order that was fixed before the labels were seen.
+        p: float64 [..., k], in an order that was fixed before the labels were seen.
         alpha: the chance of any false proof.
 
     Returns:
@@ -162,13 +168,13 @@ def last_proven(p: FloatArray, alpha: float) -> npt.NDArray[np.intp]:
 
 
 def labels_needed(differences: FloatArray, promise: Promise) -> int | None:
-    """How many labels would probably prove a setting, were its true figures those observed.
+    """Estimate how many labels prove a setting with a chance of ``POWER``.
 
-    "Probably" is a chance of four in five.
+    The observed figures are taken for the true ones.
 
     Args:
-        differences: float64 [n], the setting's on the labels at hand.
-        promise: what is to be proven.
+        differences: float64 [n], the setting's scores minus the reference's, on the labels at hand.
+        promise: the promise to be proven.
 
     Returns:
         The number in all, or None where the observed drop is not below ``max_drop``, so that more
@@ -183,9 +189,9 @@ def labels_needed(differences: FloatArray, promise: Promise) -> int | None:
     z = float(ndtri(POWER))
     worse = float((differences < 0).mean())
     better = float((differences > 0).mean())
-    # An unlucky draw of as many labels: the balance one quantile of POWER on the wrong side.
 
     def proves(count: int) -> bool:
+        # An unlucky draw of labels: their balance is on the wrong side by the quantile of POWER.
         unlucky = z * np.sqrt(count * max(worse + better - mean**2, 1.0 / n)) / 2.0
         counts = np.ceil([count * worse + unlucky, max(count * better - unlucky, 0.0)])
         w, b = counts.astype(np.int64)
@@ -206,9 +212,16 @@ def labels_needed(differences: FloatArray, promise: Promise) -> int | None:
 
 
 def betting_labels_needed(differences: FloatArray, promise: Promise) -> int | None:
-    """As ``labels_needed``, for ``betting_p_values``.
+    """Estimate how many labels prove a setting by ``betting_p_values`` with a chance of ``POWER``.
 
-    The labels until the best wager's wealth, even an unlucky one, passes 1 / alpha.
+    That is the number until the wealth of the best wager, in an unlucky draw, exceeds 1 / alpha.
+
+    Args:
+        differences: float64 [n], the setting's scores minus the reference's, on the labels at hand.
+        promise: the promise to be proven.
+
+    Returns:
+        The number in all, or None where the best wager does not gain.
     """
     z = float(ndtri(POWER))
     gains = (differences + promise.max_drop) / (1.0 - promise.max_drop)
@@ -217,7 +230,7 @@ def betting_labels_needed(differences: FloatArray, promise: Promise) -> int | No
     growth, spread = float(logs[:, wager].mean()), float(logs[:, wager].std())
     if growth <= 0.0:
         return None
-    # Of the wealth that is a mean over the wagers, the best ones own a part.
+    # The mean wealth over the wagers is below that of the best ones.
     goal = np.log(len(WAGERS)) / 2.0 - np.log(promise.alpha)
     root = (z * spread + np.sqrt((z * spread) ** 2 + 4.0 * growth * goal)) / (2.0 * growth)
     return min(int(np.ceil(root**2)), MOST_LABELS)

@@ -1,4 +1,4 @@
-"""The decision for a micro-batch: each row on its own, at prices that are given."""
+"""The decision for a micro-batch: each row by itself, at given prices."""
 
 from collections.abc import Sequence
 
@@ -8,15 +8,16 @@ import numpy.typing as npt
 from routoo.errors import InvalidRequestError
 from routoo.selector.arrays import BoolArray, FloatArray, IndexArray, name_rows
 
-# Far below what a predictor can tell apart, far above the noise that padding adds to its output.
+# Scores are rounded to 1 / this: far below what a predictor can distinguish, and far above the
+# noise that padding adds to its output.
 _SCORE_STEPS = 1e4
 
 
 def round_scores(scores: npt.NDArray[np.floating]) -> FloatArray:
-    """Round to 1e-4 as float64, so that noise in the last bits cannot turn a decision."""
+    """Round to 1e-4 as float64, so that noise in the last bits cannot change a decision."""
     steps: FloatArray = np.multiply(scores, _SCORE_STEPS, dtype=np.float64)
     np.rint(steps, out=steps)
-    # Dividing gives the double nearest to the decimal, and makes rounding twice the same as once.
+    # The division gives the double nearest to the decimal, so that rounding twice changes nothing.
     steps /= _SCORE_STEPS
     return steps
 
@@ -37,7 +38,7 @@ def decide(
     Args:
         scores: floating [n, m]; rounded to 1e-4 here.
         costs: float64 [n, m], USD.
-        mask: bool [n, m], eligible cells; figures of other cells may be anything.
+        mask: bool [n, m], eligible cells; figures of other cells are not used.
         price: score per USD, at least 0 and finite; one for all rows, or one per row, [n].
         other_rows: price and usage ([n, m] or [m]) of each coupling row besides the budget; a
             price is score per unit of that usage.
@@ -50,7 +51,7 @@ def decide(
     """
     worth = round_scores(scores)
     worth -= (price[:, None] if isinstance(price, np.ndarray) else price) * costs
-    # Cell by cell, never as a matrix product: BLAS sums in an order that depends on the shape.
+    # Cell by cell, not as a matrix product: BLAS sums in an order that depends on the shape.
     for other_price, usage in other_rows:
         worth -= other_price * usage
     worth = np.where(mask, worth, -np.inf)
@@ -62,7 +63,7 @@ def decide(
 
 
 def _settle_empty_rows(best: FloatArray, mask: BoolArray, choice: IndexArray) -> None:
-    """Mark the rows without an eligible model; whatever else is not finite is a wrong input."""
+    """Mark the rows without an eligible model; any other row that is not finite is an error."""
     empty = ~mask.any(axis=1)
     wrong = np.flatnonzero(~np.isfinite(best) & ~empty)
     if wrong.size:

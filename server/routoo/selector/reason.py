@@ -1,4 +1,4 @@
-"""Which rule made a row's choice, for the reply's ``reason``."""
+"""The rule that made a row's choice, for the field ``reason`` of the reply."""
 
 from enum import IntEnum
 
@@ -11,7 +11,7 @@ ReasonArray = npt.NDArray[np.int8]
 
 
 class Reason(IntEnum):
-    """Why a model was chosen; the API has a rule for each."""
+    """The rule by which a model was chosen; the API has a value of ``Rule`` for each."""
 
     NONE_ELIGIBLE = 0
     ONLY_ELIGIBLE = 1
@@ -23,27 +23,27 @@ class Reason(IntEnum):
     CHEAPEST = 4
     """The policy takes the cheapest eligible model."""
     BUDGET_SPENT = 5
-    """The policy's choice was beyond what a budget has left; the cheapest eligible model."""
+    """The cheapest eligible model, as the policy's choice cost more than a budget has left."""
     THRESHOLD = 6
-    """The pair's model that the threshold on the strong one's advantage says."""
+    """The model of the pair that the threshold on the strong model's advantage selects."""
     QUALITY_GAP = 7
-    """The pair's model that the tolerance for the small one's gap says."""
+    """The model of the pair that the tolerance for the small model's gap selects."""
     FIXED = 8
-    """The policy has one model."""
+    """The one model of the policy."""
     ROUND_ROBIN = 9
-    """It was the model's turn."""
+    """The model whose turn it was."""
     FALLBACK = 10
-    """The policy's own model was not eligible; the one that stands in for it."""
+    """Another model, as the policy's own one was not eligible."""
     GUARANTEE = 11
     """The most score minus cost at the price that was proven to keep the promise."""
     ESCALATED = 12
-    """An answer was seen, and another model is expected to be worth its cost."""
+    """Another model than the one that answered, as it is expected to be worth its cost."""
     CASCADE = 13
-    """The first of two cheap models whose agreement is worth seeing."""
+    """The first of two cheap models, as it is worth to see whether they agree."""
 
 
 def reasons(scores: FloatArray, mask: BoolArray, choice: IndexArray) -> ReasonArray:
-    """Tell for each row which rule chose.
+    """Return the rule that chose in each row of the policies at a price.
 
     Args:
         scores: float64 [n, m], as the choice was made from them (rounded).

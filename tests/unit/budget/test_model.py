@@ -27,7 +27,7 @@ amounts = st.integers(0, 40)
 
 @dataclass(slots=True)
 class Entry:
-    """A decision: when, whose, what counts for it, and whether that is final."""
+    """A decision: its time, its tenant, the amount that counts, and whether that is final."""
 
     at_ns: int
     tenant: str

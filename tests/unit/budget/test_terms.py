@@ -26,7 +26,7 @@ from support.budgets import START_NS, FakeClock, budget, opened, reserve
 def test_nano_usd_round_up_and_by_less_than_one(amount: float) -> None:
     nano = one_nano_usd(amount)
     exact = Fraction(amount) * 10**9
-    # What a float means is known to half of its last digit.
+    # A float stands for its value up to half of its last digit.
     error = exact / 2**51
     assert exact - error <= nano < exact + error + 1
     assert nano_usd(np.array([amount])).tolist() == [nano]

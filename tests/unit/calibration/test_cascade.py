@@ -1,4 +1,4 @@
-"""What is learned from signals, and the file that it is written to."""
+"""Corrections learned from signals, and their file."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from scipy.special import expit
 from routoo.calibration.cascade import RIDGE, fit, fit_chance, learn
 from routoo.calibration.cascade_file import load_rule, rule_values
 from routoo.errors import ConfigError, InfeasibleError
-from routoo.selector.cascade import Correction, Plan, Rule, log_odds
+from routoo.selector.cascade import CascadePlan, Correction, Rule, log_odds
 from support.samples import sample_of
 from support.tiny_pool import tiny_pool
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from routoo.calibration.sample import Sample
+    from routoo.calibration.sample import PromptSample
 
 N = 4_000
-# What the signal really says of small, medium and large.
+# The true correction of small, medium and large by the signal.
 INTERCEPTS, SLOPES = np.array([-0.3, 0.0, 0.2]), np.array([2.0, 1.0, 0.0])
 
 
-def agreeing_sample(n: int = N, *, known: int = 3) -> Sample:
-    """Truth drawn from the model that is to be learned; the last models without labels."""
+def agreeing_sample(n: int = N, *, known: int = 3) -> PromptSample:
+    """Draws true scores from the model that is to be learned; the last models have no labels."""
     rng = np.random.default_rng(4)
     scores = rng.uniform(0.1, 0.9, (n, 3))
     agrees = (rng.random(n) < expit(log_odds(scores[:, 0]))).astype(np.float64)
@@ -42,19 +42,19 @@ def agreeing_sample(n: int = N, *, known: int = 3) -> Sample:
 
 
 def test_what_the_signal_says_is_recovered() -> None:
-    (lesson,) = learn(agreeing_sample(), price=10.0)
-    assert (lesson.kind, lesson.kept, lesson.rows) == ("agreement", 0, N)
-    assert lesson.correction.intercepts == pytest.approx(INTERCEPTS, abs=0.15)
-    assert lesson.correction.slopes == pytest.approx(SLOPES, abs=0.25)
+    (fitted,) = learn(agreeing_sample(), price=10.0)
+    assert (fitted.kind, fitted.kept, fitted.rows) == ("agreement", 0, N)
+    assert fitted.correction.intercepts == pytest.approx(INTERCEPTS, abs=0.15)
+    assert fitted.correction.slopes == pytest.approx(SLOPES, abs=0.25)
 
 
 def test_on_held_out_prompts_escalation_gains_more_than_it_costs() -> None:
-    (lesson,) = learn(agreeing_sample(), price=10.0)
-    judged = lesson.judged
-    assert judged is not None
-    assert 0.0 < judged.escalated.value < 1.0
-    gain = judged.score.value - judged.kept_score.value
-    assert gain > 10.0 * judged.extra_usd.value > 0.0
+    (fitted,) = learn(agreeing_sample(), price=10.0)
+    held_out = fitted.held_out
+    assert held_out is not None
+    assert 0.0 < held_out.escalated.value < 1.0
+    gain = held_out.score.value - held_out.kept_score.value
+    assert gain > 10.0 * held_out.extra_usd.value > 0.0
 
 
 def test_weights_are_the_optimum_that_a_general_solver_finds() -> None:
@@ -75,8 +75,8 @@ def test_weights_are_the_optimum_that_a_general_solver_finds() -> None:
 
 
 def test_models_without_labels_stay_unknown() -> None:
-    (lesson,) = learn(agreeing_sample(known=2), price=10.0)
-    assert np.isfinite(lesson.correction.slopes).tolist() == [True, True, False]
+    (fitted,) = learn(agreeing_sample(known=2), price=10.0)
+    assert np.isfinite(fitted.correction.slopes).tolist() == [True, True, False]
 
 
 def test_a_separating_signal_stays_finite() -> None:
@@ -98,11 +98,11 @@ def test_a_file_without_signals_teaches_nothing() -> None:
 
 def test_a_plan_knows_how_likely_the_two_agree() -> None:
     sample = agreeing_sample()
-    (lesson,) = learn(sample, price=10.0, beside=1)
-    assert lesson.plan is not None
-    assert (lesson.plan.kept, lesson.plan.beside) == (0, 1)
-    assert lesson.plan.chance == pytest.approx((0.0, 1.0, 0.0), abs=0.15)
-    assert lesson.plan.agreement(sample.scores).mean() == pytest.approx(
+    (fitted,) = learn(sample, price=10.0, beside=1)
+    assert fitted.plan is not None
+    assert (fitted.plan.kept, fitted.plan.beside) == (0, 1)
+    assert fitted.plan.chance == pytest.approx((0.0, 1.0, 0.0), abs=0.15)
+    assert fitted.plan.agreement(sample.scores).mean() == pytest.approx(
         sample.signals["agreement"][:, 0].mean(), abs=0.02
     )
 
@@ -117,7 +117,7 @@ def a_rule() -> Rule:
     other = Correction(0.25, np.zeros(3), np.ones(3))
     return Rule(
         {("agreement", 0): correction, ("margin", 1): other},
-        (Plan(0, 1, correction, (0.5, 0.25, 0.125)),),
+        (CascadePlan(0, 1, correction, (0.5, 0.25, 0.125)),),
     )
 
 

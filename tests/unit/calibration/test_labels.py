@@ -1,4 +1,4 @@
-"""What a line of labels may say; each mistake is refused with file, line and reason."""
+"""Lines of labels: each mistake is refused with file, line and reason."""
 
 from __future__ import annotations
 

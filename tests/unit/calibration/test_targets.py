@@ -1,4 +1,4 @@
-"""Knobs turned to a target: held against trying every position."""
+"""Settings found for a target, compared with a trial of every position."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def pairs(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
 
 
 def every_limit(gains: np.ndarray, least: float) -> np.ndarray:
-    """All limits that differ, and both ends."""
+    """Returns all limits that make a difference, and both ends."""
     limits = np.concatenate([gains, [gains.min() - STEP, least]])
     return np.unique(np.round(limits[limits >= least - STEP / 2], 4))
 
@@ -41,7 +41,7 @@ def every_limit(gains: np.ndarray, least: float) -> np.ndarray:
     pair=pairs(),
     least=st.sampled_from([-1.0, 0.0]),
     kind=st.sampled_from(["strong_share", "target_cost", "target_score"]),
-    # Not so near an end that the tolerance below cannot tell it from the end.
+    # Not nearer to an end than the tolerance below.
     at=st.floats(0, 1).map(lambda share: round(share, 6)),
 )
 def test_the_limit_found_is_the_best_of_all(

@@ -1,4 +1,4 @@
-"""Addresses: what is one, and who can reach it."""
+"""Addresses: their forms, and whether other machines reach them."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def refusal(path: Path | None, **overrides: object) -> str:
     return text
 
 
-# Each entry: what the file says, and what the message has to.
+# Each entry: the content of the file, and words of the message.
 MISTAKES = {
     "not yaml": (
         "listen: [127.0.0.1:1",

@@ -1,4 +1,4 @@
-"""A version folder of the predictor: what is missing, corrupt or mismatched is said in one line."""
+"""A version folder of the predictor: missing, corrupt or mismatched files give one line."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_the_predictor_answers_the_mean_over_the_words(folder: Path) -> None:
 def test_a_predictor_may_say_how_sure_it_is(tmp_path: Path) -> None:
     predictor = OnnxPredictor(load_artifact(write_tiny_artifact(tmp_path / "1", uncertain=True)))
     predictor.warm_up()
-    # Of two lengths, so that two buckets are put together.
+    # Prompts of two lengths, so that the answers of two buckets are joined.
     prompts = ["easy", "hard long " * 12, "long"]
     prediction = checked(predictor.predict(prompts), 3, len(MODELS))
     assert prediction.score_std is not None
@@ -148,7 +148,7 @@ def test_a_half_copied_file_is_found(folder: Path, name: str) -> None:
     assert "is not the file of the manifest" in refusal(lambda: load_artifact(folder))
 
 
-# Each entry: what the manifest says, and what the message has to.
+# Each entry: a change of the manifest, and words of the message.
 MANIFEST_MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "unknown key": ({"temperature": 1}, "temperature: unknown key; remove it"),
     "other format": ({"format_version": 2}, "format_version: Input should be 1 (given: 2)"),
@@ -242,7 +242,7 @@ def write_one_array(path: Path) -> None:
         np.save(file, np.zeros((400, 3)))
 
 
-# The manifest vouches for these files: whoever exported them made the mistake.
+# The manifest describes these files, so the mistake was made at the export.
 WRONG_SAMPLES: dict[str, Callable[[Path], object]] = {
     "empty": lambda path: path.write_bytes(b""),
     "text": lambda path: path.write_bytes(b"not an archive"),
@@ -307,7 +307,7 @@ def test_a_graph_of_another_pool_is_refused(folder: Path) -> None:
 
 
 def rename_scores(model: onnx.ModelProto, name: str) -> None:
-    """The node that makes the scores makes a tensor of another name."""
+    """Renames the output of the node that makes the scores."""
     for node in model.graph.node:
         if node.output[0] == "scores":
             node.output[0] = name

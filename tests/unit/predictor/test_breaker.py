@@ -1,4 +1,4 @@
-"""When a circuit opens, when it is probed, and when it closes again."""
+"""The circuit breaker: it opens, is probed, and closes again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TERMS = BreakerTerms(failures=3, first_probe_s=1.0, longest_probe_s=8.0, jitter=
 
 
 class Clock:
-    """Stands still unless moved."""
+    """A clock that stands still until the test moves it."""
 
     def __init__(self) -> None:
         self.now_s = 100.0
@@ -34,7 +34,7 @@ def breaker(clock: Clock) -> Breaker:
 
 
 def wait_for_probe(breaker: Breaker, clock: Clock) -> float:
-    """Moves on to the next probe and begins it; the time that it took."""
+    """Moves the clock to the next probe, begins it, and returns the time until then."""
     due_s = breaker.probe_in_s()
     assert due_s is not None
     clock.now_s += due_s
@@ -124,7 +124,7 @@ def test_replicas_do_not_probe_together() -> None:
 
 @given(st.lists(st.sampled_from(["ok", "bad", "slow", "wait", "probe"]), max_size=60))
 def test_whatever_happens_it_is_probed_or_asked(events: list[str]) -> None:
-    """It is never shut without a probe to come, and never asked while it is not closed."""
+    """An open circuit always has a next probe, and only a closed one lets requests through."""
     clock = Clock()
     breaker = Breaker(TERMS, clock, Random(1))  # noqa: S311
     for event in events:

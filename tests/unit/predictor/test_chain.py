@@ -1,4 +1,4 @@
-"""Which predictor answers, and what is said of it."""
+"""The chain of predictors: the one that answers, and the reports about it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from routoo.config.predictor import PredictorSettings
 from routoo.errors import ArtifactError, DeadlineError, PredictorError
 from routoo.predictor.artifact import load_artifact
-from routoo.predictor.backends import Line, LinePlan, load_line
+from routoo.predictor.backends import Backends, load_backends
 from routoo.predictor.base import Wait, join
 from routoo.predictor.breaker import Breaker, BreakerTerms, State
 from routoo.predictor.chain import PredictorChain, Watch
@@ -27,7 +28,7 @@ TERMS = BreakerTerms(failures=2, first_probe_s=1.0, longest_probe_s=8.0)
 
 
 class Far:
-    """Stands for a predictor on a server: answers like the near one unless told otherwise."""
+    """A predictor on a server: answers like the one in process unless the test changes that."""
 
     backend = "far"
 
@@ -57,7 +58,7 @@ class Far:
 
 
 class Notes(Watch):
-    """What the chain told."""
+    """Collects what the chain reports."""
 
     def __init__(self) -> None:
         self.notes: list[tuple[Any, ...]] = []
@@ -73,17 +74,18 @@ class Notes(Watch):
 
 
 class Rig:
-    """A chain far -> onnx -> prior, and what drives it."""
+    """A chain far -> onnx -> prior, with its clock, breaker and watch."""
 
     def __init__(self, folder: Path) -> None:
         artifact = load_artifact(write_tiny_artifact(folder / "predictor"))
-        line = load_line(artifact, LinePlan(None, ("prior",), "cpu", 1))
+        settings = PredictorSettings(fallbacks=("prior",), provider="cpu")
+        backends = load_backends(artifact, settings)
         self.now_s = 0.0
-        self.far = Far(line.local[0])
-        self.line: Line = replace(line, remote=self.far)
+        self.far = Far(backends.local[0])
+        self.backends: Backends = replace(backends, remote=self.far)
         self.breaker = Breaker(TERMS, lambda: self.now_s, Random(0))  # noqa: S311
         self.watch = Notes()
-        self.chain = PredictorChain(self.line, self.breaker, self.watch)
+        self.chain = PredictorChain(self.backends, self.breaker, self.watch)
 
     def probe(self) -> None:
         self.now_s += self.breaker.probe_in_s() or 0.0
@@ -156,9 +158,9 @@ def test_one_timeout_opens_the_circuit(rig: Rig) -> None:
 
 def test_the_averages_answer_when_nothing_else_does(rig: Rig) -> None:
     rig.far.error = PredictorError("away", kind="unavailable")
-    onnx = Far(rig.line.local[0])
+    onnx = Far(rig.backends.local[0])
     onnx.error = PredictorError("broken")
-    rig.chain.switch(replace(rig.line, local=(onnx, rig.line.local[1])))
+    rig.chain.switch(replace(rig.backends, local=(onnx, rig.backends.local[1])))
     prediction = rig.chain.predict(["easy hard", "long"])
     assert prediction.scores.tolist() == [[0.5] * 3] * 2
     assert prediction.output_tokens.tolist() == [[100.0] * 3] * 2
@@ -168,9 +170,11 @@ def test_the_averages_answer_when_nothing_else_does(rig: Rig) -> None:
 
 
 def test_without_a_fallback_the_error_is_told(rig: Rig) -> None:
-    onnx = Far(rig.line.local[0])
+    onnx = Far(rig.backends.local[0])
     onnx.error = PredictorError("broken")
-    chain = PredictorChain(replace(rig.line, remote=None, local=(onnx,)), rig.breaker, rig.watch)
+    chain = PredictorChain(
+        replace(rig.backends, remote=None, local=(onnx,)), rig.breaker, rig.watch
+    )
     with pytest.raises(PredictorError, match="broken"):
         chain.predict(["easy"])
 
@@ -210,7 +214,7 @@ def test_a_server_that_comes_back_wrong_is_not_taken_back(rig: Rig, error: Excep
 def test_other_models_cannot_be_switched_to(rig: Rig, tmp_path: Path) -> None:
     folder = write_tiny_artifact(tmp_path / "other")
     change_manifest(folder, models=MODELS[::-1])
-    other = load_line(load_artifact(folder), LinePlan(None, (), "cpu", 1))
+    other = load_backends(load_artifact(folder), PredictorSettings(provider="cpu"))
     with pytest.raises(ArtifactError, match="in another order"):
         rig.chain.check(other)
 

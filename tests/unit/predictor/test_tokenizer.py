@@ -80,7 +80,7 @@ def test_a_very_long_prompt_is_not_read_whole_but_counted(encoder: PromptEncoder
 def test_an_endless_word_counts_by_its_characters(encoder: PromptEncoder, chars: int) -> None:
     encoded = encoder.encode(["x" * chars])
     assert encoded.input_tokens[0] == pytest.approx(chars / 8, rel=0.01)
-    # Read whole up to 32 characters per token that is kept; a cut word is said to be cut.
+    # Up to 32 characters per kept token are read; a word that is cut counts as truncated.
     assert encoded.truncated.tolist() == [chars > 32 * MAX_TOKENS]
 
 
@@ -120,7 +120,7 @@ def test_buckets_cover_all_rows_exactly_once(
         assert width in encoder.bucket_lengths
         for row, padded in zip(bucket.rows.tolist(), bucket.input_ids.tolist(), strict=True):
             assert padded == ids[row] + [0] * (width - len(ids[row]))
-        # A shorter bucket would not have held any of these.
+        # None of these fits into a shorter bucket.
         shorter = encoder.bucket_lengths[encoder.bucket_lengths < width]
         assert all(len(ids[row]) > shorter.max(initial=0) for row in bucket.rows.tolist())
     assert sorted(rows) == list(range(len(lengths)))

@@ -1,4 +1,4 @@
-"""What a Triton server says of its model, held against the artifact."""
+"""A Triton server's metadata of its model, compared with the artifact."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def manifest(tmp_path: Path) -> Manifest:
 
 
 def metadata(manifest: Manifest) -> Metadata:
-    """What a server says that serves the artifact."""
+    """Returns the metadata of a server that serves the artifact."""
     tensor = service_pb2.ModelMetadataResponse.TensorMetadata
     return service_pb2.ModelMetadataResponse(
         name="predictor",
@@ -54,7 +54,7 @@ def test_what_fits_is_an_offer(manifest: Manifest) -> None:
     said = metadata(manifest)
     assert read_offer(said, config(), manifest, "it") == Offer((9, 10), 28, "INT64")
     said.inputs[0].datatype = "INT32"
-    # The server may cut the dimension of 1 off.
+    # The server may drop the dimension of size 1.
     (ood,) = [output for output in said.outputs if output.name == "ood"]
     ood.shape[:] = [-1]
     assert read_offer(said, config(64), manifest, "it") == Offer((9, 10), 64, "INT32")

@@ -1,4 +1,4 @@
-"""The word cache gives the library's ids, or none at all."""
+"""The word cache gives the same ids as the library, or none."""
 
 from __future__ import annotations
 

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 from routoo.pricing.curves import PriceGrid
-from routoo.pricing.duals import Target, solve_nested
+from routoo.pricing.duals import MeanCostLimit, solve_nested
 from routoo.selector.online import decide, round_scores
 
 
 def draw_requests(seed: int, n: int) -> tuple[Any, Any]:
-    """Scores and costs of n prompts on four models; dear ones are better, now and then."""
+    """Scores and costs of n prompts on four models; expensive ones are usually better."""
     rng = np.random.default_rng(seed)
     usual = np.array([1e-5, 1e-4, 6e-4, 6e-3])
     costs = usual * rng.lognormal(0.0, 0.5, (n, 4))
@@ -71,7 +71,7 @@ COMMON = (True, True, False, False, False)
 
 
 def best_score(requests: list[tuple[Any, Any]], limits: list[float]) -> float:
-    """The linear program with one row per budget, every x[i, j] a variable."""
+    """Solves the linear program with one row per budget, every x[i, j] a variable."""
     scores = np.concatenate([one[0] for one in requests])
     n, m = scores.shape
     usage = np.zeros((len(limits), n, m))
@@ -109,11 +109,11 @@ def test_nested_prices_are_the_duals_of_the_program(seed: int) -> None:
         curves,
         np.array(sizes) / sum(sizes),
         PAYERS,
-        [Target(float(mean), common) for mean, common in zip(means, COMMON, strict=True)],
+        [MeanCostLimit(float(mean), common) for mean, common in zip(means, COMMON, strict=True)],
     )
     assert min(duals.prices) >= 0.0
-    # Any prices bound the program from above; the duals do so without a gap. Whole prompts of a
-    # small sample and the grid's interpolation leave a little.
+    # Any prices give an upper bound of the program; the duals give one without a gap. Whole prompts
+    # of a small sample and the interpolation of the grid leave a small gap.
     bound = sum(price * limit for price, limit in zip(duals.prices, limits, strict=True))
     for (scores, costs), budgets in zip(requests, PAYERS, strict=True):
         price = sum(duals.prices[budget] for budget in budgets)

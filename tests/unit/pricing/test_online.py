@@ -67,7 +67,7 @@ class Replica:
         tenants: Sequence[str] = ("",),
         longer: float = 1.0,
     ) -> None:
-        """Gets n requests within some seconds, and solves after every half second."""
+        """Sends n requests within some seconds, and solves after every half second."""
         scores, costs = draw_requests(seed, n, longer)
         step = max(1, round(n * 0.5 / seconds))
         for start in range(0, n, step):
@@ -210,7 +210,7 @@ def test_requests_without_any_model_do_no_harm() -> None:
 
 
 class _Failing:
-    """A ledger whose books cannot be read, until they can."""
+    """A ledger whose books cannot be read until the test mends it."""
 
     def __init__(self, inner: MemoryLedger) -> None:
         self._inner = inner

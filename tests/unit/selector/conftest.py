@@ -1,4 +1,4 @@
-"""Instances of every shape the selector must take, and an oracle that shares no code with it."""
+"""Instances of every kind that the selector has to solve, and an oracle without common code."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,12 +30,12 @@ class Instance:
         return float(np.where(self.mask, self.costs, np.inf).min(axis=1).sum())
 
     @property
-    def dearest_usd(self) -> float:
+    def greatest_usd(self) -> float:
         return float(np.where(self.mask, self.costs, -np.inf).max(axis=1).sum())
 
     def budget_usd(self, share: float) -> float:
-        """Budget at a share of the way from the cheapest to the dearest total."""
-        return self.cheapest_usd + share * (self.dearest_usd - self.cheapest_usd)
+        """Budget at a share of the way from the least to the greatest total cost."""
+        return self.cheapest_usd + share * (self.greatest_usd - self.cheapest_usd)
 
 
 @st.composite
@@ -72,10 +72,10 @@ def _instances(draw: st.DrawFn) -> Instance:
     return Instance(scores, costs, mask)
 
 
-# HiGHS' tolerances make it see a budget that only just fits now as one that does and now as one
-# that does not; an instance without any room has a test of its own.
+# Within HiGHS' tolerances, a budget that just fits may count as feasible or as infeasible; an
+# instance without any room has a test of its own.
 def _has_room(instance: Instance) -> bool:
-    return instance.dearest_usd - instance.cheapest_usd > 1e-5 * instance.dearest_usd
+    return instance.greatest_usd - instance.cheapest_usd > 1e-5 * instance.greatest_usd
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""What a signal says, when an answer is kept, and when two cheap models are worth asking."""
+"""Signals and corrections, decisions to keep an answer, and plans with two cheap models."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.special import expit, logit
 
 from routoo.errors import InvalidRequestError
-from routoo.selector.cascade import CLIP, Correction, Plan, feature_of, judge
+from routoo.selector.cascade import CLIP, CascadePlan, Correction, feature_of, judge
 from routoo.selector.online import decide
 from routoo.selector.policies.base import Case
 from routoo.selector.policies.cascade import Cascade
@@ -19,7 +19,7 @@ figures = st.floats(0.02, 0.98).map(lambda value: round(value, 4))
 
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
-    """A few prompts on four models, at a price that matters."""
+    """A few prompts on four models, at a price that affects the choice."""
     n = draw(st.integers(1, 5))
     seed = draw(st.integers(0, 2**31))
     rng = np.random.default_rng(seed)
@@ -34,12 +34,12 @@ def cases(draw: st.DrawFn) -> Case:
     )
 
 
-def a_plan(seed: int = 0, *, unknown: int | None = None) -> Plan:
+def a_plan(seed: int = 0, *, unknown: int | None = None) -> CascadePlan:
     rng = np.random.default_rng(seed)
     intercepts, slopes = rng.normal(0, 0.3, M), rng.uniform(0.2, 3.0, M)
     if unknown is not None:
         intercepts[unknown] = slopes[unknown] = np.nan
-    return Plan(0, 1, Correction(0.4, intercepts, slopes), (0.1, 0.4, 0.3))
+    return CascadePlan(0, 1, Correction(0.4, intercepts, slopes), (0.1, 0.4, 0.3))
 
 
 @given(case=cases())
@@ -177,7 +177,7 @@ def test_the_policy_begins_a_plan_where_it_is_worth_it_and_is_lp_elsewhere(
 def test_of_two_plans_the_better_one_begins() -> None:
     flat = Correction(0.5, np.zeros(M), np.zeros(M))
     useful = Correction(0.5, np.zeros(M), np.array([0.0, 0.0, 8.0, 0.0]))
-    plans = (Plan(0, 1, flat, (0.0, 0.0, 0.0)), Plan(2, 1, useful, (0.0, 0.0, 0.0)))
+    plans = (CascadePlan(0, 1, flat, (0.0, 0.0, 0.0)), CascadePlan(2, 1, useful, (0.0, 0.0, 0.0)))
     case = Case(
         scores=np.full((1, M), 0.5),
         costs_usd=np.array([[0.0, 0.0, 0.0, 0.001]]),

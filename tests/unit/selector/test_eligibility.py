@@ -1,4 +1,4 @@
-"""Masks narrow in order, and the constraint that took the last model is named."""
+"""Masks narrow in order, and the constraint that removed the last model is named."""
 
 import numpy as np
 import pytest

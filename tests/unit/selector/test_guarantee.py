@@ -1,4 +1,4 @@
-"""The guarantee's tests: valid for every number of labels, and not empty."""
+"""The guarantee's p-values: valid for every number of labels, and strong enough to be of use."""
 
 from math import lgamma
 
@@ -23,14 +23,14 @@ RESAMPLES = 500
 
 
 def every_count(n: int) -> tuple[np.ndarray, np.ndarray]:
-    """All (worse, better) that n prompts can show."""
+    """Returns all counts (worse, better) that are possible with n prompts."""
     worse, better = np.meshgrid(np.arange(n + 1), np.arange(n + 1), indexing="ij")
     possible = worse + better <= n
     return worse[possible], better[possible]
 
 
 def chances(worse: np.ndarray, better: np.ndarray, n: int, w: float, b: float) -> np.ndarray:
-    """How likely each count is when a prompt is worse with chance w and better with chance b."""
+    """Returns each count's chance when a prompt is worse with chance w and better with chance b."""
     log_factorial = np.array([lgamma(k + 1) for k in range(n + 1)])
     same = n - worse - better
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -54,7 +54,7 @@ def test_exact_test_proves_a_broken_promise_with_a_chance_of_at_most_alpha(
     better_rate = better * (1.0 - max_drop) / 2.0
     worse, better_counts = every_count(n)
     p = binary_p_values(worse, better_counts, n, Promise(max_drop, alpha))
-    # The drop is exactly max_drop: the hardest to tell from a kept promise.
+    # The drop is exactly max_drop: the broken promise that is nearest to a kept one.
     chance = chances(worse, better_counts, n, better_rate + max_drop, better_rate)
     assert chance.sum() == pytest.approx(1.0)
     assert chance[p <= alpha].sum() <= alpha + 1e-9
@@ -167,7 +167,7 @@ def test_coverage_over_resamples_of_a_population_with_known_truth() -> None:
     chosen = last_proven(binary_p_values(worse, better, labels, promise), promise.alpha)
     broken = (chosen >= 0) & (drops[chosen] > promise.max_drop)
     assert broken.mean() <= promise.alpha + 2 * np.sqrt(0.05 * 0.95 / RESAMPLES)
-    # Not empty: most resamples prove a setting well along the way to the cheapest.
+    # Of use: most resamples prove a setting well on the way to the cheapest.
     assert (chosen >= 5).mean() > 0.8
 
 

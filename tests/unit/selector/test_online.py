@@ -1,4 +1,4 @@
-"""The decision for a micro-batch: its rule, its ties, and that neighbours do not matter."""
+"""The decision for a micro-batch: its rule, its ties, and its independence of other rows."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Every policy: its rule, that it keeps to the mask, and that a row's choice is its row's alone."""
+"""Every policy: its rule, its respect for the mask, and its independence of other rows."""
 
 from collections.abc import Sequence
 from dataclasses import fields
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from routoo.selector.arrays import IndexArray
-from routoo.selector.cascade import Correction, Plan
+from routoo.selector.cascade import CascadePlan, Correction
 from routoo.selector.policies.base import Case, Policy
 from routoo.selector.policies.best import Best
 from routoo.selector.policies.cascade import Cascade
@@ -53,7 +53,7 @@ def policies_of(draw: st.DrawFn, m: int) -> dict[str, Policy]:
         "fixed": Fixed(draw(columns)),
         "round_robin": RoundRobin(tuple(ring)),
         "guarantee": Guarantee(draw(st.sampled_from([0.0, 1.0, 100.0]))),
-        "cascade": Cascade((Plan(*pair, correction, (0.0, 0.5, 0.5)),)),
+        "cascade": Cascade((CascadePlan(*pair, correction, (0.0, 0.5, 0.5)),)),
     }
 
 
@@ -158,7 +158,7 @@ def test_lp_pays_each_rows_own_price() -> None:
 
 
 def test_threshold_takes_the_strong_model_above_its_threshold_only() -> None:
-    # 0.7 - 0.58 is a hair above 0.12 in binary.
+    # 0.7 - 0.58 is slightly above 0.12 in binary.
     case = case_of([[0.58, 0.0, 0.7], [0.5798, 0.0, 0.7], [0.9, 1.0, 0.1]])
     assert told(Threshold(strong=2, weak=0, threshold=0.12), case) == [
         (0, "THRESHOLD"),

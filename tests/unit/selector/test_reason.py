@@ -1,4 +1,4 @@
-"""Which rule is given as the reason of a choice."""
+"""The rule that is given as the reason of a choice."""
 
 from typing import Any
 

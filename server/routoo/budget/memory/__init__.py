@@ -1,1 +1,1 @@
-"""A ledger in this process: books, reservations, and the journal that they survive a restart by."""
+"""A ledger in this process: its books, and the journal from which a restart restores them."""

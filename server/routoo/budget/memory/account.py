@@ -1,4 +1,4 @@
-"""One budget's money, by the step of time in which it was decided."""
+"""The account of one budget: its money by the step of time in which it was decided."""
 
 from __future__ import annotations
 
@@ -10,16 +10,25 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Money:
-    """Sums, in nano-USD, and how many requests were granted."""
+class PeriodSums:
+    """Sums over a step or a period, or a change of such sums.
+
+    Python's integers do not overflow.
+
+    Attributes:
+        reserved: nano-USD granted to decisions whose cost is not known yet.
+        settled: nano-USD of known costs.
+        overdraft: nano-USD spent beside the budget.
+        granted: number of requests granted.
+    """
 
     reserved: int = 0
     settled: int = 0
     overdraft: int = 0
     granted: int = 0
 
-    def add(self, other: Money, sign: int = 1) -> None:
-        """Adds, or with -1 takes away."""
+    def add(self, other: PeriodSums, sign: int = 1) -> None:
+        """Adds other sums; with ``sign`` -1, subtracts them."""
         self.reserved += sign * other.reserved
         self.settled += sign * other.settled
         self.overdraft += sign * other.overdraft
@@ -27,7 +36,7 @@ class Money:
 
 
 class Account:
-    """What counts now, and in which steps it was decided. Python's integers do not overflow.
+    """The sums of one budget over the present period, by steps.
 
     Attributes:
         terms: the budget.
@@ -39,17 +48,17 @@ class Account:
 
     def __init__(self, terms: BudgetTerms) -> None:
         self.terms = terms
-        self.total = Money()
-        self.steps: dict[int, Money] = {}
+        self.total = PeriodSums()
+        self.steps: dict[int, PeriodSums] = {}
         self._now = 0
 
     @property
     def left(self) -> int:
-        """Nano-USD that may still be reserved; below 0 after a cost above its reservation."""
+        """Nano-USD that may still be reserved; below 0 after a cost far above its reservation."""
         return self.terms.limit_nano_usd - self.total.reserved - self.total.settled
 
     def advance(self, now_ns: int) -> None:
-        """Lets go of the steps that no longer count; time never goes back here."""
+        """Removes the steps that no longer count. Time must not go back between calls."""
         now = now_ns // self.terms.step_ns
         if now == self._now:
             return
@@ -58,17 +67,20 @@ class Account:
             self.total.add(self.steps.pop(step), sign=-1)
 
     def counts(self, step: int) -> bool:
-        """Whether a step still counts."""
+        """Returns whether a step still counts."""
         return step > self._now - self.terms.steps
 
-    def book(self, step: int, money: Money) -> None:
-        """Adds to a step, if it counts."""
+    def book(self, step: int, sums: PeriodSums) -> None:
+        """Adds sums to a step, if it counts."""
         if self.counts(step):
-            self.steps.setdefault(step, Money()).add(money)
-            self.total.add(money)
+            self.steps.setdefault(step, PeriodSums()).add(sums)
+            self.total.add(sums)
 
     def left_ns(self, now_ns: int) -> int:
-        """Until a fixed period ends, or until the oldest step that holds money stops counting."""
+        """Returns the ns until a fixed period ends, or the oldest step with money stops counting.
+
+        For a sliding period in which nothing is booked that is the whole period.
+        """
         if not self.terms.sliding:
             oldest = self._now
         elif self.steps:

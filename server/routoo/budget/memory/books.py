@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from routoo.budget.ledger import BudgetState, Settled
-from routoo.budget.memory.account import Account, Money
+from routoo.budget.memory.account import Account, PeriodSums
 from routoo.budget.memory.reservations import (
     EXPIRED,
     EXPIRED_OVERDRAWN,
@@ -31,19 +31,19 @@ if TYPE_CHECKING:
 
 _Part = tuple[int, int, int]
 _LARGEST_SUM = 2**63 - 1
-# So many amounts of 9,000,000 USD fit into 63 bits.
+# The sum of so many amounts of 9,000,000 USD fits into 63 bits.
 _SAFE_ROWS = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Keeping:
-    """How long decisions are kept.
+    """The time and number of decisions that are kept.
 
     Attributes:
-        ttl_ns: how long a cost may stay unreported. A decision is remembered as long again, so
-            that a report after that is known to be late.
+        ttl_ns: time until a decision whose cost was not reported expires. It is remembered as long
+            again, so that a later report is known to be late.
         releases_expired: an expired decision counts nothing instead of its estimate.
-        max_decisions: one more makes the oldest expire early.
+        max_decisions: most decisions kept; one more makes the oldest expire early.
     """
 
     ttl_ns: int
@@ -52,7 +52,20 @@ class Keeping:
 
 
 class Books:
-    """Who was granted what. Every call takes the time before or is within it; not thread-safe."""
+    """The accounts of all budgets and the decisions booked in them. Not thread-safe.
+
+    ``advance`` sets the time of the calls that follow it.
+
+    Args:
+        scopes: the budgets.
+        keeping: the time and number of decisions that are kept.
+
+    Attributes:
+        scopes: the budgets.
+        accounts: one per budget.
+        decisions: the decisions whose cost may still be reported.
+        now_ns: time of the last ``advance``.
+    """
 
     def __init__(self, scopes: Scopes, keeping: Keeping) -> None:
         self.scopes = scopes
@@ -63,7 +76,7 @@ class Books:
         self._releases_expired = keeping.releases_expired
 
     def advance(self, now_ns: int) -> None:
-        """Ends steps, lets reservations expire and forgets old decisions."""
+        """Sets the time: ends steps, expires reservations and forgets old decisions."""
         self.now_ns = now_ns
         for account in self.accounts:
             account.advance(now_ns)
@@ -81,13 +94,13 @@ class Books:
         """Books the rows that fit, in order.
 
         Args:
-            ids: [n], see ``taken``.
+            ids: [n], none of them ``taken``.
             groups: intp [n], see ``Scopes``.
             amounts: int64 [n], nano-USD, not negative.
-            all_or_nothing: one row that does not fit makes none fit.
+            all_or_nothing: books no row when one does not fit.
 
         Returns:
-            ``Grants.refused_by``; None: every row fits.
+            ``Grants.refused_by``; None: every row fits and is booked.
         """
         parts = _parts(groups, amounts)
         needs: dict[int, int] = {}
@@ -114,12 +127,19 @@ class Books:
         *,
         overdrawn: bool = False,
     ) -> None:
-        """Books decisions, asking nothing. Arguments as ``reserve``; ``overdrawn``: beside."""
+        """Books decisions without a check of the limits.
+
+        Args:
+            ids: [n], none of them ``taken``.
+            groups: intp [n], see ``Scopes``.
+            amounts: int64 [n], nano-USD, not negative.
+            overdrawn: books them as overdraft.
+        """
         parts = _parts(groups, amounts)
         self._book(ids, groups, amounts, parts, OVERDRAWN if overdrawn else OPEN)
 
     def taken(self, ids: Sequence[str]) -> bool:
-        """Whether one of the ids is booked already, or stands twice."""
+        """Returns whether one of the ids is booked already, or stands twice."""
         return self.decisions.holds_any(ids)
 
     def settle(self, decision_id: str, cost: int) -> Settled:
@@ -133,12 +153,12 @@ class Books:
             return Settled.TWICE
         booked = int(table.amounts[place])
         if state == OPEN:
-            money = Money(reserved=-booked, settled=cost)
+            sums = PeriodSums(reserved=-booked, settled=cost)
         elif state == EXPIRED:
-            money = Money(settled=cost - booked)
+            sums = PeriodSums(settled=cost - booked)
         else:
-            money = Money(overdraft=cost - booked)
-        self._add(int(table.groups[place]), int(table.times[place]), money)
+            sums = PeriodSums(overdraft=cost - booked)
+        self._add(int(table.groups[place]), int(table.times[place]), sums)
         table.states[place] = REPORTED
         late = state in (EXPIRED, EXPIRED_OVERDRAWN)
         return Settled.EXPIRED if late else Settled.SETTLED
@@ -146,10 +166,10 @@ class Books:
     def charge(self, index: int, amount: int) -> None:
         """Books an amount, nano-USD, as settled in a budget at the present time."""
         account = self.accounts[index]
-        account.book(self.now_ns // account.terms.step_ns, Money(settled=amount))
+        account.book(self.now_ns // account.terms.step_ns, PeriodSums(settled=amount))
 
     def states(self, *, degraded: bool) -> tuple[BudgetState, ...]:
-        """Each budget as it stands."""
+        """Returns the present state of each budget."""
         return tuple(
             BudgetState(
                 terms=account.terms,
@@ -164,7 +184,7 @@ class Books:
         )
 
     def dump(self) -> dict[str, Any]:
-        """Everything that ``load`` needs; what is reserved follows from the open decisions."""
+        """Returns all that ``load`` needs; what is reserved follows from the open decisions."""
         ids, places = self.decisions.remembered()
         table = self.decisions
         return {
@@ -174,9 +194,9 @@ class Books:
                     "tenant": account.terms.tenant,
                     "step_ns": account.terms.step_ns,
                     "steps": [
-                        # Sums may be larger than what JSON's readers take for a number.
-                        [step, str(money.settled), str(money.overdraft), money.granted]
-                        for step, money in account.steps.items()
+                        # Texts, because readers of JSON may not accept numbers of this size.
+                        [step, str(sums.settled), str(sums.overdraft), sums.granted]
+                        for step, sums in account.steps.items()
                     ],
                 }
                 for account in self.accounts
@@ -190,7 +210,7 @@ class Books:
         }
 
     def load(self, dumped: dict[str, Any]) -> None:
-        """Takes over what was dumped, perhaps by other settings; the books have to be empty.
+        """Takes over a dump, perhaps of other budgets; the books have to be empty.
 
         A budget of the same name and tenant keeps its money. When the length of its period has
         changed, what was booked in a step counts from the end of that step.
@@ -204,26 +224,27 @@ class Books:
                 continue
             for step, settled, overdraft, granted in entry["steps"]:
                 end_ns = min((step + 1) * entry["step_ns"] - 1, self.now_ns)
-                money = Money(settled=int(settled), overdraft=int(overdraft), granted=granted)
-                account.book(end_ns // account.terms.step_ns, money)
+                sums = PeriodSums(settled=int(settled), overdraft=int(overdraft), granted=granted)
+                account.book(end_ns // account.terms.step_ns, sums)
         ids = dumped["ids"]
         groups = self.scopes.groups(dumped["tenants"])[np.array(dumped["groups"], np.intp)]
         amounts, times = np.array(dumped["amounts"], np.int64), np.array(dumped["times"], np.int64)
         states = np.array(dumped["states"], np.int8)
         if not same:
-            # What an expired decision was booked at stands in budgets that may be others now.
+            # An expired decision may be booked in other budgets than those it would belong to now,
+            # so a late report must not correct it.
             states[states >= EXPIRED] = REPORTED
         kept = slice(max(0, len(ids) - self.decisions.capacity), len(ids))
         self.decisions.append(ids[kept], amounts[kept], groups[kept], times[kept], states[kept])
         still = states == OPEN
         for group, rows in _by_group(groups[still]):
             for step_time, total in _by_time(times[still][rows], amounts[still][rows]):
-                self._add(group, step_time, Money(reserved=total))
+                self._add(group, step_time, PeriodSums(reserved=total))
 
     def _refuse(self, groups: IndexArray, amounts: IntArray) -> IndexArray:
-        """``Grants.refused_by`` of a batch that does not fit as a whole."""
-        # Whether a row fits depends on those before. This happens while a budget runs out, and
-        # plain integers take well under a microsecond a row.
+        """Returns ``Grants.refused_by`` of a batch that does not fit as a whole."""
+        # Whether a row fits depends on the rows before it, so this is a loop. It runs only while a
+        # budget runs out, and Python's integers take well under a microsecond a row.
         refused_by = np.full(len(groups), -1, np.intp)
         left = [account.left for account in self.accounts]
         rows = zip(groups.tolist(), amounts.tolist(), strict=True)
@@ -248,11 +269,11 @@ class Books:
     ) -> None:
         for group, count, total in parts:
             if state == OVERDRAWN:
-                money = Money(overdraft=total)
+                sums = PeriodSums(overdraft=total)
             else:
-                money = Money(reserved=total, granted=count)
-            self._add(group, self.now_ns, money)
-        if not self.scopes.bounded.all():  # what no budget bounds is not kept
+                sums = PeriodSums(reserved=total, granted=count)
+            self._add(group, self.now_ns, sums)
+        if not self.scopes.bounded.all():  # decisions without a budget are not kept
             kept = self.scopes.bounded[groups]
             ids = [ids[row] for row in np.flatnonzero(kept).tolist()]
             groups, amounts = groups[kept], amounts[kept]
@@ -262,10 +283,10 @@ class Books:
             self._make_room(len(ids[part]))
             self.decisions.append(ids[part], amounts[part], groups[part], self.now_ns, state)
 
-    def _add(self, group: int, time_ns: int, money: Money) -> None:
+    def _add(self, group: int, time_ns: int, sums: PeriodSums) -> None:
         for index in self.scopes.members[group]:
             account = self.accounts[index]
-            account.book(time_ns // account.terms.step_ns, money)
+            account.book(time_ns // account.terms.step_ns, sums)
 
     def _make_room(self, n: int) -> None:
         surplus = self.decisions.room_for(n)
@@ -289,20 +310,20 @@ class Books:
         kept = 0 if self._releases_expired else 1
         for time_ns, total in _by_time(table.times[places], table.amounts[places]):
             if overdrawn:
-                self._add(group, time_ns, Money(overdraft=(kept - 1) * total))
+                self._add(group, time_ns, PeriodSums(overdraft=(kept - 1) * total))
             else:
-                self._add(group, time_ns, Money(reserved=-total, settled=kept * total))
+                self._add(group, time_ns, PeriodSums(reserved=-total, settled=kept * total))
 
 
 def exact_sum(amounts: IntArray) -> int:
-    """The sum of int64 amounts that are not negative, however large."""
+    """Returns the exact sum of int64 amounts that are not negative, however large it is."""
     if len(amounts) <= _SAFE_ROWS or int(amounts.max()) < _LARGEST_SUM // len(amounts):
         return int(amounts.sum())
     return sum(amounts.tolist())
 
 
 def _parts(groups: IndexArray, amounts: IntArray) -> list[_Part]:
-    """Each group that occurs, with how many rows it has and the sum of their amounts."""
+    """Returns each group that occurs, the number of its rows and the sum of their amounts."""
     return [
         (group, len(chosen), exact_sum(chosen))
         for group, rows in _by_group(groups)
@@ -311,7 +332,7 @@ def _parts(groups: IndexArray, amounts: IntArray) -> list[_Part]:
 
 
 def _by_group(groups: IndexArray) -> Iterator[tuple[int, IndexArray | slice]]:
-    """Each group that occurs, with its rows."""
+    """Yields each group that occurs, and its rows."""
     if not len(groups):
         return
     first = int(groups[0])
@@ -324,7 +345,7 @@ def _by_group(groups: IndexArray) -> Iterator[tuple[int, IndexArray | slice]]:
 
 
 def _by_time(times: IntArray, amounts: IntArray) -> Iterator[tuple[int, int]]:
-    """Each time that occurs, with the sum of its amounts; times have to be ascending."""
+    """Yields each time that occurs, and the sum of its amounts; times have to be ascending."""
     found, starts = np.unique(times, return_index=True)
     for time_ns, part in zip(found.tolist(), np.split(amounts, starts[1:]), strict=True):
         yield time_ns, exact_sum(part)

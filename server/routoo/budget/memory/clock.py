@@ -1,4 +1,4 @@
-"""A clock that never goes back, whatever the machine's does."""
+"""A clock that never goes back, even if the clock of the machine does."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _log = structlog.get_logger(__name__)
-# A step back of at most this is waited out: time stands until the clock has caught up, so that no
-# period gets longer or shorter. Behind a larger one, time goes on from the last reading instead of
-# standing for hours; periods then keep their length, and start that much later.
+# After a step back of at most this, time stands still until the machine's clock has caught up, so
+# that periods begin and end as before. After a larger step time would stand still for hours, so it
+# goes on from the last reading: periods keep their length, and begin later by the size of the step.
 WAITED_OUT_NS = 60 * 1_000_000_000
 
 
 class ForwardClock:
-    """Nanoseconds since 1970, never less than at the reading before. Not thread-safe."""
+    """Nanoseconds since 1970, never less than at the previous reading. Not thread-safe.
+
+    Args:
+        clock_ns: the machine's clock, nanoseconds since 1970.
+    """
 
     def __init__(self, clock_ns: Callable[[], int]) -> None:
         self._clock_ns = clock_ns
@@ -38,5 +42,5 @@ class ForwardClock:
         return self._last_ns
 
     def not_before(self, time_ns: int) -> None:
-        """Goes on from a time that was read before, e.g. before a restart."""
+        """Sets the least time of the next reading, e.g. the last time before a restart."""
         self._last_ns = max(self._last_ns, time_ns)

@@ -1,9 +1,9 @@
 """An append-only file of records, each with its length and checksums; one process per file.
 
 A record is a header of 12 bytes (length of the body, CRC-32 of the body, CRC-32 of these 8 bytes,
-little-endian) and a body, a JSON object. The last record of a file may be torn, because the machine
-stopped while it was written; it is cut off. Anything else that does not fit is damage, and refused:
-guessing would lose money or count it twice.
+little-endian) and a body, a JSON object. The last record of a file may be incomplete, because the
+machine stopped while it was written; it is cut off. Any other fault is damage, and the file is
+refused: a guess could lose money or count it twice.
 """
 
 from __future__ import annotations
@@ -31,20 +31,21 @@ _HEAD = struct.Struct("<III")
 
 
 def encode(record: dict[str, Any]) -> bytes:
-    """One record as it stands in the file."""
+    """Returns one record as it is written to the file."""
     body = orjson.dumps(record, option=orjson.OPT_SERIALIZE_NUMPY)
     head = struct.pack("<II", len(body), zlib.crc32(body))
     return head + struct.pack("<I", zlib.crc32(head)) + body
 
 
 class Journal:
-    """An open journal file. Appending is not thread-safe: its owner's lock is held.
+    """An open journal file. Appending is not thread-safe: the owner holds a lock for it.
 
     Attributes:
-        size: bytes that are known to be whole.
-        torn_bytes: what was cut off the end at the start.
+        path: the file.
+        size: bytes of complete records.
+        torn_bytes: bytes that were cut off the end at the start.
         failed: an append did not reach the file, which therefore lacks a record until it is
-            rewritten; appends do nothing meanwhile.
+            rewritten; until then, appends do nothing.
     """
 
     def __init__(self, path: Path) -> None:
@@ -60,7 +61,7 @@ class Journal:
         self._switching = threading.Lock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            # Its own file: the journal itself is replaced when it is rewritten.
+            # The lock is a file of its own, because a rewrite replaces the journal's file.
             self._lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise ConfigError(
@@ -82,7 +83,7 @@ class Journal:
             ) from None
 
     def replay(self) -> Iterator[dict[str, Any]]:
-        """Yields the records, and cuts a torn one off the end.
+        """Yields the records, and cuts an incomplete one off the end.
 
         Raises:
             ConfigError: a record in the middle is damaged.
@@ -95,7 +96,7 @@ class Journal:
                 break
             length, body_sum, head_sum = _HEAD.unpack_from(content, at)
             if zlib.crc32(content[at : at + 8]) != head_sum:
-                if not any(content[at:]):  # the file grew, its blocks were not written
+                if not any(content[at:]):  # the file has grown, but its blocks were not written
                     break
                 raise self._damaged(at)
             end = body_at + length
@@ -120,10 +121,10 @@ class Journal:
         self.size = at
 
     def append(self, data: bytes) -> None:
-        """Adds encoded records; a crash of the process after that does not lose them.
+        """Appends encoded records; a later crash of the process does not lose them.
 
-        When the disk is full or broken, ``failed`` is set, and the file stays whole up to the
-        record before.
+        When the disk is full or broken, ``failed`` is set, and the file ends with the last complete
+        record.
         """
         if self.failed:
             return
@@ -132,7 +133,7 @@ class Journal:
         except OSError as error:
             self._fail(error)
             try:
-                # Half a record in the middle would be damage to the next start.
+                # The next start would take half a record in the middle for damage.
                 os.ftruncate(self._file, self.size)
                 os.lseek(self._file, self.size, os.SEEK_SET)
             except OSError as second:
@@ -141,26 +142,29 @@ class Journal:
             self.size += len(data)
 
     def sync(self) -> None:
-        """Forces what was appended to the disk. Its owner's lock need not be held."""
-        with self._switching:  # else the file might be closed meanwhile
+        """Forces what was appended to the disk. Thread-safe."""
+        with self._switching:  # keeps ``switch`` from closing the file
             try:
                 os.fsync(self._file)
             except OSError as error:
                 self._fail(error)
 
     def replace(self, data: list[bytes]) -> Replacement:
-        """Starts to write the journal anew beside itself; the file in use is untouched.
+        """Starts a new journal file beside the one in use, which is not changed.
+
+        Args:
+            data: encoded records to begin with.
 
         Raises:
-            OSError: the disk is full or broken; nothing is left behind.
+            OSError: the disk is full or broken; the new file is removed.
         """
         return Replacement(self.path, data)
 
     def switch(self, replacement: Replacement) -> None:
-        """Makes a replacement the journal. The owner's lock is held.
+        """Makes a replacement the journal. The owner holds its lock.
 
         Raises:
-            OSError: as ``replace``; the old file stays in use.
+            OSError: the disk is full or broken; the old file stays in use.
         """
         new = replacement.take()
         with self._switching:
@@ -172,7 +176,7 @@ class Journal:
         self.failed = False
 
     def close(self) -> None:
-        """Lets another process have it."""
+        """Closes the file, and releases it for other processes."""
         os.close(self._file)
         os.close(self._lock)
 
@@ -194,7 +198,12 @@ class Journal:
 
 
 class Replacement:
-    """A new journal file that is not in use yet."""
+    """A new journal file that is not in use yet.
+
+    Args:
+        path: the journal that it is to replace.
+        data: encoded records to begin with.
+    """
 
     def __init__(self, path: Path, data: list[bytes]) -> None:
         self._path = path
@@ -219,12 +228,16 @@ class Replacement:
             raise
 
     def discard(self) -> None:
-        """Removes the file."""
+        """Closes and removes the file."""
         os.close(self._file)
         self._beside.unlink(missing_ok=True)
 
     def take(self) -> int:
-        """Puts the file in the place of the journal, and returns its descriptor."""
+        """Renames the file to the journal, and returns its open descriptor.
+
+        Raises:
+            OSError: the disk is full or broken; the file is removed.
+        """
         try:
             self._beside.replace(self._path)
         except OSError:
@@ -240,5 +253,5 @@ class Replacement:
 
 def _write_all(file: int, data: bytes) -> None:
     written = os.write(file, data)
-    while written < len(data):  # a disk that fills up takes a part, and refuses the next
+    while written < len(data):  # a disk that fills up writes a part, and then raises
         written += os.write(file, data[written:])

@@ -1,4 +1,4 @@
-"""The ledger of one process."""
+"""The ledger of one process, which keeps its books in memory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class _Shared:
-    """The one set of books behind a ledger and its successors; every access holds the lock."""
+    """The books that a ledger shares with its successors; every access holds the lock."""
 
     __slots__ = ("books", "clock_ns", "journaling", "lock", "owner")
 
@@ -37,7 +37,7 @@ class _Shared:
 
 
 class MemoryLedger:
-    """Implements ``Ledger`` in memory, and in a journal if it is given one."""
+    """Implements ``Ledger`` in memory, with an optional journal."""
 
     def __init__(
         self,
@@ -50,9 +50,10 @@ class MemoryLedger:
 
         Args:
             terms: the budgets.
-            keeping: how long decisions are kept.
+            keeping: the time and number of decisions that are kept.
             clock_ns: nanoseconds since 1970; may go back.
-            journaling: where the books come from and what keeps them; closed with the ledger.
+            journaling: restores the books and writes them to a file; closed with the ledger. None:
+                the books begin empty and are lost at the end.
 
         Raises:
             ConfigError: the journal is damaged or was written by another version.
@@ -65,19 +66,19 @@ class MemoryLedger:
             self._shared.clock_ns.not_before(self._shared.books.now_ns)
 
     def succeeded_by(self, terms: tuple[BudgetTerms, ...], keeping: Keeping) -> MemoryLedger:
-        """A ledger of other budgets on the same books: what is spent and open stays so.
+        """Returns a ledger of other budgets on the same books, with all that is spent and open.
 
         A budget of the same name and tenant keeps its money. This ledger may be used until the last
-        decision that began with it is made; its budgets are the new ones then, under the old
-        indices. The successor is to be closed, not this one.
+        decision that began with it is made; from now on it books in the new budgets, and answers
+        with its own indices. The successor is to be closed, not this one.
         """
         successor = MemoryLedger.__new__(MemoryLedger)
-        successor._scopes = Scopes(terms)  # noqa: SLF001 - its own
-        shared = successor._shared = self._shared  # noqa: SLF001 - as above
+        successor._scopes = Scopes(terms)  # noqa: SLF001 - of this class
+        shared = successor._shared = self._shared  # noqa: SLF001 - of this class
         with shared.lock:
             now_ns = shared.clock_ns()
             shared.books.advance(now_ns)
-            books = Books(successor._scopes, keeping)  # noqa: SLF001 - as above
+            books = Books(successor._scopes, keeping)  # noqa: SLF001 - of this class
             books.advance(now_ns)
             books.load(shared.books.dump())
             shared.books, shared.owner = books, successor
@@ -159,10 +160,10 @@ class MemoryLedger:
             self._shared.journaling.close()
 
     def _translated(self, scopes: Scopes, refused_by: NDArray[np.intp]) -> NDArray[np.intp]:
-        """Indices of the successor's budgets as this ledger's; one that it lacks: its first."""
+        """Translates a successor's indices to this ledger's; a budget that it lacks becomes 0."""
         own = {(terms.name, terms.tenant): index for index, terms in enumerate(self.terms)}
         places = [own.get((terms.name, terms.tenant), 0) for terms in scopes.terms]
-        # One more for -1, granted, which takes the last place.
+        # The last place is for -1, granted, which stays -1.
         return np.array([*places, -1], np.intp)[refused_by]
 
     def _amounts(
@@ -207,6 +208,6 @@ class MemoryLedger:
             )
 
     def _sync(self) -> None:
-        # Outside the lock: a disk takes milliseconds.
+        # Called without the lock, because a disk takes milliseconds.
         if self._shared.journaling is not None:
             self._shared.journaling.sync()

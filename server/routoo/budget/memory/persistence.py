@@ -1,4 +1,4 @@
-"""Keeps the books of a memory ledger in a journal: replays, appends, forces to disk, rewrites."""
+"""Persistence of a memory ledger's books in a journal: replay, append, force to disk, rewrite."""
 
 from __future__ import annotations
 
@@ -21,20 +21,25 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger(__name__)
 _VERSION = 1
-# Rewritten when it is this much, and four times what it was after the last time: a rewrite costs
-# time in proportion to the decisions that are remembered.
+# The journal is rewritten when it has this size and four times its size after the last rewrite,
+# because a rewrite takes time in proportion to the decisions that are remembered.
 _REWRITE_BYTES = 16 * 1024 * 1024
 _REWRITE_FACTOR = 4
 TEND_INTERVAL_S = 1.0
 
 
 class Journaling:
-    """What happens to the books, written down as it happens.
+    """Writes every change of the books to a journal.
 
     ``booked`` and ``settled`` are called with the ledger's lock held, in the order of the events.
-    A thread forces the file to disk now and then (fsync ``interval``), rewrites it when it has
-    grown, and rewrites it after an append has failed, as soon as the disk lets it: the books in
-    memory are complete all the time.
+    A thread forces the file to disk at an interval (fsync ``interval``), rewrites it when it has
+    grown, and after a failed append rewrites it as soon as the disk works again: the books in
+    memory are always complete.
+
+    Args:
+        journal: the file; closed with this.
+        fsync: when the file is forced to disk.
+        tend_interval_s: interval of the thread.
     """
 
     def __init__(
@@ -53,11 +58,15 @@ class Journaling:
 
     @property
     def failed(self) -> bool:
-        """Whether the file lacks something that the books in memory hold."""
+        """Returns whether the file lacks records of the books in memory."""
         return self._journal.failed
 
     def restore(self, books: Books, lock: threading.Lock) -> None:
-        """Plays the file back into empty books, and starts to tend it.
+        """Replays the file into empty books, and starts the thread.
+
+        Args:
+            books: empty books.
+            lock: guards them.
 
         Raises:
             ConfigError: the file is damaged or was written by another version.
@@ -78,7 +87,7 @@ class Journaling:
         self._thread.start()
 
     def follow(self, books: Books) -> None:
-        """Keeps other books from here on, with the same content; the lock is held."""
+        """Goes on with other books of the same content. The caller holds the lock."""
         self._books = books
 
     def booked(
@@ -90,22 +99,30 @@ class Journaling:
         *,
         overdrawn: bool,
     ) -> None:
-        """Writes down granted, or overdrawn, decisions."""
+        """Appends granted or overdrawn decisions.
+
+        Args:
+            time_ns: time of the decisions.
+            ids: [n].
+            tenants: [n].
+            amounts: int64 [n], nano-USD.
+            overdrawn: they were booked as overdraft.
+        """
         one = tenants[0] if len(set(tenants)) == 1 else tenants
         kind = "overdraw" if overdrawn else "reserve"
         self._append({"k": kind, "t": time_ns, "i": ids, "n": one, "a": amounts})
 
     def settled(self, time_ns: int, decision_id: str, cost: int) -> None:
-        """Writes down a reported cost that was booked."""
+        """Appends a reported cost that was booked, in nano-USD."""
         self._append({"k": "settle", "t": time_ns, "i": decision_id, "c": cost})
 
     def sync(self) -> None:
-        """With fsync ``always``, returns when everything written down before is on the disk."""
+        """With fsync ``always``, returns when everything appended before is on the disk."""
         if self._fsync == "always":
             self._sync()
 
     def tend(self) -> None:
-        """What the thread does every interval."""
+        """Forces the file to disk and rewrites it, where due; called by the thread."""
         if self._fsync == "interval":
             self._sync()
         grown = max(_REWRITE_BYTES, _REWRITE_FACTOR * self._rewritten_bytes)
@@ -113,12 +130,13 @@ class Journaling:
             self.rewrite()
 
     def rewrite(self) -> bool:
-        """Writes the books beside the journal, then puts that in its place.
+        """Writes the books to a new file, and replaces the journal with it.
 
-        The lock is held while the books are copied and for the switch, not while they are written.
+        The lock is held while the books are copied and during the switch, not while they are
+        written.
 
         Returns:
-            False: the disk did not let it; everything is as before.
+            False: the disk is full or broken, and nothing has changed.
         """
         with self._lock:
             dump = self._books.dump()
@@ -130,7 +148,7 @@ class Journaling:
             with self._lock:
                 meanwhile, self._since_dump = self._since_dump, []
             replacement.add(meanwhile)
-            with self._lock:  # what came in the last moment, little
+            with self._lock:  # the few records that came since
                 replacement.add(self._since_dump)
                 self._journal.switch(replacement)
         except OSError as error:
@@ -143,7 +161,7 @@ class Journaling:
         return True
 
     def close(self) -> None:
-        """Writes out what is not yet written, and lets go of the file."""
+        """Writes what is not yet written, and closes the file."""
         self._stop.set()
         self._thread.join()
         if self._journal.failed:
@@ -158,7 +176,7 @@ class Journaling:
     def _sync(self) -> None:
         wanted = self._appended
         with self._syncing:
-            if self._on_disk >= wanted:  # another thread has forced this one's records, too
+            if self._on_disk >= wanted:  # another thread has forced these records to disk, too
                 return
             appended = self._appended
             self._journal.sync()

@@ -1,4 +1,4 @@
-"""The decisions whose cost may still be reported, oldest first, in a ring of bounded size."""
+"""Decisions whose cost may still be reported, oldest first, in a ring of bounded size."""
 
 from __future__ import annotations
 
@@ -15,25 +15,28 @@ if TYPE_CHECKING:
 
     IndexArray = NDArray[np.intp]
 
-# What a decision is: its cost open or its reservation expired, inside or beside the budget; or
-# reported.
+# States of a decision: its cost is open, within the budget or as overdraft; its reservation has
+# expired, within the budget or as overdraft; its cost was reported.
 OPEN, OVERDRAWN, EXPIRED, EXPIRED_OVERDRAWN, REPORTED = range(5)
 _FIRST_CAPACITY = 1024
 _EXPIRED_AT_ONCE = 8192
 
 
 class Decisions:
-    """Numbers of decisions go up by one; what belongs to a number lies at ``number & mask``.
+    """A ring of decisions, numbered in their order; number k lies at place ``k & (size - 1)``.
 
-    Attributes, each an array over the places of the ring:
-        amounts: int64, nano-USD, what is booked for the decision.
-        times: int64, ns, when it was decided; never falls from one number to the next.
-        groups: intp, see ``Scopes``.
-        states: int8, ``OPEN`` to ``REPORTED``.
+    Args:
+        capacity: most decisions kept; rounded up to a power of 2.
+
+    Attributes:
+        capacity: most decisions kept.
+        amounts: int64 [places], nano-USD booked for the decision.
+        times: int64 [places], ns, time of the decision; never falls from one number to the next.
+        groups: intp [places], see ``Scopes``.
+        states: int8 [places], ``OPEN`` to ``REPORTED``.
     """
 
     def __init__(self, capacity: int) -> None:
-        """Args: capacity: most decisions kept; rounded up to a power of 2."""
         self.capacity = 1 << (capacity - 1).bit_length()
         size = min(self.capacity, _FIRST_CAPACITY)
         self.amounts = np.zeros(size, np.int64)
@@ -50,17 +53,17 @@ class Decisions:
         return self._end - self._first
 
     def place(self, decision_id: str) -> int | None:
-        """Where a decision lies in the ring; None: not remembered."""
+        """Returns the place of a decision in the ring; None: not remembered."""
         number = self._numbers.get(decision_id)
         return None if number is None else number & (len(self._ids) - 1)
 
     def holds_any(self, ids: Sequence[str]) -> bool:
-        """Whether one of the ids is remembered, or stands twice among them."""
+        """Returns whether one of the ids is remembered, or stands twice among them."""
         numbers = self._numbers
         return len(set(ids)) < len(ids) or not numbers.keys().isdisjoint(ids)
 
     def room_for(self, n: int) -> int:
-        """How many of the oldest have to go before n more fit."""
+        """Returns how many of the oldest have to be forgotten before n more fit."""
         return max(0, len(self) + n - self.capacity)
 
     def append(
@@ -71,7 +74,7 @@ class Decisions:
         times: NDArray[np.int64] | int,
         states: NDArray[np.int8] | int,
     ) -> None:
-        """Adds n decisions; there has to be room."""
+        """Adds n decisions; ``room_for(n)`` has to be 0."""
         n = len(ids)
         while len(self) + n > len(self._ids):
             self._grow()
@@ -92,14 +95,15 @@ class Decisions:
         self._end += n
 
     def due(self, horizon_ns: int, at_least: int = 0) -> IndexArray | None:
-        """Passes over the decisions up to a time; None when there are none.
+        """Takes the next decisions that are due to expire; each is taken once.
 
         Args:
             horizon_ns: those decided at this time or before are due.
-            at_least: so many of the oldest remembered are due whatever their age.
+            at_least: so many of the oldest remembered ones are due at any age.
 
         Returns:
-            Places of those among them that are open; may be empty, and another call may find more.
+            Places of those among them that are open; may be empty. None: no decision is due any
+            more; else another call may find more.
         """
         forced = self._first + at_least
         if self._next_due >= self._end:
@@ -115,7 +119,12 @@ class Decisions:
         return places[self.states[places] <= OVERDRAWN]
 
     def forget(self, horizon_ns: int, at_least: int = 0) -> None:
-        """Drops what was decided at a time or before and is no longer open, oldest first."""
+        """Forgets decisions that ``due`` has passed, oldest first.
+
+        Args:
+            horizon_ns: those decided at this time or before are forgotten.
+            at_least: so many of the oldest remembered ones are forgotten at any age.
+        """
         forced = self._first + at_least
         while self._first < self._next_due:
             first = self._first & (len(self._ids) - 1)
@@ -130,7 +139,7 @@ class Decisions:
             self._first += count
 
     def remembered(self) -> tuple[list[str], IndexArray]:
-        """Ids and places of all that is remembered, oldest first."""
+        """Returns ids and places of all decisions that are remembered, oldest first."""
         places = self._places(self._first, self._end)
         return [self._ids[place] for place in places.tolist()], places
 

@@ -1,1 +1,1 @@
-"""A ledger in Redis that replicas share, and what each may spend while Redis is away."""
+"""A ledger in Redis that replicas share, and the local share that each spends without Redis."""

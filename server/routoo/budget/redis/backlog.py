@@ -1,4 +1,4 @@
-"""What was decided while Redis was away, until Redis has it."""
+"""The backlog of decisions and costs that Redis has to get when it is back."""
 
 from __future__ import annotations
 
@@ -13,8 +13,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Booking:
-    """A decision: group (see ``Scopes``), nano-USD, time in microseconds, beside the budgets."""
+class PendingBooking:
+    """A decision that was made without Redis.
+
+    Attributes:
+        group: see ``Scopes``.
+        amount: nano-USD.
+        time_us: time of the decision, microseconds since 1970 by Redis' clock.
+        overdrawn: booked as overdraft.
+    """
 
     group: int
     amount: int
@@ -23,16 +30,23 @@ class Booking:
 
 
 class Pending:
-    """Decisions to adopt, costs to settle and calls to take back. Its owner's lock is held.
+    """Decisions to adopt, costs to settle and calls to take back. The owner holds its lock.
 
-    Everything is by decision id, and booking it twice books it once; so a part that may or may not
-    have arrived is simply sent again.
+    Entries are keyed by decision id, and an entry that is sent twice is booked once. So a part of
+    which it is not known whether it arrived is sent again.
+
+    Args:
+        most: most entries that are kept.
+
+    Attributes:
+        bookings: decisions that Redis has to book, by id.
+        costs: reported costs in nano-USD, by id.
+        doubts: ids of calls whose answer got lost; Redis has to cancel them.
     """
 
     def __init__(self, most: int) -> None:
-        """Args: most: entries that are kept."""
         self._most = most
-        self.bookings: dict[str, Booking] = {}
+        self.bookings: dict[str, PendingBooking] = {}
         self.costs: dict[str, int] = {}
         self.doubts: dict[str, None] = {}
 
@@ -40,21 +54,25 @@ class Pending:
         return len(self.bookings) + len(self.costs) + len(self.doubts)
 
     def has_room(self, n: int) -> bool:
-        """Whether n more entries may be added."""
+        """Returns whether n more entries may be added."""
         return len(self) + n <= self._most
 
-    def book(self, ids: Sequence[str], bookings: Sequence[Booking]) -> None:
-        """Adds decisions; a doubt about one of them is settled by that."""
+    def book(self, ids: Sequence[str], bookings: Sequence[PendingBooking]) -> None:
+        """Adds decisions, which removes any doubt about them."""
         for decision_id in ids:
             self.doubts.pop(decision_id, None)
         self.bookings.update(zip(ids, bookings, strict=True))
 
     def doubt(self, ids: Sequence[str]) -> None:
-        """Adds ids of a call whose answer got lost and that were not decided since."""
+        """Adds ids of a call whose answer got lost, but for those that were decided since."""
         self.doubts.update((key, None) for key in ids if key not in self.bookings)
 
     def deliver(self, store: RedisStore, part: PendingPart) -> None:
-        """Sends a part to Redis; needs no lock. Raises StoreError: send it again."""
+        """Sends a part to Redis; needs no lock.
+
+        Raises:
+            StoreError: the part has to be sent again.
+        """
         if part.bookings:
             store.adopt(
                 [
@@ -68,7 +86,7 @@ class Pending:
             store.cancel(list(part.doubts))
 
     def part(self, most: int) -> PendingPart:
-        """The next entries to send: a decision comes before its cost."""
+        """Returns the next entries to send; decisions come before their costs."""
         if self.bookings:
             return PendingPart(dict(islice(self.bookings.items(), most)), {}, {})
         if self.costs:
@@ -76,7 +94,7 @@ class Pending:
         return PendingPart({}, {}, dict(islice(self.doubts.items(), most)))
 
     def delivered(self, part: PendingPart) -> None:
-        """Forgets what has arrived, unless it has changed meanwhile."""
+        """Removes entries that have arrived, but for decisions that have changed meanwhile."""
         for key, booking in part.bookings.items():
             if self.bookings.get(key) is booking:
                 del self.bookings[key]
@@ -88,8 +106,14 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class PendingPart:
-    """Entries of one kind, on their way."""
+    """Entries that are being sent; one of the three is not empty.
 
-    bookings: dict[str, Booking]
+    Attributes:
+        bookings: decisions to book, by id.
+        costs: costs to settle in nano-USD, by id.
+        doubts: ids to cancel.
+    """
+
+    bookings: dict[str, PendingBooking]
     costs: dict[str, int]
     doubts: dict[str, None]

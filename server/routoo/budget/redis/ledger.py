@@ -1,4 +1,4 @@
-"""The ledger that replicas share through Redis, and what a replica does while Redis is away."""
+"""The ledger that replicas share through Redis, with a local share for the time without Redis."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger(__name__)
 _FIRST_PROBE_S = 0.1
-# What is left is looked at this often even when nothing is asked, so that the share is one of what
-# is left now, and so that no request has to find out that Redis is away.
+# The budgets are read this often even without requests, so that the local share is a share of what
+# is left now, and so that usually no request is the first to find that Redis is away.
 _LOOK_INTERVAL_S = 1.0
 
 
 class RedisLedger:
     """Implements ``Ledger``; check and booking are one script in Redis.
 
-    The first call that fails, or takes longer than the timeout, opens the breaker: from then on
-    nothing waits for Redis. The replica decides by itself, within its local share, and a thread
-    tries to reach Redis. Once it answers, it gets everything that was decided without it, and the
-    breaker closes.
+    The first call that fails, or takes longer than the timeout, opens a circuit breaker: from then
+    on nothing waits for Redis. The replica decides by itself, within its local share, and a thread
+    tries to reach Redis. Once Redis answers, it gets everything that was decided without it, and
+    the breaker closes.
 
     An id that Redis has already is taken for the same decision: it is granted, and not booked
-    again. While Redis is away, a cost is taken on trust: whether its decision is known cannot be
-    told, and ``settle`` answers ``SETTLED``.
+    again. While Redis is away, costs are not checked: nobody knows whether the decision exists, and
+    ``settle`` answers ``SETTLED``.
     """
 
     def __init__(
@@ -54,14 +54,14 @@ class RedisLedger:
         max_probe_s: float,
         jitter: random.Random,
     ) -> None:
-        """Starts, with Redis or without it.
+        """Starts the ledger, whether Redis answers or not.
 
         Args:
             scopes: the budgets.
             store: Redis; closed with the ledger.
-            alone: the replica's own share.
+            alone: decides within the local share.
             max_probe_s: longest time between two attempts to reach Redis.
-            jitter: spreads the attempts of replicas that lost it together.
+            jitter: spreads the attempts of replicas that lost Redis at the same time.
         """
         self._scopes = scopes
         self._store = store
@@ -74,11 +74,9 @@ class RedisLedger:
         self._reason = ""
         self._stopped = False
         self._wake = threading.Event()
-        self._back = threading.Event()
         try:
             self._store.prepare()
             self._take(self._store.look(steady=True))
-            self._back.set()
         except StoreError as error:
             with self._lock:
                 self._leave(error)
@@ -93,7 +91,7 @@ class RedisLedger:
 
     @property
     def degraded(self) -> bool:
-        """Whether Redis is away."""
+        """Returns whether Redis is away, without any effect on the ledger."""
         return self._away
 
     def applies(self, tenant: str) -> tuple[int, ...]:
@@ -139,10 +137,12 @@ class RedisLedger:
             return self._alone.states()
 
     def reconcile(self) -> bool:
-        """Tries to reach Redis and gives it everything that was decided without it.
+        """Tries to reach Redis and sends it everything that was decided without it.
+
+        Safe to call at any time.
 
         Returns:
-            Whether Redis has everything and is used again. Safe to call at any time.
+            True: Redis has everything and is used again.
         """
         with self._reconciling:
             try:
@@ -150,10 +150,6 @@ class RedisLedger:
             except StoreError as error:
                 self._say(error)
                 return False
-
-    def wait_until_back(self, timeout_s: float) -> bool:
-        """Waits until Redis is used again; False: it took longer than the timeout."""
-        return self._back.wait(timeout_s)
 
     def close(self) -> None:
         self._stopped = True
@@ -191,7 +187,7 @@ class RedisLedger:
             degraded |= alone
             refused_by[part] = found
             if mode == "all" and (found >= 0).any():
-                # The parts before were booked, each in one step; they are taken back.
+                # The earlier parts were booked by scripts of their own; they are taken back.
                 self._take_back([ids[row] for row in rows[:start].tolist()])
                 refused_by[:] = found[found >= 0][0]
                 break
@@ -229,15 +225,15 @@ class RedisLedger:
             self._alone.take_back(ids)
 
     def _leave(self, error: StoreError | None) -> None:
-        """Opens the breaker after a failure; with None, it was open when the call began.
+        """Opens the breaker for a call that is then decided without Redis.
 
-        In the second case Redis may be back meanwhile. What follows is then decided alone all the
-        same, so the breaker is opened again until Redis has it.
+        Args:
+            error: why Redis is away; None: the breaker was open when the call began. If Redis came
+                back meanwhile, the breaker is opened again until Redis has this decision, too.
         """
         if self._away:
             return
         self._away = True
-        self._back.clear()
         self._alone.begin()
         if error is not None:
             self._say(error)
@@ -291,7 +287,6 @@ class RedisLedger:
                     self._away = False
                     self._alone.end()
                     self._reason = ""
-                    self._back.set()
                     _log.info("Redis is back and has everything that was decided without it")
                     return True
 
@@ -328,7 +323,7 @@ class RedisLedger:
         try:
             policy = self._store.evicts()
         except StoreError:
-            return  # INFO may be forbidden; it is advice only
+            return  # the command INFO may be forbidden, and the warning is only advice
         if policy is not None:
             _log.warning(
                 "Redis may throw budgets away to make room; set its maxmemory-policy to noeviction",

@@ -1,4 +1,4 @@
-"""A replica's own share of the budgets, spent while Redis is away."""
+"""The local share: what a replica spends of the budgets by itself while Redis is away."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from routoo.budget.ledger import BudgetState, Settled
-from routoo.budget.memory.account import Money
+from routoo.budget.memory.account import PeriodSums
 from routoo.budget.memory.books import Books
 from routoo.budget.memory.clock import ForwardClock
-from routoo.budget.redis.backlog import Booking, Pending
+from routoo.budget.redis.backlog import Pending, PendingBooking
 from routoo.budget.terms import Scopes, usd
 
 if TYPE_CHECKING:
@@ -30,26 +30,26 @@ if TYPE_CHECKING:
 class Alone:
     """Decides within a share of what was left of each budget when it was last seen.
 
-    The share is kept by books of the replica's own, whose limits are that share of the budgets';
-    what others have spent stands in them as settled at the moment Redis went away. A budget that
-    was never seen has nothing left in the period that runs: spending it blindly could break it.
+    The replica keeps books of its own, whose limits are that share of the budgets' limits. What
+    others have spent is booked there as settled, at the time when Redis went away. A budget that
+    was never seen has nothing left in the present period, because nobody knows what was spent.
 
     ``saw`` may be called at any time; everything else with the ledger's lock held.
 
     Attributes:
-        pending: what Redis has to get when it is back.
+        pending: decisions and costs that Redis has to get when it is back.
     """
 
     def __init__(
         self, scopes: Scopes, keeping: Keeping, share: float, clock_ns: Callable[[], int]
     ) -> None:
-        """Starts having seen nothing.
+        """Starts without any knowledge of the budgets.
 
         Args:
             scopes: the budgets.
-            keeping: how long decisions are kept; bounds ``pending``, too.
-            share: from 0 to 1.
-            clock_ns: nanoseconds since 1970; its distance to Redis' clock is allowed for.
+            keeping: the time and number of decisions that are kept; bounds ``pending``, too.
+            share: part of what is left of each budget, from 0 to 1.
+            clock_ns: nanoseconds since 1970; its difference to Redis' clock is corrected.
         """
         self._scopes = scopes
         self._keeping = keeping
@@ -64,7 +64,7 @@ class Alone:
         self._seeing = threading.Lock()
         self._seen: dict[int, Seen] = {}
         self._versions: dict[int, int] = {}
-        self._clock_lead_us = 0  # of Redis over us
+        self._clock_lead_us = 0  # Redis' clock minus ours
         self._books = Books(self._own, keeping)
         self._began_ns = 0
         self._charges: list[int] = []
@@ -72,12 +72,18 @@ class Alone:
 
     @property
     def seen(self) -> dict[int, Seen]:
-        """Each budget as it was seen last; those that were never seen are missing."""
+        """The last known state of each budget, by index; a budget that was never seen is absent."""
         with self._seeing:
             return dict(self._seen)
 
     def saw(self, seen: dict[int, Seen], version: int, now_us: int) -> None:
-        """Notes what an answer of Redis said; answers may come out of order."""
+        """Notes the budgets in an answer of Redis; answers may come out of order.
+
+        Args:
+            seen: the budgets, by index.
+            version: rises with every change in Redis; an older answer is ignored.
+            now_us: Redis' time.
+        """
         with self._seeing:
             self._clock_lead_us = now_us - self._clock_ns() // 1000
             for index, budget in seen.items():
@@ -86,7 +92,7 @@ class Alone:
                     self._seen[index] = budget
 
     def begin(self) -> None:
-        """Opens the replica's own books."""
+        """Opens the replica's own books, when Redis goes away."""
         self._books = books = Books(self._own, self._keeping)
         self._began_ns = self._now_ns()
         books.advance(self._began_ns)
@@ -98,20 +104,23 @@ class Alone:
             self._charges.append(charge)
 
     def end(self) -> None:
-        """Closes them: Redis has it all."""
+        """Empties the replica's own books, when Redis has everything."""
         self._books = Books(self._own, self._keeping)
 
     def decide(
         self, ids: list[str], groups: IndexArray, amounts: IntArray, mode: str, *, doubtful: bool
     ) -> IndexArray:
-        """``Grants.refused_by`` of rows that all have budgets.
+        """Decides rows that all have budgets.
 
         Args:
             ids: [n].
-            groups: intp [n].
+            groups: intp [n], see ``Scopes``.
             amounts: int64 [n], nano-USD.
             mode: any, all or over, see ``reserve.lua``.
             doubtful: Redis may have these rows, from a call whose answer got lost.
+
+        Returns:
+            ``Grants.refused_by``.
         """
         books = self._books
         books.advance(self._now_ns())
@@ -121,7 +130,7 @@ class Alone:
             ids = [ids[row] for row in fresh]
             groups, amounts = groups[fresh], amounts[fresh]
         if not self.pending.has_room(len(ids)):
-            # Nothing may be granted that Redis could never be told.
+            # Redis could not be told of these decisions later, so they are refused.
             refused_by[fresh] = [self._scopes.members[group][0] for group in groups.tolist()]
             return refused_by
         if mode == "over":
@@ -134,7 +143,7 @@ class Alone:
         time_us = books.now_ns // 1000
         rows = np.flatnonzero(granted).tolist()
         bookings = [
-            Booking(group, amount, time_us, mode == "over")
+            PendingBooking(group, amount, time_us, mode == "over")
             for group, amount in zip(
                 groups[granted].tolist(), amounts[granted].tolist(), strict=True
             )
@@ -145,14 +154,14 @@ class Alone:
         return refused_by
 
     def take_back(self, ids: Sequence[str]) -> None:
-        """Undoes decisions, whether they were made here or by Redis."""
+        """Undoes decisions that were made here or by Redis."""
         for key in ids:
             if self.pending.bookings.pop(key, None) is not None:
                 self._books.settle(key, 0)
         self.pending.doubt(ids)
 
     def settle(self, decision_id: str, cost: int) -> Settled:
-        """Takes a cost, nano-USD, on trust."""
+        """Takes note of a cost in nano-USD, without knowing whether its decision exists."""
         if decision_id in self.pending.costs:
             return Settled.TWICE
         if not self.pending.has_room(1):
@@ -163,19 +172,19 @@ class Alone:
         return Settled.SETTLED
 
     def states(self) -> tuple[BudgetState, ...]:
-        """What was seen last, as far as it still counts, and what was spent here since."""
+        """Returns each budget: its last known state, if that counts, plus what was spent here."""
         self._books.advance(self._now_ns())
         states = []
         for index, terms in enumerate(self._scopes.terms):
             account = self._books.accounts[index]
             seen = self.seen.get(index)
-            others = Money()
+            others = PeriodSums()
             own = account.total
             settled = own.settled
             if account.counts(self._began_ns // terms.step_ns):
                 settled -= self._charges[index]
                 if seen is not None and self._counts(index, seen):
-                    others = Money(seen.reserved, seen.settled, seen.overdraft, seen.granted)
+                    others = PeriodSums(seen.reserved, seen.settled, seen.overdraft, seen.granted)
             states.append(
                 BudgetState(
                     terms=terms,
@@ -190,13 +199,13 @@ class Alone:
         return tuple(states)
 
     def _now_ns(self) -> int:
-        """The time by Redis' clock, as far as it is known."""
+        """Returns the time by Redis' clock; by the machine's clock if Redis was never reached."""
         with self._seeing:
             now_ns = self._clock_ns() + 1000 * self._clock_lead_us
         return max(now_ns, self._books.now_ns)
 
     def _left(self, index: int, limit: int) -> int:
-        """What was left of a limit when the budget was seen last."""
+        """Returns what was left of a limit when the budget was last seen."""
         seen = self.seen.get(index)
         if seen is None:
             return 0
@@ -205,6 +214,6 @@ class Alone:
         return max(0, limit - seen.reserved - seen.settled)
 
     def _counts(self, index: int, seen: Seen) -> bool:
-        """Whether what was seen still counted when Redis went away."""
+        """Returns whether the last known state still counted when Redis went away."""
         terms = self._scopes.terms[index]
         return self._began_ns // terms.step_ns < seen.step + terms.steps

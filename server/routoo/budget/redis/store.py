@@ -1,7 +1,7 @@
-"""The books in Redis: keys, scripts and failures. Every call is one script, done whole or not.
+"""The books in Redis: keys, scripts and failures. Every call is one script, run as a whole.
 
 All keys share one hash tag, so that a cluster keeps them in one slot. Scripts are in ``scripts/``;
-``common.lua`` says what lies under which key.
+``common.lua`` describes the keys.
 """
 
 from __future__ import annotations
@@ -27,23 +27,24 @@ if TYPE_CHECKING:
     from routoo.budget.memory.books import Keeping
     from routoo.budget.terms import Scopes
 
-# Rows of one script call: Redis serves nobody else meanwhile.
+# Most rows of one script call, during which Redis serves nobody else.
 ROWS_AT_ONCE = 500
 _EXPIRED_AT_ONCE = 64
+# Least timeout of the calls that no request waits for.
 _STEADY_TIMEOUT_S = 1.0
-# Connections are opened beforehand; should one have to be opened, or waited for, after all, this
-# much of the time is left for the answer.
+# Share of the timeout for the answer; the rest is for a connection. Connections are opened in
+# advance, so only a few calls have to open one or wait for one.
 _ANSWER_SHARE = 0.6
 _SCRIPTS = ("reserve", "settle", "adopt", "cancel", "look", "restore")
 _SETTLED = (Settled.UNKNOWN, Settled.SETTLED, Settled.TWICE, Settled.EXPIRED)
 
 
 class StoreError(Exception):
-    """Redis could not do it; the message says why and what to do.
+    """A call to Redis failed; the message tells why and what to do.
 
     Attributes:
         kind: away, full, garbage, lost (its books are gone) or refused (anything else).
-        doubtful: whether Redis may have done it all the same, or may do it later.
+        doubtful: Redis may have executed the call, or may still do so.
     """
 
     def __init__(self, kind: str, message: str, *, doubtful: bool) -> None:
@@ -54,12 +55,12 @@ class StoreError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Connecting:
-    """How Redis is reached.
+    """The connection to Redis.
 
     Attributes:
         url: redis://, rediss:// or unix://.
-        cluster: whether it is a node of a cluster.
-        timeout_s: longest that a call on a request's way takes.
+        cluster: the URL names a node of a cluster.
+        timeout_s: longest duration of a call that a request waits for.
         connections: most connections for those calls.
         key_prefix: the hash tag of all keys.
     """
@@ -73,7 +74,15 @@ class Connecting:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A budget as Redis held it: nano-USD, and the step of time (see ``BudgetTerms.step_ns``)."""
+    """A budget as Redis held it.
+
+    Attributes:
+        reserved: nano-USD, over the steps that count.
+        settled: nano-USD.
+        overdraft: nano-USD.
+        granted: number of requests granted.
+        step: the step of time, see ``BudgetTerms.step_ns``.
+    """
 
     reserved: int
     settled: int
@@ -84,13 +93,13 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What ``reserve`` answers.
+    """The answer to ``RedisStore.reserve``.
 
     Attributes:
         refused_by: per row, -1 or the index of a budget.
-        seen: per index of a budget that was asked, what it held after the call.
+        seen: the budgets that were asked, by index, as they were after the call.
         version: grows with every call of any replica.
-        now_us: Redis' time.
+        now_us: Redis' time, microseconds since 1970.
     """
 
     refused_by: list[int]
@@ -101,7 +110,15 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What ``look`` answers; ``oldest`` is a step per budget, None when nothing counts."""
+    """The answer to ``RedisStore.look``.
+
+    Attributes:
+        seen: all budgets, by index.
+        oldest: per budget the oldest step in which something was booked; None: nothing counts.
+        version: grows with every call of any replica.
+        now_us: Redis' time, microseconds since 1970.
+        epoch: name of the books, which changes when Redis loses them.
+    """
 
     seen: dict[int, Seen]
     oldest: list[int | None]
@@ -111,10 +128,19 @@ class Look:
 
 
 class RedisStore:
-    """Calls the scripts. Thread-safe."""
+    """Calls the scripts. Thread-safe.
+
+    Attributes:
+        epoch: name of the books that the ledger knows; a call finds other ones lost. Empty: any.
+    """
 
     def __init__(self, connecting: Connecting, scopes: Scopes, keeping: Keeping) -> None:
-        """Connects to nothing yet.
+        """Prepares the clients, without a connection yet.
+
+        Args:
+            connecting: the connection.
+            scopes: the budgets.
+            keeping: the time that decisions are kept.
 
         Raises:
             ConfigError: the URL cannot be understood.
@@ -149,7 +175,7 @@ class RedisStore:
             mode: any, all or over, see ``reserve.lua``.
 
         Raises:
-            StoreError: nothing was booked, or it is doubtful whether.
+            StoreError: nothing was booked, unless it is ``doubtful``.
         """
         indices, scopes, places = self._layout(groups)
         rows: list[str | int] = []
@@ -166,7 +192,15 @@ class RedisStore:
         )
 
     def settle(self, costs: Iterable[tuple[str, int]], *, steady: bool = False) -> list[Settled]:
-        """Books true costs, nano-USD, by decision id. Raises StoreError."""
+        """Books true costs.
+
+        Args:
+            costs: decision ids and nano-USD.
+            steady: waits longer for Redis; for calls that no request waits for.
+
+        Raises:
+            StoreError: the costs may not be booked; repeating the call is safe.
+        """
         pairs = [part for pair in costs for part in pair]
         clients = self._steady if steady else self._hot
         reply = self._call("settle", clients, pairs, rows=len(pairs) // 2)
@@ -176,10 +210,10 @@ class RedisStore:
         """Books what was decided without Redis.
 
         Args:
-            rows: decision id, group, nano-USD, time in microseconds, whether beside the budgets.
+            rows: decision id, group, nano-USD, time in microseconds, whether it is overdraft.
 
         Raises:
-            StoreError: it has to be repeated, which is safe.
+            StoreError: the call has to be repeated, which is safe.
         """
         _, scopes, places = self._layout([row[1] for row in rows])
         values: list[str | int] = []
@@ -188,11 +222,22 @@ class RedisStore:
         self._call("adopt", self._steady, [*scopes, *values], rows=len(rows))
 
     def cancel(self, ids: Sequence[str]) -> None:
-        """Takes decisions back, wherever they are on their way. Raises StoreError."""
+        """Takes decisions back, those too that have still to arrive from an earlier call.
+
+        Raises:
+            StoreError: the call has to be repeated, which is safe.
+        """
         self._call("cancel", self._steady, ids, rows=len(ids))
 
     def look(self, *, steady: bool = False) -> Look:
-        """Reads all budgets. Raises StoreError."""
+        """Reads all budgets.
+
+        Args:
+            steady: waits longer for Redis; for calls that no request waits for.
+
+        Raises:
+            StoreError: Redis does not answer, or has lost the books.
+        """
         clients = self._steady if steady else self._hot
         reply = self._call("look", clients, [uuid.uuid4().hex, *self._suffixes], rows=0)
         now_us, version, epoch, totals, oldest = reply
@@ -205,7 +250,11 @@ class RedisStore:
         )
 
     def restore(self, seen: dict[int, Seen]) -> None:
-        """Puts the money that was seen into books that were lost, and takes their epoch."""
+        """Books what was last seen into books that Redis has lost, and takes on their epoch.
+
+        Raises:
+            StoreError: the call has to be repeated, which is safe.
+        """
         rows: list[str | int] = []
         for index, budget in seen.items():
             rows += (self._suffixes[index], budget.step, budget.reserved + budget.settled)
@@ -213,15 +262,23 @@ class RedisStore:
         self.epoch = reply[0].decode()
 
     def prepare(self) -> None:
-        """Loads the scripts and opens the connections, so that no request has to. StoreError."""
+        """Loads the scripts and opens the connections, so that no request has to wait for that.
+
+        Raises:
+            StoreError: Redis does not answer.
+        """
         for name, text in self._texts.items():
             self._guard(partial(self._steady.client.script_load, text), name)
         self._guard(self._hot.open_all, "connect")
 
     def evicts(self) -> str | None:
-        """Redis' eviction policy, if it may throw our books away to make room."""
+        """Returns Redis' eviction policy if it may delete the books to make room, else None.
+
+        Raises:
+            StoreError: Redis does not answer, or refuses.
+        """
         info = self._guard(partial(self._steady.client.info, "memory"), "info")
-        # A cluster answers per node, unless it is asked one only.
+        # A cluster answers with one section per node, unless one node is asked alone.
         sections = info.values() if isinstance(next(iter(info.values())), dict) else [info]
         for section in sections:
             policy = str(section.get("maxmemory_policy", "noeviction"))
@@ -235,7 +292,7 @@ class RedisStore:
         self._steady.close()
 
     def _layout(self, groups: Sequence[int]) -> tuple[list[int], list[str | int], dict[int, int]]:
-        """The budgets of a call, how the scripts read them, and the place of each group."""
+        """Returns the budgets of a call, the scripts' arguments for them, and places of groups."""
         present = list(dict.fromkeys(groups))
         members = self._scopes.members
         indices = list(dict.fromkeys(index for group in present for index in members[group]))
@@ -248,7 +305,7 @@ class RedisStore:
     def _call(
         self, name: str, clients: _Clients, values: Sequence[str | int], rows: int
     ) -> list[Any]:
-        # Twice the rows and some: what has to expire never piles up.
+        # Each call expires more decisions than it adds, so that expired ones do not accumulate.
         most = _EXPIRED_AT_ONCE + 2 * rows
         known = "" if name == "restore" else self.epoch
         head = (self._prefix, known, self._ttl_us, self._kept, most)
@@ -293,7 +350,7 @@ class RedisStore:
         elif "OOM" in text:
             return StoreError("full", "Redis is out of memory; raise its maxmemory", doubtful=False)
         else:
-            # Loading its data, a replica, no permission, ...: what it says is the best there is.
+            # Redis loads its data, is a replica, lacks a permission, ...: its own message tells.
             return StoreError("refused", f"Redis refuses: {text}", doubtful=False)
         return StoreError(
             "garbage",
@@ -304,7 +361,7 @@ class RedisStore:
 
 
 class _Clients:
-    """A client with its own connections and patience. Nothing is tried twice on its own."""
+    """A client with connections and timeouts of its own. It does not retry by itself."""
 
     def __init__(self, connecting: Connecting, timeout_s: float, connections: int) -> None:
         self._connections = connections
@@ -312,7 +369,7 @@ class _Clients:
             "socket_timeout": _ANSWER_SHARE * timeout_s,
             "socket_connect_timeout": (1.0 - _ANSWER_SHARE) * timeout_s,
             "retry": Retry(NoBackoff(), 0),
-            "protocol": 2,  # no handshake, which would be waited for
+            "protocol": 2,  # needs no handshake, for which a call would have to wait
             "driver_info": None,
         }
         from_url: Any = redis.RedisCluster.from_url  # redis-py leaves it untyped
@@ -337,7 +394,7 @@ class _Clients:
 
     @property
     def client(self) -> Any:
-        """redis-py's client; one for a cluster asks a node for its layout when it is made."""
+        """redis-py's client, made at the first use: one for a cluster then asks for the layout."""
         if self._client is None:
             self._client = self._make()
         return self._client

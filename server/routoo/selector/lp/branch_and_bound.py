@@ -1,4 +1,4 @@
-"""Whole prompts by branch and bound, where moving one or two at a time finds no way."""
+"""Whole prompts by branch and bound, where the local search cannot keep all limits."""
 
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
@@ -8,16 +8,16 @@ from routoo.selector.arrays import FloatArray, IndexArray
 from routoo.selector.lp.problem import SUM_RTOL
 from routoo.selector.lp.program import Program
 
-# Nodes, not seconds: the same batch has the same answer on a busy machine.
+# A limit on nodes, not on time, so that a batch has the same answer on a busy machine.
 _NODE_LIMIT = 2_000
 _GAP_RTOL = 1e-4
 
-# The solver lets a scaled limit be exceeded by this much; a second try leaves it that much room.
+# The solver may exceed a scaled limit by this much; a second try lowers the limits by as much.
 _TOLERANCE = 1e-6
 
 
 def solve_whole(program: Program, choice: IndexArray, movable: IndexArray) -> IndexArray | None:
-    """Choose anew for some prompts, all others as they are, so that every limit is kept.
+    """Choose anew for some prompts, without change to the others, so that every limit is kept.
 
     Args:
         program: the values and limits.
@@ -25,7 +25,7 @@ def solve_whole(program: Program, choice: IndexArray, movable: IndexArray) -> In
         movable: int [r], ascending, the prompts that may move.
 
     Returns:
-        The best choice found, int [n]; None where there is none, or none was found.
+        The best choice found, int [n]; None where none exists, or none was found.
     """
     fixed = np.setdiff1d(np.arange(len(choice)), movable, assume_unique=True)
     at, models = np.nonzero(np.isfinite(program.values[movable]))
@@ -60,6 +60,6 @@ def solve_whole(program: Program, choice: IndexArray, movable: IndexArray) -> In
 
 
 def _largest_of_each(figures: FloatArray, group: IndexArray) -> IndexArray:
-    """Index of the largest figure in each group; groups stand together, ascending."""
+    """Return the index of the largest figure in each group; ``group`` is ascending."""
     order = np.lexsort((-figures, group))
     return order[np.flatnonzero(np.diff(group, prepend=-1))]

@@ -1,15 +1,15 @@
 """K coupling rows: the exact optimum of the linear program by column generation.
 
-The dual has one price per row. Prices from the smoothed dual leave all but a few hundred prompts
-with a clear best model. Those are fixed; the rest form a small program that HiGHS solves exactly.
-Its prices are offered to every model of every prompt. Whatever beats a prompt's candidates becomes
-one; when nothing does, the small program's optimum is the whole program's. The dual at its prices
-certifies this without reference to how they were found.
+The dual has one price per row. At prices from the smoothed dual, all but a few hundred prompts have
+a clear best model. Those prompts are fixed; the others form a small program that HiGHS solves
+exactly. Then every model of every prompt is compared at its prices. A model that beats its prompt's
+candidates becomes a candidate; when there is none, the optimum of the small program is that of the
+whole one. The dual at the final prices certifies this, however they were found.
 
 Limits may be exceeded at a penalty, so that the small program always has a solution; the penalty
 bounds the prices. Prices at which even the least usage costs more than the limits are worth prove
-that no choice keeps them. Excess without that proof may mean that the penalty was too small, and a
-higher one decides.
+that no choice keeps the limits. Excess without that proof may mean that the penalty was too small;
+then the program is solved with a higher one.
 """
 
 from dataclasses import dataclass, replace
@@ -31,19 +31,20 @@ _WHOLE_CELLS = 2_000
 # Prompts per coupling row that stay undecided at first, those nearest to a tie.
 _OPEN_PROMPTS_PER_ROW = 25
 
-# What one scaled unit over a limit costs, in scaled value: the first is far above usual prices.
+# Penalties of one scaled unit over a limit, in scaled value; the first is far above usual prices.
 _PENALTIES = (1e3, 1e7)
 
 # Scaled excess over all limits that counts as none.
 _EXCESS_ATOL = 1e-9
 
-# If limits are still exceeded after this many passes, it is time to look for a proof.
+# If limits are still exceeded after this many passes, a proof of infeasibility is looked for.
 _DOUBTFUL_PASSES = 3
 
-# Margins under this many temperatures leave the second-best model a share worth dealing out.
+# A prompt ties when its margin is under this many temperatures: its second-best model then has a
+# share that matters.
 _TIED = 5.0
 
-# Multiples of it, modulo 1, cover the unit interval most evenly.
+# The multiples of this number, modulo 1, cover the unit interval most evenly.
 _GOLDEN_RATIO = (5.0**0.5 - 1.0) / 2.0
 
 _HIGHS_OPTIONS = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
@@ -54,13 +55,13 @@ class Fractional:
     """Optimum of the linear program, in its scaled units.
 
     Attributes:
-        prices: float64 [K].
+        prices: float64 [K], dual prices.
         bound: dual value at the prices.
         value: primal value.
         choice: int [n], the model of the largest share.
         open_rows: int [r], the prompts near a tie, which the last small program decided.
-        shares: float64 [r, m], how it did; at most K of the prompts are split.
-        excess: float64 [K], by how much each limit is exceeded.
+        shares: float64 [r, m], shares of the models of these prompts; at most K prompts are split.
+        excess: float64 [K], amount by which each limit is exceeded.
     """
 
     prices: FloatArray
@@ -86,11 +87,11 @@ def solve_fractional(program: Program) -> Fractional:
 
 
 def _generate(program: Program, most: float) -> Fractional:
-    """Column generation with prices in [0, most]; each pass but the last adds cells, so it ends.
+    """Solve by column generation with prices in [0, most].
 
-    The small program's prices jump about while cells are missing; cells that are better at prices
-    nearer to the best so far are added too, which saves a third of the passes (stabilisation as in
-    Wentges 1997).
+    Each pass but the last adds cells, so there is a last one. The prices of the small program vary
+    strongly while cells are missing. Therefore cells that are better at prices nearer to the best
+    so far are added too, which saves a third of the passes (stabilisation as in Wentges 1997).
     """
     (n, m), rows = program.values.shape, len(program.limits)
     center: FloatArray | None = None
@@ -124,10 +125,12 @@ def _generate(program: Program, most: float) -> Fractional:
 def _open_better(
     program: Program, candidates: BoolArray, prices: FloatArray, count: int
 ) -> tuple[float, int]:
-    """Make candidates of the cells that beat a prompt's, the ``count`` that do so by most.
+    """Make candidates of the ``count`` cells that beat their prompts' candidates by most.
 
-    Far from the optimum many are better, most of them for the moment only. Returns the dual value
-    at the prices, and how many cells were opened.
+    Far from the optimum many cells are better, and most of them only at the present prices.
+
+    Returns:
+        The dual value at the prices, and the number of cells that became candidates.
     """
     reduced = program.reduced(prices)
     best = reduced.max(axis=1)
@@ -139,7 +142,10 @@ def _open_better(
 
 
 def _run_off(program: Program, most: float) -> FloatArray:
-    """Prices [K] at the least dual without values: if the limits cannot be kept, likely a proof."""
+    """Return prices [K] at the least dual of the program without values.
+
+    If the limits cannot be kept, these prices probably prove it.
+    """
     return smooth_optimum(program.without_values(), most).prices
 
 
@@ -148,7 +154,7 @@ def _open_prompts(n: int, rows: int) -> int:
 
 
 def _near_best(program: Program, prices: FloatArray) -> BoolArray:
-    """Cells, bool [n, m], that come into question near these prices; most rows have but one."""
+    """Return the candidate cells near these prices, bool [n, m]; most prompts have just one."""
     reduced = program.reduced(prices)
     second, best = np.partition(reduced, -2, axis=1)[:, -2:].T
     margin = best - second
@@ -162,8 +168,9 @@ def _near_best(program: Program, prices: FloatArray) -> BoolArray:
     candidates[open_rows] = near & np.isfinite(reduced[open_rows])
     candidates[others, reduced[others].argmax(axis=1)] = True
 
-    # Where many prompts are alike, more of them tie than can stay open. They are dealt out evenly
-    # in the soft maximum's shares, which add up to almost the right usage; the open ones adjust it.
+    # Where many prompts are alike, more of them tie than can stay open. They are distributed evenly
+    # by the shares of the soft maximum, which gives almost the right usage; the open prompts adjust
+    # it.
     tied = np.sort(others[margin[others] < _TIED * temperature])
     if len(tied) > open_count:
         shares = soft_shares(reduced[tied] - best[tied, None], temperature)
@@ -175,7 +182,7 @@ def _near_best(program: Program, prices: FloatArray) -> BoolArray:
 
 
 def _solve_small(program: Program, candidates: BoolArray, most: float) -> Fractional:
-    """Solve the program over the candidate cells only; ``bound`` is left open."""
+    """Solve the program over the candidate cells only; ``bound`` is not computed."""
     per_row = candidates.sum(axis=1)
     choice: IndexArray = candidates.argmax(axis=1)
     fixed = np.flatnonzero(per_row == 1)

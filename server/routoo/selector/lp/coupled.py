@@ -1,4 +1,4 @@
-"""K coupling rows from end to end: the fractional optimum, then whole prompts."""
+"""The solution with K coupling rows: the fractional optimum, then whole prompts."""
 
 from routoo.selector.arrays import BoolArray, FloatArray
 from routoo.selector.lp.column_generation import solve_fractional
@@ -17,8 +17,8 @@ def solve_rows(values: FloatArray, mask: BoolArray, rows: tuple[Resource, ...]) 
         rows: the coupling rows.
 
     Raises:
-        InfeasibleError: no choice keeps the rows, or none of whole prompts was found; says which
-            rows are in each other's way and by how much to relax them.
+        InfeasibleError: no choice keeps the rows, or none of whole prompts was found; tells which
+            rows conflict and by how much to relax them.
     """
     program = make_program(values, mask, rows)
     found = solve_fractional(program)

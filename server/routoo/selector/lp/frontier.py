@@ -1,4 +1,4 @@
-"""The whole cost-quality frontier of a sample, and the price that keeps to a mean cost on it."""
+"""The cost-quality frontier of a sample, and the price that keeps to a mean cost on it."""
 
 from dataclasses import dataclass
 
@@ -12,12 +12,13 @@ from routoo.selector.lp.problem import Problem
 from routoo.selector.lp.remedies import too_low
 from routoo.selector.online import round_scores
 
-# At the price itself the dear and the cheap model of the last row tie, up to rounding. A price this
-# much above it settles the tie for the cheap one, and is far below what scores resolve.
+# At the price itself the expensive and the cheap model of the last row tie, up to rounding. A price
+# this much above it settles the tie for the cheap one; the difference is far below what scores
+# resolve.
 _ABOVE_TIE = 1.0 + 1e-9
 
-# Ratios this close are one ratio seen through rounding; well over the step of _ABOVE_TIE, so that
-# a price just above a vertex' own stays below the vertex before it.
+# Ratios this close differ by rounding only. This is well over the step of _ABOVE_TIE, so that a
+# price just above a vertex' own stays below that of the previous vertex.
 _SAME_RATIO = 1.0 - 1e-8
 
 
@@ -28,8 +29,8 @@ class Frontier:
     Attributes:
         mean_cost_usd: float64 [v], USD per prompt, strictly increasing.
         mean_score: float64 [v], strictly increasing and concave over the cost.
-        price: float64 [v], score per USD. The vertex is what ``decide`` chooses at prices from just
-            above this one up to the previous vertex' price; 0 at the last vertex.
+        price: float64 [v], score per USD. ``decide`` chooses the vertex at prices from just above
+            this one up to the previous vertex' price; 0 at the last vertex.
     """
 
     mean_cost_usd: FloatArray
@@ -46,24 +47,25 @@ def frontier(
         scores: float64 [n, m]; taken rounded, as ``decide`` takes them.
         costs: float64 [n, m], USD.
         mask: bool [n, m], eligible cells.
-        points: how many vertices to keep, at least 2; both ends are always kept.
+        points: number of vertices to keep, at least 2; both ends are always kept. None: all.
 
     Raises:
-        InvalidRequestError, NoEligibleModelError: as ``Problem``; ``points`` below 2.
+        InvalidRequestError: arrays that ``Problem`` refuses, or ``points`` below 2.
+        NoEligibleModelError: rows without any eligible model.
     """
     if points is not None and points < 2:
         raise InvalidRequestError(f"points is {points}; a curve needs at least 2")
     values, usage = _open_cells(scores, costs, mask)
     steps = hull_steps(values, usage)
     rows = np.arange(len(values))
-    # The steps of one ratio make one edge: a vertex lies in front of its first step only, and
-    # behind the last step of all.
+    # Steps of equal ratio make one edge: a vertex lies in front of its first step only, and after
+    # the very last step.
     after = np.append(steps.ratio, 0.0)
     before = np.insert(steps.ratio, 0, np.inf)
     vertices = np.flatnonzero(after < before * _SAME_RATIO)
     cost = np.cumsum(np.insert(steps.extra, 0, usage[rows, steps.start].sum()))
     score = np.cumsum(np.insert(steps.gain, 0, values[rows, steps.start].sum()))
-    # Costs that differ in their last bits only may add up to the same.
+    # Costs that differ only in their last bits may have equal sums.
     vertices = vertices[np.diff(cost[vertices], append=np.inf) > 0.0]
     n = len(rows)
     curve = Frontier(cost[vertices] / n, score[vertices] / n, after[vertices])
@@ -88,8 +90,9 @@ def price_for_mean_cost(
         Score per USD; 0 where the best model of every prompt is affordable.
 
     Raises:
-        InfeasibleError: ``mean_cost_usd`` is below the cheapest possible mean; says by how much.
-        InvalidRequestError, NoEligibleModelError: as ``Problem``.
+        InfeasibleError: ``mean_cost_usd`` is below the cheapest possible mean; tells by how much.
+        InvalidRequestError: arrays that ``Problem`` refuses, or a mean cost that is not finite.
+        NoEligibleModelError: rows without any eligible model.
     """
     values, usage = _open_cells(scores, costs, mask)
     if not np.isfinite(mean_cost_usd):
@@ -104,7 +107,7 @@ def price_for_mean_cost(
 def _open_cells(
     scores: FloatArray, costs: FloatArray, mask: BoolArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Validate, round the scores, and close the cells that are not eligible."""
+    """Check the arrays, round the scores, and close the cells that are not eligible."""
     problem = Problem(round_scores(scores), costs, mask)
     return np.where(mask, problem.scores, -np.inf), np.where(mask, costs, 0.0)
 

@@ -1,4 +1,4 @@
-"""The upper hulls of all rows at once: every step that any price can make worth taking."""
+"""The upper hulls of all rows: every step that is worth its usage at some price."""
 
 from dataclasses import dataclass
 
@@ -10,14 +10,14 @@ from routoo.selector.lp.knapsack import extremes
 
 @dataclass(frozen=True, slots=True)
 class HullSteps:
-    """Steps along the rows' hulls, each from a vertex to the next dearer one, best ratio first.
+    """Steps along the rows' hulls from a vertex to the next more expensive one, best ratio first.
 
     Attributes:
         start: int [n], each row's choice before any step: least usage, then most value.
-        row: int [h], which row steps.
-        model: int [h], where to.
-        gain: float64 [h], how much value more, above 0.
-        extra: float64 [h], how much usage more, above 0.
+        row: int [h], the row of each step.
+        model: int [h], the model that the step leads to.
+        gain: float64 [h], increase in value, above 0.
+        extra: float64 [h], increase in usage, above 0.
         ratio: float64 [h], gain / extra, not increasing. The steps of one row keep their order.
     """
 
@@ -32,11 +32,11 @@ class HullSteps:
 def hull_steps(values: FloatArray, usage: FloatArray) -> HullSteps:
     """Walk all rows' hulls from the cheap end, one step per pass, at most m - 1 passes.
 
+    This is gift wrapping (Jarvis 1973) from the left, vectorised over the rows that still step.
+
     Args:
         values: float64 [n, m], -inf in cells that may not be chosen.
         usage: float64 [n, m], finite everywhere.
-
-    This is gift wrapping (Jarvis 1973) from the left, vectorised over the rows that still step.
     """
     start, _ = extremes(values, usage)
     rows = np.arange(len(values))
@@ -49,7 +49,7 @@ def hull_steps(values: FloatArray, usage: FloatArray) -> HullSteps:
         ahead = (gain > 0.0) & (extra > 0.0)
         ratio = np.divide(gain, extra, out=np.full_like(gain, -np.inf), where=ahead)
         best = ratio.max(axis=1)
-        # Of models on one line the furthest is the vertex.
+        # Of several models on one line, the furthest is the vertex.
         model = np.where(ratio == best[:, None], extra, -np.inf).argmax(axis=1)
         on = np.flatnonzero(best > 0.0)
         rows, values, usage, model = rows[on], values[on], usage[on], model[on]

@@ -1,4 +1,4 @@
-"""Says why no choice keeps the limits, and what would help."""
+"""Errors that tell why no choice keeps the limits, and how to relax them."""
 
 from dataclasses import replace
 
@@ -12,19 +12,23 @@ from routoo.selector.lp.program import Program
 from routoo.selector.lp.remedies import enough_in_sum, unreachable
 from routoo.selector.lp.rounding import excess, round_to_whole
 
-# Prices this far below the largest do not stand for a row that is in the way.
+# A row whose price is this far below the largest is no part of the conflict.
 _PRICE_RTOL = 1e-6
 
-# Rows that are named, those with the highest prices first: a line has to stay readable.
+# Most rows that a message names, those with the highest prices first, to keep it readable.
 _NAMED = 4
 
 
 def conflict(program: Program, rows: tuple[Resource, ...], found: Fractional) -> InfeasibleError:
-    """Rows that not even a fractional choice keeps: one alone, or several together.
+    """Report rows that not even a fractional choice keeps: one alone, or several together.
 
-    ``found`` is where the solver stopped; the rows with a price in it stand against each other.
-    What
-    the message says is enough: raising one row by its amount leaves a choice of whole prompts.
+    Each remedy in the message suffices: to raise one row by its amount leaves a choice of whole
+    prompts.
+
+    Args:
+        program: the program.
+        rows: its rows.
+        found: the last state of the solver; rows with a price in it conflict with each other.
     """
     n = len(program.values)
     opposed = np.flatnonzero(found.prices > _PRICE_RTOL * found.prices.max())
@@ -53,9 +57,15 @@ def conflict(program: Program, rows: tuple[Resource, ...], found: Fractional) ->
 def unroundable(
     program: Program, rows: tuple[Resource, ...], choice: IndexArray, reason: str = ""
 ) -> InfeasibleError:
-    """Rows that the best choice of whole prompts that was found does not keep.
+    """Report rows that the best choice of whole prompts that was found does not keep.
 
-    Raising all of them by what the message says leaves that choice.
+    To raise all of them by the amounts in the message leaves that choice.
+
+    Args:
+        program: the program.
+        rows: its rows.
+        choice: int [n], that choice.
+        reason: begins the message; "": the rows leave no room for whole prompts.
     """
     over = excess(program, choice)
     broken = np.flatnonzero(over).tolist()
@@ -82,7 +92,10 @@ def _remedy(program: Program, rows: tuple[Resource, ...], k: int, scaled: float)
 def _least_beside_the_others(
     program: Program, usages: dict[int, FloatArray], k: int
 ) -> float | None:
-    """Least scaled usage of row k with which all other limits can be kept by whole prompts."""
+    """Return the least scaled usage of row k with which whole prompts keep all other limits.
+
+    None where none was found.
+    """
     usage = usages[k] if k in usages else program.usage_of_row(k)
     limits = program.limits.copy()
     limits[k] = float(np.abs(usage).max(axis=1).sum())

@@ -1,11 +1,11 @@
 """One coupling row over very many prompts: most are settled without the knapsack.
 
-A prompt that takes the same model at a price above the optimum's and at one below takes it at every
-price between them: both times that model's line in the price is the upper one, and the best line is
-convex in the price. Two prices that enclose the optimum's come from a sample. The prompts that they
-do not settle, a few in a hundred, are solved exactly with what the others leave of the limit. Where
-the price found is not enclosed after all, the two prices are moved apart. So the optimum is exact,
-and large arrays are read block by block, in the order of memory, and not copied.
+A prompt that takes the same model at a price above the optimum's and at one below it takes that
+model at every price between them, because the value of the best model minus the price of its usage
+is convex in the price. Two prices that enclose the optimum's come from a sample. The prompts that
+they do not settle, a few in a hundred, are solved exactly within what the others leave of the
+limit. Where the price that is found lies outside the two, they are moved apart. So the optimum is
+exact, and large arrays are read block by block, in the order of memory, and not copied.
 """
 
 from collections.abc import Iterator
@@ -17,18 +17,25 @@ from routoo.selector.arrays import FloatArray, IndexArray
 from routoo.selector.lp.knapsack import UnreachableError, extremes, solve_row
 from routoo.selector.lp.problem import SUM_RTOL, Optimum
 
-# Prompts of a block: its arrays stay in the processor's cache.
+# Prompts of a block, whose arrays then stay in the processor's cache.
 _BLOCK = 8_192
 
+# Prompts of the sample.
 _SAMPLE = 20_000
 
-# Shares of the limit by which the sample may be wrong, tried in turn; then any price is possible.
+# Errors of the sample that are allowed for, as shares of the limit, tried in turn; with the last
+# one any price is possible.
 _MARGINS = (0.03, 0.2, np.inf)
 
 
 @dataclass(frozen=True, slots=True)
 class _Enclosure:
-    """Prices below and above the optimum's; the upper one may be infinite."""
+    """Two prices that should enclose the optimum's.
+
+    Attributes:
+        low: the lower one, at least 0.
+        high: the upper one; may be infinite.
+    """
 
     low: float
     high: float
@@ -37,7 +44,15 @@ class _Enclosure:
 def solve_large(values: FloatArray, usage: FloatArray, limit: float) -> Optimum:
     """Maximise the summed value while the summed usage is at most ``limit``.
 
-    Arguments, result and errors as of ``knapsack.solve_row``; an optimum among ties may be another.
+    Of several optima it may return another one than ``knapsack.solve_row``.
+
+    Args:
+        values: float64 [n, m], -inf in cells that may not be chosen.
+        usage: float64 [n, m], finite everywhere, of any sign.
+        limit: float, in the unit of ``usage``.
+
+    Raises:
+        UnreachableError: no choice is within the limit.
     """
     limit += SUM_RTOL * abs(limit)
     for margin in _MARGINS:
@@ -47,7 +62,7 @@ def solve_large(values: FloatArray, usage: FloatArray, limit: float) -> Optimum:
         taken = float(usage[settled, choice[settled]].sum())
         rows = np.flatnonzero(is_open)
         if not rows.size:
-            # The last prompt stands for all: its model may be left free at no loss.
+            # The knapsack needs a prompt; to leave the model of the last one open loses nothing.
             rows = settled[-1:]
             taken -= float(usage[rows[0], choice[rows[0]]])
             settled = settled[:-1]
@@ -70,7 +85,7 @@ def solve_large(values: FloatArray, usage: FloatArray, limit: float) -> Optimum:
 
 
 def _enclosure(values: FloatArray, usage: FloatArray, limit: float, margin: float) -> _Enclosure:
-    """Prices at which a sample spends its part of the limit, more and less by the margin."""
+    """Return the prices at which a sample spends its part of the limit, plus or minus a margin."""
     if np.isinf(margin):
         return _Enclosure(0.0, np.inf)
     step = max(len(values) // _SAMPLE, 1)
@@ -84,14 +99,14 @@ def _enclosure(values: FloatArray, usage: FloatArray, limit: float, margin: floa
     except UnreachableError as error:
         if part + slack < error.least:
             low = 0.0
-    # Without a price the sample's limit does not bind; that of all may.
+    # At a price of 0 the limit does not bind in the sample; it may bind over all prompts.
     return _Enclosure(low, high if high > low else np.inf)
 
 
 def _choices(
     values: FloatArray, usage: FloatArray, prices: _Enclosure
 ) -> tuple[IndexArray, np.ndarray[tuple[int], np.dtype[np.bool_]]]:
-    """The choice at the lower price, int [n], and whether it differs at the upper one, bool [n]."""
+    """Return the choice at the lower price, int [n], and where the upper one differs, bool [n]."""
     choice = np.empty(len(values), dtype=np.intp)
     is_open = np.empty(len(values), dtype=np.bool_)
     for block_values, block_usage, rows in _blocks(values, usage):
@@ -112,14 +127,17 @@ def _choices(
 def _blocks(
     values: FloatArray, usage: FloatArray
 ) -> Iterator[tuple[FloatArray, FloatArray, slice]]:
-    """Blocks of prompts, turned to [m, b]: what is compared then lies beside each other."""
+    """Yield values, usage and rows of blocks of b prompts, transposed to [m, b].
+
+    Sums and maxima over models then run along memory.
+    """
     for start in range(0, len(values), _BLOCK):
         rows = slice(start, start + _BLOCK)
         yield np.ascontiguousarray(values[rows].T), np.ascontiguousarray(usage[rows].T), rows
 
 
 def _best(worth: FloatArray) -> tuple[FloatArray, IndexArray]:
-    """Largest worth per prompt, [b], of [m, b], and its model, the first of those that tie."""
+    """Return the largest worth per prompt, [b], of [m, b], and its model, the first of a tie."""
     best = worth[0].copy()
     model = np.zeros(worth.shape[1], dtype=np.intp)
     for index in range(1, len(worth)):

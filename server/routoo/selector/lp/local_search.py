@@ -5,13 +5,14 @@ import numpy as np
 from routoo.selector.arrays import BoolArray, FloatArray, IndexArray
 from routoo.selector.lp.program import Program
 
-# Scaled value that one scaled unit of excess must be worth, so that removing it comes first.
+# Scaled value that one scaled unit of excess costs, so high that excess is removed first.
 _EXCESS_PENALTY = 1e6
 
-# A step that gains less, in scaled value, is rounding.
+# A gain below this, in scaled value, may come from rounding and is not taken.
 _LEAST_GAIN = 1e-9
 
-# Moves that are paired: of most merit alone, of least loss, and of least loss in each exceeded row.
+# Moves that are paired: those of most merit alone, those of least loss, and for each exceeded row
+# those of least loss that relieve it.
 _PAIRED = 64
 _PAIRED_PER_ROW = 12
 _ROWS_PAIRED = 12
@@ -21,14 +22,14 @@ class Moves:
     """Every move of some prompts to any of their models.
 
     Args:
-        program: what is to be kept.
+        program: the values and limits.
         movable: int [r], the prompts.
-        loss: float64 [r, m], what a move loses at the optimum's prices; inf in the cells that the
+        loss: float64 [r, m], loss of a move at the optimum's prices; inf in the cells that the
             optimum chose, and in closed ones.
 
     Attributes:
-        prompts: int [c], who moves.
-        models: int [c], where to.
+        prompts: int [c], the prompt of each move.
+        models: int [c], its new model.
     """
 
     __slots__ = ("_gain", "_loss", "_prompt", "_usage", "models", "prompts")
@@ -36,20 +37,25 @@ class Moves:
     def __init__(self, program: Program, movable: IndexArray, loss: FloatArray) -> None:
         at, self.models = np.nonzero(np.isfinite(program.values[movable]))
         self.prompts = movable[at]
-        # What the optimum chose loses nothing, once its prompt has moved elsewhere.
+        # A prompt that moves back to the optimum's model loses nothing.
         self._loss = np.where(np.isfinite(loss), loss, 0.0)[at, self.models]
         self._usage = program.usage(self.prompts, self.models).T.tocsr()
         self._gain = program.values[self.prompts, self.models]
         self._prompt = at
 
     def best(self, choice: IndexArray, over: FloatArray) -> IndexArray:
-        """Find the one or two moves, indices, of most merit; none if they would not help.
+        """Find the one or two moves of most merit.
 
-        ``over`` [K] is by how much each limit is exceeded, negative where there is room.
+        Args:
+            choice: int [n], the present choice.
+            over: float64 [K], amount by which each limit is exceeded, negative where there is room.
+
+        Returns:
+            Indices of the moves; none if no move helps.
         """
         if not self.prompts.size:
             return np.zeros(0, dtype=np.intp)
-        # The cell that each move's prompt has now: cells stand prompt by prompt, models ascending.
+        # The present cell of each move's prompt. Cells are sorted by prompt, then by model.
         is_now = self.models == choice[self.prompts]
         now = np.flatnonzero(is_now)[self._prompt]
         extra = self._usage - self._usage[now]
@@ -75,7 +81,7 @@ class Moves:
     def _paired(
         self, merit: FloatArray, is_now: BoolArray, relieves: list[BoolArray]
     ) -> IndexArray:
-        """The moves that are looked at in pairs."""
+        """Return the moves that are tried in pairs."""
         loss = np.where(is_now, np.inf, self._loss)
         first = [_least(-merit, _PAIRED), _least(loss, _PAIRED)]
         first += [_least(np.where(less, loss, np.inf), _PAIRED_PER_ROW) for less in relieves]
@@ -84,7 +90,7 @@ class Moves:
 
 
 def _least(figures: FloatArray, count: int) -> IndexArray:
-    """Indices of the least figures, without infinite ones."""
+    """Return the indices of the ``count`` least figures, without infinite ones."""
     found = np.argpartition(figures, min(count, len(figures) - 1))[:count]
     return found[np.isfinite(figures[found])]
 
@@ -92,7 +98,14 @@ def _least(figures: FloatArray, count: int) -> IndexArray:
 def _best_pair(
     prompts: IndexArray, gain: FloatArray, extra: FloatArray, over: FloatArray
 ) -> IndexArray:
-    """Find the two moves of most merit; ``gain`` is [c], ``extra`` usage [K, c]."""
+    """Find the two moves of most merit.
+
+    Args:
+        prompts: int [c], the prompt of each move.
+        gain: float64 [c], gain in value.
+        extra: float64 [K, c], additional usage.
+        over: float64 [K], amount by which each limit is exceeded.
+    """
     touched = np.flatnonzero(extra.any(axis=1))
     total = gain[:, None] + gain
     excess = np.zeros_like(total)

@@ -1,4 +1,4 @@
-"""What the selector is asked and what it answers."""
+"""The problem that the selector solves, and its solution."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -12,34 +12,37 @@ BUDGET = "budget_usd"
 MEAN_LATENCY = "max_mean_latency_ms"
 MEAN_SCORE_FLOOR = "min_mean_score"
 
-# A limit that was summed in another order than here differs in the last bits and is meant to fit.
+# A limit that the caller summed in another order may differ in its last bits, and still has to fit.
 SUM_RTOL = 1e-12
 
 
 class Objective(Enum):
-    """What is made as large, or as small, as the rows allow."""
+    """The objective that is optimised within the rows."""
 
     MOST_SCORE = "most_score"
+    """The most summed score."""
     LEAST_COST = "least_cost"
+    """The least summed cost."""
     NET_VALUE = "net_value"
+    """The most summed score minus a price times the summed cost."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resource:
     """One coupling row: the usage of the chosen cells, summed over prompts, is at most ``limit``.
 
-    Rows that divide one usage between them, as tenants divide the costs or capacities in tokens
-    the tokens, share its array: nothing of the size [n, m] is copied per row.
+    Rows may divide one usage between them, as tenants divide the costs. They share its array, so
+    that no array of the size [n, m] is copied per row.
 
     Attributes:
-        name: what messages call the row.
+        name: the row's name in messages.
         usage: float64 [n, m], or [m] where it does not depend on the prompt (a capacity in requests
             is the unit vector of its model).
         limit: in the unit of ``usage``: USD, requests, tokens, or milliseconds summed over prompts.
         prompts: int, distinct; the only prompts that count. None: all. Rows without a prompt bind
             nothing.
         model: the only model whose cells count; None: all.
-        is_mean: ``limit`` is a mean over all n prompts, multiplied by n; messages tell the mean.
+        is_mean: ``limit`` is a mean over all n prompts, multiplied by n; messages name the mean.
     """
 
     name: str
@@ -50,7 +53,7 @@ class Resource:
     is_mean: bool = False
 
     def cells(self, shape: tuple[int, int]) -> FloatArray:
-        """The usage of every cell, float64 [n, m]: 0 where the row does not count."""
+        """Return the usage of every cell, float64 [n, m]: 0 where the row does not count."""
         usage = np.broadcast_to(self.usage, shape)
         if self.prompts is None and self.model is None:
             return usage
@@ -69,15 +72,15 @@ class Problem:
         scores: float64 [n, m], expected quality.
         costs: float64 [n, m], expected USD, at least 0.
         mask: bool [n, m], true where the model may answer the prompt. Figures of other cells are
-            not looked at and may be NaN.
+            not used and may be NaN.
         resources: the coupling rows.
-        min_mean_score: what the mean score of the chosen cells must reach, if anything.
-        score_per_usd: what NET_VALUE gives up of score to save one USD, at least 0.
+        min_mean_score: least mean score of the chosen cells; None: any.
+        score_per_usd: score that NET_VALUE gives up to save one USD, at least 0.
 
     Raises:
         InvalidRequestError: shapes or dtypes that do not fit, no rows, figures that are not finite
             or costs below 0 in eligible cells (the message names the rows), a limit that is not
-            finite, a resource's prompts or model that are not there, a price below 0.
+            finite, a resource's prompts or model that do not exist, a price below 0.
         NoEligibleModelError: rows without any eligible model; the message names them.
     """
 
@@ -147,10 +150,9 @@ class Assignment:
     Attributes:
         choice: int [n], index of the chosen model.
         prices: float64 [K], dual price of each row of the program: of the resources in their order
-            and, under LEAST_COST, of the mean-score floor last. Unit: objective per unit of the
-            row, so score per USD for a budget and USD per point of summed score for the floor.
-            0 where the row does not bind. Under NET_VALUE the floor comes last too, in score per
-            point of score.
+            and, under LEAST_COST and NET_VALUE, of the mean-score floor last. Unit: objective per
+            unit of the row, so score per USD for a budget, and for the floor USD (LEAST_COST) or
+            score (NET_VALUE) per point of summed score. 0 where the row does not bind.
         value: objective of ``choice``: summed score, summed USD under LEAST_COST, or under
             NET_VALUE summed score minus ``score_per_usd`` times summed USD.
         relaxed_value: objective of the best fractional choice, at most K rows of which are split.
@@ -174,19 +176,19 @@ class Assignment:
 
 
 def budget(costs: FloatArray, budget_usd: float) -> Resource:
-    """Row that keeps the summed cost at or under ``budget_usd``; ``costs`` is float64 [n, m]."""
+    """Make the row that limits the summed cost to ``budget_usd``; ``costs`` is float64 [n, m]."""
     return Resource(BUDGET, costs, budget_usd)
 
 
 def capacity(name: str, model: int, model_count: int, requests: float) -> Resource:
-    """Row that gives at most ``requests`` prompts to the model of index ``model``."""
+    """Make the row that gives at most ``requests`` prompts to the model of index ``model``."""
     usage = np.zeros(model_count)
     usage[model] = 1.0
     return Resource(name, usage, requests)
 
 
 def token_capacity(name: str, model: int, tokens: FloatArray, limit: float) -> Resource:
-    """Row that gives the model of index ``model`` at most ``limit`` tokens.
+    """Make the row that gives the model of index ``model`` at most ``limit`` tokens.
 
     ``tokens`` is float64 [n, m]; the capacities of several models are to share one array.
     """
@@ -194,7 +196,7 @@ def token_capacity(name: str, model: int, tokens: FloatArray, limit: float) -> R
 
 
 def tenant_budget(name: str, prompts: IndexArray, costs: FloatArray, budget_usd: float) -> Resource:
-    """Row that keeps the summed cost of one tenant's prompts at or under ``budget_usd``.
+    """Make the row that limits the summed cost of one tenant's prompts to ``budget_usd``.
 
     ``costs`` is float64 [n, m] over all prompts; all tenants are to share one array.
     """
@@ -202,19 +204,19 @@ def tenant_budget(name: str, prompts: IndexArray, costs: FloatArray, budget_usd:
 
 
 def mean_latency(latencies_ms: FloatArray, max_mean_latency_ms: float) -> Resource:
-    """Row that keeps the mean latency at or under the limit; ``latencies_ms`` is float64 [n, m]."""
+    """Make the row that limits the mean latency; ``latencies_ms`` is float64 [n, m]."""
     limit = max_mean_latency_ms * len(latencies_ms)
     return Resource(MEAN_LATENCY, latencies_ms, limit, is_mean=True)
 
 
 def mean_score_floor(scores: FloatArray, min_mean_score: float) -> Resource:
-    """Row that keeps the mean score at or above the floor; ``scores`` is float64 [n, m]."""
+    """Make the row that keeps the mean score at or above a floor; ``scores`` is float64 [n, m]."""
     return Resource(MEAN_SCORE_FLOOR, -scores, -min_mean_score * len(scores), is_mean=True)
 
 
 def _refuse_not_finite(name: str, figures: FloatArray, mask: BoolArray) -> None:
     """Raise unless the figures ([n, m] or [m]) are finite wherever the mask is true."""
-    # A finite sum proves that every term is finite, at a tenth of the cost of looking at each.
+    # A finite sum proves that every term is finite, in a tenth of the time of testing each.
     with np.errstate(over="ignore", invalid="ignore"):
         if np.isfinite(figures.sum()):
             return
@@ -226,7 +228,7 @@ def _refuse_not_finite(name: str, figures: FloatArray, mask: BoolArray) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Optimum:
-    """A choice of whole prompts, and the linear program's optimum beside it.
+    """A choice of whole prompts, with the optimum of the linear program.
 
     Attributes:
         choice: int [n], index of each prompt's model; keeps all limits.

@@ -1,4 +1,4 @@
-"""A linear program with K coupling rows, in the units its solvers like, and its Lagrangian dual."""
+"""A linear program with K coupling rows, scaled for its solvers, and its Lagrangian dual."""
 
 from dataclasses import dataclass, replace
 
@@ -8,24 +8,24 @@ from scipy.sparse import coo_array, csr_array
 from routoo.selector.arrays import BoolArray, FloatArray, IndexArray
 from routoo.selector.lp.problem import Resource
 
-# What rounding alone may make of a priced sum over many prompts.
+# Relative error that rounding alone may cause in a priced sum over many prompts.
 _PROOF_RTOL = 1e-10
 
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """Usage that differs between prompts, and the rows that divide it between them.
+    """A usage that differs between prompts, and the rows that divide it between them.
 
     Attributes:
         cells: float64 [n, m], scaled, 0 in closed cells.
-        owner: int [1 or n, 1 or m]: the row that a cell counts in; K: in none.
+        owner: int [1 or n, 1 or m], the row in which a cell counts; K: in none.
     """
 
     cells: FloatArray
     owner: IndexArray
 
     def at(self, rows: IndexArray, models: IndexArray) -> tuple[IndexArray, FloatArray]:
-        """Owner and usage of the cells (rows[i], models[i])."""
+        """Return owner and usage of the cells (rows[i], models[i])."""
         n, m = self.owner.shape
         owner = self.owner[rows if n > 1 else 0, models if m > 1 else 0]
         return np.broadcast_to(owner, rows.shape), self.cells[rows, models]
@@ -37,14 +37,15 @@ class Program:
 
     Every row is divided by its unit, the mean size of its usage, and the values by theirs, the mean
     difference between a prompt's best and worst model. So prices of rows in USD, requests and
-    milliseconds are of one order, and a solver's absolute tolerances mean the same everywhere.
+    milliseconds have similar sizes, and a solver's absolute tolerances suit all of them.
 
     Attributes:
         values: float64 [n, m], scaled, -inf in closed cells.
         sheets: the rows whose usage differs between prompts.
-        per_model: rows whose usage does not: their indices [K1] and scaled usage [K1, m].
+        per_model: the rows whose usage does not: indices, int [K1], and scaled usage,
+            float64 [K1, m].
         limits: float64 [K], scaled.
-        units: float64 [K], of the rows.
+        units: float64 [K], units of the rows.
         value_unit: unit of the values.
     """
 
@@ -56,7 +57,7 @@ class Program:
     value_unit: float
 
     def reduced(self, prices: FloatArray) -> FloatArray:
-        """Value of each cell minus what it uses at ``prices`` [K] (scaled): [n, m]."""
+        """Return the value of each cell minus its usage at scaled ``prices`` [K]: [n, m]."""
         index, usage = self.per_model
         reduced = self.values - prices[index] @ usage
         of_owner = np.append(prices, 0.0)
@@ -67,7 +68,7 @@ class Program:
         return reduced
 
     def proves_infeasible(self, prices: FloatArray) -> bool:
-        """Whether even the choice of least usage, priced, costs more than the limits are worth.
+        """Return whether even the least usage costs more, at the prices, than the limits are worth.
 
         If so, no choice keeps all limits (Farkas' lemma).
         """
@@ -76,11 +77,11 @@ class Program:
         return least - worth > _PROOF_RTOL * (abs(least) + abs(worth))
 
     def without_values(self) -> "Program":
-        """The same program in which all choices are worth the same."""
+        """Return the same program with a value of 0 for all choices."""
         return replace(self, values=np.where(np.isfinite(self.values), 0.0, -np.inf))
 
     def used(self, rows: IndexArray, models: IndexArray) -> FloatArray:
-        """Scaled usage of the cells (rows[i], models[i]), summed in each coupling row: [K]."""
+        """Sum the scaled usage of the cells (rows[i], models[i]) in each coupling row: [K]."""
         count, m = len(self.limits), self.values.shape[1]
         used = np.zeros(count + 1)
         for sheet in self.sheets:
@@ -91,7 +92,7 @@ class Program:
         return used[:count]
 
     def usage(self, rows: IndexArray, models: IndexArray) -> csr_array:
-        """Scaled usage of the cells (rows[i], models[i]) in each coupling row: [K, cells]."""
+        """Return the scaled usage of cells (rows[i], models[i]) per coupling row: [K, cells]."""
         index, usage = self.per_model
         per_model = usage[:, models]
         at, cells = np.nonzero(per_model)
@@ -107,7 +108,7 @@ class Program:
         return csr_array(coo_array((np.concatenate(figures), where), shape=shape))
 
     def usage_of_row(self, k: int) -> FloatArray:
-        """Scaled usage [n, m] of one row, 0 in closed cells."""
+        """Return the scaled usage of one row, float64 [n, m], 0 in closed cells."""
         found = np.zeros(self.values.shape)
         index, usage = self.per_model
         for row in usage[index == k]:
@@ -119,7 +120,13 @@ class Program:
 
 
 def make_program(values: FloatArray, mask: BoolArray, rows: tuple[Resource, ...]) -> Program:
-    """Build the program of an objective and its rows; ``values`` are -inf where ``mask`` is false."""
+    """Build the program of an objective and its rows.
+
+    Args:
+        values: float64 [n, m], -inf where ``mask`` is false.
+        mask: bool [n, m], eligible cells.
+        rows: the coupling rows.
+    """
     builder = _Builder(mask, len(rows))
     for k, row in enumerate(rows):
         builder.add(k, row)
@@ -170,7 +177,7 @@ class _Builder:
         return np.array(self._model_rows, dtype=np.intp), usage
 
     def _scale(self, usage: FloatArray) -> float:
-        """Unit of the usage; scales it when it is met for the first time."""
+        """Return the unit of a usage, which is scaled when it is met for the first time."""
         key = id(usage)
         if key not in self._scaled:
             cells = np.where(self._mask, usage, 0.0)
@@ -180,7 +187,7 @@ class _Builder:
         return self._scaled[key][1]
 
     def _owner_with_room(self, row: Resource) -> IndexArray:
-        """The owners of a sheet over the row's usage in which its cells are still free."""
+        """Return the owners of a sheet over the row's usage in which the row's cells are free."""
         n, m = self._mask.shape
         none = len(self.units)
         shape = (1 if row.prompts is None else n, 1 if row.model is None else m)

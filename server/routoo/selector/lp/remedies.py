@@ -1,4 +1,4 @@
-"""How messages say by how much a limit has to move."""
+"""Errors that tell by how much a limit has to move."""
 
 from routoo.errors import InfeasibleError
 from routoo.selector.arrays import enough
@@ -22,7 +22,13 @@ def too_high(name: str, floor: float, most: float) -> InfeasibleError:
 
 
 def unreachable(row: Resource, least: float, n: int) -> InfeasibleError:
-    """A row whose limit is below the least usage of any choice, ``least``, in the row's own unit."""
+    """Say that a row's limit is below the least usage of any choice, and by how much to move it.
+
+    Args:
+        row: the row.
+        least: the least usage, summed over prompts, in the row's unit.
+        n: prompts.
+    """
     if row.name == MEAN_SCORE_FLOOR:
         return too_high(row.name, -row.limit / n, -least / n)
     prompts = n if row.is_mean else 1
@@ -30,5 +36,5 @@ def unreachable(row: Resource, least: float, n: int) -> InfeasibleError:
 
 
 def enough_in_sum(amount: float) -> str:
-    """As ``enough``, for a sum: what only the order of summing adds is not rounded up."""
+    """Format a sum like ``enough``, but ignore errors that come from the order of summing."""
     return enough(amount * (1.0 - SUM_RTOL))

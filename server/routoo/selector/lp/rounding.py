@@ -1,10 +1,10 @@
-"""Whole prompts from a fractional optimum, without breaking a limit.
+"""Whole prompts from a fractional optimum, within the limits.
 
-At most K prompts of the optimum are split. Each goes to the model of its largest share, which may
-exceed some limits and leave others unused. A local search over the prompts nearest to a tie, one
-or two moves at a time, then removes the excess and spends what is left: two at a time, because
-where capacities are full a prompt can only move when another makes room for it. Where longer chains
-of moves are needed, a small integer program over the same prompts finds them.
+At most K prompts of the optimum are split. Each of them gets the model of its largest share, which
+may exceed some limits and leave others unused. A local search over the prompts nearest to a tie,
+with one or two moves at a time, then removes the excess and spends what is left. Two moves are
+needed where capacities are full: a prompt can move only when another makes room for it. Where
+longer chains of moves are needed, a small integer program over the same prompts finds them.
 """
 
 import numpy as np
@@ -16,23 +16,23 @@ from routoo.selector.lp.local_search import Moves
 from routoo.selector.lp.problem import SUM_RTOL
 from routoo.selector.lp.program import Program
 
-# Prompts that may move: those of least loss, in all and for each group of prompts that has a row
-# of its own, and those of least loss from each model to each other. Where prompts are alike, the
-# moves of least loss may all be the same one.
+# Prompts that may move: those of least loss among all and in each group of prompts that has a row
+# of its own, and those of least loss from each model to each other. The latter are needed because,
+# where prompts are alike, the moves of least loss may all be between the same two models.
 _LEAST_LOSS = 300
 _LEAST_LOSS_PER_GROUP = 8
 _LEAST_LOSS_PER_PAIR = 3
 
-# Steps: some, and some more for every row.
+# Most steps of the local search, and additional ones for every row.
 _STEPS = 100
 _STEPS_PER_ROW = 4
 
-# Cells that the integer program is given at most.
+# Most cells of the integer program.
 _WHOLE_CELLS = 30_000
 
 
 def round_to_whole(program: Program, found: Fractional) -> IndexArray:
-    """Give every prompt one model, int [n]; look at ``excess`` whether the limits could be kept."""
+    """Give every prompt one model, int [n]; ``excess`` tells whether it keeps the limits."""
     choice = found.choice.copy()
     loss = _loss(program.reduced(found.prices), choice)
     split = found.open_rows[(found.shares > 0.0).sum(axis=1) > 1]
@@ -56,13 +56,13 @@ def round_to_whole(program: Program, found: Fractional) -> IndexArray:
 
 
 def excess(program: Program, choice: IndexArray) -> FloatArray:
-    """By how much a choice [n] exceeds each limit, scaled: [K], 0 where it keeps to it."""
+    """Return the scaled amount by which a choice [n] exceeds each limit: [K], 0 within it."""
     over: FloatArray = np.maximum(_over(program, choice), 0.0)
     return over
 
 
 def _over(program: Program, choice: IndexArray) -> FloatArray:
-    """Usage minus limit, [K]; what only the order of summing adds does not count."""
+    """Return usage minus limit, [K]; an error that the order of summing makes does not count."""
     used = program.used(np.arange(len(choice)), choice)
     return used - program.limits - SUM_RTOL * np.abs(program.limits)
 
@@ -78,7 +78,7 @@ def _improve(program: Program, choice: IndexArray, loss: FloatArray, movable: In
 
 
 def _loss(reduced: FloatArray, choice: IndexArray) -> FloatArray:
-    """What each cell loses against the chosen one, [n, m]; inf for the chosen and closed ones."""
+    """Return each cell's loss against the chosen one, [n, m]; inf in chosen and closed cells."""
     rows = np.arange(len(choice))
     loss: FloatArray = reduced[rows, choice][:, None] - reduced
     loss[rows, choice] = np.inf
@@ -86,7 +86,7 @@ def _loss(reduced: FloatArray, choice: IndexArray) -> FloatArray:
 
 
 def _of_least_loss(program: Program, loss: FloatArray) -> IndexArray:
-    """The prompts that lose least by a move, in all and in each group that has a row of its own."""
+    """Return the prompts that lose least by a move, among all and in each group with a row."""
     n = len(loss)
     least = loss.min(axis=1)
     groups = [
@@ -102,7 +102,7 @@ def _of_least_loss(program: Program, loss: FloatArray) -> IndexArray:
 
 
 def _of_each_pair(loss: FloatArray, choice: IndexArray) -> IndexArray:
-    """The prompts that lose least by a move from each model to each other."""
+    """Return the prompts that lose least by a move from each model to each other."""
     m = loss.shape[1]
     pair = (choice[:, None] * m + np.arange(m)).ravel()
     cells = _first_of_each(pair, loss.ravel(), _LEAST_LOSS_PER_PAIR)
@@ -111,7 +111,7 @@ def _of_each_pair(loss: FloatArray, choice: IndexArray) -> IndexArray:
 
 
 def _first_of_each(group: IndexArray, figures: FloatArray, count: int) -> IndexArray:
-    """Indices of the ``count`` least figures of each group."""
+    """Return the indices of the ``count`` least figures of each group."""
     order = np.lexsort((figures, group))
     starts = np.flatnonzero(np.diff(group[order], prepend=-1))
     rank = np.arange(len(order)) - np.repeat(starts, np.diff(starts, append=len(order)))

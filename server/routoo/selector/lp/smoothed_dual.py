@@ -1,10 +1,10 @@
-"""Prices of K coupling rows to within a hair, by Newton steps on a smoothed dual.
+"""Approximate prices of K coupling rows, by Newton steps on a smoothed dual.
 
 The dual of the program, g(p) = p . limits + sum over prompts of the best reduced value, is convex
-and piecewise linear in the K prices. Over thousands of prompts it looks smooth: replacing each
-prompt's maximum by a soft maximum of temperature t (Nesterov 2005) moves g by at most t n log m and
-gives it a gradient and a K x K Hessian, and a few Newton steps at falling temperatures end where
-the exact method takes over.
+and piecewise linear in the K prices. Over thousands of prompts it is almost smooth. A soft maximum
+of temperature t in place of each prompt's maximum (Nesterov 2005) changes g by at most t n log m
+and gives it a gradient and a K x K Hessian. A few Newton steps at falling temperatures then lead to
+prices from which the exact method starts.
 """
 
 from dataclasses import dataclass
@@ -15,19 +15,23 @@ from scipy.optimize import nnls
 from routoo.selector.arrays import FloatArray, IndexArray
 from routoo.selector.lp.program import Program
 
-# Temperatures are in the unit of the scaled values. At the last one some thirty prompts, however
-# many there are, lie so near a tie that they are soft.
+# Temperatures are in the unit of the scaled values. At the last one some thirty prompts, of any
+# number, are so near a tie that their shares are spread over several models.
 _FIRST_TEMPERATURE = 0.1
 _COOLING = 0.3
 _SOFT_PROMPTS = 30.0
 _LEAST_TEMPERATURE = 1e-4
 
-# Share of the dual that the last step at a temperature may gain, times the temperature squared.
+# The steps at a temperature end when one gains less than this times the temperature squared, as a
+# share of the dual.
 _LITTLE = 0.1
+# Most steps at a temperature.
 _STEPS_EACH = 12
+# Factor by which a step that went too far is shortened.
 _SHORTER = 0.2
 
-# Where prices must rise without end, the model sees no curvature; its prices are then cut off.
+# Where the optimal prices are unbounded, the quadratic model has no curvature and its minimum is
+# far away; so prices grow by at most this factor, plus 1, in a step.
 _GROWTH = 4.0
 
 _LEAST_EXPONENT = -50.0
@@ -38,9 +42,13 @@ _DAMPING = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Soft:
-    """The smoothed dual at some prices [K]: its value, gradient [K] and Hessian [K, K].
+    """The smoothed dual at some prices.
 
-    The gradient is what the soft choice leaves of each limit.
+    Attributes:
+        prices: float64 [K].
+        value: value of the dual.
+        gradient: float64 [K], what the soft choice leaves of each limit.
+        hessian: float64 [K, K].
     """
 
     prices: FloatArray
@@ -54,9 +62,10 @@ class _ByModel:
     """The program's arrays as [m, n]: sums over models then run along memory, several times faster.
 
     Attributes:
-        values: float64 [m, n].
+        values: float64 [m, n], scaled, -inf in closed cells.
         sheets: cells [m, n] and owner [1 or m, 1 or n] of each sheet.
-        per_model, limits: as in ``Program``.
+        per_model: ``Program.per_model``.
+        limits: float64 [K], scaled.
     """
 
     values: FloatArray
@@ -79,7 +88,7 @@ class _ByModel:
 
 
 def last_temperature(n: int) -> float:
-    """Temperature at which the prices of n prompts are good enough for the exact method."""
+    """Return the temperature at which the prices of n prompts suffice for the exact method."""
     return float(np.clip(_SOFT_PROMPTS / n, _LEAST_TEMPERATURE, _COOLING * _FIRST_TEMPERATURE))
 
 
@@ -108,7 +117,12 @@ def smooth_optimum(program: Program, most: float) -> Soft:
 
 
 def soft_shares(below_top: FloatArray, temperature: float) -> FloatArray:
-    """Shares [n, m], 1 in each row, that a soft maximum gives to cells so far below the best."""
+    """Return the shares of a soft maximum, float64 [n, m], which add up to 1 in each row.
+
+    Args:
+        below_top: float64 [n, m], value of each cell minus the best of its row; at most 0.
+        temperature: of the soft maximum.
+    """
     shares = below_top / temperature
     _exp(shares)
     shares /= shares.sum(axis=1, keepdims=True)
@@ -116,7 +130,7 @@ def soft_shares(below_top: FloatArray, temperature: float) -> FloatArray:
 
 
 def _exp(exponents: FloatArray) -> None:
-    """Take the exponential in place, cut off well above the denormal numbers, which are slow."""
+    """Take the exponential in place, limited from below: denormal numbers are slow."""
     np.maximum(exponents, _LEAST_EXPONENT, out=exponents)
     np.exp(exponents, out=exponents)
 
@@ -141,10 +155,11 @@ def _soften(program: _ByModel, prices: FloatArray, temperature: float) -> Soft:
 
 
 def _moments(program: _ByModel, shares: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Sums over prompts of the rows' mean usage, [K], and of its covariance, [K, K].
+    """Return sums over prompts of the rows' mean usage, [K], and of its covariance, [K, K].
 
-    ``shares`` is [m, n], a distribution over models per prompt. A row that counts a part of the
-    prompts meets the others in its own prompts only, so no array of the size [K, n] is made.
+    ``shares`` is float64 [m, n], a distribution over models per prompt. A row that counts only some
+    prompts has a covariance with others in these prompts only, so that no array of the size [K, n]
+    is needed.
     """
     index, usage = program.per_model
     count, m = len(program.limits), len(shares)
@@ -194,14 +209,14 @@ def _moments(program: _ByModel, shares: FloatArray) -> tuple[FloatArray, FloatAr
 
 
 def _by_prompt(owner: IndexArray, used: FloatArray) -> list[tuple[IndexArray, FloatArray]]:
-    """Owner and usage per prompt, [n] each, of a sheet in which they differ between prompts."""
+    """Return owner and usage per prompt, [n] each, of a sheet whose owner differs by prompt."""
     if len(owner) == 1:
         return [(owner[0], used.sum(axis=0))]
     return list(zip(owner, used, strict=True))
 
 
 def _sum_by(owner: IndexArray, figures: FloatArray, count: int) -> FloatArray:
-    """Sums of the figures by owner, [count]; owner has the figures' shape, or 1 on some axes."""
+    """Sum the figures by owner, [count]; owner has the figures' shape, or 1 on some axes."""
     alike = tuple(axis for axis, size in enumerate(owner.shape) if size < figures.shape[axis])
     sums = figures.sum(axis=alike, keepdims=True) if alike else figures
     found = np.bincount(owner.ravel(), weights=sums.ravel(), minlength=count)
@@ -211,7 +226,7 @@ def _sum_by(owner: IndexArray, figures: FloatArray, count: int) -> FloatArray:
 def _sum_of_products(
     owner: IndexArray, left: FloatArray, right: FloatArray, count: int
 ) -> FloatArray:
-    """``_sum_by`` of a product, which is not stored where one owner takes all of it."""
+    """Sum a product by owner as ``_sum_by`` does; with one owner the product is not stored."""
     if owner.size == 1:
         sums = np.zeros(count)
         sums[owner[0, 0]] = np.vdot(left, right)
@@ -220,7 +235,7 @@ def _sum_of_products(
 
 
 def _newton_target(now: Soft, most: float) -> FloatArray:
-    """Minimise the quadratic model over prices of at least 0 that are not out of its reach."""
+    """Minimise the quadratic model over prices of at least 0, and limit their growth."""
     size, axes = np.linalg.eigh(now.hessian)
     root = np.sqrt(np.maximum(size, max(_DAMPING * size[-1], _DAMPING**2)))
     # |root axes' p - target|^2 is twice the model, up to a constant.

@@ -1,4 +1,4 @@
-"""The entry to the selector: takes a problem, returns the best assignment and its proof."""
+"""The entry point of the linear program: from a problem to the best assignment and its proof."""
 
 from dataclasses import replace
 
@@ -21,7 +21,7 @@ from routoo.selector.lp.problem import (
 )
 from routoo.selector.lp.remedies import enough_in_sum, too_high, unreachable
 
-# From here on, reading blocks in order is several times faster than sorting everything.
+# From this size on, the method that reads blocks in order is several times faster than sorting.
 _LARGE_CELLS = 500_000
 
 
@@ -34,7 +34,7 @@ def solve(problem: Problem, objective: Objective = Objective.MOST_SCORE) -> Assi
     summed cost as high as the floor and the resources allow.
 
     Raises:
-        InfeasibleError: no choice keeps to the rows; says which and by how much to relax it.
+        InfeasibleError: no choice keeps to the rows; tells which and by how much to relax it.
     """
     if objective is Objective.LEAST_COST:
         return _least_cost(problem)
@@ -59,7 +59,7 @@ def _rows_with_floor(problem: Problem) -> tuple[Resource, ...]:
 
 
 def _negated(least: Assignment) -> Assignment:
-    """The maximum of the negative costs, told as a minimum."""
+    """Turn the maximum of the negative costs into a minimum of the costs."""
     return replace(
         least, value=-least.value, relaxed_value=-least.relaxed_value, bound=-least.bound
     )
@@ -75,7 +75,7 @@ def _optimise(problem: Problem, values: FloatArray, rows: tuple[Resource, ...]) 
     elif len(rows) == 1:
         optimum = _solve_one(values, problem.mask, rows[0])
     else:
-        # Brings in scipy's solvers: half a second and 50 MB that one row can do without.
+        # Imports scipy's solvers, which takes half a second and 50 MB; one row does not need them.
         from routoo.selector.lp.coupled import solve_rows  # noqa: PLC0415
 
         optimum = solve_rows(values, problem.mask, rows)
@@ -111,10 +111,10 @@ def _gap(bound: float, value: float) -> float:
 
 
 def _settle_missed_floor(problem: Problem, best: Assignment, floor: float) -> Assignment:
-    """Settle a best choice under the floor: it misses it by rounding only, or for good.
+    """Settle a best choice below the floor, which may be missed only because prompts are whole.
 
-    The cheapest choice at the floor, already rounded, may still be within the budget; whoever
-    raises the budget by what the message says gets that one at least.
+    The cheapest choice of whole prompts at the floor may still be within the budget. A budget
+    that is raised by the amount in the message pays at least for that choice.
     """
     mean_score = best.score / len(problem.scores)
     if not best.binding:

@@ -1,1 +1,1 @@
-"""The rules by which one of the eligible models is chosen, each in a file of its own."""
+"""Policies: rules that choose one of the eligible models, each in a file of its own."""

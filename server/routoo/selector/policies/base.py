@@ -1,4 +1,4 @@
-"""The one interface that every policy fits, and what policies share."""
+"""The interface of every policy, and functions that policies share."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,14 +13,14 @@ from routoo.selector.reason import Reason, ReasonArray
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """n prompts and m models, as a policy sees them.
+    """The input of a policy: n prompts and m models.
 
     Attributes:
         scores: float64 [n, m], in [0, 1], rounded to 1e-4.
         costs_usd: float64 [n, m].
-        mask: bool [n, m], eligible cells; figures of other cells are not looked at.
+        mask: bool [n, m], eligible cells; figures of other cells are not used.
         prices: float64 [n], score per USD in force for each row; at least 0 and finite.
-        max_quality_gaps: float64 [n], the row's own tolerance, in score; NaN: none was asked for.
+        max_quality_gaps: float64 [n], the row's own tolerance, in score; NaN: it has none.
         tickets: int64 [n], one number per request of the service, counting up.
     """
 
@@ -37,23 +37,30 @@ class Policy(Protocol):
 
     @property
     def name(self) -> str:
-        """What settings and requests call it."""
+        """The policy's name in settings and requests."""
         ...
 
     def choose(self, case: Case) -> IndexArray:
-        """Int [n], the model's index; -1 in rows where no model is eligible."""
+        """Return the chosen model of each row, int [n]; -1 where no model is eligible."""
         ...
 
     def explain(self, case: Case, choice: IndexArray) -> ReasonArray:
-        """int8 [n] of ``Reason``: why ``choose`` made this ``choice``."""
+        """Return why ``choose`` made this ``choice``, int8 [n] of ``Reason``."""
         ...
 
 
 def fall_back(case: Case, wanted: IndexArray) -> IndexArray:
     """Keep wanted models that are eligible; elsewhere take the best score minus price times cost.
 
-    What a policy does where the models that it knows may not answer. ``wanted`` is int [n]; the
-    outcome depends on the row alone, and is -1 where no model is eligible.
+    The fallback of policies whose own models are not eligible. A row's result depends on the row
+    alone.
+
+    Args:
+        case: the input.
+        wanted: int [n], the model that the policy wants.
+
+    Returns:
+        int [n]; -1 where no model is eligible.
     """
     kept = case.mask[np.arange(len(wanted)), wanted]
     if kept.all():
@@ -64,15 +71,15 @@ def fall_back(case: Case, wanted: IndexArray) -> IndexArray:
 def explained(
     case: Case, choice: IndexArray, reason: Reason, wanted: npt.ArrayLike | None = None
 ) -> ReasonArray:
-    """Give ``reason`` to every row, but FALLBACK where something else was wanted than chosen.
+    """Give ``reason`` to every row, but FALLBACK where another model was wanted than chosen.
 
     Rows with one eligible model get ONLY_ELIGIBLE, rows without any NONE_ELIGIBLE.
 
     Args:
-        case: what was chosen from.
+        case: the input of the choice.
         choice: int [n].
-        reason: why, where the policy had its way.
-        wanted: int [n] or one index, what the policy would have taken; None: whatever was chosen.
+        reason: the reason where the wanted model was chosen.
+        wanted: int [n] or one index, the model that the policy wanted; None: the one chosen.
     """
     codes = np.full(len(choice), reason, np.int8)
     if wanted is not None:

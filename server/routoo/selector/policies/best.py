@@ -1,4 +1,4 @@
-"""``best``: the highest predicted score, whatever it costs; the upper end of the cost-quality curve.
+"""``best``: the highest predicted score at any cost; the upper end of the cost-quality curve.
 
 The baseline of RouterBench (Hu et al. 2024, arXiv 2403.12031) without its cost term.
 """
@@ -13,14 +13,14 @@ from routoo.selector.reason import ReasonArray, reasons
 
 @dataclass(frozen=True, slots=True)
 class Best:
-    """The highest predicted score; of equals the cheaper one."""
+    """The highest predicted score; of models that tie, the cheaper one."""
 
     name: str = "best"
 
     def choose(self, case: Case) -> IndexArray:
-        """See ``Policy.choose``."""
+        """Choose the model of the highest score per row, see ``Policy.choose``."""
         return decide(case.scores, case.costs_usd, case.mask, 0.0)
 
     def explain(self, case: Case, choice: IndexArray) -> ReasonArray:
-        """BEST_SCORE."""
+        """Give BEST_SCORE, see ``Policy.explain``."""
         return reasons(case.scores, case.mask, choice)

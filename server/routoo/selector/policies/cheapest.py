@@ -1,6 +1,6 @@
 """``cheapest``: the cheapest eligible model, the lower end of every cost-quality curve.
 
-The baseline of RouterBench (Hu et al. 2024, arXiv 2403.12031), and what is left to do when a
+The baseline of RouterBench (Hu et al. 2024, arXiv 2403.12031), and the choice for a request whose
 budget is spent.
 """
 
@@ -14,9 +14,15 @@ from routoo.selector.reason import Reason, ReasonArray
 
 
 def cheapest_of(scores: FloatArray, costs_usd: FloatArray, mask: BoolArray) -> IndexArray:
-    """The eligible model of the least cost, then the highest score, then the lowest index.
+    """Choose the eligible model of the least cost, then the highest score, then the lowest index.
 
-    Arrays are [n, m]; returns int [n], -1 in rows where no model is eligible.
+    Args:
+        scores: float64 [n, m].
+        costs_usd: float64 [n, m].
+        mask: bool [n, m], eligible cells.
+
+    Returns:
+        int [n]; -1 in rows where no model is eligible.
     """
     costs = np.where(mask, costs_usd, np.inf)
     least = costs.min(axis=1, keepdims=True)
@@ -32,9 +38,9 @@ class Cheapest:
     name: str = "cheapest"
 
     def choose(self, case: Case) -> IndexArray:
-        """See ``Policy.choose``."""
+        """Choose the cheapest model per row, see ``Policy.choose``."""
         return cheapest_of(case.scores, case.costs_usd, case.mask)
 
     def explain(self, case: Case, choice: IndexArray) -> ReasonArray:
-        """CHEAPEST."""
+        """Give CHEAPEST, see ``Policy.explain``."""
         return explained(case, choice, Reason.CHEAPEST)

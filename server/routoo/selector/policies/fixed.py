@@ -1,4 +1,4 @@
-"""``fixed``: one model for everything, as a service without a router has it.
+"""``fixed``: one model for every request, as in a service without a router.
 
 The "best single model" that RouterBench (Hu et al. 2024, arXiv 2403.12031) compares routers with.
 """
@@ -14,15 +14,20 @@ from routoo.selector.reason import Reason, ReasonArray
 
 @dataclass(frozen=True, slots=True)
 class Fixed:
-    """The model's column."""
+    """One model where it is eligible.
+
+    Attributes:
+        model: column of the model.
+        name: the policy's name.
+    """
 
     model: int
     name: str = "fixed"
 
     def choose(self, case: Case) -> IndexArray:
-        """See ``Policy.choose``."""
+        """Choose the model, or its fallback, see ``Policy.choose``."""
         return fall_back(case, np.full(len(case.scores), self.model, np.intp))
 
     def explain(self, case: Case, choice: IndexArray) -> ReasonArray:
-        """FIXED, or FALLBACK where the model was not eligible."""
+        """Give FIXED, or FALLBACK where the model was not eligible."""
         return explained(case, choice, Reason.FIXED, self.model)

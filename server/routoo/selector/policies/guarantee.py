@@ -1,8 +1,8 @@
-"""``guarantee``: the price that was proven, on labelled prompts, to lose little against a reference.
+"""``guarantee``: a price proven, on labelled prompts, to lose little quality to a reference.
 
 The promise of SMART (Jo et al. 2024, arXiv 2403.13835): at a chosen confidence, mean quality within
-a drop of a reference model, as cheaply as that can be proven. What is proven is a price of the
-``lp`` policy, see ``routoo.selector.guarantee``; prices in force for budgets do not move it.
+a drop of a reference model, as cheaply as that can be proven. A price of the policy ``lp`` is
+proven, see ``routoo.selector.guarantee``; the prices in force for budgets do not change it.
 """
 
 from dataclasses import dataclass
@@ -15,15 +15,20 @@ from routoo.selector.reason import Reason, ReasonArray
 
 @dataclass(frozen=True, slots=True)
 class Guarantee:
-    """The most score minus the proven price times cost; ``price`` is score per USD."""
+    """The most score minus the proven price times cost.
+
+    Attributes:
+        price: the proven price, score per USD.
+        name: the policy's name.
+    """
 
     price: float
     name: str = "guarantee"
 
     def choose(self, case: Case) -> IndexArray:
-        """See ``Policy.choose``."""
+        """Choose per row at the proven price, see ``Policy.choose``."""
         return decide(case.scores, case.costs_usd, case.mask, self.price)
 
     def explain(self, case: Case, choice: IndexArray) -> ReasonArray:
-        """GUARANTEE; what was proven holds for traffic without constraints of its own."""
+        """Give GUARANTEE; the proof holds for traffic without constraints of its own."""
         return explained(case, choice, Reason.GUARANTEE)

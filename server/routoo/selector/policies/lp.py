@@ -1,7 +1,7 @@
-"""``lp``: the linear program's own rule at prices that are given.
+"""``lp``: the rule of the linear program at given prices.
 
 At the optimum of the program that maximises total score under budgets, each prompt gets the model
-of the highest score minus price times cost, the prices being the program's duals (complementary
+of the highest score minus price times cost, where the prices are the program's duals (complementary
 slackness; for requests that come one by one: Agrawal, Wang and Ye 2014, "A dynamic near-optimal
 algorithm for online linear programming", arXiv 0911.2974).
 """
@@ -21,9 +21,9 @@ class Lp:
     name: str = "lp"
 
     def choose(self, case: Case) -> IndexArray:
-        """See ``Policy.choose``."""
+        """Choose per row at the price in force, see ``Policy.choose``."""
         return decide(case.scores, case.costs_usd, case.mask, case.prices)
 
     def explain(self, case: Case, choice: IndexArray) -> ReasonArray:
-        """BEST_SCORE where no eligible model scores higher, PRICE elsewhere."""
+        """Give BEST_SCORE where no eligible model scores higher, PRICE elsewhere."""
         return reasons(case.scores, case.mask, choice)

@@ -1,4 +1,4 @@
-"""What the policies over two models share: one of the pair, the other, or neither."""
+"""Functions that the policies over a pair of models share."""
 
 import numpy as np
 
@@ -7,21 +7,24 @@ from routoo.selector.online import round_scores
 from routoo.selector.policies.base import Case, fall_back
 
 
-def advantage(case: Case, dear: int, cheap: int) -> FloatArray:
-    """By how much the dear model is expected to score higher, [n]; a multiple of 1e-4.
+def advantage(case: Case, expensive: int, cheap: int) -> FloatArray:
+    """Return how much higher the expensive model is expected to score, float64 [n].
 
-    Rounded, as the difference of two rounded scores is not: a limit of 0.12 means what it says.
+    The difference of two rounded scores is rounded to 1e-4 again, so that it equals a limit such as
+    0.12 exactly where it should.
     """
-    return round_scores(case.scores[:, dear] - case.scores[:, cheap])
+    return round_scores(case.scores[:, expensive] - case.scores[:, cheap])
 
 
-def wanted_of(takes_dear: BoolArray, dear: int, cheap: int) -> IndexArray:
-    """The model of the pair that each row should get, int [n]."""
-    return np.where(takes_dear, dear, cheap)
+def wanted_of(takes_expensive: BoolArray, expensive: int, cheap: int) -> IndexArray:
+    """Return the model of the pair that each row should get, int [n]."""
+    return np.where(takes_expensive, expensive, cheap)
 
 
-def choose_of_pair(case: Case, takes_dear: BoolArray, dear: int, cheap: int) -> IndexArray:
-    """The wanted model where it is eligible, else the other of the pair, else as ``fall_back``."""
-    wanted = wanted_of(takes_dear, dear, cheap)
+def choose_of_pair(
+    case: Case, takes_expensive: BoolArray, expensive: int, cheap: int
+) -> IndexArray:
+    """Choose the wanted model, else the other of the pair, else as ``fall_back`` does."""
+    wanted = wanted_of(takes_expensive, expensive, cheap)
     kept = case.mask[np.arange(len(wanted)), wanted]
-    return fall_back(case, np.where(kept, wanted, dear + cheap - wanted))
+    return fall_back(case, np.where(kept, wanted, expensive + cheap - wanted))

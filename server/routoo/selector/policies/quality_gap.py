@@ -1,8 +1,8 @@
 """``quality_gap``: the small model where it is expected to be within a tolerance of the large one.
 
-The rule of Hybrid LLM (Ding et al. 2024, arXiv 2404.14618), whose point is that the tolerance is
-set when it runs, per request if wanted. There a router is trained on whether the gap between the
-two models' answers exceeds the tolerance; here the gap is the difference of two predicted scores.
+The rule of Hybrid LLM (Ding et al. 2024, arXiv 2404.14618). The tolerance is set at run time, also
+per request. There a router is trained to predict whether the gap between the two models' answers
+exceeds the tolerance; here the gap is the difference of two predicted scores.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,14 @@ from routoo.selector.reason import Reason, ReasonArray
 
 @dataclass(frozen=True, slots=True)
 class QualityGap:
-    """Columns of the two models, and the gap in score that a row without its own may have."""
+    """The small model unless its gap to the large one exceeds the tolerance.
+
+    Attributes:
+        small: column of the small model.
+        large: column of the large model.
+        tolerance: gap in score that is allowed to a row without a tolerance of its own.
+        name: the policy's name.
+    """
 
     small: int
     large: int
@@ -25,11 +32,11 @@ class QualityGap:
     name: str = "quality_gap"
 
     def choose(self, case: Case) -> IndexArray:
-        """See ``Policy.choose``."""
+        """Choose a model of the pair, or its fallback, see ``Policy.choose``."""
         return choose_of_pair(case, self._takes_large(case), self.large, self.small)
 
     def explain(self, case: Case, choice: IndexArray) -> ReasonArray:
-        """QUALITY_GAP, or FALLBACK where the wanted model was not eligible."""
+        """Give QUALITY_GAP, or FALLBACK where the wanted model was not eligible."""
         wanted = wanted_of(self._takes_large(case), self.large, self.small)
         return explained(case, choice, Reason.QUALITY_GAP, wanted)
 

@@ -1,7 +1,7 @@
-"""``round_robin``: the models in turn, whatever the prompt; spreads load, and explores.
+"""``round_robin``: the models in turn, for any prompt; it spreads load, and explores.
 
-The scheduling rule of that name (Nagle 1985, RFC 970) over requests. Logs made under it show every
-model on every kind of prompt, which is what training from logs needs.
+The scheduling rule of that name (Nagle 1985, RFC 970) over requests. Its logs show every model on
+every kind of prompt, as training from logs needs it.
 """
 
 from dataclasses import dataclass
@@ -15,22 +15,27 @@ from routoo.selector.reason import Reason, ReasonArray
 
 @dataclass(frozen=True, slots=True)
 class RoundRobin:
-    """Columns of the models that take turns, in their order."""
+    """The models in turn.
+
+    Attributes:
+        models: columns of the models, in their order.
+        name: the policy's name.
+    """
 
     models: tuple[int, ...]
     name: str = "round_robin"
 
     def choose(self, case: Case) -> IndexArray:
-        """See ``Policy.choose``; a model that may not answer passes the turn to the next one."""
+        """Choose by turns, see ``Policy.choose``; the next model replaces one not eligible."""
         return fall_back(case, self._turn(case)[0])
 
     def explain(self, case: Case, choice: IndexArray) -> ReasonArray:
-        """ROUND_ROBIN, or FALLBACK where none of the models was eligible."""
+        """Give ROUND_ROBIN, or FALLBACK where none of the models was eligible."""
         wanted, found = self._turn(case)
         return explained(case, choice, Reason.ROUND_ROBIN, np.where(found, wanted, -1))
 
     def _turn(self, case: Case) -> tuple[IndexArray, BoolArray]:
-        """Whose turn it is, int [n], and whether any model of the ring is eligible, bool [n]."""
+        """Return the model in turn, int [n], and whether any of the ring is eligible, bool [n]."""
         ring = np.array(self.models, np.intp)
         turns = ring[(case.tickets[:, None] + np.arange(len(ring))) % len(ring)]
         eligible = np.take_along_axis(case.mask, turns, axis=1)

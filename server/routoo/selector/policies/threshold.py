@@ -15,7 +15,14 @@ from routoo.selector.reason import Reason, ReasonArray
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """Columns of the two models, and how much better in score the strong one has to be."""
+    """The strong model where its advantage exceeds the threshold, else the weak one.
+
+    Attributes:
+        strong: column of the strong model.
+        weak: column of the weak model.
+        threshold: advantage in score that the strong model has to exceed.
+        name: the policy's name.
+    """
 
     strong: int
     weak: int
@@ -23,11 +30,11 @@ class Threshold:
     name: str = "threshold"
 
     def choose(self, case: Case) -> IndexArray:
-        """See ``Policy.choose``."""
+        """Choose a model of the pair, or its fallback, see ``Policy.choose``."""
         return choose_of_pair(case, self._takes_strong(case), self.strong, self.weak)
 
     def explain(self, case: Case, choice: IndexArray) -> ReasonArray:
-        """THRESHOLD, or FALLBACK where the wanted model was not eligible."""
+        """Give THRESHOLD, or FALLBACK where the wanted model was not eligible."""
         wanted = wanted_of(self._takes_strong(case), self.strong, self.weak)
         return explained(case, choice, Reason.THRESHOLD, wanted)
 

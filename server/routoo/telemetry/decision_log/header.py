@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from routoo import __version__
 from routoo.routing.pool import ModelSpec, Pool
-from routoo.selector.cascade import Correction, Plan
+from routoo.selector.cascade import CascadePlan, Correction
 from routoo.selector.policies.best import Best
 from routoo.selector.policies.cascade import Cascade
 from routoo.selector.policies.cheapest import Cheapest
@@ -119,10 +119,10 @@ def _settings(policy: Policy) -> dict[str, Any]:
     return values
 
 
-def _plan(values: Mapping[str, Any]) -> Plan:
+def _plan(values: Mapping[str, Any]) -> CascadePlan:
     of = values["correction"]
     arrays = (np.array(of[name], np.float64) for name in ("intercepts", "slopes"))
-    return Plan(
+    return CascadePlan(
         values["kept"],
         values["beside"],
         Correction(of["centre"], *arrays),

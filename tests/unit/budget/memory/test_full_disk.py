@@ -27,7 +27,7 @@ def path(tmp_path: Path) -> Path:
 
 
 class FullDisk:
-    """Takes a few bytes of each write, then has no space, until told otherwise."""
+    """A disk that takes a few bytes of each write, then has no space, until the test frees some."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.full = True

@@ -1,4 +1,4 @@
-"""The journal: what survives a restart, a torn end, damage, a second process."""
+"""The journal: restarts, an incomplete end, damage, a second process."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def used(clock: FakeClock, path: Path, *budgets: Any, **more: Any) -> Ledger:
-    """A ledger that has seen one of everything; not closed."""
+    """Opens a ledger and books every kind of record; it is not closed."""
     ledger = opened(clock, *budgets, journal=path, reservation_ttl_s=60, **more)
     assert reserve(ledger, {"a": 0.25, "late": 0.125}) == [-1, -1]
     ledger.settle("a", 0.5)
@@ -76,7 +76,7 @@ def test_books_survive_a_restart(clock: FakeClock, path: Path, fsync: str, windo
 def test_a_crash_loses_nothing(clock: FakeClock, path: Path) -> None:
     ledger = used(clock, path)
     copy = path.with_name("copy")
-    copy.write_bytes(path.read_bytes())  # what a process that died now would leave behind
+    copy.write_bytes(path.read_bytes())  # the file that a process would leave behind if it died now
     again = opened(clock, journal=copy, reservation_ttl_s=60)
     assert again.states() == ledger.states()
     again.close()
@@ -301,7 +301,7 @@ def test_fsync_always_returns_when_its_own_record_is_on_the_disk(
     def forcing(_: int) -> None:
         events.append("fsync")
         first.set()
-        # The other thread's record comes while this one is on its way, and is not part of it.
+        # The other thread's record comes while this one is being forced, and is no part of it.
         assert second.wait(60)
 
     monkeypatch.setattr(Journal, "append", appending)

@@ -1,4 +1,4 @@
-"""The ledger of one process: periods, tenants, costs, expiry, trouble."""
+"""The ledger of one process: periods, tenants, costs, expiry, wrong calls."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_row_is_granted_by_all_its_budgets_or_by_none(clock: FakeClock) -> Non
     ledger = opened(clock, budget("x", 0.3, tenant="x"), budget("y", 5.0, tenant="y"), budget())
     ids, tenants = ["1", "2", "3", "4", "5"], ["x", "x", "y", "z", "y"]
     found = ledger.reserve(ids, tenants, usd([0.2, 0.2, 0.7, 0.2, 0.1]))
-    # The second lacks its tenant's money and takes nothing of everyone's.
+    # The second lacks money of its tenant and takes none of the common budget.
     assert found.refused_by.tolist() == [-1, 0, -1, 2, -1]
     assert not found.degraded
     assert [row[0] for row in all_figures(ledger.states())] == [0.2, 0.8, 1.0]

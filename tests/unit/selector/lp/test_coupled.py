@@ -1,4 +1,4 @@
-"""Several coupling rows at once: the optimum against scipy's LP solver, rounding, infeasibility."""
+"""Several coupling rows: the optimum against scipy's LP solver, rounding, infeasibility."""
 
 import re
 from collections.abc import Callable
@@ -73,7 +73,7 @@ def test_most_score_is_that_of_the_whole_lp(
     try:
         answer = solve(problem)
     except InfeasibleError as error:
-        # Only a split prompt keeps the limits: few prompts, and no room to round in.
+        # With few prompts and no room for rounding, only a split prompt keeps the limits.
         if "as a whole" not in str(error):
             raise
         return
@@ -126,8 +126,8 @@ def large(seed: int, n: int, m: int, *, alike: bool) -> Problem:
     mask = rng.random((n, m)) < 0.9
     mask[:, 0] = True
     cheapest = np.where(mask, costs, np.inf).min(axis=1).sum()
-    dearest = np.where(mask, costs, -np.inf).max(axis=1).sum()
-    rows = [budget(costs, float(0.8 * cheapest + 0.2 * dearest))]
+    greatest = np.where(mask, costs, -np.inf).max(axis=1).sum()
+    rows = [budget(costs, float(0.8 * cheapest + 0.2 * greatest))]
     rows += [
         capacity(f"capacity:{j}", j, m, float(n * rng.uniform(1.0, 3.0) // m)) for j in range(1, m)
     ]
@@ -199,7 +199,7 @@ def test_floor_that_capacities_put_out_of_reach_is_named_with_them() -> None:
         solve(problem, Objective.LEAST_COST)
 
     assert "lower min_mean_score by at least 0.1" in str(caught.value)
-    # Five thirds of a prompt would do, if prompts could be split.
+    # Five thirds of a prompt would suffice if prompts could be split.
     assert "raise capacity:1 by at least 2 " in str(caught.value)
 
 

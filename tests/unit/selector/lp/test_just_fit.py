@@ -29,7 +29,7 @@ def test_whole_capacities_alone_are_always_solved_to_the_optimum(
     steps = data.draw(st.sampled_from([1, 4, 10_000]))
     scores = rng.integers(0, steps + 1, (n, m)) / steps
     mask = rng.random((n, m)) < data.draw(st.sampled_from([0.5, 0.8, 1.0]))
-    # Someone is at home in each place, so that a whole assignment exists.
+    # The places are those of a drawn assignment, so that a whole assignment exists.
     home = rng.integers(0, m, n)
     mask[np.arange(n), home] = True
     places = np.bincount(home, minlength=m)
@@ -60,7 +60,7 @@ def test_a_large_batch_fits_exactly(seed: int, steps: int) -> None:
     for answer in (most, least):
         assert (np.bincount(answer.choice, minlength=m) == places).all()
         assert answer.gap < 1e-9
-    # With a budget besides, prompts can only change places with each other.
+    # With a budget in addition, prompts can only change places with each other.
     limit = 0.5 * (most.cost_usd + least.cost_usd)
     both = solve(Problem(scores, costs, mask, (budget(costs, limit), *rows)))
     assert (np.bincount(both.choice, minlength=m) == places).all()
@@ -69,8 +69,8 @@ def test_a_large_batch_fits_exactly(seed: int, steps: int) -> None:
 
 
 def test_a_chain_of_three_moves_is_found() -> None:
-    # Full places, and the only choice within the budget takes all three prompts to their next
-    # model at once; one move or two break a capacity or the budget.
+    # All places are taken, and the only choice within the budget moves all three prompts to their
+    # next model; one or two moves alone break a capacity or the budget.
     costs = np.array([[9.0, 1.0, 9.0], [9.0, 9.0, 1.0], [1.0, 9.0, 9.0]])
     scores = np.eye(3) * 0.8 + 0.1
     rows = tuple(capacity(f"requests:{j}", j, 3, 1.0) for j in range(3))

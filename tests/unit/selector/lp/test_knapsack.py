@@ -1,4 +1,4 @@
-"""One coupling row: the optimum against scipy's LP solver, and what the rounding promises."""
+"""One coupling row: the optimum against scipy's LP solver, and the bounds of the rounding."""
 
 import math
 from collections.abc import Callable

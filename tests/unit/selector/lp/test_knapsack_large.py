@@ -1,4 +1,4 @@
-"""Very many prompts: the same optimum as the knapsack's, whatever the sample made of them."""
+"""Very many prompts: the same optimum as the knapsack's, however wrong the sample is."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def check_is_the_knapsack_s(values: Any, usage: Any, limit: float) -> Optimum:
 
     found = solve_large(values, usage, limit)
 
-    # What the order of summing leaves of the limit is worth something at the price.
+    # The rest of the limit, which depends on the order of summing, has a value at the price.
     close = 1e-11 * max(1.0, abs(expected.relaxed_value)) + 2e-12 * limit * expected.prices[0]
     assert found.relaxed_value == pytest.approx(expected.relaxed_value, abs=close)
     assert found.bound == pytest.approx(expected.bound, abs=1e-9 + 2.0 * close)
@@ -51,14 +51,14 @@ def figures(kind: str, n: int, m: int) -> tuple[Any, Any]:
             values[:], usage[:] = values[0], usage[0]
         case "free":
             usage[rng.random((n, m)) < 0.5] = 0.0
-        case "few dear prompts":
+        case "few expensive prompts":
             usage[:20] *= 1e6
         case "closed cells":
             values[rng.random((n, m)) < 0.5] = -np.inf
             values[:, 0] = 0.1
             usage[np.isinf(values)] = 0.0
         case "periodic":
-            # Every prompt of the sample is dearer than the others.
+            # Every prompt of the sample is more expensive than the others.
             usage[::2] *= 100.0
     return values, usage
 
@@ -66,7 +66,7 @@ def figures(kind: str, n: int, m: int) -> tuple[Any, Any]:
 @pytest.mark.parametrize("share", [0.0, 1e-4, 0.1, 0.5, 0.999, 1.0])
 @pytest.mark.parametrize(
     "kind",
-    ["plain", "outcomes", "alike", "free", "few dear prompts", "closed cells", "periodic"],
+    ["plain", "outcomes", "alike", "free", "few expensive prompts", "closed cells", "periodic"],
 )
 def test_large_batches_are_the_knapsack_s(
     monkeypatch: pytest.MonkeyPatch, kind: str, share: float

@@ -1,4 +1,4 @@
-"""Rows that count parts of a batch: tenants and tokens; net value; and what relaxing must do."""
+"""Rows that count parts of a batch: tenants and tokens; net value; and the remedies in errors."""
 
 import re
 from collections.abc import Callable
@@ -42,7 +42,7 @@ def cells_of(row: Resource, shape: tuple[int, int]) -> Any:
 
 @st.composite
 def problems(draw: st.DrawFn, instances: st.SearchStrategy[Any]) -> Problem:
-    """Any rows over any instance, often in each other's way."""
+    """Draws rows of any kind over any instance; they often conflict."""
     instance = draw(instances)
     n, m = instance.scores.shape
     costs = instance.costs
@@ -62,7 +62,7 @@ def problems(draw: st.DrawFn, instances: st.SearchStrategy[Any]) -> Problem:
     seed = draw(st.integers(0, 2**32 - 1))
     rng = np.random.default_rng(seed)
     if draw(st.booleans()):
-        # Exactly as many places as prompts, with one or two more now and then.
+        # As many places as prompts, sometimes one or two more.
         places = rng.multinomial(n, np.ones(m) / m) + rng.integers(0, 2) * rng.integers(0, 2, m)
         rows += [capacity(f"requests:{j}", j, m, float(places[j])) for j in range(m)]
     if draw(st.booleans()):
@@ -106,7 +106,7 @@ def check_keeps(problem: Problem, answer: Assignment) -> None:
 
 
 def relaxations(message: str) -> list[dict[str, float]]:
-    """What the message says would help: alternatives, each a set of rows to relax together."""
+    """Reads the remedies in a message: alternatives, each a set of rows to relax together."""
     if " cannot be kept together" not in message and "as a whole" not in message:
         name, *_, amount = message.split(" ")
         return [{name: float(amount)}]
@@ -181,8 +181,8 @@ def test_whoever_relaxes_as_told_gets_an_assignment(
         assert "\n" not in message
         alternatives = relaxations(message)
         for amounts in alternatives:
-            # Each alternative is enough by itself, but for rows that could not be kept even alone:
-            # there may be more of them, and each is told in its turn.
+            # Each alternative suffices by itself, except where a row cannot be kept even alone:
+            # there may be several such rows, and each message names one of them.
             if " together; " in message or "as a whole" in message:
                 check_keeps(relaxed(problem, amounts), solve(relaxed(problem, amounts), objective))
         problem = relaxed(problem, data.draw(st.sampled_from(alternatives)))

@@ -1,4 +1,4 @@
-"""What a problem refuses at its door, each with a message that names the place."""
+"""A problem refuses wrong input with a message that names the place."""
 
 from typing import Any
 

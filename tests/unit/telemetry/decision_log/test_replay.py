@@ -12,7 +12,7 @@ from routoo.routing.joint import JointConstraints
 from routoo.routing.outcome import Outcome
 from routoo.routing.pool import ModelSpec, Pool
 from routoo.routing.request import PromptRequest
-from routoo.selector.cascade import Correction, Plan, Rule
+from routoo.selector.cascade import CascadePlan, Correction, Rule
 from routoo.selector.policies.best import Best
 from routoo.selector.policies.cheapest import Cheapest
 from routoo.telemetry.decision_log.header import Setup
@@ -51,7 +51,7 @@ POLICIES = PolicySettings.model_validate(
     }
 )
 CORRECTION = Correction(0.5, np.array([-0.5, -0.25, np.nan]), np.array([3.0, 1.0, np.nan]))
-RULE = Rule({("agreement", 0): CORRECTION}, (Plan(0, 1, CORRECTION, (0.1, 0.9, 0.3)),))
+RULE = Rule({("agreement", 0): CORRECTION}, (CascadePlan(0, 1, CORRECTION, (0.1, 0.9, 0.3)),))
 PROMPTS = ["easy", "hard", "long", "hard easy", "hard hard easy long", "word"]
 
 

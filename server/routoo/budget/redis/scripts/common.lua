@@ -7,7 +7,7 @@
 --         e and w the same expired, r reported, x cancelled; time: when it was decided; booked:
 --         when it was written here; scope: its budgets, "name:step_us:steps" joined by commas
 --       3 open: list of "booked id", oldest first: those that may have to expire
---       4 known: likewise, those whose time has passed and that are still remembered
+--       4 known: list of "booked id", oldest first: those that have expired and are still remembered
 -- ARGV  1 prefix of the budgets' keys   2 epoch that the caller knows, or empty
 --       3 microseconds until an unreported decision expires
 --       4 what it then counts, 1 its estimate or 0   5 most decisions to expire in this call
@@ -29,7 +29,7 @@ local function number(key, field, value)
   return tonumber(value)
 end
 
--- The time, which never goes back: see routoo.budget.clock.
+-- The time, which never goes back: see routoo.budget.memory.clock.
 local function start()
   local values = redis.call('HMGET', meta_key, 'epoch', 'now', 'ahead', 'version')
   local last = number(meta_key, 'now', values[2])
