@@ -90,9 +90,9 @@ class Test:
 
 
 def judge(test: Test, predictions: list[Prediction]) -> Doubles:
-    """FIGURES [1 + RESAMPLES, figures], means over ``predictions``; the first row is of all prompts.
+    """Compute FIGURES [1 + RESAMPLES, figures] as means over ``predictions``.
 
-    The resamples are the same whatever is judged.
+    The first row is of all prompts. The resamples are the same for all predictions.
     """
     worths = [test.worth(test.choices(prediction)) for prediction in predictions]
     rng, n = np.random.default_rng(0), len(test.truth)

@@ -29,7 +29,7 @@ def scratch_folder(target: Path) -> Iterator[Path]:
 
 
 def replace_folder(build: Path, target: Path) -> None:
-    """Put ``build``, made by ``scratch_folder(target)``, in the place of ``target``, by renaming."""
+    """Put ``build``, made by ``scratch_folder(target)``, in the place of ``target``: a rename."""
     target.parent.mkdir(parents=True, exist_ok=True)
     if not target.exists():
         build.rename(target)

@@ -21,7 +21,7 @@ def batched_features(
     compute: Compute,
     progress: Callable[[int], None] | None = None,
 ) -> Tensor:
-    """Features float32 [n, spec.width] of ``ids``; ``progress`` gets the rows of each batch done."""
+    """Features float32 [n, spec.width] of ``ids``; ``progress`` gets the rows of each batch."""
     features = torch.empty(len(ids), spec.width)
     module = module.to(compute.device)
     with torch.inference_mode(), compute.precision():

@@ -35,10 +35,12 @@ STEPS: Final = 10
 def distil(
     vectors: TokenVectors, ids: Sequence[Sequence[int]], states: NDArray[np.float32]
 ) -> TokenVectors:
-    """``vectors`` with the table float32 [vocabulary, min(DIRECTIONS, n, d)] that imitates ``states``.
+    """``vectors`` with a table, float32 [vocabulary, min(DIRECTIONS, n, d)], fitted to ``states``.
 
-    ``states`` float32 [n, d]: what the teacher makes of the n prompts whose static tokens are
-    ``ids``.
+    Args:
+        vectors: The token vectors to start from.
+        ids: Static token ids of each of the n prompts.
+        states: The teacher's states of the same prompts, float32 [n, d].
     """
     pooling = pooling_matrix(ids, len(vectors.table))
     wanted = _principal_parts(states)

@@ -48,7 +48,7 @@ class StaticBackbone:
 
     @classmethod
     def fit(cls, prompts: Sequence[str], width: int, max_tokens: int) -> "StaticBackbone":
-        """Project all-MiniLM-L6-v2's token vectors onto ``width`` directions found on ``prompts``."""
+        """Project all-MiniLM-L6-v2's token vectors onto ``width`` directions of ``prompts``."""
         return cls.fit_ids(encode_static(prompts, max_tokens), width, max_tokens)
 
     @classmethod

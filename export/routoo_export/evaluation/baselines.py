@@ -40,7 +40,7 @@ def domain_prior(outcomes: Outcomes, train: Mask, wanted: Mask) -> Expected:
 
 
 def folded_domain_prior(outcomes: Outcomes, rows: Mask, folds: Sequence[Holdout]) -> Expected:
-    """``domain_prior`` of what each of the ``folds`` holds out, from the rest; among ``rows`` only."""
+    """``domain_prior`` of the prompts that each fold holds out, from the others; only ``rows``."""
     found = Expected(*(np.full(outcomes.scores.shape, np.nan) for _ in range(2)))
     for fold in folds:
         held = rows & fold.held
@@ -81,9 +81,9 @@ def nearest_neighbours(
 def scale_features(
     features: NDArray[np.float32], groups: Sequence[int], train: Mask
 ) -> NDArray[np.float32]:
-    """Features [n, f] centred and with one scale per run of ``groups``, both from the rows ``train``.
+    """Features [n, f], centred and with one scale per run of ``groups``, fitted on ``train``.
 
-    As the training of the predictor standardises them.
+    The training of the predictor standardises its features in the same way.
     """
     centred = features - features[train].mean(axis=0)
     variance = np.square(centred[train]).mean(axis=0)

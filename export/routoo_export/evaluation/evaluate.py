@@ -51,7 +51,15 @@ def evaluate(
     folds: int = FOLDS,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Everything that ``plan`` names; cross-validation over the first ``folds`` of five, 0 = none."""
+    """Compute the figures that ``plan`` names.
+
+    Args:
+        checkpoint: The predictor.
+        rows_of: The features of all prompts, for each fold.
+        plan: The figures and the prompts on which they are computed.
+        folds: How many of the five folds to cross-validate over; 0 = no cross-validation.
+        progress: Called with the number of epochs just trained.
+    """
     config = checkpoint.record.config
     rows = rows_of(None)
     expected = expect(checkpoint, rows)

@@ -67,7 +67,7 @@ def matrix_factorisation(
     seed: int,
     config: FactorisationConfig | None = None,
 ) -> Expected:
-    """Fit on the prompts ``train``, stop by ``validation``, predict those of ``wanted`` (masks [n]).
+    """Fit on ``train``, stop early by ``validation``, predict ``wanted`` (masks [n] of prompts).
 
     Output tokens are each model's mean. The same arguments give the same result on one thread.
     """

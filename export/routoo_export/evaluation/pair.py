@@ -45,7 +45,7 @@ class PairJudge:
         return cls(rows, pair, columns, keep, Resamples.draw(len(keep), seed))
 
     def figures(self, keep: Mask, scores: FloatArray) -> Figures:
-        """Of predicted scores [n, m] on the prompts ``keep``: of the pair and of each of the two."""
+        """Figures of the pair and of each model, from predicted ``scores`` [n, m] on ``keep``."""
         truth = self.rows.outcomes.scores[keep][:, self.columns]
         judged, resamples = scores[keep][:, self.columns], self.resamples.of(keep)
         return {
@@ -70,7 +70,13 @@ class PairJudge:
 
 @dataclass(frozen=True, slots=True)
 class PairJudgement:
-    """figures: nested. folded: what was said of all sources in ``folds`` by question; None = none."""
+    """The figures of a weak and a strong model.
+
+    Attributes:
+        figures: Nested figures by name.
+        folds: The folds by question.
+        folded: Predictions in ``folds`` for the prompts of all sources; None = no folds.
+    """
 
     figures: Figures
     folds: Sequence[Holdout] = ()

@@ -49,9 +49,13 @@ class PoolJudgement:
 
 
 def judge_pool(pool: Pool, expected: Expected, rows: Rows | None, seed: int) -> PoolJudgement:
-    """What ``expected`` is worth on the pool's test split; ``rows`` bring the features of all prompts.
+    """Judge the predictions ``expected`` on the pool's test split.
 
-    Without rows there are no nearest neighbours to compare with.
+    Args:
+        pool: The models and prompts.
+        expected: The predictions.
+        rows: The features of all prompts; None = no comparison with nearest neighbours.
+        seed: Seed of the resamples.
     """
     test = pool.test
     resamples = Resamples.draw(int(test.sum()), seed)

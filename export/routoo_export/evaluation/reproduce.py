@@ -57,7 +57,14 @@ ORACLE: Final = "oracle"
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What the paper says of a pool like this: ``figure`` of ``Gains`` above, or at most, ``bound``."""
+    """A claim of the paper about such a pool.
+
+    Attributes:
+        text: The claim in words.
+        figure: Name of the figure of ``Gains`` that is compared with ``bound``.
+        bound: The value that the claim names.
+        at_most: The claim is that the figure is at most ``bound``; otherwise that it is above it.
+    """
 
     text: str
     figure: str

@@ -25,7 +25,7 @@ _OF_BATCH: Final = -1
 
 
 def fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of ``model`` with constants in the place of the nodes that give the same in each run."""
+    """A copy of ``model`` in which constants replace the nodes with the same result in each run."""
     known: dict[str, Array] = {
         tensor.name: numpy_helper.to_array(tensor)
         for tensor in model.graph.initializer

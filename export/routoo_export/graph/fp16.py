@@ -24,10 +24,10 @@ _LARGEST: Final = float(np.finfo(np.float16).max)
 
 
 def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of ``model`` (from ``build_graph``) with the transformer in fp16; outputs stay float32.
+    """A copy of ``model`` (from ``build_graph``) with the transformer in fp16.
 
-    Pooling and heads are outside the transformer and stay float32. A model without a transformer
-    comes back as it is.
+    Pooling, heads and outputs are outside the transformer and stay float32. A model without a
+    transformer is returned as it is.
     """
     halved = _half_nodes(model)
     if not halved:

@@ -78,7 +78,7 @@ class Surroundings:
         return readers[0] if len(readers) == 1 and value not in self.outputs else None
 
     def constant(self, node: onnx.NodeProto, value: str) -> FloatArray | None:
-        """What ``node`` does to ``value`` where its other input is a constant of floats, else None."""
+        """The other input of ``node`` beside ``value``, if it is a float32 constant; else None."""
         others = [name for name in node.input if name != value]
         if len(others) != 1 or others[0] not in self.constants:
             return None
@@ -109,7 +109,7 @@ def find_folds(around: Surroundings, products: list[onnx.NodeProto], widths: lis
 
 
 def _factor_after(around: Surroundings, value: str) -> tuple[FloatArray, onnx.NodeProto | None]:
-    """The factor by which ``value`` is multiplied, whatever its layout, and the node that does it."""
+    """The scalar that multiplies ``value`` after changes of layout, and the node that does it."""
     reader = around.sole_reader(value)
     while reader is not None and reader.op_type in _LAYOUT and reader.input[0] == value:
         value = reader.output[0]

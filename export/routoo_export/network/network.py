@@ -324,7 +324,7 @@ class Network(nn.Module):
 
 
 def _shrunk(logits: Tensor, anchor: Tensor, certainty: Tensor) -> Tensor:
-    """Scores [n, m] of ``logits`` [n, m] moved towards ``anchor`` [m] where ``certainty`` [n, 1] < 1."""
+    """Scores [n, m]: ``logits`` [n, m] shrunk to ``anchor`` [m] where ``certainty`` [n, 1] < 1."""
     return torch.sigmoid(anchor + certainty * (logits - anchor))
 
 

@@ -60,7 +60,10 @@ class OodWeights:
 
 
 class Ood(nn.Module):
-    """``OodWeights`` as a torch module: features [n, f], energy [n] -> ood [n] in [0, 1]; float32."""
+    """``OodWeights`` as a torch module: features [n, f] and energy [n] -> ood [n] in [0, 1].
+
+    All float32.
+    """
 
     def __init__(self, weights: OodWeights) -> None:
         super().__init__()

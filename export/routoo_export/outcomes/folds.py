@@ -41,9 +41,10 @@ def stem_folds(outcomes: Outcomes) -> list[Holdout]:
 
 
 def domain_folds(outcomes: Outcomes, source: str) -> list[Holdout]:
-    """Five groups of ``source``'s domains, each held out whole, with its questions in other sources.
+    """Five folds, each of which holds out a group of the domains of ``source``.
 
-    Domains are dealt to the groups in the order of the sha1 of their names.
+    The questions of held-out prompts are left out of training in the other sources too. Domains are
+    dealt to the groups in the order of the sha1 of their names.
     """
     of_source = np.array([name == source for name in outcomes.source_names])
     domains = {d for d, own in zip(outcomes.domains, of_source, strict=True) if own and d}

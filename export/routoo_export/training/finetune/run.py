@@ -20,7 +20,10 @@ _WARM_UP: Final = 0.1
 
 
 def one_cycle(step: int, steps: int) -> float:
-    """Share of the peak rate in ``step`` of ``steps``: linear warm-up, then half a cosine down to 0."""
+    """Share of the peak learning rate in ``step`` of ``steps``.
+
+    A linear warm-up, then half a cosine down to 0.
+    """
     warm = max(1, round(_WARM_UP * steps))
     if step < warm:
         return (step + 1) / warm

@@ -198,11 +198,11 @@ def _pair_products(values: NDArray[np.float64]) -> float:
 
 
 def token_factors(predicted: FloatArray, actual: NDArray[np.float64]) -> FloatArray:
-    """Factor [m] that makes the mean of ``predicted`` [n, m] the mean of ``actual`` (NaN = missing).
+    """Factors [m] that turn the mean of ``predicted`` [n, m] into the mean of ``actual``.
 
     The head predicts the mean logarithm, whose exponential is below the mean that costs need
-    (Duan's smearing, as a ratio of means). Models without lengths take the mean of the others'
-    factors.
+    (Duan's smearing, as a ratio of means). A missing ``actual`` is NaN. Models without lengths take
+    the mean of the others' factors.
     """
     present = ~np.isnan(actual)
     has = np.asarray(present.any(axis=0))

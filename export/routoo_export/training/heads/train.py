@@ -107,10 +107,11 @@ def refit(
     config: TrainConfig,
     progress: Progress | None = None,
 ) -> Weights:
-    """Like ``fit`` on two masks [n] of ``rows``, but only a first member is calibrated on ``validation``.
+    """Calibrate a single member on ``validation``, then train the ensemble on both masks [n].
 
-    The ensemble then trains on both. For folds, where all that is outside may be learned from. The
-    spread stays that of the members, not calibrated.
+    For folds, in which all prompts that are not held out may be trained on. The single member is
+    trained with ``fit`` on the ``train`` prompts of ``rows``. The spread of the ensemble is not
+    calibrated.
     """
     first = replace(config, members=1)
     calibrated = fit(rows.where(train), rows.where(validation), first, progress)
@@ -270,7 +271,7 @@ class MemberTask:
 def fit_member(
     task: MemberTask, config: TrainConfig, member_index: int, progress: Progress | None
 ) -> Member:
-    """Train the member ``member_index`` of the ensemble of ``config.seed``: AdamW, one-cycle rate."""
+    """Train the member ``member_index`` of the ensemble: AdamW, one-cycle learning rate."""
     rows = task.examples
     changed = (config.bare_share, config.fewer_share)
     shares = torch.tensor([1.0 - sum(changed), *changed])

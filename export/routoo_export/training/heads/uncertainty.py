@@ -30,7 +30,7 @@ def with_doubts(
     prior: PlattPrior,
     seed: int,
 ) -> Weights:
-    """``weights`` calibrated on ``validation``, with spread, ood and anchor; nothing is shrunk yet."""
+    """``weights`` calibrated on ``validation``, with spread, ood and anchor; no shrinkage yet."""
     labels = Labels.of(validation.outcomes.scores, validation.weights, objective)
     raw = predict_raw(weights, validation.features)
     weights = calibrate(weights, raw, labels, prior, seed)
@@ -68,9 +68,9 @@ def judged(weights: Weights, rows: Rows, objective: Objective) -> Judged:
 
 
 def fit_shrink(unseen: Sequence[Judged], seen: Sequence[Judged]) -> FloatArray:
-    """The ``Weights.shrink`` [1] at which mean losses on prompts of unseen and seen topics are least.
+    """Fit ``Weights.shrink`` [1]: minimise the mean losses on unseen and on seen topics, summed.
 
-    Both count alike, however many prompts there are of each.
+    Both means count alike, however many prompts there are of each.
     """
 
     def mean_loss(parts: Sequence[Judged], shrink: float) -> float:

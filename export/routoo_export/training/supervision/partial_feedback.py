@@ -241,9 +241,10 @@ def logged_rows(
     config: TrainConfig,
     progress: Progress | None = None,
 ) -> Rows:
-    """What ``train.fit`` learns from: ``rows`` with the outcomes of ``log``, prompt by prompt the same.
+    """``rows`` with the outcomes of ``log`` as ``method`` weighs them, for ``train.fit``.
 
-    Training and validation rows go in together, the test rows stay out.
+    ``rows`` and ``log`` have the same prompts in the same order: those of the training and the
+    validation split together, without the test split.
     """
     if method == "inverse_propensity":
         return weighted_rows(rows, log, config.seed)

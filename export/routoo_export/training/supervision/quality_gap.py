@@ -171,7 +171,7 @@ def read_samples(path: Path, outcomes: Outcomes) -> dict[str, FloatArray]:
 
 
 def pin_score(weights: Weights, column: int) -> Weights:
-    """``weights`` whose score in ``column`` is exactly 1 on every prompt: the large model's label."""
+    """``weights`` with a score of exactly 1 in ``column`` on every prompt: the large model's."""
     arrays = {}
     for name, value in (("slope", 0.0), ("intercept", CERTAIN_LOGIT), ("anchor", CERTAIN_LOGIT)):
         array = getattr(weights, name).copy()
