@@ -120,7 +120,7 @@ class Rank:
 
 
 @dataclass(frozen=True, slots=True)
-class HeldOut:
+class HeldOutMetrics:
     """On graded prompts left out in turn; log-loss in nats, of the fit and of the mean score."""
 
     auc: float | None
@@ -199,7 +199,7 @@ def add_newcomer(
     return Weights.of(arrays), newcomer
 
 
-def held_out(known: Known, scores: Doubles, prior: NewcomerPrior, seed: int) -> HeldOut:
+def held_out(known: Known, scores: Doubles, prior: NewcomerPrior, seed: int) -> HeldOutMetrics:
     """Cross-validation over the graded prompts, in CHECK_FOLDS random folds."""
     fold = np.random.default_rng(seed).permutation(len(scores)) % CHECK_FOLDS
     predicted, means = np.empty(len(scores)), np.empty(len(scores))
@@ -209,7 +209,7 @@ def held_out(known: Known, scores: Doubles, prior: NewcomerPrior, seed: int) -> 
         predicted[outside] = _sigmoid(fitted.logits(known.rows(outside)))
         means[outside] = scores[inside].mean()
     both = 0 < int((scores >= 0.5).sum()) < len(scores)
-    return HeldOut(
+    return HeldOutMetrics(
         auc=auc(scores, predicted) if both else None,
         log_loss=log_loss(scores, predicted),
         log_loss_of_mean=log_loss(scores, means),

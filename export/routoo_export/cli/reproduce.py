@@ -19,7 +19,7 @@ from routoo_export.training.heads.rows import Rows, make_rows
 from routoo_export.training.heads.train import TrainConfig
 from routoo_export.training.pipeline import Recipe, Workplace, train_backbone
 from routoo_export.training.recipes import quick_recipe
-from routoo_export.training.supervision.supervision import GradedLesson
+from routoo_export.training.supervision.supervision import GradedSupervision
 
 DEFAULT_RESULTS: Final = Path("docs/results")
 PAGE_FILE: Final = "reproduction.md"
@@ -85,9 +85,9 @@ def _features(
     workplace: Workplace,
 ) -> dict[str, Rows]:
     """The features of all prompts by the name of the backbone, which saw training prompts only."""
-    outcomes, lesson = material.outcomes, GradedLesson(material.outcomes)
+    outcomes, supervision = material.outcomes, GradedSupervision(material.outcomes)
     backbones: dict[str, Backbone] = {
-        kind: train_backbone(lesson, material.train, recipe, workplace)
+        kind: train_backbone(supervision, material.train, recipe, workplace)
         for kind, recipe in recipes.items()
     }
     for folder in checkpoints:

@@ -21,7 +21,7 @@ _ABOVE_TIE: Final = 1.0 + 1.0e-9
 
 
 @dataclass(frozen=True, slots=True)
-class Predicted:
+class PoolPredictions:
     """Predicted scores and costs in USD of a pool, [n, m] each."""
 
     scores: FloatArray
@@ -61,7 +61,7 @@ class OperatingPoint:
 
     @classmethod
     def of(
-        cls, price: float, prompts: Predicted, truth: Truth, resamples: Resamples
+        cls, price: float, prompts: PoolPredictions, truth: Truth, resamples: Resamples
     ) -> "OperatingPoint":
         choice = prompts.choose(price)
         rows = np.arange(len(choice))
@@ -78,7 +78,7 @@ class OperatingPoint:
         )
 
 
-def price_for_share(sample: Predicted, reference: int, share: float) -> float | None:
+def price_for_share(sample: PoolPredictions, reference: int, share: float) -> float | None:
     """The price that keeps to ``share`` of the reference's predicted mean cost on ``sample``.
 
     The shadow price over the sample, as the service takes it from its calibration sample. None: not
@@ -92,7 +92,7 @@ def price_for_share(sample: Predicted, reference: int, share: float) -> float | 
         return None
 
 
-def price_for_arena(sample: Predicted) -> float:
+def price_for_arena(sample: PoolPredictions) -> float:
     """The price of the best predicted RouterArena score on ``sample``."""
     rows = np.arange(len(sample.scores))
     prices = sample.prices()

@@ -15,7 +15,7 @@ import numpy as np
 from routoo_export.evaluation.pair import PairJudge, judge_pair
 from routoo_export.evaluation.pool import Expected
 from routoo_export.evaluation.pool_split import Drawing, judge_pool, judge_pool_folds
-from routoo_export.evaluation.protocol import Plan
+from routoo_export.evaluation.protocol import EvaluationProtocol
 from routoo_export.evaluation.summary import Figures
 from routoo_export.network.network import predict
 from routoo_export.outcomes.folds import DOMAIN_GROUPS
@@ -37,9 +37,9 @@ class Evaluation:
     drawing: Drawing
 
 
-def evaluation_epochs(config: TrainConfig, plan: Plan, folds: int) -> int:
+def evaluation_epochs(config: TrainConfig, protocol: EvaluationProtocol, folds: int) -> int:
     """Epochs of training that ``evaluate`` does, for a progress bar."""
-    rounds = min(folds, FOLDS) + min(folds, DOMAIN_GROUPS) if plan.pair else 0
+    rounds = min(folds, FOLDS) + min(folds, DOMAIN_GROUPS) if protocol.pair else 0
     # Each is calibrated by a first member, and its shrinkage by as many as there are groups.
     return rounds * (config.members + 1 + config.shrink_groups) * config.epochs
 
@@ -47,16 +47,16 @@ def evaluation_epochs(config: TrainConfig, plan: Plan, folds: int) -> int:
 def evaluate(
     checkpoint: Checkpoint,
     rows_of: FoldRows,
-    plan: Plan,
+    protocol: EvaluationProtocol,
     folds: int = FOLDS,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Compute the figures that ``plan`` names.
+    """Compute the figures that ``protocol`` names.
 
     Args:
         checkpoint: The predictor.
         rows_of: The features of all prompts, for each fold.
-        plan: The figures and the prompts on which they are computed.
+        protocol: The figures and the prompts on which they are computed.
         folds: How many of the five folds to cross-validate over; 0 = no cross-validation.
         progress: Called with the number of epochs just trained.
     """
@@ -65,23 +65,25 @@ def evaluate(
     expected = expect(checkpoint, rows)
     metrics: Figures = {}
     left_out: list[str] = []
-    if plan.pair is None:
+    if protocol.pair is None:
         left_out.append("cross-validation: it judges a weak and a strong model; name both")
     else:
-        judge = PairJudge.of(rows, plan.pair, config.seed)
+        judge = PairJudge.of(rows, protocol.pair, config.seed)
         of_pair = judge_pair(judge, expected, rows_of, config, folds, progress)
         metrics["pair"] = of_pair.figures
         if of_pair.folded is not None:
-            decided = judge_pool_folds(plan.pool, of_pair.folded, of_pair.folds, judge.resamples)
+            decided = judge_pool_folds(
+                protocol.pool, of_pair.folded, of_pair.folds, judge.resamples
+            )
             if decided is not None:
-                metrics["pool_five_folds"] = {"source": plan.pool_source, **decided}
+                metrics["pool_five_folds"] = {"source": protocol.pool_source, **decided}
         if folds == 0:
             left_out.append("cross-validation: no folds were asked for")
         elif "domains_left_out" not in metrics["pair"]:
             left_out.append("domains left out of training: there are fewer than two to leave out")
-    judged = judge_pool(plan.pool, expected, rows, config.seed)
-    metrics["pool_test_split"] = {"source": plan.pool_source, **judged.figures}
-    metrics["left_out"] = [*plan.left_out, *judged.left_out, *left_out]
+    judged = judge_pool(protocol.pool, expected, rows, config.seed)
+    metrics["pool_test_split"] = {"source": protocol.pool_source, **judged.figures}
+    metrics["left_out"] = [*protocol.left_out, *judged.left_out, *left_out]
     plain: Figures = plain_numbers(metrics)
     return Evaluation(plain, judged.drawing)
 

@@ -25,7 +25,7 @@ class PolicyValue:
 
 
 @dataclass(frozen=True, slots=True)
-class Log:
+class LoggedFeedback:
     """chosen int64 [n], rewards float64 [n], propensities float64 [n] in (0, 1]."""
 
     chosen: NDArray[np.int64]
@@ -45,12 +45,12 @@ def greedy(choices: NDArray[np.int64], actions: int) -> FloatArray:
     return policy
 
 
-def ips_value(log: Log, policy: FloatArray) -> PolicyValue:
+def ips_value(log: LoggedFeedback, policy: FloatArray) -> PolicyValue:
     """Inverse-propensity scoring: unbiased, of high variance where propensities are small."""
     return _mean(log.importance(policy) * log.rewards)
 
 
-def snips_value(log: Log, policy: FloatArray) -> PolicyValue:
+def snips_value(log: LoggedFeedback, policy: FloatArray) -> PolicyValue:
     """Self-normalised: of less variance, and moves with the rewards when they are shifted.
 
     Raises:
@@ -65,7 +65,7 @@ def snips_value(log: Log, policy: FloatArray) -> PolicyValue:
     return PolicyValue(value, spread / total)
 
 
-def dr_value(log: Log, policy: FloatArray, direct: FloatArray) -> PolicyValue:
+def dr_value(log: LoggedFeedback, policy: FloatArray, direct: FloatArray) -> PolicyValue:
     """Doubly robust: the policy's value under ``direct``, corrected where the log knows better.
 
     direct [n, m]: predicted rewards, by a model that was not trained on these rows.

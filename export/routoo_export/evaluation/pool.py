@@ -9,7 +9,7 @@ from scipy.optimize import nnls
 
 from routoo_export.evaluation.bootstrap import FloatArray
 from routoo_export.evaluation.curves import Truth
-from routoo_export.evaluation.decisions import Predicted
+from routoo_export.evaluation.decisions import PoolPredictions
 from routoo_export.outcomes.outcomes import CHARS_PER_TOKEN, Outcomes
 from routoo_export.outcomes.splits import (
     TEST_BUCKETS,
@@ -31,7 +31,7 @@ class Expected:
 
 
 @dataclass(frozen=True, slots=True)
-class Pool:
+class EvaluationPool:
     """k models on the prompts of one source.
 
     rows: mask [n] over the outcomes. columns int64 [k]: the models, as columns of the outcomes.
@@ -75,12 +75,12 @@ class Pool:
             self.reference,
         )
 
-    def predicted(self, expected: Expected, keep: Mask) -> Predicted:
+    def predicted(self, expected: Expected, keep: Mask) -> PoolPredictions:
         """What is known of the prompts of ``keep`` before any call."""
         tokens = expected.output_tokens[keep][:, self.columns]
         input_cost = self.input_tokens[keep][:, None] * self.prices[:, 0]
         cost_usd = (input_cost + tokens * self.prices[:, 1]) / 1.0e6
-        return Predicted(expected.scores[keep][:, self.columns], cost_usd)
+        return PoolPredictions(expected.scores[keep][:, self.columns], cost_usd)
 
     def hull_of_singles(self) -> NDArray[np.int64]:
         """Columns, among k, of the best single models by cost on the training rows, cheapest first.

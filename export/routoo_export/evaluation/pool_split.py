@@ -9,9 +9,9 @@ from routoo_export.evaluation.baselines import domain_prior, folded_domain_prior
 from routoo_export.evaluation.bootstrap import FloatArray, Resamples
 from routoo_export.evaluation.cross_validation import CrossPrediction
 from routoo_export.evaluation.curves import Curve, Gains, Truth, single_model_choices
-from routoo_export.evaluation.decisions import Predicted
+from routoo_export.evaluation.decisions import PoolPredictions
 from routoo_export.evaluation.metrics import IntArray, Reliability
-from routoo_export.evaluation.pool import Expected, Mask, Pool, best_single
+from routoo_export.evaluation.pool import EvaluationPool, Expected, Mask, best_single
 from routoo_export.evaluation.summary import (
     Figures,
     gain_differences,
@@ -48,7 +48,9 @@ class PoolJudgement:
     left_out: tuple[str, ...]
 
 
-def judge_pool(pool: Pool, expected: Expected, rows: Rows | None, seed: int) -> PoolJudgement:
+def judge_pool(
+    pool: EvaluationPool, expected: Expected, rows: Rows | None, seed: int
+) -> PoolJudgement:
     """Judge the predictions ``expected`` on the pool's test split.
 
     Args:
@@ -100,7 +102,7 @@ def judge_pool(pool: Pool, expected: Expected, rows: Rows | None, seed: int) -> 
 
 
 def judge_pool_folds(
-    pool: Pool, folded: CrossPrediction, folds: Sequence[Holdout], resamples: Resamples
+    pool: EvaluationPool, folded: CrossPrediction, folds: Sequence[Holdout], resamples: Resamples
 ) -> Figures | None:
     """What decisions are worth on all prompts that the ``folds`` held out, not on the test split's.
 
@@ -130,7 +132,11 @@ class _Duel:
 
     @classmethod
     def of(
-        cls, pool: Pool, methods: Mapping[str, Expected], decided: Mask, resamples: Resamples
+        cls,
+        pool: EvaluationPool,
+        methods: Mapping[str, Expected],
+        decided: Mask,
+        resamples: Resamples,
     ) -> "_Duel":
         truth = pool.truth(decided)
         choices: dict[str, IntArray] = {
@@ -138,12 +144,12 @@ class _Duel:
         }
         prompts = len(truth.scores)
         choices["random_mix_of_singles"] = single_model_choices(pool.hull_of_singles(), prompts)
-        choices["oracle"] = Predicted(truth.scores, truth.cost_usd).sweep()
+        choices["oracle"] = PoolPredictions(truth.scores, truth.cost_usd).sweep()
         curves = {name: Curve.of(chosen, truth, resamples) for name, chosen in choices.items()}
         gains = {name: Gains.of(curve, truth, resamples) for name, curve in curves.items()}
         return cls(truth, resamples, curves, gains)
 
-    def decision(self, pool: Pool, expected: Expected, decided: Mask) -> Figures:
+    def decision(self, pool: EvaluationPool, expected: Expected, decided: Mask) -> Figures:
         figures = {
             "prompts": len(self.truth.scores),
             "reference_score": float(self.truth.scores[:, self.truth.reference].mean()),
@@ -161,13 +167,13 @@ class _Duel:
         return {**gain_figures(self.gains[name]), "predictor_minus_this": difference}
 
 
-def _best_single(pool: Pool, duel: _Duel) -> Figures:
+def _best_single(pool: EvaluationPool, duel: _Duel) -> Figures:
     """The model that scored best in training, whatever it costs."""
     k = best_single(pool.outcomes.scores, pool.train, pool.columns)
     return {"model": pool.models[k], **single_figures(k, duel.truth, duel.resamples)}
 
 
-def _rivals(pool: Pool, rows: Rows | None) -> tuple[dict[str, Expected], list[str]]:
+def _rivals(pool: EvaluationPool, rows: Rows | None) -> tuple[dict[str, Expected], list[str]]:
     """Baselines fitted on the pool's training prompts, for its test prompts."""
     found, left_out = {}, []
     outcomes = pool.outcomes
@@ -182,7 +188,7 @@ def _rivals(pool: Pool, rows: Rows | None) -> tuple[dict[str, Expected], list[st
     return found, left_out
 
 
-def _has_domains(pool: Pool) -> bool:
+def _has_domains(pool: EvaluationPool) -> bool:
     return any(domain for domain, own in zip(pool.outcomes.domains, pool.rows, strict=True) if own)
 
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from routoo_export.errors import OutcomeError
 from routoo_export.evaluation.bootstrap import FloatArray
-from routoo_export.evaluation.pool import Mask, Pool, best_single, input_tokens
+from routoo_export.evaluation.pool import EvaluationPool, Mask, best_single, input_tokens
 from routoo_export.outcomes.outcomes import Outcomes
-from routoo_export.outcomes.sources import Protocol
+from routoo_export.outcomes.sources import ProtocolSpec
 from routoo_export.outcomes.splits import TEST_BUCKETS, TRAIN_BUCKETS, in_buckets
 
 LEAST_COVERAGE: Final = 0.95
@@ -28,50 +28,58 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class EvaluationProtocol:
     """What is judged.
 
     pool: decisions among its models on its test split. pair: RouteLLM's figures; None = none.
     left_out: one sentence per thing that is not judged, with the reason.
     """
 
-    pool: Pool
+    pool: EvaluationPool
     pool_source: str
     pair: Pair | None
     left_out: tuple[str, ...]
 
 
-def plan_protocol(protocol: Protocol, outcomes: Outcomes, prices: FloatArray) -> Plan:
-    """The figures that the shipped predictor is judged by; prices as in ``Pool``, [m, 2]."""
-    rows = of_source(outcomes, protocol.pool_source)
+def standard_protocol(
+    spec: ProtocolSpec, outcomes: Outcomes, prices: FloatArray
+) -> EvaluationProtocol:
+    """The protocol by which the shipped predictor is judged.
+
+    Args:
+        spec: The models and sources that the protocol names.
+        outcomes: The outcomes of these sources.
+        prices: USD per million (input, output) tokens, [m, 2].
+    """
+    rows = of_source(outcomes, spec.pool_source)
     columns = np.array(
         [
             j
             for j, model in enumerate(outcomes.models)
-            if model not in protocol.excluded and not np.isnan(outcomes.scores[rows, j]).all()
+            if model not in spec.excluded and not np.isnan(outcomes.scores[rows, j]).all()
         ]
     )
-    pool = Pool(
+    pool = EvaluationPool(
         outcomes=outcomes,
         rows=rows,
         columns=columns,
         prices=prices[columns],
         input_tokens=input_tokens(outcomes.prompts),
-        reference=[outcomes.models[j] for j in columns].index(protocol.reference),
+        reference=[outcomes.models[j] for j in columns].index(spec.reference),
     )
     left_out = tuple(
-        f"{model}: not in the pool, it lacks too many outcomes" for model in protocol.excluded
+        f"{model}: not in the pool, it lacks too many outcomes" for model in spec.excluded
     )
-    pair = Pair(protocol.pair_source, protocol.weak, protocol.strong)
-    return Plan(pool, protocol.pool_source, pair, left_out)
+    pair = Pair(spec.pair_source, spec.weak, spec.strong)
+    return EvaluationProtocol(pool, spec.pool_source, pair, left_out)
 
 
-def plan_own(
+def own_protocol(
     outcomes: Outcomes,
     predicted: Sequence[str],
     prices: FloatArray,
     pair: tuple[str, str] | None = None,
-) -> Plan:
+) -> EvaluationProtocol:
     """What any outcomes allow for a predictor of the models ``predicted``.
 
     The pool is every model with outcomes on nearly all test prompts of the source with the most
@@ -116,7 +124,7 @@ def plan_own(
             f"{len(columns)} of the predictor's models have outcomes on {LEAST_COVERAGE:.0%} of "
             f"the test prompts of {source}; a pool needs two, bring their outcomes"
         )
-    pool = Pool(
+    pool = EvaluationPool(
         outcomes=outcomes,
         rows=rows,
         columns=np.array(columns),
@@ -124,25 +132,25 @@ def plan_own(
         input_tokens=input_tokens(outcomes.prompts),
         reference=best_single(outcomes.scores, train, np.array(columns)),
     )
-    plan = Plan(pool, source, None, tuple(left_out))
-    return _with_pair(plan, pair)
+    protocol = EvaluationProtocol(pool, source, None, tuple(left_out))
+    return _with_pair(protocol, pair)
 
 
-def _with_pair(plan: Plan, given: tuple[str, str] | None) -> Plan:
-    models = plan.pool.models
+def _with_pair(protocol: EvaluationProtocol, given: tuple[str, str] | None) -> EvaluationProtocol:
+    models = protocol.pool.models
     if given is not None:
         for model in given:
             if model not in models:
                 raise OutcomeError(f"{model!r} is not in the pool; it has {', '.join(models)}")
-        return replace(plan, pair=Pair(plan.pool_source, *given))
-    if not plan.pool.whole(plan.pool.train).any():
+        return replace(protocol, pair=Pair(protocol.pool_source, *given))
+    if not protocol.pool.whole(protocol.pool.train).any():
         reason = "the figures of a weak and a strong model: costs are missing; name both models"
-    elif len(hull := plan.pool.hull_of_singles()) < 2:
+    elif len(hull := protocol.pool.hull_of_singles()) < 2:
         reason = "the figures of a weak and a strong model: the best model is also the cheapest"
     else:
-        pair = Pair(plan.pool_source, models[hull[-2]], models[hull[-1]])
-        return replace(plan, pair=pair)
-    return replace(plan, left_out=(*plan.left_out, reason))
+        pair = Pair(protocol.pool_source, models[hull[-2]], models[hull[-1]])
+        return replace(protocol, pair=pair)
+    return replace(protocol, left_out=(*protocol.left_out, reason))
 
 
 def of_source(outcomes: Outcomes, source: str) -> Mask:

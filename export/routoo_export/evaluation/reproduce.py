@@ -17,10 +17,10 @@ from routoo_export.errors import OutcomeError
 from routoo_export.evaluation.baselines import NEIGHBOURS, domain_prior, nearest_neighbours
 from routoo_export.evaluation.bootstrap import Estimate, FloatArray, Resamples
 from routoo_export.evaluation.curves import Curve, Gains, Truth, single_model_choices
-from routoo_export.evaluation.decisions import OperatingPoint, Predicted, price_for_share
+from routoo_export.evaluation.decisions import OperatingPoint, PoolPredictions, price_for_share
 from routoo_export.evaluation.evaluate import plain_numbers
 from routoo_export.evaluation.factorisation import matrix_factorisation
-from routoo_export.evaluation.pool import Expected, Mask, Pool, best_single, input_tokens
+from routoo_export.evaluation.pool import EvaluationPool, Expected, Mask, best_single, input_tokens
 from routoo_export.evaluation.protocol import of_source
 from routoo_export.evaluation.summary import Figures, gain_differences, gain_figures, single_figures
 from routoo_export.network.network import predict
@@ -76,7 +76,7 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class ReproductionCase:
     """One pool: the models of ``source`` but ``excluded``.
 
     answer_tokens: output tokens of every answer, where the source's costs take that for given.
@@ -103,18 +103,22 @@ _OPEN_BUT_RUN_BY_OTHERS: Final = ("deepseek-chat-v2", "ai21/jamba-1.5-large")
 _FEW_OUTCOMES: Final = ("deepseek-ai/DeepSeek-Coder-V2",)
 
 CASES: Final = (
-    Case("a", "MMLU, 8 open models", "mmlu", ("gpt-4-1106-preview",), _OPEN_CLAIMS, 1.0),
-    Case("b", "MMLU, 8 open models and GPT-4", "mmlu", (), _STRONG_CLAIMS, 1.0),
-    Case(
+    ReproductionCase(
+        "a", "MMLU, 8 open models", "mmlu", ("gpt-4-1106-preview",), _OPEN_CLAIMS, 1.0
+    ),
+    ReproductionCase("b", "MMLU, 8 open models and GPT-4", "mmlu", (), _STRONG_CLAIMS, 1.0),
+    ReproductionCase(
         "c",
         "MMLU-Pro, 26 open-weight models",
         "mmlu_pro",
         (*_CLOSED, *_OPEN_BUT_RUN_BY_OTHERS, *_FEW_OUTCOMES),
         _OPEN_CLAIMS,
     ),
-    Case("d", "MMLU-Pro, 31 models with GPT-4o", "mmlu_pro", _FEW_OUTCOMES, _STRONG_CLAIMS),
-    Case("e", "RouterBench, 11 models, true costs", "routerbench", (), _STRONG_CLAIMS),
-    Case(
+    ReproductionCase(
+        "d", "MMLU-Pro, 31 models with GPT-4o", "mmlu_pro", _FEW_OUTCOMES, _STRONG_CLAIMS
+    ),
+    ReproductionCase("e", "RouterBench, 11 models, true costs", "routerbench", (), _STRONG_CLAIMS),
+    ReproductionCase(
         "f",
         "MMLU-Pro, (c) with two more",
         "mmlu_pro",
@@ -144,7 +148,7 @@ class Material:
     def validation(self) -> Mask:
         return in_buckets(self.outcomes.buckets, VALIDATION_BUCKETS)
 
-    def pool(self, case: Case) -> Pool:
+    def pool(self, case: ReproductionCase) -> EvaluationPool:
         """The pool of a case; the reference is the model that scored best in training."""
         rows = of_source(self.outcomes, case.source)
         columns = np.array(
@@ -154,7 +158,7 @@ class Material:
                 if model not in case.excluded and not np.isnan(self.outcomes.scores[rows, j]).all()
             ]
         )
-        return Pool(
+        return EvaluationPool(
             outcomes=self.outcomes,
             rows=rows,
             columns=columns,
@@ -225,7 +229,7 @@ def train_all(
 class CaseResult:
     """figures: nested plain numbers. curves: mean cost in USD and mean score [p] per method."""
 
-    case: Case
+    case: ReproductionCase
     figures: Figures
     curves: Mapping[str, tuple[FloatArray, FloatArray]]
     singles: tuple[FloatArray, FloatArray]
@@ -244,7 +248,7 @@ def reproduce(
 
 def _judge(
     material: Material,
-    case: Case,
+    case: ReproductionCase,
     features: Mapping[str, Rows],
     trained: Mapping[str, tuple[Expected, Expected]],
     seed: int,
@@ -270,7 +274,7 @@ def _judge(
         methods = {name: Expected(one.scores, tokens) for name, one in methods.items()}
     choices = {name: pool.predicted(one, decided).sweep() for name, one in methods.items()}
     choices[RANDOM_MIX] = single_model_choices(pool.hull_of_singles(), len(truth.scores))
-    choices[ORACLE] = Predicted(truth.scores, truth.cost_usd).sweep()
+    choices[ORACLE] = PoolPredictions(truth.scores, truth.cost_usd).sweep()
     curves = {name: Curve.of(chosen, truth, resamples) for name, chosen in choices.items()}
     gains = {name: Gains.of(curve, truth, resamples) for name, curve in curves.items()}
     figures: Figures = {
@@ -304,7 +308,7 @@ def _judge(
     return CaseResult(case, plain, drawn, singles)
 
 
-def _claims(case: Case, found: Gains) -> list[dict[str, Any]]:
+def _claims(case: ReproductionCase, found: Gains) -> list[dict[str, Any]]:
     claims = []
     for claim in case.claims:
         value = plain_numbers(float(getattr(found, claim.figure)[0]))
@@ -320,7 +324,7 @@ def _claims(case: Case, found: Gains) -> list[dict[str, Any]]:
 
 
 def _beforehand(
-    pool: Pool, expected: Expected, decided: Mask, truth: Truth, resamples: Resamples
+    pool: EvaluationPool, expected: Expected, decided: Mask, truth: Truth, resamples: Resamples
 ) -> Figures:
     """Where prices end up that keep to a share of the best single model's cost on validation."""
     sample, prompts = pool.predicted(expected, pool.validation), pool.predicted(expected, decided)

@@ -12,7 +12,7 @@ from routoo_export.evaluation.bootstrap import Estimate, FloatArray, Resamples, 
 from routoo_export.evaluation.curves import Gains, Truth, arena_score
 from routoo_export.evaluation.decisions import (
     OperatingPoint,
-    Predicted,
+    PoolPredictions,
     price_for_arena,
     price_for_share,
 )
@@ -159,7 +159,7 @@ def gain_differences(one: Gains, other: Gains) -> Figures:
 
 
 def operating_figures(
-    sample: Predicted, prompts: Predicted, truth: Truth, resamples: Resamples
+    sample: PoolPredictions, prompts: PoolPredictions, truth: Truth, resamples: Resamples
 ) -> Figures:
     """What prices that were set on ``sample``, before the judged prompts, come to on these.
 

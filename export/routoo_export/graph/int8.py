@@ -42,7 +42,7 @@ _BATCH_ROWS: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class ActivationSample:
     """Of one activation of k channels: rows float32 [t, k] of some tokens; low, high [k] of all."""
 
     rows: FloatArray
@@ -100,13 +100,13 @@ def to_int8(
     return _rewritten(model, folds, weights, scales)
 
 
-def choose_scale(sample: Sample, weight: FloatArray, *, migrate: bool = True) -> Scale:
+def choose_scale(sample: ActivationSample, weight: FloatArray, *, migrate: bool = True) -> Scale:
     """The scale of an activation under which its product with ``weight`` [k, n] errs least."""
     candidates = [_scale(sample, weight, alpha) for alpha in MIGRATIONS if migrate or not alpha]
     return min(candidates, key=lambda scale: scale.error)
 
 
-def _scale(sample: Sample, weight: FloatArray, alpha: float) -> Scale:
+def _scale(sample: ActivationSample, weight: FloatArray, alpha: float) -> Scale:
     """The scale that covers the whole range after a migration of strength ``alpha``."""
     channels, moved, rows, low, high = None, weight, sample.rows, sample.low, sample.high
     if alpha:
@@ -156,7 +156,7 @@ def _weights(model: onnx.ModelProto, products: list[onnx.NodeProto]) -> dict[str
 
 def _observe(
     model: onnx.ModelProto, names: list[str], ids: Sequence[Sequence[int]], pad_token_id: int
-) -> dict[str, Sample]:
+) -> dict[str, ActivationSample]:
     """What the activations ``names`` are on ``ids``."""
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
@@ -180,7 +180,9 @@ def _observe(
             rows[name].append(flat[chosen])
             low[name] = np.minimum(low.get(name, np.inf), known.min(axis=0)).astype(np.float32)
             high[name] = np.maximum(high.get(name, -np.inf), known.max(axis=0)).astype(np.float32)
-    return {name: Sample(np.concatenate(rows[name]), low[name], high[name]) for name in names}
+    return {
+        name: ActivationSample(np.concatenate(rows[name]), low[name], high[name]) for name in names
+    }
 
 
 def _rewritten(

@@ -16,7 +16,7 @@ from routoo_export.errors import ParityError
 from routoo_export.graph.graph import INPUT_NAME
 from routoo_export.graph.heads import OUTPUT_NAMES
 from routoo_export.graph.precision import Precision
-from routoo_export.network.network import Network, Prediction, Weights
+from routoo_export.network.network import Network, NetworkPrediction, Weights
 
 PARITY_PROMPTS: Final = 512
 _BATCH_ROWS: Final = 64
@@ -76,7 +76,9 @@ def run_session(
     return outputs
 
 
-def run_torch(backbone: Backbone, weights: Weights, ids: Sequence[Sequence[int]]) -> Prediction:
+def run_torch(
+    backbone: Backbone, weights: Weights, ids: Sequence[Sequence[int]]
+) -> NetworkPrediction:
     """What the trained model says of ``ids``; the measure of every graph."""
     features, network = backbone.module(), Network(weights)
     pad, parts, order = backbone.spec.pad_token_id, [], []
@@ -87,7 +89,7 @@ def run_torch(backbone: Backbone, weights: Weights, ids: Sequence[Sequence[int]]
             order.append(index)
     rows = np.argsort(np.concatenate(order))
     joined = (torch.cat(values).numpy()[rows] for values in zip(*parts, strict=True))
-    return Prediction(*joined)
+    return NetworkPrediction(*joined)
 
 
 def check_parity(
@@ -103,7 +105,7 @@ def check_parity(
         ParityError: an output is not finite, or a difference is above the precision's tolerance.
     """
     tolerance = TOLERANCES[precision]
-    found = Prediction(*run_session(open_session(model), ids, backbone.spec.pad_token_id))
+    found = NetworkPrediction(*run_session(open_session(model), ids, backbone.spec.pad_token_id))
     wanted = run_torch(backbone, weights, ids)
     # A NaN goes through numpy's max and mean, where Python's max drops it.
     largest = [

@@ -219,7 +219,7 @@ class Outputs(NamedTuple):
     ood: Tensor
 
 
-class Prediction(NamedTuple):
+class NetworkPrediction(NamedTuple):
     """``Outputs`` as numpy arrays."""
 
     scores: FloatArray
@@ -333,11 +333,11 @@ def _deviation(values: Tensor) -> Tensor:
     return (values - values.mean(0)).square().mean(0).sqrt()
 
 
-def predict(weights: Weights, features: Tensor) -> Prediction:
+def predict(weights: Weights, features: Tensor) -> NetworkPrediction:
     """Everything the network says of features float32 [n, f]."""
     with torch.inference_mode():
         outputs = Network(weights)(features)
-    return Prediction(*(output.numpy() for output in outputs))
+    return NetworkPrediction(*(output.numpy() for output in outputs))
 
 
 def predict_raw(weights: Weights, features: Tensor) -> RawPrediction:

@@ -16,7 +16,7 @@ CHARS_PER_TOKEN: Final = 4.0
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
+class OutcomeGrid:
     """n prompts and what m models did on them, before the split is made.
 
     Arrays are float64 [n, m], NaN = missing: scores in [0, 1], output_tokens >= 1, the others >= 0;

@@ -7,7 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routoo_export.errors import OutcomeError
-from routoo_export.outcomes.columns import Codes, Columns, Grid, by_appearance, first_rows, same
+from routoo_export.outcomes.columns import (
+    Codes,
+    Columns,
+    OutcomeGrid,
+    by_appearance,
+    first_rows,
+    same,
+)
 
 TEXT_COLUMNS: Final = ("prompt_id", "prompt", "model")
 NUMBER_COLUMNS: Final = ("cost_usd", "input_tokens", "output_tokens", "latency_ms")
@@ -30,7 +37,7 @@ class _Rows:
         return f"prompt_id {self.ids[row]!r} with model {self.models[row]!r}"
 
 
-def read_long(columns: Columns, cost_kind: str = "true") -> Grid:
+def read_long(columns: Columns, cost_kind: str = "true") -> OutcomeGrid:
     """The grid of a table with LONG_COLUMNS; those after ``score`` are optional.
 
     Prompts and models keep the order in which they first appear. A row that repeats another one in
@@ -112,7 +119,7 @@ def _values(rows: _Rows, row: int) -> str:
     return ", ".join(f"{name} {values[row]:g}" for name, values in rows.numbers.items())
 
 
-def _spread(rows: _Rows, kept: NDArray[np.int64], cost_kind: str) -> Grid:
+def _spread(rows: _Rows, kept: NDArray[np.int64], cost_kind: str) -> OutcomeGrid:
     firsts, i = by_appearance(rows.ids.codes[kept])
     model_firsts, j = by_appearance(rows.models.codes[kept])
     shape = (len(firsts), len(model_firsts))
@@ -131,7 +138,7 @@ def _spread(rows: _Rows, kept: NDArray[np.int64], cost_kind: str) -> Grid:
         return np.full(shape, np.nan) if wide is None else wide
 
     cost = optional("cost_usd")
-    return Grid(
+    return OutcomeGrid(
         prompt_ids=tuple(str(v) for v in rows.ids.at(first_of_prompt)),
         prompts=tuple(str(v) for v in rows.prompts.at(first_of_prompt)),
         models=tuple(str(v) for v in rows.models.at(kept[model_firsts])),

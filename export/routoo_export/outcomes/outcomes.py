@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from routoo_export.errors import OutcomeError
 from routoo_export.outcomes.bad_rows import BadRows
-from routoo_export.outcomes.columns import CHARS_PER_TOKEN, Columns, Grid
+from routoo_export.outcomes.columns import CHARS_PER_TOKEN, Columns, OutcomeGrid
 from routoo_export.outcomes.long import TEXT_COLUMNS, read_long
 from routoo_export.outcomes.splits import assign_buckets
 from routoo_export.outcomes.wide import read_wide
@@ -145,7 +145,7 @@ def read_outcomes(
     )
 
 
-def read_grid(path: Path, bad: BadRows) -> Grid:
+def read_grid(path: Path, bad: BadRows) -> OutcomeGrid:
     """What ``read_outcomes`` reads, without split and source.
 
     Raises:
@@ -154,7 +154,7 @@ def read_grid(path: Path, bad: BadRows) -> Grid:
     return _grid(read_table(path), path, read_metadata(path), bad)
 
 
-def _grid(table: pa.Table, path: Path, said: Mapping[str, str], bad: BadRows) -> Grid:
+def _grid(table: pa.Table, path: Path, said: Mapping[str, str], bad: BadRows) -> OutcomeGrid:
     columns = Columns(table, str(path), lambda row: f"{path}: row {row}", bad)
     if "model" in table.column_names:
         return read_long(columns, said.get("costs", "true"))
@@ -191,7 +191,7 @@ def read_metadata(path: Path) -> dict[str, str]:
     return {str(key): str(value) for key, value in said.items()}
 
 
-def from_grid(grid: Grid, source: Source) -> Outcomes:
+def from_grid(grid: OutcomeGrid, source: Source) -> Outcomes:
     """The outcomes of one source, with their split."""
     groups = tuple(None if g is None else f"{source.name}:{g}" for g in grid.groups)
     return Outcomes(

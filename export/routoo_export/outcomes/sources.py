@@ -24,7 +24,7 @@ class SourceFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Protocol:
+class ProtocolSpec:
     """Which figures are taken on what.
 
     weak and strong: RouteLLM's pair, judged on all of pair_source by cross-validation. The pool is
@@ -45,7 +45,7 @@ TRAINING_SOURCES: Final = (
     SourceFile("mmlu_pro", "Apache-2.0"),
     SourceFile("mmlu_routellm", "Apache-2.0"),
 )
-PROTOCOL: Final = Protocol(
+PROTOCOL: Final = ProtocolSpec(
     pair_source="mmlu_routellm",
     weak="mistralai/Mixtral-8x7B-Instruct-v0.1",
     strong="gpt-4-1106-preview",

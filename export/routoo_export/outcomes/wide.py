@@ -6,7 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routoo_export.errors import OutcomeError
-from routoo_export.outcomes.columns import CHARS_PER_TOKEN, Codes, Columns, Grid, first_rows, same
+from routoo_export.outcomes.columns import (
+    CHARS_PER_TOKEN,
+    Codes,
+    Columns,
+    OutcomeGrid,
+    first_rows,
+    same,
+)
 
 SCORE: Final = "score:"
 TRUE_COST: Final = "cost:"
@@ -27,7 +34,7 @@ FIGURES: Final = (
 WIDE_COLUMNS: Final = ("prompt_id", "prompt", "question", "domain", "eval_name", "dup_group")
 
 
-def read_wide(columns: Columns) -> Grid:
+def read_wide(columns: Columns) -> OutcomeGrid:
     """The grid of a table with prompt_id, prompt and ``score:<model>``.
 
     Optional: ``question``, what is asked where ``prompt`` carries demonstrations before it (it
@@ -69,7 +76,7 @@ def read_wide(columns: Columns) -> Grid:
         raise OutcomeError(f"{columns.name}: no row fits")
     input_tokens, latency_ms = optional(INPUT_TOKENS), optional(LATENCY)
     kind = "true" if true_cost else "estimated"
-    return Grid(
+    return OutcomeGrid(
         prompt_ids=tuple(str(v) for v in ids.at(kept)),
         prompts=tuple(str(v) for v in asked.at(kept)),
         models=models,

@@ -10,11 +10,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from routoo_export.errors import OutcomeError
-from routoo_export.outcomes.columns import Grid
+from routoo_export.outcomes.columns import OutcomeGrid
 from routoo_export.outcomes.outcomes import METADATA_KEY
 
 
-def long_table(grid: Grid) -> pa.Table:
+def long_table(grid: OutcomeGrid) -> pa.Table:
     """One row per prompt and model that has a score, prompt by prompt.
 
     Columns that nothing recorded are left out. What has no score (a prompt without outcomes, the
@@ -42,7 +42,7 @@ def long_table(grid: Grid) -> pa.Table:
     return pa.table(columns)
 
 
-def write_grid(grid: Grid, path: Path, *, name: str, licence: str) -> int:
+def write_grid(grid: OutcomeGrid, path: Path, *, name: str, licence: str) -> int:
     """Write ``long_table(grid)`` and say in its metadata where it is from; the number of rows."""
     table = long_table(grid)
     write_table(table, path, {"name": name, "licence": licence, "costs": grid.cost_kind})

@@ -26,7 +26,7 @@ BACKBONE_FOLDER: Final = "backbone"
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class CheckpointRecord:
     """What the manifest must know of the training.
 
     models: in the order of the outputs. prior_scores [m] in [0, 1], prior_output_tokens [m]: means
@@ -49,7 +49,7 @@ class Checkpoint:
 
     backbone: Backbone
     weights: Weights
-    record: Record
+    record: CheckpointRecord
 
 
 def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
@@ -98,9 +98,9 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     return metrics
 
 
-def _record(values: dict[str, Any]) -> Record:
+def _record(values: dict[str, Any]) -> CheckpointRecord:
     tuning = values.get("finetune")
-    return Record(
+    return CheckpointRecord(
         models=tuple(values["models"]),
         config=TrainConfig(**values["config"]),
         backbone=BackboneConfig(**_tuples(values["backbone"])),

@@ -24,12 +24,12 @@ from routoo_export.outcomes.folds import Holdout
 from routoo_export.outcomes.outcomes import Outcomes
 from routoo_export.outcomes.splits import TRAIN_BUCKETS, VALIDATION_BUCKETS, in_buckets
 from routoo_export.progress import Stages, silent
-from routoo_export.training.checkpoint import Checkpoint, Record
+from routoo_export.training.checkpoint import Checkpoint, CheckpointRecord
 from routoo_export.training.finetune.config import FinetuneConfig
 from routoo_export.training.finetune.finetune import Resumption, finetune
 from routoo_export.training.heads.rows import Rows, encode_views, make_rows, rows_of_ids
 from routoo_export.training.heads.train import TrainConfig, token_targets
-from routoo_export.training.supervision.supervision import GradedLesson, Lesson, Mask
+from routoo_export.training.supervision.supervision import GradedSupervision, Mask, Supervision
 
 STATE_FILE: Final = "finetune.pt"
 
@@ -75,7 +75,7 @@ class FoldRows(Protocol):
 
 
 def train_predictor(
-    lesson: Lesson | Outcomes, recipe: Recipe, workplace: Workplace | None = None
+    supervision: Supervision | Outcomes, recipe: Recipe, workplace: Workplace | None = None
 ) -> Checkpoint:
     """Train on buckets 0-6, calibrate on bucket 7; buckets 8-9 are not looked at.
 
@@ -83,26 +83,28 @@ def train_predictor(
         OutcomeError: the outcomes are too few, or of one model.
         ExportError: the backbone is none, or cannot be used as the recipe asks.
     """
-    lesson = GradedLesson(lesson) if isinstance(lesson, Outcomes) else lesson
+    supervision = (
+        GradedSupervision(supervision) if isinstance(supervision, Outcomes) else supervision
+    )
     workplace = workplace or Workplace()
-    outcomes, config = lesson.outcomes, recipe.heads
+    outcomes, config = supervision.outcomes, recipe.heads
     train = in_buckets(outcomes.buckets, TRAIN_BUCKETS)
     validation = in_buckets(outcomes.buckets, VALIDATION_BUCKETS)
-    if lesson.graded:
+    if supervision.graded:
         require_trainable(outcomes)
     elif not train.any() or not validation.any():
         raise OutcomeError("the training or the validation split is empty; bring more prompts")
-    backbone = train_backbone(lesson, train, recipe, workplace)
+    backbone = train_backbone(supervision, train, recipe, workplace)
     rows = make_rows(outcomes, backbone, config.seed, workplace.extract)
-    with workplace.stages("heads", lesson.epochs(config)) as advance:
-        weights = lesson.fit(rows, train, validation, config, advance)
+    with workplace.stages("heads", supervision.epochs(config)) as advance:
+        weights = supervision.fit(rows, train, validation, config, advance)
     trained = outcomes.rows(train)
     said = predict(weights, rows.where(train).features)
-    scores = trained.scores if lesson.graded else np.full(trained.scores.shape, np.nan)
+    scores = trained.scores if supervision.graded else np.full(trained.scores.shape, np.nan)
     return Checkpoint(
         backbone=backbone,
         weights=weights,
-        record=Record(
+        record=CheckpointRecord(
             models=outcomes.models,
             config=config,
             backbone=recipe.backbone,
@@ -120,7 +122,11 @@ def train_predictor(
 
 
 def train_backbone(
-    lesson: Lesson, train: Mask, recipe: Recipe, workplace: Workplace, name: str = STATE_FILE
+    supervision: Supervision,
+    train: Mask,
+    recipe: Recipe,
+    workplace: Workplace,
+    name: str = STATE_FILE,
 ) -> Backbone:
     """The recipe's backbone; of the outcomes it sees those of the mask ``train`` [n] alone.
 
@@ -128,7 +134,7 @@ def train_backbone(
     """
     config = recipe.backbone
     if config.kind == "static":
-        return StaticFit.of(lesson.outcomes, config, workplace).fit(train)
+        return StaticFit.of(supervision.outcomes, config, workplace).fit(train)
     backbone = replace(load_pretrained(config), compute=workplace.compute)
     if recipe.finetune is None:
         return backbone
@@ -137,7 +143,7 @@ def train_backbone(
         resumption = Resumption(workplace.unfinished / name, resume=workplace.resume)
     return finetune(
         backbone,
-        lesson.tuning(train, recipe.heads),
+        supervision.tuning(train, recipe.heads),
         recipe.finetune,
         resumption=resumption,
         stages=workplace.stages,
@@ -219,7 +225,7 @@ def fold_rows(checkpoint: Checkpoint, outcomes: Outcomes, workplace: Workplace) 
             return rows_of_ids(outcomes, fit.fit(fold.train), views, workplace.extract)
         held = hashlib.sha256(fold.held.tobytes()).hexdigest()[:12]
         name = f"finetune-without-{held}.pt"
-        backbone = train_backbone(GradedLesson(outcomes), fold.train, recipe, workplace, name)
+        backbone = train_backbone(GradedSupervision(outcomes), fold.train, recipe, workplace, name)
         return make_rows(outcomes, backbone, seed, workplace.extract)
 
     return rows_of

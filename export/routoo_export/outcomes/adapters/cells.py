@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from routoo_export.errors import OutcomeError
 from routoo_export.outcomes.bad_rows import BadRows
-from routoo_export.outcomes.columns import CHARS_PER_TOKEN, Columns, Grid
+from routoo_export.outcomes.columns import CHARS_PER_TOKEN, Columns, OutcomeGrid
 from routoo_export.outcomes.long import NUMBER_COLUMNS, read_long
 
 _TRUTH: Final = {"true": 1.0, "false": 0.0}
@@ -80,7 +80,7 @@ class CellRows:
         ):
             self._texts[name].append(text)
 
-    def grid(self, name: str) -> Grid:
+    def grid(self, name: str) -> OutcomeGrid:
         """All cells as a grid; ``name`` is what messages call the whole.
 
         Raises:

@@ -11,13 +11,13 @@ from routoo_export.outcomes.adapters.routellm import read_routellm
 from routoo_export.outcomes.adapters.routerbench import read_routerbench
 from routoo_export.outcomes.adapters.routerdc import read_routerdc
 from routoo_export.outcomes.bad_rows import BadRows
-from routoo_export.outcomes.columns import Grid
+from routoo_export.outcomes.columns import OutcomeGrid
 from routoo_export.outcomes.outcomes import read_grid
 
-Adapter = Callable[[Sequence[str], BadRows], Grid]
+Adapter = Callable[[Sequence[str], BadRows], OutcomeGrid]
 
 
-def read_parquet(inputs: Sequence[str], bad: BadRows) -> Grid:
+def read_parquet(inputs: Sequence[str], bad: BadRows) -> OutcomeGrid:
     """One parquet file of the project's own, wide or long.
 
     Raises:

@@ -18,7 +18,7 @@ from routoo_export.outcomes.adapters.cells import Cell, CellRows, Where, is_miss
 from routoo_export.outcomes.adapters.files import need
 from routoo_export.outcomes.adapters.records import read_records
 from routoo_export.outcomes.bad_rows import BadRows
-from routoo_export.outcomes.columns import CHARS_PER_TOKEN, Grid
+from routoo_export.outcomes.columns import CHARS_PER_TOKEN, OutcomeGrid
 from routoo_export.outcomes.long import NUMBER_COLUMNS
 from routoo_export.outcomes.wide import (
     INPUT_TOKENS,
@@ -39,7 +39,7 @@ def read_huggingface(
     *,
     split: str | None = None,
     columns: Mapping[str, str] | None = None,
-) -> Grid:
+) -> OutcomeGrid:
     """The rows of all inputs; ``columns`` maps names of the project to names of the dataset.
 
     Raises:

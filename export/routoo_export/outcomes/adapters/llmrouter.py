@@ -15,14 +15,14 @@ from typing import Any, Final
 from routoo_export.outcomes.adapters.cells import Cell, CellRows, as_number
 from routoo_export.outcomes.adapters.files import find_files, json_lines, need
 from routoo_export.outcomes.bad_rows import BadRows
-from routoo_export.outcomes.columns import Grid
+from routoo_export.outcomes.columns import OutcomeGrid
 
 _IDENTITY: Final = ("task_name", "query", "ground_truth", "metric")
 _MULTIPLE_CHOICE: Final = "em_mc"
 _MS_PER_S: Final = 1_000.0
 
 
-def read_llmrouter(inputs: Sequence[str], bad: BadRows) -> Grid:
+def read_llmrouter(inputs: Sequence[str], bad: BadRows) -> OutcomeGrid:
     """The jsonl files, or those of the folders.
 
     Raises:

@@ -19,7 +19,7 @@ from routoo_export.errors import OutcomeError
 from routoo_export.outcomes.adapters.cells import Cell, CellRows, tokens_of
 from routoo_export.outcomes.adapters.files import find_files, need, objects, parse_json_records
 from routoo_export.outcomes.bad_rows import BadRows
-from routoo_export.outcomes.columns import Grid
+from routoo_export.outcomes.columns import OutcomeGrid
 
 _ONE_FILE: Final = re.compile(r"^model_outputs_(?P<model>.+)_\d+shots?$")
 _CATEGORY: Final = re.compile(r"_result$")
@@ -33,7 +33,7 @@ _ANSWERS: Final = (
 )
 
 
-def read_mmlu_pro(inputs: Sequence[str], bad: BadRows) -> Grid:
+def read_mmlu_pro(inputs: Sequence[str], bad: BadRows) -> OutcomeGrid:
     """The json and zip files, or those of the folders; summaries beside them are left out.
 
     Raises:

@@ -13,13 +13,13 @@ from typing import Final
 from routoo_export.outcomes.adapters.cells import Cell, CellRows, is_missing, tokens_of
 from routoo_export.outcomes.adapters.files import csv_rows, find_files, need
 from routoo_export.outcomes.bad_rows import BadRows
-from routoo_export.outcomes.columns import Grid
+from routoo_export.outcomes.columns import OutcomeGrid
 
 _RESPONSE: Final = "_response"
 _PROMPT: Final = "prompt"
 
 
-def read_routellm(inputs: Sequence[str], bad: BadRows) -> Grid:
+def read_routellm(inputs: Sequence[str], bad: BadRows) -> OutcomeGrid:
     """The csv files, or those of the folders; prompts are numbered within their file.
 
     Raises:

@@ -20,7 +20,7 @@ from routoo_export.errors import OutcomeError
 from routoo_export.outcomes.adapters.cells import Cell, CellRows, Where, is_missing, tokens_of
 from routoo_export.outcomes.adapters.files import csv_rows, find_files, need
 from routoo_export.outcomes.bad_rows import BadRows
-from routoo_export.outcomes.columns import Grid
+from routoo_export.outcomes.columns import OutcomeGrid
 
 CUT_NOTE: Final = "demonstrations cut off before the question"
 _COST: Final = "|total_cost"
@@ -30,7 +30,7 @@ _DEMONSTRATION: Final = re.compile(r"Answer:[ \n]{0,2}[^\n]{1,40}\n\n")
 _INSTRUCTION: Final = "Please answer with the letter of the correct answer.\n\n"
 
 
-def read_routerbench(inputs: Sequence[str], bad: BadRows) -> Grid:
+def read_routerbench(inputs: Sequence[str], bad: BadRows) -> OutcomeGrid:
     """The pkl and csv files, or those of the folders.
 
     0-shot and 5-shot outcomes share their sample_ids and differ: convert them one by one.

@@ -14,13 +14,13 @@ from typing import Final
 from routoo_export.outcomes.adapters.cells import Cell, CellRows, as_number
 from routoo_export.outcomes.adapters.files import find_files, need, objects, parse_json_records
 from routoo_export.outcomes.bad_rows import BadRows
-from routoo_export.outcomes.columns import Grid
+from routoo_export.outcomes.columns import OutcomeGrid
 
 _SIDE: Final = re.compile(r"[-_](train|test)$")
 _CHOICE_TASKS: Final = ("mmlu", "cmmlu", "ceval", "arc_challenge", "arc_easy", "hellaswag")
 
 
-def read_routerdc(inputs: Sequence[str], bad: BadRows) -> Grid:
+def read_routerdc(inputs: Sequence[str], bad: BadRows) -> OutcomeGrid:
     """The json files, or those of the folders; prompts are numbered within their file.
 
     Raises:

@@ -13,7 +13,7 @@ from routoo_export.backbones.static import StaticBackbone
 from routoo_export.backbones.tokens import pad_ids
 from routoo_export.backbones.transformer import TransformerBackbone
 from routoo_export.outcomes.outcomes import Outcomes
-from routoo_export.training.heads.objectives import Labels
+from routoo_export.training.heads.objectives import SoftLabels
 from routoo_export.training.heads.rows import prompt_views
 from routoo_export.training.heads.topics import Topics, assign_topics, topic_model_logits
 from routoo_export.training.heads.train import TrainConfig, token_targets
@@ -34,7 +34,7 @@ class TuningBatch:
     """
 
     input_ids: Tensor
-    labels: Labels
+    labels: SoftLabels
     topics: Tensor
     log_tokens: Tensor
     has_tokens: Tensor
@@ -50,7 +50,7 @@ class TuningData:
     ids: tuple[list[list[int]], ...]
     shares: tuple[float, ...]
     pad_token_id: int
-    labels: Labels
+    labels: SoftLabels
     topics: Topics
     topic_logits: NDArray[np.float32]
     log_tokens: Tensor
@@ -81,7 +81,7 @@ class TuningData:
             ids=tuple(short.encode(view) for view in prompt_views(outcomes.prompts, heads.seed)),
             shares=(1.0 - sum(changed), *changed),
             pad_token_id=backbone.spec.pad_token_id,
-            labels=Labels.of(outcomes.scores, weights, heads.objective),
+            labels=SoftLabels.of(outcomes.scores, weights, heads.objective),
             topics=topics,
             topic_logits=topic_model_logits(
                 outcomes.scores, topics, heads.topic_pseudo_count, weights

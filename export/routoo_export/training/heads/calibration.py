@@ -14,7 +14,7 @@ from torch import Tensor
 
 from routoo_export.network.network import FloatArray, RawPrediction, Weights
 from routoo_export.training.heads.convex import minimise
-from routoo_export.training.heads.objectives import Labels
+from routoo_export.training.heads.objectives import SoftLabels
 
 METHODS: Final = {
     "temperature": "temperature, common to all models",
@@ -23,7 +23,7 @@ METHODS: Final = {
 CHOICE_FOLDS: Final = 5
 
 
-def realign(weights: Weights, raw: RawPrediction, labels: Labels, ridge: float) -> Weights:
+def realign(weights: Weights, raw: RawPrediction, labels: SoftLabels, ridge: float) -> Weights:
     """Refit the topic table and the intercepts on the training rows, the network as it is.
 
     Dropout leaves the trained network's mean per model and topic slightly off, and half a point
@@ -59,7 +59,7 @@ class PlattPrior:
     intercept: float
 
 
-def platt(weights: Weights, raw: RawPrediction, labels: Labels, prior: PlattPrior) -> Weights:
+def platt(weights: Weights, raw: RawPrediction, labels: SoftLabels, prior: PlattPrior) -> Weights:
     """Slope and intercept per model, fitted on the validation rows (Platt scaling).
 
     A model without outcomes takes the shared slope.
@@ -78,7 +78,7 @@ def platt(weights: Weights, raw: RawPrediction, labels: Labels, prior: PlattPrio
     return replace(weights, slope=_float32(common + slope), intercept=_float32(intercept))
 
 
-def temperature(weights: Weights, raw: RawPrediction, labels: Labels) -> Weights:
+def temperature(weights: Weights, raw: RawPrediction, labels: SoftLabels) -> Weights:
     """One slope for all models, intercepts of 0, fitted on the validation rows."""
     logits = torch.from_numpy(raw.logits).double()
     common = _unknowns(1)
@@ -89,7 +89,7 @@ def temperature(weights: Weights, raw: RawPrediction, labels: Labels) -> Weights
 
 
 def calibrate(
-    weights: Weights, raw: RawPrediction, labels: Labels, prior: PlattPrior, seed: int
+    weights: Weights, raw: RawPrediction, labels: SoftLabels, prior: PlattPrior, seed: int
 ) -> Weights:
     """Platt, or one temperature where that is better on validation rows that neither has seen.
 
@@ -123,7 +123,7 @@ def describe_calibration(weights: Weights) -> str:
 
 
 def resample_heads(
-    weights: Weights, raw: RawPrediction, labels: Labels, ridge: float, seed: int
+    weights: Weights, raw: RawPrediction, labels: SoftLabels, ridge: float, seed: int
 ) -> Weights:
     """Give each member the topic table of a resample of the training rows, their mean unchanged.
 
@@ -156,7 +156,7 @@ def resample_heads(
 
 
 def fit_spread(
-    weights: Weights, scores: FloatArray, labels: Labels, groups: NDArray[np.int64]
+    weights: Weights, scores: FloatArray, labels: SoftLabels, groups: NDArray[np.int64]
 ) -> Weights:
     """The factor that makes the members' spread the size of the error it stands for.
 

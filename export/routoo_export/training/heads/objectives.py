@@ -21,7 +21,7 @@ good choices seldom fail: Ayoub et al., "Switching the Loss Reduces the Cost in 
 
 
 @dataclass(frozen=True, slots=True)
-class Labels:
+class SoftLabels:
     """Targets of n prompts and m models, float32 [n, m] each.
 
     present: the weight of each cell, at least 0; 0 = no outcome, and its score is 0 then.
@@ -37,7 +37,7 @@ class Labels:
         scores: NDArray[np.float64],
         weights: NDArray[np.float64] | None = None,
         objective: Objective = "log_loss",
-    ) -> "Labels":
+    ) -> "SoftLabels":
         """From scores [n, m] with NaN = missing; weights [n, m] of None = 1 each."""
         present = ~np.isnan(scores)
         counted = present if weights is None else np.where(present, weights, 0.0)
@@ -47,9 +47,9 @@ class Labels:
             objective,
         )
 
-    def rows(self, index: Tensor) -> "Labels":
+    def rows(self, index: Tensor) -> "SoftLabels":
         """The prompts ``index`` int64 [b]."""
-        return Labels(self.scores[index], self.present[index], self.objective)
+        return SoftLabels(self.scores[index], self.present[index], self.objective)
 
     def losses(self, logits: Tensor) -> Tensor:
         """Weighted loss of each cell of ``logits`` [n, m], in their dtype."""

@@ -23,7 +23,7 @@ from routoo_export.training.heads.calibration import (
     resample_heads,
     token_factors,
 )
-from routoo_export.training.heads.objectives import Labels, Objective
+from routoo_export.training.heads.objectives import Objective, SoftLabels
 from routoo_export.training.heads.rows import Rows
 from routoo_export.training.heads.topics import assign_topics, topic_model_logits
 from routoo_export.training.heads.uncertainty import (
@@ -142,7 +142,7 @@ def fit_uncalibrated(train: Rows, config: TrainConfig, progress: Progress | None
     )
     tokens = token_targets(train.outcomes)
     standard = standardise(train.features, train.groups, tokens)
-    labels = Labels.of(train.outcomes.scores, train.weights, config.objective)
+    labels = SoftLabels.of(train.outcomes.scores, train.weights, config.objective)
     targets = _Targets.of(train, standard, tokens, topics.labels, labels)
 
     def loss(member: Member, index: Tensor, variant: Tensor) -> Tensor:
@@ -177,7 +177,7 @@ def token_targets(outcomes: Outcomes) -> NDArray[np.float64]:
 @dataclass(frozen=True, slots=True)
 class _Targets:
     views: Tensor
-    labels: Labels
+    labels: SoftLabels
     normaliser: Tensor
     topics: Tensor
     log_tokens: Tensor
@@ -195,7 +195,7 @@ class _Targets:
         standard: Standardisation,
         tokens: NDArray[np.float64],
         topics: NDArray[np.int64],
-        labels: Labels,
+        labels: SoftLabels,
     ) -> "_Targets":
         counted = labels.present.sum(1)
         log_tokens = (np.log(tokens) - standard.token_mean) / standard.token_deviation
@@ -229,7 +229,7 @@ class _Targets:
 @dataclass(frozen=True, slots=True)
 class _Batch:
     features: Tensor
-    labels: Labels
+    labels: SoftLabels
     normaliser: Tensor
     topics: Tensor
     log_tokens: Tensor

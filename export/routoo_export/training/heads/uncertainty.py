@@ -13,7 +13,7 @@ from torch import Tensor
 from routoo_export.network.network import FloatArray, Network, Weights, predict_raw
 from routoo_export.network.ood import fit_ood
 from routoo_export.training.heads.calibration import PlattPrior, calibrate, fit_spread
-from routoo_export.training.heads.objectives import Labels, Objective
+from routoo_export.training.heads.objectives import Objective, SoftLabels
 from routoo_export.training.heads.rows import Rows
 from routoo_export.training.heads.topics import Topics
 
@@ -31,7 +31,7 @@ def with_doubts(
     seed: int,
 ) -> Weights:
     """``weights`` calibrated on ``validation``, with spread, ood and anchor; no shrinkage yet."""
-    labels = Labels.of(validation.outcomes.scores, validation.weights, objective)
+    labels = SoftLabels.of(validation.outcomes.scores, validation.weights, objective)
     raw = predict_raw(weights, validation.features)
     weights = calibrate(weights, raw, labels, prior, seed)
     with torch.inference_mode():
@@ -44,7 +44,7 @@ def with_doubts(
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class HeldOutPredictions:
     """Prompts that a predictor did not train on, as it sees them.
 
     logits float32 [n, m] are calibrated and not shrunk; ood float32 [n]; anchor float32 [m].
@@ -53,27 +53,29 @@ class Judged:
     logits: FloatArray
     ood: FloatArray
     anchor: FloatArray
-    labels: Labels
+    labels: SoftLabels
 
 
-def judged(weights: Weights, rows: Rows, objective: Objective) -> Judged:
+def predict_held_out(weights: Weights, rows: Rows, objective: Objective) -> HeldOutPredictions:
     """What ``weights`` make of ``rows``."""
     network = Network(weights)
     with torch.inference_mode():
         members = network.members(rows.features)
         logits = _calibrated(weights, members.logits.mean(0))
         ood = network.ood(rows.features, members.energy)
-    labels = Labels.of(rows.outcomes.scores, rows.weights, objective)
-    return Judged(logits.numpy(), ood.numpy(), weights.anchor, labels)
+    labels = SoftLabels.of(rows.outcomes.scores, rows.weights, objective)
+    return HeldOutPredictions(logits.numpy(), ood.numpy(), weights.anchor, labels)
 
 
-def fit_shrink(unseen: Sequence[Judged], seen: Sequence[Judged]) -> FloatArray:
+def fit_shrink(
+    unseen: Sequence[HeldOutPredictions], seen: Sequence[HeldOutPredictions]
+) -> FloatArray:
     """Fit ``Weights.shrink`` [1]: minimise the mean losses on unseen and on seen topics, summed.
 
     Both means count alike, however many prompts there are of each.
     """
 
-    def mean_loss(parts: Sequence[Judged], shrink: float) -> float:
+    def mean_loss(parts: Sequence[HeldOutPredictions], shrink: float) -> float:
         total = cells = 0.0
         for part in parts:
             certainty = 1.0 / (1.0 + shrink * part.ood[:, None] ** 8)
@@ -127,8 +129,8 @@ def shrink_by_left_out_topics(
         if not len(known.features):
             continue
         weights = fit(train.where(~mask), known)
-        unseen.append(judged(weights, left_out, kind))
-        seen.append(judged(weights, known, kind))
+        unseen.append(predict_held_out(weights, left_out, kind))
+        seen.append(predict_held_out(weights, known, kind))
     return fit_shrink(unseen, seen) if unseen else np.zeros(1, dtype=np.float32)
 
 

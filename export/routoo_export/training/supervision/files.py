@@ -1,4 +1,4 @@
-"""From the files and the objective that a user names to a lesson."""
+"""Reading the files and the objective that a user names into the supervision of a training."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +18,11 @@ from routoo_export.training.supervision.partial_feedback import LogMethod, read_
 from routoo_export.training.supervision.preferences import read_battles
 from routoo_export.training.supervision.quality_gap import quality_gap_outcomes, read_samples
 from routoo_export.training.supervision.supervision import (
-    BattleLesson,
-    GapLesson,
-    GradedLesson,
-    Lesson,
-    LogLesson,
+    GradedSupervision,
+    PartialFeedbackSupervision,
+    PreferenceSupervision,
+    QualityGapSupervision,
+    Supervision,
 )
 
 Goal = Literal["log-loss", "squared", "quality-gap", "bradley-terry"]
@@ -30,7 +30,7 @@ LogChoice = Literal["inverse-propensity", "doubly-robust", "unweighted"]
 
 
 @dataclass(frozen=True, slots=True)
-class LessonFiles:
+class SupervisionFiles:
     """What to learn, and from which files.
 
     data: folder with the standard sources, which ``outcomes`` replace. log_method: the outcomes are
@@ -53,7 +53,7 @@ class LessonFiles:
         return "squared" if self.goal == "squared" else "log_loss"
 
 
-def read_lesson(files: LessonFiles) -> Lesson:
+def read_supervision(files: SupervisionFiles) -> Supervision:
     """Read what ``files`` name.
 
     Raises:
@@ -66,23 +66,25 @@ def read_lesson(files: LessonFiles) -> Lesson:
         if files.log_method is not None:
             raise OutcomeError("--log-method does not go with --objective bradley-terry")
         path, name, licence = _only_file(files)
-        return BattleLesson(read_battles(path, name=name, licence=licence))
+        return PreferenceSupervision(read_battles(path, name=name, licence=licence))
     if files.log_method is not None:
         if files.goal == "quality-gap":
             raise OutcomeError("--log-method does not go with --objective quality-gap")
         path, name, licence = _only_file(files)
         log = read_logged(path, name=name, licence=licence)
-        return LogLesson(log, cast("LogMethod", files.log_method.replace("-", "_")))
+        return PartialFeedbackSupervision(
+            log, cast("LogMethod", files.log_method.replace("-", "_"))
+        )
     outcomes = read_graded(files.data, files.outcomes)
     if files.goal != "quality-gap":
-        return GradedLesson(outcomes)
+        return GradedSupervision(outcomes)
     if files.small is None or files.large is None:
         raise OutcomeError("--objective quality-gap needs --small MODEL and --large MODEL")
     samples = None if files.samples is None else read_samples(files.samples, outcomes)
     gap = quality_gap_outcomes(
         outcomes, files.small, files.large, samples=samples, relaxation=files.relaxation
     )
-    return GapLesson(gap)
+    return QualityGapSupervision(gap)
 
 
 def read_graded(data: Path | None, files: tuple[Path, ...]) -> Outcomes:
@@ -98,7 +100,7 @@ def read_graded(data: Path | None, files: tuple[Path, ...]) -> Outcomes:
     return read_training_outcomes(data)
 
 
-def _only_file(files: LessonFiles) -> tuple[Path, str, str]:
+def _only_file(files: SupervisionFiles) -> tuple[Path, str, str]:
     """The file, the name of its source and its licence."""
     if len(files.outcomes) != 1:
         raise OutcomeError("logs and battles come in one file; give exactly one --outcomes")

@@ -34,11 +34,11 @@ from routoo_export.network.network import (
 )
 from routoo_export.network.ood import fit_ood
 from routoo_export.outcomes.bad_rows import BadRows
-from routoo_export.outcomes.columns import Columns, Grid, by_appearance
+from routoo_export.outcomes.columns import Columns, OutcomeGrid, by_appearance
 from routoo_export.outcomes.outcomes import Outcomes, Source, from_grid, read_table
 from routoo_export.training.heads.calibration import PlattPrior, platt
 from routoo_export.training.heads.convex import minimise
-from routoo_export.training.heads.objectives import Labels
+from routoo_export.training.heads.objectives import SoftLabels
 from routoo_export.training.heads.rows import Rows
 from routoo_export.training.heads.topics import Topics, assign_topics
 from routoo_export.training.heads.train import (
@@ -119,7 +119,7 @@ def read_battles(path: Path, *, name: str, licence: str, bad: BadRows | None = N
             row, other = good[differs[0]], shown[differs[0]]
             raise OutcomeError(f"{path}: row {row}: prompt or domain differs from row {other}'s")
     missing = np.full((len(rows), len(models)), np.nan)
-    grid = Grid(
+    grid = OutcomeGrid(
         prompt_ids=tuple(str(value) for value in ids.at(rows)),
         prompts=tuple(str(value) for value in prompts.at(rows)),
         models=models,
@@ -281,7 +281,7 @@ def _calibrate(weights: Weights, rows: Rows, battles: Battles) -> Weights:
     minimise(lambda: pairs.loss_sum(sharpness * logits) / len(pairs.score_a), [sharpness])
     rates = win_rates((sharpness.detach() * logits).numpy())
     # The rates are exact, so nothing needs to be held back.
-    return platt(weights, raw, Labels.of(rates), PlattPrior(slope=0.0, intercept=0.0))
+    return platt(weights, raw, SoftLabels.of(rates), PlattPrior(slope=0.0, intercept=0.0))
 
 
 def _check_connected(battles: Battles) -> None:

@@ -39,7 +39,7 @@ CERTAIN_LOGIT: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True)
-class QualityGap:
+class QualityGapLabels:
     """outcomes: of the small model (its labels) and the large one (1), of prompts with a label.
 
     relaxation: the t of the labels.
@@ -90,7 +90,7 @@ def quality_gap_outcomes(
     *,
     samples: Mapping[str, FloatArray] | None = None,
     relaxation: float | None = None,
-) -> QualityGap:
+) -> QualityGapLabels:
     """Outcomes of the two models as Hybrid LLM labels them.
 
     Args:
@@ -139,7 +139,7 @@ def quality_gap_outcomes(
         input_tokens=pick(outcomes.input_tokens),
         latency_ms=pick(outcomes.latency_ms),
     )
-    return QualityGap(pair.rows(labelled), chosen)
+    return QualityGapLabels(pair.rows(labelled), chosen)
 
 
 def read_samples(path: Path, outcomes: Outcomes) -> dict[str, FloatArray]:

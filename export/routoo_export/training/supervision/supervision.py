@@ -20,12 +20,12 @@ from routoo_export.training.supervision.partial_feedback import (
     logged_rows,
 )
 from routoo_export.training.supervision.preferences import Battles, fit_battles
-from routoo_export.training.supervision.quality_gap import QualityGap, pin_score
+from routoo_export.training.supervision.quality_gap import QualityGapLabels, pin_score
 
 Mask = NDArray[np.bool_]
 
 
-class Lesson(Protocol):
+class Supervision(Protocol):
     """The prompts, and how heads are fitted on their features.
 
     graded: the means of the outcomes are those of the models, whatever the features.
@@ -60,7 +60,7 @@ def _fit_epochs(config: TrainConfig) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class GradedLesson:
+class GradedSupervision:
     """Every known outcome counts alike."""
 
     outcomes: Outcomes
@@ -84,10 +84,10 @@ class GradedLesson:
 
 
 @dataclass(frozen=True, slots=True)
-class GapLesson:
+class QualityGapSupervision:
     """Hybrid LLM's labels of a small model against a large one, whose score is always 1."""
 
-    gap: QualityGap
+    gap: QualityGapLabels
     graded: bool = True
 
     @property
@@ -113,7 +113,7 @@ class GapLesson:
 
 
 @dataclass(frozen=True, slots=True)
-class LogLesson:
+class PartialFeedbackSupervision:
     """Logged decisions, of which only the chosen model's outcome is known."""
 
     log: LoggedOutcomes
@@ -151,7 +151,7 @@ class LogLesson:
 
 
 @dataclass(frozen=True, slots=True)
-class BattleLesson:
+class PreferenceSupervision:
     """Preference battles (Bradley-Terry)."""
 
     battles: Battles
@@ -164,7 +164,7 @@ class BattleLesson:
     def epochs(self, config: TrainConfig) -> int:
         return config.members * config.epochs
 
-    def tuning(self, keep: Mask, config: TrainConfig) -> TuningTask:  # noqa: ARG002 - as any lesson
+    def tuning(self, keep: Mask, config: TrainConfig) -> TuningTask:  # noqa: ARG002 - the protocol's signature
         raise ExportError("battles train heads on features as they are; add --frozen")
 
     def fit(

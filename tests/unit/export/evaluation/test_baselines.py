@@ -13,7 +13,7 @@ from routoo_export.evaluation.baselines import (
 )
 from routoo_export.evaluation.factorisation import FactorisationConfig, matrix_factorisation
 from routoo_export.evaluation.metrics import auc
-from routoo_export.evaluation.pool import Pool, fitted_prices
+from routoo_export.evaluation.pool import EvaluationPool, fitted_prices
 from routoo_export.outcomes.outcomes import Outcomes, Source
 
 NAN = float("nan")
@@ -119,7 +119,7 @@ def test_the_random_mix_is_of_the_training_hull() -> None:
     scores = np.tile([0.2, 0.1, 0.4, 0.9], (20, 1))
     cost_usd = np.tile([1.0, 2.0, 3.0, 4.0], (20, 1))
     outcomes = make_outcomes(scores, cost_usd=cost_usd)
-    pool = Pool(
+    pool = EvaluationPool(
         outcomes,
         np.ones(20, dtype=bool),
         np.arange(4),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from routoo_export.errors import OutcomeError
 from routoo_export.outcomes.bad_rows import BadRows
-from routoo_export.outcomes.columns import Grid
+from routoo_export.outcomes.columns import OutcomeGrid
 from routoo_export.outcomes.outcomes import Outcomes, merge_outcomes, read_grid, read_outcomes
 from routoo_export.outcomes.splits import stem_bucket
 from routoo_export.outcomes.write import write_grid
@@ -241,7 +241,7 @@ FIGURE = st.none() | st.floats(0.0, 1e6, width=32)
 
 
 @st.composite
-def grids(draw: st.DrawFn) -> Grid:
+def grids(draw: st.DrawFn) -> OutcomeGrid:
     """Any outcomes in which every prompt and the figures of every graded call have a place."""
     models = draw(
         st.lists(TEXT.filter(lambda t: ":" not in t), min_size=1, max_size=3, unique=True)
@@ -267,7 +267,7 @@ def grids(draw: st.DrawFn) -> Grid:
     figures = [graded + matrix(FIGURE) for _ in range(4)]
     optional = [None if np.isnan(figure).all() else figure for figure in figures[2:]]
     domains = st.lists(st.none() | TEXT, min_size=shape[0], max_size=shape[0])
-    return Grid(
+    return OutcomeGrid(
         prompt_ids=tuple(ids),
         prompts=tuple(draw(st.lists(TEXT, min_size=shape[0], max_size=shape[0]))),
         models=tuple(models),
@@ -284,7 +284,7 @@ def grids(draw: st.DrawFn) -> Grid:
     )
 
 
-def wide_table(grid: Grid) -> pa.Table:
+def wide_table(grid: OutcomeGrid) -> pa.Table:
     cost = "cost" if grid.cost_kind == "true" else "cost_est"
     figures = {
         "score": grid.scores,
@@ -305,7 +305,7 @@ def wide_table(grid: Grid) -> pa.Table:
     return pa.table(columns)
 
 
-def assert_same(read_back: Grid, grid: Grid) -> None:
+def assert_same(read_back: OutcomeGrid, grid: OutcomeGrid) -> None:
     """Equal but for the order of the models, which is that of their first score in a long file."""
     assert sorted(read_back.models) == sorted(grid.models)
     order = [read_back.models.index(model) for model in grid.models]
@@ -320,7 +320,7 @@ def assert_same(read_back: Grid, grid: Grid) -> None:
 
 @given(grids())
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
-def test_long_and_wide_carry_the_same(tmp_path: Path, grid: Grid) -> None:
+def test_long_and_wide_carry_the_same(tmp_path: Path, grid: OutcomeGrid) -> None:
     wide, long = tmp_path / "wide.parquet", tmp_path / "long.parquet"
     pq.write_table(wide_table(grid), wide)
     from_wide = read_grid(wide, BadRows())

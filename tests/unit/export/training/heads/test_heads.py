@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from routoo_export.graph.heads import OUTPUT_NAMES
 from routoo_export.graph.parity import open_session
-from routoo_export.network.network import Network, Prediction, Weights, predict
+from routoo_export.network.network import Network, NetworkPrediction, Weights, predict
 from routoo_export.network.ood import OodWeights, fit_ood
 from support.random_heads import heads_graph, random_features, random_heads, random_newcomer
 
@@ -33,7 +33,7 @@ def sigmoid(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return 1.0 / (1.0 + np.exp(-values))
 
 
-def by_hand(weights: Weights, features: NDArray[np.float64]) -> Prediction:
+def by_hand(weights: Weights, features: NDArray[np.float64]) -> NetworkPrediction:
     """The formulas of the docstrings, in float64, model by model."""
     topics, models, _ = weights.split
     hidden = np.maximum(features @ weights.hidden + weights.hidden_bias, 0.0)
@@ -81,7 +81,7 @@ def by_hand(weights: Weights, features: NDArray[np.float64]) -> Prediction:
         typical = np.log(np.exp(known).mean(axis=1, keepdims=True))
         lengths.append(np.exp(added.token_power[j] * typical + added.log_token_factor[j]))
         deviations.append(np.sqrt(of_members**2 + of_column * steepness**2))
-    return Prediction(
+    return NetworkPrediction(
         *(
             np.concatenate(part, axis=1).astype(np.float32)
             for part in (scores, lengths, deviations)

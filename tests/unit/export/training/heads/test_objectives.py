@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from routoo_export.network.network import Member, predict
 from routoo_export.training.heads.convex import minimise
-from routoo_export.training.heads.objectives import Labels, Objective, cell_losses
+from routoo_export.training.heads.objectives import Objective, SoftLabels, cell_losses
 from routoo_export.training.heads.rows import Rows
 from routoo_export.training.heads.topics import Topics, topic_model_logits
 from routoo_export.training.heads.train import MemberTask, fit, fit_member
@@ -74,7 +74,7 @@ def test_the_best_constant_is_the_weighted_mean_of_pseudo_outcomes_too(
     # The mean is a score, its parts need not be.
     mean = float((weights * targets).sum() / weights.sum())
     targets += np.clip(mean, 0.2, 0.8) - mean
-    labels = Labels.of(targets, weights, objective)
+    labels = SoftLabels.of(targets, weights, objective)
     logit = torch.zeros(1, dtype=torch.float64, requires_grad=True)
     minimise(lambda: labels.loss_sum(logit.expand(len(scores), 1)) / len(scores), [logit])
     want = float((weights * targets).sum() / weights.sum())
