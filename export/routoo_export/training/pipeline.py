@@ -29,7 +29,12 @@ from routoo_export.training.finetune.config import FinetuneConfig
 from routoo_export.training.finetune.finetune import Resumption, finetune
 from routoo_export.training.heads.rows import Rows, encode_views, make_rows, rows_of_ids
 from routoo_export.training.heads.train import TrainConfig, token_targets
-from routoo_export.training.supervision.supervision import GradedSupervision, Mask, Supervision
+from routoo_export.training.supervision.supervision import (
+    GradedSupervision,
+    HeadsTask,
+    Mask,
+    Supervision,
+)
 
 STATE_FILE: Final = "finetune.pt"
 
@@ -83,9 +88,8 @@ def train_predictor(
         OutcomeError: the outcomes are too few, or of one model.
         ExportError: the backbone is none, or cannot be used as the recipe asks.
     """
-    supervision = (
-        GradedSupervision(supervision) if isinstance(supervision, Outcomes) else supervision
-    )
+    if isinstance(supervision, Outcomes):
+        supervision = GradedSupervision(supervision)
     workplace = workplace or Workplace()
     outcomes, config = supervision.outcomes, recipe.heads
     train = in_buckets(outcomes.buckets, TRAIN_BUCKETS)
@@ -97,7 +101,7 @@ def train_predictor(
     backbone = train_backbone(supervision, train, recipe, workplace)
     rows = make_rows(outcomes, backbone, config.seed, workplace.extract)
     with workplace.stages("heads", supervision.epochs(config)) as advance:
-        weights = supervision.fit(rows, train, validation, config, advance)
+        weights = supervision.fit(HeadsTask(rows, train, validation, config, advance))
     trained = outcomes.rows(train)
     said = predict(weights, rows.where(train).features)
     scores = trained.scores if supervision.graded else np.full(trained.scores.shape, np.nan)

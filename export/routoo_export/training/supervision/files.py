@@ -81,10 +81,10 @@ def read_supervision(files: SupervisionFiles) -> Supervision:
     if files.small is None or files.large is None:
         raise OutcomeError("--objective quality-gap needs --small MODEL and --large MODEL")
     samples = None if files.samples is None else read_samples(files.samples, outcomes)
-    gap = quality_gap_outcomes(
+    labels = quality_gap_outcomes(
         outcomes, files.small, files.large, samples=samples, relaxation=files.relaxation
     )
-    return QualityGapSupervision(gap)
+    return QualityGapSupervision(labels)
 
 
 def read_graded(data: Path | None, files: tuple[Path, ...]) -> Outcomes:
