@@ -27,8 +27,6 @@ from routoo_export.training.checkpoint import Checkpoint
 from routoo_export.training.heads.calibration import describe_calibration
 
 FORMAT_VERSION: Final = 1
-MAX_ARTIFACT_BYTES: Final = 13_000_000
-"""Of the predictor that comes with the service."""
 QUANTISATION_PROMPTS: Final = 256
 MODEL_FILE: Final = "model.onnx"
 TOKENIZER_FILE: Final = "tokenizer.json"

@@ -34,9 +34,6 @@ class TokenVectors:
     token_classes: NDArray[np.float32]
     tokenizer_json: str
 
-    def tokenizer(self) -> Tokenizer:
-        return Tokenizer.from_str(self.tokenizer_json)
-
 
 def load_token_vectors() -> TokenVectors:
     """Read the installed package, once: the arrays are shared, and read-only.

@@ -107,10 +107,6 @@ class TransformerBackbone:
         return self.reading.layers
 
     @property
-    def pooling(self) -> Pooling:
-        return self.reading.pooling
-
-    @property
     def spec(self) -> BackboneSpec:
         reading = self.reading
         return BackboneSpec(

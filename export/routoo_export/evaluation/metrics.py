@@ -68,11 +68,6 @@ def weighted_brier(truth: FloatArray, score: FloatArray, weights: Weights) -> Fl
     return _mean(np.square(truth - score), weights)
 
 
-def brier(truth: FloatArray, score: FloatArray) -> float:
-    """Plain ``weighted_brier``."""
-    return float(weighted_brier(truth, score, _plain(truth))[0])
-
-
 def weighted_calibration_error(
     truth: FloatArray, score: FloatArray, weights: Weights
 ) -> FloatArray:
@@ -156,25 +151,6 @@ def weighted_pair_curves(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class PairCurve:
-    """``PairCurves`` of one set of prompts."""
-
-    apgr: float
-    calls_for: dict[int, float]
-    recovered_at: dict[int, float]
-
-
-def pair_curve(preference: FloatArray, weak: FloatArray, strong: FloatArray) -> PairCurve:
-    """Plain ``weighted_pair_curves``."""
-    curves = weighted_pair_curves(preference, weak, strong, _plain(preference))
-    return PairCurve(
-        apgr=float(curves.apgr[0]),
-        calls_for={p: float(calls[0]) for p, calls in curves.calls_for.items()},
-        recovered_at={p: float(share[0]) for p, share in curves.recovered_at.items()},
-    )
-
-
 def first_crossings(x: FloatArray, y: FloatArray, level: FloatArray | float) -> FloatArray:
     """Per row of x, y [r, p], the smallest x at which the curve reaches ``level`` ([r] or one).
 
@@ -189,11 +165,6 @@ def first_crossings(x: FloatArray, y: FloatArray, level: FloatArray | float) -> 
     share = np.divide(levels - y[row, before], rise, out=np.zeros(len(x)), where=after > 0)
     found = x[row, before] + share * (x[row, after] - x[row, before])
     return np.where(reached.any(axis=1), found, np.nan)
-
-
-def first_crossing(x: FloatArray, y: FloatArray, level: float) -> float:
-    """``first_crossings`` of one curve x, y [p]."""
-    return float(first_crossings(x[None], y[None], level)[0])
 
 
 def _bins(score: FloatArray) -> IntArray:
