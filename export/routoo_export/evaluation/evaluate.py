@@ -1,9 +1,9 @@
-"""The judgement of a predictor: held-out figures with their errors, and baselines beside them.
+"""Evaluation of a predictor: held-out figures with their errors, and those of baselines.
 
 - pair: cross-validation over all prompts of the pair's source, by question stem, and with whole
-  domains left out of training. What is judged is the training procedure, fold by fold.
+  domains left out of training. This evaluates the training procedure, fold by fold.
 - pool: decisions by the same cross-validation by question stem.
-- pool and pair on the test split: the checkpoint itself.
+- pool and pair on the test split: these evaluate the checkpoint itself.
 """
 
 import math
@@ -31,16 +31,21 @@ ROUNDING_NOISE_DIGITS: Final = 12
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """metrics: nested plain numbers; an estimate is {value, se, low, high}, and "never" is None."""
+    """The result of an evaluation.
+
+    Attributes:
+        metrics: Nested plain numbers; an estimate is {value, se, low, high}, and "never" is None.
+        drawing: The data of the plots.
+    """
 
     metrics: Figures
     drawing: Drawing
 
 
 def evaluation_epochs(config: TrainConfig, protocol: EvaluationProtocol, folds: int) -> int:
-    """Epochs of training that ``evaluate`` does, for a progress bar."""
+    """Count the epochs that ``evaluate`` trains, for a progress bar."""
     rounds = min(folds, FOLDS) + min(folds, DOMAIN_GROUPS) if protocol.pair else 0
-    # Each is calibrated by a first member, and its shrinkage by as many as there are groups.
+    # A round trains a member to calibrate with, one per group for the shrinkage, and the ensemble.
     return rounds * (config.members + 1 + config.shrink_groups) * config.epochs
 
 
@@ -89,7 +94,7 @@ def evaluate(
 
 
 def expect(checkpoint: Checkpoint, rows: Rows) -> Expected:
-    """What the checkpoint says of all rows, in the columns of their outcomes; NaN: not of it."""
+    """Predict all ``rows`` in the columns of their outcomes; NaN for models it does not know."""
     said = predict(checkpoint.weights, rows.features)
     shape = rows.outcomes.scores.shape
     scores, tokens = np.full(shape, np.nan), np.full(shape, np.nan)
@@ -102,7 +107,7 @@ def expect(checkpoint: Checkpoint, rows: Rows) -> Expected:
 
 
 def plain_numbers(figure: Any) -> Any:
-    """Numbers of SIGNIFICANT_DIGITS without rounding noise; NaN, which JSON lacks, becomes None."""
+    """Round numbers to SIGNIFICANT_DIGITS and turn NaN, which JSON lacks, into None."""
     if isinstance(figure, dict):
         return {name: plain_numbers(value) for name, value in figure.items()}
     if isinstance(figure, float):

@@ -1,4 +1,4 @@
-"""A predictor on the test split of a pool: ranking, calibration, decisions, baselines."""
+"""Evaluation on the test split of a pool: ranking, calibration, decisions, baselines."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,10 +28,13 @@ OURS = "predictor"
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """What the plots show.
+    """The data of the plots.
 
-    curves: mean cost in USD and mean score [p] per method; singles: the same of each model of the
-    pool; both empty where costs are missing. reliability: per model.
+    Attributes:
+        curves: Mean cost in USD and mean score, [p] each, per method; empty where costs are
+            missing.
+        singles: Mean cost in USD and mean score of each model; empty where costs are missing.
+        reliability: Reliability diagram of each model.
     """
 
     curves: Mapping[str, tuple[FloatArray, FloatArray]]
@@ -41,7 +44,13 @@ class Drawing:
 
 @dataclass(frozen=True, slots=True)
 class PoolJudgement:
-    """figures: nested; left_out: one sentence per figure that could not be taken."""
+    """The figures of a pool.
+
+    Attributes:
+        figures: Nested figures by name.
+        drawing: The data of the plots.
+        left_out: One sentence per figure that could not be computed.
+    """
 
     figures: Figures
     drawing: Drawing
@@ -104,11 +113,17 @@ def judge_pool(
 def judge_pool_folds(
     pool: EvaluationPool, folded: CrossPrediction, folds: Sequence[Holdout], resamples: Resamples
 ) -> Figures | None:
-    """What decisions are worth on all prompts that the ``folds`` held out, not on the test split's.
+    """Judge decisions on all prompts that the ``folds`` held out, instead of the test split.
 
-    Several times as many prompts, so smaller errors; judged is the training, not one predictor of
-    it. The domain prior is fitted on the same folds. ``resamples`` are of all rows. None: no prompt
-    has a score and a cost of every model of the pool.
+    These are several times as many prompts, so the errors are smaller; they evaluate the training
+    procedure, not one predictor. The domain prior is fitted on the same folds. Returns None where
+    no prompt has a score and a cost of every model of the pool.
+
+    Args:
+        pool: The models and prompts.
+        folded: Predictions for the held-out prompts.
+        folds: The folds.
+        resamples: Resamples of all rows.
     """
     decided = pool.whole(pool.rows & ~np.isnan(folded.ood))
     if not decided.any():
@@ -123,7 +138,7 @@ def judge_pool_folds(
 
 @dataclass(frozen=True, slots=True)
 class _Duel:
-    """Decisions of several methods on the same prompts and the same resamples."""
+    """Decisions of several methods, compared on the same prompts and the same resamples."""
 
     truth: Truth
     resamples: Resamples
@@ -168,7 +183,7 @@ class _Duel:
 
 
 def _best_single(pool: EvaluationPool, duel: _Duel) -> Figures:
-    """The model that scored best in training, whatever it costs."""
+    """Figures of the model that scored best in training, whatever it costs."""
     k = best_single(pool.outcomes.scores, pool.train, pool.columns)
     return {"model": pool.models[k], **single_figures(k, duel.truth, duel.resamples)}
 

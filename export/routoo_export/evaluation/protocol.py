@@ -1,4 +1,4 @@
-"""Which figures are taken on what: the shipped protocol, or what a team's own outcomes allow."""
+"""Evaluation protocols: the shipped predictor's, and one made from a team's own outcomes."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ LEAST_TEST_PROMPTS: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A weak and a strong model, and the source on whose prompts they are judged."""
+    """A weak and a strong model, and the source on whose prompts they are evaluated."""
 
     source: str
     weak: str
@@ -29,10 +29,13 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationProtocol:
-    """What is judged.
+    """The models and prompts of an evaluation.
 
-    pool: decisions among its models on its test split. pair: RouteLLM's figures; None = none.
-    left_out: one sentence per thing that is not judged, with the reason.
+    Attributes:
+        pool: The pool among whose models decisions are made, on its test split.
+        pool_source: Name of the pool's source.
+        pair: The models of RouteLLM's figures; None = without these figures.
+        left_out: One sentence for each thing that is not evaluated, with the reason.
     """
 
     pool: EvaluationPool
@@ -80,12 +83,17 @@ def own_protocol(
     prices: FloatArray,
     pair: tuple[str, str] | None = None,
 ) -> EvaluationProtocol:
-    """What any outcomes allow for a predictor of the models ``predicted``.
+    """The protocol for a team's own outcomes.
 
     The pool is every model with outcomes on nearly all test prompts of the source with the most
-    outcomes; the reference is the best single model of its training prompts. Without a ``pair``
-    given (weak, strong), the strong model is the best single one, the weak one the next cheaper
-    model on the hull of the single models' costs and scores.
+    outcomes; the reference is the best single model on its training prompts.
+
+    Args:
+        outcomes: The outcomes to evaluate on.
+        predicted: The models of the predictor.
+        prices: USD per million (input, output) tokens, [m, 2].
+        pair: The weak and the strong model. None: the strong model is the best single one, and the
+            weak one is the next cheaper model on the hull of the single models' costs and scores.
 
     Raises:
         OutcomeError: there are too few test prompts, fewer than two models, or no such weak or
@@ -154,4 +162,5 @@ def _with_pair(protocol: EvaluationProtocol, given: tuple[str, str] | None) -> E
 
 
 def of_source(outcomes: Outcomes, source: str) -> Mask:
+    """Mask [n] of the prompts of ``source``."""
     return np.array([name == source for name in outcomes.source_names])

@@ -1,8 +1,9 @@
-"""The claims of the Routoo paper (arXiv 2401.13979) on real outcomes of other people's models.
+"""The claims of the Routoo paper (arXiv 2401.13979), tested on published outcomes of other models.
 
-Each pool is judged on questions that no training saw, in no source: the split goes by question
-over all sources at once. All methods train on the same questions and decide through the service's
-own selector; the selector sees predicted scores and costs, the figures are of the true ones.
+Each pool is evaluated on questions that were not trained on in any source: the split goes by
+question over all sources at once. All methods train on the same questions and decide through the
+service's own selector. The selector sees predicted scores and costs; the figures are of the true
+ones.
 """
 
 from collections.abc import Mapping
@@ -42,12 +43,12 @@ SOURCES: Final = {
     "routerdc": "routerdc",
     "mmlu_routellm": "mmlu",
 }
-"""File -> source. Files of one source have the same kind of question in the same domains.
+"""File -> source. Files of one source have the same kind of questions in the same domains.
 
-Where two files have a question with the same models, the first one keeps it.
+A question that two files have for the same models is read from the first file only.
 """
 
-# The tokenizers at hand do not read Chinese.
+# These domains are in Chinese, which the backbones' tokenizers do not cover.
 UNREAD_DOMAINS: Final = ("routerdc/cmmlu", "routerdc/ceval")
 SHARES: Final = (0.5, 0.75, 1.0)
 BEST_SINGLE: Final = "best single model"
@@ -77,9 +78,16 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class ReproductionCase:
-    """One pool: the models of ``source`` but ``excluded``.
+    """One pool of models, and the claims that are tested on it.
 
-    answer_tokens: output tokens of every answer, where the source's costs take that for given.
+    Attributes:
+        key: Letter of the pool in the table.
+        title: Title of the pool.
+        source: The source whose models and prompts form the pool.
+        excluded: Models of the source that are not in the pool.
+        claims: The claims of the paper about such a pool.
+        answer_tokens: Output tokens of every answer, where the source's costs assume a constant;
+            None = predicted.
     """
 
     key: str
@@ -130,10 +138,13 @@ CASES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """Everything that the five pools are made of.
+    """The outcomes and prices from which all pools are made.
 
-    prices: USD per million (input, output) tokens [m, 2]. input_tokens [n]: of the whole prompt, of
-    which the outcomes hold the question only where it comes with demonstrations.
+    Attributes:
+        outcomes: Merged outcomes of all sources.
+        prices: USD per million (input, output) tokens, [m, 2].
+        input_tokens: Input tokens [n] of the whole prompts. Where a prompt has demonstrations
+            before its question, the outcomes hold the question only.
     """
 
     outcomes: Outcomes
@@ -169,7 +180,7 @@ class Material:
 
 
 def read_material(data: Path) -> Material:
-    """SOURCES of the folder ``data``, without questions that an earlier source has as well.
+    """Read SOURCES from the folder ``data``, without questions that an earlier source has too.
 
     Raises:
         OutcomeError: a file is missing or does not fit.
@@ -196,7 +207,7 @@ def read_material(data: Path) -> Material:
 
 
 def _whole_prompts(path: Path, part: Outcomes) -> list[str]:
-    """The prompts as sent, demonstrations included, in the order of ``part``."""
+    """The prompts as they were sent, with demonstrations, in the order of ``part``."""
     table = pq.read_table(path, columns=["prompt_id", "prompt"])
     sent = dict(zip(table["prompt_id"].to_pylist(), table["prompt"].to_pylist(), strict=True))
     try:
@@ -208,7 +219,7 @@ def _whole_prompts(path: Path, part: Outcomes) -> list[str]:
 def train_all(
     material: Material, rows: Rows, config: TrainConfig, progress: Progress | None = None
 ) -> tuple[Expected, Expected]:
-    """One predictor and one matrix factorisation for all pools, on the same features."""
+    """Train one predictor and one matrix factorisation for all pools, on the same features."""
     train, validation = material.train, material.validation
     weights = fit(rows.where(train), rows.where(validation), config, progress)
     said = predict(weights, rows.features)
@@ -227,7 +238,14 @@ def train_all(
 
 @dataclass(frozen=True, slots=True)
 class CaseResult:
-    """figures: nested plain numbers. curves: mean cost in USD and mean score [p] per method."""
+    """The result of one pool.
+
+    Attributes:
+        case: The pool.
+        figures: Nested plain numbers.
+        curves: Mean cost in USD and mean score, [p] each, per method.
+        singles: Mean cost in USD and mean score, [k] each, of the single models.
+    """
 
     case: ReproductionCase
     figures: Figures
@@ -241,7 +259,7 @@ def reproduce(
     config: TrainConfig,
     progress: Progress | None = None,
 ) -> list[CaseResult]:
-    """Train on the features of each named backbone, and judge all methods on every case."""
+    """Train on the features of each named backbone, and evaluate all methods on every case."""
     trained = {name: train_all(material, rows, config, progress) for name, rows in features.items()}
     return [_judge(material, case, features, trained, config.seed) for case in CASES]
 
@@ -263,7 +281,7 @@ def _judge(
     ours = [f"Routoo, {name}" for name in features]
     known = pool.whole(pool.train)
     for name, rows in features.items():
-        # A neighbour without the outcomes of the pool's models would say nothing of them.
+        # Only prompts with outcomes of all models of the pool can serve as neighbours.
         methods[f"kNN-{NEIGHBOURS}, {name}"] = nearest_neighbours(
             pool.outcomes, rows.features.numpy(), rows.groups, known, decided
         )
@@ -326,7 +344,7 @@ def _claims(case: ReproductionCase, found: Gains) -> list[dict[str, Any]]:
 def _beforehand(
     pool: EvaluationPool, expected: Expected, decided: Mask, truth: Truth, resamples: Resamples
 ) -> Figures:
-    """Where prices end up that keep to a share of the best single model's cost on validation."""
+    """Test points of prices that keep to a share of the best single model's validation cost."""
     sample, prompts = pool.predicted(expected, pool.validation), pool.predicted(expected, decided)
     found: Figures = {}
     for share in SHARES:

@@ -32,6 +32,7 @@ def ones(prompts: int) -> Weights:
 
 
 def unweighted_curves(preference: FloatArray, weak: FloatArray, strong: FloatArray) -> PairCurves:
+    """Curves of one row in which every prompt counts once."""
     return weighted_pair_curves(preference, weak, strong, ones(len(preference)))
 
 
