@@ -1,4 +1,4 @@
-"""The whole way from outcomes to a checkpoint, and the features of a fold on that way."""
+"""Training from outcomes to a checkpoint, and the features that a cross-validation fold may use."""
 
 import hashlib
 from collections.abc import Sequence
@@ -41,9 +41,12 @@ STATE_FILE: Final = "finetune.pt"
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Everything but the outcomes that decides a predictor. finetune None: the backbone as it is.
+    """The settings that, together with the outcomes, determine a predictor.
 
-    The seed of all of it is that of the heads.
+    Attributes:
+        backbone: Settings of the backbone.
+        heads: Settings of the heads. Their seed is that of the whole training.
+        finetune: Settings of the fine-tuning; None = the backbone stays as it is.
     """
 
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
@@ -53,10 +56,14 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class Workplace:
-    """Where and how it is computed.
+    """The place of a computation: device, folders and progress.
 
-    cache: folder for features that were computed before, or None. unfinished: folder for the state
-    of fine-tuning, from which ``resume`` goes on, or None.
+    Attributes:
+        compute: Device and precision of a transformer.
+        cache: Folder that keeps a transformer's features; None = they are computed anew.
+        unfinished: Folder for the state of an unfinished fine-tuning; None = it is not saved.
+        resume: Continue from that state where it exists.
+        stages: Shows the progress of each stage.
     """
 
     compute: Compute = field(default_factory=Compute)
@@ -71,9 +78,9 @@ class Workplace:
 
 
 class FoldRows(Protocol):
-    """All prompts, with the features of a backbone that has not learned from the held-out ones.
+    """Returns all prompts with features of a backbone that did not train on the held-out ones.
 
-    None: with the features of the checkpoint's own backbone.
+    For a fold of None, the features are those of the checkpoint's own backbone.
     """
 
     def __call__(self, fold: Holdout | None) -> Rows: ...
@@ -82,11 +89,11 @@ class FoldRows(Protocol):
 def train_predictor(
     supervision: Supervision | Outcomes, recipe: Recipe, workplace: Workplace | None = None
 ) -> Checkpoint:
-    """Train on buckets 0-6, calibrate on bucket 7; buckets 8-9 are not looked at.
+    """Train on buckets 0-6 and calibrate on bucket 7; buckets 8-9 are not used.
 
     Raises:
         OutcomeError: the outcomes are too few, or of one model.
-        ExportError: the backbone is none, or cannot be used as the recipe asks.
+        ExportError: there is no such backbone, or it cannot be used as the recipe asks.
     """
     if isinstance(supervision, Outcomes):
         supervision = GradedSupervision(supervision)
@@ -132,9 +139,14 @@ def train_backbone(
     workplace: Workplace,
     name: str = STATE_FILE,
 ) -> Backbone:
-    """The recipe's backbone; of the outcomes it sees those of the mask ``train`` [n] alone.
+    """Train the recipe's backbone on the prompts of the mask ``train`` [n] alone.
 
-    name: of the file with the state of fine-tuning in the workplace.
+    Args:
+        supervision: The prompts and their outcomes.
+        train: Mask [n] of the prompts to train on.
+        recipe: The settings.
+        workplace: Device and folders.
+        name: Name of the file with the state of fine-tuning in ``workplace.unfinished``.
     """
     config = recipe.backbone
     if config.kind == "static":
@@ -157,11 +169,11 @@ def train_backbone(
 def teacher_states(
     outcomes: Outcomes, config: BackboneConfig, workplace: Workplace
 ) -> NDArray[np.float32] | None:
-    """What the static backbone's teacher makes of every prompt, float32 [n, d]; None = no teacher.
+    """States float32 [n, d] of the static backbone's teacher for every prompt; None = no teacher.
 
-    The teacher is the packaged encoder as it comes: it has seen no prompt of ``outcomes``. What it
-    makes of one does not hang on the others, so that all folds share one computation, and one file
-    in the cache with the encoder backbone of that layer.
+    The teacher is the packaged encoder without training, so it has seen no prompt of ``outcomes``.
+    Its state of a prompt does not depend on the other prompts: all folds share one computation, and
+    one file in the cache with the encoder backbone of that layer.
     """
     if not config.teacher_layer:
         return None
@@ -172,9 +184,12 @@ def teacher_states(
 
 @dataclass(frozen=True, slots=True)
 class StaticFit:
-    """What static backbones of n prompts share, whichever of the prompts they learn from.
+    """The inputs of all static backbones that are trained on parts of the same n prompts.
 
-    ids: token ids of each prompt. states: as of ``teacher_states``.
+    Attributes:
+        config: Settings of the backbone.
+        ids: Token ids of each prompt.
+        states: The teacher's states, float32 [n, d] (see ``teacher_states``); None = no teacher.
     """
 
     config: BackboneConfig
@@ -187,7 +202,7 @@ class StaticFit:
         return cls(config, ids, teacher_states(outcomes, config, workplace))
 
     def fit(self, train: Mask) -> StaticBackbone:
-        """The backbone of the prompts ``train`` [n] alone."""
+        """Train a backbone on the prompts of the mask ``train`` [n] alone."""
         return StaticBackbone.fit_ids(
             [tokens for tokens, keep in zip(self.ids, train, strict=True) if keep],
             self.config.width,
@@ -197,12 +212,12 @@ class StaticFit:
 
 
 def fold_rows(checkpoint: Checkpoint, outcomes: Outcomes, workplace: Workplace) -> FoldRows:
-    """The features of ``outcomes`` that a fold may use.
+    """The features of ``outcomes`` that each fold may use.
 
-    A backbone as it came, or that took no more than directions from the training prompts, is the
-    same for every fold; its features are computed once. One that was fine-tuned, or distilled and
-    so fits the prompts that it was shown better than others, is made anew on those that the fold
-    trains on.
+    A pretrained backbone, or one that took only principal directions from the training prompts, is
+    the same for every fold; its features are computed once. A fine-tuned or distilled backbone fits
+    the prompts that it was trained on better than others, so it is trained anew on the training
+    prompts of each fold.
     """
     record = checkpoint.record
     recipe = Recipe(record.backbone, record.config, record.finetune)
@@ -236,7 +251,7 @@ def fold_rows(checkpoint: Checkpoint, outcomes: Outcomes, workplace: Workplace) 
 
 
 def _means(known: NDArray[np.float64], said: NDArray[np.float32], digits: int) -> tuple[float, ...]:
-    """Mean per column over its known cells, or else over what the predictor says; rounded."""
+    """Mean per column over its known cells, or over the predictions if it has none; rounded."""
     present = ~np.isnan(known)
     counts = present.sum(axis=0)
     means = np.where(present, known, 0.0).sum(axis=0) / np.maximum(counts, 1)

@@ -166,7 +166,7 @@ def _pair(pair: Figures) -> str:
         }
         columns = {"apgr": "APGR", "ece": "ECE", "log_loss": "log-loss"}
         text += (
-            "<h2>Knowing what it does not know</h2><p>AUROC of telling prompts of unseen domains "
+            "<h2>Unusual prompts</h2><p>AUROC of telling prompts of unseen domains "
             f"from seen ones: {_number(unusual['auroc'])}.</p>"
             + _table("Shrinking the scores of unusual prompts", columns, rows)
         )

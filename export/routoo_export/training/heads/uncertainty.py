@@ -1,4 +1,4 @@
-"""What a trained ensemble knows of its own limits: spread, unusual prompts, how far to trust it."""
+"""The uncertainty of a trained ensemble: spread, unusual prompts, shrinkage of their scores."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ from routoo_export.training.heads.topics import Topics
 
 MAX_SHRINK: Final = 4.0
 EXTREME_MEAN: Final = 1.0e-3
-"""Mean scores are kept so far from 0 and 1."""
+"""The least distance of mean scores from 0 and 1."""
 
 
 def with_doubts(
@@ -45,9 +45,13 @@ def with_doubts(
 
 @dataclass(frozen=True, slots=True)
 class HeldOutPredictions:
-    """Prompts that a predictor did not train on, as it sees them.
+    """Predictions for prompts that a predictor did not train on.
 
-    logits float32 [n, m] are calibrated and not shrunk; ood float32 [n]; anchor float32 [m].
+    Attributes:
+        logits: Calibrated logits without shrinkage, float32 [n, m].
+        ood: How unusual each prompt is, float32 [n].
+        anchor: The logit towards which each model's scores shrink, float32 [m].
+        labels: The outcomes of the prompts.
     """
 
     logits: FloatArray
@@ -57,7 +61,7 @@ class HeldOutPredictions:
 
 
 def predict_held_out(weights: Weights, rows: Rows, objective: Objective) -> HeldOutPredictions:
-    """What ``weights`` make of ``rows``."""
+    """Predict ``rows``, which ``weights`` did not train on."""
     network = Network(weights)
     with torch.inference_mode():
         members = network.members(rows.features)
@@ -95,7 +99,7 @@ def fit_shrink(
 def left_out_topics(topics: Topics, groups: int, seed: int) -> list[NDArray[np.bool_]]:
     """Masks [n] of the rows that each of up to ``groups`` trainings leaves out, by whole topics.
 
-    Every row is left out once. None where there are fewer than two topics.
+    Every row is left out once. Returns no masks where there are fewer than two topics.
     """
     count = len(topics.names)
     groups = min(groups, count)
@@ -106,7 +110,7 @@ def left_out_topics(topics: Topics, groups: int, seed: int) -> list[NDArray[np.b
 
 
 def rows_of_other_topics(rows: Rows, left_out: Rows) -> Rows:
-    """``rows`` without the topics of ``left_out``; those without a domain stay."""
+    """``rows`` without the topics of ``left_out``; rows without a domain stay."""
     names = {name for name in left_out.outcomes.topics if name is not None}
     return rows.where(np.array([name not in names for name in rows.outcomes.topics]))
 
@@ -118,9 +122,14 @@ Fit = Callable[[Rows, Rows], Weights]
 def shrink_by_left_out_topics(
     train: Rows, validation: Rows, masks: Sequence[NDArray[np.bool_]], fit: Fit, kind: Objective
 ) -> FloatArray:
-    """The strength [1] that serves topics that training did not see, found without judged rows.
+    """Fit the shrinkage [1] for unseen topics by leaving out topics of the training rows.
 
-    ``fit`` trains once per mask, without the topics that it marks.
+    Args:
+        train: Training rows.
+        validation: Validation rows.
+        masks: Masks [n] of the training rows that each training leaves out, by whole topics.
+        fit: Trains once per mask.
+        kind: Loss of the scores.
     """
     unseen, seen = [], []
     for mask in masks:
@@ -141,7 +150,7 @@ def _calibrated(weights: Weights, logits: Tensor) -> Tensor:
 def _anchor(train: Rows) -> FloatArray:
     """The logit [m] of each model's mean score over its own outcomes.
 
-    That of a model without any is the mean of the others'.
+    A model without any outcome takes the mean of the others' logits.
     """
     scores = train.outcomes.scores
     present = ~np.isnan(scores)

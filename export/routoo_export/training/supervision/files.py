@@ -31,11 +31,18 @@ LogChoice = Literal["inverse-propensity", "doubly-robust", "unweighted"]
 
 @dataclass(frozen=True, slots=True)
 class SupervisionFiles:
-    """What to learn, and from which files.
+    """The objective of a training and the files to train on.
 
-    data: folder with the standard sources, which ``outcomes`` replace. log_method: the outcomes are
-    logged decisions with propensities, and this is how they count. small, large, relaxation and
-    samples are Hybrid LLM's (see ``quality_gap``).
+    Attributes:
+        goal: The objective.
+        data: Folder with the standard sources.
+        outcomes: Files of outcomes, which replace the standard sources.
+        log_method: How outcomes are weighted that are logged decisions with propensities; None =
+            the outcomes are no log.
+        small: Hybrid LLM's small model (see ``quality_gap``).
+        large: Hybrid LLM's large model.
+        relaxation: Hybrid LLM's relaxation t; None = chosen as in its paper.
+        samples: File with several scores per prompt and model.
     """
 
     goal: Goal = "log-loss"
@@ -49,12 +56,12 @@ class SupervisionFiles:
 
     @property
     def objective(self) -> Objective:
-        """The loss of a cell."""
+        """The loss of an outcome."""
         return "squared" if self.goal == "squared" else "log_loss"
 
 
 def read_supervision(files: SupervisionFiles) -> Supervision:
-    """Read what ``files`` name.
+    """Read the supervision that ``files`` name.
 
     Raises:
         OutcomeError: options do not go together, or a file cannot be read or does not fit.
@@ -88,7 +95,7 @@ def read_supervision(files: SupervisionFiles) -> Supervision:
 
 
 def read_graded(data: Path | None, files: tuple[Path, ...]) -> Outcomes:
-    """The outcomes in ``files``, or without any the standard sources in the folder ``data``.
+    """Read the outcomes in ``files``, or without files the standard sources in ``data``.
 
     Raises:
         OutcomeError: neither is named, or a file cannot be read or does not fit.
