@@ -1,4 +1,4 @@
-"""``routoo-export evaluate``: how good a checkpoint is."""
+"""``routoo-export evaluate``: evaluating a checkpoint."""
 
 import json
 from pathlib import Path
@@ -82,12 +82,12 @@ def evaluate_checkpoint(  # noqa: PLR0913 - one parameter per option
 
 
 def judge_checkpoint(data: Path, folder: Path, workplace: Workplace | None = None) -> Figures:
-    """Judge the checkpoint in `folder` on the standard sources; leave the figures beside it."""
+    """Judge the checkpoint in ``folder`` on the standard sources; write its metrics beside it."""
     return _judge(load_checkpoint(folder), _standard_protocol(data), folder, workplace).metrics
 
 
 def judge_on_own(folder: Path, outcomes: list[Path], workplace: Workplace | None = None) -> Figures:
-    """The same on a team's own outcomes."""
+    """Judge the checkpoint in ``folder`` on a team's own outcomes; write its metrics beside it."""
     trained = load_checkpoint(folder)
     return _judge(trained, _own_protocol(trained, outcomes, None), folder, workplace).metrics
 
@@ -100,7 +100,7 @@ def _judge(
     folds: int | None = None,
 ) -> Evaluation:
     if folds is None:
-        # Each fold would be fine-tuned anew, in hours.
+        # Each fold would be fine-tuned again, which takes hours.
         folds = FOLDS if trained.record.finetune is None else 0
     rows_of = fold_rows(trained, protocol.pool.outcomes, workplace or Workplace())
     epochs = evaluation_epochs(trained.record.config, protocol, folds)

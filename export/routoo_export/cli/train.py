@@ -1,4 +1,4 @@
-"""``routoo-export train``: outcomes -> checkpoint."""
+"""``routoo-export train``: training a checkpoint on outcomes."""
 
 from contextlib import suppress
 from dataclasses import asdict
@@ -57,7 +57,7 @@ def train(  # noqa: PLR0913 - one parameter per option
         _option(_OF_OUTCOMES, "The outcomes are logs with propensities; how they count."),
     ] = None,
     small: Annotated[str | None, _option(_OF_OUTCOMES, "quality-gap: the cheap model.")] = None,
-    large: Annotated[str | None, _option(_OF_OUTCOMES, "quality-gap: the dear model.")] = None,
+    large: Annotated[str | None, _option(_OF_OUTCOMES, "quality-gap: the expensive model.")] = None,
     relaxation: Annotated[
         float | None, _option(_OF_OUTCOMES, "quality-gap: t; default: as in the paper.")
     ] = None,
@@ -166,7 +166,7 @@ def train(  # noqa: PLR0913 - one parameter per option
 
 
 def _judge(files: SupervisionFiles, out: Path, workplace: Workplace) -> dict[str, Any]:
-    """Logs and battles cannot judge: they lack what the other models would have done."""
+    """Judge the checkpoint, except on logs and battles, which lack the other models' outcomes."""
     if files.log_method is not None or files.goal == "bradley-terry":
         return {}
     if files.outcomes:

@@ -1,4 +1,4 @@
-"""In which numbers an exported graph computes."""
+"""The precision of an exported graph: fp32, fp16 or int8."""
 
 from collections.abc import Sequence
 from typing import Literal

@@ -24,7 +24,16 @@ LONG_COLUMNS: Final = (*TEXT_COLUMNS, "score", *NUMBER_COLUMNS, *OPTIONAL_TEXT_C
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """The columns of the long table; numbers float64 [rows] by name, ``score`` among them."""
+    """The columns of the long table.
+
+    Attributes:
+        ids: Column prompt_id.
+        prompts: Column prompt.
+        models: Column model.
+        domains: Column domain.
+        groups: Column dup_group.
+        numbers: The columns of numbers by name, float64 [rows] each, including score.
+    """
 
     ids: Codes
     prompts: Codes
@@ -38,12 +47,12 @@ class _Rows:
 
 
 def read_long(columns: Columns, cost_kind: str = "true") -> OutcomeGrid:
-    """The grid of a table with LONG_COLUMNS; those after ``score`` are optional.
+    """Read the grid of a table with LONG_COLUMNS; those after ``score`` are optional.
 
     Prompts and models keep the order in which they first appear. A row that repeats another one in
-    every value is dropped and counted; one with the same prompt and model and another value
-    contradicts it, and does not fit (skipped: all rows of that pair go, for none is to be
-    believed).
+    every value is dropped and counted. A row with the same prompt and model and another value
+    contradicts it and does not fit; where bad rows are skipped, all rows of that prompt and model
+    are, because none of them can be trusted.
 
     Raises:
         OutcomeError: a column is missing, a row does not fit, or none is left.
@@ -72,7 +81,7 @@ def read_long(columns: Columns, cost_kind: str = "true") -> OutcomeGrid:
 
 
 def _check_prompts(columns: Columns, rows: _Rows) -> None:
-    """One prompt_id is one prompt in one domain."""
+    """Drop rows whose prompt, domain or group differs from an earlier row of the same prompt_id."""
     good = np.flatnonzero(columns.good)
     first = np.arange(columns.rows)
     first[good] = good[first_rows(rows.ids.codes[good])]
@@ -89,7 +98,7 @@ def _check_prompts(columns: Columns, rows: _Rows) -> None:
 
 
 def _check_duplicates(columns: Columns, rows: _Rows) -> None:
-    """One prompt and model has one outcome."""
+    """Drop rows that repeat or contradict the outcome of an earlier row."""
     good = np.flatnonzero(columns.good)
     keys = rows.ids.codes * len(rows.models.values) + rows.models.codes
     first = np.arange(columns.rows)
@@ -100,7 +109,7 @@ def _check_duplicates(columns: Columns, rows: _Rows) -> None:
         equal &= same(values, values[first])
     contradicting = repeats & ~equal
     if columns.bad.skip:
-        # Also the row that is contradicted.
+        # The row that is contradicted is dropped too.
         contradicting = np.isin(first, first[contradicting])
     columns.drop(
         contradicting,

@@ -1,4 +1,4 @@
-"""Which adapter reads which --format."""
+"""The adapter of each --format."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,10 +18,11 @@ Adapter = Callable[[Sequence[str], BadRows], OutcomeGrid]
 
 
 def read_parquet(inputs: Sequence[str], bad: BadRows) -> OutcomeGrid:
-    """One parquet file of the project's own, wide or long.
+    """Read one parquet file of the project's own format, wide or long.
 
     Raises:
-        OutcomeError: there are several (they may name their prompts alike), or it does not fit.
+        OutcomeError: there are several files (whose prompt_ids may collide), or the file does not
+            fit.
     """
     if len(inputs) != 1:
         raise OutcomeError(

@@ -2,8 +2,8 @@
 
 Format: github.com/ulab-uiuc/LLMRouter, llmrouter/data/README.md, "Routing Data JSONL". One object
 per query and model: task_name, query, ground_truth, metric, choices (JSON text), model_name,
-performance in [0, 1], input_tokens, output_tokens, response_time in seconds. A query is told from
-another one by (task_name, query, ground_truth, metric), as there. MIT.
+performance in [0, 1], input_tokens, output_tokens, response_time in seconds. A query is identified
+by (task_name, query, ground_truth, metric), as in that repository. Licence: MIT.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ _MS_PER_S: Final = 1_000.0
 
 
 def read_llmrouter(inputs: Sequence[str], bad: BadRows) -> OutcomeGrid:
-    """The jsonl files, or those of the folders.
+    """Read jsonl files, or those of folders.
 
     Raises:
         OutcomeError: a file cannot be read, or a row does not fit.

@@ -21,7 +21,7 @@ _CHOICE_TASKS: Final = ("mmlu", "cmmlu", "ceval", "arc_challenge", "arc_easy", "
 
 
 def read_routerdc(inputs: Sequence[str], bad: BadRows) -> OutcomeGrid:
-    """The json files, or those of the folders; prompts are numbered within their file.
+    """Read json files, or those of folders; prompts are numbered within their file.
 
     Raises:
         OutcomeError: a file cannot be read, or a row does not fit.
@@ -54,7 +54,7 @@ def read_routerdc(inputs: Sequence[str], bad: BadRows) -> OutcomeGrid:
 
 
 def _right(score: object) -> object:
-    """1 for a probability above 0; what is none stays as it is, to be refused with its row."""
+    """Turn a probability into 1 if it is above 0, else 0; other values are refused later."""
     try:
         probability = as_number(score)
     except ValueError:
