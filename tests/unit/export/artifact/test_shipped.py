@@ -50,7 +50,7 @@ def test_manifest_metrics_are_those_of_the_artifact(shipped: Path, outcome_data_
         assert found[name]["value"] == pytest.approx(claim[name]["value"], abs=2e-4)
     for name in ("cost_share", "half_cost_points"):
         got, want = found["decision"][name], claim["decision"][name]
-        # A score that rounds the other way moves single decisions.
+        # A score that rounds differently changes single decisions.
         assert got["value"] == pytest.approx(want["value"], abs=0.2 * want["se"])
         oracle = (figures["baselines"]["oracle"][name]["value"] for figures in (found, claim))
         assert next(oracle) == pytest.approx(next(oracle), rel=1e-4)

@@ -1,4 +1,4 @@
-"""Cost-quality curves, what is read off them, and the decisions they come from."""
+"""Cost-quality curves, the figures that are read off them, and the decisions behind them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WHOLE = Resamples(np.ones((1, 100), dtype=np.float32))
 
 
 def two_models() -> tuple[np.ndarray, np.ndarray]:
-    """The dear model is right everywhere, the cheap one on the first half."""
+    """A pool of a cheap model, right on the first half, and an expensive one, always right."""
     scores = np.array([[1.0, 1.0]] * 50 + [[0.0, 1.0]] * 50)
     return scores, np.tile([0.1, 1.0], (100, 1))
 
@@ -63,7 +63,7 @@ def test_predictions_without_information_mix_the_two_ends() -> None:
 
 
 def test_the_gap_to_the_oracle() -> None:
-    # Each model is right on its own half; prompts are told apart on the first quarter only.
+    # Each model is right on its own half; predictions distinguish only the first quarter.
     scores = np.array([[1.0, 0.0]] * 50 + [[0.0, 1.0]] * 50)
     cost_usd = np.tile([0.5, 1.0], (100, 1))
     predicted = np.array([[0.9, 0.1]] * 25 + [[0.4, 0.5]] * 75)
@@ -74,7 +74,7 @@ def test_the_gap_to_the_oracle() -> None:
 
 
 def test_the_best_point_up_to_half_is_no_worse_than_half() -> None:
-    # Three models; the one in the middle is the best, the dear one is the reference.
+    # Three models; the one in the middle is the best, the most expensive one is the reference.
     scores = np.tile([0.2, 0.9, 0.5], (100, 1))
     cost_usd = np.tile([0.1, 0.3, 1.0], (100, 1))
     mistaken = np.tile([0.2, 0.5, 0.9], (100, 1))
@@ -144,7 +144,7 @@ def test_arena_score_of_the_published_formula() -> None:
     assert found[0] == pytest.approx(1.1 * 0.8 / (0.08 + 1.0))
     assert found[1] == 0.0
     assert found[2] == pytest.approx(1.1 * 0.8 * 0.5 / (0.08 + 0.5))
-    # Free, and far too dear: the ends of the scale.
+    # A cost of 0 and one above the scale are its two ends.
     beyond = arena_score(np.array([0.8, 0.8]), np.array([0.0, 9.0]))
     np.testing.assert_allclose(beyond, found[:2])
 
@@ -155,7 +155,7 @@ def test_half_a_budget_is_kept_on_the_sample_and_judged_on_the_prompts() -> None
     price = price_for_share(informed, reference=1, share=0.5)
     assert price == pytest.approx(1 / 0.9)
     point = OperatingPoint.of(price, informed, Truth(scores, cost_usd, reference=1), WHOLE)
-    # 0.5 per prompt is below what perfection costs (0.55): ties go to the cheap model.
+    # A budget of 0.5 per prompt is below the cost of being always right (0.55).
     assert point.cost_share[0] <= 0.5
     world = Truth(scores[:, ::-1], cost_usd, reference=1)
     assert OperatingPoint.of(price, informed, world, WHOLE).points[0] == pytest.approx(50.0)

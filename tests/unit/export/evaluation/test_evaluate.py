@@ -1,4 +1,4 @@
-"""Judging a checkpoint: on its own sources, on a team's outcomes, and the report of it."""
+"""Evaluation of a checkpoint on its own sources and on a team's outcomes, and its report."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SMALL, WEAK, BEST = "small", PROTOCOL.weak, PROTOCOL.reference
 
 
 def write_own(path: Path, *, costs: bool = True, models: tuple[str, ...] = (SMALL, BEST)) -> Path:
-    """300 long-form prompts in two domains: the last model is right on all law, half of math."""
+    """Write 300 long-form prompts of two domains; the last model is right on law, half of math."""
     rng = np.random.default_rng(9)
     rows: list[dict[str, Any]] = []
     for i in range(300):
@@ -133,7 +133,7 @@ def test_what_is_learned_ranks_decides_and_is_told_from_the_baselines(
     assert mix["full_cost_points"]["value"] == pytest.approx(0.0, abs=1e-6)
     assert figures["baselines"]["best_single"]["model"] == BEST
     assert set(judged.drawing.curves) == {"predictor", *figures["baselines"]} - {"best_single"}
-    # Of perfect predictions nothing is left to gain.
+    # Perfect predictions cannot be improved.
     perfect = replace(expect(checkpoint, rows), scores=np.nan_to_num(synthetic_outcomes.scores))
     best = judge_pool(pool, perfect, None, seed=1).figures
     assert best["mean_auc"]["value"] == 1.0
@@ -197,7 +197,7 @@ def test_outcomes_without_costs_are_judged_without_decisions(
     for word in ("costs are missing", "decisions:", "cross-validation:"):
         assert any(word in sentence for sentence in metrics["left_out"]), word
     assert not (tmp_path / "report" / "cost_quality.png").exists()
-    # Named, the pair needs no costs.
+    # A pair that is named needs no costs.
     pair = ["--pair", SMALL, BEST, "--folds", "1", "--json"]
     assert run_cli(monkeypatch, *arguments, *pair) == 0
     assert json.loads(capsys.readouterr().out)["pair"]["five_folds"]["prompts"] > 0

@@ -1,4 +1,4 @@
-"""Figures against definitions worked out the slow way."""
+"""Metrics compared with direct computations of their definitions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values from logs: right on average, honest about their error, and robust where they claim it."""
+"""Off-policy values: right on average, with correct errors, and robust where they should be."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ N, M = 400, 3
 
 
 def world(rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean rewards and a logging policy that favours what is bad; [N, M] each."""
+    """Mean rewards and a logging policy that favours bad actions, [N, M] each."""
     means = rng.uniform(0.1, 0.9, (N, M))
     policy = np.exp(-3.0 * means)
     return means, policy / policy.sum(axis=1, keepdims=True)
@@ -91,7 +91,7 @@ def test_the_logging_policy_itself_is_worth_what_was_logged(seed: int, shift: fl
     for value in (ips_value(moved, logging), snips_value(moved, logging)):
         assert value.value == pytest.approx(moved.rewards.mean(), abs=1e-9)
     target = greedy(means.argmax(axis=1), M)
-    # Self-normalised values move with the rewards, whatever the weights.
+    # Self-normalised values shift with the rewards, for any weights.
     assert snips_value(moved, target).value == pytest.approx(
         snips_value(log, target).value + shift, abs=1e-9
     )

@@ -1,4 +1,4 @@
-"""The scales of int8: what they lose, and what the graph makes of them."""
+"""The scales of int8: their errors, and their use in the graph."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading outcomes: what fits is read as it is, what does not is refused with its row."""
+"""Reading outcomes: rows that fit are read unchanged, others are refused with their number."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_wide(tmp_path: Path) -> None:
     outcomes = read(tmp_path, WIDE)
     assert outcomes.models == ("big", "small")
     np.testing.assert_array_equal(outcomes.scores, [[1.0, 0.0], [NAN, 1.0], [0.5, NAN]])
-    # 400 characters are 100 tokens; none is none; half a token is one.
+    # 400 characters are 100 tokens; missing stays missing; half a token becomes one.
     np.testing.assert_array_equal(outcomes.output_tokens, [[100, NAN], [NAN, NAN], [1, NAN]])
     np.testing.assert_array_equal(outcomes.cost_usd[:, 0], [0.1, 0.2, 0.3])
     assert outcomes.topics == ("source/math", None, "source/law")
@@ -71,7 +71,7 @@ def test_long(tmp_path: Path) -> None:
     np.testing.assert_array_equal(outcomes.output_tokens, [[10, NAN], [NAN, 30]])
     np.testing.assert_array_equal(outcomes.cost_usd, [[0.1, 0.01], [NAN, NAN]])
     assert outcomes.domains == ("math", None)
-    # The split is of the question, whatever the file says.
+    # The split follows the question; the file's own split is ignored.
     assert outcomes.buckets.tolist() == [stem_bucket("one"), stem_bucket("two")]
 
 
@@ -242,7 +242,7 @@ FIGURE = st.none() | st.floats(0.0, 1e6, width=32)
 
 @st.composite
 def grids(draw: st.DrawFn) -> OutcomeGrid:
-    """Any outcomes in which every prompt and the figures of every graded call have a place."""
+    """Outcomes that the long form can hold: all prompts and figures belong to a graded call."""
     models = draw(
         st.lists(TEXT.filter(lambda t: ":" not in t), min_size=1, max_size=3, unique=True)
     )
@@ -306,7 +306,7 @@ def wide_table(grid: OutcomeGrid) -> pa.Table:
 
 
 def assert_same(read_back: OutcomeGrid, grid: OutcomeGrid) -> None:
-    """Equal but for the order of the models, which is that of their first score in a long file."""
+    """Compare outcomes up to the order of models, which in a long file follows the first scores."""
     assert sorted(read_back.models) == sorted(grid.models)
     order = [read_back.models.index(model) for model in grid.models]
     for name in ("scores", "output_tokens", "cost_usd", "input_tokens", "latency_ms"):
@@ -336,7 +336,7 @@ def test_a_file_says_where_it_is_from(tmp_path: Path) -> None:
     write_grid(grid, tmp_path / "long.parquet", name="ours", licence="MIT")
     source = read_outcomes(tmp_path / "long.parquet").sources[0]
     assert (source.name, source.licence, source.costs) == ("ours", "MIT", "estimated")
-    # What the caller says goes first.
+    # The caller's values take precedence.
     named = read_outcomes(tmp_path / "long.parquet", name="mine", licence="CC0-1.0").sources[0]
     assert (named.name, named.licence) == ("mine", "CC0-1.0")
     bare = read_outcomes(tmp_path / "wide.parquet").sources[0]
@@ -380,5 +380,5 @@ def test_demonstrations_do_not_make_one_question_of_many(outcome_data_dir: Path)
     outcomes = read_outcomes(outcome_data_dir / "routerbench.parquet")
     assert outcomes.sources[0].costs == "true"
     shares = np.bincount(outcomes.buckets, minlength=10) / len(outcomes.prompts)
-    # All 5-shot prompts of an eval begin alike; by their beginning a bucket would hold 40 %.
+    # All 5-shot prompts of an eval have the same beginning; split by it, a bucket would hold 40 %.
     assert shares.max() < 0.13

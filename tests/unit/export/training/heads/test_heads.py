@@ -1,4 +1,4 @@
-"""The heads: numpy, torch and ONNX agree; doubts are ordered as they should be."""
+"""The heads: numpy, torch and ONNX agree; uncertainty rises with the distance from the data."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def test_scores_move_towards_the_anchor_as_shrink_grows(seed: int, low: float, h
     ]
     assert (np.abs(away[2]) <= np.abs(away[1]) + 1e-6).all()
     assert (np.abs(away[1]) <= np.abs(away[0]) + 1e-6).all()
-    # Never across it.
+    # Shrinkage does not move a score across the anchor.
     assert (away[2] * away[0] >= -1e-6).all()
 
 
@@ -220,7 +220,7 @@ def test_ood_is_the_share_of_in_domain_prompts_that_are_nearer(
 
 def test_prompts_of_another_kind_are_found_unusual() -> None:
     rng = np.random.default_rng(0)
-    # Directions of very different size: only standardised can the faint ones be seen.
+    # Directions of very different size: the weak ones count only if standardised.
     scale = np.array([10.0, 5.0, 1.0, 0.1, 3.0, 3.0])
     train, inside = (torch.from_numpy(scale * rng.normal(size=(500, 6))).float() for _ in range(2))
     outside = inside + torch.tensor([0.0, 0.0, 0.0, 1.5, 0.0, 0.0])

@@ -1,4 +1,4 @@
-"""Training: missing outcomes do not count, shrinkage shrinks, the seed decides everything."""
+"""Training: missing outcomes do not count, shrinkage works, the seed decides the result."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ def test_variants_are_learned_from_in_their_share(
     law = np.array([domain == "law" for domain in held_out.outcomes.domains], dtype=np.float64)
     raw = predict_raw(fit(train, held_out, config), held_out.variants[variant])
     found = auc(law, raw.logits.mean(axis=1).astype(np.float64))
-    # Without its share only the features of other prompts were seen.
+    # With a share of 0, training sees the variants of no prompt.
     assert (found > 0.9) == (share > 0.0)
 
 

@@ -1,4 +1,4 @@
-"""What the ensemble knows of its limits: calibration, spread, shrinking."""
+"""The uncertainty of the ensemble: calibration, spread, shrinkage."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_a_resample_moves_the_table_as_far_as_another_sample_does() -> None:
     labels = outcomes_of(np.full((400, 2), 0.5), rng)
     found = resample_heads(weights, raw, labels, ridge=1e-3, seed=3).topic_logits
     moved = (found - weights.topic_logits).std(axis=0)
-    # Of 200 outcomes at one half: a standard error of 2 / sqrt(200) in logits.
+    # 200 outcomes at one half have a standard error of 2 / sqrt(200) in logits.
     np.testing.assert_allclose(moved, 2.0 / np.sqrt(200.0), rtol=0.15)
 
 
@@ -153,7 +153,7 @@ def test_shrink_is_what_unseen_topics_need() -> None:
     seen = held_out(rng, sharpness=1.0, unusual=False)
     need = float(fit_shrink([held_out(rng, sharpness=1.8, unusual=True)], [seen])[0])
     more = float(fit_shrink([held_out(rng, sharpness=3.0, unusual=True)], [seen])[0])
-    # Logits 1.8 times too large are right again where 1 + s * 0.9 ** 8 = 1.8: s = 1.86.
+    # Logits that are 1.8 times too large are corrected where 1 + s * 0.9 ** 8 = 1.8: s = 1.86.
     assert 1.0 < need < 2.6 < more
     assert float(fit_shrink([held_out(rng, sharpness=0.8, unusual=True)], [seen])[0]) < 0.05
 
