@@ -32,7 +32,7 @@ from routoo.selector.online import decide
 from routoo_export.artifact.onboarding import Graded, Known, NewcomerPrior, add_newcomer
 from routoo_export.backbones.static import StaticBackbone
 from routoo_export.evaluation.metrics import auc, expected_calibration_error, log_loss
-from routoo_export.network.network import Prediction, Weights, predict
+from routoo_export.network.network import NetworkPrediction, Weights, predict
 from routoo_export.outcomes.outcomes import CHARS_PER_TOKEN, Outcomes, read_outcomes
 from routoo_export.outcomes.sources import read_prices
 from routoo_export.outcomes.splits import (
@@ -78,7 +78,7 @@ class Test:
     output_price_usd: Doubles
     newcomers: tuple[int, ...]
 
-    def choices(self, prediction: Prediction) -> npt.NDArray[np.intp]:
+    def choices(self, prediction: NetworkPrediction) -> npt.NDArray[np.intp]:
         """Returns the model of each prompt at each price, [prices, n]."""
         scores = prediction.scores.astype(np.float64)
         costs = self.input_cost_usd + prediction.output_tokens * self.output_price_usd
@@ -96,7 +96,7 @@ class Test:
         return worth
 
 
-def judge(test: Test, predictions: list[Prediction]) -> Doubles:
+def judge(test: Test, predictions: list[NetworkPrediction]) -> Doubles:
     """Returns FIGURES [1 + RESAMPLES, figures], means over ``predictions``.
 
     The first row is of all prompts. The resamples are the same whatever is judged.
@@ -184,7 +184,7 @@ class Onboarding:
         joined = [*(j for j in range(models) if j not in newcomers), *newcomers]
         self._order = np.argsort(joined)
 
-    def predict(self, count: int, seed: int) -> tuple[Prediction, list[tuple[float, float]]]:
+    def predict(self, count: int, seed: int) -> tuple[NetworkPrediction, list[tuple[float, float]]]:
         """Adds the newcomers from ``count`` prompts each, and predicts.
 
         Returns:
@@ -203,7 +203,7 @@ class Onboarding:
             means.append(newcomer.mean_score(self._judged))
         found = predict(weights, self._features)
         order = self._order
-        return Prediction(
+        return NetworkPrediction(
             found.scores[:, order],
             found.output_tokens[:, order],
             found.score_std[:, order],

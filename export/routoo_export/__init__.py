@@ -1,1 +1,1 @@
-"""The offline half of Routoo: outcomes in, a calibrated ONNX predictor out."""
+"""The offline part of Routoo, which trains a calibrated ONNX predictor from outcomes."""

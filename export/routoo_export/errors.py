@@ -1,4 +1,4 @@
-"""What can go wrong offline, each with a message that names the remedy.
+"""Errors of the trainer, each with a message that names the remedy.
 
 ExportError
 ├── OutcomeError      the outcome data do not fit; names file and row

@@ -1,4 +1,4 @@
-"""How long work tells what it has done, without knowing who shows it."""
+"""Reporting the progress of long work, independent of the way in which it is shown."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -6,18 +6,18 @@ from typing import Protocol
 
 
 class Advance(Protocol):
-    """Called with how much has been done since the last call, and the loss where there is one."""
+    """Called with the work done since the last call, and the loss where there is one."""
 
     def __call__(self, done: int, loss: float | None = None) -> None: ...
 
 
 Stages = Callable[[str, int], AbstractContextManager[Advance]]
-"""A stage of work: its name and how much there is to do -> the function that advances it."""
+"""Starts a stage of work from its name and its amount; yields the function that advances it."""
 
 
 @contextmanager
 def silent(_task: str, _total: int) -> Iterator[Advance]:
-    """Shows nothing."""
+    """Start a stage whose progress is not shown."""
     yield _ignore
 
 

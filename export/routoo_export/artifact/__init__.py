@@ -1,1 +1,1 @@
-"""What ships: the predictor's artifact, models added to it, and its Triton repository."""
+"""The predictor's artifact, models that are added to it, and its Triton repository."""

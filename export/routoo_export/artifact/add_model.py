@@ -1,4 +1,4 @@
-"""One more model in the artifact, published only if it leaves the other models alone."""
+"""Publishing an artifact with one more model, if the other models' outputs do not change."""
 
 import json
 from collections.abc import Sequence
@@ -28,12 +28,12 @@ from routoo_export.outcomes.splits import VALIDATION_BUCKETS, in_buckets
 from routoo_export.training.checkpoint import Checkpoint
 
 BATCH_ROWS: Final = (1, 8, 64)
-"""The batches in which each prompt is compared."""
+"""The batch sizes in which each prompt is compared."""
 CHECKED_PROMPTS: Final = 2_000
 
 
 def check_base(checkpoint: Checkpoint, repository: Path) -> None:
-    """Refuse a repository whose newest version is not of ``checkpoint``.
+    """Refuse a repository whose newest version has other models than ``checkpoint``.
 
     Raises:
         ExportError: there is no version, or it holds other models.
@@ -53,11 +53,15 @@ def check_base(checkpoint: Checkpoint, repository: Path) -> None:
 def publish_newcomer(
     checkpoint: Checkpoint, stored: Outcomes, metrics: dict[str, Any], repository: Path
 ) -> ExportReport:
-    """Write the next version folder and its config.pbtxt; older versions stay whole.
+    """Write the next version folder and its config.pbtxt; older versions are not changed.
 
-    checkpoint: its last model is the new one, the others are those of the newest version. stored:
-    as for ``write_artifact``; on CHECKED_PROMPTS spread over its prompts the new graph must answer
-    for the older models what the newest version does, bit for bit.
+    Args:
+        checkpoint: Its last model is the new one; the others are those of the newest version.
+        stored: Outcomes as for ``write_artifact``. On CHECKED_PROMPTS spread over its prompts, the
+            new graph must give the same outputs for the older models as the newest version, bit
+            for bit.
+        metrics: Metrics for the manifest.
+        repository: The Triton model repository.
 
     Raises:
         ParityError: the new graph does not compute what torch does, or changes an older model.
@@ -79,7 +83,7 @@ def publish_newcomer(
 
 
 def checked_prompts(stored: Outcomes) -> list[str]:
-    """At most CHECKED_PROMPTS of ``stored``, evenly spaced."""
+    """At most CHECKED_PROMPTS of the prompts of ``stored``, evenly spaced."""
     count = len(stored.prompts)
     spaced = np.linspace(0, count - 1, min(count, CHECKED_PROMPTS)).astype(np.int64)
     return [stored.prompts[i] for i in spaced]
@@ -87,7 +91,13 @@ def checked_prompts(stored: Outcomes) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A version folder, ready to run; rows are filled up to a multiple of rows_step."""
+    """The graph of a version folder, ready to run.
+
+    Attributes:
+        session: The session that runs it.
+        rows_step: Rows are filled up to a multiple of this.
+        pad_token_id: The token that pads prompts.
+    """
 
     session: InferenceSession
     rows_step: int
@@ -101,7 +111,7 @@ class Served:
         return cls(session, step, manifest["pad_token_id"])
 
     def outputs(self, ids: Sequence[Sequence[int]]) -> dict[str, NDArray[np.float32]]:
-        """Each output for ``ids``, computed as the server does it."""
+        """Each output for ``ids`` by name, computed as the server computes it."""
         batch = pad_ids(ids, self.pad_token_id)
         rows = len(batch) + -len(batch) % self.rows_step
         names = [output.name for output in self.session.get_outputs()]
@@ -110,10 +120,10 @@ class Served:
 
 
 def check_untouched(before: Served, after: Served, ids: Sequence[Sequence[int]]) -> None:
-    """Compare every output of ``before`` with that of ``after`` on ``ids``, in several batches.
+    """Compare every output of ``before`` with that of ``after`` on ``ids``, in several batch sizes.
 
     Raises:
-        ParityError: a figure of a model that both have differs in a bit.
+        ParityError: an output of a model that both have differs in any bit.
     """
     for rows in BATCH_ROWS:
         for index in length_batches(ids, rows):
@@ -130,7 +140,7 @@ def check_untouched(before: Served, after: Served, ids: Sequence[Sequence[int]])
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a version folder.
+    """Read the manifest of a version folder.
 
     Raises:
         ExportError: there is none.

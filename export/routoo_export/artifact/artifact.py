@@ -27,20 +27,25 @@ from routoo_export.training.checkpoint import Checkpoint
 from routoo_export.training.heads.calibration import describe_calibration
 
 FORMAT_VERSION: Final = 1
-MAX_ARTIFACT_BYTES: Final = 13_000_000
-"""Of the predictor that comes with the service."""
 QUANTISATION_PROMPTS: Final = 256
 MODEL_FILE: Final = "model.onnx"
 TOKENIZER_FILE: Final = "tokenizer.json"
 CALIBRATION_FILE: Final = "calibration.npz"
 MANIFEST_FILE: Final = "manifest.json"
 SCORE_STEPS: Final = 10_000
-"""The calibration sample stores scores in the steps that the selector rounds to."""
+"""The calibration sample stores scores in steps of 1 / SCORE_STEPS, as the selector rounds."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExportReport:
-    """What an export wrote: file sizes in bytes by name, and the parity found."""
+    """The result of an export.
+
+    Attributes:
+        predictor_version: Version of the predictor in the manifest.
+        folder: The version folder.
+        bytes_by_file: Sizes of the files by name.
+        parity: The differences between ONNX and torch.
+    """
 
     predictor_version: str
     folder: Path
@@ -59,10 +64,18 @@ def write_artifact(
 ) -> ExportReport:
     """Build, check and write the artifact into ``folder`` (a Triton version folder).
 
-    ``outcomes`` are those trained on; the calibration sample is its validation rows, the parity
-    prompts are spread over all rows, those that int8 is scaled on over the training rows. What
-    lies in ``folder`` stays whole until every check has passed and every file is written; then the
-    new folder takes its place.
+    An older artifact in ``folder`` is not changed until every check has passed and every file is
+    written; then the new folder replaces it.
+
+    Args:
+        checkpoint: The trained predictor.
+        outcomes: The outcomes trained on. The calibration sample is their validation rows; the
+            parity prompts are spread over all rows; the scales of int8 are chosen on prompts
+            spread over the training and test rows.
+        metrics: Metrics for the manifest.
+        folder: The version folder.
+        precision: Precision of the graph.
+        most_bytes: Largest size of the artifact; None = any.
 
     Raises:
         ParityError: ONNX and torch disagree.
@@ -114,7 +127,7 @@ def write_artifact(
 
 
 def serialized(model: onnx.ModelProto) -> bytes:
-    """The bytes of ``model.onnx``, the same for the same model.
+    """Serialise ``model`` as the bytes of ``model.onnx``, the same for the same model.
 
     Raises:
         ExportError: the model is beyond what protobuf holds in one file.

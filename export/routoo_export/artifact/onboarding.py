@@ -1,14 +1,14 @@
-"""One more model, from a few graded prompts, with all others as they are.
+"""Onboarding: adding one model from a few graded prompts, without changing the others.
 
-The new model's logit is a function of what the network says of the trained ones (logits c_j, topic
-shares), fitted by penalised log-loss:
+The new model's logit is a function of the network's outputs for the trained models (logits c_j,
+topic shares), fitted by penalised log-loss:
 
     logit = offset + (1 + slope) * mean_j c_j + sum_j w_j (c_j - mean_j c_j) + sum_t shares_t d_t
 
 The prior of w makes the new model a draw from the distribution of the trained ones (probabilistic
-principal components of their logits: Tipping and Bishop 1999), so few prompts move it along the
-directions in which models do differ. With no prompts at all it is their mean, an additive model.
-The curvature at the optimum gives the covariance of the parameters (Laplace).
+principal components of their logits: Tipping and Bishop 1999). A few prompts therefore move it
+along the directions in which models differ. Without any prompt it is their mean, an additive model.
+The curvature at the optimum gives the covariance of the parameters (Laplace approximation).
 """
 
 from collections.abc import Sequence
@@ -35,11 +35,15 @@ CHECK_FOLDS: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class NewcomerPrior:
-    """Standard deviations of what is fitted, in logits.
+    """Prior standard deviations of the parameters, in logits.
 
-    resemblance: of the model within the distribution of the trained ones, 1 = just like them;
-    offset: ability beyond that; slope: how much steeper than the mean; topic: of each topic's own
-    deviation. token_power: of the power, in units of the residual.
+    Attributes:
+        resemblance: Deviation of the model within the distribution of the trained models; 1 = that
+            of the trained models themselves.
+        offset: Deviation of its ability beyond that.
+        slope: Deviation of its slope from that of the mean.
+        topic: Deviation of each topic.
+        token_power: Deviation of the power of the output tokens, in units of the residual.
     """
 
     resemblance: float = 1.0
@@ -51,7 +55,12 @@ class NewcomerPrior:
 
 @dataclass(frozen=True, slots=True)
 class Graded:
-    """The newcomer's scores [k] in [0, 1] and output tokens [k] > 0, NaN = missing; float64."""
+    """The new model's outcomes on k graded prompts, float64.
+
+    Attributes:
+        scores: Scores in [0, 1], [k].
+        output_tokens: Output tokens, > 0, [k]; NaN = missing.
+    """
 
     scores: Doubles
     output_tokens: Doubles
@@ -59,9 +68,12 @@ class Graded:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the trained models are expected to do on n prompts, float64.
+    """Predictions for the m trained models on n prompts, float64.
 
-    logits [n, m] are calibrated and not shrunk; shares [n, t]; output_tokens [n]: mean over models.
+    Attributes:
+        logits: Calibrated logits without shrinkage, [n, m].
+        shares: Topic shares, [n, t].
+        output_tokens: Mean output tokens over the models, [n].
     """
 
     logits: Doubles
@@ -70,7 +82,7 @@ class Known:
 
     @classmethod
     def of(cls, weights: Weights, features: Tensor) -> "Known":
-        """On features float32 [n, f]."""
+        """Predict from features float32 [n, f]."""
         with torch.inference_mode():
             members = Network(weights).members(features)
             tokens = torch.exp(members.log_tokens.mean(0)).mean(1)
@@ -82,6 +94,7 @@ class Known:
         )
 
     def rows(self, index: NDArray[np.intp]) -> "Known":
+        """The predictions for the prompts ``index``."""
         return Known(self.logits[index], self.shares[index], self.output_tokens[index])
 
     def design(self) -> Doubles:
@@ -92,13 +105,18 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Newcomer:
-    """parameters [p] of ``Known.design`` and their covariance [p, p], float64."""
+    """A fitted new model, float64.
+
+    Attributes:
+        parameters: Parameters of the columns of ``Known.design``, [p].
+        covariance: Their covariance, [p, p].
+    """
 
     parameters: Doubles
     covariance: Doubles
 
     def logits(self, known: Known) -> Doubles:
-        """Logits [n]."""
+        """The new model's logits [n] on the prompts of ``known``."""
         logits: Doubles = known.design() @ self.parameters
         return logits
 
@@ -111,7 +129,14 @@ class Newcomer:
 
 @dataclass(frozen=True, slots=True)
 class Rank:
-    """Of the newcomer by mean score among all, 1 = best: as estimated, and a 90 % interval."""
+    """The rank of the new model among all models by mean score, 1 = best.
+
+    Attributes:
+        estimate: The estimated rank.
+        low: Lower end of its 90 % interval.
+        high: Upper end of its 90 % interval.
+        models: Number of models.
+    """
 
     estimate: int
     low: int
@@ -120,8 +145,14 @@ class Rank:
 
 
 @dataclass(frozen=True, slots=True)
-class HeldOut:
-    """On graded prompts left out in turn; log-loss in nats, of the fit and of the mean score."""
+class HeldOutMetrics:
+    """Metrics of the new model by cross-validation over its graded prompts.
+
+    Attributes:
+        auc: Area under the ROC curve; None where only one kind of outcome occurs.
+        log_loss: Log-loss of the fit, in nats.
+        log_loss_of_mean: Log-loss of always predicting the mean score, in nats.
+    """
 
     auc: float | None
     log_loss: float
@@ -129,7 +160,7 @@ class HeldOut:
 
 
 def check_graded(graded: Graded) -> None:
-    """Refuse what nothing can be learned from.
+    """Refuse graded prompts from which nothing can be learned.
 
     Raises:
         OutcomeError: fewer than MIN_PROMPTS, or all scores are the same.
@@ -145,13 +176,13 @@ def check_graded(graded: Graded) -> None:
 
 
 def fit_newcomer(known: Known, scores: Doubles, prior: NewcomerPrior) -> Newcomer:
-    """From the trained models' view of k prompts and the newcomer's scores [k]."""
+    """Fit the new model to its scores [k], from the predictions for the trained models."""
     design = torch.from_numpy(known.design())
     models, topics = known.logits.shape[1], known.shares.shape[1]
     deviations = np.concatenate(
         [
             [prior.offset, prior.slope],
-            # Each trained model is one unit step of w: their covariance is that of steps of 1/m.
+            # Each trained model is one unit step of w, so their covariance is that of steps of 1/m.
             np.full(models, prior.resemblance / np.sqrt(models)),
             np.full(topics, prior.topic),
         ]
@@ -178,9 +209,9 @@ def fit_newcomer(known: Known, scores: Doubles, prior: NewcomerPrior) -> Newcome
 def add_newcomer(
     weights: Weights, known: Known, graded: Graded, prior: NewcomerPrior
 ) -> tuple[Weights, Newcomer]:
-    """``weights`` with one more model; ``known`` is of the graded prompts, in their order."""
+    """Add one model to ``weights``; ``known`` is of the graded prompts, in their order."""
     newcomer = fit_newcomer(known, graded.scores, prior)
-    # On the graded prompts the trained models may be better or worse than on those of training.
+    # The trained models' mean scores may differ between the graded and the training prompts.
     shift = np.mean(weights.anchor - _logit(_sigmoid(known.logits).mean(axis=0)))
     mean = _sigmoid(newcomer.logits(known)).mean()
     power, log_factor = _fit_tokens(known.output_tokens, graded.output_tokens, prior)
@@ -199,8 +230,8 @@ def add_newcomer(
     return Weights.of(arrays), newcomer
 
 
-def held_out(known: Known, scores: Doubles, prior: NewcomerPrior, seed: int) -> HeldOut:
-    """Cross-validation over the graded prompts, in CHECK_FOLDS random folds."""
+def held_out(known: Known, scores: Doubles, prior: NewcomerPrior, seed: int) -> HeldOutMetrics:
+    """Cross-validate over the graded prompts, in CHECK_FOLDS random folds."""
     fold = np.random.default_rng(seed).permutation(len(scores)) % CHECK_FOLDS
     predicted, means = np.empty(len(scores)), np.empty(len(scores))
     for held in range(CHECK_FOLDS):
@@ -209,7 +240,7 @@ def held_out(known: Known, scores: Doubles, prior: NewcomerPrior, seed: int) -> 
         predicted[outside] = _sigmoid(fitted.logits(known.rows(outside)))
         means[outside] = scores[inside].mean()
     both = 0 < int((scores >= 0.5).sum()) < len(scores)
-    return HeldOut(
+    return HeldOutMetrics(
         auc=auc(scores, predicted) if both else None,
         log_loss=log_loss(scores, predicted),
         log_loss_of_mean=log_loss(scores, means),
@@ -217,7 +248,7 @@ def held_out(known: Known, scores: Doubles, prior: NewcomerPrior, seed: int) -> 
 
 
 def rank_among(mean: float, se: float, others: Sequence[float]) -> Rank:
-    """Where a mean score with its standard error stands among the mean scores of the others."""
+    """Rank a mean score with its standard error among the mean scores of the others."""
     z = 1.645
 
     def rank(value: float) -> int:
@@ -234,7 +265,7 @@ def _column(newcomer: Newcomer, known: Known) -> tuple[Doubles, Doubles]:
     moment = root.T @ (design.T @ design / len(design)) @ root
     lengths, axes = np.linalg.eigh(moment)
     kept = root @ axes[:, ::-1][:, :ADDED_DIRECTIONS]
-    # What the directions left out would have added, on average over the graded prompts.
+    # Scale by the variance of the omitted directions, on average over the graded prompts.
     kept = kept * np.sqrt(lengths.sum() / lengths[::-1][:ADDED_DIRECTIONS].sum())
     parts = np.column_stack([newcomer.parameters, kept])
     deviations = parts[2 : 2 + models]
@@ -243,9 +274,10 @@ def _column(newcomer: Newcomer, known: Known) -> tuple[Doubles, Doubles]:
 
 
 def _fit_tokens(expected: Doubles, actual: Doubles, prior: NewcomerPrior) -> tuple[float, float]:
-    """Power and log factor: actual = factor * expected ** power, with the mean of ``actual`` [k].
+    """Fit power and log factor of actual = factor * expected ** power, with the mean of ``actual``.
 
-    Without any length the newcomer writes as much as the trained models do on average.
+    Without any recorded length, the new model is taken to write as much as the trained models do on
+    average.
     """
     has = ~np.isnan(actual)
     if not has.any():

@@ -1,4 +1,4 @@
-"""Folders and files that are written whole or not at all."""
+"""Writing folders and files atomically: whole or not at all."""
 
 import tempfile
 from collections.abc import Iterator
@@ -10,10 +10,10 @@ from routoo_export.errors import ExportError
 
 @contextmanager
 def scratch_folder(target: Path) -> Iterator[Path]:
-    """A new folder on the file system of ``target``, gone afterwards; ``target`` need not exist.
+    """Make a temporary folder on the file system of ``target``, which need not exist.
 
     Raises:
-        ExportError: what is written into it does not fit on the disk, or may not be written.
+        ExportError: files do not fit on the disk, or may not be written.
     """
     parent = next(parent for parent in target.absolute().parents if parent.is_dir())
     try:
@@ -29,7 +29,7 @@ def scratch_folder(target: Path) -> Iterator[Path]:
 
 
 def replace_folder(build: Path, target: Path) -> None:
-    """Put ``build``, made by ``scratch_folder(target)``, in the place of ``target``, by renaming."""
+    """Put ``build``, made by ``scratch_folder(target)``, in the place of ``target``: a rename."""
     target.parent.mkdir(parents=True, exist_ok=True)
     if not target.exists():
         build.rename(target)
@@ -47,7 +47,7 @@ def write_whole(path: Path, text: str) -> None:
     """Write ``text`` beside ``path``, then rename.
 
     Raises:
-        ExportError: it does not fit on the disk, or may not be written.
+        ExportError: the file does not fit on the disk, or may not be written.
     """
     with scratch_folder(path) as build:
         beside = build / path.name

@@ -1,7 +1,7 @@
 """The predictor in Triton's Python backend: the version folder's graph through onnxruntime.
 
 ``routoo-export repository --backend python`` copies this file as it is to ``model.py`` beside the
-graph. It needs nothing but what stands in that folder, onnxruntime and numpy.
+graph. It needs only the files of that folder, onnxruntime and numpy.
 """
 
 import json
@@ -21,7 +21,7 @@ class TritonPythonModel:
     """One instance of the model, as Triton calls it."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Opens the graph of the version that is being loaded."""
+        """Open the graph of the version that is being loaded."""
         folder = Path(args["model_repository"]) / args["model_version"]
         config = json.loads(args["model_config"])
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
@@ -30,7 +30,7 @@ class TritonPythonModel:
         options.intra_op_num_threads = int(parameters["intra_op_thread_count"]["string_value"])
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        # Idle threads that spin would take the cores of the other instances.
+        # Idle threads that spin would occupy the cores of the other instances.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         providers: list[Any] = ["CPUExecutionProvider"]
         if args["model_instance_kind"] == "GPU":
@@ -43,7 +43,7 @@ class TritonPythonModel:
         self.rows_step = int(manifest.get("rows_step", 4))
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
-        """Answers each request; those of one length run together."""
+        """Answer each request; requests of the same length run together."""
         ids = [pb_utils.get_input_tensor_by_name(one, INPUT).as_numpy() for one in requests]
         responses: list[Any] = [None] * len(requests)
         of_length: dict[int, list[int]] = {}
@@ -71,7 +71,7 @@ class TritonPythonModel:
         return responses
 
     def infer(self, input_ids: np.ndarray) -> list[np.ndarray]:
-        """The outputs, one row for each row of ``input_ids``, whatever their number."""
+        """The outputs, with one row for each row of ``input_ids``."""
         rows, length = input_ids.shape
         padded = np.resize(input_ids, (rows + -rows % self.rows_step, length))
         found = self.session.run(self.outputs, {INPUT: padded})

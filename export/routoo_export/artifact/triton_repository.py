@@ -1,4 +1,4 @@
-"""The Triton side of the artifact: config.pbtxt from typed config, and where versions lie."""
+"""The Triton repository of the artifact: config.pbtxt from typed settings, and version folders."""
 
 import json
 import re
@@ -21,7 +21,7 @@ MODEL_NAME: Final = "predictor"
 PYTHON_FILE: Final = "model.py"
 FIRST_VERSION: Final = 1
 THREADS: Final = "intra_op_thread_count"
-"""The parameter's name is that of Triton's onnxruntime backend."""
+"""The name of the parameter in Triton's onnxruntime backend."""
 _VERSION: Final = re.compile(r"[1-9][0-9]*")
 
 Backend = Literal["onnxruntime", "python"]
@@ -30,7 +30,13 @@ Accelerator = Literal["none", "cuda", "tensorrt"]
 
 @dataclass(frozen=True, slots=True)
 class DynamicBatching:
-    """preferred_sizes in prompts; longest_wait_us: how long the first of a batch waits for more."""
+    """Settings of Triton's dynamic batching.
+
+    Attributes:
+        preferred_sizes: Batch sizes to wait for, in prompts.
+        longest_wait_us: Longest time that the first prompt of a batch waits for more, in
+            microseconds.
+    """
 
     preferred_sizes: tuple[int, ...] = ()
     longest_wait_us: int = 0
@@ -38,18 +44,25 @@ class DynamicBatching:
 
 @dataclass(frozen=True, slots=True)
 class TritonConfig:
-    """How a Triton server runs the predictor.
+    """Settings with which a Triton server runs the predictor.
 
-    backend: "onnxruntime", or "python" for a server without it. accelerator: "tensorrt" is
-    onnxruntime's TensorRT provider, with CUDA for what it cannot do. max_batch_size: prompts per
-    call. batching: None, as the service batches before it calls; for other callers. instances:
-    copies of the model on each device; gpus: devices by number, () = all. threads_per_instance:
-    onnxruntime's intra-op threads. versions_kept: how many of the newest versions are served.
-    warm_up: run each padded length once before the model is ready. tensorrt_fp16: let TensorRT
-    compute an fp32 graph in half precision.
+    Attributes:
+        name: Name of the model.
+        backend: "onnxruntime", or "python" for a server without that backend.
+        accelerator: "tensorrt" is onnxruntime's TensorRT provider, with CUDA for the operators that
+            it does not support.
+        max_batch_size: Most prompts per call.
+        batching: Dynamic batching for other callers than the service; None = off, because the
+            service batches before it calls.
+        instances: Copies of the model on each device.
+        gpus: Numbers of the devices; () = all.
+        threads_per_instance: Intra-op threads of onnxruntime.
+        versions_kept: How many of the newest versions are served.
+        warm_up: Run each padded length once before the model is ready.
+        tensorrt_fp16: Let TensorRT compute an fp32 graph in half precision.
 
     Raises:
-        ExportError: settings that exclude each other.
+        ExportError: settings exclude each other.
     """
 
     name: str = MODEL_NAME
@@ -78,9 +91,13 @@ class TritonConfig:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """Of an artifact: what the config has to say of its graph.
+    """The properties of an artifact's graph that the config depends on.
 
-    outputs: columns by name, None = one figure per prompt.
+    Attributes:
+        outputs: Number of columns of each output by name; None = one figure per prompt.
+        max_tokens: Longest prompt.
+        backbone: Kind of backbone.
+        precision: Precision of the graph.
     """
 
     outputs: dict[str, int | None] = field(hash=False)
@@ -90,7 +107,7 @@ class Signature:
 
 
 def read_signature(folder: Path) -> Signature:
-    """Of the artifact in the version folder ``folder``.
+    """Read the signature of the artifact in the version folder ``folder``.
 
     Raises:
         ExportError: there is none.
@@ -112,7 +129,7 @@ def read_signature(folder: Path) -> Signature:
 
 
 def config_message(config: TritonConfig, signature: Signature) -> triton.ModelConfig:
-    """As the protobuf message that Triton reads.
+    """The config as the protobuf message that Triton reads.
 
     Raises:
         ExportError: the artifact's precision is not for the accelerator.
@@ -145,10 +162,10 @@ def config_message(config: TritonConfig, signature: Signature) -> triton.ModelCo
 
 
 def _output(name: str, columns: int | None, backend: str) -> triton.ModelOutput:
-    """Triton has no outputs without a dimension beside the batch: they get one of size 1."""
+    """Declare an output; without columns it gets one, because Triton needs a second dimension."""
     output = triton.ModelOutput(name=name, data_type=triton.TYPE_FP32, dims=[columns or 1])
     if columns is None and backend == "onnxruntime":
-        # The graph's own output lacks it; model.py adds it.
+        # The graph's own output lacks this dimension; model.py adds it.
         output.reshape.SetInParent()
     return output
 
@@ -199,30 +216,31 @@ def _warm_up(config: TritonConfig, signature: Signature) -> list[triton.ModelWar
 
 
 def versions(repository: Path) -> list[int]:
-    """Numbers of the version folders, rising."""
+    """Numbers of the version folders, in rising order."""
     found = (repository / MODEL_NAME).glob("*")
     return sorted(int(p.name) for p in found if p.is_dir() and _VERSION.fullmatch(p.name))
 
 
 def version_folder(repository: Path, version: int | Literal["next"] = FIRST_VERSION) -> Path:
-    """Where a version of the artifact lies; "next" is one above the newest."""
+    """The folder of a version of the artifact; "next" is one above the newest."""
     if version == "next":
         version = max(versions(repository), default=FIRST_VERSION - 1) + 1
     return repository / MODEL_NAME / str(version)
 
 
 def newest_version(repository: Path) -> Path:
-    """The folder of the newest version, that of the first where there is none."""
+    """The folder of the newest version, or of the first one where there is none."""
     return version_folder(repository, max(versions(repository), default=FIRST_VERSION))
 
 
 def write_config(repository: Path, config: TritonConfig) -> Path:
     """Write config.pbtxt for the newest version, and model.py where the backend needs it.
 
-    Returns the path of config.pbtxt, which is replaced whole.
+    Returns:
+        The path of config.pbtxt, which is replaced atomically.
 
     Raises:
-        ExportError: no version lies there, or it is not for this config.
+        ExportError: there is no version, or its precision is not for this config.
     """
     newest = newest_version(repository)
     message = config_message(config, read_signature(newest))
@@ -234,10 +252,10 @@ def write_config(repository: Path, config: TritonConfig) -> Path:
 
 
 def renew_config(repository: Path) -> Path:
-    """Fit config.pbtxt to the newest version: its outputs change, how it is served does not.
+    """Adapt the outputs in config.pbtxt to the newest version; other settings do not change.
 
     Raises:
-        ExportError: config.pbtxt is not one.
+        ExportError: config.pbtxt is not a Triton config.
     """
     path = repository / MODEL_NAME / CONFIG_FILE
     if not path.exists():

@@ -1,1 +1,1 @@
-"""Backbones: token ids in, features out. The heads never know which one they stand on."""
+"""Backbones: they turn token ids into features, behind one interface for all heads."""

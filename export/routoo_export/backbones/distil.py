@@ -1,18 +1,18 @@
-"""Token vectors whose pooled mean comes as near as it can to what a transformer makes of a prompt.
+"""Distillation of a transformer into token vectors whose pooled mean approximates its states.
 
-With B the pooling weights of the prompts, E the token vectors as they come and Y the teacher's
-states on its principal directions, centred, the new table is
+With B the pooling weights of the prompts, E the original token vectors and Y the teacher's states
+on its principal directions, centred, the new table is
 
     T = E W + b + D
 
-W and b are the ridge regression of Y on B E, which reaches tokens that no prompt contains; D is
-what each token adds of its own,
+W and b are the ridge regression of Y on B E, which also covers tokens that no prompt contains; D is
+a correction of each token,
 
     D = argmin |Y - B (E W + b) - B D|^2 + TOKEN_RIDGE |D|^2
 
 after a few steps of conjugate gradients (Hestenes and Stiefel 1952) with the diagonal as
-preconditioner, one system per direction, all at once. The ridge and the number of steps hold back
-tokens of few prompts.
+preconditioner, one system per direction, all at once. The ridge and the small number of steps
+regularise tokens that occur in few prompts.
 """
 
 from collections.abc import Sequence
@@ -35,10 +35,12 @@ STEPS: Final = 10
 def distil(
     vectors: TokenVectors, ids: Sequence[Sequence[int]], states: NDArray[np.float32]
 ) -> TokenVectors:
-    """``vectors`` with the table float32 [vocabulary, min(DIRECTIONS, n, d)] that imitates ``states``.
+    """``vectors`` with a table, float32 [vocabulary, min(DIRECTIONS, n, d)], fitted to ``states``.
 
-    ``states`` float32 [n, d]: what the teacher makes of the n prompts whose static tokens are
-    ``ids``.
+    Args:
+        vectors: The token vectors to start from.
+        ids: Static token ids of each of the n prompts.
+        states: The teacher's states of the same prompts, float32 [n, d].
     """
     pooling = pooling_matrix(ids, len(vectors.table))
     wanted = _principal_parts(states)
@@ -49,7 +51,7 @@ def distil(
 
 
 def pooling_matrix(ids: Sequence[Sequence[int]], vocabulary: int) -> csr_array:
-    """float32 [n, vocabulary]: log(1 + count) of each token of a prompt, rows scaled to sum 1."""
+    """Pooling weights float32 [n, vocabulary]: log(1 + count) of each token, rows of sum 1."""
     columns, weights, ends = [], [], [0]
     for tokens in ids:
         distinct, counts = np.unique(np.asarray(tokens, dtype=np.int64), return_counts=True)
@@ -62,7 +64,7 @@ def pooling_matrix(ids: Sequence[Sequence[int]], vocabulary: int) -> csr_array:
 
 
 def _principal_parts(states: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Centred, on the directions of most variance, float32 [n, at most DIRECTIONS]."""
+    """The centred states on the directions of most variance, float32 [n, at most DIRECTIONS]."""
     centred = states - states.mean(axis=0)
     _, directions = np.linalg.eigh(centred.T.astype(np.float64) @ centred)
     most = min(DIRECTIONS, *states.shape)
@@ -73,7 +75,7 @@ def _principal_parts(states: NDArray[np.float32]) -> NDArray[np.float32]:
 def _mapped(
     own: NDArray[np.float32], pooling: csr_array, wanted: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """E W + b, float32 [vocabulary, p]."""
+    """Compute E W + b, float32 [vocabulary, p]."""
     pooled = pooling @ own
     centre = pooled.mean(axis=0)
     centred = (pooled - centre).astype(np.float64)
@@ -85,8 +87,8 @@ def _mapped(
 
 
 def _added(pooling: csr_array, missing: NDArray[np.float32]) -> NDArray[np.float32]:
-    """D, float32 [vocabulary, p]."""
-    # Its rows are then contiguous: products with a transposed view are slower by far.
+    """Compute D, float32 [vocabulary, p]."""
+    # A copy has contiguous rows: products with a transposed view are much slower.
     transposed = csr_array(pooling.T)
     diagonal = (pooling.multiply(pooling).sum(axis=0) + TOKEN_RIDGE).astype(np.float32)[:, None]
     residual = transposed @ missing

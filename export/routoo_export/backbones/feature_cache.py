@@ -1,4 +1,4 @@
-"""Features of a backbone, kept on disk: a transformer takes minutes over all prompts."""
+"""A cache of features on disk, because a transformer takes minutes for all prompts."""
 
 import hashlib
 import tempfile
@@ -17,15 +17,19 @@ from routoo_export.backbones.fingerprint import fingerprint
 from routoo_export.progress import Stages, silent
 
 _FORMAT: Final = 1
-"""Raised when the same weights and tokens come to give other features."""
+"""The version of the computation; raised when the same weights and tokens give other features."""
 
 
 @dataclass(frozen=True, slots=True)
 class FeatureExtractor:
-    """Computes features, or reads what it computed before from the folder ``cache`` (None = never).
+    """Computes features, or reads them from the cache.
 
-    A file is named by the sha256 of the weights, the way of reading, the precision and the token
-    ids; one that is broken or of another shape is computed anew.
+    A file is named by the sha256 of the weights, the settings of reading, the precision and the
+    token ids. Features whose file is broken or of another shape are computed again.
+
+    Attributes:
+        cache: Folder of the cache; None = features are always computed.
+        stages: Shows the progress of the computation.
     """
 
     cache: Path | None = None
@@ -55,7 +59,7 @@ def _key(backbone: Backbone, ids: Sequence[Sequence[int]]) -> str:
 
 
 def _read(path: Path, shape: tuple[int, int]) -> Tensor | None:
-    # A broken file is as good as none.
+    # A broken file counts as missing.
     with suppress(OSError, ValueError, EOFError):
         values = np.load(path, allow_pickle=False)
         if values.shape == shape and values.dtype == np.float32 and np.isfinite(values).all():

@@ -1,4 +1,4 @@
-"""What tells one backbone from another, and one computation on it from another."""
+"""Fingerprints that identify a backbone and a computation with it."""
 
 import hashlib
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ from routoo_export.backbones.base import Backbone
 
 
 def fingerprint(backbone: Backbone, *more: object) -> str:
-    """sha256 of the weights, of how prompts are read, and of the repr of ``more``."""
+    """The sha256 of the weights, of the settings of reading, and of the repr of ``more``."""
     module = backbone.module()
     digest = hashlib.sha256(repr((backbone.spec, *_settings(backbone), more)).encode())
     for name, tensor in module.state_dict().items():
@@ -17,6 +17,6 @@ def fingerprint(backbone: Backbone, *more: object) -> str:
 
 
 def _settings(backbone: Backbone) -> Iterable[object]:
-    """Of a transformer: which states are pooled, and how."""
+    """The settings of reading that only a transformer has."""
     reading = getattr(backbone, "reading", None)
     return () if reading is None else (reading,)

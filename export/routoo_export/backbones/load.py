@@ -1,4 +1,4 @@
-"""Backbones on disk: which kind lies in a folder, and reading it back."""
+"""Reading backbones of any kind from disk."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from routoo_export.errors import CheckpointError
 
 
 def load_backbone(folder: Path) -> Backbone:
-    """Read what ``Backbone.save`` wrote into ``folder``.
+    """Read the backbone that ``Backbone.save`` wrote into ``folder``.
 
     Raises:
         CheckpointError: nothing usable lies there.

@@ -1,6 +1,7 @@
-"""Where the models lie that come as PyPI packages. The packages are found, never imported.
+"""Locations of the models that come as PyPI packages.
 
-Importing them would pull in what they need to chat or to embed, none of which is needed here.
+The packages are located without importing them: an import would need their dependencies for chat
+and embedding, which are not used here.
 """
 
 from importlib.util import find_spec

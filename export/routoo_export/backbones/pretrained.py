@@ -37,16 +37,16 @@ _BROKEN: Final = (
     ImportError,
     SafetensorError,
 )
-"""What a file that is no model leads to inside transformers: they have no common base."""
+"""Errors that transformers raises for a file that is no model; they have no common base."""
 _HUB_NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _OFFSET_POSITIONS: Final = ("roberta", "xlm-roberta", "camembert")
 """Models that number positions from the padding token's id on."""
 
 
 def load_pretrained(config: BackboneConfig) -> TransformerBackbone:
-    """The encoder or decoder that ``config`` describes, cut off above its highest pooled layer.
+    """Load the encoder or decoder of ``config`` without the layers above its highest pooled one.
 
-    A folder that ``TransformerBackbone.save`` wrote is read too, and may be cut once more.
+    A folder that ``TransformerBackbone.save`` wrote is read too, and may be truncated again.
 
     Raises:
         ExportError: there is no such model, it has no fast tokenizer, or the layers or the length
@@ -84,7 +84,7 @@ def load_pretrained(config: BackboneConfig) -> TransformerBackbone:
 
 
 def _origin(config: BackboneConfig) -> Path | str:
-    """Where the model comes from: a path that exists, or a name on the hub."""
+    """The origin of the model: a path that exists, or a name on the hub."""
     if config.model is None:
         return minilm_folder() if config.kind == "encoder" else smollm2_file()
     path = Path(config.model).expanduser()
@@ -117,7 +117,7 @@ def _load(origin: Path | str) -> "tuple[PreTrainedModel, PreTrainedTokenizerFast
         where, source = origin.parent, {"gguf_file": origin.name}
     try:
         with _quiet():
-            # Read once and handed on: parsing a GGUF file's header takes seconds.
+            # Read once and passed on, because parsing a GGUF file's header takes seconds.
             config = AutoConfig.from_pretrained(where, **source)
             tokenizer = AutoTokenizer.from_pretrained(where, config=config, **source)
             model = AutoModel.from_pretrained(where, config=config, dtype=torch.float32, **source)
@@ -131,7 +131,7 @@ def _load(origin: Path | str) -> "tuple[PreTrainedModel, PreTrainedTokenizerFast
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the notes and bars of transformers: errors arrive as exceptions."""
+    """Silence the notes and progress bars of transformers; errors still arrive as exceptions."""
     from transformers.utils import logging  # noqa: PLC0415 - slow, and rarely needed
 
     before = logging.get_verbosity()
@@ -144,7 +144,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _pad_token(tokenizer: "PreTrainedTokenizerFast") -> int:
-    """A token that no prompt contains: the padding token, else a special one that is not in use."""
+    """Choose a token that no prompt contains: the padding token, or an unused special token."""
     used = set(tokenizer("a").input_ids)
     special = [i for i, token in tokenizer.added_tokens_decoder.items() if token.special]
     wanted = (tokenizer.pad_token_id, *sorted(special, reverse=True), tokenizer.eos_token_id)
@@ -155,7 +155,10 @@ def _pad_token(tokenizer: "PreTrainedTokenizerFast") -> int:
 
 
 def _tokenizer_json(tokenizer: "PreTrainedTokenizerFast", pad: int) -> str:
-    """Without truncation and padding, and such that text that spells out the padding is text."""
+    """The tokenizer without truncation and padding.
+
+    The padding token is no added token in it, so a prompt that spells it out is read as text.
+    """
     settings = json.loads(bare_tokenizer(tokenizer.backend_tokenizer.to_str()))
     settings["added_tokens"] = [token for token in settings["added_tokens"] if token["id"] != pad]
     return json.dumps(settings, ensure_ascii=False, separators=(",", ":"))

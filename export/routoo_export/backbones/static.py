@@ -29,7 +29,7 @@ _ROWS: Final = 64
 
 
 def encode_static(prompts: Sequence[str], max_tokens: int) -> list[list[int]]:
-    """Token ids of each prompt, as every static backbone of that length reads it."""
+    """Token ids of each prompt, as every static backbone with ``max_tokens`` reads it."""
     return encode_prompts(
         parse_tokenizer(load_token_vectors().tokenizer_json),
         prompts,
@@ -40,7 +40,13 @@ def encode_static(prompts: Sequence[str], max_tokens: int) -> list[list[int]]:
 
 @dataclass(frozen=True, slots=True)
 class StaticBackbone:
-    """Features: the pooled, projected token vectors, which share one scale, and side features."""
+    """A backbone whose features are pooled, projected token vectors and side features.
+
+    Attributes:
+        table: The projected token vectors, which share one scale.
+        tokenizer_json: The tokenizer in the format of ``tokenizers``.
+        max_tokens: Longer prompts are cut from their middle.
+    """
 
     table: TokenTable
     tokenizer_json: str
@@ -48,7 +54,7 @@ class StaticBackbone:
 
     @classmethod
     def fit(cls, prompts: Sequence[str], width: int, max_tokens: int) -> "StaticBackbone":
-        """Project all-MiniLM-L6-v2's token vectors onto ``width`` directions found on ``prompts``."""
+        """Project all-MiniLM-L6-v2's token vectors onto ``width`` directions of ``prompts``."""
         return cls.fit_ids(encode_static(prompts, max_tokens), width, max_tokens)
 
     @classmethod
@@ -59,10 +65,14 @@ class StaticBackbone:
         max_tokens: int,
         states: NDArray[np.float32] | None = None,
     ) -> "StaticBackbone":
-        """The same on prompts whose token ids, as of ``encode_static``, are known.
+        """Fit the backbone on prompts whose token ids are known.
 
-        With ``states`` float32 [n, d], a teacher's of the same n prompts, the token vectors are
-        first made to imitate it (see ``distil``).
+        Args:
+            ids: Token ids of the n prompts, from ``encode_static``.
+            width: Principal directions to keep.
+            max_tokens: Longer prompts are cut from their middle.
+            states: A teacher's states of the same prompts, float32 [n, d], from which the token
+                vectors are distilled first (see ``distil``); None = without distillation.
         """
         vectors = load_token_vectors()
         if states is not None:
@@ -112,7 +122,13 @@ class StaticBackbone:
 
     @classmethod
     def load(cls, folder: Path) -> "StaticBackbone":
-        """What ``save`` wrote; OSError, KeyError or ValueError where it is not that."""
+        """Read a backbone that ``save`` wrote.
+
+        Raises:
+            OSError: a file cannot be read.
+            KeyError: an array is missing.
+            ValueError: a file is broken.
+        """
         with np.load(folder / TABLE_FILE) as arrays:
             table = TokenTable(**{field.name: arrays[field.name] for field in fields(TokenTable)})
             max_tokens = int(arrays["max_tokens"])

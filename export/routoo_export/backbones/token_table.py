@@ -1,9 +1,10 @@
-"""What the static backbone computes from token ids.
+"""The computation of the static backbone: from token ids to features.
 
-Per distinct token of count c the token vector enters with weight log(1 + c), normalised to sum 1;
-beside that mean stand the logarithms of length and of distinct tokens, and per token class (digits,
-continuations, punctuation, single letters) share and log count. The exported graph builds the same
-arithmetic in ONNX.
+The vector of each distinct token of count c has the weight log(1 + c) in the mean; the weights are
+normalised to sum 1. Besides this mean, the features are the logarithms of the length and of the
+number of distinct tokens, the share of distinct tokens, and the share and log count of each token
+class (digits, continuations, punctuation, single letters). The exported graph computes the same in
+ONNX.
 """
 
 from collections.abc import Sequence
@@ -23,10 +24,12 @@ INT8_LIMIT: Final = 127
 
 @dataclass(frozen=True, slots=True)
 class TokenTable:
-    """The projected token vectors as int8 with one scale per row.
+    """The projected token vectors as int8 with one scale per row; row 0 (padding) is zero.
 
-    codes int8 [vocabulary, width]; scales float32 [vocabulary]; classes float32 [vocabulary, 4].
-    Row 0 (padding) is zero throughout.
+    Attributes:
+        codes: The vectors, int8 [vocabulary, width].
+        scales: Scale of each vector, float32 [vocabulary].
+        classes: 1 for each class of a token, else 0; float32 [vocabulary, 4].
     """
 
     codes: NDArray[np.int8]
@@ -35,11 +38,11 @@ class TokenTable:
 
 
 def project_table(vectors: TokenVectors, ids: Sequence[Sequence[int]], width: int) -> TokenTable:
-    """Rotate the table onto the first ``width`` principal directions of the pooled prompts ``ids``.
+    """Project the table onto the ``width`` first principal directions of the pooled ``ids``.
 
     Pooling weights sum to 1, so centring the table centres the pooled vectors, and the projection
-    of the pooled vector is the pooled projection. Scales are per row (weights only): nothing
-    depends on a batch.
+    of the pooled vector is the pooled projection. Scales are those of the table's rows, so features
+    do not depend on a batch.
     """
     pooled = pooled_mean(vectors.table, ids)
     centre = pooled.mean(axis=0)
@@ -56,7 +59,7 @@ def project_table(vectors: TokenVectors, ids: Sequence[Sequence[int]], width: in
 
 
 def pooled_mean(table: NDArray[np.float32], ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-    """The log(1 + count) weighted mean of the rows of ``table`` named by ``ids``, [n, width]."""
+    """Mean [n, width] of the rows ``ids`` of ``table``, weighted by log(1 + count)."""
     pooled = np.zeros((len(ids), table.shape[1]), dtype=np.float32)
     for row, tokens in zip(pooled, ids, strict=True):
         distinct, counts = np.unique(np.asarray(tokens, dtype=np.int64), return_counts=True)
@@ -66,7 +69,7 @@ def pooled_mean(table: NDArray[np.float32], ids: Sequence[Sequence[int]]) -> NDA
 
 
 class PromptFeatures(nn.Module):
-    """Token ids int64 [n, length] -> features float32 [n, width + SIDE_FEATURES]."""
+    """Maps token ids int64 [n, length] to features float32 [n, width + SIDE_FEATURES]."""
 
     codes: Tensor
     scales: Tensor

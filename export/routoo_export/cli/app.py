@@ -1,4 +1,4 @@
-"""``routoo-export``: outcomes -> checkpoint -> metrics -> artifact in a Triton repository."""
+"""``routoo-export``: from outcomes to a checkpoint, metrics and an artifact for Triton."""
 
 import sys
 from typing import Final

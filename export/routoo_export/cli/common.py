@@ -1,4 +1,4 @@
-"""What the commands share: options, threads, progress, output."""
+"""Options, threads, progress and output that the commands share."""
 
 import json
 import time
@@ -36,13 +36,13 @@ LOG_PERIOD_S: Final = 60.0
 
 
 def use_threads(threads: int) -> None:
-    """Bounds torch's threads and BLAS's: sums in another order end in another predictor."""
+    """Set the threads of torch and of BLAS: sums in another order lead to another predictor."""
     torch.set_num_threads(threads)
     threadpool_limits(threads)
 
 
 def print_result(result: dict[str, Any], *, as_json: bool) -> None:
-    """One JSON object, or a table of the same figures."""
+    """Print one JSON object, or a table of the same figures."""
     if as_json:
         typer.echo(json.dumps(result))
         return
@@ -53,7 +53,7 @@ def print_result(result: dict[str, Any], *, as_json: bool) -> None:
 
 
 def _flat(prefix: str, value: object) -> list[tuple[str, str]]:
-    """Nested figures as rows; an estimate is one row "value +- se"."""
+    """Flatten nested figures into rows; an estimate is one row "value ± se"."""
     if not isinstance(value, dict):
         return [(prefix, f"{value:.4g}" if isinstance(value, float) else str(value))]
     if value.keys() >= {"value", "se"} and None not in (value["value"], value["se"]):
@@ -65,9 +65,9 @@ def _flat(prefix: str, value: object) -> list[tuple[str, str]]:
 
 @contextmanager
 def progress_bar(task: str, total: int) -> Iterator[Advance]:
-    """Work done, time left and the loss on stderr; yields the function that advances it.
+    """Show work done, time left and the loss on stderr; yields the function that advances it.
 
-    A bar while stderr is a terminal, else a line a minute.
+    It is a bar while stderr is a terminal, and otherwise one line per minute.
     """
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -94,7 +94,7 @@ def progress_bar(task: str, total: int) -> Iterator[Advance]:
 
 
 class _Log:
-    """Progress where nobody watches a bar."""
+    """Progress as lines, for a stderr that is not a terminal."""
 
     def __init__(self, task: str, total: int) -> None:
         self._task, self._total, self._done = task, total, 0

@@ -1,4 +1,4 @@
-"""``routoo-export data``: outcomes in, from the formats in which projects publish them."""
+"""``routoo-export data``: converting and checking outcomes in the formats of other projects."""
 
 from enum import StrEnum
 from functools import partial
@@ -35,7 +35,7 @@ Format = StrEnum(  # type: ignore[misc]
 
 
 class Purpose(StrEnum):
-    """What checked outcomes are for."""
+    """The purpose for which outcomes are checked."""
 
     training = "training"
     onboarding = "onboarding"
@@ -175,7 +175,7 @@ def _count_battles(path: Path, bad: BadRows) -> dict[str, Any]:
 
 
 def _account(bad: BadRows) -> dict[str, Any]:
-    """What was left out, and why."""
+    """The counts of rows that were left out, by reason."""
     return {
         "identical_duplicates_dropped": bad.duplicates,
         "skipped": bad.skipped.total(),

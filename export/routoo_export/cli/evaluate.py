@@ -1,4 +1,4 @@
-"""``routoo-export evaluate``: how good a checkpoint is."""
+"""``routoo-export evaluate``: evaluating a checkpoint."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ from routoo_export.cli.common import (
 from routoo_export.errors import ExportError, OutcomeError
 from routoo_export.evaluation.evaluate import Evaluation, evaluate, evaluation_epochs
 from routoo_export.evaluation.pool import fitted_prices, input_tokens
-from routoo_export.evaluation.protocol import Plan, plan_own, plan_protocol
+from routoo_export.evaluation.protocol import EvaluationProtocol, own_protocol, standard_protocol
 from routoo_export.evaluation.summary import Figures
 from routoo_export.outcomes.outcomes import merge_outcomes, read_outcomes
 from routoo_export.outcomes.sources import PROTOCOL, read_prices, read_training_outcomes
@@ -66,13 +66,13 @@ def evaluate_checkpoint(  # noqa: PLR0913 - one parameter per option
     use_threads(threads)
     trained = load_checkpoint(checkpoint)
     if outcomes:
-        plan = _own_plan(trained, outcomes, pair)
+        protocol = _own_protocol(trained, outcomes, pair)
     elif data is None:
         raise OutcomeError("nothing to judge on; give --outcomes FILE, or --data (ROUTOO_DATA)")
     else:
-        plan = _standard_plan(data)
+        protocol = _standard_protocol(data)
     workplace = Workplace(choose_compute(device), cache, stages=progress_bar)
-    found = _judge(trained, plan, checkpoint, workplace, folds)
+    found = _judge(trained, protocol, checkpoint, workplace, folds)
     if report is not None:
         # matplotlib takes a second to import.
         from routoo_export.evaluation.report.write import write_report  # noqa: PLC0415
@@ -82,30 +82,30 @@ def evaluate_checkpoint(  # noqa: PLR0913 - one parameter per option
 
 
 def judge_checkpoint(data: Path, folder: Path, workplace: Workplace | None = None) -> Figures:
-    """Judge the checkpoint in `folder` on the standard sources; leave the figures beside it."""
-    return _judge(load_checkpoint(folder), _standard_plan(data), folder, workplace).metrics
+    """Judge the checkpoint in ``folder`` on the standard sources; write its metrics beside it."""
+    return _judge(load_checkpoint(folder), _standard_protocol(data), folder, workplace).metrics
 
 
 def judge_on_own(folder: Path, outcomes: list[Path], workplace: Workplace | None = None) -> Figures:
-    """The same on a team's own outcomes."""
+    """Judge the checkpoint in ``folder`` on a team's own outcomes; write its metrics beside it."""
     trained = load_checkpoint(folder)
-    return _judge(trained, _own_plan(trained, outcomes, None), folder, workplace).metrics
+    return _judge(trained, _own_protocol(trained, outcomes, None), folder, workplace).metrics
 
 
 def _judge(
     trained: Checkpoint,
-    plan: Plan,
+    protocol: EvaluationProtocol,
     folder: Path,
     workplace: Workplace | None,
     folds: int | None = None,
 ) -> Evaluation:
     if folds is None:
-        # Each fold would be fine-tuned anew, in hours.
+        # Each fold would be fine-tuned again, which takes hours.
         folds = FOLDS if trained.record.finetune is None else 0
-    rows_of = fold_rows(trained, plan.pool.outcomes, workplace or Workplace())
-    epochs = evaluation_epochs(trained.record.config, plan, folds)
+    rows_of = fold_rows(trained, protocol.pool.outcomes, workplace or Workplace())
+    epochs = evaluation_epochs(trained.record.config, protocol, folds)
     with progress_bar("evaluating", epochs) as advance:
-        found = evaluate(trained, rows_of, plan, folds, advance)
+        found = evaluate(trained, rows_of, protocol, folds, advance)
     text = json.dumps(found.metrics, indent=2) + "\n"
     try:
         (folder / METRICS_FILE).write_text(text, encoding="utf-8")
@@ -114,14 +114,16 @@ def _judge(
     return found
 
 
-def _standard_plan(data: Path) -> Plan:
+def _standard_protocol(data: Path) -> EvaluationProtocol:
     outcomes = read_training_outcomes(data)
-    return plan_protocol(PROTOCOL, outcomes, read_prices(data, outcomes.models))
+    return standard_protocol(PROTOCOL, outcomes, read_prices(data, outcomes.models))
 
 
-def _own_plan(trained: Checkpoint, files: list[Path], pair: tuple[str, str] | None) -> Plan:
+def _own_protocol(
+    trained: Checkpoint, files: list[Path], pair: tuple[str, str] | None
+) -> EvaluationProtocol:
     parts = [read_outcomes(file, name=file.stem, licence="unstated") for file in files]
     outcomes = merge_outcomes(parts)
     train = in_buckets(outcomes.buckets, TRAIN_BUCKETS)
     prices = fitted_prices(outcomes, train, input_tokens(outcomes.prompts))
-    return plan_own(outcomes, trained.record.models, prices, pair)
+    return own_protocol(outcomes, trained.record.models, prices, pair)

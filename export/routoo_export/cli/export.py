@@ -1,4 +1,4 @@
-"""``routoo-export export``: checkpoint -> artifact in a Triton repository."""
+"""``routoo-export export``: writing a checkpoint as an artifact into a Triton repository."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -90,10 +90,10 @@ def _stored_prompts(data: Path | None, outcomes: list[Path] | None) -> Outcomes:
 
 
 def parse_version(text: str) -> int | Literal["next"]:
-    """A version's number, from 1 on, or "next".
+    """Parse the number of a version, from 1 on, or "next".
 
     Raises:
-        ExportError: it is neither.
+        ExportError: the text is neither.
     """
     if text == NEXT:
         return cast('Literal["next"]', NEXT)

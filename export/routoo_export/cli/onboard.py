@@ -1,4 +1,4 @@
-"""``routoo-export onboard``: one more model, from a few graded prompts."""
+"""``routoo-export onboard``: adding one model from a few graded prompts."""
 
 import json
 from dataclasses import asdict, replace
@@ -97,7 +97,7 @@ def onboard(
 
 
 def read_graded(path: Path, model: str, trained: Checkpoint) -> Outcomes:
-    """The prompts of `path` on which `model` has a score, with that model's outcomes alone.
+    """Read the outcomes of ``model`` alone, on the prompts of ``path`` on which it has a score.
 
     Raises:
         OutcomeError: the predictor has the model already, or the file lacks it.
@@ -122,7 +122,7 @@ def read_graded(path: Path, model: str, trained: Checkpoint) -> Outcomes:
 
 
 def _as_sample(graded: Outcomes) -> Outcomes:
-    """All of them as validation rows: the sample of an artifact is made of these."""
+    """The prompts as validation rows, of which the artifact's calibration sample is made."""
     bucket = VALIDATION_BUCKETS[0]
     return replace(graded, buckets=np.full(len(graded.prompts), bucket, dtype=np.int64))
 
@@ -130,7 +130,7 @@ def _as_sample(graded: Outcomes) -> Outcomes:
 def _grow(
     trained: Checkpoint, outcomes: Outcomes, stored: Outcomes
 ) -> tuple[Checkpoint, dict[str, Any]]:
-    """The checkpoint with the model of ``outcomes``, and what is known of that model."""
+    """Add the model of ``outcomes`` to the checkpoint; the report has the figures of that model."""
     graded = Graded(outcomes.scores[:, 0], outcomes.output_tokens[:, 0])
     check_graded(graded)
     backbone, record, prior = trained.backbone, trained.record, NewcomerPrior()

@@ -1,4 +1,4 @@
-"""``routoo-export repository``: how a Triton server runs the predictor."""
+"""``routoo-export repository``: the settings with which a Triton server runs the predictor."""
 
 from typing import Annotated
 

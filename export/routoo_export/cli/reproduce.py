@@ -1,4 +1,4 @@
-"""``routoo-export reproduce``: the claims of the Routoo paper on real outcomes."""
+"""``routoo-export reproduce``: testing the claims of the Routoo paper on published outcomes."""
 
 import json
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from routoo_export.training.heads.rows import Rows, make_rows
 from routoo_export.training.heads.train import TrainConfig
 from routoo_export.training.pipeline import Recipe, Workplace, train_backbone
 from routoo_export.training.recipes import quick_recipe
-from routoo_export.training.supervision.supervision import GradedLesson
+from routoo_export.training.supervision.supervision import GradedSupervision
 
 DEFAULT_RESULTS: Final = Path("docs/results")
 PAGE_FILE: Final = "reproduction.md"
@@ -84,14 +84,14 @@ def _features(
     checkpoints: list[Path],
     workplace: Workplace,
 ) -> dict[str, Rows]:
-    """The features of all prompts by the name of the backbone, which saw training prompts only."""
-    outcomes, lesson = material.outcomes, GradedLesson(material.outcomes)
+    """Features of all prompts, by the name of the backbone; it trains on training prompts only."""
+    outcomes, supervision = material.outcomes, GradedSupervision(material.outcomes)
     backbones: dict[str, Backbone] = {
-        kind: train_backbone(lesson, material.train, recipe, workplace)
+        kind: train_backbone(supervision, material.train, recipe, workplace)
         for kind, recipe in recipes.items()
     }
     for folder in checkpoints:
-        # The name of a row: two of one name would be one row.
+        # Folder names are the rows' names, and rows of the same name would be merged.
         if folder.name in backbones:
             raise ExportError(
                 f"--checkpoint {folder}: {folder.name} is in the table already; rename it"

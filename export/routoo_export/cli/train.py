@@ -1,4 +1,4 @@
-"""``routoo-export train``: outcomes -> checkpoint."""
+"""``routoo-export train``: training a checkpoint on outcomes."""
 
 from contextlib import suppress
 from dataclasses import asdict
@@ -24,7 +24,12 @@ from routoo_export.training.checkpoint import save_checkpoint
 from routoo_export.training.heads.train import TrainConfig
 from routoo_export.training.pipeline import STATE_FILE, Workplace, train_predictor
 from routoo_export.training.recipes import make_recipe, parse_layers, quick_recipe
-from routoo_export.training.supervision.files import Goal, LessonFiles, LogChoice, read_lesson
+from routoo_export.training.supervision.files import (
+    Goal,
+    LogChoice,
+    SupervisionFiles,
+    read_supervision,
+)
 
 UNFINISHED_FOLDER: Final = "unfinished"
 _OF_BACKBONE: Final = "Backbone"
@@ -52,7 +57,7 @@ def train(  # noqa: PLR0913 - one parameter per option
         _option(_OF_OUTCOMES, "The outcomes are logs with propensities; how they count."),
     ] = None,
     small: Annotated[str | None, _option(_OF_OUTCOMES, "quality-gap: the cheap model.")] = None,
-    large: Annotated[str | None, _option(_OF_OUTCOMES, "quality-gap: the dear model.")] = None,
+    large: Annotated[str | None, _option(_OF_OUTCOMES, "quality-gap: the expensive model.")] = None,
     relaxation: Annotated[
         float | None, _option(_OF_OUTCOMES, "quality-gap: t; default: as in the paper.")
     ] = None,
@@ -110,7 +115,7 @@ def train(  # noqa: PLR0913 - one parameter per option
 ) -> None:
     """Train and calibrate the predictor, then evaluate it."""
     use_threads(threads)
-    files = LessonFiles(
+    files = SupervisionFiles(
         goal=objective,
         data=data,
         outcomes=tuple(outcomes or ()),
@@ -145,7 +150,7 @@ def train(  # noqa: PLR0913 - one parameter per option
     recipe = quick_recipe(recipe) if quick else recipe
     unfinished = out / UNFINISHED_FOLDER
     workplace = Workplace(choose_compute(device), cache, unfinished, resume, progress_bar)
-    checkpoint = train_predictor(read_lesson(files), recipe, workplace)
+    checkpoint = train_predictor(read_supervision(files), recipe, workplace)
     save_checkpoint(checkpoint, out)
     (unfinished / STATE_FILE).unlink(missing_ok=True)
     with suppress(OSError):  # never made, or not empty
@@ -160,8 +165,8 @@ def train(  # noqa: PLR0913 - one parameter per option
     print_result(result, as_json=as_json)
 
 
-def _judge(files: LessonFiles, out: Path, workplace: Workplace) -> dict[str, Any]:
-    """Logs and battles cannot judge: they lack what the other models would have done."""
+def _judge(files: SupervisionFiles, out: Path, workplace: Workplace) -> dict[str, Any]:
+    """Judge the checkpoint, except on logs and battles, which lack the other models' outcomes."""
     if files.log_method is not None or files.goal == "bradley-terry":
         return {}
     if files.outcomes:

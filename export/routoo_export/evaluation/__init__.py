@@ -1,5 +1,5 @@
-"""How good a predictor is: ranking, decisions and cost on prompts that it was not trained on.
+"""Evaluation of predictors: ranking, decisions and cost on prompts that they were not trained on.
 
-``evaluate.py`` judges a checkpoint and ``reproduce.py`` the claims of the paper; both split prompts
-as ``protocol.py`` says and hand their figures to ``report/``.
+``evaluate.py`` evaluates a checkpoint by the protocols of ``protocol.py``, and ``reproduce.py`` the
+claims of the paper. ``report/`` writes their figures.
 """

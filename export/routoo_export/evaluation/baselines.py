@@ -1,4 +1,4 @@
-"""What a predictor has to beat: means, domain means, nearest neighbours.
+"""Baseline predictors: means, domain means, nearest neighbours.
 
 Each is fitted on the prompts of a mask ``train`` [n] and predicts those of a mask ``wanted`` [n];
 all other rows of the result are NaN.
@@ -21,14 +21,14 @@ _QUERIES_AT_ONCE: Final = 512
 
 
 def overall_means(outcomes: Outcomes, train: Mask, wanted: Mask) -> Expected:
-    """Each model's mean: what is known without reading the prompt."""
+    """Predict each model's mean, which needs no prompt."""
     blank = np.full(outcomes.scores.shape, np.nan)
     means = [_means(values[train], blank[0]) for values in _targets(outcomes)]
     return Expected(*(np.where(wanted[:, None], mean, blank) for mean in means))
 
 
 def domain_prior(outcomes: Outcomes, train: Mask, wanted: Mask) -> Expected:
-    """Each model's mean in the prompt's domain, which is given away; unknown there: its mean."""
+    """Predict each model's mean in the prompt's true domain, or else its mean over all domains."""
     topics = np.array([topic or "" for topic in outcomes.topics])
     overall = overall_means(outcomes, train, wanted)
     found = [overall.scores.copy(), overall.output_tokens.copy()]
@@ -40,7 +40,7 @@ def domain_prior(outcomes: Outcomes, train: Mask, wanted: Mask) -> Expected:
 
 
 def folded_domain_prior(outcomes: Outcomes, rows: Mask, folds: Sequence[Holdout]) -> Expected:
-    """``domain_prior`` of what each of the ``folds`` holds out, from the rest; among ``rows`` only."""
+    """``domain_prior`` of the prompts that each fold holds out, from the others; only ``rows``."""
     found = Expected(*(np.full(outcomes.scores.shape, np.nan) for _ in range(2)))
     for fold in folds:
         held = rows & fold.held
@@ -58,10 +58,17 @@ def nearest_neighbours(
     wanted: Mask,
     neighbours: int = NEIGHBOURS,
 ) -> Expected:
-    """Each model's mean over the nearest training prompts by cosine (RouterBench's kNN router).
+    """Predict each model's mean over the nearest training prompts (RouterBench's kNN router).
 
-    ``features`` [n, f] are scaled by ``scale_features``. A model that none of the neighbours has an
-    outcome of takes its mean over all.
+    A model without an outcome on any of the neighbours takes its mean over all training prompts.
+
+    Args:
+        outcomes: Outcomes of n prompts.
+        features: Features [n, f], which are scaled by ``scale_features``; likeness is their cosine.
+        groups: Widths of the runs of features that share one scale.
+        train: Mask [n] of the prompts to fit on.
+        wanted: Mask [n] of the prompts to predict.
+        neighbours: How many neighbours are averaged.
     """
     scaled = scale_features(features, groups, train)
     scaled /= np.maximum(np.linalg.norm(scaled, axis=1, keepdims=True), 1.0e-12)
@@ -81,9 +88,9 @@ def nearest_neighbours(
 def scale_features(
     features: NDArray[np.float32], groups: Sequence[int], train: Mask
 ) -> NDArray[np.float32]:
-    """Features [n, f] centred and with one scale per run of ``groups``, both from the rows ``train``.
+    """Features [n, f], centred and with one scale per run of ``groups``, fitted on ``train``.
 
-    As the training of the predictor standardises them.
+    The training of the predictor standardises its features in the same way.
     """
     centred = features - features[train].mean(axis=0)
     variance = np.square(centred[train]).mean(axis=0)

@@ -1,8 +1,8 @@
-"""The bootstrap over prompts: one set of resamples, shared by all figures, so that they pair.
+"""The bootstrap over prompts: one set of resamples, shared by all figures.
 
-A figure is a function of weights [r, n] on the prompts that gives r values, one per row. The first
-row of ``Resamples`` is the data themselves; the others count how often a prompt was drawn (Efron
-and
+Because they share the resamples, differences of figures have paired errors. A figure is a function
+of weights [r, n] on the prompts that gives r values, one per row. The first row of ``Resamples``
+stands for the data themselves; the others count how often each prompt was drawn (Efron and
 Tibshirani, An Introduction to the Bootstrap, chapters 6 and 13: standard error and percentile
 interval).
 """
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 Weights = NDArray[np.float32]
-"""Weights on prompts, [r, n]; need not sum to anything."""
+"""Weights on prompts, [r, n]; their sums are arbitrary."""
 
 RESAMPLES: Final = 400
 INTERVAL: Final = (2.5, 97.5)
@@ -25,7 +25,14 @@ _CELLS_AT_ONCE: Final = 4_000_000
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A figure, its standard error, and the percentile interval that covers 95 % of resamples."""
+    """A figure, its standard error, and the percentile interval that covers 95 % of resamples.
+
+    Attributes:
+        value: The figure on the data.
+        se: Its standard error.
+        low: Lower end of the interval.
+        high: Upper end of the interval.
+    """
 
     value: float
     se: float
@@ -34,7 +41,7 @@ class Estimate:
 
     @classmethod
     def of(cls, values: FloatArray) -> "Estimate":
-        """From values [r]: the first is on the data, the others are on resamples.
+        """Estimate from values [r], the first on the data and the others on resamples.
 
         Resamples on which the figure does not exist (NaN) are left out.
         """
@@ -52,13 +59,17 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Resamples:
-    """weights float32 [1 + RESAMPLES, n]."""
+    """The data and their resamples.
+
+    Attributes:
+        weights: Weight of each prompt in each of them, float32 [1 + RESAMPLES, n].
+    """
 
     weights: Weights
 
     @classmethod
     def draw(cls, prompts: int, seed: int, count: int = RESAMPLES) -> "Resamples":
-        """``count`` resamples of ``prompts`` prompts, besides the data themselves."""
+        """Draw ``count`` resamples of ``prompts`` prompts, after the row of the data themselves."""
         drawn = np.random.default_rng(seed).integers(0, prompts, (count, prompts))
         drawn += prompts * np.arange(count)[:, None]
         counts = np.bincount(drawn.ravel(), minlength=count * prompts).reshape(count, prompts)
@@ -67,14 +78,15 @@ class Resamples:
         return cls(weights)
 
     def of(self, keep: NDArray[np.bool_]) -> "Resamples":
-        """The same resamples seen by the prompts in the mask ``keep`` [n]."""
+        """The same resamples, of the prompts in the mask ``keep`` [n] alone."""
         return Resamples(self.weights[:, keep])
 
     def values(self, figure: Callable[[Weights], FloatArray]) -> FloatArray:
-        """``figure`` of all rows, in blocks that bound the memory it takes."""
+        """Compute ``figure`` of all rows, in blocks that bound its memory."""
         blocks = 1 + self.weights.size // _CELLS_AT_ONCE
         parts = np.array_split(self.weights, min(blocks, len(self.weights)))
         return np.concatenate([figure(part) for part in parts])
 
     def estimate(self, figure: Callable[[Weights], FloatArray]) -> Estimate:
+        """Compute ``figure`` and its error."""
         return Estimate.of(self.values(figure))

@@ -1,4 +1,4 @@
-"""Predictions of questions that training has not seen, fold by fold."""
+"""Cross-validation: predictions for held-out questions, fold by fold."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,10 +15,15 @@ from routoo_export.training.pipeline import FoldRows
 
 @dataclass(frozen=True, slots=True)
 class CrossPrediction:
-    """Of every held-out prompt, by the predictor that was trained without it; NaN elsewhere.
+    """Predictions for every held-out prompt, by the predictor that was trained without it.
 
-    scores float64 [n, m]; unshrunk: the same if unusual prompts were treated like any other;
-    output_tokens float64 [n, m]; ood float64 [n].
+    Prompts that no fold held out have NaN.
+
+    Attributes:
+        scores: Predicted scores, float64 [n, m].
+        unshrunk: The scores without the shrinkage of unusual prompts, float64 [n, m].
+        output_tokens: Predicted output tokens, float64 [n, m].
+        ood: How unusual each prompt is, float64 [n] (see ``network.ood``).
     """
 
     scores: FloatArray
@@ -33,7 +38,7 @@ def cross_predict(
     config: TrainConfig,
     progress: Progress | None = None,
 ) -> CrossPrediction:
-    """Train on each of the ``folds`` and predict what it holds out."""
+    """Train on each of the ``folds`` and predict the prompts that it holds out."""
     found: CrossPrediction | None = None
     for fold in folds:
         rows = rows_of(fold)

@@ -1,4 +1,4 @@
-"""Cost-quality curves, and what is read off them.
+"""Cost-quality curves and the figures that are read off them.
 
 A curve has one operating point per price of a sweep; between neighbours it is linear, because a
 router may take either with a probability. All figures are computed per row of resampled weights.
@@ -22,7 +22,13 @@ _ROUNDING: Final = 1.0e-9
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """True scores and costs in USD [n, m] of a pool without gaps, and the reference column."""
+    """True outcomes of a pool, without missing values.
+
+    Attributes:
+        scores: True scores, [n, m].
+        cost_usd: True costs in USD, [n, m].
+        reference: Column of the reference model.
+    """
 
     scores: FloatArray
     cost_usd: FloatArray
@@ -31,14 +37,19 @@ class Truth:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Mean cost in USD and mean score per prompt, [r, p] each; cost rises along a row."""
+    """Curves of p points, one per row of r resamples; the cost rises along a row.
+
+    Attributes:
+        cost_usd: Mean cost in USD per prompt, [r, p].
+        score: Mean score per prompt, [r, p].
+    """
 
     cost_usd: FloatArray
     score: FloatArray
 
     @classmethod
     def of(cls, choices: NDArray[np.integer], truth: Truth, resamples: Resamples) -> "Curve":
-        """Of the models chosen at each of p prices, choices [p, n]."""
+        """The curve of the models chosen at each of p prices, ``choices`` [p, n]."""
         weights = resamples.weights
         cost = np.zeros((len(weights), len(choices)))
         score = np.zeros_like(cost)
@@ -50,7 +61,7 @@ class Curve:
             cost += weight @ truth.cost_usd[rows, chosen].T
             score += weight @ truth.scores[rows, chosen].T
         total = weights.sum(axis=1, dtype=np.float64)[:, None]
-        # Realised cost falls with the price but for prediction errors.
+        # The realised cost falls with the price except for prediction errors.
         order = np.argsort(cost, axis=1, kind="stable")
         return cls(
             np.take_along_axis(cost, order, axis=1) / total,
@@ -58,18 +69,18 @@ class Curve:
         )
 
     def score_at(self, cost_usd: FloatArray) -> FloatArray:
-        """Mean score at a mean cost [r]; beyond the ends, that of the end."""
+        """Mean score [r] at a mean cost [r]; beyond an end of the curve, the score of that end."""
         columns = zip(cost_usd, self.cost_usd, self.score, strict=True)
         return np.array([np.interp(wanted, cost, score) for wanted, cost, score in columns])
 
     def best_score_to(self, cost_usd: FloatArray) -> FloatArray:
-        """Best mean score of any point up to a mean cost [r], ``score_at`` it included."""
+        """Best mean score [r] of all points up to a mean cost [r], including ``score_at`` it."""
         within = np.where(self.cost_usd <= cost_usd[:, None], self.score, -np.inf).max(axis=1)
         best: FloatArray = np.maximum(within, self.score_at(cost_usd))
         return best
 
     def cost_of(self, score: FloatArray) -> FloatArray:
-        """Lowest mean cost at which a mean score [r] is reached up to rounding; NaN = never."""
+        """Lowest mean cost [r] at which a mean score [r] is reached up to rounding; NaN = never."""
         return first_crossings(self.cost_usd, self.score, score - _ROUNDING)
 
     def improvement_in_quality(
@@ -77,8 +88,14 @@ class Curve:
     ) -> FloatArray:
         """AIQ (RouterBench, arXiv 2403.12031, section 3): the hull's mean score over a cost range.
 
-        The range [r] is the same for all routers that are compared: from the cheapest model, which
-        every router can fall back to and which therefore is a point of every curve, to the dearest.
+        The range is the same for all routers that are compared: from the cheapest model, which
+        every router can choose always and which therefore is a point of every curve, to the most
+        expensive one.
+
+        Args:
+            lowest_usd: Mean cost of the cheapest model, [r].
+            lowest_score: Its mean score, [r].
+            highest_usd: Mean cost of the most expensive model, [r].
         """
         areas = []
         ends = zip(lowest_usd, lowest_score, highest_usd, strict=True)
@@ -116,14 +133,20 @@ def _rise(start: tuple[float, float], end: tuple[float, float]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Gains:
-    """What a curve says against one model of the pool, the reference; [r] each.
+    """Figures of a curve against one model of the pool, the reference; [r] each.
 
-    cost_share: share of the reference's cost at which its mean score is matched; NaN = never.
-    half_cost_points, three_quarter_cost_points, full_cost_points: mean score at that share of the
-    reference's cost minus the reference's, in points (1/100). best_to_half_points: the same at the
-    best point up to half; picked in hindsight, so optimistic. gap_closed: share of the gap between
-    the reference and the oracle that is closed at the reference's cost; NaN = there is none. aiq:
-    ``Curve.improvement_in_quality``, from the cheapest model's cost to the dearest one's.
+    Attributes:
+        cost_share: Share of the reference's cost at which its mean score is matched; NaN = never.
+        half_cost_points: Mean score at half of the reference's cost minus the reference's, in
+            points (1/100).
+        three_quarter_cost_points: The same difference at three quarters of its cost.
+        full_cost_points: The same difference at its cost.
+        best_to_half_points: The same difference at the best point up to half of its cost; chosen in
+            hindsight, so optimistic.
+        gap_closed: Share of the gap between the reference and the oracle that is closed at the
+            reference's cost; NaN = there is no gap.
+        aiq: ``Curve.improvement_in_quality``, from the cheapest model's cost to that of the most
+            expensive one.
     """
 
     cost_share: FloatArray
@@ -162,7 +185,10 @@ class Gains:
 
 
 def single_model_choices(columns: IntArray, prompts: int) -> IntArray:
-    """Choices [len(columns), prompts] of always the same model; as a curve, their random mixes."""
+    """Choices [len(columns), prompts] of one model for all prompts, for each of ``columns``.
+
+    Their curve is that of the random mixes of two neighbours.
+    """
     return np.repeat(columns[:, None], prompts, axis=1)
 
 
@@ -172,7 +198,7 @@ def arena_score(score: FloatArray, cost_usd: FloatArray) -> FloatArray:
     Weighted harmonic mean of accuracy A and normalised log cost C, ((1 + b) A C) / (b A + C) with
     C = (log2 c_max - log2 c) / (log2 c_max - log2 c_min), c in USD per 1,000 prompts, b = 0.1,
     c_min = 0.0044, c_max = 200 (arXiv 2510.00202; ``compute_arena_score`` in
-    RouteWorks/RouterArena). Costs beyond the two ends count as the end.
+    RouteWorks/RouterArena). A cost beyond one of the two ends counts as that end.
     """
     ends = np.log2([ARENA_LOWEST_COST_USD, ARENA_HIGHEST_COST_USD])
     logs = np.log2(np.maximum(1000.0 * cost_usd, ARENA_LOWEST_COST_USD))

@@ -1,6 +1,6 @@
 """Decisions of the service's own selector (``routoo.selector``) on predictions.
 
-They see predicted scores and costs; what they are worth is read off the true ones (``curves``).
+The decisions use predicted scores and costs; ``curves`` evaluates them with the true ones.
 """
 
 from dataclasses import dataclass
@@ -17,12 +17,17 @@ from routoo_export.evaluation.metrics import IntArray
 
 PRICES: Final = 400
 _ABOVE_TIE: Final = 1.0 + 1.0e-9
-"""A vertex of the frontier is what is chosen at prices from just above its own."""
+"""Moves the price of a vertex to just above it, where the vertex is what is chosen."""
 
 
 @dataclass(frozen=True, slots=True)
-class Predicted:
-    """Predicted scores and costs in USD of a pool, [n, m] each."""
+class PoolPredictions:
+    """Predictions for n prompts and the m models of a pool.
+
+    Attributes:
+        scores: Predicted scores, [n, m].
+        cost_usd: Predicted costs in USD, [n, m].
+    """
 
     scores: FloatArray
     cost_usd: FloatArray
@@ -35,7 +40,7 @@ class Predicted:
     def prices(self) -> FloatArray:
         """Prices at which the optimum of the LP under one budget changes, at most PRICES of them.
 
-        Spread evenly along the predicted cost-quality curve; from dear to cheap models.
+        Spread evenly along the predicted cost-quality curve, from expensive to cheap models.
         """
         everyone = np.ones(self.scores.shape, dtype=np.bool_)
         vertices = frontier(self.scores, self.cost_usd, everyone, points=PRICES)
@@ -48,10 +53,13 @@ class Predicted:
 
 @dataclass(frozen=True, slots=True)
 class OperatingPoint:
-    """Where a price set beforehand ends up on the judged prompts, [r] each.
+    """Cost and quality on the evaluated prompts at a price that was set beforehand, [r] each.
 
-    cost_share: share of the reference's cost. points: mean score minus the reference's, in 1/100.
-    arena: RouterArena's score.
+    Attributes:
+        price: The price, in score per USD.
+        cost_share: Cost as a share of the reference's cost.
+        points: Mean score minus the reference's, in 1/100.
+        arena: RouterArena's score.
     """
 
     price: float
@@ -61,7 +69,7 @@ class OperatingPoint:
 
     @classmethod
     def of(
-        cls, price: float, prompts: Predicted, truth: Truth, resamples: Resamples
+        cls, price: float, prompts: PoolPredictions, truth: Truth, resamples: Resamples
     ) -> "OperatingPoint":
         choice = prompts.choose(price)
         rows = np.arange(len(choice))
@@ -78,11 +86,11 @@ class OperatingPoint:
         )
 
 
-def price_for_share(sample: Predicted, reference: int, share: float) -> float | None:
+def price_for_share(sample: PoolPredictions, reference: int, share: float) -> float | None:
     """The price that keeps to ``share`` of the reference's predicted mean cost on ``sample``.
 
-    The shadow price over the sample, as the service takes it from its calibration sample. None: not
-    even the cheapest models keep to it.
+    This is the shadow price over the sample, as the service takes it from its calibration sample.
+    Returns None where even the cheapest models cost more.
     """
     everyone = np.ones(sample.scores.shape, dtype=np.bool_)
     mean_cost_usd = share * float(sample.cost_usd[:, reference].mean())
@@ -92,7 +100,7 @@ def price_for_share(sample: Predicted, reference: int, share: float) -> float | 
         return None
 
 
-def price_for_arena(sample: Predicted) -> float:
+def price_for_arena(sample: PoolPredictions) -> float:
     """The price of the best predicted RouterArena score on ``sample``."""
     rows = np.arange(len(sample.scores))
     prices = sample.prices()

@@ -1,13 +1,13 @@
-"""Matrix factorisation as in RouteLLM, on the features of any backbone: a baseline to beat.
+"""Matrix factorisation as in RouteLLM, on the features of any backbone: a baseline.
 
 RouteLLM (arXiv 2406.18665, section 4.2, equation 6) scores model M on query q by
 
     delta(M, q) = w . (v_M * (W q + b))
 
-with a vector v_M per model and a projection of the query's features. There the loss is the one of
+with a vector v_M per model and a projection of the query's features. RouteLLM's loss is that of
 pairwise preferences; graded outcomes say more than which of two models won, so here sigmoid(delta)
-is fitted to each outcome by log-loss. Noise on the features and Adam are theirs; the number of
-epochs is the best on the validation prompts.
+is fitted to each outcome by log-loss. Noise on the features and Adam are taken from RouteLLM; the
+number of epochs is the best on the validation prompts.
 """
 
 import copy
@@ -27,9 +27,16 @@ from routoo_export.outcomes.outcomes import Outcomes
 
 @dataclass(frozen=True, slots=True)
 class FactorisationConfig:
-    """noise: standard deviation of what is added to each feature, of unit scale, in training.
+    """Settings of the training.
 
-    patience: epochs without a better validation loss after which training stops.
+    Attributes:
+        width: Length of the vectors v_M.
+        epochs: Most epochs to train.
+        patience: Epochs without a better validation loss after which training stops.
+        batch_size: Prompts per step.
+        learning_rate: Adam's learning rate.
+        weight_decay: Adam's weight decay.
+        noise: Standard deviation of the noise that training adds to each feature of unit scale.
     """
 
     width: int = 128
@@ -42,7 +49,7 @@ class FactorisationConfig:
 
 
 class Factorisation(nn.Module):
-    """features float32 [n, f] -> logits of the scores [n, m]."""
+    """Maps features float32 [n, f] to logits [n, m] of the scores."""
 
     def __init__(self, features: int, models: int, width: int) -> None:
         super().__init__()
@@ -67,7 +74,7 @@ def matrix_factorisation(
     seed: int,
     config: FactorisationConfig | None = None,
 ) -> Expected:
-    """Fit on the prompts ``train``, stop by ``validation``, predict those of ``wanted`` (masks [n]).
+    """Fit on ``train``, stop early by ``validation``, predict ``wanted`` (masks [n] of prompts).
 
     Output tokens are each model's mean. The same arguments give the same result on one thread.
     """

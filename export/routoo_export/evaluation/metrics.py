@@ -1,9 +1,9 @@
-"""How good predictions are, per model and per pair of models.
+"""Metrics of predictions, per model and per pair of models.
 
-Each figure takes weights [r, n] on the prompts (see ``resampling``) and gives one value per row of
-weights; NaN where it does not exist. The function of the same name without ``weighted_`` is the
-plain figure. APGR, CPT and PGR are RouteLLM's (arXiv 2406.18665, section 4). truth, score float64
-[n].
+Each figure takes true and predicted scores, float64 [n], and weights [r, n] on the prompts (see
+``bootstrap``). It gives one value per row of weights, or NaN where it does not exist. Functions
+without ``weighted_`` in their name compute the figure with every prompt counted once. APGR, CPT and
+PGR are RouteLLM's (arXiv 2406.18665, section 4).
 """
 
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ def weighted_auc(truth: FloatArray, score: FloatArray, weights: Weights) -> Floa
 
 
 def auc(truth: FloatArray, score: FloatArray) -> float:
-    """Plain ``weighted_auc``.
+    """``weighted_auc`` with every prompt counted once.
 
     Raises:
         ValueError: only one outcome occurs.
@@ -59,7 +59,7 @@ def weighted_log_loss(truth: FloatArray, score: FloatArray, weights: Weights) ->
 
 
 def log_loss(truth: FloatArray, score: FloatArray) -> float:
-    """Plain ``weighted_log_loss``."""
+    """``weighted_log_loss`` with every prompt counted once."""
     return float(weighted_log_loss(truth, score, _plain(truth))[0])
 
 
@@ -68,15 +68,10 @@ def weighted_brier(truth: FloatArray, score: FloatArray, weights: Weights) -> Fl
     return _mean(np.square(truth - score), weights)
 
 
-def brier(truth: FloatArray, score: FloatArray) -> float:
-    """Plain ``weighted_brier``."""
-    return float(weighted_brier(truth, score, _plain(truth))[0])
-
-
 def weighted_calibration_error(
     truth: FloatArray, score: FloatArray, weights: Weights
 ) -> FloatArray:
-    """ECE over ECE_BINS bins of equal width (Guo et al., arXiv 1706.04599)."""
+    """Expected calibration error in ECE_BINS bins of equal width (Guo et al., arXiv 1706.04599)."""
     inside = _bins(score)[:, None] == np.arange(ECE_BINS)
     gaps = weights.astype(np.float64) @ (inside * (truth - score)[:, None])
     error: FloatArray = np.abs(gaps).sum(axis=1) / _total(weights)
@@ -84,15 +79,18 @@ def weighted_calibration_error(
 
 
 def expected_calibration_error(truth: FloatArray, score: FloatArray) -> float:
-    """Plain ``weighted_calibration_error``."""
+    """``weighted_calibration_error`` with every prompt counted once."""
     return float(weighted_calibration_error(truth, score, _plain(truth))[0])
 
 
 @dataclass(frozen=True, slots=True)
 class Reliability:
-    """Per bin of predicted scores: its share of the prompts, mean prediction and mean truth [bins].
+    """A reliability diagram: figures [bins] of each bin of predicted scores.
 
-    Means of empty bins are NaN.
+    Attributes:
+        share: Share of the prompts that fall into the bin.
+        predicted: Mean predicted score; NaN in an empty bin.
+        actual: Mean true score; NaN in an empty bin.
     """
 
     share: FloatArray
@@ -117,10 +115,13 @@ class Reliability:
 class PairCurves:
     """RouteLLM's figures for a weak and a strong model, [r] each.
 
-    apgr: mean share of the performance gap recovered over all shares of calls to the strong model
-    (0 = always weak, 0.5 = at random). calls_for[p] (CPT): smallest share of strong calls that
-    recovers p percent of the gap. recovered_at[p] (PGR): share of the gap recovered when p percent
-    of the calls go to the strong model.
+    Attributes:
+        apgr: Mean share of the performance gap recovered over all shares of calls to the strong
+            model (0 = always weak, 0.5 = at random).
+        calls_for: CPT; for each percentage p, the smallest share of strong calls that recovers
+            p percent of the gap.
+        recovered_at: PGR; for each percentage p, the share of the gap recovered when p percent of
+            the calls go to the strong model.
     """
 
     apgr: FloatArray
@@ -131,9 +132,15 @@ class PairCurves:
 def weighted_pair_curves(
     preference: FloatArray, weak: FloatArray, strong: FloatArray, weights: Weights
 ) -> PairCurves:
-    """Send prompts to the strong model in descending ``preference`` [n]; weak, strong: truth [n].
+    """Send prompts to the strong model in the order of descending preference.
 
-    Prompts of equal preference are sent together: their order adds nothing.
+    Prompts of equal preference are sent together, so that their order does not matter.
+
+    Args:
+        preference: Preference for the strong model, [n].
+        weak: True scores of the weak model, [n].
+        strong: True scores of the strong model, [n].
+        weights: Weights on the prompts, [r, n].
     """
     order = np.argsort(-preference, kind="stable")
     last_of_tie = np.flatnonzero(np.diff(preference[order], append=np.inf))
@@ -141,7 +148,7 @@ def weighted_pair_curves(
     gained = np.cumsum(ordered * (strong - weak)[order], axis=1)[:, last_of_tie]
     called = np.cumsum(ordered, axis=1)[:, last_of_tie]
     zero = np.zeros((len(weights), 1))
-    # A resample without any gap has no share of it.
+    # In a resample without any gap, a share of the gap does not exist.
     share = np.full(gained.shape, np.nan)
     np.divide(gained, gained[:, -1:], out=share, where=gained[:, -1:] != 0)
     recovered = np.concatenate([zero, share], axis=1)
@@ -156,29 +163,11 @@ def weighted_pair_curves(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class PairCurve:
-    """``PairCurves`` of one set of prompts."""
-
-    apgr: float
-    calls_for: dict[int, float]
-    recovered_at: dict[int, float]
-
-
-def pair_curve(preference: FloatArray, weak: FloatArray, strong: FloatArray) -> PairCurve:
-    """Plain ``weighted_pair_curves``."""
-    curves = weighted_pair_curves(preference, weak, strong, _plain(preference))
-    return PairCurve(
-        apgr=float(curves.apgr[0]),
-        calls_for={p: float(calls[0]) for p, calls in curves.calls_for.items()},
-        recovered_at={p: float(share[0]) for p, share in curves.recovered_at.items()},
-    )
-
-
 def first_crossings(x: FloatArray, y: FloatArray, level: FloatArray | float) -> FloatArray:
-    """Per row of x, y [r, p], the smallest x at which the curve reaches ``level`` ([r] or one).
+    """Per row of x, y [r, p], the smallest x at which the curve reaches ``level``.
 
-    Linear between the points; NaN = never.
+    The curve is linear between its points; NaN = never reached. ``level`` is one for all rows, or
+    one per row, [r].
     """
     levels = np.broadcast_to(np.asarray(level, dtype=np.float64), (len(x),))
     reached = y >= levels[:, None]
@@ -189,11 +178,6 @@ def first_crossings(x: FloatArray, y: FloatArray, level: FloatArray | float) -> 
     share = np.divide(levels - y[row, before], rise, out=np.zeros(len(x)), where=after > 0)
     found = x[row, before] + share * (x[row, after] - x[row, before])
     return np.where(reached.any(axis=1), found, np.nan)
-
-
-def first_crossing(x: FloatArray, y: FloatArray, level: float) -> float:
-    """``first_crossings`` of one curve x, y [p]."""
-    return float(first_crossings(x[None], y[None], level)[0])
 
 
 def _bins(score: FloatArray) -> IntArray:

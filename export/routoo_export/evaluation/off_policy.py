@@ -1,11 +1,11 @@
-"""What a policy would have earned, estimated from the logs of another.
+"""Off-policy evaluation: the value of a policy, estimated from the log of another policy.
 
-A log has per decision the chosen action, its reward and its propensity; the policy in question is
-its probabilities float64 [n, m] of the same m actions on the same n prompts. It must never choose
-what the logging policy never did, or the estimates say nothing about that choice. Rewards are any
-numbers: scores, or scores minus price times cost. Estimators and their names: Dudik et al., arXiv
-1103.4601; the self-normalised one: Swaminathan and Joachims, NeurIPS 2015. Standard errors are
-over prompts, from the variance of the summands (SNIPS: delta method).
+A log has for each decision the chosen action, its reward and its propensity. The evaluated policy
+is given by its probabilities, float64 [n, m], of the same m actions on the same n prompts. It must
+not choose actions that the logging policy never chose: the estimates are not valid for these.
+Rewards are any numbers: scores, or scores minus price times cost. Estimators and their names: Dudik
+et al., arXiv 1103.4601; the self-normalised one: Swaminathan and Joachims, NeurIPS 2015. Standard
+errors are over prompts, from the variance of the summands (SNIPS: delta method).
 """
 
 from dataclasses import dataclass
@@ -25,15 +25,21 @@ class PolicyValue:
 
 
 @dataclass(frozen=True, slots=True)
-class Log:
-    """chosen int64 [n], rewards float64 [n], propensities float64 [n] in (0, 1]."""
+class LoggedFeedback:
+    """A log of n decisions.
+
+    Attributes:
+        chosen: The chosen action, int64 [n].
+        rewards: Its reward, float64 [n].
+        propensities: The probability with which it was chosen, float64 [n] in (0, 1].
+    """
 
     chosen: NDArray[np.int64]
     rewards: FloatArray
     propensities: FloatArray
 
     def importance(self, policy: FloatArray) -> FloatArray:
-        """Probability of the logged choice under ``policy`` [n, m] over its propensity, [n]."""
+        """Probability [n] of the logged choice under ``policy`` [n, m], over its propensity."""
         ratio: FloatArray = policy[np.arange(len(self.chosen)), self.chosen] / self.propensities
         return ratio
 
@@ -45,13 +51,15 @@ def greedy(choices: NDArray[np.int64], actions: int) -> FloatArray:
     return policy
 
 
-def ips_value(log: Log, policy: FloatArray) -> PolicyValue:
-    """Inverse-propensity scoring: unbiased, of high variance where propensities are small."""
+def ips_value(log: LoggedFeedback, policy: FloatArray) -> PolicyValue:
+    """Inverse-propensity scoring: unbiased, with high variance where propensities are small."""
     return _mean(log.importance(policy) * log.rewards)
 
 
-def snips_value(log: Log, policy: FloatArray) -> PolicyValue:
-    """Self-normalised: of less variance, and moves with the rewards when they are shifted.
+def snips_value(log: LoggedFeedback, policy: FloatArray) -> PolicyValue:
+    """Self-normalised inverse-propensity scoring: biased, with less variance.
+
+    A constant added to all rewards adds itself to the value.
 
     Raises:
         ValueError: the policy takes no logged choice at all.
@@ -65,10 +73,13 @@ def snips_value(log: Log, policy: FloatArray) -> PolicyValue:
     return PolicyValue(value, spread / total)
 
 
-def dr_value(log: Log, policy: FloatArray, direct: FloatArray) -> PolicyValue:
-    """Doubly robust: the policy's value under ``direct``, corrected where the log knows better.
+def dr_value(log: LoggedFeedback, policy: FloatArray, direct: FloatArray) -> PolicyValue:
+    """Doubly robust estimate: the policy's value under ``direct``, corrected by the logged rewards.
 
-    direct [n, m]: predicted rewards, by a model that was not trained on these rows.
+    Args:
+        log: The logged decisions.
+        policy: Probabilities of the evaluated policy, [n, m].
+        direct: Rewards [n, m] predicted by a model that was not trained on these rows.
     """
     predicted = direct[np.arange(len(log.chosen)), log.chosen]
     corrections = log.importance(policy) * (log.rewards - predicted)

@@ -1,4 +1,4 @@
-"""A weak and a strong model: RouteLLM's figures, on prompts and on domains never trained on."""
+"""RouteLLM's figures of a weak and a strong model, on held-out prompts and held-out domains."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +27,15 @@ from routoo_export.training.pipeline import FoldRows
 
 @dataclass(frozen=True, slots=True)
 class PairJudge:
-    """rows: all prompts. columns: the weak model and the strong one. resamples: of all prompts."""
+    """The prompts on which a weak and a strong model are compared.
+
+    Attributes:
+        rows: All n prompts.
+        pair: The two models and their source.
+        columns: Columns of the weak and of the strong model.
+        keep: Mask [n] of the prompts that are compared.
+        resamples: Resamples of all prompts.
+    """
 
     rows: Rows
     pair: Pair
@@ -37,7 +45,7 @@ class PairJudge:
 
     @classmethod
     def of(cls, rows: Rows, pair: Pair, seed: int) -> "PairJudge":
-        """On the prompts of the pair's source of which both outcomes are known."""
+        """Compare on the prompts of the pair's source for which both outcomes are known."""
         models = rows.outcomes.models
         columns = (models.index(pair.weak), models.index(pair.strong))
         of_source = np.array([name == pair.source for name in rows.outcomes.source_names])
@@ -45,7 +53,7 @@ class PairJudge:
         return cls(rows, pair, columns, keep, Resamples.draw(len(keep), seed))
 
     def figures(self, keep: Mask, scores: FloatArray) -> Figures:
-        """Of predicted scores [n, m] on the prompts ``keep``: of the pair and of each of the two."""
+        """Figures of the pair and of each model, from predicted ``scores`` [n, m] on ``keep``."""
         truth = self.rows.outcomes.scores[keep][:, self.columns]
         judged, resamples = scores[keep][:, self.columns], self.resamples.of(keep)
         return {
@@ -58,7 +66,7 @@ class PairJudge:
         }
 
     def against(self, keep: Mask, ours: FloatArray, other: FloatArray) -> Figures:
-        """The figures of ``other``, and how far ``ours`` is from it."""
+        """Figures of the scores ``other``, and those of ``ours`` minus them."""
         truth = self.rows.outcomes.scores[keep][:, self.columns]
         one, two = ours[keep][:, self.columns], other[keep][:, self.columns]
         resamples = self.resamples.of(keep)
@@ -70,7 +78,13 @@ class PairJudge:
 
 @dataclass(frozen=True, slots=True)
 class PairJudgement:
-    """figures: nested. folded: what was said of all sources in ``folds`` by question; None = none."""
+    """The figures of a weak and a strong model.
+
+    Attributes:
+        figures: Nested figures by name.
+        folds: The folds by question.
+        folded: Predictions in ``folds`` for the prompts of all sources; None = no folds.
+    """
 
     figures: Figures
     folds: Sequence[Holdout] = ()
@@ -85,7 +99,7 @@ def judge_pair(
     folds: int,
     progress: Progress | None,
 ) -> PairJudgement:
-    """The checkpoint on the test split, and its training over the first ``folds`` of five folds."""
+    """Judge the checkpoint on the test split, and its training over the first ``folds`` of five."""
     outcomes, pair = judge.rows.outcomes, judge.pair
     test = judge.keep & in_buckets(outcomes.buckets, TEST_BUCKETS)
     figures: Figures = {
@@ -104,7 +118,7 @@ def judge_pair(
     figures["five_folds"] = judge.figures(seen, folded.scores)
     figures["baselines"] = _baselines(judge, by_stem, seen, folded)
     by_domain = [fold for fold in domain_folds(outcomes, pair.source) if fold.held.any()]
-    # The only domain left out, nothing of the source would be left to learn from.
+    # With a single domain, leaving it out would leave no prompt of the source to train on.
     if len(by_domain) > 1:
         apart = cross_predict(by_domain[:folds], rows_of, config, progress)
         unseen = judge.keep & ~np.isnan(apart.ood)
@@ -132,7 +146,7 @@ def _baselines(
 
 
 def _unusual(judge: PairJudge, folded: CrossPrediction, apart: CrossPrediction) -> Figures:
-    """The same prompts, once with their domain in the training and once without."""
+    """Figures of the same prompts with their domain in the training and without it."""
     both = judge.keep & ~np.isnan(folded.ood) & ~np.isnan(apart.ood)
     truth = judge.rows.outcomes.scores[both][:, judge.columns]
     resamples = judge.resamples.of(both)

@@ -1,4 +1,4 @@
-"""The models and prompts on which decisions are judged, and the predictions they are made from."""
+"""Pools of models and prompts on which decisions are evaluated, and what is predicted of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from scipy.optimize import nnls
 
 from routoo_export.evaluation.bootstrap import FloatArray
 from routoo_export.evaluation.curves import Truth
-from routoo_export.evaluation.decisions import Predicted
+from routoo_export.evaluation.decisions import PoolPredictions
 from routoo_export.outcomes.outcomes import CHARS_PER_TOKEN, Outcomes
 from routoo_export.outcomes.splits import (
     TEST_BUCKETS,
@@ -24,19 +24,28 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """Scores and output tokens expected of all models, float64 [n, m]; NaN = not predicted."""
+    """Predictions for n prompts and m models, float64 [n, m] each; NaN = not predicted.
+
+    Attributes:
+        scores: Expected scores.
+        output_tokens: Expected output tokens.
+    """
 
     scores: FloatArray
     output_tokens: FloatArray
 
 
 @dataclass(frozen=True, slots=True)
-class Pool:
+class EvaluationPool:
     """k models on the prompts of one source.
 
-    rows: mask [n] over the outcomes. columns int64 [k]: the models, as columns of the outcomes.
-    prices: USD per million (input, output) tokens [k, 2]. input_tokens [n]: known before the call.
-    reference: the model to match, as an index into ``columns``.
+    Attributes:
+        outcomes: Outcomes of n prompts and m models.
+        rows: Mask [n] of the prompts of the source.
+        columns: The models, int64 [k], as columns of the outcomes.
+        prices: USD per million (input, output) tokens, [k, 2].
+        input_tokens: Input tokens [n], known before the call.
+        reference: The model to match, as an index into ``columns``.
     """
 
     outcomes: Outcomes
@@ -63,29 +72,30 @@ class Pool:
         return self.rows & in_buckets(self.outcomes.buckets, TEST_BUCKETS)
 
     def whole(self, keep: Mask) -> Mask:
-        """Those of ``keep`` on which every model of the pool has a score and a cost."""
+        """Mask of the prompts of ``keep`` on which every model has a score and a cost."""
         missing = np.isnan(self.outcomes.scores) | np.isnan(self.outcomes.cost_usd)
         return keep & ~missing[:, self.columns].any(axis=1)
 
     def truth(self, keep: Mask) -> Truth:
-        """What happened on the prompts of ``keep``, all of them ``whole``."""
+        """True scores and costs on the prompts of ``keep``, all of them ``whole``."""
         return Truth(
             self.outcomes.scores[keep][:, self.columns],
             self.outcomes.cost_usd[keep][:, self.columns],
             self.reference,
         )
 
-    def predicted(self, expected: Expected, keep: Mask) -> Predicted:
-        """What is known of the prompts of ``keep`` before any call."""
+    def predicted(self, expected: Expected, keep: Mask) -> PoolPredictions:
+        """Predicted scores and costs on the prompts of ``keep``, as known before any call."""
         tokens = expected.output_tokens[keep][:, self.columns]
         input_cost = self.input_tokens[keep][:, None] * self.prices[:, 0]
         cost_usd = (input_cost + tokens * self.prices[:, 1]) / 1.0e6
-        return Predicted(expected.scores[keep][:, self.columns], cost_usd)
+        return PoolPredictions(expected.scores[keep][:, self.columns], cost_usd)
 
     def hull_of_singles(self) -> NDArray[np.int64]:
-        """Columns, among k, of the best single models by cost on the training rows, cheapest first.
+        """Indices into ``columns`` of the single models on the concave hull of cost and score.
 
-        Every mean score between is that of a random mix of two neighbours.
+        Measured on the training rows, cheapest first. A random mix of two neighbours reaches every
+        mean score between theirs.
         """
         train = self.whole(self.train)
         truth = self.truth(train)
@@ -107,7 +117,7 @@ def _slope(score: FloatArray, cost: FloatArray, start: int, end: int) -> float:
 
 
 def input_tokens(prompts: Sequence[str]) -> FloatArray:
-    """Input tokens [n] by the rule that the sources' own estimates use."""
+    """Estimate input tokens [n] by the rule that the sources' own estimates use."""
     return np.array([len(prompt) for prompt in prompts]) / CHARS_PER_TOKEN
 
 
@@ -117,10 +127,10 @@ def best_single(scores: FloatArray, train: Mask, columns: NDArray[np.int64]) -> 
 
 
 def fitted_prices(outcomes: Outcomes, train: Mask, tokens_in: FloatArray) -> FloatArray:
-    """USD per million (input, output) tokens [m, 2] that explain the recorded costs best.
+    """Fit USD per million (input, output) tokens [m, 2] to the recorded costs.
 
     For outcomes without a price list: non-negative least squares per model over the rows of
-    ``train`` with a known cost. A model without any has NaN.
+    ``train`` with a known cost. A model without any known cost has NaN.
     """
     tokens_out = token_targets(outcomes)
     prices = np.full((len(outcomes.models), 2), np.nan)
@@ -128,7 +138,7 @@ def fitted_prices(outcomes: Outcomes, train: Mask, tokens_in: FloatArray) -> Flo
         usable = train & ~np.isnan(cost_usd)
         if not usable.any():
             continue
-        # Without lengths one call costs what its prompt costs, plus a constant.
+        # Without lengths a call is taken to cost its input tokens plus a constant.
         out = np.where(np.isnan(tokens_out[usable, j]), 1.0, tokens_out[usable, j])
         design = np.stack([tokens_in[usable], out], axis=1)
         prices[j] = nnls(design, 1.0e6 * cost_usd[usable])[0]

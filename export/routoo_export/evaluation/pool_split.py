@@ -1,4 +1,4 @@
-"""A predictor on the test split of a pool: ranking, calibration, decisions, baselines."""
+"""Evaluation on the test split of a pool: ranking, calibration, decisions, baselines."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ from routoo_export.evaluation.baselines import domain_prior, folded_domain_prior
 from routoo_export.evaluation.bootstrap import FloatArray, Resamples
 from routoo_export.evaluation.cross_validation import CrossPrediction
 from routoo_export.evaluation.curves import Curve, Gains, Truth, single_model_choices
-from routoo_export.evaluation.decisions import Predicted
+from routoo_export.evaluation.decisions import PoolPredictions
 from routoo_export.evaluation.metrics import IntArray, Reliability
-from routoo_export.evaluation.pool import Expected, Mask, Pool, best_single
+from routoo_export.evaluation.pool import EvaluationPool, Expected, Mask, best_single
 from routoo_export.evaluation.summary import (
     Figures,
     gain_differences,
@@ -28,10 +28,13 @@ OURS = "predictor"
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """What the plots show.
+    """The data of the plots.
 
-    curves: mean cost in USD and mean score [p] per method; singles: the same of each model of the
-    pool; both empty where costs are missing. reliability: per model.
+    Attributes:
+        curves: Mean cost in USD and mean score, [p] each, per method; empty where costs are
+            missing.
+        singles: Mean cost in USD and mean score of each model; empty where costs are missing.
+        reliability: Reliability diagram of each model.
     """
 
     curves: Mapping[str, tuple[FloatArray, FloatArray]]
@@ -41,17 +44,29 @@ class Drawing:
 
 @dataclass(frozen=True, slots=True)
 class PoolJudgement:
-    """figures: nested; left_out: one sentence per figure that could not be taken."""
+    """The figures of a pool.
+
+    Attributes:
+        figures: Nested figures by name.
+        drawing: The data of the plots.
+        left_out: One sentence per figure that could not be computed.
+    """
 
     figures: Figures
     drawing: Drawing
     left_out: tuple[str, ...]
 
 
-def judge_pool(pool: Pool, expected: Expected, rows: Rows | None, seed: int) -> PoolJudgement:
-    """What ``expected`` is worth on the pool's test split; ``rows`` bring the features of all prompts.
+def judge_pool(
+    pool: EvaluationPool, expected: Expected, rows: Rows | None, seed: int
+) -> PoolJudgement:
+    """Judge the predictions ``expected`` on the pool's test split.
 
-    Without rows there are no nearest neighbours to compare with.
+    Args:
+        pool: The models and prompts.
+        expected: The predictions.
+        rows: The features of all prompts; None = no comparison with nearest neighbours.
+        seed: Seed of the resamples.
     """
     test = pool.test
     resamples = Resamples.draw(int(test.sum()), seed)
@@ -96,13 +111,19 @@ def judge_pool(pool: Pool, expected: Expected, rows: Rows | None, seed: int) -> 
 
 
 def judge_pool_folds(
-    pool: Pool, folded: CrossPrediction, folds: Sequence[Holdout], resamples: Resamples
+    pool: EvaluationPool, folded: CrossPrediction, folds: Sequence[Holdout], resamples: Resamples
 ) -> Figures | None:
-    """What decisions are worth on all prompts that the ``folds`` held out, not on the test split's.
+    """Judge decisions on all prompts that the ``folds`` held out, instead of the test split.
 
-    Several times as many prompts, so smaller errors; judged is the training, not one predictor of
-    it. The domain prior is fitted on the same folds. ``resamples`` are of all rows. None: no prompt
-    has a score and a cost of every model of the pool.
+    These are several times as many prompts, so the errors are smaller; they evaluate the training
+    procedure, not one predictor. The domain prior is fitted on the same folds. Returns None where
+    no prompt has a score and a cost of every model of the pool.
+
+    Args:
+        pool: The models and prompts.
+        folded: Predictions for the held-out prompts.
+        folds: The folds.
+        resamples: Resamples of all rows.
     """
     decided = pool.whole(pool.rows & ~np.isnan(folded.ood))
     if not decided.any():
@@ -117,7 +138,7 @@ def judge_pool_folds(
 
 @dataclass(frozen=True, slots=True)
 class _Duel:
-    """Decisions of several methods on the same prompts and the same resamples."""
+    """Decisions of several methods, compared on the same prompts and the same resamples."""
 
     truth: Truth
     resamples: Resamples
@@ -126,7 +147,11 @@ class _Duel:
 
     @classmethod
     def of(
-        cls, pool: Pool, methods: Mapping[str, Expected], decided: Mask, resamples: Resamples
+        cls,
+        pool: EvaluationPool,
+        methods: Mapping[str, Expected],
+        decided: Mask,
+        resamples: Resamples,
     ) -> "_Duel":
         truth = pool.truth(decided)
         choices: dict[str, IntArray] = {
@@ -134,12 +159,12 @@ class _Duel:
         }
         prompts = len(truth.scores)
         choices["random_mix_of_singles"] = single_model_choices(pool.hull_of_singles(), prompts)
-        choices["oracle"] = Predicted(truth.scores, truth.cost_usd).sweep()
+        choices["oracle"] = PoolPredictions(truth.scores, truth.cost_usd).sweep()
         curves = {name: Curve.of(chosen, truth, resamples) for name, chosen in choices.items()}
         gains = {name: Gains.of(curve, truth, resamples) for name, curve in curves.items()}
         return cls(truth, resamples, curves, gains)
 
-    def decision(self, pool: Pool, expected: Expected, decided: Mask) -> Figures:
+    def decision(self, pool: EvaluationPool, expected: Expected, decided: Mask) -> Figures:
         figures = {
             "prompts": len(self.truth.scores),
             "reference_score": float(self.truth.scores[:, self.truth.reference].mean()),
@@ -157,13 +182,13 @@ class _Duel:
         return {**gain_figures(self.gains[name]), "predictor_minus_this": difference}
 
 
-def _best_single(pool: Pool, duel: _Duel) -> Figures:
-    """The model that scored best in training, whatever it costs."""
+def _best_single(pool: EvaluationPool, duel: _Duel) -> Figures:
+    """Figures of the model that scored best in training, whatever it costs."""
     k = best_single(pool.outcomes.scores, pool.train, pool.columns)
     return {"model": pool.models[k], **single_figures(k, duel.truth, duel.resamples)}
 
 
-def _rivals(pool: Pool, rows: Rows | None) -> tuple[dict[str, Expected], list[str]]:
+def _rivals(pool: EvaluationPool, rows: Rows | None) -> tuple[dict[str, Expected], list[str]]:
     """Baselines fitted on the pool's training prompts, for its test prompts."""
     found, left_out = {}, []
     outcomes = pool.outcomes
@@ -178,7 +203,7 @@ def _rivals(pool: Pool, rows: Rows | None) -> tuple[dict[str, Expected], list[st
     return found, left_out
 
 
-def _has_domains(pool: Pool) -> bool:
+def _has_domains(pool: EvaluationPool) -> bool:
     return any(domain for domain, own in zip(pool.outcomes.domains, pool.rows, strict=True) if own)
 
 

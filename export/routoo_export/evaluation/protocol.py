@@ -1,4 +1,4 @@
-"""Which figures are taken on what: the shipped protocol, or what a team's own outcomes allow."""
+"""Evaluation protocols: the shipped predictor's, and one made from a team's own outcomes."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,9 +9,9 @@ import numpy as np
 
 from routoo_export.errors import OutcomeError
 from routoo_export.evaluation.bootstrap import FloatArray
-from routoo_export.evaluation.pool import Mask, Pool, best_single, input_tokens
+from routoo_export.evaluation.pool import EvaluationPool, Mask, best_single, input_tokens
 from routoo_export.outcomes.outcomes import Outcomes
-from routoo_export.outcomes.sources import Protocol
+from routoo_export.outcomes.sources import ProtocolSpec
 from routoo_export.outcomes.splits import TEST_BUCKETS, TRAIN_BUCKETS, in_buckets
 
 LEAST_COVERAGE: Final = 0.95
@@ -20,7 +20,7 @@ LEAST_TEST_PROMPTS: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A weak and a strong model, and the source on whose prompts they are judged."""
+    """A weak and a strong model, and the source on whose prompts they are evaluated."""
 
     source: str
     weak: str
@@ -28,56 +28,72 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What is judged.
+class EvaluationProtocol:
+    """The models and prompts of an evaluation.
 
-    pool: decisions among its models on its test split. pair: RouteLLM's figures; None = none.
-    left_out: one sentence per thing that is not judged, with the reason.
+    Attributes:
+        pool: The pool among whose models decisions are made, on its test split.
+        pool_source: Name of the pool's source.
+        pair: The models of RouteLLM's figures; None = without these figures.
+        left_out: One sentence for each thing that is not evaluated, with the reason.
     """
 
-    pool: Pool
+    pool: EvaluationPool
     pool_source: str
     pair: Pair | None
     left_out: tuple[str, ...]
 
 
-def plan_protocol(protocol: Protocol, outcomes: Outcomes, prices: FloatArray) -> Plan:
-    """The figures that the shipped predictor is judged by; prices as in ``Pool``, [m, 2]."""
-    rows = of_source(outcomes, protocol.pool_source)
+def standard_protocol(
+    spec: ProtocolSpec, outcomes: Outcomes, prices: FloatArray
+) -> EvaluationProtocol:
+    """The protocol by which the shipped predictor is judged.
+
+    Args:
+        spec: The models and sources that the protocol names.
+        outcomes: The outcomes of these sources.
+        prices: USD per million (input, output) tokens, [m, 2].
+    """
+    rows = of_source(outcomes, spec.pool_source)
     columns = np.array(
         [
             j
             for j, model in enumerate(outcomes.models)
-            if model not in protocol.excluded and not np.isnan(outcomes.scores[rows, j]).all()
+            if model not in spec.excluded and not np.isnan(outcomes.scores[rows, j]).all()
         ]
     )
-    pool = Pool(
+    pool = EvaluationPool(
         outcomes=outcomes,
         rows=rows,
         columns=columns,
         prices=prices[columns],
         input_tokens=input_tokens(outcomes.prompts),
-        reference=[outcomes.models[j] for j in columns].index(protocol.reference),
+        reference=[outcomes.models[j] for j in columns].index(spec.reference),
     )
     left_out = tuple(
-        f"{model}: not in the pool, it lacks too many outcomes" for model in protocol.excluded
+        f"{model}: not in the pool, it lacks too many outcomes" for model in spec.excluded
     )
-    pair = Pair(protocol.pair_source, protocol.weak, protocol.strong)
-    return Plan(pool, protocol.pool_source, pair, left_out)
+    pair = Pair(spec.pair_source, spec.weak, spec.strong)
+    return EvaluationProtocol(pool, spec.pool_source, pair, left_out)
 
 
-def plan_own(
+def own_protocol(
     outcomes: Outcomes,
     predicted: Sequence[str],
     prices: FloatArray,
     pair: tuple[str, str] | None = None,
-) -> Plan:
-    """What any outcomes allow for a predictor of the models ``predicted``.
+) -> EvaluationProtocol:
+    """The protocol for a team's own outcomes.
 
     The pool is every model with outcomes on nearly all test prompts of the source with the most
-    outcomes; the reference is the best single model of its training prompts. Without a ``pair``
-    given (weak, strong), the strong model is the best single one, the weak one the next cheaper
-    model on the hull of the single models' costs and scores.
+    outcomes; the reference is the best single model on its training prompts.
+
+    Args:
+        outcomes: The outcomes to evaluate on.
+        predicted: The models of the predictor.
+        prices: USD per million (input, output) tokens, [m, 2].
+        pair: The weak and the strong model. None: the strong model is the best single one, and the
+            weak one is the next cheaper model on the hull of the single models' costs and scores.
 
     Raises:
         OutcomeError: there are too few test prompts, fewer than two models, or no such weak or
@@ -116,7 +132,7 @@ def plan_own(
             f"{len(columns)} of the predictor's models have outcomes on {LEAST_COVERAGE:.0%} of "
             f"the test prompts of {source}; a pool needs two, bring their outcomes"
         )
-    pool = Pool(
+    pool = EvaluationPool(
         outcomes=outcomes,
         rows=rows,
         columns=np.array(columns),
@@ -124,26 +140,27 @@ def plan_own(
         input_tokens=input_tokens(outcomes.prompts),
         reference=best_single(outcomes.scores, train, np.array(columns)),
     )
-    plan = Plan(pool, source, None, tuple(left_out))
-    return _with_pair(plan, pair)
+    protocol = EvaluationProtocol(pool, source, None, tuple(left_out))
+    return _with_pair(protocol, pair)
 
 
-def _with_pair(plan: Plan, given: tuple[str, str] | None) -> Plan:
-    models = plan.pool.models
+def _with_pair(protocol: EvaluationProtocol, given: tuple[str, str] | None) -> EvaluationProtocol:
+    models = protocol.pool.models
     if given is not None:
         for model in given:
             if model not in models:
                 raise OutcomeError(f"{model!r} is not in the pool; it has {', '.join(models)}")
-        return replace(plan, pair=Pair(plan.pool_source, *given))
-    if not plan.pool.whole(plan.pool.train).any():
+        return replace(protocol, pair=Pair(protocol.pool_source, *given))
+    if not protocol.pool.whole(protocol.pool.train).any():
         reason = "the figures of a weak and a strong model: costs are missing; name both models"
-    elif len(hull := plan.pool.hull_of_singles()) < 2:
+    elif len(hull := protocol.pool.hull_of_singles()) < 2:
         reason = "the figures of a weak and a strong model: the best model is also the cheapest"
     else:
-        pair = Pair(plan.pool_source, models[hull[-2]], models[hull[-1]])
-        return replace(plan, pair=pair)
-    return replace(plan, left_out=(*plan.left_out, reason))
+        pair = Pair(protocol.pool_source, models[hull[-2]], models[hull[-1]])
+        return replace(protocol, pair=pair)
+    return replace(protocol, left_out=(*protocol.left_out, reason))
 
 
 def of_source(outcomes: Outcomes, source: str) -> Mask:
+    """Mask [n] of the prompts of ``source``."""
     return np.array([name == source for name in outcomes.source_names])

@@ -1,8 +1,9 @@
-"""The claims of the Routoo paper (arXiv 2401.13979) on real outcomes of other people's models.
+"""The claims of the Routoo paper (arXiv 2401.13979), tested on published outcomes of other models.
 
-Each pool is judged on questions that no training saw, in no source: the split goes by question
-over all sources at once. All methods train on the same questions and decide through the service's
-own selector; the selector sees predicted scores and costs, the figures are of the true ones.
+Each pool is evaluated on questions that were not trained on in any source: the split goes by
+question over all sources at once. All methods train on the same questions and decide through the
+service's own selector. The selector sees predicted scores and costs; the figures are of the true
+ones.
 """
 
 from collections.abc import Mapping
@@ -17,10 +18,10 @@ from routoo_export.errors import OutcomeError
 from routoo_export.evaluation.baselines import NEIGHBOURS, domain_prior, nearest_neighbours
 from routoo_export.evaluation.bootstrap import Estimate, FloatArray, Resamples
 from routoo_export.evaluation.curves import Curve, Gains, Truth, single_model_choices
-from routoo_export.evaluation.decisions import OperatingPoint, Predicted, price_for_share
+from routoo_export.evaluation.decisions import OperatingPoint, PoolPredictions, price_for_share
 from routoo_export.evaluation.evaluate import plain_numbers
 from routoo_export.evaluation.factorisation import matrix_factorisation
-from routoo_export.evaluation.pool import Expected, Mask, Pool, best_single, input_tokens
+from routoo_export.evaluation.pool import EvaluationPool, Expected, Mask, best_single, input_tokens
 from routoo_export.evaluation.protocol import of_source
 from routoo_export.evaluation.summary import Figures, gain_differences, gain_figures, single_figures
 from routoo_export.network.network import predict
@@ -42,12 +43,12 @@ SOURCES: Final = {
     "routerdc": "routerdc",
     "mmlu_routellm": "mmlu",
 }
-"""File -> source. Files of one source have the same kind of question in the same domains.
+"""File -> source. Files of one source have the same kind of questions in the same domains.
 
-Where two files have a question with the same models, the first one keeps it.
+A question that two files have for the same models is read from the first file only.
 """
 
-# The tokenizers at hand do not read Chinese.
+# These domains are in Chinese, which the backbones' tokenizers do not cover.
 UNREAD_DOMAINS: Final = ("routerdc/cmmlu", "routerdc/ceval")
 SHARES: Final = (0.5, 0.75, 1.0)
 BEST_SINGLE: Final = "best single model"
@@ -57,7 +58,14 @@ ORACLE: Final = "oracle"
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What the paper says of a pool like this: ``figure`` of ``Gains`` above, or at most, ``bound``."""
+    """A claim of the paper about such a pool.
+
+    Attributes:
+        text: The claim in words.
+        figure: Name of the figure of ``Gains`` that is compared with ``bound``.
+        bound: The value that the claim names.
+        at_most: The claim is that the figure is at most ``bound``; otherwise that it is above it.
+    """
 
     text: str
     figure: str
@@ -69,10 +77,17 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
-    """One pool: the models of ``source`` but ``excluded``.
+class ReproductionCase:
+    """One pool of models, and the claims that are tested on it.
 
-    answer_tokens: output tokens of every answer, where the source's costs take that for given.
+    Attributes:
+        key: Letter of the pool in the table.
+        title: Title of the pool.
+        source: The source whose models and prompts form the pool.
+        excluded: Models of the source that are not in the pool.
+        claims: The claims of the paper about such a pool.
+        answer_tokens: Output tokens of every answer, where the source's costs assume a constant;
+            None = predicted.
     """
 
     key: str
@@ -96,18 +111,22 @@ _OPEN_BUT_RUN_BY_OTHERS: Final = ("deepseek-chat-v2", "ai21/jamba-1.5-large")
 _FEW_OUTCOMES: Final = ("deepseek-ai/DeepSeek-Coder-V2",)
 
 CASES: Final = (
-    Case("a", "MMLU, 8 open models", "mmlu", ("gpt-4-1106-preview",), _OPEN_CLAIMS, 1.0),
-    Case("b", "MMLU, 8 open models and GPT-4", "mmlu", (), _STRONG_CLAIMS, 1.0),
-    Case(
+    ReproductionCase(
+        "a", "MMLU, 8 open models", "mmlu", ("gpt-4-1106-preview",), _OPEN_CLAIMS, 1.0
+    ),
+    ReproductionCase("b", "MMLU, 8 open models and GPT-4", "mmlu", (), _STRONG_CLAIMS, 1.0),
+    ReproductionCase(
         "c",
         "MMLU-Pro, 26 open-weight models",
         "mmlu_pro",
         (*_CLOSED, *_OPEN_BUT_RUN_BY_OTHERS, *_FEW_OUTCOMES),
         _OPEN_CLAIMS,
     ),
-    Case("d", "MMLU-Pro, 31 models with GPT-4o", "mmlu_pro", _FEW_OUTCOMES, _STRONG_CLAIMS),
-    Case("e", "RouterBench, 11 models, true costs", "routerbench", (), _STRONG_CLAIMS),
-    Case(
+    ReproductionCase(
+        "d", "MMLU-Pro, 31 models with GPT-4o", "mmlu_pro", _FEW_OUTCOMES, _STRONG_CLAIMS
+    ),
+    ReproductionCase("e", "RouterBench, 11 models, true costs", "routerbench", (), _STRONG_CLAIMS),
+    ReproductionCase(
         "f",
         "MMLU-Pro, (c) with two more",
         "mmlu_pro",
@@ -119,10 +138,13 @@ CASES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """Everything that the five pools are made of.
+    """The outcomes and prices from which all pools are made.
 
-    prices: USD per million (input, output) tokens [m, 2]. input_tokens [n]: of the whole prompt, of
-    which the outcomes hold the question only where it comes with demonstrations.
+    Attributes:
+        outcomes: Merged outcomes of all sources.
+        prices: USD per million (input, output) tokens, [m, 2].
+        input_tokens: Input tokens [n] of the whole prompts. Where a prompt has demonstrations
+            before its question, the outcomes hold the question only.
     """
 
     outcomes: Outcomes
@@ -137,7 +159,7 @@ class Material:
     def validation(self) -> Mask:
         return in_buckets(self.outcomes.buckets, VALIDATION_BUCKETS)
 
-    def pool(self, case: Case) -> Pool:
+    def pool(self, case: ReproductionCase) -> EvaluationPool:
         """The pool of a case; the reference is the model that scored best in training."""
         rows = of_source(self.outcomes, case.source)
         columns = np.array(
@@ -147,7 +169,7 @@ class Material:
                 if model not in case.excluded and not np.isnan(self.outcomes.scores[rows, j]).all()
             ]
         )
-        return Pool(
+        return EvaluationPool(
             outcomes=self.outcomes,
             rows=rows,
             columns=columns,
@@ -158,7 +180,7 @@ class Material:
 
 
 def read_material(data: Path) -> Material:
-    """SOURCES of the folder ``data``, without questions that an earlier source has as well.
+    """Read SOURCES from the folder ``data``, without questions that an earlier source has too.
 
     Raises:
         OutcomeError: a file is missing or does not fit.
@@ -185,7 +207,7 @@ def read_material(data: Path) -> Material:
 
 
 def _whole_prompts(path: Path, part: Outcomes) -> list[str]:
-    """The prompts as sent, demonstrations included, in the order of ``part``."""
+    """The prompts as they were sent, with demonstrations, in the order of ``part``."""
     table = pq.read_table(path, columns=["prompt_id", "prompt"])
     sent = dict(zip(table["prompt_id"].to_pylist(), table["prompt"].to_pylist(), strict=True))
     try:
@@ -197,7 +219,7 @@ def _whole_prompts(path: Path, part: Outcomes) -> list[str]:
 def train_all(
     material: Material, rows: Rows, config: TrainConfig, progress: Progress | None = None
 ) -> tuple[Expected, Expected]:
-    """One predictor and one matrix factorisation for all pools, on the same features."""
+    """Train one predictor and one matrix factorisation for all pools, on the same features."""
     train, validation = material.train, material.validation
     weights = fit(rows.where(train), rows.where(validation), config, progress)
     said = predict(weights, rows.features)
@@ -216,9 +238,16 @@ def train_all(
 
 @dataclass(frozen=True, slots=True)
 class CaseResult:
-    """figures: nested plain numbers. curves: mean cost in USD and mean score [p] per method."""
+    """The result of one pool.
 
-    case: Case
+    Attributes:
+        case: The pool.
+        figures: Nested plain numbers.
+        curves: Mean cost in USD and mean score, [p] each, per method.
+        singles: Mean cost in USD and mean score, [k] each, of the single models.
+    """
+
+    case: ReproductionCase
     figures: Figures
     curves: Mapping[str, tuple[FloatArray, FloatArray]]
     singles: tuple[FloatArray, FloatArray]
@@ -230,14 +259,14 @@ def reproduce(
     config: TrainConfig,
     progress: Progress | None = None,
 ) -> list[CaseResult]:
-    """Train on the features of each named backbone, and judge all methods on every case."""
+    """Train on the features of each named backbone, and evaluate all methods on every case."""
     trained = {name: train_all(material, rows, config, progress) for name, rows in features.items()}
     return [_judge(material, case, features, trained, config.seed) for case in CASES]
 
 
 def _judge(
     material: Material,
-    case: Case,
+    case: ReproductionCase,
     features: Mapping[str, Rows],
     trained: Mapping[str, tuple[Expected, Expected]],
     seed: int,
@@ -252,7 +281,7 @@ def _judge(
     ours = [f"Routoo, {name}" for name in features]
     known = pool.whole(pool.train)
     for name, rows in features.items():
-        # A neighbour without the outcomes of the pool's models would say nothing of them.
+        # Only prompts with outcomes of all models of the pool can serve as neighbours.
         methods[f"kNN-{NEIGHBOURS}, {name}"] = nearest_neighbours(
             pool.outcomes, rows.features.numpy(), rows.groups, known, decided
         )
@@ -263,7 +292,7 @@ def _judge(
         methods = {name: Expected(one.scores, tokens) for name, one in methods.items()}
     choices = {name: pool.predicted(one, decided).sweep() for name, one in methods.items()}
     choices[RANDOM_MIX] = single_model_choices(pool.hull_of_singles(), len(truth.scores))
-    choices[ORACLE] = Predicted(truth.scores, truth.cost_usd).sweep()
+    choices[ORACLE] = PoolPredictions(truth.scores, truth.cost_usd).sweep()
     curves = {name: Curve.of(chosen, truth, resamples) for name, chosen in choices.items()}
     gains = {name: Gains.of(curve, truth, resamples) for name, curve in curves.items()}
     figures: Figures = {
@@ -297,7 +326,7 @@ def _judge(
     return CaseResult(case, plain, drawn, singles)
 
 
-def _claims(case: Case, found: Gains) -> list[dict[str, Any]]:
+def _claims(case: ReproductionCase, found: Gains) -> list[dict[str, Any]]:
     claims = []
     for claim in case.claims:
         value = plain_numbers(float(getattr(found, claim.figure)[0]))
@@ -313,9 +342,9 @@ def _claims(case: Case, found: Gains) -> list[dict[str, Any]]:
 
 
 def _beforehand(
-    pool: Pool, expected: Expected, decided: Mask, truth: Truth, resamples: Resamples
+    pool: EvaluationPool, expected: Expected, decided: Mask, truth: Truth, resamples: Resamples
 ) -> Figures:
-    """Where prices end up that keep to a share of the best single model's cost on validation."""
+    """Test points of prices that keep to a share of the best single model's validation cost."""
     sample, prompts = pool.predicted(expected, pool.validation), pool.predicted(expected, decided)
     found: Figures = {}
     for share in SHARES:

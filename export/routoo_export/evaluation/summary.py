@@ -12,7 +12,7 @@ from routoo_export.evaluation.bootstrap import Estimate, FloatArray, Resamples, 
 from routoo_export.evaluation.curves import Gains, Truth, arena_score
 from routoo_export.evaluation.decisions import (
     OperatingPoint,
-    Predicted,
+    PoolPredictions,
     price_for_arena,
     price_for_share,
 )
@@ -40,7 +40,7 @@ HALF: Final = 0.5
 def score_values(
     truth: FloatArray, score: FloatArray, resamples: Resamples
 ) -> dict[str, FloatArray]:
-    """Each of SCORE_FIGURES [r] of one model's predictions [n]; missing truth (NaN) is left out."""
+    """Compute SCORE_FIGURES, [r] each, of one model; prompts with missing truth are left out."""
     known = ~np.isnan(truth)
     truth, score, kept = truth[known], score[known], resamples.of(known)
     values: dict[str, FloatArray] = {}
@@ -50,16 +50,23 @@ def score_values(
 
 
 def score_figures(truth: FloatArray, score: FloatArray, resamples: Resamples) -> Figures:
+    """Estimate SCORE_FIGURES of one model's predictions [n]."""
     return _estimates(score_values(truth, score, resamples))
 
 
 def pool_score_figures(
     truth: FloatArray, scores: FloatArray, models: tuple[str, ...], resamples: Resamples
 ) -> Figures:
-    """``score_figures`` per model, and their means over the models; truth, scores [n, k].
+    """``score_figures`` per model, and their means over the models.
 
-    Prompts are resampled, not models. A model of a single outcome has no AUC and does not count in
-    its mean.
+    Prompts are resampled, not models. A model with a single kind of outcome has no AUC and does not
+    count in its mean.
+
+    Args:
+        truth: True scores, [n, k].
+        scores: Predicted scores, [n, k].
+        models: Names of the k models.
+        resamples: Resamples of the prompts.
     """
     values = [score_values(truth[:, j], scores[:, j], resamples) for j in range(len(models))]
     means = {}
@@ -79,7 +86,7 @@ def pool_score_figures(
 def pair_values(
     truth: FloatArray, scores: FloatArray, resamples: Resamples
 ) -> dict[str, FloatArray]:
-    """RouteLLM's figures [r]; truth, scores [n, 2]: the weak model, the strong one."""
+    """RouteLLM's figures, [r] each; ``truth`` and ``scores`` [n, 2]: weak model, strong model."""
     preference = scores[:, 1] - scores[:, 0]
 
     def stacked(weights: Weights) -> FloatArray:
@@ -92,6 +99,7 @@ def pair_values(
 
 
 def pair_figures(truth: FloatArray, scores: FloatArray, resamples: Resamples) -> Figures:
+    """Estimate RouteLLM's figures; ``truth`` and ``scores`` [n, 2]: weak model, strong model."""
     return _estimates(pair_values(truth, scores, resamples))
 
 
@@ -104,10 +112,14 @@ def pair_differences(
 
 
 def unusual_figures(seen: FloatArray, unseen: FloatArray, resamples: Resamples) -> Figures:
-    """Telling prompts of domains that were left out of training from those that were not.
+    """Figures of telling prompts of unseen domains from prompts of seen domains by ``ood``.
 
-    seen, unseen [n]: the outputs ``ood`` of the same prompts in the one case and in the other.
-    auroc: the chance that a prompt of an unseen domain has the higher one.
+    The figure auroc is the chance that a prompt of an unseen domain has the higher output ``ood``.
+
+    Args:
+        seen: Outputs ``ood`` [n] of prompts whose domains were in the training.
+        unseen: Outputs ``ood`` [n] of the same prompts, with their domains left out of it.
+        resamples: Resamples of the prompts.
     """
     truth = np.repeat([0.0, 1.0], len(seen))
     both = np.concatenate([seen, unseen])
@@ -125,9 +137,15 @@ def unusual_figures(seen: FloatArray, unseen: FloatArray, resamples: Resamples) 
 def shrinking_figures(
     truth: FloatArray, shrunk: FloatArray, unshrunk: FloatArray, resamples: Resamples
 ) -> Figures:
-    """What shrinking the scores of unusual prompts changes; all [n, 2], weak and strong model.
+    """Figures with and without shrinking the scores of unusual prompts, and their differences.
 
-    ece, log_loss: means over the two models.
+    The figures ece and log_loss are means over the two models.
+
+    Args:
+        truth: True scores, [n, 2]: weak model, strong model.
+        shrunk: Predicted scores with shrinkage, [n, 2].
+        unshrunk: Predicted scores without it, [n, 2].
+        resamples: Resamples of the prompts.
     """
     found = []
     for scores in (shrunk, unshrunk):
@@ -145,7 +163,10 @@ def shrinking_figures(
 
 
 def gain_figures(found: Gains) -> Figures:
-    """matched_share: of the resamples, those in which the reference is matched at all."""
+    """Estimate all figures of ``found``.
+
+    The figure matched_share is the share of resamples in which the reference's score is matched.
+    """
     figures = _estimates({field.name: getattr(found, field.name) for field in fields(found)})
     matched = float(np.isfinite(found.cost_share[1:]).mean())
     return {**figures, "matched_share": matched}
@@ -159,12 +180,12 @@ def gain_differences(one: Gains, other: Gains) -> Figures:
 
 
 def operating_figures(
-    sample: Predicted, prompts: Predicted, truth: Truth, resamples: Resamples
+    sample: PoolPredictions, prompts: PoolPredictions, truth: Truth, resamples: Resamples
 ) -> Figures:
-    """What prices that were set on ``sample``, before the judged prompts, come to on these.
+    """Figures on ``prompts`` at prices that were set on ``sample`` beforehand.
 
-    half_budget: half of the reference's predicted cost, None where no model is that cheap; arena:
-    the best predicted RouterArena score.
+    The figure half_budget is at the price for half of the reference's predicted cost, None where no
+    model is that cheap; arena is at the price of the best predicted RouterArena score.
     """
     figures: Figures = {"half_budget": None}
     half = price_for_share(sample, truth.reference, HALF)
@@ -188,7 +209,7 @@ def operating_figures(
 
 
 def single_figures(column: int, truth: Truth, resamples: Resamples) -> Figures:
-    """Mean score, mean cost in USD and RouterArena's score of always the model ``column``."""
+    """Mean score, mean cost in USD and RouterArena's score when always choosing ``column``."""
     weights = resamples.weights.astype(np.float64)
     weights /= weights.sum(axis=1, keepdims=True)
     score, cost = weights @ truth.scores[:, column], weights @ truth.cost_usd[:, column]

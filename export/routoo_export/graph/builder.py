@@ -1,4 +1,4 @@
-"""A graph under construction: nodes and constants that add up to one ONNX model."""
+"""Building an ONNX model from nodes and constants."""
 
 from dataclasses import dataclass, field
 from typing import Final
@@ -19,18 +19,23 @@ PRODUCER_NAME: Final = "routoo-export"
 
 @dataclass(slots=True)
 class GraphBuilder:
-    """Nodes and constants in the order of their making; each node is named by its one output."""
+    """A graph under construction.
+
+    Attributes:
+        nodes: Nodes in the order in which they were added; each has the name of its one output.
+        constants: Constants by name.
+    """
 
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     constants: dict[str, onnx.TensorProto] = field(default_factory=dict)
 
     def constant(self, name: str, array: NDArray[np.generic]) -> str:
-        """An initializer; a second one of the same name takes the place of the first."""
+        """Add an initializer; it replaces one of the same name. Returns the name."""
         self.constants[name] = numpy_helper.from_array(np.ascontiguousarray(array), name)
         return name
 
     def node(self, operator: str, inputs: list[str], output: str, **attributes: object) -> str:
-        """A node with one output; returns the output's name."""
+        """Add a node with one output; return the name of the output."""
         self.nodes.append(helper.make_node(operator, inputs, [output], name=output, **attributes))
         return output
 
@@ -43,7 +48,7 @@ class GraphBuilder:
         *,
         axis: int = 1,
     ) -> None:
-        """Cuts ``source``, sum(widths) long along ``axis``, into ``outputs``."""
+        """Split ``source`` along ``axis`` into ``outputs`` of the sizes ``widths``."""
         sizes = self.constant(f"{name}_widths", np.array(widths, dtype=np.int64))
         self.nodes.append(
             helper.make_node(
@@ -52,7 +57,7 @@ class GraphBuilder:
         )
 
     def rename(self, old: str, new: str) -> str:
-        """Gives the output ``old`` of a node, and the node, another name; returns ``new``."""
+        """Rename the output ``old`` of a node, and the node, to ``new``; return ``new``."""
         for node in self.nodes:
             node.name = new if node.name == old else node.name
             for names in (node.input, node.output):
@@ -60,9 +65,12 @@ class GraphBuilder:
         return new
 
     def merge(self, model: onnx.ModelProto, prefix: str, inputs: dict[str, str]) -> None:
-        """Adds the nodes and constants of ``model``, each name with ``prefix`` before it.
+        """Add the nodes and constants of another model.
 
-        inputs: for each input of ``model`` the name in this graph that feeds it.
+        Args:
+            model: The other model.
+            prefix: Prefix of each of its names.
+            inputs: For each input of ``model``, the name in this graph that feeds it.
         """
         renamed = dict(inputs)
 
@@ -73,7 +81,7 @@ class GraphBuilder:
             self.constant(name_of(tensor.name), numpy_helper.to_array(tensor))
         for node in model.graph.node:
             if node.op_type == "Identity" and name_of(node.input[0]) in self.constants:
-                # A constant that is used twice: one name will do.
+                # A constant that is used twice needs only one name.
                 renamed[node.output[0]] = name_of(node.input[0])
                 continue
             copy = onnx.NodeProto()
@@ -88,7 +96,7 @@ class GraphBuilder:
         inputs: list[onnx.ValueInfoProto],
         outputs: list[onnx.ValueInfoProto],
     ) -> onnx.ModelProto:
-        """The checked model of what has been added and what the outputs need of it."""
+        """Build and check the model of all nodes on which ``outputs`` depend."""
         nodes = needed_nodes(self.nodes, {output.name for output in outputs})
         read = {name for node in nodes for name in node.input}
         constants = [tensor for name, tensor in self.constants.items() if name in read]
@@ -104,7 +112,7 @@ class GraphBuilder:
 
 
 def needed_nodes(nodes: list[onnx.NodeProto], outputs: set[str]) -> list[onnx.NodeProto]:
-    """Those of ``nodes``, which stand in the order of their running, that ``outputs`` depend on."""
+    """Filter ``nodes``, which are in topological order, to those that ``outputs`` depend on."""
     needed, kept = set(outputs), []
     for node in reversed(nodes):
         if needed.intersection(node.output):

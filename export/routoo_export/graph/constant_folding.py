@@ -1,7 +1,8 @@
-"""What a traced graph computes anew in each run though it never changes: done once, at export.
+"""Constant folding: results that are the same in each run of a traced graph are computed at export.
 
-A trace reads sizes from shapes, those of the architecture (heads, channels) like those of the
-batch. The former are constants, and so is all that follows from constants alone.
+A trace reads all sizes from shapes, both those of the architecture (heads, channels) and those of
+the batch. The sizes of the architecture are constants, and so are all results that depend on
+constants alone.
 """
 
 from typing import Final
@@ -17,7 +18,7 @@ from routoo_export.graph.builder import needed_nodes
 Array = NDArray[np.generic]
 
 MOST_ELEMENTS: Final = 1 << 16
-"""Of a result that is stored; a larger one would make the file grow more than the run shrink."""
+"""Most elements of a result that is stored; a larger one would cost more in size than it saves."""
 
 
 _OF_BATCH: Final = -1
@@ -25,7 +26,7 @@ _OF_BATCH: Final = -1
 
 
 def fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of ``model`` with constants in the place of the nodes that give the same in each run."""
+    """A copy of ``model`` in which constants replace the nodes with the same result in each run."""
     known: dict[str, Array] = {
         tensor.name: numpy_helper.to_array(tensor)
         for tensor in model.graph.initializer
@@ -54,7 +55,7 @@ def fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _shapes(model: onnx.ModelProto) -> dict[str, Array]:
-    """int64 sizes of each value whose number of dimensions is known."""
+    """Sizes, int64, of each value whose number of dimensions is known."""
     typed = shape_inference.infer_shapes(model, data_prop=True)
     return {
         value.name: np.array(
@@ -70,9 +71,9 @@ def _shapes(model: onnx.ModelProto) -> dict[str, Array]:
 
 
 def _value(node: onnx.NodeProto, known: dict[str, Array], sizes: dict[str, Array]) -> Array | None:
-    """What ``node`` gives in each run; None where it depends on the run, or is large.
+    """Compute the output of ``node``; None where it depends on the run or is large.
 
-    Of ``sizes``, some of which depend on it, nodes may pick those that do not.
+    Some of ``sizes`` depend on the run; nodes that pick only the others are computed too.
     """
     picks = node.op_type in ("Gather", "Slice") and node.input[0] in sizes
     values = {**sizes, **known} if picks else known

@@ -1,7 +1,8 @@
-"""fp16 for GPUs: the transformer in half precision, what sums up in single.
+"""fp16 for GPUs: the transformer in half precision, its sums in single precision.
 
-onnxruntime has a converter for this too, but between two nodes that stay in single it goes through
-half: the squares in a norm overflow, and the angle of position 200 loses its digits.
+onnxruntime has a converter for this too. But it converts values between two nodes that stay in
+single precision to half precision: the squares in a norm overflow, and the angles of position 200
+lose their digits.
 """
 
 from typing import Final
@@ -17,17 +18,17 @@ SINGLE_OPERATORS: Final = frozenset(
     {"LayerNormalization", "Softmax", "ReduceMean", "Pow", "Sqrt", "Cast"}
 )
 """Norms and attention weights: sums over many terms, squares and exponentials overflow or cancel in
-half precision. Casts say themselves what they make."""
+half precision. Casts have their own target type."""
 _HALF: Final = ".half"
 _SINGLE: Final = ".single"
 _LARGEST: Final = float(np.finfo(np.float16).max)
 
 
 def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of ``model`` (from ``build_graph``) with the transformer in fp16; outputs stay float32.
+    """A copy of ``model`` (from ``build_graph``) with the transformer in fp16.
 
-    Pooling and heads are outside the transformer and stay float32. A model without a transformer
-    comes back as it is.
+    Pooling, heads and outputs are outside the transformer and stay float32. A model without a
+    transformer is returned as it is.
     """
     halved = _half_nodes(model)
     if not halved:
@@ -60,8 +61,8 @@ def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
 def _half_nodes(model: onnx.ModelProto) -> set[str]:
     """Names of the nodes that compute in half precision.
 
-    Those of the transformer that see the tokens: not what comes of positions and masks alone, and
-    not what a softmax reads, masks added.
+    These are the nodes of the transformer that depend on the tokens. Nodes that depend on positions
+    and masks alone stay in single precision, and so does the input of a softmax with its mask.
     """
     of_tokens: set[str] = set()
     summed = {name for node in model.graph.node if node.op_type == "Softmax" for name in node.input}
@@ -78,7 +79,7 @@ def _half_nodes(model: onnx.ModelProto) -> set[str]:
 
 
 class _Converter:
-    """Copies nodes in their order, with casts where half and single precision meet."""
+    """Copies nodes in their order and adds casts between half and single precision."""
 
     def __init__(self, floats: set[str], constants: dict[str, onnx.TensorProto]) -> None:
         self.nodes: list[onnx.NodeProto] = []
@@ -88,6 +89,7 @@ class _Converter:
         self._cast: set[str] = set()
 
     def add(self, node: onnx.NodeProto, *, half: bool) -> None:
+        """Copy ``node``, in half or in single precision."""
         copy = onnx.NodeProto()
         copy.CopyFrom(node)
         convert = self._as_half if half else self._as_single

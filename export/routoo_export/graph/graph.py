@@ -1,4 +1,4 @@
-"""The predictor as one ONNX graph: token ids in, scores, lengths and what is known of them out."""
+"""The predictor as one ONNX graph: from token ids to scores, output tokens and uncertainty."""
 
 from typing import Final
 
@@ -19,14 +19,14 @@ from routoo_export.network.network import Weights
 
 INPUT_NAME: Final = INPUT
 FULL_ROWS: Final = 4
-"""A library multiplies a lone row, and the last rows of a matrix when they are no full four, in
-another order than the others: a prompt's last bits would depend on the batch that it came in."""
+"""Matrix libraries multiply the last rows beyond a multiple of four in another order than the rows
+before them: the last bits of a prompt's outputs would depend on its batch."""
 EXTRA_ROWS: Final = FULL_ROWS - 1
-"""Rows of zeros below a transformer's features: with them, no prompt is among those last rows."""
+"""Rows of zeros after a transformer's features: with them, no prompt is among those last rows."""
 
 
 def build_graph(backbone: Backbone, weights: Weights) -> onnx.ModelProto:
-    """The checked model; computes what ``backbone.module()`` and ``Network`` compute, in float32.
+    """Build and check the model that computes ``backbone.module()`` and ``Network`` in float32.
 
     Raises:
         ExportError: the backbone cannot be exported.
@@ -49,10 +49,10 @@ def build_graph(backbone: Backbone, weights: Weights) -> onnx.ModelProto:
 
 
 def rows_step(backbone: Backbone) -> int:
-    """Callers fill the rows up to a multiple of this; then no prompt's bits depend on the batch.
+    """The multiple to which callers fill up the rows, so that outputs do not depend on the batch.
 
-    1: the graph sees to it itself, by extra rows of features. The static graph, which answers in
-    a tenth of a millisecond, would lose a third of its speed by them.
+    It is 1 where the graph itself adds rows to the features. The static graph, which takes a tenth
+    of a millisecond, would lose a third of its speed by such rows.
     """
     return FULL_ROWS if isinstance(backbone, StaticBackbone) else 1
 
@@ -60,7 +60,7 @@ def rows_step(backbone: Backbone) -> int:
 def _add_heads_below_full_rows(
     builder: GraphBuilder, features: str, width: int, weights: Weights
 ) -> None:
-    """The heads on ``features`` [n, width] and EXTRA_ROWS more, which are cut off the outputs."""
+    """Add the heads on ``features`` [n, width] and EXTRA_ROWS more; cut those off the outputs."""
     zeros = np.zeros((EXTRA_ROWS, width), dtype=np.float32)
     rows = [features, builder.constant("extra_rows", zeros)]
     add_heads(builder, builder.node("Concat", rows, "all_rows", axis=0), weights)

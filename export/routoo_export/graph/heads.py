@@ -1,8 +1,9 @@
 """``Network`` as ONNX nodes, on top of any features.
 
-What comes of the trained models, and of each added one, is computed by nodes of its own, whose
-shapes do not depend on how many models there are, and joined last: an added model changes no bit of
-the others. In one product of all, the library would multiply in another order by their number.
+The outputs of the trained models, and those of each added model, are computed by nodes of their
+own, whose shapes do not depend on how many models were added, and are joined last. An added model
+therefore changes no bit of the others. In a single product for all models, the order in which the
+library multiplies would depend on their number.
 """
 
 from typing import Final
@@ -17,7 +18,7 @@ OUTPUT_NAMES: Final = Outputs._fields
 
 
 def add_heads(builder: GraphBuilder, features: str, weights: Weights) -> None:
-    """From ``features`` float32 [n, f] to the outputs OUTPUT_NAMES."""
+    """Add the nodes from ``features`` float32 [n, f] to the outputs OUTPUT_NAMES."""
     added = bool(weights.added.models)
     suffix = "_of_trained" if added else ""
     members = len(weights.heads)
@@ -36,10 +37,10 @@ def add_heads(builder: GraphBuilder, features: str, weights: Weights) -> None:
 
 
 def _members(builder: GraphBuilder, features: str, weights: Weights) -> None:
-    """Calibrated logits_by_member [k, n, m], shares_by_member [k, n, t] and log_tokens [n, m].
+    """Add calibrated logits_by_member [k, n, m], shares_by_member [k, n, t], log_tokens [n, m].
 
-    A member's heads are a product of their own: onnxruntime lays out a constant matrix for speed
-    when it loads the graph, a stack of them in each run.
+    Each member's heads are a product of their own: onnxruntime repacks a constant matrix for speed
+    once, when it loads the graph, but a stack of matrices in each run.
     """
     node, constant = builder.node, builder.constant
     weight, bias = constant("hidden_weight", weights.hidden), weights.hidden_bias
@@ -77,9 +78,10 @@ def _members(builder: GraphBuilder, features: str, weights: Weights) -> None:
 
 
 def _ood(builder: GraphBuilder, features: str, weights: Weights) -> None:
-    """The output ood [n], by way of ood_column [n, 1].
+    """Add the output ood [n], by way of ood_column [n, 1].
 
-    Gains stand in the columns that sum up; the energy's location moves the knots.
+    The gains are part of the matrices that sum; the location of the energy is subtracted from the
+    knots.
     """
     node, constant, ood = builder.node, builder.constant, weights.ood
     likely = node("Mul", ["shares_by_member", "topics_by_member"], "likely_topics")
@@ -107,7 +109,7 @@ def _ood(builder: GraphBuilder, features: str, weights: Weights) -> None:
 
 
 def _doubt(builder: GraphBuilder, weights: Weights) -> None:
-    """The column doubt_plus_one [n, 1], the reciprocal of certainty: 1 where nothing shrinks."""
+    """Add doubt_plus_one [n, 1], the reciprocal of certainty: 1 where no score is shrunk."""
     node, constant = builder.node, builder.constant
     square = node("Mul", ["ood_column", "ood_column"], "ood_squared")
     fourth = node("Mul", [square, square], "ood_to_the_4th")
@@ -178,17 +180,17 @@ def _added_tokens(builder: GraphBuilder, added: AddedWeights, model: int) -> Non
 
 
 def _shrunk(builder: GraphBuilder, logits: str, anchor: str, output: str) -> None:
-    """sigmoid(anchor + certainty * (logits - anchor))."""
+    """Add ``output``, sigmoid(anchor + certainty * (logits - anchor))."""
     away = builder.node("Sub", [logits, anchor], f"{output}_away")
     kept = builder.node("Div", [away, "doubt_plus_one"], f"{output}_kept")
     builder.node("Sigmoid", [builder.node("Add", [kept, anchor], f"{output}_logits")], output)
 
 
 def _row_sums(builder: GraphBuilder, values: str, width: int, output: str) -> str:
-    """Sums over the last axis, ``width`` long, which stays with size 1.
+    """Sum over the last axis, of length ``width``, which remains with size 1.
 
-    As a matrix product: ReduceSum adds in an order that hangs on where a row begins in memory, and
-    so on the batch.
+    This is a matrix product because ReduceSum adds in an order that depends on the address of a row
+    in memory, and so on the batch.
     """
     ones = builder.constant(f"ones_{width}", np.ones((width, 1), dtype=np.float32))
     return builder.node("MatMul", [values, ones], output)

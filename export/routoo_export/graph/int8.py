@@ -1,12 +1,13 @@
 """int8 for CPUs: matrix products of the traced transformer in integers, its embeddings in bytes.
 
-Weights: symmetric, one scale per column. Activations: unsigned bytes, one scale per tensor, fixed
-from prompts that stand for the traffic: a prompt's numbers do not depend on its batch, as they
-would where the scale comes from the batch ("dynamic" quantisation), and integer sums are exact in
-any order. What is large in a few channels of an activation moves into the weights where that
-lowers the error (SmoothQuant, arXiv 2211.10438). Biases and scales around a product become part of
-it (``folds``). A product that still loses too much stays in float, as do attention, norms and
-everything outside the transformer.
+Weights are quantised symmetrically with one scale per column. Activations are unsigned bytes with
+one scale per tensor, which is fixed from calibration prompts ("static" quantisation). A prompt's
+outputs then do not depend on its batch, as they would with scales computed from the batch
+("dynamic" quantisation), and integer sums are exact in any order. Where a few channels of an
+activation are large, their scale is moved into the weights if that lowers the error (SmoothQuant,
+arXiv 2211.10438). Biases and scales around a product become part of it (``int8_folds``). A product
+whose error is still too large stays in float, as do attention, norms and everything outside the
+transformer.
 """
 
 from collections import Counter
@@ -30,9 +31,9 @@ from routoo_export.graph.transformer import PREFIX
 FloatArray = NDArray[np.float32]
 
 SAMPLE_TOKENS: Final = 2048
-"""Tokens on which an activation's scale is judged; its range is that over all tokens."""
+"""Tokens on which the error of an activation's scale is measured; its range is over all tokens."""
 MIGRATIONS: Final = (0.0, 0.5, 0.7, 0.85)
-"""SmoothQuant's alpha, 0 = none: the one with the least error is taken."""
+"""Values of SmoothQuant's alpha that are tried, 0 = none; the one with the least error is taken."""
 MOST_ERROR: Final = 0.08
 """Relative error (Frobenius norm) of a product above which it stays in float."""
 _MOST_BYTE: Final = 255
@@ -42,8 +43,14 @@ _BATCH_ROWS: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """Of one activation of k channels: rows float32 [t, k] of some tokens; low, high [k] of all."""
+class ActivationSample:
+    """Values of one activation of k channels on the calibration prompts.
+
+    Attributes:
+        rows: The activation of t of the tokens, float32 [t, k].
+        low: Least value of each channel over all tokens, [k].
+        high: Largest value of each channel over all tokens, [k].
+    """
 
     rows: FloatArray
     low: FloatArray
@@ -52,9 +59,13 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """byte = activation / channels / step + zero; channels float32 [k], None = all 1.
+    """The scale of an activation: byte = activation / channels / step + zero.
 
-    error: of the products that read the activation, relative.
+    Attributes:
+        channels: Scale of each channel, float32 [k]; None = all 1.
+        step: Difference of two neighbouring bytes.
+        zero: The byte that stands for 0.
+        error: Relative error of the products that read the activation.
     """
 
     channels: FloatArray | None
@@ -66,10 +77,14 @@ class Scale:
 def to_int8(
     model: onnx.ModelProto, ids: Sequence[Sequence[int]], pad_token_id: int
 ) -> onnx.ModelProto:
-    """A copy of ``model`` (from ``build_graph``) with the transformer's products in int8.
+    """A copy of ``model`` with the transformer's products in int8.
 
-    ids: the prompts from which the scales come, the same scales in each run. A model without a
-    transformer comes back as it is.
+    A model without a transformer is returned as it is.
+
+    Args:
+        model: A model from ``build_graph``.
+        ids: Token ids of the calibration prompts. The same prompts give the same scales.
+        pad_token_id: The token that pads them.
     """
     model = fold_constants(model) if _products(model) else model
     products = _products(model)
@@ -84,7 +99,7 @@ def to_int8(
         activation: choose_scale(
             sample,
             np.concatenate([weights[name] for name in readers[activation]], axis=1),
-            # A matrix that several layers share is stored once, so its channels stay as they are.
+            # A matrix that several layers share is stored once, so its channels are not rescaled.
             migrate=all(uses[name] == 1 for name in readers[activation]),
         )
         for activation, sample in _observe(model, list(readers), ids, pad_token_id).items()
@@ -100,13 +115,13 @@ def to_int8(
     return _rewritten(model, folds, weights, scales)
 
 
-def choose_scale(sample: Sample, weight: FloatArray, *, migrate: bool = True) -> Scale:
-    """The scale of an activation under which its product with ``weight`` [k, n] errs least."""
+def choose_scale(sample: ActivationSample, weight: FloatArray, *, migrate: bool = True) -> Scale:
+    """Choose the scale with the least error of the activation's product with ``weight`` [k, n]."""
     candidates = [_scale(sample, weight, alpha) for alpha in MIGRATIONS if migrate or not alpha]
     return min(candidates, key=lambda scale: scale.error)
 
 
-def _scale(sample: Sample, weight: FloatArray, alpha: float) -> Scale:
+def _scale(sample: ActivationSample, weight: FloatArray, alpha: float) -> Scale:
     """The scale that covers the whole range after a migration of strength ``alpha``."""
     channels, moved, rows, low, high = None, weight, sample.rows, sample.low, sample.high
     if alpha:
@@ -127,7 +142,7 @@ def _scale(sample: Sample, weight: FloatArray, alpha: float) -> Scale:
 
 
 def byte_columns(weight: FloatArray) -> tuple[NDArray[np.int8], FloatArray]:
-    """Codes int8 [k, n] and steps float32 [n]: weight = codes * steps, symmetric."""
+    """Quantise symmetrically: codes int8 [k, n] and steps float32 [n], weight = codes * steps."""
     steps = np.maximum(np.abs(weight).max(axis=0), _TINY**2).astype(np.float32) / _MOST_INT8
     return np.rint(weight / steps).astype(np.int8), steps
 
@@ -156,8 +171,8 @@ def _weights(model: onnx.ModelProto, products: list[onnx.NodeProto]) -> dict[str
 
 def _observe(
     model: onnx.ModelProto, names: list[str], ids: Sequence[Sequence[int]], pad_token_id: int
-) -> dict[str, Sample]:
-    """What the activations ``names`` are on ``ids``."""
+) -> dict[str, ActivationSample]:
+    """Run the prompts ``ids`` and sample the activations ``names``."""
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
     del watched.graph.output[:]
@@ -180,7 +195,9 @@ def _observe(
             rows[name].append(flat[chosen])
             low[name] = np.minimum(low.get(name, np.inf), known.min(axis=0)).astype(np.float32)
             high[name] = np.maximum(high.get(name, -np.inf), known.max(axis=0)).astype(np.float32)
-    return {name: Sample(np.concatenate(rows[name]), low[name], high[name]) for name in names}
+    return {
+        name: ActivationSample(np.concatenate(rows[name]), low[name], high[name]) for name in names
+    }
 
 
 def _rewritten(
@@ -189,7 +206,7 @@ def _rewritten(
     weights: dict[str, FloatArray],
     scales: dict[str, Scale],
 ) -> onnx.ModelProto:
-    """The graph with the quantised nodes in the place of the float ones."""
+    """Replace the float nodes of the graph by quantised ones."""
     new = _Rewriter(weights, scales, folds)
     vocabularies = {
         tensor.name: tensor for tensor in model.graph.initializer if tensor.name.startswith(PREFIX)
@@ -228,7 +245,7 @@ class _Rewriter:
         self._steps: dict[str, FloatArray] = {}
 
     def product(self, node: onnx.NodeProto) -> None:
-        """Bytes times bytes, back to float, with its bias."""
+        """Add a product of bytes, converted back to float, with its bias."""
         activation, weight = node.input[:2]
         scale, tail = self.scales[activation], self.folds.tails[node.name]
         codes = f"{weight}.codes"
@@ -243,20 +260,20 @@ class _Rewriter:
         of_activation = (f"{activation}.step", f"{activation}.zero")
         inputs = [self._bytes[activation], codes, of_activation[0], steps, of_activation[1]]
         if tail.bias is not None:
-            # The zero point of the weights, which is none, comes before it.
+            # The input before it is the weights' zero point, which they do not have.
             bias = self._constant(f"{tail.output}.bias", tail.bias * tail.factor)
             inputs += ["", bias]
         self._add("MatMulIntegerToFloat", inputs, tail.output, domain=CONTRIB_DOMAIN)
 
     def other(self, node: onnx.NodeProto) -> None:
-        """A node that stays in float."""
+        """Add a node that stays in float."""
         copy = onnx.NodeProto()
         copy.CopyFrom(node)
         copy.input[:] = [self.folds.same.get(name, name) for name in node.input]
         self.nodes.append(copy)
 
     def embedding(self, node: onnx.NodeProto, vocabularies: dict[str, onnx.TensorProto]) -> None:
-        """Rows of bytes, each with its own scale."""
+        """Add an embedding table of bytes, with a scale for each row."""
         table, output = node.input[0], node.output[0]
         codes, steps = byte_columns(numpy_helper.to_array(vocabularies[table]).T)
         rows = self._add(

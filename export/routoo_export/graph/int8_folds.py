@@ -1,8 +1,9 @@
-"""What around a product of the transformer its own constants can do: biases, scales, smoothing.
+"""Nodes around a product of the transformer that become part of its constants.
 
-A vector added to a product is its bias; a factor that scales it, through any change of layout, and
-the smoothing of attention's outcome, which is linear in the values, move into the steps of its
-columns. Each saves a pass over the activations, which costs as much as a third of the product.
+A vector that is added to a product becomes its bias. A factor that scales it, also after a change
+of layout, moves into the steps of its columns, and so does the smoothing of attention's output,
+which is linear in the values. Each saves a pass over the activations, which takes up to a third of
+the time of the product.
 """
 
 from collections import defaultdict
@@ -18,17 +19,19 @@ FloatArray = NDArray[np.float32]
 
 _LAYOUT: Final = ("Reshape", "Transpose")
 _FROM_ATTENTION: Final = ("Reshape", "Transpose", "MatMul", "Transpose", "Reshape")
-"""From attention's outcome back to the values."""
+"""The operators from attention's output back to the values."""
 _HEADS_FIRST: Final = [0, 2, 1, 3]
-"""Of both transposes: then heads stay whole, and a channel of the outcome is one of the values."""
+"""The permutation of both transposes: heads stay whole, so output channels are value channels."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """What follows a product and becomes part of it.
+    """The nodes after a product that become part of it.
 
-    output: the name of the result. bias float32 [n] or None. factor float32, [] or [n]: result and
-    bias are multiplied by it.
+    Attributes:
+        output: Name of the result.
+        bias: Bias that is added to the product, float32 [n], or None.
+        factor: Factor of product and bias, float32 [] or [n].
     """
 
     output: str
@@ -38,10 +41,13 @@ class Tail:
 
 @dataclass(frozen=True, slots=True)
 class Folds:
-    """Of all products, by the name of their node.
+    """The folds of all products.
 
-    absorbed: names of the nodes that are no more needed; same: outputs of them, each with the name
-    of what stands in its place; smooth: activations that come smoothed out of attention.
+    Attributes:
+        tails: The tail of each product, by the name of its node.
+        absorbed: Names of the nodes that are no longer needed.
+        same: For outputs of absorbed nodes, the name of the value that replaces them.
+        smooth: Activations that attention already outputs smoothed.
     """
 
     tails: dict[str, Tail]
@@ -50,7 +56,7 @@ class Folds:
     smooth: frozenset[str] = frozenset()
 
     def smoothed(self, activation: str, product: str, factor: FloatArray) -> "Folds":
-        """``activation`` comes out times ``factor`` [n], because ``product`` does."""
+        """Multiply ``product`` by ``factor`` [n], and so the ``activation`` that it leads to."""
         tail = self.tails[product]
         changed = replace(tail, factor=tail.factor * factor)
         return replace(
@@ -61,7 +67,7 @@ class Folds:
 
 
 class Surroundings:
-    """Who makes and who reads each value of a graph."""
+    """The node that makes each value of a graph, and the nodes that read it."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self.constants = {tensor.name: tensor for tensor in model.graph.initializer}
@@ -78,7 +84,7 @@ class Surroundings:
         return readers[0] if len(readers) == 1 and value not in self.outputs else None
 
     def constant(self, node: onnx.NodeProto, value: str) -> FloatArray | None:
-        """What ``node`` does to ``value`` where its other input is a constant of floats, else None."""
+        """The other input of ``node`` beside ``value``, if it is a float32 constant; else None."""
         others = [name for name in node.input if name != value]
         if len(others) != 1 or others[0] not in self.constants:
             return None
@@ -87,7 +93,7 @@ class Surroundings:
 
 
 def find_folds(around: Surroundings, products: list[onnx.NodeProto], widths: list[int]) -> Folds:
-    """What can become part of ``products``, whose results have ``widths`` columns."""
+    """Find the nodes that can become part of ``products``, whose results are ``widths`` wide."""
     tails, absorbed, same = {}, set(), {}
     for product, width in zip(products, widths, strict=True):
         output = product.output[0]
@@ -109,7 +115,7 @@ def find_folds(around: Surroundings, products: list[onnx.NodeProto], widths: lis
 
 
 def _factor_after(around: Surroundings, value: str) -> tuple[FloatArray, onnx.NodeProto | None]:
-    """The factor by which ``value`` is multiplied, whatever its layout, and the node that does it."""
+    """The scalar that multiplies ``value`` after changes of layout, and the node that does it."""
     reader = around.sole_reader(value)
     while reader is not None and reader.op_type in _LAYOUT and reader.input[0] == value:
         value = reader.output[0]
@@ -122,10 +128,10 @@ def _factor_after(around: Surroundings, value: str) -> tuple[FloatArray, onnx.No
 
 
 def values_product(around: Surroundings, folds: Folds, activation: str) -> str | None:
-    """The product that makes the values of the attention whose outcome is ``activation``.
+    """The product that makes the values of the attention whose output is ``activation``.
 
-    None where ``activation`` is something else, a channel of it is not one of the values, or
-    another than a product in integers reads it.
+    Returns None where ``activation`` is something else, where its channels are not those of the
+    values, or where a node other than an integer product reads it.
     """
     if any(reader.name not in folds.tails for reader in around.readers[activation]):
         return None

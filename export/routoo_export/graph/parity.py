@@ -16,7 +16,7 @@ from routoo_export.errors import ParityError
 from routoo_export.graph.graph import INPUT_NAME
 from routoo_export.graph.heads import OUTPUT_NAMES
 from routoo_export.graph.precision import Precision
-from routoo_export.network.network import Network, Prediction, Weights
+from routoo_export.network.network import Network, NetworkPrediction, Weights
 
 PARITY_PROMPTS: Final = 512
 _BATCH_ROWS: Final = 64
@@ -24,9 +24,11 @@ _BATCH_ROWS: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """The largest and the mean difference that pass.
+    """The differences that pass.
 
-    Differences are absolute, those of output tokens relative; the mean is that of the scores.
+    Attributes:
+        most: Largest difference of any output: absolute, but relative for output tokens.
+        mean: Mean absolute difference of the scores.
     """
 
     most: float
@@ -42,7 +44,15 @@ TOLERANCES: Final[dict[Precision, Tolerance]] = {
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """What was found on ``prompts`` stored prompts, and what would have been too much."""
+    """The differences that were found, and the tolerances.
+
+    Attributes:
+        prompts: Number of prompts that were compared.
+        max_abs_diff: Largest difference of any output.
+        mean_abs_diff: Mean absolute difference of the scores.
+        tolerance: Largest difference that passes.
+        mean_tolerance: Mean difference that passes.
+    """
 
     prompts: int
     max_abs_diff: float
@@ -52,7 +62,7 @@ class Parity:
 
 
 def open_session(model: onnx.ModelProto | bytes) -> onnxruntime.InferenceSession:
-    """A single-threaded CPU session, as the server opens it."""
+    """Open a single-threaded CPU session, as the server does."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
@@ -64,7 +74,7 @@ def open_session(model: onnx.ModelProto | bytes) -> onnxruntime.InferenceSession
 def run_session(
     session: onnxruntime.InferenceSession, ids: Sequence[Sequence[int]], pad_token_id: int
 ) -> tuple[NDArray[np.float32], ...]:
-    """The graph's outputs for ``ids``, in the order of OUTPUT_NAMES, in batches of like length."""
+    """Run ``ids`` in batches of similar length; the outputs are in the order of OUTPUT_NAMES."""
     columns = {output.name: output.shape[1:] for output in session.get_outputs()}
     names = [name for name in OUTPUT_NAMES if name in columns]
     outputs = tuple(np.empty((len(ids), *columns[name]), dtype=np.float32) for name in names)
@@ -76,8 +86,10 @@ def run_session(
     return outputs
 
 
-def run_torch(backbone: Backbone, weights: Weights, ids: Sequence[Sequence[int]]) -> Prediction:
-    """What the trained model says of ``ids``; the measure of every graph."""
+def run_torch(
+    backbone: Backbone, weights: Weights, ids: Sequence[Sequence[int]]
+) -> NetworkPrediction:
+    """Predict ``ids`` with the trained model in torch, the reference of every graph."""
     features, network = backbone.module(), Network(weights)
     pad, parts, order = backbone.spec.pad_token_id, [], []
     with torch.inference_mode():
@@ -87,7 +99,7 @@ def run_torch(backbone: Backbone, weights: Weights, ids: Sequence[Sequence[int]]
             order.append(index)
     rows = np.argsort(np.concatenate(order))
     joined = (torch.cat(values).numpy()[rows] for values in zip(*parts, strict=True))
-    return Prediction(*joined)
+    return NetworkPrediction(*joined)
 
 
 def check_parity(
@@ -97,15 +109,15 @@ def check_parity(
     ids: Sequence[Sequence[int]],
     precision: Precision = "fp32",
 ) -> Parity:
-    """Run ``ids`` through both.
+    """Compare the graph with the torch model on ``ids``.
 
     Raises:
         ParityError: an output is not finite, or a difference is above the precision's tolerance.
     """
     tolerance = TOLERANCES[precision]
-    found = Prediction(*run_session(open_session(model), ids, backbone.spec.pad_token_id))
+    found = NetworkPrediction(*run_session(open_session(model), ids, backbone.spec.pad_token_id))
     wanted = run_torch(backbone, weights, ids)
-    # A NaN goes through numpy's max and mean, where Python's max drops it.
+    # numpy's max and mean keep a NaN; Python's max may drop it.
     largest = [
         np.abs(found.scores - wanted.scores).max(),
         np.abs(found.output_tokens / wanted.output_tokens - 1.0).max(),

@@ -1,4 +1,4 @@
-"""In which numbers an exported graph computes."""
+"""The precision of an exported graph: fp32, fp16 or int8."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -18,9 +18,15 @@ def at_precision(
     ids: Sequence[Sequence[int]],
     pad_token_id: int,
 ) -> onnx.ModelProto:
-    """``model``, which is in fp32, at ``precision``; ``ids`` are the prompts that int8 is scaled on.
+    """Convert ``model``, which is in fp32, to ``precision``.
 
-    The static backbone has its table in bytes at every precision, and comes back as it is.
+    The static backbone has its table in bytes at every precision and is returned as it is.
+
+    Args:
+        model: The graph from ``build_graph``.
+        precision: The precision to convert to.
+        ids: Token ids of the prompts on which the scales of int8 are chosen.
+        pad_token_id: The token that pads these prompts.
     """
     if precision == "fp16":
         return to_fp16(model)

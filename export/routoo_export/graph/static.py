@@ -1,8 +1,8 @@
 """The static backbone as ONNX nodes.
 
-Built node by node instead of with torch.onnx or optimum: only here can the int8 rows be cast after
-the gather, their scales ride on the pooling weights instead of on the gathered vectors, and names
-stay the same for every torch.
+It is built node by node instead of with torch.onnx or optimum. In this way the int8 rows are cast
+after the gather, their scales are applied to the pooling weights instead of to the gathered
+vectors, and names do not depend on the version of torch.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ from routoo_export.graph.builder import GraphBuilder
 
 
 def add_static(builder: GraphBuilder, table: TokenTable, input_ids: str) -> str:
-    """Nodes that compute what ``PromptFeatures`` computes; returns their output's name."""
+    """Add nodes that compute what ``PromptFeatures`` computes; return the name of their output."""
     node, constant = builder.node, builder.constant
     last = constant("last_axis", np.array([-1], dtype=np.int64))
     middle = constant("middle_axis", np.array([1], dtype=np.int64))
@@ -26,7 +26,7 @@ def add_static(builder: GraphBuilder, table: TokenTable, input_ids: str) -> str:
     is_pad = node("Equal", [input_ids, pad], "is_pad")
     absent = node("Cast", [is_pad], "absent", to=TensorProto.FLOAT)
     present = node("Sub", [one, absent], "present")
-    # Half the width for the one quadratic step.
+    # int32 halves the memory of the one step that is quadratic in the length.
     narrow = node("Cast", [input_ids], "narrow_ids", to=TensorProto.INT32)
     ids_column = node("Unsqueeze", [narrow, third], "ids_column")
     ids_row = node("Unsqueeze", [narrow, middle], "ids_row")

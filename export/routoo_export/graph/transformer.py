@@ -1,8 +1,8 @@
 """A Hugging Face transformer as ONNX nodes: traced by optimum, pooled from the hidden states.
 
-Optimum knows per architecture what has to be patched for the trace (masks, attention, positions).
-What ``PooledTransformer`` does around the transformer stands here node by node, so that the
-predictor keeps its one input.
+Optimum knows for each architecture what has to be patched for the trace (masks, attention,
+positions). The steps of ``PooledTransformer`` around the transformer are added here node by node,
+so that the predictor has one input.
 """
 
 import logging
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 PREFIX: Final = "backbone/"
-"""Stands before the name of each node and constant that comes from the trace."""
+"""Prefix of the name of each node and constant that comes from the trace."""
 _HIDDEN_STATES: Final = "hidden_states"
 _TO_THE_END: Final = np.iinfo(np.int64).max
 
 
 def add_transformer(builder: GraphBuilder, backbone: TransformerBackbone, input_ids: str) -> str:
-    """Nodes that compute what ``backbone.module()`` computes; returns their output's name.
+    """Add nodes that compute what ``backbone.module()`` computes; return the name of their output.
 
     Raises:
         ExportError: optimum cannot export this architecture.
@@ -110,9 +110,9 @@ def _onnx_config(model: "PreTrainedModel") -> "OnnxConfig":
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No word of the trace, which warns of each branch on a shape.
+    """Silence the warnings of the trace about branches on a shape.
 
-    The parity gate shows whether one mattered.
+    The parity gate shows whether such a branch mattered.
     """
     loggers = [logging.getLogger(name) for name in ("optimum", "transformers")]
     levels = [logger.level for logger in loggers]
@@ -128,7 +128,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _present(builder: GraphBuilder, input_ids: str, pad_token_id: int) -> str:
-    """int64 [n, length]: 1 where a token is read: no padding, or the first."""
+    """Add a mask int64 [n, length]: 1 at the first token and at all others except padding."""
     node, constant = builder.node, builder.constant
     pad = constant("pad_id", np.array(pad_token_id, dtype=np.int64))
     zero = constant("zero_id", np.array(0, dtype=np.int64))
@@ -143,7 +143,7 @@ def _present(builder: GraphBuilder, input_ids: str, pad_token_id: int) -> str:
 
 
 def _feed(builder: GraphBuilder, name: str, present: str, backbone: TransformerBackbone) -> str:
-    """The name of what feeds the input ``name`` of the trace."""
+    """The name of the value that feeds the input ``name`` of the trace."""
     node, constant = builder.node, builder.constant
     if name == "attention_mask":
         return present
@@ -151,7 +151,7 @@ def _feed(builder: GraphBuilder, name: str, present: str, backbone: TransformerB
         zero = constant("zero_id", np.array(0, dtype=np.int64))
         return node("Mul", [present, zero], "token_type_ids")
     if name == "position_ids":
-        # Padding, which nothing looks at, gets the last token's.
+        # Padding, which no token attends to, gets the position of the last token.
         so_far = node(
             "CumSum", [present, constant("one_id", np.array(1, dtype=np.int64))], "tokens_so_far"
         )
@@ -161,7 +161,7 @@ def _feed(builder: GraphBuilder, name: str, present: str, backbone: TransformerB
 
 
 def _by_root_mean_square(builder: GraphBuilder, states: list[str]) -> list[str]:
-    """Each token's state, divided by its root mean square."""
+    """Divide each token's state by its root mean square."""
     node = builder.node
     two = builder.constant("two", np.array(2.0, dtype=np.float32))
     epsilon = builder.constant("rms_epsilon", np.array(RMS_EPSILON, dtype=np.float32))

@@ -1,1 +1,1 @@
-"""The heads on a backbone's features: scores, lengths, and how strange a prompt is."""
+"""The heads on a backbone's features: scores, output tokens, and how unusual a prompt is."""

@@ -1,10 +1,10 @@
-"""Models that joined after training: each a function of what the network says of the others.
+"""Models that were added after training, each a function of the predictions for the trained models.
 
     logit = [logits of the trained models, topic shares] . column + bias
     log output_tokens = power * log(mean output tokens of the trained models) + log factor
 
-Each model has a multiplication of its own, of the same shape whatever their number: one more model
-leaves the last bit of all others as it was.
+Each added model is computed by a product of its own, whose shape does not depend on how many there
+are. Adding one more model therefore does not change a bit of the others' outputs.
 """
 
 from dataclasses import dataclass, fields
@@ -17,12 +17,18 @@ FloatArray = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class AddedWeights:
-    """All float32. a added models, d = trained models + topics, r directions of uncertainty.
+    """Weights of a added models, all float32.
 
-    columns [a, d, 1 + r] and bias [a, 1 + r]: first the logit, then directions whose length is the
-    standard deviation of the logit that comes of the few prompts it rests on; spread [a] as in
-    ``Weights``; anchor [a]: the logit towards which unusual prompts shrink; token_power and
-    log_token_factor [a].
+    The inputs are d = trained models + topics; there are r directions of uncertainty.
+
+    Attributes:
+        columns: Weights [a, d, 1 + r] of the logit, then of directions whose length is the standard
+            deviation of the logit that comes from the few prompts it was fitted on.
+        bias: Biases of the same outputs, [a, 1 + r].
+        spread: Factor of the members' deviation, [a], as in ``Weights``.
+        anchor: The logit towards which unusual prompts shrink, [a].
+        token_power: Power of the mean output tokens, [a].
+        log_token_factor: Logarithm of their factor, [a].
     """
 
     columns: FloatArray
@@ -34,7 +40,7 @@ class AddedWeights:
 
     @classmethod
     def none(cls, inputs: int, directions: int) -> "AddedWeights":
-        """No model, of ``inputs`` d and ``directions`` r."""
+        """Weights of no model, with ``inputs`` d and ``directions`` r."""
         empty = np.zeros(0, dtype=np.float32)
         return cls(
             columns=np.zeros((0, inputs, 1 + directions), dtype=np.float32),
@@ -47,11 +53,11 @@ class AddedWeights:
 
     @property
     def models(self) -> int:
-        """How many."""
+        """Number of added models."""
         return len(self.columns)
 
     def with_one(self, one: "AddedWeights") -> "AddedWeights":
-        """These models, then those of ``one``."""
+        """The weights of these models, followed by those of ``one``."""
         return AddedWeights(
             **{
                 field.name: np.concatenate([getattr(self, field.name), getattr(one, field.name)])
@@ -60,4 +66,5 @@ class AddedWeights:
         )
 
     def arrays(self) -> dict[str, FloatArray]:
+        """Every array by its name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}

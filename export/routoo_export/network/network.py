@@ -1,4 +1,4 @@
-"""The predictor: prompt features in; calibrated scores, output tokens and doubts about them out.
+"""The predictor: from prompt features to calibrated scores, output tokens and uncertainty.
 
 Each member k of the ensemble, on its own hidden units:
 
@@ -13,10 +13,10 @@ and of all members together:
     score_std = spread * deviation over the members of sigmoid(logits)
     output_tokens = exp(mean of log_tokens)
 
-A holds each topic's model means, Wr the residual; slope and intercept are Platt's, per model;
-anchor is the logit of the model's mean score over its training rows. For ood see ``ood``, for
-models that joined later ``added``. The members are trained one by one (``Member``), then stacked,
-hidden units side by side.
+A holds each topic's model means, Wr the residual; slope and intercept are those of Platt scaling,
+per model; anchor is the logit of the model's mean score over its training rows. The module ``ood``
+defines ood, ``added_models`` the models that were added later. The members are trained one by one
+(``Member``), then stacked with their hidden units side by side.
 """
 
 from collections.abc import Mapping, Sequence
@@ -80,12 +80,24 @@ class Member(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """All float32. f features, k members of h hidden units, t topics, m trained models.
+    """Weights of the predictor, all float32.
 
-    hidden [f, k * h], hidden_bias [k * h]: members side by side; heads [k, h, t + m + m] and
-    heads_bias [k, t + m + m]: topic logits, score residual, log output tokens, side by side;
-    topic_logits [k, t, m]; slope, intercept, spread and anchor [m]; shrink [1], at least 0. The
-    models of ``added`` follow the trained ones in every output.
+    There are f features, k members of h hidden units, t topics and m trained models.
+
+    Attributes:
+        hidden: Weights of the hidden units, members side by side, [f, k * h].
+        hidden_bias: Their biases, [k * h].
+        heads: Weights of topic logits, score residual and log output tokens, side by side,
+            [k, h, t + m + m].
+        heads_bias: Their biases, [k, t + m + m].
+        topic_logits: Each model's mean logit per topic, [k, t, m].
+        slope: Slope of each model's calibration, [m].
+        intercept: Intercept of each model's calibration, [m].
+        spread: Factor of the members' deviation, [m].
+        anchor: The logit towards which scores of unusual prompts shrink, [m].
+        shrink: Strength of that shrinkage, [1], at least 0.
+        ood: Weights of the measure of unusual prompts.
+        added: Weights of added models, which follow the trained models in every output.
     """
 
     hidden: FloatArray
@@ -103,23 +115,23 @@ class Weights:
 
     @property
     def split(self) -> tuple[int, int, int]:
-        """Widths of the three heads."""
+        """Widths of the three heads: t, m, m."""
         _, topics, models = self.topic_logits.shape
         return topics, models, models
 
     @property
     def models(self) -> int:
-        """Columns of the outputs."""
+        """Number of models in the outputs, added models included."""
         return len(self.slope) + self.added.models
 
     def scaled_tokens(self, factor: FloatArray) -> "Weights":
-        """Output tokens of each trained model times ``factor`` [m]."""
+        """Multiply the output tokens of each trained model by ``factor`` [m]."""
         bias = self.heads_bias.copy()
         bias[:, -len(factor) :] += np.log(factor)
         return replace(self, heads_bias=bias)
 
     def arrays(self) -> dict[str, FloatArray]:
-        """Every array by its name; those of the parts as "part.name"."""
+        """Every array by its name; arrays of ``ood`` and ``added`` as "part.name"."""
         arrays: dict[str, FloatArray] = {}
         for field in fields(self):
             value = getattr(self, field.name)
@@ -131,7 +143,7 @@ class Weights:
 
     @classmethod
     def of(cls, arrays: Mapping[str, FloatArray]) -> "Weights":
-        """From what ``arrays`` gave.
+        """Weights from the arrays that ``arrays`` returned.
 
         Raises:
             KeyError: an array is missing.
@@ -150,7 +162,14 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class Standardisation:
-    """Means and deviations over the training rows: features [f], log output tokens [m]."""
+    """Means and standard deviations over the training rows.
+
+    Attributes:
+        feature_mean: Mean of each feature, [f].
+        feature_deviation: Standard deviation of each feature, [f].
+        token_mean: Mean log output tokens of each model, [m].
+        token_deviation: Standard deviation of the log output tokens of each model, [m].
+    """
 
     feature_mean: FloatArray
     feature_deviation: FloatArray
@@ -164,9 +183,10 @@ class Standardisation:
 
 
 def merge_members(members: Sequence[Member], standard: Standardisation) -> Weights:
-    """``members`` as one network, with the standardisation folded into its layers.
+    """Merge ``members`` into one network, with the standardisation folded into its layers.
 
-    Uncalibrated: slopes of 1, intercepts of 0, every prompt typical, nothing shrunk.
+    The result is not calibrated: slopes are 1, intercepts 0, every prompt is typical, and no score
+    is shrunk.
     """
     hidden = torch.cat([m.hidden.weight for m in members]).detach().numpy().T
     hidden = hidden / standard.feature_deviation[:, None]
@@ -206,11 +226,14 @@ def merge_members(members: Sequence[Member], standard: Standardisation) -> Weigh
 
 
 class Outputs(NamedTuple):
-    """scores in (0, 1), output_tokens > 0 and score_std >= 0 [n, m]; ood [n] in [0, 1]; float32.
+    """Outputs of the network for n prompts and m models, float32.
 
-    score_std: the standard deviation of the score over trainings on other samples of the same
-    size; of noise in the outcome itself it says nothing. ood: the share of in-domain prompts that
-    are less unlike the training prompts than this one.
+    Attributes:
+        scores: Scores in (0, 1), [n, m].
+        output_tokens: Expected output tokens, > 0, [n, m].
+        score_std: Standard deviation of the score over trainings on other samples of the same size,
+            >= 0, [n, m]; the noise of an outcome itself is not part of it.
+        ood: Share of in-domain prompts that are nearer to the training prompts, [n] in [0, 1].
     """
 
     scores: Tensor
@@ -219,7 +242,7 @@ class Outputs(NamedTuple):
     ood: Tensor
 
 
-class Prediction(NamedTuple):
+class NetworkPrediction(NamedTuple):
     """``Outputs`` as numpy arrays."""
 
     scores: FloatArray
@@ -229,9 +252,12 @@ class Prediction(NamedTuple):
 
 
 class RawPrediction(NamedTuple):
-    """What calibration works on: members' means [n, m] and [n, t]; float32.
+    """Means over the members before calibration, float32.
 
-    logits: before slope and intercept. topics: shares.
+    Attributes:
+        logits: Logits before slope and intercept, [n, m].
+        topics: Topic shares, [n, t].
+        output_tokens: Expected output tokens, [n, m].
     """
 
     logits: FloatArray
@@ -240,10 +266,13 @@ class RawPrediction(NamedTuple):
 
 
 class Members(NamedTuple):
-    """What each of k members says; float32.
+    """Outputs of each of the k members, float32.
 
-    logits [k, n, m] are before slope and intercept; shares [k, n, t]; log_tokens [k, n, m]; energy
-    [n] is the members' mean.
+    Attributes:
+        logits: Logits before slope and intercept, [k, n, m].
+        shares: Topic shares, [k, n, t].
+        log_tokens: Log output tokens, [k, n, m].
+        energy: Mean over the members of the energy of the topic logits, [n].
     """
 
     logits: Tensor
@@ -284,7 +313,7 @@ class Network(nn.Module):
         return Outputs(scores, output_tokens, score_std, ood)
 
     def members(self, features: Tensor) -> Members:
-        """What calibration is fitted on."""
+        """Outputs of each member, on which the calibration is fitted."""
         weight, bias = self.get_buffer("heads_"), self.get_buffer("heads_bias_")
         hidden = functional.relu(
             torch.addmm(self.get_buffer("hidden_bias_"), features, self.get_buffer("hidden_"))
@@ -303,7 +332,13 @@ class Network(nn.Module):
     def _added(
         self, inputs: Tensor, certainty: Tensor, trained: Outputs
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Scores, output tokens and score_std [n, a] from each member's inputs [k, n, d]."""
+        """Scores, output tokens and score_std of the added models, [n, a] each.
+
+        Args:
+            inputs: Each member's logits and topic shares, [k, n, d].
+            certainty: How much of a score remains after shrinkage, [n, 1].
+            trained: Outputs of the trained models.
+        """
         columns, bias = self.get_buffer("added_columns_"), self.get_buffer("added_bias_")
         parts = inputs @ columns.unsqueeze(1) + bias.unsqueeze(1).unsqueeze(1)
         logits = parts[..., 0].permute(1, 2, 0)
@@ -324,24 +359,24 @@ class Network(nn.Module):
 
 
 def _shrunk(logits: Tensor, anchor: Tensor, certainty: Tensor) -> Tensor:
-    """Scores [n, m] of ``logits`` [n, m] moved towards ``anchor`` [m] where ``certainty`` [n, 1] < 1."""
+    """Scores [n, m]: ``logits`` [n, m] shrunk to ``anchor`` [m] where ``certainty`` [n, 1] < 1."""
     return torch.sigmoid(anchor + certainty * (logits - anchor))
 
 
 def _deviation(values: Tensor) -> Tensor:
-    """Over the first axis."""
+    """Standard deviation over the first axis."""
     return (values - values.mean(0)).square().mean(0).sqrt()
 
 
-def predict(weights: Weights, features: Tensor) -> Prediction:
-    """Everything the network says of features float32 [n, f]."""
+def predict(weights: Weights, features: Tensor) -> NetworkPrediction:
+    """Predict from features float32 [n, f]."""
     with torch.inference_mode():
         outputs = Network(weights)(features)
-    return Prediction(*(output.numpy() for output in outputs))
+    return NetworkPrediction(*(output.numpy() for output in outputs))
 
 
 def predict_raw(weights: Weights, features: Tensor) -> RawPrediction:
-    """What calibration and realignment are fitted on."""
+    """Predict what calibration and realignment are fitted on, from features float32 [n, f]."""
     with torch.inference_mode():
         members = Network(weights).members(features)
         tokens = torch.exp(members.log_tokens.mean(0))

@@ -1,13 +1,13 @@
-"""How unlike the training prompts a prompt is.
+"""Out-of-distribution detection: a measure of how unlike the training prompts a prompt is.
 
-Two signs, each standardised over in-domain validation prompts, add up to a distance:
+Two signals, each standardised over in-domain validation prompts, add up to a distance:
 
 - the energy of the topic logits, minus their expectation under the topic shares: low where a prompt
   clearly belongs to a topic that was trained on (Liu et al., "Energy-based Out-of-distribution
   Detection", arXiv 2010.03759). It tells unseen domains from seen ones;
 - the Mahalanobis length of the features in their leading principal directions (Lee et al., arXiv
-  1807.03888), counted only beyond one standard deviation: text of another kind altogether, where a
-  topic classifier may be sure of itself.
+  1807.03888), counted only beyond one standard deviation. It detects text of an entirely different
+  kind, on which a topic classifier may be confident.
 
 The distance is reported as the share of in-domain validation prompts that are nearer.
 """
@@ -29,11 +29,15 @@ LEVELS: Final = (*np.linspace(0.0, 0.9, 10).round(1).tolist(), 0.95, 0.98, 0.99,
 
 @dataclass(frozen=True, slots=True)
 class OodWeights:
-    """All float32. f features, r directions, q knots.
+    """Weights of the measure, all float32, with f features, r directions and q knots.
 
-    whiten [f, r] and whiten_bias [r] take features to directions of mean 0 and variance 1. location
-    and gain [2]: mean and reciprocal deviation of energy and squared length over in-domain prompts.
-    knots [q], increasing: distances; steps [q - 1]: share of in-domain prompts between two of them.
+    Attributes:
+        whiten: Maps features to directions of variance 1, [f, r].
+        whiten_bias: Shifts these directions to mean 0, [r].
+        location: Mean of energy and of squared length over in-domain prompts, [2].
+        gain: Reciprocal standard deviation of both, [2].
+        knots: Distances, increasing, [q].
+        steps: Share of in-domain prompts between two knots, [q - 1].
     """
 
     whiten: FloatArray
@@ -45,7 +49,7 @@ class OodWeights:
 
     @classmethod
     def none(cls, features: int) -> "OodWeights":
-        """Finds every prompt typical: 0."""
+        """Weights under which every prompt is typical: ood is 0."""
         return cls(
             whiten=np.zeros((features, 1), dtype=np.float32),
             whiten_bias=np.zeros(1, dtype=np.float32),
@@ -56,11 +60,15 @@ class OodWeights:
         )
 
     def arrays(self) -> dict[str, FloatArray]:
+        """Every array by its name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 class Ood(nn.Module):
-    """``OodWeights`` as a torch module: features [n, f], energy [n] -> ood [n] in [0, 1]; float32."""
+    """``OodWeights`` as a torch module: features [n, f] and energy [n] -> ood [n] in [0, 1].
+
+    All float32.
+    """
 
     def __init__(self, weights: OodWeights) -> None:
         super().__init__()
@@ -90,9 +98,13 @@ class Ood(nn.Module):
 def fit_ood(
     train: Tensor, validation: Tensor, energy: Tensor, groups: tuple[int, ...]
 ) -> OodWeights:
-    """From features [n, f] of training prompts and of v in-domain prompts that were not trained on.
+    """Fit the weights on training prompts and on in-domain prompts that were not trained on.
 
-    energy [v]: of the latter. groups: see ``Rows``.
+    Args:
+        train: Features of the n training prompts, [n, f].
+        validation: Features of the v other prompts, [v, f].
+        energy: Energy of the v other prompts, [v].
+        groups: Widths of the runs of features that share one scale.
     """
     deviation = train.double().std(0, correction=0)
     for run in torch.split(deviation, list(groups)):
@@ -102,7 +114,7 @@ def fit_ood(
     covariance = torch.cov(((train - mean) / scale).T, correction=0)
     width = train.shape[1]
     variances, directions = torch.linalg.eigh(covariance.reshape(width, width))
-    # Directions without variance would be divided by nothing but rounding errors.
+    # Directions without variance would be divided by rounding errors.
     kept = (variances > variances.max().clamp(min=1.0e-12) * 1.0e-6).nonzero().flatten()
     kept = kept.flip(0)[:DIRECTIONS]
     whiten = directions[:, kept] / variances[kept].sqrt() / scale[:, None]
@@ -119,7 +131,7 @@ def fit_ood(
     distances = Ood(weights).distance(validation, energy).double().numpy()
     levels = np.array(LEVELS)
     knots = np.quantile(distances, levels).astype(np.float32)
-    # Prompts at one distance would make a gap of zero.
+    # Prompts at the same distance would make a gap of zero between two knots.
     distinct = np.append(True, np.diff(knots) > 1.0e-4 * max(1.0, np.ptp(distances)))
     if distinct.sum() == 1:
         return OodWeights.none(width)

@@ -1,4 +1,4 @@
-"""Outcomes: what each model really scored on each prompt, read, checked, merged, split, written.
+"""Outcomes: the score of each model on each prompt; reading, checking, merging, splitting, writing.
 
 ``adapters/`` turns public formats into the project's own.
 """
@@ -14,7 +14,7 @@ __all__ = ["Outcomes", "merge_outcomes", "read_outcomes"]
 
 
 def __getattr__(name: str) -> Any:
-    # Not at once: the modules that these come from are of this package, too.
+    # Imported on first use, because the modules that define these import this package.
     if name in __all__:
         from routoo_export.outcomes import outcomes  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""What happens to rows that do not fit: refused at once, or counted by reason and skipped."""
+"""Treatment of rows that do not fit: they are refused at once, or skipped and counted by reason."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -13,12 +13,17 @@ REMEDY: Final = "fix it, or drop such rows: routoo-export data convert --skip-ba
 
 
 class BadRows:
-    """One rule for every reader.
+    """The rule by which all readers treat bad rows, and their counts.
 
-    skip False: the first bad row is an OutcomeError that names file, row and reason. skip True: bad
-    rows are left out and counted in ``skipped``, by reason. ``duplicates`` counts rows that repeat
-    another one in every value; those are dropped under either rule. ``notes`` counts what a reader
-    changed on purpose and its user should know.
+    Args:
+        skip: False: the first bad row is an OutcomeError that names file, row and reason. True: bad
+            rows are left out and counted.
+
+    Attributes:
+        skip: The rule.
+        skipped: Skipped rows by reason.
+        duplicates: Rows that repeat another one in every value; they are dropped under either rule.
+        notes: Changes that a reader makes on purpose and that its user should know, by kind.
     """
 
     def __init__(self, *, skip: bool = False) -> None:
@@ -28,7 +33,7 @@ class BadRows:
         self.notes: Counter[str] = Counter()
 
     def add(self, where: str, reason: str, detail: str = "") -> None:
-        """One bad row; ``detail`` is said of that row and not counted apart.
+        """Refuse or count one bad row; ``detail`` is part of the message but not of the reason.
 
         Raises:
             OutcomeError: bad rows are not skipped.
@@ -44,10 +49,10 @@ class BadRows:
         reason: str,
         detail: Callable[[int], str] = lambda _: "",
     ) -> None:
-        """The rows of a mask; refused, the first one is named.
+        """Refuse or count the rows of the mask ``bad``; a refusal names the first one.
 
         Raises:
-            OutcomeError: there is one, and bad rows are not skipped.
+            OutcomeError: there is a bad row, and bad rows are not skipped.
         """
         if not bad.any():
             return

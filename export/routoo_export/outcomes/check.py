@@ -1,4 +1,4 @@
-"""What is in outcomes, and whether a predictor can be trained on them."""
+"""Checks of outcomes: counts of what they hold, and whether a predictor can be trained on them."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -23,11 +23,11 @@ FEWEST_MODELS: Final = 2
 FEWEST_TRAIN_PROMPTS: Final = 20
 FEWEST_VALIDATION_PROMPTS: Final = 5
 _ENOUGH_PROMPTS: Final = 100
-"""So many prompts fall short of the two lines above once in thousands of times."""
+"""With this many prompts, a split falls below the two limits above once in thousands of cases."""
 
 
 def require_trainable(outcomes: Outcomes) -> None:
-    """Refuse outcomes on which training or calibration would mean nothing.
+    """Refuse outcomes on which training or calibration would be meaningless.
 
     Raises:
         OutcomeError: fewer than two models, too few prompts on a side of the split, or a model
@@ -56,7 +56,7 @@ def require_trainable(outcomes: Outcomes) -> None:
 
 
 def split_sizes(outcomes: Outcomes) -> dict[str, int]:
-    """Prompts per side of the split."""
+    """Count the prompts on each side of the split."""
     sides = {"train": TRAIN_BUCKETS, "validation": VALIDATION_BUCKETS, "test": TEST_BUCKETS}
     return {
         side: int(in_buckets(outcomes.buckets, buckets).sum()) for side, buckets in sides.items()
@@ -64,9 +64,9 @@ def split_sizes(outcomes: Outcomes) -> dict[str, int]:
 
 
 def ignored_columns(names: Sequence[str], models: Sequence[str]) -> dict[str, int]:
-    """The columns of a file that are not read; a ``split`` of its own is among them.
+    """Count the columns of a file that are not read; a ``split`` column of the file is one of them.
 
-    Those of one figure per model count together, as "raw:".
+    Columns with one figure per model count together under their prefix, for example "raw:".
     """
     wide = {f"{prefix}{model}" for prefix in FIGURES for model in models}
     read = set(LONG_COLUMNS) if "model" in names else wide | set(WIDE_COLUMNS)
@@ -75,11 +75,11 @@ def ignored_columns(names: Sequence[str], models: Sequence[str]) -> dict[str, in
 
 
 def describe(outcomes: Outcomes) -> dict[str, Any]:
-    """Counts for people: what there is, how much is missing, what repeats.
+    """Count what the outcomes hold, what is missing, and what repeats.
 
-    repeated_questions: prompts whose question stem another prompt has too (they share a side of the
-    split). contradicting_prompts: prompts with the very text of another one and another score of
-    the same model; both are kept, as two draws.
+    The count repeated_questions is of prompts whose question stem another prompt has too (they are
+    on the same side of the split). The count contradicting_prompts is of prompts with the same text
+    as another prompt and a different score of the same model; both are kept, as two samples.
     """
     known = ~np.isnan(outcomes.scores)
     cells = int(known.sum())
@@ -100,7 +100,7 @@ def describe(outcomes: Outcomes) -> dict[str, Any]:
 
 
 def _least_covered(outcomes: Outcomes, counts: NDArray[np.int64], most: int = 3) -> dict[str, int]:
-    """The models with the fewest outcomes, if they lack any."""
+    """The models with the fewest outcomes, if outcomes of them are missing."""
     fewest = np.argsort(counts, kind="stable")[:most]
     return {outcomes.models[j]: int(counts[j]) for j in fewest if counts[j] < len(outcomes.prompts)}
 

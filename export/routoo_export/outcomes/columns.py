@@ -16,12 +16,23 @@ CHARS_PER_TOKEN: Final = 4.0
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
-    """n prompts and what m models did on them, before the split is made.
+class OutcomeGrid:
+    """n prompts and the outcomes of m models on them, before the split is made.
 
-    Arrays are float64 [n, m], NaN = missing: scores in [0, 1], output_tokens >= 1, the others >= 0;
-    input_tokens and latency_ms are None where nothing recorded them. cost_kind says whether
-    cost_usd was billed ("true"), computed from prices ("estimated"), or is absent ("none").
+    Arrays are float64 [n, m], NaN = missing.
+
+    Attributes:
+        prompt_ids: Identifier of each prompt.
+        prompts: Text of each prompt.
+        models: Names of the models.
+        scores: Scores in [0, 1].
+        output_tokens: Output tokens, >= 1.
+        cost_usd: Costs in USD, >= 0.
+        input_tokens: Input tokens, >= 0; None = not recorded.
+        latency_ms: Latencies in milliseconds, >= 0; None = not recorded.
+        domains: Domain of each prompt; None = the source has none.
+        groups: Prompts with the same entry are the same question; None = no group.
+        cost_kind: "true" = costs as billed, "estimated" = computed from prices, "none" = no costs.
     """
 
     prompt_ids: tuple[str, ...]
@@ -39,7 +50,12 @@ class Grid:
 
 @dataclass(frozen=True, slots=True)
 class Codes:
-    """A text column: codes int64 [rows] into ``values``, -1 = null."""
+    """A text column in which each distinct text is stored once.
+
+    Attributes:
+        codes: Index into ``values`` of each row, int64 [rows]; -1 = null.
+        values: The distinct texts.
+    """
 
     codes: NDArray[np.int64]
     values: tuple[str, ...]
@@ -49,14 +65,18 @@ class Codes:
         return None if code < 0 else self.values[code]
 
     def at(self, rows: NDArray[np.int64]) -> tuple[str | None, ...]:
+        """The texts of ``rows``."""
         return tuple(self[row] for row in rows)
 
 
 class Columns:
-    """A table whose cells are checked on the way out.
+    """A table whose cells are checked when they are read.
 
-    ``where(row)`` names a row for the user. Rows that do not fit are given to ``bad``, and where
-    that skips them, ``good`` bool [rows] turns False.
+    Args:
+        table: The table.
+        name: Name of the table in messages.
+        where: Names a row in messages.
+        bad: Treats rows that do not fit; where it skips a row, ``good`` [rows] turns False.
     """
 
     def __init__(
@@ -73,6 +93,7 @@ class Columns:
         self.good: NDArray[np.bool_] = np.ones(self.rows, dtype=np.bool_)
 
     def require(self, names: Sequence[str]) -> None:
+        """Refuse a table that lacks one of the columns ``names``."""
         missing = [name for name in names if name not in self.names]
         if missing:
             raise OutcomeError(
@@ -82,13 +103,13 @@ class Columns:
     def drop(
         self, bad: NDArray[np.bool_], reason: str, detail: Callable[[int], str] = lambda _: ""
     ) -> None:
-        """Refuse or skip the rows of a mask that are still good."""
+        """Refuse or skip those rows of the mask ``bad`` that are still good."""
         bad = bad & self.good
         self.bad.add_all(bad, self.where, reason, detail)
         self.good &= ~bad
 
     def text(self, name: str) -> Codes:
-        """A column of non-empty text; whole numbers are taken as their digits."""
+        """A column of non-empty text; whole numbers become text of their digits."""
         codes = self._encode(name)
         blank = np.array([not value.strip() for value in codes.values], dtype=np.bool_)
         absent = codes.codes < 0
@@ -98,7 +119,7 @@ class Columns:
         return codes
 
     def optional_text(self, name: str) -> Codes:
-        """A column as text, null where it is null or the table lacks it."""
+        """A column of text; null where a cell is null or the table lacks the column."""
         if name not in self.names:
             return Codes(np.full(self.rows, -1, dtype=np.int64), ())
         return self._encode(name)
@@ -106,9 +127,13 @@ class Columns:
     def numbers(
         self, name: str, high: float = np.inf, *, absent: float | None = None, drops: bool = True
     ) -> NDArray[np.float64]:
-        """Numbers in [0, high], NaN where null, equal to ``absent``, or without the column.
+        """A column of numbers in [0, high]; NaN where they are missing.
 
-        What does not fit drops its row, or with drops=False only the cell (it becomes NaN).
+        Args:
+            name: Name of the column; all numbers are missing where the table lacks it.
+            high: Largest number that fits.
+            absent: A number that stands for a missing one.
+            drops: Whether a number that does not fit drops its row; if not, it becomes NaN.
         """
         if name not in self.names:
             return np.full(self.rows, np.nan)
@@ -142,7 +167,7 @@ class Columns:
         if pa.types.is_dictionary(kind) and _is_text(kind.value_type):
             column = column.unify_dictionaries()
         elif _is_text(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind):
-            # large: a million long prompts need more than 2 GB of offsets.
+            # A million long prompts exceed the 2 GB that the offsets of a plain string can address.
             column = column.cast(pa.large_string()).dictionary_encode().unify_dictionaries()
         else:
             raise OutcomeError(f"{self.name}: column {name!r} is {kind}, not text")
@@ -169,9 +194,11 @@ def first_rows(keys: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def by_appearance(keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The first row of each distinct key, in order; and per row the place of its key in that order.
+    """Number the distinct keys in the order of their first rows.
 
-    Both int64: [distinct] and [rows].
+    Returns:
+        The first row of each distinct key, in rising order, int64 [distinct]; and for each row the
+        place of its key in that order, int64 [rows].
     """
     _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
     order = np.argsort(first)
@@ -182,6 +209,6 @@ def by_appearance(keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[n
 
 
 def same(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Elementwise equal, missing equal to missing."""
+    """Returns elementwise whether a and b are equal; missing values equal each other."""
     equal: NDArray[np.bool_] = (a == b) | (np.isnan(a) & np.isnan(b))
     return equal

@@ -1,4 +1,4 @@
-"""Which rows a fold holds out, trains on and calibrates on; no question stands on two sides."""
+"""Cross-validation folds: the rows held out, trained on and calibrated on, disjoint by question."""
 
 import hashlib
 from dataclasses import dataclass
@@ -23,7 +23,13 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Holdout:
-    """Masks [n] over the outcomes: what is predicted, what is trained on, what is calibrated on."""
+    """One fold, as masks [n] over the outcomes.
+
+    Attributes:
+        held: Rows that are predicted.
+        train: Rows that are trained on.
+        validation: Rows that are calibrated on.
+    """
 
     held: Mask
     train: Mask
@@ -31,7 +37,7 @@ class Holdout:
 
 
 def stem_folds(outcomes: Outcomes) -> list[Holdout]:
-    """Fold k holds out the buckets that are k mod 5 in every source; one more calibrates."""
+    """Folds by question: fold k holds out the buckets k mod 5, and one more bucket calibrates."""
     folds = []
     for fold in range(FOLDS):
         held = outcomes.buckets % FOLDS == fold
@@ -41,9 +47,10 @@ def stem_folds(outcomes: Outcomes) -> list[Holdout]:
 
 
 def domain_folds(outcomes: Outcomes, source: str) -> list[Holdout]:
-    """Five groups of ``source``'s domains, each held out whole, with its questions in other sources.
+    """Five folds, each of which holds out a group of the domains of ``source``.
 
-    Domains are dealt to the groups in the order of the sha1 of their names.
+    The questions of held-out prompts are left out of training in the other sources too. Domains are
+    dealt to the groups in the order of the sha1 of their names.
     """
     of_source = np.array([name == source for name in outcomes.source_names])
     domains = {d for d, own in zip(outcomes.domains, of_source, strict=True) if own and d}

@@ -7,7 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routoo_export.errors import OutcomeError
-from routoo_export.outcomes.columns import Codes, Columns, Grid, by_appearance, first_rows, same
+from routoo_export.outcomes.columns import (
+    Codes,
+    Columns,
+    OutcomeGrid,
+    by_appearance,
+    first_rows,
+    same,
+)
 
 TEXT_COLUMNS: Final = ("prompt_id", "prompt", "model")
 NUMBER_COLUMNS: Final = ("cost_usd", "input_tokens", "output_tokens", "latency_ms")
@@ -17,7 +24,16 @@ LONG_COLUMNS: Final = (*TEXT_COLUMNS, "score", *NUMBER_COLUMNS, *OPTIONAL_TEXT_C
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """The columns of the long table; numbers float64 [rows] by name, ``score`` among them."""
+    """The columns of the long table.
+
+    Attributes:
+        ids: Column prompt_id.
+        prompts: Column prompt.
+        models: Column model.
+        domains: Column domain.
+        groups: Column dup_group.
+        numbers: The columns of numbers by name, float64 [rows] each, including score.
+    """
 
     ids: Codes
     prompts: Codes
@@ -30,13 +46,13 @@ class _Rows:
         return f"prompt_id {self.ids[row]!r} with model {self.models[row]!r}"
 
 
-def read_long(columns: Columns, cost_kind: str = "true") -> Grid:
-    """The grid of a table with LONG_COLUMNS; those after ``score`` are optional.
+def read_long(columns: Columns, cost_kind: str = "true") -> OutcomeGrid:
+    """Read the grid of a table with LONG_COLUMNS; those after ``score`` are optional.
 
     Prompts and models keep the order in which they first appear. A row that repeats another one in
-    every value is dropped and counted; one with the same prompt and model and another value
-    contradicts it, and does not fit (skipped: all rows of that pair go, for none is to be
-    believed).
+    every value is dropped and counted. A row with the same prompt and model and another value
+    contradicts it and does not fit; where bad rows are skipped, all rows of that prompt and model
+    are, because none of them can be trusted.
 
     Raises:
         OutcomeError: a column is missing, a row does not fit, or none is left.
@@ -65,7 +81,7 @@ def read_long(columns: Columns, cost_kind: str = "true") -> Grid:
 
 
 def _check_prompts(columns: Columns, rows: _Rows) -> None:
-    """One prompt_id is one prompt in one domain."""
+    """Drop rows whose prompt, domain or group differs from an earlier row of the same prompt_id."""
     good = np.flatnonzero(columns.good)
     first = np.arange(columns.rows)
     first[good] = good[first_rows(rows.ids.codes[good])]
@@ -82,7 +98,7 @@ def _check_prompts(columns: Columns, rows: _Rows) -> None:
 
 
 def _check_duplicates(columns: Columns, rows: _Rows) -> None:
-    """One prompt and model has one outcome."""
+    """Drop rows that repeat or contradict the outcome of an earlier row."""
     good = np.flatnonzero(columns.good)
     keys = rows.ids.codes * len(rows.models.values) + rows.models.codes
     first = np.arange(columns.rows)
@@ -93,7 +109,7 @@ def _check_duplicates(columns: Columns, rows: _Rows) -> None:
         equal &= same(values, values[first])
     contradicting = repeats & ~equal
     if columns.bad.skip:
-        # Also the row that is contradicted.
+        # The row that is contradicted is dropped too.
         contradicting = np.isin(first, first[contradicting])
     columns.drop(
         contradicting,
@@ -112,7 +128,7 @@ def _values(rows: _Rows, row: int) -> str:
     return ", ".join(f"{name} {values[row]:g}" for name, values in rows.numbers.items())
 
 
-def _spread(rows: _Rows, kept: NDArray[np.int64], cost_kind: str) -> Grid:
+def _spread(rows: _Rows, kept: NDArray[np.int64], cost_kind: str) -> OutcomeGrid:
     firsts, i = by_appearance(rows.ids.codes[kept])
     model_firsts, j = by_appearance(rows.models.codes[kept])
     shape = (len(firsts), len(model_firsts))
@@ -131,7 +147,7 @@ def _spread(rows: _Rows, kept: NDArray[np.int64], cost_kind: str) -> Grid:
         return np.full(shape, np.nan) if wide is None else wide
 
     cost = optional("cost_usd")
-    return Grid(
+    return OutcomeGrid(
         prompt_ids=tuple(str(v) for v in rows.ids.at(first_of_prompt)),
         prompts=tuple(str(v) for v in rows.prompts.at(first_of_prompt)),
         models=tuple(str(v) for v in rows.models.at(kept[model_firsts])),

@@ -1,4 +1,4 @@
-"""Outcome data: what each model really scored on each prompt.
+"""Outcome data: the score of each model on each prompt.
 
 Two parquet shapes are read: wide (one row per prompt, a column ``score:<model>`` per model) and
 long (one row per prompt and model). A missing outcome stays missing (NaN); nothing is filled in.
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from routoo_export.errors import OutcomeError
 from routoo_export.outcomes.bad_rows import BadRows
-from routoo_export.outcomes.columns import CHARS_PER_TOKEN, Columns, Grid
+from routoo_export.outcomes.columns import CHARS_PER_TOKEN, Columns, OutcomeGrid
 from routoo_export.outcomes.long import TEXT_COLUMNS, read_long
 from routoo_export.outcomes.splits import assign_buckets
 from routoo_export.outcomes.wide import read_wide
@@ -34,9 +34,14 @@ UNKNOWN_LICENCE: Final = "unknown"
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where outcomes came from: name, licence (SPDX), rows in the file, sha256 of the file.
+    """The source of outcomes.
 
-    costs: "true" (USD as billed), "estimated" (computed from prices) or "none".
+    Attributes:
+        name: Name of the source.
+        licence: Its licence, SPDX.
+        rows: Rows of its file.
+        sha256: Hash of its file.
+        costs: "true" (USD as billed), "estimated" (computed from prices) or "none".
     """
 
     name: str
@@ -48,13 +53,22 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """n prompts and what m models scored on them.
+    """n prompts and the outcomes of m models on them; in all float arrays, NaN = missing.
 
-    scores float64 [n, m] in [0, 1]; output_tokens float64 [n, m] > 0; cost_usd, input_tokens and
-    latency_ms float64 [n, m] >= 0; NaN = missing in all, and the last two are None where no source
-    has them. buckets int64 [n] are the split (see ``splits``). domains and source_names have one
-    entry per prompt; a domain of None means that the source has none. duplicate_groups: prompts
-    with the same non-None entry are the same question.
+    Attributes:
+        prompt_ids: Identifier of each prompt.
+        prompts: Text of each prompt.
+        models: Names of the models.
+        scores: Scores in [0, 1], float64 [n, m].
+        output_tokens: Output tokens, > 0, float64 [n, m].
+        cost_usd: Costs in USD, >= 0, float64 [n, m].
+        domains: Domain of each prompt; None = its source has none.
+        duplicate_groups: Prompts with the same non-None entry are the same question.
+        buckets: The split, int64 [n] (see ``splits``).
+        source_names: Name of the source of each prompt.
+        sources: The sources.
+        input_tokens: Input tokens, >= 0, float64 [n, m]; None = no source has them.
+        latency_ms: Latencies in milliseconds, >= 0, float64 [n, m]; None = no source has them.
     """
 
     prompt_ids: tuple[str, ...]
@@ -82,7 +96,7 @@ class Outcomes:
 
     @property
     def topics(self) -> tuple[str | None, ...]:
-        """Per prompt "source/domain"; None where the source has no domains."""
+        """Topic of each prompt, "source/domain"; None where the source has no domains."""
         return tuple(
             None if domain is None else f"{source}/{domain}"
             for source, domain in zip(self.source_names, self.domains, strict=True)
@@ -117,15 +131,15 @@ def read_outcomes(
 ) -> Outcomes:
     """Read one parquet file, wide or long.
 
-    The columns are those of ``outcomes_long.read_long`` (the file has a column ``model``) or of
-    ``outcomes_wide.read_wide``. Other columns are not read; the split is always made here, from the
+    The columns are those of ``long.read_long`` (the file has a column ``model``) or of
+    ``wide.read_wide``. Other columns are not read; the split is always made here, from the
     question stem. Rows are counted from 0.
 
     Args:
         path: The file.
-        name: Of the source; default: what the file's metadata say, or else the file's name.
-        licence: SPDX; default: what the file's metadata say, or else UNKNOWN_LICENCE.
-        bad: What happens to rows that do not fit; default: the first one is an error.
+        name: Name of the source; default: that in the file's metadata, or else the file's name.
+        licence: SPDX; default: that in the file's metadata, or else UNKNOWN_LICENCE.
+        bad: Treats rows that do not fit; default: the first one is an error.
 
     Raises:
         OutcomeError: the file cannot be read, or a row does not fit; the message has file and row.
@@ -145,16 +159,16 @@ def read_outcomes(
     )
 
 
-def read_grid(path: Path, bad: BadRows) -> Grid:
-    """What ``read_outcomes`` reads, without split and source.
+def read_grid(path: Path, bad: BadRows) -> OutcomeGrid:
+    """Read the file as ``read_outcomes`` does, without split and source.
 
     Raises:
-        OutcomeError: as there.
+        OutcomeError: the file cannot be read, or a row does not fit.
     """
     return _grid(read_table(path), path, read_metadata(path), bad)
 
 
-def _grid(table: pa.Table, path: Path, said: Mapping[str, str], bad: BadRows) -> Grid:
+def _grid(table: pa.Table, path: Path, said: Mapping[str, str], bad: BadRows) -> OutcomeGrid:
     columns = Columns(table, str(path), lambda row: f"{path}: row {row}", bad)
     if "model" in table.column_names:
         return read_long(columns, said.get("costs", "true"))
@@ -162,7 +176,7 @@ def _grid(table: pa.Table, path: Path, said: Mapping[str, str], bad: BadRows) ->
 
 
 def read_table(path: Path) -> pa.Table:
-    """A parquet file; text columns of the long form stay dictionaries, for they repeat.
+    """Read a parquet file; text columns of the long form stay dictionaries, because texts repeat.
 
     Raises:
         OutcomeError: it cannot be read.
@@ -176,7 +190,7 @@ def read_table(path: Path) -> pa.Table:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """What ``data convert`` wrote into the file about itself: name, licence, costs; may be empty.
+    """Read the metadata that ``data convert`` wrote: name, licence, costs. They may be empty.
 
     Raises:
         OutcomeError: it cannot be read.
@@ -191,8 +205,8 @@ def read_metadata(path: Path) -> dict[str, str]:
     return {str(key): str(value) for key, value in said.items()}
 
 
-def from_grid(grid: Grid, source: Source) -> Outcomes:
-    """The outcomes of one source, with their split."""
+def from_grid(grid: OutcomeGrid, source: Source) -> Outcomes:
+    """The outcomes of one source, with the split that is made from their questions."""
     groups = tuple(None if g is None else f"{source.name}:{g}" for g in grid.groups)
     return Outcomes(
         prompt_ids=grid.prompt_ids,
@@ -212,9 +226,10 @@ def from_grid(grid: Grid, source: Source) -> Outcomes:
 
 
 def merge_outcomes(parts: Sequence[Outcomes]) -> Outcomes:
-    """All prompts of ``parts`` under the union of their models, in the order of first appearance.
+    """Join the prompts of ``parts``, with the union of their models in order of first appearance.
 
-    The buckets are made anew over all prompts, so that one question has one bucket across sources.
+    The buckets are computed again over all prompts, so that a question has one bucket in all
+    sources.
     """
     models = tuple(dict.fromkeys(model for part in parts for model in part.models))
 

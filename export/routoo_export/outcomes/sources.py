@@ -1,4 +1,4 @@
-"""The outcome sources that the shipped predictor is trained on, and the protocol that judges it."""
+"""The outcome sources that the shipped predictor is trained on, and its evaluation protocol."""
 
 import csv
 from collections.abc import Sequence
@@ -17,19 +17,28 @@ PRICES_FILE: Final = "prices.csv"
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One parquet file of the data folder, named <name>.parquet, and its licence (SPDX)."""
+    """One parquet file of the data folder.
+
+    Attributes:
+        name: The file is named <name>.parquet.
+        licence: Its licence, SPDX.
+    """
 
     name: str
     licence: str
 
 
 @dataclass(frozen=True, slots=True)
-class Protocol:
-    """Which figures are taken on what.
+class ProtocolSpec:
+    """The sources and models by which the shipped predictor is evaluated.
 
-    weak and strong: RouteLLM's pair, judged on all of pair_source by cross-validation. The pool is
-    every model of pool_source but ``excluded`` (too few outcomes); ``reference`` is the model to
-    match.
+    Attributes:
+        pair_source: The source of RouteLLM's pair, evaluated as a whole by cross-validation.
+        weak: The weak model of the pair.
+        strong: The strong model of the pair.
+        pool_source: The source whose models form the pool.
+        excluded: Models of that source that are not in the pool: they have too few outcomes.
+        reference: The model of the pool to match.
     """
 
     pair_source: str
@@ -40,12 +49,12 @@ class Protocol:
     reference: str
 
 
-# Only sources under licences that let their derivatives be shipped.
+# The licences of these sources allow shipping of derivatives.
 TRAINING_SOURCES: Final = (
     SourceFile("mmlu_pro", "Apache-2.0"),
     SourceFile("mmlu_routellm", "Apache-2.0"),
 )
-PROTOCOL: Final = Protocol(
+PROTOCOL: Final = ProtocolSpec(
     pair_source="mmlu_routellm",
     weak="mistralai/Mixtral-8x7B-Instruct-v0.1",
     strong="gpt-4-1106-preview",
@@ -56,7 +65,7 @@ PROTOCOL: Final = Protocol(
 
 
 def read_training_outcomes(data: Path) -> Outcomes:
-    """All TRAINING_SOURCES of the folder ``data``, merged."""
+    """Read and merge all TRAINING_SOURCES of the folder ``data``."""
     return merge_outcomes(
         [
             read_outcomes(data / f"{file.name}.parquet", name=file.name, licence=file.licence)
@@ -66,7 +75,7 @@ def read_training_outcomes(data: Path) -> Outcomes:
 
 
 def read_prices(data: Path, models: Sequence[str]) -> NDArray[np.float64]:
-    """USD per million (input, output) tokens, float64 [m, 2].
+    """Read prices in USD per million (input, output) tokens, float64 [m, 2].
 
     Raises:
         OutcomeError: the price list is missing, or lacks a model.

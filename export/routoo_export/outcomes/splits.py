@@ -1,4 +1,4 @@
-"""Which side of the split a prompt stands on, the same everywhere.
+"""The split of prompts into training, validation and test, the same for all uses.
 
 The bucket of a prompt is sha1(normalised question stem) mod 10: buckets 0-6 train, 7 validates, 8-9
 test; the folds of a cross-validation are the bucket mod 5. Prompts that are known to be the same
@@ -30,7 +30,8 @@ _NON_WORD: Final = re.compile(r"[\W_]+")
 def question_text(prompt: str) -> str:
     """The question as written, without its choices and without a trailing "Answer:".
 
-    Choices begin at the first line "A. " or "A) ". A prompt that is nothing but choices stays.
+    Choices begin at the first line "A. " or "A) ". A prompt that consists of choices only is
+    returned as it is.
     """
     head = _FIRST_CHOICE.split(_ANSWER_CUE.sub("", prompt), maxsplit=1)[0]
     return head if _NON_WORD.sub("", head) else prompt
@@ -54,13 +55,13 @@ def fewer_choices(prompt: str, rng: np.random.Generator) -> str:
 def question_stem(prompt: str) -> str:
     """The normalised ``question_text``.
 
-    Prompts that are nothing but choices keep them, so that they do not all fall together.
+    Prompts that consist of choices only keep them, so that they do not all have the same stem.
     """
     return _NON_WORD.sub(" ", question_text(prompt).lower()).strip()
 
 
 def stem_bucket(stem: str) -> int:
-    """sha1(stem) mod 10."""
+    """The bucket of a stem: sha1(stem) mod 10."""
     digest = hashlib.sha1(stem.encode(), usedforsecurity=False).hexdigest()
     return int(digest, 16) % BUCKETS
 
@@ -68,7 +69,7 @@ def stem_bucket(stem: str) -> int:
 def assign_buckets(
     prompts: Sequence[str], duplicate_groups: Sequence[str | None]
 ) -> NDArray[np.int64]:
-    """Buckets int64 [n] in 0-9 of ``prompts``.
+    """Assign ``prompts`` to buckets, int64 [n] in 0-9.
 
     Prompts with the same stem, or with the same duplicate group (None = no group), are one
     question, transitively. The whole question takes the bucket of its alphabetically first stem.
@@ -96,5 +97,5 @@ def assign_buckets(
 
 
 def in_buckets(buckets: NDArray[np.int64], wanted: Sequence[int]) -> NDArray[np.bool_]:
-    """Rows [n] whose bucket is one of ``wanted``."""
+    """Mask [n] of the rows whose bucket is one of ``wanted``."""
     return np.isin(buckets, np.asarray(wanted, dtype=np.int64))

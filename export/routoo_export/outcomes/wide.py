@@ -6,7 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routoo_export.errors import OutcomeError
-from routoo_export.outcomes.columns import CHARS_PER_TOKEN, Codes, Columns, Grid, first_rows, same
+from routoo_export.outcomes.columns import (
+    CHARS_PER_TOKEN,
+    Codes,
+    Columns,
+    OutcomeGrid,
+    first_rows,
+    same,
+)
 
 SCORE: Final = "score:"
 TRUE_COST: Final = "cost:"
@@ -27,15 +34,18 @@ FIGURES: Final = (
 WIDE_COLUMNS: Final = ("prompt_id", "prompt", "question", "domain", "eval_name", "dup_group")
 
 
-def read_wide(columns: Columns) -> Grid:
-    """The grid of a table with prompt_id, prompt and ``score:<model>``.
+def read_wide(columns: Columns) -> OutcomeGrid:
+    """Read the grid of a table with prompt_id, prompt and ``score:<model>``.
 
-    Optional: ``question``, what is asked where ``prompt`` carries demonstrations before it (it
-    takes prompt's place, or all prompts with the same demonstrations would be one question); domain
-    or else eval_name; dup_group; ``cost:<model>`` USD as billed or else ``cost_est:<model>`` USD
-    computed from prices (a file with one true cost is read for true costs only, so that the two
-    never mix); ``in_tokens:``, ``latency_ms:``, ``out_tokens:<model>`` or else
-    ``resp_chars:<model>`` (-1 = none; read as characters / 4 tokens).
+    Optional columns:
+
+    - ``question``: the question alone, where ``prompt`` has demonstrations before it. It replaces
+      the prompt, because all prompts with the same demonstrations would count as one question.
+    - ``domain``, or else ``eval_name``; ``dup_group``.
+    - ``cost:<model>``: USD as billed, or else ``cost_est:<model>``: USD computed from prices. If a
+      file has a true cost, only true costs are read, so that the two kinds are not mixed.
+    - ``in_tokens:<model>``, ``latency_ms:<model>``, and ``out_tokens:<model>``, or else
+      ``resp_chars:<model>``: characters of the response, read as characters / 4 tokens; -1 = none.
 
     Raises:
         OutcomeError: a column is missing, a row does not fit, or none is left.
@@ -69,7 +79,7 @@ def read_wide(columns: Columns) -> Grid:
         raise OutcomeError(f"{columns.name}: no row fits")
     input_tokens, latency_ms = optional(INPUT_TOKENS), optional(LATENCY)
     kind = "true" if true_cost else "estimated"
-    return Grid(
+    return OutcomeGrid(
         prompt_ids=tuple(str(v) for v in ids.at(kept)),
         prompts=tuple(str(v) for v in asked.at(kept)),
         models=models,
@@ -94,7 +104,7 @@ def _output_tokens(columns: Columns, model: str) -> NDArray[np.float64]:
 def _check_duplicates(
     columns: Columns, ids: Codes, texts: list[Codes], figures: list[NDArray[np.float64]]
 ) -> None:
-    """One prompt_id stands in one row."""
+    """Drop rows that repeat or contradict an earlier row of the same prompt_id."""
     good = np.flatnonzero(columns.good)
     first = np.arange(columns.rows)
     first[good] = good[first_rows(ids.codes[good])]
@@ -106,7 +116,7 @@ def _check_duplicates(
         equal &= same(figure, figure[first]).all(axis=1)
     contradicting = repeats & ~equal
     if columns.bad.skip:
-        # Also the row that is contradicted.
+        # The row that is contradicted is dropped too.
         contradicting = np.isin(first, first[contradicting])
     columns.drop(
         contradicting,

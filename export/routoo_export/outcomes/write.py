@@ -1,4 +1,4 @@
-"""Writing outcomes in the long form of the contract."""
+"""Writing outcomes in the project's long form."""
 
 import json
 from collections.abc import Mapping
@@ -10,15 +10,15 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from routoo_export.errors import OutcomeError
-from routoo_export.outcomes.columns import Grid
+from routoo_export.outcomes.columns import OutcomeGrid
 from routoo_export.outcomes.outcomes import METADATA_KEY
 
 
-def long_table(grid: Grid) -> pa.Table:
-    """One row per prompt and model that has a score, prompt by prompt.
+def long_table(grid: OutcomeGrid) -> pa.Table:
+    """The table with one row per prompt and model that has a score, prompt by prompt.
 
-    Columns that nothing recorded are left out. What has no score (a prompt without outcomes, the
-    cost of a call that was not graded) has no place in the long form.
+    Columns without any value are left out. The long form cannot hold prompts without outcomes, nor
+    the cost of a call that was not graded.
     """
     i, j = np.nonzero(~np.isnan(grid.scores))
     columns: dict[str, pa.Array] = {
@@ -42,18 +42,18 @@ def long_table(grid: Grid) -> pa.Table:
     return pa.table(columns)
 
 
-def write_grid(grid: Grid, path: Path, *, name: str, licence: str) -> int:
-    """Write ``long_table(grid)`` and say in its metadata where it is from; the number of rows."""
+def write_grid(grid: OutcomeGrid, path: Path, *, name: str, licence: str) -> int:
+    """Write ``long_table(grid)`` with its source in the metadata; return the number of rows."""
     table = long_table(grid)
     write_table(table, path, {"name": name, "licence": licence, "costs": grid.cost_kind})
     return int(table.num_rows)
 
 
 def write_table(table: pa.Table, path: Path, metadata: Mapping[str, str]) -> None:
-    """Write beside ``path`` and then rename, so that no reader sees half a file.
+    """Write the table beside ``path`` and then rename it, so that no reader sees half a file.
 
     Raises:
-        OutcomeError: it cannot be written (no such folder, no space); an older file stays whole.
+        OutcomeError: it cannot be written (no such folder, no space); an older file is unchanged.
     """
     table = table.replace_schema_metadata({METADATA_KEY: json.dumps(dict(metadata)).encode()})
     beside = path.with_name(f"{path.name}.new")
@@ -68,7 +68,7 @@ def write_table(table: pa.Table, path: Path, metadata: Mapping[str, str]) -> Non
 
 
 def _texts(values: tuple[str | None, ...], index: NDArray[np.int64]) -> pa.Array:
-    """values[index] as a dictionary array: a prompt is stored once, not once per model."""
+    """The texts values[index] as a dictionary array, in which each prompt is stored once."""
     distinct = {value: place for place, value in enumerate(dict.fromkeys(values))}
     codes = np.array([distinct[value] for value in values], dtype=np.int32)[index]
     nulls = np.array([value is None for value in values], dtype=np.bool_)[index]

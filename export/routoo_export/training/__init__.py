@@ -1,1 +1,1 @@
-"""From outcomes to a checkpoint: ``pipeline.py`` runs the steps that a recipe names."""
+"""Training from outcomes to a checkpoint; ``pipeline.py`` runs the steps that a recipe names."""

@@ -1,6 +1,7 @@
-"""A trained predictor between ``train`` and ``export``.
+"""Checkpoints: trained predictors between ``train`` and ``export``.
 
-A folder: the heads' arrays in one .npz, the record in one .json, the backbone in its own folder.
+A checkpoint is a folder with the heads' arrays in a .npz file, the record in a .json file, and the
+backbone in a folder of its own.
 """
 
 import json
@@ -26,11 +27,18 @@ BACKBONE_FOLDER: Final = "backbone"
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """What the manifest must know of the training.
+class CheckpointRecord:
+    """Facts of the training that the artifact's manifest needs.
 
-    models: in the order of the outputs. prior_scores [m] in [0, 1], prior_output_tokens [m]: means
-    over the training rows. mean_rule_models: those without recorded response lengths.
+    Attributes:
+        models: The m models in the order of the outputs.
+        config: Settings of the heads.
+        backbone: Settings of the backbone.
+        sources: The sources of the outcomes.
+        prior_scores: Mean score of each model over the training rows, [m] in [0, 1].
+        prior_output_tokens: Mean output tokens of each model over the training rows, [m].
+        mean_rule_models: Models without recorded response lengths.
+        finetune: Settings of the fine-tuning; None = the backbone was not fine-tuned.
     """
 
     models: tuple[str, ...]
@@ -45,15 +53,21 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A trained predictor."""
+    """A trained predictor.
+
+    Attributes:
+        backbone: Computes the features of a prompt.
+        weights: The heads on these features.
+        record: Facts of the training.
+    """
 
     backbone: Backbone
     weights: Weights
-    record: Record
+    record: CheckpointRecord
 
 
 def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
-    """Write everything into ``folder``, which is made where it is missing."""
+    """Write the checkpoint into ``folder``, which is created where it is missing."""
     checkpoint.backbone.save(folder / BACKBONE_FOLDER)
     arrays: dict[str, Any] = {
         f"weights.{name}": array for name, array in checkpoint.weights.arrays().items()
@@ -64,7 +78,7 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
-    """Read what ``save_checkpoint`` wrote.
+    """Read a checkpoint that ``save_checkpoint`` wrote.
 
     Raises:
         CheckpointError: a file is missing or of another version of this package.
@@ -98,9 +112,9 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     return metrics
 
 
-def _record(values: dict[str, Any]) -> Record:
+def _record(values: dict[str, Any]) -> CheckpointRecord:
     tuning = values.get("finetune")
-    return Record(
+    return CheckpointRecord(
         models=tuple(values["models"]),
         config=TrainConfig(**values["config"]),
         backbone=BackboneConfig(**_tuples(values["backbone"])),
@@ -113,5 +127,5 @@ def _record(values: dict[str, Any]) -> Record:
 
 
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:
-    """JSON knows lists only."""
+    """Turn lists back into tuples, which JSON lacks."""
     return {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}

@@ -1,4 +1,4 @@
-"""The whole way from outcomes to a checkpoint, and the features of a fold on that way."""
+"""Training from outcomes to a checkpoint, and the features that a cross-validation fold may use."""
 
 import hashlib
 from collections.abc import Sequence
@@ -24,21 +24,29 @@ from routoo_export.outcomes.folds import Holdout
 from routoo_export.outcomes.outcomes import Outcomes
 from routoo_export.outcomes.splits import TRAIN_BUCKETS, VALIDATION_BUCKETS, in_buckets
 from routoo_export.progress import Stages, silent
-from routoo_export.training.checkpoint import Checkpoint, Record
+from routoo_export.training.checkpoint import Checkpoint, CheckpointRecord
 from routoo_export.training.finetune.config import FinetuneConfig
 from routoo_export.training.finetune.finetune import Resumption, finetune
 from routoo_export.training.heads.rows import Rows, encode_views, make_rows, rows_of_ids
 from routoo_export.training.heads.train import TrainConfig, token_targets
-from routoo_export.training.supervision.supervision import GradedLesson, Lesson, Mask
+from routoo_export.training.supervision.supervision import (
+    GradedSupervision,
+    HeadsTask,
+    Mask,
+    Supervision,
+)
 
 STATE_FILE: Final = "finetune.pt"
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Everything but the outcomes that decides a predictor. finetune None: the backbone as it is.
+    """The settings that, together with the outcomes, determine a predictor.
 
-    The seed of all of it is that of the heads.
+    Attributes:
+        backbone: Settings of the backbone.
+        heads: Settings of the heads. Their seed is that of the whole training.
+        finetune: Settings of the fine-tuning; None = the backbone stays as it is.
     """
 
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
@@ -48,10 +56,14 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class Workplace:
-    """Where and how it is computed.
+    """The place of a computation: device, folders and progress.
 
-    cache: folder for features that were computed before, or None. unfinished: folder for the state
-    of fine-tuning, from which ``resume`` goes on, or None.
+    Attributes:
+        compute: Device and precision of a transformer.
+        cache: Folder that keeps a transformer's features; None = they are computed anew.
+        unfinished: Folder for the state of an unfinished fine-tuning; None = it is not saved.
+        resume: Continue from that state where it exists.
+        stages: Shows the progress of each stage.
     """
 
     compute: Compute = field(default_factory=Compute)
@@ -66,43 +78,44 @@ class Workplace:
 
 
 class FoldRows(Protocol):
-    """All prompts, with the features of a backbone that has not learned from the held-out ones.
+    """Returns all prompts with features of a backbone that did not train on the held-out ones.
 
-    None: with the features of the checkpoint's own backbone.
+    For a fold of None, the features are those of the checkpoint's own backbone.
     """
 
     def __call__(self, fold: Holdout | None) -> Rows: ...
 
 
 def train_predictor(
-    lesson: Lesson | Outcomes, recipe: Recipe, workplace: Workplace | None = None
+    supervision: Supervision | Outcomes, recipe: Recipe, workplace: Workplace | None = None
 ) -> Checkpoint:
-    """Train on buckets 0-6, calibrate on bucket 7; buckets 8-9 are not looked at.
+    """Train on buckets 0-6 and calibrate on bucket 7; buckets 8-9 are not used.
 
     Raises:
         OutcomeError: the outcomes are too few, or of one model.
-        ExportError: the backbone is none, or cannot be used as the recipe asks.
+        ExportError: there is no such backbone, or it cannot be used as the recipe asks.
     """
-    lesson = GradedLesson(lesson) if isinstance(lesson, Outcomes) else lesson
+    if isinstance(supervision, Outcomes):
+        supervision = GradedSupervision(supervision)
     workplace = workplace or Workplace()
-    outcomes, config = lesson.outcomes, recipe.heads
+    outcomes, config = supervision.outcomes, recipe.heads
     train = in_buckets(outcomes.buckets, TRAIN_BUCKETS)
     validation = in_buckets(outcomes.buckets, VALIDATION_BUCKETS)
-    if lesson.graded:
+    if supervision.graded:
         require_trainable(outcomes)
     elif not train.any() or not validation.any():
         raise OutcomeError("the training or the validation split is empty; bring more prompts")
-    backbone = train_backbone(lesson, train, recipe, workplace)
+    backbone = train_backbone(supervision, train, recipe, workplace)
     rows = make_rows(outcomes, backbone, config.seed, workplace.extract)
-    with workplace.stages("heads", lesson.epochs(config)) as advance:
-        weights = lesson.fit(rows, train, validation, config, advance)
+    with workplace.stages("heads", supervision.epochs(config)) as advance:
+        weights = supervision.fit(HeadsTask(rows, train, validation, config, advance))
     trained = outcomes.rows(train)
     said = predict(weights, rows.where(train).features)
-    scores = trained.scores if lesson.graded else np.full(trained.scores.shape, np.nan)
+    scores = trained.scores if supervision.graded else np.full(trained.scores.shape, np.nan)
     return Checkpoint(
         backbone=backbone,
         weights=weights,
-        record=Record(
+        record=CheckpointRecord(
             models=outcomes.models,
             config=config,
             backbone=recipe.backbone,
@@ -120,15 +133,24 @@ def train_predictor(
 
 
 def train_backbone(
-    lesson: Lesson, train: Mask, recipe: Recipe, workplace: Workplace, name: str = STATE_FILE
+    supervision: Supervision,
+    train: Mask,
+    recipe: Recipe,
+    workplace: Workplace,
+    name: str = STATE_FILE,
 ) -> Backbone:
-    """The recipe's backbone; of the outcomes it sees those of the mask ``train`` [n] alone.
+    """Train the recipe's backbone on the prompts of the mask ``train`` [n] alone.
 
-    name: of the file with the state of fine-tuning in the workplace.
+    Args:
+        supervision: The prompts and their outcomes.
+        train: Mask [n] of the prompts to train on.
+        recipe: The settings.
+        workplace: Device and folders.
+        name: Name of the file with the state of fine-tuning in ``workplace.unfinished``.
     """
     config = recipe.backbone
     if config.kind == "static":
-        return StaticFit.of(lesson.outcomes, config, workplace).fit(train)
+        return StaticFit.of(supervision.outcomes, config, workplace).fit(train)
     backbone = replace(load_pretrained(config), compute=workplace.compute)
     if recipe.finetune is None:
         return backbone
@@ -137,7 +159,7 @@ def train_backbone(
         resumption = Resumption(workplace.unfinished / name, resume=workplace.resume)
     return finetune(
         backbone,
-        lesson.tuning(train, recipe.heads),
+        supervision.tuning(train, recipe.heads),
         recipe.finetune,
         resumption=resumption,
         stages=workplace.stages,
@@ -147,11 +169,11 @@ def train_backbone(
 def teacher_states(
     outcomes: Outcomes, config: BackboneConfig, workplace: Workplace
 ) -> NDArray[np.float32] | None:
-    """What the static backbone's teacher makes of every prompt, float32 [n, d]; None = no teacher.
+    """States float32 [n, d] of the static backbone's teacher for every prompt; None = no teacher.
 
-    The teacher is the packaged encoder as it comes: it has seen no prompt of ``outcomes``. What it
-    makes of one does not hang on the others, so that all folds share one computation, and one file
-    in the cache with the encoder backbone of that layer.
+    The teacher is the packaged encoder without training, so it has seen no prompt of ``outcomes``.
+    Its state of a prompt does not depend on the other prompts: all folds share one computation, and
+    one file in the cache with the encoder backbone of that layer.
     """
     if not config.teacher_layer:
         return None
@@ -162,9 +184,12 @@ def teacher_states(
 
 @dataclass(frozen=True, slots=True)
 class StaticFit:
-    """What static backbones of n prompts share, whichever of the prompts they learn from.
+    """The inputs of all static backbones that are trained on parts of the same n prompts.
 
-    ids: token ids of each prompt. states: as of ``teacher_states``.
+    Attributes:
+        config: Settings of the backbone.
+        ids: Token ids of each prompt.
+        states: The teacher's states, float32 [n, d] (see ``teacher_states``); None = no teacher.
     """
 
     config: BackboneConfig
@@ -177,7 +202,7 @@ class StaticFit:
         return cls(config, ids, teacher_states(outcomes, config, workplace))
 
     def fit(self, train: Mask) -> StaticBackbone:
-        """The backbone of the prompts ``train`` [n] alone."""
+        """Train a backbone on the prompts of the mask ``train`` [n] alone."""
         return StaticBackbone.fit_ids(
             [tokens for tokens, keep in zip(self.ids, train, strict=True) if keep],
             self.config.width,
@@ -187,12 +212,12 @@ class StaticFit:
 
 
 def fold_rows(checkpoint: Checkpoint, outcomes: Outcomes, workplace: Workplace) -> FoldRows:
-    """The features of ``outcomes`` that a fold may use.
+    """The features of ``outcomes`` that each fold may use.
 
-    A backbone as it came, or that took no more than directions from the training prompts, is the
-    same for every fold; its features are computed once. One that was fine-tuned, or distilled and
-    so fits the prompts that it was shown better than others, is made anew on those that the fold
-    trains on.
+    A pretrained backbone, or one that took only principal directions from the training prompts, is
+    the same for every fold; its features are computed once. A fine-tuned or distilled backbone fits
+    the prompts that it was trained on better than others, so it is trained anew on the training
+    prompts of each fold.
     """
     record = checkpoint.record
     recipe = Recipe(record.backbone, record.config, record.finetune)
@@ -219,14 +244,14 @@ def fold_rows(checkpoint: Checkpoint, outcomes: Outcomes, workplace: Workplace) 
             return rows_of_ids(outcomes, fit.fit(fold.train), views, workplace.extract)
         held = hashlib.sha256(fold.held.tobytes()).hexdigest()[:12]
         name = f"finetune-without-{held}.pt"
-        backbone = train_backbone(GradedLesson(outcomes), fold.train, recipe, workplace, name)
+        backbone = train_backbone(GradedSupervision(outcomes), fold.train, recipe, workplace, name)
         return make_rows(outcomes, backbone, seed, workplace.extract)
 
     return rows_of
 
 
 def _means(known: NDArray[np.float64], said: NDArray[np.float32], digits: int) -> tuple[float, ...]:
-    """Mean per column over its known cells, or else over what the predictor says; rounded."""
+    """Mean per column over its known cells, or over the predictions if it has none; rounded."""
     present = ~np.isnan(known)
     counts = present.sum(axis=0)
     means = np.where(present, known, 0.0).sum(axis=0) / np.maximum(counts, 1)

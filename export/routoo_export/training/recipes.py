@@ -27,10 +27,16 @@ def make_recipe(
     reading: dict[str, Any],
     tuning: dict[str, Any],
 ) -> Recipe:
-    """The standard recipe of ``kind`` with changes: fields of its configs, None = left as it is.
+    """The standard recipe of ``kind`` with changes.
 
-    tuned None: if ``tuning`` changes anything. It is not the standard: on the outcome data, the
-    tuned encoder showed no gain over its third layer as it came.
+    Args:
+        kind: Kind of backbone.
+        heads: Settings of the heads.
+        tuned: Whether the backbone is fine-tuned; None = if ``tuning`` changes anything. It is not
+            the standard: on the outcome data, the fine-tuned encoder showed no gain over the third
+            layer of the pretrained one.
+        reading: Fields of ``BackboneConfig`` to change; None = the standard value.
+        tuning: Fields of ``FinetuneConfig`` to change; None = the standard value.
 
     Raises:
         ExportError: a change does not go with the kind, or with a backbone that is not tuned.
@@ -49,14 +55,14 @@ def make_recipe(
         raise ExportError(f"{_option(next(iter(tune)))} is of fine-tuning; leave --frozen away")
     standard = DEFAULTS[kind]
     if "model" in read:
-        # What is best in the packaged model says nothing of another one.
+        # The best layers of the packaged model need not be those of another model.
         standard = replace(standard, layers=(), licence=UNKNOWN_LICENCE)
     backbone = replace(standard, **read)
     return Recipe(backbone, heads, replace(FINETUNE[kind], **tune) if tuned else None)
 
 
 def quick_recipe(recipe: Recipe) -> Recipe:
-    """The same in small, for trying things out."""
+    """A small version of ``recipe``, for trying things out."""
     heads = replace(recipe.heads.quick(), objective=recipe.heads.objective)
     tuning = recipe.finetune
     if tuning is not None:
@@ -65,7 +71,7 @@ def quick_recipe(recipe: Recipe) -> Recipe:
 
 
 def parse_layers(option: str, text: str | None) -> tuple[int, ...] | None:
-    """Numbers of layers as "6,8,10"; None stays None.
+    """Parse numbers of layers written as "6,8,10"; None stays None.
 
     Raises:
         ExportError: the text is something else; the message names the ``option``.

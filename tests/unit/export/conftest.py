@@ -57,7 +57,7 @@ def write_wide(path: Path, rows: int, models: tuple[str, ...], seed: int) -> Non
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> Iterator[None]:
-    """As the command line trains: sums in another order end in another predictor."""
+    """Bound the threads as the command line does: sums in another order give another predictor."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     with threadpool_limits(1):

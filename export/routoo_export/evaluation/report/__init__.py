@@ -1,1 +1,1 @@
-"""What an evaluation looks like: plots, one self-contained page, tables for the documents."""
+"""Reports of an evaluation: plots, one self-contained page, tables for the documents."""

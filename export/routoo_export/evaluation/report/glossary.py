@@ -1,4 +1,4 @@
-"""What the words of the report mean."""
+"""Definitions of the terms in the report."""
 
 from typing import Final
 
@@ -20,7 +20,7 @@ GLOSSARY: Final = {
     ),
     "AIQ": (
         "RouterBench's: mean height of the non-decreasing convex hull of the cost-quality "
-        "curve between the costs of the cheapest and the dearest model."
+        "curve between the costs of the cheapest and the most expensive model."
     ),
     "RouterArena's score": (
         "weighted harmonic mean of accuracy and logarithmic cheapness, at the price that "

@@ -1,4 +1,4 @@
-"""One self-contained HTML page: no script, no request to anywhere, every text escaped."""
+"""The report as one self-contained HTML page, without scripts or requests, every text escaped."""
 
 import base64
 from collections.abc import Iterable, Mapping, Sequence
@@ -47,14 +47,14 @@ _SCORE_COLUMNS: Final = {"auc": "AUC", "log_loss": "log-loss", "brier": "Brier",
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A PNG and what it shows in words."""
+    """A PNG image and a description of what it shows."""
 
     png: bytes
     description: str
 
 
 def render_page(metrics: Figures, images: Sequence[Image]) -> str:
-    """The page of an evaluation's metrics."""
+    """Render the page of an evaluation's metrics."""
     pool, pair = metrics["pool_test_split"], metrics.get("pair")
     parts = [
         "<h1>Evaluation of the predictor</h1>",
@@ -166,7 +166,7 @@ def _pair(pair: Figures) -> str:
         }
         columns = {"apgr": "APGR", "ece": "ECE", "log_loss": "log-loss"}
         text += (
-            "<h2>Knowing what it does not know</h2><p>AUROC of telling prompts of unseen domains "
+            "<h2>Unusual prompts</h2><p>AUROC of telling prompts of unseen domains "
             f"from seen ones: {_number(unusual['auroc'])}.</p>"
             + _table("Shrinking the scores of unusual prompts", columns, rows)
         )
@@ -196,7 +196,7 @@ def _cells(figures: Mapping[str, Any], columns: Iterable[str]) -> str:
 
 
 def _number(figure: Any) -> str:
-    """An estimate as "value ± se" with its interval under the pointer."""
+    """Format an estimate as "value ± se", with its interval in a tooltip."""
     if figure is None:
         return "-"
     if not isinstance(figure, Mapping):
@@ -211,7 +211,7 @@ def _number(figure: Any) -> str:
 
 
 def no_noise(value: float) -> float:
-    """A figure without what rounding leaves of an exact one; costs in USD are well above it."""
+    """Turn the rounding error of an exact zero into 0; costs in USD are well above that size."""
     return 0.0 if abs(value) < _NOISE else value
 
 

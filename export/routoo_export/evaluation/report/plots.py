@@ -1,4 +1,4 @@
-"""Plots as PNG files in memory. White ground, so that they read on light and on dark pages."""
+"""Plots as PNG files in memory, on a white ground so that they read on light and dark pages."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -32,16 +32,16 @@ _OTHER_COLOURS: Final = (
 
 
 def plot_curves(curves: Curves, singles: Mapping[str, tuple[float, float]]) -> bytes:
-    """Mean score over mean cost of every method, and each single model as a point.
+    """Plot mean score over mean cost of every method, and each single model as a point.
 
-    Those on the non-decreasing hull of the single models have their names beside them.
+    Models on the non-decreasing hull of the single models have their names beside them.
     """
     figure = Figure(figsize=(8.0, 5.0), layout="constrained")
     axes = figure.add_subplot()
     draw_curves(axes, curves, _STYLES)
     points = np.array(list(singles.values()))
     axes.scatter(_per_thousand(points[:, 0]), points[:, 1], s=12, color="#444444", zorder=4)
-    # Names of all would cover each other; these are the ones that a mix of singles would use.
+    # All names would cover each other; those on the hull are the models that a mix would use.
     hull = set(zip(*non_decreasing_hull(points[:, 0], points[:, 1]), strict=True))
     for model, (cost, score) in singles.items():
         if (cost, score) in hull:
@@ -54,7 +54,7 @@ def plot_curves(curves: Curves, singles: Mapping[str, tuple[float, float]]) -> b
 
 
 def draw_curves(axes: Axes, curves: Curves, styles: Mapping[str, Mapping[str, Any]]) -> None:
-    """The curves on a logarithmic cost axis; methods without a style get a colour each."""
+    """Draw the curves on a logarithmic cost axis; methods without a style get a colour each."""
     others = iter(_OTHER_COLOURS * len(curves))
     for name, (cost, score) in curves.items():
         style = styles.get(name) or {"color": next(others), "linewidth": 1.2}
@@ -67,9 +67,9 @@ def draw_curves(axes: Axes, curves: Curves, styles: Mapping[str, Mapping[str, An
 
 
 def plot_reliability(reliability: Mapping[str, Reliability]) -> bytes:
-    """Per model the mean outcome over the mean prediction per bin; the diagonal is perfect.
+    """Plot per model the mean outcome over the mean prediction of each bin.
 
-    The area of a point is its share of the prompts.
+    The diagonal is perfect calibration. The area of a point is its share of the prompts.
     """
     rows = -(-len(reliability) // _COLUMNS)
     columns = min(_COLUMNS, len(reliability))
@@ -91,9 +91,11 @@ def plot_panels(
     panels: Sequence[tuple[str, Curves, tuple[FloatArray, FloatArray]]],
     names: Mapping[str, str],
 ) -> bytes:
-    """Small multiples: a title, the curves and the single models' costs and scores of each.
+    """Plot small multiples, one per pool.
 
-    ``names`` says which curves are the predictor, the oracle and the random mix of an evaluation.
+    Args:
+        panels: Title, curves, and the single models' costs and scores of each pool.
+        names: The curve that takes the style of each role: predictor, oracle and random mix.
     """
     styles = {name: _STYLES[role] for role, name in names.items()}
     oracle = names["oracle"]
@@ -104,7 +106,7 @@ def plot_panels(
         axes = figure.add_subplot(rows, columns, place)
         draw_curves(axes, curves, styles)
         axes.scatter(_per_thousand(cost), score, s=8, color="#444444", zorder=4)
-        # The oracle towers above all else: the scale is that of what can be had.
+        # The oracle lies far above all other curves, so the scale leaves it out.
         reachable = [values.max() for name, (_, values) in curves.items() if name != oracle]
         floor = min(float(np.quantile(score, 0.3)), *(s.min() for _, s in curves.values()))
         axes.set_ylim(floor, max(*reachable, float(score.max())) + 0.02)
@@ -112,7 +114,7 @@ def plot_panels(
         axes.tick_params(labelsize=7)
         axes.set_xlabel(_COST_LABEL, fontsize=8)
         axes.set_ylabel("mean score", fontsize=8)
-    # The cell that is left takes the legend of all.
+    # The last cell holds the legend of all panels.
     key = figure.add_subplot(rows, columns, len(panels) + 1)
     key.axis("off")
     key.legend(*axes.get_legend_handles_labels(), fontsize=9, loc="center")
@@ -129,7 +131,7 @@ def _short(model: str) -> str:
 
 def _png(figure: Figure, dots_per_inch: int = DOTS_PER_INCH) -> bytes:
     out = io.BytesIO()
-    # Without the version of matplotlib in it the same figures give the same file.
+    # Without matplotlib's version in the metadata, the same figures give the same file.
     metadata = {"Software": None}
     figure.savefig(out, format="png", dpi=dots_per_inch, metadata=metadata)
     return out.getvalue()

@@ -1,4 +1,4 @@
-"""The paper's table as a page for the documents."""
+"""The reproduction of the paper's claims as a page for the documents."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -66,7 +66,7 @@ def render_reproduction(results: Sequence[CaseResult]) -> str:
 
 def plot_reproduction(results: Sequence[CaseResult]) -> bytes:
     """Cost-quality curves of all pools as one PNG."""
-    # The last one named is the one to look at.
+    # The last backbone named is drawn in the predictor's style.
     roles = {OURS: _ours(results[0])[-1], "oracle": ORACLE, "random_mix_of_singles": RANDOM_MIX}
     return plot_panels(
         [
@@ -97,7 +97,7 @@ def _claims(results: Sequence[CaseResult]) -> list[str]:
 
 
 def _is_close(estimate: Mapping[str, Any], bound: float) -> bool:
-    """The 95 % interval around the figure has both verdicts in it."""
+    """Returns whether the bound lies within the 95 % interval around the figure."""
     if estimate["value"] is None or estimate["se"] is None:
         return False
     return bool(abs(estimate["value"] - bound) < _TWO_SIDED * estimate["se"])

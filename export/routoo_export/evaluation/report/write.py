@@ -1,4 +1,4 @@
-"""The report of an evaluation as a folder of files."""
+"""Writing the report of an evaluation into a folder."""
 
 import json
 from pathlib import Path

@@ -1,1 +1,1 @@
-"""Public formats of routing outcomes, one module each, turned into the project's own."""
+"""Adapters that convert public formats of routing outcomes into the project's own format."""

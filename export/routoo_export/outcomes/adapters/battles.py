@@ -1,4 +1,4 @@
-"""Preference battles: two models answer one prompt, and someone says which answer is better.
+"""Preference battles: two models answer one prompt, and a judge says which answer is better.
 
 Formats, all with model_a and model_b:
 - Chatbot Arena (huggingface.co/datasets/lmsys/chatbot_arena_conversations and
@@ -7,8 +7,8 @@ Formats, all with model_a and model_b:
 - the Kaggle form of it (lmsys/lmsys-arena-human-preference-55k): id, prompt (JSON text of the
   user's turns), winner_model_a, winner_model_b, winner_tie in {0, 1};
 - plain: prompt_id, prompt, winner in a, b, tie; or score_a.
-The prompt is the first user turn: what a router sees when it has to choose. A tie counts half,
-however bad both were.
+The prompt is the first user turn, which a router sees when it has to choose. A tie counts half,
+also where both answers were bad.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ _ID_FIELDS: Final = ("prompt_id", "question_id", "id")
 def read_battle_sources(
     inputs: Sequence[str], bad: BadRows, *, split: str | None = None
 ) -> pa.Table:
-    """BATTLE_COLUMNS (score_a float64 in {0, 0.5, 1}) and domain where a row has one.
+    """Read BATTLE_COLUMNS (score_a float64 in {0, 0.5, 1}), and domain where a row has one.
 
     Raises:
         OutcomeError: a source cannot be read, a row does not fit, or none is left.
@@ -67,7 +67,7 @@ def read_battle_sources(
 
 
 def first_user_turn(record: Mapping[str, Any]) -> str | None:
-    """What the user asked first, or None where no text is found."""
+    """The first turn of the user, or None where no text is found."""
     prompt = record.get("prompt")
     if isinstance(prompt, str) and prompt.startswith("["):
         prompt = _turns(prompt) or prompt
@@ -81,7 +81,7 @@ def first_user_turn(record: Mapping[str, Any]) -> str | None:
 
 
 def score_a(record: Mapping[str, Any]) -> float | None:
-    """1 where model_a won, 0.5 for a tie, 0 where model_b won; None where no one says."""
+    """1 where model_a won, 0.5 for a tie, 0 where model_b won; None where no result is found."""
     if isinstance(winner := record.get("winner"), str):
         return _SCORES.get(winner.strip().lower())
     try:
@@ -95,7 +95,7 @@ def score_a(record: Mapping[str, Any]) -> float | None:
 
 
 def _fault(record: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Why a battle does not fit, and what it says; None where it does."""
+    """The reason why a battle does not fit, with a detail; None where it fits."""
     pair = record["model_a"], record["model_b"]
     if first_user_turn(record) is None:
         return "no user turn in prompt or conversation_a", ""
@@ -125,7 +125,7 @@ def _row(record: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def _turns(text: str) -> list[str] | None:
-    """The turns that JSON text lists, or None: it is a prompt that only looks like it."""
+    """The turns that JSON text lists; None where the text is a prompt that only looks like JSON."""
     try:
         turns = json.loads(text)
     except ValueError:

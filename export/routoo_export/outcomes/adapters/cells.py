@@ -1,4 +1,4 @@
-"""What every adapter fills: one cell per prompt and model."""
+"""Cells: the outcome of one model on one prompt, as every adapter delivers it."""
 
 import math
 from numbers import Real
@@ -8,14 +8,19 @@ import pyarrow as pa
 
 from routoo_export.errors import OutcomeError
 from routoo_export.outcomes.bad_rows import BadRows
-from routoo_export.outcomes.columns import CHARS_PER_TOKEN, Columns, Grid
+from routoo_export.outcomes.columns import CHARS_PER_TOKEN, Columns, OutcomeGrid
 from routoo_export.outcomes.long import NUMBER_COLUMNS, read_long
 
 _TRUTH: Final = {"true": 1.0, "false": 0.0}
 
 
 class Where(NamedTuple):
-    """A row of an input, counted from 0."""
+    """The place of a row in an input.
+
+    Attributes:
+        name: Name of the input.
+        row: Number of the row, counted from 0.
+    """
 
     name: str
     row: int
@@ -25,10 +30,19 @@ class Where(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """One model's outcome on one prompt, as found: nothing is checked yet.
+    """One model's outcome on one prompt, as found in the input and not yet checked.
 
-    score in [0, 1] (booleans count); cost_usd USD of that call; tokens; latency_ms milliseconds;
-    None = not recorded.
+    Attributes:
+        where: The row that it was found in.
+        prompt_id: Identifier of the prompt.
+        prompt: Text of the prompt.
+        model: Name of the model.
+        score: Score in [0, 1], or a boolean.
+        domain: Domain of the prompt; None = none.
+        cost_usd: Cost of the call in USD; None = not recorded.
+        input_tokens: Input tokens; None = not recorded.
+        output_tokens: Output tokens; None = not recorded.
+        latency_ms: Latency in milliseconds; None = not recorded.
     """
 
     where: Where
@@ -44,7 +58,7 @@ class Cell(NamedTuple):
 
 
 class CellRows:
-    """Collects cells, and hands them out checked as every long file is."""
+    """Collects cells and checks them as a file in long form."""
 
     def __init__(self, bad: BadRows) -> None:
         self.bad = bad
@@ -57,7 +71,7 @@ class CellRows:
         }
 
     def add(self, cell: Cell) -> None:
-        """Take one cell, or give it to ``bad`` when a number in it is none."""
+        """Add one cell; if a number in it is not a number, it is a bad row."""
         numbers: list[float | None] = []
         for name in self._numbers:
             value = getattr(cell, name)
@@ -80,8 +94,8 @@ class CellRows:
         ):
             self._texts[name].append(text)
 
-    def grid(self, name: str) -> Grid:
-        """All cells as a grid; ``name`` is what messages call the whole.
+    def grid(self, name: str) -> OutcomeGrid:
+        """All cells as a grid; ``name`` names the input in messages.
 
         Raises:
             OutcomeError: there is no cell, or one does not fit (see ``read_long``).
@@ -100,10 +114,10 @@ class CellRows:
 
 
 def as_number(value: object) -> float | None:
-    """A number, a boolean, or the text of one; None for None, NaN and blank text.
+    """Convert a number, a boolean, or the text of one; None for None, NaN and blank text.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: the value is something else.
     """
     if isinstance(value, str):
         text = value.strip().lower()
@@ -120,16 +134,16 @@ def as_number(value: object) -> float | None:
 
 
 def is_missing(score: object) -> bool:
-    """Whether a cell of a wide format is empty: no outcome, and no bad row either."""
+    """Returns whether a cell of a wide format is empty: neither an outcome nor an error."""
     try:
         return as_number(score) is None
     except ValueError:
-        # It is refused, with its row, where all cells are.
+        # It is refused later, with all other cells that are not numbers.
         return False
 
 
 def tokens_of(response: object) -> float | None:
-    """Output tokens of a recorded response, at 4 characters each and at least 1; None if none."""
+    """Output tokens of a response, at 4 characters each and at least 1; None without a response."""
     if not isinstance(response, str) or not response:
         return None
     return max(len(response) / CHARS_PER_TOKEN, 1.0)

@@ -1,4 +1,4 @@
-"""Reading the files that adapters are given; what cannot be read is an OutcomeError."""
+"""Reading the files that adapters are given; a file that cannot be read is an OutcomeError."""
 
 import csv
 import json
@@ -15,7 +15,7 @@ _LONGEST_FIELD: Final = 2**31 - 1
 
 
 def find_files(inputs: Sequence[str], *suffixes: str) -> list[Path]:
-    """The inputs, folders replaced by the files in them (at any depth) with one of ``suffixes``.
+    """Find the input files; a folder stands for its files (at any depth) with one of ``suffixes``.
 
     Raises:
         OutcomeError: an input does not exist, is of another kind, or a folder has no such file.
@@ -38,10 +38,10 @@ def find_files(inputs: Sequence[str], *suffixes: str) -> list[Path]:
 
 
 def parse_json_records(text: bytes, name: str) -> list[Any]:
-    """A JSON array.
+    """Parse a JSON array.
 
     Raises:
-        OutcomeError: it is not one.
+        OutcomeError: the text is not a JSON array.
     """
     try:
         records = json.loads(text)
@@ -53,10 +53,10 @@ def parse_json_records(text: bytes, name: str) -> list[Any]:
 
 
 def json_lines(path: Path, bad: BadRows) -> Iterator[tuple[Where, dict[str, Any]]]:
-    """Objects, one per line; blank lines are not rows.
+    """Read JSON objects, one per line; blank lines are not rows.
 
     Raises:
-        OutcomeError: a line is no JSON object, and bad rows are not skipped.
+        OutcomeError: a line is not a JSON object, and bad rows are not skipped.
     """
     row = -1
     with path.open(encoding="utf-8") as lines:
@@ -75,7 +75,7 @@ def json_lines(path: Path, bad: BadRows) -> Iterator[tuple[Where, dict[str, Any]
 def objects(
     records: Sequence[Any], name: str, bad: BadRows, *, start: int = 0
 ) -> Iterator[tuple[Where, dict[str, Any]]]:
-    """The records that are JSON objects; the others are bad rows."""
+    """Yield the records that are JSON objects; the others are bad rows."""
     for row, record in enumerate(records, start):
         where = Where(name, row)
         if isinstance(record, dict):
@@ -85,11 +85,11 @@ def objects(
 
 
 def csv_rows(path: Path, bad: BadRows) -> Iterator[tuple[Where, dict[str, Any]]]:
-    """Rows by column name, all values text.
+    """Read rows by column name, with all values as text.
 
     Raises:
-        OutcomeError: it is not CSV in UTF-8, or a row has more cells than the header names, and
-            bad rows are not skipped.
+        OutcomeError: the file is not CSV in UTF-8; or a row has not as many cells as the header,
+            and bad rows are not skipped.
     """
     csv.field_size_limit(_LONGEST_FIELD)
     try:
@@ -105,7 +105,7 @@ def csv_rows(path: Path, bad: BadRows) -> Iterator[tuple[Where, dict[str, Any]]]
 
 
 def need(record: dict[str, Any], names: Sequence[str], where: Where, bad: BadRows) -> bool:
-    """Whether the record has all fields; one that lacks some is a bad row."""
+    """Returns whether the record has all fields; one that lacks some is a bad row."""
     for name in names:
         if name not in record:
             bad.add(str(where), f"field {name!r} is missing")

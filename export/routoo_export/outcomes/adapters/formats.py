@@ -1,4 +1,4 @@
-"""Which adapter reads which --format."""
+"""The adapter of each --format."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,17 +11,18 @@ from routoo_export.outcomes.adapters.routellm import read_routellm
 from routoo_export.outcomes.adapters.routerbench import read_routerbench
 from routoo_export.outcomes.adapters.routerdc import read_routerdc
 from routoo_export.outcomes.bad_rows import BadRows
-from routoo_export.outcomes.columns import Grid
+from routoo_export.outcomes.columns import OutcomeGrid
 from routoo_export.outcomes.outcomes import read_grid
 
-Adapter = Callable[[Sequence[str], BadRows], Grid]
+Adapter = Callable[[Sequence[str], BadRows], OutcomeGrid]
 
 
-def read_parquet(inputs: Sequence[str], bad: BadRows) -> Grid:
-    """One parquet file of the project's own, wide or long.
+def read_parquet(inputs: Sequence[str], bad: BadRows) -> OutcomeGrid:
+    """Read one parquet file of the project's own format, wide or long.
 
     Raises:
-        OutcomeError: there are several (they may name their prompts alike), or it does not fit.
+        OutcomeError: there are several files (whose prompt_ids may collide), or the file does not
+            fit.
     """
     if len(inputs) != 1:
         raise OutcomeError(

@@ -1,8 +1,8 @@
-"""Reading a pickled pandas frame without running what else a pickle may hold.
+"""Reading a pickled pandas frame without running any other code that a pickle may name.
 
-A pickle is a program: unpickling calls whatever it names. This unpickler looks up only the names
-listed here, those that rebuild frames of text, numbers and truth values (pandas, numpy, and the
-pyarrow arrays in which pandas keeps text); any other name ends the reading before it is imported.
+A pickle is a program: unpickling calls the functions that it names. This unpickler admits only the
+names listed here, which rebuild frames of text, numbers and booleans (pandas, numpy, and the
+pyarrow arrays in which pandas keeps text). Any other name stops the reading before it is imported.
 Frames of older versions are read as far as pandas itself reads them (pandas.compat.pickle_compat).
 """
 
@@ -51,7 +51,7 @@ _ADMITTED: Final[dict[str, frozenset[str]]] = {
         "pyarrow.lib": "_restore_array py_buffer type_for_alias",
     }.items()
 }
-# The eighth entry of a dtype's state says whether its cells are pointers to Python objects.
+# The eighth entry of a dtype's state says, among others, if its cells point to Python objects.
 _DTYPE_FLAGS: Final = 7
 _UNREADABLE: Final = (
     ArithmeticError,
@@ -72,11 +72,11 @@ _UNREADABLE: Final = (
 
 
 def read_frame(path: Path) -> DataFrame:
-    """The frame in a pickle file.
+    """Read the frame in a pickle file.
 
     Raises:
         OutcomeError: the pickle names something that is not admitted (which was not run), cannot
-            be read, or holds something else.
+            be read, or holds something other than a frame.
     """
     try:
         with path.open("rb") as stream:
@@ -115,14 +115,14 @@ class _FrameUnpickler(Unpickler):  # type: ignore[misc]
 
 
 def _latin1(text: str, encoding: str) -> bytes:
-    """What protocol 2 pickles bytes with; other codecs are not needed."""
+    """Encode bytes that pickle protocol 2 wrote as text; other codecs are not needed."""
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"bytes in {encoding}")
     return text.encode("latin1")
 
 
 def _restore_array(data: Any) -> pa.Array:
-    """An arrow array whose offsets are known to lie inside its buffers."""
+    """Restore an arrow array, and check that its offsets lie inside its buffers."""
     array = pa.lib._restore_array(data)  # noqa: SLF001 - what pyarrow pickles arrays with
     array.validate(full=True)
     return array

@@ -1,10 +1,10 @@
-"""Any dataset of the Hugging Face hub, by name, folder or file, SPROUT's shape among them.
+"""Datasets of the Hugging Face hub, by name, folder or file, including SPROUT's format.
 
-Three shapes are told apart by the fields of a row:
+Three formats are distinguished by the fields of a row:
 - SPROUT (huggingface.co/datasets/CARROT-LLM-Routing/SPROUT, arXiv 2502.03261): ``prompt``, ``key``,
   ``dataset``, and per model an object {score, num_input_tokens, num_output_tokens, response};
-- wide: ``prompt`` and ``score:<model>``, with the other figures of ``outcomes_wide``;
-- long: ``prompt``, ``model``, ``score``, with the other columns of ``outcomes_long``.
+- wide: ``prompt`` and ``score:<model>``, with the other figures of ``outcomes.wide``;
+- long: ``prompt``, ``model``, ``score``, with the other columns of ``outcomes.long``.
 A dataset with other names is read by renaming its fields: columns={"prompt": "question",
 "score:gpt-4": "gpt4.correct"}; a dot leads into an object.
 """
@@ -18,7 +18,7 @@ from routoo_export.outcomes.adapters.cells import Cell, CellRows, Where, is_miss
 from routoo_export.outcomes.adapters.files import need
 from routoo_export.outcomes.adapters.records import read_records
 from routoo_export.outcomes.bad_rows import BadRows
-from routoo_export.outcomes.columns import CHARS_PER_TOKEN, Grid
+from routoo_export.outcomes.columns import CHARS_PER_TOKEN, OutcomeGrid
 from routoo_export.outcomes.long import NUMBER_COLUMNS
 from routoo_export.outcomes.wide import (
     INPUT_TOKENS,
@@ -39,11 +39,17 @@ def read_huggingface(
     *,
     split: str | None = None,
     columns: Mapping[str, str] | None = None,
-) -> Grid:
-    """The rows of all inputs; ``columns`` maps names of the project to names of the dataset.
+) -> OutcomeGrid:
+    """Read the rows of all inputs.
+
+    Args:
+        inputs: Names, folders or files.
+        bad: Treats rows that do not fit.
+        split: Split of the dataset; None = all.
+        columns: The dataset's field for each field of the project that has another name there.
 
     Raises:
-        OutcomeError: a source cannot be read, has none of the shapes, or a row does not fit.
+        OutcomeError: a source cannot be read, has none of the formats, or a row does not fit.
     """
     cells = CellRows(bad)
     renamed = columns or {}
@@ -89,7 +95,7 @@ def _cells(where: Where, record: dict[str, Any]) -> Iterator[Cell]:
 
 
 def _long_cell(where: Where, record: dict[str, Any]) -> Cell:
-    """Without an id, prompts with the same text are the same."""
+    """The outcome of a row in long form; without an id, prompts with the same text are the same."""
     digest = hashlib.sha1(str(record["prompt"]).encode(), usedforsecurity=False).hexdigest()
     return Cell(
         where,
@@ -131,7 +137,7 @@ def _domain(record: dict[str, Any]) -> str | None:
 
 
 def _field(record: Mapping[str, Any], path: str) -> Any:
-    """record["a"]["b"] for "a.b", unless a field has that very name; None where it ends early."""
+    """The value record["a"]["b"] for "a.b", unless a field is named "a.b"; None if missing."""
     if path in record:
         return record[path]
     value: Any = record

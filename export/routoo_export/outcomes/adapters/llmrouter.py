@@ -2,8 +2,8 @@
 
 Format: github.com/ulab-uiuc/LLMRouter, llmrouter/data/README.md, "Routing Data JSONL". One object
 per query and model: task_name, query, ground_truth, metric, choices (JSON text), model_name,
-performance in [0, 1], input_tokens, output_tokens, response_time in seconds. A query is told from
-another one by (task_name, query, ground_truth, metric), as there. MIT.
+performance in [0, 1], input_tokens, output_tokens, response_time in seconds. A query is identified
+by (task_name, query, ground_truth, metric), as in that repository. Licence: MIT.
 """
 
 import hashlib
@@ -15,15 +15,15 @@ from typing import Any, Final
 from routoo_export.outcomes.adapters.cells import Cell, CellRows, as_number
 from routoo_export.outcomes.adapters.files import find_files, json_lines, need
 from routoo_export.outcomes.bad_rows import BadRows
-from routoo_export.outcomes.columns import Grid
+from routoo_export.outcomes.columns import OutcomeGrid
 
 _IDENTITY: Final = ("task_name", "query", "ground_truth", "metric")
 _MULTIPLE_CHOICE: Final = "em_mc"
 _MS_PER_S: Final = 1_000.0
 
 
-def read_llmrouter(inputs: Sequence[str], bad: BadRows) -> Grid:
-    """The jsonl files, or those of the folders.
+def read_llmrouter(inputs: Sequence[str], bad: BadRows) -> OutcomeGrid:
+    """Read jsonl files, or those of folders.
 
     Raises:
         OutcomeError: a file cannot be read, or a row does not fit.

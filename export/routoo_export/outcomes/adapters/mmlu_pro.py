@@ -5,7 +5,7 @@ compute_accuracy.py (graded). JSON arrays of {question_id, question, options, an
 pred, model_outputs | response | generated_text}: one file for all categories, often zipped, named
 model_outputs_<model>_<k>shots.json, or one folder per model with <category>_result.json. A null
 ``pred`` is extracted again from the text by the patterns of compute_accuracy.py; where that finds
-nothing the answer counts as wrong (the script guesses at random). Apache-2.0.
+nothing the answer counts as wrong (the script guesses at random). Licence: Apache-2.0.
 """
 
 import re
@@ -19,7 +19,7 @@ from routoo_export.errors import OutcomeError
 from routoo_export.outcomes.adapters.cells import Cell, CellRows, tokens_of
 from routoo_export.outcomes.adapters.files import find_files, need, objects, parse_json_records
 from routoo_export.outcomes.bad_rows import BadRows
-from routoo_export.outcomes.columns import Grid
+from routoo_export.outcomes.columns import OutcomeGrid
 
 _ONE_FILE: Final = re.compile(r"^model_outputs_(?P<model>.+)_\d+shots?$")
 _CATEGORY: Final = re.compile(r"_result$")
@@ -33,12 +33,12 @@ _ANSWERS: Final = (
 )
 
 
-def read_mmlu_pro(inputs: Sequence[str], bad: BadRows) -> Grid:
-    """The json and zip files, or those of the folders; summaries beside them are left out.
+def read_mmlu_pro(inputs: Sequence[str], bad: BadRows) -> OutcomeGrid:
+    """Read json and zip files, or those of folders; summaries beside them are left out.
 
     Raises:
-        OutcomeError: a file cannot be read, or a row does not fit (a question whose options differ
-            between two models' files, for one: it was asked in two versions of the benchmark).
+        OutcomeError: a file cannot be read, or a row does not fit (for example a question whose
+            options differ between two models' files, as in two versions of the benchmark).
     """
     cells = CellRows(bad)
     for path in find_files(inputs, ".json", ".zip"):
@@ -65,7 +65,7 @@ def read_mmlu_pro(inputs: Sequence[str], bad: BadRows) -> Grid:
 
 
 def _documents(path: Path) -> Iterator[tuple[str, str, bytes]]:
-    """(name, model, JSON) of each results file in ``path``."""
+    """Yield name, model and JSON text of each results file in ``path``."""
     if path.suffix == ".json":
         if not _SUMMARY.search(path.stem):
             yield str(path), _model(path), path.read_bytes()
@@ -74,7 +74,7 @@ def _documents(path: Path) -> Iterator[tuple[str, str, bytes]]:
         with zipfile.ZipFile(path) as archive:
             for member in sorted(archive.namelist()):
                 inner = Path(member)
-                # Mac's resource forks lie in archives beside the files.
+                # Archives made on macOS have resource forks beside the files.
                 if inner.suffix != ".json" or inner.name.startswith("."):
                     continue
                 if not _SUMMARY.search(inner.stem):
@@ -86,7 +86,7 @@ def _documents(path: Path) -> Iterator[tuple[str, str, bytes]]:
 
 
 def _model(path: Path) -> str:
-    """The model that a results file is of, by its name or, of one category, by its folder's."""
+    """The model of a results file, from its name, or from its folder's if it is of one category."""
     for name in (path.stem, path.parent.name):
         if found := _ONE_FILE.match(name):
             return found["model"]
@@ -98,7 +98,7 @@ def _has_options(options: object) -> bool:
 
 
 def _prompt(question: object, options: list[str]) -> object:
-    """Question and lettered options; the fillers "N/A" of the benchmark's first version go."""
+    """Question and lettered options, without the fillers "N/A" of the benchmark's first version."""
     if not isinstance(question, str):
         return question
     real = [option for option in options if option != "N/A"]
@@ -107,7 +107,7 @@ def _prompt(question: object, options: list[str]) -> object:
 
 
 def _choice(pred: Any, answer: str | None) -> str | None:
-    """The letter chosen: as recorded, or else the first that a pattern finds in the text."""
+    """The chosen letter: the recorded one, or else the first that a pattern finds in the text."""
     if isinstance(pred, str) and pred:
         return pred
     for pattern in _ANSWERS:

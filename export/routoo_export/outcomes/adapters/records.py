@@ -1,4 +1,4 @@
-"""Rows of a file, or of a dataset that the ``datasets`` library finds."""
+"""Reading rows of a file, or of a dataset that the ``datasets`` library finds."""
 
 import logging
 from collections.abc import Iterator
@@ -20,10 +20,10 @@ _BATCH_ROWS: Final = 1_000
 def read_records(
     source: str, bad: BadRows, *, split: str | None = None
 ) -> Iterator[tuple[Where, dict[str, Any]]]:
-    """Rows of ``source``: a .parquet, .json, .jsonl or .csv file, a folder, or a name on the hub.
+    """Read ``source``: a .parquet, .json, .jsonl or .csv file, a folder, or a name on the hub.
 
-    Folders and names go to datasets.load_dataset, streamed, without code of the dataset's own;
-    split None reads all splits.
+    Folders and names are loaded by datasets.load_dataset, streamed, and without running the
+    dataset's own code. A split of None reads all splits.
 
     Raises:
         OutcomeError: there is no such source or split, or a row cannot be read.
@@ -77,7 +77,7 @@ def _dataset(source: str, split: str | None) -> Iterator[tuple[Where, dict[str, 
 
 @contextmanager
 def _quiet(logger_name: str) -> Iterator[None]:
-    """Keeps a library's warnings of each retry from hiding the one line that says what is wrong."""
+    """Silence a library's warnings of each retry, which would hide the line with the error."""
     logger = logging.getLogger(logger_name)
     before = logger.level
     logger.setLevel(logging.ERROR)

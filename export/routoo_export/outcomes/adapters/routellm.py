@@ -3,7 +3,7 @@
 Format: github.com/lm-sys/RouteLLM, routellm/evals/{mmlu,gsm8k}/generate_responses.py (written) and
 benchmarks.py (read). One row per prompt: ``prompt``, one column per model with True or False, and
 in GSM8K's file ``<model>_response`` with the text. The MMLU domain is in the file's name,
-mmlu_<domain>.csv; GSM8K's file is gsm8k_responses.csv. Apache-2.0.
+mmlu_<domain>.csv; GSM8K's file is gsm8k_responses.csv. Licence: Apache-2.0.
 """
 
 from collections.abc import Sequence
@@ -13,14 +13,14 @@ from typing import Final
 from routoo_export.outcomes.adapters.cells import Cell, CellRows, is_missing, tokens_of
 from routoo_export.outcomes.adapters.files import csv_rows, find_files, need
 from routoo_export.outcomes.bad_rows import BadRows
-from routoo_export.outcomes.columns import Grid
+from routoo_export.outcomes.columns import OutcomeGrid
 
 _RESPONSE: Final = "_response"
 _PROMPT: Final = "prompt"
 
 
-def read_routellm(inputs: Sequence[str], bad: BadRows) -> Grid:
-    """The csv files, or those of the folders; prompts are numbered within their file.
+def read_routellm(inputs: Sequence[str], bad: BadRows) -> OutcomeGrid:
+    """Read csv files, or those of folders; prompts are numbered within their file.
 
     Raises:
         OutcomeError: a file cannot be read, or a row does not fit.

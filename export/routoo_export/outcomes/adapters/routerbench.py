@@ -3,11 +3,11 @@
 Format: huggingface.co/datasets/withmartian/routerbench, made by convert_data.py and
 convertors/common.py of github.com/withmartian/routerbench (arXiv 2403.12031). A pandas frame with
 one row per prompt: sample_id, prompt (text, or a list of turns, often as its Python text),
-eval_name, and per model ``<model>`` (score in [0, 1]), ``<model>|model_response`` (likewise) and
-``<model>|total_cost`` (USD, true: whole token counts at list prices).
+eval_name, and per model ``<model>`` (score in [0, 1]), ``<model>|model_response`` (text, or a list
+of turns) and ``<model>|total_cost`` (USD, true: whole token counts at list prices).
 
-A 5-shot prompt carries demonstrations before its question. Only the question is kept: it is what
-the split and a router have to tell apart. The costs stay those of the whole prompt.
+A 5-shot prompt has demonstrations before its question. Only the question is kept, because prompts
+differ only in it for the split and for a router. The costs stay those of the whole prompt.
 """
 
 import ast
@@ -20,7 +20,7 @@ from routoo_export.errors import OutcomeError
 from routoo_export.outcomes.adapters.cells import Cell, CellRows, Where, is_missing, tokens_of
 from routoo_export.outcomes.adapters.files import csv_rows, find_files, need
 from routoo_export.outcomes.bad_rows import BadRows
-from routoo_export.outcomes.columns import Grid
+from routoo_export.outcomes.columns import OutcomeGrid
 
 CUT_NOTE: Final = "demonstrations cut off before the question"
 _COST: Final = "|total_cost"
@@ -30,10 +30,10 @@ _DEMONSTRATION: Final = re.compile(r"Answer:[ \n]{0,2}[^\n]{1,40}\n\n")
 _INSTRUCTION: Final = "Please answer with the letter of the correct answer.\n\n"
 
 
-def read_routerbench(inputs: Sequence[str], bad: BadRows) -> Grid:
-    """The pkl and csv files, or those of the folders.
+def read_routerbench(inputs: Sequence[str], bad: BadRows) -> OutcomeGrid:
+    """Read pkl and csv files, or those of folders.
 
-    0-shot and 5-shot outcomes share their sample_ids and differ: convert them one by one.
+    0-shot and 5-shot outcomes differ but share their sample_ids: convert them one by one.
 
     Raises:
         OutcomeError: a file cannot be read, has no model, or a row does not fit.
@@ -90,7 +90,7 @@ def _models(path: Path, record: dict[str, Any]) -> list[str]:
 
 
 def _question(prompt: object) -> tuple[object, bool]:
-    """What is asked, and whether demonstrations stood before it."""
+    """The question of a prompt, and whether demonstrations were cut off before it."""
     text = _text(prompt)
     if text is None:
         return prompt, False
@@ -99,7 +99,7 @@ def _question(prompt: object) -> tuple[object, bool]:
 
 
 def _text(cell: object) -> str | None:
-    """A cell's text: as it stands, or the turns of a list or of a list's Python text, by lines."""
+    """The text of a cell; turns of a list, or of the Python text of a list, are joined by lines."""
     if isinstance(cell, str):
         if not (cell.startswith("[") and cell.endswith("]")):
             return cell

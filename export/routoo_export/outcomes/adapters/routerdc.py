@@ -14,14 +14,14 @@ from typing import Final
 from routoo_export.outcomes.adapters.cells import Cell, CellRows, as_number
 from routoo_export.outcomes.adapters.files import find_files, need, objects, parse_json_records
 from routoo_export.outcomes.bad_rows import BadRows
-from routoo_export.outcomes.columns import Grid
+from routoo_export.outcomes.columns import OutcomeGrid
 
 _SIDE: Final = re.compile(r"[-_](train|test)$")
 _CHOICE_TASKS: Final = ("mmlu", "cmmlu", "ceval", "arc_challenge", "arc_easy", "hellaswag")
 
 
-def read_routerdc(inputs: Sequence[str], bad: BadRows) -> Grid:
-    """The json files, or those of the folders; prompts are numbered within their file.
+def read_routerdc(inputs: Sequence[str], bad: BadRows) -> OutcomeGrid:
+    """Read json files, or those of folders; prompts are numbered within their file.
 
     Raises:
         OutcomeError: a file cannot be read, or a row does not fit.
@@ -54,7 +54,7 @@ def read_routerdc(inputs: Sequence[str], bad: BadRows) -> Grid:
 
 
 def _right(score: object) -> object:
-    """1 for a probability above 0; what is none stays as it is, to be refused with its row."""
+    """Turn a probability into 1 if it is above 0, else 0; other values are refused later."""
     try:
         probability = as_number(score)
     except ValueError:

@@ -1,1 +1,1 @@
-"""Training a backbone together with its heads."""
+"""Fine-tuning of a backbone together with its heads."""

@@ -1,15 +1,24 @@
-"""How a transformer is tuned."""
+"""Settings of the fine-tuning of a transformer."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class FinetuneConfig:
-    """How the weights of a transformer are tuned; the losses are weighted as in ``TrainConfig``.
+    """Settings of the fine-tuning; the losses are weighted as in ``TrainConfig``.
 
-    max_tokens: prompts are cut to it in training only. learning_rate: of the transformer.
-    lora_rank: rank of the changes to each linear layer; 0 = all weights but the token table.
-    exits: layers with a head of their own besides the one on the features.
+    Attributes:
+        epochs: Passes over the prompts.
+        batch_size: Prompts per step.
+        max_tokens: Length to which prompts are cut, in the fine-tuning only.
+        learning_rate: Peak learning rate of the transformer.
+        head_learning_rate: Peak learning rate of the heads.
+        weight_decay: AdamW's weight decay.
+        dropout: Dropout of the heads.
+        clip_norm: Most gradient norm; larger gradients are scaled down.
+        lora_rank: Rank of the changes to each linear layer; 0 = all weights except the token table
+            are trained.
+        exits: Layers with a head of their own, besides the head on the features.
     """
 
     epochs: int = 2

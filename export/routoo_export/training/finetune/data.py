@@ -1,4 +1,4 @@
-"""What fine-tuning learns from: token ids in three views, targets, and the order of the batches."""
+"""The data of a fine-tuning: token ids in three views, targets, and the order of the batches."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,28 +13,33 @@ from routoo_export.backbones.static import StaticBackbone
 from routoo_export.backbones.tokens import pad_ids
 from routoo_export.backbones.transformer import TransformerBackbone
 from routoo_export.outcomes.outcomes import Outcomes
-from routoo_export.training.heads.objectives import Labels
+from routoo_export.training.heads.objectives import SoftLabels
 from routoo_export.training.heads.rows import prompt_views
 from routoo_export.training.heads.topics import Topics, assign_topics, topic_model_logits
 from routoo_export.training.heads.train import TrainConfig, token_targets
 
 SORTED_BATCHES: Final = 32
-"""Batches' worth of random prompts that are sorted by length before they are cut into batches."""
+"""Number of batches whose random prompts are sorted together by length and cut into batches."""
 _TOPIC_WIDTH: Final = 64
 
 Order = list[tuple[NDArray[np.int64], NDArray[np.int64]]]
-"""Batches: the rows [b], and the view of each [b]."""
+"""For each batch, its rows [b] and the view of each row [b]."""
 
 
 @dataclass(frozen=True, slots=True)
 class TuningBatch:
-    """input_ids int64 [b, length]; labels, log_tokens and has_tokens [b, m]; topics int64 [b].
+    """The tensors of one batch of b prompts.
 
-    log_tokens are standardised per model, 0 where has_tokens is 0.
+    Attributes:
+        input_ids: Token ids, int64 [b, length].
+        labels: Target scores, [b, m].
+        topics: Topic of each prompt, int64 [b].
+        log_tokens: Log output tokens, standardised per model, [b, m]; 0 where they are missing.
+        has_tokens: 1 where output tokens are known, else 0; [b, m].
     """
 
     input_ids: Tensor
-    labels: Labels
+    labels: SoftLabels
     topics: Tensor
     log_tokens: Tensor
     has_tokens: Tensor
@@ -42,15 +47,24 @@ class TuningBatch:
 
 @dataclass(frozen=True, slots=True)
 class TuningData:
-    """n prompts; ids: per view (see ``rows.prompt_views``) the token ids of each.
+    """The n prompts of a fine-tuning and their targets.
 
-    shares: how often a prompt appears in each view. topic_logits float32 [t, m].
+    Attributes:
+        ids: Token ids of each prompt in each view (see ``rows.prompt_views``).
+        shares: Share of an epoch's prompts that appear in each view.
+        pad_token_id: The token that pads a batch.
+        labels: Target scores, [n, m].
+        topics: Topic of each prompt.
+        topic_logits: Each model's mean logit per topic, float32 [t, m].
+        log_tokens: Log output tokens, standardised per model, [n, m]; 0 where they are missing.
+        has_tokens: 1 where output tokens are known, else 0; [n, m].
+        seed: Seed of the order and the views.
     """
 
     ids: tuple[list[list[int]], ...]
     shares: tuple[float, ...]
     pad_token_id: int
-    labels: Labels
+    labels: SoftLabels
     topics: Topics
     topic_logits: NDArray[np.float32]
     log_tokens: Tensor
@@ -67,7 +81,15 @@ class TuningData:
         max_tokens: int,
         weights: NDArray[np.float64] | None,
     ) -> "TuningData":
-        """Prompts are cut to ``max_tokens``; weights [n, m]: of each outcome in the loss."""
+        """The data of ``outcomes`` as ``backbone`` reads them.
+
+        Args:
+            backbone: The transformer to fine-tune.
+            outcomes: The prompts and their outcomes.
+            heads: Settings of the heads.
+            max_tokens: Length to which prompts are cut.
+            weights: Weight of each outcome in the loss, [n, m]; None = 1.
+        """
         short = replace(backbone, reading=replace(backbone.reading, max_tokens=max_tokens))
         topics = _topics(outcomes, heads.seed)
         log_tokens = np.log(token_targets(outcomes))
@@ -81,7 +103,7 @@ class TuningData:
             ids=tuple(short.encode(view) for view in prompt_views(outcomes.prompts, heads.seed)),
             shares=(1.0 - sum(changed), *changed),
             pad_token_id=backbone.spec.pad_token_id,
-            labels=Labels.of(outcomes.scores, weights, heads.objective),
+            labels=SoftLabels.of(outcomes.scores, weights, heads.objective),
             topics=topics,
             topic_logits=topic_model_logits(
                 outcomes.scores, topics, heads.topic_pseudo_count, weights
@@ -92,7 +114,7 @@ class TuningData:
         )
 
     def order(self, epoch: int, batch_size: int) -> Order:
-        """The batches of an epoch; prompts of like length go together."""
+        """The batches of an epoch; prompts of similar length go together."""
         rng = np.random.default_rng((self.seed, epoch))
         rows = len(self.topics.labels)
         views = rng.choice(len(self.shares), size=rows, p=self.shares)
@@ -106,7 +128,7 @@ class TuningData:
         return [(batches[i], views[batches[i]]) for i in rng.permutation(len(batches))]
 
     def batch(self, rows: NDArray[np.int64], views: NDArray[np.int64], device: str) -> TuningBatch:
-        """The ``rows`` [b], each in its view, on ``device``."""
+        """The batch of ``rows`` [b], each in its view, on ``device``."""
         ids = [self.ids[view][row] for row, view in zip(rows, views, strict=True)]
         index = torch.from_numpy(rows)
         labels = self.labels.rows(index)
@@ -120,7 +142,7 @@ class TuningData:
 
 
 def batches_per_epoch(rows: int, batch_size: int) -> int:
-    """How many batches ``TuningData.order`` makes of ``rows`` prompts."""
+    """Count the batches that ``TuningData.order`` makes of ``rows`` prompts."""
     chunk = batch_size * SORTED_BATCHES
     full, rest = divmod(rows, chunk)
     return full * SORTED_BATCHES + -(-rest // batch_size)
@@ -131,7 +153,7 @@ def _cut(values: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
 
 
 def _topics(outcomes: Outcomes, seed: int) -> Topics:
-    """Where a source has no domains, clusters are learned on static features: they cost little."""
+    """The topics of all prompts; without domains, clusters of static features, which are cheap."""
     if None not in outcomes.domains:
         return assign_topics(outcomes, torch.empty(len(outcomes.prompts), 0), seed)
     static = StaticBackbone.fit(outcomes.prompts, width=_TOPIC_WIDTH, max_tokens=512)

@@ -1,9 +1,9 @@
 """Fine-tuning a transformer on outcomes: all its weights, or low-rank changes of them (LoRA).
 
-A head as in the ensemble stands on the pooled features, further ones on single layers below ("exit
-heads"): deep supervision, so that one run serves the whole model and its first layers alike. The
-heads are thrown away afterwards; the ensemble is fitted on the features of the tuned model.
-LoRA: Hu et al., arXiv 2106.09685.
+A head like those of the ensemble reads the pooled features; further heads ("exit heads") read
+single layers below. With this deep supervision, one run serves the whole model and its first layers
+alike. The heads are discarded afterwards; the ensemble is fitted on the features of the tuned
+model. LoRA: Hu et al., arXiv 2106.09685.
 """
 
 import hashlib
@@ -28,9 +28,12 @@ from routoo_export.training.heads.train import TrainConfig
 
 @dataclass(frozen=True, slots=True)
 class Resumption:
-    """file: where the state of an unfinished run lies, written every ``every_steps``.
+    """The saved state of an unfinished run.
 
-    resume: go on from it where it exists.
+    Attributes:
+        file: File of the state.
+        every_steps: Steps after which the state is written again.
+        resume: Continue from the file where it exists.
     """
 
     file: Path
@@ -40,7 +43,13 @@ class Resumption:
 
 @dataclass(frozen=True, slots=True)
 class TuningTask:
-    """Outcomes, how their losses count, and weights [n, m] of the outcomes (None = 1)."""
+    """The outcomes that a transformer is fine-tuned on.
+
+    Attributes:
+        outcomes: Outcomes of n prompts and m models.
+        heads: Settings of the heads, with the weights of the losses.
+        weights: Weight of each outcome, [n, m]; None = 1.
+    """
 
     outcomes: Outcomes
     heads: TrainConfig
@@ -55,7 +64,7 @@ def finetune(
     resumption: Resumption | None = None,
     stages: Stages = silent,
 ) -> TransformerBackbone:
-    """A tuned copy of ``backbone``, computed where ``backbone.compute`` says.
+    """Fine-tune a copy of ``backbone`` on the device ``backbone.compute``.
 
     The same backbone, task, config and seed give the same weights on one machine with one thread
     count, interrupted and resumed or not.

@@ -1,4 +1,4 @@
-"""A transformer in training: the model, its heads, and the loss of a batch."""
+"""The model of a fine-tuning: a transformer, its heads, and the loss of a batch."""
 
 import copy
 from typing import TYPE_CHECKING, Final
@@ -25,8 +25,8 @@ _LORA_DROPOUT: Final = 0.05
 class TuningModel(nn.Module):
     """The pooled transformer with one head on its features and one on each exit layer.
 
-    Its parameters that want gradients are what is trained: those of the heads, and of the
-    transformer all but the token table, or with ``lora_rank`` > 0 the low-rank changes alone.
+    Trained are the parameters of the heads, and those of the transformer except the token table;
+    with ``lora_rank`` > 0, of the transformer the low-rank changes alone.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class TuningModel(nn.Module):
         )
 
     def trained(self) -> dict[str, nn.Parameter]:
-        """What is trained, by name."""
+        """The trained parameters by name."""
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
 
     def tuned(self) -> "PreTrainedModel":

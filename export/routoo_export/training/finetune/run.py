@@ -1,4 +1,4 @@
-"""A run of fine-tuning, step by step: it can be written down after any step and taken up again."""
+"""A run of fine-tuning, step by step, whose state can be saved after any step and resumed."""
 
 import math
 import pickle
@@ -20,7 +20,10 @@ _WARM_UP: Final = 0.1
 
 
 def one_cycle(step: int, steps: int) -> float:
-    """Share of the peak rate in ``step`` of ``steps``: linear warm-up, then half a cosine down to 0."""
+    """Share of the peak learning rate in ``step`` of ``steps``.
+
+    A linear warm-up, then half a cosine down to 0.
+    """
     warm = max(1, round(_WARM_UP * steps))
     if step < warm:
         return (step + 1) / warm
@@ -28,7 +31,13 @@ def one_cycle(step: int, steps: int) -> float:
 
 
 class TuningRun:
-    """AdamW under a one-cycle learning rate. step: steps done of ``steps``; loss: running mean."""
+    """A run of AdamW with a one-cycle learning rate.
+
+    Attributes:
+        step: Steps done.
+        steps: Steps of the whole run.
+        loss: Running mean of the loss.
+    """
 
     def __init__(
         self, model: TuningModel, data: TuningData, config: FinetuneConfig, compute: Compute
@@ -53,7 +62,7 @@ class TuningRun:
         self._order: Order = []
 
     def advance(self) -> None:
-        """One step.
+        """Run one step.
 
         Raises:
             ExportError: the loss is not finite.
@@ -77,7 +86,7 @@ class TuningRun:
         self.step += 1
 
     def write(self, path: Path, key: str) -> None:
-        """Write the state to ``path``, whole or not at all; ``key`` tells this run from others."""
+        """Write the state to ``path`` atomically; ``key`` identifies this run."""
         state = {
             "key": key,
             "step": self.step,
@@ -97,7 +106,7 @@ class TuningRun:
             beside.unlink(missing_ok=True)
 
     def restore(self, path: Path, key: str) -> None:
-        """Go on from what ``write`` wrote under the same ``key``.
+        """Continue from a state that ``write`` wrote under the same ``key``.
 
         Raises:
             CheckpointError: the file is broken, or of another run.

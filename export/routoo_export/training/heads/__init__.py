@@ -1,1 +1,1 @@
-"""Training heads on features that stay as they are: rows, objectives, calibration, uncertainty."""
+"""Training of heads on fixed features: rows, objectives, calibration, uncertainty."""

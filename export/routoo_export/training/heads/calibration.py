@@ -1,7 +1,7 @@
 """Calibration of the trained members: scores, their spread, output tokens.
 
-What is fitted per model is held back, so that it adds little noise to the differences between
-models.
+Parameters that are fitted per model are regularised, so that they add little noise to the
+differences between models.
 """
 
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from routoo_export.network.network import FloatArray, RawPrediction, Weights
 from routoo_export.training.heads.convex import minimise
-from routoo_export.training.heads.objectives import Labels
+from routoo_export.training.heads.objectives import SoftLabels
 
 METHODS: Final = {
     "temperature": "temperature, common to all models",
@@ -23,11 +23,11 @@ METHODS: Final = {
 CHOICE_FOLDS: Final = 5
 
 
-def realign(weights: Weights, raw: RawPrediction, labels: Labels, ridge: float) -> Weights:
-    """Refit the topic table and the intercepts on the training rows, the network as it is.
+def realign(weights: Weights, raw: RawPrediction, labels: SoftLabels, ridge: float) -> Weights:
+    """Refit the topic table and the intercepts on the training rows; the network stays as it is.
 
-    Dropout leaves the trained network's mean per model and topic slightly off, and half a point
-    between two good models is what a router lives on. Convex: log-loss plus ``ridge`` times the
+    Dropout leaves the trained network's mean per model and topic slightly off, and two good models
+    often differ by only half a point. The problem is convex: log-loss plus ``ridge`` times the
     squared change of each cell of the table; the intercepts are free.
     """
     shares, logits = torch.from_numpy(raw.topics).double(), torch.from_numpy(raw.logits).double()
@@ -48,18 +48,19 @@ def realign(weights: Weights, raw: RawPrediction, labels: Labels, ridge: float) 
 
 @dataclass(frozen=True, slots=True)
 class PlattPrior:
-    """Pseudo-counts, in prompts at a score of one half, that hold Platt's figures back.
+    """Strength of the priors of Platt scaling, as pseudo-counts of prompts at a score of one half.
 
-    slope: towards the slope that all models share. intercept: towards 0, which keeps the intercepts
-    of training; they rest on far more rows, and noise in them goes straight into the choice of
-    model.
+    Attributes:
+        slope: Pulls a model's slope towards the slope that all models share.
+        intercept: Pulls a model's intercept towards 0, which keeps the intercept of training. That
+            one rests on far more rows, and noise in it directly changes the choice of model.
     """
 
     slope: float
     intercept: float
 
 
-def platt(weights: Weights, raw: RawPrediction, labels: Labels, prior: PlattPrior) -> Weights:
+def platt(weights: Weights, raw: RawPrediction, labels: SoftLabels, prior: PlattPrior) -> Weights:
     """Slope and intercept per model, fitted on the validation rows (Platt scaling).
 
     A model without outcomes takes the shared slope.
@@ -78,7 +79,7 @@ def platt(weights: Weights, raw: RawPrediction, labels: Labels, prior: PlattPrio
     return replace(weights, slope=_float32(common + slope), intercept=_float32(intercept))
 
 
-def temperature(weights: Weights, raw: RawPrediction, labels: Labels) -> Weights:
+def temperature(weights: Weights, raw: RawPrediction, labels: SoftLabels) -> Weights:
     """One slope for all models, intercepts of 0, fitted on the validation rows."""
     logits = torch.from_numpy(raw.logits).double()
     common = _unknowns(1)
@@ -89,13 +90,14 @@ def temperature(weights: Weights, raw: RawPrediction, labels: Labels) -> Weights
 
 
 def calibrate(
-    weights: Weights, raw: RawPrediction, labels: Labels, prior: PlattPrior, seed: int
+    weights: Weights, raw: RawPrediction, labels: SoftLabels, prior: PlattPrior, seed: int
 ) -> Weights:
-    """Platt, or one temperature where that is better on validation rows that neither has seen.
+    """Calibrate by Platt scaling, or by one temperature where that is better on held-out rows.
 
-    Judged by cross-validation over the validation rows in CHOICE_FOLDS random folds; better is a
-    loss that is lower by more than its standard error. Platt has the benefit of the doubt: on
-    topics that training did not see, its slopes decided better at equal loss on those that it saw.
+    They are compared by cross-validation over the validation rows in CHOICE_FOLDS random folds. The
+    temperature is taken only if its loss is lower by more than the standard error. Platt scaling is
+    preferred otherwise: on topics that training did not see, its slopes decided better at equal
+    loss on the topics that it saw.
     """
     rows = len(raw.logits)
     fold = np.random.default_rng(seed).permutation(rows) % CHOICE_FOLDS
@@ -117,20 +119,20 @@ def calibrate(
 
 
 def describe_calibration(weights: Weights) -> str:
-    """Which of METHODS ``weights`` carry, in words."""
+    """Name the one of METHODS that ``weights`` are calibrated by."""
     common = np.ptp(weights.slope) == 0.0 and not weights.intercept.any()
     return METHODS["temperature" if common else "platt"]
 
 
 def resample_heads(
-    weights: Weights, raw: RawPrediction, labels: Labels, ridge: float, seed: int
+    weights: Weights, raw: RawPrediction, labels: SoftLabels, ridge: float, seed: int
 ) -> Weights:
-    """Give each member the topic table of a resample of the training rows, their mean unchanged.
+    """Give each member the topic table of a resample of the training rows; their mean stays.
 
     A bootstrap of the last layer by one Newton step per resample from the common optimum of
     ``realign`` (the infinitesimal jackknife: Giordano et al., arXiv 1806.00550). The members then
-    differ by what they would have learned from other prompts, not by their seeds alone; resampling
-    whole members would cost accuracy, for each would see two thirds of the prompts.
+    differ by what they would have learned from other prompts, not by their seeds alone. Resampling
+    whole members would cost accuracy, because each would see two thirds of the prompts.
     """
     members = len(weights.topic_logits)
     if members == 1:
@@ -156,17 +158,23 @@ def resample_heads(
 
 
 def fit_spread(
-    weights: Weights, scores: FloatArray, labels: Labels, groups: NDArray[np.int64]
+    weights: Weights, scores: FloatArray, labels: SoftLabels, groups: NDArray[np.int64]
 ) -> Weights:
-    """The factor that makes the members' spread the size of the error it stands for.
+    """Scale the members' spread to the size of the error that it stands for.
 
-    scores [k, v, m]: each member's calibrated scores of validation rows; groups [v]: likely topic.
-    Of one outcome per prompt the error of a score cannot be seen, but that of a topic's mean can:
-    over pairs of different prompts of one topic, the products of a model's residuals have the mean
-    of the products of their errors. The factor is the root of their sum over that of the members'
-    products, both after the mean over models is taken off each prompt: how hard the prompts of the
-    sample happen to be is noise that all models share, and no matter for choosing among them. Not
-    below 1/sqrt(k), at which the error of the members' mean would be chance alone.
+    With one outcome per prompt the error of a score cannot be measured, but that of a topic's mean
+    can: over pairs of different prompts of one topic, the products of a model's residuals have the
+    same mean as the products of their errors. The factor is the root of the sum of these products
+    over that of the members' products. The mean over models is subtracted from each prompt first:
+    how hard the sampled prompts are is noise that all models share, and it does not matter for the
+    choice among them. The factor is at least 1/sqrt(k), at which the error of the members' mean
+    would come from their seeds alone.
+
+    Args:
+        weights: The calibrated weights of k members.
+        scores: Each member's calibrated scores of the v validation rows, [k, v, m].
+        labels: The outcomes of these rows.
+        groups: The most likely topic of each row, [v].
     """
     members, _, models = scores.shape
     present = labels.present.numpy() > 0.0
@@ -185,7 +193,7 @@ def fit_spread(
 
 
 def _without_row_means(values: FloatArray, present: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Less their row's mean, over the cells present [v, m]; 0 elsewhere."""
+    """Subtract each row's mean over its present cells [v, m]; missing cells become 0."""
     counts = np.maximum(present.sum(axis=1, keepdims=True), 1)
     known = np.where(present, values, 0.0).astype(np.float64)
     centred: NDArray[np.float64] = known - known.sum(axis=1, keepdims=True) / counts
@@ -193,16 +201,16 @@ def _without_row_means(values: FloatArray, present: NDArray[np.bool_]) -> NDArra
 
 
 def _pair_products(values: NDArray[np.float64]) -> float:
-    """Mean over k of values [k, r, m]: summed products of two different rows of one column."""
+    """Sum the products of two different rows of a column of ``values`` [k, r, m]; mean over k."""
     return float((values.sum(axis=1) ** 2 - (values**2).sum(axis=1)).sum(axis=1).mean())
 
 
 def token_factors(predicted: FloatArray, actual: NDArray[np.float64]) -> FloatArray:
-    """Factor [m] that makes the mean of ``predicted`` [n, m] the mean of ``actual`` (NaN = missing).
+    """Factors [m] that turn the mean of ``predicted`` [n, m] into the mean of ``actual``.
 
     The head predicts the mean logarithm, whose exponential is below the mean that costs need
-    (Duan's smearing, as a ratio of means). Models without lengths take the mean of the others'
-    factors.
+    (Duan's smearing, as a ratio of means). A missing ``actual`` is NaN. Models without lengths take
+    the mean of the others' factors.
     """
     present = ~np.isnan(actual)
     has = np.asarray(present.any(axis=0))

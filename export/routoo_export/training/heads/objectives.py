@@ -1,4 +1,4 @@
-"""What training minimises: the loss of a cell, and how much each cell counts."""
+"""The objective of training: the loss of an outcome, and the weight of each outcome."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,21 +10,27 @@ from torch import Tensor
 from torch.nn import functional
 
 Objective = Literal["log_loss", "squared"]
-"""log_loss: -y log p - (1 - y) log(1 - p). squared: 2 (p - y)^2, the Brier score scaled to the
-curvature of log-loss at p = 1/2, so that one set of ridges and auxiliary weights serves both.
+"""The loss of an outcome y at a predicted score p.
 
-Either is least in expectation at p = E[y], also where y is a pseudo-outcome outside [0, 1]:
-log-loss on a logit z is softplus(z) - y z, linear in y. Which of the two needs fewer samples where
-good choices seldom fail: Ayoub et al., "Switching the Loss Reduces the Cost in Batch RL", arXiv
+- log_loss: -y log p - (1 - y) log(1 - p).
+- squared: 2 (p - y)^2, the Brier score scaled to the curvature of log-loss at p = 1/2, so that one
+  set of ridges and auxiliary weights serves both.
+
+The expectation of both is least at p = E[y], also where y is a pseudo-outcome outside [0, 1]:
+log-loss on a logit z is softplus(z) - y z, linear in y. Log-loss needs fewer samples where good
+choices seldom fail: Ayoub et al., "Switching the Loss Reduces the Cost in Batch RL", arXiv
 2403.05385.
 """
 
 
 @dataclass(frozen=True, slots=True)
-class Labels:
-    """Targets of n prompts and m models, float32 [n, m] each.
+class SoftLabels:
+    """Weighted training targets of n prompts and m models.
 
-    present: the weight of each cell, at least 0; 0 = no outcome, and its score is 0 then.
+    Attributes:
+        scores: The target scores, float32 [n, m]; 0 where there is no outcome.
+        present: The weight of each score, float32 [n, m], at least 0; 0 = no outcome.
+        objective: The loss of a score.
     """
 
     scores: Tensor
@@ -37,8 +43,8 @@ class Labels:
         scores: NDArray[np.float64],
         weights: NDArray[np.float64] | None = None,
         objective: Objective = "log_loss",
-    ) -> "Labels":
-        """From scores [n, m] with NaN = missing; weights [n, m] of None = 1 each."""
+    ) -> "SoftLabels":
+        """Labels from ``scores`` [n, m], NaN = missing, and ``weights`` [n, m], None = 1 each."""
         present = ~np.isnan(scores)
         counted = present if weights is None else np.where(present, weights, 0.0)
         return cls(
@@ -47,9 +53,9 @@ class Labels:
             objective,
         )
 
-    def rows(self, index: Tensor) -> "Labels":
-        """The prompts ``index`` int64 [b]."""
-        return Labels(self.scores[index], self.present[index], self.objective)
+    def rows(self, index: Tensor) -> "SoftLabels":
+        """The labels of the prompts ``index``, int64 [b]."""
+        return SoftLabels(self.scores[index], self.present[index], self.objective)
 
     def losses(self, logits: Tensor) -> Tensor:
         """Weighted loss of each cell of ``logits`` [n, m], in their dtype."""

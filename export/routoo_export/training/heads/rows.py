@@ -1,7 +1,7 @@
-"""Prompts as training sees them: outcomes, and the features of each prompt and its variants.
+"""Training rows: outcomes, and the features of each prompt and its variants.
 
-Every prompt of the sources is multiple choice; those of users are not. The variants keep the number
-of options, their order and a trailing "Answer:" from telling which source a question is from.
+Every prompt of the sources is multiple choice; users' prompts are not. The variants prevent that
+the number of options, their order or a trailing "Answer:" reveals the source of a question.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,12 +25,15 @@ Extract = Callable[[Backbone, Sequence[Sequence[int]]], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """A set of n prompts.
+    """n prompts with their outcomes and features.
 
-    features float32 [n, f] are of the prompts as they are; variants float32 [VARIANTS, n, f] of
-    their questions without choices, and with some of the choices, shuffled. groups: widths of the
-    runs of features that share one scale, their sum is f. weights float64 [n, m]: what each outcome
-    counts in the loss; None = 1.
+    Attributes:
+        outcomes: The outcomes of the prompts.
+        features: Features of the prompts as they are, float32 [n, f].
+        variants: Features float32 [len(VARIANTS), n, f] of the questions without choices, and with
+            some of the choices in random order.
+        groups: Widths of the runs of features that share one scale; their sum is f.
+        weights: Weight of each outcome in the loss, float64 [n, m]; None = 1.
     """
 
     outcomes: Outcomes
@@ -40,6 +43,7 @@ class Rows:
     weights: NDArray[np.float64] | None = None
 
     def where(self, keep: NDArray[np.bool_]) -> "Rows":
+        """The rows of the mask ``keep`` [n]."""
         mask = torch.from_numpy(keep)
         return Rows(
             self.outcomes.rows(keep),
@@ -51,7 +55,7 @@ class Rows:
 
 
 def prompt_views(prompts: Sequence[str], seed: int) -> tuple[list[str], ...]:
-    """The prompts as they are, then per variant; ``seed`` draws the choices that stay."""
+    """The prompts as they are, then each of VARIANTS; ``seed`` draws the choices that stay."""
     rng = np.random.default_rng(seed)
     bare = [question_text(prompt) for prompt in prompts]
     fewer = [fewer_choices(prompt, rng) for prompt in prompts]
@@ -61,9 +65,13 @@ def prompt_views(prompts: Sequence[str], seed: int) -> tuple[list[str], ...]:
 def make_rows(
     outcomes: Outcomes, backbone: Backbone, seed: int, extract: Extract | None = None
 ) -> Rows:
-    """The features of all prompts of ``outcomes``, and of their variants drawn with ``seed``.
+    """Compute the features of all prompts of ``outcomes`` and of their variants.
 
-    ``extract`` computes the features of token ids; None = the backbone itself.
+    Args:
+        outcomes: The prompts and their outcomes.
+        backbone: The backbone that reads them.
+        seed: Seed of the variants.
+        extract: Computes the features of token ids; None = the backbone itself.
     """
     return rows_of_ids(outcomes, backbone, encode_views(outcomes, backbone, seed), extract)
 
@@ -79,7 +87,7 @@ def rows_of_ids(
     views: Sequence[Sequence[Sequence[int]]],
     extract: Extract | None = None,
 ) -> Rows:
-    """``make_rows`` of ``views`` that ``encode_views`` made."""
+    """The rows of ``make_rows``, from the ``views`` that ``encode_views`` returned."""
     features, *variants = ((extract or _plain)(backbone, ids) for ids in views)
     return Rows(outcomes, features, torch.stack(variants), backbone.spec.groups)
 

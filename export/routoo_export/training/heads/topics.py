@@ -1,4 +1,4 @@
-"""Topics: what kind of question a prompt is, and each model's mean score on that kind."""
+"""Topics: the kind of question that a prompt is, and each model's mean score on that kind."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -19,14 +19,19 @@ _TOPIC_RIDGE: Final = 1.0e-4
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """names [t]; labels int64 [n]: the topic of each row."""
+    """The topics of n rows.
+
+    Attributes:
+        names: Names of the t topics.
+        labels: The topic of each row, int64 [n].
+    """
 
     names: tuple[str, ...]
     labels: NDArray[np.int64]
 
 
 def assign_topics(outcomes: Outcomes, features: Tensor, seed: int) -> Topics:
-    """A topic per row: "source/domain", or a learned cluster where there is no domain."""
+    """Assign each row a topic: "source/domain", or a learned cluster where there is no domain."""
     names: list[str] = [topic or "" for topic in outcomes.topics]
     for source in sorted({s for s, n in zip(outcomes.source_names, names, strict=True) if not n}):
         bare = [i for i, n in enumerate(names) if not n and outcomes.source_names[i] == source]
@@ -48,10 +53,15 @@ def topic_model_logits(
 ) -> NDArray[np.float32]:
     """Logits float32 [t, m] of each model's mean score per topic, shrunk.
 
-    ``scores`` float64 [n, m], NaN = missing; ``weights`` [n, m]: what each counts, None = 1. Each
-    cell is pulled with the weight of ``pseudo_count`` prompts towards an additive logit model
-    (topic ease + model ability), which alone fills the cells without data. Scores may be
-    pseudo-outcomes outside [0, 1]; a mean of them is brought back into it.
+    Each cell is pulled towards an additive logit model (topic ease + model ability), which alone
+    fills the cells without data. Scores may be pseudo-outcomes outside [0, 1]; their means are
+    clipped to it.
+
+    Args:
+        scores: Scores float64 [n, m], NaN = missing.
+        topics: The topics of the rows.
+        pseudo_count: Weight of the additive model, in prompts.
+        weights: Weight of each score, [n, m]; None = 1.
     """
     present = ~np.isnan(scores)
     counts = np.zeros((len(topics.names), scores.shape[1]))

@@ -1,4 +1,4 @@
-"""Training: a loss over the outcomes that exist, plus topic and output-token losses."""
+"""Training of the heads: a loss over the known outcomes, plus topic and output-token losses."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -23,7 +23,7 @@ from routoo_export.training.heads.calibration import (
     resample_heads,
     token_factors,
 )
-from routoo_export.training.heads.objectives import Labels, Objective
+from routoo_export.training.heads.objectives import Objective, SoftLabels
 from routoo_export.training.heads.rows import Rows
 from routoo_export.training.heads.topics import assign_topics, topic_model_logits
 from routoo_export.training.heads.uncertainty import (
@@ -38,16 +38,34 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
-    """What training depends on. Shrinkages were chosen on buckets 0-7, never on test.
+    """Settings of the training of the heads.
 
-    bare_share, fewer_share: shares of an epoch's prompts that appear without, or with fewer,
-    choices (see ``rows``). deviation_penalty: ridge on each model's deviation from the shared
-    difficulty. topic_pseudo_count: see ``topic_model_logits``; realign_ridge, platt_slope_count and
-    platt_intercept_count: see ``calibrate``. shrink_groups: trainings of one member, each without a
-    share of the topics, that say how far to trust scores on prompts unlike the training data; 0 =
-    scores are not shrunk. objective: loss of the scores, in training and calibration alike.
-    bootstrap: each member trains on its own resample of the prompts, so that the spread of the
-    members is that of the data, not only of their seeds.
+    The strengths of the regularisation were chosen on buckets 0-7, never on the test split.
+
+    Attributes:
+        members: Members of the ensemble.
+        hidden: Hidden units of each member.
+        dropout: Dropout of the hidden units.
+        input_dropout: Dropout of the features.
+        bare_share: Share of an epoch's prompts that appear without choices (see ``rows``).
+        fewer_share: Share of an epoch's prompts that appear with fewer choices.
+        epochs: Passes over the prompts.
+        batch_size: Prompts per step.
+        learning_rate: Peak of the one-cycle learning rate.
+        weight_decay: AdamW's weight decay.
+        topic_weight: Weight of the topic loss.
+        token_weight: Weight of the output-token loss.
+        deviation_penalty: Ridge on each model's deviation from the shared difficulty.
+        topic_pseudo_count: Weight of the additive model in ``topic_model_logits``, in prompts.
+        realign_ridge: Ridge of ``calibration.realign``.
+        platt_slope_count: ``slope`` of ``calibration.PlattPrior``.
+        platt_intercept_count: ``intercept`` of ``calibration.PlattPrior``.
+        shrink_groups: Trainings of one member, each without a share of the topics, from which the
+            shrinkage of scores on prompts unlike the training data is fitted; 0 = no shrinkage.
+        objective: Loss of the scores, in training and in calibration.
+        bootstrap: Each member trains on its own resample of the prompts, so that the spread of the
+            members comes from the data and not only from their seeds.
+        seed: Seed of all random numbers.
     """
 
     members: int = 6
@@ -73,7 +91,7 @@ class TrainConfig:
     seed: int = 7
 
     def quick(self) -> "TrainConfig":
-        """The same shape, small enough for a test."""
+        """A configuration small enough for a test, with the same seed."""
         return TrainConfig(
             members=2, hidden=32, epochs=10, batch_size=32, shrink_groups=2, seed=self.seed
         )
@@ -107,10 +125,11 @@ def refit(
     config: TrainConfig,
     progress: Progress | None = None,
 ) -> Weights:
-    """Like ``fit`` on two masks [n] of ``rows``, but only a first member is calibrated on ``validation``.
+    """Calibrate a single member on ``validation``, then train the ensemble on both masks [n].
 
-    The ensemble then trains on both. For folds, where all that is outside may be learned from. The
-    spread stays that of the members, not calibrated.
+    For folds, in which all prompts that are not held out may be trained on. The single member is
+    trained with ``fit`` on the ``train`` prompts of ``rows``. The spread of the ensemble is not
+    calibrated.
     """
     first = replace(config, members=1)
     calibrated = fit(rows.where(train), rows.where(validation), first, progress)
@@ -134,14 +153,14 @@ def _fit_unshrunk(
 
 
 def fit_uncalibrated(train: Rows, config: TrainConfig, progress: Progress | None) -> Weights:
-    """The ensemble before any look at validation rows: slopes of 1, intercepts of 0."""
+    """Train the ensemble without validation rows: slopes of 1, intercepts of 0."""
     topics = assign_topics(train.outcomes, train.features, config.seed)
     table = topic_model_logits(
         train.outcomes.scores, topics, config.topic_pseudo_count, train.weights
     )
     tokens = token_targets(train.outcomes)
     standard = standardise(train.features, train.groups, tokens)
-    labels = Labels.of(train.outcomes.scores, train.weights, config.objective)
+    labels = SoftLabels.of(train.outcomes.scores, train.weights, config.objective)
     targets = _Targets.of(train, standard, tokens, topics.labels, labels)
 
     def loss(member: Member, index: Tensor, variant: Tensor) -> Tensor:
@@ -176,7 +195,7 @@ def token_targets(outcomes: Outcomes) -> NDArray[np.float64]:
 @dataclass(frozen=True, slots=True)
 class _Targets:
     views: Tensor
-    labels: Labels
+    labels: SoftLabels
     normaliser: Tensor
     topics: Tensor
     log_tokens: Tensor
@@ -194,14 +213,14 @@ class _Targets:
         standard: Standardisation,
         tokens: NDArray[np.float64],
         topics: NDArray[np.int64],
-        labels: Labels,
+        labels: SoftLabels,
     ) -> "_Targets":
         counted = labels.present.sum(1)
         log_tokens = (np.log(tokens) - standard.token_mean) / standard.token_deviation
         return cls(
             views=standard.apply(torch.cat([rows.features.unsqueeze(0), rows.variants])),
             labels=labels,
-            # A prompt's own sum of weights would cancel the weight of a prompt with one outcome.
+            # Dividing by a prompt's own sum of weights would cancel the weight of a lone outcome.
             normaliser=(
                 counted.clamp(min=1.0)
                 if rows.weights is None
@@ -213,7 +232,7 @@ class _Targets:
         )
 
     def batch(self, index: Tensor, variant: Tensor) -> "_Batch":
-        """The rows ``index`` [b], each in its ``variant`` int64 [n]; 0 = as it is."""
+        """The rows ``index`` [b], each in its view ``variant`` int64 [n]; 0 = the prompt itself."""
         shown = self.views[variant[index], index]
         return _Batch(
             shown,
@@ -228,7 +247,7 @@ class _Targets:
 @dataclass(frozen=True, slots=True)
 class _Batch:
     features: Tensor
-    labels: Labels
+    labels: SoftLabels
     normaliser: Tensor
     topics: Tensor
     log_tokens: Tensor
@@ -236,9 +255,9 @@ class _Batch:
 
 
 def member_loss(member: Member, batch: _Batch, config: TrainConfig) -> Tensor:
-    """Mean over prompts of the mean loss of each one's outcomes, plus auxiliary losses.
+    """Mean over prompts of the mean loss of each prompt's outcomes, plus auxiliary losses.
 
-    Where outcomes have weights, the mean is over all of them alike.
+    Where outcomes have weights, the mean is over all outcomes together instead.
     """
     logits, topics, log_tokens = member(batch.features)
     score_loss = (batch.labels.losses(logits).sum(1) / batch.normaliser).mean()
@@ -255,10 +274,14 @@ def member_loss(member: Member, batch: _Batch, config: TrainConfig) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class MemberTask:
-    """What a member is trained on.
+    """The examples of a member's training, and their loss.
 
-    examples: how many there are; width: features of each; topic_logits float32 [t, m]. loss: of the
-    examples ``index`` int64 [b], where each example int64 [examples] shows its ``variant``.
+    Attributes:
+        examples: Number of examples.
+        width: Number of features of each example.
+        topic_logits: Each model's mean logit per topic, float32 [t, m].
+        loss: Loss of the member on the examples ``index`` int64 [b]; ``variant`` int64 [examples]
+            is the view in which each example appears.
     """
 
     examples: int
@@ -270,7 +293,7 @@ class MemberTask:
 def fit_member(
     task: MemberTask, config: TrainConfig, member_index: int, progress: Progress | None
 ) -> Member:
-    """Train the member ``member_index`` of the ensemble of ``config.seed``: AdamW, one-cycle rate."""
+    """Train the member ``member_index`` of the ensemble: AdamW, one-cycle learning rate."""
     rows = task.examples
     changed = (config.bare_share, config.fewer_share)
     shares = torch.tensor([1.0 - sum(changed), *changed])
@@ -308,9 +331,12 @@ def fit_member(
 def standardise(
     features: Tensor, groups: tuple[int, ...], tokens: NDArray[np.float64]
 ) -> Standardisation:
-    """Of features [n, f] in runs of ``groups`` that share a scale, and of tokens [n, m]."""
+    """Means and deviations of features [n, f] and of log output tokens [n, m].
+
+    Features in one run of ``groups`` share a scale.
+    """
     deviation = features.std(0)
-    # One scale per group: each direction on its own would blow up faint ones, mere noise.
+    # One scale per group: a scale per direction would amplify weak directions, which are noise.
     for run in torch.split(deviation, list(groups)):
         if len(run) > 1:
             run[:] = run.square().mean().sqrt()

@@ -1,4 +1,4 @@
-"""What a trained ensemble knows of its own limits: spread, unusual prompts, how far to trust it."""
+"""The uncertainty of a trained ensemble: spread, unusual prompts, shrinkage of their scores."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -13,13 +13,13 @@ from torch import Tensor
 from routoo_export.network.network import FloatArray, Network, Weights, predict_raw
 from routoo_export.network.ood import fit_ood
 from routoo_export.training.heads.calibration import PlattPrior, calibrate, fit_spread
-from routoo_export.training.heads.objectives import Labels, Objective
+from routoo_export.training.heads.objectives import Objective, SoftLabels
 from routoo_export.training.heads.rows import Rows
 from routoo_export.training.heads.topics import Topics
 
 MAX_SHRINK: Final = 4.0
 EXTREME_MEAN: Final = 1.0e-3
-"""Mean scores are kept so far from 0 and 1."""
+"""The least distance of mean scores from 0 and 1."""
 
 
 def with_doubts(
@@ -30,8 +30,8 @@ def with_doubts(
     prior: PlattPrior,
     seed: int,
 ) -> Weights:
-    """``weights`` calibrated on ``validation``, with spread, ood and anchor; nothing is shrunk yet."""
-    labels = Labels.of(validation.outcomes.scores, validation.weights, objective)
+    """``weights`` calibrated on ``validation``, with spread, ood and anchor; no shrinkage yet."""
+    labels = SoftLabels.of(validation.outcomes.scores, validation.weights, objective)
     raw = predict_raw(weights, validation.features)
     weights = calibrate(weights, raw, labels, prior, seed)
     with torch.inference_mode():
@@ -44,36 +44,42 @@ def with_doubts(
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """Prompts that a predictor did not train on, as it sees them.
+class HeldOutPredictions:
+    """Predictions for prompts that a predictor did not train on.
 
-    logits float32 [n, m] are calibrated and not shrunk; ood float32 [n]; anchor float32 [m].
+    Attributes:
+        logits: Calibrated logits without shrinkage, float32 [n, m].
+        ood: How unusual each prompt is, float32 [n].
+        anchor: The logit towards which each model's scores shrink, float32 [m].
+        labels: The outcomes of the prompts.
     """
 
     logits: FloatArray
     ood: FloatArray
     anchor: FloatArray
-    labels: Labels
+    labels: SoftLabels
 
 
-def judged(weights: Weights, rows: Rows, objective: Objective) -> Judged:
-    """What ``weights`` make of ``rows``."""
+def predict_held_out(weights: Weights, rows: Rows, objective: Objective) -> HeldOutPredictions:
+    """Predict ``rows``, which ``weights`` did not train on."""
     network = Network(weights)
     with torch.inference_mode():
         members = network.members(rows.features)
         logits = _calibrated(weights, members.logits.mean(0))
         ood = network.ood(rows.features, members.energy)
-    labels = Labels.of(rows.outcomes.scores, rows.weights, objective)
-    return Judged(logits.numpy(), ood.numpy(), weights.anchor, labels)
+    labels = SoftLabels.of(rows.outcomes.scores, rows.weights, objective)
+    return HeldOutPredictions(logits.numpy(), ood.numpy(), weights.anchor, labels)
 
 
-def fit_shrink(unseen: Sequence[Judged], seen: Sequence[Judged]) -> FloatArray:
-    """The ``Weights.shrink`` [1] at which mean losses on prompts of unseen and seen topics are least.
+def fit_shrink(
+    unseen: Sequence[HeldOutPredictions], seen: Sequence[HeldOutPredictions]
+) -> FloatArray:
+    """Fit ``Weights.shrink`` [1]: minimise the mean losses on unseen and on seen topics, summed.
 
-    Both count alike, however many prompts there are of each.
+    Both means count alike, however many prompts there are of each.
     """
 
-    def mean_loss(parts: Sequence[Judged], shrink: float) -> float:
+    def mean_loss(parts: Sequence[HeldOutPredictions], shrink: float) -> float:
         total = cells = 0.0
         for part in parts:
             certainty = 1.0 / (1.0 + shrink * part.ood[:, None] ** 8)
@@ -93,7 +99,7 @@ def fit_shrink(unseen: Sequence[Judged], seen: Sequence[Judged]) -> FloatArray:
 def left_out_topics(topics: Topics, groups: int, seed: int) -> list[NDArray[np.bool_]]:
     """Masks [n] of the rows that each of up to ``groups`` trainings leaves out, by whole topics.
 
-    Every row is left out once. None where there are fewer than two topics.
+    Every row is left out once. Returns no masks where there are fewer than two topics.
     """
     count = len(topics.names)
     groups = min(groups, count)
@@ -104,7 +110,7 @@ def left_out_topics(topics: Topics, groups: int, seed: int) -> list[NDArray[np.b
 
 
 def rows_of_other_topics(rows: Rows, left_out: Rows) -> Rows:
-    """``rows`` without the topics of ``left_out``; those without a domain stay."""
+    """``rows`` without the topics of ``left_out``; rows without a domain stay."""
     names = {name for name in left_out.outcomes.topics if name is not None}
     return rows.where(np.array([name not in names for name in rows.outcomes.topics]))
 
@@ -116,9 +122,14 @@ Fit = Callable[[Rows, Rows], Weights]
 def shrink_by_left_out_topics(
     train: Rows, validation: Rows, masks: Sequence[NDArray[np.bool_]], fit: Fit, kind: Objective
 ) -> FloatArray:
-    """The strength [1] that serves topics that training did not see, found without judged rows.
+    """Fit the shrinkage [1] for unseen topics by leaving out topics of the training rows.
 
-    ``fit`` trains once per mask, without the topics that it marks.
+    Args:
+        train: Training rows.
+        validation: Validation rows.
+        masks: Masks [n] of the training rows that each training leaves out, by whole topics.
+        fit: Trains once per mask.
+        kind: Loss of the scores.
     """
     unseen, seen = [], []
     for mask in masks:
@@ -127,8 +138,8 @@ def shrink_by_left_out_topics(
         if not len(known.features):
             continue
         weights = fit(train.where(~mask), known)
-        unseen.append(judged(weights, left_out, kind))
-        seen.append(judged(weights, known, kind))
+        unseen.append(predict_held_out(weights, left_out, kind))
+        seen.append(predict_held_out(weights, known, kind))
     return fit_shrink(unseen, seen) if unseen else np.zeros(1, dtype=np.float32)
 
 
@@ -139,7 +150,7 @@ def _calibrated(weights: Weights, logits: Tensor) -> Tensor:
 def _anchor(train: Rows) -> FloatArray:
     """The logit [m] of each model's mean score over its own outcomes.
 
-    That of a model without any is the mean of the others'.
+    A model without any outcome takes the mean of the others' logits.
     """
     scores = train.outcomes.scores
     present = ~np.isnan(scores)

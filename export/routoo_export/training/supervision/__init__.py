@@ -1,1 +1,1 @@
-"""What a training learns from: outcomes, preferences, partial feedback of a log, quality gaps."""
+"""The supervision of a training: graded outcomes, preferences, logged decisions, quality gaps."""

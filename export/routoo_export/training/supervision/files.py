@@ -1,4 +1,4 @@
-"""From the files and the objective that a user names to a lesson."""
+"""Reading the files and the objective that a user names into the supervision of a training."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +18,11 @@ from routoo_export.training.supervision.partial_feedback import LogMethod, read_
 from routoo_export.training.supervision.preferences import read_battles
 from routoo_export.training.supervision.quality_gap import quality_gap_outcomes, read_samples
 from routoo_export.training.supervision.supervision import (
-    BattleLesson,
-    GapLesson,
-    GradedLesson,
-    Lesson,
-    LogLesson,
+    GradedSupervision,
+    PartialFeedbackSupervision,
+    PreferenceSupervision,
+    QualityGapSupervision,
+    Supervision,
 )
 
 Goal = Literal["log-loss", "squared", "quality-gap", "bradley-terry"]
@@ -30,12 +30,19 @@ LogChoice = Literal["inverse-propensity", "doubly-robust", "unweighted"]
 
 
 @dataclass(frozen=True, slots=True)
-class LessonFiles:
-    """What to learn, and from which files.
+class SupervisionFiles:
+    """The objective of a training and the files to train on.
 
-    data: folder with the standard sources, which ``outcomes`` replace. log_method: the outcomes are
-    logged decisions with propensities, and this is how they count. small, large, relaxation and
-    samples are Hybrid LLM's (see ``quality_gap``).
+    Attributes:
+        goal: The objective.
+        data: Folder with the standard sources.
+        outcomes: Files of outcomes, which replace the standard sources.
+        log_method: How outcomes are weighted that are logged decisions with propensities; None =
+            the outcomes are no log.
+        small: Hybrid LLM's small model (see ``quality_gap``).
+        large: Hybrid LLM's large model.
+        relaxation: Hybrid LLM's relaxation t; None = chosen as in its paper.
+        samples: File with several scores per prompt and model.
     """
 
     goal: Goal = "log-loss"
@@ -49,12 +56,12 @@ class LessonFiles:
 
     @property
     def objective(self) -> Objective:
-        """The loss of a cell."""
+        """The loss of an outcome."""
         return "squared" if self.goal == "squared" else "log_loss"
 
 
-def read_lesson(files: LessonFiles) -> Lesson:
-    """Read what ``files`` name.
+def read_supervision(files: SupervisionFiles) -> Supervision:
+    """Read the supervision that ``files`` name.
 
     Raises:
         OutcomeError: options do not go together, or a file cannot be read or does not fit.
@@ -66,27 +73,29 @@ def read_lesson(files: LessonFiles) -> Lesson:
         if files.log_method is not None:
             raise OutcomeError("--log-method does not go with --objective bradley-terry")
         path, name, licence = _only_file(files)
-        return BattleLesson(read_battles(path, name=name, licence=licence))
+        return PreferenceSupervision(read_battles(path, name=name, licence=licence))
     if files.log_method is not None:
         if files.goal == "quality-gap":
             raise OutcomeError("--log-method does not go with --objective quality-gap")
         path, name, licence = _only_file(files)
         log = read_logged(path, name=name, licence=licence)
-        return LogLesson(log, cast("LogMethod", files.log_method.replace("-", "_")))
+        return PartialFeedbackSupervision(
+            log, cast("LogMethod", files.log_method.replace("-", "_"))
+        )
     outcomes = read_graded(files.data, files.outcomes)
     if files.goal != "quality-gap":
-        return GradedLesson(outcomes)
+        return GradedSupervision(outcomes)
     if files.small is None or files.large is None:
         raise OutcomeError("--objective quality-gap needs --small MODEL and --large MODEL")
     samples = None if files.samples is None else read_samples(files.samples, outcomes)
-    gap = quality_gap_outcomes(
+    labels = quality_gap_outcomes(
         outcomes, files.small, files.large, samples=samples, relaxation=files.relaxation
     )
-    return GapLesson(gap)
+    return QualityGapSupervision(labels)
 
 
 def read_graded(data: Path | None, files: tuple[Path, ...]) -> Outcomes:
-    """The outcomes in ``files``, or without any the standard sources in the folder ``data``.
+    """Read the outcomes in ``files``, or without files the standard sources in ``data``.
 
     Raises:
         OutcomeError: neither is named, or a file cannot be read or does not fit.
@@ -98,7 +107,7 @@ def read_graded(data: Path | None, files: tuple[Path, ...]) -> Outcomes:
     return read_training_outcomes(data)
 
 
-def _only_file(files: LessonFiles) -> tuple[Path, str, str]:
+def _only_file(files: SupervisionFiles) -> tuple[Path, str, str]:
     """The file, the name of its source and its licence."""
     if len(files.outcomes) != 1:
         raise OutcomeError("logs and battles come in one file; give exactly one --outcomes")

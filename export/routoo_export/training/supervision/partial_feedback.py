@@ -1,19 +1,20 @@
 """Partial feedback: logs in which only the chosen model's outcome is known.
 
-A production log says how the chosen model did and how likely it was to be chosen (the propensity),
-never how the others would have done. Where the logging policy looks at what the features cannot
-show, say users who send hard prompts to the dear model, the models' logged means are of different
-prompts, and training on them as they are learns that the dear model is bad. Three ways:
+A production log has the outcome of the chosen model and the probability with which it was chosen
+(the propensity), but not the outcomes that the other models would have had. The logging policy may
+use information that the features lack, for example users who send hard prompts to the expensive
+model. The models' logged means are then of different prompts, and training on the log as it is
+learns that the expensive model is bad. Three methods:
 
-- unweighted: as they are; right only if the features explain the policy's choices.
-- inverse_propensity: each outcome counts 1 / propensity (Horvitz and Thompson, 1952), truncated at
-  sqrt(n) times the mean weight, which bounds the variance for a bias that vanishes with n (Ionides,
-  2008).
-- doubly_robust: every cell of every prompt gets a pseudo-outcome, a cross-fitted direct prediction
+- unweighted: outcomes as they are; right only if the features explain the policy's choices.
+- inverse_propensity: each outcome has the weight 1 / propensity (Horvitz and Thompson, 1952),
+  truncated at sqrt(n) times the mean weight, which bounds the variance for a bias that vanishes
+  with n (Ionides, 2008).
+- doubly_robust: every model gets a pseudo-outcome on every prompt: a cross-fitted direct prediction
   plus the inverse-propensity correction where an outcome is known (Dudik et al., arXiv 1103.4601).
-  Its mean is right if the propensities or the direct predictions are. Pseudo-outcomes are left
-  unclipped, beyond [0, 1] too: cell by cell, a clip would turn each known outcome into a weight of
-  one and so undo the correction. Both objectives take them (see ``objectives``).
+  Its mean is right if the propensities or the direct predictions are. Pseudo-outcomes outside
+  [0, 1] are not clipped: clipping each one would turn each known outcome into a weight of one and
+  so undo the correction. Both objectives accept them (see ``objectives``).
 """
 
 from dataclasses import dataclass, replace
@@ -43,8 +44,11 @@ BAD_PROPENSITY: Final = "propensity is not in (0, 1], the chance that this choic
 class LoggedOutcomes:
     """n logged decisions.
 
-    outcomes: scores [n, m] are NaN but for the chosen model's. chosen int64 [n]: its column.
-    propensities float64 [n] in (0, 1]: the chance that the logging policy had of that choice.
+    Attributes:
+        outcomes: Outcomes whose scores [n, m] are NaN except for the chosen model's.
+        chosen: Column of the chosen model, int64 [n].
+        propensities: Probability with which the logging policy made this choice, float64 [n] in
+            (0, 1].
     """
 
     outcomes: Outcomes
@@ -67,12 +71,12 @@ class LoggedOutcomes:
 
     @property
     def scores(self) -> FloatArray:
-        """Of the chosen models, float64 [n]."""
+        """Scores of the chosen models, float64 [n]."""
         scores: FloatArray = self.outcomes.scores[np.arange(len(self.chosen)), self.chosen]
         return scores
 
     def where(self, keep: NDArray[np.bool_]) -> "LoggedOutcomes":
-        """The decisions of the mask ``keep`` [n]."""
+        """The decisions on the prompts of the mask ``keep`` [n]."""
         return LoggedOutcomes(self.outcomes.rows(keep), self.chosen[keep], self.propensities[keep])
 
 
@@ -96,9 +100,10 @@ def read_logged(path: Path, *, name: str, licence: str) -> LoggedOutcomes:
 
 
 def draw_log(outcomes: Outcomes, policy: FloatArray, rng: np.random.Generator) -> LoggedOutcomes:
-    """What a log of ``policy`` [n, m] (rows sum to 1) would have shown of fully known ``outcomes``.
+    """Draw the log that ``policy`` [n, m] would have left of fully known ``outcomes``.
 
-    Output tokens, costs and latencies of models that were not chosen are blanked as well.
+    The rows of ``policy`` sum to 1. Output tokens, costs and latencies of models that were not
+    chosen are blanked as well.
     """
     cumulative = policy.cumsum(axis=1)
     drawn = (rng.random(len(policy))[:, None] * cumulative[:, -1:] >= cumulative).sum(axis=1)
@@ -118,16 +123,18 @@ def draw_log(outcomes: Outcomes, policy: FloatArray, rng: np.random.Generator) -
 
 
 def effective_sample_size(weights: FloatArray) -> float:
-    """Kish's (sum w)^2 / sum w^2: how many equally weighted rows say as much."""
+    """Kish's effective sample size (sum w)^2 / sum w^2, in equally weighted rows."""
     return float(weights.sum() ** 2 / np.square(weights).sum())
 
 
 @dataclass(frozen=True, slots=True)
 class LogWeights:
-    """Inverse propensities, truncated.
+    """Truncated inverse propensities.
 
-    values float64 [n]. effective_sample_size: how many rows they are worth. truncated_share: of the
-    rows, those that the truncation touched.
+    Attributes:
+        values: The weights, float64 [n].
+        effective_sample_size: Kish's effective sample size of the weights.
+        truncated_share: Share of the weights that were truncated.
     """
 
     values: FloatArray
@@ -143,12 +150,15 @@ class LogWeights:
         largest: float | None = None,
         self_normalised: bool = False,
     ) -> "LogWeights":
-        """From ``propensities`` [n].
+        """Compute the weights of n decisions.
 
-        usual [n]: the share of such choices among like prompts, which stabilises the weights: they
-        are usual / propensity, 1 where the choice was made as on any like prompt (Robins, Hernan
-        and Brumback, 2000); None = 1. largest: the truncation; None = sqrt(n) times the mean.
-        self_normalised: scaled to a mean of 1, which cancels the noise in the weights' sum.
+        Args:
+            propensities: Probabilities of the choices, [n].
+            usual: Share of the same choice among similar prompts, [n], which stabilises the
+                weights: they are usual / propensity, and 1 where the choice was made as on any
+                similar prompt (Robins, Hernan and Brumback, 2000); None = 1.
+            largest: Weight above which weights are truncated; None = sqrt(n) times the mean.
+            self_normalised: Scale to a mean of 1, which cancels the noise in the weights' sum.
         """
         raw = (1.0 if usual is None else usual) / propensities
         limit = float(np.sqrt(len(raw)) * raw.mean()) if largest is None else largest
@@ -161,9 +171,12 @@ class LogWeights:
 def doubly_robust_scores(
     log: LoggedOutcomes, direct: FloatArray, weights: FloatArray
 ) -> FloatArray:
-    """Pseudo-outcomes float64 [n, m], beyond [0, 1] where weights are large.
+    """Pseudo-outcomes float64 [n, m], outside [0, 1] where weights are large.
 
-    direct [n, m]: predictions by a model that has not seen these rows; weights [n].
+    Args:
+        log: The logged decisions.
+        direct: Scores [n, m] predicted by a model that was not trained on these rows.
+        weights: Weights of the decisions, [n].
     """
     scores = direct.copy()
     at = (np.arange(len(log.chosen)), log.chosen)
@@ -174,10 +187,10 @@ def doubly_robust_scores(
 def weighted_rows(rows: Rows, log: LoggedOutcomes, seed: int) -> Rows:
     """``rows`` of ``log.outcomes`` with inverse-propensity weights, stabilised by topic.
 
-    Topics are what a predictor knows best, so a policy that looks at nothing else needs no weights,
-    and gets none. The weights of each model sum to their effective sample size: ridges and
-    pseudo-counts then weigh against the evidence that there is. ``seed`` draws clusters where there
-    are no domains.
+    A predictor knows the topics, so a policy that uses nothing but topics needs no weights, and all
+    of its weights are 1. The weights of each model sum to their effective sample size, so that
+    ridges and pseudo-counts are balanced against the actual evidence. ``seed`` draws clusters where
+    there are no domains.
     """
     topics = assign_topics(log.outcomes, rows.features, seed)
     counts = _cell_sums(topics, log, np.ones(len(log.chosen)))
@@ -197,11 +210,12 @@ def weighted_rows(rows: Rows, log: LoggedOutcomes, seed: int) -> Rows:
 def doubly_robust_rows(
     rows: Rows, log: LoggedOutcomes, config: TrainConfig, progress: Progress | None = None
 ) -> Rows:
-    """``rows`` of ``log.outcomes`` with a pseudo-outcome in every cell.
+    """``rows`` of ``log.outcomes`` with a pseudo-outcome for every prompt and model.
 
-    The direct predictions for the questions of a half of the buckets come from a predictor trained,
-    inverse-propensity weighted, on the other half. A cell weighs what its pseudo-outcome is worth:
-    the mean of a model's over a topic of n prompts varies as that of n^2 / sum of w^2 outcomes.
+    The direct predictions for the questions of one half of the buckets come from a predictor that
+    was trained on the other half with inverse-propensity weights. The weight of a pseudo-outcome
+    follows its variance: the mean of a model's pseudo-outcomes over a topic of n prompts has the
+    variance of the mean of n^2 / sum of w^2 outcomes.
 
     Raises:
         OutcomeError: all prompts fall into one bucket, which leaves no other half.
@@ -241,9 +255,10 @@ def logged_rows(
     config: TrainConfig,
     progress: Progress | None = None,
 ) -> Rows:
-    """What ``train.fit`` learns from: ``rows`` with the outcomes of ``log``, prompt by prompt the same.
+    """``rows`` with the outcomes of ``log`` as ``method`` weighs them, for ``train.fit``.
 
-    Training and validation rows go in together, the test rows stay out.
+    ``rows`` and ``log`` have the same prompts in the same order: those of the training and the
+    validation split together, without the test split.
     """
     if method == "inverse_propensity":
         return weighted_rows(rows, log, config.seed)

@@ -1,13 +1,13 @@
-"""Preference battles: two models answered one prompt, and someone said whose answer is better.
+"""Preference battles: two models answered one prompt, and a judge said whose answer is better.
 
-Bradley and Terry (1952): P[a beats b] = sigmoid(z_a - z_b), a tie counts half. The z come from the
-same members as scores do (``network.Member``), so that strength depends on the prompt.
+Bradley and Terry (1952): P[a beats b] = sigmoid(z_a - z_b), a tie counts half. The strengths z come
+from the same members as scores do (``network.Member``), so they depend on the prompt.
 
-Battles say which model is better, not whether any is good: z is known only up to a constant per
-prompt. It is anchored so that the z of all models sum to zero on every prompt; a score then is the
-chance to beat an opponent drawn from the other models of the pool, all alike. 0.5 is an average
-model of this pool, whatever the prompt: scores rank models on one prompt, as a router needs, and
-must not be compared between prompts or pools.
+Battles say which model is better, not whether a model is good: z is known only up to a constant per
+prompt. It is fixed so that the z of all models sum to zero on every prompt. A score then is the
+chance to beat an opponent drawn uniformly from the other models of the pool. An average model of
+the pool has 0.5 on every prompt: scores rank models on one prompt, as a router needs, and must not
+be compared between prompts or pools.
 """
 
 import hashlib
@@ -34,11 +34,11 @@ from routoo_export.network.network import (
 )
 from routoo_export.network.ood import fit_ood
 from routoo_export.outcomes.bad_rows import BadRows
-from routoo_export.outcomes.columns import Columns, Grid, by_appearance
+from routoo_export.outcomes.columns import Columns, OutcomeGrid, by_appearance
 from routoo_export.outcomes.outcomes import Outcomes, Source, from_grid, read_table
 from routoo_export.training.heads.calibration import PlattPrior, platt
 from routoo_export.training.heads.convex import minimise
-from routoo_export.training.heads.objectives import Labels
+from routoo_export.training.heads.objectives import SoftLabels
 from routoo_export.training.heads.rows import Rows
 from routoo_export.training.heads.topics import Topics, assign_topics
 from routoo_export.training.heads.train import (
@@ -52,15 +52,19 @@ from routoo_export.training.heads.train import (
 COLUMNS: Final = ("prompt_id", "prompt", "model_a", "model_b", "score_a")
 _VERDICTS: Final = (0.0, 0.5, 1.0)
 _STRENGTH_RIDGE: Final = 1.0e-2
-"""Keeps the strength finite of a model that has never lost; worth a twelfth of a battle."""
+"""Keeps the strength of a model that has never lost finite; worth a twelfth of a battle."""
 
 
 @dataclass(frozen=True, slots=True)
 class Battles:
     """b battles on n prompts among m models.
 
-    outcomes: the prompts and the models, without any score. prompt, first, second int64 [b]: row of
-    the prompt, columns of the models a and b. score_a float64 [b]: 1 = a won, 0.5 = tie, 0 = b won.
+    Attributes:
+        outcomes: The prompts and the models, without any score.
+        prompt: Row of each battle's prompt, int64 [b].
+        first: Column of model a, int64 [b].
+        second: Column of model b, int64 [b].
+        score_a: Result, float64 [b]: 1 = a won, 0.5 = tie, 0 = b won.
     """
 
     outcomes: Outcomes
@@ -119,7 +123,7 @@ def read_battles(path: Path, *, name: str, licence: str, bad: BadRows | None = N
             row, other = good[differs[0]], shown[differs[0]]
             raise OutcomeError(f"{path}: row {row}: prompt or domain differs from row {other}'s")
     missing = np.full((len(rows), len(models)), np.nan)
-    grid = Grid(
+    grid = OutcomeGrid(
         prompt_ids=tuple(str(value) for value in ids.at(rows)),
         prompts=tuple(str(value) for value in prompts.at(rows)),
         models=models,
@@ -145,12 +149,20 @@ def fit_battles(
     config: TrainConfig,
     progress: Progress | None = None,
 ) -> Weights:
-    """Like ``train.fit``, from battles; the rows are the prompts of the battles beside them.
+    """Fit the heads on battles, as ``train.fit`` does on graded outcomes.
 
     A topic's strengths are pulled towards the overall ones with the weight of
     ``config.topic_pseudo_count`` even battles. The temperature is fitted on the validation battles.
     Scores are not shrunk where ood is high. Battles say nothing of lengths: every output_tokens is
     1.
+
+    Args:
+        train: Rows of the prompts of ``train_battles``.
+        train_battles: Battles to train on.
+        validation: Rows of the prompts of ``validation_battles``.
+        validation_battles: Battles to calibrate on.
+        config: Settings of the training.
+        progress: Called with the number of epochs just done.
 
     Raises:
         OutcomeError: the models fall into groups that never met in training.
@@ -197,7 +209,7 @@ def topic_strengths(battles: Battles, topics: Topics, pseudo_count: float) -> Fl
 
     def loss() -> Tensor:
         fit = replace(pairs, prompt=topic).loss_sum(overall + change)
-        # As in ``calibrate``: an even battle has an information of 1/4.
+        # As in ``calibration.platt``: an even battle has an information of 1/4.
         held = pseudo_count / 8.0 * change.square().sum()
         return (fit + held + _STRENGTH_RIDGE * overall.square().sum()) / len(topic)
 
@@ -209,7 +221,7 @@ def topic_strengths(battles: Battles, topics: Topics, pseudo_count: float) -> Fl
 
 
 def win_rates(strengths: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Chance [n, m] of each model to beat one of the others, all alike; strengths [n, m]."""
+    """Chance [n, m] of each model to beat one of the others, drawn uniformly; strengths [n, m]."""
     chances = 1.0 / (1.0 + np.exp(strengths[:, None, :] - strengths[:, :, None]))
     rates: NDArray[np.float64] = (chances.sum(axis=2) - 0.5) / (strengths.shape[1] - 1)
     return rates
@@ -232,7 +244,7 @@ class _Pairs:
         )
 
     def loss_sum(self, logits: Tensor) -> Tensor:
-        """Summed log-loss; ``prompt`` names the rows of ``logits`` [., m]."""
+        """Sum the log-loss of all battles; ``prompt`` are indices of the rows of ``logits``."""
         margin = logits[self.prompt, self.first] - logits[self.prompt, self.second]
         return functional.binary_cross_entropy_with_logits(
             margin, self.score_a.to(margin.dtype), reduction="sum"
@@ -240,7 +252,7 @@ class _Pairs:
 
 
 def _realign(weights: Weights, rows: Rows, battles: Battles, ridge: float) -> Weights:
-    """``calibrate.realign`` on battles: topic table and intercepts, the network as it is."""
+    """Refit the topic table and the intercepts on battles, as ``calibration.realign`` does."""
     raw = predict_raw(weights, rows.features)
     shares, logits = torch.from_numpy(raw.topics).double(), torch.from_numpy(raw.logits).double()
     pairs = _Pairs.of(battles)
@@ -261,7 +273,7 @@ def _realign(weights: Weights, rows: Rows, battles: Battles, ridge: float) -> We
 
 
 def _centre(weights: Weights) -> Weights:
-    """Logits that sum to 0 over the models on every prompt, and output tokens of 1."""
+    """Shift the logits to a sum of 0 over the models on every prompt; output tokens become 1."""
     topics, models, _ = weights.split
     scores, tokens = slice(topics, topics + models), slice(topics + models, None)
     heads, bias = weights.heads.copy(), weights.heads_bias.copy()
@@ -273,15 +285,15 @@ def _centre(weights: Weights) -> Weights:
 
 
 def _calibrate(weights: Weights, rows: Rows, battles: Battles) -> Weights:
-    """Slope and intercept per model, so that scores are win rates at the fitted temperature."""
+    """Fit slope and intercept per model so that scores are win rates at the fitted temperature."""
     raw = predict_raw(weights, rows.features)
     logits = torch.from_numpy(raw.logits).double()
     pairs = _Pairs.of(battles)
     sharpness = torch.ones(1, dtype=torch.float64, requires_grad=True)
     minimise(lambda: pairs.loss_sum(sharpness * logits) / len(pairs.score_a), [sharpness])
     rates = win_rates((sharpness.detach() * logits).numpy())
-    # The rates are exact, so nothing needs to be held back.
-    return platt(weights, raw, Labels.of(rates), PlattPrior(slope=0.0, intercept=0.0))
+    # The rates are exact, so no regularisation is needed.
+    return platt(weights, raw, SoftLabels.of(rates), PlattPrior(slope=0.0, intercept=0.0))
 
 
 def _check_connected(battles: Battles) -> None:

@@ -1,4 +1,4 @@
-"""Hybrid LLM's labels: how often the small model answers as well as the large one.
+"""Hybrid LLM's labels: the chance that the small model answers as well as the large one.
 
 Ding et al., "Hybrid LLM", arXiv 2404.14618. With q the quality of an answer and H = q(large) -
 q(small) the gap, over all pairs of the answers sampled from the two models for a prompt:
@@ -12,7 +12,7 @@ q(small) the gap, over all pairs of the answers sampled from the two models for 
 A router trained on them sends a prompt to the small model where its label exceeds a threshold. Here
 the label is the small model's score and the large model's score is 1, so the ordinary rule, highest
 score minus price times cost, is that threshold: label > 1 - price * (cost of large - cost of
-small). Two calls of like cost differ in nothing else; otherwise the threshold follows the cost.
+small). The threshold is the same for all prompts with the same difference of cost.
 """
 
 from collections.abc import Mapping
@@ -33,16 +33,19 @@ from routoo_export.outcomes.splits import TRAIN_BUCKETS, in_buckets
 FloatArray = NDArray[np.float64]
 
 MOST_RELAXATIONS: Final = 200
-"""Relaxations that are tried; more distinct gaps than these are thinned out evenly."""
+"""Most relaxations that are tried; if there are more distinct gaps, they are thinned out evenly."""
 CERTAIN_LOGIT: Final = 20.0
 """Its sigmoid is 1 in float32."""
 
 
 @dataclass(frozen=True, slots=True)
-class QualityGap:
-    """outcomes: of the small model (its labels) and the large one (1), of prompts with a label.
+class QualityGapLabels:
+    """Outcomes of two models as Hybrid LLM labels them.
 
-    relaxation: the t of the labels.
+    Attributes:
+        outcomes: Outcomes of the prompts with a label; the scores are the labels of the small model
+            and 1 for the large model.
+        relaxation: The t of the labels.
     """
 
     outcomes: Outcomes
@@ -64,10 +67,10 @@ def gap_labels(small: FloatArray, large: FloatArray, relaxation: float = 0.0) ->
 
 
 def choose_relaxation(small: FloatArray, large: FloatArray) -> float:
-    """The t >= 0 of the largest mean absolute difference between two prompts' labels.
+    """Choose the t >= 0 with the largest mean absolute difference between two prompts' labels.
 
-    Labels change only where t passes a gap, so only gaps (and 0) are tried, and the least t wins
-    among equals.
+    Labels change only where t passes a gap, so only gaps (and 0) are tried. Of several best ones
+    the least is taken.
 
     Raises:
         OutcomeError: no prompt has a sample of both models.
@@ -90,19 +93,19 @@ def quality_gap_outcomes(
     *,
     samples: Mapping[str, FloatArray] | None = None,
     relaxation: float | None = None,
-) -> QualityGap:
-    """Outcomes of the two models as Hybrid LLM labels them.
+) -> QualityGapLabels:
+    """Label the outcomes of two models as Hybrid LLM does.
 
     Args:
         outcomes: Of both models, and any others.
         small: The cheap model.
-        large: The dear model.
-        samples: Several scores of a model per prompt, [n, k] with NaN for none, beside each other
-            in the order of ``outcomes``; a model that is not in it has its one score.
-        relaxation: t; None = chosen as in the paper, on the training buckets.
+        large: The expensive model.
+        samples: Several scores of a model per prompt, [n, k] with NaN = none, in the order of
+            ``outcomes``; a model that is not in it has its one score.
+        relaxation: The t; None = chosen as in the paper, on the training buckets.
 
     Raises:
-        OutcomeError: a model is unknown, both are one, t is negative, or no prompt has both.
+        OutcomeError: a model is unknown, both are the same, t is negative, or no prompt has both.
     """
     for model in (small, large):
         if model not in outcomes.models:
@@ -139,13 +142,13 @@ def quality_gap_outcomes(
         input_tokens=pick(outcomes.input_tokens),
         latency_ms=pick(outcomes.latency_ms),
     )
-    return QualityGap(pair.rows(labelled), chosen)
+    return QualityGapLabels(pair.rows(labelled), chosen)
 
 
 def read_samples(path: Path, outcomes: Outcomes) -> dict[str, FloatArray]:
-    """Several scores per prompt and model, for ``quality_gap_outcomes``.
+    """Read several scores per prompt and model, for ``quality_gap_outcomes``.
 
-    A parquet with one row per sampled answer: prompt_id, model, score in [0, 1]. Prompts that
+    The parquet file has one row per sampled answer: prompt_id, model, score in [0, 1]. Prompts that
     ``outcomes`` lack are left out.
 
     Raises:
@@ -171,7 +174,7 @@ def read_samples(path: Path, outcomes: Outcomes) -> dict[str, FloatArray]:
 
 
 def pin_score(weights: Weights, column: int) -> Weights:
-    """``weights`` whose score in ``column`` is exactly 1 on every prompt: the large model's label."""
+    """``weights`` with a score of exactly 1 in ``column`` on every prompt: the large model's."""
     arrays = {}
     for name, value in (("slope", 0.0), ("intercept", CERTAIN_LOGIT), ("anchor", CERTAIN_LOGIT)):
         array = getattr(weights, name).copy()

@@ -1,4 +1,4 @@
-"""What a predictor is trained on: graded outcomes, quality gaps, logs, or battles."""
+"""Kinds of supervision that a predictor is trained with: outcomes, quality gaps, logs, battles."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -20,15 +20,41 @@ from routoo_export.training.supervision.partial_feedback import (
     logged_rows,
 )
 from routoo_export.training.supervision.preferences import Battles, fit_battles
-from routoo_export.training.supervision.quality_gap import QualityGap, pin_score
+from routoo_export.training.supervision.quality_gap import QualityGapLabels, pin_score
 
 Mask = NDArray[np.bool_]
 
 
-class Lesson(Protocol):
-    """The prompts, and how heads are fitted on their features.
+@dataclass(frozen=True, slots=True)
+class HeadsTask:
+    """The input of a fit of the heads: features, split and settings.
 
-    graded: the means of the outcomes are those of the models, whatever the features.
+    Attributes:
+        rows: All n prompts of the supervision, in its order, with their features.
+        train: Mask [n] of the prompts to train on.
+        validation: Mask [n] of the prompts to calibrate on.
+        config: Settings of the training.
+        progress: Called with the number of epochs just done.
+    """
+
+    rows: Rows
+    train: Mask
+    validation: Mask
+    config: TrainConfig
+    progress: Progress | None = None
+
+    def fit(self) -> Weights:
+        """Fit the heads on the outcomes of ``rows``."""
+        train, validation = self.rows.where(self.train), self.rows.where(self.validation)
+        return fit(train, validation, self.config, self.progress)
+
+
+class Supervision(Protocol):
+    """The prompts of a training, and the way in which heads are fitted on their features.
+
+    Attributes:
+        outcomes: The prompts, the models and their outcomes.
+        graded: Whether the means of the outcomes are those of the models, whatever the features.
     """
 
     @property
@@ -38,30 +64,23 @@ class Lesson(Protocol):
     def graded(self) -> bool: ...
 
     def epochs(self, config: TrainConfig) -> int:
-        """How many epochs ``fit`` reports."""
+        """Count the epochs that ``fit`` reports."""
 
     def tuning(self, keep: Mask, config: TrainConfig) -> TuningTask:
-        """What a transformer is fine-tuned on, of the prompts of the mask ``keep`` [n]."""
+        """The task on which a transformer is fine-tuned, from the prompts of the mask ``keep``."""
 
-    def fit(
-        self,
-        rows: Rows,
-        train: Mask,
-        validation: Mask,
-        config: TrainConfig,
-        progress: Progress | None = None,
-    ) -> Weights:
-        """Fit on the ``train`` prompts of ``rows``, which are all prompts; calibrate on others."""
+    def fit(self, task: HeadsTask) -> Weights:
+        """Fit the heads on the training prompts of ``task``; calibrate on its validation ones."""
 
 
 def _fit_epochs(config: TrainConfig) -> int:
-    """The ensemble, and one member for each group of topics that is left out once."""
+    """Epochs of ``train.fit``: of the ensemble, and of one member per left-out group of topics."""
     return (config.members + config.shrink_groups) * config.epochs
 
 
 @dataclass(frozen=True, slots=True)
-class GradedLesson:
-    """Every known outcome counts alike."""
+class GradedSupervision:
+    """Graded outcomes; every known outcome counts alike."""
 
     outcomes: Outcomes
     graded: bool = True
@@ -72,27 +91,20 @@ class GradedLesson:
     def tuning(self, keep: Mask, config: TrainConfig) -> TuningTask:
         return TuningTask(self.outcomes.rows(keep), config)
 
-    def fit(
-        self,
-        rows: Rows,
-        train: Mask,
-        validation: Mask,
-        config: TrainConfig,
-        progress: Progress | None = None,
-    ) -> Weights:
-        return fit(rows.where(train), rows.where(validation), config, progress)
+    def fit(self, task: HeadsTask) -> Weights:
+        return task.fit()
 
 
 @dataclass(frozen=True, slots=True)
-class GapLesson:
+class QualityGapSupervision:
     """Hybrid LLM's labels of a small model against a large one, whose score is always 1."""
 
-    gap: QualityGap
+    labels: QualityGapLabels
     graded: bool = True
 
     @property
     def outcomes(self) -> Outcomes:
-        return self.gap.outcomes
+        return self.labels.outcomes
 
     def epochs(self, config: TrainConfig) -> int:
         return _fit_epochs(config)
@@ -100,20 +112,12 @@ class GapLesson:
     def tuning(self, keep: Mask, config: TrainConfig) -> TuningTask:
         return TuningTask(self.outcomes.rows(keep), config)
 
-    def fit(
-        self,
-        rows: Rows,
-        train: Mask,
-        validation: Mask,
-        config: TrainConfig,
-        progress: Progress | None = None,
-    ) -> Weights:
-        weights = fit(rows.where(train), rows.where(validation), config, progress)
-        return pin_score(weights, column=1)
+    def fit(self, task: HeadsTask) -> Weights:
+        return pin_score(task.fit(), column=1)
 
 
 @dataclass(frozen=True, slots=True)
-class LogLesson:
+class PartialFeedbackSupervision:
     """Logged decisions, of which only the chosen model's outcome is known."""
 
     log: LoggedOutcomes
@@ -137,22 +141,17 @@ class LogLesson:
         weights[np.arange(len(log.chosen)), log.chosen] = found
         return TuningTask(log.outcomes, config, weights)
 
-    def fit(
-        self,
-        rows: Rows,
-        train: Mask,
-        validation: Mask,
-        config: TrainConfig,
-        progress: Progress | None = None,
-    ) -> Weights:
-        seen = train | validation
-        known = logged_rows(rows.where(seen), self.log.where(seen), self.method, config, progress)
-        return fit(known.where(train[seen]), known.where(validation[seen]), config, progress)
+    def fit(self, task: HeadsTask) -> Weights:
+        seen = task.train | task.validation
+        rows, log = task.rows.where(seen), self.log.where(seen)
+        known = logged_rows(rows, log, self.method, task.config, task.progress)
+        split = (task.train[seen], task.validation[seen])
+        return HeadsTask(known, *split, task.config, task.progress).fit()
 
 
 @dataclass(frozen=True, slots=True)
-class BattleLesson:
-    """Preference battles (Bradley-Terry)."""
+class PreferenceSupervision:
+    """Preference battles, fitted by the Bradley-Terry model."""
 
     battles: Battles
     graded: bool = False
@@ -164,22 +163,15 @@ class BattleLesson:
     def epochs(self, config: TrainConfig) -> int:
         return config.members * config.epochs
 
-    def tuning(self, keep: Mask, config: TrainConfig) -> TuningTask:  # noqa: ARG002 - as any lesson
+    def tuning(self, keep: Mask, config: TrainConfig) -> TuningTask:  # noqa: ARG002 - the protocol's signature
         raise ExportError("battles train heads on features as they are; add --frozen")
 
-    def fit(
-        self,
-        rows: Rows,
-        train: Mask,
-        validation: Mask,
-        config: TrainConfig,
-        progress: Progress | None = None,
-    ) -> Weights:
+    def fit(self, task: HeadsTask) -> Weights:
         return fit_battles(
-            rows.where(train),
-            self.battles.where(train),
-            rows.where(validation),
-            self.battles.where(validation),
-            config,
-            progress,
+            task.rows.where(task.train),
+            self.battles.where(task.train),
+            task.rows.where(task.validation),
+            self.battles.where(task.validation),
+            task.config,
+            task.progress,
         )

@@ -1,4 +1,4 @@
-"""The whole way train -> evaluate -> export, and the artifact that is committed."""
+"""Training, evaluation and export in sequence, and the artifact that is committed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from google.protobuf import text_format
 from tokenizers import Tokenizer
 from tritonclient.grpc import model_config_pb2
 
-from routoo_export.artifact.artifact import MAX_ARTIFACT_BYTES, write_artifact
+from routoo_export.artifact.artifact import write_artifact
 from routoo_export.artifact.triton_repository import (
     TritonConfig,
     config_message,
@@ -55,10 +55,11 @@ MANIFEST_KEYS = {
     "files",
 }
 LATER_KEYS = {"precision", "rows_step"}
+MOST_SHIPPED_BYTES = 13_000_000
 
 
 def run_cli(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    """The command line's exit code."""
+    """Run the command line; returns its exit code."""
     monkeypatch.setattr("sys.argv", ["routoo-export", *arguments])
     with pytest.raises(SystemExit) as caught:
         main()
@@ -66,7 +67,7 @@ def run_cli(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 
 
 def check_folder(folder: Path) -> dict[str, Any]:
-    """The manifest of a version folder whose every claim about the files holds."""
+    """The manifest of a version folder, after a check of everything it says about the files."""
     manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
     assert manifest.keys() - LATER_KEYS == MANIFEST_KEYS
     assert {path.name for path in folder.iterdir()} == {*manifest["files"], "manifest.json"}
@@ -106,7 +107,7 @@ def test_train_evaluate_and_export_from_the_command_line(
     assert run_cli(monkeypatch, "train", "--out", str(folder), "--quick", "--json") == 0
     metrics = json.loads(capsys.readouterr().out)["metrics"]
     assert metrics == read_metrics(folder)
-    # Which model is better, and by how much on which domain, is in the data.
+    # The data determine which model is better, and by how much on each domain.
     assert metrics["pair"]["prompts"] == 400
     assert metrics["pair"]["baselines"]["oracle"]["apgr"]["value"] > 1.0
     assert metrics["pool_test_split"]["mean_auc"]["value"] > 0.5
@@ -252,7 +253,7 @@ def test_mistakes_are_one_line_and_exit_code_2(
 
 def test_shipped_artifact_is_whole_and_small(shipped: Path) -> None:
     manifest = check_folder(shipped)
-    assert sum(path.stat().st_size for path in shipped.iterdir()) <= MAX_ARTIFACT_BYTES
+    assert sum(path.stat().st_size for path in shipped.iterdir()) <= MOST_SHIPPED_BYTES
     assert manifest["parity"]["prompts"] == 512
     assert len(manifest["models"]) == len(set(manifest["models"])) == 33
     assert {source["licence"] for source in manifest["training"]["sources"]} <= {

@@ -1,4 +1,4 @@
-"""One more model: what is learned from few prompts."""
+"""Onboarding a model: the fit from few prompts."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def sigmoid(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def some_known(rng: np.random.Generator, rows: int, models: int = 8, topics: int = 5) -> Known:
-    """Trained models of a shared difficulty, with abilities and topics of their own."""
+    """Trained models with a shared difficulty, and with abilities and topics of their own."""
     shares = rng.dirichlet(np.full(topics, 0.3), rows)
     ability = rng.normal(size=models)
     table = rng.normal(scale=0.7, size=(topics, models))
@@ -62,7 +62,7 @@ def test_a_copy_of_a_trained_model_is_recognised() -> None:
 
 def test_without_evidence_the_newcomer_is_the_mean_of_the_others() -> None:
     known = some_known(np.random.default_rng(1), 30)
-    # Scores that are what the mean logit says already pull nowhere.
+    # Scores that agree with the mean logit do not move the parameters.
     newcomer = fit_newcomer(known, sigmoid(known.logits.mean(axis=1)), PRIOR)
     np.testing.assert_allclose(newcomer.logits(known), known.logits.mean(axis=1), atol=1e-4)
 
@@ -102,7 +102,7 @@ def test_the_standard_error_is_that_of_other_samples_and_falls() -> None:
             mean, se = fit_newcomer(judged.rows(index), scores, PRIOR).mean_score(judged)
             z.append((mean - chance.mean()) / se)
             claimed.append(se)
-        # Over prompts that are drawn anew the claimed error is that of the draw and no smaller.
+        # Over repeated draws of the prompts, the claimed error is at least that of the draw.
         assert 0.5 < float(np.sqrt(np.mean(np.square(z)))) < 1.5
         errors.append(float(np.mean(claimed)))
     assert errors[1] < 0.6 * errors[0]
@@ -124,7 +124,7 @@ def test_the_network_says_what_was_fitted(seed: int, members: int) -> None:
     for was, now in zip(before[:3], found[:3], strict=True):
         np.testing.assert_array_equal(now[:, :-1], was)
     if members == 1:
-        # Of one member there is no spread: what is left is the error of the few prompts.
+        # One member has no spread: only the error of the few prompts remains.
         chance = sigmoid(newcomer.logits(known))
         variance = (
             np.einsum("np,pq,nq->n", known.design(), newcomer.covariance, known.design())

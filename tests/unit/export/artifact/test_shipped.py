@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from routoo_export.backbones.tokens import encode_prompts
 from routoo_export.evaluation.pool import Expected
 from routoo_export.evaluation.pool_split import judge_pool
-from routoo_export.evaluation.protocol import plan_protocol
+from routoo_export.evaluation.protocol import standard_protocol
 from routoo_export.graph.parity import open_session, run_session
 from routoo_export.outcomes.sources import PROTOCOL, read_prices, read_training_outcomes
 from routoo_export.outcomes.splits import TEST_BUCKETS, VALIDATION_BUCKETS, in_buckets
@@ -42,15 +42,15 @@ def test_manifest_metrics_are_those_of_the_artifact(shipped: Path, outcome_data_
     tokens = np.full(outcomes.scores.shape, np.nan)
     session = open_session((shipped / "model.onnx").read_bytes())
     scores[wanted], tokens[wanted], *_ = run_session(session, ids, pad)
-    plan = plan_protocol(PROTOCOL, outcomes, read_prices(outcome_data_dir, outcomes.models))
+    protocol = standard_protocol(PROTOCOL, outcomes, read_prices(outcome_data_dir, outcomes.models))
     seed = manifest["training"]["seed"]
-    found = judge_pool(plan.pool, Expected(scores, tokens), None, seed).figures
+    found = judge_pool(protocol.pool, Expected(scores, tokens), None, seed).figures
     claim = manifest["metrics"]["pool_test_split"]
     for name in ("mean_auc", "mean_log_loss", "mean_ece"):
         assert found[name]["value"] == pytest.approx(claim[name]["value"], abs=2e-4)
     for name in ("cost_share", "half_cost_points"):
         got, want = found["decision"][name], claim["decision"][name]
-        # A score that rounds the other way moves single decisions.
+        # A score that rounds differently changes single decisions.
         assert got["value"] == pytest.approx(want["value"], abs=0.2 * want["se"])
         oracle = (figures["baselines"]["oracle"][name]["value"] for figures in (found, claim))
         assert next(oracle) == pytest.approx(next(oracle), rel=1e-4)

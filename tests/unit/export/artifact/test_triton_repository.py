@@ -1,4 +1,4 @@
-"""config.pbtxt from typed config, and the Python backend's model.py run in process."""
+"""config.pbtxt from typed settings, and the Python backend's model.py run in process."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ signatures = st.builds(
 
 @st.composite
 def configs(draw: st.DrawFn) -> TritonConfig:
-    """All that a config may be."""
+    """Valid combinations of settings."""
     accelerator = draw(st.sampled_from(["none", "cuda", "tensorrt"]))
     largest = draw(st.integers(1, 512))
     sizes = st.lists(st.integers(1, largest), unique=True, max_size=3).map(tuple)
@@ -185,7 +185,7 @@ def test_a_config_that_is_none_is_refused(repository: Path) -> None:
 
 @dataclass
 class Tensor:
-    """As in ``triton_python_backend_utils``."""
+    """A stand-in for the tensor of ``triton_python_backend_utils``."""
 
     name: str
     values: np.ndarray[Any, Any]

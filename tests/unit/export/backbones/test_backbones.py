@@ -1,4 +1,4 @@
-"""Backbones: the states of the Hugging Face model, whatever the batch, and no layer too many."""
+"""Backbones: they compute the Hugging Face model's states in any batch, without extra layers."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def tiny(folders: dict[str, Path], kind: Any, **changes: Any) -> BackboneConfig:
 
 
 def hidden_states(folder: Path, ids: list[int]) -> tuple[torch.Tensor, ...]:
-    """Of the whole model on one unpadded prompt, as transformers computes them; each [1, t, w]."""
+    """Hidden states [1, t, w] of the whole model on one unpadded prompt, from transformers."""
     model = AutoModel.from_pretrained(folder).eval()
     with torch.inference_mode():
         states: tuple[torch.Tensor, ...] = model(

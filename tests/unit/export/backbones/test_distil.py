@@ -1,4 +1,4 @@
-"""The distilled token table: imitates its teacher, and learns from no prompt that is held out."""
+"""The distilled token table: it imitates its teacher and does not use held-out prompts."""
 
 from __future__ import annotations
 
@@ -74,9 +74,9 @@ def test_the_table_solves_both_least_squares(monkeypatch: pytest.MonkeyPatch) ->
     mapped = (own - centre) @ np.linalg.solve(gram, (pooled - centre).T @ centred)
     held = pooling.T @ pooling + TOKEN_RIDGE * np.eye(VOCABULARY)
     want = mapped + np.linalg.solve(held, pooling.T @ (centred - pooling @ mapped))
-    # The table stands on the teacher's principal directions: the same but for a rotation.
+    # The table is on the teacher's principal directions: equal up to a rotation.
     np.testing.assert_allclose(found @ found.T, want @ want.T, atol=1e-4)
-    # A token that no prompt contains has what the map makes of its vector.
+    # A token that no prompt contains gets the mapped vector alone.
     np.testing.assert_allclose(np.linalg.norm(found[-1]), np.linalg.norm(mapped[-1]), rtol=1e-4)
 
 
@@ -84,13 +84,13 @@ def test_the_table_imitates_a_teacher_on_prompts_that_it_was_not_shown() -> None
     rng = np.random.default_rng(1)
     vectors = random_vectors(rng)
     ids = random_ids(rng, 600)
-    # What the vectors themselves say of the prompt, and what they cannot: each token's own part.
+    # One part is linear in the vectors, the other is each token's own and not in the vectors.
     secret = vectors.table @ rng.standard_normal((WIDTH, 4)) + rng.standard_normal((VOCABULARY, 4))
     states = (pooling_matrix(ids, VOCABULARY) @ secret).astype(np.float32)
     shown, held = ids[:500], ids[500:]
 
     def unlike(table: NDArray[np.float32]) -> float:
-        """Share of the variance of the held-back states that a linear map of the means misses."""
+        """Share of the held-out states' variance that no linear map of the means explains."""
         fits = [
             np.c_[pooling_matrix(part, VOCABULARY) @ table, np.ones(len(part))]
             for part in (shown, held)
@@ -104,7 +104,7 @@ def test_the_table_imitates_a_teacher_on_prompts_that_it_was_not_shown() -> None
 
 @pytest.fixture
 def tiny_teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A teacher of two layers in the place of the packaged one."""
+    """A teacher of two layers, which replaces the packaged one."""
     folder = str(save_tiny_encoder(tmp_path / "bert", WORDS))
 
     def tiny(config: BackboneConfig) -> object:

@@ -1,4 +1,4 @@
-"""Cached features are those of the backbone; what is broken or of another backbone is not used."""
+"""Cached features equal the computed ones; broken files and other backbones' files are not used."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_other_weights_tokens_or_ways_of_reading_have_other_files(
 ) -> None:
     extract = FeatureExtractor(tmp_path / "cache")
     extract(backbone, IDS)
-    # The same tokens in other prompts are other tokens.
+    # The same tokens, divided into other prompts, have another key.
     extract(backbone, [[5, 6], [7, 8], [9, 10]])
     extract(replace(backbone, reading=replace(backbone.reading, layers=(1,))), IDS)
     extract(replace(backbone, reading=replace(backbone.reading, pooling="last")), IDS)

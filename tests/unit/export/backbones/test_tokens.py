@@ -1,4 +1,4 @@
-"""Prompts become the token ids that the server makes of them, and the padding is in none."""
+"""Prompts get the same token ids as in the server, and none contains the padding token."""
 
 from __future__ import annotations
 

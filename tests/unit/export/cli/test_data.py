@@ -1,4 +1,4 @@
-"""``routoo-export data``: what it writes, prints and refuses."""
+"""``routoo-export data``: its files, output and errors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """Runs the command line in this process."""
+    """Run the command line in this process."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         self._monkeypatch = monkeypatch
@@ -141,7 +141,7 @@ def test_check_counts(tmp_path: Path, run: Run) -> None:
 def test_check_tells_repeated_questions_and_contradicting_prompts(tmp_path: Path, run: Run) -> None:
     columns = long_columns(120, ("a", "b"))
     prompts = columns["prompt"]
-    # p1 asks what p0 asks and scores otherwise; p2 asks it in other letters.
+    # p1 repeats the text of p0 with another score; p2 asks it in other letters.
     prompts[2:4] = prompts[0:2]
     prompts[4:6] = [prompts[0].upper()] * 2
     path = write(tmp_path / "long.parquet", columns)

@@ -1,4 +1,4 @@
-"""One more model from the command line: a new version, the others as they were, or one line."""
+"""``routoo-export onboard``: a new version with unchanged other models, or an error of one line."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_onboarding_from_the_command_line(
     assert grown.record.sources[-1].rows == 60
     assert len(grown.record.prior_scores) == len(grown.record.prior_output_tokens) == 5
 
-    # As the service reads both versions.
+    # Both versions are read as the service reads them.
     old, new = (OnnxPredictor(load_artifact(versions / version)) for version in ("1", "2"))
     assert new.models == (*old.models, "new")
     prompts = synthetic_outcomes.prompts

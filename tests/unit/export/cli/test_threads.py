@@ -14,7 +14,7 @@ print(torch.get_num_threads(), max(pool["num_threads"] for pool in threadpoolctl
 
 
 def test_one_thread_bounds_torch_and_blas() -> None:
-    # In a process of its own: the bound would stay for the other tests.
+    # In a process of its own, because the bound would remain for the other tests.
     found = subprocess.run(
         [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True, timeout=120
     )

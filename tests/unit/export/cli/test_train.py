@@ -1,4 +1,4 @@
-"""``routoo-export train``: every backbone and every objective, and what is refused."""
+"""``routoo-export train``: every backbone, every objective, and the errors."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ROWS = 600
 
 @pytest.fixture(autouse=True)
 def quicker(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A few epochs are enough to see that something was learned."""
+    """Train for a few epochs, which are enough to see that something was learned."""
 
     def short(recipe: Recipe) -> Recipe:
         quick = quick_recipe(recipe)
@@ -53,7 +53,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object
 ) -> tuple[int, Any, str]:
-    """Exit code, the printed JSON object, stderr."""
+    """Run the command; returns exit code, printed JSON object and stderr."""
     monkeypatch.delenv("ROUTOO_DATA", raising=False)
     words = ["routoo-export", "train", "--quick", "--no-judge", "--json", *map(str, arguments)]
     monkeypatch.setattr("sys.argv", words)
@@ -158,7 +158,7 @@ def prompts() -> tuple[list[str], list[str], np.ndarray[Any, Any]]:
 
 
 def write_battles(path: Path) -> Path:
-    """On law ``a`` beats ``b``, on mathematics the other way round."""
+    """Battles in which ``a`` wins on law and ``b`` wins on mathematics."""
     texts, domains, law = prompts()
     columns = {
         "prompt_id": [str(i) for i in range(ROWS)],
@@ -173,7 +173,7 @@ def write_battles(path: Path) -> Path:
 
 
 def write_log(path: Path) -> Path:
-    """Model ``a`` is good at law, ``b`` at nothing; each was chosen half of the time."""
+    """A log in which ``a`` is good at law and ``b`` is bad; each is chosen half of the time."""
     texts, domains, law = prompts()
     rng = np.random.default_rng(4)
     chosen = rng.integers(0, 2, ROWS)

@@ -13,7 +13,7 @@ from routoo_export.evaluation.baselines import (
 )
 from routoo_export.evaluation.factorisation import FactorisationConfig, matrix_factorisation
 from routoo_export.evaluation.metrics import auc
-from routoo_export.evaluation.pool import Pool, fitted_prices
+from routoo_export.evaluation.pool import EvaluationPool, fitted_prices
 from routoo_export.outcomes.outcomes import Outcomes, Source
 
 NAN = float("nan")
@@ -48,7 +48,7 @@ def test_means_by_domain_and_what_stands_in_for_them() -> None:
     found = domain_prior(outcomes, train, ~train)
     assert np.isnan(found.scores[:4]).all()
     np.testing.assert_allclose(found.scores[4], [0.5, 0.0])
-    # A domain that training lacks: the model's own mean.
+    # In a domain that training lacks, the prediction is the model's own mean.
     np.testing.assert_allclose(found.scores[5], [0.75, 2 / 3])
     np.testing.assert_allclose(overall_means(outcomes, train, ~train).scores[4], [0.75, 2 / 3])
     np.testing.assert_allclose(found.output_tokens[4:], 10.0)
@@ -115,11 +115,11 @@ def test_prices_are_those_that_the_costs_were_made_of() -> None:
 
 
 def test_the_random_mix_is_of_the_training_hull() -> None:
-    # Cheap and bad, dearer and worse, in between but under the line, dear and good.
+    # Cheap and bad, more expensive and worse, in between but below the line, expensive and good.
     scores = np.tile([0.2, 0.1, 0.4, 0.9], (20, 1))
     cost_usd = np.tile([1.0, 2.0, 3.0, 4.0], (20, 1))
     outcomes = make_outcomes(scores, cost_usd=cost_usd)
-    pool = Pool(
+    pool = EvaluationPool(
         outcomes,
         np.ones(20, dtype=bool),
         np.arange(4),

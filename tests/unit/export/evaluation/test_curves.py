@@ -1,4 +1,4 @@
-"""Cost-quality curves, what is read off them, and the decisions they come from."""
+"""Cost-quality curves, the figures that are read off them, and the decisions behind them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from routoo_export.evaluation.curves import (
 )
 from routoo_export.evaluation.decisions import (
     OperatingPoint,
-    Predicted,
+    PoolPredictions,
     price_for_arena,
     price_for_share,
 )
@@ -30,18 +30,18 @@ WHOLE = Resamples(np.ones((1, 100), dtype=np.float32))
 
 
 def two_models() -> tuple[np.ndarray, np.ndarray]:
-    """The dear model is right everywhere, the cheap one on the first half."""
+    """A pool of a cheap model, right on the first half, and an expensive one, always right."""
     scores = np.array([[1.0, 1.0]] * 50 + [[0.0, 1.0]] * 50)
     return scores, np.tile([0.1, 1.0], (100, 1))
 
 
-def gains_of(predicted: Predicted, truth: Truth) -> Gains:
+def gains_of(predicted: PoolPredictions, truth: Truth) -> Gains:
     return Gains.of(Curve.of(predicted.sweep(), truth, WHOLE), truth, WHOLE)
 
 
 def test_perfect_predictions_pay_only_where_it_matters() -> None:
     scores, cost_usd = two_models()
-    found = gains_of(Predicted(scores, cost_usd), Truth(scores, cost_usd, reference=1))
+    found = gains_of(PoolPredictions(scores, cost_usd), Truth(scores, cost_usd, reference=1))
     assert found.cost_share[0] == pytest.approx(0.55)
     # Between the cheap end (0.1, 0.5) and the match at (0.55, 1.0).
     assert found.half_cost_points[0] == pytest.approx(100 * (0.5 + 0.5 * 0.4 / 0.45 - 1.0))
@@ -56,29 +56,29 @@ def test_perfect_predictions_pay_only_where_it_matters() -> None:
 def test_predictions_without_information_mix_the_two_ends() -> None:
     scores, cost_usd = two_models()
     flat = np.tile(scores.mean(axis=0), (100, 1))
-    found = gains_of(Predicted(flat, cost_usd), Truth(scores, cost_usd, reference=1))
+    found = gains_of(PoolPredictions(flat, cost_usd), Truth(scores, cost_usd, reference=1))
     assert found.cost_share[0] == pytest.approx(1.0)
     assert found.half_cost_points[0] == pytest.approx(100 * (0.5 + 0.5 * 0.4 / 0.9 - 1.0))
     assert found.aiq[0] == pytest.approx(0.75)
 
 
 def test_the_gap_to_the_oracle() -> None:
-    # Each model is right on its own half; prompts are told apart on the first quarter only.
+    # Each model is right on its own half; predictions distinguish only the first quarter.
     scores = np.array([[1.0, 0.0]] * 50 + [[0.0, 1.0]] * 50)
     cost_usd = np.tile([0.5, 1.0], (100, 1))
     predicted = np.array([[0.9, 0.1]] * 25 + [[0.4, 0.5]] * 75)
-    found = gains_of(Predicted(predicted, cost_usd), Truth(scores, cost_usd, reference=1))
+    found = gains_of(PoolPredictions(predicted, cost_usd), Truth(scores, cost_usd, reference=1))
     # 75 right instead of 50; the oracle is right on all.
     assert found.full_cost_points[0] == pytest.approx(25.0)
     assert found.gap_closed[0] == pytest.approx(0.5)
 
 
 def test_the_best_point_up_to_half_is_no_worse_than_half() -> None:
-    # Three models; the one in the middle is the best, the dear one is the reference.
+    # Three models; the one in the middle is the best, the most expensive one is the reference.
     scores = np.tile([0.2, 0.9, 0.5], (100, 1))
     cost_usd = np.tile([0.1, 0.3, 1.0], (100, 1))
     mistaken = np.tile([0.2, 0.5, 0.9], (100, 1))
-    found = gains_of(Predicted(mistaken, cost_usd), Truth(scores, cost_usd, reference=2))
+    found = gains_of(PoolPredictions(mistaken, cost_usd), Truth(scores, cost_usd, reference=2))
     assert found.best_to_half_points[0] == pytest.approx(40.0)
     assert found.half_cost_points[0] < 40.0
 
@@ -99,7 +99,7 @@ def test_figures_do_not_depend_on_the_currency(unit: float) -> None:
     cost_usd = rng.random((100, 3)) * [1.0, 3.0, 10.0]
     blurred = 0.5 * scores + 0.3 * rng.random((100, 3))
     one, other = (
-        gains_of(Predicted(blurred, cost_usd * by), Truth(scores, cost_usd * by, reference=2))
+        gains_of(PoolPredictions(blurred, cost_usd * by), Truth(scores, cost_usd * by, reference=2))
         for by in (1.0, unit)
     )
     for field in fields(Gains):
@@ -112,7 +112,7 @@ def test_a_resample_gives_what_its_prompts_give() -> None:
     scores = (rng.random((100, 3)) < [0.4, 0.6, 0.8]).astype(np.float64)
     cost_usd = rng.random((100, 3)) * [1.0, 3.0, 10.0]
     truth = Truth(scores, cost_usd, reference=2)
-    choices = Predicted(0.5 * scores + 0.3 * rng.random((100, 3)), cost_usd).sweep()
+    choices = PoolPredictions(0.5 * scores + 0.3 * rng.random((100, 3)), cost_usd).sweep()
     drawn = Resamples.draw(100, seed=5, count=3)
     curve = Curve.of(choices, truth, drawn)
     found = Gains.of(curve, truth, drawn)
@@ -144,18 +144,18 @@ def test_arena_score_of_the_published_formula() -> None:
     assert found[0] == pytest.approx(1.1 * 0.8 / (0.08 + 1.0))
     assert found[1] == 0.0
     assert found[2] == pytest.approx(1.1 * 0.8 * 0.5 / (0.08 + 0.5))
-    # Free, and far too dear: the ends of the scale.
+    # A cost of 0 and one above the scale are its two ends.
     beyond = arena_score(np.array([0.8, 0.8]), np.array([0.0, 9.0]))
     np.testing.assert_allclose(beyond, found[:2])
 
 
 def test_half_a_budget_is_kept_on_the_sample_and_judged_on_the_prompts() -> None:
     scores, cost_usd = two_models()
-    informed = Predicted(scores, cost_usd)
+    informed = PoolPredictions(scores, cost_usd)
     price = price_for_share(informed, reference=1, share=0.5)
     assert price == pytest.approx(1 / 0.9)
     point = OperatingPoint.of(price, informed, Truth(scores, cost_usd, reference=1), WHOLE)
-    # 0.5 per prompt is below what perfection costs (0.55): ties go to the cheap model.
+    # A budget of 0.5 per prompt is below the cost of being always right (0.55).
     assert point.cost_share[0] <= 0.5
     world = Truth(scores[:, ::-1], cost_usd, reference=1)
     assert OperatingPoint.of(price, informed, world, WHOLE).points[0] == pytest.approx(50.0)
@@ -163,12 +163,12 @@ def test_half_a_budget_is_kept_on_the_sample_and_judged_on_the_prompts() -> None
 
 def test_a_share_below_the_cheapest_model_has_no_price() -> None:
     scores, cost_usd = two_models()
-    assert price_for_share(Predicted(scores, cost_usd), reference=1, share=0.05) is None
+    assert price_for_share(PoolPredictions(scores, cost_usd), reference=1, share=0.05) is None
 
 
 def test_the_arena_price_promises_the_best_arena_score() -> None:
     scores, cost_usd = two_models()
-    predicted = Predicted(scores, cost_usd / 100.0)
+    predicted = PoolPredictions(scores, cost_usd / 100.0)
     best = predicted.choose(price_for_arena(predicted))
     rows = np.arange(100)
 

@@ -1,4 +1,4 @@
-"""Judging a checkpoint: on its own sources, on a team's outcomes, and the report of it."""
+"""Evaluation of a checkpoint on its own sources and on a team's outcomes, and its report."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from routoo_export.cli import main
 from routoo_export.errors import OutcomeError
 from routoo_export.evaluation.evaluate import evaluate, expect, plain_numbers
 from routoo_export.evaluation.pool_split import judge_pool
-from routoo_export.evaluation.protocol import plan_own, plan_protocol
+from routoo_export.evaluation.protocol import own_protocol, standard_protocol
 from routoo_export.evaluation.report.page import render_page
 from routoo_export.outcomes.outcomes import read_outcomes
 from routoo_export.outcomes.sources import PROTOCOL, read_prices
@@ -35,7 +35,7 @@ SMALL, WEAK, BEST = "small", PROTOCOL.weak, PROTOCOL.reference
 
 
 def write_own(path: Path, *, costs: bool = True, models: tuple[str, ...] = (SMALL, BEST)) -> Path:
-    """300 long-form prompts in two domains: the last model is right on all law, half of math."""
+    """Write 300 long-form prompts of two domains; the last model is right on law, half of math."""
     rng = np.random.default_rng(9)
     rows: list[dict[str, Any]] = []
     for i in range(300):
@@ -80,14 +80,14 @@ def test_one_fold_judges_its_own_prompts_only(
     checkpoint: Checkpoint, rows: Rows, synthetic_outcomes: Outcomes, synthetic_data: Path
 ) -> None:
     prices = read_prices(synthetic_data, synthetic_outcomes.models)
-    plan = plan_protocol(PROTOCOL, synthetic_outcomes, prices)
+    protocol = standard_protocol(PROTOCOL, synthetic_outcomes, prices)
     asked = []
 
     def rows_of(fold: object) -> Rows:
         asked.append(fold)
         return rows
 
-    metrics = evaluate(checkpoint, rows_of, plan, folds=1).metrics
+    metrics = evaluate(checkpoint, rows_of, protocol, folds=1).metrics
     pair = metrics["pair"]
     of_pair = np.array([n == PROTOCOL.pair_source for n in synthetic_outcomes.source_names])
     columns = [synthetic_outcomes.models.index(m) for m in (PROTOCOL.weak, PROTOCOL.strong)]
@@ -102,7 +102,7 @@ def test_one_fold_judges_its_own_prompts_only(
     assert pair["baselines"]["oracle"]["predictor_minus_this"]["apgr"]["value"] < 0
     # Decisions are judged on every prompt held out, which is none of the test split here.
     decided = metrics["pool_five_folds"]
-    held = plan.pool.whole(plan.pool.rows & (synthetic_outcomes.buckets % 5 == 0))
+    held = protocol.pool.whole(protocol.pool.rows & (synthetic_outcomes.buckets % 5 == 0))
     assert decided["prompts"] == held.sum() > 0
     assert decided["baselines"]["oracle"]["gap_closed"]["value"] == pytest.approx(1.0)
     page = render_page(metrics, [])
@@ -116,7 +116,7 @@ def test_what_is_learned_ranks_decides_and_is_told_from_the_baselines(
     checkpoint: Checkpoint, rows: Rows, synthetic_outcomes: Outcomes, synthetic_data: Path
 ) -> None:
     prices = read_prices(synthetic_data, synthetic_outcomes.models)
-    pool = plan_protocol(PROTOCOL, synthetic_outcomes, prices).pool
+    pool = standard_protocol(PROTOCOL, synthetic_outcomes, prices).pool
     judged = judge_pool(pool, expect(checkpoint, rows), rows, seed=1)
     figures = judged.figures
     assert judged.left_out == ()
@@ -133,7 +133,7 @@ def test_what_is_learned_ranks_decides_and_is_told_from_the_baselines(
     assert mix["full_cost_points"]["value"] == pytest.approx(0.0, abs=1e-6)
     assert figures["baselines"]["best_single"]["model"] == BEST
     assert set(judged.drawing.curves) == {"predictor", *figures["baselines"]} - {"best_single"}
-    # Of perfect predictions nothing is left to gain.
+    # Perfect predictions cannot be improved.
     perfect = replace(expect(checkpoint, rows), scores=np.nan_to_num(synthetic_outcomes.scores))
     best = judge_pool(pool, perfect, None, seed=1).figures
     assert best["mean_auc"]["value"] == 1.0
@@ -197,7 +197,7 @@ def test_outcomes_without_costs_are_judged_without_decisions(
     for word in ("costs are missing", "decisions:", "cross-validation:"):
         assert any(word in sentence for sentence in metrics["left_out"]), word
     assert not (tmp_path / "report" / "cost_quality.png").exists()
-    # Named, the pair needs no costs.
+    # A pair that is named needs no costs.
     pair = ["--pair", SMALL, BEST, "--folds", "1", "--json"]
     assert run_cli(monkeypatch, *arguments, *pair) == 0
     assert json.loads(capsys.readouterr().out)["pair"]["five_folds"]["prompts"] > 0
@@ -220,10 +220,10 @@ def test_outcomes_that_cannot_be_judged_are_refused(
     own = write_own(tmp_path / "own.parquet", models=models)
     outcomes = read_outcomes(own, name="own", licence="MIT")
     with pytest.raises(OutcomeError, match=message):
-        plan_own(outcomes, known, np.ones((len(models), 2)), pair)
+        own_protocol(outcomes, known, np.ones((len(models), 2)), pair)
     few = outcomes.rows(np.arange(10))
     with pytest.raises(OutcomeError, match="bring more"):
-        plan_own(few, known, np.ones((len(models), 2)), pair)
+        own_protocol(few, known, np.ones((len(models), 2)), pair)
 
 
 @pytest.mark.parametrize("arguments", [["--checkpoint", "{saved}"], ["--checkpoint", "nowhere"]])

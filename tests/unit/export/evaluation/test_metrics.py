@@ -1,4 +1,4 @@
-"""Figures against definitions worked out the slow way."""
+"""Metrics compared with direct computations of their definitions."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from routoo_export.evaluation.bootstrap import Estimate, Resamples
+from routoo_export.evaluation.bootstrap import Estimate, FloatArray, Resamples, Weights
 from routoo_export.evaluation.metrics import (
+    PairCurves,
     Reliability,
     auc,
-    brier,
     expected_calibration_error,
-    first_crossing,
+    first_crossings,
     log_loss,
-    pair_curve,
     weighted_auc,
     weighted_brier,
     weighted_calibration_error,
@@ -25,6 +24,16 @@ from routoo_export.evaluation.metrics import (
 
 SIXTHS = st.integers(0, 6).map(lambda k: k / 6)
 BINARY = st.sampled_from([0.0, 1.0])
+
+
+def ones(prompts: int) -> Weights:
+    """Weights [1, prompts] under which every prompt counts once."""
+    return np.ones((1, prompts), dtype=np.float32)
+
+
+def unweighted_curves(preference: FloatArray, weak: FloatArray, strong: FloatArray) -> PairCurves:
+    """Curves of one row in which every prompt counts once."""
+    return weighted_pair_curves(preference, weak, strong, ones(len(preference)))
 
 
 @given(st.lists(st.tuples(BINARY, SIXTHS), min_size=2, max_size=30))
@@ -47,7 +56,9 @@ def test_log_loss_brier_and_ece_of_a_known_case() -> None:
     assert log_loss(truth, score) == pytest.approx(want)
     # Bins: {.75, .75} off by |1 - 1.5|, {.25} by .75, {1.0} by 0.
     assert expected_calibration_error(truth, score) == pytest.approx((0.5 + 0.75) / 4)
-    assert brier(truth, score) == pytest.approx((0.0625 + 0.5625 + 0.5625 + 0.0) / 4)
+    assert weighted_brier(truth, score, ones(4))[0] == pytest.approx(
+        (0.0625 + 0.5625 + 0.5625 + 0.0) / 4
+    )
     bins = Reliability.of(truth, score)
     assert bins.share[7] == 0.5
     assert (bins.predicted[7], bins.actual[7]) == (0.75, 0.5)
@@ -66,34 +77,36 @@ def test_a_weight_is_so_many_copies_of_the_prompt(rows: list[tuple[float, ...]])
     assert weighted_auc(weak, score, weights)[0] == pytest.approx(auc(kept, score[copies]))
     for weighted, plain in (
         (weighted_log_loss, log_loss),
-        (weighted_brier, brier),
         (weighted_calibration_error, expected_calibration_error),
     ):
         assert weighted(weak, score, weights)[0] == pytest.approx(plain(kept, score[copies]))
+    squares = weighted_brier(kept, score[copies], ones(len(kept)))
+    assert weighted_brier(weak, score, weights)[0] == pytest.approx(squares[0])
     assume((strong - weak)[copies].sum() != 0)
     curves = weighted_pair_curves(score - other, weak, strong, weights)
-    one = pair_curve((score - other)[copies], kept, strong[copies])
-    assert curves.apgr[0] == pytest.approx(one.apgr)
+    one = unweighted_curves((score - other)[copies], kept, strong[copies])
+    assert curves.apgr[0] == pytest.approx(one.apgr[0])
     for p in (20, 50, 80):
-        assert curves.calls_for[p][0] == pytest.approx(one.calls_for[p], nan_ok=True)
-        assert curves.recovered_at[p][0] == pytest.approx(one.recovered_at[p])
+        assert curves.calls_for[p][0] == pytest.approx(one.calls_for[p][0], nan_ok=True)
+        assert curves.recovered_at[p][0] == pytest.approx(one.recovered_at[p][0])
 
 
 def test_apgr_of_random_oracle_and_reverse() -> None:
     weak = np.array([0.0, 1.0, 0.0, 1.0, 0.0])
     strong = np.array([1.0, 1.0, 1.0, 0.0, 1.0])
     # Constant preference: everything is sent at once, so the curve is the diagonal.
-    level = pair_curve(np.zeros(5), weak, strong)
-    assert level.apgr == pytest.approx(0.5)
-    assert level.calls_for == pytest.approx({20: 0.2, 50: 0.5, 80: 0.8})
-    assert level.recovered_at == pytest.approx({20: 0.2, 50: 0.5, 80: 0.8})
+    level = unweighted_curves(np.zeros(5), weak, strong)
+    assert level.apgr[0] == pytest.approx(0.5)
+    for p in (20, 50, 80):
+        assert level.calls_for[p][0] == pytest.approx(p / 100)
+        assert level.recovered_at[p][0] == pytest.approx(p / 100)
     gain_sum = 2.0
     curve = np.array([0, 1, 2, 3, 3, 2]) / gain_sum
-    oracle = pair_curve(strong - weak + np.array([0.3, 0, 0.2, 0, 0.1]), weak, strong)
-    assert oracle.apgr == pytest.approx(((curve[1:] + curve[:-1]) / 2).mean())
-    assert oracle.calls_for[50] == pytest.approx(0.2)
-    assert oracle.calls_for[80] == pytest.approx(0.2 + 0.2 * 0.6)
-    assert oracle.recovered_at[20] == pytest.approx(0.5)
+    oracle = unweighted_curves(strong - weak + np.array([0.3, 0, 0.2, 0, 0.1]), weak, strong)
+    assert oracle.apgr[0] == pytest.approx(((curve[1:] + curve[:-1]) / 2).mean())
+    assert oracle.calls_for[50][0] == pytest.approx(0.2)
+    assert oracle.calls_for[80][0] == pytest.approx(0.2 + 0.2 * 0.6)
+    assert oracle.recovered_at[20][0] == pytest.approx(0.5)
 
 
 @given(st.lists(st.tuples(SIXTHS, SIXTHS, SIXTHS), min_size=2, max_size=20), st.randoms())
@@ -104,17 +117,17 @@ def test_apgr_does_not_depend_on_the_order_of_rows(
     assume(abs((strong - weak).sum()) > 0.1)
     order = np.arange(len(rows))
     random.shuffle(order)  # type: ignore[attr-defined]
-    one = pair_curve(preference, weak, strong)
-    other = pair_curve(preference[order], weak[order], strong[order])
-    assert one.apgr == pytest.approx(other.apgr, abs=1e-9)
+    one = unweighted_curves(preference, weak, strong)
+    other = unweighted_curves(preference[order], weak[order], strong[order])
+    assert one.apgr[0] == pytest.approx(other.apgr[0], abs=1e-9)
 
 
-def test_first_crossing() -> None:
-    x, y = np.array([0.0, 1.0, 2.0, 3.0]), np.array([0.0, 0.4, 0.2, 0.8])
-    assert first_crossing(x, y, 0.2) == pytest.approx(0.5)
-    assert first_crossing(x, y, 0.5) == pytest.approx(2.5)
-    assert np.isnan(first_crossing(x, y, 0.9))
-    assert first_crossing(x, y, -1.0) == 0.0
+def test_first_crossings() -> None:
+    levels = np.array([0.2, 0.5, 0.9, -1.0])
+    x = np.tile([0.0, 1.0, 2.0, 3.0], (4, 1))
+    y = np.tile([0.0, 0.4, 0.2, 0.8], (4, 1))
+    assert first_crossings(x, y, levels) == pytest.approx([0.5, 2.5, np.nan, 0.0], nan_ok=True)
+    assert first_crossings(x, y, 0.2) == pytest.approx([0.5] * 4)
 
 
 def test_the_error_and_the_interval_are_those_of_a_mean() -> None:

@@ -1,4 +1,4 @@
-"""The paper's table, on small made-up sources in the shape of the real ones."""
+"""The reproduction of the paper's claims, on small synthetic sources in the real format."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ DEMONSTRATIONS = "Q: one?\nA: two.\n" * 20
 
 
 def write_sources(folder: Path) -> None:
-    """The second open model knows law and the first one math; the strong one is right on 90 %.
+    """Write sources with open models that are good at one domain each, and a strong one at 90 %.
 
     The first SHARED questions of MMLU are in routerdc and mmlu_routellm as well.
     """
@@ -58,7 +58,7 @@ def write_sources(folder: Path) -> None:
             repeats = source in ("mmlu_joined", "routerdc", "mmlu_routellm") and i < SHARED
             question = shared[i] if repeats else own
             row: dict[str, Any] = {"prompt_id": f"{source}-{i}", "prompt": question}
-            # As the real sources: one tells the domain, the others the benchmark.
+            # As in the real sources, one column has the domain, the others the benchmark.
             row["domain" if source.startswith("mmlu") else "eval_name"] = "law" if law else "math"
             if source == "routerbench":
                 row |= {"prompt": DEMONSTRATIONS + question, "question": question}
@@ -87,7 +87,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def backbones(sources: Path) -> dict[str, StaticBackbone]:
-    """The one that the command fits, and one that a checkpoint brings along."""
+    """Features of the backbone that the command fits, and of one from a checkpoint."""
     material = read_material(sources)
     prompts = material.outcomes.rows(material.train).prompts
     shape = quick_recipe(Recipe()).backbone
@@ -118,7 +118,7 @@ def test_a_question_has_one_side_and_comes_once(sources: Path) -> None:
         "routerdc": 150 - SHARED,
     }
     assert len(set(outcomes.prompts)) == len(outcomes.prompts)
-    # RouterBench's text is the question alone; its length is that of all that was sent.
+    # RouterBench's text is the question alone; its length is that of the whole prompt sent.
     of_bench = outcomes.source_names.index("routerbench")
     assert DEMONSTRATIONS not in outcomes.prompts[of_bench]
     assert material.input_tokens[of_bench] > len(DEMONSTRATIONS) / 4

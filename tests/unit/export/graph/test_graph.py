@@ -1,4 +1,4 @@
-"""The graph of a transformer: what torch computes, alone or in a batch, at every precision."""
+"""The graph of a transformer: it computes what torch computes, in any batch and precision."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 
 
 def prompts(rows: int, seed: int = 0) -> list[list[int]]:
-    """Random ids, one prompt of padding alone and one of a single token among them."""
+    """Random ids, with one prompt of padding alone and one of a single token."""
     rng = np.random.default_rng(seed)
     lengths = rng.integers(1, MAX_TOKENS + 1, rows)
     ids = [rng.integers(PAD + 1, 60, length).tolist() for length in lengths]
@@ -137,7 +137,7 @@ def test_the_graph_computes_what_torch_does_at_every_precision(
         converted = at_precision(graph, precision, prompts(100, seed=1), PAD)
         parity = check_parity(converted, backbone, weights, ids, precision)
         assert (parity.prompts, parity.tolerance) == (60, TOLERANCES[precision].most)
-        # A conversion that converts nothing would pass as well.
+        # A conversion that converts nothing would be within the tolerance too.
         assert (parity.max_abs_diff > TOLERANCES["fp32"].most / 10) == (precision != "fp32")
 
 
@@ -167,7 +167,7 @@ def test_int8_multiplies_in_bytes_what_stays_exact_enough(
     in_float = len(products(converted))
     assert kinds["MatMulIntegerToFloat"] + in_float == depth * per_layer
     assert kinds["MatMulIntegerToFloat"] > 2 * in_float
-    # The vocabulary as well.
+    # The vocabulary is stored in bytes too.
     assert not [
         node
         for node in converted.graph.node
@@ -194,7 +194,7 @@ def test_biases_and_scales_of_byte_products_are_part_of_them(
     ]
     assert left == []
     biased = [node for node in converted.graph.node if len(node.input) == 7 and node.input[6]]
-    # Those of an encoder; a decoder has none.
+    # An encoder has such additions; a decoder has none.
     assert bool(biased) == (backbone.spec.kind == "encoder")
 
 

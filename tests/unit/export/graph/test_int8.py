@@ -1,4 +1,4 @@
-"""The scales of int8: what they lose, and what the graph makes of them."""
+"""The scales of int8: their errors, and their use in the graph."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routoo_export.graph.int8 import MOST_ERROR, Sample, byte_columns, choose_scale
+from routoo_export.graph.int8 import MOST_ERROR, ActivationSample, byte_columns, choose_scale
 
 TOKENS = 256
 CHANNELS = 24
 
 
-def activation(seed: int, outlier: float = 1.0) -> Sample:
+def activation(seed: int, outlier: float = 1.0) -> ActivationSample:
     """Normal rows whose channel 3 is ``outlier`` times as large."""
     rows = np.random.default_rng(seed).normal(size=(TOKENS, CHANNELS)).astype(np.float32)
     rows[:, 3] *= outlier
-    return Sample(rows, rows.min(axis=0), rows.max(axis=0))
+    return ActivationSample(rows, rows.min(axis=0), rows.max(axis=0))
 
 
 def matrix(seed: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
@@ -47,7 +47,7 @@ def test_a_weight_is_off_by_half_a_step_at_most(
 def test_the_range_of_an_activation_is_covered(seed: int, shift: float, magnitude: float) -> None:
     plain = activation(seed)
     rows = ((plain.rows + np.float32(shift)) * np.float32(magnitude)).astype(np.float32)
-    sample = Sample(rows, rows.min(axis=0), rows.max(axis=0))
+    sample = ActivationSample(rows, rows.min(axis=0), rows.max(axis=0))
     scale = choose_scale(sample, matrix(seed + 1))
     moved = rows if scale.channels is None else rows / scale.channels
     codes = np.rint(moved / scale.step) + scale.zero

@@ -1,4 +1,4 @@
-"""Reading outcomes: what fits is read as it is, what does not is refused with its row."""
+"""Reading outcomes: rows that fit are read unchanged, others are refused with their number."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from routoo_export.errors import OutcomeError
 from routoo_export.outcomes.bad_rows import BadRows
-from routoo_export.outcomes.columns import Grid
+from routoo_export.outcomes.columns import OutcomeGrid
 from routoo_export.outcomes.outcomes import Outcomes, merge_outcomes, read_grid, read_outcomes
 from routoo_export.outcomes.splits import stem_bucket
 from routoo_export.outcomes.write import write_grid
@@ -55,7 +55,7 @@ def test_wide(tmp_path: Path) -> None:
     outcomes = read(tmp_path, WIDE)
     assert outcomes.models == ("big", "small")
     np.testing.assert_array_equal(outcomes.scores, [[1.0, 0.0], [NAN, 1.0], [0.5, NAN]])
-    # 400 characters are 100 tokens; none is none; half a token is one.
+    # 400 characters are 100 tokens; missing stays missing; half a token becomes one.
     np.testing.assert_array_equal(outcomes.output_tokens, [[100, NAN], [NAN, NAN], [1, NAN]])
     np.testing.assert_array_equal(outcomes.cost_usd[:, 0], [0.1, 0.2, 0.3])
     assert outcomes.topics == ("source/math", None, "source/law")
@@ -71,7 +71,7 @@ def test_long(tmp_path: Path) -> None:
     np.testing.assert_array_equal(outcomes.output_tokens, [[10, NAN], [NAN, 30]])
     np.testing.assert_array_equal(outcomes.cost_usd, [[0.1, 0.01], [NAN, NAN]])
     assert outcomes.domains == ("math", None)
-    # The split is of the question, whatever the file says.
+    # The split follows the question; the file's own split is ignored.
     assert outcomes.buckets.tolist() == [stem_bucket("one"), stem_bucket("two")]
 
 
@@ -241,8 +241,8 @@ FIGURE = st.none() | st.floats(0.0, 1e6, width=32)
 
 
 @st.composite
-def grids(draw: st.DrawFn) -> Grid:
-    """Any outcomes in which every prompt and the figures of every graded call have a place."""
+def grids(draw: st.DrawFn) -> OutcomeGrid:
+    """Outcomes that the long form can hold: all prompts and figures belong to a graded call."""
     models = draw(
         st.lists(TEXT.filter(lambda t: ":" not in t), min_size=1, max_size=3, unique=True)
     )
@@ -267,7 +267,7 @@ def grids(draw: st.DrawFn) -> Grid:
     figures = [graded + matrix(FIGURE) for _ in range(4)]
     optional = [None if np.isnan(figure).all() else figure for figure in figures[2:]]
     domains = st.lists(st.none() | TEXT, min_size=shape[0], max_size=shape[0])
-    return Grid(
+    return OutcomeGrid(
         prompt_ids=tuple(ids),
         prompts=tuple(draw(st.lists(TEXT, min_size=shape[0], max_size=shape[0]))),
         models=tuple(models),
@@ -284,7 +284,7 @@ def grids(draw: st.DrawFn) -> Grid:
     )
 
 
-def wide_table(grid: Grid) -> pa.Table:
+def wide_table(grid: OutcomeGrid) -> pa.Table:
     cost = "cost" if grid.cost_kind == "true" else "cost_est"
     figures = {
         "score": grid.scores,
@@ -305,8 +305,8 @@ def wide_table(grid: Grid) -> pa.Table:
     return pa.table(columns)
 
 
-def assert_same(read_back: Grid, grid: Grid) -> None:
-    """Equal but for the order of the models, which is that of their first score in a long file."""
+def assert_same(read_back: OutcomeGrid, grid: OutcomeGrid) -> None:
+    """Compare outcomes up to the order of models, which in a long file follows the first scores."""
     assert sorted(read_back.models) == sorted(grid.models)
     order = [read_back.models.index(model) for model in grid.models]
     for name in ("scores", "output_tokens", "cost_usd", "input_tokens", "latency_ms"):
@@ -320,7 +320,7 @@ def assert_same(read_back: Grid, grid: Grid) -> None:
 
 @given(grids())
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
-def test_long_and_wide_carry_the_same(tmp_path: Path, grid: Grid) -> None:
+def test_long_and_wide_carry_the_same(tmp_path: Path, grid: OutcomeGrid) -> None:
     wide, long = tmp_path / "wide.parquet", tmp_path / "long.parquet"
     pq.write_table(wide_table(grid), wide)
     from_wide = read_grid(wide, BadRows())
@@ -336,7 +336,7 @@ def test_a_file_says_where_it_is_from(tmp_path: Path) -> None:
     write_grid(grid, tmp_path / "long.parquet", name="ours", licence="MIT")
     source = read_outcomes(tmp_path / "long.parquet").sources[0]
     assert (source.name, source.licence, source.costs) == ("ours", "MIT", "estimated")
-    # What the caller says goes first.
+    # The caller's values take precedence.
     named = read_outcomes(tmp_path / "long.parquet", name="mine", licence="CC0-1.0").sources[0]
     assert (named.name, named.licence) == ("mine", "CC0-1.0")
     bare = read_outcomes(tmp_path / "wide.parquet").sources[0]
@@ -380,5 +380,5 @@ def test_demonstrations_do_not_make_one_question_of_many(outcome_data_dir: Path)
     outcomes = read_outcomes(outcome_data_dir / "routerbench.parquet")
     assert outcomes.sources[0].costs == "true"
     shares = np.bincount(outcomes.buckets, minlength=10) / len(outcomes.prompts)
-    # All 5-shot prompts of an eval begin alike; by their beginning a bucket would hold 40 %.
+    # All 5-shot prompts of an eval have the same beginning; split by it, a bucket would hold 40 %.
     assert shares.max() < 0.13

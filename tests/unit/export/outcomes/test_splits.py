@@ -1,4 +1,4 @@
-"""The split: one question, one side."""
+"""The split: every question is on one side only."""
 
 from __future__ import annotations
 

@@ -18,13 +18,13 @@ from routoo_export.outcomes.bad_rows import BadRows
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from routoo_export.outcomes.columns import Grid
+    from routoo_export.outcomes.columns import OutcomeGrid
 
 NAN = float("nan")
 MIXTRAL, GPT4 = "mistralai/Mixtral-8x7B-Instruct-v0.1", "gpt-4-1106-preview"
 
 
-def convert(source_format: str, *inputs: Path, skip: bool = False) -> tuple[Grid, BadRows]:
+def convert(source_format: str, *inputs: Path, skip: bool = False) -> tuple[OutcomeGrid, BadRows]:
     bad = BadRows(skip=skip)
     return ADAPTERS[source_format]([str(path) for path in inputs], bad), bad
 
@@ -273,7 +273,7 @@ def routerbench(sample: str, prompt: object) -> dict[str, Any]:
     }
 
 
-def assert_is_routerbench(grid: Grid) -> None:
+def assert_is_routerbench(grid: OutcomeGrid) -> None:
     assert grid.models == ("gpt-4-1106-preview", "mistralai/mixtral-8x7b-chat")
     assert grid.cost_kind == "true"
     np.testing.assert_array_equal(grid.cost_usd[0], [0.00123, 4.2e-05])

@@ -1,4 +1,4 @@
-"""Pickled frames are read; whatever else a pickle wants is not run."""
+"""Pickled frames are read; other calls in a pickle are not run."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ FRAME = pd.DataFrame(
 
 
 class Call:
-    """Pickles as a call, the way an attacker writes it."""
+    """An object that pickles as a call, as an attacker would write it."""
 
     def __init__(self, function: Callable[..., object], *arguments: object) -> None:
         self.call = function, arguments
@@ -67,7 +67,7 @@ def test_numpy_scalars_nullable_numbers_and_lists_in_cells(tmp_path: Path) -> No
 
 
 def test_the_names_of_older_versions_are_known(tmp_path: Path) -> None:
-    # Protocol 2 spells names out, so that those of numpy 1 and pandas 1 can be put in their place.
+    # Protocol 2 writes names as text, so they can be replaced by those of numpy 1 and pandas 1.
     old = pickle.dumps(FRAME.astype(object), protocol=2)
     for new_name, old_name in (
         (b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n"),

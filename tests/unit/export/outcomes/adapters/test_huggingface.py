@@ -1,4 +1,4 @@
-"""Datasets by folder or file, in the shapes that the hub holds."""
+"""Datasets by folder or file, in the formats of the hub."""
 
 from __future__ import annotations
 

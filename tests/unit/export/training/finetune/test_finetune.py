@@ -1,4 +1,4 @@
-"""Fine-tuning: it learns, the seed decides, and an interruption leaves no trace."""
+"""Fine-tuning: it learns, depends only on the seed, and can be resumed without a difference."""
 
 from __future__ import annotations
 
@@ -63,11 +63,11 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 
 class Interrupted(Exception):  # noqa: N818 - it is none of ours
-    """The power went."""
+    """An interruption of the training."""
 
 
 class Watch:
-    """Records the losses; pulls the plug after ``limit`` steps."""
+    """Records the losses and interrupts the training after ``limit`` steps."""
 
     def __init__(self, limit: int | None = None) -> None:
         self.limit = limit
@@ -100,7 +100,7 @@ def test_tuning_learns_leaves_the_original_alone_and_obeys_the_seed(
     assert after.keys() == before.keys()
     moved = [name for name in before if not torch.equal(after[name], before[name])]
     assert moved
-    # The token table stays; LoRA changes nothing but linear layers.
+    # The token table is not trained; LoRA changes linear layers only.
     assert not [name for name in moved if "word_embeddings" in name or "embed_tokens" in name]
     assert lora_rank == 0 or all("_proj" in name for name in moved)
     assert not any(parameter.requires_grad for parameter in tuned.model.parameters())
@@ -142,7 +142,7 @@ def test_an_interrupted_run_ends_in_the_same_weights(
         backbone, task, config, resumption=Resumption(file, 2, resume=True), stages=watch
     )
     assert same(tensors(resumed), tensors(whole))
-    # What had been written was not done again; five batches make an epoch.
+    # Steps that were saved are not repeated; an epoch has five batches.
     assert len(watch.losses) == 2 * 5 - (steps - 1) // 2 * 2
     again = Watch()
     finished = finetune(
@@ -168,7 +168,7 @@ def test_a_state_of_another_run_is_refused(
     file.write_bytes(b"nothing")
     with pytest.raises(CheckpointError, match="not a state of training"):
         finetune(backbone, task, TUNING, resumption=Resumption(file, 1, resume=True))
-    # Without --resume a run starts over and writes over what lies there.
+    # Without --resume a run starts again and overwrites the saved state.
     finetune(backbone, task, replace(TUNING, epochs=1), resumption=Resumption(file, 9))
     assert file.stat().st_size > len(b"nothing")
 
@@ -239,7 +239,7 @@ def test_a_tuned_backbone_is_tuned_anew_per_fold(
     fold = stem_folds(synthetic_outcomes)[0]
     of_fold = rows_of(fold)
     assert not torch.equal(own.features, of_fold.features)
-    # What the fold holds out has no say in its features.
+    # Outcomes that the fold holds out do not change its features.
     scores = synthetic_outcomes.scores.copy()
     scores[fold.held] = 1.0 - scores[fold.held]
     turned = replace(synthetic_outcomes, scores=scores)

@@ -1,4 +1,4 @@
-"""The heads: numpy, torch and ONNX agree; doubts are ordered as they should be."""
+"""The heads: numpy, torch and ONNX agree; uncertainty rises with the distance from the data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from routoo_export.graph.heads import OUTPUT_NAMES
 from routoo_export.graph.parity import open_session
-from routoo_export.network.network import Network, Prediction, Weights, predict
+from routoo_export.network.network import Network, NetworkPrediction, Weights, predict
 from routoo_export.network.ood import OodWeights, fit_ood
 from support.random_heads import heads_graph, random_features, random_heads, random_newcomer
 
@@ -33,7 +33,7 @@ def sigmoid(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return 1.0 / (1.0 + np.exp(-values))
 
 
-def by_hand(weights: Weights, features: NDArray[np.float64]) -> Prediction:
+def by_hand(weights: Weights, features: NDArray[np.float64]) -> NetworkPrediction:
     """The formulas of the docstrings, in float64, model by model."""
     topics, models, _ = weights.split
     hidden = np.maximum(features @ weights.hidden + weights.hidden_bias, 0.0)
@@ -81,7 +81,7 @@ def by_hand(weights: Weights, features: NDArray[np.float64]) -> Prediction:
         typical = np.log(np.exp(known).mean(axis=1, keepdims=True))
         lengths.append(np.exp(added.token_power[j] * typical + added.log_token_factor[j]))
         deviations.append(np.sqrt(of_members**2 + of_column * steepness**2))
-    return Prediction(
+    return NetworkPrediction(
         *(
             np.concatenate(part, axis=1).astype(np.float32)
             for part in (scores, lengths, deviations)
@@ -164,7 +164,7 @@ def test_scores_move_towards_the_anchor_as_shrink_grows(seed: int, low: float, h
     ]
     assert (np.abs(away[2]) <= np.abs(away[1]) + 1e-6).all()
     assert (np.abs(away[1]) <= np.abs(away[0]) + 1e-6).all()
-    # Never across it.
+    # Shrinkage does not move a score across the anchor.
     assert (away[2] * away[0] >= -1e-6).all()
 
 
@@ -220,7 +220,7 @@ def test_ood_is_the_share_of_in_domain_prompts_that_are_nearer(
 
 def test_prompts_of_another_kind_are_found_unusual() -> None:
     rng = np.random.default_rng(0)
-    # Directions of very different size: only standardised can the faint ones be seen.
+    # Directions of very different size: the weak ones count only if standardised.
     scale = np.array([10.0, 5.0, 1.0, 0.1, 3.0, 3.0])
     train, inside = (torch.from_numpy(scale * rng.normal(size=(500, 6))).float() for _ in range(2))
     outside = inside + torch.tensor([0.0, 0.0, 0.0, 1.5, 0.0, 0.0])

@@ -1,4 +1,4 @@
-"""Objectives, weights of outcomes and resampled members: what training minimises, and on what."""
+"""Objectives, weights of outcomes and resampled members."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from routoo_export.network.network import Member, predict
 from routoo_export.training.heads.convex import minimise
-from routoo_export.training.heads.objectives import Labels, Objective, cell_losses
+from routoo_export.training.heads.objectives import Objective, SoftLabels, cell_losses
 from routoo_export.training.heads.rows import Rows
 from routoo_export.training.heads.topics import Topics, topic_model_logits
 from routoo_export.training.heads.train import MemberTask, fit, fit_member
@@ -30,7 +30,7 @@ OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
 
 @pytest.fixture(scope="module")
 def rows(synthetic_outcomes: Outcomes) -> Rows:
-    """The domain among noise."""
+    """Features of the domain, with noise."""
     law = [[float(domain == "law")] for domain in synthetic_outcomes.domains]
     noise = torch.randn(len(law), 5, generator=torch.Generator().manual_seed(0))
     features = torch.cat([torch.tensor(law), noise], dim=1)
@@ -39,7 +39,7 @@ def rows(synthetic_outcomes: Outcomes) -> Rows:
 
 @pytest.fixture(scope="module")
 def lone_config(quick_config: TrainConfig) -> TrainConfig:
-    """One member, and none for topics left out: what is tested here is the loss."""
+    """A configuration with one member and no left-out topics: only the loss is tested here."""
     return replace(quick_config, members=1, epochs=20, shrink_groups=0)
 
 
@@ -71,10 +71,10 @@ def test_the_best_constant_is_the_weighted_mean_of_pseudo_outcomes_too(
 ) -> None:
     weights = np.random.default_rng(seed).uniform(0.1, 3.0, (len(scores), 1))
     targets = np.array(scores)[:, None]
-    # The mean is a score, its parts need not be.
+    # The mean is a valid score, but its parts need not be.
     mean = float((weights * targets).sum() / weights.sum())
     targets += np.clip(mean, 0.2, 0.8) - mean
-    labels = Labels.of(targets, weights, objective)
+    labels = SoftLabels.of(targets, weights, objective)
     logit = torch.zeros(1, dtype=torch.float64, requires_grad=True)
     minimise(lambda: labels.loss_sum(logit.expand(len(scores), 1)) / len(scores), [logit])
     want = float((weights * targets).sum() / weights.sum())
@@ -155,7 +155,7 @@ def test_each_member_draws_its_own_prompts_once(
     counts = [np.bincount(one, minlength=examples) for one in seen]
     for count in counts:
         assert count.sum() == epochs * examples
-        # What a member drew, it sees in every epoch.
+        # A member sees its resample in every epoch.
         assert (count % epochs == 0).all()
         drawn = (count > 0).mean()
         assert drawn == pytest.approx(1.0 - np.exp(-1.0) if bootstrap else 1.0, abs=0.06)

@@ -1,4 +1,4 @@
-"""Training: missing outcomes do not count, shrinkage shrinks, the seed decides everything."""
+"""Training: missing outcomes do not count, shrinkage works, the seed decides the result."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from routoo_export.network.network import (
     predict_raw,
 )
 from routoo_export.training.heads.calibration import PlattPrior, platt, token_factors
-from routoo_export.training.heads.objectives import Labels
+from routoo_export.training.heads.objectives import SoftLabels
 from routoo_export.training.heads.rows import VARIANTS, make_rows
 from routoo_export.training.heads.topics import Topics, assign_topics, topic_model_logits
 from routoo_export.training.heads.train import fit, token_targets
@@ -41,7 +41,7 @@ NAN = float("nan")
 def test_missing_outcomes_have_no_loss_and_no_gradient() -> None:
     scores = np.array([[1.0, NAN, 0.0], [NAN, NAN, 1.0]])
     logits = torch.randn(2, 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    loss = Labels.of(scores).loss_sum(logits)
+    loss = SoftLabels.of(scores).loss_sum(logits)
     p = torch.sigmoid(logits).detach()
     want = -(p[0, 0].log() + (1 - p[0, 2]).log() + p[1, 2].log())
     assert float(loss.detach()) == pytest.approx(float(want), rel=1e-5)
@@ -126,7 +126,7 @@ def test_platt_recovers_slopes_keeps_ranks_and_shares_with_the_unknown() -> None
     scores = (rng.random(chance.shape) < chance).astype(np.float64)
     scores[:, 2] = NAN
     raw = RawPrediction(logits, np.ones((4000, 1), dtype=np.float32), np.ones_like(logits))
-    fitted = platt(plain_weights(3), raw, Labels.of(scores), PlattPrior(10.0, 10.0))
+    fitted = platt(plain_weights(3), raw, SoftLabels.of(scores), PlattPrior(10.0, 10.0))
     np.testing.assert_allclose(fitted.slope[:2], 0.5, atol=0.06)
     np.testing.assert_allclose(fitted.intercept[:2], 0.3, atol=0.1)
     assert fitted.slope[2] == pytest.approx(fitted.slope[:2].mean(), abs=0.03)
@@ -207,7 +207,7 @@ def test_variants_are_learned_from_in_their_share(
     law = np.array([domain == "law" for domain in held_out.outcomes.domains], dtype=np.float64)
     raw = predict_raw(fit(train, held_out, config), held_out.variants[variant])
     found = auc(law, raw.logits.mean(axis=1).astype(np.float64))
-    # Without its share only the features of other prompts were seen.
+    # With a share of 0, training sees the variants of no prompt.
     assert (found > 0.9) == (share > 0.0)
 
 

@@ -1,4 +1,4 @@
-"""What the ensemble knows of its limits: calibration, spread, shrinking."""
+"""The uncertainty of the ensemble: calibration, spread, shrinkage."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from routoo_export.training.heads.calibration import (
     realign,
     resample_heads,
 )
-from routoo_export.training.heads.objectives import Labels
+from routoo_export.training.heads.objectives import SoftLabels
 from routoo_export.training.heads.rows import Rows
 from routoo_export.training.heads.topics import Topics
 from routoo_export.training.heads.train import fit, refit
 from routoo_export.training.heads.uncertainty import (
-    Judged,
+    HeldOutPredictions,
     fit_shrink,
     left_out_topics,
     rows_of_other_topics,
@@ -49,8 +49,8 @@ def sigmoid(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return 1.0 / (1.0 + np.exp(-values))
 
 
-def outcomes_of(chance: NDArray[np.float64], rng: np.random.Generator) -> Labels:
-    return Labels.of((rng.random(chance.shape) < chance).astype(np.float64))
+def outcomes_of(chance: NDArray[np.float64], rng: np.random.Generator) -> SoftLabels:
+    return SoftLabels.of((rng.random(chance.shape) < chance).astype(np.float64))
 
 
 def raw_of(logits: NDArray[np.float64]) -> RawPrediction:
@@ -106,7 +106,7 @@ def test_a_resample_moves_the_table_as_far_as_another_sample_does() -> None:
     labels = outcomes_of(np.full((400, 2), 0.5), rng)
     found = resample_heads(weights, raw, labels, ridge=1e-3, seed=3).topic_logits
     moved = (found - weights.topic_logits).std(axis=0)
-    # Of 200 outcomes at one half: a standard error of 2 / sqrt(200) in logits.
+    # 200 outcomes at one half have a standard error of 2 / sqrt(200) in logits.
     np.testing.assert_allclose(moved, 2.0 / np.sqrt(200.0), rtol=0.15)
 
 
@@ -137,29 +137,31 @@ def test_spread_has_a_floor_and_needs_no_spread() -> None:
     np.testing.assert_allclose(found.spread, 0.5)
 
 
-def judged(rng: np.random.Generator, *, sharpness: float, unusual: bool) -> Judged:
+def held_out(rng: np.random.Generator, *, sharpness: float, unusual: bool) -> HeldOutPredictions:
     """Prompts whose logits are ``sharpness`` times what they should be."""
     chance = sigmoid(rng.normal(size=(2000, 3)))
     ood = rng.uniform(0.8, 1.0, 2000) if unusual else rng.uniform(0.0, 0.5, 2000)
     logits = sharpness * np.log(chance / (1.0 - chance))
     anchor = np.zeros(3, dtype=np.float32)
-    return Judged(logits.astype("f4"), ood.astype("f4"), anchor, outcomes_of(chance, rng))
+    return HeldOutPredictions(
+        logits.astype("f4"), ood.astype("f4"), anchor, outcomes_of(chance, rng)
+    )
 
 
 def test_shrink_is_what_unseen_topics_need() -> None:
     rng = np.random.default_rng(0)
-    seen = judged(rng, sharpness=1.0, unusual=False)
-    need = float(fit_shrink([judged(rng, sharpness=1.8, unusual=True)], [seen])[0])
-    more = float(fit_shrink([judged(rng, sharpness=3.0, unusual=True)], [seen])[0])
-    # Logits 1.8 times too large are right again where 1 + s * 0.9 ** 8 = 1.8: s = 1.86.
+    seen = held_out(rng, sharpness=1.0, unusual=False)
+    need = float(fit_shrink([held_out(rng, sharpness=1.8, unusual=True)], [seen])[0])
+    more = float(fit_shrink([held_out(rng, sharpness=3.0, unusual=True)], [seen])[0])
+    # Logits that are 1.8 times too large are corrected where 1 + s * 0.9 ** 8 = 1.8: s = 1.86.
     assert 1.0 < need < 2.6 < more
-    assert float(fit_shrink([judged(rng, sharpness=0.8, unusual=True)], [seen])[0]) < 0.05
+    assert float(fit_shrink([held_out(rng, sharpness=0.8, unusual=True)], [seen])[0]) < 0.05
 
 
 def test_seen_topics_hold_shrinking_back() -> None:
     rng = np.random.default_rng(0)
-    unseen = judged(rng, sharpness=1.8, unusual=True)
-    sound = judged(rng, sharpness=1.0, unusual=True)
+    unseen = held_out(rng, sharpness=1.8, unusual=True)
+    sound = held_out(rng, sharpness=1.0, unusual=True)
     assert float(fit_shrink([unseen], [sound])[0]) < 0.8 * float(fit_shrink([unseen], [])[0])
 
 

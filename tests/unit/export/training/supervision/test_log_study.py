@@ -1,4 +1,4 @@
-"""On real outcomes: weights undo a skewed log, and log-loss learns from fewer prompts."""
+"""Studies on real outcomes: weights correct a skewed log, log-loss needs fewer prompts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STUDY = Path(__file__).parents[5] / "benchmarks" / "objectives.py"
 
 @pytest.fixture(scope="module")
 def study() -> Iterator[Any]:
-    """The benchmark that measures the same at full length."""
+    """The benchmark that measures the same with more repetitions."""
     spec = importlib.util.spec_from_file_location("objectives_benchmark", STUDY)
     assert spec is not None
     assert spec.loader is not None
@@ -47,9 +47,9 @@ def test_weights_undo_a_skewed_log(study: Any, world: Any) -> None:
         gain = table["hard", method]
         assert gain["value"] > 0.1
         assert gain["value"] > 4.0 * gain["se"]
-        # They lose little to a log that shows every model's outcome.
+        # They are nearly as good as a log with every model's outcome.
         assert gain["value"] > 0.6 * table["hard", "whole_outcomes"]["value"]
-        # Where the features explain the policy, there is nothing to undo, and nothing is lost.
+        # Where the features explain the policy, there is no bias, and weights do no harm.
         assert abs(table["domain", method]["value"]) < 0.02
 
 
@@ -57,7 +57,7 @@ def test_log_loss_needs_fewer_prompts_than_squared_loss(study: Any, world: Any) 
     found = study.measure_objectives(world, (2_000, 8_000), range(8), "plain")
     gain, ratio = found["mean_difference"], found["sample_ratio"]
     assert gain["value"] > 1.5 * gain["se"]
-    # Given only where more prompts help, so that the lead in value is one in prompts.
+    # The ratio exists only where more prompts help, so that value can be converted to prompts.
     assert ratio is not None
     assert ratio["value"] - 1.5 * ratio["se"] > 1.0
 

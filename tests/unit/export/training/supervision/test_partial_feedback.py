@@ -1,4 +1,4 @@
-"""Logs: read or refused row by row, and weighted so that what was chosen does not bias training."""
+"""Logs: they are checked row by row, and weights remove the bias of the logging policy."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 METHODS: tuple[LogMethod, ...] = get_args(LogMethod)
-MODELS = ("cheap", "dear")
+MODELS = ("cheap", "expensive")
 NAN = float("nan")
 
 
@@ -45,7 +45,7 @@ def log_table() -> dict[str, list[Any]]:
     return {
         "prompt_id": ["d0", "d1", "d2", "d3"],
         "prompt": ["first?", "second?", "third?", "first?"],
-        "model": ["cheap", "dear", "cheap", "dear"],
+        "model": ["cheap", "expensive", "cheap", "expensive"],
         "score": [1.0, 0.0, 0.5, 1.0],
         "propensity": [0.9, 0.1, 1.0, 0.05],
         "domain": ["law", "law", None, "math"],
@@ -106,7 +106,7 @@ def test_a_log_without_its_columns_is_refused(tmp_path: Path, column: str) -> No
 
 
 def world(n: int, seed: int) -> tuple[Outcomes, NDArray[np.float64]]:
-    """Outcomes of two models, the dear one better, and how hard each prompt is, which none sees."""
+    """Outcomes of two models, the expensive one better, and each prompt's hidden difficulty."""
     rng = np.random.default_rng(seed)
     prompts = tuple(f"question {seed} {i}?" for i in range(n))
     domains = tuple(("law", "math")[i % 2] for i in range(n))
@@ -130,9 +130,9 @@ def world(n: int, seed: int) -> tuple[Outcomes, NDArray[np.float64]]:
 
 
 def escalating(hardness: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Hard prompts go to the dear model, a tenth of the others too."""
-    dear = np.where(hardness > 0.5, 0.9, 0.1)
-    return np.stack([1.0 - dear, dear], axis=1)
+    """A policy that sends hard prompts and a tenth of the others to the expensive model."""
+    expensive = np.where(hardness > 0.5, 0.9, 0.1)
+    return np.stack([1.0 - expensive, expensive], axis=1)
 
 
 def rows_of(outcomes: Outcomes) -> Rows:
@@ -190,8 +190,8 @@ def test_effective_sample_size() -> None:
 def test_a_policy_that_looks_at_topics_only_needs_no_weights() -> None:
     outcomes, _ = world(4_000, seed=0)
     law = np.array([domain == "law" for domain in outcomes.domains])
-    dear = np.where(law, 0.95, 0.2)
-    policy = np.stack([1.0 - dear, dear], axis=1)
+    expensive = np.where(law, 0.95, 0.2)
+    policy = np.stack([1.0 - expensive, expensive], axis=1)
     log = draw_log(outcomes, policy, np.random.default_rng(1))
     weights = weighted_rows(rows_of(outcomes), log, seed=0).weights
     assert weights is not None
@@ -235,10 +235,10 @@ def test_logs_that_cannot_be_halved_are_refused(quick_config: TrainConfig) -> No
         logged_rows(rows_of(same), log, "doubly_robust", quick_config)
 
 
-def test_only_weighted_training_sees_that_the_dear_model_is_better(
+def test_only_weighted_training_sees_that_the_expensive_model_is_better(
     quick_config: TrainConfig,
 ) -> None:
-    """It got the hard prompts, and no feature tells them."""
+    """Unweighted training underrates the model that got the hard prompts."""
     outcomes, hardness = world(1_500, seed=0)
     log = draw_log(outcomes, escalating(hardness), np.random.default_rng(1))
     config = replace(quick_config, members=1, epochs=8, batch_size=128, shrink_groups=0)

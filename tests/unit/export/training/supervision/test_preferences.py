@@ -1,4 +1,4 @@
-"""Bradley-Terry from battles: planted strengths per topic come back, and bad files are refused."""
+"""Bradley-Terry from battles: known strengths per topic are recovered, bad files refused."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def is_law(battles: Battles) -> NDArray[np.bool_]:
 
 
 def rows_of(battles: Battles) -> Rows:
-    """The domain among noise."""
+    """Features of the domain, with noise."""
     law = torch.from_numpy(is_law(battles).astype(np.float32))
     noise = torch.randn(len(law), 7, generator=torch.Generator().manual_seed(0))
     features = torch.cat([2.0 * law.unsqueeze(1) - 1.0, noise], dim=1)

@@ -1,4 +1,4 @@
-"""Hybrid LLM's labels, and that the ordinary decision on them is its threshold rule."""
+"""Hybrid LLM's labels, and the equality of the ordinary decision on them and its threshold rule."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_one_answer_each_gives_a_hard_label() -> None:
 
 @given(passes=st.lists(st.tuples(st.integers(0, 10), st.integers(0, 10)), min_size=1, max_size=20))
 def test_sampled_labels_are_the_share_of_pairs(passes: list[tuple[int, int]]) -> None:
-    """Of graded pass or fail, only a failing small beside a passing large answer counts against."""
+    """With outcomes of 0 or 1, only pairs of a small failure and a large success lower a label."""
     rank = np.arange(10)
     small = np.array([(rank < s).astype(np.float64) for s, _ in passes])
     large = np.array([(rank < big).astype(np.float64) for _, big in passes])
@@ -69,7 +69,7 @@ def mean_difference(labels: NDArray[np.float64]) -> float:
 def test_the_relaxation_spreads_the_labels_most() -> None:
     rng = np.random.default_rng(0)
     small, large = rng.normal(-1.0, 0.3, (60, 5)), rng.normal(0.0, 0.3, (60, 5))
-    # Hardly ever as good: without a relaxation nearly all labels are 0.
+    # The small model is rarely as good: without a relaxation nearly all labels are 0.
     assert gap_labels(small, large).mean() < 0.1
     chosen = choose_relaxation(small, large)
     best = max(
