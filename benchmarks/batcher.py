@@ -28,6 +28,7 @@ from rich.table import Table
 
 from harness.artifacts import artifacts_or_defaults
 from harness.command import make_parser, run
+from harness.process import StartError
 from harness.prompts import distinct_prompts
 from harness.triton import make_repository, triton_server
 from routoo.config.predictor import PredictorSettings, TritonSettings
@@ -172,7 +173,7 @@ def measure_all(options: Namespace) -> dict[str, Any]:
 def main() -> int:
     parser = make_parser(__doc__, quick="two short rounds", whole=True)
     parser.add_argument("--artifact", type=Path, action="append", help="version folder; repeatable")
-    return run(parser.parse_args(), measure_all, show)
+    return run(parser.parse_args(), measure_all, show, errors=(StartError,))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ import yaml
 from rich.console import Console
 
 from harness.command import make_parser, run
-from harness.process import ServerProcess
+from harness.process import ServerProcess, StartError
 from harness.prompts import varied_prompts
 from harness.triton import make_repository, triton_server
 from routoo.predictor.artifact import shipped_artifact
@@ -200,7 +200,7 @@ def main() -> int:
     parser.add_argument("--artifact", type=Path, help="version folder; default: the shipped one")
     parser.add_argument("--concurrency", type=int, default=64)
     parser.add_argument("--duration-s", type=float, default=30.0)
-    return run(parser.parse_args(), measure, show)
+    return run(parser.parse_args(), measure, show, errors=(StartError,))
 
 
 if __name__ == "__main__":

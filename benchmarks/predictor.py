@@ -34,6 +34,7 @@ from tritonclient.utils import shared_memory
 
 from harness.artifacts import artifacts_or_defaults
 from harness.command import make_parser, run
+from harness.process import StartError
 from harness.prompts import distinct_prompts
 from harness.triton import make_repository, triton_server
 from routoo.config.predictor import PredictorSettings, TritonSettings
@@ -300,7 +301,7 @@ def main() -> int:
     parser.add_argument("--artifact", type=Path, action="append", help="version folder; repeatable")
     parser.add_argument("--shape", action="append", metavar="BATCHxTOKENS", help="repeatable")
     parser.add_argument("--way", action="append", help="only these, repeatable; default: all")
-    return run(parser.parse_args(), measure_all, show)
+    return run(parser.parse_args(), measure_all, show, errors=(StartError,))
 
 
 if __name__ == "__main__":
