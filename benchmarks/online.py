@@ -32,6 +32,7 @@ from harness.stream import RULES, IndexArray, Passed, Stream, read_stream, run_p
 from routoo.config.loading import load_settings
 from routoo.engine.engine import Engine
 from routoo.engine.shared import DecisionIds, Shared
+from routoo.predictor.base import LonePredictor
 from routoo.predictor.onnx import OnnxPredictor
 from routoo.pricing.online import OnlinePricing
 from routoo.routing.request import PromptRequest
@@ -168,7 +169,7 @@ def _engine() -> Engine:
     money = open_money(settings, parts, metrics.outcomes)
     predictor = OnnxPredictor(parts.artifact, provider="cpu", intra_op_threads=1)
     return Engine(
-        predictor=predictor,
+        source=LonePredictor(predictor),
         pool=parts.pool,
         sample=parts.sample,
         policies=parts.policies,

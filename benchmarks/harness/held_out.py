@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from routoo.calibration.sample import CHUNK
 from routoo.predictor.artifact import load_artifact, shipped_artifact
-from routoo.predictor.base import checked, join
+from routoo.predictor.base import join
 from routoo.predictor.onnx import OnnxPredictor
 from routoo.routing.estimates import estimates_of
 from routoo.routing.operating_point import PricedSample
@@ -82,7 +82,7 @@ def predictions(prompts: list[str], pool: Pool) -> tuple[FloatArray, FloatArray,
     parts = []
     for start in range(0, len(prompts), CHUNK):
         texts = prompts[start : start + CHUNK]
-        parts.append(checked(predictor.predict(texts), len(texts), len(predictor.models)))
+        parts.append(predictor.predict(texts))
     estimates = estimates_of(join(parts), requests, pool, at)
     priced = PricedSample(artifact.calibration_sample(), pool, at)
     return estimates.scores, estimates.costs_usd, priced, predictor.version

@@ -9,6 +9,7 @@ from routoo.config.policy import PolicySettings
 from routoo.config.settings import BatchingSettings
 from routoo.engine.engine import Engine
 from routoo.engine.shared import DecisionIds, Shared
+from routoo.predictor.base import LonePredictor
 from routoo.predictor.onnx import OnnxPredictor
 from routoo.routing.operating_point import PricedSample
 from routoo.routing.policies import build_policies
@@ -47,7 +48,7 @@ def make_engine(
         else budgeted_money(pool, metrics, price, spent_from)
     )
     return Engine(
-        predictor=OnnxPredictor(artifact),
+        source=LonePredictor(OnnxPredictor(artifact)),
         pool=pool,
         sample=PricedSample(artifact.calibration_sample(), pool, pool.columns_in(MODELS)),
         policies=build_policies(policy or PolicySettings(), pool, "test", rule),

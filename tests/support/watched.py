@@ -7,6 +7,9 @@ import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from routoo.predictor.base import LonePredictor
+from routoo.predictor.padding import checked
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -77,7 +80,8 @@ class WatchedPredictor:
         assert self._gate.wait(HANG_S), "the test never released the predictor"
         if self.fail:
             raise self.fail.pop(0)
-        return self.change(self._inner.predict(prompts, wait))
+        changed = self.change(self._inner.predict(prompts, wait))
+        return checked(changed, len(prompts), len(self.models))
 
     def warm_up(self) -> None:
         """Does nothing: the real predictor is warm."""
@@ -91,7 +95,7 @@ class WatchedPredictor:
 def watch_predictor(engine: Engine) -> WatchedPredictor:
     """Puts a watched predictor in front of the engine's own."""
     watched = WatchedPredictor(engine.predictor)
-    engine.predictor = watched
+    engine.source = LonePredictor(watched)
     return watched
 
 

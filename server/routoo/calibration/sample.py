@@ -11,7 +11,7 @@ from routoo.api.convert import prompt_request
 from routoo.calibration.labels import read_labelled_prompts
 from routoo.client.prompts_file import PromptsFileError
 from routoo.errors import InvalidRequestError
-from routoo.predictor.base import checked, join
+from routoo.predictor.base import join
 from routoo.routing.constraints import check_names, narrow
 from routoo.routing.estimates import estimates_of
 
@@ -96,7 +96,7 @@ def read_sample(
     parts = []
     for start in track(range(0, len(requests), CHUNK)):
         texts = [request.text for request in requests[start : start + CHUNK]]
-        parts.append(checked(predictor.predict(texts), len(texts), len(predictor.models)))
+        parts.append(predictor.predict(texts))
     estimates = estimates_of(join(parts), requests, pool, pool.columns_in(predictor.models))
     eligibility, _ = narrow(requests, estimates, pool)
     numbers = labelled.prompts.line_numbers

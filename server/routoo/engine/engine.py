@@ -26,7 +26,7 @@ from routoo.errors import (
     QueueFullError,
     RoutooError,
 )
-from routoo.predictor.base import Wait, checked, join
+from routoo.predictor.base import Wait, join
 from routoo.routing.constraints import check_names
 from routoo.routing.decision import Predicted, Versions
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from routoo.engine.accounting import Money
     from routoo.engine.shared import Shared
     from routoo.errors import BudgetSpentError, NoEligibleModelError
-    from routoo.predictor.base import Prediction, Predictor
+    from routoo.predictor.base import Prediction, Predictor, PredictorSource
     from routoo.routing.decision import BatchDecision, BatchFrontier, Decision
     from routoo.routing.escalation import Escalation, EscalationRequest
     from routoo.routing.joint import JointConstraints
@@ -59,7 +59,7 @@ class Engine:
     """Routes prompts. Construct it on the event loop that calls it.
 
     Args:
-        predictor: estimates scores and lengths; called from one worker thread.
+        source: names the predictor, which is called from one worker thread.
         pool: the models to choose among.
         sample: the calibration sample at the pool's prices.
         policies: who decides.
@@ -76,7 +76,7 @@ class Engine:
     def __init__(  # noqa: PLR0913 - one parameter per part
         self,
         *,
-        predictor: Predictor,
+        source: PredictorSource,
         pool: Pool,
         sample: PricedSample,
         policies: Policies,
@@ -86,7 +86,7 @@ class Engine:
         metrics: Metrics,
         decision_log: DecisionLog | None = None,
     ) -> None:
-        self.predictor = predictor
+        self.source = source
         self.pool = pool
         self.sample = sample
         self.policies = policies
@@ -98,7 +98,7 @@ class Engine:
         self._log = decision_log
         self._decider = Decider(
             pool=pool,
-            predictor=predictor,
+            predictor=source.predictor,
             policies=policies,
             money=money,
             ids=shared.ids,
@@ -227,6 +227,11 @@ class Engine:
                 self._joint_idle.set()
 
     @property
+    def predictor(self) -> Predictor:
+        """The predictor that serves now."""
+        return self.source.predictor
+
+    @property
     def versions(self) -> Versions:
         """Of the predictor that would answer now, and of the policies."""
         return Versions(self.predictor.version, self.policies.version)
@@ -324,7 +329,7 @@ class Engine:
 
     async def warm_up(self) -> None:
         """Pays for the predictor's first runs, on the thread that will run it."""
-        await asyncio.get_running_loop().run_in_executor(self._worker, self.predictor.warm_up)
+        await asyncio.get_running_loop().run_in_executor(self._worker, self.source.warm_up)
 
     async def close(self, grace_s: float) -> bool:
         """Refuses new requests, lets the accepted ones finish for ``grace_s``, fails the rest.
@@ -409,13 +414,14 @@ class Engine:
                 raise error.within(f"requests[{row}]") from None
 
     def _predict(self, requests: Sequence[PromptRequest], wait: Wait) -> Prediction:
+        predictor = self.source.predictor
         try:
-            prediction = self.predictor.predict([request.text for request in requests], wait)
+            prediction = predictor.predict([request.text for request in requests], wait)
         except (StopIteration, SystemExit, KeyboardInterrupt) as error:
             # asyncio would not hand these to the waiting calls, but leave them or end the loop.
             raise PredictorError(f"the predictor raised {type(error).__name__}") from error
-        self._metrics.predicted(prediction.served_by or self.predictor.backend, len(requests))
-        return checked(prediction, len(requests), len(self.predictor.models))
+        self._metrics.predicted(prediction.served_by, len(requests))
+        return prediction
 
     def _decide(
         self, requests: Sequence[PromptRequest], accepted_ns: Sequence[int]

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from math import isfinite
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-
-from routoo.errors import PredictorError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,8 +31,8 @@ class Prediction:
         score_std: float32 [n, m], how far a score would move had the predictor been trained on
             other prompts; None when the artifact does not say.
         ood: float32 [n], in [0, 1]: how unlike the training prompts; None likewise.
-        served_by: the backend that answered; "" where there is only one.
-        version: which artifact answered; "" where it is the predictor's own.
+        served_by: the backend that answered.
+        version: the artifact that answered.
         degraded: a fallback answered in place of what was configured.
     """
 
@@ -45,10 +42,10 @@ class Prediction:
     truncated: NDArray[np.bool_]
     tokenize_ns: int
     predict_ns: int
+    served_by: str
+    version: str
     score_std: NDArray[np.float32] | None = None
     ood: NDArray[np.float32] | None = None
-    served_by: str = ""
-    version: str = ""
     degraded: bool = False
 
 
@@ -77,42 +74,6 @@ def _join_known(parts: Sequence[NDArray[np.float32] | None]) -> NDArray[np.float
     """Unknown as soon as one part does not say it."""
     known = [part for part in parts if part is not None]
     return np.concatenate(known) if len(known) == len(parts) else None
-
-
-def checked(prediction: Prediction, n: int, m: int) -> Prediction:
-    """The same prediction, when it is one of n prompts on m models.
-
-    Raises:
-        PredictorError: wrong shapes, figures that are not finite, or lengths below 0.
-    """
-    if prediction.truncated.shape != (n,):
-        raise _misshapen("truncated", prediction.truncated, (n,))
-    for name, figures, expected in (
-        ("scores", prediction.scores, (n, m)),
-        ("output_tokens", prediction.output_tokens, (n, m)),
-        ("input_tokens", prediction.input_tokens, (n,)),
-        ("score_std", prediction.score_std, (n, m)),
-        ("ood", prediction.ood, (n,)),
-    ):
-        if figures is None:
-            continue
-        if figures.shape != expected:
-            raise _misshapen(name, figures, expected)
-        # The least and the greatest tell of any NaN or infinity, and take no array of flags.
-        least = np.minimum.reduce(figures, axis=None)
-        if not (isfinite(least) and isfinite(np.maximum.reduce(figures, axis=None))):
-            raise PredictorError(
-                f"the predictor answered NaN or an infinite number in {name}", kind=NONSENSE
-            )
-        if name == "output_tokens" and least < 0.0:
-            raise PredictorError("the predictor answered a length below 0", kind=NONSENSE)
-    return prediction
-
-
-def _misshapen(name: str, figures: NDArray[Any], expected: tuple[int, ...]) -> PredictorError:
-    return PredictorError(
-        f"the predictor answered {name} {figures.shape}, expected {expected}", kind=NONSENSE
-    )
 
 
 class Wait:
@@ -179,8 +140,32 @@ class Predictor(Protocol):
         ``wait`` tells for how long the answer is wanted; None: for ever.
 
         Raises:
-            PredictorError: inference failed; ``checked`` looks at what it answers.
+            PredictorError: inference failed, or its answer is no prediction of n prompts.
         """
 
     def warm_up(self) -> None:
         """Runs every shape once, so that the first request does not pay for it."""
+
+
+class PredictorSource(Protocol):
+    """Names the predictor that serves now; a reload of the artifact alone exchanges it.
+
+    Attributes:
+        predictor: read anew for each batch.
+    """
+
+    predictor: Predictor
+
+    def warm_up(self) -> None:
+        """Prepares the predictor for its first prompts, on the thread that will call it."""
+
+
+@dataclass(slots=True)
+class LonePredictor:
+    """A predictor that nothing exchanges."""
+
+    predictor: Predictor
+
+    def warm_up(self) -> None:
+        """Warms the predictor up."""
+        self.predictor.warm_up()

@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from routoo.errors import ArtifactError, PredictorError
-from routoo.predictor.base import checked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,7 +98,7 @@ class PredictorChain:
         remote = line.remote
         if remote is not None and self._breaker.allows:
             try:
-                prediction = self._ask(remote, prompts, wait, degraded=False)
+                prediction = remote.predict(prompts, wait)
             except PredictorError as error:
                 # Each further timeout would cost callers the whole of it again.
                 self._breaker.failed(at_once=error.kind == "timeout")
@@ -110,11 +109,13 @@ class PredictorChain:
         for position, predictor in enumerate(line.local):
             degraded = remote is not None or position > 0
             try:
-                return self._ask(predictor, prompts, wait, degraded=degraded)
+                prediction = predictor.predict(prompts, wait)
             except PredictorError as error:
                 if position == len(line.local) - 1:
                     raise
                 self._watch.failed(predictor.backend, error)
+            else:
+                return replace(prediction, degraded=True) if degraded else prediction
         raise PredictorError("no predictor is left; set predictor.fallbacks")
 
     def warm_up(self) -> None:
@@ -179,17 +180,6 @@ class PredictorChain:
         else:
             self._breaker.succeeded()
             self._taken(line.remote)
-
-    def _ask(
-        self, predictor: Predictor, prompts: Sequence[str], wait: Wait | None, *, degraded: bool
-    ) -> Prediction:
-        prediction = checked(predictor.predict(prompts, wait), len(prompts), len(predictor.models))
-        return replace(
-            prediction,
-            served_by=prediction.served_by or predictor.backend,
-            version=prediction.version or predictor.version,
-            degraded=degraded,
-        )
 
     def _taken(self, remote: TritonPredictor) -> None:
         self._watch.component(remote.backend, up=True)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from routoo.config.predictor import PredictorSettings
     from routoo.predictor.artifact import Artifact
     from routoo.predictor.backends import Backends
+    from routoo.predictor.base import Predictor
     from routoo.predictor.chain import Watch
 
 
@@ -28,7 +29,8 @@ class Predictors:
     """The predictor of a service.
 
     Attributes:
-        chain: what the engine calls.
+        predictor: what the engine calls: the chain, or where it has one link that link alone.
+        chain: switches between backends, and exchanges the artifact.
         learned_with_it: settings that hold for the version in use only; a reload may change them.
     """
 
@@ -65,6 +67,11 @@ class Predictors:
         line = load_backends(artifact, settings, self._server)
         self._tried = artifact.manifest
         self.chain = PredictorChain(line, Breaker(terms, monotonic, random.Random()), watch)  # noqa: S311
+        self.predictor: Predictor = self._first_asked()
+
+    def warm_up(self) -> None:
+        """Warms the predictor up, and says what is in use; see ``PredictorChain.warm_up``."""
+        self.chain.warm_up()
 
     def exchange(self, settings: PredictorSettings, *, again: bool = True) -> bool:
         """Serves the artifact that the settings name now; the old one serves until it can.
@@ -136,6 +143,13 @@ class Predictors:
             self.chain.switch(new)
         else:
             self._exchange_on_triton(old, new)
+        self.predictor = self._first_asked()
+
+    def _first_asked(self) -> Predictor:
+        backends = self.chain.line
+        if backends.remote is None and len(backends.local) == 1:
+            return backends.local[0]
+        return self.chain
 
     def _check_learned(self, old: Backends, artifact: Artifact) -> None:
         before, after = old.artifact.manifest.predictor_version, artifact.manifest.predictor_version

@@ -57,7 +57,9 @@ class OnnxPredictor:
 
     def predict(self, prompts: Sequence[str], wait: Wait | None = None) -> Prediction:  # noqa: ARG002
         """Predicts n >= 1 prompts, see ``Predictor.predict``. It cannot be interrupted."""
-        return self.graph.predict(prompts, self.infer)
+        asked = self.graph.questions(prompts)
+        answers = list(self.infer(asked.inputs))
+        return self.graph.prediction(asked, answers, self.backend, self.version)
 
     def warm_up(self) -> None:
         """Tokenises, and runs every bucket length once with one row and with several.

@@ -50,6 +50,8 @@ class PriorPredictor:
             truncated=encoded.truncated,
             tokenize_ns=tokenized - started,
             predict_ns=perf_counter_ns() - tokenized,
+            served_by=self.backend,
+            version=self.version,
         )
 
     def warm_up(self) -> None:

@@ -55,12 +55,10 @@ class GoldenPrompts:
         Raises:
             PredictorError: inference fails, or a figure is not finite.
         """
-        ids = graph.encoder.encode(PROMPTS).ids
-        filled = tuple(graph.filled(bucket.input_ids) for bucket in graph.encoder.buckets(ids))
-        scores = graph.predict(PROMPTS, infer).scores
-        sample = cls(filled, tuple(graph.run(filled, infer)), scores)
-        sample.distance(sample.expected, graph.outputs)
-        return sample
+        asked = graph.questions(PROMPTS)
+        answers = tuple(infer(asked.inputs))
+        scores = graph.prediction(asked, answers, "", "").scores
+        return cls(tuple(asked.inputs), answers, scores)
 
     def distance(self, answers: tuple[Figures, ...], outputs: tuple[str, ...]) -> float:
         """Returns the largest difference of a score, or of a length l relative to 1 + l.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -161,8 +161,9 @@ class TritonPredictor:
             DeadlineError: nobody waits any more; the request to the server was cancelled.
         """
         version = self.version
-        prediction = self._graph.predict(prompts, partial(self._infer, wait=wait))
-        return replace(prediction, served_by=self.backend, version=version)
+        asked = self._graph.questions(prompts)
+        answers = list(self._infer(asked.inputs, wait))
+        return self._graph.prediction(asked, answers, self.backend, version)
 
     def warm_up(self) -> None:
         """Runs every bucket length once with one row and with several.

@@ -121,7 +121,7 @@ class Pool:
             error: what an unknown name raises.
 
         Raises:
-            RoutooError: of that kind; the pool has no such model, and the message says which it has.
+            RoutooError: of the kind ``error``; the message says which models the pool has.
         """
         found = self.index.get(name)
         if found is None:

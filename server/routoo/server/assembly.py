@@ -137,7 +137,7 @@ class Lasting:
     def engine(self, parts: Parts, money: Money, settings: Settings) -> Engine:
         """An engine; on the event loop that calls it."""
         return Engine(
-            predictor=self.predictors.chain,
+            source=self.predictors,
             pool=parts.pool,
             sample=parts.sample,
             policies=parts.policies,

@@ -16,6 +16,7 @@ from routoo.predictor.backends import Backends, load_backends
 from routoo.predictor.base import Wait, join
 from routoo.predictor.breaker import Breaker, BreakerTerms, State
 from routoo.predictor.chain import PredictorChain, Watch
+from routoo.predictor.padding import checked
 from support.tiny_artifact import MODELS, change_manifest, write_tiny_artifact
 
 if TYPE_CHECKING:
@@ -47,7 +48,9 @@ class Far:
         self.asked += 1
         if self.error is not None:
             raise self.error
-        return self.change(self._near.predict(prompts, wait))
+        changed = self.change(self._near.predict(prompts, wait))
+        changed = replace(changed, served_by=self.backend, version=self.version)
+        return checked(changed, len(prompts), len(self.models))
 
     def verify(self, _sample: object) -> None:
         if self.error is not None:

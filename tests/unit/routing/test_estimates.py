@@ -22,6 +22,8 @@ def prediction_of(
         truncated=np.zeros(len(scores), np.bool_),
         tokenize_ns=1,
         predict_ns=10,
+        served_by="onnx-cpu",
+        version="tiny-1",
     )
 
 
