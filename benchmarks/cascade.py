@@ -43,9 +43,9 @@ from harness.held_out import HeldOut, columns, predictions, read_held_out
 from routoo.calibration.cascade import fit, fit_chance
 from routoo.routing.pool import ModelSpec, Pool
 from routoo.selector.cascade import CascadePlan, Correction, feature_of, judge, log_odds
-from routoo.selector.online import decide
 from routoo.selector.policies.base import Case
 from routoo.selector.policies.cascade import Cascade
+from routoo.selector.policies.lp import decide
 from routoo.selector.reason import Reason
 from routoo_export.outcomes.splits import FOLDS, assign_buckets
 

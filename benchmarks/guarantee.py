@@ -31,7 +31,7 @@ from routoo.selector.guarantee import (
     labels_needed,
     last_proven,
 )
-from routoo.selector.online import decide
+from routoo.selector.policies.lp import decide
 
 FloatArray = npt.NDArray[np.float64]
 REFERENCE = "gpt-4o-2024-05-13"

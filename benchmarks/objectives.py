@@ -35,7 +35,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from harness.command import data_folder, make_parser, run
-from routoo.selector.online import decide
+from routoo.selector.policies.lp import decide
 from routoo_export.backbones.static import StaticBackbone
 from routoo_export.network.network import predict
 from routoo_export.outcomes.outcomes import read_outcomes

@@ -28,7 +28,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from harness.command import data_folder, make_parser, run
-from routoo.selector.online import decide
+from routoo.selector.policies.lp import decide
 from routoo_export.artifact.onboarding import Graded, Known, NewcomerPrior, add_newcomer
 from routoo_export.backbones.static import StaticBackbone
 from routoo_export.evaluation.metrics import auc, expected_calibration_error, log_loss

@@ -26,7 +26,7 @@ from harness.command import data_folder, make_parser, run
 from harness.prompts import prompt_of
 from routoo.predictor.artifact import load_artifact
 from routoo.predictor.onnx import OnnxPredictor
-from routoo.selector.online import round_scores
+from routoo.selector.policies.lp import round_scores
 from routoo_export.artifact.artifact import write_artifact
 from routoo_export.errors import ExportError
 from routoo_export.evaluation.metrics import weighted_pair_curves

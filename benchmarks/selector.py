@@ -35,7 +35,7 @@ from scipy.sparse import csr_array
 from harness.command import data_folder, make_parser, run
 from routoo.selector.lp.problem import Assignment, Problem, budget, capacity
 from routoo.selector.lp.solve import solve
-from routoo.selector.online import decide, round_scores
+from routoo.selector.policies.lp import decide, round_scores
 
 MODELS = (
     "Qwen/Qwen1.5-7B-Chat",

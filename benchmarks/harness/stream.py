@@ -23,8 +23,8 @@ from routoo.routing.pool import load_pool
 from routoo.selector.lp.frontier import price_for_mean_cost
 from routoo.selector.lp.problem import Problem, budget
 from routoo.selector.lp.solve import solve
-from routoo.selector.online import decide, round_scores
 from routoo.selector.policies.base import Case
+from routoo.selector.policies.lp import decide, round_scores
 from routoo_export.outcomes.sources import read_training_outcomes
 from routoo_export.outcomes.splits import in_buckets
 

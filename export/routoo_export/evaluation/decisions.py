@@ -10,7 +10,7 @@ import numpy as np
 
 from routoo.errors import InfeasibleError
 from routoo.selector.lp.frontier import frontier, price_for_mean_cost
-from routoo.selector.online import decide
+from routoo.selector.policies.lp import decide
 from routoo_export.evaluation.bootstrap import FloatArray, Resamples
 from routoo_export.evaluation.curves import Truth, arena_score
 from routoo_export.evaluation.metrics import IntArray

@@ -15,7 +15,7 @@ from routoo.selector.reason import Reason
 from routoo.v1 import batch_pb2, info_pb2, route_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from routoo.config.settings import LimitSettings
     from routoo.engine.overview import ModelsOverview
@@ -28,20 +28,13 @@ MessageT = TypeVar("MessageT", bound=Message)
 # Each is a row of the linear program; its price vector is solved for as a whole.
 _MAX_TENANT_BUDGETS = 500
 
-_RULES = {
-    Reason.ONLY_ELIGIBLE: route_pb2.RULE_ONLY_ELIGIBLE,
-    Reason.BEST_SCORE: route_pb2.RULE_BEST_SCORE,
-    Reason.PRICE: route_pb2.RULE_PRICE,
-    Reason.CHEAPEST: route_pb2.RULE_CHEAPEST,
-    Reason.BUDGET_SPENT: route_pb2.RULE_CHEAPEST,
-    Reason.THRESHOLD: route_pb2.RULE_THRESHOLD,
-    Reason.QUALITY_GAP: route_pb2.RULE_QUALITY_GAP,
-    Reason.FIXED: route_pb2.RULE_FIXED,
-    Reason.ROUND_ROBIN: route_pb2.RULE_ROUND_ROBIN,
-    Reason.FALLBACK: route_pb2.RULE_FALLBACK,
-    Reason.GUARANTEE: route_pb2.RULE_GUARANTEE,
-    Reason.ESCALATED: route_pb2.RULE_ESCALATED,
-    Reason.CASCADE: route_pb2.RULE_CASCADE,
+# A rule of the API has the name of its reason, but for the cheapest model of a spent budget.
+_RULES: Mapping[Reason, Any] = {
+    reason: route_pb2.Rule.Value(
+        "RULE_CHEAPEST" if reason is Reason.BUDGET_SPENT else f"RULE_{reason.name}"
+    )
+    for reason in Reason
+    if reason is not Reason.NONE_ELIGIBLE
 }
 # What the optimum of a batch is called instead.
 _BY_PRICE = frozenset({Reason.BEST_SCORE, Reason.PRICE})

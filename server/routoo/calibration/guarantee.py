@@ -11,7 +11,7 @@ from routoo.calibration.prices import price_grid
 from routoo.calibration.sample import require_labels
 from routoo.errors import InfeasibleError
 from routoo.selector.guarantee import labels_needed, last_proven, p_values
-from routoo.selector.online import decide
+from routoo.selector.policies.lp import decide
 
 if TYPE_CHECKING:
     from routoo.calibration.sample import PromptSample

@@ -13,7 +13,7 @@ import numpy as np
 
 from routoo.calibration.target import Positions
 from routoo.selector.lp.frontier import frontier
-from routoo.selector.online import decide
+from routoo.selector.policies.lp import decide
 
 if TYPE_CHECKING:
     from routoo.calibration.sample import PromptSample

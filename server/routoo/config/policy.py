@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from routoo.config.section import Section
+from routoo.selector.policies import POLICIES
 
-PolicyName = Literal[
-    "lp",
-    "threshold",
-    "quality_gap",
-    "cheapest",
-    "best",
-    "fixed",
-    "round_robin",
-    "guarantee",
-    "cascade",
-]
-# Policies that know nothing without a section of their own.
-_NEED_SECTION = ("threshold", "quality_gap", "fixed", "guarantee", "cascade")
+
+def _known(name: str) -> str:
+    if name not in POLICIES:
+        *first, last = map(repr, POLICIES)
+        raise ValueError(f"Input should be {', '.join(first)} or {last}")
+    return name
+
+
+PolicyName = Annotated[str, AfterValidator(_known)]
 
 
 class ThresholdSettings(Section):
@@ -134,7 +131,8 @@ class PolicySettings(Section):
         )
         for setting, policies in named:
             for policy in policies:
-                if policy in _NEED_SECTION and getattr(self, policy) is None:
+                # A policy without settings has no section, and one with defaults always has one.
+                if getattr(self, policy, self) is None:
                     raise ValueError(
                         f"policy.{setting} is {policy}, which needs the section policy.{policy}"
                     )

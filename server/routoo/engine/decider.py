@@ -27,8 +27,8 @@ from routoo.routing.decision import (
 from routoo.routing.estimates import estimates_of
 from routoo.routing.joint import frontier_of, solve_jointly
 from routoo.selector.policies.base import Case
-from routoo.selector.policies.lp import Lp
-from routoo.selector.reason import Reason, reasons
+from routoo.selector.policies.lp import reasons
+from routoo.selector.reason import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -203,22 +203,22 @@ class Decider:
         case = prepared.case
         names = [request.policy for request in requests]
         if names.count(names[0]) == len(names):
-            policy = self._policies.named(names[0])
+            policy = self._policies.named[names[0]]
             choice = policy.choose(case)
             everything = np.ones(len(names), np.bool_)
             self._compare(policy, case, choice, everything)
-            priced = everything if isinstance(policy, Lp) else ~everything
+            priced = everything if policy.at_price else ~everything
             return Chosen(choice, policy.explain(case, choice), priced)
         choice = np.full(len(names), -1, np.intp)
         codes = np.zeros(len(names), np.int8)
         priced = np.zeros(len(names), np.bool_)
         for name in set(names):
-            policy = self._policies.named(name)
+            policy = self._policies.named[name]
             rows = np.array([one == name for one in names])
             chosen = policy.choose(case)
             choice[rows] = chosen[rows]
             codes[rows] = policy.explain(case, chosen)[rows]
-            priced[rows] = isinstance(policy, Lp)
+            priced[rows] = policy.at_price
             self._compare(policy, case, choice, rows)
         return Chosen(choice, codes, priced)
 
@@ -248,7 +248,6 @@ class Decider:
             codes[spent] = Reason.BUDGET_SPENT
             couplings = self._with_spent(couplings, booked, spent)
         policies = [request.policy for request in predicted.requests]
-        versions = {name: self._policies.version_of(name) for name in set(policies)}
         predictor = prediction.version or self._versions.predictor
         finished_ns = monotonic_ns()
         batch = DecidedBatch(
@@ -256,7 +255,7 @@ class Decider:
             versions=self._versions
             if predictor == self._versions.predictor
             else Versions(predictor, self._versions.policy),
-            policy_versions=[versions[name] for name in policies],
+            policy_versions=[self._policies.versions[name] for name in policies],
             shadow_prices=(prepared.case.prices if joint is None else joint.row_prices).tolist(),
             couplings=couplings,
             decided_jointly=joint is not None,

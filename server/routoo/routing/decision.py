@@ -19,39 +19,13 @@ if TYPE_CHECKING:
     from routoo.routing.joint import JointConstraints, JointSolution
     from routoo.routing.pool import Pool
     from routoo.routing.request import PromptRequest
-    from routoo.selector.arrays import BoolArray, IndexArray
+    from routoo.selector.arrays import BoolArray, IndexArray, ReasonArray
     from routoo.selector.eligibility import Eligibility
     from routoo.selector.lp.frontier import Frontier
     from routoo.selector.policies.base import Case
-    from routoo.selector.reason import ReasonArray
 
 # Reasons in which the price had a say.
 _COUPLED = frozenset({Reason.PRICE, Reason.BUDGET_SPENT, Reason.FALLBACK})
-_TEXTS = {
-    Reason.BEST_SCORE: "the highest predicted score of {of_pool}, and worth its cost",
-    Reason.PRICE: "the most predicted score after cost at {price} score per USD, among {of_pool}",
-    Reason.CHEAPEST: "the lowest predicted cost of {of_pool}",
-    Reason.THRESHOLD: "what the threshold on the strong model's predicted advantage says",
-    Reason.QUALITY_GAP: "what the tolerance for the small model's predicted gap says",
-    Reason.FIXED: "the policy's one model",
-    Reason.ROUND_ROBIN: "the next model in turn",
-    Reason.GUARANTEE: (
-        "the most predicted score after cost, among {of_pool}, at the price that was proven to"
-        " keep the promised quality"
-    ),
-    Reason.ESCALATED: (
-        "expected to answer better than the answer at hand by more than its cost is worth at"
-        " {price} score per USD"
-    ),
-    Reason.CASCADE: (
-        "the first of two cheap models; ask the other one, too, then Escalate with whether they"
-        " agree"
-    ),
-    Reason.FALLBACK: (
-        "the policy's own model was not eligible; the pair's other one, or the most predicted"
-        " score after cost at {price} score per USD, among {of_pool}"
-    ),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +177,7 @@ class Decision:
                 f"part of the best assignment of the whole batch, at {price}"
                 f" predicted score per USD, among {of_pool}"
             )
-        return _TEXTS[reason].format(of_pool=of_pool, price=price)
+        return reason.text.format(of_pool=of_pool, price=price)
 
     def _removed_by(self, column: int) -> str:
         for narrowing in self.batch.narrowings:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from routoo.selector.online import round_scores
+from routoo.selector.policies.lp import round_scores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

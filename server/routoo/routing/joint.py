@@ -22,7 +22,7 @@ from routoo.selector.lp.problem import (
     token_capacity,
 )
 from routoo.selector.lp.solve import solve
-from routoo.selector.online import round_scores
+from routoo.selector.policies.lp import round_scores
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -10,9 +10,8 @@ import numpy as np
 from routoo.errors import ConfigError, InfeasibleError
 from routoo.routing.estimates import costs_usd_of
 from routoo.selector.lp.frontier import frontier, price_for_mean_cost
-from routoo.selector.online import round_scores
 from routoo.selector.policies.base import Case
-from routoo.selector.policies.lp import Lp
+from routoo.selector.policies.lp import Lp, round_scores
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

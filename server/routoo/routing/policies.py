@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from routoo.errors import ConfigError, InvalidRequestError
-from routoo.selector.policies.best import Best
-from routoo.selector.policies.cascade import Cascade
-from routoo.selector.policies.cheapest import Cheapest
-from routoo.selector.policies.fixed import Fixed
-from routoo.selector.policies.guarantee import Guarantee
-from routoo.selector.policies.lp import Lp
-from routoo.selector.policies.quality_gap import QualityGap
-from routoo.selector.policies.round_robin import RoundRobin
-from routoo.selector.policies.threshold import Threshold
+from routoo.errors import InvalidRequestError
+from routoo.selector.policies import POLICIES, policy_class
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from routoo.config.policy import PolicySettings
     from routoo.routing.pool import Pool
@@ -25,20 +18,19 @@ if TYPE_CHECKING:
     from routoo.selector.cascade import Rule
     from routoo.selector.policies.base import Policy
 
-# The policy that reads a request's max_quality_gap.
-_READS_QUALITY_GAP = "quality_gap"
-
 
 @dataclass(frozen=True, slots=True)
 class Policies:
-    """Who decides.
+    """The policies of a service.
 
     Attributes:
         in_force: decides requests that name no policy.
         offered: the policies that a request may name, the one in force among them.
         shadow: runs beside the one in force and decides nothing.
         digest: names the settings that all of them come from.
-        rule: what signals of answers say; None: no rule is configured.
+        rule: the meaning of answers' signals; None: no rule is configured.
+        named: the policy of a request by the name that it gives; empty: the one in force.
+        versions: the name and the digest of each policy in ``named``.
     """
 
     in_force: Policy
@@ -46,19 +38,19 @@ class Policies:
     shadow: Policy | None
     digest: str
     rule: Rule | None = None
+    named: Mapping[str, Policy] = field(init=False)
+    versions: Mapping[str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        named = {"": self.in_force, **self.offered}
+        object.__setattr__(self, "named", named)
+        versions = {name: f"{policy.name}-{self.digest}" for name, policy in named.items()}
+        object.__setattr__(self, "versions", versions)
 
     @property
     def version(self) -> str:
         """Names the policy in force and its settings."""
-        return self.version_of("")
-
-    def named(self, name: str) -> Policy:
-        """The policy of a request that names ``name``; empty: the one in force."""
-        return self.offered[name] if name else self.in_force
-
-    def version_of(self, name: str) -> str:
-        """What decided a request that names ``name``, and its settings."""
-        return f"{self.named(name).name}-{self.digest}"
+        return self.versions[""]
 
     def check(self, request: PromptRequest) -> None:
         """Refuses a policy that is not offered, and a tolerance that nobody would read.
@@ -66,19 +58,19 @@ class Policies:
         Raises:
             InvalidRequestError: names the field and what is offered.
         """
-        if request.policy and request.policy not in self.offered:
+        policy = self.named.get(request.policy)
+        if policy is None:
             raise InvalidRequestError(
                 f"unknown policy {request.policy!r}; this service has {', '.join(self.offered)}",
                 field="policy",
             )
-        if "max_quality_gap" in request.constraints:
-            policy = self.named(request.policy).name
-            if policy != _READS_QUALITY_GAP:
-                raise InvalidRequestError(
-                    f"policy {policy} has no tolerance; leave it out, or name policy"
-                    f" {_READS_QUALITY_GAP} where it is offered",
-                    field="max_quality_gap",
-                )
+        if "max_quality_gap" in request.constraints and not policy.reads_quality_gap:
+            readers = [name for name in POLICIES if policy_class(name).reads_quality_gap]
+            raise InvalidRequestError(
+                f"policy {policy.name} has no tolerance; leave it out, or name policy"
+                f" {' or '.join(readers)} where it is offered",
+                field="max_quality_gap",
+            )
 
 
 def build_policies(
@@ -87,94 +79,31 @@ def build_policies(
     """Builds every policy that the settings name.
 
     Args:
-        settings: with the price of a guarantee, should there be one.
+        settings: with the price of a guarantee, if there is one.
         pool: the models.
         digest: names the settings.
-        rule: what the file ``settings.cascade`` says.
+        rule: the content of the file ``settings.cascade``.
 
     Raises:
         ConfigError: a policy names a model that the pool lacks; one line.
     """
-    names: tuple[str, ...] = (settings.name, *settings.offered)
-    offered = {name: _build(name, settings, pool, rule) for name in dict.fromkeys(names)}
+
+    def build(name: str) -> Policy:
+        section = getattr(settings, name, None)
+        # A section that is a file's name stands for what was read from that file.
+        return policy_class(name).build(rule if isinstance(section, Path) else section, pool)
+
+    offered = {name: build(name) for name in dict.fromkeys((settings.name, *settings.offered))}
     shadow = None
     if settings.shadow is not None:
-        shadow = offered.get(settings.shadow) or _build(settings.shadow, settings, pool, rule)
+        shadow = offered.get(settings.shadow) or build(settings.shadow)
     return Policies(offered[settings.name], offered, shadow, digest, rule)
-
-
-def _build(name: str, settings: PolicySettings, pool: Pool, rule: Rule | None) -> Policy:
-    if name == "cascade":
-        return _cascade(rule)
-    return _BUILDERS[name](settings, pool)
 
 
 def learned_with_predictor(settings: PolicySettings) -> tuple[str, ...]:
     """The settings that were learned with one predictor and say nothing of another's scores."""
-    found = {"policy.guarantee": settings.guarantee, "policy.cascade": settings.cascade}
-    return tuple(name for name, section in found.items() if section is not None)
-
-
-def _column(pool: Pool, setting: str, model: str) -> int:
-    return pool.column(model, f"policy.{setting}", ConfigError)
-
-
-def _threshold(settings: PolicySettings, pool: Pool) -> Policy:
-    section = settings.threshold
-    assert section is not None  # noqa: S101 - the settings refuse the name without its section
-    return Threshold(
-        strong=_column(pool, "threshold.strong", section.strong),
-        weak=_column(pool, "threshold.weak", section.weak),
-        threshold=section.threshold,
+    return tuple(
+        f"policy.{name}"
+        for name in POLICIES
+        if getattr(settings, name, None) is not None and policy_class(name).learned
     )
-
-
-def _quality_gap(settings: PolicySettings, pool: Pool) -> Policy:
-    section = settings.quality_gap
-    assert section is not None  # noqa: S101 - as above
-    return QualityGap(
-        small=_column(pool, "quality_gap.small", section.small),
-        large=_column(pool, "quality_gap.large", section.large),
-        tolerance=section.tolerance,
-    )
-
-
-def _fixed(settings: PolicySettings, pool: Pool) -> Policy:
-    section = settings.fixed
-    assert section is not None  # noqa: S101 - as above
-    return Fixed(_column(pool, "fixed.model", section.model))
-
-
-def _round_robin(settings: PolicySettings, pool: Pool) -> Policy:
-    models = settings.round_robin.models or pool.names
-    return RoundRobin(tuple(_column(pool, "round_robin.models", model) for model in models))
-
-
-def _guarantee(settings: PolicySettings, pool: Pool) -> Policy:
-    section = settings.guarantee
-    assert section is not None  # noqa: S101 - as above
-    _column(pool, "guarantee.reference", section.reference)
-    if section.price is None:
-        raise ConfigError("policy.guarantee has no price yet; learn it from the labels first")
-    return Guarantee(section.price)
-
-
-def _cascade(rule: Rule | None) -> Policy:
-    if rule is None or not rule.plans:
-        raise ConfigError(
-            "policy.cascade: the rule has no plan to begin with two models; learn it by `routoo"
-            " calibrate --policy cascade` with --beside"
-        )
-    return Cascade(rule.plans)
-
-
-_BUILDERS: dict[str, Callable[[PolicySettings, Pool], Policy]] = {
-    "lp": lambda _settings, _pool: Lp(),
-    "threshold": _threshold,
-    "quality_gap": _quality_gap,
-    "cheapest": lambda _settings, _pool: Cheapest(),
-    "best": lambda _settings, _pool: Best(),
-    "fixed": _fixed,
-    "round_robin": _round_robin,
-    "guarantee": _guarantee,
-}

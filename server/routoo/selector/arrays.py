@@ -7,6 +7,8 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
+ReasonArray = npt.NDArray[np.int8]
+"""Codes of ``Reason``."""
 IndexArray = npt.NDArray[np.intp]
 
 _ROWS_NAMED = 8

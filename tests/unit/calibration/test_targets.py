@@ -11,7 +11,7 @@ from routoo.calibration.pair import STEP, find_limit
 from routoo.calibration.results import Achieved
 from routoo.calibration.target import Positions, Target
 from routoo.errors import InfeasibleError
-from routoo.selector.online import round_scores
+from routoo.selector.policies.lp import round_scores
 from support.samples import sample_of
 
 STRONG, WEAK = 1, 0

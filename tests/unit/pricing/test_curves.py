@@ -12,7 +12,7 @@ from scipy.optimize import linprog
 
 from routoo.pricing.curves import PriceGrid
 from routoo.pricing.duals import MeanCostLimit, solve_nested
-from routoo.selector.online import decide, round_scores
+from routoo.selector.policies.lp import decide, round_scores
 
 
 def draw_requests(seed: int, n: int) -> tuple[Any, Any]:

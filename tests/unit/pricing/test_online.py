@@ -16,7 +16,7 @@ from routoo.budget.terms import BudgetTerms, one_nano_usd
 from routoo.config.policy import PricesSettings
 from routoo.pricing.online import OnlinePricing
 from routoo.pricing.prices import Observed
-from routoo.selector.online import decide, round_scores
+from routoo.selector.policies.lp import decide, round_scores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

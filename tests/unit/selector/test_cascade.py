@@ -8,9 +8,9 @@ from scipy.special import expit, logit
 
 from routoo.errors import InvalidRequestError
 from routoo.selector.cascade import CLIP, CascadePlan, Correction, feature_of, judge
-from routoo.selector.online import decide
 from routoo.selector.policies.base import Case
 from routoo.selector.policies.cascade import Cascade
+from routoo.selector.policies.lp import decide
 from routoo.selector.reason import Reason
 
 M = 4

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routoo.errors import InvalidRequestError
-from routoo.selector.online import decide, round_scores
+from routoo.selector.policies.lp import decide, round_scores
 
 PRICES = st.one_of(st.just(0.0), st.floats(1e-3, 1e7))
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routoo.selector.online import decide, round_scores
-from routoo.selector.reason import Reason, reasons
+from routoo.selector.policies.lp import decide, reasons, round_scores
+from routoo.selector.reason import Reason
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from routoo.selector.lp.hull import hull_steps
 from routoo.selector.lp.knapsack import UnreachableError, solve_row
 from routoo.selector.lp.problem import Problem
 from routoo.selector.lp.remedies import too_low
-from routoo.selector.online import round_scores
+from routoo.selector.policies.lp import round_scores
 
 # At the price itself the expensive and the cheap model of the last row tie, up to rounding. A price
 # this much above it settles the tie for the cheap one; the difference is far below what scores

@@ -1,1 +1,34 @@
-"""Policies: rules that choose one of the eligible models, each in a file of its own."""
+"""Policies: rules that choose one of the eligible models, each in a file that is named after it.
+
+A policy is added by its file and its line in ``POLICIES``; with settings of its own, also by a
+section of that name in ``routoo.config.policy``. numpy is loaded with the first policy, not before.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from routoo.selector.policies.base import Policy
+
+POLICIES: Final[Mapping[str, str]] = {
+    "lp": "Lp",
+    "threshold": "Threshold",
+    "quality_gap": "QualityGap",
+    "cheapest": "Cheapest",
+    "best": "Best",
+    "fixed": "Fixed",
+    "round_robin": "RoundRobin",
+    "guarantee": "Guarantee",
+    "cascade": "Cascade",
+}
+"""The class of each policy, in the module of the policy's name."""
+
+
+def policy_class(name: str) -> type[Policy]:
+    """The class of a policy that ``POLICIES`` names."""
+    found: type[Policy] = getattr(import_module(f"{__name__}.{name}"), POLICIES[name])
+    return found

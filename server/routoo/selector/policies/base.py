@@ -1,14 +1,15 @@
 """The interface of every policy, and functions that policies share."""
 
-from dataclasses import dataclass
-from typing import Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from routoo.selector.arrays import BoolArray, FloatArray, IndexArray
-from routoo.selector.online import decide
-from routoo.selector.reason import Reason, ReasonArray
+from routoo.errors import RoutooError
+from routoo.selector.arrays import BoolArray, FloatArray, IndexArray, ReasonArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,58 +33,65 @@ class Case:
     tickets: npt.NDArray[np.int64]
 
 
-class Policy(Protocol):
-    """Chooses one eligible model per row. A row's choice depends on its row alone."""
+class Models(Protocol):
+    """The pool, as a policy sees it that is built from settings."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The models in the order of their columns."""
+        ...
+
+    def column(self, name: str, field: str, error: type[RoutooError]) -> int:
+        """The column of a model; an unknown one raises ``error``, which names the ``field``."""
+        ...
+
+
+class Policy(ABC):
+    """Chooses one eligible model per row. A row's choice depends on its row alone.
+
+    Attributes:
+        at_price: whether score minus the price in force times cost decides.
+        reads_quality_gap: whether the tolerance of a request is read.
+        learned: whether its settings hold for the predictor that they were learned with only.
+    """
+
+    __slots__ = ()
+
+    at_price: ClassVar[bool] = False
+    reads_quality_gap: ClassVar[bool] = False
+    learned: ClassVar[bool] = False
 
     @property
     def name(self) -> str:
-        """The policy's name in settings and requests."""
-        ...
+        """The name in settings and requests: that of the policy's file."""
+        return type(self).__module__.rpartition(".")[2]
 
+    @abstractmethod
     def choose(self, case: Case) -> IndexArray:
-        """Return the chosen model of each row, int [n]; -1 where no model is eligible."""
-        ...
+        """Int [n], the model's index; -1 in rows where no model is eligible."""
 
+    @abstractmethod
     def explain(self, case: Case, choice: IndexArray) -> ReasonArray:
-        """Return why ``choose`` made this ``choice``, int8 [n] of ``Reason``."""
-        ...
+        """int8 [n] of ``Reason``: why ``choose`` made this ``choice``."""
 
+    @classmethod
+    def build(cls, settings: Any, pool: Models) -> Self:  # noqa: ARG003 - some need them
+        """Builds the policy.
 
-def fall_back(case: Case, wanted: IndexArray) -> IndexArray:
-    """Keep wanted models that are eligible; elsewhere take the best score minus price times cost.
+        Args:
+            settings: its section, or what the file that its setting names says.
+            pool: the models.
 
-    The fallback of policies whose own models are not eligible. A row's result depends on the row
-    alone.
+        Raises:
+            ConfigError: a setting names a model that the pool lacks; one line.
+        """
+        return cls()
 
-    Args:
-        case: the input.
-        wanted: int [n], the model that the policy wants.
+    @classmethod
+    def restored(cls, values: Mapping[str, Any]) -> Self:
+        """The policy of which ``logged`` made these values."""
+        return cls(**values)
 
-    Returns:
-        int [n]; -1 where no model is eligible.
-    """
-    kept = case.mask[np.arange(len(wanted)), wanted]
-    if kept.all():
-        return wanted
-    return np.where(kept, wanted, decide(case.scores, case.costs_usd, case.mask, case.prices))
-
-
-def explained(
-    case: Case, choice: IndexArray, reason: Reason, wanted: npt.ArrayLike | None = None
-) -> ReasonArray:
-    """Give ``reason`` to every row, but FALLBACK where another model was wanted than chosen.
-
-    Rows with one eligible model get ONLY_ELIGIBLE, rows without any NONE_ELIGIBLE.
-
-    Args:
-        case: the input of the choice.
-        choice: int [n].
-        reason: the reason where the wanted model was chosen.
-        wanted: int [n] or one index, the model that the policy wanted; None: the one chosen.
-    """
-    codes = np.full(len(choice), reason, np.int8)
-    if wanted is not None:
-        codes[choice != wanted] = Reason.FALLBACK
-    codes[case.mask.sum(axis=1) == 1] = Reason.ONLY_ELIGIBLE
-    codes[choice < 0] = Reason.NONE_ELIGIBLE
-    return codes
+    def logged(self) -> dict[str, Any]:
+        """The policy's fields as plain values and arrays, for the decision log."""
+        return asdict(self)  # type: ignore[call-overload,no-any-return] # each is a dataclass

@@ -5,17 +5,14 @@ The baseline of RouterBench (Hu et al. 2024, arXiv 2403.12031) without its cost 
 
 from dataclasses import dataclass
 
-from routoo.selector.arrays import IndexArray
-from routoo.selector.online import decide
-from routoo.selector.policies.base import Case
-from routoo.selector.reason import ReasonArray, reasons
+from routoo.selector.arrays import IndexArray, ReasonArray
+from routoo.selector.policies.base import Case, Policy
+from routoo.selector.policies.lp import decide, reasons
 
 
 @dataclass(frozen=True, slots=True)
-class Best:
+class Best(Policy):
     """The highest predicted score; of models that tie, the cheaper one."""
-
-    name: str = "best"
 
     def choose(self, case: Case) -> IndexArray:
         """Choose the model of the highest score per row, see ``Policy.choose``."""

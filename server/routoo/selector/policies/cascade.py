@@ -6,28 +6,50 @@ plans and single models by expected worth is cascade routing (Dekoninck et al. 2
 2410.10347). Where no plan has a positive worth, the choice is that of the policy ``lp``.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from routoo.selector.arrays import FloatArray, IndexArray
-from routoo.selector.cascade import CascadePlan
-from routoo.selector.online import decide
-from routoo.selector.policies.base import Case
-from routoo.selector.reason import Reason, ReasonArray, reasons
+from routoo.errors import ConfigError
+from routoo.selector.arrays import FloatArray, IndexArray, ReasonArray
+from routoo.selector.cascade import CascadePlan, Correction
+from routoo.selector.policies.base import Case, Models, Policy
+from routoo.selector.policies.lp import decide, reasons
+from routoo.selector.reason import Reason
 
 
 @dataclass(frozen=True, slots=True)
-class Cascade:
+class Cascade(Policy):
     """The best plan where it is worth more than any single model.
 
     Attributes:
         plans: at least one.
-        name: the policy's name.
     """
 
+    learned: ClassVar[bool] = True
+
     plans: tuple[CascadePlan, ...]
-    name: str = "cascade"
+
+    @classmethod
+    def build(cls, settings: Any, pool: Models) -> Self:  # noqa: ARG003 - the rule has columns
+        """Build the policy, see ``Policy.build``; the setting's file holds a ``Rule``."""
+        if settings is None or not settings.plans:
+            raise ConfigError(
+                "policy.cascade: the rule has no plan to begin with two models; learn it by `routoo"
+                " calibrate --policy cascade` with --beside"
+            )
+        return cls(settings.plans)
+
+    @classmethod
+    def restored(cls, values: Mapping[str, Any]) -> Self:
+        """Make the policy of logged values, see ``Policy.restored``."""
+        return cls(tuple(map(_plan, values["plans"])))
+
+    def logged(self) -> dict[str, Any]:
+        """Return the plans as plain values and arrays, see ``Policy.logged``."""
+        return {"plans": [asdict(plan) for plan in self.plans]}
 
     def choose(self, case: Case) -> IndexArray:
         """Choose per row; of a plan, the model ``kept``. See ``Policy.choose``."""
@@ -48,3 +70,14 @@ class Cascade:
             [plan.worth(case.scores, case.costs_usd, case.mask, case.prices) for plan in self.plans]
         )
         return worths.argmax(axis=0), worths.max(axis=0)
+
+
+def _plan(values: Mapping[str, Any]) -> CascadePlan:
+    of = values["correction"]
+    arrays = (np.array(of[name], np.float64) for name in ("intercepts", "slopes"))
+    return CascadePlan(
+        values["kept"],
+        values["beside"],
+        Correction(of["centre"], *arrays),
+        tuple(values["chance"]),
+    )

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from routoo.selector.arrays import BoolArray, FloatArray, IndexArray
-from routoo.selector.policies.base import Case, explained
-from routoo.selector.reason import Reason, ReasonArray
+from routoo.selector.arrays import BoolArray, FloatArray, IndexArray, ReasonArray
+from routoo.selector.policies.base import Case, Policy
+from routoo.selector.policies.lp import explained
+from routoo.selector.reason import Reason
 
 
 def cheapest_of(scores: FloatArray, costs_usd: FloatArray, mask: BoolArray) -> IndexArray:
@@ -32,10 +33,8 @@ def cheapest_of(scores: FloatArray, costs_usd: FloatArray, mask: BoolArray) -> I
 
 
 @dataclass(frozen=True, slots=True)
-class Cheapest:
+class Cheapest(Policy):
     """The least predicted cost."""
-
-    name: str = "cheapest"
 
     def choose(self, case: Case) -> IndexArray:
         """Choose the cheapest model per row, see ``Policy.choose``."""

@@ -4,25 +4,31 @@ The "best single model" that RouterBench (Hu et al. 2024, arXiv 2403.12031) comp
 """
 
 from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 
-from routoo.selector.arrays import IndexArray
-from routoo.selector.policies.base import Case, explained, fall_back
-from routoo.selector.reason import Reason, ReasonArray
+from routoo.errors import ConfigError
+from routoo.selector.arrays import IndexArray, ReasonArray
+from routoo.selector.policies.base import Case, Models, Policy
+from routoo.selector.policies.lp import explained, fall_back
+from routoo.selector.reason import Reason
 
 
 @dataclass(frozen=True, slots=True)
-class Fixed:
+class Fixed(Policy):
     """One model where it is eligible.
 
     Attributes:
         model: column of the model.
-        name: the policy's name.
     """
 
     model: int
-    name: str = "fixed"
+
+    @classmethod
+    def build(cls, settings: Any, pool: Models) -> Self:
+        """Build the policy, see ``Policy.build``."""
+        return cls(pool.column(settings.model, "policy.fixed.model", ConfigError))
 
     def choose(self, case: Case) -> IndexArray:
         """Choose the model, or its fallback, see ``Policy.choose``."""

@@ -6,24 +6,34 @@ proven, see ``routoo.selector.guarantee``; the prices in force for budgets do no
 """
 
 from dataclasses import dataclass
+from typing import Any, ClassVar, Self
 
-from routoo.selector.arrays import IndexArray
-from routoo.selector.online import decide
-from routoo.selector.policies.base import Case, explained
-from routoo.selector.reason import Reason, ReasonArray
+from routoo.errors import ConfigError
+from routoo.selector.arrays import IndexArray, ReasonArray
+from routoo.selector.policies.base import Case, Models, Policy
+from routoo.selector.policies.lp import decide, explained
+from routoo.selector.reason import Reason
 
 
 @dataclass(frozen=True, slots=True)
-class Guarantee:
+class Guarantee(Policy):
     """The most score minus the proven price times cost.
 
     Attributes:
         price: the proven price, score per USD.
-        name: the policy's name.
     """
 
+    learned: ClassVar[bool] = True
+
     price: float
-    name: str = "guarantee"
+
+    @classmethod
+    def build(cls, settings: Any, pool: Models) -> Self:
+        """Build the policy, see ``Policy.build``."""
+        pool.column(settings.reference, "policy.guarantee.reference", ConfigError)
+        if settings.price is None:
+            raise ConfigError("policy.guarantee has no price yet; learn it from the labels first")
+        return cls(settings.price)
 
     def choose(self, case: Case) -> IndexArray:
         """Choose per row at the proven price, see ``Policy.choose``."""

@@ -3,8 +3,8 @@
 import numpy as np
 
 from routoo.selector.arrays import BoolArray, FloatArray, IndexArray
-from routoo.selector.online import round_scores
-from routoo.selector.policies.base import Case, fall_back
+from routoo.selector.policies.base import Case
+from routoo.selector.policies.lp import fall_back, round_scores
 
 
 def advantage(case: Case, expensive: int, cheap: int) -> FloatArray:

@@ -6,30 +6,40 @@ exceeds the tolerance; here the gap is the difference of two predicted scores.
 """
 
 from dataclasses import dataclass
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from routoo.selector.arrays import BoolArray, IndexArray
-from routoo.selector.policies.base import Case, explained
+from routoo.errors import ConfigError
+from routoo.selector.arrays import BoolArray, IndexArray, ReasonArray
+from routoo.selector.policies.base import Case, Models, Policy
+from routoo.selector.policies.lp import explained
 from routoo.selector.policies.pair import advantage, choose_of_pair, wanted_of
-from routoo.selector.reason import Reason, ReasonArray
+from routoo.selector.reason import Reason
 
 
 @dataclass(frozen=True, slots=True)
-class QualityGap:
+class QualityGap(Policy):
     """The small model unless its gap to the large one exceeds the tolerance.
 
     Attributes:
         small: column of the small model.
         large: column of the large model.
         tolerance: gap in score that is allowed to a row without a tolerance of its own.
-        name: the policy's name.
     """
+
+    reads_quality_gap: ClassVar[bool] = True
 
     small: int
     large: int
     tolerance: float
-    name: str = "quality_gap"
+
+    @classmethod
+    def build(cls, settings: Any, pool: Models) -> Self:
+        """Build the policy, see ``Policy.build``."""
+        small = pool.column(settings.small, "policy.quality_gap.small", ConfigError)
+        large = pool.column(settings.large, "policy.quality_gap.large", ConfigError)
+        return cls(small, large, settings.tolerance)
 
     def choose(self, case: Case) -> IndexArray:
         """Choose a model of the pair, or its fallback, see ``Policy.choose``."""

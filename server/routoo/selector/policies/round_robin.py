@@ -4,26 +4,40 @@ The scheduling rule of that name (Nagle 1985, RFC 970) over requests. Its logs s
 every kind of prompt, as training from logs needs it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 
-from routoo.selector.arrays import BoolArray, IndexArray
-from routoo.selector.policies.base import Case, explained, fall_back
-from routoo.selector.reason import Reason, ReasonArray
+from routoo.errors import ConfigError
+from routoo.selector.arrays import BoolArray, IndexArray, ReasonArray
+from routoo.selector.policies.base import Case, Models, Policy
+from routoo.selector.policies.lp import explained, fall_back
+from routoo.selector.reason import Reason
 
 
 @dataclass(frozen=True, slots=True)
-class RoundRobin:
+class RoundRobin(Policy):
     """The models in turn.
 
     Attributes:
         models: columns of the models, in their order.
-        name: the policy's name.
     """
 
     models: tuple[int, ...]
-    name: str = "round_robin"
+
+    @classmethod
+    def build(cls, settings: Any, pool: Models) -> Self:
+        """Build the policy, see ``Policy.build``."""
+        names = settings.models or pool.names
+        columns = (pool.column(name, "policy.round_robin.models", ConfigError) for name in names)
+        return cls(tuple(columns))
+
+    @classmethod
+    def restored(cls, values: Mapping[str, Any]) -> Self:
+        """Make the policy of logged values, see ``Policy.restored``."""
+        return cls(tuple(values["models"]))
 
     def choose(self, case: Case) -> IndexArray:
         """Choose by turns, see ``Policy.choose``; the next model replaces one not eligible."""

@@ -6,28 +6,36 @@ difference of the two predicted scores.
 """
 
 from dataclasses import dataclass
+from typing import Any, Self
 
-from routoo.selector.arrays import BoolArray, IndexArray
-from routoo.selector.policies.base import Case, explained
+from routoo.errors import ConfigError
+from routoo.selector.arrays import BoolArray, IndexArray, ReasonArray
+from routoo.selector.policies.base import Case, Models, Policy
+from routoo.selector.policies.lp import explained
 from routoo.selector.policies.pair import advantage, choose_of_pair, wanted_of
-from routoo.selector.reason import Reason, ReasonArray
+from routoo.selector.reason import Reason
 
 
 @dataclass(frozen=True, slots=True)
-class Threshold:
+class Threshold(Policy):
     """The strong model where its advantage exceeds the threshold, else the weak one.
 
     Attributes:
         strong: column of the strong model.
         weak: column of the weak model.
         threshold: advantage in score that the strong model has to exceed.
-        name: the policy's name.
     """
 
     strong: int
     weak: int
     threshold: float
-    name: str = "threshold"
+
+    @classmethod
+    def build(cls, settings: Any, pool: Models) -> Self:
+        """Build the policy, see ``Policy.build``."""
+        strong = pool.column(settings.strong, "policy.threshold.strong", ConfigError)
+        weak = pool.column(settings.weak, "policy.threshold.weak", ConfigError)
+        return cls(strong, weak, settings.threshold)
 
     def choose(self, case: Case) -> IndexArray:
         """Choose a model of the pair, or its fallback, see ``Policy.choose``."""

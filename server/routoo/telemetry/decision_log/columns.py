@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from routoo.selector.arrays import BoolArray, FloatArray, IndexArray
-    from routoo.selector.reason import ReasonArray
+    from routoo.selector.arrays import BoolArray, FloatArray, IndexArray, ReasonArray
     from routoo.telemetry.decision_log.header import Setup
 
 _REASONS = {reason.name: int(reason) for reason in Reason}

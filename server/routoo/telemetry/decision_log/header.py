@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -14,38 +14,22 @@ from pydantic import ValidationError
 
 from routoo import __version__
 from routoo.routing.pool import ModelSpec, Pool
-from routoo.selector.cascade import CascadePlan, Correction
-from routoo.selector.policies.best import Best
-from routoo.selector.policies.cascade import Cascade
-from routoo.selector.policies.cheapest import Cheapest
-from routoo.selector.policies.fixed import Fixed
-from routoo.selector.policies.guarantee import Guarantee
-from routoo.selector.policies.lp import Lp
-from routoo.selector.policies.quality_gap import QualityGap
-from routoo.selector.policies.round_robin import RoundRobin
-from routoo.selector.policies.threshold import Threshold
+from routoo.selector.policies import POLICIES, policy_class
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from routoo.routing.policies import Policies
     from routoo.selector.policies.base import Policy
 
 FORMAT_VERSION = 1
 _NUMERIC = orjson.OPT_SERIALIZE_NUMPY
-_KINDS: Mapping[str, Callable[..., Policy]] = {
-    "lp": Lp,
-    "best": Best,
-    "cheapest": Cheapest,
-    "fixed": Fixed,
-    "threshold": Threshold,
-    "quality_gap": QualityGap,
-    "round_robin": lambda models: RoundRobin(tuple(models)),
-    "guarantee": Guarantee,
-    "cascade": lambda plans: Cascade(tuple(map(_plan, plans))),
+# Policies that need nothing but their name.
+PLAIN: Mapping[str, Policy] = {
+    name: kind()
+    for name in POLICIES
+    if not fields(kind := policy_class(name))  # type: ignore[arg-type]
 }
-# Policies without settings.
-PLAIN: Mapping[str, Policy] = {one.name: one for one in (Lp(), Best(), Cheapest())}
 
 
 @dataclass(frozen=True)
@@ -79,7 +63,8 @@ class Setup:
         try:
             models = tuple(ModelSpec.model_validate(one) for one in values["models"])
             policies = {
-                name: _KINDS[name](**settings) for name, settings in values["policies"].items()
+                name: policy_class(name).restored(settings)
+                for name, settings in values["policies"].items()
             }
             return cls(Pool.of(models), policies, values["in_force"], values["software"])
         except (KeyError, TypeError, AttributeError, ValidationError) as error:
@@ -99,7 +84,7 @@ class Setup:
     def _content(self) -> dict[str, Any]:
         return {
             "in_force": self.in_force,
-            "policies": {name: _settings(one) for name, one in self.policies.items()},
+            "policies": {name: one.logged() for name, one in self.policies.items()},
             "models": [model.model_dump() for model in self.pool.models],
             "software": dict(self.software),
         }
@@ -108,23 +93,3 @@ class Setup:
 def software() -> dict[str, str]:
     """Returns the versions of the software that computes here, by name."""
     return {"routoo": __version__, "numpy": np.__version__, "scipy": scipy.__version__}
-
-
-def _settings(policy: Policy) -> dict[str, Any]:
-    """Returns a policy's fields; JSON makes null of NaN in arrays."""
-    if isinstance(policy, Cascade):
-        return {"plans": [asdict(plan) for plan in policy.plans]}
-    values: dict[str, Any] = asdict(policy)  # type: ignore[call-overload]
-    del values["name"]
-    return values
-
-
-def _plan(values: Mapping[str, Any]) -> CascadePlan:
-    of = values["correction"]
-    arrays = (np.array(of[name], np.float64) for name in ("intercepts", "slopes"))
-    return CascadePlan(
-        values["kept"],
-        values["beside"],
-        Correction(of["centre"], *arrays),
-        tuple(values["chance"]),
-    )

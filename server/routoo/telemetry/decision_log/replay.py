@@ -11,17 +11,16 @@ from routoo.errors import InfeasibleError, InvalidRequestError
 from routoo.routing.constraints import narrow
 from routoo.routing.estimates import Estimates, costs_usd_of, latencies_ms_of
 from routoo.routing.joint import solve_jointly
-from routoo.selector.online import round_scores
 from routoo.selector.policies.cheapest import cheapest_of
-from routoo.selector.reason import Reason, reasons
+from routoo.selector.policies.lp import reasons, round_scores
+from routoo.selector.reason import Reason
 from routoo.telemetry.decision_log.header import software
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from routoo.routing.joint import JointConstraints
-    from routoo.selector.arrays import BoolArray, FloatArray, IndexArray
-    from routoo.selector.reason import ReasonArray
+    from routoo.selector.arrays import BoolArray, FloatArray, IndexArray, ReasonArray
     from routoo.telemetry.decision_log.columns import Logged
     from routoo.telemetry.decision_log.reader import LogContents
 

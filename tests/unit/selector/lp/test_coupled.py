@@ -20,7 +20,7 @@ from routoo.selector.lp.problem import (
     mean_latency,
 )
 from routoo.selector.lp.solve import solve
-from routoo.selector.online import decide
+from routoo.selector.policies.lp import decide
 
 Oracle = Callable[..., float | None]
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from routoo.errors import InfeasibleError, InvalidRequestError, NoEligibleModelError
 from routoo.selector.lp.frontier import frontier, price_for_mean_cost
-from routoo.selector.online import decide
+from routoo.selector.policies.lp import decide
 
 
 def mean_cost_usd(instance: Any, choice: Any) -> float:

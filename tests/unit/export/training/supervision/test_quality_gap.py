@@ -13,7 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routoo.selector.online import decide
+from routoo.selector.policies.lp import decide
 from routoo_export.errors import OutcomeError
 from routoo_export.network.network import predict
 from routoo_export.outcomes.sources import PROTOCOL
