@@ -31,7 +31,8 @@ from harness.command import data_folder, make_parser, run
 from harness.stream import RULES, IndexArray, Passed, Stream, read_stream, run_pass, solve_offline
 from routoo.config.loading import load_settings
 from routoo.engine.engine import Engine
-from routoo.engine.shared import DecisionIds, Shared
+from routoo.engine.open_decisions import DecisionIds
+from routoo.engine.shared import Shared
 from routoo.predictor.base import LonePredictor
 from routoo.predictor.onnx import OnnxPredictor
 from routoo.pricing.online import OnlinePricing

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from routoo.config.policy import PolicySettings
 from routoo.config.settings import BatchingSettings
 from routoo.engine.engine import Engine
-from routoo.engine.shared import DecisionIds, Shared
+from routoo.engine.open_decisions import DecisionIds
+from routoo.engine.shared import Shared
 from routoo.predictor.base import LonePredictor
 from routoo.predictor.onnx import OnnxPredictor
 from routoo.routing.operating_point import PricedSample

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from routoo.predictor.base import LonePredictor
-from routoo.predictor.padding import checked
+from routoo.predictor.encoding import checked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -61,17 +61,25 @@ def prompt_request(message: route_pb2.RouteRequest, limits: LimitSettings) -> Pr
     Raises:
         InvalidRequestError: names the field.
     """
-    fields: dict[str, Any] = {}
+    constraints: dict[str, Any] = {}
+    attributes: dict[str, Any] = {}
     for found, value in message.ListFields():
         field = FIELDS.get(found.name)
         if field is None:
             continue
-        if field.kind is Kind.NUMBER:
-            fields[field.name] = field.checked(value)
+        if field.narrows is None:
+            attributes[field.name] = value
+        elif field.kind is Kind.NUMBER:
+            constraints[field.name] = field.checked(value)
         else:
-            fields[field.name] = tuple(value) if field.kind is Kind.NAMES else value
-    return PromptRequest.of(
-        _text(message, limits), fields, request_id=message.request_id, explain=message.explain
+            constraints[field.name] = tuple(value)
+    attributes.pop("session_id", None)  # nothing reads it yet
+    return PromptRequest(
+        text=_text(message, limits),
+        request_id=message.request_id,
+        constraints=constraints,
+        explain=message.explain,
+        **attributes,
     )
 
 

@@ -9,6 +9,7 @@ batch's error, its deadline, or the shutdown's error.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import deque
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
@@ -17,7 +18,6 @@ from time import monotonic, monotonic_ns
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from routoo.errors import DeadlineError, DrainingError, PredictorError, QueueFullError, RoutooError
-from routoo.predictor.base import Wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,6 +34,41 @@ microseconds.
 
 Request = TypeVar("Request")
 Result = TypeVar("Result")
+
+
+class BatchWait:
+    """Tells the work on a batch whether somebody still waits for it. For any thread.
+
+    Attributes:
+        deadline_s: on ``time.monotonic``'s clock; None: for ever.
+    """
+
+    def __init__(self, deadline_s: float | None = None) -> None:
+        self.deadline_s = deadline_s
+        self._lock = threading.Lock()
+        self._abandoned = False
+        self._give_up: Callable[[], object] | None = None
+
+    @property
+    def abandoned(self) -> bool:
+        """Nobody waits any more."""
+        return self._abandoned
+
+    def abandon(self) -> None:
+        """Nobody waits any more: what runs for it may stop."""
+        with self._lock:
+            self._abandoned = True
+            give_up = self._give_up
+        if give_up is not None:
+            give_up()
+
+    def on_abandoned(self, give_up: Callable[[], object]) -> None:
+        """Calls ``give_up`` when ``abandon`` is called, at once when it was."""
+        with self._lock:
+            self._give_up = give_up
+            abandoned = self._abandoned
+        if abandoned:
+            give_up()
 
 
 @dataclass(slots=True)
@@ -88,7 +123,7 @@ class Batcher(Generic[Request, Result]):
         self._on_undelivered = on_undelivered
         self._waiting: deque[Entry[Request, Result]] = deque()
         self._running: list[Entry[Request, Result]] = []
-        self.wait = Wait()
+        self.wait = BatchWait()
         self._busy = False
         self._open = True
         self._idle = asyncio.Event()
@@ -213,10 +248,10 @@ class Batcher(Generic[Request, Result]):
         return batch
 
 
-def _wait_of(batch: list[Entry[Request, Result]]) -> Wait:
+def _wait_of(batch: list[Entry[Request, Result]]) -> BatchWait:
     """Until the last deadline, and no longer than any of the waiters does."""
     last_s = max(inf if entry.deadline_s is None else entry.deadline_s for entry in batch)
-    wait = Wait(None if last_s == inf else last_s)
+    wait = BatchWait(None if last_s == inf else last_s)
     left = len(batch)
 
     def settled(_waiter: asyncio.Future[Result]) -> None:

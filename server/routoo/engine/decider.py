@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     from routoo.engine.accounting import Money
     from routoo.engine.booking import Booked
+    from routoo.engine.open_decisions import DecisionIds
     from routoo.engine.shadow import Shadow
-    from routoo.engine.shared import DecisionIds
     from routoo.errors import BudgetSpentError
     from routoo.predictor.base import Predictor
     from routoo.routing.decision import Predicted

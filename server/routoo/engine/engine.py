@@ -13,7 +13,7 @@ from contextlib import suppress
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from routoo.engine.batcher import Batcher
+from routoo.engine.batcher import Batcher, BatchWait
 from routoo.engine.decider import Decider
 from routoo.engine.escalations import Escalations
 from routoo.engine.overview import EngineInfo, ModelsOverview
@@ -26,7 +26,7 @@ from routoo.errors import (
     QueueFullError,
     RoutooError,
 )
-from routoo.predictor.base import Wait, join
+from routoo.predictor.base import join
 from routoo.routing.constraints import check_names
 from routoo.routing.decision import Predicted, Versions
 
@@ -210,7 +210,7 @@ class Engine:
         self._check_batch(requests)
         self._joint_running += 1
         self._joint_idle.clear()
-        wait = Wait()
+        wait = BatchWait()
         try:
             # Parts as large as a batch of single requests: those slip in between.
             parts = [
@@ -413,7 +413,7 @@ class Engine:
             except InvalidRequestError as error:
                 raise error.within(f"requests[{row}]") from None
 
-    def _predict(self, requests: Sequence[PromptRequest], wait: Wait) -> Prediction:
+    def _predict(self, requests: Sequence[PromptRequest], wait: BatchWait) -> Prediction:
         predictor = self.source.predictor
         try:
             prediction = predictor.predict([request.text for request in requests], wait)

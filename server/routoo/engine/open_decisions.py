@@ -1,16 +1,52 @@
-"""Decisions that may still be reported or escalated, bounded in number and in age."""
+"""Decisions that may still be reported or escalated: kept for a while, by their ids."""
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from itertools import count
+from os import urandom
 from time import monotonic_ns
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from routoo.routing.decision import Decision
+
+
+_TAG_BYTES = 4
+_TAG_SIGNS = 2 * _TAG_BYTES
+
+
+class DecisionIds:
+    """Ids as ``PREFIX-TAG-NUMBER``. For any thread: a counter of itertools gives each number once.
+
+    The tag is random, so that nobody can settle another's decision by counting on from its own.
+
+    Args:
+        prefix: unique to the process.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+        self._tickets = count(1)
+
+    def tickets(self, n: int) -> list[int]:
+        """The next n numbers."""
+        return [next(self._tickets) for _ in range(n)]
+
+    def named(self, tickets: Sequence[int]) -> list[str]:
+        """An id for each number."""
+        tags = urandom(_TAG_BYTES * len(tickets)).hex()
+        return [
+            f"{self.prefix}-{tags[row * _TAG_SIGNS : (row + 1) * _TAG_SIGNS]}-{ticket:x}"
+            for row, ticket in enumerate(tickets)
+        ]
+
+    def new(self) -> str:
+        """The next id."""
+        return self.named([next(self._tickets)])[0]
 
 
 class OpenDecisions:

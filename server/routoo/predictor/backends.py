@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from routoo.errors import ArtifactError, PredictorError
+from routoo.predictor.encoding import PaddedGraph
 from routoo.predictor.onnx import OnnxPredictor
-from routoo.predictor.padding import PaddedGraph
 from routoo.predictor.prior import PriorPredictor
 from routoo.predictor.self_test import GoldenPrompts
 from routoo.predictor.triton import TritonPredictor

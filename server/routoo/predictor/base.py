@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -76,39 +75,21 @@ def _join_known(parts: Sequence[NDArray[np.float32] | None]) -> NDArray[np.float
     return np.concatenate(known) if len(known) == len(parts) else None
 
 
-class Wait:
-    """Whether somebody still waits for a prediction, and until when. For any thread.
+class Wait(Protocol):
+    """Tells a predictor whether somebody still waits for its answer. For any thread.
 
     Attributes:
-        deadline_s: on ``time.monotonic``'s clock; None: for ever.
+        deadline_s: until when, on ``time.monotonic``'s clock; None: for ever.
     """
 
-    def __init__(self, deadline_s: float | None = None) -> None:
-        self.deadline_s = deadline_s
-        self._lock = threading.Lock()
-        self._abandoned = False
-        self._give_up: Callable[[], object] | None = None
+    deadline_s: float | None
 
     @property
     def abandoned(self) -> bool:
-        """Nobody waits any more."""
-        return self._abandoned
-
-    def abandon(self) -> None:
-        """Nobody waits any more: what runs for it may stop."""
-        with self._lock:
-            self._abandoned = True
-            give_up = self._give_up
-        if give_up is not None:
-            give_up()
+        """Whether nobody waits any more."""
 
     def on_abandoned(self, give_up: Callable[[], object]) -> None:
-        """Calls ``give_up`` when ``abandon`` is called, at once when it was."""
-        with self._lock:
-            self._give_up = give_up
-            abandoned = self._abandoned
-        if abandoned:
-            give_up()
+        """Calls ``give_up`` when nobody waits any more, at once when that is so already."""
 
 
 class Predictor(Protocol):

@@ -8,14 +8,14 @@ import onnxruntime as ort
 
 from routoo.errors import ArtifactError, ConfigError, PredictorError
 from routoo.predictor.artifact import INPUT
-from routoo.predictor.padding import PaddedGraph
+from routoo.predictor.encoding import PaddedGraph
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from routoo.predictor.artifact import Artifact
     from routoo.predictor.base import Prediction, Wait
-    from routoo.predictor.padding import Figures, Ids
+    from routoo.predictor.encoding import Figures, Ids
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"

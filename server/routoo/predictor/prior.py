@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from routoo.predictor.artifact import Manifest
     from routoo.predictor.base import Wait
-    from routoo.predictor.tokenizer import PromptEncoder
+    from routoo.predictor.encoding import PromptEncoder
 
 
 class PriorPredictor:

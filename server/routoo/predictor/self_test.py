@@ -13,7 +13,7 @@ from routoo.predictor.base import NONSENSE
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from routoo.predictor.padding import Figures, Ids, Infer, PaddedGraph
+    from routoo.predictor.encoding import Figures, Ids, Infer, PaddedGraph
 
 _SUBJECTS = (
     "What is the capital of Australia?",

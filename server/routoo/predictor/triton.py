@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from routoo.config.predictor import TritonSettings
     from routoo.predictor.artifact import Artifact
     from routoo.predictor.base import Prediction, Wait
-    from routoo.predictor.padding import Figures, Ids, PaddedGraph
+    from routoo.predictor.encoding import Figures, Ids, PaddedGraph
     from routoo.predictor.self_test import GoldenPrompts
     from routoo.predictor.triton_check import Offer, Statistics
 

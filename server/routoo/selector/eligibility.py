@@ -1,6 +1,6 @@
 """Eligibility of models per prompt, and the constraint that removed a prompt's last model."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -45,30 +45,28 @@ class _Removal:
     limit: _Limit | None
 
 
+@dataclass(slots=True, eq=False)
 class Eligibility:
     """Narrows bool [n, m] constraint by constraint, in the order in which they are given.
 
     A constraint that no row sets takes hardly any time.
 
     Args:
-        base: bool [n, m], cells that are eligible before any constraint.
+        mask: bool [n, m], cells that are eligible before any constraint.
 
     Attributes:
         mask: bool [n, m], cells that are eligible after the constraints so far.
     """
 
-    __slots__ = ("_alive", "_removals", "mask")
-
-    def __init__(self, base: BoolArray) -> None:
-        self.mask = base
-        self._alive: BoolArray = np.ones(len(base), dtype=np.bool_)
-        self._removals: list[_Removal] = []
-        self._settle(BASE, None)
+    mask: BoolArray
+    _alive: BoolArray | None = field(default=None, init=False)
+    _removals: list[_Removal] = field(default_factory=list, init=False)
 
     def keep(self, name: str, kept: BoolArray) -> None:
         """Keep the cells that are true in ``kept``, bool [n, m], or [m] for all rows."""
-        self.mask = self.mask & kept
-        self._settle(name, None)
+        before = self.mask
+        self.mask = before & kept
+        self._settle(name, None, before)
 
     def at_most(self, name: str, figures: FloatArray, limits: FloatArray) -> None:
         """Keep the cells whose figure ([n, m] or [m]) does not exceed the row's limit.
@@ -80,7 +78,7 @@ class Eligibility:
         before = self.mask
         self.mask = before & ~(figures > limits[:, None])
         nearest = np.where(before, figures, np.inf).min(axis=1)
-        self._settle(name, _Limit(limits, nearest, is_upper=True))
+        self._settle(name, _Limit(limits, nearest, is_upper=True), before)
 
     def at_least(self, name: str, figures: FloatArray, limits: FloatArray) -> None:
         """Keep the cells whose figure ([n, m] or [m]) is not under the row's limit.
@@ -92,12 +90,12 @@ class Eligibility:
         before = self.mask
         self.mask = before & ~(figures < limits[:, None])
         nearest = np.where(before, figures, -np.inf).max(axis=1)
-        self._settle(name, _Limit(limits, nearest, is_upper=False))
+        self._settle(name, _Limit(limits, nearest, is_upper=False), before)
 
     @property
     def empty_rows(self) -> IndexArray:
         """Rows without a model, int [r], ascending."""
-        return np.flatnonzero(~self._alive)
+        return np.flatnonzero(~self._with_models(self.mask))
 
     def removed_by(self, row: int) -> str | None:
         """Return the constraint that removed the row's last model; None where one is left."""
@@ -115,13 +113,22 @@ class Eligibility:
         amount = "" if removal.limit is None else removal.limit.describe(row)
         return f"{removal.name}{amount} leaves no eligible model"
 
-    def _settle(self, name: str, limit: _Limit | None) -> None:
-        """Note the rows that the last constraint has emptied."""
-        alive: BoolArray = np.logical_or.reduce(self.mask, axis=1)
-        emptied = self._alive & ~alive
+    def _settle(self, name: str, limit: _Limit | None, before: BoolArray) -> None:
+        """Note the rows that the last constraint has emptied, of those that ``before`` had not."""
+        had = self._with_models(before)
+        self._alive = np.logical_or.reduce(self.mask, axis=1)
+        emptied = had & ~self._alive
         if emptied.any():
             self._removals.append(_Removal(name, emptied, limit))
-            self._alive = alive
+
+    def _with_models(self, mask: BoolArray) -> BoolArray:
+        """Return the rows that have a model, bool [n]; those without any are the pool's."""
+        if self._alive is None:
+            self._alive = np.logical_or.reduce(mask, axis=1)
+            if not self._alive.all():
+                self._removals.append(_Removal(BASE, ~self._alive, None))
+        return self._alive
 
     def _removal(self, row: int) -> _Removal | None:
+        self._with_models(self.mask)
         return next((removal for removal in self._removals if removal.emptied[row]), None)

@@ -24,7 +24,8 @@ from routoo.api.peers import ANSWERED, OPTIONS, PeerGate, Peers
 from routoo.api.security.entrance import Entrance
 from routoo.api.service import SERVICE, RouterService
 from routoo.engine.current import Current
-from routoo.engine.shared import DecisionIds, Shared
+from routoo.engine.open_decisions import DecisionIds
+from routoo.engine.shared import Shared
 from routoo.predictor.manager import Predictors
 from routoo.routing.policies import learned_with_predictor
 from routoo.server.assembly import Lasting, load_parts, versions_of

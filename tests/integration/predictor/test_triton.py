@@ -15,9 +15,9 @@ import pytest
 
 from routoo.config.loading import load_settings
 from routoo.config.predictor import PredictorSettings
+from routoo.engine.batcher import BatchWait
 from routoo.errors import ConfigError, DeadlineError, PredictorError
 from routoo.predictor.artifact import load_artifact, shipped_artifact
-from routoo.predictor.base import Wait
 from routoo.predictor.chain import Watch
 from routoo.predictor.manager import Predictors
 from routoo.server.assembly import check
@@ -235,7 +235,7 @@ def test_what_nobody_waits_for_is_cancelled_on_the_server(
     remote: TritonPredictor, mood: Path, held: dict[str, Future[str]]
 ) -> None:
     mood.write_text("held")
-    wait = Wait()
+    wait = BatchWait()
     with ThreadPoolExecutor(1) as executor:
         asking = executor.submit(remote.predict, ["hard"], wait)
         held["held"].result(HANG_S)
@@ -262,7 +262,7 @@ async def test_callers_who_leave_take_their_call_to_the_server_with_them(
 
 def test_no_time_left_is_no_reason_to_ask(remote: TritonPredictor) -> None:
     with pytest.raises(PredictorError) as caught:
-        remote.predict(["hard"], Wait(deadline_s=0.0))
+        remote.predict(["hard"], BatchWait(deadline_s=0.0))
     assert caught.value.kind == "deadline"
 
 
@@ -274,7 +274,7 @@ def test_callers_in_a_hurry_do_not_open_the_circuit_at_once(
     try:
         built.chain.warm_up()
         mood.write_text("held")
-        prediction = built.chain.predict(["hard"], Wait(deadline_s=monotonic() + 1.0))
+        prediction = built.chain.predict(["hard"], BatchWait(deadline_s=monotonic() + 1.0))
         assert (prediction.version, prediction.degraded) == ("tiny-1", True)
         assert held["cancelled"].result(HANG_S) == "cancelled"
         assert not built.chain.degraded

@@ -13,8 +13,8 @@ import pytest
 from routoo.errors import ArtifactError, PredictorError
 from routoo.predictor.artifact import MANIFEST, load_artifact
 from routoo.predictor.base import join
+from routoo.predictor.encoding import checked
 from routoo.predictor.onnx import OnnxPredictor
-from routoo.predictor.padding import checked
 from support.tiny_artifact import (
     LONGEST,
     MODELS,

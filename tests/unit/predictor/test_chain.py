@@ -10,20 +10,21 @@ import numpy as np
 import pytest
 
 from routoo.config.predictor import PredictorSettings
+from routoo.engine.batcher import BatchWait
 from routoo.errors import ArtifactError, DeadlineError, PredictorError
 from routoo.predictor.artifact import load_artifact
 from routoo.predictor.backends import Backends, load_backends
-from routoo.predictor.base import Wait, join
+from routoo.predictor.base import join
 from routoo.predictor.breaker import Breaker, BreakerTerms, State
 from routoo.predictor.chain import PredictorChain, Watch
-from routoo.predictor.padding import checked
+from routoo.predictor.encoding import checked
 from support.tiny_artifact import MODELS, change_manifest, write_tiny_artifact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from routoo.predictor.base import Prediction, Predictor
+    from routoo.predictor.base import Prediction, Predictor, Wait
 
 TERMS = BreakerTerms(failures=2, first_probe_s=1.0, longest_probe_s=8.0)
 
@@ -233,7 +234,7 @@ def test_parts_of_a_batch_say_each_who_served_it(rig: Rig) -> None:
 
 def test_a_wait_tells_when_it_is_given_up_before_or_after() -> None:
     told: list[str] = []
-    wait = Wait()
+    wait = BatchWait()
     wait.on_abandoned(lambda: told.append("later"))
     assert not wait.abandoned
     wait.abandon()

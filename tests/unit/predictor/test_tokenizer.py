@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routoo.predictor.artifact import load_artifact
+from routoo.predictor.encoding import SHORTEST_BUCKET, PromptEncoder, bucket_lengths
 from routoo.predictor.onnx import OnnxPredictor
-from routoo.predictor.tokenizer import SHORTEST_BUCKET, PromptEncoder, bucket_lengths
 from support.tiny_artifact import WORDS, write_tiny_artifact
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from tokenizers.models import WordPiece
 from tokenizers.normalizers import BertNormalizer, Lowercase
 from tokenizers.pre_tokenizers import BertPreTokenizer, Whitespace
 
-from routoo.predictor import tokenizer as tokenizer_module
+from routoo.predictor import encoding as tokenizer_module
 from routoo.predictor.artifact import shipped_artifact
-from routoo.predictor.tokenizer import WordCache, splits_words_alone
+from routoo.predictor.encoding import WordCache, splits_words_alone
 
 
 @pytest.fixture(scope="module")

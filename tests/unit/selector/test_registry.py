@@ -1,4 +1,4 @@
-"""The registry of policies: one entry and one file each, and nothing else that knows their names."""
+"""The registry of policies: one entry and one file each; no other place knows their names."""
 
 from __future__ import annotations
 
@@ -30,6 +30,6 @@ def test_a_policy_has_the_name_of_its_file(name: str) -> None:
 
 
 def test_every_reason_has_a_rule_of_the_api() -> None:
-    rules = {name.removeprefix("RULE_") for name in Rule.keys()}
+    rules = {name.removeprefix("RULE_") for name in Rule.keys()}  # noqa: SIM118 - no dict
     # A spent budget's cheapest model is RULE_CHEAPEST, and no model is an error.
     assert {reason.name for reason in Reason} - {"BUDGET_SPENT", "NONE_ELIGIBLE"} <= rules

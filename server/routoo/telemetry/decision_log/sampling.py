@@ -32,7 +32,7 @@ class Sampler:
         """Returns whether decisions are logged, bool [n].
 
         Args:
-            prefix: of the decision ids, see ``routoo.engine.shared.DecisionIds``.
+            prefix: of the decision ids, see ``routoo.engine.open_decisions.DecisionIds``.
             tickets: int64 [n], the numbers in the decision ids.
         """
         if self._all:
