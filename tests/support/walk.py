@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from routoo.server.service import Service
 
 PACKAGE = Path(routoo.__file__).parent
-INFERENCE = "predictor/onnx.py"
-HANDOVER = "submit"
+QUEUE, WORKER, INFERENCE = "engine/batcher.py", "engine/engine.py", "predictor/onnx.py"
 
 
 @dataclass(slots=True)
@@ -27,31 +26,35 @@ class Walk:
 
     Attributes:
         files: of the service, relative to its package, generated stubs left out.
-        to_queue: functions of the service from its first one to the queue, outermost first.
-        to_inference: those from the worker's first one to the inference.
+        to_queue: functions from the servicer into the queue, outermost first.
+        in_queue: functions of the queue between them and the worker.
+        to_inference: functions from the worker's first one to the inference.
     """
 
     files: set[str] = field(default_factory=set)
     to_queue: list[str] = field(default_factory=list)
+    in_queue: list[str] = field(default_factory=list)
     to_inference: list[str] = field(default_factory=list)
 
     @property
-    def hops(self) -> int:
-        """Calls from the servicer to the inference."""
-        return len(self.to_queue) + len(self.to_inference) - 1
+    def way(self) -> list[str]:
+        """Every function on the way from the servicer to the inference, in its order."""
+        return [*self.to_queue, *self.in_queue, *self.to_inference]
 
     def hook(self, frame: FrameType, event: str, _argument: Any) -> None:
         """For ``sys.setprofile``."""
-        if event != "call":
-            return
-        place = _place(frame.f_code)
+        place = _place(frame.f_code) if event == "call" else None
         if place is None:
             return
         self.files.add(place)
-        if place.endswith("batcher.py") and frame.f_code.co_name == HANDOVER:
-            self.to_queue = self.to_queue or _stack(frame)
+        name = f"{place}:{frame.f_code.co_name}"
         if place == INFERENCE:
             self.to_inference = max(self.to_inference, _stack(frame), key=len)
+        elif name == f"{QUEUE}:submit":
+            self.to_queue = self.to_queue or _stack(frame)
+        elif name in (f"{QUEUE}:_gather", f"{QUEUE}:_start_next") and not self.to_inference:
+            # The loop calls them again and again; on the way they are once.
+            self.in_queue = list(dict.fromkeys([*self.in_queue, name]))
 
 
 @asynccontextmanager

@@ -4,17 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
-
-import numpy as np
+from typing import Literal
 
 from routoo.errors import InvalidRequestError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
 
 NANO_PER_USD = 1_000_000_000
 # Redis' scripts compute in doubles: whole numbers stay exact below 2**53, about 9,007,199 USD.
@@ -23,7 +15,7 @@ MAX_USD = 9_000_000.0
 SLIDING_STEPS = 60
 # A product this close to a whole number is that number: 0.57 USD are 570,000,000 nano-USD, and not
 # one more because 0.57 is no binary fraction.
-_FLOAT_ERROR = 2.0**-52
+FLOAT_ERROR = 2.0**-52
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,31 +67,6 @@ class BudgetTerms:
         return self.period_ns * 1e-9
 
 
-def nano_usd(amounts_usd: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Converts USD to whole nano-USD, rounded up.
-
-    Args:
-        amounts_usd: float64 [n], each from 0 to 9,000,000.
-
-    Returns:
-        int64 [n].
-
-    Raises:
-        InvalidRequestError: an amount that is negative, NaN or too large.
-    """
-    amounts = np.asarray(amounts_usd, dtype=np.float64)
-    # With a NaN, both extremes are NaN, and neither comparison is true.
-    if len(amounts) and not (amounts.min() >= 0.0 and amounts.max() <= MAX_USD):
-        wrong = amounts[~((amounts >= 0.0) & (amounts <= MAX_USD))][0]
-        raise InvalidRequestError(
-            f"is {wrong}; an amount in USD has to be from 0 to {MAX_USD:,.0f}", field="cost_usd"
-        )
-    exact = amounts * NANO_PER_USD
-    whole = np.rint(exact)
-    is_whole = np.abs(exact - whole) <= exact * _FLOAT_ERROR
-    return np.where(is_whole, whole, np.ceil(exact)).astype(np.int64)
-
-
 def one_nano_usd(amount_usd: float) -> int:
     """Converts one amount, from 0 to 9,000,000 USD, to whole nano-USD, rounded up.
 
@@ -113,47 +80,9 @@ def one_nano_usd(amount_usd: float) -> int:
         )
     exact = amount_usd * NANO_PER_USD
     whole = round(exact)
-    return whole if abs(exact - whole) <= exact * _FLOAT_ERROR else math.ceil(exact)
+    return whole if abs(exact - whole) <= exact * FLOAT_ERROR else math.ceil(exact)
 
 
 def usd(amount_nano_usd: int) -> float:
     """Converts nano-USD to USD."""
     return amount_nano_usd / NANO_PER_USD
-
-
-def applying(terms: Sequence[BudgetTerms], tenant: str) -> tuple[int, ...]:
-    """Returns the indices of the budgets of a tenant's requests, those of all tenants first."""
-    return tuple(
-        [index for index, budget in enumerate(terms) if not budget.tenant]
-        + [index for index, budget in enumerate(terms) if budget.tenant and budget.tenant == tenant]
-    )
-
-
-class Scopes:
-    """Groups of tenants: those with the same budgets form one group.
-
-    Attributes:
-        terms: the budgets.
-        members: per group, the indices of its budgets, those of all tenants first. Group 0 holds
-            every tenant without a budget of its own.
-        tenants: per group, its tenant; "" for group 0.
-        bounded: bool [groups], true for groups with at least one budget.
-    """
-
-    def __init__(self, terms: tuple[BudgetTerms, ...]) -> None:
-        self.terms = terms
-        tenants = list(dict.fromkeys(budget.tenant for budget in terms if budget.tenant))
-        self.tenants = ["", *tenants]
-        self.members = [applying(terms, ""), *(applying(terms, tenant) for tenant in tenants)]
-        self.bounded = np.array([bool(members) for members in self.members])
-        self._group = {tenant: index for index, tenant in enumerate(tenants, start=1)}
-
-    def budgets(self, tenant: str) -> tuple[int, ...]:
-        """Returns the indices of the budgets of a tenant."""
-        return self.members[self._group.get(tenant, 0)]
-
-    def groups(self, tenants: Sequence[str]) -> NDArray[np.intp]:
-        """Returns the group of each tenant, intp [n]."""
-        find = self._group.get
-        # Tenants are strings, on which numpy cannot look up groups faster.
-        return np.array([find(tenant, 0) for tenant in tenants], dtype=np.intp)

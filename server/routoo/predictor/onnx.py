@@ -11,7 +11,7 @@ from routoo.predictor.artifact import INPUT
 from routoo.predictor.encoding import PaddedGraph
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from routoo.predictor.artifact import Artifact
     from routoo.predictor.base import Prediction, Wait
@@ -58,7 +58,11 @@ class OnnxPredictor:
     def predict(self, prompts: Sequence[str], wait: Wait | None = None) -> Prediction:  # noqa: ARG002
         """Predicts n >= 1 prompts, see ``Predictor.predict``. It cannot be interrupted."""
         asked = self.graph.questions(prompts)
-        answers = list(self.infer(asked.inputs))
+        outputs = self.graph.outputs
+        try:
+            answers = [self._session.run(outputs, {INPUT: ids}) for ids in asked.inputs]
+        except Exception as error:
+            raise PredictorError(f"inference failed: {error}") from error
         return self.graph.prediction(asked, answers, self.backend, self.version)
 
     def warm_up(self) -> None:
@@ -72,13 +76,16 @@ class OnnxPredictor:
         except PredictorError as error:
             raise ArtifactError(f"{self._model_path}: does not run: {error}") from None
 
-    def infer(self, filled: Sequence[Ids]) -> Iterator[Figures]:
-        """Yields the graph's outputs for each matrix of ids, see ``PaddedGraph``."""
-        for input_ids in filled:
-            try:
-                yield self._session.run(self.graph.outputs, {INPUT: input_ids})
-            except Exception as error:
-                raise PredictorError(f"inference failed: {error}") from error
+    def infer(self, filled: Sequence[Ids]) -> list[Figures]:
+        """Runs the graph on matrices of ids, for warming up and for golden prompts.
+
+        Raises:
+            PredictorError: the graph does not run.
+        """
+        try:
+            return [self._session.run(self.graph.outputs, {INPUT: ids}) for ids in filled]
+        except Exception as error:
+            raise PredictorError(f"inference failed: {error}") from error
 
 
 def _open_session(

@@ -12,7 +12,7 @@ from routoo.budget.memory.journal import Journal
 from routoo.budget.memory.ledger import MemoryLedger
 from routoo.budget.memory.persistence import TEND_INTERVAL_S, Journaling
 from routoo.budget.redis.local_share import Alone
-from routoo.budget.terms import Scopes
+from routoo.budget.scopes import Scopes
 from routoo.engine.accounting import Money
 from routoo.engine.booking import Spending
 from routoo.engine.open_decisions import OpenDecisions

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 import routoo.budget
-from routoo.budget.terms import applying, nano_usd, one_nano_usd
+from routoo.budget.scopes import applying, nano_usd
+from routoo.budget.terms import one_nano_usd
 from routoo.config.budget import BudgetSettings, LedgerSettings
 from routoo.config.loading import load_settings
 from routoo.errors import ConfigError, InvalidRequestError

@@ -48,7 +48,7 @@ class AccessLog:
 
         async def read(context: Context, ending: Exchange) -> bytes:
             # Let in once: the stream lasts, and is no prompt in progress.
-            with calls.gate.admit(context, RPC) as admission:
+            with calls.admit(context, RPC) as admission:
                 tenant = admission.caller.confined_to
             return await self._read(context, ending, tenant)
 

@@ -98,16 +98,17 @@ class Router:
         """Decides; an error becomes a refusal, or the fallback where the settings say so."""
         settings = self._current.settings
         entered_s = None
+        admission: Admission | None = None
         try:
             self._overload.check()
-            with admit() as admission:
-                if not self.open:
-                    raise DrainingError("the service is stopping; send again")  # noqa: TRY301
-                # After the last await: a reload may have exchanged it before.
-                engine = self._current.engine
-                request = _request(head, body, admission.caller, settings, engine.pool)
-                entered_s = self._overload.enter()
-                decision = await engine.route(request)
+            admission = admit()
+            if not self.open:
+                raise DrainingError("the service is stopping; send again")  # noqa: TRY301
+            # After the last await: a reload may have exchanged it before.
+            engine = self._current.engine
+            request = _request(head, body, admission.caller, settings, engine.pool)
+            entered_s = self._overload.enter()
+            decision = await engine.route(request)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer
             refusal = refusal_of(error, RPC)
             fallback = settings.processor
@@ -118,6 +119,8 @@ class Router:
         finally:
             if entered_s is not None:
                 self._overload.leave(entered_s)
+            if admission is not None and admission.counts:
+                admission.leave()
         batch, row = decision.batch, decision.row
         return Routed(
             decision.model,
@@ -151,7 +154,8 @@ def _request(
     fields["allowed_models"] = _allowed(
         head.api, fields.get("allowed_models", ()), settings.processor
     )
-    fields["tenant"] = caller.tenant_for(fields.get("tenant", ""))
+    if caller.tenant is not None:
+        fields["tenant"] = caller.tenant_for(fields.get("tenant", ""))
     images = asked.images * settings.processor.tokens_per_image
     return PromptRequest.of(
         _text(asked, settings.limits.max_prompt_chars),

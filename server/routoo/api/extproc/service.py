@@ -106,7 +106,7 @@ class Processor:
             self._current.settings.processor,
             self._tally,
             self._logged,
-            lambda: self._calls.gate.admit(context, RPC),
+            lambda: self._calls.admit(context, RPC),
         )
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - grpc.aio runs each call in one

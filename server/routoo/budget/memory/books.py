@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from routoo.budget.ledger import BudgetState, Settled
-from routoo.budget.memory.account import Account, PeriodSums
 from routoo.budget.memory.reservations import (
     EXPIRED,
     EXPIRED_OVERDRAWN,
@@ -24,10 +23,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from routoo.budget.terms import Scopes
+    from routoo.budget.scopes import Scopes
 
     IntArray = NDArray[np.int64]
     IndexArray = NDArray[np.intp]
+    from routoo.budget.terms import BudgetTerms
 
 _Part = tuple[int, int, int]
 _LARGEST_SUM = 2**63 - 1
@@ -166,7 +166,7 @@ class Books:
     def charge(self, index: int, amount: int) -> None:
         """Books an amount, nano-USD, as settled in a budget at the present time."""
         account = self.accounts[index]
-        account.book(self.now_ns // account.terms.step_ns, PeriodSums(settled=amount))
+        account.book(self.now_ns // account.step_ns, PeriodSums(settled=amount))
 
     def states(self, *, degraded: bool) -> tuple[BudgetState, ...]:
         """Returns the present state of each budget."""
@@ -192,7 +192,7 @@ class Books:
                 {
                     "name": account.terms.name,
                     "tenant": account.terms.tenant,
-                    "step_ns": account.terms.step_ns,
+                    "step_ns": account.step_ns,
                     "steps": [
                         # Texts, because readers of JSON may not accept numbers of this size.
                         [step, str(sums.settled), str(sums.overdraft), sums.granted]
@@ -219,13 +219,13 @@ class Books:
         same = len(old) == len(self.accounts)
         for account in self.accounts:
             entry = old.get((account.terms.name, account.terms.tenant))
-            same = same and entry is not None and entry["step_ns"] == account.terms.step_ns
+            same = same and entry is not None and entry["step_ns"] == account.step_ns
             if entry is None:
                 continue
             for step, settled, overdraft, granted in entry["steps"]:
                 end_ns = min((step + 1) * entry["step_ns"] - 1, self.now_ns)
                 sums = PeriodSums(settled=int(settled), overdraft=int(overdraft), granted=granted)
-                account.book(end_ns // account.terms.step_ns, sums)
+                account.book(end_ns // account.step_ns, sums)
         ids = dumped["ids"]
         groups = self.scopes.groups(dumped["tenants"])[np.array(dumped["groups"], np.intp)]
         amounts, times = np.array(dumped["amounts"], np.int64), np.array(dumped["times"], np.int64)
@@ -286,7 +286,7 @@ class Books:
     def _add(self, group: int, time_ns: int, sums: PeriodSums) -> None:
         for index in self.scopes.members[group]:
             account = self.accounts[index]
-            account.book(time_ns // account.terms.step_ns, sums)
+            account.book(time_ns // account.step_ns, sums)
 
     def _make_room(self, n: int) -> None:
         surplus = self.decisions.room_for(n)
@@ -349,3 +349,86 @@ def _by_time(times: IntArray, amounts: IntArray) -> Iterator[tuple[int, int]]:
     found, starts = np.unique(times, return_index=True)
     for time_ns, part in zip(found.tolist(), np.split(amounts, starts[1:]), strict=True):
         yield time_ns, exact_sum(part)
+
+
+@dataclass(slots=True)
+class PeriodSums:
+    """Sums over a step or a period, or a change of such sums.
+
+    Python's integers do not overflow.
+
+    Attributes:
+        reserved: nano-USD granted to decisions whose cost is not known yet.
+        settled: nano-USD of known costs.
+        overdraft: nano-USD spent beside the budget.
+        granted: number of requests granted.
+    """
+
+    reserved: int = 0
+    settled: int = 0
+    overdraft: int = 0
+    granted: int = 0
+
+    def add(self, other: PeriodSums, sign: int = 1) -> None:
+        """Adds other sums; with ``sign`` -1, subtracts them."""
+        self.reserved += sign * other.reserved
+        self.settled += sign * other.settled
+        self.overdraft += sign * other.overdraft
+        self.granted += sign * other.granted
+
+
+class Account:
+    """The sums of one budget over the present period, by steps.
+
+    Attributes:
+        terms: the budget.
+        total: the sums over the steps that count.
+        steps: the sums of each step that counts and in which something was booked.
+        step_ns: length of a step in nanoseconds.
+    """
+
+    __slots__ = ("_now", "_steps", "step_ns", "steps", "terms", "total")
+
+    def __init__(self, terms: BudgetTerms) -> None:
+        self.terms = terms
+        self.step_ns, self._steps = terms.step_ns, terms.steps
+        self.total = PeriodSums()
+        self.steps: dict[int, PeriodSums] = {}
+        self._now = 0
+
+    @property
+    def left(self) -> int:
+        """Nano-USD that may still be reserved; below 0 after a cost far above its reservation."""
+        return self.terms.limit_nano_usd - self.total.reserved - self.total.settled
+
+    def advance(self, now_ns: int) -> None:
+        """Removes the steps that no longer count. Time must not go back between calls."""
+        now = now_ns // self.step_ns
+        if now == self._now:
+            return
+        self._now = now
+        for step in [step for step in self.steps if not self.counts(step)]:
+            self.total.add(self.steps.pop(step), sign=-1)
+
+    def counts(self, step: int) -> bool:
+        """Returns whether a step still counts."""
+        return step > self._now - self._steps
+
+    def book(self, step: int, sums: PeriodSums) -> None:
+        """Adds sums to a step, if it counts."""
+        if self.counts(step):
+            self.steps.setdefault(step, PeriodSums()).add(sums)
+            self.total.add(sums)
+
+    def left_ns(self, now_ns: int) -> int:
+        """Returns the ns until a fixed period ends, or the oldest step with money stops counting.
+
+        For a sliding period in which nothing is booked that is the whole period.
+        """
+        if not self.terms.sliding:
+            oldest = self._now
+        elif self.steps:
+            oldest = min(self.steps)
+        else:
+            return self.terms.period_ns
+        return (oldest + self._steps) * self.step_ns - now_ns

@@ -10,7 +10,8 @@ import structlog
 
 from routoo.budget.ledger import BudgetState, Grants, Settled
 from routoo.budget.redis.store import ROWS_AT_ONCE, StoreError
-from routoo.budget.terms import nano_usd, one_nano_usd, usd
+from routoo.budget.scopes import nano_usd
+from routoo.budget.terms import one_nano_usd, usd
 
 if TYPE_CHECKING:
     import random
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
     from routoo.budget.redis.local_share import Alone
     from routoo.budget.redis.store import Look, RedisStore
-    from routoo.budget.terms import BudgetTerms, Scopes
+    from routoo.budget.scopes import Scopes
+    from routoo.budget.terms import BudgetTerms
 
     IntArray = NDArray[np.int64]
     IndexArray = NDArray[np.intp]

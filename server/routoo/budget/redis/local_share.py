@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from routoo.budget.ledger import BudgetState, Settled
-from routoo.budget.memory.account import PeriodSums
-from routoo.budget.memory.books import Books
-from routoo.budget.memory.clock import ForwardClock
+from routoo.budget.memory.books import Books, PeriodSums
+from routoo.budget.memory.ledger import ForwardClock
 from routoo.budget.redis.backlog import Pending, PendingBooking
-from routoo.budget.terms import Scopes, usd
+from routoo.budget.scopes import Scopes
+from routoo.budget.terms import usd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

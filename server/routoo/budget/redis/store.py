@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from routoo.budget.memory.books import Keeping
-    from routoo.budget.terms import Scopes
+    from routoo.budget.scopes import Scopes
 
 # Most rows of one script call, during which Redis serves nobody else.
 ROWS_AT_ONCE = 500

@@ -1,0 +1,53 @@
+"""The way of a request through the code: how many files its reader has to open."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.processor_stream import chat_body, reply_body, reply_headers, stream, usage_body
+from support.tiny_processor import all_ended, with_settings
+from support.tiny_service import serving, tiny_settings
+from support.walk import walked
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BUDGET = {"name": "all", "usd": 10, "per": "1h"}
+WARM_UP = 3
+
+
+@pytest.mark.parametrize(
+    ("budgets", "most_files"), [([], 16), ([BUDGET], 22)], ids=["plain", "budget"]
+)
+async def test_a_route_enters_few_files(
+    tmp_path: Path, budgets: list[dict[str, object]], most_files: int
+) -> None:
+    async with serving(tiny_settings(tmp_path, budgets=budgets)) as running:
+        for _ in range(WARM_UP):
+            await running.route("easy")
+        async with walked(running.service) as walk:
+            await running.route("easy")
+    assert len(walk.files) <= most_files, sorted(walk.files)
+    # Of its rooms, the servicer's is the first, and the inference's the last.
+    assert walk.way[0].startswith("api/")
+    assert walk.way[-1].startswith("predictor/onnx.py")
+    assert len(walk.way) <= 9, walk.way
+
+
+async def test_an_exchange_with_envoy_enters_few_files(tmp_path: Path) -> None:
+    async with with_settings(tmp_path) as running:
+
+        async def exchange() -> None:
+            async with stream(running.channel) as one:
+                await one.routed(chat_body("easy"))
+                await one.say(reply_headers())
+                await one.say(reply_body(usage_body(10, 10)))
+            await all_ended(running)
+
+        for _ in range(WARM_UP):
+            await exchange()
+        async with walked(running.service) as walk:
+            await exchange()
+    assert len(walk.files) <= 26, sorted(walk.files)
