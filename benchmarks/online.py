@@ -32,15 +32,15 @@ from harness.stream import RULES, IndexArray, Passed, Stream, read_stream, run_p
 from routoo.config.loading import load_settings
 from routoo.engine.engine import Engine
 from routoo.engine.open_decisions import DecisionIds
-from routoo.engine.shared import Shared
+from routoo.engine.shared import EngineThreads
 from routoo.predictor.base import LonePredictor
 from routoo.predictor.onnx import OnnxPredictor
 from routoo.pricing.online import OnlinePricing
 from routoo.routing.request import PromptRequest
 from routoo.selector.policies.base import Case
 from routoo.selector.policies.lp import Lp
-from routoo.server.assembly import load_parts
-from routoo.server.budgets import open_money
+from routoo.server.assembly import load_components
+from routoo.server.budgets import open_accounting
 from routoo.telemetry.metrics import Metrics
 from routoo_export.outcomes.splits import TEST_BUCKETS, VALIDATION_BUCKETS
 
@@ -165,9 +165,9 @@ def _engine() -> Engine:
         None,
         {"budgets": [{"name": "all", "usd": 1000, "per": "1h", "on_exhausted": "cheapest"}]},
     )
-    parts = load_parts(settings)
+    parts = load_components(settings)
     metrics = Metrics()
-    money = open_money(settings, parts, metrics.outcomes)
+    money = open_accounting(settings, parts, metrics.outcomes)
     predictor = OnnxPredictor(parts.artifact, provider="cpu", intra_op_threads=1)
     return Engine(
         source=LonePredictor(predictor),
@@ -176,7 +176,7 @@ def _engine() -> Engine:
         policies=parts.policies,
         money=money,
         batching=settings.batching,
-        shared=Shared(DecisionIds("bench")),
+        shared=EngineThreads(DecisionIds("bench")),
         metrics=metrics,
     )
 

@@ -12,7 +12,7 @@ from routoo.budget.memory.books import Keeping
 from routoo.budget.memory.ledger import MemoryLedger
 from routoo.budget.terms import BudgetTerms, one_nano_usd
 from routoo.config.policy import PricesSettings
-from routoo.engine.booking import Spending
+from routoo.engine.booking import BudgetBooking
 from routoo.predictor.artifact import load_artifact, shipped_artifact
 from routoo.predictor.onnx import OnnxPredictor
 from routoo.pricing.online import OnlinePricing
@@ -114,7 +114,7 @@ class Books:
 
     budget_usd: float
     now_s: float = 0.0
-    spending: Spending = field(init=False)
+    spending: BudgetBooking = field(init=False)
 
     def __post_init__(self) -> None:
         terms = BudgetTerms(
@@ -126,7 +126,7 @@ class Books:
             on_exhausted="cheapest",
         )
         ledger = MemoryLedger((terms,), FOREVER, self._now_ns)
-        self.spending = Spending(ledger, refuses_unbudgeted=False, clock_ns=self._now_ns)
+        self.spending = BudgetBooking(ledger, refuses_unbudgeted=False, clock_ns=self._now_ns)
 
     def _now_ns(self) -> int:
         return round(self.now_s * 1e9)

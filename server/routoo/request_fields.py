@@ -34,7 +34,7 @@ class Kind(Enum):
     TEXT = "text"
 
 
-class Narrowing(Enum):
+class Narrows(Enum):
     """How a constraint takes models away from a request."""
 
     AT_MOST = "at_most"
@@ -68,7 +68,7 @@ class RequestField:
 
     help: str
     metavar: str
-    narrows: Narrowing | None = None
+    narrows: Narrows | None = None
     estimate: str = ""
     highest: float = inf
     flag: str = ""
@@ -131,39 +131,39 @@ class RequestFields(TypedDict, total=False):
 
     allowed_models: Annotated[
         Sequence[str] | None,
-        RequestField("Only this model; repeatable.", "MODEL", Narrowing.ALLOWED, flag="--allow"),
+        RequestField("Only this model; repeatable.", "MODEL", Narrows.ALLOWED, flag="--allow"),
     ]
     denied_models: Annotated[
         Sequence[str] | None,
-        RequestField("Not this model; repeatable.", "MODEL", Narrowing.DENIED, flag="--deny"),
+        RequestField("Not this model; repeatable.", "MODEL", Narrows.DENIED, flag="--deny"),
     ]
     required_capabilities: Annotated[
         Sequence[str] | None,
         RequestField(
             "Only models with this capability; repeatable.",
             "CAP",
-            Narrowing.CAPABLE,
+            Narrows.CAPABLE,
             flag="--require",
         ),
     ]
     max_latency_ms: Annotated[
         float | None,
-        RequestField("At most this predicted time.", "MS", Narrowing.AT_MOST, "latencies_ms"),
+        RequestField("At most this predicted time.", "MS", Narrows.AT_MOST, "latencies_ms"),
     ]
     max_cost_usd: Annotated[
         float | None,
-        RequestField("At most this predicted cost.", "USD", Narrowing.AT_MOST, "costs_usd"),
+        RequestField("At most this predicted cost.", "USD", Narrows.AT_MOST, "costs_usd"),
     ]
     min_score: Annotated[
         float | None,
         RequestField(
-            "At least this predicted score, 0 to 1.", "X", Narrowing.AT_LEAST, "scores", highest=1.0
+            "At least this predicted score, 0 to 1.", "X", Narrows.AT_LEAST, "scores", highest=1.0
         ),
     ]
     max_quality_gap: Annotated[
         float | None,
         RequestField(
-            "Policy quality_gap: what the small model may lose.", "X", Narrowing.POLICY, highest=1.0
+            "Policy quality_gap: what the small model may lose.", "X", Narrows.POLICY, highest=1.0
         ),
     ]
     expected_output_tokens: Annotated[int | None, RequestField("Your estimate of the answer.", "N")]

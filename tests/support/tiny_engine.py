@@ -9,21 +9,21 @@ from routoo.config.policy import PolicySettings
 from routoo.config.settings import BatchingSettings
 from routoo.engine.engine import Engine
 from routoo.engine.open_decisions import DecisionIds
-from routoo.engine.shared import Shared
+from routoo.engine.shared import EngineThreads
 from routoo.predictor.base import LonePredictor
 from routoo.predictor.onnx import OnnxPredictor
 from routoo.routing.operating_point import PricedSample
 from routoo.routing.policies import build_policies
 from routoo.telemetry.metrics import Metrics
 from support.tiny_artifact import MODELS
-from support.tiny_money import budgeted_money, fixed_money
+from support.tiny_money import budgeted_accounting, fixed_accounting
 from support.tiny_pool import tiny_pool
 from support.watched import HANG_S
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from routoo.engine.booking import Spending
+    from routoo.engine.booking import BudgetBooking
     from routoo.predictor.artifact import Artifact
     from routoo.selector.cascade import Rule
     from routoo.telemetry.decision_log.log import DecisionLog
@@ -35,7 +35,7 @@ def make_engine(
     price: float = 100.0,
     policy: PolicySettings | None = None,
     rule: Rule | None = None,
-    spent_from: Spending | None = None,
+    spent_from: BudgetBooking | None = None,
     metrics: Metrics | None = None,
     decision_log: DecisionLog | None = None,
     **batching: int,
@@ -44,9 +44,9 @@ def make_engine(
     pool = tiny_pool()
     metrics = metrics or Metrics()
     money = (
-        fixed_money(pool, metrics, price)
+        fixed_accounting(pool, metrics, price)
         if spent_from is None
-        else budgeted_money(pool, metrics, price, spent_from)
+        else budgeted_accounting(pool, metrics, price, spent_from)
     )
     return Engine(
         source=LonePredictor(OnnxPredictor(artifact)),
@@ -55,7 +55,7 @@ def make_engine(
         policies=build_policies(policy or PolicySettings(), pool, "test", rule),
         money=money,
         batching=BatchingSettings(**batching),
-        shared=Shared(DecisionIds("test")),
+        shared=EngineThreads(DecisionIds("test")),
         metrics=metrics,
         decision_log=decision_log,
     )

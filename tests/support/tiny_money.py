@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from routoo.budget.memory.books import Keeping
 from routoo.budget.memory.ledger import MemoryLedger
 from routoo.budget.terms import BudgetTerms, one_nano_usd
-from routoo.engine.accounting import Money
-from routoo.engine.booking import Spending
+from routoo.engine.accounting import Accounting
+from routoo.engine.booking import BudgetBooking
 from routoo.engine.open_decisions import OpenDecisions
-from routoo.engine.outcomes import Outcomes
+from routoo.engine.outcomes import OutcomeSettlement
 from routoo.pricing.prices import FixedPricing
 
 if TYPE_CHECKING:
@@ -26,11 +26,11 @@ NOW_NS = 1_700_000_000 * 10**9  # 800 s into an hour
 FOREVER = Keeping(ttl_ns=10**15, releases_expired=False, max_decisions=10**6)
 
 
-def fixed_money(pool: Pool, metrics: Metrics, price: float) -> Money:
+def fixed_accounting(pool: Pool, metrics: Metrics, price: float) -> Accounting:
     """Makes money without budgets, at one price."""
     decisions = OpenDecisions(MANY, LONG_S)
-    outcomes = Outcomes(decisions, None, pool, metrics.outcomes)
-    return Money(FixedPricing(price), None, decisions, outcomes)
+    outcomes = OutcomeSettlement(decisions, None, pool, metrics.outcomes)
+    return Accounting(FixedPricing(price), None, decisions, outcomes)
 
 
 def hourly(
@@ -50,13 +50,17 @@ def books(*budgets: BudgetTerms) -> MemoryLedger:
     return MemoryLedger(budgets, FOREVER, lambda: NOW_NS)
 
 
-def spending(*budgets: BudgetTerms, refuses_unbudgeted: bool = False) -> Spending:
+def spending(*budgets: BudgetTerms, refuses_unbudgeted: bool = False) -> BudgetBooking:
     """Makes the spending of budgets in memory."""
-    return Spending(books(*budgets), refuses_unbudgeted=refuses_unbudgeted, clock_ns=lambda: NOW_NS)
+    return BudgetBooking(
+        books(*budgets), refuses_unbudgeted=refuses_unbudgeted, clock_ns=lambda: NOW_NS
+    )
 
 
-def budgeted_money(pool: Pool, metrics: Metrics, price: float, spent_from: Spending) -> Money:
+def budgeted_accounting(
+    pool: Pool, metrics: Metrics, price: float, spent_from: BudgetBooking
+) -> Accounting:
     """Makes money with budgets, at one price."""
     decisions = OpenDecisions(MANY, LONG_S)
-    outcomes = Outcomes(decisions, spent_from.ledger, pool, metrics.outcomes)
-    return Money(FixedPricing(price), spent_from, decisions, outcomes)
+    outcomes = OutcomeSettlement(decisions, spent_from.ledger, pool, metrics.outcomes)
+    return Accounting(FixedPricing(price), spent_from, decisions, outcomes)

@@ -192,3 +192,13 @@ def test_files_stay_readable_in_one_sitting(root: str) -> None:
             with warnings.catch_warnings():
                 warnings.simplefilter("default")
                 warnings.warn(f"{path} has {lines} lines; is it still one noun?", stacklevel=1)
+
+
+def test_a_class_has_its_name_for_itself() -> None:
+    places: dict[str, list[str]] = {}
+    for root, package in ((SERVER, "routoo"), (EXPORT, "routoo_export")):
+        for name, path in files_of(root, package).items():
+            for node in ast.parse(path.read_text(encoding="utf-8")).body:
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                    places.setdefault(node.name, []).append(name)
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}

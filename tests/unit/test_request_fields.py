@@ -9,7 +9,7 @@ import pytest
 from routoo.api.extproc.headers import read_fields
 from routoo.cli.commands.route import route
 from routoo.client import RequestOptions
-from routoo.request_fields import CONSTRAINTS, FIELDS, Kind, Narrowing
+from routoo.request_fields import CONSTRAINTS, FIELDS, Kind, Narrows
 from routoo.routing.estimates import Estimates
 from routoo.v1.route_pb2 import RouteRequest
 
@@ -35,7 +35,7 @@ def test_a_row_has_the_protos_type(name: str) -> None:
 
 def test_every_constraint_narrows_by_something_that_there_is() -> None:
     for name, row in CONSTRAINTS.items():
-        if row.narrows in (Narrowing.AT_MOST, Narrowing.AT_LEAST):
+        if row.narrows in (Narrows.AT_MOST, Narrows.AT_LEAST):
             assert row.estimate in Estimates.__slots__, name  # type: ignore[attr-defined]
             assert row.kind is Kind.NUMBER
         else:

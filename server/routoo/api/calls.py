@@ -52,7 +52,7 @@ class Doorkeeper(Protocol):
 
 
 @dataclass(slots=True)
-class Exchange:
+class StreamState:
     """What Envoy's streams tell of themselves, for their status and time.
 
     Attributes:
@@ -199,7 +199,7 @@ class Calls:
         return grpc.stream_stream_rpc_method_handler(answered)
 
     def exchange(
-        self, talk: Callable[[Context, Exchange], Awaitable[bytes | None]], rpc: str
+        self, talk: Callable[[Context, StreamState], Awaitable[bytes | None]], rpc: str
     ) -> Any:
         """What answers one of Envoy's streams: ``talk`` reads and writes messages by itself.
 
@@ -207,7 +207,7 @@ class Calls:
         """
 
         async def answered(_: object, context: Context) -> bytes | None:
-            exchange = Exchange()
+            exchange = StreamState()
             code = "OK"
             started_s = perf_counter()
             try:

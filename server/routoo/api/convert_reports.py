@@ -8,7 +8,7 @@ from routoo import __version__
 from routoo.api.convert import optional_number, route_response
 from routoo.errors import InvalidRequestError
 from routoo.routing.escalation import EscalationRequest
-from routoo.routing.outcome import Outcome
+from routoo.routing.outcome import OutcomeReport
 from routoo.selector.cascade import feature_of
 from routoo.v1 import budget_pb2, info_pb2, outcome_pb2
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from routoo.telemetry.shadow_counts import Comparison
 
 
-def outcome(message: outcome_pb2.ReportOutcomeRequest, tenant: str | None = None) -> Outcome:
+def outcome(message: outcome_pb2.ReportOutcomeRequest, tenant: str | None = None) -> OutcomeReport:
     """Checks and converts a report; ``tenant``: whose decision it has to be, None: anybody's.
 
     Raises:
@@ -33,7 +33,7 @@ def outcome(message: outcome_pb2.ReportOutcomeRequest, tenant: str | None = None
     cost_usd = optional_number(message, "cost_usd")
     score = optional_number(message, "score", 1.0)
     latency_ms = optional_number(message, "latency_ms")
-    return Outcome(
+    return OutcomeReport(
         decision_id=message.decision_id,
         model=message.model,
         score=score,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from routoo.api.peers import Peers
     from routoo.api.security.caller import Caller
     from routoo.api.security.gate import Admission
-    from routoo.engine.current import Current
+    from routoo.engine.current import ActiveEngine
     from routoo.routing.joint import JointConstraints
     from routoo.routing.request import PromptRequest
     from routoo.telemetry.tracing import Tracing
@@ -42,7 +42,7 @@ class RouterService:
 
     def __init__(
         self,
-        current: Current,
+        current: ActiveEngine,
         calls: Calls,
         tracing: Tracing | None = None,
         peers: Peers | None = None,

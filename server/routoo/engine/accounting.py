@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from routoo.budget.ledger import BudgetState
-    from routoo.engine.booking import Spending
+    from routoo.engine.booking import BudgetBooking
     from routoo.engine.open_decisions import OpenDecisions
-    from routoo.engine.outcomes import Outcomes
+    from routoo.engine.outcomes import OutcomeSettlement
     from routoo.pricing.prices import Pricing
 
 
 @dataclass(frozen=True, slots=True)
-class Money:
+class Accounting:
     """The parts.
 
     Attributes:
@@ -25,9 +25,9 @@ class Money:
     """
 
     pricing: Pricing
-    spending: Spending | None
+    spending: BudgetBooking | None
     decisions: OpenDecisions
-    outcomes: Outcomes
+    outcomes: OutcomeSettlement
 
     def budgets(self, tenant: str = "") -> list[tuple[BudgetState, float]]:
         """Each budget as it stands and its price, in the settings' order; may wait for the ledger.

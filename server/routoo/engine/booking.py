@@ -40,7 +40,7 @@ class Booked:
     degraded: bool
 
 
-class Spending:
+class BudgetBooking:
     """The ledger as decisions use it. Called from worker threads, ``check`` from any.
 
     Args:

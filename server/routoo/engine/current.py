@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Current:
+class ActiveEngine:
     """Read once per request, on the event loop, right before the engine is called.
 
     A reload replaces both. An engine that was read and called before answers nevertheless; one

@@ -33,7 +33,7 @@ from routoo.selector.reason import Reason
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from routoo.engine.accounting import Money
+    from routoo.engine.accounting import Accounting
     from routoo.engine.booking import Booked
     from routoo.engine.open_decisions import DecisionIds
     from routoo.engine.shadow import Shadow
@@ -71,7 +71,7 @@ class Decider:
         pool: Pool,
         predictor: Predictor,
         policies: Policies,
-        money: Money,
+        money: Accounting,
         ids: DecisionIds,
         metrics: Metrics,
         recorder: Recorder | None,

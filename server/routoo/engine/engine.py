@@ -36,15 +36,15 @@ if TYPE_CHECKING:
 
     from routoo.budget.ledger import BudgetState
     from routoo.config.settings import BatchingSettings
-    from routoo.engine.accounting import Money
-    from routoo.engine.shared import Shared
+    from routoo.engine.accounting import Accounting
+    from routoo.engine.shared import EngineThreads
     from routoo.errors import BudgetSpentError, NoEligibleModelError
     from routoo.predictor.base import Prediction, Predictor, PredictorSource
     from routoo.routing.decision import BatchDecision, BatchFrontier, Decision
     from routoo.routing.escalation import Escalation, EscalationRequest
     from routoo.routing.joint import JointConstraints
     from routoo.routing.operating_point import PricedSample
-    from routoo.routing.outcome import Outcome
+    from routoo.routing.outcome import OutcomeReport
     from routoo.routing.policies import Policies
     from routoo.routing.pool import Pool
     from routoo.routing.request import PromptRequest
@@ -80,9 +80,9 @@ class Engine:
         pool: Pool,
         sample: PricedSample,
         policies: Policies,
-        money: Money,
+        money: Accounting,
         batching: BatchingSettings,
-        shared: Shared,
+        shared: EngineThreads,
         metrics: Metrics,
         decision_log: DecisionLog | None = None,
     ) -> None:
@@ -241,7 +241,7 @@ class Engine:
         """Score per USD in force for requests without a tenant."""
         return self._money.pricing.in_force.of("")[0]
 
-    async def report(self, outcome: Outcome) -> bool:
+    async def report(self, outcome: OutcomeReport) -> bool:
         """Books what really happened; false when the decision is unknown or was reported before.
 
         Raises:
@@ -253,7 +253,7 @@ class Engine:
             raise accepted
         return accepted
 
-    async def report_all(self, outcomes: Sequence[Outcome]) -> list[bool | RoutooError]:
+    async def report_all(self, outcomes: Sequence[OutcomeReport]) -> list[bool | RoutooError]:
         """As ``report`` for each, with one change of threads; an error stands in its place."""
         results = await self._in_thread(self._books, self._money.outcomes.report_all, outcomes)
         for outcome, accepted in zip(outcomes, results, strict=True):

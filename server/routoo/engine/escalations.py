@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import Counter
 
-    from routoo.engine.accounting import Money
+    from routoo.engine.accounting import Accounting
     from routoo.routing.pool import Pool
     from routoo.selector.cascade import Rule
 
@@ -30,7 +30,7 @@ class Escalations:
 
     def __init__(
         self,
-        money: Money,
+        money: Accounting,
         rule: Rule | None,
         pool: Pool,
         new_id: Callable[[], str],

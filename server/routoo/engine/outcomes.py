@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from routoo.budget.ledger import Ledger
     from routoo.engine.open_decisions import OpenDecisions
     from routoo.routing.decision import Decision
-    from routoo.routing.outcome import Outcome
+    from routoo.routing.outcome import OutcomeReport
     from routoo.routing.pool import Pool
     from routoo.telemetry.outcome_counts import OutcomeCounts
 
 
-class Outcomes:
+class OutcomeSettlement:
     """Takes reports, from any thread; may wait for the ledger.
 
     Args:
@@ -40,7 +40,7 @@ class Outcomes:
         self._pool = pool
         self._counts = counts
 
-    def report(self, outcome: Outcome) -> bool:
+    def report(self, outcome: OutcomeReport) -> bool:
         """Books an outcome. False when the decision is unknown, another's, or was reported before.
 
         The cost is the reported one, or the reported tokens at the pool's prices, or nothing when
@@ -66,7 +66,7 @@ class Outcomes:
             self._watch(outcome, decision, model, cost_usd)
         return True
 
-    def report_all(self, outcomes: Sequence[Outcome]) -> list[bool | RoutooError]:
+    def report_all(self, outcomes: Sequence[OutcomeReport]) -> list[bool | RoutooError]:
         """As ``report`` for each; an error stands in the place of its outcome."""
         booked: list[bool | RoutooError] = []
         for outcome in outcomes:
@@ -86,7 +86,9 @@ class Outcomes:
         # No budget applied to it: what is kept here decides.
         return settled is not Settled.TWICE and first
 
-    def _cost_usd(self, outcome: Outcome, decision: Decision | None, model: str) -> float | None:
+    def _cost_usd(
+        self, outcome: OutcomeReport, decision: Decision | None, model: str
+    ) -> float | None:
         # The pool may have been reloaded since: a decision has the columns and prices of its own.
         pool = self._pool if decision is None else decision.batch.pool
         if outcome.model:
@@ -115,7 +117,7 @@ class Outcomes:
         return float(decision.batch.estimates.costs_usd[decision.row, column])
 
     def _watch(
-        self, outcome: Outcome, decision: Decision, model: str, cost_usd: float | None
+        self, outcome: OutcomeReport, decision: Decision, model: str, cost_usd: float | None
     ) -> None:
         """Sums what was reported and what had been predicted, side by side."""
         estimates, row = decision.batch.estimates, decision.row

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 
-class Shared:
+class EngineThreads:
     """Made once per service.
 
     Args:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from routoo.request_fields import CONSTRAINTS, Kind
-from routoo.request_fields import Narrowing as Narrows
+from routoo.request_fields import CONSTRAINTS, Kind, Narrows
 from routoo.selector.eligibility import Eligibility
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class OutcomeReport:
     """A report. None: not known.
 
     Attributes:

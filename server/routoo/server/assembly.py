@@ -26,8 +26,8 @@ from routoo.telemetry.tracing import check_installed
 if TYPE_CHECKING:
     from routoo.config.policy import GuaranteeSettings
     from routoo.config.settings import Settings
-    from routoo.engine.accounting import Money
-    from routoo.engine.shared import Shared
+    from routoo.engine.accounting import Accounting
+    from routoo.engine.shared import EngineThreads
     from routoo.predictor.artifact import Artifact
     from routoo.routing.policies import Policies
     from routoo.routing.pool import Pool
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class Components:
     """What a service is made of, checked against each other."""
 
     pool: Pool
@@ -45,7 +45,7 @@ class Parts:
     policies: Policies
 
 
-def load_parts(settings: Settings, artifact: Artifact | None = None) -> Parts:
+def load_components(settings: Settings, artifact: Artifact | None = None) -> Components:
     """Reads pool and artifact and finds the price in force.
 
     Args:
@@ -81,7 +81,7 @@ def load_parts(settings: Settings, artifact: Artifact | None = None) -> Parts:
     )
     digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
     policies = build_policies(policy, pool, digest, rule)
-    return Parts(pool, artifact, sample, price, policies)
+    return Components(pool, artifact, sample, price, policies)
 
 
 def check(settings: Settings) -> list[str]:
@@ -92,7 +92,7 @@ def check(settings: Settings) -> list[str]:
     """
     Entrance.open(settings.security, CollectorRegistry())
     check_installed(settings.tracing)
-    parts = load_parts(settings)
+    parts = load_components(settings)
     predictors = Predictors(settings.predictor, parts.artifact, Watch())
     try:
         predictors.chain.warm_up()
@@ -127,14 +127,14 @@ def _promise(guarantee: GuaranteeSettings | None) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Lasting:
+class EngineFactory:
     """The parts of a service that every engine of it uses."""
 
     predictors: Predictors
     telemetry: Telemetry
-    shared: Shared
+    shared: EngineThreads
 
-    def engine(self, parts: Parts, money: Money, settings: Settings) -> Engine:
+    def engine(self, parts: Components, money: Accounting, settings: Settings) -> Engine:
         """An engine; on the event loop that calls it."""
         return Engine(
             source=self.predictors,

@@ -13,10 +13,10 @@ from routoo.budget.memory.ledger import MemoryLedger
 from routoo.budget.memory.persistence import TEND_INTERVAL_S, Journaling
 from routoo.budget.redis.local_share import Alone
 from routoo.budget.scopes import Scopes
-from routoo.engine.accounting import Money
-from routoo.engine.booking import Spending
+from routoo.engine.accounting import Accounting
+from routoo.engine.booking import BudgetBooking
 from routoo.engine.open_decisions import OpenDecisions
-from routoo.engine.outcomes import Outcomes
+from routoo.engine.outcomes import OutcomeSettlement
 from routoo.errors import ConfigError
 from routoo.pricing.online import OnlinePricing
 from routoo.pricing.prices import FixedPricing
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from routoo.config.budget import BudgetSettings, LedgerSettings
     from routoo.config.settings import Settings
     from routoo.pricing.prices import Pricing
-    from routoo.server.assembly import Parts
+    from routoo.server.assembly import Components
     from routoo.telemetry.outcome_counts import OutcomeCounts
 
 
@@ -40,9 +40,9 @@ class Clocks:
     clock_ns: Callable[[], int] = time_ns
 
 
-def open_money(
-    settings: Settings, parts: Parts, counts: OutcomeCounts, clocks: Clocks | None = None
-) -> Money:
+def open_accounting(
+    settings: Settings, parts: Components, counts: OutcomeCounts, clocks: Clocks | None = None
+) -> Accounting:
     """Opens the books, and starts what follows them.
 
     Args:
@@ -58,19 +58,19 @@ def open_money(
     ledger = open_ledger(settings.budgets, settings.ledger, clocks.clock_ns)
     kept = settings.outcomes
     decisions = OpenDecisions(kept.max_open_decisions, kept.max_age_s)
-    return _money_of(settings, parts, ledger, decisions, counts, clocks)
+    return _accounting_of(settings, parts, ledger, decisions, counts, clocks)
 
 
-def renew_money(
-    old: Money,
+def renew_accounting(
+    old: Accounting,
     before: Settings,
     settings: Settings,
-    parts: Parts,
+    parts: Components,
     counts: OutcomeCounts,
     *,
     same_models: bool,
-) -> Money:
-    """Money for the engine that follows one: same books, same open decisions.
+) -> Accounting:
+    """Accounting for the engine that follows one: same books, same open decisions.
 
     A change of the budgets leaves what is spent and open in the books; prices go on where they
     still mean the same. The old money may be used until its engine is retired, and is then to be
@@ -80,7 +80,7 @@ def renew_money(
         old: what serves.
         before: the settings that it was made from.
         settings: the new ones; the section ``ledger`` has to be the same.
-        parts: see ``open_money``.
+        parts: see ``open_accounting``.
         counts: likewise.
         same_models: pool, sample and price are what they were.
 
@@ -100,10 +100,10 @@ def renew_money(
         return old
     old.pricing.close()
     old.decisions.bound(kept.max_open_decisions, kept.max_age_s)
-    return _money_of(settings, parts, ledger, old.decisions, counts, clocks, old.pricing)
+    return _accounting_of(settings, parts, ledger, old.decisions, counts, clocks, old.pricing)
 
 
-def close_replaced(old: Money, new: Money) -> None:
+def close_replaced(old: Accounting, new: Accounting) -> None:
     """Closes what the new money does not use, once nothing uses the old one any more."""
     if old.pricing is not new.pricing:
         old.pricing.close()
@@ -112,18 +112,18 @@ def close_replaced(old: Money, new: Money) -> None:
         old.spending.ledger.close()
 
 
-def _money_of(
+def _accounting_of(
     settings: Settings,
-    parts: Parts,
+    parts: Components,
     ledger: Ledger | None,
     decisions: OpenDecisions,
     counts: OutcomeCounts,
     clocks: Clocks,
     before: Pricing | None = None,
-) -> Money:
-    outcomes = Outcomes(decisions, ledger, parts.pool, counts)
+) -> Accounting:
+    outcomes = OutcomeSettlement(decisions, ledger, parts.pool, counts)
     if ledger is None:
-        return Money(FixedPricing(parts.price), None, decisions, outcomes)
+        return Accounting(FixedPricing(parts.price), None, decisions, outcomes)
     pricing = OnlinePricing(
         ledger,
         parts.sample.scores,
@@ -134,13 +134,13 @@ def _money_of(
     )
     if isinstance(before, OnlinePricing):
         pricing.go_on_from(before)
-    spending = Spending(
+    spending = BudgetBooking(
         ledger,
         refuses_unbudgeted=settings.ledger.unbudgeted == "refuse",
         clock_ns=clocks.clock_ns,
     )
     pricing.start()
-    return Money(pricing, spending, decisions, outcomes)
+    return Accounting(pricing, spending, decisions, outcomes)
 
 
 def open_ledger(

@@ -14,17 +14,17 @@ import structlog
 
 from routoo.errors import ConfigError, PredictorError
 from routoo.routing.policies import learned_with_predictor
-from routoo.server.assembly import load_parts, versions_of
-from routoo.server.budgets import close_replaced, renew_money
+from routoo.server.assembly import load_components, versions_of
+from routoo.server.budgets import close_replaced, renew_accounting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from routoo.config.settings import Settings
-    from routoo.engine.accounting import Money
-    from routoo.engine.current import Current
+    from routoo.engine.accounting import Accounting
+    from routoo.engine.current import ActiveEngine
     from routoo.engine.engine import Engine
-    from routoo.server.assembly import Lasting, Parts
+    from routoo.server.assembly import Components, EngineFactory
     from routoo.server.predictor_watch import PredictorWatch
 
 _log = structlog.get_logger("routoo.reload")
@@ -48,8 +48,8 @@ class _Next:
     """What the next engine is made of; ``parts`` None: nothing has changed."""
 
     settings: Settings
-    parts: Parts | None
-    money: Money | None
+    parts: Components | None
+    money: Accounting | None
     needs_restart: tuple[str, ...]
 
 
@@ -59,16 +59,20 @@ class Reloader:
     Args:
         current: what serves; replaced.
         parts: what it is made of.
-        lasting: what stays.
+        factory: what stays.
         watch: told of predictors.
     """
 
     def __init__(
-        self, current: Current, parts: Parts, lasting: Lasting, watch: PredictorWatch
+        self,
+        current: ActiveEngine,
+        parts: Components,
+        factory: EngineFactory,
+        watch: PredictorWatch,
     ) -> None:
         self._current = current
         self._parts = parts
-        self._lasting = lasting
+        self._factory = factory
         self._watch = watch
         self._one_at_a_time = asyncio.Lock()
         self._tasks: set[asyncio.Task[str]] = set()
@@ -96,7 +100,7 @@ class Reloader:
 
         def moved() -> None:
             # On the probing thread, which has nothing to do until the next probe.
-            predictors = self._lasting.predictors
+            predictors = self._factory.predictors
             detail = ""
             try:
                 if not predictors.exchange(self._current.settings.predictor, again=False):
@@ -131,7 +135,7 @@ class Reloader:
 
     async def close(self) -> None:
         """Lets the predictor go; ``settle`` comes before."""
-        await asyncio.to_thread(self._lasting.predictors.close)
+        await asyncio.to_thread(self._factory.predictors.close)
 
     async def _reload(self, read_settings: Callable[[], Settings]) -> str:
         async with self._one_at_a_time:
@@ -160,7 +164,7 @@ class Reloader:
         Raises:
             ConfigError, PredictorError: something is not fit; the old stays.
         """
-        before, predictors = self._current.settings, self._lasting.predictors
+        before, predictors = self._current.settings, self._factory.predictors
         settings, needs_restart = taken(before, read_settings())
         outcome = "refused"
         try:
@@ -168,7 +172,7 @@ class Reloader:
             artifact = self._parts.artifact if line is None else line.artifact
             if line is None and artifact is not predictors.chain.line.artifact:
                 artifact = predictors.chain.line.artifact  # a Triton server has moved on
-            parts = load_parts(settings, artifact)
+            parts = load_components(settings, artifact)
             if line is not None:
                 predictors.take(line)
             outcome = "unchanged" if line is None else "switched"
@@ -186,33 +190,33 @@ class Reloader:
         ):
             return _Next(settings, None, None, needs_restart)
         predictors.learned_with_it = learned_with_predictor(settings.policy)
-        money = renew_money(
+        money = renew_accounting(
             self._current.engine.money,
             before,
             settings,
             parts,
-            self._lasting.telemetry.metrics.outcomes,
+            self._factory.telemetry.metrics.outcomes,
             same_models=same_models,
         )
         return _Next(settings, parts, money, needs_restart)
 
-    def _swap(self, settings: Settings, parts: Parts, money: Money) -> None:
+    def _swap(self, settings: Settings, parts: Components, money: Accounting) -> None:
         """In one turn of the loop: who asks for the engine gets the old one or the new one."""
         old = self._current.engine
-        self._current.engine = self._lasting.engine(parts, money, settings)
+        self._current.engine = self._factory.engine(parts, money, settings)
         self._current.settings = settings
         self._parts = parts
-        self._lasting.telemetry.metrics.versions(versions_of(self._current.engine))
+        self._factory.telemetry.metrics.versions(versions_of(self._current.engine))
         retiring = asyncio.get_running_loop().create_task(self._retire(old, money))
         self._retiring[retiring] = old
         retiring.add_done_callback(self._retiring.pop)
 
-    async def _retire(self, old: Engine, money: Money) -> None:
+    async def _retire(self, old: Engine, money: Accounting) -> None:
         await old.retire()
         await asyncio.to_thread(close_replaced, old.money, money)
 
     def _tell(self, outcome: str, *, needs_restart: tuple[str, ...] = (), detail: str = "") -> str:
-        self._lasting.telemetry.metrics.reloads.labels(outcome).inc()
+        self._factory.telemetry.metrics.reloads.labels(outcome).inc()
         log = _log.error if outcome == "refused" else _log.info
         versions = self._current.engine.versions
         fields = {"detail": detail} if detail else {}

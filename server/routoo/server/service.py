@@ -23,13 +23,13 @@ from routoo.api.overload import Overload, OverloadTerms
 from routoo.api.peers import ANSWERED, OPTIONS, PeerGate, Peers
 from routoo.api.security.entrance import Entrance
 from routoo.api.service import SERVICE, RouterService
-from routoo.engine.current import Current
+from routoo.engine.current import ActiveEngine
 from routoo.engine.open_decisions import DecisionIds
-from routoo.engine.shared import Shared
+from routoo.engine.shared import EngineThreads
 from routoo.predictor.manager import Predictors
 from routoo.routing.policies import learned_with_predictor
-from routoo.server.assembly import Lasting, load_parts, versions_of
-from routoo.server.budgets import open_money
+from routoo.server.assembly import EngineFactory, load_components, versions_of
+from routoo.server.budgets import open_accounting
 from routoo.server.file_watch import FileWatch, files_of
 from routoo.server.grpc_servers import GrpcServers
 from routoo.server.health import Health
@@ -124,7 +124,7 @@ class Service:
 
     def __init__(
         self,
-        current: Current,
+        current: ActiveEngine,
         telemetry: Telemetry,
         reloader: Reloader,
         health: Health,
@@ -178,7 +178,7 @@ class Service:
         Raises:
             ConfigError: a file is wrong, or a port is in use; one line.
         """
-        parts = load_parts(settings)
+        parts = load_components(settings)
         telemetry, health = Telemetry.open(settings.decision_log, settings.tracing), Health()
         metrics = telemetry.metrics
         entrance = Entrance.open(settings.security, metrics.registry)
@@ -190,12 +190,12 @@ class Service:
             learned_with_it=learned_with_predictor(settings.policy),
         )
         prefix = secrets.token_hex(5) if worker is None else worker.id_prefix()
-        lasting = Lasting(predictors, telemetry, Shared(DecisionIds(prefix)))
-        engine = lasting.engine(parts, open_money(settings, parts, metrics.outcomes), settings)
-        current = Current(engine, settings)
+        factory = EngineFactory(predictors, telemetry, EngineThreads(DecisionIds(prefix)))
+        engine = factory.engine(parts, open_accounting(settings, parts, metrics.outcomes), settings)
+        current = ActiveEngine(engine, settings)
         # What engine that is changes.
         metrics.registry.register(BudgetMetrics(lambda: current.engine.money.budgets()))  # noqa: PLW0108
-        reloader = Reloader(current, parts, lasting, watch)
+        reloader = Reloader(current, parts, factory, watch)
         service = cls(current, telemetry, reloader, health, entrance, worker)
         try:
             await engine.warm_up()

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from routoo.predictor.artifact import load_artifact
-from routoo.routing.outcome import Outcome
+from routoo.routing.outcome import OutcomeReport
 from routoo.routing.request import PromptRequest
 from support.logged_engine import logged_engine, rewritten
 from support.processes.process import write_tiny_config
@@ -27,7 +27,7 @@ async def log(tmp_path: Path) -> Path:
     async with logged_engine(artifact, tmp_path / "log") as engine:
         for prompt in ("hard", "easy", "long"):
             decision = await engine.route(PromptRequest(prompt))
-        await engine.report(Outcome(decision.decision_id, score=0.5, cost_usd=0.125))
+        await engine.report(OutcomeReport(decision.decision_id, score=0.5, cost_usd=0.125))
     return tmp_path / "log"
 
 

@@ -12,7 +12,7 @@ from routoo.config.policy import PolicySettings
 from routoo.errors import BudgetSpentError, DeadlineError, DrainingError, NoBudgetError
 from routoo.predictor.artifact import load_artifact
 from routoo.routing.joint import JointConstraints
-from routoo.routing.outcome import Outcome
+from routoo.routing.outcome import OutcomeReport
 from routoo.routing.request import PromptRequest
 from routoo.selector.reason import Reason
 from routoo.telemetry.metrics import Metrics
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from routoo.budget.ledger import BudgetState
-    from routoo.engine.booking import Spending
+    from routoo.engine.booking import BudgetBooking
     from routoo.engine.engine import Engine
     from routoo.predictor.artifact import Artifact
 
@@ -42,7 +42,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
 
 @asynccontextmanager
 async def running(
-    artifact: Artifact, money: Spending | None = None, price: float = 100.0
+    artifact: Artifact, money: BudgetBooking | None = None, price: float = 100.0
 ) -> AsyncIterator[Engine]:
     metrics = Metrics()
     engine = make_engine(
@@ -119,7 +119,7 @@ async def test_a_batch_is_booked_whole_or_goes_on_cheaply(
         with pytest.raises(BudgetSpentError):
             await engine.route_batch(requests, constraints)
         for decision in first.decisions:
-            assert await engine.report(Outcome(decision.decision_id, cost_usd=LARGE_USD / 2))
+            assert await engine.report(OutcomeReport(decision.decision_id, cost_usd=LARGE_USD / 2))
         second = await engine.route_batch([PromptRequest("hard")] * 3, constraints)
         assert [one.model for one in second.decisions] == ["small"] * 3
         assert {one.batch.reasons[one.row] for one in second.decisions} == {Reason.BUDGET_SPENT}
@@ -225,16 +225,16 @@ async def test_what_a_shutdown_cuts_off_gives_its_money_back(artifact: Artifact)
         await engine.close(0.0)
         assert isinstance((await outcomes(waiting))[0], DrainingError)
         with pytest.raises(DrainingError):
-            await engine.report(Outcome("test-1"))
+            await engine.report(OutcomeReport("test-1"))
         watched.release()
 
 
 async def test_reports_settle_and_watch_the_predictor(artifact: Artifact) -> None:
     async with running(artifact, spending(hourly(1.0))) as engine:
         decision = (await outcomes(engine.route(PromptRequest("hard"))))[0]
-        assert await engine.report(Outcome(decision.decision_id, score=1.0, cost_usd=0.25))
-        assert not await engine.report(Outcome(decision.decision_id, cost_usd=0.5))
-        assert not await engine.report(Outcome("test-ffff", cost_usd=0.5))
+        assert await engine.report(OutcomeReport(decision.decision_id, score=1.0, cost_usd=0.25))
+        assert not await engine.report(OutcomeReport(decision.decision_id, cost_usd=0.5))
+        assert not await engine.report(OutcomeReport("test-ffff", cost_usd=0.5))
         state = await state_of(engine)
         assert (state.reserved_usd, state.settled_usd) == (0.0, 0.25)
         assert sample(engine, "routoo_outcomes_total", result="accepted") == 1
@@ -267,7 +267,7 @@ async def test_the_cost_that_is_settled(
 ) -> None:
     async with running(artifact, spending(hourly(1.0))) as engine:
         decision = (await outcomes(engine.route(PromptRequest("hard"))))[0]
-        assert await engine.report(Outcome(decision.decision_id, **report))
+        assert await engine.report(OutcomeReport(decision.decision_id, **report))
         state = await state_of(engine)
         assert (state.reserved_usd, state.settled_usd) == (0.0, pytest.approx(settled_usd))
 
@@ -275,8 +275,8 @@ async def test_the_cost_that_is_settled(
 async def test_without_budgets_reports_are_taken_once(artifact: Artifact) -> None:
     async with running(artifact) as engine:
         decision = (await outcomes(engine.route(PromptRequest("hard"))))[0]
-        assert await engine.report(Outcome(decision.decision_id, score=1.0))
-        assert not await engine.report(Outcome(decision.decision_id, score=1.0))
+        assert await engine.report(OutcomeReport(decision.decision_id, score=1.0))
+        assert not await engine.report(OutcomeReport(decision.decision_id, score=1.0))
         assert await engine.budgets() == []
 
 
@@ -286,9 +286,9 @@ async def test_a_decision_that_only_the_ledger_knows_needs_its_cost(artifact: Ar
         decision = (await outcomes(engine.route(PromptRequest("hard"))))[0]
         engine._money.decisions.discard([decision.decision_id])  # as if another replica had it
         tokens = {"input_tokens": 10, "output_tokens": 10}
-        assert not await engine.report(Outcome(decision.decision_id, score=1.0))
-        assert not await engine.report(Outcome(decision.decision_id, **tokens))
-        assert await engine.report(Outcome(decision.decision_id, cost_usd=0.25))
+        assert not await engine.report(OutcomeReport(decision.decision_id, score=1.0))
+        assert not await engine.report(OutcomeReport(decision.decision_id, **tokens))
+        assert await engine.report(OutcomeReport(decision.decision_id, cost_usd=0.25))
         assert (await state_of(engine)).settled_usd == 0.25
 
 
@@ -298,7 +298,7 @@ async def test_tenants_add_no_series(artifact: Artifact) -> None:
             for number in range(tenants):
                 request = PromptRequest("hard", tenant=f"t{number}")
                 decided = (await outcomes(engine.route(request)))[0]
-                await engine.report(Outcome(decided.decision_id, score=1.0, cost_usd=0.0))
+                await engine.report(OutcomeReport(decided.decision_id, score=1.0, cost_usd=0.0))
             registry = engine.registry  # type: ignore[attr-defined]
             return sum(len(family.samples) for family in registry.collect())
 

@@ -10,7 +10,7 @@ import pytest
 from routoo.errors import InvalidRequestError, NoRuleError, UnknownDecisionError
 from routoo.predictor.artifact import load_artifact
 from routoo.routing.escalation import EscalationRequest
-from routoo.routing.outcome import Outcome
+from routoo.routing.outcome import OutcomeReport
 from routoo.routing.request import PromptRequest
 from routoo.selector.cascade import Correction, Rule
 from routoo.selector.reason import Reason
@@ -86,8 +86,8 @@ async def test_an_answer_that_differs_is_escalated_by_a_decision_of_its_own(
     assert found.extra_cost_usd == decision.batch.estimates.costs_usd[decision.row, LARGE]
     assert "large is expected to score" in found.text
     assert new.candidates()[0].model == "large"
-    assert await engine.report(Outcome(new.decision_id, score=1.0))
-    assert await engine.report(Outcome(decision.decision_id, score=0.0))
+    assert await engine.report(OutcomeReport(new.decision_id, score=1.0))
+    assert await engine.report(OutcomeReport(decision.decision_id, score=0.0))
 
 
 async def test_a_gain_that_is_not_worth_the_price_is_left(tmp_path: Path) -> None:

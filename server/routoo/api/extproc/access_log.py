@@ -19,8 +19,8 @@ from routoo.api.extproc.settlement import decision_of
 from routoo.api.peers import PeerAwayError
 
 if TYPE_CHECKING:
-    from routoo.api.calls import Calls, Context, Exchange
-    from routoo.api.extproc.settlement import Booking, Entry, LoggedReplies
+    from routoo.api.calls import Calls, Context, StreamState
+    from routoo.api.extproc.settlement import AwaitedReplies, Entry, OutcomeQueue
     from routoo.api.peers import Peers
 
 SERVICE: str = als_pb2.DESCRIPTOR.services_by_name["AccessLogService"].full_name
@@ -36,7 +36,7 @@ class AccessLog:
         peers: the other workers, to which is handed on what they decided; None: there are none.
     """
 
-    def __init__(self, replies: LoggedReplies, booking: Booking, peers: Peers | None) -> None:
+    def __init__(self, replies: AwaitedReplies, booking: OutcomeQueue, peers: Peers | None) -> None:
         self._replies = replies
         self._booking = booking
         self._peers = peers
@@ -46,7 +46,7 @@ class AccessLog:
     def handlers(self, calls: Calls) -> grpc.GenericRpcHandler[bytes, bytes]:
         """What is added to a grpc.aio server, behind the gate of ``calls``."""
 
-        async def read(context: Context, ending: Exchange) -> bytes:
+        async def read(context: Context, ending: StreamState) -> bytes:
             # Let in once: the stream lasts, and is no prompt in progress.
             with calls.admit(context, RPC) as admission:
                 tenant = admission.caller.confined_to
@@ -61,7 +61,7 @@ class AccessLog:
         for task in self._streams:
             task.cancel()
 
-    async def _read(self, context: Context, ending: Exchange, tenant: str | None) -> bytes:
+    async def _read(self, context: Context, ending: StreamState, tenant: str | None) -> bytes:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - grpc.aio runs each call in one
         self._streams.add(task)

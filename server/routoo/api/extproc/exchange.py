@@ -22,15 +22,15 @@ from routoo.api.extproc.refusal import Refusal
 from routoo.api.extproc.router import Head
 from routoo.api.extproc.usage import EventUsage, JsonUsage
 from routoo.errors import InvalidRequestError
-from routoo.routing.outcome import Outcome
+from routoo.routing.outcome import OutcomeReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from routoo.api.extproc.messages import Header
-    from routoo.api.extproc.metrics import Tally
+    from routoo.api.extproc.metrics import ExchangeCounts
     from routoo.api.extproc.router import Routed, Router
-    from routoo.api.extproc.settlement import LoggedReplies
+    from routoo.api.extproc.settlement import AwaitedReplies
     from routoo.api.extproc.usage import UsageReader
     from routoo.api.security.gate import Admission
     from routoo.config.processor import ProcessorSettings
@@ -66,8 +66,8 @@ class Exchange:
         self,
         router: Router,
         settings: ProcessorSettings,
-        tally: Tally,
-        logged: LoggedReplies,
+        tally: ExchangeCounts,
+        logged: AwaitedReplies,
         admit: Callable[[], Admission],
     ) -> None:
         self._router = router
@@ -128,7 +128,7 @@ class Exchange:
         """The last answer has been handed to Envoy."""
         self._told = True
 
-    def outcome(self) -> Outcome | None:
+    def outcome(self) -> OutcomeReport | None:
         """What is to be booked, now that no message comes any more.
 
         None: nothing was decided, or the access log will tell.
@@ -141,19 +141,19 @@ class Exchange:
         latency_ms = (perf_counter() - self.sent_s) * 1e3
         if self._error:
             self._tally.reply("failed")
-            return Outcome(decision_id, error=self._error)
+            return OutcomeReport(decision_id, error=self._error)
         # A reply that broke off may have told its usage before.
         usage = None if self._reply is None else self._reply.usage()
         if usage is not None and usage.complete:
             self._tally.reply("read")
-            return Outcome(
+            return OutcomeReport(
                 decision_id,
                 input_tokens=usage.input_tokens,
                 output_tokens=usage.output_tokens,
                 latency_ms=latency_ms if self._ended == "read" else None,
             )
         self._tally.reply("gone" if self._ended == "gone" else "estimated")
-        return Outcome(decision_id)
+        return OutcomeReport(decision_id)
 
     def _request_headers(self, message: Message) -> bytes | None:
         headers = _plain(message.headers)

@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from routoo.api.extproc.service import Processor
     from routoo.api.peers import Peers
     from routoo.config.processor import ProcessorSettings
-    from routoo.engine.current import Current
+    from routoo.engine.current import ActiveEngine
     from routoo.routing.pool import Pool
     from routoo.telemetry.tracing import Tracing
 
 
 def open_processor(
-    current: Current,
+    current: ActiveEngine,
     calls: Calls,
     registry: CollectorRegistry,
     tracing: Tracing | None,

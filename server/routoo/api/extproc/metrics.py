@@ -13,7 +13,7 @@ RequestResult = Literal["routed", "fallback", "passed", "refused"]
 ReplyResult = Literal["read", "estimated", "failed", "gone"]
 
 
-class Tally:
+class ExchangeCounts:
     """Counters of the processor, in a registry."""
 
     def __init__(self, registry: CollectorRegistry) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from routoo.api.security.gate import Admission
     from routoo.config.processor import CapabilityNames, ProcessorSettings
     from routoo.config.settings import Settings
-    from routoo.engine.current import Current
+    from routoo.engine.current import ActiveEngine
     from routoo.routing.decision import Decision
     from routoo.routing.pool import Pool
     from routoo.telemetry.tracing import Tracing
@@ -85,7 +85,7 @@ class Router:
     """
 
     def __init__(
-        self, current: Current, overload: Overload, tracing: Tracing | None = None
+        self, current: ActiveEngine, overload: Overload, tracing: Tracing | None = None
     ) -> None:
         self.open = True
         self._tracing = tracing

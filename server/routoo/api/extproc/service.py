@@ -12,17 +12,16 @@ from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc
 from routoo.api.convert import parse
 from routoo.api.extproc.access_log import AccessLog
 from routoo.api.extproc.exchange import Exchange
-from routoo.api.extproc.metrics import Tally
+from routoo.api.extproc.metrics import ExchangeCounts
 from routoo.api.extproc.router import RPC, Router
-from routoo.api.extproc.settlement import Booking, LoggedReplies
+from routoo.api.extproc.settlement import AwaitedReplies, OutcomeQueue
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-    from routoo.api.calls import Calls, Context
-    from routoo.api.calls import Exchange as Ending
+    from routoo.api.calls import Calls, Context, StreamState
     from routoo.api.peers import Peers
-    from routoo.engine.current import Current
+    from routoo.engine.current import ActiveEngine
     from routoo.telemetry.tracing import Tracing
 
 SERVICE: str = ext_proc.DESCRIPTOR.services_by_name["ExternalProcessor"].full_name
@@ -41,7 +40,7 @@ class Processor:
 
     def __init__(
         self,
-        current: Current,
+        current: ActiveEngine,
         calls: Calls,
         registry: CollectorRegistry,
         tracing: Tracing | None = None,
@@ -50,11 +49,11 @@ class Processor:
         self._current = current
         self._calls = calls
         self._router = Router(current, calls.overload, tracing)
-        self._tally = Tally(registry)
+        self._tally = ExchangeCounts(registry)
         self._released = False
         self._streams: dict[asyncio.Task[Any], Exchange] = {}
-        self._booking = Booking(current)
-        self._logged = LoggedReplies(self._tally, lambda: current.settings.outcomes)
+        self._booking = OutcomeQueue(current)
+        self._logged = AwaitedReplies(self._tally, lambda: current.settings.outcomes)
         self._log = AccessLog(self._logged, self._booking, peers)
         self._idle = asyncio.Event()
         self._idle.set()
@@ -100,7 +99,7 @@ class Processor:
         await self._idle.wait()
         await self._logged.none_left.wait()
 
-    async def _process(self, context: Context, ending: Ending) -> None:
+    async def _process(self, context: Context, ending: StreamState) -> None:
         exchange = Exchange(
             self._router,
             self._current.settings.processor,

@@ -11,14 +11,14 @@ import structlog
 from routoo.api.extproc.headers import DECISION_ID
 from routoo.api.extproc.usage import usage_in
 from routoo.errors import RoutooError
-from routoo.routing.outcome import Outcome
+from routoo.routing.outcome import OutcomeReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from routoo.api.extproc.metrics import Tally
+    from routoo.api.extproc.metrics import ExchangeCounts
     from routoo.config.settings import OutcomeSettings
-    from routoo.engine.current import Current
+    from routoo.engine.current import ActiveEngine
 
 Entry = Any  # envoy.data.accesslog.v3.HTTPAccessLogEntry; it has no types
 METADATA = "routoo"
@@ -30,7 +30,7 @@ _FIRST_ERROR = 400
 _log = structlog.get_logger("routoo.extproc")
 
 
-class LoggedReplies:
+class AwaitedReplies:
     """Keeps the ids of decisions that wait for their entry. Lives on one event loop.
 
     Attributes:
@@ -43,7 +43,7 @@ class LoggedReplies:
 
     def __init__(
         self,
-        tally: Tally,
+        tally: ExchangeCounts,
         terms: Callable[[], OutcomeSettings],
         clock_s: Callable[[], float] = monotonic,
     ) -> None:
@@ -76,15 +76,15 @@ class LoggedReplies:
             self.none_left.set()
         return found
 
-    def rest(self) -> list[Outcome]:
+    def rest(self) -> list[OutcomeReport]:
         """Waits for no more: the outcomes, at what was predicted, of those that are left."""
         left = list(self._waiting)
         for decision_id in left:
             self.forget(decision_id)
             self._tally.reply("gone")
-        return [Outcome(decision_id) for decision_id in left]
+        return [OutcomeReport(decision_id) for decision_id in left]
 
-    def outcome(self, entry: Entry, tenant: str | None) -> Outcome | None:
+    def outcome(self, entry: Entry, tenant: str | None) -> OutcomeReport | None:
         """What an entry says of a decision; None: of none that is waited for.
 
         Args:
@@ -99,7 +99,7 @@ class LoggedReplies:
         status = entry.response.response_code.value
         if status >= _FIRST_ERROR:
             self._tally.reply("failed")
-            return Outcome(decision_id, error=f"HTTP status {status}")
+            return OutcomeReport(decision_id, error=f"HTTP status {status}")
         told = entry.common_properties
         flags = told.response_flags
         # The caller left before the reply had ended, or Envoy has none to tell of.
@@ -110,9 +110,9 @@ class LoggedReplies:
         usage = usage_in(texts[name].string_value for name in _USAGES if name in texts)
         if not usage.complete:
             self._tally.reply("gone" if gone else "estimated")
-            return Outcome(decision_id)
+            return OutcomeReport(decision_id)
         self._tally.reply("read")
-        return Outcome(
+        return OutcomeReport(
             decision_id,
             input_tokens=usage.input_tokens,
             output_tokens=usage.output_tokens,
@@ -138,19 +138,19 @@ def _latency_ms(told: Entry) -> float | None:
     return max(0.0, took_us * 1e-3)
 
 
-class Booking:
+class OutcomeQueue:
     """Takes outcomes; those that come while others are booked are booked together after them.
 
     Args:
         current: the engine in force.
     """
 
-    def __init__(self, current: Current) -> None:
+    def __init__(self, current: ActiveEngine) -> None:
         self._current = current
-        self._outcomes: list[Outcome] = []
+        self._outcomes: list[OutcomeReport] = []
         self._running: asyncio.Task[None] | None = None
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: OutcomeReport) -> None:
         """Books an outcome, some time soon."""
         self._outcomes.append(outcome)
         if self._running is None or self._running.done():

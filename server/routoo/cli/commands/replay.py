@@ -100,10 +100,10 @@ def _instead(policy: str, price: float | None, config: Path | None) -> "Alternat
     if config is None:
         return OtherPolicy(policy, price)
     from routoo.config.loading import load_settings
-    from routoo.server.assembly import load_parts
+    from routoo.server.assembly import load_components
 
     overrides = {"policy": {"name": policy}} if policy else None
-    parts = load_parts(load_settings(config, overrides))
+    parts = load_components(load_settings(config, overrides))
     in_force = parts.policies.in_force
     return OtherService(in_force, parts.pool, parts.price if price is None else price, str(config))
 

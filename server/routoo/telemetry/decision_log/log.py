@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from routoo.config.observability import DecisionLogSettings
     from routoo.routing.decision import Chosen, DecidedBatch, Prepared
     from routoo.routing.escalation import Escalation, EscalationRequest
-    from routoo.routing.outcome import Outcome
+    from routoo.routing.outcome import OutcomeReport
     from routoo.routing.policies import Policies
     from routoo.routing.pool import Pool
     from routoo.routing.request import PromptRequest
@@ -68,7 +68,7 @@ class DecisionLog:
         """Returns the recorder of decisions that are made with this pool and these policies."""
         return Recorder(Setup.of(pool, policies), self)
 
-    def reported(self, outcome: Outcome) -> None:
+    def reported(self, outcome: OutcomeReport) -> None:
         """Logs an accepted report if its decision is in the log."""
         if self._sampler.takes_id(outcome.decision_id):
             self._writer.put(_Report(outcome, self._now()))
@@ -140,7 +140,7 @@ class Recorder:
 class _Report:
     """A line for a reported outcome; without the provider's error, which may quote the prompt."""
 
-    outcome: Outcome
+    outcome: OutcomeReport
     time: str
     setup: None = None
     decisions: int = 1

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from routoo.request_fields import CONSTRAINTS, Kind, Narrowing
+from routoo.request_fields import CONSTRAINTS, Kind, Narrows
 from routoo.routing.constraints import narrow
 from routoo.routing.estimates import Estimates, costs_usd_of, latencies_ms_of
 from routoo.selector.reason import Reason
@@ -278,11 +278,11 @@ def _known_names(request: PromptRequest, pool: Pool) -> tuple[PromptRequest, boo
         row = CONSTRAINTS[field]
         if row.kind is not Kind.NAMES:
             continue
-        in_pool = pool.capabilities if row.narrows is Narrowing.CAPABLE else pool.index
+        in_pool = pool.capabilities if row.narrows is Narrows.CAPABLE else pool.index
         known = tuple(name for name in names if name in in_pool)
-        if row.narrows is Narrowing.CAPABLE:
+        if row.narrows is Narrows.CAPABLE:
             possible &= len(known) == len(names)
-        elif row.narrows is Narrowing.ALLOWED:
+        elif row.narrows is Narrows.ALLOWED:
             possible &= bool(known)
         if known:
             kept[field] = known

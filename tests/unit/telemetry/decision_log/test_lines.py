@@ -9,7 +9,7 @@ import pytest
 from routoo.config.observability import DecisionLogSettings, TracingSettings
 from routoo.config.policy import PolicySettings
 from routoo.routing.escalation import EscalationRequest
-from routoo.routing.outcome import Outcome
+from routoo.routing.outcome import OutcomeReport
 from routoo.routing.request import PromptRequest
 from routoo.telemetry.decision_log.reader import read_logs
 from routoo.telemetry.decision_log.replay import reproduce
@@ -67,9 +67,9 @@ async def test_reports_are_lines_of_their_own_without_the_provider_s_words(
 ) -> None:
     async with logged_engine(artifact, tmp_path / "log") as engine:
         first, second = await outcomes(*(engine.route(PromptRequest("hard")) for _ in range(2)))
-        await engine.report(Outcome(first.decision_id, score=0.5, cost_usd=0.25))
-        assert not await engine.report(Outcome(first.decision_id, score=0.75))
-        await engine.report(Outcome(second.decision_id, model="large", error=f"bad {CANARY}"))
+        await engine.report(OutcomeReport(first.decision_id, score=0.5, cost_usd=0.25))
+        assert not await engine.report(OutcomeReport(first.decision_id, score=0.75))
+        await engine.report(OutcomeReport(second.decision_id, model="large", error=f"bad {CANARY}"))
     reports = lines_of(tmp_path / "log", "outcome")
     for report in reports:
         del report["time"]
@@ -121,7 +121,7 @@ async def test_a_sampled_decision_s_report_is_logged_and_no_other(
     async with logged_engine(artifact, tmp_path / "log", log={"sample_ratio": 0.5}) as engine:
         decisions = await outcomes(*(engine.route(PromptRequest("hard")) for _ in range(64)))
         for decision in decisions:
-            await engine.report(Outcome(decision.decision_id, score=1.0))
+            await engine.report(OutcomeReport(decision.decision_id, score=1.0))
     logged = [line["id"] for line in lines_of(tmp_path / "log")]
     assert 10 < len(logged) < 54
     assert [line["id"] for line in lines_of(tmp_path / "log", "outcome")] == logged

@@ -9,7 +9,7 @@ import pytest
 
 from routoo.config.policy import PolicySettings
 from routoo.routing.joint import JointConstraints
-from routoo.routing.outcome import Outcome
+from routoo.routing.outcome import OutcomeReport
 from routoo.routing.pool import ModelSpec, Pool
 from routoo.routing.request import PromptRequest
 from routoo.selector.cascade import CascadePlan, Correction, Rule
@@ -234,10 +234,10 @@ async def reported(engine: Engine) -> None:
         *(engine.route(PromptRequest(prompt)) for prompt in ("hard", "hard", "easy"))
     )
     assert [one.model for one in decisions] == ["medium", "medium", "small"]
-    await engine.report(Outcome(decisions[0].decision_id, score=1.0, cost_usd=0.5))
-    await engine.report(Outcome(decisions[1].decision_id, score=0.25, model="large"))
+    await engine.report(OutcomeReport(decisions[0].decision_id, score=1.0, cost_usd=0.5))
+    await engine.report(OutcomeReport(decisions[1].decision_id, score=0.25, model="large"))
     tokens = {"input_tokens": 1_000_000, "output_tokens": 0}
-    await engine.report(Outcome(decisions[2].decision_id, score=0.0, **tokens))
+    await engine.report(OutcomeReport(decisions[2].decision_id, score=0.0, **tokens))
 
 
 async def test_another_policy_is_compared_with_what_was_decided(
