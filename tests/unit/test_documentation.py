@@ -1,4 +1,4 @@
-"""What the documents claim is what the project holds."""
+"""The documents hold what they claim: links, commands, figures, and shipped files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds for the repository as a whole: its commands, its install steps, its pins."""
+"""Checks of the repository as a whole: its commands, its install steps, its pins."""
 
 from __future__ import annotations
 
