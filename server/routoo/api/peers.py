@@ -53,7 +53,7 @@ class Peers:
     def owner_of(self, decision_id: str) -> int | None:
         """Returns the index of the other worker that made a decision.
 
-        None: this worker made it, or none of this service.
+        None: this worker made it, or no worker of this service.
         """
         return self._address.other_owner(decision_id)
 

@@ -50,7 +50,7 @@ class WorkerAddress:
     def other_owner(self, decision_id: str) -> int | None:
         """Returns the index of the other worker that made a decision.
 
-        None: this worker made it, or none of this service.
+        None: this worker made it, or no worker of this service.
         """
         if not decision_id.startswith(self.run):
             return None

@@ -232,7 +232,7 @@ def replace_model(body: bytes, model: str) -> bytes:
 
 
 def model_spans(body: bytes) -> Iterator[tuple[int, int]]:
-    """Yields the first byte and the end of each value of a top-level key ``model``.
+    """Yields the start and end offset, in bytes, of each value of a top-level key ``model``.
 
     Args:
         body: a JSON object, in UTF-8, that a parser has accepted.

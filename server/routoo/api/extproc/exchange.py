@@ -88,12 +88,12 @@ class Exchange:
 
     @property
     def over(self) -> bool:
-        """Whether no more messages are to be answered, so that the stream may end."""
+        """True if no more messages are to be answered, so that the stream may end."""
         return self._next is _Next.NOTHING
 
     @property
     def waits_for_upstream(self) -> bool:
-        """Whether the request has been sent on and only the reply is still to come."""
+        """True if the request has been sent on and only the reply is still to come."""
         return self._next in (_Next.REPLY_HEADERS, _Next.REPLY_BODY)
 
     async def answer(self, message: Message) -> bytes | None:

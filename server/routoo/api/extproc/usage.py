@@ -38,7 +38,7 @@ class Usage:
 
     @property
     def complete(self) -> bool:
-        """Whether both numbers are known."""
+        """True if both numbers are known."""
         return self.input_tokens is not None and self.output_tokens is not None
 
     def updated(self, message: object) -> Usage:
@@ -133,7 +133,7 @@ class EventUsage:
             self._grow(text)
 
     def usage(self) -> Usage:
-        """Returns the last usage in the stream, after a last line without its end."""
+        """Returns the usage in the stream; a last line without its line end counts, too."""
         self._end_line()
         return self._usage
 

@@ -28,7 +28,7 @@ class Caller:
 
     @property
     def is_admin(self) -> bool:
-        """Whether it may see the data of all tenants."""
+        """True if it may see the data of all tenants."""
         return ADMIN in self.roles
 
     @property
