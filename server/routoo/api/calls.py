@@ -38,7 +38,7 @@ class Doorkeeper(Protocol):
     """Decides who may call, as ``routoo.api.security.gate.Gate`` does.
 
     Attributes:
-        anyone: the admission that every call gets; None: each call has to show who makes it.
+        anyone: the admission that every call gets; None: ``admit`` decides about each call.
     """
 
     anyone: Admission | None
