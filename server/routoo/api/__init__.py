@@ -1,5 +1,5 @@
-"""From the wire to plain types and back: gRPC, Envoy's processor, and who may call.
+"""The network side of the service: gRPC, Envoy's processor, and access control.
 
-Nothing is decided here. A message is checked and converted, the engine asked, its answer converted;
-``status.py`` has the one table from errors to status codes.
+No routing decision is made in this package. It checks and converts a message, asks the engine, and
+converts its answer. ``status.py`` has the one table from errors to status codes.
 """

@@ -1,7 +1,7 @@
-"""Calls: let in, answered, counted, and what goes wrong in them turned into a status.
+"""The wrapper of every call: it admits and counts the call and turns errors into a status.
 
-This is the one wrapper of every call that the service takes: unary calls, ``RouteStream``, Envoy's
-streams and its access log.
+All calls that the service takes pass through it: unary calls, ``RouteStream``, Envoy's streams and
+Envoy's access log.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 Context = Any  # grpc.aio.ServicerContext[bytes, bytes]; the stubs' generic does not fit raw bytes
 _log = structlog.get_logger("routoo.api")
-# A draining service is left by its callers when none has called for so long.
+# When no call has come for _QUIET_S, all callers have left a draining service. It waits for that
+# for _LONGEST_LISTENING_S at most.
 _QUIET_S, _LONGEST_LISTENING_S = 0.1, 1.0
 
 
@@ -37,7 +38,7 @@ class Doorkeeper(Protocol):
     """Decides who may call, as ``routoo.api.security.gate.Gate`` does.
 
     Attributes:
-        anyone: what every call is let in with; None: each is asked.
+        anyone: the admission that every call gets; None: ``admit`` decides about each call.
     """
 
     anyone: Admission | None
@@ -47,16 +48,17 @@ class Doorkeeper(Protocol):
         ...
 
     def check_unread(self, metadata: Any) -> None:
-        """Refuses a call of which nothing was read yet, if it shows no credential."""
+        """Refuses a call that shows no credential, before its body is read."""
         ...
 
 
 @dataclass(slots=True)
 class StreamState:
-    """What Envoy's streams tell of themselves, for their status and time.
+    """The state of one of Envoy's streams, from which its status and time are counted.
 
     Attributes:
-        ended_s: when the service had done its part, ``perf_counter``; 0: at the end of the stream.
+        ended_s: when the service had done its part, in seconds of ``perf_counter``; 0: at the end
+            of the stream.
         released: the service has ended the stream itself, and cancelling it is no error.
     """
 
@@ -65,26 +67,26 @@ class StreamState:
 
 
 class _NoBound:
-    """Stands in for ``Overload`` where a call is never refused for it."""
+    """Stands in for ``Overload`` for calls that are never refused under overload."""
 
     def check(self, remaining_s: float | None) -> None:
-        """Lets it come."""
+        """Accepts every call."""
 
     def enter(self, remaining_s: float | None) -> None:
-        """Lets it in."""
+        """Accepts every call."""
 
     def leave(self, entered_s: float) -> None:
         """Counts nothing."""
 
 
 class Calls:
-    """Makes handlers of what answers. Lives on the event loop that serves.
+    """Makes gRPC handlers of functions that answer. Lives on the event loop that serves.
 
     Args:
         gate: lets calls in.
-        overload: refuses what would wait too long.
-        answered: counts an ended call: its RPC, its status, its seconds.
-        trailers: sent with every refusal, beside its own.
+        overload: refuses calls that would wait too long.
+        answered: counts a call that has ended; gets its RPC, its status and its time in seconds.
+        trailers: sent with every refusal, in addition to the refusal's own.
     """
 
     def __init__(
@@ -106,7 +108,7 @@ class Calls:
         self._may_refuse.set()
 
     def admit(self, context: Context, rpc: str) -> Admission:
-        """Lets a call in; ``leave`` has to follow where the admission ``counts``.
+        """Lets a call in; the caller has to call ``leave`` if the admission ``counts``.
 
         Raises:
             UnauthenticatedError, PermissionDeniedError, RateLimitedError: it is not let in.
@@ -120,16 +122,17 @@ class Calls:
         *,
         sheds: bool = False,
     ) -> Handler:
-        """A handler that answers one message with one.
+        """Returns a handler that answers one message with one reply.
 
-        gRPC is told that the call is a stream, of which one message is read here: it would wait for
-        the message before it asks who calls, and would never answer a call that ends without one.
+        The handler is registered as a stream, of which it reads one message. With a unary handler,
+        gRPC would wait for the message before the gate is asked, and would never answer a call that
+        ends without a message.
 
         Args:
-            rpc: its name, for metrics and logs.
-            answer: from the message, the call and the admission to the reply.
-            sheds: whether it is refused under overload. Other calls ask for little, have a bound of
-                their own, or are what an operator looks with.
+            rpc: the name of the RPC, for metrics and logs.
+            answer: makes the reply from the message, the call's context and its admission.
+            sheds: whether the RPC is refused under overload. The other RPCs cost little, have a
+                bound of their own, or are needed by an operator to inspect the service.
         """
         overload: Overload | _NoBound = self.overload if sheds else _NoBound()
 
@@ -140,7 +143,7 @@ class Calls:
             entered_s = None
             admission = self.gate.anyone
             try:
-                # Before anything is read: most that comes under overload ends here.
+                # Checked before anything is read: under overload, most calls end here.
                 overload.check(context.time_remaining())
                 if admission is None:
                     admission = self.gate.admit(context, rpc)
@@ -182,7 +185,13 @@ class Calls:
         rpc: str,
         answer: Callable[[AsyncIterator[bytes], Context, Admission], AsyncGenerator[bytes]],
     ) -> Handler:
-        """A handler that answers a stream with a stream, which counts its messages by itself."""
+        """Returns a handler of a stream in both directions.
+
+        Args:
+            rpc: the name of the RPC, for metrics and logs.
+            answer: makes the replies from the messages, the call's context and its admission; it
+                counts its messages by itself.
+        """
 
         async def answered(bodies: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
             try:
@@ -201,9 +210,13 @@ class Calls:
     def exchange(
         self, talk: Callable[[Context, StreamState], Awaitable[bytes | None]], rpc: str
     ) -> Any:
-        """What answers one of Envoy's streams: ``talk`` reads and writes messages by itself.
+        """Returns a function that answers one of Envoy's streams.
 
-        A call without a credential is refused before anything of it is read.
+        It refuses a call without a credential before anything of it is read.
+
+        Args:
+            talk: reads and writes the messages of the stream by itself.
+            rpc: the name of the RPC, for metrics and logs.
         """
 
         async def answered(_: object, context: Context) -> bytes | None:
@@ -216,7 +229,7 @@ class Calls:
                 return await talk(context, exchange)
             except asyncio.CancelledError:
                 code = "CANCELLED"
-                # Ended by the service: with OK, Envoy goes on by itself.
+                # The service has ended the stream: with OK, Envoy continues the request.
                 if not exchange.released or context.cancelled():
                     raise
                 return b""
@@ -225,17 +238,21 @@ class Calls:
                 code = status.name
                 await self._abort(context, status, line, error)
             finally:
-                # How long the upstream took is not the service's time.
+                # The time that the upstream took does not count as the service's.
                 self.answered(rpc, code, (exchange.ended_s or perf_counter()) - started_s)
 
         return answered
 
     async def drained(self, grace_s: float) -> None:
-        """Waits until every unary call has been answered, ``grace_s`` at most, and no more come.
+        """Waits until every unary call has been answered and no more come.
 
-        A caller that was answered may send once more, and a call that meets the end of the server
-        is cancelled instead of refused. Refused callers may send again at once, so from then on
-        refusals wait for ``refuse_the_last``, when the server takes no more calls.
+        A caller that was answered may send once more, and a call that is open when the server stops
+        is cancelled instead of refused. So this waits a moment for such calls. Refused callers may
+        send again at once, so meanwhile refusals are held back until ``refuse_the_last``, when the
+        server takes no more calls.
+
+        Args:
+            grace_s: the longest wait for running calls, in seconds.
         """
         try:
             await asyncio.wait_for(self._idle.wait(), grace_s)
@@ -244,12 +261,12 @@ class Calls:
             return
         self._may_refuse.clear()
         most_s = perf_counter() + min(grace_s, _LONGEST_LISTENING_S)
-        # Time itself is waited for here: that nothing comes is no event.
+        # This sleeps because no event tells that no call has come.
         while (now_s := perf_counter()) < min(most_s, self._came_s + _QUIET_S):  # noqa: ASYNC110
             await asyncio.sleep(min(most_s, self._came_s + _QUIET_S) - now_s)
 
     def refuse_the_last(self) -> None:
-        """Lets the refusals go that ``drained`` has held back."""
+        """Sends the refusals that ``drained`` has held back."""
         self._may_refuse.set()
 
     async def _abort(

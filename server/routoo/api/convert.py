@@ -1,4 +1,7 @@
-"""Proto to plain requests, with every check that needs no pool; decisions to proto."""
+"""Conversion of protobuf requests to plain ones, and of decisions to protobuf replies.
+
+Every check of a request that needs no pool is made here.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +28,10 @@ if TYPE_CHECKING:
 
 MessageT = TypeVar("MessageT", bound=Message)
 
-# Each is a row of the linear program; its price vector is solved for as a whole.
+# Each tenant budget is a row of the linear program, and the prices of all rows are solved together.
 _MAX_TENANT_BUDGETS = 500
 
-# A rule of the API has the name of its reason, but for the cheapest model of a spent budget.
+# A rule of the API has the name of its reason, except that of a spent budget: RULE_CHEAPEST.
 _RULES: Mapping[Reason, Any] = {
     reason: route_pb2.Rule.Value(
         "RULE_CHEAPEST" if reason is Reason.BUDGET_SPENT else f"RULE_{reason.name}"
@@ -36,15 +39,15 @@ _RULES: Mapping[Reason, Any] = {
     for reason in Reason
     if reason is not Reason.NONE_ELIGIBLE
 }
-# What the optimum of a batch is called instead.
+# In a batch that is decided jointly, these reasons become RULE_BATCH_OPTIMUM.
 _BY_PRICE = frozenset({Reason.BEST_SCORE, Reason.PRICE})
 
 
 def parse(kind: type[MessageT], body: bytes) -> MessageT:
-    """Reads a message.
+    """Parses a message.
 
     Raises:
-        InvalidRequestError: not a message of this kind, or a string in it is not UTF-8.
+        InvalidRequestError: the body is no message of this kind, or a string in it is not UTF-8.
     """
     try:
         return kind.FromString(body)
@@ -123,7 +126,10 @@ def batch_request(
 def frontier_request(
     message: batch_pb2.FrontierRequest, limits: LimitSettings
 ) -> tuple[list[PromptRequest], int | None, float]:
-    """Checks and converts: the prompts, how many points (None: all), the ``score_std_weight``.
+    """Checks and converts a request for a frontier.
+
+    Returns:
+        The prompts, the number of points (None: all), and the ``score_std_weight``.
 
     Raises:
         InvalidRequestError: names the field.
@@ -160,10 +166,10 @@ def _batch_prompts(
 
 
 def curve_points(message: info_pb2.ListModelsRequest) -> int:
-    """How many points of the curve are asked for.
+    """Returns the number of points of the curve that are asked for; 0: no curve.
 
     Raises:
-        InvalidRequestError: 1, or more than 1,000.
+        InvalidRequestError: it is 1, or more than 1,000.
     """
     points = message.curve_points
     if points == 1 or points > 1000:
@@ -174,7 +180,7 @@ def curve_points(message: info_pb2.ListModelsRequest) -> int:
 
 
 def optional_number(message: Message, field: str, highest: float = inf) -> float | None:
-    """A number that may be left out.
+    """Returns a field's number; None: the field is not set.
 
     Raises:
         InvalidRequestError: it is below 0, not finite, or above ``highest``.
@@ -202,7 +208,7 @@ def _text(message: route_pb2.RouteRequest, limits: LimitSettings) -> str:
 
 
 def route_response(decision: Decision) -> route_pb2.RouteResponse:
-    """One decision as its reply."""
+    """Converts one decision to its reply."""
     batch, row = decision.batch, decision.row
     timing = batch.timing
     accepted_ns = batch.accepted_ns[row]
@@ -258,7 +264,7 @@ def route_response(decision: Decision) -> route_pb2.RouteResponse:
 
 
 def batch_response(solved: BatchDecision) -> batch_pb2.RouteBatchResponse:
-    """A joint decision as its reply."""
+    """Converts a joint decision to its reply."""
     timing = solved.timing
     return batch_pb2.RouteBatchResponse(
         responses=[route_response(decision) for decision in solved.decisions],
@@ -279,7 +285,7 @@ def batch_response(solved: BatchDecision) -> batch_pb2.RouteBatchResponse:
 
 
 def frontier_response(found: BatchFrontier) -> batch_pb2.FrontierResponse:
-    """A batch's cost-quality curve as its reply."""
+    """Converts a batch's cost-quality curve to its reply."""
     curve = found.curve
     return batch_pb2.FrontierResponse(
         total_cost_usd=curve.mean_cost_usd * found.prompts,
@@ -296,7 +302,7 @@ def frontier_response(found: BatchFrontier) -> batch_pb2.FrontierResponse:
 
 
 def models_response(models: ModelsOverview) -> info_pb2.ListModelsResponse:
-    """The pool as its reply."""
+    """Converts an overview of the pool's models to its reply."""
     pool = models.pool
     return info_pb2.ListModelsResponse(
         models=[

@@ -1,4 +1,4 @@
-"""Reports, escalations, budgets and a shadow's counts to and from protobuf."""
+"""Conversion of reports, escalations, budgets and a shadow's counts to and from protobuf."""
 
 from __future__ import annotations
 
@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
 
 def outcome(message: outcome_pb2.ReportOutcomeRequest, tenant: str | None = None) -> OutcomeReport:
-    """Checks and converts a report; ``tenant``: whose decision it has to be, None: anybody's.
+    """Checks and converts a report of an outcome.
+
+    Args:
+        message: the report.
+        tenant: the tenant whose decision it has to be; None: any tenant's.
 
     Raises:
         InvalidRequestError: names the field.
@@ -47,7 +51,7 @@ def outcome(message: outcome_pb2.ReportOutcomeRequest, tenant: str | None = None
 
 
 def budgets_response(budgets: list[tuple[BudgetState, float]]) -> budget_pb2.GetBudgetResponse:
-    """Budgets, each with its price, as their reply."""
+    """Converts budgets, each with its price, to their reply."""
     return budget_pb2.GetBudgetResponse(
         budgets=[
             budget_pb2.Budget(
@@ -71,7 +75,13 @@ def budgets_response(budgets: list[tuple[BudgetState, float]]) -> budget_pb2.Get
 def info_response(
     info: EngineInfo, settings: Settings, uptime_s: float
 ) -> info_pb2.GetInfoResponse:
-    """What serves, as its reply."""
+    """Converts the facts about the running service to their reply.
+
+    Args:
+        info: the facts that the engine knows.
+        settings: the settings in force.
+        uptime_s: seconds since the service was ready.
+    """
     return info_pb2.GetInfoResponse(
         version=__version__,
         predictor_version=info.predictor_version,
@@ -91,7 +101,7 @@ def info_response(
 
 
 def _shadow(counts: Comparison) -> info_pb2.Shadow:
-    """A shadow policy's counts as a message."""
+    """Converts a shadow policy's counts to a message."""
     decisions = max(1, counts.decisions)
     return info_pb2.Shadow(
         policy=counts.policy,
@@ -111,7 +121,7 @@ def escalation_request(
 
     Args:
         message: the request.
-        tenant: whose decision it has to be; None: anybody's.
+        tenant: the tenant whose decision it has to be; None: any tenant's.
 
     Raises:
         InvalidRequestError: names the field.
@@ -135,7 +145,7 @@ def escalation_request(
 
 
 def escalate_response(escalation: Escalation) -> outcome_pb2.EscalateResponse:
-    """An escalation as its reply."""
+    """Converts an escalation to its reply."""
     decision = escalation.decision
     return outcome_pb2.EscalateResponse(
         response=None if decision is None else route_response(decision),

@@ -1,21 +1,21 @@
-"""Overload: which calls are let in, and which are refused at the door so that the rest is in time.
+"""Admission under overload: some calls are refused early, so that the rest is answered in time.
 
-A queue that stands is not yet overload: sixty callers that wait for each other's answers keep sixty
-calls in the house for ever, and lose nothing by it. Overload is when more comes than goes. So the
-calls in the house are counted from the moment their handler runs, before anything is parsed, and
-the pace at which they leave is measured while there are any:
+A constant queue is not overload: sixty callers that each send the next call when the last one is
+answered keep sixty calls in flight all the time, and no call is late. Overload means that calls
+arrive faster than they are answered. So calls in flight are counted from the moment their handler
+runs, before anything is parsed, and the pace at which they leave is measured while there are any:
 
-- As long as no more comes than goes, only calls are refused that would wait longer than
-  ``max_wait_s``, or than their deadline allows.
-- When more comes than goes, no more are let in than can be served within a small multiple of what
-  a call takes without load, or a small share of the time that its caller leaves. What waits then is
-  a few milliseconds' work where callers are in a hurry, as CoDel (Nichols and Jacobson 2012, RFC
-  8289) keeps a queue, and the bound on calls in flight is that of BBR (Cardwell et al. 2016): pace
-  times latency without load, some more for bursts.
-- When nothing had to be refused for a tenth of a second, all is as before.
+- Without overload, a call is refused only if it would wait longer than ``max_wait_s``, or than its
+  deadline allows.
+- Under overload, a call is let in only if its expected wait is below a small multiple of the
+  latency without load, or below a small share of the time until its deadline. With short deadlines
+  the queue then holds a few milliseconds of work, as with CoDel (Nichols and Jacobson 2012, RFC
+  8289). The bound on calls in flight is that of BBR (Cardwell et al. 2016): pace times latency
+  without load, with some reserve for bursts.
+- Overload ends when no call had to be refused for a tenth of a second.
 
-The order of service stays first come, first served: the newest first would answer some at once and
-let the rest run into their deadlines, and here what waits is short.
+Calls are served first come, first served. To serve the newest first would answer some at once and
+let the others run into their deadlines, and the queue is short anyway.
 """
 
 from __future__ import annotations
@@ -31,46 +31,47 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 WINDOW_S, _LONGEST_WINDOW_S = 0.025, 0.25
-"""More coming than going is looked for in stretches of this length, and longer ones until enough
-calls have come to tell."""
+"""Seconds of a window in which arriving calls are compared with leaving ones. A window with fewer
+than ``_WINDOW_CALLS`` calls is longer, up to ``_LONGEST_WINDOW_S``."""
 _WINDOW_CALLS = 20
-# So many more coming than going are chance.
+# More calls may arrive than leave by chance, up to this factor and this number.
 _GROWTH, _GROWTH_CALLS = 1.5, 10
-# Callers that begin all at once are more coming than going once, not twice in a row.
+# Callers that all begin at once make one such window, but not two in a row.
 _GROWN_WINDOWS = 2
 _QUIET_S = 0.1
 _PACE_MEMORY_S = 0.5
 _LATENCY_STEP = 0.02
 _FIRST_LATENCY_S = 0.002
-# What is let in under overload: enough for this many times the latency without load, so that a
-# batch waits while another one is at work.
+# Under overload, the longest wait is this many times the latency without load, so that one batch
+# waits while another one is computed.
 _LATENCIES = 2.0
 _SHORTEST_WAIT_S = 0.004
-# Or for this share of the time that a caller leaves: who sends six hundred prompts at once and
-# waits ten seconds for them is better served late than refused.
+# Or it is this share of the time until the deadline: a caller that sends six hundred prompts at
+# once and waits ten seconds for them prefers a late answer to a refusal.
 _PATIENCE = 0.05
-# Of less time than this, a smaller share: who leaves one second waits a fiftieth of it.
+# With less time than this, the share is smaller: with a deadline of one second it is a fiftieth.
 _PATIENT_FROM_S = 2.5
 _FEWEST = 4
-# A pace that was measured over less than this is not one.
+# A pace that was measured over less busy time than this is not used.
 _LEAST_BUSY_S = 0.02
-# A call counts for the latency without load when it was at most the second one.
+# The latency without load is measured when fewer calls than this remain in flight.
 _ALONE = 2
-# Deadlines are kept although the pace is only known so well.
+# The pace is only known roughly, so the expected wait is multiplied by this for deadlines.
 _DEADLINE_SAFETY = 1.5
 _LEAST_RETRY_S, _MOST_RETRY_S = 0.01, 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class OverloadTerms:
-    """What is let in.
+    """The bounds by which calls are let in.
 
     Attributes:
-        max_wait_s: longest that a call may be expected to wait, overload or not.
-        overloaded_wait_s: likewise while more comes than goes; None: from the latency without load
-            and the time until the deadline.
-        batch: so many are served at once, and are not too many as long as no more comes than goes:
-            a machine that stands still for a moment makes the pace look slow.
+        max_wait_s: the longest expected wait of a call, with or without overload.
+        overloaded_wait_s: the longest expected wait under overload; None: it follows from the
+            latency without load and the time until the deadline.
+        batch: the number of calls that are served at once. Without overload, fewer calls than this
+            in flight are never too many, because a machine that pauses for a moment makes the pace
+            look slow.
     """
 
     max_wait_s: float
@@ -79,11 +80,11 @@ class OverloadTerms:
 
 
 class Overload:
-    """Counts calls in and out. On one thread, that of the event loop.
+    """Counts calls in and out, and refuses some under overload. Lives on one event loop.
 
     Attributes:
         in_flight: calls that were let in and have not left.
-        overloaded: whether more comes than goes.
+        overloaded: whether calls arrive faster than they leave.
 
     Args:
         terms: the bounds.
@@ -96,7 +97,7 @@ class Overload:
         self.in_flight = 0
         self.overloaded = False
         self._latency_s = _FIRST_LATENCY_S
-        # While there are calls: how many left in how long, the older the less they count.
+        # The calls that left, and the seconds in which there were any; both decay with age.
         self._left, self._busy_s = 0.0, 0.0
         self._counted_s = self._window_s = clock_s()
         self._pressed_s = -_QUIET_S
@@ -106,25 +107,30 @@ class Overload:
 
     @property
     def pace_per_s(self) -> float | None:
-        """Calls that leave per second while there are any; None: not known yet."""
+        """The number of calls that leave per second while there are any; None: not known yet."""
         known = self._busy_s >= _LEAST_BUSY_S and self._left > 0.0
         return self._left / self._busy_s if known else None
 
     @property
     def retry_after_s(self) -> float:
-        """When another call is likely to be let in: what waits has gone, and others retry, too."""
+        """The seconds after which another call is likely to be let in.
+
+        By then the calls in flight have left; it is longer while others retry, too.
+        """
         pace = self.pace_per_s
         wait_s = 0.0 if pace is None else self.in_flight / pace
         return min(max(wait_s * self._pressure, _LEAST_RETRY_S), _MOST_RETRY_S)
 
     def check(self, remaining_s: float | None = None) -> None:
-        """A call has come, of which nothing is read yet: whether it would be let in.
+        """Counts a call that has arrived, and refuses it if it would not be let in.
+
+        To be called before the call's message is read.
 
         Args:
-            remaining_s: until its deadline; None: it has none.
+            remaining_s: seconds until its deadline; None: it has none.
 
         Raises:
-            QueueFullError: says when to come again.
+            QueueFullError: the call is refused; the error says when to retry.
         """
         now_s = self._clock_s()
         window_s = now_s - self._window_s
@@ -136,18 +142,19 @@ class Overload:
         self._check(remaining_s)
 
     def enter(self, remaining_s: float | None = None) -> float:
-        """Lets a call in that was checked, and that can be answered now; ``leave`` has to follow.
+        """Lets in a call that was checked and whose message was read; ``leave`` has to follow.
 
-        Those that others keep from being read are not counted as in the house: they could fill it.
+        A call whose message is still to come is not in flight: callers that send none could
+        otherwise take all the room.
 
         Args:
-            remaining_s: as ``check``.
+            remaining_s: seconds until its deadline; None: it has none.
 
         Returns:
-            When it came in, for ``leave``.
+            The time at which it was let in, for ``leave``.
 
         Raises:
-            QueueFullError: others came first meanwhile; says when to come again.
+            QueueFullError: others were let in meanwhile; the error says when to retry.
         """
         self._check(remaining_s)
         now_s = self._clock_s()
@@ -157,16 +164,16 @@ class Overload:
         return now_s
 
     def leave(self, entered_s: float) -> None:
-        """A call that was let in has been answered, or has failed."""
+        """Counts the end of a call that was let in: it was answered, or has failed."""
         now_s = self._clock_s()
         self._gone += 1
         self._left_since += 1
         self.in_flight -= 1
         if self.in_flight < _ALONE and not self.overloaded:
-            # Towards the median: a moment in which the machine stands still must not count.
+            # Steps towards the median, so that a pause of the machine has little effect.
             slower = now_s - entered_s > self._latency_s
             self._latency_s *= 1.0 + (_LATENCY_STEP if slower else -_LATENCY_STEP)
-        # Counted when the house is empty, or now and then: not an exponential per call.
+        # Not at each call, as it computes an exponential: when none is left, or once a window.
         if not self.in_flight or now_s - self._counted_s >= WINDOW_S:
             self._count(now_s)
 
@@ -182,7 +189,7 @@ class Overload:
             self._refuse("the deadline would pass while the request waits")
 
     def _longest_s(self, remaining_s: float | None) -> float:
-        """Longest that a call may be expected to wait now."""
+        """Returns the longest expected wait with which a call is let in now, in seconds."""
         most_s = self._terms.max_wait_s
         if not self.overloaded or remaining_s is None:
             return most_s
@@ -199,7 +206,7 @@ class Overload:
         raise error
 
     def _count(self, now_s: float) -> None:
-        """Takes the busy time since the last count, and who left in it, into the pace."""
+        """Adds the busy time since the last count, and the calls that left in it, to the pace."""
         elapsed_s = now_s - self._counted_s
         kept = exp(-elapsed_s / _PACE_MEMORY_S)
         self._left = self._left * kept + self._left_since
@@ -208,7 +215,7 @@ class Overload:
         self._counted_s = now_s
 
     def _look(self, now_s: float) -> None:
-        """At the end of a window: whether more came than went."""
+        """Ends a window: compares the calls that arrived with those that left."""
         if self.in_flight:
             self._count(now_s)
         came, gone = self._came, self._gone

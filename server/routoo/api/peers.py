@@ -1,8 +1,8 @@
 """Calls between the workers of one service, over gRPC on private unix sockets.
 
 A decision is open in the worker that made it, and its id says which one that is. A report, an
-escalation or an entry of Envoy's access log that reaches another worker is handed on as it came.
-The same handlers answer it there, so that status codes and messages travel by themselves.
+escalation or an entry of Envoy's access log that reaches another worker is handed on unchanged.
+The same handlers answer it there, and the caller gets their status codes and messages.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _LONGEST_BYTES = 64 * 1024 * 1024
 _TENANT = "routoo-tenant-bin"
 _ANSWERED = "routoo-worker"
 ANSWERED: Final = ((_ANSWERED, "answered"),)
-"""Trailers of every refusal between workers: it is an answer, and not a worker that is away."""
+"""Trailers of every refusal between workers; an error without them means a worker that is away."""
 OPTIONS: Final = (
     ("grpc.max_send_message_length", _LONGEST_BYTES),
     ("grpc.max_receive_message_length", _LONGEST_BYTES),
-    # A worker that was started again is found again at once.
+    # Short, so that a worker that was started again is reached soon.
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.min_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 1_000),
@@ -36,7 +36,7 @@ OPTIONS: Final = (
 
 
 class PeerAwayError(Exception):
-    """A worker does not answer: it has ended, or is about to."""
+    """Another worker does not answer, because it has ended or is about to."""
 
 
 class Peers:
@@ -51,21 +51,24 @@ class Peers:
         self._channels: dict[int, grpc.aio.Channel] = {}
 
     def owner_of(self, decision_id: str) -> int | None:
-        """The other worker that made a decision; None: this one, or none of these."""
+        """Returns the index of the other worker that made a decision.
+
+        None: this worker made it, or no worker of this service.
+        """
         return self._address.other_owner(decision_id)
 
     async def ask(self, owner: int, method: str, body: bytes, tenant: str | None) -> bytes:
-        """Hands a call on.
+        """Hands a call on to another worker and returns its answer.
 
         Args:
             owner: the worker's index.
             method: its path, ``/SERVICE/RPC``.
             body: the message.
-            tenant: what the caller is confined to; None: nothing.
+            tenant: the tenant that the caller is confined to; None: not confined.
 
         Raises:
             PeerAwayError: that worker does not answer.
-            ForwardedError: it has refused the call.
+            ForwardedError: that worker has refused the call.
         """
         channel = self._channels.get(owner)
         if channel is None:
@@ -91,18 +94,18 @@ class Peers:
 
 
 class PeerGate:
-    """Lets calls of other workers in, which have asked the caller who it is.
+    """Lets in the calls of other workers, whose own gates have already checked the caller.
 
-    Only this service's processes can reach the socket on which it stands.
+    It guards a socket that only this service's processes can reach.
 
     Attributes:
-        anyone: None, as each call says whom it is for.
+        anyone: None, as each call names the tenant that it is confined to.
     """
 
     anyone: Admission | None = None
 
     def admit(self, context: Any, rpc: str) -> Admission:  # noqa: ARG002 - one signature for gates
-        """Lets a call in as its caller was let in by the worker that hands it on."""
+        """Lets a call in, confined to the tenant that the worker that hands it on has named."""
         metadata = dict(context.invocation_metadata())
         tenant = metadata.get(_TENANT)
         return Admission(

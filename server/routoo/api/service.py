@@ -1,4 +1,4 @@
-"""RouterService on grpc.aio: converts, hands to the engine, converts back."""
+"""``RouterService`` on grpc.aio: converts requests, asks the engine, and converts its answers."""
 
 from __future__ import annotations
 
@@ -31,12 +31,14 @@ SERVICE = "routoo.v1.RouterService"
 
 
 class RouterService:
-    """The RPCs, on raw bytes: a body that does not parse gets a clear status, not INTERNAL.
+    """Answers the RPCs.
+
+    It takes raw bytes, so that a body that does not parse gets a clear status and not INTERNAL.
 
     Args:
         current: the engine and the settings in force.
         calls: wraps the calls.
-        tracing: told of decisions; None: nothing is traced.
+        tracing: gets the decisions; None: nothing is traced.
         peers: the other workers of the service; None: there are none.
     """
 
@@ -54,7 +56,7 @@ class RouterService:
         self._ready_s = monotonic()
 
     def handler(self) -> grpc.GenericRpcHandler[bytes, bytes]:
-        """Everything the service answers, to be added to a grpc.aio server."""
+        """Returns the handlers of all RPCs, to be added to a grpc.aio server."""
         answers = {
             "RouteBatch": self._route_batch,
             "Frontier": self._frontier,
@@ -80,7 +82,7 @@ class RouterService:
         return convert.route_response(decision).SerializeToString()
 
     async def _route_batch(self, body: bytes, _context: Context, admission: Admission) -> bytes:
-        # A hundred thousand prompts take a while to convert: off the event loop.
+        # In a thread, as the conversion of a hundred thousand prompts would block the event loop.
         read = await asyncio.to_thread(self._read_batch, body, admission.caller)
         requests, constraints = read
         admission.count(len(requests) - 1)
@@ -147,9 +149,9 @@ class RouterService:
     async def _elsewhere(
         self, rpc: str, decision_id: str, body: bytes, tenant: str | None
     ) -> bytes | None:
-        """The answer of the worker that made a decision; None: it is for this one to answer.
+        """Returns the answer of the worker that made a decision; None: this worker has to answer.
 
-        A decision of a worker that has ended is answered here as any that is not known.
+        The decision of a worker that has ended is answered here, like any that is not known.
 
         Raises:
             ForwardedError: that worker refuses the call.
@@ -191,7 +193,8 @@ class RouterService:
         try:
             while (reply := await ready.get()) is not None:
                 yield reply
-                # Freed only when the reply is on its way: a caller that does not read is not read.
+                # Freed only when the reply is sent: of a caller that reads no replies, no further
+                # requests are read.
                 free.release()
             await reader
         finally:

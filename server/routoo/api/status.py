@@ -46,10 +46,10 @@ LONGEST_DETAIL_CHARS = 500
 
 
 class ForwardedError(RoutooError):
-    """What another worker of the service has answered; it is passed on as it came.
+    """A refusal by another worker of the service, which is passed on unchanged.
 
     Attributes:
-        status: of that answer; its line is the error's text.
+        status: the status of that refusal; its message is the error's text.
     """
 
     def __init__(self, status: grpc.StatusCode, line: str) -> None:
@@ -58,7 +58,10 @@ class ForwardedError(RoutooError):
 
 
 def status_of(error: BaseException) -> tuple[grpc.StatusCode, str]:
-    """Code and one line for the caller; whatever is not in the table says nothing of itself."""
+    """Returns the status code and one line for the caller.
+
+    An error that is not in the table becomes INTERNAL with a fixed text that tells no detail.
+    """
     if isinstance(error, ForwardedError):
         return error.status, str(error)
     for kind in type(error).__mro__:
@@ -71,10 +74,10 @@ def status_of(error: BaseException) -> tuple[grpc.StatusCode, str]:
 
 
 def reported(error: BaseException, rpc: str) -> tuple[grpc.StatusCode, str]:
-    """As ``status_of``; a fault of the service leaves a line in its log.
+    """Returns the status and line of an error, and logs it if it is a fault of the service.
 
     Args:
-        error: what ended a call.
+        error: the error that ended a call.
         rpc: the call's name, for the log.
     """
     status, line = status_of(error)
@@ -84,9 +87,9 @@ def reported(error: BaseException, rpc: str) -> tuple[grpc.StatusCode, str]:
 
 
 def trailers_of(error: BaseException) -> tuple[tuple[str, str], ...]:
-    """What a refusal says besides its status: when to come back, where ``retry_after_s`` is known.
+    """Returns the trailers of a refusal: when to retry, if the error has a ``retry_after_s``.
 
-    gRPC's clients wait so long before they retry.
+    gRPC's clients wait for that time before they retry.
     """
     retry_after_s: float | None = getattr(error, "retry_after_s", None)
     if retry_after_s is None:

@@ -1,4 +1,4 @@
-"""What a caller may do with a message: its own tenant's business, and no other's."""
+"""Checks that confine a caller's messages to its own tenant."""
 
 from __future__ import annotations
 
@@ -14,36 +14,48 @@ if TYPE_CHECKING:
 
 
 def own_route(message: route_pb2.RouteRequest, caller: Caller) -> None:
-    """Makes the request one of the caller's tenant.
+    """Sets the request's tenant to the caller's.
 
     Raises:
-        PermissionDeniedError: it names another.
+        PermissionDeniedError: the request names another tenant.
     """
     if caller.tenant is not None:
         message.tenant = caller.tenant_for(message.tenant)
 
 
 def own_requests(messages: Iterable[route_pb2.RouteRequest], caller: Caller) -> None:
-    """As ``own_route``, for the prompts of a batch."""
+    """Sets the tenant of each prompt of a batch to the caller's.
+
+    Raises:
+        PermissionDeniedError: a prompt names another tenant.
+    """
     if caller.tenant is not None:
         for message in messages:
             message.tenant = caller.tenant_for(message.tenant)
 
 
 def own_batch(message: batch_pb2.RouteBatchRequest, caller: Caller) -> None:
-    """As ``own_route``, for a batch and the limits it sets to tenants."""
+    """Sets the tenant of each prompt of a batch, and checks the tenants that it sets limits to.
+
+    Raises:
+        PermissionDeniedError: a prompt or a limit names another tenant.
+    """
     own_requests(message.requests, caller)
     for tenant in message.tenant_budgets_usd:
         caller.tenant_for(tenant)
 
 
 def budgets_shown(message: budget_pb2.GetBudgetRequest, caller: Caller) -> tuple[str, bool]:
-    """Which budgets the caller is shown: those of this tenant, and whether of it alone.
+    """Finds the tenant whose budgets a caller may see.
 
-    Those of all tenants together tell what others spend: they are for admins.
+    The budgets that all tenants share tell what others spend, so only admins see them.
+
+    Returns:
+        The tenant (empty: all), and whether only its own budgets are shown.
 
     Raises:
-        PermissionDeniedError: it asks for another tenant's, or has none and is no admin.
+        PermissionDeniedError: the caller asks for another tenant's budgets, or has no tenant and is
+            no admin.
     """
     if caller.is_admin:
         return message.tenant, False

@@ -1,4 +1,4 @@
-"""The address of one worker among those of its service: its sockets, and its decisions' ids."""
+"""The address of one worker of a service: its sockets, and the prefix of its decision ids."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _RUN_DIGITS, _INDEX_DIGITS = 8, 3
 
 @dataclass(frozen=True, slots=True)
 class WorkerAddress:
-    """Where a worker is found.
+    """The address of a worker.
 
     Attributes:
-        folder: with the sockets; nobody else's.
+        folder: the private folder of the sockets.
         run: eight hex digits, the same for all workers of a supervisor.
-        index: from 0.
+        index: the worker's number, from 0.
     """
 
     folder: Path
@@ -28,24 +28,30 @@ class WorkerAddress:
 
     @property
     def calls_socket(self) -> Path:
-        """The socket on which it takes the other workers' calls."""
+        """The socket on which the worker takes the other workers' calls."""
         return self.folder / f"{self.index}.sock"
 
     @property
     def metrics_socket(self) -> Path:
-        """The socket on which it shows its metrics."""
+        """The socket on which the worker shows its metrics."""
         return self.folder / f"{self.index}.metrics"
 
     def beside(self, index: int) -> WorkerAddress:
-        """The address of another worker of the same service."""
+        """Returns the address of another worker of the same service."""
         return WorkerAddress(self.folder, self.run, index)
 
     def id_prefix(self) -> str:
-        """A prefix for decision ids; another one after each start, as counting begins anew."""
+        """Returns a new prefix for decision ids.
+
+        It differs after each start, because the numbers of the decisions begin anew.
+        """
         return f"{self.run}{self.index:0{_INDEX_DIGITS}x}{secrets.token_hex(3)}"
 
     def other_owner(self, decision_id: str) -> int | None:
-        """The worker that made a decision; None: this one, or none of these."""
+        """Returns the index of the other worker that made a decision.
+
+        None: this worker made it, or no worker of this service.
+        """
         if not decision_id.startswith(self.run):
             return None
         digits = decision_id[_RUN_DIGITS : _RUN_DIGITS + _INDEX_DIGITS]

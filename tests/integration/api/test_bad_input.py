@@ -1,4 +1,4 @@
-"""Bad requests through a real channel get a status and a message that names the remedy."""
+"""Bad requests on a real channel get a status and a message that names the remedy."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def tiny(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Runnin
 
 @pytest_asyncio.fixture(autouse=True, loop_scope="module")
 async def _serves_the_next_request(tiny: Running) -> AsyncIterator[None]:
-    """Whatever a request does to itself, it does nothing to the service."""
+    """Checks after each test that the service still answers a good request."""
     yield
     assert (await tiny.route("easy")).model == "small"
 
@@ -103,7 +103,7 @@ async def test_a_message_over_the_transports_limit(tmp_path: Path) -> None:
     ids=["prompt", "prompt half", "allowed_models", "garbage tag", "cut off", "all bytes"],
 )
 async def test_a_body_that_is_no_message(tiny: Running, body: bytes) -> None:
-    """Invalid UTF-8 and garbage: no client of ours would send them."""
+    """Invalid UTF-8 and garbage, which a generated client cannot send, are refused."""
     call = tiny.channel.unary_unary(ROUTE)
     code, text = await refusal(call(body, timeout=60))
     assert code is INVALID
@@ -149,7 +149,8 @@ async def test_an_unknown_policy(tiny: Running) -> None:
     assert (code, text) == (INVALID, "policy: unknown policy 'random'; this service has lp")
 
 
-# "easy": scores .875 each, 10 tokens out. "long": .375 .5 .625, 5000 tokens out.
+# "easy" has a score of 0.875 with every model and 10 output tokens; "long" has 0.375, 0.5 and 0.625
+# by model, and 5000 output tokens.
 @pytest.mark.parametrize(
     ("prompt", "constraints", "line"),
     [

@@ -1,4 +1,4 @@
-"""RouteBatch decides many prompts together; its results are compared with the linear program's."""
+"""RouteBatch decides prompts together; its results are compared with a linear program's."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ batches = st.lists(words.map(" ".join), min_size=1, max_size=24)
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def tiny(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
-    # Small parts, so that a batch is predicted in several.
+    # Small inference batches, so that one RouteBatch is predicted in several.
     batching = {"max_batch": 8}
     async with serving(
         tiny_settings(tmp_path_factory.mktemp("tiny"), batching=batching)
@@ -40,7 +40,7 @@ async def tiny(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Runnin
 
 
 class Oracle:
-    """The same batch as one dense linear program over the figures that the service replied."""
+    """The same batch as one dense linear program over the numbers in the service's replies."""
 
     def __init__(self, responses: list[route_pb2.RouteResponse]) -> None:
         cells = [{one.model: one for one in reply.candidates} for reply in responses]
@@ -77,12 +77,16 @@ class Oracle:
         return float(result.fun)
 
     def least_after_score(self, usd_per_point: float) -> float:
-        """Sum of the least costs when a point of score earns so much, in USD."""
+        """Returns the sum of the least net costs in USD.
+
+        Args:
+            usd_per_point: USD that are subtracted per point of score.
+        """
         net = np.where(self._eligible, self.costs - usd_per_point * self.scores, np.inf)
         return float(net.min(axis=1).sum())
 
     def best_mean_score(self, budget_usd: float) -> float:
-        # In millionths of a USD: the solver's tolerance is absolute.
+        # In millionths of a USD, because the solver's tolerance is absolute.
         return -self.solve(-self.scores, self.costs * 1e6, budget_usd * 1e6) / self.n
 
     def least_cost_usd(self, min_mean_score: float) -> float:
@@ -139,7 +143,7 @@ async def test_under_a_floor_the_cost_is_the_linear_programs(
     optimum = oracle.least_cost_usd(floor)
     assert reply.bound == pytest.approx(optimum, rel=1e-6)
     if reply.shadow_price > 0:
-        # The price is the program's dual: score per USD, as under a budget.
+        # The price is the program's dual in score per USD, the same unit as under a budget.
         usd_per_point = 1 / reply.shadow_price
         dual = usd_per_point * floor * oracle.n + oracle.least_after_score(usd_per_point)
         assert dual == pytest.approx(optimum, rel=1e-6)

@@ -1,4 +1,4 @@
-"""RouteBatch keeps capacities, tenants' budgets and latencies; Frontier finds its vertices."""
+"""RouteBatch keeps capacities, tenants' budgets and latencies; Frontier finds the vertices."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def tiny(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Runnin
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def uncertain(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
-    """A service whose predictor tells how sure it is: the better the score, the less."""
+    """A service whose predictor gives a standard deviation, which is larger for better scores."""
     folder = tmp_path_factory.mktemp("uncertain")
     write_tiny_artifact(folder / "predictor", uncertain=True)
     async with serving(tiny_settings(folder)) as running:

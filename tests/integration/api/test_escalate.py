@@ -109,7 +109,7 @@ async def test_a_decision_that_is_not_open_is_a_failed_precondition(running: Run
 async def test_what_escalations_cost_is_booked_and_what_is_not_there_is_not_spent(
     tmp_path: Path,
 ) -> None:
-    # Large costs 0.0008 USD on this prompt, small a hundredth: one escalation fits.
+    # On this prompt, large costs 0.0008 USD and small a hundredth of it, so one escalation fits.
     budget = {"name": "everyone", "usd": 0.0012, "per": "1h", "on_exhausted": "refuse"}
     settings = settings_with_rule(tmp_path, budgets=[budget])
     async with serving(settings) as running:

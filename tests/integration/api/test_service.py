@@ -1,4 +1,4 @@
-"""The service's answers, through a real channel."""
+"""Tests of the service's answers on a real channel."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def tiny(folder: Path) -> AsyncIterator[Running]:
-    """At 0.002 USD a request, a USD is worth about 40 points: "hard" goes to large."""
+    """A service with a limit of 0.002 USD a request, at which "hard" goes to large.
+
+    Its price is then about 40 points of score per USD.
+    """
     settings = tiny_settings(
         folder,
         policy={"max_mean_cost_usd": 0.002},
@@ -171,7 +174,7 @@ async def test_a_long_prompt_says_that_its_middle_was_cut(tiny: Running) -> None
     reply = await tiny.route(prompt, allowed_models=["medium"])
     assert reply.truncated
     assert reply.predicted_score == (0.875 + 0.5) / 2
-    # Not all of it was read: the length is told from the part that was.
+    # Only a part of the text was tokenized, and the length is estimated from it.
     assert reply.input_tokens == pytest.approx(1032, rel=0.01)
     whole = await tiny.route(" ".join(["easy"] * 32))
     assert not whole.truncated

@@ -34,7 +34,7 @@ def request(name: object, prompt: str = "easy", **fields: object) -> route_pb2.R
 async def replies(
     running: Running, requests: Iterable[route_pb2.RouteRequest]
 ) -> dict[str, route_pb2.RouteResponse]:
-    """Sends all, reads all, by request_id."""
+    """Sends all requests, and returns all replies by request_id."""
     sent = list(requests)
     found: dict[str, route_pb2.RouteResponse] = {}
     async with asyncio.timeout(HANG_S):
@@ -182,7 +182,7 @@ async def test_a_stream_has_no_more_in_flight_than_its_limit(tmp_path: Path) -> 
 
 
 async def test_a_caller_who_does_not_read_is_not_read(tmp_path: Path) -> None:
-    """Straight at the handler: how much a transport would buffer is not ours to test."""
+    """Calls the handler without a transport, which would buffer an unknown number of requests."""
     taken = 0
 
     async def bodies() -> AsyncIterator[bytes]:

@@ -1,4 +1,4 @@
-"""Callers that give up, full queues and predictors that fail: each case has its status."""
+"""Callers that give up, full queues and failing predictors get the right status."""
 
 from __future__ import annotations
 
@@ -268,7 +268,7 @@ async def test_a_predictor_that_loses_rows(tiny: Running, watched: WatchedPredic
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 async def test_a_graph_that_answers_no_number(tmp_path: Path, bad: float) -> None:
-    """Straight from onnxruntime: one word of the vocabulary has a broken row."""
+    """A real graph, in which one word of the vocabulary has a broken row, is run by onnxruntime."""
     scores = SCORES.copy()
     scores[3, 1] = bad
     write_tiny_artifact(tmp_path / "predictor", scores=scores)
@@ -280,7 +280,7 @@ async def test_a_graph_that_answers_no_number(tmp_path: Path, bad: float) -> Non
 
 
 async def test_many_callers_at_once_are_all_answered(tmp_path: Path) -> None:
-    """Nothing is lost or mixed up when batches form under load, with callers that leave."""
+    """No reply is lost or mixed up under load, while some callers cancel."""
     patient = {"max_wait_ms": 3_600_000, "max_unseen": 4096}
     settings = tiny_settings(tmp_path, batching={"max_batch": 16}, overload=patient)
     async with serving(settings) as running:

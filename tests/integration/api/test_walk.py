@@ -1,4 +1,4 @@
-"""The way of a request through the code: how many files its reader has to open."""
+"""A request enters few files of the code, so that a reader has to open few of them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def test_a_route_enters_few_files(
         async with walked(running.service) as walk:
             await running.route("easy")
     assert len(walk.files) <= most_files, sorted(walk.files)
-    # Of its rooms, the servicer's is the first, and the inference's the last.
+    # The way begins in the API and ends with the inference.
     assert walk.way[0].startswith("api/")
     assert walk.way[-1].startswith("predictor/onnx.py")
     assert len(walk.way) <= 9, walk.way

@@ -35,7 +35,7 @@ async def decided(channel: grpc.aio.Channel, text: str = "hard", **headers: str)
         assert asked.mode_override.response_header_mode == ProcessingMode.SKIP
         answer = await one.say(request_body(chat_body(text)))
         told = headers_of(answer.request_body.response.header_mutation)
-        assert await one.ended() == grpc.StatusCode.OK  # nothing more is to be sent
+        assert await one.ended() == grpc.StatusCode.OK  # Envoy sends no more on this stream
     return told["x-routoo-decision-id"]
 
 

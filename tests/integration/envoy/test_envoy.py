@@ -1,4 +1,4 @@
-"""The official client through a real Envoy with deploy/envoy/envoy.yaml, to two upstreams."""
+"""The official client calls two upstreams through a real Envoy with deploy/envoy/envoy.yaml."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ENVOY_BYTES = 128 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Everything that runs: the service, its Envoy, two providers, and clients of the Envoy."""
+    """The parts that run: the service, its Envoy, two providers, and clients of the Envoy."""
 
     routoo: Running
     local: Upstream
@@ -47,7 +47,7 @@ class Site:
         return 0.0 if found is None else found
 
     async def settled(self) -> None:
-        """Returns when no stream is open and all is booked."""
+        """Waits until no stream is open and all outcomes are booked."""
         found = self.routoo.service.processor
         assert found is not None
         async with asyncio.timeout(HANG_S):
@@ -168,7 +168,7 @@ async def test_a_streamed_reply_is_not_held_back(site: Site) -> None:
     site.hosted.hold.clear()
     stream = await site.ai.chat.completions.create(model="auto", messages=user("hard"), stream=True)
     first = await anext(stream)
-    assert first.choices[0].delta.role == "assistant"  # while the upstream waits with the rest
+    assert first.choices[0].delta.role == "assistant"  # the upstream still holds back the rest
     site.hosted.hold.set()
     assert [chunk async for chunk in stream][-1].choices[0].finish_reason == "stop"
 
@@ -278,7 +278,9 @@ async def test_a_chunked_body(site: Site, size: int) -> None:
     if size < BODY_BYTES:
         assert site.local.last.body == body.replace(b'"auto"', b'"small"')
         lengths = {"content-length", "transfer-encoding"} & site.local.last.headers.keys()
-        assert lengths == {"transfer-encoding"}  # never both: servers differ in which they believe
+        assert lengths == {
+            "transfer-encoding"
+        }  # never both, as servers differ in which one they use
     else:
         assert site.hosted.last.body == body
 

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 BUFFERED, BUFFERED_PARTIAL, STREAMED, NONE = 2, 3, 1, 0
 SEND, SKIP = 1, 2
-# What the tiny pool takes for these, by its prices.
+# The prices of the tiny pool's model large, for input and output tokens.
 LARGE_USD_PER_TOKEN = (10e-6, 30e-6)
 
 
@@ -50,7 +50,7 @@ async def tiny(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Runnin
 
 @pytest_asyncio.fixture(autouse=True, loop_scope="module")
 async def _ends_every_stream(tiny: Running) -> AsyncIterator[None]:
-    """Whatever a stream does, its exchange ends, and the next is not disturbed."""
+    """Checks after each test that its exchange has ended, so that the next is not disturbed."""
     yield
     await all_ended(tiny)
 
@@ -181,7 +181,7 @@ CONSTRAINED: list[tuple[dict[str, str], bytes, str]] = [
         ),
         "large",
     ),
-    # 4,096 tokens are all that the small model takes.
+    # The small model takes 4,096 tokens at most.
     ({}, chat_body("easy", tools=[{"x": "y" * 20_000}]), "medium"),
     ({"x-routoo-expected-output-tokens": "5000"}, chat_body("easy"), "medium"),
     ({"x-routoo-expected-output-tokens": "5000"}, chat_body("easy", max_tokens=100), "small"),

@@ -35,11 +35,11 @@ async def test_hostile_streams(tmp_path: Path, usage_from: str) -> None:
             found = await attack(running.channel, start, count)
             assert not found.findings
             assert found.streams == count
-            # Else it would say nothing: all kinds of ends are reached.
+            # The streams have to reach all kinds of ends, or the test would show nothing.
             assert {"OK", "INVALID_ARGUMENT", "CANCELLED"} <= found.statuses.keys()
             assert expected <= found.answers.keys()
         assert running.service.processor is not None
-        if usage_from == "reply":  # of the others, no log tells
+        if usage_from == "reply":  # otherwise no log reports the replies
             async with asyncio.timeout(HANG_S):
                 await running.service.processor.settled()
         codes = {

@@ -1,4 +1,4 @@
-"""The external processor within a service: budgets, fallbacks, limits, reload, stop, overload."""
+"""The external processor in a service: budgets, fallbacks, limits, reload, stop, overload."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ async def test_too_many_requests_of_one_client(tmp_path: Path) -> None:
     async with with_settings(tmp_path, security={"per_client": limits}) as running:
         async with stream(running.channel) as one:
             assert (await one.routed()).HasField("request_body")
-        async with stream(running.channel) as passing:  # is not ours to count
+        async with stream(running.channel) as passing:  # a request that passes is not counted
             await passing.routed(chat_body(model="gpt-4o"))
         async with stream(running.channel) as other:
             refused = (await other.routed()).immediate_response

@@ -1,4 +1,4 @@
-"""Authentication on real channels: callers get in as their tenant, and see no other's data."""
+"""Authentication on real channels lets callers in as their tenant and hides the others' data."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ WITHOUT_BODY = {
 
 
 class Clock:
-    """A clock that the gate looks at, and that the test moves."""
+    """A clock for the gate, which the test moves."""
 
     now_s = 0.0
 
@@ -52,7 +52,7 @@ class Clock:
 
 
 class Tokens:
-    """A file of tokens, and the metadata that each of them is sent in."""
+    """A file of tokens, and the metadata with which each token is sent."""
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / "tokens.jsonl"
@@ -71,14 +71,14 @@ def tokens(tmp_path: Path) -> Tokens:
 
 @asynccontextmanager
 async def asking(folder: Path, tokens: Tokens, **changes: Any) -> AsyncIterator[Running]:
-    """A service that asks for the tokens of that file."""
+    """Runs a service that requires the tokens of a file."""
     security = {"tokens": tokens.file, **changes.pop("security", {})}
     async with serving(tiny_settings(folder, security=security, **changes)) as running:
         yield running
 
 
 def gate_clock(running: Running) -> Clock:
-    """Stops the gate's clock."""
+    """Gives the gate a clock that the test moves, and returns it."""
     clock = Clock()
     gate = running.service._entrance.gate
     gate._clock_s = clock
@@ -116,7 +116,7 @@ async def test_nobody_gets_in_without_a_token(tmp_path: Path, tokens: Tokens) ->
 
 
 async def test_a_strangers_body_is_not_read(tmp_path: Path, tokens: Tokens) -> None:
-    """The stranger never ends its message, and is answered all the same."""
+    """A caller without a token that never ends its message is answered all the same."""
     async with asking(tmp_path, tokens) as running:
         call = running.channel.stream_unary("/routoo.v1.RouterService/Route")(timeout=60)
         code, _ = await refusal(call)
@@ -321,13 +321,13 @@ async def test_certificates_say_who_calls(tmp_path: Path, tokens: Tokens) -> Non
         known = signed.client("other.example", "a.example")
         assert await by_certificate(address, known, tenant="a") == "small"
         assert (await refusal(by_certificate(address, known, tenant="b")))[0] is DENIED
-        # A token that is shown decides, and has to be good.
+        # A token takes precedence over a certificate, and has to be valid.
         assert await by_certificate(address, known, token, tenant="b") == "small"
         bad = (("authorization", "Bearer nothing"),)
         assert (await refusal(by_certificate(address, known, bad)))[0] is UNAUTHENTICATED
         old = signed.client(common_name="an old device")
         assert await by_certificate(address, old, tenant="b") == "small"
-        # With other names in it, the common name is nothing that anybody vouched for.
+        # The common name does not count in a certificate with alternative names.
         both = signed.client("c.example", common_name="an old device")
         for stranger in (signed.client("c.example"), both):
             assert (await refusal(by_certificate(address, stranger)))[0] is UNAUTHENTICATED

@@ -37,7 +37,7 @@ def chat(*texts: str) -> Any:
 
 
 def attempts(prompt: str) -> list[tuple[str, Any]]:
-    """Every RPC that takes prompts, right and wrong."""
+    """Returns good and bad calls of every RPC that takes prompts."""
     one = route_pb2.RouteRequest(prompt=prompt)
     both = route_pb2.RouteRequest(prompt=prompt, messages=chat(prompt))
     choosy = route_pb2.RouteRequest(prompt=prompt, max_cost_usd=0.0, min_score=1.0)
@@ -115,7 +115,7 @@ async def test_nothing_that_is_secret_leaves_the_service(tmp_path: Path) -> None
     ):
         for secret in secrets:
             assert secret not in text, name
-    # The errors did happen, and are told of without their texts.
+    # The errors did happen, and are logged without their texts.
     assert codes >= {
         *(CODES.INTERNAL, CODES.INVALID_ARGUMENT, CODES.UNAUTHENTICATED),
         *(CODES.PERMISSION_DENIED, CODES.FAILED_PRECONDITION),

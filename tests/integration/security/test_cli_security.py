@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 async def routoo(*arguments: str) -> tuple[int | None, str, str]:
-    """Exit code, stdout and stderr of one command."""
+    """Runs one command, and returns its exit code, stdout and stderr."""
     async with process(*ROUTOO, *arguments) as running:
         out, err = await running.communicate()
         return running.returncode, out.decode(), err.decode()

@@ -32,7 +32,7 @@ OWN_POOL = (("grpc.use_local_subchannel_pool", 1),)
 
 
 async def answer(address: str, tls: Tls | None = None, metadata: Any = ()) -> str:
-    """The model that a service names, over a connection of its own."""
+    """Returns the model that a service chooses, asked over a new connection."""
     async with open_aio_channel(address, OWN_POOL, tls=tls) as channel:
         call = RouterServiceStub(channel).Route(EASY, metadata=metadata, timeout=60)
         return str((await call).model)
@@ -48,7 +48,7 @@ async def start_refusal(settings: Settings) -> str:
 
 @pytest.fixture
 def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder whose path leaves room for a socket's name."""
+    """A folder whose path is short enough for a socket file in it."""
     return tmp_path_factory.mktemp("s")
 
 
@@ -178,7 +178,7 @@ async def test_tls_and_a_plain_loopback_beside_it(tmp_path: Path) -> None:
 
 
 def certificate_of(address: str) -> bytes:
-    """The certificate that a new connection is shown."""
+    """Returns the certificate that a new connection is shown."""
     host, _, port = address.rpartition(":")
     context = ssl.create_default_context()
     context.check_hostname = False

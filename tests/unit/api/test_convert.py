@@ -1,4 +1,4 @@
-"""Messages to plain requests: what is refused names its field, what is accepted arrives whole."""
+"""Tests of the conversion to plain requests: refusals name the field, and no field is lost."""
 
 from __future__ import annotations
 

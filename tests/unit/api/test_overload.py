@@ -1,4 +1,4 @@
-"""What is let in while more comes than goes, on a clock that the test moves."""
+"""Tests of the admission under overload, on a clock that the test moves."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ from routoo.errors import QueueFullError
 
 
 class House:
-    """A server that answers one call after the other, each in ``service_s``, first come first."""
+    """A server that answers calls one after the other, in the order of their arrival.
+
+    Args:
+        service_s: the time for one call, in seconds.
+        terms: bounds for ``OverloadTerms``.
+    """
 
     def __init__(self, service_s: float, **terms: float) -> None:
         self.now_s = 0.0
@@ -26,7 +31,7 @@ class House:
         self.refused: list[QueueFullError] = []
 
     def until(self, time_s: float) -> None:
-        """Answers what is done by then."""
+        """Moves the clock, and answers the calls that are done by then."""
         while self.inside and self.inside[0][1] <= time_s:
             entered_s, self.now_s = self.inside.popleft()
             self.overload.leave(entered_s)
@@ -34,7 +39,7 @@ class House:
         self.now_s = time_s
 
     def call(self, time_s: float, remaining_s: float | None = None) -> bool:
-        """A call comes; whether it was let in."""
+        """Makes a call, and returns whether it was let in."""
         self.until(time_s)
         try:
             self.overload.check(remaining_s)
@@ -49,7 +54,7 @@ class House:
     def steady(
         self, rate: float, begin_s: float, end_s: float, remaining_s: float | None = None
     ) -> int:
-        """Calls at a pace; how many were let in."""
+        """Makes calls at ``rate`` per second, and returns how many were let in."""
         calls = round(rate * (end_s - begin_s))
         times_s = (begin_s + (end_s - begin_s) * one / calls for one in range(calls))
         return sum(self.call(time_s, remaining_s) for time_s in times_s)
@@ -70,7 +75,7 @@ def test_overload_keeps_waits_short_and_the_server_at_work(factor: float) -> Non
     assert answered >= 0.9 * 5000
     waits_s = sorted(house.waits_s)
     assert waits_s[len(waits_s) // 2] <= 0.01
-    # What came before the overload was seen as one: a twentieth of a second's calls.
+    # Late calls came before the overload was detected: at most those of a tenth of a second.
     late = sum(wait_s > 0.02 for wait_s in waits_s)
     assert late <= 0.1 * 1000 * factor
     assert waits_s[-1] <= 0.11 * factor or waits_s[-1] <= 0.51
@@ -114,7 +119,7 @@ def test_a_patient_caller_may_send_hundreds_at_once(remaining_s: float | None) -
     house = House(0.0007)
     house.steady(300, 0.0, 2.0)
     assert house.steady(6000, 2.0, 2.1, remaining_s=remaining_s) == 600
-    # Who is in a hurry is told at once.
+    # A call with a near deadline is refused at once.
     assert not house.call(2.1, remaining_s=0.2)
 
 
@@ -149,7 +154,7 @@ def test_a_machine_that_stands_still_for_a_moment_is_no_overload() -> None:
 
 
 def test_a_slow_server_that_answers_many_at_once_is_not_starved() -> None:
-    """The bound follows the latency without load, not a figure of ours."""
+    """The bound follows the latency without load, not a fixed number."""
     house = House(0.1)
     house.steady(2, 0.0, 10.0)
     assert house.steady(40, 10.0, 20.0, remaining_s=2.0) >= 80

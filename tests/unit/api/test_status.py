@@ -1,4 +1,4 @@
-"""The one table from errors to status codes."""
+"""Tests of the table from errors to status codes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from routoo import errors
 from routoo.api.status import INTERNAL_TEXT, LONGEST_DETAIL_CHARS, STATUS, status_of
 from routoo.errors import InvalidRequestError, RoutooError
 
-# What a caller cannot act on. A new error class has to be put here or into the table.
+# Errors that a caller cannot act on. A new error class has to be put here or into the table.
 INTERNAL = {
     errors.RoutooError,
     errors.PredictorError,

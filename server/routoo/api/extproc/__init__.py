@@ -1,4 +1,5 @@
 """Envoy's external processor: routes the HTTP requests that go through an Envoy.
 
-``factory.open_processor`` makes one; everything else is loaded by it, as it needs Envoy's stubs.
+``factory.open_processor`` makes one. ``factory`` imports the other modules only inside its
+functions, because they need Envoy's stubs.
 """

@@ -1,8 +1,8 @@
-"""``envoy.service.accesslog.v3.AccessLogService``: settles decisions by what Envoy logs of replies.
+"""``envoy.service.accesslog.v3.AccessLogService``: settles decisions by Envoy's log of replies.
 
-A reply that the processor reads itself makes Envoy wait for an answer to every piece of it, and a
-message in Python for each. The access log comes by itself, some entries at a time, after the reply
-has reached its caller.
+If the processor reads a reply itself, Envoy waits for an answer to every piece of it, and Python
+handles a message for each piece. Envoy sends the access log without being asked, several entries at
+a time, after the reply has reached its caller.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ class AccessLog:
     """Reads Envoy's log streams. Lives on the loop that serves.
 
     Args:
-        replies: which decisions are waited for.
-        booking: books what is told of them.
-        peers: the other workers, to which is handed on what they decided; None: there are none.
+        replies: the decisions whose replies are awaited.
+        booking: books their outcomes.
+        peers: the other workers, which get the entries of their own decisions; None: there are
+            none.
     """
 
     def __init__(self, replies: AwaitedReplies, booking: OutcomeQueue, peers: Peers | None) -> None:
@@ -44,10 +45,10 @@ class AccessLog:
         self._streams: set[asyncio.Task[Any]] = set()
 
     def handlers(self, calls: Calls) -> grpc.GenericRpcHandler[bytes, bytes]:
-        """What is added to a grpc.aio server, behind the gate of ``calls``."""
+        """Returns the handler for a grpc.aio server, behind the gate of ``calls``."""
 
         async def read(context: Context, ending: StreamState) -> bytes:
-            # Let in once: the stream lasts, and is no prompt in progress.
+            # Admitted for a moment only: the stream lasts, and is no call in progress.
             with calls.admit(context, RPC) as admission:
                 tenant = admission.caller.confined_to
             return await self._read(context, ending, tenant)
@@ -56,7 +57,7 @@ class AccessLog:
         return grpc.method_handlers_generic_handler(SERVICE, {RPC: method})
 
     def close(self) -> None:
-        """Ends the streams, which otherwise last as long as Envoy does."""
+        """Ends the streams, which otherwise last as long as Envoy runs."""
         self._closing = True
         for task in self._streams:
             task.cancel()
@@ -77,7 +78,7 @@ class AccessLog:
         return b""  # a StreamAccessLogsResponse has no fields
 
     async def _take(self, entries: Any, tenant: str | None) -> None:
-        """Settles the decisions of this worker, and hands on the entries of the others'."""
+        """Settles this worker's decisions, and hands the other entries on to their workers."""
         others: dict[int, list[Entry]] = {}
         for entry in entries:
             owner = None if self._peers is None else self._peers.owner_of(decision_of(entry))

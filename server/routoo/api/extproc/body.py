@@ -1,6 +1,6 @@
-"""What a request body of an LLM API asks for: its text, and what a model needs to answer it.
+"""Readers of the request bodies of LLM APIs: the text, and the capabilities that a model needs.
 
-Bodies come from anywhere: every value may have any JSON type, and what does not fit is left out.
+Bodies are untrusted: every value may have any JSON type, and values that do not fit are ignored.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 Api = Literal["chat", "responses", "completions", "messages"]
 Need = Literal["tools", "images", "audio", "files", "json_output"]
 
-# By the end of the path, so that a prefix such as /openai does not matter; longer ones first.
+# The API is found by the end of the path, so that a prefix such as /openai does not matter. Longer
+# ends come first.
 _PATHS: tuple[tuple[str, Api], ...] = (
     ("/chat/completions", "chat"),
     ("/completions", "completions"),
@@ -39,8 +40,8 @@ _BYTES_PER_TOKEN = 4
 _DEEPEST = 8
 _MOST_TOKENS = 2**31 - 1
 
-# The body is known to be JSON, so that these need not tell right from wrong. Possessive: they never
-# go back, and take time in proportion to the length whatever the bytes are.
+# The body is known to be JSON, so these need not reject anything. Their quantifiers are possessive:
+# they never backtrack, so that the time is linear in the length for any bytes.
 _TEXT = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _STRING = re.compile(_TEXT, re.DOTALL)
 _KEY = re.compile(rb"[{,\s]*+(" + _TEXT + rb")\s*+:\s*+", re.DOTALL)
@@ -53,14 +54,14 @@ _QUOTE, _BRACE, _BRACKET = b'"{['
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a body asks for.
+    """The facts of a body that matter for routing.
 
     Attributes:
         text: all its text, messages joined by newlines; empty: there is none.
-        needs: what a model has to be able to do.
-        images: how many there are.
-        other_tokens: estimated tokens of the input beside text and images.
-        max_output_tokens: the longest reply allowed; None: not said.
+        needs: the capabilities that a model has to have.
+        images: the number of images.
+        other_tokens: estimated input tokens, without those of text and images.
+        max_output_tokens: the longest reply allowed; None: the body sets no limit.
     """
 
     text: str
@@ -79,13 +80,13 @@ class _Found:
 
 
 def api_of(path: str) -> Api | None:
-    """The API that a request path, with or without a query, belongs to."""
+    """Returns the API of a request path, with or without a query; None: of no known API."""
     path = path.partition("?")[0].rstrip("/")
     return next((api for end, api in _PATHS if path.endswith(end)), None)
 
 
 def asked_by(api: Api, body: dict[str, Any]) -> Asked:
-    """Reads a body of an API."""
+    """Reads a body, in the format of its API."""
     found = _Found()
     _READERS[api](body, found)
     tools = body.get("tools") or body.get("functions")
@@ -152,7 +153,7 @@ def _read_messages(messages: object, found: _Found) -> None:
         if not isinstance(message, dict):
             continue
         _read_content(message.get("content"), found)
-        # Calls of tools and what they gave, as chats and responses write them.
+        # Calls of tools and their results, in the formats of chats and responses.
         if calls := message.get("tool_calls"):
             found.other_bytes += _size(calls)
         if arguments := message.get("arguments"):
@@ -212,9 +213,9 @@ def _limit(body: dict[str, Any]) -> int | None:
 
 
 def replace_model(body: bytes, model: str) -> bytes:
-    """The body with ``model`` as the value of each top-level key of that name.
+    """Returns the body with a new value for each top-level key ``model``.
 
-    A key may stand twice; which one counts depends on the reader, so that all are replaced.
+    The key may occur twice, and readers differ in which one they use, so all are replaced.
 
     Args:
         body: a JSON object, in UTF-8, that a parser has accepted.
@@ -231,7 +232,11 @@ def replace_model(body: bytes, model: str) -> bytes:
 
 
 def model_spans(body: bytes) -> Iterator[tuple[int, int]]:
-    """Where the values of the top-level key ``model`` begin and end; see ``replace_model``."""
+    """Yields the start and end offset, in bytes, of each value of a top-level key ``model``.
+
+    Args:
+        body: a JSON object, in UTF-8, that a parser has accepted.
+    """
     at = 0
     while (key := _KEY.match(body, at)) is not None:
         start = key.end()
@@ -254,7 +259,10 @@ def _value_end(body: bytes, start: int) -> int:
 
 
 def _nested_end(body: bytes, start: int) -> int:
-    """End of an object or array. Each step takes one run of brackets and all before it."""
+    """Returns the end of an object or array.
+
+    Each step consumes one run of brackets and everything before it.
+    """
     depth = 0
     while True:
         found = _NEXT_BRACKETS.match(body, start)

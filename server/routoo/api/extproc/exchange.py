@@ -1,10 +1,10 @@
-"""One HTTP request and its reply, as Envoy tells of them: message in, message out.
+"""One HTTP request and its reply, processed in Envoy's messages.
 
     request headers -> request body -> (decided) -> reply headers -> reply body, piece by piece
 
-Whoever is not to be routed leaves at the first two. The last two only happen to routed requests,
-and only where the access log does not tell of replies: there the reply is looked at as it flows by,
-for what it cost.
+A request that is not to be routed ends at one of the first two steps. The last two happen to routed
+requests only, and only if replies are not settled by the access log: then the reply is read while
+it passes, to find what it cost.
 """
 
 from __future__ import annotations
@@ -52,13 +52,14 @@ class Exchange:
     """Answers Envoy's messages of one HTTP request, in their order.
 
     Attributes:
-        sent_s: when the request was sent on to its model, ``perf_counter``; 0: not yet.
+        sent_s: when the request was sent on to its model, in seconds of ``perf_counter``; 0: not
+            yet.
 
     Args:
         router: decides.
-        settings: the processor's.
-        tally: counts what became of requests and messages.
-        logged: the decisions whose replies are told of in the access log.
+        settings: the settings of the processor.
+        tally: counts the results of requests and replies.
+        logged: the decisions whose replies the access log reports.
         admit: lets the sender in, or raises.
     """
 
@@ -87,22 +88,22 @@ class Exchange:
 
     @property
     def over(self) -> bool:
-        """Nothing more is to be said; the stream may end."""
+        """True if no more messages are to be answered, so that the stream may end."""
         return self._next is _Next.NOTHING
 
     @property
     def waits_for_upstream(self) -> bool:
-        """The request has been sent on, and only the reply is still to come."""
+        """True if the request has been sent on and only the reply is still to come."""
         return self._next in (_Next.REPLY_HEADERS, _Next.REPLY_BODY)
 
     async def answer(self, message: Message) -> bytes | None:
         """Answers one message; None: the end of the stream is the answer.
 
-        An end with OK tells Envoy that it goes on by itself, and costs half of what a message and
-        an end cost: whatever is left as it is, is answered with it.
+        When a stream ends with OK, Envoy continues the request by itself. This costs half as much
+        as a message and an end, so it is the answer for all that is left unchanged.
 
         Raises:
-            InvalidRequestError: a message that has no place here.
+            InvalidRequestError: the message is not one that may come now.
         """
         kind: str | None = message.WhichOneof("request")
         if kind == "response_body" and self._next is _Next.REPLY_BODY:
@@ -125,13 +126,13 @@ class Exchange:
         )
 
     def told(self) -> None:
-        """The last answer has been handed to Envoy."""
+        """Notes that the last answer has been handed to Envoy."""
         self._told = True
 
     def outcome(self) -> OutcomeReport | None:
-        """What is to be booked, now that no message comes any more.
+        """Returns the outcome to be booked, after the last message of the stream.
 
-        None: nothing was decided, or the access log will tell.
+        None: nothing was decided, or the access log will report the outcome.
         """
         if self._routed is None or self._routed.decision is None:
             return None
@@ -142,7 +143,7 @@ class Exchange:
         if self._error:
             self._tally.reply("failed")
             return OutcomeReport(decision_id, error=self._error)
-        # A reply that broke off may have told its usage before.
+        # A reply that broke off may have contained its usage before.
         usage = None if self._reply is None else self._reply.usage()
         if usage is not None and usage.complete:
             self._tally.reply("read")
@@ -179,7 +180,7 @@ class Exchange:
             if int(length) > self._settings.max_body_bytes:
                 return self._too_large(as_it_is)
         self._next = _Next.REQUEST_BODY
-        # Envoy refuses what does not fit in its buffer, unless a part of the body will do.
+        # Envoy refuses a body that does not fit in its buffer, unless it may send a part of it.
         whole = bool(length) or self._settings.on_too_large == "refuse"
         return messages.ask_for_body(forged, whole=whole, reply=self._reads_reply)
 
@@ -207,14 +208,14 @@ class Exchange:
         self._tally.request("fallback" if found.decision is None else "routed")
         body = replace_model(body, found.model)
         headers = [*found.headers, ("content-length", str(len(body)))]
-        # What is meant for us is nobody else's business.
+        # Headers for the processor must not reach the upstream.
         removed = {name for name, _ in self._request.ours}.difference(dict(found.headers))
         if self._settings.uncompressed_replies and "accept-encoding" in self._request.names:
             removed.add("accept-encoding")
         return messages.routed_request(body, headers, sorted(removed))
 
     def _reply_headers(self, message: Message) -> bytes:
-        assert self._routed is not None  # noqa: S101 - only then are they asked for
+        assert self._routed is not None  # noqa: S101 - Envoy sends them for routed requests only
         headers = dict(_plain(message.headers))
         status = headers.get(":status", "")
         reader = None
@@ -229,7 +230,7 @@ class Exchange:
         return messages.reply_headers(self._routed.headers, body=reader is not None)
 
     def _reader(self, headers: dict[str, str]) -> UsageReader | None:
-        """What reads such a reply; None: nothing can."""
+        """Returns a reader for a reply with these headers; None: no reader can read it."""
         if headers.get("content-encoding", "").strip().lower() not in _PLAIN:
             return None
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -240,7 +241,7 @@ class Exchange:
         return None
 
     def _reply_body(self, message: Message) -> bytes | None:
-        assert self._reply is not None  # noqa: S101 - only then is it asked for
+        assert self._reply is not None  # noqa: S101 - Envoy sends it only if there is a reader
         self._reply.feed(message.body)
         if not message.end_of_stream:
             return messages.REPLY_BODY_AS_IT_IS
@@ -249,7 +250,7 @@ class Exchange:
         return None
 
     def _is_for_us(self, body: dict[str, Any]) -> bool:
-        """Whether the body's model is a route name."""
+        """Returns whether the body's model is a route name."""
         model = body.get("model")
         return isinstance(model, str) and model in self._settings.route_names
 
@@ -272,14 +273,14 @@ class Exchange:
         return self._refuse(Refusal(status, "unreadable_body", f"{what}; send plain JSON"))
 
     def _refuse(self, refusal: Refusal) -> bytes:
-        assert self._request is not None  # noqa: S101 - nothing is refused before
+        assert self._request is not None  # noqa: S101 - refusals come after its headers
         self._next = _Next.NOTHING
         self._tally.request("refused")
         return refusal.answer(self._request.api)
 
 
 def _plain(headers: Message) -> list[Header]:
-    """Names and values as text; Envoy sends names in lower case, and values as bytes."""
+    """Returns names and values as text; Envoy sends names in lower case, and values as bytes."""
     return [
         (one.key, one.raw_value.decode("utf-8", "replace") if one.raw_value else one.value)
         for one in headers.headers

@@ -1,4 +1,4 @@
-"""Makes the processor, where Envoy's definitions are installed and the pool fits."""
+"""Makes the processor, if Envoy's definitions are installed and the pool fits."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ def open_processor(
     tracing: Tracing | None,
     peers: Peers | None,
 ) -> Processor:
-    """The processor of settings that ``check_processor`` has accepted; see ``Processor``."""
+    """Makes the processor of settings that ``check_processor`` has accepted.
+
+    The arguments are those of ``Processor``.
+    """
     from routoo.api.extproc.service import Processor  # noqa: PLC0415 - needs the extra
 
     return Processor(current, calls, registry, tracing, peers)
@@ -35,7 +38,7 @@ def check_processor(settings: ProcessorSettings, pool: Pool) -> None:
     """Refuses names that the pool lacks, and pools whose names cannot stand in a header.
 
     Raises:
-        ConfigError: names it, or says that the extra ``envoy`` is not installed.
+        ConfigError: a name does not fit, or the extra ``envoy`` is not installed.
     """
     try:
         import routoo.api.extproc.service  # noqa: F401, PLC0415 - needs the extra

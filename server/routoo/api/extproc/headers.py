@@ -1,4 +1,4 @@
-"""The ``x-routoo-`` headers of a request: what its answer has to keep."""
+"""The ``x-routoo-`` headers of a request, which set constraints and attributes of its routing."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ DECISION_ID = "x-routoo-decision-id"
 SCORE = "x-routoo-score"
 COST_USD = "x-routoo-cost-usd"
 RESULTS = frozenset({MODEL, DECISION_ID, SCORE, COST_USD})
-"""Headers that only the processor writes; a caller's are taken away."""
+"""Headers that only the processor writes; they are removed from a caller's request."""
 
 _FIELDS = {PREFIX + name.replace("_", "-"): field for name, field in FIELDS.items()}
 
 
 def read_fields(headers: Iterable[tuple[str, str]]) -> dict[str, Any]:
-    """Reads headers, of which only those with the prefix count.
+    """Reads the headers that have the prefix.
 
-    A misspelt one is refused: it would be a limit that nobody keeps.
+    An unknown name is refused, because it may be a misspelt limit, which would not be kept.
 
     Returns:
         Checked values by the names of their fields.
 
     Raises:
-        InvalidRequestError: names the header.
+        InvalidRequestError: a header is unknown, is not valid or stands twice; names the header.
     """
     read: dict[str, Any] = {}
     for header, text in headers:

@@ -1,4 +1,4 @@
-"""What the processor answers Envoy with, as bytes; most of it is always the same."""
+"""The processor's answers to Envoy, as bytes; those that are always the same are made once."""
 
 from __future__ import annotations
 
@@ -73,14 +73,17 @@ _ASKED = {key: _after_request_headers(mode, ()) for key, mode in _BODY_MODES.ite
 
 
 def pass_request(removed: Sequence[str]) -> bytes:
-    """To request headers: go on, without these headers; nothing more is to be sent."""
+    """Answers request headers: Envoy continues without the ``removed`` ones and sends no more."""
     return _after_request_headers(_UNTOUCHED, removed)
 
 
 def ask_for_body(removed: Sequence[str] = (), *, whole: bool, reply: bool) -> bytes:
-    """To request headers: send the body, ``whole`` or what fits in Envoy's buffer of it.
+    """Answers request headers: Envoy sends the body.
 
-    ``reply``: the reply's headers, too, when they come.
+    Args:
+        removed: names of headers that Envoy takes off the request.
+        whole: Envoy sends the whole body; otherwise the part that fits in its buffer.
+        reply: Envoy sends the reply's headers, too.
     """
     if removed:
         return _after_request_headers(_BODY_MODES[whole, reply], removed)
@@ -88,7 +91,13 @@ def ask_for_body(removed: Sequence[str] = (), *, whole: bool, reply: bool) -> by
 
 
 def routed_request(body: bytes, headers: Iterable[Header], removed: Iterable[str]) -> bytes:
-    """To a request body: this instead, with these headers, and the cluster chosen by them."""
+    """Answers a request body: replaces it, and Envoy chooses the cluster by the new headers.
+
+    Args:
+        body: the new body.
+        headers: set on the request.
+        removed: names of headers that are taken off the request.
+    """
     answer = ext_proc.ProcessingResponse()
     common = answer.request_body.response
     common.body_mutation.body = body
@@ -99,7 +108,12 @@ def routed_request(body: bytes, headers: Iterable[Header], removed: Iterable[str
 
 
 def reply_headers(headers: Iterable[Header], *, body: bool) -> bytes:
-    """To reply headers: these beside them; send the ``body`` in pieces, or nothing more."""
+    """Answers reply headers.
+
+    Args:
+        headers: set on the reply.
+        body: Envoy sends the reply's body in pieces; otherwise it sends no more.
+    """
     answer = ext_proc.ProcessingResponse()
     _headers(answer.response_headers.response.header_mutation, headers)
     if body:
@@ -108,7 +122,14 @@ def reply_headers(headers: Iterable[Header], *, body: bool) -> bytes:
 
 
 def immediate(status: int, headers: Iterable[Header], body: bytes, details: str) -> bytes:
-    """The request ends here, with this HTTP status and body."""
+    """Ends the request: its caller gets this reply.
+
+    Args:
+        status: HTTP status.
+        headers: set on the reply.
+        body: the reply's body.
+        details: one word for Envoy's access log.
+    """
     answer = ext_proc.ProcessingResponse()
     answer.immediate_response.status.code = status
     answer.immediate_response.body = body

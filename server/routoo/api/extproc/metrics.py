@@ -1,4 +1,4 @@
-"""Counts what became of HTTP requests and their replies."""
+"""Counters of the results of HTTP requests and their replies."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ class ExchangeCounts:
             ("result",),
             registry=registry,
         )
-        # All of them from the start, so that rates do not begin with a jump.
+        # All series exist from the start, so that rates do not begin with a jump.
         results: tuple[RequestResult, ...] = ("routed", "fallback", "passed", "refused")
         endings: tuple[ReplyResult, ...] = ("read", "estimated", "failed", "gone")
         self._requests = {result: requests.labels(result) for result in results}
         self._replies = {result: replies.labels(result) for result in endings}
 
     def request(self, result: RequestResult) -> None:
-        """A request was dealt with."""
+        """Counts a request that was handled."""
         self._requests[result].inc()
 
     def reply(self, result: ReplyResult) -> None:
-        """A routed request's reply has ended."""
+        """Counts the end of a routed request's reply."""
         self._replies[result].inc()

@@ -1,4 +1,4 @@
-"""Refused requests: which HTTP status, in the error format of the API that was called."""
+"""Refusals of HTTP requests: their status, and their body in the error format of the called API."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from routoo.api.extproc.body import Api
     from routoo.config.processor import RoutingFailure
 
-# From the one table of gRPC statuses, except where HTTP tells more apart.
+# Follows from the gRPC status, except for the errors of _OWN_STATUS, which HTTP tells apart.
 _HTTP_STATUS = {
     grpc.StatusCode.INVALID_ARGUMENT: 400,
     grpc.StatusCode.FAILED_PRECONDITION: 400,
@@ -39,7 +39,7 @@ _FAILURES: dict[type[Exception], RoutingFailure] = {
     BudgetSpentError: "budget_spent",
     QueueFullError: "overloaded",
 }
-# Words of OpenAI's and Anthropic's own errors, so that clients know what to do with them.
+# Names of OpenAI's and Anthropic's own errors, so that clients know what to do with them.
 _KINDS = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -59,15 +59,16 @@ _FAULT = "api_error"
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What a caller is told.
+    """An error reply to a caller.
 
     Attributes:
         status: HTTP status.
         code: a word for programs.
         message: one line for people.
         param: the header or field that is wrong; empty: none.
-        retry_after_s: when another try may do better; None: not known.
-        failure: why the fallback may stand in; None: the caller has to change something.
+        retry_after_s: seconds after which another try may succeed; None: not known.
+        failure: the reason for which the fallback model may answer; None: the caller has to change
+            the request.
     """
 
     status: int
@@ -78,7 +79,7 @@ class Refusal:
     failure: RoutingFailure | None = None
 
     def answer(self, api: Api) -> bytes:
-        """As Envoy is told it."""
+        """Returns the message that makes Envoy send this reply."""
         if api == "messages":
             kind = _ANTHROPIC_KINDS.get(self.status, _FAULT)
             content: object = {
@@ -101,10 +102,10 @@ class Refusal:
 
 
 def refusal_of(error: Exception, rpc: str) -> Refusal:
-    """What a caller is told of an error; a fault of the service says nothing of itself.
+    """Converts an error to a refusal; a fault of the service gets a text without detail.
 
     Args:
-        error: what a request has failed with.
+        error: the error that a request has failed with.
         rpc: the call's name, for the log.
     """
     code, line = reported(error, rpc)

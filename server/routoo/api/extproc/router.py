@@ -1,4 +1,4 @@
-"""One HTTP request's decision: from its body and headers to the model that answers it."""
+"""The decision of one HTTP request: it finds the model by the request's body and headers."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ RPC = "Process"
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What is kept of a request's headers.
+    """The parts of a request's headers that are kept.
 
     Attributes:
-        api: by the path.
-        ours: those with our prefix.
-        names: of all of them.
-        request_id: the caller's or Envoy's.
+        api: the API, found by the path.
+        ours: the headers with the prefix ``x-routoo-``.
+        names: the names of all headers.
+        request_id: the id that the caller or Envoy has set.
         traceparent: the trace that the request is part of; empty: of none.
     """
 
@@ -59,12 +59,12 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Routed:
-    """Which model answers.
+    """A routed request.
 
     Attributes:
-        model: by its name in the pool.
-        headers: what tells so, to the upstream and to the caller.
-        decision: None: the fallback, of which nothing is predicted.
+        model: the name, in the pool, of the model that answers.
+        headers: tell the upstream and the caller of the decision.
+        decision: the decision; None: the fallback model answers, for which nothing is predicted.
     """
 
     model: str
@@ -73,15 +73,15 @@ class Routed:
 
 
 class Router:
-    """Decides for the processor; holds nothing of a request.
+    """Decides for the processor; keeps no state of a request.
 
     Attributes:
-        open: false: nothing is decided any more.
+        open: whether requests are still decided.
 
     Args:
         current: the engine and the settings in force.
-        overload: refuses what would wait too long; shared with the calls of the API.
-        tracing: told of decisions; None: nothing is traced.
+        overload: refuses requests that would wait too long; shared with the calls of the API.
+        tracing: gets the decisions; None: nothing is traced.
     """
 
     def __init__(
@@ -95,7 +95,13 @@ class Router:
     async def route(
         self, head: Head, body: dict[str, Any], admit: Callable[[], Admission]
     ) -> Routed | Refusal:
-        """Decides; an error becomes a refusal, or the fallback where the settings say so."""
+        """Decides a request; an error becomes a refusal, or the fallback if the settings say so.
+
+        Args:
+            head: the request's headers.
+            body: the request's JSON object.
+            admit: lets the sender in, or raises.
+        """
         settings = self._current.settings
         entered_s = None
         admission: Admission | None = None
@@ -104,7 +110,7 @@ class Router:
             admission = admit()
             if not self.open:
                 raise DrainingError("the service is stopping; send again")  # noqa: TRY301
-            # After the last await: a reload may have exchanged it before.
+            # Read after the last await, as a reload may exchange the engine during one.
             engine = self._current.engine
             request = _request(head, body, admission.caller, settings, engine.pool)
             entered_s = self._overload.enter()
@@ -134,7 +140,7 @@ class Router:
         )
 
     def trace(self, decision: Decision, traceparent: str) -> None:
-        """Tells of a decision in the trace of its HTTP request, where traces are on."""
+        """Adds a decision to the trace of its HTTP request, if traces are on."""
         if self._tracing is not None:
             self._tracing.decided_over_http(decision, traceparent)
 
@@ -142,10 +148,12 @@ class Router:
 def _request(
     head: Head, body: dict[str, Any], caller: Caller, settings: Settings, pool: Pool
 ) -> PromptRequest:
-    """The one place where an HTTP request becomes a request of the engine.
+    """Converts an HTTP request to a request of the engine.
 
     Raises:
-        InvalidRequestError, NoEligibleModelError, PermissionDeniedError.
+        InvalidRequestError: a header is wrong, or the text is missing or too long.
+        NoEligibleModelError: no model of the pool can take the request.
+        PermissionDeniedError: the request names another tenant.
     """
     fields = read_fields(head.ours)
     asked = asked_by(head.api, body)
@@ -195,7 +203,7 @@ def _needed(asked: Asked, names: CapabilityNames, pool: Pool) -> list[str]:
 
 
 def _allowed(api: Api, asked: tuple[str, ...], settings: ProcessorSettings) -> tuple[str, ...]:
-    """The models that the request allows and that speak its API; empty: all."""
+    """Returns the models that the request allows and that speak its API; empty: all."""
     speak = settings.messages_models if api == "messages" else settings.openai_models
     if not speak or not asked:
         return speak or asked

@@ -34,7 +34,7 @@ class Processor:
         current: the engine and the settings in force.
         calls: wraps the streams.
         registry: gets the counters.
-        tracing: told of decisions; None: nothing is traced.
+        tracing: gets the decisions; None: nothing is traced.
         peers: the other workers of the service; None: there are none.
     """
 
@@ -59,7 +59,7 @@ class Processor:
         self._idle.set()
 
     def handlers(self) -> tuple[grpc.GenericRpcHandler[bytes, bytes], ...]:
-        """What is added to a grpc.aio server."""
+        """Returns the handlers of both services, to be added to a grpc.aio server."""
         method = grpc.stream_stream_rpc_method_handler(self._calls.exchange(self._process, RPC))
         return (
             grpc.method_handlers_generic_handler(SERVICE, {RPC: method}),
@@ -67,14 +67,18 @@ class Processor:
         )
 
     def peer_handlers(self, calls: Calls) -> grpc.GenericRpcHandler[bytes, bytes]:
-        """What the other workers call, which got Envoy's log of decisions of this one."""
+        """Returns the handler for other workers, which hand on entries of Envoy's log."""
         return self._log.handlers(calls)
 
     async def close(self, grace_s: float) -> None:
-        """Routes nothing more; waits for the replies under way, ``grace_s`` at most.
+        """Stops routing, and waits for the replies under way.
 
-        Streams that still wait then are ended, which leaves the reply as it is, and their decisions
-        are settled at what was predicted. To be called before the engine is closed.
+        Streams that still wait when the time is over are ended, which leaves the reply unchanged,
+        and their decisions are settled at the predicted cost. To be called before the engine is
+        closed.
+
+        Args:
+            grace_s: the longest wait, in seconds.
         """
         self._router.open = False
         with suppress(TimeoutError):
@@ -87,11 +91,11 @@ class Processor:
         for outcome in self._logged.rest():
             self._booking.add(outcome)
         self._log.close()
-        await asyncio.sleep(0)  # they end
+        await asyncio.sleep(0)  # lets the cancelled streams end
         await self._booking.done()
 
     async def settled(self) -> None:
-        """Waits until no HTTP request is in progress, and all that ended are booked."""
+        """Waits until no HTTP request is in progress and all outcomes are booked."""
         await self._answered()
         await self._booking.done()
 

@@ -1,4 +1,4 @@
-"""Decisions whose replies Envoy tells of in its access log, and what an entry of it says."""
+"""Settlement of decisions by Envoy's access log: awaited replies, and outcomes of log entries."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 Entry = Any  # envoy.data.accesslog.v3.HTTPAccessLogEntry; it has no types
 METADATA = "routoo"
-"""Where deploy/envoy/envoy.yaml puts the usage that it finds in a reply, as JSON: the first one
-and, when there are more, the last."""
+"""The namespace of the metadata in which deploy/envoy/envoy.yaml puts the usage of a reply, as
+JSON: the first usage in the reply and, if there are more, the last."""
 _USAGES = ("usage", "last_usage")
 _FIRST_ERROR = 400
 
@@ -31,14 +31,16 @@ _log = structlog.get_logger("routoo.extproc")
 
 
 class AwaitedReplies:
-    """Keeps the ids of decisions that wait for their entry. Lives on one event loop.
+    """Keeps the ids of decisions that wait for their log entry. Lives on one event loop.
 
     Attributes:
         none_left: set while no decision waits.
 
     Args:
-        tally: counts what became of replies.
-        terms: how many are kept, and for how long; read anew each time, as a reload changes them.
+        tally: counts the results of replies.
+        terms: returns how many decisions are kept, and for how long; called each time, as a reload
+            changes the settings.
+        clock_s: seconds on a clock that never goes back.
     """
 
     def __init__(
@@ -50,18 +52,18 @@ class AwaitedReplies:
         self._tally = tally
         self._terms = terms
         self._clock_s = clock_s
-        # When each was sent on, and whose it is; the oldest first.
+        # By decision id, the oldest first: the time of the decision, and its tenant.
         self._waiting: dict[str, tuple[float, str]] = {}
         self.none_left = asyncio.Event()
         self.none_left.set()
 
     def expect(self, decision_id: str, tenant: str) -> None:
-        """Envoy is about to be told of a tenant's decision, and will tell of the reply."""
+        """Adds a decision, which Envoy is about to get and whose reply it will log."""
         now_s = self._clock_s()
         terms = self._terms()
         self._waiting[decision_id] = now_s, tenant
         self.none_left.clear()
-        # Of what is too old or too much the engine knows nothing any more: nothing to book.
+        # The engine forgets decisions by the same limits, so these need not be booked.
         while (
             len(self._waiting) > terms.max_open_decisions
             or now_s - next(iter(self._waiting.values()))[0] > terms.max_age_s
@@ -70,14 +72,14 @@ class AwaitedReplies:
             self._tally.reply("gone")
 
     def forget(self, decision_id: str) -> bool:
-        """Nothing will be told of this one; whether it was waited for."""
+        """Removes a decision, and returns whether it was awaited."""
         found = self._waiting.pop(decision_id, None) is not None
         if not self._waiting:
             self.none_left.set()
         return found
 
     def rest(self) -> list[OutcomeReport]:
-        """Waits for no more: the outcomes, at what was predicted, of those that are left."""
+        """Removes all decisions that are left, and returns their outcomes at the predicted cost."""
         left = list(self._waiting)
         for decision_id in left:
             self.forget(decision_id)
@@ -85,11 +87,11 @@ class AwaitedReplies:
         return [OutcomeReport(decision_id) for decision_id in left]
 
     def outcome(self, entry: Entry, tenant: str | None) -> OutcomeReport | None:
-        """What an entry says of a decision; None: of none that is waited for.
+        """Returns the outcome that a log entry reports; None: of no awaited decision.
 
         Args:
-            entry: of the access log.
-            tenant: whose decision it has to be; None: anybody's.
+            entry: an entry of the access log.
+            tenant: the tenant whose decision it has to be; None: any tenant's.
         """
         decision_id = decision_of(entry)
         _, owner = self._waiting.get(decision_id, (0.0, None))
@@ -102,7 +104,7 @@ class AwaitedReplies:
             return OutcomeReport(decision_id, error=f"HTTP status {status}")
         told = entry.common_properties
         flags = told.response_flags
-        # The caller left before the reply had ended, or Envoy has none to tell of.
+        # The caller left before the reply had ended, or there was no reply.
         gone = (
             flags.downstream_connection_termination or flags.downstream_remote_reset or not status
         )
@@ -121,13 +123,17 @@ class AwaitedReplies:
 
 
 def decision_of(entry: Entry) -> str:
-    """The id of the decision that an entry tells of; empty: of none."""
+    """Returns the id of the decision that a log entry is about; empty: of none."""
     found: str = entry.request.request_headers.get(DECISION_ID, "")
     return found
 
 
 def _latency_ms(told: Entry) -> float | None:
-    """From the request's first byte to the upstream, to the reply's last byte from it."""
+    """Returns the time of the upstream in ms; None: the entry lacks it.
+
+    It is measured from the first byte of the request that is sent to the upstream to the last byte
+    of its reply.
+    """
     if not (
         told.HasField("time_to_first_upstream_tx_byte")
         and told.HasField("time_to_last_upstream_rx_byte")
@@ -139,7 +145,7 @@ def _latency_ms(told: Entry) -> float | None:
 
 
 class OutcomeQueue:
-    """Takes outcomes; those that come while others are booked are booked together after them.
+    """Books outcomes; those that are added while others are booked are booked together afterwards.
 
     Args:
         current: the engine in force.
@@ -151,7 +157,7 @@ class OutcomeQueue:
         self._running: asyncio.Task[None] | None = None
 
     def add(self, outcome: OutcomeReport) -> None:
-        """Books an outcome, some time soon."""
+        """Adds an outcome, which is booked soon."""
         self._outcomes.append(outcome)
         if self._running is None or self._running.done():
             self._running = asyncio.get_running_loop().create_task(self._book())

@@ -1,4 +1,4 @@
-"""Finds the tokens that a provider billed in its reply, whole or streamed."""
+"""Readers that find the billed tokens in a provider's reply, whole or streamed."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import orjson
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# Not null, as each chunk before the last has it, and not the word inside a quoted text, whose
-# quotation marks have backslashes.
+# Does not match null, which is in each chunk before the last, nor the word inside a quoted text,
+# where the quotation marks have backslashes.
 _HAS_USAGE = re.compile(rb'"usage"\s*+:\s*+\{')
 _DATA = b"data:"
-# OpenAI's chats and completions, then its responses and Anthropic's messages. The latter count
-# what was read from or written to a cache apart.
+# The names of OpenAI's chats and completions, then of its responses and Anthropic's messages. The
+# messages count tokens that were read from or written to a cache separately.
 _INPUT = ("prompt_tokens", "input_tokens")
 _OUTPUT = ("completion_tokens", "output_tokens")
 _CACHED = ("cache_creation_input_tokens", "cache_read_input_tokens")
@@ -26,18 +26,23 @@ _MOST_TOKENS = 2**32 - 1
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Billed tokens; None: the reply does not say."""
+    """Billed tokens.
+
+    Attributes:
+        input_tokens: tokens of the request, cached ones included; None: the reply does not say.
+        output_tokens: tokens of the reply; None: the reply does not say.
+    """
 
     input_tokens: int | None = None
     output_tokens: int | None = None
 
     @property
     def complete(self) -> bool:
-        """Both are known."""
+        """True if both numbers are known."""
         return self.input_tokens is not None and self.output_tokens is not None
 
     def updated(self, message: object) -> Usage:
-        """With what one message says; a later figure replaces an earlier one."""
+        """Returns the usage updated by one message; a later number replaces an earlier one."""
         found = self
         if isinstance(message, dict):
             for holder in (message, message.get("message"), message.get("response")):
@@ -58,7 +63,11 @@ class Usage:
 
 
 def usage_in(texts: Iterable[str]) -> Usage:
-    """What objects say that stood under "usage" in a reply, in their order, each as JSON."""
+    """Returns the usage in a reply.
+
+    Args:
+        texts: the values of the reply's keys ``usage``, in their order, each as JSON.
+    """
     found = Usage()
     for text in texts:
         with suppress(orjson.JSONDecodeError):
@@ -67,16 +76,20 @@ def usage_in(texts: Iterable[str]) -> Usage:
 
 
 class UsageReader(Protocol):
-    """Is given a reply in pieces."""
+    """Reads the usage from a reply that comes in pieces."""
 
     def feed(self, piece: bytes) -> None: ...
 
     def usage(self) -> Usage:
-        """What was found; called once, when there is no more."""
+        """Returns the usage that was found; to be called once, after the last piece."""
 
 
 class JsonUsage:
-    """Reads a reply that is one JSON object of at most ``max_bytes``."""
+    """Reads a reply that is one JSON object.
+
+    Args:
+        max_bytes: the longest reply that is read.
+    """
 
     def __init__(self, max_bytes: int) -> None:
         self._left = max_bytes
@@ -91,7 +104,7 @@ class JsonUsage:
             self._pieces.append(piece)
 
     def usage(self) -> Usage:
-        """See ``UsageReader``."""
+        """Returns the usage in the reply; it is empty if the reply is too long or not JSON."""
         try:
             return Usage().updated(orjson.loads(b"".join(self._pieces)))
         except orjson.JSONDecodeError:  # broken off, too long, or not JSON
@@ -99,7 +112,11 @@ class JsonUsage:
 
 
 class EventUsage:
-    """Reads a stream of server-sent events, of which only a line of ``max_bytes`` is ever kept."""
+    """Reads a stream of server-sent events; it keeps one line at a time.
+
+    Args:
+        max_bytes: the longest line that is read; longer ones are skipped.
+    """
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -116,7 +133,7 @@ class EventUsage:
             self._grow(text)
 
     def usage(self) -> Usage:
-        """See ``UsageReader``."""
+        """Returns the usage in the stream; a last line without its line end counts, too."""
         self._end_line()
         return self._usage
 

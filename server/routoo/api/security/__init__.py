@@ -1,1 +1,1 @@
-"""Who calls, as which tenant, and how much they may ask for."""
+"""Authentication of callers, their tenants and roles, their limits, and TLS."""

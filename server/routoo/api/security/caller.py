@@ -1,4 +1,4 @@
-"""Who makes a call."""
+"""The caller of a call: its name, its tenant and its roles."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ PROXY = "proxy"
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who makes a call, and what it may do.
+    """A client that makes a call, and the roles that it has.
 
     Attributes:
         name: tells clients apart, for their limits: a token's id or a certificate's subject, no
-            secret; empty where nobody is asked who calls.
-        tenant: who pays; None where nobody is asked who calls: whoever the request names.
+            secret; empty without authentication.
+        tenant: the tenant that pays; None without authentication: the one that the request names.
         roles: ``ROUTE``, ``ADMIN``, ``PROXY``.
     """
 
@@ -28,31 +28,32 @@ class Caller:
 
     @property
     def is_admin(self) -> bool:
-        """Whether it may see what concerns all tenants."""
+        """True if it may see the data of all tenants."""
         return ADMIN in self.roles
 
     @property
     def confined_to(self) -> str | None:
-        """The tenant whose decisions it may settle; None: anybody's."""
+        """The tenant whose decisions it may settle; None: any tenant's."""
         return None if PROXY in self.roles else self.tenant
 
     def tenant_for(self, requested: str) -> str:
-        """The tenant that a request counts for.
+        """Returns the tenant that a request counts for.
 
         Args:
-            requested: the one that the request names; empty: none.
+            requested: the tenant that the request names; empty: none.
 
         Raises:
-            PermissionDeniedError: the request names another than the caller's own, and the
+            PermissionDeniedError: the request names another tenant than the caller's own, and the
                 caller is no proxy.
         """
         if self.tenant is None:
             return requested
         if PROXY in self.roles:
-            # It has asked who calls, and answers for that.
+            # A proxy has authenticated its callers, and is trusted in that.
             return requested or self.tenant
         if requested and requested != self.tenant:
-            # Going on with the caller's own would book costs where the caller does not look.
+            # Not replaced by the caller's own: its costs would be booked on a tenant that the
+            # caller does not expect.
             raise PermissionDeniedError(
                 "tenant: another than that of your token or certificate; leave it empty"
             )
@@ -60,4 +61,4 @@ class Caller:
 
 
 ANYONE = Caller("", None, frozenset({ROUTE, ADMIN}))
-"""Every caller of a service that asks nobody who they are."""
+"""The caller of every call to a service without authentication."""

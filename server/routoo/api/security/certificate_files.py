@@ -21,16 +21,16 @@ _log = structlog.get_logger("routoo.security")
 
 
 class CertificateFiles:
-    """Credentials of a server that takes renewed files for the connections that come after.
+    """Credentials of a server, which uses renewed files for new connections.
 
-    Connections that are open keep what they have; no call is cut off.
+    Open connections keep the old certificate, so that no call is cut off.
 
     Args:
         tls: names the files.
-        on_reload: told what became of new files: ``taken``, ``refused``.
+        on_reload: called with the result when files have changed: ``taken`` or ``refused``.
 
     Raises:
-        ConfigError: a file cannot be read, or they do not fit together.
+        ConfigError: a file cannot be read, or the files do not fit together.
     """
 
     def __init__(self, tls: TlsSettings, on_reload: Callable[[str], None]) -> None:
@@ -44,11 +44,11 @@ class CertificateFiles:
         self._version = 0
 
     def credentials(self) -> grpc.ServerCredentials:
-        """For ``add_secure_port``; one for each address."""
+        """Returns credentials for ``add_secure_port``; each address needs its own."""
         taken = self._version
 
         def renewed() -> grpc.ServerCertificateConfiguration | None:
-            # Called before each handshake, on a thread of gRPC's. None: as before.
+            # gRPC calls this before each handshake, on a thread of its own. None: not changed.
             nonlocal taken
             with self._lock:
                 self._look()
@@ -88,13 +88,17 @@ class CertificateFiles:
                 f"security.tls: {error.filename}: cannot be read: {error.strerror}"
             ) from None
         _check(tls)
-        if self._files.signature() != self._seen:  # half of it may be of the old ones
+        if self._files.signature() != self._seen:  # old and new files may be mixed
             raise ConfigError("security.tls: the files changed while they were read")
         return grpc.ssl_server_certificate_configuration([(key, certificate)], client_ca)
 
 
 def _check(tls: TlsSettings) -> None:
-    """What gRPC would find out at the first handshake, and say to nobody."""
+    """Checks the files, because gRPC would only fail at the first handshake, without a report.
+
+    Raises:
+        ConfigError: a file is not PEM, or the key does not belong to the certificate.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         # Without the argument, OpenSSL would ask for a password on the terminal.

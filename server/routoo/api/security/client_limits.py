@@ -1,4 +1,4 @@
-"""How much each client may ask for: calls at once, and prompts per second."""
+"""Limits of each client: its calls at once, and its prompts per second."""
 
 from __future__ import annotations
 
@@ -13,12 +13,18 @@ if TYPE_CHECKING:
 
     from routoo.config.security import ClientLimitSettings
 
-# Clients without a call in progress that are remembered. Forgetting one gives it a full bucket.
+# With more clients than this, one without a call in progress is forgotten, and has a full bucket
+# when it calls again.
 _MOST_IDLE = 10_000
 
 
 class Client:
-    """One client's calls in progress, and its bucket of prompts."""
+    """One client's calls in progress, and its bucket of prompts.
+
+    Args:
+        left: prompts in the bucket; below 0 after a batch that was larger.
+        filled_s: when the bucket was last filled, in seconds of the limits' clock.
+    """
 
     __slots__ = ("filled_s", "in_progress", "left")
 
@@ -29,11 +35,11 @@ class Client:
 
 
 class ClientLimits:
-    """Counts what clients do. To be used on one event loop.
+    """Counts the calls and prompts of clients. To be used on one event loop.
 
     A client's bucket holds ``burst_prompts`` and fills at ``prompts_per_s``. A call needs one
-    prompt in it; a batch may take more than there are, and the client then waits until that is
-    made up for: so a batch of any size can be sent at all, and pays its whole price.
+    prompt in it. A batch may take more prompts than there are, and the client is then refused until
+    the bucket has filled again. So a batch of any size can be sent, and all its prompts count.
 
     Args:
         settings: the limits.
@@ -50,10 +56,10 @@ class ClientLimits:
         self._clients: OrderedDict[str, Client] = OrderedDict()
 
     def enter(self, name: str) -> Client:
-        """Begins a call of a client's; ``leave`` has to end it.
+        """Begins a call of a client; ``leave`` has to end it.
 
         Raises:
-            RateLimitedError: it has too many in progress, or has used up its bucket.
+            RateLimitedError: the client has too many calls in progress, or its bucket is used up.
         """
         client = self._of(name)
         if self._most is not None and client.in_progress >= self._most:
@@ -84,7 +90,7 @@ class ClientLimits:
         client.left -= 1.0
 
     def add(self, client: Client, prompts: int) -> None:
-        """Counts further prompts of a call that was let in; they may put the client in debt."""
+        """Counts further prompts of a call that was let in; the bucket may fall below 0."""
         if self._per_s is not None:
             client.left -= prompts
 
@@ -103,7 +109,7 @@ class ClientLimits:
         return client
 
     def _forget(self) -> None:
-        """Lets go of the idle client that was heard of least recently."""
+        """Forgets the idle client whose last call is the oldest."""
         for name, client in self._clients.items():
             if not client.in_progress:
                 del self._clients[name]

@@ -1,4 +1,4 @@
-"""The gate and the certificate of a service, as the settings want them."""
+"""The gate and the certificate of a service, made from the settings."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Entrance:
-    """What stands between the network and the service.
+    """The access control between the network and the service.
 
     Attributes:
-        gate: asks who calls.
-        certificates: for TLS; None: there is none.
+        gate: lets calls in or refuses them.
+        certificates: the files for TLS; None: without TLS.
     """
 
     gate: Gate
@@ -29,10 +29,10 @@ class Entrance:
 
     @classmethod
     def open(cls, settings: SecuritySettings, registry: CollectorRegistry) -> Self:
-        """Reads the files that the settings name.
+        """Makes the gate and the certificate from the files that the settings name.
 
         Raises:
-            ConfigError: one of them cannot be used.
+            ConfigError: one of the files cannot be used.
         """
         gate = Gate(settings, registry)
         if settings.tls is None:

@@ -1,4 +1,4 @@
-"""The gate that every call passes: who calls, may it, and does it ask for too much."""
+"""The gate that every call passes: it checks the caller, its role and its limits."""
 
 from __future__ import annotations
 
@@ -23,33 +23,33 @@ if TYPE_CHECKING:
 
     Metadata = Iterable[tuple[str, str | bytes]]
 
-# Calls that show no more than what concerns everybody. Other calls need the role route.
+# Calls that the role admin may make. All other calls need the role route or proxy.
 _FOR_ADMINS_TOO = frozenset({"GetBudget", "GetInfo", "ListModels"})
-# How soon a token that was taken off the file is refused.
+# The longest time in which a token that was taken off the file is still accepted.
 _LOOK_EVERY_S = 1.0
 _SCHEME = "bearer "
 _log = structlog.get_logger("routoo.security")
 
 
 class CallContext(Protocol):
-    """What a call tells of its sender; gRPC's servicer context does."""
+    """The part of gRPC's servicer context that describes the sender of a call."""
 
     def invocation_metadata(self) -> Any:
-        """Pairs of name and value."""
+        """Returns pairs of name and value."""
 
     def auth_context(self) -> Mapping[str, Any]:
-        """What TLS knows of the other side."""
+        """Returns the facts about the other side that TLS has verified."""
 
     def peer(self) -> str:
-        """The network address, e.g. ``ipv4:127.0.0.1:1234``."""
+        """Returns the network address, e.g. ``ipv4:127.0.0.1:1234``."""
 
 
 class Admission:
     """A call that was let in. As a context manager it ends the call.
 
     Attributes:
-        caller: who makes it.
-        counts: whether the call counts against a limit, and ``leave`` has to follow.
+        caller: the client that makes the call.
+        counts: whether the call counts against a limit, so that ``leave`` has to follow.
     """
 
     __slots__ = ("_client", "_limits", "caller", "counts")
@@ -89,17 +89,17 @@ class Admission:
 
 
 ANYONE_IN = Admission(ANYONE)
-"""How everybody is let in where nobody is asked and nothing is limited."""
+"""The admission of every call to a service without authentication and limits."""
 
 
 class Gate:
     """Lets calls in. To be used on one event loop.
 
     Attributes:
-        anyone: what every call is let in with; None: each is asked, see ``admit``.
+        anyone: the admission that every call gets; None: ``admit`` decides about each call.
 
     Args:
-        settings: who may call, and how much.
+        settings: the tokens, certificates and limits of clients.
         registry: gets the metrics.
         clock_s: seconds on a clock that never goes back.
         wall_clock_s: seconds since 1970, by which tokens expire.
@@ -150,12 +150,12 @@ class Gate:
         """Lets a call in; to be used in a ``with`` statement, which ends it.
 
         Args:
-            context: the call's.
+            context: the context of the call.
             rpc: its name, e.g. ``Route``.
 
         Raises:
             UnauthenticatedError: it shows no credential that is known.
-            PermissionDeniedError: its role is not that for this call.
+            PermissionDeniedError: the caller has no role that may make this call.
             RateLimitedError: the client asks for too much.
         """
         if self.anyone is not None:
@@ -172,10 +172,10 @@ class Gate:
             raise
 
     def check_unread(self, metadata: Metadata) -> None:
-        """Refuses a call before its body is read, so that strangers cannot make it be kept.
+        """Refuses a call before its body is read, so that no memory is used for strangers' bodies.
 
         Raises:
-            UnauthenticatedError: its metadata alone tell that it will not be let in.
+            UnauthenticatedError: its metadata alone show that it will not be let in.
         """
         if not self._asks:
             return
@@ -187,18 +187,23 @@ class Gate:
             raise
 
     def refused(self, error: Exception) -> None:
-        """Counts a refusal; for those that are found out later in a call, too."""
+        """Counts a refusal, also one that is raised later in a call."""
         self._refused.labels(_REASONS[type(error)]).inc()
 
     def reloaded(self, file: str, result: str) -> None:
-        """Counts a changed file, ``tokens`` or ``certificate``: ``taken`` or ``refused``."""
+        """Counts a changed file.
+
+        Args:
+            file: ``tokens`` or ``certificate``.
+            result: ``taken`` or ``refused``.
+        """
         self._reloads.labels(file, result).inc()
 
     def reload(self) -> bool:
-        """Reads the file of the tokens again, whether it looks changed or not.
+        """Reads the file of the tokens again, even if it does not look changed.
 
         Returns:
-            Whether it could be used; if not, the tokens stay as they were, and the log says why.
+            Whether the file could be used. If not, the old tokens are kept, and the log says why.
         """
         if self._path is None:
             return True
@@ -227,10 +232,10 @@ class Gate:
         raise _no_credential()
 
     def _of_token(self, metadata: Metadata) -> Caller | None:
-        """None: no token is shown.
+        """Returns the caller of the token that the metadata show; None: they show none.
 
         Raises:
-            UnauthenticatedError: one is shown, and it is not known.
+            UnauthenticatedError: the token is not known, or has expired.
         """
         shown = [value for name, value in metadata if name == "authorization"]
         if not shown:
@@ -278,7 +283,10 @@ def _no_credential() -> UnauthenticatedError:
 
 
 def _subjects(auth_context: Mapping[str, Any]) -> Iterable[str]:
-    """Names of a verified client certificate; the common name only where there is no other."""
+    """Returns the names of a verified client certificate.
+
+    The common name only counts if the certificate has no alternative names.
+    """
     names = auth_context.get("x509_subject_alternative_name") or auth_context.get(
         "x509_common_name", ()
     )
@@ -286,5 +294,9 @@ def _subjects(auth_context: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _host(peer: str) -> str:
-    """``ipv4:10.0.0.7:5123`` without its port; all of a machine's sockets are one client."""
+    """Returns the address without its port, so that all sockets of a machine are one client.
+
+    Args:
+        peer: the network address, e.g. ``ipv4:10.0.0.7:5123``.
+    """
     return "unix" if peer.startswith("unix:") else peer.rpartition(":")[0]

@@ -1,8 +1,8 @@
 """Bearer tokens: made at random, kept as salted hashes in a file, one JSON object a line.
 
-A token is ``routoo_ID_SECRET``. The secret is 256 random bits, so that one round of SHA-256 is as
-good as a slow hash here: there is nothing to guess that a dictionary could hold, and whoever sends
-wrong tokens cannot keep the service busy with them.
+A token is ``routoo_ID_SECRET``. The secret is 256 random bits, which no dictionary contains, so one
+round of SHA-256 is as safe as a slow hash. It is also fast, so that callers cannot keep the service
+busy with wrong tokens.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ _KEYS = frozenset({"id", "tenant", "roles", "salt", "sha256", "created", "expire
 
 @dataclass(frozen=True, slots=True)
 class StoredToken:
-    """What is kept of a token: enough to know it again, not enough to use it.
+    """A token as it is stored: it can be checked with this, but not used.
 
     Attributes:
         token_id: 12 hex digits; no secret.
-        caller: whom it stands for.
+        caller: the caller that the token stands for.
         salt: 16 random bytes.
         digest: SHA-256 of salt and secret.
-        created: when, UTC.
+        created: the time of creation, ISO 8601 in UTC.
         expires_s: seconds since 1970 from which on it is refused; None: never.
     """
 
@@ -52,7 +52,7 @@ class StoredToken:
     expires_s: float | None
 
     def line(self) -> bytes:
-        """As it stands in the file."""
+        """Returns the token's line in the file."""
         values: dict[str, Any] = {
             "id": self.token_id,
             "tenant": self.caller.tenant,
@@ -69,13 +69,16 @@ class StoredToken:
 def new_token(
     tenant: str, roles: Iterable[str], now_s: float, valid_s: float | None = None
 ) -> tuple[str, StoredToken]:
-    """Makes a token: the text that its holder gets, and what is kept of it.
+    """Makes a token.
 
     Args:
-        tenant: who pays for its requests; empty: nobody in particular.
-        roles: ``route``, ``admin``.
+        tenant: the tenant that pays for its requests; empty: none.
+        roles: ``route``, ``admin``, ``proxy``.
         now_s: seconds since 1970.
-        valid_s: how long it is good for, in seconds; None: until it is taken off the file.
+        valid_s: seconds for which it is valid; None: until it is taken off the file.
+
+    Returns:
+        The text that its holder gets, and the token as it is stored.
     """
     token_id = secrets.token_hex(6)
     secret = secrets.token_urlsafe(_SECRET_BYTES)
@@ -101,7 +104,7 @@ class Tokens:
         return len(self._tokens)
 
     def caller_of(self, token: str, now_s: float) -> Caller | None:
-        """Whom a token stands for; None when it is unknown or has expired."""
+        """Returns the caller that a token stands for; None: it is unknown or has expired."""
         found = _TOKEN.fullmatch(token)
         if found is None:
             return None
@@ -120,7 +123,8 @@ def read_tokens(path: Path) -> Tokens:
     """Reads a file of tokens; empty lines and those that start with # are skipped.
 
     Raises:
-        ConfigError: unreadable, or a line is no token; names the line, and nothing that is in it.
+        ConfigError: the file cannot be read, or a line is no token. The message has the number of
+            the line, and no part of its text.
     """
     try:
         lines = path.read_bytes().splitlines()
@@ -145,10 +149,10 @@ def read_tokens(path: Path) -> Tokens:
 
 
 def append_token(path: Path, token: StoredToken) -> None:
-    """Adds a token to its file, which only its owner may read.
+    """Adds a token to its file; a new file can be read by its owner only.
 
     Raises:
-        ConfigError: it cannot be written.
+        ConfigError: the file cannot be written.
     """
     try:
         path.touch(mode=0o600, exist_ok=True)

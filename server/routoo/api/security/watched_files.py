@@ -1,4 +1,4 @@
-"""Notices that files were replaced or rewritten."""
+"""Detection of files that were replaced or rewritten."""
 
 from __future__ import annotations
 
@@ -11,17 +11,20 @@ Signature = tuple[tuple[int, int, int] | None, ...]
 
 
 class WatchedFiles:
-    """Tells one state of files from the next without reading them.
+    """Detects changes of files without reading them.
 
-    Links are followed: a folder that is swapped behind one, as Kubernetes does with secrets, is
-    noticed.
+    Links are followed, so that a change of the folder behind a link, as Kubernetes makes with
+    secrets, is detected.
+
+    Args:
+        paths: the files.
     """
 
     def __init__(self, *paths: Path) -> None:
         self._paths = paths
 
     def signature(self) -> Signature:
-        """Differs from an earlier one when a file was replaced or rewritten."""
+        """Returns a value that changes when a file is replaced or rewritten."""
         return tuple(_of(path) for path in self._paths)
 
 

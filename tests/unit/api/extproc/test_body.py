@@ -1,4 +1,4 @@
-"""What a body asks for, by API."""
+"""Tests of the readers of request bodies, by API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A processor that cannot serve stops the start, with one line that says what to do."""
+"""A processor that cannot serve stops the start with one line that names the remedy."""
 
 from __future__ import annotations
 

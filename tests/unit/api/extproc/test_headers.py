@@ -1,4 +1,4 @@
-"""Headers as fields of a request."""
+"""Tests of the headers that set fields of a request."""
 
 from __future__ import annotations
 

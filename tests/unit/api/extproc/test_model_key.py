@@ -1,4 +1,4 @@
-"""The model's value is exchanged, and not one byte beside it."""
+"""``replace_model`` exchanges the model's value and no other byte."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from routoo.api.extproc.body import replace_model
 
 NEW = b'"new"'
 SPACE = st.text(alphabet=" \t\r\n", max_size=3)
-# Spelt by hand, since a parser would not keep them apart.
+# Written as text, since a parser would not keep the different spellings of a number.
 NUMBERS = st.sampled_from(
     ["0", "-0", "1", "1.0", "1.50", "1e5", "1E+05", "-2.5e-3", "123456789012"]
 )
@@ -30,7 +30,7 @@ WORDS = st.sampled_from(["true", "false", "null"])
 
 @st.composite
 def nested(draw: st.DrawFn, children: st.SearchStrategy[str]) -> str:
-    """An array or an object, with spaces anywhere, in which ``model`` is a key like another."""
+    """Draws an array or an object, with spaces anywhere, which may contain the key ``model``."""
     parts = draw(st.lists(st.tuples(SPACE, KEYS, SPACE, SPACE, children, SPACE), max_size=3))
     if draw(st.booleans()):
         items = ",".join(f"{a}{value}{b}" for a, _, _, _, value, b in parts)
@@ -58,7 +58,7 @@ def test_all_other_bytes_survive(
     try:
         orjson.loads(body)
     except orjson.JSONDecodeError:
-        # Lone surrogates, which JSON's grammar has and its parser refuses: they never get here.
+        # JSON's grammar allows lone surrogates, but the parser refuses them before.
         return
     assert replace_model(body, "new") == written(replaced=True)
 

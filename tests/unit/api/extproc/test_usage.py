@@ -1,4 +1,4 @@
-"""Billed tokens are found in replies of every kind, however they are cut into pieces."""
+"""Billed tokens are found in replies of every kind, for any cut into pieces."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""For whom a caller may speak."""
+"""Tests of the tenants for which a caller may make requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits per client, on a clock of the test's own."""
+"""Tests of the limits per client, on a clock that the test moves."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_a_refused_call_costs_nothing() -> None:
 def test_over_any_time_no_more_than_the_burst_and_the_rate(
     steps: list[tuple[float, int]], rate: float, burst: int
 ) -> None:
-    """A batch may overdraw by its own size; what is let in before it started may not."""
+    """A batch may overdraw the bucket by its own size, and other calls may not overdraw it."""
     gate, clock = limits(prompts_per_s=rate, burst_prompts=burst)
     start_s, counted, largest = clock.now_s, 0, 0
     for wait_s, more in steps:

@@ -1,4 +1,4 @@
-"""Tokens: made, kept as hashes, known again, and refused when anything about them is wrong."""
+"""Tokens are made, stored as hashes and recognized, and wrong ones are refused."""
 
 from __future__ import annotations
 
