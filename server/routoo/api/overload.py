@@ -20,7 +20,6 @@ let the others run into their deadlines, and the queue is short anyway.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import exp
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -29,6 +28,8 @@ from routoo.errors import QueueFullError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from routoo.config.operations import OverloadSettings
 
 WINDOW_S, _LONGEST_WINDOW_S = 0.025, 0.25
 """Seconds of a window in which arriving calls are compared with leaving ones. A window with fewer
@@ -61,24 +62,6 @@ _DEADLINE_SAFETY = 1.5
 _LEAST_RETRY_S, _MOST_RETRY_S = 0.01, 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class OverloadTerms:
-    """The bounds by which calls are let in.
-
-    Attributes:
-        max_wait_s: the longest expected wait of a call, with or without overload.
-        overloaded_wait_s: the longest expected wait under overload; None: it follows from the
-            latency without load and the time until the deadline.
-        batch: the number of calls that are served at once. Without overload, fewer calls than this
-            in flight are never too many, because a machine that pauses for a moment makes the pace
-            look slow.
-    """
-
-    max_wait_s: float
-    overloaded_wait_s: float | None = None
-    batch: int = 64
-
-
 class Overload:
     """Counts calls in and out, and refuses some under overload. Lives on one event loop.
 
@@ -87,12 +70,23 @@ class Overload:
         overloaded: whether calls arrive faster than they leave.
 
     Args:
-        terms: the bounds.
+        settings: the longest expected waits.
+        batch: the number of calls that are served at once. Without overload, fewer calls than this
+            in flight are never too many, because a machine that pauses for a moment makes the pace
+            look slow.
         clock_s: seconds on a clock that never goes back.
     """
 
-    def __init__(self, terms: OverloadTerms, clock_s: Callable[[], float] = monotonic) -> None:
-        self._terms = terms
+    def __init__(
+        self,
+        settings: OverloadSettings,
+        batch: int,
+        clock_s: Callable[[], float] = monotonic,
+    ) -> None:
+        self._max_wait_s = settings.max_wait_ms * 1e-3
+        within_ms = settings.overloaded_wait_ms
+        self._overloaded_wait_s = None if within_ms is None else within_ms * 1e-3
+        self._batch = batch
         self._clock_s = clock_s
         self.in_flight = 0
         self.overloaded = False
@@ -182,7 +176,7 @@ class Overload:
         if pace is None or self.in_flight < _FEWEST:
             return
         wait_s = self.in_flight / pace
-        enough = self.overloaded or self.in_flight >= self._terms.batch
+        enough = self.overloaded or self.in_flight >= self._batch
         if enough and wait_s > self._longest_s(remaining_s):
             self._refuse("more requests come than can be answered")
         if remaining_s is not None and wait_s * _DEADLINE_SAFETY > remaining_s:
@@ -190,11 +184,11 @@ class Overload:
 
     def _longest_s(self, remaining_s: float | None) -> float:
         """Returns the longest expected wait with which a call is let in now, in seconds."""
-        most_s = self._terms.max_wait_s
+        most_s = self._max_wait_s
         if not self.overloaded or remaining_s is None:
             return most_s
-        if self._terms.overloaded_wait_s is not None:
-            return self._terms.overloaded_wait_s
+        if self._overloaded_wait_s is not None:
+            return self._overloaded_wait_s
         share = _PATIENCE * min(1.0, remaining_s / _PATIENT_FROM_S)
         patient_s = min(most_s, share * remaining_s)
         return max(_LATENCIES * self._latency_s, _SHORTEST_WAIT_S, patient_s)

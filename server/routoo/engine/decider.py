@@ -245,7 +245,9 @@ class Decider:
             self._observe(prepared, chosen, booked)
             choice = booked.choice
             spent = np.flatnonzero(booked.spent >= 0)
-            codes[spent] = Reason.BUDGET_SPENT
+            if spent.size:
+                codes = codes.copy()  # the choice before the booking stays as it was
+                codes[spent] = Reason.BUDGET_SPENT
             couplings = self._with_spent(couplings, booked, spent)
         policies = [request.policy for request in predicted.requests]
         predictor = prediction.version or self._versions.predictor

@@ -19,7 +19,7 @@ from grpc_reflection.v1alpha import reflection
 
 from routoo.api.calls import Calls
 from routoo.api.extproc.factory import open_processor
-from routoo.api.overload import Overload, OverloadTerms
+from routoo.api.overload import Overload
 from routoo.api.peers import ANSWERED, OPTIONS, PeerGate, Peers
 from routoo.api.security.entrance import Entrance
 from routoo.api.service import SERVICE, RouterService
@@ -107,18 +107,6 @@ async def _serve(source: SettingsSource, worker: WorkerAddress | None) -> bool:
     return await service.stop()
 
 
-def _overload(settings: Settings) -> Overload:
-    terms = settings.overload
-    within_ms = terms.overloaded_wait_ms
-    return Overload(
-        OverloadTerms(
-            max_wait_s=terms.max_wait_ms * 1e-3,
-            overloaded_wait_s=None if within_ms is None else within_ms * 1e-3,
-            batch=settings.batching.max_batch,
-        )
-    )
-
-
 class Service:
     """A running service. ``start`` makes one, ``stop`` drains it."""
 
@@ -142,7 +130,8 @@ class Service:
         self.metrics_address = ""
         self._settings = settings  # of the start; ports follow no reload
         self._entrance = entrance
-        self._calls = Calls(entrance.gate, _overload(settings), metrics.answered)
+        overload = Overload(settings.overload, settings.batching.max_batch)
+        self._calls = Calls(entrance.gate, overload, metrics.answered)
         self._peers = None if worker is None else Peers(worker)
         tracing = telemetry.tracing
         self._router = RouterService(current, self._calls, tracing, self._peers)

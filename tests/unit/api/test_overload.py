@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routoo.api.overload import Overload, OverloadTerms
+from routoo.api.overload import Overload
+from routoo.config.operations import OverloadSettings
 from routoo.errors import QueueFullError
 
 
@@ -18,13 +19,16 @@ class House:
 
     Args:
         service_s: the time for one call, in seconds.
-        terms: bounds for ``OverloadTerms``.
+        max_wait_ms: the longest expected wait.
+        batch: the number of calls that are served at once.
     """
 
-    def __init__(self, service_s: float, **terms: float) -> None:
+    def __init__(self, service_s: float, max_wait_ms: float = 500.0, batch: int = 64) -> None:
         self.now_s = 0.0
         self.service_s = service_s
-        self.overload = Overload(OverloadTerms(**{"max_wait_s": 0.5, **terms}), lambda: self.now_s)
+        self.overload = Overload(
+            OverloadSettings(max_wait_ms=max_wait_ms), batch, lambda: self.now_s
+        )
         self.inside: deque[tuple[float, float]] = deque()
         self.free_s = 0.0
         self.waits_s: list[float] = []
@@ -134,7 +138,7 @@ def test_a_call_whose_deadline_would_pass_is_refused_at_once() -> None:
 
 
 def test_nobody_waits_longer_than_the_bound() -> None:
-    house = House(0.01, max_wait_s=0.2, batch=8)
+    house = House(0.01, max_wait_ms=200.0, batch=8)
     house.steady(50, 0.0, 2.0)
     assert sum(house.call(2.0) for _ in range(100)) <= 22
 
@@ -165,7 +169,7 @@ def test_whatever_comes_the_count_is_right_and_retries_are_bounded(
     steps: list[tuple[float, bool]],
 ) -> None:
     now_s = 0.0
-    overload = Overload(OverloadTerms(max_wait_s=0.05), lambda: now_s)
+    overload = Overload(OverloadSettings(max_wait_ms=50.0), 64, lambda: now_s)
     inside: list[float] = []
     for pause_s, comes in steps:
         now_s += pause_s
