@@ -51,7 +51,7 @@ class BatchWait:
 
     @property
     def abandoned(self) -> bool:
-        """Whether no caller waits any more."""
+        """Returns whether no caller waits any more."""
         return self._abandoned
 
     def abandon(self) -> None:

@@ -87,7 +87,7 @@ class Wait(Protocol):
 
     @property
     def abandoned(self) -> bool:
-        """Whether no caller waits any more."""
+        """Returns whether no caller waits any more."""
 
     def on_abandoned(self, give_up: Callable[[], object]) -> None:
         """Calls ``give_up`` when no caller waits any more; at once, if none waits now."""
@@ -114,7 +114,7 @@ class Predictor(Protocol):
 
     @property
     def degraded(self) -> bool:
-        """Whether a fallback answers in place of the configured backend."""
+        """Returns whether a fallback answers in place of the configured backend."""
 
     def predict(self, prompts: Sequence[str], wait: Wait | None = None) -> Prediction:
         """Predicts n >= 1 prompts; row i belongs to prompt i and does not depend on the batch.

@@ -84,7 +84,7 @@ class PredictorChain:
 
     @property
     def degraded(self) -> bool:
-        """Whether a server is configured and not in use."""
+        """Returns whether a server is configured and not in use."""
         return self._line.remote is not None and not self._breaker.allows
 
     @property

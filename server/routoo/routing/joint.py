@@ -62,7 +62,7 @@ class JointConstraints:
 
     @property
     def any(self) -> bool:
-        """Whether any constraint is set; ``score_std_weight`` is no constraint."""
+        """Returns whether any constraint is set; ``score_std_weight`` is no constraint."""
         return bool(
             self.max_requests
             or self.max_tokens
@@ -84,7 +84,7 @@ class JointConstraints:
 
     @property
     def narrow_more_than_cost(self) -> bool:
-        """Whether the cheapest assignment of all might still break a constraint."""
+        """Returns whether the cheapest assignment of all might still break a constraint."""
         return bool(
             self.max_requests
             or self.max_tokens

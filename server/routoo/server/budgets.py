@@ -55,7 +55,7 @@ def open_accounting(
         parts: the pool, which prices reported tokens, and the sample, whose price holds until
             budgets have prices of their own.
         counts: sums up reports.
-        clocks: None: those of the machine.
+        clocks: the clocks to use; None: those of the machine.
 
     Raises:
         ConfigError: the books cannot be opened.
