@@ -1,6 +1,6 @@
-"""The domain's errors; every message is one line that says what to do.
+"""The errors of the domain; every message is one line that says what to do.
 
-They know nothing of gRPC: ``routoo.api.status`` holds the one table that turns them into status
+They do not depend on gRPC: ``routoo.api.status`` holds the one table that turns them into status
 codes, and the command line turns ``ConfigError`` into exit code 2.
 
 RoutooError
@@ -8,17 +8,17 @@ RoutooError
 ├── NoEligibleModelError     the constraints leave no model; names the one that removed the last
 ├── InfeasibleError          no assignment keeps the batch constraints; says by how much
 ├── UnknownDecisionError     a decision that is not open: never made here, too old, or forgotten
-├── NoRuleError              an answer's signal came, and no rule says what it means
+├── NoRuleError              there is no rule for the signal of an answer
 ├── BudgetSpentError         a budget has not enough left; names it, says when there is more
 ├── NoBudgetError            no budget applies to the tenant, and the settings ask for one
-├── UnauthenticatedError     the caller did not show who it is
+├── UnauthenticatedError     the caller sent no credential that is known here
 ├── PermissionDeniedError    the caller may not do this; says what it would need
-├── RateLimitedError         the caller asks for more than it may; says when to come back
+├── RateLimitedError         the caller exceeds its limits; says when to try again
 ├── QueueFullError           too many requests wait
 ├── DeadlineError            the caller's deadline has passed
 ├── DrainingError            the service is stopping
-├── PredictorError           the predictor failed or answered nonsense
-└── ConfigError              the service cannot start like this
+├── PredictorError           the predictor failed, or its output is no prediction
+└── ConfigError              the service cannot start with this configuration
     ├── PoolError            a wrong pool file, or a model that the predictor does not know
     └── ArtifactError        a missing, corrupt or mismatched predictor artifact
 """
@@ -29,7 +29,7 @@ class RoutooError(Exception):
 
 
 class InvalidRequestError(RoutooError):
-    """The caller's request is wrong; ``field`` says where, e.g. ``requests[3].prompt``."""
+    """The caller's request is wrong; ``field`` names the field, e.g. ``requests[3].prompt``."""
 
     def __init__(self, message: str, *, field: str = "") -> None:
         self.field = field
@@ -37,7 +37,11 @@ class InvalidRequestError(RoutooError):
         super().__init__(f"{field}: {message}" if field else message)
 
     def within(self, parent: str) -> "InvalidRequestError":
-        """The same error, its field seen from the message that holds the request."""
+        """Returns the same error with ``parent`` before its field.
+
+        Args:
+            parent: the field that holds the request, e.g. ``requests[3]``.
+        """
         field = f"{parent}.{self.field}" if self.field else parent
         return InvalidRequestError(self.detail, field=field)
 
@@ -59,7 +63,7 @@ class UnknownDecisionError(RoutooError):
 
 
 class NoRuleError(RoutooError):
-    """A signal of an answer came, and no rule says what it means."""
+    """There is no rule for the signal of an answer."""
 
 
 class BudgetSpentError(RoutooError):
@@ -71,21 +75,22 @@ class BudgetSpentError(RoutooError):
 
 
 class NoBudgetError(RoutooError):
-    """The tenant has no budget, and needs one here."""
+    """The tenant has no budget, and the settings ask for one."""
 
 
 class UnauthenticatedError(RoutooError):
-    """The caller showed no credential that is known here."""
+    """The caller sent no credential that is known here."""
 
 
 class PermissionDeniedError(RoutooError):
-    """The caller is known, and may not do this."""
+    """The caller is known, but may not do this."""
 
 
 class RateLimitedError(RoutooError):
-    """The caller asks for more than one client may. ``retry_after_s``: when it makes sense again.
+    """The caller exceeds the limits of one client.
 
-    None: when one of its own calls has ended.
+    ``retry_after_s`` tells after how many seconds to try again; None: after one of the caller's own
+    calls has ended.
     """
 
     def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
@@ -94,7 +99,10 @@ class RateLimitedError(RoutooError):
 
 
 class QueueFullError(RoutooError):
-    """Too many requests wait already. ``retry_after_s``: when to come again; None: not known."""
+    """Too many requests wait already.
+
+    ``retry_after_s`` tells after how many seconds to try again; None: not known.
+    """
 
     retry_after_s: float | None = None
 
@@ -110,8 +118,8 @@ class DrainingError(RoutooError):
 class PredictorError(RoutooError):
     """The predictor failed, or its output has the wrong shape or is not finite.
 
-    ``kind`` is a word for metrics: failed, nonsense, timeout, deadline (the callers' own was
-    shorter), unavailable.
+    ``kind`` is a label for metrics: failed, nonsense, timeout, deadline (the callers' deadline came
+    before the timeout), unavailable.
     """
 
     def __init__(self, message: str, *, kind: str = "failed") -> None:

@@ -1,12 +1,12 @@
-"""The fields that a request may set beside its prompt: one table, from which every door is fed.
+"""The table of the fields that a request may set besides its prompt; every interface reads it.
 
-A row is a field of ``RequestFields``: its name, its type, and a ``RequestField`` that says what
-values it takes, how it narrows the models, and what the command line calls it. The same name stands
-in ``proto/routoo/v1/route.proto``; an HTTP header is the name with ``x-routoo-`` in front. A new
-constraint is a row here and a field there: conversion, headers, eligibility, decision log, client
-and command line follow.
+A row is a field of ``RequestFields``: its name, its type, and a ``RequestField`` with its values,
+its effect on the eligible models, and its option on the command line. The same name stands in
+``proto/routoo/v1/route.proto``; an HTTP header is the name after ``x-routoo-``. To add a
+constraint, add a row here and a field there. Conversion, headers, eligibility, decision log, client
+and command line read the table.
 
-Only the standard library is imported, as clients load this module, too.
+Besides ``routoo.errors`` only the standard library is imported, as clients load this module, too.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ UINT32_MAX: Final = 2**32 - 1
 
 
 class Kind(Enum):
-    """The values that a field takes."""
+    """The kind of values that a field takes."""
 
     NUMBER = "number"
-    """Finite, at least 0."""
+    """A finite number of at least 0."""
     COUNT = "count"
     """A whole number of 32 bits."""
     NAMES = "names"
@@ -35,20 +35,20 @@ class Kind(Enum):
 
 
 class Narrows(Enum):
-    """How a constraint takes models away from a request."""
+    """The way in which a constraint removes models from a request."""
 
     AT_MOST = "at_most"
     """A model's estimate may not exceed the value."""
     AT_LEAST = "at_least"
-    """A model's estimate may not be under the value."""
+    """A model's estimate may not be below the value."""
     ALLOWED = "allowed"
-    """Only the named models."""
+    """The named models are kept."""
     DENIED = "denied"
-    """All but the named models."""
+    """The named models are removed."""
     CAPABLE = "capable"
-    """Only models that have all the named capabilities."""
+    """Models that have all the named capabilities are kept."""
     POLICY = "policy"
-    """No model by itself; a policy reads it."""
+    """The constraint itself removes no model; a policy reads it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +56,14 @@ class RequestField:
     """One row of the table.
 
     Attributes:
-        help: what it means, for the command line.
-        metavar: the command line's word for a value.
+        help: its meaning, as help text of the command line.
+        metavar: the command line's placeholder for a value.
         narrows: how it narrows the models; None: it is no constraint.
-        estimate: the field of ``routing.Estimates`` that AT_MOST and AT_LEAST are held against.
+        estimate: the field of ``routing.Estimates`` that AT_MOST and AT_LEAST compare with.
         highest: greatest value of a number.
-        flag: of the command line; empty: the name with dashes.
-        name: of the field; filled in from the table.
-        kind: filled in from the field's type.
+        flag: option of the command line; empty: the name with dashes.
+        name: name of the field; filled in from the table.
+        kind: kind of its values; filled in from the field's type.
     """
 
     help: str
@@ -76,11 +76,11 @@ class RequestField:
     kind: Kind = Kind.TEXT
 
     def checked(self, value: float, named: str = "") -> float:
-        """The value of a number.
+        """Returns the value of a number, if it is valid.
 
         Args:
             value: any float.
-            named: what errors call the field; empty: its name.
+            named: name of the field in errors; empty: its own name.
 
         Raises:
             InvalidRequestError: below 0, not finite, or above ``highest``.
@@ -88,10 +88,14 @@ class RequestField:
         return checked_number(value, named or self.name, self.highest)
 
     def parsed(self, text: str, named: str) -> Any:
-        """The value that a text stands for, as in a header.
+        """Parses the value from text, as in a header.
+
+        Args:
+            text: the value as text; names are separated by commas.
+            named: name of the field in errors.
 
         Raises:
-            InvalidRequestError: calls the field ``named``.
+            InvalidRequestError: the text is no value of the field's kind.
         """
         if self.kind is Kind.NAMES:
             return tuple(one for part in text.split(",") if (one := part.strip()))
@@ -112,7 +116,7 @@ class RequestField:
 
 
 def checked_number(value: float, field: str, highest: float = inf) -> float:
-    """A number that is finite, at least 0 and at most ``highest``.
+    """Returns a number, if it is finite, at least 0 and at most ``highest``.
 
     Raises:
         InvalidRequestError: names the field.
@@ -127,7 +131,7 @@ def checked_number(value: float, field: str, highest: float = inf) -> float:
 
 
 class RequestFields(TypedDict, total=False):
-    """What a request may carry beside its prompt; ``None`` means not set. Units as in the proto."""
+    """The fields of a request besides its prompt; ``None`` means not set. Units as in the proto."""
 
     allowed_models: Annotated[
         Sequence[str] | None,
@@ -195,8 +199,8 @@ def _flag(name: str) -> str:
 
 
 FIELDS: Final[Mapping[str, RequestField]] = _rows()
-"""The table, by name; constraints in the order in which they narrow."""
+"""The rows of the table by name; constraints in the order in which they are applied."""
 CONSTRAINTS: Final[Mapping[str, RequestField]] = {
     name: row for name, row in FIELDS.items() if row.narrows is not None
 }
-"""The rows that an answer has to keep to."""
+"""The rows that are constraints."""

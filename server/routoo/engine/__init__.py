@@ -1,5 +1,5 @@
-"""One request's life: it waits, is predicted, decided and booked, and its outcome settles it.
+"""The engine takes a request from its acceptance to its decision and to its reported outcome.
 
-The engine knows no transport. ``engine.py`` accepts, times out and drains; it asks the batcher what
-is next, the decider what is chosen, and the accounting what may be spent.
+It knows no transport. ``engine.py`` accepts requests and drains. The batcher forms batches, the
+decider chooses the models, and the accounting books the costs.
 """

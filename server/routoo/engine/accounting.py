@@ -1,4 +1,4 @@
-"""Everything of a service that has to do with money: prices, books, reports."""
+"""The accounting of a service: prices, budgets, open decisions and reports of outcomes."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Accounting:
-    """The parts.
+    """The objects through which a service prices, books and settles costs.
 
     Attributes:
-        pricing: what money is worth.
-        spending: where costs are booked; None: no budgets.
-        decisions: those that may still be reported.
-        outcomes: takes reports.
+        pricing: holds the prices in force, in predicted score per USD.
+        spending: books costs; None: there are no budgets.
+        decisions: the decisions that may still be reported.
+        outcomes: takes reports of outcomes.
     """
 
     pricing: Pricing
@@ -30,10 +30,10 @@ class Accounting:
     outcomes: OutcomeSettlement
 
     def budgets(self, tenant: str = "") -> list[tuple[BudgetState, float]]:
-        """Each budget as it stands and its price, in the settings' order; may wait for the ledger.
+        """Returns each budget's state and price, in the settings' order; may wait for the ledger.
 
         Args:
-            tenant: only the budgets that apply to it; empty: all.
+            tenant: restricts the list to the budgets that apply to it; empty: all budgets.
         """
         if self.spending is None:
             return []
@@ -44,7 +44,7 @@ class Accounting:
         return [(states[one], prices.of_budget(one)) for one in sorted(wanted)]
 
     def close(self) -> None:
-        """Stops the prices, then closes the books."""
+        """Stops the updates of the prices, then closes the books."""
         self.pricing.close()
         if self.spending is not None:
             self.spending.ledger.close()

@@ -1,9 +1,9 @@
-"""Batching: what waits while the worker is busy is the next batch.
+"""The batcher gathers the requests that wait while the worker is busy into the next batch.
 
 There is no idle timer: a batch starts as soon as the event loop has turned a few times without
-bringing a new request, which takes microseconds when nothing else arrives. The queue is bounded;
-what would not fit is refused at the door. Every accepted request is settled: with its result, its
-batch's error, its deadline, or the shutdown's error.
+bringing a new request, which takes microseconds when nothing else arrives. The queue is bounded,
+and a request that does not fit is refused. Every accepted request is settled: with its result, the
+error of its batch, the error of its deadline, or the error of a shutdown.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 QUIET_TURNS = 16
 """Turns of the loop without a new request before a batch starts.
 
-A call takes several turns from its first byte to its handler, so under load a batch that starts at
-the first quiet turn is a small one, and its fixed costs and thread switches are paid too often.
-Sixteen turns raised the calls per second at 64 at once by a third, and cost one call alone some 50
-microseconds.
+A call takes several turns from its first byte to its handler. Under load a batch that starts at the
+first quiet turn is therefore small, and fixed costs and thread switches are paid too often. With 64
+calls at once, sixteen turns raised the calls per second by a third; they add some 50 microseconds
+to a call that comes alone.
 """
 
 Request = TypeVar("Request")
@@ -37,10 +37,10 @@ Result = TypeVar("Result")
 
 
 class BatchWait:
-    """Tells the work on a batch whether somebody still waits for it. For any thread.
+    """Tells the worker whether a caller still waits for its batch. Thread-safe.
 
     Attributes:
-        deadline_s: on ``time.monotonic``'s clock; None: for ever.
+        deadline_s: the last deadline, on ``time.monotonic``'s clock; None: there is no deadline.
     """
 
     def __init__(self, deadline_s: float | None = None) -> None:
@@ -51,11 +51,11 @@ class BatchWait:
 
     @property
     def abandoned(self) -> bool:
-        """Nobody waits any more."""
+        """Returns whether no caller waits any more."""
         return self._abandoned
 
     def abandon(self) -> None:
-        """Nobody waits any more: what runs for it may stop."""
+        """Notes that no caller waits any more, so that the work may stop."""
         with self._lock:
             self._abandoned = True
             give_up = self._give_up
@@ -63,7 +63,7 @@ class BatchWait:
             give_up()
 
     def on_abandoned(self, give_up: Callable[[], object]) -> None:
-        """Calls ``give_up`` when ``abandon`` is called, at once when it was."""
+        """Calls ``give_up`` when ``abandon`` is called; at once, if it was called before."""
         with self._lock:
             self._give_up = give_up
             abandoned = self._abandoned
@@ -76,8 +76,8 @@ class Entry(Generic[Request, Result]):
     """A request that waits.
 
     Attributes:
-        request: what the worker gets.
-        waiter: settled exactly once.
+        request: the worker's input.
+        waiter: the future that the caller waits for; settled exactly once.
         accepted_ns: when it was accepted, ``monotonic_ns``.
         deadline_s: when its caller stops waiting, ``monotonic``; None: never.
     """
@@ -92,7 +92,7 @@ class Batcher(Generic[Request, Result]):
     """Gathers requests for a worker that takes one batch at a time. Lives on one event loop.
 
     Attributes:
-        wait: for how long the batch at work is waited for. The work may read it.
+        wait: tells the work whether a caller still waits for the batch that runs.
 
     Args:
         work: called in ``executor`` with the requests and the times of their acceptance
@@ -101,8 +101,8 @@ class Batcher(Generic[Request, Result]):
         executor: runs the work; one thread is enough.
         max_batch: most requests in one call.
         max_queue: most requests that wait for a call.
-        on_dropped: told "cancelled" or "expired" for each request that was dropped before work.
-        on_undelivered: given each result that nobody waits for any more.
+        on_dropped: called with "cancelled" or "expired" for each request dropped before work.
+        on_undelivered: called with each result that no caller waits for any more.
     """
 
     def __init__(
@@ -131,11 +131,11 @@ class Batcher(Generic[Request, Result]):
 
     @property
     def depth(self) -> int:
-        """How many requests wait."""
+        """The number of requests that wait."""
         return len(self._waiting)
 
     def submit(self, request: Request, deadline_s: float | None = None) -> asyncio.Future[Result]:
-        """Accepts a request; cancelling the returned future withdraws it and nothing else.
+        """Accepts a request; cancelling the returned future withdraws this request only.
 
         Raises:
             QueueFullError: too many wait already.
@@ -157,7 +157,7 @@ class Batcher(Generic[Request, Result]):
         return waiter
 
     async def close(self, grace_s: float | None) -> bool:
-        """Refuses new requests, waits for the accepted ones, and fails what is left after that.
+        """Refuses new requests, waits for the accepted ones, and fails those that are left then.
 
         Args:
             grace_s: how long to wait; None: as long as it takes.
@@ -176,7 +176,7 @@ class Batcher(Generic[Request, Result]):
         return True
 
     def _gather(self, loop: asyncio.AbstractEventLoop, seen: int = 0, quiet_turns: int = 0) -> None:
-        """Looks at the queue once per turn, and starts a batch when it is full or has settled."""
+        """Looks at the queue once per turn; starts a batch when it is full or no longer grows."""
         waiting = len(self._waiting)
         if waiting != seen:
             quiet_turns = 0
@@ -249,7 +249,7 @@ class Batcher(Generic[Request, Result]):
 
 
 def _wait_of(batch: list[Entry[Request, Result]]) -> BatchWait:
-    """Until the last deadline, and no longer than any of the waiters does."""
+    """Makes a ``BatchWait`` that lasts until the last deadline, or until every waiter is done."""
     last_s = max(inf if entry.deadline_s is None else entry.deadline_s for entry in batch)
     wait = BatchWait(None if last_s == inf else last_s)
     left = len(batch)

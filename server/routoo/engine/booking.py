@@ -1,4 +1,4 @@
-"""Books what decisions are expected to cost before they are given out."""
+"""Books the predicted costs of decisions before the decisions are given out."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Booked:
-    """What became of n choices.
+    """The result of booking n choices.
 
     Attributes:
         choice: int [n]; -1 in rows that a budget refused, and where there was no model.
         spent: int [n], the budget that made the row go on with its cheapest model, or refused it;
             -1: none did.
-        refused: bool [n], nothing was booked and nothing is decided.
-        granted: bool [n], booked within the budgets.
-        degraded: the ledger cannot reach the books that all replicas share.
+        refused: bool [n], rows for which nothing was booked and nothing is decided.
+        granted: bool [n], rows that were booked within the budgets.
+        degraded: whether the ledger cannot reach the books that all replicas share.
     """
 
     choice: IndexArray
@@ -41,12 +41,12 @@ class Booked:
 
 
 class BudgetBooking:
-    """The ledger as decisions use it. Called from worker threads, ``check`` from any.
+    """Books decisions in the ledger. Called from worker threads; ``check`` from any thread.
 
     Args:
-        ledger: the books.
-        refuses_unbudgeted: whether a tenant needs a budget.
-        clock_ns: nanoseconds since 1970, to say when a period ends.
+        ledger: holds the books.
+        refuses_unbudgeted: whether a tenant without a budget is refused.
+        clock_ns: nanoseconds since 1970, to tell when a period ends.
     """
 
     def __init__(
@@ -74,8 +74,8 @@ class BudgetBooking:
         """Books each row on its own.
 
         A row that its budgets cannot pay for is tried again with its cheapest model. When they
-        cannot pay for that either, the budget that lacks the money says what happens: the row is
-        refused, or goes on with the cheapest model, booked as an overdraft.
+        cannot pay for that either, ``on_exhausted`` of the budget that lacks the money decides:
+        the row is refused, or keeps the cheapest model, which is booked as an overdraft.
         """
         choice = choice.copy()
         spent = np.full(len(choice), -1, np.intp)
@@ -110,15 +110,15 @@ class BudgetBooking:
     ) -> Booked:
         """Books all rows or none.
 
-        Where the budgets cannot pay for the whole, every row is tried with its cheapest model.
+        Where the budgets cannot pay for all rows, every row is tried with its cheapest model.
 
         Args:
-            ids: [n].
-            tenants: [n].
-            case: what was chosen from.
+            ids: [n], decision ids.
+            tenants: [n], the tenants that pay.
+            case: the input of the choice.
             choice: int [n], a model in each row.
-            may_change: whether the cheapest models may stand in; false: the choice keeps
-                constraints that they might break.
+            may_change: whether the cheapest models may replace the choice; False: they might
+                break constraints that the choice keeps.
 
         Raises:
             BudgetSpentError: names the budget.
@@ -141,7 +141,11 @@ class BudgetBooking:
         raise self.spent_error(int(lacking.max()))
 
     def book_one(self, decision_id: str, tenant: str, cost_usd: float) -> str:
-        """Books one cost or nothing; what is to be said of the budget that lacks it, or empty."""
+        """Books one cost, or nothing where a budget cannot pay for it.
+
+        Returns:
+            The message about the budget that lacks the money; empty: the cost was booked.
+        """
         grants = self.ledger.reserve([decision_id], [tenant], np.array([cost_usd]))
         lacking = int(grants.refused_by[0])
         return "" if lacking < 0 else str(self.spent_error(lacking))
@@ -152,7 +156,11 @@ class BudgetBooking:
             self.ledger.settle(one, 0.0)
 
     def spent_error(self, budget: int) -> BudgetSpentError:
-        """What a request is told that a budget refuses."""
+        """Returns the error for a request that a budget refuses.
+
+        Args:
+            budget: position of the budget in ``ledger.terms``.
+        """
         terms = self.ledger.terms[budget]
         period_s = terms.period_s
         if terms.sliding:
@@ -211,10 +219,11 @@ class BudgetBooking:
         rows: IndexArray,
         lacking: NDArray[np.intp],
     ) -> BoolArray:
-        """Whether rows that lack money are refused, bool [len(rows)].
+        """Returns whether each row that lacks money is refused, bool [len(rows)].
 
-        The ledger names one budget per row. Where that one lets the row go on, another one of the
-        tenant may still refuse: overdrafts count against it here, though not in its books.
+        The ledger names one budget per row. Where that budget allows an overdraft, another budget
+        of the tenant may still refuse. For this check overdrafts count as spent money, although
+        the books do not count them as such.
         """
         terms = self.ledger.terms
         refuses = np.array(
@@ -238,7 +247,7 @@ class BudgetBooking:
 
 
 def _cheapest(case: Case, choice: IndexArray, rows: IndexArray) -> tuple[IndexArray, BoolArray]:
-    """The cheapest models of some rows, and where they cost less than the choice."""
+    """Returns the cheapest models of some rows, and whether each costs less than the choice."""
     cheapest = cheapest_of(case.scores[rows], case.costs_usd[rows], case.mask[rows])
     less = case.costs_usd[rows, cheapest] < case.costs_usd[rows, choice[rows]]
     return cheapest, less

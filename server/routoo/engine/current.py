@@ -1,4 +1,4 @@
-"""What serves now: the engine and the settings that it was made from."""
+"""The engine that serves now, with the settings that it was made from."""
 
 from __future__ import annotations
 
@@ -12,10 +12,15 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class ActiveEngine:
-    """Read once per request, on the event loop, right before the engine is called.
+    """Holds the engine that takes new requests. A reload replaces both attributes.
 
-    A reload replaces both. An engine that was read and called before answers nevertheless; one
-    that was kept over an ``await`` and is called later may have been retired.
+    Read it once per request, on the event loop, right before the engine is called. An engine that
+    was called before a reload still answers. An engine that is kept over an ``await`` and called
+    later may have been retired.
+
+    Attributes:
+        engine: takes new requests.
+        settings: the settings of this engine.
     """
 
     engine: Engine

@@ -1,6 +1,7 @@
-"""From predictions to decisions: estimates, eligible models, prices, the policy, the money.
+"""The decider turns predictions into decisions.
 
-Synchronous and free of any transport; the engine calls it from its worker threads.
+It computes estimates, narrows the models, applies the policies at the prices in force, and books
+the costs. It is synchronous and knows no transport; the engine calls it from its worker threads.
 """
 
 from __future__ import annotations
@@ -52,17 +53,17 @@ if TYPE_CHECKING:
 
 
 class Decider:
-    """Decides. Called from several threads.
+    """Turns predictions into decisions. Called from several threads.
 
     Args:
         pool: the models to choose among.
-        predictor: whose predictions are decided.
-        policies: who decides.
-        money: prices, and where costs are booked.
-        ids: where decision ids come from.
-        metrics: counts what was decided.
-        recorder: logs what was decided; None: nothing is logged.
-        shadow: a policy that runs beside.
+        predictor: the source of the predictions, for its models and its version.
+        policies: the policies that decide.
+        money: prices, books and open decisions.
+        ids: makes decision ids.
+        metrics: counts decisions.
+        recorder: logs decisions; None: nothing is logged.
+        shadow: a policy that is compared with the one in force; None: there is none.
     """
 
     def __init__(
@@ -92,7 +93,11 @@ class Decider:
     def decide(
         self, predicted: Predicted
     ) -> list[Decision | NoEligibleModelError | BudgetSpentError]:
-        """Decides each request on its own; one without a model, or without money, fails alone."""
+        """Decides each request on its own.
+
+        Returns:
+            Per request a decision, or an error where no model is left or a budget refuses.
+        """
         prepared = self._prepare(predicted)
         chosen = self._choose(predicted.requests, prepared)
         booked = None
@@ -114,10 +119,10 @@ class Decider:
         return replies
 
     def decide_jointly(self, predicted: Predicted, constraints: JointConstraints) -> BatchDecision:
-        """Decides all requests together; without constraints each as ``decide`` does.
+        """Decides all requests together; without constraints, each one as ``decide`` does.
 
-        Their costs are booked as a whole. When the budgets cannot pay for it and the constraints
-        are about money alone, every request goes on with its cheapest model.
+        Their costs are booked all together or not at all. When the budgets cannot pay for them and
+        the constraints limit cost alone, every request gets its cheapest model.
 
         Raises:
             NoEligibleModelError: names the request and the constraint.
@@ -157,7 +162,7 @@ class Decider:
     def frontier(
         self, predicted: Predicted, points: int | None, score_std_weight: float
     ) -> BatchFrontier:
-        """The cost-quality curve of a batch; see ``Engine.frontier``. Nothing is booked."""
+        """Returns the cost-quality curve of a batch, see ``Engine.frontier``. Books nothing."""
         requests, prediction = predicted.requests, predicted.prediction
         estimates = estimates_of(prediction, requests, self._pool, self._columns)
         eligibility, _ = narrow(requests, estimates, self._pool)
@@ -199,7 +204,7 @@ class Decider:
         return Prepared(estimates, eligibility, narrowings, case, couplings, tenants, ids)
 
     def _choose(self, requests: Sequence[PromptRequest], prepared: Prepared) -> Chosen:
-        """Each row by the policy that its request names; all policies see all rows."""
+        """Chooses for each row by the policy that its request names; each policy sees all rows."""
         case = prepared.case
         names = [request.policy for request in requests]
         if names.count(names[0]) == len(names):
@@ -307,7 +312,7 @@ class Decider:
     def _with_spent(
         self, couplings: Sequence[tuple[str, ...]], booked: Booked, spent: IndexArray
     ) -> Sequence[tuple[str, ...]]:
-        """The couplings, with the budget that was spent in the rows that it turned."""
+        """Returns the couplings; rows that a spent budget changed name that budget."""
         if not spent.size or self._spending is None:
             return couplings
         turned = list(couplings)

@@ -1,9 +1,8 @@
-"""One request's life: checked, batched, predicted, narrowed to eligible models, decided.
+"""The engine checks, batches, predicts and decides requests.
 
-The engine knows no transport. It lives on one event loop; prediction and selection run on a worker
-thread, joint solutions on another, so that a large batch does not hold up single requests. All its
-parts are fixed at construction: a reload makes a new engine and lets this one finish, see
-``retire``.
+It knows no transport. It lives on one event loop; prediction and selection run on a worker thread,
+joint solutions on another, so that a large batch does not hold up single requests. All its parts
+are fixed at construction: a reload makes a new engine and lets this one finish, see ``retire``.
 """
 
 from __future__ import annotations
@@ -62,12 +61,12 @@ class Engine:
         source: names the predictor, which is called from one worker thread.
         pool: the models to choose among.
         sample: the calibration sample at the pool's prices.
-        policies: who decides.
-        money: prices, books and reports; closed with the engine, not when it is retired.
+        policies: the policies that decide.
+        money: prices, books and reports; ``close`` closes them, ``retire`` does not.
         batching: how requests are gathered.
-        shared: threads and decision ids; likewise.
-        metrics: counts what was decided.
-        decision_log: where single decisions and reports are told; None: nowhere.
+        shared: threads and decision ids; ``close`` stops the threads, ``retire`` does not.
+        metrics: counts decisions.
+        decision_log: logs single decisions and reports; None: nothing is logged.
 
     Raises:
         PoolError: the predictor does not know a model of the pool.
@@ -132,13 +131,20 @@ class Engine:
     def route(
         self, request: PromptRequest, deadline_s: float | None = None
     ) -> asyncio.Future[Decision]:
-        """Accepts one prompt; ``deadline_s`` is on ``time.monotonic``'s clock.
+        """Accepts one prompt.
 
         The future fails with NoEligibleModelError where the constraints leave no model, and with
         BudgetSpentError where a budget refuses.
 
+        Args:
+            request: the prompt and its constraints.
+            deadline_s: when the caller stops waiting, on ``time.monotonic``'s clock; None: never.
+
         Raises:
-            InvalidRequestError, NoBudgetError, QueueFullError, DrainingError.
+            InvalidRequestError: names the field.
+            NoBudgetError: the tenant has no budget and needs one.
+            QueueFullError: too many requests wait.
+            DrainingError: the engine is closing.
         """
         self._check(request)
         return self._batcher.submit(request, deadline_s)
@@ -148,7 +154,7 @@ class Engine:
         requests: Sequence[PromptRequest],
         constraints: JointConstraints,
     ) -> BatchDecision:
-        """Decides many prompts jointly; without constraints each as ``route`` would.
+        """Decides many prompts jointly; without constraints, each one as ``route`` does.
 
         Raises:
             InvalidRequestError: names the request, or the model that the pool does not have.
@@ -182,10 +188,19 @@ class Engine:
     async def frontier(
         self, requests: Sequence[PromptRequest], points: int | None, score_std_weight: float
     ) -> BatchFrontier:
-        """The cost-quality curve of a batch: every vertex, or ``points`` >= 2 of them.
+        """Returns the cost-quality curve of a batch. Nothing is booked.
+
+        Args:
+            requests: the prompts.
+            points: most vertices of the curve, at least 2; None: all of them.
+            score_std_weight: how many of its standard deviations are taken off each score.
 
         Raises:
-            As ``route_batch``, but for InfeasibleError and BudgetSpentError.
+            InvalidRequestError: names the request, or the standard deviations are not known.
+            NoEligibleModelError: names the request and the constraint.
+            NoBudgetError: a tenant has no budget and needs one.
+            QueueFullError: too many batches are in progress.
+            DrainingError: the engine is closing.
         """
         accepted_ns = monotonic_ns()
 
@@ -200,7 +215,7 @@ class Engine:
         requests: Sequence[PromptRequest],
         solve: Callable[[Sequence[Prediction]], Result],
     ) -> Result:
-        """Predicts many prompts and hands them to ``solve`` on the solver's thread."""
+        """Predicts many prompts, and passes the predictions to ``solve`` on the solver's thread."""
         if not self._open:
             raise DrainingError("the service is stopping; send to another replica")
         if self._joint_running >= self._max_joint:
@@ -212,7 +227,7 @@ class Engine:
         self._joint_idle.clear()
         wait = BatchWait()
         try:
-            # Parts as large as a batch of single requests: those slip in between.
+            # Parts no larger than a batch of single requests, which can then run in between.
             parts = [
                 await self._in_thread(
                     self._worker, self._predict, requests[start : start + self._max_batch], wait
@@ -233,7 +248,7 @@ class Engine:
 
     @property
     def versions(self) -> Versions:
-        """Of the predictor that would answer now, and of the policies."""
+        """The versions of the predictor that would answer now, and of the policy in force."""
         return Versions(self.predictor.version, self.policies.version)
 
     @property
@@ -242,7 +257,7 @@ class Engine:
         return self._money.pricing.in_force.of("")[0]
 
     async def report(self, outcome: OutcomeReport) -> bool:
-        """Books what really happened; false when the decision is unknown or was reported before.
+        """Books a reported outcome; False when the decision is unknown or was reported before.
 
         Raises:
             InvalidRequestError: names the field.
@@ -254,7 +269,14 @@ class Engine:
         return accepted
 
     async def report_all(self, outcomes: Sequence[OutcomeReport]) -> list[bool | RoutooError]:
-        """As ``report`` for each, with one change of threads; an error stands in its place."""
+        """Books many outcomes with one change of threads.
+
+        Returns:
+            For each outcome the result of ``report``, or the error that it would raise.
+
+        Raises:
+            DrainingError: the engine has stopped.
+        """
         results = await self._in_thread(self._books, self._money.outcomes.report_all, outcomes)
         for outcome, accepted in zip(outcomes, results, strict=True):
             if accepted is True and self._log is not None:
@@ -262,12 +284,12 @@ class Engine:
         return results
 
     async def escalate(self, request: EscalationRequest) -> Escalation:
-        """Keeps an answer that was seen, or decides which model is asked next.
+        """Keeps an answer, or decides which model is asked next.
 
         Raises:
             UnknownDecisionError: the decision is not open here.
             InvalidRequestError: a model that the pool lacks.
-            NoRuleError: nothing is known of such a signal.
+            NoRuleError: there is no rule for this signal of this model.
             DrainingError: the engine has stopped.
         """
         handover: Handover[Escalation] = Handover()
@@ -283,7 +305,7 @@ class Engine:
         return found
 
     async def budgets(self, tenant: str = "") -> list[tuple[BudgetState, float]]:
-        """The budgets, or those that apply to a tenant, each with its price.
+        """Returns the budgets with their prices: all, or those that apply to a tenant.
 
         Raises:
             DrainingError: the engine has stopped.
@@ -291,10 +313,10 @@ class Engine:
         return await self._in_thread(self._books, self._money.budgets, tenant)
 
     async def models(self, points: int) -> ModelsOverview:
-        """The models over the calibration sample.
+        """Describes the models by their predictions for the calibration sample.
 
         Args:
-            points: of the cost-quality curve, at most so many, at least 2; 0: no curve.
+            points: most points of the cost-quality curve, at least 2; 0: no curve.
 
         Raises:
             DrainingError: the engine has stopped.
@@ -310,7 +332,7 @@ class Engine:
         )
 
     async def info(self) -> EngineInfo:
-        """The parts of the engine and their state.
+        """Describes the parts of the engine and their state.
 
         Raises:
             DrainingError: the engine has stopped.
@@ -328,7 +350,7 @@ class Engine:
         )
 
     async def warm_up(self) -> None:
-        """Pays for the predictor's first runs, on the thread that will run it."""
+        """Runs the predictor for the first time, on the thread that will call it."""
         await asyncio.get_running_loop().run_in_executor(self._worker, self.source.warm_up)
 
     async def close(self, grace_s: float) -> bool:
@@ -343,10 +365,15 @@ class Engine:
         return in_time
 
     async def retire(self, grace_s: float | None = None) -> bool:
-        """As ``close``, but leaves threads and money to the engine that has taken its place.
+        """Refuses new requests and lets the accepted ones finish; threads and books stay open.
+
+        For an engine that another one has replaced, as that one uses the same threads and books.
 
         Args:
-            grace_s: None: as long as the accepted ones take.
+            grace_s: seconds for the accepted ones; None: as long as they take.
+
+        Returns:
+            Whether all of them were answered in time.
         """
         self._open = False
         in_time = await asyncio.gather(self._batcher.close(grace_s), self._joint_finished(grace_s))
@@ -368,15 +395,19 @@ class Engine:
         self._money.close()
 
     def _release(self, decisions: Sequence[Decision]) -> None:
-        """Gives back the money of decisions that nobody received; not on the event loop."""
-        # Once the books are closed, reservations expire as unreported ones do.
+        """Gives back, in a thread, the money of decisions that nobody received."""
+        # Once the books are closed, these reservations expire like those without a report.
         with suppress(RuntimeError):
             self._books.submit(self._decider.release, decisions)
 
     async def _in_thread(
         self, executor: ThreadPoolExecutor, call: Callable[..., Result], *arguments: Any
     ) -> Result:
-        """Runs a call in a thread; ``close`` fails it once the grace period is over."""
+        """Runs a call in a thread.
+
+        Raises:
+            DrainingError: the engine has stopped, before the call or while it ran.
+        """
         stopped = DrainingError("the service stopped; send again")
         if self._stopped:
             raise stopped
@@ -418,7 +449,7 @@ class Engine:
         try:
             prediction = predictor.predict([request.text for request in requests], wait)
         except (StopIteration, SystemExit, KeyboardInterrupt) as error:
-            # asyncio would not hand these to the waiting calls, but leave them or end the loop.
+            # asyncio does not pass these on to the waiting calls: they would hang, or end the loop.
             raise PredictorError(f"the predictor raised {type(error).__name__}") from error
         self._metrics.predicted(prediction.served_by, len(requests))
         return prediction
@@ -436,7 +467,7 @@ class Engine:
 def _together(
     requests: Sequence[PromptRequest], parts: Sequence[Prediction], accepted_ns: int
 ) -> Predicted:
-    """A batch with its parts' predictions; off the event loop, it may be large."""
+    """Joins the predictions of a batch's parts. Not on the event loop: the batch may be large."""
     return Predicted(
         requests, join(parts), [accepted_ns] * len(requests), accepted_ns, monotonic_ns()
     )

@@ -1,4 +1,4 @@
-"""Weighs answers of decisions that are open, and books what the next answer costs."""
+"""Weighs answers of open decisions, and books the cost of the next answer."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 class Escalations:
-    """Escalations of decisions that are open. Called from several threads.
+    """Weighs the answers of open decisions. Called from several threads.
 
     Args:
-        money: prices, open decisions, and where costs are booked.
-        rule: what signals say of the pool's models; None: none is configured.
+        money: prices, open decisions, and the books.
+        rule: the meaning of answers' signals; None: no rule is configured.
         pool: the models.
         new_id: makes ids for decisions.
         weighed: counts by ``result``.
@@ -43,17 +43,18 @@ class Escalations:
         self._weighed = weighed
 
     def weigh(self, request: EscalationRequest) -> Escalation:
-        """Weighs an answer that was seen; a new decision is booked, and may be reported.
+        """Weighs an answer; books a new decision, which may then be reported.
 
-        Where a budget cannot pay for the next model, the answer is kept. May wait for the ledger.
+        Keeps the answer where a budget cannot pay for the next model. May wait for the ledger.
 
         Raises:
             UnknownDecisionError: the decision is not open here.
-            InvalidRequestError, NoRuleError: as ``escalate``.
+            InvalidRequestError: a model that the pool lacks.
+            NoRuleError: there is no rule for this signal of this model.
         """
         decision = self._money.decisions.get(request.decision_id)
         if decision is None or request.tenant not in (None, decision.tenant):
-            # A stranger is not even told that there is one.
+            # Another tenant must not learn that the decision exists.
             raise UnknownDecisionError(
                 f"decision {request.decision_id!r} is not open here: never made, too old, or made"
                 " by another replica; route the prompt again"

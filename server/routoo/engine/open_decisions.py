@@ -20,9 +20,9 @@ _TAG_SIGNS = 2 * _TAG_BYTES
 
 
 class DecisionIds:
-    """Ids as ``PREFIX-TAG-NUMBER``. For any thread: a counter of itertools gives each number once.
+    """Makes ids of the form ``PREFIX-TAG-NUMBER``. Thread-safe: ``itertools.count`` is atomic.
 
-    The tag is random, so that nobody can settle another's decision by counting on from its own.
+    The tag is random, so that no caller can guess the id of another caller's decision.
 
     Args:
         prefix: unique to the process.
@@ -33,11 +33,11 @@ class DecisionIds:
         self._tickets = count(1)
 
     def tickets(self, n: int) -> list[int]:
-        """The next n numbers."""
+        """Returns the next n numbers."""
         return [next(self._tickets) for _ in range(n)]
 
     def named(self, tickets: Sequence[int]) -> list[str]:
-        """An id for each number."""
+        """Returns an id for each number."""
         tags = urandom(_TAG_BYTES * len(tickets)).hex()
         return [
             f"{self.prefix}-{tags[row * _TAG_SIGNS : (row + 1) * _TAG_SIGNS]}-{ticket:x}"
@@ -45,17 +45,17 @@ class DecisionIds:
         ]
 
     def new(self) -> str:
-        """The next id."""
+        """Returns the next id."""
         return self.named([next(self._tickets)])[0]
 
 
 class OpenDecisions:
-    """Keeps decisions for a while, the oldest go first. Thread-safe. Holds no prompts.
+    """Keeps decisions for a while, and drops the oldest first. Thread-safe. Holds no prompts.
 
     Args:
         max_count: most decisions kept.
-        max_age_s: how long one is kept.
-        clock_ns: ``monotonic_ns``, by which decisions are timed.
+        max_age_s: seconds for which a decision is kept.
+        clock_ns: the clock of the decisions' times, ``monotonic_ns``.
     """
 
     def __init__(
@@ -72,12 +72,12 @@ class OpenDecisions:
         return len(self._decisions)
 
     def bound(self, max_count: int, max_age_s: float) -> None:
-        """Keeps so many, for so long, from the next one on."""
+        """Sets new limits, which apply from the next added decision on."""
         with self._lock:
             self._max_count, self._max_age_ns = max_count, max_age_s * 1e9
 
     def add(self, decisions: Iterable[Decision]) -> None:
-        """Keeps decisions, oldest first, and lets go of what is too old or too much."""
+        """Adds decisions, oldest first, and drops those that are too old or too many."""
         kept = self._decisions
         with self._lock:
             for decision in decisions:
@@ -88,12 +88,12 @@ class OpenDecisions:
                 self._reported.discard(kept.popitem(last=False)[0])
 
     def get(self, decision_id: str) -> Decision | None:
-        """The decision; None when it is unknown or too old."""
+        """Returns the decision; None when it is unknown or too old."""
         with self._lock:
             return self._known(decision_id)
 
     def report(self, decision_id: str) -> bool:
-        """Marks a decision as reported; false when it is unknown, too old, or was marked before."""
+        """Marks a decision as reported; False when it is unknown, too old, or was marked before."""
         with self._lock:
             if self._known(decision_id) is None or decision_id in self._reported:
                 return False

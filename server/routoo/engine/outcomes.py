@@ -1,4 +1,4 @@
-"""What really happened after a decision: settles its cost, and watches the predictor's scores."""
+"""Settles reported outcomes of decisions, and counts them beside the predictions."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 class OutcomeSettlement:
-    """Takes reports, from any thread; may wait for the ledger.
+    """Takes reports of outcomes. Thread-safe; may wait for the ledger.
 
     Args:
-        decisions: those that may be reported.
-        ledger: where costs are settled; None: nowhere.
-        pool: prices the tokens of decisions that are not known here; a known one has its own.
-        counts: gets the sums.
+        decisions: the decisions that may be reported.
+        ledger: settles costs; None: there are no budgets.
+        pool: prices the tokens of decisions that are not known here; a known one has its own pool.
+        counts: sums up what is reported.
     """
 
     def __init__(
@@ -41,11 +41,15 @@ class OutcomeSettlement:
         self._counts = counts
 
     def report(self, outcome: OutcomeReport) -> bool:
-        """Books an outcome. False when the decision is unknown, another's, or was reported before.
+        """Books an outcome.
 
-        The cost is the reported one, or the reported tokens at the pool's prices, or nothing when
-        there was an error, or else the predicted one. A decision made by another replica, which
-        only the shared ledger knows, needs its cost, or its tokens and model.
+        The cost is the first of these that is known: the reported cost; the reported tokens at the
+        pool's prices; 0 when an error is reported; the predicted cost. A decision of another
+        replica is known to the shared ledger alone: its report needs the cost, or the tokens and
+        the model.
+
+        Returns:
+            False when the decision is unknown, of another tenant, or was reported before.
 
         Raises:
             InvalidRequestError: a model that the pool lacks, one kind of tokens without the other,
@@ -67,7 +71,7 @@ class OutcomeSettlement:
         return True
 
     def report_all(self, outcomes: Sequence[OutcomeReport]) -> list[bool | RoutooError]:
-        """As ``report`` for each; an error stands in the place of its outcome."""
+        """Books each outcome as ``report`` does; an error is returned in its outcome's place."""
         booked: list[bool | RoutooError] = []
         for outcome in outcomes:
             try:
@@ -83,7 +87,7 @@ class OutcomeSettlement:
         first = self._decisions.report(decision_id)
         if settled in (Settled.SETTLED, Settled.EXPIRED):
             return True
-        # No budget applied to it: what is kept here decides.
+        # The ledger does not know it: the open decisions tell whether it was reported before.
         return settled is not Settled.TWICE and first
 
     def _cost_usd(
@@ -119,7 +123,7 @@ class OutcomeSettlement:
     def _watch(
         self, outcome: OutcomeReport, decision: Decision, model: str, cost_usd: float | None
     ) -> None:
-        """Sums what was reported and what had been predicted, side by side."""
+        """Adds the reported figures to the counts, and the predicted ones beside them."""
         estimates, row = decision.batch.estimates, decision.row
         column = decision.batch.pool.index[model]
         if outcome.score is not None:
@@ -138,5 +142,5 @@ class OutcomeSettlement:
 
 
 def _tenth(score: float) -> str:
-    """The tenth of [0, 1] that a score is in, by its lower end; ten per model, whatever comes."""
+    """Returns the lower end of the tenth of [0, 1] that a score is in; at most ten labels."""
     return f"{min(int(score * 10.0), 9) / 10.0:.1f}"

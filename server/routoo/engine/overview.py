@@ -1,4 +1,4 @@
-"""What an engine tells of itself: its models, and what serves in it."""
+"""Descriptions of an engine for callers: its models, and the state of its parts."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ModelsOverview:
-    """The pool over the calibration sample, at the price in force.
+    """The models of the pool, as predicted for the calibration sample.
 
     Attributes:
         pool: m models.
-        at: where on the curve the service works.
-        mean_scores: of each model, [m].
-        mean_costs_usd: of each model, [m].
+        at: the point of the curve at which the service works, at the price in force.
+        mean_scores: [m], each model's mean predicted score.
+        mean_costs_usd: [m], each model's mean predicted cost.
         curve: points of the cost-quality curve; empty: none were asked for.
     """
 
@@ -38,13 +38,13 @@ class EngineInfo:
 
     Attributes:
         predictor_version: the artifact that predicts now.
-        predictor_backend: what it runs on.
+        predictor_backend: the backend that it runs on.
         policy_version: the policy in force and its settings.
-        policies: the names of those that a request may name.
+        policies: the names of the policies that a request may name.
         price: score per USD in force for requests without a tenant.
         max_prompt_tokens: longest prompt that is read whole.
         degraded: a part of the service has failed, and another stands in for it.
-        shadow: what the shadow policy would have done; None: there is none.
+        shadow: the counts of the shadow policy; None: there is none.
     """
 
     predictor_version: str

@@ -1,4 +1,4 @@
-"""Counts what another policy would have done with the same requests."""
+"""Counts the decisions that another policy would have made for the same requests."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 class Shadow:
-    """A policy that decides nothing. From any thread.
+    """Runs a second policy beside the one in force, for comparison only. Thread-safe.
 
     Args:
-        policy: the shadow.
-        comparisons: where it counts.
+        policy: the shadow policy.
+        comparisons: holds its counts.
     """
 
     def __init__(self, policy: Policy, comparisons: Comparisons) -> None:
@@ -32,7 +32,13 @@ class Shadow:
         return self._comparisons.of(self._policy.name)
 
     def compare(self, case: Case, choice: IndexArray, compared: BoolArray) -> None:
-        """Decides the rows ``compared``, bool [n], again, and counts; ``choice`` is what holds."""
+        """Decides rows again by the shadow policy, and counts the differences.
+
+        Args:
+            case: the input of both policies.
+            choice: int [n], by the policy in force.
+            compared: bool [n], the rows to compare.
+        """
         rows = np.flatnonzero(compared & (choice >= 0))
         other = self._policy.choose(case)[rows]
         chosen = choice[rows]

@@ -1,4 +1,4 @@
-"""What engines that take turns share: the threads they work on, and the numbering of decisions."""
+"""The threads and the decision ids that successive engines of one service share."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ Result = TypeVar("Result")
 
 
 class EngineThreads:
-    """Made once per service.
+    """The worker threads and the decision ids of every engine of a service; made once per service.
 
     Args:
-        ids: where decision ids come from.
+        ids: makes decision ids.
 
     Attributes:
-        ids: likewise.
-        predict: one thread: a predictor has one caller at a time, whichever engine asks it.
+        ids: makes decision ids.
+        predict: one thread, so that a predictor has one caller at a time, of whichever engine.
         solve: one thread for joint solutions, so that a large batch holds up no single request.
-        books: for what may wait for the ledger and is no decision.
+        books: two threads for calls that may wait for the ledger and are no decisions.
     """
 
     def __init__(self, ids: DecisionIds) -> None:
@@ -33,17 +33,21 @@ class EngineThreads:
         self.books = ThreadPoolExecutor(2, "routoo-books")
 
     def stop_work(self) -> None:
-        """Drops what has not begun; what is at work goes on, ``books`` take more."""
+        """Drops predictions and solutions that have not begun; ``books`` still accepts work."""
         self.predict.shutdown(wait=False, cancel_futures=True)
         self.solve.shutdown(wait=False, cancel_futures=True)
 
     def close_books(self) -> None:
-        """Waits for the last entry."""
+        """Waits until ``books`` has finished its work, and closes it."""
         self.books.shutdown(wait=True)
 
 
 class Handover(Generic[Result]):
-    """Exactly one side learns of a result that nobody receives, and can undo it."""
+    """Hands a result from a thread to a task, which may stop waiting at any time.
+
+    When the task does not receive the result, exactly one of the two sides learns of it and can
+    undo the work.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -51,13 +55,13 @@ class Handover(Generic[Result]):
         self._abandoned = False
 
     def finish(self, result: Result) -> bool:
-        """Of the thread: here is the result. False: nobody waits for it any more."""
+        """Stores the result; called by the thread. False: the task no longer waits for it."""
         with self._lock:
             self._result = result
             return not self._abandoned
 
     def abandon(self) -> Result | None:
-        """Of the task: it waits no longer. The result, if the thread has handed it over."""
+        """Stops waiting; called by the task. Returns the result, if the thread has stored it."""
         with self._lock:
             self._abandoned = True
             return self._result

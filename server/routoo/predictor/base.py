@@ -1,4 +1,4 @@
-"""The one interface that every predictor backend fits."""
+"""The interface that every predictor backend implements."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NONSENSE = "nonsense"
-"""The kind of failure: an answer that cannot be one."""
+"""The ``kind`` of a PredictorError for an answer that is no prediction."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What n prompts are expected to do on the m models of a predictor.
+    """Predicted figures of n prompts on the m models of a predictor.
 
     Attributes:
         scores: float32 [n, m], calibrated, in [0, 1].
@@ -27,12 +27,13 @@ class Prediction:
         truncated: bool [n], the middle of the prompt was not read.
         tokenize_ns: time spent tokenising.
         predict_ns: time spent in inference.
-        score_std: float32 [n, m], how far a score would move had the predictor been trained on
-            other prompts; None when the artifact does not say.
-        ood: float32 [n], in [0, 1]: how unlike the training prompts; None likewise.
+        score_std: float32 [n, m], standard deviation of a score over predictors trained on other
+            prompts; None when the artifact does not give it.
+        ood: float32 [n], in [0, 1], distance from the training prompts; None when the artifact
+            does not give it.
         served_by: the backend that answered.
         version: the artifact that answered.
-        degraded: a fallback answered in place of what was configured.
+        degraded: whether a fallback answered in place of the configured backend.
     """
 
     scores: NDArray[np.float32]
@@ -49,7 +50,7 @@ class Prediction:
 
 
 def join(parts: Sequence[Prediction]) -> Prediction:
-    """Puts the predictions of one or more parts of a batch under each other; times add up."""
+    """Joins the predictions of one or more parts of a batch, in order; times are summed."""
     return Prediction(
         scores=np.concatenate([part.scores for part in parts]),
         output_tokens=np.concatenate([part.output_tokens for part in parts]),
@@ -70,26 +71,26 @@ def _each_once(names: Sequence[str]) -> str:
 
 
 def _join_known(parts: Sequence[NDArray[np.float32] | None]) -> NDArray[np.float32] | None:
-    """Unknown as soon as one part does not say it."""
+    """Joins arrays; returns None if any part has none."""
     known = [part for part in parts if part is not None]
     return np.concatenate(known) if len(known) == len(parts) else None
 
 
 class Wait(Protocol):
-    """Tells a predictor whether somebody still waits for its answer. For any thread.
+    """Tells a predictor whether a caller still waits for its answer. Thread-safe.
 
     Attributes:
-        deadline_s: until when, on ``time.monotonic``'s clock; None: for ever.
+        deadline_s: the last deadline, on ``time.monotonic``'s clock; None: there is no deadline.
     """
 
     deadline_s: float | None
 
     @property
     def abandoned(self) -> bool:
-        """Whether nobody waits any more."""
+        """Returns whether no caller waits any more."""
 
     def on_abandoned(self, give_up: Callable[[], object]) -> None:
-        """Calls ``give_up`` when nobody waits any more, at once when that is so already."""
+        """Calls ``give_up`` when no caller waits any more; at once, if none waits now."""
 
 
 class Predictor(Protocol):
@@ -101,11 +102,11 @@ class Predictor(Protocol):
 
     @property
     def version(self) -> str:
-        """Which artifact predicts."""
+        """The version of the artifact that predicts."""
 
     @property
     def backend(self) -> str:
-        """What it runs on, e.g. ``onnx-cpu``."""
+        """The backend that it runs on, e.g. ``onnx-cpu``."""
 
     @property
     def max_tokens(self) -> int:
@@ -113,26 +114,28 @@ class Predictor(Protocol):
 
     @property
     def degraded(self) -> bool:
-        """A fallback answers in place of what was configured."""
+        """Returns whether a fallback answers in place of the configured backend."""
 
     def predict(self, prompts: Sequence[str], wait: Wait | None = None) -> Prediction:
-        """Predicts n >= 1 prompts; row i belongs to prompt i, whatever the batch.
+        """Predicts n >= 1 prompts; row i belongs to prompt i and does not depend on the batch.
 
-        ``wait`` tells for how long the answer is wanted; None: for ever.
+        Args:
+            prompts: the n prompts.
+            wait: tells whether a caller still waits for the answer; None: one always does.
 
         Raises:
             PredictorError: inference failed, or its answer is no prediction of n prompts.
         """
 
     def warm_up(self) -> None:
-        """Runs every shape once, so that the first request does not pay for it."""
+        """Runs every shape once, so that the first request is not slower than others."""
 
 
 class PredictorSource(Protocol):
-    """Names the predictor that serves now; a reload of the artifact alone exchanges it.
+    """Holds the predictor that serves now; a reload of the artifact alone exchanges it.
 
     Attributes:
-        predictor: read anew for each batch.
+        predictor: the predictor to call; read it again for each batch.
     """
 
     predictor: Predictor
@@ -143,7 +146,7 @@ class PredictorSource(Protocol):
 
 @dataclass(slots=True)
 class LonePredictor:
-    """A predictor that nothing exchanges."""
+    """A source whose predictor is never exchanged."""
 
     predictor: Predictor
 

@@ -1,7 +1,7 @@
-"""Predictors asked in turn: the Triton server, the graph in process, the averages.
+"""The chain asks predictors in turn: the Triton server, the graph in process, the prior.
 
-A circuit breaker keeps requests from a server that does not answer, and a thread of its own probes
-that server until it can be taken back.
+While a server does not answer, a circuit breaker keeps requests from it, and a thread probes it
+until it can be used again.
 """
 
 from __future__ import annotations
@@ -23,25 +23,30 @@ if TYPE_CHECKING:
 
 
 class Watch:
-    """Told what happens to predictors, from any thread; this one tells nobody."""
+    """Receives changes of predictors, from any thread. This base class ignores them."""
 
     def failed(self, backend: str, error: Exception) -> None:
-        """A backend did not answer a batch; the next in turn is asked."""
+        """Is called when a backend did not answer a batch; the next in turn is asked."""
 
     def component(self, backend: str, *, up: bool) -> None:
-        """A backend is used from now on, or is not."""
+        """Is called when a backend is used from now on (``up``), or no longer used."""
 
     def verified(self, backend: str, statistics: Statistics) -> None:
-        """A server serves the artifact; what it had done until then."""
+        """Is called when a server serves the artifact, with its statistics up to then."""
 
     def mismatched(self, error: ArtifactError) -> None:
-        """The server is there again, but does not serve the artifact."""
+        """Is called when the server answers again, but does not serve the artifact."""
 
 
 class PredictorChain:
-    """Serves one line of predictors, and switches to another while it serves.
+    """Asks the backends of one artifact in turn; they can be exchanged while it serves.
 
-    ``predict`` is called from one thread, the rest from any.
+    ``predict`` is called from one thread, the other methods from any.
+
+    Args:
+        line: the backends.
+        breaker: keeps requests from a server that does not answer.
+        watch: is told of failures and changes.
     """
 
     def __init__(self, line: Backends, breaker: Breaker, watch: Watch) -> None:
@@ -54,12 +59,12 @@ class PredictorChain:
 
     @property
     def line(self) -> Backends:
-        """What serves now."""
+        """The backends that serve now."""
         return self._line
 
     @property
     def models(self) -> tuple[str, ...]:
-        """The same on every line that is switched to."""
+        """The m models, in the order of the prediction's columns; ``switch`` never changes them."""
         return self._line.artifact.manifest.models
 
     @property
@@ -69,17 +74,17 @@ class PredictorChain:
 
     @property
     def version(self) -> str:
-        """Which artifact predicts now, and where."""
+        """The version of the artifact that predicts now, on the backend that is asked first."""
         return self._first.version
 
     @property
     def backend(self) -> str:
-        """What predicts now."""
+        """The backend that is asked first now."""
         return self._first.backend
 
     @property
     def degraded(self) -> bool:
-        """The server is configured and not in use."""
+        """Returns whether a server is configured and not in use."""
         return self._line.remote is not None and not self._breaker.allows
 
     @property
@@ -88,11 +93,11 @@ class PredictorChain:
         return line.local[0] if line.remote is None or self.degraded else line.remote
 
     def predict(self, prompts: Sequence[str], wait: Wait | None = None) -> Prediction:
-        """Predicts n >= 1 prompts, see ``Predictor.predict``; says who did.
+        """Predicts n >= 1 prompts, see ``Predictor.predict``; the prediction names its backend.
 
         Raises:
-            DeadlineError: nobody waits any more.
-            PredictorError: none of them could, the last one's error.
+            DeadlineError: no caller waits any more.
+            PredictorError: no backend could answer; this is the error of the last one.
         """
         line = self._line
         remote = line.remote
@@ -100,7 +105,7 @@ class PredictorChain:
             try:
                 prediction = remote.predict(prompts, wait)
             except PredictorError as error:
-                # Each further timeout would cost callers the whole of it again.
+                # After a timeout the server is left at once: each further one would delay callers.
                 self._breaker.failed(at_once=error.kind == "timeout")
                 self._gave_up(remote, error)
             else:
@@ -119,10 +124,12 @@ class PredictorChain:
         raise PredictorError("no predictor is left; set predictor.fallbacks")
 
     def warm_up(self) -> None:
-        """Says what is in use, tries the server, and starts to probe it.
+        """Reports the backends in use, tries the server, and starts to probe it.
+
+        A server that does not answer is no error.
 
         Raises:
-            ArtifactError: it serves something else. A server that does not answer is no error.
+            ArtifactError: the server serves another artifact.
         """
         for predictor in self._line.local:
             self._watch.component(predictor.backend, up=True)
@@ -141,10 +148,10 @@ class PredictorChain:
         self._prober.start()
 
     def check(self, line: Backends) -> None:
-        """Whether the line can take this one's place.
+        """Refuses backends that cannot replace those in use.
 
         Raises:
-            ArtifactError: it is of other models.
+            ArtifactError: they predict other models.
         """
         if line.artifact.manifest.models != self.models:
             raise ArtifactError(
@@ -153,7 +160,7 @@ class PredictorChain:
             )
 
     def switch(self, line: Backends) -> None:
-        """Serves another line from the next batch on; ``check`` it before."""
+        """Uses other backends from the next batch on; call ``check`` before."""
         self._line = line
 
     def close(self) -> None:
@@ -164,7 +171,7 @@ class PredictorChain:
             self._prober.join()
 
     def probe(self) -> None:
-        """Tries the server once if that is due, and takes it back when it answers rightly."""
+        """Tries the server once if a probe is due; uses it again if it serves the artifact."""
         line = self._line
         if line.remote is None or not self._breaker.begin_probe():
             return

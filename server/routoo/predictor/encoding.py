@@ -1,4 +1,4 @@
-"""Prompts to padded token ids, and a graph's answers back to one row per prompt.
+"""Turns prompts into padded token ids, and a graph's answers back into one row per prompt.
 
 Prompts are tokenised, cut in the middle where they are too long, and padded to few shapes.
 """
@@ -41,8 +41,8 @@ READ_CHARS_PER_TOKEN = 32
 """Characters read for each token that is kept, so that a prompt of a megabyte is not tokenised
 whole in order to keep 256 tokens."""
 MOST_CHARS_PER_TOKEN = 8
-"""A prompt of c characters counts at least c / 8 tokens: a word-piece tokenizer takes a very long
-word for one unknown token, and the LLM that bills for it does not."""
+"""A prompt of c characters counts at least c / 8 tokens: a word-piece tokenizer counts a very long
+word as one unknown token, but the LLM that bills for it does not."""
 
 MOST_WORDS = 50_000
 """Words kept in the cache."""
@@ -100,8 +100,8 @@ class PromptEncoder:
         tokenizer_path: file in Hugging Face's ``tokenizers`` format.
         max_tokens: most ids kept of a prompt.
         pad_token_id: fills the rows of a bucket.
-        add_special_tokens: whether the tokenizer adds them.
-        fine_buckets: see ``bucket_lengths``.
+        add_special_tokens: whether the tokenizer adds special tokens.
+        fine_buckets: whether buckets are fine, see ``bucket_lengths``.
 
     Raises:
         ArtifactError: the file is no tokenizer.
@@ -226,7 +226,7 @@ class WordCache:
         self._pieces: dict[str, tuple[int, ...]] = {}
 
     def ids(self, text: str) -> list[int] | None:
-        """Returns the text's token ids, without special tokens; None: only the library can tell."""
+        """Returns the text's token ids without special tokens; None: the table cannot be used."""
         if not text.isascii() or _CONTROL.search(text) is not None:
             return None
         if any(special in text for special in self._special):
@@ -255,7 +255,7 @@ class WordCache:
 
 @dataclass(frozen=True, slots=True)
 class Questions:
-    """Prompts as a graph is asked about them.
+    """Prompts as the inputs of a graph.
 
     Attributes:
         encoded: their token ids and lengths.
@@ -282,7 +282,7 @@ class PaddedGraph:
         outputs: names of the outputs that the artifact has.
         encoder: tokenises; not thread-safe.
         models: the m models, in the order of the columns.
-        rows_step: every inference gets a multiple of so many rows.
+        rows_step: the number of rows of every inference is a multiple of it.
     """
 
     def __init__(self, artifact: Artifact) -> None:
@@ -332,7 +332,8 @@ class PaddedGraph:
             version: the artifact that it runs.
 
         Raises:
-            PredictorError: an answer does not have the shape of its question; as ``checked``.
+            PredictorError: an answer has a wrong shape, figures that are not finite, or lengths
+                below 0.
         """
         for ids, answer in zip(asked.inputs, answers, strict=True):
             self._check(answer, len(ids))
@@ -397,7 +398,7 @@ class PaddedGraph:
 def checked(prediction: Prediction, n: int, m: int) -> Prediction:
     """Returns the prediction, if it is one of n prompts on m models.
 
-    Every backend hands its predictions through here, and nobody checks them again.
+    Every backend checks its predictions here; they are not checked again.
 
     Raises:
         PredictorError: wrong shapes, figures that are not finite, or lengths below 0.
@@ -415,7 +416,7 @@ def checked(prediction: Prediction, n: int, m: int) -> Prediction:
             continue
         if figures.shape != expected:
             raise _misshapen(name, figures, expected)
-        # The least and the greatest tell of any NaN or infinity, and take no array of flags.
+        # The least and the greatest value show any NaN or infinity without an array of flags.
         least = np.minimum.reduce(figures, axis=None)
         if not (isfinite(least) and isfinite(np.maximum.reduce(figures, axis=None))):
             raise PredictorError(

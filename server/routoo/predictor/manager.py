@@ -1,4 +1,4 @@
-"""Builds the predictor that the settings ask for, and exchanges its artifact while it serves."""
+"""Builds the predictor that the settings name, and exchanges its artifact while it serves."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Predictors:
     """The predictor of a service.
 
     Attributes:
-        predictor: what the engine calls: the chain, or where it has one link that link alone.
+        predictor: the predictor that the engine calls: the chain, or its only backend.
         chain: switches between backends, and exchanges the artifact.
         learned_with_it: settings that hold for the version in use only; a reload may change them.
     """
@@ -45,9 +45,9 @@ class Predictors:
         """Loads the artifact; a Triton server is first asked by ``chain.warm_up``.
 
         Args:
-            settings: what predicts, and what stands in for it.
-            artifact: what is loaded first.
-            watch: told what serves.
+            settings: section ``predictor``, with backend and fallbacks.
+            artifact: the first artifact to serve.
+            watch: is told of failures and changes.
             learned_with_it: settings that hold for this artifact's version only; with any of them
                 another version is refused.
 
@@ -70,24 +70,25 @@ class Predictors:
         self.predictor: Predictor = self._first_asked()
 
     def warm_up(self) -> None:
-        """Warms the predictor up, and says what is in use; see ``PredictorChain.warm_up``."""
+        """Warms the predictor up, and reports the backends in use; see ``PredictorChain``."""
         self.chain.warm_up()
 
     def exchange(self, settings: PredictorSettings, *, again: bool = True) -> bool:
-        """Serves the artifact that the settings name now; the old one serves until it can.
+        """Serves the artifact that the settings name now; meanwhile the old one serves.
 
-        The new one is loaded beside the old, warmed up, and compared with it; a Triton server is
-        made to serve it where it takes such orders, and tried. For any thread.
+        The new artifact is loaded beside the old one, warmed up, and compared with it. A Triton
+        server is told to load it, where the server allows that, and tried. Thread-safe.
 
         Args:
-            settings: whose ``artifact`` counts; the rest stays as it was at the start.
-            again: also when it was refused before.
+            settings: only ``artifact`` is read; the other settings stay as at the start.
+            again: whether to try an artifact that was refused before.
 
         Returns:
-            Whether there was another one.
+            Whether the settings name another artifact than before.
 
         Raises:
-            ConfigError, PredictorError: the new one is not fit; the old one stays.
+            ConfigError: the new artifact does not load or does not fit; the old one stays.
+            PredictorError: the new artifact does not run; the old one stays.
         """
         with self._exchanging:
             new = self._prepared(settings, again=again)
@@ -97,22 +98,24 @@ class Predictors:
             return True
 
     def prepare(self, settings: PredictorSettings) -> Backends | None:
-        """The first half of ``exchange``: loads, warms up and compares; ``take`` does the rest.
+        """Does the first half of ``exchange``: loads, warms up and compares the artifact.
 
         Returns:
-            None: the artifact is the one that serves.
+            The backends for ``take``; None: the artifact is the one that serves.
 
         Raises:
-            ConfigError, PredictorError: as ``exchange``.
+            ConfigError: the new artifact does not load or does not fit.
+            PredictorError: the new artifact does not run.
         """
         with self._exchanging:
             return self._prepared(settings, again=True)
 
     def take(self, new: Backends) -> None:
-        """Serves what was prepared.
+        """Serves the backends that ``prepare`` returned.
 
         Raises:
-            ArtifactError, PredictorError: the Triton server does not; the old one stays.
+            ArtifactError: the Triton server serves another artifact; the old one stays.
+            PredictorError: the Triton server does not answer; the old one stays.
         """
         with self._exchanging:
             self._take(new)
@@ -189,7 +192,7 @@ class Predictors:
 
 
 def in_process(settings: PredictorSettings, artifact: Artifact) -> OnnxPredictor:
-    """The artifact in this process, whatever the backend: for work that serves no request.
+    """Loads the artifact in this process, whatever the backend; for work that serves no request.
 
     Raises:
         ConfigError: the artifact does not run, or a library or a device is missing.

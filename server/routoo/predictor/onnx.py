@@ -1,4 +1,4 @@
-"""The predictor in process, by onnxruntime."""
+"""The predictor that runs in this process, by onnxruntime."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class OnnxPredictor:
         """Tokenises, and runs every bucket length once with one row and with several.
 
         Raises:
-            ArtifactError: the graph does not run, or not to the shapes of the manifest.
+            ArtifactError: the graph does not run, or its outputs do not have the manifest's shapes.
         """
         try:
             self.graph.warm_up(self.infer)

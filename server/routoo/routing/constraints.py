@@ -1,4 +1,4 @@
-"""Which models of the pool may answer which request."""
+"""Constraints of requests narrow the pool to the models that may answer each request."""
 
 from __future__ import annotations
 
@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Narrowing:
-    """A constraint that removed something, and what it left: bool [n, m]."""
+    """A constraint that removed models, and the models that it left.
+
+    Attributes:
+        constraint: its name.
+        mask: bool [n, m], the models that are left after it.
+    """
 
     constraint: str
     mask: NDArray[np.bool_]
@@ -72,13 +77,18 @@ def narrow(
 
 
 def numbers_of(requests: Sequence[PromptRequest], constraint: str) -> NDArray[np.float64]:
-    """Each request's value of a constraint, float64 [n]; NaN where it sets none."""
+    """Returns each request's value of a constraint, float64 [n]; NaN where it sets none."""
     values = (request.constraints.get(constraint, np.nan) for request in requests)
     return np.fromiter(values, np.float64, len(requests))
 
 
 class _Narrower:
-    """Notes which constraints removed something, beside the eligibility itself."""
+    """Applies constraints to an eligibility, and notes the constraints that removed models.
+
+    Args:
+        requests: the n requests.
+        shape: n and m, for n requests and m models.
+    """
 
     def __init__(self, requests: Sequence[PromptRequest], shape: tuple[int, ...]) -> None:
         self.eligibility = Eligibility(np.ones(shape, np.bool_))
@@ -91,7 +101,7 @@ class _Narrower:
         self._note(constraint)
 
     def keep_named(self, constraint: RequestField, pool: Pool) -> None:
-        """Keeps the models that each request's names leave it; all, where it gives none."""
+        """Keeps the models that each request's names leave; all models, where it names none."""
         kept = _KEPT[constraint.narrows]
         everything = np.ones(len(pool.names), np.bool_)
         values = (request.constraints.get(constraint.name) for request in self._requests)
@@ -99,7 +109,7 @@ class _Narrower:
         self.keep(constraint.name, np.array(rows))
 
     def limit(self, constraint: RequestField, estimates: NDArray[np.float64]) -> None:
-        """Holds estimates, float64 [n, m], against each request's limit."""
+        """Compares estimates, float64 [n, m], with each request's limit."""
         limits = numbers_of(self._requests, constraint.name)
         if constraint.narrows is Narrows.AT_MOST:
             self.eligibility.at_most(constraint.name, estimates, limits)
@@ -108,7 +118,7 @@ class _Narrower:
         self._note(constraint.name)
 
     def _note(self, constraint: str) -> None:
-        # Each mask is a subset of the one before: as many cells left are the same cells.
+        # Each mask is a subset of the one before, so an equal number of cells means equal masks.
         left = int(np.count_nonzero(self.eligibility.mask))
         if left < self._left:
             self.narrowings.append(Narrowing(constraint, self.eligibility.mask))
@@ -120,4 +130,4 @@ _KEPT: Mapping[Narrows | None, Callable[[Pool, Sequence[str]], NDArray[np.bool_]
     Narrows.DENIED: lambda pool, names: ~pool.holds(names),
     Narrows.CAPABLE: lambda pool, names: pool.able(names),
 }
-"""The models, bool [m], that a constraint's names leave."""
+"""Functions that return the models, bool [m], that a constraint's names leave."""

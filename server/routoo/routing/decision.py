@@ -1,4 +1,4 @@
-"""What the engine answers: decided batches as columns, and one row of them as a decision."""
+"""Decisions of the engine: a decided batch as columns, and one row of it as a decision."""
 
 from __future__ import annotations
 
@@ -24,13 +24,21 @@ if TYPE_CHECKING:
     from routoo.selector.lp.frontier import Frontier
     from routoo.selector.policies.base import Case
 
-# Reasons in which the price had a say.
+# Reasons of choices that depend on the price.
 _COUPLED = frozenset({Reason.PRICE, Reason.BUDGET_SPENT, Reason.FALLBACK})
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Where a batch's time went, in nanoseconds; ``started_ns`` is ``monotonic_ns``."""
+    """The times of a batch, in nanoseconds.
+
+    Attributes:
+        started_ns: when prediction began, ``monotonic_ns``.
+        tokenize_ns: duration of tokenising.
+        predict_ns: duration of inference.
+        select_ns: duration of everything after the prediction.
+        finished_ns: when the batch was decided, ``monotonic_ns``.
+    """
 
     started_ns: int
     tokenize_ns: int
@@ -41,7 +49,12 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Versions:
-    """What decided."""
+    """The versions of the parts that decided.
+
+    Attributes:
+        predictor: the version of the predictor's artifact.
+        policy: the name of the policy in force and the digest of its settings.
+    """
 
     predictor: str
     policy: str
@@ -52,14 +65,28 @@ class DecidedBatch:
     """n decisions as columns; the lists have one entry per prompt.
 
     Attributes:
-        policy_versions: per row, the policy that decided and its settings.
-        shadow_prices: per row, the predicted score per USD that money was worth.
+        pool: the m models.
+        versions: the predictor, and the policy in force.
+        policy_versions: per row, the name of the policy that decided and its settings' digest.
+        shadow_prices: per row, the value of money in predicted score per USD.
         couplings: per row, the constraints over many prompts that its shadow price comes from.
-        decided_jointly: the choices are the optimum over the whole batch.
-        degraded: a component failed and the decisions were made without it.
-        refused: how many of the prompts a budget refused; their choice is -1.
-        eligible: how many models the constraints left.
-        narrowings: the constraints that removed anything, in their order.
+        decided_jointly: whether the choices are the optimum over the whole batch.
+        degraded: whether a component failed and the decisions were made without it.
+        refused: number of prompts that a budget refused; their choice is -1.
+        estimates: predictions for all prompts and models.
+        mask: bool [n, m], eligible cells.
+        narrowings: the constraints that removed models, in their order.
+        timing: the times of the batch.
+        accepted_ns: when each request was accepted, ``monotonic_ns``.
+        choices: columns of the chosen models; -1: none.
+        reasons: values of ``Reason``.
+        eligible: number of models that the constraints left.
+        scores: predicted scores of the chosen models.
+        costs_usd: predicted costs of the chosen models.
+        latencies_ms: predicted times to the last token of the chosen models.
+        output_tokens: predicted lengths of the chosen models' answers.
+        input_tokens: lengths of the prompts.
+        truncated: whether the middle of the prompt was not read.
     """
 
     pool: Pool
@@ -88,7 +115,17 @@ class DecidedBatch:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """What one model was expected to do; ``removed_by`` is empty where it is eligible."""
+    """The predictions of one model for one prompt.
+
+    Attributes:
+        model: its name in the pool.
+        score: predicted score, in [0, 1].
+        cost_usd: predicted cost.
+        latency_ms: predicted time to the last token.
+        output_tokens: predicted length of the answer.
+        utility: score minus shadow price times cost.
+        removed_by: the constraint that removed the model; empty: it is eligible.
+    """
 
     model: str
     score: float
@@ -101,7 +138,16 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """One row of a decided batch."""
+    """One row of a decided batch.
+
+    Attributes:
+        batch: the batch.
+        row: the row in it.
+        request_id: the caller's name of the request.
+        decision_id: the id by which the decision is reported or escalated.
+        explain: whether the caller wants every candidate.
+        tenant: the tenant that pays; empty: none.
+    """
 
     batch: DecidedBatch
     row: int
@@ -116,7 +162,7 @@ class Decision:
         return self.batch.pool.names[self.batch.choices[self.row]]
 
     def binding_constraints(self) -> tuple[str, ...]:
-        """The constraints that removed a model, and those that made a better one too dear."""
+        """Returns the constraints that removed a model or made a better one too expensive."""
         batch = self.batch
         priced = batch.reasons[self.row] in _COUPLED
         coupling = batch.couplings[self.row] if priced else ()
@@ -132,7 +178,10 @@ class Decision:
         return (*bound, *coupling)
 
     def candidates(self) -> list[Candidate]:
-        """Every model of the pool: eligible ones by utility, then the others by score."""
+        """Lists every model of the pool: the chosen one, the eligible ones, then the others.
+
+        Each group is sorted by utility, then by cost.
+        """
         batch, row = self.batch, self.row
         estimates = batch.estimates
         utility = estimates.scores[row] - batch.shadow_prices[row] * estimates.costs_usd[row]
@@ -148,7 +197,7 @@ class Decision:
             )
             for column, name in enumerate(batch.pool.names)
         ]
-        # The chosen one first: a joint decision may settle a tie at the price either way.
+        # The chosen one comes first: a joint decision may choose either of two equal utilities.
         chosen = self.model
         return sorted(
             found,
@@ -161,7 +210,7 @@ class Decision:
         )
 
     def reason_text(self) -> str:
-        """One sentence for people."""
+        """Returns the reason as text for people."""
         batch, row = self.batch, self.row
         of_pool = f"{batch.eligible[row]} of {len(batch.pool.names)} models"
         reason = Reason(batch.reasons[row])
@@ -191,12 +240,14 @@ class BatchDecision:
     """A joint decision over n prompts.
 
     Attributes:
+        decisions: one per prompt.
         total_cost_usd: sum of the predicted costs.
         mean_score: mean predicted score.
         bound: mean score, or total cost in USD under a floor alone, that no assignment beats.
         gap: relative distance to the bound.
         shadow_price: predicted score per USD.
         binding: the batch constraints that bind.
+        timing: the times of the batch.
     """
 
     decisions: list[Decision]
@@ -211,7 +262,13 @@ class BatchDecision:
 
 @dataclass(frozen=True, slots=True)
 class BatchFrontier:
-    """The curve over ``prompts`` prompts, and where the time went."""
+    """The cost-quality curve of a batch.
+
+    Attributes:
+        curve: its vertices.
+        prompts: number of prompts.
+        timing: the times of the batch.
+    """
 
     curve: Frontier
     prompts: int
@@ -223,6 +280,8 @@ class Predicted:
     """n requests with their prediction; times are ``monotonic_ns``.
 
     Attributes:
+        requests: the n requests.
+        prediction: their prediction, on all models of the predictor.
         accepted_ns: when each request was accepted.
         started_ns: when prediction began.
         predicted_ns: when it was done.
@@ -237,7 +296,17 @@ class Predicted:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What is chosen from; ``couplings``: per row, the constraints that its price comes from."""
+    """The input of a choice for n requests.
+
+    Attributes:
+        estimates: predictions on the pool's models.
+        eligibility: the models that the constraints leave.
+        narrowings: the constraints that removed models.
+        case: the input of the policies.
+        couplings: per row, the constraints that its price comes from.
+        tenants: per row, the tenant that pays.
+        ids: per row, the decision id.
+    """
 
     estimates: Estimates
     eligibility: Eligibility
@@ -250,7 +319,7 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Joint:
-    """All rows decided at once: what was to be kept, and the optimum."""
+    """A joint decision of all rows: the batch's constraints, and the optimum under them."""
 
     constraints: JointConstraints
     solution: JointSolution
@@ -258,11 +327,13 @@ class Joint:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """The choice, int [n] (-1: no model), and why.
+    """A choice for n requests.
 
     Attributes:
+        choice: int [n], columns of models; -1: no model.
+        reasons: int8 [n] of ``Reason``.
         priced: bool [n], rows in which score minus price times cost decided.
-        joint: all rows at once; None: each on its own.
+        joint: the joint decision of all rows; None: each row was decided on its own.
     """
 
     choice: IndexArray

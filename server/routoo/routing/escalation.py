@@ -1,4 +1,4 @@
-"""Two-tier selection: an answer was seen, and it is kept or another model is asked."""
+"""Two-tier selection keeps the answer of a first model, or asks another model."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class EscalationRequest:
-    """What the caller knows of an answer, free of transport.
+    """A caller's description of an answer, free of transport.
 
     Attributes:
-        decision_id: whose answer was seen.
+        decision_id: the decision whose model gave the answer.
         signal: the kind and its feature, see ``routoo.selector.cascade.feature_of``; None: the
             answer is of no use.
-        answered_models: others whose answers are at hand.
-        min_score: expected score in [0, 1] that the next model has to have.
-        max_cost_usd: what the next answer may cost.
-        tenant: whose decision it has to be; None: anybody's.
+        answered_models: other models whose answers are at hand.
+        min_score: least expected score, in [0, 1], of the next model.
+        max_cost_usd: highest predicted cost of the next answer.
+        tenant: the tenant to which the decision has to belong; None: any.
     """
 
     decision_id: str
@@ -45,17 +45,18 @@ class EscalationRequest:
 
 @dataclass(frozen=True, slots=True)
 class Escalation:
-    """Keep or ask.
+    """The result of weighing an answer: it is kept, or another model is asked.
 
     Attributes:
         answered: the model whose answer was weighed.
-        result: kept: no model is worth its cost; unpaid: one is, and a budget cannot pay for it.
+        result: kept: no model is worth its cost; unpaid: one is, and a budget cannot pay for it;
+            asked: another model is to be asked.
         decision: the new decision; None: the answer is kept.
         kept_score: expected score of the answer at hand.
-        gain: the next model's expected score minus that; 0 where kept.
-        extra_cost_usd: what it is expected to cost; 0 where kept.
+        gain: the next model's expected score minus ``kept_score``; 0 where the answer is kept.
+        extra_cost_usd: predicted cost of the next answer; 0 where the answer is kept.
         price: score per USD in force.
-        text: why, one sentence.
+        text: the reason in one sentence.
     """
 
     answered: str
@@ -74,11 +75,11 @@ def escalate(
     """Weighs an answer against the models that might be asked next.
 
     Args:
-        decision: what was decided; its row of predictions is judged anew.
-        request: what the answer showed.
-        rule: what signals say; None: none is configured.
+        decision: the decision whose answer is weighed; its predictions are judged again.
+        request: the signal of the answer, and limits for the next one.
+        rule: the meaning of answers' signals; None: no rule is configured.
         price: score per USD in force.
-        new_id: of the new decision, should there be one.
+        new_id: the id of a new decision.
 
     Raises:
         InvalidRequestError: a model that the pool lacks.
@@ -116,7 +117,14 @@ def escalate(
 
 @dataclass(frozen=True, slots=True)
 class _Weighed:
-    """One row, now that the answer was seen; [m] each, scores NaN where nothing is known."""
+    """The figures of one row, corrected by its answer's signal.
+
+    Attributes:
+        scores: float64 [m]; NaN where the rule knows nothing.
+        costs_usd: float64 [m]; 0 for models whose answers are at hand.
+        mask: bool [m], eligible models.
+        narrowings: the constraints that removed models.
+    """
 
     scores: FloatArray
     costs_usd: FloatArray
@@ -175,7 +183,14 @@ def _corrected(
 
 
 def kept_answer(answered: str, kept_score: float, price: float, lacking: str = "") -> Escalation:
-    """The answer at hand is kept, for ``lacking`` money or because no model is worth its cost."""
+    """Returns that the answer is kept: for lack of money, or as no model is worth its cost.
+
+    Args:
+        answered: the model that gave the answer.
+        kept_score: expected score of the answer.
+        price: score per USD in force.
+        lacking: the message about the budget that lacks money; empty: no model is worth its cost.
+    """
     why = f"{lacking}; the answer at hand is kept"
     if not lacking:
         why = (
@@ -189,7 +204,7 @@ def kept_answer(answered: str, kept_score: float, price: float, lacking: str = "
 def _one_row(
     decision: Decision, weighed: _Weighed, chosen: int, price: float, started_ns: int
 ) -> DecidedBatch:
-    """The row as a batch of its own, with another choice."""
+    """Returns the row as a batch of its own, with another choice."""
     batch, row = decision.batch, decision.row
     rows = slice(row, row + 1)
     old = batch.estimates

@@ -1,4 +1,4 @@
-"""What prompts are expected to do on the models of a pool: scores, tokens, money, time."""
+"""Estimates of scores, output lengths, costs and latencies of prompts on the models of a pool."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Estimates:
-    """What n prompts are expected to do on the pool's m models, all float64.
+    """Predicted figures of n prompts on the pool's m models, all float64.
 
     Attributes:
         scores: [n, m], in [0, 1], rounded to 1e-4.
@@ -29,8 +29,8 @@ class Estimates:
         costs_usd: [n, m].
         latencies_ms: [n, m], time to the last token.
         input_tokens: [n].
-        score_std: [n, m], how far a score would move had the predictor been trained on other
-            prompts; None when the predictor does not say.
+        score_std: [n, m], standard deviation of a score over predictors trained on other prompts;
+            None when the predictor does not give it.
     """
 
     scores: NDArray[np.float64]
@@ -50,10 +50,10 @@ def estimates_of(
     """Turns a prediction into the pool's estimates.
 
     Scores and token counts are rounded, so that the last bits of an inference, which depend on the
-    batch it ran in, cannot turn a decision.
+    batch it ran in, cannot change a decision.
 
     Args:
-        prediction: of n prompts, on all models of the predictor.
+        prediction: the prediction for n prompts, on all models of the predictor.
         requests: the n requests; their own length estimates replace the predicted ones, and
             their limits and additions change them.
         pool: m models.
@@ -88,12 +88,12 @@ def estimates_of(
 def costs_usd_of(
     pool: Pool, input_tokens: NDArray[np.float64], output_tokens: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Predicted costs, float64 [n, m], of inputs [n] and outputs [n, m] in tokens."""
+    """Returns predicted costs in USD, [n, m], of inputs [n] and outputs [n, m] in tokens."""
     costs = output_tokens * pool.usd_per_output_token
     costs += input_tokens[:, None] * pool.usd_per_input_token
     return costs
 
 
 def latencies_ms_of(pool: Pool, output_tokens: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Predicted times to the last token, float64 [n, m]."""
+    """Returns predicted times to the last token in milliseconds, float64 [n, m]."""
     return pool.time_to_first_token_ms + output_tokens * pool.time_per_output_token_ms

@@ -38,12 +38,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class JointConstraints:
-    """What a batch has to keep as a whole; None and empty: no such constraint.
+    """Constraints on a batch as a whole; None and empty: no such constraint.
 
     Attributes:
         budget_usd: sum of the predicted costs, at most.
         min_mean_score: mean predicted score, at least.
-        score_per_usd: what is given up of predicted score to save a USD.
+        score_per_usd: predicted score that may be given up to save a USD.
         max_requests: prompts for a model, at most, by its name in the pool.
         max_tokens: input and predicted output tokens for a model, at most, by its name.
         max_mean_latency_ms: mean predicted time to the last token, at most.
@@ -62,7 +62,7 @@ class JointConstraints:
 
     @property
     def any(self) -> bool:
-        """Whether there is one at all; ``score_std_weight`` alone is none."""
+        """Returns whether any constraint is set; ``score_std_weight`` is no constraint."""
         return bool(
             self.max_requests
             or self.max_tokens
@@ -75,7 +75,7 @@ class JointConstraints:
 
     @property
     def objective(self) -> Objective:
-        """What is made as large, or as small, as the rest allows."""
+        """The quantity that is maximised or minimised under the other constraints."""
         if self.score_per_usd is not None:
             return Objective.NET_VALUE
         if self.min_mean_score is not None and self.budget_usd is None:
@@ -84,7 +84,7 @@ class JointConstraints:
 
     @property
     def narrow_more_than_cost(self) -> bool:
-        """Whether the cheapest assignment of all might still break one."""
+        """Returns whether the cheapest assignment of all might still break a constraint."""
         return bool(
             self.max_requests
             or self.max_tokens
@@ -105,18 +105,18 @@ class JointConstraints:
 
 @dataclass(frozen=True, slots=True)
 class JointSolution:
-    """The optimum.
+    """The optimal assignment of a batch, with its prices.
 
     Attributes:
-        choice: int [n].
+        choice: int [n], the models' columns.
         bound: mean score, total cost in USD (least cost), or mean score minus ``score_per_usd``
             times mean cost (net value), that no assignment beats.
         gap: relative distance to the bound.
         shadow_price: predicted score per USD of the whole batch's money; 0 where it does not bind.
         binding: names of the batch constraints that bind.
-        row_prices: float64 [n], predicted score per USD of each prompt's money: the price of its
-            tenant's budget comes on top.
-        row_bindings: per prompt, the binding constraints that count it.
+        row_prices: float64 [n], predicted score per USD for each prompt: the shadow price plus
+            the price of its tenant's budget.
+        row_bindings: per prompt, the binding constraints that include it.
     """
 
     choice: NDArray[np.intp]
@@ -135,21 +135,22 @@ def solve_jointly(
     requests: Sequence[PromptRequest],
     pool: Pool,
 ) -> JointSolution:
-    """Solves the batch.
+    """Solves the linear program of a batch.
 
-    With ``score_per_usd``: the most score net of its price. Else under a floor and no budget over
-    the whole batch: the least cost that reaches it. Else: the most score.
+    With ``score_per_usd`` it maximises score minus ``score_per_usd`` times cost. Otherwise, with a
+    floor for the mean score and without a budget over the whole batch, it minimises cost. Otherwise
+    it maximises score.
 
     Args:
-        estimates: of n prompts on the pool's m models.
+        estimates: predictions for n prompts on the pool's m models.
         mask: bool [n, m], eligible cells.
-        constraints: what to keep; ``check_names`` was asked.
+        constraints: the batch's constraints; ``check_names`` was called before.
         requests: the n requests, for their tenants.
         pool: the m models.
 
     Raises:
         InfeasibleError: says which constraint cannot be kept, and by how much to relax it.
-        InvalidRequestError: scores are to be taken with care and their spread is not known.
+        InvalidRequestError: ``score_std_weight`` is set and standard deviations are not known.
     """
     n = len(estimates.scores)
     objective = constraints.objective
@@ -181,10 +182,12 @@ def solve_jointly(
 
 
 def cautious_scores(estimates: Estimates, score_std_weight: float) -> NDArray[np.float64]:
-    """Scores, [n, m], less so many of their standard deviations (OptLLM, arXiv 2405.15130).
+    """Returns scores, [n, m], minus a multiple of their standard deviations.
+
+    The robust objective of OptLLM (arXiv 2405.15130).
 
     Raises:
-        InvalidRequestError: the predictor does not tell the standard deviations.
+        InvalidRequestError: the predictor does not give standard deviations.
     """
     if score_std_weight == 0.0:
         return estimates.scores
@@ -199,7 +202,12 @@ def cautious_scores(estimates: Estimates, score_std_weight: float) -> NDArray[np
 
 @dataclass(frozen=True, slots=True)
 class _Tenants:
-    """The tenants with a budget; ``of_rows``: int [n], each prompt's, -1: none of them."""
+    """The tenants with a budget in the batch's constraints.
+
+    Attributes:
+        names: their names.
+        of_rows: int [n], position in ``names`` of each prompt's tenant; -1: it has no budget.
+    """
 
     names: tuple[str, ...]
     of_rows: NDArray[np.intp]
@@ -213,13 +221,13 @@ class _Tenants:
         return cls(tuple(index), np.array(of_rows, np.intp))
 
     def prompts(self) -> list[NDArray[np.intp]]:
-        """The prompts of each tenant, ascending; one who has none is there too."""
+        """Returns each tenant's prompts in ascending order; empty for a tenant without prompts."""
         order = np.argsort(self.of_rows, kind="stable")
         bounds = np.searchsorted(self.of_rows[order], np.arange(len(self.names) + 1))
         return [order[start:end] for start, end in pairwise(bounds)]
 
     def bindings(self, binding: tuple[str, ...]) -> list[tuple[str, ...]]:
-        """Per prompt, those of the binding constraints that count it."""
+        """Returns per prompt the binding constraints that include it."""
         own = [_tenant_row(name) for name in self.names]
         of_all = [name for name in binding if name not in own]
         kinds = [tuple(n for n in (*of_all, mine) if n in binding) for mine in own]
@@ -230,7 +238,7 @@ class _Tenants:
 def _rows(
     estimates: Estimates, constraints: JointConstraints, pool: Pool, tenants: _Tenants
 ) -> tuple[Resource, ...]:
-    """The coupling rows: the batch's budget first, then the tenants' in their order."""
+    """Returns the coupling rows: the batch's budget, the tenants' budgets in order, the others."""
     costs_usd = estimates.costs_usd
     rows = []
     if constraints.budget_usd is not None:
@@ -258,12 +266,16 @@ def _tenant_row(tenant: str) -> str:
 def _prices_usd(
     assignment: Assignment, rows: tuple[Resource, ...], objective: Objective, tenants: int
 ) -> tuple[float, NDArray[np.float64]]:
-    """Predicted score per USD of the batch's money, and of each tenant's on top of it."""
+    """Returns the price of the batch's budget, and the price that each tenant's budget adds.
+
+    Both are predicted score per USD.
+    """
     first = int(bool(rows) and rows[0].name == BUDGET)
     of_tenants = assignment.prices[first : first + tenants]
     if objective is not Objective.LEAST_COST:
         return (float(assignment.prices[0]) if first else 0.0), of_tenants
-    # The floor's price, the last one, is USD per point of score; of the other rows USD per unit.
+    # When cost is minimised, the last price is the floor's, in USD per point of score; the other
+    # prices are USD per unit of their row.
     per_point = float(assignment.prices[-1])
     if per_point <= 0.0:
         return 0.0, np.zeros(tenants)
@@ -273,10 +285,10 @@ def _prices_usd(
 def frontier_of(
     estimates: Estimates, mask: NDArray[np.bool_], points: int | None, score_std_weight: float
 ) -> Frontier:
-    """Every vertex of the batch's cost-quality curve, or ``points`` of them.
+    """Returns every vertex of the batch's cost-quality curve, or ``points`` of them.
 
     Args:
-        estimates: of n prompts on m models.
+        estimates: predictions for n prompts on m models.
         mask: bool [n, m], eligible cells; at least one per prompt.
         points: how many vertices at most; None: all.
         score_std_weight: how many standard deviations to take off each score.

@@ -1,4 +1,4 @@
-"""Where on the cost-quality curve the service works, found on the artifact's calibration sample."""
+"""The operating point of a service on the cost-quality curve of its calibration sample."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from routoo.routing.pool import Pool
     from routoo.selector.policies.base import Policy
 
-# A curve's vertex is what is chosen just above its price, see ``Frontier.price``.
+# A vertex of the curve is the choice just above its price, see ``Frontier.price``.
 _ABOVE = 1.0 + 1e-9
 
 
@@ -32,7 +32,7 @@ class CurvePoint:
         mean_cost_usd: mean predicted cost per request.
         mean_score: mean predicted score.
         price: predicted score per USD.
-        shares: float64 [m], the part of the sample that each model gets.
+        shares: float64 [m], the fraction of the sample that each model gets.
     """
 
     mean_cost_usd: float
@@ -43,6 +43,11 @@ class CurvePoint:
 
 class PricedSample:
     """The calibration sample at a pool's prices.
+
+    Args:
+        sample: r prompts, on all models of the predictor.
+        pool: the m models.
+        columns: [m], the pool's models among the sample's columns.
 
     Attributes:
         scores: float64 [r, m].
@@ -57,7 +62,7 @@ class PricedSample:
         self._mask = np.ones(self.scores.shape, np.bool_)
 
     def price_for(self, max_mean_cost_usd: float) -> float:
-        """Shadow price of the LP over the sample under a mean cost per request.
+        """Returns the shadow price of the LP over the sample under a mean cost per request.
 
         Raises:
             ConfigError: even the cheapest models cost more.
@@ -68,7 +73,12 @@ class PricedSample:
             raise ConfigError(f"policy.max_{error}") from None
 
     def point_at(self, price: float, policy: Policy | None = None) -> CurvePoint:
-        """What the sample costs and scores when a policy decides it at a price; None: ``lp``."""
+        """Returns the sample's mean cost and score when a policy decides it at a price.
+
+        Args:
+            price: predicted score per USD.
+            policy: decides; None: the policy ``lp``.
+        """
         n = len(self.scores)
         rows = np.arange(n)
         case = Case(
@@ -88,6 +98,10 @@ class PricedSample:
         )
 
     def curve(self, points: int) -> list[CurvePoint]:
-        """The curve from the cheapest to the best, at most ``points`` >= 2 of its vertices."""
+        """Returns the curve from the cheapest point to the best.
+
+        Args:
+            points: most vertices of it, at least 2.
+        """
         vertices = frontier(self.scores, self.costs_usd, self._mask, points=points)
         return [self.point_at(price * _ABOVE) for price in vertices.price.tolist()]

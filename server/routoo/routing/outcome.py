@@ -1,4 +1,4 @@
-"""A report of what really happened after a decision."""
+"""A caller's report of the outcome of a decision."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class OutcomeReport:
-    """A report. None: not known.
+    """The outcome of a decision, as a caller reports it. None: not known.
 
     Attributes:
         decision_id: the decision that was followed.
-        model: who answered, when it was another model than the decided one; else empty.
-        score: how good the answer was, in [0, 1].
-        cost_usd: what it cost.
-        input_tokens: that the provider billed.
-        output_tokens: that the provider billed.
-        latency_ms: to the last token.
-        error: the provider's, when there was no answer; else empty.
-        tenant: whose decision it has to be; None: anybody's.
+        model: the model that answered, where it is not the decided one; else empty.
+        score: quality of the answer, in [0, 1].
+        cost_usd: the real cost.
+        input_tokens: input tokens that the provider billed.
+        output_tokens: output tokens that the provider billed.
+        latency_ms: time to the last token.
+        error: the provider's error, when there was no answer; else empty.
+        tenant: the tenant to which the decision has to belong; None: any.
     """
 
     decision_id: str

@@ -26,8 +26,8 @@ class Policies:
     Attributes:
         in_force: decides requests that name no policy.
         offered: the policies that a request may name, the one in force among them.
-        shadow: runs beside the one in force and decides nothing.
-        digest: names the settings that all of them come from.
+        shadow: is compared with the one in force and decides nothing.
+        digest: identifies the settings that all of them come from.
         rule: the meaning of answers' signals; None: no rule is configured.
         named: the policy of a request by the name that it gives; empty: the one in force.
         versions: the name and the digest of each policy in ``named``.
@@ -49,11 +49,11 @@ class Policies:
 
     @property
     def version(self) -> str:
-        """Names the policy in force and its settings."""
+        """The name of the policy in force and the digest of its settings."""
         return self.versions[""]
 
     def check(self, request: PromptRequest) -> None:
-        """Refuses a policy that is not offered, and a tolerance that nobody would read.
+        """Refuses a policy that is not offered, and a tolerance that the policy does not read.
 
         Raises:
             InvalidRequestError: names the field and what is offered.
@@ -81,7 +81,7 @@ def build_policies(
     Args:
         settings: with the price of a guarantee, if there is one.
         pool: the models.
-        digest: names the settings.
+        digest: identifies the settings.
         rule: the content of the file ``settings.cascade``.
 
     Raises:
@@ -90,7 +90,7 @@ def build_policies(
 
     def build(name: str) -> Policy:
         section = getattr(settings, name, None)
-        # A section that is a file's name stands for what was read from that file.
+        # Where a section is the path of a file, the content of that file is used.
         return policy_class(name).build(rule if isinstance(section, Path) else section, pool)
 
     offered = {name: build(name) for name in dict.fromkeys((settings.name, *settings.offered))}
@@ -101,7 +101,7 @@ def build_policies(
 
 
 def learned_with_predictor(settings: PolicySettings) -> tuple[str, ...]:
-    """The settings that were learned with one predictor and say nothing of another's scores."""
+    """Returns the settings that hold only for the predictor with which they were learned."""
     return tuple(
         f"policy.{name}"
         for name in POLICIES

@@ -29,9 +29,9 @@ class ModelSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(min_length=1, max_length=256)
-    """What callers see and send to."""
+    """The name that callers see and send to."""
     predictor_name: str = ""
-    """The model whose scores are used; empty: ``name``. For deployments with names of their own."""
+    """The predictor's name of the model, where it differs from ``name``; empty: ``name``."""
     usd_per_1m_input_tokens: float = Field(ge=0, allow_inf_nan=False)
     usd_per_1m_output_tokens: float = Field(ge=0, allow_inf_nan=False)
     price_status: Literal["stated", "assumed"]
@@ -61,7 +61,7 @@ class Pool:
         time_per_output_token_ms: float64 [m].
         names: [m].
         index: position of each name.
-        capabilities: per capability, which models have it: bool [m].
+        capabilities: per capability, whether each model has it, bool [m].
     """
 
     models: tuple[ModelSpec, ...]
@@ -76,7 +76,7 @@ class Pool:
 
     @classmethod
     def of(cls, models: tuple[ModelSpec, ...]) -> Pool:
-        """Turns specifications into columns."""
+        """Turns the specifications of models into columns."""
 
         def column(name: str, scale: float = 1.0) -> NDArray[np.float64]:
             values = np.array([getattr(model, name) for model in models], dtype=np.float64) * scale
@@ -100,28 +100,28 @@ class Pool:
         )
 
     def holds(self, names: Iterable[str]) -> NDArray[np.bool_]:
-        """Which models are among the names, bool [m]. Every name has to be in the pool."""
+        """Returns whether each model is among the names, bool [m]. The pool has to know them."""
         held = np.zeros(len(self.names), np.bool_)
         held[[self.index[name] for name in names]] = True
         return held
 
     def able(self, capabilities: Iterable[str]) -> NDArray[np.bool_]:
-        """Which models have all the capabilities, bool [m]. Each has to be known to the pool."""
+        """Returns whether each model has all the capabilities, bool [m]. The pool knows each."""
         able = np.ones(len(self.names), np.bool_)
         for capability in capabilities:
             able &= self.capabilities[capability]
         return able
 
     def column(self, name: str, field: str, error: type[RoutooError] = InvalidRequestError) -> int:
-        """The model's column.
+        """Returns the column of a model.
 
         Args:
-            name: of the model.
-            field: where the name stands; the message begins with it.
-            error: what an unknown name raises.
+            name: the model's name.
+            field: the field that holds the name; the message begins with it.
+            error: the class of the error for an unknown name.
 
         Raises:
-            RoutooError: of the kind ``error``; the message says which models the pool has.
+            RoutooError: an ``error``, for an unknown name; lists the pool's models.
         """
         found = self.index.get(name)
         if found is None:
@@ -146,7 +146,7 @@ class Pool:
 
     @property
     def digest(self) -> str:
-        """Names what decisions depend on: models, prices and context windows; 12 hex digits."""
+        """12 hex digits that identify the models' names, prices and context windows."""
         what = [
             (
                 model.name,
@@ -160,7 +160,7 @@ class Pool:
         return hashlib.sha256(repr(what).encode()).hexdigest()[:12]
 
     def columns_in(self, predictor_models: tuple[str, ...]) -> NDArray[np.intp]:
-        """Positions of the pool's models among the predictor's outputs, [m].
+        """Returns the positions of the pool's models among the predictor's outputs, [m].
 
         Raises:
             PoolError: the predictor does not know a model; names it.
@@ -182,7 +182,8 @@ def load_pool(path: Path | None = None) -> Pool:
     """Reads a pool file; None reads the shipped one.
 
     Raises:
-        PoolError: unreadable, malformed, unknown key, value out of range, a name twice.
+        PoolError: the file is unreadable or malformed, has an unknown key or a value out of
+            range, or names a model twice.
     """
     path = path or DEFAULT_POOL
     try:

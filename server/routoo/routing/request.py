@@ -1,4 +1,4 @@
-"""A prompt to be routed, with the constraints that its answer has to keep."""
+"""A request: a prompt to be routed, with the constraints on its answer."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ class PromptRequest:
     """One request, free of transport.
 
     Attributes:
-        text: what the predictor reads; not empty.
+        text: the text that the predictor reads; not empty.
         request_id: the caller's own name for it, returned unchanged.
-        constraints: those that are set, by their names in ``routoo.request_fields``.
-        tenant: who pays; empty: nobody in particular.
+        constraints: the constraints that are set, by their names in ``routoo.request_fields``.
+        tenant: the tenant that pays; empty: none.
         policy: the policy that decides; empty: the one in force.
         expected_output_tokens: the caller's estimate; replaces the predicted lengths.
-        max_output_tokens: the answer is cut off there; no longer one is expected.
-        added_input_tokens: what the model reads beside the text, such as tools and images.
-        explain: the caller wants every candidate.
+        max_output_tokens: the length at which the answer is cut off; limits the predicted lengths.
+        added_input_tokens: tokens that the model reads besides the text, as of tools and images.
+        explain: whether the caller wants every candidate.
     """
 
     text: str
@@ -39,12 +39,12 @@ class PromptRequest:
 
     @classmethod
     def of(cls, text: str, fields: Mapping[str, Any], **more: Any) -> PromptRequest:
-        """A request whose fields were read by the table, see ``routoo.request_fields``.
+        """Makes a request from fields of the table in ``routoo.request_fields``.
 
         Args:
             text: the prompt.
             fields: checked values by name; None and empty ones are not set.
-            more: attributes that are no fields of the table.
+            more: attributes that are not fields of the table.
         """
         constraints = {}
         for name, value in fields.items():

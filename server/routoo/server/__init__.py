@@ -1,4 +1,4 @@
-"""The process that serves: from settings to a service that takes calls, reloads, and drains.
+"""The server process: it builds a service from settings, takes calls, reloads, and drains.
 
 ``serve`` runs one until SIGTERM; ``Service`` starts one within a running event loop. Both are
 loaded when first asked for: the supervisor of several workers needs neither numpy nor scipy.
@@ -16,7 +16,7 @@ __all__ = ["Service", "serve"]
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        from routoo.server import service  # noqa: PLC0415 - see above
+        from routoo.server import service  # noqa: PLC0415 - loaded when first asked for
 
         return getattr(service, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

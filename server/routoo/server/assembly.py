@@ -1,4 +1,4 @@
-"""What a service is made of, read from the files that its settings name and checked together."""
+"""Reads the components of a service from the files that its settings name, and checks them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Components:
-    """What a service is made of, checked against each other."""
+    """The components of a service, checked against each other.
+
+    Attributes:
+        pool: the models.
+        artifact: the predictor's artifact.
+        sample: the artifact's calibration sample at the pool's prices.
+        price: predicted score per USD in force where no budget sets it.
+        policies: the policies that the settings name.
+    """
 
     pool: Pool
     artifact: Artifact
@@ -46,14 +54,14 @@ class Components:
 
 
 def load_components(settings: Settings, artifact: Artifact | None = None) -> Components:
-    """Reads pool and artifact and finds the price in force.
+    """Reads pool and artifact, computes the price in force, and builds the policies.
 
     Args:
         settings: name the files.
-        artifact: already read; None: the one that the settings name.
+        artifact: an artifact that is already read; None: the one that the settings name.
 
     Raises:
-        ConfigError: any of them is wrong or they do not fit; one line.
+        ConfigError: a file is wrong, or the files do not fit together; one line.
     """
     pool = load_pool(settings.pool)
     if settings.processor.enabled:
@@ -75,7 +83,7 @@ def load_components(settings: Settings, artifact: Artifact | None = None) -> Com
             policy.model_dump_json(exclude={"cascade"}),
             version,
             *(model.model_dump_json() for model in pool.models),
-            # What the file says and not where it lies.
+            # The content of the file, not its path.
             "" if rule is None else str(rule_values(rule, pool, version)),
         )
     )
@@ -85,7 +93,7 @@ def load_components(settings: Settings, artifact: Artifact | None = None) -> Com
 
 
 def check(settings: Settings) -> list[str]:
-    """Checks everything that a start would, without serving; one line per finding.
+    """Checks everything that a start checks, without serving; returns one line per finding.
 
     Raises:
         ConfigError: the service would not start; one line.
@@ -118,7 +126,7 @@ def check(settings: Settings) -> list[str]:
 
 
 def _promise(guarantee: GuaranteeSettings | None) -> list[str]:
-    """What the guarantee says, should there be one."""
+    """Returns the line that states the guarantee; empty without a guarantee."""
     if guarantee is None:
         return []
     drop, reference = f"{guarantee.max_drop:g}", guarantee.reference
@@ -128,14 +136,20 @@ def _promise(guarantee: GuaranteeSettings | None) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class EngineFactory:
-    """The parts of a service that every engine of it uses."""
+    """Makes engines from the parts that all engines of a service share.
+
+    Attributes:
+        predictors: the predictor of the service.
+        telemetry: metrics, traces and decision log.
+        shared: threads and decision ids.
+    """
 
     predictors: Predictors
     telemetry: Telemetry
     shared: EngineThreads
 
     def engine(self, parts: Components, money: Accounting, settings: Settings) -> Engine:
-        """An engine; on the event loop that calls it."""
+        """Makes an engine; call it on the event loop that will call the engine."""
         return Engine(
             source=self.predictors,
             pool=parts.pool,
@@ -150,7 +164,7 @@ class EngineFactory:
 
 
 def versions_of(engine: Engine) -> dict[str, str]:
-    """What serves, for the metric that says it."""
+    """Returns the versions in use, as labels of the metric ``routoo_build_info``."""
     return {
         "version": __version__,
         "predictor": engine.versions.predictor,

@@ -1,4 +1,4 @@
-"""Opens ledger and prices, and carries them over a reload."""
+"""Opens the ledger and the prices, and keeps them over a reload."""
 
 from __future__ import annotations
 
@@ -34,7 +34,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Clocks:
-    """What time it is: on a clock that never goes back, and since 1970."""
+    """The clocks of the accounting.
+
+    Attributes:
+        clock_s: seconds on a clock that never goes back.
+        clock_ns: nanoseconds since 1970.
+    """
 
     clock_s: Callable[[], float] = monotonic
     clock_ns: Callable[[], int] = time_ns
@@ -43,13 +48,14 @@ class Clocks:
 def open_accounting(
     settings: Settings, parts: Components, counts: OutcomeCounts, clocks: Clocks | None = None
 ) -> Accounting:
-    """Opens the books, and starts what follows them.
+    """Opens the books, and starts the prices that follow them.
 
     Args:
         settings: budgets, ledger, prices, and how long decisions are kept.
-        parts: prices reported tokens; the sample's prices stand until budgets have their own.
-        counts: gets what reports add up to.
-        clocks: those of the machine by default.
+        parts: the pool, which prices reported tokens, and the sample, whose price holds until
+            budgets have prices of their own.
+        counts: sums up reports.
+        clocks: the clocks to use; None: those of the machine.
 
     Raises:
         ConfigError: the books cannot be opened.
@@ -70,19 +76,20 @@ def renew_accounting(
     *,
     same_models: bool,
 ) -> Accounting:
-    """Accounting for the engine that follows one: same books, same open decisions.
+    """Makes the accounting of the next engine, with the same books and open decisions.
 
-    A change of the budgets leaves what is spent and open in the books; prices go on where they
-    still mean the same. The old money may be used until its engine is retired, and is then to be
-    closed by ``close_replaced``. Waits for a step of the old prices to end; not on the event loop.
+    A change of the budgets keeps settled and reserved costs in the books; prices are kept where
+    they still apply. The old accounting may be used until its engine is retired, and has to be
+    closed by ``close_replaced`` then. Waits for a step of the old prices to end; not on the event
+    loop.
 
     Args:
-        old: what serves.
+        old: the accounting that serves.
         before: the settings that it was made from.
-        settings: the new ones; the section ``ledger`` has to be the same.
-        parts: see ``open_accounting``.
-        counts: likewise.
-        same_models: pool, sample and price are what they were.
+        settings: the new settings; the section ``ledger`` has to be the same.
+        parts: the new pool and sample, see ``open_accounting``.
+        counts: sums up reports.
+        same_models: whether pool, sample and price have not changed.
 
     Raises:
         ConfigError: the books cannot be opened.
@@ -104,7 +111,7 @@ def renew_accounting(
 
 
 def close_replaced(old: Accounting, new: Accounting) -> None:
-    """Closes what the new money does not use, once nothing uses the old one any more."""
+    """Closes those parts of a replaced accounting that the new one does not use."""
     if old.pricing is not new.pricing:
         old.pricing.close()
     ledger = None if new.spending is None else new.spending.ledger
@@ -179,10 +186,10 @@ def succeed(
     settings: LedgerSettings,
     clock_ns: Callable[[], int],
 ) -> Ledger:
-    """A ledger of other budgets on the books of ``old``, which decisions in progress still use.
+    """Makes a ledger of other budgets on the books of ``old``, which stays usable.
 
     Raises:
-        ConfigError: Redis is away, so that what the old one has spent is not in the books yet.
+        ConfigError: Redis is away, so that costs of the old ledger are not in the books yet.
     """
     terms = tuple(budget.terms() for budget in budgets)
     if isinstance(old, MemoryLedger):
@@ -206,7 +213,7 @@ def _open_redis(
     scopes: Scopes, keeping: Keeping, settings: LedgerSettings, clock_ns: Callable[[], int]
 ) -> Ledger:
     try:
-        # Needed by those only who share budgets.
+        # The extra ``redis`` is needed only where replicas share budgets.
         from routoo.budget.redis.ledger import RedisLedger  # noqa: PLC0415
         from routoo.budget.redis.store import (  # noqa: PLC0415
             Connecting,

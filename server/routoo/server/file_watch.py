@@ -1,4 +1,4 @@
-"""Sees when files have changed, by looking at them now and then."""
+"""Detects changed files by reading them at intervals."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Fingerprint = tuple[tuple[str, str], ...]
 
 
 def files_of(config: Path | None, settings: Settings) -> list[Path]:
-    """The files that a reload would read: settings, pool, rules, labels, the predictor's folder."""
+    """Lists the files that a reload reads: settings, pool, rule, labels, the predictor's folder."""
     guarantee = settings.policy.guarantee
     named = (
         config,
@@ -32,22 +32,21 @@ def files_of(config: Path | None, settings: Settings) -> list[Path]:
         None if guarantee is None else guarantee.labels,
     )
     files = [path for path in named if path is not None]
-    # The folder of a version that is not there (any more) is found out by the reload.
+    # A missing artifact is no error here: the reload reports it.
     with suppress(ConfigError):
         files += sorted(find_artifact(settings.predictor.artifact).iterdir())
     return files
 
 
 class FileWatch:
-    """Looks at files, and tells when they have changed and then stood still for one look.
+    """Reports a change of files once two looks in a row find the same new contents.
 
-    Contents count, not times: a file that is replaced by the same one, as a Kubernetes ConfigMap
-    does with all its files by one symbolic link, is no change, and a file that is written piece by
-    piece is one change. A content that was read once is not read again until size, time or inode
-    differ.
+    Contents count, not times. A file that is replaced by an equal one is no change; a Kubernetes
+    ConfigMap does that with all its files by one symbolic link. A file that is written piece by
+    piece is one change. A file is not read again until its size, time or inode differ.
 
     Args:
-        files: those that count now.
+        files: returns the files to look at.
     """
 
     def __init__(self, files: Callable[[], Iterable[Path]]) -> None:
@@ -56,7 +55,7 @@ class FileWatch:
         self._taken = self._last = self.look()
 
     def look(self) -> Fingerprint:
-        """What the files hold."""
+        """Returns a fingerprint of the files' contents: per file its path and SHA-256 or error."""
         digests: dict[tuple[str, int, int, int], str] = {}
         found = []
         for path in self._files():
@@ -75,7 +74,7 @@ class FileWatch:
         return tuple(found)
 
     def changed(self) -> bool:
-        """Looks; whether there is a change that has stood still since the look before."""
+        """Looks, and returns whether the files have changed and are as at the look before."""
         seen, last = self.look(), self._last
         self._last = seen
         if seen == self._taken or seen != last:
@@ -84,7 +83,10 @@ class FileWatch:
         return True
 
     async def follow(self, interval_s: float, tell: Callable[[], object]) -> None:
-        """Looks every ``interval_s``, in a thread, and tells of each change; until cancelled."""
+        """Looks every ``interval_s``, in a thread, and calls ``tell`` for each change.
+
+        Ends by being cancelled only.
+        """
         while True:
             await asyncio.sleep(interval_s)
             try:

@@ -1,9 +1,9 @@
-"""Several gRPC servers behind one port, so that calls are seen soon after they came.
+"""Several gRPC servers share one port, so that calls are seen soon after they arrive.
 
 grpc.aio takes one call after the other from a server's queue, with some turns of the event loop
-between two of them. While the loop is busy, calls lie in that queue, and nobody decides which of
-them are worth answering. Each server has a queue and a turn of its own; the kernel spreads
-connections over their sockets.
+between two of them. While the loop is busy, calls wait in that queue, where they cannot be refused.
+Each server has a queue of its own and is served in turn; the kernel spreads connections over their
+sockets.
 """
 
 from __future__ import annotations
@@ -23,22 +23,25 @@ if TYPE_CHECKING:
     from routoo.telemetry.tracing import Interceptor
 
 SERVERS = 128
-"""Under four times the calls that can be answered, on a dozen connections, one server saw half of
-the calls before their time was over, eight all but 1 in 200, 64 and more all of them: most
-connections have a server of their own. As long as no more comes than goes there is no difference. A
-server takes a socket and 5 kB."""
+"""Number of servers.
+
+Measured at four times the calls that can be answered, on a dozen connections: one server saw half
+of the calls before their deadline, eight servers all but 1 in 200, and 64 or more servers all of
+them, as most connections then have a server of their own. Below overload the number makes no
+difference. A server takes a socket and 5 kB.
+"""
 
 
 class GrpcServers:
-    """Started, stopped and bound together.
+    """Starts, stops and binds ``SERVERS`` gRPC servers together.
 
     Attributes:
         each: the servers; all of them need the same handlers.
 
     Args:
-        options: of each of them.
-        interceptors: of each of them.
-        alone: no other process is to share the ports.
+        options: channel options of each server.
+        interceptors: interceptors of each server.
+        alone: whether no other process may share the ports.
     """
 
     def __init__(
@@ -57,15 +60,15 @@ class GrpcServers:
     def add_port(
         self, address: Address, credentials: Callable[[], grpc.ServerCredentials] | None = None
     ) -> int:
-        """Opens an address, a socket file on one of the servers only; returns the port.
+        """Opens an address on all servers, or a socket file on one of them; returns the port.
 
         Args:
             address: where to listen.
-            credentials: makes those of a server, which takes none that another one has; None: no
-                TLS.
+            credentials: makes the credentials of one server, as servers cannot share them; None:
+                no TLS.
 
         Raises:
-            RuntimeError: it is in use, or not allowed.
+            RuntimeError: the address is in use, or not allowed.
         """
         first, *others = self.each
         if address.path:
@@ -78,19 +81,23 @@ class GrpcServers:
         return port
 
     async def start(self) -> None:
-        """Serves from now on."""
+        """Starts all servers."""
         for server in self.each:
             await server.start()
 
     def stop(self, grace_s: float) -> asyncio.Future[list[None]]:
-        """Takes no more calls from the loop's next turn on; the future is done when all ended."""
+        """Stops all servers; they take no calls from the loop's next turn on.
+
+        Returns:
+            A future that is done when all servers have ended.
+        """
         return asyncio.gather(*(server.stop(grace_s) for server in self.each))
 
     async def wait_for_termination(self) -> None:
-        """Waits for the end of any of them. Not to be cancelled: that ends them, too.
+        """Waits until any server ends. Do not cancel this call: that ends the servers, too.
 
         Raises:
-            BaseException: what ended it.
+            BaseException: the error that ended the server.
         """
         waiting = [asyncio.ensure_future(server.wait_for_termination()) for server in self.each]
         ended, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)

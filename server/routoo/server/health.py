@@ -1,4 +1,4 @@
-"""Health of the service and of its components, as ``grpc.health.v1`` tells it."""
+"""The health of the service and of its components, for the service ``grpc.health.v1``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Health:
-    """Construct it on the loop that serves.
+    """Holds the states of the health service. Construct it on the loop that serves.
 
     Attributes:
         servicer: answers the health service's RPCs.
@@ -26,12 +26,12 @@ class Health:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def serving(self, *names: str) -> None:
-        """These services take calls."""
+        """Marks services as SERVING."""
         for name in names:
             await self.servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
 
     def component(self, name: str, *, up: bool) -> None:
-        """Whether ``predictor.NAME``, or another component, is in use. From any thread."""
+        """Marks a component, e.g. ``predictor.NAME``, as in use or not. Thread-safe."""
         states = health_pb2.HealthCheckResponse
         state = states.SERVING if up else states.NOT_SERVING
         self._loop.call_soon_threadsafe(self._start, name, state)

@@ -1,4 +1,4 @@
-"""Opens every address on which calls are taken: TCP, with or without TLS, and socket files."""
+"""Opens the addresses that take calls: TCP, with or without TLS, and socket files."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from routoo.config.settings import Settings
     from routoo.server.grpc_servers import GrpcServers
 
-# A client that connects and then says nothing.
+# Limits how long a client may hold a connection without a handshake.
 _HANDSHAKE_TIMEOUT_MS = 10_000
 
 
 def channel_options(settings: Settings) -> list[tuple[str, int]]:
-    """What the settings ask of a gRPC server, whatever its addresses."""
+    """Returns the gRPC channel options that follow from the settings."""
     options = [
         ("grpc.max_receive_message_length", settings.limits.max_message_bytes),
         ("grpc.max_send_message_length", settings.limits.max_message_bytes),
@@ -52,7 +52,7 @@ class Listeners:
     _sockets: tuple[_SocketFile, ...]
 
     def remove_socket_files(self) -> None:
-        """To be called when the server has stopped."""
+        """Removes the socket files; call it when the server has stopped."""
         for one in self._sockets:
             one.remove()
 
@@ -60,12 +60,12 @@ class Listeners:
 def open_listeners(
     servers: GrpcServers, settings: Settings, certificates: CertificateFiles | None
 ) -> Listeners:
-    """Opens what ``listen`` and ``listeners`` name.
+    """Opens the addresses of the settings ``listen`` and ``listeners``.
 
     Args:
-        servers: not started yet.
-        settings: those, and ``security``.
-        certificates: for TLS; None where there is none.
+        servers: gRPC servers that are not started yet.
+        settings: read for the sections ``listen``, ``listeners`` and ``security``.
+        certificates: the files for TLS; None: there is no TLS.
 
     Raises:
         ConfigError: an address is in use or not allowed; one line.
@@ -104,7 +104,7 @@ def _open_socket_file(servers: GrpcServers, address: Address, mode: int) -> _Soc
     path = Path(address.path)
     _make_way(path, address)
     try:
-        # Nobody may connect between the moment it appears and the moment it gets its mode.
+        # No other user may connect before the socket file has its mode.
         with _new_files_are_mine():
             servers.add_port(address)
         path.chmod(mode)
@@ -114,7 +114,13 @@ def _open_socket_file(servers: GrpcServers, address: Address, mode: int) -> _Soc
 
 
 def _make_way(path: Path, address: Address) -> None:
-    """Removes the socket file of a service that was killed; gRPC would remove a live one's, too."""
+    """Removes the socket file of a killed service; refuses the path where a service listens.
+
+    gRPC itself would remove the file of a running service, too.
+
+    Raises:
+        ConfigError: the path cannot be used; one line.
+    """
     try:
         found = path.lstat()
     except FileNotFoundError:

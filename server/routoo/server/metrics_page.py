@@ -1,7 +1,7 @@
 """The page that Prometheus scrapes: over HTTP, and between a worker and its supervisor.
 
-A worker writes its page to whoever connects to a unix socket, and closes. That needs nothing on the
-supervisor's side but a socket, so that the supervisor stays small.
+A worker writes its page to each connection to a unix socket, and closes the connection. The
+supervisor needs only a socket to read it, and stays small.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ _TIMEOUT_S = 10.0
 
 
 class WorkerAwayError(Exception):
-    """A worker does not show its page: it has ended, or is about to."""
+    """A worker does not show its page, because it has ended or is about to end."""
 
 
 class MetricsPage:
-    """The page on an address; ``close`` gives the address back.
+    """Serves the page over HTTP; ``close`` gives the address back.
 
     Attributes:
-        address: HOST:PORT, with the port that was found where 0 was asked for.
+        address: HOST:PORT, with the real port where port 0 was asked for.
 
     Args:
         listen: HOST:PORT, as the setting ``metrics.listen``.
-        registry: what the page shows.
+        registry: the metrics on the page.
 
     Raises:
         ConfigError: the address cannot be used; one line.
@@ -53,14 +53,14 @@ class MetricsPage:
         self.address = f"{host}:{self._http.server_port}"
 
     def close(self) -> None:
-        """Waits until the page is closed; not on the event loop."""
+        """Closes the page and waits until it is closed; not on the event loop."""
         self._http.shutdown()
         self._http.server_close()
         self._thread.join()
 
 
 async def show_page(path: Path, registry: CollectorRegistry) -> asyncio.Server:
-    """Writes the page to whoever connects to a unix socket, of mode 0600."""
+    """Writes the page to each connection to a unix socket, whose file has mode 0600."""
 
     async def show(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):  # the reader has gone
@@ -68,14 +68,14 @@ async def show_page(path: Path, registry: CollectorRegistry) -> asyncio.Server:
             await writer.drain()
         writer.close()
 
-    # After a crash the socket is still there; asyncio takes its place.
+    # After a crash the socket file is still there; asyncio replaces it.
     server = await asyncio.start_unix_server(show, path)
     path.chmod(0o600)  # noqa: ASYNC240 - takes no time
     return server
 
 
 def read_page(path: Path) -> str:
-    """A worker's page, for a thread that may wait.
+    """Reads a worker's page; for a thread that may wait.
 
     Raises:
         WorkerAwayError: the worker does not show it.

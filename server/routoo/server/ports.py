@@ -1,4 +1,4 @@
-"""TCP ports that several sockets share, and that no other service is to share with them."""
+"""TCP ports that several sockets of one service share, and no socket of another service."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def is_free(address: Address) -> bool:
-    """Whether nobody listens there, be it with a port that may be shared, and we may."""
+    """Returns whether this process may listen there, and no other socket is bound to the port."""
     try:
         _bound_alone(address)
     except OSError:
@@ -21,7 +21,7 @@ def is_free(address: Address) -> bool:
 
 
 def shared_port(address: Address) -> socket.socket:
-    """Holds a port for processes that share it; nothing is accepted on this socket.
+    """Reserves a port for processes that share it; the returned socket accepts no connections.
 
     Raises:
         ConfigError: the port is in use.
@@ -40,13 +40,13 @@ def shared_port(address: Address) -> socket.socket:
 
 
 def _bound_alone(address: Address) -> tuple[socket.AddressFamily, Any]:
-    """Binds a port without sharing it, and lets go of it again.
+    """Binds a port without sharing it, and releases it again.
 
     Returns:
-        The family and the name, with the port that was taken for 0.
+        The family and the socket's name, with the real port where port 0 was asked for.
 
     Raises:
-        OSError: somebody else has it, or it is not allowed.
+        OSError: another socket has it, or it is not allowed.
     """
     family, *_, name = socket.getaddrinfo(
         address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

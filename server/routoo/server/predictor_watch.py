@@ -1,4 +1,4 @@
-"""What happens to predictors, as metrics, log lines and health."""
+"""Reports changes of predictors as metrics, log lines and health."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _log = structlog.get_logger("routoo.predictor")
 
 
 class PredictorWatch(Watch):
-    """Told by the chain of predictors, from any thread.
+    """Counts, logs and shows what the chain of predictors reports. Thread-safe.
 
     Args:
-        registry: of the service's metrics.
+        registry: the registry of the service's metrics.
         health: shows each backend as ``predictor.BACKEND``.
 
     Attributes:
-        on_mismatch: called when a server that is back does not serve the artifact.
+        on_mismatch: called when a server answers again but does not serve the artifact.
     """
 
     def __init__(self, registry: CollectorRegistry, health: Health) -> None:
@@ -54,35 +54,35 @@ class PredictorWatch(Watch):
         )
 
     def failed(self, backend: str, error: Exception) -> None:
-        """A backend did not answer a batch."""
+        """Counts and logs that a backend did not answer a batch."""
         kind = getattr(error, "kind", "failed")
         self._fallbacks.labels(backend, kind).inc()
         _log.warning("predictor failed", backend=backend, kind=kind, detail=str(error))
 
     def component(self, backend: str, *, up: bool) -> None:
-        """A backend is used from now on, or is not."""
+        """Shows whether a backend is in use from now on; logs changes."""
         self._up.labels(backend).set(up)
-        # That everything is there at the start is no news.
+        # A backend that is in use from the start is not logged.
         if up != self._known.get(backend, True):
             _log.info("predictor in use" if up else "predictor not in use", backend=backend)
         self._known[backend] = up
         self._health.component(f"predictor.{backend}", up=up)
 
     def verified(self, backend: str, statistics: Statistics) -> None:
-        """A server serves the artifact; what it had done until then."""
+        """Logs that a server serves the artifact, with the server's statistics up to then."""
         _log.info("predictor verified", backend=backend, **asdict(statistics))
 
     def mismatched(self, error: ArtifactError) -> None:
-        """The server is there again, but does not serve the artifact."""
+        """Logs that a server answers again but does not serve the artifact; calls the hook."""
         _log.warning("predictor not taken back", detail=str(error))
         self.on_mismatch()
 
     def counted(self, outcome: str) -> None:
-        """A reload of everything has looked at the predictor, too, and tells of it itself."""
+        """Counts the predictor's part of a full reload, which logs its outcome itself."""
         self._exchanges.labels(outcome).inc()
 
     def exchanged(self, outcome: str, version: str, detail: str = "") -> None:
-        """A reload of the predictor alone ended; ``version`` is in use now."""
+        """Counts and logs a reload of the predictor alone; ``version`` is in use now."""
         self._exchanges.labels(outcome).inc()
         log = _log.error if outcome == "refused" else _log.info
         log("predictor reload", outcome=outcome, version=version, detail=detail)

@@ -1,7 +1,7 @@
 """Reloads a running service: builds the next engine beside the one that serves, then swaps them.
 
-What is asked for is read and checked as a start does it; while that goes on, and when it fails, the
-old engine serves. Requests in flight finish on the engine that accepted them.
+The new settings are read and checked as at a start. Meanwhile, and when a check fails, the old
+engine serves. Requests in flight finish on the engine that accepted them.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ RELOADED = frozenset(
         *("predictor", "processor"),
     }
 )
-"""Sections that a reload takes. Whatever is not here takes a restart: ports, files and threads that
-are opened once."""
-# Within these sections, only so much is taken, or all but so much.
+"""Sections that a reload applies. All others need a restart: their ports, files and threads are
+opened once."""
+# Within these sections a reload applies only these settings, or all but these.
 _PREDICTOR_TAKEN = frozenset({"artifact"})
 _LIMITS_KEPT = frozenset({"max_message_bytes"})
 _PROCESSOR_KEPT = frozenset({"enabled"})
@@ -45,7 +45,14 @@ _PROCESSOR_KEPT = frozenset({"enabled"})
 
 @dataclass(frozen=True, slots=True)
 class _Next:
-    """What the next engine is made of; ``parts`` None: nothing has changed."""
+    """The parts of the next engine.
+
+    Attributes:
+        settings: the settings to serve with.
+        parts: its components; None: nothing has changed.
+        money: its accounting; None: nothing has changed.
+        needs_restart: names of changed settings that need a restart.
+    """
 
     settings: Settings
     parts: Components | None
@@ -54,13 +61,13 @@ class _Next:
 
 
 class Reloader:
-    """Lives on the loop that serves; the work is done in threads, one reload at a time.
+    """Reloads the service, one reload at a time. Lives on the loop that serves; works in threads.
 
     Args:
-        current: what serves; replaced.
-        parts: what it is made of.
-        factory: what stays.
-        watch: told of predictors.
+        current: the engine that serves; its attributes are replaced.
+        parts: the components of that engine.
+        factory: makes engines from the parts that stay.
+        watch: is told of exchanged predictors.
     """
 
     def __init__(
@@ -81,11 +88,14 @@ class Reloader:
         self._closed = False
 
     def start(self, read_settings: Callable[[], Settings]) -> asyncio.Task[str]:
-        """Reads the settings again and serves what they say now.
+        """Reads the settings again and serves with them.
 
-        What came of it is logged and counted, and is the task's result: switched, switched_in_part
-        (some of what has changed takes a restart), needs_restart (all of it does), unchanged, or
-        refused (the old stays). Whoever asks while another asker waits shares its reload.
+        While one reload waits for its turn, further calls get the same task.
+
+        Returns:
+            A task whose result is the outcome, which is also logged and counted: switched,
+            switched_in_part (some of the changes need a restart), needs_restart (all of them do),
+            unchanged, or refused (the old engine stays).
         """
         if self._waiting is not None:
             return self._waiting
@@ -96,10 +106,10 @@ class Reloader:
         return task
 
     def follow(self) -> None:
-        """When a Triton server comes back with another version, looks for the artifact of it."""
+        """From now on, loads another artifact when a Triton server comes back with its version."""
 
         def moved() -> None:
-            # On the probing thread, which has nothing to do until the next probe.
+            # This runs on the probing thread, which is idle until the next probe.
             predictors = self._factory.predictors
             detail = ""
             try:
@@ -126,7 +136,7 @@ class Reloader:
         )
         retiring = tuple(self._retiring)
         if not all(in_time):
-            # One whose predictor hangs is never idle.
+            # An engine whose predictor hangs never becomes idle.
             for task in retiring:
                 task.cancel()
         if retiring:
@@ -134,7 +144,7 @@ class Reloader:
         return all(in_time)
 
     async def close(self) -> None:
-        """Lets the predictor go; ``settle`` comes before."""
+        """Closes the predictors; call ``settle`` before."""
         await asyncio.to_thread(self._factory.predictors.close)
 
     async def _reload(self, read_settings: Callable[[], Settings]) -> str:
@@ -159,10 +169,11 @@ class Reloader:
             return self._tell(outcome, needs_restart=found.needs_restart)
 
     def _make(self, read_settings: Callable[[], Settings]) -> _Next:
-        """All that takes time; in a thread.
+        """Reads the settings and prepares the next engine's parts; in a thread, as it takes time.
 
         Raises:
-            ConfigError, PredictorError: something is not fit; the old stays.
+            ConfigError: settings or files are wrong; the old engine stays.
+            PredictorError: the predictor failed; the old engine stays.
         """
         before, predictors = self._current.settings, self._factory.predictors
         settings, needs_restart = taken(before, read_settings())
@@ -201,7 +212,7 @@ class Reloader:
         return _Next(settings, parts, money, needs_restart)
 
     def _swap(self, settings: Settings, parts: Components, money: Accounting) -> None:
-        """In one turn of the loop: who asks for the engine gets the old one or the new one."""
+        """Swaps the engines in one turn of the loop, so that no caller sees a mixture."""
         old = self._current.engine
         self._current.engine = self._factory.engine(parts, money, settings)
         self._current.settings = settings
@@ -233,10 +244,14 @@ class Reloader:
 
 
 def taken(before: Settings, wanted: Settings) -> tuple[Settings, tuple[str, ...]]:
-    """What a reload makes of settings.
+    """Applies those settings that a reload can change.
+
+    Args:
+        before: the settings in use.
+        wanted: the settings as they are read now.
 
     Returns:
-        The settings to serve with, and the names of the changed ones that take a restart.
+        The settings to serve with, and the names of the changed ones that need a restart.
     """
     changes: dict[str, Any] = {
         name: getattr(wanted, name) for name in RELOADED - {"predictor", "limits", "processor"}

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from routoo.engine.engine import Engine
 
 _log = structlog.get_logger("routoo.server")
-# After everything is answered: streams and health watchers are told, then cut off.
+# Streams and health watchers get so long to end after everything is answered.
 STREAM_GRACE_S = 0.5
 GIVE_UP_WITHIN_S = 5.0
 
@@ -61,8 +61,8 @@ def serve(source: SettingsSource, worker: WorkerAddress | None = None) -> int:
     When the grace period ends before the last request, the process ends here, with exit code 1.
 
     Args:
-        source: of the settings.
-        worker: of this process among those of a service; None: it is all of it.
+        source: reads the settings.
+        worker: address of this process among the workers of a service; None: there are none.
 
     Raises:
         ConfigError: the service cannot start; one line.
@@ -84,20 +84,20 @@ async def _serve(source: SettingsSource, worker: WorkerAddress | None) -> bool:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     if worker is not None:
-        # The supervisor never writes: there is something to read when it has gone.
+        # The supervisor never writes: stdin becomes readable when it has ended.
         loop.add_reader(sys.stdin.fileno(), stop.set)
     service = await Service.start(settings, worker)
     loop.add_signal_handler(signal.SIGHUP, service.reloader.start, source.read)
     watching = service.watch_files(source) if settings.reload.watch else None
-    # What lives from here to the end need not be looked at by every garbage collection.
+    # Objects that live until the end need not be visited by every garbage collection.
     gc.collect()
     gc.freeze()
     print(service.ready_line(), flush=True)  # noqa: T201 - what callers of ``routoo serve`` wait for
     ended = asyncio.create_task(service.ended())
     await asyncio.wait((asyncio.create_task(stop.wait()), ended), return_when="FIRST_COMPLETED")
     if ended.done():
-        # It cannot be opened again in this process, which then ends by a segmentation fault.
-        # Whoever started the process starts it again: the workers' supervisor, a container's.
+        # The server cannot be opened again in this process: that causes a segmentation fault. The
+        # workers' supervisor, or that of the container, starts the process again.
         await service.give_up()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -153,7 +153,7 @@ class Service:
 
     @property
     def engine(self) -> Engine:
-        """What answers the next request."""
+        """The engine that takes the next request."""
         return self.current.engine
 
     @classmethod
@@ -161,8 +161,8 @@ class Service:
         """Loads everything, warms the predictor up, opens the ports, and serves.
 
         Args:
-            settings: what serves.
-            worker: of this process among those of a service; None: it is all of it.
+            settings: the settings to serve with.
+            worker: address of this process among the workers of a service; None: there are none.
 
         Raises:
             ConfigError: a file is wrong, or a port is in use; one line.
@@ -182,7 +182,7 @@ class Service:
         factory = EngineFactory(predictors, telemetry, EngineThreads(DecisionIds(prefix)))
         engine = factory.engine(parts, open_accounting(settings, parts, metrics.outcomes), settings)
         current = ActiveEngine(engine, settings)
-        # What engine that is changes.
+        # A reload exchanges the engine, so it is looked up at each scrape.
         metrics.registry.register(BudgetMetrics(lambda: current.engine.money.budgets()))  # noqa: PLW0108
         reloader = Reloader(current, parts, factory, watch)
         service = cls(current, telemetry, reloader, health, entrance, worker)
@@ -199,7 +199,7 @@ class Service:
         return service
 
     def ready_line(self) -> str:
-        """What ``routoo serve`` says when it serves."""
+        """Returns the line that ``routoo serve`` prints when it serves."""
         engine = self.engine
         return (
             f"ready {self.address} predictor={engine.versions.predictor}"
@@ -216,10 +216,10 @@ class Service:
         return asyncio.get_running_loop().create_task(following)
 
     async def ended(self) -> None:
-        """Waits for the end of the gRPC server, be it ours or its own.
+        """Waits for the end of the gRPC server, by ``stop`` or by an error.
 
-        grpc.aio decodes the name of a call's method where an error ends the server: whoever can
-        connect can end it with a name that is not UTF-8. Not to be cancelled: that ends it, too.
+        Any client can end the server by a method name that is not UTF-8: grpc.aio decodes the name
+        where an error ends the server. Do not cancel this call: that ends the server, too.
         """
         try:
             await self._servers.wait_for_termination()
@@ -227,7 +227,7 @@ class Service:
             _log.error("the gRPC server ended by itself", exc_info=error)
 
     async def give_up(self) -> None:
-        """Closes books and logs, as far as that goes in a moment; the gRPC server is beyond it."""
+        """Closes books and logs within ``GIVE_UP_WITHIN_S``; the gRPC server has ended already."""
         try:
             async with asyncio.timeout(GIVE_UP_WITHIN_S):
                 await self.engine.close(0.0)
@@ -247,7 +247,7 @@ class Service:
         self.metrics.draining()
         await self._health.servicer.enter_graceful_shutdown()
         if self.processor is not None:
-            # First: what its streams learn is booked by the engine.
+            # First, as the engine books what its streams report.
             await self.processor.close(grace_s / 2)
         left_s = max(0.0, deadline_s - monotonic())
         in_time = all(
@@ -271,7 +271,7 @@ class Service:
         settings = self._settings
         for server in self._servers.each:
             self._add_handlers(server)
-        # Before the port for calls, which a server that was never started does not give back.
+        # Before the ports for calls: a server that was never started does not give them back.
         if settings.metrics.enabled:
             self._page = MetricsPage(settings.metrics.listen, self.metrics.registry)
             self.metrics_address = self._page.address
@@ -302,7 +302,7 @@ class Service:
 
     async def _open_private(self, worker: WorkerAddress) -> None:
         """Takes calls of the other workers, and shows the supervisor the metrics."""
-        # What the caller may do was asked, and is counted, by the worker that hands a call on.
+        # The worker that forwards a call has checked the caller's rights, and counts the call.
         calls = Calls(PeerGate(), self._calls.overload, lambda *_: None, ANSWERED)
         self._private = grpc.aio.server(options=OPTIONS)
         self._private.add_generic_rpc_handlers((RouterService(self.current, calls).handler(),))

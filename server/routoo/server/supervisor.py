@@ -1,9 +1,10 @@
-"""Starts the workers of ``routoo serve --workers N``, watches them, and speaks for them.
+"""The supervisor starts the workers of ``routoo serve --workers N`` and restarts those that end.
 
-The supervisor serves no request and loads no predictor. It holds the port, so that all workers
-share the same one; each accepts connections of its own (SO_REUSEPORT), so that the kernel spreads
-connections over them. SIGTERM and SIGHUP are handed on. A worker that ends by itself is started
-again, after a pause that doubles as long as it keeps ending.
+It serves no request and loads no predictor. It holds the port that all workers share by
+SO_REUSEPORT: each accepts connections of its own, and the kernel spreads connections over them. It
+forwards SIGTERM and SIGHUP, prints the line ``ready``, and shows one page of all workers' metrics.
+A worker that ends by itself is started again, after a pause that doubles as long as it keeps
+ending.
 """
 
 from __future__ import annotations
@@ -40,13 +41,17 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger("routoo.supervisor")
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 30.0
-# A worker that has lived so long did not end because of how it starts.
+# The end of a worker that has lived so long has nothing to do with its start.
 _LIVED_S = 60.0
 _STOP_MARGIN_S = 5.0
 
 
 class WorkerEndedError(Exception):
-    """A worker ended before it served; it has said why itself. ``code``: its exit code."""
+    """A worker ended before it served; it has reported the reason itself.
+
+    Attributes:
+        code: its exit code.
+    """
 
     def __init__(self, code: int) -> None:
         self.code = code
@@ -101,7 +106,7 @@ class _Supervisor:
         settings = self._settings
         page = self._open_page() if settings.metrics.enabled else None
         try:
-            # The first one alone: what is wrong with the configuration is said once.
+            # The first one alone, so that a wrong configuration is reported once.
             said = await self._start(0)
             await asyncio.gather(*map(self._start, range(1, settings.workers)))
             fields = [
@@ -123,12 +128,12 @@ class _Supervisor:
                 await asyncio.to_thread(page.close)
 
     async def _start(self, index: int) -> str:
-        """Starts a worker and waits until it serves; the line that it says then.
+        """Starts a worker, waits until it serves, and returns its line ``ready``.
 
         Raises:
             WorkerEndedError: it ended before.
         """
-        # The worker ends when its stdin does: it must not outlive this process.
+        # The worker ends when its stdin is closed, so it does not outlive this process.
         worker = await asyncio.create_subprocess_exec(
             *arguments(self._source, self._address(index)), stdin=PIPE, stdout=PIPE
         )
@@ -161,7 +166,7 @@ class _Supervisor:
             _log.info("worker serves again", worker=index)
 
     async def _end(self) -> int:
-        """Has all workers drain, and waits for them."""
+        """Tells all workers to drain, waits for them, and returns the exit code."""
         self._tell_all(signal.SIGTERM)
         waiting = [asyncio.create_task(one.wait()) for one in self._workers.values()]
         _, hung = await asyncio.wait(
@@ -184,7 +189,7 @@ class _Supervisor:
         return MetricsPage(self._settings.metrics.listen, registry)
 
     def _pages(self) -> list[str]:
-        """Each worker's metrics, of those that answer; on the scraping thread."""
+        """Returns the metrics pages of the workers that answer; on the scraping thread."""
         pages = []
         for index in range(self._settings.workers):
             try:
@@ -197,7 +202,7 @@ class _Supervisor:
 def _for_workers(
     source: SettingsSource, settings: Settings, addresses: Sequence[str]
 ) -> SettingsSource:
-    """What workers read: the ports that they share, and no metrics page of their own."""
+    """Returns the settings of workers: with the shared ports, and without metrics pages."""
     overrides = {
         **source.overrides,
         "listen": addresses[0],
@@ -211,7 +216,7 @@ def _for_workers(
 
 
 def arguments(source: SettingsSource, worker: WorkerAddress) -> list[str]:
-    """The command line of a worker."""
+    """Returns the command line of a worker."""
     said = {
         "config": None if source.path is None else str(source.path.resolve()),
         "overrides": source.overrides,

@@ -1,5 +1,5 @@
-"""What is told of decisions: metrics, logs, traces, and the decision log.
+"""Telemetry of a service: metrics, logs, traces, and the decision log.
 
-Each is an object of its own, handed to who tells it something. Prompts appear in none of them,
-unless the settings of the decision log say so.
+Each is an object of its own, which is passed to the code that reports to it. None of them contains
+prompts, unless the settings of the decision log ask for them.
 """

@@ -1,4 +1,4 @@
-"""Budgets for Prometheus, read from the ledger when it is scraped."""
+"""Metrics of budgets, read from the ledger at each scrape."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ _NANO = 1e9
 
 
 class BudgetMetrics(Collector):
-    """Limits, amounts and prices.
+    """Collects the limits, amounts and prices of all budgets.
 
     Args:
-        budgets: the state and the price of each budget; called from the scraping thread.
+        budgets: returns the state and the price of each budget; called from the scraping thread.
     """
 
     def __init__(self, budgets: Callable[[], list[tuple[BudgetState, float]]]) -> None:
         self._budgets = budgets
 
     def describe(self) -> list[Metric]:
-        """Nothing: registering must not ask the ledger."""
+        """Returns no metrics, so that registering does not read the ledger."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """The metrics."""
+        """Yields the metrics."""
         states = self._budgets()
         for name, text, read in (
             ("limit_usd", "US dollars per period.", _limit_usd),

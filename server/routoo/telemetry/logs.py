@@ -1,4 +1,4 @@
-"""Logs as JSON lines on stderr, in which exceptions stand without the values that they quote."""
+"""Logs as JSON lines on stderr; exceptions are logged without the values that they quote."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _SAME_AGAIN_S = 1.0
 _MOST_TEXTS = 1000
-# Written by us, about files, settings and backends.
+# Routoo writes the texts of these errors; they are about files, settings and backends.
 _OURS = (PredictorError, ConfigError)
 
 
@@ -45,10 +45,10 @@ def configure_logging(level: str) -> None:
 
 
 def error_shape(exc_info: ExcInfo) -> str:
-    """Kinds and places of an exception and of its causes, innermost cause first.
+    """Returns types and places of an exception and of its causes, innermost cause first.
 
     Args:
-        exc_info: as ``sys.exc_info`` has it.
+        exc_info: as ``sys.exc_info`` returns it.
     """
     return "\n".join(_lines(exc_info[1], set()))
 
@@ -71,13 +71,13 @@ def _lines(error: BaseException, seen: set[int]) -> Iterator[str]:
 
 
 class ForeignLogs(logging.Handler):
-    """Passes on what libraries log: which, how bad, and its text without the values in it.
+    """Logs the records of libraries: logger, level, and text without the values in it.
 
-    The same text is passed on once a second at most: gRPC writes one for every header that is no
-    text, and anybody can send those.
+    The same text is logged once a second at most: gRPC writes one for every header that is not
+    text, and any client can send those.
 
     Args:
-        log: where to.
+        log: the log to write to.
         clock_s: seconds on a clock that never goes back.
     """
 
@@ -88,8 +88,8 @@ class ForeignLogs(logging.Handler):
         self._said_s: dict[tuple[str, str], float] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        """One line; an exception with its kind and place alone."""
-        # asyncio and gRPC put what failed, with its values, on the lines that follow.
+        """Logs a record as one line; an exception with its type and place only."""
+        # asyncio and gRPC quote the failed call, with its values, on the lines that follow.
         text = str(record.msg).partition("\n")[0]
         now_s, key = self._clock_s(), (record.name, text)
         if now_s - self._said_s.get(key, -inf) < _SAME_AGAIN_S:
@@ -104,7 +104,7 @@ class ForeignLogs(logging.Handler):
 
 
 def keep_values_out() -> None:
-    """Takes over what libraries log and what ends a thread; for a process that only serves."""
+    """Logs records of libraries and errors of threads without values; for a serving process."""
     log = structlog.get_logger("routoo.libraries")
     logging.getLogger().addHandler(ForeignLogs(log))
 

@@ -1,4 +1,4 @@
-"""One metrics page for all workers."""
+"""Merges the metrics pages of all workers into one page."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from prometheus_client.registry import Collector
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-# A gauge says the same in every worker (a price, a budget in the shared ledger, a version), and the
-# largest is the most cautious word on it; but for these.
+# Most gauges are equal in every worker (a price, a budget in the shared ledger, a version), so the
+# page shows the largest value. These gauges are summed, or the least value is shown.
 SUMMED_GAUGES = frozenset({"routoo_queue_depth"})
 LEAST_GAUGES = frozenset({"routoo_serving", "routoo_predictor_up", "routoo_decision_log_up"})
 
@@ -21,7 +21,11 @@ _Key = tuple[str, tuple[tuple[str, str], ...]]
 
 
 def merged(pages: Iterable[str]) -> Iterator[Metric]:
-    """Adds up pages in Prometheus' text format: counters and histograms by sum, gauges as above."""
+    """Merges pages in Prometheus' text format.
+
+    Counters and histograms are summed. Of a gauge the largest value is taken, except for
+    ``SUMMED_GAUGES`` and ``LEAST_GAUGES``.
+    """
     families: dict[str, Metric] = {}
     values: dict[str, dict[_Key, float]] = {}
     for page in pages:
@@ -51,12 +55,12 @@ def _together(family: Metric, sample_name: str) -> Callable[[float, float], floa
 
 
 class MergedMetrics(Collector):
-    """The workers' pages together, and how the workers fare.
+    """Collects the merged pages of the workers, and metrics about the workers.
 
     Args:
-        pages: asks each worker that answers for its page; called from the scraping thread.
-        expected: how many workers there should be.
-        restarts: how often one was started again.
+        pages: returns the page of each worker that answers; called from the scraping thread.
+        expected: number of workers that should run.
+        restarts: returns how often a worker was started again.
     """
 
     def __init__(
@@ -67,11 +71,11 @@ class MergedMetrics(Collector):
         self._restarts = restarts
 
     def describe(self) -> list[Metric]:
-        """Nothing: registering must ask nobody."""
+        """Returns no metrics, so that registering does not read the workers' pages."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """The metrics."""
+        """Yields the metrics."""
         pages = self._pages()
         yield GaugeMetricFamily("routoo_workers", "Workers wanted.", self._expected)
         yield GaugeMetricFamily(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from routoo.routing.decision import DecidedBatch
 
-# From 20 microseconds to a second: decisions take fractions of a millisecond, trouble takes long.
+# From 20 microseconds to a second: most decisions take fractions of a millisecond.
 PHASE_BUCKETS_S = (
     *(2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3),
     *(1e-2, 2e-2, 5e-2, 1e-1, 2e-1, 5e-1, 1.0),
@@ -34,10 +34,10 @@ class Metrics:
     """The service's metrics, in a registry of their own.
 
     Attributes:
-        registry: what Prometheus scrapes.
-        answered: counts a call that has ended: its RPC, its status, its seconds.
-        outcomes: counts what reports add up to.
-        comparisons: counts what shadow policies would have done.
+        registry: holds all metrics, for Prometheus to scrape.
+        answered: counts a call that has ended; takes its RPC, its status and its seconds.
+        outcomes: counts reported outcomes.
+        comparisons: counts the decisions of shadow policies.
         escalations: counts answers that were weighed.
         reloads: counts reloads by their outcome.
     """
@@ -147,21 +147,21 @@ class Metrics:
         )
 
     def started(self, versions: dict[str, str], shadow_price: Callable[[], float]) -> None:
-        """The service serves; ``shadow_price`` is read when it is scraped."""
+        """Notes that the service serves; ``shadow_price`` is read at each scrape."""
         self._price.set_function(shadow_price)
         self.versions(versions)
         self._serving.set(1)
 
     def versions(self, versions: dict[str, str]) -> None:
-        """What serves now."""
+        """Sets the versions in use."""
         self._info.info(versions)
 
     def draining(self) -> None:
-        """The service takes no new requests."""
+        """Notes that the service takes no new requests."""
         self._serving.set(0)
 
     def dropped(self, reason: str) -> None:
-        """A request was dropped before prediction."""
+        """Counts a request that was dropped before prediction."""
         self._dropped.labels(reason).inc()
 
     def predicted(self, backend: str, prompts: int) -> None:
@@ -169,11 +169,11 @@ class Metrics:
         self._predicted.labels(backend).inc(prompts)
 
     def watch_queue(self, depth: Callable[[], int]) -> None:
-        """Reads the queue's depth when it is scraped."""
+        """Sets the function that returns the queue's depth; called at each scrape."""
         self._queue.set_function(depth)
 
     def decided(self, batch: DecidedBatch) -> None:
-        """A batch was decided; counted per batch, not per prompt."""
+        """Counts a decided batch."""
         timing = batch.timing
         self._queue_time.observe((timing.started_ns - min(batch.accepted_ns)) * 1e-9)
         self._tokenize_time.observe(timing.tokenize_ns * 1e-9)
@@ -222,7 +222,7 @@ class Metrics:
 
 
 def _by_version(batch: DecidedBatch) -> dict[str, Counts[int]]:
-    """How often each version of a policy chose which model, in a batch of several."""
+    """Counts, for each version of a policy in a batch, how often it chose each model."""
     found: dict[str, Counts[int]] = {}
     for version, choice in zip(batch.policy_versions, batch.choices, strict=True):
         if choice >= 0:
@@ -231,7 +231,11 @@ def _by_version(batch: DecidedBatch) -> dict[str, Counts[int]]:
 
 
 class _Times:
-    """How many calls took how long, by bucket; the last bucket has no upper end."""
+    """A histogram of call times.
+
+    Args:
+        buckets: number of buckets with an upper end; one more has none.
+    """
 
     __slots__ = ("counts", "sum_s")
 
@@ -241,7 +245,7 @@ class _Times:
 
 
 class CallCounts(Collector):
-    """Calls by RPC and status code, and their times by RPC. Written from one thread.
+    """Counts calls by RPC and status code, and their times by RPC. Written from one thread.
 
     Args:
         bounds_s: upper ends of the histogram's buckets, ascending.
@@ -253,7 +257,7 @@ class CallCounts(Collector):
         self._times: dict[str, _Times] = {}
 
     def answered(self, rpc: str, code: str, seconds: float) -> None:
-        """A call ended with a status code."""
+        """Counts a call that has ended with a status code."""
         key = (rpc, code)
         self._outcomes[key] = self._outcomes.get(key, 0) + 1
         times = self._times.get(rpc)
@@ -264,7 +268,7 @@ class CallCounts(Collector):
         times.sum_s += seconds
 
     def collect(self) -> Iterator[Metric]:
-        """The metrics, read from the scraping thread."""
+        """Yields the metrics; called from the scraping thread."""
         requests = CounterMetricFamily(
             "routoo_requests", "RPCs by outcome.", labels=("rpc", "code")
         )

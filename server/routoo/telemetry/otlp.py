@@ -1,9 +1,10 @@
 """Sends spans to an OTLP collector over gRPC.
 
-OpenTelemetry's own exporter needs the package opentelemetry-proto, whose files are overwritten by
-older ones of xds-protos, which the external processor for Envoy needs: whichever of the two is
-installed last breaks or mends the exporter. The part of OTLP that spans need is small and its field
-numbers are for ever, so it is written here (opentelemetry-proto, trace/v1/trace.proto).
+OpenTelemetry's own exporter needs the package opentelemetry-proto. The package xds-protos, which
+the external processor for Envoy needs, installs older versions of the same files, so the exporter
+works only where opentelemetry-proto was installed last. The part of OTLP that spans need is small
+and its field numbers do not change, so it is written here (opentelemetry-proto,
+trace/v1/trace.proto).
 """
 
 from __future__ import annotations
@@ -23,18 +24,18 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
-# How long a collector may take for one batch of spans, and so for the last one.
+# How long a collector may take for one batch of spans; also limits the wait at the end.
 _TIMEOUT_S = 5.0
 _FIXED64, _BYTES, _FIXED32 = 1, 2, 5
 _log = structlog.get_logger("routoo.tracing")
 
 
 class OtlpExporter(SpanExporter):
-    """Called from the thread that gathers spans. What cannot be delivered is counted and gone.
+    """Sends spans; called from the thread that gathers them. Undelivered spans are counted only.
 
     Args:
         endpoint: http://HOST:PORT or https://HOST:PORT.
-        registry: gets the metric.
+        registry: the registry for the metric of sent and lost spans.
     """
 
     def __init__(self, endpoint: str, registry: CollectorRegistry) -> None:
@@ -55,7 +56,7 @@ class OtlpExporter(SpanExporter):
         )
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Sends spans."""
+        """Sends spans, and counts them as sent or lost."""
         try:
             self._call(request_of(spans), timeout=_TIMEOUT_S)
         except grpc.RpcError as error:
@@ -77,7 +78,7 @@ class OtlpExporter(SpanExporter):
 
 
 def request_of(spans: Sequence[ReadableSpan]) -> bytes:
-    """The body of ``TraceService.Export`` for spans of one resource, at least one."""
+    """Returns the body of ``TraceService.Export`` for one or more spans of one resource."""
     scopes: dict[tuple[str, str], list[bytes]] = {}
     for span in spans:
         scope = span.instrumentation_scope
@@ -125,7 +126,7 @@ def _attributes(number: int, attributes: Mapping[str, Any]) -> bytes:
 
 
 def _value(value: Any) -> bytes:
-    """An attribute's value: what else there may be than these kinds is sent as text."""
+    """Encodes an attribute's value; all other types than bool, int and float are sent as text."""
     if isinstance(value, bool):
         return _tag(2, 0) + _varint(value)
     if isinstance(value, int):

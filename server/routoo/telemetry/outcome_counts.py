@@ -1,4 +1,4 @@
-"""Metrics of the reports: what was predicted and what really happened, side by side."""
+"""Metrics of reported outcomes beside the predictions for the same answers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class OutcomeCounts:
-    """What reports add up to, as metrics; it outlives engines."""
+    """Counters of reported outcomes; they are kept over reloads."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.reports = Counter(

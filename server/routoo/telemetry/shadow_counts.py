@@ -1,4 +1,4 @@
-"""Metrics of shadow policies: what they would have decided otherwise, at which cost and score."""
+"""Metrics that compare shadow policies with the policy in force, in decisions, cost and score."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Comparison:
 
     Attributes:
         policy: the shadow's name.
-        decisions: requests compared.
-        disagreements: of these, where the shadow chose another model.
+        decisions: number of requests compared.
+        disagreements: number of these for which the shadow chose another model.
         cost_usd: sum of the predicted costs as decided by the policy in force.
-        shadow_cost_usd: the same, had the shadow decided.
+        shadow_cost_usd: sum of the predicted costs as decided by the shadow.
         score: sum of the predicted scores as decided by the policy in force.
-        shadow_score: the same, had the shadow decided.
+        shadow_score: sum of the predicted scores as decided by the shadow.
     """
 
     policy: str
@@ -39,18 +39,18 @@ class Comparison:
 
 
 class Comparisons(Collector):
-    """The counts of every shadow policy that there was; they outlive engines. For any thread."""
+    """The counts of every shadow policy since the start, over reloads. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._sums: dict[str, Comparison] = {}
 
     def of(self, policy: str) -> Comparison:
-        """The counts of one so far."""
+        """Returns the counts of a policy so far."""
         return self._sums.get(policy) or Comparison(policy)
 
     def add(self, seen: Comparison) -> None:
-        """Adds to the counts of its policy."""
+        """Adds a comparison to the counts of its policy."""
         with self._lock:
             sums = self.of(seen.policy)
             self._sums[seen.policy] = Comparison(
@@ -64,7 +64,7 @@ class Comparisons(Collector):
             )
 
     def collect(self) -> Iterator[Metric]:
-        """The metrics, read from the scraping thread."""
+        """Yields the metrics; called from the scraping thread."""
         with self._lock:
             all_sums = list(self._sums.values())
         for name, text in (

@@ -1,4 +1,4 @@
-"""Metrics, traces and the decision log of a service, opened and closed together."""
+"""Opens and closes the metrics, the traces and the decision log of a service."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Telemetry:
-    """Three objects, each handed to who tells it something.
+    """The metrics, the traces and the decision log of a service.
 
     Attributes:
-        metrics: what Prometheus scrapes.
+        metrics: the metrics that Prometheus scrapes.
         tracing: adds decisions to the traces of calls; None: nothing is traced.
-        decision_log: where single decisions and reports are told; None: nowhere.
+        decision_log: logs single decisions and reports; None: nothing is logged.
     """
 
     metrics: Metrics
@@ -30,10 +30,14 @@ class Telemetry:
 
     @classmethod
     def open(cls, log: DecisionLogSettings, tracing: TracingSettings) -> Telemetry:
-        """Opens what the settings ask for; traces and log count in the metrics' registry.
+        """Opens the parts that the settings enable; all metrics go to one registry.
+
+        Args:
+            log: section ``decision_log``.
+            tracing: section ``tracing``.
 
         Raises:
-            ConfigError: traces are asked for and cannot be made; one line.
+            ConfigError: traces are enabled and cannot be made; one line.
         """
         metrics = Metrics()
         return cls(
@@ -44,11 +48,11 @@ class Telemetry:
 
     @property
     def interceptors(self) -> list[Interceptor]:
-        """The interceptors that the server has to be made with."""
+        """The interceptors that the gRPC server needs."""
         return [] if self.tracing is None else [self.tracing.interceptor]
 
     def close(self) -> None:
-        """Writes and sends what is still held; not on the event loop."""
+        """Writes and sends the lines and spans that are left; not on the event loop."""
         if self.decision_log is not None:
             self.decision_log.close()
         if self.tracing is not None:

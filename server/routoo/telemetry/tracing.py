@@ -1,6 +1,6 @@
-"""Traces of calls and decisions by OpenTelemetry, sent to an OTLP collector. No prompts in them.
+"""Traces of calls and decisions by OpenTelemetry, sent to an OTLP collector, without prompts.
 
-Nothing of OpenTelemetry is imported unless traces are asked for.
+OpenTelemetry is imported only where the settings enable traces.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from routoo.routing.decision import BatchDecision, Decision, Timing
 
 Interceptor = Any  # grpc.aio.ServerInterceptor; the stubs' generic does not fit raw bytes
-# Not health checks, not reflection, and not Envoy's streams: what is decided in those is told in
-# the traces of their HTTP requests.
+# Health checks, reflection and Envoy's streams are not traced as calls. A decision within one of
+# those streams is added to the trace of its HTTP request.
 _TRACED_SERVICE = "routoo.v1.RouterService"
 _NEEDED = (
     "opentelemetry.sdk.trace",
@@ -37,10 +37,10 @@ _log = structlog.get_logger("routoo.tracing")
 
 
 def check_installed(settings: TracingSettings) -> None:
-    """Refuses traces that are asked for and cannot be made.
+    """Refuses traces that are enabled and cannot be made.
 
     Raises:
-        ConfigError: the extra is missing; one line.
+        ConfigError: the extra ``otel`` is missing; one line.
     """
     if settings.enabled and not all(map(_is_there, _NEEDED)):
         raise ConfigError(
@@ -49,15 +49,22 @@ def check_installed(settings: TracingSettings) -> None:
 
 
 def open_tracing(settings: TracingSettings, registry: CollectorRegistry) -> Tracing | None:
-    """Traces as the settings ask for; None: they do not. ``registry`` gets their metric.
+    """Opens the traces that the settings enable.
+
+    Args:
+        settings: section ``tracing``.
+        registry: the registry for the metric of sent spans.
+
+    Returns:
+        None where traces are not enabled.
 
     Raises:
-        ConfigError: the extra is missing; one line.
+        ConfigError: the extra ``otel`` is missing; one line.
     """
     if not settings.enabled:
         return None
     check_installed(settings)
-    # With the extra or not at all; a service without traces does not wait for the imports.
+    # The extra may be missing, and a service without traces does not wait for these imports.
     from opentelemetry.instrumentation.grpc import (  # noqa: PLC0415
         aio_server_interceptor,
         filters,
@@ -76,7 +83,7 @@ def open_tracing(settings: TracingSettings, registry: CollectorRegistry) -> Trac
     provider = TracerProvider(
         sampler=ParentBased(TraceIdRatioBased(settings.sample_ratio)),
         resource=Resource.create({"service.name": "routoo", "service.version": __version__}),
-        # The instrumentation notes exceptions with their texts, which may quote a request.
+        # The instrumentation records the texts of exceptions, which may quote a request.
         span_limits=SpanLimits(max_event_attributes=0),
         shutdown_on_exit=False,
     )
@@ -87,15 +94,15 @@ def open_tracing(settings: TracingSettings, registry: CollectorRegistry) -> Trac
 
 
 class Tracing:
-    """Adds to the spans that the interceptor makes. Called on the event loop, within a call.
+    """Adds decisions to the spans of calls. Called on the event loop, within a call.
 
     Args:
         provider: makes spans and sends them.
-        interceptor: for the server: makes a span for each call, in the caller's trace.
+        interceptor: makes, in the server, a span for each call in the caller's trace.
     """
 
     def __init__(self, provider: Any, interceptor: Interceptor) -> None:
-        from opentelemetry import trace  # noqa: PLC0415 - see above
+        from opentelemetry import trace  # noqa: PLC0415 - of the extra
         from opentelemetry.propagate import extract  # noqa: PLC0415
 
         self.interceptor = interceptor
@@ -105,7 +112,7 @@ class Tracing:
         self._tracer = provider.get_tracer("routoo", __version__)
 
     def decided(self, decision: Decision, *, within_stream: bool = False) -> None:
-        """Tells of one decision: on the call's span, or on one of its own within a stream."""
+        """Adds one decision to the call's span; within a stream, to a span of its own."""
         span = self._trace.get_current_span()
         if not span.is_recording():
             return
@@ -116,11 +123,12 @@ class Tracing:
             self._phases(decision.batch.accepted_ns[decision.row], decision.batch.timing)
 
     def decided_over_http(self, decision: Decision, traceparent: str) -> None:
-        """Tells of one decision in the trace of the HTTP request that it was made for.
+        """Adds one decision to the trace of the HTTP request that it was made for.
 
         Args:
-            decision: what was decided.
-            traceparent: the request's header of that name; empty, or none: a trace of its own.
+            decision: the decision.
+            traceparent: the request's header of that name; empty or invalid: the decision gets a
+                trace of its own.
         """
         self._decision_span(decision, self._extract({"traceparent": traceparent}))
 
@@ -137,7 +145,7 @@ class Tracing:
         span.end(clock.unix_ns(batch.timing.finished_ns))
 
     def decided_jointly(self, decision: BatchDecision) -> None:
-        """Tells of a batch that was decided together."""
+        """Adds a jointly decided batch to the call's span."""
         span = self._trace.get_current_span()
         if not span.is_recording():
             return
@@ -156,11 +164,11 @@ class Tracing:
         self._phases(batch.accepted_ns[0], batch.timing)
 
     def close(self) -> None:
-        """Sends what was not sent yet, for some seconds at most; not on the event loop."""
+        """Sends the spans that are left, for some seconds at most; not on the event loop."""
         self._provider.shutdown()
 
     def _phases(self, accepted_ns: int, timing: Timing) -> None:
-        """A span for each phase; they are the batch's, but for the wait in the queue."""
+        """Makes a span for each phase of the batch, and one for the request's wait in the queue."""
         clock = _Clock.now()
         tokenized_ns = timing.started_ns + timing.tokenize_ns
         for name, start_ns, end_ns in (
@@ -205,7 +213,7 @@ class _Clock:
 
 
 class _ToStructlog(logging.Handler):
-    """OpenTelemetry's own troubles, e.g. a full queue, among the service's log lines."""
+    """Logs OpenTelemetry's own warnings, e.g. of a full queue, as lines of the service's log."""
 
     def emit(self, record: logging.LogRecord) -> None:
         _log.warning("tracing", detail=record.getMessage())

@@ -1,4 +1,4 @@
-"""Budgets and reports through a real channel."""
+"""Budgets are kept, and outcomes reported, through a real channel."""
 
 from __future__ import annotations
 

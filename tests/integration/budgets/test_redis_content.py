@@ -1,4 +1,4 @@
-"""A Redis that is full, evicts, or holds foreign values: the ledger degrades, and keeps them."""
+"""The ledger degrades on a Redis that is full, evicts, or holds foreign values, and keeps them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ GARBAGE = {
     "a decision is text": ("decisions", lambda c, k: c.hset(k, "a", "x")),
     "open is a hash": ("open", lambda c, k: (c.delete(k), c.hset(k, "x", "x"))),
     "open holds text": ("open", lambda c, k: c.lpush(k, "x")),
-    # Read when something has expired only.
+    # The list is read only when a decision has expired.
     "known is a string": (
         "known",
         lambda c, k: (c.set(k, "x"), c.hincrby("{routoo}:meta", "ahead", 600_000_000)),

@@ -1,4 +1,4 @@
-"""The ledger that replicas share, on a real Redis without faults."""
+"""Replicas share a ledger on a real Redis that has no faults."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 
 
 class Replicas:
-    """Opens ledgers on keys of their own, and moves Redis' time on."""
+    """Opens ledgers of one test's own keys, and moves Redis' time forward."""
 
     def __init__(self, server: RedisServer) -> None:
         self.prefix = uuid.uuid4().hex
@@ -68,7 +68,7 @@ class Replicas:
         self.server.client.hincrby(self.key("meta"), "ahead", round(seconds * 1e6))
 
     def align(self, per_s: int) -> None:
-        """Moves time to the start of a period."""
+        """Moves the time to the start of a period."""
         seconds, micros = self.server.client.time()
         ahead = int(self.server.client.hget(self.key("meta"), "ahead") or 0)
         now_us = seconds * 1_000_000 + micros + ahead
@@ -123,7 +123,7 @@ def test_overdraft_and_a_thousandfold_cost(replicas: Replicas) -> None:
     assert ledger.settle("a", 10.0) is Settled.SETTLED
     assert reserve(ledger, {"b": 0.0}) == [0]
     overdraw(ledger, {"b": 3.0})
-    overdraw(ledger, {"b": 3.0})  # one decision, told twice
+    overdraw(ledger, {"b": 3.0})  # the same decision again
     assert figures(ledger.states()[0]) == (0.0, 10.0, 3.0, 1)
     assert ledger.settle("b", 1.0) is Settled.SETTLED
     assert figures(ledger.states()[0]) == (0.0, 10.0, 1.0, 1)
@@ -139,7 +139,7 @@ def test_wrong_amounts_and_ids_are_refused(replicas: Replicas) -> None:
         ledger.reserve(["a", "a"], ["t", "t"], usd([0.1, 0.1]))
     with pytest.raises(ValueError, match="one of each"):
         ledger.reserve(["a"], ["t", "t"], usd([0.1, 0.1]))
-    # An id that is there already is the same decision.
+    # A known id is the same decision, which is booked once.
     assert reserve(ledger, {"a": 0.5}) == reserve(ledger, {"a": 0.5}) == [-1]
     assert figures(ledger.states()[0]) == (0.5, 0.0, 0.0, 1)
 
@@ -184,7 +184,7 @@ def test_sliding_periods(replicas: Replicas) -> None:
     assert reserve(ledger, {"c": 0.8, "d": 0.75}) == [0, -1]
     replicas.forward_s(30 * 86_400)
     assert figures(ledger.states()[0]) == (0.0, 0.0, 0.0, 0)
-    # Steps that no longer count leave nothing behind.
+    # Steps of the sliding period that no longer count are deleted.
     (key,) = replicas.server.client.keys(replicas.key("budget:*").replace("{", "?"))
     assert replicas.server.client.hlen(key) <= 5 + 4
 
@@ -316,13 +316,13 @@ def test_processes_hammering_one_budget_never_get_more_than_there_is(
     assert settled == sum(one["settled"] for one in found)
     assert state.granted == sum(one["granted"] for one in found)
     assert all(one["refused"] for one in found)
-    # The smallest amount that was asked for no longer fits, or nearly so.
+    # What is left of the limit is about the smallest amount that was asked for, or less.
     assert limit - 20_000 < reserved + settled <= limit
     assert looks
 
 
 def test_a_cluster_holds_all_keys_in_one_slot(tmp_path: Any) -> None:
-    # A cluster needs a port; the bus listens 10,000 above it.
+    # A cluster needs a TCP port, and the port 10,000 above it for its bus.
     port = free_port_below_the_bus()
     with RedisServer(
         tmp_path, "--port", str(port), "--cluster-enabled", "yes", "--bind", "127.0.0.1"

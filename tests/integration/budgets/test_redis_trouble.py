@@ -1,4 +1,4 @@
-"""A Redis that is away, slow or restarted: no money is lost or booked twice."""
+"""No money is lost or booked twice while Redis is away, slow or restarted."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def server(tmp_path: Path) -> Iterator[RedisServer]:
 
 @pytest.fixture
 def lasting_server(tmp_path: Path) -> Iterator[RedisServer]:
-    """One that has on the disk what it has answered."""
+    """Yields a server that writes each change to the disk before it answers."""
     with RedisServer(tmp_path, "--appendonly", "yes", "--appendfsync", "always") as running:
         yield running
 
@@ -56,7 +56,7 @@ class TestAway:
         ledger = replica(server)
         reserve(ledger, {"before": 0.5, "open": 0.1})
         server.stop()
-        # A tenth of the 0.4 that were left.
+        # The share is a tenth of the 0.4 USD that were left.
         found = grants(ledger, {"a": 0.03, "b": 0.02, "c": 0.01})
         assert found.refused_by.tolist() == [-1, 0, -1]
         assert found.degraded
@@ -67,7 +67,7 @@ class TestAway:
         (state,) = ledger.states()
         assert state.degraded
         assert figures(state)[2:] == (2.0, 4)
-        assert reserve(ledger, {"d": 0.02}) == [-1]  # a's true cost left that much more
+        assert reserve(ledger, {"d": 0.02}) == [-1]  # fits, as a cost less than was reserved
         server.start()
         come_back(ledger)
         expected = (0.1 + 0.01 + 0.02, 0.01 + 0.25, 2.0, 5)
@@ -117,7 +117,7 @@ class TestAway:
         ledger.close()
 
     def test_a_new_period_has_a_share_of_the_whole(self, server: RedisServer) -> None:
-        # Periods of 30 days; the clock of the replica is told.
+        # Periods of 30 days; the test sets the clock of the replica.
         clock = FakeClock(time.time_ns())
         ledger: Any = opened(
             clock, budget(per="30d"), backend="redis", redis_url=server.url, redis_timeout_s=20
@@ -167,7 +167,7 @@ class TestAway:
 
 
 def hold_off(ledger: RedisLedger) -> None:
-    """Keeps the ledger's thread from reaching Redis."""
+    """Keeps the ledger's thread from calling Redis."""
     ledger._reconciling.acquire()
 
 
@@ -191,7 +191,7 @@ def fail_next(ledger: RedisLedger, name: str, *, before: bool) -> None:
 
 @pytest.mark.parametrize("before", [True, False], ids=["call lost", "answer lost"])
 class TestLostCalls:
-    """A call is booked once in the end, whether Redis has carried it out or not."""
+    """A lost call is booked once in the end, whether Redis has executed it or not."""
 
     @pytest.fixture
     def ledger(self, server: RedisServer) -> Iterator[RedisLedger]:
@@ -202,11 +202,11 @@ class TestLostCalls:
 
     def test_reserve(self, ledger: RedisLedger, before: bool) -> None:  # noqa: FBT001
         fail_next(ledger, "reserve", before=before)
-        # The share is 0.075: one is granted, the other refused here, whatever Redis has done.
+        # The share is 0.075 USD: the replica grants a and refuses b, whatever Redis has done.
         assert reserve(ledger, {"a": 0.05, "b": 0.5}) == [-1, 0]
         come_back(ledger)
         assert figures(ledger.states()[0]) == pytest.approx((0.3, 0.0, 0.0, 2))
-        # The call that was given up may still arrive.
+        # The abandoned call may still arrive.
         ledger._store.reserve(["a", "b"], [0, 0], [50_000_000, 500_000_000], "any")
         assert figures(ledger.states()[0]) == pytest.approx((0.3, 0.0, 0.0, 2))
         assert ledger.settle("b", 0.5) is Settled.UNKNOWN
@@ -251,7 +251,7 @@ class TestLostCalls:
             return reserve_call(*arguments)
 
         ledger._store.reserve = second_fails  # type: ignore[method-assign]
-        # The second call's part does not fit into the share of what is left.
+        # The rows of the second call do not fit into the replica's share.
         assert set(reserve(ledger, amounts, all_or_nothing=True)) == {0}
         come_back(ledger)
         assert figures(ledger.states()[0]) == (0.25, 0.0, 0.0, 1)
@@ -274,7 +274,7 @@ def test_a_frozen_redis_is_not_waited_for_and_not_counted_twice(server: RedisSer
     ledger = replica(server, redis_timeout_s=0.2)
     reserve(ledger, {"first": 0.25})
     server.freeze()
-    # It gets this call when it goes on, and would grant both.
+    # Redis gets this call when it is thawed, and would grant both.
     found = grants(ledger, {"a": 0.05, "b": 0.5})
     assert (found.refused_by.tolist(), found.degraded) == ([-1, 0], True)
     assert ledger.settle("first", 0.125) is Settled.SETTLED
@@ -307,7 +307,7 @@ def test_a_redis_that_has_lost_its_books_gets_back_the_most_that_was_seen(
 ) -> None:
     one, two = replica(server), replica(server)
     assert reserve(one, {"a": 0.5}) == [-1]
-    assert reserve(two, {"b": 0.25}) == [-1]  # the first has not seen this
+    assert reserve(two, {"b": 0.25}) == [-1]  # the replica ``one`` has not seen this
     server.stop()
     server.start()
     with capture_logs() as logs:

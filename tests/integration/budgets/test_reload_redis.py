@@ -1,4 +1,4 @@
-"""Budgets in Redis change while the service runs: books stay, a dead Redis is reported."""
+"""A reload changes budgets in Redis and keeps the books; without Redis it is refused."""
 
 from __future__ import annotations
 

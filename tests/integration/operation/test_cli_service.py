@@ -1,4 +1,4 @@
-"""The command line and the examples against a real ``routoo serve`` process."""
+"""The command line and the examples work with a real ``routoo serve`` process."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ PROMPTS = [
 
 
 class Routoo(Protocol):
-    """Runs the command in a process of its own."""
+    """A function that runs the command ``routoo`` in a process of its own."""
 
     def __call__(self, *arguments: str, stdin: str = "") -> Ended: ...
 
 
 @pytest.fixture
 def routoo(service: str) -> Routoo:
-    """The command, told where the service is."""
+    """Returns the command with the address of the service."""
 
     def run(*arguments: str, stdin: str = "") -> Ended:
         ended = subprocess.run(

@@ -1,4 +1,4 @@
-"""A service that stops: accepted requests are answered, new ones refused, and none hangs."""
+"""A stopping service answers accepted requests and refuses new ones, and no request hangs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 
 
 async def health(channel: grpc.aio.Channel) -> AsyncIterator[int]:
-    """The service's health now, and whenever it changes."""
+    """Yields the service's health now, and after each change."""
     watching = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
     async for reply in watching:
         yield reply.status
@@ -154,7 +154,7 @@ async def test_the_log_says_where_a_failure_was_and_never_a_prompt(tmp_path: Pat
 
 
 async def test_callers_who_do_not_cease_are_told_to_go_elsewhere(tmp_path: Path) -> None:
-    """No call is cancelled: gRPC would do that to what has come and was not handed on yet."""
+    """No call is cancelled, as gRPC would do with calls that it has not passed to a handler yet."""
     patient = {"max_wait_ms": 3_600_000, "overloaded_wait_ms": 3_600_000}
     config = write_tiny_config(tmp_path, overload=patient)
     codes: set[grpc.StatusCode] = set()
@@ -182,9 +182,9 @@ async def test_callers_who_do_not_cease_are_told_to_go_elsewhere(tmp_path: Path)
 async def test_a_server_that_grpc_has_ended_is_no_process_that_serves_nobody(
     tmp_path: Path,
 ) -> None:
-    """A method whose name is not UTF-8 ends a server of grpc.aio for good.
+    """A method name that is not UTF-8 ends a server of grpc.aio; then the process ends, too.
 
-    What was decided until then is in the log: it was closed first.
+    The decision log is closed before, so it holds all decisions.
     """
     log = tmp_path / "decisions.jsonl"
     config = write_tiny_config(tmp_path, decision_log={"path": str(log)})

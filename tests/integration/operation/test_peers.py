@@ -1,4 +1,4 @@
-"""Calls between workers: private sockets, the same handlers, statuses as they came."""
+"""Workers forward calls over private sockets to the same handlers, and return their statuses."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ REPORT, ESCALATE = f"/{SERVICE}/ReportOutcome", f"/{SERVICE}/Escalate"
 
 @asynccontextmanager
 async def two_workers(folder: Path) -> AsyncIterator[tuple[Running, Running, WorkerAddress]]:
-    """Two workers in this process, and the address of the first; there is no supervisor."""
+    """Starts two workers in this process, without a supervisor; yields the first one's address."""
     address = WorkerAddress(folder, "0123abcd", 0)
     settings = tiny_settings(folder)
     services = [await Service.start(settings, address.beside(index)) for index in (0, 1)]

@@ -222,7 +222,7 @@ async def test_nothing_is_left_of_an_engine_that_was_replaced(tmp_path: Path) ->
         assert await reload(running, settings) == "switched"
         await running.route("easy")
         async with asyncio.timeout(HANG_S):
-            # Its last threads let go of it in their own time.
+            # Threads may hold the last references to it for a moment.
             while old() is not None:
                 gc.collect()
                 await asyncio.sleep(0)

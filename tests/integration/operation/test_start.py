@@ -1,4 +1,4 @@
-"""A service that cannot start says why in one line, and the command ends with exit code 2."""
+"""A service that cannot start prints the reason in one line and ends with exit code 2."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _no_settings_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def taken() -> Iterator[str]:
-    """An address that somebody listens on."""
+    """Yields an address on which another socket listens."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         yield "127.0.0.1:{1}".format(*listening.getsockname())
 
@@ -66,7 +66,7 @@ def append(path: Path, text: str) -> None:
     path.write_text(path.read_text(encoding="utf-8") + text, encoding="utf-8")
 
 
-# Each entry: how the folder with config, pool and artifact is broken, and what the line says.
+# Each entry: a function that breaks the folder of config, pool and artifact, and the line's text.
 MISTAKES: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "no artifact": (
         lambda at: write_config(at, predictor={"artifact": "nowhere"}),

@@ -1,4 +1,4 @@
-"""Calls are traced to a real collector, in the caller's trace and without prompts."""
+"""The service sends traces of calls to a real collector, in the caller's trace, without prompts."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ async def test_a_stream_that_its_caller_leaves_ends_its_span(
         await open_stream.write(route_pb2.RouteRequest(prompt="hard"))
         await open_stream.read()
         open_stream.cancel()
-        # A call after it: the service has seen the cancellation when it is drained.
+        # After one more call the service has seen the cancellation, before it drains.
         await running.route()
     assert len(collector.named(f"{ROUTE}Stream")) == 1
     assert not [line for line in running.logs if line["event"] == "tracing"]

@@ -1,4 +1,4 @@
-"""Several processes on one port are one service for callers, operator and metrics."""
+"""Several worker processes on one port act as one service for callers, operator and metrics."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ if TYPE_CHECKING:
 
 METRICS = {"enabled": True, "listen": "127.0.0.1:0"}
 USAGE = '{"prompt_tokens": 10, "completion_tokens": 5}'
-# So that both workers are met; a connection stays with one.
+# Enough connections to reach both workers: each connection stays with one worker.
 MOST_CONNECTIONS = 64
-# Three interpreters, one after the other, on a machine that has other work, too.
+# Long enough to start three interpreters one after the other on a busy machine.
 START_S = 5 * HANG_S
 
 
 @asynccontextmanager
 async def serving(folder: Path, **changes: Any) -> AsyncIterator[tuple[Process, str, str]]:
-    """Two workers: the supervisor, the address, and the metrics page."""
+    """Starts two workers; yields the supervisor, the address, and the metrics page's address."""
     config = write_tiny_config(folder, workers=2, metrics=METRICS, **changes)
     async with process(*ROUTOO, "serve", "--config", str(config)) as supervisor:
         words = (await line_of(supervisor, "ready ", START_S)).split()
@@ -57,7 +57,7 @@ def route(stub: Any, prompt: str = "easy") -> Any:
 
 
 async def one_stub_per_worker(stack: AsyncExitStack, address: str) -> dict[str, Any]:
-    """Stubs by the prefix of their worker's decision ids."""
+    """Returns a stub for each worker, by the prefix of the worker's decision ids."""
     stubs: dict[str, Any] = {}
     for _ in range(MOST_CONNECTIONS):
         if len(stubs) == 2:
@@ -68,7 +68,7 @@ async def one_stub_per_worker(stack: AsyncExitStack, address: str) -> dict[str, 
 
 
 async def samples(page: str, **labels: str) -> dict[str, float]:
-    """The page's samples that have these labels, without the others, summed."""
+    """Returns the samples of the page that have these labels, summed over all other labels."""
 
     def read() -> str:
         with urlopen(f"http://{page}/metrics", timeout=HANG_S) as answer:
@@ -94,7 +94,7 @@ async def test_two_workers_are_one_service(tmp_path: Path) -> None:
         decided = (await samples(page))["routoo_decisions_total"]
         replies = [await route(stub) for stub in (first, second)]
         assert (await samples(page))["routoo_decisions_total"] == decided + 2
-        # What one has decided is reported, and escalated, through the other.
+        # Decisions of one worker are reported and escalated through the other.
         for reply, other in zip(replies, (second, first), strict=True):
             report = outcome_pb2.ReportOutcomeRequest(decision_id=reply.decision_id, score=0.5)
             assert (await other.ReportOutcome(report)).accepted
@@ -112,7 +112,7 @@ async def test_two_workers_are_one_service(tmp_path: Path) -> None:
         read = await samples(page)
         assert read["routoo_scored_outcomes_total"] == 2
         assert (read["routoo_workers_up"], read["routoo_serving"]) == (2, 1)
-        # A reload reaches both.
+        # A reload reaches both workers.
         write_tiny_config(tmp_path, workers=2, metrics=METRICS, policy={"name": "cheapest"})
         supervisor.send_signal(signal.SIGHUP)
         for stub in (first, second):
@@ -211,7 +211,7 @@ async def test_a_worker_that_is_killed_is_started_again_and_stopping_loses_nothi
         callers = [asyncio.create_task(load(stub)) for stub in stubs.values() for _ in range(4)]
         await stop.wait()
         supervisor.terminate()
-        # Every one ends by being refused: what was accepted was answered.
+        # Every caller ends with a refusal: its accepted requests were answered.
         assert set(await asyncio.gather(*callers)) == {grpc.StatusCode.UNAVAILABLE}
         assert await exit_code(supervisor) == 0
 
@@ -222,7 +222,7 @@ async def test_workers_end_when_their_supervisor_is_killed(tmp_path: Path) -> No
         assert len(workers) == 2
         supervisor.kill()
         for worker in workers:
-            # A pidfd can be read when its process has ended.
+            # A pidfd becomes readable when its process has ended.
             ended, _, _ = await asyncio.to_thread(select.select, [worker], [], [], HANG_S)
             os.close(worker)
             assert ended

@@ -1,4 +1,4 @@
-"""A real Triton server that dies, hangs, starts late or is replaced makes no call fail."""
+"""No call fails while a real Triton server dies, hangs, starts late or is replaced."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 UP = health_pb2.HealthCheckResponse.SERVING
 DOWN = health_pb2.HealthCheckResponse.NOT_SERVING
 START_S = 90.0
-"""For a server to start and to be taken in, on a machine that is busy with other things."""
+"""Seconds in which a server has to start and to be in use, on a busy machine."""
 
 
 @asynccontextmanager
 async def started(repository: Path, *arguments: str) -> AsyncIterator[Triton]:
-    """A server, started and stopped without holding up the loop."""
+    """Starts a server and stops it afterwards, without blocking the loop."""
     server = real_triton(repository, *arguments)
     running = await asyncio.to_thread(server.__enter__)
     try:
@@ -46,7 +46,7 @@ async def started(repository: Path, *arguments: str) -> AsyncIterator[Triton]:
 
 
 def settings_for(folder: Path, artifact: Path, url: str, **changes: Any) -> Settings:
-    """Settings that probe often, so that tests are short."""
+    """Returns settings with frequent probes, so that tests are short."""
     triton = {"url": url, "first_probe_ms": 50, "longest_probe_ms": 200, **changes}
     return tiny_settings(
         folder, predictor={"backend": "triton", "artifact": artifact, "triton": triton}
@@ -54,7 +54,7 @@ def settings_for(folder: Path, artifact: Path, url: str, **changes: Any) -> Sett
 
 
 async def becomes(running: Running, state: int) -> None:
-    """Waits until the health of the component is the state."""
+    """Waits until the health of ``predictor.triton`` is the state."""
     stub = health_pb2_grpc.HealthStub(running.channel)
     request = health_pb2.HealthCheckRequest(service="predictor.triton")
     async with asyncio.timeout(START_S):
@@ -66,7 +66,7 @@ async def becomes(running: Running, state: int) -> None:
 
 
 class Load:
-    """Callers that call until they are told to stop; a call that fails fails the test."""
+    """Callers that call until ``end``; a failing call fails the test."""
 
     def __init__(self, running: Running, callers: int = 8) -> None:
         self._running = running
@@ -77,11 +77,11 @@ class Load:
     async def _call(self) -> None:
         while not self._stop:
             self.replies.append(await self._running.route("hard"))
-            # Time to think: calls without a pause would take the cores from the server's start.
+            # Without a pause the calls would take the cores from the server that starts.
             await asyncio.sleep(0.02)
 
     async def saw(self, version: str, *, degraded: bool) -> None:
-        """Waits for a reply by this version."""
+        """Waits for a reply of this version that is degraded or not."""
         async with asyncio.timeout(START_S):
             while True:
                 reply = await self._running.route("hard")
@@ -134,7 +134,7 @@ async def test_a_server_that_comes_later_and_moves_on_to_a_new_version_is_follow
     add_version(repository, 1)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    # The folder of the versions: the newest counts, also when the server moves on.
+    # The setting names the folder of all versions, of which the newest is served.
     settings = settings_for(tmp_path, repository / "predictor", f"127.0.0.1:{port}")
     async with serving(settings) as running:
         load = Load(running, callers=4)

@@ -1,4 +1,4 @@
-"""The service as it is shipped, with its own predictor and its own pool."""
+"""The service works as it is shipped, with its own predictor and its own pool."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ WORDS = [
 
 
 def make_prompts(count: int) -> list[str]:
-    """Prompts of 1 to 400 words, the same on every run."""
+    """Makes prompts of 1 to 400 words, the same on every run."""
     random = np.random.default_rng(7)
     lengths = np.exp(random.uniform(0, np.log(400), count)).astype(int)
     return [" ".join(random.choice(WORDS, length)) for length in lengths]
@@ -101,7 +101,7 @@ async def shipped(artifact: Artifact) -> AsyncIterator[Running]:
 
 
 def figures(reply: Any) -> tuple[Any, ...]:
-    """All that the prompt alone decides."""
+    """Returns the fields of a reply that depend on the prompt alone."""
     return (
         reply.model,
         reply.predicted_score,
@@ -126,7 +126,7 @@ async def test_a_prompt_is_decided_alike_alone_and_in_any_batch(shipped: Running
 
 
 async def test_predictions_do_not_depend_on_the_batch_to_the_last_bit(artifact: Artifact) -> None:
-    """Rounding hides noise but at the edges between steps: there must be none at all."""
+    """No noise is allowed, as rounding would not hide it near the edge between two steps."""
     predictor = OnnxPredictor(artifact)
     prompts = make_prompts(640)
     alone = join([predictor.predict([prompt]) for prompt in prompts])

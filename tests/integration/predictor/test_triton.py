@@ -1,4 +1,4 @@
-"""The predictor on a real Triton server: its answers, and the configurations that are refused."""
+"""The predictor on a real Triton server answers rightly, and wrong configurations are refused."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ PROMPTS = ["easy", "hard", "easy hard", "long " * 20, *["hard"] * 30]
 
 @pytest.fixture(scope="session")
 def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
-    """A server with the tiny artifact, in any mood; eight prompts at once at most."""
+    """Yields a server with the tiny artifact and a settable mood; it takes 8 prompts at once."""
     repository = tmp_path_factory.mktemp("triton") / "repository"
     make_moody(add_version(repository, 1, max_batch=8, uncertain=True))
     with real_triton(repository) as running:
@@ -48,7 +48,7 @@ def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
 
 @pytest.fixture
 def mood(triton: Triton) -> Iterator[Path]:
-    """The file that says what the server does; good again afterwards."""
+    """Yields the file that sets the server's mood; afterwards the mood is good again."""
     path = triton.artifact / "mood"
     yield path
     path.unlink(missing_ok=True)
@@ -63,15 +63,15 @@ def held(triton: Triton, mood: Path) -> Iterator[dict[str, Future[str]]]:
     with ThreadPoolExecutor(2) as executor:
         yield {name: executor.submit(fifo.read_text) for name, fifo in fifos.items()}
         for fifo in fifos.values():
-            # A reader that still waits reads nothing and ends.
+            # Ends a reader that still waits; it reads an empty text.
             with suppress(OSError):
                 os.close(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
             fifo.unlink()
 
 
 def section(triton: Triton, **changes: Any) -> dict[str, Any]:
-    """The predictor's settings for the server; ``changes`` are those of ``triton``."""
-    # Patient: a shared machine stalls now and then, and what is slow is not asked here.
+    """Returns the section ``predictor`` for the server; ``changes`` apply to ``triton``."""
+    # A long timeout, as a shared machine may stall; these tests are not about slow servers.
     server = {"url": triton.url, "timeout_ms": 20_000, **changes}
     return {"backend": "triton", "artifact": triton.artifact, "triton": server}
 
@@ -111,7 +111,7 @@ def test_what_the_server_did_is_read_when_it_is_taken(
     after = remote.statistics
     assert after is not None
     assert after.version == before.version == 1
-    # Eight prompts at once at most, so that a batch takes several runs.
+    # The server takes at most eight prompts at once, so a batch takes several runs.
     assert after.inferences >= before.inferences + len(PROMPTS)
     assert after.executions > before.executions + 1
     assert after.computing_ms > 0.0
@@ -224,7 +224,7 @@ def test_what_is_slow_is_given_up_and_answered_in_process(
         built.chain.line.remote.verify(built.chain.line.sample, patience_s=60.0)  # type: ignore[union-attr]
         (triton.artifact / "mood").write_text("held")
         assert built.chain.predict(["hard"]).version == "tiny-1"
-        # One timeout is enough; and the server saw it: the deadline went with the call.
+        # One timeout is enough. The call carried its deadline, so the server cancelled it, too.
         assert built.chain.degraded
         assert held["cancelled"].result(HANG_S) == "cancelled"
     finally:

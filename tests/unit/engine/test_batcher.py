@@ -63,7 +63,7 @@ class Worker:
 
 
 class Bench:
-    """A batcher whose worker runs by hand."""
+    """A batcher whose worker runs when the test says so."""
 
     def __init__(self, *, max_batch: int = 8, max_queue: int = 100) -> None:
         self.worker = Worker()
@@ -78,7 +78,7 @@ class Bench:
         )
 
     async def busy_with(self, *requests: int) -> list[asyncio.Future[int]]:
-        """Submits, and lets the batch reach the executor without running it."""
+        """Submits requests, and lets the batch reach the executor without running it."""
         waiters = [self.batcher.submit(request) for request in requests]
         await turn()
         assert len(self.executor.jobs) == 1
@@ -93,7 +93,7 @@ class Bench:
 
 
 async def turn() -> None:
-    """Lets the event loop do what it has been asked to do, and turn until a batch has settled."""
+    """Lets the event loop run its pending callbacks, and turn until a batch starts."""
     for _ in range(QUIET_TURNS + 4):
         await asyncio.sleep(0)
 

@@ -1,4 +1,4 @@
-"""What is booked for decisions, and what happens where the money is short."""
+"""Decisions are booked, and changed or refused where the budgets lack money."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COSTS_USD = (0.01, 0.1, 1.0)
 
 
 def case_of(n: int, **given: Any) -> Case:
-    """N rows of three models; the dearest is the best."""
+    """Makes a case of n equal rows and three models; the most expensive one is the best."""
     values: dict[str, Any] = {"mask": np.ones((n, 3), np.bool_), **given}
     return Case(
         scores=np.tile(np.array([0.2, 0.5, 0.8]), (n, 1)),

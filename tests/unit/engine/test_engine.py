@@ -1,4 +1,4 @@
-"""One request's life without any transport."""
+"""The engine takes requests from acceptance to decision, without any transport."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ async def watched(engine: Engine) -> WatchedPredictor:
 
 
 async def turn() -> None:
-    """Lets the event loop do what it has already been asked to do."""
+    """Lets the event loop run its pending callbacks, and turn until a batch starts."""
     for _ in range(QUIET_TURNS + 3):
         await asyncio.sleep(0)
 
 
 def figures(decision: Decision) -> tuple[Any, ...]:
-    """All that the prompt alone decides."""
+    """Returns the fields of a decision that depend on the prompt alone."""
     batch, row = decision.batch, decision.row
     return (
         decision.model,

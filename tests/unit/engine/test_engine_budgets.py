@@ -1,4 +1,4 @@
-"""An engine with budgets: what is booked, reported and given back, whatever happens."""
+"""An engine with budgets books, settles and gives back every cost, whatever happens."""
 
 from __future__ import annotations
 

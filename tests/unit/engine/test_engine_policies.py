@@ -1,4 +1,4 @@
-"""Policies in an engine: in force, offered, beside, and under a request's own constraints."""
+"""An engine applies policies: in force, named by a request, as shadow, under constraints."""
 
 from __future__ import annotations
 

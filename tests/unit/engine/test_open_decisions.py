@@ -1,4 +1,4 @@
-"""Decisions that may still be reported: bounded in number and in age."""
+"""Open decisions are bounded in number and in age."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which models may answer, and which constraint is to blame when none may."""
+"""Constraints narrow the models, and the one that removes the last model is named."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def request(**constraints: Any) -> PromptRequest:
 
 
 def estimates(n: int, output_tokens: float = 100.0, input_tokens: float = 100.0) -> Estimates:
-    """The same figures in every row: scores .5 .6 .7."""
+    """Makes estimates with equal rows; the scores are .5 .6 .7."""
     tokens = np.full((n, 3), output_tokens)
     inputs = np.full(n, input_tokens)
     return Estimates(
@@ -122,7 +122,7 @@ constraint_sets = st.fixed_dictionaries(
 
 
 def allows(constraints: dict[str, Any], figures: Estimates, row: int, column: int) -> bool:
-    """The constraints read one by one, as the API's comments tell them."""
+    """Checks the constraints one by one, as the comments of the API define them."""
     name = NAMES[column]
     needed = figures.input_tokens[row] + figures.output_tokens[row, column]
     return bool(

@@ -1,4 +1,4 @@
-"""An answer that was seen: kept, or the next model to ask; through the engine."""
+"""The engine weighs an answer, and keeps it or names the next model to ask."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from routoo.routing.decision import Decision
 
 SMALL, MEDIUM, LARGE = range(3)
-# Agreement of small: without it, small is hardly right, and large is what it was.
+# For the signal "agreement" of small: without agreement, small's score is near 0 and large's score
+# does not change. Nothing is known of medium.
 RULE = Rule(
     {
         ("agreement", SMALL): Correction(
@@ -50,7 +51,7 @@ async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
 
 
 async def small_decision(engine: Engine, request_id: str = "", **fields: object) -> Decision:
-    """An easy prompt, for which small is as good as the others."""
+    """Routes an easy prompt, for which small is as good as the others."""
     decision = await engine.route(PromptRequest.of("easy", fields, request_id=request_id))
     assert decision.model == "small"
     return decision
@@ -122,7 +123,7 @@ async def test_it_can_be_escalated_again(engine: Engine) -> None:
     assert first.decision is not None
     second = await engine.escalate(EscalationRequest(first.decision.decision_id))
     assert second.decision is not None
-    # Small has failed already, and says so.
+    # Small's answer was of no use before, so the next model is not small again.
     assert second.decision.model == "large"
 
 

@@ -1,4 +1,4 @@
-"""Predictions to the pool's scores, tokens, money and time."""
+"""Predictions become scores, output lengths, costs and latencies of the pool's models."""
 
 from __future__ import annotations
 

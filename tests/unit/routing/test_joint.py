@@ -1,4 +1,4 @@
-"""A batch's constraints as rows of the program, its prices as what money is worth to a prompt."""
+"""A batch's constraints become rows of the linear program; prompts get the prices of their rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ N = 12
 
 
 def estimates(*, score_std: Any = None) -> Estimates:
-    """Every prompt alike: dearer, slower and better from small to large; 100 tokens each."""
+    """Makes equal estimates for all prompts, of 100 tokens each.
+
+    From small to large the models are more expensive, slower and better.
+    """
     rows = np.ones((N, 1))
     return Estimates(
         scores=rows * [0.2, 0.5, 0.9],
@@ -51,7 +54,7 @@ def test_capacities_in_requests_and_in_tokens_are_kept_and_named() -> None:
     assert counts(by_requests) == counts(by_tokens) == [3, 4, 5]
     assert by_requests.binding == ("max_requests[large]", "max_requests[medium]")
     assert by_requests.shadow_price == 0.0
-    # Half a prompt more of the large model is what tokens would still buy in parts.
+    # The tokens would still pay for half a prompt of the large model, which cannot be assigned.
     assert by_tokens.binding == ("max_tokens[large]", "max_tokens[medium]")
     assert by_tokens.gap > by_requests.gap == pytest.approx(0.0, abs=1e-12)
 

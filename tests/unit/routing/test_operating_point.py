@@ -1,4 +1,4 @@
-"""Where on the cost-quality curve the service works."""
+"""The operating point keeps to the mean cost and reaches the best score at it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> PricedSample:
 
 
 def best_mean_score(sample: PricedSample, max_mean_cost_usd: float) -> float:
-    """The LP over the whole sample, every x[i, j] a variable."""
+    """Solves the LP over the whole sample with a variable for every x[i, j]."""
     n, m = sample.scores.shape
     one_each = np.kron(np.eye(n), np.ones(m))
     result = linprog(
@@ -65,10 +65,11 @@ def test_the_price_keeps_to_the_cost_and_reaches_the_lps_score(
     price = sample.price_for(target)
     point = sample.point_at(price)
     assert point.mean_cost_usd <= target * (1 + 1e-12)
-    # The price is the program's dual: no other gives a bound as low as the optimum.
+    # The price is the program's dual, so the bound at this price equals the optimum.
     dual = price * target + (sample.scores - price * sample.costs_usd).max(axis=1).mean()
     assert dual == pytest.approx(best_mean_score(sample, target), abs=1e-7)
-    # One price for all prompts decides ties one way: it can lose what the split prompt brings.
+    # The LP may split one prompt between two models, which tie at the price. The decision at the
+    # price takes one of them and may lose the rest of that prompt's gain.
     best = best_mean_score(sample, target)
     tied = best_mean_score(sample, max(point.mean_cost_usd * (1 + 1e-9), low))
     assert point.mean_score <= best + 1e-9

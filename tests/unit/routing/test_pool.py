@@ -1,4 +1,4 @@
-"""The pool file, and the pool's arithmetic."""
+"""Pool files are read and checked, and costs and latencies follow from the pool's figures."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def refusal(path: Path) -> str:
     return text
 
 
-# Each entry: how the second model differs from a right one, and what the message has to say.
+# Each entry: the second model's difference from a right one, and a part of the error message.
 MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "negative input price": (
         {"usd_per_1m_input_tokens": -1},
@@ -105,7 +105,7 @@ def test_the_shipped_pool_has_8_to_12_models_with_prices_and_windows() -> None:
     assert 8 <= len(pool.names) <= 12
     assert (pool.usd_per_input_token > 0).all()
     assert (pool.usd_per_output_token > 0).all()
-    # From small to frontier: a router is worth having where prices differ.
+    # The pool reaches from small models to frontier models: routing pays where prices differ.
     assert pool.usd_per_output_token.max() >= 50 * pool.usd_per_output_token.min()
 
 

@@ -1,4 +1,4 @@
-"""When files count as changed."""
+"""The file watch reports new contents once, and ignores files that are replaced by equal ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics count what happened; logs are JSON lines."""
+"""Metrics count decisions and calls; logs are JSON lines."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
 
 
 def decided(choices: list[int], *, truncated: int = 0) -> DecidedBatch:
-    """A batch accepted at 0 ms and 1 ms, started at 2 ms, finished at 9 ms."""
+    """Makes a batch accepted at 0 ms and 1 ms, started at 2 ms, finished at 9 ms."""
     n = len(choices)
     figures = np.full((n, 3), 0.5)
     return DecidedBatch(
@@ -130,5 +130,5 @@ def test_logs_are_json_lines_on_stderr(capsys: pytest.CaptureFixture[str]) -> No
     assert shown["calls"] == 3
     assert shown["level"] == "info"
     assert shown["timestamp"].endswith("Z")
-    # Its text might quote a prompt.
+    # The error's text might quote a prompt.
     assert failed["exception"] == "builtins.ValueError"

@@ -1,7 +1,7 @@
 """Policies: rules that choose one of the eligible models, each in a file that is named after it.
 
-A policy is added by its file and its line in ``POLICIES``; with settings of its own, also by a
-section of that name in ``routoo.config.policy``. numpy is loaded with the first policy, not before.
+To add a policy, add its file and its line in ``POLICIES``; if it has settings, also add a section
+of its name in ``routoo.config.policy``. numpy is loaded with the first policy, not before.
 """
 
 from __future__ import annotations
@@ -29,6 +29,6 @@ POLICIES: Final[Mapping[str, str]] = {
 
 
 def policy_class(name: str) -> type[Policy]:
-    """The class of a policy that ``POLICIES`` names."""
+    """Returns the class of a policy that ``POLICIES`` names."""
     found: type[Policy] = getattr(import_module(f"{__name__}.{name}"), POLICIES[name])
     return found

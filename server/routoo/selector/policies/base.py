@@ -1,4 +1,4 @@
-"""The interface of every policy, and functions that policies share."""
+"""The interface of every policy, and the input that policies choose from."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ class Case:
 
 
 class Models(Protocol):
-    """The pool, as a policy sees it that is built from settings."""
+    """The pool of models, as far as the construction of a policy needs it."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -42,7 +42,7 @@ class Models(Protocol):
         ...
 
     def column(self, name: str, field: str, error: type[RoutooError]) -> int:
-        """The column of a model; an unknown one raises ``error``, which names the ``field``."""
+        """Returns the column of a model; an unknown one raises ``error`` with the ``field``."""
         ...
 
 
@@ -63,23 +63,23 @@ class Policy(ABC):
 
     @property
     def name(self) -> str:
-        """The name in settings and requests: that of the policy's file."""
+        """The name in settings and requests, which is the name of the policy's file."""
         return type(self).__module__.rpartition(".")[2]
 
     @abstractmethod
     def choose(self, case: Case) -> IndexArray:
-        """Int [n], the model's index; -1 in rows where no model is eligible."""
+        """Returns the chosen models' columns, int [n]; -1 in rows where no model is eligible."""
 
     @abstractmethod
     def explain(self, case: Case, choice: IndexArray) -> ReasonArray:
-        """int8 [n] of ``Reason``: why ``choose`` made this ``choice``."""
+        """Returns the reason of each row of a ``choice`` of ``choose``, int8 [n] of ``Reason``."""
 
     @classmethod
     def build(cls, settings: Any, pool: Models) -> Self:  # noqa: ARG003 - some need them
         """Builds the policy.
 
         Args:
-            settings: its section, or what the file that its setting names says.
+            settings: its section, or the content of the file that its setting names.
             pool: the models.
 
         Raises:
@@ -89,9 +89,9 @@ class Policy(ABC):
 
     @classmethod
     def restored(cls, values: Mapping[str, Any]) -> Self:
-        """The policy of which ``logged`` made these values."""
+        """Makes the policy again from the values that ``logged`` returned."""
         return cls(**values)
 
     def logged(self) -> dict[str, Any]:
-        """The policy's fields as plain values and arrays, for the decision log."""
+        """Returns the policy's fields as plain values and arrays, for the decision log."""
         return asdict(self)  # type: ignore[call-overload,no-any-return] # each is a dataclass

@@ -12,12 +12,12 @@ from routoo.selector.policies.lp import decide, reasons
 
 @dataclass(frozen=True, slots=True)
 class Best(Policy):
-    """The highest predicted score; of models that tie, the cheaper one."""
+    """Chooses the highest predicted score; of models that tie, the cheaper one."""
 
     def choose(self, case: Case) -> IndexArray:
-        """Choose the model of the highest score per row, see ``Policy.choose``."""
+        """Chooses the model of the highest score per row, see ``Policy.choose``."""
         return decide(case.scores, case.costs_usd, case.mask, 0.0)
 
     def explain(self, case: Case, choice: IndexArray) -> ReasonArray:
-        """Give BEST_SCORE, see ``Policy.explain``."""
+        """Gives BEST_SCORE, see ``Policy.explain``."""
         return reasons(case.scores, case.mask, choice)

@@ -22,10 +22,10 @@ from routoo.selector.reason import Reason
 
 @dataclass(frozen=True, slots=True)
 class Cascade(Policy):
-    """The best plan where it is worth more than any single model.
+    """Starts the best plan where it is worth more than any single model.
 
     Attributes:
-        plans: at least one.
+        plans: the plans, at least one.
     """
 
     learned: ClassVar[bool] = True
@@ -34,7 +34,7 @@ class Cascade(Policy):
 
     @classmethod
     def build(cls, settings: Any, pool: Models) -> Self:  # noqa: ARG003 - the rule has columns
-        """Build the policy, see ``Policy.build``; the setting's file holds a ``Rule``."""
+        """Builds the policy, see ``Policy.build``; the setting's file holds a ``Rule``."""
         if settings is None or not settings.plans:
             raise ConfigError(
                 "policy.cascade: the rule has no plan to begin with two models; learn it by `routoo"
@@ -44,28 +44,28 @@ class Cascade(Policy):
 
     @classmethod
     def restored(cls, values: Mapping[str, Any]) -> Self:
-        """Make the policy of logged values, see ``Policy.restored``."""
+        """Makes the policy of logged values, see ``Policy.restored``."""
         return cls(tuple(map(_plan, values["plans"])))
 
     def logged(self) -> dict[str, Any]:
-        """Return the plans as plain values and arrays, see ``Policy.logged``."""
+        """Returns the plans as plain values and arrays, see ``Policy.logged``."""
         return {"plans": [asdict(plan) for plan in self.plans]}
 
     def choose(self, case: Case) -> IndexArray:
-        """Choose per row; of a plan, the model ``kept``. See ``Policy.choose``."""
+        """Chooses per row; where a plan starts, its model ``kept``. See ``Policy.choose``."""
         best, worth = self._best(case)
         alone = decide(case.scores, case.costs_usd, case.mask, case.prices)
         kept = np.array([plan.kept for plan in self.plans], np.intp)
         return np.where(worth > 0.0, kept[best], alone)
 
     def explain(self, case: Case, choice: IndexArray) -> ReasonArray:
-        """Give CASCADE where a plan starts, else the reason of the policy ``lp``."""
+        """Gives CASCADE where a plan starts, else the reason of the policy ``lp``."""
         codes = reasons(case.scores, case.mask, choice)
         codes[self._best(case)[1] > 0.0] = Reason.CASCADE
         return codes
 
     def _best(self, case: Case) -> tuple[IndexArray, FloatArray]:
-        """Return each row's best plan, int [n], and its worth, float64 [n]."""
+        """Returns each row's best plan, int [n], and its worth, float64 [n]."""
         worths = np.stack(
             [plan.worth(case.scores, case.costs_usd, case.mask, case.prices) for plan in self.plans]
         )

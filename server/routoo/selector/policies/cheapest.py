@@ -15,7 +15,7 @@ from routoo.selector.reason import Reason
 
 
 def cheapest_of(scores: FloatArray, costs_usd: FloatArray, mask: BoolArray) -> IndexArray:
-    """Choose the eligible model of the least cost, then the highest score, then the lowest index.
+    """Chooses the eligible model of the least cost, then the highest score, then the lowest index.
 
     Args:
         scores: float64 [n, m].
@@ -34,12 +34,12 @@ def cheapest_of(scores: FloatArray, costs_usd: FloatArray, mask: BoolArray) -> I
 
 @dataclass(frozen=True, slots=True)
 class Cheapest(Policy):
-    """The least predicted cost."""
+    """Chooses the least predicted cost."""
 
     def choose(self, case: Case) -> IndexArray:
-        """Choose the cheapest model per row, see ``Policy.choose``."""
+        """Chooses the cheapest model per row, see ``Policy.choose``."""
         return cheapest_of(case.scores, case.costs_usd, case.mask)
 
     def explain(self, case: Case, choice: IndexArray) -> ReasonArray:
-        """Give CHEAPEST, see ``Policy.explain``."""
+        """Gives CHEAPEST, see ``Policy.explain``."""
         return explained(case, choice, Reason.CHEAPEST)

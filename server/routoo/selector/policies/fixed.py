@@ -17,7 +17,7 @@ from routoo.selector.reason import Reason
 
 @dataclass(frozen=True, slots=True)
 class Fixed(Policy):
-    """One model where it is eligible.
+    """Chooses one fixed model where it is eligible.
 
     Attributes:
         model: column of the model.
@@ -27,13 +27,13 @@ class Fixed(Policy):
 
     @classmethod
     def build(cls, settings: Any, pool: Models) -> Self:
-        """Build the policy, see ``Policy.build``."""
+        """Builds the policy, see ``Policy.build``."""
         return cls(pool.column(settings.model, "policy.fixed.model", ConfigError))
 
     def choose(self, case: Case) -> IndexArray:
-        """Choose the model, or its fallback, see ``Policy.choose``."""
+        """Chooses the model, or its fallback, see ``Policy.choose``."""
         return fall_back(case, np.full(len(case.scores), self.model, np.intp))
 
     def explain(self, case: Case, choice: IndexArray) -> ReasonArray:
-        """Give FIXED, or FALLBACK where the model was not eligible."""
+        """Gives FIXED, or FALLBACK where the model was not eligible."""
         return explained(case, choice, Reason.FIXED, self.model)

@@ -17,7 +17,7 @@ from routoo.selector.reason import Reason
 
 @dataclass(frozen=True, slots=True)
 class Guarantee(Policy):
-    """The most score minus the proven price times cost.
+    """Chooses the highest score minus the proven price times cost.
 
     Attributes:
         price: the proven price, score per USD.
@@ -29,16 +29,16 @@ class Guarantee(Policy):
 
     @classmethod
     def build(cls, settings: Any, pool: Models) -> Self:
-        """Build the policy, see ``Policy.build``."""
+        """Builds the policy, see ``Policy.build``."""
         pool.column(settings.reference, "policy.guarantee.reference", ConfigError)
         if settings.price is None:
             raise ConfigError("policy.guarantee has no price yet; learn it from the labels first")
         return cls(settings.price)
 
     def choose(self, case: Case) -> IndexArray:
-        """Choose per row at the proven price, see ``Policy.choose``."""
+        """Chooses per row at the proven price, see ``Policy.choose``."""
         return decide(case.scores, case.costs_usd, case.mask, self.price)
 
     def explain(self, case: Case, choice: IndexArray) -> ReasonArray:
-        """Give GUARANTEE; the proof holds for traffic without constraints of its own."""
+        """Gives GUARANTEE; the proof holds for traffic without constraints of its own."""
         return explained(case, choice, Reason.GUARANTEE)

@@ -18,12 +18,13 @@ from routoo.selector.arrays import BoolArray, FloatArray, IndexArray, ReasonArra
 from routoo.selector.policies.base import Case, Policy
 from routoo.selector.reason import Reason
 
+# Scores are rounded to 1 / this: far below what a predictor can distinguish, and far above the
 # noise that padding adds to its output.
 _SCORE_STEPS = 1e4
 
 
 def round_scores(scores: npt.NDArray[np.floating]) -> FloatArray:
-    """Round to 1e-4 as float64, so that noise in the last bits cannot change a decision."""
+    """Rounds to 1e-4 as float64, so that noise in the last bits cannot change a decision."""
     steps: FloatArray = np.multiply(scores, _SCORE_STEPS, dtype=np.float64)
     np.rint(steps, out=steps)
     # The division gives the double nearest to the decimal, so that rounding twice changes nothing.
@@ -39,7 +40,7 @@ def decide(
     *,
     other_rows: Sequence[tuple[float, FloatArray]] = (),
 ) -> IndexArray:
-    """Choose per row the model of the highest score minus what it costs at the price.
+    """Chooses per row the model of the highest score minus what it costs at the price.
 
     Of models that tie, the cheaper one wins, then the one of the lower index. A row's choice does
     not depend on the rows beside it.
@@ -72,7 +73,7 @@ def decide(
 
 
 def _settle_empty_rows(best: FloatArray, mask: BoolArray, choice: IndexArray) -> None:
-    """Mark the rows without an eligible model; any other row that is not finite is an error."""
+    """Marks the rows without an eligible model; any other row that is not finite is an error."""
     empty = ~mask.any(axis=1)
     wrong = np.flatnonzero(~np.isfinite(best) & ~empty)
     if wrong.size:
@@ -81,7 +82,7 @@ def _settle_empty_rows(best: FloatArray, mask: BoolArray, choice: IndexArray) ->
 
 
 def reasons(scores: FloatArray, mask: BoolArray, choice: IndexArray) -> ReasonArray:
-    """Return the rule that chose in each row of the policies at a price.
+    """Returns the rule that chose in each row of the policies at a price.
 
     Args:
         scores: float64 [n, m], as the choice was made from them (rounded).
@@ -102,7 +103,7 @@ def reasons(scores: FloatArray, mask: BoolArray, choice: IndexArray) -> ReasonAr
 
 
 def fall_back(case: Case, wanted: IndexArray) -> IndexArray:
-    """Keep wanted models that are eligible; elsewhere take the best score minus price times cost.
+    """Keeps wanted models that are eligible; elsewhere takes the best score minus price times cost.
 
     The fallback of policies whose own models are not eligible. A row's result depends on the row
     alone.
@@ -123,7 +124,7 @@ def fall_back(case: Case, wanted: IndexArray) -> IndexArray:
 def explained(
     case: Case, choice: IndexArray, reason: Reason, wanted: npt.ArrayLike | None = None
 ) -> ReasonArray:
-    """Give ``reason`` to every row, but FALLBACK where another model was wanted than chosen.
+    """Gives ``reason`` to every row, but FALLBACK where another model was wanted than chosen.
 
     Rows with one eligible model get ONLY_ELIGIBLE, rows without any NONE_ELIGIBLE.
 
@@ -143,14 +144,14 @@ def explained(
 
 @dataclass(frozen=True, slots=True)
 class Lp(Policy):
-    """The most score minus price times cost."""
+    """Chooses the highest score minus price times cost."""
 
     at_price: ClassVar[bool] = True
 
     def choose(self, case: Case) -> IndexArray:
-        """Choose per row at the price in force, see ``Policy.choose``."""
+        """Chooses per row at the price in force, see ``Policy.choose``."""
         return decide(case.scores, case.costs_usd, case.mask, case.prices)
 
     def explain(self, case: Case, choice: IndexArray) -> ReasonArray:
-        """Give BEST_SCORE where no eligible model scores higher, PRICE elsewhere."""
+        """Gives BEST_SCORE where no eligible model scores higher, PRICE elsewhere."""
         return reasons(case.scores, case.mask, choice)

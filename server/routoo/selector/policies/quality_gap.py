@@ -20,7 +20,7 @@ from routoo.selector.reason import Reason
 
 @dataclass(frozen=True, slots=True)
 class QualityGap(Policy):
-    """The small model unless its gap to the large one exceeds the tolerance.
+    """Chooses the small model unless its gap to the large one exceeds the tolerance.
 
     Attributes:
         small: column of the small model.
@@ -36,17 +36,17 @@ class QualityGap(Policy):
 
     @classmethod
     def build(cls, settings: Any, pool: Models) -> Self:
-        """Build the policy, see ``Policy.build``."""
+        """Builds the policy, see ``Policy.build``."""
         small = pool.column(settings.small, "policy.quality_gap.small", ConfigError)
         large = pool.column(settings.large, "policy.quality_gap.large", ConfigError)
         return cls(small, large, settings.tolerance)
 
     def choose(self, case: Case) -> IndexArray:
-        """Choose a model of the pair, or its fallback, see ``Policy.choose``."""
+        """Chooses a model of the pair, or its fallback, see ``Policy.choose``."""
         return choose_of_pair(case, self._takes_large(case), self.large, self.small)
 
     def explain(self, case: Case, choice: IndexArray) -> ReasonArray:
-        """Give QUALITY_GAP, or FALLBACK where the wanted model was not eligible."""
+        """Gives QUALITY_GAP, or FALLBACK where the wanted model was not eligible."""
         wanted = wanted_of(self._takes_large(case), self.large, self.small)
         return explained(case, choice, Reason.QUALITY_GAP, wanted)
 

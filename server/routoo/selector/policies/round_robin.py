@@ -19,7 +19,7 @@ from routoo.selector.reason import Reason
 
 @dataclass(frozen=True, slots=True)
 class RoundRobin(Policy):
-    """The models in turn.
+    """Chooses the models in turn.
 
     Attributes:
         models: columns of the models, in their order.
@@ -29,27 +29,27 @@ class RoundRobin(Policy):
 
     @classmethod
     def build(cls, settings: Any, pool: Models) -> Self:
-        """Build the policy, see ``Policy.build``."""
+        """Builds the policy, see ``Policy.build``."""
         names = settings.models or pool.names
         columns = (pool.column(name, "policy.round_robin.models", ConfigError) for name in names)
         return cls(tuple(columns))
 
     @classmethod
     def restored(cls, values: Mapping[str, Any]) -> Self:
-        """Make the policy of logged values, see ``Policy.restored``."""
+        """Makes the policy of logged values, see ``Policy.restored``."""
         return cls(tuple(values["models"]))
 
     def choose(self, case: Case) -> IndexArray:
-        """Choose by turns, see ``Policy.choose``; the next model replaces one not eligible."""
+        """Chooses by turns, see ``Policy.choose``; the next model replaces one not eligible."""
         return fall_back(case, self._turn(case)[0])
 
     def explain(self, case: Case, choice: IndexArray) -> ReasonArray:
-        """Give ROUND_ROBIN, or FALLBACK where none of the models was eligible."""
+        """Gives ROUND_ROBIN, or FALLBACK where none of the models was eligible."""
         wanted, found = self._turn(case)
         return explained(case, choice, Reason.ROUND_ROBIN, np.where(found, wanted, -1))
 
     def _turn(self, case: Case) -> tuple[IndexArray, BoolArray]:
-        """Return the model in turn, int [n], and whether any of the ring is eligible, bool [n]."""
+        """Returns the model in turn, int [n], and whether any of the ring is eligible, bool [n]."""
         ring = np.array(self.models, np.intp)
         turns = ring[(case.tickets[:, None] + np.arange(len(ring))) % len(ring)]
         eligible = np.take_along_axis(case.mask, turns, axis=1)

@@ -18,7 +18,7 @@ from routoo.selector.reason import Reason
 
 @dataclass(frozen=True, slots=True)
 class Threshold(Policy):
-    """The strong model where its advantage exceeds the threshold, else the weak one.
+    """Chooses the strong model where its advantage exceeds the threshold, else the weak one.
 
     Attributes:
         strong: column of the strong model.
@@ -32,17 +32,17 @@ class Threshold(Policy):
 
     @classmethod
     def build(cls, settings: Any, pool: Models) -> Self:
-        """Build the policy, see ``Policy.build``."""
+        """Builds the policy, see ``Policy.build``."""
         strong = pool.column(settings.strong, "policy.threshold.strong", ConfigError)
         weak = pool.column(settings.weak, "policy.threshold.weak", ConfigError)
         return cls(strong, weak, settings.threshold)
 
     def choose(self, case: Case) -> IndexArray:
-        """Choose a model of the pair, or its fallback, see ``Policy.choose``."""
+        """Chooses a model of the pair, or its fallback, see ``Policy.choose``."""
         return choose_of_pair(case, self._takes_strong(case), self.strong, self.weak)
 
     def explain(self, case: Case, choice: IndexArray) -> ReasonArray:
-        """Give THRESHOLD, or FALLBACK where the wanted model was not eligible."""
+        """Gives THRESHOLD, or FALLBACK where the wanted model was not eligible."""
         wanted = wanted_of(self._takes_strong(case), self.strong, self.weak)
         return explained(case, choice, Reason.THRESHOLD, wanted)
 

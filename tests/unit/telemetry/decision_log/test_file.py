@@ -1,4 +1,4 @@
-"""The log's file holds whole lines, is renamed when large, and never delays the service."""
+"""The file of the log holds whole lines, is renamed when large, and never delays the service."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Item:
-    """Some decisions that become one line."""
+    """An item of the log: some decisions that become one line."""
 
     text: bytes = b"{}\n"
     decisions: int = 1
@@ -40,7 +40,7 @@ class Item:
 
 
 class HeldFile:
-    """A file that takes its time."""
+    """A file that is ready only when the test says so."""
 
     def __init__(self) -> None:
         self.reached, self.go_on = threading.Event(), threading.Event()
@@ -59,7 +59,7 @@ class HeldFile:
 
 
 class Registry:
-    """The writer's metrics."""
+    """A registry from which tests read the writer's metrics."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -179,7 +179,7 @@ def test_a_file_that_is_set_aside_while_it_is_opened_takes_no_line_with_it(
 
     def open_and_lose(name: Path, flags: int, mode: int) -> int:
         descriptor = opened(name, flags, mode)
-        # Another worker is faster by a hair.
+        # Another worker renames the file just after it was opened here.
         path.replace(tmp_path / "log.1")
         monkeypatch.undo()
         return descriptor

@@ -1,4 +1,4 @@
-"""Decisions are logged with everything that decided them, and without prompts."""
+"""The decision log holds decisions with all their inputs, and without prompts."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ async def test_answers_that_were_weighed_are_lines_with_the_reason(
     artifact: Artifact, tmp_path: Path
 ) -> None:
     path = tmp_path / "log"
-    # Enough for the decision and for one answer of medium.
+    # The budget is enough for the decision and for one answer of medium.
     money = spending(hourly(3e-5))
     async with logged_engine(artifact, path, price=10.0, spent_from=money) as engine:
         decision: Decision = (await outcomes(engine.route(PromptRequest("easy"))))[0]
@@ -133,7 +133,7 @@ async def test_a_sampled_decision_s_report_is_logged_and_no_other(
 def test_the_share_that_is_sampled_is_the_one_asked_for() -> None:
     sampler = Sampler(0.1)
     taken = sum(sampler.takes_id(f"abc-{ticket * 7:08x}-{ticket:x}") for ticket in range(5000))
-    # Ten standard deviations of a binomial share around it.
+    # The tolerance is ten standard deviations of the binomial count.
     assert abs(taken - 500) < 10 * (5000 * 0.1 * 0.9) ** 0.5
     assert not sampler.takes_id("no id of ours")
     assert not sampler.takes_id("abc-" + "f" * 40)

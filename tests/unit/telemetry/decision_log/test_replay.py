@@ -1,4 +1,4 @@
-"""A log can be replayed to the same decisions, and decided in other ways."""
+"""A decision log can be replayed to the same decisions, or with another policy."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ PROMPTS = ["easy", "hard", "long", "hard easy", "hard hard easy long", "word"]
 
 
 def varied() -> list[PromptRequest]:
-    """Every policy on every prompt, some constrained."""
+    """Makes requests for every policy on every prompt, some with constraints."""
     constraints: list[dict[str, Any]] = [
         {},
         {"max_cost_usd": 0.001},
@@ -229,7 +229,7 @@ def test_a_setup_is_read_back_as_it_was_written() -> None:
 
 
 async def reported(engine: Engine) -> None:
-    """Two hard prompts and an easy one; of the hard ones, one was answered by the large model."""
+    """Routes and reports two hard prompts and an easy one; large answered the second hard one."""
     decisions = await outcomes(
         *(engine.route(PromptRequest(prompt)) for prompt in ("hard", "hard", "easy"))
     )
@@ -256,7 +256,7 @@ async def test_another_policy_is_compared_with_what_was_decided(
     then, other = found.as_decided.reported, found.as_instead.reported
     assert (then.scored, then.score, then.predicted_score) == (2, 1.0, 0.5 + 0.875)
     assert (then.costed, then.cost_usd) == (2, pytest.approx(0.5 + 0.1))
-    # What the large model really did on one of the prompts is known.
+    # The report of the large model's answer to one of the prompts counts here.
     assert (other.scored, other.score, other.predicted_score) == (2, 0.25, 2 * 0.875)
 
 
