@@ -174,9 +174,9 @@ def _engine() -> Engine:
         pool=parts.pool,
         sample=parts.sample,
         policies=parts.policies,
-        money=money,
+        accounting=money,
         batching=settings.batching,
-        shared=EngineThreads(DecisionIds("bench")),
+        threads=EngineThreads(DecisionIds("bench")),
         metrics=metrics,
     )
 

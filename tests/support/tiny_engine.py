@@ -53,9 +53,9 @@ def make_engine(
         pool=pool,
         sample=PricedSample(artifact.calibration_sample(), pool, pool.columns_in(MODELS)),
         policies=build_policies(policy or PolicySettings(), pool, "test", rule),
-        money=money,
+        accounting=money,
         batching=BatchingSettings(**batching),
-        shared=EngineThreads(DecisionIds("test")),
+        threads=EngineThreads(DecisionIds("test")),
         metrics=metrics,
         decision_log=decision_log,
     )

@@ -61,7 +61,7 @@ class Walk:
 async def walked(service: Service) -> AsyncIterator[Walk]:
     """Records on the event loop, on the predictor's thread and on those of the books."""
     walk = Walk()
-    threads = service.engine._shared
+    threads = service.engine._threads
     pools = [threads.predict, *([threads.books] * 2)]
     for pool in pools:
         pool.submit(sys.setprofile, walk.hook).result()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from routoo.errors import RoutooError
+from routoo.request_fields import UINT32_MAX
 from routoo.v1.route_pb2 import RouteRequest
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from google.protobuf.descriptor import FieldDescriptor
 
-_UINT32_MAX: Final = 2**32 - 1
 _HOW_TO: Final = 'write one JSON object per line, e.g. {"prompt": "..."}'
 # A batch is decided as one program, so no line can bring a policy of its own.
 _FIELDS: Final = {f.name: f for f in RouteRequest.DESCRIPTOR.fields if f.name != "policy"}
@@ -126,8 +126,8 @@ def _check_item(field: FieldDescriptor, value: Any, path: str) -> None:
                 raise _LineError(f'"{path}" has to be true or false')
         case field.CPPTYPE_UINT32:
             # type(), because isinstance takes true for an int.
-            if type(value) is not int or not 0 <= value <= _UINT32_MAX:
-                raise _LineError(f'"{path}" has to be a whole number, 0 to {_UINT32_MAX}')
+            if type(value) is not int or not 0 <= value <= UINT32_MAX:
+                raise _LineError(f'"{path}" has to be a whole number, 0 to {UINT32_MAX}')
         case _:
             if type(value) not in (int, float):
                 raise _LineError(f'"{path}" has to be a number')

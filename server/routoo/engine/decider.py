@@ -59,7 +59,7 @@ class Decider:
         pool: the models to choose among.
         predictor: the source of the predictions, for its models and its version.
         policies: the policies that decide.
-        money: prices, books and open decisions.
+        accounting: prices, books and open decisions.
         ids: makes decision ids.
         metrics: counts decisions.
         recorder: logs decisions; None: nothing is logged.
@@ -72,7 +72,7 @@ class Decider:
         pool: Pool,
         predictor: Predictor,
         policies: Policies,
-        money: Accounting,
+        accounting: Accounting,
         ids: DecisionIds,
         metrics: Metrics,
         recorder: Recorder | None,
@@ -82,13 +82,13 @@ class Decider:
         self._pool = pool
         self._columns = pool.columns_in(predictor.models)
         self._policies = policies
-        self._pricing = money.pricing
+        self._pricing = accounting.pricing
         self._ids = ids
         self._metrics = metrics
         self._shadow = shadow
         self._recorder = recorder
-        self._spending = money.spending
-        self._decisions = money.decisions
+        self._spending = accounting.spending
+        self._decisions = accounting.decisions
 
     def decide(
         self, predicted: Predicted

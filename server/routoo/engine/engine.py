@@ -62,9 +62,9 @@ class Engine:
         pool: the models to choose among.
         sample: the calibration sample at the pool's prices.
         policies: the policies that decide.
-        money: prices, books and reports; ``close`` closes them, ``retire`` does not.
+        accounting: prices, books and reports; ``close`` closes them, ``retire`` does not.
         batching: how requests are gathered.
-        shared: threads and decision ids; ``close`` stops the threads, ``retire`` does not.
+        threads: threads and decision ids; ``close`` stops the threads, ``retire`` does not.
         metrics: counts decisions.
         decision_log: logs single decisions and reports; None: nothing is logged.
 
@@ -79,9 +79,9 @@ class Engine:
         pool: Pool,
         sample: PricedSample,
         policies: Policies,
-        money: Accounting,
+        accounting: Accounting,
         batching: BatchingSettings,
-        shared: EngineThreads,
+        threads: EngineThreads,
         metrics: Metrics,
         decision_log: DecisionLog | None = None,
     ) -> None:
@@ -92,29 +92,28 @@ class Engine:
         self.shadow = (
             None if policies.shadow is None else Shadow(policies.shadow, metrics.comparisons)
         )
-        self.money = self._money = money
+        self.accounting = accounting
         self._metrics = metrics
         self._log = decision_log
         self._decider = Decider(
             pool=pool,
             predictor=source.predictor,
             policies=policies,
-            money=money,
-            ids=shared.ids,
+            accounting=accounting,
+            ids=threads.ids,
             metrics=metrics,
             recorder=None if decision_log is None else decision_log.recorder(pool, policies),
             shadow=self.shadow,
         )
         self._escalations = Escalations(
-            money, policies.rule, pool, shared.ids.new, metrics.escalations
+            accounting, policies.rule, pool, threads.ids.new, metrics.escalations
         )
         self._max_batch = batching.max_batch
         self._max_joint = batching.max_joint
-        self._shared = shared
-        self._worker, self._solver, self._books = shared.predict, shared.solve, shared.books
+        self._threads = threads
         self._batcher: Batcher[PromptRequest, Decision] = Batcher(
             self._decide,
-            self._worker,
+            self._threads.predict,
             max_batch=batching.max_batch,
             max_queue=batching.max_queue,
             on_dropped=metrics.dropped,
@@ -230,11 +229,14 @@ class Engine:
             # Parts no larger than a batch of single requests, which can then run in between.
             parts = [
                 await self._in_thread(
-                    self._worker, self._predict, requests[start : start + self._max_batch], wait
+                    self._threads.predict,
+                    self._predict,
+                    requests[start : start + self._max_batch],
+                    wait,
                 )
                 for start in range(0, len(requests), self._max_batch)
             ]
-            return await self._in_thread(self._solver, solve, parts)
+            return await self._in_thread(self._threads.solve, solve, parts)
         finally:
             wait.abandon()
             self._joint_running -= 1
@@ -254,7 +256,7 @@ class Engine:
     @property
     def price(self) -> float:
         """Score per USD in force for requests without a tenant."""
-        return self._money.pricing.in_force.of("")[0]
+        return self.accounting.pricing.in_force.of("")[0]
 
     async def report(self, outcome: OutcomeReport) -> bool:
         """Books a reported outcome; False when the decision is unknown or was reported before.
@@ -277,7 +279,9 @@ class Engine:
         Raises:
             DrainingError: the engine has stopped.
         """
-        results = await self._in_thread(self._books, self._money.outcomes.report_all, outcomes)
+        results = await self._in_thread(
+            self._threads.books, self.accounting.outcomes.report_all, outcomes
+        )
         for outcome, accepted in zip(outcomes, results, strict=True):
             if accepted is True and self._log is not None:
                 self._log.reported(outcome)
@@ -294,7 +298,7 @@ class Engine:
         """
         handover: Handover[Escalation] = Handover()
         try:
-            found = await self._in_thread(self._books, self._escalate, request, handover)
+            found = await self._in_thread(self._threads.books, self._escalate, request, handover)
         except (asyncio.CancelledError, DrainingError):
             left = handover.abandon()
             if left is not None and left.decision is not None:
@@ -310,7 +314,7 @@ class Engine:
         Raises:
             DrainingError: the engine has stopped.
         """
-        return await self._in_thread(self._books, self._money.budgets, tenant)
+        return await self._in_thread(self._threads.books, self.accounting.budgets, tenant)
 
     async def models(self, points: int) -> ModelsOverview:
         """Describes the models by their predictions for the calibration sample.
@@ -322,7 +326,7 @@ class Engine:
             DrainingError: the engine has stopped.
         """
         sample = self.sample
-        curve = await self._in_thread(self._solver, sample.curve, points) if points else []
+        curve = await self._in_thread(self._threads.solve, sample.curve, points) if points else []
         return ModelsOverview(
             pool=self.pool,
             at=sample.point_at(self.price, self.policies.in_force),
@@ -351,7 +355,7 @@ class Engine:
 
     async def warm_up(self) -> None:
         """Runs the predictor for the first time, on the thread that will call it."""
-        await asyncio.get_running_loop().run_in_executor(self._worker, self.source.warm_up)
+        await asyncio.get_running_loop().run_in_executor(self._threads.predict, self.source.warm_up)
 
     async def close(self, grace_s: float) -> bool:
         """Refuses new requests, lets the accepted ones finish for ``grace_s``, fails the rest.
@@ -360,7 +364,7 @@ class Engine:
             Whether all of them were answered in time; if not, a thread may still be at work.
         """
         in_time = await self.retire(grace_s)
-        self._shared.stop_work()
+        self._threads.stop_work()
         await asyncio.to_thread(self._close_books)
         return in_time
 
@@ -391,14 +395,14 @@ class Engine:
         return found
 
     def _close_books(self) -> None:
-        self._shared.close_books()
-        self._money.close()
+        self._threads.close_books()
+        self.accounting.close()
 
     def _release(self, decisions: Sequence[Decision]) -> None:
         """Gives back, in a thread, the money of decisions that nobody received."""
         # Once the books are closed, these reservations expire like those without a report.
         with suppress(RuntimeError):
-            self._books.submit(self._decider.release, decisions)
+            self._threads.books.submit(self._decider.release, decisions)
 
     async def _in_thread(
         self, executor: ThreadPoolExecutor, call: Callable[..., Result], *arguments: Any
@@ -434,8 +438,8 @@ class Engine:
             check_names(request, self.pool)
         if request.policy or request.constraints:
             self.policies.check(request)
-        if self._money.spending is not None:
-            self._money.spending.check(request.tenant)
+        if self.accounting.spending is not None:
+            self.accounting.spending.check(request.tenant)
 
     def _check_batch(self, requests: Sequence[PromptRequest]) -> None:
         for row, request in enumerate(requests):

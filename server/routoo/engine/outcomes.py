@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from routoo.budget.ledger import Settled
 from routoo.errors import InvalidRequestError, RoutooError
+from routoo.routing.estimates import tokens_cost_usd
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,11 +104,7 @@ class OutcomeSettlement:
         if tokens[0] is not None and tokens[1] is not None:
             if not model:
                 return None
-            column = pool.index[model]
-            return float(
-                tokens[0] * pool.usd_per_input_token[column]
-                + tokens[1] * pool.usd_per_output_token[column]
-            )
+            return tokens_cost_usd(pool, pool.index[model], tokens[0], tokens[1])
         if tokens != (None, None):
             missing = "input_tokens" if tokens[0] is None else "output_tokens"
             raise InvalidRequestError(

@@ -97,3 +97,11 @@ def costs_usd_of(
 def latencies_ms_of(pool: Pool, output_tokens: NDArray[np.float64]) -> NDArray[np.float64]:
     """Returns predicted times to the last token in milliseconds, float64 [n, m]."""
     return pool.time_to_first_token_ms + output_tokens * pool.time_per_output_token_ms
+
+
+def tokens_cost_usd(pool: Pool, column: int, input_tokens: float, output_tokens: float) -> float:
+    """Returns the price, in USD, of the tokens that a provider has billed for one answer."""
+    return float(
+        input_tokens * pool.usd_per_input_token[column]
+        + output_tokens * pool.usd_per_output_token[column]
+    )

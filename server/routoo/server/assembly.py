@@ -155,9 +155,9 @@ class EngineFactory:
             pool=parts.pool,
             sample=parts.sample,
             policies=parts.policies,
-            money=money,
+            accounting=money,
             batching=settings.batching,
-            shared=self.shared,
+            threads=self.shared,
             metrics=self.telemetry.metrics,
             decision_log=self.telemetry.decision_log,
         )

@@ -202,7 +202,7 @@ class Reloader:
             return _Next(settings, None, None, needs_restart)
         predictors.learned_with_it = learned_with_predictor(settings.policy)
         money = renew_accounting(
-            self._current.engine.money,
+            self._current.engine.accounting,
             before,
             settings,
             parts,
@@ -224,7 +224,7 @@ class Reloader:
 
     async def _retire(self, old: Engine, money: Accounting) -> None:
         await old.retire()
-        await asyncio.to_thread(close_replaced, old.money, money)
+        await asyncio.to_thread(close_replaced, old.accounting, money)
 
     def _tell(self, outcome: str, *, needs_restart: tuple[str, ...] = (), detail: str = "") -> str:
         self._factory.telemetry.metrics.reloads.labels(outcome).inc()

@@ -183,7 +183,7 @@ class Service:
         engine = factory.engine(parts, open_accounting(settings, parts, metrics.outcomes), settings)
         current = ActiveEngine(engine, settings)
         # A reload exchanges the engine, so it is looked up at each scrape.
-        metrics.registry.register(BudgetMetrics(lambda: current.engine.money.budgets()))  # noqa: PLW0108
+        metrics.registry.register(BudgetMetrics(lambda: current.engine.accounting.budgets()))  # noqa: PLW0108
         reloader = Reloader(current, parts, factory, watch)
         service = cls(current, telemetry, reloader, health, entrance, worker)
         try:

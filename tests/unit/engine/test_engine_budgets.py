@@ -284,7 +284,7 @@ async def test_a_decision_that_only_the_ledger_knows_needs_its_cost(artifact: Ar
     money = spending(hourly(1.0))
     async with running(artifact, money) as engine:
         decision = (await outcomes(engine.route(PromptRequest("hard"))))[0]
-        engine._money.decisions.discard([decision.decision_id])  # as if another replica had it
+        engine.accounting.decisions.discard([decision.decision_id])  # as if another replica had it
         tokens = {"input_tokens": 10, "output_tokens": 10}
         assert not await engine.report(OutcomeReport(decision.decision_id, score=1.0))
         assert not await engine.report(OutcomeReport(decision.decision_id, **tokens))

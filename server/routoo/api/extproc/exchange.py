@@ -20,6 +20,7 @@ from routoo.api.extproc.body import api_of, replace_model
 from routoo.api.extproc.headers import PREFIX, RESULTS
 from routoo.api.extproc.refusal import Refusal
 from routoo.api.extproc.router import Head
+from routoo.api.extproc.settlement import FIRST_ERROR_STATUS
 from routoo.api.extproc.usage import EventUsage, JsonUsage
 from routoo.errors import InvalidRequestError
 from routoo.routing.outcome import OutcomeReport
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
 Message = Any  # envoy.service.ext_proc.v3.ProcessingRequest, or a part of it; it has no types
 _PLAIN = frozenset({"", "identity"})
-_FIRST_ERROR = 400
 
 
 class _Next(Enum):
@@ -219,7 +219,7 @@ class Exchange:
         headers = dict(_plain(message.headers))
         status = headers.get(":status", "")
         reader = None
-        if not status.isdigit() or int(status) >= _FIRST_ERROR:
+        if not status.isdigit() or int(status) >= FIRST_ERROR_STATUS:
             self._error = f"HTTP status {status}" if status.isdigit() else "no HTTP status"
         elif not message.end_of_stream and self._routed.decision is not None:
             reader = self._reader(headers)

@@ -25,7 +25,7 @@ METADATA = "routoo"
 """The namespace of the metadata in which deploy/envoy/envoy.yaml puts the usage of a reply, as
 JSON: the first usage in the reply and, if there are more, the last."""
 _USAGES = ("usage", "last_usage")
-_FIRST_ERROR = 400
+FIRST_ERROR_STATUS = 400
 
 _log = structlog.get_logger("routoo.extproc")
 
@@ -99,7 +99,7 @@ class AwaitedReplies:
             return None
         self.forget(decision_id)
         status = entry.response.response_code.value
-        if status >= _FIRST_ERROR:
+        if status >= FIRST_ERROR_STATUS:
             self._tally.reply("failed")
             return OutcomeReport(decision_id, error=f"HTTP status {status}")
         told = entry.common_properties

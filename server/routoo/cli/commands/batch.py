@@ -10,7 +10,6 @@ import typer
 
 from routoo.cli.commands.common import (
     DEFAULT_ADDRESS,
-    UINT32_MAX,
     UINT64_MAX,
     Address,
     AsJson,
@@ -23,6 +22,7 @@ from routoo.cli.commands.common import (
     show,
 )
 from routoo.cli.output.errors import CommandError
+from routoo.request_fields import UINT32_MAX
 
 if TYPE_CHECKING:
     from routoo.client import BatchOptions

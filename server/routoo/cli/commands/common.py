@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 Number = TypeVar("Number", int, float)
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
-UINT32_MAX = 2**32 - 1
 UINT64_MAX = 2**64 - 1
 
 

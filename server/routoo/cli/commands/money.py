@@ -8,7 +8,6 @@ import typer
 
 from routoo.cli.commands.common import (
     DEFAULT_ADDRESS,
-    UINT32_MAX,
     Address,
     AsJson,
     TimeoutS,
@@ -18,6 +17,7 @@ from routoo.cli.commands.common import (
     show,
 )
 from routoo.cli.output.errors import CommandError
+from routoo.request_fields import UINT32_MAX
 
 
 def budgets(

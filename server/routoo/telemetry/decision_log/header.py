@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 _NUMERIC = orjson.OPT_SERIALIZE_NUMPY
-# Policies that need nothing but their name.
-PLAIN: Mapping[str, Policy] = {
-    name: kind()
-    for name in POLICIES
-    if not fields(kind := policy_class(name))  # type: ignore[arg-type]
-}
+
+
+def plain_policies() -> dict[str, Policy]:
+    """Returns the policies that need nothing but their name, by that name."""
+    kinds = {name: policy_class(name) for name in POLICIES}
+    return {name: kind() for name, kind in kinds.items() if not fields(kind)}  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

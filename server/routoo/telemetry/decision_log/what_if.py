@@ -9,9 +9,9 @@ import numpy as np
 
 from routoo.request_fields import CONSTRAINTS, Kind, Narrows
 from routoo.routing.constraints import narrow
-from routoo.routing.estimates import Estimates, costs_usd_of, latencies_ms_of
+from routoo.routing.estimates import Estimates, costs_usd_of, latencies_ms_of, tokens_cost_usd
 from routoo.selector.reason import Reason
-from routoo.telemetry.decision_log.header import PLAIN, Setup
+from routoo.telemetry.decision_log.header import Setup, plain_policies
 from routoo.telemetry.decision_log.reader import DecisionLogError
 
 if TYPE_CHECKING:
@@ -72,9 +72,9 @@ class OtherPolicy:
             DecisionLogError: the log has no such policy.
         """
         name = self.name or setup.in_force
-        policy = setup.policies.get(name) or PLAIN.get(name)
+        policy = setup.policies.get(name) or plain_policies().get(name)
         if policy is None:
-            known = ", ".join(sorted({*setup.policies, *PLAIN}))
+            known = ", ".join(sorted({*setup.policies, *plain_policies()}))
             raise DecisionLogError(
                 f"the log says nothing of the settings of policy {name}; it knows {known}; name a"
                 " configuration that has it with --config"
@@ -369,8 +369,5 @@ def _reported(
 def _cost_usd(report: Report, pool: Pool, column: int) -> float:
     """Returns the cost of the tokens at the pool's prices, else the reported one; NaN: unknown."""
     if report.input_tokens is not None and report.output_tokens is not None:
-        return float(
-            report.input_tokens * pool.usd_per_input_token[column]
-            + report.output_tokens * pool.usd_per_output_token[column]
-        )
+        return tokens_cost_usd(pool, column, report.input_tokens, report.output_tokens)
     return float("nan") if report.cost_usd is None else report.cost_usd
