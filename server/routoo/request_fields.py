@@ -107,7 +107,9 @@ class RequestField:
                 count = int(digits)
                 if count <= UINT32_MAX:
                     return count
-            raise InvalidRequestError(f"{text[:40]!r} is not a whole number of tokens", field=named)
+            raise InvalidRequestError(
+                f"{digits[:40]!r} is not a whole number of tokens", field=named
+            )
         try:
             value = float(text)
         except ValueError:

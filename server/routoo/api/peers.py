@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _ANSWER_TIMEOUT_S = 10.0
 _LONGEST_BYTES = 64 * 1024 * 1024
+_LONGEST_METADATA_BYTES = 16 * 1024 * 1024
 _TENANT = "routoo-tenant-bin"
 _ANSWERED = "routoo-worker"
 ANSWERED: Final = ((_ANSWERED, "answered"),)
@@ -28,6 +29,9 @@ ANSWERED: Final = ((_ANSWERED, "answered"),)
 OPTIONS: Final = (
     ("grpc.max_send_message_length", _LONGEST_BYTES),
     ("grpc.max_receive_message_length", _LONGEST_BYTES),
+    # The tenant travels in the metadata, and may be as long as a token's name of it.
+    ("grpc.max_metadata_size", _LONGEST_METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", _LONGEST_METADATA_BYTES),
     # Short, so that a worker that was started again is reached soon.
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.min_reconnect_backoff_ms", 50),

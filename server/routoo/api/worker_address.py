@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,11 +20,13 @@ class WorkerAddress:
         folder: the private folder of the sockets.
         run: eight hex digits, the same for all workers of a supervisor.
         index: the worker's number, from 0.
+        workers: the number of workers; an id that names another one is no id of the service.
     """
 
     folder: Path
     run: str
     index: int
+    workers: int
 
     @property
     def calls_socket(self) -> Path:
@@ -38,7 +40,7 @@ class WorkerAddress:
 
     def beside(self, index: int) -> WorkerAddress:
         """Returns the address of another worker of the same service."""
-        return WorkerAddress(self.folder, self.run, index)
+        return replace(self, index=index)
 
     def id_prefix(self) -> str:
         """Returns a new prefix for decision ids.
@@ -59,4 +61,4 @@ class WorkerAddress:
             index = int(digits, 16)
         except ValueError:
             return None
-        return None if index == self.index else index
+        return index if index != self.index and 0 <= index < self.workers else None

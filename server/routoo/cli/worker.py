@@ -24,7 +24,9 @@ def main() -> int:
     config = said["config"]
     source = SettingsSource(None if config is None else Path(config), said["overrides"])
     try:
-        return serve(source, WorkerAddress(Path(said["folder"]), said["run"], said["index"]))
+        folder = Path(said["folder"])
+        worker = WorkerAddress(folder, said["run"], said["index"], said["workers"])
+        return serve(source, worker)
     except RoutooError as error:
         print(f"routoo: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201 - as the command does
         return exit_code_of(error)

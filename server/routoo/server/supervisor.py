@@ -145,7 +145,7 @@ class _Supervisor:
         return line
 
     def _address(self, index: int) -> WorkerAddress:
-        return WorkerAddress(self._folder, self._run_id, index)
+        return WorkerAddress(self._folder, self._run_id, index, self._settings.workers)
 
     async def _keep(self, index: int) -> None:
         """Starts a worker again whenever it has ended."""
@@ -223,5 +223,6 @@ def arguments(source: SettingsSource, worker: WorkerAddress) -> list[str]:
         "folder": str(worker.folder),
         "run": worker.run,
         "index": worker.index,
+        "workers": worker.workers,
     }
     return [sys.executable, "-m", "routoo.cli.worker", orjson.dumps(said).decode()]

@@ -29,7 +29,7 @@ class OutcomeCounts:
         )
         self.reported_score = Counter(
             "routoo_reported_score",
-            "Sum of the reported scores, likewise.",
+            "Sum of the reported scores of these outcomes.",
             ("model", "predicted"),
             registry=registry,
         )

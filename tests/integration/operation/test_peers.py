@@ -30,7 +30,7 @@ REPORT, ESCALATE = f"/{SERVICE}/ReportOutcome", f"/{SERVICE}/Escalate"
 @asynccontextmanager
 async def two_workers(folder: Path) -> AsyncIterator[tuple[Running, Running, WorkerAddress]]:
     """Starts two workers in this process, without a supervisor; yields the first one's address."""
-    address = WorkerAddress(folder, "0123abcd", 0)
+    address = WorkerAddress(folder, "0123abcd", 0, 3)
     settings = tiny_settings(folder)
     services = [await Service.start(settings, address.beside(index)) for index in (0, 1)]
     try:
@@ -67,21 +67,21 @@ async def test_a_refusal_arrives_as_it_was_made(tmp_path: Path) -> None:
 
 
 async def test_a_worker_that_has_ended_is_away(tmp_path: Path) -> None:
-    peers = Peers(WorkerAddress(tmp_path, "0123abcd", 0))
+    peers = Peers(WorkerAddress(tmp_path, "0123abcd", 0, 3))
     try:
         with pytest.raises(PeerAwayError):
             await peers.ask(1, REPORT, b"", None)
     finally:
         await peers.close()
     with pytest.raises(WorkerAwayError):
-        read_page(WorkerAddress(tmp_path, "0123abcd", 1).metrics_socket)
+        read_page(WorkerAddress(tmp_path, "0123abcd", 1, 3).metrics_socket)
 
 
 async def test_a_decision_of_a_worker_that_has_ended_is_one_that_nobody_knows(
     tmp_path: Path,
 ) -> None:
     async with two_workers(tmp_path) as (_, second, _):
-        lost = "0123abcd007aaaaaa-00000000-1"
+        lost = "0123abcd002aaaaaa-00000000-1"  # the third worker was never started
         report = outcome_pb2.ReportOutcomeRequest(decision_id=lost, score=0.5)
         assert not (await second.stub.ReportOutcome(report)).accepted
 
@@ -96,6 +96,31 @@ async def test_a_tenant_is_confined_by_the_worker_that_asked_who_calls(tmp_path:
                 await peers.ask(0, ESCALATE, body, "other")
             assert await peers.ask(0, ESCALATE, body, "größe")
             assert await peers.ask(0, ESCALATE, body, None)
+        finally:
+            await peers.close()
+
+
+async def test_a_worker_that_there_is_not_is_nobodys(tmp_path: Path) -> None:
+    async with two_workers(tmp_path) as (_, second, address):
+        for index in (*range(3, 40), 0xFFF):
+            forged = f"0123abcd{index:03x}aaaaaa-00000000-1"
+            assert address.other_owner(forged) is None
+            report = outcome_pb2.ReportOutcomeRequest(decision_id=forged, score=0.5)
+            assert not (await second.stub.ReportOutcome(report)).accepted
+        peers = second.service._peers
+        assert peers is not None
+        # A channel to each would be kept, and would try to connect for ever.
+        assert not peers._channels
+
+
+async def test_a_long_tenant_is_handed_on(tmp_path: Path) -> None:
+    async with two_workers(tmp_path) as (first, _, address):
+        tenant = "ü" * 20_000
+        decision_id = (await first.route(tenant=tenant)).decision_id
+        body = outcome_pb2.EscalateRequest(decision_id=decision_id).SerializeToString()
+        peers = Peers(address.beside(1))
+        try:
+            assert await peers.ask(0, ESCALATE, body, tenant)
         finally:
             await peers.close()
 

@@ -246,7 +246,7 @@ def test_budgets_in_memory_are_not_split_among_workers(tmp_path: Path) -> None:
 
 
 def test_an_id_says_whose_it_is(tmp_path: Path) -> None:
-    places = [WorkerAddress(tmp_path, "0123abcd", index) for index in (0, 1, 255)]
+    places = [WorkerAddress(tmp_path, "0123abcd", index, 256) for index in (0, 1, 255)]
     for place in places:
         for other in places:
             owner = place.other_owner(f"{other.id_prefix()}-1")
