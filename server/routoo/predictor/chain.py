@@ -55,6 +55,7 @@ class PredictorChain:
         self._watch = watch
         self._closing = False
         self._wake = threading.Event()
+        self._telling = threading.Lock()
         self._prober: threading.Thread | None = None
 
     @property
@@ -189,15 +190,24 @@ class PredictorChain:
             self._taken(line.remote)
 
     def _taken(self, remote: TritonPredictor) -> None:
-        self._watch.component(remote.backend, up=True)
+        self._tell(remote)
         if remote.statistics is not None:
             self._watch.verified(remote.backend, remote.statistics)
 
     def _gave_up(self, remote: Predictor, error: PredictorError) -> None:
         self._watch.failed(remote.backend, error)
         if not self._breaker.allows:
-            self._watch.component(remote.backend, up=False)
+            self._tell(remote)
             self._wake.set()
+
+    def _tell(self, remote: Predictor) -> None:
+        """Tells the watch whether the server is in use now.
+
+        The thread that predicts and the one that probes may overtake each other, so that the state
+        is read and told in one step: whoever comes last tells what is so.
+        """
+        with self._telling:
+            self._watch.component(remote.backend, up=self._breaker.allows)
 
     def _probe_for_ever(self) -> None:
         while True:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from random import Random
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from routoo.predictor.base import Prediction, Predictor, Wait
 
+OVERTAKE_S = 0.5
 TERMS = BreakerTerms(failures=2, first_probe_s=1.0, longest_probe_s=8.0)
 
 
@@ -66,11 +68,14 @@ class Notes(Watch):
 
     def __init__(self) -> None:
         self.notes: list[tuple[Any, ...]] = []
+        self.on_away: Callable[[], object] = lambda: None
 
     def failed(self, backend: str, error: Exception) -> None:
         self.notes.append(("failed", backend, getattr(error, "kind", "?")))
 
     def component(self, backend: str, *, up: bool) -> None:
+        if not up:
+            self.on_away()
         self.notes.append(("component", backend, up))
 
     def mismatched(self, error: ArtifactError) -> None:
@@ -122,6 +127,24 @@ def test_the_first_answers_and_says_so(rig: Rig) -> None:
     )
     assert rig.watch.notes == []
     assert (rig.chain.backend, rig.chain.version, rig.chain.degraded) == ("far", "far-1", False)
+
+
+def test_a_server_that_is_back_while_it_is_told_to_be_away_ends_as_in_use(rig: Rig) -> None:
+    threads = []
+
+    def overtake() -> None:
+        """The probing thread takes the server back, and is given time to tell so."""
+        rig.far.error = None
+        threads.append(Thread(target=rig.probe))
+        threads[0].start()
+        threads[0].join(OVERTAKE_S)
+
+    rig.far.error = PredictorError("late", kind="timeout")
+    rig.watch.on_away = overtake
+    rig.chain.predict(["hard"])
+    threads[0].join()
+    assert not rig.chain.degraded
+    assert [up for kind, _, up in rig.watch.notes if kind == "component"] == [False, True]
 
 
 @pytest.mark.parametrize("change", [no_number, lost_row, lost_column])
