@@ -1,4 +1,4 @@
-"""The words of docstrings, as far as they can be checked: subjects, references, backticks."""
+"""The words of docstrings and documents, as far as they can be checked."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("server/routoo", "export/routoo_export", "benchmarks", "tests", "deploy", "examples")
+DOCUMENTS = ("README.md", "docs/*.md", "examples/*.yaml", "proto/**/*.proto")
 RIDDLE = re.compile(r"(What|Which|How|Where|Who|Whose|When|Whether|That)\b")
 EMPTY_WORDS = re.compile(
     r"\b(likewise|as above|see above|see there|ditto|dearer|dearest)\b", re.IGNORECASE
@@ -58,6 +59,19 @@ def test_a_docstring_says_the_thing_itself(folder: str) -> None:
         for path in sources(folder)
         for where, text in docstrings(path)
         if (match := EMPTY_WORDS.search(text))
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize("pattern", DOCUMENTS)
+def test_a_document_says_the_thing_itself(pattern: str) -> None:
+    paths = sorted(ROOT.glob(pattern))
+    assert paths
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {match[0]}"
+        for path in paths
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if (match := EMPTY_WORDS.search(line))
     ]
     assert found == []
 
