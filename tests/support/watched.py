@@ -74,13 +74,18 @@ class WatchedPredictor:
         """Lets calls go on."""
         self._gate.set()
 
-    def predict(self, prompts: Sequence[str], wait: Wait | None = None) -> Prediction:
+    def predict(
+        self,
+        prompts: Sequence[str],
+        wait: Wait | None = None,
+        told: Sequence[str] | None = None,
+    ) -> Prediction:
         """Waits until calls are released, then predicts as the real predictor."""
         self.calls.add(list(prompts))
         assert self._gate.wait(HANG_S), "the test never released the predictor"
         if self.fail:
             raise self.fail.pop(0)
-        changed = self.change(self._inner.predict(prompts, wait))
+        changed = self.change(self._inner.predict(prompts, wait, told))
         return checked(changed, len(prompts), len(self.models))
 
     def warm_up(self) -> None:

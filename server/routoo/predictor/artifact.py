@@ -17,9 +17,11 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from routoo.config.yaml_files import describe_validation_error
-from routoo.errors import ArtifactError
+from routoo.errors import ArtifactError, PoolError
+from routoo.predictor.model_table import TABLE, ModelTable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Self
 
     from numpy.typing import NDArray
@@ -28,7 +30,11 @@ MANIFEST = "manifest.json"
 MODEL = "model.onnx"
 TOKENIZER = "tokenizer.json"
 INPUT = "input_ids"
-"""The graph's only input."""
+"""The graph's input of token ids, or of rows of n-grams."""
+TABLE_INPUTS = frozenset({INPUT, "weights", "told", "task_rows", "models"})
+"""Inputs of a graph that is given the models' rows: the prompts' rows of n-grams and their weights
+by region, what is added to the tasks' logits, and the rows of tasks and models."""
+TABLE_OUTPUTS = ("scores", "output_tokens", "score_std", "ood", "tasks")
 STATIC = "static"
 """The backbone that runs no transformer."""
 REQUIRED_OUTPUTS = frozenset({"scores", "output_tokens"})
@@ -82,12 +88,16 @@ class FileSpec(_Part):
 
 
 class Manifest(_Part):
-    """``manifest.json``. Other keys are refused, as they belong to another format version."""
+    """``manifest.json``. Other keys are refused, as they belong to another format version.
 
-    format_version: Literal[1]
+    In format 1 the graph's columns are ``models``. In format 2 the graph is given the models' rows,
+    which are in ``models.npz``, and the manifest names none.
+    """
+
+    format_version: Literal[1, 2]
     predictor_version: str = Field(min_length=1)
     backbone: str
-    models: tuple[str, ...] = Field(min_length=1)
+    models: tuple[str, ...] = ()
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     max_tokens: int = Field(ge=8)
@@ -100,7 +110,7 @@ class Manifest(_Part):
     calibration: CalibrationSpec
     training: dict[str, Any]
     output_tokens_source: dict[str, Any]
-    prior: PriorSpec
+    prior: PriorSpec | None = None
     metrics: dict[str, Any]
     parity: dict[str, float]
     files: dict[str, FileSpec]
@@ -112,7 +122,19 @@ class Manifest(_Part):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
+        if self.format_version == 1:
+            self._check_columns()
+        else:
+            self._check_table_inputs()
+        missing = {MODEL, TOKENIZER, self.calibration.sample.file} - set(self.files)
+        if missing:
+            raise ValueError(f"files lacks {min(missing)}")
+        return self
+
+    def _check_columns(self) -> None:
         m = len(self.models)
+        if not m:
+            raise ValueError("models has to name at least one model")
         if len(set(self.models)) != m:
             raise ValueError("a model stands twice")
         if {tensor.name for tensor in self.inputs} != {INPUT}:
@@ -125,12 +147,18 @@ class Manifest(_Part):
             raise ValueError(f"outputs have to have {m} columns, one per model")
         if any(len(tensor.shape) != 1 for tensor in self.outputs if tensor.name == "ood"):
             raise ValueError("ood has to have one figure per prompt")
+        if self.prior is None:
+            raise ValueError("prior is missing")
         if len(self.prior.scores) != m or len(self.prior.output_tokens) != m:
             raise ValueError(f"prior has to have {m} entries, one per model")
-        missing = {MODEL, TOKENIZER, self.calibration.sample.file} - set(self.files)
-        if missing:
-            raise ValueError(f"files lacks {min(missing)}")
-        return self
+
+    def _check_table_inputs(self) -> None:
+        if self.models or self.prior is not None:
+            raise ValueError(f"models and prior are in {TABLE} in format 2")
+        if {tensor.name for tensor in self.inputs} != TABLE_INPUTS:
+            raise ValueError(f"inputs have to be exactly {', '.join(sorted(TABLE_INPUTS))}")
+        if self.output_names != set(TABLE_OUTPUTS):
+            raise ValueError(f"outputs have to be exactly {', '.join(TABLE_OUTPUTS)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,16 +177,31 @@ class CalibrationSample:
 
 
 @dataclass(frozen=True, slots=True)
+class Prior:
+    """Average figures of M models, for when nothing can be predicted.
+
+    Attributes:
+        scores: float32 [M], in [0, 1].
+        output_tokens: float32 [M], at least 0.
+    """
+
+    scores: NDArray[np.float32]
+    output_tokens: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
 class Artifact:
     """A version folder whose files were checked.
 
     Attributes:
         folder: the folder.
         manifest: the content of its ``manifest.json``.
+        table: what is known of each model; None in format 1, where the graph knows it.
     """
 
     folder: Path
     manifest: Manifest
+    table: ModelTable | None = None
 
     @property
     def model_path(self) -> Path:
@@ -167,8 +210,55 @@ class Artifact:
 
     @property
     def tokenizer_path(self) -> Path:
-        """The tokenizer, in Hugging Face's ``tokenizers`` format."""
+        """The tokenizer, in Hugging Face's ``tokenizers`` format, or the vocabulary of n-grams."""
         return self.folder / TOKENIZER
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The M models that can be predicted."""
+        return self.manifest.models if self.table is None else self.table.names
+
+    @property
+    def version(self) -> str:
+        """The version of the graph and of the table, which tells predictions apart."""
+        version = self.manifest.predictor_version
+        return version if self.table is None else f"{version}.{self.table.digest[:6]}"
+
+    def columns_of(self, models: Sequence[str]) -> NDArray[np.intp]:
+        """Returns the positions of m models among the artifact's, [m].
+
+        Raises:
+            PoolError: the artifact does not know a model; names it.
+        """
+        if self.table is None:
+            index = {name: column for column, name in enumerate(self.models)}
+            found = [index.get(name) for name in models]
+        else:
+            found = [self.table.row_of(name) for name in models]
+        if None in found:
+            raise PoolError(
+                f"pool model {models[found.index(None)]!r} is not among the predictor's"
+                f" {len(self.models)} models; remove it from the pool, set its predictor_name, or"
+                " onboard it"
+            )
+        return np.array(found, np.intp)
+
+    def prior(self) -> Prior:
+        """Returns each model's average figures: over the training data, or over the sample.
+
+        Raises:
+            ArtifactError: the calibration sample is not the one that the manifest describes.
+        """
+        stored = self.manifest.prior
+        if stored is not None:
+            return Prior(
+                np.asarray(stored.scores, np.float32), np.asarray(stored.output_tokens, np.float32)
+            )
+        sample = self.calibration_sample()
+        return Prior(
+            sample.scores.mean(axis=0).astype(np.float32),
+            sample.output_tokens.mean(axis=0).astype(np.float32),
+        )
 
     def calibration_sample(self) -> CalibrationSample:
         """Reads the calibration sample.
@@ -177,21 +267,20 @@ class Artifact:
             ArtifactError: the file is not the one that the manifest describes.
         """
         spec = self.manifest.calibration.sample
-        shape = (spec.rows, len(self.manifest.models))
+        path = self.folder / spec.file
         try:
-            with (
-                (self.folder / spec.file).open("rb") as file,
-                np.load(file, allow_pickle=False) as arrays,
-            ):
-                scores = arrays["scores"].astype(np.float64) * SCORE_SCALE
-                output_tokens = arrays["output_tokens"].astype(np.float64)
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 input_tokens = arrays["input_tokens"].astype(np.float64)
+                if self.table is None:
+                    scores = arrays["scores"].astype(np.float64) * SCORE_SCALE
+                    output_tokens = arrays["output_tokens"].astype(np.float64)
+                else:
+                    scores, output_tokens = self.table.answers(arrays["prompts"])
         except (OSError, EOFError, ValueError, TypeError, KeyError, BadZipFile) as error:
-            raise ArtifactError(f"{self.folder / spec.file}: not a sample: {error}") from None
+            raise ArtifactError(f"{path}: not a sample: {error}") from None
+        shape = (spec.rows, len(self.models))
         if (scores.shape, output_tokens.shape, input_tokens.shape) != (shape, shape, shape[:1]):
-            raise ArtifactError(
-                f"{self.folder / spec.file}: scores {scores.shape}, the manifest says {shape}"
-            )
+            raise ArtifactError(f"{path}: scores {scores.shape}, the manifest says {shape}")
         for name, figures, most in (
             ("scores", scores, 1.0),
             ("output_tokens", output_tokens, np.finfo(np.float64).max),
@@ -199,8 +288,7 @@ class Artifact:
         ):
             if not ((figures >= 0.0) & (figures <= most)).all():
                 raise ArtifactError(
-                    f"{self.folder / spec.file}: {name} holds figures out of range; export the"
-                    " predictor again"
+                    f"{path}: {name} holds figures out of range; export the predictor again"
                 )
         return CalibrationSample(scores, output_tokens, input_tokens)
 
@@ -223,7 +311,10 @@ def load_artifact(folder: Path) -> Artifact:
         raise ArtifactError(describe_validation_error(str(path), error)) from None
     for name, spec in manifest.files.items():
         _check_file(folder / name, spec)
-    return Artifact(folder=folder, manifest=manifest)
+    table = None
+    if manifest.format_version != 1:
+        table = ModelTable.load(folder / TABLE, manifest.files[MODEL].sha256)
+    return Artifact(folder=folder, manifest=manifest, table=table)
 
 
 def _check_file(path: Path, spec: FileSpec) -> None:

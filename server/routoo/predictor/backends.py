@@ -13,6 +13,8 @@ from routoo.predictor.self_test import GoldenPrompts
 from routoo.predictor.triton import TritonPredictor
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from routoo.config.predictor import PredictorSettings
     from routoo.predictor.artifact import Artifact
     from routoo.predictor.base import Predictor
@@ -28,16 +30,21 @@ class Backends:
         remote: asked first, while its circuit is closed; None: there is none.
         local: asked in turn after it.
         sample: the artifact's answers, computed in process, by which others are checked.
+        models: the m models that they predict, in the order of the columns.
     """
 
     artifact: Artifact
     remote: TritonPredictor | None
     local: tuple[Predictor, ...]
     sample: GoldenPrompts
+    models: tuple[str, ...]
 
 
 def load_backends(
-    artifact: Artifact, settings: PredictorSettings, server: TritonServer | None = None
+    artifact: Artifact,
+    settings: PredictorSettings,
+    server: TritonServer | None = None,
+    models: Sequence[str] | None = None,
 ) -> Backends:
     """Loads and warms up what runs in process; the server is not asked.
 
@@ -45,12 +52,13 @@ def load_backends(
         artifact: the artifact.
         settings: which backends there are, and how they run; their ``artifact`` is not read.
         server: the server that is asked first; None: the predictor in process comes first.
+        models: the models that are predicted, where the artifact can be asked for some; None: all.
 
     Raises:
         ArtifactError: the graph does not run, or answers no numbers.
         ConfigError: a library or a device is missing.
     """
-    graph = PaddedGraph(artifact)
+    graph = PaddedGraph(artifact, models)
     onnx = OnnxPredictor(
         artifact,
         provider=settings.provider,
@@ -69,5 +77,5 @@ def load_backends(
     if remote is None or "onnx" in settings.fallbacks_in_force:
         local.append(onnx)
     if "prior" in settings.fallbacks_in_force:
-        local.append(PriorPredictor(artifact.manifest, graph.encoder))
-    return Backends(artifact, remote, tuple(local), sample)
+        local.append(PriorPredictor(artifact, graph))
+    return Backends(artifact, remote, tuple(local), sample, graph.models)

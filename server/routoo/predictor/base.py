@@ -9,8 +9,11 @@ import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Any, TypeAlias
 
     from numpy.typing import NDArray
+
+    Feed: TypeAlias = dict[str, NDArray[Any]]
 
 NONSENSE = "nonsense"
 """The ``kind`` of a PredictorError for an answer that is no prediction."""
@@ -31,6 +34,11 @@ class Prediction:
             prompts; None when the artifact does not give it.
         ood: float32 [n], in [0, 1], distance from the training prompts; None when the artifact
             does not give it.
+        tasks: float32 [n, t], probabilities of the kinds of task; None when the artifact tells none
+            apart.
+        task_names: the t kinds of task.
+        evidence: float32 [n, m], graded prompts behind a score; None when the artifact does not
+            give it.
         served_by: the backend that answered.
         version: the artifact that answered.
         degraded: whether a fallback answered in place of the configured backend.
@@ -46,6 +54,9 @@ class Prediction:
     version: str
     score_std: NDArray[np.float32] | None = None
     ood: NDArray[np.float32] | None = None
+    tasks: NDArray[np.float32] | None = None
+    task_names: tuple[str, ...] = ()
+    evidence: NDArray[np.float32] | None = None
     degraded: bool = False
 
 
@@ -60,6 +71,9 @@ def join(parts: Sequence[Prediction]) -> Prediction:
         predict_ns=sum(part.predict_ns for part in parts),
         score_std=_join_known([part.score_std for part in parts]),
         ood=_join_known([part.ood for part in parts]),
+        tasks=_join_known([part.tasks for part in parts]),
+        task_names=parts[0].task_names,
+        evidence=_join_known([part.evidence for part in parts]),
         served_by=_each_once([part.served_by for part in parts]),
         version=_each_once([part.version for part in parts]),
         degraded=any(part.degraded for part in parts),
@@ -74,6 +88,19 @@ def _join_known(parts: Sequence[NDArray[np.float32] | None]) -> NDArray[np.float
     """Joins arrays; returns None if any part has none."""
     known = [part for part in parts if part is not None]
     return np.concatenate(known) if len(known) == len(parts) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """Prompts of similar length, padded to one shape.
+
+    Attributes:
+        rows: positions of the prompts in the batch, [k].
+        feed: the graph's inputs by name, with k rows each.
+    """
+
+    rows: NDArray[np.intp]
+    feed: Feed
 
 
 class Wait(Protocol):
@@ -116,12 +143,18 @@ class Predictor(Protocol):
     def degraded(self) -> bool:
         """Returns whether a fallback answers in place of the configured backend."""
 
-    def predict(self, prompts: Sequence[str], wait: Wait | None = None) -> Prediction:
+    def predict(
+        self,
+        prompts: Sequence[str],
+        wait: Wait | None = None,
+        told: Sequence[str] | None = None,
+    ) -> Prediction:
         """Predicts n >= 1 prompts; row i belongs to prompt i and does not depend on the batch.
 
         Args:
-            prompts: the n prompts.
+            prompts: the n prompts, each a text or a conversation, see ``conversation``.
             wait: tells whether a caller still waits for the answer; None: one always does.
+            told: the task of each prompt as its caller names it, empty: not named; None: none is.
 
         Raises:
             PredictorError: inference failed, or its answer is no prediction of n prompts.

@@ -65,8 +65,8 @@ class PredictorChain:
 
     @property
     def models(self) -> tuple[str, ...]:
-        """The m models, in the order of the prediction's columns; ``switch`` never changes them."""
-        return self._line.artifact.manifest.models
+        """The m models, in the order of the prediction's columns; ``switch`` only adds some."""
+        return self._line.models
 
     @property
     def max_tokens(self) -> int:
@@ -93,7 +93,12 @@ class PredictorChain:
         line = self._line
         return line.local[0] if line.remote is None or self.degraded else line.remote
 
-    def predict(self, prompts: Sequence[str], wait: Wait | None = None) -> Prediction:
+    def predict(
+        self,
+        prompts: Sequence[str],
+        wait: Wait | None = None,
+        told: Sequence[str] | None = None,
+    ) -> Prediction:
         """Predicts n >= 1 prompts, see ``Predictor.predict``; the prediction names its backend.
 
         Raises:
@@ -104,7 +109,7 @@ class PredictorChain:
         remote = line.remote
         if remote is not None and self._breaker.allows:
             try:
-                prediction = remote.predict(prompts, wait)
+                prediction = remote.predict(prompts, wait, told)
             except PredictorError as error:
                 # After a timeout the server is left at once: each further one would delay callers.
                 self._breaker.failed(at_once=error.kind == "timeout")
@@ -115,7 +120,7 @@ class PredictorChain:
         for position, predictor in enumerate(line.local):
             degraded = remote is not None or position > 0
             try:
-                prediction = predictor.predict(prompts, wait)
+                prediction = predictor.predict(prompts, wait, told)
             except PredictorError as error:
                 if position == len(line.local) - 1:
                     raise
@@ -154,7 +159,7 @@ class PredictorChain:
         Raises:
             ArtifactError: they predict other models.
         """
-        if line.artifact.manifest.models != self.models:
+        if line.models[: len(self.models)] != self.models:
             raise ArtifactError(
                 f"{line.artifact.folder}: predicts other models, or in another order, than the"
                 " predictor in use; restart the service to change them"

@@ -19,8 +19,11 @@ import orjson
 from tokenizers import Tokenizer
 
 from routoo.errors import ArtifactError, PredictorError
-from routoo.predictor.artifact import STATIC
-from routoo.predictor.base import NONSENSE, Prediction
+from routoo.predictor.artifact import INPUT, STATIC
+from routoo.predictor.base import NONSENSE, Bucket, Prediction
+from routoo.predictor.conversation import contents
+from routoo.predictor.ngram_encoder import NgramEncoder
+from routoo.predictor.ngrams import Vocabulary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,10 +33,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from routoo.predictor.artifact import Artifact
+    from routoo.predictor.base import Feed
 
-    Ids: TypeAlias = NDArray[np.int64]
     Figures: TypeAlias = Sequence[NDArray[np.float32]]
-    Infer: TypeAlias = Callable[[Sequence[Ids]], Iterable[Figures]]
+    Infer: TypeAlias = Callable[[Sequence[Feed]], Iterable[Figures]]
 
 Cut = TypeVar("Cut", str, list[int])
 SHORTEST_BUCKET = 16
@@ -61,8 +64,10 @@ _NORMALIZER = {
 }
 _PRE_TOKENIZER = {"type": "BertPreTokenizer"}
 
-OUTPUTS = ("scores", "output_tokens", "score_std", "ood")
+OUTPUTS = ("scores", "output_tokens", "score_std", "ood", "tasks")
 WARM_UP_ROWS = (1, 8)
+TOLD_LOGIT = np.float32(40.0)
+"""Added to the logit of a task that the caller has named, which leaves the others nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,19 +83,6 @@ class EncodedPrompts:
     ids: list[list[int]]
     input_tokens: NDArray[np.float64]
     truncated: NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True)
-class Bucket:
-    """Prompts of similar length, padded to one shape.
-
-    Attributes:
-        rows: positions of the prompts in the batch, [k].
-        input_ids: int64 [k, length].
-    """
-
-    rows: NDArray[np.intp]
-    input_ids: NDArray[np.int64]
 
 
 class PromptEncoder:
@@ -137,6 +129,7 @@ class PromptEncoder:
     def encode(self, prompts: Sequence[str]) -> EncodedPrompts:
         """Tokenises prompts; of one that is too long, the beginning and the end are kept."""
         most_chars = self.max_tokens * READ_CHARS_PER_TOKEN
+        prompts = [contents(text) for text in prompts]
         read = [
             text if len(text) <= most_chars else _cut_middle(text, most_chars) for text in prompts
         ]
@@ -166,8 +159,9 @@ class PromptEncoder:
         encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=self._special)
         return [encoding.ids for encoding in encodings]
 
-    def buckets(self, ids: Sequence[list[int]]) -> Iterator[Bucket]:
+    def buckets(self, encoded: EncodedPrompts) -> Iterator[Bucket]:
         """Groups prompts by length, so that there are few shapes and little padding."""
+        ids = encoded.ids
         rows_of: dict[int, list[int]] = {}
         for row, one in enumerate(ids):
             length = self._bounds[bisect_left(self._bounds, len(one))]
@@ -183,7 +177,11 @@ class PromptEncoder:
                 flat = chain.from_iterable(ids[row] for row in rows)
                 filled = np.arange(length) < kept[:, None]
                 input_ids[filled] = np.fromiter(flat, np.int64, kept.sum())
-            yield Bucket(np.array(rows, np.intp), input_ids)
+            yield Bucket(np.array(rows, np.intp), {INPUT: input_ids})
+
+    def blank(self, rows: int, length: int) -> Feed:
+        """Returns inputs of a shape, for warming up."""
+        return {INPUT: np.ones((rows, length), np.int64)}
 
 
 def _cut_middle(whole: Cut, keep: int) -> Cut:
@@ -258,67 +256,111 @@ class Questions:
     """Prompts as the inputs of a graph.
 
     Attributes:
-        encoded: their token ids and lengths.
-        rows: positions of the prompts of each matrix, [k] each.
-        inputs: matrices of padded ids, int64 [k', length] each, k' >= k.
+        input_tokens: float64 [n], their lengths.
+        truncated: bool [n], not all of it was read.
+        rows: positions of the prompts of each inference, [k] each.
+        inputs: the inputs of each inference, with k' >= k rows.
         tokenize_ns: time spent tokenising.
         tokenized_ns: when that was done, ``perf_counter_ns``.
     """
 
-    encoded: EncodedPrompts
+    input_tokens: NDArray[np.float64]
+    truncated: NDArray[np.bool_]
     rows: Sequence[NDArray[np.intp]]
-    inputs: Sequence[Ids]
+    inputs: Sequence[Feed]
     tokenize_ns: int
     tokenized_ns: int
 
 
 class PaddedGraph:
-    """Turns prompts into padded token ids, and a graph's answers to them into a prediction.
+    """Turns prompts into a graph's padded inputs, and its answers to them into a prediction.
 
-    A backend asks ``questions``, runs the graph on their matrices, and hands each one's outputs, in
+    A backend asks ``questions``, runs the graph on their inputs, and hands each one's outputs, in
     the order of ``outputs``, to ``prediction``.
 
     Attributes:
         outputs: names of the outputs that the artifact has.
-        encoder: tokenises; not thread-safe.
+        encoder: reads prompts; not thread-safe.
         models: the m models, in the order of the columns.
+        columns: their positions among the artifact's models, [m].
+        tasks: the kinds of task that are told apart; empty where the graph knows none.
+        constants: inputs that are the same for all prompts.
         rows_step: the number of rows of every inference is a multiple of it.
     """
 
-    def __init__(self, artifact: Artifact) -> None:
-        """Reads the tokenizer.
+    def __init__(self, artifact: Artifact, models: Sequence[str] | None = None) -> None:
+        """Reads the tokenizer or the vocabulary.
+
+        Args:
+            artifact: the graph.
+            models: names of the artifact's models whose rows the graph is given; None: all. A graph
+                of format 1 always answers for all.
 
         Raises:
-            ArtifactError: the file is no tokenizer.
+            ArtifactError: the file is none.
+            PoolError: the artifact has no row of a model.
         """
         manifest = artifact.manifest
-        self.encoder = PromptEncoder(
-            artifact.tokenizer_path,
-            max_tokens=manifest.max_tokens,
-            pad_token_id=manifest.pad_token_id,
-            add_special_tokens=manifest.add_special_tokens,
-            fine_buckets=manifest.backbone != STATIC,
-        )
         self.outputs = tuple(name for name in OUTPUTS if name in manifest.output_names)
-        self.models = manifest.models
+        self.table = artifact.table
+        self.constants: Feed = {}
+        self.tasks: tuple[str, ...] = ()
+        self.models = artifact.models
+        self.columns = np.arange(len(self.models))
+        self.encoder: PromptEncoder | NgramEncoder
+        if self.table is None:
+            self.encoder = PromptEncoder(
+                artifact.tokenizer_path,
+                max_tokens=manifest.max_tokens,
+                pad_token_id=manifest.pad_token_id,
+                add_special_tokens=manifest.add_special_tokens,
+                fine_buckets=manifest.backbone != STATIC,
+            )
+        else:
+            self.encoder = NgramEncoder(Vocabulary.load(artifact.tokenizer_path))
+            self.tasks = self.table.tasks
+            if models is not None:
+                self.models = tuple(models)
+            self.columns = at = artifact.columns_of(self.models)
+            self.constants = {"task_rows": self.table.task_rows, "models": self.table.rows(at)}
+            self._evidence = np.ascontiguousarray(self.table.evidence[at].T)
         # The library multiplies a single row, and the last rows of a matrix, in another order than
         # the others. Without this the last bits of a prompt's figures, and sometimes its rounded
         # score, would depend on the batch that it came in.
         self.rows_step = manifest.rows_step
 
-    def questions(self, prompts: Sequence[str]) -> Questions:
-        """Tokenises n >= 1 prompts, and pads them to few shapes."""
+    def questions(self, prompts: Sequence[str], told: Sequence[str] | None = None) -> Questions:
+        """Reads n >= 1 prompts, and pads them to few shapes.
+
+        Args:
+            prompts: the n prompts.
+            told: the task of each as its caller names it, empty: not named; None: none is named.
+                Names that the artifact does not have are not used.
+        """
         started_ns = perf_counter_ns()
         encoded = self.encoder.encode(prompts)
         tokenized_ns = perf_counter_ns()
-        buckets = list(self.encoder.buckets(encoded.ids))
+        # mypy cannot tell that an encoder's buckets take what it has encoded.
+        buckets = list(self.encoder.buckets(encoded))  # type: ignore[arg-type]
+        if self.tasks:
+            logits = self._told(len(prompts), told)
+            for bucket in buckets:
+                bucket.feed["told"] = logits[bucket.rows]
         return Questions(
-            encoded=encoded,
+            input_tokens=encoded.input_tokens,
+            truncated=encoded.truncated,
             rows=[bucket.rows for bucket in buckets],
-            inputs=[self.filled(bucket.input_ids) for bucket in buckets],
+            inputs=[self.filled(bucket.feed) for bucket in buckets],
             tokenize_ns=tokenized_ns - started_ns,
             tokenized_ns=tokenized_ns,
         )
+
+    def _told(self, n: int, told: Sequence[str] | None) -> NDArray[np.float32]:
+        logits = np.zeros((n, len(self.tasks)), np.float32)
+        for row, task in enumerate(told or ()):
+            if task in self.tasks:
+                logits[row, self.tasks.index(task)] = TOLD_LOGIT
+        return logits
 
     def prediction(
         self, asked: Questions, answers: Sequence[Figures], served_by: str, version: str
@@ -335,9 +377,9 @@ class PaddedGraph:
             PredictorError: an answer has a wrong shape, figures that are not finite, or lengths
                 below 0.
         """
-        for ids, answer in zip(asked.inputs, answers, strict=True):
-            self._check(answer, len(ids))
-        n = len(asked.encoded.ids)
+        for feed, answer in zip(asked.inputs, answers, strict=True):
+            self._check(answer, len(feed[INPUT]))
+        n = len(asked.input_tokens)
         if len(answers) == 1:  # most batches, and every single prompt: nothing to sort
             figures = {
                 name: values[:n] for name, values in zip(self.outputs, answers[0], strict=True)
@@ -350,12 +392,15 @@ class PaddedGraph:
         prediction = Prediction(
             scores=figures["scores"],
             output_tokens=figures["output_tokens"],
-            input_tokens=asked.encoded.input_tokens,
-            truncated=asked.encoded.truncated,
+            input_tokens=asked.input_tokens,
+            truncated=asked.truncated,
             tokenize_ns=asked.tokenize_ns,
             predict_ns=perf_counter_ns() - asked.tokenized_ns,
             score_std=figures.get("score_std"),
             ood=figures.get("ood"),
+            tasks=figures.get("tasks"),
+            task_names=self.tasks,
+            evidence=figures["tasks"] @ self._evidence if self.tasks else None,
             served_by=served_by,
             version=version,
         )
@@ -366,17 +411,20 @@ class PaddedGraph:
         self.run(self.questions(["warm up"]).inputs, infer)
         for length in self.encoder.bucket_lengths.tolist():
             for rows in WARM_UP_ROWS:
-                self.run([self.filled(np.ones((rows, length), np.int64))], infer)
+                feed = self.encoder.blank(rows, length)
+                if self.tasks:
+                    feed["told"] = self._told(rows, None)
+                self.run([self.filled(feed)], infer)
 
-    def run(self, filled: Sequence[Ids], infer: Infer) -> list[Figures]:
-        """Returns the graph's answers to matrices of ids.
+    def run(self, filled: Sequence[Feed], infer: Infer) -> list[Figures]:
+        """Returns the graph's answers to inputs.
 
         Raises:
             PredictorError: an answer does not have the shape of its question.
         """
         answers = list(infer(filled))
-        for ids, answer in zip(filled, answers, strict=True):
-            self._check(answer, len(ids))
+        for feed, answer in zip(filled, answers, strict=True):
+            self._check(answer, len(feed[INPUT]))
         return answers
 
     def _check(self, answer: Figures, rows: int) -> None:
@@ -384,15 +432,35 @@ class PaddedGraph:
             if values.shape != self.shape(name, rows):
                 raise _misshapen(name, values, self.shape(name, rows))
 
-    def filled(self, input_ids: Ids) -> Ids:
-        """Repeats rows of ids, [k, length], until their number is a multiple of ``rows_step``."""
-        rows = len(input_ids)
+    def filled(self, feed: Feed) -> Feed:
+        """Repeats the k rows of inputs until their number is a multiple of ``rows_step``.
+
+        The constant inputs are added.
+        """
+        rows = len(feed[INPUT])
         missing = -rows % self.rows_step
-        return input_ids.take(np.arange(rows + missing) % rows, axis=0) if missing else input_ids
+        if missing:
+            at = np.arange(rows + missing) % rows
+            feed = {name: values.take(at, axis=0) for name, values in feed.items()}
+        return feed | self.constants if self.constants else feed
+
+    def parts(self, feed: Feed, most_rows: int) -> Iterator[Feed]:
+        """Yields inputs in parts of at most ``most_rows`` rows; each has all constant inputs."""
+        rows = len(feed[INPUT])
+        if rows <= most_rows:
+            yield feed
+            return
+        for row in range(0, rows, most_rows):
+            yield {
+                name: values if name in self.constants else values[row : row + most_rows]
+                for name, values in feed.items()
+            }
 
     def shape(self, output: str, rows: int) -> tuple[int, ...]:
         """Returns the shape of an output for so many rows."""
-        return (rows,) if output == "ood" else (rows, len(self.models))
+        if output == "ood":
+            return (rows,)
+        return (rows, len(self.tasks if output == "tasks" else self.models))
 
 
 def checked(prediction: Prediction, n: int, m: int) -> Prediction:
@@ -411,6 +479,7 @@ def checked(prediction: Prediction, n: int, m: int) -> Prediction:
         ("input_tokens", prediction.input_tokens, (n,)),
         ("score_std", prediction.score_std, (n, m)),
         ("ood", prediction.ood, (n,)),
+        ("tasks", prediction.tasks, (n, len(prediction.task_names))),
     ):
         if figures is None:
             continue

@@ -18,8 +18,11 @@ from routoo.predictor.onnx import OnnxPredictor
 from routoo.predictor.triton import LOAD_TIMEOUT_S, TritonServer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from routoo.config.predictor import PredictorSettings
-    from routoo.predictor.artifact import Artifact
+    from routoo.predictor.artifact import Artifact, Manifest
     from routoo.predictor.backends import Backends
     from routoo.predictor.base import Predictor
     from routoo.predictor.chain import Watch
@@ -40,6 +43,7 @@ class Predictors:
         artifact: Artifact,
         watch: Watch,
         *,
+        models: Sequence[str] | None = None,
         learned_with_it: tuple[str, ...] = (),
     ) -> None:
         """Loads the artifact; a Triton server is first asked by ``chain.warm_up``.
@@ -48,6 +52,8 @@ class Predictors:
             settings: section ``predictor``, with backend and fallbacks.
             artifact: the first artifact to serve.
             watch: is told of failures and changes.
+            models: the pool's models; an artifact that can be asked for some is asked for these.
+                None: all.
             learned_with_it: settings that hold for this artifact's version only; with any of them
                 another version is refused.
 
@@ -64,8 +70,8 @@ class Predictors:
         )
         self.learned_with_it = learned_with_it
         self._exchanging = threading.Lock()
-        line = load_backends(artifact, settings, self._server)
-        self._tried = artifact.manifest
+        line = load_backends(artifact, settings, self._server, models)
+        self._tried = _identity(artifact)
         self.chain = PredictorChain(line, Breaker(terms, monotonic, random.Random()), watch)  # noqa: S311
         self.predictor: Predictor = self._first_asked()
 
@@ -91,14 +97,21 @@ class Predictors:
             PredictorError: the new artifact does not run; the old one stays.
         """
         with self._exchanging:
-            new = self._prepared(settings, again=again)
+            new = self._prepared(settings, (), again=again)
             if new is None:
                 return False
             self._take(new)
             return True
 
-    def prepare(self, settings: PredictorSettings) -> Backends | None:
+    def prepare(
+        self, settings: PredictorSettings, models: Sequence[str] | None = None
+    ) -> Backends | None:
         """Does the first half of ``exchange``: loads, warms up and compares the artifact.
+
+        Args:
+            settings: only ``artifact`` is read.
+            models: models that have to be predicted from now on; None: those of before. Models of
+                before stay, as decisions under way use them.
 
         Returns:
             The backends for ``take``; None: the artifact is the one that serves.
@@ -108,7 +121,7 @@ class Predictors:
             PredictorError: the new artifact does not run.
         """
         with self._exchanging:
-            return self._prepared(settings, again=True)
+            return self._prepared(settings, models or (), again=True)
 
     def take(self, new: Backends) -> None:
         """Serves the backends that ``prepare`` returned.
@@ -126,16 +139,22 @@ class Predictors:
         if self._server is not None:
             self._server.close()
 
-    def _prepared(self, settings: PredictorSettings, *, again: bool) -> Backends | None:
+    def _prepared(
+        self, settings: PredictorSettings, models: Sequence[str], *, again: bool
+    ) -> Backends | None:
         artifact = load_artifact(find_artifact(settings.artifact))
         old = self.chain.line
-        if (artifact.folder, artifact.manifest) == (old.artifact.folder, old.artifact.manifest):
+        wanted = old.models
+        if artifact.table is not None:
+            wanted += tuple(model for model in models if model not in old.models)
+        same = _identity(artifact) == _identity(old.artifact)
+        if same and wanted == old.models:
             return None
-        if not again and artifact.manifest == self._tried:
+        if not same and not again and _identity(artifact) == self._tried:
             return None
-        self._tried = artifact.manifest
+        self._tried = _identity(artifact)
         self._check_learned(old, artifact)
-        new = load_backends(artifact, self._settings, self._server)
+        new = load_backends(artifact, self._settings, self._server, wanted)
         self.chain.check(new)
         self._compare(old, new)
         return new
@@ -155,7 +174,7 @@ class Predictors:
         return self.chain
 
     def _check_learned(self, old: Backends, artifact: Artifact) -> None:
-        before, after = old.artifact.manifest.predictor_version, artifact.manifest.predictor_version
+        before, after = old.artifact.version, artifact.version
         if self.learned_with_it and before != after:
             raise ArtifactError(
                 f"{artifact.folder}: what {' and '.join(self.learned_with_it)} says was learned"
@@ -164,7 +183,8 @@ class Predictors:
             )
 
     def _compare(self, old: Backends, new: Backends) -> None:
-        shift = float(np.abs(new.sample.scores - old.sample.scores).mean())
+        both = len(old.models)
+        shift = float(np.abs(new.sample.scores[:, :both] - old.sample.scores).mean())
         if shift > self._settings.max_shift:
             raise ArtifactError(
                 f"{new.artifact.folder}: its scores on the sample prompts are {shift:.3g} off those"
@@ -189,6 +209,10 @@ class Predictors:
         self.chain.switch(new)
         if after is not None and before != after:
             new.remote.load([after])
+
+
+def _identity(artifact: Artifact) -> tuple[Path, Manifest, str]:
+    return artifact.folder, artifact.manifest, artifact.version
 
 
 def in_process(settings: PredictorSettings, artifact: Artifact) -> OnnxPredictor:

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Literal
 import onnxruntime as ort
 
 from routoo.errors import ArtifactError, ConfigError, PredictorError
-from routoo.predictor.artifact import INPUT
 from routoo.predictor.encoding import PaddedGraph
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from routoo.predictor.artifact import Artifact
-    from routoo.predictor.base import Prediction, Wait
-    from routoo.predictor.encoding import Figures, Ids
+    from routoo.predictor.base import Feed, Prediction, Wait
+    from routoo.predictor.encoding import Figures
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
@@ -49,18 +48,23 @@ class OnnxPredictor:
         self._session = _open_session(artifact, provider, intra_op_threads)
         _check_signature(artifact, self._session)
         self.graph = graph or PaddedGraph(artifact)
-        self.models = manifest.models
-        self.version = manifest.predictor_version
+        self.models = self.graph.models
+        self.version = artifact.version
         self.backend = "onnx-cuda" if CUDA in self._session.get_providers() else "onnx-cpu"
         self.max_tokens = manifest.max_tokens
         self.degraded = False
 
-    def predict(self, prompts: Sequence[str], wait: Wait | None = None) -> Prediction:  # noqa: ARG002
+    def predict(
+        self,
+        prompts: Sequence[str],
+        wait: Wait | None = None,  # noqa: ARG002
+        told: Sequence[str] | None = None,
+    ) -> Prediction:
         """Predicts n >= 1 prompts, see ``Predictor.predict``. It cannot be interrupted."""
-        asked = self.graph.questions(prompts)
+        asked = self.graph.questions(prompts, told)
         outputs = self.graph.outputs
         try:
-            answers = [self._session.run(outputs, {INPUT: ids}) for ids in asked.inputs]
+            answers = [self._session.run(outputs, feed) for feed in asked.inputs]
         except Exception as error:
             raise PredictorError(f"inference failed: {error}") from error
         return self.graph.prediction(asked, answers, self.backend, self.version)
@@ -76,14 +80,14 @@ class OnnxPredictor:
         except PredictorError as error:
             raise ArtifactError(f"{self._model_path}: does not run: {error}") from None
 
-    def infer(self, filled: Sequence[Ids]) -> list[Figures]:
-        """Runs the graph on matrices of ids, for warming up and for golden prompts.
+    def infer(self, filled: Sequence[Feed]) -> list[Figures]:
+        """Runs the graph on inputs, for warming up and for golden prompts.
 
         Raises:
             PredictorError: the graph does not run.
         """
         try:
-            return [self._session.run(self.graph.outputs, {INPUT: ids}) for ids in filled]
+            return [self._session.run(self.graph.outputs, feed) for feed in filled]
         except Exception as error:
             raise PredictorError(f"inference failed: {error}") from error
 
@@ -122,6 +126,8 @@ def _check_signature(artifact: Artifact, session: ort.InferenceSession) -> None:
             raise ArtifactError(
                 f"{artifact.model_path}: its {kind} {sorted(names)} are not the manifest's"
             )
+    if artifact.table is not None:
+        return
     for tensor in session.get_outputs():
         if tensor.name == "ood":
             continue

@@ -12,9 +12,9 @@ from routoo.predictor.base import Prediction
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from routoo.predictor.artifact import Manifest
+    from routoo.predictor.artifact import Artifact
     from routoo.predictor.base import Wait
-    from routoo.predictor.encoding import PromptEncoder
+    from routoo.predictor.encoding import PaddedGraph
 
 
 class PriorPredictor:
@@ -23,21 +23,27 @@ class PriorPredictor:
     Of the prompt only its length is used.
 
     Args:
-        manifest: holds the means.
-        encoder: counts tokens.
+        artifact: holds the means.
+        graph: its models are predicted, and its encoder counts tokens.
     """
 
-    def __init__(self, manifest: Manifest, encoder: PromptEncoder) -> None:
-        self.models = manifest.models
-        self.version = f"{manifest.predictor_version}+prior"
+    def __init__(self, artifact: Artifact, graph: PaddedGraph) -> None:
+        self.models = graph.models
+        self.version = f"{artifact.version}+prior"
         self.backend = "prior"
-        self.max_tokens = manifest.max_tokens
+        self.max_tokens = artifact.manifest.max_tokens
         self.degraded = False
-        self._encoder = encoder
-        self._scores = np.asarray(manifest.prior.scores, np.float32)
-        self._output_tokens = np.asarray(manifest.prior.output_tokens, np.float32)
+        self._encoder = graph.encoder
+        means, at = artifact.prior(), graph.columns
+        self._scores = means.scores[at]
+        self._output_tokens = means.output_tokens[at]
 
-    def predict(self, prompts: Sequence[str], wait: Wait | None = None) -> Prediction:  # noqa: ARG002
+    def predict(
+        self,
+        prompts: Sequence[str],
+        wait: Wait | None = None,  # noqa: ARG002
+        told: Sequence[str] | None = None,  # noqa: ARG002
+    ) -> Prediction:
         """Returns the means for n >= 1 prompts, see ``Predictor.predict``."""
         started = perf_counter_ns()
         encoded = self._encoder.encode(prompts)

@@ -13,7 +13,8 @@ from routoo.predictor.base import NONSENSE
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from routoo.predictor.encoding import Figures, Ids, Infer, PaddedGraph
+    from routoo.predictor.base import Feed
+    from routoo.predictor.encoding import Figures, Infer, PaddedGraph
 
 _SUBJECTS = (
     "What is the capital of Australia?",
@@ -36,15 +37,15 @@ another order, give different answers."""
 
 @dataclass(frozen=True, slots=True)
 class GoldenPrompts:
-    """The prompts as matrices of ids, and an artifact's answers to them.
+    """The prompts as inputs of a graph, and an artifact's answers to them.
 
     Attributes:
-        filled: int64 [k, length] each, as ``PaddedGraph.filled`` makes them.
+        filled: inputs, as ``PaddedGraph.filled`` makes them.
         expected: the graph's outputs for each matrix.
         scores: float32 [p, m], predicted scores of the prompts in their order.
     """
 
-    filled: tuple[Ids, ...]
+    filled: tuple[Feed, ...]
     expected: tuple[Figures, ...]
     scores: NDArray[np.float32]
 

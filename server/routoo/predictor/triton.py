@@ -18,16 +18,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from routoo.errors import ArtifactError, ConfigError, DeadlineError, PredictorError
-from routoo.predictor.artifact import INPUT
 from routoo.predictor.triton_check import read_offer, read_statistics
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from routoo.config.predictor import TritonSettings
     from routoo.predictor.artifact import Artifact
-    from routoo.predictor.base import Prediction, Wait
-    from routoo.predictor.encoding import Figures, Ids, PaddedGraph
+    from routoo.predictor.base import Feed, Prediction, Wait
+    from routoo.predictor.encoding import Figures, PaddedGraph
     from routoo.predictor.self_test import GoldenPrompts
     from routoo.predictor.triton_check import Offer, Statistics
 
@@ -44,6 +43,7 @@ _CHANNEL = [
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
 ]
+_NUMPY = {"INT64": np.int64, "INT32": np.int32, "FP32": np.float32}
 _KINDS = {
     "StatusCode.DEADLINE_EXCEEDED": "timeout",
     "StatusCode.UNAVAILABLE": "unavailable",
@@ -113,6 +113,7 @@ class TritonPredictor:
         self._client = server.client
         self._outputs = [self._library.InferRequestedOutput(name) for name in graph.outputs]
         self._manifest = artifact.manifest
+        self._version = artifact.version
         self._settings = settings
         self._timeout_s = settings.timeout_ms * 1e-3
         self._graph = graph
@@ -121,7 +122,7 @@ class TritonPredictor:
         self._offer: Offer | None = None
         self._served = 0
         self.statistics: Statistics | None = None
-        self.models = artifact.manifest.models
+        self.models = graph.models
         self.max_tokens = artifact.manifest.max_tokens
         self.degraded = False
         self.where = f"model {settings.model} on Triton at {server.url}"
@@ -129,7 +130,7 @@ class TritonPredictor:
     @property
     def version(self) -> str:
         """The artifact's version, and its number on the server."""
-        return f"{self._manifest.predictor_version}+triton.{self._served}"
+        return f"{self._version}+triton.{self._served}"
 
     def verify(self, sample: GoldenPrompts, *, patience_s: float | None = None) -> None:
         """Checks that the server serves the artifact, by its metadata and its answers.
@@ -149,19 +150,24 @@ class TritonPredictor:
         distance = sample.distance(answers, self._graph.outputs)
         if distance > self._settings.tolerance:
             raise ArtifactError(
-                f"{self.where} answers otherwise than {self._manifest.predictor_version} here:"
+                f"{self.where} answers otherwise than {self._version} here:"
                 f" {distance:.3g} apart, {self._settings.tolerance:g} allowed; serve the artifact's"
                 " own repository there, or raise predictor.triton.tolerance"
             )
 
-    def predict(self, prompts: Sequence[str], wait: Wait | None = None) -> Prediction:
+    def predict(
+        self,
+        prompts: Sequence[str],
+        wait: Wait | None = None,
+        told: Sequence[str] | None = None,
+    ) -> Prediction:
         """Predicts n >= 1 prompts, see ``Predictor.predict``.
 
         Raises:
             DeadlineError: nobody waits any more; the request to the server was cancelled.
         """
         version = self.version
-        asked = self._graph.questions(prompts)
+        asked = self._graph.questions(prompts, told)
         answers = list(self._infer(asked.inputs, wait))
         return self._graph.prediction(asked, answers, self.backend, version)
 
@@ -221,7 +227,7 @@ class TritonPredictor:
         self._offer, self._served = offer, served
 
     def _infer(
-        self, filled: Sequence[Ids], wait: Wait | None = None, timeout_s: float | None = None
+        self, filled: Sequence[Feed], wait: Wait | None = None, timeout_s: float | None = None
     ) -> Iterator[Figures]:
         """Sends all matrices at once, and yields the answers in order; see ``PaddedGraph``."""
         offer = self._offer
@@ -237,10 +243,10 @@ class TritonPredictor:
                 raise PredictorError("no time was left to ask Triton", kind=late)
         calls = [
             [
-                self._send(ids[row : row + offer.max_rows], offer.input_dtype, timeout_s)
-                for row in range(0, len(ids), offer.max_rows)
+                self._send(part, offer.input_dtypes, timeout_s)
+                for part in self._graph.parts(feed, offer.max_rows)
             ]
-            for ids in filled
+            for feed in filled
         ]
         if wait is not None:
             wait.on_abandoned(lambda: _give_up(calls))
@@ -258,9 +264,13 @@ class TritonPredictor:
                 error.kind = late
             raise
 
-    def _send(self, ids: Ids, dtype: str, timeout_s: float) -> _Call:
-        tensor = self._library.InferInput(INPUT, list(ids.shape), dtype)
-        tensor.set_data_from_numpy(ids.astype(np.int32) if dtype == "INT32" else ids)
+    def _send(self, feed: Feed, dtypes: Mapping[str, str], timeout_s: float) -> _Call:
+        tensors = []
+        for name, values in feed.items():
+            dtype = dtypes[name]
+            tensor = self._library.InferInput(name, list(values.shape), dtype)
+            tensor.set_data_from_numpy(values.astype(_NUMPY[dtype], copy=False))
+            tensors.append(tensor)
         settled: Future[Any] = Future()
 
         def settle(result: Any, error: Any) -> None:
@@ -268,7 +278,7 @@ class TritonPredictor:
 
         context = self._client.async_infer(
             self._settings.model,
-            [tensor],
+            tensors,
             settle,
             model_version=str(self._served),
             outputs=self._outputs,

@@ -11,6 +11,8 @@ from routoo.predictor.artifact import INPUT
 if TYPE_CHECKING:
     from routoo.predictor.artifact import Manifest
 
+MOST_ROWS = 1024
+"""Most prompts in one request to a graph that Triton does not batch."""
 _DTYPES = {"int64": "INT64", "int32": "INT32", "float32": "FP32"}
 
 
@@ -21,12 +23,12 @@ class Offer:
     Attributes:
         versions: numbers of the versions that are ready, rising.
         max_rows: most prompts in one request.
-        input_dtype: Triton's name of the type of the token ids.
+        input_dtypes: Triton's name of the type of each input.
     """
 
     versions: tuple[int, ...]
     max_rows: int
-    input_dtype: str
+    input_dtypes: dict[str, str]
 
 
 def read_offer(metadata: Any, config: Any, manifest: Manifest, where: str) -> Offer:
@@ -42,12 +44,18 @@ def read_offer(metadata: Any, config: Any, manifest: Manifest, where: str) -> Of
         ArtifactError: names, shapes or types differ; one line.
     """
     inputs = {tensor.name: tensor for tensor in metadata.inputs}
-    if set(inputs) != {INPUT}:
-        raise _differs(where, f"its inputs are {sorted(inputs)}", [INPUT])
-    dtype = inputs[INPUT].datatype
-    if dtype not in {"INT64", "INT32"} or len(inputs[INPUT].shape) != len(("rows", "length")):
-        shape = list(inputs[INPUT].shape)
-        raise _differs(where, f"{INPUT} is {dtype} {shape}", "INT64 [-1, -1]")
+    wanted = {spec.name: spec for spec in manifest.inputs}
+    if set(inputs) != set(wanted):
+        raise _differs(where, f"its inputs are {sorted(inputs)}", sorted(wanted))
+    for name, spec in wanted.items():
+        dtype, shape = inputs[name].datatype, list(inputs[name].shape)
+        allowed = {"INT64", "INT32"} if name == INPUT else {_DTYPES[spec.dtype]}
+        if dtype not in allowed or len(shape) != len(spec.shape):
+            raise _differs(
+                where,
+                f"{name} is {dtype} {shape}",
+                f"{_DTYPES[spec.dtype]} {list(spec.shape)}",
+            )
     outputs = {tensor.name: tensor for tensor in metadata.outputs}
     if set(outputs) != manifest.output_names:
         raise _differs(where, f"its outputs are {sorted(outputs)}", sorted(manifest.output_names))
@@ -64,15 +72,19 @@ def read_offer(metadata: Any, config: Any, manifest: Manifest, where: str) -> Of
                 f"{spec.name} is {found.datatype} {list(found.shape)}",
                 f"{_DTYPES[spec.dtype]} [-1, {columns}]",
             )
+    versions = tuple(sorted(int(version) for version in metadata.versions))
+    dtypes = {name: tensor.datatype for name, tensor in inputs.items()}
+    if manifest.format_version != 1:
+        # Triton's batches would have to have the models' rows once a prompt.
+        if config.max_batch_size:
+            raise _differs(where, f"its max_batch_size is {config.max_batch_size}", "0")
+        return Offer(versions, MOST_ROWS, dtypes)
     if config.max_batch_size < manifest.rows_step:
         raise _differs(
             where, f"its max_batch_size is {config.max_batch_size}", f"{manifest.rows_step} or more"
         )
-    return Offer(
-        versions=tuple(sorted(int(version) for version in metadata.versions)),
-        max_rows=config.max_batch_size - config.max_batch_size % manifest.rows_step,
-        input_dtype=dtype,
-    )
+    most = config.max_batch_size - config.max_batch_size % manifest.rows_step
+    return Offer(versions, most, dtypes)
 
 
 @dataclass(frozen=True, slots=True)

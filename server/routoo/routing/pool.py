@@ -159,6 +159,11 @@ class Pool:
         ]
         return hashlib.sha256(repr(what).encode()).hexdigest()[:12]
 
+    @property
+    def predictor_names(self) -> tuple[str, ...]:
+        """The predictor's names of the m models."""
+        return tuple(model.predictor_name or model.name for model in self.models)
+
     def columns_in(self, predictor_models: tuple[str, ...]) -> NDArray[np.intp]:
         """Returns the positions of the pool's models among the predictor's outputs, [m].
 
@@ -167,8 +172,7 @@ class Pool:
         """
         positions = {name: position for position, name in enumerate(predictor_models)}
         columns = []
-        for model in self.models:
-            wanted = model.predictor_name or model.name
+        for wanted in self.predictor_names:
             if wanted not in positions:
                 raise PoolError(
                     f"pool model {wanted!r} is not among the predictor's {len(positions)} models;"

@@ -69,10 +69,10 @@ def load_components(settings: Settings, artifact: Artifact | None = None) -> Com
     check_workers(settings)
     if artifact is None:
         artifact = load_artifact(find_artifact(settings.predictor.artifact))
-    columns = pool.columns_in(artifact.manifest.models)
+    columns = artifact.columns_of(pool.predictor_names)
     sample = PricedSample(artifact.calibration_sample(), pool, columns)
     price = sample.price_for(settings.policy.max_mean_cost_usd)
-    version = artifact.manifest.predictor_version
+    version = artifact.version
     guarantee = with_price(
         settings, pool, sample, version, lambda: in_process(settings.predictor, artifact)
     )
@@ -101,7 +101,9 @@ def check(settings: Settings) -> list[str]:
     Entrance.open(settings.security, CollectorRegistry())
     check_installed(settings.tracing)
     parts = load_components(settings)
-    predictors = Predictors(settings.predictor, parts.artifact, Watch())
+    predictors = Predictors(
+        settings.predictor, parts.artifact, Watch(), models=parts.pool.predictor_names
+    )
     try:
         predictors.chain.warm_up()
         predictor = predictors.chain

@@ -14,6 +14,7 @@ import structlog
 
 from routoo.errors import ConfigError, PredictorError
 from routoo.routing.policies import learned_with_predictor
+from routoo.routing.pool import load_pool
 from routoo.server.assembly import load_components, versions_of
 from routoo.server.budgets import close_replaced, renew_accounting
 
@@ -179,7 +180,7 @@ class Reloader:
         settings, needs_restart = taken(before, read_settings())
         outcome = "refused"
         try:
-            line = predictors.prepare(settings.predictor)
+            line = predictors.prepare(settings.predictor, load_pool(settings.pool).predictor_names)
             artifact = self._parts.artifact if line is None else line.artifact
             if line is None and artifact is not predictors.chain.line.artifact:
                 artifact = predictors.chain.line.artifact  # a Triton server has moved on

@@ -152,9 +152,9 @@ def test_a_half_copied_file_is_found(folder: Path, name: str) -> None:
 # Each entry: a change of the manifest, and words of the message.
 MANIFEST_MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "unknown key": ({"temperature": 1}, "temperature: unknown key; remove it"),
-    "other format": ({"format_version": 2}, "format_version: Input should be 1 (given: 2)"),
+    "other format": ({"format_version": 3}, "format_version: Input should be 1 or 2 (given: 3)"),
     "no version": ({"predictor_version": ""}, "predictor_version: String should have at least 1"),
-    "no models": ({"models": []}, "models: Tuple should have at least 1 item"),
+    "no models": ({"models": []}, "models has to name at least one model"),
     "model twice": ({"models": ["small", "small", "large"]}, "a model stands twice"),
     "models of another predictor": (
         {"models": ["small", "medium", "large", "huge"]},

@@ -47,11 +47,16 @@ class Far:
         self.error: Exception | None = None
         self.asked = 0
 
-    def predict(self, prompts: Sequence[str], wait: Wait | None = None) -> Prediction:
+    def predict(
+        self,
+        prompts: Sequence[str],
+        wait: Wait | None = None,
+        told: Sequence[str] | None = None,
+    ) -> Prediction:
         self.asked += 1
         if self.error is not None:
             raise self.error
-        changed = self.change(self._near.predict(prompts, wait))
+        changed = self.change(self._near.predict(prompts, wait, told))
         changed = replace(changed, served_by=self.backend, version=self.version)
         return checked(changed, len(prompts), len(self.models))
 

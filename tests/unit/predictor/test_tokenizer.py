@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routoo.predictor.artifact import load_artifact
-from routoo.predictor.encoding import SHORTEST_BUCKET, PromptEncoder, bucket_lengths
+from routoo.predictor.encoding import SHORTEST_BUCKET, EncodedPrompts, PromptEncoder, bucket_lengths
 from routoo.predictor.onnx import OnnxPredictor
 from support.tiny_artifact import WORDS, write_tiny_artifact
 
@@ -105,6 +105,10 @@ def test_no_prompt_is_longer_than_the_limit_and_every_cut_is_told(
         assert count == length
 
 
+def encoded_as(ids: list[list[int]]) -> EncodedPrompts:
+    return EncodedPrompts(ids, np.array([len(one) for one in ids], float), np.zeros(len(ids), bool))
+
+
 @given(
     lengths=st.lists(st.integers(1, MAX_TOKENS), min_size=1, max_size=50), seed=st.integers(0, 9)
 )
@@ -114,11 +118,12 @@ def test_buckets_cover_all_rows_exactly_once(
     random = np.random.default_rng(seed)
     ids = [random.integers(1, 5, length).tolist() for length in lengths]
     rows: list[int] = []
-    for bucket in encoder.buckets(ids):
+    for bucket in encoder.buckets(encoded_as(ids)):
         rows += bucket.rows.tolist()
-        width = bucket.input_ids.shape[1]
+        input_ids = bucket.feed["input_ids"]
+        width = input_ids.shape[1]
         assert width in encoder.bucket_lengths
-        for row, padded in zip(bucket.rows.tolist(), bucket.input_ids.tolist(), strict=True):
+        for row, padded in zip(bucket.rows.tolist(), input_ids.tolist(), strict=True):
             assert padded == ids[row] + [0] * (width - len(ids[row]))
         # None of these fits into a shorter bucket.
         shorter = encoder.bucket_lengths[encoder.bucket_lengths < width]
@@ -171,5 +176,6 @@ def test_a_graph_that_pays_for_padding_gets_little_of_it(artifact_folder: Path) 
     ids = [[EASY] * length for length in (65, 80, 130, 200)]
     for fine, expected in ((True, [80, 160, 200]), (False, [128, 200])):
         encoder = PromptEncoder(artifact_folder / "tokenizer.json", **settings, fine_buckets=fine)
-        found = [bucket.input_ids.shape[1] for bucket in encoder.buckets(ids)]
+        buckets = encoder.buckets(encoded_as(ids))
+        found = [bucket.feed["input_ids"].shape[1] for bucket in buckets]
         assert found == expected

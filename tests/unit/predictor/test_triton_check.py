@@ -52,7 +52,7 @@ def config(max_batch_size: int = 30) -> model_config_pb2.ModelConfig:
 
 def test_what_fits_is_an_offer(manifest: Manifest) -> None:
     said = metadata(manifest)
-    assert read_offer(said, config(), manifest, "it") == Offer((9, 10), 28, "INT64")
+    assert read_offer(said, config(), manifest, "it") == Offer((9, 10), 28, {"input_ids": "INT64"})
     said.inputs[0].datatype = "INT32"
     # The server may drop the dimension of size 1.
     (ood,) = [output for output in said.outputs if output.name == "ood"]

@@ -190,7 +190,7 @@ def _grounds(config: Path | None, prompts: Path) -> "Grounds":
     settings = load_settings(config)
     pool = load_pool(settings.pool)
     artifact = load_artifact(find_artifact(settings.predictor.artifact))
-    columns = pool.columns_in(artifact.manifest.models)
+    columns = artifact.columns_of(pool.predictor_names)
     priced = PricedSample(artifact.calibration_sample(), pool, columns)
     predictor = in_process(settings.predictor, artifact)
     with Phases(sys.stderr if sys.stderr.isatty() else None) as phases:

@@ -1,0 +1,80 @@
+r"""A conversation as one text: the form in which prompts of several turns reach a predictor.
+
+Each turn is ``\x1e``, its role, ``\x1f``, its content. A text that does not begin with ``\x1e`` is
+a single turn of a user.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_TURN, _CONTENT = "\x1e", "\x1f"
+_SIGNS = str.maketrans("", "", _TURN + _CONTENT)
+OFFERED_TOOLS = "tools"
+"""The role of the part that lists the tools that are offered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """The parts of a prompt, each one text; empty where there is none.
+
+    Attributes:
+        last: the last turn's content.
+        last_role: its role.
+        system: what the system says before it.
+        tools: the tools that are offered.
+        earlier: the other turns before it.
+        users: the number of turns of users.
+    """
+
+    last: str
+    last_role: str = "user"
+    system: str = ""
+    tools: str = ""
+    earlier: str = ""
+    users: int = 1
+
+
+def conversation(turns: Iterable[tuple[str, str]]) -> str:
+    """Returns turns of (role, content) as one text; a single turn of a user is its content."""
+    parts = [(role, content.translate(_SIGNS)) for role, content in turns]
+    if len(parts) == 1 and parts[0][0] in {"user", ""}:
+        return parts[0][1]
+    return "".join(f"{_TURN}{role}{_CONTENT}{content}" for role, content in parts)
+
+
+def read_turns(text: str) -> Turns:
+    """Returns the parts of a prompt."""
+    if not text.startswith(_TURN):
+        return Turns(text)
+    turns = [_split(part) for part in text[1:].split(_TURN)]
+    tools = "\n".join(content for role, content in turns if role == OFFERED_TOOLS)
+    said = [turn for turn in turns if turn[0] != OFFERED_TOOLS] or [("user", "")]
+    *before, (last_role, last) = said
+    return Turns(
+        last=last,
+        last_role=last_role,
+        system="\n".join(content for role, content in before if role in _SYSTEM),
+        tools=tools,
+        earlier="\n".join(content for role, content in before if role not in _SYSTEM),
+        users=sum(role == "user" for role, _ in said),
+    )
+
+
+_SYSTEM = {"system", "developer"}
+
+
+def contents(text: str) -> str:
+    """Returns a prompt without roles, its parts on lines of their own."""
+    if not text.startswith(_TURN):
+        return text
+    return "\n".join(_split(part)[1] for part in text[1:].split(_TURN))
+
+
+def _split(part: str) -> tuple[str, str]:
+    role, found, content = part.partition(_CONTENT)
+    return (role, content) if found else ("user", role)
