@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from routoo_export.outcomes.outcomes import Outcomes
@@ -114,7 +115,9 @@ def _compare(sources: tuple[str, str], one: _Stems, other: _Stems) -> SharedQues
 
 def _stems(parts: Sequence[Outcomes]) -> list[_Stems]:
     texts = [split_stems(part.prompts, part.duplicate_groups) for part in parts]
-    _, codes = np.unique(np.array([t for of_part in texts for t in of_part]), return_inverse=True)
+    # Numpy would pad all texts to the longest one, which takes gigabytes.
+    every = pa.array([text for of_part in texts for text in of_part], pa.large_string())
+    codes = every.dictionary_encode().indices.to_numpy()
     ends = np.cumsum([len(of_part) for of_part in texts])
     found = []
     for part, of_part in zip(parts, np.split(codes.astype(np.int64), ends[:-1]), strict=True):
