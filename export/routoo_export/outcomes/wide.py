@@ -22,6 +22,8 @@ INPUT_TOKENS: Final = "in_tokens:"
 OUTPUT_TOKENS: Final = "out_tokens:"
 RESPONSE_CHARS: Final = "resp_chars:"
 LATENCY: Final = "latency_ms:"
+ABSENT: Final = -1.0
+"""The length of a response that was not recorded."""
 FIGURES: Final = (
     SCORE,
     TRUE_COST,
@@ -44,8 +46,9 @@ def read_wide(columns: Columns) -> OutcomeGrid:
     - ``domain``, or else ``eval_name``; ``dup_group``.
     - ``cost:<model>``: USD as billed, or else ``cost_est:<model>``: USD computed from prices. If a
       file has a true cost, only true costs are read, so that the two kinds are not mixed.
-    - ``in_tokens:<model>``, ``latency_ms:<model>``, and ``out_tokens:<model>``, or else
-      ``resp_chars:<model>``: characters of the response, read as characters / 4 tokens; -1 = none.
+    - ``latency_ms:<model>``, ``in_tokens:<model>``, and ``out_tokens:<model>``, or else
+      ``resp_chars:<model>``: characters of the response, read as characters / 4 tokens. In these
+      three -1 = not recorded.
 
     Raises:
         OutcomeError: a column is missing, a row does not fit, or none is left.
@@ -60,14 +63,18 @@ def read_wide(columns: Columns) -> OutcomeGrid:
     groups = columns.optional_text("dup_group")
     true_cost = any(name.startswith(TRUE_COST) for name in columns.names)
 
-    def matrix(prefix: str, high: float = np.inf) -> NDArray[np.float64]:
-        return np.stack(
-            [columns.numbers(f"{prefix}{m}", high, drops=False) for m in models], axis=1
-        )
+    def matrix(
+        prefix: str, high: float = np.inf, absent: float | None = None
+    ) -> NDArray[np.float64]:
+        figures = [
+            columns.numbers(f"{prefix}{model}", high, absent=absent, drops=False)
+            for model in models
+        ]
+        return np.stack(figures, axis=1)
 
-    def optional(prefix: str) -> NDArray[np.float64] | None:
+    def optional(prefix: str, absent: float | None = None) -> NDArray[np.float64] | None:
         found = any(f"{prefix}{model}" in columns.names for model in models)
-        return matrix(prefix) if found else None
+        return matrix(prefix, absent=absent) if found else None
 
     scores = matrix(SCORE, 1.0)
     cost = matrix(TRUE_COST if true_cost else ESTIMATED_COST)
@@ -77,7 +84,7 @@ def read_wide(columns: Columns) -> OutcomeGrid:
     kept = np.flatnonzero(columns.good)
     if not kept.size:
         raise OutcomeError(f"{columns.name}: no row fits")
-    input_tokens, latency_ms = optional(INPUT_TOKENS), optional(LATENCY)
+    input_tokens, latency_ms = optional(INPUT_TOKENS, ABSENT), optional(LATENCY)
     kind = "true" if true_cost else "estimated"
     return OutcomeGrid(
         prompt_ids=tuple(str(v) for v in ids.at(kept)),
@@ -96,8 +103,9 @@ def read_wide(columns: Columns) -> OutcomeGrid:
 
 def _output_tokens(columns: Columns, model: str) -> NDArray[np.float64]:
     if f"{OUTPUT_TOKENS}{model}" in columns.names:
-        return np.maximum(columns.numbers(f"{OUTPUT_TOKENS}{model}", drops=False), 1.0)
-    chars = columns.numbers(f"{RESPONSE_CHARS}{model}", absent=-1.0, drops=False)
+        tokens = columns.numbers(f"{OUTPUT_TOKENS}{model}", absent=ABSENT, drops=False)
+        return np.maximum(tokens, 1.0)
+    chars = columns.numbers(f"{RESPONSE_CHARS}{model}", absent=ABSENT, drops=False)
     return np.maximum(chars / CHARS_PER_TOKEN, 1.0)
 
 

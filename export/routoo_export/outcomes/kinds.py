@@ -1,0 +1,64 @@
+"""The kinds of task that a prompt can be of."""
+
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+TASK_KINDS: Final = (
+    "chat_smalltalk",
+    "factual_qa",
+    "explanation",
+    "advice",
+    "medical_legal_finance",
+    "brainstorm_creative",
+    "long_writing",
+    "rewrite_edit",
+    "translate",
+    "summarize",
+    "extract_structured",
+    "classify",
+    "code_generate",
+    "code_fix_debug",
+    "code_explain_review",
+    "sql_data",
+    "math_easy",
+    "math_hard",
+    "logic_puzzle",
+    "science_exam",
+    "multiple_choice_exam",
+    "instruction_constraints",
+    "roleplay",
+    "tool_call",
+    "agentic_software",
+)
+NO_KIND: Final = -1
+"""The code of a prompt whose kind is not known."""
+
+
+def kind_code(kind: str | None) -> int:
+    """The place of ``kind`` in TASK_KINDS; NO_KIND for None."""
+    return NO_KIND if kind is None else TASK_KINDS.index(kind)
+
+
+def map_kinds(labels: Sequence[str | None], kind_of: Mapping[str, str | None]) -> NDArray[np.int64]:
+    """Find the kind of each label: that of the first pattern that the label matches.
+
+    Args:
+        labels: Distinct labels of a source, [k]; None = a row without label.
+        kind_of: Kind by glob pattern (``fnmatch``, with upper and lower case), in order of
+            precedence; None = prompts of that label are of several kinds.
+
+    Returns:
+        Places in TASK_KINDS, int64 [k]; NO_KIND where no pattern matches.
+    """
+    return np.array([_first_match(label, kind_of) for label in labels], dtype=np.int64)
+
+
+def _first_match(label: str | None, kind_of: Mapping[str, str | None]) -> int:
+    if label is None:
+        return NO_KIND
+    found = (kind for pattern, kind in kind_of.items() if fnmatchcase(label, pattern))
+    return kind_code(next(found, None))
