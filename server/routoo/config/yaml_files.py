@@ -25,17 +25,31 @@ def read_yaml_mapping(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8"
         raise ConfigError(f"{path}: cannot be read: {reason}") from None
+    return parse_yaml_mapping(text, str(path))
+
+
+def parse_yaml_mapping(text: str, source: str) -> dict[str, Any]:
+    """Reads YAML that holds one mapping; empty text is an empty mapping.
+
+    Args:
+        text: the YAML.
+        source: the name of its file, for the messages.
+
+    Raises:
+        ConfigError: not YAML, a key twice, or not a mapping.
+    """
     try:
         values = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""
         problem = getattr(error, "problem", None) or "not YAML"
-        raise ConfigError(f"{path}:{where} malformed YAML: {problem}") from None
+        raise ConfigError(f"{source}:{where} malformed YAML: {problem}") from None
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise ConfigError(f"{path}: has to be a mapping of settings, is a {type(values).__name__}")
+        kind = type(values).__name__
+        raise ConfigError(f"{source}: has to be a mapping of settings, is a {kind}")
     return values
 
 

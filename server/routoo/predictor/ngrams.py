@@ -252,6 +252,14 @@ def piece_hashes(word: str) -> NDArray[np.uint32]:
     return _mixed(np.concatenate(found))
 
 
+def pair_rows(
+    vocabulary: Vocabulary, first: NDArray[np.int64], second: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Returns the rows of pairs of words, given by their rows; 0 is a word without one."""
+    hashes = _mixed((first.astype(np.uint32) * _PRIME) ^ second.astype(np.uint32))
+    return (hashes % np.uint32(vocabulary.pairs)).astype(np.int64) + vocabulary.first_pair
+
+
 def cut_middle(text: str, most_chars: int) -> str:
     """Returns a text of at most ``most_chars``: two thirds from its beginning, one from its end."""
     if len(text) <= most_chars:
@@ -346,8 +354,7 @@ class _Items:
         one, next_one = is_word[:-1], is_word[1:]
         together = part[one] == part[next_one]
         one, next_one = one[together], next_one[together]
-        hashes = _mixed((codes[one].astype(np.uint32) * _PRIME) ^ codes[next_one].astype(np.uint32))
-        pairs = (hashes % np.uint32(vocabulary.pairs)).astype(np.int64) + vocabulary.first_pair
+        pairs = pair_rows(vocabulary, codes[one], codes[next_one])
         key = prompt * len(REGIONS) + region
         counts = np.bincount(key, minlength=n * len(REGIONS))
         counts += np.bincount(key[one], minlength=len(counts))

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
+from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from routoo.config.yaml_files import describe_validation_error, read_yaml_mapping
+from routoo.config.yaml_files import (
+    describe_validation_error,
+    parse_yaml_mapping,
+    read_yaml_mapping,
+)
 from routoo.errors import ConfigError, InvalidRequestError, PoolError
 
 if TYPE_CHECKING:
@@ -21,10 +27,37 @@ if TYPE_CHECKING:
     from routoo.errors import RoutooError
 
 DEFAULT_POOL = Path(__file__).parent / "default_pool.yaml"
+UNKNOWN_MODEL_REMEDY = (
+    "remove it from the pool, set its predictor_name, or train a predictor with it"
+)
+"""The way out for a model that the predictor does not know."""
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+
+
+def _iso_day(value: object) -> object:
+    # Pydantic alone would take a number, or a time of day, too.
+    if value is None or (isinstance(value, date) and not isinstance(value, datetime)):
+        return value
+    if isinstance(value, str) and _DAY.fullmatch(value):
+        try:
+            return date.fromisoformat(value)
+        except ValueError:
+            raise ValueError(f"there is no day {value}") from None
+    raise ValueError("has to be a day, written as 2027-04-30")
+
+
+def _provider_of(values: dict[str, Any]) -> str:
+    provider, slash, _ = values.get("name", "").partition("/")
+    return provider if slash else ""
 
 
 class ModelSpec(BaseModel):
-    """One model of the pool, as the pool file spells it."""
+    """One model of the pool, as the pool file spells it.
+
+    Cached and cache write prices, the largest output and the last day are carried, shown and
+    checked. They change no estimate and no decision: estimates take the prices of input and
+    output, and the context window.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -32,12 +65,24 @@ class ModelSpec(BaseModel):
     """The name that callers see and send to."""
     predictor_name: str = ""
     """The predictor's name of the model, where it differs from ``name``; empty: ``name``."""
+    provider: str = Field(default_factory=_provider_of, max_length=256)
+    """The model's maker or seller; unset: the part of ``name`` before its first slash, if any."""
     usd_per_1m_input_tokens: float = Field(ge=0, allow_inf_nan=False)
+    usd_per_1m_cached_input_tokens: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """Of input tokens that the provider finds in its cache; None: not known."""
+    usd_per_1m_cache_write_tokens: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """Of input tokens that the provider writes into its cache; None: not known."""
     usd_per_1m_output_tokens: float = Field(ge=0, allow_inf_nan=False)
     price_status: Literal["stated", "assumed"]
     """``stated``: a provider or a published price list says so; ``assumed``: a guess."""
+    price_source: str = Field(default="", max_length=1024)
+    """Free text: the package with its version and entry, or the page, that the prices are from."""
     context_window_tokens: int = Field(gt=0, le=2**31 - 1)
+    max_output_tokens: int | None = Field(default=None, gt=0, le=2**31 - 1)
+    """The longest answer that the provider allows; None: not known."""
     capabilities: tuple[str, ...] = ()
+    deprecation_date: Annotated[date | None, BeforeValidator(_iso_day)] = None
+    """The last day on which the provider answers; None: not announced."""
     time_to_first_token_ms: float = Field(ge=0, allow_inf_nan=False)
     time_per_output_token_ms: float = Field(ge=0, allow_inf_nan=False)
 
@@ -170,16 +215,20 @@ class Pool:
         Raises:
             PoolError: the predictor does not know a model; names it.
         """
+        unknown = self.unknown_to(predictor_models)
+        if unknown:
+            raise PoolError(
+                f"pool model {unknown[0].predictor_name or unknown[0].name!r} is not among the"
+                f" predictor's {len(predictor_models)} models; {UNKNOWN_MODEL_REMEDY}"
+            )
         positions = {name: position for position, name in enumerate(predictor_models)}
-        columns = []
-        for wanted in self.predictor_names:
-            if wanted not in positions:
-                raise PoolError(
-                    f"pool model {wanted!r} is not among the predictor's {len(positions)} models;"
-                    " remove it from the pool, set its predictor_name, or train a predictor with it"
-                )
-            columns.append(positions[wanted])
+        columns = [positions[name] for name in self.predictor_names]
         return np.array(columns, dtype=np.intp)
+
+    def unknown_to(self, predictor_models: Iterable[str]) -> tuple[ModelSpec, ...]:
+        """Returns the models that the predictor does not know, in the pool's order."""
+        known = frozenset(predictor_models)
+        return tuple(one for one in self.models if (one.predictor_name or one.name) not in known)
 
 
 def load_pool(path: Path | None = None) -> Pool:
@@ -192,13 +241,35 @@ def load_pool(path: Path | None = None) -> Pool:
     path = path or DEFAULT_POOL
     try:
         values = read_yaml_mapping(path)
-        models = _PoolFile.model_validate(values).models
-    except ValidationError as error:
-        raise PoolError(describe_validation_error(str(path), error)) from None
     except ConfigError as error:
         raise PoolError(str(error)) from None
+    return _pool_of(values, str(path))
+
+
+def parse_pool(text: str, source: str) -> Pool:
+    """Reads the text of a pool file.
+
+    Args:
+        text: the YAML.
+        source: the name of its file, for the messages.
+
+    Raises:
+        PoolError: malformed, an unknown key or a value out of range, or a model twice.
+    """
+    try:
+        values = parse_yaml_mapping(text, source)
+    except ConfigError as error:
+        raise PoolError(str(error)) from None
+    return _pool_of(values, source)
+
+
+def _pool_of(values: dict[str, Any], source: str) -> Pool:
+    try:
+        models = _PoolFile.model_validate(values).models
+    except ValidationError as error:
+        raise PoolError(describe_validation_error(source, error)) from None
     names = [model.name for model in models]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise PoolError(f"{path}: model {twice[0]!r} stands twice; names have to be unique")
+        raise PoolError(f"{source}: model {twice[0]!r} stands twice; names have to be unique")
     return Pool.of(models)

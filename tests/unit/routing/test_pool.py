@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,11 +11,13 @@ import yaml
 
 from routoo.errors import PoolError
 from routoo.routing.estimates import costs_usd_of, latencies_ms_of
-from routoo.routing.pool import load_pool
+from routoo.routing.pool import DEFAULT_POOL, ModelSpec, Pool, load_pool
 from support.tiny_pool import LARGE, MEDIUM, SMALL, SPECS, tiny_pool, write_tiny_pool
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+POOL_OF_2026 = DEFAULT_POOL.with_name("pool_2026.yaml")
 
 
 def pool_file(folder: Path, *models: dict[str, Any]) -> Path:
@@ -57,6 +60,25 @@ MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "negative latency": ({"time_to_first_token_ms": -1}, ["models.1.time_to_first_token_ms"]),
     "negative speed": ({"time_per_output_token_ms": -1}, ["models.1.time_per_output_token_ms"]),
     "capability is a number": ({"capabilities": [3]}, ["models.1.capabilities.0", "valid string"]),
+    "negative cached price": (
+        {"usd_per_1m_cached_input_tokens": -0.1},
+        ["models.1.usd_per_1m_cached_input_tokens", "(given: -0.1)"],
+    ),
+    "negative cache write price": (
+        {"usd_per_1m_cache_write_tokens": -1},
+        ["models.1.usd_per_1m_cache_write_tokens", "(given: -1)"],
+    ),
+    "no output at all": ({"max_output_tokens": 0}, ["models.1.max_output_tokens"]),
+    "a day of another form": (
+        {"deprecation_date": "30.04.2027"},
+        ["models.1.deprecation_date", "written as 2027-04-30", "'30.04.2027'"],
+    ),
+    "a day that is a number": ({"deprecation_date": 20270430}, ["written as 2027-04-30"]),
+    "a day with a time": ({"deprecation_date": "2027-04-30T00:00:00"}, ["written as 2027-04-30"]),
+    "a day that does not exist": (
+        {"deprecation_date": "2027-02-30"},
+        ["models.1.deprecation_date", "there is no day 2027-02-30"],
+    ),
     "same name": ({"name": "small"}, ["model 'small' stands twice", "names have to be unique"]),
 }
 
@@ -98,6 +120,69 @@ def test_a_file_and_the_specifications_make_the_same_pool(tmp_path: Path) -> Non
     assert pool.models == tiny_pool().models
     assert pool.names == ("small", "medium", "large")
     assert pool.index == {"small": 0, "medium": 1, "large": 2}
+
+
+def test_a_file_without_the_optional_figures_reads_as_before(tmp_path: Path) -> None:
+    (model,) = load_pool(pool_file(tmp_path, SMALL)).models
+    assert model.provider == ""
+    assert model.price_source == ""
+    optional = (
+        model.usd_per_1m_cached_input_tokens,
+        model.usd_per_1m_cache_write_tokens,
+        model.max_output_tokens,
+        model.deprecation_date,
+    )
+    assert optional == (None, None, None, None)
+
+
+def test_the_optional_figures_are_carried(tmp_path: Path) -> None:
+    figures = {
+        "usd_per_1m_cached_input_tokens": 0.01,
+        "usd_per_1m_cache_write_tokens": 0.125,
+        "max_output_tokens": 1024,
+        "deprecation_date": "2027-04-30",
+        "price_source": "a page",
+    }
+    (model,) = load_pool(pool_file(tmp_path, {**SMALL, **figures})).models
+    assert model.deprecation_date == date(2027, 4, 30)
+    assert model.model_dump(mode="json").items() >= figures.items()
+
+
+@pytest.mark.parametrize(
+    ("given", "provider"),
+    [
+        ({"name": "z-ai/glm-5"}, "z-ai"),
+        ({"name": "a/b/c"}, "a"),
+        ({"name": "gpt-4o"}, ""),
+        ({"name": "eu/gpt-4o", "provider": "openai"}, "openai"),
+    ],
+)
+def test_the_provider_is_the_name_s_first_part_unless_it_is_given(
+    tmp_path: Path, given: dict[str, str], provider: str
+) -> None:
+    (model,) = load_pool(pool_file(tmp_path, {**SMALL, **given})).models
+    assert model.provider == provider
+
+
+def test_the_figures_that_are_only_carried_change_no_column_and_no_digest() -> None:
+    figures = {"usd_per_1m_cached_input_tokens": 0.01, "deprecation_date": "2027-04-30"}
+    plain = Pool.of((ModelSpec.model_validate(SMALL),))
+    told = Pool.of((ModelSpec.model_validate({**SMALL, **figures}),))
+    assert told.digest == plain.digest
+
+
+def test_the_pool_of_2026_reaches_from_cheap_to_frontier_and_ends_nowhere_soon() -> None:
+    pool = load_pool(POOL_OF_2026)
+    assert 12 <= len(pool.names) <= 16
+    assert len({model.provider for model in pool.models}) >= 6
+    assert pool.usd_per_output_token.max() >= 100 * pool.usd_per_output_token.min()
+    for model in pool.models:
+        assert model.name == model.name.lower()
+        assert model.price_source
+        assert (model.max_output_tokens or 0) <= model.context_window_tokens
+        assert "chat" in model.capabilities
+    ends = [model.deprecation_date for model in pool.models if model.deprecation_date]
+    assert min(ends) > date(2026, 11, 30) + timedelta(days=90)
 
 
 def test_the_shipped_pool_has_8_to_12_models_with_prices_and_windows() -> None:

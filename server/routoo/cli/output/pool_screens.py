@@ -1,0 +1,109 @@
+"""Screens of ``routoo pool``: the models of a pool file, doubts about it, and differences."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from routoo.cli.output.numbers import count
+from routoo.cli.output.render import Block, Column, Row, TextLine, TextTable
+from routoo.routing.upkeep.sync import JUMP
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from routoo.routing.pool import ModelSpec
+    from routoo.routing.upkeep.check import PoolWarning
+    from routoo.routing.upkeep.sync import PoolSync
+
+
+def models(specs: Sequence[ModelSpec], evidence: Mapping[str, str]) -> list[Block]:
+    """Shows the models of a pool file with what they cost, can and hold.
+
+    Args:
+        specs: the models.
+        evidence: by the model's name, what the predictor learned it from; a predictor that tells
+            nothing gets no column.
+    """
+    columns = [
+        Column("model"),
+        Column("provider", optional=True),
+        Column("$/1M in", "right"),
+        Column("cached", "right"),
+        Column("$/1M out", "right"),
+        Column("window", "right"),
+        Column("ends", optional=True),
+        Column("can", optional=True),
+        *([Column("evidence", optional=True)] if evidence else []),
+        Column("prices from", optional=True),
+    ]
+    rows = [
+        Row(
+            [
+                one.name,
+                one.provider,
+                _usd(one.usd_per_1m_input_tokens),
+                _usd(one.usd_per_1m_cached_input_tokens),
+                _usd(one.usd_per_1m_output_tokens),
+                f"{one.context_window_tokens:,}",
+                str(one.deprecation_date or ""),
+                " ".join(one.capabilities),
+                *([evidence.get(one.name, "")] if evidence else []),
+                one.price_source or one.price_status,
+            ]
+        )
+        for one in specs
+    ]
+    return [TextTable(columns, rows)]
+
+
+def added(spec: ModelSpec, remarks: Sequence[str]) -> list[Block]:
+    """Shows a model that was added, and what is left to do."""
+    told = (
+        f"added {spec.name}: ${_usd(spec.usd_per_1m_input_tokens)} in and"
+        f" ${_usd(spec.usd_per_1m_output_tokens)} out per 1M tokens"
+        f" ({spec.price_source or spec.price_status}), window {spec.context_window_tokens:,}"
+    )
+    return [TextLine(told, "good"), *(TextLine(one) for one in remarks)]
+
+
+def removed(name: str, models_left: int) -> list[Block]:
+    """Shows that a model was removed."""
+    return [TextLine(f"removed {name}; {count(models_left, 'model')} left", "good")]
+
+
+def warnings(found: Sequence[PoolWarning], models: int) -> list[Block]:
+    """Shows the doubts about a pool, one a line."""
+    if not found:
+        return [TextLine(f"{count(models, 'model')}, no warnings", "good")]
+    return [TextLine(one.message, "warning") for one in found]
+
+
+def differences(sync: PoolSync, catalogues: str) -> list[Block]:
+    """Shows what a catalogue has otherwise, and the models that it says nothing of."""
+    blocks: list[Block] = [
+        TextLine(f"kept: {name}: {reason}", "muted") for name, reason in sync.kept.items()
+    ]
+    blocks += [
+        TextLine(
+            f"LOOK: {one.model}: {one.field} goes from {one.old:g} to {one.new:g}, by more than a"
+            f" factor of {JUMP:g}",
+            "warning",
+        )
+        for one in sync.changes
+        if one.is_jump
+    ]
+    changed = len({one.model for one in sync.changes})
+    if changed:
+        verb = "differs" if changed == 1 else "differ"
+        blocks.append(TextLine(f"{count(changed, 'model')} {verb} from {catalogues}"))
+    else:
+        compared = len(sync.before.pool.models) - len(sync.kept)
+        blocks.append(TextLine(f"{count(compared, 'model')} as in {catalogues}", "good"))
+    return blocks
+
+
+def _usd(usd_per_1m: float | None) -> str:
+    if usd_per_1m is None:
+        return ""
+    whole, _, decimals = f"{usd_per_1m:,.6f}".partition(".")
+    return f"{whole}.{decimals[:3]}{decimals[3:].rstrip('0')}"

@@ -1,0 +1,86 @@
+"""The check of a pool names each doubt with its remedy."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+
+from routoo.routing.pool import ModelSpec, Pool
+from routoo.routing.upkeep.check import PoolWarning, pool_warnings
+from support.tiny_pool import SMALL, tiny_pool
+
+TODAY = date(2026, 11, 30)
+KNOWN = ("small", "medium", "large")
+
+
+def warnings_of(changes: dict[str, Any], *, days: int = 90) -> tuple[PoolWarning, ...]:
+    pool = Pool.of((ModelSpec.model_validate({**SMALL, **changes}),))
+    return pool_warnings(pool, KNOWN, TODAY, days)
+
+
+def test_a_pool_without_doubts_has_none() -> None:
+    assert pool_warnings(tiny_pool(), KNOWN, TODAY, 90) == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "message"),
+    [
+        (
+            {"deprecation_date": "2026-12-11"},
+            "ends",
+            "small ends on 2026-12-11, in 11 days; choose its successor",
+        ),
+        (
+            {"deprecation_date": "2026-11-29"},
+            "ends",
+            "small ended on 2026-11-29; remove it from the pool",
+        ),
+        (
+            {"usd_per_1m_input_tokens": 0, "usd_per_1m_output_tokens": 0},
+            "no_price",
+            "small has the price 0 for input and output; set what it costs you",
+        ),
+        (
+            {"max_output_tokens": 4097},
+            "output_above_window",
+            "small has max_output_tokens 4,097 above its context_window_tokens 4,096; correct",
+        ),
+        (
+            {"name": "new"},
+            "unknown_to_predictor",
+            "new is not known to the predictor; remove it from the pool, set its predictor_name,",
+        ),
+        (
+            {"predictor_name": "old"},
+            "unknown_to_predictor",
+            "small is not known to the predictor (as old); remove it",
+        ),
+    ],
+)
+def test_a_doubt_is_one_line_with_its_remedy(
+    changes: dict[str, Any], kind: str, message: str
+) -> None:
+    (warning,) = warnings_of(changes)
+    assert warning.kind == kind
+    assert warning.model in (SMALL["name"], changes.get("name"))
+    assert warning.message.startswith(message)
+    assert "\n" not in warning.message
+
+
+@pytest.mark.parametrize("days", [0, 1, 90])
+def test_a_model_that_ends_later_is_no_doubt(days: int) -> None:
+    last = TODAY + timedelta(days=days)
+    assert len(warnings_of({"deprecation_date": last}, days=days)) == 1
+    assert warnings_of({"deprecation_date": last + timedelta(days=1)}, days=days) == ()
+
+
+def test_a_free_input_alone_or_a_full_window_is_no_doubt() -> None:
+    assert warnings_of({"usd_per_1m_input_tokens": 0, "max_output_tokens": 4096}) == ()
+
+
+def test_every_doubt_is_told_in_the_pool_s_order() -> None:
+    found = pool_warnings(tiny_pool(), ("medium",), TODAY, 90)
+    assert [one.model for one in found] == ["small", "large"]
+    assert pool_warnings(tiny_pool(), None, TODAY, 90) == ()
