@@ -26,7 +26,7 @@ from routoo.errors import ArtifactError
 from routoo.predictor.conversation import read_turns
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
     from typing import TypeAlias
 
@@ -294,6 +294,17 @@ class ReadPrompts:
     scales: NDArray[np.float32]
     counts: NDArray[np.intp]
     truncated: NDArray[np.bool_]
+
+    def members(self) -> Iterator[tuple[int, NDArray[np.intp]]]:
+        """Yields each region, and its items in their order."""
+        for region in range(len(REGIONS)):
+            if region == HEAD:
+                flags = self.head
+            elif region == TAIL:
+                flags = self.tail
+            else:
+                flags = self.regions == region
+            yield region, np.flatnonzero(flags)
 
 
 @dataclass(frozen=True, slots=True)

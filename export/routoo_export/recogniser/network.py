@@ -1,0 +1,106 @@
+"""The recogniser: from pooled rows of n-grams to hidden units, task logits and traits.
+
+With x [7 * h] a prompt's pooled rows, region after region:
+
+    hidden = relu(x W + b)
+    tasks  = softmax(hidden T')            T: one row a task, which is an input of the graph
+    traits = sigmoid(hidden V)             languages, difficulty, length, and free features
+
+The hidden units are those of a trained layer, a linear classifier's logits and the negatives of
+these (so that relu keeps both signs), and a unit that is always 1 and stands for the biases.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routoo.predictor.ngrams import REGIONS, NgramReader, Vocabulary
+from routoo_export.errors import ExportError
+
+FloatArray = NDArray[np.float32]
+
+LANGUAGES: Final = tuple(
+    "en zh ja ko vi th id hi bn ta ur tl ms es pt fr de it nl sv da no fi ro"
+    " ru uk pl cs tr ar he fa el hu bg sr sw".split()
+)
+DIFFICULTIES: Final = (2, 3, 4, 5)
+"""A trait tells whether a prompt is at least as hard as each."""
+LENGTHS: Final = (16, 32, 64, 128, 256, 512, 1024)
+"""A trait tells whether an answer has at least so many tokens."""
+FEATURES: Final = 24
+TRAITS: Final = (
+    *(f"language:{code}" for code in LANGUAGES),
+    *(f"difficulty>={level}" for level in DIFFICULTIES),
+    *(f"tokens>={tokens}" for tokens in LENGTHS),
+    *(f"feature:{at}" for at in range(FEATURES)),
+)
+BATCH: Final = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Recogniser:
+    """Weights of the recogniser, float32.
+
+    Attributes:
+        table: Rows of n-grams, [rows, h].
+        hidden: [7 * h, u].
+        hidden_bias: [u].
+        tasks: [t, u].
+        traits: [u, r].
+    """
+
+    table: FloatArray
+    hidden: FloatArray
+    hidden_bias: FloatArray
+    tasks: FloatArray
+    traits: FloatArray
+
+    def pooled(self, vocabulary: Vocabulary, texts: Sequence[str]) -> FloatArray:
+        """The pooled rows of n prompts, [n, 7 * h]."""
+        reader, found = NgramReader(vocabulary), []
+        for start in range(0, len(texts), BATCH):
+            read = reader.read(texts[start : start + BATCH])
+            n, h = len(read.counts), self.table.shape[1]
+            pooled = np.zeros((n, len(REGIONS), h), np.float32)
+            for region, items in read.members():
+                prompts = read.prompts[items]
+                weights = read.weights[items] * read.scales[prompts, region]
+                rows = self.table[read.rows[items]] * weights[:, None]
+                first = np.searchsorted(prompts, np.arange(n))
+                sums = np.add.reduceat(np.vstack([rows, np.zeros((1, h), np.float32)]), first)
+                pooled[:, region] = np.where(np.bincount(prompts, minlength=n)[:, None] > 0, sums, 0)
+            found.append(pooled.reshape(n, -1))
+        return np.concatenate(found)
+
+    def hidden_units(self, pooled: FloatArray) -> FloatArray:
+        """The hidden units, [n, u], of pooled rows [n, 7 * h]."""
+        return np.maximum(pooled @ self.hidden + self.hidden_bias, 0.0)
+
+    def recognise(self, hidden: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Probabilities of the tasks [n, t] and traits [n, r] of hidden units [n, u]."""
+        logits = hidden @ self.tasks.T
+        shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+        traits = 1.0 / (1.0 + np.exp(-hidden @ self.traits))
+        return shares / shares.sum(axis=1, keepdims=True), traits
+
+    def save(self, path: Path) -> None:
+        """Write the weights as an npz file."""
+        with path.open("wb") as file:
+            np.savez(file, **{one.name: getattr(self, one.name) for one in fields(self)})
+
+    @classmethod
+    def load(cls, path: Path) -> "Recogniser":
+        """Read weights.
+
+        Raises:
+            ExportError: the file holds none.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return cls(**{one.name: arrays[one.name] for one in fields(cls)})
+        except (OSError, ValueError, KeyError) as error:
+            raise ExportError(f"{path}: not a recogniser: {error}; train one first") from error
