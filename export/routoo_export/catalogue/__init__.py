@@ -4,6 +4,7 @@
 averages, fits one hierarchical model to them (``estimator``, ``posterior``) and hands out a
 ``table.Catalogue``: per model and kind of task the expected score on a user's typical prompt
 (``reference``), the expected output tokens (``lengths``), their variances and the evidence behind
-them. ``table.write_catalogue`` and ``table.read_catalogue`` keep it as one npz. ``evaluate`` judges
-it by sources that were left out.
+them. ``table.write_catalogue`` and ``table.read_catalogue`` keep it as one npz. ``placement.place``
+finds the posterior of a new model from the table alone. ``evaluate`` judges the estimates by
+sources that were left out.
 """

@@ -1,6 +1,7 @@
 """The building of the catalogue from the data folder."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +65,8 @@ def assemble(
     variance = np.einsum("mtt->mt", known.covariance)
     score_mean, score_var = logistic_moments(*scale.logits(known.mean, variance))
     lengths = estimate_lengths(data.names, evidence.lengths, evidence.tokens, task_median_tokens)
-    averages = category_scales(evidence.releases, data, known)
+    misfit = scales.misfit + scales.family[data.test_family]
+    averages = category_scales(evidence.releases, data, known, misfit)
     fits = [fit for _, fit in averages.values()]
     prompts, benchmarks = _evidence_counts(data)
     return Catalogue(
@@ -84,10 +86,9 @@ def assemble(
         test_weights=np.stack([*data.test_weights, *(weights for weights, _ in averages.values())]),
         test_intercept=np.r_[scales.intercept, [fit.intercept for fit in fits]],
         test_slope=np.r_[scales.slope, [fit.slope for fit in fits]],
-        test_misfit=np.r_[
-            scales.misfit + scales.family[data.test_family], [fit.misfit for fit in fits]
-        ],
+        test_misfit=np.r_[misfit, [fit.misfit for fit in fits]],
         test_measured=np.arange(len(data.test_name) + len(fits)) < len(data.test_name),
+        prior_mean=fitted.prior.mean(data.regressors),
         prior_cov=fitted.prior.covariance(),
         prior_coefficients=fitted.prior.coefficients @ factor_loadings().T,
         reference_offset=scale.offset,
@@ -98,21 +99,32 @@ def assemble(
 
 
 def category_scales(
-    releases: list[LiveBenchRelease], data: Measurements, known: Abilities
+    releases: list[LiveBenchRelease],
+    data: Measurements,
+    known: Abilities,
+    misfit: NDArray[np.float64],
 ) -> dict[str, tuple[NDArray[np.float64], FittedScale]]:
     """The scales of LiveBench's averages per category and over all, by ``livebench_DATE.CATEGORY``.
 
     An average of scores is not linear in the abilities, so its scale is fitted to the models that
-    have it, with the tasks' mean weights.
+    have it, with the tasks' mean weights. Their abilities were found from the very same scores, so
+    the misfit of the tasks is added to what is left over.
+
+    Args:
+        releases: LiveBench's releases.
+        data: The measurements.
+        known: The abilities.
+        misfit: Variance in logits of each test that abilities do not explain, float64 [j].
 
     Returns:
         Weights of the tasks, float64 [t], and the scale.
     """
     names = read_livebench_names()
     place = {name: at for at, name in enumerate(data.names)}
-    weights_of = {
-        name.partition(".")[2]: weights
-        for name, weights in zip(data.test_name, data.test_weights, strict=True)
+    # The newest test of a task comes last.
+    test_of = {
+        name.partition(".")[2]: at
+        for at, name in enumerate(data.test_name)
         if name.startswith(LIVEBENCH)
     }
     found = {}
@@ -125,21 +137,21 @@ def category_scales(
         }
         points["average"] = np.mean([points[name] for name in release.categories], axis=0)
         for name, tasks in categories.items():
-            weights = np.mean([weights_of[task] for task in tasks], axis=0)
+            tests = [test_of[task] for task in tasks]
+            weights = data.test_weights[tests].mean(axis=0)
             scored = np.isfinite(points[name])
             if scored.sum() < _FEWEST_MODELS:
                 continue
             share = (points[name][scored] / 100.0 * _QUESTIONS + 0.5) / (_QUESTIONS + 1.0)
             mean, variance = known.measured(weights)
-            found[f"{LIVEBENCH}_{release.date}.{name}"] = (
-                weights,
-                fit_scale(
-                    mean[rows[scored]],
-                    variance[rows[scored]],
-                    np.log(share / (1.0 - share)),
-                    1.0 / (_QUESTIONS * share * (1.0 - share)),
-                ),
+            fit = fit_scale(
+                mean[rows[scored]],
+                variance[rows[scored]],
+                np.log(share / (1.0 - share)),
+                1.0 / (_QUESTIONS * share * (1.0 - share)),
             )
+            fit = replace(fit, misfit=fit.misfit + float(misfit[tests].mean()) / len(tests))
+            found[f"{LIVEBENCH}_{release.date}.{name}"] = weights, fit
     return found
 
 

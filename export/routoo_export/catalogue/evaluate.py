@@ -1,6 +1,7 @@
 """The catalogue judged by sources that were left out of it."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Final
 
 import numpy as np
@@ -14,9 +15,39 @@ from routoo_export.catalogue.posterior import Abilities, abilities
 from routoo_export.catalogue.scale_fit import fit_scale
 
 FEWEST_OTHERS: Final = 3
-FEWEST_MODELS: Final = 4
+HEADLINE_SOURCES: Final = 12
+# Sources with the same prompts, or variants of one set, are left out together.
+_SIBLINGS: Final = (
+    ("shaberi_ja_panel3", "shaberi_ja_gpt41"),
+    ("reasoning_gym_easy", "reasoning_gym_hard"),
+    ("alpaca_eval_v1", "alpaca_eval_v2", "alpaca_eval_v2_lookahead"),
+    ("zeroeval_gsm8k", "gsm8k_cascade"),
+)
 _STEPS: Final = 80
 _HALF_WIDTH: Final = float(norm.ppf(0.95))
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Means over the HEADLINE_SOURCES sources with the most models.
+
+    Attributes:
+        sources: The sources.
+        spearman: Mean rank correlation of predicted and true means.
+        spearman_z: That of the mean z-score.
+        spearman_shared: That of the prediction, for models that LiveBench has.
+        spearman_livebench: That of LiveBench's mean z-score, for the same models.
+        covered_known: Mean share inside the 90 % interval, given the scale of the test.
+        covered_fitted: The same with the scale fitted to a third of the models.
+    """
+
+    sources: tuple[str, ...]
+    spearman: float
+    spearman_z: float
+    spearman_shared: float
+    spearman_livebench: float
+    covered_known: float
+    covered_fitted: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +83,8 @@ class LeftOut:
 def leave_one_source_out(data: Measurements, whole: FittedHierarchy, source: str) -> LeftOut:
     """Predict the mean scores of a source's models from all other sources.
 
+    Sources with the same prompts are left out too.
+
     Args:
         data: All measurements.
         whole: The estimate of all of them; gives the start and the known scale.
@@ -59,7 +92,8 @@ def leave_one_source_out(data: Measurements, whole: FittedHierarchy, source: str
     """
     of_source = np.array([one == source for one in data.test_source])
     out = of_source[data.test]
-    rest = data.choose(~out)
+    alike = next((some for some in _SIBLINGS if source in some), (source,))
+    rest = data.choose(~np.isin(data.test_source, alike)[data.test])
     fitted = estimate(rest, start=whole, steps=_STEPS)
     known = abilities(rest, fitted)
     others = np.bincount(rest.row, minlength=len(data.names))
@@ -83,6 +117,26 @@ def leave_one_source_out(data: Measurements, whole: FittedHierarchy, source: str
         covered_known=_share(inside_known),
         covered_fitted=_share(inside_fitted),
         intervals=len(inside_fitted),
+    )
+
+
+def evaluate_catalogue(data: Measurements) -> list[LeftOut]:
+    """Leave out each source in turn but LiveBench, which has no prompts of its own."""
+    whole = estimate(data)
+    sources = [source for source in dict.fromkeys(data.test_source) if source != LIVEBENCH]
+    return [leave_one_source_out(data, whole, source) for source in sources]
+
+
+def summarise(results: Sequence[LeftOut]) -> Summary:
+    """The means over the sources with the most models; ties in the order of ``results``."""
+    chosen = sorted(results, key=lambda one: -one.models)[:HEADLINE_SOURCES]
+
+    def mean(name: str) -> float:
+        return float(np.nanmean([getattr(one, name) for one in chosen]))
+
+    return Summary(
+        sources=tuple(one.source for one in chosen),
+        **{one.name: mean(one.name) for one in fields(Summary) if one.name != "sources"},
     )
 
 

@@ -8,7 +8,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from routoo_export.errors import OutcomeError
+from routoo_export.errors import CatalogueError
 
 FORMAT: Final = 1
 
@@ -41,6 +41,7 @@ class Catalogue:
             family share included, float64 [j].
         test_measured: Whether the test is a measurement of the table; otherwise it is an average of
             such, fitted afterwards, bool [j].
+        prior_mean: Prior mean abilities, float64 [m, t].
         prior_cov: Prior covariance of a model's abilities, float64 [t, t].
         prior_coefficients: Effects of ``measurements.REGRESSORS`` on its mean, float64 [p, t].
         reference_offset: Logit of the score on users' prompts of ability 0, float64 [t].
@@ -67,6 +68,7 @@ class Catalogue:
     test_slope: NDArray[np.float64]
     test_misfit: NDArray[np.float64]
     test_measured: NDArray[np.bool_]
+    prior_mean: NDArray[np.float64]
     prior_cov: NDArray[np.float64]
     prior_coefficients: NDArray[np.float64]
     reference_offset: NDArray[np.float64]
@@ -90,7 +92,7 @@ class Catalogue:
         for name, shape in shapes.items():
             found = getattr(self, name).shape
             if found != shape:
-                raise OutcomeError(
+                raise CatalogueError(
                     f"catalogue: {name} has shape {found}, not {shape}; build it anew"
                 )
 
@@ -98,10 +100,10 @@ class Catalogue:
         """The place of a model.
 
         Raises:
-            OutcomeError: the catalogue has no such model; the message names the nearest.
+            CatalogueError: the catalogue has no such model; the message names the nearest.
         """
         if name not in self.names:
-            raise OutcomeError(f"the catalogue has no model {name!r}{nearest(name, self.names)}")
+            raise CatalogueError(f"the catalogue has no model {name!r}{nearest(name, self.names)}")
         return self.names.index(name)
 
 
@@ -114,6 +116,7 @@ _PER_MODEL_AND_TASK: Final = (
     "prompts",
     "benchmarks",
     "ability_mean",
+    "prior_mean",
 )
 
 
@@ -136,21 +139,21 @@ def read_catalogue(path: Path) -> Catalogue:
     """Read a catalogue.
 
     Raises:
-        OutcomeError: the file is missing, of another format, or lacks an array.
+        CatalogueError: the file is missing, of another format, or lacks an array.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except (OSError, ValueError, BadZipFile) as error:
-        raise OutcomeError(f"{path}: not a catalogue ({error}); build it anew") from error
+        raise CatalogueError(f"{path}: not a catalogue ({error}); build it anew") from error
     if int(arrays.pop("format", -1)) != FORMAT:
-        raise OutcomeError(f"{path}: not a catalogue of format {FORMAT}; build it anew")
+        raise CatalogueError(f"{path}: not a catalogue of format {FORMAT}; build it anew")
     missing = sorted({one.name for one in fields(Catalogue)} - arrays.keys())
     if missing:
-        raise OutcomeError(f"{path}: {missing[0]} is missing; build it anew")
+        raise CatalogueError(f"{path}: {missing[0]} is missing; build it anew")
     for name, values in arrays.items():
         if values.dtype.kind == "f" and name != "release" and not np.isfinite(values).all():
-            raise OutcomeError(f"{path}: {name} has values that are not finite; build it anew")
+            raise CatalogueError(f"{path}: {name} has values that are not finite; build it anew")
     names = {name: tuple(arrays[name].tolist()) for name in ("names", "tasks", "test_name")}
     numbers = {
         name: float(arrays[name]) for name in ("reference_slope", "transfer_var", "effort_share")
