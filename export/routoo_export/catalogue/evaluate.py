@@ -28,7 +28,7 @@ _HALF_WIDTH: Final = float(norm.ppf(0.95))
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class LeftOutMeans:
     """Means over the HEADLINE_SOURCES sources with the most models.
 
     Attributes:
@@ -127,16 +127,16 @@ def evaluate_catalogue(data: Measurements) -> list[LeftOut]:
     return [leave_one_source_out(data, whole, source) for source in sources]
 
 
-def summarise(results: Sequence[LeftOut]) -> Summary:
+def summarise(results: Sequence[LeftOut]) -> LeftOutMeans:
     """The means over the sources with the most models; ties in the order of ``results``."""
     chosen = sorted(results, key=lambda one: -one.models)[:HEADLINE_SOURCES]
 
     def mean(name: str) -> float:
         return float(np.nanmean([getattr(one, name) for one in chosen]))
 
-    return Summary(
+    return LeftOutMeans(
         sources=tuple(one.source for one in chosen),
-        **{one.name: mean(one.name) for one in fields(Summary) if one.name != "sources"},
+        **{one.name: mean(one.name) for one in fields(LeftOutMeans) if one.name != "sources"},
     )
 
 

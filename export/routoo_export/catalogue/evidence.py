@@ -39,7 +39,7 @@ class KnownScore:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class StackedScores:
     """n measurements.
 
     Attributes:
@@ -57,9 +57,9 @@ class Known:
     noise: NDArray[np.float64]
 
 
-def stack_rows(rows: Sequence[KnownScore], tasks: int) -> Known:
+def stack_rows(rows: Sequence[KnownScore], tasks: int) -> StackedScores:
     """Bring measurements into arrays."""
-    return Known(
+    return StackedScores(
         label=tuple(row.label for row in rows),
         value=np.array([row.value for row in rows]),
         offset=np.array([row.offset for row in rows]),

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from routoo_export.catalogue.evidence import Known, benchmark_rows, graded_rows, stack_rows
+from routoo_export.catalogue.evidence import StackedScores, benchmark_rows, graded_rows, stack_rows
 from routoo_export.catalogue.measurements import regressors
 from routoo_export.catalogue.names import ModelFacts, parse_name
 from routoo_export.catalogue.reference import logistic_moments
@@ -166,7 +166,7 @@ def _condition(
     catalogue: Catalogue,
     mean: NDArray[np.float64],
     covariance: NDArray[np.float64],
-    known: Known,
+    known: StackedScores,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     mean, covariance = _with_deviations(catalogue, mean, covariance)
     if not len(known.value):
@@ -177,7 +177,7 @@ def _condition(
     return mean + gain @ residual, covariance - gain @ cross
 
 
-def _refuse_contradictions(catalogue: Catalogue, known: Known) -> None:
+def _refuse_contradictions(catalogue: Catalogue, known: StackedScores) -> None:
     tasks = len(catalogue.tasks)
     vague = catalogue.prior_cov + _VAGUE_SD**2 * np.ones((tasks, tasks))
     centre = catalogue.ability_mean.mean(axis=0)
