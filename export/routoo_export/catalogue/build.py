@@ -67,6 +67,7 @@ def assemble(
     lengths = estimate_lengths(data.names, evidence.lengths, evidence.tokens, task_median_tokens)
     misfit = scales.misfit + scales.family[data.test_family]
     averages = category_scales(evidence.releases, data, known, misfit)
+    averages |= source_scales(data, known, misfit)
     fits = [fit for _, fit in averages.values()]
     prompts, benchmarks = _evidence_counts(data)
     return Catalogue(
@@ -152,6 +153,44 @@ def category_scales(
             )
             fit = replace(fit, misfit=fit.misfit + float(misfit[tests].mean()) / len(tests))
             found[f"{LIVEBENCH}_{release.date}.{name}"] = weights, fit
+    return found
+
+
+def source_scales(
+    data: Measurements, known: Abilities, misfit: NDArray[np.float64]
+) -> dict[str, tuple[NDArray[np.float64], FittedScale]]:
+    """The scales of the means over all prompts of a source, by the source's name.
+
+    Args:
+        data: The measurements.
+        known: The abilities.
+        misfit: Variance in logits of each test that abilities do not explain, float64 [j].
+
+    Returns:
+        Weights of the tasks, float64 [t], and the scale.
+    """
+    found = {}
+    graded = data.test_graded[data.test]
+    for source in dict.fromkeys(np.array(data.test_source)[data.test_graded].tolist()):
+        tests = np.flatnonzero(np.array(data.test_source) == source)
+        chosen = data.choose(graded & np.isin(data.test, tests))
+        prompts = np.bincount(chosen.test, chosen.prompts, len(data.test_name))[tests]
+        weights = prompts / prompts.sum() @ data.test_weights[tests]
+        total = np.bincount(chosen.row, chosen.prompts, len(data.names))
+        right = np.bincount(chosen.row, chosen.prompts * chosen.score, len(data.names))
+        rows = np.flatnonzero(total)
+        if len(rows) < _FEWEST_MODELS:
+            continue
+        share = (right[rows] + 0.5) / (total[rows] + 1.0)
+        mean, variance = known.measured(weights)
+        fit = fit_scale(
+            mean[rows],
+            variance[rows],
+            np.log(share / (1.0 - share)),
+            1.0 / (total[rows] * share * (1.0 - share)),
+        )
+        extra = float(misfit[tests] @ (prompts / prompts.sum()) ** 2)
+        found[source] = weights, replace(fit, misfit=fit.misfit + extra)
     return found
 
 

@@ -143,16 +143,18 @@ def _test(catalogue: Catalogue, label: str) -> int:
 
 def _refuse_overlaps(catalogue: Catalogue, found: Mapping[str, int]) -> None:
     """Refuse two names of one test, and averages of different grain over one source's questions."""
-    grains: dict[str, str] = {}
+    grains: dict[str, dict[str, str]] = {}
     named: dict[int, str] = {}
     for label, test in found.items():
         if test in named:
             raise CatalogueError(f"{named[test]} and {label} are one benchmark; give one of them")
         named[test] = label
         name = catalogue.test_name[test]
-        if name.startswith(LIVEBENCH):
-            grain = "task" if catalogue.test_measured[test] else "category"
-            grains.setdefault("average" if name.endswith(".average") else grain, label)
-    if len(grains) > 1:
-        one, other = list(grains.values())[:2]
-        raise CatalogueError(f"{one} and {other} share questions; give only those of finer grain")
+        source = LIVEBENCH if name.startswith(LIVEBENCH) else name.partition(".")[0]
+        grain = "task" if catalogue.test_measured[test] else "category"
+        grain = "average" if name.endswith(".average") else grain
+        of_source = grains.setdefault(source, {})
+        of_source.setdefault(grain, label)
+        if len(of_source) > 1:
+            one, other = of_source.values()
+            raise CatalogueError(f"{one} and {other} share questions; give only the finer ones")

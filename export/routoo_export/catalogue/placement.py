@@ -87,7 +87,8 @@ def place(
             whether the model is taken as one that thinks before it answers.
         graded: Mean score in [0, 1] and number of graded prompts, by kind of task.
         benchmarks: Published averages in percent, by test: ``livebench.Mathematics`` (the newest
-            release that has it), ``livebench_2025_11_25.olympiad``, ``kor_bench.logic_puzzle``.
+            release that has it), ``livebench_2025_11_25.olympiad``, ``mmlu_pro``,
+            ``mmlu_pro.math_hard``.
         similar: A model of the catalogue that it resembles.
         release: Year of its release with the month as a fraction; None = recent.
         params_b: Its parameters in billions.

@@ -122,6 +122,7 @@ def test_the_catalogue_of_the_real_data_is_as_described(outcome_data_dir: Path) 
     rows = [catalogue.row(name) for name in REFERENCE_MODELS]
     wanted = np.array([REFERENCE_SCORES[task] for task in catalogue.tasks])
     assert np.abs(catalogue.score_mean[rows].mean(axis=0) - wanted).max() < 0.05
+    assert {"mmlu_pro", "kor_bench", "livebench_2026_06_25.Mathematics"} < {*catalogue.test_name}
     # An order that nobody doubts.
     names = ("openai/gpt-5.5-2026-04-23@xhigh", "openai/gpt-4o-2024-08-06", "google/gemma-2-9b-it")
     best, middle, worst = (catalogue.score_mean[catalogue.row(name)] for name in names)
