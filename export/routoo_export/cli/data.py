@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import typer
 
 from routoo_export.cli.common import AsJson, print_result
+from routoo_export.cli.sources import list_overlaps, list_sources
 from routoo_export.errors import OutcomeError
 from routoo_export.outcomes.adapters.battles import read_battle_sources
 from routoo_export.outcomes.adapters.formats import ADAPTERS, Adapter
@@ -28,6 +29,9 @@ from routoo_export.outcomes.write import write_grid, write_table
 data_app = typer.Typer(
     help="Convert outcomes into the project's parquet, and check them.", no_args_is_help=True
 )
+
+data_app.command(name="sources")(list_sources)
+data_app.command(name="overlaps")(list_overlaps)
 
 Format = StrEnum(  # type: ignore[misc]
     "Format", {name: name for name in (*ADAPTERS, "huggingface", "battles")}

@@ -3,6 +3,7 @@
 The registry is the file sources.yaml of this package; its head explains the keys.
 """
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -38,8 +39,17 @@ def _known_kind(kind: str) -> str:
     return kind
 
 
+def _compiles(pattern: str) -> str:
+    try:
+        re.compile(pattern, re.DOTALL)
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from error
+    return pattern
+
+
 Name = Annotated[str, Field(min_length=1)]
 Kind = Annotated[str, AfterValidator(_known_kind)]
+Pattern = Annotated[str, Field(min_length=1), AfterValidator(_compiles)]
 
 
 class _Entry(BaseModel):
@@ -111,6 +121,8 @@ class SourceEntry(_Entry):
         costs: Prefix of the columns with costs: "cost" as billed, "cost_est" from prices.
         kind: Kind of task of all rows; None = of several kinds, or those of ``kinds``.
         kinds: Kinds of task by a column.
+        wraps: Regular expressions (with ``re.DOTALL``) that are cut from a prompt, in order, before
+            its question decides on the split: a question in other words around it is the same.
         rows: The rows that are read; None = all.
         models: The models that are read, by their names in the file; None = all.
     """
@@ -126,6 +138,7 @@ class SourceEntry(_Entry):
     costs: Literal["cost", "cost_est", "none"]
     kind: Kind | None = None
     kinds: KindMap | None = None
+    wraps: list[Pattern] = []
     rows: RowFilter | None = None
     models: NameFilter | None = None
 

@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from routoo_export.outcomes.outcomes import (
     read_table,
 )
 from routoo_export.outcomes.registry import Registry, RowFilter, SourceEntry, registry
-from routoo_export.outcomes.splits import assign_buckets
+from routoo_export.outcomes.splits import assign_buckets, stem_group
 from routoo_export.outcomes.wide import INPUT_TOKENS, LATENCY, SCORE, read_wide
 
 PRICES_FILE: Final = "prices.csv"
@@ -138,6 +139,10 @@ def read_source(folder: Path, name: str, *, known: Registry | None = None) -> So
             costs=grid.cost_kind,
         ),
     )
+    if entry.wraps:
+        groups = tuple(_question_group(prompt, entry.wraps) for prompt in outcomes.prompts)
+        buckets = assign_buckets(outcomes.prompts, groups)
+        outcomes = replace(outcomes, duplicate_groups=groups, buckets=buckets)
     kinds = _kinds(table.filter(pa.array(rows)), entry, outcomes.prompt_ids)
     return SourceOutcomes(outcomes, kinds, entry, (*notes, *repeated))
 
@@ -174,6 +179,14 @@ def read_prices(data: Path, models: Sequence[str]) -> NDArray[np.float64]:
         return np.array([listed[model] for model in models], dtype=np.float64)
     except (OSError, KeyError, ValueError) as error:
         raise OutcomeError(f"{path}: no usable price ({error})") from error
+
+
+def _question_group(prompt: str, wraps: Sequence[str]) -> str:
+    """The duplicate group of the question that is left when ``wraps`` are cut from the prompt."""
+    question = prompt
+    for pattern in wraps:
+        question = re.sub(pattern, "", question, flags=re.DOTALL)
+    return stem_group(question if question.strip() else prompt)
 
 
 def _require(table: pa.Table, path: Path, entry: SourceEntry) -> None:

@@ -24,6 +24,7 @@ _FIRST_CHOICE: Final = re.compile(r"\nA[.)] ")
 _CHOICE: Final = re.compile(r"\n[A-Z][.)] ")
 _ANSWER_CUE: Final = re.compile(r"\s*answer:\s*$", re.IGNORECASE)
 _FEWEST_CHOICES: Final = 2
+_STEM_GROUP: Final = "stem:"
 _NON_WORD: Final = re.compile(r"[\W_]+")
 
 
@@ -60,6 +61,24 @@ def question_stem(prompt: str) -> str:
     return _NON_WORD.sub(" ", question_text(prompt).lower()).strip()
 
 
+def stem_group(question: str) -> str:
+    """The duplicate group of a prompt that wraps ``question`` in more text.
+
+    In a split, the prompt has the stem of ``question`` instead of its own.
+    """
+    return f"{_STEM_GROUP}{question_stem(question)}"
+
+
+def split_stems(prompts: Sequence[str], duplicate_groups: Sequence[str | None]) -> list[str]:
+    """The stem by which each prompt is split, [n]: its own, or that of its ``stem_group``."""
+    return [
+        group.removeprefix(_STEM_GROUP)
+        if group is not None and group.startswith(_STEM_GROUP)
+        else question_stem(prompt)
+        for prompt, group in zip(prompts, duplicate_groups, strict=True)
+    ]
+
+
 def stem_bucket(stem: str) -> int:
     """The bucket of a stem: sha1(stem) mod 10."""
     digest = hashlib.sha1(stem.encode(), usedforsecurity=False).hexdigest()
@@ -74,7 +93,7 @@ def assign_buckets(
     Prompts with the same stem, or with the same duplicate group (None = no group), are one
     question, transitively. The whole question takes the bucket of its alphabetically first stem.
     """
-    stems = [question_stem(prompt) for prompt in prompts]
+    stems = split_stems(prompts, duplicate_groups)
     parent: dict[str, str] = {}
 
     def root(key: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -67,6 +68,17 @@ def routerdc(path: Path, scores: list[dict[str, float]]) -> Path:
     rows = [{"question": f"Question {i}?", "scores": row} for i, row in enumerate(scores)]
     path.write_text(json.dumps(rows))
     return path
+
+
+def data_folder(files: Path, folder: Path) -> Path:
+    """A copy of the files with a list of their models."""
+    lines = ["source_file,source_name,canonical"]
+    for path in files.glob("*.parquet"):
+        shutil.copy(path, folder)
+        names = [n.removeprefix("score:") for n in pq.read_schema(path).names if "score:" in n]
+        lines += [f"{path.name},{name},maker/{name}" for name in names]
+    (folder / "models.csv").write_text("\n".join(lines), encoding="utf-8")
+    return folder
 
 
 def test_convert_writes_what_training_reads(tmp_path: Path, run: Run) -> None:
@@ -212,6 +224,41 @@ def test_one_model_may_be_onboarded(tmp_path: Path, run: Run) -> None:
     path = write(tmp_path / "new.parquet", long_columns(3, ("new",)))
     report = json.loads(run("check", path, "--for", "onboarding", "--json"))
     assert report[str(path)]["models"] == 1
+
+
+def test_sources_are_listed_with_what_is_missing_and_unknown(
+    synthetic_data: Path, tmp_path: Path, run: Run
+) -> None:
+    folder = data_folder(synthetic_data, tmp_path)
+    write(folder / "stranger.parquet", {"prompt_id": ["a"]})
+    report = json.loads(run("sources", "--data", folder, "--json"))
+    source = {entry["name"]: entry for entry in report["sources"]}
+    found = source["mmlu_pro"]
+    assert (found["rows"], found["prompts"], found["models"]) == (400, 400, 3)
+    assert found["kinds"] == {"multiple_choice_exam": 400}
+    assert (found["licence"], found["ships"], found["judge"]) == ("Apache-2.0", True, None)
+    assert source["shaberi_ja_gpt41"]["judge"] == "gpt-4.1"
+    assert source["kor_bench"]["rows"] is None
+    assert "kor_bench.parquet" in report["missing_files"]
+    assert "mmlu_pro.parquet" not in report["missing_files"]
+    assert report["unknown_files"] == ["stranger.parquet"]
+    shown = run("sources", "--data", folder)
+    assert "missing: kor_bench.parquet\n" in shown
+    assert "not registered: stranger.parquet\n" in shown
+
+
+def test_overlaps_are_listed(synthetic_data: Path, tmp_path: Path, run: Run) -> None:
+    folder = data_folder(synthetic_data, tmp_path)
+    report = json.loads(run("overlaps", "--data", folder, "--json"))
+    assert report["pairs"] == []
+    assert {entry["source"]: entry["prompts"] for entry in report["sources"]} == {
+        "mmlu_pro": 400,
+        "mmlu_routellm": 400,
+    }
+    assert "mmlu_routellm" in run("overlaps", "--data", folder)
+    code, _, error = run.code("overlaps", "--data", tmp_path / "nowhere")
+    assert code == 2
+    assert re.fullmatch(r"error: .*nowhere: no file of a registered source; .*\n", error)
 
 
 @pytest.mark.parametrize(
