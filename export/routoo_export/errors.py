@@ -2,6 +2,7 @@
 
 ExportError
 ├── OutcomeError      the outcome data do not fit; names file and row
+├── CatalogueError    the catalogue, or what is said of a new model, does not fit
 ├── CheckpointError   a trained checkpoint is missing or of another shape
 └── ParityError       the exported graph does not compute what was trained
 """
@@ -13,6 +14,10 @@ class ExportError(Exception):
 
 class OutcomeError(ExportError):
     """The outcome data do not fit the contract."""
+
+
+class CatalogueError(ExportError):
+    """The catalogue cannot be read, or the evidence for a new model does not fit it."""
 
 
 class CheckpointError(ExportError):

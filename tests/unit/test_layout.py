@@ -37,6 +37,7 @@ EXPORT_FLOORS = (
     {"graph"},
     {"network"},
     {"backbones"},
+    {"catalogue"},
     {"outcomes"},
     {"errors", "progress", ""},
 )

@@ -5,6 +5,7 @@ from typing import Final
 
 import typer
 
+from routoo_export.cli.catalogue import catalogue_app
 from routoo_export.cli.data import data_app
 from routoo_export.cli.evaluate import evaluate_checkpoint
 from routoo_export.cli.export import export
@@ -29,6 +30,7 @@ app.command()(export)
 app.command(name="repository")(repository_config)
 app.command()(onboard)
 app.add_typer(data_app, name="data")
+app.add_typer(catalogue_app, name="catalogue")
 
 
 def main() -> None:

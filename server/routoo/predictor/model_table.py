@@ -1,9 +1,9 @@
 """The table of models: one row a model, apart from the graph, so that models come and go.
 
 A prompt is a vector: the probabilities of the t kinds of task, its r traits, and the traits'
-squares. A model answers it with five vectors, whose products with the prompt's are its mean score,
-the residual of the logit, the logarithm of the output tokens, the mean square of the score, and the
-variance of the residual. ``rows`` packs them for the graph, which needs no change when a model, a
+squares. A model answers it with three vectors, whose products with the prompt's are its score (the
+mixture of its mean scores on the tasks, and a residual), the logarithm of its output tokens, and
+the variance of the score. ``rows`` packs them for the graph, which needs no change when a model, a
 task or an estimate does.
 """
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Figures = NDArray[np.float32]
 
 TABLE = "models.npz"
-QUESTIONS = 5
+QUESTIONS = 3
 """Products of a model's vectors with a prompt's: see the module."""
 
 
@@ -44,7 +44,7 @@ class ModelTable:
         task_rows: [t, h], by which the graph recognises each task.
         score_mean: [M, t], posterior mean of the score on a prompt of the task, in (0, 1).
         score_var: [M, t], its posterior variance.
-        weights: [M, r], weights of the traits in the residual of the logit.
+        weights: [M, r], weights of the traits in the residual of the score.
         weights_var: [M, r], their variances.
         log_tokens: [M, t], logarithm of the output tokens expected, reasoning included.
         token_weights: [M, r], weights of the traits in that logarithm.
@@ -92,21 +92,20 @@ class ModelTable:
         return None
 
     def rows(self, at: Sequence[int] | NDArray[np.intp]) -> Figures:
-        """Packs the rows of m models for the graph, float32 [5 * m, t + 2 * r].
+        """Packs the rows of m models for the graph, float32 [3 * m, t + 2 * r].
 
-        The first m rows are the models' vectors for the mean score, the next m those for the
-        residual, and so on.
+        The first m rows are the models' vectors for the score, the next m those for the logarithm
+        of the output tokens, the last m those for the variance of the score.
         """
         m, t, r = len(at), len(self.tasks), len(self.traits)
         packed = np.zeros((QUESTIONS, m, t + 2 * r), np.float32)
         tasks, traits, squares = slice(t), slice(t, t + r), slice(t + r, None)
-        mean = self.score_mean[at]
-        packed[0, :, tasks] = mean
-        packed[1, :, traits] = self.weights[at]
-        packed[2, :, tasks] = self.log_tokens[at]
-        packed[2, :, traits] = self.token_weights[at]
-        packed[3, :, tasks] = self.score_var[at] + mean * mean
-        packed[4, :, squares] = self.weights_var[at]
+        packed[0, :, tasks] = self.score_mean[at]
+        packed[0, :, traits] = self.weights[at]
+        packed[1, :, tasks] = self.log_tokens[at]
+        packed[1, :, traits] = self.token_weights[at]
+        packed[2, :, tasks] = self.score_var[at]
+        packed[2, :, squares] = self.weights_var[at]
         return packed.reshape(QUESTIONS * m, -1)
 
     def answers(
@@ -123,12 +122,10 @@ class ModelTable:
         Raises:
             ValueError: the prompts' vectors are of another length.
         """
-        t = len(self.tasks)
-        tasks, traits = prompts[:, :t].astype(np.float64), prompts[:, t:].astype(np.float64)
-        mean = tasks @ self.score_mean.T.astype(np.float64)
-        odds = mean * np.exp(traits @ self.weights.T.astype(np.float64))
-        log_tokens = tasks @ self.log_tokens.T + traits @ self.token_weights.T
-        return odds / (1.0 - mean + odds), np.exp(log_tokens)
+        both = prompts.astype(np.float64)
+        scores = both @ np.concatenate([self.score_mean, self.weights], axis=1).T
+        log_tokens = both @ np.concatenate([self.log_tokens, self.token_weights], axis=1).T
+        return np.clip(scores, 0.0, 1.0), np.exp(log_tokens)
 
     def save(self, path: Path) -> None:
         """Writes the table."""
