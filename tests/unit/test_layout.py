@@ -35,7 +35,7 @@ EXPORT_FLOORS = (
     {"evaluation"},
     {"training"},
     {"graph"},
-    {"network"},
+    {"network", "recogniser"},
     {"backbones"},
     {"catalogue"},
     {"outcomes"},

@@ -70,10 +70,7 @@ def read_user_prompts(path: Path) -> tuple[Example, ...]:
             found.append(
                 Example(
                     text=_text(
-                        [
-                            (turn["role"], _content(turn))
-                            for turn in row["messages"]
-                        ],
+                        [(turn["role"], _content(turn)) for turn in row["messages"]],
                         [(tool["name"], tool.get("description", "")) for tool in tools],
                     ),
                     kind=TASK_KINDS.index(row["task"]),

@@ -24,8 +24,45 @@ from routoo_export.errors import ExportError
 FloatArray = NDArray[np.float32]
 
 LANGUAGES: Final = tuple(
-    "en zh ja ko vi th id hi bn ta ur tl ms es pt fr de it nl sv da no fi ro"
-    " ru uk pl cs tr ar he fa el hu bg sr sw".split()
+    [
+        "en",
+        "zh",
+        "ja",
+        "ko",
+        "vi",
+        "th",
+        "id",
+        "hi",
+        "bn",
+        "ta",
+        "ur",
+        "tl",
+        "ms",
+        "es",
+        "pt",
+        "fr",
+        "de",
+        "it",
+        "nl",
+        "sv",
+        "da",
+        "no",
+        "fi",
+        "ro",
+        "ru",
+        "uk",
+        "pl",
+        "cs",
+        "tr",
+        "ar",
+        "he",
+        "fa",
+        "el",
+        "hu",
+        "bg",
+        "sr",
+        "sw",
+    ]
 )
 DIFFICULTIES: Final = (2, 3, 4, 5)
 """A trait tells whether a prompt is at least as hard as each."""
@@ -72,7 +109,9 @@ class Recogniser:
                 rows = self.table[read.rows[items]] * weights[:, None]
                 first = np.searchsorted(prompts, np.arange(n))
                 sums = np.add.reduceat(np.vstack([rows, np.zeros((1, h), np.float32)]), first)
-                pooled[:, region] = np.where(np.bincount(prompts, minlength=n)[:, None] > 0, sums, 0)
+                pooled[:, region] = np.where(
+                    np.bincount(prompts, minlength=n)[:, None] > 0, sums, 0
+                )
             found.append(pooled.reshape(n, -1))
         return np.concatenate(found)
 

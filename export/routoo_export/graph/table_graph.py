@@ -1,0 +1,163 @@
+"""The recogniser as an ONNX graph that is given the rows of its tasks and models.
+
+From rows of n-grams and their weights to scores, output tokens, uncertainty, tasks and ood; see
+`routoo.predictor.model_table` for what the models' rows are multiplied with.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from routoo.predictor.artifact import TABLE_OUTPUTS
+from routoo.predictor.model_table import QUESTIONS
+from routoo.predictor.ngrams import REGIONS
+from routoo_export.graph.builder import GraphBuilder
+from routoo_export.recogniser.network import Recogniser
+from routoo_export.recogniser.ood import NEAREST, OodRanks
+
+FloatArray = NDArray[np.float32]
+
+INT8_MOST: Final = 127
+CERTAINTY_POWER: Final = 8.0
+"""Traits are shrunk by 1 - ood ** 8: fully for the most unusual prompts, hardly for ordinary ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableGraph:
+    """What the graph is made of.
+
+    Attributes:
+        recogniser: The weights; its task rows are an input of the graph and not part of it.
+        ood: The measure of unusual prompts.
+        trait_means: Each trait's mean over ordinary prompts, [r], which is subtracted.
+    """
+
+    recogniser: Recogniser
+    ood: OodRanks
+    trait_means: FloatArray
+
+
+def quantised(table: FloatArray) -> tuple[NDArray[np.int8], FloatArray]:
+    """A table [rows, h] in int8, and each column's scale [h].
+
+    The scale is that of all but the largest thousandth of a thousandth of the figures, which are
+    clipped: one outlier would coarsen the whole column.
+    """
+    most = np.quantile(np.abs(table), 1.0 - 1e-5, axis=0)
+    scale = (np.maximum(most, 1e-12) / INT8_MOST).astype(np.float32)
+    values = np.clip(np.rint(table / scale), -INT8_MOST, INT8_MOST)
+    return values.astype(np.int8), scale
+
+
+def build_table_graph(parts: TableGraph) -> onnx.ModelProto:
+    """Build and check the graph."""
+    weights, ood = parts.recogniser, parts.ood
+    builder = GraphBuilder()
+    node, constant = builder.node, builder.constant
+    table, scale = quantised(weights.table)
+    regions, width = len(REGIONS), table.shape[1]
+    # The columns' scales go into the layer that reads them.
+    layer = weights.hidden.reshape(regions, width, -1) * scale[:, None]
+    rows = node("Gather", [constant("table", table), "input_ids"], "rows", axis=0)
+    floats = node("Cast", [rows], "rows_float", to=TensorProto.FLOAT)
+    pooled = node("MatMul", ["weights", floats], "pooled")
+    shape = constant("pooled_shape", np.array([-1, regions * width], dtype=np.int64))
+    flat = node("Reshape", [pooled, shape], "pooled_flat")
+    dense = [
+        flat,
+        constant("hidden_weight", layer.reshape(regions * width, -1)),
+        constant("hidden_bias", weights.hidden_bias),
+    ]
+    hidden = node("Relu", [node("Gemm", dense, "hidden_linear")], "hidden")
+    logits = node("Gemm", [hidden, "task_rows", "told"], "task_logits", transB=1)
+    node("Softmax", [logits], "tasks", axis=1)
+    _ood(builder, ood, hidden, logits)
+    traits = node("MatMul", [hidden, constant("trait_weight", weights.traits)], "trait_logits")
+    centred = node(
+        "Sub",
+        [node("Sigmoid", [traits], "raw_traits"), constant("trait_means", parts.trait_means)],
+        "centred_traits",
+    )
+    known = node("Mul", [centred, "certainty"], "traits")
+    squares = node("Mul", [known, known], "trait_squares")
+    prompt = node("Concat", ["tasks", known, squares], "prompt", axis=1)
+    node("Gemm", [prompt, "models"], "answers", transB=1)
+    thirds = ("raw_scores", "log_tokens", "score_variance")
+    builder.nodes.append(
+        helper.make_node("Split", ["answers"], list(thirds), name="answers_split", axis=1)
+    )
+    zero, one = _scalar(builder, "zero", 0.0), _scalar(builder, "unit", 1.0)
+    node("Clip", ["raw_scores", zero, one], "scores")
+    node("Exp", ["log_tokens"], "output_tokens")
+    node("Sqrt", ["score_variance"], "score_std")
+    return builder.model(_inputs(weights), _outputs())
+
+
+def _ood(builder: GraphBuilder, ood: OodRanks, hidden: str, logits: str) -> None:
+    """Add the outputs ood [n], and certainty [n, 1]."""
+    node, constant = builder.node, builder.constant
+    energy = node("ReduceLogSumExp", [logits], "energy", axes=[1], keepdims=1)
+    unit = node("LpNormalization", [hidden], "hidden_unit", axis=1, p=2)
+    cosines = node("MatMul", [unit, constant("prototypes", ood.prototypes)], "cosines")
+    nearest = constant("nearest", np.array([NEAREST], dtype=np.int64))
+    builder.nodes.append(
+        helper.make_node("TopK", [cosines, nearest], ["near", "near_at"], name="near", axis=1)
+    )
+    both = node("Concat", ["near", energy], "likeness", axis=1)
+    # One product takes the mean of the nearest, changes the signs, and lays each measure beside all
+    # of its knots, in units of its steps.
+    low, gaps = ood.knots[:, :-1], np.diff(ood.knots, axis=1)
+    steps = low.shape[1]
+    spread = np.zeros((NEAREST + 1, 2 * steps), np.float32)
+    spread[:NEAREST, :steps] = -1.0 / (NEAREST * gaps[0])
+    spread[NEAREST, steps:] = -1.0 / gaps[1]
+    offset = -(low / gaps).reshape(-1)
+    passed = node(
+        "Gemm",
+        [both, constant("ood_spread", spread), constant("ood_offset", offset)],
+        "ood_passed",
+    )
+    zero, one = _scalar(builder, "zero", 0.0), _scalar(builder, "unit", 1.0)
+    clipped = node("Clip", [passed, zero, one], "ood_clipped")
+    share = np.zeros((2 * steps, 2), np.float32)
+    share[:steps, 0] = share[steps:, 1] = 1.0 / steps
+    ranks = node("MatMul", [clipped, constant("ood_share", share)], "ood_ranks")
+    column = node("ReduceMax", [ranks], "ood_column", axes=[1], keepdims=1)
+    power = node("Pow", [column, _scalar(builder, "certainty_power", CERTAINTY_POWER)], "doubt")
+    node("Sub", [one, power], "certainty")
+    node("Squeeze", [column, constant("row_axis", np.array([1], dtype=np.int64))], "ood")
+
+
+def _scalar(builder: GraphBuilder, name: str, value: float) -> str:
+    return builder.constant(name, np.array(value, dtype=np.float32))
+
+
+def _inputs(weights: Recogniser) -> list[onnx.ValueInfoProto]:
+    units, traits = weights.traits.shape
+    del traits
+    return [
+        helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch", "length"]),
+        helper.make_tensor_value_info(
+            "weights", TensorProto.FLOAT, ["batch", len(REGIONS), "length"]
+        ),
+        helper.make_tensor_value_info("told", TensorProto.FLOAT, ["batch", "tasks_of_all"]),
+        helper.make_tensor_value_info("task_rows", TensorProto.FLOAT, ["tasks_of_all", units]),
+        helper.make_tensor_value_info("models", TensorProto.FLOAT, [None, None]),
+    ]
+
+
+def _outputs() -> list[onnx.ValueInfoProto]:
+    shapes = {"ood": ["batch"], "tasks": ["batch", "tasks_of_all"]}
+    return [
+        helper.make_tensor_value_info(
+            name, TensorProto.FLOAT, shapes.get(name, ["batch", "models_of_pool"])
+        )
+        for name in TABLE_OUTPUTS
+    ]
+
+
+assert QUESTIONS == 3, "the graph's last product is split into three"  # noqa: S101
