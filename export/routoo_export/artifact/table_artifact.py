@@ -12,8 +12,8 @@ import onnx
 from numpy.typing import NDArray
 
 from routoo.predictor.model_table import TABLE, ModelTable
-from routoo.predictor.ngram_encoder import NgramEncoder
-from routoo.predictor.ngrams import MOST_ROWS, Vocabulary
+from routoo.predictor.ngram_encoder import MOST_ROWS, NgramEncoder
+from routoo.predictor.ngrams import Vocabulary
 from routoo_export.artifact.artifact import (
     CALIBRATION_FILE,
     MANIFEST_FILE,
@@ -26,7 +26,7 @@ from routoo_export.artifact.replace_folder import replace_folder, scratch_folder
 from routoo_export.catalogue.table import Catalogue
 from routoo_export.errors import ParityError
 from routoo_export.graph.parity import Parity, open_session
-from routoo_export.graph.table_graph import CERTAINTY_POWER, TableGraph, build_table_graph
+from routoo_export.graph.table_graph import TableGraph, build_table_graph, shrunk_traits
 from routoo_export.recogniser.lengths import LengthModel
 from routoo_export.recogniser.network import TRAITS
 
@@ -66,8 +66,7 @@ def prompt_vectors(
     hidden = recogniser.hidden_units(recogniser.pooled(vocabulary, texts))
     tasks, traits = recogniser.recognise(hidden)
     ood = parts.ood.ranks(parts.ood.measures(hidden, hidden @ recogniser.tasks.T))
-    certainty = 1.0 - ood**CERTAINTY_POWER
-    return PromptVectors(tasks, (traits - parts.trait_means) * certainty[:, None], ood)
+    return PromptVectors(tasks, shrunk_traits(traits - parts.trait_means, ood), ood)
 
 
 def make_table(

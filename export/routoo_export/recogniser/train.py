@@ -2,12 +2,13 @@
 
 Both see prompts as they were written and edited, see `edits`. The classifier is a multinomial
 logistic regression on rows weighted by their rarity (Spärck Jones, 1972); the network is trained
-with dropped rows, after fastText (Joulin et al., EACL 2017). Their logits are added with the weights
-that are likeliest on prompts that neither has seen.
+with dropped rows, after fastText (Joulin et al., EACL 2017). Their logits are added with the
+weights that are likeliest on prompts of writers that neither has read, as users' prompts are.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -19,11 +20,14 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 from torch.nn import functional
 
+from routoo.errors import ArtifactError
 from routoo.predictor.ngrams import REGIONS, Vocabulary
+from routoo_export.errors import ExportError
 from routoo_export.outcomes.kinds import TASK_KINDS
 from routoo_export.recogniser.bags import Bags, Batch, Parts
 from routoo_export.recogniser.edits import edited
 from routoo_export.recogniser.examples import Example
+from routoo_export.recogniser.lengths import LengthModel
 from routoo_export.recogniser.lexicon import Lexicon
 from routoo_export.recogniser.network import (
     DIFFICULTIES,
@@ -33,11 +37,15 @@ from routoo_export.recogniser.network import (
     FloatArray,
     Recogniser,
 )
+from routoo_export.recogniser.ood import OodRanks
 from routoo_export.recogniser.vocabulary import make_vocabulary
 
 LINEAR_SCALES: Final = np.array([1.0, 0.7, 0.7, 0.5, 0.4, 0.4, 1.0], np.float32)
 """How much each region counts in the linear classifier, in the order of `REGIONS`."""
 EDITED: Final = "edited:"
+VOCABULARY_FILE: Final = "vocabulary.json"
+WEIGHTS_FILE: Final = "recogniser.npz"
+RANKS_FILE: Final = "ranks.npz"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +68,7 @@ class RecogniserSettings:
         edited: Weight of the edited copy of a prompt.
         inverse_penalty: `C` of the logistic regression.
         iterations: Its steps.
-        held_out: Share of the prompts on which the two are weighed.
+        held_out: Sources on whose prompts the two are weighed, and unusual prompts ranked.
         seed: Seed of everything random.
     """
 
@@ -79,7 +87,7 @@ class RecogniserSettings:
     edited: float = 0.4
     inverse_penalty: float = 20.0
     iterations: int = 40
-    held_out: float = 0.15
+    held_out: tuple[str, ...] = ("en_work", "wording")
     seed: int = 0
 
 
@@ -90,10 +98,48 @@ class TrainedRecogniser:
     Attributes:
         vocabulary: The rows of n-grams.
         recogniser: The weights.
+        ood: The measure of unusual prompts.
+        trait_means: Each trait's mean over the examples, [r].
+        lengths: Expected lengths of answers.
     """
 
     vocabulary: Vocabulary
     recogniser: Recogniser
+    ood: OodRanks
+    trait_means: FloatArray
+    lengths: LengthModel
+
+    def save(self, folder: Path) -> None:
+        """Write both into a folder, which is made if needed."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.vocabulary.save(folder / VOCABULARY_FILE)
+        self.recogniser.save(folder / WEIGHTS_FILE)
+        with (folder / RANKS_FILE).open("wb") as file:
+            np.savez(
+                file,
+                prototypes=self.ood.prototypes,
+                knots=self.ood.knots,
+                trait_means=self.trait_means,
+                tokens_by_task=self.lengths.by_task,
+                tokens_by_trait=self.lengths.by_trait,
+            )
+
+    @classmethod
+    def load(cls, folder: Path) -> "TrainedRecogniser":
+        """Read what `save` wrote.
+
+        Raises:
+            ExportError: a file is missing or no such file.
+        """
+        recogniser = Recogniser.load(folder / WEIGHTS_FILE)
+        try:
+            vocabulary = Vocabulary.load(folder / VOCABULARY_FILE)
+            with np.load(folder / RANKS_FILE, allow_pickle=False) as arrays:
+                ood = OodRanks(arrays["prototypes"], arrays["knots"])
+                lengths = LengthModel(arrays["tokens_by_task"], arrays["tokens_by_trait"])
+                return cls(vocabulary, recogniser, ood, arrays["trait_means"], lengths)
+        except (OSError, ValueError, KeyError, ArtifactError) as error:
+            raise ExportError(f"{folder}: not a recogniser: {error}; train one first") from error
 
 
 def train_recogniser(
@@ -111,15 +157,30 @@ def train_recogniser(
         settings: How to train; None = the defaults.
     """
     settings = settings or RecogniserSettings()
-    random = np.random.default_rng(settings.seed)
-    out = random.random(len(examples)) < settings.held_out
-    seen = [one for one, left in zip(examples, out, strict=True) if not left]
-    unseen = [one for one, left in zip(examples, out, strict=True) if left]
+    seen = [one for one in examples if one.source not in settings.held_out]
+    unseen = [one for one in examples if one.source in settings.held_out]
     first = _Trained.on(seen, others, lexicon, settings)
     bags = Bags([one.text for one in unseen], first.vocabulary, first.parts)
     kinds = np.array([one.kind for one in unseen])
     mix = _likeliest_mix(first.network_logits(bags), first.linear_logits(bags), kinds)
-    return _Trained.on(examples, others, lexicon, settings).merged(mix)
+    vocabulary, weights = first.vocabulary, first.merged(mix)
+    hidden, hidden_unseen = (_hidden(weights, vocabulary, part) for part in (seen, unseen))
+    unread = OodRanks.fit(hidden, hidden_unseen, hidden_unseen @ weights.tasks.T)
+    _, traits = weights.recognise(hidden)
+    shares, traits_unseen = weights.recognise(hidden_unseen)
+    tokens = np.array([one.output_tokens for one in unseen])
+    lengths = LengthModel.fit(shares, traits_unseen - traits.mean(axis=0), tokens)
+    final = _Trained.on(examples, others, lexicon, settings)
+    vocabulary, weights = final.vocabulary, final.merged(mix)
+    hidden = _hidden(weights, vocabulary, examples)
+    _, traits = weights.recognise(hidden)
+    # The ranks are those of prompts that were not trained on, which the final weights have not.
+    ood = OodRanks(OodRanks.fit(hidden, hidden, hidden @ weights.tasks.T).prototypes, unread.knots)
+    return TrainedRecogniser(vocabulary, weights, ood, traits.mean(axis=0), lengths)
+
+
+def _hidden(weights: Recogniser, vocabulary: Vocabulary, examples: Sequence[Example]) -> FloatArray:
+    return weights.hidden_units(weights.pooled(vocabulary, [one.text for one in examples]))
 
 
 def _likeliest_mix(
@@ -225,7 +286,7 @@ class _Trained:
         product = _matrix(bags, self.parts.rows) @ self.linear
         return np.asarray(product + self.linear_bias, np.float32)
 
-    def merged(self, mix: NDArray[np.float64]) -> TrainedRecogniser:
+    def merged(self, mix: NDArray[np.float64]) -> Recogniser:
         """The weights that serve, with the two logits added by the factors `mix` [2]."""
         layers, t, regions = self.layers, len(TASK_KINDS), len(REGIONS)
         width, units = layers.table.embedding_dim, layers.hidden.out_features
@@ -253,15 +314,12 @@ class _Trained:
         traits[-1, :-FEATURES] = layers.traits.bias.detach().numpy()
         traits[:units, -FEATURES:] = directions
         traits[-1, -FEATURES:] = centre
-        return TrainedRecogniser(
-            self.vocabulary,
-            Recogniser(
-                table.astype(np.float32),
-                hidden.reshape(regions * (width + t), total),
-                bias,
-                tasks,
-                traits,
-            ),
+        return Recogniser(
+            table.astype(np.float32),
+            hidden.reshape(regions * (width + t), total),
+            bias,
+            tasks,
+            traits,
         )
 
 
@@ -329,7 +387,7 @@ def _train_layers(
             loss = loss + settings.trait_weight * (of_traits.sum(dim=1) * weight[at]).mean()
             for optimiser in optimisers:
                 optimiser.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             for optimiser in optimisers:
                 optimiser.step()
     return layers.eval()
