@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 _TURN, _CONTENT = "\x1e", "\x1f"
 _SIGNS = str.maketrans("", "", _TURN + _CONTENT)
 OFFERED_TOOLS = "tools"
-"""The role of the part that lists the tools that are offered."""
+"""The role of the part that lists the tools that are offered, one a line."""
+_ROLES = frozenset({"user", "system", "developer", "assistant", "tool", OFFERED_TOOLS})
+_OTHER_NAMES = {"function": "tool", "model": "assistant"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +41,19 @@ class Turns:
     users: int = 1
 
 
+def role_of(name: str) -> str:
+    """Returns the role that a caller means by a name; ``user``, where it is none that is known."""
+    role = _OTHER_NAMES.get(name, name)
+    return role if role in _ROLES else "user"
+
+
 def conversation(turns: Iterable[tuple[str, str]]) -> str:
-    """Returns turns of (role, content) as one text; a single turn of a user is its content."""
+    """Returns turns of (role, content) as one text; a single turn of a user is its content.
+
+    Args:
+        turns: in order, each with a role of ``role_of``; the part that lists offered tools has the
+            role ``OFFERED_TOOLS`` and stands anywhere.
+    """
     parts = [(role, content.translate(_SIGNS)) for role, content in turns]
     if len(parts) == 1 and parts[0][0] in {"user", ""}:
         return parts[0][1]
@@ -69,10 +82,11 @@ _SYSTEM = {"system", "developer"}
 
 
 def contents(text: str) -> str:
-    """Returns a prompt without roles, its parts on lines of their own."""
+    """Returns a prompt without roles and without offered tools, its parts on lines of their own."""
     if not text.startswith(_TURN):
         return text
-    return "\n".join(_split(part)[1] for part in text[1:].split(_TURN))
+    turns = [_split(part) for part in text[1:].split(_TURN)]
+    return "\n".join(content for role, content in turns if role != OFFERED_TOOLS)
 
 
 def _split(part: str) -> tuple[str, str]:
