@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from google.protobuf.message import DecodeError, Message
 
 from routoo.errors import InvalidRequestError
+from routoo.predictor.conversation import TURN, contents, conversation, role_of
 from routoo.request_fields import FIELDS, Kind, checked_number
 from routoo.routing.joint import JointConstraints
 from routoo.routing.request import PromptRequest
@@ -197,12 +198,16 @@ def _text(message: route_pb2.RouteRequest, limits: LimitSettings) -> str:
         if text:
             raise InvalidRequestError("set either prompt or messages, not both", field="prompt")
         field = "messages"
-        text = "\n".join([one.content for one in message.messages])
-    if len(text) > limits.max_prompt_chars:
+        text = conversation([(role_of(one.role), one.content) for one in message.messages])
+        chars = sum(len(one.content) + 1 for one in message.messages) - 1
+    else:
+        chars = len(text)
+    if chars > limits.max_prompt_chars:
         raise InvalidRequestError(
-            f"{len(text)} characters; send at most {limits.max_prompt_chars}", field=field
+            f"{chars} characters; send at most {limits.max_prompt_chars}", field=field
         )
-    if not text or text.isspace():
+    said = contents(text) if text[:1] == TURN else text
+    if not said or said.isspace():
         raise InvalidRequestError("is empty; there is nothing to route", field=field)
     return text
 

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_TURN, _CONTENT = "\x1e", "\x1f"
-_SIGNS = str.maketrans("", "", _TURN + _CONTENT)
+TURN = "\x1e"
+"""The sign at the beginning of each turn; a text without it is no conversation."""
+_CONTENT = "\x1f"
+_SIGNS = str.maketrans("", "", TURN + _CONTENT)
 OFFERED_TOOLS = "tools"
 """The role of the part that lists the tools that are offered, one a line."""
 _ROLES = frozenset({"user", "system", "developer", "assistant", "tool", OFFERED_TOOLS})
@@ -57,14 +59,14 @@ def conversation(turns: Iterable[tuple[str, str]]) -> str:
     parts = [(role, content.translate(_SIGNS)) for role, content in turns]
     if len(parts) == 1 and parts[0][0] in {"user", ""}:
         return parts[0][1]
-    return "".join(f"{_TURN}{role}{_CONTENT}{content}" for role, content in parts)
+    return "".join(f"{TURN}{role}{_CONTENT}{content}" for role, content in parts)
 
 
 def read_turns(text: str) -> Turns:
     """Returns the parts of a prompt."""
-    if not text.startswith(_TURN):
+    if not text.startswith(TURN):
         return Turns(text)
-    turns = [_split(part) for part in text[1:].split(_TURN)]
+    turns = [_split(part) for part in text[1:].split(TURN)]
     tools = "\n".join(content for role, content in turns if role == OFFERED_TOOLS)
     said = [turn for turn in turns if turn[0] != OFFERED_TOOLS] or [("user", "")]
     *before, (last_role, last) = said
@@ -83,9 +85,9 @@ _SYSTEM = {"system", "developer"}
 
 def contents(text: str) -> str:
     """Returns a prompt without roles and without offered tools, its parts on lines of their own."""
-    if not text.startswith(_TURN):
+    if not text.startswith(TURN):
         return text
-    turns = [_split(part) for part in text[1:].split(_TURN)]
+    turns = [_split(part) for part in text[1:].split(TURN)]
     return "\n".join(content for role, content in turns if role != OFFERED_TOOLS)
 
 
