@@ -159,6 +159,7 @@ class EngineFactory:
             policies=parts.policies,
             accounting=money,
             batching=settings.batching,
+            tasks=settings.tasks,
             threads=self.shared,
             metrics=self.telemetry.metrics,
             decision_log=self.telemetry.decision_log,

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from support.tiny_pool import LARGE, SPECS
-from support.tiny_service import serving, tiny_settings
-from support.tiny_table_artifact import MODELS, change_table, write_tiny_table_artifact
+from support.tiny_pool import LARGE
+from support.tiny_service import serving, table_settings
+from support.tiny_table_artifact import MODELS, change_table
 from support.watched import HANG_S
 
 if TYPE_CHECKING:
@@ -24,13 +22,6 @@ EXTRA = {**LARGE, "name": "mine", "predictor_name": "tiny/extra"}
 async def reload(running: Running, settings: Settings) -> str:
     async with asyncio.timeout(HANG_S):
         return await running.service.reloader.start(lambda: settings)
-
-
-def table_settings(folder: Path, *more: dict[str, Any], **sections: Any) -> Settings:
-    if not (folder / "predictor").exists():
-        write_tiny_table_artifact(folder / "predictor")
-    (folder / "pool.yaml").write_text(yaml.safe_dump({"models": [*SPECS, *more]}))
-    return tiny_settings(folder, **sections)
 
 
 def figures(reply: Any) -> dict[str, tuple[float, ...]]:
