@@ -215,7 +215,7 @@ def _text(message: route_pb2.RouteRequest, limits: LimitSettings) -> str:
 def route_response(decision: Decision) -> route_pb2.RouteResponse:
     """Converts one decision to its reply."""
     batch, row = decision.batch, decision.row
-    timing = batch.timing
+    timing, insight = batch.timing, decision.insight
     accepted_ns = batch.accepted_ns[row]
     reason = Reason(batch.reasons[row])
     rule = (
@@ -250,6 +250,11 @@ def route_response(decision: Decision) -> route_pb2.RouteResponse:
         ),
         input_tokens=int(batch.input_tokens[row]),
         predicted_output_tokens=batch.output_tokens[row],
+        task=insight.task,
+        task_confidence=insight.task_confidence,
+        ood=insight.ood,
+        score_std=insight.score_std,
+        evidence=insight.evidence,
     )
     if decision.explain:
         response.candidates.extend(
@@ -262,6 +267,8 @@ def route_response(decision: Decision) -> route_pb2.RouteResponse:
                 utility=one.utility,
                 eligible=not one.removed_by,
                 removed_by=one.removed_by,
+                score_std=one.score_std,
+                evidence=one.evidence,
             )
             for one in decision.candidates()
         )
