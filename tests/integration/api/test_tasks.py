@@ -63,6 +63,14 @@ async def test_an_unknown_task_is_recognised_where_the_settings_say_so(
         assert named.predicted_score == plain.predicted_score
 
 
+async def test_a_reload_takes_what_becomes_of_an_unknown_task(tmp_path: Path) -> None:
+    async with serving(table_settings(tmp_path)) as running:
+        await refusal(running.route("hello", task="poetry"))
+        lenient = table_settings(tmp_path, tasks={"unknown": "recognise"})
+        assert await running.service.reloader.start(lambda: lenient) == "switched"
+        assert (await running.route("hello", task="poetry")).task == "chat"
+
+
 async def test_a_header_names_the_task_and_does_not_reach_the_model(tmp_path: Path) -> None:
     settings = table_settings(tmp_path)
     assert settings.predictor.artifact == tmp_path / "predictor"

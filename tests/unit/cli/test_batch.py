@@ -38,8 +38,10 @@ def prompts(tmp_path: Path) -> Path:
             ' "required_capabilities": ["tools"], "expected_output_tokens": 5,'
             ' "max_latency_ms": 9}'
         ),
-        '{"prompt": "explained", "explain": true, "tenant": "acme", "session_id": "s",'
-        ' "task": "code"}',
+        (
+            '{"prompt": "explained", "explain": true, "tenant": "acme", "session_id": "s",'
+            ' "task": "code"}'
+        ),
     ]
     path.write_text("\n".join(lines))
     return path

@@ -137,12 +137,12 @@ def test_the_screen_shows_what_the_predictor_knows_of_the_prompt(
     said = run("route", "hello", "--task", "code").out
     facts = {line[:14].strip(): line[14:].strip() for line in said.splitlines()}
     assert facts["task"] == "code, 87.5 % sure"
-    assert facts["unlike"] == "0.25 of 1 from the training prompts"
+    assert facts["unlike"] == "0.25, where 0 is like the training prompts and 1 is not"
     assert facts["score"] == "standard deviation 0.0625, from 1,234 graded prompts"
     reply = json.loads(run("route", "hello", "--task", "code", "--json").out)
     assert (reply["task"], reply["task_confidence"], reply["ood"]) == ("code", 0.875, 0.25)
     # Another predictor tells nothing of this.
-    assert "from the training prompts" not in run("route", "hello").out
+    assert "like the training prompts" not in run("route", "hello").out
     assert "task" not in json.loads(run("route", "hello", "--json").out)
 
 

@@ -67,7 +67,9 @@ def _known(response: RouteResponse) -> list[tuple[str, str]]:
     if response.HasField("task"):
         facts.append(("task", f"{response.task}, {percent(response.task_confidence)} sure"))
     if response.HasField("ood"):
-        facts.append(("unlike", f"{response.ood:.2f} of 1 from the training prompts"))
+        facts.append(
+            ("unlike", f"{response.ood:.2f}, where 0 is like the training prompts and 1 is not")
+        )
     if response.HasField("score_std"):
         spread = f"standard deviation {score(response.score_std)}"
         if response.HasField("evidence"):
