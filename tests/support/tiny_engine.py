@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from routoo.config.policy import PolicySettings
 from routoo.config.settings import BatchingSettings
+from routoo.config.tasks import TaskSettings
 from routoo.engine.engine import Engine
 from routoo.engine.open_decisions import DecisionIds
 from routoo.engine.shared import EngineThreads
@@ -55,6 +56,7 @@ def make_engine(
         policies=build_policies(policy or PolicySettings(), pool, "test", rule),
         accounting=money,
         batching=BatchingSettings(**batching),
+        tasks=TaskSettings(),
         threads=EngineThreads(DecisionIds("test")),
         metrics=metrics,
         decision_log=decision_log,

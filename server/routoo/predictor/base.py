@@ -140,6 +140,10 @@ class Predictor(Protocol):
         """Longest prompt that is read whole, in tokens."""
 
     @property
+    def tasks(self) -> tuple[str, ...]:
+        """The kinds of task that are told apart; empty: none are."""
+
+    @property
     def degraded(self) -> bool:
         """Returns whether a fallback answers in place of the configured backend."""
 

@@ -21,7 +21,7 @@ from tokenizers import Tokenizer
 from routoo.errors import ArtifactError, PredictorError
 from routoo.predictor.artifact import INPUT, STATIC
 from routoo.predictor.base import NONSENSE, Bucket, Prediction
-from routoo.predictor.conversation import contents
+from routoo.predictor.conversation import TURN, contents
 from routoo.predictor.ngram_encoder import NgramEncoder
 from routoo.predictor.ngrams import Vocabulary
 
@@ -129,7 +129,7 @@ class PromptEncoder:
     def encode(self, prompts: Sequence[str]) -> EncodedPrompts:
         """Tokenises prompts; of one that is too long, the beginning and the end are kept."""
         most_chars = self.max_tokens * READ_CHARS_PER_TOKEN
-        prompts = [contents(text) for text in prompts]
+        prompts = [contents(text) if text[:1] == TURN else text for text in prompts]
         read = [
             text if len(text) <= most_chars else _cut_middle(text, most_chars) for text in prompts
         ]

@@ -71,6 +71,7 @@ def test_info_shows_versions_and_limits(router: FakeRouter, run: Run) -> None:
     assert facts["version"] == "9.8.7"
     assert facts["state"] == "healthy"
     assert facts["predictor"] == "static-1 on onnx-cpu"
+    assert facts["tasks"] == "chat, code"
     assert facts["batch"] == "100,000 prompts at most"
     assert json.loads(run("info", "--json").out)["max_queue"] == 4096
 

@@ -41,6 +41,7 @@ class Far:
         self.models = near.models
         self.version = "far-1"
         self.max_tokens = near.max_tokens
+        self.tasks = near.tasks
         self.degraded = False
         self.statistics = None
         self.change: Callable[[Prediction], Prediction] = lambda prediction: prediction
