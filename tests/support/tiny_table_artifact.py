@@ -38,7 +38,7 @@ EVIDENCE = np.array(
     [[1000.0, 100.0, 10.0], [500.0, 50.0, 5.0], [2000.0, 200.0, 20.0], [8.0, 4.0, 2.0]], np.float32
 )
 SCORE_VAR = 0.01
-HARD = np.array([-2.0, -1.0, -0.5, -1.0], np.float32)
+HARD = np.array([-0.1, -0.05, -0.02, -0.05], np.float32)
 VOCABULARY = Vocabulary(
     words=("code", "math", "hard", "long", "strange"),
     marks=("role:user", "role:tool", "role:assistant", "endword"),
@@ -181,7 +181,7 @@ def _heard() -> NDArray[np.float32]:
 
 def _graph() -> onnx.ModelProto:
     # Products of matrices are sums of products here: their order does not depend on the shape.
-    n, m5, t, q = "n", "m5", len(TASKS), len(TASKS) + 2 * len(TRAITS)
+    n, m3, t, q = "n", "m3", len(TASKS), len(TASKS) + 2 * len(TRAITS)
     node = helper.make_node
     nodes = [
         node("Gather", ["words", "input_ids"], ["rows"]),
@@ -204,20 +204,9 @@ def _graph() -> onnx.ModelProto:
             node("Gather", ["answers", f"number_{at}"], [f"a{at}"], axis=1)
             for at in range(QUESTIONS)
         ),
-        *_exponential("a1", "odds_ratio"),
-        node("Mul", ["a0", "odds_ratio"], ["odds"]),
-        node("Sub", ["one", "a0"], ["rest"]),
-        node("Add", ["rest", "odds"], ["total"]),
-        node("Div", ["odds", "total"], ["scores"]),
-        *_exponential("a2", "output_tokens"),
-        node("Mul", ["a0", "a0"], ["squared_mean"]),
-        node("Sub", ["a3", "squared_mean"], ["spread_or_less"]),
-        node("Max", ["spread_or_less", "zero"], ["spread"]),
-        node("Mul", ["a0", "rest"], ["slope"]),
-        node("Mul", ["slope", "slope"], ["squared_slope"]),
-        node("Mul", ["a4", "squared_slope"], ["of_traits"]),
-        node("Add", ["spread", "of_traits"], ["variance"]),
-        node("Sqrt", ["variance"], ["score_std"]),
+        node("Clip", ["a0", "zero", "one"], ["scores"]),
+        *_exponential("a1", "output_tokens"),
+        node("Sqrt", ["a2"], ["score_std"]),
     ]
     always = np.array([[0, 0, 1, 0, 0, 0]], np.float32)
     constants = {
@@ -245,7 +234,7 @@ def _graph() -> onnx.ModelProto:
             info("weights", TensorProto.FLOAT, [n, len(REGIONS), "length"]),
             info("told", TensorProto.FLOAT, [n, t]),
             info("task_rows", TensorProto.FLOAT, [t, _HIDDEN]),
-            info("models", TensorProto.FLOAT, [m5, q]),
+            info("models", TensorProto.FLOAT, [m3, q]),
         ],
         [
             info("scores", TensorProto.FLOAT, [n, "m"]),

@@ -173,7 +173,7 @@ def write_table_artifact(
             "max_tokens": MOST_ROWS,
             "pad_token_id": 0,
             "add_special_tokens": False,
-            "precision": "int8",
+            "precision": "fp32",
             "rows_step": ROWS_STEP,
             "calibration": {
                 "method": "rows are posterior means; task probabilities are scaled on held-out"

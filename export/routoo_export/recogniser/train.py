@@ -87,7 +87,13 @@ class RecogniserSettings:
     edited: float = 0.4
     inverse_penalty: float = 20.0
     iterations: int = 40
-    held_out: tuple[str, ...] = ("en_work", "wording")
+    held_out: tuple[str, ...] = (
+        "en_work",
+        "wording",
+        "task_prompts:mt_bench_multi",
+        "task_prompts:biggen_bench",
+        "task_prompts:self_instruct",
+    )
     seed: int = 0
 
 
@@ -159,9 +165,11 @@ def train_recogniser(
     settings = settings or RecogniserSettings()
     seen = [one for one in examples if one.source not in settings.held_out]
     unseen = [one for one in examples if one.source in settings.held_out]
-    first = _Trained.on(seen, others, lexicon, settings)
-    bags = Bags([one.text for one in unseen], first.vocabulary, first.parts)
-    kinds = np.array([one.kind for one in unseen])
+    seen_others = [one for one in others if one.source not in settings.held_out]
+    strange = [one for one in others if one.source in settings.held_out]
+    first = _Trained.on(seen, seen_others, lexicon, settings)
+    bags = Bags([one.text for one in [*unseen, *strange]], first.vocabulary, first.parts)
+    kinds = np.array([one.kind for one in [*unseen, *strange]])
     mix = _likeliest_mix(first.network_logits(bags), first.linear_logits(bags), kinds)
     vocabulary, weights = first.vocabulary, first.merged(mix)
     hidden, hidden_unseen = (_hidden(weights, vocabulary, part) for part in (seen, unseen))

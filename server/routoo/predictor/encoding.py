@@ -65,7 +65,12 @@ _NORMALIZER = {
 _PRE_TOKENIZER = {"type": "BertPreTokenizer"}
 
 OUTPUTS = ("scores", "output_tokens", "score_std", "ood", "tasks")
+OF_MODELS = {"scores", "output_tokens", "score_std"}
 WARM_UP_ROWS = (1, 8)
+LANES = 16
+"""Models are filled up to a multiple of it. The library computes the last elements of an array in
+another way than those that fill its vectors; without this the last bits of a model's figures would
+depend on how many models there are."""
 TOLD_LOGIT = np.float32(40.0)
 """Added to the logit of a task that the caller has named, which leaves the others nothing."""
 
@@ -307,6 +312,7 @@ class PaddedGraph:
         self.tasks: tuple[str, ...] = ()
         self.models = artifact.models
         self.columns = np.arange(len(self.models))
+        self._width = len(self.models)
         self.encoder: PromptEncoder | NgramEncoder
         if self.table is None:
             self.encoder = PromptEncoder(
@@ -322,7 +328,10 @@ class PaddedGraph:
             if models is not None:
                 self.models = tuple(models)
             self.columns = at = artifact.columns_of(self.models)
-            self.constants = {"task_rows": self.table.task_rows, "models": self.table.rows(at)}
+            padded = np.append(at, np.repeat(at[-1:], -len(at) % LANES))
+            self._width = len(padded)
+            rows = self.table.rows(padded)
+            self.constants = {"task_rows": self.table.task_rows, "models": rows}
             self._evidence = np.ascontiguousarray(self.table.evidence[at].T)
         # The library multiplies a single row, and the last rows of a matrix, in another order than
         # the others. Without this the last bits of a prompt's figures, and sometimes its rounded
@@ -389,6 +398,10 @@ class PaddedGraph:
             for rows, answer in zip(asked.rows, answers, strict=True):
                 for name, values in zip(self.outputs, answer, strict=True):
                     figures[name][rows] = values[: len(rows)]
+        m = len(self.models)
+        if self._width > m:
+            for name in figures.keys() & OF_MODELS:
+                figures[name] = figures[name][:, :m]
         prediction = Prediction(
             scores=figures["scores"],
             output_tokens=figures["output_tokens"],
@@ -460,7 +473,7 @@ class PaddedGraph:
         """Returns the shape of an output for so many rows."""
         if output == "ood":
             return (rows,)
-        return (rows, len(self.tasks if output == "tasks" else self.models))
+        return (rows, len(self.tasks) if output == "tasks" else self._width)
 
 
 def checked(prediction: Prediction, n: int, m: int) -> Prediction:

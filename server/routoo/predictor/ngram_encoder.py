@@ -104,9 +104,7 @@ class NgramEncoder:
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
-        self._rows = {
-            word: row for row, word in enumerate(vocabulary.words, 1)
-        }
+        self._rows = {word: row for row, word in enumerate(vocabulary.words, 1)}
         first = vocabulary.first_mark
         self._marks = {name: row for row, name in enumerate(vocabulary.marks, first)}
         self._pieces: dict[str, NDArray[np.int64]] = {}

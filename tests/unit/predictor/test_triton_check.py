@@ -57,7 +57,9 @@ def test_what_fits_is_an_offer(manifest: Manifest) -> None:
     # The server may drop the dimension of size 1.
     (ood,) = [output for output in said.outputs if output.name == "ood"]
     ood.shape[:] = [-1]
-    assert read_offer(said, config(64), manifest, "it") == Offer((9, 10), 64, {"input_ids": "INT32"})
+    assert read_offer(said, config(64), manifest, "it") == Offer(
+        (9, 10), 64, {"input_ids": "INT32"}
+    )
 
 
 def rename_input(said: Metadata) -> None:

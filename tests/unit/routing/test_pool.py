@@ -17,7 +17,7 @@ from support.tiny_pool import LARGE, MEDIUM, SMALL, SPECS, tiny_pool, write_tiny
 if TYPE_CHECKING:
     from pathlib import Path
 
-POOL_OF_2026 = DEFAULT_POOL.with_name("pool_2026.yaml")
+POOL_OF_2026 = DEFAULT_POOL
 
 
 def pool_file(folder: Path, *models: dict[str, Any]) -> Path:
