@@ -19,9 +19,7 @@ CONFIG_FILE: Final = "config.pbtxt"
 MANIFEST_FILE: Final = "manifest.json"
 MODEL_NAME: Final = "predictor"
 PYTHON_FILE: Final = "model.py"
-FIRSTTABLE_FORMAT: Final = 2
-_TYPES: Final = {"int64": triton.TYPE_INT64, "float32": triton.TYPE_FP32}
-_VERSION: Final = 1
+FIRST_VERSION: Final = 1
 THREADS: Final = "intra_op_thread_count"
 """The name of the parameter in Triton's onnxruntime backend."""
 TABLE_FORMAT: Final = 2
