@@ -29,6 +29,7 @@ from routoo_export.graph.parity import Parity, open_session
 from routoo_export.graph.table_graph import TableGraph, build_table_graph, shrunk_traits
 from routoo_export.recogniser.lengths import LengthModel
 from routoo_export.recogniser.network import TRAITS
+from routoo_export.recogniser.train import TrainedRecogniser
 
 FloatArray = NDArray[np.float32]
 
@@ -114,10 +115,8 @@ def make_table(
 
 def write_table_artifact(
     folder: Path,
-    parts: TableGraph,
-    vocabulary: Vocabulary,
+    trained: TrainedRecogniser,
     catalogue: Catalogue,
-    lengths: LengthModel,
     sample: Sequence[str],
     *,
     aliases: Mapping[str, str],
@@ -128,10 +127,8 @@ def write_table_artifact(
 
     Args:
         folder: The version folder; what lies there stays until all is checked.
-        parts: The graph's parts.
-        vocabulary: The rows of n-grams.
+        trained: The recogniser.
         catalogue: Estimates of the models.
-        lengths: The prompt's part of the expected length.
         sample: Prompts as they are to be expected: parity and calibration are judged on them.
         aliases: Other names of models.
         training: What it was trained on, for the manifest.
@@ -141,6 +138,8 @@ def write_table_artifact(
         ParityError: the graph's answers are not those of the weights.
         ExportError: a file cannot be written.
     """
+    parts = TableGraph(trained.recogniser, trained.ood, trained.trait_means)
+    vocabulary, lengths = trained.vocabulary, trained.lengths
     content = serialized(build_table_graph(parts))
     sha256 = hashlib.sha256(content).hexdigest()
     table = make_table(catalogue, parts, lengths, aliases, sha256)
@@ -199,7 +198,7 @@ def write_table_artifact(
         (build / MANIFEST_FILE).write_text(text, encoding="utf-8")
         sizes = {path.name: path.stat().st_size for path in sorted(build.iterdir())}
         replace_folder(build, folder)
-    return ExportReport(manifest["predictor_version"], folder, sizes, parity)
+    return ExportReport(str(manifest["predictor_version"]), folder, sizes, parity)
 
 
 def _tensors(values: Sequence[onnx.ValueInfoProto]) -> list[dict[str, Any]]:

@@ -84,12 +84,11 @@ class TritonPythonModel:
         try:
             found = self.session.run(self.outputs, feed)
         except Exception as error:  # noqa: BLE001 - each waiting request has to be answered
-            return pb_utils.InferenceResponse([], pb_utils.TritonError(f"inference failed: {error}"))
+            return pb_utils.InferenceResponse(
+                [], pb_utils.TritonError(f"inference failed: {error}")
+            )
         return pb_utils.InferenceResponse(
-            [
-                pb_utils.Tensor(name, value)
-                for name, value in zip(self.outputs, found, strict=True)
-            ]
+            [pb_utils.Tensor(name, value) for name, value in zip(self.outputs, found, strict=True)]
         )
 
     def infer(self, input_ids: np.ndarray) -> list[np.ndarray]:

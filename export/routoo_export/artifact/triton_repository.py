@@ -149,7 +149,9 @@ def config_message(config: TritonConfig, signature: Signature) -> triton.ModelCo
             f"an int8 predictor is for CPUs, not for {config.accelerator}; export it with"
             " --precision fp16, or --accelerator none"
         )
-    if signature.tensors and (config.batching or config.warm_up or config.accelerator == "tensorrt"):
+    if signature.tensors and (
+        config.batching or config.warm_up or config.accelerator == "tensorrt"
+    ):
         raise ExportError(
             "a predictor that is given its models' rows takes neither Triton's batches nor its"
             " warm-up nor TensorRT: the service batches and warms up; leave these out"
