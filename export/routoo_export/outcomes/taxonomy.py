@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -48,6 +49,24 @@ def read_taxonomy(path: Path) -> Taxonomy:
         raise OutcomeError(f"{path}: cannot be read: {error}") from error
     if not isinstance(entries, list) or not all(isinstance(one, dict) for one in entries):
         raise OutcomeError(f"{path}: has to be a list of tasks, each with name and description")
+    within, descriptions = _entries(path, entries)
+    for name, parent in within.items():
+        if parent is not None and parent not in within:
+            raise OutcomeError(f"{path}: {name} stands within {parent!r}, which there is not")
+    parents = set(within.values())
+    kinds = tuple(name for name in within if name not in parents)
+    groups = tuple(_outermost(path, name, within) for name in within if name not in parents)
+    if not kinds:
+        raise OutcomeError(f"{path}: every task stands within another: a circle")
+    for name in within:
+        _outermost(path, name, within)
+    return Taxonomy(kinds, groups, descriptions)
+
+
+def _entries(
+    path: Path, entries: list[dict[str, Any]]
+) -> tuple[dict[str, str | None], dict[str, str]]:
+    """What each task stands within, and its description."""
     within: dict[str, str | None] = {}
     descriptions: dict[str, str] = {}
     for number, entry in enumerate(entries, 1):
@@ -62,17 +81,7 @@ def read_taxonomy(path: Path) -> Taxonomy:
         if name in within:
             raise OutcomeError(f"{path}: {name} stands twice; names have to be unique")
         within[name], descriptions[name] = entry.get("within"), entry["description"]
-    for name, parent in within.items():
-        if parent is not None and parent not in within:
-            raise OutcomeError(f"{path}: {name} stands within {parent!r}, which there is not")
-    parents = set(within.values())
-    kinds = tuple(name for name in within if name not in parents)
-    groups = tuple(_outermost(path, name, within) for name in within if name not in parents)
-    if not kinds:
-        raise OutcomeError(f"{path}: every task stands within another: a circle")
-    for name in within:
-        _outermost(path, name, within)
-    return Taxonomy(kinds, groups, descriptions)
+    return within, descriptions
 
 
 def _outermost(path: Path, name: str, within: dict[str, str | None]) -> str:
