@@ -16,7 +16,7 @@ from routoo.predictor.onnx import OnnxPredictor
 from routoo.routing.operating_point import PricedSample
 from routoo.routing.policies import build_policies
 from routoo.telemetry.metrics import Metrics
-from support.tiny_artifact import MODELS
+from support.artifacts.tiny_artifact import MODELS
 from support.tiny_money import budgeted_accounting, fixed_accounting
 from support.tiny_pool import tiny_pool
 from support.watched import HANG_S

@@ -15,9 +15,9 @@ from routoo.config.loading import load_settings
 from routoo.server.service import Service
 from routoo.v1 import batch_pb2, route_pb2
 from routoo.v1.router_pb2_grpc import RouterServiceStub
-from support.tiny_artifact import write_tiny_artifact
+from support.artifacts.tiny_artifact import write_tiny_artifact
+from support.artifacts.tiny_table_artifact import write_tiny_table_artifact
 from support.tiny_pool import SPECS, write_tiny_pool
-from support.tiny_table_artifact import write_tiny_table_artifact
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable

@@ -1,7 +1,7 @@
 """The recogniser as an ONNX graph that is given the rows of its tasks and models.
 
 From rows of n-grams and their weights to scores, output tokens, uncertainty, tasks and ood; see
-`routoo.predictor.model_table` for what the models' rows are multiplied with.
+``routoo.predictor.model_table`` for what the models' rows are multiplied with.
 """
 
 from dataclasses import dataclass
@@ -58,7 +58,7 @@ def quantised(table: FloatArray) -> tuple[NDArray[np.int8], FloatArray]:
 
 
 def shrunk_traits(traits: FloatArray, ood: FloatArray) -> FloatArray:
-    """Centred traits [n, r] as the graph shrinks them for prompts as unusual as `ood` [n]."""
+    """Centred traits [n, r] as the graph shrinks them for prompts as unusual as ``ood`` [n]."""
     return traits * (1.0 - (ood**CERTAINTY_POWER)[:, None] * SHRUNK_TRAITS)
 
 

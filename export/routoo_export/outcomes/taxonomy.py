@@ -37,7 +37,7 @@ def shipped_taxonomy() -> Taxonomy:
 
 
 def read_taxonomy(path: Path) -> Taxonomy:
-    """Read a taxonomy: a YAML list of `{name, description, within}`, the last one optional.
+    """Read a taxonomy: a YAML list of ``{name, description, within}``, the last one optional.
 
     Raises:
         OutcomeError: the file is unreadable, two entries have one name, an entry stands within one

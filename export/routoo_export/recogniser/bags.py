@@ -1,7 +1,7 @@
 """Prompts as bags of rows: what the recogniser is trained on.
 
 A word of the vocabulary is trained as the sum of a row of its own, of the mean of its pieces' rows,
-and of the row of its concept, where the lexicon knows the word. `merged` adds these up to the one
+and of the row of its concept, where the lexicon knows the word. ``merged`` adds these up to the one
 row that is looked up when the recogniser serves.
 """
 
@@ -34,7 +34,7 @@ class Parts:
 
     Attributes:
         rows: Trained rows: those of the vocabulary and, after them, one a concept.
-        starts: Position in `parts` of each row's first part, [rows of the vocabulary + 1].
+        starts: Position in ``parts`` of each row's first part, [rows of the vocabulary + 1].
         parts: The parts' rows.
         weights: Their weights, float32.
     """
@@ -83,7 +83,7 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Bags of the regions of some prompts, for `torch.nn.EmbeddingBag`.
+    """Bags of the regions of some prompts, for ``torch.nn.EmbeddingBag``.
 
     Attributes:
         rows: int64 [k].

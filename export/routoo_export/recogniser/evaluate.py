@@ -1,4 +1,4 @@
-"""How well prompts are recognised: tasks, calibration, lengths, beside the plainest recipe."""
+"""Judgement of what is recognised: tasks, calibration, lengths, beside the plainest recipe."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""How unusual a prompt is: how unlike the nearest prompts seen, and how unlike any kind of task.
+"""The measure of unusual prompts: unlike the nearest prompts seen, or unlike any kind of task.
 
 A prompt's hidden units are compared with prototypes, the centres of clusters of the training
 prompts: the mean cosine to the five nearest is one measure (Sun et al., "Out-of-distribution

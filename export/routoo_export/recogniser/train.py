@@ -1,6 +1,6 @@
 """Training of the recogniser: a small network and a linear classifier on the same rows.
 
-Both see prompts as they were written and edited, see `edits`. The classifier is a multinomial
+Both see prompts as they were written and edited, see ``edits``. The classifier is a multinomial
 logistic regression on rows weighted by their rarity (Spärck Jones, 1972); the network is trained
 with dropped rows, after fastText (Joulin et al., EACL 2017). Their logits are added with the
 weights that are likeliest on prompts of writers that neither has read, as users' prompts are.
@@ -41,7 +41,7 @@ from routoo_export.recogniser.ood import OodRanks
 from routoo_export.recogniser.vocabulary import make_vocabulary
 
 LINEAR_SCALES: Final = np.array([1.0, 0.7, 0.7, 0.5, 0.4, 0.4, 1.0], np.float32)
-"""How much each region counts in the linear classifier, in the order of `REGIONS`."""
+"""How much each region counts in the linear classifier, in the order of ``REGIONS``."""
 EDITED: Final = "edited:"
 VOCABULARY_FILE: Final = "vocabulary.json"
 WEIGHTS_FILE: Final = "recogniser.npz"
@@ -66,7 +66,7 @@ class RecogniserSettings:
         trait_weight: Weight of the traits' loss.
         others: Weight of a prompt that was not written for this project.
         edited: Weight of the edited copy of a prompt.
-        inverse_penalty: `C` of the logistic regression.
+        inverse_penalty: ``C`` of the logistic regression.
         iterations: Its steps.
         held_out: Sources on whose prompts the two are weighed, and unusual prompts ranked.
         seed: Seed of everything random.
@@ -132,7 +132,7 @@ class TrainedRecogniser:
 
     @classmethod
     def load(cls, folder: Path) -> "TrainedRecogniser":
-        """Read what `save` wrote.
+        """Read what ``save`` wrote.
 
         Raises:
             ExportError: a file is missing or no such file.
@@ -295,7 +295,7 @@ class _Trained:
         return np.asarray(product + self.linear_bias, np.float32)
 
     def merged(self, mix: NDArray[np.float64]) -> Recogniser:
-        """The weights that serve, with the two logits added by the factors `mix` [2]."""
+        """The weights that serve, with the two logits added by the factors ``mix`` [2]."""
         layers, t, regions = self.layers, len(TASK_KINDS), len(REGIONS)
         width, units = layers.table.embedding_dim, layers.hidden.out_features
         trained = [layers.table.weight.detach().numpy(), self.linear]

@@ -9,10 +9,10 @@ import pytest
 
 from routoo.client import AsyncRouterClient
 from routoo.v1 import batch_pb2, info_pb2, route_pb2
+from support.artifacts.tiny_table_artifact import EVIDENCE, SCORES, TASKS
 from support.processor_stream import chat_body, headers_of, stream
 from support.tiny_processor import with_settings
 from support.tiny_service import refusal, serving, table_settings, tiny_settings
-from support.tiny_table_artifact import EVIDENCE, SCORES, TASKS
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,8 +14,8 @@ from routoo.telemetry.decision_log.reader import read_logs
 from routoo.telemetry.decision_log.replay import reproduce
 from routoo.telemetry.decision_log.what_if import OtherPolicy, OtherService, what_if
 from routoo.v1 import route_pb2
+from support.artifacts.tiny_artifact import write_tiny_artifact
 from support.logged_engine import lines_of, rewritten
-from support.tiny_artifact import write_tiny_artifact
 from support.tiny_service import serving, table_settings, tiny_settings
 
 if TYPE_CHECKING:

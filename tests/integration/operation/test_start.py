@@ -15,6 +15,7 @@ from routoo.server.assembly import check
 from routoo.server.service import Service
 from routoo.v1 import info_pb2
 from routoo.v1.router_pb2_grpc import RouterServiceStub
+from support.artifacts.tiny_artifact import MODELS, change_manifest
 from support.processes.process import (
     ENVIRONMENT,
     ROUTOO,
@@ -23,7 +24,6 @@ from support.processes.process import (
     process,
     write_tiny_config,
 )
-from support.tiny_artifact import MODELS, change_manifest
 from support.tiny_pool import SPECS, write_tiny_pool
 from support.tiny_service import connected, serving, tiny_settings
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from support.artifacts.tiny_table_artifact import MODELS, change_table
 from support.tiny_pool import LARGE
 from support.tiny_service import serving, table_settings
-from support.tiny_table_artifact import MODELS, change_table
 from support.watched import HANG_S
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import yaml
 
-from support.tiny_artifact import change_manifest, write_tiny_artifact
+from support.artifacts.tiny_artifact import change_manifest, write_tiny_artifact
+from support.artifacts.tiny_table_artifact import write_tiny_table_artifact
 from support.tiny_pool import write_tiny_pool
-from support.tiny_table_artifact import write_tiny_table_artifact
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from routoo.routing.pool import DEFAULT_POOL, load_pool
+from support.artifacts.tiny_artifact import change_manifest, write_tiny_artifact
 from support.litellm_table import write_table
-from support.tiny_artifact import change_manifest, write_tiny_artifact
 from support.tiny_pool import SMALL
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from routoo.predictor.backends import load_backends
 from routoo.predictor.conversation import contents, conversation
 from routoo.predictor.encoding import PaddedGraph
 from routoo.predictor.onnx import OnnxPredictor
-from support.tiny_artifact import change_manifest
-from support.tiny_table_artifact import (
+from support.artifacts.tiny_artifact import change_manifest
+from support.artifacts.tiny_table_artifact import (
     EVIDENCE,
     HARD,
     MODELS,

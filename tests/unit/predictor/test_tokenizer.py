@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from routoo.predictor.artifact import load_artifact
 from routoo.predictor.encoding import SHORTEST_BUCKET, EncodedPrompts, PromptEncoder, bucket_lengths
 from routoo.predictor.onnx import OnnxPredictor
-from support.tiny_artifact import WORDS, write_tiny_artifact
+from support.artifacts.tiny_artifact import WORDS, write_tiny_artifact
 
 if TYPE_CHECKING:
     from collections.abc import Callable

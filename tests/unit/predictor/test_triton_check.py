@@ -10,7 +10,7 @@ from tritonclient.grpc import model_config_pb2, service_pb2
 from routoo.errors import ArtifactError
 from routoo.predictor.artifact import load_artifact
 from routoo.predictor.triton_check import Offer, Statistics, read_offer, read_statistics
-from support.tiny_artifact import change_manifest, write_tiny_artifact
+from support.artifacts.tiny_artifact import change_manifest, write_tiny_artifact
 
 if TYPE_CHECKING:
     from collections.abc import Callable

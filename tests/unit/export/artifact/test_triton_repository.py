@@ -31,7 +31,7 @@ from routoo_export.artifact.triton_repository import (
     write_config,
 )
 from routoo_export.errors import ExportError
-from support.tiny_artifact import MODELS, write_tiny_artifact
+from support.artifacts.tiny_artifact import MODELS, write_tiny_artifact
 
 if TYPE_CHECKING:
     from pathlib import Path

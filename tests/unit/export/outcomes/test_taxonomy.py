@@ -22,6 +22,13 @@ def test_the_shipped_one_has_two_levels() -> None:
     assert all(shipped.descriptions[name] for name in (*shipped.kinds, *shipped.groups))
 
 
+CIRCLE = """
+- {name: a, within: b, description: x}
+- {name: b, within: a, description: y}
+- {name: c, description: z}
+"""
+
+
 def written(folder: Path, text: str) -> Path:
     path = folder / "tasks.yaml"
     path.write_text(text, encoding="utf-8")
@@ -46,8 +53,7 @@ def test_kinds_of_ones_own_are_read(tmp_path: Path) -> None:
     [
         ("- {name: a, description: x}\n- {name: a, description: y}\n", "a stands twice"),
         (
-            "- {name: a, within: b, description: x}\n- {name: b, within: a, description: y}\n"
-            "- {name: c, description: z}\n",
+            CIRCLE,
             "a circle",
         ),
         ("- {name: a, within: a, description: x}\n", "a circle"),
