@@ -170,7 +170,9 @@ def train_recogniser(
     first = _Trained.on(seen, seen_others, lexicon, settings)
     bags = Bags([one.text for one in [*unseen, *strange]], first.vocabulary, first.parts)
     kinds = np.array([one.kind for one in [*unseen, *strange]])
-    mix = _likeliest_mix(first.network_logits(bags), first.linear_logits(bags), kinds)
+    weights_of = np.repeat([1.0, settings.others], [len(unseen), len(strange)])
+    logits = (first.network_logits(bags), first.linear_logits(bags))
+    mix = _likeliest_mix(logits, kinds, weights_of)
     vocabulary, weights = first.vocabulary, first.merged(mix)
     hidden, hidden_unseen = (_hidden(weights, vocabulary, part) for part in (seen, unseen))
     unread = OodRanks.fit(hidden, hidden_unseen, hidden_unseen @ weights.tasks.T)
@@ -192,16 +194,17 @@ def _hidden(weights: Recogniser, vocabulary: Vocabulary, examples: Sequence[Exam
 
 
 def _likeliest_mix(
-    network: FloatArray, linear: FloatArray, kinds: NDArray[np.int64]
+    both: tuple[FloatArray, FloatArray], kinds: NDArray[np.int64], weights: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Factors of the two logits [n, t] that give the kinds [n] the greatest likelihood."""
+    """Factors of the two logits [n, t] by which the weighted kinds [n] are likeliest."""
+    network, linear = both
     rows = np.arange(len(kinds))
 
     def loss(factors: NDArray[np.float64]) -> float:
         logits = factors[0] * network + factors[1] * linear
         top = logits.max(axis=1)
         total = np.log(np.exp(logits - top[:, None]).sum(axis=1)) + top
-        return float((total - logits[rows, kinds]).mean())
+        return float(np.average(total - logits[rows, kinds], weights=weights))
 
     found = minimize(loss, np.array([0.6, 0.6]), method="Nelder-Mead")
     return np.asarray(found.x, np.float64)

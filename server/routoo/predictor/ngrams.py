@@ -140,15 +140,16 @@ _DIGITS = re.compile(r"[0-9]+")
 def marks_of(turns: Turns) -> list[str]:
     """Returns the names of the marks of a prompt's shape."""
     last = turns.last
-    lines = last.count("\n")
     end = last.rstrip()[-1:]
     asked = last.count("?") + last.count("\uff1f") + last.count("\u061f")
     marks = [name for name, sign in _SIGNS if sign in last]
-    marks.append(f"chars{min(len(last).bit_length(), 14)}")
-    marks.append(f"lines{min(lines.bit_length(), 7)}")
-    marks.append(f"asks{min(asked, 3)}")
-    marks.append(f"end{end if end in _ENDS else 'word'}")
-    marks.append(f"role:{turns.last_role}")
+    marks += (
+        _CHARS[min(len(last).bit_length(), 14)],
+        _LINES[min(last.count("\n").bit_length(), 7)],
+        _ASKED[min(asked, 3)],
+        _ENDS.get(end, "endword"),
+        f"role:{turns.last_role}",
+    )
     if turns.system:
         marks.append(f"system{min(len(turns.system).bit_length(), 12)}")
     if turns.tools:
@@ -156,12 +157,15 @@ def marks_of(turns: Turns) -> list[str]:
     if turns.users != 1 or turns.earlier:
         marks.append(f"users{min(turns.users, 4)}")
     if not last.isascii():
-        marks.extend(_scripts(last[:MOST_SCRIPT_CHARS]))
+        marks += _scripts(last[:MOST_SCRIPT_CHARS])
     return marks
 
 
 MOST_SCRIPT_CHARS = 400
-_ENDS = "?.:!`}\"';)>]"
+_ENDS = {end: f"end{end}" for end in "?.:!`}\"';)>]"}
+_CHARS = tuple(f"chars{bits}" for bits in range(15))
+_LINES = tuple(f"lines{bits}" for bits in range(8))
+_ASKED = tuple(f"asks{asked}" for asked in range(4))
 # Single signs have rows of their own.
 _SIGNS = (
     ("fence", "```"),
