@@ -23,7 +23,7 @@ from routoo_export.artifact.artifact import (
     serialized,
 )
 from routoo_export.artifact.replace_folder import replace_folder, scratch_folder
-from routoo_export.catalogue.table import Catalogue
+from routoo_export.catalogue.table import Catalogue, write_catalogue
 from routoo_export.errors import ParityError
 from routoo_export.graph.parity import Parity, open_session
 from routoo_export.graph.table_graph import CERTAINTY_POWER, TableGraph, build_table_graph
@@ -35,6 +35,8 @@ FloatArray = NDArray[np.float32]
 FORMAT_VERSION: Final = 2
 ROWS_STEP: Final = 4
 SAMPLE_FILE: Final = CALIBRATION_FILE
+CATALOGUE_FILE: Final = "catalogue.npz"
+"""The estimates with their covariances and the tests behind them, for placing further models."""
 PARITY_PROMPTS: Final = 512
 TOLERANCE: Final = 0.05
 """Largest difference of a score between the graph, whose table is in int8, and the weights."""
@@ -157,12 +159,13 @@ def write_table_artifact(
             prompts=np.concatenate([vectors.tasks, vectors.traits], axis=1).astype(np.float16),
             input_tokens=input_tokens.astype(np.float32),
         )
+        write_catalogue(build / CATALOGUE_FILE, catalogue, compact=True)
         files = {
             name: {
                 "sha256": hashlib.sha256((build / name).read_bytes()).hexdigest(),
                 "bytes": (build / name).stat().st_size,
             }
-            for name in (MODEL_FILE, TOKENIZER_FILE, SAMPLE_FILE)
+            for name in (MODEL_FILE, TOKENIZER_FILE, SAMPLE_FILE, CATALOGUE_FILE)
         }
         table.save(build / TABLE)
         manifest = {

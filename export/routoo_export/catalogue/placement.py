@@ -56,6 +56,8 @@ class PlacedModel:
         log_tokens_std: Standard deviation of the log of both together, float64 [t].
         ability_mean: Posterior mean abilities in logits, float64 [t].
         ability_cov: Their covariance, float64 [t, t].
+        logit_mean: Posterior mean logits of the scores on users' prompts, float64 [t].
+        logit_cov: Their covariance, float64 [t, t].
     """
 
     name: str
@@ -66,17 +68,20 @@ class PlacedModel:
     log_tokens_std: NDArray[np.float64]
     ability_mean: NDArray[np.float64]
     ability_cov: NDArray[np.float64]
+    logit_mean: NDArray[np.float64]
+    logit_cov: NDArray[np.float64]
 
 
 def place(
     catalogue: Catalogue,
     name: str,
     *,
-    graded: Mapping[str, tuple[float, int]] | None = None,
+    graded: Mapping[str, tuple[float, float]] | None = None,
     benchmarks: Mapping[str, float] | None = None,
     similar: Likeness | None = None,
     release: float | None = None,
     params_b: float | None = None,
+    by_name: bool = False,
     force: bool = False,
 ) -> PlacedModel:
     """Find the posterior of a new model.
@@ -92,6 +97,7 @@ def place(
         similar: A model of the catalogue that it resembles.
         release: Year of its release with the month as a fraction; None = recent.
         params_b: Its parameters in billions.
+        by_name: Place a model by its name, release and size where there is no evidence.
         force: Take evidence that contradicts itself.
 
     Returns:
@@ -105,7 +111,7 @@ def place(
         [*graded_rows(catalogue, graded or {}), *benchmark_rows(catalogue, benchmarks or {})],
         len(catalogue.tasks),
     )
-    if not len(known.value) and similar is None:
+    if not (len(known.value) or similar is not None or by_name):
         raise CatalogueError(
             f"{name}: no evidence; give graded prompts, benchmarks or a similar model"
         )
@@ -114,16 +120,23 @@ def place(
     mean, covariance = _prior(catalogue, name, similar, ModelFacts(release, params_b))
     mean, covariance = _condition(catalogue, mean, covariance, known)
     tasks = len(catalogue.tasks)
-    ability_mean, ability_cov = mean[:tasks], covariance[:tasks, :tasks]
     # The logit on users' prompts is a linear map of ability and deviation.
     to_users = np.hstack([catalogue.reference_slope * np.eye(tasks), np.eye(tasks)])
-    logit_var = np.einsum("ti,ij,tj->t", to_users, covariance, to_users)
-    score_mean, score_var = logistic_moments(
-        catalogue.reference_offset + to_users @ mean, np.maximum(logit_var, 0.0)
-    )
+    logit_mean = catalogue.reference_offset + to_users @ mean
+    logit_cov = to_users @ covariance @ to_users.T
+    score_mean, score_var = logistic_moments(logit_mean, np.maximum(np.diag(logit_cov), 0.0))
     visible, reasoning, std = _lengths(catalogue, name, similar)
     return PlacedModel(
-        name, score_mean, score_var, visible, reasoning, std, ability_mean, ability_cov
+        name=name,
+        score_mean=score_mean,
+        score_var=score_var,
+        log_tokens=visible,
+        log_reasoning_tokens=reasoning,
+        log_tokens_std=std,
+        ability_mean=mean[:tasks],
+        ability_cov=covariance[:tasks, :tasks],
+        logit_mean=logit_mean,
+        logit_cov=logit_cov,
     )
 
 
