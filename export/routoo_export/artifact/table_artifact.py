@@ -88,8 +88,7 @@ def make_table(
         aliases: Other names of the catalogue's models.
         graph_sha256: Checksum of the graph.
     """
-    visible, reasoning = np.exp(catalogue.log_tokens), np.exp(catalogue.log_reasoning_tokens)
-    reasoning = np.where(catalogue.log_reasoning_tokens > 0.0, reasoning, 0.0)
+    log_tokens, reasoning_share = token_columns(catalogue.log_tokens, catalogue.log_reasoning_tokens)
     models = len(catalogue.names)
     none = np.zeros((models, len(TRAITS)), np.float32)
 
@@ -107,12 +106,26 @@ def make_table(
         score_var=floats(catalogue.score_var),
         weights=none,
         weights_var=none,
-        log_tokens=floats(np.log(visible + reasoning)),
+        log_tokens=floats(log_tokens),
         token_weights=none + lengths.by_trait,
-        reasoning_share=floats(reasoning / (visible + reasoning)),
+        reasoning_share=floats(reasoning_share),
         evidence=floats(catalogue.prompts),
         benchmarks=floats(catalogue.benchmarks),
     )
+
+
+def token_columns(
+    log_visible: NDArray[np.float64], log_reasoning: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The log of all output tokens, and the share of reasoning in them.
+
+    Args:
+        log_visible: Log of the visible tokens, float64 of any shape.
+        log_reasoning: Log of the reasoning tokens; 0 = none, of the same shape.
+    """
+    visible = np.exp(log_visible)
+    reasoning = np.where(log_reasoning > 0.0, np.exp(log_reasoning), 0.0)
+    return np.log(visible + reasoning), reasoning / (visible + reasoning)
 
 
 def write_table_artifact(

@@ -105,7 +105,8 @@ def place(
 
     Raises:
         CatalogueError: there is no evidence, a name is not known, a value is out of range or not a
-            number, or two pieces of evidence lie more than 3 predictive standard deviations apart.
+            number, or two pieces of evidence, the similar model among them, lie more than 3 predictive
+            standard deviations apart.
     """
     known = stack_rows(
         [*graded_rows(catalogue, graded or {}), *benchmark_rows(catalogue, benchmarks or {})],
@@ -115,9 +116,11 @@ def place(
         raise CatalogueError(
             f"{name}: no evidence; give graded prompts, benchmarks or a similar model"
         )
+    mean, covariance = _prior(catalogue, name, similar, ModelFacts(release, params_b))
     if not force:
         _refuse_contradictions(catalogue, known)
-    mean, covariance = _prior(catalogue, name, similar, ModelFacts(release, params_b))
+        if similar is not None:
+            _refuse_unlike(catalogue, known, similar, mean, covariance)
     mean, covariance = _condition(catalogue, mean, covariance, known)
     tasks = len(catalogue.tasks)
     # The logit on users' prompts is a linear map of ability and deviation.
@@ -207,6 +210,25 @@ def _refuse_contradictions(catalogue: Catalogue, known: StackedScores) -> None:
                 f"{known.label[one]} and {known.label[other]} put the model {deviations:.1f}"
                 " standard deviations apart; correct one of them, or force it"
             )
+
+
+def _refuse_unlike(
+    catalogue: Catalogue,
+    known: StackedScores,
+    similar: Likeness,
+    mean: NDArray[np.float64],
+    covariance: NDArray[np.float64],
+) -> None:
+    mean, covariance = _with_deviations(catalogue, mean, covariance)
+    spread = np.einsum("ni,ij,nj->n", known.design, covariance, known.design) + known.noise
+    apart = np.abs(known.value - known.offset - known.design @ mean) / np.sqrt(spread)
+    if len(apart) and apart.max() > _MOST_DEVIATIONS:
+        worst = int(apart.argmax())
+        raise CatalogueError(
+            f"{known.label[worst]} and the likeness to {similar.name} put the model"
+            f" {apart[worst]:.1f} standard deviations apart; correct one of them, give a larger"
+            " distance, or force it"
+        )
 
 
 def _lengths(
