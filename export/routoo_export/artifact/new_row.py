@@ -40,6 +40,8 @@ _TASK_LENGTH_SD: Final = 0.25
 _LENGTH_NOISE_VAR: Final = 0.5
 # Prompts for which the sum of the lengths counts as much as the mean of their logarithms.
 _SMEARING_PROMPTS: Final = 10.0
+# Fitted rows from which a spread can be told.
+_FEWEST_FITTED: Final = 2
 _SMALLEST_SCORE: Final = 1e-5
 
 
@@ -68,7 +70,7 @@ class GradedFile:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelEvidence:
+class NewcomerEvidence:
     """All that is known of a new model.
 
     Attributes:
@@ -106,7 +108,7 @@ class NewRow:
 
 
 def new_row(
-    table: ModelTable, catalogue: Catalogue, name: str, evidence: ModelEvidence, *, force: bool
+    table: ModelTable, catalogue: Catalogue, name: str, evidence: NewcomerEvidence, *, force: bool
 ) -> NewRow:
     """Find the row of a new model.
 
@@ -222,7 +224,7 @@ def _grader(
 def _placed(
     catalogue: Catalogue,
     name: str,
-    evidence: ModelEvidence,
+    evidence: NewcomerEvidence,
     graded: GradedPrompts | None,
     grader: GraderBelief,
     *,
@@ -262,7 +264,7 @@ def _before(table: ModelTable, catalogue: Catalogue, placed: PlacedModel) -> Mod
     logits = Gaussian(placed.logit_mean, placed.logit_cov)
     fitted = np.flatnonzero(table.weights.any(axis=1))
     fitted = fitted[[table.names[row] != placed.name for row in fitted]]
-    if len(fitted) < 2:  # noqa: PLR2004 - no spread can be told from one model
+    if len(fitted) < _FEWEST_FITTED:
         return ModelBelief(logits, Gaussian(np.zeros(r), np.zeros((r, r))))
     weights = table.weights[fitted].astype(np.float64)
     shared = Gaussian(weights.mean(axis=0), np.cov(weights, rowvar=False))
@@ -292,7 +294,7 @@ def _token_weights(table: ModelTable, similar: Likeness | None) -> Doubles:
 def _lengths(
     file: GradedFile, log_tokens: Doubles, token_weights: Doubles, spread: float
 ) -> tuple[Doubles, int]:
-    """The log of the tokens by kind, [t], after the lengths of the graded answers, and their number.
+    """The log of the tokens by kind, [t], after the graded answers, and the number of lengths.
 
     Bayesian linear regression of what is left of the logarithm, on the kinds' probabilities.
     """

@@ -9,7 +9,6 @@ from typing import Final
 
 import numpy as np
 import onnxruntime
-from numpy.typing import NDArray
 
 from routoo.predictor.artifact import Artifact
 from routoo.predictor.model_table import ModelTable

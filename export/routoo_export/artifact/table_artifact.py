@@ -88,7 +88,9 @@ def make_table(
         aliases: Other names of the catalogue's models.
         graph_sha256: Checksum of the graph.
     """
-    log_tokens, reasoning_share = token_columns(catalogue.log_tokens, catalogue.log_reasoning_tokens)
+    log_tokens, reasoning_share = token_columns(
+        catalogue.log_tokens, catalogue.log_reasoning_tokens
+    )
     models = len(catalogue.names)
     none = np.zeros((models, len(TRAITS)), np.float32)
 

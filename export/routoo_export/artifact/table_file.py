@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -44,7 +45,7 @@ def with_row(table: ModelTable, row: NewRow) -> ModelTable:
         row: The row.
     """
     at = table.index.get(row.name)
-    figures = {}
+    figures: dict[str, Any] = {}
     for name, values in row.figures.items():
         old = getattr(table, name)
         if at is None:

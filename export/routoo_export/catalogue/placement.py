@@ -72,7 +72,7 @@ class PlacedModel:
     logit_cov: NDArray[np.float64]
 
 
-def place(
+def place(  # noqa: PLR0913 - one parameter per kind of evidence
     catalogue: Catalogue,
     name: str,
     *,
@@ -105,8 +105,8 @@ def place(
 
     Raises:
         CatalogueError: there is no evidence, a name is not known, a value is out of range or not a
-            number, or two pieces of evidence, the similar model among them, lie more than 3 predictive
-            standard deviations apart.
+            number, or two pieces of evidence, the similar model among them, lie more than 3
+            predictive standard deviations apart.
     """
     known = stack_rows(
         [*graded_rows(catalogue, graded or {}), *benchmark_rows(catalogue, benchmarks or {})],

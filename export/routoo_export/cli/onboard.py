@@ -10,7 +10,7 @@ from routoo.predictor.artifact import Artifact, find_artifact, load_artifact
 from routoo.predictor.model_table import ModelTable
 from routoo_export.artifact.new_row import (
     GradedFile,
-    ModelEvidence,
+    NewcomerEvidence,
     NewRow,
     free_name,
     like_model,
@@ -82,7 +82,7 @@ def onboard(  # noqa: PLR0913 - one parameter per option
     loaded = load_artifact(find_artifact(artifact))
     table, catalogue = model_table(loaded), artifact_catalogue(loaded)
     taken = free_name(table, name, replace=replace)
-    evidence = ModelEvidence(
+    evidence = NewcomerEvidence(
         graded=None if outcomes is None else _graded(outcomes, column or name, loaded),
         benchmarks=_benchmarks(benchmark or []),
         similar=None if like is None else Likeness(like_model(table, catalogue, like), distance),

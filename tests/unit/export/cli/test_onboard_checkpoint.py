@@ -1,4 +1,4 @@
-"""``routoo-export onboard-checkpoint``: a new version with unchanged other models, or an error of one line."""
+"""``routoo-export onboard-checkpoint``: a version with unchanged other models, or one line."""
 
 from __future__ import annotations
 
