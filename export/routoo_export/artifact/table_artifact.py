@@ -23,7 +23,7 @@ from routoo_export.artifact.artifact import (
     serialized,
 )
 from routoo_export.artifact.replace_folder import replace_folder, scratch_folder
-from routoo_export.catalogue.table import Catalogue
+from routoo_export.catalogue.table import Catalogue, write_catalogue
 from routoo_export.errors import ParityError
 from routoo_export.graph.parity import Parity, open_session
 from routoo_export.graph.table_graph import TableGraph, build_table_graph, shrunk_traits
@@ -36,6 +36,8 @@ FloatArray = NDArray[np.float32]
 FORMAT_VERSION: Final = 2
 ROWS_STEP: Final = 4
 SAMPLE_FILE: Final = CALIBRATION_FILE
+CATALOGUE_FILE: Final = "catalogue.npz"
+"""The estimates with their covariances and the tests behind them, for placing further models."""
 PARITY_PROMPTS: Final = 512
 TOLERANCE: Final = 0.05
 """Largest difference of a score between the graph, whose table is in int8, and the weights."""
@@ -86,8 +88,9 @@ def make_table(
         aliases: Other names of the catalogue's models.
         graph_sha256: Checksum of the graph.
     """
-    visible, reasoning = np.exp(catalogue.log_tokens), np.exp(catalogue.log_reasoning_tokens)
-    reasoning = np.where(catalogue.log_reasoning_tokens > 0.0, reasoning, 0.0)
+    log_tokens, reasoning_share = token_columns(
+        catalogue.log_tokens, catalogue.log_reasoning_tokens
+    )
     models = len(catalogue.names)
     none = np.zeros((models, len(TRAITS)), np.float32)
 
@@ -105,12 +108,26 @@ def make_table(
         score_var=floats(catalogue.score_var),
         weights=none,
         weights_var=none,
-        log_tokens=floats(np.log(visible + reasoning)),
+        log_tokens=floats(log_tokens),
         token_weights=none + lengths.by_trait,
-        reasoning_share=floats(reasoning / (visible + reasoning)),
+        reasoning_share=floats(reasoning_share),
         evidence=floats(catalogue.prompts),
         benchmarks=floats(catalogue.benchmarks),
     )
+
+
+def token_columns(
+    log_visible: NDArray[np.float64], log_reasoning: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The log of all output tokens, and the share of reasoning in them.
+
+    Args:
+        log_visible: Log of the visible tokens, float64 of any shape.
+        log_reasoning: Log of the reasoning tokens; 0 = none, of the same shape.
+    """
+    visible = np.exp(log_visible)
+    reasoning = np.where(log_reasoning > 0.0, np.exp(log_reasoning), 0.0)
+    return np.log(visible + reasoning), reasoning / (visible + reasoning)
 
 
 def write_table_artifact(
@@ -155,12 +172,13 @@ def write_table_artifact(
             prompts=np.concatenate([vectors.tasks, vectors.traits], axis=1).astype(np.float16),
             input_tokens=input_tokens.astype(np.float32),
         )
+        write_catalogue(build / CATALOGUE_FILE, catalogue, compact=True)
         files = {
             name: {
                 "sha256": hashlib.sha256((build / name).read_bytes()).hexdigest(),
                 "bytes": (build / name).stat().st_size,
             }
-            for name in (MODEL_FILE, TOKENIZER_FILE, SAMPLE_FILE)
+            for name in (MODEL_FILE, TOKENIZER_FILE, SAMPLE_FILE, CATALOGUE_FILE)
         }
         table.save(build / TABLE)
         manifest = {

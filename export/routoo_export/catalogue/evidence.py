@@ -68,7 +68,9 @@ def stack_rows(rows: Sequence[KnownScore], tasks: int) -> StackedScores:
     )
 
 
-def graded_rows(catalogue: Catalogue, graded: Mapping[str, tuple[float, int]]) -> list[KnownScore]:
+def graded_rows(
+    catalogue: Catalogue, graded: Mapping[str, tuple[float, float]]
+) -> list[KnownScore]:
     """Measurements by a user's graded prompts: mean score and number of prompts per task.
 
     Raises:

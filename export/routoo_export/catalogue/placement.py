@@ -56,6 +56,8 @@ class PlacedModel:
         log_tokens_std: Standard deviation of the log of both together, float64 [t].
         ability_mean: Posterior mean abilities in logits, float64 [t].
         ability_cov: Their covariance, float64 [t, t].
+        logit_mean: Posterior mean logits of the scores on users' prompts, float64 [t].
+        logit_cov: Their covariance, float64 [t, t].
     """
 
     name: str
@@ -66,17 +68,20 @@ class PlacedModel:
     log_tokens_std: NDArray[np.float64]
     ability_mean: NDArray[np.float64]
     ability_cov: NDArray[np.float64]
+    logit_mean: NDArray[np.float64]
+    logit_cov: NDArray[np.float64]
 
 
-def place(
+def place(  # noqa: PLR0913 - one parameter per kind of evidence
     catalogue: Catalogue,
     name: str,
     *,
-    graded: Mapping[str, tuple[float, int]] | None = None,
+    graded: Mapping[str, tuple[float, float]] | None = None,
     benchmarks: Mapping[str, float] | None = None,
     similar: Likeness | None = None,
     release: float | None = None,
     params_b: float | None = None,
+    by_name: bool = False,
     force: bool = False,
 ) -> PlacedModel:
     """Find the posterior of a new model.
@@ -92,6 +97,7 @@ def place(
         similar: A model of the catalogue that it resembles.
         release: Year of its release with the month as a fraction; None = recent.
         params_b: Its parameters in billions.
+        by_name: Place a model by its name, release and size where there is no evidence.
         force: Take evidence that contradicts itself.
 
     Returns:
@@ -99,31 +105,41 @@ def place(
 
     Raises:
         CatalogueError: there is no evidence, a name is not known, a value is out of range or not a
-            number, or two pieces of evidence lie more than 3 predictive standard deviations apart.
+            number, or two pieces of evidence, the similar model among them, lie more than 3
+            predictive standard deviations apart.
     """
     known = stack_rows(
         [*graded_rows(catalogue, graded or {}), *benchmark_rows(catalogue, benchmarks or {})],
         len(catalogue.tasks),
     )
-    if not len(known.value) and similar is None:
+    if not (len(known.value) or similar is not None or by_name):
         raise CatalogueError(
             f"{name}: no evidence; give graded prompts, benchmarks or a similar model"
         )
+    mean, covariance = _prior(catalogue, name, similar, ModelFacts(release, params_b))
     if not force:
         _refuse_contradictions(catalogue, known)
-    mean, covariance = _prior(catalogue, name, similar, ModelFacts(release, params_b))
+        if similar is not None:
+            _refuse_unlike(catalogue, known, similar, mean, covariance)
     mean, covariance = _condition(catalogue, mean, covariance, known)
     tasks = len(catalogue.tasks)
-    ability_mean, ability_cov = mean[:tasks], covariance[:tasks, :tasks]
     # The logit on users' prompts is a linear map of ability and deviation.
     to_users = np.hstack([catalogue.reference_slope * np.eye(tasks), np.eye(tasks)])
-    logit_var = np.einsum("ti,ij,tj->t", to_users, covariance, to_users)
-    score_mean, score_var = logistic_moments(
-        catalogue.reference_offset + to_users @ mean, np.maximum(logit_var, 0.0)
-    )
+    logit_mean = catalogue.reference_offset + to_users @ mean
+    logit_cov = to_users @ covariance @ to_users.T
+    score_mean, score_var = logistic_moments(logit_mean, np.maximum(np.diag(logit_cov), 0.0))
     visible, reasoning, std = _lengths(catalogue, name, similar)
     return PlacedModel(
-        name, score_mean, score_var, visible, reasoning, std, ability_mean, ability_cov
+        name=name,
+        score_mean=score_mean,
+        score_var=score_var,
+        log_tokens=visible,
+        log_reasoning_tokens=reasoning,
+        log_tokens_std=std,
+        ability_mean=mean[:tasks],
+        ability_cov=covariance[:tasks, :tasks],
+        logit_mean=logit_mean,
+        logit_cov=logit_cov,
     )
 
 
@@ -194,6 +210,25 @@ def _refuse_contradictions(catalogue: Catalogue, known: StackedScores) -> None:
                 f"{known.label[one]} and {known.label[other]} put the model {deviations:.1f}"
                 " standard deviations apart; correct one of them, or force it"
             )
+
+
+def _refuse_unlike(
+    catalogue: Catalogue,
+    known: StackedScores,
+    similar: Likeness,
+    mean: NDArray[np.float64],
+    covariance: NDArray[np.float64],
+) -> None:
+    mean, covariance = _with_deviations(catalogue, mean, covariance)
+    spread = np.einsum("ni,ij,nj->n", known.design, covariance, known.design) + known.noise
+    apart = np.abs(known.value - known.offset - known.design @ mean) / np.sqrt(spread)
+    if len(apart) and apart.max() > _MOST_DEVIATIONS:
+        worst = int(apart.argmax())
+        raise CatalogueError(
+            f"{known.label[worst]} and the likeness to {similar.name} put the model"
+            f" {apart[worst]:.1f} standard deviations apart; correct one of them, give a larger"
+            " distance, or force it"
+        )
 
 
 def _lengths(

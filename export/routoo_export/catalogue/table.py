@@ -128,9 +128,20 @@ def nearest(name: str, known: tuple[str, ...]) -> str:
     return f"; the nearest are {', '.join(found)}" if found else ""
 
 
-def write_catalogue(path: Path, catalogue: Catalogue) -> None:
-    """Write a catalogue; its bytes depend on nothing but the catalogue."""
+def write_catalogue(path: Path, catalogue: Catalogue, *, compact: bool = False) -> None:
+    """Write a catalogue; its bytes depend on nothing but the catalogue.
+
+    Args:
+        path: The file.
+        catalogue: The catalogue.
+        compact: Write numbers in float32, for a file that ships: 7 digits and about 1 MB.
+    """
     arrays = {one.name: np.asarray(getattr(catalogue, one.name)) for one in fields(Catalogue)}
+    if compact:
+        arrays = {
+            name: values.astype(np.float32) if values.dtype == np.float64 else values
+            for name, values in arrays.items()
+        }
     arrays["format"] = np.asarray(FORMAT)
     np.savez_compressed(path, allow_pickle=False, **arrays)
 
@@ -155,6 +166,9 @@ def read_catalogue(path: Path) -> Catalogue:
         if values.dtype.kind == "f" and name != "release" and not np.isfinite(values).all():
             raise CatalogueError(f"{path}: {name} has values that are not finite; build it anew")
     names = {name: tuple(arrays[name].tolist()) for name in ("names", "tasks", "test_name")}
+    for name in arrays.keys() - {"ability_cov"}:
+        if arrays[name].dtype == np.float32:
+            arrays[name] = arrays[name].astype(np.float64)
     numbers = {
         name: float(arrays[name]) for name in ("reference_slope", "transfer_var", "effort_share")
     }

@@ -5,11 +5,13 @@ from typing import Final
 
 import typer
 
+from routoo.errors import RoutooError
 from routoo_export.cli.catalogue import catalogue_app
 from routoo_export.cli.data import data_app
 from routoo_export.cli.evaluate import evaluate_checkpoint
 from routoo_export.cli.export import export
 from routoo_export.cli.onboard import onboard
+from routoo_export.cli.onboard_checkpoint import onboard_checkpoint
 from routoo_export.cli.recogniser import recogniser_app
 from routoo_export.cli.repository import repository_config
 from routoo_export.cli.reproduce import reproduce_paper
@@ -30,6 +32,7 @@ app.command(name="reproduce")(reproduce_paper)
 app.command()(export)
 app.command(name="repository")(repository_config)
 app.command()(onboard)
+app.command(name="onboard-checkpoint")(onboard_checkpoint)
 app.add_typer(data_app, name="data")
 app.add_typer(catalogue_app, name="catalogue")
 app.add_typer(recogniser_app, name="recogniser")
@@ -39,6 +42,6 @@ def main() -> None:
     """Run the command line; a known error is one line on stderr and exit code 2."""
     try:
         app()
-    except ExportError as error:
+    except (ExportError, RoutooError) as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(EXIT_BAD_INPUT)

@@ -71,8 +71,8 @@ def place_model(  # noqa: PLR0913 - one parameter per option
     placed = place(
         table,
         name,
-        graded={task: _graded(text) for task, text in map(_named, graded or [])},
-        benchmarks={test: _number(text) for test, text in map(_named, benchmark or [])},
+        graded={task: _graded(text) for task, text in map(named_value, graded or [])},
+        benchmarks={test: number_of(text) for test, text in map(named_value, benchmark or [])},
         similar=None if similar is None else Likeness(similar, distance),
         release=release,
         params_b=params_b,
@@ -86,7 +86,7 @@ def place_model(  # noqa: PLR0913 - one parameter per option
     print_result(figures, as_json=as_json)
 
 
-def _named(text: str) -> tuple[str, str]:
+def named_value(text: str) -> tuple[str, str]:
     name, found, value = text.rpartition("=")
     if not found:
         raise CatalogueError(f"{text}: give NAME=VALUE")
@@ -97,10 +97,10 @@ def _graded(text: str) -> tuple[float, int]:
     mean, _, prompts = text.partition("/")
     if not prompts.isdigit():
         raise CatalogueError(f"{text}: give the mean score and the number of prompts, as 0.8/25")
-    return _number(mean), int(prompts)
+    return number_of(mean), int(prompts)
 
 
-def _number(text: str) -> float:
+def number_of(text: str) -> float:
     try:
         return float(text)
     except ValueError:

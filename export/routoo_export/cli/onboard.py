@@ -1,171 +1,162 @@
-"""``routoo-export onboard``: adding one model from a few graded prompts."""
+"""``routoo-export onboard``: a row for a new model in an artifact's table of models."""
 
-import json
-from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import numpy as np
 import typer
 
-from routoo_export.artifact.add_model import check_base, checked_prompts, publish_newcomer
-from routoo_export.artifact.onboarding import (
-    Graded,
-    Known,
-    NewcomerPrior,
-    add_newcomer,
-    check_graded,
-    held_out,
-    rank_among,
+from routoo.predictor.artifact import Artifact, find_artifact, load_artifact
+from routoo.predictor.model_table import ModelTable
+from routoo_export.artifact.new_row import (
+    GradedFile,
+    NewcomerEvidence,
+    NewRow,
+    free_name,
+    like_model,
+    new_row,
 )
-from routoo_export.cli.common import (
-    DEFAULT_CHECKPOINT,
-    DEFAULT_REPOSITORY,
-    AsJson,
-    CheckpointFolder,
-    Repository,
-    print_result,
-    use_threads,
+from routoo_export.artifact.recognise import model_table, recognise
+from routoo_export.artifact.table_file import (
+    artifact_catalogue,
+    with_row,
+    write_in_place,
+    write_next_version,
 )
-from routoo_export.errors import OutcomeError
-from routoo_export.network.network import predict
-from routoo_export.outcomes.outcomes import Outcomes, read_outcomes
-from routoo_export.outcomes.sources import read_training_outcomes
-from routoo_export.outcomes.splits import VALIDATION_BUCKETS, in_buckets
-from routoo_export.training.checkpoint import (
-    METRICS_FILE,
-    Checkpoint,
-    load_checkpoint,
-    read_metrics,
-    save_checkpoint,
-)
+from routoo_export.catalogue.placement import Likeness
+from routoo_export.cli.catalogue import named_value, number_of
+from routoo_export.cli.common import AsJson, print_result
+from routoo_export.errors import CatalogueError, OutcomeError
+from routoo_export.outcomes.outcomes import read_outcomes
 
-Model = Annotated[str, typer.Option(help="Name of the new model, as in the outcomes.")]
-GradedFile = Annotated[Path, typer.Option(help="Parquet file with its graded prompts.")]
-StoredData = Annotated[
+OLDEST: Final = 2018.0
+NEWEST: Final = 2100.0
+MONTHS: Final = 12
+
+NewName = Annotated[str, typer.Argument(help="Name of the new model, provider/name@effort.")]
+ArtifactFolder = Annotated[
+    Path | None,
+    typer.Option("--artifact", help="Version folder, or folder of versions. Default: the shipped."),
+]
+Graded = Annotated[
     Path | None,
     typer.Option(
-        envvar="ROUTOO_DATA",
-        help="Folder with the outcomes trained on: the new version's calibration sample is made of"
-        " them. Default: of the graded prompts.",
+        help="Parquet file with graded prompts of the model; other models of the table in it"
+        " equate the grader."
     ),
 ]
-Out = Annotated[
-    Path | None,
-    typer.Option(help="Folder of the new checkpoint. Default: <checkpoint>-<version>."),
+Column = Annotated[
+    str | None, typer.Option(help="The model's name in --outcomes, where it has another.")
 ]
+Benchmark = Annotated[
+    list[str] | None, typer.Option(help="Published average, livebench.Mathematics=78.3; repeat.")
+]
+Like = Annotated[str | None, typer.Option(help="A model of the table that it resembles.")]
+Distance = Annotated[float, typer.Option(help="From it; 0.25 = another effort level.")]
+Release = Annotated[str | None, typer.Option(help="Of the model, as 2026-05 or 2026.4.")]
+ParamsB = Annotated[float | None, typer.Option(help="Parameters in billions.")]
+InPlace = Annotated[
+    bool, typer.Option("--in-place", help="Change models.npz itself, not a copy of the folder.")
+]
+Replace = Annotated[bool, typer.Option("--replace", help="Renew the row of a model that is there.")]
+Force = Annotated[bool, typer.Option("--force", help="Take evidence that contradicts itself.")]
 
 
-def onboard(
-    model: Model,
-    outcomes: GradedFile,
-    data: StoredData = None,
-    checkpoint: CheckpointFolder = DEFAULT_CHECKPOINT,
-    repository: Repository = DEFAULT_REPOSITORY,
-    out: Out = None,
+def onboard(  # noqa: PLR0913 - one parameter per option
+    name: NewName,
+    artifact: ArtifactFolder = None,
     *,
+    outcomes: Graded = None,
+    column: Column = None,
+    benchmark: Benchmark = None,
+    like: Like = None,
+    distance: Distance = 0.3,
+    release: Release = None,
+    params_b: ParamsB = None,
+    in_place: InPlace = False,
+    replace: Replace = False,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Add a model to a trained predictor; the other models' predictions stay as they are."""
-    use_threads(1)
-    trained = load_checkpoint(checkpoint)
-    metrics = read_metrics(checkpoint)
-    check_base(trained, repository)
-    graded = read_graded(outcomes, model, trained)
-    stored = _as_sample(graded) if data is None else read_training_outcomes(data)
-    grown, report = _grow(trained, graded, stored)
-    metrics = {**metrics, "onboarded": {**metrics.get("onboarded", {}), model: report}}
-    written = publish_newcomer(grown, stored, metrics, repository)
-    folder = out or checkpoint.with_name(f"{checkpoint.name}-{written.folder.name}")
-    save_checkpoint(grown, folder)
-    text = json.dumps(metrics, indent=2) + "\n"
-    (folder / METRICS_FILE).write_text(text, encoding="utf-8")
+    """Add a model to a predictor by what is known of it; no other model's row changes."""
+    loaded = load_artifact(find_artifact(artifact))
+    table, catalogue = model_table(loaded), artifact_catalogue(loaded)
+    taken = free_name(table, name, replace=replace)
+    evidence = NewcomerEvidence(
+        graded=None if outcomes is None else _graded(outcomes, column or name, loaded),
+        benchmarks=_benchmarks(benchmark or []),
+        similar=None if like is None else Likeness(like_model(table, catalogue, like), distance),
+        release=None if release is None else _year(release),
+        params_b=_size(params_b),
+    )
+    row = new_row(table, catalogue, taken, evidence, force=force)
+    grown = with_row(table, row)
+    folder = write_in_place(loaded, grown) if in_place else write_next_version(loaded, grown)
+    version = load_artifact(folder).version
     print_result(
-        {
-            "model": model,
-            **report,
-            "untouched": {
-                "models": len(trained.record.models),
-                "prompts": len(checked_prompts(stored)),
-            },
-            "checkpoint": str(folder),
-            "folder": str(written.folder),
-            "predictor_version": written.predictor_version,
-        },
-        as_json=as_json,
+        {**_report(row, grown), "folder": str(folder), "version": version}, as_json=as_json
     )
 
 
-def read_graded(path: Path, model: str, trained: Checkpoint) -> Outcomes:
-    """Read the outcomes of ``model`` alone, on the prompts of ``path`` on which it has a score.
+def _graded(path: Path, name: str, artifact: Artifact) -> GradedFile:
+    """Read the graded prompts and recognise them.
 
     Raises:
-        OutcomeError: the predictor has the model already, or the file lacks it.
+        OutcomeError: the file has no scores of the model.
     """
-    if model in trained.record.models:
-        raise OutcomeError(f"the predictor has {model!r} already; train again to renew it")
     outcomes = read_outcomes(path)
-    if model not in outcomes.models:
+    if name not in outcomes.models:
         named = ", ".join(outcomes.models)
-        raise OutcomeError(f"{path}: no outcomes of {model!r}; the file has {named}")
-    column = outcomes.models.index(model)
-    rows = outcomes.rows(~np.isnan(outcomes.scores[:, column]))
-    return replace(
-        rows,
-        models=(model,),
-        scores=rows.scores[:, [column]],
-        output_tokens=rows.output_tokens[:, [column]],
-        cost_usd=rows.cost_usd[:, [column]],
-        input_tokens=None if rows.input_tokens is None else rows.input_tokens[:, [column]],
-        latency_ms=None if rows.latency_ms is None else rows.latency_ms[:, [column]],
-    )
+        raise OutcomeError(f"{path}: no outcomes of {name!r}; name one by --column: {named}")
+    column = outcomes.models.index(name)
+    if not np.isfinite(outcomes.scores[:, column]).any():
+        raise OutcomeError(f"{path}: no score of {name!r}; grade at least one prompt")
+    return GradedFile(outcomes, column, recognise(artifact, outcomes.prompts))
 
 
-def _as_sample(graded: Outcomes) -> Outcomes:
-    """The prompts as validation rows, of which the artifact's calibration sample is made."""
-    bucket = VALIDATION_BUCKETS[0]
-    return replace(graded, buckets=np.full(len(graded.prompts), bucket, dtype=np.int64))
+def _benchmarks(texts: list[str]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for test, text in map(named_value, texts):
+        if test in found:
+            raise CatalogueError(f"{test} is given twice; give it once")
+        found[test] = number_of(text)
+    return found
 
 
-def _grow(
-    trained: Checkpoint, outcomes: Outcomes, stored: Outcomes
-) -> tuple[Checkpoint, dict[str, Any]]:
-    """Add the model of ``outcomes`` to the checkpoint; the report has the figures of that model."""
-    graded = Graded(outcomes.scores[:, 0], outcomes.output_tokens[:, 0])
-    check_graded(graded)
-    backbone, record, prior = trained.backbone, trained.record, NewcomerPrior()
-    known = Known.of(trained.weights, backbone.features(backbone.encode(outcomes.prompts)))
-    weights, newcomer = add_newcomer(trained.weights, known, graded, prior)
-    sample = stored.rows(in_buckets(stored.buckets, VALIDATION_BUCKETS))
-    features = backbone.features(backbone.encode(sample.prompts))
-    mean, se = newcomer.mean_score(Known.of(trained.weights, features))
-    predicted = predict(replace(weights, shrink=np.zeros(1, dtype=np.float32)), features)
-    others = predicted.scores[:, :-1].mean(axis=0).tolist()
-    count = len(graded.scores)
-    lengths = int((~np.isnan(graded.output_tokens)).sum())
-    record = replace(
-        record,
-        models=(*record.models, outcomes.models[0]),
-        sources=(*record.sources, *outcomes.sources),
-        prior_scores=(*record.prior_scores, round(mean, 4)),
-        prior_output_tokens=(
-            *record.prior_output_tokens,
-            round(float(predicted.output_tokens[:, -1].mean()), 1),
-        ),
-        mean_rule_models=record.mean_rule_models
-        if lengths
-        else (*record.mean_rule_models, outcomes.models[0]),
-    )
-    report = {
-        "graded_prompts": count,
-        "graded_lengths": lengths,
-        "graded_mean": {
-            "value": float(graded.scores.mean()),
-            "se": float(graded.scores.std(ddof=1) / np.sqrt(count)),
+def _year(text: str) -> float:
+    year, dash, month = text.partition("-")
+    value = number_of(year)
+    if dash:
+        value += (number_of(month) - 0.5) / MONTHS
+    if not OLDEST <= value <= NEWEST or (dash and not 1.0 <= number_of(month) <= MONTHS):
+        raise CatalogueError(f"--release {text}: write a month as 2026-05, or a year as 2026.4")
+    return value
+
+
+def _size(params_b: float | None) -> float | None:
+    if params_b is not None and not 0.0 < params_b < np.inf:
+        raise CatalogueError(f"--params-b {params_b}: give the parameters in billions, above 0")
+    return params_b
+
+
+def _report(row: NewRow, table: ModelTable) -> dict[str, Any]:
+    at = table.index[row.name]
+    means = table.score_mean.mean(axis=1)
+    return {
+        "model": row.name,
+        "graded_prompts": row.graded_prompts,
+        "graded_lengths": row.graded_lengths,
+        "equated_by": list(row.equated_by),
+        "score": float(means[at]),
+        "score_std": float(np.sqrt(table.score_var[at].mean())),
+        "rank": int((means > means[at]).sum()) + 1,
+        "models": len(means),
+        "output_tokens": float(np.exp(table.log_tokens[at]).mean()),
+        "tasks": {
+            task: {
+                "value": float(table.score_mean[at, place]),
+                "se": float(np.sqrt(table.score_var[at, place])),
+            }
+            for place, task in enumerate(table.tasks)
         },
-        "score": {"value": mean, "se": se},
-        "mean_score_std": float(predicted.score_std[:, -1].mean()),
-        "cross_validated": asdict(held_out(known, graded.scores, prior, record.config.seed)),
-        "rank": asdict(rank_among(mean, se, others)),
     }
-    return replace(trained, weights=weights, record=record), report

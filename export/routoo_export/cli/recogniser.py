@@ -41,6 +41,10 @@ recogniser_app = typer.Typer(
 Data = Annotated[
     Path, typer.Option(envvar="ROUTOO_DATA", help="Folder with the outcomes and other prompts.")
 ]
+JudgeCatalogue = Annotated[
+    bool,
+    typer.Option("--judge-catalogue", help="Judge it by sources that are left out: minutes."),
+]
 Folder = Annotated[Path, typer.Option(help="Where the trained recogniser lies.")]
 
 
@@ -69,12 +73,14 @@ def export(
     repository: Repository = DEFAULT_REPOSITORY,
     version: Version = NEXT,
     *,
+    judge_catalogue: JudgeCatalogue = False,
     as_json: AsJson = False,
 ) -> None:
     """Write the artifact: the recogniser's graph, and the catalogue of models as its table."""
     use_threads(1)
     target = version_folder(repository, parse_version(version))
-    report = export_recogniser(target, TrainedRecogniser.load(folder), data)
+    trained = TrainedRecogniser.load(folder)
+    report = export_recogniser(target, trained, data, judge_catalogue=judge_catalogue)
     renew_config(repository)
     print_result({**asdict(report), "folder": str(report.folder)}, as_json=as_json)
 

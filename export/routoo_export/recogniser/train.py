@@ -6,8 +6,9 @@ with dropped rows, after fastText (Joulin et al., EACL 2017). Their logits are a
 weights that are likeliest on prompts of writers that neither has read, as users' prompts are.
 """
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +27,7 @@ from routoo_export.errors import ExportError
 from routoo_export.outcomes.kinds import TASK_KINDS
 from routoo_export.recogniser.bags import Bags, Batch, Parts
 from routoo_export.recogniser.edits import edited
+from routoo_export.recogniser.evaluate import Recognition
 from routoo_export.recogniser.examples import Example
 from routoo_export.recogniser.lengths import LengthModel
 from routoo_export.recogniser.lexicon import Lexicon
@@ -46,6 +48,7 @@ EDITED: Final = "edited:"
 VOCABULARY_FILE: Final = "vocabulary.json"
 WEIGHTS_FILE: Final = "recogniser.npz"
 RANKS_FILE: Final = "ranks.npz"
+JUDGED_FILE: Final = "judged.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,7 @@ class TrainedRecogniser:
         ood: The measure of unusual prompts.
         trait_means: Each trait's mean over the examples, [r].
         lengths: Expected lengths of answers.
+        judged: How prompts of writers that were left out at first were recognised.
     """
 
     vocabulary: Vocabulary
@@ -114,12 +118,15 @@ class TrainedRecogniser:
     ood: OodRanks
     trait_means: FloatArray
     lengths: LengthModel
+    judged: Recognition
 
     def save(self, folder: Path) -> None:
         """Write both into a folder, which is made if needed."""
         folder.mkdir(parents=True, exist_ok=True)
         self.vocabulary.save(folder / VOCABULARY_FILE)
         self.recogniser.save(folder / WEIGHTS_FILE)
+        judged = json.dumps(asdict(self.judged), indent=1)
+        (folder / JUDGED_FILE).write_text(judged + "\n", encoding="utf-8")
         with (folder / RANKS_FILE).open("wb") as file:
             np.savez(
                 file,
@@ -143,9 +150,11 @@ class TrainedRecogniser:
             with np.load(folder / RANKS_FILE, allow_pickle=False) as arrays:
                 ood = OodRanks(arrays["prototypes"], arrays["knots"])
                 lengths = LengthModel(arrays["tokens_by_task"], arrays["tokens_by_trait"])
-                return cls(vocabulary, recogniser, ood, arrays["trait_means"], lengths)
-        except (OSError, ValueError, KeyError, ArtifactError) as error:
+                means = arrays["trait_means"]
+            judged = Recognition(**json.loads((folder / JUDGED_FILE).read_bytes()))
+        except (OSError, ValueError, KeyError, TypeError, ArtifactError) as error:
             raise ExportError(f"{folder}: not a recogniser: {error}; train one first") from error
+        return cls(vocabulary, recogniser, ood, means, lengths, judged)
 
 
 def train_recogniser(
@@ -180,13 +189,14 @@ def train_recogniser(
     shares, traits_unseen = weights.recognise(hidden_unseen)
     tokens = np.array([one.output_tokens for one in unseen])
     lengths = LengthModel.fit(shares, traits_unseen - traits.mean(axis=0), tokens)
+    judged = Recognition.of(shares, kinds[: len(unseen)])
     final = _Trained.on(examples, others, lexicon, settings)
     vocabulary, weights = final.vocabulary, final.merged(mix)
     hidden = _hidden(weights, vocabulary, examples)
     _, traits = weights.recognise(hidden)
     # The ranks are those of prompts that were not trained on, which the final weights have not.
     ood = OodRanks(OodRanks.fit(hidden, hidden, hidden @ weights.tasks.T).prototypes, unread.knots)
-    return TrainedRecogniser(vocabulary, weights, ood, traits.mean(axis=0), lengths)
+    return TrainedRecogniser(vocabulary, weights, ood, traits.mean(axis=0), lengths, judged)
 
 
 def _hidden(weights: Recogniser, vocabulary: Vocabulary, examples: Sequence[Example]) -> FloatArray:

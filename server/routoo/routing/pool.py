@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 DEFAULT_POOL = Path(__file__).parent / "default_pool.yaml"
 UNKNOWN_MODEL_REMEDY = (
-    "remove it from the pool, set its predictor_name, or train a predictor with it"
+    "remove it from the pool, set its predictor_name, onboard it, or train a predictor with it"
 )
 """The way out for a model that the predictor does not know."""
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)

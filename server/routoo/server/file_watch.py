@@ -34,7 +34,9 @@ def files_of(config: Path | None, settings: Settings) -> list[Path]:
     files = [path for path in named if path is not None]
     # A missing artifact is no error here: the reload reports it.
     with suppress(ConfigError):
-        files += sorted(find_artifact(settings.predictor.artifact).iterdir())
+        folder = find_artifact(settings.predictor.artifact)
+        # A hidden file is one that is still written beside the one whose place it takes.
+        files += sorted(one for one in folder.iterdir() if not one.name.startswith("."))
     return files
 
 

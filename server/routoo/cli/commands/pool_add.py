@@ -10,16 +10,19 @@ import typer
 from routoo.cli.commands.common import AsJson, print_json, show
 from routoo.cli.commands.pool_file import (
     EditedFile,
+    Predictor,
     Table,
+    artifact_of,
     name_of,
     read_edited,
     today,
     write_edited,
 )
 from routoo.cli.output.errors import CommandError
-from routoo.errors import PoolError
+from routoo.errors import ArtifactError, PoolError
 
 if TYPE_CHECKING:
+    from routoo.routing.pool import ModelSpec
     from routoo.routing.upkeep.entry import CatalogueEntry
 
 ASSUMED_FIRST_TOKEN_MS = 600.0
@@ -80,6 +83,7 @@ def add(  # noqa: PLR0913 - one parameter per option
     per_token_ms: Annotated[
         float | None, typer.Option(help="Time per further token.", metavar="MS")
     ] = None,
+    predictor: Predictor = None,
     as_json: AsJson = False,
 ) -> None:
     """Add a model to a pool file, with prices from options or from a catalogue on this machine."""
@@ -123,12 +127,31 @@ def add(  # noqa: PLR0913 - one parameter per option
     after = before.with_model(fields)
     write_edited(pool, after)
     spec = after.pool.models[-1]
+    remarks += _doubts(spec, predictor)
     if as_json:
         print_json(
             {"pool": name_of(pool), "added": spec.model_dump(mode="json"), "remarks": remarks}
         )
     else:
         show(pool_screens.added(spec, remarks))
+
+
+def _doubts(spec: "ModelSpec", predictor: Path | None) -> list[str]:
+    """Returns the doubts about what the predictor knows of a model.
+
+    Raises:
+        ArtifactError: the named predictor is none.
+    """
+    from routoo.routing.upkeep.check import predictor_warnings
+    from routoo.routing.upkeep.known_models import KnownModels
+
+    try:
+        known = KnownModels.of(artifact_of(predictor))
+    except ArtifactError:
+        if predictor is not None:
+            raise
+        return []  # a pool can be edited where no predictor is installed
+    return [one.message for one in predictor_warnings(spec, known)]
 
 
 def _found(name: str, entry: str, table: Path | None, fields: dict[str, Any]) -> "CatalogueEntry":

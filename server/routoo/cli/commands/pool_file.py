@@ -13,7 +13,7 @@ from routoo.cli.output.errors import FAILED, CommandError
 from routoo.errors import ArtifactError
 
 if TYPE_CHECKING:
-    from routoo.predictor.artifact import Manifest
+    from routoo.predictor.artifact import Artifact
     from routoo.routing.pool import Pool
     from routoo.routing.upkeep.pool_text import PoolText
 
@@ -54,7 +54,7 @@ def show_pool(
 
     loaded = load_pool(pool)
     try:
-        evidence = _evidence(_manifest(predictor), loaded)
+        evidence = _evidence(artifact_of(predictor), loaded)
     except ArtifactError:
         if predictor is not None:
             raise
@@ -100,13 +100,14 @@ def check(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Warn of models that end soon, have no price, or that the predictor does not know."""
+    """Warn of models that end soon, have no price, or that the predictor hardly knows."""
     from routoo.cli.output import pool_screens
     from routoo.routing.pool import load_pool
     from routoo.routing.upkeep.check import pool_warnings
+    from routoo.routing.upkeep.known_models import KnownModels
 
     loaded = load_pool(pool)
-    found = pool_warnings(loaded, _manifest(predictor).models, today(), days)
+    found = pool_warnings(loaded, KnownModels.of(artifact_of(predictor)), today(), days)
     if as_json:
         listed = [{"model": one.model, "kind": one.kind, "message": one.message} for one in found]
         print_json({"pool": name_of(pool), "models": len(loaded.models), "warnings": listed})
@@ -214,16 +215,27 @@ def write_edited(pool: Path | None, text: "PoolText") -> None:
     path.chmod(mode)
 
 
-def _manifest(predictor: Path | None) -> "Manifest":
+def artifact_of(predictor: Path | None) -> "Artifact":
+    """Reads a predictor's artifact; none: the shipped one.
+
+    Raises:
+        ArtifactError: there is none.
+    """
     from routoo.predictor.artifact import find_artifact, load_artifact
 
-    return load_artifact(find_artifact(predictor)).manifest
+    return load_artifact(find_artifact(predictor))
 
 
-def _evidence(manifest: "Manifest", pool: "Pool") -> dict[str, str]:
+def _evidence(artifact: "Artifact", pool: "Pool") -> dict[str, str]:
     """Returns what the predictor learned the models from, by their names, if it tells."""
-    told = manifest.training.get("evidence")
-    if not isinstance(told, dict):
-        return {}
-    known = {one.name: told.get(one.predictor_name or one.name) for one in pool.models}
+    from routoo.routing.upkeep.known_models import KnownModels
+
+    if artifact.table is None:
+        told = artifact.manifest.training.get("evidence")
+        if not isinstance(told, dict):
+            return {}
+        known = {one.name: told.get(one.predictor_name or one.name) for one in pool.models}
+    else:
+        models = KnownModels.of(artifact)
+        known = {one.name: models.evidence(one.predictor_name or one.name) for one in pool.models}
     return {name: str(text) for name, text in known.items() if text}

@@ -1,4 +1,4 @@
-"""Screens of ``routoo pool``: the models of a pool file, doubts about it, and differences."""
+"""Screens of ``routoo pool``, and of the catalogue: models, doubts about them, and differences."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from routoo.cli.output.render import Block, Column, Row, TextLine, TextTable
 from routoo.routing.upkeep.sync import JUMP
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from routoo.routing.pool import ModelSpec
     from routoo.routing.upkeep.check import PoolWarning
+    from routoo.routing.upkeep.known_models import ModelEvidence
     from routoo.routing.upkeep.sync import PoolSync
 
 
@@ -54,6 +55,41 @@ def models(specs: Sequence[ModelSpec], evidence: Mapping[str, str]) -> list[Bloc
         for one in specs
     ]
     return [TextTable(columns, rows)]
+
+
+def catalogue(found: Sequence[ModelEvidence], pooled: Collection[str | None]) -> list[Block]:
+    """Shows the models of a predictor's table, with what their figures rest on.
+
+    Args:
+        found: the models.
+        pooled: names of those that the pool has.
+    """
+    if not found:
+        return [TextLine("no such model; search for a part of its name", "warning")]
+    columns = [
+        Column("model"),
+        Column("score", "right"),
+        Column("+-", "right"),
+        Column("tokens", "right"),
+        Column("prompts", "right"),
+        Column("averages", "right"),
+        Column("pool"),
+    ]
+    rows = [
+        Row(
+            [
+                one.name,
+                f"{one.score:.3f}",
+                f"{one.score_std:.3f}",
+                f"{one.output_tokens:,.0f}",
+                f"{one.graded_prompts:,.0f}",
+                f"{one.averages:,}",
+                "yes" if one.name in pooled else "",
+            ]
+        )
+        for one in found
+    ]
+    return [TextTable(columns, rows), TextLine(count(len(found), "model"), "muted")]
 
 
 def added(spec: ModelSpec, remarks: Sequence[str]) -> list[Block]:

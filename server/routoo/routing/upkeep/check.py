@@ -1,4 +1,4 @@
-"""The check of a pool: models that end soon, have no price, or are unknown to the predictor."""
+"""The check of a pool: models that end soon, have no price, or that the predictor hardly knows."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from routoo.routing.pool import ModelSpec, Pool
+    from routoo.routing.upkeep.known_models import KnownModels
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,30 +26,58 @@ class PoolWarning:
     """
 
     model: str
-    kind: Literal["ends", "no_price", "unknown_to_predictor", "output_above_window"]
+    kind: Literal["ends", "no_price", "unknown_to_predictor", "no_evidence", "output_above_window"]
     message: str
 
 
 def pool_warnings(
-    pool: Pool, predictor_models: tuple[str, ...] | None, today: date, days: int
+    pool: Pool, known: KnownModels | None, today: date, days: int
 ) -> tuple[PoolWarning, ...]:
     """Returns the doubts about a pool's models, in the pool's order.
 
     Args:
         pool: the pool.
-        predictor_models: the models that the predictor knows; None: do not ask.
+        known: the models that the predictor knows; None: do not ask.
         today: the day of the check.
         days: a model that ends within so many days of ``today`` is a doubt.
     """
-    unknown = () if predictor_models is None else pool.unknown_to(predictor_models)
     return tuple(
-        warning
-        for model in pool.models
-        for warning in _of(model, is_unknown=model in unknown, today=today, days=days)
+        warning for model in pool.models for warning in _of(model, known, today=today, days=days)
     )
 
 
-def _of(model: ModelSpec, *, is_unknown: bool, today: date, days: int) -> Iterator[PoolWarning]:
+def predictor_warnings(model: ModelSpec, known: KnownModels) -> Iterator[PoolWarning]:
+    """Yields the doubts about what the predictor knows of a model.
+
+    Args:
+        model: the model.
+        known: the models that the predictor knows.
+    """
+    asked = model.predictor_name or model.name
+    found = known.canonical(asked)
+    if found is None:
+        known_as = f" (as {model.predictor_name})" if model.predictor_name else ""
+        nearest = known.nearest(asked)
+        alike = f" (the nearest names are {', '.join(nearest)})" if nearest else ""
+        yield PoolWarning(
+            model.name,
+            "unknown_to_predictor",
+            f"{model.name} is not known to the predictor{known_as}; {UNKNOWN_MODEL_REMEDY}{alike}",
+        )
+        return
+    evidence = known.evidence(found)
+    if evidence is not None and evidence.is_bare:
+        yield PoolWarning(
+            model.name,
+            "no_evidence",
+            f"{model.name} has no graded prompts and no published averages behind its scores;"
+            " onboard it again with some",
+        )
+
+
+def _of(
+    model: ModelSpec, known: KnownModels | None, *, today: date, days: int
+) -> Iterator[PoolWarning]:
     name = model.name
     if model.deprecation_date is not None:
         left = (model.deprecation_date - today).days
@@ -69,13 +98,8 @@ def _of(model: ModelSpec, *, is_unknown: bool, today: date, days: int) -> Iterat
             f"{name} has the price 0 for input and output; set what it costs you, or it always"
             " looks cheapest",
         )
-    if is_unknown:
-        known_as = f" (as {model.predictor_name})" if model.predictor_name else ""
-        yield PoolWarning(
-            name,
-            "unknown_to_predictor",
-            f"{name} is not known to the predictor{known_as}; {UNKNOWN_MODEL_REMEDY}",
-        )
+    if known is not None:
+        yield from predictor_warnings(model, known)
     if (model.max_output_tokens or 0) > model.context_window_tokens:
         yield PoolWarning(
             name,

@@ -9,10 +9,11 @@ import pytest
 
 from routoo.routing.pool import ModelSpec, Pool
 from routoo.routing.upkeep.check import PoolWarning, pool_warnings
+from routoo.routing.upkeep.known_models import KnownModels
 from support.tiny_pool import SMALL, tiny_pool
 
 TODAY = date(2026, 11, 30)
-KNOWN = ("small", "medium", "large")
+KNOWN = KnownModels(("small", "medium", "large"))
 
 
 def warnings_of(changes: dict[str, Any], *, days: int = 90) -> tuple[PoolWarning, ...]:
@@ -81,6 +82,6 @@ def test_a_free_input_alone_or_a_full_window_is_no_doubt() -> None:
 
 
 def test_every_doubt_is_told_in_the_pool_s_order() -> None:
-    found = pool_warnings(tiny_pool(), ("medium",), TODAY, 90)
+    found = pool_warnings(tiny_pool(), KnownModels(("medium",)), TODAY, 90)
     assert [one.model for one in found] == ["small", "large"]
     assert pool_warnings(tiny_pool(), None, TODAY, 90) == ()

@@ -1,4 +1,4 @@
-"""``routoo-export onboard``: a new version with unchanged other models, or an error of one line."""
+"""``routoo-export onboard-checkpoint``: a version with unchanged other models, or one line."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def graded_file(
 
 def run_onboard(folder: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     options = ("--checkpoint", f"{folder}/checkpoint", "--repository", f"{folder}/repository")
-    monkeypatch.setattr("sys.argv", ["routoo-export", "onboard", *options, *arguments])
+    monkeypatch.setattr("sys.argv", ["routoo-export", "onboard-checkpoint", *options, *arguments])
     with pytest.raises(SystemExit) as caught:
         main()
     return int(caught.value.code or 0)
