@@ -49,6 +49,8 @@ LONGEST_WORD_CHARS = 32
 """Pieces of longer words are not kept."""
 LONGEST_PIECED_CHARS = 256
 """Characters of a word whose pieces are read; scripts without spaces have very long words."""
+SHORT_NUMBER_CHARS = 3
+"""Numbers up to this length are kept with the row of their shape; there are not many."""
 MOST_KEPT_WORDS = 50_000
 """Words outside the vocabulary whose pieces are kept."""
 FEW = 4
@@ -176,6 +178,8 @@ class NgramEncoder:
         if shape != word:
             row = self._rows.get(shape)
             if row is not None:
+                if len(word) <= SHORT_NUMBER_CHARS:
+                    self._rows[word] = row
                 return row, None
         vocabulary = self._vocabulary
         hashes = piece_hashes(shape[:LONGEST_PIECED_CHARS]) % np.uint32(vocabulary.pieces)

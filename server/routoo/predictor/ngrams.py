@@ -43,6 +43,7 @@ _MARKS = "!-/:-@\\[-`{-~\u00a1\u00a7\u00ab\u00b6\u00b7\u00bb\u00bf\u2000-\u206f\
 _ASCII_WORDS = re.compile(r"[a-z0-9]+|[!-/:-@\[-`{-~]")
 _WORDS = re.compile(f"[{_IDEOGRAPHS}]|[^\\s\x00-\x1f\x7f{_MARKS}{_IDEOGRAPHS}]+|[{_MARKS}]")
 _PRIME = np.uint32(0x01000193)
+_FIRST, _SECOND = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
 _SEEDS = {size: np.uint32(size * 0x9E3779B1 & 0xFFFFFFFF) for size in PIECE_CHARS}
 
 
@@ -53,7 +54,7 @@ class Vocabulary:
     Attributes:
         words: the words that have a row of their own.
         marks: names of the marks.
-        pairs: the number of rows of pairs.
+        pairs: the number of rows of pairs, a power of two above 1.
         pieces: the number of rows of pieces.
         punctuation: how many of the first words are no words but signs, which make no pairs.
     """
@@ -114,6 +115,8 @@ class Vocabulary:
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ArtifactError(f"{path}: not a vocabulary of n-grams: {error}") from None
+        if found.pairs < 2 or found.pairs & (found.pairs - 1):
+            raise ArtifactError(f"{path}: pairs is {found.pairs}, not a power of two above 1")
         if kind != KIND:
             raise ArtifactError(f"{path}: is of type {kind!r}, not a vocabulary of n-grams")
         return found
@@ -238,8 +241,10 @@ def pair_rows(
     vocabulary: Vocabulary, first: NDArray[np.int64], second: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Returns the rows of pairs of words, given by their rows; 0 is a word without one."""
-    hashes = _mixed((first.astype(np.uint32) * _PRIME) ^ second.astype(np.uint32))
-    return (hashes % np.uint32(vocabulary.pairs)).astype(np.int64) + vocabulary.first_pair
+    hashes = first.view(np.uint64) * _FIRST + second.view(np.uint64) * _SECOND
+    # The highest bits of a product depend on all of its factors' bits.
+    found = hashes >> np.uint64(65 - vocabulary.pairs.bit_length())
+    return found.view(np.int64) + vocabulary.first_pair
 
 
 def cut_middle(text: str, most_chars: int) -> str:
