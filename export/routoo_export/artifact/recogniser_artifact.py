@@ -26,7 +26,8 @@ from routoo_export.recogniser.examples import (
     read_other_prompts,
     read_user_prompts,
 )
-from routoo_export.recogniser.train import RecogniserSettings, TrainedRecogniser
+from routoo_export.recogniser.settings import RecogniserSettings
+from routoo_export.recogniser.train import TrainedRecogniser
 
 USER_PROMPTS: Final = "user_prompts.jsonl"
 SAMPLE: Final = 2400

@@ -11,7 +11,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as triton
 
 from routoo.predictor.artifact import INPUT
-from routoo.predictor.encoding import bucket_lengths
+from routoo.predictor.base import bucket_lengths
 from routoo_export.artifact.replace_folder import write_whole
 from routoo_export.errors import ExportError
 

@@ -1,9 +1,8 @@
 """Training of the recogniser: a small network and a linear classifier on the same rows.
 
-Both see prompts as they were written and edited, see ``edits``. The classifier is a multinomial
-logistic regression on rows weighted by their rarity (Spärck Jones, 1972); the network is trained
-with dropped rows, after fastText (Joulin et al., EACL 2017). Their logits are added with the
-weights that are likeliest on prompts of writers that neither has read, as users' prompts are.
+Both see prompts as they were written and edited, see ``edits``; ``layers`` and ``linear`` hold the
+two. Their logits are added with the weights that are likeliest on prompts of writers that neither
+has read, as users' prompts are.
 """
 
 import json
@@ -13,13 +12,9 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import scipy.sparse
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from sklearn.linear_model import LogisticRegression
-from torch import Tensor, nn
-from torch.nn import functional
 
 from routoo.errors import ArtifactError
 from routoo.predictor.ngrams import REGIONS, Vocabulary
@@ -29,75 +24,24 @@ from routoo_export.recogniser.bags import Bags, Batch, Parts
 from routoo_export.recogniser.edits import edited
 from routoo_export.recogniser.evaluate import Recognition
 from routoo_export.recogniser.examples import Example
+from routoo_export.recogniser.layers import Layers, train_layers
 from routoo_export.recogniser.lengths import LengthModel
 from routoo_export.recogniser.lexicon import Lexicon
+from routoo_export.recogniser.linear import LINEAR_SCALES, region_matrix, train_linear
 from routoo_export.recogniser.network import (
-    DIFFICULTIES,
     FEATURES,
-    LANGUAGES,
-    LENGTHS,
     FloatArray,
     Recogniser,
 )
 from routoo_export.recogniser.ood import OodRanks
+from routoo_export.recogniser.settings import RecogniserSettings
 from routoo_export.recogniser.vocabulary import make_vocabulary
 
-LINEAR_SCALES: Final = np.array([1.0, 0.7, 0.7, 0.5, 0.4, 0.4, 1.0], np.float32)
-"""How much each region counts in the linear classifier, in the order of ``REGIONS``."""
 EDITED: Final = "edited:"
 VOCABULARY_FILE: Final = "vocabulary.json"
 WEIGHTS_FILE: Final = "recogniser.npz"
 RANKS_FILE: Final = "ranks.npz"
 JUDGED_FILE: Final = "judged.json"
-
-
-@dataclass(frozen=True, slots=True)
-class RecogniserSettings:
-    """How the recogniser is trained.
-
-    Attributes:
-        width: Columns of the table that the network reads.
-        units: Hidden units of the network.
-        epochs: Passes over the prompts.
-        batch: Prompts in a step.
-        table_rate: Learning rate of the table.
-        rate: Learning rate of the layers.
-        dropout: Share of the inputs of each layer that is dropped.
-        dropped: Share of the rows that is dropped.
-        words_dropped: Share of the words' own rows that is dropped.
-        smoothing: Share of the label that is spread over all kinds.
-        trait_weight: Weight of the traits' loss.
-        others: Weight of a prompt that was not written for this project.
-        edited: Weight of the edited copy of a prompt.
-        inverse_penalty: ``C`` of the logistic regression.
-        iterations: Its steps.
-        held_out: Sources on whose prompts the two are weighed, and unusual prompts ranked.
-        seed: Seed of everything random.
-    """
-
-    width: int = 40
-    units: int = 128
-    epochs: int = 8
-    batch: int = 64
-    table_rate: float = 0.01
-    rate: float = 2e-3
-    dropout: float = 0.3
-    dropped: float = 0.1
-    words_dropped: float = 0.2
-    smoothing: float = 0.05
-    trait_weight: float = 0.3
-    others: float = 0.3
-    edited: float = 0.4
-    inverse_penalty: float = 20.0
-    iterations: int = 40
-    held_out: tuple[str, ...] = (
-        "en_work",
-        "wording",
-        "task_prompts:mt_bench_multi",
-        "task_prompts:biggen_bench",
-        "task_prompts:self_instruct",
-    )
-    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,30 +164,6 @@ def _likeliest_mix(
     return np.asarray(found.x, np.float64)
 
 
-class _Layers(nn.Module):
-    """The network: bags of rows -> task logits and trait logits."""
-
-    def __init__(self, rows: int, settings: RecogniserSettings) -> None:
-        super().__init__()
-        traits = len(LANGUAGES) + len(DIFFICULTIES) + len(LENGTHS)
-        self.table = nn.EmbeddingBag(rows, settings.width, mode="sum", sparse=True)
-        nn.init.normal_(self.table.weight, 0.0, 0.05)
-        self.hidden = nn.Linear(len(REGIONS) * settings.width, settings.units)
-        self.tasks = nn.Linear(settings.units, len(TASK_KINDS))
-        self.traits = nn.Linear(settings.units, traits)
-        self.dropout = nn.Dropout(settings.dropout)
-
-    def units(self, batch: Batch) -> Tensor:
-        """The hidden units [n, u]."""
-        bags = self.table(batch.rows, batch.offsets, per_sample_weights=batch.weights)
-        pooled = bags.reshape(-1, self.hidden.in_features)
-        return functional.relu(self.hidden(self.dropout(pooled)))
-
-    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        units = self.dropout(self.units(batch))
-        return self.tasks(units), self.traits(units)
-
-
 @dataclass(frozen=True, slots=True)
 class _Trained:
     """Both parts, trained on the same prompts.
@@ -260,7 +180,7 @@ class _Trained:
 
     vocabulary: Vocabulary
     parts: Parts
-    layers: _Layers
+    layers: Layers
     linear: FloatArray
     linear_bias: FloatArray
     features: tuple[FloatArray, FloatArray]
@@ -288,8 +208,8 @@ class _Trained:
         parts = Parts.of(vocabulary, lexicon)
         bags = Bags([one.text for one in every], vocabulary, parts)
         kinds = np.array([one.kind for one in every])
-        layers = _train_layers(bags, every, weights, parts.rows, settings)
-        linear, bias = _train_linear(bags, kinds, weights, parts.rows, settings)
+        layers = train_layers(bags, every, weights, parts.rows, settings)
+        linear, bias = train_linear(bags, kinds, weights, parts.rows, settings)
         with torch.inference_mode():
             units = np.concatenate(
                 [layers.units(batch).numpy() for batch in _batches(bags, len(examples))]
@@ -304,7 +224,7 @@ class _Trained:
 
     def linear_logits(self, bags: Bags) -> FloatArray:
         """Logits of the linear classifier, [n, t]."""
-        product = _matrix(bags, self.parts.rows) @ self.linear
+        product = region_matrix(bags, self.parts.rows) @ self.linear
         return np.asarray(product + self.linear_bias, np.float32)
 
     def merged(self, mix: NDArray[np.float64]) -> Recogniser:
@@ -358,108 +278,3 @@ def _directions(units: FloatArray) -> tuple[FloatArray, FloatArray]:
     at = np.abs(found).argmax(axis=1)
     found *= np.sign(found[np.arange(len(found)), at])[:, None]
     return found.T.astype(np.float32), (-found @ centre).astype(np.float32)
-
-
-def _train_layers(
-    bags: Bags,
-    examples: Sequence[Example],
-    weights: FloatArray,
-    rows: int,
-    settings: RecogniserSettings,
-) -> _Layers:
-    torch.manual_seed(settings.seed)
-    random = np.random.default_rng(settings.seed)
-    layers = _Layers(rows, settings)
-    dense = [value for name, value in layers.named_parameters() if name != "table.weight"]
-    optimisers = (
-        torch.optim.AdamW(dense, lr=settings.rate, weight_decay=1e-2),
-        torch.optim.SparseAdam([layers.table.weight], lr=settings.table_rate),
-    )
-    rates = (settings.rate, settings.table_rate)
-    kinds = torch.tensor([one.kind for one in examples])
-    wanted, known = _trait_labels(examples)
-    weight = torch.from_numpy(weights)
-    n = len(examples)
-    steps, step = settings.epochs * -(-n // settings.batch), 0
-    for _ in range(settings.epochs):
-        order = random.permutation(n)
-        for start in range(0, n, settings.batch):
-            rows_of_step = order[start : start + settings.batch]
-            factor = min(1.0, (step + 1) / 50) * max(0.02, 1.0 - step / steps)
-            step += 1
-            for optimiser, rate in zip(optimisers, rates, strict=True):
-                optimiser.param_groups[0]["lr"] = rate * factor
-            tasks, traits = layers(
-                bags.batch(
-                    rows_of_step,
-                    random,
-                    dropped=settings.dropped,
-                    words_dropped=settings.words_dropped,
-                )
-            )
-            at = torch.from_numpy(rows_of_step)
-            of_task = functional.cross_entropy(
-                tasks, kinds[at], reduction="none", label_smoothing=settings.smoothing
-            )
-            of_traits = functional.binary_cross_entropy_with_logits(
-                traits, wanted[at], weight=known[at], reduction="none"
-            )
-            loss = (of_task * weight[at]).mean()
-            loss = loss + settings.trait_weight * (of_traits.sum(dim=1) * weight[at]).mean()
-            for optimiser in optimisers:
-                optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            for optimiser in optimisers:
-                optimiser.step()
-    return layers.eval()
-
-
-def _trait_labels(examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
-    """Labels of the traits but the free features, and which are known, float32 [n, r] each."""
-    languages = np.array([[one.language == code for code in LANGUAGES] for one in examples])
-    of_language = np.array([[one.language in LANGUAGES] for one in examples])
-    difficulty = np.array([one.difficulty for one in examples])[:, None]
-    tokens = np.array([one.output_tokens for one in examples])[:, None]
-    labels = np.concatenate(
-        [languages, difficulty >= np.array(DIFFICULTIES), tokens >= np.array(LENGTHS)], axis=1
-    )
-    known = np.concatenate(
-        [
-            np.repeat(of_language, len(LANGUAGES), 1),
-            np.repeat(difficulty > 0, len(DIFFICULTIES), 1),
-            np.repeat(tokens > 0, len(LENGTHS), 1),
-        ],
-        axis=1,
-    )
-    return torch.from_numpy(labels.astype(np.float32)), torch.from_numpy(known.astype(np.float32))
-
-
-def _matrix(bags: Bags, rows: int) -> scipy.sparse.csr_array:
-    regions = len(REGIONS)
-    weights = bags.weights * LINEAR_SCALES[bags.bags % regions]
-    shape = (bags.n, rows)
-    return scipy.sparse.csr_array((weights, (bags.bags // regions, bags.rows)), shape=shape)
-
-
-def _train_linear(
-    bags: Bags,
-    kinds: NDArray[np.int64],
-    weights: FloatArray,
-    rows: int,
-    settings: RecogniserSettings,
-) -> tuple[FloatArray, FloatArray]:
-    matrix = _matrix(bags, rows)
-    seen = np.diff(matrix.tocsc().indptr)
-    used = np.flatnonzero(seen)
-    rarity = (np.log((bags.n + 1) / (seen[used] + 1)) + 1.0).astype(np.float32)
-    scaled = matrix[:, used] @ scipy.sparse.diags_array(rarity)
-    model = LogisticRegression(C=settings.inverse_penalty, max_iter=settings.iterations, tol=1e-3)
-    # Stopping after so many steps is intended: it is a regularisation, too.
-    with np.errstate(all="ignore"):
-        model.fit(scipy.sparse.csr_matrix(scaled), kinds, sample_weight=weights)
-    linear = np.zeros((rows, len(TASK_KINDS)), np.float32)
-    columns = model.classes_
-    linear[np.ix_(used, columns)] = (model.coef_ * rarity).T
-    bias = np.full(len(TASK_KINDS), -20.0, np.float32)
-    bias[columns] = model.intercept_
-    return linear, bias

@@ -94,10 +94,12 @@ def test_the_figures_are_those_of_the_tables(everything: OnnxPredictor) -> None:
     assert found.score_std[0] == pytest.approx(np.full(4, SCORE_VAR**0.5), abs=DOUBT)
 
 
-def test_a_trait_moves_the_odds_of_each_model(everything: OnnxPredictor) -> None:
+def test_a_trait_moves_the_score_of_each_model(everything: OnnxPredictor) -> None:
     (scores,) = everything.predict(["code hard"]).scores
-    odds = SCORES[:, 1] / (1 - SCORES[:, 1]) * np.exp(HARD)
-    assert scores == pytest.approx(odds / (1 + odds), abs=DOUBT)
+    assert scores == pytest.approx(SCORES[:, 1] + HARD, abs=DOUBT)
+    # A score stays one, however much is taken off it.
+    (scores,) = everything.predict(["math hard"]).scores
+    assert scores == pytest.approx(np.maximum(SCORES[:, 2] + HARD, 0.0), abs=DOUBT)
 
 
 @pytest.mark.parametrize("rows", [1, 5, 33])
