@@ -1,10 +1,10 @@
 """The row of a new model in the table of an artifact, from whatever is known of the model.
 
 The catalogue places the model by published averages, a similar model, release and size (see
-`catalogue.placement`). Rows of the table that were fitted to graded prompts tell how the table
+``catalogue.placement``). Rows of the table that were fitted to graded prompts tell how the table
 differs from the catalogue, and what models have in common on the prompts' traits. Graded prompts of
 the new model, by a grader that models of the table may equate, then narrow both (see
-`catalogue.graded`).
+``catalogue.graded``).
 """
 
 from collections.abc import Mapping

@@ -24,6 +24,8 @@ class RecogniserSettings:
         inverse_penalty: ``C`` of the logistic regression.
         iterations: Its steps.
         held_out: Sources on whose prompts the two are weighed, and unusual prompts ranked.
+        strange: Weight of held-out prompts that were not written for this project: as users write
+            otherwise than any writer, but not as far from it, and those labels are coarser.
         seed: Seed of everything random.
     """
 
@@ -49,4 +51,5 @@ class RecogniserSettings:
         "task_prompts:biggen_bench",
         "task_prompts:self_instruct",
     )
+    strange: float = 0.1
     seed: int = 0

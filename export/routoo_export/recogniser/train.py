@@ -123,7 +123,7 @@ def train_recogniser(
     first = _Trained.on(seen, seen_others, lexicon, settings)
     bags = Bags([one.text for one in [*unseen, *strange]], first.vocabulary, first.parts)
     kinds = np.array([one.kind for one in [*unseen, *strange]])
-    weights_of = np.repeat([1.0, settings.others], [len(unseen), len(strange)])
+    weights_of = np.repeat([1.0, settings.strange], [len(unseen), len(strange)])
     logits = (first.network_logits(bags), first.linear_logits(bags))
     mix = _likeliest_mix(logits, kinds, weights_of)
     vocabulary, weights = first.vocabulary, first.merged(mix)
