@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -20,20 +20,41 @@ from routoo.errors import ConfigError, DeadlineError, PredictorError
 from routoo.predictor.artifact import load_artifact, shipped_artifact
 from routoo.predictor.chain import Watch
 from routoo.predictor.manager import Predictors
+from routoo.predictor.triton_check import MOST_ROWS
+from routoo.routing.pool import load_pool
 from routoo.server.assembly import check
 from routoo.server.service import Service
 from support.artifacts.tiny_artifact import SCORES, TOKENS, write_tiny_artifact
-from support.peers.real_triton import Triton, add_version, make_moody, real_triton
+from support.artifacts.tiny_table_artifact import MODELS, write_tiny_table_artifact
+from support.peers.real_triton import (
+    Triton,
+    add_table_version,
+    add_version,
+    make_moody,
+    real_triton,
+)
 from support.processes.process import write_tiny_config
-from support.tiny_service import serving, tiny_settings
+from support.tiny_pool import LARGE
+from support.tiny_service import serving, table_settings, tiny_settings
 from support.watched import HANG_S
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from routoo.predictor.triton import TritonPredictor
 
+FIGURES = (
+    "scores",
+    "output_tokens",
+    "score_std",
+    "ood",
+    "tasks",
+    "evidence",
+    "input_tokens",
+    "truncated",
+)
+EXTRA = {**LARGE, "name": "extra"}
 PROMPTS = ["easy", "hard", "easy hard", "long " * 20, *["hard"] * 30]
 
 
@@ -124,16 +145,83 @@ def test_the_shipped_predictor_runs_on_it(tmp_path: Path) -> None:
         settings = PredictorSettings.model_validate(
             {"backend": "triton", "triton": {"url": running.url, "timeout_ms": 20_000}}
         )
-        built = Predictors(settings, load_artifact(shipped_artifact()), Watch())
+        models = load_pool().predictor_names
+        built = Predictors(settings, load_artifact(shipped_artifact()), Watch(), models=models)
         try:
             built.chain.warm_up()
-            prompts = ["What is 2 + 2?", "Prove the four colour theorem. " * 40]
+            prompts = ["What is 2 + 2?", "Prove the four colour theorem. " * 40, "\u4f60\u597d"]
             far = built.chain.predict(prompts)
             assert far.served_by == "triton"
             near = built.chain.line.local[0].predict(prompts)
-            np.testing.assert_array_equal(far.scores, near.scores)
+            assert near.scores.shape == (3, len(models))
+            for name in FIGURES:
+                np.testing.assert_array_equal(getattr(far, name), getattr(near, name))
         finally:
             built.close()
+
+
+@pytest.fixture(scope="session")
+def table_triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
+    """Yields a server with a graph that is given its models' rows."""
+    repository = tmp_path_factory.mktemp("triton") / "tables"
+    add_table_version(repository, 1)
+    with real_triton(repository) as running:
+        yield running
+
+
+@contextmanager
+def of_models(triton: Triton, models: Sequence[str]) -> Iterator[Predictors]:
+    """Yields the predictors of a pool of these models."""
+    settings = PredictorSettings.model_validate(section(triton, failures=1))
+    built = Predictors(settings, load_artifact(triton.artifact), Watch(), models=models)
+    try:
+        built.chain.warm_up()
+        yield built
+    finally:
+        built.close()
+
+
+def test_a_pool_s_models_come_and_go_without_a_change_of_the_server(table_triton: Triton) -> None:
+    # More prompts than one request takes, of several lengths, and some with a told task.
+    prompts = [*PROMPTS, "code " * 300] * 35
+    told = ["math", *[""] * (len(prompts) - 1)]
+    assert len(prompts) > MOST_ROWS
+    scores = {}
+    for models in (("small", "large"), ("small", "large", "extra")):
+        with of_models(table_triton, models) as built:
+            far = built.chain.predict(prompts, None, told)
+            near = built.chain.line.local[0].predict(prompts, None, told)
+            assert (far.served_by, far.degraded) == ("triton", False)
+            assert far.version.endswith("+triton.1")
+            for name in FIGURES:
+                np.testing.assert_array_equal(getattr(far, name), getattr(near, name))
+            assert far.scores.shape == (len(prompts), len(models))
+            assert far.tasks is not None
+            assert far.task_names[int(far.tasks[0].argmax())] == "math"
+            scores[models] = far.scores
+    fewer, more = scores.values()
+    np.testing.assert_array_equal(more[:, :2], fewer)
+
+
+async def test_a_reload_adds_a_model_that_the_server_s_graph_has_never_seen(
+    table_triton: Triton, tmp_path: Path
+) -> None:
+    # The service has a table of its own, without "extra" at first; the graph is the server's.
+    write_tiny_table_artifact(tmp_path / "1", models=MODELS[:3])
+    predictor = {**section(table_triton), "artifact": tmp_path / "1"}
+    best = {"predictor": predictor, "policy": {"name": "best"}}
+    async with serving(table_settings(tmp_path, **best)) as running:
+        before = await running.route("math")
+        assert before.model == "large"
+        assert before.predictor_version.endswith("+triton.1")
+        write_tiny_table_artifact(tmp_path / "1")
+        more = table_settings(tmp_path, EXTRA, **best)
+        assert await running.service.reloader.start(lambda: more) == "switched"
+        after = await running.route("math")
+        assert after.model == "extra"
+        assert after.predictor_version.endswith("+triton.1")
+        assert after.predictor_version != before.predictor_version
+        assert not after.degraded
 
 
 async def test_a_reply_names_who_served_it(triton: Triton, tmp_path: Path) -> None:

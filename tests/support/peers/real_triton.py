@@ -16,6 +16,7 @@ import pytest
 
 from routoo_export.artifact.triton_repository import TritonConfig, write_config
 from support.artifacts.tiny_artifact import change_manifest, write_tiny_artifact
+from support.artifacts.tiny_table_artifact import write_tiny_table_artifact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,6 +50,13 @@ def add_version(repository: Path, number: int, *, max_batch: int = 64, **artifac
     write_tiny_artifact(version, **artifact)
     change_manifest(version, predictor_version=f"tiny-{number}")
     write_config(repository, TritonConfig(backend="python", max_batch_size=max_batch))
+    return version
+
+
+def add_table_version(repository: Path, number: int) -> Path:
+    """Adds a version of the tiny artifact that is given its models' rows."""
+    version = write_tiny_table_artifact(repository / "predictor" / str(number))
+    write_config(repository, TritonConfig(backend="python"))
     return version
 
 

@@ -9,8 +9,9 @@ from tritonclient.grpc import model_config_pb2, service_pb2
 
 from routoo.errors import ArtifactError
 from routoo.predictor.artifact import load_artifact
-from routoo.predictor.triton_check import Offer, Statistics, read_offer, read_statistics
+from routoo.predictor.triton_check import MOST_ROWS, Offer, Statistics, read_offer, read_statistics
 from support.artifacts.tiny_artifact import change_manifest, write_tiny_artifact
+from support.artifacts.tiny_table_artifact import write_tiny_table_artifact
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,6 +112,64 @@ def test_what_does_not_fit_is_told_in_one_line(
 def test_a_batch_smaller_than_the_artifact_s_step_does_not_fit(manifest: Manifest) -> None:
     with pytest.raises(ArtifactError, match="its max_batch_size is 3, expected 4 or more"):
         read_offer(metadata(manifest), config(3), manifest, "it")
+
+
+@pytest.fixture
+def table_manifest(tmp_path: Path) -> Manifest:
+    return load_artifact(write_tiny_table_artifact(tmp_path / "table")).manifest
+
+
+def table_metadata(manifest: Manifest) -> Metadata:
+    """Returns the metadata of a server whose graph is given its models' rows."""
+    tensor = service_pb2.ModelMetadataResponse.TensorMetadata
+    dtypes = {"int64": "INT64", "float32": "FP32"}
+    inputs, outputs = (
+        [tensor(name=one.name, datatype=dtypes[one.dtype], shape=one.shape) for one in tensors]
+        for tensors in (manifest.inputs, manifest.outputs)
+    )
+    return service_pb2.ModelMetadataResponse(
+        name="predictor", versions=["2"], inputs=inputs, outputs=outputs
+    )
+
+
+def test_a_graph_that_is_given_its_models_rows_fits(table_manifest: Manifest) -> None:
+    said = table_metadata(table_manifest)
+    offer = read_offer(said, config(0), table_manifest, "it")
+    floats = dict.fromkeys(("weights", "told", "task_rows", "models"), "FP32")
+    assert offer == Offer((2,), MOST_ROWS, {"input_ids": "INT64", **floats})
+
+
+def half_weights(said: Metadata) -> None:
+    said.inputs[1].datatype = "FP16"
+
+
+def flat_models(said: Metadata) -> None:
+    said.inputs[4].shape[:] = [-1]
+
+
+def no_tasks(said: Metadata) -> None:
+    del said.outputs[-1]
+
+
+@pytest.mark.parametrize(
+    ("change", "max_batch_size", "piece"),
+    [
+        (half_weights, 0, "weights is FP16 [-1, 7, -1], expected FP32 [-1, 7, -1]"),
+        (flat_models, 0, "models is FP32 [-1], expected FP32 [-1, 7]"),
+        (no_tasks, 0, "its outputs are ['ood', 'output_tokens', 'score_std', 'scores'], expected"),
+        (lambda _: None, 8, "its max_batch_size is 8, expected 0"),
+    ],
+)
+def test_what_does_not_fit_such_a_graph_is_told_in_one_line(
+    table_manifest: Manifest, change: Callable[[Metadata], None], max_batch_size: int, piece: str
+) -> None:
+    said = table_metadata(table_manifest)
+    change(said)
+    with pytest.raises(ArtifactError) as caught:
+        read_offer(said, config(max_batch_size), table_manifest, "model predictor on Triton")
+    assert str(caught.value).startswith("model predictor on Triton is not the artifact's: ")
+    assert piece in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_statistics_are_those_of_the_version() -> None:

@@ -18,6 +18,7 @@ from tritonclient.grpc import model_config_pb2 as triton
 
 from routoo.predictor.artifact import load_artifact
 from routoo.predictor.base import bucket_lengths
+from routoo.predictor.encoding import PaddedGraph
 from routoo.predictor.onnx import OnnxPredictor
 from routoo_export.artifact.triton_repository import (
     DynamicBatching,
@@ -32,6 +33,7 @@ from routoo_export.artifact.triton_repository import (
 )
 from routoo_export.errors import ExportError
 from support.artifacts.tiny_artifact import MODELS, write_tiny_artifact
+from support.artifacts.tiny_table_artifact import write_tiny_table_artifact
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -183,6 +185,61 @@ def test_a_config_that_is_none_is_refused(repository: Path) -> None:
         renew_config(repository)
 
 
+def test_a_graph_with_its_models_rows_is_read_back_as_it_was_meant(tmp_path: Path) -> None:
+    folder = write_tiny_table_artifact(version_folder(tmp_path, 1))
+    manifest = load_artifact(folder).manifest
+    for backend in ("onnxruntime", "python"):
+        config = TritonConfig(backend=backend, instances=3, threads_per_instance=2)  # type: ignore[arg-type]
+        message = parse(write_config(tmp_path, config))
+        assert message == config_message(config, read_signature(folder))
+        assert (message.backend, message.max_batch_size) == (backend, 0)
+        for found, wanted in (
+            (message.input, manifest.inputs),
+            (message.output, manifest.outputs),
+        ):
+            assert [(one.name, tuple(one.dims)) for one in found] == [
+                (one.name, one.shape) for one in wanted
+            ]
+        kinds = {one.name: one.data_type for one in (*message.input, *message.output)}
+        assert kinds.pop("input_ids") == triton.TYPE_INT64
+        assert set(kinds.values()) == {triton.TYPE_FP32}
+        assert not any(output.HasField("reshape") for output in message.output)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"warm_up": True},
+        {"batching": DynamicBatching()},
+        {"accelerator": "tensorrt"},
+    ],
+)
+def test_what_triton_cannot_do_for_such_a_graph_is_refused_in_one_line(
+    tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    write_tiny_table_artifact(version_folder(tmp_path, 1))
+    with pytest.raises(ExportError) as caught:
+        write_config(tmp_path, TritonConfig(**settings))
+    assert "leave these out" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "predictor" / "config.pbtxt").exists()
+
+
+def test_a_version_of_the_other_format_changes_the_inputs_and_the_batches(tmp_path: Path) -> None:
+    write_tiny_artifact(version_folder(tmp_path, 1), uncertain=True)
+    config = TritonConfig(backend="python", instances=3, max_batch_size=32)
+    before = parse(write_config(tmp_path, config))
+    write_tiny_table_artifact(version_folder(tmp_path, "next"))
+    after = parse(renew_config(tmp_path))
+    assert (before.max_batch_size, after.max_batch_size) == (32, 0)
+    assert {one.name for one in after.input} > {one.name for one in before.input}
+    assert after.instance_group == before.instance_group
+    write_tiny_artifact(version_folder(tmp_path, "next"), uncertain=True)
+    again = parse(renew_config(tmp_path))
+    assert (again.input, again.output) == (before.input, before.output)
+    assert again.max_batch_size == TritonConfig().max_batch_size
+
+
 @dataclass
 class Tensor:
     """A stand-in for the tensor of ``triton_python_backend_utils``."""
@@ -267,3 +324,26 @@ def test_a_failure_answers_each_request_it_hits(
     for response in responses[1:]:
         assert "inference failed" in str(response.error)
         assert response.output_tensors == []
+
+
+def test_the_python_backend_answers_each_request_with_its_own_rows_of_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifact = load_artifact(write_tiny_table_artifact(version_folder(tmp_path, 1)))
+    write_config(tmp_path, TritonConfig(backend="python"))
+    model = python_model(tmp_path / "predictor", monkeypatch, "1")
+    requests, wanted = [], []
+    for models in (["small", "large"], ["extra"]):
+        graph = PaddedGraph(artifact, models)
+        (feed,) = graph.questions(["code", "hard math"]).inputs
+        requests.append({name: Tensor(name, values) for name, values in feed.items()})
+        wanted.append(OnnxPredictor(artifact, graph=graph).infer([feed]))
+    wrong = {**requests[0], "models": Tensor("models", np.zeros((3, 1), np.float32))}
+    *found, failed = model.execute([*requests, wrong])
+    for response, (answer,) in zip(found, wanted, strict=True):
+        assert response.error is None
+        assert [one.name for one in response.output_tensors] == list(graph.outputs)
+        for tensor, values in zip(response.output_tensors, answer, strict=True):
+            np.testing.assert_array_equal(tensor.values, values)
+    assert "inference failed" in str(failed.error)
+    assert failed.output_tensors == []
