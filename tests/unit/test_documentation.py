@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-# Rows of the tables in README.md and docs/predictor.md: what a row is about, where its figures stand
+# Rows of the tables in README.md and docs/predictor.md: the row's beginning, where its figures stand
 # in the manifest's metrics, column by column, and their decimals.
 FIGURES = [
     ("the right one of 25 kinds", ["user_prompts/kind", "written_prompts/kind"], 2),
