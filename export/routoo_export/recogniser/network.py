@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,7 +83,8 @@ class Recogniser:
         """Probabilities of the tasks [n, t] and traits [n, r] of hidden units [n, u]."""
         logits = hidden @ self.tasks.T
         shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-        traits = 1.0 / (1.0 + np.exp(-hidden @ self.traits))
+        # The sigmoid by another function, which has no number that is too large for it.
+        traits = 0.5 + 0.5 * np.tanh(0.5 * (hidden @ self.traits))
         return shares / shares.sum(axis=1, keepdims=True), traits
 
     def save(self, path: Path) -> None:
@@ -98,7 +100,7 @@ class Recogniser:
             ExportError: the file holds none.
         """
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 return cls(**{one.name: arrays[one.name] for one in fields(cls)})
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
             raise ExportError(f"{path}: not a recogniser: {error}; train one first") from error

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -42,6 +43,17 @@ VOCABULARY_FILE: Final = "vocabulary.json"
 WEIGHTS_FILE: Final = "recogniser.npz"
 RANKS_FILE: Final = "ranks.npz"
 JUDGED_FILE: Final = "judged.json"
+
+
+_UNREADABLE: Final = (
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    TypeError,
+    BadZipFile,
+    ArtifactError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +103,13 @@ class TrainedRecogniser:
         recogniser = Recogniser.load(folder / WEIGHTS_FILE)
         try:
             vocabulary = Vocabulary.load(folder / VOCABULARY_FILE)
-            with np.load(folder / RANKS_FILE, allow_pickle=False) as arrays:
+            path = folder / RANKS_FILE
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 ood = OodRanks(arrays["prototypes"], arrays["knots"])
                 lengths = LengthModel(arrays["tokens_by_task"], arrays["tokens_by_trait"])
                 means = arrays["trait_means"]
             judged = Recognition(**json.loads((folder / JUDGED_FILE).read_bytes()))
-        except (OSError, ValueError, KeyError, TypeError, ArtifactError) as error:
+        except _UNREADABLE as error:
             raise ExportError(f"{folder}: not a recogniser: {error}; train one first") from error
         return cls(vocabulary, recogniser, ood, means, lengths, judged)
 

@@ -217,7 +217,7 @@ class PaddedGraph:
             self._width = len(padded)
             rows = self.table.rows(padded)
             self.constants = {"task_rows": self.table.task_rows, "models": rows}
-            self._evidence = np.ascontiguousarray(self.table.evidence[at].T)
+            self._evidence = np.ascontiguousarray(self.table.evidence[padded].T)
         # The library multiplies a single row, and the last rows of a matrix, in another order than
         # the others. Without this the last bits of a prompt's figures, and sometimes its rounded
         # score, would depend on the batch that it came in.
@@ -298,7 +298,7 @@ class PaddedGraph:
             ood=figures.get("ood"),
             tasks=figures.get("tasks"),
             task_names=self.tasks,
-            evidence=figures["tasks"] @ self._evidence if self.tasks else None,
+            evidence=(figures["tasks"] @ self._evidence)[:, :m] if self.tasks else None,
             served_by=served_by,
             version=version,
         )

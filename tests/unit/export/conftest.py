@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from routoo_export.training.pipeline import Recipe, train_predictor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from routoo_export.training.checkpoint import Checkpoint
 
@@ -100,9 +100,3 @@ def quick_recipe(quick_config: TrainConfig) -> Recipe:
 @pytest.fixture(scope="session")
 def checkpoint(synthetic_outcomes: Outcomes, quick_recipe: Recipe) -> Checkpoint:
     return train_predictor(synthetic_outcomes, quick_recipe)
-
-
-@pytest.fixture(scope="session")
-def shipped() -> Path:
-    """The version folder of the artifact that is committed."""
-    return Path(__file__).parents[3] / "model_repository" / "predictor" / "1"
