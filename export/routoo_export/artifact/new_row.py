@@ -237,8 +237,11 @@ def _placed(
         "release": evidence.release,
         "params_b": evidence.params_b,
     }
-    if graded is not None and not force:
-        place(catalogue, name, graded=_equated(catalogue, graded, grader), by_name=True, **known)
+    if graded is not None and not force and (evidence.benchmarks or evidence.similar):
+        # Each kind is held against the rest alone: how hard a user's prompts of one kind are beside
+        # those of another is not known.
+        for task, mean in _equated(catalogue, graded, grader).items():
+            place(catalogue, name, graded={task: mean}, **known)
     return place(catalogue, name, by_name=graded is not None, force=force, **known)
 
 
