@@ -1,10 +1,10 @@
 """The row of a new model in the table of an artifact, from whatever is known of the model.
 
 The catalogue places the model by published averages, a similar model, release and size (see
-`catalogue.placement`). Rows of the table that were fitted to graded prompts tell how the table
+``catalogue.placement``). Rows of the table that were fitted to graded prompts tell how the table
 differs from the catalogue, and what models have in common on the prompts' traits. Graded prompts of
 the new model, by a grader that models of the table may equate, then narrow both (see
-`catalogue.graded`).
+``catalogue.graded``).
 """
 
 from collections.abc import Mapping
@@ -42,6 +42,10 @@ _LENGTH_NOISE_VAR: Final = 0.5
 _SMEARING_PROMPTS: Final = 10.0
 # Fitted rows from which a spread can be told.
 _FEWEST_FITTED: Final = 2
+# Standard deviations, in logits, of a model from the fitted rows: on one kind of task beside the
+# others, and on all kinds, of which the fitted rows say hardly anything.
+_PROFILE_SD: Final = 0.3
+_ABILITY_SD: Final = 1.5
 _SMALLEST_SCORE: Final = 1e-5
 
 
@@ -271,13 +275,32 @@ def _before(table: ModelTable, catalogue: Catalogue, placed: PlacedModel) -> Mod
         return ModelBelief(logits, Gaussian(np.zeros(r), np.zeros((r, r))))
     weights = table.weights[fitted].astype(np.float64)
     shared = Gaussian(weights.mean(axis=0), np.cov(weights, rowvar=False))
+    shift = _shift(table, catalogue, fitted)
+    own = Gaussian(logits.mean + shift.mean, logits.covariance + shift.covariance)
+    profiles = _logit(table.score_mean[fitted])
+    t = len(table.tasks)
+    wide = _PROFILE_SD**2 * np.eye(t) + _ABILITY_SD**2 * np.ones((t, t))
+    alike = Gaussian(profiles.mean(axis=0), np.cov(profiles, rowvar=False) + wide)
+    return ModelBelief(_product(own, alike), shared)
+
+
+def _shift(table: ModelTable, catalogue: Catalogue, fitted: NDArray[np.intp]) -> Gaussian:
+    """How far fitted rows lie above the catalogue, in logits."""
+    t = len(table.tasks)
     both = [row for row in fitted if table.names[row] in catalogue.names]
-    if both:
-        places = [catalogue.row(table.names[row]) for row in both]
-        apart = _logit(table.score_mean[both]) - _logit(catalogue.score_mean[places])
-        doubt = np.cov(apart, rowvar=False) / len(both) if len(both) > 1 else 0.0
-        logits = Gaussian(logits.mean + apart.mean(axis=0), logits.covariance + doubt)
-    return ModelBelief(logits, shared)
+    if not both:
+        return GraderBelief.unknown(t, 0).level
+    places = [catalogue.row(table.names[row]) for row in both]
+    apart = _logit(table.score_mean[both]) - _logit(catalogue.score_mean[places])
+    spread = np.cov(apart, rowvar=False) if len(both) > 1 else np.zeros((t, t))
+    return Gaussian(apart.mean(axis=0), (spread + _PROFILE_SD**2 * np.eye(t)) / len(both))
+
+
+def _product(one: Gaussian, other: Gaussian) -> Gaussian:
+    """What two independent beliefs about the same numbers say together."""
+    gain = np.linalg.solve(one.covariance + other.covariance, one.covariance).T
+    mean = one.mean + gain @ (other.mean - one.mean)
+    return Gaussian(mean, one.covariance - gain @ one.covariance)
 
 
 def _of_row(table: ModelTable, row: int) -> ModelBelief:

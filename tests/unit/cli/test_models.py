@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from routoo.v1.info_pb2 import GetInfoRequest, ListModelsRequest
+from support.tables.tiny_model_table import write_table_folder
 from support.tiny_artifact import write_tiny_artifact
-from support.tiny_model_table import write_table_folder
 from support.tiny_pool import SMALL
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from routoo.routing.pool import DEFAULT_POOL, load_pool
-from support.litellm_table import write_table
+from support.tables.litellm_table import write_table
+from support.tables.tiny_model_table import write_table_folder
 from support.tiny_artifact import change_manifest, write_tiny_artifact
-from support.tiny_model_table import write_table_folder
 from support.tiny_pool import SMALL
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.small_catalogue import small_catalogue, small_measurements
+from support.tables.small_catalogue import small_catalogue, small_measurements
 
 if TYPE_CHECKING:
     from routoo_export.catalogue.measurements import Measurements

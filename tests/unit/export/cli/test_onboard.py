@@ -17,9 +17,9 @@ from routoo.predictor.manager import Predictors
 from routoo.predictor.onnx import OnnxPredictor
 from routoo.server.file_watch import FileWatch, files_of
 from routoo_export.cli.app import main
-from support.small_catalogue import small_catalogue, small_measurements
+from support.tables.small_catalogue import small_catalogue, small_measurements
+from support.tables.tiny_table import HARD, WORDS, write_tiny_table
 from support.tiny_service import tiny_settings
-from support.tiny_table import HARD, WORDS, write_tiny_table
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,7 @@ import pytest
 from routoo.routing.pool import ModelSpec, Pool
 from routoo.routing.upkeep.check import PoolWarning, pool_warnings
 from routoo.routing.upkeep.known_models import KnownModels
-from support.tiny_model_table import NAMES, tiny_model_table
+from support.tables.tiny_model_table import NAMES, tiny_model_table
 from support.tiny_pool import SMALL, tiny_pool
 
 TODAY = date(2026, 11, 30)

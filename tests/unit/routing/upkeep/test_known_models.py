@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from routoo.routing.upkeep.known_models import KnownModels
-from support.tiny_model_table import ALIASES, NAMES, tiny_model_table
+from support.tables.tiny_model_table import ALIASES, NAMES, tiny_model_table
 
 
 @pytest.fixture
