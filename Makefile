@@ -14,8 +14,9 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= python3.11
 VENV ?= .venv
 GPU ?= 0
-BACKBONE ?= static
-ARTIFACTS ?= artifacts/predictor
+BACKBONE ?=
+OUTCOMES ?=
+ARTIFACTS ?= artifacts/$(if $(BACKBONE),predictor,recogniser)
 FEATURES ?= artifacts/features
 REPOSITORY ?= model_repository
 PROTO_OUT ?= server
@@ -87,20 +88,32 @@ fuzz-processor: $(TEST_STAMP) ## Send 1,000,000 hostile streams to the external 
 	@FUZZ_STREAMS=$(or $(STREAMS),1000000) FUZZ_FIRST=$(or $(FIRST),0) \
 	$(BIN)/python -m pytest --timeout 0 tests/integration/envoy/test_processor_fuzz.py
 
-train: $(TEST_STAMP) ## Train the predictor on the outcomes in ROUTOO_DATA (BACKBONE=encoder or decoder, ARGS="--frozen")
+train: $(TEST_STAMP) ## Train on your OUTCOMES=file, else what ships, on ROUTOO_DATA (BACKBONE=encoder or decoder for a network)
+ifneq ($(OUTCOMES),)
+	@$(BIN)/routoo-export train --outcomes $(OUTCOMES) $(ARGS)
+else ifneq ($(BACKBONE),)
 	@: $${ROUTOO_DATA:?set ROUTOO_DATA to the folder with the outcome data}
 	@$(BIN)/routoo-export train --data "$$ROUTOO_DATA" --out $(ARTIFACTS) --backbone $(BACKBONE) \
 	  --cache $(FEATURES) $(ARGS)
+else
+	@: $${ROUTOO_DATA:?set ROUTOO_DATA to the folder with the outcome data, or OUTCOMES to a file of your own}
+	@$(BIN)/routoo-export recogniser train --data "$$ROUTOO_DATA" --folder $(ARTIFACTS) $(ARGS)
+endif
 
 reproduce: $(TEST_STAMP) ## Judge the paper's claims on the outcomes in ROUTOO_DATA, into docs/results/
 	@: $${ROUTOO_DATA:?set ROUTOO_DATA to the folder with the outcome data}
 	@$(BIN)/routoo-export reproduce --data "$$ROUTOO_DATA" --out docs/results \
 	  --cache $(FEATURES) $(ARGS)
 
-export: $(TEST_STAMP) ## Export the trained predictor (REPOSITORY=folder, ARGS="--precision int8")
+export: $(TEST_STAMP) ## Export what was trained as the next version (REPOSITORY=folder, BACKBONE as for train)
 	@: $${ROUTOO_DATA:?set ROUTOO_DATA to the folder with the outcome data}
+ifneq ($(BACKBONE),)
 	@$(BIN)/routoo-export export --data "$$ROUTOO_DATA" --checkpoint $(ARTIFACTS) \
 	  --repository $(REPOSITORY) $(ARGS)
+else
+	@$(BIN)/routoo-export recogniser export --data "$$ROUTOO_DATA" --folder $(ARTIFACTS) \
+	  --repository $(REPOSITORY) $(ARGS)
+endif
 
 constraints: ## Renew constraints.txt with the newest allowed versions (HOLD="torch==2.13.0" keeps one)
 	@rm -rf $(VENV)-constraints

@@ -176,6 +176,7 @@ def _engine() -> Engine:
         policies=parts.policies,
         accounting=money,
         batching=settings.batching,
+        tasks=settings.tasks,
         threads=EngineThreads(DecisionIds("bench")),
         metrics=metrics,
     )

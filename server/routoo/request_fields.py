@@ -175,6 +175,7 @@ class RequestFields(TypedDict, total=False):
     expected_output_tokens: Annotated[int | None, RequestField("Your estimate of the answer.", "N")]
     tenant: Annotated[str | None, RequestField("Who pays.", "T")]
     session_id: Annotated[str | None, RequestField("The conversation.", "ID")]
+    task: Annotated[str | None, RequestField("The kind of task; `routoo info` lists them.", "K")]
     policy: Annotated[str | None, RequestField("Decide by this policy, not the one in force.", "P")]
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from routoo.config.policy import PolicySettings
 from routoo.config.settings import BatchingSettings
+from routoo.config.tasks import TaskSettings
 from routoo.engine.engine import Engine
 from routoo.engine.open_decisions import DecisionIds
 from routoo.engine.shared import EngineThreads
@@ -15,7 +16,7 @@ from routoo.predictor.onnx import OnnxPredictor
 from routoo.routing.operating_point import PricedSample
 from routoo.routing.policies import build_policies
 from routoo.telemetry.metrics import Metrics
-from support.tiny_artifact import MODELS
+from support.artifacts.tiny_artifact import MODELS
 from support.tiny_money import budgeted_accounting, fixed_accounting
 from support.tiny_pool import tiny_pool
 from support.watched import HANG_S
@@ -55,6 +56,7 @@ def make_engine(
         policies=build_policies(policy or PolicySettings(), pool, "test", rule),
         accounting=money,
         batching=BatchingSettings(**batching),
+        tasks=TaskSettings(),
         threads=EngineThreads(DecisionIds("test")),
         metrics=metrics,
         decision_log=decision_log,

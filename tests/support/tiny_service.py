@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
+import yaml
 from structlog.testing import capture_logs
 
 from routoo.config.loading import load_settings
 from routoo.server.service import Service
 from routoo.v1 import batch_pb2, route_pb2
 from routoo.v1.router_pb2_grpc import RouterServiceStub
-from support.tiny_artifact import write_tiny_artifact
-from support.tiny_pool import write_tiny_pool
+from support.artifacts.tiny_artifact import write_tiny_artifact
+from support.artifacts.tiny_table_artifact import write_tiny_table_artifact
+from support.tiny_pool import SPECS, write_tiny_pool
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable
@@ -71,6 +73,20 @@ def tiny_settings(folder: Path, **overrides: Any) -> Settings:
         "predictor": {"artifact": artifact},
     }
     return load_settings(None, {**values, **overrides})
+
+
+def table_settings(folder: Path, *more: dict[str, Any], **overrides: Any) -> Settings:
+    """Makes settings with a predictor of format 2, whose models and tasks are a table.
+
+    Args:
+        folder: the files' folder; an artifact that is there is kept.
+        more: models of the pool besides the three of the tiny pool.
+        overrides: replace whole sections.
+    """
+    if not (folder / "predictor").exists():
+        write_tiny_table_artifact(folder / "predictor")
+    (folder / "pool.yaml").write_text(yaml.safe_dump({"models": [*SPECS, *more]}))
+    return tiny_settings(folder, **overrides)
 
 
 @asynccontextmanager

@@ -64,6 +64,7 @@ class WatchedPredictor:
         self.version = inner.version
         self.backend = inner.backend
         self.max_tokens = inner.max_tokens
+        self.tasks = inner.tasks
         self.degraded = False
 
     def hold(self) -> None:

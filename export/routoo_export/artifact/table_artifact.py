@@ -12,8 +12,8 @@ import onnx
 from numpy.typing import NDArray
 
 from routoo.predictor.model_table import TABLE, ModelTable
-from routoo.predictor.ngram_encoder import NgramEncoder
-from routoo.predictor.ngrams import MOST_ROWS, Vocabulary
+from routoo.predictor.ngram_encoder import MOST_ROWS, NgramEncoder
+from routoo.predictor.ngrams import Vocabulary
 from routoo_export.artifact.artifact import (
     CALIBRATION_FILE,
     MANIFEST_FILE,
@@ -26,9 +26,10 @@ from routoo_export.artifact.replace_folder import replace_folder, scratch_folder
 from routoo_export.catalogue.table import Catalogue, write_catalogue
 from routoo_export.errors import ParityError
 from routoo_export.graph.parity import Parity, open_session
-from routoo_export.graph.table_graph import CERTAINTY_POWER, TableGraph, build_table_graph
+from routoo_export.graph.table_graph import TableGraph, build_table_graph, shrunk_traits
 from routoo_export.recogniser.lengths import LengthModel
 from routoo_export.recogniser.network import TRAITS
+from routoo_export.recogniser.train import TrainedRecogniser
 
 FloatArray = NDArray[np.float32]
 
@@ -68,8 +69,7 @@ def prompt_vectors(
     hidden = recogniser.hidden_units(recogniser.pooled(vocabulary, texts))
     tasks, traits = recogniser.recognise(hidden)
     ood = parts.ood.ranks(parts.ood.measures(hidden, hidden @ recogniser.tasks.T))
-    certainty = 1.0 - ood**CERTAINTY_POWER
-    return PromptVectors(tasks, (traits - parts.trait_means) * certainty[:, None], ood)
+    return PromptVectors(tasks, shrunk_traits(traits - parts.trait_means, ood), ood)
 
 
 def make_table(
@@ -132,10 +132,8 @@ def token_columns(
 
 def write_table_artifact(
     folder: Path,
-    parts: TableGraph,
-    vocabulary: Vocabulary,
+    trained: TrainedRecogniser,
     catalogue: Catalogue,
-    lengths: LengthModel,
     sample: Sequence[str],
     *,
     aliases: Mapping[str, str],
@@ -146,10 +144,8 @@ def write_table_artifact(
 
     Args:
         folder: The version folder; what lies there stays until all is checked.
-        parts: The graph's parts.
-        vocabulary: The rows of n-grams.
+        trained: The recogniser.
         catalogue: Estimates of the models.
-        lengths: The prompt's part of the expected length.
         sample: Prompts as they are to be expected: parity and calibration are judged on them.
         aliases: Other names of models.
         training: What it was trained on, for the manifest.
@@ -159,6 +155,8 @@ def write_table_artifact(
         ParityError: the graph's answers are not those of the weights.
         ExportError: a file cannot be written.
     """
+    parts = TableGraph(trained.recogniser, trained.ood, trained.trait_means)
+    vocabulary, lengths = trained.vocabulary, trained.lengths
     content = serialized(build_table_graph(parts))
     sha256 = hashlib.sha256(content).hexdigest()
     table = make_table(catalogue, parts, lengths, aliases, sha256)
@@ -192,7 +190,7 @@ def write_table_artifact(
             "max_tokens": MOST_ROWS,
             "pad_token_id": 0,
             "add_special_tokens": False,
-            "precision": "int8",
+            "precision": "fp32",
             "rows_step": ROWS_STEP,
             "calibration": {
                 "method": "rows are posterior means; task probabilities are scaled on held-out"
@@ -218,7 +216,7 @@ def write_table_artifact(
         (build / MANIFEST_FILE).write_text(text, encoding="utf-8")
         sizes = {path.name: path.stat().st_size for path in sorted(build.iterdir())}
         replace_folder(build, folder)
-    return ExportReport(manifest["predictor_version"], folder, sizes, parity)
+    return ExportReport(str(manifest["predictor_version"]), folder, sizes, parity)
 
 
 def _tensors(values: Sequence[onnx.ValueInfoProto]) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as triton
 
 from routoo.predictor.artifact import INPUT
-from routoo.predictor.encoding import bucket_lengths
+from routoo.predictor.base import bucket_lengths
 from routoo_export.artifact.replace_folder import write_whole
 from routoo_export.errors import ExportError
 
@@ -22,6 +22,8 @@ PYTHON_FILE: Final = "model.py"
 FIRST_VERSION: Final = 1
 THREADS: Final = "intra_op_thread_count"
 """The name of the parameter in Triton's onnxruntime backend."""
+TABLE_FORMAT: Final = 2
+_TYPES: Final = {"int64": triton.TYPE_INT64, "float32": triton.TYPE_FP32}
 _VERSION: Final = re.compile(r"[1-9][0-9]*")
 
 Backend = Literal["onnxruntime", "python"]
@@ -98,12 +100,15 @@ class Signature:
         max_tokens: Longest prompt.
         backbone: Kind of backbone.
         precision: Precision of the graph.
+        tensors: Types and whole shapes of inputs and outputs by name, where the graph is given the
+            rows of its models, which Triton's batches have no place for; else empty.
     """
 
     outputs: dict[str, int | None] = field(hash=False)
     max_tokens: int
     backbone: str
     precision: str = "fp32"
+    tensors: dict[str, tuple[str, list[int]]] = field(default_factory=dict, hash=False)
 
 
 def read_signature(folder: Path) -> Signature:
@@ -123,6 +128,11 @@ def read_signature(folder: Path) -> Signature:
             max_tokens=manifest["max_tokens"],
             backbone=manifest["backbone"],
             precision=manifest.get("precision", "fp32"),
+            tensors={
+                tensor["name"]: (tensor["dtype"], tensor["shape"])
+                for tensor in (*manifest["inputs"], *manifest["outputs"])
+                if manifest["format_version"] == TABLE_FORMAT
+            },
         )
     except (OSError, KeyError, ValueError) as error:
         raise ExportError(f"{path}: no usable manifest ({error}); export first") from error
@@ -139,12 +149,19 @@ def config_message(config: TritonConfig, signature: Signature) -> triton.ModelCo
             f"an int8 predictor is for CPUs, not for {config.accelerator}; export it with"
             " --precision fp16, or --accelerator none"
         )
+    if signature.tensors and (
+        config.batching or config.warm_up or config.accelerator == "tensorrt"
+    ):
+        raise ExportError(
+            "a predictor that is given its models' rows takes neither Triton's batches nor its"
+            " warm-up nor TensorRT: the service batches and warms up; leave these out"
+        )
     message = triton.ModelConfig(
         name=config.name,
         backend=config.backend,
-        max_batch_size=config.max_batch_size,
-        input=[triton.ModelInput(name=INPUT, data_type=triton.TYPE_INT64, dims=[-1])],
-        output=[_output(*output, config.backend) for output in signature.outputs.items()],
+        max_batch_size=0 if signature.tensors else config.max_batch_size,
+        input=_inputs(signature),
+        output=_outputs(signature, config.backend),
         instance_group=[_instances(config)],
     )
     if config.backend == "onnxruntime":
@@ -159,6 +176,26 @@ def config_message(config: TritonConfig, signature: Signature) -> triton.ModelCo
     if config.warm_up:
         message.model_warmup.extend(_warm_up(config, signature))
     return message
+
+
+def _inputs(signature: Signature) -> list[triton.ModelInput]:
+    if not signature.tensors:
+        return [triton.ModelInput(name=INPUT, data_type=triton.TYPE_INT64, dims=[-1])]
+    return [
+        triton.ModelInput(name=name, data_type=_TYPES[dtype], dims=shape)
+        for name, (dtype, shape) in signature.tensors.items()
+        if name not in signature.outputs
+    ]
+
+
+def _outputs(signature: Signature, backend: str) -> list[triton.ModelOutput]:
+    if not signature.tensors:
+        return [_output(*output, backend) for output in signature.outputs.items()]
+    return [
+        triton.ModelOutput(name=name, data_type=_TYPES[dtype], dims=shape)
+        for name, (dtype, shape) in signature.tensors.items()
+        if name in signature.outputs
+    ]
 
 
 def _output(name: str, columns: int | None, backend: str) -> triton.ModelOutput:
@@ -268,8 +305,11 @@ def renew_config(repository: Path) -> Path:
             f"{path}: not a Triton config ({error}); run `routoo-export repository`"
         ) from error
     signature = read_signature(newest_version(repository))
-    del message.output[:]
-    message.output.extend(_output(*output, message.backend) for output in signature.outputs.items())
+    del message.input[:], message.output[:]
+    message.input.extend(_inputs(signature))
+    message.output.extend(_outputs(signature, message.backend))
+    if bool(signature.tensors) == bool(message.max_batch_size):
+        message.max_batch_size = 0 if signature.tensors else TritonConfig().max_batch_size
     if message.backend == "python":
         _write_python(repository)
     write_whole(path, str(text_format.MessageToString(message)))

@@ -12,6 +12,7 @@ from routoo_export.cli.evaluate import evaluate_checkpoint
 from routoo_export.cli.export import export
 from routoo_export.cli.onboard import onboard
 from routoo_export.cli.onboard_checkpoint import onboard_checkpoint
+from routoo_export.cli.recogniser import recogniser_app
 from routoo_export.cli.repository import repository_config
 from routoo_export.cli.reproduce import reproduce_paper
 from routoo_export.cli.train import train
@@ -34,6 +35,7 @@ app.command()(onboard)
 app.command(name="onboard-checkpoint")(onboard_checkpoint)
 app.add_typer(data_app, name="data")
 app.add_typer(catalogue_app, name="catalogue")
+app.add_typer(recogniser_app, name="recogniser")
 
 
 def main() -> None:

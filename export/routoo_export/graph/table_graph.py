@@ -1,7 +1,7 @@
 """The recogniser as an ONNX graph that is given the rows of its tasks and models.
 
 From rows of n-grams and their weights to scores, output tokens, uncertainty, tasks and ood; see
-`routoo.predictor.model_table` for what the models' rows are multiplied with.
+``routoo.predictor.model_table`` for what the models' rows are multiplied with.
 """
 
 from dataclasses import dataclass
@@ -16,14 +16,18 @@ from routoo.predictor.artifact import TABLE_OUTPUTS
 from routoo.predictor.model_table import QUESTIONS
 from routoo.predictor.ngrams import REGIONS
 from routoo_export.graph.builder import GraphBuilder
-from routoo_export.recogniser.network import Recogniser
+from routoo_export.recogniser.network import TRAITS, Recogniser
 from routoo_export.recogniser.ood import NEAREST, OodRanks
 
 FloatArray = NDArray[np.float32]
 
 INT8_MOST: Final = 127
 CERTAINTY_POWER: Final = 8.0
-"""Traits are shrunk by 1 - ood ** 8: fully for the most unusual prompts, hardly for ordinary ones."""
+"""Traits are shrunk by 1 - ood ** 8: wholly for the most unusual prompts, hardly for others."""
+SHRUNK_TRAITS: Final = np.array(
+    [not name.startswith("tokens>=") for name in TRAITS], dtype=np.float32
+)
+"""1 for the traits that are shrunk: those of the length are not, as an answer has some length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,11 @@ def quantised(table: FloatArray) -> tuple[NDArray[np.int8], FloatArray]:
     scale = (np.maximum(most, 1e-12) / INT8_MOST).astype(np.float32)
     values = np.clip(np.rint(table / scale), -INT8_MOST, INT8_MOST)
     return values.astype(np.int8), scale
+
+
+def shrunk_traits(traits: FloatArray, ood: FloatArray) -> FloatArray:
+    """Centred traits [n, r] as the graph shrinks them for prompts as unusual as ``ood`` [n]."""
+    return traits * (1.0 - (ood**CERTAINTY_POWER)[:, None] * SHRUNK_TRAITS)
 
 
 def build_table_graph(parts: TableGraph) -> onnx.ModelProto:
@@ -82,7 +91,10 @@ def build_table_graph(parts: TableGraph) -> onnx.ModelProto:
         [node("Sigmoid", [traits], "raw_traits"), constant("trait_means", parts.trait_means)],
         "centred_traits",
     )
-    known = node("Mul", [centred, "certainty"], "traits")
+    shrunk = constant("shrunk_traits", SHRUNK_TRAITS[None, :])
+    lost = node("Mul", ["doubt", shrunk], "lost_share")
+    kept = node("Sub", [_scalar(builder, "unit", 1.0), lost], "kept_share")
+    known = node("Mul", [centred, kept], "traits")
     squares = node("Mul", [known, known], "trait_squares")
     prompt = node("Concat", ["tasks", known, squares], "prompt", axis=1)
     node("Gemm", [prompt, "models"], "answers", transB=1)
@@ -127,8 +139,7 @@ def _ood(builder: GraphBuilder, ood: OodRanks, hidden: str, logits: str) -> None
     share[:steps, 0] = share[steps:, 1] = 1.0 / steps
     ranks = node("MatMul", [clipped, constant("ood_share", share)], "ood_ranks")
     column = node("ReduceMax", [ranks], "ood_column", axes=[1], keepdims=1)
-    power = node("Pow", [column, _scalar(builder, "certainty_power", CERTAINTY_POWER)], "doubt")
-    node("Sub", [one, power], "certainty")
+    node("Pow", [column, _scalar(builder, "certainty_power", CERTAINTY_POWER)], "doubt")
     node("Squeeze", [column, constant("row_axis", np.array([1], dtype=np.int64))], "ood")
 
 

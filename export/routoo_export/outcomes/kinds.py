@@ -7,33 +7,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-TASK_KINDS: Final = (
-    "chat_smalltalk",
-    "factual_qa",
-    "explanation",
-    "advice",
-    "medical_legal_finance",
-    "brainstorm_creative",
-    "long_writing",
-    "rewrite_edit",
-    "translate",
-    "summarize",
-    "extract_structured",
-    "classify",
-    "code_generate",
-    "code_fix_debug",
-    "code_explain_review",
-    "sql_data",
-    "math_easy",
-    "math_hard",
-    "logic_puzzle",
-    "science_exam",
-    "multiple_choice_exam",
-    "instruction_constraints",
-    "roleplay",
-    "tool_call",
-    "agentic_software",
-)
+from routoo_export.outcomes.taxonomy import shipped_taxonomy
+
+TASK_KINDS: Final = shipped_taxonomy().kinds
 NO_KIND: Final = -1
 """The code of a prompt whose kind is not known."""
 

@@ -1,7 +1,7 @@
 """Prompts as bags of rows: what the recogniser is trained on.
 
 A word of the vocabulary is trained as the sum of a row of its own, of the mean of its pieces' rows,
-and of the row of its concept, where the lexicon knows the word. `merged` adds these up to the one
+and of the row of its concept, where the lexicon knows the word. ``merged`` adds these up to the one
 row that is looked up when the recogniser serves.
 """
 
@@ -14,11 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from routoo.predictor.ngram_encoder import NgramEncoder
 from routoo.predictor.ngrams import (
-    HEAD,
     REGIONS,
-    TAIL,
-    NgramReader,
     Vocabulary,
     pair_rows,
     piece_hashes,
@@ -27,6 +25,7 @@ from routoo.predictor.ngrams import (
 from routoo_export.recogniser.lexicon import Lexicon
 
 REGION_COUNT: Final = len(REGIONS)
+CHUNK: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +34,7 @@ class Parts:
 
     Attributes:
         rows: Trained rows: those of the vocabulary and, after them, one a concept.
-        starts: Position in `parts` of each row's first part, [rows of the vocabulary + 1].
+        starts: Position in ``parts`` of each row's first part, [rows of the vocabulary + 1].
         parts: The parts' rows.
         weights: Their weights, float32.
     """
@@ -57,12 +56,12 @@ class Parts:
         at = {word: row for row, word in enumerate(vocabulary.words, 1)}
         for concept, form in lexicon.forms:
             words = split_words(form)
-            row = at.get(words[0]) if len(words) == 1 else None
+            row_of = at.get(words[0]) if len(words) == 1 else None
             if len(words) == 2 and all(word in at for word in words):
                 both = np.array([[at[word]] for word in words])
-                row = int(pair_rows(vocabulary, *both)[0])
-            if row is not None:
-                parts.setdefault(row, []).append((vocabulary.rows + concept, 1.0))
+                row_of = int(pair_rows(vocabulary, *both)[0])
+            if row_of is not None:
+                parts.setdefault(row_of, []).append((vocabulary.rows + concept, 1.0))
         counts = np.zeros(vocabulary.rows + 1, np.int64)
         for row, found_parts in parts.items():
             counts[row + 1] = len(found_parts)
@@ -84,7 +83,7 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Bags of the regions of some prompts, for `torch.nn.EmbeddingBag`.
+    """Bags of the regions of some prompts, for ``torch.nn.EmbeddingBag``.
 
     Attributes:
         rows: int64 [k].
@@ -107,21 +106,14 @@ class Bags:
     """
 
     def __init__(self, texts: Sequence[str], vocabulary: Vocabulary, parts: Parts) -> None:
-        read = NgramReader(vocabulary).read(texts)
-        items = np.arange(len(read.rows))
-        item = np.concatenate([items, np.flatnonzero(read.head), np.flatnonzero(read.tail)])
-        region = np.concatenate(
-            [read.regions, np.full(read.head.sum(), HEAD), np.full(read.tail.sum(), TAIL)]
-        ).astype(np.int64)
-        prompt = read.prompts[item]
-        weight = read.weights[item] * read.scales[prompt, region]
-        rows = read.rows[item]
+        prompt, region, rows, weight = _items(texts, vocabulary)
         counts = np.diff(parts.starts)[rows]
         of = np.repeat(np.arange(len(rows)), counts)
         within = np.arange(len(of)) - (np.cumsum(counts) - counts)[of]
         part = parts.starts[rows][of] + within
         bag = prompt * REGION_COUNT + region
-        self.is_word = np.concatenate([rows < vocabulary.first_mark, np.zeros(len(of), np.bool_)])
+        is_word = (rows > 0) & (rows < vocabulary.first_mark)
+        self.is_word = np.concatenate([is_word, np.zeros(len(of), np.bool_)])
         self.rows = np.concatenate([rows, parts.parts[part]])
         self.weights = np.concatenate([weight, weight[of] * parts.weights[part]])
         self.bags = np.concatenate([bag, bag[of]])
@@ -165,3 +157,25 @@ class Bags:
             torch.from_numpy(offsets),
             torch.from_numpy(weights.astype(np.float32)),
         )
+
+
+def _items(
+    texts: Sequence[str], vocabulary: Vocabulary
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """Prompt, region, row and weight of everything that the encoder reads in the texts."""
+    encoder = NgramEncoder(vocabulary)
+    found = []
+    for start in range(0, len(texts), CHUNK):
+        for bucket in encoder.buckets(encoder.encode(texts[start : start + CHUNK])):
+            ids, weights = bucket.feed["input_ids"], bucket.feed["weights"]
+            prompt, region, at = np.nonzero(weights)
+            found.append(
+                (
+                    bucket.rows[prompt] + start,
+                    region,
+                    ids[prompt, at],
+                    weights[prompt, region, at],
+                )
+            )
+    prompts, regions, rows, of_weights = (np.concatenate(one) for one in zip(*found, strict=True))
+    return prompts, regions, rows, of_weights

@@ -63,7 +63,7 @@ EDITS: Final[tuple[Edit, ...]] = (
     lambda text, _: f'"{text}"',
     lambda text, _: text.replace(" ", "  "),
     lambda text, _: f"\n{text}\n\n",
-    lambda text, _: text.replace("'", "’"),
+    lambda text, _: text.replace("'", "\u2019"),
     lambda text, _: f"# {text}",
     lambda text, _: f"- {text}",
 )

@@ -23,8 +23,8 @@ class Example:
     """A prompt and what it asks for.
 
     Attributes:
-        text: The prompt, conversations as `routoo.predictor.conversation` writes them.
-        kind: Position of its kind in `TASK_KINDS`.
+        text: The prompt, conversations as ``routoo.predictor.conversation`` writes them.
+        kind: Position of its kind in ``TASK_KINDS``.
         language: ISO 639-1 code; "mixed" where it has none.
         source: The file or collection that it comes from.
         difficulty: 1 (trivial) to 5 (for the best models only); 0 = unknown.
@@ -56,8 +56,8 @@ def read_examples() -> tuple[Example, ...]:
 def read_user_prompts(path: Path) -> tuple[Example, ...]:
     """Prompts of a JSON Lines file in the messages format of LLM APIs, for judging.
 
-    Each line has `messages`, `task`, `language`, `difficulty`, `expected_output_tokens` and
-    optionally `tools`.
+    Each line has ``messages``, ``task``, ``language``, ``difficulty``, ``expected_output_tokens``
+    and optionally ``tools``.
 
     Raises:
         OutcomeError: the file is unreadable, or a row is wrong.

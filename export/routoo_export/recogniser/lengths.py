@@ -16,6 +16,9 @@ from routoo_export.recogniser.network import TRAITS
 
 FloatArray = NDArray[np.float32]
 
+TOKENS_PER_WRITTEN: Final = 1.25
+"""Tokens of an answer for each that its writer expected: writers count words, and text in Latin
+script has about so many tokens a word, in other scripts more."""
 PENALTY: Final = 3.0
 """Of the ridge regression, in prompts; the tasks' own lengths are hardly penalised."""
 LENGTH_TRAITS: Final = np.array([name.startswith("tokens>=") for name in TRAITS])
@@ -58,5 +61,6 @@ class LengthModel:
         by_task = found[: tasks.shape[1]] + centre
         by_trait = np.zeros(traits.shape[1])
         by_trait[used] = found[tasks.shape[1] :]
-        factor = np.log(tokens.sum() / np.exp(tasks @ by_task + traits @ by_trait).sum())
+        total = TOKENS_PER_WRITTEN * tokens.sum()
+        factor = np.log(total / np.exp(tasks @ by_task + traits @ by_trait).sum())
         return cls((by_task + factor).astype(np.float32), by_trait.astype(np.float32))

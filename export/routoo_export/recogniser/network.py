@@ -18,52 +18,19 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from routoo.predictor.ngrams import REGIONS, NgramReader, Vocabulary
+from routoo.predictor.ngram_encoder import NgramEncoder
+from routoo.predictor.ngrams import REGIONS, Vocabulary
 from routoo_export.errors import ExportError
 
 FloatArray = NDArray[np.float32]
 
-LANGUAGES: Final = tuple(
-    [
-        "en",
-        "zh",
-        "ja",
-        "ko",
-        "vi",
-        "th",
-        "id",
-        "hi",
-        "bn",
-        "ta",
-        "ur",
-        "tl",
-        "ms",
-        "es",
-        "pt",
-        "fr",
-        "de",
-        "it",
-        "nl",
-        "sv",
-        "da",
-        "no",
-        "fi",
-        "ro",
-        "ru",
-        "uk",
-        "pl",
-        "cs",
-        "tr",
-        "ar",
-        "he",
-        "fa",
-        "el",
-        "hu",
-        "bg",
-        "sr",
-        "sw",
-    ]
+# fmt: off
+LANGUAGES: Final = (
+    "en", "zh", "ja", "ko", "vi", "th", "id", "hi", "bn", "ta", "ur", "tl", "ms", "es", "pt",
+    "fr", "de", "it", "nl", "sv", "da", "no", "fi", "ro", "ru", "uk", "pl", "cs", "tr", "ar",
+    "he", "fa", "el", "hu", "bg", "sr", "sw",
 )
+# fmt: on
 DIFFICULTIES: Final = (2, 3, 4, 5)
 """A trait tells whether a prompt is at least as hard as each."""
 LENGTHS: Final = (16, 32, 64, 128, 256, 512, 1024)
@@ -75,7 +42,7 @@ TRAITS: Final = (
     *(f"tokens>={tokens}" for tokens in LENGTHS),
     *(f"feature:{at}" for at in range(FEATURES)),
 )
-BATCH: Final = 512
+BATCH: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,26 +65,18 @@ class Recogniser:
 
     def pooled(self, vocabulary: Vocabulary, texts: Sequence[str]) -> FloatArray:
         """The pooled rows of n prompts, [n, 7 * h]."""
-        reader, found = NgramReader(vocabulary), []
+        encoder = NgramEncoder(vocabulary)
+        pooled = np.empty((len(texts), len(REGIONS), self.table.shape[1]), np.float32)
         for start in range(0, len(texts), BATCH):
-            read = reader.read(texts[start : start + BATCH])
-            n, h = len(read.counts), self.table.shape[1]
-            pooled = np.zeros((n, len(REGIONS), h), np.float32)
-            for region, items in read.members():
-                prompts = read.prompts[items]
-                weights = read.weights[items] * read.scales[prompts, region]
-                rows = self.table[read.rows[items]] * weights[:, None]
-                first = np.searchsorted(prompts, np.arange(n))
-                sums = np.add.reduceat(np.vstack([rows, np.zeros((1, h), np.float32)]), first)
-                pooled[:, region] = np.where(
-                    np.bincount(prompts, minlength=n)[:, None] > 0, sums, 0
-                )
-            found.append(pooled.reshape(n, -1))
-        return np.concatenate(found)
+            for bucket in encoder.buckets(encoder.encode(texts[start : start + BATCH])):
+                rows = self.table[bucket.feed["input_ids"]]
+                pooled[bucket.rows + start] = bucket.feed["weights"] @ rows
+        return pooled.reshape(len(texts), -1)
 
     def hidden_units(self, pooled: FloatArray) -> FloatArray:
         """The hidden units, [n, u], of pooled rows [n, 7 * h]."""
-        return np.maximum(pooled @ self.hidden + self.hidden_bias, 0.0)
+        hidden: FloatArray = np.maximum(pooled @ self.hidden + self.hidden_bias, 0.0)
+        return hidden
 
     def recognise(self, hidden: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Probabilities of the tasks [n, t] and traits [n, r] of hidden units [n, u]."""

@@ -1,4 +1,4 @@
-"""How unusual a prompt is: how unlike the nearest prompts seen, and how unlike any kind of task.
+"""The measure of unusual prompts: unlike the nearest prompts seen, or unlike any kind of task.
 
 A prompt's hidden units are compared with prototypes, the centres of clusters of the training
 prompts: the mean cosine to the five nearest is one measure (Sun et al., "Out-of-distribution
@@ -44,7 +44,8 @@ class OodRanks:
         """The larger rank of each prompt, [n] in [0, 1]."""
         low, gaps = self.knots[:, :-1], np.diff(self.knots, axis=1)
         passed = np.clip((measures[:, :, None] - low) / gaps, 0.0, 1.0)
-        return passed.mean(axis=2).max(axis=1)
+        ranks: FloatArray = passed.mean(axis=2).max(axis=1)
+        return ranks
 
     @classmethod
     def fit(
@@ -79,4 +80,6 @@ class OodRanks:
 
 def unit_vectors(values: FloatArray) -> FloatArray:
     """Rows divided by their lengths."""
-    return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), np.float32(1e-12))
+    lengths = np.linalg.norm(values, axis=1, keepdims=True)
+    unit: FloatArray = values / np.maximum(lengths, np.float32(1e-12))
+    return unit

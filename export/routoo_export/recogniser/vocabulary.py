@@ -5,10 +5,10 @@ from collections.abc import Iterable
 from typing import Final
 
 from routoo.predictor.conversation import read_turns
+from routoo.predictor.ngram_encoder import LONGEST_WORD_CHARS
 from routoo.predictor.ngrams import (
     BODY,
     EARLIER,
-    LONGEST_WORD_CHARS,
     MOST_CHARS,
     SYSTEM,
     TOOLS,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from google.protobuf.message import DecodeError, Message
 
 from routoo.errors import InvalidRequestError
+from routoo.predictor.conversation import TURN, contents, conversation, role_of
 from routoo.request_fields import FIELDS, Kind, checked_number
 from routoo.routing.joint import JointConstraints
 from routoo.routing.request import PromptRequest
@@ -197,12 +198,16 @@ def _text(message: route_pb2.RouteRequest, limits: LimitSettings) -> str:
         if text:
             raise InvalidRequestError("set either prompt or messages, not both", field="prompt")
         field = "messages"
-        text = "\n".join([one.content for one in message.messages])
-    if len(text) > limits.max_prompt_chars:
+        text = conversation([(role_of(one.role), one.content) for one in message.messages])
+        chars = sum(len(one.content) + 1 for one in message.messages) - 1
+    else:
+        chars = len(text)
+    if chars > limits.max_prompt_chars:
         raise InvalidRequestError(
-            f"{len(text)} characters; send at most {limits.max_prompt_chars}", field=field
+            f"{chars} characters; send at most {limits.max_prompt_chars}", field=field
         )
-    if not text or text.isspace():
+    said = contents(text) if text[:1] == TURN else text
+    if not said or said.isspace():
         raise InvalidRequestError("is empty; there is nothing to route", field=field)
     return text
 
@@ -210,7 +215,7 @@ def _text(message: route_pb2.RouteRequest, limits: LimitSettings) -> str:
 def route_response(decision: Decision) -> route_pb2.RouteResponse:
     """Converts one decision to its reply."""
     batch, row = decision.batch, decision.row
-    timing = batch.timing
+    timing, insight = batch.timing, decision.insight
     accepted_ns = batch.accepted_ns[row]
     reason = Reason(batch.reasons[row])
     rule = (
@@ -245,6 +250,11 @@ def route_response(decision: Decision) -> route_pb2.RouteResponse:
         ),
         input_tokens=int(batch.input_tokens[row]),
         predicted_output_tokens=batch.output_tokens[row],
+        task=insight.task,
+        task_confidence=insight.task_confidence,
+        ood=insight.ood,
+        score_std=insight.score_std,
+        evidence=insight.evidence,
     )
     if decision.explain:
         response.candidates.extend(
@@ -257,6 +267,8 @@ def route_response(decision: Decision) -> route_pb2.RouteResponse:
                 utility=one.utility,
                 eligible=not one.removed_by,
                 removed_by=one.removed_by,
+                score_std=one.score_std,
+                evidence=one.evidence,
             )
             for one in decision.candidates()
         )

@@ -88,6 +88,7 @@ def info_response(
         predictor_backend=info.predictor_backend,
         policy_version=info.policy_version,
         policies=info.policies,
+        tasks=info.tasks,
         max_mean_cost_usd=settings.policy.max_mean_cost_usd,
         shadow_price=info.price,
         max_prompt_tokens=info.max_prompt_tokens,

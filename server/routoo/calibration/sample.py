@@ -14,6 +14,7 @@ from routoo.errors import InvalidRequestError
 from routoo.predictor.base import join
 from routoo.routing.constraints import check_names, narrow
 from routoo.routing.estimates import estimates_of
+from routoo.routing.tasks import check_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from routoo.calibration.labels import LabelledPrompts
     from routoo.config.settings import LimitSettings
+    from routoo.config.tasks import TaskSettings
     from routoo.predictor.base import Predictor
     from routoo.routing.pool import Pool
     from routoo.routing.request import PromptRequest
@@ -69,6 +71,7 @@ def read_sample(
     pool: Pool,
     predictor: Predictor,
     limits: LimitSettings,
+    tasks: TaskSettings,
     track: Callable[[range], Iterable[int]] = iter,
 ) -> PromptSample:
     """Reads a file of prompts and predicts all of them, in process.
@@ -78,6 +81,7 @@ def read_sample(
         pool: m models.
         predictor: predicts the prompts.
         limits: the service's limits on the size of a prompt.
+        tasks: what becomes of a task that a prompt names and the predictor does not know.
         track: shows progress over the chunks.
 
     Raises:
@@ -92,11 +96,12 @@ def read_sample(
         raise PromptsFileError(
             f"{path}: cannot be read: {error.strerror}; name a JSON Lines file"
         ) from None
-    requests = _requests(labelled, pool, limits)
+    requests = _requests(labelled, limits, lambda request: _check(request, pool, predictor, tasks))
     parts = []
     for start in track(range(0, len(requests), CHUNK)):
-        texts = [request.text for request in requests[start : start + CHUNK]]
-        parts.append(predictor.predict(texts))
+        chunk = requests[start : start + CHUNK]
+        texts, told = [one.text for one in chunk], [one.task for one in chunk]
+        parts.append(predictor.predict(texts, None, told))
     estimates = estimates_of(join(parts), requests, pool, pool.columns_in(predictor.models))
     eligibility, _ = narrow(requests, estimates, pool)
     numbers = labelled.prompts.line_numbers
@@ -136,13 +141,21 @@ def _columns(
     return np.array([[row.get(name, np.nan) for name in pool.names] for row in rows], np.float64)
 
 
-def _requests(labelled: LabelledPrompts, pool: Pool, limits: LimitSettings) -> list[PromptRequest]:
+def _check(request: PromptRequest, pool: Pool, predictor: Predictor, tasks: TaskSettings) -> None:
+    check_names(request, pool)
+    if request.task:
+        check_task(request.task, predictor.tasks, tasks)
+
+
+def _requests(
+    labelled: LabelledPrompts, limits: LimitSettings, check: Callable[[PromptRequest], None]
+) -> list[PromptRequest]:
     prompts = labelled.prompts
     requests = []
     for message, number in zip(prompts.requests, prompts.line_numbers, strict=True):
         try:
             request = prompt_request(message, limits)
-            check_names(request, pool)
+            check(request)
         except InvalidRequestError as error:
             raise PromptsFileError(f"{prompts.name}:{number}: {error}") from None
         requests.append(request)

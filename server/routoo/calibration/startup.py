@@ -88,7 +88,7 @@ def _learned(
     assert section.labels is not None  # noqa: S101 - the settings refuse neither price nor labels
     reference = pool.column(section.reference, "policy.guarantee.reference", ConfigError)
     try:
-        sample = read_sample(section.labels, pool, predictor, settings.limits)
+        sample = read_sample(section.labels, pool, predictor, settings.limits, settings.tasks)
         promise = Promise(section.max_drop, 1.0 - section.confidence)
         return prove(sample, pool, priced, reference, promise).price
     except (PromptsFileError, InfeasibleError) as error:

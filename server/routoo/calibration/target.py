@@ -59,27 +59,25 @@ class Positions:
         Raises:
             InfeasibleError: the target is out of reach; tells the reachable range.
         """
+        too_much = False
         if target.kind == "strong_share":
-            self._check(target, self.shares, "shares", at_most=bool(self.shares.max() < 1.0))
-            allowed = self.shares <= target.value + _SAME
+            figures, noun, allowed = self.shares, "shares", self.shares <= target.value + _SAME
+            # More than every prompt is within reach, except where a limit keeps some back.
+            most = float(figures.max())
+            too_much = most < 1.0 and target.value > most + _SAME
             order = (self.costs_usd, -self.shares)
         elif target.kind == "target_cost":
-            self._check(target, self.costs_usd, "mean costs in USD", at_most=False)
+            figures, noun = self.costs_usd, "mean costs in USD"
+            # Costs may be far below a dollar, so the tolerance is a part of them.
             allowed = self.costs_usd <= target.value * (1.0 + _SAME)
             order = (self.costs_usd, -self.scores)
         else:
-            self._check(target, -self.scores, "mean scores", at_most=False)
-            allowed = self.scores >= target.value - _SAME
+            figures, noun, allowed = self.scores, "mean scores", self.scores >= target.value - _SAME
             order = (-self.scores, self.costs_usd)
-        ranked = np.lexsort((*order, ~allowed))
-        return int(ranked[0])
-
-    def _check(self, target: Target, figures: FloatArray, noun: str, *, at_most: bool) -> None:
-        sign = -1.0 if target.kind == "target_score" else 1.0
-        wanted = sign * target.value
-        low, high = sorted((sign * float(figures.min()), sign * float(figures.max())))
-        if wanted < figures.min() - _SAME or (at_most and wanted > figures.max() + _SAME):
+        if too_much or not allowed.any():
             raise InfeasibleError(
                 f"{target.option} {target.value:g} is out of reach on these prompts; reachable"
-                f" {noun}: {low:.6g} to {high:.6g}"
+                f" {noun}: {figures.min():.6g} to {figures.max():.6g}"
             )
+        ranked = np.lexsort((*order, ~allowed))
+        return int(ranked[0])

@@ -95,6 +95,28 @@ class GuaranteeSettings(Section):
         return self
 
 
+SHRINK = "shrink"
+"""The value of ``policy.unsure.choose`` that lets every model's mean score decide."""
+
+
+class UnsureSettings(Section):
+    """Prompts that the predictor does not know; of the two thresholds at least one is set."""
+
+    ood_above: float | None = Field(default=None, ge=0, lt=1, allow_inf_nan=False)
+    """Prompts that are more unlike the training prompts than this, in [0, 1]."""
+    confidence_below: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False)
+    """Prompts whose most probable task is less probable than this."""
+    choose: str
+    """The model that answers them, where it is eligible; ``shrink``: each model's mean score
+    stands in for its predicted one."""
+
+    @model_validator(mode="after")
+    def _asks_something(self) -> Self:
+        if self.ood_above is None and self.confidence_below is None:
+            raise ValueError("needs ood_above or confidence_below, or both")
+        return self
+
+
 class PricesSettings(Section):
     """The prices that follow the budgets; without budgets the price is fixed."""
 
@@ -121,6 +143,8 @@ class PolicySettings(Section):
     cascade: Path | None = None
     """The rule for ``Escalate`` and the policy ``cascade``; ``routoo calibrate`` writes it."""
     prices: PricesSettings = PricesSettings()
+    unsure: UnsureSettings | None = None
+    """A rule for prompts that the predictor does not know; it goes before every policy."""
 
     @model_validator(mode="after")
     def _sections_are_there(self) -> Self:
@@ -138,4 +162,9 @@ class PolicySettings(Section):
                     )
         if self.shadow == self.name:
             raise ValueError(f"policy.shadow is {self.shadow}, the policy in force; name another")
+        if self.unsure is not None and "guarantee" in (self.name, *self.offered):
+            raise ValueError(
+                "policy.unsure would change choices that policy guarantee has proven; leave one of"
+                " the two out"
+            )
         return self

@@ -19,6 +19,7 @@ from routoo.config.predictor import PredictorSettings
 from routoo.config.processor import ProcessorSettings
 from routoo.config.section import Section
 from routoo.config.security import CallAddress, Listener, SecuritySettings, TcpAddress
+from routoo.config.tasks import TaskSettings
 
 ENV_PREFIX = "ROUTOO_"
 
@@ -89,6 +90,7 @@ class Settings(BaseSettings):
     metrics: MetricsSettings = MetricsSettings()
     predictor: PredictorSettings = PredictorSettings()
     policy: PolicySettings = PolicySettings()
+    tasks: TaskSettings = TaskSettings()
     budgets: Annotated[tuple[BudgetSettings, ...], AfterValidator(distinct_names)] = ()
     """Limits on spending. Empty: no ledger is kept."""
     ledger: LedgerSettings = LedgerSettings()

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from routoo.errors import BudgetSpentError
     from routoo.predictor.base import Predictor
     from routoo.routing.decision import Predicted
+    from routoo.routing.estimates import Estimates
     from routoo.routing.joint import JointConstraints, JointSolution
     from routoo.routing.policies import Policies
     from routoo.routing.pool import Pool
@@ -164,7 +165,7 @@ class Decider:
     ) -> BatchFrontier:
         """Returns the cost-quality curve of a batch, see ``Engine.frontier``. Books nothing."""
         requests, prediction = predicted.requests, predicted.prediction
-        estimates = estimates_of(prediction, requests, self._pool, self._columns)
+        estimates = self._estimates(predicted)
         eligibility, _ = narrow(requests, estimates, self._pool)
         _check_all_eligible(eligibility)
         curve = frontier_of(estimates, eligibility.mask, points, score_std_weight)
@@ -185,9 +186,16 @@ class Decider:
         if self._spending is not None:
             self._spending.release(ids)
 
+    def _estimates(self, predicted: Predicted) -> Estimates:
+        estimates = estimates_of(
+            predicted.prediction, predicted.requests, self._pool, self._columns
+        )
+        unsure = self._policies.unsure
+        return estimates if unsure is None else unsure.marked(estimates)
+
     def _prepare(self, predicted: Predicted) -> Prepared:
         requests = predicted.requests
-        estimates = estimates_of(predicted.prediction, requests, self._pool, self._columns)
+        estimates = self._estimates(predicted)
         eligibility, narrowings = narrow(requests, estimates, self._pool)
         tenants = [request.tenant for request in requests]
         prices, couplings = self._pricing.in_force.of_rows(tenants)
@@ -204,6 +212,14 @@ class Decider:
         return Prepared(estimates, eligibility, narrowings, case, couplings, tenants, ids)
 
     def _choose(self, requests: Sequence[PromptRequest], prepared: Prepared) -> Chosen:
+        """Chooses by the policies; at prompts that are unsure, the rule for these goes first."""
+        chosen = self._by_policies(requests, prepared)
+        unsure, rows = self._policies.unsure, prepared.estimates.unsure
+        if unsure is None or rows is None or not rows.any():
+            return chosen
+        return unsure.instead(chosen, prepared.case.mask, rows)
+
+    def _by_policies(self, requests: Sequence[PromptRequest], prepared: Prepared) -> Chosen:
         """Chooses for each row by the policy that its request names; each policy sees all rows."""
         case = prepared.case
         names = [request.policy for request in requests]

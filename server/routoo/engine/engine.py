@@ -28,6 +28,7 @@ from routoo.errors import (
 from routoo.predictor.base import join
 from routoo.routing.constraints import check_names
 from routoo.routing.decision import Predicted, Versions
+from routoo.routing.tasks import check_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from routoo.budget.ledger import BudgetState
     from routoo.config.settings import BatchingSettings
+    from routoo.config.tasks import TaskSettings
     from routoo.engine.accounting import Accounting
     from routoo.engine.shared import EngineThreads
     from routoo.errors import BudgetSpentError, NoEligibleModelError
@@ -64,6 +66,7 @@ class Engine:
         policies: the policies that decide.
         accounting: prices, books and reports; ``close`` closes them, ``retire`` does not.
         batching: how requests are gathered.
+        tasks: what becomes of a task that a request names and the predictor does not know.
         threads: threads and decision ids; ``close`` stops the threads, ``retire`` does not.
         metrics: counts decisions.
         decision_log: logs single decisions and reports; None: nothing is logged.
@@ -81,6 +84,7 @@ class Engine:
         policies: Policies,
         accounting: Accounting,
         batching: BatchingSettings,
+        tasks: TaskSettings,
         threads: EngineThreads,
         metrics: Metrics,
         decision_log: DecisionLog | None = None,
@@ -110,6 +114,7 @@ class Engine:
         )
         self._max_batch = batching.max_batch
         self._max_joint = batching.max_joint
+        self._tasks = tasks
         self._threads = threads
         self._batcher: Batcher[PromptRequest, Decision] = Batcher(
             self._decide,
@@ -347,6 +352,7 @@ class Engine:
             predictor_backend=self.predictor.backend,
             policy_version=self.policies.version,
             policies=list(self.policies.offered),
+            tasks=self.predictor.tasks,
             price=self.price,
             max_prompt_tokens=self.predictor.max_tokens,
             degraded=self.predictor.degraded or any(state.degraded for state, _ in budgets),
@@ -436,6 +442,8 @@ class Engine:
     def _check(self, request: PromptRequest) -> None:
         if request.constraints:
             check_names(request, self.pool)
+        if request.task:
+            check_task(request.task, self.predictor.tasks, self._tasks)
         if request.policy or request.constraints:
             self.policies.check(request)
         if self.accounting.spending is not None:
@@ -450,8 +458,10 @@ class Engine:
 
     def _predict(self, requests: Sequence[PromptRequest], wait: BatchWait) -> Prediction:
         predictor = self.source.predictor
+        prompts = [request.text for request in requests]
+        told = [request.task for request in requests]
         try:
-            prediction = predictor.predict([request.text for request in requests], wait)
+            prediction = predictor.predict(prompts, wait, told if any(told) else None)
         except (StopIteration, SystemExit, KeyboardInterrupt) as error:
             # asyncio does not pass these on to the waiting calls: they would hang, or end the loop.
             raise PredictorError(f"the predictor raised {type(error).__name__}") from error

@@ -41,6 +41,7 @@ class EngineInfo:
         predictor_backend: the backend that it runs on.
         policy_version: the policy in force and its settings.
         policies: the names of the policies that a request may name.
+        tasks: the kinds of task that a request may name; empty: none are told apart.
         price: score per USD in force for requests without a tenant.
         max_prompt_tokens: longest prompt that is read whole.
         degraded: a part of the service has failed, and another stands in for it.
@@ -51,6 +52,7 @@ class EngineInfo:
     predictor_backend: str
     policy_version: str
     policies: Sequence[str]
+    tasks: Sequence[str]
     price: float
     max_prompt_tokens: int
     degraded: bool

@@ -1,4 +1,4 @@
-"""The interface that every predictor backend implements."""
+"""The interface that every predictor backend implements, and the plain values that it handles."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any, TypeAlias
 
     from numpy.typing import NDArray
 
     Feed: TypeAlias = dict[str, NDArray[Any]]
 
+SHORTEST_BUCKET = 16
 NONSENSE = "nonsense"
 """The ``kind`` of a PredictorError for an answer that is no prediction."""
 
@@ -91,6 +92,21 @@ def _join_known(parts: Sequence[NDArray[np.float32] | None]) -> NDArray[np.float
 
 
 @dataclass(frozen=True, slots=True)
+class EncodedPrompts:
+    """Token ids of n prompts.
+
+    Attributes:
+        ids: n lists of at most ``max_tokens`` ids.
+        input_tokens: float64 [n], lengths before the cut; estimated where not all was read.
+        truncated: bool [n], the middle of the prompt was cut out.
+    """
+
+    ids: list[list[int]]
+    input_tokens: NDArray[np.float64]
+    truncated: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
 class Bucket:
     """Prompts of similar length, padded to one shape.
 
@@ -101,6 +117,43 @@ class Bucket:
 
     rows: NDArray[np.intp]
     feed: Feed
+
+
+def bucket_lengths(max_tokens: int, *, fine: bool) -> Iterator[int]:
+    """Yields the lengths to which prompts are padded, rising; the last is ``max_tokens``.
+
+    Args:
+        max_tokens: longest length.
+        fine: four lengths to each doubling, at least ``SHORTEST_BUCKET`` apart, for graphs that
+            spend time on every token of the padding; else each length is twice the one before.
+    """
+    length = SHORTEST_BUCKET
+    while length < max_tokens:
+        yield length
+        doubling = 1 << (length.bit_length() - 1)
+        length += max(doubling // 4, SHORTEST_BUCKET) if fine else length
+    yield max_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """Prompts as the inputs of a graph.
+
+    Attributes:
+        input_tokens: float64 [n], their lengths.
+        truncated: bool [n], not all of it was read.
+        rows: positions of the prompts of each inference, [k] each.
+        inputs: the inputs of each inference, with k' >= k rows.
+        tokenize_ns: time spent tokenising.
+        tokenized_ns: when that was done, ``perf_counter_ns``.
+    """
+
+    input_tokens: NDArray[np.float64]
+    truncated: NDArray[np.bool_]
+    rows: Sequence[NDArray[np.intp]]
+    inputs: Sequence[Feed]
+    tokenize_ns: int
+    tokenized_ns: int
 
 
 class Wait(Protocol):
@@ -138,6 +191,10 @@ class Predictor(Protocol):
     @property
     def max_tokens(self) -> int:
         """Longest prompt that is read whole, in tokens."""
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The kinds of task that are told apart; empty: none are."""
 
     @property
     def degraded(self) -> bool:

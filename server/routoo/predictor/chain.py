@@ -74,6 +74,11 @@ class PredictorChain:
         return self._line.artifact.manifest.max_tokens
 
     @property
+    def tasks(self) -> tuple[str, ...]:
+        """The kinds of task that the artifact tells apart; empty: none."""
+        return self._first.tasks
+
+    @property
     def version(self) -> str:
         """The version of the artifact that predicts now, on the backend that is asked first."""
         return self._first.version

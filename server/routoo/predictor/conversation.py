@@ -12,10 +12,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_TURN, _CONTENT = "\x1e", "\x1f"
-_SIGNS = str.maketrans("", "", _TURN + _CONTENT)
+TURN = "\x1e"
+"""The sign at the beginning of each turn; a text without it is no conversation."""
+_CONTENT = "\x1f"
+_SIGNS = str.maketrans("", "", TURN + _CONTENT)
 OFFERED_TOOLS = "tools"
-"""The role of the part that lists the tools that are offered."""
+"""The role of the part that lists the tools that are offered, one a line."""
+_ROLES = frozenset({"user", "system", "developer", "assistant", "tool", OFFERED_TOOLS})
+_OTHER_NAMES = {"function": "tool", "model": "assistant"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +43,30 @@ class Turns:
     users: int = 1
 
 
+def role_of(name: str) -> str:
+    """Returns the role that a caller means by a name; ``user``, where it is none that is known."""
+    role = _OTHER_NAMES.get(name, name)
+    return role if role in _ROLES else "user"
+
+
 def conversation(turns: Iterable[tuple[str, str]]) -> str:
-    """Returns turns of (role, content) as one text; a single turn of a user is its content."""
+    """Returns turns of (role, content) as one text; a single turn of a user is its content.
+
+    Args:
+        turns: in order, each with a role of ``role_of``; the part that lists offered tools has the
+            role ``OFFERED_TOOLS`` and stands anywhere.
+    """
     parts = [(role, content.translate(_SIGNS)) for role, content in turns]
     if len(parts) == 1 and parts[0][0] in {"user", ""}:
         return parts[0][1]
-    return "".join(f"{_TURN}{role}{_CONTENT}{content}" for role, content in parts)
+    return "".join(f"{TURN}{role}{_CONTENT}{content}" for role, content in parts)
 
 
 def read_turns(text: str) -> Turns:
     """Returns the parts of a prompt."""
-    if not text.startswith(_TURN):
+    if not text.startswith(TURN):
         return Turns(text)
-    turns = [_split(part) for part in text[1:].split(_TURN)]
+    turns = [_split(part) for part in text[1:].split(TURN)]
     tools = "\n".join(content for role, content in turns if role == OFFERED_TOOLS)
     said = [turn for turn in turns if turn[0] != OFFERED_TOOLS] or [("user", "")]
     *before, (last_role, last) = said
@@ -69,10 +84,11 @@ _SYSTEM = {"system", "developer"}
 
 
 def contents(text: str) -> str:
-    """Returns a prompt without roles, its parts on lines of their own."""
-    if not text.startswith(_TURN):
+    """Returns a prompt without roles and without offered tools, its parts on lines of their own."""
+    if not text.startswith(TURN):
         return text
-    return "\n".join(_split(part)[1] for part in text[1:].split(_TURN))
+    turns = [_split(part) for part in text[1:].split(TURN)]
+    return "\n".join(content for role, content in turns if role != OFFERED_TOOLS)
 
 
 def _split(part: str) -> tuple[str, str]:

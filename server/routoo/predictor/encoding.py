@@ -1,29 +1,31 @@
-"""Turns prompts into padded token ids, and a graph's answers back into one row per prompt.
-
-Prompts are tokenised, cut in the middle where they are too long, and padded to few shapes.
-"""
+"""Turns prompts into padded inputs of a graph, and its answers back into one row per prompt."""
 
 from __future__ import annotations
 
 import os
-import re
 from bisect import bisect_left
-from dataclasses import dataclass
 from itertools import chain
 from math import ceil, isfinite
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import orjson
 from tokenizers import Tokenizer
 
 from routoo.errors import ArtifactError, PredictorError
 from routoo.predictor.artifact import INPUT, STATIC
-from routoo.predictor.base import NONSENSE, Bucket, Prediction
-from routoo.predictor.conversation import contents
+from routoo.predictor.base import (
+    NONSENSE,
+    Bucket,
+    EncodedPrompts,
+    Prediction,
+    Questions,
+    bucket_lengths,
+)
+from routoo.predictor.conversation import TURN, contents
 from routoo.predictor.ngram_encoder import NgramEncoder
 from routoo.predictor.ngrams import Vocabulary
+from routoo.predictor.word_cache import WordCache, splits_words_alone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -39,7 +41,6 @@ if TYPE_CHECKING:
     Infer: TypeAlias = Callable[[Sequence[Feed]], Iterable[Figures]]
 
 Cut = TypeVar("Cut", str, list[int])
-SHORTEST_BUCKET = 16
 READ_CHARS_PER_TOKEN = 32
 """Characters read for each token that is kept, so that a prompt of a megabyte is not tokenised
 whole in order to keep 256 tokens."""
@@ -47,42 +48,15 @@ MOST_CHARS_PER_TOKEN = 8
 """A prompt of c characters counts at least c / 8 tokens: a word-piece tokenizer counts a very long
 word as one unknown token, but the LLM that bills for it does not."""
 
-MOST_WORDS = 50_000
-"""Words kept in the cache."""
-LONGEST_WORD_CHARS = 32
-"""Longer words are not kept in the cache."""
-# ASCII as BERT splits it: runs of letters and digits, and every punctuation mark alone.
-_WORDS = re.compile(r"[a-z0-9]+|[!-/:-@\[-`{-~]")
-# Characters that BERT's clean-up drops or replaces, which joins or splits words.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f]")
-_NORMALIZER = {
-    "type": "BertNormalizer",
-    "clean_text": True,
-    "handle_chinese_chars": True,
-    "strip_accents": None,
-    "lowercase": True,
-}
-_PRE_TOKENIZER = {"type": "BertPreTokenizer"}
-
 OUTPUTS = ("scores", "output_tokens", "score_std", "ood", "tasks")
+OF_MODELS = {"scores", "output_tokens", "score_std"}
 WARM_UP_ROWS = (1, 8)
+LANES = 16
+"""Models are filled up to a multiple of it. The library computes the last elements of an array in
+another way than those that fill its vectors; without this the last bits of a model's figures would
+depend on how many models there are."""
 TOLD_LOGIT = np.float32(40.0)
 """Added to the logit of a task that the caller has named, which leaves the others nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class EncodedPrompts:
-    """Token ids of n prompts.
-
-    Attributes:
-        ids: n lists of at most ``max_tokens`` ids.
-        input_tokens: float64 [n], lengths before the cut; estimated where not all was read.
-        truncated: bool [n], the middle of the prompt was cut out.
-    """
-
-    ids: list[list[int]]
-    input_tokens: NDArray[np.float64]
-    truncated: NDArray[np.bool_]
 
 
 class PromptEncoder:
@@ -129,7 +103,7 @@ class PromptEncoder:
     def encode(self, prompts: Sequence[str]) -> EncodedPrompts:
         """Tokenises prompts; of one that is too long, the beginning and the end are kept."""
         most_chars = self.max_tokens * READ_CHARS_PER_TOKEN
-        prompts = [contents(text) for text in prompts]
+        prompts = [contents(text) if text[:1] == TURN else text for text in prompts]
         read = [
             text if len(text) <= most_chars else _cut_middle(text, most_chars) for text in prompts
         ]
@@ -188,90 +162,6 @@ def _cut_middle(whole: Cut, keep: int) -> Cut:
     return whole[: keep - keep // 2] + whole[len(whole) - keep // 2 :]
 
 
-def bucket_lengths(max_tokens: int, *, fine: bool) -> Iterator[int]:
-    """Yields the lengths to which prompts are padded, rising; the last is ``max_tokens``.
-
-    Args:
-        max_tokens: longest length.
-        fine: four lengths to each doubling, at least ``SHORTEST_BUCKET`` apart, for graphs that
-            spend time on every token of the padding; else each length is twice the one before.
-    """
-    length = SHORTEST_BUCKET
-    while length < max_tokens:
-        yield length
-        doubling = 1 << (length.bit_length() - 1)
-        length += max(doubling // 4, SHORTEST_BUCKET) if fine else length
-    yield max_tokens
-
-
-def splits_words_alone(tokenizer: Tokenizer) -> bool:
-    """Returns whether the tokenizer splits text by the rules that ``WordCache`` relies on."""
-    spec: dict[str, Any] = orjson.loads(tokenizer.to_str())
-    model = spec["model"]
-    return bool(
-        spec["normalizer"] == _NORMALIZER
-        and spec["pre_tokenizer"] == _PRE_TOKENIZER
-        and model["type"] == "WordPiece"
-    )
-
-
-class WordCache:
-    """Token ids of ASCII text, by a table of its words. Not thread-safe."""
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
-        self._special = [token.content for token in tokenizer.get_added_tokens_decoder().values()]
-        self._pieces: dict[str, tuple[int, ...]] = {}
-
-    def ids(self, text: str) -> list[int] | None:
-        """Returns the text's token ids without special tokens; None: the table cannot be used."""
-        if not text.isascii() or _CONTROL.search(text) is not None:
-            return None
-        if any(special in text for special in self._special):
-            return None
-        words = _WORDS.findall(text.lower())
-        known = self._pieces
-        try:
-            return list(chain.from_iterable([known[word] for word in words]))
-        except KeyError:
-            learnt = self._learn({word for word in words if word not in known})
-            return list(chain.from_iterable([known.get(word) or learnt[word] for word in words]))
-
-    def _learn(self, words: set[str]) -> dict[str, tuple[int, ...]]:
-        ordered = list(words)
-        encodings = self._tokenizer.encode_batch_fast(ordered, add_special_tokens=False)
-        pieces = {
-            word: tuple(encoding.ids) for word, encoding in zip(ordered, encodings, strict=True)
-        }
-        # A full cache takes no more words, which bounds its memory; by then it holds the words of
-        # ordinary prompts.
-        room = MOST_WORDS - len(self._pieces)
-        short = [word for word in ordered if len(word) <= LONGEST_WORD_CHARS]
-        self._pieces.update((word, pieces[word]) for word in short[: max(room, 0)])
-        return pieces
-
-
-@dataclass(frozen=True, slots=True)
-class Questions:
-    """Prompts as the inputs of a graph.
-
-    Attributes:
-        input_tokens: float64 [n], their lengths.
-        truncated: bool [n], not all of it was read.
-        rows: positions of the prompts of each inference, [k] each.
-        inputs: the inputs of each inference, with k' >= k rows.
-        tokenize_ns: time spent tokenising.
-        tokenized_ns: when that was done, ``perf_counter_ns``.
-    """
-
-    input_tokens: NDArray[np.float64]
-    truncated: NDArray[np.bool_]
-    rows: Sequence[NDArray[np.intp]]
-    inputs: Sequence[Feed]
-    tokenize_ns: int
-    tokenized_ns: int
-
-
 class PaddedGraph:
     """Turns prompts into a graph's padded inputs, and its answers to them into a prediction.
 
@@ -307,6 +197,7 @@ class PaddedGraph:
         self.tasks: tuple[str, ...] = ()
         self.models = artifact.models
         self.columns = np.arange(len(self.models))
+        self._width = len(self.models)
         self.encoder: PromptEncoder | NgramEncoder
         if self.table is None:
             self.encoder = PromptEncoder(
@@ -322,7 +213,10 @@ class PaddedGraph:
             if models is not None:
                 self.models = tuple(models)
             self.columns = at = artifact.columns_of(self.models)
-            self.constants = {"task_rows": self.table.task_rows, "models": self.table.rows(at)}
+            padded = np.append(at, np.repeat(at[-1:], -len(at) % LANES))
+            self._width = len(padded)
+            rows = self.table.rows(padded)
+            self.constants = {"task_rows": self.table.task_rows, "models": rows}
             self._evidence = np.ascontiguousarray(self.table.evidence[at].T)
         # The library multiplies a single row, and the last rows of a matrix, in another order than
         # the others. Without this the last bits of a prompt's figures, and sometimes its rounded
@@ -389,6 +283,10 @@ class PaddedGraph:
             for rows, answer in zip(asked.rows, answers, strict=True):
                 for name, values in zip(self.outputs, answer, strict=True):
                     figures[name][rows] = values[: len(rows)]
+        m = len(self.models)
+        if self._width > m:
+            for name in figures.keys() & OF_MODELS:
+                figures[name] = figures[name][:, :m]
         prediction = Prediction(
             scores=figures["scores"],
             output_tokens=figures["output_tokens"],
@@ -460,7 +358,7 @@ class PaddedGraph:
         """Returns the shape of an output for so many rows."""
         if output == "ood":
             return (rows,)
-        return (rows, len(self.tasks if output == "tasks" else self.models))
+        return (rows, len(self.tasks) if output == "tasks" else self._width)
 
 
 def checked(prediction: Prediction, n: int, m: int) -> Prediction:
@@ -485,13 +383,12 @@ def checked(prediction: Prediction, n: int, m: int) -> Prediction:
             continue
         if figures.shape != expected:
             raise _misshapen(name, figures, expected)
-        # The least and the greatest value show any NaN or infinity without an array of flags.
-        least = np.minimum.reduce(figures, axis=None)
-        if not (isfinite(least) and isfinite(np.maximum.reduce(figures, axis=None))):
+        # The sum shows any NaN or infinity without an array of flags.
+        if not isfinite(np.add.reduce(figures, axis=None)):
             raise PredictorError(
                 f"the predictor answered NaN or an infinite number in {name}", kind=NONSENSE
             )
-        if name == "output_tokens" and least < 0.0:
+        if name == "output_tokens" and np.minimum.reduce(figures, axis=None) < 0.0:
             raise PredictorError("the predictor answered a length below 0", kind=NONSENSE)
     return prediction
 

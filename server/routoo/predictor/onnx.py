@@ -52,6 +52,7 @@ class OnnxPredictor:
         self.version = artifact.version
         self.backend = "onnx-cuda" if CUDA in self._session.get_providers() else "onnx-cpu"
         self.max_tokens = manifest.max_tokens
+        self.tasks = self.graph.tasks
         self.degraded = False
 
     def predict(

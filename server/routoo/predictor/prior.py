@@ -32,6 +32,7 @@ class PriorPredictor:
         self.version = f"{artifact.version}+prior"
         self.backend = "prior"
         self.max_tokens = artifact.manifest.max_tokens
+        self.tasks = graph.tasks
         self.degraded = False
         self._encoder = graph.encoder
         means, at = artifact.prior(), graph.columns

@@ -124,6 +124,7 @@ class TritonPredictor:
         self.statistics: Statistics | None = None
         self.models = graph.models
         self.max_tokens = artifact.manifest.max_tokens
+        self.tasks = graph.tasks
         self.degraded = False
         self.where = f"model {settings.model} on Triton at {server.url}"
 

@@ -114,6 +114,38 @@ class DecidedBatch:
 
 
 @dataclass(frozen=True, slots=True)
+class Insight:
+    """What a predictor knows of a prompt and of a model's answer to it; None: it does not tell.
+
+    Attributes:
+        task: the kind of task that was decided for.
+        task_confidence: its probability.
+        ood: distance from the training prompts, in [0, 1].
+        score_std: standard deviation of the model's score.
+        evidence: graded prompts behind that score.
+    """
+
+    task: str | None
+    task_confidence: float | None
+    ood: float | None
+    score_std: float | None
+    evidence: float | None
+
+    @classmethod
+    def of(cls, estimates: Estimates, row: int, column: int) -> Insight:
+        """Returns what is known of a row and of a model's column."""
+        tasks, confidence, ood = estimates.tasks, estimates.confidence, estimates.ood
+        std, evidence = estimates.score_std, estimates.evidence
+        return cls(
+            task=None if tasks is None else estimates.task_names[int(tasks[row])],
+            task_confidence=None if confidence is None else float(confidence[row]),
+            ood=None if ood is None else float(ood[row]),
+            score_std=None if std is None else float(std[row, column]),
+            evidence=None if evidence is None else float(evidence[row, column]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """The predictions of one model for one prompt.
 
@@ -125,6 +157,8 @@ class Candidate:
         output_tokens: predicted length of the answer.
         utility: score minus shadow price times cost.
         removed_by: the constraint that removed the model; empty: it is eligible.
+        score_std: standard deviation of the score; None: not known.
+        evidence: graded prompts behind the score; None: not known.
     """
 
     model: str
@@ -134,6 +168,8 @@ class Candidate:
     output_tokens: float
     utility: float
     removed_by: str
+    score_std: float | None = None
+    evidence: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +197,11 @@ class Decision:
         """The chosen model's name in the pool."""
         return self.batch.pool.names[self.batch.choices[self.row]]
 
+    @property
+    def insight(self) -> Insight:
+        """What the predictor knows of the prompt and of the chosen model's answer."""
+        return Insight.of(self.batch.estimates, self.row, self.batch.choices[self.row])
+
     def binding_constraints(self) -> tuple[str, ...]:
         """Returns the constraints that removed a model or made a better one too expensive."""
         batch = self.batch
@@ -184,6 +225,7 @@ class Decision:
         """
         batch, row = self.batch, self.row
         estimates = batch.estimates
+        std, evidence = estimates.score_std, estimates.evidence
         utility = estimates.scores[row] - batch.shadow_prices[row] * estimates.costs_usd[row]
         found = [
             Candidate(
@@ -194,6 +236,8 @@ class Decision:
                 output_tokens=float(estimates.output_tokens[row, column]),
                 utility=float(utility[column]),
                 removed_by=self._removed_by(column),
+                score_std=None if std is None else float(std[row, column]),
+                evidence=None if evidence is None else float(evidence[row, column]),
             )
             for column, name in enumerate(batch.pool.names)
         ]

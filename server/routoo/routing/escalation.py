@@ -209,14 +209,7 @@ def _one_row(
     rows = slice(row, row + 1)
     old = batch.estimates
     scores = np.where(np.isfinite(weighed.scores), weighed.scores, old.scores[row])
-    estimates = replace(
-        old,
-        scores=scores[None],
-        costs_usd=weighed.costs_usd[None],
-        output_tokens=old.output_tokens[rows],
-        latencies_ms=old.latencies_ms[rows],
-        input_tokens=old.input_tokens[rows],
-    )
+    estimates = replace(old.rows(rows), scores=scores[None], costs_usd=weighed.costs_usd[None])
     finished_ns = monotonic_ns()
     return replace(
         batch,

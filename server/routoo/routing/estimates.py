@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Estimates:
-    """Predicted figures of n prompts on the pool's m models, all float64.
+    """Predicted figures of n prompts on the pool's m models, float64 where nothing else is said.
+
+    The predictor need not give the last six; they are None or empty then.
 
     Attributes:
         scores: [n, m], in [0, 1], rounded to 1e-4.
@@ -29,8 +31,14 @@ class Estimates:
         costs_usd: [n, m].
         latencies_ms: [n, m], time to the last token.
         input_tokens: [n].
-        score_std: [n, m], standard deviation of a score over predictors trained on other prompts;
-            None when the predictor does not give it.
+        score_std: [n, m], standard deviation of a score over predictors trained on other prompts.
+        evidence: [n, m], graded prompts behind a score, rounded to 0.01.
+        ood: [n], in [0, 1], distance from the training prompts, rounded to 1e-4.
+        confidence: [n], probability of the most probable task, rounded to 1e-4.
+        tasks: int64 [n], the most probable task, by its position in ``task_names``.
+        task_names: the kinds of task.
+        unsure: bool [n], prompts that the predictor does not know by the setting ``policy.unsure``;
+            None where that is not set.
     """
 
     scores: NDArray[np.float64]
@@ -39,6 +47,20 @@ class Estimates:
     latencies_ms: NDArray[np.float64]
     input_tokens: NDArray[np.float64]
     score_std: NDArray[np.float64] | None = None
+    evidence: NDArray[np.float64] | None = None
+    ood: NDArray[np.float64] | None = None
+    confidence: NDArray[np.float64] | None = None
+    tasks: NDArray[np.int64] | None = None
+    task_names: tuple[str, ...] = ()
+    unsure: NDArray[np.bool_] | None = None
+
+    def rows(self, at: slice | NDArray[np.intp]) -> Self:
+        """Returns the figures of k of the prompts."""
+        figures: dict[str, Any] = {one.name: getattr(self, one.name) for one in fields(self)}
+        for name, value in figures.items():
+            if isinstance(value, np.ndarray):
+                figures[name] = value[at]
+        return type(self)(**figures)
 
 
 def estimates_of(
@@ -71,6 +93,11 @@ def estimates_of(
             if input_tokens is prediction.input_tokens:
                 input_tokens = input_tokens.copy()
             input_tokens[row] += request.added_input_tokens
+    tasks = prediction.tasks
+    evidence = None
+    if prediction.evidence is not None:
+        evidence = np.multiply(prediction.evidence[:, columns], 100.0, dtype=np.float64)
+        evidence = np.rint(evidence) / 100.0
     return Estimates(
         scores=scores,
         output_tokens=output_tokens,
@@ -82,6 +109,11 @@ def estimates_of(
             if prediction.score_std is None
             else prediction.score_std[:, columns].astype(np.float64)
         ),
+        evidence=evidence,
+        ood=None if prediction.ood is None else round_scores(prediction.ood),
+        confidence=None if tasks is None else round_scores(tasks.max(axis=1)),
+        tasks=None if tasks is None else tasks.argmax(axis=1).astype(np.int64),
+        task_names=prediction.task_names,
     )
 
 

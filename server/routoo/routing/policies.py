@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from routoo.config.policy import PolicySettings
     from routoo.routing.pool import Pool
     from routoo.routing.request import PromptRequest
+    from routoo.routing.unsure import Unsure
     from routoo.selector.cascade import Rule
     from routoo.selector.policies.base import Policy
 
@@ -29,6 +30,7 @@ class Policies:
         shadow: is compared with the one in force and decides nothing.
         digest: identifies the settings that all of them come from.
         rule: the meaning of answers' signals; None: no rule is configured.
+        unsure: the rule for prompts that the predictor does not know; None: there is none.
         named: the policy of a request by the name that it gives; empty: the one in force.
         versions: the name and the digest of each policy in ``named``.
     """
@@ -38,6 +40,7 @@ class Policies:
     shadow: Policy | None
     digest: str
     rule: Rule | None = None
+    unsure: Unsure | None = None
     named: Mapping[str, Policy] = field(init=False)
     versions: Mapping[str, str] = field(init=False)
 
@@ -74,7 +77,11 @@ class Policies:
 
 
 def build_policies(
-    settings: PolicySettings, pool: Pool, digest: str, rule: Rule | None = None
+    settings: PolicySettings,
+    pool: Pool,
+    digest: str,
+    rule: Rule | None = None,
+    unsure: Unsure | None = None,
 ) -> Policies:
     """Builds every policy that the settings name.
 
@@ -83,6 +90,7 @@ def build_policies(
         pool: the models.
         digest: identifies the settings.
         rule: the content of the file ``settings.cascade``.
+        unsure: the rule of the section ``settings.unsure``.
 
     Raises:
         ConfigError: a policy names a model that the pool lacks; one line.
@@ -97,7 +105,7 @@ def build_policies(
     shadow = None
     if settings.shadow is not None:
         shadow = offered.get(settings.shadow) or build(settings.shadow)
-    return Policies(offered[settings.name], offered, shadow, digest, rule)
+    return Policies(offered[settings.name], offered, shadow, digest, rule, unsure)
 
 
 def learned_with_predictor(settings: PolicySettings) -> tuple[str, ...]:

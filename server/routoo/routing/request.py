@@ -21,6 +21,7 @@ class PromptRequest:
         constraints: the constraints that are set, by their names in ``routoo.request_fields``.
         tenant: the tenant that pays; empty: none.
         policy: the policy that decides; empty: the one in force.
+        task: the kind of task, as the caller names it; empty: it is recognised.
         expected_output_tokens: the caller's estimate; replaces the predicted lengths.
         max_output_tokens: the length at which the answer is cut off; limits the predicted lengths.
         added_input_tokens: tokens that the model reads besides the text, as of tools and images.
@@ -32,6 +33,7 @@ class PromptRequest:
     constraints: Mapping[str, Any] = field(default_factory=dict)
     tenant: str = ""
     policy: str = ""
+    task: str = ""
     expected_output_tokens: int | None = None
     max_output_tokens: int | None = None
     added_input_tokens: int = 0
@@ -56,4 +58,4 @@ class PromptRequest:
         return cls(text, constraints=constraints, **more)
 
 
-_ATTRIBUTES = ("tenant", "policy", "expected_output_tokens")
+_ATTRIBUTES = ("tenant", "policy", "task", "expected_output_tokens")

@@ -74,3 +74,11 @@ class Reason(IntEnum):
         ),
     )
     """The first of two cheap models whose agreement is worth seeing."""
+    UNSURE = (
+        14,
+        (
+            "the predictor is unsure of the prompt, which is unlike those that it knows or of no"
+            " clear task; what policy.unsure says, among {of_pool}"
+        ),
+    )
+    """The predictor does not know the prompt, and the setting for such prompts chose."""

@@ -21,6 +21,7 @@ from routoo.predictor.manager import Predictors, in_process
 from routoo.routing.operating_point import PricedSample
 from routoo.routing.policies import build_policies
 from routoo.routing.pool import load_pool
+from routoo.routing.unsure import Unsure
 from routoo.telemetry.tracing import check_installed
 
 if TYPE_CHECKING:
@@ -88,7 +89,16 @@ def load_components(settings: Settings, artifact: Artifact | None = None) -> Com
         )
     )
     digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
-    policies = build_policies(policy, pool, digest, rule)
+    unsure = None
+    if policy.unsure is not None:
+        unsure = Unsure.build(
+            policy.unsure,
+            pool,
+            sample.scores,
+            tells_ood="ood" in artifact.manifest.output_names,
+            tells_tasks="tasks" in artifact.manifest.output_names,
+        )
+    policies = build_policies(policy, pool, digest, rule, unsure)
     return Components(pool, artifact, sample, price, policies)
 
 
@@ -159,6 +169,7 @@ class EngineFactory:
             policies=parts.policies,
             accounting=money,
             batching=settings.batching,
+            tasks=settings.tasks,
             threads=self.shared,
             metrics=self.telemetry.metrics,
             decision_log=self.telemetry.decision_log,

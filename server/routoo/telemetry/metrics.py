@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 
 from routoo.selector.reason import Reason
 from routoo.telemetry.outcome_counts import OutcomeCounts
+from routoo.telemetry.prompt_counts import PromptCounts
 from routoo.telemetry.shadow_counts import Comparisons
 
 if TYPE_CHECKING:
@@ -129,6 +130,8 @@ class Metrics:
         )
         self._info = Info("routoo_build", "Versions in use.", registry=registry)
         self.outcomes = OutcomeCounts(registry)
+        self._prompts = PromptCounts()
+        registry.register(self._prompts)
         self.comparisons = Comparisons()
         registry.register(self.comparisons)
         self.escalations = Counter(
@@ -209,6 +212,12 @@ class Metrics:
                 if choice >= 0
             )
         )
+        self._read(batch)
+
+    def _read(self, batch: DecidedBatch) -> None:
+        told = batch.estimates
+        if told.ood is not None or told.tasks is not None:
+            self._prompts.add(batch)
         if any(batch.truncated):
             self._truncated.inc(sum(batch.truncated))
 

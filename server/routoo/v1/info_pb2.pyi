@@ -88,7 +88,7 @@ class GetInfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetInfoResponse(_message.Message):
-    __slots__ = ("version", "predictor_version", "predictor_backend", "policy_version", "policies", "max_mean_cost_usd", "shadow_price", "max_prompt_tokens", "max_prompt_chars", "max_batch_prompts", "max_queue", "degraded", "uptime_s", "shadow")
+    __slots__ = ("version", "predictor_version", "predictor_backend", "policy_version", "policies", "max_mean_cost_usd", "shadow_price", "max_prompt_tokens", "max_prompt_chars", "max_batch_prompts", "max_queue", "degraded", "uptime_s", "shadow", "tasks")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     PREDICTOR_VERSION_FIELD_NUMBER: _ClassVar[int]
     PREDICTOR_BACKEND_FIELD_NUMBER: _ClassVar[int]
@@ -103,6 +103,7 @@ class GetInfoResponse(_message.Message):
     DEGRADED_FIELD_NUMBER: _ClassVar[int]
     UPTIME_S_FIELD_NUMBER: _ClassVar[int]
     SHADOW_FIELD_NUMBER: _ClassVar[int]
+    TASKS_FIELD_NUMBER: _ClassVar[int]
     version: str
     predictor_version: str
     predictor_backend: str
@@ -117,4 +118,5 @@ class GetInfoResponse(_message.Message):
     degraded: bool
     uptime_s: float
     shadow: Shadow
-    def __init__(self, version: _Optional[str] = ..., predictor_version: _Optional[str] = ..., predictor_backend: _Optional[str] = ..., policy_version: _Optional[str] = ..., policies: _Optional[_Iterable[str]] = ..., max_mean_cost_usd: _Optional[float] = ..., shadow_price: _Optional[float] = ..., max_prompt_tokens: _Optional[int] = ..., max_prompt_chars: _Optional[int] = ..., max_batch_prompts: _Optional[int] = ..., max_queue: _Optional[int] = ..., degraded: _Optional[bool] = ..., uptime_s: _Optional[float] = ..., shadow: _Optional[_Union[Shadow, _Mapping]] = ...) -> None: ...
+    tasks: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, version: _Optional[str] = ..., predictor_version: _Optional[str] = ..., predictor_backend: _Optional[str] = ..., policy_version: _Optional[str] = ..., policies: _Optional[_Iterable[str]] = ..., max_mean_cost_usd: _Optional[float] = ..., shadow_price: _Optional[float] = ..., max_prompt_tokens: _Optional[int] = ..., max_prompt_chars: _Optional[int] = ..., max_batch_prompts: _Optional[int] = ..., max_queue: _Optional[int] = ..., degraded: _Optional[bool] = ..., uptime_s: _Optional[float] = ..., shadow: _Optional[_Union[Shadow, _Mapping]] = ..., tasks: _Optional[_Iterable[str]] = ...) -> None: ...

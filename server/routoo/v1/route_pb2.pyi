@@ -23,6 +23,7 @@ class Rule(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     RULE_GUARANTEE: _ClassVar[Rule]
     RULE_ESCALATED: _ClassVar[Rule]
     RULE_CASCADE: _ClassVar[Rule]
+    RULE_UNSURE: _ClassVar[Rule]
 RULE_UNSPECIFIED: Rule
 RULE_PRICE: Rule
 RULE_ONLY_ELIGIBLE: Rule
@@ -37,6 +38,7 @@ RULE_FALLBACK: Rule
 RULE_GUARANTEE: Rule
 RULE_ESCALATED: Rule
 RULE_CASCADE: Rule
+RULE_UNSURE: Rule
 
 class ChatMessage(_message.Message):
     __slots__ = ("role", "content")
@@ -47,7 +49,7 @@ class ChatMessage(_message.Message):
     def __init__(self, role: _Optional[str] = ..., content: _Optional[str] = ...) -> None: ...
 
 class RouteRequest(_message.Message):
-    __slots__ = ("request_id", "prompt", "messages", "max_cost_usd", "min_score", "max_latency_ms", "allowed_models", "denied_models", "required_capabilities", "tenant", "session_id", "policy", "expected_output_tokens", "explain", "max_quality_gap")
+    __slots__ = ("request_id", "prompt", "messages", "max_cost_usd", "min_score", "max_latency_ms", "allowed_models", "denied_models", "required_capabilities", "tenant", "session_id", "policy", "expected_output_tokens", "explain", "max_quality_gap", "task")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
     MESSAGES_FIELD_NUMBER: _ClassVar[int]
@@ -63,6 +65,7 @@ class RouteRequest(_message.Message):
     EXPECTED_OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     EXPLAIN_FIELD_NUMBER: _ClassVar[int]
     MAX_QUALITY_GAP_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     prompt: str
     messages: _containers.RepeatedCompositeFieldContainer[ChatMessage]
@@ -78,7 +81,8 @@ class RouteRequest(_message.Message):
     expected_output_tokens: int
     explain: bool
     max_quality_gap: float
-    def __init__(self, request_id: _Optional[str] = ..., prompt: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[ChatMessage, _Mapping]]] = ..., max_cost_usd: _Optional[float] = ..., min_score: _Optional[float] = ..., max_latency_ms: _Optional[float] = ..., allowed_models: _Optional[_Iterable[str]] = ..., denied_models: _Optional[_Iterable[str]] = ..., required_capabilities: _Optional[_Iterable[str]] = ..., tenant: _Optional[str] = ..., session_id: _Optional[str] = ..., policy: _Optional[str] = ..., expected_output_tokens: _Optional[int] = ..., explain: _Optional[bool] = ..., max_quality_gap: _Optional[float] = ...) -> None: ...
+    task: str
+    def __init__(self, request_id: _Optional[str] = ..., prompt: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[ChatMessage, _Mapping]]] = ..., max_cost_usd: _Optional[float] = ..., min_score: _Optional[float] = ..., max_latency_ms: _Optional[float] = ..., allowed_models: _Optional[_Iterable[str]] = ..., denied_models: _Optional[_Iterable[str]] = ..., required_capabilities: _Optional[_Iterable[str]] = ..., tenant: _Optional[str] = ..., session_id: _Optional[str] = ..., policy: _Optional[str] = ..., expected_output_tokens: _Optional[int] = ..., explain: _Optional[bool] = ..., max_quality_gap: _Optional[float] = ..., task: _Optional[str] = ...) -> None: ...
 
 class Reason(_message.Message):
     __slots__ = ("rule", "binding_constraints", "text")
@@ -91,7 +95,7 @@ class Reason(_message.Message):
     def __init__(self, rule: _Optional[_Union[Rule, str]] = ..., binding_constraints: _Optional[_Iterable[str]] = ..., text: _Optional[str] = ...) -> None: ...
 
 class Candidate(_message.Message):
-    __slots__ = ("model", "predicted_score", "predicted_cost_usd", "predicted_latency_ms", "predicted_output_tokens", "utility", "eligible", "removed_by")
+    __slots__ = ("model", "predicted_score", "predicted_cost_usd", "predicted_latency_ms", "predicted_output_tokens", "utility", "eligible", "removed_by", "score_std", "evidence")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PREDICTED_SCORE_FIELD_NUMBER: _ClassVar[int]
     PREDICTED_COST_USD_FIELD_NUMBER: _ClassVar[int]
@@ -100,6 +104,8 @@ class Candidate(_message.Message):
     UTILITY_FIELD_NUMBER: _ClassVar[int]
     ELIGIBLE_FIELD_NUMBER: _ClassVar[int]
     REMOVED_BY_FIELD_NUMBER: _ClassVar[int]
+    SCORE_STD_FIELD_NUMBER: _ClassVar[int]
+    EVIDENCE_FIELD_NUMBER: _ClassVar[int]
     model: str
     predicted_score: float
     predicted_cost_usd: float
@@ -108,7 +114,9 @@ class Candidate(_message.Message):
     utility: float
     eligible: bool
     removed_by: str
-    def __init__(self, model: _Optional[str] = ..., predicted_score: _Optional[float] = ..., predicted_cost_usd: _Optional[float] = ..., predicted_latency_ms: _Optional[float] = ..., predicted_output_tokens: _Optional[float] = ..., utility: _Optional[float] = ..., eligible: _Optional[bool] = ..., removed_by: _Optional[str] = ...) -> None: ...
+    score_std: float
+    evidence: float
+    def __init__(self, model: _Optional[str] = ..., predicted_score: _Optional[float] = ..., predicted_cost_usd: _Optional[float] = ..., predicted_latency_ms: _Optional[float] = ..., predicted_output_tokens: _Optional[float] = ..., utility: _Optional[float] = ..., eligible: _Optional[bool] = ..., removed_by: _Optional[str] = ..., score_std: _Optional[float] = ..., evidence: _Optional[float] = ...) -> None: ...
 
 class Timing(_message.Message):
     __slots__ = ("queue_ns", "tokenize_ns", "predict_ns", "select_ns", "total_ns", "batch_size")
@@ -135,7 +143,7 @@ class RouteError(_message.Message):
     def __init__(self, code: _Optional[int] = ..., message: _Optional[str] = ...) -> None: ...
 
 class RouteResponse(_message.Message):
-    __slots__ = ("request_id", "model", "decision_id", "predicted_score", "predicted_cost_usd", "predicted_latency_ms", "candidates", "reason", "shadow_price", "predictor_version", "policy_version", "degraded", "truncated", "timing", "input_tokens", "predicted_output_tokens", "error")
+    __slots__ = ("request_id", "model", "decision_id", "predicted_score", "predicted_cost_usd", "predicted_latency_ms", "candidates", "reason", "shadow_price", "predictor_version", "policy_version", "degraded", "truncated", "timing", "input_tokens", "predicted_output_tokens", "error", "task", "task_confidence", "score_std", "ood", "evidence")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     DECISION_ID_FIELD_NUMBER: _ClassVar[int]
@@ -153,6 +161,11 @@ class RouteResponse(_message.Message):
     INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     PREDICTED_OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    TASK_CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
+    SCORE_STD_FIELD_NUMBER: _ClassVar[int]
+    OOD_FIELD_NUMBER: _ClassVar[int]
+    EVIDENCE_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     model: str
     decision_id: str
@@ -170,4 +183,9 @@ class RouteResponse(_message.Message):
     input_tokens: int
     predicted_output_tokens: float
     error: RouteError
-    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[str] = ..., decision_id: _Optional[str] = ..., predicted_score: _Optional[float] = ..., predicted_cost_usd: _Optional[float] = ..., predicted_latency_ms: _Optional[float] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., reason: _Optional[_Union[Reason, _Mapping]] = ..., shadow_price: _Optional[float] = ..., predictor_version: _Optional[str] = ..., policy_version: _Optional[str] = ..., degraded: _Optional[bool] = ..., truncated: _Optional[bool] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., input_tokens: _Optional[int] = ..., predicted_output_tokens: _Optional[float] = ..., error: _Optional[_Union[RouteError, _Mapping]] = ...) -> None: ...
+    task: str
+    task_confidence: float
+    score_std: float
+    ood: float
+    evidence: float
+    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[str] = ..., decision_id: _Optional[str] = ..., predicted_score: _Optional[float] = ..., predicted_cost_usd: _Optional[float] = ..., predicted_latency_ms: _Optional[float] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., reason: _Optional[_Union[Reason, _Mapping]] = ..., shadow_price: _Optional[float] = ..., predictor_version: _Optional[str] = ..., policy_version: _Optional[str] = ..., degraded: _Optional[bool] = ..., truncated: _Optional[bool] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., input_tokens: _Optional[int] = ..., predicted_output_tokens: _Optional[float] = ..., error: _Optional[_Union[RouteError, _Mapping]] = ..., task: _Optional[str] = ..., task_confidence: _Optional[float] = ..., score_std: _Optional[float] = ..., ood: _Optional[float] = ..., evidence: _Optional[float] = ...) -> None: ...

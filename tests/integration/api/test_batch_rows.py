@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from routoo.v1 import batch_pb2, route_pb2
-from support.tiny_artifact import STD_SHARE, write_tiny_artifact
+from support.artifacts.tiny_artifact import STD_SHARE, write_tiny_artifact
 from support.tiny_service import Running, batch_of, refusal, serving, tiny_settings
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import routoo.engine.batcher
 from routoo import errors
 from routoo.api.status import INTERNAL_TEXT, STATUS
 from routoo.v1 import route_pb2
-from support.tiny_artifact import SCORES, write_tiny_artifact
+from support.artifacts.tiny_artifact import SCORES, write_tiny_artifact
 from support.tiny_service import Running, batch_of, refusal, serving, tiny_settings
 from support.watched import (
     HANG_S,

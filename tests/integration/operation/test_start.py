@@ -15,6 +15,7 @@ from routoo.server.assembly import check
 from routoo.server.service import Service
 from routoo.v1 import info_pb2
 from routoo.v1.router_pb2_grpc import RouterServiceStub
+from support.artifacts.tiny_artifact import MODELS, change_manifest
 from support.processes.process import (
     ENVIRONMENT,
     ROUTOO,
@@ -23,7 +24,6 @@ from support.processes.process import (
     process,
     write_tiny_config,
 )
-from support.tiny_artifact import MODELS, change_manifest
 from support.tiny_pool import SPECS, write_tiny_pool
 from support.tiny_service import connected, serving, tiny_settings
 
@@ -180,7 +180,7 @@ async def test_a_misspelt_environment_variable_stops_the_start(
     assert str(caught.value) == (
         "environment variable ROUTOO_POLICY__MAX_MEAN_COST: no such setting; known here:"
         " cascade, fixed, guarantee, max_mean_cost_usd, name, offered, prices, quality_gap,"
-        " round_robin, shadow, threshold"
+        " round_robin, shadow, threshold, unsure"
     )
 
 

@@ -14,9 +14,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from routoo.routing.pool import load_pool
 from routoo.v1 import info_pb2
 from routoo.v1.router_pb2_grpc import RouterServiceStub
+from support.artifacts.tiny_artifact import SCORES, change_manifest, write_tiny_artifact
 from support.peers.real_triton import Triton, add_version, real_triton
 from support.processes.process import ROUTOO, line_of, process, write_tiny_config
-from support.tiny_artifact import SCORES, change_manifest, write_tiny_artifact
 from support.tiny_service import connected, serving, tiny_settings
 from support.watched import HANG_S
 

@@ -22,9 +22,9 @@ from routoo.predictor.chain import Watch
 from routoo.predictor.manager import Predictors
 from routoo.server.assembly import check
 from routoo.server.service import Service
+from support.artifacts.tiny_artifact import SCORES, TOKENS, write_tiny_artifact
 from support.peers.real_triton import Triton, add_version, make_moody, real_triton
 from support.processes.process import write_tiny_config
-from support.tiny_artifact import SCORES, TOKENS, write_tiny_artifact
 from support.tiny_service import serving, tiny_settings
 from support.watched import HANG_S
 

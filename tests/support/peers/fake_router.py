@@ -57,7 +57,11 @@ class FakeRouter(router_pb2_grpc.RouterServiceServicer):
                 context.abort(grpc.StatusCode.UNAVAILABLE, "the service is stopping")
             case "broken":
                 context.abort(grpc.StatusCode.INTERNAL, "internal error; see the log")
-        return self._decide(request, context, "")
+        reply = self._decide(request, context, "")
+        if request.task:  # a predictor that tells what it knows
+            reply.task, reply.task_confidence, reply.ood = request.task, 0.875, 0.25
+            reply.score_std, reply.evidence = 0.0625, 1234.0
+        return reply
 
     def Escalate(  # noqa: N802
         self,
@@ -162,6 +166,7 @@ class FakeRouter(router_pb2_grpc.RouterServiceServicer):
             predictor_backend="onnx-cpu",
             policy_version="lp-0123abcd",
             policies=["lp"],
+            tasks=["chat", "code"],
             max_mean_cost_usd=0.001,
             shadow_price=0.0,
             max_prompt_tokens=512,

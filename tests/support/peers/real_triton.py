@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from routoo_export.artifact.triton_repository import TritonConfig, write_config
-from support.tiny_artifact import change_manifest, write_tiny_artifact
+from support.artifacts.tiny_artifact import change_manifest, write_tiny_artifact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from support.tiny_artifact import write_tiny_artifact
+from support.artifacts.tiny_artifact import write_tiny_artifact
 from support.tiny_pool import write_tiny_pool
 from support.watched import HANG_S
 

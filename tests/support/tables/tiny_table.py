@@ -8,11 +8,12 @@ import numpy as np
 
 from routoo.predictor.ngrams import REGIONS, Vocabulary
 from routoo_export.artifact.table_artifact import write_table_artifact
-from routoo_export.graph.table_graph import TableGraph
 from routoo_export.outcomes.kinds import TASK_KINDS
+from routoo_export.recogniser.evaluate import Recognition
 from routoo_export.recogniser.lengths import LengthModel
 from routoo_export.recogniser.network import TRAITS, Recogniser
 from routoo_export.recogniser.ood import OodRanks
+from routoo_export.recogniser.train import TrainedRecogniser
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,18 +51,18 @@ def write_tiny_table(folder: Path, catalogue: Catalogue) -> Path:
     units = recogniser.hidden_units(recogniser.pooled(vocabulary, texts))
     ood = OodRanks.fit(units, units, units @ tasks.T, prototypes=8)
     _, sample_traits = recogniser.recognise(units)
-    parts = TableGraph(recogniser, ood, sample_traits.mean(axis=0))
-    lengths = LengthModel(np.zeros(len(TASK_KINDS), np.float32), np.zeros(len(TRAITS), np.float32))
+    trained = TrainedRecogniser(
+        recogniser=recogniser,
+        vocabulary=vocabulary,
+        lengths=LengthModel(
+            np.zeros(len(TASK_KINDS), np.float32), np.zeros(len(TRAITS), np.float32)
+        ),
+        ood=ood,
+        trait_means=sample_traits.mean(axis=0),
+        judged=Recognition(64, 1.0, 1.0, 1.0, 0.0, 0.0),
+    )
     aliases = {"m03": "lab/m03"}
     write_table_artifact(
-        folder,
-        parts,
-        vocabulary,
-        catalogue,
-        lengths,
-        texts,
-        aliases=aliases,
-        training={},
-        metrics={},
+        folder, trained, catalogue, texts, aliases=aliases, training={}, metrics={}
     )
     return folder

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from routoo.api import convert
 from routoo.config.settings import LimitSettings
 from routoo.errors import InvalidRequestError
+from routoo.predictor.conversation import contents, conversation
 from routoo.routing.joint import JointConstraints
 from routoo.v1 import batch_pb2, info_pb2, route_pb2
 
@@ -49,7 +50,27 @@ def test_both_forms_of_a_prompt_are_refused() -> None:
 
 def test_a_chat_is_its_texts_oldest_first() -> None:
     message = route_pb2.RouteRequest(messages=chat("first", "", "second"))
-    assert convert.prompt_request(message, LIMITS).text == "first\n\nsecond"
+    assert contents(convert.prompt_request(message, LIMITS).text) == "first\n\nsecond"
+
+
+def test_a_chat_keeps_who_speaks() -> None:
+    turns = [("tools", "look_up: finds"), ("system", "be brief"), ("user", "why?"), ("tool", "42")]
+    said = [route_pb2.ChatMessage(role=role, content=text) for role, text in turns]
+    text = convert.prompt_request(route_pb2.RouteRequest(messages=said), LIMITS).text
+    assert text == conversation(turns)
+    # A logged prompt is sent again as it is.
+    assert convert.prompt_request(route_pb2.RouteRequest(prompt=text), LIMITS).text == text
+    strange = [route_pb2.ChatMessage(role="\x1epirate", content="ahoy\x1esystem\x1f")]
+    assert convert.prompt_request(route_pb2.RouteRequest(messages=strange), LIMITS).text == (
+        "ahoysystem"
+    )
+
+
+def test_offered_tools_alone_are_nothing_to_route_and_count_as_text() -> None:
+    tools = route_pb2.ChatMessage(role="tools", content="t" * 99)
+    assert "is empty" in str(refused(route_pb2.RouteRequest(messages=[tools])))
+    message = route_pb2.RouteRequest(messages=[tools, *chat("b")])
+    assert str(refused(message)) == "messages: 101 characters; send at most 100"
 
 
 def test_the_longest_prompt_is_accepted_and_one_more_character_is_not() -> None:

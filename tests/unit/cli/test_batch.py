@@ -38,7 +38,10 @@ def prompts(tmp_path: Path) -> Path:
             ' "required_capabilities": ["tools"], "expected_output_tokens": 5,'
             ' "max_latency_ms": 9}'
         ),
-        '{"prompt": "explained", "explain": true, "tenant": "acme", "session_id": "s"}',
+        (
+            '{"prompt": "explained", "explain": true, "tenant": "acme", "session_id": "s",'
+            ' "task": "code"}'
+        ),
     ]
     path.write_text("\n".join(lines))
     return path
@@ -63,7 +66,9 @@ def test_the_file_becomes_one_joint_request(
                     expected_output_tokens=5,
                     max_latency_ms=9,
                 ),
-                RouteRequest(prompt="explained", explain=True, tenant="acme", session_id="s"),
+                RouteRequest(
+                    prompt="explained", explain=True, tenant="acme", session_id="s", task="code"
+                ),
             ],
         )
     ]

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import yaml
 
-from support.tiny_artifact import change_manifest, write_tiny_artifact
+from support.artifacts.tiny_artifact import change_manifest, write_tiny_artifact
+from support.artifacts.tiny_table_artifact import write_tiny_table_artifact
 from support.tiny_pool import write_tiny_pool
 
 if TYPE_CHECKING:
@@ -67,6 +68,26 @@ def put_into(config: Path, fragment: str) -> None:
     values = yaml.safe_load(config.read_text())
     values.update(yaml.safe_load(fragment))
     config.write_text(yaml.safe_dump(values))
+
+
+def test_a_prompt_s_task_is_told_to_the_predictor(run: Run, tmp_path: Path) -> None:
+    write_tiny_table_artifact(tmp_path / "predictor")
+    write_tiny_pool(tmp_path / "pool.yaml")
+    config, prompts = tmp_path / "routoo.yaml", tmp_path / "prompts.jsonl"
+    config.write_text("pool: pool.yaml\npredictor: {artifact: predictor}\n")
+    # As a chat the strong model is behind the weak one, as code far before it.
+    lines = [{"prompt": "hello", "task": "code" if at % 2 else "chat"} for at in range(40)]
+
+    def calibrate(rows: list[dict[str, str]]) -> Ended:
+        prompts.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        arguments = ("--policy", "threshold", *PAIR, "--strong-share", "0.5", "--json")
+        return run("calibrate", *arguments, "--config", str(config), "--prompts", str(prompts))
+
+    found = json.loads(calibrate(lines).out)["settings"]["policy"]["threshold"]["threshold"]
+    assert -0.05 <= found < 0.7
+    ended = calibrate([*lines, {"prompt": "hello", "task": "poetry"}])
+    assert ended.code != 0
+    assert f"{prompts}:41: task: unknown task 'poetry'" in ended.err
 
 
 @pytest.mark.parametrize(

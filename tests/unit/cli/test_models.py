@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from routoo.v1.info_pb2 import GetInfoRequest, ListModelsRequest
+from support.artifacts.tiny_artifact import write_tiny_artifact
 from support.tables.tiny_model_table import write_table_folder
-from support.tiny_artifact import write_tiny_artifact
 from support.tiny_pool import SMALL
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ def test_info_shows_versions_and_limits(router: FakeRouter, run: Run) -> None:
     assert facts["version"] == "9.8.7"
     assert facts["state"] == "healthy"
     assert facts["predictor"] == "static-1 on onnx-cpu"
+    assert facts["tasks"] == "chat, code"
     assert facts["batch"] == "100,000 prompts at most"
     assert json.loads(run("info", "--json").out)["max_queue"] == 4096
 

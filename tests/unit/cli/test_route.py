@@ -30,6 +30,7 @@ def test_every_option_reaches_the_request_under_its_proto_field(
         *("--max-latency-ms", "5000", "--allow", LARGE, "--allow", "gpt-4o", "--deny", "gpt-4o"),
         *("--require", "tools", "--require", "chat", "--expected-output-tokens", "77"),
         *("--tenant", "acme", "--session-id", "s1", "--policy", "lp"),
+        *("--task", "code"),
     )
     assert ended.code == 0
     assert router.requests == [
@@ -45,6 +46,7 @@ def test_every_option_reaches_the_request_under_its_proto_field(
             tenant="acme",
             session_id="s1",
             policy="lp",
+            task="code",
             explain=True,
         )
     ]
@@ -127,6 +129,21 @@ def test_the_screen_warns_of_degraded_and_truncated_decisions(router: FakeRouter
     quiet = run("route", "hello")
     assert "degraded" not in quiet.out
     assert "truncated" not in quiet.out
+
+
+def test_the_screen_shows_what_the_predictor_knows_of_the_prompt(
+    router: FakeRouter, run: Run
+) -> None:
+    said = run("route", "hello", "--task", "code").out
+    facts = {line[:14].strip(): line[14:].strip() for line in said.splitlines()}
+    assert facts["task"] == "code, 87.5 % sure"
+    assert facts["unlike"] == "0.25, where 0 is like the training prompts and 1 is not"
+    assert facts["score"] == "standard deviation 0.0625, from 1,234 graded prompts"
+    reply = json.loads(run("route", "hello", "--task", "code", "--json").out)
+    assert (reply["task"], reply["task_confidence"], reply["ood"]) == ("code", 0.875, 0.25)
+    # Another predictor tells nothing of this.
+    assert "like the training prompts" not in run("route", "hello").out
+    assert "task" not in json.loads(run("route", "hello", "--json").out)
 
 
 def test_json_is_one_object_with_every_field(router: FakeRouter, run: Run) -> None:

@@ -22,7 +22,7 @@ from routoo.errors import (
 from routoo.predictor.artifact import load_artifact
 from routoo.routing.joint import JointConstraints
 from routoo.routing.request import PromptRequest
-from support.tiny_artifact import write_tiny_artifact
+from support.artifacts.tiny_artifact import write_tiny_artifact
 from support.tiny_engine import make_engine, outcomes
 from support.watched import HANG_S, WatchedPredictor, first_row_only, watch_predictor
 

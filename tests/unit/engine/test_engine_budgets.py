@@ -16,7 +16,7 @@ from routoo.routing.outcome import OutcomeReport
 from routoo.routing.request import PromptRequest
 from routoo.selector.reason import Reason
 from routoo.telemetry.metrics import Metrics
-from support.tiny_artifact import write_tiny_artifact
+from support.artifacts.tiny_artifact import write_tiny_artifact
 from support.tiny_engine import make_engine, outcomes
 from support.tiny_money import hourly, spending
 from support.watched import HANG_S, watch_predictor

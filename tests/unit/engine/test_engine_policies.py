@@ -14,7 +14,7 @@ from routoo.errors import ConfigError, InvalidRequestError, NoEligibleModelError
 from routoo.predictor.artifact import load_artifact
 from routoo.routing.policies import build_policies
 from routoo.routing.request import PromptRequest
-from support.tiny_artifact import write_tiny_artifact
+from support.artifacts.tiny_artifact import write_tiny_artifact
 from support.tiny_engine import make_engine, outcomes
 from support.tiny_pool import tiny_pool
 from support.watched import HANG_S

@@ -15,7 +15,7 @@ from routoo.predictor.artifact import MANIFEST, load_artifact
 from routoo.predictor.base import join
 from routoo.predictor.encoding import checked
 from routoo.predictor.onnx import OnnxPredictor
-from support.tiny_artifact import (
+from support.artifacts.tiny_artifact import (
     LONGEST,
     MODELS,
     OUTPUTS,

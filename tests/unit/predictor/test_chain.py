@@ -19,7 +19,7 @@ from routoo.predictor.base import join
 from routoo.predictor.breaker import Breaker, BreakerTerms, State
 from routoo.predictor.chain import PredictorChain, Watch
 from routoo.predictor.encoding import checked
-from support.tiny_artifact import MODELS, change_manifest, write_tiny_artifact
+from support.artifacts.tiny_artifact import MODELS, change_manifest, write_tiny_artifact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,6 +41,7 @@ class Far:
         self.models = near.models
         self.version = "far-1"
         self.max_tokens = near.max_tokens
+        self.tasks = near.tasks
         self.degraded = False
         self.statistics = None
         self.change: Callable[[Prediction], Prediction] = lambda prediction: prediction

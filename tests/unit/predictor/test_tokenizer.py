@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routoo.predictor.artifact import load_artifact
-from routoo.predictor.encoding import SHORTEST_BUCKET, EncodedPrompts, PromptEncoder, bucket_lengths
+from routoo.predictor.base import SHORTEST_BUCKET, EncodedPrompts, bucket_lengths
+from routoo.predictor.encoding import PromptEncoder
 from routoo.predictor.onnx import OnnxPredictor
-from support.tiny_artifact import WORDS, write_tiny_artifact
+from support.artifacts.tiny_artifact import WORDS, write_tiny_artifact
 
 if TYPE_CHECKING:
     from collections.abc import Callable

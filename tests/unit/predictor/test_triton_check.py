@@ -10,7 +10,7 @@ from tritonclient.grpc import model_config_pb2, service_pb2
 from routoo.errors import ArtifactError
 from routoo.predictor.artifact import load_artifact
 from routoo.predictor.triton_check import Offer, Statistics, read_offer, read_statistics
-from support.tiny_artifact import change_manifest, write_tiny_artifact
+from support.artifacts.tiny_artifact import change_manifest, write_tiny_artifact
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +57,9 @@ def test_what_fits_is_an_offer(manifest: Manifest) -> None:
     # The server may drop the dimension of size 1.
     (ood,) = [output for output in said.outputs if output.name == "ood"]
     ood.shape[:] = [-1]
-    assert read_offer(said, config(64), manifest, "it") == Offer((9, 10), 64, {"input_ids": "INT32"})
+    assert read_offer(said, config(64), manifest, "it") == Offer(
+        (9, 10), 64, {"input_ids": "INT32"}
+    )
 
 
 def rename_input(said: Metadata) -> None:

@@ -12,17 +12,25 @@ from tokenizers.models import WordPiece
 from tokenizers.normalizers import BertNormalizer, Lowercase
 from tokenizers.pre_tokenizers import BertPreTokenizer, Whitespace
 
-from routoo.predictor import encoding as tokenizer_module
-from routoo.predictor.artifact import shipped_artifact
-from routoo.predictor.encoding import WordCache, splits_words_alone
+from routoo.predictor import word_cache
+from routoo.predictor.word_cache import WordCache, splits_words_alone
+
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:
-    shipped = Tokenizer.from_file(str(shipped_artifact() / "tokenizer.json"))
-    shipped.no_truncation()
-    shipped.no_padding()
-    return shipped
+    """A tokenizer with BERT's rules, whose pieces are some words, and letters, digits and signs."""
+    signs = [*string.ascii_lowercase, *string.digits, *string.punctuation]
+    pieces = [*SPECIAL, "one", "two", "seven", "snake", "##case", *signs]
+    pieces += [f"##{sign}" for sign in signs]
+    made = Tokenizer(
+        WordPiece({piece: row for row, piece in enumerate(pieces)}, unk_token=SPECIAL[1])
+    )
+    made.normalizer = BertNormalizer(lowercase=True)
+    made.pre_tokenizer = BertPreTokenizer()
+    made.add_special_tokens(list(SPECIAL))
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +43,7 @@ def library_ids(tokenizer: Tokenizer, text: str) -> list[int]:
     return ids
 
 
-def test_the_shipped_tokenizer_splits_words_alone(tokenizer: Tokenizer) -> None:
+def test_a_tokenizer_with_bert_s_rules_splits_words_alone(tokenizer: Tokenizer) -> None:
     assert splits_words_alone(tokenizer)
 
 
@@ -51,7 +59,7 @@ def test_ids_are_the_library_s_or_none(tokenizer: Tokenizer, cache: WordCache, t
 
 @given(text=st.text(string.ascii_letters + string.digits + string.punctuation + " \t\r\n"))
 def test_plain_ascii_is_looked_up(tokenizer: Tokenizer, cache: WordCache, text: str) -> None:
-    special = any(token in text for token in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"))
+    special = any(token in text for token in SPECIAL)
     assert cache.ids(text) == (None if special else library_ids(tokenizer, text))
 
 
@@ -71,7 +79,7 @@ def test_edges_are_the_library_s(tokenizer: Tokenizer, cache: WordCache, text: s
 def test_a_full_cache_learns_no_more_and_stays_right(
     tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tokenizer_module, "MOST_WORDS", 3)
+    monkeypatch.setattr(word_cache, "MOST_WORDS", 3)
     small = WordCache(tokenizer)
     for text in ("one two three four five", "six seven", "one seven " + "long" * 20):
         assert small.ids(text) == library_ids(tokenizer, text)

@@ -14,7 +14,7 @@ from routoo.routing.outcome import OutcomeReport
 from routoo.routing.request import PromptRequest
 from routoo.selector.cascade import Correction, Rule
 from routoo.selector.reason import Reason
-from support.tiny_artifact import write_tiny_artifact
+from support.artifacts.tiny_artifact import write_tiny_artifact
 from support.tiny_engine import make_engine
 from support.watched import HANG_S
 

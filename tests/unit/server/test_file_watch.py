@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from routoo.server.file_watch import FileWatch, files_of
-from support.tiny_artifact import write_tiny_artifact
+from support.artifacts.tiny_artifact import write_tiny_artifact
 from support.tiny_service import tiny_settings
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Readers of the request bodies of LLM APIs: the text, and the capabilities that a model needs.
+"""Readers of the request bodies of LLM APIs: who says what, and the capabilities that are needed.
 
 Bodies are untrusted: every value may have any JSON type, and values that do not fit are ignored.
 """
@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
+
+from routoo.predictor.conversation import OFFERED_TOOLS, TURN, conversation, role_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,6 +38,7 @@ _PART_NEEDS: dict[str, Need] = {
     "input_file": "files",
     "document": "files",
 }
+_USER, _TOOL = "user", "tool"
 _JSON_FORMATS = frozenset({"json_schema", "json_object"})
 _BYTES_PER_TOKEN = 4
 _DEEPEST = 8
@@ -57,7 +61,8 @@ class Asked:
     """The facts of a body that matter for routing.
 
     Attributes:
-        text: all its text, messages joined by newlines; empty: there is none.
+        text: all its text with who says it, see ``conversation``, and the tools that are offered;
+            empty: nothing is said.
         needs: the capabilities that a model has to have.
         images: the number of images.
         other_tokens: estimated input tokens, without those of text and images.
@@ -73,10 +78,37 @@ class Asked:
 
 @dataclass(slots=True)
 class _Found:
-    texts: list[str] = field(default_factory=list)
+    """The facts found so far.
+
+    Attributes:
+        said: the number of the turn, the role and the text of each part.
+        needs: the capabilities that a model has to have.
+        images: the number of images.
+        other_bytes: the size of what is neither text nor image.
+        turn: the number of the present turn.
+        role: the role of the one who speaks in it.
+    """
+
+    said: list[tuple[int, str, str]] = field(default_factory=list)
     needs: set[Need] = field(default_factory=set)
     images: int = 0
     other_bytes: int = 0
+    turn: int = 0
+    role: str = _USER
+
+    def begin(self, role: object) -> None:
+        """Begins a turn of a role; of the user, where it is none that is known."""
+        self.turn += 1
+        self.role = role_of(role) if isinstance(role, str) and role != _USER else _USER
+
+    def say(self, text: str) -> None:
+        """Adds a text to the present turn."""
+        self.said.append((self.turn, self.role, text))
+
+    def turns(self) -> list[tuple[str, str]]:
+        """Returns the turns; what one message says in two roles makes two."""
+        by_turn = groupby(self.said, key=lambda part: part[:2])
+        return [(role, "\n".join(part[2] for part in parts)) for (_, role), parts in by_turn]
 
 
 def api_of(path: str) -> Api | None:
@@ -89,15 +121,19 @@ def asked_by(api: Api, body: dict[str, Any]) -> Asked:
     """Reads a body, in the format of its API."""
     found = _Found()
     _READERS[api](body, found)
+    turns = found.turns()
     tools = body.get("tools") or body.get("functions")
     if tools:
         found.needs.add("tools")
         found.other_bytes += _size(tools)
+        offered = _offered(tools)
+        if turns and offered:
+            turns.insert(0, (OFFERED_TOOLS, offered))
     modalities = body.get("modalities")
     if isinstance(modalities, list) and "audio" in modalities:
         found.needs.add("audio")
     return Asked(
-        text="\n".join(found.texts),
+        text=_text_of(turns),
         needs=frozenset(found.needs),
         images=found.images,
         other_tokens=found.other_bytes // _BYTES_PER_TOKEN,
@@ -114,14 +150,16 @@ def _read_completions(body: dict[str, Any], found: _Found) -> None:
     prompt = body.get("prompt")
     for text in prompt if isinstance(prompt, list) else [prompt]:
         if isinstance(text, str):
-            found.texts.append(text)
+            found.say(text)
 
 
 def _read_responses(body: dict[str, Any], found: _Found) -> None:
+    found.begin("system")
     _read_content(body.get("instructions"), found)
     items = body.get("input")
+    found.begin(_USER)
     if isinstance(items, str):
-        found.texts.append(items)
+        found.say(items)
     else:
         _read_messages(items, found)
     text = body.get("text")
@@ -130,6 +168,7 @@ def _read_responses(body: dict[str, Any], found: _Found) -> None:
 
 
 def _read_anthropic(body: dict[str, Any], found: _Found) -> None:
+    found.begin("system")
     _read_content(body.get("system"), found)
     _read_messages(body.get("messages"), found)
     _read_format(body.get("output_format"), found)
@@ -152,6 +191,7 @@ def _read_messages(messages: object, found: _Found) -> None:
     for message in messages:
         if not isinstance(message, dict):
             continue
+        found.begin(_TOOL if "output" in message else message.get("role"))
         _read_content(message.get("content"), found)
         # Calls of tools and their results, in the formats of chats and responses.
         if calls := message.get("tool_calls"):
@@ -163,7 +203,7 @@ def _read_messages(messages: object, found: _Found) -> None:
 
 def _read_content(content: object, found: _Found, depth: int = 0) -> None:
     if isinstance(content, str):
-        found.texts.append(content)
+        found.say(content)
     elif isinstance(content, list) and depth < _DEEPEST:
         for part in content:
             if isinstance(part, dict):
@@ -177,7 +217,7 @@ def _read_part(part: dict[str, Any], found: _Found, depth: int) -> None:
     if kind in _TEXT_PARTS:
         text = part.get("text")
         if isinstance(text, str):
-            found.texts.append(text)
+            found.say(text)
     elif kind in _PART_NEEDS:
         need = _PART_NEEDS[kind]
         found.needs.add(need)
@@ -185,7 +225,34 @@ def _read_part(part: dict[str, Any], found: _Found, depth: int) -> None:
     elif kind == "tool_use":
         found.other_bytes += _size(part.get("input"))
     elif kind == "tool_result":
+        speaker, found.role = found.role, _TOOL
         _read_content(part.get("content"), found, depth + 1)
+        found.role = speaker
+
+
+def _text_of(turns: list[tuple[str, str]]) -> str:
+    if len(turns) == 1:  # most bodies of programs that ask one question
+        role, text = turns[0]
+        if role == _USER and TURN not in text:
+            return text
+    return conversation(turns)
+
+
+def _offered(tools: object) -> str:
+    """Returns name and description of each tool, one a line; without those that have no name."""
+    lines = []
+    for tool in tools if isinstance(tools, list) else ():
+        if not isinstance(tool, dict):
+            continue
+        # A chat wraps its functions; tools of the provider have a type instead of a name.
+        inner = tool.get("function")
+        told = inner if isinstance(inner, dict) else tool
+        name = told.get("name") or tool.get("type")
+        description = told.get("description")
+        if isinstance(name, str):
+            what = description if isinstance(description, str) else ""
+            lines.append(" ".join(f"{name}: {what}".split()))
+    return "\n".join(lines)
 
 
 def _read_format(wanted: object, found: _Found) -> None:

@@ -9,6 +9,7 @@ from routoo.api.extproc.body import asked_by
 from routoo.api.extproc.headers import COST_USD, DECISION_ID, MODEL, SCORE, read_fields
 from routoo.api.extproc.refusal import Refusal, refusal_of
 from routoo.errors import DrainingError, InvalidRequestError, NoEligibleModelError
+from routoo.predictor.conversation import TURN, contents
 from routoo.routing.request import PromptRequest
 
 if TYPE_CHECKING:
@@ -175,11 +176,11 @@ def _request(
 
 
 def _text(asked: Asked, most_chars: int) -> str:
-    text = asked.text
-    if len(text) > most_chars:
-        raise InvalidRequestError(f"{len(text)} characters of text; send at most {most_chars}")
-    if text and not text.isspace():
-        return text
+    said = contents(asked.text) if asked.text[:1] == TURN else asked.text
+    if len(said) > most_chars:
+        raise InvalidRequestError(f"{len(said)} characters of text; send at most {most_chars}")
+    if said and not said.isspace():
+        return asked.text
     if asked.images or asked.needs & {"audio", "files"}:
         return " ".join(sorted(asked.needs))
     raise InvalidRequestError("there is no text in the request; nothing can be routed")

@@ -195,7 +195,9 @@ def _grounds(config: Path | None, prompts: Path) -> "Grounds":
     predictor = in_process(settings.predictor, artifact)
     with Phases(sys.stderr if sys.stderr.isatty() else None) as phases:
         phases.start(f"predicting {prompts}")
-        sample = read_sample(prompts, pool, predictor, settings.limits, phases.track)
+        sample = read_sample(
+            prompts, pool, predictor, settings.limits, settings.tasks, phases.track
+        )
         phases.finish(f"predicted {len(sample):,} prompts")
     price = priced.price_for(settings.policy.max_mean_cost_usd)
     return Grounds(sample, pool, priced, price, predictor.version)

@@ -104,8 +104,9 @@ def _instead(policy: str, price: float | None, config: Path | None) -> "Alternat
 
     overrides = {"policy": {"name": policy}} if policy else None
     parts = load_components(load_settings(config, overrides))
-    in_force = parts.policies.in_force
-    return OtherService(in_force, parts.pool, parts.price if price is None else price, str(config))
+    policies = parts.policies
+    at = parts.price if price is None else price
+    return OtherService(policies.in_force, parts.pool, at, str(config), policies.unsure)
 
 
 def _tell(findings: list[str]) -> None:

@@ -49,6 +49,7 @@ def decision(response: RouteResponse) -> list[Block]:
     facts = [
         ("shadow price", worth(response.shadow_price)),
         ("prompt", count(response.input_tokens, "token")),
+        *_known(response),
         ("decided in", phases(response.timing)),
         ("predictor", response.predictor_version),
         ("policy", response.policy_version),
@@ -58,6 +59,23 @@ def decision(response: RouteResponse) -> list[Block]:
         facts.insert(0, ("constraints", ", ".join(response.reason.binding_constraints)))
     blocks.append(Facts(facts))
     return blocks
+
+
+def _known(response: RouteResponse) -> list[tuple[str, str]]:
+    """Says what the predictor knows of the prompt and of the chosen model; what it tells of it."""
+    facts = []
+    if response.HasField("task"):
+        facts.append(("task", f"{response.task}, {percent(response.task_confidence)} sure"))
+    if response.HasField("ood"):
+        facts.append(
+            ("unlike", f"{response.ood:.2f}, where 0 is like the training prompts and 1 is not")
+        )
+    if response.HasField("score_std"):
+        spread = f"standard deviation {score(response.score_std)}"
+        if response.HasField("evidence"):
+            spread += f", from {response.evidence:,.0f} graded prompts"
+        facts.append(("score", spread))
+    return facts
 
 
 def escalation(response: EscalateResponse) -> list[Block]:
@@ -209,6 +227,8 @@ def info(response: GetInfoResponse) -> list[Block]:
         ("batch", f"{count(response.max_batch_prompts, 'prompt')} at most"),
         ("queue", f"{count(response.max_queue, 'request')} at most"),
     ]
+    if response.tasks:
+        facts.insert(6, ("tasks", ", ".join(response.tasks)))
     if response.HasField("shadow"):
         facts.append(("shadow", _shadow(response.shadow)))
     return [Facts(facts)]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datetime import date
     from pathlib import Path
 
-    from routoo.routing.upkeep.entry import Catalogue, CatalogueEntry
+    from routoo.routing.upkeep.entry import CatalogueEntry, PriceCatalogue
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Catalogues:
         all: the catalogues, at least one.
     """
 
-    all: tuple[Catalogue, ...]
+    all: tuple[PriceCatalogue, ...]
 
     def __str__(self) -> str:
         return " and ".join(f"{one.package} {one.version}" for one in self.all)
@@ -102,7 +102,7 @@ def installed_catalogues(day: date, table: Path | None = None) -> Catalogues:
     Raises:
         PoolError: there is no catalogue, or the table cannot be read; names the remedy.
     """
-    found: list[Catalogue] = []
+    found: list[PriceCatalogue] = []
     missing = None
     try:
         found.append(GenaiPrices(day))

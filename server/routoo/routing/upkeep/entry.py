@@ -102,7 +102,7 @@ class CatalogueEntry:
         )
 
 
-class Catalogue(Protocol):
+class PriceCatalogue(Protocol):
     """A list of models with their prices, on this machine."""
 
     package: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Self
 
@@ -79,7 +79,28 @@ class Logged:
             return -1 if model is None else index[model]
 
         cells = "".join(line["eligible"] for line in lines).encode()
-        spread = [line.get("score_std") for line in lines]
+
+        def told(name: str, missing: Any) -> FloatArray | None:
+            """Returns a figure that not every predictor tells; None: no line has it."""
+            found = [line.get(name) for line in lines]
+            if all(one is None for one in found):
+                return None
+            return np.array([missing if one is None else one for one in found], np.float64)
+
+        nothing = [np.nan] * m
+        estimates = Estimates(
+            scores=figures("scores"),
+            output_tokens=figures("output_tokens"),
+            costs_usd=figures("costs_usd"),
+            latencies_ms=figures("latencies_ms"),
+            input_tokens=np.array([line["input_tokens"] for line in lines], np.float64),
+            score_std=told("score_std", nothing),
+            evidence=told("evidence", nothing),
+            ood=told("ood", np.nan),
+            confidence=told("task_confidence", np.nan),
+        )
+        if setup.unsure is not None:
+            estimates = replace(estimates, unsure=setup.unsure.rows(estimates))
         policies = [line["policy"].rpartition("-")[0] for line in lines]
         for name in set(policies):
             if name not in setup.policies:
@@ -90,16 +111,7 @@ class Logged:
             policies=policies,
             batches=[line.get("batch", "") for line in lines],
             requests=[_request(line) for line in lines],
-            estimates=Estimates(
-                scores=figures("scores"),
-                output_tokens=figures("output_tokens"),
-                costs_usd=figures("costs_usd"),
-                latencies_ms=figures("latencies_ms"),
-                input_tokens=np.array([line["input_tokens"] for line in lines], np.float64),
-                score_std=np.array([one or [np.nan] * m for one in spread], np.float64)
-                if any(spread)
-                else None,
-            ),
+            estimates=estimates,
             mask=(np.frombuffer(cells, np.uint8) == ord("1")).reshape(len(lines), m),
             prices=np.array([line["price"] for line in lines], np.float64),
             choice=np.array([column(line["model"]) for line in lines], np.intp),
@@ -135,21 +147,14 @@ class Logged:
 
     def take(self, rows: IndexArray) -> Self:
         """Returns the decisions at some rows, int [k]."""
-        at, old = rows.tolist(), self.estimates
+        at = rows.tolist()
         return type(self)(
             setup=self.setup,
             ids=[self.ids[row] for row in at],
             policies=[self.policies[row] for row in at],
             batches=[self.batches[row] for row in at],
             requests=[self.requests[row] for row in at],
-            estimates=Estimates(
-                scores=old.scores[rows],
-                output_tokens=old.output_tokens[rows],
-                costs_usd=old.costs_usd[rows],
-                latencies_ms=old.latencies_ms[rows],
-                input_tokens=old.input_tokens[rows],
-                score_std=None if old.score_std is None else old.score_std[rows],
-            ),
+            estimates=self.estimates.rows(rows),
             mask=self.mask[rows],
             prices=self.prices[rows],
             choice=self.choice[rows],
@@ -170,24 +175,33 @@ class Logged:
 
 
 def _joined(parts: Sequence[Estimates]) -> Estimates:
-    def together(name: str) -> FloatArray:
+    def together(name: str) -> NDArray[Any]:
         return np.concatenate([getattr(part, name) for part in parts])
 
-    spread = None
-    if any(part.score_std is not None for part in parts):
-        spread = np.concatenate(
+    def known(name: str) -> FloatArray | None:
+        """Joins a figure that not every part has; NaN where it is missing."""
+        found = [getattr(part, name) for part in parts]
+        first = next((one for one in found if one is not None), None)
+        if first is None:
+            return None
+        return np.concatenate(
             [
-                np.full(part.scores.shape, np.nan) if part.score_std is None else part.score_std
-                for part in parts
+                np.full((len(part.scores), *first.shape[1:]), np.nan) if one is None else one
+                for part, one in zip(parts, found, strict=True)
             ]
         )
+
     return Estimates(
         scores=together("scores"),
         output_tokens=together("output_tokens"),
         costs_usd=together("costs_usd"),
         latencies_ms=together("latencies_ms"),
         input_tokens=together("input_tokens"),
-        score_std=spread,
+        score_std=known("score_std"),
+        evidence=known("evidence"),
+        ood=known("ood"),
+        confidence=known("confidence"),
+        unsure=None if parts[0].unsure is None else together("unsure"),
     )
 
 

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from routoo import __version__
 from routoo.routing.pool import ModelSpec, Pool
+from routoo.routing.unsure import Unsure
 from routoo.selector.policies import POLICIES, policy_class
 
 if TYPE_CHECKING:
@@ -41,17 +42,19 @@ class Setup:
         policies: by name, the policies that decide requests.
         in_force: the name of the policy for requests that name none.
         software: versions of the software that computes, by name.
+        unsure: the rule for prompts that the predictor does not know; None: there is none.
     """
 
     pool: Pool
     policies: Mapping[str, Policy]
     in_force: str
     software: Mapping[str, str]
+    unsure: Unsure | None = None
 
     @classmethod
     def of(cls, pool: Pool, policies: Policies) -> Setup:
         """Makes the setup of a service that decides now, with this software."""
-        return cls(pool, policies.offered, policies.in_force.name, software())
+        return cls(pool, policies.offered, policies.in_force.name, software(), policies.unsure)
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Setup:
@@ -66,7 +69,14 @@ class Setup:
                 name: policy_class(name).restored(settings)
                 for name, settings in values["policies"].items()
             }
-            return cls(Pool.of(models), policies, values["in_force"], values["software"])
+            unsure = values.get("unsure")
+            return cls(
+                Pool.of(models),
+                policies,
+                values["in_force"],
+                values["software"],
+                None if unsure is None else Unsure.restored(unsure),
+            )
         except (KeyError, TypeError, AttributeError, ValidationError) as error:
             raise ValueError(f"{type(error).__name__} in the setup") from None
 
@@ -83,6 +93,7 @@ class Setup:
     @cached_property
     def _content(self) -> dict[str, Any]:
         return {
+            **({} if self.unsure is None else {"unsure": self.unsure.logged()}),
             "in_force": self.in_force,
             "policies": {name: one.logged() for name, one in self.policies.items()},
             "models": [model.model_dump() for model in self.pool.models],

@@ -88,8 +88,7 @@ class BatchRecord:
         }
         if wanted != choice:
             values["wanted"] = names[wanted]
-        if self.chosen.joint is not None and estimates.score_std is not None:
-            values["score_std"] = estimates.score_std[row].tolist()
+        values |= self._known(row)
         if request.constraints:
             values["constraints"] = request.constraints
         if request.tenant:
@@ -100,6 +99,25 @@ class BatchRecord:
         if self.prompts:
             values["prompt"] = request.text
         return values
+
+    def _known(self, row: int) -> dict[str, Any]:
+        """Returns what the predictor tells besides scores and lengths."""
+        estimates = self.batch.estimates
+        known: dict[str, Any] = {}
+        if estimates.tasks is not None:
+            known["task"] = estimates.task_names[int(estimates.tasks[row])]
+        for name, figures in (("task_confidence", estimates.confidence), ("ood", estimates.ood)):
+            if figures is not None:
+                known[name] = float(figures[row])
+        if estimates.score_std is not None:
+            std = estimates.score_std[row]
+            # A joint batch is decided by these, so that replay needs every digit.
+            known["score_std"] = (np.round(std, 4) if self.chosen.joint is None else std).tolist()
+        if estimates.evidence is not None:
+            known["evidence"] = estimates.evidence[row].tolist()
+        if estimates.unsure is not None and estimates.unsure[row]:
+            known["unsure"] = True
+        return known
 
 
 def _whole(tokens: FloatArray) -> list[int]:

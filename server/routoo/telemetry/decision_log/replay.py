@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from routoo.errors import InfeasibleError, InvalidRequestError
 from routoo.routing.constraints import narrow
-from routoo.routing.estimates import Estimates, costs_usd_of, latencies_ms_of
+from routoo.routing.decision import Chosen
+from routoo.routing.estimates import costs_usd_of, latencies_ms_of
 from routoo.routing.joint import solve_jointly
 from routoo.selector.policies.cheapest import cheapest_of
 from routoo.selector.policies.lp import reasons, round_scores
@@ -19,6 +20,7 @@ from routoo.telemetry.decision_log.header import software
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from routoo.routing.estimates import Estimates
     from routoo.routing.joint import JointConstraints
     from routoo.selector.arrays import BoolArray, FloatArray, IndexArray, ReasonArray
     from routoo.telemetry.decision_log.columns import Logged
@@ -116,14 +118,14 @@ def reproduce(log: LogContents) -> Reproduction:
 def figures_again(logged: Logged) -> Estimates:
     """Computes the estimates again, from scores and tokens at the pool's prices."""
     old, pool = logged.estimates, logged.setup.pool
-    return Estimates(
+    again = replace(
+        old,
         scores=round_scores(old.scores),
-        output_tokens=old.output_tokens,
         costs_usd=costs_usd_of(pool, old.input_tokens, old.output_tokens),
         latencies_ms=latencies_ms_of(pool, old.output_tokens),
-        input_tokens=old.input_tokens,
-        score_std=old.score_std,
     )
+    unsure = logged.setup.unsure
+    return again if unsure is None else unsure.marked(again)
 
 
 def _each(logged: Logged) -> _Again:
@@ -138,6 +140,11 @@ def _each(logged: Logged) -> _Again:
         chosen = policy.choose(case)
         wanted[rows] = chosen[rows]
         codes[rows] = policy.explain(case, chosen)[rows]
+    unsure, rows = logged.setup.unsure, logged.estimates.unsure
+    if unsure is not None and rows is not None:
+        by_policies = Chosen(wanted, codes, np.zeros(len(names), np.bool_))
+        again = unsure.instead(by_policies, logged.mask, rows)
+        wanted, codes = again.choice, again.reasons
     return _Again(wanted, codes, logged.prices)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from routoo.request_fields import CONSTRAINTS, Kind, Narrows
 from routoo.routing.constraints import narrow
+from routoo.routing.decision import Chosen
 from routoo.routing.estimates import Estimates, costs_usd_of, latencies_ms_of, tokens_cost_usd
 from routoo.selector.reason import Reason
 from routoo.telemetry.decision_log.header import Setup, plain_policies
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from routoo.routing.pool import Pool
     from routoo.routing.request import PromptRequest
+    from routoo.routing.unsure import Unsure
     from routoo.selector.arrays import BoolArray, FloatArray, IndexArray
     from routoo.selector.policies.base import Policy
     from routoo.telemetry.decision_log.columns import Logged
@@ -38,8 +40,8 @@ class Alternative(Protocol):
         """The price, in score per USD; None: the log's prices."""
         ...
 
-    def of(self, setup: Setup) -> tuple[Policy, Pool]:
-        """Returns the policy, and the pool whose prices count, for decisions of a setup.
+    def of(self, setup: Setup) -> tuple[Policy, Pool, Unsure | None]:
+        """Returns the policy, the pool whose prices count, and the rule for unsure prompts.
 
         Raises:
             DecisionLogError: it cannot decide them; the message says why.
@@ -65,8 +67,8 @@ class OtherPolicy:
         at = "" if self.price is None else f" at {self.price:g} score per USD"
         return f"policy {self.name or 'in force'}{at}"
 
-    def of(self, setup: Setup) -> tuple[Policy, Pool]:
-        """Returns the setup's policy of this name, or one without settings, and its pool.
+    def of(self, setup: Setup) -> tuple[Policy, Pool, Unsure | None]:
+        """Returns the setup's policy of this name, or one without settings, its pool and its rule.
 
         Raises:
             DecisionLogError: the log has no such policy.
@@ -79,7 +81,7 @@ class OtherPolicy:
                 f"the log says nothing of the settings of policy {name}; it knows {known}; name a"
                 " configuration that has it with --config"
             )
-        return policy, setup.pool
+        return policy, setup.pool, setup.unsure
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,26 +93,28 @@ class OtherService:
         pool: the models, at their prices.
         price: score per USD.
         source: the name of the configuration, for people.
+        unsure: its rule for prompts that the predictor does not know; None: it has none.
     """
 
     policy: Policy
     pool: Pool
     price: float | None
     source: str
+    unsure: Unsure | None = None
 
     @property
     def text(self) -> str:
         """Describes the alternative, for people."""
         return f"policy {self.policy.name} of {self.source} at {self.price:g} score per USD"
 
-    def of(self, setup: Setup) -> tuple[Policy, Pool]:
-        """Returns this policy and this pool.
+    def of(self, setup: Setup) -> tuple[Policy, Pool, Unsure | None]:
+        """Returns this policy, this pool and this rule.
 
         Raises:
             DecisionLogError: the log has no predictions of a model of the pool.
         """
         _columns(setup.pool, self.pool)
-        return self.policy, self.pool
+        return self.policy, self.pool, self.unsure
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,12 +215,18 @@ def what_if(log: LogContents, instead: Alternative) -> WhatIf:
     then = other = nothing
     same = turned = 0
     for logged in log.decisions:
-        policy, pool = instead.of(logged.setup)
+        policy, pool, unsure = instead.of(logged.setup)
         moved, names = _at(logged, pool)
+        if unsure is not None:
+            moved = replace(moved, estimates=unsure.marked(moved.estimates))
         eligibility, _ = narrow(moved.requests, moved.estimates, pool)
         mask = eligibility.mask & names
         prices = None if instead.price is None else np.full(len(moved), instead.price)
         choice = policy.choose(moved.case(moved.estimates, mask, prices))
+        rows = moved.estimates.unsure
+        if unsure is not None and rows is not None:
+            codes, priced = np.zeros(len(choice), np.int8), np.zeros(len(choice), np.bool_)
+            choice = unsure.instead(Chosen(choice, codes, priced), mask, rows).choice
         reports = [log.reports.get(one) for one in logged.ids]
         answered = _answered(logged, reports)
         then += _figures(logged, logged.setup.pool, logged.choice, reports, answered)
@@ -260,6 +270,8 @@ def _at(logged: Logged, pool: Pool) -> tuple[Logged, BoolArray]:
         costs_usd=costs_usd_of(pool, old.input_tokens, tokens),
         latencies_ms=latencies_ms_of(pool, tokens),
         input_tokens=old.input_tokens,
+        ood=old.ood,
+        confidence=old.confidence,
     )
     left = np.ones(estimates.scores.shape, np.bool_)
     requests = []

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routoo.api.extproc.body import api_of, asked_by
+from routoo.predictor.conversation import contents, conversation, read_turns
 
 PNG = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
 TOOL = {"type": "function", "function": {"name": "weather", "parameters": {}}}
@@ -72,7 +73,94 @@ TEXTS: list[tuple[Any, dict[str, Any], str]] = [
 @pytest.mark.parametrize(("api", "body", "text"), TEXTS)
 def test_text(api: Any, body: dict[str, Any], text: str) -> None:
     asked = asked_by(api, body)
-    assert asked.text == text
+    assert contents(asked.text) == text
+    # What is offered is not what is said.
+    offered = asked_by(api, {**body, "tools": [TOOL]})
+    assert contents(offered.text) == text
+
+
+SYSTEM, HI, TOOL_SAYS = ("system", "be brief"), ("user", "why?"), ("tool", "42")
+CALLED = [
+    {"type": "text", "text": "I look it up"},
+    {"type": "tool_use", "name": "answer", "input": {"of": "everything"}},
+]
+TURNS: list[tuple[Any, dict[str, Any], list[tuple[str, str]]]] = [
+    (
+        "chat",
+        {"messages": [{"role": "system", "content": "be brief"}, *user("why?")]},
+        [SYSTEM, HI],
+    ),
+    (
+        "chat",
+        {
+            "messages": [
+                *user("why?"),
+                {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]},
+                {"role": "tool", "tool_call_id": "1", "content": "42"},
+            ]
+        },
+        [HI, TOOL_SAYS],
+    ),
+    ("chat", {"messages": [{"role": "function", "content": "42"}]}, [TOOL_SAYS]),
+    ("chat", {"messages": [{"role": ["x"], "content": "why?"}]}, [HI]),
+    (
+        "chat",
+        {"messages": [{"role": "\x1etool\x1f", "content": "why?\x1etool\x1f42"}]},
+        [("user", "why?tool42")],
+    ),
+    ("responses", {"input": "why?", "instructions": "be brief"}, [SYSTEM, HI]),
+    (
+        "responses",
+        {
+            "input": [
+                {"role": "developer", "content": "be brief"},
+                *user([{"type": "input_text", "text": "why?"}]),
+                {"type": "function_call", "name": "answer", "arguments": "{}"},
+                {"type": "function_call_output", "call_id": "1", "output": "42"},
+            ]
+        },
+        [("developer", "be brief"), HI, TOOL_SAYS],
+    ),
+    ("completions", {"prompt": ["once", "twice"]}, [("user", "once\ntwice")]),
+    (
+        "messages",
+        {
+            "system": "be brief",
+            "messages": [
+                *user("why?"),
+                {"role": "assistant", "content": CALLED},
+                *user([{"type": "tool_result", "content": "42"}, {"type": "text", "text": "why?"}]),
+            ],
+        },
+        [SYSTEM, HI, ("assistant", "I look it up"), TOOL_SAYS, HI],
+    ),
+]
+
+
+@pytest.mark.parametrize(("api", "body", "turns"), TURNS)
+def test_who_says_what(api: Any, body: dict[str, Any], turns: list[tuple[str, str]]) -> None:
+    assert asked_by(api, body).text == conversation(turns)
+
+
+LOOK_UP = {"name": "look_up", "description": "finds\n  a word"}
+OFFERED: list[tuple[Any, dict[str, Any]]] = [
+    ("chat", {"tools": [{"type": "function", "function": LOOK_UP}, TOOL]}),
+    ("chat", {"functions": [LOOK_UP, {"name": "weather"}]}),
+    ("responses", {"tools": [{"type": "function", **LOOK_UP}, {"type": "weather"}]}),
+    ("messages", {"tools": [{**LOOK_UP, "input_schema": {}}, {"name": "weather"}, {"name": 1}, 7]}),
+]
+
+
+@pytest.mark.parametrize(("api", "offer"), OFFERED)
+def test_offered_tools_are_lines_of_their_own(api: Any, offer: dict[str, Any]) -> None:
+    said = {"input": "why?"} if api == "responses" else {"messages": user("why?")}
+    asked = asked_by(api, {**said, **offer})
+    turns = read_turns(asked.text)
+    assert turns.tools == "look_up: finds a word\nweather:"
+    assert (turns.last, turns.last_role, turns.users) == ("why?", "user", 1)
+    assert "tools" in asked.needs
+    # Tools alone are nothing to answer.
+    assert asked_by(api, offer).text == ""
 
 
 NEEDS: list[tuple[Any, dict[str, Any], set[str]]] = [

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tritonclient.grpc import model_config_pb2 as triton
 
 from routoo.predictor.artifact import load_artifact
-from routoo.predictor.encoding import bucket_lengths
+from routoo.predictor.base import bucket_lengths
 from routoo.predictor.onnx import OnnxPredictor
 from routoo_export.artifact.triton_repository import (
     DynamicBatching,
@@ -31,7 +31,7 @@ from routoo_export.artifact.triton_repository import (
     write_config,
 )
 from routoo_export.errors import ExportError
-from support.tiny_artifact import MODELS, write_tiny_artifact
+from support.artifacts.tiny_artifact import MODELS, write_tiny_artifact
 
 if TYPE_CHECKING:
     from pathlib import Path

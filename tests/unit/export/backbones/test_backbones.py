@@ -20,7 +20,7 @@ from routoo_export.backbones.tokens import bare_tokenizer, pad_ids
 from routoo_export.backbones.transformer import Reading, TransformerBackbone
 from routoo_export.backbones.truncate import truncate
 from routoo_export.errors import CheckpointError, ExportError
-from support.tiny_transformers import (
+from support.artifacts.tiny_transformers import (
     BOS,
     LAYERS,
     PAD,

@@ -19,7 +19,7 @@ from routoo_export.outcomes.folds import stem_folds
 from routoo_export.outcomes.splits import TEST_BUCKETS, TRAIN_BUCKETS, in_buckets
 from routoo_export.training import pipeline
 from routoo_export.training.pipeline import Recipe, Workplace, fold_rows, train_predictor
-from support.tiny_transformers import save_tiny_encoder
+from support.artifacts.tiny_transformers import save_tiny_encoder
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,7 @@ import torch
 from routoo_export.backbones.config import BackboneConfig
 from routoo_export.backbones.feature_cache import FeatureExtractor
 from routoo_export.backbones.pretrained import load_pretrained
-from support.tiny_transformers import save_tiny_encoder
+from support.artifacts.tiny_transformers import save_tiny_encoder
 
 if TYPE_CHECKING:
     from pathlib import Path

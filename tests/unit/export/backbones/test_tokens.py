@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from routoo.predictor.encoding import PromptEncoder
 from routoo_export.backbones.token_vectors import load_token_vectors
 from routoo_export.backbones.tokens import bare_tokenizer, encode_prompts, length_batches, pad_ids
-from support.tiny_transformers import BOS, PAD, tiny_tokenizer
+from support.artifacts.tiny_transformers import BOS, PAD, tiny_tokenizer
 
 if TYPE_CHECKING:
     from pathlib import Path

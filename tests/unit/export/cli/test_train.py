@@ -18,7 +18,7 @@ from routoo_export.outcomes.splits import TEST_BUCKETS, in_buckets
 from routoo_export.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from routoo_export.training.finetune.finetune import Resumption
 from routoo_export.training.recipes import quick_recipe
-from support.tiny_transformers import save_tiny_decoder, save_tiny_encoder
+from support.artifacts.tiny_transformers import save_tiny_decoder, save_tiny_encoder
 
 if TYPE_CHECKING:
     from pathlib import Path

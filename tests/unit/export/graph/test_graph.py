@@ -26,14 +26,14 @@ from routoo_export.graph.parity import (
 )
 from routoo_export.graph.precision import Precision, at_precision
 from routoo_export.graph.transformer import PREFIX, trace
-from support.random_heads import random_heads
-from support.tiny_transformers import (
+from support.artifacts.tiny_transformers import (
     PAD,
     WIDTH,
     save_tiny_encoder,
     tiny_mobillama,
     tiny_tokenizer,
 )
+from support.random_heads import random_heads
 
 if TYPE_CHECKING:
     from collections.abc import Callable

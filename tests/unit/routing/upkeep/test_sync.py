@@ -151,7 +151,7 @@ def test_another_package_changes_the_same_seller_s_prices_and_nothing_else() -> 
 
 
 def test_the_pool_of_2026_has_the_prices_of_the_package_that_is_pinned() -> None:
-    before = PoolText.read(DEFAULT_POOL.with_name("pool_2026.yaml"))
+    before = PoolText.read(DEFAULT_POOL)
     sync = synced(before, Catalogues((GenaiPrices(DAY),)))
     assert sync.changes == ()
     assert len(sync.kept) < len(before.pool.models) / 2

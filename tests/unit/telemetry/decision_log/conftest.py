@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from routoo.predictor.artifact import load_artifact
-from support.tiny_artifact import write_tiny_artifact
+from support.artifacts.tiny_artifact import write_tiny_artifact
 
 if TYPE_CHECKING:
     from routoo.predictor.artifact import Artifact

@@ -8,6 +8,7 @@ import pytest
 
 from routoo.config.observability import DecisionLogSettings, TracingSettings
 from routoo.config.policy import PolicySettings
+from routoo.predictor.conversation import conversation
 from routoo.routing.escalation import EscalationRequest
 from routoo.routing.outcome import OutcomeReport
 from routoo.routing.request import PromptRequest
@@ -60,6 +61,15 @@ async def test_prompts_are_logged_only_when_asked_for(
     async with logged_engine(artifact, tmp_path / "log", log={"prompts": prompts}) as engine:
         await outcomes(engine.route(PromptRequest(CANARY)))
     assert (CANARY in (tmp_path / "log").read_text()) is prompts
+
+
+async def test_a_logged_conversation_keeps_who_speaks(artifact: Artifact, tmp_path: Path) -> None:
+    text = conversation([("system", "be brief"), ("user", "hard")])
+    async with logged_engine(artifact, tmp_path / "log", log={"prompts": True}) as engine:
+        await outcomes(engine.route(PromptRequest(text)))
+    (line,) = lines_of(tmp_path / "log")
+    assert line["prompt"] == text
+    assert reproduce(read_logs([tmp_path / "log"])).mismatches == []
 
 
 async def test_reports_are_lines_of_their_own_without_the_provider_s_words(

@@ -20,7 +20,12 @@ from routoo_export.training.finetune.data import TuningData, batches_per_epoch
 from routoo_export.training.finetune.finetune import Resumption, TuningTask, finetune
 from routoo_export.training.heads.train import TrainConfig
 from routoo_export.training.pipeline import Recipe, Workplace, fold_rows, train_predictor
-from support.tiny_transformers import WIDTH, save_tiny_decoder, save_tiny_encoder, tiny_mobillama
+from support.artifacts.tiny_transformers import (
+    WIDTH,
+    save_tiny_decoder,
+    save_tiny_encoder,
+    tiny_mobillama,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
