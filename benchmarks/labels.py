@@ -1,10 +1,10 @@
 """Writes real outcomes as a file of labels for ``routoo calibrate``, for docs/calibration.md.
 
-The prompts of MMLU-Pro that the shipped predictor was not trained on, in random order, with the
-scores and costs of the shipped pool, and whether Llama-3.1-8B's and Mixtral's answers agree.
+The prompts of ParetoBandit's validation set that may ship, in random order, with the scores and
+true costs of three models.
 
-Reads mmlu_pro.parquet from the folder in ROUTOO_DATA; writes JSON Lines to the file that the
-argument names.
+Reads paretobandit_val.parquet from the folder in ROUTOO_DATA; writes JSON Lines to the file that
+the argument names.
 """
 
 import json
@@ -12,9 +12,18 @@ import os
 import sys
 from pathlib import Path
 
-from harness.held_out import read_held_out
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
-PAIR = ("meta-llama/Meta-Llama-3.1-8B-Instruct", "mistralai/Mixtral-8x7B-Instruct-v0.1")
+MODELS = (
+    "meta-llama/llama-3.1-8b-instruct",
+    "mistralai/mistral-large-2512",
+    "google/gemini-2.5-pro",
+)
+UNSHIPPED_DOMAIN = "arc_challenge"
+SEED = 0
 
 
 def main() -> int:
@@ -23,19 +32,15 @@ def main() -> int:
     if not folder or len(sys.argv) != 2:
         print("set ROUTOO_DATA to the folder of the outcomes and name a file", file=sys.stderr)
         return 2
-    data = read_held_out(Path(folder))
-    names = data.pool.names
-    answers = [data.table[f"pred:{model}"].to_pylist() for model in PAIR]
+    table = pq.read_table(Path(folder) / "paretobandit_val.parquet")
+    table = table.filter(pc.not_equal(table["domain"], UNSHIPPED_DOMAIN))
+    table = table.take(pa.array(np.random.default_rng(SEED).permutation(len(table))))
     with Path(sys.argv[1]).open("w", encoding="utf-8") as lines:
-        for row, prompt in enumerate(data.table["prompt"].to_pylist()):
-            first, second = (one[row] for one in answers)
-            agree = int(first is not None and first == second)
-            costs_usd = data.true_costs_usd[row].round(9).tolist()
+        for row in table.to_pylist():
             label = {
-                "prompt": prompt,
-                "scores": dict(zip(names, data.true_scores[row].tolist(), strict=True)),
-                "costs_usd": dict(zip(names, costs_usd, strict=True)),
-                "signals": {model: {"agreement": agree} for model in PAIR},
+                "prompt": row["prompt"],
+                "scores": {model: round(row[f"score:{model}"], 4) for model in MODELS},
+                "costs_usd": {model: round(row[f"cost:{model}"], 9) for model in MODELS},
             }
             lines.write(json.dumps(label) + "\n")
     return 0

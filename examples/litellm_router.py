@@ -27,7 +27,7 @@ from litellm.router import CustomRoutingStrategyBase
 
 from routoo.client import DEFAULT_ADDRESS, AsyncRouterClient, Fallback
 
-CHEAP, STRONG = "gemini-1.5-flash-002", "gpt-4o-2024-05-13"
+CHEAP, STRONG = "deepseek/deepseek-v4-flash", "google/gemini-3.5-flash"
 DECISION_ID = "routoo_decision_id"
 REPORT_WITHIN_S = 30.0
 

@@ -12,11 +12,16 @@ from routoo.config.loading import load_settings
 from routoo.predictor.artifact import load_artifact, shipped_artifact
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "export").rglob("README.md")),
+]
 
 
-# Rows of the tables in README.md and docs/predictor.md: what a row tells, where its figures stand
-# in the manifest's metrics, column by column, and their decimals.
+# Rows of the tables in README.md and docs/predictor.md: the beginning of the row, where its figures
+# stand in the manifest's metrics, column by column, and their decimals.
 FIGURES = [
     ("the right one of 25 kinds", ["user_prompts/kind", "written_prompts/kind"], 2),
     ("among the three likeliest", ["user_prompts/among_three", "written_prompts/among_three"], 2),
@@ -62,7 +67,7 @@ def test_quoted_figures_are_the_manifest_s(
     assert cells_of(document, label) == figures
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_to_files(document: Path) -> None:
     links = re.findall(r"\]\(([^)#]+)\)", document.read_text())
     for link in links:

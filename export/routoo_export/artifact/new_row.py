@@ -42,6 +42,10 @@ _LENGTH_NOISE_VAR: Final = 0.5
 _SMEARING_PROMPTS: Final = 10.0
 # Fitted rows from which a spread can be told.
 _FEWEST_FITTED: Final = 2
+# Standard deviations, in logits, of a model from the fitted rows: on one kind of task beside the
+# others, and on all kinds, of which the fitted rows say hardly anything.
+_PROFILE_SD: Final = 0.3
+_ABILITY_SD: Final = 1.5
 _SMALLEST_SCORE: Final = 1e-5
 
 
@@ -237,8 +241,11 @@ def _placed(
         "release": evidence.release,
         "params_b": evidence.params_b,
     }
-    if graded is not None and not force:
-        place(catalogue, name, graded=_equated(catalogue, graded, grader), by_name=True, **known)
+    if graded is not None and not force and (evidence.benchmarks or evidence.similar):
+        # Each kind is held against the rest alone: how hard a user's prompts of one kind are beside
+        # those of another is not known.
+        for task, mean in _equated(catalogue, graded, grader).items():
+            place(catalogue, name, graded={task: mean}, **known)
     return place(catalogue, name, by_name=graded is not None, force=force, **known)
 
 
@@ -268,13 +275,32 @@ def _before(table: ModelTable, catalogue: Catalogue, placed: PlacedModel) -> Mod
         return ModelBelief(logits, Gaussian(np.zeros(r), np.zeros((r, r))))
     weights = table.weights[fitted].astype(np.float64)
     shared = Gaussian(weights.mean(axis=0), np.cov(weights, rowvar=False))
+    shift = _shift(table, catalogue, fitted)
+    own = Gaussian(logits.mean + shift.mean, logits.covariance + shift.covariance)
+    profiles = _logit(table.score_mean[fitted])
+    t = len(table.tasks)
+    wide = _PROFILE_SD**2 * np.eye(t) + _ABILITY_SD**2 * np.ones((t, t))
+    alike = Gaussian(profiles.mean(axis=0), np.cov(profiles, rowvar=False) + wide)
+    return ModelBelief(_product(own, alike), shared)
+
+
+def _shift(table: ModelTable, catalogue: Catalogue, fitted: NDArray[np.intp]) -> Gaussian:
+    """How far fitted rows lie above the catalogue, in logits."""
+    t = len(table.tasks)
     both = [row for row in fitted if table.names[row] in catalogue.names]
-    if both:
-        places = [catalogue.row(table.names[row]) for row in both]
-        apart = _logit(table.score_mean[both]) - _logit(catalogue.score_mean[places])
-        doubt = np.cov(apart, rowvar=False) / len(both) if len(both) > 1 else 0.0
-        logits = Gaussian(logits.mean + apart.mean(axis=0), logits.covariance + doubt)
-    return ModelBelief(logits, shared)
+    if not both:
+        return GraderBelief.unknown(t, 0).level
+    places = [catalogue.row(table.names[row]) for row in both]
+    apart = _logit(table.score_mean[both]) - _logit(catalogue.score_mean[places])
+    spread = np.cov(apart, rowvar=False) if len(both) > 1 else np.zeros((t, t))
+    return Gaussian(apart.mean(axis=0), (spread + _PROFILE_SD**2 * np.eye(t)) / len(both))
+
+
+def _product(one: Gaussian, other: Gaussian) -> Gaussian:
+    """What two independent beliefs about the same numbers say together."""
+    gain = np.linalg.solve(one.covariance + other.covariance, one.covariance).T
+    mean = one.mean + gain @ (other.mean - one.mean)
+    return Gaussian(mean, one.covariance - gain @ one.covariance)
 
 
 def _of_row(table: ModelTable, row: int) -> ModelBelief:

@@ -113,6 +113,7 @@ def _training(data: Path) -> dict[str, Any]:
         "outcomes": [
             {"name": entry.name, "licence": entry.licence} for entry in registry().shipping()
         ],
+        # Averages are facts; the benchmark that published them is under this licence.
         "public_averages": [{"name": "LiveBench", "licence": "Apache-2.0"}],
         "prompts_sha256": found.hexdigest(),
         "hyperparameters": asdict(RecogniserSettings()),

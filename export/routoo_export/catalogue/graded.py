@@ -27,6 +27,7 @@ _WEIGHT_VARIANCES: Final = (1e-6, 1e-4, 4e-4, 1.6e-3, 6.4e-3, 2.5e-2, 0.1)
 _STEPS: Final = 12
 _SMALLEST_NOISE: Final = 1e-3
 _FIRST_NOISE: Final = 0.2
+_NO_VARIANCE: Final = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,22 +126,22 @@ def condition(
         grader: The grader.
         graded: The k prompts, 1 or more.
     """
-    t, r = graded.tasks.shape[1], graded.traits.shape[1]
-    # The vector: logits, levels, the model's weights twice (as in the table, and beyond), the
-    # grader's weights; each in units of its prior's standard deviations.
-    of_logits = np.hstack([_root(model.logits), _root(grader.level)])
-    known = np.hstack([_root(model.weights), _root(grader.weights)])
-    parts = np.cumsum([t, t, r, r])
+    r = graded.traits.shape[1]
+    # The vector: logits, levels, the model's weights as in the table, the grader's weights, and the
+    # model's beyond the table; the first four in units of their priors' standard deviations.
+    roots = [_root(one) for one in (model.logits, grader.level, model.weights, grader.weights)]
+    of_logits, known = np.hstack(roots[:2]), np.hstack(roots[2:])
     centre = model.logits.mean + grader.level.mean
     base = graded.traits @ (model.weights.mean + grader.weights.mean)
     of_weights = graded.traits @ known
-    size = 2 * t + 3 * r
+    logits = of_logits.shape[1]
+    size = logits + known.shape[1] + r
     noise, found, spread = _FIRST_NOISE, np.zeros(size), np.eye(size)
     for _ in range(_STEPS):
-        chance = 1.0 / (1.0 + np.exp(-(centre + of_logits @ found[: 2 * t])))
+        chance = 1.0 / (1.0 + np.exp(-(centre + of_logits @ found[:logits])))
         slope = graded.tasks @ ((chance * (1.0 - chance))[:, None] * of_logits)
         inputs = np.hstack([slope, of_weights, graded.traits])
-        wanted = graded.scores - base - graded.tasks @ chance + slope @ found[: 2 * t]
+        wanted = graded.scores - base - graded.tasks @ chance + slope @ found[:logits]
         gram, moment = inputs.T @ inputs, inputs.T @ wanted
         total = float(wanted @ wanted)
         scales = [np.r_[np.ones(size - r), np.full(r, one**0.5)] for one in _WEIGHT_VARIANCES]
@@ -157,16 +158,14 @@ def condition(
         inner = spread[np.ix_(places, places)]
         return Gaussian(before.mean + columns @ found[places], columns @ inner @ columns.T)
 
-    places = np.split(np.arange(size), parts)
-    own = np.r_[places[2], places[4]]
+    places = np.split(np.arange(size), np.cumsum([root.shape[1] for root in roots]))
     return (
         ModelBelief(
-            after(model.logits, of_logits[:, :t], places[0]),
-            after(model.weights, np.hstack([known[:, :r], np.eye(r)]), own),
+            after(model.logits, roots[0], places[0]),
+            after(model.weights, np.hstack([roots[2], np.eye(r)]), np.r_[places[2], places[4]]),
         ),
         GraderBelief(
-            after(grader.level, of_logits[:, t:], places[1]),
-            after(grader.weights, known[:, r:], places[3]),
+            after(grader.level, roots[1], places[1]), after(grader.weights, roots[3], places[3])
         ),
     )
 
@@ -190,9 +189,10 @@ def judge_grader(graded: Iterable[tuple[ModelBelief, GradedPrompts]]) -> GraderB
 
 
 def _root(of: Gaussian) -> Doubles:
-    """A matrix whose product with its transpose is the covariance."""
+    """A matrix [s, q] whose product with its transpose is the covariance, of rank q."""
     values, axes = np.linalg.eigh(of.covariance)
-    root: Doubles = axes * np.sqrt(np.maximum(values, 0.0))
+    real = values > _NO_VARIANCE
+    root: Doubles = axes[:, real] * np.sqrt(values[real])
     return root
 
 

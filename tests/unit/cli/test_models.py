@@ -5,9 +5,17 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import pytest
+import yaml
+
 from routoo.v1.info_pb2 import GetInfoRequest, ListModelsRequest
+from support.artifacts.tiny_artifact import write_tiny_artifact
+from support.tables.tiny_model_table import write_table_folder
+from support.tiny_pool import SMALL
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from support.peers.fake_router import FakeRouter
     from support.processes.command_line import Run
 
@@ -82,3 +90,49 @@ def test_info_tells_what_a_shadow_would_have_done(router: FakeRouter, run: Run) 
         "best; 12.5 % of 200 decisions would go elsewhere, for $2.00 instead of $0.500"
         " and a mean score of 0.7500 instead of 0.6250"
     )
+
+
+def test_the_catalogue_lists_the_models_of_the_table_without_a_service(
+    tmp_path: Path, run: Run
+) -> None:
+    predictor = write_table_folder(tmp_path / "predictor" / "1").parent
+    pool = tmp_path / "pool.yaml"
+    pool.write_text(yaml.safe_dump({"models": [{**SMALL, "predictor_name": "large@high"}]}))
+    catalogue = ("models", "--catalogue", "--predictor", str(predictor), "--pool", str(pool))
+    ended = run(*catalogue)
+    assert (ended.code, ended.err) == (0, "")
+    assert [line.split() for line in ended.out.splitlines() if line] == [
+        ["model", "score", "+-", "tokens", "prompts", "averages", "pool"],
+        ["lab/small", "0.500", "0.250", "200", "120", "0"],
+        ["lab/large-2026-05-01@high", "0.875", "0.250", "2,000", "0", "4", "yes"],
+        ["lab/guessed", "0.500", "0.250", "20", "0", "0"],
+        ["3", "models"],
+    ]
+    reply = json.loads(run(*catalogue, "--search", "SMALL", "--json").out)
+    assert reply["predictor"].startswith("tiny-2.")
+    (small,) = reply["models"]
+    assert (small["name"], small["graded_prompts"], small["in_pool"]) == ("lab/small", 120.5, False)
+    assert "no such model" in run(*catalogue, "--search", "nobody").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--catalogue", "--curve"), "not both"),
+        (("--search", "x"), "go with --catalogue"),
+        (("--catalogue", "--predictor", "1"), "has no table of models"),
+    ],
+)
+def test_a_catalogue_that_cannot_be_listed_is_refused_in_one_line(
+    arguments: tuple[str, ...],
+    message: str,
+    tmp_path: Path,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write_tiny_artifact(tmp_path / "1")
+    monkeypatch.chdir(tmp_path)
+    ended = run("models", *arguments)
+    assert (ended.code, ended.out) == (2, "")
+    assert message in ended.err
+    assert ended.err.count("\n") == 1

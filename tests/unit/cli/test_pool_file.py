@@ -12,7 +12,8 @@ import yaml
 
 from routoo.routing.pool import DEFAULT_POOL, load_pool
 from support.artifacts.tiny_artifact import change_manifest, write_tiny_artifact
-from support.litellm_table import write_table
+from support.tables.litellm_table import write_table
+from support.tables.tiny_model_table import write_table_folder
 from support.tiny_pool import SMALL
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def test_show_tells_the_shipped_pool_and_json_tells_all(run: Run) -> None:
     assert reply["pool"] == str(DEFAULT_POOL)
     assert [one["name"] for one in reply["models"]] == list(load_pool().names)
     assert reply["models"][0]["usd_per_1m_cached_input_tokens"] is None
-    assert reply["models"][0]["evidence"] is None
+    assert reply["models"][0]["evidence"].endswith(" averages")
 
 
 def test_show_tells_the_evidence_of_a_predictor_that_names_it(
@@ -241,3 +242,28 @@ def test_without_a_catalogue_the_extra_is_named(
         assert ended.err.count("\n") == 1
     options = ("--input-usd", "1", "--output-usd", "1", "--window", "9")
     assert run("pool", "add", "z-ai/glm-5", "--pool", str(pool), *options).code == 0
+
+
+def test_show_check_and_add_tell_what_the_table_of_models_rests_on(
+    pool: Path, tmp_path: Path, run: Run
+) -> None:
+    predictor = str(write_table_folder(tmp_path / "predictor" / "1"))
+    add = ("pool", "add", "--pool", str(pool), "--predictor", predictor, "--input-usd", "1",
+           "--output-usd", "2", "--window", "4096")  # fmt: skip
+    named = run(*add, "ours/best", "--predictor-name", "large@high", "--json")
+    assert not any("predictor" in one for one in json.loads(named.out)["remarks"])
+    bare = run(*add, "lab/guessed", "--json")
+    assert "lab/guessed has no graded prompts" in json.loads(bare.out)["remarks"][-1]
+    lost = run(*add, "lab/smal")
+    assert "the nearest names are lab/small" in lost.out.splitlines()[-1]
+
+    listed = json.loads(run("pool", "show", "--pool", str(pool), "--predictor", predictor,
+                            "--json").out)["models"]  # fmt: skip
+    assert [one["evidence"] for one in listed] == [
+        None, None, "0 prompts, 4 averages", "0 prompts, 0 averages", None,
+    ]  # fmt: skip
+    checked = run("pool", "check", "--pool", str(pool), "--predictor", predictor, "--json")
+    warned = {(one["model"], one["kind"]) for one in json.loads(checked.out)["warnings"]}
+    assert ("lab/guessed", "no_evidence") in warned
+    assert ("lab/smal", "unknown_to_predictor") in warned
+    assert not [one for one in warned if one[0] == "ours/best"]

@@ -84,5 +84,7 @@ def test_every_file_that_a_reload_reads_is_looked_at(tmp_path: Path) -> None:
     assert config in files
     assert settings.pool in files
     assert versions / "1" / "model.onnx" in files
+    (versions / "1" / ".models.npz").write_bytes(b"half of a file that will take another's place")
+    assert files_of(config, settings) == files
     write_tiny_artifact(versions / "2")
     assert versions / "2" / "model.onnx" in files_of(config, settings)

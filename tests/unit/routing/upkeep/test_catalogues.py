@@ -15,7 +15,7 @@ from routoo.routing.upkeep.catalogues import Catalogues, installed_catalogues
 from routoo.routing.upkeep.entry import CatalogueEntry, named_entry
 from routoo.routing.upkeep.genai_prices import GenaiPrices
 from routoo.routing.upkeep.litellm_table import LitellmTable
-from support.litellm_table import write_table
+from support.tables.litellm_table import write_table
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,6 +10,7 @@ import pytest
 from routoo.routing.pool import ModelSpec, Pool
 from routoo.routing.upkeep.check import PoolWarning, pool_warnings
 from routoo.routing.upkeep.known_models import KnownModels
+from support.tables.tiny_model_table import NAMES, tiny_model_table
 from support.tiny_pool import SMALL, tiny_pool
 
 TODAY = date(2026, 11, 30)
@@ -85,3 +86,18 @@ def test_every_doubt_is_told_in_the_pool_s_order() -> None:
     found = pool_warnings(tiny_pool(), KnownModels(("medium",)), TODAY, 90)
     assert [one.model for one in found] == ["small", "large"]
     assert pool_warnings(tiny_pool(), None, TODAY, 90) == ()
+
+
+def test_a_model_that_the_table_knows_by_an_alias_is_no_doubt_and_a_bare_one_is() -> None:
+    known = KnownModels(NAMES, tiny_model_table())
+    pool = Pool.of(
+        tuple(
+            ModelSpec.model_validate({**SMALL, "name": name, "predictor_name": asked})
+            for name, asked in (("a", "Large@high"), ("b", "lab/guessed"), ("c", "lab/smal"))
+        )
+    )
+    bare, unknown = pool_warnings(pool, known, TODAY, 90)
+    assert (bare.model, bare.kind) == ("b", "no_evidence")
+    assert bare.message.startswith("b has no graded prompts and no published averages")
+    assert (unknown.model, unknown.kind) == ("c", "unknown_to_predictor")
+    assert "(the nearest names are lab/small" in unknown.message

@@ -13,7 +13,7 @@ from routoo.routing.upkeep.genai_prices import GenaiPrices
 from routoo.routing.upkeep.litellm_table import LitellmTable
 from routoo.routing.upkeep.pool_text import PoolText
 from routoo.routing.upkeep.sync import FieldChange, synced
-from support.litellm_table import write_table
+from support.tables.litellm_table import write_table
 
 if TYPE_CHECKING:
     from pathlib import Path
