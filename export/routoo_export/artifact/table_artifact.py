@@ -34,7 +34,8 @@ from routoo_export.recogniser.train import TrainedRecogniser
 FloatArray = NDArray[np.float32]
 
 FORMAT_VERSION: Final = 2
-ROWS_STEP: Final = 4
+ROWS_STEP: Final = 1
+"""The graph itself sees to it that a prompt's figures do not depend on its batch."""
 SAMPLE_FILE: Final = CALIBRATION_FILE
 CATALOGUE_FILE: Final = "catalogue.npz"
 """The estimates with their covariances and the tests behind them, for placing further models."""

@@ -16,6 +16,7 @@ from routoo.predictor.artifact import TABLE_OUTPUTS
 from routoo.predictor.model_table import QUESTIONS
 from routoo.predictor.ngrams import REGIONS
 from routoo_export.graph.builder import GraphBuilder
+from routoo_export.graph.graph import EXTRA_ROWS
 from routoo_export.recogniser.network import TRAITS, Recogniser
 from routoo_export.recogniser.ood import NEAREST, OodRanks
 
@@ -67,23 +68,10 @@ def build_table_graph(parts: TableGraph) -> onnx.ModelProto:
     weights, ood = parts.recogniser, parts.ood
     builder = GraphBuilder()
     node, constant = builder.node, builder.constant
-    table, scale = quantised(weights.table)
-    regions, width = len(REGIONS), table.shape[1]
-    # The columns' scales go into the layer that reads them.
-    layer = weights.hidden.reshape(regions, width, -1) * scale[:, None]
-    rows = node("Gather", [constant("table", table), "input_ids"], "rows", axis=0)
-    floats = node("Cast", [rows], "rows_float", to=TensorProto.FLOAT)
-    pooled = node("MatMul", ["weights", floats], "pooled")
-    shape = constant("pooled_shape", np.array([-1, regions * width], dtype=np.int64))
-    flat = node("Reshape", [pooled, shape], "pooled_flat")
-    dense = [
-        flat,
-        constant("hidden_weight", layer.reshape(regions * width, -1)),
-        constant("hidden_bias", weights.hidden_bias),
-    ]
-    hidden = node("Relu", [node("Gemm", dense, "hidden_linear")], "hidden")
-    logits = node("Gemm", [hidden, "task_rows", "told"], "task_logits", transB=1)
-    node("Softmax", [logits], "tasks", axis=1)
+    hidden = _hidden(builder, weights)
+    told = _with_extra_rows(builder, "told")
+    logits = node("Gemm", [hidden, "task_rows", told], "task_logits", transB=1)
+    tasks = node("Softmax", [logits], "tasks_of_all_rows", axis=1)
     _ood(builder, ood, hidden, logits)
     traits = node("MatMul", [hidden, constant("trait_weight", weights.traits)], "trait_logits")
     centred = node(
@@ -96,8 +84,10 @@ def build_table_graph(parts: TableGraph) -> onnx.ModelProto:
     kept = node("Sub", [_scalar(builder, "unit", 1.0), lost], "kept_share")
     known = node("Mul", [centred, kept], "traits")
     squares = node("Mul", [known, known], "trait_squares")
-    prompt = node("Concat", ["tasks", known, squares], "prompt", axis=1)
-    node("Gemm", [prompt, "models"], "answers", transB=1)
+    prompt = node("Concat", [tasks, known, squares], "prompt", axis=1)
+    every = node("Gemm", [prompt, "models"], "answers_of_all_rows", transB=1)
+    _without_extra_rows(builder, every, "answers")
+    _without_extra_rows(builder, tasks, "tasks")
     thirds = ("raw_scores", "log_tokens", "score_variance")
     builder.nodes.append(
         helper.make_node("Split", ["answers"], list(thirds), name="answers_split", axis=1)
@@ -107,6 +97,42 @@ def build_table_graph(parts: TableGraph) -> onnx.ModelProto:
     node("Exp", ["log_tokens"], "output_tokens")
     node("Sqrt", ["score_variance"], "score_std")
     return builder.model(_inputs(weights), _outputs())
+
+
+def _hidden(builder: GraphBuilder, weights: Recogniser) -> str:
+    """Add hidden [n + EXTRA_ROWS, v + l]."""
+    node, constant = builder.node, builder.constant
+    table, scale = quantised(weights.table)
+    regions, width, linear = len(REGIONS), weights.width, table.shape[1] - weights.width
+    rows = node("Gather", [constant("table", table), "input_ids"], "rows", axis=0)
+    floats = node("Cast", [rows], "rows_float", to=TensorProto.FLOAT)
+    node("MatMul", ["weights", floats], "pooled")
+    parts = ("pooled_for_network", "pooled_for_classifier")
+    builder.split("pooled", parts, (width, linear), name="pooled", axis=2)
+    shape = constant("network_shape", np.array([-1, regions * width], dtype=np.int64))
+    read = _with_extra_rows(builder, node("Reshape", [parts[0], shape], "network_input"))
+    # The columns' scales go into what reads them.
+    layer = weights.hidden.reshape(regions, width, -1) * scale[:width, None]
+    weight = constant("hidden_weight", layer.reshape(regions * width, -1))
+    bias = constant("hidden_bias", weights.hidden_bias)
+    network = node("Relu", [node("Gemm", [read, weight, bias], "network_linear")], "network")
+    summed = node("MatMul", [constant("scales", weights.scales[None, :]), parts[1]], "summed")
+    scaled = node("Mul", [summed, constant("classifier_scale", scale[width:])], "scaled")
+    flat = constant("classifier_shape", np.array([-1, linear], dtype=np.int64))
+    logits = _with_extra_rows(builder, node("Reshape", [scaled, flat], "classifier"))
+    return node("Concat", [network, logits], "hidden", axis=1)
+
+
+def _with_extra_rows(builder: GraphBuilder, values: str) -> str:
+    """Add rows of zeros after the prompts', so that no prompt is among a product's last rows."""
+    pads = builder.constant("extra_rows", np.array([0, 0, EXTRA_ROWS, 0], dtype=np.int64))
+    return builder.node("Pad", [values, pads], f"{values}_and_extra_rows")
+
+
+def _without_extra_rows(builder: GraphBuilder, values: str, output: str) -> None:
+    first = builder.constant("first_row", np.array([0], dtype=np.int64))
+    end = builder.constant("extra_rows_start", np.array([-EXTRA_ROWS], dtype=np.int64))
+    builder.node("Slice", [values, first, end], output)
 
 
 def _ood(builder: GraphBuilder, ood: OodRanks, hidden: str, logits: str) -> None:
@@ -140,7 +166,8 @@ def _ood(builder: GraphBuilder, ood: OodRanks, hidden: str, logits: str) -> None
     ranks = node("MatMul", [clipped, constant("ood_share", share)], "ood_ranks")
     column = node("ReduceMax", [ranks], "ood_column", axes=[1], keepdims=1)
     node("Pow", [column, _scalar(builder, "certainty_power", CERTAINTY_POWER)], "doubt")
-    node("Squeeze", [column, constant("row_axis", np.array([1], dtype=np.int64))], "ood")
+    flat = constant("row_axis", np.array([1], dtype=np.int64))
+    _without_extra_rows(builder, node("Squeeze", [column, flat], "ood_of_all_rows"), "ood")
 
 
 def _scalar(builder: GraphBuilder, name: str, value: float) -> str:

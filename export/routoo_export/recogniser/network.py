@@ -1,13 +1,12 @@
 """The recogniser: from pooled rows of n-grams to hidden units, task logits and traits.
 
-With x [7 * h] a prompt's pooled rows, region after region:
+With x [7 * w] and z [7, l] a prompt's pooled rows, region after region:
 
-    hidden = relu(x W + b)
+    hidden = [relu(x W + b), s z]          a network's units, and a linear classifier's logits
     tasks  = softmax(hidden T')            T: one row a task, which is an input of the graph
     traits = sigmoid(hidden V)             languages, difficulty, length, and free features
 
-The hidden units are those of a trained layer, a linear classifier's logits and the negatives of
-these (so that relu keeps both signs), and a unit that is always 1 and stands for the biases.
+One of the network's units is always 1 and stands for the biases of what follows.
 """
 
 from collections.abc import Sequence
@@ -51,32 +50,43 @@ class Recogniser:
     """Weights of the recogniser, float32.
 
     Attributes:
-        table: Rows of n-grams, [rows, h].
-        hidden: [7 * h, u].
-        hidden_bias: [u].
-        tasks: [t, u].
-        traits: [u, r].
+        table: Rows of n-grams: w columns for the network, then l for the classifier,
+            [rows, w + l].
+        hidden: [7 * w, v].
+        hidden_bias: [v]; the last unit is always 1.
+        scales: How much each region counts in the classifier, [7].
+        tasks: [t, v + l].
+        traits: [v + l, r].
     """
 
     table: FloatArray
     hidden: FloatArray
     hidden_bias: FloatArray
+    scales: FloatArray
     tasks: FloatArray
     traits: FloatArray
 
+    @property
+    def width(self) -> int:
+        """Columns of the table that the network reads."""
+        return len(self.hidden) // len(REGIONS)
+
     def pooled(self, vocabulary: Vocabulary, texts: Sequence[str]) -> FloatArray:
-        """The pooled rows of n prompts, [n, 7 * h]."""
+        """The pooled rows of n prompts, [n, 7, w + l]."""
         encoder = NgramEncoder(vocabulary)
         pooled = np.empty((len(texts), len(REGIONS), self.table.shape[1]), np.float32)
         for start in range(0, len(texts), BATCH):
             for bucket in encoder.buckets(encoder.encode(texts[start : start + BATCH])):
                 rows = self.table[bucket.feed["input_ids"]]
                 pooled[bucket.rows + start] = bucket.feed["weights"] @ rows
-        return pooled.reshape(len(texts), -1)
+        return pooled
 
     def hidden_units(self, pooled: FloatArray) -> FloatArray:
-        """The hidden units, [n, u], of pooled rows [n, 7 * h]."""
-        hidden: FloatArray = np.maximum(pooled @ self.hidden + self.hidden_bias, 0.0)
+        """The hidden units, [n, v + l], of pooled rows [n, 7, w + l]."""
+        read = pooled[:, :, : self.width].reshape(len(pooled), -1)
+        network = np.maximum(read @ self.hidden + self.hidden_bias, 0.0)
+        linear = self.scales @ pooled[:, :, self.width :]
+        hidden: FloatArray = np.concatenate([network, linear], axis=1)
         return hidden
 
     def recognise(self, hidden: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -54,7 +54,7 @@ class OodRanks:
         others: FloatArray,
         other_logits: FloatArray,
         *,
-        prototypes: int = 512,
+        prototypes: int = 128,
         seed: int = 0,
     ) -> "OodRanks":
         """Fit the ranks.

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from routoo.errors import ArtifactError
-from routoo.predictor.ngrams import REGIONS, Vocabulary
+from routoo.predictor.ngrams import Vocabulary
 from routoo_export.errors import ExportError
 from routoo_export.outcomes.kinds import TASK_KINDS
 from routoo_export.recogniser.bags import Bags, Batch, Parts
@@ -242,38 +242,28 @@ class _Trained:
 
     def merged(self, mix: NDArray[np.float64]) -> Recogniser:
         """The weights that serve, with the two logits added by the factors ``mix`` [2]."""
-        layers, t, regions = self.layers, len(TASK_KINDS), len(REGIONS)
-        width, units = layers.table.embedding_dim, layers.hidden.out_features
+        layers, t = self.layers, len(TASK_KINDS)
+        units = layers.hidden.out_features
         trained = [layers.table.weight.detach().numpy(), self.linear]
         table = np.concatenate([self.parts.merged(np.ascontiguousarray(one)) for one in trained], 1)
-        # Linear units stand twice, the second time negated: relu keeps one of each two.
-        total = units + 2 * t + 1
-        hidden = np.zeros((regions, width + t, total), np.float32)
-        network = layers.hidden.weight.detach().numpy().T.reshape(regions, width, units)
-        hidden[:, :width, :units] = network
-        for region, scale in enumerate(LINEAR_SCALES.tolist()):
-            hidden[region, width:, units : units + t] = np.eye(t) * scale
-            hidden[region, width:, units + t : units + 2 * t] = -np.eye(t) * scale
-        bias = np.zeros(total, np.float32)
-        bias[:units] = layers.hidden.bias.detach().numpy()
-        bias[-1] = 1.0
-        tasks = np.zeros((t, total), np.float32)
+        network = layers.hidden.weight.detach().numpy().T
+        tasks = np.zeros((t, units + 1 + t), np.float32)
         tasks[:, :units] = mix[0] * layers.tasks.weight.detach().numpy()
-        tasks[:, units : units + t] = mix[1] * np.eye(t)
-        tasks[:, units + t : units + 2 * t] = -mix[1] * np.eye(t)
-        tasks[:, -1] = mix[0] * layers.tasks.bias.detach().numpy() + mix[1] * self.linear_bias
+        tasks[:, units] = mix[0] * layers.tasks.bias.detach().numpy() + mix[1] * self.linear_bias
+        tasks[:, units + 1 :] = mix[1] * np.eye(t)
         directions, centre = self.features
-        traits = np.zeros((total, layers.traits.out_features + FEATURES), np.float32)
+        traits = np.zeros((units + 1 + t, layers.traits.out_features + FEATURES), np.float32)
         traits[:units, :-FEATURES] = layers.traits.weight.detach().numpy().T
-        traits[-1, :-FEATURES] = layers.traits.bias.detach().numpy()
+        traits[units, :-FEATURES] = layers.traits.bias.detach().numpy()
         traits[:units, -FEATURES:] = directions
-        traits[-1, -FEATURES:] = centre
+        traits[units, -FEATURES:] = centre
         return Recogniser(
-            table.astype(np.float32),
-            hidden.reshape(regions * (width + t), total),
-            bias,
-            tasks,
-            traits,
+            table=table.astype(np.float32),
+            hidden=np.pad(network, ((0, 0), (0, 1))).astype(np.float32),
+            hidden_bias=np.append(layers.hidden.bias.detach().numpy(), np.float32(1.0)),
+            scales=LINEAR_SCALES,
+            tasks=tasks,
+            traits=traits,
         )
 
 

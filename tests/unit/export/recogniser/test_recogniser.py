@@ -126,7 +126,7 @@ def test_rows_that_are_sums_of_others_serve_as_one(recogniser: TrainedRecogniser
     pooled = np.zeros((bags.n * 7, 3))
     np.add.at(pooled, bags.bags, table[bags.rows] * bags.weights[:, None])
     none = np.zeros((0, 0), np.float32)
-    served = Recogniser(parts.merged(table), none, none, none, none)
+    served = Recogniser(parts.merged(table), none, none, none, none, none)
     found = served.pooled(vocabulary, UNSEEN).reshape(-1, 3)
     np.testing.assert_allclose(found, pooled, atol=1e-4)
     # A concept's forms share its row, in any language.
