@@ -104,11 +104,13 @@ def measure(population: Population, labels: int, promise: Promise) -> dict[str, 
     }
 
 
-def labels_for(population: Population, promise: Promise) -> int:
-    """Returns the size of the smallest file that proves any setting four times in five."""
+def labels_for(population: Population, promise: Promise) -> int | None:
+    """Returns the size of the smallest file that proves any setting four times in five, if any."""
     low, high = 0, 32
     while measure(population, high, promise)["proven"] < POWER:
         low, high = high, high * 2
+        if high > MOST_LABELS:
+            return None
     while high - low > max(high // 50, 1):
         middle = (low + high) // 2
         if measure(population, middle, promise)["proven"] < POWER:
@@ -162,13 +164,13 @@ def compare_tests(population: Population, promise: Promise) -> dict[str, Any]:
 def measure_drop(population: Population, max_drop: float) -> dict[str, Any]:
     """Measures one promise."""
     promise = Promise(max_drop, ALPHA)
-    true = np.flatnonzero(population.drops <= max_drop)
+    true = population.cost_shares[population.drops <= max_drop]
     return {
         "max_drop": max_drop,
         "confidence": 1.0 - ALPHA,
         "labels_needed": labels_for(population, promise),
-        "cheapest_true_cost_share": float(population.cost_shares[true].min()),
-        "tests": compare_tests(population, promise),
+        "cheapest_true_cost_share": float(true.min()) if len(true) else None,
+        "tests": compare_tests(population, promise) if len(true) else None,
         "sizes": [measure(population, labels, promise) for labels in SIZES],
     }
 
@@ -195,9 +197,14 @@ def show(result: dict[str, Any]) -> None:
     )
     for promise in result["promises"]:
         tests = promise["tests"]
+        if tests is None:
+            print(f"\ndrop of at most {promise['max_drop']}: no setting keeps it")
+            continue
+        labels = promise["labels_needed"]
+        needed = "no number of" if labels is None else f"{labels:,}"
         print(
             f"\ndrop of at most {promise['max_drop']}, confidence {promise['confidence']}:"
-            f" {promise['labels_needed']:,} labels prove a setting 4 times in 5"
+            f" {needed} labels prove a setting 4 times in 5"
             "\n  cheapest setting that keeps it in truth, of the reference's cost:"
             f" {promise['cheapest_true_cost_share']:.1%}"
             f"\n  labels for a setting at {tests['cost_share']:.1%}: exact {tests['exact']},"

@@ -2,7 +2,7 @@
 
 The same prompts through the same artifact: the bare onnxruntime session on ids that are padded
 already (the yardstick), the predictor in process, on a real Triton server over gRPC (its batcher
-off, and on), with token ids through shared memory, and PyTorch in eager mode at fp32. They take
+off, and on), with its inputs through shared memory, and PyTorch in eager mode at fp32. They take
 turns within a round, so that other work on the machine affects all alike; every figure is the
 median over all calls, every ratio the median of the rounds' ratios. One thread each.
 
@@ -11,6 +11,7 @@ Without --artifact: the shipped predictor, and the whole of MiniLM at int8 with 
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import statistics
@@ -41,19 +42,22 @@ from routoo.config.predictor import PredictorSettings, TritonSettings
 from routoo.predictor.artifact import INPUT, load_artifact
 from routoo.predictor.backends import load_backends
 from routoo.predictor.triton import TritonServer
+from routoo.routing.pool import load_pool
 from routoo_export.backbones.packages import minilm_folder
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
     from routoo.predictor.artifact import Artifact
     from routoo.predictor.backends import Backends
+    from routoo.predictor.base import Feed
 
 BATCHES = (1, 8, 32, 128)
 LENGTHS_TOKENS = (32, 64, 128, 256)
+DTYPES = {"int64": "INT64", "float32": "FP32"}
 YARDSTICK = "session"
 IN_PROCESS = "in process"
 PATIENCE_S = 120.0
@@ -81,21 +85,22 @@ class SharedMemory:
     """Inference of one shape with inputs and outputs in memory that client and Triton share."""
 
     def __init__(
-        self, server: TritonServer, ids: NDArray[np.int64], outputs: dict[str, int]
+        self, server: TritonServer, feed: Feed, outputs: dict[str, tuple[int, ...]]
     ) -> None:
         self._memory = shared_memory
         self._server = server
         library = server.library
         self._regions = []
-        shape = list(ids.shape)
-        region = self._region("in", ids.nbytes)
-        shared_memory.set_shared_memory_region(region, [ids])
-        tensor = library.InferInput(INPUT, shape, "INT64")
-        tensor.set_shared_memory("in", ids.nbytes)
-        self._inputs, self._outputs, self._views = [tensor], [], {}
-        for name, columns in outputs.items():
-            size = len(ids) * columns * np.dtype(np.float32).itemsize
-            self._views[name] = (self._region(name, size), (len(ids), columns))
+        self._inputs, self._filled, self._outputs, self._views = [], [], [], {}
+        for name, values in feed.items():
+            region = self._region(f"in-{name}", values.nbytes)
+            self._filled.append((region, values))
+            tensor = library.InferInput(name, list(values.shape), DTYPES[values.dtype.name])
+            tensor.set_shared_memory(f"in-{name}", values.nbytes)
+            self._inputs.append(tensor)
+        for name, shape in outputs.items():
+            size = math.prod(shape) * np.dtype(np.float32).itemsize
+            self._views[name] = (self._region(name, size), shape)
             output = library.InferRequestedOutput(name)
             output.set_shared_memory(name, size)
             self._outputs.append(output)
@@ -107,9 +112,10 @@ class SharedMemory:
         self._regions.append((name, region))
         return region
 
-    def infer(self, ids: NDArray[np.int64]) -> None:
+    def infer(self) -> None:
         """Makes one inference and reads its figures."""
-        self._memory.set_shared_memory_region(self._regions[0][1], [ids])
+        for region, values in self._filled:
+            self._memory.set_shared_memory_region(region, [values])
         self._server.client.infer("predictor", self._inputs, outputs=self._outputs)
         for region, shape in self._views.values():
             self._memory.get_contents_as_numpy(region, np.float32, shape).copy()
@@ -126,41 +132,44 @@ def ways_of(
 ) -> dict[str, Callable[[], object]]:
     """Returns the ways that are compared, by name."""
     graph = backends.local[0].graph  # type: ignore[attr-defined]
-    (bucket,) = graph.encoder.buckets(graph.encoder.encode(prompts).ids)
-    ids = graph.filled(bucket.input_ids)
+    # Prompts of one length in tokens may have other numbers of rows: then there are several.
+    feeds = graph.questions(prompts).inputs
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     session = ort.InferenceSession(
         str(backends.artifact.model_path), options, providers=["CPUExecutionProvider"]
     )
     ways: dict[str, Callable[[], object]] = {
-        YARDSTICK: partial(session.run, graph.outputs, {INPUT: ids}),
+        YARDSTICK: lambda: [session.run(graph.outputs, feed) for feed in feeds],
         IN_PROCESS: partial(backends.local[0].predict, prompts),
     }
     for name, server in servers.items():
-        remote = load_backends(backends.artifact, SETTINGS, server).remote
+        remote = load_backends(backends.artifact, SETTINGS, server, backends.models).remote
         assert remote is not None
         remote.verify(backends.sample)
         ways[name] = partial(remote.predict, prompts)
-    columns = {
-        spec.name: spec.shape[1] if len(spec.shape) > 1 else 1
-        for spec in backends.artifact.manifest.outputs
-    }
-    memory = SharedMemory(servers["triton"], ids, columns)
-    stack.callback(memory.close)
-    ways["triton, shared memory, ids alone"] = partial(memory.infer, ids)
-    remote_ids = partial(servers_infer, servers["triton"], ids, list(columns))
-    ways["triton, gRPC, ids alone"] = remote_ids
-    if backends.artifact.manifest.backbone != "static":
-        ways["torch eager fp32"] = eager(ids)
+    if len(feeds) == 1:
+        (feed,) = feeds
+        shapes = {name: graph.shape(name, len(feed[INPUT])) for name in graph.outputs}
+        memory = SharedMemory(servers["triton"], feed, shapes)
+        stack.callback(memory.close)
+        ways["triton, shared memory, inputs alone"] = memory.infer
+        ways["triton, gRPC, inputs alone"] = partial(
+            servers_infer, servers["triton"], feed, graph.outputs
+        )
+        if backends.artifact.manifest.backbone in {"encoder", "decoder"}:
+            ways["torch eager fp32"] = eager(feed[INPUT])
     return ways
 
 
-def servers_infer(server: TritonServer, ids: NDArray[np.int64], outputs: list[str]) -> None:
-    """Makes one inference over gRPC, with the ids only."""
-    tensor = server.library.InferInput(INPUT, list(ids.shape), "INT64")
-    tensor.set_data_from_numpy(ids)
-    result = server.client.infer("predictor", [tensor])
+def servers_infer(server: TritonServer, feed: Feed, outputs: Sequence[str]) -> None:
+    """Makes one inference over gRPC, without reading prompts."""
+    tensors = []
+    for name, values in feed.items():
+        tensor = server.library.InferInput(name, list(values.shape), DTYPES[values.dtype.name])
+        tensor.set_data_from_numpy(values)
+        tensors.append(tensor)
+    result = server.client.infer("predictor", tensors)
     for name in outputs:
         result.as_numpy(name)
 
@@ -218,7 +227,8 @@ def measure_artifact(
     artifact: Artifact, shapes: list[tuple[int, int]], wanted: list[str] | None, effort: Effort
 ) -> Any:
     """Measures all shapes of an artifact; ``wanted``: ways beside the yardsticks, None: all."""
-    backends = load_backends(artifact, PredictorSettings(provider="cpu"))
+    models = None if artifact.table is None else load_pool().predictor_names
+    backends = load_backends(artifact, PredictorSettings(provider="cpu"), None, models)
     encoder = backends.local[0].graph.encoder  # type: ignore[attr-defined]
 
     def count(text: str) -> int:
@@ -227,7 +237,10 @@ def measure_artifact(
     rows = []
     with TemporaryDirectory() as scratch, ExitStack() as stack:
         servers = {}
-        for name, batching in (("triton", False), ("triton, batcher on", True)):
+        # A graph that is given its models' rows has no batcher there.
+        batchers = (False, True) if artifact.table is None else (False,)
+        for batching in batchers:
+            name = "triton, batcher on" if batching else "triton"
             folder = Path(scratch, "on" if batching else "off")
             repository = make_repository(artifact.folder, folder, batching=batching, threads=1)
             process = stack.enter_context(triton_server(repository))
@@ -247,7 +260,7 @@ def measure_artifact(
     return {
         "predictor": manifest.predictor_version,
         "precision": manifest.precision,
-        "models": len(manifest.models),
+        "models": len(backends.models),
         "shapes": rows,
     }
 

@@ -53,15 +53,19 @@ def export_minilm(checkpoint: Checkpoint, folder: Path, precision: Precision) ->
 
 
 @contextmanager
-def artifacts_or_defaults(folders: list[Path] | None) -> Iterator[list[Path]]:
+def artifacts_or_defaults(
+    folders: list[Path] | None, *, shipped: bool = True
+) -> Iterator[list[Path]]:
     """Yields the given version folders; None: the shipped predictor's and one of MiniLM at int8.
 
-    The latter is removed at the end.
+    Without ``shipped`` the latter alone. It is removed at the end.
     """
     with TemporaryDirectory() as scratch:
         if folders is None:
             folder = Path(scratch)
-            folders = [shipped_artifact(), export_minilm(minilm(folder), folder, "int8")]
+            folders = [export_minilm(minilm(folder), folder, "int8")]
+            if shipped:
+                folders.insert(0, shipped_artifact())
         yield folders
 
 

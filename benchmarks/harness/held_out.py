@@ -1,4 +1,8 @@
-"""Outcomes of prompts that the shipped predictor was not trained on, with its predictions."""
+"""Outcomes of single prompts with the shipped predictor's predictions, on models of MMLU-Pro.
+
+The predictor has not seen the prompts as texts; the rows of the models are estimated from mean
+scores, those on MMLU-Pro among them.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +15,7 @@ import pyarrow.parquet as pq
 from routoo.calibration.sample import CHUNK
 from routoo.predictor.artifact import load_artifact, shipped_artifact
 from routoo.predictor.base import join
+from routoo.predictor.encoding import PaddedGraph
 from routoo.predictor.onnx import OnnxPredictor
 from routoo.routing.estimates import estimates_of
 from routoo.routing.operating_point import PricedSample
@@ -18,15 +23,18 @@ from routoo.routing.pool import Pool, load_pool
 from routoo.routing.request import PromptRequest
 from routoo_export.outcomes.splits import TRAIN_BUCKETS, assign_buckets
 
+MEASURED_POOL = Path(__file__).with_name("measured_pool.yaml")
+"""Models of the pool that MMLU-Pro has outcomes of; their names there are their names here."""
+
 FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """n prompts and the shipped pool's m models, in the order of the file.
+    """n prompts and the m models of ``MEASURED_POOL``, in the order of the file.
 
     Attributes:
-        pool: the shipped pool.
+        pool: the pool.
         scores: float64 [n, m], predicted.
         costs_usd: float64 [n, m], predicted.
         true_scores: float64 [n, m].
@@ -50,7 +58,7 @@ class HeldOut:
 
 def read_held_out(data_dir: Path, *, seed: int = 0) -> HeldOut:
     """Reads MMLU-Pro's validation and test prompts that every model of the pool has answered."""
-    pool = load_pool(None)
+    pool = load_pool(MEASURED_POOL)
     table = pq.read_table(data_dir / "mmlu_pro.parquet")
     groups = [None if one is None else str(one) for one in table["dup_group"].to_pylist()]
     buckets = assign_buckets(table["prompt"].to_pylist(), groups)
@@ -76,14 +84,14 @@ def read_held_out(data_dir: Path, *, seed: int = 0) -> HeldOut:
 def predictions(prompts: list[str], pool: Pool) -> tuple[FloatArray, FloatArray, PricedSample, str]:
     """Returns predicted scores and costs [n, m], the priced calibration sample, the version."""
     artifact = load_artifact(shipped_artifact())
-    predictor = OnnxPredictor(artifact)
-    at = pool.columns_in(predictor.models)
+    at = artifact.columns_of(pool.predictor_names)
+    predictor = OnnxPredictor(artifact, graph=PaddedGraph(artifact, pool.predictor_names))
     requests = [PromptRequest(prompt) for prompt in prompts]
     parts = []
     for start in range(0, len(prompts), CHUNK):
         texts = prompts[start : start + CHUNK]
         parts.append(predictor.predict(texts))
-    estimates = estimates_of(join(parts), requests, pool, at)
+    estimates = estimates_of(join(parts), requests, pool, pool.columns_in(predictor.models))
     priced = PricedSample(artifact.calibration_sample(), pool, at)
     return estimates.scores, estimates.costs_usd, priced, predictor.version
 

@@ -8,12 +8,14 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from harness.held_out import MEASURED_POOL
 from routoo.budget.memory.books import Keeping
 from routoo.budget.memory.ledger import MemoryLedger
 from routoo.budget.terms import BudgetTerms, one_nano_usd
 from routoo.config.policy import PricesSettings
 from routoo.engine.booking import BudgetBooking
 from routoo.predictor.artifact import load_artifact, shipped_artifact
+from routoo.predictor.encoding import PaddedGraph
 from routoo.predictor.onnx import OnnxPredictor
 from routoo.pricing.online import OnlinePricing
 from routoo.pricing.prices import Observed
@@ -83,13 +85,14 @@ def read_stream(data: Path, buckets: tuple[int, ...]) -> Stream:
     Prompts without an outcome of every model are left out.
     """
     outcomes = read_training_outcomes(data)
-    pool = load_pool()
+    pool = load_pool(MEASURED_POOL)
     artifact = load_artifact(shipped_artifact())
-    predictor = OnnxPredictor(artifact, provider="cpu", intra_op_threads=1)
+    graph = PaddedGraph(artifact, pool.predictor_names)
+    predictor = OnnxPredictor(artifact, provider="cpu", intra_op_threads=1, graph=graph)
     columns = pool.columns_in(predictor.models)
     of_source = np.array([name == SOURCE for name in outcomes.source_names])
     rows = outcomes.rows(of_source & in_buckets(outcomes.buckets, buckets))
-    models = [rows.models.index(one.predictor_name or one.name) for one in pool.models]
+    models = [rows.models.index(name) for name in pool.names]
     true_scores, true_costs = rows.scores[:, models], rows.cost_usd[:, models]
     kept = np.isfinite(true_scores).all(axis=1) & np.isfinite(true_costs).all(axis=1)
     prompts = [prompt for prompt, keep in zip(rows.prompts, kept, strict=True) if keep]
@@ -104,7 +107,9 @@ def read_stream(data: Path, buckets: tuple[int, ...]) -> Stream:
         true_scores=true_scores[kept],
         true_costs_usd=true_costs[kept],
         domains=np.array([d for d, keep in zip(rows.domains, kept, strict=True) if keep], str),
-        sample=PricedSample(artifact.calibration_sample(), pool, columns),
+        sample=PricedSample(
+            artifact.calibration_sample(), pool, artifact.columns_of(pool.predictor_names)
+        ),
     )
 
 

@@ -20,8 +20,9 @@ LONGEST_WAIT_US = 200
 
 
 def make_repository(artifact: Path, folder: Path, *, batching: bool, threads: int) -> Path:
-    """Makes a repository for the Python backend with the artifact as version 1."""
-    shutil.copytree(artifact, folder / "predictor" / "1")
+    """Makes a repository for the Python backend with the artifact under its own number, else 1."""
+    version = artifact.name if artifact.name.isdigit() else "1"
+    shutil.copytree(artifact, folder / "predictor" / version)
     config = TritonConfig(
         backend="python",
         threads_per_instance=threads,
