@@ -1,0 +1,171 @@
+"""Scores of models by topic, by the sides of directions, and by the prompt's traits.
+
+A score is the model's level, plus what is common to all models on such a prompt (its difficulty),
+plus the model's own deviation from that; both are linear in the prompt's features, with penalties
+by marginal likelihood (``ridge``). Deviations are fitted to scores from which the prompt's own
+difficulty is taken, as far as the prompt's other scores tell it: what all models share says nothing
+on which of them to take, and would drown it.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routoo_export.training.own.means import shrink_means
+from routoo_export.training.own.ridge import Ridge, fit_ridge
+
+FloatArray = NDArray[np.float64]
+
+MOST_DIRECTIONS: Final = 5
+_SHARED_WEIGHT: Final = 0.25
+"""Of the common part, against the models' deviations, when directions are chosen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """The models' mean scores, and how scores scatter around them.
+
+    Attributes:
+        mean: Posterior mean level of each model, [m].
+        variance: Its variance, [m].
+        within: Share of a prompt's mean residual that is the prompt's own difficulty, [n].
+    """
+
+    mean: FloatArray
+    variance: FloatArray
+    within: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """Effects of p features: common to all models, and each model's deviations.
+
+    Attributes:
+        shared: The common part, one column.
+        own: The deviations, m columns. Its last feature is the common part: a strong model may
+            suffer less from a difficult prompt than a weak one.
+    """
+
+    shared: Ridge
+    own: Ridge
+
+    def weights(self, strength: FloatArray) -> FloatArray:
+        """Coefficients [p, m], with the deviations times ``strength`` [p]."""
+        slopes = 1.0 + self.own.coefficients[-1]
+        own = strength[:, None] * self.own.coefficients[:-1]
+        found: FloatArray = self.shared.coefficients * slopes + own
+        return found
+
+    def variances(self, inputs: FloatArray) -> FloatArray:
+        """Posterior variances [q, m] of the effects of features [q, p]."""
+        common = inputs @ self.shared.coefficients
+        own = self.own.variances(np.concatenate([inputs, common], axis=1))
+        return self.shared.variances(inputs) + own
+
+
+@dataclass(frozen=True, slots=True)
+class Ratios:
+    """Logarithms of the prior variances by block, so that a fold need not find them anew.
+
+    Attributes:
+        shared: Of the common part.
+        own: Of the deviations.
+    """
+
+    shared: FloatArray
+    own: FloatArray
+
+
+def fit_levels(scores: FloatArray, prior: FloatArray) -> Levels:
+    """Fit the levels by empirical Bayes.
+
+    Args:
+        scores: [n, m], NaN = not asked.
+        prior: Prior mean of each model's level up to a constant, [m].
+    """
+    known = ~np.isnan(scores)
+    count, total = known.sum(axis=0).astype(np.float64), np.where(known, scores, 0.0).sum(axis=0)
+    grand = total.sum() / max(count.sum(), 1.0)
+    prior = grand + prior - (prior * count).sum() / max(count.sum(), 1.0)
+    spread = np.square(np.where(known, scores - grand, 0.0)).sum() / max(count.sum(), 1.0)
+    found = shrink_means(total, count, prior, np.full(len(count), spread))
+    return Levels(found.mean, found.variance, _within(scores - found.mean))
+
+
+def _within(residuals: FloatArray) -> FloatArray:
+    """Share of each prompt's mean residual that is its own, by analysis of variance, [n]."""
+    known = ~np.isnan(residuals)
+    count = known.sum(axis=1)
+    several = count > 1
+    if not several.any():
+        return np.zeros(len(count))
+    mean = _row_means(residuals)
+    gaps = np.square(np.where(known, residuals - mean[:, None], 0.0))[several]
+    noise = gaps.sum() / (count[several] - 1).sum()
+    own = max(float((np.square(mean[several]) - noise / count[several]).mean()), 0.0)
+    shares: FloatArray = own * count / np.maximum(own * count + noise, 1e-12)
+    return shares
+
+
+def _row_means(values: FloatArray) -> FloatArray:
+    known = ~np.isnan(values)
+    total: FloatArray = np.where(known, values, 0.0).sum(axis=1)
+    return total / np.maximum(known.sum(axis=1), 1)
+
+
+def fit_effects(
+    residuals: FloatArray,
+    within: FloatArray,
+    features: FloatArray,
+    blocks: NDArray[np.int64],
+    ratios: Ratios | None = None,
+) -> Effects:
+    """Fit the effects of features on scores from which the models' levels are taken.
+
+    Args:
+        residuals: [n, m], NaN = not asked.
+        within: As in ``Levels``, [n].
+        features: [n, p].
+        blocks: Block of each feature, [p].
+        ratios: Prior variances; None = the likeliest.
+    """
+    asked = (~np.isnan(residuals)).any(axis=1)
+    means = np.where(asked, _row_means(residuals), np.nan)
+    shared = fit_ridge(features, means[:, None], blocks, ratios and ratios.shared)
+    fitted = features @ shared.coefficients
+    common = fitted + (within * np.where(asked, means - fitted[:, 0], 0.0))[:, None]
+    inputs = np.concatenate([features, fitted], axis=1)
+    own_blocks = np.append(blocks, blocks.max() + 1)
+    own = fit_ridge(inputs, residuals - common, own_blocks, ratios and ratios.own)
+    return Effects(shared, own)
+
+
+def ratios_of(effects: Effects) -> Ratios:
+    """The prior variances of effects."""
+    return Ratios(effects.shared.log_ratios, effects.own.log_ratios)
+
+
+def find_directions(units: FloatArray, effects: FloatArray, most: int) -> FloatArray:
+    """Directions of standardised units along which predicted scores vary most.
+
+    Reduced-rank regression: the leading principal axes of the fitted values.
+
+    Args:
+        units: [n, u].
+        effects: Coefficients of the units, [u, 1 + m]; first those of the common part.
+        most: Most directions.
+
+    Returns:
+        Directions with deviation 1 over the prompts, [d, u]; fewer where fewer matter.
+    """
+    weighed = effects.copy()
+    weighed[:, 0] *= np.sqrt(_SHARED_WEIGHT * max(effects.shape[1] - 1, 1))
+    fitted = (units - units.mean(axis=0)) @ weighed
+    _, spread, axes = np.linalg.svd(fitted, full_matrices=False)
+    count = int((spread[:most] > 1e-6 * max(float(spread[:1].sum()), 1e-6)).sum())
+    found = (weighed @ axes[:count].T).T
+    scale = (units @ found.T).std(axis=0)
+    rows: FloatArray = found / np.maximum(scale, 1e-12)[:, None]
+    return rows
