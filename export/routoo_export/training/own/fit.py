@@ -21,6 +21,8 @@ from routoo_export.training.own.topics import MOST_ROWS, Standardised, Topics
 
 FloatArray = NDArray[np.float64]
 
+SCORES: Final = (1e-5, 1.0 - 1e-5)
+"""Least and greatest score of a row of the table."""
 FEWEST_FOR_DIRECTIONS: Final = 60
 """Prompts below which no directions are sought."""
 
@@ -138,6 +140,16 @@ class FittedScores:
         weights = self.told.weights(self._strengths(features - self._k))
         return weights[self._k :]
 
+    def trait_variances(self) -> FloatArray:
+        """Variances of the weights of the traits, [r, m]."""
+        inputs = np.eye(len(self.told.shared.coefficients))[self._k :]
+        return self.told.variances(inputs)
+
+    def topic_variances(self) -> FloatArray:
+        """Variances of ``topic_scores``, [k, m]."""
+        inputs = np.eye(len(self.told.shared.coefficients))[: self._k]
+        return self.levels.variance + self.told.variances(inputs)
+
     def topic_scores(self) -> FloatArray:
         """Scores by topic, for prompts of a known topic, [k, m]."""
         features = len(self.told.shared.coefficients)
@@ -153,17 +165,15 @@ class FittedScores:
 
     def predict(self, features: Features) -> FloatArray:
         """Scores [n, m] of prompts whose topic is recognised, in [0, 1] as the graph clips them."""
-        shares = self.topics.shares(features.hidden)
-        found = self.levels.mean + features.traits @ self.trait_weights()
-        found += self.split.effects(shares, self.topics.tilts(features.hidden), self.strength)
-        found += self.strength.topics * shares @ self.offsets.T
-        return np.clip(found, 0.0, 1.0)
+        shares = self.topics.row_shares(features.hidden)
+        found = shares @ np.clip(self.row_scores(), *SCORES)
+        return np.clip(found + features.traits @ self.trait_weights(), 0.0, 1.0)
 
     def predict_told(self, topics: Sequence[str], features: Features) -> FloatArray:
         """Scores [n, m] of prompts whose topics are told; of no topic of the fit: recognised."""
         place = {name: at for at, name in enumerate(self.topics.names)}
         at = np.array([place.get(name, -1) for name in topics])
-        found = self.topic_scores()[at] + features.traits @ self.trait_weights()
+        found = np.clip(self.topic_scores(), *SCORES)[at] + features.traits @ self.trait_weights()
         found = np.clip(found, 0.0, 1.0)
         if (at < 0).any():
             found[at < 0] = self.predict(features)[at < 0]

@@ -79,14 +79,14 @@ class PromptReader:
             found[at] = (logs[:, 1:] - logs[:, :1]) / _HIDDEN_SCALE
         return np.maximum(found, 0.0)
 
-    def vectors(self, read: NgramPrompts, task_rows: NDArray[np.float32]) -> PromptVectors:
+    def vectors(self, read: NgramPrompts, task_rows: FloatArray) -> PromptVectors:
         """The tasks and traits of n prompts with the rows ``task_rows`` [t, u]."""
         t, r = len(task_rows), len(self.table.traits)
         models = np.zeros((QUESTIONS, r, t + 2 * r), np.float32)
         models[1, :, t : t + r] = np.eye(r)
         tasks, traits = np.empty((len(read.input_tokens), t)), np.empty((len(read.input_tokens), r))
         questions = self._answers(
-            read, task_rows, models.reshape(QUESTIONS * r, -1), ["tasks", "output_tokens"]
+            read, task_rows.astype(np.float32), models.reshape(QUESTIONS * r, -1), ["tasks", "output_tokens"]
         )
         for at, (said, logs) in questions:
             tasks[at] = said

@@ -32,6 +32,8 @@ MOST_ROWS: Final = 256
 TOLD_OFFSET: Final = 20.0
 """Logits by which a row that has to be named lies below the recognised ones; a caller who names it
 adds twice as many."""
+LIFT: Final = 60.0
+"""Logits that are added to all rows; see ``lifted``."""
 _INVERSE_PENALTIES: Final = (1.0, 10.0, 100.0)
 _FEWEST_CLASSES: Final = 2
 _SPREAD: Final = 8.0
@@ -98,9 +100,8 @@ class Topics:
     @property
     def sides(self) -> FloatArray:
         """The combinations of sides, of -1 and 1, [2^d, d]."""
-        return np.array(list(product((-1.0, 1.0), repeat=len(self.directions)))).reshape(
-            -1, len(self.directions)
-        )
+        d = len(self.directions)
+        return np.array(list(product((-1.0, 1.0), repeat=d))).reshape(2**d, d)
 
     def shares(self, hidden: FloatArray) -> FloatArray:
         """Probabilities of the topics, [n, k]."""
@@ -109,6 +110,11 @@ class Topics:
     def tilts(self, hidden: FloatArray) -> FloatArray:
         """The expected side of each direction, in (-1, 1), [n, d]."""
         return np.asarray(np.tanh(0.5 * hidden @ self.directions.T))
+
+    def row_shares(self, hidden: FloatArray) -> FloatArray:
+        """Probabilities of all combinations of topic and sides, [n, k * 2^d]."""
+        of_sides = np.prod((1.0 + self.tilts(hidden)[:, None] * self.sides) / 2.0, axis=2)
+        return (self.shares(hidden)[:, :, None] * of_sides[:, None]).reshape(len(hidden), -1)
 
     def graph_rows(self) -> tuple[tuple[str, ...], FloatArray]:
         """Names and rows [k * 2^d, u] of all combinations, those of a topic together."""
@@ -129,6 +135,18 @@ def hidden_from_view(rows: FloatArray, constant: int) -> FloatArray:
     """The same rows with logits so low that they have no share unless they are named."""
     found = rows.copy()
     found[:, constant] -= TOLD_OFFSET
+    return found
+
+
+def lifted(rows: FloatArray, constant: int) -> FloatArray:
+    """The same rows with logits so high that the graph takes no prompt for one of no task.
+
+    A prompt's traits count less the more unusual the graph finds it, and one of its two measures is
+    how low all logits are. It was scaled for the artifact's own tasks; raised alike, the logits of
+    other rows have the same probabilities, and the other measure decides.
+    """
+    found = rows.copy()
+    found[:, constant] += LIFT
     return found
 
 
