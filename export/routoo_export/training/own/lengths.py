@@ -66,6 +66,7 @@ def fit_lengths(
         shares: Shares of the q rows of the graph, [n, q].
         traits: [n, r].
     """
+
     def expected(figures: NDArray[np.float32]) -> FloatArray:
         mean = figures.mean(axis=0)
         return np.stack([mean if at is None else figures[at] for at in rows]).astype(np.float64)

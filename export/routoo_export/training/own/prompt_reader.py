@@ -86,7 +86,10 @@ class PromptReader:
         models[1, :, t : t + r] = np.eye(r)
         tasks, traits = np.empty((len(read.input_tokens), t)), np.empty((len(read.input_tokens), r))
         questions = self._answers(
-            read, task_rows.astype(np.float32), models.reshape(QUESTIONS * r, -1), ["tasks", "output_tokens"]
+            read,
+            task_rows.astype(np.float32),
+            models.reshape(QUESTIONS * r, -1),
+            ["tasks", "output_tokens"],
         )
         for at, (said, logs) in questions:
             tasks[at] = said

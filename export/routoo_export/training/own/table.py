@@ -68,7 +68,9 @@ def make_own_table(
     def floats(values: FloatArray) -> NDArray[np.float32]:
         return np.ascontiguousarray(values, np.float32)
 
-    benchmarks = [0.0 if at is None else table.benchmarks[at].sum() for at in map(table.row_of, models)]
+    benchmarks = [
+        0.0 if at is None else table.benchmarks[at].sum() for at in map(table.row_of, models)
+    ]
     return ModelTable(
         graph_sha256=table.graph_sha256,
         names=models,
@@ -84,7 +86,9 @@ def make_own_table(
         token_weights=floats(lengths.token_weights),
         reasoning_share=floats(np.clip(reasoning, 0.0, 1.0).T),
         evidence=floats(evidence.T),
-        benchmarks=floats(np.repeat(np.array(benchmarks)[:, None], len(names) + len(told.names), 1)),
+        benchmarks=floats(
+            np.repeat(np.array(benchmarks)[:, None], len(names) + len(told.names), 1)
+        ),
     )
 
 

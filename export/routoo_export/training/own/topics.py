@@ -150,9 +150,7 @@ def lifted(rows: FloatArray, constant: int) -> FloatArray:
     return found
 
 
-def kind_topics(
-    names: Sequence[str], rows: FloatArray, tasks: FloatArray, constant: int
-) -> Topics:
+def kind_topics(names: Sequence[str], rows: FloatArray, tasks: FloatArray, constant: int) -> Topics:
     """The kinds of task that make up at least LEAST_KIND_SHARE of the prompts.
 
     Args:
