@@ -2,41 +2,95 @@
 
 Directions are kept if they make the predicted scores better. How much of the models' deviations
 counts is what makes the choices better: the expected score of a choice by softmax, which is less
-noisy than the score of the best. Without a gain over the best single model nothing is kept.
+noisy than the score of the best. Directions and traits have to gain on topics alone, and topics
+must not lose against the best single model.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import product
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from routoo_export.training.own.fit import Features, Recipe, Strength, fit_scores
+from routoo_export.training.own.fit import Features, FittedScores, Recipe, Strength, fit_scores
 from routoo_export.training.own.scores import MOST_DIRECTIONS
-from routoo_export.training.own.topics import Topics
+from routoo_export.training.own.topics import Named, Topics
 
 FloatArray = NDArray[np.float64]
+STEPS: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
+TOPIC_STEPS: Final = (0.5, 1.0)
+_TEMPERATURES: Final = (0.01, 0.02, 0.04)
+LEAST_GAIN: Final = 0.3
+"""Of what is added, over what is plainer, in standard errors of the choices' scores."""
 
-STRENGTHS: Final = (
-    Strength(0.0, 0.0),
-    Strength(0.5, 0.0),
-    Strength(1.0, 0.0),
-    Strength(1.0, 0.25),
-    Strength(1.0, 0.5),
-    Strength(1.0, 0.75),
-    Strength(1.0, 1.0),
-)
-_TEMPERATURE: Final = 0.02
+
+@dataclass(frozen=True, slots=True)
+class Folds:
+    """A cross-validation.
+
+    Attributes:
+        scores: [n, m], NaN = not asked.
+        features: Of the n prompts.
+        named: Topics of the prompts where the outcomes name them.
+        held: Rows that each fold holds out.
+        fits: What was fitted to the others.
+    """
+
+    scores: FloatArray
+    features: Features
+    named: Named | None
+    held: tuple[NDArray[np.int64], ...]
+    fits: tuple[FittedScores, ...]
+
+    @classmethod
+    def fit(
+        cls,
+        scores: FloatArray,
+        features: Features,
+        folds: NDArray[np.int64],
+        recipe: Recipe,
+        named: Named | None,
+    ) -> "Folds":
+        """Fit each fold's complement."""
+        held, fits = [], []
+        for fold in np.unique(folds).tolist():
+            train, out = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+            known = None if named is None else named.rows(train)
+            if len(train):
+                fits.append(fit_scores(scores[train], features.rows(train), recipe, known)[0])
+                held.append(out)
+        return cls(scores, features, named, tuple(held), tuple(fits))
+
+    def predict(self, strength: Strength, *, told: bool = False) -> FloatArray:
+        """Predictions [n, m] of what was held out."""
+        found = np.full(self.scores.shape, np.nan)
+        for out, fitted in zip(self.held, self.fits, strict=True):
+            one, features = replace(fitted, strength=strength), self.features.rows(out)
+            if told and self.named is not None:
+                names = [self.named.names[at] for at in self.named.codes[out].tolist()]
+                found[out] = one.predict_told(names, features)
+            else:
+                found[out] = one.predict(features)
+        return found
+
+    def best_single(self) -> FloatArray:
+        """Levels [n, m] of the models as the others' folds have them."""
+        found = np.full(self.scores.shape, np.nan)
+        for out, fitted in zip(self.held, self.fits, strict=True):
+            found[out] = fitted.levels.mean
+        return found
 
 
 def choose_recipe(
     scores: FloatArray,
     features: Features,
     folds: NDArray[np.int64],
-    candidates: Sequence[tuple[Topics, NDArray[np.int64] | None]],
+    candidates: Sequence[Topics],
     prior: FloatArray,
+    named: Named | None = None,
 ) -> Recipe:
     """Choose topics, directions and strength.
 
@@ -44,47 +98,86 @@ def choose_recipe(
         scores: [n, m], NaN = not asked.
         features: Of the n prompts.
         folds: Fold of each prompt, int64 [n].
-        candidates: Topics to choose from, each with the topic of every prompt where it is known.
+        candidates: Topics to choose from, by which prompts are recognised.
         prior: As in ``Recipe``.
+        named: Topics of the prompts where the outcomes name them.
     """
     tried = []
-    for topics, labels in candidates:
+    for topics in candidates:
         for directions in (0, MOST_DIRECTIONS):
             recipe = Recipe(topics, directions, Strength(), prior)
-            recipe = fit_scores(scores, features, recipe, labels)[1]
-            held = cross_fit(scores, features, folds, recipe, labels)
-            full = held[-1]
-            tried.append((float(np.nanmean(np.square(scores - full))), recipe, held))
-    _, recipe, held = min(tried, key=lambda one: one[0])
-    values = [soft_value(predicted, scores) for predicted in held]
-    return replace(recipe, strength=STRENGTHS[int(np.argmax(values))])
+            recipe = fit_scores(scores, features, recipe, named)[1]
+            fitted = Folds.fit(scores, features, folds, recipe, named)
+            missed = float(np.nanmean(np.square(scores - fitted.predict(Strength()))))
+            tried.append((missed, recipe, fitted))
+    _, recipe, fitted = min(tried, key=lambda one: one[0])
+    return replace(recipe, strength=choose_strength(fitted))
 
 
-def cross_fit(
-    scores: FloatArray,
-    features: Features,
-    folds: NDArray[np.int64],
-    recipe: Recipe,
-    labels: NDArray[np.int64] | None,
-) -> list[FloatArray]:
-    """Predictions [n, m] of each fold by the others, for each of STRENGTHS."""
-    found = [np.full(scores.shape, np.nan) for _ in STRENGTHS]
-    for fold in np.unique(folds).tolist():
-        train, held = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
-        fitted, _ = fit_scores(
-            scores[train], features.rows(train), recipe, None if labels is None else labels[train]
+def choose_strength(fitted: Folds) -> Strength:
+    """Choose how much of the deviations counts, for topics that are told and for recognised ones."""
+    nothing = Strength(0.0, 0.0, 0.0, 0.0)
+    if fitted.named is None:
+        found = _safest(
+            fitted,
+            [Strength(topics, 0.0, topics, 0.0) for topics in TOPIC_STEPS],
+            [Strength(t, side, t, trait) for t, side, trait in product(TOPIC_STEPS, STEPS, STEPS)],
         )
-        for predicted, strength in zip(found, STRENGTHS, strict=True):
-            predicted[held] = replace(fitted, strength=strength).predict(features.rows(held))
-    return found
+        return found or nothing
+    told = _safest(
+        fitted,
+        [Strength(told=by_topic, traits=0.0) for by_topic in TOPIC_STEPS],
+        [Strength(told=by_topic, traits=trait) for by_topic, trait in product(TOPIC_STEPS, STEPS)],
+        told=True,
+    )
+    told = told or nothing
+    found = _safest(
+        fitted,
+        [replace(told, topics=topics, sides=0.0) for topics in TOPIC_STEPS],
+        [replace(told, topics=t, sides=side) for t, side in product(TOPIC_STEPS, STEPS)],
+    )
+    return found or replace(told, topics=0.0, sides=0.0)
+
+
+def _safest(
+    fitted: Folds, plain: Sequence[Strength], tried: Sequence[Strength], *, told: bool = False
+) -> Strength | None:
+    """The best of ``tried`` if it gains on the best of ``plain``; None if that loses."""
+
+    def best(strengths: Sequence[Strength]) -> tuple[Strength, FloatArray]:
+        predicted = [fitted.predict(one, told=told) for one in strengths]
+        at = int(np.argmax([soft_value(one, fitted.scores) for one in predicted]))
+        return strengths[at], predicted[at]
+
+    (simple, by_simple), (full, by_full) = best(plain), best(tried)
+    if gain(by_full, by_simple, fitted.scores) > LEAST_GAIN:
+        simple, by_simple = full, by_full
+    lost = gain(by_simple, fitted.best_single(), fitted.scores) < -LEAST_GAIN
+    return None if lost else simple
 
 
 def soft_value(predicted: FloatArray, scores: FloatArray) -> float:
     """Mean score of models drawn by the softmax of their predicted scores, among those asked."""
     known = ~np.isnan(scores)
-    rows = known.sum(axis=1) > 1
+    rows = (known.sum(axis=1) > 1) & ~np.isnan(predicted).any(axis=1)
     if not rows.any():
         return 0.0
-    logits = np.where(known, predicted, -np.inf)[rows] / _TEMPERATURE
-    drawn = softmax(logits, axis=1) * np.where(known, scores, 0.0)[rows]
-    return float(drawn.sum(axis=1).mean())
+    logits = np.where(known, predicted, -np.inf)[rows]
+    real = np.where(known, scores, 0.0)[rows]
+    values = [(softmax(logits / t, axis=1) * real).sum(axis=1).mean() for t in _TEMPERATURES]
+    return float(np.mean(values))
+
+
+def gain(predicted: FloatArray, other: FloatArray, scores: FloatArray) -> float:
+    """Mean score of one choice less that of another, in standard errors."""
+    known = ~np.isnan(scores)
+    rows = np.flatnonzero((known.sum(axis=1) > 1) & ~np.isnan(predicted).any(axis=1))
+    if rows.size < 2:
+        return 0.0
+    chosen, alone = (
+        scores[rows, np.where(known, one, -np.inf)[rows].argmax(axis=1)]
+        for one in (predicted, other)
+    )
+    gaps = chosen - alone
+    error = float(gaps.std(ddof=1)) / np.sqrt(len(gaps))
+    return float(gaps.mean()) / error if error > 0.0 else 0.0

@@ -17,7 +17,7 @@ from routoo_export.training.own.scores import (
     fit_levels,
     ratios_of,
 )
-from routoo_export.training.own.topics import MOST_ROWS, Standardised, Topics
+from routoo_export.training.own.topics import MOST_ROWS, Named, Standardised, Topics
 
 FloatArray = NDArray[np.float64]
 
@@ -51,12 +51,16 @@ class Strength:
     """How much of the models' own deviations counts, from 0 to 1.
 
     Attributes:
-        topics: Of those by topic.
-        residual: Of those by direction and trait.
+        topics: Of those by recognised topic, and by how difficult a prompt is.
+        sides: Of those by direction.
+        told: Of those by topic, where the topic is told.
+        traits: Of those by trait.
     """
 
     topics: float = 1.0
-    residual: float = 1.0
+    sides: float = 1.0
+    told: float = 1.0
+    traits: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +106,7 @@ class Split:
     def effects(self, shares: FloatArray, tilts: FloatArray, strength: Strength) -> FloatArray:
         """Effects [n, m] of shares of topics [n, k] and expected sides [n, d]."""
         found: FloatArray = shares @ (self.shared + strength.topics * self.own)
-        return found + tilts @ (self.shared_sides + strength.residual * self.own_sides)
+        return found + tilts @ (self.shared_sides + strength.sides * self.own_sides)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,55 +116,59 @@ class FittedScores:
     Attributes:
         topics: Topics with their directions.
         levels: The models' levels.
-        told: Effects of topics (the first k features) and traits, for prompts of a known topic.
+        told_names: The q topics that a caller may name: those of the outcomes, or else ``topics``.
+        told: Effects of these topics (the first q features) and of traits.
         split: Effects of topics and sides, beside the traits' effects of ``told``.
         offsets: Prior scores by topic, less their mean over the models, [m, k].
+        told_offsets: The same by topic that a caller may name, [m, q].
         strength: How much of the deviations counts.
     """
 
     topics: Topics
     levels: Levels
+    told_names: tuple[str, ...]
     told: Effects
     split: Split
     offsets: FloatArray
+    told_offsets: FloatArray
     strength: Strength
 
     @property
-    def _k(self) -> int:
-        return len(self.topics.names)
+    def _q(self) -> int:
+        return len(self.told_names)
 
-    def _strengths(self, others: int) -> FloatArray:
-        return np.r_[
-            np.full(self._k, self.strength.topics), np.full(others, self.strength.residual)
-        ]
+    def _told_weights(self) -> FloatArray:
+        """Weights of topics and traits, [q + r, m]."""
+        features = len(self.told.shared.coefficients)
+        strength = np.repeat(
+            [self.strength.told, self.strength.traits], [self._q, features - self._q]
+        )
+        return self.told.weights(strength, min(self.strength.told, self.strength.traits))
 
     def trait_weights(self) -> FloatArray:
         """Weights of the traits, [r, m]."""
-        features = len(self.told.shared.coefficients)
-        weights = self.told.weights(self._strengths(features - self._k))
-        return weights[self._k :]
+        return self._told_weights()[self._q :]
 
     def trait_variances(self) -> FloatArray:
         """Variances of the weights of the traits, [r, m]."""
-        inputs = np.eye(len(self.told.shared.coefficients))[self._k :]
+        inputs = np.eye(len(self.told.shared.coefficients))[self._q :]
         return self.told.variances(inputs)
 
     def topic_variances(self) -> FloatArray:
-        """Variances of ``topic_scores``, [k, m]."""
-        inputs = np.eye(len(self.told.shared.coefficients))[: self._k]
+        """Variances of ``topic_scores``, [q, m]."""
+        inputs = np.eye(len(self.told.shared.coefficients))[: self._q]
         return self.levels.variance + self.told.variances(inputs)
 
     def topic_scores(self) -> FloatArray:
-        """Scores by topic, for prompts of a known topic, [k, m]."""
-        features = len(self.told.shared.coefficients)
-        weights = self.told.weights(self._strengths(features - self._k))[: self._k]
-        return self.levels.mean + self.strength.topics * self.offsets.T + weights
+        """Scores by topic, for prompts of a told topic, [q, m]."""
+        weights = self._told_weights()[: self._q]
+        return self.levels.mean + self.strength.told * self.told_offsets.T + weights
 
     def row_scores(self) -> FloatArray:
         """Scores by combination of topic and sides, [k * 2^d, m]."""
-        sides = self.topics.sides
-        shares = np.repeat(np.eye(self._k), len(sides), axis=0)
-        effects = self.split.effects(shares, np.tile(sides, (self._k, 1)), self.strength)
+        sides, k = self.topics.sides, len(self.topics.names)
+        shares = np.repeat(np.eye(k), len(sides), axis=0)
+        effects = self.split.effects(shares, np.tile(sides, (k, 1)), self.strength)
         return self.levels.mean + self.strength.topics * shares @ self.offsets.T + effects
 
     def predict(self, features: Features) -> FloatArray:
@@ -171,7 +179,7 @@ class FittedScores:
 
     def predict_told(self, topics: Sequence[str], features: Features) -> FloatArray:
         """Scores [n, m] of prompts whose topics are told; of no topic of the fit: recognised."""
-        place = {name: at for at, name in enumerate(self.topics.names)}
+        place = {name: at for at, name in enumerate(self.told_names)}
         at = np.array([place.get(name, -1) for name in topics])
         found = np.clip(self.topic_scores(), *SCORES)[at] + features.traits @ self.trait_weights()
         found = np.clip(found, 0.0, 1.0)
@@ -184,7 +192,7 @@ def fit_scores(
     scores: FloatArray,
     features: Features,
     recipe: Recipe,
-    labels: NDArray[np.int64] | None = None,
+    named: Named | None = None,
 ) -> tuple[FittedScores, Recipe]:
     """Fit scores [n, m], NaN = not asked.
 
@@ -192,24 +200,28 @@ def fit_scores(
         scores: [n, m].
         features: Of the n prompts.
         recipe: What to fit.
-        labels: Topic of each prompt where they are known, int64 [n].
+        named: Topics of the prompts where the outcomes name them.
 
     Returns:
         The fit, and the recipe with the penalties that were found.
     """
-    topics, k = recipe.topics, len(recipe.topics.names)
-    shares = topics.shares(features.hidden)
-    of_topic = shares if labels is None else np.eye(k)[labels]
+    shares = recipe.topics.shares(features.hidden)
+    of_topic = shares if named is None else named.shares()
+    q = of_topic.shape[1]
     offsets = _offsets(scores, shares, features.kinds, recipe.prior)
+    told_offsets = _offsets(scores, of_topic, features.kinds, recipe.prior)
     levels = fit_levels(scores, shares.mean(axis=0) @ offsets.T)
     residuals = scores - levels.mean - shares @ offsets.T
     told_ratios = None if recipe.ratios is None else recipe.ratios[0]
     inputs = np.concatenate([of_topic, features.traits], axis=1)
-    blocks = np.repeat([0, 1], [k, features.traits.shape[1]])
+    blocks = np.repeat([0, 1], [q, features.traits.shape[1]])
     told = fit_effects(residuals, levels.within, inputs, blocks, told_ratios)
-    left = residuals - features.traits @ told.weights(np.ones(len(blocks)))[k:]
+    left = residuals - features.traits @ told.weights(np.ones(len(blocks)))[q:]
     split, unit_ratios = _fit_split(left, levels.within, shares, features.hidden, recipe)
-    fitted = FittedScores(split.topics, levels, told, split, offsets, recipe.strength)
+    names = recipe.topics.names if named is None else named.names
+    fitted = FittedScores(
+        split.topics, levels, names, told, split, offsets, told_offsets, recipe.strength
+    )
     return fitted, replace(recipe, ratios=(ratios_of(told), unit_ratios))
 
 
@@ -224,7 +236,7 @@ def _fit_split(
         effects = fit_effects(left, within, shares, np.zeros(k, np.int64), ratios)
         none = np.zeros((0, left.shape[1]))
         variances = effects.variances(np.eye(k))
-        weights = effects.weights(np.zeros(k)), effects.weights(np.ones(k))
+        weights = effects.weights(np.zeros(k), 0.0), effects.weights(np.ones(k))
         split = Split(topics, weights[0], weights[1] - weights[0], none, none, variances)
         return split, ratios_of(effects)
     scale = Standardised.of(hidden)
@@ -232,7 +244,7 @@ def _fit_split(
     inputs = np.concatenate([shares, units], axis=1)
     blocks = np.repeat([0, 1], [k, units.shape[1]])
     effects = fit_effects(left, within, inputs, blocks, ratios)
-    shared, whole = effects.weights(np.zeros(len(blocks))), effects.weights(np.ones(len(blocks)))
+    shared, whole = effects.weights(np.zeros(len(blocks)), 0.0), effects.weights(np.ones(len(blocks)))
     own = whole - shared
     along = np.concatenate([effects.shared.coefficients, own], axis=1)[k:]
     found = find_directions(units, along, most)

@@ -51,9 +51,9 @@ class Effects:
     shared: Ridge
     own: Ridge
 
-    def weights(self, strength: FloatArray) -> FloatArray:
-        """Coefficients [p, m], with the deviations times ``strength`` [p]."""
-        slopes = 1.0 + self.own.coefficients[-1]
+    def weights(self, strength: FloatArray, slope: float = 1.0) -> FloatArray:
+        """Coefficients [p, m], with deviations times ``strength`` [p], that by difficulty ``slope``."""
+        slopes = 1.0 + slope * self.own.coefficients[-1]
         own = strength[:, None] * self.own.coefficients[:-1]
         found: FloatArray = self.shared.coefficients * slopes + own
         return found

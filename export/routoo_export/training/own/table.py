@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from routoo.predictor.model_table import ModelTable
 from routoo_export.training.own.fit import SCORES, Features, FittedScores
 from routoo_export.training.own.lengths import Lengths
-from routoo_export.training.own.topics import hidden_from_view, lifted
+from routoo_export.training.own.topics import Named, hidden_from_view, lifted
 
 FloatArray = NDArray[np.float64]
 
@@ -43,6 +43,7 @@ def make_own_table(
     lengths: Lengths,
     features: Features,
     asked: NDArray[np.bool_],
+    named: Named | None = None,
 ) -> ModelTable:
     """Pack the fit for the graph.
 
@@ -53,10 +54,11 @@ def make_own_table(
         lengths: Lengths, by row of the graph.
         features: Of the n prompts that were fitted to.
         asked: Which model was asked what, [n, m].
+        named: Topics of the prompts where the outcomes name them.
     """
     names, rows = fitted.topics.graph_rows()
     shares = fitted.topics.row_shares(features.hidden)
-    told = _told_rows(table, fitted, features, shares, set(names))
+    told = _told_rows(table, fitted, features, shares, set(names), named)
     mass = np.maximum(shares.sum(axis=0), 1e-9)
     by_row = shares.T @ asked
     log_tokens = np.concatenate([lengths.log_tokens, told.mix @ lengths.log_tokens])
@@ -98,13 +100,13 @@ def _told_rows(
     features: Features,
     shares: FloatArray,
     taken: set[str],
+    named: Named | None,
 ) -> ToldRows:
-    topics = fitted.topics
+    topics, hidden = fitted.topics, features.hidden
     scores, variances = fitted.topic_scores(), fitted.topic_variances()
-    of_topic = topics.shares(features.hidden)
-    # A topic's row of its own is needed where its name is not one of the graph's rows already.
-    whole = np.array([name not in taken for name in topics.names])
-    known = taken | set(topics.names)
+    # A topic that the graph has a row of by this name already needs no other.
+    told = np.array([name not in taken for name in fitted.told_names])
+    known = taken | set(fitted.told_names)
     kinds = np.array([name not in known for name in table.tasks])
     mass = features.kinds.sum(axis=0)[:, None]
     mean = fitted.levels.mean
@@ -112,18 +114,21 @@ def _told_rows(
         mass + KIND_PROMPTS
     )
     kind_variance = np.square(of_kind - mean) + of_kind * (1.0 - of_kind) / (mass + KIND_PROMPTS)
-    rows = hidden_from_view(table.task_rows.astype(np.float64), topics.constant)
-    mix = np.concatenate([of_topic.T[whole] @ shares, features.kinds.T[kinds] @ shares])
+    of_topic = topics.shares(hidden) if named is None else named.shares()
+    mix = np.concatenate([of_topic.T[told] @ shares, features.kinds.T[kinds] @ shares])
     mix += 1e-9 * shares.mean(axis=0)
+    mix /= mix.sum(axis=1, keepdims=True)
+    # Its logit is a mean of those of recognised rows, which no prompt takes far from the largest.
+    rows = hidden_from_view(mix @ topics.graph_rows()[1], topics.constant)
     return ToldRows(
         names=(
-            *(name for name, own in zip(topics.names, whole, strict=True) if own),
-            *(name for name, own in zip(table.tasks, kinds, strict=True) if own),
+            *(name for name, own in zip(fitted.told_names, told.tolist(), strict=True) if own),
+            *(name for name, own in zip(table.tasks, kinds.tolist(), strict=True) if own),
         ),
-        rows=np.concatenate([topics.told_rows()[whole], rows[kinds]]),
-        scores=np.concatenate([scores[whole], of_kind[kinds]]),
-        variances=np.concatenate([variances[whole], kind_variance[kinds]]),
-        mix=mix / mix.sum(axis=1, keepdims=True),
+        rows=rows,
+        scores=np.concatenate([scores[told], of_kind[kinds]]),
+        variances=np.concatenate([variances[told], kind_variance[kinds]]),
+        mix=mix,
     )
 
 

@@ -29,9 +29,9 @@ LEAST_DOMAIN_PROMPTS: Final = 20
 LEAST_KIND_SHARE: Final = 0.01
 MOST_ROWS: Final = 256
 """Topics times combinations of sides."""
-TOLD_OFFSET: Final = 20.0
+TOLD_OFFSET: Final = 12.0
 """Logits by which a row that has to be named lies below the recognised ones; a caller who names it
-adds twice as many."""
+adds 40."""
 LIFT: Final = 60.0
 """Logits that are added to all rows; see ``lifted``."""
 _INVERSE_PENALTIES: Final = (1.0, 10.0, 100.0)
@@ -126,9 +126,32 @@ class Topics:
         rows = self.rows[:, None] + along[None]
         return names, rows.reshape(len(names), -1)
 
-    def told_rows(self) -> FloatArray:
-        """Rows of the topics as wholes, which only those reach who name them, [k, u]."""
-        return hidden_from_view(self.rows, self.constant)
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """The topics of n prompts as their outcomes name them.
+
+    Attributes:
+        names: The q topics.
+        codes: Place of each prompt's topic among them, int64 [n].
+    """
+
+    names: tuple[str, ...]
+    codes: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, labels: Sequence[str]) -> "Named":
+        """Number the labels of n prompts."""
+        names, codes = np.unique(np.array(labels, dtype=np.str_), return_inverse=True)
+        return cls(tuple(names.tolist()), codes.astype(np.int64))
+
+    def rows(self, at: NDArray[np.int64]) -> "Named":
+        """Those of the prompts ``at``; the topics stay."""
+        return Named(self.names, self.codes[at])
+
+    def shares(self) -> FloatArray:
+        """1 where the prompt is of the topic, [n, q]."""
+        return np.eye(len(self.names))[self.codes]
 
 
 def hidden_from_view(rows: FloatArray, constant: int) -> FloatArray:
@@ -186,20 +209,19 @@ def domain_labels(domains: Sequence[str | None], kinds: Sequence[str]) -> tuple[
     return kept if len(set(kept)) >= _FEWEST_CLASSES else None
 
 
-def domain_topics(labels: Sequence[str], hidden: FloatArray, scale: Standardised) -> Topics:
+def domain_topics(named: Named, hidden: FloatArray, scale: Standardised) -> Topics:
     """Learn the rows of named topics.
 
     The penalty is the one of the greatest likelihood on every fifth prompt of each topic, which is
     left out for that.
 
     Args:
-        labels: Topic of each prompt, [n]; at least two of them occur.
+        named: Topic of each prompt; at least two of them occur.
         hidden: Hidden units, [n, u].
         scale: Their standardisation.
     """
-    names = tuple(sorted(set(labels)))
+    names, codes = named.names, named.codes
     units = scale.units(hidden)
-    codes = np.array([names.index(label) for label in labels])
     order = np.argsort(codes, kind="stable")
     out = np.zeros(len(codes), dtype=np.bool_)
     out[order[::5]] = True

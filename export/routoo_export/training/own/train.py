@@ -23,8 +23,8 @@ from routoo_export.training.own.lengths import (
 from routoo_export.training.own.prompt_reader import PromptReader
 from routoo_export.training.own.table import make_own_table
 from routoo_export.training.own.topics import (
+    Named,
     Standardised,
-    Topics,
     domain_labels,
     domain_topics,
     kind_topics,
@@ -108,8 +108,9 @@ class OwnPredictor:
     def packed(self, own: OwnPrompts) -> ModelTable:
         """The table of models for the graph; ``own`` are the prompts that were trained on."""
         asked = ~np.isnan(own.outcomes.scores)
+        named = None if self.labels is None else Named.of(self.labels)
         return make_own_table(
-            own.table, self.models, self.scores, self.lengths, own.features, asked
+            own.table, self.models, self.scores, self.lengths, own.features, asked, named
         )
 
 
@@ -134,18 +135,17 @@ def train_own(
         constant.constant,
     )
     labels = domain_labels(outcomes.domains, own.kinds)
-    named: NDArray[np.int64] | None = None
-    choices: list[tuple[Topics, NDArray[np.int64] | None]] = [(kinds, None)]
-    if labels is not None:
-        topics = domain_topics(labels, features.hidden, constant)
-        named = np.array([topics.names.index(label) for label in labels])
-        choices = [(topics, named)]  # callers may name them, so they stay even if kinds do as well
+    named = None if labels is None else Named.of(labels)
+    candidates = [kinds]
+    if named is not None:
+        candidates.append(domain_topics(named, features.hidden, constant))
     recipe = choose_recipe(
         outcomes.scores,
         features,
         outcomes.buckets % FOLDS,
-        choices,
+        candidates,
         _prior(own.table, rows) if prior else np.zeros((len(rows), len(own.table.tasks))),
+        named,
     )
     scores, recipe = fit_scores(outcomes.scores, features, recipe, named)
     tokens = outcomes.output_tokens
