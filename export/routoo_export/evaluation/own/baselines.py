@@ -1,4 +1,4 @@
-"""Predictions that need no training: empirical-Bayes means by recognised task, or by told domain."""
+"""Predictions by plain means: empirical-Bayes ones by recognised task, or by told domain."""
 
 from collections.abc import Sequence
 

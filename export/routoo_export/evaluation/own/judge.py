@@ -176,9 +176,8 @@ def judge(
     topics = np.unique(
         [d or k for d, k in zip(own.outcomes.domains, own.kinds, strict=True)], return_inverse=True
     )[1]
-    complete = ~np.isnan(scores).any(axis=1)
-    if cost_usd is not None:
-        complete &= ~np.isnan(cost_usd).any(axis=1)
+    figures_known = ~np.isnan(scores if cost_usd is None else scores + cost_usd)
+    complete: NDArray[np.bool_] = np.asarray(figures_known.all(axis=1))
     whole = cost_usd is not None and int(complete.sum()) >= FEWEST_COMPLETE
     found = {}
     for method, predicted in held.scores.items():
@@ -219,7 +218,8 @@ def _hull(truth: Truth, columns: NDArray[np.int64]) -> NDArray[np.int64]:
     score, cost = truth.scores.mean(axis=0), truth.cost_usd.mean(axis=0)
     order = columns[np.lexsort((-score, cost))]
     best = np.maximum.accumulate(np.append(-np.inf, score[order][:-1]))
-    return order[score[order] > best]
+    kept: NDArray[np.int64] = order[score[order] > best]
+    return kept
 
 
 def _gains(choices: NDArray[np.int64], truth: Truth, resamples: Resamples) -> dict[str, Estimate]:

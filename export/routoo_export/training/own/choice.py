@@ -105,38 +105,37 @@ def choose_recipe(
     tried = []
     for topics in candidates:
         for directions in (0, MOST_DIRECTIONS):
-            recipe = Recipe(topics, directions, Strength(), prior)
+            recipe = Recipe(topics, directions, Strength(traits=0.0), prior)
             recipe = fit_scores(scores, features, recipe, named)[1]
             fitted = Folds.fit(scores, features, folds, recipe, named)
-            missed = float(np.nanmean(np.square(scores - fitted.predict(Strength()))))
+            missed = float(np.nanmean(np.square(scores - fitted.predict(recipe.strength))))
             tried.append((missed, recipe, fitted))
     _, recipe, fitted = min(tried, key=lambda one: one[0])
-    return replace(recipe, strength=choose_strength(fitted))
-
-
-def choose_strength(fitted: Folds) -> Strength:
-    """Choose how much of the deviations counts, for topics that are told and for recognised ones."""
-    nothing = Strength(0.0, 0.0, 0.0, 0.0)
-    if fitted.named is None:
-        found = _safest(
-            fitted,
-            [Strength(topics, 0.0, topics, 0.0) for topics in TOPIC_STEPS],
-            [Strength(t, side, t, trait) for t, side, trait in product(TOPIC_STEPS, STEPS, STEPS)],
+    told = Strength(told=0.0, traits=0.0)
+    if named is not None:
+        told = (
+            _safest(
+                fitted,
+                [Strength(told=by_topic, traits=0.0) for by_topic in TOPIC_STEPS],
+                [
+                    Strength(told=topic, traits=trait)
+                    for topic, trait in product(TOPIC_STEPS, STEPS)
+                ],
+                told=True,
+            )
+            or told
         )
-        return found or nothing
-    told = _safest(
-        fitted,
-        [Strength(told=by_topic, traits=0.0) for by_topic in TOPIC_STEPS],
-        [Strength(told=by_topic, traits=trait) for by_topic, trait in product(TOPIC_STEPS, STEPS)],
-        told=True,
-    )
-    told = told or nothing
+    if told.traits > 0.0:
+        # What traits explain is no more there for the sides to explain.
+        recipe = replace(recipe, strength=told, ratios=None)
+        recipe = fit_scores(scores, features, recipe, named)[1]
+        fitted = Folds.fit(scores, features, folds, recipe, named)
     found = _safest(
         fitted,
         [replace(told, topics=topics, sides=0.0) for topics in TOPIC_STEPS],
         [replace(told, topics=t, sides=side) for t, side in product(TOPIC_STEPS, STEPS)],
     )
-    return found or replace(told, topics=0.0, sides=0.0)
+    return replace(recipe, strength=found or replace(told, topics=0.0, sides=0.0))
 
 
 def _safest(

@@ -51,10 +51,10 @@ class Strength:
     """How much of the models' own deviations counts, from 0 to 1.
 
     Attributes:
-        topics: Of those by recognised topic, and by how difficult a prompt is.
-        sides: Of those by direction.
-        told: Of those by topic, where the topic is told.
-        traits: Of those by trait.
+        topics: Of all deviations where topics are recognised.
+        sides: Part of those that count directions, too, in their mixture with those by topic alone.
+        told: Of all deviations where topics are told.
+        traits: Part of those that count traits, too, in their mixture with those by topic alone.
     """
 
     topics: float = 1.0
@@ -90,23 +90,27 @@ class Split:
     Attributes:
         topics: Topics with their d directions.
         shared: What is common to the models, by topic, with each model's slope, [k, m].
-        own: The models' deviations by topic, [k, m].
+        own: The models' deviations by topic where sides do not count, [k, m].
+        joint: Their deviations by topic where sides count, [k, m].
         shared_sides: As ``shared``, by direction, [d, m].
-        own_sides: As ``own``, by direction, [d, m].
+        own_sides: As ``joint``, by direction, [d, m].
         variances: Posterior variances of each combination of topic and sides, [k * 2^d, m].
     """
 
     topics: Topics
     shared: FloatArray
     own: FloatArray
+    joint: FloatArray
     shared_sides: FloatArray
     own_sides: FloatArray
     variances: FloatArray
 
     def effects(self, shares: FloatArray, tilts: FloatArray, strength: Strength) -> FloatArray:
         """Effects [n, m] of shares of topics [n, k] and expected sides [n, d]."""
-        found: FloatArray = shares @ (self.shared + strength.topics * self.own)
-        return found + tilts @ (self.shared_sides + strength.sides * self.own_sides)
+        topics, sides = strength.topics, strength.sides
+        own = (1.0 - sides) * self.own + sides * self.joint
+        found: FloatArray = shares @ (self.shared + topics * own)
+        return found + tilts @ (self.shared_sides + topics * sides * self.own_sides)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +143,7 @@ class FittedScores:
 
     def _told_weights(self) -> FloatArray:
         """Weights of topics and traits, [q + r, m]."""
-        features = len(self.told.shared.coefficients)
-        strength = np.repeat(
-            [self.strength.told, self.strength.traits], [self._q, features - self._q]
-        )
-        return self.told.weights(strength, min(self.strength.told, self.strength.traits))
+        return self.told.weights(self.strength.told, self.strength.traits)
 
     def trait_weights(self) -> FloatArray:
         """Weights of the traits, [r, m]."""
@@ -162,14 +162,16 @@ class FittedScores:
     def topic_scores(self) -> FloatArray:
         """Scores by topic, for prompts of a told topic, [q, m]."""
         weights = self._told_weights()[: self._q]
-        return self.levels.mean + self.strength.told * self.told_offsets.T + weights
+        found: FloatArray = self.levels.mean + self.strength.told * self.told_offsets.T
+        return found + weights
 
     def row_scores(self) -> FloatArray:
         """Scores by combination of topic and sides, [k * 2^d, m]."""
         sides, k = self.topics.sides, len(self.topics.names)
         shares = np.repeat(np.eye(k), len(sides), axis=0)
         effects = self.split.effects(shares, np.tile(sides, (k, 1)), self.strength)
-        return self.levels.mean + self.strength.topics * shares @ self.offsets.T + effects
+        found: FloatArray = self.levels.mean + self.strength.topics * shares @ self.offsets.T
+        return found + effects
 
     def predict(self, features: Features) -> FloatArray:
         """Scores [n, m] of prompts whose topic is recognised, in [0, 1] as the graph clips them."""
@@ -213,11 +215,12 @@ def fit_scores(
     levels = fit_levels(scores, shares.mean(axis=0) @ offsets.T)
     residuals = scores - levels.mean - shares @ offsets.T
     told_ratios = None if recipe.ratios is None else recipe.ratios[0]
-    inputs = np.concatenate([of_topic, features.traits], axis=1)
-    blocks = np.repeat([0, 1], [q, features.traits.shape[1]])
-    told = fit_effects(residuals, levels.within, inputs, blocks, told_ratios)
-    left = residuals - features.traits @ told.weights(np.ones(len(blocks)))[q:]
-    split, unit_ratios = _fit_split(left, levels.within, shares, features.hidden, recipe)
+    told = fit_effects(residuals, levels.within, of_topic, features.traits, told_ratios)
+    strength = recipe.strength
+    by_trait = features.traits @ told.weights(strength.told, strength.traits)[q:]
+    split, unit_ratios = _fit_split(
+        residuals - by_trait, levels.within, shares, features.hidden, recipe
+    )
     names = recipe.topics.names if named is None else named.names
     fitted = FittedScores(
         split.topics, levels, names, told, split, offsets, told_offsets, recipe.strength
@@ -226,41 +229,46 @@ def fit_scores(
 
 
 def _fit_split(
-    left: FloatArray, within: FloatArray, shares: FloatArray, hidden: FloatArray, recipe: Recipe
+    left: FloatArray,
+    within: FloatArray,
+    shares: FloatArray,
+    hidden: FloatArray,
+    recipe: Recipe,
 ) -> tuple[Split, Ratios]:
     """Fit what topics and directions explain of the residuals ``left`` [n, m]."""
     topics, (n, k) = recipe.topics, shares.shape
     ratios = None if recipe.ratios is None else recipe.ratios[1]
     most = min(recipe.directions, int(np.log2(max(MOST_ROWS // k, 1))))
     if not most or n < FEWEST_FOR_DIRECTIONS:
-        effects = fit_effects(left, within, shares, np.zeros(k, np.int64), ratios)
+        effects = fit_effects(left, within, shares, np.zeros((n, 0)), ratios)
         none = np.zeros((0, left.shape[1]))
-        variances = effects.variances(np.eye(k))
-        weights = effects.weights(np.zeros(k), 0.0), effects.weights(np.ones(k))
-        split = Split(topics, weights[0], weights[1] - weights[0], none, none, variances)
+        shared = effects.weights(0.0, 0.0)
+        own = effects.weights() - shared
+        split = Split(topics, shared, own, own, none, none, effects.variances(np.eye(k)))
         return split, ratios_of(effects)
     scale = Standardised.of(hidden)
     units = scale.units(hidden)
     inputs = np.concatenate([shares, units], axis=1)
-    blocks = np.repeat([0, 1], [k, units.shape[1]])
-    effects = fit_effects(left, within, inputs, blocks, ratios)
-    shared, whole = effects.weights(np.zeros(len(blocks)), 0.0), effects.weights(np.ones(len(blocks)))
-    own = whole - shared
-    along = np.concatenate([effects.shared.coefficients, own], axis=1)[k:]
+    effects = fit_effects(left, within, shares, units, ratios)
+    shared = effects.weights(0.0, 0.0)
+    joint, own = effects.weights() - shared, effects.weights(1.0, 0.0) - shared
+    along = np.concatenate([effects.shared.coefficients, joint], axis=1)[k:]
     found = find_directions(units, along, most)
     topics = replace(topics, directions=scale.rows(found, -found @ units.mean(axis=0)))
     # The sides get what the units were found to explain; a new fit would find it again, and more.
     tilts = np.column_stack([topics.tilts(hidden), np.ones(n)])
-    of_sides = np.linalg.lstsq(tilts, units @ np.concatenate([shared, own], axis=1)[k:])[0]
-    shared_sides, own_sides = np.split(of_sides, 2, axis=1)
+    parts = [values[k:] for values in (shared, own, joint)]
+    of_sides = np.linalg.lstsq(tilts, units @ np.concatenate(parts, axis=1))[0]
+    shared_sides, own_shift, joint_sides = np.split(of_sides, 3, axis=1)
     rows = softmax(hidden @ topics.graph_rows()[1].T, axis=1)
     mean_inputs = rows.T @ inputs / np.maximum(rows.sum(axis=0), 1e-9)[:, None]
     split = Split(
         topics,
         shared[:k] + shared_sides[-1],
-        own[:k] + own_sides[-1],
+        own[:k] + own_shift[-1],
+        joint[:k] + joint_sides[-1],
         shared_sides[:-1],
-        own_sides[:-1],
+        joint_sides[:-1],
         effects.variances(mean_inputs),
     )
     return split, ratios_of(effects)

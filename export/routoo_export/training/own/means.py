@@ -61,12 +61,11 @@ def likeliest_count(
     away = np.square(total[seen] / count[seen] - prior[seen]) / variance[seen]
     inverse = 1.0 / count[seen]
 
-    def loss(log_count: float) -> float:
-        spread = inverse + np.exp(-log_count)
+    def loss(count_of_prior: float) -> float:
+        spread = inverse + 1.0 / count_of_prior
         return float((np.log(spread) + away / spread).sum())
 
-    ends = np.log([LEAST_COUNT, MOST_COUNT])
-    grid = np.linspace(*ends, 25)
+    grid = np.geomspace(LEAST_COUNT, MOST_COUNT, 25)
     at = int(np.argmin([loss(one) for one in grid.tolist()]))
     around = grid[max(at - 1, 0)], grid[min(at + 1, len(grid) - 1)]
-    return float(np.exp(minimize_scalar(loss, bounds=around, method="bounded").x))
+    return float(minimize_scalar(loss, bounds=around, method="bounded").x)

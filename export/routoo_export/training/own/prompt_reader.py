@@ -1,8 +1,8 @@
 """Hidden units, tasks and traits of prompts, read off the graph of an artifact alone.
 
 The graph hides them, but its inputs are free. Rows of models that are unit vectors make the
-logarithms of the output tokens the prompt's tasks and traits. Rows of tasks that are 0 and multiples
-of unit vectors make the logarithms of the ratios of the tasks' probabilities the hidden units.
+logarithms of the output tokens the prompt's traits. Rows of tasks that are 0 and multiples of unit
+vectors make the logarithms of the ratios of the tasks' probabilities the hidden units.
 """
 
 from collections.abc import Iterator, Sequence
@@ -84,7 +84,8 @@ class PromptReader:
         t, r = len(task_rows), len(self.table.traits)
         models = np.zeros((QUESTIONS, r, t + 2 * r), np.float32)
         models[1, :, t : t + r] = np.eye(r)
-        tasks, traits = np.empty((len(read.input_tokens), t)), np.empty((len(read.input_tokens), r))
+        n = len(read.input_tokens)
+        tasks, traits = np.empty((n, t)), np.empty((n, r))
         questions = self._answers(
             read,
             task_rows.astype(np.float32),

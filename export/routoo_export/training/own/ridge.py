@@ -82,11 +82,13 @@ def fit_ridge(
         log_ratios: Use these instead of the likeliest, [blocks].
     """
     sums = _sums(features, targets)
-    count = int(blocks.max()) + 1
+    count = int(blocks.max(initial=-1)) + 1
+    if log_ratios is None and not count:
+        log_ratios = np.zeros(0)
     if log_ratios is None:
         found = minimize(
             lambda ratios: _loss(sums, ratios, blocks),
-            np.full(count, _START),
+            np.full(count, _START, np.float64),
             method="Nelder-Mead",
             options={"maxfev": 60 * count, "xatol": 0.05, "fatol": 0.02},
         )
@@ -111,7 +113,7 @@ def _sums(features: FloatArray, targets: FloatArray) -> list[Sums]:
         rows = np.flatnonzero(known[:, columns[0]])
         if not rows.size:
             continue
-        inputs, wanted = features[rows], targets[np.ix_(rows, columns)]
+        inputs, wanted = features[rows], targets[rows][:, columns]
         squares = np.square(wanted).sum(axis=0)
         found.append(
             Sums(np.array(columns), inputs.T @ inputs, inputs.T @ wanted, squares, len(rows))
@@ -124,10 +126,10 @@ def _fit_one(
 ) -> tuple[float, FloatArray, FloatArray, FloatArray]:
     """The loss, L^-1 of A = I + S G S = L L', the whitened coefficients, and the noise."""
     scale = np.exp(0.5 * log_ratios)[blocks]
-    lower = np.linalg.cholesky(np.eye(len(scale)) + scale[:, None] * sums.gram * scale)
-    white = solve_triangular(lower, scale[:, None] * sums.cross, lower=True)
+    lower: FloatArray = np.linalg.cholesky(np.eye(len(scale)) + scale[:, None] * sums.gram * scale)
+    white: FloatArray = solve_triangular(lower, scale[:, None] * sums.cross, lower=True)
     left = np.maximum(sums.squares - np.square(white).sum(axis=0), 0.0)
-    noise = np.maximum(left / sums.rows, _LEAST_NOISE)
+    noise: FloatArray = np.maximum(left / sums.rows, _LEAST_NOISE)
     loss = 0.5 * sums.rows * float(np.log(noise).sum() + (left / sums.rows / noise).sum())
     return loss + len(noise) * float(np.log(np.diag(lower)).sum()), lower, white, noise
 

@@ -40,28 +40,40 @@ class Levels:
 
 @dataclass(frozen=True, slots=True)
 class Effects:
-    """Effects of p features: common to all models, and each model's deviations.
+    """Effects of k topics and p further features: common to all models, and each one's deviations.
+
+    The deviations are fitted twice, by topic alone and by all features, so that a mixture of both
+    is right at either end. Each fit's last feature is the common part: a strong model may suffer
+    less from a difficult prompt than a weak one.
 
     Attributes:
-        shared: The common part, one column.
-        own: The deviations, m columns. Its last feature is the common part: a strong model may
-            suffer less from a difficult prompt than a weak one.
+        shared: The common part, of k + p features, one column.
+        own: The deviations by topic alone, m columns.
+        joint: The deviations by all features, m columns.
     """
 
     shared: Ridge
     own: Ridge
+    joint: Ridge
 
-    def weights(self, strength: FloatArray, slope: float = 1.0) -> FloatArray:
-        """Coefficients [p, m], with deviations times ``strength`` [p], that by difficulty ``slope``."""
-        slopes = 1.0 + slope * self.own.coefficients[-1]
-        own = strength[:, None] * self.own.coefficients[:-1]
-        found: FloatArray = self.shared.coefficients * slopes + own
-        return found
+    def weights(self, topics: float = 1.0, further: float = 1.0) -> FloatArray:
+        """Coefficients [k + p, m].
+
+        Args:
+            topics: How much of the deviations counts.
+            further: Part of the fit by all features in their mixture.
+        """
+        own, joint = self.own.coefficients, self.joint.coefficients
+        mixed = further * joint
+        mixed[: len(own) - 1] += (1.0 - further) * own[:-1]
+        mixed[-1] += (1.0 - further) * own[-1]
+        found: FloatArray = self.shared.coefficients * (1.0 + topics * mixed[-1])
+        return found + topics * mixed[:-1]
 
     def variances(self, inputs: FloatArray) -> FloatArray:
-        """Posterior variances [q, m] of the effects of features [q, p]."""
+        """Posterior variances [q, m] of the effects of features [q, k + p]."""
         common = inputs @ self.shared.coefficients
-        own = self.own.variances(np.concatenate([inputs, common], axis=1))
+        own = self.joint.variances(np.concatenate([inputs, common], axis=1))
         return self.shared.variances(inputs) + own
 
 
@@ -71,11 +83,13 @@ class Ratios:
 
     Attributes:
         shared: Of the common part.
-        own: Of the deviations.
+        own: Of the deviations by topic alone.
+        joint: Of those by all features.
     """
 
     shared: FloatArray
     own: FloatArray
+    joint: FloatArray
 
 
 def fit_levels(scores: FloatArray, prior: FloatArray) -> Levels:
@@ -112,14 +126,15 @@ def _within(residuals: FloatArray) -> FloatArray:
 def _row_means(values: FloatArray) -> FloatArray:
     known = ~np.isnan(values)
     total: FloatArray = np.where(known, values, 0.0).sum(axis=1)
-    return total / np.maximum(known.sum(axis=1), 1)
+    means: FloatArray = total / np.maximum(known.sum(axis=1), 1)
+    return means
 
 
 def fit_effects(
     residuals: FloatArray,
     within: FloatArray,
-    features: FloatArray,
-    blocks: NDArray[np.int64],
+    topics: FloatArray,
+    further: FloatArray,
     ratios: Ratios | None = None,
 ) -> Effects:
     """Fit the effects of features on scores from which the models' levels are taken.
@@ -127,24 +142,30 @@ def fit_effects(
     Args:
         residuals: [n, m], NaN = not asked.
         within: As in ``Levels``, [n].
-        features: [n, p].
-        blocks: Block of each feature, [p].
+        topics: Shares of the topics, [n, k].
+        further: Further features, [n, p].
         ratios: Prior variances; None = the likeliest.
     """
+    known = ratios or Ratios(*(None,) * 3)  # type: ignore[arg-type]
     asked = (~np.isnan(residuals)).any(axis=1)
     means = np.where(asked, _row_means(residuals), np.nan)
-    shared = fit_ridge(features, means[:, None], blocks, ratios and ratios.shared)
+    features = np.concatenate([topics, further], axis=1)
+    blocks = np.repeat([0, 1], [topics.shape[1], further.shape[1]])
+    shared = fit_ridge(features, means[:, None], blocks, known.shared)
     fitted = features @ shared.coefficients
     common = fitted + (within * np.where(asked, means - fitted[:, 0], 0.0))[:, None]
+    left = residuals - common
+    inputs = np.concatenate([topics, fitted], axis=1)
+    own = fit_ridge(inputs, left, np.repeat([0, 1], [topics.shape[1], 1]), known.own)
     inputs = np.concatenate([features, fitted], axis=1)
-    own_blocks = np.append(blocks, blocks.max() + 1)
-    own = fit_ridge(inputs, residuals - common, own_blocks, ratios and ratios.own)
-    return Effects(shared, own)
+    joint = fit_ridge(inputs, left, np.append(blocks, blocks.max() + 1), known.joint)
+    return Effects(shared, own, joint)
 
 
 def ratios_of(effects: Effects) -> Ratios:
     """The prior variances of effects."""
-    return Ratios(effects.shared.log_ratios, effects.own.log_ratios)
+    parts = (effects.shared, effects.own, effects.joint)
+    return Ratios(*(part.log_ratios for part in parts))
 
 
 def find_directions(units: FloatArray, effects: FloatArray, most: int) -> FloatArray:

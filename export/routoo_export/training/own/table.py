@@ -70,14 +70,14 @@ def make_own_table(
     def floats(values: FloatArray) -> NDArray[np.float32]:
         return np.ascontiguousarray(values, np.float32)
 
-    benchmarks = [
-        0.0 if at is None else table.benchmarks[at].sum() for at in map(table.row_of, models)
-    ]
+    rows_of = [table.row_of(name) for name in models]
+    benchmarks = np.array([0.0 if at is None else table.benchmarks[at].sum() for at in rows_of])
+    tasks = (*names, *told.names)
     return ModelTable(
         graph_sha256=table.graph_sha256,
         names=models,
         aliases=_aliases(table, models),
-        tasks=(*names, *told.names),
+        tasks=tasks,
         traits=table.traits,
         task_rows=floats(lifted(np.concatenate([rows, told.rows]), fitted.topics.constant)),
         score_mean=floats(np.clip(scores, *SCORES).T),
@@ -88,9 +88,7 @@ def make_own_table(
         token_weights=floats(lengths.token_weights),
         reasoning_share=floats(np.clip(reasoning, 0.0, 1.0).T),
         evidence=floats(evidence.T),
-        benchmarks=floats(
-            np.repeat(np.array(benchmarks)[:, None], len(names) + len(told.names), 1)
-        ),
+        benchmarks=floats(np.repeat(benchmarks[:, None], len(tasks), axis=1)),
     )
 
 

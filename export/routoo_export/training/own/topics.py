@@ -114,7 +114,8 @@ class Topics:
     def row_shares(self, hidden: FloatArray) -> FloatArray:
         """Probabilities of all combinations of topic and sides, [n, k * 2^d]."""
         of_sides = np.prod((1.0 + self.tilts(hidden)[:, None] * self.sides) / 2.0, axis=2)
-        return (self.shares(hidden)[:, :, None] * of_sides[:, None]).reshape(len(hidden), -1)
+        found: FloatArray = self.shares(hidden)[:, :, None] * of_sides[:, None]
+        return found.reshape(len(hidden), -1)
 
     def graph_rows(self) -> tuple[tuple[str, ...], FloatArray]:
         """Names and rows [k * 2^d, u] of all combinations, those of a topic together."""
@@ -184,7 +185,7 @@ def kind_topics(names: Sequence[str], rows: FloatArray, tasks: FloatArray, const
     """
     share = tasks.mean(axis=0)
     kept = np.flatnonzero(share >= min(LEAST_KIND_SHARE, float(share.max())))
-    named = tuple(names[at] for at in kept)
+    named = tuple(names[at] for at in kept.tolist())
     return Topics(named, rows[kept], np.zeros((0, rows.shape[1])), constant)
 
 

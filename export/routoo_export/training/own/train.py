@@ -1,7 +1,7 @@
 """Training on a team's own outcomes, as one call."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -76,6 +76,20 @@ class OwnPrompts:
         return OwnPrompts(
             self.outcomes.rows(at), self.features.rows(at), self.input_tokens[at], self.table
         )
+
+    def models(self, keep: NDArray[np.bool_]) -> "OwnPrompts":
+        """The same prompts with the models of the mask ``keep`` [m]."""
+        outcomes = self.outcomes
+        kept = replace(
+            outcomes,
+            models=tuple(np.array(outcomes.models)[keep].tolist()),
+            scores=outcomes.scores[:, keep],
+            output_tokens=outcomes.output_tokens[:, keep],
+            cost_usd=outcomes.cost_usd[:, keep],
+            input_tokens=None,
+            latency_ms=None,
+        )
+        return replace(self, outcomes=kept)
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -181,7 +195,7 @@ def require_outcomes(outcomes: Outcomes) -> None:
         OutcomeError: fewer than two models with scores, too few prompts, or equal scores only.
     """
     known = ~np.isnan(outcomes.scores)
-    scored = [name for name, any_ in zip(outcomes.models, known.any(axis=0), strict=True) if any_]
+    scored = [outcomes.models[at] for at in np.flatnonzero(known.any(axis=0)).tolist()]
     if not scored:
         raise OutcomeError("the outcomes have no score; give each answer one, from 0 to 1")
     if len(scored) < FEWEST_MODELS:
