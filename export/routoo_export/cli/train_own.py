@@ -31,6 +31,7 @@ from routoo_export.training.own.train import OwnPredictor, OwnPrompts, train_own
 
 OWN_REPOSITORY: Final = Path("artifacts/own")
 UNSTATED: Final = "unstated"
+_FIGURE_WIDTH: Final = 13
 HEADINGS: Final = {
     "auc": "AUC over tasks",
     "auc_within": "AUC within tasks",
@@ -200,17 +201,21 @@ def _plain(figures: OwnFigures) -> dict[str, Any]:
 
 def _print_figures(figures: dict[str, OwnFigures]) -> None:
     table = Table(box=None, pad_edge=False)
-    table.add_column("five folds" if figures else "", overflow="fold")
+    table.add_column("", no_wrap=True)
     shown = [
         one.name
         for one in fields(OwnFigures)
         if any(getattr(found, one.name) is not None for found in figures.values())
     ]
     for name in shown:
-        table.add_column(HEADINGS[name], justify="right", overflow="fold")
+        table.add_column(HEADINGS[name], justify="right", min_width=_FIGURE_WIDTH)
     for method, found in figures.items():
         table.add_row(method, *(_shown(name, getattr(found, name)) for name in shown))
-    Console().print(table)
+    # A name that is cut tells nothing: the table may be wider than the terminal.
+    longest = max(map(len, figures))
+    console = Console()
+    console.width = max(console.width, longest + (_FIGURE_WIDTH + 2) * len(shown))
+    console.print(table)
 
 
 def _shown(name: str, estimate: Estimate | None) -> str:

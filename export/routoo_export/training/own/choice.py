@@ -1,9 +1,9 @@
 """The choice, by cross-validation, of how far a team's rows go beyond the models' levels.
 
-Directions are kept if they make the predicted scores better. How much of the models' deviations
-counts is what makes the choices better: the expected score of a choice by softmax, which is less
-noisy than the score of the best. Directions and traits have to gain on topics alone, and topics
-must not lose against the best single model.
+Topics are those by which choices are best, and directions are kept if they make the predicted
+scores better. How much of the models' deviations counts is what makes the choices better: the
+expected score of a choice by softmax, which is less noisy than the score of the best. Directions
+and traits have to gain on topics alone, and topics must not lose against the best single model.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ FloatArray = NDArray[np.float64]
 STEPS: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
 TOPIC_STEPS: Final = (0.5, 1.0)
 _TEMPERATURES: Final = (0.01, 0.02, 0.04)
-LEAST_GAIN: Final = 0.3
+LEAST_GAIN: Final = 1.0
 """Of what is added, over what is plainer, in standard errors of the choices' scores."""
 
 
@@ -102,15 +102,21 @@ def choose_recipe(
         prior: As in ``Recipe``.
         named: Topics of the prompts where the outcomes name them.
     """
+    alone = Strength(sides=0.0, traits=0.0)
     tried = []
     for topics in candidates:
-        for directions in (0, MOST_DIRECTIONS):
-            recipe = Recipe(topics, directions, Strength(traits=0.0), prior)
-            recipe = fit_scores(scores, features, recipe, named)[1]
-            fitted = Folds.fit(scores, features, folds, recipe, named)
-            missed = float(np.nanmean(np.square(scores - fitted.predict(recipe.strength))))
-            tried.append((missed, recipe, fitted))
-    _, recipe, fitted = min(tried, key=lambda one: one[0])
+        plain, split = (
+            _fitted(scores, features, folds, Recipe(topics, most, alone, prior), named)
+            for most in (0, MOST_DIRECTIONS)
+        )
+        whole = Strength(traits=0.0)
+        missed = [
+            float(np.nanmean(np.square(scores - fitted.predict(whole))))
+            for _, fitted in (plain, split)
+        ]
+        value = soft_value(plain[1].predict(alone), scores)
+        tried.append((value, plain if missed[0] <= missed[1] else split))
+    recipe, fitted = max(tried, key=lambda one: one[0])[1]
     told = Strength(told=0.0, traits=0.0)
     if named is not None:
         told = (
@@ -127,15 +133,27 @@ def choose_recipe(
         )
     if told.traits > 0.0:
         # What traits explain is no more there for the sides to explain.
-        recipe = replace(recipe, strength=told, ratios=None)
-        recipe = fit_scores(scores, features, recipe, named)[1]
-        fitted = Folds.fit(scores, features, folds, recipe, named)
+        recipe, fitted = _fitted(
+            scores, features, folds, replace(recipe, strength=told, ratios=None), named
+        )
     found = _safest(
         fitted,
         [replace(told, topics=topics, sides=0.0) for topics in TOPIC_STEPS],
         [replace(told, topics=t, sides=side) for t, side in product(TOPIC_STEPS, STEPS)],
     )
     return replace(recipe, strength=found or replace(told, topics=0.0, sides=0.0))
+
+
+def _fitted(
+    scores: FloatArray,
+    features: Features,
+    folds: NDArray[np.int64],
+    recipe: Recipe,
+    named: Named | None,
+) -> tuple[Recipe, Folds]:
+    """The recipe with the likeliest penalties, and the folds that are fitted with them."""
+    recipe = fit_scores(scores, features, recipe, named)[1]
+    return recipe, Folds.fit(scores, features, folds, recipe, named)
 
 
 def _safest(
@@ -151,7 +169,7 @@ def _safest(
     (simple, by_simple), (full, by_full) = best(plain), best(tried)
     if gain(by_full, by_simple, fitted.scores) > LEAST_GAIN:
         simple, by_simple = full, by_full
-    lost = gain(by_simple, fitted.best_single(), fitted.scores) < -LEAST_GAIN
+    lost = gain(by_simple, fitted.best_single(), fitted.scores) < 0.0
     return None if lost else simple
 
 

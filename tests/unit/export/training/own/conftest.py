@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 WORDS = {
-    "sums": "add subtract multiply divide number total digits percent".split(),
-    "poems": "rose verse rhyme moon river sonnet stanza autumn".split(),
+    "sums": ["add", "subtract", "multiply", "divide", "number", "total", "digits", "percent"],
+    "poems": ["rose", "verse", "rhyme", "moon", "river", "sonnet", "stanza", "autumn"],
 }
 
 

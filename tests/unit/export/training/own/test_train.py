@@ -1,4 +1,4 @@
-"""Training on own outcomes: what is read off the graph, what is learnt, and what the graph serves."""
+"""Training on own outcomes: what is read off the graph, learnt, and served by the graph."""
 
 from __future__ import annotations
 
