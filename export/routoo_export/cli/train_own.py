@@ -19,8 +19,8 @@ from routoo_export.cli.common import print_result
 from routoo_export.errors import ExportError, OutcomeError
 from routoo_export.evaluation.bootstrap import Estimate
 from routoo_export.evaluation.own.judge import (
+    ModelPrices,
     OwnFigures,
-    Prices,
     cross_validate,
     judge,
     predict_held_out,
@@ -122,7 +122,7 @@ def same_models(outcomes: Outcomes, models: tuple[str, ...]) -> Outcomes:
     )
 
 
-def find_prices(path: Path | None, outcomes: Outcomes) -> Prices | None:
+def find_prices(path: Path | None, outcomes: Outcomes) -> ModelPrices | None:
     """Prices of the outcomes' models: of a file, or else of the shipped pool if it has all.
 
     Args:
@@ -133,7 +133,7 @@ def find_prices(path: Path | None, outcomes: Outcomes) -> Prices | None:
         OutcomeError: the file cannot be read, or lacks a model.
     """
     if path is not None and path.suffix == ".csv":
-        return Prices(_listed(path, outcomes.models))
+        return ModelPrices(_listed(path, outcomes.models))
     try:
         pool = load_pool(DEFAULT_POOL if path is None else path)
     except RoutooError as error:
@@ -141,7 +141,7 @@ def find_prices(path: Path | None, outcomes: Outcomes) -> Prices | None:
     known = _of_pool(pool)
     missing = [name for name in outcomes.models if name not in known]
     if not missing:
-        return Prices(np.array([known[name] for name in outcomes.models]))
+        return ModelPrices(np.array([known[name] for name in outcomes.models]))
     if path is None:
         return None
     raise OutcomeError(f"{path}: has no price of {missing[0]!r}; add it")

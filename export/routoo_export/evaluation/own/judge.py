@@ -66,13 +66,15 @@ class OwnFigures:
 
 
 @dataclass(frozen=True, slots=True)
-class Prices:
+class ModelPrices:
     """Prices of m models, USD per million input and output tokens, [m, 2]."""
 
     usd_per_million: FloatArray
 
 
-def cross_validate(own: OwnPrompts, prices: Prices | None = None, *, prior: bool = True) -> HeldOut:
+def cross_validate(
+    own: OwnPrompts, prices: ModelPrices | None = None, *, prior: bool = True
+) -> HeldOut:
     """Predict each of five folds by what is fitted to the others.
 
     Args:
@@ -95,7 +97,7 @@ def cross_validate(own: OwnPrompts, prices: Prices | None = None, *, prior: bool
 
 
 def predict_held_out(
-    train: OwnPrompts, asked: OwnPrompts, prices: Prices | None = None, *, prior: bool = True
+    train: OwnPrompts, asked: OwnPrompts, prices: ModelPrices | None = None, *, prior: bool = True
 ) -> HeldOut:
     """Fit every method to ``train`` and predict ``asked``."""
     listed = None if prices is None else prices.usd_per_million
@@ -142,7 +144,7 @@ def _costs(
     return (asked.input_tokens[:, None] * prices[:, 0] + tokens * prices[:, 1]) / 1e6
 
 
-def true_costs(own: OwnPrompts, prices: Prices | None) -> FloatArray | None:
+def true_costs(own: OwnPrompts, prices: ModelPrices | None) -> FloatArray | None:
     """Costs in USD [n, m] by which choices are judged; None = they are not known.
 
     Those that the outcomes record, or else prices times the recorded lengths, or the artifact's

@@ -97,7 +97,7 @@ def _stems(own: OwnPrompts) -> NDArray[np.str_]:
 
 def _asked_models(train: OwnPrompts, rest: OwnPrompts) -> tuple[OwnPrompts, OwnPrompts]:
     """Both without the models of which no score was drawn."""
-    known = ~np.isnan(train.outcomes.scores).all(axis=0)
+    known = np.asarray((~np.isnan(train.outcomes.scores)).any(axis=0), np.bool_)
     return train.models(known), rest.models(known)
 
 

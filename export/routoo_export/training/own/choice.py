@@ -1,6 +1,6 @@
 """The choice, by cross-validation, of how far a team's rows go beyond the models' levels.
 
-Topics are those by which choices are best, and directions are kept if they make the predicted
+OwnTopics are those by which choices are best, and directions are kept if they make the predicted
 scores better. How much of the models' deviations counts is what makes the choices better: the
 expected score of a choice by softmax, which is less noisy than the score of the best. Directions
 and traits have to gain on topics alone, and topics must not lose against the best single model.
@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from routoo_export.training.own.fit import Features, FittedScores, Recipe, Strength, fit_scores
+from routoo_export.training.own.fit import Features, FittedScores, RowRecipe, Strength, fit_scores
 from routoo_export.training.own.scores import MOST_DIRECTIONS
-from routoo_export.training.own.topics import Named, Topics
+from routoo_export.training.own.topics import Named, OwnTopics
 
 FloatArray = NDArray[np.float64]
 STEPS: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -28,7 +28,7 @@ LEAST_GAIN: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Folds:
+class FoldFits:
     """A cross-validation.
 
     Attributes:
@@ -51,9 +51,9 @@ class Folds:
         scores: FloatArray,
         features: Features,
         folds: NDArray[np.int64],
-        recipe: Recipe,
+        recipe: RowRecipe,
         named: Named | None,
-    ) -> "Folds":
+    ) -> "FoldFits":
         """Fit each fold's complement."""
         held, fits = [], []
         for fold in np.unique(folds).tolist():
@@ -77,7 +77,7 @@ class Folds:
         return found
 
     def best_single(self) -> FloatArray:
-        """Levels [n, m] of the models as the others' folds have them."""
+        """ModelLevels [n, m] of the models as the others' folds have them."""
         found = np.full(self.scores.shape, np.nan)
         for out, fitted in zip(self.held, self.fits, strict=True):
             found[out] = fitted.levels.mean
@@ -88,10 +88,10 @@ def choose_recipe(
     scores: FloatArray,
     features: Features,
     folds: NDArray[np.int64],
-    candidates: Sequence[Topics],
+    candidates: Sequence[OwnTopics],
     prior: FloatArray,
     named: Named | None = None,
-) -> Recipe:
+) -> RowRecipe:
     """Choose topics, directions and strength.
 
     Args:
@@ -99,14 +99,14 @@ def choose_recipe(
         features: Of the n prompts.
         folds: Fold of each prompt, int64 [n].
         candidates: Topics to choose from, by which prompts are recognised.
-        prior: As in ``Recipe``.
+        prior: As in ``RowRecipe``.
         named: Topics of the prompts where the outcomes name them.
     """
     alone = Strength(sides=0.0, traits=0.0)
     tried = []
     for topics in candidates:
         plain, split = (
-            _fitted(scores, features, folds, Recipe(topics, most, alone, prior), named)
+            _fitted(scores, features, folds, RowRecipe(topics, most, alone, prior), named)
             for most in (0, MOST_DIRECTIONS)
         )
         whole = Strength(traits=0.0)
@@ -148,16 +148,16 @@ def _fitted(
     scores: FloatArray,
     features: Features,
     folds: NDArray[np.int64],
-    recipe: Recipe,
+    recipe: RowRecipe,
     named: Named | None,
-) -> tuple[Recipe, Folds]:
+) -> tuple[RowRecipe, FoldFits]:
     """The recipe with the likeliest penalties, and the folds that are fitted with them."""
     recipe = fit_scores(scores, features, recipe, named)[1]
-    return recipe, Folds.fit(scores, features, folds, recipe, named)
+    return recipe, FoldFits.fit(scores, features, folds, recipe, named)
 
 
 def _safest(
-    fitted: Folds, plain: Sequence[Strength], tried: Sequence[Strength], *, told: bool = False
+    fitted: FoldFits, plain: Sequence[Strength], tried: Sequence[Strength], *, told: bool = False
 ) -> Strength | None:
     """The best of ``tried`` if it gains on the best of ``plain``; None if that loses."""
 

@@ -10,14 +10,14 @@ from scipy.special import softmax
 
 from routoo_export.training.own.scores import (
     Effects,
-    Levels,
+    ModelLevels,
     Ratios,
     find_directions,
     fit_effects,
     fit_levels,
     ratios_of,
 )
-from routoo_export.training.own.topics import MOST_ROWS, Named, Standardised, Topics
+from routoo_export.training.own.topics import MOST_ROWS, Named, OwnTopics, Standardised
 
 FloatArray = NDArray[np.float64]
 
@@ -64,7 +64,7 @@ class Strength:
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class RowRecipe:
     """What is fitted, and with which penalties; what cross-validation chooses.
 
     Attributes:
@@ -76,7 +76,7 @@ class Recipe:
         ratios: Penalties of the two regressions; None = the likeliest.
     """
 
-    topics: Topics
+    topics: OwnTopics
     directions: int
     strength: Strength
     prior: FloatArray
@@ -97,7 +97,7 @@ class Split:
         variances: Posterior variances of each combination of topic and sides, [k * 2^d, m].
     """
 
-    topics: Topics
+    topics: OwnTopics
     shared: FloatArray
     own: FloatArray
     joint: FloatArray
@@ -128,8 +128,8 @@ class FittedScores:
         strength: How much of the deviations counts.
     """
 
-    topics: Topics
-    levels: Levels
+    topics: OwnTopics
+    levels: ModelLevels
     told_names: tuple[str, ...]
     told: Effects
     split: Split
@@ -184,7 +184,7 @@ class FittedScores:
         place = {name: at for at, name in enumerate(self.told_names)}
         at = np.array([place.get(name, -1) for name in topics])
         found = np.clip(self.topic_scores(), *SCORES)[at] + features.traits @ self.trait_weights()
-        found = np.clip(found, 0.0, 1.0)
+        found = np.asarray(np.clip(found, 0.0, 1.0), np.float64)
         if (at < 0).any():
             found[at < 0] = self.predict(features)[at < 0]
         return found
@@ -193,9 +193,9 @@ class FittedScores:
 def fit_scores(
     scores: FloatArray,
     features: Features,
-    recipe: Recipe,
+    recipe: RowRecipe,
     named: Named | None = None,
-) -> tuple[FittedScores, Recipe]:
+) -> tuple[FittedScores, RowRecipe]:
     """Fit scores [n, m], NaN = not asked.
 
     Args:
@@ -233,7 +233,7 @@ def _fit_split(
     within: FloatArray,
     shares: FloatArray,
     hidden: FloatArray,
-    recipe: Recipe,
+    recipe: RowRecipe,
 ) -> tuple[Split, Ratios]:
     """Fit what topics and directions explain of the residuals ``left`` [n, m]."""
     topics, (n, k) = recipe.topics, shares.shape

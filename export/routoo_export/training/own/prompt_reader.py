@@ -28,7 +28,7 @@ _PROMPTS_AT_ONCE: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
-class PromptVectors:
+class SeenPrompts:
     """What the graph tells of n prompts, float64.
 
     Attributes:
@@ -79,7 +79,7 @@ class PromptReader:
             found[at] = (logs[:, 1:] - logs[:, :1]) / _HIDDEN_SCALE
         return np.maximum(found, 0.0)
 
-    def vectors(self, read: NgramPrompts, task_rows: FloatArray) -> PromptVectors:
+    def vectors(self, read: NgramPrompts, task_rows: FloatArray) -> SeenPrompts:
         """The tasks and traits of n prompts with the rows ``task_rows`` [t, u]."""
         t, r = len(task_rows), len(self.table.traits)
         models = np.zeros((QUESTIONS, r, t + 2 * r), np.float32)
@@ -95,7 +95,7 @@ class PromptReader:
         for at, (said, logs) in questions:
             tasks[at] = said
             traits[at] = np.log(logs.astype(np.float64))
-        return PromptVectors(tasks, traits)
+        return SeenPrompts(tasks, traits)
 
     def _answers(
         self,

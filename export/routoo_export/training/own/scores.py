@@ -24,7 +24,7 @@ _SHARED_WEIGHT: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Levels:
+class ModelLevels:
     """The models' mean scores, and how scores scatter around them.
 
     Attributes:
@@ -92,7 +92,7 @@ class Ratios:
     joint: FloatArray
 
 
-def fit_levels(scores: FloatArray, prior: FloatArray) -> Levels:
+def fit_levels(scores: FloatArray, prior: FloatArray) -> ModelLevels:
     """Fit the levels by empirical Bayes.
 
     Args:
@@ -105,7 +105,7 @@ def fit_levels(scores: FloatArray, prior: FloatArray) -> Levels:
     prior = grand + prior - (prior * count).sum() / max(count.sum(), 1.0)
     spread = np.square(np.where(known, scores - grand, 0.0)).sum() / max(count.sum(), 1.0)
     found = shrink_means(total, count, prior, np.full(len(count), spread))
-    return Levels(found.mean, found.variance, _within(scores - found.mean))
+    return ModelLevels(found.mean, found.variance, _within(scores - found.mean))
 
 
 def _within(residuals: FloatArray) -> FloatArray:
@@ -141,7 +141,7 @@ def fit_effects(
 
     Args:
         residuals: [n, m], NaN = not asked.
-        within: As in ``Levels``, [n].
+        within: As in ``ModelLevels``, [n].
         topics: Shares of the topics, [n, k].
         further: Further features, [n, p].
         ratios: Prior variances; None = the likeliest.

@@ -82,7 +82,7 @@ class Standardised:
 
 
 @dataclass(frozen=True, slots=True)
-class Topics:
+class OwnTopics:
     """Topics, and the directions that split them.
 
     Attributes:
@@ -174,7 +174,9 @@ def lifted(rows: FloatArray, constant: int) -> FloatArray:
     return found
 
 
-def kind_topics(names: Sequence[str], rows: FloatArray, tasks: FloatArray, constant: int) -> Topics:
+def kind_topics(
+    names: Sequence[str], rows: FloatArray, tasks: FloatArray, constant: int
+) -> OwnTopics:
     """The kinds of task that make up at least LEAST_KIND_SHARE of the prompts.
 
     Args:
@@ -186,7 +188,7 @@ def kind_topics(names: Sequence[str], rows: FloatArray, tasks: FloatArray, const
     share = tasks.mean(axis=0)
     kept = np.flatnonzero(share >= min(LEAST_KIND_SHARE, float(share.max())))
     named = tuple(names[at] for at in kept.tolist())
-    return Topics(named, rows[kept], np.zeros((0, rows.shape[1])), constant)
+    return OwnTopics(named, rows[kept], np.zeros((0, rows.shape[1])), constant)
 
 
 def domain_labels(domains: Sequence[str | None], kinds: Sequence[str]) -> tuple[str, ...] | None:
@@ -210,7 +212,7 @@ def domain_labels(domains: Sequence[str | None], kinds: Sequence[str]) -> tuple[
     return kept if len(set(kept)) >= _FEWEST_CLASSES else None
 
 
-def domain_topics(named: Named, hidden: FloatArray, scale: Standardised) -> Topics:
+def domain_topics(named: Named, hidden: FloatArray, scale: Standardised) -> OwnTopics:
     """Learn the rows of named topics.
 
     The penalty is the one of the greatest likelihood on every fifth prompt of each topic, which is
@@ -234,7 +236,7 @@ def domain_topics(named: Named, hidden: FloatArray, scale: Standardised) -> Topi
 
     best = min(_INVERSE_PENALTIES, key=loss)
     rows = scale.rows(*_logistic(units, codes, len(names), best))
-    return Topics(names, rows, np.zeros((0, rows.shape[1])), scale.constant)
+    return OwnTopics(names, rows, np.zeros((0, rows.shape[1])), scale.constant)
 
 
 def _logistic(

@@ -13,7 +13,7 @@ from routoo_export.errors import OutcomeError
 from routoo_export.outcomes.outcomes import Outcomes
 from routoo_export.outcomes.splits import FOLDS
 from routoo_export.training.own.choice import choose_recipe
-from routoo_export.training.own.fit import Features, FittedScores, Recipe, fit_scores
+from routoo_export.training.own.fit import Features, FittedScores, RowRecipe, fit_scores
 from routoo_export.training.own.lengths import (
     Lengths,
     artifact_rows,
@@ -112,7 +112,7 @@ class OwnPredictor:
     models: tuple[str, ...]
     scores: FittedScores
     lengths: Lengths
-    recipe: Recipe
+    recipe: RowRecipe
     labels: tuple[str, ...] | None
 
     def tokens(self, features: Features) -> FloatArray:
