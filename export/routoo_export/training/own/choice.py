@@ -1,6 +1,6 @@
 """The choice, by cross-validation, of how far a team's rows go beyond the models' levels.
 
-OwnTopics are those by which choices are best, and directions are kept if they make the predicted
+Topics are those by which choices are best, and directions are kept if they make the predicted
 scores better. How much of the models' deviations counts is what makes the choices better: the
 expected score of a choice by softmax, which is less noisy than the score of the best. Directions
 and traits have to gain on topics alone, and topics must not lose against the best single model.
