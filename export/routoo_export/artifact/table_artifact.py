@@ -186,8 +186,8 @@ def write_table_artifact(
             "format_version": FORMAT_VERSION,
             "predictor_version": f"ngrams-{sha256[:12]}",
             "backbone": "ngrams",
-            "inputs": _tensors(onnx.load_from_string(content).graph.input),
-            "outputs": _tensors(onnx.load_from_string(content).graph.output),
+            "inputs": tensor_specs(onnx.load_from_string(content).graph.input),
+            "outputs": tensor_specs(onnx.load_from_string(content).graph.output),
             "max_tokens": MOST_ROWS,
             "pad_token_id": 0,
             "add_special_tokens": False,
@@ -220,7 +220,8 @@ def write_table_artifact(
     return ExportReport(str(manifest["predictor_version"]), folder, sizes, parity)
 
 
-def _tensors(values: Sequence[onnx.ValueInfoProto]) -> list[dict[str, Any]]:
+def tensor_specs(values: Sequence[onnx.ValueInfoProto]) -> list[dict[str, Any]]:
+    """Inputs or outputs of a graph as a manifest lists them."""
     kinds = {onnx.TensorProto.INT64: "int64", onnx.TensorProto.FLOAT: "float32"}
     return [
         {

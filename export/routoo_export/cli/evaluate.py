@@ -16,6 +16,7 @@ from routoo_export.cli.common import (
     progress_bar,
     use_threads,
 )
+from routoo_export.cli.own_numbers import own_numbers
 from routoo_export.errors import ExportError, OutcomeError
 from routoo_export.evaluation.evaluate import Evaluation, evaluate, evaluation_epochs
 from routoo_export.evaluation.pool import fitted_prices, input_tokens
@@ -59,11 +60,22 @@ def evaluate_checkpoint(  # noqa: PLR0913 - one parameter per option
         Path | None, typer.Option(help="Folder that keeps a transformer's features.")
     ] = None,
     *,
+    own: Annotated[
+        bool, typer.Option("--own", help="Judge training on own outcomes, by label counts.")
+    ] = False,
+    artifact: Annotated[
+        Path | None, typer.Option(help="--own: version folder; default: the shipped one.")
+    ] = None,
     threads: Threads = 1,
     as_json: AsJson = False,
 ) -> None:
     """Judge a checkpoint: cross-validation, domains left out, test split, baselines."""
     use_threads(threads)
+    if own:
+        if data is None:
+            raise OutcomeError("--own judges on the standard sources; give --data (ROUTOO_DATA)")
+        print_result(own_numbers(data, artifact), as_json=as_json)
+        return
     trained = load_checkpoint(checkpoint)
     if outcomes:
         protocol = _own_protocol(trained, outcomes, pair)

@@ -57,7 +57,7 @@ def export(  # noqa: PLR0913 - one parameter per option
     *,
     unjudged: Unjudged = False,
     precision: AtPrecision = "fp32",
-    version: Version = str(FIRST_VERSION),
+    version: Version = NEXT,
     max_mb: MaxMegabytes = None,
     as_json: AsJson = False,
 ) -> None:

@@ -20,6 +20,7 @@ from routoo_export.cli.common import (
     use_threads,
 )
 from routoo_export.cli.evaluate import judge_checkpoint, judge_on_own
+from routoo_export.cli.train_own import OWN_REPOSITORY, train_on_own
 from routoo_export.training.checkpoint import save_checkpoint
 from routoo_export.training.heads.train import TrainConfig
 from routoo_export.training.pipeline import STATE_FILE, Workplace, train_predictor
@@ -64,8 +65,24 @@ def train(  # noqa: PLR0913 - one parameter per option
     samples: Annotated[
         Path | None, _option(_OF_OUTCOMES, "quality-gap: several scores per prompt and model.")
     ] = None,
+    artifact: Annotated[
+        Path | None,
+        _option(_OF_OUTCOMES, "Version folder whose graph is kept; default: the shipped one."),
+    ] = None,
+    prices: Annotated[
+        Path | None, _option(_OF_OUTCOMES, "Prices, .csv or a pool file; default: the pool's.")
+    ] = None,
+    test: Annotated[
+        list[Path] | None, _option(_OF_OUTCOMES, "Judge on these outcomes, not by five folds.")
+    ] = None,
+    repository: Annotated[
+        Path, _option(_OF_OUTCOMES, "Without --backbone: where the next version is written.")
+    ] = OWN_REPOSITORY,
     out: CheckpointFolder = DEFAULT_CHECKPOINT,
-    backbone: Annotated[Kind, _option(_OF_BACKBONE, "What reads the prompt.")] = "static",
+    backbone: Annotated[
+        Kind | None,
+        _option(_OF_BACKBONE, "Train a network that reads the prompt; default: none is trained."),
+    ] = None,
     model: Annotated[
         str | None,
         _option(_OF_BACKBONE, "Folder, GGUF file or Hugging Face name; default: the packaged one."),
@@ -113,8 +130,23 @@ def train(  # noqa: PLR0913 - one parameter per option
     threads: Threads = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Train and calibrate the predictor, then evaluate it."""
+    """Fit your models to your outcomes, judge them, and write the next version of the predictor.
+
+    With --backbone, a network is trained instead, and a checkpoint is written.
+    """
     use_threads(threads)
+    if backbone is None and _only_rows(outcomes, objective, log_method):
+        train_on_own(
+            outcomes or [],
+            repository,
+            artifact=artifact,
+            prices=prices,
+            test=test,
+            judged=judge,
+            as_json=as_json,
+        )
+        return
+    backbone = backbone or "static"
     files = SupervisionFiles(
         goal=objective,
         data=data,
@@ -163,6 +195,11 @@ def train(  # noqa: PLR0913 - one parameter per option
         "metrics": _judge(files, out, workplace) if judge else {},
     }
     print_result(result, as_json=as_json)
+
+
+def _only_rows(outcomes: list[Path] | None, objective: Goal, log_method: LogChoice | None) -> bool:
+    """Whether rows of the table of models are all that is to be fitted."""
+    return bool(outcomes) and objective == "log-loss" and log_method is None
 
 
 def _judge(files: SupervisionFiles, out: Path, workplace: Workplace) -> dict[str, Any]:

@@ -1,0 +1,131 @@
+"""Training on own outcomes: what is read off the graph, learnt, and served by the graph."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from routoo.predictor.artifact import load_artifact
+from routoo.predictor.onnx import OnnxPredictor
+from routoo_export.artifact.own_artifact import write_own_artifact
+from routoo_export.errors import ExportError
+from routoo_export.evaluation.own.judge import (
+    RECOGNISED,
+    SINGLE,
+    THIS,
+    THIS_TOLD,
+    cross_validate,
+    judge,
+    true_costs,
+)
+from routoo_export.training.own.prompt_reader import PromptReader
+from routoo_export.training.own.train import OwnPrompts, train_own
+from support.tiny_table import TRAITS, tiny_parts
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from routoo_export.outcomes.outcomes import Outcomes
+
+UNKNOWN = "xyzzy"
+
+
+def test_hidden_units_tasks_and_traits_are_those_of_the_recogniser(
+    base: Path, own_outcomes: Outcomes
+) -> None:
+    parts, vocabulary = tiny_parts(own_outcomes.prompts)
+    texts = [*own_outcomes.prompts[:9], UNKNOWN]
+    reader = PromptReader(load_artifact(base))
+    read = reader.encode(texts)
+    expected = parts.recogniser.hidden_units(parts.recogniser.pooled(vocabulary, texts))
+    hidden = reader.hidden_units(read)
+    np.testing.assert_allclose(hidden, expected, atol=1e-2)
+    tasks, traits = parts.recogniser.recognise(expected)
+    found = reader.vectors(read, parts.recogniser.tasks.astype(np.float64))
+    np.testing.assert_allclose(found.tasks, tasks, atol=2e-3)
+    ood = parts.ood.ranks(parts.ood.measures(expected, expected @ parts.recogniser.tasks.T))
+    certain = (1.0 - ood**8)[:, None]
+    np.testing.assert_allclose(found.traits, (traits - parts.trait_means) * certain, atol=2e-2)
+
+
+@pytest.fixture(scope="module")
+def own(base: Path, own_outcomes: Outcomes) -> OwnPrompts:
+    return OwnPrompts.read(own_outcomes, load_artifact(base))
+
+
+def test_the_graph_serves_what_was_learnt(base: Path, own: OwnPrompts, tmp_path: Path) -> None:
+    trained = train_own(own)
+    folder = tmp_path / "predictor" / "1"
+    write_own_artifact(folder, load_artifact(base), trained, own, {})
+    artifact = load_artifact(folder)
+    prompts, domains = own.outcomes.prompts, own.outcomes.domains
+    assert (folder / "model.onnx").read_bytes() == (base / "model.onnx").read_bytes()
+    assert artifact.models == ("small", "large")
+    served = OnnxPredictor(artifact)
+    seen = served.predict(prompts)
+    np.testing.assert_allclose(seen.scores, trained.scores.predict(own.features), atol=1e-4)
+    np.testing.assert_allclose(seen.output_tokens, trained.tokens(own.features), rtol=1e-3)
+    told = [domain or "" for domain in domains]
+    seen = served.predict(prompts, told=told)
+    expected = trained.scores.predict_told(told, own.features)
+    np.testing.assert_allclose(seen.scores, expected, atol=1e-3)
+    # Each model is preferred where it is good, also if only the wording tells.
+    better = trained.scores.predict(own.features).argmax(axis=1)
+    right = np.array([("small", "large").index("small" if d == "sums" else "large") for d in told])
+    assert (better == right).mean() > 0.9
+    sample = artifact.calibration_sample()
+    assert sample.scores.shape == (len(prompts), 2)
+    assert {"sums", "poems", "chat_smalltalk"} <= set(served.graph.tasks)
+    with pytest.raises(ExportError, match="exists already"):
+        write_own_artifact(folder, artifact, trained, own, {})
+
+
+def test_it_is_judged_against_plain_means_and_one_model(own: OwnPrompts) -> None:
+    found = judge(own, cross_validate(own), true_costs(own, None))
+    assert {THIS, THIS_TOLD, RECOGNISED, SINGLE} <= set(found)
+    this = found[THIS]
+    assert this.auc is not None
+    assert this.auc.value > 0.6
+    assert this.points is not None
+    assert this.points.value > 5.0
+    assert this.half_cost_points is not None
+    assert this.ece is not None
+    assert found[SINGLE].points is not None
+    assert found[SINGLE].points.value == 0.0
+
+
+def test_models_that_do_not_differ_are_not_told_apart(base: Path, own: OwnPrompts) -> None:
+    random = np.random.default_rng(3)
+    scores = (random.random((300, 2)) < [0.6, 0.7]).astype(float)
+    trained = train_own(replace(own, outcomes=replace(own.outcomes, scores=scores)))
+    gaps = np.diff(trained.scores.predict(own.features), axis=1)
+    assert np.abs(gaps - gaps.mean()).max() < 0.15
+
+
+def test_lengths_come_from_the_artifact_or_the_outcomes_and_cost_no_auc(own: OwnPrompts) -> None:
+    without = train_own(own)
+    assert without.lengths.assumed.tolist() == [0, 1]
+    assert (without.tokens(own.features) > 10.0).all()
+    lengths = np.tile([20.0, 700.0], (300, 1))
+    known = train_own(replace(own, outcomes=replace(own.outcomes, output_tokens=lengths)))
+    tokens = known.tokens(own.features).mean(axis=0)
+    assert known.lengths.assumed.size == 0
+    assert 18.0 < tokens[0] < 25.0
+    assert 600.0 < tokens[1] < 750.0
+    np.testing.assert_array_equal(
+        known.scores.predict(own.features), without.scores.predict(own.features)
+    )
+    # Costs stand for lengths where prices are known.
+    priced = train_own(own, np.array([[0.0, 1.0], [0.0, 1.0]]))
+    assert 8.0 < priced.tokens(own.features)[:, 0].mean() < 16.0
+
+
+def test_partial_outcomes_train(base: Path, own: OwnPrompts) -> None:
+    scores = own.outcomes.scores.copy()
+    scores[::3, 0], scores[1::3, 1] = np.nan, np.nan
+    trained = train_own(replace(own, outcomes=replace(own.outcomes, scores=scores)))
+    assert np.isfinite(trained.scores.predict(own.features)).all()
+    assert trained.packed(own).weights.shape == (2, TRAITS)
