@@ -34,17 +34,23 @@ def write_tiny_table(folder: Path, catalogue: Catalogue) -> Path:
     words = (*WORDS, HARD, "please", "write", "solve", "now")
     vocabulary = Vocabulary(words, (), PAIRS, PIECES, 0)
     h = len(words)
-    table = np.zeros((vocabulary.rows, h), np.float32)
-    table[1 : 1 + h] = np.eye(h)
+    # The last column is the classifier's, which has nothing to say.
+    table = np.zeros((vocabulary.rows, h + 1), np.float32)
+    table[1 : 1 + h, :h] = np.eye(h)
     hidden = np.zeros((len(REGIONS), h, h), np.float32)
     hidden[0] = np.eye(h)
-    tasks = np.zeros((len(TASK_KINDS), h), np.float32)
+    tasks = np.zeros((len(TASK_KINDS), h + 1), np.float32)
     for place, task in enumerate(WORDS.values()):
         tasks[TASK_KINDS.index(task), place] = CLEAR
-    traits = np.zeros((h, len(TRAITS)), np.float32)
+    traits = np.zeros((h + 1, len(TRAITS)), np.float32)
     traits[h - 5, TRAITS.index("difficulty>=4")] = 6.0
     recogniser = Recogniser(
-        table, hidden.reshape(-1, h), np.full(h, 1e-3, np.float32), tasks, traits
+        table,
+        hidden.reshape(-1, h),
+        np.full(h, 1e-3, np.float32),
+        np.zeros(len(REGIONS), np.float32),
+        tasks,
+        traits,
     )
     rng = np.random.default_rng(0)
     texts = [" ".join(rng.choice(words, 5)) for _ in range(64)]

@@ -183,7 +183,13 @@ class FittedScores:
         """Scores [n, m] of prompts whose topics are told; of no topic of the fit: recognised."""
         place = {name: at for at, name in enumerate(self.told_names)}
         at = np.array([place.get(name, -1) for name in topics])
-        found = np.clip(self.topic_scores(), *SCORES)[at] + features.traits @ self.trait_weights()
+        scores = self.topic_scores()
+        # A topic that is a row of the graph by its name is told by that row.
+        names, rows = self.topics.graph_rows()[0], self.row_scores()
+        for name, position in place.items():
+            if name in names:
+                scores[position] = rows[names.index(name)]
+        found = np.clip(scores, *SCORES)[at] + features.traits @ self.trait_weights()
         found = np.asarray(np.clip(found, 0.0, 1.0), np.float64)
         if (at < 0).any():
             found[at < 0] = self.predict(features)[at < 0]

@@ -77,7 +77,7 @@ class PromptReader:
         for at, answers in self._answers(read, rows, models, ["tasks"]):
             logs = np.log(answers[0].astype(np.float64))
             found[at] = (logs[:, 1:] - logs[:, :1]) / _HIDDEN_SCALE
-        return np.maximum(found, 0.0)
+        return found
 
     def vectors(self, read: NgramPrompts, task_rows: FloatArray) -> SeenPrompts:
         """The tasks and traits of n prompts with the rows ``task_rows`` [t, u]."""

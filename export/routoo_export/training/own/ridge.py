@@ -86,7 +86,7 @@ def fit_ridge(
     if log_ratios is None and not count:
         log_ratios = np.zeros(0)
     if log_ratios is None:
-        found = minimize(
+        found = minimize(  # type: ignore[call-overload]
             lambda ratios: _loss(sums, ratios, blocks),
             np.full(count, _START, np.float64),
             method="Nelder-Mead",
@@ -126,7 +126,8 @@ def _fit_one(
 ) -> tuple[float, FloatArray, FloatArray, FloatArray]:
     """The loss, L^-1 of A = I + S G S = L L', the whitened coefficients, and the noise."""
     scale = np.exp(0.5 * log_ratios)[blocks]
-    lower: FloatArray = np.linalg.cholesky(np.eye(len(scale)) + scale[:, None] * sums.gram * scale)
+    inner = np.eye(len(scale)) + scale[:, None] * sums.gram * scale
+    lower = np.asarray(np.linalg.cholesky(inner), np.float64)
     white: FloatArray = solve_triangular(lower, scale[:, None] * sums.cross, lower=True)
     left = np.maximum(sums.squares - np.square(white).sum(axis=0), 0.0)
     noise: FloatArray = np.maximum(left / sums.rows, _LEAST_NOISE)

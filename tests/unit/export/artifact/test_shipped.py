@@ -28,5 +28,7 @@ def test_manifest_metrics_are_those_of_the_artifact(outcome_data_dir: Path) -> N
     assert served.tasks is not None
     found = Recognition.of(served.tasks, np.array([one.kind for one in prompts]))
     for name, value in asdict(found).items():
-        # The served table is in int8, which takes single prompts to another kind.
-        assert value == pytest.approx(claim["user_prompts"][name], abs=0.01)
+        # The served table is in int8, which takes single prompts to another kind, and confidences
+        # from one of the ten bins of the calibration error to the next.
+        apart = 0.03 if name == "calibration_error" else 0.01
+        assert value == pytest.approx(claim["user_prompts"][name], abs=apart)

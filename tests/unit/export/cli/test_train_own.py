@@ -12,7 +12,7 @@ import pytest
 
 from routoo.predictor.artifact import load_artifact
 from routoo_export.cli.app import main
-from support.tiny_table import write_tiny_table_artifact
+from support.tables.random_table import write_tiny_table_artifact
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from routoo_export.outcomes.outcomes import Outcomes, read_outcomes
-from support.tiny_table import write_tiny_table_artifact
+from support.tables.random_table import write_tiny_table_artifact
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -21,9 +21,10 @@ from routoo_export.evaluation.own.judge import (
     judge,
     true_costs,
 )
+from routoo_export.graph.table_graph import shrunk_traits
 from routoo_export.training.own.prompt_reader import PromptReader
 from routoo_export.training.own.train import OwnPrompts, train_own
-from support.tiny_table import TRAITS, tiny_parts
+from support.tables.random_table import TRAITS, tiny_parts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,8 +48,8 @@ def test_hidden_units_tasks_and_traits_are_those_of_the_recogniser(
     found = reader.vectors(read, parts.recogniser.tasks.astype(np.float64))
     np.testing.assert_allclose(found.tasks, tasks, atol=2e-3)
     ood = parts.ood.ranks(parts.ood.measures(expected, expected @ parts.recogniser.tasks.T))
-    certain = (1.0 - ood**8)[:, None]
-    np.testing.assert_allclose(found.traits, (traits - parts.trait_means) * certain, atol=2e-2)
+    shrunk = shrunk_traits(traits - parts.trait_means, ood)
+    np.testing.assert_allclose(found.traits, shrunk, atol=2e-2)
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from routoo.predictor.ngrams import REGIONS
 from routoo_export.artifact.artifact import serialized
 from routoo_export.artifact.table_artifact import tensor_specs
 from routoo_export.graph.table_graph import TableGraph, build_table_graph, quantised
+from routoo_export.recogniser import network
 from routoo_export.recogniser.network import Recogniser
 from routoo_export.recogniser.ood import OodRanks
 from routoo_export.recogniser.vocabulary import make_vocabulary
@@ -24,12 +25,12 @@ if TYPE_CHECKING:
 
     from routoo.predictor.ngrams import Vocabulary
 
-WIDTH, UNITS, TRAITS = 8, 24, 5
+WIDTH, UNITS, LINEAR, TRAITS = 12, 40, 3, len(network.TRAITS)
 TASKS = ("math_easy", "chat_smalltalk", "code_generate")
 
 
 def tiny_recogniser(vocabulary: Vocabulary) -> Recogniser:
-    """A random recogniser, whose last hidden unit is 1 for every prompt."""
+    """A random recogniser; the last unit of its network is 1 for every prompt."""
     random = np.random.default_rng(0)
 
     def draw(*shape: int, scale: float = 1.0) -> np.ndarray:
@@ -39,9 +40,11 @@ def tiny_recogniser(vocabulary: Vocabulary) -> Recogniser:
     bias = draw(UNITS, scale=0.1)
     hidden[:, -1], bias[-1] = 0.0, 1.0
     # The graph keeps the table in int8: weights that int8 holds exactly make both the same.
-    values, scale = quantised(draw(vocabulary.rows, WIDTH))
-    tasks, traits = draw(len(TASKS), UNITS, scale=0.3), draw(UNITS, TRAITS, scale=0.3)
-    return Recogniser(values * scale, hidden, bias, tasks, traits)
+    values, scale = quantised(draw(vocabulary.rows, WIDTH + LINEAR))
+    tasks = draw(len(TASKS), UNITS + LINEAR, scale=0.3)
+    traits = draw(UNITS + LINEAR, TRAITS, scale=0.3)
+    scales = draw(len(REGIONS), scale=0.5)
+    return Recogniser(values * scale, hidden, bias, scales, tasks, traits)
 
 
 def tiny_parts(prompts: Sequence[str]) -> tuple[TableGraph, Vocabulary]:
@@ -103,7 +106,7 @@ def write_tiny_table_artifact(
         "pad_token_id": 0,
         "add_special_tokens": False,
         "precision": "int8",
-        "rows_step": 4,
+        "rows_step": 1,
         "calibration": {
             "method": "none",
             "in_graph": True,
