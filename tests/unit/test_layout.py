@@ -25,7 +25,7 @@ FLOORS = (
     {"routing", "client"},
     {"pricing", "predictor"},
     {"config"},
-    {"budget", "selector"},
+    {"budget", "selector", "tariffs"},
     {"request_fields"},
     {"errors", ""},  # the ground, where "" is the package and its version
 )
@@ -42,7 +42,7 @@ EXPORT_FLOORS = (
     {"errors", "progress", ""},
 )
 # Numbers go in and come out of these: whatever carries a call has no business in them.
-PURE = ("predictor", "selector", "budget")
+PURE = ("predictor", "selector", "budget", "tariffs")
 TRANSPORT = ("grpc", "google.protobuf", "grpc_health", "grpc_reflection", "routoo.v1")
 # A script per question stands in benchmarks/, where their names are the table of contents.
 MOST_ENTRIES = {"server/routoo": 20, "export/routoo_export": 20, "tests": 20, "benchmarks": 24}

@@ -1,0 +1,1 @@
+"""Tariffs: what providers bill for an answer, from its usage to nano-dollars."""
