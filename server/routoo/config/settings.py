@@ -12,6 +12,7 @@ from pydantic_settings import (
 )
 
 from routoo.config.budget import BudgetSettings, LedgerSettings, distinct_names
+from routoo.config.corrections import CorrectionSettings
 from routoo.config.observability import DecisionLogSettings, TracingSettings
 from routoo.config.operations import OverloadSettings, ReloadSettings
 from routoo.config.policy import PolicySettings
@@ -95,6 +96,7 @@ class Settings(BaseSettings):
     """Limits on spending. Empty: no ledger is kept."""
     ledger: LedgerSettings = LedgerSettings()
     outcomes: OutcomeSettings = OutcomeSettings()
+    corrections: CorrectionSettings = CorrectionSettings()
     batching: BatchingSettings = BatchingSettings()
     limits: LimitSettings = LimitSettings()
     processor: ProcessorSettings = ProcessorSettings()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from routoo.budget.ledger import BudgetState
     from routoo.engine.booking import BudgetBooking
+    from routoo.engine.corrections.corrector import Corrector
     from routoo.engine.open_decisions import OpenDecisions
     from routoo.engine.outcomes import OutcomeSettlement
     from routoo.pricing.prices import Pricing
@@ -22,12 +23,14 @@ class Accounting:
         spending: books costs; None: there are no budgets.
         decisions: the decisions that may still be reported.
         outcomes: takes reports of outcomes.
+        corrector: learns from these reports; None: predictions are taken as they are.
     """
 
     pricing: Pricing
     spending: BudgetBooking | None
     decisions: OpenDecisions
     outcomes: OutcomeSettlement
+    corrector: Corrector | None = None
 
     def budgets(self, tenant: str = "") -> list[tuple[BudgetState, float]]:
         """Returns each budget's state and price, in the settings' order; may wait for the ledger.
@@ -44,7 +47,9 @@ class Accounting:
         return [(states[one], prices.of_budget(one)) for one in sorted(wanted)]
 
     def close(self) -> None:
-        """Stops the updates of the prices, then closes the books."""
+        """Stops the updates of the prices and the corrections, then closes the books."""
         self.pricing.close()
+        if self.corrector is not None:
+            self.corrector.close()
         if self.spending is not None:
             self.spending.ledger.close()

@@ -90,6 +90,7 @@ class Decider:
         self._recorder = recorder
         self._spending = accounting.spending
         self._decisions = accounting.decisions
+        self._corrector = accounting.corrector
 
     def decide(
         self, predicted: Predicted
@@ -187,9 +188,11 @@ class Decider:
             self._spending.release(ids)
 
     def _estimates(self, predicted: Predicted) -> Estimates:
-        estimates = estimates_of(
-            predicted.prediction, predicted.requests, self._pool, self._columns
-        )
+        prediction, factors = predicted.prediction, None
+        if self._corrector is not None:
+            version = prediction.version or self._versions.predictor
+            factors = self._corrector.factors(version, self._pool.names, prediction.task_names)
+        estimates = estimates_of(prediction, predicted.requests, self._pool, self._columns, factors)
         unsure = self._policies.unsure
         return estimates if unsure is None else unsure.marked(estimates)
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from routoo.budget.ledger import Ledger
+    from routoo.engine.corrections.corrector import Corrector
     from routoo.engine.open_decisions import OpenDecisions
     from routoo.routing.decision import Decision
     from routoo.routing.outcome import OutcomeReport
@@ -27,6 +28,7 @@ class OutcomeSettlement:
         ledger: settles costs; None: there are no budgets.
         pool: prices the tokens of decisions that are not known here; a known one has its own pool.
         counts: sums up what is reported.
+        corrector: learns lengths and latencies from what is reported; None: nothing does.
     """
 
     def __init__(
@@ -35,11 +37,13 @@ class OutcomeSettlement:
         ledger: Ledger | None,
         pool: Pool,
         counts: OutcomeCounts,
+        corrector: Corrector | None = None,
     ) -> None:
         self._decisions = decisions
         self._ledger = ledger
         self._pool = pool
         self._counts = counts
+        self._corrector = corrector
 
     def report(self, outcome: OutcomeReport) -> bool:
         """Books an outcome.
@@ -136,6 +140,10 @@ class OutcomeSettlement:
             self._counts.reported_latency.labels(model).inc(outcome.latency_ms)
             predicted_ms = float(estimates.latencies_ms[row, column])
             self._counts.predicted_latency.labels(model).inc(predicted_ms)
+        if self._corrector is not None and not outcome.error:
+            usage = outcome.usage
+            tokens = outcome.output_tokens if usage is None else usage.output_tokens
+            self._corrector.answered(decision, column, tokens, outcome.latency_ms)
 
 
 def _tenth(score: float) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from routoo.routing.corrections.factors import corrected_tokens
 from routoo.selector.policies.lp import round_scores
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from routoo.predictor.base import Prediction
+    from routoo.routing.corrections.factors import Factors
     from routoo.routing.pool import Pool
     from routoo.routing.request import PromptRequest
 
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
 class Estimates:
     """Predicted figures of n prompts on the pool's m models, float64 where nothing else is said.
 
-    The predictor need not give the last six; they are None or empty then.
+    The predictor need not give those from ``score_std`` to ``task_names``; they are None or empty
+    then. Those after ``unsure`` are None where lengths are not corrected.
 
     Attributes:
         scores: [n, m], in [0, 1], rounded to 1e-4.
@@ -39,6 +42,12 @@ class Estimates:
         task_names: the kinds of task.
         unsure: bool [n], prompts that the predictor does not know by the setting ``policy.unsure``;
             None where that is not set.
+        plain_tokens: [n, m], whole numbers, predicted before any correction or limit.
+        max_output_tokens: [n], the limit of each request, infinite without one; NaN where the
+            request has an estimate of its own, which is not corrected.
+        length_factors: [n, m], by which ``plain_tokens`` are corrected; None: all are 1.
+        latency_factors: [n, m], by which latencies are corrected; None: all are 1.
+        correction: the factors in force, of which those are rows; None: all are 1.
     """
 
     scores: NDArray[np.float64]
@@ -53,6 +62,11 @@ class Estimates:
     tasks: NDArray[np.int64] | None = None
     task_names: tuple[str, ...] = ()
     unsure: NDArray[np.bool_] | None = None
+    plain_tokens: NDArray[np.float64] | None = None
+    max_output_tokens: NDArray[np.float64] | None = None
+    length_factors: NDArray[np.float64] | None = None
+    latency_factors: NDArray[np.float64] | None = None
+    correction: Factors | None = None
 
     def rows(self, at: slice | NDArray[np.intp]) -> Self:
         """Returns the figures of k of the prompts."""
@@ -68,6 +82,7 @@ def estimates_of(
     requests: Sequence[PromptRequest],
     pool: Pool,
     columns: NDArray[np.intp],
+    factors: Factors | None = None,
 ) -> Estimates:
     """Turns a prediction into the pool's estimates.
 
@@ -80,20 +95,21 @@ def estimates_of(
             their limits and additions change them.
         pool: m models.
         columns: [m], the pool's models among the prediction's columns.
+        factors: correct predicted lengths and latencies, of the pool's models and the
+            prediction's kinds of task; None: nothing is corrected, nor learned from the answers.
     """
     scores = round_scores(prediction.scores[:, columns])
     output_tokens = np.rint(prediction.output_tokens[:, columns], dtype=np.float64)
-    input_tokens = prediction.input_tokens
-    for row, request in enumerate(requests):
-        if request.expected_output_tokens is not None:
-            output_tokens[row] = request.expected_output_tokens
-        if request.max_output_tokens is not None:
-            np.minimum(output_tokens[row], request.max_output_tokens, out=output_tokens[row])
-        if request.added_input_tokens:
-            if input_tokens is prediction.input_tokens:
-                input_tokens = input_tokens.copy()
-            input_tokens[row] += request.added_input_tokens
-    tasks = prediction.tasks
+    tasks = None if prediction.tasks is None else prediction.tasks.argmax(axis=1).astype(np.int64)
+    plain_tokens = limits = length_factors = latency_factors = None
+    if factors is not None:
+        plain_tokens, limits = output_tokens, np.full(len(requests), np.inf)
+        if factors.changes_nothing:
+            output_tokens = plain_tokens.copy()
+        else:
+            length_factors, latency_factors = factors.rows(tasks, len(requests))
+            output_tokens = corrected_tokens(plain_tokens, length_factors)
+    input_tokens = _as_asked(requests, output_tokens, prediction.input_tokens, limits)
     evidence = None
     if prediction.evidence is not None:
         evidence = np.multiply(prediction.evidence[:, columns], 100.0, dtype=np.float64)
@@ -102,7 +118,7 @@ def estimates_of(
         scores=scores,
         output_tokens=output_tokens,
         costs_usd=costs_usd_of(pool, input_tokens, output_tokens),
-        latencies_ms=latencies_ms_of(pool, output_tokens),
+        latencies_ms=latencies_ms_of(pool, output_tokens, latency_factors),
         input_tokens=input_tokens,
         score_std=(
             None
@@ -111,10 +127,44 @@ def estimates_of(
         ),
         evidence=evidence,
         ood=None if prediction.ood is None else round_scores(prediction.ood),
-        confidence=None if tasks is None else round_scores(tasks.max(axis=1)),
-        tasks=None if tasks is None else tasks.argmax(axis=1).astype(np.int64),
+        confidence=(
+            None if prediction.tasks is None else round_scores(prediction.tasks.max(axis=1))
+        ),
+        tasks=tasks,
         task_names=prediction.task_names,
+        plain_tokens=plain_tokens,
+        max_output_tokens=limits,
+        length_factors=length_factors,
+        latency_factors=latency_factors,
+        correction=None if length_factors is None else factors,
     )
+
+
+def _as_asked(
+    requests: Sequence[PromptRequest],
+    output_tokens: NDArray[np.float64],
+    input_tokens: NDArray[np.float64],
+    limits: NDArray[np.float64] | None,
+) -> NDArray[np.float64]:
+    """Puts what n requests ask for into ``output_tokens`` [n, m] and ``limits`` [n].
+
+    Returns:
+        The input tokens, [n], with those that the requests add.
+    """
+    added = input_tokens
+    for row, request in enumerate(requests):
+        expected, most = request.expected_output_tokens, request.max_output_tokens
+        if expected is not None:
+            output_tokens[row] = expected
+        if most is not None:
+            np.minimum(output_tokens[row], most, out=output_tokens[row])
+        if limits is not None and (expected is not None or most is not None):
+            limits[row] = np.nan if expected is not None else most
+        if request.added_input_tokens:
+            if added is input_tokens:
+                added = input_tokens.copy()
+            added[row] += request.added_input_tokens
+    return added
 
 
 def costs_usd_of(
@@ -126,9 +176,20 @@ def costs_usd_of(
     return costs
 
 
-def latencies_ms_of(pool: Pool, output_tokens: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Returns predicted times to the last token in milliseconds, float64 [n, m]."""
-    return pool.time_to_first_token_ms + output_tokens * pool.time_per_output_token_ms
+def latencies_ms_of(
+    pool: Pool,
+    output_tokens: NDArray[np.float64],
+    factors: NDArray[np.float64] | None = None,
+) -> NDArray[np.float64]:
+    """Returns predicted times to the last token in milliseconds, float64 [n, m].
+
+    Args:
+        pool: m models.
+        output_tokens: [n, m].
+        factors: [n, m], learned corrections; None: the pool's figures hold.
+    """
+    latencies_ms = pool.time_to_first_token_ms + output_tokens * pool.time_per_output_token_ms
+    return latencies_ms if factors is None else latencies_ms * factors
 
 
 def tokens_cost_usd(pool: Pool, column: int, input_tokens: float, output_tokens: float) -> float:

@@ -20,6 +20,7 @@ from routoo.engine.outcomes import OutcomeSettlement
 from routoo.errors import ConfigError
 from routoo.pricing.online import OnlinePricing
 from routoo.pricing.prices import FixedPricing
+from routoo.server.corrections import open_corrector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from routoo.budget.ledger import Ledger
     from routoo.config.budget import BudgetSettings, LedgerSettings
     from routoo.config.settings import Settings
+    from routoo.engine.corrections.corrector import Corrector
     from routoo.pricing.prices import Pricing
     from routoo.server.assembly import Components
     from routoo.telemetry.outcome_counts import OutcomeCounts
@@ -46,7 +48,12 @@ class Clocks:
 
 
 def open_accounting(
-    settings: Settings, parts: Components, counts: OutcomeCounts, clocks: Clocks | None = None
+    settings: Settings,
+    parts: Components,
+    counts: OutcomeCounts,
+    clocks: Clocks | None = None,
+    *,
+    worker: int = 0,
 ) -> Accounting:
     """Opens the books, and starts the prices that follow them.
 
@@ -56,15 +63,22 @@ def open_accounting(
             budgets have prices of their own.
         counts: sums up reports.
         clocks: the clocks to use; None: those of the machine.
+        worker: the number of this process among the workers of a service.
 
     Raises:
-        ConfigError: the books cannot be opened.
+        ConfigError: the books, or the file of the corrections, cannot be opened.
     """
     clocks = clocks or Clocks()
     ledger = open_ledger(settings.budgets, settings.ledger, clocks.clock_ns)
+    try:
+        corrector = open_corrector(settings, parts.pool.names, counts, worker)
+    except BaseException:
+        if ledger is not None:
+            ledger.close()
+        raise
     kept = settings.outcomes
     decisions = OpenDecisions(kept.max_open_decisions, kept.max_age_s)
-    return _accounting_of(settings, parts, ledger, decisions, counts, clocks)
+    return _accounting_of(settings, parts, ledger, decisions, counts, clocks, corrector)
 
 
 def renew_accounting(
@@ -97,6 +111,8 @@ def renew_accounting(
     kept = settings.outcomes
     clocks = Clocks()
     ledger = None if old.spending is None else old.spending.ledger
+    if old.corrector is not None:
+        old.corrector.keep_models(parts.pool.names)
     if settings.budgets != before.budgets:
         if ledger is None or not settings.budgets:
             ledger = open_ledger(settings.budgets, settings.ledger, clocks.clock_ns)
@@ -107,7 +123,9 @@ def renew_accounting(
         return old
     old.pricing.close()
     old.decisions.bound(kept.max_open_decisions, kept.max_age_s)
-    return _accounting_of(settings, parts, ledger, old.decisions, counts, clocks, old.pricing)
+    return _accounting_of(
+        settings, parts, ledger, old.decisions, counts, clocks, old.corrector, old.pricing
+    )
 
 
 def close_replaced(old: Accounting, new: Accounting) -> None:
@@ -126,11 +144,12 @@ def _accounting_of(
     decisions: OpenDecisions,
     counts: OutcomeCounts,
     clocks: Clocks,
+    corrector: Corrector | None,
     before: Pricing | None = None,
 ) -> Accounting:
-    outcomes = OutcomeSettlement(decisions, ledger, parts.pool, counts)
+    outcomes = OutcomeSettlement(decisions, ledger, parts.pool, counts, corrector)
     if ledger is None:
-        return Accounting(FixedPricing(parts.price), None, decisions, outcomes)
+        return Accounting(FixedPricing(parts.price), None, decisions, outcomes, corrector)
     pricing = OnlinePricing(
         ledger,
         parts.sample.scores,
@@ -147,7 +166,7 @@ def _accounting_of(
         clock_ns=clocks.clock_ns,
     )
     pricing.start()
-    return Accounting(pricing, spending, decisions, outcomes)
+    return Accounting(pricing, spending, decisions, outcomes, corrector)
 
 
 def open_ledger(

@@ -181,7 +181,10 @@ class Service:
         )
         prefix = secrets.token_hex(5) if worker is None else worker.id_prefix()
         factory = EngineFactory(predictors, telemetry, EngineThreads(DecisionIds(prefix)))
-        engine = factory.engine(parts, open_accounting(settings, parts, metrics.outcomes), settings)
+        accounting = open_accounting(
+            settings, parts, metrics.outcomes, worker=0 if worker is None else worker.index
+        )
+        engine = factory.engine(parts, accounting, settings)
         current = ActiveEngine(engine, settings)
         # A reload exchanges the engine, so it is looked up at each scrape.
         metrics.registry.register(BudgetMetrics(lambda: current.engine.accounting.budgets()))  # noqa: PLW0108

@@ -21,6 +21,14 @@ class OutcomeCounts:
             ("result",),
             registry=registry,
         )
+        self.corrections = Counter(
+            "routoo_corrections",
+            "Answers for the corrections of lengths and latencies: learned, dropped (too many"
+            " waited). Faults: file_damaged (learned anew), file_failed (not written), redis_failed"
+            " (not shared).",
+            ("result",),
+            registry=registry,
+        )
         self.scored = Counter(
             "routoo_scored_outcomes",
             "Accepted outcomes with a score, by the model that answered and its predicted score.",

@@ -1,0 +1,1 @@
+"""Learns corrections from reported answers, in the background: ``Corrector``, its file, Redis."""

@@ -1,0 +1,259 @@
+"""Learns corrections of predicted lengths and latencies from answers, in a thread of its own.
+
+A decision reads the factors in force as one reference. Answers wait in a queue; the thread adds
+them to the table, and replaces the factors at most once in an interval, and only when one of them
+has moved by more than half a per cent.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from math import isnan
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import structlog
+
+from routoo.engine.corrections.encoding import SharingError
+from routoo.routing.corrections.table import Answer, ModelCorrection, Table, usable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+    from prometheus_client import Counter
+
+    from routoo.config.corrections import CorrectionSettings
+    from routoo.engine.corrections.file import CorrectionFile
+    from routoo.engine.corrections.shared import SharedTable
+    from routoo.routing.corrections.factors import Factors
+    from routoo.routing.decision import Decision
+
+_log = structlog.get_logger("routoo.corrections")
+_MOST_WAITING = 10_000
+# Factors that have moved by less stay as they are, so that the decision log stays short.
+_WORTH_A_CHANGE = 1.005
+# The table is forced to the disk this often at most.
+_SAVE_INTERVAL_S = 5.0
+# So many predictors and pools are remembered: the one in use, its fallback, and those of a reload.
+_MOST_LAYOUTS = 6
+
+Layout = tuple[str, tuple[str, ...], tuple[str, ...]]
+"""The version of a predictor, the names of a pool's models, and the predictor's kinds of task."""
+
+
+class Corrector:
+    """Holds the factors in force. ``factors`` and ``answered`` never wait and take no lock.
+
+    ``step`` is the thread's work; with the thread started, nobody else may call it.
+
+    Args:
+        settings: the section ``corrections``.
+        counts: counts answers and faults by the label ``result``.
+        file: keeps the table over a restart; None: nothing does.
+        shared: the table of all replicas; None: there is none.
+        clock_s: seconds on a clock that never goes back.
+
+    Attributes:
+        table: what is known now; a value that is never changed.
+    """
+
+    def __init__(
+        self,
+        settings: CorrectionSettings,
+        counts: Counter,
+        *,
+        file: CorrectionFile | None = None,
+        shared: SharedTable | None = None,
+        clock_s: Callable[[], float] = monotonic,
+    ) -> None:
+        self._settings = settings
+        self._counts = counts
+        self._file = file
+        self._shared = shared
+        self._clock_s = clock_s
+        self.table = Table() if file is None else file.read()
+        if file is not None and file.damaged:
+            counts.labels("file_damaged").inc()
+        self._in_force: dict[Layout, Factors] = {}
+        self._waiting: deque[Answer] = deque(maxlen=_MOST_WAITING)
+        self._unsent: list[Answer] = []
+        self._models: frozenset[str] | None = None
+        self._saved = self.table
+        self._saved_s = self._shared_s = float("-inf")
+        self._failing: set[str] = set()
+        self._wake = threading.Event()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def factors(self, predictor: str, models: tuple[str, ...], kinds: tuple[str, ...]) -> Factors:
+        """Returns the factors in force for a predictor's figures of a pool's models."""
+        layout = (predictor, models, kinds)
+        found = self._in_force.get(layout)
+        if found is None:
+            found = self.table.factors(*layout)
+            known = list(self._in_force.items())[1 - _MOST_LAYOUTS :]
+            self._in_force = {**dict(known), layout: found}
+        return found
+
+    def of_models(
+        self, predictor: str, models: Sequence[str], kinds: Collection[str]
+    ) -> list[ModelCorrection]:
+        """Returns what is known of each model, with the numbers of answers."""
+        table = self.table
+        return [table.of_model(predictor, model, kinds) for model in models]
+
+    def answered(
+        self, decision: Decision, column: int, tokens: float | None, latency_ms: float | None
+    ) -> None:
+        """Queues an answer.
+
+        Args:
+            decision: the decision that it followed.
+            column: the model that answered, in the decision's pool.
+            tokens: output tokens as billed; None: not told, and 0 teaches nothing.
+            latency_ms: time to the last token; None: not told.
+        """
+        answer = answer_of(decision, column, tokens, latency_ms)
+        if answer is None:
+            return
+        if len(self._waiting) == _MOST_WAITING:
+            self._counts.labels("dropped").inc()
+        self._waiting.append(answer)
+        self._wake.set()
+
+    def keep_models(self, models: Collection[str]) -> None:
+        """Forgets, at the next step, all models but these; not those that replicas share."""
+        self._models = frozenset(models)
+        self._wake.set()
+
+    def start(self) -> None:
+        """Learns in a thread until ``close``."""
+        self._thread = threading.Thread(target=self._run, name="routoo-corrections", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Learns what waits, keeps the table, and ends the thread."""
+        self._stop.set()
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join()
+        self._saved_s = self._shared_s = float("-inf")
+        self._try_step()
+        if self._shared is not None:
+            self._shared.close()
+
+    def step(self) -> None:
+        """Learns the answers that wait, shares and keeps the table, and replaces the factors."""
+        answers = []
+        while self._waiting:
+            answers.append(self._waiting.popleft())
+        table = (
+            self.table.learned(answers, self._settings.memory_reports) if answers else self.table
+        )
+        self._counts.labels("learned").inc(len(answers))
+        if self._shared is not None:
+            self._unsent = (self._unsent + answers)[:_MOST_WAITING]
+            table = self._exchanged(table)
+        elif self._models is not None:
+            models, self._models = self._models, None
+            table = table.only(lambda key: key[1] in models)
+        used = {layout[0] for layout in self._in_force}
+        if len(table.predictors) > _MOST_LAYOUTS and self._shared is None:
+            table = table.only(lambda key: key[0] in used)
+        self.table = table
+        self._save()
+        for layout, before in tuple(self._in_force.items()):
+            after = table.factors(*layout)
+            if after.apart(before) > _WORTH_A_CHANGE:
+                self._in_force = {**self._in_force, layout: after}
+
+    def _run(self) -> None:
+        shares = self._shared is not None
+        longest_s = self._settings.share_interval_s if shares else _SAVE_INTERVAL_S
+        while not self._stop.is_set():
+            self._wake.wait(longest_s)
+            self._wake.clear()
+            self._try_step()
+            self._stop.wait(self._settings.interval_s)
+
+    def _try_step(self) -> None:
+        try:
+            self.step()
+        except Exception:  # noqa: BLE001 - the thread must live on
+            _log.exception("corrections could not be learned")
+
+    def _exchanged(self, table: Table) -> Table:
+        now_s = self._clock_s()
+        if self._shared is None or now_s - self._shared_s < self._settings.share_interval_s:
+            return table
+        self._shared_s = now_s
+        try:
+            news = self._shared.exchange(table, self._unsent, self._settings.memory_reports)
+        except SharingError as error:
+            self._fault("redis_failed", str(error))
+            return table
+        self._unsent = []
+        self._recovered("redis_failed")
+        return table if news is None else news
+
+    def _save(self) -> None:
+        now_s = self._clock_s()
+        if (
+            self._file is None
+            or self.table is self._saved
+            or now_s - self._saved_s < _SAVE_INTERVAL_S
+        ):
+            return
+        self._saved_s = now_s
+        try:
+            self._file.write(self.table)
+        except OSError as error:
+            self._fault("file_failed", error.strerror or str(error))
+            return
+        self._saved = self.table
+        self._recovered("file_failed")
+
+    def _fault(self, kind: str, reason: str) -> None:
+        self._counts.labels(kind).inc()
+        if kind not in self._failing:
+            self._failing.add(kind)
+            _log.error("corrections stay in this process for now", cause=kind, detail=reason)
+
+    def _recovered(self, kind: str) -> None:
+        if kind in self._failing:
+            self._failing.discard(kind)
+            _log.info("corrections are kept again", cause=kind)
+
+
+def answer_of(
+    decision: Decision, column: int, tokens: float | None, latency_ms: float | None
+) -> Answer | None:
+    """Returns what an answer teaches; None: nothing.
+
+    A request with an estimate of its own teaches no length: it may be of another kind than others.
+    """
+    batch, row = decision.batch, decision.row
+    estimates = batch.estimates
+    if estimates.plain_tokens is None or estimates.max_output_tokens is None:
+        return None
+    tokens, latency_ms = usable(tokens), usable(latency_ms)
+    limit = float(estimates.max_output_tokens[row])
+    came = float(estimates.output_tokens[row, column]) if tokens is None else tokens
+    if isnan(limit):
+        tokens = None
+    if tokens is None and latency_ms is None:
+        return None
+    tasks, pool = estimates.tasks, batch.pool
+    return Answer(
+        predictor=batch.versions.predictor,
+        model=pool.names[column],
+        kind="" if tasks is None else estimates.task_names[int(tasks[row])],
+        predicted_tokens=float(estimates.plain_tokens[row, column]),
+        tokens=tokens,
+        limit_tokens=limit,
+        predicted_ms=float(
+            pool.time_to_first_token_ms[column] + came * pool.time_per_output_token_ms[column]
+        ),
+        latency_ms=latency_ms,
+    )

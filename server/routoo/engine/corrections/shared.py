@@ -1,0 +1,125 @@
+"""Corrections that replicas share through Redis: one value, exchanged if nobody else was faster.
+
+Each replica reads the table, adds the answers that it has seen since the last time, and writes it
+back if its version is still the one that was read. So every answer is learned once, in one order,
+by the same rule as in a process alone.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from routoo.engine.corrections.encoding import SharingError, decoded, encoded
+from routoo.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from routoo.routing.corrections.table import Answer, Table
+
+_ATTEMPTS = 5
+_TIMEOUT_S = 1.0
+_SWAP = """
+if redis.call('HGET', KEYS[1], 'version') ~= ARGV[1] and redis.call('EXISTS', KEYS[1]) == 1 then
+  return 0
+end
+redis.call('HSET', KEYS[1], 'version', ARGV[2], 'table', ARGV[3])
+return 1
+"""
+
+
+class SharedTable:
+    """The table in Redis. Not thread-safe.
+
+    Args:
+        url: redis://, rediss:// or unix://.
+        cluster: the URL names a node of a cluster.
+        key_prefix: the hash tag of the ledger's keys, beside which the table lies.
+
+    Raises:
+        ConfigError: the URL cannot be understood.
+    """
+
+    def __init__(self, url: str, *, cluster: bool, key_prefix: str) -> None:
+        self._key = f"{{{key_prefix}}}:corrections"
+        self._seen = ""  # the version of the table that was read or written last
+        # The version of a write that Redis has not confirmed, and the answers that it held.
+        self._sent, self._sent_answers = "", 0
+        options: dict[str, Any] = {
+            "socket_timeout": _TIMEOUT_S,
+            "socket_connect_timeout": _TIMEOUT_S,
+            "retry": Retry(NoBackoff(), 0),
+            "protocol": 2,
+            "driver_info": None,
+        }
+        from_url: Any = redis.RedisCluster.from_url if cluster else redis.Redis.from_url
+        self._make: Callable[[], Any] = lambda: from_url(url, **options)
+        self._client: Any = None
+        if not cluster:
+            try:
+                self._client = self._make()
+            except ValueError as error:
+                raise ConfigError(f"ledger.redis_url: {error}") from None
+
+    def exchange(self, own: Table, answers: Sequence[Answer], memory: float) -> Table | None:
+        """Adds what this replica has learned, and returns what all have.
+
+        Args:
+            own: the table of this replica, its answers in it; for a Redis that has none.
+            answers: those that Redis has not got yet, the oldest first.
+            memory: see ``Table.learned``.
+
+        Returns:
+            The shared table, which has all of the answers; None: it is still that of the last call.
+
+        Raises:
+            SharingError: the answers have to be sent again.
+        """
+        try:
+            for _ in range(_ATTEMPTS):
+                version, found = self._read()
+                new = answers
+                if version and version == self._sent:
+                    # The last write arrived after all, though its reply did not.
+                    new = answers[self._sent_answers :]
+                if found is not None and not new:
+                    news = None if version == self._seen else found
+                    self._seen, self._sent = version, ""
+                    return news
+                table = own if found is None else found.learned(new, memory)
+                if self._swap(version, table, len(answers)):
+                    return table
+        except (redis.exceptions.RedisError, OSError) as error:
+            raise SharingError(str(error)) from None
+        raise SharingError("other replicas were faster each time")
+
+    def close(self) -> None:
+        """Closes the connection."""
+        if self._client is not None:
+            self._client.close()
+
+    def _read(self) -> tuple[str, Table | None]:
+        if self._client is None:
+            self._client = self._make()
+        version, content = self._client.hmget(self._key, "version", "table")
+        if version is None or content is None:
+            return "", None
+        try:
+            return version.decode(), decoded(content)
+        except ValueError as error:
+            raise SharingError(
+                f"Redis holds something that is not ours under {self._key}: {error}; delete it"
+            ) from None
+
+    def _swap(self, version: str, table: Table, answers: int) -> bool:
+        self._sent, self._sent_answers = uuid.uuid4().hex, answers
+        done = self._client.eval(_SWAP, 1, self._key, version, self._sent, encoded(table))
+        if done:
+            self._seen = self._sent
+        self._sent = ""
+        return bool(done)
