@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from routoo.config.settings import LimitSettings
     from routoo.engine.overview import ModelsOverview
+    from routoo.routing.corrections.table import LearnedFactor, ModelCorrection
     from routoo.routing.decision import BatchDecision, BatchFrontier, Decision
     from routoo.routing.operating_point import CurvePoint
     from routoo.routing.pool import Pool
@@ -316,6 +317,8 @@ def frontier_response(found: BatchFrontier) -> batch_pb2.FrontierResponse:
 def models_response(models: ModelsOverview) -> info_pb2.ListModelsResponse:
     """Converts an overview of the pool's models to its reply."""
     pool = models.pool
+    nothing: list[ModelCorrection | None] = [None] * len(pool.models)
+    corrections = models.corrections or nothing
     return info_pb2.ListModelsResponse(
         models=[
             info_pb2.Model(
@@ -329,18 +332,38 @@ def models_response(models: ModelsOverview) -> info_pb2.ListModelsResponse:
                 mean_predicted_score=score,
                 mean_predicted_cost_usd=cost_usd,
                 share=share,
+                **_correction(correction),
             )
-            for spec, share, score, cost_usd in zip(
+            for spec, share, score, cost_usd, correction in zip(
                 pool.models,
                 models.at.shares.tolist(),
                 models.mean_scores,
                 models.mean_costs_usd,
+                corrections,
                 strict=True,
             )
         ],
         curve=[_curve_point(pool, point) for point in models.curve],
         operating_point=_curve_point(pool, models.at),
     )
+
+
+def _correction(found: ModelCorrection | None) -> dict[str, Any]:
+    """Returns the fields of a model that its corrections fill; none without corrections."""
+    if found is None:
+        return {}
+    return {
+        "length_correction": _learned(found.lengths),
+        "latency_correction": _learned(found.latencies),
+        "task_corrections": [
+            info_pb2.TaskCorrection(task=task, length=_learned(length), latency=_learned(latency))
+            for task, (length, latency) in found.kinds.items()
+        ],
+    }
+
+
+def _learned(factor: LearnedFactor) -> info_pb2.LearnedFactor:
+    return info_pb2.LearnedFactor(factor=factor.factor, reports=factor.answers)
 
 
 def _curve_point(pool: Pool, point: CurvePoint) -> info_pb2.CurvePoint:

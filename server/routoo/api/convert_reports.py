@@ -98,6 +98,14 @@ def info_response(
         degraded=info.degraded,
         uptime_s=uptime_s,
         shadow=None if info.shadow is None else _shadow(info.shadow),
+        corrections=info_pb2.Corrections(enabled=False)
+        if info.corrections is None
+        else info_pb2.Corrections(
+            enabled=True,
+            version=info.corrections.version,
+            length_reports=info.corrections.length_reports,
+            latency_reports=info.corrections.latency_reports,
+        ),
     )
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from routoo.engine.batcher import Batcher, BatchWait
 from routoo.engine.decider import Decider
 from routoo.engine.escalations import Escalations
-from routoo.engine.overview import EngineInfo, ModelsOverview
+from routoo.engine.overview import CorrectionsInfo, EngineInfo, ModelsOverview
 from routoo.engine.shadow import Shadow
 from routoo.engine.shared import Handover
 from routoo.errors import (
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from routoo.engine.shared import EngineThreads
     from routoo.errors import BudgetSpentError, NoEligibleModelError
     from routoo.predictor.base import Prediction, Predictor, PredictorSource
+    from routoo.routing.corrections.table import ModelCorrection
     from routoo.routing.decision import BatchDecision, BatchFrontier, Decision
     from routoo.routing.escalation import Escalation, EscalationRequest
     from routoo.routing.joint import JointConstraints
@@ -338,7 +339,15 @@ class Engine:
             mean_scores=sample.scores.mean(axis=0).tolist(),
             mean_costs_usd=sample.costs_usd.mean(axis=0).tolist(),
             curve=curve,
+            corrections=self.corrections(),
         )
+
+    def corrections(self) -> list[ModelCorrection] | None:
+        """Returns what reports have told of each model of the pool; None: nothing is corrected."""
+        corrector, predictor = self.accounting.corrector, self.predictor
+        if corrector is None:
+            return None
+        return corrector.of_models(predictor.version, self.pool.names, predictor.tasks)
 
     async def info(self) -> EngineInfo:
         """Describes the parts of the engine and their state.
@@ -357,6 +366,18 @@ class Engine:
             max_prompt_tokens=self.predictor.max_tokens,
             degraded=self.predictor.degraded or any(state.degraded for state, _ in budgets),
             shadow=None if self.shadow is None else self.shadow.comparison,
+            corrections=self._corrections_info(),
+        )
+
+    def _corrections_info(self) -> CorrectionsInfo | None:
+        corrector, predictor, found = self.accounting.corrector, self.predictor, self.corrections()
+        if corrector is None or found is None:
+            return None
+        in_force = corrector.factors(predictor.version, self.pool.names, tuple(predictor.tasks))
+        return CorrectionsInfo(
+            "" if in_force.changes_nothing else in_force.id,
+            sum(one.lengths.answers for one in found),
+            sum(one.latencies.answers for one in found),
         )
 
     async def warm_up(self) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from routoo.routing.corrections.table import ModelCorrection
     from routoo.routing.operating_point import CurvePoint
     from routoo.routing.pool import Pool
     from routoo.telemetry.shadow_counts import Comparison
@@ -23,6 +24,7 @@ class ModelsOverview:
         mean_scores: [m], each model's mean predicted score.
         mean_costs_usd: [m], each model's mean predicted cost.
         curve: points of the cost-quality curve; empty: none were asked for.
+        corrections: [m], what reports have told of each model; None: nothing is corrected.
     """
 
     pool: Pool
@@ -30,6 +32,22 @@ class ModelsOverview:
     mean_scores: Sequence[float]
     mean_costs_usd: Sequence[float]
     curve: Sequence[CurvePoint]
+    corrections: Sequence[ModelCorrection] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CorrectionsInfo:
+    """The corrections in force.
+
+    Attributes:
+        version: the id of their factors; empty: all are 1.
+        length_reports: the number of reports with a length behind them.
+        latency_reports: the number of reports with a latency.
+    """
+
+    version: str
+    length_reports: int
+    latency_reports: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +64,7 @@ class EngineInfo:
         max_prompt_tokens: longest prompt that is read whole.
         degraded: a part of the service has failed, and another stands in for it.
         shadow: the counts of the shadow policy; None: there is none.
+        corrections: the corrections in force; None: predictions are taken as they are.
     """
 
     predictor_version: str
@@ -57,3 +76,4 @@ class EngineInfo:
     max_prompt_tokens: int
     degraded: bool
     shadow: Comparison | None
+    corrections: CorrectionsInfo | None = None

@@ -38,6 +38,7 @@ from routoo.server.metrics_page import MetricsPage, show_page
 from routoo.server.predictor_watch import PredictorWatch
 from routoo.server.reloader import Reloader
 from routoo.telemetry.budget_gauges import BudgetMetrics
+from routoo.telemetry.correction_gauges import CorrectionMetrics
 from routoo.telemetry.logs import configure_logging, keep_values_out
 from routoo.telemetry.telemetry import Telemetry
 from routoo.v1 import router_pb2
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from routoo.config.loading import SettingsSource
     from routoo.config.settings import Settings
     from routoo.engine.engine import Engine
+    from routoo.routing.corrections.table import ModelCorrection
 
 _log = structlog.get_logger("routoo.server")
 # Streams and health watchers get so long to end after everything is answered.
@@ -188,6 +190,7 @@ class Service:
         current = ActiveEngine(engine, settings)
         # A reload exchanges the engine, so it is looked up at each scrape.
         metrics.registry.register(BudgetMetrics(lambda: current.engine.accounting.budgets()))  # noqa: PLW0108
+        metrics.registry.register(CorrectionMetrics(lambda: _corrections_of(current.engine)))
         reloader = Reloader(current, parts, factory, watch)
         service = cls(current, telemetry, reloader, health, entrance, worker)
         try:
@@ -327,3 +330,8 @@ class Service:
         if self._page is not None:
             await asyncio.to_thread(self._page.close)
             self._page = None
+
+
+def _corrections_of(engine: Engine) -> dict[str, ModelCorrection]:
+    found = engine.corrections()
+    return {} if found is None else dict(zip(engine.pool.names, found, strict=True))

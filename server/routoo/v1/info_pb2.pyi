@@ -6,8 +6,38 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class LearnedFactor(_message.Message):
+    __slots__ = ("factor", "reports")
+    FACTOR_FIELD_NUMBER: _ClassVar[int]
+    REPORTS_FIELD_NUMBER: _ClassVar[int]
+    factor: float
+    reports: int
+    def __init__(self, factor: _Optional[float] = ..., reports: _Optional[int] = ...) -> None: ...
+
+class TaskCorrection(_message.Message):
+    __slots__ = ("task", "length", "latency")
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    LENGTH_FIELD_NUMBER: _ClassVar[int]
+    LATENCY_FIELD_NUMBER: _ClassVar[int]
+    task: str
+    length: LearnedFactor
+    latency: LearnedFactor
+    def __init__(self, task: _Optional[str] = ..., length: _Optional[_Union[LearnedFactor, _Mapping]] = ..., latency: _Optional[_Union[LearnedFactor, _Mapping]] = ...) -> None: ...
+
+class Corrections(_message.Message):
+    __slots__ = ("enabled", "version", "length_reports", "latency_reports")
+    ENABLED_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    LENGTH_REPORTS_FIELD_NUMBER: _ClassVar[int]
+    LATENCY_REPORTS_FIELD_NUMBER: _ClassVar[int]
+    enabled: bool
+    version: str
+    length_reports: int
+    latency_reports: int
+    def __init__(self, enabled: _Optional[bool] = ..., version: _Optional[str] = ..., length_reports: _Optional[int] = ..., latency_reports: _Optional[int] = ...) -> None: ...
+
 class Model(_message.Message):
-    __slots__ = ("name", "usd_per_1m_input_tokens", "usd_per_1m_output_tokens", "context_window_tokens", "capabilities", "time_to_first_token_ms", "time_per_output_token_ms", "mean_predicted_score", "mean_predicted_cost_usd", "share")
+    __slots__ = ("name", "usd_per_1m_input_tokens", "usd_per_1m_output_tokens", "context_window_tokens", "capabilities", "time_to_first_token_ms", "time_per_output_token_ms", "mean_predicted_score", "mean_predicted_cost_usd", "share", "length_correction", "latency_correction", "task_corrections")
     NAME_FIELD_NUMBER: _ClassVar[int]
     USD_PER_1M_INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     USD_PER_1M_OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
@@ -18,6 +48,9 @@ class Model(_message.Message):
     MEAN_PREDICTED_SCORE_FIELD_NUMBER: _ClassVar[int]
     MEAN_PREDICTED_COST_USD_FIELD_NUMBER: _ClassVar[int]
     SHARE_FIELD_NUMBER: _ClassVar[int]
+    LENGTH_CORRECTION_FIELD_NUMBER: _ClassVar[int]
+    LATENCY_CORRECTION_FIELD_NUMBER: _ClassVar[int]
+    TASK_CORRECTIONS_FIELD_NUMBER: _ClassVar[int]
     name: str
     usd_per_1m_input_tokens: float
     usd_per_1m_output_tokens: float
@@ -28,7 +61,10 @@ class Model(_message.Message):
     mean_predicted_score: float
     mean_predicted_cost_usd: float
     share: float
-    def __init__(self, name: _Optional[str] = ..., usd_per_1m_input_tokens: _Optional[float] = ..., usd_per_1m_output_tokens: _Optional[float] = ..., context_window_tokens: _Optional[int] = ..., capabilities: _Optional[_Iterable[str]] = ..., time_to_first_token_ms: _Optional[float] = ..., time_per_output_token_ms: _Optional[float] = ..., mean_predicted_score: _Optional[float] = ..., mean_predicted_cost_usd: _Optional[float] = ..., share: _Optional[float] = ...) -> None: ...
+    length_correction: LearnedFactor
+    latency_correction: LearnedFactor
+    task_corrections: _containers.RepeatedCompositeFieldContainer[TaskCorrection]
+    def __init__(self, name: _Optional[str] = ..., usd_per_1m_input_tokens: _Optional[float] = ..., usd_per_1m_output_tokens: _Optional[float] = ..., context_window_tokens: _Optional[int] = ..., capabilities: _Optional[_Iterable[str]] = ..., time_to_first_token_ms: _Optional[float] = ..., time_per_output_token_ms: _Optional[float] = ..., mean_predicted_score: _Optional[float] = ..., mean_predicted_cost_usd: _Optional[float] = ..., share: _Optional[float] = ..., length_correction: _Optional[_Union[LearnedFactor, _Mapping]] = ..., latency_correction: _Optional[_Union[LearnedFactor, _Mapping]] = ..., task_corrections: _Optional[_Iterable[_Union[TaskCorrection, _Mapping]]] = ...) -> None: ...
 
 class CurvePoint(_message.Message):
     __slots__ = ("mean_cost_usd", "mean_score", "shadow_price", "shares")
@@ -88,7 +124,7 @@ class GetInfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetInfoResponse(_message.Message):
-    __slots__ = ("version", "predictor_version", "predictor_backend", "policy_version", "policies", "max_mean_cost_usd", "shadow_price", "max_prompt_tokens", "max_prompt_chars", "max_batch_prompts", "max_queue", "degraded", "uptime_s", "shadow", "tasks")
+    __slots__ = ("version", "predictor_version", "predictor_backend", "policy_version", "policies", "max_mean_cost_usd", "shadow_price", "max_prompt_tokens", "max_prompt_chars", "max_batch_prompts", "max_queue", "degraded", "uptime_s", "shadow", "tasks", "corrections")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     PREDICTOR_VERSION_FIELD_NUMBER: _ClassVar[int]
     PREDICTOR_BACKEND_FIELD_NUMBER: _ClassVar[int]
@@ -104,6 +140,7 @@ class GetInfoResponse(_message.Message):
     UPTIME_S_FIELD_NUMBER: _ClassVar[int]
     SHADOW_FIELD_NUMBER: _ClassVar[int]
     TASKS_FIELD_NUMBER: _ClassVar[int]
+    CORRECTIONS_FIELD_NUMBER: _ClassVar[int]
     version: str
     predictor_version: str
     predictor_backend: str
@@ -119,4 +156,5 @@ class GetInfoResponse(_message.Message):
     uptime_s: float
     shadow: Shadow
     tasks: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, version: _Optional[str] = ..., predictor_version: _Optional[str] = ..., predictor_backend: _Optional[str] = ..., policy_version: _Optional[str] = ..., policies: _Optional[_Iterable[str]] = ..., max_mean_cost_usd: _Optional[float] = ..., shadow_price: _Optional[float] = ..., max_prompt_tokens: _Optional[int] = ..., max_prompt_chars: _Optional[int] = ..., max_batch_prompts: _Optional[int] = ..., max_queue: _Optional[int] = ..., degraded: _Optional[bool] = ..., uptime_s: _Optional[float] = ..., shadow: _Optional[_Union[Shadow, _Mapping]] = ..., tasks: _Optional[_Iterable[str]] = ...) -> None: ...
+    corrections: Corrections
+    def __init__(self, version: _Optional[str] = ..., predictor_version: _Optional[str] = ..., predictor_backend: _Optional[str] = ..., policy_version: _Optional[str] = ..., policies: _Optional[_Iterable[str]] = ..., max_mean_cost_usd: _Optional[float] = ..., shadow_price: _Optional[float] = ..., max_prompt_tokens: _Optional[int] = ..., max_prompt_chars: _Optional[int] = ..., max_batch_prompts: _Optional[int] = ..., max_queue: _Optional[int] = ..., degraded: _Optional[bool] = ..., uptime_s: _Optional[float] = ..., shadow: _Optional[_Union[Shadow, _Mapping]] = ..., tasks: _Optional[_Iterable[str]] = ..., corrections: _Optional[_Union[Corrections, _Mapping]] = ...) -> None: ...

@@ -21,7 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from routoo.v1.budget_pb2 import GetBudgetResponse
-    from routoo.v1.info_pb2 import CurvePoint, GetInfoResponse, ListModelsResponse, Model, Shadow
+    from routoo.v1.info_pb2 import (
+        Corrections,
+        CurvePoint,
+        GetInfoResponse,
+        ListModelsResponse,
+        Model,
+        Shadow,
+    )
     from routoo.v1.outcome_pb2 import EscalateResponse
     from routoo.v1.route_pb2 import Candidate, RouteResponse, Timing
 
@@ -131,7 +138,14 @@ def _expected(candidate: Candidate, cost: str) -> list[str]:
 
 
 def models(response: ListModelsResponse) -> list[Block]:
-    """Shows the pool: prices, limits, and what the policy in force makes of it."""
+    """Shows the pool: prices, limits, and what the policy in force makes of it.
+
+    Once reports have come, also the factors that they have taught for lengths and latencies.
+    """
+    corrected = any(
+        model.length_correction.reports or model.latency_correction.reports
+        for model in response.models
+    )
     columns = [
         Column("model"),
         Column("$/1M in", "right"),
@@ -139,6 +153,8 @@ def models(response: ListModelsResponse) -> list[Block]:
         Column("mean score", "right"),
         Column("mean cost", "right"),
         Column("share", "right"),
+        *([Column("length", "right"), Column("reports", "right")] if corrected else []),
+        *([Column("latency", "right", optional=True)] if corrected else []),
         Column("context", "right", optional=True),
         Column("1st token", "right", optional=True),
         Column("per token", "right", optional=True),
@@ -146,13 +162,14 @@ def models(response: ListModelsResponse) -> list[Block]:
     ]
     costs = usd_column([m.mean_predicted_cost_usd for m in response.models])
     rows = [
-        Row(_model(model, cost), "" if model.share > 0 else "muted")
+        Row(_model(model, cost, corrected=corrected), "" if model.share > 0 else "muted")
         for model, cost in zip(response.models, costs, strict=True)
     ]
     return [TextTable(columns, rows), *_operating_point(response)]
 
 
-def _model(model: Model, cost: str) -> list[str]:
+def _model(model: Model, cost: str, *, corrected: bool) -> list[str]:
+    length, latency = model.length_correction, model.latency_correction
     return [
         model.name,
         f"{model.usd_per_1m_input_tokens:,.3f}",
@@ -160,6 +177,8 @@ def _model(model: Model, cost: str) -> list[str]:
         score(model.mean_predicted_score),
         cost,
         percent(model.share),
+        *([f"x {length.factor:.2f}", f"{length.reports:,}"] if corrected else []),
+        *([f"x {latency.factor:.2f}"] if corrected else []),
         f"{model.context_window_tokens:,}",
         f"{model.time_to_first_token_ms:,.0f} ms",
         f"{model.time_per_output_token_ms:,.1f} ms",
@@ -229,9 +248,21 @@ def info(response: GetInfoResponse) -> list[Block]:
     ]
     if response.tasks:
         facts.insert(6, ("tasks", ", ".join(response.tasks)))
+    if response.HasField("corrections"):
+        facts.append(("corrections", _corrections(response.corrections)))
     if response.HasField("shadow"):
         facts.append(("shadow", _shadow(response.shadow)))
     return [Facts(facts)]
+
+
+def _corrections(corrections: Corrections) -> str:
+    if not corrections.enabled:
+        return "off"
+    learned = (
+        f"from {count(corrections.length_reports, 'report')} of a length and"
+        f" {corrections.latency_reports:,} of a latency"
+    )
+    return f"{corrections.version or 'none yet'}; {learned}"
 
 
 def _shadow(shadow: Shadow) -> str:

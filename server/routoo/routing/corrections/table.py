@@ -1,4 +1,4 @@
-"""What answers have told of lengths and latencies, per predictor, model and kind of prompt."""
+"""A table of the lengths and latencies told of answers, per predictor, model and kind of prompt."""
 
 from __future__ import annotations
 
@@ -53,22 +53,22 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class Learned:
     """What is known of one model, or of one kind of prompt on it."""
 
     lengths: Ratio = _NOTHING
     latencies: Ratio = _NOTHING
 
-    def learned(self, answer: Answer, length: float, latency: float, memory: float) -> Cell:
+    def learned(self, answer: Answer, length: float, latency: float, memory: float) -> Learned:
         """Returns the cell with one more answer; ``length`` and ``latency``: its factors so far."""
-        return Cell(
+        return Learned(
             _with_length(self.lengths, answer, length, memory),
             _with_latency(self.latencies, answer, latency, memory),
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Correction:
+class LearnedFactor:
     """A factor in force, and the number of answers that it was learned from."""
 
     factor: float
@@ -85,16 +85,16 @@ class ModelCorrection:
         kinds: of the lengths and the latencies by kind of task; those that answers told of.
     """
 
-    lengths: Correction
-    latencies: Correction
-    kinds: Mapping[str, tuple[Correction, Correction]]
+    lengths: LearnedFactor
+    latencies: LearnedFactor
+    kinds: Mapping[str, tuple[LearnedFactor, LearnedFactor]]
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
     """All that answers have told; a value that is never changed."""
 
-    cells: Mapping[Key, Cell] = field(default_factory=dict)
+    cells: Mapping[Key, Learned] = field(default_factory=dict)
 
     @property
     def predictors(self) -> set[str]:
@@ -156,12 +156,14 @@ class Table:
             cell = self.cells.get((predictor, model, kind))
             if cell is not None:
                 found[kind] = (
-                    Correction(_of_kind(whole.lengths, cell.lengths), cell.lengths.answers),
-                    Correction(_of_kind(whole.latencies, cell.latencies), cell.latencies.answers),
+                    LearnedFactor(_of_kind(whole.lengths, cell.lengths), cell.lengths.answers),
+                    LearnedFactor(
+                        _of_kind(whole.latencies, cell.latencies), cell.latencies.answers
+                    ),
                 )
         return ModelCorrection(
-            Correction(_of_model(whole.lengths), whole.lengths.answers),
-            Correction(_of_model(whole.latencies), whole.latencies.answers),
+            LearnedFactor(_of_model(whole.lengths), whole.lengths.answers),
+            LearnedFactor(_of_model(whole.latencies), whole.latencies.answers),
             found,
         )
 
@@ -181,7 +183,7 @@ class Table:
         """
         try:
             cells = {
-                (_name(predictor), _name(model), _name(kind)): Cell(
+                (_name(predictor), _name(model), _name(kind)): Learned(
                     _ratio(lengths), _ratio(latencies)
                 )
                 for predictor, model, kind, lengths, latencies in values[:MOST_CELLS]
@@ -191,7 +193,7 @@ class Table:
         return cls(cells)
 
 
-_EMPTY = Cell()
+_EMPTY = Learned()
 
 
 def _of_model(ratio: Ratio) -> float:

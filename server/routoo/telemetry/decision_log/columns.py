@@ -10,6 +10,7 @@ import numpy as np
 
 from routoo.request_fields import CONSTRAINTS
 from routoo.routing.constraints import numbers_of
+from routoo.routing.corrections.factors import Factors
 from routoo.routing.estimates import Estimates
 from routoo.routing.request import PromptRequest
 from routoo.selector.policies.base import Case
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from routoo.selector.arrays import BoolArray, FloatArray, IndexArray, ReasonArray
     from routoo.telemetry.decision_log.header import Setup
 
+_NO_CORRECTIONS: Mapping[str, Factors] = {}
 _REASONS = {reason.name: int(reason) for reason in Reason}
 
 
@@ -60,8 +62,18 @@ class Logged:
         return len(self.ids)
 
     @classmethod
-    def of(cls, setup: Setup, lines: Sequence[Mapping[str, Any]]) -> Self:
+    def of(
+        cls,
+        setup: Setup,
+        lines: Sequence[Mapping[str, Any]],
+        corrections: Mapping[str, Factors] = _NO_CORRECTIONS,
+    ) -> Self:
         """Makes columns from at least one line.
+
+        Args:
+            setup: pool and policies of all lines.
+            lines: decisions.
+            corrections: the corrections that the lines name.
 
         Raises:
             KeyError, TypeError, ValueError, AttributeError, OverflowError: a line is no decision
@@ -98,6 +110,8 @@ class Logged:
             evidence=told("evidence", nothing),
             ood=told("ood", np.nan),
             confidence=told("task_confidence", np.nan),
+            plain_tokens=told("plain_tokens", nothing),
+            **_corrected(setup, lines, corrections),
         )
         if setup.unsure is not None:
             estimates = replace(estimates, unsure=setup.unsure.rows(estimates))
@@ -174,19 +188,44 @@ class Logged:
         )
 
 
+def _corrected(
+    setup: Setup, lines: Sequence[Mapping[str, Any]], corrections: Mapping[str, Factors]
+) -> dict[str, Any]:
+    """Returns the limits, and the factors of the corrections that were in force, of n lines."""
+    if not any("correction" in line for line in lines):
+        return {}
+    names = setup.pool.names
+    neutral = Factors.neutral(names, ())
+    found = [corrections[line["correction"]] if "correction" in line else neutral for line in lines]
+    if any(one.models != names for one in found):
+        raise ValueError("a correction is of other models")
+    rows = [one.row_of(line.get("task")) for one, line in zip(found, lines, strict=True)]
+    return {
+        "max_output_tokens": np.array(
+            [line.get("max_output_tokens", np.inf) for line in lines], np.float64
+        ),
+        "length_factors": np.stack(
+            [one.lengths[row] for one, row in zip(found, rows, strict=True)]
+        ),
+        "latency_factors": np.stack(
+            [one.latencies[row] for one, row in zip(found, rows, strict=True)]
+        ),
+    }
+
+
 def _joined(parts: Sequence[Estimates]) -> Estimates:
     def together(name: str) -> NDArray[Any]:
         return np.concatenate([getattr(part, name) for part in parts])
 
-    def known(name: str) -> FloatArray | None:
-        """Joins a figure that not every part has; NaN where it is missing."""
+    def known(name: str, missing: float = np.nan) -> FloatArray | None:
+        """Joins a figure that not every part has; ``missing`` where it is not there."""
         found = [getattr(part, name) for part in parts]
         first = next((one for one in found if one is not None), None)
         if first is None:
             return None
         return np.concatenate(
             [
-                np.full((len(part.scores), *first.shape[1:]), np.nan) if one is None else one
+                np.full((len(part.scores), *first.shape[1:]), missing) if one is None else one
                 for part, one in zip(parts, found, strict=True)
             ]
         )
@@ -201,6 +240,10 @@ def _joined(parts: Sequence[Estimates]) -> Estimates:
         evidence=known("evidence"),
         ood=known("ood"),
         confidence=known("confidence"),
+        plain_tokens=known("plain_tokens"),
+        max_output_tokens=known("max_output_tokens", np.inf),
+        length_factors=known("length_factors", 1.0),
+        latency_factors=known("latency_factors", 1.0),
         unsure=None if parts[0].unsure is None else together("unsure"),
     )
 

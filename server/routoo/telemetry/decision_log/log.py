@@ -142,7 +142,7 @@ class _Report:
 
     outcome: OutcomeReport
     time: str
-    setup: None = None
+    heads: tuple[()] = ()
     decisions: int = 1
 
     def lines(self) -> Iterator[bytes]:
@@ -169,7 +169,7 @@ class _Weighed:
     request: EscalationRequest
     found: Escalation
     time: str
-    setup: None = None
+    heads: tuple[()] = ()
     decisions: int = 1
 
     def lines(self) -> Iterator[bytes]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from routoo.errors import RoutooError
+from routoo.routing.corrections.factors import Factors
 from routoo.routing.joint import JointConstraints
 from routoo.telemetry.decision_log.columns import Logged
 from routoo.telemetry.decision_log.header import FORMAT_VERSION, Setup
@@ -97,6 +98,7 @@ class _Reader:
     def __init__(self) -> None:
         self.log = LogContents()
         self._setups: dict[str, Setup | None] = {}
+        self._corrections: dict[str, Factors] = {}
         self._gathered: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
         self._parts: dict[str, list[Logged]] = {}
         self._trouble: Counter[str] = Counter()
@@ -105,6 +107,7 @@ class _Reader:
             "decision": self._decision,
             "outcome": self._report,
             "setup": self._setup,
+            "correction": self._correction,
             "batch": self._batch,
             "escalation": self._escalation,
         }
@@ -155,12 +158,17 @@ class _Reader:
             )
         self._setups[values["setup"]] = Setup.read(values)
 
+    def _correction(self, values: Mapping[str, Any], _where: str) -> None:
+        self._corrections[values["correction"]] = Factors.read(values)
+
     def _decision(self, values: Mapping[str, Any], where: str) -> None:
         name = values["setup"]
         if name not in self._setups:
             raise _Other("a decision whose setup is in an older file; name it first")
         if self._setups[name] is None:
             raise _Other(f"a decision of a format that is not {FORMAT_VERSION}")
+        if values.get("correction") not in (None, *self._corrections):
+            raise _Other("a decision whose correction is in an older file; name it first")
         gathered = self._gathered.setdefault(name, [])
         gathered.append((where, values))
         if len(gathered) >= _AT_ONCE:
@@ -193,19 +201,20 @@ class _Reader:
             return
         parts = self._parts.setdefault(name, [])
         try:
-            parts.append(Logged.of(setup, [values for _, values in lines]))
+            found = [values for _, values in lines]
+            parts.append(Logged.of(setup, found, self._corrections))
         except _WRONG:
             # A line is wrong: find each such line, and keep the others.
             kept = []
             for where, values in lines:
                 try:
-                    Logged.of(setup, [values])
+                    Logged.of(setup, [values], self._corrections)
                 except _WRONG:
                     self._note("damaged (decision)", None, where=where)
                 else:
                     kept.append(values)
             if kept:
-                parts.append(Logged.of(setup, kept))
+                parts.append(Logged.of(setup, kept, self._corrections))
 
 
 class _Other(Exception):  # noqa: N818 - a line of another kind, no error of the program

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from routoo.routing.request import PromptRequest
     from routoo.selector.arrays import FloatArray, IndexArray
     from routoo.telemetry.decision_log.header import Setup
+    from routoo.telemetry.decision_log.writer import Head
 
 _LINE = orjson.OPT_APPEND_NEWLINE
 
@@ -44,6 +45,12 @@ class BatchRecord:
     chosen: Chosen
     batch: DecidedBatch
     prompts: bool
+
+    @property
+    def heads(self) -> tuple[Head, ...]:
+        """The setup, and the corrections in force."""
+        correction = self.batch.estimates.correction
+        return (self.setup,) if correction is None else (self.setup, correction)
 
     @property
     def decisions(self) -> int:
@@ -117,6 +124,21 @@ class BatchRecord:
             known["evidence"] = estimates.evidence[row].tolist()
         if estimates.unsure is not None and estimates.unsure[row]:
             known["unsure"] = True
+        return known | self._corrected(row)
+
+    def _corrected(self, row: int) -> dict[str, Any]:
+        """Returns what the correction in force has changed, if there is one."""
+        estimates = self.batch.estimates
+        correction, plain_tokens = estimates.correction, estimates.plain_tokens
+        limits = estimates.max_output_tokens
+        if correction is None or plain_tokens is None or limits is None:
+            return {}
+        known: dict[str, Any] = {"correction": correction.id}
+        limit = float(limits[row])
+        if not np.isnan(limit):  # the request has no estimate of its own
+            known["plain_tokens"] = _whole(plain_tokens[row])
+        if np.isfinite(limit):
+            known["max_output_tokens"] = int(limit)
         return known
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from routoo.errors import InfeasibleError, InvalidRequestError
 from routoo.routing.constraints import narrow
+from routoo.routing.corrections.factors import corrected_tokens
 from routoo.routing.decision import Chosen
 from routoo.routing.estimates import costs_usd_of, latencies_ms_of
 from routoo.routing.joint import solve_jointly
@@ -116,16 +117,29 @@ def reproduce(log: LogContents) -> Reproduction:
 
 
 def figures_again(logged: Logged) -> Estimates:
-    """Computes the estimates again, from scores and tokens at the pool's prices."""
+    """Computes the estimates again, from scores and tokens at the pool's prices.
+
+    The tokens of rows that a correction was in force for are those predicted, corrected again.
+    """
     old, pool = logged.estimates, logged.setup.pool
+    output_tokens = _tokens_again(old)
     again = replace(
         old,
         scores=round_scores(old.scores),
-        costs_usd=costs_usd_of(pool, old.input_tokens, old.output_tokens),
-        latencies_ms=latencies_ms_of(pool, old.output_tokens),
+        output_tokens=output_tokens,
+        costs_usd=costs_usd_of(pool, old.input_tokens, output_tokens),
+        latencies_ms=latencies_ms_of(pool, output_tokens, old.latency_factors),
     )
     unsure = logged.setup.unsure
     return again if unsure is None else unsure.marked(again)
+
+
+def _tokens_again(old: Estimates) -> FloatArray:
+    plain_tokens, factors, limits = old.plain_tokens, old.length_factors, old.max_output_tokens
+    if plain_tokens is None or factors is None or limits is None:
+        return old.output_tokens
+    again = np.minimum(corrected_tokens(plain_tokens, factors), limits[:, None])
+    return np.where(np.isnan(plain_tokens), old.output_tokens, again)
 
 
 def _each(logged: Logged) -> _Again:
@@ -163,6 +177,7 @@ def _differences(logged: Logged, again: _Again) -> Iterator[Mismatch]:
     eligibility, _ = narrow(logged.requests, figures, logged.setup.pool)
     for what, old, new in (
         ("scores", logged.estimates.scores, figures.scores),
+        ("output_tokens", logged.estimates.output_tokens, figures.output_tokens),
         ("costs_usd", logged.estimates.costs_usd, figures.costs_usd),
         ("latencies_ms", logged.estimates.latencies_ms, figures.latencies_ms),
         ("eligible", logged.mask, eligibility.mask),

@@ -264,11 +264,12 @@ def _at(logged: Logged, pool: Pool) -> tuple[Logged, BoolArray]:
         return logged, np.ones(logged.mask.shape, np.bool_)
     old, columns = logged.estimates, _columns(logged.setup.pool, pool)
     tokens = old.output_tokens[:, columns]
+    factors = None if old.latency_factors is None else old.latency_factors[:, columns]
     estimates = Estimates(
         scores=old.scores[:, columns],
         output_tokens=tokens,
         costs_usd=costs_usd_of(pool, old.input_tokens, tokens),
-        latencies_ms=latencies_ms_of(pool, tokens),
+        latencies_ms=latencies_ms_of(pool, tokens, factors),
         input_tokens=old.input_tokens,
         ood=old.ood,
         confidence=old.confidence,

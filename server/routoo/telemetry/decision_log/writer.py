@@ -10,23 +10,35 @@ import structlog
 from prometheus_client import Counter, Gauge
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from prometheus_client import CollectorRegistry
 
-    from routoo.telemetry.decision_log.header import Setup
     from routoo.telemetry.decision_log.rotating_file import RotatingFile
 
 _log = structlog.get_logger("routoo.decision_log")
 _RETRY_S = 1.0
 
 
+class Head(Protocol):
+    """A line that others refer to, such as a setup: it stands once in a file, before them."""
+
+    @property
+    def id(self) -> str:
+        """Identifies the content."""
+        ...
+
+    def line(self) -> bytes:
+        """Returns the line, with its end."""
+        ...
+
+
 class Item(Protocol):
     """An entry of the queue: what becomes one or more lines of the log."""
 
     @property
-    def setup(self) -> Setup | None:
-        """The setup that the lines refer to; None: they refer to none."""
+    def heads(self) -> Sequence[Head]:
+        """The setup and the like that the lines refer to."""
         ...
 
     @property
@@ -130,12 +142,9 @@ class Writer:
         if self._file.ready():
             self._known.clear()
         lines = b"".join(item.lines())
-        setup = item.setup
-        if setup is not None and setup.id not in self._known:
-            lines = setup.line() + lines
-        self._file.write(lines)
-        if setup is not None:
-            self._known.add(setup.id)
+        new = [head for head in item.heads if head.id not in self._known]
+        self._file.write(b"".join(head.line() for head in new) + lines)
+        self._known.update(head.id for head in new)
         self._written.inc(item.decisions)
         if failed_s is not None:
             self._failed_s = None
