@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from routoo.engine.shared import EngineThreads
     from routoo.errors import BudgetSpentError, NoEligibleModelError
     from routoo.predictor.base import Prediction, Predictor, PredictorSource
+    from routoo.routing.corrections.factors import Factors
     from routoo.routing.corrections.table import ModelCorrection
     from routoo.routing.decision import BatchDecision, BatchFrontier, Decision
     from routoo.routing.escalation import Escalation, EscalationRequest
@@ -332,6 +333,9 @@ class Engine:
             DrainingError: the engine has stopped.
         """
         sample = self.sample
+        in_force = self._factors_in_force()
+        if in_force is not None:
+            sample = sample.corrected(in_force)
         curve = await self._in_thread(self._threads.solve, sample.curve, points) if points else []
         return ModelsOverview(
             pool=self.pool,
@@ -369,11 +373,16 @@ class Engine:
             corrections=self._corrections_info(),
         )
 
-    def _corrections_info(self) -> CorrectionsInfo | None:
-        corrector, predictor, found = self.accounting.corrector, self.predictor, self.corrections()
-        if corrector is None or found is None:
+    def _factors_in_force(self) -> Factors | None:
+        corrector, predictor = self.accounting.corrector, self.predictor
+        if corrector is None:
             return None
-        in_force = corrector.factors(predictor.version, self.pool.names, tuple(predictor.tasks))
+        return corrector.factors(predictor.version, self.pool.names, tuple(predictor.tasks))
+
+    def _corrections_info(self) -> CorrectionsInfo | None:
+        found, in_force = self.corrections(), self._factors_in_force()
+        if found is None or in_force is None:
+            return None
         return CorrectionsInfo(
             "" if in_force.changes_nothing else in_force.id,
             sum(one.lengths.answers for one in found),

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -76,9 +77,9 @@ class OnlinePricing:
         self._interval_s = settings.resolve_interval_s
         self._clock_s = clock_s
         self._grid = PriceGrid(sample_scores, sample_costs_usd)
-        everything = np.ones(sample_scores.shape, np.bool_)
-        prior = self._grid.costs(sample_scores, sample_costs_usd, everything).mean(axis=0)
-        self._window = Window(WINDOW_REQUESTS, prior, PRIOR_REQUESTS)
+        self._sample_scores = sample_scores
+        self._recosted: tuple[float, FloatArray] | None = None
+        self._window = Window(WINDOW_REQUESTS, self._prior(sample_costs_usd), PRIOR_REQUESTS)
         # Tenants without a budget of their own are one group.
         payers = {ledger.applies(tenant) for tenant in ("", *(one.tenant for one in terms))}
         self._payers = sorted(payers - {()})
@@ -120,6 +121,10 @@ class OnlinePricing:
         """Queues requests for the next solution; see ``Pricing.observe``."""
         self._seen.append(observed)
 
+    def recost(self, unbudgeted: float, sample_costs_usd: FloatArray) -> None:
+        """Takes them on at the next solution; see ``Pricing.recost``."""
+        self._recosted = (unbudgeted, sample_costs_usd)
+
     def start(self) -> None:
         """Solves anew in a thread, at the interval of the settings, until ``close``."""
         self._thread = threading.Thread(target=self._run, name="routoo-prices", daemon=True)
@@ -135,6 +140,10 @@ class OnlinePricing:
         """Takes in what was observed, solves, and swaps the prices."""
         now_s = self._clock_s()
         elapsed_s, self._stepped_s = now_s - self._stepped_s, now_s
+        recosted, self._recosted = self._recosted, None
+        if recosted is not None:
+            self.in_force = replace(self.in_force, unbudgeted=recosted[0], _known={})
+            self._window.prior = self._prior(recosted[1])
         self._take_in()
         for plan, state in zip(self._plans, self._ledger.states(), strict=True):
             plan.look(state, elapsed_s)
@@ -176,6 +185,13 @@ class OnlinePricing:
         scores = np.concatenate([one.scores for one in seen])[usable]
         costs_usd = np.concatenate([one.costs_usd for one in seen])[usable]
         self._window.add(self._grid.costs(scores, costs_usd, mask[usable]), groups[usable])
+
+    def _prior(self, sample_costs_usd: FloatArray) -> FloatArray:
+        """Returns the mean cost curve of the calibration sample."""
+        everything = np.ones(self._sample_scores.shape, np.bool_)
+        costs = self._grid.costs(self._sample_scores, sample_costs_usd, everything)
+        prior: FloatArray = costs.mean(axis=0)
+        return prior
 
     def _solve(self) -> Prices:
         curves, shares = self._window.mix(len(self._payers))

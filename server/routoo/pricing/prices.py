@@ -110,19 +110,34 @@ class Pricing(Protocol):
         """Takes note of requests. Called from any thread; never waits."""
         ...
 
+    def recost(self, unbudgeted: float, sample_costs_usd: FloatArray) -> None:
+        """Takes on what the calibration sample costs now that predicted lengths are corrected.
+
+        Called from any thread; never waits.
+
+        Args:
+            unbudgeted: score per USD for requests that no budget applies to.
+            sample_costs_usd: float64 [r, m].
+        """
+        ...
+
     def close(self) -> None:
         """Stops the thread that solves for prices, if there is one."""
         ...
 
 
 class FixedPricing:
-    """A price that does not change, for a service without budgets."""
+    """A price that requests do not change, for a service without budgets."""
 
     def __init__(self, price: float) -> None:
         self.in_force = Prices(price)
 
     def observe(self, observed: Observed) -> None:
         """Does nothing: the price does not depend on requests."""
+
+    def recost(self, unbudgeted: float, sample_costs_usd: FloatArray) -> None:  # noqa: ARG002
+        """Takes on the price; see ``Pricing.recost``."""
+        self.in_force = Prices(unbudgeted)
 
     def close(self) -> None:
         """Does nothing: there is no thread."""

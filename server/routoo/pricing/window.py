@@ -19,13 +19,16 @@ class Window:
         capacity: requests in the ring.
         prior: float64 [g], mean cost curve of the sample.
         prior_requests: number of requests that the sample counts as.
+
+    Attributes:
+        prior: may be exchanged.
     """
 
     def __init__(self, capacity: int, prior: FloatArray, prior_requests: float) -> None:
         self._curves = np.zeros((capacity, len(prior)), np.float64)
         self._groups: NDArray[np.intp] = np.full(capacity, -1, np.intp)
         self._next = 0
-        self._prior = prior
+        self.prior = prior
         self._prior_requests = prior_requests
 
     def add(self, curves: FloatArray, groups: IndexArray) -> None:
@@ -54,6 +57,6 @@ class Window:
         count = member.sum(axis=1)
         summed = member.astype(np.float64) @ self._curves[held]
         weight = self._prior_requests
-        curves = (summed + weight * self._prior) / (count + weight)[:, None]
+        curves = (summed + weight * self.prior) / (count + weight)[:, None]
         shares = count + weight / groups
         return curves, shares / shares.sum()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from routoo.errors import ConfigError, InfeasibleError
+from routoo.routing.corrections.factors import corrected_tokens
 from routoo.routing.estimates import costs_usd_of
 from routoo.selector.lp.frontier import frontier, price_for_mean_cost
 from routoo.selector.policies.base import Case
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from routoo.predictor.artifact import CalibrationSample
+    from routoo.routing.corrections.factors import Factors
     from routoo.routing.pool import Pool
     from routoo.selector.policies.base import Policy
 
@@ -56,10 +59,20 @@ class PricedSample:
 
     def __init__(self, sample: CalibrationSample, pool: Pool, columns: NDArray[np.intp]) -> None:
         self.scores = round_scores(sample.scores[:, columns])
-        self.costs_usd = costs_usd_of(
-            pool, sample.input_tokens, np.rint(sample.output_tokens[:, columns])
-        )
+        self._pool = pool
+        self._input_tokens = sample.input_tokens
+        self._output_tokens = np.rint(sample.output_tokens[:, columns])
+        self.costs_usd = costs_usd_of(pool, self._input_tokens, self._output_tokens)
         self._mask = np.ones(self.scores.shape, np.bool_)
+
+    def corrected(self, factors: Factors) -> Self:
+        """Returns the sample at corrected lengths; the kinds of its prompts are not told apart."""
+        if factors.changes_nothing:
+            return self
+        again = copy(self)
+        tokens = corrected_tokens(self._output_tokens, factors.lengths[-1])
+        again.costs_usd = costs_usd_of(self._pool, self._input_tokens, tokens)
+        return again
 
     def price_for(self, max_mean_cost_usd: float) -> float:
         """Returns the shadow price of the LP over the sample under a mean cost per request.
@@ -71,6 +84,14 @@ class PricedSample:
             return price_for_mean_cost(self.scores, self.costs_usd, self._mask, max_mean_cost_usd)
         except InfeasibleError as error:
             raise ConfigError(f"policy.max_{error}") from None
+
+    def nearest_price(self, max_mean_cost_usd: float) -> float:
+        """Returns ``price_for``; where even the cheapest models cost more, the price of these."""
+        try:
+            return self.price_for(max_mean_cost_usd)
+        except ConfigError:
+            cheapest = frontier(self.scores, self.costs_usd, self._mask, points=2).price[0]
+            return float(cheapest) * _ABOVE
 
     def point_at(self, price: float, policy: Policy | None = None) -> CurvePoint:
         """Returns the sample's mean cost and score when a policy decides it at a price.

@@ -15,6 +15,7 @@ from routoo.budget.redis.local_share import Alone
 from routoo.budget.scopes import Scopes
 from routoo.engine.accounting import Accounting
 from routoo.engine.booking import BudgetBooking
+from routoo.engine.corrections.repricing import Repricing
 from routoo.engine.open_decisions import OpenDecisions
 from routoo.engine.outcomes import OutcomeSettlement
 from routoo.errors import ConfigError
@@ -149,7 +150,9 @@ def _accounting_of(
 ) -> Accounting:
     outcomes = OutcomeSettlement(decisions, ledger, parts.pool, counts, corrector)
     if ledger is None:
-        return Accounting(FixedPricing(parts.price), None, decisions, outcomes, corrector)
+        fixed = FixedPricing(parts.price)
+        _reprice(corrector, fixed, parts, settings)
+        return Accounting(fixed, None, decisions, outcomes, corrector)
     pricing = OnlinePricing(
         ledger,
         parts.sample.scores,
@@ -165,8 +168,17 @@ def _accounting_of(
         refuses_unbudgeted=settings.ledger.unbudgeted == "refuse",
         clock_ns=clocks.clock_ns,
     )
+    _reprice(corrector, pricing, parts, settings)
     pricing.start()
     return Accounting(pricing, spending, decisions, outcomes, corrector)
+
+
+def _reprice(
+    corrector: Corrector | None, pricing: Pricing, parts: Components, settings: Settings
+) -> None:
+    if corrector is not None:
+        most_usd, names = settings.policy.max_mean_cost_usd, parts.pool.names
+        corrector.reprice(Repricing(pricing, parts.sample, most_usd, parts.artifact.version, names))
 
 
 def open_ledger(

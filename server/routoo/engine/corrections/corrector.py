@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from routoo.config.corrections import CorrectionSettings
     from routoo.engine.corrections.file import CorrectionFile
+    from routoo.engine.corrections.repricing import Repricing
     from routoo.engine.corrections.shared import SharedTable
     from routoo.routing.corrections.factors import Factors
     from routoo.routing.decision import Decision
@@ -79,6 +80,8 @@ class Corrector:
         self._waiting: deque[Answer] = deque(maxlen=_MOST_WAITING)
         self._unsent: list[Answer] = []
         self._models: frozenset[str] | None = None
+        self._repricing: Repricing | None = None
+        self._priced: tuple[Repricing, Factors] | None = None
         self._saved = self.table
         self._saved_s = self._shared_s = float("-inf")
         self._failing: set[str] = set()
@@ -127,6 +130,11 @@ class Corrector:
         self._models = frozenset(models)
         self._wake.set()
 
+    def reprice(self, repricing: Repricing) -> None:
+        """Passes the factors on to these prices from now on, and to no others."""
+        self._repricing = repricing
+        self._wake.set()
+
     def start(self) -> None:
         """Learns in a thread until ``close``."""
         self._thread = threading.Thread(target=self._run, name="routoo-corrections", daemon=True)
@@ -167,6 +175,20 @@ class Corrector:
             after = table.factors(*layout)
             if after.apart(before) > _WORTH_A_CHANGE:
                 self._in_force = {**self._in_force, layout: after}
+        self._price()
+
+    def _price(self) -> None:
+        repricing, priced = self._repricing, self._priced
+        if repricing is None:
+            return
+        factors = self.factors(repricing.predictor, repricing.models, ())
+        if priced is None or priced[0] is not repricing:
+            as_they_are = factors.changes_nothing
+        else:
+            as_they_are = factors is priced[1]
+        if not as_they_are:
+            repricing.take(factors)
+        self._priced = (repricing, factors)
 
     def _run(self) -> None:
         shares = self._shared is not None

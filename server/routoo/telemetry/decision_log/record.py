@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from routoo.routing.request import PromptRequest
     from routoo.selector.arrays import FloatArray, IndexArray
     from routoo.telemetry.decision_log.header import Setup
-    from routoo.telemetry.decision_log.writer import Head
+    from routoo.telemetry.decision_log.writer import LogHead
 
 _LINE = orjson.OPT_APPEND_NEWLINE
 
@@ -47,7 +47,7 @@ class BatchRecord:
     prompts: bool
 
     @property
-    def heads(self) -> tuple[Head, ...]:
+    def heads(self) -> tuple[LogHead, ...]:
         """The setup, and the corrections in force."""
         correction = self.batch.estimates.correction
         return (self.setup,) if correction is None else (self.setup, correction)

@@ -20,7 +20,7 @@ _log = structlog.get_logger("routoo.decision_log")
 _RETRY_S = 1.0
 
 
-class Head(Protocol):
+class LogHead(Protocol):
     """A line that others refer to, such as a setup: it stands once in a file, before them."""
 
     @property
@@ -37,7 +37,7 @@ class Item(Protocol):
     """An entry of the queue: what becomes one or more lines of the log."""
 
     @property
-    def heads(self) -> Sequence[Head]:
+    def heads(self) -> Sequence[LogHead]:
         """The setup and the like that the lines refer to."""
         ...
 
