@@ -11,7 +11,7 @@ import pytest
 from routoo.telemetry.decision_log.reader import read_logs
 from routoo.telemetry.decision_log.replay import reproduce
 from routoo.v1 import info_pb2, outcome_pb2
-from support.tiny_service import serving, table_settings, tiny_settings
+from support.tiny_service import serving, tiny_settings
 from support.watched import HANG_S
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ count less and less; when the last ones tell something else entirely, the old on
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 LOWEST, HIGHEST = 1.0 / 50.0, 50.0
 """The bounds of every factor."""
@@ -19,11 +19,12 @@ CUT = 8.0
 """A told figure counts as at most so many times the expected one. Of lengths that scatter by a
 factor of e (lognormal), this leaves away 2 % of the mean; one absurd figure among a hundred moves a
 ratio by less than a tenth."""
-# The answers that "lately" remembers, and how far its ratio has to be from the whole one until
-# the whole one begins anew, with the weight of so many answers at the late ratio.
+# The sums begin anew, with the weight of a few answers at the late ratio, when that is apart from
+# the whole one by so many standard errors, and by so much that it matters.
 _LATELY = 30.0
-_APART = 2.0
-_BEGUN_ANEW = 6.0
+_STANDARD_ERRORS = 3.0
+_APART = 1.25
+_BEGUN_ANEW = 3.0
 _SETTLED = 2.0 * _LATELY
 
 
@@ -38,6 +39,7 @@ class Ratio:
         told: the sum of the told figures, cut.
         late_predicted: the sum of the predicted figures, of the last 30 answers or so.
         late_told: the sum of the told figures, of the same.
+        late_squares: the sum of the squares of told minus expected figures, of the same.
     """
 
     answers: int = 0
@@ -46,10 +48,10 @@ class Ratio:
     told: float = 0.0
     late_predicted: float = 0.0
     late_told: float = 0.0
+    late_squares: float = 0.0
 
     def __post_init__(self) -> None:
-        figures = (self.weight, self.predicted, self.told, self.late_predicted, self.late_told)
-        if not all(math.isfinite(one) and one >= 0.0 for one in (self.answers, *figures)):
+        if not all(math.isfinite(one) and one >= 0.0 for one in astuple(self)):
             raise ValueError("sums have to be finite and at least 0")
 
     def factor(self, parent: float, assumed_answers: float) -> float:
@@ -61,8 +63,9 @@ class Ratio:
         """
         if self.predicted <= 0.0:
             return parent
-        own = self.told / self.predicted
-        mixed = (self.weight * own + assumed_answers * parent) / (self.weight + assumed_answers)
+        own = min(max(self.told / self.predicted, LOWEST), HIGHEST)
+        share = self.weight / (self.weight + assumed_answers)
+        mixed = math.exp(share * math.log(own) + (1.0 - share) * math.log(parent))
         return min(max(mixed, LOWEST), HIGHEST)
 
     def add(
@@ -77,19 +80,34 @@ class Ratio:
             memory: the number of answers after which an old one counts 1/e.
             weight: the answer's weight, in (0, 1].
         """
-        told = min(told, CUT * factor * predicted)
+        expected = factor * predicted
+        told = min(told, CUT * expected)
         keep, keep_late = 1.0 - weight / memory, 1.0 - weight / _LATELY
-        late_predicted = keep_late * self.late_predicted + weight * predicted
-        late_told = keep_late * self.late_told + weight * told
-        whole = keep * self.weight + weight
-        sum_predicted = keep * self.predicted + weight * predicted
-        sum_told = keep * self.told + weight * told
-        if whole >= _SETTLED and not (
-            late_predicted * sum_told
-            <= _APART * late_told * sum_predicted
-            <= _APART * _APART * late_predicted * sum_told
-        ):
-            scale = _BEGUN_ANEW * (sum_predicted / whole) / late_predicted
-            late_predicted, late_told = scale * late_predicted, scale * late_told
-            whole, sum_predicted, sum_told = _BEGUN_ANEW, late_predicted, late_told
-        return Ratio(self.answers + 1, whole, sum_predicted, sum_told, late_predicted, late_told)
+        added = Ratio(
+            self.answers + 1,
+            keep * self.weight + weight,
+            keep * self.predicted + weight * predicted,
+            keep * self.told + weight * told,
+            keep_late * self.late_predicted + weight * predicted,
+            keep_late * self.late_told + weight * told,
+            keep_late * self.late_squares + weight * (told - expected) ** 2,
+        )
+        return added._begun_anew() if added._tells_something_else() else added
+
+    def _tells_something_else(self) -> bool:
+        """Whether the late ratio is apart from the whole one, and not by chance."""
+        if self.weight < _SETTLED:
+            return False
+        whole, late = self.told / self.predicted, self.late_told / self.late_predicted
+        # A mean whose weights fall off exponentially is as good as one of twice the memory.
+        error = math.sqrt(self.late_squares / 2.0) / self.late_predicted
+        return (
+            not whole <= _APART * late <= _APART * _APART * whole
+            and abs(late - whole) > _STANDARD_ERRORS * error
+        )
+
+    def _begun_anew(self) -> Ratio:
+        predicted = _BEGUN_ANEW * self.predicted / self.weight
+        told = predicted * self.late_told / self.late_predicted
+        squares = self.late_squares * (predicted / self.late_predicted) ** 2
+        return Ratio(self.answers, _BEGUN_ANEW, predicted, told, predicted, told, squares)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # So many answers are assumed that agree with the prediction, and, of a kind of prompt, with the
 # factor of the whole model.
-_ASSUMED_OF_MODEL = 3.0
+_ASSUMED_OF_MODEL = 2.0
 _ASSUMED_OF_KIND = 8.0
 MOST_CELLS = 20_000
 """Most entries of a table; answers that would add one more teach nothing."""
@@ -209,9 +209,9 @@ def _with_length(ratio: Ratio, answer: Answer, factor: float, memory: float) -> 
 
     An answer that was cut off, or may have been, tells less: it counts as the limit over the
     expected length, if that is less than 1. Cut off, its length is taken for the limit and as much
-    again as was expected, by the law of an exponential, which does not remember; but at most twice
-    the limit, for nobody knows how it would have gone on. So short limits do not teach that answers
-    are short.
+    again as was expected, by the law of an exponential, which does not remember; but at most four
+    times the limit, for nobody knows how it would have gone on. So short limits do not teach that
+    answers are short.
     """
     tokens, limit = answer.tokens, answer.limit_tokens
     if tokens is None:
@@ -219,7 +219,7 @@ def _with_length(ratio: Ratio, answer: Answer, factor: float, memory: float) -> 
     predicted = max(answer.predicted_tokens, 1.0)
     expected = factor * predicted
     if tokens >= limit:
-        tokens = limit + min(expected, limit)
+        tokens = limit + min(expected, 3.0 * limit)
     weight = min(1.0, limit / expected)
     return ratio.add(predicted, tokens, factor, memory=memory, weight=weight)
 
@@ -239,6 +239,8 @@ def _name(value: Any) -> str:
 
 def _ratio(values: Sequence[float]) -> Ratio:
     answers, *sums = values
+    if len(sums) != len(fields(Ratio)) - 1:
+        raise ValueError("sums are missing")
     if isinstance(answers, bool) or not isinstance(answers, int):
         raise TypeError("a number of answers is no whole number")
     return Ratio(answers, *(float(one) for one in sums))

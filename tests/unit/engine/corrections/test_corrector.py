@@ -1,0 +1,134 @@
+"""The corrector: factors in force, what they are learned from, and the file that keeps them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from routoo.config.corrections import CorrectionSettings
+from routoo.engine.corrections.corrector import Corrector
+from routoo.engine.corrections.file import CorrectionFile
+from routoo.errors import ConfigError
+from routoo.routing.corrections.table import Answer, Table
+from routoo.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LAYOUT = ("p1", ("small", "large"), ("chat",))
+
+
+def answers(times: float, count: int = 50, model: str = "small") -> list[Answer]:
+    return [Answer("p1", model, "chat", 100.0, 100.0 * times, float("inf"), 1000.0, None)] * count
+
+
+class Kept:
+    """A corrector with its counts, and a clock that is set by hand."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.now_s = 0.0
+        self.metrics = Metrics()
+        self.corrector = Corrector(
+            CorrectionSettings(),
+            self.metrics.outcomes.corrections,
+            file=None if path is None else CorrectionFile(path),
+            clock_s=lambda: self.now_s,
+        )
+
+    def learn(self, found: list[Answer]) -> None:
+        self.now_s += 60.0
+        self.corrector._waiting.extend(found)
+        self.corrector.step()
+
+    def counted(self, result: str) -> float:
+        name, labels = "routoo_corrections_total", {"result": result}
+        return self.metrics.registry.get_sample_value(name, labels) or 0.0
+
+
+def test_factors_in_force_are_exchanged_as_a_whole_and_only_for_a_change() -> None:
+    kept = Kept()
+    before = kept.corrector.factors(*LAYOUT)
+    assert before.changes_nothing
+    assert kept.corrector.factors(*LAYOUT) is before
+    kept.learn(answers(10.0))
+    after = kept.corrector.factors(*LAYOUT)
+    assert after.lengths[0, 0] == pytest.approx(10.0, rel=0.15)
+    assert (after.lengths[:, 1] == 1.0).all()
+    assert before.changes_nothing
+    now = after.lengths[0, 0]
+    kept.learn(answers(float(now), 1))
+    assert kept.corrector.factors(*LAYOUT) is after
+    assert kept.counted("learned") == 51
+
+
+def test_a_new_layout_gets_what_is_known_and_old_ones_are_forgotten() -> None:
+    kept = Kept()
+    kept.learn(answers(4.0))
+    for number in range(20):
+        assert kept.corrector.factors("p1", ("small", f"m{number}"), ()).lengths[0, 0] > 3.0
+    assert len(kept.corrector._in_force) <= 6
+
+
+def test_a_file_keeps_them_over_a_restart(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "corrections.json"
+    first = Kept(path)
+    first.learn(answers(10.0))
+    first.corrector.close()
+    assert path.stat().st_mode & 0o777 == 0o600
+    again = Kept(path).corrector
+    assert again.table == first.corrector.table
+    again.keep_models(["large"])
+    again.step()
+    assert again.table == Table()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[:-10],
+        lambda content: content.replace(b"small", b"smell"),
+        lambda _: b"",
+        lambda _: b"\xff\x00",
+        lambda _: b"[]",
+        lambda _: b'{"format": 99}',
+    ],
+)
+def test_a_damaged_file_is_said_counted_and_put_aside(tmp_path: Path, damage: Any) -> None:
+    path = tmp_path / "corrections.json"
+    first = Kept(path)
+    first.learn(answers(10.0))
+    broken = damage(path.read_bytes())
+    path.write_bytes(broken)
+    with capture_logs() as logs:
+        kept = Kept(path)
+    assert kept.corrector.factors(*LAYOUT).changes_nothing
+    assert [one["log_level"] for one in logs] == ["warning"]
+    assert kept.counted("file_damaged") == 1
+    assert (tmp_path / "corrections.json.damaged").read_bytes() == broken
+    kept.learn(answers(10.0))
+    assert Kept(path).corrector.table == kept.corrector.table
+
+
+def test_a_file_that_cannot_be_written_costs_nothing_but_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "corrections.json"
+    kept = Kept(path)
+    beside = tmp_path / "corrections.json.new"
+    beside.mkdir()
+    with capture_logs() as logs:
+        kept.learn(answers(10.0))
+        kept.learn(answers(10.0))
+    assert kept.counted("file_failed") == 2
+    assert [one["log_level"] for one in logs] == ["error"]
+    assert kept.corrector.factors(*LAYOUT).lengths[0, 0] > 8.0
+    beside.rmdir()
+    kept.learn([])
+    assert Kept(path).corrector.table == kept.corrector.table
+
+
+def test_a_place_that_is_no_place_for_a_file_stops_the_start(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path, tmp_path / "file" / "corrections.json"):
+        with pytest.raises(ConfigError, match=r"corrections\.path"):
+            CorrectionFile(path)
