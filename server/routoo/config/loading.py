@@ -37,6 +37,7 @@ FOREIGN_ENV = frozenset(
 )
 # Settings that name files: in the YAML file, they are relative to its folder.
 FILE_SETTINGS = (
+    "corrections.path",
     "decision_log.path",
     "ledger.journal",
     "policy.cascade",
