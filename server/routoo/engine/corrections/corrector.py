@@ -77,6 +77,7 @@ class Corrector:
         if file is not None and file.damaged:
             counts.labels("file_damaged").inc()
         self._in_force: dict[Layout, Factors] = {}
+        self._published = self._in_force
         self._waiting: deque[Answer] = deque(maxlen=_MOST_WAITING)
         self._unsent: list[Answer] = []
         self._models: frozenset[str] | None = None
@@ -161,7 +162,9 @@ class Corrector:
         )
         self._counts.labels("learned").inc(len(answers))
         if self._shared is not None:
-            self._unsent = (self._unsent + answers)[:_MOST_WAITING]
+            self._unsent += answers
+            self._counts.labels("dropped").inc(max(0, len(self._unsent) - _MOST_WAITING))
+            del self._unsent[_MOST_WAITING:]
             table = self._exchanged(table)
         elif self._models is not None:
             models, self._models = self._models, None
@@ -169,13 +172,19 @@ class Corrector:
         used = {layout[0] for layout in self._in_force}
         if len(table.predictors) > _MOST_LAYOUTS and self._shared is None:
             table = table.only(lambda key: key[0] in used)
-        self.table = table
+        changed, self.table = table is not self.table, table
         self._save()
+        # A layout that ``factors`` has added meanwhile may have been made from an older table.
+        if changed or self._in_force is not self._published:
+            self._publish()
+        self._price()
+
+    def _publish(self) -> None:
         for layout, before in tuple(self._in_force.items()):
-            after = table.factors(*layout)
+            after = self.table.factors(*layout)
             if after.apart(before) > _WORTH_A_CHANGE:
                 self._in_force = {**self._in_force, layout: after}
-        self._price()
+        self._published = self._in_force
 
     def _price(self) -> None:
         repricing, priced = self._repricing, self._priced

@@ -11,7 +11,11 @@ count less and less; when the last ones tell something else entirely, the old on
 from __future__ import annotations
 
 import math
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 LOWEST, HIGHEST = 1.0 / 50.0, 50.0
 """The bounds of every factor."""
@@ -50,9 +54,21 @@ class Ratio:
     late_told: float = 0.0
     late_squares: float = 0.0
 
-    def __post_init__(self) -> None:
-        if not all(math.isfinite(one) and one >= 0.0 for one in astuple(self)):
+    @classmethod
+    def read(cls, values: Sequence[float]) -> Self:
+        """Makes a ratio of plain values, in the order of the attributes.
+
+        Raises:
+            ValueError, TypeError: they are no sums.
+        """
+        answers, *sums = values
+        if isinstance(answers, bool) or not isinstance(answers, int):
+            raise TypeError("the number of answers is no whole number")
+        if len(sums) != len(fields(cls)) - 1:
+            raise ValueError("sums are missing")
+        if not all(math.isfinite(one) and one >= 0.0 for one in values):
             raise ValueError("sums have to be finite and at least 0")
+        return cls(answers, *map(float, sums))
 
     def factor(self, parent: float, assumed_answers: float) -> float:
         """Returns the factor for predicted figures, in [``LOWEST``, ``HIGHEST``].

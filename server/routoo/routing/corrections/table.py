@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import astuple, dataclass, field, fields
+from dataclasses import astuple, dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -184,7 +184,7 @@ class Table:
         try:
             cells = {
                 (_name(predictor), _name(model), _name(kind)): Learned(
-                    _ratio(lengths), _ratio(latencies)
+                    Ratio.read(lengths), Ratio.read(latencies)
                 )
                 for predictor, model, kind, lengths, latencies in values[:MOST_CELLS]
             }
@@ -235,15 +235,6 @@ def _name(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError("a name is no text")
     return value
-
-
-def _ratio(values: Sequence[float]) -> Ratio:
-    answers, *sums = values
-    if len(sums) != len(fields(Ratio)) - 1:
-        raise ValueError("sums are missing")
-    if isinstance(answers, bool) or not isinstance(answers, int):
-        raise TypeError("a number of answers is no whole number")
-    return Ratio(answers, *(float(one) for one in sums))
 
 
 def usable(figure: float | None) -> float | None:

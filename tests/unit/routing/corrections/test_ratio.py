@@ -96,4 +96,4 @@ def test_a_told_figure_counts_at_most_as_many_times_the_expected_one() -> None:
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -1.0])
 def test_sums_that_are_no_amounts_are_refused(wrong: float) -> None:
     with pytest.raises(ValueError, match="finite"):
-        Ratio(1, 1.0, wrong)
+        Ratio.read([1, 1.0, wrong, 1.0, 1.0, 1.0, 1.0])
