@@ -40,6 +40,7 @@ class FakeRouter(router_pb2_grpc.RouterServiceServicer):
         self.address = ""
         self.requests: list[Message] = []
         self.is_hanging = threading.Event()
+        self.corrected: tuple[str, float, int] | None = None  # a model, its factor and reports
 
     def Route(  # noqa: N802 - the RPC's name
         self, request: route_pb2.RouteRequest, context: grpc.ServicerContext
@@ -145,6 +146,7 @@ class FakeRouter(router_pb2_grpc.RouterServiceServicer):
                     mean_predicted_score=score_,
                     mean_predicted_cost_usd=cost_usd,
                     share=share,
+                    length_correction=self._correction(name),
                 )
                 for (name, score_, cost_usd, latency_ms, _), share in zip(
                     POOL, (0.0, 0.875, 0.125), strict=True
@@ -155,6 +157,11 @@ class FakeRouter(router_pb2_grpc.RouterServiceServicer):
                 mean_cost_usd=0.00025, mean_score=0.58, shadow_price=PRICE
             ),
         )
+
+    def _correction(self, model: str) -> info_pb2.LearnedFactor | None:
+        if self.corrected is None or self.corrected[0] != model:
+            return None
+        return info_pb2.LearnedFactor(factor=self.corrected[1], reports=self.corrected[2])
 
     def GetInfo(  # noqa: N802
         self, request: info_pb2.GetInfoRequest, _context: grpc.ServicerContext
@@ -174,6 +181,9 @@ class FakeRouter(router_pb2_grpc.RouterServiceServicer):
             max_batch_prompts=100_000,
             max_queue=4096,
             uptime_s=12.5,
+            corrections=info_pb2.Corrections(
+                enabled=True, version="0123456789ab", length_reports=1234, latency_reports=1
+            ),
             shadow=info_pb2.Shadow(
                 policy="best",
                 decisions=200,

@@ -39,6 +39,16 @@ def test_models_shows_the_pool_in_its_order_with_prices_and_shares(
     assert "in force      $0.000250 per request buys a mean score of 0.5800" in lines
 
 
+def test_models_shows_what_reports_have_taught(router: FakeRouter, run: Run) -> None:
+    assert "reports" not in run("models").out
+    router.corrected = ("gpt-4o", 9.5, 1234)
+    lines = run("models").out.splitlines()
+    assert "share length reports latency" in " ".join(lines[0].split())
+    assert "x 9.50 1,234" in " ".join(lines[3].split())
+    (_, _, model) = json.loads(run("models", "--json").out)["models"]
+    assert model["length_correction"] == {"factor": 9.5, "reports": "1234"}
+
+
 def test_columns_are_aligned(router: FakeRouter, run: Run) -> None:
     header, *rows = run("models").out.splitlines()[:4]
     right_edge = header.index("$/1M in") + len("$/1M in")
@@ -80,6 +90,9 @@ def test_info_shows_versions_and_limits(router: FakeRouter, run: Run) -> None:
     assert facts["state"] == "healthy"
     assert facts["predictor"] == "static-1 on onnx-cpu"
     assert facts["tasks"] == "chat, code"
+    assert facts["corrections"] == (
+        "0123456789ab; from 1,234 reports of a length and 1 of a latency"
+    )
     assert facts["batch"] == "100,000 prompts at most"
     assert json.loads(run("info", "--json").out)["max_queue"] == 4096
 
