@@ -191,7 +191,8 @@ class Decider:
         prediction, factors = predicted.prediction, None
         if self._corrector is not None:
             version = prediction.version or self._versions.predictor
-            factors = self._corrector.factors(version, self._pool.names, prediction.task_names)
+            layout = (version, self._pool.names, prediction.task_names)
+            factors = self._corrector.in_force.get(layout) or self._corrector.factors(*layout)
         estimates = estimates_of(prediction, predicted.requests, self._pool, self._columns, factors)
         unsure = self._policies.unsure
         return estimates if unsure is None else unsure.marked(estimates)

@@ -143,7 +143,7 @@ class OutcomeSettlement:
         if self._corrector is not None and not outcome.error:
             usage = outcome.usage
             tokens = outcome.output_tokens if usage is None else usage.output_tokens
-            self._corrector.answered(decision, column, tokens, outcome.latency_ms)
+            self._corrector.told.append((decision, column, tokens, outcome.latency_ms))
 
 
 def _tenth(score: float) -> str:

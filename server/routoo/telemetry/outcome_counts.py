@@ -24,8 +24,8 @@ class OutcomeCounts:
         self.corrections = Counter(
             "routoo_corrections",
             "Answers for the corrections of lengths and latencies: learned, dropped (too many"
-            " waited). Faults: file_damaged (learned anew), file_failed (not written), redis_failed"
-            " (not shared).",
+            " waited for Redis). Faults: file_damaged (learned anew), file_failed (not written),"
+            " redis_failed (not shared).",
             ("result",),
             registry=registry,
         )

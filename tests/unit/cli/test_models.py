@@ -46,7 +46,7 @@ def test_models_shows_what_reports_have_taught(router: FakeRouter, run: Run) -> 
     assert "share length reports latency" in " ".join(lines[0].split())
     assert "x 9.50 1,234" in " ".join(lines[3].split())
     (_, _, model) = json.loads(run("models", "--json").out)["models"]
-    assert model["length_correction"] == {"factor": 9.5, "reports": "1234"}
+    assert model["length_correction"] == {"factor": 9.5, "reports": 1234}
 
 
 def test_columns_are_aligned(router: FakeRouter, run: Run) -> None:

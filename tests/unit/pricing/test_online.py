@@ -175,6 +175,18 @@ def test_who_has_no_budget_pays_the_price_of_the_sample() -> None:
     assert replica.pricing.in_force.of("a")[0] > 0
 
 
+def test_a_sample_that_costs_more_than_was_thought_raises_the_prices_at_the_next_solution() -> None:
+    replica = Replica(terms(0.2, "a", "a"))
+    replica.serve(20, 10.0, tenants=("a", "z"))
+    before = replica.pricing.in_force
+    _, costs = draw_requests(1, 400, longer=10.0)
+    replica.pricing.recost(3 * UNBUDGETED, costs)
+    assert replica.pricing.in_force is before
+    replica.pricing.step()
+    assert replica.pricing.in_force.of("z") == (3 * UNBUDGETED, ("max_mean_cost_usd",))
+    assert replica.pricing.in_force.of("a")[0] > before.of("a")[0]
+
+
 def test_a_sliding_budget_is_used_all_the_time_and_rarely_refuses() -> None:
     replica = Replica(terms(2.0, sliding=True))
     replica.serve(2000, PERIOD_S)

@@ -1,8 +1,8 @@
 """Learns corrections of predicted lengths and latencies from answers, in a thread of its own.
 
-A decision reads the factors in force as one reference. Answers wait in a queue; the thread adds
-them to the table, and replaces the factors at most once in an interval, and only when one of them
-has moved by more than half a per cent.
+A decision reads the factors in force as one reference. Answers wait in a queue; once in an interval
+the thread adds them to the table, and replaces the factors when one of them has moved by more than
+half a per cent.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from routoo.engine.corrections.encoding import SharingError
 from routoo.routing.corrections.table import Answer, ModelCorrection, Table, usable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from prometheus_client import Counter
 
@@ -39,12 +39,13 @@ _SAVE_INTERVAL_S = 5.0
 # So many predictors and pools are remembered: the one in use, its fallback, and those of a reload.
 _MOST_LAYOUTS = 6
 
+Told = tuple["Decision", int, float | None, float | None]
 Layout = tuple[str, tuple[str, ...], tuple[str, ...]]
 """The version of a predictor, the names of a pool's models, and the predictor's kinds of task."""
 
 
 class Corrector:
-    """Holds the factors in force. ``factors`` and ``answered`` never wait and take no lock.
+    """Holds the factors in force; reading them and appending to ``told`` takes no lock.
 
     ``step`` is the thread's work; with the thread started, nobody else may call it.
 
@@ -57,6 +58,9 @@ class Corrector:
 
     Attributes:
         table: what is known now; a value that is never changed.
+        in_force: the factors of each layout; replaced as a whole, never changed.
+        told: answers that wait: the decision, the column of the model that answered, its output
+            tokens as billed, and its time to the last token in milliseconds; None: not told.
     """
 
     def __init__(
@@ -76,9 +80,9 @@ class Corrector:
         self.table = Table() if file is None else file.read()
         if file is not None and file.damaged:
             counts.labels("file_damaged").inc()
-        self._in_force: dict[Layout, Factors] = {}
-        self._published = self._in_force
-        self._waiting: deque[Answer] = deque(maxlen=_MOST_WAITING)
+        self.in_force: Mapping[Layout, Factors] = {}
+        self._published: Mapping[Layout, Factors] = self.in_force
+        self.told: deque[Told] = deque(maxlen=_MOST_WAITING)
         self._unsent: list[Answer] = []
         self._models: frozenset[str] | None = None
         self._repricing: Repricing | None = None
@@ -86,18 +90,17 @@ class Corrector:
         self._saved = self.table
         self._saved_s = self._shared_s = float("-inf")
         self._failing: set[str] = set()
-        self._wake = threading.Event()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
     def factors(self, predictor: str, models: tuple[str, ...], kinds: tuple[str, ...]) -> Factors:
         """Returns the factors in force for a predictor's figures of a pool's models."""
         layout = (predictor, models, kinds)
-        found = self._in_force.get(layout)
+        found = self.in_force.get(layout)
         if found is None:
             found = self.table.factors(*layout)
-            known = list(self._in_force.items())[1 - _MOST_LAYOUTS :]
-            self._in_force = {**dict(known), layout: found}
+            known = list(self.in_force.items())[1 - _MOST_LAYOUTS :]
+            self.in_force = {**dict(known), layout: found}
         return found
 
     def of_models(
@@ -107,34 +110,13 @@ class Corrector:
         table = self.table
         return [table.of_model(predictor, model, kinds) for model in models]
 
-    def answered(
-        self, decision: Decision, column: int, tokens: float | None, latency_ms: float | None
-    ) -> None:
-        """Queues an answer.
-
-        Args:
-            decision: the decision that it followed.
-            column: the model that answered, in the decision's pool.
-            tokens: output tokens as billed; None: not told, and 0 teaches nothing.
-            latency_ms: time to the last token; None: not told.
-        """
-        answer = answer_of(decision, column, tokens, latency_ms)
-        if answer is None:
-            return
-        if len(self._waiting) == _MOST_WAITING:
-            self._counts.labels("dropped").inc()
-        self._waiting.append(answer)
-        self._wake.set()
-
     def keep_models(self, models: Collection[str]) -> None:
         """Forgets, at the next step, all models but these; not those that replicas share."""
         self._models = frozenset(models)
-        self._wake.set()
 
     def reprice(self, repricing: Repricing) -> None:
         """Passes the factors on to these prices from now on, and to no others."""
         self._repricing = repricing
-        self._wake.set()
 
     def start(self) -> None:
         """Learns in a thread until ``close``."""
@@ -144,7 +126,6 @@ class Corrector:
     def close(self) -> None:
         """Learns what waits, keeps the table, and ends the thread."""
         self._stop.set()
-        self._wake.set()
         if self._thread is not None:
             self._thread.join()
         self._saved_s = self._shared_s = float("-inf")
@@ -155,8 +136,14 @@ class Corrector:
     def step(self) -> None:
         """Learns the answers that wait, shares and keeps the table, and replaces the factors."""
         answers = []
-        while self._waiting:
-            answers.append(self._waiting.popleft())
+        while self.told:
+            answer = answer_of(*self.told.popleft())
+            if answer is not None:
+                answers.append(answer)
+        self.learn(answers)
+
+    def learn(self, answers: Sequence[Answer]) -> None:
+        """Does the work of ``step`` with these answers."""
         table = (
             self.table.learned(answers, self._settings.memory_reports) if answers else self.table
         )
@@ -169,22 +156,22 @@ class Corrector:
         elif self._models is not None:
             models, self._models = self._models, None
             table = table.only(lambda key: key[1] in models)
-        used = {layout[0] for layout in self._in_force}
+        used = {layout[0] for layout in self.in_force}
         if len(table.predictors) > _MOST_LAYOUTS and self._shared is None:
             table = table.only(lambda key: key[0] in used)
         changed, self.table = table is not self.table, table
         self._save()
         # A layout that ``factors`` has added meanwhile may have been made from an older table.
-        if changed or self._in_force is not self._published:
+        if changed or self.in_force is not self._published:
             self._publish()
         self._price()
 
     def _publish(self) -> None:
-        for layout, before in tuple(self._in_force.items()):
+        for layout, before in tuple(self.in_force.items()):
             after = self.table.factors(*layout)
             if after.apart(before) > _WORTH_A_CHANGE:
-                self._in_force = {**self._in_force, layout: after}
-        self._published = self._in_force
+                self.in_force = {**self.in_force, layout: after}
+        self._published = self.in_force
 
     def _price(self) -> None:
         repricing, priced = self._repricing, self._priced
@@ -200,13 +187,8 @@ class Corrector:
         self._priced = (repricing, factors)
 
     def _run(self) -> None:
-        shares = self._shared is not None
-        longest_s = self._settings.share_interval_s if shares else _SAVE_INTERVAL_S
-        while not self._stop.is_set():
-            self._wake.wait(longest_s)
-            self._wake.clear()
+        while not self._stop.wait(self._settings.interval_s):
             self._try_step()
-            self._stop.wait(self._settings.interval_s)
 
     def _try_step(self) -> None:
         try:

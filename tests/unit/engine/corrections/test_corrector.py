@@ -39,15 +39,14 @@ class Kept:
 
     def learn(self, found: list[Answer]) -> None:
         self.now_s += 60.0
-        self.corrector._waiting.extend(found)
-        self.corrector.step()
+        self.corrector.learn(found)
 
     def counted(self, result: str) -> float:
         name, labels = "routoo_corrections_total", {"result": result}
         return self.metrics.registry.get_sample_value(name, labels) or 0.0
 
 
-def test_factors_in_force_are_exchanged_as_a_whole_and_only_for_a_change() -> None:
+def test_factorsin_force_are_exchanged_as_a_whole_and_only_for_a_change() -> None:
     kept = Kept()
     before = kept.corrector.factors(*LAYOUT)
     assert before.changes_nothing
@@ -68,7 +67,7 @@ def test_a_new_layout_gets_what_is_known_and_old_ones_are_forgotten() -> None:
     kept.learn(answers(4.0))
     for number in range(20):
         assert kept.corrector.factors("p1", ("small", f"m{number}"), ()).lengths[0, 0] > 3.0
-    assert len(kept.corrector._in_force) <= 6
+    assert len(kept.corrector.in_force) <= 6
 
 
 def test_a_file_keeps_them_over_a_restart(tmp_path: Path) -> None:

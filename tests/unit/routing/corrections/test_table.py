@@ -1,4 +1,4 @@
-"""What answers tell, by model and kind of prompt; limits that cut answers off."""
+"""Lengths and latencies that answers tell of, by model and kind; limits that cut answers off."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class Item:
 
     text: bytes = b"{}\n"
     decisions: int = 1
-    setup: None = None
+    heads: tuple[()] = ()
 
     def lines(self) -> Iterator[bytes]:
         yield self.text
