@@ -107,16 +107,18 @@ async def test_after_fifty_reports_of_ten_times_the_length_the_mean_cost_is_righ
         # What the request itself says of its length holds.
         own = await expected(running, expected_output_tokens=7)
         assert own.predicted_output_tokens == 7
+        await running.batch(["hello", "code"] * 5, budget_usd=1.0)
         page = running.service.metrics.registry.get_sample_value
         factor = page("routoo_length_factor", {"model": "small", "task": "chat"})
         assert factor == pytest.approx(TIMES, rel=0.15)
         assert page("routoo_length_factor_reports", {"model": "small", "task": ""}) == 50
     contents = read_logs([log])
     assert contents.findings == []
+    assert len(contents.joint) == 1
     found = reproduce(contents)
-    assert (found.decisions, found.mismatches, found.findings) == (55, [], [])
+    assert (found.decisions, found.mismatches, found.findings) == (65, [], [])
     same = what_if(contents, OtherPolicy(""))
-    assert same.same == 55
+    assert same.same == 65
     assert same.as_instead.cost_usd == pytest.approx(same.as_decided.cost_usd)
 
 

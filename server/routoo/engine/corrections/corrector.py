@@ -156,9 +156,6 @@ class Corrector:
         elif self._models is not None:
             models, self._models = self._models, None
             table = table.only(lambda key: key[1] in models)
-        used = {layout[0] for layout in self.in_force}
-        if len(table.predictors) > _MOST_LAYOUTS and self._shared is None:
-            table = table.only(lambda key: key[0] in used)
         changed, self.table = table is not self.table, table
         self._save()
         # A layout that ``factors`` has added meanwhile may have been made from an older table.

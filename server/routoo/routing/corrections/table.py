@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 _ASSUMED_OF_MODEL = 2.0
 _ASSUMED_OF_KIND = 8.0
 MOST_CELLS = 20_000
-"""Most entries of a table; answers that would add one more teach nothing."""
+"""Most entries of a table. One more removes those of the predictor that was the first to come;
+where there is one predictor alone, it teaches nothing."""
 _NOTHING = Ratio()
 
 Key = tuple[str, str, str]
@@ -96,11 +97,6 @@ class Table:
 
     cells: Mapping[Key, Learned] = field(default_factory=dict)
 
-    @property
-    def predictors(self) -> set[str]:
-        """The versions of the predictors that something is known of."""
-        return {key[0] for key in self.cells}
-
     def learned(self, answers: Iterable[Answer], memory: float) -> Self:
         """Returns the table with further answers, in their order.
 
@@ -114,7 +110,9 @@ class Table:
             kind_key = (answer.predictor, answer.model, answer.kind)
             keys = (whole_key, kind_key) if answer.kind else (whole_key,)
             if len(cells) + len(keys) > MOST_CELLS and any(key not in cells for key in keys):
-                continue
+                cells = _without_oldest(cells, answer.predictor)
+                if len(cells) + len(keys) > MOST_CELLS:
+                    continue
             whole = cells.get(whole_key, _EMPTY)
             if answer.kind:
                 cell = cells.get(kind_key, _EMPTY)
@@ -235,6 +233,14 @@ def _name(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError("a name is no text")
     return value
+
+
+def _without_oldest(cells: dict[Key, Learned], predictor: str) -> dict[Key, Learned]:
+    """Returns the entries without those of the first predictor that is another one."""
+    oldest = next((key[0] for key in cells if key[0] != predictor), predictor)
+    if oldest == predictor:
+        return cells
+    return {key: cell for key, cell in cells.items() if key[0] != oldest}
 
 
 def usable(figure: float | None) -> float | None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routoo.routing.corrections.ratio import HIGHEST, LOWEST
-from routoo.routing.corrections.table import Answer, Table
+from routoo.routing.corrections.table import MOST_CELLS, Answer, Learned, Table
 
 MEMORY = 200.0
 
@@ -105,6 +105,20 @@ def test_any_answers_leave_factors_in_bounds_and_a_table_that_is_kept_whole(
     half = len(answers) // 2
     in_two = Table().learned(answers[:half], MEMORY).learned(answers[half:], MEMORY)
     assert in_two == table
+
+
+def test_a_full_table_forgets_the_oldest_predictor_for_the_one_in_use() -> None:
+    models = [f"m{number}" for number in range(MOST_CELLS // 2)]
+    full = Table()
+    for predictor in ("old", "new"):
+        told = [answer(1.0, predictor=predictor, model=model) for model in models]
+        full = full.learned(told, MEMORY)
+    assert len(full.cells) == MOST_CELLS
+    more = full.learned([answer(1.0, predictor="new", model="one more")], MEMORY)
+    assert {key[0] for key in more.cells} == {"new"}
+    assert len(more.cells) == MOST_CELLS // 2 + 1
+    alone = Table({("p1", str(number), ""): Learned() for number in range(MOST_CELLS)})
+    assert alone.learned([answer(1.0)], MEMORY) == alone
 
 
 def test_entries_that_are_not_wanted_are_left_out() -> None:

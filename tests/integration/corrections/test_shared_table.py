@@ -1,0 +1,112 @@
+"""Replicas exchange corrections through a real Redis: each answer once, whatever happens to it."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+
+from routoo.engine.corrections.encoding import SharingError
+from routoo.engine.corrections.shared import SharedTable
+from routoo.errors import ConfigError
+from routoo.routing.corrections.table import Answer, Table
+from support.peers.redis_server import RedisServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+MEMORY = 200.0
+KEY = "{routoo}:corrections"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with RedisServer(tmp_path_factory.mktemp("redis")) as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: RedisServer) -> Iterator[Any]:
+    with redis.Redis.from_url(server.url) as connected:
+        connected.flushall()
+        yield connected
+
+
+def shared(server: RedisServer) -> SharedTable:
+    return SharedTable(server.url, cluster=False, key_prefix="routoo")
+
+
+def answers(count: int, tokens: float = 300.0) -> list[Answer]:
+    return [Answer("p1", "small", "", 100.0, tokens, inf, 1000.0, None)] * count
+
+
+def count(table: Table | None) -> int:
+    assert table is not None
+    return table.of_model("p1", "small", ()).lengths.answers
+
+
+@pytest.mark.usefixtures("client")
+def test_every_answer_of_every_replica_is_learned_once(server: RedisServer) -> None:
+    one, two = shared(server), shared(server)
+    first = Table().learned(answers(3), MEMORY)
+    assert one.exchange(first, answers(3), MEMORY) == first
+    assert one.exchange(first, [], MEMORY) is None
+    both = two.exchange(Table().learned(answers(4), MEMORY), answers(4), MEMORY)
+    assert both == first.learned(answers(4), MEMORY)
+    assert one.exchange(first, [], MEMORY) == both
+    assert two.exchange(first, [], MEMORY) is None
+
+
+def test_a_redis_that_lost_its_data_gets_it_back_from_a_replica(
+    server: RedisServer, client: Any
+) -> None:
+    one, two = shared(server), shared(server)
+    table = one.exchange(Table().learned(answers(5), MEMORY), answers(5), MEMORY)
+    assert table is not None
+    client.flushall()
+    assert one.exchange(table, [], MEMORY) == table
+    assert count(two.exchange(Table(), answers(2), MEMORY)) == 7
+
+
+@pytest.mark.usefixtures("client")
+def test_a_write_whose_reply_is_lost_is_not_learned_twice(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = shared(server)
+    one.exchange(Table(), [], MEMORY)
+    run = redis.Redis.eval
+
+    def lost(client: Any, *arguments: Any) -> None:
+        run(client, *arguments)
+        raise redis.exceptions.TimeoutError("the reply is lost")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(redis.Redis, "eval", lost)
+        with pytest.raises(SharingError, match="the reply is lost"):
+            one.exchange(Table(), answers(3), MEMORY)
+    assert count(one.exchange(Table(), answers(3) + answers(2), MEMORY)) == 5
+
+
+def test_something_that_is_not_ours_is_named_and_left_alone(
+    server: RedisServer, client: Any
+) -> None:
+    client.set(KEY, "a text")
+    with pytest.raises(SharingError, match="WRONGTYPE"):
+        shared(server).exchange(Table(), answers(1), MEMORY)
+    assert client.get(KEY) == b"a text"
+    client.delete(KEY)
+    client.hset(KEY, mapping={"version": "v", "table": "{}"})
+    with pytest.raises(SharingError, match="not ours under "):
+        shared(server).exchange(Table(), answers(1), MEMORY)
+    assert client.hget(KEY, "table") == b"{}"
+
+
+def test_a_redis_that_is_away_is_said(tmp_path: Path) -> None:
+    away = SharedTable(f"unix://{tmp_path}/none.sock", cluster=False, key_prefix="routoo")
+    with pytest.raises(SharingError):
+        away.exchange(Table(), answers(1), MEMORY)
+    with pytest.raises(ConfigError, match="redis_url"):
+        SharedTable("http://nowhere", cluster=False, key_prefix="routoo")
