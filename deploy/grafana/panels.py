@@ -259,6 +259,23 @@ ROWS: Mapping[str, Sequence[Graph]] = {
         Graph("Reported cost by predicted cost, a day", {"{{model}}": COST_RATIO}, "short"),
         Graph("Reported time by predicted time, a day", {"{{model}}": LATENCY_RATIO}, "short"),
         Graph("Reports", {"{{result}}": _rate("routoo_outcomes_total", "result")}, "reqps"),
+        Graph(
+            "Corrections in force, of lengths",
+            {"{{model}} {{task}}": _gauge("routoo_length_factor", "model, task", "max")},
+            "short",
+            "Factors by which predicted output tokens are multiplied; without a task: of tasks that"
+            " nothing was reported of.",
+        ),
+        Graph(
+            "Corrections in force, of latencies",
+            {"{{model}} {{task}}": _gauge("routoo_latency_factor", "model, task", "max")},
+            "short",
+        ),
+        Graph(
+            "Answers for the corrections",
+            {"{{result}}": _rate("routoo_corrections_total", "result")},
+            "reqps",
+        ),
     ),
     "Log and traces": (
         Graph(

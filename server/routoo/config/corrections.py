@@ -14,6 +14,8 @@ class CorrectionSettings(Section):
 
     enabled: bool = True
     """Unset it to take the predictor's lengths and the pool's latencies as they are."""
+    learn: bool = True
+    """Unset it to keep the factors as they are."""
     memory_reports: int = Field(default=200, ge=60, le=1_000_000)
     """The number of a model's reports after which an old one counts 1/e."""
     interval_s: float = Field(default=1.0, gt=0, le=3600, allow_inf_nan=False)

@@ -192,6 +192,12 @@ async def test_a_restart_keeps_them_and_a_reload_does_so_for_the_models_that_sta
         assert (await small(running)).length_correction == before
         again = await expected(running)
         assert again.predicted_output_tokens == at_start.predicted_output_tokens
+        kept = learning(
+            tmp_path, corrections={"path": tmp_path / "corrections.json", "learn": False}
+        )
+        async with serving(kept) as frozen:
+            await answer(frozen, 10, CHAT)
+            assert (await small(frozen)).length_correction == before
         (tmp_path / "pool.yaml").write_text(yaml.safe_dump({"models": specs[1:]}))
         async with asyncio.timeout(HANG_S):
             assert await running.service.reloader.start(lambda: settings) == "switched"

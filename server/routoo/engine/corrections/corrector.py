@@ -138,7 +138,7 @@ class Corrector:
         answers = []
         while self.told:
             answer = answer_of(*self.told.popleft())
-            if answer is not None:
+            if answer is not None and self._settings.learn:
                 answers.append(answer)
         self.learn(answers)
 
