@@ -33,6 +33,7 @@ from routoo.server.budgets import open_accounting
 from routoo.server.file_watch import FileWatch, files_of
 from routoo.server.grpc_servers import GrpcServers
 from routoo.server.health import Health
+from routoo.server.heartbeat import beat
 from routoo.server.listeners import Listeners, channel_options, open_listeners
 from routoo.server.metrics_page import MetricsPage, show_page
 from routoo.server.predictor_watch import PredictorWatch
@@ -88,11 +89,16 @@ async def _serve(source: SettingsSource, worker: WorkerAddress | None) -> bool:
         loop.add_reader(sys.stdin.fileno(), stop.set)
     service = await Service.start(settings, worker)
     loop.add_signal_handler(signal.SIGHUP, service.reloader.start, source.read)
+    # Whoever has started this process may have held the signal back until it can be taken.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
     watching = service.watch_files(source) if settings.reload.watch else None
     # Objects that live until the end need not be visited by every garbage collection.
     gc.collect()
     gc.freeze()
     print(service.ready_line(), flush=True)  # noqa: T201 - what callers of ``routoo serve`` wait for
+    if worker is not None:
+        os.set_blocking(sys.stdout.fileno(), False)
+        beat(loop, sys.stdout.fileno())
     ended = asyncio.create_task(service.ended())
     await asyncio.wait((asyncio.create_task(stop.wait()), ended), return_when="FIRST_COMPLETED")
     if ended.done():

@@ -40,6 +40,8 @@ def serve(
 
     Prints one line, `ready HOST:PORT ...`, as soon as requests are taken; logs go to stderr.
     """
+    # A reload that is asked for during the start is kept until it can be done.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     # gRPC's core would print a line of its own before ours when the port is taken.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from routoo.config.loading import SettingsSource
