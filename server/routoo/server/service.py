@@ -8,6 +8,7 @@ import os
 import secrets
 import signal
 import sys
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -57,8 +58,9 @@ GIVE_UP_WITHIN_S = 5.0
 
 
 def serve(source: SettingsSource, worker: WorkerAddress | None = None) -> int:
-    """Serves until SIGTERM or SIGINT; returns the exit code. SIGHUP reloads.
+    """Serves until SIGTERM or SIGINT; returns the exit code.
 
+    SIGHUP reloads; SIGUSR1 does too, and lets budgets and limits go that are no longer mentioned.
     When the grace period ends before the last request, the process ends here, with exit code 1.
 
     Args:
@@ -89,8 +91,10 @@ async def _serve(source: SettingsSource, worker: WorkerAddress | None) -> bool:
         loop.add_reader(sys.stdin.fileno(), stop.set)
     service = await Service.start(settings, worker)
     loop.add_signal_handler(signal.SIGHUP, service.reloader.start, source.read)
-    # Whoever has started this process may have held the signal back until it can be taken.
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+    confirmed = partial(service.reloader.start, source.read, confirmed=True)
+    loop.add_signal_handler(signal.SIGUSR1, confirmed)
+    # Whoever has started this process may have held the signals back until they can be taken.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP, signal.SIGUSR1})
     watching = service.watch_files(source) if settings.reload.watch else None
     # Objects that live until the end need not be visited by every garbage collection.
     gc.collect()

@@ -46,6 +46,7 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 30.0
 # The end of a worker that has lived so long has nothing to do with its start.
 _LIVED_S = 60.0
 _STOP_MARGIN_S = 5.0
+_RELOADS = frozenset({signal.SIGHUP, signal.SIGUSR1})
 
 
 class WorkerEndedError(Exception):
@@ -94,8 +95,9 @@ class _Supervisor:
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, self._stop.set)
-            loop.add_signal_handler(signal.SIGHUP, self._tell_all, signal.SIGHUP)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+            for number in _RELOADS:
+                loop.add_signal_handler(number, self._tell_all, number)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _RELOADS)
             try:
                 return await self._serve(addresses[0])
             except WorkerEndedError as error:
@@ -137,15 +139,15 @@ class _Supervisor:
         Raises:
             WorkerEndedError: it ended before.
         """
-        # A worker inherits that SIGHUP is held back, until it can take it: the signal would end it.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+        # A worker inherits that these are held back, until it can take them: they would end it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _RELOADS)
         try:
             # The worker ends when its stdin is closed, so it does not outlive this process.
             worker = await asyncio.create_subprocess_exec(
                 *arguments(self._source, self._address(index)), stdin=PIPE, stdout=PIPE
             )
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _RELOADS)
         self._workers[index] = worker
         assert worker.stdout is not None  # noqa: S101 - a pipe was asked for
         line = (await worker.stdout.readline()).decode()
