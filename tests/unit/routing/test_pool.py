@@ -173,10 +173,11 @@ def test_the_shipped_pool_reaches_from_cheap_to_frontier_and_ends_nowhere_soon()
     pool = load_pool()
     assert 12 <= len(pool.names) <= 16
     assert len({model.provider for model in pool.models}) >= 6
-    assert (pool.usd_per_input_token > 0).all()
-    assert (pool.usd_per_output_token > 0).all()
+    inputs, outputs = pool.prices.usd["input"], pool.prices.usd["output"]
+    assert (inputs > 0).all()
+    assert (outputs > 0).all()
     # Routing pays where prices differ.
-    assert pool.usd_per_output_token.max() >= 100 * pool.usd_per_output_token.min()
+    assert outputs.max() >= 100 * outputs.min()
     for model in pool.models:
         assert model.name == model.name.lower()
         assert model.price_source
@@ -189,7 +190,7 @@ def test_the_shipped_pool_reaches_from_cheap_to_frontier_and_ends_nowhere_soon()
 def test_costs_are_tokens_times_prices() -> None:
     input_tokens = np.array([1000.0, 0.0])
     output_tokens = np.array([[100.0, 200.0, 300.0], [0.0, 0.0, 1e6]])
-    costs = costs_usd_of(tiny_pool(), input_tokens, output_tokens)
+    costs = costs_usd_of(tiny_pool(), input_tokens, output_tokens, 0)
     expected = [
         [
             1000 * SPECS[j]["usd_per_1m_input_tokens"] / 1e6

@@ -10,8 +10,10 @@ import numpy as np
 from routoo.request_fields import CONSTRAINTS, Kind, Narrows
 from routoo.routing.constraints import narrow
 from routoo.routing.decision import Chosen
-from routoo.routing.estimates import Estimates, costs_usd_of, latencies_ms_of, tokens_cost_usd
+from routoo.routing.estimates import Estimates, costs_usd_of, latencies_ms_of
 from routoo.selector.reason import Reason
+from routoo.tariffs.tariff import NANO_PER_USD, cost_nano_usd
+from routoo.tariffs.usage import Usage
 from routoo.telemetry.decision_log.header import Setup, plain_policies
 from routoo.telemetry.decision_log.reader import DecisionLogError
 
@@ -267,11 +269,12 @@ def _at(logged: Logged, pool: Pool) -> tuple[Logged, BoolArray]:
     estimates = Estimates(
         scores=old.scores[:, columns],
         output_tokens=tokens,
-        costs_usd=costs_usd_of(pool, old.input_tokens, tokens),
+        costs_usd=costs_usd_of(pool, old.input_tokens, tokens, old.priced_s),
         latencies_ms=latencies_ms_of(pool, tokens),
         input_tokens=old.input_tokens,
         ood=old.ood,
         confidence=old.confidence,
+        priced_s=old.priced_s,
     )
     left = np.ones(estimates.scores.shape, np.bool_)
     requests = []
@@ -354,13 +357,17 @@ def _reported(
     """Sums over the reports of the decisions whose model is the one that answered."""
     rows = np.flatnonzero((choice >= 0) & (choice == answered))
     known = [reports[row] for row in rows.tolist()]
+    priced_s = logged.estimates.priced_s
+    assert priced_s is not None  # noqa: S101 - a log's decisions have it
     scores = np.array(
         [np.nan if one is None or one.score is None else one.score for one in known], np.float64
     )
     costs = np.array(
         [
-            np.nan if one is None or one.failed else _cost_usd(one, pool, column)
-            for one, column in zip(known, choice[rows].tolist(), strict=True)
+            np.nan if one is None or one.failed else _cost_usd(one, pool, column, at_s)
+            for one, column, at_s in zip(
+                known, choice[rows].tolist(), priced_s[rows].tolist(), strict=True
+            )
         ],
         np.float64,
     )
@@ -378,8 +385,11 @@ def _reported(
     )
 
 
-def _cost_usd(report: Report, pool: Pool, column: int) -> float:
-    """Returns the cost of the tokens at the pool's prices, else the reported one; NaN: unknown."""
-    if report.input_tokens is not None and report.output_tokens is not None:
-        return tokens_cost_usd(pool, column, report.input_tokens, report.output_tokens)
+def _cost_usd(report: Report, pool: Pool, column: int, priced_s: int) -> float:
+    """Returns the cost of the usage at the pool's prices, else the reported one; NaN: unknown."""
+    usage = report.usage
+    if usage is None and report.input_tokens is not None and report.output_tokens is not None:
+        usage = Usage(int(report.input_tokens), int(report.output_tokens))
+    if usage is not None and usage.complete:
+        return cost_nano_usd(pool.prices.tariffs[column], usage, priced_s) / NANO_PER_USD
     return float("nan") if report.cost_usd is None else report.cost_usd
