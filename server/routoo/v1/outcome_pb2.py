@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from routoo.v1 import route_pb2 as routoo_dot_v1_dot_route__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17routoo/v1/outcome.proto\x12\troutoo.v1\x1a\x15routoo/v1/route.proto\"\x8d\x02\n\x14ReportOutcomeRequest\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x12\n\x05score\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x15\n\x08\x63ost_usd\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x19\n\x0cinput_tokens\x18\x05 \x01(\rH\x02\x88\x01\x01\x12\x1a\n\routput_tokens\x18\x06 \x01(\rH\x03\x88\x01\x01\x12\x17\n\nlatency_ms\x18\x07 \x01(\x01H\x04\x88\x01\x01\x12\r\n\x05\x65rror\x18\x08 \x01(\tB\x08\n\x06_scoreB\x0b\n\t_cost_usdB\x0f\n\r_input_tokensB\x10\n\x0e_output_tokensB\r\n\x0b_latency_ms\")\n\x15ReportOutcomeResponse\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x08\"\x81\x02\n\x0f\x45scalateRequest\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\t\x12\x16\n\tmin_score\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x19\n\x0cmax_cost_usd\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x10\n\x06margin\x18\x04 \x01(\x01H\x00\x12,\n\x08logprobs\x18\x05 \x01(\x0b\x32\x18.routoo.v1.TokenLogprobsH\x00\x12\x13\n\tagreement\x18\x06 \x01(\x01H\x00\x12\x0f\n\x05\x63heck\x18\x07 \x01(\x01H\x00\x12\x17\n\x0f\x61nswered_models\x18\x08 \x03(\tB\x08\n\x06signalB\x0c\n\n_min_scoreB\x0f\n\r_max_cost_usd\"\x1f\n\rTokenLogprobs\x12\x0e\n\x06values\x18\x01 \x03(\x01\"\xa0\x01\n\x10\x45scalateResponse\x12*\n\x08response\x18\x01 \x01(\x0b\x32\x18.routoo.v1.RouteResponse\x12\x12\n\nkept_score\x18\x02 \x01(\x01\x12\x15\n\rexpected_gain\x18\x03 \x01(\x01\x12\x16\n\x0e\x65xtra_cost_usd\x18\x04 \x01(\x01\x12\r\n\x05price\x18\x05 \x01(\x01\x12\x0e\n\x06reason\x18\x06 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17routoo/v1/outcome.proto\x12\troutoo.v1\x1a\x15routoo/v1/route.proto\"\x96\x04\n\x14ReportOutcomeRequest\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x12\n\x05score\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x15\n\x08\x63ost_usd\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x19\n\x0cinput_tokens\x18\x05 \x01(\rH\x02\x88\x01\x01\x12\x1a\n\routput_tokens\x18\x06 \x01(\rH\x03\x88\x01\x01\x12\x17\n\nlatency_ms\x18\x07 \x01(\x01H\x04\x88\x01\x01\x12\r\n\x05\x65rror\x18\x08 \x01(\t\x12\x1b\n\x13\x63\x61\x63hed_input_tokens\x18\t \x01(\r\x12\x1a\n\x12\x63\x61\x63he_write_tokens\x18\n \x01(\r\x12\x1d\n\x15\x63\x61\x63he_write_1h_tokens\x18\x0b \x01(\r\x12\x18\n\x10reasoning_tokens\x18\x0c \x01(\r\x12\x1a\n\x12\x61udio_input_tokens\x18\r \x01(\r\x12\x1a\n\x12image_input_tokens\x18\x0e \x01(\r\x12\x1a\n\x12video_input_tokens\x18\x0f \x01(\r\x12\x1b\n\x13\x61udio_output_tokens\x18\x10 \x01(\r\x12\x0e\n\x06images\x18\x11 \x01(\r\x12\x14\n\x0cservice_tier\x18\x12 \x01(\tB\x08\n\x06_scoreB\x0b\n\t_cost_usdB\x0f\n\r_input_tokensB\x10\n\x0e_output_tokensB\r\n\x0b_latency_ms\")\n\x15ReportOutcomeResponse\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x08\"\x81\x02\n\x0f\x45scalateRequest\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\t\x12\x16\n\tmin_score\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x19\n\x0cmax_cost_usd\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x10\n\x06margin\x18\x04 \x01(\x01H\x00\x12,\n\x08logprobs\x18\x05 \x01(\x0b\x32\x18.routoo.v1.TokenLogprobsH\x00\x12\x13\n\tagreement\x18\x06 \x01(\x01H\x00\x12\x0f\n\x05\x63heck\x18\x07 \x01(\x01H\x00\x12\x17\n\x0f\x61nswered_models\x18\x08 \x03(\tB\x08\n\x06signalB\x0c\n\n_min_scoreB\x0f\n\r_max_cost_usd\"\x1f\n\rTokenLogprobs\x12\x0e\n\x06values\x18\x01 \x03(\x01\"\xa0\x01\n\x10\x45scalateResponse\x12*\n\x08response\x18\x01 \x01(\x0b\x32\x18.routoo.v1.RouteResponse\x12\x12\n\nkept_score\x18\x02 \x01(\x01\x12\x15\n\rexpected_gain\x18\x03 \x01(\x01\x12\x16\n\x0e\x65xtra_cost_usd\x18\x04 \x01(\x01\x12\r\n\x05price\x18\x05 \x01(\x01\x12\x0e\n\x06reason\x18\x06 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,13 +33,13 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'routoo.v1.outcome_pb2', _gl
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_REPORTOUTCOMEREQUEST']._serialized_start=62
-  _globals['_REPORTOUTCOMEREQUEST']._serialized_end=331
-  _globals['_REPORTOUTCOMERESPONSE']._serialized_start=333
-  _globals['_REPORTOUTCOMERESPONSE']._serialized_end=374
-  _globals['_ESCALATEREQUEST']._serialized_start=377
-  _globals['_ESCALATEREQUEST']._serialized_end=634
-  _globals['_TOKENLOGPROBS']._serialized_start=636
-  _globals['_TOKENLOGPROBS']._serialized_end=667
-  _globals['_ESCALATERESPONSE']._serialized_start=670
-  _globals['_ESCALATERESPONSE']._serialized_end=830
+  _globals['_REPORTOUTCOMEREQUEST']._serialized_end=596
+  _globals['_REPORTOUTCOMERESPONSE']._serialized_start=598
+  _globals['_REPORTOUTCOMERESPONSE']._serialized_end=639
+  _globals['_ESCALATEREQUEST']._serialized_start=642
+  _globals['_ESCALATEREQUEST']._serialized_end=899
+  _globals['_TOKENLOGPROBS']._serialized_start=901
+  _globals['_TOKENLOGPROBS']._serialized_end=932
+  _globals['_ESCALATERESPONSE']._serialized_start=935
+  _globals['_ESCALATERESPONSE']._serialized_end=1095
 # @@protoc_insertion_point(module_scope)
