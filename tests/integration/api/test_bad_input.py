@@ -339,8 +339,8 @@ async def test_a_curve_of_a_wrong_size(tiny: Running, points: int) -> None:
         (
             {"input_tokens": 100, "output_tokens": 5, "cached_input_tokens": 9000},
             (
-                "cached_input_tokens: 9000 are more than input_tokens (100), which they are part of;"
-                " count them there, too"
+                "cached_input_tokens: 9000 are more than input_tokens (100), which they are part"
+                " of; count them there, too"
             ),
         ),
         (

@@ -317,14 +317,19 @@ def _answered(logged: Logged, reports: Sequence[Report | None]) -> IndexArray:
 
     -2 where nothing was reported, or the model is not in the pool.
     """
-    index = logged.setup.pool.index
-    return np.array(
-        [
-            -2 if report is None else index.get(report.model, -2) if report.model else decided
-            for report, decided in zip(reports, logged.choice.tolist(), strict=True)
-        ],
-        np.intp,
-    )
+    pool = logged.setup.pool
+
+    def answered(report: Report | None, decided: int) -> int:
+        if report is None:
+            return -2
+        named = report.model or ("" if report.usage is None else report.usage.model)
+        found = pool.answering(named, decided) if named else decided
+        if found is None:
+            # A reply with a name that the pool does not know is booked as the decided model's.
+            return -2 if report.model else decided
+        return found
+
+    return np.array(list(map(answered, reports, logged.choice.tolist())), np.intp)
 
 
 def _figures(
@@ -390,6 +395,9 @@ def _cost_usd(report: Report, pool: Pool, column: int, priced_s: int) -> float:
     usage = report.usage
     if usage is None and report.input_tokens is not None and report.output_tokens is not None:
         usage = Usage(int(report.input_tokens), int(report.output_tokens))
+    told_usd = None if usage is None else usage.told_cost_usd
+    if told_usd is not None and pool.models[column].trust_reported_cost:
+        return told_usd
     if usage is not None and usage.complete:
         return cost_nano_usd(pool.prices.tariffs[column], usage, priced_s) / NANO_PER_USD
     return float("nan") if report.cost_usd is None else report.cost_usd
