@@ -1,4 +1,4 @@
-"""What is booked for an answer is what its usage costs at the prices of the model that gave it."""
+"""An answer is booked at what its usage costs at the prices of the model that gave it."""
 
 from __future__ import annotations
 
