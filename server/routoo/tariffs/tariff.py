@@ -22,6 +22,7 @@ STANDARD_TIERS = frozenset({"", "default", "standard", "auto", "on_demand", "on-
 MOST_TOKENS = 100_000_000
 """The largest number of tokens, pieces or requests that one answer can have."""
 NANO_PER_USD = 1_000_000_000
+_ONE = Fraction(1)
 _NANO_PER_TOKEN = 1000  # at one USD per million tokens
 _VERSION = 1  # of the computation; it is part of the version of each price table
 _COUNTS = (
@@ -84,6 +85,7 @@ class Tariff:
     _token_units: tuple[tuple[int, ...], ...] = field(init=False, repr=False, compare=False)
     _image_units: int = field(init=False, repr=False, compare=False)
     _request_units: int = field(init=False, repr=False, compare=False)
+    _multipliers: dict[str, Fraction] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         bands = [
@@ -100,6 +102,7 @@ class Tariff:
         put(self, "_token_units", tuple(tuple(int(one * scale) for one in band) for band in bands))
         put(self, "_image_units", int(image * scale))
         put(self, "_request_units", int(request * scale))
+        put(self, "_multipliers", {name: exact(one) for name, one in self.service_tiers})
 
     def service_multiplier(self, service_tier: str) -> Fraction:
         """Returns the multiplier of a service tier.
@@ -108,22 +111,14 @@ class Tariff:
         is booked for it is then rather too much than too little.
         """
         name = service_tier.casefold()
-        for known, multiplier in self.service_tiers:
-            if known == name:
-                return exact(multiplier)
         if name in STANDARD_TIERS:
-            return Fraction(1)
-        return self.highest_service
+            return _ONE
+        return self._multipliers.get(name) or max([_ONE, *self._multipliers.values()])
 
     def knows(self, service_tier: str) -> bool:
         """Returns whether the tariff has a multiplier for a service tier."""
         name = service_tier.casefold()
-        return name in STANDARD_TIERS or any(known == name for known, _ in self.service_tiers)
-
-    @property
-    def highest_service(self) -> Fraction:
-        """The highest multiplier of a service tier, at least 1."""
-        return max([Fraction(1), *(exact(one) for _, one in self.service_tiers)])
+        return name in STANDARD_TIERS or name in self._multipliers
 
     def nano_usd(self, usage: Usage, at_s: int, multiplier: Fraction) -> int:
         """Returns the cost of a usage in nano-USD, exact, rounded once, half of one upwards."""
@@ -132,7 +127,8 @@ class Tariff:
         band = sum(length > step.above_input_tokens for step in self.steps)
         units = sum(map(int.__mul__, amounts, self._token_units[band]))
         units += usage.images * self._image_units
-        multiplier = multiplier * self.week.at(at_s)
+        if self.hours:
+            multiplier *= self.week.at(at_s)
         above = units * multiplier.numerator
         above += usage.requests * self._request_units * multiplier.denominator
         below = self._scale * multiplier.denominator

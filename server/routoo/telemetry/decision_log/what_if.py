@@ -12,8 +12,7 @@ from routoo.routing.constraints import narrow
 from routoo.routing.decision import Chosen
 from routoo.routing.estimates import Estimates, costs_usd_of, latencies_ms_of
 from routoo.selector.reason import Reason
-from routoo.tariffs.tariff import NANO_PER_USD, cost_nano_usd
-from routoo.tariffs.usage import Usage
+from routoo.telemetry.decision_log.billed import answered, usage_cost_usd
 from routoo.telemetry.decision_log.header import Setup, plain_policies
 from routoo.telemetry.decision_log.reader import DecisionLogError
 
@@ -230,10 +229,10 @@ def what_if(log: LogContents, instead: Alternative) -> WhatIf:
             codes, priced = np.zeros(len(choice), np.int8), np.zeros(len(choice), np.bool_)
             choice = unsure.instead(Chosen(choice, codes, priced), mask, rows).choice
         reports = [log.reports.get(one) for one in logged.ids]
-        answered = _answered(logged, reports)
-        then += _figures(logged, logged.setup.pool, logged.choice, reports, answered)
+        by = answered(logged, reports)
+        then += _figures(logged, logged.setup.pool, logged.choice, reports, by)
         # Columns of the other pool, by the model's name: -1 where the log's pool lacks it.
-        renamed = _renamed(answered, logged.setup.pool, pool)
+        renamed = _renamed(by, logged.setup.pool, pool)
         other += _figures(moved, pool, choice, reports, renamed)
         decided = _renamed(logged.choice, logged.setup.pool, pool)
         same += int(np.count_nonzero(decided == choice))
@@ -312,32 +311,12 @@ def _renamed(choice: IndexArray, old: Pool, new: Pool) -> IndexArray:
     return columns[choice]
 
 
-def _answered(logged: Logged, reports: Sequence[Report | None]) -> IndexArray:
-    """Returns the column of the model that answered, int [n].
-
-    -2 where nothing was reported, or the model is not in the pool.
-    """
-    pool = logged.setup.pool
-
-    def answered(report: Report | None, decided: int) -> int:
-        if report is None:
-            return -2
-        named = report.model or ("" if report.usage is None else report.usage.model)
-        found = pool.answering(named, decided) if named else decided
-        if found is None:
-            # A reply with a name that the pool does not know is booked as the decided model's.
-            return -2 if report.model else decided
-        return found
-
-    return np.array(list(map(answered, reports, logged.choice.tolist())), np.intp)
-
-
 def _figures(
     logged: Logged,
     pool: Pool,
     choice: IndexArray,
     reports: Sequence[Report | None],
-    answered: IndexArray,
+    by: IndexArray,
 ) -> Figures:
     rows = np.flatnonzero(choice >= 0)
     scores = logged.estimates.scores[rows, choice[rows]]
@@ -348,7 +327,7 @@ def _figures(
         refused=len(choice) - len(rows),
         score=float(scores.sum()),
         cost_usd=float(costs_usd.sum()),
-        reported=_reported(logged, pool, choice, reports, answered),
+        reported=_reported(logged, pool, choice, reports, by),
     )
 
 
@@ -357,10 +336,10 @@ def _reported(
     pool: Pool,
     choice: IndexArray,
     reports: Sequence[Report | None],
-    answered: IndexArray,
+    by: IndexArray,
 ) -> Reported:
     """Sums over the reports of the decisions whose model is the one that answered."""
-    rows = np.flatnonzero((choice >= 0) & (choice == answered))
+    rows = np.flatnonzero((choice >= 0) & (choice == by))
     known = [reports[row] for row in rows.tolist()]
     priced_s = logged.estimates.priced_s
     assert priced_s is not None  # noqa: S101 - a log's decisions have it
@@ -392,12 +371,7 @@ def _reported(
 
 def _cost_usd(report: Report, pool: Pool, column: int, priced_s: int) -> float:
     """Returns the cost of the usage at the pool's prices, else the reported one; NaN: unknown."""
-    usage = report.usage
-    if usage is None and report.input_tokens is not None and report.output_tokens is not None:
-        usage = Usage(int(report.input_tokens), int(report.output_tokens))
-    told_usd = None if usage is None else usage.told_cost_usd
-    if told_usd is not None and pool.models[column].trust_reported_cost:
-        return told_usd
-    if usage is not None and usage.complete:
-        return cost_nano_usd(pool.prices.tariffs[column], usage, priced_s) / NANO_PER_USD
-    return float("nan") if report.cost_usd is None else report.cost_usd
+    billed_usd = usage_cost_usd(report, pool, column, priced_s)
+    if billed_usd is None:
+        return float("nan") if report.cost_usd is None else report.cost_usd
+    return billed_usd

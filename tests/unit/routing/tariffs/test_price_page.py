@@ -18,7 +18,7 @@ from routoo.tariffs.tariff import cost_nano_usd
 from routoo.tariffs.usage import Usage
 from support.tiny_pool import SMALL
 
-PAGE = Path(__file__).parents[3] / "docs" / "what-a-call-costs.md"
+PAGE = Path(__file__).parents[4] / "docs" / "what-a-call-costs.md"
 TEXTS = re.findall(
     r"^```yaml\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
 )
