@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from time import time_ns
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from routoo.budget.ledger import BudgetState
     from routoo.engine.booking import BudgetBooking
     from routoo.engine.open_decisions import OpenDecisions
@@ -22,12 +25,14 @@ class Accounting:
         spending: books costs; None: there are no budgets.
         decisions: the decisions that may still be reported.
         outcomes: takes reports of outcomes.
+        clock_ns: nanoseconds since 1970, to tell the hour whose prices hold.
     """
 
     pricing: Pricing
     spending: BudgetBooking | None
     decisions: OpenDecisions
     outcomes: OutcomeSettlement
+    clock_ns: Callable[[], int] = time_ns
 
     def budgets(self, tenant: str = "") -> list[tuple[BudgetState, float]]:
         """Returns each budget's state and price, in the settings' order; may wait for the ledger.

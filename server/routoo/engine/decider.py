@@ -52,6 +52,9 @@ if TYPE_CHECKING:
     from routoo.telemetry.decision_log.log import Recorder
     from routoo.telemetry.metrics import Metrics
 
+NANO_PER_S = 1_000_000_000
+"""In a second."""
+
 
 class Decider:
     """Turns predictions into decisions. Called from several threads.
@@ -90,6 +93,7 @@ class Decider:
         self._recorder = recorder
         self._spending = accounting.spending
         self._decisions = accounting.decisions
+        self._clock_ns = accounting.clock_ns
 
     def decide(
         self, predicted: Predicted
@@ -188,7 +192,11 @@ class Decider:
 
     def _estimates(self, predicted: Predicted) -> Estimates:
         estimates = estimates_of(
-            predicted.prediction, predicted.requests, self._pool, self._columns
+            predicted.prediction,
+            predicted.requests,
+            self._pool,
+            self._columns,
+            self._clock_ns() // NANO_PER_S,
         )
         unsure = self._policies.unsure
         return estimates if unsure is None else unsure.marked(estimates)

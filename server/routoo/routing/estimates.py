@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Estimates:
     """Predicted figures of n prompts on the pool's m models, float64 where nothing else is said.
 
-    The predictor need not give the last six; they are None or empty then.
+    The predictor need not give those from ``score_std`` on; they are None or empty then.
 
     Attributes:
         scores: [n, m], in [0, 1], rounded to 1e-4.
@@ -39,6 +39,8 @@ class Estimates:
         task_names: the kinds of task.
         unsure: bool [n], prompts that the predictor does not know by the setting ``policy.unsure``;
             None where that is not set.
+        priced_s: int64 [n], the time whose prices hold, in whole seconds since 1970; None: the
+            mean prices of a week.
     """
 
     scores: NDArray[np.float64]
@@ -53,6 +55,7 @@ class Estimates:
     tasks: NDArray[np.int64] | None = None
     task_names: tuple[str, ...] = ()
     unsure: NDArray[np.bool_] | None = None
+    priced_s: NDArray[np.int64] | None = None
 
     def rows(self, at: slice | NDArray[np.intp]) -> Self:
         """Returns the figures of k of the prompts."""
@@ -68,6 +71,7 @@ def estimates_of(
     requests: Sequence[PromptRequest],
     pool: Pool,
     columns: NDArray[np.intp],
+    priced_s: int | None,
 ) -> Estimates:
     """Turns a prediction into the pool's estimates.
 
@@ -80,6 +84,8 @@ def estimates_of(
             their limits and additions change them.
         pool: m models.
         columns: [m], the pool's models among the prediction's columns.
+        priced_s: the time whose prices hold, in seconds since 1970; None: the mean prices of a
+            week.
     """
     scores = round_scores(prediction.scores[:, columns])
     output_tokens = np.rint(prediction.output_tokens[:, columns], dtype=np.float64)
@@ -101,7 +107,7 @@ def estimates_of(
     return Estimates(
         scores=scores,
         output_tokens=output_tokens,
-        costs_usd=costs_usd_of(pool, input_tokens, output_tokens),
+        costs_usd=costs_usd_of(pool, input_tokens, output_tokens, priced_s),
         latencies_ms=latencies_ms_of(pool, output_tokens),
         input_tokens=input_tokens,
         score_std=(
@@ -114,26 +120,28 @@ def estimates_of(
         confidence=None if tasks is None else round_scores(tasks.max(axis=1)),
         tasks=None if tasks is None else tasks.argmax(axis=1).astype(np.int64),
         task_names=prediction.task_names,
+        priced_s=None if priced_s is None else np.full(len(scores), priced_s, np.int64),
     )
 
 
 def costs_usd_of(
-    pool: Pool, input_tokens: NDArray[np.float64], output_tokens: NDArray[np.float64]
+    pool: Pool,
+    input_tokens: NDArray[np.float64],
+    output_tokens: NDArray[np.float64],
+    priced_s: NDArray[np.int64] | int | None,
 ) -> NDArray[np.float64]:
-    """Returns predicted costs in USD, [n, m], of inputs [n] and outputs [n, m] in tokens."""
-    costs = output_tokens * pool.usd_per_output_token
-    costs += input_tokens[:, None] * pool.usd_per_input_token
-    return costs
+    """Returns predicted costs in USD, [n, m].
+
+    Args:
+        pool: m models.
+        input_tokens: [n].
+        output_tokens: [n, m].
+        priced_s: [n] or one for all, the time whose prices hold, in seconds since 1970; None: the
+            mean prices of a week.
+    """
+    return pool.prices.costs_usd(input_tokens, output_tokens, priced_s)
 
 
 def latencies_ms_of(pool: Pool, output_tokens: NDArray[np.float64]) -> NDArray[np.float64]:
     """Returns predicted times to the last token in milliseconds, float64 [n, m]."""
     return pool.time_to_first_token_ms + output_tokens * pool.time_per_output_token_ms
-
-
-def tokens_cost_usd(pool: Pool, column: int, input_tokens: float, output_tokens: float) -> float:
-    """Returns the price, in USD, of the tokens that a provider has billed for one answer."""
-    return float(
-        input_tokens * pool.usd_per_input_token[column]
-        + output_tokens * pool.usd_per_output_token[column]
-    )

@@ -51,13 +51,13 @@ class PricedSample:
 
     Attributes:
         scores: float64 [r, m].
-        costs_usd: float64 [r, m].
+        costs_usd: float64 [r, m], at the mean prices of a week.
     """
 
     def __init__(self, sample: CalibrationSample, pool: Pool, columns: NDArray[np.intp]) -> None:
         self.scores = round_scores(sample.scores[:, columns])
         self.costs_usd = costs_usd_of(
-            pool, sample.input_tokens, np.rint(sample.output_tokens[:, columns])
+            pool, sample.input_tokens, np.rint(sample.output_tokens[:, columns]), None
         )
         self._mask = np.ones(self.scores.shape, np.bool_)
 

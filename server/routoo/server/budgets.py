@@ -128,9 +128,10 @@ def _accounting_of(
     clocks: Clocks,
     before: Pricing | None = None,
 ) -> Accounting:
-    outcomes = OutcomeSettlement(decisions, ledger, parts.pool, counts)
+    outcomes = OutcomeSettlement(decisions, ledger, parts.pool, counts, clocks.clock_ns)
     if ledger is None:
-        return Accounting(FixedPricing(parts.price), None, decisions, outcomes)
+        fixed = FixedPricing(parts.price)
+        return Accounting(fixed, None, decisions, outcomes, clocks.clock_ns)
     pricing = OnlinePricing(
         ledger,
         parts.sample.scores,
@@ -147,7 +148,7 @@ def _accounting_of(
         clock_ns=clocks.clock_ns,
     )
     pricing.start()
-    return Accounting(pricing, spending, decisions, outcomes)
+    return Accounting(pricing, spending, decisions, outcomes, clocks.clock_ns)
 
 
 def open_ledger(

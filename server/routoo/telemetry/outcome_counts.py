@@ -65,3 +65,15 @@ class OutcomeCounts:
             ("model",),
             registry=registry,
         )
+        self.unknown_models = Counter(
+            "routoo_answers_by_unknown_models",
+            "Outcomes whose reply names a model that the pool does not know; they are billed as"
+            " the decided model.",
+            registry=registry,
+        )
+        self.unknown_service_tiers = Counter(
+            "routoo_unknown_service_tiers",
+            "Outcomes whose reply names a service tier that the pool has no multiplier for; they"
+            " are billed at the highest that it knows.",
+            registry=registry,
+        )

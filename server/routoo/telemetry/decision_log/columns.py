@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Self
 
@@ -98,6 +99,7 @@ class Logged:
             evidence=told("evidence", nothing),
             ood=told("ood", np.nan),
             confidence=told("task_confidence", np.nan),
+            priced_s=np.array([_priced_s(line) for line in lines], np.int64),
         )
         if setup.unsure is not None:
             estimates = replace(estimates, unsure=setup.unsure.rows(estimates))
@@ -202,6 +204,7 @@ def _joined(parts: Sequence[Estimates]) -> Estimates:
         ood=known("ood"),
         confidence=known("confidence"),
         unsure=None if parts[0].unsure is None else together("unsure"),
+        priced_s=together("priced_s"),
     )
 
 
@@ -229,6 +232,12 @@ def _ticket(decision_id: str) -> int:
         ValueError: the id is not one of Routoo's.
     """
     return int(decision_id.rpartition("-")[2], 16)
+
+
+def _priced_s(line: Mapping[str, Any]) -> int:
+    """Returns the time whose prices hold; a log of before there were such times has its own."""
+    told = line.get("priced_s")
+    return int(datetime.fromisoformat(line["time"]).timestamp()) if told is None else int(told)
 
 
 def _text(value: Any) -> str:

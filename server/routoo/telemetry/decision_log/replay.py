@@ -85,6 +85,12 @@ def reproduce(log: LogContents) -> Reproduction:
     findings: list[str] = []
     decided = joint = 0
     for logged in log.decisions:
+        told, here = logged.setup.prices, logged.setup.pool.prices.version
+        if told and told != here:
+            findings.append(
+                f"decisions of setup {logged.setup.id} were made with price table {told}, which is"
+                f" {here} here"
+            )
         batches = np.array(logged.batches)
         alone = np.flatnonzero(batches == "")
         if alone.size:
@@ -121,7 +127,7 @@ def figures_again(logged: Logged) -> Estimates:
     again = replace(
         old,
         scores=round_scores(old.scores),
-        costs_usd=costs_usd_of(pool, old.input_tokens, old.output_tokens),
+        costs_usd=costs_usd_of(pool, old.input_tokens, old.output_tokens, old.priced_s),
         latencies_ms=latencies_ms_of(pool, old.output_tokens),
     )
     unsure = logged.setup.unsure
