@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from routoo.tariffs.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +23,8 @@ class OutcomeReport:
         latency_ms: time to the last token.
         error: the provider's error, when there was no answer; else empty.
         tenant: the tenant to which the decision has to belong; None: any.
+        usage: all that the provider counted for the answer; None: nothing but the fields above is
+            known. It goes before ``input_tokens`` and ``output_tokens``.
     """
 
     decision_id: str
@@ -30,3 +36,4 @@ class OutcomeReport:
     latency_ms: float | None = None
     error: str = ""
     tenant: str | None = None
+    usage: Usage | None = None
