@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from routoo.routing.decision import Decision
     from routoo.routing.outcome import OutcomeReport
     from routoo.routing.pool import Pool
+    from routoo.tariffs.usage import Usage
     from routoo.telemetry.outcome_counts import OutcomeCounts
 
 
@@ -99,6 +100,8 @@ class OutcomeSettlement:
         if outcome.model:
             pool.column(outcome.model, "model")
         tokens = (outcome.input_tokens, outcome.output_tokens)
+        if outcome.usage is not None:
+            tokens = self._totals(outcome, outcome.usage, decision, model)
         if outcome.cost_usd is not None:
             return outcome.cost_usd
         if tokens[0] is not None and tokens[1] is not None:
@@ -110,12 +113,24 @@ class OutcomeSettlement:
             raise InvalidRequestError(
                 "is not set; the cost needs both kinds of tokens, or cost_usd", field=missing
             )
-        if outcome.error:
+        if outcome.error and not outcome.estimated:
             return 0.0
         if decision is None:
             return None
         column = pool.index[model]
         return float(decision.batch.estimates.costs_usd[decision.row, column])
+
+    def _totals(
+        self, outcome: OutcomeReport, usage: Usage, decision: Decision | None, model: str
+    ) -> tuple[int | None, int | None]:
+        """Returns the tokens of an answer; the predicted ones stand in for what is not told."""
+        told = usage.input_tokens, usage.output_tokens
+        if not outcome.estimated or decision is None:
+            return told if usage.complete else (None, None)
+        estimates, row = decision.batch.estimates, decision.row
+        column = decision.batch.pool.index[model]
+        read = told[0] if told[0] is not None else int(estimates.input_tokens[row])
+        return read, max(told[1] or 0, int(estimates.output_tokens[row, column]))
 
     def _watch(
         self, outcome: OutcomeReport, decision: Decision, model: str, cost_usd: float | None
@@ -129,6 +144,8 @@ class OutcomeSettlement:
             self._counts.scored.labels(*labels).inc()
             self._counts.reported_score.labels(*labels).inc(outcome.score)
             self._counts.predicted_score.labels(*labels).inc(predicted)
+        if cost_usd is not None and outcome.estimated:
+            self._counts.estimated_cost.labels(model).inc(cost_usd)
         if cost_usd is not None and not outcome.error:
             self._counts.reported_cost.labels(model).inc(cost_usd)
             self._counts.predicted_cost.labels(model).inc(float(estimates.costs_usd[row, column]))

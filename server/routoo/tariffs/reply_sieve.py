@@ -261,9 +261,7 @@ class ReplySieve:
             self._stack.pop()
             self._indices.pop()
             if not self._stack:
-                if self._has_counts and (
-                    self._is_over or not (self._has_text or self._is_open)
-                ):
+                if self._has_counts and (self._is_over or not (self._has_text or self._is_open)):
                     self.leaves["final"] = 1.0
                 self._new_message()
 
@@ -322,7 +320,5 @@ class ReplySieve:
             self._has_counts = True
 
     def _keep(self, path: str, value: float | str) -> None:
-        if path in self.leaves or (
-            len(self.leaves) < _MOST_LEAVES and len(path) <= _LONGEST_NAME
-        ):
+        if path in self.leaves or (len(self.leaves) < _MOST_LEAVES and len(path) <= _LONGEST_NAME):
             self.leaves[path] = value

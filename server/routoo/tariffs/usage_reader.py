@@ -22,7 +22,7 @@ _MODALITIES = {"AUDIO": "audio", "IMAGE": "image", "VIDEO": "video"}
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class UsageReading:
     """The usage that was read from a reply.
 
     Attributes:
@@ -51,7 +51,7 @@ class UsageReader:
         """Reads a piece."""
         self._sieve.feed(piece)
 
-    def reading(self, *, finished: bool) -> Reading:
+    def reading(self, *, finished: bool) -> UsageReading:
         """Returns what was found; to be called once, after the last piece.
 
         Args:
@@ -66,7 +66,7 @@ class UsageReader:
 
 def read(
     leaves: Mapping[str, float | str], text_bytes: float, text_pieces: float, *, finished: bool
-) -> Reading:
+) -> UsageReading:
     """Returns the usage that a reply's counters tell.
 
     Args:
@@ -104,7 +104,7 @@ def read(
         service_tier=_tier(leaves.get("service_tier")) or found.service_tier,
         told_cost_usd=found.told_cost_usd if told or (finished and told_input) else None,
     )
-    return Reading(found, told)
+    return UsageReading(found, told)
 
 
 _Figures = dict[str, float | str]
@@ -125,65 +125,74 @@ def _containers(leaves: Mapping[str, float | str]) -> dict[str, _Figures]:
 
 def _usage_of(figures: _Figures) -> Usage:
     """Returns the usage in one object of counters; what it lacks is None or 0."""
-
-    def most(names: tuple[str, ...]) -> int | None:
-        told = [value for name in names if isinstance(value := figures.get(name), float)]
-        return ceil(max(told)) if told else None
-
-    def part(names: tuple[str, ...]) -> int:
-        return most(names) or 0
-
-    total = most(table.TOTAL)
-    cached, written = part(table.CACHED), part(table.WRITTEN)
-    told, bare, output = most(table.INPUT), most(table.BARE_INPUT), most(table.OUTPUT)
-    if told is None and bare is None and (missed := most(table.MISSED)) is not None:
-        told = cached + missed
-    written_1h = part(table.WRITTEN_1H)
-    beside = part(table.CACHED_BESIDE)
-    written_beside = max(part(table.WRITTEN_BESIDE), part(table.WRITTEN_5M) + written_1h)
-    # With a total that is reached without them, they are contained.
-    contained = (
-        told is not None
-        or bool(cached or written)
-        or (bool(total) and (bare or 0) + (output or 0) == total)
-    )
-    cached, written = max(cached, beside), max(written, written_beside)
-    found_input = told if told is not None else bare
-    if found_input is None and (cached or written):
-        found_input = 0  # all of it was read or written
-    if found_input is not None:
-        if not contained or max(cached, written) > found_input:
-            found_input += cached + written
-        found_input = max(found_input, cached + written) + part(table.ADDED_INPUT)
-    added = part(table.ADDED_OUTPUT)
-    reasoning = part(table.REASONING) + added
+    total = _most(figures, table.TOTAL)
+    read, cached, written = _input_of(figures, total)
+    added = _part(figures, table.ADDED_OUTPUT)
+    reasoning = _part(figures, table.REASONING) + added
+    output = _most(figures, table.OUTPUT)
     if output is not None or added:
         output = (output or 0) + added
-    if total is not None and total > (found_input or 0):
-        if found_input is not None:
-            output = max(output or 0, total - found_input)
-        elif output and total > output:
-            found_input = total - output
     if total is None and output is not None and reasoning > output:
         output += reasoning  # it cannot be contained
+    if total is not None and read is not None and total > read:
+        output = max(output or 0, total - read)
+    if read is None and total is not None and output:
+        read = max(0, total - output)
+    written_1h = min(written, _part(figures, table.WRITTEN_1H))
     heard = _modalities(figures, table.INPUT_MODALITIES)
     said = _modalities(figures, table.OUTPUT_MODALITIES)
     cost = [value for name in table.COST_USD if isinstance(value := figures.get(name), float)]
+
+    def within(names: tuple[str, ...], other: int, whole: int | None) -> int:
+        return min(_part(figures, names) or other, whole or 0)
+
     return Usage(
-        input_tokens=found_input,
+        input_tokens=read,
         output_tokens=output,
         cached_input_tokens=cached,
-        cache_write_tokens=written - min(written, written_1h),
-        cache_write_1h_tokens=min(written, written_1h),
+        cache_write_tokens=written - written_1h,
+        cache_write_1h_tokens=written_1h,
         reasoning_tokens=min(reasoning, output or 0),
-        audio_input_tokens=min(part(table.AUDIO_INPUT) or heard["audio"], found_input or 0),
-        image_input_tokens=min(part(table.IMAGE_INPUT) or heard["image"], found_input or 0),
-        video_input_tokens=min(part(table.VIDEO_INPUT) or heard["video"], found_input or 0),
-        audio_output_tokens=min(part(table.AUDIO_OUTPUT) or said["audio"], output or 0),
-        images=part(table.IMAGES),
+        audio_input_tokens=within(table.AUDIO_INPUT, heard["audio"], read),
+        image_input_tokens=within(table.IMAGE_INPUT, heard["image"], read),
+        video_input_tokens=within(table.VIDEO_INPUT, heard["video"], read),
+        audio_output_tokens=within(table.AUDIO_OUTPUT, said["audio"], output),
+        images=_part(figures, table.IMAGES),
         service_tier=_tier(figures.get("service_tier")),
-        told_cost_usd=max(cost) if cost else None,
+        told_cost_usd=max(cost, default=None),
     )
+
+
+def _input_of(figures: _Figures, total: int | None) -> tuple[int | None, int, int]:
+    """Returns all tokens of the request, those read from a cache, and those written into it."""
+    cached, written = _part(figures, table.CACHED), _part(figures, table.WRITTEN)
+    read, bare = _most(figures, table.INPUT), _most(figures, table.BARE_INPUT)
+    missed = _most(figures, table.MISSED)
+    if read is None and bare is None and missed is not None:
+        read = cached + missed
+    output = _part(figures, table.OUTPUT)
+    # A total that is reached without them contains them.
+    contained = read is not None or cached or written or (bare or 0) + output == total
+    cached = max(cached, _part(figures, table.CACHED_BESIDE))
+    both_written = _part(figures, table.WRITTEN_5M) + _part(figures, table.WRITTEN_1H)
+    written = max(written, _part(figures, table.WRITTEN_BESIDE), both_written)
+    if read is None:
+        read = bare
+    if read is None and not cached and not written:
+        return None, 0, 0
+    read = read or 0
+    if not contained or max(cached, written) > read:
+        read += cached + written
+    return max(read, cached + written) + _part(figures, table.ADDED_INPUT), cached, written
+
+
+def _most(figures: _Figures, names: tuple[str, ...]) -> int | None:
+    told = [value for name in names if isinstance(value := figures.get(name), float)]
+    return ceil(max(told)) if told else None
+
+
+def _part(figures: _Figures, names: tuple[str, ...]) -> int:
+    return _most(figures, names) or 0
 
 
 def _modalities(figures: _Figures, lists: tuple[str, ...]) -> dict[str, int]:
