@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from time import time_ns
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from routoo.budget.ledger import Settled
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from routoo.routing.decision import Decision
     from routoo.routing.outcome import OutcomeReport
     from routoo.routing.pool import Pool
+    from routoo.tariffs.usage import Usage
     from routoo.telemetry.outcome_counts import OutcomeCounts
 
 NANO_PER_S = 1_000_000_000
@@ -129,6 +131,8 @@ class OutcomeSettlement:
         if outcome.cost_usd is not None:
             return outcome.cost_usd
         usage = outcome.usage or Usage(outcome.input_tokens, outcome.output_tokens)
+        if outcome.estimated and outcome.usage is not None:
+            usage = self._estimated(usage, decision, column)
         if usage.complete or usage.told_cost_usd is not None:
             billed_usd = self._billed_usd(usage, decision, pool, column)
             if billed_usd is not None or column is None:
@@ -138,7 +142,7 @@ class OutcomeSettlement:
             raise InvalidRequestError(
                 "is not set; the cost needs both kinds of tokens, or cost_usd", field=missing
             )
-        if outcome.error:
+        if outcome.error and not outcome.estimated:
             return 0.0
         if decision is None or column is None:
             return None
@@ -166,6 +170,18 @@ class OutcomeSettlement:
             return self._clock_ns() // NANO_PER_S
         return int(priced_s[decision.row])
 
+    def _estimated(self, usage: Usage, decision: Decision | None, column: int | None) -> Usage:
+        """Returns a usage whose totals are the predicted ones, raised by what was told."""
+        if decision is None or column is None:
+            return usage
+        estimates, row = decision.batch.estimates, decision.row
+        read = usage.input_tokens
+        return replace(
+            usage,
+            input_tokens=int(estimates.input_tokens[row]) if read is None else read,
+            output_tokens=max(usage.output_tokens or 0, int(estimates.output_tokens[row, column])),
+        )
+
     def _watch(
         self, outcome: OutcomeReport, decision: Decision, column: int, cost_usd: float | None
     ) -> None:
@@ -178,6 +194,8 @@ class OutcomeSettlement:
             self._counts.scored.labels(*labels).inc()
             self._counts.reported_score.labels(*labels).inc(outcome.score)
             self._counts.predicted_score.labels(*labels).inc(predicted)
+        if cost_usd is not None and outcome.estimated:
+            self._counts.estimated_cost.labels(model).inc(cost_usd)
         if cost_usd is not None and not outcome.error:
             self._counts.reported_cost.labels(model).inc(cost_usd)
             self._counts.predicted_cost.labels(model).inc(float(estimates.costs_usd[row, column]))
