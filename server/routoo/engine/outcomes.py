@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from time import time_ns
 from dataclasses import replace
+from time import time_ns
 from typing import TYPE_CHECKING
 
 from routoo.budget.ledger import Settled
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from routoo.routing.decision import Decision
     from routoo.routing.outcome import OutcomeReport
     from routoo.routing.pool import Pool
-    from routoo.tariffs.usage import Usage
     from routoo.telemetry.outcome_counts import OutcomeCounts
 
 NANO_PER_S = 1_000_000_000
