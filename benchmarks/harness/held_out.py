@@ -91,7 +91,7 @@ def predictions(prompts: list[str], pool: Pool) -> tuple[FloatArray, FloatArray,
     for start in range(0, len(prompts), CHUNK):
         texts = prompts[start : start + CHUNK]
         parts.append(predictor.predict(texts))
-    estimates = estimates_of(join(parts), requests, pool, pool.columns_in(predictor.models))
+    estimates = estimates_of(join(parts), requests, pool, pool.columns_in(predictor.models), None)
     priced = PricedSample(artifact.calibration_sample(), pool, at)
     return estimates.scores, estimates.costs_usd, priced, predictor.version
 

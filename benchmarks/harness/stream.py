@@ -103,7 +103,7 @@ def read_stream(data: Path, buckets: tuple[int, ...]) -> Stream:
     inputs = np.concatenate([part.input_tokens for part in parts])
     return Stream(
         scores=round_scores(np.concatenate([part.scores for part in parts])[:, columns]),
-        costs_usd=costs_usd_of(pool, inputs, tokens.astype(np.float64)),
+        costs_usd=costs_usd_of(pool, inputs, tokens.astype(np.float64), 0),
         true_scores=true_scores[kept],
         true_costs_usd=true_costs[kept],
         domains=np.array([d for d, keep in zip(rows.domains, kept, strict=True) if keep], str),

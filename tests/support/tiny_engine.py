@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from routoo.engine.booking import BudgetBooking
     from routoo.predictor.artifact import Artifact
+    from routoo.routing.pool import Pool
     from routoo.selector.cascade import Rule
     from routoo.telemetry.decision_log.log import DecisionLog
 
@@ -39,10 +40,23 @@ def make_engine(
     spent_from: BudgetBooking | None = None,
     metrics: Metrics | None = None,
     decision_log: DecisionLog | None = None,
+    pool: Pool | None = None,
     **batching: int,
 ) -> Engine:
-    """Makes an engine at one price; ``spent_from``: its budgets, None: it has none."""
-    pool = tiny_pool()
+    """Makes an engine at one price.
+
+    Args:
+        artifact: predicts.
+        price: score per USD.
+        policy: the settings of the policies.
+        rule: of signals.
+        spent_from: its budgets; None: it has none.
+        metrics: counts.
+        decision_log: logs.
+        pool: of the tiny models, at other prices; None: the tiny pool.
+        batching: its settings.
+    """
+    pool = pool or tiny_pool()
     metrics = metrics or Metrics()
     money = (
         fixed_accounting(pool, metrics, price)

@@ -29,8 +29,8 @@ FOREVER = Keeping(ttl_ns=10**15, releases_expired=False, max_decisions=10**6)
 def fixed_accounting(pool: Pool, metrics: Metrics, price: float) -> Accounting:
     """Makes money without budgets, at one price."""
     decisions = OpenDecisions(MANY, LONG_S)
-    outcomes = OutcomeSettlement(decisions, None, pool, metrics.outcomes)
-    return Accounting(FixedPricing(price), None, decisions, outcomes)
+    outcomes = OutcomeSettlement(decisions, None, pool, metrics.outcomes, lambda: NOW_NS)
+    return Accounting(FixedPricing(price), None, decisions, outcomes, lambda: NOW_NS)
 
 
 def hourly(
@@ -62,5 +62,7 @@ def budgeted_accounting(
 ) -> Accounting:
     """Makes money with budgets, at one price."""
     decisions = OpenDecisions(MANY, LONG_S)
-    outcomes = OutcomeSettlement(decisions, spent_from.ledger, pool, metrics.outcomes)
-    return Accounting(FixedPricing(price), spent_from, decisions, outcomes)
+    outcomes = OutcomeSettlement(
+        decisions, spent_from.ledger, pool, metrics.outcomes, lambda: NOW_NS
+    )
+    return Accounting(FixedPricing(price), spent_from, decisions, outcomes, lambda: NOW_NS)

@@ -5,12 +5,17 @@ graph. It needs only the files of that folder, onnxruntime and numpy.
 """
 
 import json
+import os
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+# Before the library is loaded, or it reports its use and keeps an identifier of the machine.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 import onnxruntime
 
 INPUT = "input_ids"

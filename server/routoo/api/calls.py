@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 import grpc
 import structlog
 
+from routoo.api.open_streams import OpenStreams
 from routoo.api.status import reported, trailers_of
 from routoo.errors import InvalidRequestError, QueueFullError
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
     from routoo.api.overload import Overload
+    from routoo.api.security.caller import Caller
     from routoo.api.security.gate import Admission
 
     Handler = grpc.RpcMethodHandler[bytes, bytes]
@@ -45,6 +47,10 @@ class Doorkeeper(Protocol):
 
     def admit(self, context: Context, rpc: str) -> Admission:
         """Lets a call in, for as long as the admission is entered."""
+        ...
+
+    def identify(self, context: Context, rpc: str) -> Caller:
+        """Returns the caller of a call that goes on, if it may still make it."""
         ...
 
     def check_unread(self, metadata: Any) -> None:
@@ -100,6 +106,7 @@ class Calls:
         self.overload = overload
         self.answered = answered
         self._trailers = trailers
+        self._streams = OpenStreams(gate)
         self._active = 0
         self._came_s = -_QUIET_S
         self._idle = asyncio.Event()
@@ -200,10 +207,22 @@ class Calls:
                 status, line = reported(error, rpc)
                 self.answered(rpc, status.name, 0.0)
                 await self._abort(context, status, line, error)
-            with admission:
-                async with aclosing(answer(bodies, context, admission)) as sending:
-                    async for reply in sending:
-                        yield reply
+            self._streams.enter(context, rpc)
+            ended: Exception | None = None
+            try:
+                with admission:
+                    async with aclosing(answer(bodies, context, admission)) as sending:
+                        async for reply in sending:
+                            yield reply
+            except asyncio.CancelledError:
+                ended = self._streams.leave()
+                if ended is None:
+                    raise
+            finally:
+                self._streams.leave()
+            if ended is not None:
+                status, line = reported(ended, rpc)
+                await self._abort(context, status, line, ended)
 
         return grpc.stream_stream_rpc_method_handler(answered)
 
@@ -226,8 +245,14 @@ class Calls:
             try:
                 if self.gate.anyone is None:
                     self.gate.check_unread(context.invocation_metadata())
+                    self._streams.enter(context, rpc)
                 return await talk(context, exchange)
             except asyncio.CancelledError:
+                ended = self._streams.leave()
+                if ended is not None:
+                    status, line = reported(ended, rpc)
+                    code = status.name
+                    await self._abort(context, status, line, ended)
                 code = "CANCELLED"
                 # The service has ended the stream: with OK, Envoy continues the request.
                 if not exchange.released or context.cancelled():
@@ -238,6 +263,8 @@ class Calls:
                 code = status.name
                 await self._abort(context, status, line, error)
             finally:
+                if self.gate.anyone is None:
+                    self._streams.leave()
                 # The time that the upstream took does not count as the service's.
                 self.answered(rpc, code, (exchange.ended_s or perf_counter()) - started_s)
 

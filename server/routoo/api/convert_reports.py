@@ -10,6 +10,8 @@ from routoo.errors import InvalidRequestError
 from routoo.routing.escalation import EscalationRequest
 from routoo.routing.outcome import OutcomeReport
 from routoo.selector.cascade import feature_of
+from routoo.tariffs.tariff import check_usage
+from routoo.tariffs.usage import Usage
 from routoo.v1 import budget_pb2, info_pb2, outcome_pb2
 
 if TYPE_CHECKING:
@@ -18,6 +20,16 @@ if TYPE_CHECKING:
     from routoo.engine.overview import EngineInfo
     from routoo.routing.escalation import Escalation
     from routoo.telemetry.shadow_counts import Comparison
+
+_INPUT_PARTS = (
+    "cached_input_tokens",
+    "cache_write_tokens",
+    "cache_write_1h_tokens",
+    "audio_input_tokens",
+    "image_input_tokens",
+    "video_input_tokens",
+)
+_OUTPUT_PARTS = ("reasoning_tokens", "audio_output_tokens")
 
 
 def outcome(message: outcome_pb2.ReportOutcomeRequest, tenant: str | None = None) -> OutcomeReport:
@@ -47,7 +59,40 @@ def outcome(message: outcome_pb2.ReportOutcomeRequest, tenant: str | None = None
         latency_ms=latency_ms,
         error=message.error,
         tenant=tenant,
+        usage=_usage(message),
     )
+
+
+def _usage(message: outcome_pb2.ReportOutcomeRequest) -> Usage | None:
+    """Returns the usage that a report tells; None: it tells no tokens.
+
+    Raises:
+        InvalidRequestError: an amount that no answer can have, or parts that are more than their
+            total; names the field.
+    """
+    usage = Usage(
+        input_tokens=message.input_tokens if message.HasField("input_tokens") else None,
+        output_tokens=message.output_tokens if message.HasField("output_tokens") else None,
+        service_tier=message.service_tier,
+        **{name: getattr(message, name) for name in (*_INPUT_PARTS, *_OUTPUT_PARTS, "images")},
+    )
+    check_usage(usage)
+    if usage == Usage():
+        return None
+    for total, parts in (("input_tokens", _INPUT_PARTS), ("output_tokens", _OUTPUT_PARTS)):
+        tokens = getattr(usage, total)
+        if tokens is None:
+            raise InvalidRequestError(
+                "is not set; the cost needs both kinds of tokens, or cost_usd", field=total
+            )
+        for part in parts:
+            if getattr(usage, part) > tokens:
+                raise InvalidRequestError(
+                    f"{getattr(usage, part)} are more than {total} ({tokens}), which they are part"
+                    " of; count them there, too",
+                    field=part,
+                )
+    return usage
 
 
 def budgets_response(budgets: list[tuple[BudgetState, float]]) -> budget_pb2.GetBudgetResponse:

@@ -108,13 +108,15 @@ class PeerGate:
 
     anyone: Admission | None = None
 
-    def admit(self, context: Any, rpc: str) -> Admission:  # noqa: ARG002 - one signature for gates
+    def admit(self, context: Any, rpc: str) -> Admission:
         """Lets a call in, confined to the tenant that the worker that hands it on has named."""
-        metadata = dict(context.invocation_metadata())
-        tenant = metadata.get(_TENANT)
-        return Admission(
-            Caller("", None if tenant is None else tenant.decode(), frozenset({ROUTE, ADMIN}))
-        )
+        return Admission(self.identify(context, rpc))
+
+    def identify(self, context: Any, rpc: str) -> Caller:  # noqa: ARG002 - one signature for gates
+        """Returns the caller, confined to the tenant that the worker that hands on has named."""
+        tenant = dict(context.invocation_metadata()).get(_TENANT)
+        named = None if tenant is None else tenant.decode()
+        return Caller("", named, frozenset({ROUTE, ADMIN}))
 
     def check_unread(self, metadata: Any) -> None:
         """Refuses nothing."""

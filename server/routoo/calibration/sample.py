@@ -102,7 +102,8 @@ def read_sample(
         chunk = requests[start : start + CHUNK]
         texts, told = [one.text for one in chunk], [one.task for one in chunk]
         parts.append(predictor.predict(texts, None, told))
-    estimates = estimates_of(join(parts), requests, pool, pool.columns_in(predictor.models))
+    columns = pool.columns_in(predictor.models)
+    estimates = estimates_of(join(parts), requests, pool, columns, None)
     eligibility, _ = narrow(requests, estimates, pool)
     numbers = labelled.prompts.line_numbers
     if eligibility.empty_rows.size:

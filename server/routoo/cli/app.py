@@ -34,6 +34,7 @@ from routoo.cli.commands.pool_file import app as pool
 from routoo.cli.commands.replay import replay
 from routoo.cli.commands.route import route
 from routoo.cli.commands.serve import check_config, reload, serve
+from routoo.cli.commands.spend import spend
 from routoo.cli.commands.token import app as token
 from routoo.cli.output.errors import BAD_INPUT, FAILED, INTERRUPTED, exit_code_of
 from routoo.errors import RoutooError
@@ -121,6 +122,7 @@ app.command()(info)
 app.command()(health)
 app.command()(budgets)
 app.command()(report)
+app.command()(spend)
 pool.command()(add)
 app.add_typer(pool, name="pool")
 app.add_typer(token, name="token")

@@ -38,6 +38,16 @@ class Outcome(TypedDict, total=False):
     output_tokens: int | None
     latency_ms: float | None
     error: str | None
+    cached_input_tokens: int | None
+    cache_write_tokens: int | None
+    cache_write_1h_tokens: int | None
+    reasoning_tokens: int | None
+    audio_input_tokens: int | None
+    image_input_tokens: int | None
+    video_input_tokens: int | None
+    audio_output_tokens: int | None
+    images: int | None
+    service_tier: str | None
 
 
 class BatchOptions(TypedDict, total=False):

@@ -67,7 +67,11 @@ class TlsSettings(Section):
     no certificate."""
     max_connection_age_s: float = Field(default=3600.0, ge=1, le=30 * 86_400, allow_inf_nan=False)
     """An older connection is closed once its calls are answered, and clients connect anew. So a
-    certificate that has expired or was taken off the list works no longer than this."""
+    certificate that has expired or was taken off the list works no longer than this and the grace.
+    """
+    max_connection_grace_s: float = Field(default=900.0, ge=1, le=30 * 86_400, allow_inf_nan=False)
+    """What is still open on a connection that is too old ends after this time, such as a stream.
+    Choose it longer than the longest answer that Envoy waits for."""
 
 
 class CertificateSettings(Section):

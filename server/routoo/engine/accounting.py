@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from time import time_ns
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from routoo.budget.ledger import BudgetState
     from routoo.engine.booking import BudgetBooking
     from routoo.engine.corrections.corrector import Corrector
@@ -23,6 +26,7 @@ class Accounting:
         spending: books costs; None: there are no budgets.
         decisions: the decisions that may still be reported.
         outcomes: takes reports of outcomes.
+        clock_ns: nanoseconds since 1970, to tell the hour whose prices hold.
         corrector: learns from these reports; None: predictions are taken as they are.
     """
 
@@ -30,6 +34,7 @@ class Accounting:
     spending: BudgetBooking | None
     decisions: OpenDecisions
     outcomes: OutcomeSettlement
+    clock_ns: Callable[[], int] = time_ns
     corrector: Corrector | None = None
 
     def budgets(self, tenant: str = "") -> list[tuple[BudgetState, float]]:

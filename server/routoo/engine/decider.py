@@ -52,6 +52,9 @@ if TYPE_CHECKING:
     from routoo.telemetry.decision_log.log import Recorder
     from routoo.telemetry.metrics import Metrics
 
+NANO_PER_S = 1_000_000_000
+"""In a second."""
+
 
 class Decider:
     """Turns predictions into decisions. Called from several threads.
@@ -91,6 +94,7 @@ class Decider:
         self._spending = accounting.spending
         self._decisions = accounting.decisions
         self._corrector = accounting.corrector
+        self._clock_ns = accounting.clock_ns
 
     def decide(
         self, predicted: Predicted
@@ -193,7 +197,14 @@ class Decider:
             version = prediction.version or self._versions.predictor
             layout = (version, self._pool.names, prediction.task_names)
             factors = self._corrector.in_force.get(layout) or self._corrector.factors(*layout)
-        estimates = estimates_of(prediction, predicted.requests, self._pool, self._columns, factors)
+        estimates = estimates_of(
+            prediction,
+            predicted.requests,
+            self._pool,
+            self._columns,
+            self._clock_ns() // NANO_PER_S,
+            factors,
+        )
         unsure = self._policies.unsure
         return estimates if unsure is None else unsure.marked(estimates)
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from time import time_ns
 from typing import TYPE_CHECKING
 
 from routoo.budget.ledger import Settled
 from routoo.errors import InvalidRequestError, RoutooError
-from routoo.routing.estimates import tokens_cost_usd
+from routoo.tariffs.tariff import NANO_PER_USD, cost_nano_usd
+from routoo.tariffs.usage import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from routoo.budget.ledger import Ledger
     from routoo.engine.corrections.corrector import Corrector
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
     from routoo.routing.outcome import OutcomeReport
     from routoo.routing.pool import Pool
     from routoo.telemetry.outcome_counts import OutcomeCounts
+
+NANO_PER_S = 1_000_000_000
 
 
 class OutcomeSettlement:
@@ -28,6 +33,8 @@ class OutcomeSettlement:
         ledger: settles costs; None: there are no budgets.
         pool: prices the tokens of decisions that are not known here; a known one has its own pool.
         counts: sums up what is reported.
+        clock_ns: nanoseconds since 1970; the hour whose prices hold for decisions that are not
+            known here.
         corrector: learns lengths and latencies from what is reported; None: nothing does.
     """
 
@@ -37,42 +44,48 @@ class OutcomeSettlement:
         ledger: Ledger | None,
         pool: Pool,
         counts: OutcomeCounts,
+        clock_ns: Callable[[], int] = time_ns,
         corrector: Corrector | None = None,
     ) -> None:
         self._decisions = decisions
         self._ledger = ledger
         self._pool = pool
         self._counts = counts
+        self._clock_ns = clock_ns
         self._corrector = corrector
 
     def report(self, outcome: OutcomeReport) -> bool:
         """Books an outcome.
 
-        The cost is the first of these that is known: the reported cost; the reported tokens at the
-        pool's prices; 0 when an error is reported; the predicted cost. A decision of another
-        replica is known to the shared ledger alone: its report needs the cost, or the tokens and
-        the model.
+        The cost is the first of these that is known: the reported cost; the cost that the reply
+        itself tells, where the pool trusts it; the reported usage at the prices of the model that
+        answered, at the hour of the decision; 0 when an error is reported; the predicted cost. A
+        reply that names a model that the pool does not know is billed as the decided one, and
+        counted. A decision of another replica is known to the shared ledger alone: its report
+        needs the cost, or the usage and the model.
 
         Returns:
             False when the decision is unknown, of another tenant, or was reported before.
 
         Raises:
             InvalidRequestError: a model that the pool lacks, one kind of tokens without the other,
-                or a cost out of range.
+                or an amount or a cost out of range.
         """
         decision = self._decisions.get(outcome.decision_id)
         if decision is not None and outcome.tenant not in (None, decision.tenant):
             self._counts.reports.labels("refused").inc()
             return False
-        model = outcome.model or ("" if decision is None else decision.model)
-        cost_usd = self._cost_usd(outcome, decision, model)
+        # The pool may have been reloaded since: a decision has the columns and prices of its own.
+        pool = self._pool if decision is None else decision.batch.pool
+        column = self._answered(outcome, decision, pool)
+        cost_usd = self._cost_usd(outcome, decision, pool, column)
         accepted = self._settle(outcome.decision_id, cost_usd)
         if not accepted:
             self._counts.reports.labels("refused").inc()
             return False
         self._counts.reports.labels("failed" if outcome.error else "accepted").inc()
-        if decision is not None:
-            self._watch(outcome, decision, model, cost_usd)
+        if decision is not None and column is not None:
+            self._watch(outcome, decision, column, cost_usd)
         return True
 
     def report_all(self, outcomes: Sequence[OutcomeReport]) -> list[bool | RoutooError]:
@@ -95,44 +108,97 @@ class OutcomeSettlement:
         # The ledger does not know it: the open decisions tell whether it was reported before.
         return settled is not Settled.TWICE and first
 
-    def _cost_usd(
-        self, outcome: OutcomeReport, decision: Decision | None, model: str
-    ) -> float | None:
-        # The pool may have been reloaded since: a decision has the columns and prices of its own.
-        pool = self._pool if decision is None else decision.batch.pool
+    def _answered(
+        self, outcome: OutcomeReport, decision: Decision | None, pool: Pool
+    ) -> int | None:
+        """Returns the column of the model that answered; None: nobody tells.
+
+        Raises:
+            InvalidRequestError: the report names a model that the pool lacks.
+        """
+        decided = None if decision is None else decision.batch.choices[decision.row]
         if outcome.model:
-            pool.column(outcome.model, "model")
-        tokens = (outcome.input_tokens, outcome.output_tokens)
+            named = pool.answering(outcome.model, decided)
+            return pool.column(outcome.model, "model") if named is None else named
+        if outcome.usage is None or not outcome.usage.model:
+            return decided
+        named = pool.answering(outcome.usage.model, decided)
+        if named is None:
+            self._counts.unknown_models.inc()
+            return decided
+        return named
+
+    def _cost_usd(
+        self, outcome: OutcomeReport, decision: Decision | None, pool: Pool, column: int | None
+    ) -> float | None:
         if outcome.cost_usd is not None:
             return outcome.cost_usd
-        if tokens[0] is not None and tokens[1] is not None:
-            if not model:
-                return None
-            return tokens_cost_usd(pool, pool.index[model], tokens[0], tokens[1])
-        if tokens != (None, None):
-            missing = "input_tokens" if tokens[0] is None else "output_tokens"
+        usage = outcome.usage or Usage(outcome.input_tokens, outcome.output_tokens)
+        if outcome.estimated and outcome.usage is not None:
+            usage = self._estimated(usage, decision, column)
+        if usage.complete or usage.told_cost_usd is not None:
+            billed_usd = self._billed_usd(usage, decision, pool, column)
+            if billed_usd is not None or column is None:
+                return billed_usd
+        elif outcome.usage is None and (usage.input_tokens, usage.output_tokens) != (None, None):
+            missing = "input_tokens" if usage.input_tokens is None else "output_tokens"
             raise InvalidRequestError(
                 "is not set; the cost needs both kinds of tokens, or cost_usd", field=missing
             )
-        if outcome.error:
+        if outcome.error and not outcome.estimated:
             return 0.0
-        if decision is None:
+        if decision is None or column is None:
             return None
-        column = pool.index[model]
         return float(decision.batch.estimates.costs_usd[decision.row, column])
 
+    def _billed_usd(
+        self, usage: Usage, decision: Decision | None, pool: Pool, column: int | None
+    ) -> float | None:
+        """Returns what the provider bills for a usage; None: that is not known."""
+        if column is None:
+            return None
+        if usage.told_cost_usd is not None and pool.models[column].trust_reported_cost:
+            return usage.told_cost_usd
+        if not usage.complete:
+            return None
+        tariff = pool.prices.tariffs[column]
+        if not tariff.knows(usage.service_tier):
+            self._counts.unknown_service_tiers.inc()
+        return cost_nano_usd(tariff, usage, self._priced_s(decision)) / NANO_PER_USD
+
+    def _priced_s(self, decision: Decision | None) -> int:
+        """Returns the time whose prices hold, in seconds since 1970: that of the decision."""
+        priced_s = None if decision is None else decision.batch.estimates.priced_s
+        if decision is None or priced_s is None:
+            return self._clock_ns() // NANO_PER_S
+        return int(priced_s[decision.row])
+
+    def _estimated(self, usage: Usage, decision: Decision | None, column: int | None) -> Usage:
+        """Returns a usage whose totals are the predicted ones, raised by what was told."""
+        if decision is None or column is None:
+            return usage
+        estimates, row = decision.batch.estimates, decision.row
+        read = usage.input_tokens
+        return replace(
+            usage,
+            input_tokens=int(estimates.input_tokens[row]) if read is None else read,
+            output_tokens=max(usage.output_tokens or 0, int(estimates.output_tokens[row, column])),
+        )
+
     def _watch(
-        self, outcome: OutcomeReport, decision: Decision, model: str, cost_usd: float | None
+        self, outcome: OutcomeReport, decision: Decision, column: int, cost_usd: float | None
     ) -> None:
         """Adds the reported figures to the counts, and the predicted ones beside them."""
         estimates, row = decision.batch.estimates, decision.row
-        column = decision.batch.pool.index[model]
+        model = decision.batch.pool.names[column]
         if outcome.score is not None:
             predicted = float(estimates.scores[row, column])
             labels = (model, _tenth(predicted))
             self._counts.scored.labels(*labels).inc()
             self._counts.reported_score.labels(*labels).inc(outcome.score)
             self._counts.predicted_score.labels(*labels).inc(predicted)
+        if cost_usd is not None and outcome.estimated:
+            self._counts.estimated_cost.labels(model).inc(cost_usd)
         if cost_usd is not None and not outcome.error:
             self._counts.reported_cost.labels(model).inc(cost_usd)
             self._counts.predicted_cost.labels(model).inc(float(estimates.costs_usd[row, column]))
@@ -140,7 +206,7 @@ class OutcomeSettlement:
             self._counts.reported_latency.labels(model).inc(outcome.latency_ms)
             predicted_ms = float(estimates.latencies_ms[row, column])
             self._counts.predicted_latency.labels(model).inc(predicted_ms)
-        if self._corrector is not None and not outcome.error:
+        if self._corrector is not None and not outcome.error and not outcome.estimated:
             usage = outcome.usage
             tokens = outcome.output_tokens if usage is None else usage.output_tokens
             self._corrector.told.append((decision, column, tokens, outcome.latency_ms))

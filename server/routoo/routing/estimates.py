@@ -26,7 +26,7 @@ class Estimates:
     """Predicted figures of n prompts on the pool's m models, float64 where nothing else is said.
 
     The predictor need not give those from ``score_std`` to ``task_names``; they are None or empty
-    then. Those after ``unsure`` are None where lengths are not corrected.
+    then. Those after ``priced_s`` are None where lengths are not corrected.
 
     Attributes:
         scores: [n, m], in [0, 1], rounded to 1e-4.
@@ -42,6 +42,8 @@ class Estimates:
         task_names: the kinds of task.
         unsure: bool [n], prompts that the predictor does not know by the setting ``policy.unsure``;
             None where that is not set.
+        priced_s: int64 [n], the time whose prices hold, in whole seconds since 1970; None: the
+            mean prices of a week.
         plain_tokens: [n, m], whole numbers, predicted before any correction or limit.
         max_output_tokens: [n], the limit of each request, infinite without one; NaN where the
             request has an estimate of its own, which is not corrected.
@@ -62,6 +64,7 @@ class Estimates:
     tasks: NDArray[np.int64] | None = None
     task_names: tuple[str, ...] = ()
     unsure: NDArray[np.bool_] | None = None
+    priced_s: NDArray[np.int64] | None = None
     plain_tokens: NDArray[np.float64] | None = None
     max_output_tokens: NDArray[np.float64] | None = None
     length_factors: NDArray[np.float64] | None = None
@@ -82,6 +85,7 @@ def estimates_of(
     requests: Sequence[PromptRequest],
     pool: Pool,
     columns: NDArray[np.intp],
+    priced_s: int | None,
     factors: Factors | None = None,
 ) -> Estimates:
     """Turns a prediction into the pool's estimates.
@@ -95,6 +99,8 @@ def estimates_of(
             their limits and additions change them.
         pool: m models.
         columns: [m], the pool's models among the prediction's columns.
+        priced_s: the time whose prices hold, in seconds since 1970; None: the mean prices of a
+            week.
         factors: correct predicted lengths and latencies, of the pool's models and the
             prediction's kinds of task; None: nothing is corrected, nor learned from the answers.
     """
@@ -117,7 +123,7 @@ def estimates_of(
     return Estimates(
         scores=scores,
         output_tokens=output_tokens,
-        costs_usd=costs_usd_of(pool, input_tokens, output_tokens),
+        costs_usd=costs_usd_of(pool, input_tokens, output_tokens, priced_s),
         latencies_ms=latencies_ms_of(pool, output_tokens, latency_factors),
         input_tokens=input_tokens,
         score_std=(
@@ -132,6 +138,7 @@ def estimates_of(
         ),
         tasks=tasks,
         task_names=prediction.task_names,
+        priced_s=None if priced_s is None else np.full(len(scores), priced_s, np.int64),
         plain_tokens=plain_tokens,
         max_output_tokens=limits,
         length_factors=length_factors,
@@ -168,12 +175,21 @@ def _as_asked(
 
 
 def costs_usd_of(
-    pool: Pool, input_tokens: NDArray[np.float64], output_tokens: NDArray[np.float64]
+    pool: Pool,
+    input_tokens: NDArray[np.float64],
+    output_tokens: NDArray[np.float64],
+    priced_s: NDArray[np.int64] | int | None,
 ) -> NDArray[np.float64]:
-    """Returns predicted costs in USD, [n, m], of inputs [n] and outputs [n, m] in tokens."""
-    costs = output_tokens * pool.usd_per_output_token
-    costs += input_tokens[:, None] * pool.usd_per_input_token
-    return costs
+    """Returns predicted costs in USD, [n, m].
+
+    Args:
+        pool: m models.
+        input_tokens: [n].
+        output_tokens: [n, m].
+        priced_s: [n] or one for all, the time whose prices hold, in seconds since 1970; None: the
+            mean prices of a week.
+    """
+    return pool.prices.costs_usd(input_tokens, output_tokens, priced_s)
 
 
 def latencies_ms_of(
@@ -190,11 +206,3 @@ def latencies_ms_of(
     """
     latencies_ms = pool.time_to_first_token_ms + output_tokens * pool.time_per_output_token_ms
     return latencies_ms if factors is None else latencies_ms * factors
-
-
-def tokens_cost_usd(pool: Pool, column: int, input_tokens: float, output_tokens: float) -> float:
-    """Returns the price, in USD, of the tokens that a provider has billed for one answer."""
-    return float(
-        input_tokens * pool.usd_per_input_token[column]
-        + output_tokens * pool.usd_per_output_token[column]
-    )

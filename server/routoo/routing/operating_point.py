@@ -54,7 +54,7 @@ class PricedSample:
 
     Attributes:
         scores: float64 [r, m].
-        costs_usd: float64 [r, m].
+        costs_usd: float64 [r, m], at the mean prices of a week.
     """
 
     def __init__(self, sample: CalibrationSample, pool: Pool, columns: NDArray[np.intp]) -> None:
@@ -62,7 +62,7 @@ class PricedSample:
         self._pool = pool
         self._input_tokens = sample.input_tokens
         self._output_tokens = np.rint(sample.output_tokens[:, columns])
-        self.costs_usd = costs_usd_of(pool, self._input_tokens, self._output_tokens)
+        self.costs_usd = costs_usd_of(pool, self._input_tokens, self._output_tokens, None)
         self._mask = np.ones(self.scores.shape, np.bool_)
 
     def corrected(self, factors: Factors) -> Self:
@@ -71,7 +71,7 @@ class PricedSample:
             return self
         again = copy(self)
         tokens = corrected_tokens(self._output_tokens, factors.lengths[-1])
-        again.costs_usd = costs_usd_of(self._pool, self._input_tokens, tokens)
+        again.costs_usd = costs_usd_of(self._pool, self._input_tokens, tokens, None)
         return again
 
     def price_for(self, max_mean_cost_usd: float) -> float:

@@ -25,6 +25,9 @@ class OutcomeReport:
         tenant: the tenant to which the decision has to belong; None: any.
         usage: all that the provider counted for the answer; None: nothing but the fields above is
             known. It goes before ``input_tokens`` and ``output_tokens``.
+        estimated: whether the provider has not told the cost: totals that ``usage`` lacks are the
+            predicted ones, and its ``output_tokens`` raise the predicted ones. With an error: the
+            provider may have worked, so that the predicted cost is booked.
     """
 
     decision_id: str
@@ -37,3 +40,4 @@ class OutcomeReport:
     error: str = ""
     tenant: str | None = None
     usage: Usage | None = None
+    estimated: bool = False

@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
 
 from routoo.config.yaml_files import (
     describe_validation_error,
@@ -18,6 +25,8 @@ from routoo.config.yaml_files import (
     read_yaml_mapping,
 )
 from routoo.errors import ConfigError, InvalidRequestError, PoolError
+from routoo.routing.sold_prices import SoldPrices
+from routoo.tariffs.table import PriceTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,6 +41,9 @@ UNKNOWN_MODEL_REMEDY = (
 )
 """The way out for a model that the predictor does not know."""
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+
+
+ModelName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
 
 def _iso_day(value: object) -> object:
@@ -51,32 +63,34 @@ def _provider_of(values: dict[str, Any]) -> str:
     return provider if slash else ""
 
 
-class ModelSpec(BaseModel):
-    """One model of the pool, as the pool file spells it.
-
-    Cached and cache write prices, the largest output and the last day are carried, shown and
-    checked. They change no estimate and no decision: estimates take the prices of input and
-    output, and the context window.
-    """
+class ModelNames(BaseModel):
+    """The names of a model, as the pool file spells them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(min_length=1, max_length=256)
+    name: ModelName
     """The name that callers see and send to."""
     predictor_name: str = ""
     """The predictor's name of the model, where it differs from ``name``; empty: ``name``."""
+    aliases: tuple[ModelName, ...] = Field(default=(), max_length=64)
+    """Other names under which providers answer for it, such as ``gpt-5-2025-08-07``."""
     provider: str = Field(default_factory=_provider_of, max_length=256)
     """The model's maker or seller; unset: the part of ``name`` before its first slash, if any."""
-    usd_per_1m_input_tokens: float = Field(ge=0, allow_inf_nan=False)
-    usd_per_1m_cached_input_tokens: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    """Of input tokens that the provider finds in its cache; None: not known."""
-    usd_per_1m_cache_write_tokens: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    """Of input tokens that the provider writes into its cache; None: not known."""
-    usd_per_1m_output_tokens: float = Field(ge=0, allow_inf_nan=False)
+
+
+class ModelSpec(SoldPrices, ModelNames):
+    """One model of the pool, as the pool file spells it.
+
+    The largest output and the last day are carried, shown and checked. They change no estimate and
+    no decision.
+    """
+
     price_status: Literal["stated", "assumed"]
     """``stated``: a provider or a published price list says so; ``assumed``: a guess."""
     price_source: str = Field(default="", max_length=1024)
     """Free text: the package with its version and entry, or the page, that the prices are from."""
+    trust_reported_cost: bool = False
+    """Whether the cost that a reply itself tells is booked, in place of its tokens' prices."""
     context_window_tokens: int = Field(gt=0, le=2**31 - 1)
     max_output_tokens: int | None = Field(default=None, gt=0, le=2**31 - 1)
     """The longest answer that the provider allows; None: not known."""
@@ -99,40 +113,39 @@ class Pool:
 
     Attributes:
         models: the m models, in the file's order.
-        usd_per_input_token: float64 [m].
-        usd_per_output_token: float64 [m].
+        prices: the models' tariffs.
         context_window_tokens: float64 [m].
         time_to_first_token_ms: float64 [m].
         time_per_output_token_ms: float64 [m].
         names: [m].
         index: position of each name.
         capabilities: per capability, whether each model has it, bool [m].
+        answers: by a name that a reply may have, in lower case, the models that it may stand for.
     """
 
     models: tuple[ModelSpec, ...]
-    usd_per_input_token: NDArray[np.float64]
-    usd_per_output_token: NDArray[np.float64]
+    prices: PriceTable
     context_window_tokens: NDArray[np.float64]
     time_to_first_token_ms: NDArray[np.float64]
     time_per_output_token_ms: NDArray[np.float64]
     names: tuple[str, ...]
     index: dict[str, int]
     capabilities: dict[str, NDArray[np.bool_]]
+    answers: dict[str, tuple[int, ...]]
 
     @classmethod
     def of(cls, models: tuple[ModelSpec, ...]) -> Pool:
         """Turns the specifications of models into columns."""
 
-        def column(name: str, scale: float = 1.0) -> NDArray[np.float64]:
-            values = np.array([getattr(model, name) for model in models], dtype=np.float64) * scale
+        def column(name: str) -> NDArray[np.float64]:
+            values = np.array([getattr(model, name) for model in models], dtype=np.float64)
             values.flags.writeable = False
             return values
 
         names = tuple(model.name for model in models)
         return cls(
             models=models,
-            usd_per_input_token=column("usd_per_1m_input_tokens", 1e-6),
-            usd_per_output_token=column("usd_per_1m_output_tokens", 1e-6),
+            prices=PriceTable.of([(model.name, model.tariff) for model in models]),
             context_window_tokens=column("context_window_tokens"),
             time_to_first_token_ms=column("time_to_first_token_ms"),
             time_per_output_token_ms=column("time_per_output_token_ms"),
@@ -142,6 +155,7 @@ class Pool:
                 capability: np.array([capability in model.capabilities for model in models])
                 for capability in sorted({one for model in models for one in model.capabilities})
             },
+            answers=_answers(models),
         )
 
     def holds(self, names: Iterable[str]) -> NDArray[np.bool_]:
@@ -176,6 +190,21 @@ class Pool:
             raise error(f"{field}: {told}")
         return found
 
+    def answering(self, name: str, decided: int | None = None) -> int | None:
+        """Returns the column of the model that a reply names; None: it names none of the pool.
+
+        A model answers to its name, to its aliases, and to each of them without the maker before
+        the first slash; upper and lower case are the same.
+
+        Args:
+            name: the model's name in the reply.
+            decided: the column of the decided model, which goes first where several have the name.
+        """
+        found = self.answers.get(name.casefold(), ())
+        if decided is not None and decided in found:
+            return decided
+        return found[0] if len(found) == 1 else None
+
     def check_capabilities(self, names: Iterable[str], field: str) -> None:
         """Refuses capabilities that no model has.
 
@@ -192,7 +221,10 @@ class Pool:
     @property
     def digest(self) -> str:
         """12 hex digits that identify the models' names, prices and context windows."""
-        what = [
+        table = self.prices
+        flat = not table.bounds.size and table.starts is None and table.usd_per_request is None
+        what: list[object] = [] if flat else [table.version]
+        what += [
             (
                 model.name,
                 model.predictor_name,
@@ -231,12 +263,25 @@ class Pool:
         return tuple(one for one in self.models if (one.predictor_name or one.name) not in known)
 
 
+def _answers(models: tuple[ModelSpec, ...]) -> dict[str, tuple[int, ...]]:
+    """Returns the columns of the models that answer to each name, the whole names first."""
+    whole: dict[str, tuple[int, ...]] = {}
+    short: dict[str, tuple[int, ...]] = {}
+    for column, model in enumerate(models):
+        for name in {one.casefold() for one in (model.name, *model.aliases)}:
+            whole[name] = (*whole.get(name, ()), column)
+        for name in {one.casefold().partition("/")[2] for one in (model.name, *model.aliases)}:
+            short[name] = (*short.get(name, ()), column)
+    short.pop("", None)
+    return {**short, **whole}
+
+
 def load_pool(path: Path | None = None) -> Pool:
     """Reads a pool file; None reads the shipped one.
 
     Raises:
         PoolError: the file is unreadable or malformed, has an unknown key or a value out of
-            range, or names a model twice.
+            range, or names a model twice; or a tier lacks a price.
     """
     path = path or DEFAULT_POOL
     try:
@@ -272,4 +317,13 @@ def _pool_of(values: dict[str, Any], source: str) -> Pool:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise PoolError(f"{source}: model {twice[0]!r} stands twice; names have to be unique")
+    told = {name: name for name in names}
+    for model in models:
+        for alias in model.aliases:
+            other = told.setdefault(alias, model.name)
+            if other != model.name:
+                raise PoolError(
+                    f"{source}: alias {alias!r} of model {model.name!r} stands for {other!r}, too;"
+                    " leave it to one of them"
+                )
     return Pool.of(models)

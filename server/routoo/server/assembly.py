@@ -84,6 +84,7 @@ def load_components(settings: Settings, artifact: Artifact | None = None) -> Com
             policy.model_dump_json(exclude={"cascade"}),
             version,
             *(model.model_dump_json() for model in pool.models),
+            pool.prices.version,
             # The content of the file, not its path.
             "" if rule is None else str(rule_values(rule, pool, version)),
         )

@@ -148,11 +148,11 @@ def _accounting_of(
     corrector: Corrector | None,
     before: Pricing | None = None,
 ) -> Accounting:
-    outcomes = OutcomeSettlement(decisions, ledger, parts.pool, counts, corrector)
+    outcomes = OutcomeSettlement(decisions, ledger, parts.pool, counts, clocks.clock_ns, corrector)
     if ledger is None:
         fixed = FixedPricing(parts.price)
         _reprice(corrector, fixed, parts, settings)
-        return Accounting(fixed, None, decisions, outcomes, corrector)
+        return Accounting(fixed, None, decisions, outcomes, clocks.clock_ns, corrector)
     pricing = OnlinePricing(
         ledger,
         parts.sample.scores,
@@ -170,7 +170,7 @@ def _accounting_of(
     )
     _reprice(corrector, pricing, parts, settings)
     pricing.start()
-    return Accounting(pricing, spending, decisions, outcomes, corrector)
+    return Accounting(pricing, spending, decisions, outcomes, clocks.clock_ns, corrector)
 
 
 def _reprice(

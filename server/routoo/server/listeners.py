@@ -36,7 +36,10 @@ def channel_options(settings: Settings) -> list[tuple[str, int]]:
     ]
     tls = settings.security.tls
     if tls is not None:
-        options.append(("grpc.max_connection_age_ms", int(tls.max_connection_age_s * 1000)))
+        options += (
+            ("grpc.max_connection_age_ms", int(tls.max_connection_age_s * 1000)),
+            ("grpc.max_connection_age_grace_ms", int(tls.max_connection_grace_s * 1000)),
+        )
     return options
 
 

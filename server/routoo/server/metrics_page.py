@@ -9,9 +9,12 @@ from __future__ import annotations
 import asyncio
 import socket
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from socketserver import ThreadingMixIn
+from threading import BoundedSemaphore, Thread
+from typing import TYPE_CHECKING, Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from prometheus_client import generate_latest, start_http_server
+from prometheus_client import generate_latest, make_wsgi_app
 
 from routoo.errors import ConfigError
 
@@ -20,11 +23,44 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
-_TIMEOUT_S = 10.0
+_WORKER_TIMEOUT_S = 0.8
+"""A scrape is answered within a second, whatever a worker does."""
+_IDLE_S = 10.0
+_MOST_CONNECTIONS = 32
 
 
 class WorkerAwayError(Exception):
     """A worker does not show its page, because it has ended or is about to end."""
+
+
+class _Handler(WSGIRequestHandler):
+    timeout = _IDLE_S  # of a connection that sends nothing
+
+    def log_message(self, *_: object) -> None:
+        """Writes nothing: scrapes are no news."""
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    """Answers each connection on a thread of its own; what is above the bound is closed."""
+
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        self._free = BoundedSemaphore(_MOST_CONNECTIONS)
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        super().__init__(address, _Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if self._free.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
 
 
 class MetricsPage:
@@ -44,13 +80,16 @@ class MetricsPage:
     def __init__(self, listen: str, registry: CollectorRegistry) -> None:
         host, _, port = listen.rpartition(":")
         try:
-            self._http, self._thread = start_http_server(int(port), host, registry)
+            self._http = _Server((host.strip("[]"), int(port)))
         except OSError as error:
             raise ConfigError(
                 f"cannot serve metrics on {listen}: {error.strerror}; set another address with"
                 " metrics.listen or metrics.enabled to false"
             ) from None
+        self._http.set_app(make_wsgi_app(registry))
         self.address = f"{host}:{self._http.server_port}"
+        self._thread = Thread(target=self._http.serve_forever, name="routoo-metrics", daemon=True)
+        self._thread.start()
 
     def close(self) -> None:
         """Closes the page and waits until it is closed; not on the event loop."""
@@ -82,7 +121,7 @@ def read_page(path: Path) -> str:
     """
     try:
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(_TIMEOUT_S)
+            connection.settimeout(_WORKER_TIMEOUT_S)
             connection.connect(str(path))
             with connection.makefile("rb") as page:
                 text = page.read().decode()

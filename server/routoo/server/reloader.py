@@ -17,6 +17,7 @@ from routoo.routing.policies import learned_with_predictor
 from routoo.routing.pool import load_pool
 from routoo.server.assembly import load_components, versions_of
 from routoo.server.budgets import close_replaced, renew_accounting
+from routoo.server.removals import check_removals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,19 +86,27 @@ class Reloader:
         self._one_at_a_time = asyncio.Lock()
         self._tasks: set[asyncio.Task[str]] = set()
         self._waiting: asyncio.Task[str] | None = None
+        self._confirmed = False
         self._retiring: dict[asyncio.Task[None], Engine] = {}
         self._closed = False
 
-    def start(self, read_settings: Callable[[], Settings]) -> asyncio.Task[str]:
+    def start(
+        self, read_settings: Callable[[], Settings], *, confirmed: bool = False
+    ) -> asyncio.Task[str]:
         """Reads the settings again and serves with them.
 
         While one reload waits for its turn, further calls get the same task.
+
+        Args:
+            read_settings: reads them; called in a thread.
+            confirmed: budgets and limits that the settings no longer mention may go.
 
         Returns:
             A task whose result is the outcome, which is also logged and counted: switched,
             switched_in_part (some of the changes need a restart), needs_restart (all of them do),
             unchanged, or refused (the old engine stays).
         """
+        self._confirmed |= confirmed
         if self._waiting is not None:
             return self._waiting
         task = asyncio.get_running_loop().create_task(self._reload(read_settings))
@@ -151,10 +160,11 @@ class Reloader:
     async def _reload(self, read_settings: Callable[[], Settings]) -> str:
         async with self._one_at_a_time:
             self._waiting = None
+            confirmed, self._confirmed = self._confirmed, False
             if self._closed:
                 return "refused"
             try:
-                found = await asyncio.to_thread(self._make, read_settings)
+                found = await asyncio.to_thread(self._make, read_settings, confirmed)
             except (ConfigError, PredictorError) as error:
                 return self._tell("refused", detail=str(error))
             except Exception:  # noqa: BLE001 - a fault of ours must not end the service
@@ -169,7 +179,7 @@ class Reloader:
                 outcome = "needs_restart" if found.needs_restart else "unchanged"
             return self._tell(outcome, needs_restart=found.needs_restart)
 
-    def _make(self, read_settings: Callable[[], Settings]) -> _Next:
+    def _make(self, read_settings: Callable[[], Settings], confirmed: bool) -> _Next:  # noqa: FBT001 - given by position to a thread
         """Reads the settings and prepares the next engine's parts; in a thread, as it takes time.
 
         Raises:
@@ -177,7 +187,10 @@ class Reloader:
             PredictorError: the predictor failed; the old engine stays.
         """
         before, predictors = self._current.settings, self._factory.predictors
-        settings, needs_restart = taken(before, read_settings())
+        wanted = read_settings()
+        if not confirmed:
+            check_removals(before, wanted)
+        settings, needs_restart = taken(before, wanted)
         outcome = "refused"
         try:
             line = predictors.prepare(settings.predictor, load_pool(settings.pool).predictor_names)

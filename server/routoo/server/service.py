@@ -8,6 +8,7 @@ import os
 import secrets
 import signal
 import sys
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ from routoo.server.budgets import open_accounting
 from routoo.server.file_watch import FileWatch, files_of
 from routoo.server.grpc_servers import GrpcServers
 from routoo.server.health import Health
+from routoo.server.heartbeat import beat
 from routoo.server.listeners import Listeners, channel_options, open_listeners
 from routoo.server.metrics_page import MetricsPage, show_page
 from routoo.server.predictor_watch import PredictorWatch
@@ -58,8 +60,9 @@ GIVE_UP_WITHIN_S = 5.0
 
 
 def serve(source: SettingsSource, worker: WorkerAddress | None = None) -> int:
-    """Serves until SIGTERM or SIGINT; returns the exit code. SIGHUP reloads.
+    """Serves until SIGTERM or SIGINT; returns the exit code.
 
+    SIGHUP reloads; SIGUSR1 does too, and lets budgets and limits go that are no longer mentioned.
     When the grace period ends before the last request, the process ends here, with exit code 1.
 
     Args:
@@ -90,11 +93,18 @@ async def _serve(source: SettingsSource, worker: WorkerAddress | None) -> bool:
         loop.add_reader(sys.stdin.fileno(), stop.set)
     service = await Service.start(settings, worker)
     loop.add_signal_handler(signal.SIGHUP, service.reloader.start, source.read)
+    confirmed = partial(service.reloader.start, source.read, confirmed=True)
+    loop.add_signal_handler(signal.SIGUSR1, confirmed)
+    # Whoever has started this process may have held the signals back until they can be taken.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP, signal.SIGUSR1})
     watching = service.watch_files(source) if settings.reload.watch else None
     # Objects that live until the end need not be visited by every garbage collection.
     gc.collect()
     gc.freeze()
     print(service.ready_line(), flush=True)  # noqa: T201 - what callers of ``routoo serve`` wait for
+    if worker is not None:
+        os.set_blocking(sys.stdout.fileno(), False)
+        beat(loop, sys.stdout.fileno())
     ended = asyncio.create_task(service.ended())
     await asyncio.wait((asyncio.create_task(stop.wait()), ended), return_when="FIRST_COMPLETED")
     if ended.done():

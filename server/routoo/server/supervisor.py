@@ -3,8 +3,8 @@
 It serves no request and loads no predictor. It holds the port that all workers share by
 SO_REUSEPORT: each accepts connections of its own, and the kernel spreads connections over them. It
 forwards SIGTERM and SIGHUP, prints the line ``ready``, and shows one page of all workers' metrics.
-A worker that ends by itself is started again, after a pause that doubles as long as it keeps
-ending.
+A worker that ends by itself, or whose event loop stands still, is started again, after a pause that
+doubles as long as it keeps ending.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ import secrets
 import signal
 import sys
 from asyncio.subprocess import PIPE
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -29,13 +28,16 @@ from routoo.api.worker_address import WorkerAddress
 from routoo.config.address import Address
 from routoo.config.checks import check_workers
 from routoo.config.loading import SettingsSource
+from routoo.server.heartbeat import falls_silent
 from routoo.server.metrics_page import MetricsPage, WorkerAwayError, read_page
 from routoo.server.ports import shared_port
-from routoo.telemetry.merged import MergedMetrics
+from routoo.server.private_folder import private_folder
+from routoo.telemetry.merged import MergedMetrics, Pages
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
     from collections.abc import Sequence
+    from pathlib import Path
 
     from routoo.config.settings import Settings
 
@@ -44,6 +46,7 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 30.0
 # The end of a worker that has lived so long has nothing to do with its start.
 _LIVED_S = 60.0
 _STOP_MARGIN_S = 5.0
+_RELOADS = frozenset({signal.SIGHUP, signal.SIGUSR1})
 
 
 class WorkerEndedError(Exception):
@@ -65,8 +68,8 @@ def supervise(source: SettingsSource, settings: Settings) -> int:
         ConfigError: the service cannot start; one line.
     """
     check_workers(settings)
-    with TemporaryDirectory(prefix="routoo-") as folder:  # mode 0700
-        return asyncio.run(_Supervisor(source, settings, Path(folder)).run())
+    with private_folder() as folder:
+        return asyncio.run(_Supervisor(source, settings, folder).run())
 
 
 class _Supervisor:
@@ -78,6 +81,7 @@ class _Supervisor:
         self._workers: dict[int, Process] = {}
         self._stop = asyncio.Event()
         self._restarts = 0
+        self._shown: dict[int, tuple[int, str]] = {}  # by worker: its process, its last page
 
     async def run(self) -> int:
         settings = self._settings
@@ -91,7 +95,9 @@ class _Supervisor:
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, self._stop.set)
-            loop.add_signal_handler(signal.SIGHUP, self._tell_all, signal.SIGHUP)
+            for number in _RELOADS:
+                loop.add_signal_handler(number, self._tell_all, number)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _RELOADS)
             try:
                 return await self._serve(addresses[0])
             except WorkerEndedError as error:
@@ -133,10 +139,15 @@ class _Supervisor:
         Raises:
             WorkerEndedError: it ended before.
         """
-        # The worker ends when its stdin is closed, so it does not outlive this process.
-        worker = await asyncio.create_subprocess_exec(
-            *arguments(self._source, self._address(index)), stdin=PIPE, stdout=PIPE
-        )
+        # A worker inherits that these are held back, until it can take them: they would end it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _RELOADS)
+        try:
+            # The worker ends when its stdin is closed, so it does not outlive this process.
+            worker = await asyncio.create_subprocess_exec(
+                *arguments(self._source, self._address(index)), stdin=PIPE, stdout=PIPE
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _RELOADS)
         self._workers[index] = worker
         assert worker.stdout is not None  # noqa: S101 - a pipe was asked for
         line = (await worker.stdout.readline()).decode()
@@ -148,10 +159,15 @@ class _Supervisor:
         return WorkerAddress(self._folder, self._run_id, index, self._settings.workers)
 
     async def _keep(self, index: int) -> None:
-        """Starts a worker again whenever it has ended."""
+        """Starts a worker again whenever it has ended, and ends it when it is frozen."""
         pause_s, started_s = _FIRST_PAUSE_S, monotonic()
         while True:
-            code = await self._workers[index].wait()
+            worker = self._workers[index]
+            assert worker.stdout is not None  # noqa: S101 - a pipe was asked for
+            if worker.returncode is None and await falls_silent(worker.stdout):
+                _log.error("worker is frozen, and is ended", worker=index)
+                worker.kill()
+            code = await worker.wait()
             if monotonic() - started_s > _LIVED_S:
                 pause_s = _FIRST_PAUSE_S
             _log.error("worker ended", worker=index, exit_code=code, restart_in_s=pause_s)
@@ -188,15 +204,31 @@ class _Supervisor:
         )
         return MetricsPage(self._settings.metrics.listen, registry)
 
-    def _pages(self) -> list[str]:
-        """Returns the metrics pages of the workers that answer; on the scraping thread."""
-        pages = []
-        for index in range(self._settings.workers):
-            try:
-                pages.append(read_page(self._address(index).metrics_socket))
-            except WorkerAwayError as error:
-                _log.warning("worker does not tell its metrics", worker=index, detail=str(error))
-        return pages
+    def _pages(self) -> Pages:
+        """Reads the metrics pages of the workers, all at once; on the scraping thread."""
+        pages, up = [], 0
+        with ThreadPoolExecutor(self._settings.workers) as readers:
+            read = readers.map(self._page, range(self._settings.workers))
+            for index, (pid, page) in enumerate(read):
+                up += page is not None
+                if page is not None:
+                    self._shown[index] = pid, page
+                # The counters of a process that runs but does not answer are what they were: left
+                # out, they would seem to have begun anew.
+                last_pid, last = self._shown.get(index, (0, None))
+                if last is not None and last_pid == pid:
+                    pages.append(last)
+        return Pages(pages, up)
+
+    def _page(self, index: int) -> tuple[int, str | None]:
+        """Returns a worker's process and its page; None: it does not answer."""
+        worker = self._workers.get(index)
+        pid = 0 if worker is None or worker.returncode is not None else worker.pid
+        try:
+            return pid, read_page(self._address(index).metrics_socket)
+        except WorkerAwayError as error:
+            _log.warning("worker does not tell its metrics", worker=index, detail=str(error))
+            return pid, None
 
 
 def _for_workers(

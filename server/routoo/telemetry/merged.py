@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from prometheus_client import Metric
@@ -54,17 +55,30 @@ def _together(family: Metric, sample_name: str) -> Callable[[float, float], floa
     return max
 
 
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """The metrics pages of a service's workers.
+
+    Attributes:
+        texts: the pages in Prometheus' text format; of a worker that does not answer, its last one.
+        up: number of workers that answer.
+    """
+
+    texts: list[str]
+    up: int
+
+
 class MergedMetrics(Collector):
     """Collects the merged pages of the workers, and metrics about the workers.
 
     Args:
-        pages: returns the page of each worker that answers; called from the scraping thread.
+        pages: reads the pages; called from the scraping thread.
         expected: number of workers that should run.
         restarts: returns how often a worker was started again.
     """
 
     def __init__(
-        self, pages: Callable[[], list[str]], expected: int, restarts: Callable[[], int]
+        self, pages: Callable[[], Pages], expected: int, restarts: Callable[[], int]
     ) -> None:
         self._pages = pages
         self._expected = expected
@@ -78,10 +92,8 @@ class MergedMetrics(Collector):
         """Yields the metrics."""
         pages = self._pages()
         yield GaugeMetricFamily("routoo_workers", "Workers wanted.", self._expected)
-        yield GaugeMetricFamily(
-            "routoo_workers_up", "Workers whose metrics are on this page.", len(pages)
-        )
+        yield GaugeMetricFamily("routoo_workers_up", "Workers that answer.", pages.up)
         yield CounterMetricFamily(
             "routoo_worker_restarts", "Workers started again after they ended.", self._restarts()
         )
-        yield from merged(pages)
+        yield from merged(pages.texts)

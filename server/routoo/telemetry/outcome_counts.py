@@ -53,6 +53,13 @@ class OutcomeCounts:
             ("model",),
             registry=registry,
         )
+        self.estimated_cost = Counter(
+            "routoo_estimated_cost_usd",
+            "Sum of the costs in US dollars that were booked by an estimate, as no provider had"
+            " told them, by the model that answered.",
+            ("model",),
+            registry=registry,
+        )
         self.predicted_cost = Counter(
             "routoo_reported_predicted_cost_usd",
             "Sum of the costs in US dollars that were predicted for the same answers.",
@@ -71,5 +78,17 @@ class OutcomeCounts:
             "Sum of the times to the last token in milliseconds that were predicted for the same"
             " answers.",
             ("model",),
+            registry=registry,
+        )
+        self.unknown_models = Counter(
+            "routoo_answers_by_unknown_models",
+            "Outcomes whose reply names a model that the pool does not know; they are billed as"
+            " the decided model.",
+            registry=registry,
+        )
+        self.unknown_service_tiers = Counter(
+            "routoo_unknown_service_tiers",
+            "Outcomes whose reply names a service tier that the pool has no multiplier for; they"
+            " are billed at the highest that it knows.",
             registry=registry,
         )

@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ReportOutcomeRequest(_message.Message):
-    __slots__ = ("decision_id", "model", "score", "cost_usd", "input_tokens", "output_tokens", "latency_ms", "error")
+    __slots__ = ("decision_id", "model", "score", "cost_usd", "input_tokens", "output_tokens", "latency_ms", "error", "cached_input_tokens", "cache_write_tokens", "cache_write_1h_tokens", "reasoning_tokens", "audio_input_tokens", "image_input_tokens", "video_input_tokens", "audio_output_tokens", "images", "service_tier")
     DECISION_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
@@ -17,6 +17,16 @@ class ReportOutcomeRequest(_message.Message):
     OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     LATENCY_MS_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    CACHED_INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    CACHE_WRITE_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    CACHE_WRITE_1H_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    REASONING_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    AUDIO_INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    VIDEO_INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    AUDIO_OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_TIER_FIELD_NUMBER: _ClassVar[int]
     decision_id: str
     model: str
     score: float
@@ -25,7 +35,17 @@ class ReportOutcomeRequest(_message.Message):
     output_tokens: int
     latency_ms: float
     error: str
-    def __init__(self, decision_id: _Optional[str] = ..., model: _Optional[str] = ..., score: _Optional[float] = ..., cost_usd: _Optional[float] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., latency_ms: _Optional[float] = ..., error: _Optional[str] = ...) -> None: ...
+    cached_input_tokens: int
+    cache_write_tokens: int
+    cache_write_1h_tokens: int
+    reasoning_tokens: int
+    audio_input_tokens: int
+    image_input_tokens: int
+    video_input_tokens: int
+    audio_output_tokens: int
+    images: int
+    service_tier: str
+    def __init__(self, decision_id: _Optional[str] = ..., model: _Optional[str] = ..., score: _Optional[float] = ..., cost_usd: _Optional[float] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., latency_ms: _Optional[float] = ..., error: _Optional[str] = ..., cached_input_tokens: _Optional[int] = ..., cache_write_tokens: _Optional[int] = ..., cache_write_1h_tokens: _Optional[int] = ..., reasoning_tokens: _Optional[int] = ..., audio_input_tokens: _Optional[int] = ..., image_input_tokens: _Optional[int] = ..., video_input_tokens: _Optional[int] = ..., audio_output_tokens: _Optional[int] = ..., images: _Optional[int] = ..., service_tier: _Optional[str] = ...) -> None: ...
 
 class ReportOutcomeResponse(_message.Message):
     __slots__ = ("accepted",)

@@ -332,6 +332,21 @@ async def test_a_curve_of_a_wrong_size(tiny: Running, points: int) -> None:
             {"input_tokens": 5},
             "output_tokens: is not set; the cost needs both kinds of tokens, or cost_usd",
         ),
+        (
+            {"cached_input_tokens": 5, "output_tokens": 5},
+            "input_tokens: is not set; the cost needs both kinds of tokens, or cost_usd",
+        ),
+        (
+            {"input_tokens": 100, "output_tokens": 5, "cached_input_tokens": 9000},
+            (
+                "cached_input_tokens: 9000 are more than input_tokens (100), which they are part"
+                " of; count them there, too"
+            ),
+        ),
+        (
+            {"input_tokens": 100_000_001, "output_tokens": 5},
+            "input_tokens: has to be from 0 to 100,000,000 for one answer (given: 100000001)",
+        ),
     ],
 )
 async def test_a_report_that_says_nothing_sensible(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import grpc.aio
 import orjson
 import pytest
+import structlog.testing
 import yaml
 
 from routoo.config.loading import SettingsSource
@@ -18,7 +19,7 @@ from routoo.v1 import budget_pb2, info_pb2, outcome_pb2, route_pb2
 from routoo.v1.router_pb2_grpc import RouterServiceStub
 from support.processes.process import ROUTOO, exit_code, line_of, process, write_tiny_config
 from support.tiny_pool import SPECS, write_tiny_pool
-from support.tiny_service import connected, serving, tiny_settings
+from support.tiny_service import connected, serving, table_settings, tiny_settings
 from support.watched import HANG_S, watch_accepted, watch_predictor
 
 if TYPE_CHECKING:
@@ -105,6 +106,47 @@ async def test_what_takes_a_restart_is_named_and_the_rest_is_taken(tmp_path: Pat
         assert named == ["log.level", "listen, log.level"]
 
 
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({}, "budget day, budget team-a, policy.max_mean_cost_usd, limits.max_prompt_chars"),
+        ({"budgets": [DAY]}, "budget team-a, policy.max_mean_cost_usd, limits.max_prompt_chars"),
+        ({"policy": {"max_mean_cost_usd": 0.5}, "budgets": []}, "limits.max_prompt_chars"),
+    ],
+)
+async def test_a_file_that_lost_its_end_takes_no_budget_and_no_limit_away(
+    tmp_path: Path, changes: dict[str, Any], named: str
+) -> None:
+    full = {
+        "budgets": [DAY, {**DAY, "name": "team-a", "tenant": "a"}],
+        "policy": {"max_mean_cost_usd": 0.25},
+        "limits": {"max_prompt_chars": 5000},
+    }
+    async with serving(tiny_settings(tmp_path, **full)) as running:
+        wanted = tiny_settings(tmp_path, **changes)
+        with structlog.testing.capture_logs() as logs:
+            assert await reload(running, wanted) == "refused"
+        (line,) = [one for one in logs if one["event"] == "reload"]
+        assert line["detail"].startswith(f"this would remove {named}; if that is meant, run")
+        budgets = await running.stub.GetBudget(budget_pb2.GetBudgetRequest())
+        assert [one.name for one in budgets.budgets] == ["day", "team-a"]
+        async with asyncio.timeout(HANG_S):
+            confirmed = running.service.reloader.start(lambda: wanted, confirmed=True)
+            assert await confirmed == "switched"
+        # It was confirmed once, and not for what comes after.
+        assert await reload(running, tiny_settings(tmp_path, **full)) == "switched"
+        assert await reload(running, wanted) == "refused"
+
+
+async def test_what_is_said_in_so_many_words_is_no_removal(tmp_path: Path) -> None:
+    full = {"budgets": [DAY], "policy": {"unsure": {"ood_above": 0.5, "choose": "large"}}}
+    async with serving(table_settings(tmp_path, **full)) as running:
+        wanted = table_settings(tmp_path, budgets=[], policy={"unsure": None})
+        assert await reload(running, wanted) == "switched"
+        budgets = await running.stub.GetBudget(budget_pb2.GetBudgetRequest())
+        assert not budgets.budgets
+
+
 async def test_requests_in_flight_finish_on_the_engine_that_took_them(tmp_path: Path) -> None:
     settings = tiny_settings(tmp_path)
     async with serving(settings) as running:
@@ -168,7 +210,7 @@ async def test_money_and_open_decisions_survive(tmp_path: Path) -> None:
         assert await reload(running, tiny_settings(tmp_path, budgets=[spent])) == "switched"
         with pytest.raises(grpc.aio.AioRpcError, match="day"):
             await running.route("easy")
-        assert await reload(running, tiny_settings(tmp_path)) == "switched"
+        assert await reload(running, tiny_settings(tmp_path, budgets=[])) == "switched"
         assert not (await running.stub.GetBudget(budget_pb2.GetBudgetRequest())).budgets
         await running.route("easy")
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 import select
 import signal
+import tempfile
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.request import urlopen
@@ -19,6 +20,7 @@ from routoo.api.worker_address import WorkerAddress
 from routoo.config.loading import load_settings
 from routoo.errors import ConfigError
 from routoo.server.assembly import check
+from routoo.server.private_folder import private_folder
 from routoo.v1 import budget_pb2, outcome_pb2, route_pb2
 from routoo.v1.router_pb2_grpc import RouterServiceStub
 from support.access_log import entry, tell
@@ -214,6 +216,63 @@ async def test_a_worker_that_is_killed_is_started_again_and_stopping_loses_nothi
         # Every caller ends with a refusal: its accepted requests were answered.
         assert set(await asyncio.gather(*callers)) == {grpc.StatusCode.UNAVAILABLE}
         assert await exit_code(supervisor) == 0
+
+
+async def test_a_worker_that_is_frozen_is_replaced(tmp_path: Path) -> None:
+    async with (
+        serving(tmp_path) as (supervisor, address, page),
+        AsyncExitStack() as stack,
+        asyncio.timeout(START_S),
+    ):
+        stubs = await one_stub_per_worker(stack, address)
+        for stub in stubs.values():
+            await route(stub)
+        before = await samples(page)
+        assert before["routoo_workers_up"] == 2
+        frozen = _children(supervisor.pid)[0]
+        os.kill(frozen, signal.SIGSTOP)
+        # What a frozen worker has counted stays on the page until it is replaced.
+        during = await samples(page)
+        assert during["routoo_decisions_total"] == before["routoo_decisions_total"]
+        assert during["routoo_workers_up"] == 1
+        while (await samples(page))["routoo_worker_restarts_total"] < 1:
+            pass
+        while (await samples(page))["routoo_workers_up"] < 2:
+            pass
+        assert frozen not in _children(supervisor.pid)
+        async with AsyncExitStack() as anew:
+            assert len(await one_stub_per_worker(anew, address)) == 2
+
+
+async def test_a_reload_during_the_start_is_done_after_it(tmp_path: Path) -> None:
+    config = write_tiny_config(tmp_path, workers=2)
+    async with process(*ROUTOO, "serve", "--config", str(config)) as supervisor:
+        async with asyncio.timeout(START_S):
+            while not _children(supervisor.pid):  # noqa: ASYNC110 - no event tells of it
+                await asyncio.sleep(0.01)
+            os.kill(supervisor.pid, signal.SIGHUP)
+            words = (await line_of(supervisor, "ready ", START_S)).split()
+            assert supervisor.stderr is not None
+            while b"reload" not in await supervisor.stderr.readline():
+                pass
+        async with connected(words[1]) as channel:
+            assert (await route(RouterServiceStub(channel))).model
+
+
+def test_the_folder_of_a_supervisor_that_was_killed_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    left, other = tmp_path / "routoo-left", tmp_path / "routoo-other"
+    for folder in (left, other):
+        folder.mkdir()
+    (left / "lock").touch()
+    with private_folder() as first, private_folder() as second:
+        assert first != second
+        assert first.stat().st_mode & 0o777 == 0o700
+        # Without the file it is nobody's that is known here.
+        assert {one.name for one in tmp_path.iterdir()} == {first.name, second.name, other.name}
+    assert list(tmp_path.iterdir()) == [other]
 
 
 async def test_workers_end_when_their_supervisor_is_killed(tmp_path: Path) -> None:

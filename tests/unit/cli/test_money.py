@@ -49,6 +49,28 @@ def test_report_sends_what_is_known(router: FakeRouter, run: Run) -> None:
     ]
 
 
+def test_report_sends_all_kinds_of_tokens(router: FakeRouter, run: Run) -> None:
+    kinds = {
+        "input_tokens": 9600,
+        "output_tokens": 100,
+        "cached_input_tokens": 9000,
+        "cache_write_tokens": 500,
+        "cache_write_1h_tokens": 1,
+        "reasoning_tokens": 2,
+        "audio_input_tokens": 3,
+        "image_input_tokens": 4,
+        "video_input_tokens": 5,
+        "audio_output_tokens": 6,
+        "images": 7,
+    }
+    options = [(f"--{name.replace('_', '-')}", str(number)) for name, number in kinds.items()]
+    told = (word for option in options for word in option)
+    assert run("report", "abc-1", *told, "--service-tier", "batch").code == 0
+    assert router.requests == [
+        ReportOutcomeRequest(decision_id="abc-1", service_tier="batch", **kinds)
+    ]
+
+
 def test_a_report_that_is_not_booked_is_bad_input(router: FakeRouter, run: Run) -> None:
     ended = run("report", "abc-2", "--score", "1")
     assert (ended.code, ended.out) == (2, "")

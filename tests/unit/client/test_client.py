@@ -172,6 +172,7 @@ def test_dicts_leave_out_what_is_optional_and_not_set() -> None:
         "model": "",
         "score": 0.0,
         "error": "",
+        "service_tier": "",
     }
 
 

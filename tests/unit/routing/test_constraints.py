@@ -30,7 +30,7 @@ def estimates(n: int, output_tokens: float = 100.0, input_tokens: float = 100.0)
     return Estimates(
         scores=np.tile([0.5, 0.6, 0.7], (n, 1)),
         output_tokens=tokens,
-        costs_usd=costs_usd_of(POOL, inputs, tokens),
+        costs_usd=costs_usd_of(POOL, inputs, tokens, 0),
         latencies_ms=latencies_ms_of(POOL, tokens),
         input_tokens=inputs,
     )

@@ -30,7 +30,7 @@ def prediction_of(
 def test_columns_are_put_into_the_pools_order() -> None:
     prediction = prediction_of([[0.1, 0.2, 0.3, 0.4]], [[1, 2, 3, 4]], [10])
     estimates = estimates_of(
-        prediction, [PromptRequest("p")], tiny_pool(), np.array([2, 0, 3], np.intp)
+        prediction, [PromptRequest("p")], tiny_pool(), np.array([2, 0, 3], np.intp), 0
     )
     assert estimates.scores.tolist() == [[0.3, 0.1, 0.4]]
     assert estimates.output_tokens.tolist() == [[3.0, 1.0, 4.0]]
@@ -39,7 +39,7 @@ def test_columns_are_put_into_the_pools_order() -> None:
 
 def test_scores_are_rounded_to_a_ten_thousandth_and_tokens_to_whole_ones() -> None:
     prediction = prediction_of([[0.12344, 0.12346, 1.0]], [[0.4, 10.6, 99.0]], [1])
-    estimates = estimates_of(prediction, [PromptRequest("p")], tiny_pool(), np.arange(3))
+    estimates = estimates_of(prediction, [PromptRequest("p")], tiny_pool(), np.arange(3), 0)
     assert estimates.scores.tolist() == [[0.1234, 0.1235, 1.0]]
     assert estimates.output_tokens.tolist() == [[0.0, 11.0, 99.0]]
 
@@ -47,7 +47,7 @@ def test_scores_are_rounded_to_a_ten_thousandth_and_tokens_to_whole_ones() -> No
 def test_costs_and_latencies_follow_from_the_rounded_tokens() -> None:
     pool = tiny_pool()
     prediction = prediction_of([[0.5] * 3], [[10.4, 10.4, 10.4]], [1000])
-    estimates = estimates_of(prediction, [PromptRequest("p")], pool, np.arange(3))
+    estimates = estimates_of(prediction, [PromptRequest("p")], pool, np.arange(3), 0)
     np.testing.assert_allclose(
         estimates.costs_usd,
         [[1000e-6 * 0.1 + 10e-6 * 0.2, 1000e-6 + 10e-6 * 2, 1000e-6 * 10 + 10e-6 * 30]],
@@ -63,12 +63,12 @@ def test_a_callers_own_length_replaces_the_predicted_ones_of_its_row_only(
     n = len(expected)
     prediction = prediction_of([[0.5] * 3] * n, [[7, 8, 9]] * n, [1.0] * n)
     requests = [PromptRequest("p", expected_output_tokens=tokens) for tokens in expected]
-    estimates = estimates_of(prediction, requests, tiny_pool(), np.arange(3))
+    estimates = estimates_of(prediction, requests, tiny_pool(), np.arange(3), 0)
     assert estimates.output_tokens.tolist() == [
         [7.0, 8.0, 9.0] if tokens is None else [float(tokens)] * 3 for tokens in expected
     ]
     np.testing.assert_array_equal(
-        estimates.costs_usd, costs_usd_of(tiny_pool(), np.ones(n), estimates.output_tokens)
+        estimates.costs_usd, costs_usd_of(tiny_pool(), np.ones(n), estimates.output_tokens, 0)
     )
 
 
@@ -90,14 +90,14 @@ def test_a_limit_cuts_longer_answers_of_its_row_only() -> None:
         PromptRequest("p", max_output_tokens=20, expected_output_tokens=30),
     ]
     prediction = prediction_of([[0.5] * 3] * 3, [[10, 20, 30]] * 3, [1] * 3)
-    estimates = estimates_of(prediction, requests, tiny_pool(), np.arange(3))
+    estimates = estimates_of(prediction, requests, tiny_pool(), np.arange(3), 0)
     assert estimates.output_tokens.tolist() == [[10, 20, 20], [10, 20, 30], [20, 20, 20]]
 
 
 def test_what_is_read_beside_the_text_is_added_and_the_prediction_stays_as_it_is() -> None:
     requests = [PromptRequest("p"), PromptRequest("p", added_input_tokens=1000)]
     prediction = prediction_of([[0.5] * 3] * 2, [[0] * 3] * 2, [7, 7])
-    estimates = estimates_of(prediction, requests, tiny_pool(), np.arange(3))
+    estimates = estimates_of(prediction, requests, tiny_pool(), np.arange(3), 0)
     assert estimates.input_tokens.tolist() == [7, 1007]
     assert prediction.input_tokens.tolist() == [7, 7]
     np.testing.assert_allclose(estimates.costs_usd[1] / estimates.costs_usd[0], 1007 / 7)

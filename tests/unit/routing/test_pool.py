@@ -33,6 +33,8 @@ def refusal(path: Path) -> str:
     return text
 
 
+TIER = {"usd_per_1m_input_tokens": 2, "usd_per_1m_output_tokens": 4}
+
 # Each entry: the second model's difference from a right one, and a part of the error message.
 MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "negative input price": (
@@ -76,6 +78,54 @@ MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "a day that does not exist": (
         {"deprecation_date": "2027-02-30"},
         ["models.1.deprecation_date", "there is no day 2027-02-30"],
+    ),
+    "a typo in a price": (
+        {"usd_per_1m_cached_tokens": 0.1},
+        ["models.1.usd_per_1m_cached_tokens: unknown key"],
+    ),
+    "a tier without a price": (
+        {"tiers": [{"above_input_tokens": 1000, "usd_per_1m_input_tokens": 2}]},
+        ["models.1.tiers.0.usd_per_1m_output_tokens", "Field required"],
+    ),
+    "a tier that lacks what the model prices": (
+        {"usd_per_1m_cached_input_tokens": 0.1, "tiers": [{**TIER, "above_input_tokens": 1000}]},
+        ["models.1", "tiers.0 has no usd_per_1m_cached_input_tokens, and the model has; set it"],
+    ),
+    "a typo in a tier": (
+        {"tiers": [{**TIER, "above_tokens": 1000}]},
+        ["models.1.tiers.0", "Field required"],
+    ),
+    "tiers that do not rise": (
+        {"tiers": [{**TIER, "above_input_tokens": n} for n in (1000, 1000)]},
+        ["models.1", "tiers.1.above_input_tokens: the lengths have to rise (1000 after 1000)"],
+    ),
+    "a service tier for nothing": (
+        {"service_tiers": {"batch": 0}},
+        ["models.1.service_tiers.batch", "greater than 0"],
+    ),
+    "a service tier that is none": (
+        {"service_tiers": {"default": 0.5}},
+        ["models.1.service_tiers", "'default' is the tier of the prices themselves"],
+    ),
+    "an hour that does not exist": (
+        {"hours": [{"start": "25:00", "end": "01:00", "multiplier": 0.5}]},
+        ["models.1.hours.0.start", "written as '16:30'", "'25:00'"],
+    ),
+    "an hour as a number": (
+        {"hours": [{"start": 16, "end": "01:00", "multiplier": 0.5}]},
+        ["models.1.hours.0.start", "written as '16:30'"],
+    ),
+    "windows that overlap": (
+        {"hours": [{"start": "10:00", "end": "09:00", "multiplier": 0.5}] * 2},
+        ["models.1.hours", "two windows overlap on mon at 00:00"],
+    ),
+    "a negative multiplier": (
+        {"hours": [{"start": "10:00", "end": "09:00", "multiplier": -1}]},
+        ["models.1.hours.0.multiplier"],
+    ),
+    "an alias that is a model": (
+        {"aliases": ["small"]},
+        ["alias 'small' of model 'medium' stands for 'small', too"],
     ),
     "same name": ({"name": "small"}, ["model 'small' stands twice", "names have to be unique"]),
 }
@@ -173,10 +223,11 @@ def test_the_shipped_pool_reaches_from_cheap_to_frontier_and_ends_nowhere_soon()
     pool = load_pool()
     assert 12 <= len(pool.names) <= 16
     assert len({model.provider for model in pool.models}) >= 6
-    assert (pool.usd_per_input_token > 0).all()
-    assert (pool.usd_per_output_token > 0).all()
+    inputs, outputs = pool.prices.usd["input"], pool.prices.usd["output"]
+    assert (inputs > 0).all()
+    assert (outputs > 0).all()
     # Routing pays where prices differ.
-    assert pool.usd_per_output_token.max() >= 100 * pool.usd_per_output_token.min()
+    assert outputs.max() >= 100 * outputs.min()
     for model in pool.models:
         assert model.name == model.name.lower()
         assert model.price_source
@@ -189,7 +240,7 @@ def test_the_shipped_pool_reaches_from_cheap_to_frontier_and_ends_nowhere_soon()
 def test_costs_are_tokens_times_prices() -> None:
     input_tokens = np.array([1000.0, 0.0])
     output_tokens = np.array([[100.0, 200.0, 300.0], [0.0, 0.0, 1e6]])
-    costs = costs_usd_of(tiny_pool(), input_tokens, output_tokens)
+    costs = costs_usd_of(tiny_pool(), input_tokens, output_tokens, 0)
     expected = [
         [
             1000 * SPECS[j]["usd_per_1m_input_tokens"] / 1e6
@@ -232,3 +283,39 @@ def test_a_model_that_the_predictor_does_not_know_is_named() -> None:
     assert str(caught.value).startswith(
         "pool model 'medium' is not among the predictor's 2 models; remove it"
     )
+
+
+def test_a_time_of_the_day_is_read_with_and_without_quotation_marks(tmp_path: Path) -> None:
+    path = pool_file(tmp_path, SMALL)
+    path.write_text(
+        path.read_text(encoding="utf-8")
+        + "  hours: [{start: 16:30, end: '00:30', multiplier: 0.5, days: [mon]}]\n",
+        encoding="utf-8",
+    )
+    (window,) = load_pool(path).prices.tariffs[0].hours
+    assert (window.start_minute, window.end_minute, window.days) == (990, 30, (0,))
+
+
+ANSWERS = [
+    ({}, "small", 0),
+    ({}, "SMALL", 0),
+    ({}, "gpt-9", None),
+    ({"name": "openai/gpt-5"}, "gpt-5", 1),
+    ({"name": "openai/gpt-5"}, "gpt-5-2025-08-07", None),
+    ({"name": "openai/gpt-5", "aliases": ["gpt-5-2025-08-07"]}, "gpt-5-2025-08-07", 1),
+    ({"aliases": ["models/medium-2"]}, "medium-2", 1),
+]
+
+
+@pytest.mark.parametrize(("change", "name", "column"), ANSWERS)
+def test_a_model_answers_to_its_names(change: dict[str, Any], name: str, column: int) -> None:
+    specs = (SMALL, {**MEDIUM, **change}, LARGE)
+    pool = Pool.of(tuple(ModelSpec.model_validate(spec) for spec in specs))
+    assert pool.answering(name) == column
+
+
+def test_a_name_of_two_models_is_that_of_the_decided_one() -> None:
+    specs = ({**SMALL, "name": "a/same"}, {**MEDIUM, "name": "b/same"})
+    pool = Pool.of(tuple(ModelSpec.model_validate(spec) for spec in specs))
+    assert [pool.answering("same", one) for one in (0, 1, None)] == [0, 1, None]
+    assert pool.answering("b/same", 0) == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
 
-from routoo.telemetry.merged import MergedMetrics
+from routoo.telemetry.merged import MergedMetrics, Pages
 
 
 def page(answered: int, waiting: int, price: float, *, serving: bool = True) -> str:
@@ -25,7 +25,7 @@ def page(answered: int, waiting: int, price: float, *, serving: bool = True) -> 
 
 def together(*pages: str) -> CollectorRegistry:
     registry = CollectorRegistry()
-    registry.register(MergedMetrics(lambda: list(pages), 3, lambda: 7))
+    registry.register(MergedMetrics(lambda: Pages(list(pages), len(pages)), 3, lambda: 7))
     return registry
 
 

@@ -161,13 +161,29 @@ class Gate:
         if self.anyone is not None:
             return self.anyone
         try:
-            caller = self._caller(context)
-            _check_role(caller, rpc)
+            caller = self._identify(context, rpc)
             if self._limits is None:
                 return Admission(caller)
             name = caller.name or _host(context.peer())
             return Admission(caller, self._limits, self._limits.enter(name))
         except (UnauthenticatedError, PermissionDeniedError, RateLimitedError) as error:
+            self.refused(error)
+            raise
+
+    def identify(self, context: CallContext, rpc: str) -> Caller:
+        """Returns who makes a call that goes on, as far as is known now.
+
+        Args:
+            context: the context of the call.
+            rpc: its name.
+
+        Raises:
+            UnauthenticatedError: its credential is not known any more, or has expired.
+            PermissionDeniedError: the caller has no role any more that may make this call.
+        """
+        try:
+            return self._identify(context, rpc)
+        except (UnauthenticatedError, PermissionDeniedError) as error:
             self.refused(error)
             raise
 
@@ -217,6 +233,11 @@ class Gate:
         _log.info("took new tokens", tokens=len(self._tokens))
         self.reloaded("tokens", "taken")
         return True
+
+    def _identify(self, context: CallContext, rpc: str) -> Caller:
+        caller = self._caller(context)
+        _check_role(caller, rpc)
+        return caller
 
     def _caller(self, context: CallContext) -> Caller:
         if not self._asks:

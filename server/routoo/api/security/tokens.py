@@ -7,6 +7,7 @@ busy with wrong tokens.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import re
 import secrets
@@ -157,6 +158,8 @@ def append_token(path: Path, token: StoredToken) -> None:
     try:
         path.touch(mode=0o600, exist_ok=True)
         with path.open("r+b") as file:
+            # Two commands at once would write to the same place.
+            fcntl.flock(file, fcntl.LOCK_EX)
             kept = file.read()
             # An editor may have left the last line without its end.
             file.write((b"\n" if kept and not kept.endswith(b"\n") else b"") + token.line())

@@ -141,6 +141,28 @@ class Journal:
         else:
             self.size += len(data)
 
+    def look(self) -> None:
+        """Sets ``failed`` if somebody has deleted, replaced or cut the file. Thread-safe."""
+        with self._switching:
+            own = os.fstat(self._file)
+            try:
+                found = self.path.stat()
+            except OSError:
+                found = None
+            if found is None or not os.path.samestat(own, found):
+                trouble = "was deleted or replaced"
+            elif own.st_size < self.size:
+                trouble = "was cut"
+            else:
+                return
+        if not self.failed:
+            _log.error(
+                "the journal is not what was written, and is written anew from the books",
+                journal=str(self.path),
+                trouble=trouble,
+            )
+        self.failed = True
+
     def sync(self) -> None:
         """Forces what was appended to the disk. Thread-safe."""
         with self._switching:  # keeps ``switch`` from closing the file

@@ -33,8 +33,8 @@ class Journaling:
 
     ``booked`` and ``settled`` are called with the ledger's lock held, in the order of the events.
     A thread forces the file to disk at an interval (fsync ``interval``), rewrites it when it has
-    grown, and after a failed append rewrites it as soon as the disk works again: the books in
-    memory are always complete.
+    grown, and after a failed append, or when somebody has deleted or cut it, rewrites it as soon as
+    the disk works: the books in memory are always complete.
 
     Args:
         journal: the file; closed with this.
@@ -125,6 +125,7 @@ class Journaling:
         """Forces the file to disk and rewrites it, where due; called by the thread."""
         if self._fsync == "interval":
             self._sync()
+        self._journal.look()
         grown = max(_REWRITE_BYTES, _REWRITE_FACTOR * self._rewritten_bytes)
         if self._journal.failed or self._journal.size > grown:
             self.rewrite()
@@ -164,6 +165,7 @@ class Journaling:
         """Writes what is not yet written, and closes the file."""
         self._stop.set()
         self._thread.join()
+        self._journal.look()
         if self._journal.failed:
             self.rewrite()
         self._journal.sync()

@@ -56,6 +56,46 @@ def report(  # noqa: PLR0913 - one parameter per option
         int | None,
         typer.Option(min=0, max=UINT32_MAX, help="Billed; stands in for a cost.", metavar="N"),
     ] = None,
+    cached_input_tokens: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=UINT32_MAX, help="Of the input, read from the provider's cache.", metavar="N"
+        ),
+    ] = None,
+    cache_write_tokens: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=UINT32_MAX, help="Of the input, written into its cache.", metavar="N"
+        ),
+    ] = None,
+    cache_write_1h_tokens: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=UINT32_MAX, help="Of the input, written into it for an hour.", metavar="N"
+        ),
+    ] = None,
+    audio_input_tokens: Annotated[
+        int | None, typer.Option(min=0, max=UINT32_MAX, help="Of the input, sound.", metavar="N")
+    ] = None,
+    image_input_tokens: Annotated[
+        int | None, typer.Option(min=0, max=UINT32_MAX, help="Of the input, images.", metavar="N")
+    ] = None,
+    video_input_tokens: Annotated[
+        int | None, typer.Option(min=0, max=UINT32_MAX, help="Of the input, films.", metavar="N")
+    ] = None,
+    reasoning_tokens: Annotated[
+        int | None,
+        typer.Option(min=0, max=UINT32_MAX, help="Of the output, not shown.", metavar="N"),
+    ] = None,
+    audio_output_tokens: Annotated[
+        int | None, typer.Option(min=0, max=UINT32_MAX, help="Of the output, sound.", metavar="N")
+    ] = None,
+    images: Annotated[
+        int | None, typer.Option(min=0, max=UINT32_MAX, help="Images in the request.", metavar="N")
+    ] = None,
+    service_tier: Annotated[
+        str | None, typer.Option(help="That was served: batch, flex, priority.", metavar="TIER")
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="Who answered, if another model.", metavar="MODEL")
     ] = None,
@@ -80,6 +120,16 @@ def report(  # noqa: PLR0913 - one parameter per option
                 score=score,
                 input_tokens=input_tokens,
                 output_tokens=output_tokens,
+                cached_input_tokens=cached_input_tokens,
+                cache_write_tokens=cache_write_tokens,
+                cache_write_1h_tokens=cache_write_1h_tokens,
+                audio_input_tokens=audio_input_tokens,
+                image_input_tokens=image_input_tokens,
+                video_input_tokens=video_input_tokens,
+                reasoning_tokens=reasoning_tokens,
+                audio_output_tokens=audio_output_tokens,
+                images=images,
+                service_tier=service_tier,
                 model=model,
                 error=error,
             )

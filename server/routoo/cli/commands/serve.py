@@ -40,6 +40,8 @@ def serve(
 
     Prints one line, `ready HOST:PORT ...`, as soon as requests are taken; logs go to stderr.
     """
+    # A reload that is asked for during the start is kept until it can be done.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP, signal.SIGUSR1})
     # gRPC's core would print a line of its own before ours when the port is taken.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from routoo.config.loading import SettingsSource
@@ -71,14 +73,22 @@ def serve(
 
 def reload(
     pid: Annotated[int, typer.Argument(help="Process of `routoo serve`.", min=2)],
+    *,
+    confirm_removal: Annotated[
+        bool,
+        typer.Option(
+            "--confirm-removal", help="Budgets and limits that are no longer mentioned may go."
+        ),
+    ] = False,
 ) -> None:
     """Have a running service take its settings, pool and predictor as they are now.
 
     Everything is read, checked and tried first; if anything fails, the service keeps what it has.
-    The service's log and `routoo info` show the result.
+    A budget or limit that the settings no longer mention is kept, and nothing else is taken either,
+    unless its removal is confirmed. The service's log and `routoo info` show the result.
     """
     try:
-        os.kill(pid, signal.SIGHUP)
+        os.kill(pid, signal.SIGUSR1 if confirm_removal else signal.SIGHUP)
     except ProcessLookupError:
         raise ConfigError(f"no process {pid}; the line `ready ...` names the service's") from None
     except PermissionError:

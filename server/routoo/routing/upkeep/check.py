@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from routoo.routing.pool import ModelSpec, Pool
     from routoo.routing.upkeep.known_models import KnownModels
 
+_CACHE_WRITES = ("usd_per_1m_cache_write_tokens", "usd_per_1m_cache_write_1h_tokens")
+_SELLERS_OF_CACHE_WRITES = frozenset({"anthropic"})
+
 
 @dataclass(frozen=True, slots=True)
 class PoolWarning:
@@ -26,7 +29,14 @@ class PoolWarning:
     """
 
     model: str
-    kind: Literal["ends", "no_price", "unknown_to_predictor", "no_evidence", "output_above_window"]
+    kind: Literal[
+        "ends",
+        "no_price",
+        "no_cache_write_price",
+        "unknown_to_predictor",
+        "no_evidence",
+        "output_above_window",
+    ]
     message: str
 
 
@@ -97,6 +107,14 @@ def _of(
             "no_price",
             f"{name} has the price 0 for input and output; set what it costs you, or it always"
             " looks cheapest",
+        )
+    unset = [field for field in _CACHE_WRITES if getattr(model, field) is None]
+    if model.provider in _SELLERS_OF_CACHE_WRITES and unset:
+        yield PoolWarning(
+            name,
+            "no_cache_write_price",
+            f"{name} has no {unset[0]}, which {model.provider} asks more for than for other input;"
+            " set it, or such tokens are booked too cheap",
         )
     if known is not None:
         yield from predictor_warnings(model, known)

@@ -28,10 +28,18 @@ PRICES = (
     "usd_per_1m_input_tokens",
     "usd_per_1m_cached_input_tokens",
     "usd_per_1m_cache_write_tokens",
+    "usd_per_1m_cache_write_1h_tokens",
+    "usd_per_1m_audio_input_tokens",
+    "usd_per_1m_image_input_tokens",
+    "usd_per_1m_video_input_tokens",
     "usd_per_1m_output_tokens",
+    "usd_per_1m_reasoning_tokens",
+    "usd_per_1m_audio_output_tokens",
 )
 """The fields of an entry, and of a model of the pool, that are prices."""
-_FIGURES = (*PRICES, "context_window_tokens", "max_output_tokens", "deprecation_date")
+CONDITIONS = ("tiers", "service_tiers", "hours")
+"""The fields of both that say when the prices are others."""
+_FIGURES = (*PRICES, *CONDITIONS, "context_window_tokens", "max_output_tokens", "deprecation_date")
 _ENTRY = re.compile(rf"({GENAI_PRICES}|{LITELLM})(?: [0-9][^\s:]*)?: ?(\S+)", re.ASCII)
 _DATE_AT_END = re.compile(r"[-@](\d{4}-\d{2}-\d{2}|\d{8})$", re.ASCII)
 
@@ -48,7 +56,16 @@ class CatalogueEntry:
         usd_per_1m_input_tokens: for prompts of ordinary length, at the most expensive hour.
         usd_per_1m_cached_input_tokens: of input tokens that are found in the seller's cache.
         usd_per_1m_cache_write_tokens: of input tokens that are written into that cache.
+        usd_per_1m_cache_write_1h_tokens: of those that are written into it for an hour.
+        usd_per_1m_audio_input_tokens: of sound, where it has another price than text.
+        usd_per_1m_image_input_tokens: of images, where they have another price than text.
+        usd_per_1m_video_input_tokens: of films, where they have another price than text.
         usd_per_1m_output_tokens: for prompts of ordinary length, at the most expensive hour.
+        usd_per_1m_reasoning_tokens: of output that is not shown, where it has another price.
+        usd_per_1m_audio_output_tokens: of sound in the answer, where it has another price.
+        tiers: prices of long prompts, as a pool file spells them.
+        service_tiers: multipliers by service tier.
+        hours: stretches of the day with lower prices, as a pool file spells them.
         context_window_tokens: the longest input.
         max_output_tokens: the longest answer.
         capabilities: of tools, vision, json, reasoning and audio those that it has.
@@ -62,7 +79,16 @@ class CatalogueEntry:
     usd_per_1m_input_tokens: float | None = None
     usd_per_1m_cached_input_tokens: float | None = None
     usd_per_1m_cache_write_tokens: float | None = None
+    usd_per_1m_cache_write_1h_tokens: float | None = None
+    usd_per_1m_audio_input_tokens: float | None = None
+    usd_per_1m_image_input_tokens: float | None = None
+    usd_per_1m_video_input_tokens: float | None = None
     usd_per_1m_output_tokens: float | None = None
+    usd_per_1m_reasoning_tokens: float | None = None
+    usd_per_1m_audio_output_tokens: float | None = None
+    tiers: tuple[dict[str, Any], ...] | None = None
+    service_tiers: dict[str, float] | None = None
+    hours: tuple[dict[str, Any], ...] | None = None
     context_window_tokens: int | None = None
     max_output_tokens: int | None = None
     capabilities: tuple[str, ...] = ()
@@ -95,7 +121,7 @@ class CatalogueEntry:
         gaps = {
             name: getattr(other, name)
             for name in _FIGURES
-            if name not in PRICES and getattr(self, name) is None
+            if name not in (*PRICES, *CONDITIONS) and getattr(self, name) is None
         }
         return dataclasses.replace(
             self, **gaps, capabilities=self.capabilities or other.capabilities

@@ -15,6 +15,7 @@ import orjson
 
 from routoo.errors import PoolError
 from routoo.routing.upkeep.entry import LITELLM, SELLERS, CatalogueEntry
+from routoo.routing.upkeep.litellm_prices import litellm_prices
 
 _TABLE = "model_prices_and_context_window_backup.json"
 _CAPABILITIES = {
@@ -83,10 +84,7 @@ class LitellmTable:
             version=self.version,
             key=key,
             seller=SELLERS.get(seller, seller),
-            usd_per_1m_input_tokens=_usd_per_1m(value.get("input_cost_per_token")),
-            usd_per_1m_cached_input_tokens=_usd_per_1m(value.get("cache_read_input_token_cost")),
-            usd_per_1m_cache_write_tokens=_usd_per_1m(value.get("cache_creation_input_token_cost")),
-            usd_per_1m_output_tokens=_usd_per_1m(value.get("output_cost_per_token")),
+            **litellm_prices(value),
             context_window_tokens=_tokens(value.get("max_input_tokens")),
             max_output_tokens=_tokens(value.get("max_output_tokens")),
             capabilities=tuple(
@@ -112,13 +110,6 @@ def _day_of(path: Path) -> str:
         return date.fromtimestamp(path.stat().st_mtime).isoformat()  # noqa: DTZ012 - of its owner
     except OSError:
         return "0"
-
-
-def _usd_per_1m(usd_per_token: object) -> float | None:
-    if isinstance(usd_per_token, bool) or not isinstance(usd_per_token, int | float):
-        return None
-    # The table's numbers are exact in decimals, not in binary: 1e-07 * 1e6 would be off at the end.
-    return float(f"{usd_per_token * 1e6:.10g}")
 
 
 def _tokens(number: object) -> int | None:

@@ -146,7 +146,7 @@ class PoolText:
         if field not in nodes:
             return self._further_key(item, field, value)
         key, old = nodes[field]
-        if isinstance(old, yaml.SequenceNode) and not old.flow_style:
+        if field == "capabilities" and isinstance(old, yaml.SequenceNode) and not old.flow_style:
             # A list with a line per part: new parts are added to it.
             dash = " " * self._column(old.start_mark)
             more = value[len(old.value) :]
@@ -154,6 +154,9 @@ class PoolText:
             return _Edit(
                 place, place, "".join(f"{self._line_end}{dash}- {_yaml(one)}" for one in more)
             )
+        if isinstance(old, yaml.CollectionNode) and not old.flow_style:
+            # A block with a line per part: it is replaced by one line.
+            return _Edit(int(key.end_mark.index), self._last_of(old), f": {_yaml(value)}")
         if old.start_mark.index <= key.end_mark.index:  # an alias, whose node stands elsewhere
             raise self._by_hand(field)
         return _Edit(int(old.start_mark.index), self._last_of(old), _yaml(value))
@@ -274,6 +277,6 @@ def _yaml(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     written = yaml.safe_dump(
-        [value], default_flow_style=True, width=float("inf"), allow_unicode=True
+        [value], default_flow_style=True, width=float("inf"), allow_unicode=True, sort_keys=False
     )
     return str(written).strip()[1:-1]

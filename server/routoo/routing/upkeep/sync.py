@@ -7,10 +7,12 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from routoo.routing.upkeep.entry import PRICES, named_entry
+from pydantic import ValidationError
+
+from routoo.routing.pool import ModelSpec
+from routoo.routing.upkeep.entry import CONDITIONS, PRICES, named_entry
 
 if TYPE_CHECKING:
-    from routoo.routing.pool import ModelSpec
     from routoo.routing.upkeep.catalogues import Catalogues
     from routoo.routing.upkeep.entry import CatalogueEntry
     from routoo.routing.upkeep.pool_text import PoolText
@@ -129,12 +131,14 @@ def _all_of(model: ModelSpec, entry: CatalogueEntry) -> tuple[CatalogueEntry, di
 def _differences(
     model: ModelSpec, entry: CatalogueEntry, figures: dict[str, Any]
 ) -> list[FieldChange]:
+    plain = model.model_dump(exclude_none=True)
+    wanted = _read(plain, figures)
     changes = [
-        FieldChange(model.name, field, old, new)
+        FieldChange(model.name, field, plain.get(field), new)
         for field, new in figures.items()
-        if not _is_same(old := getattr(model, field), new)
+        if field in wanted and not _is_same(plain.get(field), wanted[field])
     ]
-    if any(change.field in PRICES for change in changes):
+    if any(change.field in (*PRICES, *CONDITIONS) for change in changes):
         told = {"price_status": "stated", "price_source": entry.source}
         changes += [
             FieldChange(model.name, field, old, new)
@@ -142,6 +146,18 @@ def _differences(
             if (old := getattr(model, field)) != new
         ]
     return changes
+
+
+def _read(plain: dict[str, Any], figures: dict[str, Any]) -> dict[str, Any]:
+    """Returns the figures as a pool file with them is read.
+
+    Without those that say when prices are others, if they lack a price that the model has.
+    """
+    try:
+        spec = ModelSpec.model_validate({**plain, **figures})
+    except ValidationError:
+        return {name: one for name, one in figures.items() if name not in CONDITIONS}
+    return {name: spec.model_dump(exclude_none=True)[name] for name in figures}
 
 
 def _is_same(old: Any, new: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Self
 
@@ -110,6 +111,7 @@ class Logged:
             evidence=told("evidence", nothing),
             ood=told("ood", np.nan),
             confidence=told("task_confidence", np.nan),
+            priced_s=np.array([_priced_s(line) for line in lines], np.int64),
             plain_tokens=told("plain_tokens", nothing),
             **_corrected(setup, lines, corrections),
         )
@@ -245,6 +247,7 @@ def _joined(parts: Sequence[Estimates]) -> Estimates:
         length_factors=known("length_factors", 1.0),
         latency_factors=known("latency_factors", 1.0),
         unsure=None if parts[0].unsure is None else together("unsure"),
+        priced_s=together("priced_s"),
     )
 
 
@@ -272,6 +275,12 @@ def _ticket(decision_id: str) -> int:
         ValueError: the id is not one of Routoo's.
     """
     return int(decision_id.rpartition("-")[2], 16)
+
+
+def _priced_s(line: Mapping[str, Any]) -> int:
+    """Returns the time whose prices hold; a log of before there were such times has its own."""
+    told = line.get("priced_s")
+    return int(datetime.fromisoformat(line["time"]).timestamp()) if told is None else int(told)
 
 
 def _text(value: Any) -> str:

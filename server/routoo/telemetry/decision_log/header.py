@@ -43,6 +43,7 @@ class Setup:
         in_force: the name of the policy for requests that name none.
         software: versions of the software that computes, by name.
         unsure: the rule for prompts that the predictor does not know; None: there is none.
+        prices: the version of the price table that decided; empty: the log tells none.
     """
 
     pool: Pool
@@ -50,11 +51,19 @@ class Setup:
     in_force: str
     software: Mapping[str, str]
     unsure: Unsure | None = None
+    prices: str = ""
 
     @classmethod
     def of(cls, pool: Pool, policies: Policies) -> Setup:
         """Makes the setup of a service that decides now, with this software."""
-        return cls(pool, policies.offered, policies.in_force.name, software(), policies.unsure)
+        return cls(
+            pool,
+            policies.offered,
+            policies.in_force.name,
+            software(),
+            policies.unsure,
+            pool.prices.version,
+        )
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Setup:
@@ -76,6 +85,7 @@ class Setup:
                 values["in_force"],
                 values["software"],
                 None if unsure is None else Unsure.restored(unsure),
+                str(values.get("prices", "")),
             )
         except (KeyError, TypeError, AttributeError, ValidationError) as error:
             raise ValueError(f"{type(error).__name__} in the setup") from None
@@ -97,6 +107,7 @@ class Setup:
             "in_force": self.in_force,
             "policies": {name: one.logged() for name, one in self.policies.items()},
             "models": [model.model_dump() for model in self.pool.models],
+            "prices": self.prices,
             "software": dict(self.software),
         }
 

@@ -14,6 +14,7 @@ from routoo.telemetry.decision_log.header import Setup
 from routoo.telemetry.decision_log.record import BatchRecord
 from routoo.telemetry.decision_log.rotating_file import RotatingFile
 from routoo.telemetry.decision_log.sampling import Sampler
+from routoo.telemetry.decision_log.usage_line import usage_line
 from routoo.telemetry.decision_log.writer import Writer
 
 if TYPE_CHECKING:
@@ -156,6 +157,7 @@ class _Report:
             "cost_usd": outcome.cost_usd,
             "input_tokens": outcome.input_tokens,
             "output_tokens": outcome.output_tokens,
+            "usage": None if outcome.usage is None else usage_line(outcome.usage),
             "latency_ms": outcome.latency_ms,
             "failed": bool(outcome.error) or None,
         }

@@ -8,19 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from routoo.errors import RoutooError
+from routoo.errors import InvalidRequestError, RoutooError
 from routoo.routing.corrections.factors import Factors
 from routoo.routing.joint import JointConstraints
 from routoo.telemetry.decision_log.columns import Logged
 from routoo.telemetry.decision_log.header import FORMAT_VERSION, Setup
+from routoo.telemetry.decision_log.usage_line import usage_of_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
+    from routoo.tariffs.usage import Usage
+
 # Lines are turned into arrays in chunks: as Python objects they take several times the memory.
 _AT_ONCE = 4096
-_WRONG = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
+_WRONG = (KeyError, TypeError, ValueError, AttributeError, OverflowError, InvalidRequestError)
 
 
 class DecisionLogError(RoutooError):
@@ -37,6 +40,7 @@ class Report:
         cost_usd: in US dollars.
         input_tokens: as billed.
         output_tokens: as billed.
+        usage: all that was billed; None: nothing but these tokens is known.
         failed: whether there was no answer, but an error.
     """
 
@@ -45,6 +49,7 @@ class Report:
     cost_usd: float | None
     input_tokens: float | None
     output_tokens: float | None
+    usage: Usage | None
     failed: bool
 
 
@@ -188,6 +193,7 @@ class _Reader:
             cost_usd=number("cost_usd"),
             input_tokens=number("input_tokens"),
             output_tokens=number("output_tokens"),
+            usage=None if values.get("usage") is None else usage_of_line(values["usage"]),
             failed=bool(values.get("failed")),
         )
 

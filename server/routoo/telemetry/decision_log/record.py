@@ -90,12 +90,15 @@ class BatchRecord:
             "latencies_ms": estimates.latencies_ms[row].tolist(),
             "output_tokens": _whole(estimates.output_tokens[row]),
             "input_tokens": int(batch.input_tokens[row]),
+            "prices": batch.pool.prices.version,
             "eligible": "".join("01"[cell] for cell in batch.mask[row].tolist()),
             **common,
         }
         if wanted != choice:
             values["wanted"] = names[wanted]
         values |= self._known(row)
+        if estimates.priced_s is not None:
+            values["priced_s"] = int(estimates.priced_s[row])
         if request.constraints:
             values["constraints"] = request.constraints
         if request.tenant:

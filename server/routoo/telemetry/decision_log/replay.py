@@ -86,6 +86,12 @@ def reproduce(log: LogContents) -> Reproduction:
     findings: list[str] = []
     decided = joint = 0
     for logged in log.decisions:
+        told, here = logged.setup.prices, logged.setup.pool.prices.version
+        if told and told != here:
+            findings.append(
+                f"decisions of setup {logged.setup.id} were made with price table {told}, which is"
+                f" {here} here"
+            )
         batches = np.array(logged.batches)
         alone = np.flatnonzero(batches == "")
         if alone.size:
@@ -127,7 +133,7 @@ def figures_again(logged: Logged) -> Estimates:
         old,
         scores=round_scores(old.scores),
         output_tokens=output_tokens,
-        costs_usd=costs_usd_of(pool, old.input_tokens, output_tokens),
+        costs_usd=costs_usd_of(pool, old.input_tokens, output_tokens, old.priced_s),
         latencies_ms=latencies_ms_of(pool, output_tokens, old.latency_factors),
     )
     unsure = logged.setup.unsure

@@ -10,8 +10,9 @@ import numpy as np
 from routoo.request_fields import CONSTRAINTS, Kind, Narrows
 from routoo.routing.constraints import narrow
 from routoo.routing.decision import Chosen
-from routoo.routing.estimates import Estimates, costs_usd_of, latencies_ms_of, tokens_cost_usd
+from routoo.routing.estimates import Estimates, costs_usd_of, latencies_ms_of
 from routoo.selector.reason import Reason
+from routoo.telemetry.decision_log.billed import answered, usage_cost_usd
 from routoo.telemetry.decision_log.header import Setup, plain_policies
 from routoo.telemetry.decision_log.reader import DecisionLogError
 
@@ -228,10 +229,10 @@ def what_if(log: LogContents, instead: Alternative) -> WhatIf:
             codes, priced = np.zeros(len(choice), np.int8), np.zeros(len(choice), np.bool_)
             choice = unsure.instead(Chosen(choice, codes, priced), mask, rows).choice
         reports = [log.reports.get(one) for one in logged.ids]
-        answered = _answered(logged, reports)
-        then += _figures(logged, logged.setup.pool, logged.choice, reports, answered)
+        by = answered(logged, reports)
+        then += _figures(logged, logged.setup.pool, logged.choice, reports, by)
         # Columns of the other pool, by the model's name: -1 where the log's pool lacks it.
-        renamed = _renamed(answered, logged.setup.pool, pool)
+        renamed = _renamed(by, logged.setup.pool, pool)
         other += _figures(moved, pool, choice, reports, renamed)
         decided = _renamed(logged.choice, logged.setup.pool, pool)
         same += int(np.count_nonzero(decided == choice))
@@ -268,11 +269,12 @@ def _at(logged: Logged, pool: Pool) -> tuple[Logged, BoolArray]:
     estimates = Estimates(
         scores=old.scores[:, columns],
         output_tokens=tokens,
-        costs_usd=costs_usd_of(pool, old.input_tokens, tokens),
+        costs_usd=costs_usd_of(pool, old.input_tokens, tokens, old.priced_s),
         latencies_ms=latencies_ms_of(pool, tokens, factors),
         input_tokens=old.input_tokens,
         ood=old.ood,
         confidence=old.confidence,
+        priced_s=old.priced_s,
     )
     left = np.ones(estimates.scores.shape, np.bool_)
     requests = []
@@ -310,27 +312,12 @@ def _renamed(choice: IndexArray, old: Pool, new: Pool) -> IndexArray:
     return columns[choice]
 
 
-def _answered(logged: Logged, reports: Sequence[Report | None]) -> IndexArray:
-    """Returns the column of the model that answered, int [n].
-
-    -2 where nothing was reported, or the model is not in the pool.
-    """
-    index = logged.setup.pool.index
-    return np.array(
-        [
-            -2 if report is None else index.get(report.model, -2) if report.model else decided
-            for report, decided in zip(reports, logged.choice.tolist(), strict=True)
-        ],
-        np.intp,
-    )
-
-
 def _figures(
     logged: Logged,
     pool: Pool,
     choice: IndexArray,
     reports: Sequence[Report | None],
-    answered: IndexArray,
+    by: IndexArray,
 ) -> Figures:
     rows = np.flatnonzero(choice >= 0)
     scores = logged.estimates.scores[rows, choice[rows]]
@@ -341,7 +328,7 @@ def _figures(
         refused=len(choice) - len(rows),
         score=float(scores.sum()),
         cost_usd=float(costs_usd.sum()),
-        reported=_reported(logged, pool, choice, reports, answered),
+        reported=_reported(logged, pool, choice, reports, by),
     )
 
 
@@ -350,18 +337,22 @@ def _reported(
     pool: Pool,
     choice: IndexArray,
     reports: Sequence[Report | None],
-    answered: IndexArray,
+    by: IndexArray,
 ) -> Reported:
     """Sums over the reports of the decisions whose model is the one that answered."""
-    rows = np.flatnonzero((choice >= 0) & (choice == answered))
+    rows = np.flatnonzero((choice >= 0) & (choice == by))
     known = [reports[row] for row in rows.tolist()]
+    priced_s = logged.estimates.priced_s
+    assert priced_s is not None  # noqa: S101 - a log's decisions have it
     scores = np.array(
         [np.nan if one is None or one.score is None else one.score for one in known], np.float64
     )
     costs = np.array(
         [
-            np.nan if one is None or one.failed else _cost_usd(one, pool, column)
-            for one, column in zip(known, choice[rows].tolist(), strict=True)
+            np.nan if one is None or one.failed else _cost_usd(one, pool, column, at_s)
+            for one, column, at_s in zip(
+                known, choice[rows].tolist(), priced_s[rows].tolist(), strict=True
+            )
         ],
         np.float64,
     )
@@ -379,8 +370,9 @@ def _reported(
     )
 
 
-def _cost_usd(report: Report, pool: Pool, column: int) -> float:
-    """Returns the cost of the tokens at the pool's prices, else the reported one; NaN: unknown."""
-    if report.input_tokens is not None and report.output_tokens is not None:
-        return tokens_cost_usd(pool, column, report.input_tokens, report.output_tokens)
-    return float("nan") if report.cost_usd is None else report.cost_usd
+def _cost_usd(report: Report, pool: Pool, column: int, priced_s: int) -> float:
+    """Returns the cost of the usage at the pool's prices, else the reported one; NaN: unknown."""
+    billed_usd = usage_cost_usd(report, pool, column, priced_s)
+    if billed_usd is None:
+        return float("nan") if report.cost_usd is None else report.cost_usd
+    return billed_usd

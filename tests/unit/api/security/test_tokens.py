@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import orjson
@@ -141,3 +143,18 @@ def test_a_file_that_there_is_not(tmp_path: Path) -> None:
         read_tokens(tmp_path / "none")
     with pytest.raises(ConfigError, match="cannot be written: No such file"):
         append_token(tmp_path / "none" / "t", new_token("a", [ROUTE], NOW_S)[1])
+
+
+def test_commands_at_once_lose_no_token(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.jsonl"
+    first, second = (new_token("", ["route"], 0.0)[1] for _ in range(2))
+    with path.open("wb") as file, ThreadPoolExecutor(1) as other:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        adding = other.submit(append_token, path, second)
+        with pytest.raises(TimeoutError):  # it waits until the first command is done
+            adding.result(timeout=0.2)
+        file.write(first.line())
+        file.flush()
+        fcntl.flock(file, fcntl.LOCK_UN)
+        adding.result()
+    assert path.read_bytes() == first.line() + second.line()

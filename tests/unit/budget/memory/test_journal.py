@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
+from shutil import rmtree
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +29,7 @@ from support.budgets import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from routoo.budget.ledger import Ledger
@@ -81,6 +84,42 @@ def test_a_crash_loses_nothing(clock: FakeClock, path: Path) -> None:
     assert again.states() == ledger.states()
     again.close()
     ledger.close()
+
+
+def delete(path: Path) -> None:
+    path.unlink()
+
+
+def delete_its_folder(path: Path) -> None:
+    rmtree(path.parent)
+    path.parent.mkdir()
+
+
+def put_another_in_its_place(path: Path) -> None:
+    (path.parent / "other").write_bytes(b"not a journal")
+    (path.parent / "other").replace(path)
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, 5)
+
+
+@pytest.mark.parametrize("harm", [delete, delete_its_folder, put_another_in_its_place, cut])
+def test_a_journal_that_somebody_has_harmed_is_written_anew(
+    clock: FakeClock, path: Path, harm: Callable[[Path], None]
+) -> None:
+    ledger, journaling = with_journaling(clock, path, budget())
+    assert reserve(ledger, {"before": 0.25}) == [-1]
+    harm(path)
+    assert reserve(ledger, {"unnoticed": 0.125}) == [-1]
+    journaling.tend()
+    assert not journaling.failed
+    assert reserve(ledger, {"after": 0.0625}) == [-1]
+    harm(path)  # and so is one that nobody has looked at since, when it is closed
+    ledger.close()
+    again = opened(clock, journal=path)
+    assert figures(again.states()[0]) == (0.4375, 0.0, 0.0, 3)
+    again.close()
 
 
 def test_time_goes_on_from_the_journal(clock: FakeClock, path: Path) -> None:

@@ -45,9 +45,9 @@ def factors_of(code: float, unknown: float = 1.0, latency: float = 1.0) -> Facto
 def test_factors_of_one_change_no_bit(tokens: list[list[float]]) -> None:
     requests = [PromptRequest("p", max_output_tokens=50)] * len(tokens)
     prediction, columns = prediction_of(tokens), np.arange(3)
-    plain = estimates_of(prediction, requests, POOL, columns)
+    plain = estimates_of(prediction, requests, POOL, columns, None)
     neutral = Factors.neutral(POOL.names, KINDS)
-    found = estimates_of(prediction, requests, POOL, columns, neutral)
+    found = estimates_of(prediction, requests, POOL, columns, None, neutral)
     for name in ("output_tokens", "costs_usd", "latencies_ms"):
         assert getattr(found, name).tobytes() == getattr(plain, name).tobytes()
     assert found.correction is None
@@ -57,7 +57,7 @@ def test_factors_of_one_change_no_bit(tokens: list[list[float]]) -> None:
 def test_the_kind_of_the_prompt_says_which_factor_holds(tokens: list[float], factor: float) -> None:
     requests = [PromptRequest("p")]
     factors = factors_of(factor, latency=2.0)
-    found = estimates_of(prediction_of([tokens]), requests, POOL, np.arange(3), factors)
+    found = estimates_of(prediction_of([tokens]), requests, POOL, np.arange(3), None, factors)
     plain = np.rint(np.array([tokens], np.float32).astype(np.float64))
     assert found.plain_tokens is not None
     assert found.plain_tokens.tolist() == plain.tolist()
@@ -73,7 +73,7 @@ def test_the_kind_of_the_prompt_says_which_factor_holds(tokens: list[float], fac
 def test_a_prompt_of_no_known_kind_gets_the_factor_of_the_whole_model() -> None:
     factors = Factors(POOL.names, (), np.full((1, 3), 3.0), np.ones((1, 3)))
     prediction = prediction_of([[10.0, 20.0, 30.0]], tasks=False)
-    found = estimates_of(prediction, [PromptRequest("p")], POOL, np.arange(3), factors)
+    found = estimates_of(prediction, [PromptRequest("p")], POOL, np.arange(3), None, factors)
     assert found.output_tokens.tolist() == [[30.0, 60.0, 90.0]]
 
 
@@ -83,7 +83,7 @@ def test_a_callers_own_length_is_not_corrected_and_a_limit_limits_the_corrected_
         PromptRequest("p", max_output_tokens=25),
     ]
     found = estimates_of(
-        prediction_of([[10.0, 10.0, 10.0]] * 2), requests, POOL, np.arange(3), factors_of(4.0)
+        prediction_of([[10.0, 10.0, 10.0]] * 2), requests, POOL, np.arange(3), None, factors_of(4.0)
     )
     assert found.output_tokens.tolist() == [[40.0] * 3, [25.0] * 3]
     assert found.max_output_tokens is not None

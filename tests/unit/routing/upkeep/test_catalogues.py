@@ -62,13 +62,61 @@ def test_the_table_tells_all_figures_to_the_last_digit(table: LitellmTable) -> N
     assert entry.figures() == {
         "usd_per_1m_input_tokens": 0.1,
         "usd_per_1m_cached_input_tokens": 0.02,
-        "usd_per_1m_cache_write_tokens": 0.0,
         "usd_per_1m_output_tokens": 3.2,
         "context_window_tokens": 200000,
         "max_output_tokens": 128000,
         "deprecation_date": date(2027, 6, 1),
     }
     assert entry.capabilities == ("tools", "reasoning")
+
+
+def test_the_table_tells_when_prices_are_others(table: LitellmTable) -> None:
+    entry = table.find("openai", "gpt-9")
+    assert entry is not None
+    assert entry.figures() == {
+        "usd_per_1m_input_tokens": 5.0,
+        "usd_per_1m_cached_input_tokens": 0.5,
+        "usd_per_1m_audio_input_tokens": 40.0,
+        "usd_per_1m_output_tokens": 30.0,
+        "tiers": (
+            {
+                "above_input_tokens": 272_000,
+                "usd_per_1m_input_tokens": 10.0,
+                "usd_per_1m_cached_input_tokens": 1.0,
+                "usd_per_1m_audio_input_tokens": 80.0,  # rises as the input does
+                "usd_per_1m_output_tokens": 45.0,
+            },
+        ),
+        "service_tiers": {"flex": 0.5, "priority": 2.5},  # of 2.0 and 2.5 the higher one
+        "context_window_tokens": 1_000_000,
+    }
+    entry = table.find("deepseek", "deepseek-v9")
+    assert entry is not None
+    assert entry.hours == (
+        {"start": "04:00", "end": "06:00", "multiplier": 0.5, "days": ["mon", "fri"]},
+        {"start": "10:00", "end": "00:00", "multiplier": 0.5, "days": ["mon", "fri"]},
+        {"start": "00:00", "end": "00:00", "multiplier": 0.5, "days": ["sat", "sun"]},
+    )
+
+
+def test_the_package_tells_when_prices_are_others() -> None:
+    catalogue = GenaiPrices(DAY)
+    by_hour = catalogue.find("deepseek", "deepseek-v4-pro")
+    assert by_hour is not None
+    assert by_hour.hours == (
+        {"start": "04:00", "end": "06:00", "multiplier": 0.5},
+        {"start": "10:00", "end": "01:00", "multiplier": 0.5},
+    )
+    long = catalogue.find("google", "gemini-3.1-pro-preview")
+    assert long is not None
+    assert long.tiers == (
+        {
+            "above_input_tokens": 200_000,
+            "usd_per_1m_input_tokens": 4.0,
+            "usd_per_1m_cached_input_tokens": 0.4,
+            "usd_per_1m_output_tokens": 18.0,
+        },
+    )
 
 
 def test_the_table_s_sellers_have_the_names_that_pools_have(table: LitellmTable) -> None:
@@ -97,6 +145,7 @@ def test_the_package_tells_a_maker_s_prices() -> None:
         "usd_per_1m_input_tokens": 5.0,
         "usd_per_1m_cached_input_tokens": 0.5,
         "usd_per_1m_cache_write_tokens": 6.25,
+        "usd_per_1m_cache_write_1h_tokens": 10.0,
         "usd_per_1m_output_tokens": 25.0,
     }
 

@@ -45,6 +45,11 @@ def test_a_pool_without_doubts_has_none() -> None:
             "small has the price 0 for input and output; set what it costs you",
         ),
         (
+            {"provider": "anthropic", "usd_per_1m_cache_write_tokens": 3.75},
+            "no_cache_write_price",
+            "small has no usd_per_1m_cache_write_1h_tokens, which anthropic asks more for",
+        ),
+        (
             {"max_output_tokens": 4097},
             "output_above_window",
             "small has max_output_tokens 4,097 above its context_window_tokens 4,096; correct",

@@ -93,6 +93,32 @@ def test_a_figure_that_the_catalogue_does_not_have_stays(table: Catalogues) -> N
     assert (model.max_output_tokens, model.deprecation_date) == (7, date(2027, 1, 1))
 
 
+def test_tiers_and_hours_follow_the_catalogue_once(table: Catalogues) -> None:
+    text = "models:\n" + "\n".join(
+        f"""\
+  - name: {name}
+    usd_per_1m_input_tokens: 1
+    usd_per_1m_output_tokens: 1
+    tiers:
+      - above_input_tokens: 1000
+        usd_per_1m_input_tokens: 2  # of last year
+        usd_per_1m_output_tokens: 2
+    price_status: assumed
+    context_window_tokens: 1000
+    time_to_first_token_ms: 1
+    time_per_output_token_ms: 1
+"""
+        for name in ("openai/gpt-9", "deepseek/deepseek-v9")
+    )
+    after = synced(PoolText.of("pool.yaml", text), table).after
+    first, second = (model.tariff for model in after.pool.models)
+    assert [step.above_input_tokens for step in first.steps] == [272_000]
+    assert dict(first.service_tiers) == {"flex": 0.5, "priority": 2.5}
+    assert [window.days for window in second.hours] == [(0, 4), (0, 4), (5, 6)]
+    again = synced(after, table)
+    assert (again.changes, again.diff) == ((), "")
+
+
 def test_what_no_catalogue_has_is_listed_with_the_reason(table: Catalogues) -> None:
     kept = synced(PoolText.of("pool.yaml", POOL), table).kept
     assert list(kept) == ["ours/agreed", "ours/unknown", "ours/gone"]

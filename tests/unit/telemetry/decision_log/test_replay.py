@@ -15,13 +15,14 @@ from routoo.routing.request import PromptRequest
 from routoo.selector.cascade import CascadePlan, Correction, Rule
 from routoo.selector.policies.best import Best
 from routoo.selector.policies.cheapest import Cheapest
+from routoo.tariffs.usage import Usage
 from routoo.telemetry.decision_log.header import Setup
 from routoo.telemetry.decision_log.reader import DecisionLogError, read_logs
 from routoo.telemetry.decision_log.replay import reproduce
 from routoo.telemetry.decision_log.what_if import OtherPolicy, OtherService, what_if
 from support.logged_engine import lines_of, logged_engine, rewritten
 from support.tiny_engine import outcomes
-from support.tiny_money import hourly, spending
+from support.tiny_money import NOW_NS, hourly, spending
 from support.tiny_pool import SPECS, tiny_pool
 
 if TYPE_CHECKING:
@@ -87,6 +88,60 @@ async def test_every_policy_s_decisions_come_out_the_same(
     assert found.decisions == log.count == len(requests)
     assert not found.mismatches
     assert {line["reason"] for line in lines_of(tmp_path / "log")} > {"CASCADE", "FALLBACK"}
+
+
+def sold_by_hour(multiplier: float) -> Pool:
+    """Makes the tiny pool with an hour window, a fee and a price of long prompts for medium."""
+    prices = {
+        "usd_per_request": 0.0001,
+        "hours": [{"start": "22:00", "end": "23:00", "multiplier": multiplier}],
+        "tiers": [
+            {
+                "above_input_tokens": 2,
+                "usd_per_1m_input_tokens": 2,
+                "usd_per_1m_output_tokens": 4,
+            }
+        ],
+    }
+    specs = ({**one, **(prices if one["name"] == "medium" else {})} for one in SPECS)
+    return Pool.of(tuple(ModelSpec.model_validate(one) for one in specs))
+
+
+async def test_decisions_at_prices_of_the_hour_come_out_the_same(
+    artifact: Artifact, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    medium = {"allowed_models": ("medium",)}
+    async with logged_engine(artifact, log, pool=sold_by_hour(0.5)) as engine:
+        first, second, *_ = await outcomes(
+            *(engine.route(PromptRequest(prompt, constraints=medium)) for prompt in PROMPTS)
+        )
+        usage = Usage(10, 100, cached_input_tokens=5, service_tier="batch", model="MEDIUM")
+        await engine.report(OutcomeReport(first.decision_id, usage=usage))
+        await engine.report(OutcomeReport(second.decision_id, usage=Usage(10)))
+    read = read_logs([log])
+    assert not read.findings
+    found = reproduce(read)
+    assert (found.decisions, found.mismatches, found.findings) == (len(PROMPTS), [], [])
+    assert read.reports[first.decision_id].usage == usage
+    lines = lines_of(log)
+    assert {line["prices"] for line in lines} == {sold_by_hour(0.5).prices.version}
+    assert {line["priced_s"] for line in lines} == {NOW_NS // 10**9}
+    for multiplier in (0.5, 0.25):
+        other = OtherService(Cheapest(), sold_by_hour(multiplier), 1.0, "other")
+        reported = what_if(read, other).as_instead.reported
+        assert reported.costed == 1
+        assert reported.cost_usd == pytest.approx(0.0001 + multiplier * (10 * 2e-6 + 100 * 4e-6))
+
+
+async def test_a_log_of_another_price_table_says_so(artifact: Artifact, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    async with logged_engine(artifact, log) as engine:
+        await outcomes(engine.route(PromptRequest("hard")))
+    version = tiny_pool().prices.version
+    log.write_bytes(log.read_bytes().replace(version.encode(), b"01234567"))
+    (finding,) = reproduce(read_logs([log])).findings
+    assert finding.endswith(f"were made with price table 01234567, which is {version} here")
 
 
 async def test_decisions_that_budgets_turned_come_out_the_same(

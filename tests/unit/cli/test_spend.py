@@ -1,0 +1,88 @@
+"""``routoo spend``: sums of a log by tenant, model and day, and the savings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import orjson
+import pytest
+
+from routoo.predictor.artifact import load_artifact
+from routoo.routing.outcome import OutcomeReport
+from routoo.routing.request import PromptRequest
+from routoo.tariffs.usage import Usage
+from support.logged_engine import logged_engine
+from support.processes.process import write_tiny_config
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support.processes.command_line import Run
+
+# One word in, 200 tokens out.
+SMALL_USD = 0.0000401
+MEDIUM_USD = 0.000401
+LARGE_USD = 0.00601
+
+
+@pytest.fixture
+async def log(tmp_path: Path) -> Path:
+    """Three decisions for medium and one for small; all but one are reported."""
+    write_tiny_config(tmp_path)
+    artifact = load_artifact(tmp_path / "predictor")
+    async with logged_engine(artifact, tmp_path / "log") as engine:
+        ids = []
+        for tenant, model in (("a", "medium"), ("a", "medium"), ("", "medium"), ("", "small")):
+            constraints = {"allowed_models": (model,)}
+            request = PromptRequest("hard", tenant=tenant, constraints=constraints)
+            ids.append((await engine.route(request)).decision_id)
+        await engine.report(OutcomeReport(ids[0], usage=Usage(1000, 100, model="small")))
+        await engine.report(OutcomeReport(ids[1], cost_usd=0.25))
+        await engine.report(OutcomeReport(ids[2], error="HTTP status 500"))
+    return tmp_path / "log"
+
+
+def test_costs_are_told_apart_by_tenant_model_and_day(run: Run, log: Path) -> None:
+    found = orjson.loads(run("spend", str(log), "--json").out)
+    assert found["best_model"] == "large"
+    assert [
+        (one["tenant"], one["model"], one["decisions"], one["reported"]) for one in found["rows"]
+    ] == [("", "medium", 1, 1), ("", "small", 1, 0), ("a", "medium", 1, 1), ("a", "small", 1, 1)]
+    assert {one["day"] for one in found["rows"]} == {"2023-11-14"}
+    settled = [one["settled_usd"] for one in found["rows"]]
+    assert settled == pytest.approx([0.0, SMALL_USD, 0.25, 0.00012])
+    total = found["total"]
+    assert total["predicted_usd"] == pytest.approx(3 * MEDIUM_USD + SMALL_USD)
+    assert total["best_model_usd"] == pytest.approx(4 * LARGE_USD)
+    assert total["saved_usd"] == total["best_model_usd"] - total["predicted_usd"]
+
+
+def test_rows_may_be_joined_and_the_best_model_named(run: Run, log: Path) -> None:
+    ended = run("spend", str(log), "--by", "tenant", "--best", "medium", "--json")
+    found = orjson.loads(ended.out)
+    assert [one["tenant"] for one in found["rows"]] == ["", "a"]
+    assert all(set(one) & {"model", "day"} == set() for one in found["rows"])
+    assert found["total"]["best_model_usd"] == pytest.approx(4 * MEDIUM_USD)
+
+
+def test_the_table_tells_the_savings(run: Run, log: Path) -> None:
+    ended = run("spend", str(log), "--by", "model")
+    head, *rows, _, savings = ended.out.splitlines()
+    assert head.split()[:3] == ["model", "decisions", "unreported"]
+    assert [row.split()[:2] for row in rows] == [["medium", "2"], ["small", "2"], ["total", "4"]]
+    assert savings.startswith("sending everything to large was predicted at $0.0240: $0.0228")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--best", "gpt-9"), "model 'gpt-9' could not be chosen for all decisions; name one of"),
+        (("--by", "weather"), "'weather' is not one of 'tenant', 'model', 'day'"),
+    ],
+)
+def test_what_it_cannot_tell_is_bad_input(
+    run: Run, log: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    ended = run("spend", str(log), *arguments)
+    assert (ended.code, ended.out) == (2, "")
+    assert message in ended.err
