@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from support.peers.held_upstream import HeldUpstream
     from support.tiny_service import Running
 
-BODY = b'{"model":"auto","max_tokens":4000,"stream":true,"messages":[{"role":"user","content":"hard"}]}'
+BODY = (
+    b'{"model":"auto","max_tokens":4000,"stream":true,'
+    b'"messages":[{"role":"user","content":"hard"}]}'
+)
 READ_USD, WRITTEN_USD = 10e-6, 30e-6  # per token of the large model
 SERVED_USD = INPUT_TOKENS * READ_USD + OUTPUT_TOKENS * WRITTEN_USD
 FLOWED_USD = INPUT_TOKENS * READ_USD + TEXT_BYTES // 4 * WRITTEN_USD
