@@ -1,9 +1,10 @@
 """Replies of many providers with the usage that is in them, from ``usage_cases.jsonl``.
 
-Each line has the reply as one of ``reply`` (JSON), ``events`` (a stream, an event each) and ``text``
-(as it stands), the expected ``usage``, and its ``nano_usd``: the price in billionths of a dollar at $5
-per million input tokens and $15 per million output tokens. Cached input costs half of it, or at
-Anthropic's prices a tenth; input that is written into a cache 1.25 times, for an hour twice.
+Each line has the reply as one of ``reply`` (JSON), ``events`` (a stream, an event each) and
+``text`` (as it stands), the expected ``usage``, and its ``nano_usd``: the price in billionths of a
+dollar at $5 per million input tokens and $15 per million output tokens. Cached input costs half of
+it, or at Anthropic's prices a tenth; input that is written into a cache 1.25 times, for an hour
+twice.
 """
 
 from __future__ import annotations

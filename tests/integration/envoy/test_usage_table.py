@@ -1,4 +1,4 @@
-"""Envoy's filter finds the same usage as the reader here, in the same bytes on a real connection."""
+"""Envoy's filter finds the same usage as the reader, in the same bytes on a real connection."""
 
 from __future__ import annotations
 

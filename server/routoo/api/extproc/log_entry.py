@@ -32,7 +32,6 @@ _NEVER_WORKED = (
     "no_cluster_found",
     "fault_injected",
     "rate_limited",
-    "unauthorized_details",
     "rate_limit_service_error",
     "invalid_envoy_request_headers",
     "downstream_protocol_error",

@@ -85,11 +85,11 @@ def _rest_of(part: bytes, tally: ExchangeCounts) -> list[Entry]:
     found = _ENTRY.FromString(_repaired(part, _ENTRY.DESCRIPTOR))
     entries = [found]
     if not found.request.request_headers.get(DECISION_ID):
-        entries = []
-        for match in _ID.finditer(part):
-            entry = _ENTRY()
-            entry.request.request_headers[DECISION_ID] = match[1].decode()
-            entries.append(entry)
+        ids = [match[1].decode() for match in _ID.finditer(part)]
+        if len(ids) != 1:  # of several entries, nobody knows whose the rest is
+            entries = [_ENTRY() for _ in ids]
+        for entry, decision_id in zip(entries, ids, strict=True):
+            entry.request.request_headers[DECISION_ID] = decision_id
     tally.entry("repaired" if entries else "lost")
     _log.warning(
         "an entry of Envoy's access log is not whole; what can be read of it is used",
