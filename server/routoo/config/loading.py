@@ -1,4 +1,4 @@
-"""Reading of the settings: one YAML file, environment overrides; unknown keys are refused.
+"""UsageReading of the settings: one YAML file, environment overrides; unknown keys are refused.
 
 ``load_settings`` is the only reader. A setting is looked up in this order: ``overrides``
 (command-line flags), environment (``ROUTOO_POLICY__MAX_MEAN_COST_USD=0.002``), the YAML file, the

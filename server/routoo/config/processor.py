@@ -42,8 +42,13 @@ class ProcessorSettings(Section):
     """Source of the number of tokens that a reply took. reply: Envoy sends every piece of the reply
     here and waits for an answer. access_log: Envoy logs the tokens, as set up in
     deploy/envoy/envoy.yaml."""
+    failed_upstream: Literal["estimate", "zero"] = "estimate"
+    """Books of a request that Envoy itself ended with an error, such as 504 after its time-out,
+    while the upstream may have worked for it. estimate: the predicted cost. zero: nothing, as for
+    an upstream's own error, and for one that was never reached."""
     max_reply_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, le=1024**3)
-    """Longest reply, or event of a streamed one, in which the usage is looked for."""
+    """Longest event of a streamed reply in which the usage is looked for. Envoy's filter for the
+    access log has a limit of its own, 4 MiB."""
     uncompressed_replies: bool = True
     """Removes accept-encoding from routed requests: the usage is not read in a compressed reply."""
     fallback_model: str = ""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from routoo.budget.ledger import Settled
 from routoo.errors import InvalidRequestError, RoutooError
+from routoo.routing.outcome import estimated_usage
 from routoo.tariffs.tariff import NANO_PER_USD, cost_nano_usd
 from routoo.tariffs.usage import Usage
 
@@ -54,7 +55,8 @@ class OutcomeSettlement:
 
         The cost is the first of these that is known: the reported cost; the cost that the reply
         itself tells, where the pool trusts it; the reported usage at the prices of the model that
-        answered, at the hour of the decision; 0 when an error is reported; the predicted cost. A
+        answered, at the hour of the decision; 0 when an error is reported; the predicted cost. An
+        estimated usage has predicted totals, and an error with it may have cost something. A
         reply that names a model that the pool does not know is billed as the decided one, and
         counted. A decision of another replica is known to the shared ledger alone: its report
         needs the cost, or the usage and the model.
@@ -129,6 +131,9 @@ class OutcomeSettlement:
         if outcome.cost_usd is not None:
             return outcome.cost_usd
         usage = outcome.usage or Usage(outcome.input_tokens, outcome.output_tokens)
+        if outcome.usage is not None and outcome.estimated and decision is not None:
+            assert column is not None  # noqa: S101 - that of the decision, if of no other model
+            usage = estimated_usage(usage, decision.batch.estimates, decision.row, column)
         if usage.complete or usage.told_cost_usd is not None:
             billed_usd = self._billed_usd(usage, decision, pool, column)
             if billed_usd is not None or column is None:
@@ -138,7 +143,7 @@ class OutcomeSettlement:
             raise InvalidRequestError(
                 "is not set; the cost needs both kinds of tokens, or cost_usd", field=missing
             )
-        if outcome.error:
+        if outcome.error and not outcome.estimated:
             return 0.0
         if decision is None or column is None:
             return None
@@ -178,6 +183,8 @@ class OutcomeSettlement:
             self._counts.scored.labels(*labels).inc()
             self._counts.reported_score.labels(*labels).inc(outcome.score)
             self._counts.predicted_score.labels(*labels).inc(predicted)
+        if cost_usd is not None and outcome.estimated:
+            self._counts.estimated_cost.labels(model).inc(cost_usd)
         if cost_usd is not None and not outcome.error:
             self._counts.reported_cost.labels(model).inc(cost_usd)
             self._counts.predicted_cost.labels(model).inc(float(estimates.costs_usd[row, column]))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from routoo.routing.estimates import Estimates
     from routoo.tariffs.usage import Usage
 
 
@@ -25,6 +26,9 @@ class OutcomeReport:
         tenant: the tenant to which the decision has to belong; None: any.
         usage: all that the provider counted for the answer; None: nothing but the fields above is
             known. It goes before ``input_tokens`` and ``output_tokens``.
+        estimated: whether the provider has not told the cost: totals that ``usage`` lacks are the
+            predicted ones, and its ``output_tokens`` raise the predicted ones. With an error: the
+            provider may have worked, so that the predicted cost is booked.
     """
 
     decision_id: str
@@ -37,3 +41,20 @@ class OutcomeReport:
     error: str = ""
     tenant: str | None = None
     usage: Usage | None = None
+    estimated: bool = False
+
+
+def estimated_usage(usage: Usage, estimates: Estimates, row: int, column: int) -> Usage:
+    """Returns a usage that the provider has not told to the end, with predicted totals.
+
+    Args:
+        usage: what is known of it.
+        estimates: the predictions of the decision's batch.
+        row: the decision.
+        column: the model that answered.
+    """
+    read = usage.input_tokens
+    if read is None:
+        read = int(estimates.input_tokens[row])
+    written = max(usage.output_tokens or 0, int(estimates.output_tokens[row, column]))
+    return replace(usage, input_tokens=read, output_tokens=written)

@@ -45,6 +45,13 @@ class OutcomeCounts:
             ("model",),
             registry=registry,
         )
+        self.estimated_cost = Counter(
+            "routoo_estimated_cost_usd",
+            "Sum of the costs in US dollars that were booked by an estimate, as no provider had"
+            " told them, by the model that answered.",
+            ("model",),
+            registry=registry,
+        )
         self.predicted_cost = Counter(
             "routoo_reported_predicted_cost_usd",
             "Sum of the costs in US dollars that were predicted for the same answers.",

@@ -8,20 +8,22 @@ a time, after the reply has reached its caller.
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import grpc
 from envoy.service.accesslog.v3 import als_pb2
 
-from routoo.api.convert import parse
-from routoo.api.extproc.settlement import decision_of
+from routoo.api.extproc.log_entry import LogEntry
+from routoo.api.extproc.log_message import entries_of
 from routoo.api.peers import PeerAwayError
 
 if TYPE_CHECKING:
     from routoo.api.calls import Calls, Context, StreamState
-    from routoo.api.extproc.settlement import AwaitedReplies, Entry, OutcomeQueue
+    from routoo.api.extproc.log_message import Entry
+    from routoo.api.extproc.metrics import ExchangeCounts
+    from routoo.api.extproc.settlement import AwaitedReplies, OutcomeQueue
     from routoo.api.peers import Peers
+    from routoo.routing.outcome import OutcomeReport
 
 SERVICE: str = als_pb2.DESCRIPTOR.services_by_name["AccessLogService"].full_name
 RPC = "StreamAccessLogs"
@@ -35,12 +37,20 @@ class AccessLog:
         booking: books their outcomes.
         peers: the other workers, which get the entries of their own decisions; None: there are
             none.
+        tally: counts entries that are not whole.
     """
 
-    def __init__(self, replies: AwaitedReplies, booking: OutcomeQueue, peers: Peers | None) -> None:
+    def __init__(
+        self,
+        replies: AwaitedReplies,
+        booking: OutcomeQueue,
+        peers: Peers | None,
+        tally: ExchangeCounts,
+    ) -> None:
         self._replies = replies
         self._booking = booking
         self._peers = peers
+        self._tally = tally
         self._closing = False
         self._streams: set[asyncio.Task[Any]] = set()
 
@@ -68,8 +78,7 @@ class AccessLog:
         self._streams.add(task)
         try:
             while (body := await context.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]
-                message = parse(als_pb2.StreamAccessLogsMessage, body)
-                await self._take(message.http_logs.log_entry, tenant)
+                await self._take(entries_of(body, self._tally), tenant)
         except asyncio.CancelledError:
             ending.released = self._closing
             raise
@@ -77,22 +86,28 @@ class AccessLog:
             self._streams.discard(task)
         return b""  # a StreamAccessLogsResponse has no fields
 
-    async def _take(self, entries: Any, tenant: str | None) -> None:
+    async def _take(self, entries: list[Entry], tenant: str | None) -> None:
         """Settles this worker's decisions, and hands the other entries on to their workers."""
         others: dict[int, list[Entry]] = {}
         for entry in entries:
-            owner = None if self._peers is None else self._peers.owner_of(decision_of(entry))
+            told = LogEntry(entry)
+            owner = None if self._peers is None else self._peers.owner_of(told.decision_id)
             if owner is not None:
                 others.setdefault(owner, []).append(entry)
                 continue
-            outcome = self._replies.outcome(entry, tenant)
-            if outcome is not None:
-                self._booking.add(outcome)
+            self._book(self._replies.outcome(told, tenant))
         for owner, theirs in others.items():
             message = als_pb2.StreamAccessLogsMessage()
             message.http_logs.log_entry.extend(theirs)
             assert self._peers is not None  # noqa: S101 - it has named the owner
-            with suppress(PeerAwayError):  # its decisions ended with it
+            try:
                 await self._peers.ask(
                     owner, f"/{SERVICE}/{RPC}", message.SerializeToString(), tenant
                 )
+            except PeerAwayError:  # the shared ledger knows its decisions
+                for entry in theirs:
+                    self._book(self._replies.outcome_of_lost(LogEntry(entry), tenant))
+
+    def _book(self, outcome: OutcomeReport | None) -> None:
+        if outcome is not None:
+            self._booking.add(outcome)

@@ -17,13 +17,14 @@ import orjson
 
 from routoo.api.extproc import messages
 from routoo.api.extproc.body import api_of, replace_model
+from routoo.api.extproc.failures import may_have_worked
 from routoo.api.extproc.headers import PREFIX, RESULTS
 from routoo.api.extproc.refusal import Refusal
 from routoo.api.extproc.router import Head
-from routoo.api.extproc.settlement import FIRST_ERROR_STATUS
-from routoo.api.extproc.usage import EventUsage, JsonUsage
+from routoo.api.extproc.settlement import FIRST_ERROR_STATUS, settled_by
 from routoo.errors import InvalidRequestError
 from routoo.routing.outcome import OutcomeReport
+from routoo.tariffs.usage_reader import UsageReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from routoo.api.extproc.metrics import ExchangeCounts
     from routoo.api.extproc.router import Routed, Router
     from routoo.api.extproc.settlement import AwaitedReplies
-    from routoo.api.extproc.usage import UsageReader
     from routoo.api.security.gate import Admission
     from routoo.config.processor import ProcessorSettings
 
@@ -85,6 +85,7 @@ class Exchange:
         self._told = False
         self._ended = "gone"
         self._error = ""
+        self._may_have_worked = False
 
     @property
     def over(self) -> bool:
@@ -113,7 +114,7 @@ class Exchange:
         if kind == "request_body" and self._next is _Next.REQUEST_BODY:
             return await self._request_body(message.request_body)
         if kind == "response_headers" and self._next is _Next.REPLY_HEADERS:
-            return self._reply_headers(message.response_headers)
+            return self._reply_headers(message.response_headers, message.attributes)
         if kind == "request_trailers" and self._next is not _Next.REQUEST_HEADERS:
             return messages.REQUEST_TRAILERS_AS_THEY_ARE
         if kind == "response_trailers" and self._next is _Next.REPLY_BODY:
@@ -142,19 +143,22 @@ class Exchange:
         latency_ms = (perf_counter() - self.sent_s) * 1e3
         if self._error:
             self._tally.reply("failed")
-            return OutcomeReport(decision_id, error=self._error)
-        # A reply that broke off may have contained its usage before.
-        usage = None if self._reply is None else self._reply.usage()
-        if usage is not None and usage.complete:
-            self._tally.reply("read")
             return OutcomeReport(
                 decision_id,
-                input_tokens=usage.input_tokens,
-                output_tokens=usage.output_tokens,
-                latency_ms=latency_ms if self._ended == "read" else None,
+                error=self._error,
+                estimated=self._may_have_worked and self._settings.failed_upstream == "estimate",
             )
-        self._tally.reply("gone" if self._ended == "gone" else "estimated")
-        return OutcomeReport(decision_id)
+        if self._reply is None:
+            self._tally.reply("gone" if self._ended == "gone" else "estimated")
+            return OutcomeReport(decision_id, estimated=True)
+        finished = self._ended == "read"
+        return settled_by(
+            decision_id,
+            self._reply.reading(finished=finished),
+            latency_ms if finished else None,
+            self._tally,
+            broke_off=not finished,
+        )
 
     def _request_headers(self, message: Message) -> bytes | None:
         headers = _plain(message.headers)
@@ -214,13 +218,14 @@ class Exchange:
             removed.add("accept-encoding")
         return messages.routed_request(body, headers, sorted(removed))
 
-    def _reply_headers(self, message: Message) -> bytes:
+    def _reply_headers(self, message: Message, attributes: Message) -> bytes:
         assert self._routed is not None  # noqa: S101 - Envoy sends them for routed requests only
         headers = dict(_plain(message.headers))
         status = headers.get(":status", "")
         reader = None
         if not status.isdigit() or int(status) >= FIRST_ERROR_STATUS:
             self._error = f"HTTP status {status}" if status.isdigit() else "no HTTP status"
+            self._may_have_worked = may_have_worked(status, headers, attributes)
         elif not message.end_of_stream and self._routed.decision is not None:
             reader = self._reader(headers)
         self._reply = reader
@@ -233,11 +238,10 @@ class Exchange:
         """Returns a reader for a reply with these headers; None: no reader can read it."""
         if headers.get("content-encoding", "").strip().lower() not in _PLAIN:
             return None
-        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind == "text/event-stream":
-            return EventUsage(self._settings.max_reply_bytes)
-        if kind == "application/json":
-            return JsonUsage(self._settings.max_reply_bytes)
+        kind = headers.get("content-type", "")
+        streams = "event-stream" in kind
+        if streams or "json" in kind:
+            return UsageReader(streams=streams, longest_event=self._settings.max_reply_bytes)
         return None
 
     def _reply_body(self, message: Message) -> bytes | None:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 RequestResult = Literal["routed", "fallback", "passed", "refused"]
 ReplyResult = Literal["read", "estimated", "failed", "gone"]
+EntryFault = Literal["repaired", "lost"]
 
 
 class ExchangeCounts:
@@ -27,15 +28,25 @@ class ExchangeCounts:
         replies = Counter(
             "routoo_http_replies",
             "Replies to routed HTTP requests: read (settled with the usage in them), estimated"
-            " (no usage found), failed (an error of the upstream), gone (broken off).",
+            " (no usage told), failed (an error of the upstream), gone (broken off before the usage"
+            " was told).",
+            ("result",),
+            registry=registry,
+        )
+        entries = Counter(
+            "routoo_http_log_entry_faults",
+            "Entries of Envoy's access log that were not whole: repaired (without what could not be"
+            " read), lost (of no decision that could be found, or of a worker that has ended).",
             ("result",),
             registry=registry,
         )
         # All series exist from the start, so that rates do not begin with a jump.
         results: tuple[RequestResult, ...] = ("routed", "fallback", "passed", "refused")
         endings: tuple[ReplyResult, ...] = ("read", "estimated", "failed", "gone")
+        faults: tuple[EntryFault, ...] = ("repaired", "lost")
         self._requests = {result: requests.labels(result) for result in results}
         self._replies = {result: replies.labels(result) for result in endings}
+        self._entries = {fault: entries.labels(fault) for fault in faults}
 
     def request(self, result: RequestResult) -> None:
         """Counts a request that was handled."""
@@ -44,3 +55,7 @@ class ExchangeCounts:
     def reply(self, result: ReplyResult) -> None:
         """Counts the end of a routed request's reply."""
         self._replies[result].inc()
+
+    def entry(self, fault: EntryFault) -> None:
+        """Counts an entry of the access log that was not whole."""
+        self._entries[fault].inc()

@@ -53,8 +53,8 @@ class Processor:
         self._released = False
         self._streams: dict[asyncio.Task[Any], Exchange] = {}
         self._booking = OutcomeQueue(current)
-        self._logged = AwaitedReplies(self._tally, lambda: current.settings.outcomes)
-        self._log = AccessLog(self._logged, self._booking, peers)
+        self._logged = AwaitedReplies(self._tally, lambda: current.settings)
+        self._log = AccessLog(self._logged, self._booking, peers, self._tally)
         self._idle = asyncio.Event()
         self._idle.set()
 

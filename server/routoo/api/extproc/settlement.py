@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 
-from routoo.api.extproc.headers import DECISION_ID
-from routoo.api.extproc.usage import usage_in
 from routoo.errors import RoutooError
 from routoo.routing.outcome import OutcomeReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from routoo.api.extproc.log_entry import LogEntry
     from routoo.api.extproc.metrics import ExchangeCounts
-    from routoo.config.settings import OutcomeSettings
+    from routoo.config.settings import OutcomeSettings, Settings
     from routoo.engine.current import ActiveEngine
+    from routoo.tariffs.usage_reader import UsageReading
 
-Entry = Any  # envoy.data.accesslog.v3.HTTPAccessLogEntry; it has no types
-METADATA = "routoo"
-"""The namespace of the metadata in which deploy/envoy/envoy.yaml puts the usage of a reply, as
-JSON: the first usage in the reply and, if there are more, the last."""
-_USAGES = ("usage", "last_usage")
 FIRST_ERROR_STATUS = 400
 
 _log = structlog.get_logger("routoo.extproc")
@@ -38,19 +34,19 @@ class AwaitedReplies:
 
     Args:
         tally: counts the results of replies.
-        terms: returns how many decisions are kept, and for how long; called each time, as a reload
-            changes the settings.
+        settings: returns the settings in force, which say how many decisions are kept, for how
+            long, and how failures are booked.
         clock_s: seconds on a clock that never goes back.
     """
 
     def __init__(
         self,
         tally: ExchangeCounts,
-        terms: Callable[[], OutcomeSettings],
+        settings: Callable[[], Settings],
         clock_s: Callable[[], float] = monotonic,
     ) -> None:
         self._tally = tally
-        self._terms = terms
+        self._settings = settings
         self._clock_s = clock_s
         # By decision id, the oldest first: the time of the decision, and its tenant.
         self._waiting: dict[str, tuple[float, str]] = {}
@@ -60,7 +56,7 @@ class AwaitedReplies:
     def expect(self, decision_id: str, tenant: str) -> None:
         """Adds a decision, which Envoy is about to get and whose reply it will log."""
         now_s = self._clock_s()
-        terms = self._terms()
+        terms: OutcomeSettings = self._settings().outcomes
         self._waiting[decision_id] = now_s, tenant
         self.none_left.clear()
         # The engine forgets decisions by the same limits, so these need not be booked.
@@ -84,64 +80,87 @@ class AwaitedReplies:
         for decision_id in left:
             self.forget(decision_id)
             self._tally.reply("gone")
-        return [OutcomeReport(decision_id) for decision_id in left]
+        return [OutcomeReport(decision_id, estimated=True) for decision_id in left]
 
-    def outcome(self, entry: Entry, tenant: str | None) -> OutcomeReport | None:
+    def outcome(self, entry: LogEntry, tenant: str | None) -> OutcomeReport | None:
         """Returns the outcome that a log entry reports; None: of no awaited decision.
 
         Args:
             entry: an entry of the access log.
             tenant: the tenant whose decision it has to be; None: any tenant's.
         """
-        decision_id = decision_of(entry)
+        decision_id = entry.decision_id
         _, owner = self._waiting.get(decision_id, (0.0, None))
         if owner is None or tenant not in (None, owner):
             return None
         self.forget(decision_id)
-        status = entry.response.response_code.value
+        return self._outcome(entry)
+
+    def outcome_of_lost(self, entry: LogEntry, tenant: str | None) -> OutcomeReport | None:
+        """Returns the outcome of a decision whose worker has ended; None: too little is logged.
+
+        The shared ledger still knows the decision's reservation.
+
+        Args:
+            entry: an entry of the access log.
+            tenant: the tenant that the log is confined to; such a log tells of no other worker's
+                decisions, as nobody is left who knows their tenants.
+        """
+        if tenant is not None or not entry.model:
+            self._tally.entry("lost")
+            return None
+        found = self._outcome(entry)
+        told = found.usage is not None and not found.estimated
+        if told or (found.error and not found.estimated):
+            return replace(found, model=entry.model)
+        return OutcomeReport(
+            found.decision_id,
+            cost_usd=entry.predicted_cost_usd,
+            model=entry.model,
+            error=found.error,
+            estimated=True,
+        )
+
+    def _outcome(self, entry: LogEntry) -> OutcomeReport:
+        decision_id, status = entry.decision_id, entry.status
         if status >= FIRST_ERROR_STATUS:
             self._tally.reply("failed")
-            return OutcomeReport(decision_id, error=f"HTTP status {status}")
-        told = entry.common_properties
-        flags = told.response_flags
-        # The caller left before the reply had ended, or there was no reply.
-        gone = (
-            flags.downstream_connection_termination or flags.downstream_remote_reset or not status
-        )
-        texts = told.metadata.filter_metadata[METADATA].fields
-        usage = usage_in(texts[name].string_value for name in _USAGES if name in texts)
-        if not usage.complete:
-            self._tally.reply("gone" if gone else "estimated")
-            return OutcomeReport(decision_id)
-        self._tally.reply("read")
-        return OutcomeReport(
+            estimated = (
+                self._settings().processor.failed_upstream == "estimate" and entry.may_have_worked
+            )
+            return OutcomeReport(decision_id, error=f"HTTP status {status}", estimated=estimated)
+        broke_off = entry.broke_off
+        return settled_by(
             decision_id,
-            input_tokens=usage.input_tokens,
-            output_tokens=usage.output_tokens,
-            latency_ms=None if gone else _latency_ms(told),
+            entry.reading(),
+            None if broke_off else entry.latency_ms,
+            self._tally,
+            broke_off=broke_off,
         )
 
 
-def decision_of(entry: Entry) -> str:
-    """Returns the id of the decision that a log entry is about; empty: of none."""
-    found: str = entry.request.request_headers.get(DECISION_ID, "")
-    return found
+def settled_by(
+    decision_id: str,
+    reading: UsageReading,
+    latency_ms: float | None,
+    tally: ExchangeCounts,
+    *,
+    broke_off: bool,
+) -> OutcomeReport:
+    """Returns the outcome of a reply that is no error, and counts it.
 
-
-def _latency_ms(told: Entry) -> float | None:
-    """Returns the time of the upstream in ms; None: the entry lacks it.
-
-    It is measured from the first byte of the request that is sent to the upstream to the last byte
-    of its reply.
+    Args:
+        decision_id: of the decision.
+        reading: the usage in the reply.
+        latency_ms: time to the last token; None: not known.
+        tally: counts the reply.
+        broke_off: whether the reply did not come to its end.
     """
-    if not (
-        told.HasField("time_to_first_upstream_tx_byte")
-        and told.HasField("time_to_last_upstream_rx_byte")
-    ):
-        return None
-    ended_us = told.time_to_last_upstream_rx_byte.ToMicroseconds()
-    took_us: int = ended_us - told.time_to_first_upstream_tx_byte.ToMicroseconds()
-    return max(0.0, took_us * 1e-3)
+    if reading.told:
+        tally.reply("read")
+        return OutcomeReport(decision_id, usage=reading.usage, latency_ms=latency_ms)
+    tally.reply("gone" if broke_off else "estimated")
+    return OutcomeReport(decision_id, usage=reading.usage, estimated=True)
 
 
 class OutcomeQueue:

@@ -341,17 +341,15 @@ def _reported(
     """Sums over the reports of the decisions whose model is the one that answered."""
     rows = np.flatnonzero((choice >= 0) & (choice == by))
     known = [reports[row] for row in rows.tolist()]
-    priced_s = logged.estimates.priced_s
-    assert priced_s is not None  # noqa: S101 - a log's decisions have it
     scores = np.array(
         [np.nan if one is None or one.score is None else one.score for one in known], np.float64
     )
     costs = np.array(
         [
-            np.nan if one is None or one.failed else _cost_usd(one, pool, column, at_s)
-            for one, column, at_s in zip(
-                known, choice[rows].tolist(), priced_s[rows].tolist(), strict=True
-            )
+            np.nan
+            if one is None or one.failed
+            else _cost_usd(one, pool, column, logged.estimates, row)
+            for one, column, row in zip(known, choice[rows].tolist(), rows.tolist(), strict=True)
         ],
         np.float64,
     )
@@ -369,9 +367,9 @@ def _reported(
     )
 
 
-def _cost_usd(report: Report, pool: Pool, column: int, priced_s: int) -> float:
+def _cost_usd(report: Report, pool: Pool, column: int, estimates: Estimates, row: int) -> float:
     """Returns the cost of the usage at the pool's prices, else the reported one; NaN: unknown."""
-    billed_usd = usage_cost_usd(report, pool, column, priced_s)
+    billed_usd = usage_cost_usd(report, pool, column, estimates, row)
     if billed_usd is None:
         return float("nan") if report.cost_usd is None else report.cost_usd
     return billed_usd

@@ -1,0 +1,181 @@
+"""Entries of Envoy's access log: what one says of the reply to a routed request."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from routoo.api.extproc.failures import FROM_UPSTREAM, TIMED_OUT
+from routoo.api.extproc.headers import COST_USD, DECISION_ID, MODEL
+from routoo.tariffs.reply_sieve import ReplySieve
+from routoo.tariffs.usage_reader import read
+
+if TYPE_CHECKING:
+    from routoo.tariffs.usage_reader import UsageReading
+
+Entry = Any  # envoy.data.accesslog.v3.HTTPAccessLogEntry; it has no types
+METADATA: Final = "routoo"
+"""The namespace of the metadata in which deploy/envoy/envoy.yaml puts what a reply says: the leaves
+of its ``ReplySieve``, the bytes and pieces of text that have ``flowed``, and ``finished`` when the
+reply has come to its end. Earlier configurations put the texts of two objects there, ``usage`` and
+``last_usage``."""
+_USAGES = ("usage", "last_usage")
+_LONGEST_TEXT = 65_536
+# The request has not reached the upstream, so that it costs nothing.
+_NEVER_WORKED = (
+    "failed_local_healthcheck",
+    "no_healthy_upstream",
+    "upstream_connection_failure",
+    "upstream_overflow",
+    "no_route_found",
+    "no_cluster_found",
+    "fault_injected",
+    "rate_limited",
+    "rate_limit_service_error",
+    "invalid_envoy_request_headers",
+    "downstream_protocol_error",
+    "no_filter_config_found",
+    "overload_manager",
+    "dns_resolution_failure",
+)
+_LEFT = ("downstream_connection_termination", "downstream_remote_reset")
+# Envoy or the network has ended the request or its reply, while the upstream may have worked.
+_CUT = (
+    *_LEFT,
+    "upstream_request_timeout",
+    "upstream_remote_reset",
+    "upstream_connection_termination",
+    "upstream_max_stream_duration_reached",
+    "upstream_protocol_error",
+    "upstream_retry_limit_exceeded",
+    "stream_idle_timeout",
+    "duration_timeout",
+    "local_reset",
+)
+
+
+class LogEntry:
+    """One entry.
+
+    Args:
+        entry: the entry as Envoy has sent it.
+    """
+
+    def __init__(self, entry: Entry) -> None:
+        self._entry = entry
+        self._told = entry.common_properties
+
+    @property
+    def decision_id(self) -> str:
+        """The id of the decision that the entry is about; empty: of none."""
+        return self._header(DECISION_ID)
+
+    @property
+    def model(self) -> str:
+        """The name of the decided model; empty: not logged."""
+        return self._header(MODEL)
+
+    @property
+    def predicted_cost_usd(self) -> float | None:
+        """The predicted cost; None: not logged."""
+        try:
+            cost_usd = float(self._header(COST_USD))
+        except ValueError:
+            return None
+        return cost_usd if 0.0 <= cost_usd < float("inf") else None
+
+    @property
+    def status(self) -> int:
+        """The HTTP status of the reply; 0: there was none."""
+        status: int = self._entry.response.response_code.value
+        return status
+
+    @property
+    def broke_off(self) -> bool:
+        """Whether there was no reply, or it did not come to its end."""
+        return not self.status or self._flagged(_CUT)
+
+    @property
+    def may_have_worked(self) -> bool:
+        """Whether a reply with an error is Envoy's own, and the upstream may have worked for it."""
+        if self._flagged(_NEVER_WORKED):
+            return False
+        if not self._told.HasField("time_to_first_upstream_tx_byte"):
+            return False
+        details = self._entry.response.response_code_details
+        return self._flagged(_CUT) or (self.status == TIMED_OUT and details != FROM_UPSTREAM)
+
+    @property
+    def latency_ms(self) -> float | None:
+        """The time of the upstream in ms; None: the entry lacks it.
+
+        It is measured from the first byte of the request that is sent to the upstream to the last
+        byte of its reply.
+        """
+        told = self._told
+        if not (
+            told.HasField("time_to_first_upstream_tx_byte")
+            and told.HasField("time_to_last_upstream_rx_byte")
+        ):
+            return None
+        ended_us = told.time_to_last_upstream_rx_byte.ToMicroseconds()
+        took_us: int = ended_us - told.time_to_first_upstream_tx_byte.ToMicroseconds()
+        return max(0.0, took_us * 1e-3)
+
+    def reading(self) -> UsageReading:
+        """Returns the usage in the reply."""
+        leaves: dict[str, float | str] = {}
+        texts: list[str] = []
+        flowed = (0, 0)
+        finished = False
+        for name, value in self._told.metadata.filter_metadata[METADATA].fields.items():
+            kind = value.WhichOneof("kind")
+            if name in _USAGES:
+                texts.insert(0 if name == "usage" else len(texts), value.string_value)
+            elif name == "flowed":
+                flowed = _flowed(value.string_value)
+            elif kind == "bool_value":
+                finished = finished or value.bool_value
+            elif kind == "number_value":
+                leaves[name] = value.number_value
+            elif kind == "string_value":
+                leaves[name] = value.string_value
+        if texts and not leaves:
+            leaves, finished = _leaves_of(texts), not self.broke_off
+        return read(leaves, *flowed, finished=finished)
+
+    def _header(self, name: str) -> str:
+        found: str = self._entry.request.request_headers.get(name, "")
+        return found
+
+    def _flagged(self, names: tuple[str, ...]) -> bool:
+        flags = self._told.response_flags
+        return any(getattr(flags, name) for name in names)
+
+
+def _flowed(text: str) -> tuple[int, int]:
+    """Returns bytes and pieces of text: those under ``delta``, if there are any."""
+    try:
+        texts, pieces, deltas, delta_pieces = map(int, text.split())
+    except ValueError:
+        return 0, 0
+    return (deltas, delta_pieces) if deltas else (texts, pieces)
+
+
+def _leaves_of(texts: list[str]) -> dict[str, float | str]:
+    """Returns the leaves of the first and the last object under ``usage`` of a reply.
+
+    A first one of Anthropic's API may be that of the first event of a stream, which is preliminary.
+    """
+    sieve = ReplySieve(streams=False, longest_line=_LONGEST_TEXT)
+    for at, text in enumerate(texts):
+        starts = at == 0 and "input_tokens" in text and "total_tokens" not in text
+        shape = b'{"message":{"usage":%s}}' if starts else b'{"usage":%s}'
+        try:
+            orjson.loads(text)
+        except orjson.JSONDecodeError:
+            continue
+        sieve.feed(shape % text.encode())
+    sieve.end()
+    return sieve.leaves
