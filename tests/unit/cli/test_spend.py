@@ -32,7 +32,8 @@ async def log(tmp_path: Path) -> Path:
     artifact = load_artifact(tmp_path / "predictor")
     async with logged_engine(artifact, tmp_path / "log") as engine:
         ids = []
-        for tenant, model in (
+        medium = [("a", "medium"), ("a", "medium"), ("", "medium")]
+        for tenant, model in (*medium, ("", "small"), ("b", "small")):
             ("a", "medium"),
             ("a", "medium"),
             ("", "medium"),
