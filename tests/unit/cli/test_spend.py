@@ -34,12 +34,6 @@ async def log(tmp_path: Path) -> Path:
         ids = []
         medium = [("a", "medium"), ("a", "medium"), ("", "medium")]
         for tenant, model in (*medium, ("", "small"), ("b", "small")):
-            ("a", "medium"),
-            ("a", "medium"),
-            ("", "medium"),
-            ("", "small"),
-            ("b", "small"),
-        ):
             constraints = {"allowed_models": (model,)}
             request = PromptRequest("hard", tenant=tenant, constraints=constraints)
             ids.append((await engine.route(request)).decision_id)
