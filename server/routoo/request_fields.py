@@ -179,7 +179,7 @@ class RequestFields(TypedDict, total=False):
             "At most this cost, with --max-output-tokens reached.",
             "USD",
             Narrows.AT_MOST,
-            "most_usd",
+            "reserved_usd",
         ),
     ]
     min_score: Annotated[

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 
+from routoo.predictor.token_count import count_tokens
+from routoo.predictor.tokenizers.families import count_by_family
 from routoo.selector.policies.lp import round_scores
 
 if TYPE_CHECKING:
@@ -18,19 +20,29 @@ if TYPE_CHECKING:
     from routoo.routing.pool import Pool
     from routoo.routing.request import PromptRequest
 
+INPUT_MARGIN: Final = 1.25
+"""An input has at most this many times the tokens that are counted: counts are 0.8 or more of those
+of the real tokenizers."""
+FRAME_TOKENS: Final = 32
+"""Tokens that a provider may add to a request: roles, and marks of its begin and end."""
+_MOST_USD: Final = 1e6  # no sum that is reserved is larger; one alone would fail its whole batch
+
 
 @dataclass(frozen=True, slots=True)
 class Estimates:
     """Predicted figures of n prompts on the pool's m models, float64 where nothing else is said.
 
-    The predictor need not give the last six; they are None or empty then.
+    The predictor need not give ``score_std`` and what follows it; they are None or empty then.
 
     Attributes:
         scores: [n, m], in [0, 1], rounded to 1e-4.
-        output_tokens: [n, m], whole numbers.
+        output_tokens: [n, m], whole numbers, of all answers that a request asks for.
         costs_usd: [n, m].
         latencies_ms: [n, m], time to the last token.
-        input_tokens: [n].
+        input_tokens: [n, m], whole numbers, as each model's tokenizer counts them.
+        most_usd: [n, m], what a request may cost: with answers as long as it allows, and an input
+            that is counted generously. The predicted cost where it sets no longest answer; None:
+            no request sets one.
         score_std: [n, m], standard deviation of a score over predictors trained on other prompts.
         evidence: [n, m], graded prompts behind a score, rounded to 0.01.
         ood: [n], in [0, 1], distance from the training prompts, rounded to 1e-4.
@@ -46,6 +58,7 @@ class Estimates:
     costs_usd: NDArray[np.float64]
     latencies_ms: NDArray[np.float64]
     input_tokens: NDArray[np.float64]
+    most_usd: NDArray[np.float64] | None = None
     score_std: NDArray[np.float64] | None = None
     evidence: NDArray[np.float64] | None = None
     ood: NDArray[np.float64] | None = None
@@ -53,6 +66,11 @@ class Estimates:
     tasks: NDArray[np.int64] | None = None
     task_names: tuple[str, ...] = ()
     unsure: NDArray[np.bool_] | None = None
+
+    @property
+    def reserved_usd(self) -> NDArray[np.float64]:
+        """What is reserved for each request: ``most_usd``, else the predicted cost, [n, m]."""
+        return self.costs_usd if self.most_usd is None else self.most_usd
 
     def rows(self, at: slice | NDArray[np.intp]) -> Self:
         """Returns the figures of k of the prompts."""
@@ -83,16 +101,17 @@ def estimates_of(
     """
     scores = round_scores(prediction.scores[:, columns])
     output_tokens = np.rint(prediction.output_tokens[:, columns], dtype=np.float64)
-    input_tokens = prediction.input_tokens
     for row, request in enumerate(requests):
         if request.expected_output_tokens is not None:
             output_tokens[row] = request.expected_output_tokens
         if request.max_output_tokens is not None:
             np.minimum(output_tokens[row], request.max_output_tokens, out=output_tokens[row])
-        if request.added_input_tokens:
-            if input_tokens is prediction.input_tokens:
-                input_tokens = input_tokens.copy()
-            input_tokens[row] += request.added_input_tokens
+    np.minimum(output_tokens, pool.max_output_tokens, out=output_tokens)
+    latencies_ms = latencies_ms_of(pool, output_tokens)
+    for row, request in enumerate(requests):
+        if request.answers != 1:
+            output_tokens[row] *= request.answers
+    input_tokens = input_tokens_of(prediction.input_tokens, requests, pool)
     tasks = prediction.tasks
     evidence = None
     if prediction.evidence is not None:
@@ -102,8 +121,9 @@ def estimates_of(
         scores=scores,
         output_tokens=output_tokens,
         costs_usd=costs_usd_of(pool, input_tokens, output_tokens),
-        latencies_ms=latencies_ms_of(pool, output_tokens),
+        latencies_ms=latencies_ms,
         input_tokens=input_tokens,
+        most_usd=most_usd_of(pool, requests, input_tokens, output_tokens),
         score_std=(
             None
             if prediction.score_std is None
@@ -120,10 +140,69 @@ def estimates_of(
 def costs_usd_of(
     pool: Pool, input_tokens: NDArray[np.float64], output_tokens: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Returns predicted costs in USD, [n, m], of inputs [n] and outputs [n, m] in tokens."""
+    """Returns predicted costs in USD, [n, m], of inputs [n] or [n, m], and outputs [n, m]."""
     costs = output_tokens * pool.usd_per_output_token
-    costs += input_tokens[:, None] * pool.usd_per_input_token
+    inputs = input_tokens if input_tokens.ndim > 1 else input_tokens[:, None]
+    costs += inputs * pool.usd_per_input_token
     return costs
+
+
+def input_tokens_of(
+    predicted: NDArray[np.float64], requests: Sequence[PromptRequest], pool: Pool
+) -> NDArray[np.float64]:
+    """Returns the input tokens of n requests on m models, float64 [n, m].
+
+    Args:
+        predicted: float64 [n], the lengths of the texts as the predictor counts them, for models
+            whose tokenizer is not known.
+        requests: the n requests.
+        pool: the m models.
+    """
+    families = pool.token_families
+    unread = [request.unread for request in requests]
+    tokens = predicted
+    if any(unread):
+        tokens = tokens + count_tokens(unread)
+    known = families >= 0
+    if known.any():
+        texts = [
+            f"{request.text}\n{request.unread}" if request.unread else request.text
+            for request in requests
+        ]
+        tokens = np.where(known, count_by_family(texts)[:, families], tokens[:, None])
+    else:
+        tokens = np.repeat(tokens[:, None], len(families), axis=1)
+    for row, request in enumerate(requests):
+        if request.added_input_tokens:
+            tokens[row] += request.added_input_tokens
+    return tokens
+
+
+def most_usd_of(
+    pool: Pool,
+    requests: Sequence[PromptRequest],
+    input_tokens: NDArray[np.float64],
+    output_tokens: NDArray[np.float64],
+) -> NDArray[np.float64] | None:
+    """Returns what each request may cost, in USD, float64 [n, m]; see ``Estimates.most_usd``.
+
+    Args:
+        pool: the m models.
+        requests: the n requests.
+        input_tokens: [n, m].
+        output_tokens: [n, m], predicted, of all answers.
+    """
+    capped = [row for row, one in enumerate(requests) if one.max_output_tokens is not None]
+    if not capped:
+        return None
+    inputs, outputs = input_tokens.copy(), output_tokens.copy()
+    for row in capped:
+        request = requests[row]
+        assert request.max_output_tokens is not None  # noqa: S101 - these are the capped ones
+        longest = np.minimum(request.max_output_tokens, pool.longest_answers)
+        outputs[row] = (longest + request.added_output_tokens) * request.answers
+        inputs[row] = np.ceil(inputs[row] * INPUT_MARGIN) + FRAME_TOKENS
+    return np.minimum(costs_usd_of(pool, inputs, outputs), _MOST_USD)
 
 
 def latencies_ms_of(pool: Pool, output_tokens: NDArray[np.float64]) -> NDArray[np.float64]:

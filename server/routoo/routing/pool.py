@@ -18,6 +18,7 @@ from routoo.config.yaml_files import (
     read_yaml_mapping,
 )
 from routoo.errors import ConfigError, InvalidRequestError, PoolError
+from routoo.predictor.tokenizers.families import FAMILIES, family_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -54,9 +55,8 @@ def _provider_of(values: dict[str, Any]) -> str:
 class ModelSpec(BaseModel):
     """One model of the pool, as the pool file spells it.
 
-    Cached and cache write prices, the largest output and the last day are carried, shown and
-    checked. They change no estimate and no decision: estimates take the prices of input and
-    output, and the context window.
+    Cached and cache write prices and the last day are carried, shown and checked. They change no
+    estimate and no decision.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -79,7 +79,10 @@ class ModelSpec(BaseModel):
     """Free text: the package with its version and entry, or the page, that the prices are from."""
     context_window_tokens: int = Field(gt=0, le=2**31 - 1)
     max_output_tokens: int | None = Field(default=None, gt=0, le=2**31 - 1)
-    """The longest answer that the provider allows; None: not known."""
+    """The longest answer that the provider allows; None: not known. No answer is predicted, or
+    reserved, to be longer."""
+    tokenizer: Literal[FAMILIES] | None = None  # type: ignore[valid-type] # the names are a constant
+    """The family of its tokenizer, for the number of input tokens; None: found by the name."""
     capabilities: tuple[str, ...] = ()
     deprecation_date: Annotated[date | None, BeforeValidator(_iso_day)] = None
     """The last day on which the provider answers; None: not announced."""
@@ -102,6 +105,8 @@ class Pool:
         usd_per_input_token: float64 [m].
         usd_per_output_token: float64 [m].
         context_window_tokens: float64 [m].
+        max_output_tokens: float64 [m], the longest answers; infinite where not known.
+        token_families: int [m], positions in ``tokenizers.families.FAMILIES``; -1: not known.
         time_to_first_token_ms: float64 [m].
         time_per_output_token_ms: float64 [m].
         names: [m].
@@ -113,6 +118,8 @@ class Pool:
     usd_per_input_token: NDArray[np.float64]
     usd_per_output_token: NDArray[np.float64]
     context_window_tokens: NDArray[np.float64]
+    max_output_tokens: NDArray[np.float64]
+    token_families: NDArray[np.intp]
     time_to_first_token_ms: NDArray[np.float64]
     time_per_output_token_ms: NDArray[np.float64]
     names: tuple[str, ...]
@@ -129,11 +136,14 @@ class Pool:
             return values
 
         names = tuple(model.name for model in models)
+        longest = [model.max_output_tokens or np.inf for model in models]
         return cls(
             models=models,
             usd_per_input_token=column("usd_per_1m_input_tokens", 1e-6),
             usd_per_output_token=column("usd_per_1m_output_tokens", 1e-6),
             context_window_tokens=column("context_window_tokens"),
+            max_output_tokens=np.array(longest, np.float64),
+            token_families=np.array([_family(model) for model in models], np.intp),
             time_to_first_token_ms=column("time_to_first_token_ms"),
             time_per_output_token_ms=column("time_per_output_token_ms"),
             names=names,
@@ -143,6 +153,11 @@ class Pool:
                 for capability in sorted({one for model in models for one in model.capabilities})
             },
         )
+
+    @property
+    def longest_answers(self) -> NDArray[np.float64]:
+        """The most tokens that one answer can have, float64 [m]: what is allowed, or the window."""
+        return np.minimum(self.max_output_tokens, self.context_window_tokens)
 
     def holds(self, names: Iterable[str]) -> NDArray[np.bool_]:
         """Returns whether each model is among the names, bool [m]. The pool has to know them."""
@@ -229,6 +244,13 @@ class Pool:
         """Returns the models that the predictor does not know, in the pool's order."""
         known = frozenset(predictor_models)
         return tuple(one for one in self.models if (one.predictor_name or one.name) not in known)
+
+
+def _family(model: ModelSpec) -> int:
+    if model.tokenizer is not None:
+        return FAMILIES.index(model.tokenizer)
+    family = family_of(model.name)
+    return -1 if family is None else family
 
 
 def load_pool(path: Path | None = None) -> Pool:

@@ -14,6 +14,7 @@ from routoo.routing.estimates import Estimates
 from routoo.routing.request import PromptRequest
 from routoo.selector.policies.base import Case
 from routoo.selector.reason import Reason
+from routoo.telemetry.decision_log.record import ASKED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -93,7 +94,7 @@ class Logged:
             output_tokens=figures("output_tokens"),
             costs_usd=figures("costs_usd"),
             latencies_ms=figures("latencies_ms"),
-            input_tokens=np.array([line["input_tokens"] for line in lines], np.float64),
+            input_tokens=_input_tokens(lines, m),
             score_std=told("score_std", nothing),
             evidence=told("evidence", nothing),
             ood=told("ood", np.nan),
@@ -207,14 +208,25 @@ def _joined(parts: Sequence[Estimates]) -> Estimates:
 
 def _request(line: Mapping[str, Any]) -> PromptRequest:
     constraints, tenant = line.get("constraints"), line.get("tenant", "")
-    if constraints is None:
+    asked = {name: line[name] for name in ASKED if name in line}
+    if constraints is None and not asked:
         return _unconstrained(tenant)
     values: dict[str, Any] = {
-        name: tuple(one) if isinstance(one, list) else one for name, one in constraints.items()
+        name: tuple(one) if isinstance(one, list) else one
+        for name, one in (constraints or {}).items()
     }
     if not set(values) <= set(CONSTRAINTS):
         raise ValueError("an unknown constraint")
-    return PromptRequest("", tenant=tenant, constraints=values)
+    return PromptRequest("", tenant=tenant, constraints=values, **asked)
+
+
+def _input_tokens(lines: Sequence[Mapping[str, Any]], m: int) -> FloatArray:
+    """Returns the inputs' lengths, [n, m]; logs of before have one number for all models."""
+    rows = [line["input_tokens"] for line in lines]
+    found = np.array([one if isinstance(one, list) else [one] * m for one in rows], np.float64)
+    if found.shape != (len(lines), m):
+        raise ValueError(f"input_tokens are not {m}")
+    return found
 
 
 @lru_cache(maxsize=4096)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import orjson
@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     from routoo.selector.arrays import FloatArray, IndexArray
     from routoo.telemetry.decision_log.header import Setup
 
+ASKED: Final[dict[str, Any]] = {
+    "max_output_tokens": None,
+    "answers": 1,
+    "added_output_tokens": 0,
+    "longest_share": 1.0,
+}
+"""What a request says of the answers to it, by attributes of ``PromptRequest``, and the value that
+is not logged."""
 _LINE = orjson.OPT_APPEND_NEWLINE
 
 
@@ -82,7 +90,7 @@ class BatchRecord:
             "costs_usd": estimates.costs_usd[row].tolist(),
             "latencies_ms": estimates.latencies_ms[row].tolist(),
             "output_tokens": _whole(estimates.output_tokens[row]),
-            "input_tokens": int(batch.input_tokens[row]),
+            "input_tokens": _whole(estimates.input_tokens[row]),
             "eligible": "".join("01"[cell] for cell in batch.mask[row].tolist()),
             **common,
         }
@@ -93,6 +101,9 @@ class BatchRecord:
             values["constraints"] = request.constraints
         if request.tenant:
             values["tenant"] = request.tenant
+        for name, usual in ASKED.items():
+            if getattr(request, name) != usual:
+                values[name] = getattr(request, name)
         for name, flag in (("degraded", batch.degraded), ("truncated", batch.truncated[row])):
             if flag:
                 values[name] = True
