@@ -40,8 +40,11 @@ class Estimates:
         costs_usd: [n, m].
         latencies_ms: [n, m], time to the last token.
         input_tokens: [n, m], whole numbers, as each model's tokenizer counts them.
-        most_usd: [n, m], what a request may cost: with answers as long as it allows, and an input
-            that is counted generously. The predicted cost where it sets no longest answer; None:
+        most_input_tokens: [n, m], the same, counted generously: with a margin for errors, and for a
+            model whose tokenizer is not known the largest count of any. ``input_tokens`` where a
+            request sets no longest answer; None: no request sets one.
+        most_usd: [n, m], what a request may cost: with answers as long as it allows, and
+            ``most_input_tokens``. The predicted cost where it sets no longest answer; None:
             no request sets one.
         score_std: [n, m], standard deviation of a score over predictors trained on other prompts.
         evidence: [n, m], graded prompts behind a score, rounded to 0.01.
@@ -58,6 +61,7 @@ class Estimates:
     costs_usd: NDArray[np.float64]
     latencies_ms: NDArray[np.float64]
     input_tokens: NDArray[np.float64]
+    most_input_tokens: NDArray[np.float64] | None = None
     most_usd: NDArray[np.float64] | None = None
     score_std: NDArray[np.float64] | None = None
     evidence: NDArray[np.float64] | None = None
@@ -112,6 +116,7 @@ def estimates_of(
         if request.answers != 1:
             output_tokens[row] *= request.answers
     input_tokens = input_tokens_of(prediction.input_tokens, requests, pool)
+    most_inputs = most_input_tokens_of(pool, requests, input_tokens)
     tasks = prediction.tasks
     evidence = None
     if prediction.evidence is not None:
@@ -123,7 +128,8 @@ def estimates_of(
         costs_usd=costs_usd_of(pool, input_tokens, output_tokens),
         latencies_ms=latencies_ms,
         input_tokens=input_tokens,
-        most_usd=most_usd_of(pool, requests, input_tokens, output_tokens),
+        most_input_tokens=most_inputs,
+        most_usd=most_usd_of(pool, requests, most_inputs, output_tokens),
         score_std=(
             None
             if prediction.score_std is None
@@ -165,11 +171,8 @@ def input_tokens_of(
         tokens = tokens + count_tokens(unread)
     known = families >= 0
     if known.any():
-        texts = [
-            f"{request.text}\n{request.unread}" if request.unread else request.text
-            for request in requests
-        ]
-        tokens = np.where(known, count_by_family(texts)[:, families], tokens[:, None])
+        counts = count_by_family([_read(request) for request in requests])
+        tokens = np.where(known, counts[:, families], tokens[:, None])
     else:
         tokens = np.repeat(tokens[:, None], len(families), axis=1)
     for row, request in enumerate(requests):
@@ -178,10 +181,34 @@ def input_tokens_of(
     return tokens
 
 
+def most_input_tokens_of(
+    pool: Pool, requests: Sequence[PromptRequest], input_tokens: NDArray[np.float64]
+) -> NDArray[np.float64] | None:
+    """Returns the most input tokens, float64 [n, m]; see ``Estimates.most_input_tokens``.
+
+    Args:
+        pool: the m models.
+        requests: the n requests.
+        input_tokens: [n, m], as they are counted.
+    """
+    capped = [row for row, one in enumerate(requests) if one.max_output_tokens is not None]
+    if not capped:
+        return None
+    most = input_tokens.copy()
+    unknown = pool.token_families < 0
+    if unknown.any():
+        counts = count_by_family([_read(requests[row]) for row in capped]).max(axis=1)
+        counts += [requests[row].added_input_tokens for row in capped]
+        for row, count in zip(capped, counts.tolist(), strict=True):
+            most[row, unknown] = np.maximum(most[row, unknown], count)
+    most[capped] = np.ceil(most[capped] * INPUT_MARGIN) + FRAME_TOKENS
+    return most
+
+
 def most_usd_of(
     pool: Pool,
     requests: Sequence[PromptRequest],
-    input_tokens: NDArray[np.float64],
+    most_input_tokens: NDArray[np.float64] | None,
     output_tokens: NDArray[np.float64],
 ) -> NDArray[np.float64] | None:
     """Returns what each request may cost, in USD, float64 [n, m]; see ``Estimates.most_usd``.
@@ -189,20 +216,22 @@ def most_usd_of(
     Args:
         pool: the m models.
         requests: the n requests.
-        input_tokens: [n, m].
+        most_input_tokens: [n, m]; None: no request sets a longest answer.
         output_tokens: [n, m], predicted, of all answers.
     """
-    capped = [row for row, one in enumerate(requests) if one.max_output_tokens is not None]
-    if not capped:
+    if most_input_tokens is None:
         return None
-    inputs, outputs = input_tokens.copy(), output_tokens.copy()
-    for row in capped:
-        request = requests[row]
-        assert request.max_output_tokens is not None  # noqa: S101 - these are the capped ones
-        longest = np.minimum(request.max_output_tokens, pool.longest_answers)
-        outputs[row] = (longest + request.added_output_tokens) * request.answers
-        inputs[row] = np.ceil(inputs[row] * INPUT_MARGIN) + FRAME_TOKENS
-    return np.minimum(costs_usd_of(pool, inputs, outputs), _MOST_USD)
+    outputs = output_tokens.copy()
+    for row, request in enumerate(requests):
+        if request.max_output_tokens is not None:
+            longest = np.minimum(request.max_output_tokens, pool.longest_answers)
+            outputs[row] = (longest + request.added_output_tokens) * request.answers
+    return np.minimum(costs_usd_of(pool, most_input_tokens, outputs), _MOST_USD)
+
+
+def _read(request: PromptRequest) -> str:
+    """Returns all text of a request that a model reads."""
+    return f"{request.text}\n{request.unread}" if request.unread else request.text
 
 
 def latencies_ms_of(pool: Pool, output_tokens: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -63,7 +63,7 @@ class Found:
                 self.hidden_bytes += len(json_text(value.pop(name)))
         if isinstance(value, dict) and not _NOT_BILLED.isdisjoint(value):
             value = {name: one for name, one in value.items() if name not in _NOT_BILLED}
-        if value is not None and value != "" and value != [] and value != {}:
+        if value is not None and value not in ("", [], {}):
             self.unread.append(value if isinstance(value, str) else json_text(value))
 
     def turns(self) -> list[tuple[str, str]]:

@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from routoo.config.processor import MediaRates
 
-# Above the 85 tokens that OpenAI takes for an image of low detail, and Gemini's 258 for a small one.
+# Above the 85 tokens of OpenAI for an image of low detail, and the 258 of Gemini for a small one.
 _LOW_DETAIL: Final = 300
 # Enough of an image for the header that has its size, in base64.
 _HEAD: Final = 64 * 1024
 _DATA_URL: Final = re.compile(r"data:[^,]{0,200}?;base64,", re.ASCII)
-# The parts of a JPEG's header whose names begin with a size: all SOF markers.
-_JPEG_SIZE: Final = re.compile(
-    rb"\xff[\xc0-\xc3\xc5-\xc7\xc9-\xcb\xcd-\xcf]..\x08(..)(..)", re.DOTALL
-)
+# The segments of a JPEG that have its size: those with the SOF markers.
+_SOF: Final = rb"\xff[\xc0-\xc3\xc5-\xc7\xc9-\xcb\xcd-\xcf]"
+_JPEG_SIZE: Final = re.compile(_SOF + rb"..\x08(..)(..)", re.DOTALL)
 # Bytes in a second of a recording and of a film whose header does not tell: speech at 32 kbit/s,
 # and a small film at 500 kbit/s. Denser ones are shorter than is counted.
 _AUDIO_BYTES_PER_S: Final = 4_000

@@ -187,7 +187,7 @@ def _request(
 
 
 def _predicted_tokens(asked: Asked) -> int:
-    """Returns the most tokens that a prediction of the answer adds to the answer, if it is wrong."""
+    """Returns the most tokens that a prediction of the answer adds to it, if it is wrong."""
     if not asked.predicted:
         return 0
     return math.ceil(float(count_tokens([asked.predicted])[0]) * INPUT_MARGIN) + 1

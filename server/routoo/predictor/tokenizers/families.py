@@ -87,7 +87,8 @@ def count_by_family(texts: Sequence[str]) -> NDArray[np.float64]:
     if cuts is not starts:
         parts = np.add.reduceat(parts, np.searchsorted(cuts, starts), axis=1)
     counts = np.maximum(parts, sizes * (_UNITS // _MOST_BYTES_PER_TOKEN)).T
-    return np.ceil(counts / _UNITS)
+    tokens: NDArray[np.float64] = np.ceil(counts / _UNITS)
+    return tokens
 
 
 @cache

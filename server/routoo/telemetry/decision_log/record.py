@@ -101,6 +101,8 @@ class BatchRecord:
             values["constraints"] = request.constraints
         if request.tenant:
             values["tenant"] = request.tenant
+        if estimates.most_input_tokens is not None and request.max_output_tokens is not None:
+            values["most_input_tokens"] = _whole(estimates.most_input_tokens[row])
         for name, usual in ASKED.items():
             if getattr(request, name) != usual:
                 values[name] = getattr(request, name)

@@ -121,7 +121,7 @@ def figures_again(logged: Logged) -> Estimates:
     again = replace(
         old,
         scores=round_scores(old.scores),
-        most_usd=most_usd_of(pool, logged.requests, old.input_tokens, old.output_tokens),
+        most_usd=most_usd_of(pool, logged.requests, old.most_input_tokens, old.output_tokens),
         costs_usd=costs_usd_of(pool, old.input_tokens, old.output_tokens),
         latencies_ms=latencies_ms_of(pool, old.output_tokens),
     )

@@ -270,13 +270,15 @@ def _at(logged: Logged, pool: Pool) -> tuple[Logged, BoolArray]:
         return logged, np.ones(logged.mask.shape, np.bool_)
     old, columns = logged.estimates, _columns(logged.setup.pool, pool)
     tokens, inputs = old.output_tokens[:, columns], old.input_tokens[:, columns]
+    most_inputs = None if old.most_input_tokens is None else old.most_input_tokens[:, columns]
     estimates = Estimates(
         scores=old.scores[:, columns],
         output_tokens=tokens,
         costs_usd=costs_usd_of(pool, inputs, tokens),
         latencies_ms=latencies_ms_of(pool, tokens),
         input_tokens=inputs,
-        most_usd=most_usd_of(pool, logged.requests, inputs, tokens),
+        most_input_tokens=most_inputs,
+        most_usd=most_usd_of(pool, logged.requests, most_inputs, tokens),
         ood=old.ood,
         confidence=old.confidence,
     )
