@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from routoo.engine.booking import BudgetBooking
     from routoo.predictor.artifact import Artifact
+    from routoo.routing.pool import Pool
     from routoo.selector.cascade import Rule
     from routoo.telemetry.decision_log.log import DecisionLog
 
@@ -39,10 +40,11 @@ def make_engine(
     spent_from: BudgetBooking | None = None,
     metrics: Metrics | None = None,
     decision_log: DecisionLog | None = None,
+    pool: Pool | None = None,
     **batching: int,
 ) -> Engine:
     """Makes an engine at one price; ``spent_from``: its budgets, None: it has none."""
-    pool = tiny_pool()
+    pool = pool or tiny_pool()
     metrics = metrics or Metrics()
     money = (
         fixed_accounting(pool, metrics, price)

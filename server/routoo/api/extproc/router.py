@@ -11,7 +11,7 @@ from routoo.api.extproc.headers import COST_USD, DECISION_ID, MODEL, SCORE, read
 from routoo.api.extproc.refusal import Refusal, refusal_of
 from routoo.errors import DrainingError, InvalidRequestError, NoEligibleModelError
 from routoo.predictor.conversation import TURN, contents
-from routoo.predictor.token_count import count_tokens
+from routoo.predictor.tokenizers.families import count_by_family
 from routoo.routing.estimates import INPUT_MARGIN
 from routoo.routing.request import PromptRequest
 
@@ -190,7 +190,7 @@ def _predicted_tokens(asked: Asked) -> int:
     """Returns the most tokens that a prediction of the answer adds to it, if it is wrong."""
     if not asked.predicted:
         return 0
-    return math.ceil(float(count_tokens([asked.predicted])[0]) * INPUT_MARGIN) + 1
+    return math.ceil(float(count_by_family([asked.predicted]).max()) * INPUT_MARGIN) + 1
 
 
 def _text(asked: Asked, most_chars: int) -> str:
