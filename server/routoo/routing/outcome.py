@@ -55,6 +55,6 @@ def estimated_usage(usage: Usage, estimates: Estimates, row: int, column: int) -
     """
     read = usage.input_tokens
     if read is None:
-        read = int(estimates.input_tokens[row])
+        read = int(estimates.input_tokens[row, column])
     written = max(usage.output_tokens or 0, int(estimates.output_tokens[row, column]))
     return replace(usage, input_tokens=read, output_tokens=written)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import orjson
@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     from routoo.selector.arrays import FloatArray, IndexArray
     from routoo.telemetry.decision_log.header import Setup
 
+ASKED: Final[dict[str, Any]] = {
+    "max_output_tokens": None,
+    "answers": 1,
+    "added_output_tokens": 0,
+    "longest_share": 1.0,
+}
+"""What a request says of the answers to it, by attributes of ``PromptRequest``, and the value that
+is not logged."""
 _LINE = orjson.OPT_APPEND_NEWLINE
 
 
@@ -82,7 +90,7 @@ class BatchRecord:
             "costs_usd": estimates.costs_usd[row].tolist(),
             "latencies_ms": estimates.latencies_ms[row].tolist(),
             "output_tokens": _whole(estimates.output_tokens[row]),
-            "input_tokens": int(batch.input_tokens[row]),
+            "input_tokens": _whole(estimates.input_tokens[row]),
             "prices": batch.pool.prices.version,
             "eligible": "".join("01"[cell] for cell in batch.mask[row].tolist()),
             **common,
@@ -90,12 +98,15 @@ class BatchRecord:
         if wanted != choice:
             values["wanted"] = names[wanted]
         values |= self._known(row)
-        if estimates.priced_s is not None:
-            values["priced_s"] = int(estimates.priced_s[row])
         if request.constraints:
             values["constraints"] = request.constraints
         if request.tenant:
             values["tenant"] = request.tenant
+        if estimates.most_input_tokens is not None and request.max_output_tokens is not None:
+            values["most_input_tokens"] = _whole(estimates.most_input_tokens[row])
+        for name, usual in ASKED.items():
+            if getattr(request, name) != usual:
+                values[name] = getattr(request, name)
         for name, flag in (("degraded", batch.degraded), ("truncated", batch.truncated[row])):
             if flag:
                 values[name] = True
@@ -104,9 +115,11 @@ class BatchRecord:
         return values
 
     def _known(self, row: int) -> dict[str, Any]:
-        """Returns what the predictor tells besides scores and lengths."""
+        """Returns when the prices held, and what the predictor tells besides scores."""
         estimates = self.batch.estimates
         known: dict[str, Any] = {}
+        if estimates.priced_s is not None:
+            known["priced_s"] = int(estimates.priced_s[row])
         if estimates.tasks is not None:
             known["task"] = estimates.task_names[int(estimates.tasks[row])]
         for name, figures in (("task_confidence", estimates.confidence), ("ood", estimates.ood)):

@@ -10,7 +10,7 @@ import numpy as np
 from routoo.errors import InfeasibleError, InvalidRequestError
 from routoo.routing.constraints import narrow
 from routoo.routing.decision import Chosen
-from routoo.routing.estimates import costs_usd_of, latencies_ms_of
+from routoo.routing.estimates import costs_usd_of, latencies_ms_of, most_usd_of
 from routoo.routing.joint import solve_jointly
 from routoo.selector.policies.cheapest import cheapest_of
 from routoo.selector.policies.lp import reasons, round_scores
@@ -127,6 +127,9 @@ def figures_again(logged: Logged) -> Estimates:
     again = replace(
         old,
         scores=round_scores(old.scores),
+        most_usd=most_usd_of(
+            pool, logged.requests, old.most_input_tokens, old.output_tokens, old.priced_s
+        ),
         costs_usd=costs_usd_of(pool, old.input_tokens, old.output_tokens, old.priced_s),
         latencies_ms=latencies_ms_of(pool, old.output_tokens),
     )
@@ -176,7 +179,7 @@ def _differences(logged: Logged, again: _Again) -> Iterator[Mismatch]:
     ):
         for row in np.flatnonzero((old != new).any(axis=1)).tolist():
             yield Mismatch(logged.ids[row], what, str(old[row].tolist()), str(new[row].tolist()))
-    choice, codes, turned = _booked(logged, again)
+    choice, codes, turned = _booked(logged, again, figures.reserved_usd)
     for row in np.flatnonzero(again.wanted != logged.wanted).tolist():
         yield Mismatch(
             logged.ids[row],
@@ -200,14 +203,16 @@ def _differences(logged: Logged, again: _Again) -> Iterator[Mismatch]:
         )
 
 
-def _booked(logged: Logged, again: _Again) -> tuple[IndexArray, ReasonArray, BoolArray]:
+def _booked(
+    logged: Logged, again: _Again, reserved_usd: FloatArray
+) -> tuple[IndexArray, ReasonArray, BoolArray]:
     """Applies the logged bookings: choice int [n], reason int8 [n], changed rows bool [n].
 
-    A row that a budget cannot pay for gets its cheapest model, or none.
+    A row that a budget cannot pay for gets the model that reserves least, or none.
     """
     spent = logged.reasons == Reason.BUDGET_SPENT
     turned = spent | (logged.choice != logged.wanted)
-    cheapest = cheapest_of(logged.estimates.scores, logged.estimates.costs_usd, logged.mask)
+    cheapest = cheapest_of(logged.estimates.scores, reserved_usd, logged.mask)
     refused = turned & (logged.choice < 0)
     choice = np.where(turned, np.where(refused, -1, cheapest), again.wanted)
     return choice, np.where(spent, np.int8(Reason.BUDGET_SPENT), again.reasons), turned

@@ -10,7 +10,7 @@ import numpy as np
 from routoo.request_fields import CONSTRAINTS, Kind, Narrows
 from routoo.routing.constraints import narrow
 from routoo.routing.decision import Chosen
-from routoo.routing.estimates import Estimates, costs_usd_of, latencies_ms_of
+from routoo.routing.estimates import Estimates, costs_usd_of, latencies_ms_of, most_usd_of
 from routoo.selector.reason import Reason
 from routoo.telemetry.decision_log.billed import answered, usage_cost_usd
 from routoo.telemetry.decision_log.header import Setup, plain_policies
@@ -264,13 +264,16 @@ def _at(logged: Logged, pool: Pool) -> tuple[Logged, BoolArray]:
     if pool is logged.setup.pool:
         return logged, np.ones(logged.mask.shape, np.bool_)
     old, columns = logged.estimates, _columns(logged.setup.pool, pool)
-    tokens = old.output_tokens[:, columns]
+    tokens, inputs = old.output_tokens[:, columns], old.input_tokens[:, columns]
+    most_inputs = None if old.most_input_tokens is None else old.most_input_tokens[:, columns]
     estimates = Estimates(
         scores=old.scores[:, columns],
         output_tokens=tokens,
-        costs_usd=costs_usd_of(pool, old.input_tokens, tokens, old.priced_s),
+        costs_usd=costs_usd_of(pool, inputs, tokens, old.priced_s),
         latencies_ms=latencies_ms_of(pool, tokens),
-        input_tokens=old.input_tokens,
+        input_tokens=inputs,
+        most_input_tokens=most_inputs,
+        most_usd=most_usd_of(pool, logged.requests, most_inputs, tokens, old.priced_s),
         ood=old.ood,
         confidence=old.confidence,
         priced_s=old.priced_s,
