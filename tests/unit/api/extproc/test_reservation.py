@@ -1,9 +1,13 @@
-"""What is reserved for a request over HTTP is never below what a provider then bills for it."""
+"""Reservations for requests over HTTP are never below what a provider then bills for them."""
 
 from __future__ import annotations
 
+import asyncio
 import random
+from collections import Counter
 from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from routoo.api.extproc.body import api_of
 from routoo.api.extproc.refusal import Refusal
@@ -101,26 +105,36 @@ class Door:
 async def test_no_body_costs_more_than_is_reserved_or_than_its_limit(tmp_path: Path) -> None:
     door = Door(tmp_path)
     source = random.Random(16)  # noqa: S311 - it makes bodies
-    models: dict[str, int] = {}
+    models: Counter[str] = Counter()
     refused = 0
-    for at in range(BODIES):
-        billed = random_body(source)
-        headers = {}
-        limit_usd = source.choice([1e-5, 1e-3, 0.01, 0.1, 1.0])
-        if at % 2:
-            headers["max_cost_usd"] = str(limit_usd)
-        before_usd = door.reserved_usd()
-        routed = await door.route(PATHS[billed.api], billed.body, **headers)
-        if isinstance(routed, Refusal):
-            assert headers, (routed, billed.body)
-            refused += 1
-            continue
-        models[routed.model] = models.get(routed.model, 0) + 1
-        reserved_usd = door.reserved_usd() - before_usd
-        cost_usd = bill_usd(billed, routed.model)
-        assert cost_usd <= reserved_usd + 1e-9, (cost_usd, reserved_usd, billed)
-        assert not headers or cost_usd <= limit_usd, (cost_usd, limit_usd, billed)
+    reserved_usd = 0.0
+    for _ in range(BODIES // 50):
+        bodies = [random_body(source) for _ in range(50)]
+        limits_usd = [source.choice([None, 1e-5, 1e-3, 0.01, 0.1, 1.0]) for _ in bodies]
+        replies = await asyncio.gather(
+            *(
+                door.route(PATHS[one.api], one.body, **_limit(limit_usd))
+                for one, limit_usd in zip(bodies, limits_usd, strict=True)
+            )
+        )
+        for billed, limit_usd, routed in zip(bodies, limits_usd, replies, strict=True):
+            if isinstance(routed, Refusal):
+                assert limit_usd is not None, (routed, billed)
+                refused += 1
+                continue
+            models[routed.model] += 1
+            batch, row = routed.decision.batch, routed.decision.row
+            most_usd = batch.estimates.reserved_usd[row, batch.choices[row]]
+            reserved_usd += most_usd
+            cost_usd = bill_usd(billed, routed.model)
+            assert cost_usd <= most_usd, billed
+            assert limit_usd is None or cost_usd <= limit_usd, billed
+        assert door.reserved_usd() == pytest.approx(reserved_usd, abs=1e-9 * BODIES)
     assert len(models) == 3
     assert min(models.values()) > BODIES / 10
     assert 0 < refused < BODIES / 2
     await door.engine.close(HANG_S)
+
+
+def _limit(limit_usd: float | None) -> dict[str, str]:
+    return {} if limit_usd is None else {"max_cost_usd": str(limit_usd)}
