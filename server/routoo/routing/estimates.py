@@ -117,10 +117,8 @@ def estimates_of(
         if request.max_output_tokens is not None:
             np.minimum(output_tokens[row], request.max_output_tokens, out=output_tokens[row])
     np.minimum(output_tokens, pool.max_output_tokens, out=output_tokens)
-    latencies_ms = latencies_ms_of(pool, output_tokens)
-    for row, request in enumerate(requests):
-        if request.answers != 1:
-            output_tokens[row] *= request.answers
+    latencies_ms = latencies_ms_of(pool, output_tokens)  # several answers are given side by side
+    output_tokens *= answers_of(requests)
     input_tokens = input_tokens_of(prediction.input_tokens, requests, pool)
     most_inputs = most_input_tokens_of(pool, requests, input_tokens)
     tasks = prediction.tasks
@@ -194,6 +192,11 @@ def input_tokens_of(
         if request.added_input_tokens:
             tokens[row] += request.added_input_tokens
     return tokens
+
+
+def answers_of(requests: Sequence[PromptRequest]) -> NDArray[np.float64]:
+    """Returns how many answers each request asks for, float64 [n, 1]."""
+    return np.array([[request.answers] for request in requests], np.float64)
 
 
 def most_input_tokens_of(

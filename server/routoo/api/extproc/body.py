@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from routoo.api.extproc.found import USER, Found
+from routoo.api.extproc.body_facts import USER, BodyFacts
 from routoo.api.extproc.parts import read_content, read_messages
 from routoo.predictor.conversation import OFFERED_TOOLS, TURN, conversation
 from routoo.request_fields import MOST_ANSWERS
@@ -16,7 +16,7 @@ from routoo.request_fields import MOST_ANSWERS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from routoo.api.extproc.found import Need
+    from routoo.api.extproc.body_facts import Need
     from routoo.api.extproc.media import Media
 
 Api = Literal["chat", "responses", "completions", "messages"]
@@ -83,7 +83,7 @@ def api_of(path: str) -> Api | None:
 
 def asked_by(api: Api, body: dict[str, Any]) -> Asked:
     """Reads a body, in the format of its API."""
-    found = Found()
+    found = BodyFacts()
     _READERS[api](body, found)
     turns = found.turns()
     tools = [tool for name in ("tools", "functions") for tool in _listed(body.get(name))]
@@ -119,13 +119,13 @@ def asked_by(api: Api, body: dict[str, Any]) -> Asked:
     )
 
 
-def _read_chat(body: dict[str, Any], found: Found) -> None:
+def _read_chat(body: dict[str, Any], found: BodyFacts) -> None:
     read_messages(body.get("messages"), found)
     _read_format(body.get("response_format"), found)
     found.bill(_predicted(body.get("prediction")))
 
 
-def _read_completions(body: dict[str, Any], found: Found) -> None:
+def _read_completions(body: dict[str, Any], found: BodyFacts) -> None:
     prompt = body.get("prompt")
     prompts = prompt if isinstance(prompt, list) else [prompt]
     for one in prompts:
@@ -141,7 +141,7 @@ def _read_completions(body: dict[str, Any], found: Found) -> None:
     _read_format(body.get("response_format"), found)
 
 
-def _read_responses(body: dict[str, Any], found: Found) -> None:
+def _read_responses(body: dict[str, Any], found: BodyFacts) -> None:
     found.begin("system")
     instructions = body.get("instructions")
     if isinstance(instructions, list):
@@ -163,7 +163,7 @@ def _read_responses(body: dict[str, Any], found: Found) -> None:
             read_content(value, found)
 
 
-def _read_anthropic(body: dict[str, Any], found: Found) -> None:
+def _read_anthropic(body: dict[str, Any], found: BodyFacts) -> None:
     found.begin("system")
     read_content(body.get("system"), found)
     read_messages(body.get("messages"), found)
@@ -173,7 +173,7 @@ def _read_anthropic(body: dict[str, Any], found: Found) -> None:
         _read_format(config.get("format"), found)
 
 
-_READERS: dict[Api, Callable[[dict[str, Any], Found], None]] = {
+_READERS: dict[Api, Callable[[dict[str, Any], BodyFacts], None]] = {
     "chat": _read_chat,
     "completions": _read_completions,
     "responses": _read_responses,
@@ -253,7 +253,7 @@ def _schema(tool: Any) -> Any:
     }
 
 
-def _read_format(wanted: object, found: Found) -> None:
+def _read_format(wanted: object, found: BodyFacts) -> None:
     if isinstance(wanted, dict):
         kind = wanted.get("type")
         if isinstance(kind, str) and kind in _JSON_FORMATS:

@@ -6,11 +6,11 @@ from base64 import b64decode
 from binascii import Error
 from typing import TYPE_CHECKING, Any, Final
 
-from routoo.api.extproc.found import TOOL
+from routoo.api.extproc.body_facts import TOOL
 from routoo.api.extproc.media import data_of
 
 if TYPE_CHECKING:
-    from routoo.api.extproc.found import Found, Need
+    from routoo.api.extproc.body_facts import BodyFacts, Need
 
 _TEXT: Final = frozenset({"text", "input_text", "output_text", "refusal", "summary_text"})
 # A part that is no text is told by a word in the name of its kind, so that those of other APIs and
@@ -37,7 +37,7 @@ _DEEPEST: Final = 8
 _NOT_BESIDE: Final = frozenset({"role", "content", "output", "type", "id", "status", "phase"})
 
 
-def read_messages(messages: object, found: Found) -> None:
+def read_messages(messages: object, found: BodyFacts) -> None:
     """Reads the messages of a chat, or the items of a response."""
     if not isinstance(messages, list):
         return
@@ -50,7 +50,7 @@ def read_messages(messages: object, found: Found) -> None:
             _read_message(message, found)
 
 
-def _read_message(message: dict[str, Any], found: Found) -> None:
+def _read_message(message: dict[str, Any], found: BodyFacts) -> None:
     kind = message.get("type")
     if isinstance(kind, str) and "role" not in message and _media_need(kind) and _is_part(message):
         read_part(message, found)
@@ -77,7 +77,7 @@ def _is_part(message: dict[str, Any]) -> bool:
     return any(name in message for name in (*_PAYLOADS, *_ADDRESSES, "source", "file", "file_id"))
 
 
-def read_content(content: object, found: Found, depth: int = 0) -> None:
+def read_content(content: object, found: BodyFacts, depth: int = 0) -> None:
     """Reads a text, or a list of parts."""
     if isinstance(content, str):
         found.say(content)
@@ -94,7 +94,7 @@ def read_content(content: object, found: Found, depth: int = 0) -> None:
                 read_part(part, found, depth)
 
 
-def read_part(part: dict[str, Any], found: Found, depth: int = 0) -> None:
+def read_part(part: dict[str, Any], found: BodyFacts, depth: int = 0) -> None:
     """Reads one part.
 
     A kind that is not known, and is no text by its name or what it holds, is counted by its bytes
@@ -125,7 +125,7 @@ def read_part(part: dict[str, Any], found: Found, depth: int = 0) -> None:
         found.bill({"encrypted_content": part})
 
 
-def _read_result(part: dict[str, Any], found: Found, depth: int) -> None:
+def _read_result(part: dict[str, Any], found: BodyFacts, depth: int) -> None:
     speaker, found.role = found.role, TOOL
     read_content(part.get("content"), found, depth + 1)
     found.role = speaker
@@ -137,7 +137,7 @@ def _media_need(kind: str) -> Need | None:
     return next((need for word, need in _MEDIA if word in kind), None)
 
 
-def _read_media(need: Need, part: dict[str, Any], found: Found, depth: int) -> None:
+def _read_media(need: Need, part: dict[str, Any], found: BodyFacts, depth: int) -> None:
     source = part.get("source")
     if need == "files" and isinstance(source, dict) and _read_source(source, found, depth):
         found.bill({name: part.get(name) for name in ("title", "context") if part.get(name)})
@@ -163,7 +163,7 @@ def _read_media(need: Need, part: dict[str, Any], found: Found, depth: int) -> N
     found.bill({name: part.get(name) for name in ("title", "context") if part.get(name)})
 
 
-def _read_source(source: dict[str, Any], found: Found, depth: int) -> bool:
+def _read_source(source: dict[str, Any], found: BodyFacts, depth: int) -> bool:
     """Reads the source of a document, if it is text or a list of parts."""
     kind, data = source.get("type"), source.get("data")
     if kind == "text" and isinstance(data, str):

@@ -86,7 +86,7 @@ def count_by_family(texts: Sequence[str]) -> NDArray[np.float64]:
     parts = (sums[:, None] >> _SHIFTS & _MASK).reshape(-1, len(cuts))[: len(FAMILIES)]
     if cuts is not starts:
         parts = np.add.reduceat(parts, np.searchsorted(cuts, starts), axis=1)
-    counts = np.maximum(parts, sizes * (_UNITS // _MOST_BYTES_PER_TOKEN)).T
+    counts = np.maximum(parts, sizes * (_UNITS / _MOST_BYTES_PER_TOKEN)).T
     tokens: NDArray[np.float64] = np.ceil(counts / _UNITS)
     return tokens
 

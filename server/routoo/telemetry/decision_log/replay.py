@@ -10,7 +10,7 @@ import numpy as np
 from routoo.errors import InfeasibleError, InvalidRequestError
 from routoo.routing.constraints import narrow
 from routoo.routing.decision import Chosen
-from routoo.routing.estimates import costs_usd_of, latencies_ms_of, most_usd_of
+from routoo.routing.estimates import answers_of, costs_usd_of, latencies_ms_of, most_usd_of
 from routoo.routing.joint import solve_jointly
 from routoo.selector.policies.cheapest import cheapest_of
 from routoo.selector.policies.lp import reasons, round_scores
@@ -131,7 +131,7 @@ def figures_again(logged: Logged) -> Estimates:
             pool, logged.requests, old.most_input_tokens, old.output_tokens, old.priced_s
         ),
         costs_usd=costs_usd_of(pool, old.input_tokens, old.output_tokens, old.priced_s),
-        latencies_ms=latencies_ms_of(pool, old.output_tokens),
+        latencies_ms=latencies_ms_of(pool, old.output_tokens / answers_of(logged.requests)),
     )
     unsure = logged.setup.unsure
     return again if unsure is None else unsure.marked(again)

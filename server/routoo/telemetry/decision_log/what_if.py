@@ -10,7 +10,13 @@ import numpy as np
 from routoo.request_fields import CONSTRAINTS, Kind, Narrows
 from routoo.routing.constraints import narrow
 from routoo.routing.decision import Chosen
-from routoo.routing.estimates import Estimates, costs_usd_of, latencies_ms_of, most_usd_of
+from routoo.routing.estimates import (
+    Estimates,
+    answers_of,
+    costs_usd_of,
+    latencies_ms_of,
+    most_usd_of,
+)
 from routoo.selector.reason import Reason
 from routoo.telemetry.decision_log.billed import answered, usage_cost_usd
 from routoo.telemetry.decision_log.header import Setup, plain_policies
@@ -270,7 +276,7 @@ def _at(logged: Logged, pool: Pool) -> tuple[Logged, BoolArray]:
         scores=old.scores[:, columns],
         output_tokens=tokens,
         costs_usd=costs_usd_of(pool, inputs, tokens, old.priced_s),
-        latencies_ms=latencies_ms_of(pool, tokens),
+        latencies_ms=latencies_ms_of(pool, tokens / answers_of(logged.requests)),
         input_tokens=inputs,
         most_input_tokens=most_inputs,
         most_usd=most_usd_of(pool, logged.requests, most_inputs, tokens, old.priced_s),

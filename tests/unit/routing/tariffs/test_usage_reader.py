@@ -15,7 +15,7 @@ from routoo.tariffs.rates import Rates
 from routoo.tariffs.tariff import Tariff, cost_nano_usd
 from routoo.tariffs.usage import Usage
 from routoo.tariffs.usage_reader import UsageReader, UsageReading
-from support.usage_cases import UsageCase, usage_cases
+from support.tables.usage_cases import UsageCase, usage_cases
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

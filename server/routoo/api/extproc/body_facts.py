@@ -21,7 +21,7 @@ _NOT_BILLED = frozenset({"signature", "cache_control"})
 
 
 @dataclass(slots=True)
-class Found:
+class BodyFacts:
     """The facts found so far.
 
     Attributes:
