@@ -20,6 +20,7 @@ from typing import Annotated, Any, Final, TypedDict, get_args, get_type_hints
 from routoo.errors import InvalidRequestError
 
 UINT32_MAX: Final = 2**32 - 1
+MOST_ANSWERS: Final = 10_000
 
 
 class Kind(Enum):
@@ -61,6 +62,8 @@ class RequestField:
         narrows: how it narrows the models; None: it is no constraint.
         estimate: the field of ``routing.Estimates`` that AT_MOST and AT_LEAST compare with.
         highest: greatest value of a number.
+        least: least value of a count.
+        most: greatest value of a count.
         flag: option of the command line; empty: the name with dashes.
         name: name of the field; filled in from the table.
         kind: kind of its values; filled in from the field's type.
@@ -71,6 +74,8 @@ class RequestField:
     narrows: Narrows | None = None
     estimate: str = ""
     highest: float = inf
+    least: int = 0
+    most: int = UINT32_MAX
     flag: str = ""
     name: str = ""
     kind: Kind = Kind.TEXT
@@ -86,6 +91,22 @@ class RequestField:
             InvalidRequestError: below 0, not finite, or above ``highest``.
         """
         return checked_number(value, named or self.name, self.highest)
+
+    def checked_count(self, count: int, named: str = "") -> int:
+        """Returns a count, if it is from ``least`` to ``most``.
+
+        Args:
+            count: any whole number.
+            named: name of the field in errors; empty: its own name.
+
+        Raises:
+            InvalidRequestError: it is out of range.
+        """
+        if not self.least <= count <= self.most:
+            raise InvalidRequestError(
+                f"{count} is not from {self.least} to {self.most}", field=named or self.name
+            )
+        return count
 
     def parsed(self, text: str, named: str) -> Any:
         """Parses the value from text, as in a header.
@@ -104,12 +125,8 @@ class RequestField:
         if self.kind is Kind.COUNT:
             digits = text.strip()
             if digits.isascii() and digits.isdigit() and len(digits) <= len(str(UINT32_MAX)):
-                count = int(digits)
-                if count <= UINT32_MAX:
-                    return count
-            raise InvalidRequestError(
-                f"{digits[:40]!r} is not a whole number of tokens", field=named
-            )
+                return self.checked_count(int(digits), named)
+            raise InvalidRequestError(f"{digits[:40]!r} is not a whole number", field=named)
         try:
             value = float(text)
         except ValueError:
@@ -158,7 +175,12 @@ class RequestFields(TypedDict, total=False):
     ]
     max_cost_usd: Annotated[
         float | None,
-        RequestField("At most this predicted cost.", "USD", Narrows.AT_MOST, "costs_usd"),
+        RequestField(
+            "At most this cost, with --max-output-tokens reached.",
+            "USD",
+            Narrows.AT_MOST,
+            "reserved_usd",
+        ),
     ]
     min_score: Annotated[
         float | None,
@@ -173,6 +195,16 @@ class RequestFields(TypedDict, total=False):
         ),
     ]
     expected_output_tokens: Annotated[int | None, RequestField("Your estimate of the answer.", "N")]
+    max_output_tokens: Annotated[
+        int | None, RequestField("Where the provider cuts an answer off.", "N", least=1)
+    ]
+    answers: Annotated[
+        int | None,
+        RequestField("How many answers are asked for.", "N", least=1, most=MOST_ANSWERS),
+    ]
+    added_input_tokens: Annotated[
+        int | None, RequestField("What the model reads besides: tools, images.", "N")
+    ]
     tenant: Annotated[str | None, RequestField("Who pays.", "T")]
     session_id: Annotated[str | None, RequestField("The conversation.", "ID")]
     task: Annotated[str | None, RequestField("The kind of task; `routoo info` lists them.", "K")]

@@ -35,7 +35,7 @@ EXPORT_FLOORS = (
     {"evaluation"},
     {"training"},
     {"graph"},
-    {"network", "recogniser"},
+    {"network", "recogniser", "tokenizers"},
     {"backbones"},
     {"catalogue"},
     {"outcomes"},

@@ -73,7 +73,9 @@ def prompt_request(message: route_pb2.RouteRequest, limits: LimitSettings) -> Pr
         if field is None:
             continue
         if field.narrows is None:
-            attributes[field.name] = value
+            attributes[field.name] = (
+                field.checked_count(value) if field.kind is Kind.COUNT else value
+            )
         elif field.kind is Kind.NUMBER:
             constraints[field.name] = field.checked(value)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -20,10 +21,30 @@ class CapabilityNames(Section):
     """Required when a message has an image."""
     audio: str | None = "audio"
     """Required when a message has a recording, or the reply is to be one."""
+    video: str | None = "video"
+    """Required when a message has a film."""
     files: str | None = None
     """Required when a message has a document, such as a PDF."""
     json_output: str | None = "json"
     """Required when the reply has to be JSON, with or without a schema."""
+    kinds: Mapping[str, str | None] = Field(default_factory=dict)
+    """Capabilities by kinds of parts that are not known here and are no text. A kind that is not
+    named requires the capability of its own name."""
+
+
+class MediaRates(Section):
+    """Input tokens of what is no text. Images that show their size are counted by it."""
+
+    tokens_per_audio_s: float = Field(default=32.0, ge=0.0, le=10_000.0, allow_inf_nan=False)
+    """Of a second of a recording."""
+    tokens_per_video_s: float = Field(default=300.0, ge=0.0, le=100_000.0, allow_inf_nan=False)
+    """Of a second of a film, its sound included."""
+    unknown_s: float = Field(default=300.0, ge=0.0, le=1e6, allow_inf_nan=False)
+    """Length that is assumed for a recording or film of which only an address is known."""
+    bytes_per_file_token: float = Field(default=10.0, gt=0.0, le=1e6, allow_inf_nan=False)
+    """Of a file that is no text, such as a PDF, whose pages are read as text and as images."""
+    tokens_per_file: int = Field(default=30_000, ge=0, le=10_000_000)
+    """Of a file of which only an address or an id is known: some ten pages."""
 
 
 class ProcessorSettings(Section):
@@ -61,8 +82,9 @@ class ProcessorSettings(Section):
     openai_models: tuple[str, ...] = ()
     """Models of the pool that take OpenAI's requests; empty: all of them."""
     capabilities: CapabilityNames = CapabilityNames()
-    tokens_per_image: int = Field(default=1000, ge=0, le=1_000_000)
-    """Tokens that an image counts for in the context window and in the cost."""
+    tokens_per_image: int = Field(default=1600, ge=0, le=1_000_000)
+    """Tokens of an image whose size is not known, in the context window and in the cost."""
+    media: MediaRates = MediaRates()
 
     @field_validator("route_names")
     @classmethod

@@ -109,7 +109,7 @@ class Decider:
         booked = None
         if self._spending is not None:
             booked = self._spending.book(
-                prepared.ids, prepared.tenants, prepared.case, chosen.choice
+                prepared.ids, prepared.tenants, prepared.billed, chosen.choice
             )
         batch = self._decided(predicted, prepared, chosen, booked)
         replies: list[Decision | NoEligibleModelError | BudgetSpentError] = []
@@ -153,7 +153,7 @@ class Decider:
             booked = self._spending.book_all(
                 prepared.ids,
                 prepared.tenants,
-                prepared.case,
+                prepared.billed,
                 chosen.choice,
                 may_change=not constraints.narrow_more_than_cost,
             )
@@ -317,7 +317,7 @@ class Decider:
             costs_usd=estimates.costs_usd[rows, choice].tolist(),
             latencies_ms=estimates.latencies_ms[rows, choice].tolist(),
             output_tokens=estimates.output_tokens[rows, choice].tolist(),
-            input_tokens=estimates.input_tokens.tolist(),
+            input_tokens=estimates.input_tokens[rows, choice].tolist(),
             truncated=prediction.truncated.tolist(),
         )
         self._metrics.decided(batch)

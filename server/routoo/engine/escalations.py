@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from prometheus_client import Counter
 
     from routoo.engine.accounting import Accounting
+    from routoo.routing.decision import Decision
     from routoo.routing.pool import Pool
     from routoo.selector.cascade import Rule
 
@@ -68,10 +69,16 @@ class Escalations:
         found = escalate(decision, request, self._rule, price, self._new_id())
         new, spending = found.decision, self._money.spending
         if new is not None and spending is not None and found.extra_cost_usd > 0.0:
-            lacking = spending.book_one(new.decision_id, decision.tenant, found.extra_cost_usd)
+            lacking = spending.book_one(new.decision_id, decision.tenant, _most_usd(new, found))
             if lacking:
                 found = kept_answer(found.answered, found.kept_score, price, lacking)
         self._weighed.labels(found.result).inc()
         if found.decision is not None:
             self._money.decisions.add([found.decision])
         return found
+
+
+def _most_usd(new: Decision, found: Escalation) -> float:
+    """Returns what the next answer may cost."""
+    reserved_usd = new.batch.estimates.reserved_usd[new.row, new.batch.choices[new.row]]
+    return max(found.extra_cost_usd, float(reserved_usd))

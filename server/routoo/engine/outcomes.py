@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from time import time_ns
 from typing import TYPE_CHECKING
 
 from routoo.budget.ledger import Settled
 from routoo.errors import InvalidRequestError, RoutooError
+from routoo.routing.outcome import estimated_usage
 from routoo.tariffs.tariff import NANO_PER_USD, cost_nano_usd
 from routoo.tariffs.usage import Usage
 
@@ -59,7 +59,8 @@ class OutcomeSettlement:
 
         The cost is the first of these that is known: the reported cost; the cost that the reply
         itself tells, where the pool trusts it; the reported usage at the prices of the model that
-        answered, at the hour of the decision; 0 when an error is reported; the predicted cost. A
+        answered, at the hour of the decision; 0 when an error is reported; the predicted cost. An
+        estimated usage has predicted totals, and an error with it may have cost something. A
         reply that names a model that the pool does not know is billed as the decided one, and
         counted. A decision of another replica is known to the shared ledger alone: its report
         needs the cost, or the usage and the model.
@@ -134,8 +135,9 @@ class OutcomeSettlement:
         if outcome.cost_usd is not None:
             return outcome.cost_usd
         usage = outcome.usage or Usage(outcome.input_tokens, outcome.output_tokens)
-        if outcome.estimated and outcome.usage is not None:
-            usage = self._estimated(usage, decision, column)
+        if outcome.usage is not None and outcome.estimated and decision is not None:
+            assert column is not None  # noqa: S101 - that of the decision, if of no other model
+            usage = estimated_usage(usage, decision.batch.estimates, decision.row, column)
         if usage.complete or usage.told_cost_usd is not None:
             billed_usd = self._billed_usd(usage, decision, pool, column)
             if billed_usd is not None or column is None:
@@ -172,18 +174,6 @@ class OutcomeSettlement:
         if decision is None or priced_s is None:
             return self._clock_ns() // NANO_PER_S
         return int(priced_s[decision.row])
-
-    def _estimated(self, usage: Usage, decision: Decision | None, column: int | None) -> Usage:
-        """Returns a usage whose totals are the predicted ones, raised by what was told."""
-        if decision is None or column is None:
-            return usage
-        estimates, row = decision.batch.estimates, decision.row
-        read = usage.input_tokens
-        return replace(
-            usage,
-            input_tokens=int(estimates.input_tokens[row]) if read is None else read,
-            output_tokens=max(usage.output_tokens or 0, int(estimates.output_tokens[row, column])),
-        )
 
     def _watch(
         self, outcome: OutcomeReport, decision: Decision, column: int, cost_usd: float | None

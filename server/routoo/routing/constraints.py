@@ -67,13 +67,29 @@ def narrow(
     for row in rows:
         if row.kind is Kind.NAMES:
             narrower.keep_named(row, pool)
-    needed = estimates.input_tokens[:, None] + estimates.output_tokens
+    needed = _needed_tokens(requests, estimates)
     if needed.max() > pool.context_window_tokens.min():
         narrower.keep("context_window_tokens", needed <= pool.context_window_tokens)
     for row in rows:
         if row.estimate:
             narrower.limit(row, getattr(estimates, row.estimate))
     return narrower.eligibility, tuple(narrower.narrowings)
+
+
+def _needed_tokens(requests: Sequence[PromptRequest], estimates: Estimates) -> NDArray[np.float64]:
+    """Returns the tokens that the context window has to hold, float64 [n, m].
+
+    They are those of the longest prompt, and those of one answer: as many as the request allows,
+    which providers check before they answer, or the predicted ones.
+    """
+    needed = estimates.input_tokens + estimates.output_tokens
+    for row, request in enumerate(requests):
+        longest = request.max_output_tokens
+        if longest is not None or request.answers != 1:
+            prompt = np.ceil(estimates.input_tokens[row] * request.longest_share)
+            answer = estimates.output_tokens[row] / request.answers
+            needed[row] = prompt + (answer if longest is None else longest)
+    return needed
 
 
 def numbers_of(requests: Sequence[PromptRequest], constraint: str) -> NDArray[np.float64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from routoo.selector.reason import Reason
@@ -85,7 +85,7 @@ class DecidedBatch:
         costs_usd: predicted costs of the chosen models.
         latencies_ms: predicted times to the last token of the chosen models.
         output_tokens: predicted lengths of the chosen models' answers.
-        input_tokens: lengths of the prompts.
+        input_tokens: lengths of the prompts, as the chosen models count them.
         truncated: whether the middle of the prompt was not read.
     """
 
@@ -359,6 +359,12 @@ class Prepared:
     couplings: list[tuple[str, ...]]
     tenants: list[str]
     ids: list[str]
+
+    @property
+    def billed(self) -> Case:
+        """The case with what each request may cost in place of the predicted costs."""
+        most_usd = self.estimates.most_usd
+        return self.case if most_usd is None else replace(self.case, costs_usd=most_usd)
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,8 +148,9 @@ def _weighed(decision: Decision, request: EscalationRequest, rule: Rule | None) 
     rows = slice(row, row + 1)
     narrowings = [Narrowing(one.constraint, one.mask[rows]) for one in batch.narrowings]
     mask = batch.mask[row]
+    most = np.where(costs > 0.0, batch.estimates.reserved_usd[row], 0.0)
     limits = (
-        ("max_cost_usd", None if request.max_cost_usd is None else costs <= request.max_cost_usd),
+        ("max_cost_usd", None if request.max_cost_usd is None else most <= request.max_cost_usd),
         ("min_score", None if request.min_score is None else scores >= request.min_score),
     )
     for constraint, left in limits:
@@ -230,6 +231,6 @@ def _one_row(
         costs_usd=[float(weighed.costs_usd[chosen])],
         latencies_ms=[float(old.latencies_ms[row, chosen])],
         output_tokens=[float(old.output_tokens[row, chosen])],
-        input_tokens=batch.input_tokens[row : row + 1],
+        input_tokens=[float(old.input_tokens[row, chosen])],
         truncated=batch.truncated[row : row + 1],
     )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 
+from routoo.predictor.token_count import count_tokens
+from routoo.predictor.tokenizers.families import count_by_family
 from routoo.routing.corrections.factors import corrected_tokens
 from routoo.selector.policies.lp import round_scores
 
@@ -20,20 +22,33 @@ if TYPE_CHECKING:
     from routoo.routing.pool import Pool
     from routoo.routing.request import PromptRequest
 
+INPUT_MARGIN: Final = 1.25
+"""An input has at most this many times the tokens that are counted: counts are 0.8 or more of those
+of the real tokenizers."""
+FRAME_TOKENS: Final = 32
+"""Tokens that a provider may add to a request: roles, and marks of its begin and end."""
+_MOST_USD: Final = 1e6  # no sum that is reserved is larger; one alone would fail its whole batch
+
 
 @dataclass(frozen=True, slots=True)
 class Estimates:
     """Predicted figures of n prompts on the pool's m models, float64 where nothing else is said.
 
-    The predictor need not give those from ``score_std`` to ``task_names``; they are None or empty
-    then. Those after ``priced_s`` are None where lengths are not corrected.
+    The predictor need not give ``score_std`` and what follows it up to ``task_names``; they are
+    None or empty then. Those after ``priced_s`` are None where lengths are not corrected.
 
     Attributes:
         scores: [n, m], in [0, 1], rounded to 1e-4.
-        output_tokens: [n, m], whole numbers.
+        output_tokens: [n, m], whole numbers, of all answers that a request asks for.
         costs_usd: [n, m].
         latencies_ms: [n, m], time to the last token.
-        input_tokens: [n].
+        input_tokens: [n, m], whole numbers, as each model's tokenizer counts them.
+        most_input_tokens: [n, m], the same, counted generously: with a margin for errors, and for a
+            model whose tokenizer is not known the largest count of any. ``input_tokens`` where a
+            request sets no longest answer; None: no request sets one.
+        most_usd: [n, m], what a request may cost: with answers as long as it allows, and
+            ``most_input_tokens``. The predicted cost where it sets no longest answer; None:
+            no request sets one.
         score_std: [n, m], standard deviation of a score over predictors trained on other prompts.
         evidence: [n, m], graded prompts behind a score, rounded to 0.01.
         ood: [n], in [0, 1], distance from the training prompts, rounded to 1e-4.
@@ -57,6 +72,8 @@ class Estimates:
     costs_usd: NDArray[np.float64]
     latencies_ms: NDArray[np.float64]
     input_tokens: NDArray[np.float64]
+    most_input_tokens: NDArray[np.float64] | None = None
+    most_usd: NDArray[np.float64] | None = None
     score_std: NDArray[np.float64] | None = None
     evidence: NDArray[np.float64] | None = None
     ood: NDArray[np.float64] | None = None
@@ -70,6 +87,11 @@ class Estimates:
     length_factors: NDArray[np.float64] | None = None
     latency_factors: NDArray[np.float64] | None = None
     correction: Factors | None = None
+
+    @property
+    def reserved_usd(self) -> NDArray[np.float64]:
+        """What is reserved for each request: ``most_usd``, else the predicted cost, [n, m]."""
+        return self.costs_usd if self.most_usd is None else self.most_usd
 
     def rows(self, at: slice | NDArray[np.intp]) -> Self:
         """Returns the figures of k of the prompts."""
@@ -115,7 +137,13 @@ def estimates_of(
         else:
             length_factors, latency_factors = factors.rows(tasks, len(requests))
             output_tokens = corrected_tokens(plain_tokens, length_factors)
-    input_tokens = _as_asked(requests, output_tokens, prediction.input_tokens, limits)
+    _as_asked(requests, output_tokens, limits)
+    np.minimum(output_tokens, pool.max_output_tokens, out=output_tokens)
+    # Several answers are given side by side.
+    latencies_ms = latencies_ms_of(pool, output_tokens, latency_factors)
+    output_tokens *= answers_of(requests)
+    input_tokens = input_tokens_of(prediction.input_tokens, requests, pool)
+    most_inputs = most_input_tokens_of(pool, requests, input_tokens)
     evidence = None
     if prediction.evidence is not None:
         evidence = np.multiply(prediction.evidence[:, columns], 100.0, dtype=np.float64)
@@ -124,8 +152,10 @@ def estimates_of(
         scores=scores,
         output_tokens=output_tokens,
         costs_usd=costs_usd_of(pool, input_tokens, output_tokens, priced_s),
-        latencies_ms=latencies_ms_of(pool, output_tokens, latency_factors),
+        latencies_ms=latencies_ms,
         input_tokens=input_tokens,
+        most_input_tokens=most_inputs,
+        most_usd=most_usd_of(pool, requests, most_inputs, output_tokens, priced_s),
         score_std=(
             None
             if prediction.score_std is None
@@ -150,28 +180,23 @@ def estimates_of(
 def _as_asked(
     requests: Sequence[PromptRequest],
     output_tokens: NDArray[np.float64],
-    input_tokens: NDArray[np.float64],
     limits: NDArray[np.float64] | None,
-) -> NDArray[np.float64]:
-    """Puts what n requests ask for into ``output_tokens`` [n, m] and ``limits`` [n].
+) -> None:
+    """Puts what n requests ask of each answer into ``output_tokens`` [n, m] and ``limits`` [n].
 
-    Returns:
-        The input tokens, [n], with those that the requests add.
+    A request with an estimate of its own, or for several answers, gets the limit NaN: what it
+    comes to teaches no length.
     """
-    added = input_tokens
     for row, request in enumerate(requests):
         expected, most = request.expected_output_tokens, request.max_output_tokens
         if expected is not None:
             output_tokens[row] = expected
         if most is not None:
             np.minimum(output_tokens[row], most, out=output_tokens[row])
-        if limits is not None and (expected is not None or most is not None):
-            limits[row] = np.nan if expected is not None else most
-        if request.added_input_tokens:
-            if added is input_tokens:
-                added = input_tokens.copy()
-            added[row] += request.added_input_tokens
-    return added
+        if limits is not None and (expected is not None or request.answers != 1):
+            limits[row] = np.nan
+        elif limits is not None and most is not None:
+            limits[row] = most
 
 
 def costs_usd_of(
@@ -184,12 +209,101 @@ def costs_usd_of(
 
     Args:
         pool: m models.
-        input_tokens: [n].
+        input_tokens: [n] or [n, m].
         output_tokens: [n, m].
         priced_s: [n] or one for all, the time whose prices hold, in seconds since 1970; None: the
             mean prices of a week.
     """
     return pool.prices.costs_usd(input_tokens, output_tokens, priced_s)
+
+
+def input_tokens_of(
+    predicted: NDArray[np.float64], requests: Sequence[PromptRequest], pool: Pool
+) -> NDArray[np.float64]:
+    """Returns the input tokens of n requests on m models, float64 [n, m].
+
+    Args:
+        predicted: float64 [n], the lengths of the texts as the predictor counts them, for models
+            whose tokenizer is not known.
+        requests: the n requests.
+        pool: the m models.
+    """
+    families = pool.token_families
+    unread = [request.unread for request in requests]
+    tokens = predicted
+    if any(unread):
+        tokens = tokens + count_tokens(unread)
+    known = families >= 0
+    if known.any():
+        counts = count_by_family([_read(request) for request in requests])
+        tokens = np.where(known, counts[:, families], tokens[:, None])
+    else:
+        tokens = np.repeat(tokens[:, None], len(families), axis=1)
+    for row, request in enumerate(requests):
+        if request.added_input_tokens:
+            tokens[row] += request.added_input_tokens
+    return tokens
+
+
+def answers_of(requests: Sequence[PromptRequest]) -> NDArray[np.float64]:
+    """Returns how many answers each request asks for, float64 [n, 1]."""
+    return np.array([[request.answers] for request in requests], np.float64)
+
+
+def most_input_tokens_of(
+    pool: Pool, requests: Sequence[PromptRequest], input_tokens: NDArray[np.float64]
+) -> NDArray[np.float64] | None:
+    """Returns the most input tokens, float64 [n, m]; see ``Estimates.most_input_tokens``.
+
+    Args:
+        pool: the m models.
+        requests: the n requests.
+        input_tokens: [n, m], as they are counted.
+    """
+    capped = [row for row, one in enumerate(requests) if one.max_output_tokens is not None]
+    if not capped:
+        return None
+    most = input_tokens.copy()
+    unknown = pool.token_families < 0
+    if unknown.any():
+        counts = count_by_family([_read(requests[row]) for row in capped]).max(axis=1)
+        counts += [requests[row].added_input_tokens for row in capped]
+        for row, count in zip(capped, counts.tolist(), strict=True):
+            most[row, unknown] = np.maximum(most[row, unknown], count)
+    most[capped] = np.ceil(most[capped] * INPUT_MARGIN) + FRAME_TOKENS
+    return most
+
+
+def most_usd_of(
+    pool: Pool,
+    requests: Sequence[PromptRequest],
+    most_input_tokens: NDArray[np.float64] | None,
+    output_tokens: NDArray[np.float64],
+    priced_s: NDArray[np.int64] | int | None,
+) -> NDArray[np.float64] | None:
+    """Returns what each request may cost, in USD, float64 [n, m]; see ``Estimates.most_usd``.
+
+    Args:
+        pool: the m models.
+        requests: the n requests.
+        most_input_tokens: [n, m]; None: no request sets a longest answer.
+        output_tokens: [n, m], predicted, of all answers.
+        priced_s: [n] or one for all, the time whose prices hold, in seconds since 1970; None: the
+            mean prices of a week.
+    """
+    if most_input_tokens is None:
+        return None
+    outputs = output_tokens.copy()
+    for row, request in enumerate(requests):
+        if request.max_output_tokens is not None:
+            longest = np.minimum(request.max_output_tokens, pool.longest_answers)
+            outputs[row] = (longest + request.added_output_tokens) * request.answers
+    return np.minimum(pool.prices.most_usd(most_input_tokens, outputs, priced_s), _MOST_USD)
+
+
+def _read(request: PromptRequest) -> str:
+    """Returns all text of a request that a model reads."""
+    return f"{request.text}\n{request.unread}" if request.unread else request.text
 
 
 def latencies_ms_of(

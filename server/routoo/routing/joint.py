@@ -249,7 +249,7 @@ def _rows(
     for name, limit in constraints.max_requests.items():
         rows.append(capacity(f"max_requests[{name}]", pool.index[name], len(pool.names), limit))
     if constraints.max_tokens:
-        tokens = estimates.input_tokens[:, None] + estimates.output_tokens
+        tokens = estimates.input_tokens + estimates.output_tokens
         rows += [
             token_capacity(f"max_tokens[{name}]", pool.index[name], tokens, limit)
             for name, limit in constraints.max_tokens.items()

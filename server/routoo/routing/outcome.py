@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from routoo.routing.estimates import Estimates
     from routoo.tariffs.usage import Usage
 
 
@@ -41,3 +42,19 @@ class OutcomeReport:
     tenant: str | None = None
     usage: Usage | None = None
     estimated: bool = False
+
+
+def estimated_usage(usage: Usage, estimates: Estimates, row: int, column: int) -> Usage:
+    """Returns a usage that the provider has not told to the end, with predicted totals.
+
+    Args:
+        usage: what is known of it.
+        estimates: the predictions of the decision's batch.
+        row: the decision.
+        column: the model that answered.
+    """
+    read = usage.input_tokens
+    if read is None:
+        read = int(estimates.input_tokens[row, column])
+    written = max(usage.output_tokens or 0, int(estimates.output_tokens[row, column]))
+    return replace(usage, input_tokens=read, output_tokens=written)

@@ -25,6 +25,7 @@ from routoo.config.yaml_files import (
     read_yaml_mapping,
 )
 from routoo.errors import ConfigError, InvalidRequestError, PoolError
+from routoo.predictor.tokenizers.families import FAMILIES, family_of
 from routoo.routing.sold_prices import SoldPrices
 from routoo.tariffs.table import PriceTable
 
@@ -93,7 +94,10 @@ class ModelSpec(SoldPrices, ModelNames):
     """Whether the cost that a reply itself tells is booked, in place of its tokens' prices."""
     context_window_tokens: int = Field(gt=0, le=2**31 - 1)
     max_output_tokens: int | None = Field(default=None, gt=0, le=2**31 - 1)
-    """The longest answer that the provider allows; None: not known."""
+    """The longest answer that the provider allows; None: not known. No answer is predicted, or
+    reserved, to be longer."""
+    tokenizer: Literal[FAMILIES] | None = None  # type: ignore[valid-type] # the names are a constant
+    """The family of its tokenizer, for the number of input tokens; None: found by the name."""
     capabilities: tuple[str, ...] = ()
     deprecation_date: Annotated[date | None, BeforeValidator(_iso_day)] = None
     """The last day on which the provider answers; None: not announced."""
@@ -115,6 +119,8 @@ class Pool:
         models: the m models, in the file's order.
         prices: the models' tariffs.
         context_window_tokens: float64 [m].
+        max_output_tokens: float64 [m], the longest answers; infinite where not known.
+        token_families: int [m], positions in ``tokenizers.families.FAMILIES``; -1: not known.
         time_to_first_token_ms: float64 [m].
         time_per_output_token_ms: float64 [m].
         names: [m].
@@ -126,6 +132,8 @@ class Pool:
     models: tuple[ModelSpec, ...]
     prices: PriceTable
     context_window_tokens: NDArray[np.float64]
+    max_output_tokens: NDArray[np.float64]
+    token_families: NDArray[np.intp]
     time_to_first_token_ms: NDArray[np.float64]
     time_per_output_token_ms: NDArray[np.float64]
     names: tuple[str, ...]
@@ -143,10 +151,13 @@ class Pool:
             return values
 
         names = tuple(model.name for model in models)
+        longest = [model.max_output_tokens or np.inf for model in models]
         return cls(
             models=models,
             prices=PriceTable.of([(model.name, model.tariff) for model in models]),
             context_window_tokens=column("context_window_tokens"),
+            max_output_tokens=np.array(longest, np.float64),
+            token_families=np.array([_family(model) for model in models], np.intp),
             time_to_first_token_ms=column("time_to_first_token_ms"),
             time_per_output_token_ms=column("time_per_output_token_ms"),
             names=names,
@@ -157,6 +168,11 @@ class Pool:
             },
             answers=_answers(models),
         )
+
+    @property
+    def longest_answers(self) -> NDArray[np.float64]:
+        """The most tokens that one answer can have, float64 [m]: what is allowed, or the window."""
+        return np.minimum(self.max_output_tokens, self.context_window_tokens)
 
     def holds(self, names: Iterable[str]) -> NDArray[np.bool_]:
         """Returns whether each model is among the names, bool [m]. The pool has to know them."""
@@ -274,6 +290,13 @@ def _answers(models: tuple[ModelSpec, ...]) -> dict[str, tuple[int, ...]]:
             short[name] = (*short.get(name, ()), column)
     short.pop("", None)
     return {**short, **whole}
+
+
+def _family(model: ModelSpec) -> int:
+    if model.tokenizer is not None:
+        return FAMILIES.index(model.tokenizer)
+    family = family_of(model.name)
+    return -1 if family is None else family
 
 
 def load_pool(path: Path | None = None) -> Pool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from routoo.request_fields import CONSTRAINTS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +23,14 @@ class PromptRequest:
         policy: the policy that decides; empty: the one in force.
         task: the kind of task, as the caller names it; empty: it is recognised.
         expected_output_tokens: the caller's estimate; replaces the predicted lengths.
-        max_output_tokens: the length at which the answer is cut off; limits the predicted lengths.
-        added_input_tokens: tokens that the model reads besides the text, as of tools and images.
+        max_output_tokens: the length at which each answer is cut off; limits the predicted lengths.
+        answers: how many answers are asked for and billed.
+        added_input_tokens: tokens that the model reads besides the texts, as of images.
+        added_output_tokens: tokens that may be billed as output beside each answer, as those of a
+            prediction that is rejected.
+        unread: text that the model reads and the predictor does not, as of tools and their calls.
+        longest_share: share of the input that the longest prompt has, where a request holds several
+            that are answered one by one.
         explain: whether the caller wants every candidate.
     """
 
@@ -36,7 +42,11 @@ class PromptRequest:
     task: str = ""
     expected_output_tokens: int | None = None
     max_output_tokens: int | None = None
+    answers: int = 1
     added_input_tokens: int = 0
+    added_output_tokens: int = 0
+    unread: str = ""
+    longest_share: float = 1.0
     explain: bool = False
 
     @classmethod
@@ -55,7 +65,24 @@ class PromptRequest:
                     constraints[name] = value
             elif name in _ATTRIBUTES:
                 more[name] = value
+            elif name in _REACH and value is not None:
+                more[name] = _REACH[name](value, more.get(name))
         return cls(text, constraints=constraints, **more)
 
 
+def _larger(value: int, other: int | None) -> int:
+    return value if other is None else max(value, other)
+
+
+def _sum(value: int, other: int | None) -> int:
+    return value + (other or 0)
+
+
 _ATTRIBUTES = ("tenant", "policy", "task", "expected_output_tokens")
+# What a field says beside a body that says it, too: a limit of the caller's does not bind the
+# provider, who sees the body alone, so that it never lowers what the body may cost.
+_REACH: Mapping[str, Callable[[int, int | None], int]] = {
+    "max_output_tokens": _larger,
+    "answers": _larger,
+    "added_input_tokens": _sum,
+}

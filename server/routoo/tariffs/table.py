@@ -20,44 +20,19 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
     Times = NDArray[np.int64] | int | None
+    _Bands = int | NDArray[np.intp] | tuple[NDArray[np.intp], NDArray[np.intp]]
 
 _USD_PER_TOKEN = 1e-6
 _ANSWER = ("output", "reasoning")
-
-
-@dataclass(frozen=True, slots=True)
-class Amounts:
-    """What n requests and their answers by m models consist of; None: nothing of it.
-
-    The parts are contained in the totals.
-
-    Attributes:
-        input_tokens: float64 [n].
-        output_tokens: float64 [n, m].
-        cached_input_tokens: float64 [n].
-        cache_write_tokens: float64 [n].
-        cache_write_1h_tokens: float64 [n].
-        audio_input_tokens: float64 [n].
-        image_input_tokens: float64 [n].
-        video_input_tokens: float64 [n].
-        images: float64 [n].
-        reasoning_tokens: float64 [n, m].
-        audio_output_tokens: float64 [n, m].
-        service_tiers: [n] names of service tiers; None: the standard one.
-    """
-
-    input_tokens: Floats
-    output_tokens: Floats
-    cached_input_tokens: Floats | None = None
-    cache_write_tokens: Floats | None = None
-    cache_write_1h_tokens: Floats | None = None
-    audio_input_tokens: Floats | None = None
-    image_input_tokens: Floats | None = None
-    video_input_tokens: Floats | None = None
-    images: Floats | None = None
-    reasoning_tokens: Floats | None = None
-    audio_output_tokens: Floats | None = None
-    service_tiers: Sequence[str] | None = None
+_REQUEST = (
+    "input",
+    "cached_input",
+    "cache_write",
+    "cache_write_1h",
+    "audio_input",
+    "image_input",
+    "video_input",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +46,7 @@ class PriceTable:
         version: 8 hex digits that identify names, tariffs and the way they are computed.
         usd: by kind of token, float64 [b, m]: USD per token in each band of lengths.
         answer_usd: float64 [b, m], USD per token that is output or reasoning, the higher of both.
+        request_usd: float64 [b, m], USD per token of input, the highest of all kinds.
         bounds: float64 [b - 1], the longest request of each band but the last, in input tokens.
         usd_per_image: float64 [m].
         usd_per_request: float64 [m]; None: no model has a fee.
@@ -83,6 +59,7 @@ class PriceTable:
     version: str
     usd: dict[str, Floats]
     answer_usd: Floats
+    request_usd: Floats
     bounds: Floats
     usd_per_image: Floats
     usd_per_request: Floats | None
@@ -120,6 +97,7 @@ class PriceTable:
                 kind: column([[one.of(kind) for one in band] for band in bands]) for kind in KINDS
             },
             answer_usd=column([[highest(one, _ANSWER) for one in band] for band in bands]),
+            request_usd=column([[highest(one, _REQUEST) for one in band] for band in bands]),
             bounds=_frozen(np.array(bounds, np.float64)),
             usd_per_image=_frozen(np.array([one.usd_per_image for one in tariffs], np.float64)),
             usd_per_request=_frozen(fees) if fees.any() else None,
@@ -135,65 +113,51 @@ class PriceTable:
         """Returns the costs of n requests of text and their answers, in USD, float64 [n, m].
 
         Args:
-            input_tokens: [n].
+            input_tokens: [n] or [n, m].
             output_tokens: [n, m].
             at_s: int64 [n] or one for all, the time whose prices hold, in seconds since 1970;
                 None: the mean prices of a week.
         """
         band = self._bands(input_tokens)
         costs = output_tokens * self.usd["output"][band]
-        costs += input_tokens[:, None] * self.usd["input"][band]
+        costs += _wide(input_tokens) * self.usd["input"][band]
         return self._completed(costs, at_s)
 
-    def costs_of(self, amounts: Amounts, at_s: Times, *, worst: bool = False) -> Floats:
-        """Returns the costs of n requests of which all parts are told, in USD, float64 [n, m].
+    def most_usd(
+        self,
+        input_tokens: Floats,
+        output_tokens: Floats,
+        at_s: Times,
+        *,
+        mixed: NDArray[np.bool_] | None = None,
+        images: Floats | None = None,
+        service_tiers: Sequence[str] | None = None,
+    ) -> Floats:
+        """Returns what n requests and their answers may cost at most, in USD, float64 [n, m].
 
-        A token stands in one kind only, as in ``routoo.tariffs.tariff.tokens_by_kind``.
+        All output may be reasoning. Prices do not fall with the length of a prompt anywhere, so
+        that the cost of the longest prompt is the highest.
 
         Args:
-            amounts: the parts.
+            input_tokens: [n] or [n, m], the most.
+            output_tokens: [n, m], the most.
             at_s: int64 [n] or one for all, the time whose prices hold, in seconds since 1970;
                 None: the mean prices of a week.
-            worst: output tokens of which no kind is told might all be reasoning: they have the
-                higher price of both.
+            mixed: bool [n], requests whose input may be of any kind: written into a cache, sound,
+                images or films; None: all is text that is not written.
+            images: [n], images that are billed by the piece; None: there are none.
+            service_tiers: [n] names of service tiers; None: the standard one.
         """
-        cached = (
-            ("cached_input", amounts.cached_input_tokens),
-            ("cache_write", amounts.cache_write_tokens),
-            ("cache_write_1h", amounts.cache_write_1h_tokens),
-        )
-        inside = sum((one for _, one in cached if one is not None), np.zeros(1))
-        length = np.maximum(amounts.input_tokens, inside)
-        band = self._bands(length)
-        costs = np.zeros_like(amounts.output_tokens)
-        for kind, tokens in cached:
-            if tokens is not None:
-                costs += tokens[:, None] * self.usd[kind][band]
-        left = length - inside
-        for kind, tokens in (
-            ("audio_input", amounts.audio_input_tokens),
-            ("image_input", amounts.image_input_tokens),
-            ("video_input", amounts.video_input_tokens),
-        ):
-            if tokens is not None:
-                taken = np.minimum(tokens, left)
-                left = left - taken
-                costs += taken[:, None] * self.usd[kind][band]
-        costs += left[:, None] * self.usd["input"][band]
-        hidden = np.zeros(1)
-        for kind, spoken in (
-            ("reasoning", amounts.reasoning_tokens),
-            ("audio_output", amounts.audio_output_tokens),
-        ):
-            if spoken is not None:
-                hidden = hidden + spoken
-                costs += spoken * self.usd[kind][band]
-        shown_usd = self.answer_usd if worst else self.usd["output"]
-        costs += np.maximum(amounts.output_tokens - hidden, 0.0) * shown_usd[band]
-        if amounts.images is not None:
-            costs += amounts.images[:, None] * self.usd_per_image
-        if amounts.service_tiers is not None:
-            costs *= self.service_multipliers(amounts.service_tiers)
+        band = self._bands(input_tokens)
+        costs = output_tokens * self.answer_usd[band]
+        input_usd = self.usd["input"][band]
+        if mixed is not None:
+            input_usd = np.where(mixed[:, None], self.request_usd[band], input_usd)
+        costs += _wide(input_tokens) * input_usd
+        if images is not None:
+            costs += images[:, None] * self.usd_per_image
+        if service_tiers is not None:
+            costs *= self.service_multipliers(service_tiers)
         return self._completed(costs, at_s)
 
     def service_multipliers(self, service_tiers: Sequence[str]) -> Floats:
@@ -204,11 +168,12 @@ class PriceTable:
         }
         return np.array([known[name] for name in service_tiers], np.float64)
 
-    def _bands(self, input_tokens: Floats) -> NDArray[np.intp] | int:
-        """Returns the band of each request, int [n]; 0 where all requests are in the first."""
+    def _bands(self, input_tokens: Floats) -> _Bands:
+        """Returns the index of the prices that hold, into [b, m]; 0: the first ones for all."""
         if not self.bounds.size or input_tokens.max(initial=0.0) <= self.bounds[0]:
             return 0
-        return np.searchsorted(self.bounds, input_tokens, side="left")
+        bands = np.searchsorted(self.bounds, input_tokens, side="left")
+        return bands if bands.ndim == 1 else (bands, np.arange(len(self.tariffs)))
 
     def _completed(self, costs: Floats, at_s: Times) -> Floats:
         """Multiplies costs by the hour's multiplier, and adds the fee of the request; in place."""
@@ -222,6 +187,10 @@ class PriceTable:
         if self.usd_per_request is not None:
             costs += self.usd_per_request
         return costs
+
+
+def _wide(tokens: Floats) -> Floats:
+    return tokens if tokens.ndim > 1 else tokens[:, None]
 
 
 def _frozen(values: Floats) -> Floats:

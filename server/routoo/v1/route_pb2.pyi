@@ -49,7 +49,7 @@ class ChatMessage(_message.Message):
     def __init__(self, role: _Optional[str] = ..., content: _Optional[str] = ...) -> None: ...
 
 class RouteRequest(_message.Message):
-    __slots__ = ("request_id", "prompt", "messages", "max_cost_usd", "min_score", "max_latency_ms", "allowed_models", "denied_models", "required_capabilities", "tenant", "session_id", "policy", "expected_output_tokens", "explain", "max_quality_gap", "task")
+    __slots__ = ("request_id", "prompt", "messages", "max_cost_usd", "min_score", "max_latency_ms", "allowed_models", "denied_models", "required_capabilities", "tenant", "session_id", "policy", "expected_output_tokens", "explain", "max_quality_gap", "task", "max_output_tokens", "answers", "added_input_tokens")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
     MESSAGES_FIELD_NUMBER: _ClassVar[int]
@@ -66,6 +66,9 @@ class RouteRequest(_message.Message):
     EXPLAIN_FIELD_NUMBER: _ClassVar[int]
     MAX_QUALITY_GAP_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
+    MAX_OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    ANSWERS_FIELD_NUMBER: _ClassVar[int]
+    ADDED_INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     prompt: str
     messages: _containers.RepeatedCompositeFieldContainer[ChatMessage]
@@ -82,7 +85,10 @@ class RouteRequest(_message.Message):
     explain: bool
     max_quality_gap: float
     task: str
-    def __init__(self, request_id: _Optional[str] = ..., prompt: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[ChatMessage, _Mapping]]] = ..., max_cost_usd: _Optional[float] = ..., min_score: _Optional[float] = ..., max_latency_ms: _Optional[float] = ..., allowed_models: _Optional[_Iterable[str]] = ..., denied_models: _Optional[_Iterable[str]] = ..., required_capabilities: _Optional[_Iterable[str]] = ..., tenant: _Optional[str] = ..., session_id: _Optional[str] = ..., policy: _Optional[str] = ..., expected_output_tokens: _Optional[int] = ..., explain: _Optional[bool] = ..., max_quality_gap: _Optional[float] = ..., task: _Optional[str] = ...) -> None: ...
+    max_output_tokens: int
+    answers: int
+    added_input_tokens: int
+    def __init__(self, request_id: _Optional[str] = ..., prompt: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[ChatMessage, _Mapping]]] = ..., max_cost_usd: _Optional[float] = ..., min_score: _Optional[float] = ..., max_latency_ms: _Optional[float] = ..., allowed_models: _Optional[_Iterable[str]] = ..., denied_models: _Optional[_Iterable[str]] = ..., required_capabilities: _Optional[_Iterable[str]] = ..., tenant: _Optional[str] = ..., session_id: _Optional[str] = ..., policy: _Optional[str] = ..., expected_output_tokens: _Optional[int] = ..., explain: _Optional[bool] = ..., max_quality_gap: _Optional[float] = ..., task: _Optional[str] = ..., max_output_tokens: _Optional[int] = ..., answers: _Optional[int] = ..., added_input_tokens: _Optional[int] = ...) -> None: ...
 
 class Reason(_message.Message):
     __slots__ = ("rule", "binding_constraints", "text")

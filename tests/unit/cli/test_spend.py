@@ -27,18 +27,20 @@ LARGE_USD = 0.00601
 
 @pytest.fixture
 async def log(tmp_path: Path) -> Path:
-    """Three decisions for medium and one for small; all but one are reported."""
+    """Three decisions for medium and two for small; all but one are reported."""
     write_tiny_config(tmp_path)
     artifact = load_artifact(tmp_path / "predictor")
     async with logged_engine(artifact, tmp_path / "log") as engine:
         ids = []
-        for tenant, model in (("a", "medium"), ("a", "medium"), ("", "medium"), ("", "small")):
+        medium = [("a", "medium"), ("a", "medium"), ("", "medium")]
+        for tenant, model in (*medium, ("", "small"), ("b", "small")):
             constraints = {"allowed_models": (model,)}
             request = PromptRequest("hard", tenant=tenant, constraints=constraints)
             ids.append((await engine.route(request)).decision_id)
         await engine.report(OutcomeReport(ids[0], usage=Usage(1000, 100, model="small")))
         await engine.report(OutcomeReport(ids[1], cost_usd=0.25))
         await engine.report(OutcomeReport(ids[2], error="HTTP status 500"))
+        await engine.report(OutcomeReport(ids[4], usage=Usage(None, 1000), estimated=True))
     return tmp_path / "log"
 
 
@@ -47,30 +49,36 @@ def test_costs_are_told_apart_by_tenant_model_and_day(run: Run, log: Path) -> No
     assert found["best_model"] == "large"
     assert [
         (one["tenant"], one["model"], one["decisions"], one["reported"]) for one in found["rows"]
-    ] == [("", "medium", 1, 1), ("", "small", 1, 0), ("a", "medium", 1, 1), ("a", "small", 1, 1)]
+    ] == [
+        ("", "medium", 1, 1),
+        ("", "small", 1, 0),
+        ("a", "medium", 1, 1),
+        ("a", "small", 1, 1),
+        ("b", "small", 1, 1),
+    ]
     assert {one["day"] for one in found["rows"]} == {"2023-11-14"}
     settled = [one["settled_usd"] for one in found["rows"]]
-    assert settled == pytest.approx([0.0, SMALL_USD, 0.25, 0.00012])
+    assert settled == pytest.approx([0.0, SMALL_USD, 0.25, 0.00012, 0.1e-6 + 1000 * 0.2e-6])
     total = found["total"]
-    assert total["predicted_usd"] == pytest.approx(3 * MEDIUM_USD + SMALL_USD)
-    assert total["best_model_usd"] == pytest.approx(4 * LARGE_USD)
+    assert total["predicted_usd"] == pytest.approx(3 * MEDIUM_USD + 2 * SMALL_USD)
+    assert total["best_model_usd"] == pytest.approx(5 * LARGE_USD)
     assert total["saved_usd"] == total["best_model_usd"] - total["predicted_usd"]
 
 
 def test_rows_may_be_joined_and_the_best_model_named(run: Run, log: Path) -> None:
     ended = run("spend", str(log), "--by", "tenant", "--best", "medium", "--json")
     found = orjson.loads(ended.out)
-    assert [one["tenant"] for one in found["rows"]] == ["", "a"]
+    assert [one["tenant"] for one in found["rows"]] == ["", "a", "b"]
     assert all(set(one) & {"model", "day"} == set() for one in found["rows"])
-    assert found["total"]["best_model_usd"] == pytest.approx(4 * MEDIUM_USD)
+    assert found["total"]["best_model_usd"] == pytest.approx(5 * MEDIUM_USD)
 
 
 def test_the_table_tells_the_savings(run: Run, log: Path) -> None:
     ended = run("spend", str(log), "--by", "model")
     head, *rows, _, savings = ended.out.splitlines()
     assert head.split()[:3] == ["model", "decisions", "unreported"]
-    assert [row.split()[:2] for row in rows] == [["medium", "2"], ["small", "2"], ["total", "4"]]
-    assert savings.startswith("sending everything to large was predicted at $0.0240: $0.0228")
+    assert [row.split()[:2] for row in rows] == [["medium", "2"], ["small", "3"], ["total", "5"]]
+    assert savings.startswith("sending everything to large was predicted at $0.0300: $0.0288")
 
 
 @pytest.mark.parametrize(

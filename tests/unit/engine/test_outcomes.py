@@ -119,6 +119,10 @@ REPORTS: list[tuple[str, dict[str, Any], int]] = [
     ("medium", {"usage": Usage(None, 100)}, 401_000),
     ("large", {"usage": Usage()}, 3_005_000),
     ("medium", {"usage": Usage(), "error": "HTTP status 500"}, 0),
+    # An estimated one: predicted totals, raised by what has flowed.
+    ("medium", {"usage": Usage(1000, 500), "estimated": True}, 2_000_000),
+    ("medium", {"usage": Usage(None, 10, model="small"), "estimated": True}, 40_100),
+    ("medium", {"error": "HTTP status 504", "estimated": True}, 401_000),
 ]
 
 

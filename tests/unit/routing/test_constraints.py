@@ -26,7 +26,7 @@ def request(**constraints: Any) -> PromptRequest:
 def estimates(n: int, output_tokens: float = 100.0, input_tokens: float = 100.0) -> Estimates:
     """Makes estimates with equal rows; the scores are .5 .6 .7."""
     tokens = np.full((n, 3), output_tokens)
-    inputs = np.full(n, input_tokens)
+    inputs = np.full((n, 3), input_tokens)
     return Estimates(
         scores=np.tile([0.5, 0.6, 0.7], (n, 1)),
         output_tokens=tokens,
@@ -124,7 +124,7 @@ constraint_sets = st.fixed_dictionaries(
 def allows(constraints: dict[str, Any], figures: Estimates, row: int, column: int) -> bool:
     """Checks the constraints one by one, as the comments of the API define them."""
     name = NAMES[column]
-    needed = figures.input_tokens[row] + figures.output_tokens[row, column]
+    needed = figures.input_tokens[row, column] + figures.output_tokens[row, column]
     return bool(
         (not constraints.get("allowed_models") or name in constraints["allowed_models"])
         and name not in constraints.get("denied_models", ())

@@ -34,7 +34,7 @@ def test_columns_are_put_into_the_pools_order() -> None:
     )
     assert estimates.scores.tolist() == [[0.3, 0.1, 0.4]]
     assert estimates.output_tokens.tolist() == [[3.0, 1.0, 4.0]]
-    assert estimates.input_tokens.tolist() == [10.0]
+    assert estimates.input_tokens.tolist() == [[10.0] * 3]
 
 
 def test_scores_are_rounded_to_a_ten_thousandth_and_tokens_to_whole_ones() -> None:
@@ -98,6 +98,6 @@ def test_what_is_read_beside_the_text_is_added_and_the_prediction_stays_as_it_is
     requests = [PromptRequest("p"), PromptRequest("p", added_input_tokens=1000)]
     prediction = prediction_of([[0.5] * 3] * 2, [[0] * 3] * 2, [7, 7])
     estimates = estimates_of(prediction, requests, tiny_pool(), np.arange(3), 0)
-    assert estimates.input_tokens.tolist() == [7, 1007]
+    assert estimates.input_tokens.tolist() == [[7] * 3, [1007] * 3]
     assert prediction.input_tokens.tolist() == [7, 7]
     np.testing.assert_allclose(estimates.costs_usd[1] / estimates.costs_usd[0], 1007 / 7)

@@ -28,7 +28,7 @@ def estimates(*, score_std: Any = None) -> Estimates:
         output_tokens=rows * [90.0, 90.0, 90.0],
         costs_usd=rows * [0.01, 0.1, 1.0],
         latencies_ms=rows * [100.0, 200.0, 300.0],
-        input_tokens=np.full(N, 10.0),
+        input_tokens=np.full((N, 3), 10.0),
         score_std=score_std,
     )
 

@@ -1,24 +1,25 @@
-"""Readers of the request bodies of LLM APIs: who says what, and the capabilities that are needed.
+"""Readers of the request bodies of LLM APIs: who says what, what is billed, what a model must take.
 
 Bodies are untrusted: every value may have any JSON type, and values that do not fit are ignored.
 """
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, field
-from itertools import groupby
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-import orjson
-
-from routoo.predictor.conversation import OFFERED_TOOLS, TURN, conversation, role_of
+from routoo.api.extproc.body_facts import USER, BodyFacts
+from routoo.api.extproc.parts import read_content, read_messages
+from routoo.predictor.conversation import OFFERED_TOOLS, TURN, conversation
+from routoo.request_fields import MOST_ANSWERS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+
+    from routoo.api.extproc.body_facts import Need
+    from routoo.api.extproc.media import Media
 
 Api = Literal["chat", "responses", "completions", "messages"]
-Need = Literal["tools", "images", "audio", "files", "json_output"]
 
 # The API is found by the end of the path, so that a prefix such as /openai does not matter. Longer
 # ends come first.
@@ -28,32 +29,19 @@ _PATHS: tuple[tuple[str, Api], ...] = (
     ("/responses", "responses"),
     ("/messages", "messages"),
 )
-_TEXT_PARTS = frozenset({"text", "input_text", "output_text", "refusal"})
-_PART_NEEDS: dict[str, Need] = {
-    "image_url": "images",
-    "input_image": "images",
-    "image": "images",
-    "input_audio": "audio",
-    "file": "files",
-    "input_file": "files",
-    "document": "files",
+# Fields that limit the answer, by API. Others are those of another API: the provider ignores or
+# refuses them. Where two are valid, providers differ in which one they use, so the larger counts.
+_LIMITS: dict[Api, tuple[str, ...]] = {
+    "chat": ("max_completion_tokens", "max_tokens"),
+    "responses": ("max_output_tokens",),
+    "completions": ("max_tokens",),
+    "messages": ("max_tokens",),
 }
-_USER, _TOOL = "user", "tool"
+_ANSWERS: dict[Api, tuple[str, ...]] = {"chat": ("n",), "completions": ("n", "best_of")}
 _JSON_FORMATS = frozenset({"json_schema", "json_object"})
-_BYTES_PER_TOKEN = 4
-_DEEPEST = 8
+# Anthropic's models read this much before the tools, whatever they are.
+_TOOLS_PREAMBLE = 350
 _MOST_TOKENS = 2**31 - 1
-
-# The body is known to be JSON, so these need not reject anything. Their quantifiers are possessive:
-# they never backtrack, so that the time is linear in the length for any bytes.
-_TEXT = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
-_STRING = re.compile(_TEXT, re.DOTALL)
-_KEY = re.compile(rb"[{,\s]*+(" + _TEXT + rb")\s*+:\s*+", re.DOTALL)
-_SCALAR = re.compile(rb"[^,}\s]++")
-_NEXT_BRACKETS = re.compile(
-    rb'[^"{}\[\]]*+(?:' + _TEXT + rb'[^"{}\[\]]*+)*+(?:([{\[]++)|([}\]]++))', re.DOTALL
-)
-_QUOTE, _BRACE, _BRACKET = b'"{['
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,51 +52,27 @@ class Asked:
         text: all its text with who says it, see ``conversation``, and the tools that are offered;
             empty: nothing is said.
         needs: the capabilities that a model has to have.
-        images: the number of images.
-        other_tokens: estimated input tokens, without those of text and images.
-        max_output_tokens: the longest reply allowed; None: the body sets no limit.
+        kinds: kinds of parts that are not known and are no text, in order.
+        media: images, recordings, films and files.
+        unread: the texts that are billed and are not in ``text``: schemas and calls of tools,
+            reasoning, predictions, formats.
+        other_tokens: input tokens of what is neither text nor media.
+        max_output_tokens: the longest answer allowed; None: the body sets no limit.
+        answers: how many answers are billed.
+        predicted: the prediction of the answer, which is billed as output where it is wrong.
+        longest_share: share of the longest prompt in the input, where there are several.
     """
 
     text: str
     needs: frozenset[Need]
-    images: int
+    kinds: tuple[str, ...]
+    media: Media
+    unread: str
     other_tokens: int
     max_output_tokens: int | None
-
-
-@dataclass(slots=True)
-class _Found:
-    """The facts found so far.
-
-    Attributes:
-        said: the number of the turn, the role and the text of each part.
-        needs: the capabilities that a model has to have.
-        images: the number of images.
-        other_bytes: the size of what is neither text nor image.
-        turn: the number of the present turn.
-        role: the role of the one who speaks in it.
-    """
-
-    said: list[tuple[int, str, str]] = field(default_factory=list)
-    needs: set[Need] = field(default_factory=set)
-    images: int = 0
-    other_bytes: int = 0
-    turn: int = 0
-    role: str = _USER
-
-    def begin(self, role: object) -> None:
-        """Begins a turn of a role; of the user, where it is none that is known."""
-        self.turn += 1
-        self.role = role_of(role) if isinstance(role, str) and role != _USER else _USER
-
-    def say(self, text: str) -> None:
-        """Adds a text to the present turn."""
-        self.said.append((self.turn, self.role, text))
-
-    def turns(self) -> list[tuple[str, str]]:
-        """Returns the turns; what one message says in two roles makes two."""
-        by_turn = groupby(self.said, key=lambda part: part[:2])
-        return [(role, "\n".join(part[2] for part in parts)) for (_, role), parts in by_turn]
+    answers: int
+    predicted: str
+    longest_share: float
 
 
 def api_of(path: str) -> Api | None:
@@ -119,65 +83,97 @@ def api_of(path: str) -> Api | None:
 
 def asked_by(api: Api, body: dict[str, Any]) -> Asked:
     """Reads a body, in the format of its API."""
-    found = _Found()
+    found = BodyFacts()
     _READERS[api](body, found)
     turns = found.turns()
-    tools = body.get("tools") or body.get("functions")
+    tools = [tool for name in ("tools", "functions") for tool in _listed(body.get(name))]
     if tools:
         found.needs.add("tools")
-        found.other_bytes += _size(tools)
         offered = _offered(tools)
-        if turns and offered:
+        told = bool(turns and offered)
+        if told:
             turns.insert(0, (OFFERED_TOOLS, offered))
+        for tool in tools:
+            found.bill(_schema(tool) if told else tool)
+        if api == "messages":
+            found.tokens += _TOOLS_PREAMBLE
     modalities = body.get("modalities")
     if isinstance(modalities, list) and "audio" in modalities:
         found.needs.add("audio")
+    prompts, longest_share = _prompts(body.get("prompt")) if api == "completions" else (1, 1.0)
+    answers = prompts * max(
+        (_whole(body.get(name)) or 1 for name in _ANSWERS.get(api, ())), default=1
+    )
+    limits = (_whole(body.get(name)) for name in _LIMITS[api])
     return Asked(
         text=_text_of(turns),
         needs=frozenset(found.needs),
-        images=found.images,
-        other_tokens=found.other_bytes // _BYTES_PER_TOKEN,
-        max_output_tokens=_limit(body),
+        kinds=tuple(sorted(found.kinds)),
+        media=found.media,
+        unread="\n".join(found.unread),
+        other_tokens=found.other_tokens,
+        max_output_tokens=max((one for one in limits if one is not None), default=None),
+        answers=min(answers, MOST_ANSWERS),
+        predicted=_predicted(body.get("prediction")) if api == "chat" else "",
+        longest_share=longest_share,
     )
 
 
-def _read_chat(body: dict[str, Any], found: _Found) -> None:
-    _read_messages(body.get("messages"), found)
+def _read_chat(body: dict[str, Any], found: BodyFacts) -> None:
+    read_messages(body.get("messages"), found)
+    _read_format(body.get("response_format"), found)
+    found.bill(_predicted(body.get("prediction")))
+
+
+def _read_completions(body: dict[str, Any], found: BodyFacts) -> None:
+    prompt = body.get("prompt")
+    prompts = prompt if isinstance(prompt, list) else [prompt]
+    for one in prompts:
+        if isinstance(one, str):
+            found.say(one)
+        elif isinstance(one, list):
+            found.tokens += len(one)
+        elif _is_token(one):
+            found.tokens += 1
+    if isinstance(suffix := body.get("suffix"), str):
+        for _ in range(min(_prompts(prompt)[0], MOST_ANSWERS)):
+            found.bill(suffix)
     _read_format(body.get("response_format"), found)
 
 
-def _read_completions(body: dict[str, Any], found: _Found) -> None:
-    prompt = body.get("prompt")
-    for text in prompt if isinstance(prompt, list) else [prompt]:
-        if isinstance(text, str):
-            found.say(text)
-
-
-def _read_responses(body: dict[str, Any], found: _Found) -> None:
+def _read_responses(body: dict[str, Any], found: BodyFacts) -> None:
     found.begin("system")
-    _read_content(body.get("instructions"), found)
+    instructions = body.get("instructions")
+    if isinstance(instructions, list):
+        read_messages(instructions, found)
+    else:
+        read_content(instructions, found)
     items = body.get("input")
-    found.begin(_USER)
+    found.begin(USER)
     if isinstance(items, str):
         found.say(items)
     else:
-        _read_messages(items, found)
-    text = body.get("text")
+        read_messages(items, found)
+    text, stored = body.get("text"), body.get("prompt")
     if isinstance(text, dict):
         _read_format(text.get("format"), found)
+    if isinstance(stored, dict):
+        variables = stored.get("variables")
+        for value in variables.values() if isinstance(variables, dict) else ():
+            read_content(value, found)
 
 
-def _read_anthropic(body: dict[str, Any], found: _Found) -> None:
+def _read_anthropic(body: dict[str, Any], found: BodyFacts) -> None:
     found.begin("system")
-    _read_content(body.get("system"), found)
-    _read_messages(body.get("messages"), found)
+    read_content(body.get("system"), found)
+    read_messages(body.get("messages"), found)
     _read_format(body.get("output_format"), found)
     config = body.get("output_config")
     if isinstance(config, dict):
         _read_format(config.get("format"), found)
 
 
-_READERS: dict[Api, Callable[[dict[str, Any], _Found], None]] = {
+_READERS: dict[Api, Callable[[dict[str, Any], BodyFacts], None]] = {
     "chat": _read_chat,
     "completions": _read_completions,
     "responses": _read_responses,
@@ -185,68 +181,51 @@ _READERS: dict[Api, Callable[[dict[str, Any], _Found], None]] = {
 }
 
 
-def _read_messages(messages: object, found: _Found) -> None:
-    if not isinstance(messages, list):
-        return
-    for message in messages:
-        if not isinstance(message, dict):
-            continue
-        found.begin(_TOOL if "output" in message else message.get("role"))
-        _read_content(message.get("content"), found)
-        # Calls of tools and their results, in the formats of chats and responses.
-        if calls := message.get("tool_calls"):
-            found.other_bytes += _size(calls)
-        if arguments := message.get("arguments"):
-            found.other_bytes += _size(arguments)
-        _read_content(message.get("output"), found)
+def _listed(value: object) -> list[Any]:
+    return value if isinstance(value, list) else [value] if value else []
 
 
-def _read_content(content: object, found: _Found, depth: int = 0) -> None:
+def _is_token(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _prompts(prompt: object) -> tuple[int, float]:
+    """Returns the number of prompts, and the share of the longest in their length."""
+    if not isinstance(prompt, list) or not prompt or all(_is_token(one) for one in prompt):
+        return 1, 1.0
+    sizes = [
+        len(one) * _BYTES_OF.get(type(one), 0) for one in prompt if isinstance(one, (str, list))
+    ]
+    return max(1, len(sizes)), max(sizes, default=1) / max(1, sum(sizes))
+
+
+# Characters of a text, and tokens, in one unit.
+_BYTES_OF: dict[type, int] = {str: 1, list: 4}
+
+
+def _predicted(prediction: object) -> str:
+    content = prediction.get("content") if isinstance(prediction, dict) else None
     if isinstance(content, str):
-        found.say(content)
-    elif isinstance(content, list) and depth < _DEEPEST:
-        for part in content:
-            if isinstance(part, dict):
-                _read_part(part, found, depth)
-
-
-def _read_part(part: dict[str, Any], found: _Found, depth: int) -> None:
-    kind = part.get("type")
-    if not isinstance(kind, str):
-        return
-    if kind in _TEXT_PARTS:
-        text = part.get("text")
-        if isinstance(text, str):
-            found.say(text)
-    elif kind in _PART_NEEDS:
-        need = _PART_NEEDS[kind]
-        found.needs.add(need)
-        found.images += need == "images"
-    elif kind == "tool_use":
-        found.other_bytes += _size(part.get("input"))
-    elif kind == "tool_result":
-        speaker, found.role = found.role, _TOOL
-        _read_content(part.get("content"), found, depth + 1)
-        found.role = speaker
+        return content
+    texts = [part.get("text") for part in _listed(content) if isinstance(part, dict)]
+    return "\n".join(text for text in texts if isinstance(text, str))
 
 
 def _text_of(turns: list[tuple[str, str]]) -> str:
     if len(turns) == 1:  # most bodies of programs that ask one question
         role, text = turns[0]
-        if role == _USER and TURN not in text:
+        if role == USER and TURN not in text:
             return text
     return conversation(turns)
 
 
-def _offered(tools: object) -> str:
+def _offered(tools: list[Any]) -> str:
     """Returns name and description of each tool, one a line; without those that have no name."""
     lines = []
-    for tool in tools if isinstance(tools, list) else ():
+    for tool in tools:
         if not isinstance(tool, dict):
             continue
-        # A chat wraps its functions; tools of the provider have a type instead of a name.
-        inner = tool.get("function")
-        told = inner if isinstance(inner, dict) else tool
+        told = _told(tool)
         name = told.get("name") or tool.get("type")
         description = told.get("description")
         if isinstance(name, str):
@@ -255,89 +234,37 @@ def _offered(tools: object) -> str:
     return "\n".join(lines)
 
 
-def _read_format(wanted: object, found: _Found) -> None:
+def _told(tool: dict[str, Any]) -> dict[str, Any]:
+    # A chat wraps its functions; tools of the provider have a type instead of a name.
+    inner = tool.get("function")
+    return inner if isinstance(inner, dict) else tool
+
+
+def _schema(tool: Any) -> Any:
+    """Returns a tool without the description that ``_offered`` has."""
+    if not isinstance(tool, dict):
+        return tool
+    told = _told(tool)
+    if not isinstance(told.get("name") or tool.get("type"), str):
+        return tool
+    kept = {name: one for name, one in told.items() if name not in {"description", "function"}}
+    return kept | {
+        name: one for name, one in tool.items() if told is not tool and name != "function"
+    }
+
+
+def _read_format(wanted: object, found: BodyFacts) -> None:
     if isinstance(wanted, dict):
         kind = wanted.get("type")
         if isinstance(kind, str) and kind in _JSON_FORMATS:
             found.needs.add("json_output")
-        if schema := wanted.get("json_schema") or wanted.get("schema"):
-            found.other_bytes += _size(schema)
+        found.bill(wanted.get("json_schema") or wanted.get("schema"))
 
 
-def _size(value: object) -> int:
-    return len(value) if isinstance(value, str) else len(orjson.dumps(value))
-
-
-def _limit(body: dict[str, Any]) -> int | None:
-    limits = [
-        value
-        for name in ("max_completion_tokens", "max_output_tokens", "max_tokens")
-        if isinstance(value := body.get(name), int)
-        and not isinstance(value, bool)
-        and 0 < value <= _MOST_TOKENS
-    ]
-    return min(limits, default=None)
-
-
-def replace_model(body: bytes, model: str) -> bytes:
-    """Returns the body with a new value for each top-level key ``model``.
-
-    The key may occur twice, and readers differ in which one they use, so all are replaced.
-
-    Args:
-        body: a JSON object, in UTF-8, that a parser has accepted.
-        model: the new value.
-    """
-    value = orjson.dumps(model)
-    parts: list[bytes] = []
-    kept_to = 0
-    for start, end in model_spans(body):
-        parts += (body[kept_to:start], value)
-        kept_to = end
-    parts.append(body[kept_to:])
-    return b"".join(parts)
-
-
-def model_spans(body: bytes) -> Iterator[tuple[int, int]]:
-    """Yields the start and end offset, in bytes, of each value of a top-level key ``model``.
-
-    Args:
-        body: a JSON object, in UTF-8, that a parser has accepted.
-    """
-    at = 0
-    while (key := _KEY.match(body, at)) is not None:
-        start = key.end()
-        at = _value_end(body, start)
-        name = key[1]
-        if name == b'"model"' or (b"\\" in name and orjson.loads(name) == "model"):
-            yield start, at
-
-
-def _value_end(body: bytes, start: int) -> int:
-    first = body[start]
-    if first == _QUOTE:
-        found = _STRING.match(body, start)
-    elif first in (_BRACE, _BRACKET):
-        return _nested_end(body, start)
-    else:
-        found = _SCALAR.match(body, start)
-    assert found is not None  # noqa: S101 - the body is JSON
-    return found.end()
-
-
-def _nested_end(body: bytes, start: int) -> int:
-    """Returns the end of an object or array.
-
-    Each step consumes one run of brackets and everything before it.
-    """
-    depth = 0
-    while True:
-        found = _NEXT_BRACKETS.match(body, start)
-        assert found is not None  # noqa: S101 - the body is JSON
-        if found[1] is not None:
-            depth += len(found[1])
-        elif len(found[2]) < depth:
-            depth -= len(found[2])
-        else:
-            return found.start(2) + depth
-        start = found.end()
+def _whole(value: object) -> int | None:
+    """Returns a number of at least 1 that is whole, also if it is written as 8.0."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= _MOST_TOKENS:
+        return None
+    return value

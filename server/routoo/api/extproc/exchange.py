@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from routoo.api.extproc import messages
-from routoo.api.extproc.body import api_of, replace_model
+from routoo.api.extproc.body import api_of
 from routoo.api.extproc.failures import may_have_worked
 from routoo.api.extproc.headers import PREFIX, RESULTS
+from routoo.api.extproc.model_key import replace_model
 from routoo.api.extproc.refusal import Refusal
 from routoo.api.extproc.router import Head
 from routoo.api.extproc.settlement import FIRST_ERROR_STATUS, settled_by

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,8 @@ from routoo.api.extproc.headers import COST_USD, DECISION_ID, MODEL, SCORE, read
 from routoo.api.extproc.refusal import Refusal, refusal_of
 from routoo.errors import DrainingError, InvalidRequestError, NoEligibleModelError
 from routoo.predictor.conversation import TURN, contents
+from routoo.predictor.tokenizers.families import count_by_family
+from routoo.routing.estimates import INPUT_MARGIN
 from routoo.routing.request import PromptRequest
 
 if TYPE_CHECKING:
@@ -31,12 +34,15 @@ _NEEDS = (
     ("tools", "tools"),
     ("images", "images"),
     ("audio", "audio"),
+    ("video", "video"),
     ("files", "files"),
     ("json_output", "JSON as output"),
 )
 
 
 RPC = "Process"
+# The text for the predictor of a request that has none that can be read, such as one of tokens.
+_NOT_READ = "tokens"
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,14 +171,26 @@ def _request(
     )
     if caller.tenant is not None:
         fields["tenant"] = caller.tenant_for(fields.get("tenant", ""))
-    images = asked.images * settings.processor.tokens_per_image
+    processor = settings.processor
+    media_tokens = asked.media.tokens(processor.media, processor.tokens_per_image)
     return PromptRequest.of(
         _text(asked, settings.limits.max_prompt_chars),
         fields,
         request_id=head.request_id,
         max_output_tokens=asked.max_output_tokens,
-        added_input_tokens=asked.other_tokens + images,
+        answers=asked.answers,
+        added_input_tokens=asked.other_tokens + media_tokens,
+        added_output_tokens=_predicted_tokens(asked),
+        unread=asked.unread,
+        longest_share=asked.longest_share,
     )
+
+
+def _predicted_tokens(asked: Asked) -> int:
+    """Returns the most tokens that a prediction of the answer adds to it, if it is wrong."""
+    if not asked.predicted:
+        return 0
+    return math.ceil(float(count_by_family([asked.predicted]).max()) * INPUT_MARGIN) + 1
 
 
 def _text(asked: Asked, most_chars: int) -> str:
@@ -181,18 +199,19 @@ def _text(asked: Asked, most_chars: int) -> str:
         raise InvalidRequestError(f"{len(said)} characters of text; send at most {most_chars}")
     if said and not said.isspace():
         return asked.text
-    if asked.images or asked.needs & {"audio", "files"}:
-        return " ".join(sorted(asked.needs))
+    if asked.needs or asked.kinds:
+        return " ".join(sorted({*asked.needs, *asked.kinds}))
+    if asked.unread or asked.other_tokens:
+        return _NOT_READ
     raise InvalidRequestError("there is no text in the request; nothing can be routed")
 
 
 def _needed(asked: Asked, names: CapabilityNames, pool: Pool) -> list[str]:
     needed = []
-    for need, what in _NEEDS:
-        if need in asked.needs:
-            capability = getattr(names, need)
-            if capability is None:
-                continue
+    asked_for = [(getattr(names, need), what) for need, what in _NEEDS if need in asked.needs]
+    asked_for += [(names.kinds.get(kind, kind), f"parts of kind {kind!r}") for kind in asked.kinds]
+    for capability, what in asked_for:
+        if capability is not None:
             if capability not in pool.capabilities:
                 raise NoEligibleModelError(
                     f"no model of the pool has the capability {capability!r}, which the"

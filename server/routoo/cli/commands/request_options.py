@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from routoo.request_fields import FIELDS, UINT32_MAX, Kind, RequestField
+from routoo.request_fields import FIELDS, Kind, RequestField
 
 _TYPES = {
     Kind.NUMBER: float | None,
@@ -39,6 +39,8 @@ def with_request_fields(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _option(field: RequestField) -> Any:
-    bounds: dict[str, Any] = {"min": 0, "max": UINT32_MAX} if field.kind is Kind.COUNT else {}
+    bounds: dict[str, Any] = {}
+    if field.kind is Kind.COUNT:
+        bounds = {"min": field.least, "max": field.most}
     option = typer.Option(field.flag, help=field.help, metavar=field.metavar, **bounds)
     return Annotated[_TYPES[field.kind], option]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from math import isnan
+from math import inf, isnan
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -248,13 +248,20 @@ def answer_of(
     if estimates.plain_tokens is None or estimates.max_output_tokens is None:
         return None
     tokens, latency_ms = usable(tokens), usable(latency_ms)
-    limit = float(estimates.max_output_tokens[row])
-    came = float(estimates.output_tokens[row, column]) if tokens is None else tokens
-    if isnan(limit):
-        tokens = None
+    tasks, pool = estimates.tasks, batch.pool
+    limit = min(float(estimates.max_output_tokens[row]), float(pool.max_output_tokens[column]))
+    if isnan(estimates.max_output_tokens[row]):
+        limit, tokens = inf, None
     if tokens is None and latency_ms is None:
         return None
-    tasks, pool = estimates.tasks, batch.pool
+    if tokens is None:
+        predicted_ms = float(estimates.latencies_ms[row, column])
+        if estimates.latency_factors is not None:
+            predicted_ms /= float(estimates.latency_factors[row, column])
+    else:
+        predicted_ms = float(
+            pool.time_to_first_token_ms[column] + tokens * pool.time_per_output_token_ms[column]
+        )
     return Answer(
         predictor=batch.versions.predictor,
         model=pool.names[column],
@@ -262,8 +269,6 @@ def answer_of(
         predicted_tokens=float(estimates.plain_tokens[row, column]),
         tokens=tokens,
         limit_tokens=limit,
-        predicted_ms=float(
-            pool.time_to_first_token_ms[column] + came * pool.time_per_output_token_ms[column]
-        ),
+        predicted_ms=predicted_ms,
         latency_ms=latency_ms,
     )

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from routoo.routing.outcome import estimated_usage
 from routoo.tariffs.tariff import NANO_PER_USD, cost_nano_usd
 from routoo.tariffs.usage import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from routoo.routing.estimates import Estimates
     from routoo.routing.pool import Pool
     from routoo.selector.arrays import IndexArray
     from routoo.telemetry.decision_log.columns import Logged
@@ -42,16 +44,21 @@ def answered(logged: Logged, reports: Sequence[Report | None]) -> IndexArray:
     return np.array(list(map(column, reports, logged.choice.tolist())), np.intp)
 
 
-def usage_cost_usd(report: Report, pool: Pool, column: int, priced_s: int) -> float | None:
+def usage_cost_usd(
+    report: Report, pool: Pool, column: int, estimates: Estimates, row: int
+) -> float | None:
     """Returns what the usage of a report is billed at; None: it tells no usage.
 
     Args:
         report: the report.
         pool: has the prices.
         column: the model that answered.
-        priced_s: the time whose prices hold, in seconds since 1970.
+        estimates: the predictions on this pool, and the time whose prices hold.
+        row: the decision.
     """
     usage = report.usage
+    if usage is not None and report.estimated:
+        usage = estimated_usage(usage, estimates, row, column)
     if usage is None and report.input_tokens is not None and report.output_tokens is not None:
         usage = Usage(int(report.input_tokens), int(report.output_tokens))
     if usage is None:
@@ -60,4 +67,5 @@ def usage_cost_usd(report: Report, pool: Pool, column: int, priced_s: int) -> fl
         return usage.told_cost_usd
     if not usage.complete:
         return None
+    priced_s = 0 if estimates.priced_s is None else int(estimates.priced_s[row])
     return cost_nano_usd(pool.prices.tariffs[column], usage, priced_s) / NANO_PER_USD

@@ -16,6 +16,7 @@ from routoo.routing.estimates import Estimates
 from routoo.routing.request import PromptRequest
 from routoo.selector.policies.base import Case
 from routoo.selector.reason import Reason
+from routoo.telemetry.decision_log.record import ASKED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -101,12 +102,14 @@ class Logged:
             return np.array([missing if one is None else one for one in found], np.float64)
 
         nothing = [np.nan] * m
+        inputs = _input_tokens(lines, m)
         estimates = Estimates(
             scores=figures("scores"),
             output_tokens=figures("output_tokens"),
             costs_usd=figures("costs_usd"),
             latencies_ms=figures("latencies_ms"),
-            input_tokens=np.array([line["input_tokens"] for line in lines], np.float64),
+            input_tokens=inputs,
+            most_input_tokens=_most_input_tokens(lines, inputs),
             score_std=told("score_std", nothing),
             evidence=told("evidence", nothing),
             ood=told("ood", np.nan),
@@ -215,6 +218,17 @@ def _corrected(
     }
 
 
+def _most_joined(parts: Sequence[Estimates]) -> FloatArray | None:
+    if all(part.most_input_tokens is None for part in parts):
+        return None
+    return np.concatenate(
+        [
+            part.input_tokens if part.most_input_tokens is None else part.most_input_tokens
+            for part in parts
+        ]
+    )
+
+
 def _joined(parts: Sequence[Estimates]) -> Estimates:
     def together(name: str) -> NDArray[Any]:
         return np.concatenate([getattr(part, name) for part in parts])
@@ -238,6 +252,7 @@ def _joined(parts: Sequence[Estimates]) -> Estimates:
         costs_usd=together("costs_usd"),
         latencies_ms=together("latencies_ms"),
         input_tokens=together("input_tokens"),
+        most_input_tokens=_most_joined(parts),
         score_std=known("score_std"),
         evidence=known("evidence"),
         ood=known("ood"),
@@ -253,14 +268,38 @@ def _joined(parts: Sequence[Estimates]) -> Estimates:
 
 def _request(line: Mapping[str, Any]) -> PromptRequest:
     constraints, tenant = line.get("constraints"), line.get("tenant", "")
-    if constraints is None:
+    asked = {name: line[name] for name in ASKED if name in line}
+    if constraints is None and not asked:
         return _unconstrained(tenant)
     values: dict[str, Any] = {
-        name: tuple(one) if isinstance(one, list) else one for name, one in constraints.items()
+        name: tuple(one) if isinstance(one, list) else one
+        for name, one in (constraints or {}).items()
     }
     if not set(values) <= set(CONSTRAINTS):
         raise ValueError("an unknown constraint")
-    return PromptRequest("", tenant=tenant, constraints=values)
+    return PromptRequest("", tenant=tenant, constraints=values, **asked)
+
+
+def _input_tokens(lines: Sequence[Mapping[str, Any]], m: int) -> FloatArray:
+    """Returns the inputs' lengths, [n, m]; logs of before have one number for all models."""
+    rows = [line["input_tokens"] for line in lines]
+    found = np.array([one if isinstance(one, list) else [one] * m for one in rows], np.float64)
+    if found.shape != (len(lines), m):
+        raise ValueError(f"input_tokens are not {m}")
+    return found
+
+
+def _most_input_tokens(lines: Sequence[Mapping[str, Any]], inputs: FloatArray) -> FloatArray | None:
+    """Returns them [n, m], the inputs' lengths in lines without; None: no line has any."""
+    if not any("most_input_tokens" in line for line in lines):
+        return None
+    return np.array(
+        [
+            line.get("most_input_tokens", usual)
+            for line, usual in zip(lines, inputs.tolist(), strict=True)
+        ],
+        np.float64,
+    ).reshape(inputs.shape)
 
 
 @lru_cache(maxsize=4096)

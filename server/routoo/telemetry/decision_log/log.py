@@ -160,6 +160,7 @@ class _Report:
             "usage": None if outcome.usage is None else usage_line(outcome.usage),
             "latency_ms": outcome.latency_ms,
             "failed": bool(outcome.error) or None,
+            "estimated": outcome.estimated or None,
         }
         yield _line(values)
 

@@ -42,6 +42,7 @@ class Report:
         output_tokens: as billed.
         usage: all that was billed; None: nothing but these tokens is known.
         failed: whether there was no answer, but an error.
+        estimated: whether predicted totals stand in for what the usage lacks.
     """
 
     model: str
@@ -51,6 +52,7 @@ class Report:
     output_tokens: float | None
     usage: Usage | None
     failed: bool
+    estimated: bool = False
 
 
 @dataclass(slots=True)
@@ -195,6 +197,7 @@ class _Reader:
             output_tokens=number("output_tokens"),
             usage=None if values.get("usage") is None else usage_of_line(values["usage"]),
             failed=bool(values.get("failed")),
+            estimated=bool(values.get("estimated")),
         )
 
     def _escalation(self, _values: Mapping[str, Any], _where: str) -> None:

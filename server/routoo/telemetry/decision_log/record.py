@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import orjson
@@ -19,6 +19,14 @@ if TYPE_CHECKING:
     from routoo.telemetry.decision_log.header import Setup
     from routoo.telemetry.decision_log.writer import LogHead
 
+ASKED: Final[dict[str, Any]] = {
+    "max_output_tokens": None,
+    "answers": 1,
+    "added_output_tokens": 0,
+    "longest_share": 1.0,
+}
+"""What a request says of the answers to it, by attributes of ``PromptRequest``, and the value that
+is not logged."""
 _LINE = orjson.OPT_APPEND_NEWLINE
 
 
@@ -89,7 +97,7 @@ class BatchRecord:
             "costs_usd": estimates.costs_usd[row].tolist(),
             "latencies_ms": estimates.latencies_ms[row].tolist(),
             "output_tokens": _whole(estimates.output_tokens[row]),
-            "input_tokens": int(batch.input_tokens[row]),
+            "input_tokens": _whole(estimates.input_tokens[row]),
             "prices": batch.pool.prices.version,
             "eligible": "".join("01"[cell] for cell in batch.mask[row].tolist()),
             **common,
@@ -97,12 +105,15 @@ class BatchRecord:
         if wanted != choice:
             values["wanted"] = names[wanted]
         values |= self._known(row)
-        if estimates.priced_s is not None:
-            values["priced_s"] = int(estimates.priced_s[row])
         if request.constraints:
             values["constraints"] = request.constraints
         if request.tenant:
             values["tenant"] = request.tenant
+        if estimates.most_input_tokens is not None and request.max_output_tokens is not None:
+            values["most_input_tokens"] = _whole(estimates.most_input_tokens[row])
+        for name, usual in ASKED.items():
+            if getattr(request, name) != usual:
+                values[name] = getattr(request, name)
         for name, flag in (("degraded", batch.degraded), ("truncated", batch.truncated[row])):
             if flag:
                 values[name] = True
@@ -111,9 +122,11 @@ class BatchRecord:
         return values
 
     def _known(self, row: int) -> dict[str, Any]:
-        """Returns what the predictor tells besides scores and lengths."""
+        """Returns when the prices held, and what the predictor tells besides scores."""
         estimates = self.batch.estimates
         known: dict[str, Any] = {}
+        if estimates.priced_s is not None:
+            known["priced_s"] = int(estimates.priced_s[row])
         if estimates.tasks is not None:
             known["task"] = estimates.task_names[int(estimates.tasks[row])]
         for name, figures in (("task_confidence", estimates.confidence), ("ood", estimates.ood)):
@@ -137,11 +150,8 @@ class BatchRecord:
         if correction is None or plain_tokens is None or limits is None:
             return {}
         known: dict[str, Any] = {"correction": correction.id}
-        limit = float(limits[row])
-        if not np.isnan(limit):  # the request has no estimate of its own
+        if not np.isnan(limits[row]):  # else the request's own figures hold
             known["plain_tokens"] = _whole(plain_tokens[row])
-        if np.isfinite(limit):
-            known["max_output_tokens"] = int(limit)
         return known
 
 

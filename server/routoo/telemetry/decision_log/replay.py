@@ -11,7 +11,7 @@ from routoo.errors import InfeasibleError, InvalidRequestError
 from routoo.routing.constraints import narrow
 from routoo.routing.corrections.factors import corrected_tokens
 from routoo.routing.decision import Chosen
-from routoo.routing.estimates import costs_usd_of, latencies_ms_of
+from routoo.routing.estimates import answers_of, costs_usd_of, latencies_ms_of, most_usd_of
 from routoo.routing.joint import solve_jointly
 from routoo.selector.policies.cheapest import cheapest_of
 from routoo.selector.policies.lp import reasons, round_scores
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from routoo.routing.estimates import Estimates
     from routoo.routing.joint import JointConstraints
+    from routoo.routing.pool import Pool
     from routoo.selector.arrays import BoolArray, FloatArray, IndexArray, ReasonArray
     from routoo.telemetry.decision_log.columns import Logged
     from routoo.telemetry.decision_log.reader import LogContents
@@ -128,23 +129,29 @@ def figures_again(logged: Logged) -> Estimates:
     The tokens of rows that a correction was in force for are those predicted, corrected again.
     """
     old, pool = logged.estimates, logged.setup.pool
-    output_tokens = _tokens_again(old)
+    output_tokens = _tokens_again(old, pool)
     again = replace(
         old,
         scores=round_scores(old.scores),
         output_tokens=output_tokens,
+        most_usd=most_usd_of(
+            pool, logged.requests, old.most_input_tokens, output_tokens, old.priced_s
+        ),
         costs_usd=costs_usd_of(pool, old.input_tokens, output_tokens, old.priced_s),
-        latencies_ms=latencies_ms_of(pool, output_tokens, old.latency_factors),
+        latencies_ms=latencies_ms_of(
+            pool, output_tokens / answers_of(logged.requests), old.latency_factors
+        ),
     )
     unsure = logged.setup.unsure
     return again if unsure is None else unsure.marked(again)
 
 
-def _tokens_again(old: Estimates) -> FloatArray:
+def _tokens_again(old: Estimates, pool: Pool) -> FloatArray:
     plain_tokens, factors, limits = old.plain_tokens, old.length_factors, old.max_output_tokens
     if plain_tokens is None or factors is None or limits is None:
         return old.output_tokens
     again = np.minimum(corrected_tokens(plain_tokens, factors), limits[:, None])
+    np.minimum(again, pool.max_output_tokens, out=again)
     return np.where(np.isnan(plain_tokens), old.output_tokens, again)
 
 
@@ -191,7 +198,7 @@ def _differences(logged: Logged, again: _Again) -> Iterator[Mismatch]:
     ):
         for row in np.flatnonzero((old != new).any(axis=1)).tolist():
             yield Mismatch(logged.ids[row], what, str(old[row].tolist()), str(new[row].tolist()))
-    choice, codes, turned = _booked(logged, again)
+    choice, codes, turned = _booked(logged, again, figures.reserved_usd)
     for row in np.flatnonzero(again.wanted != logged.wanted).tolist():
         yield Mismatch(
             logged.ids[row],
@@ -215,14 +222,16 @@ def _differences(logged: Logged, again: _Again) -> Iterator[Mismatch]:
         )
 
 
-def _booked(logged: Logged, again: _Again) -> tuple[IndexArray, ReasonArray, BoolArray]:
+def _booked(
+    logged: Logged, again: _Again, reserved_usd: FloatArray
+) -> tuple[IndexArray, ReasonArray, BoolArray]:
     """Applies the logged bookings: choice int [n], reason int8 [n], changed rows bool [n].
 
-    A row that a budget cannot pay for gets its cheapest model, or none.
+    A row that a budget cannot pay for gets the model that reserves least, or none.
     """
     spent = logged.reasons == Reason.BUDGET_SPENT
     turned = spent | (logged.choice != logged.wanted)
-    cheapest = cheapest_of(logged.estimates.scores, logged.estimates.costs_usd, logged.mask)
+    cheapest = cheapest_of(logged.estimates.scores, reserved_usd, logged.mask)
     refused = turned & (logged.choice < 0)
     choice = np.where(turned, np.where(refused, -1, cheapest), again.wanted)
     return choice, np.where(spent, np.int8(Reason.BUDGET_SPENT), again.reasons), turned

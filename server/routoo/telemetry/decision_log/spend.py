@@ -117,11 +117,10 @@ def _settled_usd(logged: Logged, row: int, column: int, report: Report | None) -
     if report is not None:
         if report.cost_usd is not None:
             return report.cost_usd
-        priced_s = 0 if estimates.priced_s is None else int(estimates.priced_s[row])
-        billed_usd = usage_cost_usd(report, logged.setup.pool, known, priced_s)
+        billed_usd = usage_cost_usd(report, logged.setup.pool, known, estimates, row)
         if billed_usd is not None:
             return billed_usd
-        if report.failed:
+        if report.failed and not report.estimated:
             return 0.0
     return float(estimates.costs_usd[row, known])
 

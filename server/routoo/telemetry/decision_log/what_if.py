@@ -10,7 +10,13 @@ import numpy as np
 from routoo.request_fields import CONSTRAINTS, Kind, Narrows
 from routoo.routing.constraints import narrow
 from routoo.routing.decision import Chosen
-from routoo.routing.estimates import Estimates, costs_usd_of, latencies_ms_of
+from routoo.routing.estimates import (
+    Estimates,
+    answers_of,
+    costs_usd_of,
+    latencies_ms_of,
+    most_usd_of,
+)
 from routoo.selector.reason import Reason
 from routoo.telemetry.decision_log.billed import answered, usage_cost_usd
 from routoo.telemetry.decision_log.header import Setup, plain_policies
@@ -264,14 +270,17 @@ def _at(logged: Logged, pool: Pool) -> tuple[Logged, BoolArray]:
     if pool is logged.setup.pool:
         return logged, np.ones(logged.mask.shape, np.bool_)
     old, columns = logged.estimates, _columns(logged.setup.pool, pool)
-    tokens = old.output_tokens[:, columns]
+    tokens, inputs = old.output_tokens[:, columns], old.input_tokens[:, columns]
+    most_inputs = None if old.most_input_tokens is None else old.most_input_tokens[:, columns]
     factors = None if old.latency_factors is None else old.latency_factors[:, columns]
     estimates = Estimates(
         scores=old.scores[:, columns],
         output_tokens=tokens,
-        costs_usd=costs_usd_of(pool, old.input_tokens, tokens, old.priced_s),
-        latencies_ms=latencies_ms_of(pool, tokens, factors),
-        input_tokens=old.input_tokens,
+        costs_usd=costs_usd_of(pool, inputs, tokens, old.priced_s),
+        latencies_ms=latencies_ms_of(pool, tokens / answers_of(logged.requests), factors),
+        input_tokens=inputs,
+        most_input_tokens=most_inputs,
+        most_usd=most_usd_of(pool, logged.requests, most_inputs, tokens, old.priced_s),
         ood=old.ood,
         confidence=old.confidence,
         priced_s=old.priced_s,
@@ -342,17 +351,15 @@ def _reported(
     """Sums over the reports of the decisions whose model is the one that answered."""
     rows = np.flatnonzero((choice >= 0) & (choice == by))
     known = [reports[row] for row in rows.tolist()]
-    priced_s = logged.estimates.priced_s
-    assert priced_s is not None  # noqa: S101 - a log's decisions have it
     scores = np.array(
         [np.nan if one is None or one.score is None else one.score for one in known], np.float64
     )
     costs = np.array(
         [
-            np.nan if one is None or one.failed else _cost_usd(one, pool, column, at_s)
-            for one, column, at_s in zip(
-                known, choice[rows].tolist(), priced_s[rows].tolist(), strict=True
-            )
+            np.nan
+            if one is None or one.failed
+            else _cost_usd(one, pool, column, logged.estimates, row)
+            for one, column, row in zip(known, choice[rows].tolist(), rows.tolist(), strict=True)
         ],
         np.float64,
     )
@@ -370,9 +377,9 @@ def _reported(
     )
 
 
-def _cost_usd(report: Report, pool: Pool, column: int, priced_s: int) -> float:
+def _cost_usd(report: Report, pool: Pool, column: int, estimates: Estimates, row: int) -> float:
     """Returns the cost of the usage at the pool's prices, else the reported one; NaN: unknown."""
-    billed_usd = usage_cost_usd(report, pool, column, priced_s)
+    billed_usd = usage_cost_usd(report, pool, column, estimates, row)
     if billed_usd is None:
         return float("nan") if report.cost_usd is None else report.cost_usd
     return billed_usd

@@ -170,6 +170,14 @@ NEEDS: list[tuple[Any, dict[str, Any], set[str]]] = [
     ("chat", {"messages": user("x"), "functions": [{"name": "f"}]}, {"tools"}),
     ("chat", {"messages": user([PNG])}, {"images"}),
     ("chat", {"messages": user([{"type": "input_audio", "input_audio": {}}])}, {"audio"}),
+    ("chat", {"messages": user([{"type": "audio_url", "audio_url": {"url": "x"}}])}, {"audio"}),
+    ("chat", {"messages": user([{"type": "video_url", "video_url": {"url": "x"}}])}, {"video"}),
+    ("chat", {"messages": user([{"image_url": {"url": "x"}}])}, {"images"}),
+    (
+        "messages",
+        {"messages": user([{"type": "document", "source": {"type": "text", "data": "x"}}])},
+        set(),
+    ),
     ("chat", {"messages": user("x"), "modalities": ["text", "audio"]}, {"audio"}),
     ("chat", {"messages": user("x"), "response_format": {"type": "text"}}, set()),
     ("chat", {"messages": user("x"), "response_format": {"type": "json_object"}}, {"json_output"}),
@@ -200,11 +208,17 @@ def test_needs(api: Any, body: dict[str, Any], needs: set[str]) -> None:
 def test_tools_and_schemas_take_tokens() -> None:
     tools = [{"name": "f", "description": "x" * 4000}]
     asked = asked_by("chat", {"messages": user("x"), "tools": tools})
-    assert 1000 <= asked.other_tokens <= 1020
+    assert "x" * 4000 in asked.text
+    assert asked.unread == '{"name":"f"}'
+    schema = {"schema": {"properties": {"answer": {}}}}
+    wanted = {"response_format": {"type": "json_schema", "json_schema": schema}}
+    assert asked_by("chat", {"messages": user("x"), **wanted}).unread == (
+        '{"schema":{"properties":{"answer":{}}}}'
+    )
 
 
 def test_images_are_counted() -> None:
-    assert asked_by("chat", {"messages": user([PNG, PNG]) + user([PNG])}).images == 3
+    assert asked_by("chat", {"messages": user([PNG, PNG]) + user([PNG])}).media.images == 3
 
 
 @pytest.mark.parametrize(
@@ -212,8 +226,11 @@ def test_images_are_counted() -> None:
     [
         ({}, None),
         ({"max_tokens": 5}, 5),
-        ({"max_tokens": 9, "max_completion_tokens": 7}, 7),
-        ({"max_output_tokens": 6}, 6),
+        ({"max_tokens": 9, "max_completion_tokens": 7}, 9),
+        ({"max_tokens": 1, "max_completion_tokens": 4000}, 4000),
+        ({"max_output_tokens": 6}, None),
+        ({"max_tokens": 8.0}, 8),
+        ({"max_tokens": 8.5}, None),
         ({"max_tokens": None}, None),
         ({"max_tokens": True}, None),
         ({"max_tokens": "5"}, None),
@@ -275,6 +292,8 @@ def test_any_json_is_read(body: dict[str, Any], api: Any) -> None:
     asked = asked_by(api, body)
     assert asked.other_tokens >= 0
     assert asked.max_output_tokens is None or asked.max_output_tokens > 0
+    assert asked.answers >= 1
+    assert 0.0 <= asked.longest_share <= 1.0
 
 
 def test_deep_content_is_read_to_a_depth() -> None:

@@ -45,7 +45,7 @@ def test_all_of_them() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "why"),
     [
-        ("x-routoo-max-cost", "1", "no such header; known are x-routoo-allowed-models"),
+        ("x-routoo-max-cost", "1", "no such header; known are x-routoo-added-input-tokens"),
         ("x-routoo-max-cost-usd", "cheap", "'cheap' is not a number"),
         ("x-routoo-max-cost-usd", "nan", "nan is not a finite number"),
         ("x-routoo-max-cost-usd", "-1", "-1.0 is not a finite number of at least 0"),
@@ -53,8 +53,11 @@ def test_all_of_them() -> None:
         ("x-routoo-min-score", "1.5", "above 1; scores are in [0, 1]"),
         ("x-routoo-expected-output-tokens", "-5", "not a whole number"),
         ("x-routoo-expected-output-tokens", "1.5", "not a whole number"),
-        ("x-routoo-expected-output-tokens", "9" * 10, "not a whole number"),
+        ("x-routoo-expected-output-tokens", "9" * 10, "is not from 0 to 4294967295"),
+        ("x-routoo-expected-output-tokens", "9" * 11, "not a whole number"),
         ("x-routoo-expected-output-tokens", "\u0661", "not a whole number"),
+        ("x-routoo-max-output-tokens", "0", "0 is not from 1 to 4294967295"),
+        ("x-routoo-answers", "10001", "10001 is not from 1 to 10000"),
     ],
 )
 def test_refused(name: str, value: str, why: str) -> None:

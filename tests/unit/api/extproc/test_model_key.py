@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routoo.api.extproc.body import replace_model
+from routoo.api.extproc.model_key import replace_model
 
 NEW = b'"new"'
 SPACE = st.text(alphabet=" \t\r\n", max_size=3)

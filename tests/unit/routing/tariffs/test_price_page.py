@@ -6,14 +6,11 @@ import re
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 import yaml
 
 from routoo.routing.pool import ModelSpec, Pool
-from routoo.tariffs.table import Amounts
 from routoo.tariffs.tariff import cost_nano_usd
 from routoo.tariffs.usage import Usage
 from support.tiny_pool import SMALL
@@ -38,20 +35,3 @@ def test_an_example_costs_what_the_page_says(text: str) -> None:
     at_s = int(at.replace(tzinfo=UTC).timestamp())
     nano_usd = cost_nano_usd(pool.prices.tariffs[0], usage, at_s)
     assert nano_usd == Decimal(repr(example["cost_usd"])) * 10**9
-
-    def column(name: str) -> Any:
-        return np.array([getattr(usage, name)], np.float64)
-
-    amounts = Amounts(
-        output_tokens=column("output_tokens")[:, None],
-        reasoning_tokens=column("reasoning_tokens")[:, None],
-        audio_output_tokens=column("audio_output_tokens")[:, None],
-        service_tiers=[usage.service_tier],
-        **{
-            name: column(name)
-            for name in Amounts.__dataclass_fields__
-            if "output" not in name and name not in ("reasoning_tokens", "service_tiers")
-        },
-    )
-    costs = pool.prices.costs_of(amounts, at_s)
-    assert costs[0, 0] * 1e9 == pytest.approx(nano_usd, abs=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import given
@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from routoo.tariffs.hours import HourWindow
 from routoo.tariffs.rates import KINDS, Rates
-from routoo.tariffs.table import Amounts, PriceTable
-from routoo.tariffs.tariff import Step, Tariff, cost_nano_usd
+from routoo.tariffs.table import PriceTable
+from routoo.tariffs.tariff import Step, Tariff, cost_nano_usd, input_tokens_of
 from routoo.tariffs.usage import Usage
 
 NANO = 1e9
@@ -72,36 +72,6 @@ usages = st.builds(
 )
 
 
-def amounts_of(told: list[Usage], m: int) -> Amounts:
-    def column(name: str) -> Any:
-        return np.array([getattr(one, name) for one in told], np.float64)
-
-    def columns(name: str) -> Any:
-        return np.repeat(column(name)[:, None], m, axis=1)
-
-    return Amounts(
-        input_tokens=column("input_tokens"),
-        output_tokens=columns("output_tokens"),
-        **{name: column(name) for name in INPUTS},
-        **{name: columns(name) for name in OUTPUTS},
-        service_tiers=[one.service_tier for one in told],
-    )
-
-
-@given(
-    sold=st.lists(tariffs(), min_size=1, max_size=3),
-    told=st.lists(st.tuples(usages, st.integers(0, 2**33)), min_size=1, max_size=4),
-)
-def test_a_table_computes_what_the_single_tariffs_do(
-    sold: list[Tariff], told: list[tuple[Usage, int]]
-) -> None:
-    table = PriceTable.of([(str(at), one) for at, one in enumerate(sold)])
-    some, times = [usage for usage, _ in told], np.array([at for _, at in told], np.int64)
-    costs = table.costs_of(amounts_of(some, len(sold)), times)
-    exact = [[cost_nano_usd(one, usage, at) for one in sold] for usage, at in told]
-    np.testing.assert_allclose(costs * NANO, exact, atol=1.0, rtol=1e-12)
-
-
 @given(
     sold=st.lists(tariffs(), min_size=1, max_size=3),
     told=st.lists(st.tuples(tokens, tokens, st.integers(0, 2**33)), min_size=1, max_size=4),
@@ -129,11 +99,48 @@ def test_without_a_time_the_prices_are_the_mean_of_a_week() -> None:
     np.testing.assert_allclose(costs, [[0.75, 1.0]], rtol=1e-12)
 
 
-def test_the_worst_case_has_the_higher_price_of_output_and_reasoning() -> None:
-    table = PriceTable.of([("thinks", Tariff(Rates(1, 2, reasoning=4)))])
-    amounts = Amounts(np.array([0.0]), np.array([[1e6]]))
-    assert table.costs_of(amounts, 0, worst=True).tolist() == [[4.0]]
-    assert table.costs_of(amounts, 0).tolist() == [[2.0]]
+@given(
+    sold=st.lists(tariffs(), min_size=1, max_size=3),
+    told=st.lists(st.tuples(usages, st.integers(0, 2**33)), min_size=1, max_size=4),
+)
+def test_no_usage_costs_more_than_the_most_of_its_tokens(
+    sold: list[Tariff], told: list[tuple[Usage, int]]
+) -> None:
+    # Longer prompts are never cheaper where they are sold; here prices are random.
+    sold = [replace(one, steps=()) for one in sold]
+    some = [replace(usage, audio_output_tokens=0) for usage, _ in told]
+    table = PriceTable.of([(str(at), one) for at, one in enumerate(sold)])
+    times = np.array([at for _, at in told], np.int64)
+    inputs = np.array([input_tokens_of(one) for one in some], np.float64)
+    outputs = [[max(one.output_tokens or 0, one.reasoning_tokens)] * len(sold) for one in some]
+    most = table.most_usd(
+        np.repeat(inputs[:, None], len(sold), axis=1),
+        np.array(outputs, np.float64),
+        times,
+        mixed=np.ones(len(told), np.bool_),
+        images=np.array([one.images for one in some], np.float64),
+        service_tiers=[one.service_tier for one in some],
+    )
+    real = [
+        [cost_nano_usd(one, usage, at) for one in sold]
+        for usage, at in zip(some, times.tolist(), strict=True)
+    ]
+    assert (np.array(real) <= most * NANO * (1 + 1e-12) + 1.0).all()
+
+
+def test_each_model_has_the_prices_of_its_own_count_of_tokens() -> None:
+    long = Step(1000, Rates(2, 2))
+    table = PriceTable.of([(name, Tariff(Rates(1, 1), steps=(long,))) for name in "ab"])
+    costs = table.costs_usd(np.array([[1000.0, 1001.0]]), np.zeros((1, 2)), 0)
+    np.testing.assert_allclose(costs, [[1000e-6, 2002e-6]], rtol=1e-12)
+
+
+def test_at_most_all_output_is_reasoning() -> None:
+    table = PriceTable.of([("thinks", Tariff(Rates(1, 2, reasoning=4, cache_write=8)))])
+    inputs, outputs = np.array([1e6, 1e6]), np.full((2, 1), 1e6)
+    most = table.most_usd(inputs, outputs, 0, mixed=np.array([False, True]))
+    assert most.tolist() == [[5.0], [12.0]]
+    assert table.costs_usd(inputs, outputs, 0).tolist() == [[3.0], [3.0]]
 
 
 def test_the_version_tells_every_price() -> None:

@@ -72,7 +72,16 @@ def varied() -> list[PromptRequest]:
         for at, prompt in enumerate(PROMPTS)
     ]
     gap = PromptRequest("hard", policy="quality_gap", constraints={"max_quality_gap": 0.8})
-    return [*requests, gap, PromptRequest("hard", expected_output_tokens=7)]
+    capped = PromptRequest(
+        "hard",
+        max_output_tokens=50,
+        answers=3,
+        added_output_tokens=7,
+        unread="{}",
+        longest_share=0.5,
+        constraints={"max_cost_usd": 0.004},
+    )
+    return [*requests, gap, capped, PromptRequest("hard", expected_output_tokens=7)]
 
 
 async def test_every_policy_s_decisions_come_out_the_same(
@@ -152,12 +161,15 @@ async def test_decisions_that_budgets_turned_come_out_the_same(
     )
     async with logged_engine(artifact, tmp_path / "log", price=1.0, spent_from=budgets) as engine:
         for tenant in ("", "poor") * 5:
-            await outcomes(engine.route(PromptRequest("hard", tenant=tenant)))
+            await outcomes(
+                engine.route(PromptRequest("hard", tenant=tenant)),
+                engine.route(PromptRequest("hard", tenant=tenant, max_output_tokens=300)),
+            )
         together = [PromptRequest("hard") for _ in range(4)]
         await outcomes(engine.route_batch(together, JointConstraints(budget_usd=0.03)))
     log = read_logs([tmp_path / "log"])
     found = reproduce(log)
-    assert found.decisions == 14
+    assert found.decisions == 24
     assert not found.mismatches
     assert what_if(log, OtherPolicy("best")).turned > 4
 

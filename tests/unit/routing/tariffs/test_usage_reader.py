@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from routoo.tariffs.rates import Rates
+from routoo.tariffs.tariff import Tariff, cost_nano_usd
 from routoo.tariffs.usage import Usage
 from routoo.tariffs.usage_reader import UsageReader, UsageReading
-from support.usage_cases import UsageCase, usage_cases
+from support.tables.usage_cases import UsageCase, usage_cases
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -122,3 +124,23 @@ def test_an_event_that_is_too_long_is_left_out_and_the_next_is_read() -> None:
 def test_nests_and_escapes_without_end_are_read(broken: bytes) -> None:
     found = read_from([broken[:70_001], broken[70_001:]], streams=False)
     assert not found.told
+
+
+OPENAI = Tariff(Rates(5, 15, cached_input=2.5, cache_write=6.25, cache_write_1h=10))
+ANTHROPIC = Tariff(Rates(5, 15, cached_input=0.5, cache_write=6.25, cache_write_1h=10))
+
+
+# Replies that carry the usage of the other maker's API have the other one's prices.
+SWAPPED = {
+    "bedrock converse",
+    "usage of messages in chat",
+    "litellm, anthropic in chat's words",
+    "usage of chat in messages",
+}
+
+
+@pytest.mark.parametrize("case", [one for one in CASES if one.told], ids=lambda case: case.name)
+def test_a_told_usage_costs_what_the_provider_bills(case: UsageCase) -> None:
+    at_anthropic = (case.api == "messages") != (case.name in SWAPPED)
+    tariff = ANTHROPIC if at_anthropic else OPENAI
+    assert cost_nano_usd(tariff, case.usage, 0, "") == case.nano_usd

@@ -1,0 +1,1 @@
+"""Weights of pairs of bytes, fitted on real tokenizers, for counts of tokens without them."""
