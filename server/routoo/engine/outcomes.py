@@ -126,7 +126,7 @@ class OutcomeSettlement:
         """Returns the tokens of an answer; the predicted ones stand in for what is not told."""
         told = usage.input_tokens, usage.output_tokens
         if not outcome.estimated or decision is None:
-            return told if None not in told else (None, None)
+            return told if usage.complete else (None, None)
         estimates, row = decision.batch.estimates, decision.row
         column = decision.batch.pool.index[model]
         read = told[0] if told[0] is not None else int(estimates.input_tokens[row])

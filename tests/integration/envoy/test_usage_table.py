@@ -16,9 +16,9 @@ from routoo.api.extproc.log_entry import LogEntry
 from routoo.tariffs.usage import Usage
 from routoo.tariffs.usage_reader import UsageReader, UsageReading
 from support.access_log import METHOD
+from support.peers.random_replies import random_reply
 from support.peers.real_envoy import envoy_config, manager, running_envoy
-from support.random_replies import random_reply
-from support.usage_cases import UsageCase, usage_cases
+from support.tables.usage_cases import UsageCase, usage_cases
 from support.watched import HANG_S
 
 if TYPE_CHECKING:

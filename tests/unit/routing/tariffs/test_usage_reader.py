@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from routoo.tariffs.usage import Usage
 from routoo.tariffs.usage_reader import UsageReader, UsageReading
-from support.usage_cases import UsageCase, usage_cases
+from support.tables.usage_cases import UsageCase, usage_cases
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

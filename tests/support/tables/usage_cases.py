@@ -15,7 +15,7 @@ from pathlib import Path
 
 from routoo.tariffs.usage import Usage
 
-_FILE = Path(__file__).parents[1] / "unit" / "routing" / "tariffs" / "usage_cases.jsonl"
+_FILE = Path(__file__).parents[2] / "unit" / "routing" / "tariffs" / "usage_cases.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
