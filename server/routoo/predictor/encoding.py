@@ -237,9 +237,13 @@ class PaddedGraph:
         # mypy cannot tell that an encoder's buckets take what it has encoded.
         buckets = list(self.encoder.buckets(encoded))  # type: ignore[arg-type]
         if self.tasks:
-            logits = self._told(len(prompts), told)
+            logits = None if told is None else self._told(told)
             for bucket in buckets:
-                bucket.feed["told"] = logits[bucket.rows]
+                bucket.feed["told"] = (
+                    np.zeros((len(bucket.rows), len(self.tasks)), np.float32)
+                    if logits is None
+                    else logits[bucket.rows]
+                )
         return Questions(
             input_tokens=encoded.input_tokens,
             truncated=encoded.truncated,
@@ -249,10 +253,10 @@ class PaddedGraph:
             tokenized_ns=tokenized_ns,
         )
 
-    def _told(self, n: int, told: Sequence[str] | None) -> NDArray[np.float32]:
-        logits = np.zeros((n, len(self.tasks)), np.float32)
-        for row, task in enumerate(told or ()):
-            if task in self.tasks:
+    def _told(self, told: Sequence[str]) -> NDArray[np.float32]:
+        logits = np.zeros((len(told), len(self.tasks)), np.float32)
+        for row, task in enumerate(told):
+            if task and task in self.tasks:
                 logits[row, self.tasks.index(task)] = TOLD_LOGIT
         return logits
 
@@ -273,20 +277,21 @@ class PaddedGraph:
         """
         for feed, answer in zip(asked.inputs, answers, strict=True):
             self._check(answer, len(feed[INPUT]))
-        n = len(asked.input_tokens)
+        n, m = len(asked.input_tokens), len(self.models)
         if len(answers) == 1:  # most batches, and every single prompt: nothing to sort
-            figures = {
-                name: values[:n] for name, values in zip(self.outputs, answers[0], strict=True)
-            }
+            figures = dict(zip(self.outputs, answers[0], strict=True))
+            if len(figures["scores"]) > n:
+                figures = {name: values[:n] for name, values in figures.items()}
         else:
             figures = {name: np.empty(self.shape(name, n), np.float32) for name in self.outputs}
             for rows, answer in zip(asked.rows, answers, strict=True):
                 for name, values in zip(self.outputs, answer, strict=True):
                     figures[name][rows] = values[: len(rows)]
-        m = len(self.models)
+        evidence = figures["tasks"] @ self._evidence if self.tasks else None
         if self._width > m:
             for name in figures.keys() & OF_MODELS:
                 figures[name] = figures[name][:, :m]
+            evidence = None if evidence is None else evidence[:, :m]
         prediction = Prediction(
             scores=figures["scores"],
             output_tokens=figures["output_tokens"],
@@ -298,11 +303,11 @@ class PaddedGraph:
             ood=figures.get("ood"),
             tasks=figures.get("tasks"),
             task_names=self.tasks,
-            evidence=(figures["tasks"] @ self._evidence)[:, :m] if self.tasks else None,
+            evidence=evidence,
             served_by=served_by,
             version=version,
         )
-        return checked(prediction, n, len(self.models))
+        return checked(prediction, n, m)
 
     def warm_up(self, infer: Infer) -> None:
         """Tokenises, and runs every bucket length once with one row and with several."""
@@ -311,7 +316,7 @@ class PaddedGraph:
             for rows in WARM_UP_ROWS:
                 feed = self.encoder.blank(rows, length)
                 if self.tasks:
-                    feed["told"] = self._told(rows, None)
+                    feed["told"] = self._told([""] * rows)
                 self.run([self.filled(feed)], infer)
 
     def run(self, filled: Sequence[Feed], infer: Infer) -> list[Figures]:
