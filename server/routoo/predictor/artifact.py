@@ -220,9 +220,24 @@ class Artifact:
 
     @property
     def version(self) -> str:
-        """The version of the graph and of the table, which tells predictions apart."""
+        """The version of the graph and of all models' rows."""
+        return self.version_for(self.models)
+
+    def version_for(self, models: Sequence[str]) -> str:
+        """Returns the version of the graph and of m models' rows, which tells predictions apart.
+
+        Two artifacts that predict the same of these models have the same version, whatever else
+        their tables hold; so what was calibrated for a pool outlives a new row.
+
+        Raises:
+            PoolError: the artifact does not know a model; names it.
+        """
         version = self.manifest.predictor_version
-        return version if self.table is None else f"{version}.{self.table.digest[:6]}"
+        if self.table is None:
+            return version
+        read = self.manifest.files[TOKENIZER].sha256
+        rows = self.table.digest(self.columns_of(models))
+        return f"{version}.{hashlib.sha256(f'{read}{rows}'.encode()).hexdigest()[:6]}"
 
     def columns_of(self, models: Sequence[str]) -> NDArray[np.intp]:
         """Returns the positions of m models among the artifact's, [m].

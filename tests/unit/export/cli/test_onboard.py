@@ -9,7 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
+from routoo.cli.app import main as routoo
 from routoo.config.predictor import PredictorSettings
 from routoo.predictor.artifact import load_artifact
 from routoo.predictor.chain import Watch
@@ -19,6 +21,7 @@ from routoo.server.file_watch import FileWatch, files_of
 from routoo_export.cli.app import main
 from support.tables.small_catalogue import small_catalogue, small_measurements
 from support.tables.tiny_table import HARD, WORDS, write_tiny_table
+from support.tiny_pool import SPECS
 from support.tiny_service import tiny_settings
 
 if TYPE_CHECKING:
@@ -241,3 +244,29 @@ def test_a_running_service_sees_the_file_and_takes_the_new_row(
     answer = predictors.predictor.predict(["python now"])
     assert answer.scores.shape == (1, 3)
     predictors.close()
+
+
+def test_what_was_calibrated_outlives_a_new_row_and_not_a_renewed_one_of_the_pool(
+    artifact: Path, tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = [{**spec, "predictor_name": f"lab/m0{at}"} for at, spec in enumerate(SPECS, start=3)]
+    (tmp_path / "pool.yaml").write_text(yaml.safe_dump({"models": models}))
+    scores = {spec["name"]: 1 for spec in SPECS}
+    labels = [json.dumps({"prompt": f"riddle {at}", "scores": scores}) for at in range(600)]
+    (tmp_path / "labels.jsonl").write_text("\n".join(labels))
+    config, fragment = tmp_path / "routoo.yaml", tmp_path / "fragment.yaml"
+    settings = {"pool": "pool.yaml", "predictor": {"artifact": str(artifact)}}
+    config.write_text(yaml.safe_dump(settings))
+    asked = ("--policy", "guarantee", "--reference", "large", "--max-drop", "0.05")
+    files = ("--config", str(config), "--prompts", str(tmp_path / "labels.jsonl"))
+    assert routoo(("calibrate", *asked, *files, "--out", str(fragment))) == 0
+    config.write_text(yaml.safe_dump(settings | yaml.safe_load(fragment.read_text())))
+    assert routoo(("check-config", str(config))) == 0
+
+    assert run(NEW, "--like", "m03", "--in-place")[0] == 0
+    assert routoo(("check-config", str(config))) == 0
+
+    assert run("lab/m03", "--like", "lab/m09", "--in-place", "--replace")[0] == 0
+    capsys.readouterr()
+    assert routoo(("check-config", str(config))) == 2
+    assert "its price was proven with predictor" in capsys.readouterr().err
