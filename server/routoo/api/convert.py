@@ -255,6 +255,7 @@ def route_response(decision: Decision) -> route_pb2.RouteResponse:
         ood=insight.ood,
         score_std=insight.score_std,
         evidence=insight.evidence,
+        published_averages=insight.averages,
     )
     if decision.explain:
         response.candidates.extend(
@@ -269,6 +270,7 @@ def route_response(decision: Decision) -> route_pb2.RouteResponse:
                 removed_by=one.removed_by,
                 score_std=one.score_std,
                 evidence=one.evidence,
+                published_averages=one.averages,
             )
             for one in decision.candidates()
         )
@@ -316,6 +318,7 @@ def frontier_response(found: BatchFrontier) -> batch_pb2.FrontierResponse:
 def models_response(models: ModelsOverview) -> info_pb2.ListModelsResponse:
     """Converts an overview of the pool's models to its reply."""
     pool = models.pool
+    unknown = (None,) * len(pool.models)
     return info_pb2.ListModelsResponse(
         models=[
             info_pb2.Model(
@@ -329,12 +332,16 @@ def models_response(models: ModelsOverview) -> info_pb2.ListModelsResponse:
                 mean_predicted_score=score,
                 mean_predicted_cost_usd=cost_usd,
                 share=share,
+                evidence=evidence,
+                published_averages=averages,
             )
-            for spec, share, score, cost_usd in zip(
+            for spec, share, score, cost_usd, evidence, averages in zip(
                 pool.models,
                 models.at.shares.tolist(),
                 models.mean_scores,
                 models.mean_costs_usd,
+                models.evidence or unknown,
+                models.averages or unknown,
                 strict=True,
             )
         ],

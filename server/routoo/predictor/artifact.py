@@ -169,11 +169,16 @@ class CalibrationSample:
         scores: float64 [r, m], in [0, 1].
         output_tokens: float64 [r, m], at least 0.
         input_tokens: float64 [r], at least 0.
+        evidence: float64 [m], graded prompts behind a model's scores; None: the artifact does not
+            tell it.
+        averages: float64 [m], published averages behind them; None: the artifact does not tell it.
     """
 
     scores: NDArray[np.float64]
     output_tokens: NDArray[np.float64]
     input_tokens: NDArray[np.float64]
+    evidence: NDArray[np.float64] | None = None
+    averages: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,7 +310,13 @@ class Artifact:
                 raise ArtifactError(
                     f"{path}: {name} holds figures out of range; export the predictor again"
                 )
-        return CalibrationSample(scores, output_tokens, input_tokens)
+        if self.table is None:
+            return CalibrationSample(scores, output_tokens, input_tokens)
+        evidence, averages = (
+            values.sum(axis=1, dtype=np.float64)
+            for values in (self.table.evidence, self.table.benchmarks)
+        )
+        return CalibrationSample(scores, output_tokens, input_tokens, evidence, averages)
 
 
 def load_artifact(folder: Path) -> Artifact:

@@ -217,7 +217,8 @@ class PaddedGraph:
             self._width = len(padded)
             rows = self.table.rows(padded)
             self.constants = {"task_rows": self.table.task_rows, "models": rows}
-            self._evidence = np.ascontiguousarray(self.table.evidence[padded].T)
+            both = (self.table.evidence[padded], self.table.benchmarks[padded])
+            self._evidence = np.ascontiguousarray(np.concatenate(both).T)
         # The library multiplies a single row, and the last rows of a matrix, in another order than
         # the others. Without this the last bits of a prompt's figures, and sometimes its rounded
         # score, would depend on the batch that it came in.
@@ -237,13 +238,8 @@ class PaddedGraph:
         # mypy cannot tell that an encoder's buckets take what it has encoded.
         buckets = list(self.encoder.buckets(encoded))  # type: ignore[arg-type]
         if self.tasks:
-            logits = None if told is None else self._told(told)
             for bucket in buckets:
-                bucket.feed["told"] = (
-                    np.zeros((len(bucket.rows), len(self.tasks)), np.float32)
-                    if logits is None
-                    else logits[bucket.rows]
-                )
+                bucket.feed["told"] = self._told(bucket.rows.tolist(), told)
         return Questions(
             input_tokens=encoded.input_tokens,
             truncated=encoded.truncated,
@@ -253,11 +249,12 @@ class PaddedGraph:
             tokenized_ns=tokenized_ns,
         )
 
-    def _told(self, told: Sequence[str]) -> NDArray[np.float32]:
-        logits = np.zeros((len(told), len(self.tasks)), np.float32)
-        for row, task in enumerate(told):
-            if task and task in self.tasks:
-                logits[row, self.tasks.index(task)] = TOLD_LOGIT
+    def _told(self, prompts: list[int], told: Sequence[str] | None) -> NDArray[np.float32]:
+        logits = np.zeros((len(prompts), len(self.tasks)), np.float32)
+        if told is not None:
+            for row, prompt in enumerate(prompts):
+                if told[prompt] in self.tasks:
+                    logits[row, self.tasks.index(told[prompt])] = TOLD_LOGIT
         return logits
 
     def prediction(
@@ -287,11 +284,13 @@ class PaddedGraph:
             for rows, answer in zip(asked.rows, answers, strict=True):
                 for name, values in zip(self.outputs, answer, strict=True):
                     figures[name][rows] = values[: len(rows)]
-        evidence = figures["tasks"] @ self._evidence if self.tasks else None
+        evidence = averages = None
+        if self.tasks:
+            both = figures["tasks"] @ self._evidence
+            evidence, averages = both[:, :m], both[:, self._width : self._width + m]
         if self._width > m:
             for name in figures.keys() & OF_MODELS:
                 figures[name] = figures[name][:, :m]
-            evidence = None if evidence is None else evidence[:, :m]
         prediction = Prediction(
             scores=figures["scores"],
             output_tokens=figures["output_tokens"],
@@ -304,6 +303,7 @@ class PaddedGraph:
             tasks=figures.get("tasks"),
             task_names=self.tasks,
             evidence=evidence,
+            averages=averages,
             served_by=served_by,
             version=version,
         )
@@ -316,7 +316,7 @@ class PaddedGraph:
             for rows in WARM_UP_ROWS:
                 feed = self.encoder.blank(rows, length)
                 if self.tasks:
-                    feed["told"] = self._told([""] * rows)
+                    feed["told"] = self._told([0] * rows, None)
                 self.run([self.filled(feed)], infer)
 
     def run(self, filled: Sequence[Feed], infer: Infer) -> list[Figures]:

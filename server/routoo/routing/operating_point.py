@@ -52,6 +52,8 @@ class PricedSample:
     Attributes:
         scores: float64 [r, m].
         costs_usd: float64 [r, m].
+        evidence: [m], graded prompts behind a model's scores; None: not known.
+        averages: [m], published averages behind them; None: not known.
     """
 
     def __init__(self, sample: CalibrationSample, pool: Pool, columns: NDArray[np.intp]) -> None:
@@ -59,6 +61,12 @@ class PricedSample:
         self.costs_usd = costs_usd_of(
             pool, sample.input_tokens, np.rint(sample.output_tokens[:, columns])
         )
+        evidence, averages = (
+            None if values is None else values[columns].tolist()
+            for values in (sample.evidence, sample.averages)
+        )
+        self.evidence: list[float] | None = evidence
+        self.averages: list[float] | None = averages
         self._mask = np.ones(self.scores.shape, np.bool_)
 
     def price_for(self, max_mean_cost_usd: float) -> float:

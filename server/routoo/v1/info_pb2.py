@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14routoo/v1/info.proto\x12\troutoo.v1\"\x9d\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1f\n\x17usd_per_1m_input_tokens\x18\x02 \x01(\x01\x12 \n\x18usd_per_1m_output_tokens\x18\x03 \x01(\x01\x12\x1d\n\x15\x63ontext_window_tokens\x18\x04 \x01(\r\x12\x14\n\x0c\x63\x61pabilities\x18\x05 \x03(\t\x12\x1e\n\x16time_to_first_token_ms\x18\x06 \x01(\x01\x12 \n\x18time_per_output_token_ms\x18\x07 \x01(\x01\x12\x1c\n\x14mean_predicted_score\x18\x08 \x01(\x01\x12\x1f\n\x17mean_predicted_cost_usd\x18\t \x01(\x01\x12\r\n\x05share\x18\n \x01(\x01\"\xaf\x01\n\nCurvePoint\x12\x15\n\rmean_cost_usd\x18\x01 \x01(\x01\x12\x12\n\nmean_score\x18\x02 \x01(\x01\x12\x14\n\x0cshadow_price\x18\x03 \x01(\x01\x12\x31\n\x06shares\x18\x04 \x03(\x0b\x32!.routoo.v1.CurvePoint.SharesEntry\x1a-\n\x0bSharesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\")\n\x11ListModelsRequest\x12\x14\n\x0c\x63urve_points\x18\x01 \x01(\r\"\x8c\x01\n\x12ListModelsResponse\x12 \n\x06models\x18\x01 \x03(\x0b\x32\x10.routoo.v1.Model\x12$\n\x05\x63urve\x18\x02 \x03(\x0b\x32\x15.routoo.v1.CurvePoint\x12.\n\x0foperating_point\x18\x03 \x01(\x0b\x32\x15.routoo.v1.CurvePoint\"\x9c\x01\n\x06Shadow\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x11\n\tdecisions\x18\x02 \x01(\x04\x12\x15\n\rdisagreements\x18\x03 \x01(\x04\x12\x10\n\x08\x63ost_usd\x18\x04 \x01(\x01\x12\x17\n\x0fshadow_cost_usd\x18\x05 \x01(\x01\x12\x12\n\nmean_score\x18\x06 \x01(\x01\x12\x19\n\x11shadow_mean_score\x18\x07 \x01(\x01\"\x10\n\x0eGetInfoRequest\"\xec\x02\n\x0fGetInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x19\n\x11predictor_version\x18\x02 \x01(\t\x12\x19\n\x11predictor_backend\x18\x03 \x01(\t\x12\x16\n\x0epolicy_version\x18\x04 \x01(\t\x12\x10\n\x08policies\x18\x05 \x03(\t\x12\x19\n\x11max_mean_cost_usd\x18\x06 \x01(\x01\x12\x14\n\x0cshadow_price\x18\x07 \x01(\x01\x12\x19\n\x11max_prompt_tokens\x18\x08 \x01(\r\x12\x18\n\x10max_prompt_chars\x18\t \x01(\r\x12\x19\n\x11max_batch_prompts\x18\n \x01(\r\x12\x11\n\tmax_queue\x18\x0b \x01(\r\x12\x10\n\x08\x64\x65graded\x18\x0c \x01(\x08\x12\x10\n\x08uptime_s\x18\r \x01(\x01\x12!\n\x06shadow\x18\x0e \x01(\x0b\x32\x11.routoo.v1.Shadow\x12\r\n\x05tasks\x18\x0f \x03(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14routoo/v1/info.proto\x12\troutoo.v1\"\xf9\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1f\n\x17usd_per_1m_input_tokens\x18\x02 \x01(\x01\x12 \n\x18usd_per_1m_output_tokens\x18\x03 \x01(\x01\x12\x1d\n\x15\x63ontext_window_tokens\x18\x04 \x01(\r\x12\x14\n\x0c\x63\x61pabilities\x18\x05 \x03(\t\x12\x1e\n\x16time_to_first_token_ms\x18\x06 \x01(\x01\x12 \n\x18time_per_output_token_ms\x18\x07 \x01(\x01\x12\x1c\n\x14mean_predicted_score\x18\x08 \x01(\x01\x12\x1f\n\x17mean_predicted_cost_usd\x18\t \x01(\x01\x12\r\n\x05share\x18\n \x01(\x01\x12\x15\n\x08\x65vidence\x18\x0b \x01(\x01H\x00\x88\x01\x01\x12\x1f\n\x12published_averages\x18\x0c \x01(\x01H\x01\x88\x01\x01\x42\x0b\n\t_evidenceB\x15\n\x13_published_averages\"\xaf\x01\n\nCurvePoint\x12\x15\n\rmean_cost_usd\x18\x01 \x01(\x01\x12\x12\n\nmean_score\x18\x02 \x01(\x01\x12\x14\n\x0cshadow_price\x18\x03 \x01(\x01\x12\x31\n\x06shares\x18\x04 \x03(\x0b\x32!.routoo.v1.CurvePoint.SharesEntry\x1a-\n\x0bSharesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\")\n\x11ListModelsRequest\x12\x14\n\x0c\x63urve_points\x18\x01 \x01(\r\"\x8c\x01\n\x12ListModelsResponse\x12 \n\x06models\x18\x01 \x03(\x0b\x32\x10.routoo.v1.Model\x12$\n\x05\x63urve\x18\x02 \x03(\x0b\x32\x15.routoo.v1.CurvePoint\x12.\n\x0foperating_point\x18\x03 \x01(\x0b\x32\x15.routoo.v1.CurvePoint\"\x9c\x01\n\x06Shadow\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x11\n\tdecisions\x18\x02 \x01(\x04\x12\x15\n\rdisagreements\x18\x03 \x01(\x04\x12\x10\n\x08\x63ost_usd\x18\x04 \x01(\x01\x12\x17\n\x0fshadow_cost_usd\x18\x05 \x01(\x01\x12\x12\n\nmean_score\x18\x06 \x01(\x01\x12\x19\n\x11shadow_mean_score\x18\x07 \x01(\x01\"\x10\n\x0eGetInfoRequest\"\xec\x02\n\x0fGetInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x19\n\x11predictor_version\x18\x02 \x01(\t\x12\x19\n\x11predictor_backend\x18\x03 \x01(\t\x12\x16\n\x0epolicy_version\x18\x04 \x01(\t\x12\x10\n\x08policies\x18\x05 \x03(\t\x12\x19\n\x11max_mean_cost_usd\x18\x06 \x01(\x01\x12\x14\n\x0cshadow_price\x18\x07 \x01(\x01\x12\x19\n\x11max_prompt_tokens\x18\x08 \x01(\r\x12\x18\n\x10max_prompt_chars\x18\t \x01(\r\x12\x19\n\x11max_batch_prompts\x18\n \x01(\r\x12\x11\n\tmax_queue\x18\x0b \x01(\r\x12\x10\n\x08\x64\x65graded\x18\x0c \x01(\x08\x12\x10\n\x08uptime_s\x18\r \x01(\x01\x12!\n\x06shadow\x18\x0e \x01(\x0b\x32\x11.routoo.v1.Shadow\x12\r\n\x05tasks\x18\x0f \x03(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,19 +34,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CURVEPOINT_SHARESENTRY']._loaded_options = None
   _globals['_CURVEPOINT_SHARESENTRY']._serialized_options = b'8\001'
   _globals['_MODEL']._serialized_start=36
-  _globals['_MODEL']._serialized_end=321
-  _globals['_CURVEPOINT']._serialized_start=324
-  _globals['_CURVEPOINT']._serialized_end=499
-  _globals['_CURVEPOINT_SHARESENTRY']._serialized_start=454
-  _globals['_CURVEPOINT_SHARESENTRY']._serialized_end=499
-  _globals['_LISTMODELSREQUEST']._serialized_start=501
-  _globals['_LISTMODELSREQUEST']._serialized_end=542
-  _globals['_LISTMODELSRESPONSE']._serialized_start=545
-  _globals['_LISTMODELSRESPONSE']._serialized_end=685
-  _globals['_SHADOW']._serialized_start=688
-  _globals['_SHADOW']._serialized_end=844
-  _globals['_GETINFOREQUEST']._serialized_start=846
-  _globals['_GETINFOREQUEST']._serialized_end=862
-  _globals['_GETINFORESPONSE']._serialized_start=865
-  _globals['_GETINFORESPONSE']._serialized_end=1229
+  _globals['_MODEL']._serialized_end=413
+  _globals['_CURVEPOINT']._serialized_start=416
+  _globals['_CURVEPOINT']._serialized_end=591
+  _globals['_CURVEPOINT_SHARESENTRY']._serialized_start=546
+  _globals['_CURVEPOINT_SHARESENTRY']._serialized_end=591
+  _globals['_LISTMODELSREQUEST']._serialized_start=593
+  _globals['_LISTMODELSREQUEST']._serialized_end=634
+  _globals['_LISTMODELSRESPONSE']._serialized_start=637
+  _globals['_LISTMODELSRESPONSE']._serialized_end=777
+  _globals['_SHADOW']._serialized_start=780
+  _globals['_SHADOW']._serialized_end=936
+  _globals['_GETINFOREQUEST']._serialized_start=938
+  _globals['_GETINFOREQUEST']._serialized_end=954
+  _globals['_GETINFORESPONSE']._serialized_start=957
+  _globals['_GETINFORESPONSE']._serialized_end=1321
 # @@protoc_insertion_point(module_scope)
