@@ -217,11 +217,22 @@ def test_contradicting_evidence_is_taken_by_force(run: Run) -> None:
     assert run(NEW, *likeness, "--force")[0] == 0
 
 
-def test_an_onboarded_model_is_no_likeness_and_a_folder_without_number_has_no_next(
-    artifact: Path, run: Run
-) -> None:
-    assert run(NEW, "--like", "m03", "--in-place")[0] == 0
-    assert "was onboarded" in run("ours/newer", "--like", NEW)[2]
+def test_a_model_may_be_likened_to_one_that_was_onboarded(artifact: Path, run: Run) -> None:
+    assert run(NEW, "--like", "m03", "--distance", "0.1", "--in-place")[0] == 0
+    for name, distance in (("ours/same", 0), ("ours/near", 0.3)):
+        assert run(name, "--like", NEW, "--distance", distance, "--in-place")[0] == 0
+    table = load_artifact(artifact).table
+    assert table is not None
+    new, same, near = (table.index[name] for name in (NEW, "ours/same", "ours/near"))
+    for figure in ("score_mean", "score_var", "log_tokens", "reasoning_share"):
+        values = getattr(table, figure)
+        np.testing.assert_allclose(values[same], values[new], rtol=1e-3)
+    # The evidence is that of the other model; what is likened to it is less certain.
+    assert (table.score_var[near] > table.score_var[new]).all()
+    assert not table.evidence[[same, near]].any()
+
+
+def test_a_folder_without_number_has_no_next(artifact: Path, run: Run) -> None:
     own = artifact.rename(artifact.with_name("own"))
     assert "no number of a version" in run("ours/newer", "--like", "m03", "--artifact", own)[2]
 
