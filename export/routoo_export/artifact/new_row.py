@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routoo.predictor.model_table import ModelTable
+from routoo_export.artifact.likeness import with_row_of
 from routoo_export.artifact.table_artifact import PromptVectors, token_columns
 from routoo_export.catalogue.evidence import benchmark_rows
 from routoo_export.catalogue.graded import (
@@ -80,7 +81,7 @@ class NewcomerEvidence:
     Attributes:
         graded: Its graded prompts.
         benchmarks: Published averages in percent by name.
-        similar: A model of the catalogue that it resembles.
+        similar: A model of the table that it resembles.
         release: Year of its release with the month as a fraction.
         params_b: Its parameters in billions.
     """
@@ -130,12 +131,17 @@ def new_row(
     file = evidence.graded
     graded = None if file is None else file.of(file.column)
     grader, equated_by = _grader(table, name, file)
-    placed = _placed(catalogue, name, evidence, graded, grader, force=force)
+    similar = evidence.similar
+    known = catalogue
+    if similar is not None:
+        level = _shift(table, catalogue, _fitted(table, name))
+        known = with_row_of(table, catalogue, similar.name, level.mean)
+    placed = _placed(known, name, evidence, graded, grader, force=force)
     model = _before(table, catalogue, placed)
     if graded is not None:
         model, _ = condition(model, grader, graded)
     log_tokens, reasoning_share = token_columns(placed.log_tokens, placed.log_reasoning_tokens)
-    token_weights = _token_weights(table, evidence.similar)
+    token_weights = _token_weights(table, similar)
     lengths = 0
     if file is not None:
         spread = float(np.mean(placed.log_tokens_std**2))
@@ -191,22 +197,16 @@ def free_name(table: ModelTable, name: str, *, replace: bool) -> str:
     return taken
 
 
-def like_model(table: ModelTable, catalogue: Catalogue, name: str) -> str:
-    """The catalogue's name of a similar model, which may be given by an alias.
+def like_model(table: ModelTable, name: str) -> str:
+    """The table's name of a similar model, which may be given by an alias.
 
     Raises:
-        CatalogueError: the catalogue has no such model.
+        CatalogueError: the table has no such model.
     """
     row = table.row_of(name)
-    found = name if row is None else table.names[row]
-    if row is not None and found not in catalogue.names:
-        raise CatalogueError(
-            f"{found!r} was onboarded and has no place in the catalogue; name the model that it"
-            " was likened to"
-        )
     if row is None:
         raise CatalogueError(f"no model {name!r}{nearest(name, (*table.names, *table.aliases))}")
-    return found
+    return table.names[row]
 
 
 def _grader(
@@ -269,9 +269,8 @@ def _before(table: ModelTable, catalogue: Catalogue, placed: PlacedModel) -> Mod
     """The model before its graded prompts, on the scale of the table."""
     r = len(table.traits)
     logits = Gaussian(placed.logit_mean, placed.logit_cov)
-    fitted = np.flatnonzero(table.weights.any(axis=1))
-    fitted = fitted[[table.names[row] != placed.name for row in fitted]]
-    if len(fitted) < _FEWEST_FITTED:
+    fitted = _fitted(table, placed.name)
+    if not len(fitted):
         return ModelBelief(logits, Gaussian(np.zeros(r), np.zeros((r, r))))
     weights = table.weights[fitted].astype(np.float64)
     shared = Gaussian(weights.mean(axis=0), np.cov(weights, rowvar=False))
@@ -282,6 +281,13 @@ def _before(table: ModelTable, catalogue: Catalogue, placed: PlacedModel) -> Mod
     wide = _PROFILE_SD**2 * np.eye(t) + _ABILITY_SD**2 * np.ones((t, t))
     alike = Gaussian(profiles.mean(axis=0), np.cov(profiles, rowvar=False) + wide)
     return ModelBelief(_product(own, alike), shared)
+
+
+def _fitted(table: ModelTable, name: str) -> NDArray[np.intp]:
+    """Rows that were fitted to graded prompts, those of a model left out; none if they are few."""
+    fitted = np.flatnonzero(table.weights.any(axis=1))
+    fitted = fitted[[table.names[row] != name for row in fitted]]
+    return fitted if len(fitted) >= _FEWEST_FITTED else fitted[:0]
 
 
 def _shift(table: ModelTable, catalogue: Catalogue, fitted: NDArray[np.intp]) -> Gaussian:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from routoo.predictor.artifact import Artifact
+from routoo.predictor.artifact import Artifact, load_artifact
 from routoo.predictor.model_table import TABLE
 from routoo_export.artifact.artifact import (
     CALIBRATION_FILE,
@@ -88,4 +88,4 @@ def write_own_artifact(
         text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
         (build / MANIFEST_FILE).write_text(text, encoding="utf-8")
         replace_folder(build, folder)
-    return f"{manifest['predictor_version']}.{table.digest[:6]}"
+    return load_artifact(folder).version

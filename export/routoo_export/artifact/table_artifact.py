@@ -12,7 +12,8 @@ import onnx
 from numpy.typing import NDArray
 
 from routoo.predictor.model_table import TABLE, ModelTable
-from routoo.predictor.ngram_encoder import MOST_ROWS, NgramEncoder
+from routoo.predictor.ngram_encoder import NgramEncoder
+from routoo.predictor.ngram_layout import MOST_ROWS
 from routoo.predictor.ngrams import Vocabulary
 from routoo_export.artifact.artifact import (
     CALIBRATION_FILE,

@@ -161,6 +161,13 @@ def _prior(
         return mean, covariance + (1.0 - share**2) * catalogue.prior_cov
     if facts.release is not None:
         return expected, catalogue.prior_cov
+    return typical_abilities(catalogue)
+
+
+def typical_abilities(
+    catalogue: Catalogue,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean [t] and covariance [t, t] of the abilities of models of the last years."""
     newest = float(np.nanmax(catalogue.release))
     recent = catalogue.release >= newest - _RECENT_YEARS
     abilities = catalogue.ability_mean[recent]

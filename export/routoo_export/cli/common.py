@@ -47,6 +47,9 @@ def print_result(result: dict[str, Any], *, as_json: bool) -> None:
         typer.echo(json.dumps(result))
         return
     table = Table(show_header=False)
+    # A name or a path that is cut tells nothing: what is too long goes on in the next line.
+    for _ in range(2):
+        table.add_column(overflow="fold")
     for name, value in _flat("", result):
         table.add_row(name, value)
     Console().print(table)

@@ -85,7 +85,7 @@ def onboard(  # noqa: PLR0913 - one parameter per option
     evidence = NewcomerEvidence(
         graded=None if outcomes is None else _graded(outcomes, column or name, loaded),
         benchmarks=_benchmarks(benchmark or []),
-        similar=None if like is None else Likeness(like_model(table, catalogue, like), distance),
+        similar=None if like is None else Likeness(like_model(table, like), distance),
         release=None if release is None else _year(release),
         params_b=_size(params_b),
     )

@@ -200,22 +200,28 @@ def _plain(figures: OwnFigures) -> dict[str, Any]:
 
 
 def _print_figures(figures: dict[str, OwnFigures]) -> None:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("", no_wrap=True)
     shown = [
         one.name
         for one in fields(OwnFigures)
         if any(getattr(found, one.name) is not None for found in figures.values())
     ]
-    for name in shown:
-        table.add_column(HEADINGS[name], justify="right", min_width=_FIGURE_WIDTH)
-    for method, found in figures.items():
-        table.add_row(method, *(_shown(name, getattr(found, name)) for name in shown))
-    # A name that is cut tells nothing: the table may be wider than the terminal.
-    longest = max(map(len, figures))
+    # A name that is cut tells nothing: a file may be as wide as it has to be, and in a terminal
+    # that is too narrow there are several tables, one under the other.
     console = Console()
-    console.width = max(console.width, longest + (_FIGURE_WIDTH + 2) * len(shown))
-    console.print(table)
+    longest = max(map(len, figures))
+    room = max((console.width - longest) // (_FIGURE_WIDTH + 2), 1)
+    if not console.is_terminal:
+        room = len(shown)
+    console.width = max(console.width, longest + (_FIGURE_WIDTH + 2) * min(room, len(shown)))
+    for start in range(0, len(shown), room):
+        part = shown[start : start + room]
+        table = Table(box=None, pad_edge=False)
+        table.add_column("", no_wrap=True)
+        for name in part:
+            table.add_column(HEADINGS[name], justify="right", min_width=_FIGURE_WIDTH)
+        for method, found in figures.items():
+            table.add_row(method, *(_shown(name, getattr(found, name)) for name in part))
+        console.print(table)
 
 
 def _shown(name: str, estimate: Estimate | None) -> str:

@@ -258,6 +258,7 @@ def route_response(decision: Decision) -> route_pb2.RouteResponse:
         ood=insight.ood,
         score_std=insight.score_std,
         evidence=insight.evidence,
+        published_averages=insight.averages,
     )
     if decision.explain:
         response.candidates.extend(
@@ -272,6 +273,7 @@ def route_response(decision: Decision) -> route_pb2.RouteResponse:
                 removed_by=one.removed_by,
                 score_std=one.score_std,
                 evidence=one.evidence,
+                published_averages=one.averages,
             )
             for one in decision.candidates()
         )
@@ -321,6 +323,7 @@ def models_response(models: ModelsOverview) -> info_pb2.ListModelsResponse:
     pool = models.pool
     nothing: list[ModelCorrection | None] = [None] * len(pool.models)
     corrections = models.corrections or nothing
+    unknown = (None,) * len(pool.models)
     return info_pb2.ListModelsResponse(
         models=[
             info_pb2.Model(
@@ -334,14 +337,18 @@ def models_response(models: ModelsOverview) -> info_pb2.ListModelsResponse:
                 mean_predicted_score=score,
                 mean_predicted_cost_usd=cost_usd,
                 share=share,
+                evidence=evidence,
+                published_averages=averages,
                 **_correction(correction),
             )
-            for spec, share, score, cost_usd, correction in zip(
+            for spec, share, score, cost_usd, correction, evidence, averages in zip(
                 pool.models,
                 models.at.shares.tolist(),
                 models.mean_scores,
                 models.mean_costs_usd,
                 corrections,
+                models.evidence or unknown,
+                models.averages or unknown,
                 strict=True,
             )
         ],

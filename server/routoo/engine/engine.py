@@ -342,6 +342,8 @@ class Engine:
             at=sample.point_at(self.price, self.policies.in_force),
             mean_scores=sample.scores.mean(axis=0).tolist(),
             mean_costs_usd=sample.costs_usd.mean(axis=0).tolist(),
+            evidence=sample.evidence,
+            averages=sample.averages,
             curve=curve,
             corrections=self.corrections(),
         )

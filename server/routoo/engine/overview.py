@@ -23,6 +23,8 @@ class ModelsOverview:
         at: the point of the curve at which the service works, at the price in force.
         mean_scores: [m], each model's mean predicted score.
         mean_costs_usd: [m], each model's mean predicted cost.
+        evidence: [m], graded prompts behind each model's scores; None: not known.
+        averages: [m], published averages behind them; None: not known.
         curve: points of the cost-quality curve; empty: none were asked for.
         corrections: [m], what reports have told of each model; None: nothing is corrected.
     """
@@ -31,6 +33,8 @@ class ModelsOverview:
     at: CurvePoint
     mean_scores: Sequence[float]
     mean_costs_usd: Sequence[float]
+    evidence: Sequence[float] | None
+    averages: Sequence[float] | None
     curve: Sequence[CurvePoint]
     corrections: Sequence[ModelCorrection] | None = None
 

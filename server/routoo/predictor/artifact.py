@@ -169,11 +169,16 @@ class CalibrationSample:
         scores: float64 [r, m], in [0, 1].
         output_tokens: float64 [r, m], at least 0.
         input_tokens: float64 [r], at least 0.
+        evidence: float64 [m], graded prompts behind a model's scores; None: the artifact does not
+            tell it.
+        averages: float64 [m], published averages behind them; None: the artifact does not tell it.
     """
 
     scores: NDArray[np.float64]
     output_tokens: NDArray[np.float64]
     input_tokens: NDArray[np.float64]
+    evidence: NDArray[np.float64] | None = None
+    averages: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,9 +225,24 @@ class Artifact:
 
     @property
     def version(self) -> str:
-        """The version of the graph and of the table, which tells predictions apart."""
+        """The version of the graph and of all models' rows."""
+        return self.version_for(self.models)
+
+    def version_for(self, models: Sequence[str]) -> str:
+        """Returns the version of the graph and of m models' rows, which tells predictions apart.
+
+        Two artifacts that predict the same of these models have the same version, whatever else
+        their tables hold; so what was calibrated for a pool outlives a new row.
+
+        Raises:
+            PoolError: the artifact does not know a model; names it.
+        """
         version = self.manifest.predictor_version
-        return version if self.table is None else f"{version}.{self.table.digest[:6]}"
+        if self.table is None:
+            return version
+        read = self.manifest.files[TOKENIZER].sha256
+        rows = self.table.digest(self.columns_of(models))
+        return f"{version}.{hashlib.sha256(f'{read}{rows}'.encode()).hexdigest()[:6]}"
 
     def columns_of(self, models: Sequence[str]) -> NDArray[np.intp]:
         """Returns the positions of m models among the artifact's, [m].
@@ -290,7 +310,13 @@ class Artifact:
                 raise ArtifactError(
                     f"{path}: {name} holds figures out of range; export the predictor again"
                 )
-        return CalibrationSample(scores, output_tokens, input_tokens)
+        if self.table is None:
+            return CalibrationSample(scores, output_tokens, input_tokens)
+        evidence, averages = (
+            values.sum(axis=1, dtype=np.float64)
+            for values in (self.table.evidence, self.table.benchmarks)
+        )
+        return CalibrationSample(scores, output_tokens, input_tokens, evidence, averages)
 
 
 def load_artifact(folder: Path) -> Artifact:

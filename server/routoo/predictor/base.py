@@ -40,6 +40,8 @@ class Prediction:
         task_names: the t kinds of task.
         evidence: float32 [n, m], graded prompts behind a score; None when the artifact does not
             give it.
+        averages: float32 [n, m], published averages behind a score; None when the artifact does not
+            give it.
         served_by: the backend that answered.
         version: the artifact that answered.
         degraded: whether a fallback answered in place of the configured backend.
@@ -58,6 +60,7 @@ class Prediction:
     tasks: NDArray[np.float32] | None = None
     task_names: tuple[str, ...] = ()
     evidence: NDArray[np.float32] | None = None
+    averages: NDArray[np.float32] | None = None
     degraded: bool = False
 
 
@@ -75,6 +78,7 @@ def join(parts: Sequence[Prediction]) -> Prediction:
         tasks=_join_known([part.tasks for part in parts]),
         task_names=parts[0].task_names,
         evidence=_join_known([part.evidence for part in parts]),
+        averages=_join_known([part.averages for part in parts]),
         served_by=_each_once([part.served_by for part in parts]),
         version=_each_once([part.version for part in parts]),
         degraded=any(part.degraded for part in parts),

@@ -217,7 +217,8 @@ class PaddedGraph:
             self._width = len(padded)
             rows = self.table.rows(padded)
             self.constants = {"task_rows": self.table.task_rows, "models": rows}
-            self._evidence = np.ascontiguousarray(self.table.evidence[padded].T)
+            both = (self.table.evidence[padded], self.table.benchmarks[padded])
+            self._evidence = np.ascontiguousarray(np.concatenate(both).T)
         # The library multiplies a single row, and the last rows of a matrix, in another order than
         # the others. Without this the last bits of a prompt's figures, and sometimes its rounded
         # score, would depend on the batch that it came in.
@@ -237,9 +238,8 @@ class PaddedGraph:
         # mypy cannot tell that an encoder's buckets take what it has encoded.
         buckets = list(self.encoder.buckets(encoded))  # type: ignore[arg-type]
         if self.tasks:
-            logits = self._told(len(prompts), told)
             for bucket in buckets:
-                bucket.feed["told"] = logits[bucket.rows]
+                bucket.feed["told"] = self._told(bucket.rows.tolist(), told)
         return Questions(
             input_tokens=encoded.input_tokens,
             truncated=encoded.truncated,
@@ -249,11 +249,12 @@ class PaddedGraph:
             tokenized_ns=tokenized_ns,
         )
 
-    def _told(self, n: int, told: Sequence[str] | None) -> NDArray[np.float32]:
-        logits = np.zeros((n, len(self.tasks)), np.float32)
-        for row, task in enumerate(told or ()):
-            if task in self.tasks:
-                logits[row, self.tasks.index(task)] = TOLD_LOGIT
+    def _told(self, prompts: list[int], told: Sequence[str] | None) -> NDArray[np.float32]:
+        logits = np.zeros((len(prompts), len(self.tasks)), np.float32)
+        if told is not None:
+            for row, prompt in enumerate(prompts):
+                if told[prompt] in self.tasks:
+                    logits[row, self.tasks.index(told[prompt])] = TOLD_LOGIT
         return logits
 
     def prediction(
@@ -273,17 +274,20 @@ class PaddedGraph:
         """
         for feed, answer in zip(asked.inputs, answers, strict=True):
             self._check(answer, len(feed[INPUT]))
-        n = len(asked.input_tokens)
+        n, m = len(asked.input_tokens), len(self.models)
         if len(answers) == 1:  # most batches, and every single prompt: nothing to sort
-            figures = {
-                name: values[:n] for name, values in zip(self.outputs, answers[0], strict=True)
-            }
+            figures = dict(zip(self.outputs, answers[0], strict=True))
+            if len(figures["scores"]) > n:
+                figures = {name: values[:n] for name, values in figures.items()}
         else:
             figures = {name: np.empty(self.shape(name, n), np.float32) for name in self.outputs}
             for rows, answer in zip(asked.rows, answers, strict=True):
                 for name, values in zip(self.outputs, answer, strict=True):
                     figures[name][rows] = values[: len(rows)]
-        m = len(self.models)
+        evidence = averages = None
+        if self.tasks:
+            both = figures["tasks"] @ self._evidence
+            evidence, averages = both[:, :m], both[:, self._width : self._width + m]
         if self._width > m:
             for name in figures.keys() & OF_MODELS:
                 figures[name] = figures[name][:, :m]
@@ -298,11 +302,12 @@ class PaddedGraph:
             ood=figures.get("ood"),
             tasks=figures.get("tasks"),
             task_names=self.tasks,
-            evidence=(figures["tasks"] @ self._evidence)[:, :m] if self.tasks else None,
+            evidence=evidence,
+            averages=averages,
             served_by=served_by,
             version=version,
         )
-        return checked(prediction, n, len(self.models))
+        return checked(prediction, n, m)
 
     def warm_up(self, infer: Infer) -> None:
         """Tokenises, and runs every bucket length once with one row and with several."""
@@ -311,7 +316,7 @@ class PaddedGraph:
             for rows in WARM_UP_ROWS:
                 feed = self.encoder.blank(rows, length)
                 if self.tasks:
-                    feed["told"] = self._told(rows, None)
+                    feed["told"] = self._told([0] * rows, None)
                 self.run([self.filled(feed)], infer)
 
     def run(self, filled: Sequence[Feed], infer: Infer) -> list[Figures]:

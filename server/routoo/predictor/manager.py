@@ -174,7 +174,8 @@ class Predictors:
         return self.chain
 
     def _check_learned(self, old: Backends, artifact: Artifact) -> None:
-        before, after = old.artifact.version, artifact.version
+        before = old.artifact.version_for(old.models)
+        after = artifact.version_for(old.models)
         if self.learned_with_it and before != after:
             raise ArtifactError(
                 f"{artifact.folder}: what {' and '.join(self.learned_with_it)} says was learned"

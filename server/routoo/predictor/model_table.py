@@ -74,13 +74,17 @@ class ModelTable:
         index = {name: row for row, name in enumerate(self.names)}
         object.__setattr__(self, "index", index)
 
-    @property
-    def digest(self) -> str:
-        """12 hex digits that identify every figure of the table."""
-        found = hashlib.sha256()
-        for name, value in sorted(self._values().items()):
-            found.update(name.encode())
-            found.update(np.ascontiguousarray(value).tobytes())
+    def digest(self, at: Sequence[int] | NDArray[np.intp]) -> str:
+        """Returns 12 hex digits that identify all that is known of m models.
+
+        Neither their order nor other models' rows count.
+        """
+        found = hashlib.sha256("\0".join((*self.tasks, "", *self.traits)).encode())
+        found.update(np.ascontiguousarray(self.task_rows).tobytes())
+        for row in sorted(set(np.asarray(at).tolist()), key=self.names.__getitem__):
+            found.update(self.names[row].encode())
+            for name in (*_BY_TASK, *_BY_TRAIT):
+                found.update(np.ascontiguousarray(getattr(self, name)[row]).tobytes())
         return found.hexdigest()[:12]
 
     def row_of(self, name: str) -> int | None:
@@ -193,7 +197,7 @@ class ModelTable:
             raise ArtifactError(f"{path}: an alias means {lost!r}, which has no row")
         shapes = {"task_rows": (t, self.task_rows.shape[-1])}
         shapes |= dict.fromkeys(_BY_TASK, (m, t))
-        shapes |= dict.fromkeys(("weights", "weights_var", "token_weights"), (m, r))
+        shapes |= dict.fromkeys(_BY_TRAIT, (m, r))
         for name, shape in shapes.items():
             figures = getattr(self, name)
             if figures.shape != shape or figures.dtype != np.float32:
@@ -219,6 +223,7 @@ _BY_TASK = (
     "evidence",
     "benchmarks",
 )
+_BY_TRAIT = ("weights", "weights_var", "token_weights")
 _BOUNDS = {
     "score_mean": (1e-6, 1.0 - 1e-6),
     "score_var": (0.0, 1.0),

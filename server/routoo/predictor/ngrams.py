@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
+from string import ascii_uppercase, punctuation
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,7 +41,12 @@ PIECE_CHARS = (2, 3, 4)
 # Characters of scripts that are written without spaces and in which each one carries a meaning.
 _IDEOGRAPHS = "\u2e80-\u312f\u3190-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _MARKS = "!-/:-@\\[-`{-~\u00a1\u00a7\u00ab\u00b6\u00b7\u00bb\u00bf\u2000-\u206f\u3000-\u303f"
-_ASCII_WORDS = re.compile(r"[a-z0-9]+|[!-/:-@\[-`{-~]")
+# Lower case, and a space for each control character, which belongs to no word.
+_LOWERED = bytes(
+    32 if byte < 32 or byte == 127 else byte + 32 if chr(byte) in ascii_uppercase else byte
+    for byte in range(256)
+)
+_APART = tuple((sign, f" {sign} ") for sign in punctuation)
 _WORDS = re.compile(f"[{_IDEOGRAPHS}]|[^\\s\x00-\x1f\x7f{_MARKS}{_IDEOGRAPHS}]+|[{_MARKS}]")
 _PRIME = np.uint32(0x01000193)
 _FIRST, _SECOND = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
@@ -128,8 +134,17 @@ def split_words(text: str) -> list[str]:
     Runs of digits become a word that tells their number alone.
     """
     if text.isascii():
-        return _ASCII_WORDS.findall(text.lower())
+        return _split_ascii(text)
     return _WORDS.findall(unicodedata.normalize("NFKC", text).lower())
+
+
+def _split_ascii(text: str) -> list[str]:
+    """Takes less than half the time of an expression: most signs do not occur in a text."""
+    read = text.encode("ascii").translate(_LOWERED).decode("ascii")
+    for sign, apart in _APART:
+        if sign in read:
+            read = read.replace(sign, apart)
+    return read.split()
 
 
 def shape_of(word: str) -> str:
@@ -145,7 +160,7 @@ def marks_of(turns: Turns) -> list[str]:
     last = turns.last
     end = last.rstrip()[-1:]
     asked = last.count("?") + last.count("\uff1f") + last.count("\u061f")
-    marks = [name for name, sign in _SIGNS if sign in last]
+    marks = [name for name, rare, sign in _SIGNS if rare in last and sign in last]
     marks += (
         _CHARS[min(len(last).bit_length(), 14)],
         _LINES[min(last.count("\n").bit_length(), 7)],
@@ -169,25 +184,26 @@ _ENDS = {end: f"end{end}" for end in "?.:!`}\"';)>]"}
 _CHARS = tuple(f"chars{bits}" for bits in range(15))
 _LINES = tuple(f"lines{bits}" for bits in range(8))
 _ASKED = tuple(f"asks{asked}" for asked in range(4))
-# Single signs have rows of their own.
+# A character of each sign, which is looked for first as that takes a tenth of the time. Single
+# signs have rows of their own.
 _SIGNS = (
-    ("fence", "```"),
-    ("tag", "</"),
-    ("object", '{"'),
-    ("option", "\nB"),
-    ("option)", "b)"),
-    ("OPTION)", "B)"),
-    ("url", "http"),
-    ("arrow", "->"),
-    ("def", "def "),
-    ("select", "SELECT"),
-    ("latex", "\\"),
-    ("bullet", "\n- "),
-    ("cited", "\n>"),
-    ("statement", ";\n"),
-    ("error", "rror"),
-    ("colon", ":\n"),
-    ("paragraph", "\n\n"),
+    ("fence", "`", "```"),
+    ("tag", "<", "</"),
+    ("object", "{", '{"'),
+    ("option", "\n", "\nB"),
+    ("option)", ")", "b)"),
+    ("OPTION)", ")", "B)"),
+    ("url", "p", "http"),
+    ("arrow", ">", "->"),
+    ("def", "f", "def "),
+    ("select", "S", "SELECT"),
+    ("latex", "\\", "\\"),
+    ("bullet", "\n", "\n- "),
+    ("cited", ">", "\n>"),
+    ("statement", ";", ";\n"),
+    ("error", "r", "rror"),
+    ("colon", ":", ":\n"),
+    ("paragraph", "\n", "\n\n"),
 )
 _SCRIPT_RANGES = (
     ("greek", 0x370, 0x3FF),

@@ -49,7 +49,7 @@ class OnnxPredictor:
         _check_signature(artifact, self._session)
         self.graph = graph or PaddedGraph(artifact)
         self.models = self.graph.models
-        self.version = artifact.version
+        self.version = artifact.version_for(self.models)
         self.backend = "onnx-cuda" if CUDA in self._session.get_providers() else "onnx-cpu"
         self.max_tokens = manifest.max_tokens
         self.tasks = self.graph.tasks

@@ -29,7 +29,7 @@ class PriorPredictor:
 
     def __init__(self, artifact: Artifact, graph: PaddedGraph) -> None:
         self.models = graph.models
-        self.version = f"{artifact.version}+prior"
+        self.version = f"{artifact.version_for(graph.models)}+prior"
         self.backend = "prior"
         self.max_tokens = artifact.manifest.max_tokens
         self.tasks = graph.tasks

@@ -113,7 +113,7 @@ class TritonPredictor:
         self._client = server.client
         self._outputs = [self._library.InferRequestedOutput(name) for name in graph.outputs]
         self._manifest = artifact.manifest
-        self._version = artifact.version
+        self._version = artifact.version_for(graph.models)
         self._settings = settings
         self._timeout_s = settings.timeout_ms * 1e-3
         self._graph = graph

@@ -123,6 +123,7 @@ class Insight:
         ood: distance from the training prompts, in [0, 1].
         score_std: standard deviation of the model's score.
         evidence: graded prompts behind that score.
+        averages: published averages behind it.
     """
 
     task: str | None
@@ -130,18 +131,20 @@ class Insight:
     ood: float | None
     score_std: float | None
     evidence: float | None
+    averages: float | None
 
     @classmethod
     def of(cls, estimates: Estimates, row: int, column: int) -> Insight:
         """Returns what is known of a row and of a model's column."""
         tasks, confidence, ood = estimates.tasks, estimates.confidence, estimates.ood
-        std, evidence = estimates.score_std, estimates.evidence
+        std, evidence, averages = estimates.score_std, estimates.evidence, estimates.averages
         return cls(
             task=None if tasks is None else estimates.task_names[int(tasks[row])],
             task_confidence=None if confidence is None else float(confidence[row]),
             ood=None if ood is None else float(ood[row]),
             score_std=None if std is None else float(std[row, column]),
             evidence=None if evidence is None else float(evidence[row, column]),
+            averages=None if averages is None else float(averages[row, column]),
         )
 
 
@@ -159,6 +162,7 @@ class Candidate:
         removed_by: the constraint that removed the model; empty: it is eligible.
         score_std: standard deviation of the score; None: not known.
         evidence: graded prompts behind the score; None: not known.
+        averages: published averages behind the score; None: not known.
     """
 
     model: str
@@ -170,6 +174,7 @@ class Candidate:
     removed_by: str
     score_std: float | None = None
     evidence: float | None = None
+    averages: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +230,7 @@ class Decision:
         """
         batch, row = self.batch, self.row
         estimates = batch.estimates
-        std, evidence = estimates.score_std, estimates.evidence
+        std, evidence, averages = estimates.score_std, estimates.evidence, estimates.averages
         utility = estimates.scores[row] - batch.shadow_prices[row] * estimates.costs_usd[row]
         found = [
             Candidate(
@@ -238,6 +243,7 @@ class Decision:
                 removed_by=self._removed_by(column),
                 score_std=None if std is None else float(std[row, column]),
                 evidence=None if evidence is None else float(evidence[row, column]),
+                averages=None if averages is None else float(averages[row, column]),
             )
             for column, name in enumerate(batch.pool.names)
         ]

@@ -51,6 +51,7 @@ class Estimates:
             no request sets one.
         score_std: [n, m], standard deviation of a score over predictors trained on other prompts.
         evidence: [n, m], graded prompts behind a score, rounded to 0.01.
+        averages: [n, m], published averages behind a score, rounded to 0.01.
         ood: [n], in [0, 1], distance from the training prompts, rounded to 1e-4.
         confidence: [n], probability of the most probable task, rounded to 1e-4.
         tasks: int64 [n], the most probable task, by its position in ``task_names``.
@@ -76,6 +77,7 @@ class Estimates:
     most_usd: NDArray[np.float64] | None = None
     score_std: NDArray[np.float64] | None = None
     evidence: NDArray[np.float64] | None = None
+    averages: NDArray[np.float64] | None = None
     ood: NDArray[np.float64] | None = None
     confidence: NDArray[np.float64] | None = None
     tasks: NDArray[np.int64] | None = None
@@ -145,10 +147,6 @@ def estimates_of(
         output_tokens *= answers_of(requests)
     input_tokens = input_tokens_of(prediction.input_tokens, requests, pool)
     most_inputs = most_input_tokens_of(pool, requests, input_tokens)
-    evidence = None
-    if prediction.evidence is not None:
-        evidence = np.multiply(prediction.evidence[:, columns], 100.0, dtype=np.float64)
-        evidence = np.rint(evidence) / 100.0
     return Estimates(
         scores=scores,
         output_tokens=output_tokens,
@@ -162,7 +160,8 @@ def estimates_of(
             if prediction.score_std is None
             else prediction.score_std[:, columns].astype(np.float64)
         ),
-        evidence=evidence,
+        evidence=_hundredths(prediction.evidence, columns),
+        averages=_hundredths(prediction.averages, columns),
         ood=None if prediction.ood is None else round_scores(prediction.ood),
         confidence=(
             None if prediction.tasks is None else round_scores(prediction.tasks.max(axis=1))
@@ -198,6 +197,16 @@ def _as_asked(
             limits[row] = np.nan
         elif limits is not None and most is not None:
             limits[row] = most
+
+
+def _hundredths(
+    values: NDArray[np.float32] | None, columns: NDArray[np.intp]
+) -> NDArray[np.float64] | None:
+    """Returns the pool's columns, rounded: the last bits of a product depend on the batch."""
+    if values is None:
+        return None
+    found: NDArray[np.float64] = np.multiply(values[:, columns], 100.0, dtype=np.float64)
+    return np.rint(found) / 100.0
 
 
 def costs_usd_of(

@@ -55,6 +55,8 @@ class PricedSample:
     Attributes:
         scores: float64 [r, m].
         costs_usd: float64 [r, m], at the mean prices of a week.
+        evidence: [m], graded prompts behind a model's scores; None: not known.
+        averages: [m], published averages behind them; None: not known.
     """
 
     def __init__(self, sample: CalibrationSample, pool: Pool, columns: NDArray[np.intp]) -> None:
@@ -63,6 +65,12 @@ class PricedSample:
         self._input_tokens = sample.input_tokens
         self._output_tokens = np.rint(sample.output_tokens[:, columns])
         self.costs_usd = costs_usd_of(pool, self._input_tokens, self._output_tokens, None)
+        evidence, averages = (
+            None if values is None else values[columns].tolist()
+            for values in (sample.evidence, sample.averages)
+        )
+        self.evidence: list[float] | None = evidence
+        self.averages: list[float] | None = averages
         self._mask = np.ones(self.scores.shape, np.bool_)
 
     def corrected(self, factors: Factors) -> Self:

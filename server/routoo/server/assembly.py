@@ -73,7 +73,7 @@ def load_components(settings: Settings, artifact: Artifact | None = None) -> Com
     columns = artifact.columns_of(pool.predictor_names)
     sample = PricedSample(artifact.calibration_sample(), pool, columns)
     price = sample.price_for(settings.policy.max_mean_cost_usd)
-    version = artifact.version
+    version = artifact.version_for(pool.predictor_names)
     guarantee = with_price(
         settings, pool, sample, version, lambda: in_process(settings.predictor, artifact)
     )

@@ -101,7 +101,7 @@ class Reason(_message.Message):
     def __init__(self, rule: _Optional[_Union[Rule, str]] = ..., binding_constraints: _Optional[_Iterable[str]] = ..., text: _Optional[str] = ...) -> None: ...
 
 class Candidate(_message.Message):
-    __slots__ = ("model", "predicted_score", "predicted_cost_usd", "predicted_latency_ms", "predicted_output_tokens", "utility", "eligible", "removed_by", "score_std", "evidence")
+    __slots__ = ("model", "predicted_score", "predicted_cost_usd", "predicted_latency_ms", "predicted_output_tokens", "utility", "eligible", "removed_by", "score_std", "evidence", "published_averages")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PREDICTED_SCORE_FIELD_NUMBER: _ClassVar[int]
     PREDICTED_COST_USD_FIELD_NUMBER: _ClassVar[int]
@@ -112,6 +112,7 @@ class Candidate(_message.Message):
     REMOVED_BY_FIELD_NUMBER: _ClassVar[int]
     SCORE_STD_FIELD_NUMBER: _ClassVar[int]
     EVIDENCE_FIELD_NUMBER: _ClassVar[int]
+    PUBLISHED_AVERAGES_FIELD_NUMBER: _ClassVar[int]
     model: str
     predicted_score: float
     predicted_cost_usd: float
@@ -122,7 +123,8 @@ class Candidate(_message.Message):
     removed_by: str
     score_std: float
     evidence: float
-    def __init__(self, model: _Optional[str] = ..., predicted_score: _Optional[float] = ..., predicted_cost_usd: _Optional[float] = ..., predicted_latency_ms: _Optional[float] = ..., predicted_output_tokens: _Optional[float] = ..., utility: _Optional[float] = ..., eligible: _Optional[bool] = ..., removed_by: _Optional[str] = ..., score_std: _Optional[float] = ..., evidence: _Optional[float] = ...) -> None: ...
+    published_averages: float
+    def __init__(self, model: _Optional[str] = ..., predicted_score: _Optional[float] = ..., predicted_cost_usd: _Optional[float] = ..., predicted_latency_ms: _Optional[float] = ..., predicted_output_tokens: _Optional[float] = ..., utility: _Optional[float] = ..., eligible: _Optional[bool] = ..., removed_by: _Optional[str] = ..., score_std: _Optional[float] = ..., evidence: _Optional[float] = ..., published_averages: _Optional[float] = ...) -> None: ...
 
 class Timing(_message.Message):
     __slots__ = ("queue_ns", "tokenize_ns", "predict_ns", "select_ns", "total_ns", "batch_size")
@@ -149,7 +151,7 @@ class RouteError(_message.Message):
     def __init__(self, code: _Optional[int] = ..., message: _Optional[str] = ...) -> None: ...
 
 class RouteResponse(_message.Message):
-    __slots__ = ("request_id", "model", "decision_id", "predicted_score", "predicted_cost_usd", "predicted_latency_ms", "candidates", "reason", "shadow_price", "predictor_version", "policy_version", "degraded", "truncated", "timing", "input_tokens", "predicted_output_tokens", "error", "task", "task_confidence", "score_std", "ood", "evidence")
+    __slots__ = ("request_id", "model", "decision_id", "predicted_score", "predicted_cost_usd", "predicted_latency_ms", "candidates", "reason", "shadow_price", "predictor_version", "policy_version", "degraded", "truncated", "timing", "input_tokens", "predicted_output_tokens", "error", "task", "task_confidence", "score_std", "ood", "evidence", "published_averages")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     DECISION_ID_FIELD_NUMBER: _ClassVar[int]
@@ -172,6 +174,7 @@ class RouteResponse(_message.Message):
     SCORE_STD_FIELD_NUMBER: _ClassVar[int]
     OOD_FIELD_NUMBER: _ClassVar[int]
     EVIDENCE_FIELD_NUMBER: _ClassVar[int]
+    PUBLISHED_AVERAGES_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     model: str
     decision_id: str
@@ -194,4 +197,5 @@ class RouteResponse(_message.Message):
     score_std: float
     ood: float
     evidence: float
-    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[str] = ..., decision_id: _Optional[str] = ..., predicted_score: _Optional[float] = ..., predicted_cost_usd: _Optional[float] = ..., predicted_latency_ms: _Optional[float] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., reason: _Optional[_Union[Reason, _Mapping]] = ..., shadow_price: _Optional[float] = ..., predictor_version: _Optional[str] = ..., policy_version: _Optional[str] = ..., degraded: _Optional[bool] = ..., truncated: _Optional[bool] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., input_tokens: _Optional[int] = ..., predicted_output_tokens: _Optional[float] = ..., error: _Optional[_Union[RouteError, _Mapping]] = ..., task: _Optional[str] = ..., task_confidence: _Optional[float] = ..., score_std: _Optional[float] = ..., ood: _Optional[float] = ..., evidence: _Optional[float] = ...) -> None: ...
+    published_averages: float
+    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[str] = ..., decision_id: _Optional[str] = ..., predicted_score: _Optional[float] = ..., predicted_cost_usd: _Optional[float] = ..., predicted_latency_ms: _Optional[float] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., reason: _Optional[_Union[Reason, _Mapping]] = ..., shadow_price: _Optional[float] = ..., predictor_version: _Optional[str] = ..., policy_version: _Optional[str] = ..., degraded: _Optional[bool] = ..., truncated: _Optional[bool] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., input_tokens: _Optional[int] = ..., predicted_output_tokens: _Optional[float] = ..., error: _Optional[_Union[RouteError, _Mapping]] = ..., task: _Optional[str] = ..., task_confidence: _Optional[float] = ..., score_std: _Optional[float] = ..., ood: _Optional[float] = ..., evidence: _Optional[float] = ..., published_averages: _Optional[float] = ...) -> None: ...

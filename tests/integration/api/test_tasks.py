@@ -9,7 +9,7 @@ import pytest
 
 from routoo.client import AsyncRouterClient
 from routoo.v1 import batch_pb2, info_pb2, route_pb2
-from support.artifacts.tiny_table_artifact import EVIDENCE, SCORES, TASKS
+from support.artifacts.tiny_table_artifact import BENCHMARKS, EVIDENCE, SCORES, TASKS
 from support.processor_stream import chat_body, headers_of, stream
 from support.tiny_processor import with_settings
 from support.tiny_service import refusal, serving, table_settings, tiny_settings
@@ -90,6 +90,8 @@ async def test_a_reply_tells_what_is_known_of_the_prompt(tmp_path: Path) -> None
         assert reply.score_std == pytest.approx(0.1, abs=1e-6)
         by_model = {one.model: one for one in reply.candidates}
         assert by_model["small"].evidence == EVIDENCE[0, 1]
+        assert reply.published_averages == BENCHMARKS[2, 1]
+        assert by_model["small"].published_averages == BENCHMARKS[0, 1]
         assert by_model["small"].score_std == pytest.approx(0.1, abs=1e-6)
         both = await running.route("code and math")
         assert both.task in {"code", "math"}
@@ -103,11 +105,19 @@ async def test_a_reply_tells_what_is_known_of_the_prompt(tmp_path: Path) -> None
 async def test_a_predictor_that_tells_nothing_sets_nothing(tmp_path: Path) -> None:
     async with serving(tiny_settings(tmp_path)) as running:
         reply = await running.route("easy", explain=True)
-        for field in ("task", "task_confidence", "ood", "score_std", "evidence"):
+        for field in (
+            "task",
+            "task_confidence",
+            "ood",
+            "score_std",
+            "evidence",
+            "published_averages",
+        ):
             assert not reply.HasField(field)
         for candidate in reply.candidates:
             assert not candidate.HasField("score_std")
             assert not candidate.HasField("evidence")
+            assert not candidate.HasField("published_averages")
 
 
 async def test_prompts_are_counted_by_task_and_by_how_unlike_they_are(tmp_path: Path) -> None:

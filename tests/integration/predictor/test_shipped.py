@@ -188,7 +188,7 @@ async def test_a_prompt_is_decided_alike_alone_and_in_any_batch(shipped: Running
     assert len({model for model, *_ in alone}) > 1, "a router that always says the same"
 
 
-FIGURES = ("scores", "output_tokens", "score_std", "evidence")
+FIGURES = ("scores", "output_tokens", "score_std", "evidence", "averages")
 OF_PROMPTS = ("tasks", "ood", "input_tokens", "truncated")
 
 
@@ -249,6 +249,7 @@ async def test_the_graph_multiplies_rows_as_numpy_does(
     assert (served.score_std**2 >= variance - 1e-5).all()
     assert (served.score_std**2 <= variance + 1e-5 + table.weights_var.sum(axis=1)).all()
     np.testing.assert_allclose(served.evidence, served.tasks @ table.evidence.T, rtol=1e-4)
+    np.testing.assert_allclose(served.averages, served.tasks @ table.benchmarks.T, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", [*SCRIPTS, "code", "talk"])

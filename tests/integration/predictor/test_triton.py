@@ -51,6 +51,7 @@ FIGURES = (
     "ood",
     "tasks",
     "evidence",
+    "averages",
     "input_tokens",
     "truncated",
 )

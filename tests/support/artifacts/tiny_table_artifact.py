@@ -37,6 +37,9 @@ TOKENS = np.array([[100.0, 200.0, 400.0]] * len(MODELS), np.float32)
 EVIDENCE = np.array(
     [[1000.0, 100.0, 10.0], [500.0, 50.0, 5.0], [2000.0, 200.0, 20.0], [8.0, 4.0, 2.0]], np.float32
 )
+BENCHMARKS = np.array(
+    [[3.0, 2.0, 0.0], [0.0, 1.0, 0.0], [8.0, 4.0, 2.0], [0.0, 0.0, 0.0]], np.float32
+)
 SCORE_VAR = 0.01
 HARD = np.array([-0.1, -0.05, -0.02, -0.05], np.float32)
 VOCABULARY = Vocabulary(
@@ -77,7 +80,7 @@ def tiny_table(graph_sha256: str, models: Sequence[str] = MODELS) -> ModelTable:
         token_weights=token_weights,
         reasoning_share=np.zeros(shape, np.float32),
         evidence=EVIDENCE[at],
-        benchmarks=np.zeros(shape, np.float32),
+        benchmarks=BENCHMARKS[at],
     )
 
 

@@ -62,6 +62,7 @@ class FakeRouter(router_pb2_grpc.RouterServiceServicer):
         if request.task:  # a predictor that tells what it knows
             reply.task, reply.task_confidence, reply.ood = request.task, 0.875, 0.25
             reply.score_std, reply.evidence = 0.0625, 1234.0
+            reply.published_averages = 12.0
         return reply
 
     def Escalate(  # noqa: N802
@@ -147,6 +148,8 @@ class FakeRouter(router_pb2_grpc.RouterServiceServicer):
                     mean_predicted_cost_usd=cost_usd,
                     share=share,
                     length_correction=self._correction(name),
+                    evidence=0.0,
+                    published_averages=30.0,
                 )
                 for (name, score_, cost_usd, latency_ms, _), share in zip(
                     POOL, (0.0, 0.875, 0.125), strict=True

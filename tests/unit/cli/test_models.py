@@ -35,6 +35,7 @@ def test_models_shows_the_pool_in_its_order_with_prices_and_shares(
     ]
     assert " ".join(lines[3].split()) == (
         "gpt-4o 0.780 1.560 0.7800 $0.004200 12.5 % 131,072 600 ms 11.5 ms chat tools"
+        " 30 published averages"
     )
     assert "in force      $0.000250 per request buys a mean score of 0.5800" in lines
 

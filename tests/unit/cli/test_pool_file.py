@@ -260,7 +260,7 @@ def test_show_check_and_add_tell_what_the_table_of_models_rests_on(
     listed = json.loads(run("pool", "show", "--pool", str(pool), "--predictor", predictor,
                             "--json").out)["models"]  # fmt: skip
     assert [one["evidence"] for one in listed] == [
-        None, None, "0 prompts, 4 averages", "0 prompts, 0 averages", None,
+        None, None, "4 published averages", "none of its own", None,
     ]  # fmt: skip
     checked = run("pool", "check", "--pool", str(pool), "--predictor", predictor, "--json")
     warned = {(one["model"], one["kind"]) for one in json.loads(checked.out)["warnings"]}

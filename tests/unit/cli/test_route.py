@@ -10,12 +10,14 @@ import re
 import subprocess
 from typing import TYPE_CHECKING
 
-from routoo.v1.route_pb2 import RouteRequest
+import pytest
+
+from routoo.cli.output.render import Facts
+from routoo.cli.output.reply_screens import decision
+from routoo.v1.route_pb2 import RouteRequest, RouteResponse
 from support.processes.command_line import ROUTOO
 
 if TYPE_CHECKING:
-    import pytest
-
     from support.peers.fake_router import FakeRouter
     from support.processes.command_line import Run
 
@@ -138,12 +140,34 @@ def test_the_screen_shows_what_the_predictor_knows_of_the_prompt(
     facts = {line[:14].strip(): line[14:].strip() for line in said.splitlines()}
     assert facts["task"] == "code, 87.5 % sure"
     assert facts["unlike"] == "0.25, where 0 is like the training prompts and 1 is not"
-    assert facts["score"] == "standard deviation 0.0625, from 1,234 graded prompts"
+    assert facts["score"] == "standard deviation 0.0625"
+    assert facts["evidence"] == "1,234 graded prompts and 12 published averages, on such tasks"
     reply = json.loads(run("route", "hello", "--task", "code", "--json").out)
     assert (reply["task"], reply["task_confidence"], reply["ood"]) == ("code", 0.875, 0.25)
     # Another predictor tells nothing of this.
     assert "like the training prompts" not in run("route", "hello").out
     assert "task" not in json.loads(run("route", "hello", "--json").out)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"evidence": 7.0}, "7 graded prompts"),
+        (
+            {"evidence": 0.2, "published_averages": 3.4},
+            "3 published averages on such tasks; no graded prompts",
+        ),
+        (
+            {"evidence": 0.0, "published_averages": 0.0},
+            "none on such tasks; other tasks and similar models tell of it",
+        ),
+    ],
+)
+def test_the_screen_says_what_a_score_rests_on(fields: dict[str, float], said: str) -> None:
+    (facts,) = (
+        block for block in decision(RouteResponse(model="m", **fields)) if isinstance(block, Facts)
+    )
+    assert ("evidence", said) in facts.pairs
 
 
 def test_json_is_one_object_with_every_field(router: FakeRouter, run: Run) -> None:

@@ -162,7 +162,8 @@ def test_dicts_hold_every_field_by_its_proto_name() -> None:
     assert values["candidates"] == []
     assert values["predicted_cost_usd"] == 0.0
     assert values["degraded"] is False
-    optional = {"error", "task", "task_confidence", "score_std", "ood", "evidence"}
+    known = {"task", "task_confidence", "score_std", "ood", "evidence", "published_averages"}
+    optional = {"error", *known}
     assert set(values) == {f.name for f in RouteResponse.DESCRIPTOR.fields} - optional
 
 

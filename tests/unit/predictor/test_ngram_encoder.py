@@ -10,13 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from routoo.predictor.conversation import conversation
-from routoo.predictor.ngram_encoder import (
-    EDGE_WORDS,
-    LENGTHS,
-    LONGEST_WORD_CHARS,
-    MOST_WORDS,
-    NgramEncoder,
-)
+from routoo.predictor.ngram_encoder import LONGEST_WORD_CHARS, MOST_WORDS, NgramEncoder
+from routoo.predictor.ngram_layout import EDGE_WORDS, LENGTHS
 from routoo.predictor.ngrams import (
     BODY,
     EARLIER,

@@ -187,6 +187,20 @@ def test_a_manifest_of_the_other_format_is_refused(
     assert piece in refusal(lambda: load_artifact(folder))
 
 
+def test_the_version_for_some_models_is_that_of_their_rows(tmp_path: Path) -> None:
+    folder = write_tiny_table_artifact(tmp_path / "1")
+    before = load_artifact(folder)
+    one, other, *_ = before.models
+    changed = EVIDENCE.copy()
+    changed[before.models.index(other)] += 1
+    change_table(folder, evidence=changed)
+    after = load_artifact(folder)
+    assert before.version_for([one]) == after.version_for([one])
+    assert before.version_for([other]) != after.version_for([other])
+    assert before.version_for([one, other]) == before.version_for([other, one])
+    assert OnnxPredictor(after, graph=PaddedGraph(after, [one])).version == after.version_for([one])
+
+
 def test_the_table_is_part_of_the_version(tmp_path: Path) -> None:
     folder = write_tiny_table_artifact(tmp_path / "1")
     before = load_artifact(folder)

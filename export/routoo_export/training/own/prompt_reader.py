@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from routoo.predictor.artifact import Artifact
 from routoo.predictor.base import Bucket
 from routoo.predictor.model_table import QUESTIONS, ModelTable
-from routoo.predictor.ngram_encoder import NgramEncoder, NgramPrompts
+from routoo.predictor.ngram_encoder import NgramEncoder
+from routoo.predictor.ngram_layout import NgramPrompts
 from routoo.predictor.ngrams import Vocabulary
 from routoo_export.errors import ExportError
 

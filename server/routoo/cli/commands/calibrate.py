@@ -200,7 +200,8 @@ def _grounds(config: Path | None, prompts: Path) -> "Grounds":
         )
         phases.finish(f"predicted {len(sample):,} prompts")
     price = priced.price_for(settings.policy.max_mean_cost_usd)
-    return Grounds(sample, pool, priced, price, predictor.version)
+    version = artifact.version_for(pool.predictor_names)
+    return Grounds(sample, pool, priced, price, version)
 
 
 def _write(grounds: "Grounds", found: "Found", out: Path | None, *, as_json: bool) -> None:

@@ -228,6 +228,7 @@ def artifact_of(predictor: Path | None) -> "Artifact":
 
 def _evidence(artifact: "Artifact", pool: "Pool") -> dict[str, str]:
     """Returns what the predictor learned the models from, by their names, if it tells."""
+    from routoo.cli.output.numbers import evidence
     from routoo.routing.upkeep.known_models import KnownModels
 
     if artifact.table is None:
@@ -235,7 +236,7 @@ def _evidence(artifact: "Artifact", pool: "Pool") -> dict[str, str]:
         if not isinstance(told, dict):
             return {}
         known = {one.name: told.get(one.predictor_name or one.name) for one in pool.models}
-    else:
-        models = KnownModels.of(artifact)
-        known = {one.name: models.evidence(one.predictor_name or one.name) for one in pool.models}
-    return {name: str(text) for name, text in known.items() if text}
+        return {name: str(text) for name, text in known.items() if text}
+    models = KnownModels.of(artifact)
+    found = {one.name: models.evidence(one.predictor_name or one.name) for one in pool.models}
+    return {name: evidence(one.graded_prompts, one.averages) for name, one in found.items() if one}

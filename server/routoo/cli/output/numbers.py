@@ -56,6 +56,13 @@ def percent(share: float) -> str:
     return f"{share * 100:.1f} %"
 
 
+def evidence(graded_prompts: float, averages: float) -> str:
+    """Says in words what a model's scores rest on: ``400 prompts, 30 averages``."""
+    if not round(graded_prompts):
+        return f"{averages:,.0f} published averages" if round(averages) else "none of its own"
+    return f"{graded_prompts:,.0f} prompts, {averages:,.0f} averages"
+
+
 def count(number: int, noun: str) -> str:
     """Formats a number with its noun: ``1 prompt``, ``10,000 prompts``."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from routoo.cli.output.numbers import (
     count,
     durations,
+    evidence,
     percent,
     price,
     score,
@@ -78,11 +79,23 @@ def _known(response: RouteResponse) -> list[tuple[str, str]]:
             ("unlike", f"{response.ood:.2f}, where 0 is like the training prompts and 1 is not")
         )
     if response.HasField("score_std"):
-        spread = f"standard deviation {score(response.score_std)}"
-        if response.HasField("evidence"):
-            spread += f", from {response.evidence:,.0f} graded prompts"
-        facts.append(("score", spread))
+        facts.append(("score", f"standard deviation {score(response.score_std)}"))
+    if response.HasField("evidence"):
+        facts.append(("evidence", _evidence(response)))
     return facts
+
+
+def _evidence(response: RouteResponse) -> str:
+    """Says what the chosen model's score rests on, of its answers to this kind of task."""
+    graded = count(round(response.evidence), "graded prompt")
+    if not response.HasField("published_averages"):
+        return graded
+    averages = count(round(response.published_averages), "published average")
+    if round(response.evidence):
+        return f"{graded} and {averages}, on such tasks"
+    if round(response.published_averages):
+        return f"{averages} on such tasks; no graded prompts"
+    return "none on such tasks; other tasks and similar models tell of it"
 
 
 def escalation(response: EscalateResponse) -> list[Block]:
@@ -160,12 +173,22 @@ def models(response: ListModelsResponse) -> list[Block]:
         Column("per token", "right", optional=True),
         Column("can", optional=True),
     ]
+    told = any(model.HasField("evidence") for model in response.models)
+    if told:
+        columns.append(Column("evidence", optional=True))
     costs = usd_column([m.mean_predicted_cost_usd for m in response.models])
     rows = [
-        Row(_model(model, cost, corrected=corrected), "" if model.share > 0 else "muted")
+        Row(
+            [*_model(model, cost, corrected=corrected), *([_of_model(model)] if told else [])],
+            "" if model.share > 0 else "muted",
+        )
         for model, cost in zip(response.models, costs, strict=True)
     ]
     return [TextTable(columns, rows), *_operating_point(response)]
+
+
+def _of_model(model: Model) -> str:
+    return evidence(model.evidence, model.published_averages)
 
 
 def _model(model: Model, cost: str, *, corrected: bool) -> list[str]:

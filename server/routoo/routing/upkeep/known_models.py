@@ -41,9 +41,6 @@ class ModelEvidence:
         """Whether no grade and no average of the model itself is behind its scores."""
         return not self.graded_prompts and not self.averages
 
-    def __str__(self) -> str:
-        return f"{self.graded_prompts:,.0f} prompts, {self.averages:,} averages"
-
 
 class KnownModels:
     """The models of a predictor.

@@ -9,7 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
+from routoo.cli.app import main as routoo
 from routoo.config.predictor import PredictorSettings
 from routoo.predictor.artifact import load_artifact
 from routoo.predictor.chain import Watch
@@ -19,6 +21,7 @@ from routoo.server.file_watch import FileWatch, files_of
 from routoo_export.cli.app import main
 from support.tables.small_catalogue import small_catalogue, small_measurements
 from support.tables.tiny_table import HARD, WORDS, write_tiny_table
+from support.tiny_pool import SPECS
 from support.tiny_service import tiny_settings
 
 if TYPE_CHECKING:
@@ -214,11 +217,22 @@ def test_contradicting_evidence_is_taken_by_force(run: Run) -> None:
     assert run(NEW, *likeness, "--force")[0] == 0
 
 
-def test_an_onboarded_model_is_no_likeness_and_a_folder_without_number_has_no_next(
-    artifact: Path, run: Run
-) -> None:
-    assert run(NEW, "--like", "m03", "--in-place")[0] == 0
-    assert "was onboarded" in run("ours/newer", "--like", NEW)[2]
+def test_a_model_may_be_likened_to_one_that_was_onboarded(artifact: Path, run: Run) -> None:
+    assert run(NEW, "--like", "m03", "--distance", "0.1", "--in-place")[0] == 0
+    for name, distance in (("ours/same", 0), ("ours/near", 0.3)):
+        assert run(name, "--like", NEW, "--distance", distance, "--in-place")[0] == 0
+    table = load_artifact(artifact).table
+    assert table is not None
+    new, same, near = (table.index[name] for name in (NEW, "ours/same", "ours/near"))
+    for figure in ("score_mean", "score_var", "log_tokens", "reasoning_share"):
+        values = getattr(table, figure)
+        np.testing.assert_allclose(values[same], values[new], rtol=1e-3)
+    # The evidence is that of the other model; what is likened to it is less certain.
+    assert (table.score_var[near] > table.score_var[new]).all()
+    assert not table.evidence[[same, near]].any()
+
+
+def test_a_folder_without_number_has_no_next(artifact: Path, run: Run) -> None:
     own = artifact.rename(artifact.with_name("own"))
     assert "no number of a version" in run("ours/newer", "--like", "m03", "--artifact", own)[2]
 
@@ -241,3 +255,29 @@ def test_a_running_service_sees_the_file_and_takes_the_new_row(
     answer = predictors.predictor.predict(["python now"])
     assert answer.scores.shape == (1, 3)
     predictors.close()
+
+
+def test_what_was_calibrated_outlives_a_new_row_and_not_a_renewed_one_of_the_pool(
+    artifact: Path, tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = [{**spec, "predictor_name": f"lab/m0{at}"} for at, spec in enumerate(SPECS, start=3)]
+    (tmp_path / "pool.yaml").write_text(yaml.safe_dump({"models": models}))
+    scores = {spec["name"]: 1 for spec in SPECS}
+    labels = [json.dumps({"prompt": f"riddle {at}", "scores": scores}) for at in range(600)]
+    (tmp_path / "labels.jsonl").write_text("\n".join(labels))
+    config, fragment = tmp_path / "routoo.yaml", tmp_path / "fragment.yaml"
+    settings = {"pool": "pool.yaml", "predictor": {"artifact": str(artifact)}}
+    config.write_text(yaml.safe_dump(settings))
+    asked = ("--policy", "guarantee", "--reference", "large", "--max-drop", "0.05")
+    files = ("--config", str(config), "--prompts", str(tmp_path / "labels.jsonl"))
+    assert routoo(("calibrate", *asked, *files, "--out", str(fragment))) == 0
+    config.write_text(yaml.safe_dump(settings | yaml.safe_load(fragment.read_text())))
+    assert routoo(("check-config", str(config))) == 0
+
+    assert run(NEW, "--like", "m03", "--in-place")[0] == 0
+    assert routoo(("check-config", str(config))) == 0
+
+    assert run("lab/m03", "--like", "lab/m09", "--in-place", "--replace")[0] == 0
+    capsys.readouterr()
+    assert routoo(("check-config", str(config))) == 2
+    assert "its price was proven with predictor" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -69,6 +70,25 @@ def test_each_training_writes_the_next_version(
     assert json.loads(out)["folder"].endswith("2")
     for version in ("1", "2"):
         assert load_artifact(repository / "predictor" / version).models == ("small", "large")
+
+
+def test_in_a_narrow_terminal_no_name_is_cut_and_no_line_is_too_long(
+    tmp_path: Path,
+    base: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, value in {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": "60"}.items():
+        monkeypatch.setenv(name, value)
+    options = ("--artifact", base, "--repository", tmp_path / "own")
+    code, out, _ = run(
+        monkeypatch, capsys, "--outcomes", write(tmp_path / "mine.parquet"), *options
+    )
+    assert code == 0
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", out).splitlines()
+    named = [line for line in lines if line.startswith("recognised task, empirical-Bayes means")]
+    assert len(named) > 1
+    assert max(map(len, named)) <= 60
 
 
 @pytest.mark.parametrize(
