@@ -33,6 +33,10 @@ WRAPPERS: Final = frozenset(
         b"data",
         b"result",
         b"chunk",
+        b"body",
+        b"event",
+        b"payload",
+        b"results",
     }
 )
 TEXTS: Final = frozenset(
@@ -59,7 +63,7 @@ _ROOT_COUNTS: Final = frozenset({b"prompt_eval_count", b"eval_count"})
 _WORDS: Final = frozenset({b"modality", b"service_tier"})
 MOST: Final = 100_000_000
 """Greater counters are absurd, and are taken as not told."""
-_MOST_LEAVES, _MOST_DEPTH, _LONGEST_NAME, _LONGEST_TOKEN = 64, 32, 256, 16_384
+_MOST_LEAVES, _MOST_DEPTH, _LONGEST_NAME, _LONGEST_TOKEN = 64, 32, 256, 1024
 
 _ANSWER, _TOLD, _OPEN, _USAGE = range(4)
 _MARK = re.compile(rb'["{}\[\]]')
@@ -70,7 +74,8 @@ _SPACE = re.compile(rb"[ \t\r\n]*")
 _SCALAR = re.compile(rb"[\w.+-]*")
 _NUMBER = re.compile(rb"\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
 _CANDIDATE = re.compile(
-    rb'usage\w*"[ \t\r\n]*:[ \t\r\n]*\{|nvocationMetrics"|billed_units"|eval_count"'
+    rb'usage_?[Mm]?e?t?a?d?a?t?a?"[ \t\r\n]*:[ \t\r\n]*\{'
+    rb'|nvocationMetrics"|billed_units"|eval_count"'
 )
 _TEXT = re.compile(
     rb'"(' + b"|".join(sorted(TEXTS)) + rb')"[ \t\r\n]*:[ \t\r\n]*"([^"\\]*(?:\\.[^"\\]*)*)"',

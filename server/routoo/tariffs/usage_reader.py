@@ -117,7 +117,8 @@ def _containers(leaves: Mapping[str, float | str]) -> dict[str, _Figures]:
         start = _START if path.startswith(_START) else ""
         container, dot, name = path[len(start) :].partition(".")
         if dot:
-            found.setdefault(start + container, {})[name] = value
+            # Some put the object into another one that has counters of its own.
+            found.setdefault(start + container, {})[name.removeprefix("usage.")] = value
         elif path not in ("model", "service_tier", "final"):
             found.setdefault("", {})[path] = value
     return found

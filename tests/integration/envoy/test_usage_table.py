@@ -13,8 +13,10 @@ import pytest_asyncio
 from envoy.service.accesslog.v3 import als_pb2
 
 from routoo.api.extproc.log_entry import LogEntry
+from routoo.tariffs.usage import Usage
 from routoo.tariffs.usage_reader import UsageReader, UsageReading
 from support.access_log import METHOD
+from support.peers.random_replies import random_reply
 from support.peers.real_envoy import envoy_config, manager, running_envoy
 from support.tables.usage_cases import UsageCase, usage_cases
 from support.watched import HANG_S
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 CASES = usage_cases()
+RANDOM_REPLIES = 50
 LONGEST = 4 * 1024 * 1024
 
 
@@ -32,17 +35,18 @@ class Replies:
 
     Attributes:
         piece_bytes: the size of a chunk.
+        cases: the replies by the decision's id that is asked for.
     """
 
     def __init__(self) -> None:
         self.piece_bytes = LONGEST
-        self._cases = {f"case-{number}": case for number, case in enumerate(CASES)}
+        self.cases = {f"case-{number}": case for number, case in enumerate(CASES)}
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serves one request."""
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         name = head.split("x-routoo-decision-id: ")[1].split("\r\n")[0]
-        case = self._cases[name]
+        case = self.cases[name]
         writer.write(
             b"HTTP/1.1 200 OK\r\ncontent-type: %s\r\ntransfer-encoding: chunked\r\n\r\n"
             % case.content_type.encode()
@@ -137,3 +141,22 @@ async def test_the_table(site: Site, number: int, piece_bytes: int) -> None:
     reader = UsageReader(streams=case.streams, longest_event=LONGEST)
     reader.feed(case.body)
     assert reader.reading(finished=not case.cut) == expected
+
+
+@pytest.mark.parametrize("streams", [False, True])
+async def test_random_replies(site: Site, streams: bool) -> None:  # noqa: FBT001
+    kind = "text/event-stream" if streams else "application/json"
+    found = 0
+    for seed in range(RANDOM_REPLIES):
+        body = random_reply(seed, streams=streams)
+        cut = seed % 3 == 0
+        site.replies.piece_bytes = (1, 100, LONGEST)[seed % 3] if len(body) < 3000 else 1000
+        site.replies.cases["random"] = UsageCase(
+            "random", "", "", kind, body, cut, Usage(), told=False, nano_usd=None
+        )
+        reader = UsageReader(streams=streams, longest_event=LONGEST)
+        reader.feed(body)
+        expected = reader.reading(finished=not cut)
+        assert await site.reading("random") == expected, seed
+        found += expected.usage != Usage()
+    assert found > RANDOM_REPLIES // 4

@@ -145,6 +145,46 @@ async def test_envoys_log_reaches_the_worker_that_decided(tmp_path: Path) -> Non
         assert (await samples(page, result="read"))["routoo_http_replies_total"] == 2
 
 
+async def test_the_log_settles_decisions_of_workers_that_were_killed(tmp_path: Path) -> None:
+    processor = {"enabled": True, "usage_from": "access_log"}
+    budgets = [{"name": "all", "usd": 1000.0, "per": "1d"}]
+    with RedisServer(tmp_path) as redis:
+        ledger = {"backend": "redis", "redis_url": redis.url, "redis_timeout_s": HANG_S}
+        async with (
+            serving(tmp_path, processor=processor, budgets=budgets, ledger=ledger) as (
+                supervisor,
+                address,
+                page,
+            ),
+            AsyncExitStack() as stack,
+            asyncio.timeout(START_S),
+        ):
+            channel = await stack.enter_async_context(connected(address))
+            async with stream(channel) as one:
+                told = headers_of((await one.routed()).request_body.response.header_mutation)
+                assert await one.ended() == grpc.StatusCode.OK
+            for killed, worker in enumerate(_children(supervisor.pid), start=1):
+                os.kill(worker, signal.SIGKILL)
+                while (await samples(page)).get("routoo_worker_restarts_total", 0) < killed:
+                    pass
+                while (await samples(page))["routoo_workers_up"] < 2:
+                    pass
+            logged = entry(told["x-routoo-decision-id"], USAGE)
+            logged.request.request_headers["x-routoo-model"] = told["x-routoo-model"]
+            stubs = await one_stub_per_worker(stack, address)
+            again = await stack.enter_async_context(connected(address))
+            await tell(again, logged)
+            prices = {"small": (0.1, 0.2), "medium": (1, 2), "large": (10, 30)}
+            read, written = prices[told["x-routoo-model"]]
+            served_usd = (10 * read + 5 * written) * 1e-6
+            stub = next(iter(stubs.values()))
+            while True:
+                (budget,) = (await stub.GetBudget(budget_pb2.GetBudgetRequest())).budgets
+                if budget.settled_usd:
+                    break
+            assert budget.settled_usd == pytest.approx(served_usd, abs=2e-9)
+
+
 async def test_two_workers_spend_one_budget_together(tmp_path: Path) -> None:
     limit_usd = 0.05
     budgets = [{"name": "all", "usd": limit_usd, "per": "1d", "on_exhausted": "refuse"}]

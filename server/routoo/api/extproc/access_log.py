@@ -95,7 +95,9 @@ class AccessLog:
             if owner is not None:
                 others.setdefault(owner, []).append(entry)
                 continue
-            self._book(self._replies.outcome(told, tenant))
+            self._book(
+                self._replies.outcome(told, tenant) or self._replies.outcome_of_lost(told, tenant)
+            )
         for owner, theirs in others.items():
             message = als_pb2.StreamAccessLogsMessage()
             message.http_logs.log_entry.extend(theirs)

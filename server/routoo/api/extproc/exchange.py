@@ -239,7 +239,7 @@ class Exchange:
         """Returns a reader for a reply with these headers; None: no reader can read it."""
         if headers.get("content-encoding", "").strip().lower() not in _PLAIN:
             return None
-        kind = headers.get("content-type", "")
+        kind = headers.get("content-type", "").lower()
         streams = "event-stream" in kind
         if streams or "json" in kind:
             return UsageReader(streams=streams, longest_event=self._settings.max_reply_bytes)

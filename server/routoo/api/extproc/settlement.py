@@ -97,16 +97,19 @@ class AwaitedReplies:
         return self._outcome(entry)
 
     def outcome_of_lost(self, entry: LogEntry, tenant: str | None) -> OutcomeReport | None:
-        """Returns the outcome of a decision whose worker has ended; None: too little is logged.
+        """Returns the outcome of a decision that nobody awaits; None: too little is logged.
 
-        The shared ledger still knows the decision's reservation.
+        Its worker has ended, or it is another replica's. The shared ledger still knows its
+        reservation, and books each decision once.
 
         Args:
             entry: an entry of the access log.
-            tenant: the tenant that the log is confined to; such a log tells of no other worker's
-                decisions, as nobody is left who knows their tenants.
+            tenant: the tenant that the log is confined to; such a log tells of no such decisions,
+                as nobody is left who knows their tenants.
         """
-        if tenant is not None or not entry.model:
+        if self._settings().processor.usage_from != "access_log":
+            return None
+        if tenant is not None or not entry.decision_id or not entry.model:
             self._tally.entry("lost")
             return None
         found = self._outcome(entry)
