@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,8 +54,9 @@ class PriceTable:
         bounds: float64 [b - 1], the longest request of each band but the last, in input tokens.
         usd_per_image: float64 [m].
         usd_per_request: float64 [m]; None: no model has a fee.
-        starts: int64 [k], minutes of the week at which a multiplier begins to hold; None: all
-            hours have the same prices.
+        first_bound: the first of them; infinite: there is none.
+        starts: [k], minutes of the week at which a multiplier begins to hold; empty: all hours have
+            the same prices.
         multipliers: float64 [k, m].
     """
 
@@ -66,7 +69,8 @@ class PriceTable:
     bounds: Floats
     usd_per_image: Floats
     usd_per_request: Floats | None
-    starts: NDArray[np.int64] | None
+    first_bound: float
+    starts: tuple[int, ...]
     multipliers: Floats | None
 
     @classmethod
@@ -105,7 +109,8 @@ class PriceTable:
             bounds=_frozen(np.array(bounds, np.float64)),
             usd_per_image=_frozen(np.array([one.usd_per_image for one in tariffs], np.float64)),
             usd_per_request=_frozen(fees) if fees.any() else None,
-            starts=np.array(starts, np.int64) if uneven else None,
+            first_bound=float(bounds[0]) if bounds else inf,
+            starts=tuple(starts) if uneven else (),
             multipliers=_frozen(
                 np.array([[float(one.week.at(at)) for one in tariffs] for at in minutes])
             )
@@ -176,19 +181,22 @@ class PriceTable:
 
     def _bands(self, input_tokens: Floats) -> _Bands:
         """Returns the index of the prices that hold, into [b, m]; 0: the first ones for all."""
-        if not self.bounds.size or input_tokens.max(initial=0.0) <= self.bounds[0]:
+        if not input_tokens.size or input_tokens.max() <= self.first_bound:
             return 0
         bands = np.searchsorted(self.bounds, input_tokens, side="left")
         return bands if bands.ndim == 1 else (bands, np.arange(len(self.tariffs)))
 
     def _completed(self, costs: Floats, at_s: Times) -> Floats:
         """Multiplies costs by the hour's multiplier, and adds the fee of the request; in place."""
-        if self.starts is not None and self.multipliers is not None:
-            if at_s is None:
+        if self.multipliers is not None:
+            if isinstance(at_s, int):
+                step = bisect_right(self.starts, minute_of_week(at_s)) - 1
+                costs *= self.multipliers[step]
+            elif at_s is None:
                 lengths = np.diff(self.starts, append=MINUTES_A_WEEK)
                 costs *= lengths @ self.multipliers / MINUTES_A_WEEK
             else:
-                minutes = (np.atleast_1d(at_s) // 60 + minute_of_week(0)) % MINUTES_A_WEEK
+                minutes = (at_s // 60 + minute_of_week(0)) % MINUTES_A_WEEK
                 costs *= self.multipliers[np.searchsorted(self.starts, minutes, side="right") - 1]
         if self.usd_per_request is not None:
             costs += self.usd_per_request
