@@ -118,7 +118,8 @@ def estimates_of(
             np.minimum(output_tokens[row], request.max_output_tokens, out=output_tokens[row])
     np.minimum(output_tokens, pool.max_output_tokens, out=output_tokens)
     latencies_ms = latencies_ms_of(pool, output_tokens)  # several answers are given side by side
-    output_tokens *= answers_of(requests)
+    if any(request.answers != 1 for request in requests):
+        output_tokens *= answers_of(requests)
     input_tokens = input_tokens_of(prediction.input_tokens, requests, pool)
     most_inputs = most_input_tokens_of(pool, requests, input_tokens)
     tasks = prediction.tasks

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from routoo.config.policy import PolicySettings
-from routoo.errors import BudgetSpentError, DeadlineError, DrainingError, NoBudgetError
+from routoo.errors import (
+    BudgetSpentError,
+    DeadlineError,
+    DrainingError,
+    NoBudgetError,
+    NoEligibleModelError,
+)
 from routoo.predictor.artifact import load_artifact
 from routoo.routing.joint import JointConstraints
 from routoo.routing.outcome import OutcomeReport
@@ -303,3 +310,29 @@ async def test_tenants_add_no_series(artifact: Artifact) -> None:
             return sum(len(family.samples) for family in registry.collect())
 
     assert await series(40) == await series(2)
+
+
+async def test_a_capped_request_reserves_its_cap_and_settles_at_its_cost(
+    artifact: Artifact,
+) -> None:
+    async with running(artifact, spending(hourly(1.0))) as engine:
+        asked = PromptRequest(
+            "hard",
+            max_output_tokens=1000,
+            answers=2,
+            expected_output_tokens=10,
+            constraints={"allowed_models": ("large",)},
+        )
+        decision = await engine.route(asked)
+        # 2 answers of 1,000 tokens, and an input of a few words with the margin and the frame.
+        reserved_usd = (await state_of(engine)).reserved_usd
+        assert 2000 * 30e-6 + 32 * 10e-6 < reserved_usd < 2000 * 30e-6 + 40 * 10e-6
+        predicted_usd = decision.batch.costs_usd[decision.row]
+        assert predicted_usd == pytest.approx(10e-6 + 20 * 30e-6)
+        await engine.report(OutcomeReport(decision.decision_id, cost_usd=0.02))
+        state = await state_of(engine)
+        assert (state.reserved_usd, state.settled_usd) == (0.0, 0.02)
+        limited = replace(asked, constraints={"max_cost_usd": 0.0001})
+        (refused,) = await outcomes(engine.route(limited))
+        assert isinstance(refused, NoEligibleModelError)
+        assert str(refused).startswith("max_cost_usd")

@@ -82,7 +82,8 @@ def count_by_family(texts: Sequence[str]) -> NDArray[np.float64]:
     cuts = starts
     if sizes.max() >= _STRETCH:
         cuts = np.union1d(starts, np.arange(0, len(pairs), _STRETCH))
-    sums = np.array([np.add.reduceat(packed[pairs], cuts) for packed in _packed()])
+    at = pairs.astype(np.intp)  # once for all weights
+    sums = np.array([np.add.reduceat(packed.take(at), cuts) for packed in _packed()])
     parts = (sums[:, None] >> _SHIFTS & _MASK).reshape(-1, len(cuts))[: len(FAMILIES)]
     if cuts is not starts:
         parts = np.add.reduceat(parts, np.searchsorted(cuts, starts), axis=1)

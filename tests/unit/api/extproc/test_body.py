@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routoo.api.extproc.body import api_of, asked_by
+from routoo.config.processor import MediaRates
 from routoo.predictor.conversation import contents, conversation, read_turns
 
 PNG = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
@@ -336,3 +338,36 @@ def test_marks_for_the_cache_are_found_at_any_depth(
 )
 def test_the_service_tier_that_is_asked_for(told: dict[str, Any], tier: str) -> None:
     assert asked_by("chat", {"messages": user("why?"), **told}).service_tier == tier
+
+
+def test_a_schema_that_is_nested_too_deep_for_json_is_read() -> None:
+    schema: dict[str, Any] = {"description": "the innermost"}
+    for _ in range(300):
+        schema = {"type": "object", "properties": {"inner": schema}}
+    tool = {"type": "function", "function": {"name": "f", "parameters": schema}}
+    asked = asked_by("chat", {"messages": user("x"), "tools": [tool]})
+    assert "the innermost" in asked.unread
+    assert asked.unread.count("properties") == 300
+
+
+def test_images_count_by_the_size_that_they_show() -> None:
+    header = b"\x89PNG\r\n\x1a\n" + b"\0\0\0\rIHDR" + (1024).to_bytes(4, "big") * 2
+    url = f"data:image/png;base64,{b64encode(header).decode()}"
+    part = {"type": "image_url", "image_url": {"url": url}}
+    media = asked_by("chat", {"messages": user([part])}).media
+    # 768 x 768 after scaling, four squares: 765; Anthropic: 1024 * 1024 / 750.
+    assert (media.images, media.image_tokens) == (0, 1399)
+    part = {"type": "image_url", "image_url": {"url": "https://x.example/1", "detail": "low"}}
+    media = asked_by("chat", {"messages": user([part])}).media
+    assert (media.images, media.image_tokens) == (0, 300)
+
+
+def test_files_and_recordings_count_by_their_bytes() -> None:
+    pdf = b64encode(b"%PDF-1.7\n" + bytes(29_991)).decode()
+    file = {"type": "file", "file": {"file_data": f"data:application/pdf;base64,{pdf}"}}
+    wav = b"RIFF" + bytes(24) + (32_000).to_bytes(4, "little") + bytes(319_968)
+    sound = {"type": "input_audio", "input_audio": {"data": b64encode(wav).decode()}}
+    media = asked_by("chat", {"messages": user([file, sound])}).media
+    assert media.file_bytes == 30_000
+    assert media.audio_s == pytest.approx(10.0, rel=1e-4)
+    assert media.tokens(MediaRates(), 1600) == 3000 + 320
