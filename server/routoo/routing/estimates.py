@@ -304,11 +304,24 @@ def most_usd_of(
     if most_input_tokens is None:
         return None
     outputs = output_tokens.copy()
+    capped = np.zeros((len(requests), 1), np.bool_)
     for row, request in enumerate(requests):
         if request.max_output_tokens is not None:
+            capped[row] = True
             longest = np.minimum(request.max_output_tokens, pool.longest_answers)
             outputs[row] = (longest + request.added_output_tokens) * request.answers
-    return np.minimum(pool.prices.most_usd(most_input_tokens, outputs, priced_s), _MOST_USD)
+    most = pool.prices.most_usd(
+        most_input_tokens,
+        outputs,
+        priced_s,
+        mixed=np.array([one.mixed for one in requests]),
+        images=np.array([one.images for one in requests], np.float64),
+        service_tiers=[one.service_tier for one in requests],
+    )
+    if not capped.all():
+        # A request is reserved for alike, whatever others it is decided with.
+        most = np.where(capped, most, costs_usd_of(pool, most_input_tokens, outputs, priced_s))
+    return np.minimum(most, _MOST_USD)
 
 
 def _read(request: PromptRequest) -> str:

@@ -238,7 +238,7 @@ class Pool:
     def digest(self) -> str:
         """12 hex digits that identify the models' names, prices and context windows."""
         table = self.prices
-        flat = not table.bounds.size and table.starts is None and table.usd_per_request is None
+        flat = not table.bounds.size and not table.starts and table.usd_per_request is None
         what: list[object] = [] if flat else [table.version]
         what += [
             (

@@ -31,6 +31,10 @@ class PromptRequest:
         unread: text that the model reads and the predictor does not, as of tools and their calls.
         longest_share: share of the input that the longest prompt has, where a request holds several
             that are answered one by one.
+        mixed: whether tokens may be billed at other prices than text: those that are written into a
+            provider's cache, or are sound, images or films.
+        images: images in the request, for models that bill each of them.
+        service_tier: the service tier that is asked for; empty: the standard one.
         explain: whether the caller wants every candidate.
     """
 
@@ -47,6 +51,9 @@ class PromptRequest:
     added_output_tokens: int = 0
     unread: str = ""
     longest_share: float = 1.0
+    mixed: bool = False
+    images: int = 0
+    service_tier: str = ""
     explain: bool = False
 
     @classmethod

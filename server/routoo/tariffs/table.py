@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 _USD_PER_TOKEN = 1e-6
 _ANSWER = ("output", "reasoning")
+_REPLY = ("output", "reasoning", "audio_output")
 _REQUEST = (
     "input",
     "cached_input",
@@ -47,11 +50,13 @@ class PriceTable:
         usd: by kind of token, float64 [b, m]: USD per token in each band of lengths.
         answer_usd: float64 [b, m], USD per token that is output or reasoning, the higher of both.
         request_usd: float64 [b, m], USD per token of input, the highest of all kinds.
+        reply_usd: float64 [b, m], USD per token of output, the highest of all kinds.
         bounds: float64 [b - 1], the longest request of each band but the last, in input tokens.
         usd_per_image: float64 [m].
         usd_per_request: float64 [m]; None: no model has a fee.
-        starts: int64 [k], minutes of the week at which a multiplier begins to hold; None: all
-            hours have the same prices.
+        first_bound: the first of them; infinite: there is none.
+        starts: [k], minutes of the week at which a multiplier begins to hold; empty: all hours have
+            the same prices.
         multipliers: float64 [k, m].
     """
 
@@ -60,10 +65,12 @@ class PriceTable:
     usd: dict[str, Floats]
     answer_usd: Floats
     request_usd: Floats
+    reply_usd: Floats
     bounds: Floats
     usd_per_image: Floats
     usd_per_request: Floats | None
-    starts: NDArray[np.int64] | None
+    first_bound: float
+    starts: tuple[int, ...]
     multipliers: Floats | None
 
     @classmethod
@@ -98,10 +105,12 @@ class PriceTable:
             },
             answer_usd=column([[highest(one, _ANSWER) for one in band] for band in bands]),
             request_usd=column([[highest(one, _REQUEST) for one in band] for band in bands]),
+            reply_usd=column([[highest(one, _REPLY) for one in band] for band in bands]),
             bounds=_frozen(np.array(bounds, np.float64)),
             usd_per_image=_frozen(np.array([one.usd_per_image for one in tariffs], np.float64)),
             usd_per_request=_frozen(fees) if fees.any() else None,
-            starts=np.array(starts, np.int64) if uneven else None,
+            first_bound=float(bounds[0]) if bounds else inf,
+            starts=tuple(starts) if uneven else (),
             multipliers=_frozen(
                 np.array([[float(one.week.at(at)) for one in tariffs] for at in minutes])
             )
@@ -135,29 +144,31 @@ class PriceTable:
     ) -> Floats:
         """Returns what n requests and their answers may cost at most, in USD, float64 [n, m].
 
-        All output may be reasoning. Prices do not fall with the length of a prompt anywhere, so
-        that the cost of the longest prompt is the highest.
+        All output may be reasoning; of mixed requests it may be sound. Prices do not fall with the
+        length of a prompt anywhere, so that the cost of the longest prompt is the highest.
 
         Args:
             input_tokens: [n] or [n, m], the most.
             output_tokens: [n, m], the most.
             at_s: int64 [n] or one for all, the time whose prices hold, in seconds since 1970;
                 None: the mean prices of a week.
-            mixed: bool [n], requests whose input may be of any kind: written into a cache, sound,
+            mixed: bool [n], requests whose tokens may be of any kind: written into a cache, sound,
                 images or films; None: all is text that is not written.
             images: [n], images that are billed by the piece; None: there are none.
-            service_tiers: [n] names of service tiers; None: the standard one.
+            service_tiers: [n] names of the service tiers that are asked for; None: the standard
+                one. A cheaper one may be refused, and lowers nothing.
         """
         band = self._bands(input_tokens)
-        costs = output_tokens * self.answer_usd[band]
-        input_usd = self.usd["input"][band]
-        if mixed is not None:
+        output_usd, input_usd = self.answer_usd[band], self.usd["input"][band]
+        if mixed is not None and mixed.any():
+            output_usd = np.where(mixed[:, None], self.reply_usd[band], output_usd)
             input_usd = np.where(mixed[:, None], self.request_usd[band], input_usd)
+        costs = output_tokens * output_usd
         costs += _wide(input_tokens) * input_usd
         if images is not None:
             costs += images[:, None] * self.usd_per_image
-        if service_tiers is not None:
-            costs *= self.service_multipliers(service_tiers)
+        if service_tiers is not None and any(service_tiers):
+            costs *= np.maximum(1.0, self.service_multipliers(service_tiers))
         return self._completed(costs, at_s)
 
     def service_multipliers(self, service_tiers: Sequence[str]) -> Floats:
@@ -170,19 +181,22 @@ class PriceTable:
 
     def _bands(self, input_tokens: Floats) -> _Bands:
         """Returns the index of the prices that hold, into [b, m]; 0: the first ones for all."""
-        if not self.bounds.size or input_tokens.max(initial=0.0) <= self.bounds[0]:
+        if not input_tokens.size or input_tokens.max() <= self.first_bound:
             return 0
         bands = np.searchsorted(self.bounds, input_tokens, side="left")
         return bands if bands.ndim == 1 else (bands, np.arange(len(self.tariffs)))
 
     def _completed(self, costs: Floats, at_s: Times) -> Floats:
         """Multiplies costs by the hour's multiplier, and adds the fee of the request; in place."""
-        if self.starts is not None and self.multipliers is not None:
-            if at_s is None:
+        if self.multipliers is not None:
+            if isinstance(at_s, int):
+                step = bisect_right(self.starts, minute_of_week(at_s)) - 1
+                costs *= self.multipliers[step]
+            elif at_s is None:
                 lengths = np.diff(self.starts, append=MINUTES_A_WEEK)
                 costs *= lengths @ self.multipliers / MINUTES_A_WEEK
             else:
-                minutes = (np.atleast_1d(at_s) // 60 + minute_of_week(0)) % MINUTES_A_WEEK
+                minutes = (at_s // 60 + minute_of_week(0)) % MINUTES_A_WEEK
                 costs *= self.multipliers[np.searchsorted(self.starts, minutes, side="right") - 1]
         if self.usd_per_request is not None:
             costs += self.usd_per_request

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
     from routoo.tariffs.usage import Usage
 
-STANDARD_TIERS = frozenset({"", "default", "standard", "auto", "on_demand", "on-demand"})
-"""The names under which providers report the service tier whose prices are the model's own."""
+STANDARD_TIERS = frozenset(
+    {"", "default", "standard", "auto", "on_demand", "on-demand", "standard_only"}
+)
+"""The names by which providers report, or callers ask for, the tier of the model's own prices."""
 MOST_TOKENS = 100_000_000
 """The largest number of tokens, pieces or requests that one answer can have."""
 NANO_PER_USD = 1_000_000_000

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from routoo.predictor.base import Prediction, join
 from routoo.routing.estimates import costs_usd_of, estimates_of
+from routoo.routing.pool import ModelSpec, Pool
 from routoo.routing.request import PromptRequest
-from support.tiny_pool import tiny_pool
+from support.tiny_pool import MEDIUM, tiny_pool
 
 
 def prediction_of(
@@ -101,3 +102,35 @@ def test_what_is_read_beside_the_text_is_added_and_the_prediction_stays_as_it_is
     assert estimates.input_tokens.tolist() == [[7] * 3, [1007] * 3]
     assert prediction.input_tokens.tolist() == [7, 7]
     np.testing.assert_allclose(estimates.costs_usd[1] / estimates.costs_usd[0], 1007 / 7)
+
+
+def test_what_is_reserved_counts_the_kinds_of_tokens_and_the_service_tier() -> None:
+    prices = {
+        "usd_per_1m_cache_write_tokens": 2,
+        "usd_per_1m_reasoning_tokens": 3,
+        "usd_per_image": 0.5,
+        "service_tiers": {"flex": 0.5, "priority": 2},
+    }
+    pool = Pool.of((ModelSpec.model_validate({**MEDIUM, **prices}),))
+    requests = [
+        PromptRequest("p", max_output_tokens=100),
+        PromptRequest("p", max_output_tokens=100, mixed=True),
+        PromptRequest("p", max_output_tokens=100, mixed=True, images=2),
+        PromptRequest("p", max_output_tokens=100, service_tier="priority"),
+        PromptRequest("p", max_output_tokens=100, service_tier="flex"),
+        PromptRequest("p", service_tier="priority"),
+    ]
+    n = len(requests)
+    prediction = prediction_of([[0.5]] * n, [[10]] * n, [7] * n)
+    estimates = estimates_of(prediction, requests, pool, np.arange(1), 0)
+    read = estimates.most_input_tokens[0, 0]  # type: ignore[index]
+    answer = 100 * 3e-6
+    text, mixed = read * 1e-6 + answer, read * 2e-6 + answer
+    expected = [text, mixed, mixed + 1.0, 2 * text, text, estimates.costs_usd[5, 0]]
+    np.testing.assert_allclose(estimates.reserved_usd[:, 0], expected, rtol=1e-12)
+    # Each is reserved for alike, whatever others it is decided with.
+    for row in range(n):
+        alone = estimates_of(
+            prediction_of([[0.5]], [[10]], [7]), requests[row : row + 1], pool, np.arange(1), 0
+        )
+        assert alone.reserved_usd[0, 0] == estimates.reserved_usd[row, 0]

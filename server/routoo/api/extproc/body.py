@@ -41,6 +41,7 @@ _ANSWERS: dict[Api, tuple[str, ...]] = {"chat": ("n",), "completions": ("n", "be
 _JSON_FORMATS = frozenset({"json_schema", "json_object"})
 # Anthropic's models read this much before the tools, whatever they are.
 _TOOLS_PREAMBLE = 350
+_MOST_TIER_CHARS = 64
 _MOST_TOKENS = 2**31 - 1
 
 
@@ -61,6 +62,9 @@ class Asked:
         answers: how many answers are billed.
         predicted: the prediction of the answer, which is billed as output where it is wrong.
         longest_share: share of the longest prompt in the input, where there are several.
+        service_tier: the service tier that is asked for; empty: none.
+        speaks: whether the answer may be sound.
+        caches: whether the provider is asked to write the input into its cache.
     """
 
     text: str
@@ -73,6 +77,9 @@ class Asked:
     answers: int
     predicted: str
     longest_share: float
+    service_tier: str
+    speaks: bool
+    caches: bool
 
 
 def api_of(path: str) -> Api | None:
@@ -98,8 +105,10 @@ def asked_by(api: Api, body: dict[str, Any]) -> Asked:
         if api == "messages":
             found.tokens += _TOOLS_PREAMBLE
     modalities = body.get("modalities")
-    if isinstance(modalities, list) and "audio" in modalities:
+    speaks = isinstance(modalities, list) and "audio" in modalities
+    if speaks:
         found.needs.add("audio")
+    tier = body.get("service_tier")
     prompts, longest_share = _prompts(body.get("prompt")) if api == "completions" else (1, 1.0)
     answers = prompts * max(
         (_whole(body.get(name)) or 1 for name in _ANSWERS.get(api, ())), default=1
@@ -116,7 +125,24 @@ def asked_by(api: Api, body: dict[str, Any]) -> Asked:
         answers=min(answers, MOST_ANSWERS),
         predicted=_predicted(body.get("prediction")) if api == "chat" else "",
         longest_share=longest_share,
+        service_tier=tier[:_MOST_TIER_CHARS] if isinstance(tier, str) else "",
+        speaks=speaks,
+        caches=_marked_for_cache(body),
     )
+
+
+def _marked_for_cache(body: dict[str, Any]) -> bool:
+    """Returns whether a part of a body, at any depth, has a mark for the provider's cache."""
+    left: list[Any] = [body]
+    while left:
+        one = left.pop()
+        if isinstance(one, dict):
+            if one.get("cache_control"):
+                return True
+            left.extend(one.values())
+        elif isinstance(one, list):
+            left.extend(one)
+    return False
 
 
 def _read_chat(body: dict[str, Any], found: BodyFacts) -> None:

@@ -33,6 +33,7 @@ class Media:
     Attributes:
         image_tokens: tokens of images whose size or detail is known.
         images: images of which neither is known.
+        pieces: all images.
         recordings: recordings whose length is not known.
         audio_s: seconds of the others.
         films: films whose length is not known.
@@ -43,6 +44,7 @@ class Media:
 
     image_tokens: int = 0
     images: int = 0
+    pieces: int = 0
     recordings: int = 0
     audio_s: float = 0.0
     films: int = 0
@@ -52,6 +54,7 @@ class Media:
 
     def add_image(self, data: str | None, *, low_detail: bool = False) -> None:
         """Adds an image; ``data``: base64 or a data URL, None: it is elsewhere."""
+        self.pieces += 1
         size = None if data is None else _image_size(data)
         if low_detail:
             self.image_tokens += _LOW_DETAIL
@@ -59,6 +62,11 @@ class Media:
             self.images += 1
         else:
             self.image_tokens += _image_tokens(*size)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is none."""
+        return self == Media()
 
     def add_audio(self, data: str | None) -> None:
         """Adds a recording; ``data``: base64 or a data URL, None: it is elsewhere."""

@@ -183,6 +183,9 @@ def _request(
         added_output_tokens=_predicted_tokens(asked),
         unread=asked.unread,
         longest_share=asked.longest_share,
+        mixed=asked.caches or asked.speaks or not asked.media.is_empty,
+        images=asked.media.pieces,
+        service_tier=asked.service_tier,
     )
 
 

@@ -24,6 +24,9 @@ ASKED: Final[dict[str, Any]] = {
     "answers": 1,
     "added_output_tokens": 0,
     "longest_share": 1.0,
+    "mixed": False,
+    "images": 0,
+    "service_tier": "",
 }
 """What a request says of the answers to it, by attributes of ``PromptRequest``, and the value that
 is not logged."""

@@ -305,6 +305,41 @@ def test_deep_content_is_read_to_a_depth() -> None:
     assert asked_by("messages", {"messages": user(content)}).text == ""
 
 
+@pytest.mark.parametrize(
+    ("api", "body", "caches"),
+    [
+        ("messages", {"messages": user("why?")}, False),
+        ("messages", {"messages": user("why?"), "cache_control": {"type": "ephemeral"}}, True),
+        (
+            "messages",
+            {
+                "system": [{"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}],
+                "messages": user("why?"),
+            },
+            True,
+        ),
+        (
+            "chat",
+            {"messages": user([{"type": "text", "cache_control": {"a": 1}}])},
+            True,
+        ),
+        ("chat", {"messages": user('{"cache_control": 1}')}, False),
+    ],
+)
+def test_marks_for_the_cache_are_found_at_any_depth(
+    api: Any, body: dict[str, Any], *, caches: bool
+) -> None:
+    assert asked_by(api, body).caches is caches
+
+
+@pytest.mark.parametrize(
+    ("told", "tier"),
+    [({}, ""), ({"service_tier": "priority"}, "priority"), ({"service_tier": 7}, "")],
+)
+def test_the_service_tier_that_is_asked_for(told: dict[str, Any], tier: str) -> None:
+    assert asked_by("chat", {"messages": user("why?"), **told}).service_tier == tier
+
+
 def test_a_schema_that_is_nested_too_deep_for_json_is_read() -> None:
     schema: dict[str, Any] = {"description": "the innermost"}
     for _ in range(300):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from routoo.tariffs.hours import HourWindow
 from routoo.tariffs.rates import KINDS, Rates
 from routoo.tariffs.table import PriceTable
-from routoo.tariffs.tariff import Step, Tariff, cost_nano_usd, input_tokens_of
+from routoo.tariffs.tariff import Step, Tariff, cost_nano_usd, input_tokens_of, tokens_by_kind
 from routoo.tariffs.usage import Usage
 
 NANO = 1e9
@@ -108,11 +108,11 @@ def test_no_usage_costs_more_than_the_most_of_its_tokens(
 ) -> None:
     # Longer prompts are never cheaper where they are sold; here prices are random.
     sold = [replace(one, steps=()) for one in sold]
-    some = [replace(usage, audio_output_tokens=0) for usage, _ in told]
+    some = [usage for usage, _ in told]
     table = PriceTable.of([(str(at), one) for at, one in enumerate(sold)])
     times = np.array([at for _, at in told], np.int64)
     inputs = np.array([input_tokens_of(one) for one in some], np.float64)
-    outputs = [[max(one.output_tokens or 0, one.reasoning_tokens)] * len(sold) for one in some]
+    outputs = [[sum(tokens_by_kind(one)[at] for at in (1, 8, 9))] * len(sold) for one in some]
     most = table.most_usd(
         np.repeat(inputs[:, None], len(sold), axis=1),
         np.array(outputs, np.float64),
