@@ -67,7 +67,8 @@ class OodRanks:
     def steps(self) -> FloatArray:
         """What each step of each measure adds to its rank, [2, k]."""
         share = np.linspace(0.0, 1.0, self.knots.shape[1])
-        return np.diff(share ** np.array(POWERS)[:, None], axis=1).astype(np.float32)
+        steps: FloatArray = np.diff(share ** np.array(POWERS)[:, None], axis=1).astype(np.float32)
+        return steps
 
     def ranked_among(self, pooled: FloatArray, logits: FloatArray) -> "OodRanks":
         """The same with the ranks of ordinary prompts that were not trained on.

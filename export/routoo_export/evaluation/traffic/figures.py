@@ -1,12 +1,13 @@
 """Figures of one way of choosing on one source."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from routoo_export.evaluation.bootstrap import Estimate, FloatArray, Resamples
+from routoo_export.evaluation.bootstrap import Estimate, FloatArray, Resamples, Weights
 from routoo_export.evaluation.curves import Curve, Gains, Truth, arena_score
 from routoo_export.evaluation.decisions import OperatingPoint, PoolPredictions, price_for_arena
 from routoo_export.evaluation.metrics import weighted_pair_curves
@@ -61,7 +62,8 @@ def choice_points(scores: FloatArray, truth: Truth, resamples: Resamples) -> Est
 
 def _mean_costs(truth: Truth) -> FloatArray:
     """Mean cost of each model [m]; models of unknown cost come last."""
-    return np.where(np.isnan(truth.cost_usd), np.inf, truth.cost_usd).mean(axis=0)
+    means: FloatArray = np.where(np.isnan(truth.cost_usd), np.inf, truth.cost_usd).mean(axis=0)
+    return means
 
 
 def curve_figures(
@@ -82,9 +84,7 @@ def curve_figures(
     }
 
 
-def arena_figure(
-    predictions: PoolPredictions, truth: Truth, resamples: Resamples
-) -> Estimate:
+def arena_figure(predictions: PoolPredictions, truth: Truth, resamples: Resamples) -> Estimate:
     """``MethodFigures.arena``: the price is set by the predictions, the score is the true one."""
     price = price_for_arena(predictions)
     return Estimate.of(OperatingPoint.of(price, predictions, truth, resamples).arena)
@@ -109,10 +109,12 @@ def pair_figures(
         return None, None
     values = []
     for at in weak.tolist():
-        preference = scores[:, strong] - scores[:, at]
-        pair = truth.scores[:, at], truth.scores[:, strong]
-        values.append(
-            resamples.values(lambda w, p=preference, t=pair: weighted_pair_curves(p, *t, w).apgr)
-        )
+        apgr = partial(_apgr, scores[:, strong] - scores[:, at], truth.scores[:, [at, strong]])
+        values.append(resamples.values(apgr))
     stacked = np.stack(values)
     return Estimate.of(np.nanmean(stacked, axis=0)), float(stacked[:, 0].min())
+
+
+def _apgr(preference: FloatArray, scores: FloatArray, weights: Weights) -> FloatArray:
+    """APGR [r] of a pair by the preference [n] for the second of two models, ``scores`` [n, 2]."""
+    return weighted_pair_curves(preference, scores[:, 0], scores[:, 1], weights).apgr

@@ -5,7 +5,7 @@ recogniser has not read. What a single call costs is known to nobody beforehand;
 best single one is known to the figures alone, so none of the methods is flattered.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -42,6 +42,7 @@ from routoo_export.evaluation.traffic.methods import (
 from routoo_export.evaluation.traffic.mix import TrafficMix
 from routoo_export.evaluation.traffic.seen import SeenTexts
 from routoo_export.evaluation.traffic.source import JudgedSource, read_judged
+from routoo_export.progress import Advance
 from routoo_export.training.own.prompt_reader import PromptReader, SeenPrompts
 
 RESAMPLES: Final = 200
@@ -111,9 +112,7 @@ class LeftOutTables:
         rest, fitted = without_source(self.data, self.whole, source)
         means = score_means(rest, fitted)
         count = np.bincount(rest.row, minlength=len(rest.names))
-        return {
-            name: means[at] for at, name in enumerate(rest.names) if count[at] >= FEWEST_OTHERS
-        }
+        return {name: means[at] for at, name in enumerate(rest.names) if count[at] >= FEWEST_OTHERS}
 
 
 def judge_traffic(
@@ -121,7 +120,7 @@ def judge_traffic(
     artifact: Artifact,
     mix: TrafficMix,
     sources: Sequence[str],
-    progress: Callable[[], None] | None = None,
+    progress: Advance | None = None,
 ) -> TrafficFigures:
     """Judge an artifact of format 2 on sources of a mix.
 
@@ -150,7 +149,7 @@ def judge_traffic(
         told.append(prompts.tasks)
         tokens.append(_expected_tokens(reader, source, prompts))
         if progress is not None:
-            progress()
+            progress(1)
     shares = {name: mix.shares[name] for name in sources}
     lengths = length_errors(read, told, tokens)
     return TrafficFigures(found, shares, average(found, mix), lengths)
@@ -230,7 +229,9 @@ def _read_prompts(reader: PromptReader, source: JudgedSource) -> SeenPrompts:
     return reader.vectors(read, reader.table.task_rows.astype(np.float64))
 
 
-def _expected_tokens(reader: PromptReader, source: JudgedSource, prompts: SeenPrompts) -> FloatArray:
+def _expected_tokens(
+    reader: PromptReader, source: JudgedSource, prompts: SeenPrompts
+) -> FloatArray:
     """Expected lengths [n, m] as the source counts them; NaN for a model without a row."""
     table = reader.table
     both = np.concatenate([prompts.tasks, prompts.traits], axis=1).astype(np.float32)

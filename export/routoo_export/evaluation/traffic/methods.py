@@ -33,9 +33,7 @@ class TableRows:
     score_mean: FloatArray
 
 
-def predictions(
-    source: JudgedSource, tasks: FloatArray, table: TableRows
-) -> dict[str, FloatArray]:
+def predictions(source: JudgedSource, tasks: FloatArray, table: TableRows) -> dict[str, FloatArray]:
     """Predicted scores [n, m] of the methods that predict any.
 
     Told and recognised take the table's means; the task prior is the mean on the source's own

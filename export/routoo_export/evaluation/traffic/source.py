@@ -1,4 +1,4 @@
-"""One source as a predictor that ships is judged on it: prompts that it has not read, and a pool."""
+"""One source to judge a shipped predictor on: prompts that it has not read, and a pool."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace

@@ -38,3 +38,13 @@ def test_lengths_follow_the_task_and_the_traits_of_length(seed: int) -> None:
     judged = LengthFigures.of(found, tokens)
     assert judged.within_factor > 0.95
     assert judged.within_factor >= judged.constant_within_factor
+
+
+def test_a_vocabulary_has_words_of_several_prompts_and_signs_first() -> None:
+    texts = ["Sum 12, please", "sum 99, now", "Sum? once", "x" * 50, "x" * 50]
+    vocabulary = make_vocabulary(texts, pairs=8, pieces=8)
+    assert vocabulary.words == (",", "sum", "#2")
+    assert vocabulary.punctuation == 1
+    assert vocabulary == make_vocabulary(reversed(texts), pairs=8, pieces=8)
+    assert make_vocabulary(texts, pairs=8, pieces=8, most_words=1).words == ("sum",)
+    assert "role:user" in vocabulary.marks

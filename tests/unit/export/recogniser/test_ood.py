@@ -85,7 +85,10 @@ def test_equal_prompts_still_make_steps() -> None:
 
 def test_sources_are_judged_by_a_recogniser_without_them() -> None:
     examples = tiny_examples(120)
-    strange = ["\u0434\u043e\u0431\u0440\u044b\u0439 \u0434\u0435\u043d\u044c " * 5 + str(at) for at in range(20)]
+    strange = [
+        "\u0434\u043e\u0431\u0440\u044b\u0439 \u0434\u0435\u043d\u044c " * 5 + str(at)
+        for at in range(20)
+    ]
     usual = [one.text for one in tiny_examples(40)]
     found = unusual_auroc(
         examples, examples[:30], LEXICON, {"strange": strange, "usual": usual}, SETTINGS
