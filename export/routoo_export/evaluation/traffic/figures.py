@@ -32,7 +32,8 @@ class MethodFigures:
             best single model's cost.
         arena: RouterArena's score at the price that promises the best one.
         apgr: RouteLLM's average performance gap recovered, mean over pairs of the best single model
-            and each model that is worse by LEAST_GAP; a random order has 0.5.
+            and each model that is worse by LEAST_GAP, weighted by their gaps; a random order has
+            0.5.
         worst_pair_apgr: The lowest of these pairs.
     """
 
@@ -107,14 +108,22 @@ def pair_figures(
     weak = np.flatnonzero(means <= means[strong] - LEAST_GAP)
     if not len(weak):
         return None, None
-    values = []
+    recovered, gaps, alone = [], [], []
     for at in weak.tolist():
-        apgr = partial(_apgr, scores[:, strong] - scores[:, at], truth.scores[:, [at, strong]])
-        values.append(resamples.values(apgr))
-    stacked = np.stack(values)
-    return Estimate.of(np.nanmean(stacked, axis=0)), float(stacked[:, 0].min())
+        pair = truth.scores[:, [at, strong]]
+        found = resamples.values(partial(_apgr, scores[:, strong] - scores[:, at], pair))
+        gap = resamples.values(partial(_gap, pair))
+        recovered.append(np.nan_to_num(found) * gap)
+        gaps.append(gap)
+        alone.append(float(found[0]))
+    return Estimate.of(np.sum(recovered, axis=0) / np.sum(gaps, axis=0)), min(alone)
 
 
 def _apgr(preference: FloatArray, scores: FloatArray, weights: Weights) -> FloatArray:
     """APGR [r] of a pair by the preference [n] for the second of two models, ``scores`` [n, 2]."""
     return weighted_pair_curves(preference, scores[:, 0], scores[:, 1], weights).apgr
+
+
+def _gap(scores: FloatArray, weights: Weights) -> FloatArray:
+    gaps: FloatArray = weights @ (scores[:, 1] - scores[:, 0]) / weights.sum(axis=1)
+    return gaps

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from routoo_export.evaluation.bootstrap import FloatArray
+from routoo_export.evaluation.metrics import IntArray
 from routoo_export.evaluation.traffic.source import JudgedSource
 from routoo_export.outcomes.kinds import NO_KIND, TASK_KINDS
 
@@ -41,8 +41,8 @@ def length_errors(
         recognised: Recognised probabilities of the kinds in each source, [n, t].
         expected: Expected tokens in each source as it counts them, [n, m].
     """
-    logs: list[NDArray[np.float64]] = []
-    kinds: list[NDArray[np.int64]] = []
+    logs: list[FloatArray] = []
+    kinds: list[IntArray] = []
     for source, tasks, tokens in zip(sources, recognised, expected, strict=True):
         recorded = source.outcomes.output_tokens
         known = np.isfinite(recorded) & (recorded > 0.0) & np.isfinite(tokens)
