@@ -41,8 +41,8 @@ _WORDS: Final = """\
   single model's, less one. Cost share: the share of its cost at which its mean score is reached;
   CostSave is what is left (both after LLMRouterBench, arXiv 2601.07206). Gap closed: the share of
   the gap between best single model and oracle, at its cost. APGR (RouteLLM, arXiv 2406.18665): the
-  mean over pairs of the best single model and each worse one, weighted by their gaps; a random order
-  has 0.5.
+  mean over pairs of the best single model and each worse one, weighted by their gaps; a random
+  order has 0.5.
 - Arena score: RouterArena's formula (arXiv 2510.00202) at the price that promises the best one. Its
   data were used nowhere.
 - What a model costs on average is taken as known, what a single call costs is not. Sources without

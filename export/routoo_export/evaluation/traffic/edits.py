@@ -1,4 +1,4 @@
-"""How often an edit that leaves a prompt's task as it is changes the model that is chosen."""
+"""Edits that leave a prompt's task as it is, and how often they change the model that is chosen."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

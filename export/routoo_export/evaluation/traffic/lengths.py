@@ -1,4 +1,4 @@
-"""How near expected lengths of answers are to recorded ones, by kind of task."""
+"""Expected lengths of answers against recorded ones, by kind of task."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,6 @@ from typing import Final
 import numpy as np
 
 from routoo_export.evaluation.bootstrap import FloatArray
-from routoo_export.evaluation.metrics import IntArray
 from routoo_export.evaluation.traffic.source import JudgedSource
 from routoo_export.outcomes.kinds import NO_KIND, TASK_KINDS
 
@@ -41,8 +40,7 @@ def length_errors(
         recognised: Recognised probabilities of the kinds in each source, [n, t].
         expected: Expected tokens in each source as it counts them, [n, m].
     """
-    logs: list[FloatArray] = []
-    kinds: list[IntArray] = []
+    logs, kinds = [], []
     for source, tasks, tokens in zip(sources, recognised, expected, strict=True):
         recorded = source.outcomes.output_tokens
         known = np.isfinite(recorded) & (recorded > 0.0) & np.isfinite(tokens)
