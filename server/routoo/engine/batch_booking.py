@@ -10,7 +10,7 @@ import numpy as np
 from routoo.engine.booking import Booked
 from routoo.errors import BudgetSpentError
 from routoo.pricing.prices import budget_constraint
-from routoo.routing.money_rows import BudgetLeft, spent_prompts
+from routoo.routing.money_rows import BudgetLeft, booked, spent_prompts
 from routoo.selector.arrays import enough
 from routoo.selector.policies.cheapest import cheapest_of
 
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from routoo.engine.booking import BudgetBooking
     from routoo.selector.arrays import IndexArray
     from routoo.selector.policies.base import Case
+
+# Sums of floats differ in their last bits from the books' whole numbers.
+_SUM_RTOL = 1e-12
+# Up to this sum those bits are less than a nano-USD. Beyond it a solution may pass the limit by some,
+# which the books refuse, so that a little is held back.
+_EXACT_USD = 100.0
 
 
 class BatchBooking:
@@ -61,8 +67,10 @@ class BatchBooking:
                 continue
             terms = state.terms
             left_usd = terms.limit_usd - state.reserved_usd - state.settled_usd
+            if left_usd > _EXACT_USD:
+                left_usd *= 1.0 - 2.0 * _SUM_RTOL
             one = BudgetLeft(budget_constraint(terms.name), terms.tenant, left_usd)
-            if needed_usd[budget] > left_usd:
+            if needed_usd[budget] > left_usd + _SUM_RTOL * abs(left_usd):
                 if terms.on_exhausted == "refuse":
                     raise self._short(budget, left_usd, needed_usd[budget])
                 one = replace(one, is_spent=True)
@@ -75,7 +83,7 @@ class BatchBooking:
         known = {(one.name, one.tenant): one for one in left}
         for budget, cost_usd in self._sums(choice).items():
             one = known[budget_constraint(terms[budget].name), terms[budget].tenant]
-            if one.is_spent or cost_usd > one.usd:
+            if one.is_spent or cost_usd > one.usd + _SUM_RTOL * abs(one.usd):
                 return False
         return True
 
@@ -87,20 +95,20 @@ class BatchBooking:
         Returns:
             None: another request has taken the money since ``left`` was read.
         """
-        booked = self.booked(left, choice)
-        within, beside = np.flatnonzero(booked.granted), np.flatnonzero(~booked.granted)
+        found = self.booked(left, choice)
+        within, beside = np.flatnonzero(found.granted), np.flatnonzero(~found.granted)
         if within.size:
             grants = self._reserve(within, choice)
             if (grants.refused_by >= 0).any():
                 return None
-            booked = replace(booked, degraded=grants.degraded)
+            found = replace(found, degraded=grants.degraded)
         if beside.size:
             self._spending.ledger.overdraw(
                 [self._ids[row] for row in beside],
                 [self._tenants[row] for row in beside],
                 self._case.costs_usd[beside, choice[beside]],
             )
-        return booked
+        return found
 
     def booked(self, left: Sequence[BudgetLeft], choice: IndexArray) -> Booked:
         """Returns how a choice, int [n], would be booked."""
@@ -119,13 +127,11 @@ class BatchBooking:
 
     def _sums(self, choice: IndexArray) -> dict[int, float]:
         """Returns the summed costs in USD of a choice in each budget that pays for a prompt."""
-        costs_usd = self._case.costs_usd[np.arange(len(choice)), choice]
+        costs_usd = booked(self._case.costs_usd[np.arange(len(choice)), choice])
         tenants = np.array(self._tenants, object)
         sums: dict[int, float] = {}
         for tenant in set(self._tenants):
-            own = costs_usd[tenants == tenant]
-            # The books round each of them up to whole nano-USD.
-            cost_usd = float(own.sum()) + len(own) * 1e-9
+            cost_usd = float(costs_usd[tenants == tenant].sum())
             for budget in self._spending.ledger.applies(tenant):
                 sums[budget] = sums.get(budget, 0.0) + cost_usd
         return sums

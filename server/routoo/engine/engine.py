@@ -157,8 +157,12 @@ class Engine:
         self,
         requests: Sequence[PromptRequest],
         constraints: JointConstraints,
+        *,
+        is_dry: bool = False,
     ) -> BatchDecision:
         """Decides many prompts jointly; without constraints, each one as ``route`` does.
+
+        What is left of the budgets bounds the batch, and nothing is booked where ``is_dry``.
 
         Raises:
             InvalidRequestError: names the request, or the model that the pool does not have.
@@ -175,7 +179,7 @@ class Engine:
 
         def decide_all(parts: Sequence[Prediction]) -> BatchDecision:
             decided = self._decider.decide_jointly(
-                _together(requests, parts, accepted_ns), constraints
+                _together(requests, parts, accepted_ns), constraints, is_dry=is_dry
             )
             if not handover.finish(decided):
                 self._decider.release(decided.decisions)

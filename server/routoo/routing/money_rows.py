@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from routoo.budget.scopes import nano_usd
+from routoo.budget.terms import NANO_PER_USD
 from routoo.selector.lp.problem import BUDGET, Resource, tenant_budget
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
-
-# The books round each amount up to a whole one of these.
-_NANO_USD = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +42,13 @@ class MoneyRow:
         name: its name among the binding constraints.
         limit_usd: sum of the costs, at most.
         prompts: int, the prompts that count, ascending; None: all.
+        is_booked: the costs count as the books round them.
     """
 
     name: str
     limit_usd: float
     prompts: NDArray[np.intp] | None
+    is_booked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,19 +96,25 @@ class MoneyRows:
                 continue
             prompts = groups[one.tenant] if one.tenant else None
             most_usd = dearest if prompts is None else dearest[prompts]
-            limit_usd = one.usd - len(most_usd) * _NANO_USD
-            if most_usd.size and limit_usd < float(most_usd.sum()):
-                found.append(MoneyRow(one.name, limit_usd, prompts))
+            # The books round each cost up.
+            most = float(most_usd.sum()) + len(most_usd) / NANO_PER_USD
+            if most_usd.size and one.usd < most:
+                found.append(MoneyRow(one.name, one.usd, prompts, is_booked=True))
         return cls(n, _tightest(n, found))
 
     def resources(self, costs_usd: NDArray[np.float64]) -> tuple[Resource, ...]:
-        """Returns the rows of the program; all share the costs, float64 [n, m]."""
-        return tuple(
-            Resource(row.name, costs_usd, row.limit_usd)
-            if row.prompts is None
-            else tenant_budget(row.name, row.prompts, costs_usd, row.limit_usd)
-            for row in self.rows
-        )
+        """Returns the rows of the program, over costs, float64 [n, m], which they share."""
+        booked_usd = costs_usd
+        if any(row.is_booked for row in self.rows):
+            booked_usd = booked(costs_usd)
+        found = []
+        for row in self.rows:
+            usage = booked_usd if row.is_booked else costs_usd
+            if row.prompts is None:
+                found.append(Resource(row.name, usage, row.limit_usd))
+            else:
+                found.append(tenant_budget(row.name, row.prompts, usage, row.limit_usd))
+        return tuple(found)
 
     def of_all(self, prices: NDArray[np.float64]) -> float:
         """Returns the price of money for any prompt, from the prices of the rows, float64 [k]."""
@@ -135,6 +142,11 @@ class MoneyRows:
         return found
 
 
+def booked(costs_usd: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns costs in USD as the books round them: up to whole nano-USD, in any shape."""
+    return nano_usd(costs_usd) / NANO_PER_USD
+
+
 def spent_prompts(tenants: Sequence[str], left: Iterable[BudgetLeft]) -> NDArray[np.bool_]:
     """Returns the prompts, bool [n], that a spent budget lets go on with their cheapest model."""
     spent = {one.tenant for one in left if one.is_spent}
@@ -159,7 +171,7 @@ def _tightest(n: int, rows: Iterable[MoneyRow]) -> tuple[MoneyRow, ...]:
     kept: dict[bytes, MoneyRow] = {}
     for row in rows:
         is_all = row.prompts is None or len(row.prompts) == n
-        one = MoneyRow(row.name, row.limit_usd, None) if is_all else row
+        one = replace(row, prompts=None) if is_all else row
         key = b"" if one.prompts is None else b"p" + one.prompts.tobytes()
         if key not in kept or one.limit_usd < kept[key].limit_usd:
             kept[key] = one
