@@ -84,6 +84,7 @@ class OnlinePricing:
         self._payers = sorted(payers - {()})
         self._plans = [BudgetPlan(one) for one in terms]
         self._seen: deque[Observed] = deque(maxlen=_MOST_WAITING)
+        self._settled: deque[tuple[str, float, float]] = deque(maxlen=_MOST_WAITING)
         self._stepped_s = clock_s()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -120,6 +121,10 @@ class OnlinePricing:
         """Queues requests for the next solution; see ``Pricing.observe``."""
         self._seen.append(observed)
 
+    def settled(self, tenant: str, predicted_usd: float, cost_usd: float) -> None:
+        """Queues a reported cost for the next solution; see ``Pricing.settled``."""
+        self._settled.append((tenant, predicted_usd, cost_usd))
+
     def start(self) -> None:
         """Solves anew in a thread, at the interval of the settings, until ``close``."""
         self._thread = threading.Thread(target=self._run, name="routoo-prices", daemon=True)
@@ -135,6 +140,7 @@ class OnlinePricing:
         """Takes in what was observed, solves, and swaps the prices."""
         now_s = self._clock_s()
         elapsed_s, self._stepped_s = now_s - self._stepped_s, now_s
+        self._take_in_reports()
         self._take_in()
         for plan, state in zip(self._plans, self._ledger.states(), strict=True):
             plan.look(state, elapsed_s)
@@ -147,6 +153,12 @@ class OnlinePricing:
             except Exception:  # noqa: BLE001 - the thread must live on
                 # The prices stay in force until the next solution; the operator sees the log.
                 _log.exception("prices could not be solved")
+
+    def _take_in_reports(self) -> None:
+        while self._settled:
+            tenant, predicted_usd, cost_usd = self._settled.popleft()
+            for budget in self._ledger.applies(tenant):
+                self._plans[budget].settled(predicted_usd, cost_usd)
 
     def _take_in(self) -> None:
         seen = []
@@ -181,11 +193,22 @@ class OnlinePricing:
         curves, shares = self._window.mix(len(self._payers))
         limits = [MeanCostLimit(plan.mean_cost_usd, not plan.terms.tenant) for plan in self._plans]
         duals = solve_nested(self._grid, curves, shares, self._payers, limits)
+        prices = [max(pair) for pair in zip(duals.prices, self._least_prices(), strict=True)]
         for plan, planned_usd in zip(self._plans, duals.mean_costs_usd, strict=True):
             plan.planned_usd = planned_usd
         return Prices(
             self.in_force.unbudgeted,
-            duals.prices,
+            tuple(prices),
             tuple(plan.terms.name for plan in self._plans),
             self._ledger.applies,
         )
+
+    def _least_prices(self) -> list[float]:
+        """Returns the price of each budget at which one request alone does not take it over."""
+        least = [0.0] * len(self._plans)
+        dearest = self._window.dearest(len(self._payers))
+        for payer, curve in zip(self._payers, dearest, strict=True):
+            for budget in payer:
+                most_usd = self._plans[budget].most_cost_usd
+                least[budget] = max(least[budget], self._grid.price_at(curve, most_usd))
+        return least

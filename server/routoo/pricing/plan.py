@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from math import inf, sqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from routoo.pricing.demand import Drift, Rate
+from routoo.pricing.demand import Correction, Drift, Rate
 
 if TYPE_CHECKING:
     from routoo.budget.ledger import BudgetState
@@ -33,6 +34,21 @@ MOST_DRIFT = 5.0
 _SLIDING_AHEAD = 0.05
 # The rest of the limit is kept back, so that random variation does not exhaust the budget.
 _SLIDING_USED = 0.97
+# Memory of reported costs, in reports: the costs of single requests lie far apart, so that fewer
+# would let the plan jump, and more would answer late to a new price or length.
+CORRECTION_MEMORY_REQUESTS = 100.0
+# A cost may be this far from its prediction; beyond that the report is taken to be a mistake.
+MOST_CORRECTION = 30.0
+# A plan for the rest of a period leaves out so many standard deviations of the number of requests
+# that are still to come (the root of it). Their money is spent a little earlier, and the last
+# requests of a period get a little less; otherwise what is left when the last one has come, by
+# chance more or less than one request's cost, would be lost or lacking.
+_LEAD = 1.0
+# Near the end of a period, one request may cost the money left by so many standard errors of its
+# prediction.
+_CERTAIN = 2.0
+# Requests in a period, as long as none was seen.
+_UNSEEN_REQUESTS = 1000.0
 _NANO = 1e9
 
 
@@ -42,6 +58,7 @@ class BudgetPlan:
     Attributes:
         terms: the budget.
         mean_cost_usd: mean cost that requests may have from now on, as the cost curves count it.
+        most_cost_usd: cost that one request may have from now on, as the cost curves count it.
         planned_usd: mean cost of a request at the prices in force, by the cost curves; set by
             the code that solves for the prices.
     """
@@ -49,6 +66,7 @@ class BudgetPlan:
     def __init__(self, terms: BudgetTerms) -> None:
         self.terms = terms
         self.mean_cost_usd = 0.0
+        self.most_cost_usd = inf
         self.planned_usd = 0.0
         self._period_s = terms.period_ns / _NANO
         self._rate = Rate(RATE_MEMORY_PERIODS * self._period_s)
@@ -59,6 +77,9 @@ class BudgetPlan:
             least=1.0 / MOST_DRIFT,
             most=MOST_DRIFT if terms.sliding else 1.0,
         )
+        self._correction = Correction(
+            CORRECTION_MEMORY_REQUESTS, DRIFT_PRIOR_REQUESTS, MOST_CORRECTION
+        )
         self._priced = 0
         self._real_usd = 0.0
         self._arrived = 0
@@ -68,6 +89,7 @@ class BudgetPlan:
     def go_on_from(self, other: BudgetPlan) -> None:
         """Takes over the history of the same budget, perhaps with another limit."""
         self._rate, self._drift = other._rate, other._drift
+        self._correction = other._correction
         self._granted_before = other._granted_before
         self.mean_cost_usd, self.planned_usd = other.mean_cost_usd, other.planned_usd
 
@@ -85,6 +107,10 @@ class BudgetPlan:
             self._priced += real.size
             self._real_usd += float(real.sum())
 
+    def settled(self, predicted_usd: float, cost_usd: float) -> None:
+        """Takes note of the reported cost of a request, and of the predicted one."""
+        self._correction.note(predicted_usd, cost_usd)
+
     def look(self, state: BudgetState, elapsed_s: float) -> None:
         """Plans anew from the present state of the budget, ``elapsed_s`` after the last call."""
         if elapsed_s > 0.0:
@@ -95,7 +121,8 @@ class BudgetPlan:
             self._drift.note(self._priced, self._real_usd, planned_usd, elapsed_s)
             self._priced, self._real_usd = 0, 0.0
         limit_usd = self.terms.limit_nano_usd / _NANO
-        spent_usd = state.reserved_usd + state.settled_usd
+        ratio = self._correction.ratio
+        spent_usd = ratio * state.reserved_usd + state.settled_usd
         left_usd = max(0.0, limit_usd - spent_usd)
         if self.terms.sliding:
             # The count of grants also falls, as old ones stop counting, so new grants of other
@@ -108,8 +135,15 @@ class BudgetPlan:
                 (left_usd + returning_usd) / max(1.0, rate * ahead_s),
             )
         else:
-            mean_cost_usd = left_usd / max(1.0, self._rate.per_s * state.period_left_s)
-        self.mean_cost_usd = mean_cost_usd / self._drift.ratio
+            ahead = self._ahead(state)
+            mean_cost_usd = left_usd / max(1.0, ahead - _LEAD * sqrt(ahead))
+        self.mean_cost_usd = mean_cost_usd / self._drift.ratio / ratio
+        self.most_cost_usd = left_usd / ratio / (1.0 + _CERTAIN * self._correction.error)
+
+    def _ahead(self, state: BudgetState) -> float:
+        """Returns how many requests are still to come in a fixed period."""
+        rate = self._rate.per_s or _UNSEEN_REQUESTS / self._period_s
+        return rate * state.period_left_s
 
     def _of_others(self, state: BudgetState) -> int:
         """Returns how many requests of other replicas were granted since the last call."""

@@ -110,6 +110,10 @@ class Pricing(Protocol):
         """Takes note of requests. Called from any thread; never waits."""
         ...
 
+    def settled(self, tenant: str, predicted_usd: float, cost_usd: float) -> None:
+        """Takes note of the cost of a tenant's answer. Called from any thread; never waits."""
+        ...
+
     def close(self) -> None:
         """Stops the thread that solves for prices, if there is one."""
         ...
@@ -123,6 +127,9 @@ class FixedPricing:
 
     def observe(self, observed: Observed) -> None:
         """Does nothing: the price does not depend on requests."""
+
+    def settled(self, tenant: str, predicted_usd: float, cost_usd: float) -> None:
+        """Does nothing: the price does not depend on costs."""
 
     def close(self) -> None:
         """Does nothing: there is no thread."""
