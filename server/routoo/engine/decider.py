@@ -146,7 +146,9 @@ class Decider:
         prepared = self._prepare(predicted, is_dry=is_dry)
         _check_all_eligible(prepared.eligibility)
         chosen, booked = self._chosen_together(predicted, prepared, constraints, is_dry=is_dry)
-        batch = self._decided(predicted, prepared, chosen, booked, is_dry=is_dry)
+        batch = self._decided(
+            predicted, prepared, chosen, booked, is_planned=True, is_dry=is_dry
+        )
         decisions = [
             self._decision(batch, row, request, prepared)
             for row, request in enumerate(predicted.requests)
@@ -289,6 +291,7 @@ class Decider:
         chosen: Chosen,
         booked: Booked | None,
         *,
+        is_planned: bool = False,
         is_dry: bool = False,
     ) -> DecidedBatch:
         prediction, estimates = predicted.prediction, prepared.estimates
@@ -301,7 +304,7 @@ class Decider:
         choice, codes = chosen.choice, chosen.reasons
         if booked is not None:
             if not is_dry:
-                self._observe(prepared, chosen, booked)
+                self._observe(prepared, chosen, booked, is_planned=is_planned)
             choice = booked.choice
             spent = np.flatnonzero(booked.spent >= 0)
             if spent.size:
@@ -350,7 +353,9 @@ class Decider:
             self._recorder.decided(predicted.requests, prepared, chosen, batch)
         return batch
 
-    def _observe(self, prepared: Prepared, chosen: Chosen, booked: Booked) -> None:
+    def _observe(
+        self, prepared: Prepared, chosen: Chosen, booked: Booked, *, is_planned: bool
+    ) -> None:
         case = prepared.case
         at_price = chosen.priced & booked.granted & (booked.spent < 0)
         paid = case.costs_usd[np.arange(len(booked.choice)), booked.choice]
@@ -362,6 +367,7 @@ class Decider:
                 mask=case.mask,
                 granted=booked.granted,
                 at_price_usd=np.where(at_price, paid, np.nan),
+                is_planned=is_planned,
             )
         )
 

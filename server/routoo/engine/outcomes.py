@@ -9,7 +9,7 @@ from routoo.errors import InvalidRequestError, RoutooError
 from routoo.routing.estimates import tokens_cost_usd
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from routoo.budget.ledger import Ledger
     from routoo.engine.open_decisions import OpenDecisions
@@ -27,6 +27,8 @@ class OutcomeSettlement:
         ledger: settles costs; None: there are no budgets.
         pool: prices the tokens of decisions that are not known here; a known one has its own pool.
         counts: sums up what is reported.
+        settled: called with the tenant, the predicted and the true cost of each report; None:
+            nobody wants to know.
     """
 
     def __init__(
@@ -35,11 +37,13 @@ class OutcomeSettlement:
         ledger: Ledger | None,
         pool: Pool,
         counts: OutcomeCounts,
+        settled: Callable[[str, float, float], None] | None = None,
     ) -> None:
         self._decisions = decisions
         self._ledger = ledger
         self._pool = pool
         self._counts = counts
+        self._settled = settled
 
     def report(self, outcome: OutcomeReport) -> bool:
         """Books an outcome.
@@ -129,6 +133,9 @@ class OutcomeSettlement:
             self._counts.scored.labels(*labels).inc()
             self._counts.reported_score.labels(*labels).inc(outcome.score)
             self._counts.predicted_score.labels(*labels).inc(predicted)
+        if cost_usd is not None and self._settled is not None:
+            predicted_usd = decision.batch.costs_usd[decision.row]
+            self._settled(decision.tenant, predicted_usd, cost_usd)
         if cost_usd is not None and not outcome.error:
             self._counts.reported_cost.labels(model).inc(cost_usd)
             self._counts.predicted_cost.labels(model).inc(float(estimates.costs_usd[row, column]))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,7 @@ WINDOW_REQUESTS = 1000
 # The number of requests that the predictor's calibration sample counts as. The sample stands for
 # kinds of requests that have not come lately; as it counts as many as the window holds, it has half
 # of the weight once the window is full.
-PRIOR_REQUESTS = 1000.0
+PRIOR_REQUESTS = 100.0
 # Most batches in the queue: a price thread that has died must not fill the memory.
 _MOST_WAITING = 10_000
 # A step adds at most this part of the window, so that it reaches some steps back at any rate.
@@ -56,6 +57,8 @@ class OnlinePricing:
         sample_costs_usd: float64 [r, m].
         unbudgeted: score per USD for requests that no budget applies to, and for all until the
             first solution.
+        max_mean_cost_usd: mean predicted cost per request to keep to beside the budgets; None:
+            none.
         settings: the interval between two solutions.
         clock_s: seconds on a clock that never goes back.
     """
@@ -67,10 +70,13 @@ class OnlinePricing:
         sample_costs_usd: FloatArray,
         *,
         unbudgeted: float,
+        max_mean_cost_usd: float | None = None,
         settings: PricesSettings,
         clock_s: Callable[[], float] = monotonic,
     ) -> None:
         terms = ledger.terms
+        self._paced = {index for index, one in enumerate(terms) if one.is_paced}
+        self._max_mean_cost_usd = max_mean_cost_usd
         self.in_force = Prices(unbudgeted)
         self._ledger = ledger
         self._interval_s = settings.resolve_interval_s
@@ -114,7 +120,8 @@ class OnlinePricing:
                 self.in_force.unbudgeted,
                 tuple(prices[name] for name in names),
                 names,
-                self._ledger.applies,
+                self._priced_by,
+                before.least if self._max_mean_cost_usd is not None else 0.0,
             )
 
     def observe(self, observed: Observed) -> None:
@@ -170,6 +177,12 @@ class OnlinePricing:
         known: dict[str, int] = {}
         for tenant in {tenant for one in seen for tenant in one.tenants}:
             known[tenant] = index.get(self._ledger.applies(tenant), -1)
+        planned = [one for one in seen if one.is_planned]
+        for one in planned:
+            self._take_in_planned(one)
+        seen = [one for one in seen if not one.is_planned]
+        if not seen:
+            return
         groups = np.array([known[tenant] for one in seen for tenant in one.tenants], np.intp)
         granted = np.concatenate([one.granted for one in seen])
         at_price_usd = np.concatenate([one.at_price_usd for one in seen])
@@ -189,9 +202,21 @@ class OnlinePricing:
         costs_usd = np.concatenate([one.costs_usd for one in seen])[usable]
         self._window.add(self._grid.costs(scores, costs_usd, mask[usable]), groups[usable])
 
+    def _take_in_planned(self, batch: Observed) -> None:
+        """Notes that a batch's requests are no flow of requests, and not those of others."""
+        granted: dict[str, int] = {}
+        for tenant, is_granted in zip(batch.tenants, batch.granted.tolist(), strict=True):
+            granted[tenant] = granted.get(tenant, 0) + is_granted
+        for tenant, count in granted.items():
+            for budget in self._ledger.applies(tenant):
+                self._plans[budget].planned(count)
+
     def _solve(self) -> Prices:
         curves, shares = self._window.mix(len(self._payers))
-        limits = [MeanCostLimit(plan.mean_cost_usd, not plan.terms.tenant) for plan in self._plans]
+        limits = [
+            MeanCostLimit(plan.mean_cost_usd if plan.terms.is_paced else inf, not plan.terms.tenant)
+            for plan in self._plans
+        ]
         duals = solve_nested(self._grid, curves, shares, self._payers, limits)
         prices = [max(pair) for pair in zip(duals.prices, self._least_prices(), strict=True)]
         for plan, planned_usd in zip(self._plans, duals.mean_costs_usd, strict=True):
@@ -200,7 +225,20 @@ class OnlinePricing:
             self.in_force.unbudgeted,
             tuple(prices),
             tuple(plan.terms.name for plan in self._plans),
-            self._ledger.applies,
+            self._priced_by,
+            self._least_price(shares @ curves),
+        )
+
+    def _priced_by(self, tenant: str) -> tuple[int, ...]:
+        """Returns the indices of a tenant's budgets that have a price."""
+        return tuple(one for one in self._ledger.applies(tenant) if one in self._paced)
+
+    def _least_price(self, curve: FloatArray) -> float:
+        """Returns the price that keeps to the mean cost, of the sample and of the requests seen."""
+        if self._max_mean_cost_usd is None:
+            return 0.0
+        return max(
+            self.in_force.unbudgeted, self._grid.price_at(curve, self._max_mean_cost_usd)
         )
 
     def _least_prices(self) -> list[float]:
@@ -208,7 +246,7 @@ class OnlinePricing:
         least = [0.0] * len(self._plans)
         dearest = self._window.dearest(len(self._payers))
         for payer, curve in zip(self._payers, dearest, strict=True):
-            for budget in payer:
+            for budget in self._paced.intersection(payer):
                 most_usd = self._plans[budget].most_cost_usd
                 least[budget] = max(least[budget], self._grid.price_at(curve, most_usd))
         return least

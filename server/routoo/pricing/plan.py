@@ -29,6 +29,7 @@ DRIFT_PRIOR_REQUESTS = 5.0
 # A plan is raised by this factor at most, and with a sliding budget also lowered by it: beyond that
 # the cost curves are wrong altogether, and the window of requests corrects them better.
 MOST_DRIFT = 5.0
+MOST_OVERSPENT = 5.0
 # A sliding period has no end to plan for. Money that is spent at once comes back at once, so it is
 # to be spent evenly: within this share of the period, no more than is left then.
 _SLIDING_AHEAD = 0.05
@@ -44,11 +45,18 @@ MOST_CORRECTION = 30.0
 # requests of a period get a little less; otherwise what is left when the last one has come, by
 # chance more or less than one request's cost, would be lost or lacking.
 _LEAD = 1.0
+# This part of the limit of a fixed period is left for the last costs that come out higher than
+# predicted.
+_HELD_BACK = 0.001
 # Near the end of a period, one request may cost the money left by so many standard errors of its
 # prediction.
 _CERTAIN = 2.0
 # Requests in a period, as long as none was seen.
 _UNSEEN_REQUESTS = 1000.0
+# Requests of other replicas since the last solution: at most this many times the usual number, and
+# some more.
+_MOST_GROWTH = 4.0
+_MOST_AT_ONCE = 50
 _NANO = 1e9
 
 
@@ -75,7 +83,7 @@ class BudgetPlan:
             DRIFT_MEMORY_REQUESTS,
             DRIFT_PRIOR_REQUESTS,
             least=1.0 / MOST_DRIFT,
-            most=MOST_DRIFT if terms.sliding else 1.0,
+            most=MOST_DRIFT if terms.sliding else MOST_OVERSPENT,
         )
         self._correction = Correction(
             CORRECTION_MEMORY_REQUESTS, DRIFT_PRIOR_REQUESTS, MOST_CORRECTION
@@ -107,6 +115,10 @@ class BudgetPlan:
             self._priced += real.size
             self._real_usd += float(real.sum())
 
+    def planned(self, granted: int) -> None:
+        """Takes note of a batch of this replica, which is no part of the flow of requests."""
+        self._own += granted
+
     def settled(self, predicted_usd: float, cost_usd: float) -> None:
         """Takes note of the reported cost of a request, and of the predicted one."""
         self._correction.note(predicted_usd, cost_usd)
@@ -114,7 +126,7 @@ class BudgetPlan:
     def look(self, state: BudgetState, elapsed_s: float) -> None:
         """Plans anew from the present state of the budget, ``elapsed_s`` after the last call."""
         if elapsed_s > 0.0:
-            self._rate.note(self._arrived + self._of_others(state), elapsed_s)
+            self._rate.note(self._arrived + self._of_others(state, elapsed_s), elapsed_s)
             self._arrived = self._own = 0
             self._granted_before = state.granted
             planned_usd = self._priced * self.planned_usd
@@ -124,6 +136,7 @@ class BudgetPlan:
         ratio = self._correction.ratio
         spent_usd = ratio * state.reserved_usd + state.settled_usd
         left_usd = max(0.0, limit_usd - spent_usd)
+        planned_usd = max(0.0, left_usd - _HELD_BACK * limit_usd)
         if self.terms.sliding:
             # The count of grants also falls, as old ones stop counting, so new grants of other
             # replicas cannot be told from it; the rate of all replicas is at least its mean.
@@ -136,20 +149,23 @@ class BudgetPlan:
             )
         else:
             ahead = self._ahead(state)
-            mean_cost_usd = left_usd / max(1.0, ahead - _LEAD * sqrt(ahead))
+            mean_cost_usd = planned_usd / max(1.0, ahead - _LEAD * sqrt(ahead))
         self.mean_cost_usd = mean_cost_usd / self._drift.ratio / ratio
-        self.most_cost_usd = left_usd / ratio / (1.0 + _CERTAIN * self._correction.error)
+        self.most_cost_usd = planned_usd / ratio / (1.0 + _CERTAIN * self._correction.error)
 
     def _ahead(self, state: BudgetState) -> float:
         """Returns how many requests are still to come in a fixed period."""
         rate = self._rate.per_s or _UNSEEN_REQUESTS / self._period_s
         return rate * state.period_left_s
 
-    def _of_others(self, state: BudgetState) -> int:
+    def _of_others(self, state: BudgetState, elapsed_s: float) -> int:
         """Returns how many requests of other replicas were granted since the last call."""
         before = self._granted_before
         if before is None or self.terms.sliding:
             return 0
         # In a new period the count begins again.
         since = state.granted - before if state.granted >= before else state.granted
-        return max(0, since - self._own)
+        others = max(0, since - self._own)
+        # A batch of another replica comes at once, and is not the beginning of a flow.
+        usual = self._rate.per_s * elapsed_s
+        return min(others, round(_MOST_GROWTH * usual) + _MOST_AT_ONCE)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from routoo.budget.ledger import Ledger
     from routoo.config.budget import BudgetSettings, LedgerSettings
+    from routoo.config.policy import PolicySettings
     from routoo.config.settings import Settings
     from routoo.pricing.prices import Pricing
     from routoo.server.assembly import Components
@@ -102,12 +103,20 @@ def renew_accounting(
             ledger = open_ledger(settings.budgets, settings.ledger, clocks.clock_ns)
         else:
             ledger = succeed(ledger, settings.budgets, settings.ledger, clocks.clock_ns)
-    elif same_models and settings.policy.prices == before.policy.prices:
+    elif same_models and _prices_alike(settings.policy, before.policy):
         old.decisions.bound(kept.max_open_decisions, kept.max_age_s)
         return old
     old.pricing.close()
     old.decisions.bound(kept.max_open_decisions, kept.max_age_s)
     return _accounting_of(settings, parts, ledger, old.decisions, counts, clocks, old.pricing)
+
+
+def _prices_alike(one: PolicySettings, other: PolicySettings) -> bool:
+    return (
+        one.prices == other.prices
+        and one.max_mean_cost_usd == other.max_mean_cost_usd
+        and one.mean_cost_is_set == other.mean_cost_is_set
+    )
 
 
 def close_replaced(old: Accounting, new: Accounting) -> None:
@@ -128,19 +137,22 @@ def _accounting_of(
     clocks: Clocks,
     before: Pricing | None = None,
 ) -> Accounting:
-    outcomes = OutcomeSettlement(decisions, ledger, parts.pool, counts)
     if ledger is None:
+        outcomes = OutcomeSettlement(decisions, None, parts.pool, counts)
         return Accounting(FixedPricing(parts.price), None, decisions, outcomes)
+    policy = settings.policy
     pricing = OnlinePricing(
         ledger,
         parts.sample.scores,
         parts.sample.costs_usd,
         unbudgeted=parts.price,
-        settings=settings.policy.prices,
+        max_mean_cost_usd=policy.max_mean_cost_usd if policy.mean_cost_is_set else None,
+        settings=policy.prices,
         clock_s=clocks.clock_s,
     )
     if isinstance(before, OnlinePricing):
         pricing.go_on_from(before)
+    outcomes = OutcomeSettlement(decisions, ledger, parts.pool, counts, pricing.settled)
     spending = BudgetBooking(
         ledger,
         refuses_unbudgeted=settings.ledger.unbudgeted == "refuse",
