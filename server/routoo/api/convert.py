@@ -343,6 +343,7 @@ def models_response(models: ModelsOverview) -> info_pb2.ListModelsResponse:
         ],
         curve=[_curve_point(pool, point) for point in models.curve],
         operating_point=_curve_point(pool, models.at),
+        price_set_by=models.price_set_by,
     )
 
 

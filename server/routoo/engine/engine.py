@@ -342,6 +342,7 @@ class Engine:
             mean_scores=sample.scores.mean(axis=0).tolist(),
             mean_costs_usd=sample.costs_usd.mean(axis=0).tolist(),
             curve=curve,
+            price_set_by=self.accounting.pricing.in_force.of("")[1],
         )
 
     async def info(self) -> EngineInfo:
@@ -358,6 +359,7 @@ class Engine:
             policies=list(self.policies.offered),
             tasks=self.predictor.tasks,
             price=self.price,
+            price_set_by=self.accounting.pricing.in_force.of("")[1],
             max_prompt_tokens=self.predictor.max_tokens,
             degraded=self.predictor.degraded or any(state.degraded for state, _ in budgets),
             shadow=None if self.shadow is None else self.shadow.comparison,

@@ -23,6 +23,7 @@ class ModelsOverview:
         mean_scores: [m], each model's mean predicted score.
         mean_costs_usd: [m], each model's mean predicted cost.
         curve: points of the cost-quality curve; empty: none were asked for.
+        price_set_by: the limits that the price in force comes from.
     """
 
     pool: Pool
@@ -30,6 +31,7 @@ class ModelsOverview:
     mean_scores: Sequence[float]
     mean_costs_usd: Sequence[float]
     curve: Sequence[CurvePoint]
+    price_set_by: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,7 @@ class EngineInfo:
         policies: the names of the policies that a request may name.
         tasks: the kinds of task that a request may name; empty: none are told apart.
         price: score per USD in force for requests without a tenant.
+        price_set_by: the limits that this price comes from; empty: none binds.
         max_prompt_tokens: longest prompt that is read whole.
         degraded: a part of the service has failed, and another stands in for it.
         shadow: the counts of the shadow policy; None: there is none.
@@ -54,6 +57,7 @@ class EngineInfo:
     policies: Sequence[str]
     tasks: Sequence[str]
     price: float
+    price_set_by: Sequence[str]
     max_prompt_tokens: int
     degraded: bool
     shadow: Comparison | None

@@ -221,6 +221,7 @@ class OnlinePricing:
         prices = [max(pair) for pair in zip(duals.prices, self._least_prices(), strict=True)]
         for plan, planned_usd in zip(self._plans, duals.mean_costs_usd, strict=True):
             plan.planned_usd = planned_usd
+            plan.cheapest_usd = float((shares @ curves)[-1])
         return Prices(
             self.in_force.unbudgeted,
             tuple(prices),

@@ -44,13 +44,13 @@ MOST_CORRECTION = 30.0
 # that are still to come (the root of it). Their money is spent a little earlier, and the last
 # requests of a period get a little less; otherwise what is left when the last one has come, by
 # chance more or less than one request's cost, would be lost or lacking.
-_LEAD = 1.0
+_LEAD = 2.0
 # This part of the limit of a fixed period is left for the last costs that come out higher than
 # predicted.
 _HELD_BACK = 0.001
 # Near the end of a period, one request may cost the money left by so many standard errors of its
 # prediction.
-_CERTAIN = 2.0
+_CERTAIN = 1.5
 # Requests in a period, as long as none was seen.
 _UNSEEN_REQUESTS = 1000.0
 # Requests of other replicas since the last solution: at most this many times the usual number, and
@@ -69,6 +69,7 @@ class BudgetPlan:
         most_cost_usd: cost that one request may have from now on, as the cost curves count it.
         planned_usd: mean cost of a request at the prices in force, by the cost curves; set by
             the code that solves for the prices.
+        cheapest_usd: mean cost of the cheapest models, by the cost curves; set by that code, too.
     """
 
     def __init__(self, terms: BudgetTerms) -> None:
@@ -76,6 +77,7 @@ class BudgetPlan:
         self.mean_cost_usd = 0.0
         self.most_cost_usd = inf
         self.planned_usd = 0.0
+        self.cheapest_usd = 0.0
         self._period_s = terms.period_ns / _NANO
         self._rate = Rate(RATE_MEMORY_PERIODS * self._period_s)
         self._drift = Drift(
@@ -149,7 +151,10 @@ class BudgetPlan:
             )
         else:
             ahead = self._ahead(state)
-            mean_cost_usd = planned_usd / max(1.0, ahead - _LEAD * sqrt(ahead))
+            deviation = sqrt(ahead)
+            # More requests may come than expected; the cheapest models have to be left for them.
+            planned_usd = max(0.0, planned_usd - deviation * ratio * self.cheapest_usd)
+            mean_cost_usd = planned_usd / max(1.0, ahead - _LEAD * deviation)
         self.mean_cost_usd = mean_cost_usd / self._drift.ratio / ratio
         self.most_cost_usd = planned_usd / ratio / (1.0 + _CERTAIN * self._correction.error)
 

@@ -48,6 +48,7 @@ def decision(response: RouteResponse) -> list[Block]:
     blocks.append(_candidates(response))
     facts = [
         ("shadow price", worth(response.shadow_price)),
+        ("set by", " and ".join(response.price_set_by) or "no limit"),
         ("prompt", count(response.input_tokens, "token")),
         *_known(response),
         ("decided in", phases(response.timing)),
