@@ -45,6 +45,8 @@ MOST_CORRECTION = 30.0
 # requests of a period get a little less; otherwise what is left when the last one has come, by
 # chance more or less than one request's cost, would be lost or lacking.
 _LEAD = 2.0
+# The cheapest models are paid for so many standard deviations more requests than are expected.
+_SURE = 2.0
 # This part of the limit of a fixed period is left for the last costs that come out higher than
 # predicted.
 _HELD_BACK = 0.001
@@ -153,7 +155,7 @@ class BudgetPlan:
             ahead = self._ahead(state)
             deviation = sqrt(ahead)
             # More requests may come than expected; the cheapest models have to be left for them.
-            planned_usd = max(0.0, planned_usd - deviation * ratio * self.cheapest_usd)
+            planned_usd = max(0.0, planned_usd - _SURE * deviation * ratio * self.cheapest_usd)
             mean_cost_usd = planned_usd / max(1.0, ahead - _LEAD * deviation)
         self.mean_cost_usd = mean_cost_usd / self._drift.ratio / ratio
         self.most_cost_usd = planned_usd / ratio / (1.0 + _CERTAIN * self._correction.error)
