@@ -146,9 +146,7 @@ class Decider:
         prepared = self._prepare(predicted, is_dry=is_dry)
         _check_all_eligible(prepared.eligibility)
         chosen, booked = self._chosen_together(predicted, prepared, constraints, is_dry=is_dry)
-        batch = self._decided(
-            predicted, prepared, chosen, booked, is_planned=True, is_dry=is_dry
-        )
+        batch = self._decided(predicted, prepared, chosen, booked, is_planned=True, is_dry=is_dry)
         decisions = [
             self._decision(batch, row, request, prepared)
             for row, request in enumerate(predicted.requests)
@@ -181,7 +179,9 @@ class Decider:
             if chosen is None:
                 within = replace(constraints, budgets_left=left)
                 chosen = self._solve(predicted, prepared, within)
-            booked = money.booked(left, chosen.choice) if is_dry else money.book(left, chosen.choice)
+            booked = (
+                money.booked(left, chosen.choice) if is_dry else money.book(left, chosen.choice)
+            )
             if booked is not None:
                 return chosen, booked
         raise money.lost()
@@ -190,9 +190,7 @@ class Decider:
         self, predicted: Predicted, prepared: Prepared, constraints: JointConstraints
     ) -> Chosen:
         mask, scores = prepared.case.mask, prepared.estimates.scores
-        joint = solve_jointly(
-            prepared.estimates, mask, constraints, predicted.requests, self._pool
-        )
+        joint = solve_jointly(prepared.estimates, mask, constraints, predicted.requests, self._pool)
         codes = reasons(scores, mask, joint.choice)
         priced = np.zeros(len(codes), np.bool_)
         return Chosen(joint.choice, codes, priced, Joint(constraints, joint))

@@ -238,9 +238,7 @@ class OnlinePricing:
         """Returns the price that keeps to the mean cost, of the sample and of the requests seen."""
         if self._max_mean_cost_usd is None:
             return 0.0
-        return max(
-            self.in_force.unbudgeted, self._grid.price_at(curve, self._max_mean_cost_usd)
-        )
+        return max(self.in_force.unbudgeted, self._grid.price_at(curve, self._max_mean_cost_usd))
 
     def _least_prices(self) -> list[float]:
         """Returns the price of each budget at which one request alone does not take it over."""

@@ -216,9 +216,7 @@ def cautious_scores(estimates: Estimates, score_std_weight: float) -> NDArray[np
     return round_scores(estimates.scores - score_std_weight * estimates.score_std)
 
 
-def _other_rows(
-    estimates: Estimates, constraints: JointConstraints, pool: Pool
-) -> list[Resource]:
+def _other_rows(estimates: Estimates, constraints: JointConstraints, pool: Pool) -> list[Resource]:
     """Returns the coupling rows that do not count money."""
     rows = [
         capacity(f"max_requests[{name}]", pool.index[name], len(pool.names), limit)

@@ -1,4 +1,4 @@
-"""Limits beside each other: the mean cost, budgets with and without a price, and planned batches."""
+"""Limits beside each other: a mean cost, budgets with and without a price, planned batches."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ def drawn(seed: int, n: int) -> tuple[FloatArray, FloatArray]:
 
 def terms(usd: float, name: str = "all", *, is_paced: bool = True) -> BudgetTerms:
     period_ns = int(PERIOD_S * 1e9)
-    return BudgetTerms(name, "", one_nano_usd(usd), period_ns, False, "refuse", is_paced)
+    limit = one_nano_usd(usd)
+    return BudgetTerms(
+        name, "", limit, period_ns, sliding=False, on_exhausted="refuse", is_paced=is_paced
+    )
 
 
 class Service:
@@ -75,9 +78,7 @@ class Service:
                 self.ledger.settle(f"r{self._ids}", true * amount[0])
                 self.pricing.settled("", float(amount[0]), true * amount[0])
             booked = np.where(granted, amount, np.nan)
-            self.pricing.observe(
-                Observed([""], scores[one], costs_usd[one], mask, granted, booked)
-            )
+            self.pricing.observe(Observed([""], scores[one], costs_usd[one], mask, granted, booked))
             paid.append(float(amount[0]))
             self.now_s += seconds / n
             self.pricing.step()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,8 +16,10 @@ from routoo.routing.estimates import Estimates
 from routoo.routing.joint import JointConstraints, JointSolution, solve_jointly
 from routoo.routing.money_rows import BudgetLeft, booked
 from routoo.routing.request import PromptRequest
-from routoo.selector.arrays import FloatArray
 from support.tiny_pool import tiny_pool
+
+if TYPE_CHECKING:
+    from routoo.selector.arrays import FloatArray
 
 POOL = tiny_pool()
 MODELS = len(POOL.names)
