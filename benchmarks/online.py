@@ -12,9 +12,10 @@ scheme, a price solved once on the first 2.5 % of the stream (solved_once); one 
 calibration sample (fixed_price); the cheapest model above a threshold (above_threshold). All have
 the same books: a request that the budget cannot pay for gets its cheapest model.
 
-Next, one pass over ParetoBandit's validation set for each of seven budgets: true costs are settled,
-half-way a price may fall to a tenth or answers become three times as long, and the whole limit is to
-be spent and never passed. Quality is relative to the program with hindsight on the same predictions.
+Next, one pass over ParetoBandit's validation set for each of seven budgets: true costs are
+settled, half-way a price may fall to a tenth or answers become three times as long, and the whole
+limit is to be spent and never passed. Quality is relative to the program with hindsight on the same
+predictions.
 
 Then, in one process with the real engine: the time of single requests with and without the thread
 that solves prices, in alternating rounds.

@@ -45,8 +45,8 @@ def check_cascade(settings: Settings) -> None:
     """
     if settings.processor.enabled and settings.policy.name == "cascade":
         raise ConfigError(
-            "policy.name: cascade would never escalate behind Envoy, which asks one model a request;"
-            " set policy.name: lp, or processor.enabled: false and call Escalate"
+            "policy.name: cascade would never escalate behind Envoy, which asks one model a"
+            " request; set policy.name: lp, or processor.enabled: false and call Escalate"
         )
 
 

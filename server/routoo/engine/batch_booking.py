@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 # Sums of floats differ in their last bits from the books' whole numbers.
 _SUM_RTOL = 1e-12
-# Up to this sum those bits are less than a nano-USD. Beyond it a solution may pass the limit by some,
-# which the books refuse, so that a little is held back.
+# Up to this sum those bits are less than a nano-USD. Beyond it a solution may pass the limit by
+# some, which the books refuse, so that a little is held back.
 _EXACT_USD = 100.0
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routoo.errors import BudgetSpentError, NoBudgetError
+from routoo.errors import NoBudgetError
 from routoo.selector.policies.base import Case
 from routoo.selector.policies.best import Best
 from support.tiny_money import hourly, spending
