@@ -104,8 +104,8 @@ class BatchBooking:
             found = replace(found, degraded=grants.degraded)
         if beside.size:
             self._spending.ledger.overdraw(
-                [self._ids[row] for row in beside],
-                [self._tenants[row] for row in beside],
+                [self._ids[row] for row in beside.tolist()],
+                [self._tenants[row] for row in beside.tolist()],
                 self._case.costs_usd[beside, choice[beside]],
             )
         return found
