@@ -103,11 +103,14 @@ class BatchBooking:
                 return None
             found = replace(found, degraded=grants.degraded)
         if beside.size:
-            self._spending.ledger.overdraw(
+            grants = self._spending.ledger.overdraw(
                 [self._ids[row] for row in beside.tolist()],
                 [self._tenants[row] for row in beside.tolist()],
                 self._case.costs_usd[beside, choice[beside]],
             )
+            if (grants.refused_by >= 0).any():
+                self._spending.release(self._ids)
+                return None
         return found
 
     def booked(self, left: Sequence[BudgetLeft], choice: IndexArray) -> Booked:

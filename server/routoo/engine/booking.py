@@ -91,9 +91,11 @@ class BudgetBooking:
             lacking[costlier] = again
             short, lacking = short[lacking >= 0], lacking[lacking >= 0]
             spent[short] = lacking
-            refused = short[self._refuses(tenants, case, choice, short, lacking)]
-            beside = np.setdiff1d(short, refused)
-            self._overdraw(ids, tenants, case, choice, beside)
+            refuses = self._refuses(tenants, case, choice, short, lacking)
+            beside = short[~refuses]
+            lacking = self._overdraw(ids, tenants, case, choice, beside)
+            spent[beside[lacking >= 0]] = lacking[lacking >= 0]
+            refused = np.sort(np.concatenate([short[refuses], beside[lacking >= 0]]))
             choice[refused] = -1
         granted = choice >= 0
         granted[short] = False
@@ -156,13 +158,16 @@ class BudgetBooking:
         case: Case,
         choice: IndexArray,
         rows: IndexArray,
-    ) -> None:
-        if rows.size:
-            self.ledger.overdraw(
-                [ids[row] for row in rows],
-                [tenants[row] for row in rows],
-                case.costs_usd[rows, choice[rows]],
-            )
+    ) -> NDArray[np.intp]:
+        """Books rows beside the budgets that allow it; returns the one that refuses each, or -1."""
+        if not rows.size:
+            return np.zeros(0, np.intp)
+        grants = self.ledger.overdraw(
+            [ids[row] for row in rows],
+            [tenants[row] for row in rows],
+            case.costs_usd[rows, choice[rows]],
+        )
+        return grants.refused_by
 
     def _refuses(
         self,
