@@ -29,7 +29,7 @@ class AssignmentFileError(RoutooError):
 
 
 @dataclass(frozen=True, slots=True)
-class Assignment:
+class DecidedModels:
     """The models that were decided for prompts.
 
     Attributes:
@@ -53,7 +53,7 @@ class Assignment:
 
 def read_assignment(
     lines: Iterable[bytes], name: str, requests: Sequence[RouteRequest]
-) -> Assignment:
+) -> DecidedModels:
     """Reads the assignment of n requests.
 
     Args:
@@ -84,7 +84,7 @@ def read_assignment(
             f"{name}: holds {len(models):,} decisions for {len(requests):,} prompts; name the"
             " prompts that were decided"
         )
-    return Assignment(models, total_cost_usd)
+    return DecidedModels(models, total_cost_usd)
 
 
 def _decision(line: bytes, where: str) -> dict[str, Any]:

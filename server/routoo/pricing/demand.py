@@ -33,7 +33,7 @@ class Rate:
         return self._requests / self._time_s
 
 
-class Correction:
+class CostRatio:
     """Reported over predicted costs, of a number of last reports; 1 before the first one.
 
     Args:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from routoo.pricing.demand import Correction, Drift, Rate
+from routoo.pricing.demand import CostRatio, Drift, Rate
 
 if TYPE_CHECKING:
     from routoo.budget.ledger import BudgetState
@@ -89,7 +89,7 @@ class BudgetPlan:
             least=1.0 / MOST_DRIFT,
             most=MOST_DRIFT if terms.sliding else MOST_OVERSPENT,
         )
-        self._correction = Correction(
+        self._correction = CostRatio(
             CORRECTION_MEMORY_REQUESTS, DRIFT_PRIOR_REQUESTS, MOST_CORRECTION
         )
         self._priced = 0

@@ -142,3 +142,16 @@ def test_many_threads_never_spend_more_than_there_is() -> None:
     state = money.ledger.states()[0]
     assert state.reserved_usd == pytest.approx(booked_usd, abs=1e-6)
     assert 19.9 < state.reserved_usd <= 20.0
+
+
+def test_an_overdraft_is_booked_on_the_budget_that_allowed_it() -> None:
+    money = spending(hourly(1.0), hourly(0.005, "a", "a", on_exhausted="cheapest"))
+    booked = book(money, 2, ["a", "a"])
+    assert booked.choice.tolist() == [0, 0]
+    common, own = money.ledger.states()
+    assert (common.reserved_usd + common.settled_usd, common.overdraft_usd) == (0.02, 0.0)
+    assert (own.reserved_usd + own.settled_usd, own.overdraft_usd) == (0.0, 0.02)
+    money.ledger.settle("d0", 0.03)
+    common, own = money.ledger.states()
+    assert (common.settled_usd, common.overdraft_usd) == (0.04, 0.0)
+    assert own.overdraft_usd == 0.04

@@ -221,9 +221,7 @@ class Books:
         parts = _parts(groups, amounts)
         self._book(ids, groups, amounts, parts, OVERDRAWN if overdrawn else OPEN)
 
-    def overdraw(
-        self, ids: Sequence[str], groups: IndexArray, amounts: IntArray
-    ) -> IndexArray:
+    def overdraw(self, ids: Sequence[str], groups: IndexArray, amounts: IntArray) -> IndexArray:
         """Books decisions beside those budgets that let requests go on, and within the others.
 
         Args:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from routoo.cli.output.render import Block
     from routoo.client import RouterClient
-    from routoo.client.assignment_file import Assignment
+    from routoo.client.assignment_file import DecidedModels
     from routoo.client.prompts_file import Prompts
 
 Number = TypeVar("Number", int, float)
@@ -142,7 +142,7 @@ def prompts_in(file: Path) -> "Prompts":
         ) from None
 
 
-def assignment_in(file: Path, prompts: "Prompts") -> "Assignment":
+def assignment_in(file: Path, prompts: "Prompts") -> "DecidedModels":
     """Reads the assignment of prompts that were decided before.
 
     Raises:
