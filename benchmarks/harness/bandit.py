@@ -182,7 +182,7 @@ def _choices(stream: BanditStream, budget_usd: float, times_s: FloatArray) -> In
         ledger,
         stream.sample.scores,
         stream.sample.costs_usd,
-        unbudgeted=0.0,
+        unbudgeted=stream.sample.price_for(budget_usd / n),
         settings=PricesSettings(resolve_interval_s=STEP_S),
         clock_s=lambda: now_s,
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from dataclasses import replace
 from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -144,14 +145,18 @@ class OnlinePricing:
             self._thread.join()
 
     def step(self) -> None:
-        """Takes in what was observed, solves, and swaps the prices."""
+        """Takes in what was observed, solves, and swaps the prices.
+
+        Before the first request nothing is known of the demand, and the price of the sample stays.
+        """
         now_s = self._clock_s()
         elapsed_s, self._stepped_s = now_s - self._stepped_s, now_s
         self._take_in_reports()
         self._take_in()
         for plan, state in zip(self._plans, self._ledger.states(), strict=True):
             plan.look(state, elapsed_s)
-        self.in_force = self._solve()
+        is_known = any(plan.is_asked_for for plan in self._plans)
+        self.in_force = self._solve() if is_known else replace(self.in_force)
 
     def _run(self) -> None:
         while not self._stop.wait(self._interval_s):

@@ -98,6 +98,11 @@ class BudgetPlan:
         self._own = 0
         self._granted_before: int | None = None
 
+    @property
+    def is_asked_for(self) -> bool:
+        """Returns whether any request was seen."""
+        return self._rate.per_s > 0.0
+
     def go_on_from(self, other: BudgetPlan) -> None:
         """Takes over the history of the same budget, perhaps with another limit."""
         self._rate, self._drift = other._rate, other._drift
