@@ -99,6 +99,5 @@ def _predicted(
     seen = reader.vectors(read, table.task_rows.astype(np.float64))
     both = np.concatenate([seen.tasks, seen.traits], axis=1).astype(np.float32)
     scores, tokens = (values[:, rows] for values in table.answers(both))
-    cost = read.input_tokens[:, None] * pool.usd_per_input_token
-    cost_usd = cost + tokens * pool.usd_per_output_token
+    cost_usd = pool.prices.costs_usd(read.input_tokens, tokens, None)
     return PoolPredictions(scores, cost_usd), seen.tasks.argmax(axis=1)

@@ -264,6 +264,7 @@ def info(response: GetInfoResponse) -> list[Block]:
         ("policies", ", ".join(response.policies)),
         ("mean cost", f"{usd(response.max_mean_cost_usd)} per request at most"),
         ("shadow price", worth(response.shadow_price)),
+        ("set by", " and ".join(response.price_set_by) or "no limit"),
         ("prompt", f"{count(response.max_prompt_chars, 'character')} at most"),
         ("read whole", f"{count(response.max_prompt_tokens, 'token')} at most"),
         ("batch", f"{count(response.max_batch_prompts, 'prompt')} at most"),
