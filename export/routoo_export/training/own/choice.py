@@ -115,14 +115,11 @@ def choose_recipe(
     data = _Data(scores, features, folds, prior, named)
     tried = [_Learnt.of(one, features.hidden, folds) for one in candidates]
     told = _told_strength(data, tried[0])
-    # What traits add may not pay where topics have to be recognised.
-    plainer = replace(told, traits=0.0)
-    recipe = _recognised(data, tried, told) if told.traits > 0.0 else None
-    return (
-        recipe
-        or _recognised(data, tried, plainer)
-        or RowRecipe(candidates[0].topics, 0, plainer, prior, candidates[0].kinds)
-    )
+    plain = data.plain(tried[0], told)
+    if told.traits > 0.0 and data.lose(plain[1], replace(told, topics=1.0)):
+        told = replace(told, traits=0.0)  # It does not pay where topics have to be recognised.
+        plain = data.plain(tried[0], told)
+    return _recognised(data, tried, told, plain)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,20 +160,23 @@ class _Data:
         )
         return recipe, fits
 
-    def likelier(
-        self, learnt: _Learnt, strength: Strength, *, plain: bool = False
-    ) -> tuple[RowRecipe, FoldFits]:
-        """``fitted`` with or without directions, whichever predicts the held-out scores better."""
+    def plain(self, kinds: _Learnt, strength: Strength) -> tuple[RowRecipe, FoldFits]:
+        """Plain means, with directions of what is common if they predict held-out scores better."""
 
         def missed(one: tuple[RowRecipe, FoldFits]) -> float:
-            predicted = one[1].predict(replace(strength, topics=1.0, sides=0.0))
+            predicted = one[1].predict(replace(strength, topics=1.0))
             return float(np.nanmean(np.square(self.scores - predicted)))
 
         both = (
-            self.fitted(learnt, strength, directions, plain=plain)
+            self.fitted(kinds, strength, directions, plain=True)
             for directions in (0, MOST_DIRECTIONS)
         )
         return min(both, key=missed)
+
+    def lose(self, fits: FoldFits, strength: Strength, *, told: bool = False) -> bool:
+        """Whether choices are below the best single model by more than LEAST_GAIN."""
+        predicted = fits.predict(strength, told=told)
+        return gain(predicted, fits.best_single(), self.scores) < -LEAST_GAIN
 
     def best_single(self) -> FloatArray:
         """The models' levels with all prompts known, [n, m]."""
@@ -191,40 +191,37 @@ def _told_strength(data: _Data, kinds: _Learnt) -> Strength:
         return levels
     fits = data.fitted(kinds, levels, 0, plain=True)[1]
     base = replace(levels, told=1.0)
-    by_base = fits.predict(base, told=True)
-    if gain(by_base, fits.best_single(), data.scores) < -LEAST_GAIN:
-        base, by_base = levels, data.best_single()
+    if data.lose(fits, base, told=True):
+        base = levels
     tried = []
     for told, traits in _TOLD:
         strength = replace(levels, told=told, traits=traits)
         tried.append((strength, fits.predict(strength, told=True)))
-    return _upgraded(tried, (base, by_base), data) or base
+    return _upgraded(tried, (base, fits.predict(base, told=True)), data)
 
 
-def _recognised(data: _Data, tried: Sequence[_Learnt], told: Strength) -> RowRecipe | None:
-    """The recipe for prompts whose topic is recognised; None = traits lose against one model."""
-    recipe, fits = data.likelier(tried[0], told, plain=True)
-    base = replace(recipe, strength=replace(told, topics=1.0, sides=0.0))
-    by_base = fits.predict(base.strength)
-    if gain(by_base, fits.best_single(), data.scores) < -LEAST_GAIN:
-        if told.traits > 0.0:
-            return None
-        base = replace(base, strength=replace(told, topics=0.0, sides=0.0))
-        by_base = fits.best_single()
+def _recognised(
+    data: _Data, tried: Sequence[_Learnt], told: Strength, plain: tuple[RowRecipe, FoldFits]
+) -> RowRecipe:
+    """The recipe for prompts whose topic is recognised."""
+    recipe, fits = plain
+    base = replace(told, topics=1.0)
+    if data.lose(fits, base):
+        base = told
     found = []
     for learnt in tried:
-        recipe, fits = data.likelier(learnt, told)
+        full, full_fits = data.fitted(learnt, told, recipe.directions)
         for topics, sides in _RECOGNISED:
             strength = replace(told, topics=topics, sides=sides)
-            found.append((replace(recipe, strength=strength), fits.predict(strength)))
-    return _upgraded(found, (base, by_base), data) or base
+            found.append((replace(full, strength=strength), full_fits.predict(strength)))
+    return _upgraded(found, (replace(recipe, strength=base), fits.predict(base)), data)
 
 
 def _upgraded(
     tried: Sequence[tuple[Kind, FloatArray]], base: tuple[Kind, FloatArray], data: _Data
-) -> Kind | None:
-    """The best of what gains on the base and on the best single model; None = nothing does."""
-    single, found, most = data.best_single(), None, 0.0
+) -> Kind:
+    """The best of what gains on the base and on the best single model, or else the base."""
+    single, found, most = data.best_single(), base[0], 0.0
     for one, predicted in tried:
         gains = gaps(predicted, base[1], data.scores)
         sure = min(_errors(gains), gain(predicted, single, data.scores)) > LEAST_GAIN
