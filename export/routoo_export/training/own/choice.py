@@ -115,10 +115,11 @@ def choose_recipe(
     data = _Data(scores, features, folds, prior, named)
     tried = [_Learnt.of(one, features.hidden, folds) for one in candidates]
     told = _told_strength(data, tried[0])
-    plain = data.plain(tried[0], told)
-    if told.traits > 0.0 and data.lose(plain[1], replace(told, topics=1.0)):
-        told = replace(told, traits=0.0)  # It does not pay where topics have to be recognised.
-        plain = data.plain(tried[0], told)
+    plainer = replace(told, traits=0.0)
+    found = [(one, data.plain(tried[0], one)) for one in dict.fromkeys((plainer, told))]
+    # What traits add has to pay where topics have to be recognised, too.
+    by_plain = [(one, one[1][1].predict(replace(one[0], topics=1.0))) for one in found]
+    told, plain = _upgraded(by_plain[1:], by_plain[0], data)
     return _recognised(data, tried, told, plain)
 
 

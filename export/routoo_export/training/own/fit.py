@@ -161,17 +161,15 @@ class FittedScores:
     def in_range(self, scores: FloatArray) -> FloatArray:
         """The rows of ``scores`` [q, m] as the table holds them, in SCORES.
 
-        A row is moved as a whole until its best score is at most 1 and its lower quartile at least
-        0, traits included: clipped one by one, good models of an easy or a hopeless topic would be
-        nearer to each other than they are.
+        A row is moved as a whole until its best score stays from 0 to 1, traits included: clipped
+        one by one, the best models of an easy or a hopeless topic would be equal.
         """
         lifts = self.traits @ self.trait_weights()
         low, high = np.quantile(lifts.min(axis=1), 0.01), np.quantile(lifts.max(axis=1), 0.99)
         least = SCORES[0] + np.clip(-low, 0.0, MOST_MOVED)
         most = SCORES[1] - np.clip(high, 0.0, MOST_MOVED)
-        up = np.maximum(least - np.quantile(scores, 0.25, axis=1, keepdims=True), 0.0)
-        down = np.maximum(scores.max(axis=1, keepdims=True) + up - most, 0.0)
-        found: FloatArray = np.clip(scores + up - down, *SCORES)
+        best = scores.max(axis=1, keepdims=True)
+        found: FloatArray = np.clip(scores + np.clip(best, least, most) - best, *SCORES)
         return found
 
     def trait_variances(self) -> FloatArray:
