@@ -1,11 +1,11 @@
 """The choice, by cross-validation, of how far a team's rows go beyond the models' levels.
 
-A router that is right of its models' means alone takes the best single model. Deviations by topic,
-by direction and by trait count if, on prompts that were not fitted to, choices by them beat that
-model by more than one standard error: the one-standard-error rule of Breiman et al.,
-"Classification and Regression Trees" (1984). That model is the best in hindsight, with all prompts
-known; of many near-equal models the best one in hindsight looks the better the more they are, and
-so does what is chosen among them.
+Plain empirical-Bayes means by kind of task are the start, or the models' levels, which mean the best
+single model, where choices by these means lose by more than a standard error on prompts that were
+not fitted to. Deviations by topic, by direction and by trait count if they gain so much more, as in
+the one-standard-error rule of Breiman et al., "Classification and Regression Trees" (1984), both on
+the start and on the best single model in hindsight, with all prompts known: of many near-equal
+models that one looks the better the more they are, and so does what is chosen among them.
 """
 
 from collections.abc import Sequence
@@ -27,8 +27,11 @@ _TOLD: Final = ((0.5, 0.0), (1.0, 0.5), (1.0, 1.0))
 """Strength of told topics and of traits that is tried beyond topics alone."""
 _RECOGNISED: Final = ((0.5, 0.0), (1.0, 0.0), (1.0, 1.0))
 """Strength of recognised topics and of sides that is tried beyond plain means."""
-LEAST_GAIN: Final = 1.0
-"""Of what is added, over what is plainer, in standard errors of the choices' scores."""
+LEAST_GAIN: Final = 1.5
+"""Of what is added, over what is plainer, in standard errors of the choices' scores; more than one,
+because several are tried and the luckiest of them is looked at."""
+MOST_LOSS: Final = 1.0
+"""Of plain means against the best single model, in the same unit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,9 +178,9 @@ class _Data:
         return min(both, key=missed)
 
     def lose(self, fits: FoldFits, strength: Strength, *, told: bool = False) -> bool:
-        """Whether choices are below the best single model by more than LEAST_GAIN."""
+        """Whether choices are below the best single model by more than MOST_LOSS."""
         predicted = fits.predict(strength, told=told)
-        return gain(predicted, fits.best_single(), self.scores) < -LEAST_GAIN
+        return gain(predicted, fits.best_single(), self.scores) < -MOST_LOSS
 
     def best_single(self) -> FloatArray:
         """The models' levels with all prompts known, [n, m]."""
