@@ -1,11 +1,12 @@
 """The choice, by cross-validation, of how far a team's rows go beyond the models' levels.
 
-Plain empirical-Bayes means by kind of task are the start, or the models' levels, which mean the best
-single model, where choices by these means lose by more than a standard error on prompts that were
-not fitted to. Deviations by topic, by direction and by trait count if they gain so much more, as in
-the one-standard-error rule of Breiman et al., "Classification and Regression Trees" (1984), both on
-the start and on the best single model in hindsight, with all prompts known: of many near-equal
-models that one looks the better the more they are, and so does what is chosen among them.
+Plain empirical-Bayes means by kind of task are the start, or the models' levels, which mean the
+best single model, where choices by these means lose by more than a standard error on prompts that
+were not fitted to. Deviations by topic, by direction and by trait count if they gain so much more,
+as in the one-standard-error rule of Breiman et al., "Classification and Regression Trees" (1984),
+both on the start and on the best single model in hindsight, with all prompts known: of many
+near-equal models that one looks the better the more they are, and so does what is chosen among
+them.
 """
 
 from collections.abc import Sequence
