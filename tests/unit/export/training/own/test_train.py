@@ -42,13 +42,14 @@ def test_hidden_units_tasks_and_traits_are_those_of_the_recogniser(
     texts = [*own_outcomes.prompts[:9], UNKNOWN]
     reader = PromptReader(load_artifact(base))
     read = reader.encode(texts)
-    expected = parts.recogniser.hidden_units(parts.recogniser.pooled(vocabulary, texts))
+    pooled = parts.recogniser.pooled(vocabulary, texts)
+    expected = parts.recogniser.hidden_units(pooled)
     hidden = reader.hidden_units(read)
     np.testing.assert_allclose(hidden, expected, atol=1e-2)
     tasks, traits = parts.recogniser.recognise(expected)
     found = reader.vectors(read, parts.recogniser.tasks.astype(np.float64))
     np.testing.assert_allclose(found.tasks, tasks, atol=2e-3)
-    ood = parts.ood.ranks(parts.ood.measures(expected, expected @ parts.recogniser.tasks.T))
+    ood = parts.ood.ranks(parts.ood.measures(pooled, expected @ parts.recogniser.tasks.T))
     shrunk = shrunk_traits(traits - parts.trait_means, ood)
     np.testing.assert_allclose(found.traits, shrunk, atol=2e-2)
 
