@@ -135,7 +135,7 @@ class Design:
         of_group = np.repeat(np.arange(len(kept)), [len(found) for found in kept])
         cells = (of_group, np.concatenate(kept))
         groups = csr_matrix((shares, cells), shape=(len(kept), len(rows)))
-        return cls(_pairs_of([row["text"] for row in rows]), train, groups, weights)
+        return cls(pairs_of([row["text"] for row in rows]), train, groups, weights)
 
     def fit(self, real: NDArray[np.float64]) -> NDArray[np.uint16]:
         """Returns the weight of every pair in hundredths of a token, uint16 [PAIRS].
@@ -206,7 +206,11 @@ def _descend(
     return solved
 
 
-def _pairs_of(texts: Sequence[str]) -> csr_matrix:
+def pairs_of(texts: Sequence[str]) -> csr_matrix:
+    """Returns how often each of n texts has each pair of bytes, float64 [n, PAIRS].
+
+    A text begins and ends with ``EDGE``; a pair's column is first + 256 * second.
+    """
     edge = bytes([EDGE])
     rows, pairs, numbers = [], [], []
     for row, text in enumerate(texts):
