@@ -68,7 +68,7 @@ def narrow(
         if row.kind is Kind.NAMES:
             narrower.keep_named(row, pool)
     needed = _needed_tokens(requests, estimates)
-    if needed.max() > pool.context_window_tokens.min():
+    if np.maximum.reduce(needed, axis=None) > pool.shortest_window_tokens:
         narrower.keep("context_window_tokens", needed <= pool.context_window_tokens)
     for row in rows:
         if row.estimate:
@@ -94,8 +94,11 @@ def _needed_tokens(requests: Sequence[PromptRequest], estimates: Estimates) -> N
 
 def numbers_of(requests: Sequence[PromptRequest], constraint: str) -> NDArray[np.float64]:
     """Returns each request's value of a constraint, float64 [n]; NaN where it sets none."""
-    values = (request.constraints.get(constraint, np.nan) for request in requests)
-    return np.fromiter(values, np.float64, len(requests))
+    numbers = np.full(len(requests), np.nan)
+    for row, request in enumerate(requests):
+        if constraint in request.constraints:
+            numbers[row] = request.constraints[constraint]
+    return numbers
 
 
 class _Narrower:

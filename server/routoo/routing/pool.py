@@ -25,6 +25,7 @@ from routoo.config.yaml_files import (
     read_yaml_mapping,
 )
 from routoo.errors import ConfigError, InvalidRequestError, PoolError
+from routoo.predictor.tokenizers.columns import TokenColumns
 from routoo.predictor.tokenizers.families import FAMILIES, family_of
 from routoo.routing.sold_prices import SoldPrices
 from routoo.tariffs.table import PriceTable
@@ -119,8 +120,9 @@ class Pool:
         models: the m models, in the file's order.
         prices: the models' tariffs.
         context_window_tokens: float64 [m].
+        shortest_window_tokens: the least of them.
         max_output_tokens: float64 [m], the longest answers; infinite where not known.
-        token_families: int [m], positions in ``tokenizers.families.FAMILIES``; -1: not known.
+        tokenizers: the models' tokenizers, as far as their families are known.
         time_to_first_token_ms: float64 [m].
         time_per_output_token_ms: float64 [m].
         names: [m].
@@ -132,8 +134,9 @@ class Pool:
     models: tuple[ModelSpec, ...]
     prices: PriceTable
     context_window_tokens: NDArray[np.float64]
+    shortest_window_tokens: float
     max_output_tokens: NDArray[np.float64]
-    token_families: NDArray[np.intp]
+    tokenizers: TokenColumns
     time_to_first_token_ms: NDArray[np.float64]
     time_per_output_token_ms: NDArray[np.float64]
     names: tuple[str, ...]
@@ -156,8 +159,9 @@ class Pool:
             models=models,
             prices=PriceTable.of([(model.name, model.tariff) for model in models]),
             context_window_tokens=column("context_window_tokens"),
+            shortest_window_tokens=float(min(one.context_window_tokens for one in models)),
             max_output_tokens=np.array(longest, np.float64),
-            token_families=np.array([_family(model) for model in models], np.intp),
+            tokenizers=TokenColumns.of([_family(model) for model in models]),
             time_to_first_token_ms=column("time_to_first_token_ms"),
             time_per_output_token_ms=column("time_per_output_token_ms"),
             names=names,
@@ -292,11 +296,10 @@ def _answers(models: tuple[ModelSpec, ...]) -> dict[str, tuple[int, ...]]:
     return {**short, **whole}
 
 
-def _family(model: ModelSpec) -> int:
+def _family(model: ModelSpec) -> int | None:
     if model.tokenizer is not None:
         return FAMILIES.index(model.tokenizer)
-    family = family_of(model.name)
-    return -1 if family is None else family
+    return family_of(model.name)
 
 
 def load_pool(path: Path | None = None) -> Pool:
