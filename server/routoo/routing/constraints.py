@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from routoo.request_fields import CONSTRAINTS, Kind, Narrows
+from routoo.routing.estimates import answers_of, caps_of
 from routoo.selector.eligibility import Eligibility
 
 if TYPE_CHECKING:
@@ -83,12 +84,16 @@ def _needed_tokens(requests: Sequence[PromptRequest], estimates: Estimates) -> N
     which providers check before they answer, or the predicted ones.
     """
     needed = estimates.input_tokens + estimates.output_tokens
-    for row, request in enumerate(requests):
-        longest = request.max_output_tokens
-        if longest is not None or request.answers != 1:
-            prompt = np.ceil(estimates.input_tokens[row] * request.longest_share)
-            answer = estimates.output_tokens[row] / request.answers
-            needed[row] = prompt + (answer if longest is None else longest)
+    if any(one.max_output_tokens is not None or one.answers != 1 for one in requests):
+        shares = np.array([one.longest_share for one in requests], np.float64)[:, None]
+        prompts = np.ceil(estimates.input_tokens * shares)
+        caps = caps_of(requests)[:, None]
+        capped = np.isfinite(caps)
+        if capped.all():
+            return prompts + caps
+        answers = answers_of(requests)
+        longest = np.where(capped, caps, estimates.output_tokens / answers)
+        return np.where(capped | (answers != 1), prompts + longest, needed)
     return needed
 
 

@@ -201,17 +201,22 @@ def _as_asked(
     A request with an estimate of its own, or for several answers, gets the limit NaN: what it
     comes to teaches no length.
     """
-    for row in rows:
-        request = requests[row]
-        expected, most = request.expected_output_tokens, request.max_output_tokens
-        if expected is not None:
-            output_tokens[row] = expected
-        if most is not None:
-            np.minimum(output_tokens[row], most, out=output_tokens[row])
-        if limits is not None and (expected is not None or request.answers != 1):
-            limits[row] = np.nan
-        elif limits is not None and most is not None:
-            limits[row] = most
+    own = [row for row in rows if requests[row].expected_output_tokens is not None]
+    if own:
+        expected = [requests[row].expected_output_tokens for row in own]
+        output_tokens[own] = np.array(expected, np.float64)[:, None]
+    caps = caps_of(requests)
+    np.minimum(output_tokens, caps[:, None], out=output_tokens)
+    if limits is not None:
+        limits[:] = caps
+        own += [row for row in rows if requests[row].answers != 1]
+        limits[own] = np.nan
+
+
+def caps_of(requests: Sequence[PromptRequest]) -> NDArray[np.float64]:
+    """Returns the longest answer that each request allows, float64 [n]; infinite: it says none."""
+    caps = [one.max_output_tokens for one in requests]
+    return np.array([np.inf if cap is None else cap for cap in caps], np.float64)
 
 
 def _hundredths(
@@ -307,25 +312,27 @@ def most_usd_of(
     """
     if most_input_tokens is None:
         return None
-    outputs = output_tokens.copy()
-    capped = np.zeros((len(requests), 1), np.bool_)
-    for row, request in enumerate(requests):
-        if request.max_output_tokens is not None:
-            capped[row] = True
-            longest = np.minimum(request.max_output_tokens, pool.longest_answers)
-            outputs[row] = (longest + request.added_output_tokens) * request.answers
+    caps = caps_of(requests)
+    capped = np.isfinite(caps)[:, None]
+    longest = np.minimum(caps[:, None], pool.longest_answers)
+    added = np.array([one.added_output_tokens for one in requests], np.float64)
+    outputs = np.where(capped, (longest + added[:, None]) * answers_of(requests), output_tokens)
     most = pool.prices.most_usd(
         most_input_tokens,
         outputs,
         priced_s,
-        mixed=np.array([one.mixed for one in requests]),
-        images=np.array([one.images for one in requests], np.float64),
+        mixed=_if_any([one.mixed for one in requests], np.bool_),
+        images=_if_any([one.images for one in requests], np.float64),
         service_tiers=[one.service_tier for one in requests],
     )
     if not capped.all():
         # A request is reserved for alike, whatever others it is decided with.
         most = np.where(capped, most, costs_usd_of(pool, most_input_tokens, outputs, priced_s))
     return np.minimum(most, _MOST_USD)
+
+
+def _if_any(values: list[Any], dtype: type[np.generic]) -> NDArray[Any] | None:
+    return np.array(values, dtype) if any(values) else None
 
 
 def _read(request: PromptRequest) -> str:

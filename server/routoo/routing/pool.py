@@ -122,6 +122,7 @@ class Pool:
         context_window_tokens: float64 [m].
         shortest_window_tokens: the least of them.
         max_output_tokens: float64 [m], the longest answers; infinite where not known.
+        longest_answers: float64 [m], the most tokens of one answer: what is allowed, or the window.
         tokenizers: the models' tokenizers, as far as their families are known.
         time_to_first_token_ms: float64 [m].
         time_per_output_token_ms: float64 [m].
@@ -136,6 +137,7 @@ class Pool:
     context_window_tokens: NDArray[np.float64]
     shortest_window_tokens: float
     max_output_tokens: NDArray[np.float64]
+    longest_answers: NDArray[np.float64]
     tokenizers: TokenColumns
     time_to_first_token_ms: NDArray[np.float64]
     time_per_output_token_ms: NDArray[np.float64]
@@ -154,13 +156,15 @@ class Pool:
             return values
 
         names = tuple(model.name for model in models)
-        longest = [model.max_output_tokens or np.inf for model in models]
+        longest = np.array([model.max_output_tokens or np.inf for model in models], np.float64)
+        windows = column("context_window_tokens")
         return cls(
             models=models,
             prices=PriceTable.of([(model.name, model.tariff) for model in models]),
-            context_window_tokens=column("context_window_tokens"),
-            shortest_window_tokens=float(min(one.context_window_tokens for one in models)),
-            max_output_tokens=np.array(longest, np.float64),
+            context_window_tokens=windows,
+            shortest_window_tokens=float(windows.min()),
+            max_output_tokens=longest,
+            longest_answers=np.minimum(longest, windows),
             tokenizers=TokenColumns.of([_family(model) for model in models]),
             time_to_first_token_ms=column("time_to_first_token_ms"),
             time_per_output_token_ms=column("time_per_output_token_ms"),
@@ -172,11 +176,6 @@ class Pool:
             },
             answers=_answers(models),
         )
-
-    @property
-    def longest_answers(self) -> NDArray[np.float64]:
-        """The most tokens that one answer can have, float64 [m]: what is allowed, or the window."""
-        return np.minimum(self.max_output_tokens, self.context_window_tokens)
 
     def holds(self, names: Iterable[str]) -> NDArray[np.bool_]:
         """Returns whether each model is among the names, bool [m]. The pool has to know them."""
