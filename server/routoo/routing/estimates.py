@@ -144,7 +144,7 @@ def estimates_of(
     np.minimum(output_tokens, pool.max_output_tokens, out=output_tokens)
     # Several answers are given side by side.
     latencies_ms = latencies_ms_of(pool, output_tokens, latency_factors)
-    if any(requests[row].answers != 1 for row in asking):
+    if asking and any(requests[row].answers != 1 for row in asking):
         output_tokens *= answers_of(requests)
     input_tokens, most_inputs = _input_tokens(prediction.input_tokens, requests, asking, pool)
     return Estimates(
