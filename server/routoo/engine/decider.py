@@ -88,7 +88,10 @@ class Decider:
     ) -> None:
         self._versions = Versions(predictor.version, policies.version)
         self._pool = pool
-        self._columns = pool.columns_in(predictor.models)
+        columns = pool.columns_in(predictor.models)
+        every = np.arange(len(columns))
+        # Most predictors answer for the pool's models; a slice of their figures is no copy.
+        self._columns = slice(len(columns)) if np.array_equal(columns, every) else columns
         self._policies = policies
         self._pricing = accounting.pricing
         self._ids = ids

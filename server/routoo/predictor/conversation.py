@@ -56,10 +56,15 @@ def conversation(turns: Iterable[tuple[str, str]]) -> str:
         turns: in order, each with a role of ``role_of``; the part that lists offered tools has the
             role ``OFFERED_TOOLS`` and stands anywhere.
     """
-    parts = [(role, content.translate(_SIGNS)) for role, content in turns]
+    parts = [(role, _without_signs(content)) for role, content in turns]
     if len(parts) == 1 and parts[0][0] in {"user", ""}:
         return parts[0][1]
     return "".join(f"{TURN}{role}{_CONTENT}{content}" for role, content in parts)
+
+
+def _without_signs(content: str) -> str:
+    # To look for the signs, which hardly any text has, takes a small part of a translation's time.
+    return content.translate(_SIGNS) if TURN in content or _CONTENT in content else content
 
 
 def read_turns(text: str) -> Turns:

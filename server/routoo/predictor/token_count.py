@@ -183,7 +183,7 @@ def count_tokens(texts: Sequence[str]) -> NDArray[np.float64]:
     joined = b"\xff%b\xff" % b"\xff".join(encoded)
     # Every two neighbouring bytes as one number, without a copy.
     pairs: NDArray[np.uint16] = np.ndarray(len(joined) - 1, "<u2", joined, 0, (1,))
-    weights = _weights()[pairs]
+    weights = _weights().take(pairs.astype(np.intp))  # half the time of an index of 16 bits
     if len(texts) == 1:
         return np.array([round(int(weights.sum(dtype=np.int64)) / _UNITS)], np.float64)
     starts = np.array([0, *(len(one) + 1 for one in encoded[:-1])]).cumsum()

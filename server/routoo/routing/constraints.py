@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from routoo.request_fields import CONSTRAINTS, Kind, Narrows
+from routoo.routing.estimates import answers_of, caps_of
 from routoo.selector.eligibility import Eligibility
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def narrow(
         if row.kind is Kind.NAMES:
             narrower.keep_named(row, pool)
     needed = _needed_tokens(requests, estimates)
-    if needed.max() > pool.context_window_tokens.min():
+    if np.maximum.reduce(needed, axis=None) > pool.shortest_window_tokens:
         narrower.keep("context_window_tokens", needed <= pool.context_window_tokens)
     for row in rows:
         if row.estimate:
@@ -83,19 +84,26 @@ def _needed_tokens(requests: Sequence[PromptRequest], estimates: Estimates) -> N
     which providers check before they answer, or the predicted ones.
     """
     needed = estimates.input_tokens + estimates.output_tokens
-    for row, request in enumerate(requests):
-        longest = request.max_output_tokens
-        if longest is not None or request.answers != 1:
-            prompt = np.ceil(estimates.input_tokens[row] * request.longest_share)
-            answer = estimates.output_tokens[row] / request.answers
-            needed[row] = prompt + (answer if longest is None else longest)
+    if any(one.max_output_tokens is not None or one.answers != 1 for one in requests):
+        shares = np.array([one.longest_share for one in requests], np.float64)[:, None]
+        prompts = np.ceil(estimates.input_tokens * shares)
+        caps = caps_of(requests)[:, None]
+        capped = np.isfinite(caps)
+        if capped.all():
+            return prompts + caps
+        answers = answers_of(requests)
+        longest = np.where(capped, caps, estimates.output_tokens / answers)
+        return np.where(capped | (answers != 1), prompts + longest, needed)
     return needed
 
 
 def numbers_of(requests: Sequence[PromptRequest], constraint: str) -> NDArray[np.float64]:
     """Returns each request's value of a constraint, float64 [n]; NaN where it sets none."""
-    values = (request.constraints.get(constraint, np.nan) for request in requests)
-    return np.fromiter(values, np.float64, len(requests))
+    numbers = np.full(len(requests), np.nan)
+    for row, request in enumerate(requests):
+        if constraint in request.constraints:
+            numbers[row] = request.constraints[constraint]
+    return numbers
 
 
 class _Narrower:

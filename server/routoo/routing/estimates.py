@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import numpy as np
 
 from routoo.predictor.token_count import count_tokens
-from routoo.predictor.tokenizers.families import count_by_family
 from routoo.routing.corrections.factors import corrected_tokens
 from routoo.selector.policies.lp import round_scores
 
@@ -108,7 +107,7 @@ def estimates_of(
     prediction: Prediction,
     requests: Sequence[PromptRequest],
     pool: Pool,
-    columns: NDArray[np.intp],
+    columns: NDArray[np.intp] | slice,
     priced_s: int | None,
     factors: Factors | None = None,
 ) -> Estimates:
@@ -122,7 +121,7 @@ def estimates_of(
         requests: the n requests; their own length estimates replace the predicted ones, and
             their limits and additions change them.
         pool: m models.
-        columns: [m], the pool's models among the prediction's columns.
+        columns: [m], the pool's models among the prediction's columns; a slice copies nothing.
         priced_s: the time whose prices hold, in seconds since 1970; None: the mean prices of a
             week.
         factors: correct predicted lengths and latencies, of the pool's models and the
@@ -139,14 +138,15 @@ def estimates_of(
         else:
             length_factors, latency_factors = factors.rows(tasks, len(requests))
             output_tokens = corrected_tokens(plain_tokens, length_factors)
-    _as_asked(requests, output_tokens, limits)
+    asking = _asking(requests)
+    if asking:
+        _as_asked(requests, asking, output_tokens, limits)
     np.minimum(output_tokens, pool.max_output_tokens, out=output_tokens)
     # Several answers are given side by side.
     latencies_ms = latencies_ms_of(pool, output_tokens, latency_factors)
-    if any(request.answers != 1 for request in requests):
+    if asking and any(requests[row].answers != 1 for row in asking):
         output_tokens *= answers_of(requests)
-    input_tokens = input_tokens_of(prediction.input_tokens, requests, pool)
-    most_inputs = most_input_tokens_of(pool, requests, input_tokens)
+    input_tokens, most_inputs = _input_tokens(prediction.input_tokens, requests, asking, pool)
     return Estimates(
         scores=scores,
         output_tokens=output_tokens,
@@ -177,30 +177,50 @@ def estimates_of(
     )
 
 
+def _asking(requests: Sequence[PromptRequest]) -> list[int]:
+    """Returns the rows that ask for more than an answer to their text; most requests do not."""
+    return [
+        row
+        for row, one in enumerate(requests)
+        if one.max_output_tokens is not None
+        or one.expected_output_tokens is not None
+        or one.answers != 1
+        or one.added_input_tokens
+        or one.unread
+    ]
+
+
 def _as_asked(
     requests: Sequence[PromptRequest],
+    rows: Sequence[int],
     output_tokens: NDArray[np.float64],
     limits: NDArray[np.float64] | None,
 ) -> None:
-    """Puts what n requests ask of each answer into ``output_tokens`` [n, m] and ``limits`` [n].
+    """Puts what some rows ask of each answer into ``output_tokens`` [n, m] and ``limits`` [n].
 
     A request with an estimate of its own, or for several answers, gets the limit NaN: what it
     comes to teaches no length.
     """
-    for row, request in enumerate(requests):
-        expected, most = request.expected_output_tokens, request.max_output_tokens
-        if expected is not None:
-            output_tokens[row] = expected
-        if most is not None:
-            np.minimum(output_tokens[row], most, out=output_tokens[row])
-        if limits is not None and (expected is not None or request.answers != 1):
-            limits[row] = np.nan
-        elif limits is not None and most is not None:
-            limits[row] = most
+    own = [row for row in rows if requests[row].expected_output_tokens is not None]
+    if own:
+        expected = [requests[row].expected_output_tokens for row in own]
+        output_tokens[own] = np.array(expected, np.float64)[:, None]
+    caps = caps_of(requests)
+    np.minimum(output_tokens, caps[:, None], out=output_tokens)
+    if limits is not None:
+        limits[:] = caps
+        own += [row for row in rows if requests[row].answers != 1]
+        limits[own] = np.nan
+
+
+def caps_of(requests: Sequence[PromptRequest]) -> NDArray[np.float64]:
+    """Returns the longest answer that each request allows, float64 [n]; infinite: it says none."""
+    caps = [one.max_output_tokens for one in requests]
+    return np.array([np.inf if cap is None else cap for cap in caps], np.float64)
 
 
 def _hundredths(
-    values: NDArray[np.float32] | None, columns: NDArray[np.intp]
+    values: NDArray[np.float32] | None, columns: NDArray[np.intp] | slice
 ) -> NDArray[np.float64] | None:
     """Returns the pool's columns, rounded: the last bits of a product depend on the batch."""
     if values is None:
@@ -227,61 +247,50 @@ def costs_usd_of(
     return pool.prices.costs_usd(input_tokens, output_tokens, priced_s)
 
 
-def input_tokens_of(
-    predicted: NDArray[np.float64], requests: Sequence[PromptRequest], pool: Pool
-) -> NDArray[np.float64]:
-    """Returns the input tokens of n requests on m models, float64 [n, m].
+def _input_tokens(
+    predicted: NDArray[np.float64],
+    requests: Sequence[PromptRequest],
+    asking: Sequence[int],
+    pool: Pool,
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+    """Returns the input tokens of n requests on m models, and the most, each float64 [n, m].
+
+    See ``Estimates.most_input_tokens``.
 
     Args:
         predicted: float64 [n], the lengths of the texts as the predictor counts them, for models
             whose tokenizer is not known.
         requests: the n requests.
+        asking: the rows that ask for more than an answer to their text.
         pool: the m models.
     """
-    families = pool.token_families
+    columns, texts = pool.tokenizers, [request.text for request in requests]
+    if not asking:
+        return columns.counts(texts, predicted)[0], None
+    for row in asking:
+        texts[row] = _read(requests[row])
     unread = [request.unread for request in requests]
-    tokens = predicted
     if any(unread):
-        tokens = tokens + count_tokens(unread)
-    known = families >= 0
-    if known.any():
-        counts = count_by_family([_read(request) for request in requests])
-        tokens = np.where(known, counts[:, families], tokens[:, None])
-    else:
-        tokens = np.repeat(tokens[:, None], len(families), axis=1)
-    for row, request in enumerate(requests):
-        if request.added_input_tokens:
-            tokens[row] += request.added_input_tokens
-    return tokens
+        predicted = predicted + count_tokens(unread)
+    capped = [row for row in asking if requests[row].max_output_tokens is not None]
+    any_family = bool(capped) and not columns.all_known
+    tokens, longest = columns.counts(texts, predicted, most=any_family)
+    added = np.array([request.added_input_tokens for request in requests], np.float64)
+    tokens += added[:, None]
+    if not capped:
+        return tokens, None
+    most = tokens.copy()
+    rows = most[capped]
+    if longest is not None:
+        longest = (longest + added)[capped, None]
+        rows = np.where(columns.known, rows, np.maximum(rows, longest))
+    most[capped] = np.ceil(rows * INPUT_MARGIN) + FRAME_TOKENS
+    return tokens, most
 
 
 def answers_of(requests: Sequence[PromptRequest]) -> NDArray[np.float64]:
     """Returns how many answers each request asks for, float64 [n, 1]."""
     return np.array([[request.answers] for request in requests], np.float64)
-
-
-def most_input_tokens_of(
-    pool: Pool, requests: Sequence[PromptRequest], input_tokens: NDArray[np.float64]
-) -> NDArray[np.float64] | None:
-    """Returns the most input tokens, float64 [n, m]; see ``Estimates.most_input_tokens``.
-
-    Args:
-        pool: the m models.
-        requests: the n requests.
-        input_tokens: [n, m], as they are counted.
-    """
-    capped = [row for row, one in enumerate(requests) if one.max_output_tokens is not None]
-    if not capped:
-        return None
-    most = input_tokens.copy()
-    unknown = pool.token_families < 0
-    if unknown.any():
-        counts = count_by_family([_read(requests[row]) for row in capped]).max(axis=1)
-        counts += [requests[row].added_input_tokens for row in capped]
-        for row, count in zip(capped, counts.tolist(), strict=True):
-            most[row, unknown] = np.maximum(most[row, unknown], count)
-    most[capped] = np.ceil(most[capped] * INPUT_MARGIN) + FRAME_TOKENS
-    return most
 
 
 def most_usd_of(
@@ -303,25 +312,27 @@ def most_usd_of(
     """
     if most_input_tokens is None:
         return None
-    outputs = output_tokens.copy()
-    capped = np.zeros((len(requests), 1), np.bool_)
-    for row, request in enumerate(requests):
-        if request.max_output_tokens is not None:
-            capped[row] = True
-            longest = np.minimum(request.max_output_tokens, pool.longest_answers)
-            outputs[row] = (longest + request.added_output_tokens) * request.answers
+    caps = caps_of(requests)
+    capped = np.isfinite(caps)[:, None]
+    longest = np.minimum(caps[:, None], pool.longest_answers)
+    added = np.array([one.added_output_tokens for one in requests], np.float64)
+    outputs = np.where(capped, (longest + added[:, None]) * answers_of(requests), output_tokens)
     most = pool.prices.most_usd(
         most_input_tokens,
         outputs,
         priced_s,
-        mixed=np.array([one.mixed for one in requests]),
-        images=np.array([one.images for one in requests], np.float64),
+        mixed=_if_any([one.mixed for one in requests], np.bool_),
+        images=_if_any([one.images for one in requests], np.float64),
         service_tiers=[one.service_tier for one in requests],
     )
     if not capped.all():
         # A request is reserved for alike, whatever others it is decided with.
         most = np.where(capped, most, costs_usd_of(pool, most_input_tokens, outputs, priced_s))
     return np.minimum(most, _MOST_USD)
+
+
+def _if_any(values: list[Any], dtype: type[np.generic]) -> NDArray[Any] | None:
+    return np.array(values, dtype) if any(values) else None
 
 
 def _read(request: PromptRequest) -> str:

@@ -25,6 +25,7 @@ from routoo.config.yaml_files import (
     read_yaml_mapping,
 )
 from routoo.errors import ConfigError, InvalidRequestError, PoolError
+from routoo.predictor.tokenizers.columns import TokenColumns
 from routoo.predictor.tokenizers.families import FAMILIES, family_of
 from routoo.routing.sold_prices import SoldPrices
 from routoo.tariffs.table import PriceTable
@@ -119,8 +120,10 @@ class Pool:
         models: the m models, in the file's order.
         prices: the models' tariffs.
         context_window_tokens: float64 [m].
+        shortest_window_tokens: the least of them.
         max_output_tokens: float64 [m], the longest answers; infinite where not known.
-        token_families: int [m], positions in ``tokenizers.families.FAMILIES``; -1: not known.
+        longest_answers: float64 [m], the most tokens of one answer: what is allowed, or the window.
+        tokenizers: the models' tokenizers, as far as their families are known.
         time_to_first_token_ms: float64 [m].
         time_per_output_token_ms: float64 [m].
         names: [m].
@@ -132,8 +135,10 @@ class Pool:
     models: tuple[ModelSpec, ...]
     prices: PriceTable
     context_window_tokens: NDArray[np.float64]
+    shortest_window_tokens: float
     max_output_tokens: NDArray[np.float64]
-    token_families: NDArray[np.intp]
+    longest_answers: NDArray[np.float64]
+    tokenizers: TokenColumns
     time_to_first_token_ms: NDArray[np.float64]
     time_per_output_token_ms: NDArray[np.float64]
     names: tuple[str, ...]
@@ -151,13 +156,16 @@ class Pool:
             return values
 
         names = tuple(model.name for model in models)
-        longest = [model.max_output_tokens or np.inf for model in models]
+        longest = np.array([model.max_output_tokens or np.inf for model in models], np.float64)
+        windows = column("context_window_tokens")
         return cls(
             models=models,
             prices=PriceTable.of([(model.name, model.tariff) for model in models]),
-            context_window_tokens=column("context_window_tokens"),
-            max_output_tokens=np.array(longest, np.float64),
-            token_families=np.array([_family(model) for model in models], np.intp),
+            context_window_tokens=windows,
+            shortest_window_tokens=float(windows.min()),
+            max_output_tokens=longest,
+            longest_answers=np.minimum(longest, windows),
+            tokenizers=TokenColumns.of([_family(model) for model in models]),
             time_to_first_token_ms=column("time_to_first_token_ms"),
             time_per_output_token_ms=column("time_per_output_token_ms"),
             names=names,
@@ -168,11 +176,6 @@ class Pool:
             },
             answers=_answers(models),
         )
-
-    @property
-    def longest_answers(self) -> NDArray[np.float64]:
-        """The most tokens that one answer can have, float64 [m]: what is allowed, or the window."""
-        return np.minimum(self.max_output_tokens, self.context_window_tokens)
 
     def holds(self, names: Iterable[str]) -> NDArray[np.bool_]:
         """Returns whether each model is among the names, bool [m]. The pool has to know them."""
@@ -292,11 +295,10 @@ def _answers(models: tuple[ModelSpec, ...]) -> dict[str, tuple[int, ...]]:
     return {**short, **whole}
 
 
-def _family(model: ModelSpec) -> int:
+def _family(model: ModelSpec) -> int | None:
     if model.tokenizer is not None:
         return FAMILIES.index(model.tokenizer)
-    family = family_of(model.name)
-    return -1 if family is None else family
+    return family_of(model.name)
 
 
 def load_pool(path: Path | None = None) -> Pool:

@@ -181,7 +181,7 @@ class PriceTable:
 
     def _bands(self, input_tokens: Floats) -> _Bands:
         """Returns the index of the prices that hold, into [b, m]; 0: the first ones for all."""
-        if not input_tokens.size or input_tokens.max() <= self.first_bound:
+        if np.maximum.reduce(input_tokens, axis=None, initial=0.0) <= self.first_bound:
             return 0
         bands = np.searchsorted(self.bounds, input_tokens, side="left")
         return bands if bands.ndim == 1 else (bands, np.arange(len(self.tariffs)))

@@ -14,12 +14,14 @@ from prometheus_client.registry import Collector
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from numpy.typing import NDArray
     from prometheus_client import Metric
 
     from routoo.routing.decision import DecidedBatch
 
 OOD_BOUNDS = (0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 1.0)
 """Upper ends of the histogram's buckets."""
+_BOUNDS = np.array(OOD_BOUNDS)
 
 
 class PromptCounts(Collector):
@@ -27,7 +29,8 @@ class PromptCounts(Collector):
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._tasks: Counter[str] = Counter()
+        # By the names of a predictor's tasks, the counts of each.
+        self._tasks: dict[tuple[str, ...], NDArray[np.int64]] = {}
         self._ood = np.zeros(len(OOD_BOUNDS) + 1, np.int64)
         self._ood_sum = 0.0
         self._unsure = 0
@@ -38,20 +41,25 @@ class PromptCounts(Collector):
         with self._lock:
             if estimates.ood is not None:
                 # Prometheus' buckets include their upper end.
-                at = np.searchsorted(OOD_BOUNDS, estimates.ood)
+                at = _BOUNDS.searchsorted(estimates.ood)
                 self._ood += np.bincount(at, minlength=len(self._ood))
                 self._ood_sum += float(estimates.ood.sum())
             if estimates.tasks is not None:
-                decided = estimates.tasks[np.array(batch.choices) >= 0]
-                counts = np.bincount(decided, minlength=len(estimates.task_names)).tolist()
-                self._tasks.update(dict(zip(estimates.task_names, counts, strict=True)))
+                decided, names = estimates.tasks, estimates.task_names
+                if -1 in batch.choices:
+                    decided = decided[np.array(batch.choices) >= 0]
+                counts = np.bincount(decided, minlength=len(names))
+                if names in self._tasks:
+                    self._tasks[names] += counts
+                else:
+                    self._tasks[names] = counts
             if estimates.unsure is not None:
                 self._unsure += int(np.count_nonzero(estimates.unsure))
 
     def collect(self) -> Iterator[Metric]:
         """Yields the metrics; called from the scraping thread."""
         with self._lock:
-            tasks, ood = dict(self._tasks), self._ood.tolist()
+            tasks, ood = self._by_task(), self._ood.tolist()
             ood_sum, unsure = self._ood_sum, self._unsure
         by_task = CounterMetricFamily(
             "routoo_task_decisions",
@@ -72,3 +80,9 @@ class PromptCounts(Collector):
             "Prompts that the predictor does not know by policy.unsure.",
             unsure,
         )
+
+    def _by_task(self) -> Counter[str]:
+        found: Counter[str] = Counter()
+        for names, counts in self._tasks.items():
+            found.update(dict(zip(names, counts.tolist(), strict=True)))
+        return found

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from routoo.predictor.tokenizers.columns import TokenColumns
 from routoo.predictor.tokenizers.families import FAMILIES, count_by_family, family_of
 from support.billed_bodies import samples
 
@@ -45,6 +46,33 @@ def test_a_count_depends_on_its_text_alone(texts: list[str], times: int) -> None
     for row, text in enumerate(long):
         assert count_by_family([text]).tolist() == [together[row].tolist()]
         assert (together[row] >= len(text.encode("utf-8", "surrogatepass")) / 16).all()
+
+
+@given(
+    texts=st.lists(st.text(max_size=60), min_size=1, max_size=4),
+    families=st.sets(st.integers(0, len(FAMILIES) - 1)).map(sorted),
+)
+def test_some_families_count_as_they_do_among_all(texts: list[str], families: list[int]) -> None:
+    alone = count_by_family(texts, tuple(families))
+    np.testing.assert_array_equal(alone, count_by_family(texts)[:, families])
+
+
+def test_models_of_no_known_family_take_the_other_count() -> None:
+    columns = TokenColumns.of([FAMILIES.index("qwen"), None, FAMILIES.index("openai")])
+    texts, otherwise = ["def f(x):", "日本語のテキスト"], np.array([40.0, 50.0])
+    every = count_by_family(texts)
+    tokens, nothing = columns.counts(texts, otherwise)
+    again, longest = columns.counts(texts, otherwise, most=True)
+    assert nothing is None
+    assert longest is not None
+    assert tokens[:, 1].tolist() == [40.0, 50.0]
+    np.testing.assert_array_equal(
+        tokens[:, [0, 2]], every[:, [FAMILIES.index("qwen"), FAMILIES.index("openai")]]
+    )
+    np.testing.assert_array_equal(again, tokens)
+    np.testing.assert_array_equal(longest, every.max(axis=1))
+    unknown = TokenColumns.of([None, None])
+    assert unknown.counts(texts, otherwise)[0].tolist() == [[40.0] * 2, [50.0] * 2]
 
 
 def test_long_texts_are_added_up_exactly() -> None:

@@ -110,10 +110,8 @@ def asked_by(api: Api, body: dict[str, Any]) -> Asked:
         found.needs.add("audio")
     tier = body.get("service_tier")
     prompts, longest_share = _prompts(body.get("prompt")) if api == "completions" else (1, 1.0)
-    answers = prompts * max(
-        (_whole(body.get(name)) or 1 for name in _ANSWERS.get(api, ())), default=1
-    )
-    limits = (_whole(body.get(name)) for name in _LIMITS[api])
+    answers = [_whole(body[name]) or 1 for name in _ANSWERS.get(api, ()) if name in body]
+    limits = [_whole(body[name]) for name in _LIMITS[api] if name in body]
     return Asked(
         text=_text_of(turns),
         needs=frozenset(found.needs),
@@ -122,7 +120,7 @@ def asked_by(api: Api, body: dict[str, Any]) -> Asked:
         unread="\n".join(found.unread),
         other_tokens=found.other_tokens,
         max_output_tokens=max((one for one in limits if one is not None), default=None),
-        answers=min(answers, MOST_ANSWERS),
+        answers=min(prompts * max(answers, default=1), MOST_ANSWERS),
         predicted=_predicted(body.get("prediction")) if api == "chat" else "",
         longest_share=longest_share,
         service_tier=tier[:_MOST_TIER_CHARS] if isinstance(tier, str) else "",
@@ -133,15 +131,14 @@ def asked_by(api: Api, body: dict[str, Any]) -> Asked:
 
 def _marked_for_cache(body: dict[str, Any]) -> bool:
     """Returns whether a part of a body, at any depth, has a mark for the provider's cache."""
-    left: list[Any] = [body]
+    left: list[Any] = [body]  # dicts and lists
     while left:
         one = left.pop()
         if isinstance(one, dict):
             if one.get("cache_control"):
                 return True
-            left.extend(one.values())
-        elif isinstance(one, list):
-            left.extend(one)
+            one = one.values()
+        left += [inner for inner in one if isinstance(inner, (dict, list))]
     return False
 
 
@@ -230,7 +227,9 @@ _BYTES_OF: dict[type, int] = {str: 1, list: 4}
 
 
 def _predicted(prediction: object) -> str:
-    content = prediction.get("content") if isinstance(prediction, dict) else None
+    if not isinstance(prediction, dict):
+        return ""
+    content = prediction.get("content")
     if isinstance(content, str):
         return content
     texts = [part.get("text") for part in _listed(content) if isinstance(part, dict)]

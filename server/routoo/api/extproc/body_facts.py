@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import groupby
 from typing import Any, Literal
 
 import orjson
@@ -68,8 +67,15 @@ class BodyFacts:
 
     def turns(self) -> list[tuple[str, str]]:
         """Returns the turns; what one message says in two roles makes two."""
-        by_turn = groupby(self.said, key=lambda part: part[:2])
-        return [(role, "\n".join(part[2] for part in parts)) for (_, role), parts in by_turn]
+        found: list[tuple[str, list[str]]] = []
+        before = None
+        for turn, role, text in self.said:
+            if before == (turn, role):
+                found[-1][1].append(text)
+            else:
+                before = (turn, role)
+                found.append((role, [text]))
+        return [(role, "\n".join(texts)) for role, texts in found]
 
     @property
     def other_tokens(self) -> int:

@@ -33,6 +33,7 @@ _WORDS: Final = (
 _PAYLOADS: Final = ("data", "file_data", "b64_json")
 _ADDRESSES: Final = ("url", "image_url", "video_url", "audio_url", "file_url")
 _DEEPEST: Final = 8
+_PLAIN: Final = 2  # keys of a message that has a role and its content alone, as most have
 # Keys of a message that say nothing to the model, or that are read by themselves.
 _NOT_BESIDE: Final = frozenset({"role", "content", "output", "type", "id", "status", "phase"})
 
@@ -47,7 +48,11 @@ def read_messages(messages: object, found: BodyFacts) -> None:
             found.say(message)
         elif isinstance(message, dict):
             found.begin(TOOL if "output" in message else message.get("role"))
-            _read_message(message, found)
+            content = message.get("content")
+            if len(message) == _PLAIN and isinstance(content, str) and "role" in message:
+                found.say(content)
+            else:
+                _read_message(message, found)
 
 
 def _read_message(message: dict[str, Any], found: BodyFacts) -> None:

@@ -10,6 +10,7 @@ tokenizers that come in packages; its docstring has the texts and the errors.
 from __future__ import annotations
 
 from functools import cache
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 FAMILIES: Final = ("openai", "openai_2023", "llama", "mistral", "qwen", "deepseek", "claude")
 """OpenAI's o200k_base and its older cl100k_base, Llama 3, Mistral's tekken, Qwen 3.6, DeepSeek V4,
 and the one tokenizer that Anthropic has published."""
+EVERY_FAMILY: Final = tuple(range(len(FAMILIES)))
+"""The positions of all families."""
 _MAKERS: Final = (
     ("gpt-4o", "openai"),
     ("gpt-4.", "openai"),
@@ -63,28 +66,31 @@ def family_of(model: str) -> int | None:
     return None if found is None else FAMILIES.index(found)
 
 
-def count_by_family(texts: Sequence[str]) -> NDArray[np.float64]:
-    """Estimates the number of tokens of n texts for each of the F families.
+def count_by_family(
+    texts: Sequence[str], families: tuple[int, ...] = EVERY_FAMILY
+) -> NDArray[np.float64]:
+    """Estimates the number of tokens of n texts for each of F families.
 
     Args:
         texts: n >= 0 texts; a lone surrogate counts as a rare character.
+        families: the F families, by their positions; few take less time than all.
 
     Returns:
         float64 [n, F], whole numbers of tokens.
     """
-    if not texts:
-        return np.zeros((0, len(FAMILIES)))
+    if not texts or not families:
+        return np.zeros((len(texts), len(families)))
     encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
+    if len(texts) == 1 and len(encoded[0]) < _STRETCH:
+        return _count_one(encoded[0], families)
     sizes = np.array([len(one) for one in encoded])
-    joined = b"\xff%b\xff" % b"\xff".join(encoded)
-    pairs: NDArray[np.uint16] = np.ndarray(len(joined) - 1, "<u2", joined, 0, (1,))
+    at = _pairs(b"\xff".join(encoded))
     starts = (sizes + 1).cumsum() - sizes - 1
     cuts = starts
     if sizes.max() >= _STRETCH:
-        cuts = np.union1d(starts, np.arange(0, len(pairs), _STRETCH))
-    at = pairs.astype(np.intp)  # once for all weights
-    sums = np.array([np.add.reduceat(packed.take(at), cuts) for packed in _packed()])
-    parts = (sums[:, None] >> _SHIFTS & _MASK).reshape(-1, len(cuts))[: len(FAMILIES)]
+        cuts = np.union1d(starts, np.arange(0, len(at), _STRETCH))
+    sums = np.array([np.add.reduceat(packed.take(at), cuts) for packed in _packed(families)])
+    parts = (sums[:, None] >> _SHIFTS & _MASK).reshape(-1, len(cuts))[: len(families)]
     if cuts is not starts:
         parts = np.add.reduceat(parts, np.searchsorted(cuts, starts), axis=1)
     counts = np.maximum(parts, sizes * (_UNITS / _MOST_BYTES_PER_TOKEN)).T
@@ -92,11 +98,31 @@ def count_by_family(texts: Sequence[str]) -> NDArray[np.float64]:
     return tokens
 
 
+def _count_one(text: bytes, families: tuple[int, ...]) -> NDArray[np.float64]:
+    """Counts one text of less than a stretch: for a few numbers arrays take longer than these."""
+    at = _pairs(text)
+    least = len(text) * (_UNITS / _MOST_BYTES_PER_TOKEN)
+    counts: list[int] = []
+    for packed in _packed(families):
+        total = int(np.add.reduce(packed.take(at)))
+        for _ in range(_FIELDS):
+            counts.append(ceil(max(total & _MASK, least) / _UNITS))
+            total >>= _FIELD_BITS
+    return np.array([counts[: len(families)]], np.float64)
+
+
+def _pairs(joined: bytes) -> NDArray[np.intp]:
+    """Returns all pairs of neighbouring bytes of texts and their edges, as indices of weights."""
+    edged = b"\xff%b\xff" % joined
+    pairs: NDArray[np.uint16] = np.ndarray(len(edged) - 1, "<u2", edged, 0, (1,))
+    return pairs.astype(np.intp)  # once for all weights
+
+
 @cache
-def _packed() -> tuple[NDArray[np.int64], ...]:
+def _packed(families: tuple[int, ...]) -> tuple[NDArray[np.int64], ...]:
     """Returns the weights of every pair, int64 [65536] by first + 256 * second, three in one."""
     with np.load(_WEIGHTS) as weights:
-        rows = [weights[name].astype(np.int64) for name in FAMILIES]
+        rows = [weights[FAMILIES[family]].astype(np.int64) for family in families]
     return tuple(
         sum((row << (at * _FIELD_BITS) for at, row in enumerate(rows[first : first + _FIELDS])))
         for first in range(0, len(rows), _FIELDS)

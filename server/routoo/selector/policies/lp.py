@@ -20,7 +20,7 @@ from routoo.selector.reason import Reason
 
 # Scores are rounded to 1 / this: far below what a predictor can distinguish, and far above the
 # noise that padding adds to its output.
-_SCORE_STEPS = 1e4
+_SCORE_STEPS = np.array(1e4)  # an array, which numpy need not convert at each use
 
 
 def round_scores(scores: npt.NDArray[np.floating]) -> FloatArray:
