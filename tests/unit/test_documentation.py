@@ -26,7 +26,11 @@ FIGURES = [
     ("the right one of 25 kinds", ["user_prompts/kind", "written_prompts/kind"], 2),
     ("among the three likeliest", ["user_prompts/among_three", "written_prompts/among_three"], 2),
     ("the right one of 9 groups", ["user_prompts/group", "written_prompts/group"], 2),
-    ("calibration error of its probability", ["user_prompts/calibration_error"], 2),
+    (
+        "calibration error of its probability (0.07 if all are true)",
+        ["user_prompts/calibration_error"],
+        2,
+    ),
     (
         "the right kind, languages other than English",
         ["user_prompts/other_languages_kind"],

@@ -16,6 +16,7 @@ from routoo_export.catalogue.build import build_catalogue
 from routoo_export.catalogue.evaluate import evaluate_catalogue, summarise
 from routoo_export.catalogue.measurements import gather, read_evidence
 from routoo_export.graph.table_graph import TableGraph
+from routoo_export.graph.turned_table import rounded, turned
 from routoo_export.outcomes.kinds import TASK_KINDS
 from routoo_export.outcomes.registry import registry
 from routoo_export.recogniser.evaluate import LengthFigures, Recognition
@@ -74,8 +75,8 @@ def export_recogniser(
 
 
 def _judged(trained: TrainedRecogniser, prompts: Sequence[Example]) -> dict[str, float]:
-    """Figures on prompts that nobody trained on."""
-    parts = TableGraph(trained.recogniser, trained.ood, trained.trait_means)
+    """Figures of what is served, on prompts that nobody trained on."""
+    parts = rounded(turned(TableGraph(trained.recogniser, trained.ood, trained.trait_means)))
     vectors = prompt_vectors(parts, trained.vocabulary, [one.text for one in prompts])
     kinds = np.array([one.kind for one in prompts])
     foreign = np.array([one.language != "en" for one in prompts])

@@ -28,6 +28,7 @@ from routoo_export.catalogue.table import Catalogue, write_catalogue
 from routoo_export.errors import ParityError
 from routoo_export.graph.parity import Parity, open_session
 from routoo_export.graph.table_graph import TableGraph, build_table_graph, shrunk_traits
+from routoo_export.graph.turned_table import turned
 from routoo_export.recogniser.lengths import LengthModel
 from routoo_export.recogniser.network import TRAITS
 from routoo_export.recogniser.train import TrainedRecogniser
@@ -158,7 +159,7 @@ def write_table_artifact(
         ParityError: the graph's answers are not those of the weights.
         ExportError: a file cannot be written.
     """
-    parts = TableGraph(trained.recogniser, trained.ood, trained.trait_means)
+    parts = turned(TableGraph(trained.recogniser, trained.ood, trained.trait_means))
     vocabulary, lengths = trained.vocabulary, trained.lengths
     content = serialized(build_table_graph(parts))
     sha256 = hashlib.sha256(content).hexdigest()

@@ -26,7 +26,12 @@ from routoo_export.cli.export import NEXT, Version, parse_version
 from routoo_export.errors import ExportError, OutcomeError
 from routoo_export.outcomes.registry import registry
 from routoo_export.outcomes.sources import read_source
-from routoo_export.recogniser.evaluate import LengthFigures, Recognition, plain_recipe
+from routoo_export.recogniser.evaluate import (
+    LengthFigures,
+    Recognition,
+    error_by_chance,
+    plain_recipe,
+)
 from routoo_export.recogniser.examples import (
     read_examples,
     read_other_prompts,
@@ -114,6 +119,7 @@ def evaluate(
     true = np.array([max(one.output_tokens, 1) for one in judged])
     result: dict[str, Any] = {
         "all": asdict(Recognition.of(tasks, kinds)),
+        "calibration_error_by_chance": error_by_chance(tasks),
         "other_languages": asdict(Recognition.of(tasks[foreign], kinds[foreign])),
         "lengths": asdict(LengthFigures.of(visible, true)),
     }

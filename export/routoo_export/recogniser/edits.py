@@ -14,14 +14,18 @@ from routoo.predictor.conversation import conversation, read_turns
 Edit = Callable[[str, np.random.Generator], str]
 
 
-def _before(*openings: str) -> Edit:
+def before(*openings: str) -> Edit:
+    """An edit that puts one of the openings before the text."""
+
     def edit(text: str, random: np.random.Generator) -> str:
         return f"{openings[random.integers(len(openings))]} {text}"
 
     return edit
 
 
-def _after(*endings: str) -> Edit:
+def after(*endings: str) -> Edit:
+    """An edit that puts one of the endings after the text."""
+
     def edit(text: str, random: np.random.Generator) -> str:
         return f"{text} {endings[random.integers(len(endings))]}"
 
@@ -49,9 +53,9 @@ def _dropped_letter(text: str, random: np.random.Generator) -> str:
 
 
 EDITS: Final[tuple[Edit, ...]] = (
-    _before("Please", "please", "pls", "Hi,", "Hello!", "Hey,", "Could you help me:", "ok so"),
-    _before("Quick one:", "I need this:", "Task:", "Question:", "Help!", "So,", "Um,"),
-    _after("Thanks!", "thank you", "thx", "please", "Please.", "Thanks in advance.", "asap", "🙏"),
+    before("Please", "please", "pls", "Hi,", "Hello!", "Hey,", "Could you help me:", "ok so"),
+    before("Quick one:", "I need this:", "Task:", "Question:", "Help!", "So,", "Um,"),
+    after("Thanks!", "thank you", "thx", "please", "Please.", "Thanks in advance.", "asap", "🙏"),
     _bold,
     lambda text, _: f"**{text}**",
     lambda text, _: text.lower(),
@@ -70,13 +74,25 @@ EDITS: Final[tuple[Edit, ...]] = (
 """Each takes a text and a generator, and returns the edited text."""
 
 
-def edited(prompt: str, random: np.random.Generator, edits: Sequence[Edit] = EDITS) -> str:
-    """The prompt with its last turn edited in one or two ways."""
+def edited(
+    prompt: str,
+    random: np.random.Generator,
+    edits: Sequence[Edit] = EDITS,
+    times: int | None = None,
+) -> str:
+    """The prompt with its last turn edited.
+
+    Args:
+        prompt: The prompt; only a user's turn is edited.
+        random: Draws what is left open.
+        edits: Which of them may be drawn.
+        times: How many are applied, one after the other; None = one or two.
+    """
     turns = read_turns(prompt)
     if turns.last_role != "user" or not turns.last.strip():
         return prompt
     last = turns.last
-    for _ in range(1 + int(random.integers(2))):
+    for _ in range(1 + int(random.integers(2)) if times is None else times):
         last = edits[int(random.integers(len(edits)))](last, random)
     if turns.last == prompt:
         return last

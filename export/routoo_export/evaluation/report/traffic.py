@@ -117,11 +117,23 @@ def _edits(edits: EditChanges) -> str:
     rows = [
         [f"{share:.0%}", f"{one:.3f}"] for share, one in zip(SHARES, edits.changed, strict=True)
     ]
+    by_kind = sorted(edits.by_kind.items(), key=lambda of: (-of[1].mean, of[0]))
+    altered = sum(one.altered for one in edits.by_kind.values()) / len(by_kind)
     return (
-        f"{edits.prompts} prompts as users send them, {edits.edits} edits of each that leave the"
-        f" task as it is; {edits.changed_task:.3f} of them change the recognised kind,"
-        f" {edits.mean:.3f} the chosen model of the default pool.\n\n"
+        f"{edits.prompts} prompts as users send them, {len(by_kind)} kinds of edits of each that"
+        " leave the task as it is, in other words than those of the training;"
+        f" {edits.changed_task:.3f} of them change the recognised kind, {edits.mean:.3f} the chosen"
+        f" model of the default pool. A kind of edit that finds nothing to edit leaves a prompt as"
+        f" it is: {altered:.2f} of the prompts are altered.\n\n"
         + _table(["way from the cheapest to the best choice, in mean cost", "changed"], rows)
+        + "\n"
+        + _table(
+            ["kind of edit", "prompts altered", "another kind of task", "another model, mean"],
+            [
+                [name, f"{one.altered:.2f}", f"{one.changed_task:.3f}", f"{one.mean:.3f}"]
+                for name, one in by_kind
+            ],
+        )
     )
 
 

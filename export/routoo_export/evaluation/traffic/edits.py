@@ -1,6 +1,6 @@
 """Edits that leave a prompt's task as it is, and how often they change the model that is chosen."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,11 +13,32 @@ from routoo.selector.policies.lp import decide
 from routoo_export.errors import ExportError
 from routoo_export.evaluation.bootstrap import FloatArray
 from routoo_export.evaluation.decisions import PoolPredictions
-from routoo_export.recogniser.edits import EDITS, edited
+from routoo_export.evaluation.traffic.edit_kinds import EDIT_KINDS
+from routoo_export.recogniser.edits import edited
 from routoo_export.training.own.prompt_reader import PromptReader
 
 SHARES: Final = (0.1, 0.3, 0.5, 0.7, 0.9)
 """Where the mean costs lie between that of the cheapest choice and that of the best."""
+
+
+@dataclass(frozen=True, slots=True)
+class KindChanges:
+    """What one kind of edits changes, as shares of all prompts.
+
+    Attributes:
+        altered: Share of the prompts that the edit alters at all.
+        changed: Share that get another model, at each of SHARES.
+        changed_task: Share that are recognised as another kind of task.
+    """
+
+    altered: float
+    changed: tuple[float, ...]
+    changed_task: float
+
+    @property
+    def mean(self) -> float:
+        """The mean of ``changed``."""
+        return float(np.mean(self.changed))
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +47,22 @@ class EditChanges:
 
     Attributes:
         prompts: Prompts.
-        edits: Edits of each.
-        changed: Share of the edited prompts that get another model, at each of SHARES.
-        changed_task: Share of those that are recognised as another kind of task.
+        by_kind: What each kind of edits changes, by its name; at least one.
     """
 
     prompts: int
-    edits: int
-    changed: tuple[float, ...]
-    changed_task: float
+    by_kind: Mapping[str, KindChanges]
+
+    @property
+    def changed(self) -> tuple[float, ...]:
+        """Share of the edited prompts that get another model, at each of SHARES."""
+        every = np.array([one.changed for one in self.by_kind.values()])
+        return tuple(every.mean(axis=0).tolist())
+
+    @property
+    def changed_task(self) -> float:
+        """Share of the edited prompts that are recognised as another kind of task."""
+        return float(np.mean([one.changed_task for one in self.by_kind.values()]))
 
     @property
     def mean(self) -> float:
@@ -67,17 +95,19 @@ def edit_changes(reader: PromptReader, pool: Pool, prompts: Sequence[str]) -> Ed
         for share in SHARES
     ]
     before = [decide(plain.scores, plain.cost_usd, everyone, price) for price in prices]
-    changed = np.zeros(len(prices))
-    other_kind = 0.0
-    for edit in EDITS:
-        texts = [edited(prompt, random, (edit,)) for prompt in prompts]
+    by_kind = {}
+    for name, edit in EDIT_KINDS.items():
+        texts = [edited(prompt, random, (edit,), times=1) for prompt in prompts]
         found, of_kind = _predicted(reader, pool, rows, texts)
-        other_kind += float((of_kind != kinds).mean())
-        for at, price in enumerate(prices):
-            after = decide(found.scores, found.cost_usd, everyone, price)
-            changed[at] += (after != before[at]).mean()
-    shares = tuple((changed / len(EDITS)).tolist())
-    return EditChanges(len(prompts), len(EDITS), shares, other_kind / len(EDITS))
+        after = [decide(found.scores, found.cost_usd, everyone, price) for price in prices]
+        by_kind[name] = KindChanges(
+            altered=float(np.mean([one != was for one, was in zip(texts, prompts, strict=True)])),
+            changed=tuple(
+                float((now != was).mean()) for now, was in zip(after, before, strict=True)
+            ),
+            changed_task=float((of_kind != kinds).mean()),
+        )
+    return EditChanges(len(prompts), by_kind)
 
 
 def _pool_rows(table: ModelTable, pool: Pool) -> list[int]:

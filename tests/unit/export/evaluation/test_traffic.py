@@ -11,7 +11,7 @@ import pytest
 from routoo_export.errors import OutcomeError
 from routoo_export.evaluation.bootstrap import Estimate
 from routoo_export.evaluation.report.traffic import render_traffic
-from routoo_export.evaluation.traffic.edits import SHARES, EditChanges
+from routoo_export.evaluation.traffic.edits import SHARES, EditChanges, KindChanges
 from routoo_export.evaluation.traffic.judge import (
     SourceFigures,
     TrafficFigures,
@@ -229,8 +229,12 @@ def test_the_page_has_every_source_and_row(figures: SourceFigures) -> None:
         average({"synthetic": figures}, mix),
         {"code_generate": LengthError(3, 0.5, 1.5)},
     )
-    changed = EditChanges(150, 17, tuple(0.02 for _ in SHARES), 0.1)
+    rare = KindChanges(0.4, tuple(0.0 for _ in SHARES), 0.0)
+    often = KindChanges(1.0, tuple(0.04 for _ in SHARES), 0.1)
+    changed = EditChanges(150, {"typo": rare, "greeting": often})
+    assert changed.mean == pytest.approx(0.02)
     page = render_traffic(found, changed, paper)
     for wanted in ("## synthetic", "| recognised |", "never: **not reached**", "| 10% | 0.020 |"):
         assert wanted in page
+    assert page.index("| greeting | 1.00 | 0.100 | 0.040 |") < page.index("| typo | 0.40 |")
     assert "## Edits" not in render_traffic(found, None, paper)
