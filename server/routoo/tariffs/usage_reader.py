@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from routoo.tariffs import usage_table as table
-from routoo.tariffs.reply_sieve import ReplySieve
+from routoo.tariffs.reply_sieve import MOST, ReplySieve
 from routoo.tariffs.usage import Usage
 
 if TYPE_CHECKING:
@@ -83,6 +83,8 @@ def read(
         if not container.startswith(_START) and usage.output_tokens is not None:
             last_word = max(last_word or 0, usage.output_tokens)
     flowed = max(ceil(text_bytes / BYTES_PER_TOKEN), int(text_pieces))
+    if max(found.input_tokens or 0, found.output_tokens or 0) > MOST:
+        found = Usage()  # each counter is possible, and no answer has their sum
     told_input = found.input_tokens or None
     told_output = found.output_tokens
     if told_output == 0 and (flowed or told_input is None):
@@ -142,7 +144,11 @@ def _usage_of(figures: _Figures) -> Usage:
     written_1h = min(written, _part(figures, table.WRITTEN_1H))
     heard = _modalities(figures, table.INPUT_MODALITIES)
     said = _modalities(figures, table.OUTPUT_MODALITIES)
-    cost = [value for name in table.COST_USD if isinstance(value := figures.get(name), float)]
+    cost = [
+        value
+        for name in table.COST_USD
+        if isinstance(value := figures.get(name), float) and value <= table.MOST_COST_USD
+    ]
 
     def within(names: tuple[str, ...], other: int, whole: int | None) -> int:
         return min(_part(figures, names) or other, whole or 0)

@@ -92,6 +92,8 @@ AUDIO_OUTPUT: Final = (
 )
 IMAGES: Final = ("billed_units.images",)
 COST_USD: Final = ("cost", "cost.total_cost")
+MOST_COST_USD: Final = 100_000.0
+"""A higher cost of one answer is absurd, and is taken as not told."""
 INPUT_MODALITIES: Final = ("promptTokensDetails", "prompt_tokens_details")
 """Lists of objects with a ``modality`` and a ``tokenCount``, of ``INPUT``."""
 OUTPUT_MODALITIES: Final = ("candidatesTokensDetails", "candidates_tokens_details")
