@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import reduce
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -127,7 +128,18 @@ def _containers(leaves: Mapping[str, float | str]) -> dict[str, _Figures]:
 
 
 def _usage_of(figures: _Figures) -> Usage:
-    """Returns the usage in one object of counters; what it lacks is None or 0."""
+    """Returns the usage in one object of counters, or the sum of its steps where that is more."""
+    steps: dict[str, _Figures] = {}
+    for path, value in figures.items():
+        number, _, name = path.removeprefix(table.STEPS).partition(".")
+        if path.startswith(table.STEPS) and name:
+            steps.setdefault(number, {})[name] = value
+    whole = _usage_of_one(figures)
+    return _greater(whole, reduce(_sum, map(_usage_of_one, steps.values()))) if steps else whole
+
+
+def _usage_of_one(figures: _Figures) -> Usage:
+    """Returns the usage in an object of counters without steps; what it lacks is None or 0."""
     total = _most(figures, table.TOTAL)
     read, cached, written = _input_of(figures, total)
     added = _part(figures, table.ADDED_OUTPUT)
@@ -213,6 +225,15 @@ def _modalities(figures: _Figures, lists: tuple[str, ...]) -> dict[str, int]:
             if kind is not None and isinstance(tokens, float):
                 found[kind] += ceil(tokens)
     return found
+
+
+def _sum(one: Usage, other: Usage) -> Usage:
+    parts = {name: getattr(one, name) + getattr(other, name) for name in _PARTS}
+    return Usage(
+        input_tokens=(one.input_tokens or 0) + (other.input_tokens or 0),
+        output_tokens=(one.output_tokens or 0) + (other.output_tokens or 0),
+        **parts,
+    )
 
 
 def _greater(one: Usage, other: Usage) -> Usage:

@@ -33,6 +33,9 @@ OUTPUT: Final = (
     "billed_units.output_tokens",
 )
 TOTAL: Final = ("total_tokens", "totalTokenCount", "total_token_count", "totalTokens")
+STEPS: Final = "iterations."
+"""A list of the calls behind one answer. Anthropic bills all of them, and leaves those that shorten
+a long conversation out of the counters beside the list."""
 ADDED_INPUT: Final = ("toolUsePromptTokenCount", "tool_use_prompt_token_count")
 """Inputs that come on top of ``INPUT``."""
 ADDED_OUTPUT: Final = ("thoughtsTokenCount", "thoughts_token_count")
