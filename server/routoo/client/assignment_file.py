@@ -6,6 +6,7 @@ model, the predicted cost and the ``request_id`` are read.
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Any
@@ -66,7 +67,8 @@ def read_assignment(
     """
     models: list[str] = []
     total_cost_usd = 0.0
-    for number, line in enumerate(lines, start=1):
+    for number, told in enumerate(lines, start=1):
+        line = told.removeprefix(BOM_UTF8)
         if not line.strip():
             continue
         decision = _decision(line, f"{name}:{number}")

@@ -9,6 +9,7 @@ and line, since a misspelt constraint that is ignored costs money.
 from __future__ import annotations
 
 import difflib
+from codecs import BOM_UTF8
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -59,7 +60,8 @@ def read_prompts(lines: Iterable[bytes], name: str) -> Prompts:
     """
     requests: list[RouteRequest] = []
     line_numbers: list[int] = []
-    for number, line in enumerate(lines, start=1):
+    for number, told in enumerate(lines, start=1):
+        line = told.removeprefix(BOM_UTF8)  # as editors on Windows write it
         if not line.strip():
             continue
         try:

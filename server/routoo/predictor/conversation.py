@@ -96,6 +96,11 @@ def contents(text: str) -> str:
     return "\n".join(content for role, content in turns if role != OFFERED_TOOLS)
 
 
+def offered_tools(text: str) -> str:
+    """Returns the part of a prompt that lists the offered tools; empty: it has none."""
+    return read_turns(text).tools if text.startswith(TURN) and OFFERED_TOOLS in text else ""
+
+
 def _split(part: str) -> tuple[str, str]:
     role, found, content = part.partition(_CONTENT)
     return (role, content) if found else ("user", role)

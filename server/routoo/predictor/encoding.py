@@ -22,9 +22,10 @@ from routoo.predictor.base import (
     Questions,
     bucket_lengths,
 )
-from routoo.predictor.conversation import TURN, contents
+from routoo.predictor.conversation import TURN, contents, offered_tools
 from routoo.predictor.ngram_encoder import NgramEncoder
 from routoo.predictor.ngrams import Vocabulary
+from routoo.predictor.token_count import count_tokens
 from routoo.predictor.word_cache import WordCache, splits_words_alone
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ class PromptEncoder:
     def encode(self, prompts: Sequence[str]) -> EncodedPrompts:
         """Tokenises prompts; of one that is too long, the beginning and the end are kept."""
         most_chars = self.max_tokens * READ_CHARS_PER_TOKEN
+        tools = [offered_tools(text) for text in prompts]
         prompts = [contents(text) if text[:1] == TURN else text for text in prompts]
         read = [
             text if len(text) <= most_chars else _cut_middle(text, most_chars) for text in prompts
@@ -117,9 +119,10 @@ class PromptEncoder:
             all_of_it = max(counted * (chars / read_chars), chars / MOST_CHARS_PER_TOKEN)
             input_tokens.append(ceil(all_of_it))
             truncated.append(counted > keep or read_chars < chars)
-        return EncodedPrompts(
-            ids, np.array(input_tokens, np.float64), np.array(truncated, np.bool_)
-        )
+        lengths = np.array(input_tokens, np.float64)
+        if any(tools):
+            lengths += count_tokens(tools)  # they are billed, and not read here
+        return EncodedPrompts(ids, lengths, np.array(truncated, np.bool_))
 
     def _ids(self, texts: Sequence[str]) -> list[list[int]]:
         if self._words is None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from routoo.predictor.conversation import contents, read_turns
+from routoo.predictor.conversation import contents, offered_tools, read_turns
 from routoo.predictor.ngram_layout import LENGTHS, NgramPrompts, buckets_of
 from routoo.predictor.ngrams import (
     BODY,
@@ -146,6 +146,7 @@ class NgramEncoder:
             marked.append(len(marks) - before)
             truncated.append(cut)
         tokens = count_tokens([contents(text) for text in prompts])
+        tokens += count_tokens([offered_tools(text) for text in prompts])
         return NgramPrompts(
             codes=np.frombuffer(_BREAK.join(codes), np.int64),
             prompt=prompt_of,

@@ -342,10 +342,10 @@ def _pool_of(values: dict[str, Any], source: str) -> Pool:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise PoolError(f"{source}: model {twice[0]!r} stands twice; names have to be unique")
-    told = {name: name for name in names}
+    told = {name.casefold(): name for name in names}  # a reply's name counts in any case
     for model in models:
         for alias in model.aliases:
-            other = told.setdefault(alias, model.name)
+            other = told.setdefault(alias.casefold(), model.name)
             if other != model.name:
                 raise PoolError(
                     f"{source}: alias {alias!r} of model {model.name!r} stands for {other!r}, too;"

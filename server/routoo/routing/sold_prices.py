@@ -22,8 +22,19 @@ from routoo.tariffs.tariff import STANDARD_TIERS, Step, Tariff
 _TIME = re.compile(r"([01]?\d|2[0-4]):([0-5]\d)", re.ASCII)
 _HOUR = 60
 
-Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Multiplier = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
+_MOST_USD = 1_000_000  # a dollar a token: above it, some other unit is meant
+_LAST_START = 1439  # minute of the day
+
+
+def _number(value: object) -> object:
+    # Pydantic takes ``no`` for 0: a price that is missing would be none at all.
+    if isinstance(value, bool):
+        raise ValueError("has to be a number")  # noqa: TRY004 - pydantic passes a TypeError on
+    return value
+
+
+Price = Annotated[float, Field(ge=0, le=_MOST_USD, allow_inf_nan=False), BeforeValidator(_number)]
+Multiplier = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False), BeforeValidator(_number)]
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 ServiceTier = Annotated[
     str, StringConstraints(min_length=1, max_length=64, to_lower=True, strip_whitespace=True)
@@ -92,11 +103,18 @@ class HourPrices(BaseModel):
     days: tuple[Day, ...] = Field(default=get_args(Day), min_length=1)
     """The days on which it starts."""
 
+    @field_validator("start")
+    @classmethod
+    def _within_the_day(cls, start: str) -> str:
+        if _minute(start) > _LAST_START:
+            raise ValueError("has to be before 24:00; name 00:00 of the next day")
+        return start
+
     @property
     def window(self) -> HourWindow:
         """The stretch as the tariff takes it."""
         return HourWindow(
-            start_minute=_minute(self.start) % MINUTES_A_DAY,
+            start_minute=_minute(self.start),
             end_minute=_minute(self.end),
             multiplier=self.multiplier,
             days=tuple(sorted({DAYS.index(day) for day in self.days})),
@@ -116,6 +134,15 @@ class SoldPrices(TokenPrices):
     """Multipliers of all prices per token and image, by service tier, such as ``batch: 0.5``."""
     hours: tuple[HourPrices, ...] = Field(default=(), max_length=32)
     """Stretches of the day at which all prices per token and image are multiplied."""
+
+    @field_validator("service_tiers", mode="before")
+    @classmethod
+    def _once(cls, tiers: object) -> object:
+        names = [str(name).strip().lower() for name in tiers] if isinstance(tiers, dict) else []
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"{name!r} stands twice, in other letters; remove one of them")
+        return tiers
 
     @field_validator("service_tiers")
     @classmethod

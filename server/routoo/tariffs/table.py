@@ -48,7 +48,9 @@ class PriceTable:
         tariffs: [m].
         version: 8 hex digits that identify names, tariffs and the way they are computed.
         usd: by kind of token, float64 [b, m]: USD per token in each band of lengths.
-        answer_usd: float64 [b, m], USD per token that is output or reasoning, the higher of both.
+        answer_usd: float64 [b, m], USD per token that is output or reasoning, the higher of both;
+            as the three after it the highest of this band and the ones before it.
+        text_usd: float64 [b, m], USD per token of input that is plain text.
         request_usd: float64 [b, m], USD per token of input, the highest of all kinds.
         reply_usd: float64 [b, m], USD per token of output, the highest of all kinds.
         bounds: float64 [b - 1], the longest request of each band but the last, in input tokens.
@@ -64,6 +66,7 @@ class PriceTable:
     version: str
     usd: dict[str, Floats]
     answer_usd: Floats
+    text_usd: Floats
     request_usd: Floats
     reply_usd: Floats
     bounds: Floats
@@ -93,6 +96,10 @@ class PriceTable:
         def column(values: list[list[float]]) -> Floats:
             return _frozen(np.array(values, np.float64) * _USD_PER_TOKEN)
 
+        def most(kinds: tuple[str, ...]) -> Floats:
+            found = column([[highest(one, kinds) for one in band] for band in bands])
+            return _frozen(np.maximum.accumulate(found, axis=0))
+
         fees = np.array([one.usd_per_request for one in tariffs], np.float64)
         starts = sorted({start for one in tariffs for start in one.week.starts})
         uneven = not all(one.week.is_even for one in tariffs)
@@ -103,9 +110,10 @@ class PriceTable:
             usd={
                 kind: column([[one.of(kind) for one in band] for band in bands]) for kind in KINDS
             },
-            answer_usd=column([[highest(one, _ANSWER) for one in band] for band in bands]),
-            request_usd=column([[highest(one, _REQUEST) for one in band] for band in bands]),
-            reply_usd=column([[highest(one, _REPLY) for one in band] for band in bands]),
+            answer_usd=most(_ANSWER),
+            text_usd=most(("input",)),
+            request_usd=most(_REQUEST),
+            reply_usd=most(_REPLY),
             bounds=_frozen(np.array(bounds, np.float64)),
             usd_per_image=_frozen(np.array([one.usd_per_image for one in tariffs], np.float64)),
             usd_per_request=_frozen(fees) if fees.any() else None,
@@ -144,8 +152,8 @@ class PriceTable:
     ) -> Floats:
         """Returns what n requests and their answers may cost at most, in USD, float64 [n, m].
 
-        All output may be reasoning; of mixed requests it may be sound. Prices do not fall with the
-        length of a prompt anywhere, so that the cost of the longest prompt is the highest.
+        All output may be reasoning; of mixed requests it may be sound. Where a pool's prices fall
+        with the length of a prompt, a shorter one than counted is reserved for, too.
 
         Args:
             input_tokens: [n] or [n, m], the most.
@@ -159,7 +167,7 @@ class PriceTable:
                 one. A cheaper one may be refused, and lowers nothing.
         """
         band = self._bands(input_tokens)
-        output_usd, input_usd = self.answer_usd[band], self.usd["input"][band]
+        output_usd, input_usd = self.answer_usd[band], self.text_usd[band]
         if mixed is not None and mixed.any():
             output_usd = np.where(mixed[:, None], self.reply_usd[band], output_usd)
             input_usd = np.where(mixed[:, None], self.request_usd[band], input_usd)

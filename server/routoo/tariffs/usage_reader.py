@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import reduce
 from math import ceil
 from typing import TYPE_CHECKING
 
 import orjson
 
 from routoo.tariffs import usage_table as table
-from routoo.tariffs.reply_sieve import ReplySieve
+from routoo.tariffs.reply_sieve import MOST, ReplySieve
 from routoo.tariffs.usage import Usage
 
 if TYPE_CHECKING:
@@ -83,6 +84,8 @@ def read(
         if not container.startswith(_START) and usage.output_tokens is not None:
             last_word = max(last_word or 0, usage.output_tokens)
     flowed = max(ceil(text_bytes / BYTES_PER_TOKEN), int(text_pieces))
+    if max(found.input_tokens or 0, found.output_tokens or 0) > MOST:
+        found = Usage()  # each counter is possible, and no answer has their sum
     told_input = found.input_tokens or None
     told_output = found.output_tokens
     if told_output == 0 and (flowed or told_input is None):
@@ -125,7 +128,18 @@ def _containers(leaves: Mapping[str, float | str]) -> dict[str, _Figures]:
 
 
 def _usage_of(figures: _Figures) -> Usage:
-    """Returns the usage in one object of counters; what it lacks is None or 0."""
+    """Returns the usage in one object of counters, or the sum of its steps where that is more."""
+    steps: dict[str, _Figures] = {}
+    for path, value in figures.items():
+        number, _, name = path.removeprefix(table.STEPS).partition(".")
+        if path.startswith(table.STEPS) and name:
+            steps.setdefault(number, {})[name] = value
+    whole = _usage_of_one(figures)
+    return _greater(whole, reduce(_sum, map(_usage_of_one, steps.values()))) if steps else whole
+
+
+def _usage_of_one(figures: _Figures) -> Usage:
+    """Returns the usage in an object of counters without steps; what it lacks is None or 0."""
     total = _most(figures, table.TOTAL)
     read, cached, written = _input_of(figures, total)
     added = _part(figures, table.ADDED_OUTPUT)
@@ -142,7 +156,11 @@ def _usage_of(figures: _Figures) -> Usage:
     written_1h = min(written, _part(figures, table.WRITTEN_1H))
     heard = _modalities(figures, table.INPUT_MODALITIES)
     said = _modalities(figures, table.OUTPUT_MODALITIES)
-    cost = [value for name in table.COST_USD if isinstance(value := figures.get(name), float)]
+    cost = [
+        value
+        for name in table.COST_USD
+        if isinstance(value := figures.get(name), float) and value <= table.MOST_COST_USD
+    ]
 
     def within(names: tuple[str, ...], other: int, whole: int | None) -> int:
         return min(_part(figures, names) or other, whole or 0)
@@ -207,6 +225,15 @@ def _modalities(figures: _Figures, lists: tuple[str, ...]) -> dict[str, int]:
             if kind is not None and isinstance(tokens, float):
                 found[kind] += ceil(tokens)
     return found
+
+
+def _sum(one: Usage, other: Usage) -> Usage:
+    parts = {name: getattr(one, name) + getattr(other, name) for name in _PARTS}
+    return Usage(
+        input_tokens=(one.input_tokens or 0) + (other.input_tokens or 0),
+        output_tokens=(one.output_tokens or 0) + (other.output_tokens or 0),
+        **parts,
+    )
 
 
 def _greater(one: Usage, other: Usage) -> Usage:

@@ -33,6 +33,9 @@ OUTPUT: Final = (
     "billed_units.output_tokens",
 )
 TOTAL: Final = ("total_tokens", "totalTokenCount", "total_token_count", "totalTokens")
+STEPS: Final = "iterations."
+"""A list of the calls behind one answer. Anthropic bills all of them, and leaves those that shorten
+a long conversation out of the counters beside the list."""
 ADDED_INPUT: Final = ("toolUsePromptTokenCount", "tool_use_prompt_token_count")
 """Inputs that come on top of ``INPUT``."""
 ADDED_OUTPUT: Final = ("thoughtsTokenCount", "thoughts_token_count")
@@ -92,6 +95,8 @@ AUDIO_OUTPUT: Final = (
 )
 IMAGES: Final = ("billed_units.images",)
 COST_USD: Final = ("cost", "cost.total_cost")
+MOST_COST_USD: Final = 100_000.0
+"""A higher cost of one answer is absurd, and is taken as not told."""
 INPUT_MODALITIES: Final = ("promptTokensDetails", "prompt_tokens_details")
 """Lists of objects with a ``modality`` and a ``tokenCount``, of ``INPUT``."""
 OUTPUT_MODALITIES: Final = ("candidatesTokensDetails", "candidates_tokens_details")

@@ -223,6 +223,13 @@ async def test_constraints(
             "no_eligible_model",
             "capability 'json'",
         ),
+        (
+            {"x-routoo-max-cost-usd": "1e-9"},
+            rb'{"model":"auto","messages":[{"role":"user","content":"cut \ud83d"}]}',
+            400,
+            "no_eligible_model",
+            "max_cost_usd",
+        ),
         ({}, b'{"model":"auto","messages":[]}', 400, "invalid_argument", "no text"),
         ({}, b'{"model":"auto"}', 400, "invalid_argument", "no text"),
     ],

@@ -245,6 +245,21 @@ def test_a_bad_line_is_named_and_nothing_is_sent_or_written(
     assert not out.exists()
 
 
+def test_a_mark_of_the_byte_order_is_passed_over(
+    router: FakeRouter, run: Run, tmp_path: Path
+) -> None:
+    path, out = tmp_path / "marked.jsonl", tmp_path / "out"
+    path.write_bytes(b'\xef\xbb\xbf{"prompt": "one"}\n"two"\n')
+    ended = run("batch", str(path), "--out", str(out))
+    assert (ended.code, ended.err) == (0, "")
+    marked = tmp_path / "decided.jsonl"
+    marked.write_bytes(b"\xef\xbb\xbf" + out.read_bytes())
+    again = run("batch", str(path), "--out", str(out), "--assignment", str(marked))
+    assert (again.code, again.err) == (0, "")
+    first, _ = router.requests
+    assert [one.prompt for one in first.requests] == ["one", "two"]
+
+
 def test_text_that_is_not_utf8_is_named(router: FakeRouter, run: Run, tmp_path: Path) -> None:
     path = tmp_path / "bad.jsonl"
     path.write_bytes(b'"caf\xe9"\n')

@@ -17,6 +17,7 @@ from routoo.predictor.backends import load_backends
 from routoo.predictor.conversation import contents, conversation
 from routoo.predictor.encoding import PaddedGraph
 from routoo.predictor.onnx import OnnxPredictor
+from routoo.predictor.token_count import count_tokens
 from support.artifacts.tiny_artifact import change_manifest
 from support.artifacts.tiny_table_artifact import (
     EVIDENCE,
@@ -248,10 +249,11 @@ def test_the_roles_of_a_conversation_are_read(everything: OnnxPredictor) -> None
     assert found.ood.tolist() == [0.0, 0.0, 0.0, 1.0, 0.0]
 
 
-def test_offered_tools_do_not_count_as_the_prompts_text(everything: OnnxPredictor) -> None:
+def test_offered_tools_count_as_input_alone(everything: OnnxPredictor) -> None:
     plain = everything.predict(["code"])
     offered = everything.predict([conversation([("tools", "a: b\nc: d"), ("user", "code")])])
-    assert offered.input_tokens.tolist() == plain.input_tokens.tolist()
+    tools = count_tokens(["a: b\nc: d"])
+    assert (offered.input_tokens - plain.input_tokens).tolist() == tools.tolist()
 
 
 @given(st.lists(st.text(), min_size=1, max_size=6))

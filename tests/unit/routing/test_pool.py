@@ -127,6 +127,26 @@ MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"aliases": ["small"]},
         ["alias 'small' of model 'medium' stands for 'small', too"],
     ),
+    "an alias that is a model in other letters": (
+        {"aliases": ["Small"]},
+        ["alias 'Small' of model 'medium' stands for 'small', too"],
+    ),
+    "a price that is no": (
+        {"usd_per_1m_output_tokens": False},
+        ["models.1.usd_per_1m_output_tokens", "has to be a number"],
+    ),
+    "a price in another unit": (
+        {"usd_per_1m_output_tokens": 15e6},
+        ["models.1.usd_per_1m_output_tokens", "less than or equal to 1000000"],
+    ),
+    "a service tier twice": (
+        {"service_tiers": {"batch": 0.5, "Batch": 0.6}},
+        ["models.1.service_tiers", "'batch' stands twice"],
+    ),
+    "a window that starts when the day is over": (
+        {"hours": [{"start": "24:00", "end": "01:00", "multiplier": 0.5}]},
+        ["models.1.hours.0.start", "before 24:00"],
+    ),
     "same name": ({"name": "small"}, ["model 'small' stands twice", "names have to be unique"]),
 }
 

@@ -5,6 +5,7 @@ Bodies are untrusted: every value may have any JSON type, and values that do not
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -43,6 +44,7 @@ _JSON_FORMATS = frozenset({"json_schema", "json_object"})
 _TOOLS_PREAMBLE = 350
 _MOST_TIER_CHARS = 64
 _MOST_TOKENS = 2**31 - 1
+_DIGITS = re.compile(r"[ \t]*\+?\d{1,20}[ \t]*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,9 +289,15 @@ def _read_format(wanted: object, found: BodyFacts) -> None:
 
 
 def _whole(value: object) -> int | None:
-    """Returns a number of at least 1 that is whole, also if it is written as 8.0."""
+    """Returns a number of at least 1 that is whole, also if it is written as 8.0 or "8".
+
+    Some servers take numbers in quotation marks. A number that is too large for any answer is the
+    largest one.
+    """
+    if isinstance(value, str) and _DIGITS.fullmatch(value):
+        value = int(value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= _MOST_TOKENS:
+    if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
         return None
-    return value
+    return min(value, _MOST_TOKENS)

@@ -19,6 +19,7 @@ from routoo.api.extproc import messages
 from routoo.api.extproc.body import api_of
 from routoo.api.extproc.failures import may_have_worked
 from routoo.api.extproc.headers import PREFIX, RESULTS
+from routoo.api.extproc.json_body import read_json
 from routoo.api.extproc.model_key import replace_model
 from routoo.api.extproc.refusal import Refusal
 from routoo.api.extproc.router import Head
@@ -214,7 +215,7 @@ class Exchange:
         if len(body) > self._settings.max_body_bytes or not message.end_of_stream:
             return self._too_large(None)
         try:
-            values = orjson.loads(body)
+            values = read_json(body)
         except orjson.JSONDecodeError:
             return self._unreadable(None, 400, "the body is not JSON")
         if not isinstance(values, dict) or not self._is_for_us(values):

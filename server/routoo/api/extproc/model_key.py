@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from routoo.api.extproc.json_body import read_json
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -52,7 +54,7 @@ def model_spans(body: bytes) -> Iterator[tuple[int, int]]:
         start = key.end()
         at = _value_end(body, start)
         name = key[1]
-        if name == b'"model"' or (b"\\" in name and orjson.loads(name) == "model"):
+        if name == b'"model"' or (b"\\" in name and read_json(name) == "model"):
             yield start, at
 
 

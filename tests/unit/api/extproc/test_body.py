@@ -235,9 +235,11 @@ def test_images_are_counted() -> None:
         ({"max_tokens": 8.5}, None),
         ({"max_tokens": None}, None),
         ({"max_tokens": True}, None),
-        ({"max_tokens": "5"}, None),
+        ({"max_tokens": "5"}, 5),
+        ({"max_tokens": "five"}, None),
         ({"max_tokens": 0}, None),
-        ({"max_tokens": 2**70}, None),
+        ({"max_tokens": -1}, None),
+        ({"max_tokens": 2**70}, 2**31 - 1),
     ],
 )
 def test_limits_of_the_reply(limits: dict[str, Any], most: int | None) -> None:

@@ -197,6 +197,20 @@ async def test_a_legacy_call_of_a_function_is_counted(tmp_path: Path) -> None:
     await door.engine.close(HANG_S)
 
 
+@pytest.mark.parametrize("model", list(MODELS))
+@pytest.mark.parametrize("name", ["tools", "functions"])
+async def test_offered_tools_are_counted_for_every_model(
+    tmp_path: Path, name: str, model: str
+) -> None:
+    door = Door(tmp_path)
+    tool = {"name": "f", "description": BIG, "parameters": {}}
+    offered = [tool] if name == "functions" else [{"type": "function", "function": tool}]
+    body = {"messages": [{"role": "user", "content": "go on"}], name: offered}
+    found = await door.route(PATHS["chat"], body, max_cost_usd="0.01", allowed_models=model)
+    assert isinstance(found, Refusal)
+    await door.engine.close(HANG_S)
+
+
 HUNDRED_WORDS = [{"role": "user", "content": "word " * 100}]
 OWN_CAPS: list[tuple[str, dict[str, Any], float]] = [
     ("chat", {"max_tokens": 1, "max_completion_tokens": 4000}, 4000),

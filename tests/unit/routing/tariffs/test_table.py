@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -102,16 +100,15 @@ def test_without_a_time_the_prices_are_the_mean_of_a_week() -> None:
 @given(
     sold=st.lists(tariffs(), min_size=1, max_size=3),
     told=st.lists(st.tuples(usages, st.integers(0, 2**33)), min_size=1, max_size=4),
+    margin=st.sampled_from([0, 1, 100_000]),
 )
 def test_no_usage_costs_more_than_the_most_of_its_tokens(
-    sold: list[Tariff], told: list[tuple[Usage, int]]
+    sold: list[Tariff], told: list[tuple[Usage, int]], margin: int
 ) -> None:
-    # Longer prompts are never cheaper where they are sold; here prices are random.
-    sold = [replace(one, steps=()) for one in sold]
     some = [usage for usage, _ in told]
     table = PriceTable.of([(str(at), one) for at, one in enumerate(sold)])
     times = np.array([at for _, at in told], np.int64)
-    inputs = np.array([input_tokens_of(one) for one in some], np.float64)
+    inputs = np.array([input_tokens_of(one) + margin for one in some], np.float64)
     outputs = [[sum(tokens_by_kind(one)[at] for at in (1, 8, 9))] * len(sold) for one in some]
     most = table.most_usd(
         np.repeat(inputs[:, None], len(sold), axis=1),
@@ -133,6 +130,12 @@ def test_each_model_has_the_prices_of_its_own_count_of_tokens() -> None:
     table = PriceTable.of([(name, Tariff(Rates(1, 1), steps=(long,))) for name in "ab"])
     costs = table.costs_usd(np.array([[1000.0, 1001.0]]), np.zeros((1, 2)), 0)
     np.testing.assert_allclose(costs, [[1000e-6, 2002e-6]], rtol=1e-12)
+
+
+def test_a_prompt_that_may_be_shorter_is_reserved_for_at_the_price_of_shorter_ones() -> None:
+    table = PriceTable.of([("falls", Tariff(Rates(4, 8), steps=(Step(1000, Rates(1, 2)),)))])
+    most = table.most_usd(np.array([1100.0]), np.array([[100.0]]), 0)
+    np.testing.assert_allclose(most, [[5200e-6]], rtol=1e-12)
 
 
 def test_at_most_all_output_is_reasoning() -> None:
