@@ -368,6 +368,7 @@ class Engine:
             policy_version=self.policies.version,
             policies=list(self.policies.offered),
             tasks=self.predictor.tasks,
+            price_version=self.pool.prices.version,
             price=self.price,
             max_prompt_tokens=self.predictor.max_tokens,
             degraded=self.predictor.degraded or any(state.degraded for state, _ in budgets),

@@ -64,6 +64,7 @@ class EngineInfo:
         policy_version: the policy in force and its settings.
         policies: the names of the policies that a request may name.
         tasks: the kinds of task that a request may name; empty: none are told apart.
+        price_version: identifies the models' prices and the way costs are computed.
         price: score per USD in force for requests without a tenant.
         max_prompt_tokens: longest prompt that is read whole.
         degraded: a part of the service has failed, and another stands in for it.
@@ -76,6 +77,7 @@ class EngineInfo:
     policy_version: str
     policies: Sequence[str]
     tasks: Sequence[str]
+    price_version: str
     price: float
     max_prompt_tokens: int
     degraded: bool

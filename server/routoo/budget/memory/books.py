@@ -16,6 +16,7 @@ from routoo.budget.memory.reservations import (
     REPORTED,
     Decisions,
 )
+from routoo.budget.memory.sums import DaySums, PeriodSums
 from routoo.budget.terms import usd
 
 if TYPE_CHECKING:
@@ -33,32 +34,6 @@ _Part = tuple[int, int, int]
 _LARGEST_SUM = 2**63 - 1
 # The sum of so many amounts of 9,000,000 USD fits into 63 bits.
 _SAFE_ROWS = 1000
-
-
-@dataclass(slots=True)
-class PeriodSums:
-    """Sums over a step or a period, or a change of such sums.
-
-    Python's integers do not overflow.
-
-    Attributes:
-        reserved: nano-USD granted to decisions whose cost is not known yet.
-        settled: nano-USD of known costs.
-        overdraft: nano-USD spent beside the budget.
-        granted: number of requests granted.
-    """
-
-    reserved: int = 0
-    settled: int = 0
-    overdraft: int = 0
-    granted: int = 0
-
-    def add(self, other: PeriodSums, sign: int = 1) -> None:
-        """Adds other sums; with ``sign`` -1, subtracts them."""
-        self.reserved += sign * other.reserved
-        self.settled += sign * other.settled
-        self.overdraft += sign * other.overdraft
-        self.granted += sign * other.granted
 
 
 class Account:
@@ -147,6 +122,7 @@ class Books:
         scopes: the budgets.
         accounts: one per budget.
         decisions: the decisions whose cost may still be reported.
+        days: the sums of the last days by tenant ("": those without a budget of their own).
         now_ns: time of the last ``advance``.
     """
 
@@ -154,6 +130,7 @@ class Books:
         self.scopes = scopes
         self.accounts = [Account(terms) for terms in scopes.terms]
         self.decisions = Decisions(keeping.max_decisions)
+        self.days = DaySums()
         self.now_ns = 0
         self._ttl_ns = keeping.ttl_ns
         self._releases_expired = keeping.releases_expired
@@ -163,6 +140,7 @@ class Books:
         self.now_ns = now_ns
         for account in self.accounts:
             account.advance(now_ns)
+        self.days.advance(now_ns)
         self._expire(now_ns - self._ttl_ns)
         self.decisions.forget(now_ns - 2 * self._ttl_ns)
 
@@ -235,10 +213,12 @@ class Books:
         if state == REPORTED:
             return Settled.TWICE
         booked = int(table.amounts[place])
-        if state == OPEN:
+        if state in (OPEN, EXPIRED):
             sums = PeriodSums(reserved=-booked, settled=cost)
-        elif state == EXPIRED:
-            sums = PeriodSums(settled=cost - booked)
+            if state == EXPIRED:
+                sums = PeriodSums(settled=cost - booked, expired=-1)
+            if booked:  # else it was released when it expired, or there is nothing to compare with
+                sums.reported, sums.reported_reserved = cost, booked
         else:
             sums = PeriodSums(overdraft=cost - booked)
         self._add(int(table.groups[place]), int(table.times[place]), sums)
@@ -262,6 +242,9 @@ class Books:
                 granted=account.total.granted,
                 period_left_s=account.left_ns(self.now_ns) / 1e9,
                 degraded=degraded,
+                reported_usd=usd(account.total.reported),
+                reported_reserved_usd=usd(account.total.reported_reserved),
+                expired=account.total.expired,
             )
             for account in self.accounts
         )
@@ -281,9 +264,15 @@ class Books:
                         [step, str(sums.settled), str(sums.overdraft), sums.granted]
                         for step, sums in account.steps.items()
                     ],
+                    # A value of its own, which versions of before leave out.
+                    "reports": [
+                        [step, str(sums.reported), str(sums.reported_reserved), sums.expired]
+                        for step, sums in account.steps.items()
+                    ],
                 }
                 for account in self.accounts
             ],
+            "days": self.days.dump(),
             "tenants": self.scopes.tenants,
             "ids": ids,
             "amounts": table.amounts[places],
@@ -309,6 +298,13 @@ class Books:
                 end_ns = min((step + 1) * entry["step_ns"] - 1, self.now_ns)
                 sums = PeriodSums(settled=int(settled), overdraft=int(overdraft), granted=granted)
                 account.book(end_ns // account.step_ns, sums)
+            for step, reported, reserved, expired in entry.get("reports", ()):
+                end_ns = min((step + 1) * entry["step_ns"] - 1, self.now_ns)
+                sums = PeriodSums(
+                    reported=int(reported), reported_reserved=int(reserved), expired=expired
+                )
+                account.book(end_ns // account.step_ns, sums)
+        self.days.load(dumped.get("days", ()))
         ids = dumped["ids"]
         groups = self.scopes.groups(dumped["tenants"])[np.array(dumped["groups"], np.intp)]
         amounts, times = np.array(dumped["amounts"], np.int64), np.array(dumped["times"], np.int64)
@@ -321,7 +317,7 @@ class Books:
         self.decisions.append(ids[kept], amounts[kept], groups[kept], times[kept], states[kept])
         still = states == OPEN
         for group, rows in _by_group(groups[still]):
-            for step_time, total in _by_time(times[still][rows], amounts[still][rows]):
+            for step_time, total, _ in _by_time(times[still][rows], amounts[still][rows]):
                 self._add(group, step_time, PeriodSums(reserved=total))
 
     def _refuse(self, groups: IndexArray, amounts: IntArray) -> IndexArray:
@@ -367,9 +363,12 @@ class Books:
             self.decisions.append(ids[part], amounts[part], groups[part], self.now_ns, state)
 
     def _add(self, group: int, time_ns: int, sums: PeriodSums) -> None:
-        for index in self.scopes.members[group]:
+        members = self.scopes.members[group]
+        for index in members:
             account = self.accounts[index]
             account.book(time_ns // account.step_ns, sums)
+        if members:
+            self.days.add(self.scopes.tenants[group], time_ns, sums)
 
     def _make_room(self, n: int) -> None:
         surplus = self.decisions.room_for(n)
@@ -391,11 +390,12 @@ class Books:
     def _book_expiry(self, group: int, places: IndexArray, *, overdrawn: bool) -> None:
         table = self.decisions
         kept = 0 if self._releases_expired else 1
-        for time_ns, total in _by_time(table.times[places], table.amounts[places]):
+        for time_ns, total, count in _by_time(table.times[places], table.amounts[places]):
             if overdrawn:
-                self._add(group, time_ns, PeriodSums(overdraft=(kept - 1) * total))
+                sums = PeriodSums(overdraft=(kept - 1) * total)
             else:
-                self._add(group, time_ns, PeriodSums(reserved=-total, settled=kept * total))
+                sums = PeriodSums(reserved=-total, settled=kept * total, expired=count)
+            self._add(group, time_ns, sums)
 
 
 def exact_sum(amounts: IntArray) -> int:
@@ -427,8 +427,8 @@ def _by_group(groups: IndexArray) -> Iterator[tuple[int, IndexArray | slice]]:
     yield from zip(found.tolist(), np.split(order, starts[1:]), strict=True)
 
 
-def _by_time(times: IntArray, amounts: IntArray) -> Iterator[tuple[int, int]]:
-    """Yields each time that occurs, and the sum of its amounts; times have to be ascending."""
+def _by_time(times: IntArray, amounts: IntArray) -> Iterator[tuple[int, int, int]]:
+    """Yields each time that occurs, sum and number of its amounts; times have to be ascending."""
     found, starts = np.unique(times, return_index=True)
     for time_ns, part in zip(found.tolist(), np.split(amounts, starts[1:]), strict=True):
-        yield time_ns, exact_sum(part)
+        yield time_ns, exact_sum(part), len(part)
