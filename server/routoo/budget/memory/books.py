@@ -281,11 +281,15 @@ class Books:
             "states": table.states[places],
         }
 
-    def load(self, dumped: dict[str, Any]) -> None:
+    def load(self, dumped: dict[str, Any], *, corrects_expired: bool = False) -> None:
         """Takes over a dump, perhaps of other budgets; the books have to be empty.
 
         A budget of the same name and tenant keeps its money. When the length of its period has
         changed, what was booked in a step counts from the end of that step.
+
+        Args:
+            dumped: the dump.
+            corrects_expired: late reports correct expired decisions even if the budgets are others.
         """
         old = {(entry["name"], entry["tenant"]): entry for entry in dumped["budgets"]}
         same = len(old) == len(self.accounts)
@@ -309,7 +313,7 @@ class Books:
         groups = self.scopes.groups(dumped["tenants"])[np.array(dumped["groups"], np.intp)]
         amounts, times = np.array(dumped["amounts"], np.int64), np.array(dumped["times"], np.int64)
         states = np.array(dumped["states"], np.int8)
-        if not same:
+        if not (same or corrects_expired):
             # An expired decision may be booked in other budgets than those it would belong to now,
             # so a late report must not correct it.
             states[states >= EXPIRED] = REPORTED

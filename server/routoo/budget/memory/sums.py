@@ -73,8 +73,10 @@ class DaySums:
             del self.sums[key]
 
     def add(self, tenant: str, time_ns: int, sums: PeriodSums) -> None:
-        """Adds sums to the day of a time, in ns since 1970."""
+        """Adds sums to the day of a time, in ns since 1970, if it is kept."""
         key = (tenant, time_ns // NS_A_DAY)
+        if key[1] <= self._today - DAYS_KEPT:
+            return
         found = self.sums.get(key)
         if found is None:
             found = self.sums[key] = PeriodSums()

@@ -254,6 +254,15 @@ class RedisStore:
             epoch=epoch.decode(),
         )
 
+    def days(self, days: Iterable[int]) -> list[dict[bytes, bytes]]:
+        """Reads the sums of days since 1970, as ``common.lua`` describes them; changes nothing.
+
+        Raises:
+            StoreError: Redis does not answer, or refuses.
+        """
+        client, key = self._steady.client, self._prefix.removesuffix("budget:") + "day:"
+        return [self._guard(partial(client.hgetall, f"{key}{day}"), "days") for day in days]
+
     def restore(self, seen: dict[int, Seen]) -> None:
         """Books what was last seen into books that Redis has lost, and takes on their epoch.
 
