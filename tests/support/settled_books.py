@@ -54,6 +54,17 @@ class SettledBooks:
         assert await self._engine.report_all([outcome]) == [True]
         return self._settled() - before
 
+    async def check_untold(self, case: UsageCase, reading: UsageReading) -> None:
+        """Asserts that the estimate is booked, raised by what a reply without totals has told."""
+        request = PromptRequest("easy", constraints={"allowed_models": ("small",)})
+        batch = (await self._engine.route(request)).batch
+        told, predicted = case.usage, int(batch.output_tokens[0])
+        read = told.input_tokens
+        assert not told.cached_input_tokens
+        expected = 5000 * (int(batch.input_tokens[0]) if read is None else read)
+        expected += 15_000 * max(told.output_tokens or 0, predicted)
+        assert await self.settled_nano_usd("small", reading) == expected, case.name
+
     def _settled(self) -> int:
         money = self._engine.accounting.spending
         assert money is not None

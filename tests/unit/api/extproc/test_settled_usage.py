@@ -16,6 +16,7 @@ from support.tables.usage_cases import UsageCase, usage_cases
 if TYPE_CHECKING:
     from pathlib import Path
 
+UNTOLD = [case for case in usage_cases() if not case.told]
 TOLD = [case for case in usage_cases() if case.told]
 LONGEST = 1_000_000
 
@@ -32,3 +33,13 @@ async def test_the_ledger_books_what_the_provider_bills(tmp_path: Path) -> None:
             reader = UsageReader(streams=case.streams, longest_event=LONGEST)
             reader.feed(case.body)
             await books.check(case, reader.reading(finished=not case.cut))
+
+
+async def test_what_is_not_told_is_booked_at_the_estimate(tmp_path: Path) -> None:
+    names = {case.name for case in UNTOLD}
+    assert {"negative", "NaN", "infinite", "absurd", "quoted usage alone"} <= names
+    async with settled_books(load_artifact(write_tiny_artifact(tmp_path))) as books:
+        for case in UNTOLD:
+            reader = UsageReader(streams=case.streams, longest_event=LONGEST)
+            reader.feed(case.body)
+            await books.check_untold(case, reader.reading(finished=not case.cut))
