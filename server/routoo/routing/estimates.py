@@ -250,9 +250,17 @@ def input_tokens_of(
     else:
         tokens = np.repeat(tokens[:, None], len(families), axis=1)
     for row, request in enumerate(requests):
-        if request.added_input_tokens:
-            tokens[row] += request.added_input_tokens
+        if request.added_input_tokens or request.media is not None:
+            tokens[row] += _added_tokens(request, pool)
     return tokens
+
+
+def _added_tokens(request: PromptRequest, pool: Pool) -> NDArray[np.float64]:
+    """Returns the tokens of a request that are not of texts, float64 [m]."""
+    added = np.full(len(pool.names), float(request.added_input_tokens))
+    if pool.media_tokens is not None and request.media is not None:
+        added += pool.media_tokens.more(request.media)
+    return added
 
 
 def answers_of(requests: Sequence[PromptRequest]) -> NDArray[np.float64]:
@@ -277,9 +285,9 @@ def most_input_tokens_of(
     unknown = pool.token_families < 0
     if unknown.any():
         counts = count_by_family([_read(requests[row]) for row in capped]).max(axis=1)
-        counts += [requests[row].added_input_tokens for row in capped]
         for row, count in zip(capped, counts.tolist(), strict=True):
-            most[row, unknown] = np.maximum(most[row, unknown], count)
+            count_j = count + _added_tokens(requests[row], pool)[unknown]
+            most[row, unknown] = np.maximum(most[row, unknown], count_j)
     most[capped] = np.ceil(most[capped] * INPUT_MARGIN) + FRAME_TOKENS
     return most
 

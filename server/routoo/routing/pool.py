@@ -26,6 +26,7 @@ from routoo.config.yaml_files import (
 )
 from routoo.errors import ConfigError, InvalidRequestError, PoolError
 from routoo.predictor.tokenizers.families import FAMILIES, family_of
+from routoo.routing.media import MediaTokens
 from routoo.routing.sold_prices import SoldPrices
 from routoo.tariffs.table import PriceTable
 
@@ -44,6 +45,7 @@ UNKNOWN_MODEL_REMEDY = (
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
+MediaRate = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
 
@@ -98,6 +100,13 @@ class ModelSpec(SoldPrices, ModelNames):
     reserved, to be longer."""
     tokenizer: Literal[FAMILIES] | None = None  # type: ignore[valid-type] # the names are a constant
     """The family of its tokenizer, for the number of input tokens; None: found by the name."""
+    tokens_per_image: MediaRate | None = None
+    """Input tokens of an image of any size; None: by its size, else what the service's settings
+    say. The same holds for recordings and films."""
+    tokens_per_audio_s: MediaRate | None = None
+    """Input tokens of a second of a recording."""
+    tokens_per_video_s: MediaRate | None = None
+    """Input tokens of a second of a film, its sound included."""
     capabilities: tuple[str, ...] = ()
     deprecation_date: Annotated[date | None, BeforeValidator(_iso_day)] = None
     """The last day on which the provider answers; None: not announced."""
@@ -120,6 +129,7 @@ class Pool:
         prices: the models' tariffs.
         context_window_tokens: float64 [m].
         max_output_tokens: float64 [m], the longest answers; infinite where not known.
+        media_tokens: rates of images, recordings and films; None: no model has its own.
         token_families: int [m], positions in ``tokenizers.families.FAMILIES``; -1: not known.
         time_to_first_token_ms: float64 [m].
         time_per_output_token_ms: float64 [m].
@@ -133,6 +143,7 @@ class Pool:
     prices: PriceTable
     context_window_tokens: NDArray[np.float64]
     max_output_tokens: NDArray[np.float64]
+    media_tokens: MediaTokens | None
     token_families: NDArray[np.intp]
     time_to_first_token_ms: NDArray[np.float64]
     time_per_output_token_ms: NDArray[np.float64]
@@ -157,6 +168,12 @@ class Pool:
             prices=PriceTable.of([(model.name, model.tariff) for model in models]),
             context_window_tokens=column("context_window_tokens"),
             max_output_tokens=np.array(longest, np.float64),
+            media_tokens=MediaTokens.of(
+                [
+                    (one.tokens_per_image, one.tokens_per_audio_s, one.tokens_per_video_s)
+                    for one in models
+                ]
+            ),
             token_families=np.array([_family(model) for model in models], np.intp),
             time_to_first_token_ms=column("time_to_first_token_ms"),
             time_per_output_token_ms=column("time_per_output_token_ms"),

@@ -20,7 +20,7 @@ from support.access_log import METHOD
 from support.artifacts.tiny_artifact import write_tiny_artifact
 from support.peers.random_replies import random_reply
 from support.peers.real_envoy import envoy_config, manager, running_envoy
-from support.settled_books import settled_books
+from support.tables.settled_books import settled_books
 from support.tables.usage_cases import UsageCase, usage_cases
 from support.watched import HANG_S
 

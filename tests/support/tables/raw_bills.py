@@ -1,4 +1,4 @@
-"""What a provider bills for a reply, from the bytes of the reply alone.
+"""Bills of providers, from the bytes of their replies alone.
 
 A second opinion on the reader and the tariff, of which it uses nothing: it looks for numbers by
 their names in the text, wherever they stand, and takes the greatest.

@@ -1,4 +1,4 @@
-"""What the ledger books for a reply is the provider's bill, to the nano-dollar."""
+"""The ledger books the bill of the provider for a reply, to the nano-dollar."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from routoo.predictor.artifact import load_artifact
 from routoo.tariffs.usage_reader import UsageReader
 from support.artifacts.tiny_artifact import write_tiny_artifact
-from support.settled_books import settled_books
 from support.tables.raw_bills import ANTHROPIC, OPENAI, raw_bill_nano_usd
+from support.tables.settled_books import settled_books
 from support.tables.usage_cases import UsageCase, usage_cases
 
 if TYPE_CHECKING:
