@@ -69,4 +69,5 @@ class MediaTokens:
             [[amounts.image_tokens], [amounts.audio_tokens], [amounts.video_tokens]], np.float64
         )
         more = np.where(np.isnan(self.rates), 0.0, pieces * self.rates - usual)
-        return np.ceil(more.sum(axis=0))
+        whole: NDArray[np.float64] = np.ceil(more.sum(axis=0))
+        return whole
