@@ -260,6 +260,7 @@ def route_response(decision: Decision) -> route_pb2.RouteResponse:
         score_std=insight.score_std,
         evidence=insight.evidence,
         published_averages=insight.averages,
+        max_output_tokens=decision.max_output_tokens,
     )
     if decision.explain:
         response.candidates.extend(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routoo.api.extproc.model_key import replace_model
+from routoo.api.extproc.model_key import replace_model, with_number
 
 NEW = b'"new"'
 SPACE = st.text(alphabet=" \t\r\n", max_size=3)
@@ -98,3 +98,17 @@ def test_a_long_text_full_of_brackets_and_escapes() -> None:
     body = f'{{"a":"{text}","b":[{"[" * 500}{"]" * 500}],"model":"auto"}}'.encode()
     changed = replace_model(body, "new")
     assert changed == body.replace(b'"model":"auto"', b'"model":"new"')
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"a": [1]} ', b'{"a": [1],"n":5} '),
+        (b'{"n": null, "a": {"n": 1}}', b'{"n": 5, "a": {"n": 1}}'),
+        (b'{"n":1,"\\u006e":"}"}', b'{"n":5,"\\u006e":5}'),
+        (b'{"a":"}\\"}"\n}\n', b'{"a":"}\\"}"\n,"n":5}\n'),
+    ],
+)
+def test_a_number_is_put_in_place_or_added(body: bytes, expected: bytes) -> None:
+    assert with_number(body, "n", 5) == expected
+    assert orjson.loads(expected)["n"] == 5
