@@ -10,7 +10,7 @@ from routoo.budget.terms import usd
 if TYPE_CHECKING:
     from datetime import date
 
-    from routoo.budget.memory.sums import PeriodSums
+    from routoo.budget.memory.books import PeriodSums
 
 
 @dataclass(frozen=True, slots=True)

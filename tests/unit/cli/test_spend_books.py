@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from routoo.budget.ledger import Settled
+from routoo.budget.memory.books import DAYS_KEPT
 from routoo.budget.memory.journal import Journal
-from routoo.budget.memory.sums import DAYS_KEPT
 from support.budgets import FakeClock, budget, opened, overdraw, reserve, with_journaling
 from support.peers.redis_replica import replica
 from support.peers.redis_server import RedisServer

@@ -5,10 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from routoo.budget.memory.books import Books
+from routoo.budget.memory.books import NS_A_DAY, Books
 from routoo.budget.memory.journal import records
 from routoo.budget.memory.persistence import apply, of_another_version, tenants_of
-from routoo.budget.memory.sums import NS_A_DAY
 from routoo.budget.scopes import Scopes
 from routoo.budget.spent import DaySpent
 from routoo.budget.terms import MAX_USD, NANO_PER_USD, BudgetTerms

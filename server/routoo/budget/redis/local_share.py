@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from routoo.budget.ledger import BudgetState, Settled
-from routoo.budget.memory.books import Books
+from routoo.budget.memory.books import Books, PeriodSums
 from routoo.budget.memory.ledger import ForwardClock
-from routoo.budget.memory.sums import PeriodSums
 from routoo.budget.redis.backlog import Pending, PendingBooking
 from routoo.budget.scopes import Scopes
 from routoo.budget.terms import usd

@@ -19,7 +19,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from routoo.budget.ledger import Settled
-from routoo.budget.memory.sums import PeriodSums
+from routoo.budget.memory.books import PeriodSums
 from routoo.errors import ConfigError
 
 if TYPE_CHECKING:
