@@ -63,7 +63,7 @@ def redis_spending(
 
 def _tenant(scope: str, tenants: dict[str, str]) -> str:
     """Returns the tenant whose decisions are booked in some budgets, or a name for it."""
-    names = [one.partition(":")[0] for one in scope.split(",")]
+    names = [one.lstrip("=").partition(":")[0] for one in scope.split(",")]
     own = [tenants[name] for name in names if tenants.get(name)]
     unknown = [f"budget {name}" for name in names if name not in tenants]
     return next(iter([*own, *unknown]), "")
