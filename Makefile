@@ -100,10 +100,11 @@ else
 	@$(BIN)/routoo-export recogniser train --data "$$ROUTOO_DATA" --folder $(ARTIFACTS) $(ARGS)
 endif
 
-reproduce: $(TEST_STAMP) ## Judge the paper's claims on the outcomes in ROUTOO_DATA, into docs/results/
+reproduce: $(TEST_STAMP) ## Judge the paper's claims and the shipped predictor on ROUTOO_DATA, into docs/results/
 	@: $${ROUTOO_DATA:?set ROUTOO_DATA to the folder with the outcome data}
 	@$(BIN)/routoo-export reproduce --data "$$ROUTOO_DATA" --out docs/results \
 	  --cache $(FEATURES) $(ARGS)
+	@$(BIN)/routoo-export evaluate --traffic --data "$$ROUTOO_DATA" --report docs/results
 
 export: $(TEST_STAMP) ## Export what was trained as the next version (REPOSITORY=folder, BACKBONE as for train)
 	@: $${ROUTOO_DATA:?set ROUTOO_DATA to the folder with the outcome data}

@@ -12,6 +12,11 @@ scheme, a price solved once on the first 2.5 % of the stream (solved_once); one 
 calibration sample (fixed_price); the cheapest model above a threshold (above_threshold). All have
 the same books: a request that the budget cannot pay for gets its cheapest model.
 
+Next, one pass over ParetoBandit's validation set for each of seven budgets: true costs are
+settled, half-way a price may fall to a tenth or answers become three times as long, and the whole
+limit is to be spent and never passed. Quality is relative to the program with hindsight on the same
+predictions.
+
 Then, in one process with the real engine: the time of single requests with and without the thread
 that solves prices, in alternating rounds.
 
@@ -23,10 +28,12 @@ import statistics
 import sys
 import time
 from argparse import Namespace
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
+from harness.bandit import BUDGETS_USD, SHIFTS, pass_bandit, read_bandit
 from harness.command import data_folder, make_parser, run
 from harness.stream import RULES, IndexArray, Passed, Stream, read_stream, run_pass, solve_offline
 from routoo.config.loading import load_settings
@@ -104,6 +111,18 @@ def measure_streams(stream: Stream, seeds: int) -> dict[str, Any]:
                 found.setdefault(key, {})[rule] = {
                     name: spread([one[name] for one in figures]) for name in figures[0]
                 }
+    return found
+
+
+def measure_budgets(seeds: int) -> dict[str, Any]:
+    """Measures the passes over ParetoBandit's prompts, by shift and by mean budget."""
+    stream = read_bandit(data_folder())
+    found: dict[str, Any] = {}
+    for shift in SHIFTS:
+        for mean_usd in BUDGETS_USD.tolist():
+            passes = [asdict(pass_bandit(stream, mean_usd, seed, shift)) for seed in range(seeds)]
+            figures = {name: spread([one[name] for one in passes]) for name in passes[0]}
+            found.setdefault(shift, {})[f"{mean_usd:.3g}"] = figures
     return found
 
 
@@ -229,6 +248,14 @@ def print_tables(found: dict[str, Any]) -> None:
                 f"{quality['max']:.4f}) {one['predicted_quality']['mean']:10.4f}"
                 f" {spent['mean']:8.4f} ({spent['min']:.4f}-{spent['max']:.4f})"
             )
+    print(f"\n{'costs':16} {'mean budget':>12} {'spent':>24} {'quality':>9} {'refused':>8}")
+    for shift, budgets in found["budgets"].items():
+        for mean_usd, one in budgets.items():
+            spent = one["spent"]
+            print(
+                f"{shift:16} {mean_usd:>12} {spent['mean']:8.4f} ({spent['min']:.4f}-"
+                f"{spent['max']:.4f}) {one['quality']['mean']:9.4f} {one['refused']['mean']:8.1f}"
+            )
     for n, took_ms in found["decide_ms"].items():
         print(f"decide, {n} prompts: {took_ms:.4f} ms")
     for concurrency, one in found["thread"].items():
@@ -246,6 +273,7 @@ def measure(options: Namespace) -> dict[str, Any]:
     return {
         "stream": describe(stream),
         "streams": measure_streams(stream, options.seeds),
+        "budgets": measure_budgets(options.seeds),
         "decide_ms": measure_micro_batches(stream),
         "thread": asyncio.run(measure_thread(options.rounds)) if options.rounds else {},
     }

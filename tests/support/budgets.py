@@ -40,7 +40,8 @@ class FakeClock:
 def budget(
     name: str = "everyone", usd: float = 1.0, per: str = "1h", **more: Any
 ) -> BudgetSettings:
-    return BudgetSettings(name=name, usd=usd, per=per, **more)
+    """Makes a budget that, unless ``more`` says otherwise, may be overdrawn."""
+    return BudgetSettings(name=name, usd=usd, per=per, **{"on_exhausted": "cheapest", **more})
 
 
 def opened(clock: FakeClock, *budgets: BudgetSettings, **settings: Any) -> Ledger:

@@ -68,9 +68,10 @@ def prompt_vectors(
 ) -> PromptVectors:
     """What the graph of these parts tells of n prompts, computed by numpy."""
     recogniser = parts.recogniser
-    hidden = recogniser.hidden_units(recogniser.pooled(vocabulary, texts))
+    pooled = recogniser.pooled(vocabulary, texts)
+    hidden = recogniser.hidden_units(pooled)
     tasks, traits = recogniser.recognise(hidden)
-    ood = parts.ood.ranks(parts.ood.measures(hidden, hidden @ recogniser.tasks.T))
+    ood = parts.ood.ranks(parts.ood.measures(pooled, hidden @ recogniser.tasks.T))
     return PromptVectors(tasks, shrunk_traits(traits - parts.trait_means, ood), ood)
 
 

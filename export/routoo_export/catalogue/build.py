@@ -19,7 +19,7 @@ from routoo_export.catalogue.measurements import (
 )
 from routoo_export.catalogue.names import read_livebench_names
 from routoo_export.catalogue.posterior import Abilities, abilities
-from routoo_export.catalogue.reference import logistic_moments, reference_scale
+from routoo_export.catalogue.reference import ReferenceScale, logistic_moments, reference_scale
 from routoo_export.catalogue.scale_fit import FittedScale, fit_scale
 from routoo_export.catalogue.table import Catalogue
 from routoo_export.outcomes.kinds import TASK_KINDS
@@ -62,8 +62,7 @@ def assemble(
     known = abilities(data, fitted)
     scales = fitted.scales
     scale = reference_scale(data.names, known.mean, scales)
-    variance = np.einsum("mtt->mt", known.covariance)
-    score_mean, score_var = logistic_moments(*scale.logits(known.mean, variance))
+    score_mean, score_var = _expected_scores(known, scale)
     lengths = estimate_lengths(data.names, evidence.lengths, evidence.tokens, task_median_tokens)
     misfit = scales.misfit + scales.family[data.test_family]
     averages = category_scales(evidence.releases, data, known, misfit)
@@ -97,6 +96,19 @@ def assemble(
         transfer_var=scale.transfer,
         effort_share=fitted.prior.effort_share,
     )
+
+
+def score_means(data: Measurements, fitted: FittedHierarchy) -> NDArray[np.float64]:
+    """Expected scores alone, float64 [m, t], as ``assemble`` puts them into the table."""
+    known = abilities(data, fitted)
+    return _expected_scores(known, reference_scale(data.names, known.mean, fitted.scales))[0]
+
+
+def _expected_scores(
+    known: Abilities, scale: ReferenceScale
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    variance = np.einsum("mtt->mt", known.covariance)
+    return logistic_moments(*scale.logits(known.mean, variance))
 
 
 def category_scales(

@@ -92,9 +92,7 @@ def leave_one_source_out(data: Measurements, whole: FittedHierarchy, source: str
     """
     of_source = np.array([one == source for one in data.test_source])
     out = of_source[data.test]
-    alike = next((some for some in _SIBLINGS if source in some), (source,))
-    rest = data.choose(~np.isin(data.test_source, alike)[data.test])
-    fitted = estimate(rest, start=whole, steps=_STEPS)
+    rest, fitted = without_source(data, whole, source)
     known = abilities(rest, fitted)
     others = np.bincount(rest.row, minlength=len(data.names))
     rows = np.unique(data.row[out])
@@ -118,6 +116,21 @@ def leave_one_source_out(data: Measurements, whole: FittedHierarchy, source: str
         covered_fitted=_share(inside_fitted),
         intervals=len(inside_fitted),
     )
+
+
+def without_source(
+    data: Measurements, whole: FittedHierarchy, source: str
+) -> tuple[Measurements, FittedHierarchy]:
+    """All measurements but those of a source and of others with its prompts, and their estimate.
+
+    Args:
+        data: All measurements.
+        whole: The estimate of all of them, from which the search starts.
+        source: The source that is left out.
+    """
+    alike = next((some for some in _SIBLINGS if source in some), (source,))
+    rest = data.choose(~np.isin(data.test_source, alike)[data.test])
+    return rest, estimate(rest, start=whole, steps=_STEPS)
 
 
 def evaluate_catalogue(data: Measurements) -> list[LeftOut]:

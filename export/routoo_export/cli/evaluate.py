@@ -64,7 +64,17 @@ def evaluate_checkpoint(  # noqa: PLR0913 - one parameter per option
         bool, typer.Option("--own", help="Judge training on own outcomes, by label counts.")
     ] = False,
     artifact: Annotated[
-        Path | None, typer.Option(help="--own: version folder; default: the shipped one.")
+        Path | None,
+        typer.Option(help="--own, --traffic: version folder; default: the shipped one."),
+    ] = None,
+    traffic: Annotated[
+        bool, typer.Option("--traffic", help="Judge the artifact over a mix of traffic.")
+    ] = False,
+    mix: Annotated[
+        Path | None, typer.Option(help="--traffic: file of shares; default: the shipped one.")
+    ] = None,
+    source: Annotated[
+        list[str] | None, typer.Option(help="--traffic: a source of the mix; repeatable.")
     ] = None,
     threads: Threads = 1,
     as_json: AsJson = False,
@@ -75,6 +85,18 @@ def evaluate_checkpoint(  # noqa: PLR0913 - one parameter per option
         if data is None:
             raise OutcomeError("--own judges on the standard sources; give --data (ROUTOO_DATA)")
         print_result(own_numbers(data, artifact), as_json=as_json)
+        return
+    if traffic:
+        if data is None:
+            raise OutcomeError("--traffic judges on the sources; give --data (ROUTOO_DATA)")
+        # It brings the catalogue's estimation along.
+        from routoo_export.cli.evaluate_traffic import (  # noqa: PLC0415
+            TrafficQuestion,
+            traffic_numbers,
+        )
+
+        question = TrafficQuestion(data, artifact, mix, tuple(source or ()), report)
+        print_result(traffic_numbers(question), as_json=as_json)
         return
     trained = load_checkpoint(checkpoint)
     if outcomes:

@@ -23,7 +23,9 @@ from routoo_export.cli.common import (
     use_threads,
 )
 from routoo_export.cli.export import NEXT, Version, parse_version
-from routoo_export.errors import ExportError
+from routoo_export.errors import ExportError, OutcomeError
+from routoo_export.outcomes.registry import registry
+from routoo_export.outcomes.sources import read_source
 from routoo_export.recogniser.evaluate import LengthFigures, Recognition, plain_recipe
 from routoo_export.recogniser.examples import (
     read_examples,
@@ -32,8 +34,11 @@ from routoo_export.recogniser.examples import (
 )
 from routoo_export.recogniser.lexicon import read_lexicon
 from routoo_export.recogniser.train import TrainedRecogniser, train_recogniser
+from routoo_export.recogniser.unusual import unusual_auroc, without_sources
 
 DEFAULT_FOLDER: Final = Path("artifacts/recogniser")
+UNUSUAL_PROMPTS: Final = 300
+"""Prompts of each source on which the measure of unusual prompts is judged."""
 recogniser_app = typer.Typer(
     help="Recognise the task of a prompt: train, judge, export.", no_args_is_help=True
 )
@@ -118,6 +123,25 @@ def evaluate(
         both = plain_recipe([*read_other_prompts(data), *read_examples()], judged)
         result["plain_recipe_on_all_prompts"] = asdict(Recognition.of(both, kinds))
     print_result(result, as_json=as_json)
+
+
+@recogniser_app.command()
+def unusual(data: Data, *, as_json: AsJson = False) -> None:
+    """Judge the measure of unusual prompts by sources that a recogniser was trained without."""
+    use_threads(1)
+    draw = np.random.default_rng(0)
+    sources = {}
+    for entry in registry().sources:
+        if entry.prompt is not None and (data / entry.file_name).exists():
+            prompts = sorted(set(read_source(data, entry.name).outcomes.prompts))
+            at = draw.permutation(len(prompts))[:UNUSUAL_PROMPTS].tolist()
+            sources[entry.name] = [prompts[k] for k in at]
+    if not sources:
+        raise OutcomeError(f"{data}: no file of a registered source; see: data sources")
+    others = without_sources(read_other_prompts(data), list(sources))
+    found = unusual_auroc(read_examples(), others, read_lexicon(), sources)
+    mean = float(np.mean(list(found.values())))
+    print_result({"auroc": found, "mean": mean}, as_json=as_json)
 
 
 def _served(

@@ -102,7 +102,7 @@ _OPEN_CLAIMS: Final = (
     Claim("the best single model's quality at 2/3 of its cost", "cost_share", 2 / 3, at_most=True),
     Claim("5 points above the best single model at its cost", "full_cost_points", 5.0),
 )
-_STRONG_CLAIMS: Final = (
+STRONG_CLAIMS: Final = (
     Claim("the best single model's quality at 1/2 of its cost", "cost_share", 1 / 2, at_most=True),
     Claim("above the best single model at 3/4 of its cost", "three_quarter_cost_points", 0.0),
 )
@@ -114,7 +114,7 @@ CASES: Final = (
     ReproductionCase(
         "a", "MMLU, 8 open models", "mmlu", ("gpt-4-1106-preview",), _OPEN_CLAIMS, 1.0
     ),
-    ReproductionCase("b", "MMLU, 8 open models and GPT-4", "mmlu", (), _STRONG_CLAIMS, 1.0),
+    ReproductionCase("b", "MMLU, 8 open models and GPT-4", "mmlu", (), STRONG_CLAIMS, 1.0),
     ReproductionCase(
         "c",
         "MMLU-Pro, 26 open-weight models",
@@ -123,9 +123,9 @@ CASES: Final = (
         _OPEN_CLAIMS,
     ),
     ReproductionCase(
-        "d", "MMLU-Pro, 31 models with GPT-4o", "mmlu_pro", _FEW_OUTCOMES, _STRONG_CLAIMS
+        "d", "MMLU-Pro, 31 models with GPT-4o", "mmlu_pro", _FEW_OUTCOMES, STRONG_CLAIMS
     ),
-    ReproductionCase("e", "RouterBench, 11 models, true costs", "routerbench", (), _STRONG_CLAIMS),
+    ReproductionCase("e", "RouterBench, 11 models, true costs", "routerbench", (), STRONG_CLAIMS),
     ReproductionCase(
         "f",
         "MMLU-Pro, (c) with two more",

@@ -18,7 +18,7 @@ from routoo.predictor.ngrams import REGIONS
 from routoo_export.graph.builder import GraphBuilder
 from routoo_export.graph.graph import EXTRA_ROWS
 from routoo_export.recogniser.network import TRAITS, Recogniser
-from routoo_export.recogniser.ood import NEAREST, OodRanks
+from routoo_export.recogniser.ood import OodRanks
 
 FloatArray = NDArray[np.float32]
 
@@ -65,14 +65,14 @@ def shrunk_traits(traits: FloatArray, ood: FloatArray) -> FloatArray:
 
 def build_table_graph(parts: TableGraph) -> onnx.ModelProto:
     """Build and check the graph."""
-    weights, ood = parts.recogniser, parts.ood
+    weights = parts.recogniser
     builder = GraphBuilder()
     node, constant = builder.node, builder.constant
     hidden = _hidden(builder, weights)
     told = _with_extra_rows(builder, "told")
     logits = node("Gemm", [hidden, "task_rows", told], "task_logits", transB=1)
     tasks = node("Softmax", [logits], "tasks_of_all_rows", axis=1)
-    _ood(builder, ood, hidden, logits)
+    _ood(builder, parts, logits)
     traits = node("MatMul", [hidden, constant("trait_weight", weights.traits)], "trait_logits")
     centred = node(
         "Sub",
@@ -135,24 +135,38 @@ def _without_extra_rows(builder: GraphBuilder, values: str, output: str) -> None
     builder.node("Slice", [values, first, end], output)
 
 
-def _ood(builder: GraphBuilder, ood: OodRanks, hidden: str, logits: str) -> None:
-    """Add the outputs ood [n], and certainty [n, 1]."""
-    node, constant = builder.node, builder.constant
+def _ood(builder: GraphBuilder, parts: TableGraph, logits: str) -> None:
+    """Add the outputs ood [n], and doubt [n, 1]."""
+    node, constant, ood = builder.node, builder.constant, parts.ood
     energy = node("ReduceLogSumExp", [logits], "energy", axes=[1], keepdims=1)
-    unit = node("LpNormalization", [hidden], "hidden_unit", axis=1, p=2)
-    cosines = node("MatMul", [unit, constant("prototypes", ood.prototypes)], "cosines")
-    nearest = constant("nearest", np.array([NEAREST], dtype=np.int64))
-    builder.nodes.append(
-        helper.make_node("TopK", [cosines, nearest], ["near", "near_at"], name="near", axis=1)
+    table = parts.recogniser.table
+    columns = table.shape[1]
+    # The table's columns are in int8, and their scales go into what reads them.
+    scales = np.tile(quantised(table)[1], len(ood.directions) // columns)
+    flat = constant("pooled_shape", np.array([-1, len(ood.directions)], dtype=np.int64))
+    pooled = _with_extra_rows(builder, node("Reshape", ["pooled", flat], "pooled_figures"))
+    directions = constant("directions", ood.directions * scales[:, None])
+    at = node("Gemm", [pooled, directions, constant("directions_offset", -ood.offset)], "placed")
+    # The squared distances to the centres, less what is the same for all of them.
+    apart = node(
+        "Gemm",
+        [
+            at,
+            constant("centres", -2.0 * ood.centres),
+            constant("centre_squares", (ood.centres**2).sum(axis=0)),
+        ],
+        "apart",
     )
-    both = node("Concat", ["near", energy], "likeness", axis=1)
-    # One product takes the mean of the nearest, changes the signs, and lays each measure beside all
-    # of its knots, in units of its steps.
+    nearest = node("ReduceMin", [apart], "nearest", axes=[1], keepdims=1)
+    squares = node("ReduceSumSquare", [at], "placed_squares", axes=[1], keepdims=1)
+    both = node("Concat", [nearest, squares, energy], "likeness", axis=1)
+    # One product adds the distance up, changes the sign of the energy, and lays each measure beside
+    # all of its knots, in units of its steps.
     low, gaps = ood.knots[:, :-1], np.diff(ood.knots, axis=1)
     steps = low.shape[1]
-    spread = np.zeros((NEAREST + 1, 2 * steps), np.float32)
-    spread[:NEAREST, :steps] = -1.0 / (NEAREST * gaps[0])
-    spread[NEAREST, steps:] = -1.0 / gaps[1]
+    spread = np.zeros((3, 2 * steps), np.float32)
+    spread[:2, :steps] = 1.0 / gaps[0]
+    spread[2, steps:] = -1.0 / gaps[1]
     offset = -(low / gaps).reshape(-1)
     passed = node(
         "Gemm",
@@ -162,12 +176,12 @@ def _ood(builder: GraphBuilder, ood: OodRanks, hidden: str, logits: str) -> None
     zero, one = _scalar(builder, "zero", 0.0), _scalar(builder, "unit", 1.0)
     clipped = node("Clip", [passed, zero, one], "ood_clipped")
     share = np.zeros((2 * steps, 2), np.float32)
-    share[:steps, 0] = share[steps:, 1] = 1.0 / steps
+    share[:steps, 0], share[steps:, 1] = ood.steps
     ranks = node("MatMul", [clipped, constant("ood_share", share)], "ood_ranks")
     column = node("ReduceMax", [ranks], "ood_column", axes=[1], keepdims=1)
     node("Pow", [column, _scalar(builder, "certainty_power", CERTAINTY_POWER)], "doubt")
-    flat = constant("row_axis", np.array([1], dtype=np.int64))
-    _without_extra_rows(builder, node("Squeeze", [column, flat], "ood_of_all_rows"), "ood")
+    row_axis = constant("row_axis", np.array([1], dtype=np.int64))
+    _without_extra_rows(builder, node("Squeeze", [column, row_axis], "ood_of_all_rows"), "ood")
 
 
 def _scalar(builder: GraphBuilder, name: str, value: float) -> str:

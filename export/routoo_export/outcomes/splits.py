@@ -85,13 +85,17 @@ def stem_bucket(stem: str) -> int:
     return int(digest, 16) % BUCKETS
 
 
-def assign_buckets(
+def questions(
     prompts: Sequence[str], duplicate_groups: Sequence[str | None]
-) -> NDArray[np.int64]:
-    """Assign ``prompts`` to buckets, int64 [n] in 0-9.
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Number the distinct questions of n prompts.
 
     Prompts with the same stem, or with the same duplicate group (None = no group), are one
-    question, transitively. The whole question takes the bucket of its alphabetically first stem.
+    question, transitively.
+
+    Returns:
+        The number of each prompt's question, int64 [n], and each question's alphabetically first
+        stem.
     """
     stems = split_stems(prompts, duplicate_groups)
     parent: dict[str, str] = {}
@@ -111,8 +115,20 @@ def assign_buckets(
     roots = [root(f"s:{stem}") for stem in stems]
     for stem, top in zip(stems, roots, strict=True):
         first[top] = min(first.get(top, stem), stem)
-    bucket_of = {top: stem_bucket(stem) for top, stem in first.items()}
-    return np.array([bucket_of[top] for top in roots], dtype=np.int64)
+    number = {top: at for at, top in enumerate(first)}
+    numbers = np.array([number[top] for top in roots], dtype=np.int64)
+    return numbers, tuple(first.values())
+
+
+def assign_buckets(
+    prompts: Sequence[str], duplicate_groups: Sequence[str | None]
+) -> NDArray[np.int64]:
+    """Assign ``prompts`` to buckets, int64 [n] in 0-9.
+
+    A whole question, as ``questions`` has it, takes the bucket of its alphabetically first stem.
+    """
+    numbers, stems = questions(prompts, duplicate_groups)
+    return np.array([stem_bucket(stem) for stem in stems], dtype=np.int64)[numbers]
 
 
 def in_buckets(buckets: NDArray[np.int64], wanted: Sequence[int]) -> NDArray[np.bool_]:

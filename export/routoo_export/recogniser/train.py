@@ -7,7 +7,7 @@ has read, as users' prompts are.
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Final
 from zipfile import BadZipFile
@@ -86,7 +86,9 @@ class TrainedRecogniser:
         with (folder / RANKS_FILE).open("wb") as file:
             np.savez(
                 file,
-                prototypes=self.ood.prototypes,
+                directions=self.ood.directions,
+                offset=self.ood.offset,
+                centres=self.ood.centres,
                 knots=self.ood.knots,
                 trait_means=self.trait_means,
                 tokens_by_task=self.lengths.by_task,
@@ -105,7 +107,7 @@ class TrainedRecogniser:
             vocabulary = Vocabulary.load(folder / VOCABULARY_FILE)
             path = folder / RANKS_FILE
             with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                ood = OodRanks(arrays["prototypes"], arrays["knots"])
+                ood = OodRanks(**{one.name: arrays[one.name] for one in fields(OodRanks)})
                 lengths = LengthModel(arrays["tokens_by_task"], arrays["tokens_by_trait"])
                 means = arrays["trait_means"]
             judged = Recognition(**json.loads((folder / JUDGED_FILE).read_bytes()))
@@ -139,25 +141,42 @@ def train_recogniser(
     weights_of = np.repeat([1.0, settings.strange], [len(unseen), len(strange)])
     logits = (first.network_logits(bags), first.linear_logits(bags))
     mix = _likeliest_mix(logits, kinds, weights_of)
-    vocabulary, weights = first.vocabulary, first.merged(mix)
-    hidden, hidden_unseen = (_hidden(weights, vocabulary, part) for part in (seen, unseen))
-    unread = OodRanks.fit(hidden, hidden_unseen, hidden_unseen @ weights.tasks.T)
+    weights = first.merged(mix)
+    known = weights.pooled(first.vocabulary, [one.text for one in (*seen, *seen_others)])
+    pooled = weights.pooled(first.vocabulary, [one.text for one in unseen])
+    hidden, hidden_unseen = weights.hidden_units(known[: len(seen)]), weights.hidden_units(pooled)
+    unread = OodRanks.fit(known, origins((*seen, *seen_others)))
+    unread = unread.ranked_among(pooled, hidden_unseen @ weights.tasks.T)
     _, traits = weights.recognise(hidden)
     shares, traits_unseen = weights.recognise(hidden_unseen)
     tokens = np.array([one.output_tokens for one in unseen])
     lengths = LengthModel.fit(shares, traits_unseen - traits.mean(axis=0), tokens)
     judged = Recognition.of(shares, kinds[: len(unseen)])
     final = _Trained.on(examples, others, lexicon, settings)
-    vocabulary, weights = final.vocabulary, final.merged(mix)
-    hidden = _hidden(weights, vocabulary, examples)
-    _, traits = weights.recognise(hidden)
+    weights = final.merged(mix)
+    pooled = weights.pooled(final.vocabulary, [one.text for one in (*examples, *others)])
+    _, traits = weights.recognise(weights.hidden_units(pooled[: len(examples)]))
     # The ranks are those of prompts that were not trained on, which the final weights have not.
-    ood = OodRanks(OodRanks.fit(hidden, hidden, hidden @ weights.tasks.T).prototypes, unread.knots)
-    return TrainedRecogniser(vocabulary, weights, ood, traits.mean(axis=0), lengths, judged)
+    ood = replace(OodRanks.fit(pooled, origins((*examples, *others))), knots=unread.knots)
+    means = traits.mean(axis=0)
+    return TrainedRecogniser(final.vocabulary, weights, ood, means, lengths, judged)
 
 
-def _hidden(weights: Recogniser, vocabulary: Vocabulary, examples: Sequence[Example]) -> FloatArray:
-    return weights.hidden_units(weights.pooled(vocabulary, [one.text for one in examples]))
+def train_weights(
+    examples: Sequence[Example],
+    others: Sequence[Example],
+    lexicon: Lexicon,
+    mix: NDArray[np.float64],
+    settings: RecogniserSettings | None = None,
+) -> tuple[Vocabulary, Recogniser]:
+    """Train the weights alone, once, with the logits added by the factors ``mix`` [2]."""
+    trained = _Trained.on(examples, others, lexicon, settings or RecogniserSettings())
+    return trained.vocabulary, trained.merged(mix)
+
+
+def origins(examples: Sequence[Example]) -> list[tuple[str, int]]:
+    """Where each prompt comes from, for ``OodRanks.fit``: its source, and its kind within it."""
+    return [(one.source, one.kind) for one in examples]
 
 
 def _likeliest_mix(

@@ -55,7 +55,7 @@ def _ascii(first: int, second: int) -> tuple[str, ...]:
     one, other = _class(first), _class(second)
     letters = chr(first).lower() + chr(second).lower()
     if first == second and one.startswith("mark"):
-        found: tuple[str, ...] = ("same",)
+        found: tuple[str, ...] = (f"same {first:02x}",)
     elif one in "aA" and other in "aA" and (one, other) != ("a", "A"):
         found = (f"letters {letters}", *((f"case {one}{other}",) if one == "A" else ()))
     elif one in " \n" and other in "aA":

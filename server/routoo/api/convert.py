@@ -93,8 +93,11 @@ def prompt_request(message: route_pb2.RouteRequest, limits: LimitSettings) -> Pr
 
 def batch_request(
     message: batch_pb2.RouteBatchRequest, limits: LimitSettings
-) -> tuple[list[PromptRequest], JointConstraints]:
+) -> tuple[list[PromptRequest], JointConstraints, bool]:
     """Checks and converts a batch.
+
+    Returns:
+        The prompts, the constraints over all of them, and whether nothing is to be booked.
 
     Raises:
         InvalidRequestError: names the field, e.g. ``requests[3].prompt``.
@@ -125,7 +128,7 @@ def batch_request(
             " e.g. budget_usd",
             field="score_std_weight",
         )
-    return requests, constraints
+    return requests, constraints, message.dry_run
 
 
 def frontier_request(
@@ -358,6 +361,7 @@ def models_response(models: ModelsOverview) -> info_pb2.ListModelsResponse:
         curve=[_curve_point(pool, point) for point in models.curve],
         operating_point=_curve_point(pool, models.at),
         price_version=pool.prices.version,
+        price_set_by=models.price_set_by,
     )
 
 

@@ -140,6 +140,7 @@ def info_response(
         price_version=info.price_version,
         max_mean_cost_usd=settings.policy.max_mean_cost_usd,
         shadow_price=info.price,
+        price_set_by=info.price_set_by,
         max_prompt_tokens=info.max_prompt_tokens,
         max_prompt_chars=settings.limits.max_prompt_chars,
         max_batch_prompts=settings.limits.max_batch_prompts,

@@ -84,16 +84,16 @@ class RouterService:
     async def _route_batch(self, body: bytes, _context: Context, admission: Admission) -> bytes:
         # In a thread, as the conversion of a hundred thousand prompts would block the event loop.
         read = await asyncio.to_thread(self._read_batch, body, admission.caller)
-        requests, constraints = read
+        requests, constraints, is_dry = read
         admission.count(len(requests) - 1)
-        solved = await self._current.engine.route_batch(requests, constraints)
+        solved = await self._current.engine.route_batch(requests, constraints, is_dry=is_dry)
         if self._tracing is not None:
             self._tracing.decided_jointly(solved)
         return await asyncio.to_thread(lambda: convert.batch_response(solved).SerializeToString())
 
     def _read_batch(
         self, body: bytes, caller: Caller
-    ) -> tuple[list[PromptRequest], JointConstraints]:
+    ) -> tuple[list[PromptRequest], JointConstraints, bool]:
         message = convert.parse(batch_pb2.RouteBatchRequest, body)
         own_batch(message, caller)
         return convert.batch_request(message, self._current.settings.limits)

@@ -125,11 +125,13 @@ class Ledger(Protocol):
 
     def overdraw(
         self, ids: Sequence[str], tenants: Sequence[str], amounts_usd: NDArray[np.float64]
-    ) -> None:
+    ) -> Grants:
         """Books decisions as overdraft, which is no part of reserved and settled.
 
         For requests that get the cheapest model although nothing is left. A reported cost corrects
-        the overdraft.
+        the overdraft. Only budgets whose ``on_exhausted`` is ``cheapest`` have one. In a budget
+        that refuses, the amount counts as settled at once, and a row is refused where that budget
+        lacks the money.
 
         Args:
             ids: [n], new decision ids.

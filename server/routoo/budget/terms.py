@@ -34,6 +34,7 @@ class BudgetTerms:
         period_ns: length of the period.
         sliding: the limit holds in every stretch of that length; else in fixed periods.
         on_exhausted: a request for which nothing is left is refused, or gets the cheapest model.
+        is_paced: money has a price, by which it lasts for the period; else only the limit holds.
     """
 
     name: str
@@ -42,6 +43,7 @@ class BudgetTerms:
     period_ns: int
     sliding: bool
     on_exhausted: Literal["cheapest", "refuse"]
+    is_paced: bool = True
 
     @property
     def step_ns(self) -> int:

@@ -64,6 +64,7 @@ class BatchOptions(TypedDict, total=False):
         tenant_budgets_usd: the most that the answers to a tenant's prompts may cost, by tenant;
             "": prompts without a tenant.
         score_std_weight: how many standard deviations to take off each predicted score.
+        dry_run: whether to decide without booking; the decisions then have no id.
     """
 
     budget_usd: float | None
@@ -74,6 +75,7 @@ class BatchOptions(TypedDict, total=False):
     max_mean_latency_ms: float | None
     tenant_budgets_usd: Mapping[str, float] | None
     score_std_weight: float | None
+    dry_run: bool
 
 
 def make_request(prompt: Prompt, **options: Unpack[RequestOptions]) -> RouteRequest:

@@ -56,6 +56,9 @@ class BudgetSettings(Section):
     on_exhausted: Literal["refuse", "cheapest"] = "refuse"
     """refuse: the request fails with RESOURCE_EXHAUSTED. cheapest: the request gets its cheapest
     model, and the cost is booked as overdraft."""
+    pacing: bool = True
+    """True: the price of money follows what is left, so that it lasts for the period. False: the
+    budget is a limit alone, and sets no price."""
 
     def terms(self) -> BudgetTerms:
         """Returns the budget in the ledger's own type."""
@@ -66,6 +69,7 @@ class BudgetSettings(Section):
             period_ns=_duration_s(self.per) * 1_000_000_000,
             sliding=self.window == "sliding",
             on_exhausted=self.on_exhausted,
+            is_paced=self.pacing,
         )
 
 

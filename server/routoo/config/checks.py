@@ -34,6 +34,22 @@ def check_workers(settings: Settings) -> None:
         )
 
 
+def check_cascade(settings: Settings) -> None:
+    """Refuses the policy ``cascade`` behind Envoy, which sends every request to one model only.
+
+    The policy names the first of two models to ask and counts on ``Escalate`` for the rest, which
+    nobody calls there.
+
+    Raises:
+        ConfigError: the policy would never escalate; names the settings.
+    """
+    if settings.processor.enabled and settings.policy.name == "cascade":
+        raise ConfigError(
+            "policy.name: cascade would never escalate behind Envoy, which asks one model a"
+            " request; set policy.name: lp, or processor.enabled: false and call Escalate"
+        )
+
+
 def refuse_exposure(settings: Settings) -> None:
     """Refuses addresses that other machines reach without TLS and authentication.
 

@@ -130,7 +130,8 @@ class PolicySettings(Section):
     name: PolicyName = "lp"
     """The policy in force."""
     max_mean_cost_usd: float = Field(default=0.001, gt=0, allow_inf_nan=False)
-    """Mean predicted cost per request that the shadow price is set for, where no budget sets it."""
+    """Mean predicted cost per request that the shadow price keeps to. With budgets the price is the
+    greater of this one and theirs; left out, it holds where no budget sets a price."""
     offered: tuple[PolicyName, ...] = ()
     """Policies that requests may name besides the one in force."""
     shadow: PolicyName | None = None
@@ -145,6 +146,11 @@ class PolicySettings(Section):
     prices: PricesSettings = PricesSettings()
     unsure: UnsureSettings | None = None
     """A rule for prompts that the predictor does not know; it goes before every policy."""
+
+    @property
+    def mean_cost_is_set(self) -> bool:
+        """Returns whether the settings name ``max_mean_cost_usd``, which then holds everywhere."""
+        return "max_mean_cost_usd" in self.model_fields_set
 
     @model_validator(mode="after")
     def _sections_are_there(self) -> Self:

@@ -91,54 +91,15 @@ class BudgetBooking:
             lacking[costlier] = again
             short, lacking = short[lacking >= 0], lacking[lacking >= 0]
             spent[short] = lacking
-            refused = short[self._refuses(tenants, case, choice, short, lacking)]
-            beside = np.setdiff1d(short, refused)
-            self._overdraw(ids, tenants, case, choice, beside)
+            refuses = self._refuses(tenants, case, choice, short, lacking)
+            beside = short[~refuses]
+            lacking = self._overdraw(ids, tenants, case, choice, beside)
+            spent[beside[lacking >= 0]] = lacking[lacking >= 0]
+            refused = np.sort(np.concatenate([short[refuses], beside[lacking >= 0]]))
             choice[refused] = -1
         granted = choice >= 0
         granted[short] = False
         return Booked(choice, spent, _flags(len(choice), refused), granted, degraded)
-
-    def book_all(
-        self,
-        ids: Sequence[str],
-        tenants: Sequence[str],
-        case: Case,
-        choice: IndexArray,
-        *,
-        may_change: bool,
-    ) -> Booked:
-        """Books all rows or none.
-
-        Where the budgets cannot pay for all rows, every row is tried with its cheapest model.
-
-        Args:
-            ids: [n], decision ids.
-            tenants: [n], the tenants that pay.
-            case: the input of the choice.
-            choice: int [n], a model in each row.
-            may_change: whether the cheapest models may replace the choice; False: they might
-                break constraints that the choice keeps.
-
-        Raises:
-            BudgetSpentError: names the budget.
-        """
-        n = len(choice)
-        rows = np.arange(n)
-        none, everything = np.full(n, -1, np.intp), np.ones(n, np.bool_)
-        lacking, degraded = self._reserve(ids, tenants, case, choice, rows, whole=True)
-        if (lacking < 0).all():
-            return Booked(choice, none, ~everything, everything, degraded)
-        spent = lacking
-        if may_change:
-            cheapest, _ = _cheapest(case, choice, rows)
-            lacking, degraded = self._reserve(ids, tenants, case, cheapest, rows, whole=True)
-            if (lacking < 0).all():
-                return Booked(cheapest, spent, ~everything, everything, degraded)
-            if not self._refuses(tenants, case, cheapest, rows, lacking).any():
-                self._overdraw(ids, tenants, case, cheapest, rows)
-                return Booked(cheapest, lacking, ~everything, ~everything, degraded)
-        raise self.spent_error(int(lacking.max()))
 
     def book_one(self, decision_id: str, tenant: str, cost_usd: float) -> str:
         """Books one cost, or nothing where a budget cannot pay for it.
@@ -155,11 +116,12 @@ class BudgetBooking:
         for one in ids:
             self.ledger.settle(one, 0.0)
 
-    def spent_error(self, budget: int) -> BudgetSpentError:
+    def spent_error(self, budget: int, lack: str = "has not enough left") -> BudgetSpentError:
         """Returns the error for a request that a budget refuses.
 
         Args:
             budget: position of the budget in ``ledger.terms``.
+            lack: what the budget lacks.
         """
         terms = self.ledger.terms[budget]
         period_s = terms.period_s
@@ -169,8 +131,8 @@ class BudgetBooking:
             left_s = (terms.period_ns - self._clock_ns() % terms.period_ns) * 1e-9
             when = f"the next period begins in {left_s:.0f} s"
         return BudgetSpentError(
-            f"budget {terms.name} (${terms.limit_usd:g} in {period_s:.0f} s) has not"
-            f" enough left; {when}, or raise it",
+            f"budget {terms.name} (${terms.limit_usd:g} in {period_s:.0f} s) {lack}; {when}, or"
+            " raise it",
             budget=terms.name,
         )
 
@@ -181,19 +143,12 @@ class BudgetBooking:
         case: Case,
         choice: IndexArray,
         rows: IndexArray,
-        *,
-        whole: bool = False,
     ) -> tuple[NDArray[np.intp], bool]:
         if not rows.size:
             return np.zeros(0, np.intp), False
         if rows.size < len(ids):
             ids, tenants = [ids[row] for row in rows], [tenants[row] for row in rows]
-        grants = self.ledger.reserve(
-            ids,
-            tenants,
-            case.costs_usd[rows, choice[rows]],
-            all_or_nothing=whole,
-        )
+        grants = self.ledger.reserve(ids, tenants, case.costs_usd[rows, choice[rows]])
         return grants.refused_by, grants.degraded
 
     def _overdraw(
@@ -203,13 +158,16 @@ class BudgetBooking:
         case: Case,
         choice: IndexArray,
         rows: IndexArray,
-    ) -> None:
-        if rows.size:
-            self.ledger.overdraw(
-                [ids[row] for row in rows],
-                [tenants[row] for row in rows],
-                case.costs_usd[rows, choice[rows]],
-            )
+    ) -> NDArray[np.intp]:
+        """Books rows beside the budgets that allow it; returns the one that refuses each, or -1."""
+        if not rows.size:
+            return np.zeros(0, np.intp)
+        grants = self.ledger.overdraw(
+            [ids[row] for row in rows],
+            [tenants[row] for row in rows],
+            case.costs_usd[rows, choice[rows]],
+        )
+        return grants.refused_by
 
     def _refuses(
         self,

@@ -6,11 +6,13 @@ the costs. It is synchronous and knows no transport; the engine calls it from it
 
 from __future__ import annotations
 
+from dataclasses import replace
 from time import monotonic_ns
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from routoo.engine.batch_booking import BatchBooking
 from routoo.errors import NoEligibleModelError
 from routoo.pricing.prices import Observed, budget_constraint
 from routoo.routing.affordable import affordable_output_tokens
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
     from routoo.predictor.base import Predictor
     from routoo.routing.decision import Predicted
     from routoo.routing.estimates import Estimates
-    from routoo.routing.joint import JointConstraints, JointSolution
+    from routoo.routing.joint import JointConstraints
     from routoo.routing.policies import Policies
     from routoo.routing.pool import Pool
     from routoo.routing.request import PromptRequest
@@ -55,6 +57,8 @@ if TYPE_CHECKING:
 
 NANO_PER_S = 1_000_000_000
 """In a second."""
+# Solutions of a batch: one more when other requests took its money while it was solved.
+_SOLUTIONS = 2
 
 
 class Decider:
@@ -125,46 +129,76 @@ class Decider:
         self._decisions.add(one for one in replies if isinstance(one, Decision))
         return replies
 
-    def decide_jointly(self, predicted: Predicted, constraints: JointConstraints) -> BatchDecision:
+    def decide_jointly(
+        self, predicted: Predicted, constraints: JointConstraints, *, is_dry: bool = False
+    ) -> BatchDecision:
         """Decides all requests together; without constraints, each one as ``decide`` does.
 
-        Their costs are booked all together or not at all. When the budgets cannot pay for them and
-        the constraints limit cost alone, every request gets its cheapest model.
+        What is left of the budgets bounds the program like the caller's own constraints. Without
+        such constraints, that is so where the budgets cannot pay for the choice at their prices.
+        The costs are booked all together or not at all.
+
+        Args:
+            predicted: the requests and their predictions.
+            constraints: the caller's constraints on the batch.
+            is_dry: books nothing, and logs and counts no decision; the decisions have no ids.
 
         Raises:
             NoEligibleModelError: names the request and the constraint.
             InfeasibleError: the batch constraints cannot be kept; says by how much.
-            BudgetSpentError: names the budget.
+            BudgetSpentError: names the budget, and says how much it lacks.
         """
-        prepared = self._prepare(predicted)
+        prepared = self._prepare(predicted, is_dry=is_dry)
         _check_all_eligible(prepared.eligibility)
-        if constraints.any:
-            mask = prepared.case.mask
-            joint = solve_jointly(
-                prepared.estimates, mask, constraints, predicted.requests, self._pool
-            )
-            codes = reasons(prepared.estimates.scores, mask, joint.choice)
-            priced = np.zeros(len(codes), np.bool_)
-            chosen = Chosen(joint.choice, codes, priced, Joint(constraints, joint))
-        else:
-            joint = None
-            chosen = self._choose(predicted.requests, prepared)
-        booked = None
-        if self._spending is not None:
-            booked = self._spending.book_all(
-                prepared.ids,
-                prepared.tenants,
-                prepared.billed,
-                chosen.choice,
-                may_change=not constraints.narrow_more_than_cost,
-            )
-        batch = self._decided(predicted, prepared, chosen, booked)
+        chosen, booked = self._chosen_together(predicted, prepared, constraints, is_dry=is_dry)
+        batch = self._decided(predicted, prepared, chosen, booked, is_planned=True, is_dry=is_dry)
         decisions = [
             self._decision(batch, row, request, prepared)
             for row, request in enumerate(predicted.requests)
         ]
-        self._decisions.add(decisions)
-        return _batch_decision(batch, decisions, joint)
+        if not is_dry:
+            self._decisions.add(decisions)
+        return _batch_decision(batch, decisions, chosen.joint)
+
+    def _chosen_together(
+        self,
+        predicted: Predicted,
+        prepared: Prepared,
+        constraints: JointConstraints,
+        *,
+        is_dry: bool,
+    ) -> tuple[Chosen, Booked | None]:
+        """Chooses for a batch within what its budgets have left, and books it."""
+        if self._spending is None:
+            if constraints.any:
+                return self._solve(predicted, prepared, constraints), None
+            return self._choose(predicted.requests, prepared), None
+        money = BatchBooking(self._spending, prepared.ids, prepared.tenants, prepared.billed)
+        for _ in range(_SOLUTIONS):
+            left = money.left()
+            chosen = None
+            if not constraints.any:
+                chosen = self._choose(predicted.requests, prepared)
+                if not money.pays(left, chosen.choice):
+                    chosen = None
+            if chosen is None:
+                within = replace(constraints, budgets_left=left)
+                chosen = self._solve(predicted, prepared, within)
+            booked = (
+                money.booked(left, chosen.choice) if is_dry else money.book(left, chosen.choice)
+            )
+            if booked is not None:
+                return chosen, booked
+        raise money.lost()
+
+    def _solve(
+        self, predicted: Predicted, prepared: Prepared, constraints: JointConstraints
+    ) -> Chosen:
+        mask, scores = prepared.case.mask, prepared.estimates.scores
+        joint = solve_jointly(prepared.estimates, mask, constraints, predicted.requests, self._pool)
+        codes = reasons(scores, mask, joint.choice)
+        priced = np.zeros(len(codes), np.bool_)
+        return Chosen(joint.choice, codes, priced, Joint(constraints, joint))
 
     def frontier(
         self, predicted: Predicted, points: int | None, score_std_weight: float
@@ -209,7 +243,7 @@ class Decider:
         unsure = self._policies.unsure
         return estimates if unsure is None else unsure.marked(estimates)
 
-    def _prepare(self, predicted: Predicted) -> Prepared:
+    def _prepare(self, predicted: Predicted, *, is_dry: bool = False) -> Prepared:
         requests = predicted.requests
         estimates = self._estimates(predicted)
         eligibility, narrowings = narrow(requests, estimates, self._pool)
@@ -224,7 +258,7 @@ class Decider:
             max_quality_gaps=numbers_of(requests, "max_quality_gap"),
             tickets=np.array(tickets, np.int64),
         )
-        ids = self._ids.named(tickets)
+        ids = [""] * len(requests) if is_dry else self._ids.named(tickets)
         return Prepared(estimates, eligibility, narrowings, case, couplings, tenants, ids)
 
     def _choose(self, requests: Sequence[PromptRequest], prepared: Prepared) -> Chosen:
@@ -269,6 +303,9 @@ class Decider:
         prepared: Prepared,
         chosen: Chosen,
         booked: Booked | None,
+        *,
+        is_planned: bool = False,
+        is_dry: bool = False,
     ) -> DecidedBatch:
         prediction, estimates = predicted.prediction, prepared.estimates
         joint = None if chosen.joint is None else chosen.joint.solution
@@ -279,7 +316,8 @@ class Decider:
             couplings = joint.row_bindings
         choice, codes = chosen.choice, chosen.reasons
         if booked is not None:
-            self._observe(prepared, chosen, booked)
+            if not is_dry:
+                self._observe(prepared, chosen, booked, is_planned=is_planned)
             choice = booked.choice
             spent = np.flatnonzero(booked.spent >= 0)
             if spent.size:
@@ -321,12 +359,16 @@ class Decider:
             input_tokens=estimates.input_tokens[rows, choice].tolist(),
             truncated=prediction.truncated.tolist(),
         )
+        if is_dry:
+            return batch
         self._metrics.decided(batch)
         if self._recorder is not None:
             self._recorder.decided(predicted.requests, prepared, chosen, batch)
         return batch
 
-    def _observe(self, prepared: Prepared, chosen: Chosen, booked: Booked) -> None:
+    def _observe(
+        self, prepared: Prepared, chosen: Chosen, booked: Booked, *, is_planned: bool
+    ) -> None:
         case = prepared.case
         at_price = chosen.priced & booked.granted & (booked.spent < 0)
         paid = case.costs_usd[np.arange(len(booked.choice)), booked.choice]
@@ -338,6 +380,7 @@ class Decider:
                 mask=case.mask,
                 granted=booked.granted,
                 at_price_usd=np.where(at_price, paid, np.nan),
+                is_planned=is_planned,
             )
         )
 
@@ -370,8 +413,9 @@ class Decider:
 
 
 def _batch_decision(
-    batch: DecidedBatch, decisions: list[Decision], joint: JointSolution | None
+    batch: DecidedBatch, decisions: list[Decision], together: Joint | None
 ) -> BatchDecision:
+    joint = None if together is None else together.solution
     mean_score = float(np.mean(batch.scores))
     return BatchDecision(
         decisions=decisions,

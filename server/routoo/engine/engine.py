@@ -159,8 +159,12 @@ class Engine:
         self,
         requests: Sequence[PromptRequest],
         constraints: JointConstraints,
+        *,
+        is_dry: bool = False,
     ) -> BatchDecision:
         """Decides many prompts jointly; without constraints, each one as ``route`` does.
+
+        What is left of the budgets bounds the batch, and nothing is booked where ``is_dry``.
 
         Raises:
             InvalidRequestError: names the request, or the model that the pool does not have.
@@ -177,7 +181,7 @@ class Engine:
 
         def decide_all(parts: Sequence[Prediction]) -> BatchDecision:
             decided = self._decider.decide_jointly(
-                _together(requests, parts, accepted_ns), constraints
+                _together(requests, parts, accepted_ns), constraints, is_dry=is_dry
             )
             if not handover.finish(decided):
                 self._decider.release(decided.decisions)
@@ -346,6 +350,7 @@ class Engine:
             averages=sample.averages,
             curve=curve,
             corrections=self.corrections(),
+            price_set_by=self.accounting.pricing.in_force.of("")[1],
         )
 
     def corrections(self) -> list[ModelCorrection] | None:
@@ -370,6 +375,7 @@ class Engine:
             tasks=self.predictor.tasks,
             price_version=self.pool.prices.version,
             price=self.price,
+            price_set_by=self.accounting.pricing.in_force.of("")[1],
             max_prompt_tokens=self.predictor.max_tokens,
             degraded=self.predictor.degraded or any(state.degraded for state, _ in budgets),
             shadow=None if self.shadow is None else self.shadow.comparison,

@@ -36,6 +36,8 @@ class OutcomeSettlement:
         clock_ns: nanoseconds since 1970; the hour whose prices hold for decisions that are not
             known here.
         corrector: learns lengths and latencies from what is reported; None: nothing does.
+        settled: called with the tenant, the predicted and the true cost of each report; None:
+            nobody wants to know.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class OutcomeSettlement:
         counts: OutcomeCounts,
         clock_ns: Callable[[], int] = time_ns,
         corrector: Corrector | None = None,
+        settled: Callable[[str, float, float], None] | None = None,
     ) -> None:
         self._decisions = decisions
         self._ledger = ledger
@@ -53,6 +56,7 @@ class OutcomeSettlement:
         self._counts = counts
         self._clock_ns = clock_ns
         self._corrector = corrector
+        self._settled = settled
 
     def report(self, outcome: OutcomeReport) -> bool:
         """Books an outcome.
@@ -189,6 +193,9 @@ class OutcomeSettlement:
             self._counts.predicted_score.labels(*labels).inc(predicted)
         if cost_usd is not None and outcome.estimated:
             self._counts.estimated_cost.labels(model).inc(cost_usd)
+        if cost_usd is not None and self._settled is not None:
+            predicted_usd = decision.batch.costs_usd[decision.row]
+            self._settled(decision.tenant, predicted_usd, cost_usd)
         if cost_usd is not None and not outcome.error:
             self._counts.reported_cost.labels(model).inc(cost_usd)
             self._counts.predicted_cost.labels(model).inc(float(estimates.costs_usd[row, column]))

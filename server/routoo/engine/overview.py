@@ -26,6 +26,7 @@ class ModelsOverview:
         evidence: [m], graded prompts behind each model's scores; None: not known.
         averages: [m], published averages behind them; None: not known.
         curve: points of the cost-quality curve; empty: none were asked for.
+        price_set_by: the limits that the price in force comes from.
         corrections: [m], what reports have told of each model; None: nothing is corrected.
     """
 
@@ -36,6 +37,7 @@ class ModelsOverview:
     evidence: Sequence[float] | None
     averages: Sequence[float] | None
     curve: Sequence[CurvePoint]
+    price_set_by: Sequence[str]
     corrections: Sequence[ModelCorrection] | None = None
 
 
@@ -66,6 +68,7 @@ class EngineInfo:
         tasks: the kinds of task that a request may name; empty: none are told apart.
         price_version: identifies the models' prices and the way costs are computed.
         price: score per USD in force for requests without a tenant.
+        price_set_by: the limits that this price comes from; empty: none binds.
         max_prompt_tokens: longest prompt that is read whole.
         degraded: a part of the service has failed, and another stands in for it.
         shadow: the counts of the shadow policy; None: there is none.
@@ -79,6 +82,7 @@ class EngineInfo:
     tasks: Sequence[str]
     price_version: str
     price: float
+    price_set_by: Sequence[str]
     max_prompt_tokens: int
     degraded: bool
     shadow: Comparison | None

@@ -1,8 +1,8 @@
-"""Estimates of the demand on a budget: the rate of requests, and the drift of their costs."""
+"""Estimates of the demand on a budget: the rate of requests, and how their costs deviate."""
 
 from __future__ import annotations
 
-from math import exp
+from math import exp, sqrt
 
 # An estimate starts as if no request had come for this share of its memory. Otherwise the first
 # request would look like the start of a very high rate.
@@ -31,6 +31,50 @@ class Rate:
     def per_s(self) -> float:
         """Requests per second, 0 before the first one."""
         return self._requests / self._time_s
+
+
+class CostRatio:
+    """Reported over predicted costs, of a number of last reports; 1 before the first one.
+
+    Args:
+        memory_requests: a report of this age, in reports, counts 1/e.
+        prior_requests: number of reports that are assumed to have cost what was predicted.
+        most: the ratio is lowered to this, and raised to its inverse.
+    """
+
+    def __init__(self, memory_requests: float, prior_requests: float, most: float) -> None:
+        self._kept = exp(-1.0 / memory_requests)
+        self._prior_requests = prior_requests
+        self._most = most
+        self._reports = 0.0
+        self._real_usd = 0.0
+        self._predicted_usd = 0.0
+        self._missed = 0.0
+        self._squared = 0.0
+
+    def note(self, predicted_usd: float, real_usd: float) -> None:
+        """Takes note of one report."""
+        expected_usd = self.ratio * predicted_usd
+        kept = self._kept
+        self._reports = self._reports * kept + 1.0
+        self._real_usd = self._real_usd * kept + real_usd
+        self._predicted_usd = self._predicted_usd * kept + predicted_usd
+        self._missed = self._missed * kept + (real_usd - expected_usd) ** 2
+        self._squared = self._squared * kept + expected_usd**2
+
+    @property
+    def ratio(self) -> float:
+        """Real over predicted cost."""
+        if self._predicted_usd <= 0.0:
+            return 1.0
+        granted_usd = self._prior_requests * self._predicted_usd / self._reports
+        ratio = (self._real_usd + granted_usd) / (self._predicted_usd + granted_usd)
+        return min(max(ratio, 1.0 / self._most), self._most)
+
+    @property
+    def error(self) -> float:
+        """Standard error of a corrected cost, relative to it; expensive requests count most."""
+        return sqrt(self._missed / self._squared) if self._squared > 0.0 else 0.0
 
 
 class Drift:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from dataclasses import replace
+from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -38,7 +39,7 @@ WINDOW_REQUESTS = 1000
 # The number of requests that the predictor's calibration sample counts as. The sample stands for
 # kinds of requests that have not come lately; as it counts as many as the window holds, it has half
 # of the weight once the window is full.
-PRIOR_REQUESTS = 1000.0
+PRIOR_REQUESTS = 100.0
 # Most batches in the queue: a price thread that has died must not fill the memory.
 _MOST_WAITING = 10_000
 # A step adds at most this part of the window, so that it reaches some steps back at any rate.
@@ -57,6 +58,8 @@ class OnlinePricing:
         sample_costs_usd: float64 [r, m].
         unbudgeted: score per USD for requests that no budget applies to, and for all until the
             first solution.
+        max_mean_cost_usd: mean predicted cost per request to keep to beside the budgets; None:
+            none.
         settings: the interval between two solutions.
         clock_s: seconds on a clock that never goes back.
     """
@@ -68,10 +71,13 @@ class OnlinePricing:
         sample_costs_usd: FloatArray,
         *,
         unbudgeted: float,
+        max_mean_cost_usd: float | None = None,
         settings: PricesSettings,
         clock_s: Callable[[], float] = monotonic,
     ) -> None:
         terms = ledger.terms
+        self._paced = {index for index, one in enumerate(terms) if one.is_paced}
+        self._max_mean_cost_usd = max_mean_cost_usd
         self.in_force = Prices(unbudgeted)
         self._ledger = ledger
         self._interval_s = settings.resolve_interval_s
@@ -85,6 +91,7 @@ class OnlinePricing:
         self._payers = sorted(payers - {()})
         self._plans = [BudgetPlan(one) for one in terms]
         self._seen: deque[Observed] = deque(maxlen=_MOST_WAITING)
+        self._settled: deque[tuple[str, float, float]] = deque(maxlen=_MOST_WAITING)
         self._stepped_s = clock_s()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -114,7 +121,8 @@ class OnlinePricing:
                 self.in_force.unbudgeted,
                 tuple(prices[name] for name in names),
                 names,
-                self._ledger.applies,
+                self._priced_by,
+                before.least if self._max_mean_cost_usd is not None else 0.0,
             )
 
     def observe(self, observed: Observed) -> None:
@@ -124,6 +132,10 @@ class OnlinePricing:
     def recost(self, unbudgeted: float, sample_costs_usd: FloatArray) -> None:
         """Takes them on at the next solution; see ``Pricing.recost``."""
         self._recosted = (unbudgeted, sample_costs_usd)
+
+    def settled(self, tenant: str, predicted_usd: float, cost_usd: float) -> None:
+        """Queues a reported cost for the next solution; see ``Pricing.settled``."""
+        self._settled.append((tenant, predicted_usd, cost_usd))
 
     def start(self) -> None:
         """Solves anew in a thread, at the interval of the settings, until ``close``."""
@@ -137,17 +149,22 @@ class OnlinePricing:
             self._thread.join()
 
     def step(self) -> None:
-        """Takes in what was observed, solves, and swaps the prices."""
+        """Takes in what was observed, solves, and swaps the prices.
+
+        Before the first request nothing is known of the demand, and the price of the sample stays.
+        """
         now_s = self._clock_s()
         elapsed_s, self._stepped_s = now_s - self._stepped_s, now_s
         recosted, self._recosted = self._recosted, None
         if recosted is not None:
             self.in_force = replace(self.in_force, unbudgeted=recosted[0], _known={})
             self._window.prior = self._prior(recosted[1])
+        self._take_in_reports()
         self._take_in()
         for plan, state in zip(self._plans, self._ledger.states(), strict=True):
             plan.look(state, elapsed_s)
-        self.in_force = self._solve()
+        is_known = any(plan.is_asked_for for plan in self._plans)
+        self.in_force = self._solve() if is_known else replace(self.in_force)
 
     def _run(self) -> None:
         while not self._stop.wait(self._interval_s):
@@ -156,6 +173,12 @@ class OnlinePricing:
             except Exception:  # noqa: BLE001 - the thread must live on
                 # The prices stay in force until the next solution; the operator sees the log.
                 _log.exception("prices could not be solved")
+
+    def _take_in_reports(self) -> None:
+        while self._settled:
+            tenant, predicted_usd, cost_usd = self._settled.popleft()
+            for budget in self._ledger.applies(tenant):
+                self._plans[budget].settled(predicted_usd, cost_usd)
 
     def _take_in(self) -> None:
         seen = []
@@ -167,6 +190,12 @@ class OnlinePricing:
         known: dict[str, int] = {}
         for tenant in {tenant for one in seen for tenant in one.tenants}:
             known[tenant] = index.get(self._ledger.applies(tenant), -1)
+        planned = [one for one in seen if one.is_planned]
+        for one in planned:
+            self._take_in_planned(one)
+        seen = [one for one in seen if not one.is_planned]
+        if not seen:
+            return
         groups = np.array([known[tenant] for one in seen for tenant in one.tenants], np.intp)
         granted = np.concatenate([one.granted for one in seen])
         at_price_usd = np.concatenate([one.at_price_usd for one in seen])
@@ -193,15 +222,50 @@ class OnlinePricing:
         prior: FloatArray = costs.mean(axis=0)
         return prior
 
+    def _take_in_planned(self, batch: Observed) -> None:
+        """Notes that a batch's requests are no flow of requests, and not those of others."""
+        granted: dict[str, int] = {}
+        for tenant, is_granted in zip(batch.tenants, batch.granted.tolist(), strict=True):
+            granted[tenant] = granted.get(tenant, 0) + is_granted
+        for tenant, count in granted.items():
+            for budget in self._ledger.applies(tenant):
+                self._plans[budget].planned(count)
+
     def _solve(self) -> Prices:
         curves, shares = self._window.mix(len(self._payers))
-        limits = [MeanCostLimit(plan.mean_cost_usd, not plan.terms.tenant) for plan in self._plans]
+        limits = [
+            MeanCostLimit(plan.mean_cost_usd if plan.terms.is_paced else inf, not plan.terms.tenant)
+            for plan in self._plans
+        ]
         duals = solve_nested(self._grid, curves, shares, self._payers, limits)
+        prices = [max(pair) for pair in zip(duals.prices, self._least_prices(), strict=True)]
         for plan, planned_usd in zip(self._plans, duals.mean_costs_usd, strict=True):
             plan.planned_usd = planned_usd
+            plan.cheapest_usd = float((shares @ curves)[-1])
         return Prices(
             self.in_force.unbudgeted,
-            duals.prices,
+            tuple(prices),
             tuple(plan.terms.name for plan in self._plans),
-            self._ledger.applies,
+            self._priced_by,
+            self._least_price(shares @ curves),
         )
+
+    def _priced_by(self, tenant: str) -> tuple[int, ...]:
+        """Returns the indices of a tenant's budgets that have a price."""
+        return tuple(one for one in self._ledger.applies(tenant) if one in self._paced)
+
+    def _least_price(self, curve: FloatArray) -> float:
+        """Returns the price that keeps to the mean cost, of the sample and of the requests seen."""
+        if self._max_mean_cost_usd is None:
+            return 0.0
+        return max(self.in_force.unbudgeted, self._grid.price_at(curve, self._max_mean_cost_usd))
+
+    def _least_prices(self) -> list[float]:
+        """Returns the price of each budget at which one request alone does not take it over."""
+        least = [0.0] * len(self._plans)
+        dearest = self._window.dearest(len(self._payers))
+        for payer, curve in zip(self._payers, dearest, strict=True):
+            for budget in self._paced.intersection(payer):
+                most_usd = self._plans[budget].most_cost_usd
+                least[budget] = max(least[budget], self._grid.price_at(curve, most_usd))
+        return least

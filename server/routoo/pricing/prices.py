@@ -29,19 +29,22 @@ class Prices:
     """The price of a US dollar to each tenant, in score.
 
     A request pays the sum of the prices of the budgets that apply to its tenant: the dual prices of
-    a program with one row per budget. A request to which no budget applies pays ``unbudgeted``.
+    a program with one row per budget, or ``least`` where that is more. A request to which no budget
+    with a price applies pays ``unbudgeted``.
 
     Attributes:
         unbudgeted: score per USD that keeps to a mean cost per request.
         per_budget: score per USD of each budget, in the ledger's order.
         budgets: the budgets' names.
-        applies: the indices of the budgets of a tenant.
+        applies: the indices of the budgets of a tenant that have a price.
+        least: score per USD that keeps to a mean cost per request beside the budgets, too.
     """
 
     unbudgeted: float
     per_budget: tuple[float, ...] = ()
     budgets: tuple[str, ...] = ()
     applies: Callable[[str], tuple[int, ...]] = _no_budget
+    least: float = 0.0
     _known: dict[str, tuple[float, tuple[str, ...]]] = field(default_factory=dict)
 
     def of(self, tenant: str) -> tuple[float, tuple[str, ...]]:
@@ -67,8 +70,11 @@ class Prices:
         indices = self.applies(tenant)
         if not indices:
             return self.unbudgeted, (MEAN_COST,) if self.unbudgeted > 0.0 else ()
+        price = sum(self.per_budget[one] for one in indices)
+        if self.least > price:
+            return self.least, (MEAN_COST,)
         return (
-            sum(self.per_budget[one] for one in indices),
+            price,
             tuple(
                 budget_constraint(self.budgets[one])
                 for one in indices
@@ -88,6 +94,8 @@ class Observed:
         mask: bool [n, m], eligible cells.
         granted: bool [n], booked within the budgets.
         at_price_usd: float64 [n], what was booked; NaN where the price did not choose.
+        is_planned: one batch, decided as a whole: what it took is no longer there, and tells
+            nothing of the requests to come.
     """
 
     tenants: Sequence[str]
@@ -96,6 +104,7 @@ class Observed:
     mask: BoolArray
     granted: BoolArray
     at_price_usd: FloatArray
+    is_planned: bool = False
 
 
 class Pricing(Protocol):
@@ -121,6 +130,10 @@ class Pricing(Protocol):
         """
         ...
 
+    def settled(self, tenant: str, predicted_usd: float, cost_usd: float) -> None:
+        """Takes note of the cost of a tenant's answer. Called from any thread; never waits."""
+        ...
+
     def close(self) -> None:
         """Stops the thread that solves for prices, if there is one."""
         ...
@@ -138,6 +151,9 @@ class FixedPricing:
     def recost(self, unbudgeted: float, sample_costs_usd: FloatArray) -> None:  # noqa: ARG002
         """Takes on the price; see ``Pricing.recost``."""
         self.in_force = Prices(unbudgeted)
+
+    def settled(self, tenant: str, predicted_usd: float, cost_usd: float) -> None:
+        """Does nothing: the price does not depend on costs."""
 
     def close(self) -> None:
         """Does nothing: there is no thread."""

@@ -45,6 +45,15 @@ class Window:
         self._groups[at] = groups
         self._next = (self._next + len(groups)) % capacity
 
+    def dearest(self, groups: int) -> FloatArray:
+        """Returns the highest cost among the requests of each group at each price, [k, g]."""
+        found = np.zeros((groups, self._curves.shape[1]))
+        for group in range(groups):
+            member = self._groups == group
+            if member.any():
+                found[group] = self._curves[member].max(axis=0)
+        return found
+
     def mix(self, groups: int) -> tuple[FloatArray, FloatArray]:
         """Mixes every group with the sample, whose requests are divided evenly among the groups.
 

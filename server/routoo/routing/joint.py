@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from routoo.errors import InvalidRequestError
+from routoo.routing.money_rows import BudgetLeft, MoneyRows, spent_prompts
 from routoo.selector.lp.frontier import frontier
-from routoo.selector.lp.problem import (
-    BUDGET,
-    Objective,
-    Problem,
-    Resource,
-    budget,
-    capacity,
-    mean_latency,
-    tenant_budget,
-    token_capacity,
-)
+from routoo.selector.lp.problem import Objective, Problem, capacity, mean_latency, token_capacity
 from routoo.selector.lp.solve import solve
+from routoo.selector.policies.cheapest import cheapest_of
 from routoo.selector.policies.lp import round_scores
 
 if TYPE_CHECKING:
@@ -33,7 +24,7 @@ if TYPE_CHECKING:
     from routoo.routing.pool import Pool
     from routoo.routing.request import PromptRequest
     from routoo.selector.lp.frontier import Frontier
-    from routoo.selector.lp.problem import Assignment
+    from routoo.selector.lp.problem import Assignment, Resource
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +40,7 @@ class JointConstraints:
         max_mean_latency_ms: mean predicted time to the last token, at most.
         tenant_budgets_usd: sum of the predicted costs of a tenant's prompts, at most, by tenant.
         score_std_weight: how many of its standard deviations are taken off each score.
+        budgets_left: what is left of the budgets in the books; callers do not set it.
     """
 
     budget_usd: float | None = None
@@ -59,10 +51,21 @@ class JointConstraints:
     max_mean_latency_ms: float | None = None
     tenant_budgets_usd: Mapping[str, float] = field(default_factory=dict)
     score_std_weight: float = 0.0
+    budgets_left: tuple[BudgetLeft, ...] = ()
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> JointConstraints:
+        """Reads constraints from a line of the decision log.
+
+        Raises:
+            TypeError: the line holds something else.
+        """
+        left = tuple(BudgetLeft(**one) for one in values.get("budgets_left", ()))
+        return cls(**{**values, "budgets_left": left})
 
     @property
     def any(self) -> bool:
-        """Returns whether any constraint is set; ``score_std_weight`` is no constraint."""
+        """Returns whether callers set any constraint; ``score_std_weight`` is none."""
         return bool(
             self.max_requests
             or self.max_tokens
@@ -115,7 +118,7 @@ class JointSolution:
         shadow_price: predicted score per USD of the whole batch's money; 0 where it does not bind.
         binding: names of the batch constraints that bind.
         row_prices: float64 [n], predicted score per USD for each prompt: the shadow price plus
-            the price of its tenant's budget.
+            the price of its tenant's budgets.
         row_bindings: per prompt, the binding constraints that include it.
     """
 
@@ -154,8 +157,24 @@ def solve_jointly(
     """
     n = len(estimates.scores)
     objective = constraints.objective
-    tenants = _Tenants.of(requests, constraints.tenant_budgets_usd)
-    rows = _rows(estimates, constraints, pool, tenants)
+    tenants = [request.tenant for request in requests]
+    spent = np.flatnonzero(spent_prompts(tenants, constraints.budgets_left))
+    if spent.size:
+        cheapest = cheapest_of(estimates.scores[spent], estimates.costs_usd[spent], mask[spent])
+        mask = mask.copy()
+        mask[spent] = False
+        mask[spent, cheapest] = True
+    money = MoneyRows.of(
+        tenants,
+        np.where(mask, estimates.reserved_usd, 0.0),
+        constraints.budget_usd,
+        constraints.tenant_budgets_usd,
+        constraints.budgets_left,
+    )
+    rows = (
+        *money.resources(estimates.costs_usd, estimates.reserved_usd),
+        *_other_rows(estimates, constraints, pool),
+    )
     score_per_usd = constraints.score_per_usd or 0.0
     assignment = solve(
         Problem(
@@ -168,16 +187,16 @@ def solve_jointly(
         ),
         objective,
     )
-    shadow_price, of_tenants = _prices_usd(assignment, rows, objective, len(tenants.names))
-    shadow_price += score_per_usd
+    prices = _prices_usd(assignment, objective, len(money.rows))
+    row_prices = money.of_prompts(prices) + score_per_usd
     return JointSolution(
         choice=assignment.choice,
         bound=assignment.bound if objective is Objective.LEAST_COST else assignment.bound / n,
         gap=assignment.gap,
-        shadow_price=shadow_price,
+        shadow_price=money.of_all(prices) + _price_of_floor(assignment, objective) + score_per_usd,
         binding=assignment.binding,
-        row_prices=shadow_price + np.append(of_tenants, 0.0)[tenants.of_rows],
-        row_bindings=tenants.bindings(assignment.binding),
+        row_prices=row_prices + _price_of_floor(assignment, objective),
+        row_bindings=money.bindings(assignment.binding),
     )
 
 
@@ -200,54 +219,12 @@ def cautious_scores(estimates: Estimates, score_std_weight: float) -> NDArray[np
     return round_scores(estimates.scores - score_std_weight * estimates.score_std)
 
 
-@dataclass(frozen=True, slots=True)
-class _Tenants:
-    """The tenants with a budget in the batch's constraints.
-
-    Attributes:
-        names: their names.
-        of_rows: int [n], position in ``names`` of each prompt's tenant; -1: it has no budget.
-    """
-
-    names: tuple[str, ...]
-    of_rows: NDArray[np.intp]
-
-    @classmethod
-    def of(cls, requests: Sequence[PromptRequest], budgets_usd: Mapping[str, float]) -> _Tenants:
-        index = {name: at for at, name in enumerate(budgets_usd)}
-        if not index:
-            return cls((), np.full(len(requests), -1, np.intp))
-        of_rows = [index.get(request.tenant, -1) for request in requests]
-        return cls(tuple(index), np.array(of_rows, np.intp))
-
-    def prompts(self) -> list[NDArray[np.intp]]:
-        """Returns each tenant's prompts in ascending order; empty for a tenant without prompts."""
-        order = np.argsort(self.of_rows, kind="stable")
-        bounds = np.searchsorted(self.of_rows[order], np.arange(len(self.names) + 1))
-        return [order[start:end] for start, end in pairwise(bounds)]
-
-    def bindings(self, binding: tuple[str, ...]) -> list[tuple[str, ...]]:
-        """Returns per prompt the binding constraints that include it."""
-        own = [_tenant_row(name) for name in self.names]
-        of_all = [name for name in binding if name not in own]
-        kinds = [tuple(n for n in (*of_all, mine) if n in binding) for mine in own]
-        kinds.append(tuple(of_all))
-        return [kinds[at] for at in self.of_rows.tolist()]
-
-
-def _rows(
-    estimates: Estimates, constraints: JointConstraints, pool: Pool, tenants: _Tenants
-) -> tuple[Resource, ...]:
-    """Returns the coupling rows: the batch's budget, the tenants' budgets in order, the others."""
-    costs_usd = estimates.costs_usd
-    rows = []
-    if constraints.budget_usd is not None:
-        rows.append(budget(costs_usd, constraints.budget_usd))
-    for name, prompts in zip(tenants.names, tenants.prompts(), strict=True):
-        limit_usd = constraints.tenant_budgets_usd[name]
-        rows.append(tenant_budget(_tenant_row(name), prompts, costs_usd, limit_usd))
-    for name, limit in constraints.max_requests.items():
-        rows.append(capacity(f"max_requests[{name}]", pool.index[name], len(pool.names), limit))
+def _other_rows(estimates: Estimates, constraints: JointConstraints, pool: Pool) -> list[Resource]:
+    """Returns the coupling rows that do not count money."""
+    rows = [
+        capacity(f"max_requests[{name}]", pool.index[name], len(pool.names), limit)
+        for name, limit in constraints.max_requests.items()
+    ]
     if constraints.max_tokens:
         tokens = estimates.input_tokens + estimates.output_tokens
         rows += [
@@ -256,30 +233,29 @@ def _rows(
         ]
     if constraints.max_mean_latency_ms is not None:
         rows.append(mean_latency(estimates.latencies_ms, constraints.max_mean_latency_ms))
-    return tuple(rows)
+    return rows
 
 
-def _tenant_row(tenant: str) -> str:
-    return f"tenant_budgets_usd[{tenant}]"
+def _price_of_floor(assignment: Assignment, objective: Objective) -> float:
+    """Returns predicted score per USD at which a least cost trades; 0 for other objectives.
 
-
-def _prices_usd(
-    assignment: Assignment, rows: tuple[Resource, ...], objective: Objective, tenants: int
-) -> tuple[float, NDArray[np.float64]]:
-    """Returns the price of the batch's budget, and the price that each tenant's budget adds.
-
-    Both are predicted score per USD.
+    When cost is minimised, the last price is the floor's, in USD per point of score.
     """
-    first = int(bool(rows) and rows[0].name == BUDGET)
-    of_tenants = assignment.prices[first : first + tenants]
     if objective is not Objective.LEAST_COST:
-        return (float(assignment.prices[0]) if first else 0.0), of_tenants
-    # When cost is minimised, the last price is the floor's, in USD per point of score; the other
-    # prices are USD per unit of their row.
+        return 0.0
     per_point = float(assignment.prices[-1])
-    if per_point <= 0.0:
-        return 0.0, np.zeros(tenants)
-    return 1.0 / per_point, of_tenants / per_point
+    return 1.0 / per_point if per_point > 0.0 else 0.0
+
+
+def _prices_usd(assignment: Assignment, objective: Objective, money: int) -> NDArray[np.float64]:
+    """Returns the price of each row of money, the first ones, in predicted score per USD.
+
+    When cost is minimised, their prices are USD per USD.
+    """
+    prices = assignment.prices[:money]
+    if objective is not Objective.LEAST_COST:
+        return prices
+    return prices * _price_of_floor(assignment, objective)
 
 
 def frontier_of(

@@ -13,7 +13,7 @@ from routoo.api.extproc.factory import check_processor
 from routoo.api.security.entrance import Entrance
 from routoo.calibration.cascade_file import load_rule, rule_values
 from routoo.calibration.startup import with_price
-from routoo.config.checks import check_workers
+from routoo.config.checks import check_cascade, check_workers
 from routoo.engine.engine import Engine
 from routoo.predictor.artifact import find_artifact, load_artifact
 from routoo.predictor.chain import Watch
@@ -68,6 +68,7 @@ def load_components(settings: Settings, artifact: Artifact | None = None) -> Com
     if settings.processor.enabled:
         check_processor(settings.processor, pool)
     check_workers(settings)
+    check_cascade(settings)
     if artifact is None:
         artifact = load_artifact(find_artifact(settings.predictor.artifact))
     columns = artifact.columns_of(pool.predictor_names)
@@ -121,7 +122,10 @@ def check(settings: Settings) -> list[str]:
     finally:
         predictors.close()
     point = parts.sample.point_at(parts.price, parts.policies.in_force)
-    budgets = [f"{one.name} ${one.usd:g} per {one.per}" for one in settings.budgets]
+    budgets = [
+        f"{one.name} ${one.usd:g} per {one.per}{'' if one.pacing else ' (limit alone)'}"
+        for one in settings.budgets
+    ]
     most_usd = settings.policy.max_mean_cost_usd
     away = f"warning: Triton at {settings.predictor.triton.url} does not answer"
     busiest = max(zip(point.shares.tolist(), parts.pool.names, strict=True))
@@ -129,13 +133,25 @@ def check(settings: Settings) -> list[str]:
         f"pool: {len(parts.pool.names)} models",
         f"predictor: {predictor.version} on {predictor.backend}, {len(predictor.models)} models",
         *([away] if predictor.degraded else []),
-        f"policy: {parts.policies.version}, at most ${most_usd:g} a request",
+        f"policy: {parts.policies.version}",
         *_promise(settings.policy.guarantee),
         f"budgets: {', '.join(budgets) or 'none'}",
-        f"shadow price: {parts.price:.6g} score per USD, where no budget sets it",
+        f"limits: {_limits(settings)}",
+        f"shadow price: {parts.price:.6g} score per USD for ${most_usd:g} a request",
         f"expected: mean score {point.mean_score:.3f} at ${point.mean_cost_usd:.3g} a request",
         f"busiest model: {busiest[1]}, {busiest[0]:.0%} of the requests",
     ]
+
+
+def _limits(settings: Settings) -> str:
+    """Returns what sets the price of money."""
+    mean_cost = f"max_mean_cost_usd ${settings.policy.max_mean_cost_usd:g} a request"
+    paced = ", ".join(one.name for one in settings.budgets if one.pacing)
+    if not paced:
+        return f"{mean_cost} sets the price"
+    if settings.policy.mean_cost_is_set:
+        return f"{mean_cost} or budget {paced} sets the price, whichever asks for more"
+    return f"budget {paced} sets the price, and {mean_cost} where none applies"
 
 
 def _promise(guarantee: GuaranteeSettings | None) -> list[str]:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from routoo.budget.redis.store import RedisStore
     from routoo.budget.spent import DaySpent
     from routoo.config.budget import BudgetSettings, LedgerSettings
+    from routoo.config.policy import PolicySettings
     from routoo.config.settings import Settings
     from routoo.engine.corrections.corrector import Corrector
     from routoo.pricing.prices import Pricing
@@ -122,13 +123,21 @@ def renew_accounting(
             ledger = open_ledger(settings.budgets, settings.ledger, clocks.clock_ns)
         else:
             ledger = succeed(ledger, settings.budgets, settings.ledger, clocks.clock_ns)
-    elif same_models and settings.policy.prices == before.policy.prices:
+    elif same_models and _prices_alike(settings.policy, before.policy):
         old.decisions.bound(kept.max_open_decisions, kept.max_age_s)
         return old
     old.pricing.close()
     old.decisions.bound(kept.max_open_decisions, kept.max_age_s)
     return _accounting_of(
         settings, parts, ledger, old.decisions, counts, clocks, old.corrector, old.pricing
+    )
+
+
+def _prices_alike(one: PolicySettings, other: PolicySettings) -> bool:
+    return (
+        one.prices == other.prices
+        and one.max_mean_cost_usd == other.max_mean_cost_usd
+        and one.mean_cost_is_set == other.mean_cost_is_set
     )
 
 
@@ -151,21 +160,28 @@ def _accounting_of(
     corrector: Corrector | None,
     before: Pricing | None = None,
 ) -> Accounting:
-    outcomes = OutcomeSettlement(decisions, ledger, parts.pool, counts, clocks.clock_ns, corrector)
     if ledger is None:
+        outcomes = OutcomeSettlement(
+            decisions, None, parts.pool, counts, clocks.clock_ns, corrector
+        )
         fixed = FixedPricing(parts.price)
         _reprice(corrector, fixed, parts, settings)
         return Accounting(fixed, None, decisions, outcomes, clocks.clock_ns, corrector)
+    policy = settings.policy
     pricing = OnlinePricing(
         ledger,
         parts.sample.scores,
         parts.sample.costs_usd,
         unbudgeted=parts.price,
-        settings=settings.policy.prices,
+        max_mean_cost_usd=policy.max_mean_cost_usd if policy.mean_cost_is_set else None,
+        settings=policy.prices,
         clock_s=clocks.clock_s,
     )
     if isinstance(before, OnlinePricing):
         pricing.go_on_from(before)
+    outcomes = OutcomeSettlement(
+        decisions, ledger, parts.pool, counts, clocks.clock_ns, corrector, pricing.settled
+    )
     spending = BudgetBooking(
         ledger,
         refuses_unbudgeted=settings.ledger.unbudgeted == "refuse",
@@ -181,7 +197,8 @@ def _reprice(
 ) -> None:
     if corrector is not None:
         most_usd, names = settings.policy.max_mean_cost_usd, parts.pool.names
-        corrector.reprice(Repricing(pricing, parts.sample, most_usd, parts.artifact.version, names))
+        version = parts.artifact.version_for(parts.pool.predictor_names)
+        corrector.reprice(Repricing(pricing, parts.sample, most_usd, version, names))
 
 
 def open_ledger(

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from routoo.v1 import route_pb2 as routoo_dot_v1_dot_route__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15routoo/v1/batch.proto\x12\troutoo.v1\x1a\x15routoo/v1/route.proto\"\x8d\x05\n\x11RouteBatchRequest\x12)\n\x08requests\x18\x01 \x03(\x0b\x32\x17.routoo.v1.RouteRequest\x12\x17\n\nbudget_usd\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x1b\n\x0emin_mean_score\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12\x1a\n\rscore_per_usd\x18\x04 \x01(\x01H\x02\x88\x01\x01\x12\x43\n\x0cmax_requests\x18\x05 \x03(\x0b\x32-.routoo.v1.RouteBatchRequest.MaxRequestsEntry\x12?\n\nmax_tokens\x18\x06 \x03(\x0b\x32+.routoo.v1.RouteBatchRequest.MaxTokensEntry\x12 \n\x13max_mean_latency_ms\x18\x07 \x01(\x01H\x03\x88\x01\x01\x12N\n\x12tenant_budgets_usd\x18\x08 \x03(\x0b\x32\x32.routoo.v1.RouteBatchRequest.TenantBudgetsUsdEntry\x12\x18\n\x10score_std_weight\x18\t \x01(\x01\x1a\x32\n\x10MaxRequestsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\x1a\x30\n\x0eMaxTokensEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a\x37\n\x15TenantBudgetsUsdEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\r\n\x0b_budget_usdB\x11\n\x0f_min_mean_scoreB\x10\n\x0e_score_per_usdB\x16\n\x14_max_mean_latency_ms\"\xf3\x01\n\x12RouteBatchResponse\x12+\n\tresponses\x18\x01 \x03(\x0b\x32\x18.routoo.v1.RouteResponse\x12 \n\x18total_predicted_cost_usd\x18\x02 \x01(\x01\x12\x1c\n\x14mean_predicted_score\x18\x03 \x01(\x01\x12\r\n\x05\x62ound\x18\x04 \x01(\x01\x12\x0b\n\x03gap\x18\x05 \x01(\x01\x12\x14\n\x0cshadow_price\x18\x06 \x01(\x01\x12\x1b\n\x13\x62inding_constraints\x18\x07 \x03(\t\x12!\n\x06timing\x18\x08 \x01(\x0b\x32\x11.routoo.v1.Timing\"j\n\x0f\x46rontierRequest\x12)\n\x08requests\x18\x01 \x03(\x0b\x32\x17.routoo.v1.RouteRequest\x12\x12\n\nmax_points\x18\x02 \x01(\r\x12\x18\n\x10score_std_weight\x18\x03 \x01(\x01\"w\n\x10\x46rontierResponse\x12\x16\n\x0etotal_cost_usd\x18\x01 \x03(\x01\x12\x12\n\nmean_score\x18\x02 \x03(\x01\x12\x14\n\x0cshadow_price\x18\x03 \x03(\x01\x12!\n\x06timing\x18\x04 \x01(\x0b\x32\x11.routoo.v1.Timingb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15routoo/v1/batch.proto\x12\troutoo.v1\x1a\x15routoo/v1/route.proto\"\x9e\x05\n\x11RouteBatchRequest\x12)\n\x08requests\x18\x01 \x03(\x0b\x32\x17.routoo.v1.RouteRequest\x12\x17\n\nbudget_usd\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x1b\n\x0emin_mean_score\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12\x1a\n\rscore_per_usd\x18\x04 \x01(\x01H\x02\x88\x01\x01\x12\x43\n\x0cmax_requests\x18\x05 \x03(\x0b\x32-.routoo.v1.RouteBatchRequest.MaxRequestsEntry\x12?\n\nmax_tokens\x18\x06 \x03(\x0b\x32+.routoo.v1.RouteBatchRequest.MaxTokensEntry\x12 \n\x13max_mean_latency_ms\x18\x07 \x01(\x01H\x03\x88\x01\x01\x12N\n\x12tenant_budgets_usd\x18\x08 \x03(\x0b\x32\x32.routoo.v1.RouteBatchRequest.TenantBudgetsUsdEntry\x12\x18\n\x10score_std_weight\x18\t \x01(\x01\x12\x0f\n\x07\x64ry_run\x18\n \x01(\x08\x1a\x32\n\x10MaxRequestsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\x1a\x30\n\x0eMaxTokensEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a\x37\n\x15TenantBudgetsUsdEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\r\n\x0b_budget_usdB\x11\n\x0f_min_mean_scoreB\x10\n\x0e_score_per_usdB\x16\n\x14_max_mean_latency_ms\"\xf3\x01\n\x12RouteBatchResponse\x12+\n\tresponses\x18\x01 \x03(\x0b\x32\x18.routoo.v1.RouteResponse\x12 \n\x18total_predicted_cost_usd\x18\x02 \x01(\x01\x12\x1c\n\x14mean_predicted_score\x18\x03 \x01(\x01\x12\r\n\x05\x62ound\x18\x04 \x01(\x01\x12\x0b\n\x03gap\x18\x05 \x01(\x01\x12\x14\n\x0cshadow_price\x18\x06 \x01(\x01\x12\x1b\n\x13\x62inding_constraints\x18\x07 \x03(\t\x12!\n\x06timing\x18\x08 \x01(\x0b\x32\x11.routoo.v1.Timing\"j\n\x0f\x46rontierRequest\x12)\n\x08requests\x18\x01 \x03(\x0b\x32\x17.routoo.v1.RouteRequest\x12\x12\n\nmax_points\x18\x02 \x01(\r\x12\x18\n\x10score_std_weight\x18\x03 \x01(\x01\"w\n\x10\x46rontierResponse\x12\x16\n\x0etotal_cost_usd\x18\x01 \x03(\x01\x12\x12\n\nmean_score\x18\x02 \x03(\x01\x12\x14\n\x0cshadow_price\x18\x03 \x03(\x01\x12!\n\x06timing\x18\x04 \x01(\x0b\x32\x11.routoo.v1.Timingb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,17 +39,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ROUTEBATCHREQUEST_TENANTBUDGETSUSDENTRY']._loaded_options = None
   _globals['_ROUTEBATCHREQUEST_TENANTBUDGETSUSDENTRY']._serialized_options = b'8\001'
   _globals['_ROUTEBATCHREQUEST']._serialized_start=60
-  _globals['_ROUTEBATCHREQUEST']._serialized_end=713
-  _globals['_ROUTEBATCHREQUEST_MAXREQUESTSENTRY']._serialized_start=480
-  _globals['_ROUTEBATCHREQUEST_MAXREQUESTSENTRY']._serialized_end=530
-  _globals['_ROUTEBATCHREQUEST_MAXTOKENSENTRY']._serialized_start=532
-  _globals['_ROUTEBATCHREQUEST_MAXTOKENSENTRY']._serialized_end=580
-  _globals['_ROUTEBATCHREQUEST_TENANTBUDGETSUSDENTRY']._serialized_start=582
-  _globals['_ROUTEBATCHREQUEST_TENANTBUDGETSUSDENTRY']._serialized_end=637
-  _globals['_ROUTEBATCHRESPONSE']._serialized_start=716
-  _globals['_ROUTEBATCHRESPONSE']._serialized_end=959
-  _globals['_FRONTIERREQUEST']._serialized_start=961
-  _globals['_FRONTIERREQUEST']._serialized_end=1067
-  _globals['_FRONTIERRESPONSE']._serialized_start=1069
-  _globals['_FRONTIERRESPONSE']._serialized_end=1188
+  _globals['_ROUTEBATCHREQUEST']._serialized_end=730
+  _globals['_ROUTEBATCHREQUEST_MAXREQUESTSENTRY']._serialized_start=497
+  _globals['_ROUTEBATCHREQUEST_MAXREQUESTSENTRY']._serialized_end=547
+  _globals['_ROUTEBATCHREQUEST_MAXTOKENSENTRY']._serialized_start=549
+  _globals['_ROUTEBATCHREQUEST_MAXTOKENSENTRY']._serialized_end=597
+  _globals['_ROUTEBATCHREQUEST_TENANTBUDGETSUSDENTRY']._serialized_start=599
+  _globals['_ROUTEBATCHREQUEST_TENANTBUDGETSUSDENTRY']._serialized_end=654
+  _globals['_ROUTEBATCHRESPONSE']._serialized_start=733
+  _globals['_ROUTEBATCHRESPONSE']._serialized_end=976
+  _globals['_FRONTIERREQUEST']._serialized_start=978
+  _globals['_FRONTIERREQUEST']._serialized_end=1084
+  _globals['_FRONTIERRESPONSE']._serialized_start=1086
+  _globals['_FRONTIERRESPONSE']._serialized_end=1205
 # @@protoc_insertion_point(module_scope)

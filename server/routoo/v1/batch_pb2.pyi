@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class RouteBatchRequest(_message.Message):
-    __slots__ = ("requests", "budget_usd", "min_mean_score", "score_per_usd", "max_requests", "max_tokens", "max_mean_latency_ms", "tenant_budgets_usd", "score_std_weight")
+    __slots__ = ("requests", "budget_usd", "min_mean_score", "score_per_usd", "max_requests", "max_tokens", "max_mean_latency_ms", "tenant_budgets_usd", "score_std_weight", "dry_run")
     class MaxRequestsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -39,6 +39,7 @@ class RouteBatchRequest(_message.Message):
     MAX_MEAN_LATENCY_MS_FIELD_NUMBER: _ClassVar[int]
     TENANT_BUDGETS_USD_FIELD_NUMBER: _ClassVar[int]
     SCORE_STD_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
     requests: _containers.RepeatedCompositeFieldContainer[_route_pb2.RouteRequest]
     budget_usd: float
     min_mean_score: float
@@ -48,7 +49,8 @@ class RouteBatchRequest(_message.Message):
     max_mean_latency_ms: float
     tenant_budgets_usd: _containers.ScalarMap[str, float]
     score_std_weight: float
-    def __init__(self, requests: _Optional[_Iterable[_Union[_route_pb2.RouteRequest, _Mapping]]] = ..., budget_usd: _Optional[float] = ..., min_mean_score: _Optional[float] = ..., score_per_usd: _Optional[float] = ..., max_requests: _Optional[_Mapping[str, int]] = ..., max_tokens: _Optional[_Mapping[str, int]] = ..., max_mean_latency_ms: _Optional[float] = ..., tenant_budgets_usd: _Optional[_Mapping[str, float]] = ..., score_std_weight: _Optional[float] = ...) -> None: ...
+    dry_run: bool
+    def __init__(self, requests: _Optional[_Iterable[_Union[_route_pb2.RouteRequest, _Mapping]]] = ..., budget_usd: _Optional[float] = ..., min_mean_score: _Optional[float] = ..., score_per_usd: _Optional[float] = ..., max_requests: _Optional[_Mapping[str, int]] = ..., max_tokens: _Optional[_Mapping[str, int]] = ..., max_mean_latency_ms: _Optional[float] = ..., tenant_budgets_usd: _Optional[_Mapping[str, float]] = ..., score_std_weight: _Optional[float] = ..., dry_run: _Optional[bool] = ...) -> None: ...
 
 class RouteBatchResponse(_message.Message):
     __slots__ = ("responses", "total_predicted_cost_usd", "mean_predicted_score", "bound", "gap", "shadow_price", "binding_constraints", "timing")

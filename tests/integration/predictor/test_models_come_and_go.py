@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from support.artifacts.tiny_table_artifact import MODELS, change_table
+from support.artifacts.tiny_table_artifact import MODELS, SCORES, change_table
 from support.tiny_pool import LARGE
 from support.tiny_service import serving, table_settings
 from support.watched import HANG_S
@@ -61,8 +61,24 @@ async def test_a_row_that_was_estimated_again_is_served_after_a_reload(tmp_path:
     settings = table_settings(tmp_path)
     async with serving(settings) as running:
         before = await running.route("code", explain=True)
-        change_table(tmp_path / "predictor", names=(*MODELS[:3], "newer"), aliases={})
+        better = SCORES[: len(MODELS)].copy()
+        better[0] = 0.97
+        change_table(tmp_path / "predictor", score_mean=better)
         assert await reload(running, settings) == "switched"
         after = await running.route("code", explain=True)
         assert after.predictor_version != before.predictor_version
+        changed = {
+            name for name, values in figures(after).items() if values != figures(before)[name]
+        }
+        assert changed == {MODELS[0]}
+
+
+async def test_a_row_of_a_model_that_is_not_in_the_pool_changes_nothing(tmp_path: Path) -> None:
+    settings = table_settings(tmp_path)
+    async with serving(settings) as running:
+        before = await running.route("code", explain=True)
+        change_table(tmp_path / "predictor", names=(*MODELS[:3], "newer"), aliases={})
+        assert await reload(running, settings) == "switched"
+        after = await running.route("code", explain=True)
+        assert after.predictor_version == before.predictor_version
         assert figures(after) == figures(before)

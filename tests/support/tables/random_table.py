@@ -51,8 +51,11 @@ def tiny_parts(prompts: Sequence[str]) -> tuple[TableGraph, Vocabulary]:
     """The graph's parts, made for these prompts."""
     vocabulary = make_vocabulary(prompts, pairs=64, pieces=256)
     recogniser = tiny_recogniser(vocabulary)
-    hidden = recogniser.hidden_units(recogniser.pooled(vocabulary, prompts))
-    ood = OodRanks.fit(hidden, hidden, hidden @ recogniser.tasks.T, prototypes=8)
+    pooled = recogniser.pooled(vocabulary, prompts)
+    hidden = recogniser.hidden_units(pooled)
+    origins = [prompt[:1] for prompt in prompts]
+    fitted = OodRanks.fit(pooled, origins, directions=6, centres=8)
+    ood = fitted.ranked_among(pooled, hidden @ recogniser.tasks.T)
     means = recogniser.recognise(hidden)[1].mean(axis=0)
     return TableGraph(recogniser, ood, means), vocabulary
 

@@ -54,8 +54,10 @@ def write_tiny_table(folder: Path, catalogue: Catalogue) -> Path:
     )
     rng = np.random.default_rng(0)
     texts = [" ".join(rng.choice(words, 5)) for _ in range(64)]
-    units = recogniser.hidden_units(recogniser.pooled(vocabulary, texts))
-    ood = OodRanks.fit(units, units, units @ tasks.T, prototypes=8)
+    pooled = recogniser.pooled(vocabulary, texts)
+    units = recogniser.hidden_units(pooled)
+    fitted = OodRanks.fit(pooled, [text.split()[0] for text in texts], directions=8, centres=8)
+    ood = fitted.ranked_among(pooled, units @ tasks.T)
     _, sample_traits = recogniser.recognise(units)
     trained = TrainedRecogniser(
         recogniser=recogniser,

@@ -123,8 +123,9 @@ def test_care_for_the_spread_is_refused_where_nothing_is_decided_together() -> N
     message = batch_pb2.RouteBatchRequest(requests=requests, score_std_weight=1.0)
     assert refused(message).field == "score_std_weight"
     message.score_per_usd = 0.0
-    _, constraints = convert.batch_request(message, LIMITS)
+    _, constraints, is_dry = convert.batch_request(message, LIMITS)
     assert constraints.any
+    assert not is_dry
 
 
 def test_every_constraint_of_a_batch_arrives_through_the_wire() -> None:
@@ -140,7 +141,7 @@ def test_every_constraint_of_a_batch_arrives_through_the_wire() -> None:
         score_std_weight=0.5,
     ).SerializeToString()
     message = convert.parse(batch_pb2.RouteBatchRequest, body)
-    (request,), constraints = convert.batch_request(message, LIMITS)
+    (request,), constraints, _ = convert.batch_request(message, LIMITS)
     assert request.tenant == "acme"
     assert constraints == JointConstraints(
         budget_usd=1.0,
@@ -256,7 +257,7 @@ def test_an_error_in_a_batch_names_the_request() -> None:
 def test_a_batch_arrives_in_order_with_its_constraints() -> None:
     requests = [route_pb2.RouteRequest(prompt=text) for text in ("a", "b", "c")]
     message = batch_pb2.RouteBatchRequest(requests=requests, budget_usd=0.0)
-    converted, constraints = convert.batch_request(message, LIMITS)
+    converted, constraints, _ = convert.batch_request(message, LIMITS)
     assert [one.text for one in converted] == ["a", "b", "c"]
     assert constraints.budget_usd == 0.0
     assert constraints.min_mean_score is None

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routoo.errors import BudgetSpentError, NoBudgetError
+from routoo.errors import NoBudgetError
 from routoo.selector.policies.base import Case
 from routoo.selector.policies.best import Best
 from support.tiny_money import hourly, spending
@@ -94,34 +94,6 @@ def test_a_tenant_without_a_budget_is_refused_where_the_settings_say_so() -> Non
         strict.check("b")
 
 
-def book_all(money: Any, n: int, *, may_change: bool = True) -> Any:
-    case = case_of(n)
-    ids = [f"d{row}" for row in range(n)]
-    return money.book_all(ids, [""] * n, case, Best().choose(case), may_change=may_change)
-
-
-def test_a_batch_is_booked_whole_or_not_at_all() -> None:
-    money = spending(hourly(4.0))
-    assert book_all(money, 4).choice.tolist() == [2] * 4
-    money = spending(hourly(3.9))
-    assert book_all(money, 4).choice.tolist() == [0] * 4
-    assert money.ledger.states()[0].reserved_usd == 0.04
-    money = spending(hourly(3.9))
-    with pytest.raises(BudgetSpentError, match="budget all"):
-        book_all(money, 4, may_change=False)
-    with pytest.raises(BudgetSpentError, match="budget all"):
-        book_all(spending(hourly(0.03)), 4)
-    assert money.ledger.states()[0].reserved_usd == 0.0
-
-
-def test_a_batch_may_go_on_beside_its_budget() -> None:
-    money = spending(hourly(0.03, on_exhausted="cheapest"))
-    booked = book_all(money, 4)
-    assert booked.choice.tolist() == [0] * 4
-    assert not booked.granted.any()
-    assert money.ledger.states()[0].overdraft_usd == 0.04
-
-
 def test_what_nobody_received_is_given_back() -> None:
     money = spending(hourly(1.0))
     book(money, 1)
@@ -170,3 +142,16 @@ def test_many_threads_never_spend_more_than_there_is() -> None:
     state = money.ledger.states()[0]
     assert state.reserved_usd == pytest.approx(booked_usd, abs=1e-6)
     assert 19.9 < state.reserved_usd <= 20.0
+
+
+def test_an_overdraft_is_booked_on_the_budget_that_allowed_it() -> None:
+    money = spending(hourly(1.0), hourly(0.005, "a", "a", on_exhausted="cheapest"))
+    booked = book(money, 2, ["a", "a"])
+    assert booked.choice.tolist() == [0, 0]
+    common, own = money.ledger.states()
+    assert (common.reserved_usd + common.settled_usd, common.overdraft_usd) == (0.02, 0.0)
+    assert (own.reserved_usd + own.settled_usd, own.overdraft_usd) == (0.0, 0.02)
+    money.ledger.settle("d0", 0.03)
+    common, own = money.ledger.states()
+    assert (common.settled_usd, common.overdraft_usd) == (0.04, 0.0)
+    assert own.overdraft_usd == 0.04

@@ -14,6 +14,7 @@ from routoo.errors import (
     BudgetSpentError,
     DeadlineError,
     DrainingError,
+    InfeasibleError,
     NoBudgetError,
     NoEligibleModelError,
 )
@@ -116,7 +117,7 @@ async def test_a_tenant_without_a_budget_is_refused_at_the_door(artifact: Artifa
 
 
 @pytest.mark.parametrize("constraints", [JointConstraints(), JointConstraints(budget_usd=1.0)])
-async def test_a_batch_is_booked_whole_or_goes_on_cheaply(
+async def test_a_batch_is_booked_whole_and_is_the_best_that_is_left_for_it(
     artifact: Artifact, constraints: JointConstraints
 ) -> None:
     async with running(artifact, spending(hourly(2 * LARGE_USD)), price=0.0) as engine:
@@ -128,8 +129,12 @@ async def test_a_batch_is_booked_whole_or_goes_on_cheaply(
         for decision in first.decisions:
             assert await engine.report(OutcomeReport(decision.decision_id, cost_usd=LARGE_USD / 2))
         second = await engine.route_batch([PromptRequest("hard")] * 3, constraints)
-        assert [one.model for one in second.decisions] == ["small"] * 3
-        assert {one.batch.reasons[one.row] for one in second.decisions} == {Reason.BUDGET_SPENT}
+        assert [one.model for one in second.decisions] == ["medium"] * 3
+        assert second.binding == ("budget:all",)
+        assert {one.binding_constraints() for one in second.decisions} == {("budget:all",)}
+        assert second.mean_score <= second.bound
+        assert second.gap == pytest.approx(1.0 - second.mean_score / second.bound)
+        assert second.shadow_price > 0.0
 
 
 @pytest.mark.parametrize(
@@ -143,7 +148,7 @@ async def test_a_batch_is_not_made_cheaper_than_its_constraints_allow(
     artifact: Artifact, constraints: JointConstraints
 ) -> None:
     async with running(artifact, spending(hourly(LARGE_USD))) as engine:
-        with pytest.raises(BudgetSpentError):
+        with pytest.raises(InfeasibleError, match=r"(raise )?budget:all( .*raise it)? by"):
             await engine.route_batch([PromptRequest("hard")] * 2, constraints)
         assert (await state_of(engine)).reserved_usd == 0.0
 
@@ -207,10 +212,10 @@ async def test_a_batch_cancelled_while_it_is_solved_gives_its_money_back(
         reached, go_on = asyncio.Event(), asyncio.Event()
         loop = asyncio.get_running_loop()
 
-        def held(*arguments: Any) -> Any:
+        def held(*arguments: Any, **options: Any) -> Any:
             loop.call_soon_threadsafe(reached.set)
             asyncio.run_coroutine_threadsafe(go_on.wait(), loop).result(HANG_S)
-            return decide(*arguments)
+            return decide(*arguments, **options)
 
         monkeypatch.setattr(engine._decider, "decide_jointly", held)
         batch = asyncio.ensure_future(

@@ -11,8 +11,9 @@ from routoo.predictor.tokenizers.families import FAMILIES, count_by_family, fami
 from support.billed_bodies import samples
 
 KINDS = sorted({sample["kind"] for sample in samples()})
-# Languages that share their letters with others, of which the tokenizers know less.
-OFTEN_LONGER = dict.fromkeys(("russian", "ukrainian", "turkish", "thai", "georgian"), 0.22)
+# Lines of one character: one token has up to 64 of them, and how many a pair cannot tell.
+MEAN_WITHIN = {"rule": 0.23}
+MOST = {"rule": 1.55}
 
 
 def ratios(kind: str) -> np.ndarray:
@@ -23,16 +24,17 @@ def ratios(kind: str) -> np.ndarray:
 
 
 def test_there_are_twenty_scripts_and_more_and_what_programs_write() -> None:
-    assert len(KINDS) >= 38
+    assert len(KINDS) >= 78
     assert {"python", "json", "base64", "hex", "emoji", "thai", "burmese", "amharic"} <= set(KINDS)
+    assert {"chinese_simplified", "chinese_traditional", "board", "escapes"} <= set(KINDS)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_counts_are_near_those_of_the_real_tokenizers(kind: str) -> None:
     found = ratios(kind)
     assert found.min() >= 0.8
-    assert found.max() <= 1.5
-    assert (np.abs(found.mean(axis=0) - 1.0) <= OFTEN_LONGER.get(kind, 0.15)).all()
+    assert found.max() <= MOST.get(kind, 1.5)
+    assert (np.abs(found.mean(axis=0) - 1.0) <= MEAN_WITHIN.get(kind, 0.15)).all()
 
 
 @given(texts=st.lists(st.text(max_size=60), max_size=5), times=st.integers(1, 60))

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from routoo_export.training.own.means import shrink_means
-from routoo_export.training.own.scores import fit_levels
+from routoo_export.training.own.scores import fit_levels, plain_deviations
 
 FloatArray = NDArray[np.float64]
 
@@ -27,16 +26,8 @@ def task_means(
     Returns:
         Scores, [q, m].
     """
-    known = ~np.isnan(scores)
     level = fit_levels(scores, np.zeros(models)).mean
-    of_task = np.eye(shares.shape[1])[shares.argmax(axis=1)]
-    found = shrink_means(
-        of_task.T @ np.where(known, scores, 0.0),
-        of_task.T @ known,
-        level,
-        np.maximum(level * (1.0 - level), 1e-3),
-    )
-    means: FloatArray = asked @ found.mean
+    means: FloatArray = asked @ (level + plain_deviations(scores, shares, level))
     return means
 
 

@@ -178,19 +178,15 @@ def judge(
     topics = np.unique(
         [d or k for d, k in zip(own.outcomes.domains, own.kinds, strict=True)], return_inverse=True
     )[1]
-    figures_known = ~np.isnan(scores if cost_usd is None else scores + cost_usd)
-    complete: NDArray[np.bool_] = np.asarray(figures_known.all(axis=1))
+    complete = _complete(scores, cost_usd)
     whole = cost_usd is not None and int(complete.sum()) >= FEWEST_COMPLETE
-    found = {}
-    for method, predicted in held.scores.items():
-        figures = _prediction_figures(scores, predicted, topics, resamples)
-        figures["points"] = Estimate.of(_points(scores, predicted, resamples))
-        if whole and cost_usd is not None:
-            costs = held.cost_usd[method]
-            predictions = PoolPredictions(predicted[complete], costs[complete])
-            truth = _truth(scores, cost_usd, complete)
-            figures |= _gains(predictions.sweep(), truth, resamples.of(complete))
-        found[method] = OwnFigures(**figures)
+    choices = choice_figures(own, held, cost_usd, seed)
+    found = {
+        method: OwnFigures(
+            **_prediction_figures(scores, predicted, topics, resamples), **choices[method]
+        )
+        for method, predicted in held.scores.items()
+    }
     found[SINGLE] = OwnFigures(points=Estimate(0.0, 0.0, 0.0, 0.0))
     found[RANDOM] = OwnFigures(points=Estimate.of(_points(scores, None, resamples)))
     found[ORACLE] = OwnFigures(points=Estimate.of(_points(scores, scores, resamples)))
@@ -208,6 +204,30 @@ def judge(
             points=found[SINGLE].points, full_cost_points=found[SINGLE].full_cost_points
         )
     return found
+
+
+def choice_figures(
+    own: OwnPrompts, held: HeldOut, cost_usd: FloatArray | None, seed: int = 0
+) -> dict[str, dict[str, Estimate]]:
+    """The figures of ``judge`` that speak of choices, by method and by name in ``OwnFigures``."""
+    scores = own.outcomes.scores
+    resamples = Resamples.draw(len(scores), seed, RESAMPLED)
+    complete = _complete(scores, cost_usd)
+    found = {}
+    for method, predicted in held.scores.items():
+        figures = {"points": Estimate.of(_points(scores, predicted, resamples))}
+        if cost_usd is not None and complete.sum() >= FEWEST_COMPLETE:
+            predictions = PoolPredictions(predicted[complete], held.cost_usd[method][complete])
+            truth = _truth(scores, cost_usd, complete)
+            figures |= _gains(predictions.sweep(), truth, resamples.of(complete))
+        found[method] = figures
+    return found
+
+
+def _complete(scores: FloatArray, cost_usd: FloatArray | None) -> NDArray[np.bool_]:
+    """The prompts [n] of which every model's score, and its cost if any are known, is known."""
+    known = ~np.isnan(scores if cost_usd is None else scores + cost_usd)
+    return np.asarray(known.all(axis=1), np.bool_)
 
 
 def _truth(scores: FloatArray, cost_usd: FloatArray, complete: NDArray[np.bool_]) -> Truth:

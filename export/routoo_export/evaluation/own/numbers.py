@@ -19,6 +19,7 @@ from routoo_export.evaluation.metrics import weighted_auc
 from routoo_export.evaluation.own.judge import RECOGNISED, THIS, predict_held_out
 from routoo_export.outcomes.outcomes import merge_outcomes
 from routoo_export.outcomes.sources import read_source, split_together
+from routoo_export.outcomes.splits import questions
 from routoo_export.training.own.train import OwnPrompts
 
 FloatArray = NDArray[np.float64]
@@ -66,14 +67,14 @@ def label_curve(
         draws: Random draws of each.
     """
     n = len(own.outcomes.prompts)
-    stems = np.unique(_stems(own), return_inverse=True)[1]
+    asked_of = questions(own.outcomes.prompts, own.outcomes.duplicate_groups)[0]
     found = {}
     for count in labels:
         seen: dict[str, list[tuple[float, float]]] = {THIS: [], RECOGNISED: []}
         for draw in range(draws):
             random = np.random.default_rng(draw)
             train = np.sort(random.permutation(n)[: min(count, int(_MOST_SHARE * n))])
-            asked = np.flatnonzero(~np.isin(stems, stems[train]))
+            asked = np.flatnonzero(~np.isin(asked_of, asked_of[train]))
             part, rest = _asked_models(own.rows(train), own.rows(asked))
             held = predict_held_out(part, rest, prior=False)
             for method, figures in seen.items():
@@ -88,11 +89,6 @@ def label_curve(
             for method, figures in seen.items()
         }
     return found
-
-
-def _stems(own: OwnPrompts) -> NDArray[np.str_]:
-    groups = own.outcomes.duplicate_groups
-    return np.array([g or p for g, p in zip(groups, own.outcomes.prompts, strict=True)])
 
 
 def _asked_models(train: OwnPrompts, rest: OwnPrompts) -> tuple[OwnPrompts, OwnPrompts]:

@@ -1,30 +1,38 @@
 """The choice, by cross-validation, of how far a team's rows go beyond the models' levels.
 
-Topics are those by which choices are best, and directions are kept if they make the predicted
-scores better. How much of the models' deviations counts is what makes the choices better: the
-expected score of a choice by softmax, which is less noisy than the score of the best. Directions
-and traits have to gain on topics alone, and topics must not lose against the best single model.
+Plain empirical-Bayes means by kind of task are the start, or the models' levels, which mean the
+best single model, where choices by these means lose by more than a standard error on prompts that
+were not fitted to. Deviations by topic, by direction and by trait count if they gain so much more,
+as in the one-standard-error rule of Breiman et al., "Classification and Regression Trees" (1984),
+both on the start and on the best single model in hindsight, with all prompts known: of many
+near-equal models that one looks the better the more they are, and so does what is chosen among
+them.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import product
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import softmax
 
 from routoo_export.training.own.fit import Features, FittedScores, RowRecipe, Strength, fit_scores
-from routoo_export.training.own.scores import MOST_DIRECTIONS
-from routoo_export.training.own.topics import Named, OwnTopics
+from routoo_export.training.own.scores import MOST_DIRECTIONS, fit_levels
+from routoo_export.training.own.topics import Named, OwnTopics, TopicCandidate
 
 FloatArray = NDArray[np.float64]
-STEPS: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
-TOPIC_STEPS: Final = (0.5, 1.0)
-_TEMPERATURES: Final = (0.01, 0.02, 0.04)
-LEAST_GAIN: Final = 1.0
-"""Of what is added, over what is plainer, in standard errors of the choices' scores."""
+
+Kind = TypeVar("Kind")
+
+_TOLD: Final = ((0.5, 0.0), (1.0, 0.5), (1.0, 1.0))
+"""Strength of told topics and of traits that is tried beyond topics alone."""
+_RECOGNISED: Final = ((0.5, 0.0), (1.0, 0.0), (1.0, 1.0))
+"""Strength of recognised topics and of sides that is tried beyond plain means."""
+LEAST_GAIN: Final = 1.5
+"""Of what is added, over what is plainer, in standard errors of the choices' scores; more than one,
+because several are tried and the luckiest of them is looked at."""
+MOST_LOSS: Final = 1.0
+"""Of plain means against the best single model, in the same unit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +60,19 @@ class FoldFits:
         features: Features,
         folds: NDArray[np.int64],
         recipe: RowRecipe,
+        topics: Sequence[OwnTopics],
         named: Named | None,
     ) -> "FoldFits":
-        """Fit each fold's complement."""
+        """Fit each fold's complement, with the topics that were learnt from it."""
         held, fits = [], []
-        for fold in np.unique(folds).tolist():
+        for fold, of_fold in zip(np.unique(folds).tolist(), topics, strict=True):
             train, out = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+            if not len(train):
+                continue
             known = None if named is None else named.rows(train)
-            if len(train):
-                fits.append(fit_scores(scores[train], features.rows(train), recipe, known)[0])
-                held.append(out)
+            part = replace(recipe, topics=of_fold)
+            fits.append(fit_scores(scores[train], features.rows(train), part, known)[0])
+            held.append(out)
         return cls(scores, features, named, tuple(held), tuple(fits))
 
     def predict(self, strength: Strength, *, told: bool = False) -> FloatArray:
@@ -77,7 +88,7 @@ class FoldFits:
         return found
 
     def best_single(self) -> FloatArray:
-        """ModelLevels [n, m] of the models as the others' folds have them."""
+        """Levels [n, m] of the models as the others' folds have them."""
         found = np.full(self.scores.shape, np.nan)
         for out, fitted in zip(self.held, self.fits, strict=True):
             found[out] = fitted.levels.mean
@@ -88,113 +99,161 @@ def choose_recipe(
     scores: FloatArray,
     features: Features,
     folds: NDArray[np.int64],
-    candidates: Sequence[OwnTopics],
+    candidates: Sequence[TopicCandidate],
     prior: FloatArray,
     named: Named | None = None,
 ) -> RowRecipe:
     """Choose topics, directions and strength.
 
+    Plain means by kind of task are the start; where they lose against the best single model, the
+    models' levels are. What has more to it has to gain on both.
+
     Args:
         scores: [n, m], NaN = not asked.
         features: Of the n prompts.
         folds: Fold of each prompt, int64 [n].
-        candidates: Topics to choose from, by which prompts are recognised.
+        candidates: Topics to choose from, by which prompts are recognised; first the kinds of task.
         prior: As in ``RowRecipe``.
         named: Topics of the prompts where the outcomes name them.
     """
-    alone = Strength(sides=0.0, traits=0.0)
+    data = _Data(scores, features, folds, prior, named)
+    tried = [_Learnt.of(one, features.hidden, folds) for one in candidates]
+    told = _told_strength(data, tried[0])
+    plainer = replace(told, traits=0.0)
+    found = [(one, data.plain(tried[0], one)) for one in dict.fromkeys((plainer, told))]
+    # What traits add has to pay where topics have to be recognised, too.
+    by_plain = [(one, one[1][1].predict(replace(one[0], topics=1.0))) for one in found]
+    told, plain = _upgraded(by_plain[1:], by_plain[0], data)
+    return _recognised(data, tried, told, plain)
+
+
+@dataclass(frozen=True, slots=True)
+class _Learnt:
+    """Topics, and what they are as learnt without each fold."""
+
+    topics: OwnTopics
+    kinds: NDArray[np.int64] | None
+    of_folds: tuple[OwnTopics, ...]
+
+    @classmethod
+    def of(
+        cls, candidate: TopicCandidate, hidden: FloatArray, folds: NDArray[np.int64]
+    ) -> "_Learnt":
+        others = [np.flatnonzero(folds != fold) for fold in np.unique(folds).tolist()]
+        learnt = tuple(candidate.learnt_on(rows, hidden[rows]) for rows in others)
+        return cls(candidate.topics, candidate.kinds, learnt)
+
+
+@dataclass(frozen=True, slots=True)
+class _Data:
+    scores: FloatArray
+    features: Features
+    folds: NDArray[np.int64]
+    prior: FloatArray
+    named: Named | None
+
+    def fitted(
+        self, learnt: _Learnt, strength: Strength, directions: int, *, plain: bool = False
+    ) -> tuple[RowRecipe, FoldFits]:
+        """A recipe with the likeliest penalties, and the folds that are fitted with them."""
+        start = RowRecipe(
+            learnt.topics, directions, strength, self.prior, learnt.kinds if plain else None
+        )
+        recipe = fit_scores(self.scores, self.features, start, self.named)[1]
+        fits = FoldFits.fit(
+            self.scores, self.features, self.folds, recipe, learnt.of_folds, self.named
+        )
+        return recipe, fits
+
+    def plain(self, kinds: _Learnt, strength: Strength) -> tuple[RowRecipe, FoldFits]:
+        """Plain means, with directions of what is common if they predict held-out scores better."""
+
+        def missed(one: tuple[RowRecipe, FoldFits]) -> float:
+            predicted = one[1].predict(replace(strength, topics=1.0))
+            return float(np.nanmean(np.square(self.scores - predicted)))
+
+        both = (
+            self.fitted(kinds, strength, directions, plain=True)
+            for directions in (0, MOST_DIRECTIONS)
+        )
+        return min(both, key=missed)
+
+    def lose(self, fits: FoldFits, strength: Strength, *, told: bool = False) -> bool:
+        """Whether choices are below the best single model by more than MOST_LOSS."""
+        predicted = fits.predict(strength, told=told)
+        return gain(predicted, fits.best_single(), self.scores) < -MOST_LOSS
+
+    def best_single(self) -> FloatArray:
+        """The models' levels with all prompts known, [n, m]."""
+        levels = fit_levels(self.scores, np.zeros(self.scores.shape[1])).mean
+        return np.broadcast_to(levels, self.scores.shape)
+
+
+def _told_strength(data: _Data, kinds: _Learnt) -> Strength:
+    """How much deviations by told topic and by trait count."""
+    levels = Strength(topics=0.0, sides=0.0, told=0.0, traits=0.0)
+    if data.named is None:
+        return levels
+    fits = data.fitted(kinds, levels, 0, plain=True)[1]
+    base = replace(levels, told=1.0)
+    if data.lose(fits, base, told=True):
+        base = levels
     tried = []
-    for topics in candidates:
-        plain, split = (
-            _fitted(scores, features, folds, RowRecipe(topics, most, alone, prior), named)
-            for most in (0, MOST_DIRECTIONS)
-        )
-        whole = Strength(traits=0.0)
-        missed = [
-            float(np.nanmean(np.square(scores - fitted.predict(whole))))
-            for _, fitted in (plain, split)
-        ]
-        value = soft_value(plain[1].predict(alone), scores)
-        tried.append((value, plain if missed[0] <= missed[1] else split))
-    recipe, fitted = max(tried, key=lambda one: one[0])[1]
-    told = Strength(told=0.0, traits=0.0)
-    if named is not None:
-        told = (
-            _safest(
-                fitted,
-                [Strength(told=by_topic, traits=0.0) for by_topic in TOPIC_STEPS],
-                [
-                    Strength(told=topic, traits=trait)
-                    for topic, trait in product(TOPIC_STEPS, STEPS)
-                ],
-                told=True,
-            )
-            or told
-        )
-    if told.traits > 0.0:
-        # What traits explain is no more there for the sides to explain.
-        recipe, fitted = _fitted(
-            scores, features, folds, replace(recipe, strength=told, ratios=None), named
-        )
-    found = _safest(
-        fitted,
-        [replace(told, topics=topics, sides=0.0) for topics in TOPIC_STEPS],
-        [replace(told, topics=t, sides=side) for t, side in product(TOPIC_STEPS, STEPS)],
-    )
-    return replace(recipe, strength=found or replace(told, topics=0.0, sides=0.0))
+    for told, traits in _TOLD:
+        strength = replace(levels, told=told, traits=traits)
+        tried.append((strength, fits.predict(strength, told=True)))
+    return _upgraded(tried, (base, fits.predict(base, told=True)), data)
 
 
-def _fitted(
-    scores: FloatArray,
-    features: Features,
-    folds: NDArray[np.int64],
-    recipe: RowRecipe,
-    named: Named | None,
-) -> tuple[RowRecipe, FoldFits]:
-    """The recipe with the likeliest penalties, and the folds that are fitted with them."""
-    recipe = fit_scores(scores, features, recipe, named)[1]
-    return recipe, FoldFits.fit(scores, features, folds, recipe, named)
+def _recognised(
+    data: _Data, tried: Sequence[_Learnt], told: Strength, plain: tuple[RowRecipe, FoldFits]
+) -> RowRecipe:
+    """The recipe for prompts whose topic is recognised."""
+    recipe, fits = plain
+    base = replace(told, topics=1.0)
+    if data.lose(fits, base):
+        base = told
+    found = []
+    for learnt in tried:
+        full, full_fits = data.fitted(learnt, told, recipe.directions)
+        for topics, sides in _RECOGNISED:
+            strength = replace(told, topics=topics, sides=sides)
+            found.append((replace(full, strength=strength), full_fits.predict(strength)))
+    return _upgraded(found, (replace(recipe, strength=base), fits.predict(base)), data)
 
 
-def _safest(
-    fitted: FoldFits, plain: Sequence[Strength], tried: Sequence[Strength], *, told: bool = False
-) -> Strength | None:
-    """The best of ``tried`` if it gains on the best of ``plain``; None if that loses."""
-
-    def best(strengths: Sequence[Strength]) -> tuple[Strength, FloatArray]:
-        predicted = [fitted.predict(one, told=told) for one in strengths]
-        at = int(np.argmax([soft_value(one, fitted.scores) for one in predicted]))
-        return strengths[at], predicted[at]
-
-    (simple, by_simple), (full, by_full) = best(plain), best(tried)
-    if gain(by_full, by_simple, fitted.scores) > LEAST_GAIN:
-        simple, by_simple = full, by_full
-    lost = gain(by_simple, fitted.best_single(), fitted.scores) < 0.0
-    return None if lost else simple
+def _upgraded(
+    tried: Sequence[tuple[Kind, FloatArray]], base: tuple[Kind, FloatArray], data: _Data
+) -> Kind:
+    """The best of what gains on the base and on the best single model, or else the base."""
+    single, found, most = data.best_single(), base[0], 0.0
+    for one, predicted in tried:
+        gains = gaps(predicted, base[1], data.scores)
+        sure = min(_errors(gains), gain(predicted, single, data.scores)) > LEAST_GAIN
+        if sure and gains.mean() > most:
+            found, most = one, float(gains.mean())
+    return found
 
 
-def soft_value(predicted: FloatArray, scores: FloatArray) -> float:
-    """Mean score of models drawn by the softmax of their predicted scores, among those asked."""
-    known = ~np.isnan(scores)
-    rows = (known.sum(axis=1) > 1) & ~np.isnan(predicted).any(axis=1)
-    if not rows.any():
-        return 0.0
-    logits = np.where(known, predicted, -np.inf)[rows]
-    real = np.where(known, scores, 0.0)[rows]
-    values = [(softmax(logits / t, axis=1) * real).sum(axis=1).mean() for t in _TEMPERATURES]
-    return float(np.mean(values))
-
-
-def gain(predicted: FloatArray, other: FloatArray, scores: FloatArray) -> float:
-    """Mean score of one choice less that of another, in standard errors."""
+def gaps(predicted: FloatArray, other: FloatArray, scores: FloatArray) -> FloatArray:
+    """Score of one choice less that of another, of each prompt that several models were asked."""
     known = ~np.isnan(scores)
     rows = np.flatnonzero((known.sum(axis=1) > 1) & ~np.isnan(predicted).any(axis=1))
-    if rows.size < 2:
-        return 0.0
     chosen, alone = (
         scores[rows, np.where(known, one, -np.inf)[rows].argmax(axis=1)]
         for one in (predicted, other)
     )
-    gaps = chosen - alone
-    error = float(gaps.std(ddof=1)) / np.sqrt(len(gaps))
-    return float(gaps.mean()) / error if error > 0.0 else 0.0
+    found: FloatArray = chosen - alone
+    return found
+
+
+def gain(predicted: FloatArray, other: FloatArray, scores: FloatArray) -> float:
+    """Mean of ``gaps`` in standard errors."""
+    return _errors(gaps(predicted, other, scores))
+
+
+def _errors(values: FloatArray) -> float:
+    if len(values) < 2:
+        return 0.0
+    error = float(values.std(ddof=1)) / np.sqrt(len(values))
+    return float(values.mean()) / error if error > 0.0 else 0.0

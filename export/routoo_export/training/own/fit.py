@@ -15,6 +15,7 @@ from routoo_export.training.own.scores import (
     find_directions,
     fit_effects,
     fit_levels,
+    plain_deviations,
     ratios_of,
 )
 from routoo_export.training.own.topics import MOST_ROWS, Named, OwnTopics, Standardised
@@ -23,6 +24,8 @@ FloatArray = NDArray[np.float64]
 
 SCORES: Final = (1e-5, 1.0 - 1e-5)
 """Least and greatest score of a row of the table."""
+MOST_MOVED: Final = 0.1
+"""Most that traits move the scores of 99 of 100 prompts."""
 FEWEST_FOR_DIRECTIONS: Final = 60
 """Prompts below which no directions are sought."""
 
@@ -73,6 +76,9 @@ class RowRecipe:
         strength: How much of the deviations counts.
         prior: Prior of the models' scores by kind of task, [m, t], up to a constant of each kind;
             zeros = none.
+        plain: Places of the topics among the artifact's kinds of task, int64 [k]: deviations by
+            topic are plain empirical-Bayes means by kind then, and sides have none; None = by
+            regression.
         ratios: Penalties of the two regressions; None = the likeliest.
     """
 
@@ -80,6 +86,7 @@ class RowRecipe:
     directions: int
     strength: Strength
     prior: FloatArray
+    plain: NDArray[np.int64] | None = None
     ratios: tuple[Ratios, Ratios] | None = None
 
 
@@ -126,6 +133,7 @@ class FittedScores:
         offsets: Prior scores by topic, less their mean over the models, [m, k].
         told_offsets: The same by topic that a caller may name, [m, q].
         strength: How much of the deviations counts.
+        traits: Traits of the prompts that were fitted to, [n, r].
     """
 
     topics: OwnTopics
@@ -136,6 +144,7 @@ class FittedScores:
     offsets: FloatArray
     told_offsets: FloatArray
     strength: Strength
+    traits: FloatArray
 
     @property
     def _q(self) -> int:
@@ -147,7 +156,21 @@ class FittedScores:
 
     def trait_weights(self) -> FloatArray:
         """Weights of the traits, [r, m]."""
-        return self._told_weights()[self._q :]
+        return _bounded(self._told_weights()[self._q :], self.traits)
+
+    def in_range(self, scores: FloatArray) -> FloatArray:
+        """The rows of ``scores`` [q, m] as the table holds them, in SCORES.
+
+        A row is moved as a whole until its best score stays from 0 to 1, traits included: clipped
+        one by one, the best models of an easy or a hopeless topic would be equal.
+        """
+        lifts = self.traits @ self.trait_weights()
+        low, high = np.quantile(lifts.min(axis=1), 0.01), np.quantile(lifts.max(axis=1), 0.99)
+        least = SCORES[0] + np.clip(-low, 0.0, MOST_MOVED)
+        most = SCORES[1] - np.clip(high, 0.0, MOST_MOVED)
+        best = scores.max(axis=1, keepdims=True)
+        found: FloatArray = np.clip(scores + np.clip(best, least, most) - best, *SCORES)
+        return found
 
     def trait_variances(self) -> FloatArray:
         """Variances of the weights of the traits, [r, m]."""
@@ -163,7 +186,7 @@ class FittedScores:
         """Scores by topic, for prompts of a told topic, [q, m]."""
         weights = self._told_weights()[: self._q]
         found: FloatArray = self.levels.mean + self.strength.told * self.told_offsets.T
-        return found + weights
+        return self.in_range(found + weights)
 
     def row_scores(self) -> FloatArray:
         """Scores by combination of topic and sides, [k * 2^d, m]."""
@@ -171,12 +194,12 @@ class FittedScores:
         shares = np.repeat(np.eye(k), len(sides), axis=0)
         effects = self.split.effects(shares, np.tile(sides, (k, 1)), self.strength)
         found: FloatArray = self.levels.mean + self.strength.topics * shares @ self.offsets.T
-        return found + effects
+        return self.in_range(found + effects)
 
     def predict(self, features: Features) -> FloatArray:
         """Scores [n, m] of prompts whose topic is recognised, in [0, 1] as the graph clips them."""
         shares = self.topics.row_shares(features.hidden)
-        found = shares @ np.clip(self.row_scores(), *SCORES)
+        found = shares @ self.row_scores()
         return np.clip(found + features.traits @ self.trait_weights(), 0.0, 1.0)
 
     def predict_told(self, topics: Sequence[str], features: Features) -> FloatArray:
@@ -189,7 +212,7 @@ class FittedScores:
         for name, position in place.items():
             if name in names:
                 scores[position] = rows[names.index(name)]
-        found = np.clip(scores, *SCORES)[at] + features.traits @ self.trait_weights()
+        found = scores[at] + features.traits @ self.trait_weights()
         found = np.asarray(np.clip(found, 0.0, 1.0), np.float64)
         if (at < 0).any():
             found[at < 0] = self.predict(features)[at < 0]
@@ -223,15 +246,39 @@ def fit_scores(
     told_ratios = None if recipe.ratios is None else recipe.ratios[0]
     told = fit_effects(residuals, levels.within, of_topic, features.traits, told_ratios)
     strength = recipe.strength
-    by_trait = features.traits @ told.weights(strength.told, strength.traits)[q:]
-    split, unit_ratios = _fit_split(
-        residuals - by_trait, levels.within, shares, features.hidden, recipe
-    )
+    of_traits = told.weights(strength.told, strength.traits)[q:]
+    left = residuals - features.traits @ _bounded(of_traits, features.traits)
+    plain = None
+    if recipe.plain is not None:
+        plain = plain_deviations(scores, features.kinds, levels.mean)[recipe.plain] - offsets.T
+        left = left - shares @ plain
+    split, unit_ratios = _fit_split(left, levels.within, shares, features.hidden, recipe)
+    if plain is not None:
+        split = replace(split, own=plain, joint=plain, own_sides=np.zeros_like(split.own_sides))
     names = recipe.topics.names if named is None else named.names
     fitted = FittedScores(
-        split.topics, levels, names, told, split, offsets, told_offsets, recipe.strength
+        split.topics,
+        levels,
+        names,
+        told,
+        split,
+        offsets,
+        told_offsets,
+        recipe.strength,
+        features.traits,
     )
     return fitted, replace(recipe, ratios=(ratios_of(told), unit_ratios))
+
+
+def _bounded(weights: FloatArray, traits: FloatArray) -> FloatArray:
+    """Weights of traits [r, m], less where they would move a prompt's scores too far.
+
+    They are linear, and an unusual prompt has far traits: all scores would be 0 or 1.
+    """
+    moved = np.abs(traits @ weights).max(axis=1)
+    far = float(np.quantile(moved, 0.99)) if len(moved) else 0.0
+    found: FloatArray = weights * min(1.0, MOST_MOVED / max(far, 1e-12))
+    return found
 
 
 def _fit_split(

@@ -66,8 +66,10 @@ class Effects:
         own, joint = self.own.coefficients, self.joint.coefficients
         mixed = further * joint
         mixed[: len(own) - 1] += (1.0 - further) * own[:-1]
-        mixed[-1] += (1.0 - further) * own[-1]
-        found: FloatArray = self.shared.coefficients * (1.0 + topics * mixed[-1])
+        # Without deviations by further features a model has no slope of its own on them either.
+        slopes = np.repeat([further * joint[-1]], len(joint) - 1, axis=0)
+        slopes[: len(own) - 1] += (1.0 - further) * own[-1]
+        found: FloatArray = self.shared.coefficients * (1.0 + topics * slopes)
         return found + topics * mixed[:-1]
 
     def variances(self, inputs: FloatArray) -> FloatArray:
@@ -128,6 +130,26 @@ def _row_means(values: FloatArray) -> FloatArray:
     total: FloatArray = np.where(known, values, 0.0).sum(axis=1)
     means: FloatArray = total / np.maximum(known.sum(axis=1), 1)
     return means
+
+
+def plain_deviations(scores: FloatArray, kinds: FloatArray, levels: FloatArray) -> FloatArray:
+    """Empirical-Bayes means by likeliest kind of task, less the models' levels, [t, m].
+
+    Args:
+        scores: [n, m], NaN = not asked.
+        kinds: Probabilities of the kinds, [n, t].
+        levels: [m].
+    """
+    known = ~np.isnan(scores)
+    of_kind = np.eye(kinds.shape[1])[kinds.argmax(axis=1)]
+    found = shrink_means(
+        of_kind.T @ np.where(known, scores, 0.0),
+        of_kind.T @ known,
+        levels,
+        np.maximum(levels * (1.0 - levels), 1e-3),
+    )
+    deviations: FloatArray = found.mean - levels
+    return deviations
 
 
 def fit_effects(

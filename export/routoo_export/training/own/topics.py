@@ -174,23 +174,6 @@ def lifted(rows: FloatArray, constant: int) -> FloatArray:
     return found
 
 
-def kind_topics(
-    names: Sequence[str], rows: FloatArray, tasks: FloatArray, constant: int
-) -> OwnTopics:
-    """The kinds of task that make up at least LEAST_KIND_SHARE of the prompts.
-
-    Args:
-        names: The artifact's tasks, [t].
-        rows: Their rows, [t, u].
-        tasks: Probabilities, [n, t].
-        constant: The unit that carries the biases.
-    """
-    share = tasks.mean(axis=0)
-    kept = np.flatnonzero(share >= min(LEAST_KIND_SHARE, float(share.max())))
-    named = tuple(names[at] for at in kept.tolist())
-    return OwnTopics(named, rows[kept], np.zeros((0, rows.shape[1])), constant)
-
-
 def domain_labels(domains: Sequence[str | None], kinds: Sequence[str]) -> tuple[str, ...] | None:
     """The topic of each prompt: its domain, or its kind of task where the domain has few prompts.
 
@@ -212,31 +195,78 @@ def domain_labels(domains: Sequence[str | None], kinds: Sequence[str]) -> tuple[
     return kept if len(set(kept)) >= _FEWEST_CLASSES else None
 
 
-def domain_topics(named: Named, hidden: FloatArray, scale: Standardised) -> OwnTopics:
-    """Learn the rows of named topics.
+@dataclass(frozen=True, slots=True)
+class TopicCandidate:
+    """Topics by which prompts may be recognised.
 
-    The penalty is the one of the greatest likelihood on every fifth prompt of each topic, which is
-    left out for that.
-
-    Args:
-        named: Topic of each prompt; at least two of them occur.
-        hidden: Hidden units, [n, u].
-        scale: Their standardisation.
+    Attributes:
+        topics: The topics.
+        kinds: Their places among the artifact's kinds of task, int64 [k]; None = they are others.
+        named: Topics of the prompts that ``topics`` were learnt from; None = of none.
+        inverse_penalty: Of the regression by which they were learnt.
     """
-    names, codes = named.names, named.codes
-    units = scale.units(hidden)
-    order = np.argsort(codes, kind="stable")
-    out = np.zeros(len(codes), dtype=np.bool_)
-    out[order[::5]] = True
 
-    def loss(inverse_penalty: float) -> float:
-        weights, biases = _logistic(units[~out], codes[~out], len(names), inverse_penalty)
-        logs = log_softmax(units[out] @ weights.T + biases, axis=1)
-        return -float(logs[np.arange(len(logs)), codes[out]].mean())
+    topics: OwnTopics
+    kinds: NDArray[np.int64] | None = None
+    named: Named | None = None
+    inverse_penalty: float = 1.0
 
-    best = min(_INVERSE_PENALTIES, key=loss)
-    rows = scale.rows(*_logistic(units, codes, len(names), best))
-    return OwnTopics(names, rows, np.zeros((0, rows.shape[1])), scale.constant)
+    @classmethod
+    def of_kinds(
+        cls, names: Sequence[str], rows: FloatArray, tasks: FloatArray, constant: int
+    ) -> "TopicCandidate":
+        """The kinds of task that make up at least LEAST_KIND_SHARE of the prompts.
+
+        Args:
+            names: The artifact's tasks, [t].
+            rows: Their rows, [t, u].
+            tasks: Probabilities, [n, t].
+            constant: The unit that carries the biases.
+        """
+        share = tasks.mean(axis=0)
+        kept = np.flatnonzero(share >= min(LEAST_KIND_SHARE, float(share.max())))
+        named = tuple(names[at] for at in kept.tolist())
+        return cls(OwnTopics(named, rows[kept], np.zeros((0, rows.shape[1])), constant), kept)
+
+    @classmethod
+    def of_domains(cls, named: Named, hidden: FloatArray) -> "TopicCandidate":
+        """Learn the rows of named topics.
+
+        The penalty is the one of the greatest likelihood on every fifth prompt of each topic, which
+        is left out for that.
+
+        Args:
+            named: Topic of each prompt; at least two of them occur.
+            hidden: Hidden units, [n, u].
+        """
+        units, codes = Standardised.of(hidden).units(hidden), named.codes
+        order = np.argsort(codes, kind="stable")
+        out = np.zeros(len(codes), dtype=np.bool_)
+        out[order[::5]] = True
+
+        def loss(inverse_penalty: float) -> float:
+            weights, biases = _logistic(units[~out], codes[~out], len(named.names), inverse_penalty)
+            logs = log_softmax(units[out] @ weights.T + biases, axis=1)
+            return -float(logs[np.arange(len(logs)), codes[out]].mean())
+
+        best = min(_INVERSE_PENALTIES, key=loss)
+        return cls(_domain_topics(named, hidden, best), None, named, best)
+
+    def learnt_on(self, rows: NDArray[np.int64], hidden: FloatArray) -> OwnTopics:
+        """The topics as learnt from the prompts ``rows`` alone, whose hidden units [r, u] are."""
+        if self.named is None:
+            return self.topics
+        named = self.named.rows(rows)
+        if len(np.unique(named.codes)) < _FEWEST_CLASSES:
+            return self.topics
+        return _domain_topics(named, hidden, self.inverse_penalty)
+
+
+def _domain_topics(named: Named, hidden: FloatArray, inverse_penalty: float) -> OwnTopics:
+    scale = Standardised.of(hidden)
+    learnt = _logistic(scale.units(hidden), named.codes, len(named.names), inverse_penalty)
+    rows = scale.rows(*learnt)
+    return OwnTopics(named.names, rows, np.zeros((0, rows.shape[1])), scale.constant)
 
 
 def _logistic(

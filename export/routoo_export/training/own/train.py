@@ -25,9 +25,8 @@ from routoo_export.training.own.table import make_own_table
 from routoo_export.training.own.topics import (
     Named,
     Standardised,
+    TopicCandidate,
     domain_labels,
-    domain_topics,
-    kind_topics,
     lifted,
 )
 
@@ -142,7 +141,7 @@ def train_own(
     outcomes, features = own.outcomes, own.features
     constant = Standardised.of(features.hidden)
     rows = artifact_rows(own.table, outcomes.models)
-    kinds = kind_topics(
+    kinds = TopicCandidate.of_kinds(
         own.table.tasks,
         own.table.task_rows.astype(np.float64),
         features.kinds,
@@ -152,7 +151,7 @@ def train_own(
     named = None if labels is None else Named.of(labels)
     candidates = [kinds]
     if named is not None:
-        candidates.append(domain_topics(named, features.hidden, constant))
+        candidates.append(TopicCandidate.of_domains(named, features.hidden))
     recipe = choose_recipe(
         outcomes.scores,
         features,

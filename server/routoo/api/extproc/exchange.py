@@ -84,6 +84,7 @@ class Exchange:
         self._routed: Routed | None = None
         self.sent_s = 0.0
         self._reply: UsageReader | None = None
+        self._handed = False
         self._told = False
         self._ended = "gone"
         self._error = ""
@@ -128,9 +129,25 @@ class Exchange:
             " modes are to be as in deploy/envoy/envoy.yaml"
         )
 
+    def handed(self) -> None:
+        """Notes that an answer is on its way to Envoy."""
+        self._handed = True
+
     def told(self) -> None:
         """Notes that the last answer has been handed to Envoy."""
         self._told = True
+
+    @property
+    def in_doubt(self) -> str:
+        """The decision of which nobody knows whether Envoy has got it; empty: there is none.
+
+        The stream was cancelled while the answer was on its way: the caller has left, or Envoy had
+        the answer, and the request was over at once.
+        """
+        if self._reads_reply or self._told or not self._handed or self._routed is None:
+            return ""
+        decision = self._routed.decision
+        return "" if decision is None else decision.decision_id
 
     def outcome(self) -> OutcomeReport | None:
         """Returns the outcome to be booked, after the last message of the stream.
@@ -140,6 +157,8 @@ class Exchange:
         if self._routed is None or self._routed.decision is None:
             return None
         decision_id = self._routed.decision.decision_id
+        if self.in_doubt:
+            return None
         if not self._reads_reply and (self._told or not self._logged.forget(decision_id)):
             return None
         latency_ms = (perf_counter() - self.sent_s) * 1e3

@@ -127,6 +127,8 @@ class Processor:
             outcome = exchange.outcome()
             if outcome is not None:
                 self._booking.add(outcome)
+            if exchange.in_doubt:
+                self._logged.expect_briefly(exchange.in_doubt, self._booking.add)
             if not self._streams:
                 self._idle.set()
 
@@ -143,4 +145,5 @@ async def _talk(exchange: Exchange, context: Context) -> None:
             return
         answer = await exchange.answer(parse(ext_proc.ProcessingRequest, body))
         if answer is not None:
+            exchange.handed()
             await context.write(answer)

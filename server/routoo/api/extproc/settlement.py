@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from routoo.tariffs.usage_reader import UsageReading
 
 FIRST_ERROR_STATUS = 400
+DOUBT_S = 3.0
+"""Envoy writes its log every second, unless it is told to wait longer."""
 
 _log = structlog.get_logger("routoo.extproc")
 
@@ -66,6 +68,24 @@ class AwaitedReplies:
         ):
             self.forget(next(iter(self._waiting)))
             self._tally.reply("gone")
+
+    def expect_briefly(
+        self, decision_id: str, book: Callable[[OutcomeReport], None], within_s: float = DOUBT_S
+    ) -> None:
+        """Books an awaited decision at the estimate, unless the log tells of it soon.
+
+        Args:
+            decision_id: the decision.
+            book: gets the outcome.
+            within_s: the longest time until Envoy has written its log.
+        """
+
+        def give_up() -> None:
+            if self.forget(decision_id):
+                self._tally.reply("gone")
+                book(OutcomeReport(decision_id, estimated=True))
+
+        asyncio.get_running_loop().call_later(within_s, give_up)
 
     def forget(self, decision_id: str) -> bool:
         """Removes a decision, and returns whether it was awaited."""

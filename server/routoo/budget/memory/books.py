@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -300,6 +300,24 @@ class Books:
         parts = _parts(groups, amounts)
         self._book(ids, groups, amounts, parts, OVERDRAWN if overdrawn else OPEN)
 
+    def overdraw(self, ids: Sequence[str], groups: IndexArray, amounts: IntArray) -> IndexArray:
+        """Books decisions beside those budgets that let requests go on, and within the others.
+
+        Args:
+            ids: [n], none of them ``taken``.
+            groups: intp [n], see ``Scopes``.
+            amounts: int64 [n], nano-USD, not negative.
+
+        Returns:
+            intp [n]; -1: booked; else the budget that refuses and lacks the money.
+        """
+        refused_by = self._refuse(groups, amounts, strict_alone=True)
+        fits = refused_by < 0
+        if fits.any():
+            kept = [ids[row] for row in np.flatnonzero(fits).tolist()]
+            self.book(kept, groups[fits], amounts[fits], overdrawn=True)
+        return refused_by
+
     def taken(self, ids: Sequence[str]) -> bool:
         """Returns whether one of the ids is booked already, or stands twice."""
         return self.decisions.holds_any(ids)
@@ -425,15 +443,22 @@ class Books:
             for step_time, total, _ in _by_time(times[still][rows], amounts[still][rows]):
                 self._add(group, step_time, PeriodSums(reserved=total))
 
-    def _refuse(self, groups: IndexArray, amounts: IntArray) -> IndexArray:
-        """Returns ``Grants.refused_by`` of a batch that does not fit as a whole."""
+    def _refuse(
+        self, groups: IndexArray, amounts: IntArray, *, strict_alone: bool = False
+    ) -> IndexArray:
+        """Returns ``Grants.refused_by`` of a batch that does not fit as a whole.
+
+        With ``strict_alone``, budgets that let requests go on are not asked.
+        """
         # Whether a row fits depends on the rows before it, so this is a loop. It runs only while a
         # budget runs out, and Python's integers take well under a microsecond a row.
         refused_by = np.full(len(groups), -1, np.intp)
         left = [account.left for account in self.accounts]
         rows = zip(groups.tolist(), amounts.tolist(), strict=True)
         for row, (group, amount) in enumerate(rows):
-            members = self.scopes.members[group]
+            members: Sequence[int] = self.scopes.members[group]
+            if strict_alone:
+                members = [one for one in members if self._is_strict(one)]
             for index in members:
                 if left[index] < amount:
                     refused_by[row] = index
@@ -471,9 +496,16 @@ class Books:
         members = self.scopes.members[group]
         for index in members:
             account = self.accounts[index]
-            account.book(time_ns // account.step_ns, sums)
+            booked = sums
+            if sums.overdraft and self._is_strict(index):
+                # A budget that refuses has no overdraft: what another one let pass is spent here.
+                booked = replace(sums, settled=sums.settled + sums.overdraft, overdraft=0)
+            account.book(time_ns // account.step_ns, booked)
         if members:
             self.days.add(self.scopes.tenants[group], time_ns, sums)
+
+    def _is_strict(self, index: int) -> bool:
+        return self.scopes.terms[index].on_exhausted == "refuse"
 
     def _make_room(self, n: int) -> None:
         surplus = self.decisions.room_for(n)

@@ -124,15 +124,18 @@ class MemoryLedger:
 
     def overdraw(
         self, ids: Sequence[str], tenants: Sequence[str], amounts_usd: NDArray[np.float64]
-    ) -> None:
+    ) -> Grants:
         amounts = self._amounts(ids, tenants, amounts_usd)
         with self._shared.lock:
             books = self._begin(ids)
             groups = books.scopes.groups(tenants)
-            books.book(ids, groups, amounts, overdrawn=True)
+            refused_by = books.overdraw(ids, groups, amounts)
             if self._shared.journaling is not None:
-                self._write_down(ids, groups, amounts, None, overdrawn=True)
+                self._write_down(ids, groups, amounts, refused_by, overdrawn=True)
         self._sync()
+        if books.scopes is not self._scopes:
+            refused_by = self._translated(books.scopes, refused_by)
+        return Grants(refused_by, degraded=False)
 
     def settle(self, decision_id: str, cost_usd: float) -> Settled:
         cost = one_nano_usd(cost_usd)

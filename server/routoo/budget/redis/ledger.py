@@ -112,8 +112,8 @@ class RedisLedger:
 
     def overdraw(
         self, ids: Sequence[str], tenants: Sequence[str], amounts_usd: NDArray[np.float64]
-    ) -> None:
-        self._decide(ids, tenants, amounts_usd, "over")
+    ) -> Grants:
+        return self._decide(ids, tenants, amounts_usd, "over")
 
     def settle(self, decision_id: str, cost_usd: float) -> Settled:
         cost = one_nano_usd(cost_usd)

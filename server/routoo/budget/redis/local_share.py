@@ -136,7 +136,7 @@ class Alone:
             refused_by[fresh] = [self._scopes.members[group][0] for group in groups.tolist()]
             return refused_by
         if mode == "over":
-            books.book(ids, groups, amounts, overdrawn=True)
+            refused_by[fresh] = books.overdraw(ids, groups, amounts)
         else:
             found = books.reserve(ids, groups, amounts, all_or_nothing=mode == "all")
             if found is not None:

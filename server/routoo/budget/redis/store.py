@@ -313,7 +313,12 @@ class RedisStore:
         place = {index: at for at, index in enumerate(indices, start=1)}
         scopes: list[str | int] = [len(indices), *(self._suffixes[index] for index in indices)]
         scopes.append(len(present))
-        scopes += (",".join(str(place[index]) for index in members[group]) for group in present)
+        terms = self._scopes.terms
+        strict = {index for index in indices if terms[index].on_exhausted == "refuse"}
+        scopes += (
+            ",".join(f"{'=' * (index in strict)}{place[index]}" for index in members[group])
+            for group in present
+        )
         return indices, scopes, {group: at for at, group in enumerate(present, start=1)}
 
     def _call(

@@ -14,6 +14,7 @@ from routoo.cli.commands.common import (
     Address,
     AsJson,
     TimeoutS,
+    assignment_in,
     named_counts,
     named_numbers,
     print_json,
@@ -69,6 +70,13 @@ def batch(  # noqa: PLR0913 - one parameter per option
     alpha: Annotated[
         float, typer.Option(help="Take A standard deviations off each score.", metavar="A")
     ] = 0.0,
+    assignment: Annotated[
+        Path | None,
+        typer.Option(help="Carry out these decisions, of `pareto` or `batch`.", metavar="FILE"),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Decide, and book nothing in the budgets.")
+    ] = False,
     address: Address = DEFAULT_ADDRESS,
     timeout_s: TimeoutS = 300.0,
     as_json: AsJson = False,
@@ -78,7 +86,11 @@ def batch(  # noqa: PLR0913 - one parameter per option
     They get the most quality that --budget-usd buys. With --min-mean-score and no budget they cost
     the least that reaches it. With --score-per-usd they make the best trade at that price. Within
     capacities, tenants' budgets and a mean latency, if given; with no constraint, each prompt is
-    decided as by `route`. Nothing is spent: no model is called.
+    decided as by `route`. What the service's budgets have left bounds them all. No model is called;
+    what the answers are expected to cost is booked, unless --dry-run is given.
+
+    --assignment gives each prompt the model that was decided for it before, at the cost that was
+    shown then.
 
     A line of FILE is a JSON string, or an object: {"prompt": "...", "request_id": "7",
     "max_cost_usd": 0.01, "tenant": "acme"}. It may have "messages" for "prompt", and every
@@ -97,7 +109,12 @@ def batch(  # noqa: PLR0913 - one parameter per option
         "max_mean_latency_ms": max_mean_latency_ms,
         "tenant_budgets_usd": named_numbers("--tenant-budget", tenant_budget),
         "score_std_weight": alpha,
+        "dry_run": dry_run,
     }
+    if assignment is not None and any(
+        value for name, value in constraints.items() if name != "dry_run"
+    ):
+        raise CommandError("--assignment is decided already; leave the constraints out")
     to_stdout = str(out) == "-"
     if as_json and to_stdout:
         raise CommandError("--json and --out - both want stdout; name a file with --out")
@@ -109,6 +126,10 @@ def batch(  # noqa: PLR0913 - one parameter per option
         phases.start(f"reading {file}")
         prompts = prompts_in(file)
         count = f"{len(prompts.requests):,}"
+        if assignment is not None:
+            decided = assignment_in(assignment, prompts)
+            decided.apply(prompts.requests)
+            constraints["budget_usd"] = budget_usd = decided.budget_usd
         phases.finish(f"read {count} prompts")
         phases.start(f"deciding {count} prompts")
         with service(address, timeout_s, prompts) as client:

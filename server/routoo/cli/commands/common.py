@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from routoo.cli.output.render import Block
     from routoo.client import RouterClient
+    from routoo.client.assignment_file import DecidedModels
     from routoo.client.prompts_file import Prompts
 
 Number = TypeVar("Number", int, float)
@@ -138,6 +139,23 @@ def prompts_in(file: Path) -> "Prompts":
     except OSError as error:
         raise PromptsFileError(
             f"{file}: cannot be read: {error.strerror}; name a JSON Lines file"
+        ) from None
+
+
+def assignment_in(file: Path, prompts: "Prompts") -> "DecidedModels":
+    """Reads the assignment of prompts that were decided before.
+
+    Raises:
+        AssignmentFileError: the file cannot be read, or holds other decisions.
+    """
+    from routoo.client.assignment_file import AssignmentFileError, read_assignment
+
+    try:
+        with file.open("rb") as lines:
+            return read_assignment(lines, str(file), prompts.requests)
+    except OSError as error:
+        raise AssignmentFileError(
+            f"{file}: cannot be read: {error.strerror}; name the file of an assignment"
         ) from None
 
 

@@ -43,6 +43,9 @@ def pareto(  # noqa: PLR0913 - one parameter per option
         Path | None,
         typer.Option(help="JSON Lines: the decisions of the picked vertex.", metavar="FILE"),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Pick, and book nothing in the budgets.")
+    ] = False,
     address: Address = DEFAULT_ADDRESS,
     timeout_s: TimeoutS = 300.0,
     as_json: AsJson = False,
@@ -51,7 +54,9 @@ def pareto(  # noqa: PLR0913 - one parameter per option
 
     The frontier is exact: it holds each vertex of the linear program's optimum as a function of
     the budget. --pick or --pick-budget-usd takes a vertex and writes its decisions to --assignment.
-    With --alpha, scores that are less certain count for less. FILE is as for `batch`.
+    The service's budgets book them, and where less is left than the vertex costs, the decisions are
+    the best within that. With --dry-run nothing is booked; `batch --assignment` carries them out
+    later. With --alpha, scores that are less certain count for less. FILE is as for `batch`.
     """
     from routoo.cli.output import batch_screens
     from routoo.cli.output.files import check_writable, replacing, write_lines
@@ -88,6 +93,7 @@ def pareto(  # noqa: PLR0913 - one parameter per option
                     prompts.requests,
                     budget_usd=vertices.total_cost_usd[picked],
                     score_std_weight=alpha,
+                    dry_run=dry_run,
                 )
                 phases.finish(f"decided {count} prompts")
         with replacing(out) as stream:

@@ -131,6 +131,9 @@ def frontier_summary(
             "vertex": picked,
             "total_cost_usd": costs_usd[picked],
             "mean_score": scores[picked],
+            "decided_cost_usd": decided.total_predicted_cost_usd,
+            "decided_mean_score": decided.mean_predicted_score,
+            "binding_constraints": list(decided.binding_constraints),
             "prompts_per_model": dict(Counter(reply.model for reply in decided.responses)),
         }
     return summary

@@ -292,6 +292,7 @@ def info(response: GetInfoResponse) -> list[Block]:
         ("policies", ", ".join(response.policies)),
         ("mean cost", f"{usd(response.max_mean_cost_usd)} per request at most"),
         ("shadow price", worth(response.shadow_price)),
+        ("set by", " and ".join(response.price_set_by) or "no limit"),
         ("prices", response.price_version),
         ("prompt", f"{count(response.max_prompt_chars, 'character')} at most"),
         ("read whole", f"{count(response.max_prompt_tokens, 'token')} at most"),

@@ -214,7 +214,7 @@ class _Reader:
             self._turn_to_columns(name)
 
     def _batch(self, values: Mapping[str, Any], _where: str) -> None:
-        constraints = JointConstraints(**values["constraints"])
+        constraints = JointConstraints.read(values["constraints"])
         self.log.joint[values["id"]] = (int(values["decisions"]), constraints)
 
     def _report(self, values: Mapping[str, Any], _where: str) -> None:

@@ -5,7 +5,8 @@
 -- KEYS  1 meta: hash; epoch, now, ahead, version
 --       2 decisions: hash; id -> "state amount time booked scope"; state: o open, v overdrawn,
 --         e and w the same expired, r reported, x cancelled; time: when it was decided; booked:
---         when it was written here; scope: its budgets, "name:step_us:steps" joined by commas
+--         when it was written here; scope: its budgets, "name:step_us:steps" joined by commas,
+--         with = in front of those that refuse: they have no overdraft, it counts as settled
 --       3 open: list of "booked id", oldest first: those that may have to expire
 --       4 known: list of "booked id", oldest first: those that have expired and are still remembered
 -- ARGV  1 prefix of the budgets' keys   2 epoch that the caller knows, or empty
@@ -115,14 +116,15 @@ end
 
 -- Changes the sums of budgets by r, s, o, g, and those that are kept by step alone.
 local function book_in(scope, time, change, reported)
-  for suffix in string.gmatch(scope, '[^,]+') do
+  local spent = {change[1], change[2] + change[3], 0, change[4]}
+  for strict, suffix in string.gmatch(scope, '(=?)([^,=]+)') do
     local budget = budget_of(suffix)
     local step = math.floor(time / budget.step_us)
     if step > budget.step - budget.steps then
-      local sums = touch(budget, step)
+      local sums, own = touch(budget, step), strict == '=' and spent or change
       for i = 1, 4 do
-        sums[i] = sums[i] + change[i]
-        budget.total[i] = budget.total[i] + change[i]
+        sums[i] = sums[i] + own[i]
+        budget.total[i] = budget.total[i] + own[i]
       end
       for i, letter in ipairs({'m', 'n', 'u'}) do
         raise(told, budget.key, letter .. text(step), reported[i])
@@ -291,15 +293,15 @@ local function finish()
 end
 
 -- The budgets of a call: count, then per budget its suffix; then how many scopes, and per scope
--- the places of its budgets among these, joined by commas.
+-- the places of its budgets among these, joined by commas, = in front of those that refuse.
 local function scopes_from(at)
   local suffixes, scopes = {}, {}
   for i = 1, tonumber(ARGV[at]) do suffixes[i] = ARGV[at + i] end
   at = at + #suffixes + 1
   for i = 1, tonumber(ARGV[at]) do
     local names = {}
-    for place in string.gmatch(ARGV[at + i], '%d+') do
-      table.insert(names, suffixes[tonumber(place)])
+    for strict, place in string.gmatch(ARGV[at + i], '(=?)(%d+)') do
+      table.insert(names, strict .. suffixes[tonumber(place)])
     end
     scopes[i] = table.concat(names, ',')
   end

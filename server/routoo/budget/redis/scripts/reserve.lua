@@ -1,5 +1,5 @@
 -- Books decisions in order, as long as there is money for them.
--- ARGV  6 any | all: whether one refusal refuses the call; over: beside the budgets
+-- ARGV  6 any | all: whether one refusal refuses the call; over: beside the budgets, those apart that refuse
 --       7 budgets and scopes; then each budget's limit; then rows of id, amount, scope
 -- Replies OK, time, version, per row (joined by commas; empty: all 0) 0 granted or the place of the
 -- budget that lacks the money, and the budgets' totals.
@@ -7,17 +7,20 @@ if not meta.epoch then return {'LOST', ''} end
 expire()
 local mode = ARGV[6]
 local suffixes, scopes, at = scopes_from(7)
-local limits, members, ids = {}, {}, {}
+local limits, members, stricts, ids = {}, {}, {}, {}
 for i, suffix in ipairs(suffixes) do
   limits[i] = tonumber(ARGV[at + i - 1])
   budget_of(suffix)
 end
 at = at + #suffixes
 for i, scope in ipairs(scopes) do
-  members[i] = {}
-  for suffix in string.gmatch(scope, '[^,]+') do
+  members[i], stricts[i] = {}, {}
+  for strict, suffix in string.gmatch(scope, '(=?)([^,=]+)') do
     for place, other in ipairs(suffixes) do
-      if other == suffix then table.insert(members[i], place) end
+      if other == suffix then
+        table.insert(members[i], place)
+        if strict == '=' then table.insert(stricts[i], place) end
+      end
     end
   end
 end
@@ -35,10 +38,8 @@ for i, _ in ipairs(ids) do
     -- Booked by a call whose answer got lost; or cancelled since, then it is for the next id.
     if known.state == 'x' then code = members[scope][1] end
   else
-    if mode ~= 'over' then
-      for _, place in ipairs(members[scope]) do
-        if left[place] < amount then code = place break end
-      end
+    for _, place in ipairs(mode == 'over' and stricts[scope] or members[scope]) do
+      if left[place] < amount then code = place break end
     end
     if code == 0 then
       need[scope] = (need[scope] or 0) + amount

@@ -22,6 +22,7 @@ from routoo_export.evaluation.own.judge import (
     true_costs,
 )
 from routoo_export.graph.table_graph import shrunk_traits
+from routoo_export.training.own.fit import Strength
 from routoo_export.training.own.prompt_reader import PromptReader
 from routoo_export.training.own.train import OwnPrompts, train_own
 from support.tables.random_table import TRAITS, tiny_parts
@@ -41,13 +42,14 @@ def test_hidden_units_tasks_and_traits_are_those_of_the_recogniser(
     texts = [*own_outcomes.prompts[:9], UNKNOWN]
     reader = PromptReader(load_artifact(base))
     read = reader.encode(texts)
-    expected = parts.recogniser.hidden_units(parts.recogniser.pooled(vocabulary, texts))
+    pooled = parts.recogniser.pooled(vocabulary, texts)
+    expected = parts.recogniser.hidden_units(pooled)
     hidden = reader.hidden_units(read)
     np.testing.assert_allclose(hidden, expected, atol=1e-2)
     tasks, traits = parts.recogniser.recognise(expected)
     found = reader.vectors(read, parts.recogniser.tasks.astype(np.float64))
     np.testing.assert_allclose(found.tasks, tasks, atol=2e-3)
-    ood = parts.ood.ranks(parts.ood.measures(expected, expected @ parts.recogniser.tasks.T))
+    ood = parts.ood.ranks(parts.ood.measures(pooled, expected @ parts.recogniser.tasks.T))
     shrunk = shrunk_traits(traits - parts.trait_means, ood)
     np.testing.assert_allclose(found.traits, shrunk, atol=2e-2)
 
@@ -130,3 +132,29 @@ def test_partial_outcomes_train(base: Path, own: OwnPrompts) -> None:
     trained = train_own(replace(own, outcomes=replace(own.outcomes, scores=scores)))
     assert np.isfinite(trained.scores.predict(own.features)).all()
     assert trained.packed(own).weights.shape == (2, TRAITS)
+
+
+def test_of_many_equal_models_the_best_one_is_taken(own: OwnPrompts) -> None:
+    """Sixty models that do not differ by topic: what seems to differ is chance."""
+    random = np.random.default_rng(5)
+    n, m = len(own.outcomes.prompts), 60
+    levels = np.full(m, 0.9)
+    levels[7] = 0.93
+    names = tuple(f"model-{at}" for at in range(m))
+    many = replace(
+        own.outcomes,
+        models=names,
+        scores=(random.random((n, m)) < levels).astype(float),
+        output_tokens=np.full((n, m), np.nan),
+        cost_usd=np.full((n, m), np.nan),
+    )
+    trained = train_own(replace(own, outcomes=many), prior=False)
+    best = int(trained.scores.levels.mean.argmax())
+    choices = trained.scores.predict(own.features).argmax(axis=1)
+    assert levels[choices].mean() >= levels[best] - 0.001
+    told = trained.scores.predict_told([d or "" for d in many.domains], own.features)
+    assert levels[told.argmax(axis=1)].mean() >= levels[best] - 0.001
+    # The likeliest penalties alone leave enough of the chance to follow it.
+    full = Strength(topics=1.0, sides=1.0, told=1.0, traits=1.0)
+    ungated = replace(trained.scores, strength=full)
+    assert (ungated.predict(own.features).argmax(axis=1) != best).any()

@@ -1,0 +1,1 @@
+"""The judging of a predictor that ships: on each source, over a mix of traffic, under edits."""
