@@ -76,6 +76,11 @@ def all_figures(states: Sequence[BudgetState]) -> list[tuple[float, float, float
     return [figures(state) for state in states]
 
 
+def all_reports(states: Sequence[BudgetState]) -> list[tuple[float, float, int]]:
+    """Returns per budget reported costs, what was reserved for them, and the unreported number."""
+    return [(one.reported_usd, one.reported_reserved_usd, one.expired) for one in states]
+
+
 def with_journaling(
     clock: FakeClock, path: Path, *budgets: Any, fsync: Any = "never"
 ) -> tuple[MemoryLedger, Journaling]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
+from routoo.api.convert_prices import prices_message
 from routoo.errors import InvalidRequestError
 from routoo.predictor.conversation import TURN, contents, conversation, role_of
 from routoo.request_fields import FIELDS, Kind, checked_number
@@ -262,6 +263,7 @@ def route_response(decision: Decision) -> route_pb2.RouteResponse:
         score_std=insight.score_std,
         evidence=insight.evidence,
         published_averages=insight.averages,
+        max_output_tokens=decision.max_output_tokens,
     )
     if decision.explain:
         response.candidates.extend(
@@ -342,6 +344,7 @@ def models_response(models: ModelsOverview) -> info_pb2.ListModelsResponse:
                 share=share,
                 evidence=evidence,
                 published_averages=averages,
+                prices=prices_message(spec),
                 **_correction(correction),
             )
             for spec, share, score, cost_usd, correction, evidence, averages in zip(
@@ -357,6 +360,7 @@ def models_response(models: ModelsOverview) -> info_pb2.ListModelsResponse:
         ],
         curve=[_curve_point(pool, point) for point in models.curve],
         operating_point=_curve_point(pool, models.at),
+        price_version=pool.prices.version,
         price_set_by=models.price_set_by,
     )
 

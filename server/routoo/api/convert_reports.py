@@ -111,6 +111,9 @@ def budgets_response(budgets: list[tuple[BudgetState, float]]) -> budget_pb2.Get
                 degraded=state.degraded,
                 overdraft_usd=state.overdraft_usd,
                 granted_requests=state.granted,
+                reported_usd=state.reported_usd,
+                reported_reserved_usd=state.reported_reserved_usd,
+                unreported_requests=state.expired,
             )
             for state, price in budgets
         ]
@@ -134,6 +137,7 @@ def info_response(
         policy_version=info.policy_version,
         policies=info.policies,
         tasks=info.tasks,
+        price_version=info.price_version,
         max_mean_cost_usd=settings.policy.max_mean_cost_usd,
         shadow_price=info.price,
         price_set_by=info.price_set_by,

@@ -64,6 +64,9 @@ class BudgetState:
             spending that counts stops counting (the whole period when nothing counts).
         degraded: Redis is away and only the local share is spent (the amounts are then the last
             ones seen, plus what this replica spent since), or the journal cannot be written.
+        reported_usd: the reported costs of requests granted.
+        reported_reserved_usd: what was reserved for the same requests.
+        expired: of the requests granted, those whose cost was not reported in time.
     """
 
     terms: BudgetTerms
@@ -73,6 +76,9 @@ class BudgetState:
     granted: int
     period_left_s: float
     degraded: bool
+    reported_usd: float = 0.0
+    reported_reserved_usd: float = 0.0
+    expired: int = 0
 
 
 class Ledger(Protocol):

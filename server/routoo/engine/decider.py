@@ -15,6 +15,7 @@ import numpy as np
 from routoo.engine.batch_booking import BatchBooking
 from routoo.errors import NoEligibleModelError
 from routoo.pricing.prices import Observed, budget_constraint
+from routoo.routing.affordable import affordable_output_tokens
 from routoo.routing.constraints import narrow, numbers_of
 from routoo.routing.decision import (
     BatchDecision,
@@ -408,6 +409,9 @@ class Decider:
             prepared.ids[row],
             request.explain,
             request.tenant,
+            affordable_output_tokens(request, batch.estimates, row, batch.choices[row], batch.pool)
+            if "max_cost_usd" in request.constraints
+            else None,
         )
 
 

@@ -373,6 +373,7 @@ class Engine:
             policy_version=self.policies.version,
             policies=list(self.policies.offered),
             tasks=self.predictor.tasks,
+            price_version=self.pool.prices.version,
             price=self.price,
             price_set_by=self.accounting.pricing.in_force.of("")[1],
             max_prompt_tokens=self.predictor.max_tokens,

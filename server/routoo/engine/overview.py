@@ -66,6 +66,7 @@ class EngineInfo:
         policy_version: the policy in force and its settings.
         policies: the names of the policies that a request may name.
         tasks: the kinds of task that a request may name; empty: none are told apart.
+        price_version: identifies the models' prices and the way costs are computed.
         price: score per USD in force for requests without a tenant.
         price_set_by: the limits that this price comes from; empty: none binds.
         max_prompt_tokens: longest prompt that is read whole.
@@ -79,6 +80,7 @@ class EngineInfo:
     policy_version: str
     policies: Sequence[str]
     tasks: Sequence[str]
+    price_version: str
     price: float
     price_set_by: Sequence[str]
     max_prompt_tokens: int

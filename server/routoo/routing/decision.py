@@ -188,6 +188,8 @@ class Decision:
         decision_id: the id by which the decision is reported or escalated.
         explain: whether the caller wants every candidate.
         tenant: the tenant that pays; empty: none.
+        max_output_tokens: the longest answer that keeps the request's limit of the cost; None: it
+            has no such limit, or a longest answer of its own.
     """
 
     batch: DecidedBatch
@@ -196,6 +198,7 @@ class Decision:
     decision_id: str
     explain: bool
     tenant: str = ""
+    max_output_tokens: int | None = None
 
     @property
     def model(self) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 
 from routoo.predictor.token_count import count_tokens
 from routoo.routing.corrections.factors import corrected_tokens
+from routoo.routing.media import MediaAmounts
 from routoo.selector.policies.lp import round_scores
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ INPUT_MARGIN: Final = 1.25
 of the real tokenizers."""
 FRAME_TOKENS: Final = 32
 """Tokens that a provider may add to a request: roles, and marks of its begin and end."""
+_NO_MEDIA: Final = MediaAmounts()
 _MOST_USD: Final = 1e6  # no sum that is reserved is larger; one alone would fail its whole batch
 
 
@@ -187,6 +189,7 @@ def _asking(requests: Sequence[PromptRequest]) -> list[int]:
         or one.answers != 1
         or one.added_input_tokens
         or one.unread
+        or one.media is not None
     ]
 
 
@@ -275,17 +278,25 @@ def _input_tokens(
     capped = [row for row in asking if requests[row].max_output_tokens is not None]
     any_family = bool(capped) and not columns.all_known
     tokens, longest = columns.counts(texts, predicted, most=any_family)
-    added = np.array([request.added_input_tokens for request in requests], np.float64)
-    tokens += added[:, None]
+    added = _added_tokens(requests, pool)
+    tokens += added
     if not capped:
         return tokens, None
     most = tokens.copy()
     rows = most[capped]
     if longest is not None:
-        longest = (longest + added)[capped, None]
+        longest = (longest[:, None] + added)[capped]
         rows = np.where(columns.known, rows, np.maximum(rows, longest))
     most[capped] = np.ceil(rows * INPUT_MARGIN) + FRAME_TOKENS
     return tokens, most
+
+
+def _added_tokens(requests: Sequence[PromptRequest], pool: Pool) -> NDArray[np.float64]:
+    """Returns the tokens of requests that are not of texts, float64 [n, 1] or [n, m]."""
+    added = np.array([[request.added_input_tokens] for request in requests], np.float64)
+    if pool.media_tokens is None:
+        return added
+    return added + [pool.media_tokens.more(request.media or _NO_MEDIA) for request in requests]
 
 
 def answers_of(requests: Sequence[PromptRequest]) -> NDArray[np.float64]:

@@ -27,6 +27,7 @@ from routoo.config.yaml_files import (
 from routoo.errors import ConfigError, InvalidRequestError, PoolError
 from routoo.predictor.tokenizers.columns import TokenColumns
 from routoo.predictor.tokenizers.families import FAMILIES, family_of
+from routoo.routing.media import MediaTokens
 from routoo.routing.sold_prices import SoldPrices
 from routoo.tariffs.table import PriceTable
 
@@ -45,6 +46,7 @@ UNKNOWN_MODEL_REMEDY = (
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
+MediaRate = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
 
@@ -99,6 +101,13 @@ class ModelSpec(SoldPrices, ModelNames):
     reserved, to be longer."""
     tokenizer: Literal[FAMILIES] | None = None  # type: ignore[valid-type] # the names are a constant
     """The family of its tokenizer, for the number of input tokens; None: found by the name."""
+    tokens_per_image: MediaRate | None = None
+    """Input tokens of an image of any size; None: by its size, else what the service's settings
+    say. The same holds for recordings and films."""
+    tokens_per_audio_s: MediaRate | None = None
+    """Input tokens of a second of a recording."""
+    tokens_per_video_s: MediaRate | None = None
+    """Input tokens of a second of a film, its sound included."""
     capabilities: tuple[str, ...] = ()
     deprecation_date: Annotated[date | None, BeforeValidator(_iso_day)] = None
     """The last day on which the provider answers; None: not announced."""
@@ -124,6 +133,7 @@ class Pool:
         max_output_tokens: float64 [m], the longest answers; infinite where not known.
         longest_answers: float64 [m], the most tokens of one answer: what is allowed, or the window.
         tokenizers: the models' tokenizers, as far as their families are known.
+        media_tokens: rates of images, recordings and films; None: no model has its own.
         time_to_first_token_ms: float64 [m].
         time_per_output_token_ms: float64 [m].
         names: [m].
@@ -139,6 +149,7 @@ class Pool:
     max_output_tokens: NDArray[np.float64]
     longest_answers: NDArray[np.float64]
     tokenizers: TokenColumns
+    media_tokens: MediaTokens | None
     time_to_first_token_ms: NDArray[np.float64]
     time_per_output_token_ms: NDArray[np.float64]
     names: tuple[str, ...]
@@ -166,6 +177,12 @@ class Pool:
             max_output_tokens=longest,
             longest_answers=np.minimum(longest, windows),
             tokenizers=TokenColumns.of([_family(model) for model in models]),
+            media_tokens=MediaTokens.of(
+                [
+                    (one.tokens_per_image, one.tokens_per_audio_s, one.tokens_per_video_s)
+                    for one in models
+                ]
+            ),
             time_to_first_token_ms=column("time_to_first_token_ms"),
             time_per_output_token_ms=column("time_per_output_token_ms"),
             names=names,

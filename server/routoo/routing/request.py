@@ -10,6 +10,8 @@ from routoo.request_fields import CONSTRAINTS
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from routoo.routing.media import MediaAmounts
+
 
 @dataclass(frozen=True, slots=True)
 class PromptRequest:
@@ -34,6 +36,8 @@ class PromptRequest:
         mixed: whether tokens may be billed at other prices than text: those that are written into a
             provider's cache, or are sound, images or films.
         images: images in the request, for models that bill each of them.
+        media: images, recordings and films in the request, for models that count them their own
+            way; None: there are none.
         service_tier: the service tier that is asked for; empty: the standard one.
         explain: whether the caller wants every candidate.
     """
@@ -53,6 +57,7 @@ class PromptRequest:
     longest_share: float = 1.0
     mixed: bool = False
     images: int = 0
+    media: MediaAmounts | None = None
     service_tier: str = ""
     explain: bool = False
 

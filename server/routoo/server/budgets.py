@@ -11,6 +11,7 @@ from routoo.budget.memory.books import Keeping
 from routoo.budget.memory.journal import Journal
 from routoo.budget.memory.ledger import MemoryLedger
 from routoo.budget.memory.persistence import TEND_INTERVAL_S, Journaling
+from routoo.budget.memory.spent import journal_spending
 from routoo.budget.redis.local_share import Alone
 from routoo.budget.scopes import Scopes
 from routoo.engine.accounting import Accounting
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from routoo.budget.ledger import Ledger
+    from routoo.budget.redis.store import RedisStore
+    from routoo.budget.spent import DaySpent
     from routoo.config.budget import BudgetSettings, LedgerSettings
     from routoo.config.policy import PolicySettings
     from routoo.config.settings import Settings
@@ -263,14 +266,20 @@ def _open_redis(
     try:
         # The extra ``redis`` is needed only where replicas share budgets.
         from routoo.budget.redis.ledger import RedisLedger  # noqa: PLC0415
-        from routoo.budget.redis.store import (  # noqa: PLC0415
-            Connecting,
-            RedisStore,
-        )
     except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"ledger.backend: redis needs the Python package {error.name}; install routoo[redis]"
-        ) from None
+        raise _without_redis(error) from None
+    return RedisLedger(
+        scopes,
+        _redis_store(scopes, keeping, settings),
+        Alone(scopes, keeping, settings.local_share, clock_ns),
+        max_probe_s=settings.redis_max_probe_s,
+        jitter=random.Random(),  # noqa: S311 - spreads attempts, guards nothing
+    )
+
+
+def _redis_store(scopes: Scopes, keeping: Keeping, settings: LedgerSettings) -> RedisStore:
+    from routoo.budget.redis.store import Connecting, RedisStore  # noqa: PLC0415
+
     connecting = Connecting(
         url=settings.redis_url,
         cluster=settings.redis_cluster,
@@ -278,10 +287,43 @@ def _open_redis(
         connections=settings.redis_connections,
         key_prefix=settings.key_prefix,
     )
-    return RedisLedger(
-        scopes,
-        RedisStore(connecting, scopes, keeping),
-        Alone(scopes, keeping, settings.local_share, clock_ns),
-        max_probe_s=settings.redis_max_probe_s,
-        jitter=random.Random(),  # noqa: S311 - spreads attempts, guards nothing
+    return RedisStore(connecting, scopes, keeping)
+
+
+def _without_redis(error: ModuleNotFoundError) -> ConfigError:
+    return ConfigError(
+        f"ledger.backend: redis needs the Python package {error.name}; install routoo[redis]"
     )
+
+
+def booked_spending(
+    budgets: Sequence[BudgetSettings], settings: LedgerSettings, now_ns: int
+) -> list[DaySpent]:
+    """Reads what was spent by day and tenant from the books of a service, which may be running.
+
+    Args:
+        budgets: section ``budgets``.
+        settings: section ``ledger``.
+        now_ns: nanoseconds since 1970.
+
+    Raises:
+        ConfigError: the books are in memory alone, or cannot be read.
+    """
+    keeping = _keeping(settings)
+    if settings.backend == "memory":
+        if settings.journal is None:
+            raise ConfigError(
+                "ledger: the books are in the memory of the service alone; set ledger.journal, or"
+                " name decision logs"
+            )
+        return journal_spending(settings.journal, keeping)
+    try:
+        from routoo.budget.redis.spent import redis_spending  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise _without_redis(error) from None
+    terms = tuple(budget.terms() for budget in budgets)
+    store = _redis_store(Scopes(terms), keeping, settings)
+    try:
+        return redis_spending(store, terms, now_ns)
+    finally:
+        store.close()

@@ -36,8 +36,79 @@ class Corrections(_message.Message):
     latency_reports: int
     def __init__(self, enabled: _Optional[bool] = ..., version: _Optional[str] = ..., length_reports: _Optional[int] = ..., latency_reports: _Optional[int] = ...) -> None: ...
 
+class TokenPrices(_message.Message):
+    __slots__ = ("input", "output", "cached_input", "cache_write", "cache_write_1h", "audio_input", "image_input", "video_input", "reasoning", "audio_output")
+    INPUT_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    CACHED_INPUT_FIELD_NUMBER: _ClassVar[int]
+    CACHE_WRITE_FIELD_NUMBER: _ClassVar[int]
+    CACHE_WRITE_1H_FIELD_NUMBER: _ClassVar[int]
+    AUDIO_INPUT_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_INPUT_FIELD_NUMBER: _ClassVar[int]
+    VIDEO_INPUT_FIELD_NUMBER: _ClassVar[int]
+    REASONING_FIELD_NUMBER: _ClassVar[int]
+    AUDIO_OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    input: float
+    output: float
+    cached_input: float
+    cache_write: float
+    cache_write_1h: float
+    audio_input: float
+    image_input: float
+    video_input: float
+    reasoning: float
+    audio_output: float
+    def __init__(self, input: _Optional[float] = ..., output: _Optional[float] = ..., cached_input: _Optional[float] = ..., cache_write: _Optional[float] = ..., cache_write_1h: _Optional[float] = ..., audio_input: _Optional[float] = ..., image_input: _Optional[float] = ..., video_input: _Optional[float] = ..., reasoning: _Optional[float] = ..., audio_output: _Optional[float] = ...) -> None: ...
+
+class PriceTier(_message.Message):
+    __slots__ = ("above_input_tokens", "usd_per_1m")
+    ABOVE_INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    USD_PER_1M_FIELD_NUMBER: _ClassVar[int]
+    above_input_tokens: int
+    usd_per_1m: TokenPrices
+    def __init__(self, above_input_tokens: _Optional[int] = ..., usd_per_1m: _Optional[_Union[TokenPrices, _Mapping]] = ...) -> None: ...
+
+class PriceHours(_message.Message):
+    __slots__ = ("start", "end", "multiplier", "days")
+    START_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    MULTIPLIER_FIELD_NUMBER: _ClassVar[int]
+    DAYS_FIELD_NUMBER: _ClassVar[int]
+    start: str
+    end: str
+    multiplier: float
+    days: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, start: _Optional[str] = ..., end: _Optional[str] = ..., multiplier: _Optional[float] = ..., days: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Prices(_message.Message):
+    __slots__ = ("usd_per_1m", "usd_per_image", "usd_per_request", "tiers", "service_tiers", "hours", "status", "source")
+    class ServiceTiersEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    USD_PER_1M_FIELD_NUMBER: _ClassVar[int]
+    USD_PER_IMAGE_FIELD_NUMBER: _ClassVar[int]
+    USD_PER_REQUEST_FIELD_NUMBER: _ClassVar[int]
+    TIERS_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_TIERS_FIELD_NUMBER: _ClassVar[int]
+    HOURS_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    usd_per_1m: TokenPrices
+    usd_per_image: float
+    usd_per_request: float
+    tiers: _containers.RepeatedCompositeFieldContainer[PriceTier]
+    service_tiers: _containers.ScalarMap[str, float]
+    hours: _containers.RepeatedCompositeFieldContainer[PriceHours]
+    status: str
+    source: str
+    def __init__(self, usd_per_1m: _Optional[_Union[TokenPrices, _Mapping]] = ..., usd_per_image: _Optional[float] = ..., usd_per_request: _Optional[float] = ..., tiers: _Optional[_Iterable[_Union[PriceTier, _Mapping]]] = ..., service_tiers: _Optional[_Mapping[str, float]] = ..., hours: _Optional[_Iterable[_Union[PriceHours, _Mapping]]] = ..., status: _Optional[str] = ..., source: _Optional[str] = ...) -> None: ...
+
 class Model(_message.Message):
-    __slots__ = ("name", "usd_per_1m_input_tokens", "usd_per_1m_output_tokens", "context_window_tokens", "capabilities", "time_to_first_token_ms", "time_per_output_token_ms", "mean_predicted_score", "mean_predicted_cost_usd", "share", "evidence", "published_averages", "length_correction", "latency_correction", "task_corrections")
+    __slots__ = ("name", "usd_per_1m_input_tokens", "usd_per_1m_output_tokens", "context_window_tokens", "capabilities", "time_to_first_token_ms", "time_per_output_token_ms", "mean_predicted_score", "mean_predicted_cost_usd", "share", "evidence", "published_averages", "prices", "length_correction", "latency_correction", "task_corrections")
     NAME_FIELD_NUMBER: _ClassVar[int]
     USD_PER_1M_INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     USD_PER_1M_OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
@@ -50,6 +121,7 @@ class Model(_message.Message):
     SHARE_FIELD_NUMBER: _ClassVar[int]
     EVIDENCE_FIELD_NUMBER: _ClassVar[int]
     PUBLISHED_AVERAGES_FIELD_NUMBER: _ClassVar[int]
+    PRICES_FIELD_NUMBER: _ClassVar[int]
     LENGTH_CORRECTION_FIELD_NUMBER: _ClassVar[int]
     LATENCY_CORRECTION_FIELD_NUMBER: _ClassVar[int]
     TASK_CORRECTIONS_FIELD_NUMBER: _ClassVar[int]
@@ -65,10 +137,11 @@ class Model(_message.Message):
     share: float
     evidence: float
     published_averages: float
+    prices: Prices
     length_correction: LearnedFactor
     latency_correction: LearnedFactor
     task_corrections: _containers.RepeatedCompositeFieldContainer[TaskCorrection]
-    def __init__(self, name: _Optional[str] = ..., usd_per_1m_input_tokens: _Optional[float] = ..., usd_per_1m_output_tokens: _Optional[float] = ..., context_window_tokens: _Optional[int] = ..., capabilities: _Optional[_Iterable[str]] = ..., time_to_first_token_ms: _Optional[float] = ..., time_per_output_token_ms: _Optional[float] = ..., mean_predicted_score: _Optional[float] = ..., mean_predicted_cost_usd: _Optional[float] = ..., share: _Optional[float] = ..., evidence: _Optional[float] = ..., published_averages: _Optional[float] = ..., length_correction: _Optional[_Union[LearnedFactor, _Mapping]] = ..., latency_correction: _Optional[_Union[LearnedFactor, _Mapping]] = ..., task_corrections: _Optional[_Iterable[_Union[TaskCorrection, _Mapping]]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., usd_per_1m_input_tokens: _Optional[float] = ..., usd_per_1m_output_tokens: _Optional[float] = ..., context_window_tokens: _Optional[int] = ..., capabilities: _Optional[_Iterable[str]] = ..., time_to_first_token_ms: _Optional[float] = ..., time_per_output_token_ms: _Optional[float] = ..., mean_predicted_score: _Optional[float] = ..., mean_predicted_cost_usd: _Optional[float] = ..., share: _Optional[float] = ..., evidence: _Optional[float] = ..., published_averages: _Optional[float] = ..., prices: _Optional[_Union[Prices, _Mapping]] = ..., length_correction: _Optional[_Union[LearnedFactor, _Mapping]] = ..., latency_correction: _Optional[_Union[LearnedFactor, _Mapping]] = ..., task_corrections: _Optional[_Iterable[_Union[TaskCorrection, _Mapping]]] = ...) -> None: ...
 
 class CurvePoint(_message.Message):
     __slots__ = ("mean_cost_usd", "mean_score", "shadow_price", "shares")
@@ -96,16 +169,18 @@ class ListModelsRequest(_message.Message):
     def __init__(self, curve_points: _Optional[int] = ...) -> None: ...
 
 class ListModelsResponse(_message.Message):
-    __slots__ = ("models", "curve", "operating_point", "price_set_by")
+    __slots__ = ("models", "curve", "operating_point", "price_version", "price_set_by")
     MODELS_FIELD_NUMBER: _ClassVar[int]
     CURVE_FIELD_NUMBER: _ClassVar[int]
     OPERATING_POINT_FIELD_NUMBER: _ClassVar[int]
+    PRICE_VERSION_FIELD_NUMBER: _ClassVar[int]
     PRICE_SET_BY_FIELD_NUMBER: _ClassVar[int]
     models: _containers.RepeatedCompositeFieldContainer[Model]
     curve: _containers.RepeatedCompositeFieldContainer[CurvePoint]
     operating_point: CurvePoint
+    price_version: str
     price_set_by: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ..., curve: _Optional[_Iterable[_Union[CurvePoint, _Mapping]]] = ..., operating_point: _Optional[_Union[CurvePoint, _Mapping]] = ..., price_set_by: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ..., curve: _Optional[_Iterable[_Union[CurvePoint, _Mapping]]] = ..., operating_point: _Optional[_Union[CurvePoint, _Mapping]] = ..., price_version: _Optional[str] = ..., price_set_by: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Shadow(_message.Message):
     __slots__ = ("policy", "decisions", "disagreements", "cost_usd", "shadow_cost_usd", "mean_score", "shadow_mean_score")
@@ -130,7 +205,7 @@ class GetInfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetInfoResponse(_message.Message):
-    __slots__ = ("version", "predictor_version", "predictor_backend", "policy_version", "policies", "max_mean_cost_usd", "shadow_price", "max_prompt_tokens", "max_prompt_chars", "max_batch_prompts", "max_queue", "degraded", "uptime_s", "shadow", "tasks", "price_set_by", "corrections")
+    __slots__ = ("version", "predictor_version", "predictor_backend", "policy_version", "policies", "max_mean_cost_usd", "shadow_price", "max_prompt_tokens", "max_prompt_chars", "max_batch_prompts", "max_queue", "degraded", "uptime_s", "shadow", "tasks", "price_version", "price_set_by", "corrections")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     PREDICTOR_VERSION_FIELD_NUMBER: _ClassVar[int]
     PREDICTOR_BACKEND_FIELD_NUMBER: _ClassVar[int]
@@ -146,6 +221,7 @@ class GetInfoResponse(_message.Message):
     UPTIME_S_FIELD_NUMBER: _ClassVar[int]
     SHADOW_FIELD_NUMBER: _ClassVar[int]
     TASKS_FIELD_NUMBER: _ClassVar[int]
+    PRICE_VERSION_FIELD_NUMBER: _ClassVar[int]
     PRICE_SET_BY_FIELD_NUMBER: _ClassVar[int]
     CORRECTIONS_FIELD_NUMBER: _ClassVar[int]
     version: str
@@ -163,6 +239,7 @@ class GetInfoResponse(_message.Message):
     uptime_s: float
     shadow: Shadow
     tasks: _containers.RepeatedScalarFieldContainer[str]
+    price_version: str
     price_set_by: _containers.RepeatedScalarFieldContainer[str]
     corrections: Corrections
-    def __init__(self, version: _Optional[str] = ..., predictor_version: _Optional[str] = ..., predictor_backend: _Optional[str] = ..., policy_version: _Optional[str] = ..., policies: _Optional[_Iterable[str]] = ..., max_mean_cost_usd: _Optional[float] = ..., shadow_price: _Optional[float] = ..., max_prompt_tokens: _Optional[int] = ..., max_prompt_chars: _Optional[int] = ..., max_batch_prompts: _Optional[int] = ..., max_queue: _Optional[int] = ..., degraded: _Optional[bool] = ..., uptime_s: _Optional[float] = ..., shadow: _Optional[_Union[Shadow, _Mapping]] = ..., tasks: _Optional[_Iterable[str]] = ..., price_set_by: _Optional[_Iterable[str]] = ..., corrections: _Optional[_Union[Corrections, _Mapping]] = ...) -> None: ...
+    def __init__(self, version: _Optional[str] = ..., predictor_version: _Optional[str] = ..., predictor_backend: _Optional[str] = ..., policy_version: _Optional[str] = ..., policies: _Optional[_Iterable[str]] = ..., max_mean_cost_usd: _Optional[float] = ..., shadow_price: _Optional[float] = ..., max_prompt_tokens: _Optional[int] = ..., max_prompt_chars: _Optional[int] = ..., max_batch_prompts: _Optional[int] = ..., max_queue: _Optional[int] = ..., degraded: _Optional[bool] = ..., uptime_s: _Optional[float] = ..., shadow: _Optional[_Union[Shadow, _Mapping]] = ..., tasks: _Optional[_Iterable[str]] = ..., price_version: _Optional[str] = ..., price_set_by: _Optional[_Iterable[str]] = ..., corrections: _Optional[_Union[Corrections, _Mapping]] = ...) -> None: ...

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from routoo.v1 import info_pb2, route_pb2
-from support.tiny_pool import SPECS
+from support.tiny_pool import SPECS, tiny_pool
 from support.tiny_service import Running, refusal, serving, tiny_settings
 
 if TYPE_CHECKING:
@@ -227,6 +227,8 @@ async def test_the_pool_is_listed_as_it_was_configured(tiny: Running) -> None:
     for one, spec in zip(reply.models, SPECS, strict=True):
         assert one.usd_per_1m_input_tokens == spec["usd_per_1m_input_tokens"]
         assert one.usd_per_1m_output_tokens == spec["usd_per_1m_output_tokens"]
+        assert one.prices.usd_per_1m.output == spec["usd_per_1m_output_tokens"]
+        assert one.prices.status == spec["price_status"]
         assert one.context_window_tokens == spec["context_window_tokens"]
         assert list(one.capabilities) == spec["capabilities"]
         assert one.time_to_first_token_ms == spec["time_to_first_token_ms"]
@@ -282,6 +284,8 @@ async def test_versions_and_limits_are_told(tiny: Running) -> None:
     assert info.predictor_backend in ("onnx-cpu", "onnx-cuda")
     assert info.policy_version == (await tiny.route("easy")).policy_version
     assert list(info.policies) == ["lp"]
+    models = await tiny.stub.ListModels(info_pb2.ListModelsRequest())
+    assert info.price_version == models.price_version == tiny_pool().prices.version
     assert info.max_mean_cost_usd == 0.002
     assert info.shadow_price == tiny.service.engine.price
     assert info.max_prompt_tokens == 32

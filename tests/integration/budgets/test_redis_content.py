@@ -53,6 +53,8 @@ GARBAGE = {
         "known",
         lambda c, k: (c.set(k, "x"), c.hincrby("{routoo}:meta", "ahead", 600_000_000)),
     ),
+    "a day is a string": ("day", lambda c, k: (c.delete(k), c.set(k, "x"))),
+    "money of a day is text": ("day", lambda c, k: [c.hset(k, one, "x") for one in c.hkeys(k)]),
     "meta is a string": ("meta", lambda c, k: (c.delete(k), c.set(k, "x"))),
     "time is no number": ("meta", lambda c, k: c.hset(k, "now", "x")),
 }
@@ -64,8 +66,8 @@ def test_garbage_under_our_keys_degrades_and_is_left_alone(server: RedisServer, 
     ledger = replica(server)
     reserve(ledger, {"a": 0.25})
     key = f"{{routoo}}:{name}".encode()
-    if name == "budget":
-        (key,) = server.client.keys("*budget*")
+    if name in ("budget", "day"):
+        (key,) = server.client.keys(f"*{name}:*")
     kept = {each: server.client.dump(each) for each in server.client.keys("*")}
     spoil(server.client, key)
     spoilt = {each: server.client.dump(each) for each in server.client.keys("*")}

@@ -16,6 +16,7 @@ from routoo.errors import InvalidRequestError
 from support.budgets import (
     FakeClock,
     all_figures,
+    all_reports,
     budget,
     figures,
     opened,
@@ -197,7 +198,9 @@ def test_expiry(replicas: Replicas, on_expiry: str) -> None:
     replicas.forward_s(60)
     kept = on_expiry == "settle"
     assert figures(ledger.states()[0]) == (0.0, 0.75 * kept, 2.0 * kept, 2)
+    assert all_reports(ledger.states()) == [(0.0, 0.0, 2)]
     assert ledger.settle("a", 0.125) is Settled.EXPIRED
+    assert all_reports(ledger.states()) == [(0.125 * kept, 0.5 * kept, 1)]
     assert ledger.settle("a", 0.5) is Settled.TWICE
     assert ledger.settle("o", 1.0) is Settled.EXPIRED
     assert figures(ledger.states()[0]) == (0.0, 0.125 + 0.25 * kept, 1.0 + 0.0, 2)
@@ -285,6 +288,7 @@ def test_it_answers_what_the_ledger_in_memory_answers(
             one, two = (ledger.reserve(*rows, all_or_nothing=whole) for ledger in ledgers)
             assert one.refused_by.tolist() == two.refused_by.tolist()
         assert all_figures(ledgers[0].states()) == all_figures(ledgers[1].states())
+        assert all_reports(ledgers[0].states()) == all_reports(ledgers[1].states())
     replicas.close()
 
 

@@ -106,6 +106,43 @@ async def test_headers_that_end_it(tiny: Running, message: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "asked", "field"),
+    [
+        (CHAT, {}, "max_completion_tokens"),
+        (CHAT, {"max_completion_tokens": None}, "max_completion_tokens"),
+        ("/v1/messages", {}, "max_tokens"),
+    ],
+)
+async def test_answers_are_capped_where_the_settings_say_so(
+    tmp_path: Path, path: str, asked: dict[str, Any], field: str
+) -> None:
+    limit = {"x-routoo-max-cost-usd": "0.001", "x-routoo-allowed-models": "medium"}
+    sent = {}
+    for cap in (True, False):
+        async with (
+            with_settings(tmp_path, processor={"cap_answers": cap}) as running,
+            stream(running.channel) as one,
+        ):
+            routed = await one.routed(chat_body(**asked), limit, path)
+            sent[cap] = orjson.loads(routed.request_body.response.body_mutation.body)
+            assert len(sent[cap]["messages"]) == 1
+    # $0.001 at $2 per million, without what the input may cost.
+    assert 400 < sent[True][field] < 500
+    assert sent[False].get(field) is None
+
+
+async def test_a_cap_of_the_caller_s_stays(tmp_path: Path) -> None:
+    limit = {"x-routoo-max-cost-usd": "0.001"}
+    async with (
+        with_settings(tmp_path, processor={"cap_answers": True}) as running,
+        stream(running.channel) as one,
+    ):
+        routed = await one.routed(chat_body(max_tokens=7), limit)
+        body = orjson.loads(routed.request_body.response.body_mutation.body)
+    assert (body["max_tokens"], "max_completion_tokens" in body) == (7, False)
+
+
+@pytest.mark.parametrize(
     "body",
     [
         chat_body(model="gpt-4o"),

@@ -13,16 +13,20 @@ import pytest_asyncio
 from envoy.service.accesslog.v3 import als_pb2
 
 from routoo.api.extproc.log_entry import LogEntry
+from routoo.predictor.artifact import load_artifact
 from routoo.tariffs.usage import Usage
 from routoo.tariffs.usage_reader import UsageReader, UsageReading
 from support.access_log import METHOD
+from support.artifacts.tiny_artifact import write_tiny_artifact
 from support.peers.random_replies import random_reply
 from support.peers.real_envoy import envoy_config, manager, running_envoy
+from support.tables.settled_books import settled_books
 from support.tables.usage_cases import UsageCase, usage_cases
 from support.watched import HANG_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 CASES = usage_cases()
@@ -141,6 +145,16 @@ async def test_the_table(site: Site, number: int, piece_bytes: int) -> None:
     reader = UsageReader(streams=case.streams, longest_event=LONGEST)
     reader.feed(case.body)
     assert reader.reading(finished=not case.cut) == expected
+
+
+async def test_what_envoy_reads_is_booked_as_the_provider_bills_it(
+    site: Site, tmp_path: Path
+) -> None:
+    site.replies.piece_bytes = 1000
+    async with settled_books(load_artifact(write_tiny_artifact(tmp_path))) as books:
+        for number, case in enumerate(CASES):
+            check = books.check if case.told else books.check_untold
+            await check(case, await site.reading(f"case-{number}"))
 
 
 @pytest.mark.parametrize("streams", [False, True])

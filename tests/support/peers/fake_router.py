@@ -41,6 +41,7 @@ class FakeRouter(router_pb2_grpc.RouterServiceServicer):
         self.requests: list[Message] = []
         self.is_hanging = threading.Event()
         self.corrected: tuple[str, float, int] | None = None  # a model, its factor and reports
+        self.prices: info_pb2.Prices | None = None  # of every model
 
     def Route(  # noqa: N802 - the RPC's name
         self, request: route_pb2.RouteRequest, context: grpc.ServicerContext
@@ -150,6 +151,7 @@ class FakeRouter(router_pb2_grpc.RouterServiceServicer):
                     length_correction=self._correction(name),
                     evidence=0.0,
                     published_averages=30.0,
+                    prices=self.prices,
                 )
                 for (name, score_, cost_usd, latency_ms, _), share in zip(
                     POOL, (0.0, 0.875, 0.125), strict=True
@@ -221,6 +223,9 @@ class FakeRouter(router_pb2_grpc.RouterServiceServicer):
                     period_left_s=1800.0,
                     shadow_price=PRICE,
                     granted_requests=12_000,
+                    reported_usd=18.0,
+                    reported_reserved_usd=24.0,
+                    unreported_requests=300,
                 ),
                 budget_pb2.Budget(
                     name="team-a",

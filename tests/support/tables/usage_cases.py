@@ -17,6 +17,14 @@ from routoo.tariffs.usage import Usage
 
 _FILE = Path(__file__).parents[2] / "unit" / "routing" / "tariffs" / "usage_cases.jsonl"
 
+# Replies that carry the usage of the other maker's API have the other one's prices.
+_SWAPPED = {
+    "bedrock converse",
+    "usage of messages in chat",
+    "litellm, anthropic in chat's words",
+    "usage of chat in messages",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class UsageCase:
@@ -43,6 +51,11 @@ class UsageCase:
     usage: Usage
     told: bool
     nano_usd: int | None
+
+    @property
+    def at_anthropic(self) -> bool:
+        """True if ``nano_usd`` is at Anthropic's prices."""
+        return (self.api == "messages") != (self.name in _SWAPPED)
 
     @property
     def streams(self) -> bool:

@@ -27,7 +27,10 @@ amounts = st.integers(0, 40)
 
 @dataclass(slots=True)
 class Entry:
-    """A decision: its time, its tenant, the amount that counts, and whether that is final."""
+    """A decision: its time, its tenant, the amount that counts, and whether that is final.
+
+    Its reported cost is compared with the amount, unless that was released, or there is none.
+    """
 
     at_ns: int
     tenant: str
@@ -35,6 +38,7 @@ class Entry:
     overdrawn: bool
     reported: bool = False
     cost: int | None = None
+    compared: bool = False
 
 
 class Model:
@@ -68,6 +72,23 @@ class Model:
                 reserved += counts
         return reserved, settled, overdraft, granted
 
+    def reports(self, index: int, now_ns: int) -> tuple[int, int, int]:
+        """Returns reported costs, what was reserved for them, and the number that expired."""
+        terms = self.terms[index]
+        granted = [
+            one
+            for one in self.entries.values()
+            if index in self.members(one.tenant)
+            and now_ns // terms.step_ns - one.at_ns // terms.step_ns < terms.steps
+            and not one.overdrawn
+        ]
+        compared = [one for one in granted if one.compared]
+        return (
+            sum(one.cost or 0 for one in compared),
+            sum(one.amount for one in compared),
+            sum(not one.reported and now_ns - one.at_ns >= TTL_S * 10**9 for one in granted),
+        )
+
     def reserve(self, rows: list[tuple[str, str, int]], now_ns: int, *, whole: bool) -> list[int]:
         before = dict(self.entries)
         answer = []
@@ -95,6 +116,7 @@ class Model:
             return Settled.TWICE
         entry.reported, entry.cost = True, cost
         late = now_ns - entry.at_ns >= TTL_S * 10**9
+        entry.compared = entry.amount > 0 and not (late and self.releases)
         return Settled.EXPIRED if late else Settled.SETTLED
 
 
@@ -156,6 +178,8 @@ class LedgerMachine(RuleBasedStateMachine):
             )
             expected = self.model.sums(index, self.clock.now_ns)
             assert (*found, state.granted) == expected
+            reported = round(state.reported_usd * 1e9), round(state.reported_reserved_usd * 1e9)
+            assert (*reported, state.expired) == self.model.reports(index, self.clock.now_ns)
 
     def _name(self) -> str:
         self.number += 1

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from routoo.v1.info_pb2 import GetInfoRequest, ListModelsRequest
+from routoo.v1.info_pb2 import (
+    GetInfoRequest,
+    ListModelsRequest,
+    PriceHours,
+    Prices,
+    PriceTier,
+    TokenPrices,
+)
 from support.artifacts.tiny_artifact import write_tiny_artifact
 from support.tables.tiny_model_table import write_table_folder
 from support.tiny_pool import SMALL
@@ -38,6 +45,27 @@ def test_models_shows_the_pool_in_its_order_with_prices_and_shares(
         " 30 published averages"
     )
     assert "in force      $0.000250 per request buys a mean score of 0.5800" in lines
+
+
+def test_prices_beside_input_and_output_are_named(router: FakeRouter, run: Run) -> None:
+    assert "cached" not in run("models").out
+    router.prices = Prices(
+        usd_per_1m=TokenPrices(input=0.78, output=1.56, cached_input=0.39, audio_input=2),
+        tiers=[PriceTier(above_input_tokens=200_000)],
+        service_tiers={"batch": 0.5},
+        hours=[PriceHours(start="16:30", end="00:30", multiplier=0.25)],
+        usd_per_image=0.25,
+        usd_per_request=0.5,
+    )
+    head, _, _, last = run("models").out.splitlines()[:4]
+    assert head.split()[:5] == ["model", "$/1M", "in", "cached", "$/1M"]
+    assert last.split()[1:4] == ["0.780", "0.390", "1.560"]
+    assert last.endswith(
+        "  audio input, above 200,000 tokens, batch x 0.5, 16:30 to 00:30 x 0.25, each image,"
+        " each request"
+    )
+    found = json.loads(run("models", "--json").out)["models"][-1]["prices"]
+    assert found["tiers"][0]["above_input_tokens"] == 200_000
 
 
 def test_models_shows_what_reports_have_taught(router: FakeRouter, run: Run) -> None:

@@ -17,7 +17,7 @@ def test_budgets_shows_what_is_left(router: FakeRouter, run: Run) -> None:
     ended = run("budgets")
     assert (ended.code, ended.err) == (0, "")
     assert router.requests == [GetBudgetRequest()]
-    _, first, second = ended.out.splitlines()
+    _, first, second, _, reports = ended.out.splitlines()
     assert first.split() == [
         *("all", "everyone", "$50.00", "$5.00", "$20.00", "##########", "$0.00", "40"),
         *("12,000", "0:30:00"),
@@ -25,6 +25,10 @@ def test_budgets_shows_what_is_left(router: FakeRouter, run: Run) -> None:
     assert second.split() == [
         *("team-a", "a", "$5.00", "$0.00", "$5.00", "#" * 20, "$0.250", "0", "0", "0:30:00"),
     ]
+    assert reports == (
+        "all: 2.5 % of the requests were not reported in time; reported answers cost x 0.75 of what"
+        " was reserved for them"
+    )
 
 
 def test_budgets_of_a_tenant_as_json(router: FakeRouter, run: Run) -> None:

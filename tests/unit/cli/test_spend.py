@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING
 import orjson
 import pytest
 
+from routoo.cli.output import spend_screens
+from routoo.cli.output.render import UNICODE, layout
 from routoo.predictor.artifact import load_artifact
+from routoo.routing.escalation import EscalationRequest
 from routoo.routing.outcome import OutcomeReport
 from routoo.routing.request import PromptRequest
 from routoo.tariffs.usage import Usage
+from routoo.telemetry.decision_log.spend import Spending, Spent
 from support.logged_engine import logged_engine
 from support.processes.process import write_tiny_config
 
@@ -79,6 +83,52 @@ def test_the_table_tells_the_savings(run: Run, log: Path) -> None:
     assert head.split()[:3] == ["model", "decisions", "unreported"]
     assert [row.split()[:2] for row in rows] == [["medium", "2"], ["small", "3"], ["total", "5"]]
     assert savings.startswith("sending everything to large was predicted at $0.0300: $0.0288")
+
+
+async def test_answers_of_escalations_are_spent_too(run: Run, tmp_path: Path) -> None:
+    write_tiny_config(tmp_path)
+    artifact = load_artifact(tmp_path / "predictor")
+    path = tmp_path / "log"
+    async with logged_engine(artifact, path, price=10.0) as engine:
+        request = PromptRequest("easy", tenant="a")
+        first = (await engine.route(request)).decision_id
+        second = (await engine.escalate(EscalationRequest(first, min_score=0.5))).decision
+        assert second is not None
+        third = (
+            await engine.escalate(EscalationRequest(second.decision_id, min_score=0.85))
+        ).decision
+        assert third is not None
+        await engine.report(OutcomeReport(first, usage=Usage(1000, 100)))
+        await engine.report(OutcomeReport(second.decision_id, usage=Usage(1000, 100)))
+    ended = run("spend", str(path), "--by", "model", "--json")
+    assert ended.err == ""
+    found = orjson.loads(ended.out)
+    rows = {one["model"]: one for one in found["rows"]}
+    assert [(name, one["decisions"], one["escalated"]) for name, one in rows.items()] == [
+        ("large", 1, 1),
+        ("medium", 1, 1),
+        ("small", 1, 0),
+    ]
+    assert rows["medium"]["settled_usd"] == pytest.approx(0.0012), "1,000 in and 100 out, reported"
+    assert rows["large"]["settled_usd"] == rows["large"]["predicted_usd"] > 0.0, "not reported"
+    assert rows["medium"]["best_model_usd"] == 0.0, "the prompt is sent to the best model once"
+    total = found["total"]
+    assert total["saved_usd"] == total["best_model_usd"] - total["predicted_usd"]
+    apart = orjson.loads(run("spend", str(path), "--by", "tenant", "--json").out)["rows"]
+    assert [(one["tenant"], one["decisions"]) for one in apart] == [("a", 3)]
+
+
+def test_the_table_fits_a_terminal() -> None:
+    spent = Spent(decisions=12_345, reported=12_000, predicted_usd=1234.5678, settled_usd=1111.25)
+    rows = {
+        (f"tenant-of-a-long-name-{n}", f"meta-llama/llama-3.{n}-70b-instruct", "2026-11-26"): spent
+        for n in range(3)
+    }
+    found = Spending(("tenant", "model", "day"), "best", rows, spent)
+    lines = [line.text for line in layout(spend_screens.spending(found), UNICODE, 80)]
+    assert max(map(len, lines)) <= 80
+    assert lines[0].split() == ["tenant", "model", "day", "predicted", "settled"]
+    assert len({line for line in lines if "2026-11-26" in line}) == 3, "names stay apart"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routoo.predictor.base import Prediction, join
-from routoo.routing.estimates import costs_usd_of, estimates_of
+from routoo.predictor.tokenizers.families import count_by_family
+from routoo.routing.estimates import FRAME_TOKENS, INPUT_MARGIN, costs_usd_of, estimates_of
+from routoo.routing.media import MediaAmounts
 from routoo.routing.pool import ModelSpec, Pool
 from routoo.routing.request import PromptRequest
 from support.tiny_pool import MEDIUM, tiny_pool
@@ -102,6 +104,41 @@ def test_what_is_read_beside_the_text_is_added_and_the_prediction_stays_as_it_is
     assert estimates.input_tokens.tolist() == [[7] * 3, [1007] * 3]
     assert prediction.input_tokens.tolist() == [7, 7]
     np.testing.assert_allclose(estimates.costs_usd[1] / estimates.costs_usd[0], 1007 / 7)
+
+
+def test_models_count_media_by_rates_of_their_own() -> None:
+    pool = Pool.of(
+        tuple(
+            ModelSpec.model_validate({**MEDIUM, "name": name, **rates})
+            for name, rates in {
+                "usual": {},
+                "by the piece": {"tokens_per_image": 258},
+                "all its own": {
+                    "tokens_per_image": 0,
+                    "tokens_per_audio_s": 25,
+                    "tokens_per_video_s": 100.4,
+                },
+            }.items()
+        )
+    )
+    media = MediaAmounts(
+        images=3, image_tokens=4000, audio_s=10, audio_tokens=320, video_s=2, video_tokens=600
+    )
+    requests = [
+        PromptRequest("p", added_input_tokens=5000, media=media),
+        PromptRequest("p", added_input_tokens=5000, media=media, max_output_tokens=1),
+        PromptRequest("p", added_input_tokens=5000),
+        PromptRequest("p", media=MediaAmounts(images=2)),
+    ]
+    prediction = prediction_of([[0.5] * 3] * 4, [[0] * 3] * 4, [1] * 4)
+    estimates = estimates_of(prediction, requests, pool, np.arange(3), 0)
+    apart = [5000, 5000 - 4000 + 774, 5000 - 4920 + 250 + 201]
+    expected = [apart, apart, [5000] * 3, [0, 516, 0]]
+    assert estimates.input_tokens.tolist() == [[one + 1 for one in row] for row in expected]
+    assert estimates.most_input_tokens is not None
+    text = count_by_family(["p"]).max()
+    most = np.ceil((np.array(apart) + text) * INPUT_MARGIN) + FRAME_TOKENS
+    assert estimates.most_input_tokens[1].tolist() == most.tolist()
 
 
 def test_what_is_reserved_counts_the_kinds_of_tokens_and_the_service_tier() -> None:

@@ -208,6 +208,9 @@ def test_the_optional_figures_are_carried(tmp_path: Path) -> None:
         "usd_per_1m_cached_input_tokens": 0.01,
         "usd_per_1m_cache_write_tokens": 0.125,
         "max_output_tokens": 1024,
+        "tokens_per_image": 258.0,
+        "tokens_per_audio_s": 25.0,
+        "tokens_per_video_s": 290.0,
         "deprecation_date": "2027-04-30",
         "price_source": "a page",
     }

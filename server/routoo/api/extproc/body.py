@@ -38,6 +38,8 @@ _LIMITS: dict[Api, tuple[str, ...]] = {
     "completions": ("max_tokens",),
     "messages": ("max_tokens",),
 }
+CAPS: dict[Api, str] = {api: names[0] for api, names in _LIMITS.items()}
+"""The field of each API that limits the answer; of two, the newer."""
 _ANSWERS: dict[Api, tuple[str, ...]] = {"chat": ("n",), "completions": ("n", "best_of")}
 _JSON_FORMATS = frozenset({"json_schema", "json_object"})
 # Anthropic's models read this much before the tools, whatever they are.

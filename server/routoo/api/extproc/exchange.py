@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from routoo.api.extproc import messages
-from routoo.api.extproc.body import api_of
+from routoo.api.extproc.body import CAPS, api_of
 from routoo.api.extproc.failures import may_have_worked
 from routoo.api.extproc.headers import PREFIX, RESULTS
 from routoo.api.extproc.json_body import read_json
-from routoo.api.extproc.model_key import replace_model
+from routoo.api.extproc.model_key import replace_model, with_number
 from routoo.api.extproc.refusal import Refusal
 from routoo.api.extproc.router import Head
 from routoo.api.extproc.settlement import FIRST_ERROR_STATUS, settled_by
@@ -31,6 +31,7 @@ from routoo.tariffs.usage_reader import UsageReader
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from routoo.api.extproc.body import Api
     from routoo.api.extproc.messages import Header
     from routoo.api.extproc.metrics import ExchangeCounts
     from routoo.api.extproc.router import Routed, Router
@@ -232,6 +233,8 @@ class Exchange:
             self._logged.expect(found.decision.decision_id, found.decision.tenant)
         self._tally.request("fallback" if found.decision is None else "routed")
         body = replace_model(body, found.model)
+        if self._settings.cap_answers and found.decision is not None:
+            body = _capped(body, self._request.api, found.decision.max_output_tokens)
         headers = [*found.headers, ("content-length", str(len(body)))]
         # Headers for the processor must not reach the upstream.
         removed = {name for name, _ in self._request.ours}.difference(dict(found.headers))
@@ -310,3 +313,8 @@ def _plain(headers: Message) -> list[Header]:
         (one.key, one.raw_value.decode("utf-8", "replace") if one.raw_value else one.value)
         for one in headers.headers
     ]
+
+
+def _capped(body: bytes, api: Api, tokens: int | None) -> bytes:
+    """Returns the body with a longest answer in the API's own field; None: as it is."""
+    return body if tokens is None else with_number(body, CAPS[api], tokens)

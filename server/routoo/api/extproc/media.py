@@ -8,6 +8,8 @@ from binascii import Error
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from routoo.routing.media import MediaAmounts
+
 if TYPE_CHECKING:
     from routoo.config.processor import MediaRates
 
@@ -94,15 +96,26 @@ class Media:
         else:
             self.file_bytes += size_of(data)
 
-    def tokens(self, rates: MediaRates, tokens_per_image: int) -> int:
-        """Returns the number of tokens, by rates."""
+    def amounts(self, rates: MediaRates, tokens_per_image: int) -> MediaAmounts:
+        """Returns images, recordings and films, with their tokens by rates."""
         audio_s = self.audio_s + self.recordings * rates.unknown_s
         video_s = self.video_s + self.films * rates.unknown_s
+        return MediaAmounts(
+            images=self.pieces,
+            image_tokens=self.image_tokens + self.images * tokens_per_image,
+            audio_s=audio_s,
+            audio_tokens=audio_s * rates.tokens_per_audio_s,
+            video_s=video_s,
+            video_tokens=video_s * rates.tokens_per_video_s,
+        )
+
+    def tokens(self, rates: MediaRates, tokens_per_image: int) -> int:
+        """Returns the number of tokens, files among them, by rates."""
+        found = self.amounts(rates, tokens_per_image)
         return round(
-            self.image_tokens
-            + self.images * tokens_per_image
-            + audio_s * rates.tokens_per_audio_s
-            + video_s * rates.tokens_per_video_s
+            found.image_tokens
+            + found.audio_tokens
+            + found.video_tokens
             + self.files * rates.tokens_per_file
             + self.file_bytes / rates.bytes_per_file_token
         )

@@ -1,4 +1,4 @@
-"""The top-level key ``model`` of a JSON body: its places, and a new value for it."""
+"""Top-level keys of a JSON body, such as ``model``: their places, and new values for them."""
 
 from __future__ import annotations
 
@@ -33,28 +33,49 @@ def replace_model(body: bytes, model: str) -> bytes:
         body: a JSON object, in UTF-8, that a parser has accepted.
         model: the new value.
     """
-    value = orjson.dumps(model)
+    return _replaced(body, "model", orjson.dumps(model))
+
+
+def with_number(body: bytes, name: str, value: int) -> bytes:
+    """Returns the body with a number as the value of a top-level key, which may be new.
+
+    Args:
+        body: a JSON object with at least one key, in UTF-8, that a parser has accepted.
+        name: the key; ASCII without characters that JSON escapes.
+        value: the number.
+    """
+    number = b"%d" % value
+    found = _replaced(body, name, number)
+    if next(spans(body, name), None) is not None:
+        return found
+    end = body.rindex(b"}")
+    return b'%s,"%s":%s%s' % (body[:end], name.encode(), number, body[end:])
+
+
+def _replaced(body: bytes, name: str, value: bytes) -> bytes:
     parts: list[bytes] = []
     kept_to = 0
-    for start, end in model_spans(body):
+    for start, end in spans(body, name):
         parts += (body[kept_to:start], value)
         kept_to = end
     parts.append(body[kept_to:])
     return b"".join(parts)
 
 
-def model_spans(body: bytes) -> Iterator[tuple[int, int]]:
-    """Yields the start and end offset, in bytes, of each value of a top-level key ``model``.
+def spans(body: bytes, wanted: str) -> Iterator[tuple[int, int]]:
+    """Yields the start and end offset, in bytes, of each value of a top-level key.
 
     Args:
         body: a JSON object, in UTF-8, that a parser has accepted.
+        wanted: the key.
     """
+    quoted = b'"%s"' % wanted.encode()
     at = 0
     while (key := _KEY.match(body, at)) is not None:
         start = key.end()
         at = _value_end(body, start)
         name = key[1]
-        if name == b'"model"' or (b"\\" in name and read_json(name) == "model"):
+        if name == quoted or (b"\\" in name and read_json(name) == wanted):
             yield start, at
 
 

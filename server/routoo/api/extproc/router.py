@@ -185,6 +185,9 @@ def _request(
         longest_share=asked.longest_share,
         mixed=asked.caches or asked.speaks or not asked.media.is_empty,
         images=asked.media.pieces,
+        media=None
+        if asked.media.is_empty
+        else asked.media.amounts(processor.media, processor.tokens_per_image),
         service_tier=asked.service_tier,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from routoo.budget.memory.reservations import (
 from routoo.budget.terms import usd
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     IntArray = NDArray[np.int64]
     IndexArray = NDArray[np.intp]
 
+NS_A_DAY = 86_400 * 1_000_000_000
+DAYS_KEPT = 400
+"""So many days are kept by day, the present one among them."""
 _Part = tuple[int, int, int]
 _LARGEST_SUM = 2**63 - 1
 # The sum of so many amounts of 9,000,000 USD fits into 63 bits.
@@ -46,12 +49,18 @@ class PeriodSums:
         settled: nano-USD of known costs.
         overdraft: nano-USD spent beside the budget.
         granted: number of requests granted.
+        reported: nano-USD of reported costs of requests granted.
+        reported_reserved: nano-USD that were reserved for the same requests.
+        expired: number of requests granted whose cost was not reported in time.
     """
 
     reserved: int = 0
     settled: int = 0
     overdraft: int = 0
     granted: int = 0
+    reported: int = 0
+    reported_reserved: int = 0
+    expired: int = 0
 
     def add(self, other: PeriodSums, sign: int = 1) -> None:
         """Adds other sums; with ``sign`` -1, subtracts them."""
@@ -59,6 +68,73 @@ class PeriodSums:
         self.settled += sign * other.settled
         self.overdraft += sign * other.overdraft
         self.granted += sign * other.granted
+        self.reported += sign * other.reported
+        self.reported_reserved += sign * other.reported_reserved
+        self.expired += sign * other.expired
+
+
+class DaySums:
+    """The sums of the last days (UTC) by tenant, for those who ask what was spent.
+
+    Money counts on the day of its decision. Budgets' limits do not depend on these sums.
+
+    Attributes:
+        sums: by tenant and day, in days since 1970.
+    """
+
+    __slots__ = ("_today", "sums")
+
+    def __init__(self) -> None:
+        self.sums: dict[tuple[str, int], PeriodSums] = {}
+        self._today = 0
+
+    def advance(self, now_ns: int) -> None:
+        """Removes the days that are no longer kept."""
+        today = now_ns // NS_A_DAY
+        if today == self._today:
+            return
+        self._today = today
+        for key in [key for key in self.sums if key[1] <= today - DAYS_KEPT]:
+            del self.sums[key]
+
+    def add(self, tenant: str, time_ns: int, sums: PeriodSums) -> None:
+        """Adds sums to the day of a time, in ns since 1970, if it is kept."""
+        key = (tenant, time_ns // NS_A_DAY)
+        if key[1] <= self._today - DAYS_KEPT:
+            return
+        found = self.sums.get(key)
+        if found is None:
+            found = self.sums[key] = PeriodSums()
+        found.add(sums)
+
+    def dump(self) -> list[list[Any]]:
+        """Returns all that ``load`` needs; what is reserved follows from the open decisions."""
+        return [
+            [
+                tenant,
+                day,
+                # Texts, because readers of JSON may not accept numbers of this size.
+                str(one.settled),
+                str(one.overdraft),
+                one.granted,
+                str(one.reported),
+                str(one.reported_reserved),
+                one.expired,
+            ]
+            for (tenant, day), one in self.sums.items()
+        ]
+
+    def load(self, dumped: Iterable[Sequence[Any]]) -> None:
+        """Takes over a dump; the sums have to be empty."""
+        for tenant, day, settled, overdraft, granted, reported, reserved, expired in dumped:
+            self.sums[tenant, int(day)] = PeriodSums(
+                settled=int(settled),
+                overdraft=int(overdraft),
+                granted=int(granted),
+                reported=int(reported),
+                reported_reserved=int(reserved),
+                expired=int(expired),
+            )
 
 
 class Account:
@@ -147,6 +223,7 @@ class Books:
         scopes: the budgets.
         accounts: one per budget.
         decisions: the decisions whose cost may still be reported.
+        days: the sums of the last days by tenant ("": those without a budget of their own).
         now_ns: time of the last ``advance``.
     """
 
@@ -154,6 +231,7 @@ class Books:
         self.scopes = scopes
         self.accounts = [Account(terms) for terms in scopes.terms]
         self.decisions = Decisions(keeping.max_decisions)
+        self.days = DaySums()
         self.now_ns = 0
         self._ttl_ns = keeping.ttl_ns
         self._releases_expired = keeping.releases_expired
@@ -163,6 +241,7 @@ class Books:
         self.now_ns = now_ns
         for account in self.accounts:
             account.advance(now_ns)
+        self.days.advance(now_ns)
         self._expire(now_ns - self._ttl_ns)
         self.decisions.forget(now_ns - 2 * self._ttl_ns)
 
@@ -253,10 +332,12 @@ class Books:
         if state == REPORTED:
             return Settled.TWICE
         booked = int(table.amounts[place])
-        if state == OPEN:
+        if state in (OPEN, EXPIRED):
             sums = PeriodSums(reserved=-booked, settled=cost)
-        elif state == EXPIRED:
-            sums = PeriodSums(settled=cost - booked)
+            if state == EXPIRED:
+                sums = PeriodSums(settled=cost - booked, expired=-1)
+            if booked:  # else it was released when it expired, or there is nothing to compare with
+                sums.reported, sums.reported_reserved = cost, booked
         else:
             sums = PeriodSums(overdraft=cost - booked)
         self._add(int(table.groups[place]), int(table.times[place]), sums)
@@ -280,6 +361,9 @@ class Books:
                 granted=account.total.granted,
                 period_left_s=account.left_ns(self.now_ns) / 1e9,
                 degraded=degraded,
+                reported_usd=usd(account.total.reported),
+                reported_reserved_usd=usd(account.total.reported_reserved),
+                expired=account.total.expired,
             )
             for account in self.accounts
         )
@@ -299,9 +383,15 @@ class Books:
                         [step, str(sums.settled), str(sums.overdraft), sums.granted]
                         for step, sums in account.steps.items()
                     ],
+                    # A value of its own, which versions of before leave out.
+                    "reports": [
+                        [step, str(sums.reported), str(sums.reported_reserved), sums.expired]
+                        for step, sums in account.steps.items()
+                    ],
                 }
                 for account in self.accounts
             ],
+            "days": self.days.dump(),
             "tenants": self.scopes.tenants,
             "ids": ids,
             "amounts": table.amounts[places],
@@ -310,11 +400,15 @@ class Books:
             "states": table.states[places],
         }
 
-    def load(self, dumped: dict[str, Any]) -> None:
+    def load(self, dumped: dict[str, Any], *, corrects_expired: bool = False) -> None:
         """Takes over a dump, perhaps of other budgets; the books have to be empty.
 
         A budget of the same name and tenant keeps its money. When the length of its period has
         changed, what was booked in a step counts from the end of that step.
+
+        Args:
+            dumped: the dump.
+            corrects_expired: late reports correct expired decisions even if the budgets are others.
         """
         old = {(entry["name"], entry["tenant"]): entry for entry in dumped["budgets"]}
         same = len(old) == len(self.accounts)
@@ -327,11 +421,18 @@ class Books:
                 end_ns = min((step + 1) * entry["step_ns"] - 1, self.now_ns)
                 sums = PeriodSums(settled=int(settled), overdraft=int(overdraft), granted=granted)
                 account.book(end_ns // account.step_ns, sums)
+            for step, reported, reserved, expired in entry.get("reports", ()):
+                end_ns = min((step + 1) * entry["step_ns"] - 1, self.now_ns)
+                sums = PeriodSums(
+                    reported=int(reported), reported_reserved=int(reserved), expired=expired
+                )
+                account.book(end_ns // account.step_ns, sums)
+        self.days.load(dumped.get("days", ()))
         ids = dumped["ids"]
         groups = self.scopes.groups(dumped["tenants"])[np.array(dumped["groups"], np.intp)]
         amounts, times = np.array(dumped["amounts"], np.int64), np.array(dumped["times"], np.int64)
         states = np.array(dumped["states"], np.int8)
-        if not same:
+        if not (same or corrects_expired):
             # An expired decision may be booked in other budgets than those it would belong to now,
             # so a late report must not correct it.
             states[states >= EXPIRED] = REPORTED
@@ -339,7 +440,7 @@ class Books:
         self.decisions.append(ids[kept], amounts[kept], groups[kept], times[kept], states[kept])
         still = states == OPEN
         for group, rows in _by_group(groups[still]):
-            for step_time, total in _by_time(times[still][rows], amounts[still][rows]):
+            for step_time, total, _ in _by_time(times[still][rows], amounts[still][rows]):
                 self._add(group, step_time, PeriodSums(reserved=total))
 
     def _refuse(
@@ -392,13 +493,16 @@ class Books:
             self.decisions.append(ids[part], amounts[part], groups[part], self.now_ns, state)
 
     def _add(self, group: int, time_ns: int, sums: PeriodSums) -> None:
-        for index in self.scopes.members[group]:
+        members = self.scopes.members[group]
+        for index in members:
             account = self.accounts[index]
             booked = sums
             if sums.overdraft and self._is_strict(index):
                 # A budget that refuses has no overdraft: what another one let pass is spent here.
-                booked = PeriodSums(sums.reserved, sums.settled + sums.overdraft, 0, sums.granted)
+                booked = replace(sums, settled=sums.settled + sums.overdraft, overdraft=0)
             account.book(time_ns // account.step_ns, booked)
+        if members:
+            self.days.add(self.scopes.tenants[group], time_ns, sums)
 
     def _is_strict(self, index: int) -> bool:
         return self.scopes.terms[index].on_exhausted == "refuse"
@@ -423,11 +527,12 @@ class Books:
     def _book_expiry(self, group: int, places: IndexArray, *, overdrawn: bool) -> None:
         table = self.decisions
         kept = 0 if self._releases_expired else 1
-        for time_ns, total in _by_time(table.times[places], table.amounts[places]):
+        for time_ns, total, count in _by_time(table.times[places], table.amounts[places]):
             if overdrawn:
-                self._add(group, time_ns, PeriodSums(overdraft=(kept - 1) * total))
+                sums = PeriodSums(overdraft=(kept - 1) * total)
             else:
-                self._add(group, time_ns, PeriodSums(reserved=-total, settled=kept * total))
+                sums = PeriodSums(reserved=-total, settled=kept * total, expired=count)
+            self._add(group, time_ns, sums)
 
 
 def exact_sum(amounts: IntArray) -> int:
@@ -459,8 +564,8 @@ def _by_group(groups: IndexArray) -> Iterator[tuple[int, IndexArray | slice]]:
     yield from zip(found.tolist(), np.split(order, starts[1:]), strict=True)
 
 
-def _by_time(times: IntArray, amounts: IntArray) -> Iterator[tuple[int, int]]:
-    """Yields each time that occurs, and the sum of its amounts; times have to be ascending."""
+def _by_time(times: IntArray, amounts: IntArray) -> Iterator[tuple[int, int, int]]:
+    """Yields each time that occurs, sum and number of its amounts; times have to be ascending."""
     found, starts = np.unique(times, return_index=True)
     for time_ns, part in zip(found.tolist(), np.split(amounts, starts[1:]), strict=True):
-        yield time_ns, exact_sum(part)
+        yield time_ns, exact_sum(part), len(part)

@@ -37,6 +37,43 @@ def encode(record: dict[str, Any]) -> bytes:
     return head + struct.pack("<I", zlib.crc32(head)) + body
 
 
+def records(content: bytes, path: Path) -> Iterator[tuple[dict[str, Any], int]]:
+    """Yields each whole record of a file, and the byte at which it ends.
+
+    Args:
+        content: the file's bytes.
+        path: the file, for the message.
+
+    Raises:
+        ConfigError: a record in the middle is damaged.
+    """
+    at = 0
+    while at + _HEAD.size <= len(content):
+        body_at = at + _HEAD.size
+        length, body_sum, head_sum = _HEAD.unpack_from(content, at)
+        if zlib.crc32(content[at : at + 8]) != head_sum:
+            if not any(content[at:]):  # the file has grown, but its blocks were not written
+                return
+            raise _damaged(path, at)
+        end = body_at + length
+        if end > len(content):
+            return
+        body = content[body_at:end]
+        if zlib.crc32(body) != body_sum:
+            if not any(content[end:]):
+                return
+            raise _damaged(path, at)
+        yield orjson.loads(body), end
+        at = end
+
+
+def _damaged(path: Path, at: int) -> ConfigError:
+    return ConfigError(
+        f"ledger.journal: {path} is damaged at byte {at}; restore it from a backup, or move it"
+        " away to start with nothing spent"
+    )
+
+
 class Journal:
     """An open journal file. Appending is not thread-safe: the owner holds a lock for it.
 
@@ -90,24 +127,8 @@ class Journal:
         """
         content = self.path.read_bytes()
         at = 0
-        while at < len(content):
-            body_at = at + _HEAD.size
-            if len(content) < body_at:
-                break
-            length, body_sum, head_sum = _HEAD.unpack_from(content, at)
-            if zlib.crc32(content[at : at + 8]) != head_sum:
-                if not any(content[at:]):  # the file has grown, but its blocks were not written
-                    break
-                raise self._damaged(at)
-            end = body_at + length
-            if end > len(content):
-                break
-            body = content[body_at:end]
-            if zlib.crc32(body) != body_sum:
-                if not any(content[end:]):
-                    break
-                raise self._damaged(at)
-            yield orjson.loads(body)
+        for record, end in records(content, self.path):
+            yield record
             at = end
         self.torn_bytes = len(content) - at
         if self.torn_bytes:
@@ -211,12 +232,6 @@ class Journal:
                 error=error.strerror,
             )
         self.failed = True
-
-    def _damaged(self, at: int) -> ConfigError:
-        return ConfigError(
-            f"ledger.journal: {self.path} is damaged at byte {at}; restore it from a backup, or"
-            " move it away to start with nothing spent"
-        )
 
 
 class Replacement:

@@ -13,6 +13,7 @@ from routoo.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -74,13 +75,10 @@ class Journaling:
         self._books, self._lock = books, lock
         try:
             for record in self._journal.replay():
-                self._apply(record)
+                apply(record, books)
         except (KeyError, TypeError, ValueError, IndexError) as error:
             self._journal.close()
-            raise ConfigError(
-                f"ledger.journal: {self._journal.path} was written by another version of routoo"
-                f" ({error!r}); move it away to start with nothing spent"
-            ) from None
+            raise of_another_version(self._journal.path, error) from None
         except ConfigError:
             self._journal.close()
             raise
@@ -191,24 +189,47 @@ class Journaling:
         self._journal.append(data)
         self._appended += 1
 
-    def _apply(self, record: dict[str, Any]) -> None:
-        books = self._books
-        books.advance(max(record["t"], books.now_ns))
-        kind = record["k"]
-        if kind == "settle":
-            books.settle(record["i"], record["c"])
-        elif kind == "snapshot":
-            if record["v"] != _VERSION:
-                raise ValueError(f"version {record['v']}")
-            books.load(record)
-        elif kind in ("reserve", "overdraw"):
-            ids = record["i"]
-            tenants = [record["n"]] * len(ids) if isinstance(record["n"], str) else record["n"]
-            books.book(
-                ids,
-                books.scopes.groups(tenants),
-                np.array(record["a"], np.int64),
-                overdrawn=kind == "overdraw",
-            )
-        else:
-            raise ValueError(f"record {kind}")
+
+def apply(record: dict[str, Any], books: Books, *, corrects_expired: bool = False) -> None:
+    """Books what a record of the journal says.
+
+    Args:
+        record: the record.
+        books: the books that all earlier records were applied to.
+        corrects_expired: as ``Books.load`` takes it.
+
+    Raises:
+        KeyError, TypeError, ValueError, IndexError: another version has written it.
+    """
+    books.advance(max(record["t"], books.now_ns))
+    kind = record["k"]
+    if kind == "settle":
+        books.settle(record["i"], record["c"])
+    elif kind == "snapshot":
+        if record["v"] != _VERSION:
+            raise ValueError(f"version {record['v']}")
+        books.load(record, corrects_expired=corrects_expired)
+    elif kind in ("reserve", "overdraw"):
+        ids = record["i"]
+        books.book(
+            ids,
+            books.scopes.groups(tenants_of(record)),
+            np.array(record["a"], np.int64),
+            overdrawn=kind == "overdraw",
+        )
+    else:
+        raise ValueError(f"record {kind}")
+
+
+def tenants_of(record: dict[str, Any]) -> Sequence[str]:
+    """Returns the tenants of a record of decisions, one for each."""
+    names: str | list[str] = record["n"]
+    return [names] * len(record["i"]) if isinstance(names, str) else names
+
+
+def of_another_version(path: Path, error: Exception) -> ConfigError:
+    """Returns the error for a journal with a record that cannot be applied."""
+    return ConfigError(
+        f"ledger.journal: {path} was written by another version of routoo ({error!r}); move it away"
+        " to start with nothing spent"
+    )

@@ -295,6 +295,7 @@ class RedisLedger:
     def _take(self, look: Look) -> Look:
         self._store.epoch = look.epoch
         self._alone.saw(look.seen, look.version, look.now_us)
+        self._alone.reports = look.reports
         return look
 
     def _seen_states(self, look: Look) -> tuple[BudgetState, ...]:
@@ -317,6 +318,9 @@ class RedisLedger:
                     granted=seen.granted,
                     period_left_s=left_us / 1e6,
                     degraded=False,
+                    reported_usd=usd(look.reports[index].reported),
+                    reported_reserved_usd=usd(look.reports[index].reported_reserved),
+                    expired=look.reports[index].expired,
                 )
             )
         return tuple(states)

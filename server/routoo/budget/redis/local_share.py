@@ -38,6 +38,7 @@ class Alone:
 
     Attributes:
         pending: decisions and costs that Redis has to get when it is back.
+        reports: per budget the last known sums of what was reported; empty: never seen.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Alone:
         self._began_ns = 0
         self._charges: list[int] = []
         self.pending = Pending(keeping.max_decisions)
+        self.reports: tuple[PeriodSums, ...] = ()
 
     @property
     def seen(self) -> dict[int, Seen]:
@@ -185,6 +187,7 @@ class Alone:
                 settled -= self._charges[index]
                 if seen is not None and self._counts(index, seen):
                     others = PeriodSums(seen.reserved, seen.settled, seen.overdraft, seen.granted)
+                    others.add(self.reports[index] if self.reports else PeriodSums())
             states.append(
                 BudgetState(
                     terms=terms,
@@ -194,6 +197,9 @@ class Alone:
                     granted=others.granted + own.granted,
                     period_left_s=account.left_ns(self._books.now_ns) / 1e9,
                     degraded=True,
+                    reported_usd=usd(others.reported + own.reported),
+                    reported_reserved_usd=usd(others.reported_reserved + own.reported_reserved),
+                    expired=others.expired + own.expired,
                 )
             )
         return tuple(states)

@@ -19,6 +19,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from routoo.budget.ledger import Settled
+from routoo.budget.memory.books import PeriodSums
 from routoo.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -114,6 +115,8 @@ class Look:
 
     Attributes:
         seen: all budgets, by index.
+        reports: per budget the sums of what was reported, over the steps that count; the others
+            are 0.
         oldest: per budget the oldest step in which something was booked; None: nothing counts.
         version: grows with every call of any replica.
         now_us: Redis' time, microseconds since 1970.
@@ -121,6 +124,7 @@ class Look:
     """
 
     seen: dict[int, Seen]
+    reports: tuple[PeriodSums, ...]
     oldest: list[int | None]
     version: int
     now_us: int
@@ -240,14 +244,24 @@ class RedisStore:
         """
         clients = self._steady if steady else self._hot
         reply = self._call("look", clients, [uuid.uuid4().hex, *self._suffixes], rows=0)
-        now_us, version, epoch, totals, oldest = reply
+        now_us, version, epoch, totals, oldest, reports = reply
         return Look(
             seen=dict(enumerate(_seen(totals))),
+            reports=tuple(_reports(one) for one in reports.split(b",")),
             oldest=[int(step) or None for step in oldest.split(b",")],
             version=int(version),
             now_us=int(now_us),
             epoch=epoch.decode(),
         )
+
+    def days(self, days: Iterable[int]) -> list[dict[bytes, bytes]]:
+        """Reads the sums of days since 1970, as ``common.lua`` describes them; changes nothing.
+
+        Raises:
+            StoreError: Redis does not answer, or refuses.
+        """
+        client, key = self._steady.client, self._prefix.removesuffix("budget:") + "day:"
+        return [self._guard(partial(client.hgetall, f"{key}{day}"), "days") for day in days]
 
     def restore(self, seen: dict[int, Seen]) -> None:
         """Books what was last seen into books that Redis has lost, and takes on their epoch.
@@ -435,6 +449,11 @@ def _script(name: str) -> str:
 
 def _seen(totals: bytes) -> list[Seen]:
     return [Seen(*map(int, budget.split())) for budget in totals.split(b",")]
+
+
+def _reports(sums: bytes) -> PeriodSums:
+    reported, reserved, expired = map(int, sums.split())
+    return PeriodSums(reported=reported, reported_reserved=reserved, expired=expired)
 
 
 def _refusals(codes: bytes, indices: list[int], rows: int) -> list[int]:

@@ -64,6 +64,7 @@ def replay(
     with _uncollected():
         started_s = perf_counter()
         log = read_logs(logs)
+        log.findings += log.not_replayed
         if instead is not None:
             compared = what_if(log, instead)
             seconds = perf_counter() - started_s

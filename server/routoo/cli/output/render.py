@@ -54,11 +54,14 @@ class Column:
         header: the text above the column.
         align: "right" for numbers.
         optional: left out where the terminal is too narrow, the last such column first.
+        shrinks: its texts are cut at their front where that is still too wide; those of the first
+            column are cut before.
     """
 
     header: str
     align: Literal["left", "right"] = "left"
     optional: bool = False
+    shrinks: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +194,7 @@ def _text(cell: str | Bar, glyphs: Glyphs) -> str:
 
 
 def _fit(columns: list[Column], texts: list[list[str]], glyphs: Glyphs, width: int) -> None:
-    """Removes optional columns, the last first, then cuts the first column, until it fits."""
+    """Removes optional columns, the last first, then cuts columns of text, until it fits."""
     while (excess := _width(texts) - width) > 0:
         optional = [index for index, column in enumerate(columns) if column.optional]
         if not optional:
@@ -199,12 +202,17 @@ def _fit(columns: list[Column], texts: list[list[str]], glyphs: Glyphs, width: i
         del columns[optional[-1]]
         for row in texts:
             del row[optional[-1]]
-    if excess > 0:
-        longest = max(len(row[0]) for row in texts)
+    shrinking = [index for index, column in enumerate(columns) if column.shrinks and index]
+    for index in [0, *shrinking]:
+        excess = _width(texts) - width
+        if excess <= 0:
+            return
+        longest = max(len(row[index]) for row in texts)
         kept = max(longest - excess, _MIN_NAME_WIDTH)
         for row in texts:
-            if len(row[0]) > kept:
-                row[0] = glyphs.ellipsis + row[0][len(row[0]) - kept + len(glyphs.ellipsis) :]
+            if len(row[index]) > kept:
+                cut = len(row[index]) - kept + len(glyphs.ellipsis)
+                row[index] = glyphs.ellipsis + row[index][cut:]
 
 
 def _widths(texts: list[list[str]]) -> list[int]:

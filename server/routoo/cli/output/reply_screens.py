@@ -21,13 +21,14 @@ from routoo.cli.output.render import Bar, Block, Column, Facts, Row, Style, Text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from routoo.v1.budget_pb2 import GetBudgetResponse
+    from routoo.v1.budget_pb2 import Budget, GetBudgetResponse
     from routoo.v1.info_pb2 import (
         Corrections,
         CurvePoint,
         GetInfoResponse,
         ListModelsResponse,
         Model,
+        Prices,
         Shadow,
     )
     from routoo.v1.outcome_pb2 import EscalateResponse
@@ -159,9 +160,12 @@ def models(response: ListModelsResponse) -> list[Block]:
         model.length_correction.reports or model.latency_correction.reports
         for model in response.models
     )
+    cached = any(m.prices.usd_per_1m.HasField("cached_input") for m in response.models)
+    others = [_other_prices(model.prices) for model in response.models]
     columns = [
         Column("model"),
         Column("$/1M in", "right"),
+        *([Column("cached", "right", optional=True)] if cached else []),
         Column("$/1M out", "right"),
         Column("mean score", "right"),
         Column("mean cost", "right"),
@@ -176,26 +180,50 @@ def models(response: ListModelsResponse) -> list[Block]:
     told = any(model.HasField("evidence") for model in response.models)
     if told:
         columns.append(Column("evidence", optional=True))
+    if any(others):
+        columns.append(Column("also priced", optional=True))
     costs = usd_column([m.mean_predicted_cost_usd for m in response.models])
     rows = [
         Row(
-            [*_model(model, cost, corrected=corrected), *([_of_model(model)] if told else [])],
+            [
+                *_model(model, cost, cached=cached, corrected=corrected),
+                *([_of_model(model)] if told else []),
+                *([other] if any(others) else []),
+            ],
             "" if model.share > 0 else "muted",
         )
-        for model, cost in zip(response.models, costs, strict=True)
+        for model, cost, other in zip(response.models, costs, others, strict=True)
     ]
     return [TextTable(columns, rows), *_operating_point(response)]
+
+
+def _other_prices(prices: Prices) -> str:
+    """Names what else has a price of its own; the JSON has the prices themselves."""
+    usual = ("input", "output", "cached_input")
+    names = [field.name for field, _ in prices.usd_per_1m.ListFields() if field.name not in usual]
+    if prices.tiers:
+        names.append(f"above {prices.tiers[0].above_input_tokens:,} tokens")
+    names += [f"{name} x {factor:g}" for name, factor in sorted(prices.service_tiers.items())]
+    names += [f"{one.start} to {one.end} x {one.multiplier:g}" for one in prices.hours]
+    if prices.usd_per_image:
+        names.append("each image")
+    if prices.usd_per_request:
+        names.append("each request")
+    return ", ".join(names).replace("_", " ")
 
 
 def _of_model(model: Model) -> str:
     return evidence(model.evidence, model.published_averages)
 
 
-def _model(model: Model, cost: str, *, corrected: bool) -> list[str]:
+def _model(model: Model, cost: str, *, cached: bool, corrected: bool) -> list[str]:
     length, latency = model.length_correction, model.latency_correction
+    rates = model.prices.usd_per_1m
+    read = f"{rates.cached_input:,.3f}" if rates.HasField("cached_input") else ""
     return [
         model.name,
         f"{model.usd_per_1m_input_tokens:,.3f}",
+        *([read] if cached else []),
         f"{model.usd_per_1m_output_tokens:,.3f}",
         score(model.mean_predicted_score),
         cost,
@@ -265,6 +293,7 @@ def info(response: GetInfoResponse) -> list[Block]:
         ("mean cost", f"{usd(response.max_mean_cost_usd)} per request at most"),
         ("shadow price", worth(response.shadow_price)),
         ("set by", " and ".join(response.price_set_by) or "no limit"),
+        ("prices", response.price_version),
         ("prompt", f"{count(response.max_prompt_chars, 'character')} at most"),
         ("read whole", f"{count(response.max_prompt_tokens, 'token')} at most"),
         ("batch", f"{count(response.max_batch_prompts, 'prompt')} at most"),
@@ -335,9 +364,20 @@ def budgets(response: GetBudgetResponse) -> list[Block]:
         for one in response.budgets
     ]
     blocks: list[Block] = [TextTable(columns, rows)]
+    blocks += [TextLine(_reports(one)) for one in response.budgets if one.granted_requests]
     if any(one.degraded for one in response.budgets):
         blocks.append(TextLine("degraded: a local share is spent, the ledger is away", "warning"))
     return blocks
+
+
+def _reports(one: Budget) -> str:
+    """Says what reported answers cost by what was reserved, and how many were not reported."""
+    unreported = percent(one.unreported_requests / one.granted_requests)
+    told = f"{one.name}: {unreported} of the requests were not reported in time"
+    if one.reported_reserved_usd:
+        factor = one.reported_usd / one.reported_reserved_usd
+        told += f"; reported answers cost x {factor:.2f} of what was reserved for them"
+    return told
 
 
 def reported() -> list[Block]:

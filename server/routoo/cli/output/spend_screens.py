@@ -37,12 +37,12 @@ def spending(found: Spending) -> list[Block]:
     return [
         TextTable(
             [
-                *(Column(one) for one in found.by),
-                Column("decisions", "right"),
-                Column("unreported", "right"),
+                *(Column(one, shrinks=one == "model") for one in found.by),
+                Column("decisions", "right", optional=True),
+                Column("unreported", "right", optional=True),
                 Column("predicted", "right"),
                 Column("settled", "right"),
-                Column("best model", "right"),
+                Column("best model", "right", optional=True),
             ],
             rows,
         ),
@@ -72,6 +72,7 @@ def spending_json(found: Spending, findings: list[str]) -> dict[str, Any]:
 def _sums(spent: Spent) -> dict[str, Any]:
     return {
         "decisions": spent.decisions,
+        "escalated": spent.escalated,
         "reported": spent.reported,
         "predicted_usd": spent.predicted_usd,
         "settled_usd": spent.settled_usd,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -55,6 +56,25 @@ class Report:
     estimated: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class NextAnswer:
+    """A decision that another model is asked, after an answer was weighed.
+
+    Attributes:
+        id: its decision id.
+        weighed: the id of the decision whose answer was weighed.
+        model: the model that is asked.
+        cost_usd: the predicted cost, in US dollars.
+        time_s: the time, in seconds since 1970.
+    """
+
+    id: str
+    weighed: str
+    model: str
+    cost_usd: float
+    time_s: int
+
+
 @dataclass(slots=True)
 class LogContents:
     """The contents of decision logs.
@@ -63,18 +83,30 @@ class LogContents:
         decisions: the decisions, one entry per setup.
         joint: by id of the joint batch, its number of decisions and its constraints.
         reports: by decision id.
+        weighed: the number of answers that were weighed.
+        next_answers: the decisions that came of it, the oldest first.
         findings: what was left out, and why; one line each.
     """
 
     decisions: list[Logged] = field(default_factory=list)
     joint: dict[str, tuple[int, JointConstraints]] = field(default_factory=dict)
     reports: dict[str, Report] = field(default_factory=dict)
+    weighed: int = 0
+    next_answers: list[NextAnswer] = field(default_factory=list)
     findings: list[str] = field(default_factory=list)
 
     @property
     def count(self) -> int:
-        """The number of decisions."""
+        """The number of decisions, without those that came of a weighed answer."""
         return sum(map(len, self.decisions))
+
+    @property
+    def not_replayed(self) -> list[str]:
+        """What is in the log and is not decided again; a line for people, or none."""
+        if not self.weighed:
+            return []
+        answers = "1 answer was" if self.weighed == 1 else f"{self.weighed} answers were"
+        return [f"{answers} weighed, which replay does not do again"]
 
 
 def read_logs(paths: Iterable[Path]) -> LogContents:
@@ -200,8 +232,17 @@ class _Reader:
             estimated=bool(values.get("estimated")),
         )
 
-    def _escalation(self, _values: Mapping[str, Any], _where: str) -> None:
-        raise _Other("an answer that was weighed, which replay does not")
+    def _escalation(self, values: Mapping[str, Any], _where: str) -> None:
+        if "next" in values:
+            found = NextAnswer(
+                id=str(values["next"]),
+                weighed=str(values["id"]),
+                model=str(values["model"]),
+                cost_usd=float(values["extra_cost_usd"]),
+                time_s=int(datetime.fromisoformat(values["time"]).timestamp()),
+            )
+            self.log.next_answers.append(found)
+        self.log.weighed += 1
 
     def _turn_to_columns(self, name: str) -> None:
         lines = self._gathered.pop(name)

@@ -1,8 +1,11 @@
-"""Money by tenant, model and day, as a decision log tells it: predicted, settled, and saved."""
+"""Money by tenant, model and day, as a decision log tells it: predicted, settled, and saved.
+
+The answers that escalations asked for are among it.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -12,7 +15,7 @@ from routoo.telemetry.decision_log.billed import answered, usage_cost_usd
 from routoo.telemetry.decision_log.reader import DecisionLogError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from routoo.telemetry.decision_log.columns import Logged
     from routoo.telemetry.decision_log.reader import LogContents, Report
@@ -27,13 +30,16 @@ class Spent:
 
     Attributes:
         decisions: their number.
+        escalated: those among them that an escalation made, after an answer was weighed.
         reported: those of which the outcome was reported; the others are settled at the estimate.
         predicted_usd: the sum of the predicted costs.
         settled_usd: the sum of what was settled.
-        best_usd: the sum of the predicted costs of the best model for the same prompts.
+        best_usd: the sum of the predicted costs of the best model for the same prompts, once for
+            each prompt.
     """
 
     decisions: int = 0
+    escalated: int = 0
     reported: int = 0
     predicted_usd: float = 0.0
     settled_usd: float = 0.0
@@ -42,6 +48,7 @@ class Spent:
     def __add__(self, other: Spent) -> Spent:
         return Spent(
             self.decisions + other.decisions,
+            self.escalated + other.escalated,
             self.reported + other.reported,
             self.predicted_usd + other.predicted_usd,
             self.settled_usd + other.settled_usd,
@@ -87,27 +94,64 @@ def spending(log: LogContents, by: Sequence[str] = KEYS, best: str = "") -> Spen
     best = _best(log, best)
     rows: dict[tuple[str, ...], Spent] = {}
     for logged in log.decisions:
-        reports = [log.reports.get(one) for one in logged.ids]
-        columns = answered(logged, reports)
-        for row in np.flatnonzero(logged.choice >= 0).tolist():
-            column = int(columns[row])
-            keys = _keys(logged, row, int(logged.choice[row]) if column < 0 else column)
-            key = tuple(keys[name] for name in by)
-            rows[key] = rows.get(key, Spent()) + _spent(logged, row, column, reports[row], best)
+        _add(rows, logged, log, by, best)
+    for answer, time_s in _next_answers(log):
+        _add(rows, answer, log, by, escalated_s=time_s)
     ordered = {key: rows[key] for key in sorted(rows)}
     return Spending(tuple(by), best, ordered, sum(ordered.values(), Spent()))
 
 
-def _spent(logged: Logged, row: int, column: int, report: Report | None, best: str) -> Spent:
-    pool, estimates = logged.setup.pool, logged.estimates
-    predicted_usd = float(estimates.costs_usd[row, logged.choice[row]])
-    return Spent(
-        decisions=1,
-        reported=int(report is not None),
-        predicted_usd=predicted_usd,
-        settled_usd=_settled_usd(logged, row, column, report),
-        best_usd=float(estimates.costs_usd[row, pool.index[best]]),
-    )
+def _add(
+    rows: dict[tuple[str, ...], Spent],
+    logged: Logged,
+    log: LogContents,
+    by: Sequence[str],
+    best: str = "",
+    escalated_s: int | None = None,
+) -> None:
+    """Adds decisions to the sums; those of an escalation have its time, and no best model."""
+    reports = [log.reports.get(one) for one in logged.ids]
+    columns = answered(logged, reports)
+    costs_usd = logged.estimates.costs_usd
+    for row in np.flatnonzero(logged.choice >= 0).tolist():
+        column, report = int(columns[row]), reports[row]
+        chosen = int(logged.choice[row])
+        keys = _keys(logged, row, chosen if column < 0 else column, escalated_s)
+        key = tuple(keys[name] for name in by)
+        rows[key] = rows.get(key, Spent()) + Spent(
+            decisions=1,
+            escalated=int(escalated_s is not None),
+            reported=int(report is not None),
+            predicted_usd=float(costs_usd[row, chosen]),
+            settled_usd=_settled_usd(logged, row, column, report),
+            best_usd=float(costs_usd[row, logged.setup.pool.index[best]]) if best else 0.0,
+        )
+
+
+def _next_answers(log: LogContents) -> Iterator[tuple[Logged, int]]:
+    """Yields each decision of an escalation whose first decision is in the log, and its time.
+
+    It has the predictions of the decision whose answer was weighed, but for its own cost.
+    """
+    if not log.next_answers:
+        return
+    known = {one: (logged, row) for logged in log.decisions for row, one in enumerate(logged.ids)}
+    for answer in log.next_answers:
+        found = known.get(answer.weighed)
+        column = None if found is None else found[0].setup.pool.index.get(answer.model)
+        if found is None or column is None:
+            continue
+        before = found[0].take(np.array([found[1]], np.intp))
+        costs_usd = before.estimates.costs_usd.copy()
+        costs_usd[0, column] = answer.cost_usd
+        new = replace(
+            before,
+            ids=[answer.id],
+            choice=np.array([column], np.intp),
+            estimates=replace(before.estimates, costs_usd=costs_usd),
+        )
+        known[answer.id] = (new, 0)
+        yield new, answer.time_s
 
 
 def _settled_usd(logged: Logged, row: int, column: int, report: Report | None) -> float:
@@ -125,9 +169,10 @@ def _settled_usd(logged: Logged, row: int, column: int, report: Report | None) -
     return float(estimates.costs_usd[row, known])
 
 
-def _keys(logged: Logged, row: int, column: int) -> dict[str, str]:
-    priced_s = logged.estimates.priced_s
-    at_s = 0 if priced_s is None else int(priced_s[row])
+def _keys(logged: Logged, row: int, column: int, at_s: int | None) -> dict[str, str]:
+    if at_s is None:
+        priced_s = logged.estimates.priced_s
+        at_s = 0 if priced_s is None else int(priced_s[row])
     return {
         "tenant": logged.requests[row].tenant,
         "model": logged.setup.pool.names[column],

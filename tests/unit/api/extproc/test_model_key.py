@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routoo.api.extproc.json_body import read_json
-from routoo.api.extproc.model_key import replace_model
+from routoo.api.extproc.model_key import replace_model, with_number
 
 NEW = b'"new"'
 SPACE = st.text(alphabet=" \t\r\n", max_size=3)
@@ -115,3 +115,17 @@ def test_half_a_pair_of_surrogates_is_read(written: bytes, read: str) -> None:
     body = b'{"model":"auto","' + written + b'":"' + written + b'"}'
     assert read_json(body) == {"model": "auto", read: read}
     assert replace_model(body, "new") == body.replace(b'"auto"', b'"new"')
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"a": [1]} ', b'{"a": [1],"n":5} '),
+        (b'{"n": null, "a": {"n": 1}}', b'{"n": 5, "a": {"n": 1}}'),
+        (b'{"n":1,"\\u006e":"}"}', b'{"n":5,"\\u006e":5}'),
+        (b'{"a":"}\\"}"\n}\n', b'{"a":"}\\"}"\n,"n":5}\n'),
+    ],
+)
+def test_a_number_is_put_in_place_or_added(body: bytes, expected: bytes) -> None:
+    assert with_number(body, "n", 5) == expected
+    assert orjson.loads(expected)["n"] == 5

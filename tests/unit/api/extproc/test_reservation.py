@@ -23,6 +23,7 @@ from routoo.config.settings import Settings
 from routoo.engine.current import ActiveEngine
 from routoo.predictor.artifact import load_artifact
 from routoo.predictor.tokenizers.families import FAMILIES
+from routoo.routing.estimates import INPUT_MARGIN
 from routoo.routing.pool import ModelSpec, Pool
 from support.artifacts.tiny_artifact import write_tiny_artifact
 from support.billed_bodies import PATHS, Billed, random_body
@@ -32,7 +33,7 @@ from support.tiny_pool import SPECS
 from support.watched import HANG_S
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 CAPABILITIES = ["chat", "tools", "vision", "json", "audio", "video"]
@@ -45,7 +46,7 @@ MODELS = {
 BODIES = 5000
 
 
-def pool(window_tokens: int = 4_000_000, able: Sequence[str] = CAPABILITIES) -> Pool:
+def pool(window_tokens: int = 4_000_000, able: Sequence[str] = CAPABILITIES, **more: Any) -> Pool:
     specs = []
     for base, (name, (input_usd, output_usd, _)) in zip(SPECS, MODELS.items(), strict=True):
         specs.append(
@@ -58,6 +59,7 @@ def pool(window_tokens: int = 4_000_000, able: Sequence[str] = CAPABILITIES) -> 
                     "usd_per_1m_output_tokens": output_usd,
                     "context_window_tokens": window_tokens,
                     "capabilities": able,
+                    **more,
                 }
             )
         )
@@ -84,12 +86,13 @@ class Door:
         folder: Path,
         pool_of: int = 4_000_000,
         able: Sequence[str] = CAPABILITIES,
+        tokens: Mapping[str, float] | None = None,
         **processor: Any,
     ) -> None:
         self.money = spending(hourly(1e6))
         self.engine = make_engine(
             load_artifact(write_tiny_artifact(folder)),
-            pool=pool(pool_of, able),
+            pool=pool(pool_of, able, **(tokens or {})),
             policy=PolicySettings(name="round_robin", round_robin={"models": list(MODELS)}),
             spent_from=self.money,
         )
@@ -277,3 +280,27 @@ async def test_what_is_no_text_requires_its_capability(
 
 def _limit(limit_usd: float | None) -> dict[str, str]:
     return {} if limit_usd is None else {"max_cost_usd": str(limit_usd)}
+
+
+@pytest.mark.parametrize(
+    ("rates", "tokens"),
+    [({}, 1600 + 300 * 32), ({"tokens_per_image": 258, "tokens_per_audio_s": 25}, 258 + 300 * 25)],
+)
+async def test_media_are_reserved_for_by_the_rates_of_the_pool(
+    tmp_path: Path, rates: dict[str, float], tokens: int
+) -> None:
+    parts = [
+        {"type": "image_url", "image_url": {"url": "https://there/image"}},
+        {"type": "input_audio", "input_audio": {"url": "https://there/sound"}},
+    ]
+    reserved = []
+    for content in (parts, []):
+        door = Door(tmp_path / str(len(content)), tokens=rates)
+        said = [{"type": "text", "text": "look"}, *content]
+        body = {"messages": [{"role": "user", "content": said}], "max_tokens": 1}
+        routed = await door.route(PATHS["chat"], body, allowed_models="openai/gpt-5.2")
+        assert not isinstance(routed, Refusal), routed
+        reserved.append(door.reserved_usd())
+        await door.engine.close(0.0)
+    found = (reserved[0] - reserved[1]) * 1e6 / 5.0 / INPUT_MARGIN
+    assert found == pytest.approx(tokens, abs=1)

@@ -19,6 +19,7 @@ from routoo.errors import ConfigError
 from support.budgets import (
     FakeClock,
     all_figures,
+    all_reports,
     budget,
     figures,
     opened,
@@ -64,6 +65,7 @@ def test_books_survive_a_restart(clock: FakeClock, path: Path, fsync: str, windo
     ledger = used(clock, path, *budgets, fsync=fsync)
     before = ledger.states()
     assert all_figures(before) == [(0.0625, 0.625, 3.0, 3)] * 2
+    assert all_reports(before) == [(0.5, 0.25, 1)] * 2
     ledger.close()
     again = opened(clock, *budgets, journal=path, reservation_ttl_s=60)
     assert again.states() == before
@@ -159,6 +161,7 @@ class TestRewriting:
         reserved, settled, overdraft, granted = figures(again.states()[0])
         assert (round(reserved, 9), settled, overdraft) == (0.02, before[0].settled_usd, 1.0)
         assert granted == before[0].granted + 1
+        assert all_reports(again.states()) == all_reports(before) == [(0.04, 0.4, 0)] * 2
         assert again.settle("o", 2.0) is Settled.SETTLED
         assert again.settle("39-99", 2.0) is Settled.TWICE
         again.close()

@@ -130,17 +130,7 @@ OPENAI = Tariff(Rates(5, 15, cached_input=2.5, cache_write=6.25, cache_write_1h=
 ANTHROPIC = Tariff(Rates(5, 15, cached_input=0.5, cache_write=6.25, cache_write_1h=10))
 
 
-# Replies that carry the usage of the other maker's API have the other one's prices.
-SWAPPED = {
-    "bedrock converse",
-    "usage of messages in chat",
-    "litellm, anthropic in chat's words",
-    "usage of chat in messages",
-}
-
-
 @pytest.mark.parametrize("case", [one for one in CASES if one.told], ids=lambda case: case.name)
 def test_a_told_usage_costs_what_the_provider_bills(case: UsageCase) -> None:
-    at_anthropic = (case.api == "messages") != (case.name in SWAPPED)
-    tariff = ANTHROPIC if at_anthropic else OPENAI
+    tariff = ANTHROPIC if case.at_anthropic else OPENAI
     assert cost_nano_usd(tariff, case.usage, 0, "") == case.nano_usd

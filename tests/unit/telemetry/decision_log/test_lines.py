@@ -120,9 +120,11 @@ async def test_answers_that_were_weighed_are_lines_with_the_reason(
     assert not {"next", "model", "gain"} & (lines[1].keys() | lines[2].keys())
     log = read_logs([path])
     assert log.count == 1
-    (finding,) = log.findings
-    assert finding.startswith(f"{path}:3: 3 lines are left out")
-    assert finding.endswith("an answer that was weighed, which replay does not")
+    assert log.findings == []
+    assert log.not_replayed == ["3 answers were weighed, which replay does not do again"]
+    (next_answer,) = log.next_answers
+    assert (next_answer.id, next_answer.weighed) == (new.decision_id, decision.decision_id)
+    assert (next_answer.model, next_answer.cost_usd) == ("medium", 2.1e-5)
 
 
 async def test_a_sampled_decision_s_report_is_logged_and_no_other(

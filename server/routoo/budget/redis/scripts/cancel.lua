@@ -12,7 +12,7 @@ for i, decision in ipairs(decisions_of(ids)) do
     if decision.state == 'o' then
       book(decision.scope, decision.time, amount, 0, 0, -1)
     elseif decision.state == 'e' then
-      book(decision.scope, decision.time, 0, amount, 0, -1)
+      book(decision.scope, decision.time, 0, amount, 0, -1, 0, 0, -1)
     else
       book(decision.scope, decision.time, 0, 0, amount, 0)
     end

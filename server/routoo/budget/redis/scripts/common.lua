@@ -13,12 +13,17 @@
 --       3 microseconds until an unreported decision expires
 --       4 what it then counts, 1 its estimate or 0   5 most decisions to expire in this call
 -- A budget is a hash: step, the latest that was seen; R, S, O, G: reserved, settled, overdraft and
--- granted over the steps that count; r<step>, s<step>, ...: the same of one step.
+-- granted over the steps that count; r<step>, s<step>, ...: the same of one step; and of one step
+-- alone, m<step>, n<step>, u<step>: reported costs of those granted, what was reserved for the same,
+-- and how many of those granted expired unreported.
+-- A day (UTC) is a hash "<prefix without budget:>day:<days since 1970>": <letter> <scope>, letters
+-- as above; it is kept for DAYS_KEPT.
 local meta_key, decisions_key, open_key, known_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local prefix, known_epoch, ttl_us = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local kept, most_expired = tonumber(ARGV[4]), tonumber(ARGV[5])
 local WAITED_OUT_US = 60 * 1000000
-local budgets, cache, puts, pushed = {}, {}, {}, {}
+local DAY_US, DAYS_KEPT = 86400 * 1000000, 400
+local budgets, cache, puts, pushed, days, told = {}, {}, {}, {}, {}, {}
 local moved, forgotten, dropped_open, dropped_known = {}, {}, 0, 0
 local meta, now, now_text
 
@@ -94,7 +99,7 @@ local function budget_of(suffix)
       for i = 1, 4 do budget.total[i] = budget.total[i] - sums[i] end
       budget.touched[old] = nil
       local o = text(old)
-      for _, letter in ipairs({'r', 's', 'o', 'g', 'b'}) do
+      for _, letter in ipairs({'r', 's', 'o', 'g', 'b', 'm', 'n', 'u'}) do
         table.insert(budget.gone, letter .. o)
       end
     end
@@ -103,9 +108,15 @@ local function budget_of(suffix)
   return budget
 end
 
-local function book(scope, time, reserved, settled, overdraft, granted)
-  local change = {reserved, settled, overdraft, granted}
-  local spent = {reserved, settled + overdraft, 0, granted}
+local function raise(sums, key, field, change)
+  if change == 0 then return end
+  sums[key] = sums[key] or {}
+  sums[key][field] = (sums[key][field] or 0) + change
+end
+
+-- Changes the sums of budgets by r, s, o, g, and those that are kept by step alone.
+local function book_in(scope, time, change, reported)
+  local spent = {change[1], change[2] + change[3], 0, change[4]}
   for strict, suffix in string.gmatch(scope, '(=?)([^,=]+)') do
     local budget = budget_of(suffix)
     local step = math.floor(time / budget.step_us)
@@ -115,7 +126,23 @@ local function book(scope, time, reserved, settled, overdraft, granted)
         sums[i] = sums[i] + own[i]
         budget.total[i] = budget.total[i] + own[i]
       end
+      for i, letter in ipairs({'m', 'n', 'u'}) do
+        raise(told, budget.key, letter .. text(step), reported[i])
+      end
     end
+  end
+end
+
+-- The same, and the sums of the day. Of m, n and u none is needed.
+local function book(scope, time, reserved, settled, overdraft, granted, m, n, u)
+  local change, reported = {reserved, settled, overdraft, granted}, {m or 0, n or 0, u or 0}
+  book_in(scope, time, change, reported)
+  local key = string.gsub(prefix, 'budget:$', 'day:') .. text(math.floor(time / DAY_US))
+  for i, letter in ipairs({'r', 's', 'o', 'g'}) do
+    raise(days, key, letter .. ' ' .. scope, change[i])
+  end
+  for i, letter in ipairs({'m', 'n', 'u'}) do
+    raise(days, key, letter .. ' ' .. scope, reported[i])
   end
 end
 
@@ -175,7 +202,7 @@ local function expire(looking)
     if decision and (decision.state == 'o' or decision.state == 'v') then
       local counts = kept * decision.amount
       if decision.state == 'o' then
-        book(decision.scope, decision.time, -decision.amount, counts, 0, 0)
+        book(decision.scope, decision.time, -decision.amount, counts, 0, 0, 0, 0, 1)
         decision.state = 'e'
       else
         book(decision.scope, decision.time, 0, 0, counts - decision.amount, 0)
@@ -199,8 +226,6 @@ local function in_parts(command, key, values)
   end
 end
 
--- Writes everything, and returns the version of the books. The first write is one that a Redis
--- without memory refuses: after that nothing is refused any more in this script.
 local function add_changes(fields, letters, sums, suffix)
   for i = 1, 4 do
     if sums[i] ~= sums[i + 4] then
@@ -210,7 +235,28 @@ local function add_changes(fields, letters, sums, suffix)
   end
 end
 
+-- Per key of the sums that are raised, fields and their new values. Reads only.
+local function raised()
+  local found = {}
+  for _, sums in ipairs({told, days}) do
+    for key, changes in pairs(sums) do
+      local fields = {}
+      for field, _ in pairs(changes) do table.insert(fields, field) end
+      local values = redis.call('HMGET', key, unpack(fields))
+      found[key] = {}
+      for i, field in ipairs(fields) do
+        table.insert(found[key], field)
+        table.insert(found[key], text(number(key, field, values[i]) + changes[field]))
+      end
+    end
+  end
+  return found
+end
+
+-- Writes everything, and returns the version of the books. The first write is one that a Redis
+-- without memory refuses: after that nothing is refused any more in this script.
 local function finish()
+  local raised_fields = raised()
   meta.version = meta.version + 1
   local version = text(meta.version)
   redis.call('HSET', meta_key, 'now', now_text, 'version', version)
@@ -226,6 +272,8 @@ local function finish()
     if #fields > 0 then redis.call('HSET', budget.key, unpack(fields)) end
     if #budget.gone > 0 then redis.call('HDEL', budget.key, unpack(budget.gone)) end
   end
+  for key, fields in pairs(raised_fields) do in_parts('HSET', key, fields) end
+  for key, _ in pairs(days) do redis.call('EXPIRE', key, DAYS_KEPT * 86400) end
   local fields = {}
   for id, value in pairs(puts) do
     table.insert(fields, id)

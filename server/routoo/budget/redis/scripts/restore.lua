@@ -12,7 +12,7 @@ for i = 7, #ARGV, 3 do
   local field = 'b' .. text(step)
   local base = number(budget.key, field, redis.call('HGET', budget.key, field))
   if seen > base and step > budget.step - budget.steps then
-    book(ARGV[i], step * budget.step_us, 0, seen - base, 0, 0)
+    book_in(ARGV[i], step * budget.step_us, {0, seen - base, 0, 0}, {0, 0, 0})
     table.insert(bases, {budget.key, field, text(seen)})
   end
 end

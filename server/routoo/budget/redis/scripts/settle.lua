@@ -13,10 +13,12 @@ for i, decision in ipairs(decisions_of(ids)) do
   else
     local state, amount = decision.state, decision.amount
     codes[i] = (state == 'e' or state == 'w') and 3 or 1
+    -- Without an amount it was released when it expired, or there is nothing to compare with.
+    local reported = amount > 0 and cost or 0
     if state == 'o' then
-      book(decision.scope, decision.time, -amount, cost, 0, 0)
+      book(decision.scope, decision.time, -amount, cost, 0, 0, reported, amount, 0)
     elseif state == 'e' then
-      book(decision.scope, decision.time, 0, cost - amount, 0, 0)
+      book(decision.scope, decision.time, 0, cost - amount, 0, 0, reported, amount, -1)
     else
       book(decision.scope, decision.time, 0, 0, cost - amount, 0)
     end
