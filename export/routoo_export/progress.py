@@ -18,8 +18,8 @@ Stages = Callable[[str, int], AbstractContextManager[Advance]]
 @contextmanager
 def silent(_task: str, _total: int) -> Iterator[Advance]:
     """Start a stage whose progress is not shown."""
-    yield _ignore
+    yield nothing
 
 
-def _ignore(done: int, loss: float | None = None) -> None:
-    pass
+def nothing(done: int, loss: float | None = None) -> None:
+    """Show no progress."""

@@ -16,9 +16,10 @@ from routoo_export.cli.common import (
     progress_bar,
     use_threads,
 )
-from routoo_export.cli.own_numbers import own_numbers
+from routoo_export.cli.own_numbers import OwnQuestion, own_numbers
 from routoo_export.errors import ExportError, OutcomeError
 from routoo_export.evaluation.evaluate import Evaluation, evaluate, evaluation_epochs
+from routoo_export.evaluation.own.numbers import DRAWS
 from routoo_export.evaluation.pool import fitted_prices, input_tokens
 from routoo_export.evaluation.protocol import EvaluationProtocol, own_protocol, standard_protocol
 from routoo_export.evaluation.summary import Figures
@@ -33,7 +34,8 @@ Folds = Annotated[
     typer.Option(
         min=0,
         max=FOLDS,
-        help="Of five folds, how many to train. Default: all, or none of a fine-tuned backbone.",
+        help="Of five folds, how many to train. Default: all, or none of a fine-tuned backbone."
+        " --own: 0 leaves them out.",
     ),
 ]
 Report = Annotated[Path | None, typer.Option(help="Folder for report.html, its plots and JSON.")]
@@ -74,8 +76,18 @@ def evaluate_checkpoint(  # noqa: PLR0913 - one parameter per option
         Path | None, typer.Option(help="--traffic: file of shares; default: the shipped one.")
     ] = None,
     source: Annotated[
-        list[str] | None, typer.Option(help="--traffic: a source of the mix; repeatable.")
+        list[str] | None,
+        typer.Option(help="--own, --traffic: a source, instead of all; repeatable."),
     ] = None,
+    labels: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=40, help="--own: a number of labels; repeatable. Default: 150, 500, 1500."
+        ),
+    ] = None,
+    draws: Annotated[
+        int, typer.Option(min=0, help="--own: random draws of each; 0: five folds only.")
+    ] = DRAWS,
     threads: Threads = 1,
     as_json: AsJson = False,
 ) -> None:
@@ -84,7 +96,10 @@ def evaluate_checkpoint(  # noqa: PLR0913 - one parameter per option
     if own:
         if data is None:
             raise OutcomeError("--own judges on the standard sources; give --data (ROUTOO_DATA)")
-        print_result(own_numbers(data, artifact), as_json=as_json)
+        asked = OwnQuestion(
+            data, artifact, tuple(source or ()), tuple(labels or ()), draws, folds != 0
+        )
+        print_result(own_numbers(asked), as_json=as_json)
         return
     if traffic:
         if data is None:

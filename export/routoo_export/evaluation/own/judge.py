@@ -35,10 +35,13 @@ class HeldOut:
     Attributes:
         scores: Predicted scores by method; a method without predictions is not among them.
         cost_usd: Predicted costs by method; empty = costs are not known.
+        levels: The models' levels in what was trained on; the first of them is the best single
+            model as known then.
     """
 
     scores: dict[str, FloatArray] = field(default_factory=dict)
     cost_usd: dict[str, FloatArray] = field(default_factory=dict)
+    levels: FloatArray = field(default_factory=lambda: np.zeros((0, 0)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,8 @@ def cross_validate(
         prices: Prices; None = costs are those of the outcomes, if any.
         prior: As in ``train_own``.
     """
-    held = HeldOut()
+    blank = np.full(own.outcomes.scores.shape, np.nan)
+    held = HeldOut(levels=blank.copy())
     for fold in range(FOLDS):
         of_fold = own.outcomes.buckets % FOLDS == fold
         train, out = np.flatnonzero(~of_fold), np.flatnonzero(of_fold)
@@ -91,8 +95,8 @@ def cross_validate(
         part = predict_held_out(own.rows(train), own.rows(out), prices, prior=prior)
         for mine, found in ((held.scores, part.scores), (held.cost_usd, part.cost_usd)):
             for method, values in found.items():
-                blank = np.full(own.outcomes.scores.shape, np.nan)
-                mine.setdefault(method, blank)[out] = values
+                mine.setdefault(method, blank.copy())[out] = values
+        held.levels[out] = part.levels
     return held
 
 
@@ -104,7 +108,7 @@ def predict_held_out(
     fitted = train_own(train, listed, prior=prior)
     models = len(train.outcomes.models)
     scores = train.outcomes.scores
-    held = HeldOut()
+    held = HeldOut(levels=np.broadcast_to(fitted.scores.levels.mean, asked.outcomes.scores.shape))
     held.scores[THIS] = fitted.scores.predict(asked.features)
     kinds = train.features.kinds, asked.features.kinds
     held.scores[RECOGNISED] = task_means(scores, *kinds, models)
@@ -224,6 +228,35 @@ def choice_figures(
     return found
 
 
+def known_before(
+    own: OwnPrompts, held: HeldOut, cost_usd: FloatArray | None, seed: int = 0
+) -> dict[str, dict[str, Estimate]]:
+    """As ``choice_figures``, over the best single model of what was trained on.
+
+    No one knows beforehand which model will be the best on prompts to come; in hindsight the best
+    of many near-equal ones is above what any choice could have had.
+    """
+    scores = own.outcomes.scores
+    resamples = Resamples.draw(len(scores), seed, RESAMPLED)
+    complete = _complete(scores, cost_usd)
+    alone = np.where(np.isnan(held.levels), -np.inf, held.levels).argmax(axis=1)
+    found = {}
+    for method, predicted in held.scores.items():
+        figures = {"points": Estimate.of(_mean_gaps(scores, predicted, alone, resamples))}
+        if cost_usd is not None and complete.sum() >= FEWEST_COMPLETE:
+            predictions = PoolPredictions(predicted[complete], held.cost_usd[method][complete])
+            rows, single = np.flatnonzero(complete), alone[complete]
+            # One more column is the model of the prompt's fold; no choice is made of it.
+            truth = Truth(
+                np.column_stack([scores[complete], scores[rows, single]]),
+                np.column_stack([cost_usd[complete], cost_usd[rows, single]]),
+                scores.shape[1],
+            )
+            figures |= _gains(predictions.sweep(), truth, resamples.of(complete))
+        found[method] = figures
+    return found
+
+
 def _complete(scores: FloatArray, cost_usd: FloatArray | None) -> NDArray[np.bool_]:
     """The prompts [n] of which every model's score, and its cost if any are known, is known."""
     known = ~np.isnan(scores if cost_usd is None else scores + cost_usd)
@@ -264,13 +297,22 @@ def _points(scores: FloatArray, predicted: FloatArray | None, resamples: Resampl
     count = np.maximum(known.sum(axis=0), 1)
     # A model that few prompts were put to is not called the best.
     best = int(np.where(count >= 0.5 * count.max(), total.sum(axis=0) / count, -np.inf).argmax())
-    rows = np.flatnonzero(known[:, best])
+    return _mean_gaps(scores, predicted, np.full(len(scores), best), resamples)
+
+
+def _mean_gaps(
+    scores: FloatArray, predicted: FloatArray | None, alone: NDArray[np.int64], resamples: Resamples
+) -> FloatArray:
+    """Points [r] of the choice over the models ``alone`` [n], of prompts that these were asked."""
+    known = ~np.isnan(scores)
+    total = np.where(known, scores, 0.0)
+    rows = np.flatnonzero(known[np.arange(len(scores)), alone])
     if predicted is None:
         got = total[rows].sum(axis=1) / known[rows].sum(axis=1)
     else:
         choice = np.where(known, predicted, -np.inf)[rows].argmax(axis=1)
         got = total[rows, choice]
-    gaps = 100.0 * (got - total[rows, best])
+    gaps = 100.0 * (got - total[rows, alone[rows]])
     weights = resamples.weights[:, rows].astype(np.float64)
     means: FloatArray = weights @ gaps / np.maximum(weights.sum(axis=1), 1.0)
     return means

@@ -20,6 +20,7 @@ from routoo_export.evaluation.own.judge import RECOGNISED, THIS, predict_held_ou
 from routoo_export.outcomes.outcomes import merge_outcomes
 from routoo_export.outcomes.sources import read_source, split_together
 from routoo_export.outcomes.splits import questions
+from routoo_export.progress import Advance, nothing
 from routoo_export.training.own.train import OwnPrompts
 
 FloatArray = NDArray[np.float64]
@@ -57,7 +58,10 @@ def read_mix(data: Path, names: Sequence[str], artifact: Artifact) -> OwnPrompts
 
 
 def label_curve(
-    own: OwnPrompts, labels: Sequence[int] = LABELS, draws: int = DRAWS
+    own: OwnPrompts,
+    labels: Sequence[int] = LABELS,
+    draws: int = DRAWS,
+    advance: Advance = nothing,
 ) -> dict[int, dict[str, LabelFigures]]:
     """Judge the trained rows and the plain recipe at each number of labels.
 
@@ -65,6 +69,7 @@ def label_curve(
         own: Prompts and outcomes.
         labels: Numbers of prompts to draw; at most four fifths of all.
         draws: Random draws of each.
+        advance: Called after each draw.
     """
     n = len(own.outcomes.prompts)
     asked_of = questions(own.outcomes.prompts, own.outcomes.duplicate_groups)[0]
@@ -79,6 +84,7 @@ def label_curve(
             held = predict_held_out(part, rest, prior=False)
             for method, figures in seen.items():
                 figures.append(_figures(part, rest, held.scores[method]))
+            advance(1)
         plain = np.array(seen[RECOGNISED])
         found[count] = {
             method: LabelFigures(

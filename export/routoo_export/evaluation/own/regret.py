@@ -1,10 +1,11 @@
-"""The check for regret: five folds of every source against its best single model in hindsight.
+"""The check for regret: five folds of every source against its best single model.
 
-The artifact's own scores are left out as a prior, because its catalogue has seen some of the
-sources.
+That model is the one that is the best in the folds that were trained on, and, as the stricter bar,
+the best in hindsight. The artifact's own scores are left out as a prior, because its catalogue has
+seen some of the sources.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,60 +16,79 @@ from routoo.predictor.artifact import Artifact
 from routoo_export.errors import OutcomeError
 from routoo_export.evaluation.bootstrap import Estimate
 from routoo_export.evaluation.own.judge import (
-    RECOGNISED,
     THIS,
     choice_figures,
     cross_validate,
+    known_before,
     true_costs,
 )
 from routoo_export.outcomes.registry import registry
 from routoo_export.outcomes.sources import read_source
-from routoo_export.training.own.train import FEWEST_PROMPTS, OwnPrompts
+from routoo_export.training.own.train import OwnPrompts
 
 _ASKED_SHARE: Final = 0.95
 """Models that fewer of a source's prompts were put to are left out."""
+_ROUNDING: Final = 1.0e-6
 
 
 @dataclass(frozen=True, slots=True)
 class Regret:
-    """Five folds of one source; points (1/100) over its best single model in hindsight.
+    """Five folds of one source.
+
+    The figures are those of ``OwnFigures`` that speak of choices, by method and by name; those at
+    a cost are missing where costs are not known.
 
     Attributes:
         prompts: Their number.
         models: Their number.
-        points: Of the choice by predicted score.
-        full_cost_points: At that model's cost; None = costs are not known.
-        plain_points: As ``points``, of empirical-Bayes means by recognised task.
-        plain_full_cost_points: As ``full_cost_points``, of the same.
+        over_known: Figures over the best single model of the folds that were trained on.
+        over_hindsight: Figures over the best single model in hindsight.
     """
 
     prompts: int
     models: int
-    points: Estimate
-    full_cost_points: Estimate | None
-    plain_points: Estimate
-    plain_full_cost_points: Estimate | None
+    over_known: dict[str, dict[str, Estimate]]
+    over_hindsight: dict[str, dict[str, Estimate]]
 
     @property
     def regrets(self) -> bool:
-        """Whether the router is below the best single model by more than one standard error."""
-        at_cost = self.full_cost_points or self.points
-        return at_cost.value < -at_cost.se
+        """Whether choices are below the best single model of the folds that were trained on.
+
+        By more than one standard error, at that model's cost where costs are known.
+        """
+        return _below(self.over_known[THIS])
+
+    @property
+    def regrets_in_hindsight(self) -> bool:
+        """The same of the best single model in hindsight."""
+        return _below(self.over_hindsight[THIS])
 
 
-def regrets(data: Path, artifact: Artifact) -> Iterator[tuple[str, Regret]]:
-    """Judge each source of the registry that has prompts.
+def _below(figures: dict[str, Estimate]) -> bool:
+    at_cost = figures.get("full_cost_points", figures["points"])
+    return at_cost.value < -at_cost.se - _ROUNDING
+
+
+def checked_sources(names: Sequence[str]) -> tuple[str, ...]:
+    """The sources ``names``, or else all that have prompts.
 
     Raises:
-        OutcomeError: a file is missing or does not fit.
+        OutcomeError: there is no such source, or it has no prompts.
     """
-    for entry in registry().sources:
-        if entry.prompt is None:
-            continue
-        outcomes = read_source(data, entry.name).outcomes
-        if len(outcomes.prompts) < FEWEST_PROMPTS:
-            continue
-        yield entry.name, regret(OwnPrompts.read(outcomes, artifact))
+    known = [entry.name for entry in registry().sources if entry.prompt is not None]
+    for name in names:
+        if registry().named(name).name not in known:
+            raise OutcomeError(f"source {name!r} has no prompts; choose one of {', '.join(known)}")
+    return tuple(dict.fromkeys(names)) or tuple(known)
+
+
+def regret_of(data: Path, name: str, artifact: Artifact) -> Regret:
+    """Judge one source of the data folder.
+
+    Raises:
+        OutcomeError: its file is missing or does not fit, or cannot be trained on.
+    """
+    return regret(OwnPrompts.read(read_source(data, name).outcomes, artifact))
 
 
 def regret(own: OwnPrompts) -> Regret:
@@ -84,13 +104,10 @@ def regret(own: OwnPrompts) -> Regret:
             "no two models were asked the same prompts; bring outcomes of several models"
         )
     own = own.models(kept)
-    found = choice_figures(own, cross_validate(own, prior=False), true_costs(own, None))
-    this, plain = found[THIS], found[RECOGNISED]
+    held, cost_usd = cross_validate(own, prior=False), true_costs(own, None)
     return Regret(
         len(own.outcomes.prompts),
         int(kept.sum()),
-        this["points"],
-        this.get("full_cost_points"),
-        plain["points"],
-        plain.get("full_cost_points"),
+        known_before(own, held, cost_usd),
+        choice_figures(own, held, cost_usd),
     )

@@ -1,12 +1,16 @@
-"""The choice, by cross-validation, of how far a team's rows go beyond the models' levels.
+"""The choice, by cross-validation, of how far a team's rows go beyond the best single model.
 
-Plain empirical-Bayes means by kind of task are the start, or the models' levels, which mean the
-best single model, where choices by these means lose by more than a standard error on prompts that
-were not fitted to. Deviations by topic, by direction and by trait count if they gain so much more,
-as in the one-standard-error rule of Breiman et al., "Classification and Regression Trees" (1984),
-both on the start and on the best single model in hindsight, with all prompts known: of many
-near-equal models that one looks the better the more they are, and so does what is chosen among
-them.
+Plain empirical-Bayes means by kind of task are the start. They put a model above the best single
+one of all prompts only where choices by them, on prompts that were not fitted to, do not fall short
+of it: neither of the best of the prompts that were fitted to, by half a standard error, nor of the
+best in hindsight, with all prompts known, by a whole one. Of many near-equal models that one looks
+the better the more they are, and so does what is chosen among them.
+
+Deviations by topic, by direction and by trait count if they gain surely both on the start and on
+the best single model in hindsight: as in the one-standard-error rule of Breiman et al.,
+"Classification and Regression Trees" (1984), but as the luckiest of several is looked at, by so
+many standard errors that one without merit is taken no more often than a single one would be by one
+standard error (Sidak, "Rectangular confidence regions", JASA 1967).
 """
 
 from collections.abc import Sequence
@@ -15,6 +19,7 @@ from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import norm
 
 from routoo_export.training.own.fit import Features, FittedScores, RowRecipe, Strength, fit_scores
 from routoo_export.training.own.scores import MOST_DIRECTIONS, fit_levels
@@ -28,11 +33,11 @@ _TOLD: Final = ((0.5, 0.0), (1.0, 0.5), (1.0, 1.0))
 """Strength of told topics and of traits that is tried beyond topics alone."""
 _RECOGNISED: Final = ((0.5, 0.0), (1.0, 0.0), (1.0, 1.0))
 """Strength of recognised topics and of sides that is tried beyond plain means."""
-LEAST_GAIN: Final = 1.5
-"""Of what is added, over what is plainer, in standard errors of the choices' scores; more than one,
-because several are tried and the luckiest of them is looked at."""
-MOST_LOSS: Final = 1.0
-"""Of plain means against the best single model, in the same unit."""
+SURE: Final = 1.0
+"""Gain of the only thing that is tried, in standard errors of the choices' scores."""
+MOST_LOSS: Final = (0.5, 1.0)
+"""Of plain means against the best single model as known from other prompts, and in hindsight, in
+the same unit. Less costs more gains than it saves losses while there are few labels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +110,8 @@ def choose_recipe(
 ) -> RowRecipe:
     """Choose topics, directions and strength.
 
-    Plain means by kind of task are the start; where they lose against the best single model, the
-    models' levels are. What has more to it has to gain on both.
+    Plain means by kind of task are the start; where they fall short of the best single model, no
+    other is put above it. What has more to it has to gain on both.
 
     Args:
         scores: [n, m], NaN = not asked.
@@ -178,10 +183,14 @@ class _Data:
         )
         return min(both, key=missed)
 
-    def lose(self, fits: FoldFits, strength: Strength, *, told: bool = False) -> bool:
-        """Whether choices are below the best single model by more than MOST_LOSS."""
+    def hold(self, fits: FoldFits, strength: Strength, *, told: bool = False) -> bool:
+        """Whether choices fall short of no best single model by more than MOST_LOSS."""
         predicted = fits.predict(strength, told=told)
-        return gain(predicted, fits.best_single(), self.scores) < -MOST_LOSS
+        singles = fits.best_single(), self.best_single()
+        return all(
+            gain(predicted, single, self.scores) >= -most
+            for single, most in zip(singles, MOST_LOSS, strict=True)
+        )
 
     def best_single(self) -> FloatArray:
         """The models' levels with all prompts known, [n, m]."""
@@ -196,8 +205,7 @@ def _told_strength(data: _Data, kinds: _Learnt) -> Strength:
         return levels
     fits = data.fitted(kinds, levels, 0, plain=True)[1]
     base = replace(levels, told=1.0)
-    if data.lose(fits, base, told=True):
-        base = levels
+    base = replace(base, told_above=data.hold(fits, base, told=True))
     tried = []
     for told, traits in _TOLD:
         strength = replace(levels, told=told, traits=traits)
@@ -211,8 +219,7 @@ def _recognised(
     """The recipe for prompts whose topic is recognised."""
     recipe, fits = plain
     base = replace(told, topics=1.0)
-    if data.lose(fits, base):
-        base = told
+    base = replace(base, above=data.hold(fits, base))
     found = []
     for learnt in tried:
         full, full_fits = data.fitted(learnt, told, recipe.directions)
@@ -227,12 +234,18 @@ def _upgraded(
 ) -> Kind:
     """The best of what gains on the base and on the best single model, or else the base."""
     single, found, most = data.best_single(), base[0], 0.0
+    least = least_gain(len(tried))
     for one, predicted in tried:
         gains = gaps(predicted, base[1], data.scores)
-        sure = min(_errors(gains), gain(predicted, single, data.scores)) > LEAST_GAIN
+        sure = min(_errors(gains), gain(predicted, single, data.scores)) > least
         if sure and gains.mean() > most:
             found, most = one, float(gains.mean())
     return found
+
+
+def least_gain(tried: int) -> float:
+    """Least gain, in standard errors, of the best of so many that are tried; SURE of one."""
+    return float(norm.ppf(norm.cdf(SURE) ** (1.0 / max(tried, 1))))
 
 
 def gaps(predicted: FloatArray, other: FloatArray, scores: FloatArray) -> FloatArray:

@@ -28,6 +28,9 @@ MOST_MOVED: Final = 0.1
 """Most that traits move the scores of 99 of 100 prompts."""
 FEWEST_FOR_DIRECTIONS: Final = 60
 """Prompts below which no directions are sought."""
+BEHIND: Final = 2e-3
+"""Score by which others stay behind the best single model where they may not be above it; a tie
+would be broken by rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +61,16 @@ class Strength:
         sides: Part of those that count directions, too, in their mixture with those by topic alone.
         told: Of all deviations where topics are told.
         traits: Part of those that count traits, too, in their mixture with those by topic alone.
+        above: Whether recognised topics lift models above the best single model.
+        told_above: Whether told topics do.
     """
 
     topics: float = 1.0
     sides: float = 1.0
     told: float = 1.0
     traits: float = 1.0
+    above: bool = True
+    told_above: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +193,7 @@ class FittedScores:
         """Scores by topic, for prompts of a told topic, [q, m]."""
         weights = self._told_weights()[: self._q]
         found: FloatArray = self.levels.mean + self.strength.told * self.told_offsets.T
-        return self.in_range(found + weights)
+        return self.in_range(self._held_back(found + weights, above=self.strength.told_above))
 
     def row_scores(self) -> FloatArray:
         """Scores by combination of topic and sides, [k * 2^d, m]."""
@@ -194,7 +201,20 @@ class FittedScores:
         shares = np.repeat(np.eye(k), len(sides), axis=0)
         effects = self.split.effects(shares, np.tile(sides, (k, 1)), self.strength)
         found: FloatArray = self.levels.mean + self.strength.topics * shares @ self.offsets.T
-        return self.in_range(found + effects)
+        return self.in_range(self._held_back(found + effects, above=self.strength.above))
+
+    def _held_back(self, scores: FloatArray, *, above: bool) -> FloatArray:
+        """The rows of ``scores`` [q, m], with no model above the best single one if not ``above``.
+
+        Without deviations at all, a cheaper model that is as good in a topic would be lost, too.
+        """
+        if above:
+            return scores
+        best = int(self.levels.mean.argmax())
+        most = scores[:, [best]] - BEHIND
+        found = np.minimum(scores, most)
+        found[:, best] = scores[:, best]
+        return found
 
     def predict(self, features: Features) -> FloatArray:
         """Scores [n, m] of prompts whose topic is recognised, in [0, 1] as the graph clips them."""

@@ -22,6 +22,7 @@ from routoo_export.evaluation.own.judge import (
     true_costs,
 )
 from routoo_export.graph.table_graph import shrunk_traits
+from routoo_export.training.own.choice import SURE, least_gain
 from routoo_export.training.own.fit import Strength
 from routoo_export.training.own.prompt_reader import PromptReader
 from routoo_export.training.own.train import OwnPrompts, train_own
@@ -158,3 +159,31 @@ def test_of_many_equal_models_the_best_one_is_taken(own: OwnPrompts) -> None:
     full = Strength(topics=1.0, sides=1.0, told=1.0, traits=1.0)
     ungated = replace(trained.scores, strength=full)
     assert (ungated.predict(own.features).argmax(axis=1) != best).any()
+
+
+def test_held_back_no_model_is_above_the_best_single_one_and_told_ones_apart(
+    own: OwnPrompts,
+) -> None:
+    trained = train_own(own).scores
+    told = [domain or "" for domain in own.outcomes.domains]
+    best = int(trained.levels.mean.argmax())
+    free = replace(trained.strength, topics=1.0, told=1.0, traits=0.0)
+    for scores in (
+        replace(trained, strength=replace(free, above=False)).predict(own.features),
+        replace(trained, strength=replace(free, told_above=False)).predict_told(told, own.features),
+    ):
+        assert (scores.argmax(axis=1) == best).all()
+        # What is behind it still differs by topic.
+        assert np.ptp(scores[:, 1 - best]) > 0.05
+    lifted = replace(trained, strength=free).predict_told(told, own.features)
+    assert (lifted.argmax(axis=1) != best).any()
+
+
+def test_of_more_ways_the_luckiest_has_to_gain_more() -> None:
+    assert least_gain(1) == pytest.approx(SURE)
+    found = [least_gain(tried) for tried in (1, 3, 6)]
+    assert found == sorted(found)
+    # Of six without merit, one is as seldom above as a single one is above one standard error.
+    draws = np.random.default_rng(0).normal(size=(100_000, 6)).max(axis=1)
+    single = np.random.default_rng(1).normal(size=100_000)
+    assert (draws > found[2]).mean() == pytest.approx((single > SURE).mean(), abs=0.01)
