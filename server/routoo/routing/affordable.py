@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,9 +39,7 @@ def affordable_output_tokens(
     if limit_usd is None or request.max_output_tokens is not None:
         return None
     one = slice(row, row + 1)
-    asked = replace(request, max_output_tokens=1)
-    inputs = most_input_tokens_of(pool, [asked], estimates.input_tokens[one])
-    assert inputs is not None  # noqa: S101 - the request sets a longest answer
+    inputs = most_input_tokens_of(request, estimates.input_tokens[row], pool)[None, :]
 
     def most_usd(output_tokens: float) -> float:
         costs = pool.prices.most_usd(

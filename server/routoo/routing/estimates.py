@@ -291,6 +291,26 @@ def _input_tokens(
     return tokens, most
 
 
+def most_input_tokens_of(
+    request: PromptRequest, input_tokens: NDArray[np.float64], pool: Pool
+) -> NDArray[np.float64]:
+    """Returns a request's most input tokens, float64 [m]; see ``Estimates.most_input_tokens``.
+
+    Args:
+        request: the request.
+        input_tokens: float64 [m], as they are counted.
+        pool: the m models.
+    """
+    columns, most = pool.tokenizers, input_tokens
+    if not columns.all_known:
+        _, longest = columns.counts([_read(request)], np.zeros(1), most=True)
+        if longest is not None:
+            rows = longest + _added_tokens([request], pool)[0]
+            most = np.where(columns.known, most, np.maximum(most, rows))
+    generous: NDArray[np.float64] = np.ceil(most * INPUT_MARGIN) + FRAME_TOKENS
+    return generous
+
+
 def _added_tokens(requests: Sequence[PromptRequest], pool: Pool) -> NDArray[np.float64]:
     """Returns the tokens of requests that are not of texts, float64 [n, 1] or [n, m]."""
     added = np.array([[request.added_input_tokens] for request in requests], np.float64)
