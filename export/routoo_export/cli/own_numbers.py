@@ -82,7 +82,7 @@ def _curves(question: OwnQuestion) -> dict[str, tuple[str, ...]]:
     """The sources of each curve, by its name."""
     if not question.draws:
         return {}
-    alone = {name: (name,) for name in question.sources or MIX}
+    alone: dict[str, tuple[str, ...]] = {name: (name,) for name in question.sources or MIX}
     return alone if question.sources else {**alone, "mix": MIX}
 
 

@@ -88,6 +88,10 @@ def _tokens(reply: str) -> dict[str, int]:
     """Returns the tokens of each kind; each token is of one kind."""
     # A call of a tool may have any words in what it hands over; what is billed may stand apart.
     reply = re.sub(r'"input"\s*:\s*\{(?:[^{}]|\{[^{}]*\})*\}', "", reply)
+    # Of a conversation that is shortened on the way, each step is a bill of its own.
+    if steps := re.search(r'"iterations"\s*:\s*\[([^\]]*)\]', reply):
+        bills = [_tokens(step) for step in re.findall(r"\{[^{}]*\}", steps[1])]
+        return {kind: sum(bill[kind] for bill in bills) for kind in bills[0]}
     reply = "".join(re.findall(r'"billed_units"\s*:\s*\{[^{}]*\}', reply)) or reply
 
     def most(*names: str, within: str = "") -> int:
