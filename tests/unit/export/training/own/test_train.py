@@ -76,8 +76,8 @@ def test_the_graph_serves_what_was_learnt(base: Path, own: OwnPrompts, tmp_path:
     seen = served.predict(prompts, told=told)
     expected = trained.scores.predict_told(told, own.features)
     np.testing.assert_allclose(seen.scores, expected, atol=1e-3)
-    # Each model is preferred where it is good, also if only the wording tells: half would be chance,
-    # and the tiny recogniser knows few words.
+    # Each model is preferred where it is good, also if only the wording tells, of which the tiny
+    # recogniser knows little: half would be chance.
     better = trained.scores.predict(own.features).argmax(axis=1)
     right = np.array([("small", "large").index("small" if d == "sums" else "large") for d in told])
     assert (better == right).mean() > 0.8
