@@ -72,10 +72,11 @@ class ProcessorSettings(Section):
     access log has a limit of its own, 4 MiB."""
     uncompressed_replies: bool = True
     """Removes accept-encoding from routed requests: the usage is not read in a compressed reply."""
-    cap_answers: bool = False
+    cap_answers: bool = True
     """Writes the longest answer that keeps ``x-routoo-max-cost-usd`` into requests that set none:
     ``max_completion_tokens`` in chats, ``max_output_tokens`` in responses, else ``max_tokens``.
-    Such an answer may be cut off. Off: the limit holds for the predicted cost."""
+    Such an answer may be cut off, but it costs no more than was allowed. Unset it to have the limit
+    hold for the predicted cost alone."""
     fallback_model: str = ""
     """Model for requests that cannot be routed for a reason of ``fallback_on``. Empty: they are
     refused."""
