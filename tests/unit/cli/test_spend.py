@@ -69,6 +69,13 @@ def test_costs_are_told_apart_by_tenant_model_and_day(run: Run, log: Path) -> No
     assert total["saved_usd"] == total["best_model_usd"] - total["predicted_usd"]
 
 
+def test_a_log_that_is_named_twice_counts_once(run: Run, log: Path) -> None:
+    link = log.with_name("link")
+    link.symlink_to(log)
+    once = run("spend", str(log), "--json").out
+    assert run("spend", str(log), str(link), str(log), "--json").out == once
+
+
 def test_rows_may_be_joined_and_the_best_model_named(run: Run, log: Path) -> None:
     ended = run("spend", str(log), "--by", "tenant", "--best", "medium", "--json")
     found = orjson.loads(ended.out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -110,15 +111,20 @@ class LogContents:
 
 
 def read_logs(paths: Iterable[Path]) -> LogContents:
-    """Reads files, the oldest first.
+    """Reads files, the oldest first; one that is named twice, by whatever name, is read once.
 
     Raises:
         DecisionLogError: a file cannot be read, or no file holds a decision.
     """
     reader = _Reader()
+    known: set[tuple[int, int]] = set()
     for path in paths:
         try:
             with path.open("rb") as lines:
+                file = os.fstat(lines.fileno())
+                if (file.st_dev, file.st_ino) in known:
+                    continue
+                known.add((file.st_dev, file.st_ino))
                 reader.read(path, lines)
         except OSError as error:
             raise DecisionLogError(f"{path}: cannot be read: {error.strerror}") from None
