@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from routoo.errors import InvalidRequestError
 from routoo.tariffs.hours import HourWindow, Week
 from routoo.tariffs.rates import KINDS, Rates, exact
+from routoo.tariffs.usage import PARTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,20 +28,7 @@ NANO_PER_USD = 1_000_000_000
 _ONE = Fraction(1)
 _NANO_PER_TOKEN = 1000  # at one USD per million tokens
 _VERSION = 1  # of the computation; it is part of the version of each price table
-_COUNTS = (
-    "input_tokens",
-    "output_tokens",
-    "cached_input_tokens",
-    "cache_write_tokens",
-    "cache_write_1h_tokens",
-    "reasoning_tokens",
-    "audio_input_tokens",
-    "image_input_tokens",
-    "video_input_tokens",
-    "audio_output_tokens",
-    "images",
-    "requests",
-)
+_COUNTS = ("input_tokens", "output_tokens", *PARTS, "requests")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+PARTS: Final = (
+    "cached_input_tokens",
+    "cache_write_tokens",
+    "cache_write_1h_tokens",
+    "reasoning_tokens",
+    "audio_input_tokens",
+    "image_input_tokens",
+    "video_input_tokens",
+    "audio_output_tokens",
+    "images",
+)
+"""Counts that are contained in the two totals of a usage; images stand beside them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import orjson
 
 from routoo.tariffs import usage_table as table
 from routoo.tariffs.reply_sieve import MOST, ReplySieve
-from routoo.tariffs.usage import Usage
+from routoo.tariffs.usage import PARTS, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -228,7 +228,7 @@ def _modalities(figures: _Figures, lists: tuple[str, ...]) -> dict[str, int]:
 
 
 def _sum(one: Usage, other: Usage) -> Usage:
-    parts = {name: getattr(one, name) + getattr(other, name) for name in _PARTS}
+    parts = {name: getattr(one, name) + getattr(other, name) for name in PARTS}
     return Usage(
         input_tokens=(one.input_tokens or 0) + (other.input_tokens or 0),
         output_tokens=(one.output_tokens or 0) + (other.output_tokens or 0),
@@ -243,7 +243,7 @@ def _greater(one: Usage, other: Usage) -> Usage:
         told = [value for each in (one, other) if (value := getattr(each, name)) is not None]
         return max(told, default=None)
 
-    parts = {name: max(getattr(one, name), getattr(other, name)) for name in _PARTS}
+    parts = {name: max(getattr(one, name), getattr(other, name)) for name in PARTS}
     costs = [each.told_cost_usd for each in (one, other) if each.told_cost_usd is not None]
     return Usage(
         input_tokens=total("input_tokens"),
@@ -252,19 +252,6 @@ def _greater(one: Usage, other: Usage) -> Usage:
         told_cost_usd=max(costs, default=None),
         **parts,
     )
-
-
-_PARTS = (
-    "cached_input_tokens",
-    "cache_write_tokens",
-    "cache_write_1h_tokens",
-    "reasoning_tokens",
-    "audio_input_tokens",
-    "image_input_tokens",
-    "video_input_tokens",
-    "audio_output_tokens",
-    "images",
-)
 
 
 def _tier(name: object) -> str:
