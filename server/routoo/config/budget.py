@@ -106,6 +106,10 @@ class LedgerSettings(Section):
     local_share: float = Field(default=0.1, ge=0, le=1, allow_inf_nan=False)
     """Share of the rest of each budget that a replica may spend while Redis is away. With up to
     1 / local_share replicas, the limit holds during that time, too."""
+    report_factor: float = Field(default=10.0, ge=1, le=1_000_000, allow_inf_nan=False)
+    """The most that a report may book, by what its request could have cost: what was reserved for a
+    request with a longest answer, else its input with the model's longest answer. The rest is not
+    booked, but counted and logged."""
     unbudgeted: Literal["allow", "refuse"] = "allow"
     """Requests of a tenant to which no budget applies are allowed or refused."""
 
