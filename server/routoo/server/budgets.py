@@ -11,7 +11,8 @@ from routoo.budget.memory.books import Keeping
 from routoo.budget.memory.journal import Journal
 from routoo.budget.memory.ledger import MemoryLedger
 from routoo.budget.memory.persistence import TEND_INTERVAL_S, Journaling
-from routoo.budget.redis.local_share import Alone
+from routoo.budget.redis.alone import Alone
+from routoo.budget.redis.lease import Leasing
 from routoo.budget.scopes import Scopes
 from routoo.engine.accounting import Accounting
 from routoo.engine.booking import BudgetBooking
@@ -262,11 +263,9 @@ def _open_redis(
 ) -> Ledger:
     try:
         # The extra ``redis`` is needed only where replicas share budgets.
+        from routoo.budget.redis.clients import Connecting  # noqa: PLC0415
         from routoo.budget.redis.ledger import RedisLedger  # noqa: PLC0415
-        from routoo.budget.redis.store import (  # noqa: PLC0415
-            Connecting,
-            RedisStore,
-        )
+        from routoo.budget.redis.store import RedisStore  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"ledger.backend: redis needs the Python package {error.name}; install routoo[redis]"
@@ -278,10 +277,11 @@ def _open_redis(
         connections=settings.redis_connections,
         key_prefix=settings.key_prefix,
     )
+    leasing = Leasing(settings.local_share, round(settings.lease_s * 1e9))
     return RedisLedger(
         scopes,
-        RedisStore(connecting, scopes, keeping),
-        Alone(scopes, keeping, settings.local_share, clock_ns),
+        RedisStore(connecting, scopes, keeping, leasing),
+        Alone(scopes, keeping, leasing, clock_ns),
         max_probe_s=settings.redis_max_probe_s,
         jitter=random.Random(),  # noqa: S311 - spreads attempts, guards nothing
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from routoo.budget.redis.replies import Told
     from routoo.budget.redis.store import RedisStore
 
 
@@ -67,23 +68,28 @@ class Pending:
         """Adds ids of a call whose answer got lost, but for those that were decided since."""
         self.doubts.update((key, None) for key in ids if key not in self.bookings)
 
-    def deliver(self, store: RedisStore, part: PendingPart) -> None:
+    def deliver(self, store: RedisStore, part: PendingPart, late_us: int) -> Told:
         """Sends a part to Redis; needs no lock.
+
+        Args:
+            store: Redis.
+            part: what to send.
+            late_us: microseconds by which Redis' clock was put forward meanwhile, at most. The
+                decisions are booked so much later: nobody knows on which side of that they lie.
 
         Raises:
             StoreError: the part has to be sent again.
         """
         if part.bookings:
-            store.adopt(
+            return store.adopt(
                 [
-                    (key, entry.group, entry.amount, entry.time_us, entry.overdrawn)
+                    (key, entry.group, entry.amount, entry.time_us + late_us, entry.overdrawn)
                     for key, entry in part.bookings.items()
                 ]
             )
-        elif part.costs:
-            store.settle(part.costs.items(), steady=True)
-        else:
-            store.cancel(list(part.doubts))
+        if part.costs:
+            return store.settle(part.costs.items(), steady=True)[1]
+        return store.cancel(list(part.doubts))
 
     def part(self, most: int) -> PendingPart:
         """Returns the next entries to send; decisions come before their costs."""
