@@ -181,8 +181,14 @@ class Alone:
         self._books.advance(self._now_ns())
         fresh = np.array([key not in self.pending.bookings for key in ids], bool)
         found = np.full(len(ids), -1, np.intp)
+        doubts = self.pending.doubts
+        # What an id has taken in vain is there for its next try: one of the two is cancelled.
+        spare = np.array([doubts.get(key, 0) for key in ids], np.int64)
+        needs = np.maximum(amounts - spare, 0)
         if self.pending.has_room(int(fresh.sum())):
-            found[fresh] = self._refusals(groups[fresh], amounts[fresh], over=over)
+            found[fresh] = self._refusals(
+                groups[fresh], amounts[fresh], spare[fresh], over=over
+            )
             if mode == "all" and (found >= 0).any():
                 found[fresh] = found[found >= 0][0]
         else:
@@ -191,7 +197,7 @@ class Alone:
             found[fresh] = first
         booked = fresh & (found < 0)
         kept = [ids[row] for row in np.flatnonzero(booked).tolist()]
-        self._leases.take(groups[booked], amounts[booked], over=over)
+        self._leases.take(groups[booked], needs[booked], over=over)
         self._books.book(kept, groups[booked], amounts[booked], overdrawn=over)
         time_us = self._books.now_ns // 1000
         bookings = [
@@ -202,7 +208,8 @@ class Alone:
         if doubtful:
             # Redis may have taken the others from the lease, too.
             self._leases.take(groups[~booked], amounts[~booked], over=over)
-            self.pending.doubt(ids)
+            taken = (0 * amounts if over else amounts).tolist()
+            self.pending.doubt(dict(zip(ids, taken, strict=True)))
         return found
 
     def take_back(self, ids: Sequence[str]) -> None:
@@ -212,7 +219,7 @@ class Alone:
             if booking is not None:
                 self._leases.correct(booking.group, booking.amount)
                 self._books.settle(key, 0)
-        self.pending.doubt(ids)
+        self.pending.doubt(dict.fromkeys(ids, 0))
 
     def settle(self, decision_id: str, cost: int) -> Settled:
         """Takes note of a cost in nano-USD, without knowing whether its decision exists."""
@@ -253,18 +260,24 @@ class Alone:
             )
         return tuple(states)
 
-    def _refusals(self, groups: IndexArray, amounts: IntArray, *, over: bool) -> IndexArray:
-        """Returns per row -1, or the first budget of which the lease lacks the money."""
+    def _refusals(
+        self, groups: IndexArray, amounts: IntArray, spare: IntArray, *, over: bool
+    ) -> IndexArray:
+        """Returns per row -1, or the first budget of which the lease lacks the money.
+
+        ``spare`` is the part of each amount, nano-USD, that the row has taken before.
+        """
         left = self._leases.left
         refused_by = np.full(len(groups), -1, np.intp)
         # Whether a row fits depends on the rows before it; only while Redis is away.
-        for row, (group, amount) in enumerate(zip(groups.tolist(), amounts.tolist(), strict=True)):
+        rows = zip(groups.tolist(), amounts.tolist(), spare.tolist(), strict=True)
+        for row, (group, amount, has) in enumerate(rows):
             members = self._leases.members(group, over=over)
-            lacking = next((index for index in members if left[index] < amount), -1)
+            lacking = next((index for index in members if left[index] + has < amount), -1)
             refused_by[row] = lacking
             if lacking < 0:
                 for index in members:
-                    left[index] -= amount
+                    left[index] -= max(0, amount - has)
         return refused_by
 
     def _now_ns(self) -> int:

@@ -163,6 +163,15 @@ class RedisLedger:
                 self._say(error)
                 return False
 
+    def renew(self) -> None:
+        """Renews the leases, as the thread does each second."""
+        try:
+            if not self._away:
+                self._renew()
+        except StoreError as error:
+            with self._lock:
+                self._leave(error)
+
     def close(self) -> None:
         self._stopped = True
         self._wake.set()
@@ -275,7 +284,7 @@ class RedisLedger:
             self._wake.wait(_RENEWAL_INTERVAL_S)
             self._wake.clear()
             if not self._away and not self._stopped:
-                self._renew_or_leave()
+                self.renew()
             wait_s = _FIRST_PROBE_S
             while self._away and not self._stopped:
                 self._wake.wait(self._jitter.uniform(0.5, 1.0) * min(wait_s, self._max_probe_s))
@@ -329,13 +338,6 @@ class RedisLedger:
     def _renew(self) -> None:
         with self._renewing:
             self._alone.renewed(self._store.renew(self._alone.held))
-
-    def _renew_or_leave(self) -> None:
-        try:
-            self._renew()
-        except StoreError as error:
-            with self._lock:
-                self._leave(error)
 
     def _give_back(self) -> None:
         try:
