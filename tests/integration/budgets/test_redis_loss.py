@@ -164,13 +164,19 @@ def test_books_that_go_back_while_connections_last_are_noticed(tmp_path: Path) -
         ledger.close()
 
 
-def test_books_that_were_emptied_by_hand_for_a_fresh_start(server: RedisServer) -> None:
-    ledger = replica(server, BIG, budget("day", 0.5, "1d"))
+@pytest.mark.parametrize("first", ["renewal", "request"])
+def test_a_budget_that_redis_threw_away_is_noticed(server: RedisServer, first: str) -> None:
+    ledger = replica(server, BIG, budget("day", 0.5, "30d"))
+    ledger._renewing.acquire()
     assert reserve(ledger, {"a": 0.25}) == [-1]
     (key,) = server.client.keys("{routoo}:budget:day:*")
     server.client.delete(key)
+    if first == "request":
+        assert reserve(ledger, {"b": 0.375}) == [0]
+    ledger._renewing.release()
     renewed(ledger)
-    assert [figures(state)[0] for state in ledger.states()] == [0.25, 0.0]
+    come_back(ledger)
+    assert [figures(state)[0] + figures(state)[1] for state in ledger.states()] == [0.25, 0.25]
     ledger.close()
 
 

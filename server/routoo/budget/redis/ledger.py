@@ -80,6 +80,7 @@ class RedisLedger:
         self._reconciling = threading.Lock()
         self._renewing = threading.Lock()
         self._away = False
+        self._lost = False
         self._reason = ""
         self._stopped = False
         self._wake = threading.Event()
@@ -160,6 +161,7 @@ class RedisLedger:
             try:
                 return self._reconcile()
             except StoreError as error:
+                self._lost |= error.kind == "lost"
                 self._say(error)
                 return False
 
@@ -262,6 +264,7 @@ class RedisLedger:
             error: why Redis is away; None: the breaker was open when the call began. If Redis came
                 back meanwhile, the breaker is opened again until Redis has this decision, too.
         """
+        self._lost |= error is not None and error.kind == "lost"
         if self._away:
             return
         self._away = True
@@ -323,17 +326,20 @@ class RedisLedger:
         """Takes up the books, and tells them what is known if Redis has lost them."""
         self._store.prepare()
         try:
-            self._take(self._store.look(first=True))
+            if not self._lost:
+                self._take(self._store.look(first=True))
+                return
         except StoreError as error:
             if error.kind != "lost":
                 raise
             self._say(error)
-            alone = self._alone
-            alone.saw(
-                self._store.restore(
-                    alone.claims, version=alone.version, peers=alone.peers, now_us=alone.now_us
-                )
+        alone = self._alone
+        alone.saw(
+            self._store.restore(
+                alone.claims, version=alone.version, peers=alone.peers, now_us=alone.now_us
             )
+        )
+        self._lost = False
 
     def _renew(self) -> None:
         with self._renewing:

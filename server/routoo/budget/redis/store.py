@@ -92,6 +92,7 @@ class RedisStore:
         self._replica = uuid.uuid4().hex[:16]
         self._calls = count(1)
         self._answered = 0
+        self._holds_leases = False
         self._process = ""
         self.epoch = ""
 
@@ -197,7 +198,8 @@ class RedisStore:
             StoreError: the leases may be larger than before, and end later; never smaller than
                 ``most``.
         """
-        sent_ns, reply = self._lease("renew", most)
+        sent_ns, reply = self._lease("renew" if self._holds_leases else "take", most)
+        self._holds_leases = True
         now_us, version, totals, allowed, peers = reply
         return Renewal(
             told=Told(dict(enumerate(seen_from(totals))), int(version), int(now_us), sent_ns),
@@ -236,6 +238,7 @@ class RedisStore:
         sent_ns, reply = self._call("restore", self._steady, values, rows=0)
         now, new_version, epoch, totals = reply
         self.epoch = epoch.decode()
+        self._holds_leases = True
         return Told(dict(enumerate(seen_from(totals))), int(new_version), int(now), sent_ns)
 
     def prepare(self) -> None:

@@ -1,7 +1,8 @@
 -- Ends leases whose time is over, and renews the caller's, or gives it back; the rules are in
 -- routoo.budget.redis.lease. A lease grows at once. It shrinks no further than the caller says that it
 -- will spend, because the caller may never hear of it.
--- ARGV  9 renew | return   10 share of what is left that all leases may hold   11 microseconds that a
+-- ARGV  9 take: the caller has none yet | renew: a budget that does not know it has been thrown away by
+--       Redis | return   10 share of what is left that all leases may hold   11 microseconds that a
 --       lease lasts   12 ... per budget its suffix, its limit, and the most that the caller spends
 -- Replies OK, time, version, the budgets' totals, per budget what the caller may spend from now on,
 -- joined by commas, and the names of the other replicas that hold leases, joined by spaces.
@@ -32,6 +33,7 @@ for i = 12, #ARGV, 3 do
       end
     end
   end
+  if ARGV[9] == 'renew' and not budget.own then return {'LOST', meta.epoch} end
   local own = budget.own and budget.own.amount or 0
   budget.leased = others + own
   local left = limit - budget.total[1] - budget.total[2]

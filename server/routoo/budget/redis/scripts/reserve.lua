@@ -32,7 +32,9 @@ local existing, left, need, count = decisions_of(ids), {}, {}, {}
 local waiting, had, booked = waits(), {}, false
 for place, suffix in ipairs(suffixes) do
   local budget = budget_of(suffix)
-  local own = budget.own and budget.own.amount or 0
+  -- Who calls holds a lease in each budget: one without it has been thrown away by Redis.
+  if not budget.own then return {'LOST', meta.epoch} end
+  local own = budget.own.amount
   left[place] = limits[place] - budget.total[1] - budget.total[2] - budget.leased + own
   if waiting then left[place] = math.min(left[place], own) end
   had[place] = left[place]
@@ -82,7 +84,7 @@ end
 for place, suffix in ipairs(suffixes) do
   local budget = budget_of(suffix)
   local own = budget.own
-  if own and own.amount > 0 then
+  if own.amount > 0 then
     local missing = budget.total[1] + budget.total[2] + budget.leased - limits[place]
     if waiting then missing = booked and had[place] - left[place] or 0 end
     if missing > 0 then

@@ -4,8 +4,8 @@
 -- called, or for as long as a lease lasts, replicas are granted no more than their own leases.
 --
 -- meta: process: of Redis; back: names of those that have called; merged: books that were opened
--- while these were lost, by their names in front of the dot of an epoch; mark: whether the books were
--- new or an older state. b of a budget: "base total version number-of-the-epoch".
+-- while these were lost, by their names in front of the dot of an epoch; mark: new if these were such
+-- books, so that all that they hold comes on top, else old. b of a budget: "base total version number-of-the-epoch".
 -- ARGV  9 epoch that the caller knew, or empty   10 a name for new books   11 latest version that the
 --       caller knows   12 microseconds that a lease lasts   13 names of the other replicas that it
 --       knows, joined by spaces   14 name of the process of Redis, or empty   15 ... per budget its
@@ -23,7 +23,7 @@ local born, count = parts(meta.epoch or '')
 count = tonumber(count) or 0
 local marks, knows = true, true
 if not meta.epoch then
-  born, mark = born_known ~= '' and born_known or ARGV[10], 'new'
+  born, mark = born_known ~= '' and born_known or ARGV[10], 'old'
 elseif born_known ~= '' and born_known ~= born and holds(merged, born_known) then
   marks, knows = false, false -- all that the caller knows is in these books
 elseif born_known ~= '' and born_known ~= born then
