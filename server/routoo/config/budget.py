@@ -104,8 +104,8 @@ class LedgerSettings(Section):
     max_decisions: int = Field(default=1_000_000, ge=1_000, le=100_000_000)
     """Most decisions kept in memory; one more makes the oldest expire early."""
     local_share: float = Field(default=0.1, ge=0, le=1, allow_inf_nan=False)
-    """Share of what is left of each budget that all replicas together hold as leases: each may spend
-    its own while Redis is away, and no other replica may spend it meanwhile."""
+    """Share of what is left of each budget that all replicas together hold as leases: each replica
+    may spend its own while Redis is away, and no other replica may spend it meanwhile."""
     lease_s: float = Field(default=900.0, ge=5, le=86_400, allow_inf_nan=False)
     """Longest that a replica spends its leases while Redis is away."""
     unbudgeted: Literal["allow", "refuse"] = "allow"

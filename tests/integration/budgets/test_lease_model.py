@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 from routoo.budget.ledger import Settled
 from support.budgets import budget, usd
 from support.peers.redis_server import RedisServer
-from support.peers.split_replica import SplitStore, StillLedger, World
+from support.peers.split_replica import StillLedger, World, store_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -171,12 +171,6 @@ class LeaseMachine(RuleBasedStateMachine):
                 )
             ]
             assert sum(counts) <= terms.limit_nano_usd
-
-
-def store_of(replica: StillLedger) -> SplitStore:
-    store = replica._store
-    assert isinstance(store, SplitStore)
-    return store
 
 
 @pytest.mark.parametrize("steps", [12, 50])

@@ -5,11 +5,9 @@ from __future__ import annotations
 import random
 import sys
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from structlog.testing import capture_logs
 
 from routoo.budget.ledger import Settled
 from routoo.budget.redis.replies import StoreError

@@ -30,8 +30,8 @@ def replica(server: RedisServer, *budgets: Any, **more: Any) -> RedisLedger:
 def renewed(*ledgers: RedisLedger) -> None:
     """Renews leases until each is the share of what is left now.
 
-    A lease shrinks in the replica at the first call and in Redis at the second; what is free by that
-    goes to others at the third.
+    A lease shrinks in the replica at the first call and in Redis at the second; what is free by
+    that goes to others at the third.
     """
     for _ in range(3):
         for ledger in ledgers:

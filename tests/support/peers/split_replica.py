@@ -106,3 +106,10 @@ class World:
         keys = self.server.client.keys(f"{{{self.prefix}}}:*")
         if keys:
             self.server.client.delete(*keys)
+
+
+def store_of(replica: StillLedger) -> SplitStore:
+    """Returns the store of a replica, to cut it off."""
+    store = replica._store
+    assert isinstance(store, SplitStore)
+    return store

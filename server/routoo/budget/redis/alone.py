@@ -186,9 +186,7 @@ class Alone:
         spare = np.array([doubts.get(key, 0) for key in ids], np.int64)
         needs = np.maximum(amounts - spare, 0)
         if self.pending.has_room(int(fresh.sum())):
-            found[fresh] = self._refusals(
-                groups[fresh], amounts[fresh], spare[fresh], over=over
-            )
+            found[fresh] = self._refusals(groups[fresh], amounts[fresh], spare[fresh], over=over)
             if mode == "all" and (found >= 0).any():
                 found[fresh] = found[found >= 0][0]
         else:

@@ -40,13 +40,14 @@ class RedisLedger:
     """Implements ``Ledger``; check and booking are one script in Redis.
 
     The first call that fails, or takes longer than the timeout, opens a circuit breaker: from then
-    on nothing waits for Redis. The replica decides by itself, within its leases (see ``lease``), and
-    a thread tries to reach Redis. Once Redis answers, it gets everything that was decided without
+    on nothing waits for Redis. The replica decides by itself, within its leases (see ``lease.py``),
+    and a thread tries to reach Redis. Once Redis answers, it gets everything that was decided without
     it, and the breaker closes.
 
     A Redis that has lost its books, or gone back to an older state of them, is away, too. Each
     replica that notices raises the books to what it saw last. The books then hold all that any
-    replica had an answer for, once every replica has done so; until then, grants stay within leases.
+    replica had an answer for, once every replica has done so; until then, grants stay within
+    leases.
 
     An id that Redis has already is taken for the same decision: it is granted, and not booked
     again. While Redis is away, costs are not checked: nobody knows whether the decision exists, and

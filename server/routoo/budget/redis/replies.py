@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+
 class StoreError(Exception):
     """A call to Redis failed; the message tells why and what to do.
 

@@ -311,8 +311,8 @@ class RedisStore:
         most = _EXPIRED_AT_ONCE + 2 * rows
         known = "" if name == "restore" else self.epoch
         number = next(self._calls)
-        head = (self._prefix, known, self._ttl_us, self._kept, most)
-        head += (self._replica, number, self._answered)
+        books = (self._prefix, known, self._ttl_us, self._kept, most)
+        head = (*books, self._replica, number, self._answered)
         sent_ns = self._leasing.clock_ns()
         reply = self._guard(
             lambda: clients.client.evalsha(
@@ -323,8 +323,8 @@ class RedisStore:
         if reply[0] == b"LOST":
             raise StoreError(
                 "lost",
-                "Redis has lost the books of the budgets, or may have gone back to an older state"
-                " of them; was it restarted without persistence, or has a replica taken over?",
+                "Redis has lost the books of the budgets, or may have gone back to older ones; was"
+                " it restarted, or has another one taken over?",
                 doubtful=False,
             )
         # Two threads may write in either order: a lower number finds less, and never too much.
