@@ -1,4 +1,4 @@
-"""Some replicas are cut off from Redis: together they grant at most the limit, and nearly all of it."""
+"""With replicas cut off from Redis, all grant at most the limit, and nearly all of it."""
 
 from __future__ import annotations
 
@@ -149,3 +149,32 @@ def test_requests_on_their_way_are_taken_from_the_lease(world: World) -> None:
     assert one.reconcile()
     reserved, _, _, _ = figures(one.states()[0])
     assert reserved == pytest.approx(0.94)
+
+
+def test_a_lease_shrinks_only_when_its_holder_knows(world: World) -> None:
+    one, two = together(world, 2)
+    assert reserve(two, {"a": 0.9}) == [-1]
+    store_of(one).loses = 1
+    one.renew()
+    two.renew()
+    two.renew()
+    assert reserve(two, {f"b{row}": 0.001 for row in range(100)}).count(-1) == 50
+    assert reserve(one, {"c": 0.05, "d": 0.001}) == [-1, 0]
+
+
+def test_a_clock_of_redis_put_forward_ends_no_lease_and_no_spending(server: RedisServer) -> None:
+    world = World(server, (budget(usd=1.0, per="1h"),), 0.1, LEASE_S)
+    one, two = together(world, 2)
+    store_of(one).cut = True
+    one.renew()
+    world.step_s(7 * 3600)
+    for _ in range(4):
+        two.renew()
+    assert reserve(two, {"a": 0.96}) == [0]
+    assert reserve(one, {"b": 0.05}) == [-1]
+    store_of(one).cut = False
+    assert one.reconcile()
+    # Nobody knows on which side of the step it was spent; it counts now.
+    seconds_go_by(world, 3)
+    assert figures(two.states()[0]) == pytest.approx((0.05, 0.0, 0.0, 1))
+    world.close()

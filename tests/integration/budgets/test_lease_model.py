@@ -101,6 +101,10 @@ class LeaseMachine(RuleBasedStateMachine):
                     self.granted[key] = Granted(now_us, tenant, -(-amount // 2))
         self.judge(now_us)
 
+    @rule(at=replicas, tenant=st.sampled_from("xy"), amount=st.sampled_from([60, 100, 250]))
+    def drain(self, at: int, tenant: str, amount: int) -> None:
+        self.spend(at, tenant, [amount] * 16, whole=False, overdrawn=False)
+
     @rule(at=replicas, back=st.integers(0, 8), part=st.floats(0, 1))
     def settle(self, at: int, back: int, part: float) -> None:
         replica = self.pick(at)
@@ -131,28 +135,22 @@ class LeaseMachine(RuleBasedStateMachine):
         if replica is not None:
             store_of(replica).loses = many
 
-    @rule(at=replicas)
-    def crash(self, at: int) -> None:
+    @rule(at=replicas, crashes=st.booleans())
+    def end(self, at: int, crashes: bool) -> None:  # noqa: FBT001
         replica = self.pick(at)
         if replica is not None:
-            self.world.crash(replica)
-
-    @rule(at=replicas)
-    def leave(self, at: int) -> None:
-        replica = self.pick(at)
-        if replica is not None:
-            self.world.leave(replica)
+            (self.world.crash if crashes else self.world.leave)(replica)
 
     @precondition(lambda self: len(self.world.replicas) < MOST_REPLICAS)
     @rule(cut=st.booleans())
     def join(self, cut: bool) -> None:  # noqa: FBT001
         self.world.join(cut=cut)
 
-    @rule(seconds=st.one_of(st.integers(0, 60), st.integers(0, 3 * 3600)))
+    @rule(seconds=st.sampled_from([1, 8, 60, 850, 1000, 3600, 9000]))
     def wait(self, seconds: int) -> None:
         self.world.wait_s(seconds)
 
-    @rule(seconds=st.one_of(st.integers(-7200, 0), st.integers(0, 3 * 3600)))
+    @rule(seconds=st.sampled_from([-7200, -59, 5, 1000, 3600, 10_000]))
     def set_the_clock_of_redis(self, seconds: int) -> None:
         self.world.step_s(seconds)
 

@@ -12,7 +12,7 @@ from routoo.budget.memory.books import Books, PeriodSums
 from routoo.budget.memory.ledger import ForwardClock
 from routoo.budget.redis.backlog import Pending, PendingBooking
 from routoo.budget.redis.lease import Leases
-from routoo.budget.redis.replies import Claim
+from routoo.budget.redis.replies import BudgetClaim
 from routoo.budget.terms import usd
 
 if TYPE_CHECKING:
@@ -104,12 +104,12 @@ class Alone:
         return self._late_us
 
     @property
-    def claims(self) -> list[Claim]:
+    def claims(self) -> list[BudgetClaim]:
         """The latest that is known of each budget."""
         with self._seeing:
             leases = self._leases.held
             return [
-                Claim(self._seen.get(index), self._versions.get(index, -1), lease)
+                BudgetClaim(self._seen.get(index), self._versions.get(index, -1), lease)
                 for index, lease in enumerate(leases)
             ]
 

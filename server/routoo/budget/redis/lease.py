@@ -2,20 +2,21 @@
 
 The rule that they keep: in every period, what is reserved and settled in Redis, plus all leases
 that Redis counts, stays within the limit, as far as it is for grants to decide; and each replica
-spends without Redis no more than Redis counts as its lease. So however the network splits replicas and
-Redis, they do not grant more than the limit. Reported costs above their reservations come on top.
+spends without Redis no more than Redis counts as its lease. So however the network splits replicas
+and Redis, they do not grant more than the limit. Reported costs above their reservations come on
+top.
 
-- Redis grants a call only what others have not leased. The caller's own lease is available to it: a
-  grant that needs it lowers it, in the same script, and the answer tells how much is left.
+- Redis grants a call only what others have not leased. The caller's own lease is available to it:
+  a grant that needs it lowers it, in the same script, and the answer tells how much is left.
 - A lease is a share of what is left, divided among the replicas that hold one (``lease.lua``), so
   that all together keep ``ledger.local_share`` of it from being spent by others. It is renewed each
   second. It grows in Redis first and shrinks in the replica first: an answer that gets lost leaves
   Redis counting more than the replica spends, never less.
-- A lease ends. The replica stops spending it ``ledger.lease_s`` after the time before it *asked*
-  for it, by a clock that runs during a suspend and does not follow the time of day. Redis goes on counting
-  it until what may have been spent until then does not count any more, one period later: the
-  replica may only then come back and tell. Time in which nobody calls Redis does not bring that end
-  nearer, so a clock of Redis that is put forward ends no lease.
+- A lease ends. The replica spends it for ``ledger.lease_s`` from the time before it *asked* for it,
+  by a clock that runs during a suspend and does not follow the time of day. Redis counts it for one
+  period longer: what was spent at the end of the lease counts that long, and the replica may come
+  back as late as that and tell. Time in which nobody calls Redis does not bring that end nearer, so
+  a clock of Redis that is put forward ends no lease.
 - Without Redis, the lease is one plain amount, whatever periods end. A grant lowers it, a reported
   cost changes it by what it is off its reservation.
 - Calls that are on their way when Redis goes away may have used the lease. Their amounts are taken

@@ -40,8 +40,8 @@ class RedisLedger:
     """Implements ``Ledger``; check and booking are one script in Redis.
 
     The first call that fails, or takes longer than the timeout, opens a circuit breaker: from then
-    on nothing waits for Redis. The replica decides by itself, within its leases (see ``lease.py``),
-    and a thread tries to reach Redis. Once Redis answers, it gets everything that was decided without
+    on nothing waits for Redis. The replica decides by itself, within its leases (``lease.py``), and
+    a thread tries to reach Redis. Once Redis answers, it gets everything that was decided without
     it, and the breaker closes.
 
     A Redis that has lost its books, or gone back to an older state of them, is away, too. Each

@@ -105,7 +105,7 @@ class Renewal:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class BudgetClaim:
     """The latest that a replica knows of a budget, told to a Redis that has lost its books.
 
     Attributes:

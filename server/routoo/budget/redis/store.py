@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from routoo.budget.memory.books import Keeping
     from routoo.budget.redis.clients import Connecting
     from routoo.budget.redis.lease import Leasing
-    from routoo.budget.redis.replies import Claim
+    from routoo.budget.redis.replies import BudgetClaim
     from routoo.budget.scopes import Scopes
 
 # Most rows of one script call, during which Redis serves nobody else.
@@ -216,7 +216,7 @@ class RedisStore:
         self._lease("return", [0] * len(self._suffixes))
 
     def restore(
-        self, claims: Sequence[Claim], *, version: int, peers: Sequence[str], now_us: int
+        self, claims: Sequence[BudgetClaim], *, version: int, peers: Sequence[str], now_us: int
     ) -> Told:
         """Tells books that Redis has lost what is known of them, and takes on their epoch.
 
@@ -259,8 +259,7 @@ class RedisStore:
         Raises:
             StoreError: Redis does not answer, or refuses.
         """
-        info = self._guard(partial(self._steady.client.info, "persistence"), "info")
-        sections = info.values() if isinstance(next(iter(info.values())), dict) else [info]
+        sections = self._info("persistence")
         if all(section.get("aof_enabled") for section in sections):
             return None
         saves = self._guard(partial(self._steady.client.config_get, "save"), "config")
@@ -274,10 +273,7 @@ class RedisStore:
         Raises:
             StoreError: Redis does not answer, or refuses.
         """
-        info = self._guard(partial(self._steady.client.info, "memory"), "info")
-        # A cluster answers with one section per node, unless one node is asked alone.
-        sections = info.values() if isinstance(next(iter(info.values())), dict) else [info]
-        for section in sections:
+        for section in self._info("memory"):
             policy = str(section.get("maxmemory_policy", "noeviction"))
             if section.get("maxmemory") and policy.startswith("allkeys"):
                 return policy
@@ -287,6 +283,11 @@ class RedisStore:
         """Closes the connections."""
         self._hot.close()
         self._steady.close()
+
+    def _info(self, section: str) -> list[dict[str, Any]]:
+        """Returns a section of INFO; a cluster has one per node, unless one node is asked alone."""
+        info: dict[str, Any] = self._guard(partial(self._steady.client.info, section), "info")
+        return list(info.values()) if isinstance(next(iter(info.values())), dict) else [info]
 
     def _layout(self, groups: Sequence[int]) -> tuple[list[int], list[str | int], dict[int, int]]:
         """Returns the budgets of a call, the scripts' arguments for them, and places of groups."""

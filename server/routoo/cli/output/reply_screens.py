@@ -336,7 +336,7 @@ def budgets(response: GetBudgetResponse) -> list[Block]:
     ]
     blocks: list[Block] = [TextTable(columns, rows)]
     if any(one.degraded for one in response.budgets):
-        blocks.append(TextLine("degraded: a local share is spent, the ledger is away", "warning"))
+        blocks.append(TextLine("degraded: leases are spent, the ledger is away", "warning"))
     return blocks
 
 
