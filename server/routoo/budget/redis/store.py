@@ -71,9 +71,9 @@ class RedisStore:
         Raises:
             ConfigError: the URL cannot be understood.
         """
-        tag = f"{{{connecting.key_prefix}}}"
-        self._keys = [f"{tag}:{name}" for name in ("meta", "decisions", "open", "known")]
-        self._prefix = f"{tag}:budget:"
+        names = ("meta", "decisions", "open", "known")
+        self._keys = [connecting.tagged(name) for name in names]
+        self._prefix = connecting.tagged("budget:")
         self._scopes = scopes
         self._suffixes = [
             f"{terms.name}:{terms.step_ns // 1000}:{terms.steps}" for terms in scopes.terms
@@ -87,15 +87,18 @@ class RedisStore:
         }
         self._hot = Clients(connecting, connecting.timeout_s, connecting.connections)
         self._steady = Clients(connecting, max(_STEADY_TIMEOUT_S, connecting.timeout_s), 2)
-        self._in_cluster = connecting.cluster
         self._leasing = leasing
         self._index = {suffix: index for index, suffix in enumerate(self._suffixes)}
         self._replica = uuid.uuid4().hex[:16]
         self._calls = count(1)
         self._answered = 0
         self._holds_leases = False
-        self._process = ""
         self.epoch = ""
+
+    @property
+    def process(self) -> str:
+        """The name of the process of Redis that is called; empty: not known."""
+        return self._steady.process
 
     def reserve(
         self, ids: Sequence[str], groups: Sequence[int], amounts: Sequence[int], mode: str
@@ -180,7 +183,7 @@ class RedisStore:
             StoreError: Redis does not answer, or has lost the books.
         """
         clients = self._steady if first else self._hot
-        head = [uuid.uuid4().hex, self._process if first else ""]
+        head = [uuid.uuid4().hex, self.process if first else ""]
         sent_ns, reply = self._call("look", clients, [*head, *self._suffixes], rows=0)
         now_us, version, epoch, totals, oldest, reports = reply
         return Look(
@@ -241,7 +244,7 @@ class RedisStore:
             StoreError: the call has to be repeated, which is safe.
         """
         values: list[str | int] = [self.epoch, uuid.uuid4().hex, version, self._lasts_us]
-        values += [" ".join(peers), self._process, now_us]
+        values += [" ".join(peers), self.process, now_us]
         for suffix, claim in zip(self._suffixes, claims, strict=True):
             seen = claim.seen
             spent = (0, -1) if seen is None else (seen.step, seen.reserved + seen.settled)
@@ -253,16 +256,18 @@ class RedisStore:
         return Told(dict(enumerate(seen_from(totals))), int(new_version), int(now), sent_ns)
 
     def prepare(self) -> None:
-        """Loads the scripts and opens the connections, so that no request has to wait for that.
+        """Finds the server, loads the scripts and opens the connections.
+
+        So no request has to wait for that.
 
         Raises:
             StoreError: Redis does not answer.
         """
+        self._guard(self._steady.locate, "connect")
         for name, text in self._texts.items():
             self._guard(partial(self._steady.client.script_load, text), name)
+        self._hot.follow(self._steady)
         self._guard(self._hot.open_all, "connect")
-        if not self._in_cluster:
-            self._process = self._process_name()
 
     def forgets(self) -> str | None:
         """Returns what Redis' persistence lacks to keep the books over a restart, or None.
@@ -270,8 +275,7 @@ class RedisStore:
         Raises:
             StoreError: Redis does not answer, or refuses.
         """
-        sections = self._info("persistence")
-        if all(section.get("aof_enabled") for section in sections):
+        if self._info("persistence").get("aof_enabled"):
             return None
         saves = self._guard(partial(self._steady.client.config_get, "save"), "config")
         if saves.get("save"):
@@ -284,21 +288,18 @@ class RedisStore:
         Raises:
             StoreError: Redis does not answer, or refuses.
         """
-        for section in self._info("memory"):
-            policy = str(section.get("maxmemory_policy", "noeviction"))
-            if section.get("maxmemory") and policy.startswith("allkeys"):
-                return policy
-        return None
+        memory = self._info("memory")
+        policy = str(memory.get("maxmemory_policy", "noeviction"))
+        return policy if memory.get("maxmemory") and policy.startswith("allkeys") else None
 
     def close(self) -> None:
         """Closes the connections."""
         self._hot.close()
         self._steady.close()
 
-    def _info(self, section: str) -> list[dict[str, Any]]:
-        """Returns a section of INFO; a cluster has one per node, unless one node is asked alone."""
+    def _info(self, section: str) -> dict[str, Any]:
         info: dict[str, Any] = self._guard(partial(self._steady.client.info, section), "info")
-        return list(info.values()) if isinstance(next(iter(info.values())), dict) else [info]
+        return info
 
     def _layout(self, groups: Sequence[int]) -> tuple[list[int], list[str | int], dict[int, int]]:
         """Returns the budgets of a call, the scripts' arguments for them, and places of groups."""
@@ -363,19 +364,19 @@ class RedisStore:
         }
         return Told(seen, int(version), int(now_us), sent_ns)
 
-    def _process_name(self) -> str:
-        try:
-            return str(self._guard(partial(self._steady.client.info, "server"), "info")["run_id"])
-        except StoreError as error:
-            if error.kind != "refused":
-                raise
-            return ""  # the command INFO may be forbidden; lost calls are noticed all the same
-
     def _guard(self, call: Callable[[], Any], name: str) -> Any:
         try:
             return call()
         except redis.exceptions.NoScriptError:
             raise StoreError("away", "Redis was restarted", doubtful=False) from None
+        except (
+            redis.exceptions.ReadOnlyError,
+            redis.exceptions.AskError,  # MovedError is one
+            redis.exceptions.ClusterDownError,
+        ) as error:
+            raise StoreError(
+                "away", f"another server takes over: {error}", doubtful=False
+            ) from None
         except redis.exceptions.OutOfMemoryError:
             raise StoreError(
                 "full", "Redis is out of memory; raise its maxmemory", doubtful=False
