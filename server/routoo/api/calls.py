@@ -202,12 +202,14 @@ class Calls:
 
         async def answered(bodies: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
             try:
-                admission = self.admit(context, rpc)
+                # Also where anybody may call: a reload may bring limits while the stream is open.
+                admission = self.gate.admit(context, rpc)
             except Exception as error:  # noqa: BLE001 - it becomes a status
                 status, line = reported(error, rpc)
                 self.answered(rpc, status.name, 0.0)
                 await self._abort(context, status, line, error)
-            self._streams.enter(context, rpc)
+            self._streams.enter(context, rpc, admission)
+            bodies = self._streams.checked(bodies)
             ended: Exception | None = None
             try:
                 with admission:
@@ -242,8 +244,10 @@ class Calls:
             exchange = StreamState()
             code = "OK"
             started_s = perf_counter()
+            # Otherwise the messages of the stream are checked alone, which are few.
+            asks = self.gate.anyone is None
             try:
-                if self.gate.anyone is None:
+                if asks:
                     self.gate.check_unread(context.invocation_metadata())
                     self._streams.enter(context, rpc)
                 return await talk(context, exchange)
@@ -263,7 +267,7 @@ class Calls:
                 code = status.name
                 await self._abort(context, status, line, error)
             finally:
-                if self.gate.anyone is None:
+                if asks:
                     self._streams.leave()
                 # The time that the upstream took does not count as the service's.
                 self.answered(rpc, code, (exchange.ended_s or perf_counter()) - started_s)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from routoo.config.checks import refuse_exposure
 from routoo.errors import ConfigError, PredictorError
 from routoo.routing.policies import learned_with_predictor
 from routoo.routing.pool import load_pool
@@ -22,6 +23,8 @@ from routoo.server.removals import check_removals
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from routoo.api.security.gate import Gate, Renewal
+    from routoo.config.security import SecuritySettings
     from routoo.config.settings import Settings
     from routoo.engine.accounting import Accounting
     from routoo.engine.current import ActiveEngine
@@ -34,7 +37,7 @@ _log = structlog.get_logger("routoo.reload")
 RELOADED = frozenset(
     {
         *("pool", "policy", "budgets", "outcomes", "batching", "limits", "shutdown_grace_s"),
-        *("predictor", "processor", "tasks"),
+        *("predictor", "processor", "tasks", "security"),
     }
 )
 """Sections that a reload applies. All others need a restart: their ports, files and threads are
@@ -43,6 +46,7 @@ opened once."""
 _PREDICTOR_TAKEN = frozenset({"artifact"})
 _LIMITS_KEPT = frozenset({"max_message_bytes"})
 _PROCESSOR_KEPT = frozenset({"enabled"})
+_SECURITY_TAKEN = frozenset({"tokens", "certificates", "per_client"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +57,14 @@ class _Next:
         settings: the settings to serve with.
         parts: its components; None: nothing has changed.
         money: its accounting; None: nothing has changed.
+        access: who may call; None: nothing has changed.
         needs_restart: names of changed settings that need a restart.
     """
 
     settings: Settings
     parts: Components | None
     money: Accounting | None
+    access: Renewal | None
     needs_restart: tuple[str, ...]
 
 
@@ -70,6 +76,7 @@ class Reloader:
         parts: the components of that engine.
         factory: makes engines from the parts that stay.
         watch: is told of exchanged predictors.
+        gate: lets calls in.
     """
 
     def __init__(
@@ -78,7 +85,9 @@ class Reloader:
         parts: Components,
         factory: EngineFactory,
         watch: PredictorWatch,
+        gate: Gate,
     ) -> None:
+        self._gate = gate
         self._current = current
         self._parts = parts
         self._factory = factory
@@ -172,6 +181,8 @@ class Reloader:
                 return self._tell("refused", detail="internal error, see the line before")
             if found.parts is not None and found.money is not None:
                 self._swap(found.settings, found.parts, found.money)
+                if found.access is not None:
+                    self._gate.take(found.access)
                 if self._closed:  # the service has begun to stop meanwhile
                     await self._current.engine.retire(0.0)
                 outcome = "switched_in_part" if found.needs_restart else "switched"
@@ -191,6 +202,11 @@ class Reloader:
         if not confirmed:
             check_removals(before, wanted)
         settings, needs_restart = taken(before, wanted)
+        # Addresses stay those of the start, so they have to fit what is taken.
+        refuse_exposure(settings)
+        access = None
+        if settings.security != before.security:
+            access = self._gate.prepare(settings.security)
         outcome = "refused"
         try:
             line = predictors.prepare(settings.predictor, load_pool(settings.pool).predictor_names)
@@ -213,7 +229,7 @@ class Reloader:
             and parts.policies.digest == self._parts.policies.digest
             and settings.model_dump() == before.model_dump()
         ):
-            return _Next(settings, None, None, needs_restart)
+            return _Next(settings, None, None, None, needs_restart)
         predictors.learned_with_it = learned_with_predictor(settings.policy)
         money = renew_accounting(
             self._current.engine.accounting,
@@ -223,7 +239,7 @@ class Reloader:
             self._factory.telemetry.metrics.outcomes,
             same_models=same_models,
         )
-        return _Next(settings, parts, money, needs_restart)
+        return _Next(settings, parts, money, access, needs_restart)
 
     def _swap(self, settings: Settings, parts: Components, money: Accounting) -> None:
         """Swaps the engines in one turn of the loop, so that no caller sees a mixture."""
@@ -268,7 +284,8 @@ def taken(before: Settings, wanted: Settings) -> tuple[Settings, tuple[str, ...]
         The settings to serve with, and the names of the changed ones that need a restart.
     """
     changes: dict[str, Any] = {
-        name: getattr(wanted, name) for name in RELOADED - {"predictor", "limits", "processor"}
+        name: getattr(wanted, name)
+        for name in RELOADED - {"predictor", "limits", "processor", "security"}
     }
     changes["predictor"] = before.predictor.model_copy(
         update={name: getattr(wanted.predictor, name) for name in _PREDICTOR_TAKEN}
@@ -279,8 +296,17 @@ def taken(before: Settings, wanted: Settings) -> tuple[Settings, tuple[str, ...]
     changes["processor"] = wanted.processor.model_copy(
         update={name: getattr(before.processor, name) for name in _PROCESSOR_KEPT}
     )
+    changes["security"] = _access_taken(before.security, wanted.security)
     settings = before.model_copy(update=changes)
     return settings, tuple(_differing(settings.model_dump(), wanted.model_dump()))
+
+
+def _access_taken(before: SecuritySettings, wanted: SecuritySettings) -> SecuritySettings:
+    """Returns who may call; TLS and the addresses stay as they are."""
+    names = _SECURITY_TAKEN
+    if before.tls is None or before.tls.client_ca is None:
+        names -= {"certificates"}  # nobody could show one
+    return before.model_copy(update={name: getattr(wanted, name) for name in names})
 
 
 def _differing(have: dict[str, Any], want: dict[str, Any], within: str = "") -> list[str]:

@@ -1,7 +1,8 @@
-"""Budgets and limits that a reload would take away."""
+"""Budgets, limits and authentication that a reload would take away."""
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from routoo.errors import ConfigError
@@ -9,10 +10,12 @@ from routoo.errors import ConfigError
 if TYPE_CHECKING:
     from routoo.config.settings import Settings
 
-# Sections, and the settings in them, that hold spending or quality to something.
+# Sections, and the settings in them, that hold spending, quality or callers to something.
 _PROMISES: Final = {
     "policy": ("max_mean_cost_usd", "guarantee", "unsure"),
     "limits": ("max_prompt_chars", "max_batch_prompts"),
+    "security": ("tokens", "certificates"),
+    "security.per_client": ("max_concurrent", "prompts_per_s"),
 }
 
 
@@ -32,7 +35,8 @@ def removed(before: Settings, wanted: Settings) -> tuple[str, ...]:
         names = {budget.name for budget in wanted.budgets}
         found += [f"budget {budget.name}" for budget in before.budgets if budget.name not in names]
     for section, names_in_it in _PROMISES.items():
-        have, want = getattr(before, section), getattr(wanted, section)
+        of_section = attrgetter(section)
+        have, want = of_section(before), of_section(wanted)
         found += [
             f"{section}.{name}"
             for name in names_in_it
@@ -43,7 +47,7 @@ def removed(before: Settings, wanted: Settings) -> tuple[str, ...]:
 
 
 def check_removals(before: Settings, wanted: Settings) -> None:
-    """Refuses settings that silently take away a budget or a limit.
+    """Refuses settings that silently take away a budget, a limit or authentication.
 
     Raises:
         ConfigError: they do; the message names each and the way to do it on purpose.

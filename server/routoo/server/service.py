@@ -182,7 +182,7 @@ class Service:
         parts = load_components(settings)
         telemetry, health = Telemetry.open(settings.decision_log, settings.tracing), Health()
         metrics = telemetry.metrics
-        entrance = Entrance.open(settings.security, metrics.registry)
+        entrance = Entrance.open(settings.security, metrics.registry, worker)
         watch = PredictorWatch(metrics.registry, health)
         predictors = Predictors(
             settings.predictor,
@@ -201,7 +201,7 @@ class Service:
         # A reload exchanges the engine, so it is looked up at each scrape.
         metrics.registry.register(BudgetMetrics(lambda: current.engine.accounting.budgets()))  # noqa: PLW0108
         metrics.registry.register(CorrectionMetrics(lambda: _corrections_of(current.engine)))
-        reloader = Reloader(current, parts, factory, watch)
+        reloader = Reloader(current, parts, factory, watch, entrance.gate)
         service = cls(current, telemetry, reloader, health, entrance, worker)
         try:
             await engine.warm_up()
