@@ -231,6 +231,9 @@ class Gate:
             self.reloaded("tokens", "refused")
             return False
         _log.info("took new tokens", tokens=len(self._tokens))
+        if not self._tokens:
+            # Taking the last one back is how an operator shuts everybody out, so it is done.
+            _log.warning("no token is left", file=str(self._path), remedy="`routoo token new`")
         self.reloaded("tokens", "taken")
         return True
 
