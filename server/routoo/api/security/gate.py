@@ -102,7 +102,8 @@ class Gate:
         settings: the tokens, certificates and limits of clients.
         registry: gets the metrics.
         clock_s: seconds on a clock that never goes back.
-        wall_clock_s: seconds since 1970, by which tokens expire.
+        wall_clock_s: seconds since 1970, by which tokens expire. They also expire by the time that
+            passes, so that a clock that is set back makes no expired token valid.
 
     Raises:
         ConfigError: the file of the tokens cannot be used.
@@ -118,6 +119,7 @@ class Gate:
     ) -> None:
         self._clock_s = clock_s
         self._wall_clock_s = wall_clock_s
+        self._began_s = wall_clock_s() - clock_s()
         self._refused = Counter(
             "routoo_refused_calls",
             "Calls that the gate refused: unauthenticated, permission_denied, rate_limited.",
@@ -268,7 +270,8 @@ class Gate:
         token = shown[0]
         caller = None
         if len(shown) == 1 and isinstance(token, str) and token[:7].lower() == _SCHEME:
-            caller = self._tokens.caller_of(token[7:].strip(), self._wall_clock_s())
+            now_s = max(self._wall_clock_s(), self._began_s + self._clock_s())
+            caller = self._tokens.caller_of(token[7:].strip(), now_s)
         if caller is None:
             raise UnauthenticatedError(
                 "the token is not known here, or has expired; ask the operator for a new one"
