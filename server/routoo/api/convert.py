@@ -33,6 +33,7 @@ MessageT = TypeVar("MessageT", bound=Message)
 
 # Each tenant budget is a row of the linear program, and the prices of all rows are solved together.
 _MAX_TENANT_BUDGETS = 500
+_REPLIES_AT_ONCE = 256
 
 # A rule of the API has the name of its reason, except that of a spent budget: RULE_CHEAPEST.
 _RULES: Mapping[Reason, Any] = {
@@ -285,11 +286,20 @@ def route_response(decision: Decision) -> route_pb2.RouteResponse:
     return response
 
 
-def batch_response(solved: BatchDecision) -> batch_pb2.RouteBatchResponse:
-    """Converts a joint decision to its reply."""
-    timing = solved.timing
-    return batch_pb2.RouteBatchResponse(
-        responses=[route_response(decision) for decision in solved.decisions],
+def batch_response(solved: BatchDecision) -> bytes:
+    """Converts a joint decision to its reply, serialised.
+
+    The replies of single prompts are serialised in slices, whose bytes follow each other as those
+    of a repeated field may: as one message, they take several times the memory of their bytes.
+    """
+    timing, decisions = solved.timing, solved.decisions
+    parts = [
+        batch_pb2.RouteBatchResponse(
+            responses=[route_response(one) for one in decisions[start : start + _REPLIES_AT_ONCE]]
+        ).SerializeToString()
+        for start in range(0, len(decisions), _REPLIES_AT_ONCE)
+    ]
+    of_batch = batch_pb2.RouteBatchResponse(
         total_predicted_cost_usd=solved.total_cost_usd,
         mean_predicted_score=solved.mean_score,
         bound=solved.bound,
@@ -301,9 +311,10 @@ def batch_response(solved: BatchDecision) -> batch_pb2.RouteBatchResponse:
             predict_ns=timing.predict_ns,
             select_ns=timing.select_ns,
             total_ns=timing.finished_ns - timing.started_ns,
-            batch_size=len(solved.decisions),
+            batch_size=len(decisions),
         ),
     )
+    return b"".join((*parts, of_batch.SerializeToString()))
 
 
 def frontier_response(found: BatchFrontier) -> batch_pb2.FrontierResponse:

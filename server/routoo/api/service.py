@@ -89,7 +89,7 @@ class RouterService:
         solved = await self._current.engine.route_batch(requests, constraints, is_dry=is_dry)
         if self._tracing is not None:
             self._tracing.decided_jointly(solved)
-        return await asyncio.to_thread(lambda: convert.batch_response(solved).SerializeToString())
+        return await asyncio.to_thread(convert.batch_response, solved)
 
     def _read_batch(
         self, body: bytes, caller: Caller
