@@ -82,7 +82,6 @@ def test_many_texts_count_as_each_alone(chars: int) -> None:
     assert np.array_equal(count_by_family(texts), alone)
 
 
-
 def test_long_texts_are_added_up_exactly() -> None:
     text = "the quick brown fox\n" * 20_000
     once, often = count_by_family([text[: len(text) // 2], text])
