@@ -156,43 +156,27 @@ class Calls:
             code = "OK"
             active = held_bytes = 0
             entered_s = None
-            late: Exception | None = None
             admission = self.gate.anyone
             try:
                 # Checked before anything is read: under overload, most calls end here.
                 overload.check(context.time_remaining())
                 if admission is None:
                     admission = self.gate.admit(context, rpc)
-                task = asyncio.current_task()
-                assert task is not None  # noqa: S101 - grpc.aio runs each call in one
-                self._arrivals.enter(task)
-                try:
-                    body = await context.read()
-                finally:
-                    late = self._arrivals.leave(task)
-                if not isinstance(body, bytes):  # the end of the stream
-                    raise InvalidRequestError("the call carries no message; send one")  # noqa: TRY301
+                body = await self._message(context)
                 started_s = perf_counter()
                 self._active += (active := 1)
                 self._idle.clear()
                 entered_s = overload.enter(context.time_remaining())
                 length = length_of(body, self.in_flight.longest_message_bytes)
-                size_bytes = message_bytes(length)
-                self.in_flight.take(size_bytes)
-                held_bytes = size_bytes
+                held_bytes = self.in_flight.take(message_bytes(length))
                 if is_compressed(body):
                     body = await asyncio.to_thread(decompressed, body, length)
                 answering = answer(body, context, admission)
                 del body  # it may be large, and is parsed before the answer is computed
                 return await answering
             except asyncio.CancelledError:
-                if late is None:
-                    code = "CANCELLED"
-                    raise
-                status, line = reported(late, rpc)
-                code = status.name
-                await self._may_refuse.wait()
-                await self._abort(context, status, line, late)
+                code = "CANCELLED"
+                raise
             except Exception as error:  # noqa: BLE001 - it becomes a status
                 if isinstance(error, QueueFullError) and error.retry_after_s is None:
                     error.retry_after_s = self.overload.retry_after_s
@@ -210,6 +194,26 @@ class Calls:
                 self._left(active)
 
         return grpc.stream_unary_rpc_method_handler(answered)
+
+    async def _message(self, context: Context) -> bytes:
+        """Waits for the message of a unary call.
+
+        Raises:
+            InvalidRequestError: the caller has ended the call without one.
+            QueueFullError: too many are on their way.
+        """
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - grpc.aio runs each call in one
+        self._arrivals.enter(task)
+        try:
+            body = await context.read()
+        finally:
+            late = self._arrivals.leave(task)
+            if late is not None:
+                raise late from None
+        if not isinstance(body, bytes):  # the end of the stream
+            raise InvalidRequestError("the call carries no message; send one")
+        return body
 
     def _left(self, active: int) -> None:
         self._active -= active

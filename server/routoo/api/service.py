@@ -241,8 +241,7 @@ class RouterService:
         held_bytes = 0
         try:
             length = length_of(body, in_flight.longest_message_bytes)
-            in_flight.take(message_bytes(length))
-            held_bytes = message_bytes(length)
+            held_bytes = in_flight.take(message_bytes(length))
             if is_compressed(body):
                 body = await asyncio.to_thread(decompressed, body, length)
             message = convert.parse(route_pb2.RouteRequest, body)

@@ -21,13 +21,17 @@ NUMBERS = ("max_cost_usd", "min_score", "max_latency_ms")
 UNUSABLE = (math.nan, math.inf, -math.inf, -1.0, -1e-300)
 
 
+def read(message: route_pb2.RouteRequest | batch_pb2.RouteBatchRequest) -> None:
+    if isinstance(message, route_pb2.RouteRequest):
+        convert.prompt_request(message, LIMITS)
+        return
+    convert.batch_prompts(message.requests, LIMITS)
+    convert.joint_constraints(message)
+
+
 def refused(message: route_pb2.RouteRequest | batch_pb2.RouteBatchRequest) -> InvalidRequestError:
     with pytest.raises(InvalidRequestError) as caught:
-        if isinstance(message, route_pb2.RouteRequest):
-            convert.prompt_request(message, LIMITS)
-        else:
-            convert.batch_prompts(message.requests, LIMITS)
-            convert.joint_constraints(message)
+        read(message)
     assert "\n" not in str(caught.value)
     return caught.value
 

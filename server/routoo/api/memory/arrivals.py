@@ -8,13 +8,14 @@ in progress. Beyond that the newest are refused; or the oldest, if it has had ``
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from routoo.errors import QueueFullError
 
 if TYPE_CHECKING:
+    import asyncio
+
     from routoo.api.memory.in_flight import InFlight
 
 _SOON_S: Final = 0.25

@@ -66,28 +66,14 @@ class BatchBody:
         try:
             while at < end and len(prompts) <= most:
                 begin = at
-                tag = body[at]
-                at += 1
-                if tag >= 0x80:
-                    tag, at = _varint(body, at - 1)
-                wire = tag & 7
-                if wire == _LENGTH:
-                    length = body[at]
-                    at += 1
-                    if length >= 0x80:
-                        length, at = _varint(body, at - 1)
-                    if tag == _REQUESTS:
-                        prompts.append((at, at + length))
-                        at += length
-                        continue
+                tag, at = _varint(body, at)
+                if tag == _REQUESTS:
+                    length, at = _varint(body, at)
+                    prompts.append((at, at + length))
                     at += length
-                elif wire == _VARINT:
-                    _, at = _varint(body, at)
-                elif wire in (_FIXED_32, _FIXED_64):
-                    at += 4 if wire == _FIXED_32 else 8
                 else:
-                    raise malformed(kind)
-                rest += body[begin:at]
+                    at = _skipped(body, at, tag & 7)
+                    rest += body[begin:at]
         except IndexError:
             raise malformed(kind) from None
         if at > end:
@@ -111,13 +97,29 @@ class BatchBody:
         view = memoryview(self._body)
         for begin, end in self._prompts:
             try:
-                yield route_pb2.RouteRequest.FromString(view[begin:end])
+                # A view is no copy; the stubs know of bytes alone.
+                yield route_pb2.RouteRequest.FromString(view[begin:end])  # type: ignore[arg-type]
             except DecodeError:
                 raise malformed(self._kind) from None
 
 
+def _skipped(body: bytes, at: int, wire: int) -> int:
+    """Returns the position after a value of a wire type; raises ``IndexError`` for a wrong one."""
+    if wire == _VARINT:
+        return _varint(body, at)[1]
+    if wire == _LENGTH:
+        length, at = _varint(body, at)
+        return at + length
+    if wire in (_FIXED_32, _FIXED_64):
+        return at + (4 if wire == _FIXED_32 else 8)
+    raise IndexError
+
+
 def _varint(body: bytes, at: int) -> tuple[int, int]:
     """Returns the number at a position and the position after it; at most 10 bytes."""
+    value = body[at]
+    if value < 0x80:
+        return value, at + 1
     value = 0
     for shift in range(0, 70, 7):
         byte = body[at]

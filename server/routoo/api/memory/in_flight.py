@@ -54,8 +54,8 @@ class InFlight:
         self.refused = 0
         self.short = False
 
-    def take(self, size_bytes: int, what: str = "") -> None:
-        """Reserves memory; ``give`` has to follow.
+    def take(self, size_bytes: int, what: str = "") -> int:
+        """Reserves memory, and returns how much; ``give`` has to follow.
 
         Args:
             size_bytes: how much, at least 0.
@@ -69,6 +69,7 @@ class InFlight:
         if held_bytes > self.most_bytes or (self.short and self.held_bytes):
             raise self._refusal(size_bytes, what)
         self.held_bytes = held_bytes
+        return size_bytes
 
     def keep(self, size_bytes: int) -> None:
         """Reserves memory that is taken already, even if there is none left; ``give`` follows."""
