@@ -44,7 +44,7 @@ RELOADED = frozenset(
 opened once."""
 # Within these sections a reload applies only these settings, or all but these.
 _PREDICTOR_TAKEN = frozenset({"artifact"})
-_LIMITS_KEPT = frozenset({"max_message_bytes"})
+_LIMITS_KEPT = frozenset({"max_message_bytes", "max_in_flight_bytes"})
 _PROCESSOR_KEPT = frozenset({"enabled"})
 _SECURITY_TAKEN = frozenset({"tokens", "certificates", "per_client"})
 

@@ -20,6 +20,7 @@ from grpc_reflection.v1alpha import reflection
 
 from routoo.api.calls import Calls
 from routoo.api.extproc.factory import open_processor
+from routoo.api.memory.in_flight import InFlight
 from routoo.api.overload import Overload
 from routoo.api.peers import ANSWERED, OPTIONS, PeerGate, Peers
 from routoo.api.security.entrance import Entrance
@@ -144,7 +145,9 @@ class Service:
         self._settings = settings  # of the start; ports follow no reload
         self._entrance = entrance
         overload = Overload(settings.overload, settings.batching.max_batch)
-        self._calls = Calls(entrance.gate, overload, metrics.answered)
+        limits = settings.limits
+        in_flight = InFlight(limits.max_in_flight_bytes, limits.max_message_bytes)
+        self._calls = Calls(entrance.gate, overload, in_flight, metrics.answered)
         self._peers = None if worker is None else Peers(worker)
         tracing = telemetry.tracing
         self._router = RouterService(current, self._calls, tracing, self._peers)
@@ -324,7 +327,9 @@ class Service:
     async def _open_private(self, worker: WorkerAddress) -> None:
         """Takes calls of the other workers, and shows the supervisor the metrics."""
         # The worker that forwards a call has checked the caller's rights, and counts the call.
-        calls = Calls(PeerGate(), self._calls.overload, lambda *_: None, ANSWERED)
+        calls = Calls(
+            PeerGate(), self._calls.overload, self._calls.in_flight, lambda *_: None, ANSWERED
+        )
         self._private = grpc.aio.server(options=OPTIONS)
         self._private.add_generic_rpc_handlers((RouterService(self.current, calls).handler(),))
         if self.processor is not None:
