@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from routoo.predictor.token_count import pair_counts, pairs_of, taken_out
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -85,8 +87,9 @@ def count_by_family(
     encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
     if len(texts) == 1 and len(encoded[0]) < _STRETCH:
         return _count_one(encoded[0], families)
+    long = taken_out(encoded)
     sizes = np.array([len(one) for one in encoded])
-    pairs = _pairs(encoded)
+    pairs = pairs_of(encoded)
     starts = (sizes + 1).cumsum() - sizes - 1
     cuts = starts
     if sizes.max() >= _STRETCH or len(pairs) > _AT_ONCE:
@@ -107,13 +110,16 @@ def count_by_family(
     if cuts is not starts:
         parts = np.add.reduceat(parts, np.searchsorted(cuts, starts), axis=1)
     counts = np.maximum(parts, sizes * (_UNITS / _MOST_BYTES_PER_TOKEN)).T
+    for row, text in long.items():
+        sums = _weights(families) @ pair_counts(text)
+        counts[row] = np.maximum(sums, len(text) * (_UNITS / _MOST_BYTES_PER_TOKEN))
     tokens: NDArray[np.float64] = np.ceil(counts / _UNITS)
     return tokens
 
 
 def _count_one(text: bytes, families: tuple[int, ...]) -> NDArray[np.float64]:
     """Counts one text of less than a stretch: for a few numbers arrays take longer than these."""
-    at = _pairs([text]).astype(np.intp)
+    at = pairs_of([text]).astype(np.intp)
     least = len(text) * (_UNITS / _MOST_BYTES_PER_TOKEN)
     counts: list[int] = []
     for packed in _packed(families):
@@ -122,13 +128,6 @@ def _count_one(text: bytes, families: tuple[int, ...]) -> NDArray[np.float64]:
             counts.append(ceil(max(total & _MASK, least) / _UNITS))
             total >>= _FIELD_BITS
     return np.array([counts[: len(families)]], np.float64)
-
-
-def _pairs(texts: Sequence[bytes]) -> NDArray[np.uint16]:
-    """Returns all pairs of neighbouring bytes of texts and their edges, without a copy."""
-    edged = b"\xff".join((b"", *texts, b""))
-    pairs: NDArray[np.uint16] = np.ndarray(len(edged) - 1, "<u2", edged, 0, (1,))
-    return pairs
 
 
 def _sums(
@@ -142,9 +141,15 @@ def _sums(
 @cache
 def _packed(families: tuple[int, ...]) -> tuple[NDArray[np.int64], ...]:
     """Returns the weights of every pair, int64 [65536] by first + 256 * second, three in one."""
-    with np.load(_WEIGHTS) as weights:
-        rows = [weights[FAMILIES[family]].astype(np.int64) for family in families]
+    rows = _weights(families)
     return tuple(
         sum((row << (at * _FIELD_BITS) for at, row in enumerate(rows[first : first + _FIELDS])))
         for first in range(0, len(rows), _FIELDS)
     )
+
+
+@cache
+def _weights(families: tuple[int, ...]) -> NDArray[np.int64]:
+    """Returns the weights of every pair, int64 [F, 65536] by first + 256 * second."""
+    with np.load(_WEIGHTS) as weights:
+        return np.array([weights[FAMILIES[family]] for family in families], np.int64)
