@@ -22,7 +22,7 @@ from routoo.server.budgets import close_replaced, renew_accounting
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from routoo.api.security.gate import Gate, Renewal
+    from routoo.api.security.gate import AccessRenewal, Gate
     from routoo.config.security import SecuritySettings
     from routoo.config.settings import Settings
     from routoo.engine.accounting import Accounting
@@ -64,7 +64,7 @@ class _Next:
     settings: Settings
     parts: Components | None
     money: Accounting | None
-    access: Renewal | None
+    access: AccessRenewal | None
     needs_restart: tuple[str, ...]
 
 

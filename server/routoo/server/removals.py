@@ -35,6 +35,9 @@ _FREE: Final = frozenset(
 _FREE_OF_MODELS: Final = frozenset(
     {"aliases", "capabilities", "deprecation_date", "name", "predictor_name", "price_source"}
 )
+# A certificate that leaves this list loses its access, which has to be quick and takes nothing from
+# those who pay. The whole list is another matter: without it, nobody would be asked.
+_CERTIFICATES: Final = "security.certificates"
 _MOST_NAMED: Final = 8
 
 
@@ -118,7 +121,10 @@ class SettingsInUse:
             if leaf.is_mentioned and not leaf.says_something
         ]
         gone: set[str] = set()
+        still_asks = any(_is_within(path, _CERTIFICATES) and one.value for path, one in now.items())
         for path, value in self._held.items():
+            if still_asks and _is_within(path, _CERTIFICATES):
+                continue
             leaf = now.get(path)
             is_whole = path.startswith("budget ")
             if leaf is not None and (leaf.value == value or (leaf.is_mentioned and not is_whole)):

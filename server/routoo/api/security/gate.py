@@ -106,7 +106,7 @@ ANYONE_IN = Admission(ANYONE)
 
 
 @dataclass(frozen=True, slots=True)
-class Renewal:
+class AccessRenewal:
     """Settings of access that were read and checked, and may be taken.
 
     Attributes:
@@ -173,18 +173,18 @@ class Gate:
         self.take(self.prepare(settings))
 
     @staticmethod
-    def prepare(settings: SecuritySettings) -> Renewal:
+    def prepare(settings: SecuritySettings) -> AccessRenewal:
         """Reads what settings of access name; may be called in any thread.
 
         Raises:
             ConfigError: the file of the tokens cannot be used.
         """
         if settings.tokens is None:
-            return Renewal(settings, Tokens(), ())
+            return AccessRenewal(settings, Tokens(), ())
         seen = WatchedFiles(settings.tokens).signature()
-        return Renewal(settings, read_tokens(settings.tokens), seen)
+        return AccessRenewal(settings, read_tokens(settings.tokens), seen)
 
-    def take(self, renewal: Renewal) -> None:
+    def take(self, renewal: AccessRenewal) -> None:
         """Lets calls in by other tokens, certificates and limits from now on.
 
         What was counted of clients stays counted. The open streams of callers who are no longer let
