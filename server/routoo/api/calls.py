@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 import grpc
 import structlog
 
+from routoo.api.memory.arrivals import Arrivals
+from routoo.api.memory.compressed import decompressed, is_compressed, length_of
+from routoo.api.memory.in_flight import message_bytes
 from routoo.api.open_streams import OpenStreams
 from routoo.api.status import reported, trailers_of
 from routoo.errors import InvalidRequestError, QueueFullError
@@ -22,6 +25,7 @@ from routoo.errors import InvalidRequestError, QueueFullError
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
+    from routoo.api.memory.in_flight import InFlight
     from routoo.api.overload import Overload
     from routoo.api.security.caller import Caller
     from routoo.api.security.gate import Admission
@@ -91,6 +95,7 @@ class Calls:
     Args:
         gate: lets calls in.
         overload: refuses calls that would wait too long.
+        in_flight: refuses calls that there is no memory for.
         answered: counts a call that has ended; gets its RPC, its status and its time in seconds.
         trailers: sent with every refusal, in addition to the refusal's own.
     """
@@ -99,12 +104,15 @@ class Calls:
         self,
         gate: Doorkeeper,
         overload: Overload,
+        in_flight: InFlight,
         answered: Callable[[str, str, float], None],
         trailers: Trailers = (),
     ) -> None:
         self.gate = gate
         self.overload = overload
+        self.in_flight = in_flight
         self.answered = answered
+        self._arrivals = Arrivals(in_flight)
         self._trailers = trailers
         self._streams = OpenStreams(gate)
         self._active = 0
@@ -146,7 +154,7 @@ class Calls:
         async def answered(_: AsyncIterator[bytes], context: Context) -> bytes:
             started_s = self._came_s = perf_counter()
             code = "OK"
-            active = 0
+            active = held_bytes = 0
             entered_s = None
             admission = self.gate.anyone
             try:
@@ -154,14 +162,18 @@ class Calls:
                 overload.check(context.time_remaining())
                 if admission is None:
                     admission = self.gate.admit(context, rpc)
-                body = await context.read()
-                if not isinstance(body, bytes):  # the end of the stream
-                    raise InvalidRequestError("the call carries no message; send one")  # noqa: TRY301
+                body = await self._message(context)
                 started_s = perf_counter()
                 self._active += (active := 1)
                 self._idle.clear()
                 entered_s = overload.enter(context.time_remaining())
-                return await answer(body, context, admission)
+                length = length_of(body, self.in_flight.longest_message_bytes)
+                held_bytes = self.in_flight.take(message_bytes(length))
+                if is_compressed(body):
+                    body = await asyncio.to_thread(decompressed, body, length)
+                answering = answer(body, context, admission)
+                del body  # it may be large, and is parsed before the answer is computed
+                return await answering
             except asyncio.CancelledError:
                 code = "CANCELLED"
                 raise
@@ -175,12 +187,33 @@ class Calls:
             finally:
                 if entered_s is not None:
                     overload.leave(entered_s)
+                self.in_flight.give(held_bytes)
                 if admission is not None and admission.counts:
                     admission.leave()
                 self.answered(rpc, code, perf_counter() - started_s)
                 self._left(active)
 
         return grpc.stream_unary_rpc_method_handler(answered)
+
+    async def _message(self, context: Context) -> bytes:
+        """Waits for the message of a unary call.
+
+        Raises:
+            InvalidRequestError: the caller has ended the call without one.
+            QueueFullError: too many are on their way.
+        """
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - grpc.aio runs each call in one
+        self._arrivals.enter(task)
+        try:
+            body = await context.read()
+        finally:
+            late = self._arrivals.leave(task)
+            if late is not None:
+                raise late from None
+        if not isinstance(body, bytes):  # the end of the stream
+            raise InvalidRequestError("the call carries no message; send one")
+        return body
 
     def _left(self, active: int) -> None:
         self._active -= active

@@ -18,12 +18,11 @@ from routoo.routing.policies import learned_with_predictor
 from routoo.routing.pool import load_pool
 from routoo.server.assembly import load_components, versions_of
 from routoo.server.budgets import close_replaced, renew_accounting
-from routoo.server.removals import check_removals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from routoo.api.security.gate import Gate, Renewal
+    from routoo.api.security.gate import AccessRenewal, Gate
     from routoo.config.security import SecuritySettings
     from routoo.config.settings import Settings
     from routoo.engine.accounting import Accounting
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from routoo.engine.engine import Engine
     from routoo.server.assembly import Components, EngineFactory
     from routoo.server.predictor_watch import PredictorWatch
+    from routoo.server.removals import SettingsInUse
 
 _log = structlog.get_logger("routoo.reload")
 
@@ -44,7 +44,7 @@ RELOADED = frozenset(
 opened once."""
 # Within these sections a reload applies only these settings, or all but these.
 _PREDICTOR_TAKEN = frozenset({"artifact"})
-_LIMITS_KEPT = frozenset({"max_message_bytes"})
+_LIMITS_KEPT = frozenset({"max_message_bytes", "max_in_flight_bytes"})
 _PROCESSOR_KEPT = frozenset({"enabled"})
 _SECURITY_TAKEN = frozenset({"tokens", "certificates", "per_client"})
 
@@ -64,7 +64,7 @@ class _Next:
     settings: Settings
     parts: Components | None
     money: Accounting | None
-    access: Renewal | None
+    access: AccessRenewal | None
     needs_restart: tuple[str, ...]
 
 
@@ -77,6 +77,7 @@ class Reloader:
         factory: makes engines from the parts that stay.
         watch: is told of exchanged predictors.
         gate: lets calls in.
+        in_use: what the settings in use say, of which nothing goes in silence.
     """
 
     def __init__(
@@ -86,8 +87,10 @@ class Reloader:
         factory: EngineFactory,
         watch: PredictorWatch,
         gate: Gate,
+        in_use: SettingsInUse,
     ) -> None:
         self._gate = gate
+        self._in_use = in_use
         self._current = current
         self._parts = parts
         self._factory = factory
@@ -108,7 +111,8 @@ class Reloader:
 
         Args:
             read_settings: reads them; called in a thread.
-            confirmed: budgets and limits that the settings no longer mention may go.
+            confirmed: what the settings no longer mention may go, and their files may look half
+                written.
 
         Returns:
             A task whose result is the outcome, which is also logged and counted: switched,
@@ -199,21 +203,22 @@ class Reloader:
         """
         before, predictors = self._current.settings, self._factory.predictors
         wanted = read_settings()
-        if not confirmed:
-            check_removals(before, wanted)
         settings, needs_restart = taken(before, wanted)
         # Addresses stay those of the start, so they have to fit what is taken.
         refuse_exposure(settings)
         access = None
         if settings.security != before.security:
             access = self._gate.prepare(settings.security)
+        pool = load_pool(settings.pool, finished=not confirmed)
+        if not confirmed:
+            self._in_use.check(wanted, pool)
         outcome = "refused"
         try:
-            line = predictors.prepare(settings.predictor, load_pool(settings.pool).predictor_names)
+            line = predictors.prepare(settings.predictor, pool.predictor_names)
             artifact = self._parts.artifact if line is None else line.artifact
             if line is None and artifact is not predictors.chain.line.artifact:
                 artifact = predictors.chain.line.artifact  # a Triton server has moved on
-            parts = load_components(settings, artifact)
+            parts = load_components(settings, artifact, pool)
             if line is not None:
                 predictors.take(line)
             outcome = "unchanged" if line is None else "switched"
@@ -229,6 +234,7 @@ class Reloader:
             and parts.policies.digest == self._parts.policies.digest
             and settings.model_dump() == before.model_dump()
         ):
+            self._in_use.take(wanted, pool, confirmed=confirmed)
             return _Next(settings, None, None, None, needs_restart)
         predictors.learned_with_it = learned_with_predictor(settings.policy)
         money = renew_accounting(
@@ -239,10 +245,14 @@ class Reloader:
             self._factory.telemetry.metrics.outcomes,
             same_models=same_models,
         )
+        self._in_use.take(wanted, pool, confirmed=confirmed)
         return _Next(settings, parts, money, access, needs_restart)
 
     def _swap(self, settings: Settings, parts: Components, money: Accounting) -> None:
         """Swaps the engines in one turn of the loop, so that no caller sees a mixture."""
+        gone = [name for name in self._parts.pool.names if name not in parts.pool.index]
+        if gone:
+            _log.warning("models left the pool", models=", ".join(gone))
         old = self._current.engine
         self._current.engine = self._factory.engine(parts, money, settings)
         self._current.settings = settings

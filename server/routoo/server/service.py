@@ -20,6 +20,7 @@ from grpc_reflection.v1alpha import reflection
 
 from routoo.api.calls import Calls
 from routoo.api.extproc.factory import open_processor
+from routoo.api.memory.in_flight import InFlight
 from routoo.api.overload import Overload
 from routoo.api.peers import ANSWERED, OPTIONS, PeerGate, Peers
 from routoo.api.security.entrance import Entrance
@@ -39,6 +40,7 @@ from routoo.server.listeners import Listeners, channel_options, open_listeners
 from routoo.server.metrics_page import MetricsPage, show_page
 from routoo.server.predictor_watch import PredictorWatch
 from routoo.server.reloader import Reloader
+from routoo.server.removals import SettingsInUse
 from routoo.telemetry.budget_gauges import BudgetMetrics
 from routoo.telemetry.correction_gauges import CorrectionMetrics
 from routoo.telemetry.logs import configure_logging, keep_values_out
@@ -62,7 +64,7 @@ GIVE_UP_WITHIN_S = 5.0
 def serve(source: SettingsSource, worker: WorkerAddress | None = None) -> int:
     """Serves until SIGTERM or SIGINT; returns the exit code.
 
-    SIGHUP reloads; SIGUSR1 does too, and lets budgets and limits go that are no longer mentioned.
+    SIGHUP reloads; SIGUSR1 does too, and lets go what the settings no longer mention.
     When the grace period ends before the last request, the process ends here, with exit code 1.
 
     Args:
@@ -92,7 +94,7 @@ async def _serve(source: SettingsSource, worker: WorkerAddress | None) -> bool:
         # The supervisor never writes: stdin becomes readable when it has ended.
         loop.add_reader(sys.stdin.fileno(), stop.set)
     service = await Service.start(settings, worker)
-    loop.add_signal_handler(signal.SIGHUP, service.reloader.start, source.read)
+    loop.add_signal_handler(signal.SIGHUP, service.reloader.start, source.read_finished)
     confirmed = partial(service.reloader.start, source.read, confirmed=True)
     loop.add_signal_handler(signal.SIGUSR1, confirmed)
     # Whoever has started this process may have held the signals back until they can be taken.
@@ -143,7 +145,9 @@ class Service:
         self._settings = settings  # of the start; ports follow no reload
         self._entrance = entrance
         overload = Overload(settings.overload, settings.batching.max_batch)
-        self._calls = Calls(entrance.gate, overload, metrics.answered)
+        limits = settings.limits
+        in_flight = InFlight(limits.max_in_flight_bytes, limits.max_message_bytes)
+        self._calls = Calls(entrance.gate, overload, in_flight, metrics.answered)
         self._peers = None if worker is None else Peers(worker)
         tracing = telemetry.tracing
         self._router = RouterService(current, self._calls, tracing, self._peers)
@@ -180,6 +184,8 @@ class Service:
             ConfigError: a file is wrong, or a port is in use; one line.
         """
         parts = load_components(settings)
+        folder = None if worker is None else worker.folder
+        in_use = SettingsInUse.at_start(settings, parts.pool, folder)
         telemetry, health = Telemetry.open(settings.decision_log, settings.tracing), Health()
         metrics = telemetry.metrics
         entrance = Entrance.open(settings.security, metrics.registry, worker)
@@ -201,7 +207,7 @@ class Service:
         # A reload exchanges the engine, so it is looked up at each scrape.
         metrics.registry.register(BudgetMetrics(lambda: current.engine.accounting.budgets()))  # noqa: PLW0108
         metrics.registry.register(CorrectionMetrics(lambda: _corrections_of(current.engine)))
-        reloader = Reloader(current, parts, factory, watch, entrance.gate)
+        reloader = Reloader(current, parts, factory, watch, entrance.gate, in_use)
         service = cls(current, telemetry, reloader, health, entrance, worker)
         try:
             await engine.warm_up()
@@ -228,7 +234,8 @@ class Service:
         """Reloads whenever the files have changed, until the task is cancelled."""
         watch = FileWatch(lambda: files_of(source.path, self.current.settings))
         following = watch.follow(
-            self.current.settings.reload.interval_s, lambda: self.reloader.start(source.read)
+            self.current.settings.reload.interval_s,
+            lambda: self.reloader.start(source.read_finished),
         )
         return asyncio.get_running_loop().create_task(following)
 
@@ -320,7 +327,9 @@ class Service:
     async def _open_private(self, worker: WorkerAddress) -> None:
         """Takes calls of the other workers, and shows the supervisor the metrics."""
         # The worker that forwards a call has checked the caller's rights, and counts the call.
-        calls = Calls(PeerGate(), self._calls.overload, lambda *_: None, ANSWERED)
+        calls = Calls(
+            PeerGate(), self._calls.overload, self._calls.in_flight, lambda *_: None, ANSWERED
+        )
         self._private = grpc.aio.server(options=OPTIONS)
         self._private.add_generic_rpc_handlers((RouterService(self.current, calls).handler(),))
         if self.processor is not None:

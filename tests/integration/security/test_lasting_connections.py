@@ -15,7 +15,8 @@ from routoo.api import open_streams
 from routoo.api.security import gate
 from routoo.client.channel import open_aio_channel
 from routoo.errors import ConfigError
-from routoo.server.removals import check_removals
+from routoo.routing.pool import load_pool
+from routoo.server.removals import SettingsInUse
 from routoo.v1 import route_pb2
 from routoo.v1.router_pb2_grpc import RouterServiceStub
 from support.access_log import entry, log_stream, message
@@ -257,6 +258,8 @@ async def test_access_that_is_no_longer_mentioned_stays(tmp_path: Path) -> None:
     tokens.write_text("", "utf-8")
     limits = {"max_concurrent": 3, "prompts_per_s": 5.0}
     before = tiny_settings(tmp_path, security={"tokens": tokens, "per_client": limits})
+    pool = load_pool(before.pool)
+    in_use = SettingsInUse.at_start(before, pool)
     async with serving(before) as running:
         for after, named in (
             ({}, "security.tokens, security.per_client.max_concurrent"),
@@ -264,7 +267,7 @@ async def test_access_that_is_no_longer_mentioned_stays(tmp_path: Path) -> None:
         ):
             wanted = tiny_settings(tmp_path, security=after)
             with pytest.raises(ConfigError, match=named):
-                check_removals(before, wanted)
+                in_use.check(wanted, pool)
             async with asyncio.timeout(HANG_S):
                 assert await running.service.reloader.start(lambda w=wanted: w) == "refused"
         assert (await refusal(running.route()))[0] is UNAUTHENTICATED

@@ -106,7 +106,7 @@ ANYONE_IN = Admission(ANYONE)
 
 
 @dataclass(frozen=True, slots=True)
-class Renewal:
+class AccessRenewal:
     """Settings of access that were read and checked, and may be taken.
 
     Attributes:
@@ -131,7 +131,8 @@ class Gate:
         registry: gets the metrics.
         shared: the counts that the workers of a service share; None: this process counts alone.
         clock_s: seconds on a clock that never goes back.
-        wall_clock_s: seconds since 1970, by which tokens and certificates expire.
+        wall_clock_s: seconds since 1970, by which tokens and certificates expire. They also expire
+            by the time that passes, so that a clock that is set back makes no expired one valid.
 
     Raises:
         ConfigError: the file of the tokens or that of the authorities cannot be used.
@@ -148,6 +149,7 @@ class Gate:
     ) -> None:
         self._clock_s = clock_s
         self._wall_clock_s = wall_clock_s
+        self._began_s = wall_clock_s() - clock_s()
         self._refused = Counter(
             "routoo_refused_calls",
             "Calls that the gate refused: unauthenticated, permission_denied, rate_limited.",
@@ -171,18 +173,18 @@ class Gate:
         self.take(self.prepare(settings))
 
     @staticmethod
-    def prepare(settings: SecuritySettings) -> Renewal:
+    def prepare(settings: SecuritySettings) -> AccessRenewal:
         """Reads what settings of access name; may be called in any thread.
 
         Raises:
             ConfigError: the file of the tokens cannot be used.
         """
         if settings.tokens is None:
-            return Renewal(settings, Tokens(), ())
+            return AccessRenewal(settings, Tokens(), ())
         seen = WatchedFiles(settings.tokens).signature()
-        return Renewal(settings, read_tokens(settings.tokens), seen)
+        return AccessRenewal(settings, read_tokens(settings.tokens), seen)
 
-    def take(self, renewal: Renewal) -> None:
+    def take(self, renewal: AccessRenewal) -> None:
         """Lets calls in by other tokens, certificates and limits from now on.
 
         What was counted of clients stays counted. The open streams of callers who are no longer let
@@ -299,7 +301,7 @@ class Gate:
         token = shown[0]
         caller = None
         if len(shown) == 1 and isinstance(token, str) and token[:7].lower() == _SCHEME:
-            caller = self._tokens.caller_of(token[7:].strip(), self._wall_clock_s())
+            caller = self._tokens.caller_of(token[7:].strip(), self._now_s())
         if caller is None:
             raise UnauthenticatedError(
                 "the token is not known here, or has expired; ask the operator for a new one"
@@ -311,7 +313,11 @@ class Gate:
         # The settings refuse a list of certificates without authorities.
         assert self._holding is not None  # noqa: S101
         self._look()
-        self._holding.check(shown, self._wall_clock_s())
+        self._holding.check(shown, self._now_s())
+
+    def _now_s(self) -> float:
+        """Seconds since 1970; they never go back."""
+        return max(self._wall_clock_s(), self._began_s + self._clock_s())
 
     def _look(self) -> None:
         """Reads files again that have changed, at most once in ``_LOOK_EVERY_S``."""
@@ -334,6 +340,9 @@ class Gate:
             self.reloaded("tokens", "refused")
             return
         _log.info("took new tokens", tokens=len(self._tokens))
+        if not self._tokens:
+            # Taking the last one back is how an operator shuts everybody out, so it is done.
+            _log.warning("no token is left", file=str(path), remedy="`routoo token new`")
         self.reloaded("tokens", "taken")
 
 

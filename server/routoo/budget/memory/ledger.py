@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from time import time_ns
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,7 @@ import structlog
 
 from routoo.budget.ledger import BudgetState, Grants
 from routoo.budget.memory.books import Books, Keeping
+from routoo.budget.memory.machine_start import MachineStart, kernels_boot_id, since_start_ns
 from routoo.budget.scopes import Scopes, nano_usd
 from routoo.budget.terms import one_nano_usd
 
@@ -248,6 +250,59 @@ class ForwardClock:
             )
         return self._last_ns
 
-    def not_before(self, time_ns: int) -> None:
+    def not_before(self, last_ns: int) -> None:
         """Sets the least time of the next reading, e.g. the last time before a restart."""
-        self._last_ns = max(self._last_ns, time_ns)
+        self._last_ns = max(self._last_ns, last_ns)
+
+
+class SteadyClock:
+    """Nanoseconds since 1970 as of its making, plus the time that has passed since. Thread-safe.
+
+    A budget of $50 a day whose day ends because somebody has set the machine's clock forward would
+    grant $100. So that clock is read once. The clock goes on over a restart of the service: the
+    journal keeps the time of the machine's start, with the start's id.
+
+    Args:
+        wall_ns: the machine's clock, nanoseconds since 1970; it may be set.
+        passed_ns: nanoseconds since the machine's start; None: the kernel's count.
+        boot_id: the id of that start; None: the kernel's.
+    """
+
+    def __init__(
+        self,
+        wall_ns: Callable[[], int] = time_ns,
+        passed_ns: Callable[[], int] | None = None,
+        boot_id: str | None = None,
+    ) -> None:
+        self._wall_ns = wall_ns
+        self._passed_ns = passed_ns or since_start_ns
+        self._boot_id = kernels_boot_id() if boot_id is None else boot_id
+        self._start_ns = wall_ns() - self._passed_ns()
+        self._told_ns = 0
+
+    def __call__(self) -> int:
+        now_ns = self._start_ns + self._passed_ns()
+        apart_ns = self._wall_ns() - now_ns
+        if abs(apart_ns - self._told_ns) > WAITED_OUT_NS:
+            self._told_ns = apart_ns
+            _log.warning(
+                "the machine's clock was set: periods of budgets go on by the time that passes",
+                ahead_s=round(apart_ns / 1e9, 3),
+            )
+        return now_ns
+
+    @property
+    def start(self) -> MachineStart:
+        """The time of the machine's start by this clock, for ``go_on_from``."""
+        return MachineStart(self._boot_id, self._start_ns)
+
+    def go_on_from(self, start: MachineStart | None, last_ns: int) -> None:
+        """Goes on as the clock of an earlier process.
+
+        Args:
+            start: its start; it holds if the machine has not started since. None: not known.
+            last_ns: its last reading, before which this one does not go.
+        """
+        if start is not None and self._boot_id and start.boot_id == self._boot_id:
+            self._start_ns = start.since_1970_ns
+        self._start_ns = max(self._start_ns, last_ns - self._passed_ns())

@@ -367,7 +367,7 @@ def budgets(response: GetBudgetResponse) -> list[Block]:
     blocks += [TextLine(_reports(one)) for one in response.budgets if one.granted_requests]
     blocks += [TextLine(_capped(one), "warning") for one in response.budgets if one.capped_reports]
     if any(one.degraded for one in response.budgets):
-        blocks.append(TextLine("degraded: a local share is spent, the ledger is away", "warning"))
+        blocks.append(TextLine("degraded: leases are spent, the ledger is away", "warning"))
     return blocks
 
 
