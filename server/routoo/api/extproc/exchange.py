@@ -12,6 +12,7 @@ from __future__ import annotations
 from enum import Enum, auto
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import orjson
 
@@ -20,7 +21,7 @@ from routoo.api.extproc.body import CAPS, api_of
 from routoo.api.extproc.failures import may_have_worked
 from routoo.api.extproc.headers import PREFIX, RESULTS
 from routoo.api.extproc.json_body import read_json
-from routoo.api.extproc.model_key import replace_model, with_number
+from routoo.api.extproc.model_key import replace_model, spans, with_number
 from routoo.api.extproc.refusal import Refusal
 from routoo.api.extproc.router import Head
 from routoo.api.extproc.settlement import FIRST_ERROR_STATUS, settled_by
@@ -188,7 +189,10 @@ class Exchange:
         ours = tuple(header for header in headers if header[0].startswith(PREFIX))
         forged = sorted({name for name, _ in ours if name in RESULTS})
         as_it_is = messages.pass_request(forged) if forged else None
-        api = api_of(by_name.get(":path", "")) if by_name.get(":method") == "POST" else None
+        api = None
+        if by_name.get(":method") == "POST":
+            # Servers read a path in other letters, or with signs that are escaped, alike.
+            api = api_of(unquote(by_name.get(":path", "")).lower())
         if api is None or message.end_of_stream:
             return self._pass(as_it_is)
         self._request = Head(
@@ -219,11 +223,29 @@ class Exchange:
             values = read_json(body)
         except orjson.JSONDecodeError:
             return self._unreadable(None, 400, "the body is not JSON")
-        if not isinstance(values, dict) or not self._is_for_us(values):
+        named = self._named(body, values)
+        if named is None:
             return self._pass(None)
-        found = await self._router.route(self._request, values, self._admit)
-        if isinstance(found, Refusal):
-            return self._refuse(found)
+        if isinstance(named, Refusal):
+            return self._refuse(named)
+        found = await self._router.route(self._request, values, self._admit, named=named)
+        return self._refuse(found) if isinstance(found, Refusal) else self._sent_on(body, found)
+
+    def _named(self, body: bytes, values: Any) -> str | Refusal | None:
+        """Returns the model that a body names and that is booked; None: the body passes.
+
+        Empty: it names a route.
+        """
+        if isinstance(values, dict) and self._is_for_us(values):
+            return ""
+        if self._settings.named_models == "pass":
+            return None
+        # Readers differ in which of two models they take.
+        once = isinstance(values, dict) and len(list(spans(body, "model"))) == 1
+        return self._router.named(values if once else {}, self._settings)
+
+    def _sent_on(self, body: bytes, found: Routed) -> bytes:
+        assert self._request is not None  # noqa: S101 - its headers came before
         if found.decision is not None:
             self._router.trace(found.decision, self._request.traceparent)
         self._routed = found
@@ -232,7 +254,8 @@ class Exchange:
         if found.decision is not None and not self._reads_reply:
             self._logged.expect(found.decision.decision_id, found.decision.tenant)
         self._tally.request("fallback" if found.decision is None else "routed")
-        body = replace_model(body, found.model)
+        if not found.is_named:
+            body = replace_model(body, found.model)
         if self._settings.cap_answers and found.decision is not None:
             body = _capped(body, self._request.api, found.decision.max_output_tokens)
         headers = [*found.headers, ("content-length", str(len(body)))]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from routoo.api.extproc.body import asked_by
 from routoo.api.extproc.headers import COST_USD, DECISION_ID, MODEL, SCORE, read_fields
+from routoo.api.extproc.named_models import booked_model
 from routoo.api.extproc.refusal import Refusal, refusal_of
 from routoo.errors import DrainingError, InvalidRequestError, NoEligibleModelError
 from routoo.predictor.conversation import TURN, contents
@@ -72,11 +73,13 @@ class Routed:
         model: the name, in the pool, of the model that answers.
         headers: tell the upstream and the caller of the decision.
         decision: the decision; None: the fallback model answers, for which nothing is predicted.
+        is_named: whether the request names its model, so that its body stays as it is.
     """
 
     model: str
     headers: tuple[Header, ...]
     decision: Decision | None
+    is_named: bool = False
 
 
 class Router:
@@ -99,8 +102,12 @@ class Router:
         self._current = current
         self._overload = overload
 
+    def named(self, body: dict[str, Any], settings: ProcessorSettings) -> str | Refusal:
+        """Returns the model that a request names, if it is booked; see ``booked_model``."""
+        return booked_model(body, settings, self._current.engine.pool)
+
     async def route(
-        self, head: Head, body: dict[str, Any], admit: Callable[[], Admission]
+        self, head: Head, body: dict[str, Any], admit: Callable[[], Admission], *, named: str = ""
     ) -> Routed | Refusal:
         """Decides a request; an error becomes a refusal, or the fallback if the settings say so.
 
@@ -108,6 +115,8 @@ class Router:
             head: the request's headers.
             body: the request's JSON object.
             admit: lets the sender in, or raises.
+            named: the pool's model that the request names, and that answers it or none; empty: it
+                is routed.
         """
         settings = self._current.settings
         entered_s = None
@@ -119,13 +128,13 @@ class Router:
                 raise DrainingError("the service is stopping; send again")  # noqa: TRY301
             # Read after the last await, as a reload may exchange the engine during one.
             engine = self._current.engine
-            request = _request(head, body, admission.caller, settings, engine.pool)
+            request = _request(head, body, admission.caller, settings, engine.pool, named)
             entered_s = self._overload.enter()
             decision = await engine.route(request)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer
             refusal = refusal_of(error, RPC)
             fallback = settings.processor
-            if fallback.fallback_model and refusal.failure in fallback.fallback_on:
+            if fallback.fallback_model and not named and refusal.failure in fallback.fallback_on:
                 model = fallback.fallback_model
                 return Routed(model, ((MODEL, model),), None)
             return refusal
@@ -144,6 +153,7 @@ class Router:
                 (COST_USD, f"{batch.costs_usd[row]:.6g}"),
             ),
             decision,
+            is_named=bool(named),
         )
 
     def trace(self, decision: Decision, traceparent: str) -> None:
@@ -153,7 +163,12 @@ class Router:
 
 
 def _request(
-    head: Head, body: dict[str, Any], caller: Caller, settings: Settings, pool: Pool
+    head: Head,
+    body: dict[str, Any],
+    caller: Caller,
+    settings: Settings,
+    pool: Pool,
+    named: str,
 ) -> PromptRequest:
     """Converts an HTTP request to a request of the engine.
 
@@ -164,10 +179,17 @@ def _request(
     """
     fields = read_fields(head.ours)
     asked = asked_by(head.api, body)
-    needed = _needed(asked, settings.processor.capabilities, pool)
+    # A caller that names a model knows what it can do.
+    needed = [] if named else _needed(asked, settings.processor.capabilities, pool)
     fields["required_capabilities"] = (*fields.get("required_capabilities", ()), *needed)
+    allowed = fields.get("allowed_models", ())
+    if named and allowed and named not in allowed:
+        raise NoEligibleModelError(
+            f"the body names {named}, and the allowed models are others",
+            constraint="allowed_models",
+        )
     fields["allowed_models"] = _allowed(
-        head.api, fields.get("allowed_models", ()), settings.processor
+        head.api, (named,) if named else allowed, settings.processor
     )
     if caller.tenant is not None:
         fields["tenant"] = caller.tenant_for(fields.get("tenant", ""))
@@ -189,6 +211,7 @@ def _request(
         if asked.media.is_empty
         else asked.media.amounts(processor.media, processor.tokens_per_image),
         service_tier=asked.service_tier,
+        named=bool(named),
     )
 
 
