@@ -287,19 +287,9 @@ def _leasing(settings: LedgerSettings) -> Leasing:
 def _redis_store(
     scopes: Scopes, keeping: Keeping, leasing: Leasing, settings: LedgerSettings
 ) -> RedisStore:
-    from routoo.budget.redis.clients import Connecting  # noqa: PLC0415
     from routoo.budget.redis.store import RedisStore  # noqa: PLC0415
 
-    connecting = Connecting(
-        url=settings.redis_url,
-        cluster=settings.redis_cluster,
-        timeout_s=settings.redis_timeout_s,
-        connections=settings.redis_connections,
-        key_prefix=settings.key_prefix,
-        sentinels=settings.redis_sentinels,
-        master=settings.redis_master,
-    )
-    return RedisStore(connecting, scopes, keeping, leasing)
+    return RedisStore(settings.connecting(), scopes, keeping, leasing)
 
 
 def _without_redis(error: ModuleNotFoundError) -> ConfigError:
