@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 import grpc
 import structlog
 
+from routoo.api.aside import Aside
 from routoo.api.open_streams import OpenStreams
 from routoo.api.status import reported, trailers_of
 from routoo.errors import InvalidRequestError, QueueFullError
@@ -88,6 +89,12 @@ class _NoBound:
 class Calls:
     """Makes gRPC handlers of functions that answer. Lives on the event loop that serves.
 
+    Attributes:
+        gate: lets calls in.
+        overload: refuses calls that would wait too long.
+        answered: counts a call that has ended.
+        aside: reads and writes large messages.
+
     Args:
         gate: lets calls in.
         overload: refuses calls that would wait too long.
@@ -105,6 +112,7 @@ class Calls:
         self.gate = gate
         self.overload = overload
         self.answered = answered
+        self.aside = Aside()
         self._trailers = trailers
         self._streams = OpenStreams(gate)
         self._active = 0

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import grpc
 
 from routoo.api import convert, convert_reports
+from routoo.api.aside import LARGE_BYTES
 from routoo.api.peers import PeerAwayError
 from routoo.api.status import reported
 from routoo.api.tenancy import budgets_shown, own_batch, own_requests, own_route
@@ -72,24 +73,31 @@ class RouterService:
         return grpc.method_handlers_generic_handler(SERVICE, methods)
 
     async def _route(self, body: bytes, context: Context, admission: Admission) -> bytes:
-        message = convert.parse(route_pb2.RouteRequest, body)
-        if admission.caller.tenant is not None:
-            own_route(message, admission.caller)
-        request = convert.prompt_request(message, self._current.settings.limits)
+        if len(body) > LARGE_BYTES:
+            request = await self._calls.aside.run(self._read_route, body, admission.caller)
+        else:
+            request = self._read_route(body, admission.caller)
         decision = await self._current.engine.route(request, _deadline_s(context))
         if self._tracing is not None:
             self._tracing.decided(decision)
         return convert.route_response(decision).SerializeToString()
 
+    def _read_route(self, body: bytes, caller: Caller) -> PromptRequest:
+        message = convert.parse(route_pb2.RouteRequest, body)
+        if caller.tenant is not None:
+            own_route(message, caller)
+        return convert.prompt_request(message, self._current.settings.limits)
+
     async def _route_batch(self, body: bytes, _context: Context, admission: Admission) -> bytes:
         # In a thread, as the conversion of a hundred thousand prompts would block the event loop.
-        read = await asyncio.to_thread(self._read_batch, body, admission.caller)
+        aside = self._calls.aside
+        read = await aside.run(self._read_batch, body, admission.caller)
         requests, constraints, is_dry = read
         admission.count(len(requests) - 1)
         solved = await self._current.engine.route_batch(requests, constraints, is_dry=is_dry)
         if self._tracing is not None:
             self._tracing.decided_jointly(solved)
-        return await asyncio.to_thread(lambda: convert.batch_response(solved).SerializeToString())
+        return await aside.run(lambda: convert.batch_response(solved).SerializeToString())
 
     def _read_batch(
         self, body: bytes, caller: Caller
@@ -99,11 +107,12 @@ class RouterService:
         return convert.batch_request(message, self._current.settings.limits)
 
     async def _frontier(self, body: bytes, _context: Context, admission: Admission) -> bytes:
-        read = await asyncio.to_thread(self._read_frontier, body, admission.caller)
+        aside = self._calls.aside
+        read = await aside.run(self._read_frontier, body, admission.caller)
         requests, points, weight = read
         admission.count(len(requests) - 1)
         found = await self._current.engine.frontier(requests, points, weight)
-        return await asyncio.to_thread(lambda: convert.frontier_response(found).SerializeToString())
+        return await aside.run(lambda: convert.frontier_response(found).SerializeToString())
 
     def _read_frontier(
         self, body: bytes, caller: Caller
@@ -205,12 +214,14 @@ class RouterService:
         code = "OK"
         request_id = ""
         try:
-            message = convert.parse(route_pb2.RouteRequest, body)
+            aside, size = self._calls.aside, len(body)
+            message = await aside.run_if_large(size, convert.parse, route_pb2.RouteRequest, body)
             request_id = message.request_id
             admission.take()
             if admission.caller.tenant is not None:
                 own_route(message, admission.caller)
-            request = convert.prompt_request(message, self._current.settings.limits)
+            limits = self._current.settings.limits
+            request = await aside.run_if_large(size, convert.prompt_request, message, limits)
             decision = await self._current.engine.route(request, _deadline_s(context))
             if self._tracing is not None:
                 self._tracing.decided(decision, within_stream=True)
