@@ -17,7 +17,7 @@ from routoo.engine.decider import Decider
 from routoo.engine.escalations import Escalations
 from routoo.engine.overview import CorrectionsInfo, EngineInfo, ModelsOverview
 from routoo.engine.shadow import Shadow
-from routoo.engine.shared import Handover
+from routoo.engine.shared import Handover, in_short_turns
 from routoo.errors import (
     DrainingError,
     InvalidRequestError,
@@ -31,7 +31,7 @@ from routoo.routing.decision import Predicted, Versions
 from routoo.routing.tasks import check_task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from concurrent.futures import ThreadPoolExecutor
 
     from routoo.budget.ledger import BudgetState
@@ -56,6 +56,9 @@ if TYPE_CHECKING:
 
 
 Result = TypeVar("Result")
+# Characters of prompts that are predicted at once, for some ten milliseconds.
+_MOST_PART_CHARS = 1_000_000
+_CHECKED_AT_ONCE = 1024
 
 
 class Engine:
@@ -232,22 +235,17 @@ class Engine:
             raise QueueFullError(
                 f"{self._max_joint} batches are in progress already; retry later or add replicas"
             )
-        self._check_batch(requests)
         self._joint_running += 1
         self._joint_idle.clear()
         wait = BatchWait()
         try:
+            await self._check_batch(requests)
             # Parts no larger than a batch of single requests, which can then run in between.
             parts = [
-                await self._in_thread(
-                    self._threads.predict,
-                    self._predict,
-                    requests[start : start + self._max_batch],
-                    wait,
-                )
-                for start in range(0, len(requests), self._max_batch)
+                await self._in_thread(self._threads.predict, self._predict, part, wait)
+                for part in _parts(requests, self._max_batch)
             ]
-            return await self._in_thread(self._threads.solve, solve, parts)
+            return await self._in_thread(self._threads.solve, in_short_turns, solve, parts)
         finally:
             wait.abandon()
             self._joint_running -= 1
@@ -297,6 +295,21 @@ class Engine:
             if accepted is True and self._log is not None:
                 self._log.reported(outcome)
         return results
+
+    def new_id(self) -> str:
+        """Returns an id for a request, as decisions have them."""
+        return self._threads.ids.new()
+
+    def failed(self, decision_id: str, reason: str, model: str) -> None:
+        """Logs a request that was not decided.
+
+        Args:
+            decision_id: the id that it was given, see ``new_id``.
+            reason: a word.
+            model: the model that answers all the same; empty: none.
+        """
+        if self._log is not None:
+            self._log.failed(decision_id, reason, model)
 
     async def escalate(self, request: EscalationRequest) -> Escalation:
         """Keeps an answer, or decides which model is asked next.
@@ -488,8 +501,10 @@ class Engine:
         if self.accounting.spending is not None:
             self.accounting.spending.check(request.tenant)
 
-    def _check_batch(self, requests: Sequence[PromptRequest]) -> None:
+    async def _check_batch(self, requests: Sequence[PromptRequest]) -> None:
         for row, request in enumerate(requests):
+            if row % _CHECKED_AT_ONCE == _CHECKED_AT_ONCE - 1:
+                await asyncio.sleep(0)  # lets single requests in between
             try:
                 self._check(request)
             except InvalidRequestError as error:
@@ -515,6 +530,21 @@ class Engine:
         return self._decider.decide(
             Predicted(requests, prediction, accepted_ns, started_ns, monotonic_ns())
         )
+
+
+def _parts(
+    requests: Sequence[PromptRequest], most_prompts: int
+) -> Iterator[Sequence[PromptRequest]]:
+    """Yields all requests in parts of so many prompts, or fewer where they are long."""
+    start = chars = 0
+    for row, request in enumerate(requests):
+        size = len(request.text)
+        if row > start and (row - start == most_prompts or chars + size > _MOST_PART_CHARS):
+            yield requests[start:row]
+            start, chars = row, 0
+        chars += size
+    if start < len(requests):
+        yield requests[start:]
 
 
 def _together(

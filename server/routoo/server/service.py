@@ -283,6 +283,7 @@ class Service:
         await asyncio.sleep(0)  # from here on they take no calls
         self._calls.refuse_the_last()
         await stopping
+        self._calls.aside.close()
         if self._listeners is not None:
             self._listeners.remove_socket_files()
         await self._close_private()
