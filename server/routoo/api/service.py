@@ -165,8 +165,8 @@ class RouterService:
         answer = await self._elsewhere("ReportOutcome", message.decision_id, body, tenant)
         if answer is not None:
             return answer
-        accepted = await self._current.engine.report(convert_reports.outcome(message, tenant))
-        return outcome_pb2.ReportOutcomeResponse(accepted=accepted).SerializeToString()
+        result = await self._current.engine.report(convert_reports.outcome(message, tenant))
+        return convert_reports.report_response(result).SerializeToString()
 
     async def _escalate(self, body: bytes, _context: Context, admission: Admission) -> bytes:
         message = convert.parse(outcome_pb2.EscalateRequest, body)

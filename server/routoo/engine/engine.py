@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from routoo.routing.escalation import Escalation, EscalationRequest
     from routoo.routing.joint import JointConstraints
     from routoo.routing.operating_point import PricedSample
-    from routoo.routing.outcome import OutcomeReport
+    from routoo.routing.outcome import OutcomeReport, ReportResult
     from routoo.routing.policies import Policies
     from routoo.routing.pool import Pool
     from routoo.routing.request import PromptRequest
@@ -267,19 +267,21 @@ class Engine:
         """Score per USD in force for requests without a tenant."""
         return self.accounting.pricing.in_force.of("")[0]
 
-    async def report(self, outcome: OutcomeReport) -> bool:
-        """Books a reported outcome; False when the decision is unknown or was reported before.
+    async def report(self, outcome: OutcomeReport) -> ReportResult:
+        """Books a reported outcome; the result is true where it was accepted.
 
         Raises:
             InvalidRequestError: names the field.
             DrainingError: the engine has stopped.
         """
-        (accepted,) = await self.report_all([outcome])
-        if isinstance(accepted, RoutooError):
-            raise accepted
-        return accepted
+        (result,) = await self.report_all([outcome])
+        if isinstance(result, RoutooError):
+            raise result
+        return result
 
-    async def report_all(self, outcomes: Sequence[OutcomeReport]) -> list[bool | RoutooError]:
+    async def report_all(
+        self, outcomes: Sequence[OutcomeReport]
+    ) -> list[ReportResult | RoutooError]:
         """Books many outcomes with one change of threads.
 
         Returns:
@@ -291,8 +293,8 @@ class Engine:
         results = await self._in_thread(
             self._threads.books, self.accounting.outcomes.report_all, outcomes
         )
-        for outcome, accepted in zip(outcomes, results, strict=True):
-            if accepted is True and self._log is not None:
+        for outcome, result in zip(outcomes, results, strict=True):
+            if self._log is not None and not isinstance(result, RoutooError) and result:
                 self._log.reported(outcome)
         return results
 

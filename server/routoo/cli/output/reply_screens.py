@@ -380,11 +380,6 @@ def _reports(one: Budget) -> str:
     return told
 
 
-def reported() -> list[Block]:
-    """Shows that an outcome was booked."""
-    return [TextLine("booked", "good")]
-
-
 def check(lines: Sequence[str]) -> list[Block]:
     """Shows the findings of the check of a configuration that can be served."""
     return [
