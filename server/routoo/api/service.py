@@ -198,10 +198,17 @@ class RouterService:
     async def _get_budget(self, body: bytes, _context: Context, admission: Admission) -> bytes:
         message = convert.parse(budget_pb2.GetBudgetRequest, body)
         tenant, alone = budgets_shown(message, admission.caller)
-        budgets = await self._current.engine.budgets(tenant)
+        engine = self._current.engine
+        budgets = await engine.budgets(tenant)
         if alone:
             budgets = [one for one in budgets if one[0].terms.tenant == tenant]
-        return convert_reports.budgets_response(budgets).SerializeToString()
+        response = convert_reports.budgets_response(budgets, engine.capped_reports)
+        if self._peers is not None:
+            message.tenant = tenant
+            method = f"/{SERVICE}/GetBudget"
+            for answer in await self._peers.ask_all(method, message.SerializeToString()):
+                convert_reports.add_capped(response, answer)
+        return response.SerializeToString()
 
     async def _route_stream(
         self, bodies: AsyncIterator[bytes], context: Context, admission: Admission

@@ -31,7 +31,7 @@ from routoo.routing.decision import Predicted, Versions
 from routoo.routing.tasks import check_task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from concurrent.futures import ThreadPoolExecutor
 
     from routoo.budget.ledger import BudgetState
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from routoo.routing.request import PromptRequest
     from routoo.telemetry.decision_log.log import DecisionLog
     from routoo.telemetry.metrics import Metrics
+    from routoo.telemetry.outcome_counts import Capped
 
 
 Result = TypeVar("Result")
@@ -104,6 +105,10 @@ class Engine:
         self.accounting = accounting
         self._metrics = metrics
         self._log = decision_log
+        if decision_log is not None:
+            accounting.outcomes.on_capped = lambda one: decision_log.capped(
+                one.decision_id, one.reported_usd, one.booked_usd
+            )
         self._decider = Decider(
             pool=pool,
             predictor=source.predictor,
@@ -299,8 +304,8 @@ class Engine:
         return results
 
     def new_id(self) -> str:
-        """Returns an id for a request, as decisions have them."""
-        return self._threads.ids.new()
+        """Returns an id for a request without a decision, which nobody can report."""
+        return self._threads.ids.new("")
 
     def failed(self, decision_id: str, reason: str, model: str) -> None:
         """Logs a request that was not decided.
@@ -341,6 +346,11 @@ class Engine:
             DrainingError: the engine has stopped.
         """
         return await self._in_thread(self._threads.books, self.accounting.budgets, tenant)
+
+    @property
+    def capped_reports(self) -> Mapping[str, Capped]:
+        """By a budget's name, the reports that told more than their requests could have cost."""
+        return self._metrics.outcomes.capped_by_budget
 
     async def models(self, points: int) -> ModelsOverview:
         """Describes the models by their predictions for the calibration sample.

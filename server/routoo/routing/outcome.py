@@ -30,6 +30,7 @@ class OutcomeReport:
         estimated: whether the provider has not told the cost: totals that ``usage`` lacks are the
             predicted ones, and its ``output_tokens`` raise the predicted ones. With an error: the
             provider may have worked, so that the predicted cost is booked.
+        read: whether the service has read the usage in the provider's reply by itself.
     """
 
     decision_id: str
@@ -43,6 +44,7 @@ class OutcomeReport:
     tenant: str | None = None
     usage: Usage | None = None
     estimated: bool = False
+    read: bool = False
 
 
 class ReportResult(IntEnum):

@@ -21,6 +21,7 @@ from routoo.engine.booking import BudgetBooking
 from routoo.engine.corrections.repricing import Repricing
 from routoo.engine.open_decisions import OpenDecisions
 from routoo.engine.outcomes import OutcomeSettlement
+from routoo.engine.report_bound import ReportBound
 from routoo.errors import ConfigError
 from routoo.pricing.online import OnlinePricing
 from routoo.pricing.prices import FixedPricing
@@ -164,9 +165,10 @@ def _accounting_of(
     corrector: Corrector | None,
     before: Pricing | None = None,
 ) -> Accounting:
+    bound = ReportBound(settings.ledger.report_factor, clocks.clock_s)
     if ledger is None:
         outcomes = OutcomeSettlement(
-            decisions, None, parts.pool, counts, clocks.clock_ns, corrector
+            decisions, None, parts.pool, counts, clocks.clock_ns, corrector, bound=bound
         )
         fixed = FixedPricing(parts.price)
         _reprice(corrector, fixed, parts, settings)
@@ -184,7 +186,14 @@ def _accounting_of(
     if isinstance(before, OnlinePricing):
         pricing.go_on_from(before)
     outcomes = OutcomeSettlement(
-        decisions, ledger, parts.pool, counts, clocks.clock_ns, corrector, pricing.settled
+        decisions,
+        ledger,
+        parts.pool,
+        counts,
+        clocks.clock_ns,
+        corrector,
+        pricing.settled,
+        bound=bound,
     )
     spending = BudgetBooking(
         ledger,

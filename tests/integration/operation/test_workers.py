@@ -252,6 +252,28 @@ async def status(stub: Any) -> grpc.StatusCode:
     return code
 
 
+async def test_reports_that_were_capped_are_shown_of_all_workers(tmp_path: Path) -> None:
+    budgets = [{"name": "all", "usd": 1000.0, "per": "1d"}]
+    with RedisServer(tmp_path) as redis:
+        ledger = {"backend": "redis", "redis_url": redis.url, "redis_timeout_s": HANG_S}
+        async with (
+            serving(tmp_path, budgets=budgets, ledger=ledger) as (_, address, page),
+            AsyncExitStack() as stack,
+            asyncio.timeout(START_S),
+        ):
+            stubs = (await one_stub_per_worker(stack, address)).values()
+            for stub in stubs:
+                decision_id = (await route(stub)).decision_id
+                told = outcome_pb2.ReportOutcomeRequest(decision_id=decision_id, cost_usd=1000.0)
+                assert (await stub.ReportOutcome(told)).accepted
+            for stub in stubs:
+                (budget,) = (await stub.GetBudget(budget_pb2.GetBudgetRequest())).budgets
+                assert budget.capped_reports == 2
+                assert budget.capped_usd == pytest.approx(2000.0, rel=1e-3)
+                assert budget.settled_usd < 1.0
+            assert (await samples(page))["routoo_capped_reports_total"] == 2
+
+
 async def test_two_workers_spend_one_budget_together(tmp_path: Path) -> None:
     limit_usd = 0.05
     budgets = [{"name": "all", "usd": limit_usd, "per": "1d", "on_exhausted": "refuse"}]

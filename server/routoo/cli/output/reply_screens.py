@@ -365,6 +365,7 @@ def budgets(response: GetBudgetResponse) -> list[Block]:
     ]
     blocks: list[Block] = [TextTable(columns, rows)]
     blocks += [TextLine(_reports(one)) for one in response.budgets if one.granted_requests]
+    blocks += [TextLine(_capped(one), "warning") for one in response.budgets if one.capped_reports]
     if any(one.degraded for one in response.budgets):
         blocks.append(TextLine("degraded: leases are spent, the ledger is away", "warning"))
     return blocks
@@ -378,6 +379,14 @@ def _reports(one: Budget) -> str:
         factor = one.reported_usd / one.reported_reserved_usd
         told += f"; reported answers cost x {factor:.2f} of what was reserved for them"
     return told
+
+
+def _capped(one: Budget) -> str:
+    """Says that reports told more than their requests could have cost."""
+    return (
+        f"{one.name}: {count(one.capped_reports, 'report')} told more than the request could have"
+        f" cost; {usd(one.capped_usd)} was not booked. The log names who reported"
+    )
 
 
 def check(lines: Sequence[str]) -> list[Block]:
