@@ -1,4 +1,4 @@
-"""Streams that last: their callers are asked again, while they are open, who they are."""
+"""Streams that last: their callers are asked again who they are, and they can be ended."""
 
 from __future__ import annotations
 
@@ -40,6 +40,8 @@ class _Open:
 class OpenStreams:
     """Ends the streams of callers whose credentials no longer hold. Lives on one event loop.
 
+    Where nobody is asked who they are, it knows the streams and leaves them open.
+
     Args:
         gate: tells who makes a call.
     """
@@ -51,12 +53,10 @@ class OpenStreams:
 
     def enter(self, context: Context, rpc: str) -> None:
         """Adds the stream that the running task answers."""
-        if self._gate.anyone is not None:
-            return
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - grpc.aio runs each call in one
         self._open[task] = _Open(context, rpc, None)
-        if self._timer is None:
+        if self._timer is None and self._gate.anyone is None:
             self._timer = asyncio.get_running_loop().call_later(RECHECK_S, self._recheck)
 
     def leave(self) -> RoutooError | None:
@@ -72,6 +72,13 @@ class OpenStreams:
             return None
         task.uncancel()
         return found.refusal
+
+    def end(self, rpc: str, why: RoutooError) -> None:
+        """Ends all streams of an RPC."""
+        for task, one in self._open.items():
+            if one.rpc == rpc and one.refusal is None:
+                one.refusal = why
+                task.cancel()
 
     def _recheck(self) -> None:
         self._timer = None
