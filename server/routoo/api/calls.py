@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     Handler = grpc.RpcMethodHandler[bytes, bytes]
     Trailers = tuple[tuple[str, str], ...]
 
+STREAM = "RouteStream"
 Context = Any  # grpc.aio.ServicerContext[bytes, bytes]; the stubs' generic does not fit raw bytes
 _log = structlog.get_logger("routoo.api")
 # When no call has come for _QUIET_S, all callers have left a draining service. It waits for that
@@ -314,6 +315,12 @@ class Calls:
                 self.answered(rpc, code, (exchange.ended_s or perf_counter()) - started_s)
 
         return answered
+
+    def relieve(self) -> None:
+        """Ends the calls and streams whose callers keep the service waiting."""
+        why = QueueFullError("the service is short of memory; retry later or add replicas")
+        self._arrivals.relieve()
+        self._streams.end(STREAM, why)
 
     async def drained(self, grace_s: float) -> None:
         """Waits until every unary call has been answered and no more come.

@@ -11,6 +11,7 @@ import grpc
 
 from routoo.api import convert, convert_reports
 from routoo.api.aside import LARGE_BYTES
+from routoo.api.calls import STREAM
 from routoo.api.memory.batch_body import BatchBody
 from routoo.api.memory.compressed import decompressed, is_compressed, length_of
 from routoo.api.memory.in_flight import batch_bytes, explained_bytes, message_bytes
@@ -74,7 +75,7 @@ class RouterService:
         }
         methods = {name: self._calls.unary(name, answer) for name, answer in answers.items()}
         methods["Route"] = self._calls.unary("Route", self._route, sheds=True)
-        methods["RouteStream"] = self._calls.replies("RouteStream", self._route_stream)
+        methods[STREAM] = self._calls.replies(STREAM, self._route_stream)
         return grpc.method_handlers_generic_handler(SERVICE, methods)
 
     async def _route(self, body: bytes, context: Context, admission: Admission) -> bytes:
