@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from routoo.engine.batcher import Batcher, BatchWait
 from routoo.engine.decider import Decider
 from routoo.engine.escalations import Escalations
+from routoo.engine.joint_parts import parts_of
 from routoo.engine.overview import CorrectionsInfo, EngineInfo, ModelsOverview
 from routoo.engine.shadow import Shadow
 from routoo.engine.shared import Handover, in_short_turns
@@ -31,7 +32,7 @@ from routoo.routing.decision import Predicted, Versions
 from routoo.routing.tasks import check_task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from concurrent.futures import ThreadPoolExecutor
 
     from routoo.budget.ledger import BudgetState
@@ -57,8 +58,6 @@ if TYPE_CHECKING:
 
 
 Result = TypeVar("Result")
-# Characters of prompts that are predicted at once, for some ten milliseconds.
-_MOST_PART_CHARS = 1_000_000
 _CHECKED_AT_ONCE = 1024
 
 
@@ -248,7 +247,7 @@ class Engine:
             # Parts no larger than a batch of single requests, which can then run in between.
             parts = [
                 await self._in_thread(self._threads.predict, self._predict, part, wait)
-                for part in _parts(requests, self._max_batch)
+                for part in parts_of(requests, self._max_batch)
             ]
             return await self._in_thread(self._threads.solve, in_short_turns, solve, parts)
         finally:
@@ -542,21 +541,6 @@ class Engine:
         return self._decider.decide(
             Predicted(requests, prediction, accepted_ns, started_ns, monotonic_ns())
         )
-
-
-def _parts(
-    requests: Sequence[PromptRequest], most_prompts: int
-) -> Iterator[Sequence[PromptRequest]]:
-    """Yields all requests in parts of so many prompts, or fewer where they are long."""
-    start = chars = 0
-    for row, request in enumerate(requests):
-        size = len(request.text)
-        if row > start and (row - start == most_prompts or chars + size > _MOST_PART_CHARS):
-            yield requests[start:row]
-            start, chars = row, 0
-        chars += size
-    if start < len(requests):
-        yield requests[start:]
 
 
 def _together(

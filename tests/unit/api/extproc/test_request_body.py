@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routoo.api.extproc.bodies import large, request_body
+from routoo.api.extproc.bodies.json_text import read_json
 from routoo.api.extproc.bodies.request_body import RequestBody, read_body
 from routoo.errors import InvalidRequestError, UnreadableBodyError
 
@@ -298,3 +299,29 @@ def test_long_arrays_are_read_whole() -> None:
     found = read(body)
     assert found.values == orjson.loads(body)
     assert orjson.loads(found.rewritten("new")) == {**orjson.loads(body), "model": "new"}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b"[]", b'{"role":"user","content":"x"}', b'"a"', b"1", b'{"a":{"a":{"a":{"a":{"a":{}}}}}}'],
+    ids=str,
+)
+@pytest.mark.parametrize("key", [b"messages", b"tools", b"prompt", b"metadata"])
+def test_the_parser_is_given_a_bounded_step(
+    monkeypatch: pytest.MonkeyPatch, key: bytes, value: bytes
+) -> None:
+    """Between two steps the loop goes on, so that the longest of them is what others wait for."""
+    steps: list[int] = []
+
+    def watched(text: bytes) -> Any:
+        steps.append(len(text))
+        return read_json(text)
+
+    monkeypatch.setattr(large, "read_json", watched)
+    many = b",".join([value] * (60_000 if len(value) < 20 else 20_000))
+    found = read(b'{"model":"auto","%b":[%b]}' % (key, many))
+    assert max(steps) <= large._STEP_BYTES + 2
+    if key == b"metadata":
+        assert len(steps) <= 5
+    else:
+        assert found.values[key.decode()] == orjson.loads(b"[%b]" % many)
