@@ -104,8 +104,10 @@ class LedgerSettings(Section):
     max_decisions: int = Field(default=1_000_000, ge=1_000, le=100_000_000)
     """Most decisions kept in memory; one more makes the oldest expire early."""
     local_share: float = Field(default=0.1, ge=0, le=1, allow_inf_nan=False)
-    """Share of the rest of each budget that a replica may spend while Redis is away. With up to
-    1 / local_share replicas, the limit holds during that time, too."""
+    """Share of what is left of each budget that all replicas together hold as leases: each replica
+    may spend its own while Redis is away, and no other replica may spend it meanwhile."""
+    lease_s: float = Field(default=900.0, ge=5, le=86_400, allow_inf_nan=False)
+    """Longest that a replica spends its leases while Redis is away."""
     unbudgeted: Literal["allow", "refuse"] = "allow"
     """Requests of a tenant to which no budget applies are allowed or refused."""
 

@@ -12,7 +12,8 @@ from routoo.budget.memory.journal import Journal
 from routoo.budget.memory.ledger import MemoryLedger
 from routoo.budget.memory.persistence import TEND_INTERVAL_S, Journaling
 from routoo.budget.memory.spent import journal_spending
-from routoo.budget.redis.local_share import Alone
+from routoo.budget.redis.alone import Alone
+from routoo.budget.redis.lease import Leasing
 from routoo.budget.scopes import Scopes
 from routoo.engine.accounting import Accounting
 from routoo.engine.booking import BudgetBooking
@@ -268,17 +269,25 @@ def _open_redis(
         from routoo.budget.redis.ledger import RedisLedger  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise _without_redis(error) from None
+    leasing = _leasing(settings)
     return RedisLedger(
         scopes,
-        _redis_store(scopes, keeping, settings),
-        Alone(scopes, keeping, settings.local_share, clock_ns),
+        _redis_store(scopes, keeping, leasing, settings),
+        Alone(scopes, keeping, leasing, clock_ns),
         max_probe_s=settings.redis_max_probe_s,
         jitter=random.Random(),  # noqa: S311 - spreads attempts, guards nothing
     )
 
 
-def _redis_store(scopes: Scopes, keeping: Keeping, settings: LedgerSettings) -> RedisStore:
-    from routoo.budget.redis.store import Connecting, RedisStore  # noqa: PLC0415
+def _leasing(settings: LedgerSettings) -> Leasing:
+    return Leasing(settings.local_share, round(settings.lease_s * 1e9))
+
+
+def _redis_store(
+    scopes: Scopes, keeping: Keeping, leasing: Leasing, settings: LedgerSettings
+) -> RedisStore:
+    from routoo.budget.redis.clients import Connecting  # noqa: PLC0415
+    from routoo.budget.redis.store import RedisStore  # noqa: PLC0415
 
     connecting = Connecting(
         url=settings.redis_url,
@@ -287,7 +296,7 @@ def _redis_store(scopes: Scopes, keeping: Keeping, settings: LedgerSettings) -> 
         connections=settings.redis_connections,
         key_prefix=settings.key_prefix,
     )
-    return RedisStore(connecting, scopes, keeping)
+    return RedisStore(connecting, scopes, keeping, leasing)
 
 
 def _without_redis(error: ModuleNotFoundError) -> ConfigError:
@@ -322,7 +331,7 @@ def booked_spending(
     except ModuleNotFoundError as error:
         raise _without_redis(error) from None
     terms = tuple(budget.terms() for budget in budgets)
-    store = _redis_store(Scopes(terms), keeping, settings)
+    store = _redis_store(Scopes(terms), keeping, _leasing(settings), settings)
     try:
         return redis_spending(store, terms, now_ns)
     finally:

@@ -366,7 +366,7 @@ def budgets(response: GetBudgetResponse) -> list[Block]:
     blocks: list[Block] = [TextTable(columns, rows)]
     blocks += [TextLine(_reports(one)) for one in response.budgets if one.granted_requests]
     if any(one.degraded for one in response.budgets):
-        blocks.append(TextLine("degraded: a local share is spent, the ledger is away", "warning"))
+        blocks.append(TextLine("degraded: leases are spent, the ledger is away", "warning"))
     return blocks
 
 
