@@ -280,7 +280,8 @@ def _open_redis(
 
 
 def _leasing(settings: LedgerSettings) -> Leasing:
-    return Leasing(settings.local_share, round(settings.lease_s * 1e9))
+    lasts_ns = round(settings.lease_s * 1e9)
+    return Leasing(settings.local_share, lasts_ns, waits_longer=settings.on_loss == "wait")
 
 
 def _redis_store(
@@ -295,6 +296,8 @@ def _redis_store(
         timeout_s=settings.redis_timeout_s,
         connections=settings.redis_connections,
         key_prefix=settings.key_prefix,
+        sentinels=settings.redis_sentinels,
+        master=settings.redis_master,
     )
     return RedisStore(connecting, scopes, keeping, leasing)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -162,6 +162,30 @@ def test_books_that_go_back_while_connections_last_are_noticed(tmp_path: Path) -
         assert reserve(ledger, {"d": 0.5}) == [0]
         assert reserve(ledger, {"e": 0.25}) == [-1]
         ledger.close()
+
+
+def test_an_answer_that_comes_after_the_loss_is_not_forgotten(server: RedisServer) -> None:
+    ledger = replica(server, redis_max_probe_s=3600)
+    renewed(ledger)
+    reserve_call = ledger._store.reserve
+
+    def slow(*arguments: Any) -> Any:
+        reply = reserve_call(*arguments)
+        ledger._store.reserve = reserve_call  # type: ignore[method-assign]
+        flush(server)
+        ledger.renew()
+        come_back(ledger)
+        return reply
+
+    ledger._store.reserve = slow  # type: ignore[method-assign]
+    assert reserve(ledger, {"a": 0.0625}) == [-1]  # out of the lease
+    come_back(ledger)
+    assert spent(ledger) == 0.0625
+    ledger._store.reserve = slow  # type: ignore[method-assign]
+    assert reserve(ledger, {"b": 0.5}) == [0]
+    come_back(ledger)
+    assert spent(ledger) == 0.0625
+    ledger.close()
 
 
 @pytest.mark.parametrize("first", ["renewal", "request"])

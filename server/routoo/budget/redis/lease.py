@@ -60,11 +60,15 @@ class Leasing:
     Attributes:
         share: part of what is left of each budget that all leases together hold, from 0 to 1.
         lasts_ns: duration of a lease from its last renewal.
+        waits_longer: when Redis has lost the books and a replica is missing that may know more,
+            nothing but leases is granted until nothing counts any more that it may know. False:
+            until the leases have ended.
         clock_ns: the clock of leases, nanoseconds from any start; it only goes forward.
     """
 
     share: float
     lasts_ns: int
+    waits_longer: bool = True
     clock_ns: Callable[[], int] = boot_clock_ns
 
 
