@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from chaos.money import overspends, unequal_books
 from chaos.records import OPEN
-from chaos.site_files import SHARED
+from chaos.site_files import JOINING, SHARED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,6 +48,7 @@ def check(evidence: Evidence) -> list[str]:
         *_unlogged(evidence),
         *overspends(evidence),
         *unequal_books(evidence),
+        *_refusing(evidence),
         *(f"a replica ended by itself: {one}" for one in evidence.exits),
     ]
     if evidence.unquiet:
@@ -144,7 +145,12 @@ def _double_ids(evidence: Evidence) -> Iterator[str]:
     for decision_id, times in told.items():
         if times > 1:
             yield f"the decision {decision_id} was told {times} times"
-    booked = Counter(one.decision_id for one in evidence.reports if one.accepted)
+    # Without the shared books, a report is taken on trust: there the books alone tell.
+    booked = Counter(
+        one.decision_id
+        for one in evidence.reports
+        if one.accepted and one.replica not in (*SHARED, JOINING)
+    )
     for decision_id, times in booked.items():
         if times > 1:
             yield f"{times} reports of the decision {decision_id} were accepted"
@@ -182,6 +188,19 @@ def _log_may_be_lost(evidence: Evidence, granted: Granted) -> bool:
     ) or disturbed(
         evidence, "disk frozen", where, granted.sent_ns - _LOGGED_NS, granted.told_ns + _LOGGED_NS
     )
+
+
+def _refusing(evidence: Evidence) -> Iterator[str]:
+    """Yields the replicas that decide nothing at the end, unless they wait for one that ended.
+
+    When the shared books were lost, or their process was replaced, all wait for what a replica
+    that held a lease may know, unless the settings have them go on.
+    """
+    kinds = {one.kind for one in evidence.troubles if one.kind != "gone" or one.target in SHARED}
+    waits = not evidence.goes_on and "gone" in kinds and kinds & {"lost", "restarted"}
+    for name, refusal in evidence.refusing.items():
+        if not (waits and name in SHARED and refusal.startswith("RESOURCE_EXHAUSTED")):
+            yield f"{name} decides nothing at the end: {refusal}"
 
 
 def _named(call: Call) -> str:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from chaos.site_files import Tenant
 
 DEADLINE_S = 12.0
-_ALIVE_S = 10.0
+_ALIVE_S = 12.0
 _HIDDEN = "Internal error from Core"
 """The text of gRPC's client when it wrote to a stream that had ended; the status is not shown."""
 _SPENT = frozenset({"RESOURCE_EXHAUSTED"})
@@ -93,13 +93,14 @@ class Clients:
                 again = self._begin("flood", "web", "")
                 self._spawn(self._post(again, prompt, 20, stream=False))
 
-    async def alive(self, names: Sequence[str]) -> str:
-        """Asks each replica until it decides; returns why one does not, or nothing.
+    async def refusing(self, names: Sequence[str]) -> dict[str, str]:
+        """Asks each replica until it decides; returns the last refusal of each that does not.
 
         The calls are of the tenant that goes on without money, and belong to the evidence.
         """
         (loose,) = (one for one in TENANTS if one.name == "loose")
         (alone,) = (one for one in TENANTS if one.name == "alone")
+        found = {}
         for name in names:
             tenant = alone if name == JOURNAL else loose
             address = dict(self._replicas(tenant))[name]
@@ -112,9 +113,10 @@ class Clients:
                 if ended.status == "OK" or (tenant is alone and ended.status in _SPENT):
                     break
                 if time.monotonic() > end_s:
-                    return f"{name} answers {ended.status}: {ended.detail}"
+                    found[name] = f"{ended.status} {ended.detail}"
+                    break
                 await asyncio.sleep(0.1)
-        return ""
+        return found
 
     async def ended(self) -> None:
         """Waits until every call has ended, and closes the connections."""

@@ -124,8 +124,7 @@ def _redis_ends(*, keeps_copy: bool = False) -> Act:
 
 def _redis_starts(with_data: str) -> Act:
     async def end(world: World, event: Event) -> None:
-        if with_data != "kept":
-            world.note("lost")
+        world.note("restarted" if with_data == "kept" else "lost")
         world.redis.stop()
         await world.restart_redis(with_data=with_data)
         world.end("cut")

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _S = 10**9
 _CLEAN_NS = 10 * _S
+_LOOK_NS = 3 * _S
+"""Longest time after which the other replicas know of a decision in the shared books."""
 _BACK_NS = 5 * _S
 """Longest time in which a replica finds a Redis again that is there."""
 _SURE = frozenset(
@@ -39,13 +41,15 @@ class Entry:
         tenant: who pays.
         sent_ns: the earliest time of the decision.
         told_ns: the latest.
-        least: the least that it may be booked with at the end.
-        most: the most.
+        spent: the least that it takes from a limit.
+        least: the least that it may be booked with at the end: nothing, where it may be forgotten.
+        most: the most that it may be booked with.
     """
 
     tenant: str
     sent_ns: int
     told_ns: int
+    spent: int
     least: int
     most: float
 
@@ -67,7 +71,7 @@ def entries(evidence: Evidence) -> list[Entry]:
             told = reports.get(granted.decision_id, [])
             found.append(_of_decision(evidence, call, granted, told))
         if call.status not in _SURE:
-            found.append(Entry(call.tenant, call.sent_ns, call.ended_ns, 0, call.most_nano_usd))
+            found.append(_unsure(call, call.most_nano_usd))
     return found
 
 
@@ -103,6 +107,8 @@ def unequal_books(evidence: Evidence) -> Iterator[str]:
             continue
         own = [one for one in booked if _pays(limit, one)]
         least, most = sum(one.least for one in own), sum(one.most for one in own)
+        if limit.overdraws and any(one.kind == "lost" for one in evidence.troubles):
+            least = 0  # overdraft stands beside the budget, and is not put back
         sums = _books_of(evidence, limit)
         total = sums.booked + sums.overdraft
         if not least <= total <= most:
@@ -145,14 +151,14 @@ def _highest(limit: Limit, own: list[Entry]) -> tuple[int, int]:
         for one in own:
             period = one.sent_ns // limit.period_ns
             if period == one.told_ns // limit.period_ns:
-                sums[period] = sums.get(period, 0) + one.least
+                sums[period] = sums.get(period, 0) + one.spent
         return max(
             ((total, period * limit.period_ns) for period, total in sums.items()), default=best
         )
     for first in own:
         end_ns = first.sent_ns + limit.period_ns
         total = sum(
-            one.least for one in own if one.sent_ns >= first.sent_ns and one.told_ns < end_ns
+            one.spent for one in own if one.sent_ns >= first.sent_ns and one.told_ns < end_ns
         )
         best = max(best, (total, first.sent_ns))
     return best
@@ -162,15 +168,40 @@ def _of_decision(evidence: Evidence, call: Call, granted: Granted, reports: list
     cost = granted.cost_nano_usd
     accepted = [one for one in reports if one.accepted]
     doubtful = [one for one in reports if one.status != "OK"]
-    least = min([cost, *(one.cost_nano_usd for one in (*accepted, *doubtful))])
+    spent = least = min([cost, *(one.cost_nano_usd for one in (*accepted, *doubtful))])
     most = cost
     if accepted and not any(_untold(evidence, one) for one in accepted):
         most = max(one.cost_nano_usd for one in accepted)
     if granted.alone and _forgotten(evidence, granted.replica, granted.told_ns):
         least = 0  # decided without the shared books, by a replica that ended before it told them
-    if _unwritten(evidence, granted):
+    if _known_to_one(evidence, granted):
         least = 0
-    return Entry(call.tenant, granted.sent_ns, granted.told_ns, least, most)
+        spent = 0 if evidence.goes_on else spent
+    if _unwritten(evidence, granted):
+        spent = least = 0
+    return Entry(call.tenant, granted.sent_ns, granted.told_ns, spent, least, most)
+
+
+def _unsure(call: Call, most: float) -> Entry:
+    return Entry(call.tenant, call.sent_ns, call.ended_ns, 0, 0, most)
+
+
+def _known_to_one(evidence: Evidence, granted: Granted) -> bool:
+    """Returns whether the shared books lost a decision that only a replica knew that ended, too.
+
+    The other replicas know what the books held when they last looked at them.
+    """
+    ends = [
+        one.from_ns
+        for one in evidence.troubles
+        if one.kind == "gone" and one.target == granted.replica and one.from_ns >= granted.told_ns
+    ]
+    return any(
+        one.kind == "lost"
+        and granted.told_ns - _S <= one.until_ns
+        and one.from_ns <= granted.told_ns + _LOOK_NS
+        for one in evidence.troubles
+    ) and bool(ends)
 
 
 def _forgotten(evidence: Evidence, replica: str, told_ns: int) -> bool:
@@ -222,18 +253,25 @@ def _unwritten(evidence: Evidence, granted: Granted) -> bool:
 def _of_http(evidence: Evidence, call: Call, replies: list[Served]) -> Entry:
     sent_ns, ended_ns = call.sent_ns, call.ended_ns
     if call.status == "402" or (call.status.startswith("4") and call.status != "429"):
-        return Entry(call.tenant, sent_ns, ended_ns, 0, 0)
+        return _unsure(call, 0)
     if any(not reply.truthful for reply in replies):
-        return Entry(call.tenant, sent_ns, ended_ns, 0, inf)
+        return _unsure(call, inf)
     cost = sum(reply.cost_nano_usd for reply in replies)
     predicted = sum(granted.cost_nano_usd for granted in call.granted)
     if call.status == "200" and len(replies) == 1 and _is_clean(evidence, call):
-        return Entry(call.tenant, sent_ns, ended_ns, cost, cost)
-    if call.status == "200":
-        return Entry(
-            call.tenant, sent_ns, ended_ns, min(cost, predicted), max(cost, call.most_nano_usd)
-        )
-    return Entry(call.tenant, sent_ns, ended_ns, 0, max(cost, call.most_nano_usd))
+        return Entry(call.tenant, sent_ns, ended_ns, cost, cost, cost)
+    most = max(cost, call.most_nano_usd)
+    if call.status == "200" and not _may_be_lost(evidence, call):
+        least = min(cost, predicted)
+        return Entry(call.tenant, sent_ns, ended_ns, least, least, most)
+    return _unsure(call, most)
+
+
+def _may_be_lost(evidence: Evidence, call: Call) -> bool:
+    """Returns whether the replica that decided may have ended and taken the booking along."""
+    return any(
+        one.kind == "gone" and one.until_ns >= call.sent_ns - _S for one in evidence.troubles
+    )
 
 
 def _is_clean(evidence: Evidence, call: Call) -> bool:

@@ -110,9 +110,9 @@ class Trouble:
     """A stretch of time in which a part of the site was disturbed.
 
     Attributes:
-        kind: gone (killed, leaving or not yet back), frozen, lost (the shared books lost data), cut
-            (from the shared books), revoked, spoilt (its files), disk, upstream, envoy, flood, or
-            clock.
+        kind: gone (killed, leaving or not yet back), frozen, lost (the shared books lost data),
+            restarted (their process), cut (from them), revoked, spoilt (its files), disk,
+            upstream, envoy, flood, or clock.
         target: the replica, tenant or part; empty: all.
         from_ns: wall time of the begin, nanoseconds since 1970.
         until_ns: wall time at which it was found to be well again; 0: not yet.
@@ -180,6 +180,9 @@ class Evidence:
         books: per source (``redis``, or a replica's name) the budgets' sums at the end, by name.
         highest: per budget the highest reserved + settled that any source told during the run.
         logged: per decision id the model that the replicas' decision logs hold.
+        refusing: per replica that decides nothing at the end, its last refusal.
+        goes_on: whether the replicas are set to go on without what a replica that ended may know of
+            shared books that were lost.
         exits: ends of replicas that nobody asked for.
         unquiet: why the site did not come to rest; empty: it did.
     """
@@ -192,5 +195,7 @@ class Evidence:
     books: dict[str, dict[str, Sums]] = field(default_factory=dict)
     highest: dict[str, int] = field(default_factory=dict)
     logged: dict[str, str] = field(default_factory=dict)
+    refusing: dict[str, str] = field(default_factory=dict)
+    goes_on: bool = False
     exits: list[str] = field(default_factory=list)
     unquiet: str = ""

@@ -54,11 +54,9 @@ async def run(
         load = asyncio.create_task(world.clients.load(schedule.seconds, world.envoy_address))
         await _disturb(world, schedule)
         await load
-        dead = await world.clients.alive((*SHARED, JOURNAL))
+        world.evidence.refusing = await world.clients.refusing((*SHARED, JOURNAL))
         await world.clients.ended()
         await world.come_to_rest()
-        if dead:
-            world.evidence.unquiet = dead
         world.finish()
     finally:
         await world.close()

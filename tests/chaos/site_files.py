@@ -30,6 +30,8 @@ PRICES: Final = {"small": (100, 200), "medium": (1000, 2000), "large": (10_000, 
 """Nano-USD per input and output token, as the pool of the tests has them per million in USD."""
 _MEAN_NANO: Final = 3_400_000
 """Mean cost of a call to the large model, of the lengths that the clients ask for."""
+_LEASE_S: Final = 5.0
+"""The shortest that there is: what a replica that ended may know is waited for as long."""
 _FIXED_NS: Final = 366 * 86_400 * 10**9
 _HOUR_NS: Final = 3_600 * 10**9
 
@@ -107,11 +109,13 @@ class Plan:
         usage_from: the way by which Envoy tells of usage.
         ttl_s: time until an unreported reservation expires, in seconds.
         redis_timeout_s: longest that a request waits for Redis.
+        on_loss: whether replicas wait for what a missing one may know of books that were lost.
     """
 
     usage_from: Literal["reply", "access_log"]
     ttl_s: float
     redis_timeout_s: float
+    on_loss: Literal["wait", "go_on"]
 
     @classmethod
     def of(cls, seed: int) -> Plan:
@@ -121,6 +125,7 @@ class Plan:
             chance.choice(("reply", "access_log")),
             chance.choice((600.0, 600.0, 3.0)),
             chance.choice((0.05, 0.2)),
+            chance.choice(("wait", "go_on")),
         )
 
 
@@ -186,6 +191,8 @@ def settings_of(
             "redis_url": f"redis://127.0.0.1:{redis}/0",
             "redis_timeout_s": plan.redis_timeout_s,
             "redis_max_probe_s": 1.0,
+            "lease_s": _LEASE_S,
+            "on_loss": plan.on_loss,
         }
     return {
         "listen": f"127.0.0.1:{port}",

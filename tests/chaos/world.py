@@ -71,7 +71,7 @@ class World:
         self.folder = folder
         self.seconds = seconds
         self.plan = Plan.of(seed)
-        self.evidence = Evidence(limits(seconds))
+        self.evidence = Evidence(limits(seconds), goes_on=self.plan.on_loss == "go_on")
         self.replicas: dict[str, Replica] = {}
         self.to_redis: dict[str, Proxy] = {}
         self.to_triton: Proxy | None = None

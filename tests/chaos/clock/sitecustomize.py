@@ -36,7 +36,7 @@ def _follow(path: str) -> None:
         except (OSError, ValueError):
             pass  # not set yet, or half written
         if _GRPC in sys.modules:
-            sys.modules[_GRPC].time = SimpleNamespace(time=_real)
+            vars(sys.modules[_GRPC])["time"] = SimpleNamespace(time=_real)
         time.sleep(_LOOK_S)
 
 

@@ -115,6 +115,13 @@ def revoked_and_served(evidence: Evidence) -> None:
     trouble(evidence, "revoked", "t", 0.5, 20)
 
 
+def report_twice(evidence: Evidence) -> None:
+    """Has the service with a journal accept two reports of one decision."""
+    (first, *_) = (one for call in evidence.calls for one in call.granted if one.replica == "j")
+    report = Report(first.decision_id, COST, "OK", "j", first.told_ns, accepted=True)
+    evidence.reports += [report, report]
+
+
 def lose_lent(evidence: Evidence) -> None:
     granted_call(evidence, "t", 3, alone=True)
 
@@ -150,7 +157,7 @@ BREACHES: dict[str, tuple[str, Callable[[Evidence], None]]] = {
         "told 2 times",
         lambda run: change_call(run, 3, granted=run.calls[4].granted),
     ),
-    "two reports accepted": ("2 reports", lambda run: run.reports.append(run.reports[0])),
+    "two reports accepted": ("2 reports", report_twice),
     "an answer without a decision": (
         "without a decision",
         lambda run: change_call(run, 19, granted=()),
@@ -269,3 +276,43 @@ def test_a_report_that_was_taken_offline_may_be_lost_with_its_replica() -> None:
     trouble(evidence, "cut", "a", 0, 3)
     trouble(evidence, "gone", "a", 9, 10)
     assert check(evidence) == []
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_books_that_were_lost_with_the_one_that_knew_excuse_no_overspending(*, ends: bool) -> None:
+    evidence = fair()
+    trouble(evidence, "lost", "", 9.5, 9.5)
+    if ends:
+        trouble(evidence, "gone", "a", 9.4, 12)
+    book(evidence, "day", reserved=7 * COST)
+    assert any("books: day" in line for line in check(evidence)) != ends
+    for at in range(6):
+        granted_call(evidence, "s", 8 + at / 10)
+    assert any("overspent: short" in line for line in check(evidence))
+    evidence.goes_on = True
+    assert any("overspent: short" in line for line in check(evidence)) != ends
+
+
+@pytest.mark.parametrize(
+    ("kinds", "goes_on", "fair_enough"),
+    [
+        (("lost", "gone"), False, True),
+        (("restarted", "gone"), False, True),
+        (("lost", "gone"), True, False),
+        (("lost",), False, False),
+        (("gone",), False, False),
+    ],
+)
+def test_a_site_waits_only_for_what_a_missing_replica_may_know(
+    kinds: tuple[str, ...],
+    goes_on: bool,  # noqa: FBT001
+    fair_enough: bool,  # noqa: FBT001
+) -> None:
+    evidence = fair()
+    evidence.goes_on = goes_on
+    for kind in kinds:
+        trouble(evidence, kind, "c" if kind == "gone" else "", 20, 21)
+    evidence.refusing = {"a": "RESOURCE_EXHAUSTED budget day has not enough left"}
+    assert (check(evidence) == []) == fair_enough
+    evidence.refusing = {"a": "UNAVAILABLE"}
+    assert check(evidence) != []
