@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from chaos.schedule import Schedule
 
 _RUN_S = 20.0
+_NONE = "none"
 
 
 def main() -> int:
@@ -46,7 +47,7 @@ def _arguments() -> argparse.Namespace:
     add("--seconds", type=float, default=180.0, help="no seed is begun after so long (180)")
     add("--seed", type=int, help="run this one alone")
     add("--first", type=int, default=0, help="the first of the seeds (0)")
-    add("--only", help="numbers of the seed's faults, with commas; the others are left out")
+    add("--only", help="numbers of the seed's faults, with commas, or none; others are left out")
     add("--load", type=float, default=_RUN_S, help="seconds of load and faults per seed (20)")
     add("--without", default="", help="triton or envoy or both, with a comma: run without them")
     add("--repeats", type=int, default=2, help="runs before a part of a schedule is innocent (2)")
@@ -56,6 +57,10 @@ def _arguments() -> argparse.Namespace:
     add("--go-on", action="store_true", help="go on after a seed that failed, without minimising")
     add("--json", action="store_true", help="print one JSON object at the end")
     return parser.parse_args()
+
+
+def _numbers(text: str) -> set[int]:
+    return set() if text == _NONE else {int(one) for one in text.split(",")}
 
 
 class _Chaos:
@@ -88,7 +93,7 @@ class _Chaos:
                 seed, given.load, kinds(envoy=self._envoy, triton=self._triton is not None)
             )
             if given.only is not None:
-                schedule = schedule.only({int(one) for one in given.only.split(",") if one})
+                schedule = schedule.only(_numbers(given.only))
             result = await self._one(schedule)
             if result.violations:
                 self._failed[seed] = list(result.violations)
@@ -130,8 +135,8 @@ class _Chaos:
         self._say(f"{len(kept)} of {len(numbers)} faults are enough:")
         for event in schedule.only(set(kept)).events:
             self._say(f"  {event}")
-        only = ",".join(map(str, kept))
-        self._say(f'again: make chaos SEED={schedule.seed} ARGS="{self._options()}--only {only},"')
+        only = ",".join(map(str, kept)) or _NONE
+        self._say(f'again: make chaos SEED={schedule.seed} ARGS="{self._options()}--only {only}"')
 
     def _say_failure(self, schedule: Schedule, result: Result) -> None:
         self._say(f"seed {schedule.seed} breaks promises; files: {result.folder}")
