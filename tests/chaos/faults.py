@@ -117,7 +117,7 @@ def _redis_ends(*, keeps_copy: bool = False) -> Act:
             world.copy_redis()
         else:
             world.begin("cut")
-            world.redis.stop()
+            await world.stop_redis()
 
     return begin
 
@@ -125,7 +125,6 @@ def _redis_ends(*, keeps_copy: bool = False) -> Act:
 def _redis_starts(with_data: str) -> Act:
     async def end(world: World, event: Event) -> None:
         world.note("restarted" if with_data == "kept" else "lost")
-        world.redis.stop()
         await world.restart_redis(with_data=with_data)
         world.end("cut")
 
@@ -187,7 +186,6 @@ async def _envoy_ends(world: World, event: Event) -> None:
 
 
 async def _envoy_starts(world: World, event: Event) -> None:
-    await world.stop_envoy()
     await world.start_envoy()
     world.end("envoy")
 

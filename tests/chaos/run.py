@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,7 +67,10 @@ async def run(
         evidence.logged |= logged_models(folder / name)
         evidence.exits += [f"{name}: {one}" for one in world.replicas[name].unasked]
     violations = tuple(check(evidence))
-    if not violations:
+    if violations:
+        text = json.dumps(asdict(evidence), default=sorted, indent=1)
+        (folder / "evidence.json").write_text(text, encoding="utf-8")
+    else:
         shutil.rmtree(folder, ignore_errors=True)
     return Result(violations, evidence, folder)
 

@@ -27,6 +27,7 @@ class TritonPeer:
         self._repository = folder / "repository"
         add_version(self._repository, 1)
         self._held = ExitStack()
+        self._one = asyncio.Lock()
         self._running: Triton | None = None
 
     @property
@@ -49,8 +50,9 @@ class TritonPeer:
 
     async def restart(self) -> None:
         """Starts it again after ``kill``."""
-        await asyncio.to_thread(self._held.close)
-        await self.start()
+        async with self._one:
+            await asyncio.to_thread(self._held.close)
+            await self.start()
 
     async def close(self) -> None:
         """Ends it for good."""

@@ -84,6 +84,8 @@ class World:
         self._has_envoy = envoy
         self._envoy_port = 0
         self._envoy = AsyncExitStack()
+        # Faults overlap: one may want to start what another one just starts or ends.
+        self._one_envoy, self._one_redis = asyncio.Lock(), asyncio.Lock()
         self._troubles: dict[tuple[str, str], float] = {}
         self._tokens_text = ""
         self._watch: asyncio.Task[None] | None = None
@@ -159,14 +161,19 @@ class World:
         self.evidence.troubles.append(Trouble(kind, target, now_ns, now_ns))
 
     async def start_envoy(self) -> None:
-        """Starts Envoy, and waits until it listens."""
+        """Starts Envoy, again if it runs, and waits until it listens."""
+        async with self._one_envoy:
+            await self._envoy.aclose()
+            await self._start_envoy()
+
+    async def _start_envoy(self) -> None:
         config = yaml.safe_load((self.folder / "envoy.yaml").read_text(encoding="utf-8"))
         await self._envoy.enter_async_context(running_envoy(config, self.folder, self._envoy_port))
 
     async def stop_envoy(self) -> None:
         """Ends Envoy at once."""
-        await self._envoy.aclose()
-        self._envoy = AsyncExitStack()
+        async with self._one_envoy:
+            await self._envoy.aclose()
 
     def write_settings(self, name: str) -> None:
         """Writes a replica's settings as they should be."""
@@ -192,18 +199,25 @@ class World:
         """Keeps a copy of what Redis has on the disk now."""
         shutil.copy(self.folder / "redis" / _APPENDED, self.folder / "older.aof")
 
+    async def stop_redis(self) -> None:
+        """Ends Redis at once."""
+        async with self._one_redis:
+            self.redis.stop()
+
     async def restart_redis(self, *, with_data: str) -> None:
-        """Starts Redis again after it was killed.
+        """Starts Redis again, after ending it if it runs.
 
         Args:
             with_data: kept: what it had; older: the copy of ``copy_redis``; none: nothing.
         """
         file = self.folder / "redis" / _APPENDED
-        if with_data == "older" and (self.folder / "older.aof").exists():
-            shutil.copy(self.folder / "older.aof", file)
-        elif with_data == "none":
-            file.unlink(missing_ok=True)
-        await asyncio.to_thread(self.redis.start)
+        async with self._one_redis:
+            self.redis.stop()
+            if with_data == "older" and (self.folder / "older.aof").exists():
+                shutil.copy(self.folder / "older.aof", file)
+            elif with_data == "none":
+                file.unlink(missing_ok=True)
+            await asyncio.to_thread(self.redis.start)
 
     async def tell_redis(self, *words: str) -> None:
         """Sends Redis a command; a Redis that does not answer gets none."""
