@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from routoo.budget.redis.connecting import Connecting
 from routoo.budget.terms import MAX_USD, BudgetTerms, one_nano_usd
 from routoo.config.section import Section
 
@@ -118,6 +119,18 @@ class LedgerSettings(Section):
     are spent. wait: until a period after its lease has ended. go_on: until its lease has ended."""
     unbudgeted: Literal["allow", "refuse"] = "allow"
     """Requests of a tenant to which no budget applies are allowed or refused."""
+
+    def connecting(self) -> Connecting:
+        """Returns the connection to Redis in the ledger's own type."""
+        return Connecting(
+            url=self.redis_url,
+            cluster=self.redis_cluster,
+            timeout_s=self.redis_timeout_s,
+            connections=self.redis_connections,
+            key_prefix=self.key_prefix,
+            sentinels=self.redis_sentinels,
+            master=self.redis_master,
+        )
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:

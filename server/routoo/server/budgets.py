@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic, time_ns
 from typing import TYPE_CHECKING
 
+from routoo.budget.clocks import SteadyClock
 from routoo.budget.memory.books import Keeping
 from routoo.budget.memory.journal import Journal
 from routoo.budget.memory.ledger import MemoryLedger
@@ -47,10 +48,12 @@ class Clocks:
     Attributes:
         clock_s: seconds on a clock that never goes back.
         clock_ns: nanoseconds since 1970.
+        ledger_ns: the same for the periods of budgets, which setting the clock must not end.
     """
 
     clock_s: Callable[[], float] = monotonic
     clock_ns: Callable[[], int] = time_ns
+    ledger_ns: Callable[[], int] = field(default_factory=SteadyClock)
 
 
 def open_accounting(
@@ -75,7 +78,7 @@ def open_accounting(
         ConfigError: the books, or the file of the corrections, cannot be opened.
     """
     clocks = clocks or Clocks()
-    ledger = open_ledger(settings.budgets, settings.ledger, clocks.clock_ns)
+    ledger = open_ledger(settings.budgets, settings.ledger, clocks.ledger_ns)
     try:
         corrector = open_corrector(settings, parts.pool.names, counts, worker)
     except BaseException:
@@ -121,9 +124,9 @@ def renew_accounting(
         old.corrector.keep_models(parts.pool.names)
     if settings.budgets != before.budgets:
         if ledger is None or not settings.budgets:
-            ledger = open_ledger(settings.budgets, settings.ledger, clocks.clock_ns)
+            ledger = open_ledger(settings.budgets, settings.ledger, clocks.ledger_ns)
         else:
-            ledger = succeed(ledger, settings.budgets, settings.ledger, clocks.clock_ns)
+            ledger = succeed(ledger, settings.budgets, settings.ledger, clocks.ledger_ns)
     elif same_models and _prices_alike(settings.policy, before.policy):
         old.decisions.bound(kept.max_open_decisions, kept.max_age_s)
         return old
@@ -210,7 +213,7 @@ def open_ledger(
     Args:
         budgets: section ``budgets``.
         settings: section ``ledger``.
-        clock_ns: nanoseconds since 1970, ``time.time_ns``.
+        clock_ns: nanoseconds since 1970, ``SteadyClock``.
 
     Returns:
         None without budgets.
@@ -287,19 +290,9 @@ def _leasing(settings: LedgerSettings) -> Leasing:
 def _redis_store(
     scopes: Scopes, keeping: Keeping, leasing: Leasing, settings: LedgerSettings
 ) -> RedisStore:
-    from routoo.budget.redis.clients import Connecting  # noqa: PLC0415
     from routoo.budget.redis.store import RedisStore  # noqa: PLC0415
 
-    connecting = Connecting(
-        url=settings.redis_url,
-        cluster=settings.redis_cluster,
-        timeout_s=settings.redis_timeout_s,
-        connections=settings.redis_connections,
-        key_prefix=settings.key_prefix,
-        sentinels=settings.redis_sentinels,
-        master=settings.redis_master,
-    )
-    return RedisStore(connecting, scopes, keeping, leasing)
+    return RedisStore(settings.connecting(), scopes, keeping, leasing)
 
 
 def _without_redis(error: ModuleNotFoundError) -> ConfigError:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from routoo.budget.memory.books import Keeping
 from routoo.budget.redis.alone import Alone
-from routoo.budget.redis.clients import Connecting
+from routoo.budget.redis.connecting import Connecting
 from routoo.budget.redis.lease import Leasing
 from routoo.budget.redis.ledger import RedisLedger
 from routoo.budget.redis.replies import StoreError

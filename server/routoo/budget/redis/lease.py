@@ -27,10 +27,11 @@ top.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
+
+from routoo.budget.clocks import boot_clock_ns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,14 +44,6 @@ if TYPE_CHECKING:
 
     IntArray = NDArray[np.int64]
     IndexArray = NDArray[np.intp]
-
-# Linux' clock that goes on during a suspend; elsewhere the nearest there is.
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-
-
-def boot_clock_ns() -> int:
-    """Returns nanoseconds since the machine started, its suspends included."""
-    return time.clock_gettime_ns(_CLOCK)
 
 
 @dataclass(frozen=True, slots=True)

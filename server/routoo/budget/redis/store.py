@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from routoo.budget.memory.books import Keeping
-    from routoo.budget.redis.clients import Connecting
+    from routoo.budget.redis.connecting import Connecting
     from routoo.budget.redis.lease import Leasing
     from routoo.budget.redis.replies import BudgetClaim, Seen
     from routoo.budget.scopes import Scopes
