@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 import grpc
 import structlog
 
+from routoo.api.aside import Aside
 from routoo.api.memory.arrivals import Arrivals
 from routoo.api.memory.compressed import decompressed, is_compressed, length_of
 from routoo.api.memory.in_flight import message_bytes
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     Handler = grpc.RpcMethodHandler[bytes, bytes]
     Trailers = tuple[tuple[str, str], ...]
 
+STREAM = "RouteStream"
 Context = Any  # grpc.aio.ServicerContext[bytes, bytes]; the stubs' generic does not fit raw bytes
 _log = structlog.get_logger("routoo.api")
 # When no call has come for _QUIET_S, all callers have left a draining service. It waits for that
@@ -92,6 +94,12 @@ class _NoBound:
 class Calls:
     """Makes gRPC handlers of functions that answer. Lives on the event loop that serves.
 
+    Attributes:
+        gate: lets calls in.
+        overload: refuses calls that would wait too long.
+        answered: counts a call that has ended.
+        aside: reads and writes large messages.
+
     Args:
         gate: lets calls in.
         overload: refuses calls that would wait too long.
@@ -113,6 +121,7 @@ class Calls:
         self.in_flight = in_flight
         self.answered = answered
         self._arrivals = Arrivals(in_flight)
+        self.aside = Aside()
         self._trailers = trailers
         self._streams = OpenStreams(gate)
         self._active = 0
@@ -170,7 +179,7 @@ class Calls:
                 length = length_of(body, self.in_flight.longest_message_bytes)
                 held_bytes = self.in_flight.take(message_bytes(length))
                 if is_compressed(body):
-                    body = await asyncio.to_thread(decompressed, body, length)
+                    body = await self.aside.run(decompressed, body, length)
                 answering = answer(body, context, admission)
                 del body  # it may be large, and is parsed before the answer is computed
                 return await answering
@@ -306,6 +315,12 @@ class Calls:
                 self.answered(rpc, code, (exchange.ended_s or perf_counter()) - started_s)
 
         return answered
+
+    def relieve(self) -> None:
+        """Ends the calls and streams whose callers keep the service waiting."""
+        why = QueueFullError("the service is short of memory; retry later or add replicas")
+        self._arrivals.relieve()
+        self._streams.end(STREAM, why)
 
     async def drained(self, grace_s: float) -> None:
         """Waits until every unary call has been answered and no more come.

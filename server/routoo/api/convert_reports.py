@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from routoo.config.settings import Settings
     from routoo.engine.overview import EngineInfo
     from routoo.routing.escalation import Escalation
+    from routoo.routing.outcome import ReportResult
     from routoo.telemetry.shadow_counts import Comparison
 
 
@@ -65,6 +66,12 @@ def outcome(message: outcome_pb2.ReportOutcomeRequest, tenant: str | None = None
         tenant=tenant,
         usage=_usage(message),
     )
+
+
+def report_response(result: ReportResult) -> outcome_pb2.ReportOutcomeResponse:
+    """Converts what came of a report to its reply."""
+    # The numbers are those of the API.
+    return outcome_pb2.ReportOutcomeResponse(accepted=bool(result), result=result.value)  # type: ignore[arg-type]
 
 
 def _usage(message: outcome_pb2.ReportOutcomeRequest) -> Usage | None:

@@ -1,4 +1,4 @@
-"""Streams that last: their callers are asked again, while they are open, who they are."""
+"""Streams that last: their callers are asked again who they are, and they can be ended."""
 
 from __future__ import annotations
 
@@ -124,6 +124,13 @@ class OpenStreams:
             one.caller = caller
         if one.refusal is not None:
             task.cancel()
+
+    def end(self, rpc: str, why: RoutooError) -> None:
+        """Ends all streams of an RPC."""
+        for task, one in self._open.items():
+            if one.rpc == rpc and one.refusal is None:
+                one.refusal = why
+                task.cancel()
 
     def _recheck(self) -> None:
         """Checks some streams, and comes back for the others in the loop's next turn."""

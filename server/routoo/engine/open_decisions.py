@@ -112,6 +112,11 @@ class OpenDecisions:
         with self._lock:
             return self._known(decision_id)
 
+    def was_reported(self, decision_id: str) -> bool:
+        """Returns whether a decision was marked as reported."""
+        with self._lock:
+            return decision_id in self._reported
+
     def report(self, decision_id: str) -> bool:
         """Marks a decision as reported; False when it is unknown, too old, or was marked before."""
         with self._lock:

@@ -10,7 +10,7 @@ from routoo.budget.terms import one_nano_usd
 from routoo.engine.open_decisions import made_for
 from routoo.engine.report_bound import CappedReport
 from routoo.errors import InvalidRequestError, RoutooError
-from routoo.routing.outcome import estimated_usage
+from routoo.routing.outcome import LAST_ACCEPTED, ReportResult, estimated_usage
 from routoo.tariffs.tariff import NANO_PER_USD, cost_nano_usd
 from routoo.tariffs.usage import Usage
 
@@ -70,7 +70,7 @@ class OutcomeSettlement:
         self._corrector = corrector
         self._settled = settled
 
-    def report(self, outcome: OutcomeReport) -> bool:
+    def report(self, outcome: OutcomeReport) -> ReportResult:
         """Books an outcome.
 
         The cost is the first of these that is known: the reported cost; the cost that the reply
@@ -83,7 +83,7 @@ class OutcomeSettlement:
         is booked up to that bound, see ``ReportBound``, and teaches nothing.
 
         Returns:
-            False when the decision is unknown, of another tenant, or was reported before.
+            What came of it. Of a report that is not accepted, nothing is kept.
 
         Raises:
             InvalidRequestError: a model that the pool lacks, one kind of tokens without the other,
@@ -92,7 +92,7 @@ class OutcomeSettlement:
         decision = self._decisions.get(outcome.decision_id)
         if not _is_of(outcome, decision):
             self._counts.reports.labels("refused").inc()
-            return False
+            return ReportResult.UNKNOWN_DECISION
         # The pool may have been reloaded since: a decision has the columns and prices of its own.
         pool = self._pool if decision is None else decision.batch.pool
         column = self._answered(outcome, decision, pool)
@@ -103,10 +103,10 @@ class OutcomeSettlement:
             cost_usd = self._bound.booked_usd(
                 told_usd, outcome, decision, pool, column, self._priced_s(decision)
             )
-        accepted = self._settle(outcome.decision_id, cost_usd)
-        if not accepted:
+        result = self._settle(outcome, decision, cost_usd)
+        if result > LAST_ACCEPTED:
             self._counts.reports.labels("refused").inc()
-            return False
+            return result
         self._counts.reports.labels("failed" if outcome.error else "accepted").inc()
         is_capped = False
         if told_usd is not None and cost_usd is not None and cost_usd < told_usd:
@@ -114,11 +114,11 @@ class OutcomeSettlement:
             self._tell_capped(outcome, decision, told_usd, cost_usd)
         if decision is not None and column is not None:
             self._watch(outcome, decision, column, cost_usd, learns=not is_capped)
-        return True
+        return result
 
-    def report_all(self, outcomes: Sequence[OutcomeReport]) -> list[bool | RoutooError]:
+    def report_all(self, outcomes: Sequence[OutcomeReport]) -> list[ReportResult | RoutooError]:
         """Books each outcome as ``report`` does; an error is returned in its outcome's place."""
-        booked: list[bool | RoutooError] = []
+        booked: list[ReportResult | RoutooError] = []
         for outcome in outcomes:
             try:
                 booked.append(self.report(outcome))
@@ -126,15 +126,34 @@ class OutcomeSettlement:
                 booked.append(error)
         return booked
 
-    def _settle(self, decision_id: str, cost_usd: float | None) -> bool:
-        settled = None
+    def _settle(
+        self, outcome: OutcomeReport, decision: Decision | None, cost_usd: float | None
+    ) -> ReportResult:
+        """Books the cost, and marks the decision as reported if the report is accepted."""
         if self._ledger is not None and cost_usd is not None:
-            settled = self._ledger.settle(decision_id, cost_usd)
-        first = self._decisions.report(decision_id)
-        if settled in (Settled.SETTLED, Settled.EXPIRED):
-            return True
-        # The ledger does not know it: the open decisions tell whether it was reported before.
-        return settled is not Settled.TWICE and first
+            settled = self._ledger.settle(outcome.decision_id, cost_usd)
+            if settled.books:
+                self._decisions.report(outcome.decision_id)
+                return ReportResult.BOOKED
+            if settled is Settled.TWICE:
+                return ReportResult.REPORTED_BEFORE
+        if decision is None:
+            is_lacking = self._ledger is not None and cost_usd is None
+            return ReportResult.COST_NEEDED if is_lacking else ReportResult.UNKNOWN_DECISION
+        return self._count(outcome, decision)
+
+    def _count(self, outcome: OutcomeReport, decision: Decision) -> ReportResult:
+        """Marks a decision as reported that the ledger does not know, if the report tells much."""
+        if self._decisions.was_reported(decision.decision_id):
+            return ReportResult.REPORTED_BEFORE
+        is_budgeted = self._ledger is not None and bool(self._ledger.applies(decision.tenant))
+        if not _tells_more_than_cost(outcome) and (is_budgeted or outcome.cost_usd is None):
+            return ReportResult.TOO_LATE if is_budgeted else ReportResult.NOTHING_TOLD
+        if not self._decisions.report(decision.decision_id):
+            return ReportResult.REPORTED_BEFORE
+        if is_budgeted:
+            return ReportResult.COUNTED_TOO_LATE_FOR_BUDGETS
+        return ReportResult.COUNTED
 
     def _answered(
         self, outcome: OutcomeReport, decision: Decision | None, pool: Pool
@@ -253,6 +272,18 @@ class OutcomeSettlement:
             usage = outcome.usage
             tokens = outcome.output_tokens if usage is None else usage.output_tokens
             self._corrector.told.append((decision, column, tokens, outcome.latency_ms))
+
+
+def _tells_more_than_cost(outcome: OutcomeReport) -> bool:
+    """Returns whether a report tells anything besides a cost that counts without a budget."""
+    known = (
+        outcome.score,
+        outcome.input_tokens,
+        outcome.output_tokens,
+        outcome.latency_ms,
+        outcome.usage,
+    )
+    return bool(outcome.error) or outcome.estimated or any(one is not None for one in known)
 
 
 def _reserved_usd(decision: Decision | None, column: int | None) -> float:

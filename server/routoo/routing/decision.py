@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
 
 from routoo.selector.reason import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from routoo.predictor.base import Prediction
@@ -111,6 +112,26 @@ class DecidedBatch:
     output_tokens: list[float]
     input_tokens: list[float]
     truncated: list[bool]
+
+    def rows(self, start: int, end: int) -> DecidedBatch:
+        """Returns a part of the batch, in memory of its own."""
+        at, part = np.arange(start, end), slice(start, end)
+        narrowings = tuple(replace(one, mask=one.mask[at]) for one in self.narrowings)
+        columns: dict[str, Any] = {name: getattr(self, name)[part] for name in _COLUMNS}
+        return replace(
+            self,
+            estimates=self.estimates.rows(at),
+            mask=self.mask[at],
+            narrowings=narrowings,
+            **columns,
+        )
+
+
+_COLUMNS: Final = (
+    *("policy_versions", "shadow_prices", "couplings", "accepted_ns", "choices", "reasons"),
+    *("eligible", "scores", "costs_usd", "latencies_ms", "output_tokens", "input_tokens"),
+    "truncated",
+)
 
 
 @dataclass(frozen=True, slots=True)

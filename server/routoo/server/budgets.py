@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from time import monotonic, time_ns
 from typing import TYPE_CHECKING
 
+from routoo.budget.clocks import SteadyClock
 from routoo.budget.memory.books import Keeping
 from routoo.budget.memory.journal import Journal
-from routoo.budget.memory.ledger import MemoryLedger, SteadyClock
+from routoo.budget.memory.ledger import MemoryLedger
 from routoo.budget.memory.persistence import TEND_INTERVAL_S, Journaling
 from routoo.budget.memory.spent import journal_spending
 from routoo.budget.redis.alone import Alone
@@ -292,23 +293,16 @@ def _open_redis(
 
 
 def _leasing(settings: LedgerSettings) -> Leasing:
-    return Leasing(settings.local_share, round(settings.lease_s * 1e9))
+    lasts_ns = round(settings.lease_s * 1e9)
+    return Leasing(settings.local_share, lasts_ns, waits_longer=settings.on_loss == "wait")
 
 
 def _redis_store(
     scopes: Scopes, keeping: Keeping, leasing: Leasing, settings: LedgerSettings
 ) -> RedisStore:
-    from routoo.budget.redis.clients import Connecting  # noqa: PLC0415
     from routoo.budget.redis.store import RedisStore  # noqa: PLC0415
 
-    connecting = Connecting(
-        url=settings.redis_url,
-        cluster=settings.redis_cluster,
-        timeout_s=settings.redis_timeout_s,
-        connections=settings.redis_connections,
-        key_prefix=settings.key_prefix,
-    )
-    return RedisStore(connecting, scopes, keeping, leasing)
+    return RedisStore(settings.connecting(), scopes, keeping, leasing)
 
 
 def _without_redis(error: ModuleNotFoundError) -> ConfigError:

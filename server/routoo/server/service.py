@@ -41,6 +41,10 @@ from routoo.server.metrics_page import MetricsPage, show_page
 from routoo.server.predictor_watch import PredictorWatch
 from routoo.server.reloader import Reloader
 from routoo.server.removals import SettingsInUse
+from routoo.server.resources.container import container_bytes
+from routoo.server.resources.heap import bound_heap
+from routoo.server.resources.memory_need import memory_need
+from routoo.server.resources.memory_watch import MemoryWatch, resident_bytes
 from routoo.telemetry.budget_gauges import BudgetMetrics
 from routoo.telemetry.correction_gauges import CorrectionMetrics
 from routoo.telemetry.logs import configure_logging, keep_values_out
@@ -83,6 +87,7 @@ def serve(source: SettingsSource, worker: WorkerAddress | None = None) -> int:
 
 
 async def _serve(source: SettingsSource, worker: WorkerAddress | None) -> bool:
+    bound_heap()
     settings = source.read()
     configure_logging(settings.log.level)
     keep_values_out()
@@ -165,6 +170,7 @@ class Service:
             channel_options(settings), telemetry.interceptors, alone=worker is None
         )
         self._listeners: Listeners | None = None
+        self._memory: MemoryWatch | None = None
         self._page: MetricsPage | None = None
 
     @property
@@ -283,6 +289,7 @@ class Service:
         await asyncio.sleep(0)  # from here on they take no calls
         self._calls.refuse_the_last()
         await stopping
+        self._calls.aside.close()
         if self._listeners is not None:
             self._listeners.remove_socket_files()
         await self._close_private()
@@ -305,9 +312,24 @@ class Service:
         self.addresses = self._listeners.addresses
         self.address = self.addresses[0]
         await self._servers.start()
+        self._memory = self._watch_memory()
         self.metrics.started(versions_of(self.engine), lambda: self.engine.price)
         await self._health.serving("", SERVICE)
         _log.info("serving", addresses=self.addresses, metrics=self.metrics_address)
+
+    def _watch_memory(self) -> MemoryWatch:
+        idle_bytes, limit_bytes = resident_bytes(), container_bytes()
+
+        def most_bytes() -> int:
+            models = len(self.engine.pool.names)
+            need_bytes = memory_need(self.current.settings, models, idle_bytes).total
+            if limit_bytes is None:
+                return need_bytes
+            return min(need_bytes, limit_bytes // self._settings.workers)
+
+        watch = MemoryWatch(self._calls.in_flight, most_bytes, self._calls.relieve, resident_bytes)
+        watch.start()
+        return watch
 
     def _add_handlers(self, server: grpc.aio.Server) -> None:
         server.add_generic_rpc_handlers((self._router.handler(),))
@@ -340,6 +362,8 @@ class Service:
         self._shown = await show_page(worker.metrics_socket, self.metrics.registry)
 
     async def _close_private(self) -> None:
+        if self._memory is not None:
+            self._memory.stop()
         if self._shown is not None:
             self._shown.close()
         if self._peers is not None:

@@ -178,3 +178,29 @@ def test_a_clock_of_redis_put_forward_ends_no_lease_and_no_spending(server: Redi
     seconds_go_by(world, 3)
     assert figures(two.states()[0]) == pytest.approx((0.05, 0.0, 0.0, 1))
     world.close()
+
+
+@pytest.mark.parametrize("all_of_it", [True, False])
+def test_what_a_replica_granted_that_crashed_as_redis_forgot_is_not_granted_again(
+    server: RedisServer,
+    all_of_it: bool,  # noqa: FBT001
+) -> None:
+    world = World(server, (budget(usd=1.0, per="2h", window="sliding"),), 0.1, LEASE_S)
+    one, two = together(world, 2)
+    world.save()
+    assert reserve(one, {"a": 0.75}) == [-1]
+    world.lose(all_of_it=all_of_it)
+    world.crash(one)
+    two.renew()
+    assert two.reconcile()
+    found = grants(two, {"b": 0.0625, "c": 0.03125})
+    assert (found.refused_by.tolist(), found.degraded) == ([0, -1], True)
+    for _ in range(780):  # nearly the lease and a period
+        world.wait_s(9.9)
+        two.renew()
+    assert reserve(two, {"d": 0.0625}) == [0]
+    for _ in range(60):
+        world.wait_s(9.9)
+        two.renew()
+    assert reserve(two, {"e": 0.75}) == [-1]
+    world.close()

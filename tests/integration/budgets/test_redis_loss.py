@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from support.budgets import budget, figures, grants, reserve
 from support.peers.redis_replica import BIG, come_back, renewed, replica
 from support.peers.redis_server import RedisServer
+from support.peers.split_replica import World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -164,6 +165,30 @@ def test_books_that_go_back_while_connections_last_are_noticed(tmp_path: Path) -
         ledger.close()
 
 
+def test_an_answer_that_comes_after_the_loss_is_not_forgotten(server: RedisServer) -> None:
+    ledger = replica(server, redis_max_probe_s=3600)
+    renewed(ledger)
+    reserve_call = ledger._store.reserve
+
+    def slow(*arguments: Any) -> Any:
+        reply = reserve_call(*arguments)
+        ledger._store.reserve = reserve_call  # type: ignore[method-assign]
+        flush(server)
+        ledger.renew()
+        come_back(ledger)
+        return reply
+
+    ledger._store.reserve = slow  # type: ignore[method-assign]
+    assert reserve(ledger, {"a": 0.0625}) == [-1]  # out of the lease
+    come_back(ledger)
+    assert spent(ledger) == 0.0625
+    ledger._store.reserve = slow  # type: ignore[method-assign]
+    assert reserve(ledger, {"b": 0.5}) == [0]
+    come_back(ledger)
+    assert spent(ledger) == 0.0625
+    ledger.close()
+
+
 @pytest.mark.parametrize("first", ["renewal", "request"])
 def test_a_budget_that_redis_threw_away_is_noticed(server: RedisServer, first: str) -> None:
     ledger = replica(server, BIG, budget("day", 0.5, "30d"))
@@ -194,3 +219,23 @@ def test_a_redis_that_forgets_at_a_restart_is_warned_of(tmp_path: Path) -> None:
     assert len(reasons) == 2
     assert "saves nothing" in reasons[0]
     assert "snapshots only" in reasons[1]
+
+
+def test_what_is_put_back_late_ends_no_earlier_than_it_was_spent(server: RedisServer) -> None:
+    """Two replicas put back what they saw at different times, with an end of spending between."""
+    world = World(server, (budget(usd=1.0, per="60s", window="sliding"),), 0.0, 900.0)
+    one, two = world.join(), world.join()
+    assert reserve(one, {"a": 0.5}) == [-1]
+    world.wait_s(20)
+    assert reserve(one, {"b": 0.25}) == [-1]  # its last answer: 0.75
+    world.wait_s(45)  # "a" counts no longer
+    assert reserve(two, {"c": 0.125}) == [-1]  # its last answer: 0.375
+    world.lose(all_of_it=True)
+    for ledger in (one, two):
+        reserve(ledger, {f"after-{ledger is one}": 1.0})
+        assert ledger.reconcile()
+    assert spent(two) == pytest.approx(0.375)
+    world.wait_s(20)  # "b" counts no longer
+    assert 0.125 <= spent(two) <= 0.375
+    assert reserve(two, {"d": 0.9}) == [0]
+    world.close()

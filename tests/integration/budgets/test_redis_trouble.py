@@ -335,6 +335,26 @@ def test_threads_of_a_replica_that_loses_redis(lasting_server: RedisServer) -> N
     ledger.close()
 
 
+@pytest.mark.parametrize("step_s", [7200, -7200])
+def test_the_clock_of_a_replica_begins_no_period(lasting_server: RedisServer, step_s: int) -> None:
+    clock = FakeClock()
+    settings: Any = {"backend": "redis", "redis_url": lasting_server.url, "redis_timeout_s": 20}
+    ledger: Any = opened(clock, budget(usd=1.0, per="30d"), **settings)
+    renewed(ledger)
+    assert reserve(ledger, {"a": 0.9}) == [-1]
+    renewed(ledger)
+    clock.forward_s(step_s)
+    assert reserve(ledger, {"b": 0.2}) == [0]
+    lasting_server.stop()
+    assert reserve(ledger, {"c": 0.02, "d": 0.01}) == [0, -1]
+    clock.forward_s(step_s * 1000)
+    assert reserve(ledger, {"e": 0.01}) == [0]
+    lasting_server.start()
+    come_back(ledger)
+    assert figures(ledger.states()[0]) == pytest.approx((0.91, 0.0, 0.0, 2))
+    ledger.close()
+
+
 def test_a_url_that_is_none_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"ledger\.redis_url: "):
         opened(FakeClock(), budget(), backend="redis", redis_url="redis://localhost:port")

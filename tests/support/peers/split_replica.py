@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from routoo.budget.memory.books import Keeping
 from routoo.budget.redis.alone import Alone
-from routoo.budget.redis.clients import Connecting
+from routoo.budget.redis.connecting import Connecting
 from routoo.budget.redis.lease import Leasing
 from routoo.budget.redis.ledger import RedisLedger
 from routoo.budget.redis.replies import StoreError
@@ -30,14 +30,22 @@ class SplitStore(RedisStore):
     Attributes:
         cut: no call arrives.
         loses: so many of the next answers get lost.
+        broken: its connections are to a Redis that is no more.
     """
 
     cut = False
     loses = 0
+    broken = False
+
+    def prepare(self) -> None:
+        self.broken = False
+        super().prepare()
 
     def _guard(self, call: Callable[[], Any], name: str) -> Any:
         if self.cut:
             raise StoreError("away", "cut off", doubtful=True)
+        if self.broken:
+            raise StoreError("away", "another process", doubtful=False)
         found = super()._guard(call, name)
         if self.loses:
             self.loses -= 1
@@ -60,9 +68,10 @@ class World:
         self.prefix = uuid.uuid4().hex
         self.scopes = Scopes(tuple(one.terms() for one in budgets))
         self.boot = FakeClock()
-        self.leasing = Leasing(share, round(lease_s * 1e9), self.boot)
+        self.leasing = Leasing(share, round(lease_s * 1e9), clock_ns=self.boot)
         self.replicas: list[StillLedger] = []
         self.gone: list[StillLedger] = []
+        self.saved: dict[bytes, bytes] = {}
 
     def join(self, *, cut: bool = False) -> StillLedger:
         """Starts a replica, with a time of day of its own."""
@@ -99,12 +108,36 @@ class World:
         last, ahead = self.server.client.hmget(f"{{{self.prefix}}}:meta", "now", "ahead")
         return max(int(last or 0), seconds * 1_000_000 + micros + int(ahead or 0))
 
+    def save(self) -> None:
+        """Takes a snapshot of the books."""
+        client = self.server.client
+        self.saved = {key: client.dump(key) for key in self._keys()}
+
+    def lose(self, *, all_of_it: bool) -> None:
+        """Restarts Redis with the books of the snapshot, or with none; its clock is as before."""
+        client, meta = self.server.client, f"{{{self.prefix}}}:meta"
+        ahead = client.hget(meta, "ahead") or 0
+        self._remove()
+        if not all_of_it:
+            for key, value in self.saved.items():
+                client.restore(key, 0, value)
+            if self.saved:
+                client.hset(meta, "process", "before")
+        client.hset(meta, "ahead", ahead)
+        for replica in self.replicas:
+            store_of(replica).broken = True
+
     def close(self) -> None:
         """Ends all, and removes the keys."""
         for replica in (*self.replicas, *self.gone):
             replica._store.close()
-        keys = self.server.client.keys(f"{{{self.prefix}}}:*")
-        if keys:
+        self._remove()
+
+    def _keys(self) -> list[bytes]:
+        return list(self.server.client.keys(f"{{{self.prefix}}}:*"))
+
+    def _remove(self) -> None:
+        if keys := self._keys():
             self.server.client.delete(*keys)
 
 

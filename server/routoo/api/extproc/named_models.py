@@ -7,33 +7,63 @@ refused, too: one way past the budgets would be as good as any other.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
 
 from routoo.api.extproc.refusal import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterator
 
+    from routoo.api.extproc.bodies.request_body import RequestBody
     from routoo.config.processor import ProcessorSettings
     from routoo.routing.pool import Pool
 
 _LONGEST_NAME = 100
 
 
-def booked_model(body: Mapping[str, Any], settings: ProcessorSettings, pool: Pool) -> str | Refusal:
-    """Returns the pool's model that a request names, if it may be booked; else its refusal.
+class _EveryName:
+    """Holds every name, so that no request passes because of its model."""
 
-    A name counts as in a reply: upper and lower case are the same, and an alias will do.
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(("",))  # which stands in every body
+
+    def __len__(self) -> int:
+        return 1
+
+
+_EVERY_NAME: Final = _EveryName()
+
+
+def read_names(settings: ProcessorSettings) -> Collection[str]:
+    """Returns the values of ``model`` of requests that do not pass as they came."""
+    return settings.route_names if settings.named_models == "pass" else _EVERY_NAME
+
+
+def booked_model(
+    body: RequestBody | None, settings: ProcessorSettings, pool: Pool
+) -> str | Refusal | None:
+    """Returns the pool's model that a request names, if it is booked; else its refusal.
+
+    Empty: it names a route. None: it passes. A name counts as in a reply: upper and lower case are
+    the same, and an alias will do.
 
     Args:
-        body: the members of the request's body; its model is no route name.
-        settings: ``named_models`` is not ``pass``.
+        body: the request's body; None: it is no object with a name of ``read_names``.
+        settings: the settings of the processor.
         pool: the models.
     """
+    model = None if body is None else body.values.get("model")
+    if body is not None and isinstance(model, str) and model in settings.route_names:
+        return ""
+    if settings.named_models == "pass":
+        # Of several models one may be a route; then all of them are replaced.
+        return None if body is None else ""
     routes = " or ".join(settings.route_names)
-    model = body.get("model")
     if not isinstance(model, str) or not model:
-        return _refused(400, f"the body names no model, or two of them; send {routes}")
+        return _refused(400, f"the body names no model; send {routes}")
     shown = model if len(model) <= _LONGEST_NAME else f"{model[:_LONGEST_NAME]}..."
     if settings.named_models == "refuse":
         return _refused(403, f"model {shown!r} may not be named here; send {routes}")

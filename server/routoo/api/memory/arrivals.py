@@ -81,6 +81,12 @@ class Arrivals:
             " limits.max_in_flight_bytes"
         )
 
+    def relieve(self) -> None:
+        """Ends the calls whose messages have not arrived soon."""
+        for task, one in self._arriving.items():
+            if one.held_bytes and not one.refused:
+                self._refuse(task, one)
+
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         now_s = loop.time()
         slow = [

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 CALL_BYTES: Final = 8 * 1024
 """Memory of a call in progress, besides that of its message."""
-PER_MESSAGE_BYTE: Final = 10
+PER_MESSAGE_BYTE: Final = 4
 """Memory of a message over its length: its bytes, its texts, and what reads them."""
-PER_PROMPT_BYTES: Final = 1_800
+PER_PROMPT_BYTES: Final = 1_000
 """Memory of a prompt of a batch until its reply is sent, besides its text and its models."""
 PER_PROMPT_AND_MODEL_BYTES: Final = 110
 """Memory of the figures of one model for one prompt of a batch."""
-PER_CANDIDATE_BYTES: Final = 260
+PER_CANDIDATE_BYTES: Final = 180
 """Memory of one model in the reply to a prompt that is to be explained."""
 _MIB: Final = 1024 * 1024
 
@@ -74,6 +74,15 @@ class InFlight:
     def keep(self, size_bytes: int) -> None:
         """Reserves memory that is taken already, even if there is none left; ``give`` follows."""
         self.held_bytes += size_bytes
+
+    def check(self, own_bytes: int) -> None:
+        """Refuses a call whose memory is kept already, if that was too much.
+
+        Raises:
+            QueueFullError: the calls in progress hold more than the limit.
+        """
+        if self.held_bytes > self.most_bytes or (self.short and self.held_bytes > own_bytes):
+            raise self._refusal(own_bytes, "")
 
     def give(self, size_bytes: int) -> None:
         """Gives reserved memory back."""

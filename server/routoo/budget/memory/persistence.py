@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import structlog
 
+from routoo.budget.machine_start import MachineStart
 from routoo.budget.memory.journal import encode
-from routoo.budget.memory.machine_start import MachineStart
 from routoo.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from routoo.budget.machine_start import StartKeeper
     from routoo.budget.memory.books import Books
     from routoo.budget.memory.journal import Fsync, Journal
-    from routoo.budget.memory.machine_start import StartKeeper
 
 _log = structlog.get_logger(__name__)
 _VERSION = 1

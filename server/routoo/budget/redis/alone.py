@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from routoo.budget.clocks import ForwardClock
 from routoo.budget.ledger import BudgetState, Settled
 from routoo.budget.memory.books import Books, PeriodSums
-from routoo.budget.memory.ledger import ForwardClock
 from routoo.budget.redis.backlog import Pending, PendingBooking
 from routoo.budget.redis.lease import Leases
 from routoo.budget.redis.replies import BudgetClaim
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 class Alone:
     """Decides within the leases, and knows the budgets as they were when last seen.
 
-    ``saw``, ``sending``, ``arrived``, ``held``, ``renewed`` and ``claims`` may be called at any
-    time; everything else with the ledger's lock held.
+    ``entered``, ``saw``, ``sending``, ``arrived``, ``held``, ``renewed`` and ``claims`` may be
+    called at any time; everything else with the ledger's lock held.
 
     Attributes:
         pending: decisions and costs that Redis has to get when it is back.
@@ -60,6 +60,7 @@ class Alone:
         self._seen: dict[int, Seen] = {}
         self._versions: dict[int, int] = {}
         self._latest: Told | None = None
+        self._epoch: str | None = None
         self._late_us = 0
         self._books = Books(scopes, keeping)
         self.pending = Pending(keeping.max_decisions)
@@ -105,19 +106,35 @@ class Alone:
         """Microseconds by which Redis' clock was put forward since Redis went away."""
         return self._late_us
 
-    @property
     def claims(self) -> list[BudgetClaim]:
-        """The latest that is known of each budget."""
+        """Returns the latest that is known of each budget, for a Redis that has lost the books.
+
+        What those books still answer is not taken on any more: it is not in the claims.
+        """
         with self._seeing:
+            self._epoch = None
             leases = self._leases.held
             return [
                 BudgetClaim(self._seen.get(index), self._versions.get(index, -1), lease)
                 for index, lease in enumerate(leases)
             ]
 
-    def saw(self, told: Told) -> None:
-        """Notes the budgets in an answer of Redis; answers may come out of order."""
+    def entered(self, told: Told) -> None:
+        """Notes the books that answer from now on, and what they tell."""
         with self._seeing:
+            self._epoch = told.epoch
+        self.saw(told)
+
+    def saw(self, told: Told) -> bool:
+        """Notes the budgets in an answer of Redis; answers may come out of order.
+
+        Returns:
+            False: the answer is of books that have been lost since the call was sent, and nobody
+            else will learn of it.
+        """
+        with self._seeing:
+            if told.epoch != self._epoch:
+                return False
             if self._latest is None or told.version > self._latest.version:
                 if self._latest is not None:
                     self._late_us += max(0, told.now_us - self.now_us)
@@ -127,12 +144,13 @@ class Alone:
                 if told.version > self._versions.get(index, -1):
                     self._versions[index] = told.version
                     self._seen[index] = budget
+            return True
 
     def renewed(self, renewal: Renewal) -> None:
         """Takes on renewed leases."""
-        self.saw(renewal.told)
-        with self._seeing:
-            self._leases.renewed(renewal)
+        if self.saw(renewal.told):
+            with self._seeing:
+                self._leases.renewed(renewal)
 
     def sending(self, groups: IndexArray, amounts: IntArray, *, over: bool) -> int:
         """Notes a call that is being sent, and returns its number, see ``Leases.sending``."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import redis
@@ -15,6 +14,8 @@ from routoo.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from routoo.budget.redis.connecting import Connecting
+
 # redis-py leaves these untyped.
 _parse_url: Any = redis.connection.parse_url
 _ClusterFrom: Any = redis.RedisCluster.from_url
@@ -24,34 +25,6 @@ _Sentinel: Any = Sentinel
 # Share of the timeout for the answer; the rest is for a connection. Connections are opened in
 # advance, so only a few calls have to open one or wait for one.
 _ANSWER_SHARE = 0.6
-
-
-@dataclass(frozen=True, slots=True)
-class Connecting:
-    """The connection to Redis.
-
-    Attributes:
-        url: redis://, rediss:// or unix://.
-        cluster: the URL names a node of a cluster.
-        timeout_s: longest duration of a call that a request waits for.
-        connections: most connections for those calls.
-        key_prefix: the hash tag of all keys.
-        sentinels: URLs of Redis Sentinels, which tell the server's address; that of the URL is then
-            not used. Empty: none.
-        master: the name by which the sentinels know the server.
-    """
-
-    url: str
-    cluster: bool
-    timeout_s: float
-    connections: int
-    key_prefix: str
-    sentinels: tuple[str, ...] = ()
-    master: str = ""
-
-    def tagged(self, name: str) -> str:
-        """Returns a key; all lie in one slot of a cluster."""
-        return f"{{{self.key_prefix}}}:{name}"
 
 
 class Clients:

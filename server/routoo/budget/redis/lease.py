@@ -27,10 +27,11 @@ top.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
+
+from routoo.budget.machine_start import since_start_ns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -44,14 +45,6 @@ if TYPE_CHECKING:
     IntArray = NDArray[np.int64]
     IndexArray = NDArray[np.intp]
 
-# Linux' clock that goes on during a suspend; elsewhere the nearest there is.
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-
-
-def boot_clock_ns() -> int:
-    """Returns nanoseconds since the machine started, its suspends included."""
-    return time.clock_gettime_ns(_CLOCK)
-
 
 @dataclass(frozen=True, slots=True)
 class Leasing:
@@ -60,12 +53,16 @@ class Leasing:
     Attributes:
         share: part of what is left of each budget that all leases together hold, from 0 to 1.
         lasts_ns: duration of a lease from its last renewal.
+        waits_longer: when Redis has lost the books and a replica is missing that may know more,
+            nothing but leases is granted until nothing counts any more that it may know. False:
+            until the leases have ended.
         clock_ns: the clock of leases, nanoseconds from any start; it only goes forward.
     """
 
     share: float
     lasts_ns: int
-    clock_ns: Callable[[], int] = boot_clock_ns
+    waits_longer: bool = True
+    clock_ns: Callable[[], int] = since_start_ns
 
 
 class Leases:

@@ -82,17 +82,17 @@ class RedisLedger:
         self._renewing = threading.Lock()
         self._away = False
         self._lost = False
+        self._warned: str | None = None
         self._reason = ""
         self._stopped = False
         self._wake = threading.Event()
         try:
             self._connect()
+            self._warn()
             self._renew()
         except StoreError as error:
             with self._lock:
                 self._leave(error)
-        else:
-            self._warn()
         self._thread = threading.Thread(target=self._run, name="routoo-ledger", daemon=True)
         self._thread.start()
 
@@ -143,9 +143,13 @@ class RedisLedger:
         error = None
         if not self._away:
             try:
-                return self._seen_states(self._take(self._store.look()))
+                look = self._store.look()
             except StoreError as caught:
                 error = caught
+            else:
+                self._alone.saw(look.told)
+                self._alone.reports = look.reports
+                return self._seen_states(look)
         with self._lock:
             self._leave(error)
             return self._alone.states()
@@ -222,7 +226,7 @@ class RedisLedger:
     def _decide_part(
         self, ids: list[str], groups: IndexArray, amounts: IntArray, mode: str
     ) -> tuple[IndexArray, bool]:
-        error, sent = None, None
+        error, sent, doubtful = None, None, False
         try:
             if not self._away:
                 # Noted before the breaker is asked: whoever opens it then sees the call.
@@ -231,13 +235,13 @@ class RedisLedger:
                 try:
                     reply = self._store.reserve(ids, groups.tolist(), amounts.tolist(), mode)
                 except StoreError as caught:
-                    error = caught
+                    error, doubtful = caught, caught.doubtful
                 else:
-                    self._alone.saw(reply.told)
-                    return np.array(reply.refused_by, np.intp), reply.waiting
+                    if self._alone.saw(reply.told):
+                        return np.array(reply.refused_by, np.intp), reply.waiting
+                    doubtful = True
             with self._lock:
                 self._leave(error)
-                doubtful = error is not None and error.doubtful
                 found = self._alone.decide(ids, groups, amounts, mode, sent=sent, doubtful=doubtful)
                 return found, True
         finally:
@@ -320,27 +324,38 @@ class RedisLedger:
                     self._away = False
                     self._alone.end()
                     self._reason = ""
-                    _log.info("Redis is back and has everything that was decided without it")
-                    return True
+                    break
+        _log.info("Redis is back and has everything that was decided without it")
+        self._warn()
+        return True
 
     def _connect(self) -> None:
         """Takes up the books, and tells them what is known if Redis has lost them."""
         self._store.prepare()
         try:
             if not self._lost:
-                self._take(self._store.look(first=True))
+                look = self._store.look(first=True)
+                self._store.epoch = look.told.epoch
+                self._alone.entered(look.told)
+                self._alone.reports = look.reports
                 return
         except StoreError as error:
             if error.kind != "lost":
                 raise
             self._say(error)
         alone = self._alone
-        alone.saw(
-            self._store.restore(
-                alone.claims, version=alone.version, peers=alone.peers, now_us=alone.now_us
-            )
+        claims = alone.claims()
+        found = self._store.restore(
+            claims, version=alone.version, peers=alone.peers, now_us=alone.now_us
         )
+        alone.entered(found.told)
         self._lost = False
+        if found.awaited:
+            _log.warning(
+                "only leases are spent until these replicas tell what they know of the budgets that"
+                " Redis has lost; if they have ended for good, docs/budgets.md tells how to go on",
+                replicas=" ".join(found.awaited),
+            )
 
     def _renew(self) -> None:
         with self._renewing:
@@ -351,12 +366,6 @@ class RedisLedger:
             self._store.give_back()
         except StoreError as error:
             _log.warning("leases stay until they expire: Redis is away", reason=str(error))
-
-    def _take(self, look: Look) -> Look:
-        self._store.epoch = look.epoch
-        self._alone.saw(look.told)
-        self._alone.reports = look.reports
-        return look
 
     def _seen_states(self, look: Look) -> tuple[BudgetState, ...]:
         states = []
@@ -386,6 +395,10 @@ class RedisLedger:
         return tuple(states)
 
     def _warn(self) -> None:
+        """Warns of what may lose the books, once per process of Redis."""
+        if self._warned == self._store.process:
+            return
+        self._warned = self._store.process
         try:
             policy = self._store.evicts()
             lacks = self._store.forgets()

@@ -51,12 +51,14 @@ class Told:
         version: grows with every call of any replica, also over a loss of the books.
         now_us: Redis' time, microseconds since 1970.
         sent_ns: the time at which the call was sent, by the clock of leases.
+        epoch: name of the books that the call was sent for.
     """
 
     seen: dict[int, Seen]
     version: int
     now_us: int
     sent_ns: int
+    epoch: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +82,15 @@ class Look:
     """The answer to ``RedisStore.look``.
 
     Attributes:
-        told: all budgets.
+        told: all budgets, by the name of the books that answered.
         reports: per budget the sums of what was reported, over the steps that count; the others
             are 0.
         oldest: per budget the oldest step in which something was booked; None: nothing counts.
-        epoch: name of the books, which changes when Redis loses them.
     """
 
     told: Told
     reports: tuple[PeriodSums, ...]
     oldest: list[int | None]
-    epoch: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +101,25 @@ class Renewal:
         told: all budgets, with the leases that Redis counts.
         allowed: per budget what this replica may spend from now on, nano-USD. Less than its lease:
             the lease shrinks at the next renewal.
-        peers: names of the other replicas that hold leases.
+        peers: names of the other replicas that hold leases, or are waited for.
     """
 
     told: Told
     allowed: list[int]
     peers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """The answer to ``RedisStore.restore``.
+
+    Attributes:
+        told: all budgets, by the name of the books that go on.
+        awaited: names of replicas that may know more.
+    """
+
+    told: Told
+    awaited: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

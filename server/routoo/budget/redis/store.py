@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import uuid
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import resources
 from itertools import count
@@ -22,6 +23,7 @@ from routoo.budget.redis.replies import (
     Look,
     Renewal,
     Reply,
+    Restored,
     StoreError,
     Told,
     refusals_from,
@@ -33,9 +35,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from routoo.budget.memory.books import Keeping
-    from routoo.budget.redis.clients import Connecting
+    from routoo.budget.redis.connecting import Connecting
     from routoo.budget.redis.lease import Leasing
-    from routoo.budget.redis.replies import BudgetClaim
+    from routoo.budget.redis.replies import BudgetClaim, Seen
     from routoo.budget.scopes import Scopes
 
 # Most rows of one script call, during which Redis serves nobody else.
@@ -43,8 +45,20 @@ ROWS_AT_ONCE = 500
 _EXPIRED_AT_ONCE = 64
 # Least timeout of the calls that no request waits for.
 _STEADY_TIMEOUT_S = 1.0
+_FORMAT = 2  # of the books, see ``common.lua``
 _SCRIPTS = ("reserve", "settle", "adopt", "cancel", "look", "lease", "restore")
 _SETTLED = (Settled.UNKNOWN, Settled.SETTLED, Settled.TWICE, Settled.EXPIRED)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A call that was sent: when, by the clock of leases, and for which books."""
+
+    sent_ns: int
+    epoch: str
+
+    def told(self, seen: dict[int, Seen], version: bytes, now_us: bytes) -> Told:
+        return Told(seen, int(version), int(now_us), self.sent_ns, self.epoch)
 
 
 class RedisStore:
@@ -120,12 +134,12 @@ class RedisStore:
             rows += (decision_id, amount, places[group])
         limits = [self._scopes.terms[index].limit_nano_usd for index in indices]
         values = [mode, *scopes, *limits, *rows]
-        sent_ns, reply = self._call("reserve", self._hot, values, rows=len(ids))
+        sent, reply = self._call("reserve", self._hot, values, rows=len(ids))
         now_us, version, codes, totals, waiting = reply
         seen = dict(zip(indices, seen_from(totals), strict=True))
         return Reply(
             refused_by=refusals_from(codes, indices, len(ids)),
-            told=Told(seen, int(version), int(now_us), sent_ns),
+            told=sent.told(seen, version, now_us),
             waiting=bool(waiting),
         )
 
@@ -143,9 +157,9 @@ class RedisStore:
         """
         pairs = [part for pair in costs for part in pair]
         clients = self._steady if steady else self._hot
-        sent_ns, reply = self._call("settle", clients, pairs, rows=len(pairs) // 2)
+        sent, reply = self._call("settle", clients, pairs, rows=len(pairs) // 2)
         *told, codes = reply
-        return [_SETTLED[code] for code in codes], self._touched(told, sent_ns)
+        return [_SETTLED[code] for code in codes], self._touched(told, sent)
 
     def adopt(self, rows: Sequence[tuple[str, int, int, int, bool]]) -> Told:
         """Books what was decided without Redis.
@@ -160,8 +174,8 @@ class RedisStore:
         values: list[str | int] = []
         for decision_id, group, amount, time_us, overdrawn in rows:
             values += (decision_id, amount, time_us, "v" if overdrawn else "o", places[group])
-        sent_ns, reply = self._call("adopt", self._steady, [*scopes, *values], rows=len(rows))
-        return self._touched(reply, sent_ns)
+        sent, reply = self._call("adopt", self._steady, [*scopes, *values], rows=len(rows))
+        return self._touched(reply, sent)
 
     def cancel(self, ids: Sequence[str]) -> Told:
         """Takes decisions back, those too that have still to arrive from an earlier call.
@@ -169,8 +183,8 @@ class RedisStore:
         Raises:
             StoreError: the call has to be repeated, which is safe.
         """
-        sent_ns, reply = self._call("cancel", self._steady, ids, rows=len(ids))
-        return self._touched(reply, sent_ns)
+        sent, reply = self._call("cancel", self._steady, ids, rows=len(ids))
+        return self._touched(reply, sent)
 
     def look(self, *, first: bool = False) -> Look:
         """Reads all budgets.
@@ -184,13 +198,13 @@ class RedisStore:
         """
         clients = self._steady if first else self._hot
         head = [uuid.uuid4().hex, self.process if first else ""]
-        sent_ns, reply = self._call("look", clients, [*head, *self._suffixes], rows=0)
+        sent, reply = self._call("look", clients, [*head, *self._suffixes], rows=0)
         now_us, version, epoch, totals, oldest, reports = reply
+        sent = replace(sent, epoch=epoch.decode())
         return Look(
-            told=Told(dict(enumerate(seen_from(totals))), int(version), int(now_us), sent_ns),
+            told=sent.told(dict(enumerate(seen_from(totals))), version, now_us),
             reports=reports_from(reports),
             oldest=[int(step) or None for step in oldest.split(b",")],
-            epoch=epoch.decode(),
         )
 
     def days(self, days: Iterable[int]) -> list[dict[bytes, bytes]]:
@@ -212,11 +226,11 @@ class RedisStore:
             StoreError: the leases may be larger than before, and end later; never smaller than
                 ``most``.
         """
-        sent_ns, reply = self._lease("renew" if self._holds_leases else "take", most)
+        sent, reply = self._lease("renew" if self._holds_leases else "take", most)
         self._holds_leases = True
         now_us, version, totals, allowed, peers = reply
         return Renewal(
-            told=Told(dict(enumerate(seen_from(totals))), int(version), int(now_us), sent_ns),
+            told=sent.told(dict(enumerate(seen_from(totals))), version, now_us),
             allowed=[int(amount) for amount in allowed.split(b",")],
             peers=tuple(peers.decode().split()),
         )
@@ -231,7 +245,7 @@ class RedisStore:
 
     def restore(
         self, claims: Sequence[BudgetClaim], *, version: int, peers: Sequence[str], now_us: int
-    ) -> Told:
+    ) -> Restored:
         """Tells books that Redis has lost what is known of them, and takes on their epoch.
 
         Args:
@@ -245,15 +259,20 @@ class RedisStore:
         """
         values: list[str | int] = [self.epoch, uuid.uuid4().hex, version, self._lasts_us]
         values += [" ".join(peers), self.process, now_us]
+        values.append(int(self._leasing.waits_longer))
         for suffix, claim in zip(self._suffixes, claims, strict=True):
             seen = claim.seen
             spent = (0, -1) if seen is None else (seen.step, seen.reserved + seen.settled)
             values += (suffix, *spent, claim.version, claim.lease)
-        sent_ns, reply = self._call("restore", self._steady, values, rows=0)
-        now, new_version, epoch, totals = reply
+        sent, reply = self._call("restore", self._steady, values, rows=0)
+        now, new_version, epoch, totals, awaited = reply
         self.epoch = epoch.decode()
         self._holds_leases = True
-        return Told(dict(enumerate(seen_from(totals))), int(new_version), int(now), sent_ns)
+        sent = replace(sent, epoch=self.epoch)
+        return Restored(
+            told=sent.told(dict(enumerate(seen_from(totals))), new_version, now),
+            awaited=tuple(awaited.decode().split()),
+        )
 
     def prepare(self) -> None:
         """Finds the server, loads the scripts and opens the connections.
@@ -319,20 +338,22 @@ class RedisStore:
 
     def _call(
         self, name: str, clients: Clients, values: Sequence[str | int], rows: int
-    ) -> tuple[int, list[Any]]:
+    ) -> tuple[_Sent, list[Any]]:
         # Each call expires more decisions than it adds, so that expired ones do not accumulate.
         most = _EXPIRED_AT_ONCE + 2 * rows
         known = "" if name == "restore" else self.epoch
         number = next(self._calls)
         books = (self._prefix, known, self._ttl_us, self._kept, most)
         head = (*books, self._replica, number, self._answered)
-        sent_ns = self._leasing.clock_ns()
+        sent = _Sent(self._leasing.clock_ns(), known)
         reply = self._guard(
             lambda: clients.client.evalsha(
                 self._hashes[name], len(self._keys), *self._keys, *head, *values
             ),
             name,
         )
+        if reply[0] == b"FORMAT":
+            raise _other_version(int(reply[1]))
         if reply[0] == b"LOST":
             raise StoreError(
                 "lost",
@@ -342,9 +363,9 @@ class RedisStore:
             )
         # Two threads may write in either order: a lower number finds less, and never too much.
         self._answered = max(self._answered, number)
-        return sent_ns, list(reply[1:])
+        return sent, list(reply[1:])
 
-    def _lease(self, what: str, most: Sequence[int]) -> tuple[int, list[Any]]:
+    def _lease(self, what: str, most: Sequence[int]) -> tuple[_Sent, list[Any]]:
         values: list[str | int] = [what, repr(self._leasing.share), self._lasts_us]
         for suffix, terms, amount in zip(self._suffixes, self._scopes.terms, most, strict=True):
             values += (suffix, terms.limit_nano_usd, amount)
@@ -354,7 +375,7 @@ class RedisStore:
     def _lasts_us(self) -> int:
         return self._leasing.lasts_ns // 1000
 
-    def _touched(self, reply: list[Any], sent_ns: int) -> Told:
+    def _touched(self, reply: list[Any], sent: _Sent) -> Told:
         """Returns the budgets of a script that replies their suffixes; others' are left out."""
         now_us, version, suffixes, totals = reply
         seen = {
@@ -362,7 +383,7 @@ class RedisStore:
             for suffix, one in zip(suffixes.decode().split(","), seen_from(totals), strict=False)
             if suffix in self._index
         }
-        return Told(seen, int(version), int(now_us), sent_ns)
+        return sent.told(seen, version, now_us)
 
     def _guard(self, call: Callable[[], Any], name: str) -> Any:
         try:
@@ -407,6 +428,20 @@ class RedisStore:
             " another ledger.key_prefix",
             doubtful=False,
         )
+
+
+def _other_version(written: int) -> StoreError:
+    if written < _FORMAT:
+        text = (
+            "replicas of an earlier version of routoo use these budgets, and know no leases; stop"
+            " them, and this one takes the books over 10 s later; or set another ledger.key_prefix"
+        )
+    else:
+        text = (
+            "a later version of routoo has written these budgets; upgrade this replica, or set"
+            " another ledger.key_prefix"
+        )
+    return StoreError("refused", text, doubtful=False)
 
 
 def _script(name: str) -> str:

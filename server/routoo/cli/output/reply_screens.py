@@ -389,11 +389,6 @@ def _capped(one: Budget) -> str:
     )
 
 
-def reported() -> list[Block]:
-    """Shows that an outcome was booked."""
-    return [TextLine("booked", "good")]
-
-
 def check(lines: Sequence[str]) -> list[Block]:
     """Shows the findings of the check of a configuration that can be served."""
     return [

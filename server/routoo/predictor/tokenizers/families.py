@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from routoo.predictor.token_count import pair_counts, pairs_of, taken_out
+from routoo.predictor.token_count import in_groups, pair_counts, pairs_of, taken_out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,8 +50,6 @@ _UNITS: Final = 100  # weights are in hundredths of a token
 _FIELD_BITS: Final = 21
 _FIELDS: Final = 3
 _STRETCH: Final = 2048
-# A multiple of it. So many pairs are looked up at once, in some 6 MB, however long the texts are.
-_AT_ONCE: Final = 128 * _STRETCH
 _MASK: Final = (1 << _FIELD_BITS) - 1
 _SHIFTS: Final = np.arange(_FIELDS)[:, None] * _FIELD_BITS
 # No vocabulary has many tokens that are longer, so that fewer tokens than bytes over this are a
@@ -84,28 +82,20 @@ def count_by_family(
     """
     if not texts or not families:
         return np.zeros((len(texts), len(families)))
+    groups = in_groups(texts)
+    if len(groups) > 1:
+        return np.concatenate([count_by_family(group, families) for group in groups])
     encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
     if len(texts) == 1 and len(encoded[0]) < _STRETCH:
         return _count_one(encoded[0], families)
     long = taken_out(encoded)
     sizes = np.array([len(one) for one in encoded])
-    pairs = pairs_of(encoded)
+    at = pairs_of(b"\xff".join(encoded)).astype(np.intp)  # once for all weights
     starts = (sizes + 1).cumsum() - sizes - 1
     cuts = starts
-    if sizes.max() >= _STRETCH or len(pairs) > _AT_ONCE:
-        cuts = np.union1d(starts, np.arange(0, len(pairs), _STRETCH))
-    if len(pairs) <= _AT_ONCE:
-        sums = _sums(pairs, cuts, families)
-    else:
-        begins = range(0, len(pairs), _AT_ONCE)
-        of_begins = np.split(cuts, np.searchsorted(cuts, begins[1:]))
-        sums = np.concatenate(
-            [
-                _sums(pairs[begin : begin + _AT_ONCE], within - begin, families)
-                for begin, within in zip(begins, of_begins, strict=True)
-            ],
-            axis=1,
-        )
+    if sizes.max() >= _STRETCH:
+        cuts = np.union1d(starts, np.arange(0, len(at), _STRETCH))
+    sums = np.array([np.add.reduceat(packed.take(at), cuts) for packed in _packed(families)])
     parts = (sums[:, None] >> _SHIFTS & _MASK).reshape(-1, len(cuts))[: len(families)]
     if cuts is not starts:
         parts = np.add.reduceat(parts, np.searchsorted(cuts, starts), axis=1)
@@ -119,7 +109,7 @@ def count_by_family(
 
 def _count_one(text: bytes, families: tuple[int, ...]) -> NDArray[np.float64]:
     """Counts one text of less than a stretch: for a few numbers arrays take longer than these."""
-    at = pairs_of([text]).astype(np.intp)
+    at = pairs_of(text).astype(np.intp)
     least = len(text) * (_UNITS / _MOST_BYTES_PER_TOKEN)
     counts: list[int] = []
     for packed in _packed(families):
@@ -128,14 +118,6 @@ def _count_one(text: bytes, families: tuple[int, ...]) -> NDArray[np.float64]:
             counts.append(ceil(max(total & _MASK, least) / _UNITS))
             total >>= _FIELD_BITS
     return np.array([counts[: len(families)]], np.float64)
-
-
-def _sums(
-    pairs: NDArray[np.uint16], cuts: NDArray[np.intp], families: tuple[int, ...]
-) -> NDArray[np.int64]:
-    """Returns the packed sums of the weights from each cut to the next; the first cut is 0."""
-    at = pairs.astype(np.intp)  # once for all weights
-    return np.array([np.add.reduceat(packed.take(at), cuts) for packed in _packed(families)])
 
 
 @cache

@@ -74,6 +74,16 @@ class DecisionLog:
         if self._sampler.takes_id(outcome.decision_id):
             self._writer.put(_Report(outcome, self._now()))
 
+    def failed(self, decision_id: str, reason: str, model: str) -> None:
+        """Logs a request for which no decision was made, whatever the sample.
+
+        Args:
+            decision_id: the id that it was given.
+            reason: a word.
+            model: the model that answers all the same; empty: none.
+        """
+        self._writer.put(_Failure(decision_id, reason, model, self._now()))
+
     def capped(self, decision_id: str, reported_usd: float, booked_usd: float) -> None:
         """Logs that a report was booked in part, if its decision is in the log; for any thread."""
         if self._sampler.takes_id(decision_id):
@@ -189,6 +199,29 @@ class _Capped:
                 "time": self.time,
                 "reported_usd": self.reported_usd,
                 "booked_usd": self.booked_usd,
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """A line for a request for which no decision was made."""
+
+    decision_id: str
+    reason: str
+    model: str
+    time: str
+    heads: tuple[()] = ()
+    decisions: int = 1
+
+    def lines(self) -> Iterator[bytes]:
+        yield _line(
+            {
+                "kind": "failure",
+                "id": self.decision_id,
+                "time": self.time,
+                "reason": self.reason,
+                "model": self.model or None,
             }
         )
 

@@ -156,6 +156,7 @@ class _Reader:
             "correction": self._correction,
             "batch": self._batch,
             "escalation": self._escalation,
+            "failure": self._failure,
             "capped": self._capped,
         }
 
@@ -208,6 +209,9 @@ class _Reader:
                 f" {FORMAT_VERSION}"
             )
         self._setups[values["setup"]] = Setup.read(values)
+
+    def _failure(self, _values: Mapping[str, Any], _where: str) -> None:
+        """Leaves out a request for which no decision was made."""
 
     def _correction(self, values: Mapping[str, Any], _where: str) -> None:
         self._corrections[values["correction"]] = Factors.read(values)

@@ -2,9 +2,10 @@
 -- memory and written at the end. Everything is read and checked before the first write, so that a
 -- script that fails has changed nothing. Money is whole nano-USD, time whole microseconds.
 --
--- KEYS  1 meta: hash; epoch, now, ahead, version; silent: microseconds in which nobody called, which
---         do not count towards the end of a lease; w:<replica>: number of its latest call;
---         awaiting: "until name name ...", see restore.lua
+-- KEYS  1 meta: hash; epoch, now, ahead; version: "format:calls", the format of the books and the
+--         number of calls that they have had; silent: microseconds in which nobody called, which do
+--         not count towards the end of a lease; w:<replica>: number of its latest call;
+--         awaiting: "until whether-a-period-longer name name ...", see restore.lua
 --       2 decisions: hash; id -> "state amount time booked scope"; state: o open, v overdrawn,
 --         e and w the same expired, r reported, x cancelled; time: when it was decided; booked:
 --         when it was written here; scope: its budgets, "name:step_us:steps" joined by commas,
@@ -28,6 +29,8 @@ local prefix, known_epoch, ttl_us = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local kept, most_expired = tonumber(ARGV[4]), tonumber(ARGV[5])
 local replica, call, answered = ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8])
 local WAITED_OUT_US, SILENT_US = 60 * 1000000, 10 * 1000000
+-- Format 1 knew no leases, and had the number of calls alone. Its scripts fail at this version.
+local FORMAT = 2
 local DAY_US, DAYS_KEPT = 86400 * 1000000, 400
 local budgets, cache, puts, pushed, days, told = {}, {}, {}, {}, {}, {}
 local moved, forgotten, dropped_open, dropped_known = {}, {}, 0, 0
@@ -41,15 +44,25 @@ local function number(key, field, value)
   return tonumber(value)
 end
 
--- The time, which never goes back: see routoo.budget.memory.clock.
+-- The number of calls; or nil, and the format that the books have instead.
+local function version_of(value)
+  if not value then return 0 end
+  local format, calls = string.match(value, '^(%d+):(%d+)$')
+  if tonumber(format) == FORMAT then return tonumber(calls) end
+  if not format and not string.match(value, '^%d+$') then error('GARBAGE ' .. meta_key .. ' version') end
+  return nil, tonumber(format) or 1, tonumber(value)
+end
+
+-- The time, which never goes back: see routoo.budget.clocks. Returns what is wrong with the books.
 local function start()
   local values = redis.call(
     'HMGET', meta_key, 'epoch', 'now', 'ahead', 'version', 'silent', 'awaiting', 'w:' .. replica)
   local last = number(meta_key, 'now', values[2])
   local ahead = number(meta_key, 'ahead', values[3])
+  local version, format, calls = version_of(values[4])
   meta = {
     epoch = values[1], was = values[1], ahead = ahead, ahead_was = ahead,
-    version = number(meta_key, 'version', values[4]),
+    version = version,
     silent = number(meta_key, 'silent', values[5]), awaiting = values[6] or '',
     latest = number(meta_key, 'w:' .. replica, values[7]),
   }
@@ -64,13 +77,21 @@ local function start()
     meta.silent = meta.silent + now - last - SILENT_US
   end
   now_text, lease_now = text(now), now - meta.silent
-  return known_epoch == '' or (meta.epoch == known_epoch and meta.latest >= answered)
+  if format then
+    -- Replicas that write format 1 call each second. When they are gone, their books go on here.
+    if format > 1 or now - last < SILENT_US then return {'FORMAT', text(format)} end
+    meta.version = calls
+  end
+  if known_epoch ~= '' and (meta.epoch ~= known_epoch or meta.latest < answered) then
+    return {'LOST', meta.epoch or ''}
+  end
 end
 
--- Whether replicas have still to tell what they know of books that were lost.
-local function waits()
-  local till, names = string.match(meta.awaiting, '^(%d+) (%S.*)$')
-  return names ~= nil and now < tonumber(till)
+-- Whether replicas have still to tell what they know of a budget that was lost.
+local function waits(budget)
+  local till, longer, names = string.match(meta.awaiting, '^(%d+) ([01]) (%S.*)$')
+  if not names then return false end
+  return lease_now < tonumber(till) + tonumber(longer) * budget.steps * budget.step_us
 end
 
 local function lease_of(key, field, value)
@@ -295,8 +316,9 @@ local function finish()
   local raised_fields = raised()
   meta.version = meta.version + 1
   local version = text(meta.version)
+  local stored = text(FORMAT) .. ':' .. version
   local latest = text(math.max(meta.latest, call))
-  redis.call('HSET', meta_key, 'now', now_text, 'version', version, 'w:' .. replica, latest)
+  redis.call('HSET', meta_key, 'now', now_text, 'version', stored, 'w:' .. replica, latest)
   if meta.epoch ~= meta.was then redis.call('HSET', meta_key, 'epoch', meta.epoch) end
   if meta.ahead ~= meta.ahead_was then redis.call('HSET', meta_key, 'ahead', text(meta.ahead)) end
   if meta.silent ~= meta.silent_was then
@@ -378,4 +400,5 @@ local function touched_totals()
   return table.concat(suffixes, ','), totals(suffixes)
 end
 
-if not start() then return {'LOST', meta.epoch or ''} end
+local trouble = start()
+if trouble then return trouble end

@@ -5,12 +5,12 @@
 --       Redis | return   10 share of what is left that all leases may hold   11 microseconds that a
 --       lease lasts   12 ... per budget its suffix, its limit, and the most that the caller spends
 -- Replies OK, time, version, the budgets' totals, per budget what the caller may spend from now on,
--- joined by commas, and the names of the other replicas that hold leases, joined by spaces.
+-- joined by commas, and the names of the other replicas that hold leases or are waited for, joined
+-- by spaces.
 if not meta.epoch then return {'LOST', ''} end
 expire(true)
 local share, lasts_us = tonumber(ARGV[10]), tonumber(ARGV[11])
 local suffixes, wanted, alive, ended = {}, {}, {}, {}
-local waiting = waits()
 for i = 12, #ARGV, 3 do
   local budget, limit, most = budget_of(ARGV[i]), tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
   local others, expired, holders = 0, 0, 1
@@ -38,9 +38,9 @@ for i = 12, #ARGV, 3 do
   budget.leased = others + own
   local left = limit - budget.total[1] - budget.total[2]
   local amount = math.min(
-    math.floor(share * math.max(0, left - expired) / holders), left - others)
+    math.floor((share * math.max(0, left) - expired) / holders), left - others)
   amount = math.max(0, amount)
-  if waiting then amount = math.min(amount, own) end
+  if waits(budget) then amount = math.min(amount, own) end
   table.insert(suffixes, ARGV[i])
   table.insert(wanted, text(amount))
   if ARGV[9] == 'return' then
@@ -53,6 +53,10 @@ for i = 12, #ARGV, 3 do
     -- What was spent until the expiry may be told as long as it counts.
     set_lease(budget, held, expiry, held > 0 and expiry + budget.steps * budget.step_us or expiry)
   end
+end
+-- Those that are waited for are to be remembered, should the books be lost again.
+for name in string.gmatch(string.match(meta.awaiting, '^%d+ [01](.*)$') or '', '%S+') do
+  alive[name] = true
 end
 local names, forgotten_names = {}, {}
 for name, _ in pairs(alive) do table.insert(names, name) end

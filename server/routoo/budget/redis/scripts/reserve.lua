@@ -29,14 +29,15 @@ for i, scope in ipairs(scopes) do
 end
 for i = at, #ARGV, 3 do table.insert(ids, ARGV[i]) end
 local existing, left, need, count = decisions_of(ids), {}, {}, {}
-local waiting, had, booked = waits(), {}, false
+local waiting, had, booked = {}, {}, false
 for place, suffix in ipairs(suffixes) do
   local budget = budget_of(suffix)
   -- Who calls holds a lease in each budget: one without it has been thrown away by Redis.
   if not budget.own then return {'LOST', meta.epoch} end
   local own = budget.own.amount
   left[place] = limits[place] - budget.total[1] - budget.total[2] - budget.leased + own
-  if waiting then left[place] = math.min(left[place], own) end
+  waiting[place] = waits(budget)
+  if waiting[place] then left[place] = math.min(left[place], own) end
   had[place] = left[place]
 end
 local codes, refusing = {}, 0
@@ -86,14 +87,18 @@ for place, suffix in ipairs(suffixes) do
   local own = budget.own
   if own.amount > 0 then
     local missing = budget.total[1] + budget.total[2] + budget.leased - limits[place]
-    if waiting then missing = booked and had[place] - left[place] or 0 end
+    if waiting[place] then missing = booked and had[place] - left[place] or 0 end
     if missing > 0 then
       set_lease(budget, math.max(0, own.amount - missing), own.expiry, own.till)
     end
   end
 end
+local alone = 0
+for _, waits_for_others in ipairs(waiting) do
+  if waits_for_others then alone = 1 end
+end
 local version = finish()
 return {
   'OK', now_text, version, refusing > 0 and table.concat(codes, ',') or '', totals(suffixes),
-  waiting and 1 or 0,
+  alone,
 }

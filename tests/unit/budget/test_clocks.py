@@ -9,8 +9,8 @@ import structlog.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routoo.budget.memory.ledger import SteadyClock
-from routoo.budget.memory.machine_start import MachineStart, kernels_boot_id
+from routoo.budget.clocks import SteadyClock
+from routoo.budget.machine_start import MachineStart, kernels_boot_id
 from support.budgets import START_NS, FakeClock, S, budget, opened, reserve
 
 if TYPE_CHECKING:
