@@ -16,6 +16,7 @@ RoutooError
 ├── PermissionDeniedError    the caller may not do this; says what it would need
 ├── RateLimitedError         the caller exceeds its limits; says when to try again
 ├── QueueFullError           too many requests wait
+├── TooLargeError            the request needs more memory than all requests may have; says how much
 ├── DeadlineError            the caller's deadline has passed
 ├── DrainingError            the service is stopping
 ├── PredictorError           the predictor failed, or its output is no prediction
@@ -116,6 +117,10 @@ class QueueFullError(RoutooError):
     """
 
     retry_after_s: float | None = None
+
+
+class TooLargeError(RoutooError):
+    """The request needs more memory than all requests together may have; no retry helps."""
 
 
 class DeadlineError(RoutooError):

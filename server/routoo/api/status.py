@@ -20,6 +20,7 @@ from routoo.errors import (
     QueueFullError,
     RateLimitedError,
     RoutooError,
+    TooLargeError,
     UnauthenticatedError,
     UnknownDecisionError,
     UnreadableBodyError,
@@ -38,6 +39,7 @@ STATUS: dict[type[RoutooError], grpc.StatusCode] = {
     PermissionDeniedError: grpc.StatusCode.PERMISSION_DENIED,
     RateLimitedError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     QueueFullError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    TooLargeError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     DeadlineError: grpc.StatusCode.DEADLINE_EXCEEDED,
     DrainingError: grpc.StatusCode.UNAVAILABLE,
 }

@@ -32,7 +32,7 @@ from routoo.routing.decision import Predicted, Versions
 from routoo.routing.tasks import check_task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from concurrent.futures import ThreadPoolExecutor
 
     from routoo.budget.ledger import BudgetState
@@ -48,12 +48,13 @@ if TYPE_CHECKING:
     from routoo.routing.escalation import Escalation, EscalationRequest
     from routoo.routing.joint import JointConstraints
     from routoo.routing.operating_point import PricedSample
-    from routoo.routing.outcome import OutcomeReport
+    from routoo.routing.outcome import OutcomeReport, ReportResult
     from routoo.routing.policies import Policies
     from routoo.routing.pool import Pool
     from routoo.routing.request import PromptRequest
     from routoo.telemetry.decision_log.log import DecisionLog
     from routoo.telemetry.metrics import Metrics
+    from routoo.telemetry.outcome_counts import Capped
 
 
 Result = TypeVar("Result")
@@ -103,6 +104,10 @@ class Engine:
         self.accounting = accounting
         self._metrics = metrics
         self._log = decision_log
+        if decision_log is not None:
+            accounting.outcomes.on_capped = lambda one: decision_log.capped(
+                one.decision_id, one.reported_usd, one.booked_usd
+            )
         self._decider = Decider(
             pool=pool,
             predictor=source.predictor,
@@ -266,19 +271,21 @@ class Engine:
         """Score per USD in force for requests without a tenant."""
         return self.accounting.pricing.in_force.of("")[0]
 
-    async def report(self, outcome: OutcomeReport) -> bool:
-        """Books a reported outcome; False when the decision is unknown or was reported before.
+    async def report(self, outcome: OutcomeReport) -> ReportResult:
+        """Books a reported outcome; the result is true where it was accepted.
 
         Raises:
             InvalidRequestError: names the field.
             DrainingError: the engine has stopped.
         """
-        (accepted,) = await self.report_all([outcome])
-        if isinstance(accepted, RoutooError):
-            raise accepted
-        return accepted
+        (result,) = await self.report_all([outcome])
+        if isinstance(result, RoutooError):
+            raise result
+        return result
 
-    async def report_all(self, outcomes: Sequence[OutcomeReport]) -> list[bool | RoutooError]:
+    async def report_all(
+        self, outcomes: Sequence[OutcomeReport]
+    ) -> list[ReportResult | RoutooError]:
         """Books many outcomes with one change of threads.
 
         Returns:
@@ -290,14 +297,14 @@ class Engine:
         results = await self._in_thread(
             self._threads.books, self.accounting.outcomes.report_all, outcomes
         )
-        for outcome, accepted in zip(outcomes, results, strict=True):
-            if accepted is True and self._log is not None:
+        for outcome, result in zip(outcomes, results, strict=True):
+            if self._log is not None and not isinstance(result, RoutooError) and result:
                 self._log.reported(outcome)
         return results
 
     def new_id(self) -> str:
-        """Returns an id for a request, as decisions have them."""
-        return self._threads.ids.new()
+        """Returns an id for a request without a decision, which nobody can report."""
+        return self._threads.ids.new("")
 
     def failed(self, decision_id: str, reason: str, model: str) -> None:
         """Logs a request that was not decided.
@@ -338,6 +345,11 @@ class Engine:
             DrainingError: the engine has stopped.
         """
         return await self._in_thread(self._threads.books, self.accounting.budgets, tenant)
+
+    @property
+    def capped_reports(self) -> Mapping[str, Capped]:
+        """By a budget's name, the reports that told more than their requests could have cost."""
+        return self._metrics.outcomes.capped_by_budget
 
     async def models(self, points: int) -> ModelsOverview:
         """Describes the models by their predictions for the calibration sample.

@@ -94,6 +94,13 @@ def test_models_of_no_known_family_take_the_other_count() -> None:
     assert unknown.counts(texts, otherwise)[0].tolist() == [[40.0] * 2, [50.0] * 2]
 
 
+@pytest.mark.parametrize("chars", [262_143, 262_144, 262_145, 700_000])
+def test_many_texts_count_as_each_alone(chars: int) -> None:
+    texts = ["alpha beta " * (chars // 11), "x" * chars, "", "one more", *["y" * 3000] * 200]
+    alone = np.concatenate([count_by_family([text]) for text in texts])
+    assert np.array_equal(count_by_family(texts), alone)
+
+
 def test_long_texts_are_added_up_exactly() -> None:
     text = "the quick brown fox\n" * 20_000
     once, often = count_by_family([text[: len(text) // 2], text])

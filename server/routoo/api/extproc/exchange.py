@@ -18,7 +18,7 @@ from routoo.api.extproc import messages
 from routoo.api.extproc.bodies.request_body import read_body
 from routoo.api.extproc.body import CAPS, api_of
 from routoo.api.extproc.failures import may_have_worked
-from routoo.api.extproc.headers import PREFIX, RESULTS
+from routoo.api.extproc.headers import PREFIX
 from routoo.api.extproc.refusal import Refusal, unreadable
 from routoo.api.extproc.router import Head
 from routoo.api.extproc.settlement import FIRST_ERROR_STATUS, settled_by
@@ -188,8 +188,9 @@ class Exchange:
         headers = _plain(message.headers)
         by_name = dict(headers)
         ours = tuple(header for header in headers if header[0].startswith(PREFIX))
-        forged = sorted({name for name, _ in ours if name in RESULTS})
-        as_it_is = messages.pass_request(forged) if forged else None
+        # Headers for the processor, and forged ones of it, must not reach the upstream.
+        removed = sorted({name for name, _ in ours})
+        as_it_is = messages.pass_request(removed) if removed else None
         api = api_of(by_name.get(":path", "")) if by_name.get(":method") == "POST" else None
         if api is None or message.end_of_stream:
             return self._pass(as_it_is)
@@ -210,7 +211,7 @@ class Exchange:
         self._next = _Next.REQUEST_BODY
         # Envoy refuses a body that does not fit in its buffer, unless it may send a part of it.
         whole = bool(length) or self._settings.on_too_large == "refuse"
-        return messages.ask_for_body(forged, whole=whole, reply=self._reads_reply)
+        return messages.ask_for_body(removed, whole=whole, reply=self._reads_reply)
 
     async def _request_body(self, message: Message) -> bytes | None:
         assert self._request is not None  # noqa: S101 - its headers came before
@@ -254,7 +255,6 @@ class Exchange:
             limit = None if tokens is None else (CAPS[self._request.api], tokens)
         data = body.rewritten(found.model, limit)
         headers = [*found.headers, ("content-length", str(len(data)))]
-        # Headers for the processor must not reach the upstream.
         removed = {name for name, _ in self._request.ours}.difference(dict(found.headers))
         if self._settings.uncompressed_replies and "accept-encoding" in self._request.names:
             removed.add("accept-encoding")
@@ -274,7 +274,13 @@ class Exchange:
         self._next = _Next.NOTHING if reader is None else _Next.REPLY_BODY
         if reader is None:
             self._ended = "unread"
-        return messages.reply_headers(self._routed.headers, body=reader is not None)
+        # An upstream must not say of its replies what only the processor knows.
+        forged = {name for name in headers if name.startswith(PREFIX)}
+        return messages.reply_headers(
+            self._routed.headers,
+            sorted(forged.difference(dict(self._routed.headers))),
+            body=reader is not None,
+        )
 
     def _reader(self, headers: dict[str, str]) -> UsageReader | None:
         """Returns a reader for a reply with these headers; None: no reader can read it."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from routoo.predictor.token_count import pair_counts, pairs_of, taken_out
+from routoo.predictor.token_count import in_groups, pair_counts, pairs_of, taken_out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,6 +82,9 @@ def count_by_family(
     """
     if not texts or not families:
         return np.zeros((len(texts), len(families)))
+    groups = in_groups(texts)
+    if len(groups) > 1:
+        return np.concatenate([count_by_family(group, families) for group in groups])
     encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
     if len(texts) == 1 and len(encoded[0]) < _STRETCH:
         return _count_one(encoded[0], families)
