@@ -1,4 +1,4 @@
-"""Streams that last: their callers are asked again who they are, and they can be ended."""
+"""Streams that last: their callers are asked again who they are."""
 
 from __future__ import annotations
 
@@ -73,12 +73,9 @@ class OpenStreams:
         task.uncancel()
         return found.refusal
 
-    def end(self, rpc: str, why: RoutooError) -> None:
-        """Ends all streams of an RPC."""
-        for task, one in self._open.items():
-            if one.rpc == rpc and one.refusal is None:
-                one.refusal = why
-                task.cancel()
+    def contexts(self, rpc: str) -> list[Context]:
+        """Returns the contexts of the open streams of an RPC."""
+        return [one.context for one in self._open.values() if one.rpc == rpc]
 
     def _recheck(self) -> None:
         self._timer = None
