@@ -37,7 +37,7 @@ LITELLM_STAMP := .litellm/.installed
 BUF := .tools/buf-$(BUF_VERSION)/node_modules/.bin/buf
 PROTOS := $(wildcard proto/routoo/v1/*.proto)
 
-.PHONY: help serve triton test lint proto proto-check bench fuzz fuzz-processor train reproduce export constraints clean
+.PHONY: help serve triton test lint proto proto-check bench fuzz fuzz-processor chaos train reproduce export constraints clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -87,6 +87,9 @@ fuzz: $(TEST_STAMP) ## Send 1,000,000 malformed requests to the API (ARGS="--req
 fuzz-processor: $(TEST_STAMP) ## Send 1,000,000 hostile streams to the external processor (STREAMS=20000 FIRST=7)
 	@FUZZ_STREAMS=$(or $(STREAMS),1000000) FUZZ_FIRST=$(or $(FIRST),0) \
 	$(BIN)/python -m pytest --timeout 0 tests/integration/envoy/test_processor_fuzz.py
+
+chaos: $(TEST_STAMP) $(TRITON_STAMP) ## Break a whole site by random faults and check its books (SECONDS=180, SEED=n)
+	@PYTHONPATH=tests $(BIN)/python -m chaos --seconds $(or $(SECONDS),180) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 train: $(TEST_STAMP) ## Train on your OUTCOMES=file, else what ships, on ROUTOO_DATA (BACKBONE=encoder or decoder for a network)
 ifneq ($(OUTCOMES),)

@@ -16,6 +16,7 @@ import grpc
 import grpc.aio
 import structlog
 
+from routoo.api.aside import Aside
 from routoo.api.memory.arrivals import Arrivals
 from routoo.api.memory.compressed import decompressed, is_compressed, length_of
 from routoo.api.memory.in_flight import message_bytes
@@ -94,6 +95,12 @@ class _NoBound:
 class Calls:
     """Makes gRPC handlers of functions that answer. Lives on the event loop that serves.
 
+    Attributes:
+        gate: lets calls in.
+        overload: refuses calls that would wait too long.
+        answered: counts a call that has ended.
+        aside: reads and writes large messages.
+
     Args:
         gate: lets calls in.
         overload: refuses calls that would wait too long.
@@ -116,6 +123,7 @@ class Calls:
         self.answered = answered
         self._arrivals = Arrivals(in_flight, self._end)
         self._ending: set[asyncio.Task[None]] = set()
+        self.aside = Aside()
         self._trailers = trailers
         self._streams = OpenStreams(gate)
         self._active = 0
@@ -174,7 +182,7 @@ class Calls:
                 length = length_of(body, self.in_flight.longest_message_bytes)
                 held_bytes = self.in_flight.take(message_bytes(length))
                 if is_compressed(body):
-                    body = await asyncio.to_thread(decompressed, body, length)
+                    body = await self.aside.run(decompressed, body, length)
                 answering = answer(body, context, admission)
                 body = b""  # it may be large, and is parsed before the answer is computed
                 return await answering
@@ -242,12 +250,14 @@ class Calls:
 
         async def answered(bodies: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
             try:
-                admission = self.admit(context, rpc)
+                # Also where anybody may call: a reload may bring limits while the stream is open.
+                admission = self.gate.admit(context, rpc)
             except Exception as error:  # noqa: BLE001 - it becomes a status
                 status, line = reported(error, rpc)
                 self.answered(rpc, status.name, 0.0)
                 await self._abort(context, status, line, error)
-            self._streams.enter(context, rpc)
+            self._streams.enter(context, rpc, admission)
+            bodies = self._streams.checked(bodies)
             ended: Exception | None = None
             try:
                 with admission:
@@ -282,8 +292,10 @@ class Calls:
             exchange = StreamState()
             code = "OK"
             started_s = perf_counter()
+            # Otherwise the messages of the stream are checked alone, which are few.
+            asks = self.gate.anyone is None
             try:
-                if self.gate.anyone is None:
+                if asks:
                     self.gate.check_unread(context.invocation_metadata())
                     self._streams.enter(context, rpc)
                 return await talk(context, exchange)
@@ -303,7 +315,7 @@ class Calls:
                 code = status.name
                 await self._abort(context, status, line, error)
             finally:
-                if self.gate.anyone is None:
+                if asks:
                     self._streams.leave()
                 # The time that the upstream took does not count as the service's.
                 self.answered(rpc, code, (exchange.ended_s or perf_counter()) - started_s)

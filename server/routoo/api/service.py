@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import grpc
 
 from routoo.api import convert, convert_reports
+from routoo.api.aside import LARGE_BYTES
 from routoo.api.calls import STREAM
 from routoo.api.memory.batch_body import BatchBody
 from routoo.api.memory.compressed import decompressed, is_compressed, length_of
@@ -78,24 +79,31 @@ class RouterService:
         return grpc.method_handlers_generic_handler(SERVICE, methods)
 
     async def _route(self, body: bytes, context: Context, admission: Admission) -> bytes:
-        message = convert.parse(route_pb2.RouteRequest, body)
-        if admission.caller.tenant is not None:
-            own_route(message, admission.caller)
-        request = convert.prompt_request(message, self._current.settings.limits)
+        if len(body) > LARGE_BYTES:
+            request = await self._calls.aside.run(self._read_route, body, admission.caller)
+        else:
+            request = self._read_route(body, admission.caller)
         decision = await self._current.engine.route(request, _deadline_s(context))
         if self._tracing is not None:
             self._tracing.decided(decision)
         return convert.route_response(decision).SerializeToString()
 
+    def _read_route(self, body: bytes, caller: Caller) -> PromptRequest:
+        message = convert.parse(route_pb2.RouteRequest, body)
+        if caller.tenant is not None:
+            own_route(message, caller)
+        return convert.prompt_request(message, self._current.settings.limits)
+
     async def _route_batch(self, body: bytes, _context: Context, admission: Admission) -> bytes:
-        # In threads, as the conversion of a hundred thousand prompts would block the event loop.
+        # In a thread, as the conversion of a hundred thousand prompts would block the event loop.
+        aside = self._calls.aside
         split = await self._split(batch_pb2.RouteBatchRequest, body)
         del body
         message = convert.parse(batch_pb2.RouteBatchRequest, split.rest)
         own_budgets(message, admission.caller)
         constraints = convert.joint_constraints(message)
         with self._room_for(split):
-            requests = await asyncio.to_thread(self._prompts, split, admission.caller)
+            requests = await aside.run(self._prompts, split, admission.caller)
             del split
             admission.count(len(requests) - 1)
             with self._room_to_explain(requests):
@@ -104,24 +112,25 @@ class RouterService:
                 )
                 if self._tracing is not None:
                     self._tracing.decided_jointly(solved)
-                return await asyncio.to_thread(convert.batch_response, solved)
+                return await aside.run(convert.batch_response, solved)
 
     async def _frontier(self, body: bytes, _context: Context, admission: Admission) -> bytes:
+        aside = self._calls.aside
         split = await self._split(batch_pb2.FrontierRequest, body)
         del body
         message = convert.parse(batch_pb2.FrontierRequest, split.rest)
         points, weight = convert.frontier_terms(message)
         with self._room_for(split):
-            requests = await asyncio.to_thread(self._prompts, split, admission.caller)
+            requests = await aside.run(self._prompts, split, admission.caller)
             del split
             admission.count(len(requests) - 1)
             found = await self._current.engine.frontier(requests, points, weight)
-            response = await asyncio.to_thread(convert.frontier_response, found)
+            response = await aside.run(convert.frontier_response, found)
             return response.SerializeToString()
 
     async def _split(self, kind: type[Message], body: bytes) -> BatchBody:
         most = self._current.settings.limits.max_batch_prompts
-        return await asyncio.to_thread(BatchBody.split, kind, body, most)
+        return await self._calls.aside.run(BatchBody.split, kind, body, most)
 
     def _prompts(self, split: BatchBody, caller: Caller) -> list[PromptRequest]:
         messages = own_requests(split, caller)
@@ -157,8 +166,8 @@ class RouterService:
         answer = await self._elsewhere("ReportOutcome", message.decision_id, body, tenant)
         if answer is not None:
             return answer
-        accepted = await self._current.engine.report(convert_reports.outcome(message, tenant))
-        return outcome_pb2.ReportOutcomeResponse(accepted=accepted).SerializeToString()
+        result = await self._current.engine.report(convert_reports.outcome(message, tenant))
+        return convert_reports.report_response(result).SerializeToString()
 
     async def _escalate(self, body: bytes, _context: Context, admission: Admission) -> bytes:
         message = convert.parse(outcome_pb2.EscalateRequest, body)
@@ -190,10 +199,17 @@ class RouterService:
     async def _get_budget(self, body: bytes, _context: Context, admission: Admission) -> bytes:
         message = convert.parse(budget_pb2.GetBudgetRequest, body)
         tenant, alone = budgets_shown(message, admission.caller)
-        budgets = await self._current.engine.budgets(tenant)
+        engine = self._current.engine
+        budgets = await engine.budgets(tenant)
         if alone:
             budgets = [one for one in budgets if one[0].terms.tenant == tenant]
-        return convert_reports.budgets_response(budgets).SerializeToString()
+        response = convert_reports.budgets_response(budgets, engine.capped_reports)
+        if self._peers is not None:
+            message.tenant = tenant
+            method = f"/{SERVICE}/GetBudget"
+            for answer in await self._peers.ask_all(method, message.SerializeToString()):
+                convert_reports.add_capped(response, answer)
+        return response.SerializeToString()
 
     async def _route_stream(
         self, bodies: AsyncIterator[bytes], context: Context, admission: Admission
@@ -243,14 +259,16 @@ class RouterService:
         try:
             length = length_of(body, in_flight.longest_message_bytes)
             held_bytes = in_flight.take(message_bytes(length))
+            aside = self._calls.aside
             if is_compressed(body):
-                body = await asyncio.to_thread(decompressed, body, length)
-            message = convert.parse(route_pb2.RouteRequest, body)
+                body = await aside.run(decompressed, body, length)
+            message = await aside.run_if_large(length, convert.parse, route_pb2.RouteRequest, body)
             request_id = message.request_id
             admission.take()
             if admission.caller.tenant is not None:
                 own_route(message, admission.caller)
-            request = convert.prompt_request(message, self._current.settings.limits)
+            limits = self._current.settings.limits
+            request = await aside.run_if_large(length, convert.prompt_request, message, limits)
             decision = await self._current.engine.route(request, _deadline_s(context))
             if self._tracing is not None:
                 self._tracing.decided(decision, within_stream=True)

@@ -264,7 +264,7 @@ class Decider:
             max_quality_gaps=numbers_of(requests, "max_quality_gap"),
             tickets=np.array(tickets, np.int64),
         )
-        ids = [""] * len(requests) if is_dry else self._ids.named(tickets)
+        ids = [""] * len(requests) if is_dry else self._ids.named(tickets, tenants)
         return Prepared(estimates, eligibility, narrowings, case, couplings, tenants, ids)
 
     def _choose(self, requests: Sequence[PromptRequest], prepared: Prepared) -> Chosen:
@@ -415,6 +415,8 @@ class Decider:
             affordable_output_tokens(request, batch.estimates, row, batch.choices[row], batch.pool)
             if "max_cost_usd" in request.constraints
             else None,
+            request.max_output_tokens,
+            request.answers,
         )
 
 

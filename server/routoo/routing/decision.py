@@ -211,6 +211,8 @@ class Decision:
         tenant: the tenant that pays; empty: none.
         max_output_tokens: the longest answer that keeps the request's limit of the cost; None: it
             has no such limit, or a longest answer of its own.
+        longest_answer: the longest answer, in tokens, that the request allows; None: it sets none.
+        answers: how many answers the request asks for.
     """
 
     batch: DecidedBatch
@@ -220,6 +222,8 @@ class Decision:
     explain: bool
     tenant: str = ""
     max_output_tokens: int | None = None
+    longest_answer: int | None = None
+    answers: int = 1
 
     @property
     def model(self) -> str:

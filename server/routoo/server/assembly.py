@@ -57,17 +57,20 @@ class Components:
     policies: Policies
 
 
-def load_components(settings: Settings, artifact: Artifact | None = None) -> Components:
+def load_components(
+    settings: Settings, artifact: Artifact | None = None, pool: Pool | None = None
+) -> Components:
     """Reads pool and artifact, computes the price in force, and builds the policies.
 
     Args:
         settings: name the files.
         artifact: an artifact that is already read; None: the one that the settings name.
+        pool: a pool that is already read; None: the one that the settings name.
 
     Raises:
         ConfigError: a file is wrong, or the files do not fit together; one line.
     """
-    pool = load_pool(settings.pool)
+    pool = load_pool(settings.pool) if pool is None else pool
     if settings.processor.enabled:
         check_processor(settings.processor, pool)
     check_workers(settings)

@@ -40,6 +40,7 @@ from routoo.server.listeners import Listeners, channel_options, open_listeners
 from routoo.server.metrics_page import MetricsPage, show_page
 from routoo.server.predictor_watch import PredictorWatch
 from routoo.server.reloader import Reloader
+from routoo.server.removals import SettingsInUse
 from routoo.server.resources.container import container_bytes
 from routoo.server.resources.heap import bound_heap
 from routoo.server.resources.memory_need import memory_need
@@ -67,7 +68,7 @@ GIVE_UP_WITHIN_S = 5.0
 def serve(source: SettingsSource, worker: WorkerAddress | None = None) -> int:
     """Serves until SIGTERM or SIGINT; returns the exit code.
 
-    SIGHUP reloads; SIGUSR1 does too, and lets budgets and limits go that are no longer mentioned.
+    SIGHUP reloads; SIGUSR1 does too, and lets go what the settings no longer mention.
     When the grace period ends before the last request, the process ends here, with exit code 1.
 
     Args:
@@ -98,7 +99,7 @@ async def _serve(source: SettingsSource, worker: WorkerAddress | None) -> bool:
         # The supervisor never writes: stdin becomes readable when it has ended.
         loop.add_reader(sys.stdin.fileno(), stop.set)
     service = await Service.start(settings, worker)
-    loop.add_signal_handler(signal.SIGHUP, service.reloader.start, source.read)
+    loop.add_signal_handler(signal.SIGHUP, service.reloader.start, source.read_finished)
     confirmed = partial(service.reloader.start, source.read, confirmed=True)
     loop.add_signal_handler(signal.SIGUSR1, confirmed)
     # Whoever has started this process may have held the signals back until they can be taken.
@@ -189,9 +190,11 @@ class Service:
             ConfigError: a file is wrong, or a port is in use; one line.
         """
         parts = load_components(settings)
+        folder = None if worker is None else worker.folder
+        in_use = SettingsInUse.at_start(settings, parts.pool, folder)
         telemetry, health = Telemetry.open(settings.decision_log, settings.tracing), Health()
         metrics = telemetry.metrics
-        entrance = Entrance.open(settings.security, metrics.registry)
+        entrance = Entrance.open(settings.security, metrics.registry, worker)
         watch = PredictorWatch(metrics.registry, health)
         predictors = Predictors(
             settings.predictor,
@@ -210,7 +213,7 @@ class Service:
         # A reload exchanges the engine, so it is looked up at each scrape.
         metrics.registry.register(BudgetMetrics(lambda: current.engine.accounting.budgets()))  # noqa: PLW0108
         metrics.registry.register(CorrectionMetrics(lambda: _corrections_of(current.engine)))
-        reloader = Reloader(current, parts, factory, watch)
+        reloader = Reloader(current, parts, factory, watch, entrance.gate, in_use)
         service = cls(current, telemetry, reloader, health, entrance, worker)
         try:
             await engine.warm_up()
@@ -237,7 +240,8 @@ class Service:
         """Reloads whenever the files have changed, until the task is cancelled."""
         watch = FileWatch(lambda: files_of(source.path, self.current.settings))
         following = watch.follow(
-            self.current.settings.reload.interval_s, lambda: self.reloader.start(source.read)
+            self.current.settings.reload.interval_s,
+            lambda: self.reloader.start(source.read_finished),
         )
         return asyncio.get_running_loop().create_task(following)
 
@@ -285,6 +289,7 @@ class Service:
         await asyncio.sleep(0)  # from here on they take no calls
         self._calls.refuse_the_last()
         await stopping
+        self._calls.aside.close()
         if self._listeners is not None:
             self._listeners.remove_socket_files()
         await self._close_private()

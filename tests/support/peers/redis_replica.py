@@ -27,6 +27,17 @@ def replica(server: RedisServer, *budgets: Any, **more: Any) -> RedisLedger:
     return found  # type: ignore[no-any-return]
 
 
+def renewed(*ledgers: RedisLedger) -> None:
+    """Renews leases until each is the share of what is left now.
+
+    A lease shrinks in the replica at the first call and in Redis at the second; what is free by
+    that goes to others at the third.
+    """
+    for _ in range(3):
+        for ledger in ledgers:
+            ledger.renew()
+
+
 def come_back(ledger: RedisLedger) -> None:
     """Waits until the ledger has found its Redis again."""
     give_up_s = time.monotonic() + BACK_TIMEOUT_S

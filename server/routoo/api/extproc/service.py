@@ -50,8 +50,10 @@ class Processor:
     ) -> None:
         self._current = current
         self._calls = calls
-        self._router = Router(current, calls.overload, tracing)
         self._tally = ExchangeCounts(registry)
+        self._router = Router(
+            current, calls.overload, tracing, aside=calls.aside, on_fault=self._tally.fault
+        )
         self._released = False
         self._streams: dict[asyncio.Task[Any], Exchange] = {}
         self._booking = OutcomeQueue(current)
@@ -112,6 +114,7 @@ class Processor:
             self._tally,
             self._logged,
             lambda: self._admitted(context),
+            self._calls.aside,
         )
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - grpc.aio runs each call in one

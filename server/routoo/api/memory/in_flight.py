@@ -79,7 +79,7 @@ class InFlight:
         """Refuses a call whose memory is kept already, if that was too much.
 
         Raises:
-            QueueFullError: see there.
+            QueueFullError: the calls in progress hold more than the limit.
         """
         if self.held_bytes > self.most_bytes or (self.short and self.held_bytes > own_bytes):
             raise self._refusal(own_bytes, "")

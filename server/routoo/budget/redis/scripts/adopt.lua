@@ -1,9 +1,10 @@
 -- Books what a replica decided by itself while Redis was away, unconditionally. Safe to repeat: an
 -- id that is here already is made what it should be.
--- ARGV  6 budgets and scopes; then rows of id, amount, time, o | v, scope. Replies OK.
+-- ARGV  9 budgets and scopes; then rows of id, amount, time, o | v, scope.
+-- Replies OK, time, version, suffixes and totals of the budgets that it touched.
 if not meta.epoch then return {'LOST', ''} end
 expire()
-local _, scopes, at = scopes_from(6)
+local _, scopes, at = scopes_from(9)
 local ids = {}
 for i = at, #ARGV, 5 do table.insert(ids, ARGV[i]) end
 for i, decision in ipairs(decisions_of(ids)) do
@@ -35,5 +36,5 @@ for i, decision in ipairs(decisions_of(ids)) do
     end
   end
 end
-finish()
-return {'OK'}
+local version = finish()
+return {'OK', now_text, version, touched_totals()}
