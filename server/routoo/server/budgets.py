@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from time import monotonic, time_ns
 from typing import TYPE_CHECKING
 
-from routoo.budget.clocks import SteadyClock
 from routoo.budget.memory.books import Keeping
 from routoo.budget.memory.journal import Journal
-from routoo.budget.memory.ledger import MemoryLedger
+from routoo.budget.memory.ledger import MemoryLedger, SteadyClock
 from routoo.budget.memory.persistence import TEND_INTERVAL_S, Journaling
 from routoo.budget.memory.spent import journal_spending
 from routoo.budget.redis.alone import Alone

@@ -33,7 +33,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
 
-from routoo.budget.clocks import boot_clock_ns
+from routoo.budget.memory.ledger import boot_clock_ns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from routoo.budget.clocks import SteadyClock
+from routoo.budget.memory.ledger import SteadyClock
 from support.budgets import FakeClock, S, budget, opened, reserve
 
 if TYPE_CHECKING:
