@@ -170,7 +170,7 @@ def _of_decision(evidence: Evidence, call: Call, granted: Granted, reports: list
     doubtful = [one for one in reports if one.status != "OK"]
     spent = least = min([cost, *(one.cost_nano_usd for one in (*accepted, *doubtful))])
     most = cost
-    if accepted and not any(_untold(evidence, one) for one in accepted):
+    if accepted and not any(_untold(evidence, one) or _crossed(granted, one) for one in accepted):
         most = max(one.cost_nano_usd for one in accepted)
     if granted.alone and _forgotten(evidence, granted.replica, granted.told_ns):
         least = 0  # decided without the shared books, by a replica that ended before it told them
@@ -210,6 +210,14 @@ def _forgotten(evidence: Evidence, replica: str, told_ns: int) -> bool:
         one.kind == "gone" and one.target == replica and one.from_ns >= told_ns - _S
         for one in evidence.troubles
     )
+
+
+def _crossed(granted: Granted, report: Report) -> bool:
+    """Returns whether a report may come to the shared books before its decision, and be unknown.
+
+    Another replica than the one that decided took it on trust, and neither had the shared books.
+    """
+    return granted.alone and report.replica != granted.replica
 
 
 def _untold(evidence: Evidence, report: Report) -> bool:

@@ -316,3 +316,15 @@ def test_a_site_waits_only_for_what_a_missing_replica_may_know(
     assert (check(evidence) == []) == fair_enough
     evidence.refusing = {"a": "UNAVAILABLE"}
     assert check(evidence) != []
+
+
+@pytest.mark.parametrize("replica", ["a", "b"])
+def test_a_report_may_come_before_its_decision_through_another_replica_alone(replica: str) -> None:
+    evidence = fair()
+    granted = granted_call(evidence, "t", 3, alone=True)
+    report = Report(granted.decision_id, COST // 2, "OK", replica, granted.told_ns, accepted=True)
+    evidence.reports.append(report)
+    book(evidence, "day", settled=2 * COST)
+    assert any("books: day" in line for line in check(evidence)) == (replica == "a")
+    book(evidence, "day", settled=COST + COST // 2)
+    assert check(evidence) == []
