@@ -9,7 +9,9 @@ from pydantic import Field, field_validator, model_validator
 
 from routoo.config.section import Section
 
-RoutingFailure = Literal["no_eligible_model", "budget_spent", "overloaded", "unavailable"]
+RoutingFailure = Literal[
+    "no_eligible_model", "budget_spent", "overloaded", "unavailable", "internal"
+]
 
 
 class CapabilityNames(Section):
@@ -58,7 +60,8 @@ class ProcessorSettings(Section):
     on_too_large: Literal["pass", "refuse"] = "pass"
     """A longer body is passed on as it came, or refused with 413."""
     on_unreadable: Literal["pass", "refuse"] = "pass"
-    """A body that is compressed or not JSON is passed on as it came, or refused with 415 or 400."""
+    """A body that is compressed, or is not JSON and holds no route name, is passed on as it came,
+    or refused with 415 or 400."""
     usage_from: Literal["reply", "access_log"] = "reply"
     """Source of the number of tokens that a reply took. reply: Envoy sends every piece of the reply
     here and waits for an answer. access_log: Envoy logs the tokens, as set up in
@@ -80,8 +83,14 @@ class ProcessorSettings(Section):
     fallback_model: str = ""
     """Model for requests that cannot be routed for a reason of ``fallback_on``. Empty: they are
     refused."""
-    fallback_on: tuple[RoutingFailure, ...] = ("no_eligible_model", "overloaded", "unavailable")
-    """Reasons for the fallback. With ``budget_spent``, no budget pays for the fallback."""
+    fallback_on: tuple[RoutingFailure, ...] = (
+        "no_eligible_model",
+        "overloaded",
+        "unavailable",
+        "internal",
+    )
+    """Reasons for the fallback: unavailable is a service that stops, internal one that fails. With
+    ``budget_spent``, no budget pays for the fallback."""
     messages_models: tuple[str, ...] = ()
     """Models of the pool that take Anthropic's messages; empty: all of them."""
     openai_models: tuple[str, ...] = ()

@@ -22,6 +22,9 @@ from routoo.routing.operating_point import PricedSample
 from routoo.routing.policies import build_policies
 from routoo.routing.pool import load_pool
 from routoo.routing.unsure import Unsure
+from routoo.server.resources.container import container_bytes
+from routoo.server.resources.memory_need import memory_findings, memory_need
+from routoo.server.resources.memory_watch import resident_bytes
 from routoo.telemetry.tracing import check_installed
 
 if TYPE_CHECKING:
@@ -54,17 +57,20 @@ class Components:
     policies: Policies
 
 
-def load_components(settings: Settings, artifact: Artifact | None = None) -> Components:
+def load_components(
+    settings: Settings, artifact: Artifact | None = None, pool: Pool | None = None
+) -> Components:
     """Reads pool and artifact, computes the price in force, and builds the policies.
 
     Args:
         settings: name the files.
         artifact: an artifact that is already read; None: the one that the settings name.
+        pool: a pool that is already read; None: the one that the settings name.
 
     Raises:
         ConfigError: a file is wrong, or the files do not fit together; one line.
     """
-    pool = load_pool(settings.pool)
+    pool = load_pool(settings.pool) if pool is None else pool
     if settings.processor.enabled:
         check_processor(settings.processor, pool)
     check_workers(settings)
@@ -119,6 +125,7 @@ def check(settings: Settings) -> list[str]:
     try:
         predictors.chain.warm_up()
         predictor = predictors.chain
+        need = memory_need(settings, len(parts.pool.names), resident_bytes())
     finally:
         predictors.close()
     point = parts.sample.point_at(parts.price, parts.policies.in_force)
@@ -140,6 +147,7 @@ def check(settings: Settings) -> list[str]:
         f"shadow price: {parts.price:.6g} score per USD for ${most_usd:g} a request",
         f"expected: mean score {point.mean_score:.3f} at ${point.mean_cost_usd:.3g} a request",
         f"busiest model: {busiest[1]}, {busiest[0]:.0%} of the requests",
+        *memory_findings(need, settings.workers, container_bytes()),
     ]
 
 
