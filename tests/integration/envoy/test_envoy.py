@@ -349,6 +349,34 @@ async def test_a_refusal_of_what_cannot_be_read(tmp_path: Path) -> None:
         assert not site.hosted.received
 
 
+DEEP = b'{"a":' * 900 + b"1" + b"}" * 900
+
+
+async def test_no_odd_body_reaches_an_upstream_as_it_came(site: Site) -> None:
+    said = b'"messages":[{"role":"user","content":"hard"}]'
+    for body, status in (
+        (b'{"model":"auto",%b,"x":NaN}' % said, 400),
+        (b'{"model":"auto",%b,"n":8,"n":1}' % said, 400),
+        (b'{"model":"auto",%b}}' % said, 400),
+        (b'{"model":"auto"', 400),
+        (b'{"model":"auto",%b,"x":"\xff"}' % said, 400),
+        ('{"model":"auto","messages":[]}'.encode("utf-16"), 400),
+        (b'{"model":"auto",%b,"tools":[%b]}' % (said, DEEP), 200),
+        (b'{"model":"auto","messages":[{"role":"user","content":"hard \\ud83d"}]}', 200),
+    ):
+        site.reset()
+        reply = await site.post(body)
+        assert reply.status_code == status, (body[:99], reply.text)
+        if status == 200:
+            assert site.hosted.last.body == body.replace(
+                b'"auto"', b'"%b"' % site.hosted.last.json["model"].encode()
+            )
+        else:
+            assert reply.json()["error"]["type"] == "invalid_request_error"
+            assert not site.hosted.received
+            assert not site.local.received
+
+
 STRICT = {"on_unreadable": "refuse", "on_too_large": "refuse"}
 TWO_BUDGETS = [
     {"name": "everyone", "usd": 1000.0, "per": "365d"},
@@ -409,34 +437,6 @@ async def test_a_named_model_is_refused_as_its_api_does(tmp_path: Path) -> None:
         assert not site.hosted.received
         reply = await site.ai.chat.completions.create(model="auto", messages=user("easy"))
         assert reply.model == "small"
-
-
-DEEP = b'{"a":' * 900 + b"1" + b"}" * 900
-
-
-async def test_no_odd_body_reaches_an_upstream_as_it_came(site: Site) -> None:
-    said = b'"messages":[{"role":"user","content":"hard"}]'
-    for body, status in (
-        (b'{"model":"auto",%b,"x":NaN}' % said, 400),
-        (b'{"model":"auto",%b,"n":8,"n":1}' % said, 400),
-        (b'{"model":"auto",%b}}' % said, 400),
-        (b'{"model":"auto"', 400),
-        (b'{"model":"auto",%b,"x":"\xff"}' % said, 400),
-        ('{"model":"auto","messages":[]}'.encode("utf-16"), 400),
-        (b'{"model":"auto",%b,"tools":[%b]}' % (said, DEEP), 200),
-        (b'{"model":"auto","messages":[{"role":"user","content":"hard \\ud83d"}]}', 200),
-    ):
-        site.reset()
-        reply = await site.post(body)
-        assert reply.status_code == status, (body[:99], reply.text)
-        if status == 200:
-            assert site.hosted.last.body == body.replace(
-                b'"auto"', b'"%b"' % site.hosted.last.json["model"].encode()
-            )
-        else:
-            assert reply.json()["error"]["type"] == "invalid_request_error"
-            assert not site.hosted.received
-            assert not site.local.received
 
 
 @pytest.mark.parametrize("allowed", [False, True])

@@ -77,7 +77,7 @@ class RequestBody:
         changes = []
         if model is not None:
             new = orjson.dumps(model)
-            changes = [(start, end, new) for start, end in self._places("model")]
+            changes += [(start, end, new) for start, end in self._places("model")]
         if limit is not None:
             name, number = limit
             if name in self.values:
