@@ -193,7 +193,10 @@ class Reloader:
         settings, needs_restart = taken(before, wanted)
         outcome = "refused"
         try:
-            line = predictors.prepare(settings.predictor, load_pool(settings.pool).predictor_names)
+            pool = load_pool(settings.pool)
+            line = predictors.prepare(
+                settings.predictor, lambda found: pool.known_to(found.knows).predicted_names
+            )
             artifact = self._parts.artifact if line is None else line.artifact
             if line is None and artifact is not predictors.chain.line.artifact:
                 artifact = predictors.chain.line.artifact  # a Triton server has moved on

@@ -249,7 +249,7 @@ def test_a_running_service_sees_the_file_and_takes_the_new_row(
     assert predictors.prepare(predictor) is None
     assert run(NEW, "--like", "m03", "--in-place")[0] == 0
     assert [watch.changed(), watch.changed(), watch.changed()] == [False, True, False]
-    line = predictors.prepare(predictor, ("lab/m03", NEW))
+    line = predictors.prepare(predictor, lambda _: ("lab/m03", NEW))
     assert line is not None
     predictors.take(line)
     answer = predictors.predictor.predict(["python now"])
