@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from routoo.api.extproc import messages
-from routoo.api.extproc.body import CAPS, api_of
+from routoo.api.extproc.body import api_of, whole
 from routoo.api.extproc.failures import may_have_worked
 from routoo.api.extproc.headers import PREFIX, RESULTS
 from routoo.api.extproc.json_body import read_json
-from routoo.api.extproc.model_key import replace_model, with_number
+from routoo.api.extproc.model_key import replace_model, with_fields, with_number
 from routoo.api.extproc.refusal import Refusal
 from routoo.api.extproc.router import Head
 from routoo.api.extproc.settlement import FIRST_ERROR_STATUS, settled_by
 from routoo.errors import InvalidRequestError
+from routoo.routing.arms.parameters import LIMIT_FIELDS, parameters_of
 from routoo.routing.outcome import OutcomeReport
 from routoo.tariffs.usage_reader import UsageReader
 
@@ -232,9 +233,13 @@ class Exchange:
         if found.decision is not None and not self._reads_reply:
             self._logged.expect(found.decision.decision_id, found.decision.tenant)
         self._tally.request("fallback" if found.decision is None else "routed")
+        api = self._request.api
         body = replace_model(body, found.model)
+        if found.arm is not None:
+            body = with_fields(body, parameters_of(found.arm, api) or {})
+            body = _limited(body, values, api, found.arm.max_output_tokens)
         if self._settings.cap_answers and found.decision is not None:
-            body = _capped(body, self._request.api, found.decision.max_output_tokens)
+            body = _capped(body, api, found.decision.max_output_tokens)
         headers = [*found.headers, ("content-length", str(len(body)))]
         # Headers for the processor must not reach the upstream.
         removed = {name for name, _ in self._request.ours}.difference(dict(found.headers))
@@ -317,4 +322,22 @@ def _plain(headers: Message) -> list[Header]:
 
 def _capped(body: bytes, api: Api, tokens: int | None) -> bytes:
     """Returns the body with a longest answer in the API's own field; None: as it is."""
-    return body if tokens is None else with_number(body, CAPS[api], tokens)
+    return body if tokens is None else with_number(body, LIMIT_FIELDS[api][0], tokens)
+
+
+def _limited(body: bytes, values: dict[str, Any], api: Api, tokens: int | None) -> bytes:
+    """Returns the body with a longest answer of at most ``tokens``; None: as it is.
+
+    Args:
+        body: the body.
+        values: its JSON object, as it came.
+        api: its API.
+        tokens: the longest answer that the arm asks for.
+    """
+    if tokens is None:
+        return body
+    own = {name: limit for name in LIMIT_FIELDS[api] if (limit := whole(values.get(name)))}
+    for name, limit in own.items():
+        if limit > tokens:
+            body = with_number(body, name, tokens)
+    return body if own else with_number(body, LIMIT_FIELDS[api][0], tokens)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routoo.api.extproc.json_body import read_json
-from routoo.api.extproc.model_key import replace_model, with_number
+from routoo.api.extproc.model_key import replace_model, with_fields, with_number
 
 NEW = b'"new"'
 SPACE = st.text(alphabet=" \t\r\n", max_size=3)
@@ -129,3 +129,78 @@ def test_half_a_pair_of_surrogates_is_read(written: bytes, read: str) -> None:
 def test_a_number_is_put_in_place_or_added(body: bytes, expected: bytes) -> None:
     assert with_number(body, "n", 5) == expected
     assert orjson.loads(expected)["n"] == 5
+
+
+FIELDS = {
+    "effort": "high",
+    "thinking": {"type": "enabled", "budget": 9},
+    "deep": {"kwargs": {"think": False}},
+}
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b"{ }", b'{ "effort":"high","thinking":{"type":"enabled","budget":9}}'),
+        (
+            b'{"a": 1.50, "effort": "low"}\n',
+            b'{"a": 1.50, "effort": "low","thinking":{"type":"enabled","budget":9}}\n',
+        ),
+        (
+            b'{"effort": null ,"thinking":{"type":"disabled", "x": 1}}',
+            b'{"effort": "high" ,"thinking":{"type":"disabled", "x": 1}}',
+        ),
+        (
+            b'{"thinking": { "x" :[{}] , "type":"enabled" }, "effort":"}"}',
+            b'{"thinking": { "x" :[{}] , "type":"enabled" ,"budget":9}, "effort":"}"}',
+        ),
+        (
+            b'{"thinking":{},"thinking":null,"effort":[1]}',
+            b'{"thinking":%(new)b,"thinking":%(new)b,"effort":[1]}'
+            % {b"new": b'{"type":"enabled","budget":9}'},
+        ),
+    ],
+)
+def test_fields_are_added_and_never_written_over(body: bytes, expected: bytes) -> None:
+    wanted = {name: FIELDS[name] for name in ("effort", "thinking")}
+    assert with_fields(body, wanted) == expected
+
+
+@given(
+    before=SPACE,
+    members=st.lists(
+        st.tuples(
+            SPACE,
+            st.one_of(KEYS, st.sampled_from(['"effort"', '"thinking"', '"deep"', '"typ\\u0065"'])),
+            SPACE,
+            SPACE,
+            VALUES,
+            SPACE,
+        ),
+        max_size=6,
+    ),
+    after=SPACE,
+)
+def test_a_body_says_all_that_it_said_and_the_fields(
+    before: str, members: list[tuple[str, str, str, str, str, str]], after: str
+) -> None:
+    items = [f"{a}{key}{b}:{c}{value}{d}" for a, key, b, c, value, d in members]
+    body = f"{before}{{{','.join(items)}}}{after}".encode()
+    try:
+        said = read_json(body)
+    except orjson.JSONDecodeError:
+        return
+    changed = with_fields(body, FIELDS)
+    now = read_json(changed)
+    for name, value in said.items():
+        if name in FIELDS and value is None:
+            assert now[name] == FIELDS[name]
+        elif name not in FIELDS or not isinstance(value, dict):
+            assert now[name] == value
+    for name, value in FIELDS.items():
+        if name not in said:
+            assert now[name] == value
+    # Nothing is taken away: the old bytes are left in their order, but for nulls.
+    rest = iter(changed.replace(b"null", b""))
+    assert all(byte in rest for byte in body.replace(b"null", b""))
+    assert with_fields(changed, FIELDS) == changed
