@@ -11,7 +11,7 @@ from routoo.routing.upkeep.sync import JUMP
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from routoo.routing.pool import ModelSpec
+    from routoo.routing.arms.model import ModelSpec
     from routoo.routing.upkeep.check import PoolWarning
     from routoo.routing.upkeep.known_models import ModelEvidence
     from routoo.routing.upkeep.sync import PoolSync
