@@ -109,6 +109,12 @@ class ModelSpec(SoldPrices, ModelNames):
                     f"no API can ask for arm {arm.name!r}: {why_not(arm, 'chat')};"
                     f" {why_not(arm, 'messages')}; give the fields in body"
                 )
+            thinking, longest = arm.thinking_budget_tokens, arm.max_output_tokens
+            if thinking is not None and longest is not None and longest <= thinking:
+                raise ValueError(
+                    f"arm {arm.name!r} has no room for an answer: max_output_tokens {longest} is"
+                    f" not above thinking_budget_tokens {thinking}, which it includes; raise it"
+                )
             if arm.service_tier and not self.tariff.knows(arm.service_tier):
                 raise ValueError(
                     f"arm {arm.name!r} asks for the service tier {arm.service_tier!r}, which has no"

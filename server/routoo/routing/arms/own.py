@@ -147,10 +147,11 @@ def _forbids_thinking(body: Mapping[str, Any]) -> bool:
     temperature, top_p = body.get("temperature"), body.get("top_p")
     said = body.get("messages")
     last = said[-1] if isinstance(said, list) and said else None
+    forced = _inner(body, "tool_choice").get("type")
     return (
         temperature not in (None, 1)
         or body.get("top_k") is not None
         or (isinstance(top_p, (int, float)) and top_p < _LEAST_TOP_P)
-        or _inner(body, "tool_choice").get("type") in _FORCED_TOOLS
+        or (isinstance(forced, str) and forced in _FORCED_TOOLS)
         or (isinstance(last, dict) and last.get("role") == "assistant")
     )

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routoo.errors import InvalidRequestError
+from routoo.predictor.artifact import find_artifact, load_artifact
 from routoo.predictor.base import Prediction
 from routoo.routing.arms.efforts import EFFORTS, OUTPUT_TOKENS, SCORE_ODDS, effort_of_budget
 from routoo.routing.estimates import Estimates, estimates_of
@@ -17,6 +18,7 @@ from routoo.routing.request import PromptRequest
 from support.tiny_pool import ARMED_NAMES, LARGE, MEDIUM, armed_pool, pool_of, tiny_pool
 
 if TYPE_CHECKING:
+    from routoo.predictor.model_table import ModelTable
     from routoo.routing.pool import Pool
 
 
@@ -150,3 +152,38 @@ def test_budgets_of_thinking_come_to_efforts_in_order() -> None:
     found = [EFFORTS.index(effort_of_budget(tokens)) for tokens in (0, 1024, 2048, 8192, 2**20)]
     assert found == sorted(set(found))
     assert list(OUTPUT_TOKENS) == list(SCORE_ODDS) == list(EFFORTS)
+
+
+def test_the_learned_steps_are_those_of_the_shipped_table() -> None:
+    table = load_artifact(find_artifact(None)).table
+    assert table is not None
+    odds, tokens = fitted_steps(table)
+    assert odds == pytest.approx(SCORE_ODDS, abs=0.006)
+    assert tokens == pytest.approx(OUTPUT_TOKENS, abs=0.006)
+
+
+def fitted_steps(table: ModelTable) -> tuple[dict[str, float], dict[str, float]]:
+    """Fits a constant of each model with two efforts or more, and one of each effort."""
+    rows: dict[str, dict[str, int]] = {}
+    for name, at in table.index.items():
+        model, _, arm = name.partition("@")
+        effort = "none" if arm == "nothink" else arm.removeprefix("thinking-")
+        if effort in EFFORTS:
+            rows.setdefault(model, {})[effort] = at
+    cells = [
+        (k, EFFORTS.index(effort), at)
+        for k, of in enumerate(found for found in rows.values() if len(found) > 1)
+        for effort, at in of.items()
+    ]
+    models, efforts, at = (np.array(one) for one in zip(*cells, strict=True))
+    design = np.concatenate([np.eye(models.max() + 1)[models], np.eye(len(EFFORTS))[efforts]], 1)
+    scores = table.score_mean[at].astype(np.float64)
+    steps = [
+        np.linalg.lstsq(design, figures.mean(axis=1), rcond=None)[0][-len(EFFORTS) :]
+        for figures in (np.log(scores / (1 - scores)), table.log_tokens[at].astype(np.float64))
+    ]
+    at_medium = EFFORTS.index("medium")
+    odds, tokens = (
+        dict(zip(EFFORTS, np.exp(one - one[at_medium]).tolist(), strict=True)) for one in steps
+    )
+    return odds, tokens

@@ -121,3 +121,26 @@ def test_a_body_is_read_by_its_api(
     api: Api, body: dict[str, Any], effort: str, *, forbids_thinking: bool
 ) -> None:
     assert own_asking(api, body) == OwnAsking(effort, forbids_thinking)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=5,
+)
+FIELDS = (
+    *("reasoning_effort", "reasoning", "thinking", "output_config", "enable_thinking"),
+    *("chat_template_kwargs", "temperature", "top_k", "top_p", "tool_choice", "messages"),
+)
+INNER = st.dictionaries(
+    st.sampled_from(["effort", "type", "budget_tokens", "enable_thinking", "role"]),
+    JSON | st.sampled_from(["enabled", "disabled", "any", "low"]),
+)
+
+
+@given(
+    api=st.sampled_from(["chat", "responses", "completions", "messages"]),
+    body=st.dictionaries(st.sampled_from(FIELDS), JSON | INNER | st.lists(INNER, max_size=2)),
+)
+def test_any_body_is_read(api: Api, body: dict[str, Any]) -> None:
+    assert own_asking(api, body).effort in ("", *EFFORTS)

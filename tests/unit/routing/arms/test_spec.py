@@ -38,6 +38,10 @@ def refused(*models: dict[str, Any]) -> str:
         ([{"name": "a", "max_output_tokens": 0}], "max_output_tokens"),
         ([{"name": "a", "service_tier": "flex"}], "'flex', which has no price; add it to service_"),
         ([{"name": "a", "temperature": 1}], "temperature"),
+        (
+            [{"name": "a", "thinking_budget_tokens": 2048, "max_output_tokens": 2048}],
+            "arm 'a' has no room for an answer",
+        ),
         ([{"name": "a", "body": {"chat": {"model": "x"}}}], "'model' is the request's own"),
         ([{"name": "a", "body": {"chat": {"a b": 1}}}], "'a b' is no name of a field"),
         ([{"name": "a", "body": {"mail": {}}}], "body.mail"),
