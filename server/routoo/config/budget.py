@@ -120,6 +120,10 @@ class LedgerSettings(Section):
     on_loss: Literal["wait", "go_on"] = "wait"
     """When Redis has lost books and a replica is missing that may know more of them, only leases
     are spent. wait: until a period after its lease has ended. go_on: until its lease has ended."""
+    report_factor: float = Field(default=10.0, ge=1, le=1_000_000, allow_inf_nan=False)
+    """The most that a report may book, by what its request could have cost: what was reserved for a
+    request with a longest answer, else its input with the model's longest answer. The rest is not
+    booked, but counted and logged."""
     unbudgeted: Literal["allow", "refuse"] = "allow"
     """Requests of a tenant to which no budget applies are allowed or refused."""
 

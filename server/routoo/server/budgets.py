@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from time import monotonic, time_ns
 from typing import TYPE_CHECKING
 
+from routoo.budget.clocks import SteadyClock
 from routoo.budget.memory.books import Keeping
 from routoo.budget.memory.journal import Journal
-from routoo.budget.memory.ledger import MemoryLedger, SteadyClock
+from routoo.budget.memory.ledger import MemoryLedger
 from routoo.budget.memory.persistence import TEND_INTERVAL_S, Journaling
 from routoo.budget.memory.spent import journal_spending
 from routoo.budget.redis.alone import Alone
@@ -20,6 +21,7 @@ from routoo.engine.booking import BudgetBooking
 from routoo.engine.corrections.repricing import Repricing
 from routoo.engine.open_decisions import OpenDecisions
 from routoo.engine.outcomes import OutcomeSettlement
+from routoo.engine.report_bound import ReportBound
 from routoo.errors import ConfigError
 from routoo.pricing.online import OnlinePricing
 from routoo.pricing.prices import FixedPricing
@@ -46,13 +48,13 @@ class Clocks:
 
     Attributes:
         clock_s: seconds on a clock that never goes back.
-        clock_ns: nanoseconds since 1970.
-        ledger_ns: the same for the periods of budgets, which setting the clock must not end.
+        clock_ns: nanoseconds since 1970 by the machine's clock, for the hour whose prices hold.
+        periods_ns: nanoseconds since 1970, for the periods of budgets.
     """
 
     clock_s: Callable[[], float] = monotonic
     clock_ns: Callable[[], int] = time_ns
-    ledger_ns: Callable[[], int] = field(default_factory=SteadyClock)
+    periods_ns: Callable[[], int] = field(default_factory=SteadyClock)
 
 
 def open_accounting(
@@ -77,7 +79,7 @@ def open_accounting(
         ConfigError: the books, or the file of the corrections, cannot be opened.
     """
     clocks = clocks or Clocks()
-    ledger = open_ledger(settings.budgets, settings.ledger, clocks.ledger_ns)
+    ledger = open_ledger(settings.budgets, settings.ledger, clocks.periods_ns)
     try:
         corrector = open_corrector(settings, parts.pool.names, counts, worker)
     except BaseException:
@@ -117,15 +119,15 @@ def renew_accounting(
         ConfigError: the books cannot be opened.
     """
     kept = settings.outcomes
-    clocks = Clocks()
+    clocks = Clocks() if old.spending is None else Clocks(periods_ns=old.spending.clock_ns)
     ledger = None if old.spending is None else old.spending.ledger
     if old.corrector is not None:
         old.corrector.keep_models(parts.pool.names)
     if settings.budgets != before.budgets:
         if ledger is None or not settings.budgets:
-            ledger = open_ledger(settings.budgets, settings.ledger, clocks.ledger_ns)
+            ledger = open_ledger(settings.budgets, settings.ledger, clocks.periods_ns)
         else:
-            ledger = succeed(ledger, settings.budgets, settings.ledger, clocks.ledger_ns)
+            ledger = succeed(ledger, settings.budgets, settings.ledger, clocks.periods_ns)
     elif same_models and _prices_alike(settings.policy, before.policy):
         old.decisions.bound(kept.max_open_decisions, kept.max_age_s)
         return old
@@ -163,9 +165,10 @@ def _accounting_of(
     corrector: Corrector | None,
     before: Pricing | None = None,
 ) -> Accounting:
+    bound = ReportBound(settings.ledger.report_factor, clocks.clock_s)
     if ledger is None:
         outcomes = OutcomeSettlement(
-            decisions, None, parts.pool, counts, clocks.clock_ns, corrector
+            decisions, None, parts.pool, counts, clocks.clock_ns, corrector, bound=bound
         )
         fixed = FixedPricing(parts.price)
         _reprice(corrector, fixed, parts, settings)
@@ -183,12 +186,19 @@ def _accounting_of(
     if isinstance(before, OnlinePricing):
         pricing.go_on_from(before)
     outcomes = OutcomeSettlement(
-        decisions, ledger, parts.pool, counts, clocks.clock_ns, corrector, pricing.settled
+        decisions,
+        ledger,
+        parts.pool,
+        counts,
+        clocks.clock_ns,
+        corrector,
+        pricing.settled,
+        bound=bound,
     )
     spending = BudgetBooking(
         ledger,
         refuses_unbudgeted=settings.ledger.unbudgeted == "refuse",
-        clock_ns=clocks.clock_ns,
+        clock_ns=clocks.periods_ns,
     )
     _reprice(corrector, pricing, parts, settings)
     pricing.start()
@@ -212,7 +222,7 @@ def open_ledger(
     Args:
         budgets: section ``budgets``.
         settings: section ``ledger``.
-        clock_ns: nanoseconds since 1970, ``SteadyClock``.
+        clock_ns: nanoseconds since 1970; a ``SteadyClock`` goes on over a restart by the journal.
 
     Returns:
         None without budgets.
@@ -230,7 +240,8 @@ def open_ledger(
     journaling = None
     if settings.journal is not None:
         interval_s = settings.fsync_interval_s if settings.fsync == "interval" else TEND_INTERVAL_S
-        journaling = Journaling(Journal(settings.journal), settings.fsync, interval_s)
+        steady = clock_ns if isinstance(clock_ns, SteadyClock) else None
+        journaling = Journaling(Journal(settings.journal), settings.fsync, interval_s, steady)
     return MemoryLedger(terms, keeping, clock_ns, journaling)
 
 

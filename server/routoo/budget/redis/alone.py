@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from routoo.budget.clocks import ForwardClock
 from routoo.budget.ledger import BudgetState, Settled
 from routoo.budget.memory.books import Books, PeriodSums
-from routoo.budget.memory.ledger import ForwardClock
 from routoo.budget.redis.ahead import Ahead
 from routoo.budget.redis.backlog import Pending, PendingBooking
 from routoo.budget.redis.lease import Leases

@@ -33,7 +33,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
 
-from routoo.budget.memory.ledger import boot_clock_ns
+from routoo.budget.machine_start import since_start_ns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -64,7 +64,7 @@ class Leasing:
     share: float
     lasts_ns: int
     waits_longer: bool = True
-    clock_ns: Callable[[], int] = boot_clock_ns
+    clock_ns: Callable[[], int] = since_start_ns
 
 
 class Leases:

@@ -7,7 +7,7 @@
 -- meta: process: of Redis; back: names of those that have called; merged: books that were opened
 -- while these were lost, by their names in front of the dot of an epoch; mark: new if these were such
 -- books, so that all that they hold comes on top, else old. b of a budget: "base total version
--- number-of-the-epoch".
+-- number-of-the-epoch step".
 -- ARGV  9 epoch that the caller knew, or empty   10 a name for new books   11 latest version that the
 --       caller knows   12 microseconds that a lease lasts   13 names of the other replicas that it
 --       knows, joined by spaces   14 name of the process of Redis, or empty   15 the time, by the
@@ -66,24 +66,31 @@ for i = 17, #ARGV, 5 do
         and not holds(await, name) then
       await = await .. ' ' .. name
     elseif field == 'b' then
-      local from, total, at_version, of = string.match(value, '^(%d+) (%d+) (%-?%d+) (%d+)$')
+      local from, total, at_version, of, at_step =
+        string.match(value, '^(%d+) (%d+) (%-?%d+) (%d+) (%d+)$')
       if not from then error('GARBAGE ' .. budget.key .. ' b') end
       if tonumber(of) == count then
-        base = {from = tonumber(from), total = tonumber(total), version = tonumber(at_version)}
+        base = {
+          from = tonumber(from), total = tonumber(total), version = tonumber(at_version),
+          step = tonumber(at_step),
+        }
       end
     end
   end
   if not base then
     local from = mark == 'old' and math.max(0, budget.total[1] + budget.total[2]) or 0
-    base = {from = from, total = from, version = -1}
+    base = {from = from, total = from, version = -1, step = 0}
   end
   if knows and seen >= 0 and version > base.version and step > budget.step - budget.steps then
     local total = math.max(seen, base.from)
-    book_in(ARGV[i], step * budget.step_us, {0, total - base.total, 0, 0}, {0, 0, 0})
-    base.total, base.version = total, version
+    -- What an earlier caller has put back is taken out of its own step: taken out of a later one, it
+    -- would be missing there when its own step counts no longer.
+    book_in(ARGV[i], base.step * budget.step_us, {0, base.from - base.total, 0, 0}, {0, 0, 0})
+    book_in(ARGV[i], step * budget.step_us, {0, total - base.from, 0, 0}, {0, 0, 0})
+    base.total, base.version, base.step = total, version, step
   end
   table.insert(bases, {budget.key, table.concat(
-    {text(base.from), text(base.total), text(base.version), text(count)}, ' ')})
+    {text(base.from), text(base.total), text(base.version), text(count), text(base.step)}, ' ')})
   local own = math.max(lease, budget.own and budget.own.amount or 0)
   set_lease(budget, own, expiry, own > 0 and expiry + budget.steps * budget.step_us or expiry)
 end
