@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from chaos.excuses import disturbed
 from chaos.money import overspends, unequal_books
 from chaos.records import OPEN
 from chaos.site_files import JOINING, SHARED
@@ -54,26 +55,6 @@ def check(evidence: Evidence) -> list[str]:
     if evidence.unquiet:
         found.append(f"the site does not come to rest: {evidence.unquiet}")
     return found[:_MOST_LINES]
-
-
-def disturbed(  # noqa: D417 - the two times are one stretch
-    evidence: Evidence, kinds: str, targets: tuple[str, ...], from_ns: int, until_ns: int
-) -> bool:
-    """Returns whether a trouble overlaps a stretch of time.
-
-    Args:
-        evidence: holds the troubles.
-        kinds: names of kinds, with spaces between them.
-        targets: of any of these; a trouble of all counts for each. Empty: of anything.
-    """
-    wanted = kinds.split()
-    return any(
-        one.kind in wanted
-        and (not targets or not one.target or one.target in targets)
-        and one.from_ns <= until_ns
-        and from_ns <= one.until_ns
-        for one in evidence.troubles
-    )
 
 
 def _around(evidence: Evidence, call: Call, kinds: str, *targets: str) -> bool:

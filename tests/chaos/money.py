@@ -6,6 +6,18 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING
 
+from chaos.excuses import (
+    by_one_that_began,
+    crossed,
+    forgotten,
+    is_clean,
+    known_to_one,
+    may_be_lost,
+    may_be_overrun,
+    not_booked_yet,
+    untold,
+    unwritten,
+)
 from chaos.records import NANO_PER_USD
 
 if TYPE_CHECKING:
@@ -14,11 +26,6 @@ if TYPE_CHECKING:
     from chaos.records import Call, Evidence, Granted, Limit, Report, Served, Sums
 
 _S = 10**9
-_CLEAN_NS = 10 * _S
-_LOOK_NS = 3 * _S
-"""Longest time after which the other replicas know of a decision in the shared books."""
-_BACK_NS = 5 * _S
-"""Longest time in which a replica finds a Redis again that is there."""
 _SURE = frozenset(
     {
         "OK",
@@ -90,7 +97,7 @@ def overspends(evidence: Evidence) -> Iterator[str]:
             )
     for limit in evidence.limits:
         highest = evidence.highest.get(limit.name, 0)
-        if highest > limit.limit_nano_usd and not _may_be_overrun(evidence, limit):
+        if highest > limit.limit_nano_usd and not may_be_overrun(evidence, limit):
             yield (
                 f"overspent: the books of {limit.name} told {_usd(highest)} of"
                 f" {_usd(limit.limit_nano_usd)}"
@@ -116,7 +123,7 @@ def unequal_books(evidence: Evidence) -> Iterator[str]:
                 f"books: {limit.name} holds {_usd(total)}; the clients know of {_usd(least)}"
                 f" to {_usd(most)}, by {len(own)} calls"
             )
-        if sums.booked > limit.limit_nano_usd and not _may_be_overrun(evidence, limit):
+        if sums.booked > limit.limit_nano_usd and not may_be_overrun(evidence, limit):
             yield (
                 f"overspent: {limit.name} ends with {_usd(sums.booked)}"
                 f" of {_usd(limit.limit_nano_usd)}"
@@ -170,84 +177,24 @@ def _of_decision(evidence: Evidence, call: Call, granted: Granted, reports: list
     doubtful = [one for one in reports if one.status != "OK"]
     spent = least = min([cost, *(one.cost_nano_usd for one in (*accepted, *doubtful))])
     most = cost
-    if accepted and not any(_untold(evidence, one) for one in accepted):
+    if accepted and not any(untold(evidence, one) or crossed(granted, one) for one in accepted):
         most = max(one.cost_nano_usd for one in accepted)
-    if granted.alone and _forgotten(evidence, granted.replica, granted.told_ns):
+    if granted.alone and forgotten(evidence, granted.replica, granted.told_ns):
         least = 0  # decided without the shared books, by a replica that ended before it told them
-    if _known_to_one(evidence, granted):
+    if not_booked_yet(evidence, granted):
+        least = 0
+    if known_to_one(evidence, granted):
         least = 0
         spent = 0 if evidence.goes_on else spent
-    if _unwritten(evidence, granted):
+    if by_one_that_began(evidence, granted):
+        spent = least = 0
+    if unwritten(evidence, granted):
         spent = least = 0
     return Entry(call.tenant, granted.sent_ns, granted.told_ns, spent, least, most)
 
 
 def _unsure(call: Call, most: float) -> Entry:
     return Entry(call.tenant, call.sent_ns, call.ended_ns, 0, 0, most)
-
-
-def _known_to_one(evidence: Evidence, granted: Granted) -> bool:
-    """Returns whether the shared books lost a decision that only a replica knew that ended, too.
-
-    The other replicas know what the books held when they last looked at them.
-    """
-    ends = [
-        one.from_ns
-        for one in evidence.troubles
-        if one.kind == "gone" and one.target == granted.replica and one.from_ns >= granted.told_ns
-    ]
-    return any(
-        one.kind == "lost"
-        and granted.told_ns - _S <= one.until_ns
-        and one.from_ns <= granted.told_ns + _LOOK_NS
-        for one in evidence.troubles
-    ) and bool(ends)
-
-
-def _forgotten(evidence: Evidence, replica: str, told_ns: int) -> bool:
-    """Returns whether a replica ended after this time."""
-    return any(
-        one.kind == "gone" and one.target == replica and one.from_ns >= told_ns - _S
-        for one in evidence.troubles
-    )
-
-
-def _untold(evidence: Evidence, report: Report) -> bool:
-    """Returns whether a report may have been taken without the shared books, and was lost.
-
-    Its answer does not tell that, other than a decision's. A replica that seems well may have been
-    without Redis for a moment.
-    """
-    around = report.told_ns - _CLEAN_NS, report.told_ns + _S
-    was_cut = any(
-        one.kind == "cut"
-        and one.target in {"", report.replica}
-        and one.from_ns <= around[1]
-        and around[0] <= one.until_ns
-        for one in evidence.troubles
-    )
-    soon_ns = report.told_ns + _BACK_NS
-    return any(
-        one.kind == "gone"
-        and one.target == report.replica
-        and one.from_ns >= report.told_ns - _S
-        and (was_cut or one.from_ns <= soon_ns)
-        for one in evidence.troubles
-    )
-
-
-def _unwritten(evidence: Evidence, granted: Granted) -> bool:
-    """Returns whether the replica ended while its disk was full, and had been when it decided."""
-    ends = [
-        one for one in evidence.troubles if one.kind == "gone" and one.target == granted.replica
-    ]
-    return any(
-        disk.kind == "disk"
-        and disk.target == granted.replica
-        and disk.from_ns <= granted.told_ns
-        and any(granted.told_ns - _S <= end.from_ns <= disk.until_ns + 2 * _S for end in ends)
-        for disk in evidence.troubles
-    )
 
 
 def _of_http(evidence: Evidence, call: Call, replies: list[Served]) -> Entry:
@@ -258,37 +205,13 @@ def _of_http(evidence: Evidence, call: Call, replies: list[Served]) -> Entry:
         return _unsure(call, inf)
     cost = sum(reply.cost_nano_usd for reply in replies)
     predicted = sum(granted.cost_nano_usd for granted in call.granted)
-    if call.status == "200" and len(replies) == 1 and _is_clean(evidence, call):
+    if call.status == "200" and len(replies) == 1 and is_clean(evidence, call):
         return Entry(call.tenant, sent_ns, ended_ns, cost, cost, cost)
     most = max(cost, call.most_nano_usd)
-    if call.status == "200" and not _may_be_lost(evidence, call):
+    if call.status == "200" and not may_be_lost(evidence, call):
         least = min(cost, predicted)
         return Entry(call.tenant, sent_ns, ended_ns, least, least, most)
     return _unsure(call, most)
-
-
-def _may_be_lost(evidence: Evidence, call: Call) -> bool:
-    """Returns whether the replica that decided may have ended and taken the booking along."""
-    return any(
-        one.kind == "gone" and one.until_ns >= call.sent_ns - _S for one in evidence.troubles
-    )
-
-
-def _is_clean(evidence: Evidence, call: Call) -> bool:
-    """Returns whether nothing hindered the reply's usage on its way into the books."""
-    kinds = {"gone", "frozen", "envoy", "lost", "cut", "flood"}
-    return not any(
-        one.kind in kinds
-        and one.from_ns <= call.ended_ns + _CLEAN_NS
-        and call.sent_ns - _S <= one.until_ns
-        for one in evidence.troubles
-    )
-
-
-def _may_be_overrun(evidence: Evidence, limit: Limit) -> bool:
-    """Returns whether upstreams that lie may have taken the budget above its limit."""
-    lies = any(not reply.truthful for reply in evidence.served)
-    return lies and limit.tenant in {"", "web"}
 
 
 def _usd(nano: float) -> str:

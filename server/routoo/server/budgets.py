@@ -288,6 +288,7 @@ def _open_redis(
         _redis_store(scopes, keeping, leasing, settings),
         Alone(scopes, keeping, leasing, clock_ns),
         max_probe_s=settings.redis_max_probe_s,
+        book_delay_s=settings.book_delay_s,
         jitter=random.Random(),  # noqa: S311 - spreads attempts, guards nothing
     )
 

@@ -54,9 +54,13 @@ class LeaseMachine(RuleBasedStateMachine):
         self.granted: dict[str, Granted] = {}
         self.number = 0
 
-    @initialize(count=st.integers(1, MOST_REPLICAS), share=st.sampled_from([0.1, 0.5, 1.0]))
-    def open(self, count: int, share: float) -> None:
-        self.world = World(self.server, BUDGETS, share, LEASE_S)
+    @initialize(
+        count=st.integers(1, MOST_REPLICAS),
+        share=st.sampled_from([0.1, 0.5, 1.0]),
+        book_delay_s=st.sampled_from([0.0, 0.02, 0.02]),
+    )
+    def open(self, count: int, share: float, book_delay_s: float) -> None:
+        self.world = World(self.server, BUDGETS, share, LEASE_S, book_delay_s=book_delay_s)
         for _ in range(count):
             self.world.join()
 
@@ -115,6 +119,18 @@ class LeaseMachine(RuleBasedStateMachine):
         cost = int(self.granted[key].amount * part)
         if replica.settle(key, cost / 1e9) is Settled.SETTLED:
             self.granted[key].amount = cost
+
+    @rule(at=replicas)
+    def book(self, at: int) -> None:
+        replica = self.pick(at)
+        if replica is not None:
+            replica.book()
+
+    @rule(at=replicas, tenant=st.sampled_from("xy"), amounts=st.lists(st.integers(0, 60)))
+    def spend_singly(self, at: int, tenant: str, amounts: list[int]) -> None:
+        """Single rows are granted out of the lease, before Redis books them."""
+        for amount in amounts:
+            self.spend(at, tenant, [amount], whole=False, overdrawn=False)
 
     @rule(at=replicas)
     def renew(self, at: int) -> None:

@@ -170,8 +170,8 @@ def test_an_answer_that_comes_after_the_loss_is_not_forgotten(server: RedisServe
     renewed(ledger)
     reserve_call = ledger._store.reserve
 
-    def slow(*arguments: Any) -> Any:
-        reply = reserve_call(*arguments)
+    def slow(*arguments: Any, **named: Any) -> Any:
+        reply = reserve_call(*arguments, **named)
         ledger._store.reserve = reserve_call  # type: ignore[method-assign]
         flush(server)
         ledger.renew()

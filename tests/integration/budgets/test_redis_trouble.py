@@ -237,13 +237,13 @@ class TestLostCalls:
         reserve_call = ledger._store.reserve
         calls = threading.Semaphore(0)
 
-        def second_fails(*arguments: Any) -> Any:
+        def second_fails(*arguments: Any, **named: Any) -> Any:
             calls.release()
             if calls._value == 2:
                 if not before:
-                    reserve_call(*arguments)
+                    reserve_call(*arguments, **named)
                 raise StoreError("away", "lost", doubtful=True)
-            return reserve_call(*arguments)
+            return reserve_call(*arguments, **named)
 
         ledger._store.reserve = second_fails  # type: ignore[method-assign]
         # The rows of the second call do not fit into the replica's lease.
@@ -361,8 +361,8 @@ def test_a_url_that_is_none_is_refused() -> None:
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("routoo.budget.redis.ledger", "routoo.budget.redis.store"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
+    for name in ("ledger", "store", "clients", "failures"):
+        monkeypatch.delitem(sys.modules, f"routoo.budget.redis.{name}", raising=False)
     monkeypatch.setitem(sys.modules, "redis", None)
     with pytest.raises(ConfigError, match=r"needs the Python package redis; .* routoo\[redis\]"):
         opened(FakeClock(), budget(), backend="redis")

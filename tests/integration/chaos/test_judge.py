@@ -248,7 +248,7 @@ def test_the_trouble_of_one_replica_excuses_no_other(other: str) -> None:
 def test_a_replica_that_ended_offline_may_have_lost_only_what_it_decided_offline() -> None:
     evidence = fair()
     granted_call(evidence, "t", 3, alone=True)
-    trouble(evidence, "gone", "a", 6, 7)
+    trouble(evidence, "gone", "a", 10.5, 12)
     assert check(evidence) == []
     book(evidence, "day", reserved=7 * COST)
     assert any("books: day" in line for line in check(evidence))
@@ -316,3 +316,39 @@ def test_a_site_waits_only_for_what_a_missing_replica_may_know(
     assert (check(evidence) == []) == fair_enough
     evidence.refusing = {"a": "UNAVAILABLE"}
     assert check(evidence) != []
+
+
+@pytest.mark.parametrize("replica", ["a", "b"])
+def test_a_report_may_come_before_its_decision_through_another_replica_alone(replica: str) -> None:
+    evidence = fair()
+    granted = granted_call(evidence, "t", 3, alone=True)
+    report = Report(granted.decision_id, COST // 2, "OK", replica, granted.told_ns, accepted=True)
+    evidence.reports.append(report)
+    book(evidence, "day", settled=2 * COST)
+    assert any("books: day" in line for line in check(evidence)) == (replica == "a")
+    book(evidence, "day", settled=COST + COST // 2)
+    assert check(evidence) == []
+
+
+def test_what_was_granted_just_before_an_end_may_not_be_booked_yet() -> None:
+    evidence = fair()
+    book(evidence, "day", reserved=7 * COST)
+    assert any("books: day" in line for line in check(evidence))
+    trouble(evidence, "gone", "a", 9.5, 12)
+    assert check(evidence) == []
+    book(evidence, "day", reserved=6 * COST)
+    assert any("books: day" in line for line in check(evidence))
+
+
+@pytest.mark.parametrize("begun_s", [20, 60])
+def test_a_replica_that_begins_on_lost_books_excuses_its_own_grants_alone(begun_s: float) -> None:
+    evidence = fair()
+    trouble(evidence, "gone", "a", begun_s - 1, begun_s)
+    trouble(evidence, "lost", "", 21, 21)
+    for at in range(6):
+        granted_call(evidence, "s", 21 + at / 10)
+    over = any("overspent: short" in line for line in check(evidence))
+    assert over == (begun_s == 60)
+    for at in range(6):
+        granted_call(evidence, "s", 22 + at / 10, replica="b")
+    assert any("overspent: short" in line for line in check(evidence))

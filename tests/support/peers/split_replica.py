@@ -63,12 +63,21 @@ class StillLedger(RedisLedger):
 class World:
     """A Redis of keys of its own, a clock of leases, and replicas that come and go."""
 
-    def __init__(self, server: RedisServer, budgets: Any, share: float, lease_s: float) -> None:
+    def __init__(
+        self,
+        server: RedisServer,
+        budgets: Any,
+        share: float,
+        lease_s: float,
+        *,
+        book_delay_s: float = 0.0,
+    ) -> None:
         self.server = server
         self.prefix = uuid.uuid4().hex
         self.scopes = Scopes(tuple(one.terms() for one in budgets))
         self.boot = FakeClock()
         self.leasing = Leasing(share, round(lease_s * 1e9), clock_ns=self.boot)
+        self.book_delay_s = book_delay_s
         self.replicas: list[StillLedger] = []
         self.gone: list[StillLedger] = []
         self.saved: dict[bytes, bytes] = {}
@@ -79,7 +88,14 @@ class World:
         store = SplitStore(connecting, self.scopes, KEEPING, self.leasing)
         store.cut = cut
         alone = Alone(self.scopes, KEEPING, self.leasing, FakeClock())
-        found = StillLedger(self.scopes, store, alone, max_probe_s=1, jitter=random.Random(1))  # noqa: S311
+        found = StillLedger(
+            self.scopes,
+            store,
+            alone,
+            max_probe_s=1,
+            book_delay_s=self.book_delay_s,
+            jitter=random.Random(1),  # noqa: S311
+        )
         self.replicas.append(found)
         return found
 

@@ -10,6 +10,7 @@ import numpy as np
 from routoo.budget.clocks import ForwardClock
 from routoo.budget.ledger import BudgetState, Settled
 from routoo.budget.memory.books import Books, PeriodSums
+from routoo.budget.redis.ahead import Ahead
 from routoo.budget.redis.backlog import Pending, PendingBooking
 from routoo.budget.redis.lease import Leases
 from routoo.budget.redis.replies import BudgetClaim
@@ -32,12 +33,13 @@ if TYPE_CHECKING:
 class Alone:
     """Decides within the leases, and knows the budgets as they were when last seen.
 
-    ``entered``, ``saw``, ``sending``, ``arrived``, ``held``, ``renewed`` and ``claims`` may be
-    called at any time; everything else with the ledger's lock held.
+    ``entered``, ``saw``, ``sending``, ``arrived``, ``renewed`` and ``claims`` may be called at
+    any time; everything else with the ledger's lock held.
 
     Attributes:
         pending: decisions and costs that Redis has to get when it is back.
         reports: per budget the last known sums of what was reported; empty: never seen.
+        ahead: what was granted out of the leases while Redis answers.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Alone:
         self._clock_ns = ForwardClock(clock_ns)
         self._seeing = threading.Lock()
         self._leases = Leases(scopes, leasing)
+        self.ahead = Ahead(scopes, self._leases)
         self._seen: dict[int, Seen] = {}
         self._versions: dict[int, int] = {}
         self._latest: Told | None = None
@@ -67,10 +70,10 @@ class Alone:
         self.reports: tuple[PeriodSums, ...] = ()
 
     @property
-    def held(self) -> list[int]:
-        """What may be spent of each lease, nano-USD, while Redis answers."""
+    def most(self) -> list[int]:
+        """The most that is spent of each present lease, nano-USD, while Redis answers."""
         with self._seeing:
-            return self._leases.held
+            return [max(pair) for pair in zip(self._leases.held, self.ahead.used, strict=True)]
 
     @property
     def unspent(self) -> list[int]:
@@ -167,6 +170,28 @@ class Alone:
         self._books = Books(self._scopes, self._keeping)
         self._late_us = 0
         self._books.advance(1000 * self.now_us)
+        rows, costs = self.ahead.leave()
+        groups = np.array([row.group for row in rows.values()], np.intp)
+        amounts = np.array([row.amount for row in rows.values()], np.int64)
+        self._leases.take(groups, amounts, over=False)
+        self._books.book(list(rows), groups, amounts)
+        self.pending.book(list(rows), list(rows.values()))
+        for key, cost in costs.items():
+            self.settle(key, cost)
+
+    def grant_ahead(self, key: str, group: int, amount: int) -> bool:
+        """Grants a row out of the leases while Redis answers, see ``Ahead.grant``.
+
+        Budgets that reported costs have taken over their limits grant nothing, leases or not.
+        """
+        time_us = self.now_us
+        with self._seeing:
+            for index in self._scopes.members[group]:
+                seen = self._seen.get(index)
+                limit = self._scopes.terms[index].limit_nano_usd
+                if seen is None or seen.reserved + seen.settled >= limit:
+                    return False
+            return self.ahead.grant(key, group, amount, time_us)
 
     def end(self) -> None:
         """Empties the replica's own books, when Redis has everything."""

@@ -21,6 +21,8 @@ top.
   cost changes it by what it is off its reservation.
 - Calls that are on their way when Redis goes away may have used the lease. Their amounts are taken
   from it.
+- While Redis answers, small calls are granted out of the lease, too, and booked soon after: see
+  ``ahead.py``.
 - A replica that comes back tells what it decided, then renews. Between the two, this counts twice.
 - A replica that never reached Redis has no lease. One that stops gives its lease back.
 """
@@ -99,6 +101,12 @@ class Leases:
     def held(self) -> list[int]:
         """What may be spent of each lease, nano-USD, while Redis answers."""
         return [min(pair) for pair in zip(self._amounts, self._allowed, strict=True)]
+
+    def spendable(self, index: int) -> int:
+        """Returns what may be spent of one lease, nano-USD, while Redis answers."""
+        if self._leasing.clock_ns() >= self._until_ns:
+            return 0
+        return min(self._amounts[index], self._allowed[index])
 
     @property
     def left(self) -> list[int]:

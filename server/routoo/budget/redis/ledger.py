@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import threading
+from time import monotonic
 from typing import TYPE_CHECKING
 
 import numpy as np
 import structlog
 
 from routoo.budget.ledger import BudgetState, Grants, Settled
+from routoo.budget.redis.advice import warn_of_losses
+from routoo.budget.redis.asking import Asking
 from routoo.budget.redis.replies import StoreError
 from routoo.budget.redis.store import ROWS_AT_ONCE
 from routoo.budget.scopes import nano_usd
-from routoo.budget.terms import one_nano_usd, usd
+from routoo.budget.terms import one_nano_usd
 
 if TYPE_CHECKING:
     import random
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from routoo.budget.redis.alone import Alone
-    from routoo.budget.redis.replies import Look
+    from routoo.budget.redis.replies import Renewal
     from routoo.budget.redis.store import RedisStore
     from routoo.budget.scopes import Scopes
     from routoo.budget.terms import BudgetTerms
@@ -49,6 +52,9 @@ class RedisLedger:
     replica had an answer for, once every replica has done so; until then, grants stay within
     leases.
 
+    A call of one row is granted at once if the replica's leases have the money, and booked in Redis
+    soon after (``ahead.py``). Redis alone refuses.
+
     An id that Redis has already is taken for the same decision: it is granted, and not booked
     again. While Redis is away, costs are not checked: nobody knows whether the decision exists, and
     ``settle`` answers ``SETTLED``.
@@ -61,6 +67,7 @@ class RedisLedger:
         alone: Alone,
         *,
         max_probe_s: float,
+        book_delay_s: float,
         jitter: random.Random,
     ) -> None:
         """Starts the ledger, whether Redis answers or not.
@@ -70,21 +77,25 @@ class RedisLedger:
             store: Redis; closed with the ledger.
             alone: decides within the leases.
             max_probe_s: longest time between two attempts to reach Redis.
+            book_delay_s: time until Redis is told what was granted out of leases; 0: each call asks
+                Redis first.
             jitter: spreads the attempts of replicas that lost Redis at the same time.
         """
         self._scopes = scopes
         self._store = store
         self._alone = alone
         self._max_probe_s = max_probe_s
+        self._book_delay_s = book_delay_s
         self._jitter = jitter
         self._lock = threading.Lock()  # over _away and _alone
         self._reconciling = threading.Lock()
         self._renewing = threading.Lock()
+        self._asking = Asking(store, alone, self._lock, self._leave)
         self._away = False
         self._lost = False
         self._warned: str | None = None
         self._reason = ""
-        self._stopped = False
+        self._ended = threading.Event()
         self._wake = threading.Event()
         try:
             self._connect()
@@ -126,6 +137,12 @@ class RedisLedger:
 
     def settle(self, decision_id: str, cost_usd: float) -> Settled:
         cost = one_nano_usd(cost_usd)
+        ahead = self._alone.ahead
+        if ahead.rows or ahead.costs:
+            with self._lock:
+                noted = ahead.settle(decision_id, cost)
+            if noted is not None:
+                return Settled.SETTLED if noted else Settled.TWICE
         error = None
         if not self._away:
             try:
@@ -143,13 +160,14 @@ class RedisLedger:
         error = None
         if not self._away:
             try:
+                self._asking.book()
                 look = self._store.look()
             except StoreError as caught:
                 error = caught
             else:
                 self._alone.saw(look.told)
                 self._alone.reports = look.reports
-                return self._seen_states(look)
+                return look.states(self.terms)
         with self._lock:
             self._leave(error)
             return self._alone.states()
@@ -179,10 +197,19 @@ class RedisLedger:
             with self._lock:
                 self._leave(error)
 
+    def book(self) -> None:
+        """Books in Redis what was granted out of leases, as the thread does all the time."""
+        try:
+            self._asking.book()
+        except StoreError as error:
+            with self._lock:
+                self._leave(error)
+
     def close(self) -> None:
-        self._stopped = True
+        self._ended.set()
         self._wake.set()
         self._thread.join()
+        self.book()
         if self._away and len(self._alone.pending) and not self.reconcile():
             _log.error(
                 "stopped while Redis is away: these decisions and costs are lost",
@@ -226,27 +253,40 @@ class RedisLedger:
     def _decide_part(
         self, ids: list[str], groups: IndexArray, amounts: IntArray, mode: str
     ) -> tuple[IndexArray, bool]:
-        error, sent, doubtful = None, None, False
+        if len(ids) == 1 and mode != "over" and self._grants_ahead(ids[0], groups, amounts):
+            return np.full(1, -1, np.intp), False
+        sent, doubtful = None, False
         try:
             if not self._away:
                 # Noted before the breaker is asked: whoever opens it then sees the call.
                 sent = self._alone.sending(groups, amounts, over=mode == "over")
             if not self._away:
                 try:
-                    reply = self._store.reserve(ids, groups.tolist(), amounts.tolist(), mode)
-                except StoreError as caught:
-                    error, doubtful = caught, caught.doubtful
+                    answer = self._asking.ask(ids, groups, amounts, mode)
+                except StoreError as error:
+                    doubtful = error.doubtful
                 else:
-                    if self._alone.saw(reply.told):
-                        return np.array(reply.refused_by, np.intp), reply.waiting
+                    if answer is not None:
+                        return answer
                     doubtful = True
             with self._lock:
-                self._leave(error)
+                self._leave(None)
                 found = self._alone.decide(ids, groups, amounts, mode, sent=sent, doubtful=doubtful)
                 return found, True
         finally:
             if sent is not None:
                 self._alone.arrived(sent)
+
+    def _grants_ahead(self, key: str, groups: IndexArray, amounts: IntArray) -> bool:
+        if self._away or not self._book_delay_s:
+            return False
+        with self._lock:
+            granted = not self._away and self._alone.grant_ahead(
+                key, int(groups[0]), int(amounts[0])
+            )
+        if granted and not self._wake.is_set():
+            self._wake.set()
+        return granted
 
     def _take_back(self, ids: list[str]) -> None:
         error = None
@@ -288,18 +328,23 @@ class RedisLedger:
             )
 
     def _run(self) -> None:
-        while not self._stopped:
-            self._wake.wait(_RENEWAL_INTERVAL_S)
+        renew_at_s = monotonic() + _RENEWAL_INTERVAL_S
+        while not self._ended.is_set():
+            self._wake.wait(max(0.0, renew_at_s - monotonic()))
             self._wake.clear()
-            if not self._away and not self._stopped:
-                self.renew()
             wait_s = _FIRST_PROBE_S
-            while self._away and not self._stopped:
+            while self._away and not self._ended.is_set():
                 self._wake.wait(self._jitter.uniform(0.5, 1.0) * min(wait_s, self._max_probe_s))
                 self._wake.clear()
-                if not self._stopped:
+                if not self._ended.is_set():
                     self.reconcile()
                 wait_s = min(2 * wait_s, self._max_probe_s)
+            if self._alone.ahead.rows or self._alone.ahead.costs:
+                self._ended.wait(self._book_delay_s)
+                self.book()
+            if monotonic() >= renew_at_s and not self._ended.is_set():
+                self.renew()
+                renew_at_s = monotonic() + _RENEWAL_INTERVAL_S
 
     def _reconcile(self) -> bool:
         if not self._away:
@@ -320,9 +365,9 @@ class RedisLedger:
                 renewal = self._store.renew(unspent)
             with self._lock:
                 if len(self._alone.pending) == 0:
-                    self._alone.renewed(renewal)
                     self._away = False
                     self._alone.end()
+                    self._renewed(renewal)
                     self._reason = ""
                     break
         _log.info("Redis is back and has everything that was decided without it")
@@ -359,7 +404,16 @@ class RedisLedger:
 
     def _renew(self) -> None:
         with self._renewing:
-            self._alone.renewed(self._store.renew(self._alone.held))
+            renewal = self._store.renew(self._alone.most)
+            with self._lock:
+                self._renewed(renewal)
+
+    def _renewed(self, renewal: Renewal) -> None:
+        self._alone.renewed(renewal)
+        if renewal.waiting or self._away or not self._book_delay_s:
+            self._alone.ahead.shut()
+        else:
+            self._alone.ahead.open()
 
     def _give_back(self) -> None:
         try:
@@ -367,50 +421,9 @@ class RedisLedger:
         except StoreError as error:
             _log.warning("leases stay until they expire: Redis is away", reason=str(error))
 
-    def _seen_states(self, look: Look) -> tuple[BudgetState, ...]:
-        states = []
-        for index, terms in enumerate(self.terms):
-            seen, oldest = look.told.seen[index], look.oldest[index]
-            step_us = terms.step_ns // 1000
-            if not terms.sliding:
-                left_us = (seen.step + 1) * step_us - look.told.now_us
-            elif oldest is None:
-                left_us = terms.period_ns // 1000
-            else:
-                left_us = (oldest + terms.steps) * step_us - look.told.now_us
-            states.append(
-                BudgetState(
-                    terms=terms,
-                    reserved_usd=usd(seen.reserved),
-                    settled_usd=usd(seen.settled),
-                    overdraft_usd=usd(seen.overdraft),
-                    granted=seen.granted,
-                    period_left_s=left_us / 1e6,
-                    degraded=False,
-                    reported_usd=usd(look.reports[index].reported),
-                    reported_reserved_usd=usd(look.reports[index].reported_reserved),
-                    expired=look.reports[index].expired,
-                )
-            )
-        return tuple(states)
-
     def _warn(self) -> None:
         """Warns of what may lose the books, once per process of Redis."""
         if self._warned == self._store.process:
             return
         self._warned = self._store.process
-        try:
-            policy = self._store.evicts()
-            lacks = self._store.forgets()
-        except StoreError:
-            return  # these commands may be forbidden, and the warnings are only advice
-        if policy is not None:
-            _log.warning(
-                "Redis may throw budgets away to make room; set its maxmemory-policy to noeviction",
-                policy=policy,
-            )
-        if lacks is not None:
-            _log.warning(
-                "Redis may forget budgets when it restarts; set its appendonly to yes",
-                reason=lacks,
-            )
+        warn_of_losses(self._store)

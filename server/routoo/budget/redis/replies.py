@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from routoo.budget.ledger import BudgetState
 from routoo.budget.memory.books import PeriodSums
+from routoo.budget.terms import usd
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from routoo.budget.terms import BudgetTerms
 
 
 class StoreError(Exception):
@@ -92,6 +100,32 @@ class Look:
     reports: tuple[PeriodSums, ...]
     oldest: list[int | None]
 
+    def states(self, terms: Sequence[BudgetTerms]) -> tuple[BudgetState, ...]:
+        """Returns the states of the budgets, whose terms are given in the same order."""
+        return tuple(self._state(index, one) for index, one in enumerate(terms))
+
+    def _state(self, index: int, terms: BudgetTerms) -> BudgetState:
+        seen, oldest, reports = self.told.seen[index], self.oldest[index], self.reports[index]
+        step_us = terms.step_ns // 1000
+        if not terms.sliding:
+            left_us = (seen.step + 1) * step_us - self.told.now_us
+        elif oldest is None:
+            left_us = terms.period_ns // 1000
+        else:
+            left_us = (oldest + terms.steps) * step_us - self.told.now_us
+        return BudgetState(
+            terms=terms,
+            reserved_usd=usd(seen.reserved),
+            settled_usd=usd(seen.settled),
+            overdraft_usd=usd(seen.overdraft),
+            granted=seen.granted,
+            period_left_s=left_us / 1e6,
+            degraded=False,
+            reported_usd=usd(reports.reported),
+            reported_reserved_usd=usd(reports.reported_reserved),
+            expired=reports.expired,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
@@ -102,11 +136,13 @@ class Renewal:
         allowed: per budget what this replica may spend from now on, nano-USD. Less than its lease:
             the lease shrinks at the next renewal.
         peers: names of the other replicas that hold leases, or are waited for.
+        waiting: see ``Reply``.
     """
 
     told: Told
     allowed: list[int]
     peers: tuple[str, ...]
+    waiting: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ All keys share one hash tag, so that a cluster keeps them in one slot. Scripts a
 from __future__ import annotations
 
 import hashlib
-import re
 import uuid
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,16 +14,14 @@ from importlib import resources
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-import redis
-
 from routoo.budget.ledger import Settled
 from routoo.budget.redis.clients import Clients
+from routoo.budget.redis.failures import guarded, lost, of_other_version
 from routoo.budget.redis.replies import (
     Look,
     Renewal,
     Reply,
     Restored,
-    StoreError,
     Told,
     refusals_from,
     reports_from,
@@ -115,7 +112,13 @@ class RedisStore:
         return self._steady.process
 
     def reserve(
-        self, ids: Sequence[str], groups: Sequence[int], amounts: Sequence[int], mode: str
+        self,
+        ids: Sequence[str],
+        groups: Sequence[int],
+        amounts: Sequence[int],
+        mode: str,
+        *,
+        takes: bool = True,
     ) -> Reply:
         """Books up to ``ROWS_AT_ONCE`` rows, each of a group with budgets.
 
@@ -124,6 +127,7 @@ class RedisStore:
             groups: [n], see ``Scopes``.
             amounts: [n], nano-USD.
             mode: any, all or over, see ``reserve.lua``.
+            takes: what the leases of this replica hold may be taken.
 
         Raises:
             StoreError: nothing was booked, unless it is ``doubtful``.
@@ -133,7 +137,7 @@ class RedisStore:
         for decision_id, group, amount in zip(ids, groups, amounts, strict=True):
             rows += (decision_id, amount, places[group])
         limits = [self._scopes.terms[index].limit_nano_usd for index in indices]
-        values = [mode, *scopes, *limits, *rows]
+        values = [mode, int(takes), *scopes, *limits, *rows]
         sent, reply = self._call("reserve", self._hot, values, rows=len(ids))
         now_us, version, codes, totals, waiting = reply
         seen = dict(zip(indices, seen_from(totals), strict=True))
@@ -161,11 +165,14 @@ class RedisStore:
         *told, codes = reply
         return [_SETTLED[code] for code in codes], self._touched(told, sent)
 
-    def adopt(self, rows: Sequence[tuple[str, int, int, int, bool]]) -> Told:
+    def adopt(
+        self, rows: Sequence[tuple[str, int, int, int, bool]], *, leased: bool = False
+    ) -> Told:
         """Books what was decided without Redis.
 
         Args:
             rows: decision id, group, nano-USD, time in microseconds, whether it is overdraft.
+            leased: granted out of the leases while Redis answered, which are lowered by it.
 
         Raises:
             StoreError: the call has to be repeated, which is safe.
@@ -174,7 +181,9 @@ class RedisStore:
         values: list[str | int] = []
         for decision_id, group, amount, time_us, overdrawn in rows:
             values += (decision_id, amount, time_us, "v" if overdrawn else "o", places[group])
-        sent, reply = self._call("adopt", self._steady, [*scopes, *values], rows=len(rows))
+        sent, reply = self._call(
+            "adopt", self._steady, [int(leased), *scopes, *values], rows=len(rows)
+        )
         return self._touched(reply, sent)
 
     def cancel(self, ids: Sequence[str]) -> Told:
@@ -228,11 +237,12 @@ class RedisStore:
         """
         sent, reply = self._lease("renew" if self._holds_leases else "take", most)
         self._holds_leases = True
-        now_us, version, totals, allowed, peers = reply
+        now_us, version, totals, allowed, peers, waiting = reply
         return Renewal(
             told=sent.told(dict(enumerate(seen_from(totals))), version, now_us),
             allowed=[int(amount) for amount in allowed.split(b",")],
             peers=tuple(peers.decode().split()),
+            waiting=bool(waiting),
         )
 
     def give_back(self) -> None:
@@ -353,14 +363,9 @@ class RedisStore:
             name,
         )
         if reply[0] == b"FORMAT":
-            raise _other_version(int(reply[1]))
+            raise of_other_version(earlier=int(reply[1]) < _FORMAT)
         if reply[0] == b"LOST":
-            raise StoreError(
-                "lost",
-                "Redis has lost the books of the budgets, or may have gone back to older ones; was"
-                " it restarted, or has another one taken over?",
-                doubtful=False,
-            )
+            raise lost()
         # Two threads may write in either order: a lower number finds less, and never too much.
         self._answered = max(self._answered, number)
         return sent, list(reply[1:])
@@ -386,62 +391,7 @@ class RedisStore:
         return sent.told(seen, version, now_us)
 
     def _guard(self, call: Callable[[], Any], name: str) -> Any:
-        try:
-            return call()
-        except redis.exceptions.NoScriptError:
-            raise StoreError("away", "Redis was restarted", doubtful=False) from None
-        except (
-            redis.exceptions.ReadOnlyError,
-            redis.exceptions.AskError,  # MovedError is one
-            redis.exceptions.ClusterDownError,
-        ) as error:
-            raise StoreError(
-                "away", f"another server takes over: {error}", doubtful=False
-            ) from None
-        except redis.exceptions.OutOfMemoryError:
-            raise StoreError(
-                "full", "Redis is out of memory; raise its maxmemory", doubtful=False
-            ) from None
-        except (
-            redis.exceptions.ConnectionError,
-            redis.exceptions.TimeoutError,
-            redis.exceptions.RedisClusterException,
-            OSError,
-        ) as error:
-            raise StoreError("away", f"{name}: {error}", doubtful=True) from None
-        except redis.exceptions.RedisError as error:
-            raise self._refused(str(error)) from None
-
-    def _refused(self, text: str) -> StoreError:
-        if found := re.search(r"GARBAGE (\S+)", text):
-            key = found[1]
-        elif "WRONGTYPE" in text:
-            key = f"{self._prefix.removesuffix('budget:')}*"
-        elif "OOM" in text:
-            return StoreError("full", "Redis is out of memory; raise its maxmemory", doubtful=False)
-        else:
-            # Redis loads its data, is a replica, lacks a permission, ...: its own message tells.
-            return StoreError("refused", f"Redis refuses: {text}", doubtful=False)
-        return StoreError(
-            "garbage",
-            f"Redis holds something that is not ours under {key}; delete it there, or set"
-            " another ledger.key_prefix",
-            doubtful=False,
-        )
-
-
-def _other_version(written: int) -> StoreError:
-    if written < _FORMAT:
-        text = (
-            "replicas of an earlier version of routoo use these budgets, and know no leases; stop"
-            " them, and this one takes the books over 10 s later; or set another ledger.key_prefix"
-        )
-    else:
-        text = (
-            "a later version of routoo has written these budgets; upgrade this replica, or set"
-            " another ledger.key_prefix"
-        )
-    return StoreError("refused", text, doubtful=False)
+        return guarded(call, name, self._prefix.removesuffix("budget:"))
 
 
 def _script(name: str) -> str:

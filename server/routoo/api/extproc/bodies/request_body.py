@@ -65,17 +65,19 @@ class RequestBody:
     counted: tuple[str, ...] = ()
     places: Mapping[str, Sequence[tuple[int, int]]] | None = None
 
-    def rewritten(self, model: str, limit: tuple[str, int] | None = None) -> bytes:
+    def rewritten(self, model: str | None, limit: tuple[str, int] | None = None) -> bytes:
         """Returns the bytes with another ``model``; no other byte changes.
 
         Args:
-            model: the new value.
+            model: the new value; None: the old one stays.
             limit: a top-level key and its new number; it may be a new key, in ASCII without
                 characters that JSON escapes. None: there is no such key.
         """
         data = self.data
-        new = orjson.dumps(model)
-        changes = [(start, end, new) for start, end in self._places("model")]
+        changes = []
+        if model is not None:
+            new = orjson.dumps(model)
+            changes += [(start, end, new) for start, end in self._places("model")]
         if limit is not None:
             name, number = limit
             if name in self.values:

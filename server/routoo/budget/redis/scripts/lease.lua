@@ -5,12 +5,12 @@
 --       Redis | return   10 share of what is left that all leases may hold   11 microseconds that a
 --       lease lasts   12 ... per budget its suffix, its limit, and the most that the caller spends
 -- Replies OK, time, version, the budgets' totals, per budget what the caller may spend from now on,
--- joined by commas, and the names of the other replicas that hold leases or are waited for, joined
--- by spaces.
+-- joined by commas, the names of the other replicas that hold leases or are waited for, joined by
+-- spaces, and 1 if a budget waits for them, else 0.
 if not meta.epoch then return {'LOST', ''} end
 expire(true)
 local share, lasts_us = tonumber(ARGV[10]), tonumber(ARGV[11])
-local suffixes, wanted, alive, ended = {}, {}, {}, {}
+local suffixes, wanted, alive, ended, waiting = {}, {}, {}, {}, 0
 for i = 12, #ARGV, 3 do
   local budget, limit, most = budget_of(ARGV[i]), tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
   local others, expired, holders = 0, 0, 1
@@ -40,7 +40,10 @@ for i = 12, #ARGV, 3 do
   local amount = math.min(
     math.floor((share * math.max(0, left) - expired) / holders), left - others)
   amount = math.max(0, amount)
-  if waits(budget) then amount = math.min(amount, own) end
+  if waits(budget) then
+    amount = math.min(amount, own)
+    waiting = 1
+  end
   table.insert(suffixes, ARGV[i])
   table.insert(wanted, text(amount))
   if ARGV[9] == 'return' then
@@ -69,4 +72,5 @@ if ARGV[9] == 'return' then table.insert(forgotten_names, 'w:' .. replica) end
 if #forgotten_names > 0 then redis.call('HDEL', meta_key, unpack(forgotten_names)) end
 return {
   'OK', now_text, version, reply, table.concat(wanted, ','), table.concat(names, ' '),
+  waiting,
 }

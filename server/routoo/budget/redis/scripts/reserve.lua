@@ -1,15 +1,16 @@
 -- Books decisions in order, as long as there is money for them.
--- What others have leased is not available; the caller's own lease is, and is lowered by what it
--- had to give. While others have still to tell of lost books, there is nothing but the own lease.
+-- What others have leased is not available; the caller's own lease is, if it says so, and is lowered
+-- by what it had to give. While others have still to tell of lost books, there is nothing but that.
 -- ARGV  9 any | all: whether one refusal refuses the call; over: beside the budgets, those apart
 --       that refuse
---       10 budgets and scopes; then each budget's limit; then rows of id, amount, scope
+--       10 1: the caller's leases may be taken from, else 0
+--       11 budgets and scopes; then each budget's limit; then rows of id, amount, scope
 -- Replies OK, time, version, per row (joined by commas; empty: all 0) 0 granted or the place of the
 -- budget that lacks the money, the budgets' totals, and 1 if it granted from leases alone, else 0.
 if not meta.epoch then return {'LOST', ''} end
 expire()
-local mode = ARGV[9]
-local suffixes, scopes, at = scopes_from(10)
+local mode, takes = ARGV[9], ARGV[10] == '1'
+local suffixes, scopes, at = scopes_from(11)
 local limits, members, stricts, ids = {}, {}, {}, {}
 for i, suffix in ipairs(suffixes) do
   limits[i] = tonumber(ARGV[at + i - 1])
@@ -34,7 +35,7 @@ for place, suffix in ipairs(suffixes) do
   local budget = budget_of(suffix)
   -- Who calls holds a lease in each budget: one without it has been thrown away by Redis.
   if not budget.own then return {'LOST', meta.epoch} end
-  local own = budget.own.amount
+  local own = takes and budget.own.amount or 0
   left[place] = limits[place] - budget.total[1] - budget.total[2] - budget.leased + own
   waiting[place] = waits(budget)
   if waiting[place] then left[place] = math.min(left[place], own) end
@@ -85,7 +86,7 @@ end
 for place, suffix in ipairs(suffixes) do
   local budget = budget_of(suffix)
   local own = budget.own
-  if own.amount > 0 then
+  if takes and own.amount > 0 then
     local missing = budget.total[1] + budget.total[2] + budget.leased - limits[place]
     if waiting[place] then missing = booked and had[place] - left[place] or 0 end
     if missing > 0 then
