@@ -12,7 +12,7 @@ from routoo.api.aside import LARGE_BYTES, Aside
 from routoo.api.extproc.body import asked_by
 from routoo.api.extproc.headers import ARM, COST_USD, DECISION_ID, MODEL, SCORE, read_fields
 from routoo.api.extproc.named_models import booked_model
-from routoo.api.extproc.refusal import Refusal, fault_of, refusal_of
+from routoo.api.extproc.refusal import Refusal, failure_of, fault_of, refusal_of
 from routoo.errors import DrainingError, InvalidRequestError, NoEligibleModelError
 from routoo.predictor.conversation import TURN, contents
 from routoo.predictor.tokenizers.families import count_by_family
@@ -154,7 +154,7 @@ class Router:
         """
         entered_s = None
         admission: Admission | None = None
-        asked: Asked | None = None
+        request: PromptRequest | None = None
         try:
             self._overload.check()
             admission = admit()
@@ -171,9 +171,9 @@ class Router:
             entered_s = self._overload.enter()
             decision = await engine.route(request)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer
-            falls_back = asked is not None and not named
-            model = self._current.settings.processor.fallback_model if falls_back else ""
-            return self._not_routed(error, model)
+            if named:
+                return self._refused(error, "")
+            return self._not_routed(error, understood=request is not None)
         finally:
             if entered_s is not None:
                 self._overload.leave(entered_s)
@@ -197,24 +197,27 @@ class Router:
 
     def refused(self, error: Exception) -> Refusal:
         """Returns the refusal of a request whose body could not be read, and logs a fault."""
-        refusal = self._not_routed(error, "")
-        assert isinstance(refusal, Refusal)  # noqa: S101 - there is no other model
-        return refusal
+        return self._refused(error, "")
 
-    def _not_routed(self, error: Exception, fallback_model: str) -> Routed | Refusal:
-        """Returns the fallback model's answer, where it may give one; logs and counts a fault."""
-        engine = self._current.engine
+    def _not_routed(self, error: Exception, *, understood: bool) -> Routed | Refusal:
+        """Returns the fallback model, where it may answer, or the refusal of a request."""
+        settings = self._current.settings.processor
+        failure = failure_of(error)
+        is_taken = failure in settings.fallback_on and (understood or failure != "internal")
+        model = settings.fallback_model if is_taken else ""
+        refusal = self._refused(error, model)
+        return _fallback(model, self._current.engine.pool) if model else refusal
+
+    def _refused(self, error: Exception, fallback_model: str) -> Refusal:
+        """Makes the refusal for an error; a fault of the service is logged and counted."""
         fault = fault_of(error)
-        decision_id = engine.new_id() if fault is not None else ""
-        refusal = refusal_of(error, RPC, decision_id)
-        if refusal.failure not in self._current.settings.processor.fallback_on:
-            fallback_model = ""
-        if fault is not None:
-            self._on_fault(fault)
-            engine.failed(decision_id, fault, fallback_model)
-        if fallback_model:
-            return _fallback(fallback_model, engine.pool)
-        return refusal
+        if fault is None:
+            return refusal_of(error, RPC)
+        engine = self._current.engine
+        decision_id = engine.new_id()
+        self._on_fault(fault)
+        engine.failed(decision_id, fault, fallback_model)
+        return refusal_of(error, RPC, decision_id)
 
     def trace(self, decision: Decision, traceparent: str) -> None:
         """Adds a decision to the trace of its HTTP request, if traces are on."""
