@@ -49,7 +49,7 @@ UNLOADED_S = 10.0
 AFTER_S = 3.0
 CONNECTIONS = 8
 # Of bodies: times in each round, and the other client's calls per second and seconds.
-BODY_TIMES, BODY_RATE, BODY_WINDOW_S = 2, 150.0, 6.0
+BODY_TIMES, BODY_RATE, BODY_WINDOW_S = 2, 100.0, 4.0
 MOST_WAIT_MS = 50.0
 
 

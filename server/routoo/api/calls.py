@@ -7,12 +7,13 @@ Envoy's access log.
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import grpc
+import grpc.aio
 import structlog
 
 from routoo.api.aside import Aside
@@ -20,7 +21,7 @@ from routoo.api.memory.arrivals import Arrivals
 from routoo.api.memory.compressed import decompressed, is_compressed, length_of
 from routoo.api.memory.in_flight import message_bytes
 from routoo.api.open_streams import OpenStreams
-from routoo.api.status import reported, trailers_of
+from routoo.api.status import reported, status_of, trailers_of
 from routoo.errors import InvalidRequestError, QueueFullError
 
 if TYPE_CHECKING:
@@ -120,7 +121,8 @@ class Calls:
         self.overload = overload
         self.in_flight = in_flight
         self.answered = answered
-        self._arrivals = Arrivals(in_flight)
+        self._arrivals = Arrivals(in_flight, self._end)
+        self._ending: set[asyncio.Task[None]] = set()
         self.aside = Aside()
         self._trailers = trailers
         self._streams = OpenStreams(gate)
@@ -164,6 +166,7 @@ class Calls:
             started_s = self._came_s = perf_counter()
             code = "OK"
             active = held_bytes = 0
+            body = b""
             entered_s = None
             admission = self.gate.anyone
             try:
@@ -181,10 +184,13 @@ class Calls:
                 if is_compressed(body):
                     body = await self.aside.run(decompressed, body, length)
                 answering = answer(body, context, admission)
-                del body  # it may be large, and is parsed before the answer is computed
+                body = b""  # it may be large, and is parsed before the answer is computed
                 return await answering
             except asyncio.CancelledError:
                 code = "CANCELLED"
+                raise
+            except grpc.aio.AbortError:  # by ``_end``
+                code = grpc.StatusCode.RESOURCE_EXHAUSTED.name
                 raise
             except Exception as error:  # noqa: BLE001 - it becomes a status
                 if isinstance(error, QueueFullError) and error.retry_after_s is None:
@@ -192,6 +198,10 @@ class Calls:
                 status, line = reported(error, rpc)
                 code = status.name
                 await self._may_refuse.wait()
+                # gRPC keeps what ``abort`` raises in a cycle with the call. The message, which
+                # the frames of the error hold, would stay until the garbage collector finds it.
+                error.__traceback__ = None
+                del body
                 await self._abort(context, status, line, error)
             finally:
                 if entered_s is not None:
@@ -209,17 +219,13 @@ class Calls:
 
         Raises:
             InvalidRequestError: the caller has ended the call without one.
-            QueueFullError: too many are on their way.
+            AbortError: it was ended, as too many are on their way.
         """
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - grpc.aio runs each call in one
-        self._arrivals.enter(task)
+        await self._arrivals.enter(context)
         try:
             body = await context.read()
         finally:
-            late = self._arrivals.leave(task)
-            if late is not None:
-                raise late from None
+            self._arrivals.leave(context)
         if not isinstance(body, bytes):  # the end of the stream
             raise InvalidRequestError("the call carries no message; send one")
         return body
@@ -320,7 +326,24 @@ class Calls:
         """Ends the calls and streams whose callers keep the service waiting."""
         why = QueueFullError("the service is short of memory; retry later or add replicas")
         self._arrivals.relieve()
-        self._streams.end(STREAM, why)
+        for context in self._streams.contexts(STREAM):
+            self._end(context, why)
+
+    def _end(self, context: Context, error: QueueFullError) -> None:
+        """Ends a call that waits for a message of its caller.
+
+        Its own task is not cancelled: of a read that is cancelled, grpc.aio never frees the message
+        that has arrived meanwhile. The read fails once the call has ended.
+        """
+
+        async def end() -> None:
+            status, line = status_of(error)
+            with suppress(grpc.aio.AbortError, grpc.aio.UsageError):  # raised in any case
+                await context.abort(status, line, (*trailers_of(error), *self._trailers))
+
+        ending = asyncio.get_running_loop().create_task(end())
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
 
     async def drained(self, grace_s: float) -> None:
         """Waits until every unary call has been answered and no more come.

@@ -1,4 +1,4 @@
-"""Streams that last: their callers are asked again who they are, and they can be ended."""
+"""Streams that last: their callers are asked again who they are."""
 
 from __future__ import annotations
 
@@ -89,6 +89,10 @@ class OpenStreams:
         task.uncancel()
         return found.refusal
 
+    def contexts(self, rpc: str) -> list[Context]:
+        """Returns the contexts of the open streams of an RPC."""
+        return [one.context for one in self._open.values() if one.rpc == rpc]
+
     def checked(self, bodies: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """Returns the messages of the running task's stream, as long as its caller may send.
 
@@ -124,13 +128,6 @@ class OpenStreams:
             one.caller = caller
         if one.refusal is not None:
             task.cancel()
-
-    def end(self, rpc: str, why: RoutooError) -> None:
-        """Ends all streams of an RPC."""
-        for task, one in self._open.items():
-            if one.rpc == rpc and one.refusal is None:
-                one.refusal = why
-                task.cancel()
 
     def _recheck(self) -> None:
         """Checks some streams, and comes back for the others in the loop's next turn."""

@@ -80,6 +80,12 @@ class ProcessorSettings(Section):
     ``max_completion_tokens`` in chats, ``max_output_tokens`` in responses, else ``max_tokens``.
     Such an answer may be cut off, but it costs no more than was allowed. Unset it to have the limit
     hold for the predicted cost alone."""
+    named_models: Literal["pass", "book", "refuse"] = "pass"
+    """Requests that name a model instead of a route name. pass: they go on as they came, and are
+    paid by no budget. book: those that name a model of the pool go on as they came, and are
+    reserved and settled like requests that are routed to it, or refused where the budgets have not
+    enough left; others are refused. refuse: they are refused. The last two need ``on_too_large``
+    and ``on_unreadable`` to be ``refuse``, as nobody knows which model such a body names."""
     fallback_model: str = ""
     """Model for requests that cannot be routed for a reason of ``fallback_on``. Empty: they are
     refused."""
@@ -106,6 +112,18 @@ class ProcessorSettings(Section):
         if not all(names):
             raise ValueError("an empty name; a request without a model is not routed")
         return names
+
+    @model_validator(mode="after")
+    def _nothing_gets_by(self) -> ProcessorSettings:
+        passing = [
+            name for name in ("on_too_large", "on_unreadable") if getattr(self, name) == "pass"
+        ]
+        if self.named_models != "pass" and passing:
+            raise ValueError(
+                f"named_models: {self.named_models} needs {' and '.join(passing)} to be refuse, or"
+                " requests that are not read would get by unpaid"
+            )
+        return self
 
     @model_validator(mode="after")
     def _fallback_is_no_route(self) -> ProcessorSettings:

@@ -40,6 +40,7 @@ class PromptRequest:
             way; None: there are none.
         service_tier: the service tier that is asked for; empty: the standard one.
         explain: whether the caller wants every candidate.
+        named: whether the request names its model, and is booked without being routed.
     """
 
     text: str
@@ -60,6 +61,7 @@ class PromptRequest:
     media: MediaAmounts | None = None
     service_tier: str = ""
     explain: bool = False
+    named: bool = False
 
     @classmethod
     def of(cls, text: str, fields: Mapping[str, Any], **more: Any) -> PromptRequest:

@@ -143,6 +143,7 @@ def check(settings: Settings) -> list[str]:
         f"policy: {parts.policies.version}",
         *_promise(settings.policy.guarantee),
         f"budgets: {', '.join(budgets) or 'none'}",
+        *_who_pays(settings),
         f"limits: {_limits(settings)}",
         f"shadow price: {parts.price:.6g} score per USD for ${most_usd:g} a request",
         f"expected: mean score {point.mean_score:.3f} at ${point.mean_cost_usd:.3g} a request",
@@ -160,6 +161,24 @@ def _limits(settings: Settings) -> str:
     if settings.policy.mean_cost_is_set:
         return f"{mean_cost} or budget {paced} sets the price, whichever asks for more"
     return f"budget {paced} sets the price, and {mean_cost} where none applies"
+
+
+def _who_pays(settings: Settings) -> list[str]:
+    """Returns lines about callers who choose the budget that pays for them, or none."""
+    found = []
+    if any(one.tenant for one in settings.budgets) and not settings.security.asks_who_calls:
+        found.append(
+            "warning: budgets have tenants, and nobody is asked who calls: any caller may name any"
+            " tenant; set security.tokens"
+        )
+    if settings.processor.enabled:
+        means = {
+            "pass": "pass, and are paid by no budget",
+            "book": "are booked in the budgets",
+            "refuse": "are refused",
+        }
+        found.append(f"named models: requests for them {means[settings.processor.named_models]}")
+    return found
 
 
 def _promise(guarantee: GuaranteeSettings | None) -> list[str]:

@@ -29,6 +29,8 @@ _HANDSHAKE_TIMEOUT_MS = 10_000
 def channel_options(settings: Settings) -> list[tuple[str, int]]:
     """Returns the gRPC channel options that follow from the settings."""
     options = [
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", 65536),
         ("grpc.max_receive_message_length", settings.limits.max_message_bytes),
         # A reply is longer than its request, whose memory is bounded together with it.
         ("grpc.max_send_message_length", -1),

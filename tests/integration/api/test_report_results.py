@@ -41,16 +41,16 @@ def counted(running: Running, result: str) -> float | None:
 async def test_what_budgets_book(tmp_path: Path) -> None:
     async with serving(tiny_settings(tmp_path, budgets=[TEAM])) as running:
         first = (await running.route(tenant="team")).decision_id
-        assert await report(running, first, cost_usd=0.25) == (True, "BOOKED")
-        assert await report(running, first, cost_usd=0.5) == (False, "REPORTED_BEFORE")
+        assert await report(running, first, cost_usd=0.00025) == (True, "BOOKED")
+        assert await report(running, first, cost_usd=0.0005) == (False, "REPORTED_BEFORE")
         assert await report(running, first, score=1.0) == (False, "REPORTED_BEFORE")
-        assert await settled_usd(running) == 0.25
+        assert await settled_usd(running) == 0.00025
         # Without a word about the cost, the predicted one is booked.
         second = await running.route(tenant="team")
         assert await report(running, second.decision_id) == (True, "BOOKED")
         booked_usd = await settled_usd(running)
-        assert booked_usd == pytest.approx(0.25 + second.predicted_cost_usd)
-        assert await report(running, "nobody-1", cost_usd=0.5) == (False, "UNKNOWN_DECISION")
+        assert booked_usd == pytest.approx(0.00025 + second.predicted_cost_usd)
+        assert await report(running, "nobody-1", cost_usd=0.0005) == (False, "UNKNOWN_DECISION")
         assert await report(running, "nobody-1", score=0.5) == (False, "COST_NEEDED")
         assert await settled_usd(running) == booked_usd
         assert (counted(running, "accepted"), counted(running, "refused")) == (2, 4)
@@ -60,7 +60,7 @@ async def test_what_is_counted_where_no_budget_applies(tmp_path: Path) -> None:
     async with serving(tiny_settings(tmp_path, budgets=[TEAM])) as running:
         told: list[dict[str, Any]] = [
             {"score": 0.5},
-            {"cost_usd": 0.1},
+            {"cost_usd": 0.0001},
             {"latency_ms": 5.0},
             {"error": "timed out"},
             {"input_tokens": 5, "output_tokens": 7},
@@ -83,14 +83,14 @@ async def test_what_comes_too_late_for_the_budgets(tmp_path: Path) -> None:
         assert spending is not None
         clock = spending.ledger._shared.clock_ns  # type: ignore[attr-defined]
         clock.not_before(clock() + 61 * 10**9)
-        assert await report(running, early.decision_id, cost_usd=0.25) == (True, "BOOKED")
+        assert await report(running, early.decision_id, cost_usd=0.00025) == (True, "BOOKED")
         clock.not_before(clock() + 61 * 10**9)
         booked_usd = await settled_usd(running)
-        assert await report(running, late.decision_id, cost_usd=0.5) == (False, "TOO_LATE")
-        late_too = await report(running, later.decision_id, cost_usd=0.5, score=1.0)
+        assert await report(running, late.decision_id, cost_usd=0.0005) == (False, "TOO_LATE")
+        late_too = await report(running, later.decision_id, cost_usd=0.0005, score=1.0)
         assert late_too == (True, "COUNTED_TOO_LATE_FOR_BUDGETS")
         assert await settled_usd(running) == booked_usd
-        assert booked_usd == pytest.approx(0.25 + 2 * late.predicted_cost_usd)
+        assert booked_usd == pytest.approx(0.00025 + 2 * late.predicted_cost_usd)
 
 
 async def test_another_tenants_decision_is_as_unknown(tmp_path: Path) -> None:

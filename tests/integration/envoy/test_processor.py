@@ -172,7 +172,7 @@ DEEP = b'{"a":' * 10_000 + b"1" + b"}" * 10_000
 @pytest.mark.parametrize(
     ("body", "code"),
     [
-        (b'{"model":"auto","model":"gpt-4o"}', "invalid_argument"),
+        (b'{"model":"auto","model":"gpt-4o","n":1,"n":1}', "invalid_argument"),
         (b'{"model":"auto","messages":[],"n":8,"n":1}', "invalid_argument"),
         (b'{"model":"auto","messages":[%b]}' % b",".join([b"{}"] * 500_000), "invalid_argument"),
         (b'{"model":"auto"', "unreadable_body"),
@@ -205,19 +205,21 @@ async def test_odd_bodies_of_ours_are_refused_even_with_a_fallback(
         (b'{"model":"auto","messages":[{"content":"hard"}],"tools":[%b]}' % DEEP, 1e-2),
         (b'{"model":"auto","messages":[{"content":"hard \\ud83d"}],"max_tokens":9}', 1e-7),
         (b'\xef\xbb\xbf{"model":"auto","messages":[{"content":"hard"}],"max_tokens":9}', 1e-7),
+        (b'{"model":"auto","messages":[{"content":"hard"}],"model":"auto"}', 1e-7),
     ],
-    ids=["deep", "surrogate", "mark"],
+    ids=["deep", "surrogate", "mark", "twice"],
 )
 async def test_odd_bodies_are_routed_within_their_limits(
-    tiny: Running, body: bytes, most_usd: float
+    tmp_path: Path, body: bytes, most_usd: float
 ) -> None:
-    async with stream(tiny.channel) as one:
-        routed = (await one.routed(body)).request_body.response
-        model = headers_of(routed.header_mutation)["x-routoo-model"]
-        assert routed.body_mutation.body == body.replace(b'"auto"', b'"%b"' % model.encode())
     limit = {"x-routoo-max-cost-usd": str(most_usd)}
-    async with stream(tiny.channel) as one:
-        refused = (await one.routed(body, limit)).immediate_response
+    async with with_settings(tmp_path) as running:
+        async with stream(running.channel) as one:
+            routed = (await one.routed(body)).request_body.response
+            model = headers_of(routed.header_mutation)["x-routoo-model"]
+            assert routed.body_mutation.body == body.replace(b'"auto"', b'"%b"' % model.encode())
+        async with stream(running.channel) as one:
+            refused = (await one.routed(body, limit)).immediate_response
     assert orjson.loads(refused.body)["error"]["code"] == "no_eligible_model"
 
 

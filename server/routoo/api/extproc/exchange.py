@@ -12,6 +12,7 @@ from __future__ import annotations
 from enum import Enum, auto
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from routoo.api.aside import LARGE_BYTES
 from routoo.api.extproc import messages
@@ -19,6 +20,7 @@ from routoo.api.extproc.bodies.request_body import read_body
 from routoo.api.extproc.body import CAPS, api_of
 from routoo.api.extproc.failures import may_have_worked
 from routoo.api.extproc.headers import PREFIX
+from routoo.api.extproc.named_models import read_names
 from routoo.api.extproc.refusal import Refusal, unreadable
 from routoo.api.extproc.router import Head
 from routoo.api.extproc.settlement import FIRST_ERROR_STATUS, settled_by
@@ -191,7 +193,10 @@ class Exchange:
         # Headers for the processor, and forged ones of it, must not reach the upstream.
         removed = sorted({name for name, _ in ours})
         as_it_is = messages.pass_request(removed) if removed else None
-        api = api_of(by_name.get(":path", "")) if by_name.get(":method") == "POST" else None
+        api = None
+        if by_name.get(":method") == "POST":
+            # Servers read a path in other letters, or with signs that are escaped, alike.
+            api = api_of(unquote(by_name.get(":path", "")).lower())
         if api is None or message.end_of_stream:
             return self._pass(as_it_is)
         self._request = Head(
@@ -219,16 +224,25 @@ class Exchange:
         if len(data) > self._settings.max_body_bytes or not message.end_of_stream:
             return self._too_large(None)
         try:
+            names = read_names(self._settings)
             if len(data) > LARGE_BYTES:
-                body = await self._aside.run(read_body, data, self._settings.route_names)
+                body = await self._aside.run(read_body, data, names)
             else:
-                body = read_body(data, self._settings.route_names)
+                body = read_body(data, names)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer
             return self._not_read(error)
-        if body is None:
+        named = self._router.named(body, self._settings)
+        if isinstance(named, Refusal):
+            return self._refuse(named)
+        if body is None or named is None:
             return self._pass(None)
         found = await self._router.route(
-            self._request, body.values, self._admit, counted=body.counted, size_bytes=len(data)
+            self._request,
+            body.values,
+            self._admit,
+            counted=body.counted,
+            size_bytes=len(data),
+            named=named,
         )
         return self._refuse(found) if isinstance(found, Refusal) else self._sent_on(body, found)
 
@@ -253,7 +267,7 @@ class Exchange:
         if self._settings.cap_answers and found.decision is not None:
             tokens = found.decision.max_output_tokens
             limit = None if tokens is None else (CAPS[self._request.api], tokens)
-        data = body.rewritten(found.model, limit)
+        data = body.rewritten(None if found.is_named else found.model, limit)
         headers = [*found.headers, ("content-length", str(len(data)))]
         removed = {name for name, _ in self._request.ours}.difference(dict(found.headers))
         if self._settings.uncompressed_replies and "accept-encoding" in self._request.names:

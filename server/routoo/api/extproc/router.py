@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from routoo.api.aside import LARGE_BYTES, Aside
 from routoo.api.extproc.body import asked_by
 from routoo.api.extproc.headers import COST_USD, DECISION_ID, MODEL, SCORE, read_fields
+from routoo.api.extproc.named_models import booked_model
 from routoo.api.extproc.refusal import Refusal, fault_of, refusal_of
 from routoo.errors import DrainingError, InvalidRequestError, NoEligibleModelError
 from routoo.predictor.conversation import TURN, contents
@@ -19,6 +20,7 @@ from routoo.routing.request import PromptRequest
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from routoo.api.extproc.bodies.request_body import RequestBody
     from routoo.api.extproc.body import Api, Asked
     from routoo.api.extproc.messages import Header
     from routoo.api.extproc.refusal import Fault
@@ -74,11 +76,13 @@ class Routed:
         model: the name, in the pool, of the model that answers.
         headers: tell the upstream and the caller of the decision.
         decision: the decision; None: the fallback model answers, for which nothing is predicted.
+        is_named: whether the request names its model, so that its body stays as it is.
     """
 
     model: str
     headers: tuple[Header, ...]
     decision: Decision | None
+    is_named: bool = False
 
 
 class Router:
@@ -111,6 +115,10 @@ class Router:
         self._current = current
         self._overload = overload
 
+    def named(self, body: RequestBody | None, settings: ProcessorSettings) -> str | Refusal | None:
+        """Returns the model that a request names, if it is booked; see ``booked_model``."""
+        return booked_model(body, settings, self._current.engine.pool)
+
     async def route(
         self,
         head: Head,
@@ -119,6 +127,7 @@ class Router:
         *,
         counted: Sequence[str] = (),
         size_bytes: int = 0,
+        named: str = "",
     ) -> Routed | Refusal:
         """Decides a request; an error becomes a refusal, or the fallback if the settings say so.
 
@@ -131,6 +140,8 @@ class Router:
             admit: lets the sender in, or raises.
             counted: parts of the body that were not read, see ``RequestBody``.
             size_bytes: the size of the body; a large one is read beside the loop.
+            named: the pool's model that the request names, and that answers it or none; empty: it
+                is routed.
         """
         entered_s = None
         admission: Admission | None = None
@@ -146,11 +157,12 @@ class Router:
                 asked = asked_by(head.api, body, counted)
             # Read after the last await, as a reload may exchange the engine during one.
             engine, settings = self._current.engine, self._current.settings
-            request = _request(head, asked, admission.caller, settings, engine.pool)
+            request = _request(head, asked, admission.caller, settings, engine.pool, named)
             entered_s = self._overload.enter()
             decision = await engine.route(request)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer
-            model = "" if asked is None else self._current.settings.processor.fallback_model
+            falls_back = asked is not None and not named
+            model = self._current.settings.processor.fallback_model if falls_back else ""
             return self._not_routed(error, model)
         finally:
             if entered_s is not None:
@@ -167,6 +179,7 @@ class Router:
                 (COST_USD, f"{batch.costs_usd[row]:.6g}"),
             ),
             decision,
+            is_named=bool(named),
         )
 
     def refused(self, error: Exception) -> Refusal:
@@ -197,7 +210,7 @@ class Router:
 
 
 def _request(
-    head: Head, asked: Asked, caller: Caller, settings: Settings, pool: Pool
+    head: Head, asked: Asked, caller: Caller, settings: Settings, pool: Pool, named: str
 ) -> PromptRequest:
     """Converts an HTTP request to a request of the engine.
 
@@ -207,10 +220,17 @@ def _request(
         PermissionDeniedError: the request names another tenant.
     """
     fields = read_fields(head.ours)
-    needed = _needed(asked, settings.processor.capabilities, pool)
+    # A caller that names a model knows what it can do.
+    needed = [] if named else _needed(asked, settings.processor.capabilities, pool)
     fields["required_capabilities"] = (*fields.get("required_capabilities", ()), *needed)
+    allowed = fields.get("allowed_models", ())
+    if named and allowed and named not in allowed:
+        raise NoEligibleModelError(
+            f"the body names {named}, and the allowed models are others",
+            constraint="allowed_models",
+        )
     fields["allowed_models"] = _allowed(
-        head.api, fields.get("allowed_models", ()), settings.processor
+        head.api, (named,) if named else allowed, settings.processor
     )
     if caller.tenant is not None:
         fields["tenant"] = caller.tenant_for(fields.get("tenant", ""))
@@ -232,6 +252,7 @@ def _request(
         if asked.media.is_empty
         else asked.media.amounts(processor.media, processor.tokens_per_image),
         service_tier=asked.service_tier,
+        named=bool(named),
     )
 
 

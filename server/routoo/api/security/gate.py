@@ -311,7 +311,7 @@ class Gate:
     def _check_holds(self, shown: Mapping[str, Any]) -> None:
         """Refuses a certificate that its handshake has accepted, if it holds no longer."""
         # The settings refuse a list of certificates without authorities.
-        assert self._holding is not None  # noqa: S101
+        assert self._holding is not None  # noqa: S101 - there is a list
         self._look()
         self._holding.check(shown, self._now_s())
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from routoo.api.memory.in_flight import InFlight
 
 _log = structlog.get_logger("routoo.memory")
-_LOOK_S: Final = 0.1
+_LOOK_S: Final = 0.05
 _SHORT_SHARE: Final = 0.94
 _PLENTY_SHARE: Final = 0.90
 # After calls have held so much, their freed memory is given back to the system.

@@ -75,7 +75,7 @@ def colons_of(body: bytes) -> int:
 
 
 def doubled(text: bytes) -> InvalidRequestError:
-    """Makes the error for a JSON text in which an object has a key twice.
+    """Makes the error for a JSON text in which an object has a key other than ``model`` twice.
 
     Args:
         text: the text; its size is bounded.
@@ -86,13 +86,18 @@ def doubled(text: bytes) -> InvalidRequestError:
         nonlocal name
         seen: set[str] = set()
         for key, _ in pairs:
-            if key in seen:
+            if key in seen and key != "model":
                 name = name or key
             seen.add(key)
 
     # Too deep, or with a number too long for that parser: the key stays unnamed.
     with suppress(ValueError, RecursionError):
         json.loads(text, object_pairs_hook=look)
+    return doubled_key(name)
+
+
+def doubled_key(name: str) -> InvalidRequestError:
+    """Makes the error for a key that an object has twice; empty: it is not known which."""
     told = f" {name[:_MOST_NAME_CHARS]!r}" if name else ""
     return InvalidRequestError(
         f"the key{told} stands twice in one object of the body; send it once, as readers differ in"

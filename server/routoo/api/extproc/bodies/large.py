@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 import orjson
 
-from routoo.api.extproc.bodies.json_text import BOM, doubled, keys_in, read_json
+from routoo.api.extproc.bodies.json_text import (
+    BOM,
+    doubled,
+    doubled_key,
+    keys_in,
+    read_json,
+)
 from routoo.api.extproc.bodies.structure import BRACE, BRACKET, COLON, COMMA, structure_of
 from routoo.errors import InvalidRequestError, UnreadableBodyError
 
@@ -22,9 +28,10 @@ READ: Final = frozenset(
     {
         *("messages", "input", "instructions", "system", "prompt", "suffix", "tools", "functions"),
         *("response_format", "text", "prediction", "output_format", "output_config"),
+        *("modalities", "cache_control"),
     }
 )
-"""The keys of a body whose values are input, however large they are."""
+"""The keys of a body whose values are read, however large they are."""
 MOST_SIGNS: Final = 400_000
 """Brackets, commas and colons of what is built: some 200,000 values."""
 # A body, its messages, a message, its parts, a part, and what a part holds: below that nothing is
@@ -59,7 +66,7 @@ class LargeRead(NamedTuple):
 
     values: dict[str, Any]
     counted: tuple[str, ...]
-    places: Mapping[str, tuple[int, int]]
+    places: Mapping[str, Sequence[tuple[int, int]]]
 
 
 def read_large(data: bytes, route_names: Collection[str]) -> LargeRead | None:
@@ -80,9 +87,12 @@ def read_large(data: bytes, route_names: Collection[str]) -> LargeRead | None:
     models = [body.scalar(one) for name, one in members if name == "model"]
     if not any(isinstance(model, str) and model in route_names for model in models):
         return None
-    places = {name: (one.start, one.end) for name, one in members}
-    if len(places) < len(members):
-        raise doubled(data if len(data) < _STEP_BYTES else b"")
+    places: dict[str, list[tuple[int, int]]] = {}
+    for name, one in members:
+        places.setdefault(name, []).append((one.start, one.end))
+    for name, found in places.items():
+        if len(found) > 1 and name != "model":
+            raise doubled_key(name)
     body.check_size(members)
     values = {name: body.read(one) for name, one in members if body.is_needed(name, one)}
     return LargeRead(values, tuple(body.counted), places)
@@ -233,7 +243,7 @@ class _Large:
             text = b"".join((*parts, text[kept_to:]))
         value = _parsed(text)
         if colons and keys_in(value) != colons:
-            raise doubled(text if len(text) <= 2 * _STEP_BYTES else b"")
+            raise doubled(text) if len(text) <= 2 * _STEP_BYTES else doubled_key("")
         return value
 
     def _counted_parts(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

@@ -7,7 +7,8 @@ on. It is never passed on as it came, where somebody might answer it unpaid:
   Infinity, numbers above 1e308, bytes that are no UTF-8, and anything after the object among that.
   Half a pair of surrogates that is escaped, such as ``\ud83d``, is JSON and is read.
 - One that has a key twice in an object is refused: readers differ in which of the two they take,
-  so that nobody could say what the request costs.
+  so that nobody could say what the request costs. ``model`` itself may stand twice: one route name
+  is enough, and each is replaced, so that all readers see the same.
 - Parts that are nested deep, or have thousands of values where no message, part or tool can be, are
   not read but counted: their text is input. One that has too many values elsewhere is refused.
 """
@@ -32,7 +33,7 @@ from routoo.api.extproc.bodies.large import read_large
 from routoo.errors import UnreadableBodyError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 SMALL_BYTES: Final = 16 * 1024
 """Bodies up to this size are built whole, which takes a few milliseconds at most."""
@@ -48,7 +49,7 @@ _QUOTE, _BRACE, _BRACKET = b'"{['
 
 @dataclass(frozen=True, slots=True)
 class RequestBody:
-    """A JSON object whose ``model`` is a route name; no object in it has a key twice.
+    """A JSON object whose ``model`` is a route name; no other key stands twice in an object.
 
     Attributes:
         data: the bytes.
@@ -62,22 +63,25 @@ class RequestBody:
     data: bytes
     values: dict[str, Any]
     counted: tuple[str, ...] = ()
-    places: Mapping[str, tuple[int, int]] | None = None
+    places: Mapping[str, Sequence[tuple[int, int]]] | None = None
 
-    def rewritten(self, model: str, limit: tuple[str, int] | None = None) -> bytes:
+    def rewritten(self, model: str | None, limit: tuple[str, int] | None = None) -> bytes:
         """Returns the bytes with another ``model``; no other byte changes.
 
         Args:
-            model: the new value.
+            model: the new value; None: the old one stays.
             limit: a top-level key and its new number; it may be a new key, in ASCII without
                 characters that JSON escapes. None: there is no such key.
         """
         data = self.data
-        changes = [(*self._place("model"), orjson.dumps(model))]
+        changes = []
+        if model is not None:
+            new = orjson.dumps(model)
+            changes += [(start, end, new) for start, end in self._places("model")]
         if limit is not None:
             name, number = limit
             if name in self.values:
-                changes.append((*self._place(name), b"%d" % number))
+                changes += [(start, end, b"%d" % number) for start, end in self._places(name)]
             else:
                 end = data.rindex(b"}")
                 changes.append((end, end, b',"%s":%d' % (name.encode(), number)))
@@ -89,10 +93,8 @@ class RequestBody:
         parts.append(data[kept_to:])
         return b"".join(parts)
 
-    def _place(self, name: str) -> tuple[int, int]:
-        if self.places is not None:
-            return self.places[name]
-        return next(places_of(self.data, name))
+    def _places(self, name: str) -> Iterable[tuple[int, int]]:
+        return places_of(self.data, name) if self.places is None else self.places[name]
 
 
 def read_body(data: bytes, route_names: Collection[str]) -> RequestBody | None:
@@ -129,20 +131,17 @@ def _read_small(data: bytes, values: Any, route_names: Collection[str]) -> Reque
         # The last of several is the one that was read.
         if data.count(b'"model"') < 2 and b"\\u" not in data:
             return None
-        models = [data[start:end] for start, end in places_of(data, "model")]
-        if len(models) < 2 or not any(_is_route(one, route_names) for one in models):
+        models = [read_json(data[start:end]) for start, end in places_of(data, "model")]
+        if not any(isinstance(one, str) and one in route_names for one in models):
             return None
-        raise doubled(data)
     keys = keys_in(values)
     # Most bodies have no colon in a text.
     if data.count(b":") != keys and colons_of(data) != keys:
-        raise doubled(data)
+        # Those of several models but the last were dropped with all that they hold.
+        *dropped, _ = (read_json(data[start:end]) for start, end in places_of(data, "model"))
+        if colons_of(data) != keys + sum(1 + keys_in(one) for one in dropped):
+            raise doubled(data)
     return RequestBody(data, values)
-
-
-def _is_route(value: bytes, route_names: Collection[str]) -> bool:
-    model = read_json(value)
-    return isinstance(model, str) and model in route_names
 
 
 def _may_name(data: bytes, route_names: Collection[str]) -> bool:

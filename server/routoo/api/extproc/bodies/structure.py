@@ -76,6 +76,7 @@ def structure_of(text: bytes) -> Structure:
         none = np.zeros(0, np.int32)
         return Structure(none, none.astype(np.uint8), none, whole=False)
     levels = np.concatenate(depths)
+    depths.clear()  # the arrays of a body that is all signs take nine times its size
     # Only the last sign closes the first container.
     whole = not inside and depth == 0 and bool((levels[:-1] > 0).all())
     return Structure(np.concatenate(at), np.concatenate(signs), levels, whole=whole)

@@ -53,7 +53,7 @@ local function version_of(value)
   return nil, tonumber(format) or 1, tonumber(value)
 end
 
--- The time, which never goes back: see routoo.budget.clocks. Returns what is wrong with the books.
+-- The time, which never goes back: see routoo.budget.memory.ledger. Returns what is wrong with the books.
 local function start()
   local values = redis.call(
     'HMGET', meta_key, 'epoch', 'now', 'ahead', 'version', 'silent', 'awaiting', 'w:' .. replica)
