@@ -200,7 +200,7 @@ class Service:
             settings.predictor,
             parts.artifact,
             watch,
-            models=parts.pool.predictor_names,
+            models=parts.pool.predicted_names,
             learned_with_it=learned_with_predictor(settings.policy),
         )
         prefix = secrets.token_hex(5) if worker is None else worker.id_prefix()

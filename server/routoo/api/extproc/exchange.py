@@ -16,8 +16,9 @@ from urllib.parse import unquote
 
 from routoo.api.aside import LARGE_BYTES
 from routoo.api.extproc import messages
+from routoo.api.extproc.bodies.arm_fields import arm_fields
 from routoo.api.extproc.bodies.request_body import read_body
-from routoo.api.extproc.body import CAPS, api_of
+from routoo.api.extproc.body import api_of
 from routoo.api.extproc.failures import may_have_worked
 from routoo.api.extproc.headers import PREFIX
 from routoo.api.extproc.named_models import EVERY_NAME
@@ -25,6 +26,7 @@ from routoo.api.extproc.refusal import Refusal, unreadable
 from routoo.api.extproc.router import Head
 from routoo.api.extproc.settlement import FIRST_ERROR_STATUS, settled_by
 from routoo.errors import InvalidRequestError, UnreadableBodyError
+from routoo.routing.arms.parameters import LIMIT_FIELDS
 from routoo.routing.outcome import OutcomeReport
 from routoo.tariffs.usage_reader import UsageReader
 
@@ -264,11 +266,13 @@ class Exchange:
         if found.decision is not None and not self._reads_reply:
             self._logged.expect(found.decision.decision_id, found.decision.tenant)
         self._tally.request("fallback" if found.decision is None else "routed")
-        limit = None
+        api = self._request.api
+        fields = {} if found.arm is None else arm_fields(body, found.arm, api)
         if self._settings.cap_answers and found.decision is not None:
             tokens = found.decision.max_output_tokens
-            limit = None if tokens is None else (CAPS[self._request.api], tokens)
-        data = body.rewritten(None if found.is_named else found.model, limit)
+            if tokens is not None:
+                fields[LIMIT_FIELDS[api][0]] = b"%d" % tokens
+        data = body.rewritten(None if found.is_named else found.model, fields)
         headers = [*found.headers, ("content-length", str(len(data)))]
         removed = {name for name, _ in self._request.ours}.difference(dict(found.headers))
         if self._settings.uncompressed_replies and "accept-encoding" in self._request.names:

@@ -60,16 +60,18 @@ def booked_model(
     shown = model if len(model) <= _LONGEST_NAME else f"{model[:_LONGEST_NAME]}..."
     if settings.named_models == "refuse":
         return _refused(403, f"model {shown!r} may not be named here; send {routes}")
-    column = pool.index.get(model)
+    # With arms, the names of columns are no models that an upstream knows.
+    column = pool.index.get(model) if pool.arms is None else None
     if column is None:
         column = pool.answering(model)
     if column is None:
+        names = ", ".join(dict.fromkeys(pool.model_of(each) for each in pool.index.values()))
         return _refused(
             400,
             f"model {shown!r} is not one of the pool, so that nobody could say what it costs; name"
-            f" one of {', '.join(pool.names)}, or send {routes}",
+            f" one of {names}, or send {routes}",
         )
-    return pool.names[column]
+    return pool.model_of(column)
 
 
 def _refused(status: int, message: str) -> Refusal:
