@@ -20,7 +20,7 @@ from routoo.selector.reason import Reason
 from routoo.v1 import batch_pb2, info_pb2, route_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from routoo.config.settings import LimitSettings
     from routoo.engine.overview import ModelsOverview
@@ -33,6 +33,7 @@ MessageT = TypeVar("MessageT", bound=Message)
 
 # Each tenant budget is a row of the linear program, and the prices of all rows are solved together.
 _MAX_TENANT_BUDGETS = 500
+_REPLIES_AT_ONCE = 256
 
 # A rule of the API has the name of its reason, except that of a spent budget: RULE_CHEAPEST.
 _RULES: Mapping[Reason, Any] = {
@@ -55,10 +56,14 @@ def parse(kind: type[MessageT], body: bytes) -> MessageT:
     try:
         return kind.FromString(body)
     except DecodeError:
-        raise InvalidRequestError(
-            f"the body is not a {kind.DESCRIPTOR.full_name}: malformed, or a string in it is not"
-            " UTF-8"
-        ) from None
+        raise malformed(kind) from None
+
+
+def malformed(kind: type[Message]) -> InvalidRequestError:
+    """Returns the error for a body that is no message of a kind."""
+    return InvalidRequestError(
+        f"the body is not a {kind.DESCRIPTOR.full_name}: malformed, or a string in it is not UTF-8"
+    )
 
 
 def prompt_request(message: route_pb2.RouteRequest, limits: LimitSettings) -> PromptRequest:
@@ -91,18 +96,12 @@ def prompt_request(message: route_pb2.RouteRequest, limits: LimitSettings) -> Pr
     )
 
 
-def batch_request(
-    message: batch_pb2.RouteBatchRequest, limits: LimitSettings
-) -> tuple[list[PromptRequest], JointConstraints, bool]:
-    """Checks and converts a batch.
-
-    Returns:
-        The prompts, the constraints over all of them, and whether nothing is to be booked.
+def joint_constraints(message: batch_pb2.RouteBatchRequest) -> JointConstraints:
+    """Checks and converts the constraints over a batch; the message's prompts are not read.
 
     Raises:
-        InvalidRequestError: names the field, e.g. ``requests[3].prompt``.
+        InvalidRequestError: names the field, e.g. ``budget_usd``.
     """
-    requests = _batch_prompts(message.requests, limits)
     min_mean_score = optional_number(message, "min_mean_score", 1.0)
     tenant_budgets_usd = dict(message.tenant_budgets_usd)
     if len(tenant_budgets_usd) > _MAX_TENANT_BUDGETS:
@@ -128,16 +127,14 @@ def batch_request(
             " e.g. budget_usd",
             field="score_std_weight",
         )
-    return requests, constraints, message.dry_run
+    return constraints
 
 
-def frontier_request(
-    message: batch_pb2.FrontierRequest, limits: LimitSettings
-) -> tuple[list[PromptRequest], int | None, float]:
-    """Checks and converts a request for a frontier.
+def frontier_terms(message: batch_pb2.FrontierRequest) -> tuple[int | None, float]:
+    """Checks and converts a request for a frontier; the message's prompts are not read.
 
     Returns:
-        The prompts, the number of points (None: all), and the ``score_std_weight``.
+        The number of points (None: all), and the ``score_std_weight``.
 
     Raises:
         InvalidRequestError: names the field.
@@ -147,18 +144,17 @@ def frontier_request(
         raise InvalidRequestError(
             "1; ask for 2 points or more, or 0 for every vertex", field="max_points"
         )
-    weight = checked_number(message.score_std_weight, "score_std_weight")
-    return _batch_prompts(message.requests, limits), points or None, weight
+    return points or None, checked_number(message.score_std_weight, "score_std_weight")
 
 
-def _batch_prompts(
-    messages: Sequence[route_pb2.RouteRequest], limits: LimitSettings
+def batch_prompts(
+    messages: Iterable[route_pb2.RouteRequest], limits: LimitSettings
 ) -> list[PromptRequest]:
-    size = len(messages)
-    if not 1 <= size <= limits.max_batch_prompts:
-        raise InvalidRequestError(
-            f"{size} prompts; send 1 to {limits.max_batch_prompts} in one batch", field="requests"
-        )
+    """Checks and converts the prompts of a batch.
+
+    Raises:
+        InvalidRequestError: names the field, e.g. ``requests[3].prompt``.
+    """
     requests = []
     for row, item in enumerate(messages):
         try:
@@ -305,11 +301,20 @@ def arm_message(pool: Pool, column: int) -> route_pb2.Arm | None:
     )
 
 
-def batch_response(solved: BatchDecision) -> batch_pb2.RouteBatchResponse:
-    """Converts a joint decision to its reply."""
-    timing = solved.timing
-    return batch_pb2.RouteBatchResponse(
-        responses=[route_response(decision) for decision in solved.decisions],
+def batch_response(solved: BatchDecision) -> bytes:
+    """Converts a joint decision to its reply, serialised.
+
+    The replies of single prompts are serialised in slices, whose bytes follow each other as those
+    of a repeated field may: as one message, they take several times the memory of their bytes.
+    """
+    timing, decisions = solved.timing, solved.decisions
+    parts = [
+        batch_pb2.RouteBatchResponse(
+            responses=[route_response(one) for one in decisions[start : start + _REPLIES_AT_ONCE]]
+        ).SerializeToString()
+        for start in range(0, len(decisions), _REPLIES_AT_ONCE)
+    ]
+    of_batch = batch_pb2.RouteBatchResponse(
         total_predicted_cost_usd=solved.total_cost_usd,
         mean_predicted_score=solved.mean_score,
         bound=solved.bound,
@@ -321,9 +326,10 @@ def batch_response(solved: BatchDecision) -> batch_pb2.RouteBatchResponse:
             predict_ns=timing.predict_ns,
             select_ns=timing.select_ns,
             total_ns=timing.finished_ns - timing.started_ns,
-            batch_size=len(solved.decisions),
+            batch_size=len(decisions),
         ),
     )
+    return b"".join((*parts, of_batch.SerializeToString()))
 
 
 def frontier_response(found: BatchFrontier) -> batch_pb2.FrontierResponse:

@@ -37,7 +37,7 @@ from routoo.v1.info_pb2 import (
     ListModelsRequest,
     ListModelsResponse,
 )
-from routoo.v1.outcome_pb2 import ReportOutcomeRequest
+from routoo.v1.outcome_pb2 import ReportOutcomeRequest, ReportOutcomeResponse
 from routoo.v1.router_pb2_grpc import RouterServiceStub
 
 if TYPE_CHECKING:
@@ -194,8 +194,14 @@ class AsyncRouterClient:
         self, decision_id: str, *, timeout_s: float | None = None, **outcome: Unpack[Outcome]
     ) -> bool:
         """Reports what really happened; ``RouterClient.report`` has the details."""
+        return (await self.report_outcome(decision_id, timeout_s=timeout_s, **outcome)).accepted
+
+    async def report_outcome(
+        self, decision_id: str, *, timeout_s: float | None = None, **outcome: Unpack[Outcome]
+    ) -> ReportOutcomeResponse:
+        """Reports what really happened; ``RouterClient.report_outcome`` has the details."""
         request = ReportOutcomeRequest(decision_id=decision_id, **outcome)
-        return (await self._call(self._stub.ReportOutcome, request, timeout_s)).accepted
+        return await self._call(self._stub.ReportOutcome, request, timeout_s)
 
     async def budgets(
         self, *, tenant: str = "", timeout_s: float | None = None

@@ -36,7 +36,7 @@ from routoo.v1.info_pb2 import (
     ListModelsRequest,
     ListModelsResponse,
 )
-from routoo.v1.outcome_pb2 import ReportOutcomeRequest
+from routoo.v1.outcome_pb2 import ReportOutcomeRequest, ReportOutcomeResponse
 from routoo.v1.router_pb2_grpc import RouterServiceStub
 
 if TYPE_CHECKING:
@@ -253,14 +253,25 @@ class RouterClient:
         It may be repeated: the service books a decision once.
 
         Returns:
-            Whether the service booked the outcome for this call. False: the decision is unknown, or
-            it was reported before, perhaps by an attempt of this call whose reply was lost.
+            Whether the service booked or counted the outcome for this call. False: the decision is
+            unknown, too old, or was reported before, perhaps by an attempt of this call whose reply
+            was lost; or the report tells nothing that counts.
+
+        Raises:
+            RouterError: as ``route``.
+        """
+        return self.report_outcome(decision_id, timeout_s=timeout_s, **outcome).accepted
+
+    def report_outcome(
+        self, decision_id: str, *, timeout_s: float | None = None, **outcome: Unpack[Outcome]
+    ) -> ReportOutcomeResponse:
+        """Reports as ``report`` does, and returns what came of it: ``result`` says why.
 
         Raises:
             RouterError: as ``route``.
         """
         request = ReportOutcomeRequest(decision_id=decision_id, **outcome)
-        return self._call(self._stub.ReportOutcome, request, timeout_s).accepted
+        return self._call(self._stub.ReportOutcome, request, timeout_s)
 
     def budgets(self, *, tenant: str = "", timeout_s: float | None = None) -> GetBudgetResponse:
         """Returns the state of the budgets: of all, or of those that apply to a tenant.

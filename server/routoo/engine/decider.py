@@ -35,7 +35,7 @@ from routoo.selector.policies.lp import reasons
 from routoo.selector.reason import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from routoo.engine.accounting import Accounting
     from routoo.engine.booking import Booked
@@ -59,6 +59,8 @@ NANO_PER_S = 1_000_000_000
 """In a second."""
 # Solutions of a batch: one more when other requests took its money while it was solved.
 _SOLUTIONS = 2
+# So many decisions of a batch keep their figures in memory together.
+_KEPT_TOGETHER = 1024
 
 
 class Decider:
@@ -160,7 +162,8 @@ class Decider:
             for row, request in enumerate(predicted.requests)
         ]
         if not is_dry:
-            self._decisions.add(decisions)
+            for part in _parts(decisions):
+                self._decisions.add(part)
         return _batch_decision(batch, decisions, chosen.joint)
 
     def _chosen_together(
@@ -261,7 +264,7 @@ class Decider:
             max_quality_gaps=numbers_of(requests, "max_quality_gap"),
             tickets=np.array(tickets, np.int64),
         )
-        ids = [""] * len(requests) if is_dry else self._ids.named(tickets)
+        ids = [""] * len(requests) if is_dry else self._ids.named(tickets, tenants)
         return Prepared(estimates, eligibility, narrowings, case, couplings, tenants, ids)
 
     def _choose(self, requests: Sequence[PromptRequest], prepared: Prepared) -> Chosen:
@@ -419,7 +422,24 @@ class Decider:
             affordable_output_tokens(request, batch.estimates, row, batch.choices[row], batch.pool)
             if "max_cost_usd" in request.constraints
             else None,
+            request.max_output_tokens,
+            request.answers,
         )
+
+
+def _parts(decisions: Sequence[Decision]) -> Iterator[Sequence[Decision]]:
+    """Yields the decisions of a batch, in its order, as decisions of parts of it.
+
+    A decision that stays open keeps the figures of its part in memory, and not those of the whole
+    batch, of which most decisions may be closed.
+    """
+    if len(decisions) <= _KEPT_TOGETHER:
+        yield decisions
+        return
+    for start in range(0, len(decisions), _KEPT_TOGETHER):
+        within = decisions[start : start + _KEPT_TOGETHER]
+        part = within[0].batch.rows(start, start + len(within))
+        yield [replace(one, batch=part, row=row) for row, one in enumerate(within)]
 
 
 def _batch_decision(

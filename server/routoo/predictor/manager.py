@@ -72,7 +72,7 @@ class Predictors:
         self._exchanging = threading.Lock()
         line = load_backends(artifact, settings, self._server, models)
         self._tried = _identity(artifact)
-        self.chain = PredictorChain(line, Breaker(terms, monotonic, random.Random()), watch)  # noqa: S311
+        self.chain = PredictorChain(line, Breaker(terms, monotonic, random.Random()), watch)  # noqa: S311 - pauses
         self.predictor: Predictor = self._first_asked()
 
     def warm_up(self) -> None:
@@ -201,7 +201,7 @@ class Predictors:
 
     def _exchange_on_triton(self, old: Backends, new: Backends) -> None:
         assert old.remote is not None  # noqa: S101 - the caller looked
-        assert new.remote is not None  # noqa: S101
+        assert new.remote is not None  # noqa: S101 - it looked here, too
         before, after = old.remote.wanted, new.remote.wanted
         numbers = [number for number in (before, after) if number is not None]
         if after is not None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
 
 from routoo.selector.reason import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from routoo.predictor.base import Prediction
@@ -115,6 +116,26 @@ class DecidedBatch:
     truncated: list[bool]
     seconds: list[int] | None = None
 
+    def rows(self, start: int, end: int) -> DecidedBatch:
+        """Returns a part of the batch, in memory of its own."""
+        at, part = np.arange(start, end), slice(start, end)
+        narrowings = tuple(replace(one, mask=one.mask[at]) for one in self.narrowings)
+        columns: dict[str, Any] = {name: getattr(self, name)[part] for name in _COLUMNS}
+        return replace(
+            self,
+            estimates=self.estimates.rows(at),
+            mask=self.mask[at],
+            narrowings=narrowings,
+            **columns,
+        )
+
+
+_COLUMNS: Final = (
+    *("policy_versions", "shadow_prices", "couplings", "accepted_ns", "choices", "reasons"),
+    *("eligible", "scores", "costs_usd", "latencies_ms", "output_tokens", "input_tokens"),
+    "truncated",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Insight:
@@ -195,6 +216,8 @@ class Decision:
         tenant: the tenant that pays; empty: none.
         max_output_tokens: the longest answer that keeps the request's limit of the cost; None: it
             has no such limit, or a longest answer of its own.
+        longest_answer: the longest answer, in tokens, that the request allows; None: it sets none.
+        answers: how many answers the request asks for.
     """
 
     batch: DecidedBatch
@@ -204,6 +227,8 @@ class Decision:
     explain: bool
     tenant: str = ""
     max_output_tokens: int | None = None
+    longest_answer: int | None = None
+    answers: int = 1
 
     @property
     def name(self) -> str:

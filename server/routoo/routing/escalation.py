@@ -109,6 +109,8 @@ def escalate(
         new_id,
         decision.explain,
         decision.tenant,
+        longest_answer=decision.longest_answer,
+        answers=decision.answers,
     )
     text = (
         f"{pool.names[chosen]} is expected to score {gain:.4f} more than the answer at hand"

@@ -330,16 +330,20 @@ def _family(model: ModelSpec) -> int | None:
     return family_of(model.name)
 
 
-def load_pool(path: Path | None = None) -> Pool:
-    """Reads a pool file; None reads the shipped one.
+def load_pool(path: Path | None = None, *, finished: bool = False) -> Pool:
+    """Reads a pool file.
+
+    Args:
+        path: the file; None: the shipped one.
+        finished: refuses a file that may be half written.
 
     Raises:
         PoolError: the file is unreadable or malformed, has an unknown key or a value out of
-            range, or names a model twice; or a tier lacks a price.
+            range, or names a model twice; a tier lacks a price; or it may be half written.
     """
     path = path or DEFAULT_POOL
     try:
-        values = read_yaml_mapping(path)
+        values = read_yaml_mapping(path, finished=finished)
     except ConfigError as error:
         raise PoolError(str(error)) from None
     return _pool_of(values, str(path))

@@ -43,6 +43,7 @@ class PromptRequest:
         effort: the reasoning effort that the body sets; empty: none.
         forbids_thinking: whether the body has fields beside which no budget of thinking is taken.
         explain: whether the caller wants every candidate.
+        named: whether the request names its model, and is booked without being routed.
     """
 
     text: str
@@ -66,6 +67,7 @@ class PromptRequest:
     effort: str = ""
     forbids_thinking: bool = False
     explain: bool = False
+    named: bool = False
 
     @classmethod
     def of(cls, text: str, fields: Mapping[str, Any], **more: Any) -> PromptRequest:

@@ -136,7 +136,7 @@ def test_a_message_over_grpcs_default_size_passes(client: RouterClient) -> None:
     explained = [make_request("x", explain=True)] * 12_000
     reply = client.route_many(explained)
     assert reply.ByteSize() > 4 * 1024 * 1024
-    assert Settings().limits.max_message_bytes == MAX_MESSAGE_BYTES
+    assert Settings().limits.max_message_bytes <= MAX_MESSAGE_BYTES
 
 
 async def test_the_async_client_does_the_same(router: FakeRouter) -> None:

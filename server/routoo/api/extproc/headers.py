@@ -17,7 +17,7 @@ DECISION_ID = "x-routoo-decision-id"
 SCORE = "x-routoo-score"
 COST_USD = "x-routoo-cost-usd"
 RESULTS = frozenset({MODEL, ARM, DECISION_ID, SCORE, COST_USD})
-"""Headers that only the processor writes; they are removed from a caller's request."""
+"""Headers that only the processor writes. A caller's own are no constraints."""
 
 _FIELDS = {PREFIX + name.replace("_", "-"): field for name, field in FIELDS.items()}
 

@@ -8,21 +8,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from routoo.api.aside import LARGE_BYTES, Aside
 from routoo.api.extproc.body import asked_by
 from routoo.api.extproc.headers import ARM, COST_USD, DECISION_ID, MODEL, SCORE, read_fields
-from routoo.api.extproc.refusal import Refusal, refusal_of
+from routoo.api.extproc.named_models import booked_model
+from routoo.api.extproc.refusal import Refusal, fault_of, refusal_of
 from routoo.errors import DrainingError, InvalidRequestError, NoEligibleModelError
 from routoo.predictor.conversation import TURN, contents
 from routoo.predictor.tokenizers.families import count_by_family
-from routoo.routing.arms.own import NOTHING_ASKED, own_asking
+from routoo.routing.arms.efforts import DEFAULT_EFFORT
+from routoo.routing.arms.own import NOTHING_ASKED, OwnAsking, own_asking
 from routoo.routing.estimates import INPUT_MARGIN
 from routoo.routing.request import PromptRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
+    from routoo.api.extproc.bodies.request_body import RequestBody
     from routoo.api.extproc.body import Api, Asked
     from routoo.api.extproc.messages import Header
+    from routoo.api.extproc.refusal import Fault
     from routoo.api.overload import Overload
     from routoo.api.security.caller import Caller
     from routoo.api.security.gate import Admission
@@ -79,12 +84,14 @@ class Routed:
         arm: the arm that it is asked for; None: none.
         headers: tell the upstream and the caller of the decision.
         decision: the decision; None: the fallback model answers, for which nothing is predicted.
+        is_named: whether the request names its model, so that its body stays as it is.
     """
 
     model: str
     arm: ArmSpec | None
     headers: tuple[Header, ...]
     decision: Decision | None
+    is_named: bool = False
 
 
 class Router:
@@ -97,52 +104,85 @@ class Router:
         current: the engine and the settings in force.
         overload: refuses requests that would wait too long; shared with the calls of the API.
         tracing: gets the decisions; None: nothing is traced.
+        aside: reads large bodies; None: a thread of its own.
+        on_fault: called for each request without a decision by a fault that is not its own.
     """
 
     def __init__(
-        self, current: ActiveEngine, overload: Overload, tracing: Tracing | None = None
+        self,
+        current: ActiveEngine,
+        overload: Overload,
+        tracing: Tracing | None = None,
+        *,
+        aside: Aside | None = None,
+        on_fault: Callable[[Fault], None] = lambda _fault: None,
     ) -> None:
         self.open = True
+        self._aside = Aside() if aside is None else aside
+        self._on_fault = on_fault
         self._tracing = tracing
         self._current = current
         self._overload = overload
 
+    def named(self, body: RequestBody | None, settings: ProcessorSettings) -> str | Refusal | None:
+        """Returns the model that a request names, if it is booked; see ``booked_model``."""
+        return booked_model(body, settings, self._current.engine.pool)
+
     async def route(
-        self, head: Head, body: dict[str, Any], admit: Callable[[], Admission]
+        self,
+        head: Head,
+        body: Mapping[str, Any],
+        admit: Callable[[], Admission],
+        *,
+        counted: Sequence[str] = (),
+        size_bytes: int = 0,
+        named: str = "",
     ) -> Routed | Refusal:
         """Decides a request; an error becomes a refusal, or the fallback if the settings say so.
 
+        The fallback model takes no request whose body was not understood: nobody would know what
+        it costs.
+
         Args:
             head: the request's headers.
-            body: the request's JSON object.
+            body: the members of the request's body.
             admit: lets the sender in, or raises.
+            counted: parts of the body that were not read, see ``RequestBody``.
+            size_bytes: the size of the body; a large one is read beside the loop.
+            named: the pool's model that the request names, and that answers it or none; empty: it
+                is routed.
         """
-        settings = self._current.settings
         entered_s = None
         admission: Admission | None = None
+        asked: Asked | None = None
         try:
             self._overload.check()
             admission = admit()
             if not self.open:
                 raise DrainingError("the service is stopping; send again")  # noqa: TRY301
+            if size_bytes > LARGE_BYTES:
+                asked = await self._aside.run(asked_by, head.api, body, counted)
+            else:
+                asked = asked_by(head.api, body, counted)
             # Read after the last await, as a reload may exchange the engine during one.
-            engine = self._current.engine
-            request = _request(head, body, admission.caller, settings, engine.pool)
+            engine, settings = self._current.engine, self._current.settings
+            own = NOTHING_ASKED if engine.pool.arms is None else own_asking(head.api, body)
+            request = _request(head, asked, own, admission.caller, settings, engine.pool, named)
             entered_s = self._overload.enter()
             decision = await engine.route(request)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer
-            refusal = refusal_of(error, RPC)
-            fallback = settings.processor
-            if fallback.fallback_model and refusal.failure in fallback.fallback_on:
-                return _fallback(fallback.fallback_model, self._current.engine.pool)
-            return refusal
+            falls_back = asked is not None and not named
+            model = self._current.settings.processor.fallback_model if falls_back else ""
+            return self._not_routed(error, model)
         finally:
             if entered_s is not None:
                 self._overload.leave(entered_s)
             if admission is not None and admission.counts:
                 admission.leave()
         batch, row = decision.batch, decision.row
-        arm = decision.arm
+        # A body that names a model stays as it is; one that names an arm asks for it.
+        as_named = bool(named) and named == decision.model
+        arm = None if as_named else decision.arm
         return Routed(
             decision.model,
             arm,
@@ -154,7 +194,29 @@ class Router:
                 (COST_USD, f"{batch.costs_usd[row]:.6g}"),
             ),
             decision,
+            is_named=as_named,
         )
+
+    def refused(self, error: Exception) -> Refusal:
+        """Returns the refusal of a request whose body could not be read, and logs a fault."""
+        refusal = self._not_routed(error, "")
+        assert isinstance(refusal, Refusal)  # noqa: S101 - there is no other model
+        return refusal
+
+    def _not_routed(self, error: Exception, fallback_model: str) -> Routed | Refusal:
+        """Returns the fallback model's answer, where it may give one; logs and counts a fault."""
+        engine = self._current.engine
+        fault = fault_of(error)
+        decision_id = engine.new_id() if fault is not None else ""
+        refusal = refusal_of(error, RPC, decision_id)
+        if refusal.failure not in self._current.settings.processor.fallback_on:
+            fallback_model = ""
+        if fault is not None:
+            self._on_fault(fault)
+            engine.failed(decision_id, fault, fallback_model)
+        if fallback_model:
+            return _fallback(fallback_model, engine.pool)
+        return refusal
 
     def trace(self, decision: Decision, traceparent: str) -> None:
         """Adds a decision to the trace of its HTTP request, if traces are on."""
@@ -167,12 +229,18 @@ def _fallback(name: str, pool: Pool) -> Routed:
     column = pool.columns_named(name, "processor.fallback_model")[0]
     model, arms = pool.model_of(column), pool.arms
     arm = None if arms is None or name == model else arms.specs[column]
-    named = () if arm is None else ((ARM, arm.name),)
-    return Routed(model, arm, ((MODEL, model), *named), None)
+    told = () if arm is None else ((ARM, arm.name),)
+    return Routed(model, arm, ((MODEL, model), *told), None)
 
 
 def _request(
-    head: Head, body: dict[str, Any], caller: Caller, settings: Settings, pool: Pool
+    head: Head,
+    asked: Asked,
+    own: OwnAsking,
+    caller: Caller,
+    settings: Settings,
+    pool: Pool,
+    named: str,
 ) -> PromptRequest:
     """Converts an HTTP request to a request of the engine.
 
@@ -188,12 +256,17 @@ def _request(
             " name another policy, or call Route and Escalate",
             field="x-routoo-policy",
         )
-    asked = asked_by(head.api, body)
-    own = NOTHING_ASKED if pool.arms is None else own_asking(head.api, body)
-    needed = _needed(asked, settings.processor.capabilities, pool)
+    # A caller that names a model knows what it can do.
+    needed = [] if named else _needed(asked, settings.processor.capabilities, pool)
     fields["required_capabilities"] = (*fields.get("required_capabilities", ()), *needed)
+    allowed = fields.get("allowed_models", ())
+    if named and allowed and named not in allowed:
+        raise NoEligibleModelError(
+            f"the body names {named}, and the allowed models are others",
+            constraint="allowed_models",
+        )
     fields["allowed_models"] = _allowed(
-        head.api, fields.get("allowed_models", ()), settings.processor, pool
+        head.api, (named,) if named else allowed, settings.processor, pool
     )
     if caller.tenant is not None:
         fields["tenant"] = caller.tenant_for(fields.get("tenant", ""))
@@ -215,8 +288,10 @@ def _request(
         if asked.media.is_empty
         else asked.media.amounts(processor.media, processor.tokens_per_image),
         service_tier=asked.service_tier,
+        named=bool(named),
         api="" if pool.arms is None else head.api,
-        effort=own.effort,
+        # A body that names a model and no effort gets its provider's usual one.
+        effort=own.effort or (DEFAULT_EFFORT if named and pool.arms is not None else ""),
         forbids_thinking=own.forbids_thinking,
     )
 

@@ -383,8 +383,9 @@ def budgets(response: GetBudgetResponse) -> list[Block]:
     ]
     blocks: list[Block] = [TextTable(columns, rows)]
     blocks += [TextLine(_reports(one)) for one in response.budgets if one.granted_requests]
+    blocks += [TextLine(_capped(one), "warning") for one in response.budgets if one.capped_reports]
     if any(one.degraded for one in response.budgets):
-        blocks.append(TextLine("degraded: a local share is spent, the ledger is away", "warning"))
+        blocks.append(TextLine("degraded: leases are spent, the ledger is away", "warning"))
     return blocks
 
 
@@ -398,9 +399,12 @@ def _reports(one: Budget) -> str:
     return told
 
 
-def reported() -> list[Block]:
-    """Shows that an outcome was booked."""
-    return [TextLine("booked", "good")]
+def _capped(one: Budget) -> str:
+    """Says that reports told more than their requests could have cost."""
+    return (
+        f"{one.name}: {count(one.capped_reports, 'report')} told more than the request could have"
+        f" cost; {usd(one.capped_usd)} was not booked. The log names who reported"
+    )
 
 
 def check(lines: Sequence[str]) -> list[Block]:

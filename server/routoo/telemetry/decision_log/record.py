@@ -30,6 +30,7 @@ ASKED: Final[dict[str, Any]] = {
     "api": "",
     "effort": "",
     "forbids_thinking": False,
+    "named": False,
 }
 """What a request says of the answers to it, by attributes of ``PromptRequest``, and the value that
 is not logged."""
