@@ -16,8 +16,9 @@ from urllib.parse import unquote
 
 from routoo.api.aside import LARGE_BYTES
 from routoo.api.extproc import messages
+from routoo.api.extproc.bodies.arm_fields import arm_fields
 from routoo.api.extproc.bodies.request_body import read_body
-from routoo.api.extproc.body import api_of, whole
+from routoo.api.extproc.body import api_of
 from routoo.api.extproc.failures import may_have_worked
 from routoo.api.extproc.headers import PREFIX
 from routoo.api.extproc.named_models import read_names
@@ -25,12 +26,12 @@ from routoo.api.extproc.refusal import Refusal, unreadable
 from routoo.api.extproc.router import Head
 from routoo.api.extproc.settlement import FIRST_ERROR_STATUS, settled_by
 from routoo.errors import InvalidRequestError, UnreadableBodyError
-from routoo.routing.arms.parameters import LIMIT_FIELDS, parameters_of
+from routoo.routing.arms.parameters import LIMIT_FIELDS
 from routoo.routing.outcome import OutcomeReport
 from routoo.tariffs.usage_reader import UsageReader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from routoo.api.aside import Aside
     from routoo.api.extproc.bodies.request_body import RequestBody
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from routoo.api.extproc.settlement import AwaitedReplies
     from routoo.api.security.gate import Admission
     from routoo.config.processor import ProcessorSettings
-    from routoo.routing.arms.spec import Api
 
 Message = Any  # envoy.service.ext_proc.v3.ProcessingRequest, or a part of it; it has no types
 _PLAIN = frozenset({"", "identity"})
@@ -266,34 +266,17 @@ class Exchange:
             self._logged.expect(found.decision.decision_id, found.decision.tenant)
         self._tally.request("fallback" if found.decision is None else "routed")
         api = self._request.api
-        fields = {} if found.arm is None else parameters_of(found.arm, api) or {}
-        data = body.rewritten(
-            None if found.is_named else found.model,
-            *self._limits(body.values, api, found),
-            fields=fields,
-        )
+        fields = {} if found.arm is None else arm_fields(body, found.arm, api)
+        if self._settings.cap_answers and found.decision is not None:
+            tokens = found.decision.max_output_tokens
+            if tokens is not None:
+                fields[LIMIT_FIELDS[api][0]] = b"%d" % tokens
+        data = body.rewritten(None if found.is_named else found.model, fields)
         headers = [*found.headers, ("content-length", str(len(data)))]
         removed = {name for name, _ in self._request.ours}.difference(dict(found.headers))
         if self._settings.uncompressed_replies and "accept-encoding" in self._request.names:
             removed.add("accept-encoding")
         return messages.routed_request(data, headers, sorted(removed))
-
-    def _limits(self, values: Mapping[str, Any], api: Api, found: Routed) -> list[tuple[str, int]]:
-        """Returns the fields of a body that limit the answer, with the limits that they get.
-
-        They are the limit of the cost, where the body has none of its own, and that of the arm.
-        """
-        tokens = None if found.arm is None else found.arm.max_output_tokens
-        if self._settings.cap_answers and found.decision is not None:
-            # It is not above the arm's.
-            tokens = found.decision.max_output_tokens or tokens
-        if tokens is None:
-            return []
-        names = LIMIT_FIELDS[api]
-        own = [(name, limit) for name in names if (limit := whole(values.get(name))) is not None]
-        if not own:
-            return [(names[0], tokens)]
-        return [(name, tokens) for name, limit in own if limit > tokens]
 
     def _reply_headers(self, message: Message, attributes: Message) -> bytes:
         assert self._routed is not None  # noqa: S101 - Envoy sends them for routed requests only

@@ -45,7 +45,7 @@ def read_names(settings: ProcessorSettings) -> Collection[str]:
 def booked_model(
     body: RequestBody | None, settings: ProcessorSettings, pool: Pool
 ) -> str | Refusal | None:
-    """Returns the pool's model, or arm, that a request names, if it is booked; else its refusal.
+    """Returns the pool's model that a request names, if it is booked; else its refusal.
 
     Empty: it names a route. None: it passes. A name counts as in a reply: upper and lower case are
     the same, and an alias will do.
@@ -67,14 +67,18 @@ def booked_model(
     shown = model if len(model) <= _LONGEST_NAME else f"{model[:_LONGEST_NAME]}..."
     if settings.named_models == "refuse":
         return _refused(403, f"model {shown!r} may not be named here; send {routes}")
-    column = None if pool.has(model) else pool.answering(model)
-    if column is None and not pool.has(model):
+    # With arms, the names of columns are no models that an upstream knows.
+    column = pool.index.get(model) if pool.arms is None else None
+    if column is None:
+        column = pool.answering(model)
+    if column is None:
+        names = ", ".join(dict.fromkeys(pool.model_of(each) for each in pool.index.values()))
         return _refused(
             400,
             f"model {shown!r} is not one of the pool, so that nobody could say what it costs; name"
-            f" one of {', '.join(pool.names)}, or send {routes}",
+            f" one of {names}, or send {routes}",
         )
-    return model if column is None else pool.model_of(column)
+    return pool.model_of(column)
 
 
 def _refused(status: int, message: str) -> Refusal:

@@ -12,12 +12,11 @@ from routoo.api.aside import LARGE_BYTES, Aside
 from routoo.api.extproc.body import asked_by
 from routoo.api.extproc.headers import ARM, COST_USD, DECISION_ID, MODEL, SCORE, read_fields
 from routoo.api.extproc.named_models import booked_model
-from routoo.api.extproc.refusal import Refusal, fault_of, refusal_of
+from routoo.api.extproc.refusal import Refusal, failure_of, fault_of, refusal_of
 from routoo.errors import DrainingError, InvalidRequestError, NoEligibleModelError
 from routoo.predictor.conversation import TURN, contents
 from routoo.predictor.tokenizers.families import count_by_family
-from routoo.routing.arms.efforts import DEFAULT_EFFORT
-from routoo.routing.arms.own import NOTHING_ASKED, OwnAsking, own_asking
+from routoo.routing.arms.own import NOTHING_ASKED, own_asking
 from routoo.routing.estimates import INPUT_MARGIN
 from routoo.routing.request import PromptRequest
 
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from routoo.config.processor import CapabilityNames, ProcessorSettings
     from routoo.config.settings import Settings
     from routoo.engine.current import ActiveEngine
+    from routoo.routing.arms.own import OwnAsking
     from routoo.routing.arms.spec import ArmSpec
     from routoo.routing.decision import Decision
     from routoo.routing.pool import Pool
@@ -154,7 +154,7 @@ class Router:
         """
         entered_s = None
         admission: Admission | None = None
-        asked: Asked | None = None
+        request: PromptRequest | None = None
         try:
             self._overload.check()
             admission = admit()
@@ -171,18 +171,16 @@ class Router:
             entered_s = self._overload.enter()
             decision = await engine.route(request)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer
-            falls_back = asked is not None and not named
-            model = self._current.settings.processor.fallback_model if falls_back else ""
-            return self._not_routed(error, model)
+            if named:
+                return self._refused(error, "")
+            return self._not_routed(error, understood=request is not None)
         finally:
             if entered_s is not None:
                 self._overload.leave(entered_s)
             if admission is not None and admission.counts:
                 admission.leave()
         batch, row = decision.batch, decision.row
-        # A body that names a model stays as it is; one that names an arm asks for it.
-        as_named = bool(named) and named == decision.model
-        arm = None if as_named else decision.arm
+        arm = None if named else decision.arm  # its body stays as it is
         return Routed(
             decision.model,
             arm,
@@ -194,29 +192,32 @@ class Router:
                 (COST_USD, f"{batch.costs_usd[row]:.6g}"),
             ),
             decision,
-            is_named=as_named,
+            is_named=bool(named),
         )
 
     def refused(self, error: Exception) -> Refusal:
         """Returns the refusal of a request whose body could not be read, and logs a fault."""
-        refusal = self._not_routed(error, "")
-        assert isinstance(refusal, Refusal)  # noqa: S101 - there is no other model
-        return refusal
+        return self._refused(error, "")
 
-    def _not_routed(self, error: Exception, fallback_model: str) -> Routed | Refusal:
-        """Returns the fallback model's answer, where it may give one; logs and counts a fault."""
-        engine = self._current.engine
+    def _not_routed(self, error: Exception, *, understood: bool) -> Routed | Refusal:
+        """Returns the fallback model, where it may answer, or the refusal of a request."""
+        settings = self._current.settings.processor
+        failure = failure_of(error)
+        is_taken = failure in settings.fallback_on and (understood or failure != "internal")
+        model = settings.fallback_model if is_taken else ""
+        refusal = self._refused(error, model)
+        return _fallback(model, self._current.engine.pool) if model else refusal
+
+    def _refused(self, error: Exception, fallback_model: str) -> Refusal:
+        """Makes the refusal for an error; a fault of the service is logged and counted."""
         fault = fault_of(error)
-        decision_id = engine.new_id() if fault is not None else ""
-        refusal = refusal_of(error, RPC, decision_id)
-        if refusal.failure not in self._current.settings.processor.fallback_on:
-            fallback_model = ""
-        if fault is not None:
-            self._on_fault(fault)
-            engine.failed(decision_id, fault, fallback_model)
-        if fallback_model:
-            return _fallback(fallback_model, engine.pool)
-        return refusal
+        if fault is None:
+            return refusal_of(error, RPC)
+        engine = self._current.engine
+        decision_id = engine.new_id()
+        self._on_fault(fault)
+        engine.failed(decision_id, fault, fallback_model)
+        return refusal_of(error, RPC, decision_id)
 
     def trace(self, decision: Decision, traceparent: str) -> None:
         """Adds a decision to the trace of its HTTP request, if traces are on."""
@@ -229,8 +230,8 @@ def _fallback(name: str, pool: Pool) -> Routed:
     column = pool.columns_named(name, "processor.fallback_model")[0]
     model, arms = pool.model_of(column), pool.arms
     arm = None if arms is None or name == model else arms.specs[column]
-    told = () if arm is None else ((ARM, arm.name),)
-    return Routed(model, arm, ((MODEL, model), *told), None)
+    named = () if arm is None else ((ARM, arm.name),)
+    return Routed(model, arm, ((MODEL, model), *named), None)
 
 
 def _request(
@@ -290,8 +291,7 @@ def _request(
         service_tier=asked.service_tier,
         named=bool(named),
         api="" if pool.arms is None else head.api,
-        # A body that names a model and no effort gets its provider's usual one.
-        effort=own.effort or (DEFAULT_EFFORT if named and pool.arms is not None else ""),
+        effort=own.effort,
         forbids_thinking=own.forbids_thinking,
     )
 

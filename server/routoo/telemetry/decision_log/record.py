@@ -27,10 +27,10 @@ ASKED: Final[dict[str, Any]] = {
     "mixed": False,
     "images": 0,
     "service_tier": "",
+    "named": False,
     "api": "",
     "effort": "",
     "forbids_thinking": False,
-    "named": False,
 }
 """What a request says of the answers to it, by attributes of ``PromptRequest``, and the value that
 is not logged."""

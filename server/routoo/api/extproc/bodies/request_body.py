@@ -18,7 +18,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
@@ -36,6 +37,7 @@ from routoo.errors import UnreadableBodyError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+NO_FIELDS: Final[Mapping[str, bytes]] = MappingProxyType({})
 SMALL_BYTES: Final = 16 * 1024
 """Bodies up to this size are built whole, which takes a few milliseconds at most."""
 # The body is known to be JSON, so these need not reject anything. They are linear, as ``TEXT`` is.
@@ -46,9 +48,6 @@ _NEXT_BRACKETS = re.compile(
     rb'[^"{}\[\]]*+(?:' + TEXT + rb'[^"{}\[\]]*+)*+(?:([{\[]++)|([}\]]++))', re.DOTALL
 )
 _QUOTE, _BRACE, _BRACKET = b'"{['
-_SPACE: Final = b" \t\r\n"  # JSON's
-_NO_FIELDS: Final[Mapping[str, Any]] = {}
-_Change: TypeAlias = tuple[int, int, bytes]  # first byte, the one after the last, new bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,105 +68,42 @@ class RequestBody:
     counted: tuple[str, ...] = ()
     places: Mapping[str, Sequence[tuple[int, int]]] | None = None
 
-    def rewritten(
-        self,
-        model: str | None,
-        *limits: tuple[str, int],
-        fields: Mapping[str, Any] = _NO_FIELDS,
-    ) -> bytes:
+    def has(self, name: str) -> bool:
+        """Returns whether the object has a key, even if its value was not read."""
+        return name in (self.values if self.places is None else self.places)
+
+    def text_of(self, name: str) -> bytes:
+        """Returns the bytes of the value of a top-level key that the object has."""
+        start, end = next(iter(self._places(name)))
+        return self.data[start:end]
+
+    def rewritten(self, model: str | None, fields: Mapping[str, bytes] = NO_FIELDS) -> bytes:
         """Returns the bytes with another ``model``; no other byte changes.
 
         Args:
             model: the new value; None: the old one stays.
-            limits: top-level keys and their new numbers; they may be new keys, in ASCII without
-                characters that JSON escapes.
-            fields: further top-level keys, as ASCII as these, and their JSON values. What the body
-                has already is never written over, see ``with_fields``.
+            fields: further top-level keys and their new values, as JSON. A key may be new; it is in
+                ASCII, without characters that JSON escapes.
         """
         data = self.data
-        changes = []
-        if model is not None:
-            new = orjson.dumps(model)
-            changes += [(start, end, new) for start, end in self._places("model")]
-        for name, number in limits:
-            changes += _changes(data, name, self._places(name), number, over=True)
-        for name, value in fields.items():
-            changes += _changes(data, name, self._places(name), value)
-        return _changed(data, changes)
+        new = {} if model is None else {"model": orjson.dumps(model)}
+        changes: list[tuple[int, int, bytes]] = []
+        end = data.rindex(b"}")
+        for name, value in {**new, **fields}.items():
+            if self.has(name):
+                changes += [(start, stop, value) for start, stop in self._places(name)]
+            else:
+                changes.append((end, end, b',"%s":%s' % (name.encode(), value)))
+        parts: list[bytes] = []
+        kept_to = 0
+        for start, stop, value in sorted(changes, key=itemgetter(0)):
+            parts += (data[kept_to:start], value)
+            kept_to = stop
+        parts.append(data[kept_to:])
+        return b"".join(parts)
 
     def _places(self, name: str) -> Iterable[tuple[int, int]]:
-        return places_of(self.data, name) if self.places is None else self.places.get(name, ())
-
-
-def with_fields(data: bytes, fields: Mapping[str, Any]) -> bytes:
-    """Returns an object with further fields; what it has already is never written over.
-
-    An object among the fields is merged into that of the data, unless one of its own fields differs
-    there: then the data's stays as it is. A field that is null is not set. All other bytes stay.
-
-    Args:
-        data: a JSON object, in UTF-8, that a parser has accepted.
-        fields: JSON values; the names are ASCII without characters that JSON escapes.
-    """
-    changes: list[_Change] = []
-    for name, value in fields.items():
-        changes += _changes(data, name, places_of(data, name), value)
-    return _changed(data, changes)
-
-
-def _changes(
-    data: bytes, name: str, places: Iterable[tuple[int, int]], value: Any, *, over: bool = False
-) -> list[_Change]:
-    """Returns the changes that set a key: at its places, or else before the end of the object.
-
-    Args:
-        data: the object.
-        name: the key.
-        places: the offsets of its values.
-        value: the new value.
-        over: whether it goes before what is there.
-    """
-    new = orjson.dumps(value)
-    found = [
-        (start, end, new if over else _merged(data[start:end], value)) for start, end in places
-    ]
-    if found:
-        return found
-    end = data.rindex(b"}")
-    return [(end, end, b',"%s":%b' % (name.encode(), new))]
-
-
-def _changed(data: bytes, changes: Sequence[_Change]) -> bytes:
-    parts: list[bytes] = []
-    kept_to = 0
-    for start, end, value in sorted(changes, key=itemgetter(0)):  # what is added keeps its order
-        if start == end and not parts and data[:start].rstrip(_SPACE).endswith(b"{"):
-            value = value.removeprefix(b",")  # noqa: PLW2901 - the object was empty
-        parts += (data[kept_to:start], value)
-        kept_to = end
-    parts.append(data[kept_to:])
-    return b"".join(parts)
-
-
-def _merged(there: bytes, value: Any) -> bytes:
-    found = read_json(there)
-    if found is None:
-        return orjson.dumps(value)
-    if isinstance(found, dict) and isinstance(value, dict) and _agree(found, value):
-        return with_fields(there, value)
-    return there
-
-
-def _agree(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    """Returns whether no field of ``wanted`` has another value in ``found``."""
-    for name, value in wanted.items():
-        there = found.get(name)
-        if isinstance(there, dict) and isinstance(value, dict):
-            if not _agree(there, value):
-                return False
-        elif there is not None and there != value:
-            return False
-    return True
+        return places_of(self.data, name) if self.places is None else self.places[name]
 
 
 def read_body(data: bytes, route_names: Collection[str]) -> RequestBody | None:
