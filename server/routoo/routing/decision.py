@@ -126,6 +126,7 @@ class DecidedBatch:
             estimates=self.estimates.rows(at),
             mask=self.mask[at],
             narrowings=narrowings,
+            seconds=None if self.seconds is None else self.seconds[part],
             **columns,
         )
 
