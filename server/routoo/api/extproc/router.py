@@ -125,7 +125,7 @@ class Router:
         self._current = current
         self._overload = overload
 
-    def named(self, body: RequestBody | None, settings: ProcessorSettings) -> str | Refusal | None:
+    def named(self, body: RequestBody | None, settings: ProcessorSettings) -> str | Refusal:
         """Returns the model that a request names, if it is booked; see ``booked_model``."""
         return booked_model(body, settings, self._current.engine.pool)
 
