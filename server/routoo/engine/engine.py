@@ -485,6 +485,8 @@ class Engine:
             check_task(request.task, self.predictor.tasks, self._tasks)
         if request.policy or request.constraints:
             self.policies.check(request)
+        if request.session is not None:
+            self.accounting.sessions.check(request, self.pool)
         if self.accounting.spending is not None:
             self.accounting.spending.check(request.tenant)
 

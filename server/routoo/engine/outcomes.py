@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from routoo.budget.ledger import Ledger
     from routoo.engine.corrections.corrector import Corrector
     from routoo.engine.open_decisions import OpenDecisions
+    from routoo.engine.sessions.tracker import Sessions
     from routoo.routing.decision import Decision
     from routoo.routing.outcome import OutcomeReport
     from routoo.routing.pool import Pool
@@ -38,6 +39,7 @@ class OutcomeSettlement:
         corrector: learns lengths and latencies from what is reported; None: nothing does.
         settled: called with the tenant, the predicted and the true cost of each report; None:
             nobody wants to know.
+        sessions: keeps what became of the turns of sessions; None: there are none.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class OutcomeSettlement:
         clock_ns: Callable[[], int] = time_ns,
         corrector: Corrector | None = None,
         settled: Callable[[str, float, float], None] | None = None,
+        sessions: Sessions | None = None,
     ) -> None:
         self._decisions = decisions
         self._ledger = ledger
@@ -57,6 +60,7 @@ class OutcomeSettlement:
         self._clock_ns = clock_ns
         self._corrector = corrector
         self._settled = settled
+        self._sessions = sessions
 
     def report(self, outcome: OutcomeReport) -> bool:
         """Books an outcome.
@@ -91,6 +95,8 @@ class OutcomeSettlement:
         self._counts.reports.labels("failed" if outcome.error else "accepted").inc()
         if decision is not None and column is not None:
             self._watch(outcome, decision, column, cost_usd)
+            if self._sessions is not None and decision.batch.sessions is not None:
+                self._sessions.reported(outcome, decision, column, cost_usd)
         return True
 
     def report_all(self, outcomes: Sequence[OutcomeReport]) -> list[bool | RoutooError]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from routoo.request_fields import CONSTRAINTS, Kind, Narrows
 from routoo.routing.estimates import answers_of, caps_of
+from routoo.routing.sessions.ties import ties_of
 from routoo.selector.eligibility import Eligibility
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from routoo.routing.estimates import Estimates
     from routoo.routing.pool import Pool
     from routoo.routing.request import PromptRequest
+    from routoo.routing.sessions.rows import SessionRows
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +54,18 @@ def check_names(request: PromptRequest, pool: Pool) -> None:
 
 
 def narrow(
-    requests: Sequence[PromptRequest], estimates: Estimates, pool: Pool
+    requests: Sequence[PromptRequest],
+    estimates: Estimates,
+    pool: Pool,
+    sessions: SessionRows | None = None,
 ) -> tuple[Eligibility, tuple[Narrowing, ...]]:
     """Applies the constraints of n requests, one kind after the other.
+
+    Args:
+        requests: the n requests.
+        estimates: their predictions.
+        pool: the m models.
+        sessions: their sessions, whose ties are constraints, too; None: they have none.
 
     Returns:
         The eligibility, and the constraints that removed a model from any of the requests.
@@ -68,6 +79,9 @@ def narrow(
     for row in rows:
         if row.kind is Kind.NAMES:
             narrower.keep_named(row, pool)
+    if sessions is not None:
+        for constraint, kept in ties_of(sessions, pool):
+            narrower.keep(constraint, kept)
     needed = _needed_tokens(requests, estimates)
     if np.maximum.reduce(needed, axis=None) > pool.shortest_window_tokens:
         narrower.keep("context_window_tokens", needed <= pool.context_window_tokens)

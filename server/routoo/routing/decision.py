@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from routoo.routing.joint import JointConstraints, JointSolution
     from routoo.routing.pool import Pool
     from routoo.routing.request import PromptRequest
+    from routoo.routing.sessions.stay import DecidedTurns, SessionTurns
     from routoo.selector.arrays import BoolArray, IndexArray, ReasonArray
     from routoo.selector.eligibility import Eligibility
     from routoo.selector.lp.frontier import Frontier
@@ -87,6 +88,7 @@ class DecidedBatch:
         output_tokens: predicted lengths of the chosen models' answers.
         input_tokens: lengths of the prompts, as the chosen models count them.
         truncated: whether the middle of the prompt was not read.
+        sessions: the turns of sessions; None: no row has one.
     """
 
     pool: Pool
@@ -111,6 +113,7 @@ class DecidedBatch:
     output_tokens: list[float]
     input_tokens: list[float]
     truncated: list[bool]
+    sessions: DecidedTurns | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,6 +362,7 @@ class Prepared:
         couplings: per row, the constraints that its price comes from.
         tenants: per row, the tenant that pays.
         ids: per row, the decision id.
+        turns: the turns of sessions; None: no row has one.
     """
 
     estimates: Estimates
@@ -368,6 +372,7 @@ class Prepared:
     couplings: list[tuple[str, ...]]
     tenants: list[str]
     ids: list[str]
+    turns: SessionTurns | None = None
 
     @property
     def billed(self) -> Case:
@@ -393,9 +398,11 @@ class Chosen:
         reasons: int8 [n] of ``Reason``.
         priced: bool [n], rows in which score minus price times cost decided.
         joint: the joint decision of all rows; None: each row was decided on its own.
+        turns: the turns of sessions after the choice; None: no row has one.
     """
 
     choice: IndexArray
     reasons: ReasonArray
     priced: BoolArray
     joint: Joint | None = None
+    turns: SessionTurns | None = None

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from routoo.routing.media import MediaAmounts
+    from routoo.routing.sessions.facts import SessionFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class PromptRequest:
             way; None: there are none.
         service_tier: the service tier that is asked for; empty: the standard one.
         explain: whether the caller wants every candidate.
+        session: the session that it is a turn of; None: it is of none.
     """
 
     text: str
@@ -60,6 +62,7 @@ class PromptRequest:
     media: MediaAmounts | None = None
     service_tier: str = ""
     explain: bool = False
+    session: SessionFacts | None = None
 
     @classmethod
     def of(cls, text: str, fields: Mapping[str, Any], **more: Any) -> PromptRequest:

@@ -23,6 +23,7 @@ from routoo.errors import ConfigError
 from routoo.pricing.online import OnlinePricing
 from routoo.pricing.prices import FixedPricing
 from routoo.server.corrections import open_corrector
+from routoo.server.sessions import open_sessions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from routoo.config.policy import PolicySettings
     from routoo.config.settings import Settings
     from routoo.engine.corrections.corrector import Corrector
+    from routoo.engine.sessions.tracker import Sessions
     from routoo.pricing.prices import Pricing
     from routoo.server.assembly import Components
     from routoo.telemetry.outcome_counts import OutcomeCounts
@@ -83,7 +85,8 @@ def open_accounting(
         raise
     kept = settings.outcomes
     decisions = OpenDecisions(kept.max_open_decisions, kept.max_age_s)
-    return _accounting_of(settings, parts, ledger, decisions, counts, clocks, corrector)
+    sessions = open_sessions(settings)
+    return _accounting_of(settings, parts, ledger, decisions, counts, clocks, corrector, sessions)
 
 
 def renew_accounting(
@@ -129,7 +132,15 @@ def renew_accounting(
     old.pricing.close()
     old.decisions.bound(kept.max_open_decisions, kept.max_age_s)
     return _accounting_of(
-        settings, parts, ledger, old.decisions, counts, clocks, old.corrector, old.pricing
+        settings,
+        parts,
+        ledger,
+        old.decisions,
+        counts,
+        clocks,
+        old.corrector,
+        old.sessions,
+        old.pricing,
     )
 
 
@@ -150,7 +161,7 @@ def close_replaced(old: Accounting, new: Accounting) -> None:
         old.spending.ledger.close()
 
 
-def _accounting_of(
+def _accounting_of(  # noqa: PLR0913, PLR0917 - one parameter per part
     settings: Settings,
     parts: Components,
     ledger: Ledger | None,
@@ -158,15 +169,16 @@ def _accounting_of(
     counts: OutcomeCounts,
     clocks: Clocks,
     corrector: Corrector | None,
+    sessions: Sessions,
     before: Pricing | None = None,
 ) -> Accounting:
     if ledger is None:
         outcomes = OutcomeSettlement(
-            decisions, None, parts.pool, counts, clocks.clock_ns, corrector
+            decisions, None, parts.pool, counts, clocks.clock_ns, corrector, sessions=sessions
         )
         fixed = FixedPricing(parts.price)
         _reprice(corrector, fixed, parts, settings)
-        return Accounting(fixed, None, decisions, outcomes, clocks.clock_ns, corrector)
+        return Accounting(fixed, None, decisions, outcomes, clocks.clock_ns, corrector, sessions)
     policy = settings.policy
     pricing = OnlinePricing(
         ledger,
@@ -180,7 +192,14 @@ def _accounting_of(
     if isinstance(before, OnlinePricing):
         pricing.go_on_from(before)
     outcomes = OutcomeSettlement(
-        decisions, ledger, parts.pool, counts, clocks.clock_ns, corrector, pricing.settled
+        decisions,
+        ledger,
+        parts.pool,
+        counts,
+        clocks.clock_ns,
+        corrector,
+        pricing.settled,
+        sessions,
     )
     spending = BudgetBooking(
         ledger,
@@ -189,7 +208,7 @@ def _accounting_of(
     )
     _reprice(corrector, pricing, parts, settings)
     pricing.start()
-    return Accounting(pricing, spending, decisions, outcomes, clocks.clock_ns, corrector)
+    return Accounting(pricing, spending, decisions, outcomes, clocks.clock_ns, corrector, sessions)
 
 
 def _reprice(

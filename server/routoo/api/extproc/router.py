@@ -7,13 +7,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from routoo.api.extproc.body import asked_by
-from routoo.api.extproc.headers import COST_USD, DECISION_ID, MODEL, SCORE, read_fields
+from routoo.api.extproc.headers import (
+    COST_USD,
+    DECISION_ID,
+    MODEL,
+    SCORE,
+    STAY_REASON,
+    SWITCH_COST_USD,
+    read_fields,
+)
 from routoo.api.extproc.refusal import Refusal, refusal_of
 from routoo.errors import DrainingError, InvalidRequestError, NoEligibleModelError
 from routoo.predictor.conversation import TURN, contents
 from routoo.predictor.tokenizers.families import count_by_family
 from routoo.routing.estimates import INPUT_MARGIN
 from routoo.routing.request import PromptRequest
+from routoo.routing.sessions.stay import Stay
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -134,22 +143,31 @@ class Router:
                 self._overload.leave(entered_s)
             if admission is not None and admission.counts:
                 admission.leave()
-        batch, row = decision.batch, decision.row
-        return Routed(
-            decision.model,
-            (
-                (MODEL, decision.model),
-                (DECISION_ID, decision.decision_id),
-                (SCORE, f"{batch.scores[row]:.4f}"),
-                (COST_USD, f"{batch.costs_usd[row]:.6g}"),
-            ),
-            decision,
-        )
+        return Routed(decision.model, _told(decision), decision)
 
     def trace(self, decision: Decision, traceparent: str) -> None:
         """Adds a decision to the trace of its HTTP request, if traces are on."""
         if self._tracing is not None:
             self._tracing.decided_over_http(decision, traceparent)
+
+
+def _told(decision: Decision) -> tuple[Header, ...]:
+    """Returns the headers that tell of a decision."""
+    batch, row = decision.batch, decision.row
+    headers = (
+        (MODEL, decision.model),
+        (DECISION_ID, decision.decision_id),
+        (SCORE, f"{batch.scores[row]:.4f}"),
+        (COST_USD, f"{batch.costs_usd[row]:.6g}"),
+    )
+    sessions = batch.sessions
+    if sessions is None or sessions.rows.current[row] < 0:
+        return headers
+    switch = (SWITCH_COST_USD, f"{sessions.switch_costs_usd[row]:.6g}")
+    stay = Stay(sessions.stays[row])
+    return (
+        (*headers, switch) if stay is Stay.NONE else (*headers, (STAY_REASON, stay.label), switch)
+    )
 
 
 def _request(
