@@ -133,8 +133,7 @@ class Decider:
             else:
                 replies.append(_no_model_left(prepared.eligibility, row))
         self._decisions.add(one for one in replies if isinstance(one, Decision))
-        if batch.sessions is not None:
-            self._sessions.decided(batch, predicted.requests)
+        self._keep_turns(batch, predicted.requests)
         return replies
 
     def decide_jointly(
@@ -166,8 +165,7 @@ class Decider:
         ]
         if not is_dry:
             self._decisions.add(decisions)
-            if batch.sessions is not None:
-                self._sessions.decided(batch, predicted.requests)
+            self._keep_turns(batch, predicted.requests)
         return _batch_decision(batch, decisions, chosen.joint)
 
     def _chosen_together(
@@ -259,7 +257,7 @@ class Decider:
         estimates = self._estimates(predicted)
         alone_usd = estimates.costs_usd
         rows, keys = None, None
-        if any(one.session is not None for one in requests):
+        if any(one.session is not None and not one.session.alone for one in requests):
             rows, keys = self._sessions.before(requests, estimates.input_tokens, self._pool)
             estimates = in_turn(rows, estimates, self._pool)
         eligibility, narrowings = narrow(requests, estimates, self._pool, rows)
@@ -388,6 +386,10 @@ class Decider:
         if self._recorder is not None:
             self._recorder.decided(predicted.requests, prepared, chosen, batch)
         return batch
+
+    def _keep_turns(self, batch: DecidedBatch, requests: Sequence[PromptRequest]) -> None:
+        if any(one.session is not None for one in requests):
+            self._sessions.decided(batch, requests)
 
     def _observe(
         self, prepared: Prepared, chosen: Chosen, booked: Booked, *, is_planned: bool

@@ -17,6 +17,7 @@ from routoo.api.extproc.headers import (
     read_fields,
 )
 from routoo.api.extproc.refusal import Refusal, refusal_of
+from routoo.api.session_of_body import session_of
 from routoo.errors import DrainingError, InvalidRequestError, NoEligibleModelError
 from routoo.predictor.conversation import TURN, contents
 from routoo.predictor.tokenizers.families import count_by_family
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from routoo.config.processor import CapabilityNames, ProcessorSettings
     from routoo.config.settings import Settings
     from routoo.engine.current import ActiveEngine
+    from routoo.engine.engine import Engine
     from routoo.routing.decision import Decision
     from routoo.routing.pool import Pool
     from routoo.telemetry.tracing import Tracing
@@ -128,7 +130,7 @@ class Router:
                 raise DrainingError("the service is stopping; send again")  # noqa: TRY301
             # Read after the last await, as a reload may exchange the engine during one.
             engine = self._current.engine
-            request = _request(head, body, admission.caller, settings, engine.pool)
+            request = _request(head, body, admission.caller, settings, engine)
             entered_s = self._overload.enter()
             decision = await engine.route(request)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer
@@ -171,7 +173,7 @@ def _told(decision: Decision) -> tuple[Header, ...]:
 
 
 def _request(
-    head: Head, body: dict[str, Any], caller: Caller, settings: Settings, pool: Pool
+    head: Head, body: dict[str, Any], caller: Caller, settings: Settings, engine: Engine
 ) -> PromptRequest:
     """Converts an HTTP request to a request of the engine.
 
@@ -182,7 +184,7 @@ def _request(
     """
     fields = read_fields(head.ours)
     asked = asked_by(head.api, body)
-    needed = _needed(asked, settings.processor.capabilities, pool)
+    needed = _needed(asked, settings.processor.capabilities, engine.pool)
     fields["required_capabilities"] = (*fields.get("required_capabilities", ()), *needed)
     fields["allowed_models"] = _allowed(
         head.api, fields.get("allowed_models", ()), settings.processor
@@ -207,6 +209,13 @@ def _request(
         if asked.media.is_empty
         else asked.media.amounts(processor.media, processor.tokens_per_image),
         service_tier=asked.service_tier,
+        session=session_of(
+            head.api,
+            body,
+            fields,
+            derives=settings.sessions.derive and engine.accounting.sessions.keeps,
+            marked=asked.caches,
+        ),
     )
 
 

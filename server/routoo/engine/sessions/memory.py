@@ -73,11 +73,13 @@ class MemorySessions:
             if state is not None:
                 self._put(key, after_report(state, report), seen=False)
 
-    def put(self, key: bytes, state: SessionState) -> None:
-        """Keeps a state that another store has."""
+    def link(self, key: bytes, other: bytes) -> None:
         with self._lock:
-            self._put(key, state)
-            self._drop(self._clock_s())
+            now_s = self._clock_s()
+            state = self._known(key, now_s)
+            if state is not None:
+                self._put(other, state)
+                self._drop(now_s)
 
     def close(self) -> None:
         pass

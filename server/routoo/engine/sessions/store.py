@@ -44,6 +44,10 @@ class SessionStore(Protocol):
         """Keeps what became of a turn; does not wait."""
         ...
 
+    def link(self, key: bytes, other: bytes) -> None:
+        """Keeps what is kept of a session under another key, too; does not wait."""
+        ...
+
     def close(self) -> None:
         """Ends threads and connections."""
         ...

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from routoo.config.sessions import SessionSettings
 from routoo.errors import InvalidRequestError
+from routoo.routing.sessions.facts import PREVIOUS
 from routoo.routing.sessions.rows import Before, SessionRows
 from routoo.routing.sessions.state import MIN_CACHED_TOKENS, Turn, TurnReport
 
@@ -43,6 +44,11 @@ class Sessions:
         """Whether the store that replicas share is away."""
         return self.store is not None and self.store.degraded
 
+    @property
+    def keeps(self) -> bool:
+        """Whether sessions are kept."""
+        return self.store is not None
+
     def check(self, request: PromptRequest, pool: Pool) -> None:
         """Refuses a session that cannot count.
 
@@ -71,13 +77,13 @@ class Sessions:
             input_tokens: float64 [n, m], as each model's tokenizer counts them.
             pool: the m models.
         """
-        keys = [self._key(one) for one in requests]
+        keys = [self._key_of(one) for one in requests]
         wanted = list(dict.fromkeys(key for key in keys if key))
         states, now_s = ([], 0.0) if self.store is None else self.store.read(wanted)
         kept = dict(zip(wanted, states, strict=True))
         known = [
             None
-            if one.session is None
+            if one.session is None or one.session.alone
             else Before(one.session, None if one.session.begins else kept.get(key), now_s)
             for one, key in zip(requests, keys, strict=True)
         ]
@@ -85,13 +91,14 @@ class Sessions:
 
     def decided(self, batch: DecidedBatch, requests: Sequence[PromptRequest]) -> None:
         """Keeps the turns of a decided batch."""
-        sessions = batch.sessions
-        if sessions is None or self.store is None:
+        if self.store is None:
             return
-        for row, key in enumerate(sessions.keys):
-            column, facts = batch.choices[row], requests[row].session
-            if not key or column < 0 or facts is None:
+        keys = None if batch.sessions is None else batch.sessions.keys
+        for row, request in enumerate(requests):
+            column, facts = batch.choices[row], request.session
+            if facts is None or not facts.id or column < 0:
                 continue
+            key = self._key_of(request) if keys is None else keys[row]
             tokens = int(batch.input_tokens[row])
             turn = Turn(
                 model=batch.pool.names[column],
@@ -116,6 +123,8 @@ class Sessions:
         sessions = batch.sessions
         if sessions is None or self.store is None or not sessions.keys[row]:
             return
+        if not sessions.rows.on[row]:
+            return  # a first turn that was taken to be the only one: it counts as predicted
         tokens, ttl_s = self._cached(outcome, decision, column)
         more_usd = 0.0 if cost_usd is None else cost_usd - batch.costs_usd[row]
         report = TurnReport(
@@ -126,6 +135,10 @@ class Sessions:
             more_nano_usd=round(more_usd * _NANO_PER_USD),
         )
         self.store.report(sessions.keys[row], report)
+        reply_id = "" if outcome.usage is None else outcome.usage.reply_id
+        if reply_id and sessions.rows.linked[row]:
+            linked = self._key(decision.tenant, PREVIOUS, reply_id)
+            self.store.link(sessions.keys[row], linked)
 
     def undone(self, decisions: Sequence[Decision]) -> None:
         """Takes back what decisions that nobody received would have cost and cached."""
@@ -176,12 +189,14 @@ class Sessions:
         # Providers that do not bill writes keep the whole input.
         return max(read, usage.input_tokens or 0), ttl_s
 
-    def _key(self, request: PromptRequest) -> bytes:
-        """Returns the key of a request's session: of this tenant and this kind of id alone."""
+    def _key_of(self, request: PromptRequest) -> bytes:
         facts = request.session
-        if facts is None or self.store is None or not facts.id:
+        return _NO_KEY if facts is None else self._key(request.tenant, facts.kind, facts.id)
+
+    def _key(self, *parts: str) -> bytes:
+        """Returns the key of a session's tenant, kind of id, and id; empty: it has no id."""
+        if self.store is None or not parts[-1]:
             return _NO_KEY
-        parts = (request.tenant, facts.kind, facts.id)
         told = b"".join(_framed(one.encode("utf-8", "surrogatepass")) for one in parts)
         return blake2b(told, key=self.store.secret, digest_size=_KEY_BYTES).digest()
 

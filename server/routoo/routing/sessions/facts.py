@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MOST_ID_CHARS: Final = 512
+PREVIOUS: Final = "previous_response_id"
+"""The kind of the id of a reply that a request goes on from."""
 
 
 class Tie(IntFlag):
@@ -36,21 +38,26 @@ class SessionFacts:
             two sessions, whatever they are. Empty: there is no id, and nothing is kept.
         id: the id, or the texts of the first turns; only a keyed hash of it is kept.
         begins: whether this is the first turn, whatever is kept of the id.
+        alone: whether this is the first turn and nothing tells that another will come; it is then
+            decided as without a session, and kept for the case that one does.
         ties: what ties the request to the model of the turn before.
         current_model: the model that answered that turn, as the caller tells it; empty: what is
             kept counts.
         cached_input_tokens: how much of the input its provider has in its cache, as the caller
             tells it; None: what is kept counts.
         writes: whether the input is written into the caches of providers that sell that.
+        linked: whether the next turn may name the reply of this one instead of the session.
     """
 
     kind: str = ""
     id: str = ""
     begins: bool = False
+    alone: bool = False
     ties: Tie = Tie.NONE
     current_model: str = ""
     cached_input_tokens: int | None = None
     writes: bool = True
+    linked: bool = False
 
 
 FIELDS: Final[tuple[str, ...]] = ("session_id", "current_model", "cached_input_tokens")

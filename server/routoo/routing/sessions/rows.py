@@ -56,6 +56,7 @@ class SessionRows:
         ahead: float64 [n], the turns ahead that count beside this one, see ``turns_ahead``.
         min_gain: float64 [n], the gain in score below which the model stays.
         spent_usd: float64 [n], the cost of the turns before.
+        linked: bool [n], sessions whose next turn may name the reply of this one.
     """
 
     on: BoolArray
@@ -69,6 +70,7 @@ class SessionRows:
     ahead: FloatArray
     min_gain: FloatArray
     spent_usd: FloatArray
+    linked: BoolArray
 
     def __len__(self) -> int:
         return len(self.on)
@@ -88,6 +90,7 @@ class SessionRows:
             ahead=np.zeros(n),
             min_gain=np.zeros(n),
             spent_usd=np.zeros(n),
+            linked=np.zeros(n, np.bool_),
         )
 
     @classmethod
@@ -177,6 +180,7 @@ def _put(rows: SessionRows, row: int, before: Before, input_tokens: FloatArray, 
     rows.current[row] = column = pool.index.get(current, -1)
     rows.ties[row] = int(facts.ties)
     rows.writes[row] = facts.writes
+    rows.linked[row] = facts.linked
     warm, cold = WARM_PRIOR
     if state is not None:
         turns, cold_turns = state.turns, state.cold_turns
