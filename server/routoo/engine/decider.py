@@ -356,7 +356,9 @@ class Decider:
             shadow_prices=(prepared.case.prices if joint is None else joint.row_prices).tolist(),
             couplings=couplings,
             decided_jointly=joint is not None,
-            degraded=prediction.degraded or (booked is not None and booked.degraded),
+            degraded=prediction.degraded
+            or (booked is not None and booked.degraded)
+            or (chosen.turns is not None and self._sessions.degraded),
             refused=0 if booked is None else int(np.count_nonzero(booked.refused)),
             estimates=estimates,
             mask=prepared.case.mask,

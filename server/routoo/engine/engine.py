@@ -377,7 +377,9 @@ class Engine:
             price=self.price,
             price_set_by=self.accounting.pricing.in_force.of("")[1],
             max_prompt_tokens=self.predictor.max_tokens,
-            degraded=self.predictor.degraded or any(state.degraded for state, _ in budgets),
+            degraded=self.predictor.degraded
+            or self.accounting.sessions.degraded
+            or any(state.degraded for state, _ in budgets),
             shadow=None if self.shadow is None else self.shadow.comparison,
             corrections=self._corrections_info(),
         )
