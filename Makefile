@@ -2,8 +2,8 @@
 #
 # One virtual environment, extended step by step: `serve` installs the runtime only, `test` adds
 # what trains and tests, `lint` the linters. Each step leaves a stamp and is repeated only when
-# pyproject.toml or constraints.txt change. A Triton server gets one of its own, .triton, and LiteLLM
-# a folder, .litellm.
+# pyproject.toml or constraints.txt change. A Triton server gets one of its own, .triton, what looks at
+# the dependencies another, .supply, and LiteLLM a folder, .litellm.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -33,11 +33,13 @@ CLIENT_STAMP := $(VENV)/.installed-client
 TEST_STAMP := $(VENV)/.installed-test
 DEV_STAMP := $(VENV)/.installed-dev
 TRITON_STAMP := .triton/.installed
+SUPPLY_STAMP := .supply/.installed
 LITELLM_STAMP := .litellm/.installed
 BUF := .tools/buf-$(BUF_VERSION)/node_modules/.bin/buf
 PROTOS := $(wildcard proto/routoo/v1/*.proto)
 
-.PHONY: help serve triton test lint proto proto-check bench fuzz fuzz-processor train reproduce export constraints clean
+.PHONY: help serve triton test lint proto proto-check bench fuzz fuzz-processor chaos train reproduce export constraints \
+  sbom audit clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -88,6 +90,9 @@ fuzz-processor: $(TEST_STAMP) ## Send 1,000,000 hostile streams to the external 
 	@FUZZ_STREAMS=$(or $(STREAMS),1000000) FUZZ_FIRST=$(or $(FIRST),0) \
 	$(BIN)/python -m pytest --timeout 0 tests/integration/envoy/test_processor_fuzz.py
 
+chaos: $(TEST_STAMP) $(TRITON_STAMP) ## Break a whole site by random faults and check its books (SECONDS=180, SEED=n)
+	@PYTHONPATH=tests $(BIN)/python -m chaos --seconds $(or $(SECONDS),180) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
 train: $(TEST_STAMP) ## Train on your OUTCOMES=file, else what ships, on ROUTOO_DATA (BACKBONE=encoder or decoder for a network)
 ifneq ($(OUTCOMES),)
 	@$(BIN)/routoo-export train --outcomes $(OUTCOMES) $(ARGS)
@@ -129,8 +134,27 @@ constraints: ## Renew constraints.txt with the newest allowed versions (HOLD="to
 	@mv constraints.txt.new constraints.txt
 	@rm -rf $(VENV)-constraints
 
+sbom: $(SUPPLY_STAMP) ## Write the bill of materials of the image into artifacts/sbom.json, CycloneDX (GPU=1 for its other image)
+	@# The environment of deploy/Dockerfile: the packages, their versions, licences and dependencies.
+	@rm -rf $(VENV)-image
+	@$(PYTHON) -m venv $(VENV)-image
+	@PIP_DISABLE_PIP_VERSION_CHECK=1 $(VENV)-image/bin/python -m pip -qq install --no-compile \
+	  --constraint constraints.txt '.[$(RUNTIME),triton,redis,envoy,otel]'
+	@PIP_DISABLE_PIP_VERSION_CHECK=1 $(VENV)-image/bin/python -m pip -qq uninstall --yes pip setuptools
+	@mkdir -p artifacts
+	@.supply/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type application \
+	  --output-reproducible --output-format JSON --output-file artifacts/sbom.json $(VENV)-image/bin/python
+	@rm -rf $(VENV)-image
+	@echo artifacts/sbom.json
+
+audit: $(SUPPLY_STAMP) ## Ask the package index for known vulnerabilities of the versions in constraints.txt; needs the network
+	@# --strict: an index that tells no vulnerabilities, such as a mirror, is no clean bill.
+	@.supply/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off --requirement constraints.txt || { \
+	  echo "error: a version has a known vulnerability, or the package index could not be asked; the lines above say which" >&2; \
+	  exit 1; }
+
 clean: ## Remove the environment, the tools and every cache (not artifacts/)
-	rm -rf $(VENV) $(VENV)-* .triton .litellm .tools build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-* .triton .supply .litellm .tools build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -168,6 +192,15 @@ $(TRITON_STAMP): deploy/triton/requirements.txt
 	@rm -rf .triton
 	@$(PYTHON) -m venv .triton
 	@PIP_DISABLE_PIP_VERSION_CHECK=1 .triton/bin/python -m pip -qq install --no-deps --no-compile --requirement $<
+	@touch $@
+
+$(SUPPLY_STAMP): deploy/supply_chain.txt
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "error: $(PYTHON) is not on the PATH; install Python 3.11, or: make PYTHON=/path/to/python" >&2; exit 2; }
+	@echo "Installing what looks at the dependencies into .supply, once ..." >&2
+	@rm -rf .supply
+	@$(PYTHON) -m venv .supply
+	@PIP_DISABLE_PIP_VERSION_CHECK=1 .supply/bin/python -m pip -qq install --no-compile --requirement $<
 	@touch $@
 
 $(LITELLM_STAMP): examples/litellm_requirements.txt | $(TEST_STAMP)

@@ -9,10 +9,12 @@ from time import process_time, time
 from timeit import repeat
 from typing import TYPE_CHECKING, Any
 
+import trustme
 from prometheus_client import CollectorRegistry
 
 from harness.command import make_parser, run
 from routoo.api.security.gate import Gate
+from routoo.api.security.shared_counts import SharedCounts
 from routoo.api.security.tokens import append_token, new_token
 from routoo.config.security import SecuritySettings
 
@@ -22,12 +24,14 @@ if TYPE_CHECKING:
 CALLS = 20_000
 ROUNDS = 7
 TOKENS = 1000
+WORKERS = 4
 
 
 class Call:
     """A call as gRPC describes it to the gate."""
 
-    def __init__(self, token: str) -> None:
+    def __init__(self, token: str, certificate: bytes) -> None:
+        self._certificate = certificate
         self._metadata = (
             ("user-agent", "grpc-python-asyncio/1.85.1"),
             ("grpc-accept-encoding", "identity, deflate, gzip"),
@@ -42,18 +46,31 @@ class Call:
             "transport_security_type": [b"ssl"],
             "x509_common_name": [b"team-a"],
             "x509_subject_alternative_name": [b"team-a.example"],
+            "x509_pem_cert": [bytes(bytearray(self._certificate))],
         }
 
     def peer(self) -> str:
         return "ipv4:127.0.0.1:5555"
 
 
-def measure(settings: SecuritySettings, call: Call) -> float:
-    """Returns the microseconds per call, the best of some rounds."""
-    gate = Gate(settings, CollectorRegistry())
+def measure(settings: SecuritySettings, call: Call, counts: Path | None = None) -> float:
+    """Returns the microseconds per call, the best of some rounds.
+
+    Args:
+        settings: the way of authentication, and the limits.
+        call: each of the calls.
+        counts: the file that the worker shares with others; None: it is alone.
+    """
+    shared = None
+    if counts is not None:
+        each = [SharedCounts(counts, worker, WORKERS) for worker in range(WORKERS)]
+        for other in each[1:]:
+            Gate(settings, CollectorRegistry(), shared=other).admit(call, "Route").leave()
+        shared = each[0]
+    gate = Gate(settings, CollectorRegistry(), shared=shared)
 
     def admit() -> None:
-        with gate.admit(call, "Route"):
+        with gate.anyone or gate.admit(call, "Route"):
             pass
 
     return min(repeat(admit, number=CALLS, repeat=ROUNDS, timer=process_time)) / CALLS * 1e6
@@ -67,7 +84,10 @@ def measure_all(_options: Namespace) -> dict[str, Any]:
             token, stored = new_token("a", ["route"], time())
             append_token(file, stored)
         limits = {"max_concurrent": 10, "prompts_per_s": 1e9, "burst_prompts": 1_000_000}
-        tls = dict.fromkeys(("certificate", "key", "client_ca"), file)
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(f"{folder}/ca.pem")
+        own = authority.issue_cert("team-a.example").cert_chain_pems[0].bytes()
+        tls = dict.fromkeys(("certificate", "key", "client_ca"), f"{folder}/ca.pem")
         certificates = [{"subject": "team-a.example"}]
         ways: dict[str, tuple[dict[str, Any], str]] = {
             "off": ({}, ""),
@@ -77,9 +97,12 @@ def measure_all(_options: Namespace) -> dict[str, Any]:
             "certificate": ({"tls": tls, "certificates": certificates}, ""),
         }
         found = {
-            name: round(measure(SecuritySettings.model_validate(values), Call(shown)), 2)
+            name: round(measure(SecuritySettings.model_validate(values), Call(shown, own)), 2)
             for name, (values, shown) in ways.items()
         }
+        limited = SecuritySettings.model_validate({"per_client": limits})
+        counts = Path(folder) / "counts"
+        found["limits_of_workers"] = round(measure(limited, Call("", own), counts), 2)
     return {"us_per_call": found, "tokens": TOKENS}
 
 

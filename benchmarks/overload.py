@@ -7,6 +7,9 @@ capacity, and for three seconds after that. That client's calls are the sample; 
 counters count all calls.
 
 Every call has a deadline of a second. The client and h2load share the machine with the service.
+
+``--bodies`` measures something else: how long that client waits at most while another one sends
+bodies and calls of 4 MB and more that are made to take long.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
 from harness.command import make_parser, run, show_fields
+from harness.hostile_bodies import BODIES, CALLS, sent
 from harness.load import METHOD_PATH, H2load, Load, LoadError
 from harness.open_loop import OpenLoop
 from harness.process import ServerProcess, StartError
@@ -44,6 +48,9 @@ SAMPLE_SHARE = 0.2
 UNLOADED_S = 10.0
 AFTER_S = 3.0
 CONNECTIONS = 8
+# Of bodies: times in each round, and the other client's calls per second and seconds.
+BODY_TIMES, BODY_RATE, BODY_WINDOW_S = 2, 100.0, 4.0
+MOST_WAIT_MS = 50.0
 
 
 def answered(metrics: str) -> Counter[str]:
@@ -157,6 +164,62 @@ def measure(options: Namespace) -> dict[str, Any]:
     }
 
 
+def measure_bodies(options: Namespace) -> dict[str, Any]:
+    """Measures the longest waits beside hostile bodies; the result is one JSON object.
+
+    Per body it is the median of the rounds' longest, as other processes of the machine make some
+    calls late in any round.
+    """
+    body = RouteRequest(prompt="Explain relativity to a child of ten").SerializeToString()
+    command = [sys.executable, "-m", "routoo.cli", "serve"]
+    environment = os.environ | {
+        "ROUTOO_LISTEN": "127.0.0.1:0",
+        "ROUTOO_METRICS__ENABLED": "false",
+        "ROUTOO_PROCESSOR__ENABLED": "true",
+        "ROUTOO_PROCESSOR__USAGE_FROM": "access_log",
+    }
+    rows = []
+    with TemporaryDirectory() as folder, ServerProcess.start(command, environment) as server:
+        for name in (*BODIES, *CALLS):
+            waits_ms, alone_ms, took_ms, answers = [], [], [], set()
+            for number in range(options.rounds):
+                log = Path(folder, f"{name}-{number}")
+                with OpenLoop(server.address, body, BODY_RATE, BODY_WINDOW_S, log) as client:
+                    found = sent(server.address, name, BODY_TIMES)
+                    calls = client.calls()
+                begun_s, ended_s = found[0].sent_s, found[-1].answered_s
+                beside = [
+                    one.latency_s * 1e3
+                    for one in calls
+                    if one.sent_s + one.latency_s >= begun_s and one.sent_s <= ended_s
+                ]
+                alone = [one.latency_s * 1e3 for one in calls if one.sent_s > ended_s + 0.1]
+                if not beside or not alone:
+                    raise LoadError(f"no call was sent beside {name}, or after it")
+                waits_ms.append(max(beside))
+                alone_ms.append(max(alone))
+                took_ms += [(one.answered_s - one.sent_s) * 1e3 for one in found]
+                answers |= {one.answer for one in found}
+            rows.append(
+                {
+                    "body": name,
+                    "worst_ms": float(np.median(waits_ms)),
+                    "worst_alone_ms": float(np.median(alone_ms)),
+                    "took_ms": float(np.median(took_ms)),
+                    "answers": sorted(answers),
+                }
+            )
+    worst_ms = max(row["worst_ms"] for row in rows)
+    return {
+        "benchmark": "overload by bodies",
+        "machine": {"cpus": os.cpu_count(), "system": platform.platform()},
+        "rounds": options.rounds,
+        "rows": {row.pop("body"): row for row in rows},
+        "worst_ms": worst_ms,
+        "targets": {f"others wait at most {MOST_WAIT_MS:.0f} ms": worst_ms <= MOST_WAIT_MS},
+    }
+
+
 def latencies_of_refusals(refused: Sequence[Call]) -> dict[str, float] | None:
     """Returns latencies of refusals, and the share of them that say when to retry."""
     if not refused:
@@ -175,8 +238,12 @@ def main() -> int:
     parser.add_argument("--factor", type=float, default=4.0, help="times the capacity")
     parser.add_argument("--duration-s", type=float, default=30.0)
     parser.add_argument("--prompt-words", type=int, default=2000)
+    parser.add_argument("--bodies", action="store_true", help="waits beside hostile bodies")
+    parser.add_argument("--rounds", type=int, default=5, help="of each hostile body")
     errors = (LoadError, RuntimeError, StartError)
-    return run(parser.parse_args(), measure, show_fields, errors=errors)
+    options = parser.parse_args()
+    measures = measure_bodies if options.bodies else measure
+    return run(options, measures, show_fields, errors=errors)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ codes, and the command line turns ``ConfigError`` into exit code 2.
 
 RoutooError
 ├── InvalidRequestError      the caller's request is wrong; names the field
+│   └── UnreadableBodyError  the body of an HTTP request is not JSON
 ├── NoEligibleModelError     the constraints leave no model; names the one that removed the last
 ├── InfeasibleError          no assignment keeps the batch constraints; says by how much
 ├── UnknownDecisionError     a decision that is not open: never made here, too old, or forgotten
@@ -15,6 +16,7 @@ RoutooError
 ├── PermissionDeniedError    the caller may not do this; says what it would need
 ├── RateLimitedError         the caller exceeds its limits; says when to try again
 ├── QueueFullError           too many requests wait
+├── TooLargeError            the request needs more memory than all requests may have; says how much
 ├── DeadlineError            the caller's deadline has passed
 ├── DrainingError            the service is stopping
 ├── PredictorError           the predictor failed, or its output is no prediction
@@ -44,6 +46,16 @@ class InvalidRequestError(RoutooError):
         """
         field = f"{parent}.{self.field}" if self.field else parent
         return InvalidRequestError(self.detail, field=field)
+
+
+class UnreadableBodyError(InvalidRequestError):
+    """The body of an HTTP request is not JSON.
+
+    ``may_be_routed`` tells whether it may name a model that is routed, for a reader that takes more
+    than JSON.
+    """
+
+    may_be_routed = True
 
 
 class NoEligibleModelError(RoutooError):
@@ -105,6 +117,10 @@ class QueueFullError(RoutooError):
     """
 
     retry_after_s: float | None = None
+
+
+class TooLargeError(RoutooError):
+    """The request needs more memory than all requests together may have; no retry helps."""
 
 
 class DeadlineError(RoutooError):

@@ -17,7 +17,7 @@ import grpc
 import orjson
 from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc
 
-from routoo.api.extproc.json_body import read_json
+from routoo.api.extproc.bodies.request_body import read_body
 from support.processor_stream import METHOD
 
 HANG_S = 30.0
@@ -25,6 +25,7 @@ BAD = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DEADLI
 # The details that grpc.aio's client gives to a stream that ended while it was writing.
 ENDED_MEANWHILE = "Internal error from Core"
 MOST_FINDINGS = 20
+POOL = ("small", "medium", "large")
 _PATHS = (
     *("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages"),
     *("/v1/models", "", "?", "/chat/completions?x=1", "\0", "/" * 3000),
@@ -53,6 +54,9 @@ _BROKEN = (
     *(b"", b"{", b"[" * 2000, b'{"model":"auto"', b'{"model":"auto","x":NaN}', b"\xff\xfe{}"),
     *(b'\xef\xbb\xbf{"model":"auto"}', b"null", b"1e400", b'{"model":"auto","x":"\\ud800"}'),
     *(b'{"model":"auto","messages":' + b"[" * 900 + b"]" * 900 + b"}", b"\x1f\x8b\x08\x00"),
+    b'{"model":"auto","messages":["x"],"tools":' + b'{"a":' * 5000 + b"1" + b"}" * 5001,
+    *(b'{"model":"auto","model":"x"}', b'{"n":1,"model":"auto","n":2}', b'{"model":"auto"}}'),
+    *('{"model":"auto"}'.encode("utf-16"), b'{"model":"auto","x":"\xed\xa0\xbd"}'),
 )
 
 
@@ -233,7 +237,7 @@ def _check(answer: bytes) -> str:
         return f"refused {message.immediate_response.status.code}"
     mutation = message.request_body.response.body_mutation
     if mutation.body:
-        read_json(mutation.body)  # half a surrogate pair stays as it came
+        assert read_body(mutation.body, POOL) is not None, "another model"
         return "routed"
     return str(kind)
 

@@ -17,7 +17,7 @@ from routoo.routing.operating_point import PricedSample
 from routoo.routing.policies import build_policies
 from routoo.telemetry.metrics import Metrics
 from support.artifacts.tiny_artifact import MODELS
-from support.tiny_money import budgeted_accounting, fixed_accounting
+from support.tiny_money import REPORT_FACTOR, budgeted_accounting, fixed_accounting
 from support.tiny_pool import tiny_pool
 from support.watched import HANG_S
 
@@ -41,6 +41,7 @@ def make_engine(
     metrics: Metrics | None = None,
     decision_log: DecisionLog | None = None,
     pool: Pool | None = None,
+    report_factor: float = REPORT_FACTOR,
     **batching: int,
 ) -> Engine:
     """Makes an engine at one price.
@@ -54,6 +55,7 @@ def make_engine(
         metrics: counts.
         decision_log: logs.
         pool: of the tiny models, at other prices; None: the tiny pool.
+        report_factor: bounds reports.
         batching: its settings.
     """
     pool = pool or tiny_pool()
@@ -61,7 +63,7 @@ def make_engine(
     money = (
         fixed_accounting(pool, metrics, price)
         if spent_from is None
-        else budgeted_accounting(pool, metrics, price, spent_from)
+        else budgeted_accounting(pool, metrics, price, spent_from, report_factor)
     )
     return Engine(
         source=LonePredictor(OnnxPredictor(artifact)),

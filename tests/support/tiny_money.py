@@ -11,6 +11,7 @@ from routoo.engine.accounting import Accounting
 from routoo.engine.booking import BudgetBooking
 from routoo.engine.open_decisions import OpenDecisions
 from routoo.engine.outcomes import OutcomeSettlement
+from routoo.engine.report_bound import ReportBound
 from routoo.pricing.prices import FixedPricing
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 MANY = 10_000
 LONG_S = 1e6
+REPORT_FACTOR = 10.0
 HOUR_NS = 3600 * 10**9
 NOW_NS = 1_700_000_000 * 10**9  # 800 s into an hour
 FOREVER = Keeping(ttl_ns=10**15, releases_expired=False, max_decisions=10**6)
@@ -29,7 +31,9 @@ FOREVER = Keeping(ttl_ns=10**15, releases_expired=False, max_decisions=10**6)
 def fixed_accounting(pool: Pool, metrics: Metrics, price: float) -> Accounting:
     """Makes money without budgets, at one price."""
     decisions = OpenDecisions(MANY, LONG_S)
-    outcomes = OutcomeSettlement(decisions, None, pool, metrics.outcomes, lambda: NOW_NS)
+    outcomes = OutcomeSettlement(
+        decisions, None, pool, metrics.outcomes, lambda: NOW_NS, bound=ReportBound(REPORT_FACTOR)
+    )
     return Accounting(FixedPricing(price), None, decisions, outcomes, lambda: NOW_NS)
 
 
@@ -58,11 +62,20 @@ def spending(*budgets: BudgetTerms, refuses_unbudgeted: bool = False) -> BudgetB
 
 
 def budgeted_accounting(
-    pool: Pool, metrics: Metrics, price: float, spent_from: BudgetBooking
+    pool: Pool,
+    metrics: Metrics,
+    price: float,
+    spent_from: BudgetBooking,
+    report_factor: float = REPORT_FACTOR,
 ) -> Accounting:
     """Makes money with budgets, at one price."""
     decisions = OpenDecisions(MANY, LONG_S)
     outcomes = OutcomeSettlement(
-        decisions, spent_from.ledger, pool, metrics.outcomes, lambda: NOW_NS
+        decisions,
+        spent_from.ledger,
+        pool,
+        metrics.outcomes,
+        lambda: NOW_NS,
+        bound=ReportBound(report_factor),
     )
     return Accounting(FixedPricing(price), spent_from, decisions, outcomes, lambda: NOW_NS)

@@ -115,8 +115,8 @@ def watch_accepted(service: Service) -> Tally:
         tally.add(arguments[0].text)
         return waiter
 
-    def watched_check(requests: Sequence[PromptRequest]) -> None:
-        check_batch(requests)
+    async def watched_check(requests: Sequence[PromptRequest]) -> None:
+        await check_batch(requests)
         # The engine goes on to the thread in the same turn of the loop; a test that awaits the
         # tally is woken in a later one.
         tally.add(len(requests))

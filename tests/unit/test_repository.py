@@ -1,8 +1,9 @@
-"""Checks of the repository as a whole: its commands, its install steps, its pins."""
+"""Checks of the repository as a whole: commands, install steps, pins, rules of security."""
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -15,6 +16,8 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = ("serve", "triton", "test", "lint", "proto", "bench", "train", "export")
+_EXTRAS = re.compile(r"\.\[\$[({]RUNTIME[)}],([a-z,]+)\]")
+_SILENCED = re.compile(r"#\s*noqa:(?P<rules>[^#]*?)(?: - (?P<reason>.*))?$")
 OFFLINE_LIBRARIES = ("torch", "transformers", "optimum", "sklearn", "pyarrow", "routoo_export")
 
 
@@ -93,3 +96,44 @@ def test_every_dependency_is_pinned_inside_its_bounds() -> None:
         for requirement in requirements
         if not requirement.specifier.contains(pinned.get(canonicalize_name(requirement.name), "0"))
     ] == []
+
+
+def extras_of(text: str) -> set[str]:
+    """Returns the extras that are installed beside the runtime."""
+    (found,) = _EXTRAS.findall(text)
+    return set(found.split(","))
+
+
+def test_the_bill_of_materials_is_that_of_the_image() -> None:
+    dockerfile = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
+    rules = (ROOT / "Makefile").read_text(encoding="utf-8").split("\nsbom:")[1].split("\naudit:")[0]
+    assert extras_of(rules) == extras_of(dockerfile)
+
+
+def test_the_tools_are_pinned() -> None:
+    lines = (ROOT / "deploy" / "supply_chain.txt").read_text(encoding="utf-8").splitlines()
+    pins = [line for line in lines if not line.startswith("#")]
+    assert pins
+    assert all(re.fullmatch(r"[a-z-]+==[0-9.]+", pin) for pin in pins)
+
+
+@pytest.mark.parametrize("root", ["server", "export", "deploy", "benchmarks", "examples"])
+def test_each_silenced_rule_of_security_has_its_reason(root: str) -> None:
+    without = []
+    for path in (ROOT / root).rglob("*.py"):
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            found = _SILENCED.search(line)
+            if found and re.search(r"\bS\d{3}\b", found["rules"]) and not found["reason"]:
+                without.append(f"{path.relative_to(ROOT)}:{number}")
+    assert not without
+
+
+def test_what_bandit_leaves_to_ruff_is_what_ruff_checks() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    lint = settings["ruff"]["lint"]
+    assert lint["select"] == ["ALL"]
+    assert not [rule for rule in lint["ignore"] if re.fullmatch(r"S\d*", rule)]
+    skipped = set(settings["bandit"]["skips"])
+    assert skipped - {"B105", "B403", "B404", "B615"} == {
+        *("B101", "B108", "B310", "B311", "B506", "B603")
+    }

@@ -213,4 +213,4 @@ def _outputs() -> list[onnx.ValueInfoProto]:
     ]
 
 
-assert QUESTIONS == 3, "the graph's last product is split into three"  # noqa: S101
+assert QUESTIONS == 3, "the graph's last product is split into three"  # noqa: S101 - it holds the code together

@@ -7,21 +7,27 @@ Envoy's access log.
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import grpc
+import grpc.aio
 import structlog
 
+from routoo.api.aside import Aside
+from routoo.api.memory.arrivals import Arrivals
+from routoo.api.memory.compressed import decompressed, is_compressed, length_of
+from routoo.api.memory.in_flight import message_bytes
 from routoo.api.open_streams import OpenStreams
-from routoo.api.status import reported, trailers_of
+from routoo.api.status import reported, status_of, trailers_of
 from routoo.errors import InvalidRequestError, QueueFullError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
+    from routoo.api.memory.in_flight import InFlight
     from routoo.api.overload import Overload
     from routoo.api.security.caller import Caller
     from routoo.api.security.gate import Admission
@@ -29,6 +35,7 @@ if TYPE_CHECKING:
     Handler = grpc.RpcMethodHandler[bytes, bytes]
     Trailers = tuple[tuple[str, str], ...]
 
+STREAM = "RouteStream"
 Context = Any  # grpc.aio.ServicerContext[bytes, bytes]; the stubs' generic does not fit raw bytes
 _log = structlog.get_logger("routoo.api")
 # When no call has come for _QUIET_S, all callers have left a draining service. It waits for that
@@ -88,9 +95,16 @@ class _NoBound:
 class Calls:
     """Makes gRPC handlers of functions that answer. Lives on the event loop that serves.
 
+    Attributes:
+        gate: lets calls in.
+        overload: refuses calls that would wait too long.
+        answered: counts a call that has ended.
+        aside: reads and writes large messages.
+
     Args:
         gate: lets calls in.
         overload: refuses calls that would wait too long.
+        in_flight: refuses calls that there is no memory for.
         answered: counts a call that has ended; gets its RPC, its status and its time in seconds.
         trailers: sent with every refusal, in addition to the refusal's own.
     """
@@ -99,12 +113,17 @@ class Calls:
         self,
         gate: Doorkeeper,
         overload: Overload,
+        in_flight: InFlight,
         answered: Callable[[str, str, float], None],
         trailers: Trailers = (),
     ) -> None:
         self.gate = gate
         self.overload = overload
+        self.in_flight = in_flight
         self.answered = answered
+        self._arrivals = Arrivals(in_flight, self._end)
+        self._ending: set[asyncio.Task[None]] = set()
+        self.aside = Aside()
         self._trailers = trailers
         self._streams = OpenStreams(gate)
         self._active = 0
@@ -146,7 +165,8 @@ class Calls:
         async def answered(_: AsyncIterator[bytes], context: Context) -> bytes:
             started_s = self._came_s = perf_counter()
             code = "OK"
-            active = 0
+            active = held_bytes = 0
+            body = b""
             entered_s = None
             admission = self.gate.anyone
             try:
@@ -154,16 +174,23 @@ class Calls:
                 overload.check(context.time_remaining())
                 if admission is None:
                     admission = self.gate.admit(context, rpc)
-                body = await context.read()
-                if not isinstance(body, bytes):  # the end of the stream
-                    raise InvalidRequestError("the call carries no message; send one")  # noqa: TRY301
+                body = await self._message(context)
                 started_s = perf_counter()
                 self._active += (active := 1)
                 self._idle.clear()
                 entered_s = overload.enter(context.time_remaining())
-                return await answer(body, context, admission)
+                length = length_of(body, self.in_flight.longest_message_bytes)
+                held_bytes = self.in_flight.take(message_bytes(length))
+                if is_compressed(body):
+                    body = await self.aside.run(decompressed, body, length)
+                answering = answer(body, context, admission)
+                body = b""  # it may be large, and is parsed before the answer is computed
+                return await answering
             except asyncio.CancelledError:
                 code = "CANCELLED"
+                raise
+            except grpc.aio.AbortError:  # by ``_end``
+                code = grpc.StatusCode.RESOURCE_EXHAUSTED.name
                 raise
             except Exception as error:  # noqa: BLE001 - it becomes a status
                 if isinstance(error, QueueFullError) and error.retry_after_s is None:
@@ -171,16 +198,37 @@ class Calls:
                 status, line = reported(error, rpc)
                 code = status.name
                 await self._may_refuse.wait()
+                # gRPC keeps what ``abort`` raises in a cycle with the call. The message, which
+                # the frames of the error hold, would stay until the garbage collector finds it.
+                error.__traceback__ = None
+                del body
                 await self._abort(context, status, line, error)
             finally:
                 if entered_s is not None:
                     overload.leave(entered_s)
+                self.in_flight.give(held_bytes)
                 if admission is not None and admission.counts:
                     admission.leave()
                 self.answered(rpc, code, perf_counter() - started_s)
                 self._left(active)
 
         return grpc.stream_unary_rpc_method_handler(answered)
+
+    async def _message(self, context: Context) -> bytes:
+        """Waits for the message of a unary call.
+
+        Raises:
+            InvalidRequestError: the caller has ended the call without one.
+            AbortError: it was ended, as too many are on their way.
+        """
+        await self._arrivals.enter(context)
+        try:
+            body = await context.read()
+        finally:
+            self._arrivals.leave(context)
+        if not isinstance(body, bytes):  # the end of the stream
+            raise InvalidRequestError("the call carries no message; send one")
+        return body
 
     def _left(self, active: int) -> None:
         self._active -= active
@@ -202,12 +250,14 @@ class Calls:
 
         async def answered(bodies: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
             try:
-                admission = self.admit(context, rpc)
+                # Also where anybody may call: a reload may bring limits while the stream is open.
+                admission = self.gate.admit(context, rpc)
             except Exception as error:  # noqa: BLE001 - it becomes a status
                 status, line = reported(error, rpc)
                 self.answered(rpc, status.name, 0.0)
                 await self._abort(context, status, line, error)
-            self._streams.enter(context, rpc)
+            self._streams.enter(context, rpc, admission)
+            bodies = self._streams.checked(bodies)
             ended: Exception | None = None
             try:
                 with admission:
@@ -242,8 +292,10 @@ class Calls:
             exchange = StreamState()
             code = "OK"
             started_s = perf_counter()
+            # Otherwise the messages of the stream are checked alone, which are few.
+            asks = self.gate.anyone is None
             try:
-                if self.gate.anyone is None:
+                if asks:
                     self.gate.check_unread(context.invocation_metadata())
                     self._streams.enter(context, rpc)
                 return await talk(context, exchange)
@@ -263,12 +315,35 @@ class Calls:
                 code = status.name
                 await self._abort(context, status, line, error)
             finally:
-                if self.gate.anyone is None:
+                if asks:
                     self._streams.leave()
                 # The time that the upstream took does not count as the service's.
                 self.answered(rpc, code, (exchange.ended_s or perf_counter()) - started_s)
 
         return answered
+
+    def relieve(self) -> None:
+        """Ends the calls and streams whose callers keep the service waiting."""
+        why = QueueFullError("the service is short of memory; retry later or add replicas")
+        self._arrivals.relieve()
+        for context in self._streams.contexts(STREAM):
+            self._end(context, why)
+
+    def _end(self, context: Context, error: QueueFullError) -> None:
+        """Ends a call that waits for a message of its caller.
+
+        Its own task is not cancelled: of a read that is cancelled, grpc.aio never frees the message
+        that has arrived meanwhile. The read fails once the call has ended.
+        """
+
+        async def end() -> None:
+            status, line = status_of(error)
+            with suppress(grpc.aio.AbortError, grpc.aio.UsageError):  # raised in any case
+                await context.abort(status, line, (*trailers_of(error), *self._trailers))
+
+        ending = asyncio.get_running_loop().create_task(end())
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
 
     async def drained(self, grace_s: float) -> None:
         """Waits until every unary call has been answered and no more come.

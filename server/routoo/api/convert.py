@@ -23,7 +23,7 @@ from routoo.selector.reason import Reason
 from routoo.v1 import batch_pb2, info_pb2, route_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from routoo.config.settings import LimitSettings
     from routoo.engine.overview import ModelsOverview
@@ -36,6 +36,7 @@ MessageT = TypeVar("MessageT", bound=Message)
 
 # Each tenant budget is a row of the linear program, and the prices of all rows are solved together.
 _MAX_TENANT_BUDGETS = 500
+_REPLIES_AT_ONCE = 256
 
 # A rule of the API has the name of its reason, except that of a spent budget: RULE_CHEAPEST.
 _RULES: Mapping[Reason, Any] = {
@@ -64,10 +65,14 @@ def parse(kind: type[MessageT], body: bytes) -> MessageT:
     try:
         return kind.FromString(body)
     except DecodeError:
-        raise InvalidRequestError(
-            f"the body is not a {kind.DESCRIPTOR.full_name}: malformed, or a string in it is not"
-            " UTF-8"
-        ) from None
+        raise malformed(kind) from None
+
+
+def malformed(kind: type[Message]) -> InvalidRequestError:
+    """Returns the error for a body that is no message of a kind."""
+    return InvalidRequestError(
+        f"the body is not a {kind.DESCRIPTOR.full_name}: malformed, or a string in it is not UTF-8"
+    )
 
 
 def prompt_request(message: route_pb2.RouteRequest, limits: LimitSettings) -> PromptRequest:
@@ -111,18 +116,12 @@ def _ties(message: route_pb2.RouteRequest) -> Tie:
     return Tie.TOOL_LOOP if last and role_of(last) == "tool" else Tie.NONE
 
 
-def batch_request(
-    message: batch_pb2.RouteBatchRequest, limits: LimitSettings
-) -> tuple[list[PromptRequest], JointConstraints, bool]:
-    """Checks and converts a batch.
-
-    Returns:
-        The prompts, the constraints over all of them, and whether nothing is to be booked.
+def joint_constraints(message: batch_pb2.RouteBatchRequest) -> JointConstraints:
+    """Checks and converts the constraints over a batch; the message's prompts are not read.
 
     Raises:
-        InvalidRequestError: names the field, e.g. ``requests[3].prompt``.
+        InvalidRequestError: names the field, e.g. ``budget_usd``.
     """
-    requests = _batch_prompts(message.requests, limits)
     min_mean_score = optional_number(message, "min_mean_score", 1.0)
     tenant_budgets_usd = dict(message.tenant_budgets_usd)
     if len(tenant_budgets_usd) > _MAX_TENANT_BUDGETS:
@@ -148,16 +147,14 @@ def batch_request(
             " e.g. budget_usd",
             field="score_std_weight",
         )
-    return requests, constraints, message.dry_run
+    return constraints
 
 
-def frontier_request(
-    message: batch_pb2.FrontierRequest, limits: LimitSettings
-) -> tuple[list[PromptRequest], int | None, float]:
-    """Checks and converts a request for a frontier.
+def frontier_terms(message: batch_pb2.FrontierRequest) -> tuple[int | None, float]:
+    """Checks and converts a request for a frontier; the message's prompts are not read.
 
     Returns:
-        The prompts, the number of points (None: all), and the ``score_std_weight``.
+        The number of points (None: all), and the ``score_std_weight``.
 
     Raises:
         InvalidRequestError: names the field.
@@ -167,18 +164,17 @@ def frontier_request(
         raise InvalidRequestError(
             "1; ask for 2 points or more, or 0 for every vertex", field="max_points"
         )
-    weight = checked_number(message.score_std_weight, "score_std_weight")
-    return _batch_prompts(message.requests, limits), points or None, weight
+    return points or None, checked_number(message.score_std_weight, "score_std_weight")
 
 
-def _batch_prompts(
-    messages: Sequence[route_pb2.RouteRequest], limits: LimitSettings
+def batch_prompts(
+    messages: Iterable[route_pb2.RouteRequest], limits: LimitSettings
 ) -> list[PromptRequest]:
-    size = len(messages)
-    if not 1 <= size <= limits.max_batch_prompts:
-        raise InvalidRequestError(
-            f"{size} prompts; send 1 to {limits.max_batch_prompts} in one batch", field="requests"
-        )
+    """Checks and converts the prompts of a batch.
+
+    Raises:
+        InvalidRequestError: names the field, e.g. ``requests[3].prompt``.
+    """
     requests = []
     for row, item in enumerate(messages):
         try:
@@ -284,6 +280,8 @@ def route_response(decision: Decision) -> route_pb2.RouteResponse:
         evidence=insight.evidence,
         published_averages=insight.averages,
         max_output_tokens=decision.max_output_tokens,
+        arm=arm_message(batch.pool, batch.choices[row]),
+        second_model=decision.second_model or None,
     )
     if batch.sessions is not None and batch.sessions.rows.on[row]:
         sessions = batch.sessions
@@ -296,6 +294,7 @@ def route_response(decision: Decision) -> route_pb2.RouteResponse:
         response.candidates.extend(
             route_pb2.Candidate(
                 model=one.model,
+                arm=one.arm or None,
                 predicted_score=one.score,
                 predicted_cost_usd=one.cost_usd,
                 predicted_latency_ms=one.latency_ms,
@@ -312,11 +311,37 @@ def route_response(decision: Decision) -> route_pb2.RouteResponse:
     return response
 
 
-def batch_response(solved: BatchDecision) -> batch_pb2.RouteBatchResponse:
-    """Converts a joint decision to its reply."""
-    timing = solved.timing
-    return batch_pb2.RouteBatchResponse(
-        responses=[route_response(decision) for decision in solved.decisions],
+def arm_message(pool: Pool, column: int) -> route_pb2.Arm | None:
+    """Converts the arm of a column; None: its model has none."""
+    arms = pool.arms
+    arm = None if arms is None else arms.specs[column]
+    if arms is None or arm is None:
+        return None
+    return route_pb2.Arm(
+        name=arm.name,
+        effort=arm.effort or "",
+        thinking_budget_tokens=arm.thinking_budget_tokens,
+        max_output_tokens=arm.max_output_tokens,
+        service_tier=arm.service_tier or "",
+        body_json=arms.told[column],
+        known=bool(arms.offsets.known[column]),
+    )
+
+
+def batch_response(solved: BatchDecision) -> bytes:
+    """Converts a joint decision to its reply, serialised.
+
+    The replies of single prompts are serialised in slices, whose bytes follow each other as those
+    of a repeated field may: as one message, they take several times the memory of their bytes.
+    """
+    timing, decisions = solved.timing, solved.decisions
+    parts = [
+        batch_pb2.RouteBatchResponse(
+            responses=[route_response(one) for one in decisions[start : start + _REPLIES_AT_ONCE]]
+        ).SerializeToString()
+        for start in range(0, len(decisions), _REPLIES_AT_ONCE)
+    ]
+    of_batch = batch_pb2.RouteBatchResponse(
         total_predicted_cost_usd=solved.total_cost_usd,
         mean_predicted_score=solved.mean_score,
         bound=solved.bound,
@@ -328,9 +353,10 @@ def batch_response(solved: BatchDecision) -> batch_pb2.RouteBatchResponse:
             predict_ns=timing.predict_ns,
             select_ns=timing.select_ns,
             total_ns=timing.finished_ns - timing.started_ns,
-            batch_size=len(solved.decisions),
+            batch_size=len(decisions),
         ),
     )
+    return b"".join((*parts, of_batch.SerializeToString()))
 
 
 def frontier_response(found: BatchFrontier) -> batch_pb2.FrontierResponse:
@@ -353,29 +379,31 @@ def frontier_response(found: BatchFrontier) -> batch_pb2.FrontierResponse:
 def models_response(models: ModelsOverview) -> info_pb2.ListModelsResponse:
     """Converts an overview of the pool's models to its reply."""
     pool = models.pool
-    nothing: list[ModelCorrection | None] = [None] * len(pool.models)
+    nothing: list[ModelCorrection | None] = [None] * len(pool.names)
     corrections = models.corrections or nothing
-    unknown = (None,) * len(pool.models)
+    unknown = (None,) * len(pool.names)
     return info_pb2.ListModelsResponse(
         models=[
             info_pb2.Model(
-                name=spec.name,
+                name=pool.names[column],
                 usd_per_1m_input_tokens=spec.usd_per_1m_input_tokens,
                 usd_per_1m_output_tokens=spec.usd_per_1m_output_tokens,
                 context_window_tokens=spec.context_window_tokens,
                 capabilities=spec.capabilities,
-                time_to_first_token_ms=spec.time_to_first_token_ms,
-                time_per_output_token_ms=spec.time_per_output_token_ms,
+                time_to_first_token_ms=pool.time_to_first_token_ms[column],
+                time_per_output_token_ms=pool.time_per_output_token_ms[column],
                 mean_predicted_score=score,
                 mean_predicted_cost_usd=cost_usd,
                 share=share,
                 evidence=evidence,
                 published_averages=averages,
                 prices=prices_message(spec),
+                arm=arm_message(pool, column),
                 **_correction(correction),
             )
-            for spec, share, score, cost_usd, correction, evidence, averages in zip(
-                pool.models,
+            for column, spec, share, score, cost_usd, correction, evidence, averages in zip(
+                range(len(pool.names)),
+                pool.specs,
                 models.at.shares.tolist(),
                 models.mean_scores,
                 models.mean_costs_usd,

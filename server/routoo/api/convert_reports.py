@@ -12,14 +12,19 @@ from routoo.routing.outcome import OutcomeReport
 from routoo.selector.cascade import feature_of
 from routoo.tariffs.tariff import check_usage
 from routoo.tariffs.usage import Usage
+from routoo.telemetry.outcome_counts import Capped
 from routoo.v1 import budget_pb2, info_pb2, outcome_pb2
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from routoo.budget.ledger import BudgetState
     from routoo.config.settings import Settings
     from routoo.engine.overview import EngineInfo
     from routoo.routing.escalation import Escalation
+    from routoo.routing.outcome import ReportResult
     from routoo.telemetry.shadow_counts import Comparison
+
 
 _INPUT_PARTS = (
     "cached_input_tokens",
@@ -63,6 +68,12 @@ def outcome(message: outcome_pb2.ReportOutcomeRequest, tenant: str | None = None
     )
 
 
+def report_response(result: ReportResult) -> outcome_pb2.ReportOutcomeResponse:
+    """Converts what came of a report to its reply."""
+    # The numbers are those of the API.
+    return outcome_pb2.ReportOutcomeResponse(accepted=bool(result), result=result.value)  # type: ignore[arg-type]
+
+
 def _usage(message: outcome_pb2.ReportOutcomeRequest) -> Usage | None:
     """Returns the usage that a report tells; None: it tells no tokens.
 
@@ -95,8 +106,16 @@ def _usage(message: outcome_pb2.ReportOutcomeRequest) -> Usage | None:
     return usage
 
 
-def budgets_response(budgets: list[tuple[BudgetState, float]]) -> budget_pb2.GetBudgetResponse:
-    """Converts budgets, each with its price, to their reply."""
+def budgets_response(
+    budgets: list[tuple[BudgetState, float]], capped: Mapping[str, Capped]
+) -> budget_pb2.GetBudgetResponse:
+    """Converts budgets to their reply.
+
+    Args:
+        budgets: each with its price.
+        capped: by a budget's name, the reports that were booked in part.
+    """
+    none = Capped()
     return budget_pb2.GetBudgetResponse(
         budgets=[
             budget_pb2.Budget(
@@ -114,10 +133,26 @@ def budgets_response(budgets: list[tuple[BudgetState, float]]) -> budget_pb2.Get
                 reported_usd=state.reported_usd,
                 reported_reserved_usd=state.reported_reserved_usd,
                 unreported_requests=state.expired,
+                capped_reports=capped.get(state.terms.name, none).reports,
+                capped_usd=capped.get(state.terms.name, none).beyond_usd,
             )
             for state, price in budgets
         ]
     )
+
+
+def add_capped(response: budget_pb2.GetBudgetResponse, other: bytes) -> None:
+    """Adds to budgets what another worker has counted of reports that were booked in part.
+
+    Args:
+        response: the budgets, with what this worker has counted.
+        other: the other worker's reply.
+    """
+    counted = {one.name: one for one in budget_pb2.GetBudgetResponse.FromString(other).budgets}
+    for one in response.budgets:
+        if one.name in counted:
+            one.capped_reports += counted[one.name].capped_reports
+            one.capped_usd += counted[one.name].capped_usd
 
 
 def info_response(
@@ -213,4 +248,5 @@ def escalate_response(escalation: Escalation) -> outcome_pb2.EscalateResponse:
         extra_cost_usd=escalation.extra_cost_usd,
         price=escalation.price,
         reason=escalation.text,
+        second_model=escalation.second or None,
     )

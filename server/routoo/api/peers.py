@@ -7,6 +7,7 @@ The same handlers answer it there, and the caller gets their status codes and me
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from routoo.api.worker_address import WorkerAddress
 
 _ANSWER_TIMEOUT_S = 10.0
+_SOON_S = 1.0
 _LONGEST_BYTES = 64 * 1024 * 1024
 _LONGEST_METADATA_BYTES = 16 * 1024 * 1024
 _TENANT = "routoo-tenant-bin"
@@ -61,7 +63,14 @@ class Peers:
         """
         return self._address.other_owner(decision_id)
 
-    async def ask(self, owner: int, method: str, body: bytes, tenant: str | None) -> bytes:
+    async def ask(
+        self,
+        owner: int,
+        method: str,
+        body: bytes,
+        tenant: str | None,
+        timeout_s: float = _ANSWER_TIMEOUT_S,
+    ) -> bytes:
         """Hands a call on to another worker and returns its answer.
 
         Args:
@@ -69,6 +78,7 @@ class Peers:
             method: its path, ``/SERVICE/RPC``.
             body: the message.
             tenant: the tenant that the caller is confined to; None: not confined.
+            timeout_s: the longest wait for the answer.
 
         Raises:
             PeerAwayError: that worker does not answer.
@@ -81,7 +91,7 @@ class Peers:
         metadata = () if tenant is None else ((_TENANT, tenant.encode()),)
         call: Any = channel.unary_unary(method)  # type: ignore[call-arg] # raw bytes
         try:
-            answer: bytes = await call(body, metadata=metadata, timeout=_ANSWER_TIMEOUT_S)
+            answer: bytes = await call(body, metadata=metadata, timeout=timeout_s)
         except grpc.aio.AioRpcError as error:
             trailers: Any = error.trailing_metadata() or ()
             if _ANSWERED not in dict(trailers):
@@ -89,6 +99,19 @@ class Peers:
             refused = ForwardedError(error.code(), error.details() or "")
             raise refused from None
         return answer
+
+    async def ask_all(self, method: str, body: bytes) -> list[bytes]:
+        """Asks all other workers, and returns the answers of those that answer soon.
+
+        Args:
+            method: its path, ``/SERVICE/RPC``.
+            body: the message.
+        """
+        others = [one for one in range(self._address.workers) if one != self._address.index]
+        answers = await asyncio.gather(
+            *(self.ask(one, method, body, None, _SOON_S) for one in others), return_exceptions=True
+        )
+        return [one for one in answers if isinstance(one, bytes)]
 
     async def close(self) -> None:
         """Closes the channels."""

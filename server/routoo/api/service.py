@@ -10,20 +10,27 @@ from typing import TYPE_CHECKING
 import grpc
 
 from routoo.api import convert, convert_reports
+from routoo.api.aside import LARGE_BYTES
+from routoo.api.calls import STREAM
+from routoo.api.memory.batch_body import BatchBody
+from routoo.api.memory.compressed import decompressed, is_compressed, length_of
+from routoo.api.memory.in_flight import batch_bytes, explained_bytes, message_bytes
 from routoo.api.peers import PeerAwayError
 from routoo.api.status import reported
-from routoo.api.tenancy import budgets_shown, own_batch, own_requests, own_route
+from routoo.api.tenancy import budgets_shown, own_budgets, own_requests, own_route
 from routoo.v1 import batch_pb2, budget_pb2, info_pb2, outcome_pb2, route_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+    from contextlib import AbstractContextManager
+
+    from google.protobuf.message import Message
 
     from routoo.api.calls import Calls, Context
     from routoo.api.peers import Peers
     from routoo.api.security.caller import Caller
     from routoo.api.security.gate import Admission
     from routoo.engine.current import ActiveEngine
-    from routoo.routing.joint import JointConstraints
     from routoo.routing.request import PromptRequest
     from routoo.telemetry.tracing import Tracing
 
@@ -68,49 +75,75 @@ class RouterService:
         }
         methods = {name: self._calls.unary(name, answer) for name, answer in answers.items()}
         methods["Route"] = self._calls.unary("Route", self._route, sheds=True)
-        methods["RouteStream"] = self._calls.replies("RouteStream", self._route_stream)
+        methods[STREAM] = self._calls.replies(STREAM, self._route_stream)
         return grpc.method_handlers_generic_handler(SERVICE, methods)
 
     async def _route(self, body: bytes, context: Context, admission: Admission) -> bytes:
-        message = convert.parse(route_pb2.RouteRequest, body)
-        if admission.caller.tenant is not None:
-            own_route(message, admission.caller)
-        request = convert.prompt_request(message, self._current.settings.limits)
+        if len(body) > LARGE_BYTES:
+            request = await self._calls.aside.run(self._read_route, body, admission.caller)
+        else:
+            request = self._read_route(body, admission.caller)
         decision = await self._current.engine.route(request, _deadline_s(context))
         if self._tracing is not None:
             self._tracing.decided(decision)
         return convert.route_response(decision).SerializeToString()
 
+    def _read_route(self, body: bytes, caller: Caller) -> PromptRequest:
+        message = convert.parse(route_pb2.RouteRequest, body)
+        if caller.tenant is not None:
+            own_route(message, caller)
+        return convert.prompt_request(message, self._current.settings.limits)
+
     async def _route_batch(self, body: bytes, _context: Context, admission: Admission) -> bytes:
         # In a thread, as the conversion of a hundred thousand prompts would block the event loop.
-        read = await asyncio.to_thread(self._read_batch, body, admission.caller)
-        requests, constraints, is_dry = read
-        admission.count(len(requests) - 1)
-        solved = await self._current.engine.route_batch(requests, constraints, is_dry=is_dry)
-        if self._tracing is not None:
-            self._tracing.decided_jointly(solved)
-        return await asyncio.to_thread(lambda: convert.batch_response(solved).SerializeToString())
-
-    def _read_batch(
-        self, body: bytes, caller: Caller
-    ) -> tuple[list[PromptRequest], JointConstraints, bool]:
-        message = convert.parse(batch_pb2.RouteBatchRequest, body)
-        own_batch(message, caller)
-        return convert.batch_request(message, self._current.settings.limits)
+        aside = self._calls.aside
+        split = await self._split(batch_pb2.RouteBatchRequest, body)
+        del body
+        message = convert.parse(batch_pb2.RouteBatchRequest, split.rest)
+        own_budgets(message, admission.caller)
+        constraints = convert.joint_constraints(message)
+        with self._room_for(split):
+            requests = await aside.run(self._prompts, split, admission.caller)
+            del split
+            admission.count(len(requests) - 1)
+            with self._room_to_explain(requests):
+                solved = await self._current.engine.route_batch(
+                    requests, constraints, is_dry=message.dry_run
+                )
+                if self._tracing is not None:
+                    self._tracing.decided_jointly(solved)
+                return await aside.run(convert.batch_response, solved)
 
     async def _frontier(self, body: bytes, _context: Context, admission: Admission) -> bytes:
-        read = await asyncio.to_thread(self._read_frontier, body, admission.caller)
-        requests, points, weight = read
-        admission.count(len(requests) - 1)
-        found = await self._current.engine.frontier(requests, points, weight)
-        return await asyncio.to_thread(lambda: convert.frontier_response(found).SerializeToString())
+        aside = self._calls.aside
+        split = await self._split(batch_pb2.FrontierRequest, body)
+        del body
+        message = convert.parse(batch_pb2.FrontierRequest, split.rest)
+        points, weight = convert.frontier_terms(message)
+        with self._room_for(split):
+            requests = await aside.run(self._prompts, split, admission.caller)
+            del split
+            admission.count(len(requests) - 1)
+            found = await self._current.engine.frontier(requests, points, weight)
+            response = await aside.run(convert.frontier_response, found)
+            return response.SerializeToString()
 
-    def _read_frontier(
-        self, body: bytes, caller: Caller
-    ) -> tuple[list[PromptRequest], int | None, float]:
-        message = convert.parse(batch_pb2.FrontierRequest, body)
-        own_requests(message.requests, caller)
-        return convert.frontier_request(message, self._current.settings.limits)
+    async def _split(self, kind: type[Message], body: bytes) -> BatchBody:
+        most = self._current.settings.limits.max_batch_prompts
+        return await self._calls.aside.run(BatchBody.split, kind, body, most)
+
+    def _prompts(self, split: BatchBody, caller: Caller) -> list[PromptRequest]:
+        messages = own_requests(split, caller)
+        return convert.batch_prompts(messages, self._current.settings.limits)
+
+    def _room_for(self, split: BatchBody) -> AbstractContextManager[None]:
+        size_bytes = batch_bytes(len(split), len(self._current.engine.pool.names))
+        return self._calls.in_flight.holding(size_bytes, f"a batch of {len(split)} prompts")
+
+    def _room_to_explain(self, requests: Sequence[PromptRequest]) -> AbstractContextManager[None]:
+        explained = sum(request.explain for request in requests)
+        size_bytes = explained_bytes(explained, len(self._current.engine.pool.names))
+        return self._calls.in_flight.holding(size_bytes, f"explaining {explained} prompts")
 
     async def _list_models(self, body: bytes, _context: Context, _admission: Admission) -> bytes:
         points = convert.curve_points(convert.parse(info_pb2.ListModelsRequest, body))
@@ -133,8 +166,8 @@ class RouterService:
         answer = await self._elsewhere("ReportOutcome", message.decision_id, body, tenant)
         if answer is not None:
             return answer
-        accepted = await self._current.engine.report(convert_reports.outcome(message, tenant))
-        return outcome_pb2.ReportOutcomeResponse(accepted=accepted).SerializeToString()
+        result = await self._current.engine.report(convert_reports.outcome(message, tenant))
+        return convert_reports.report_response(result).SerializeToString()
 
     async def _escalate(self, body: bytes, _context: Context, admission: Admission) -> bytes:
         message = convert.parse(outcome_pb2.EscalateRequest, body)
@@ -166,19 +199,33 @@ class RouterService:
     async def _get_budget(self, body: bytes, _context: Context, admission: Admission) -> bytes:
         message = convert.parse(budget_pb2.GetBudgetRequest, body)
         tenant, alone = budgets_shown(message, admission.caller)
-        budgets = await self._current.engine.budgets(tenant)
+        engine = self._current.engine
+        budgets = await engine.budgets(tenant)
         if alone:
             budgets = [one for one in budgets if one[0].terms.tenant == tenant]
-        return convert_reports.budgets_response(budgets).SerializeToString()
+        response = convert_reports.budgets_response(budgets, engine.capped_reports)
+        if self._peers is not None:
+            message.tenant = tenant
+            method = f"/{SERVICE}/GetBudget"
+            for answer in await self._peers.ask_all(method, message.SerializeToString()):
+                convert_reports.add_capped(response, answer)
+        return response.SerializeToString()
 
     async def _route_stream(
         self, bodies: AsyncIterator[bytes], context: Context, admission: Admission
     ) -> AsyncGenerator[bytes]:
         free = asyncio.Semaphore(self._current.settings.limits.max_stream_in_flight)
         ready: asyncio.Queue[bytes | None] = asyncio.Queue()
+        in_flight = self._calls.in_flight
+        unsent_bytes = 0
 
         async def decide(body: bytes) -> None:
-            ready.put_nowait(await self._stream_reply(body, context, admission))
+            nonlocal unsent_bytes
+            reply = await self._stream_reply(body, context, admission)
+            # The caller may never read it.
+            unsent_bytes += len(reply)
+            in_flight.keep(len(reply))
+            ready.put_nowait(reply)
 
         async def read() -> None:
             try:
@@ -193,24 +240,35 @@ class RouterService:
         try:
             while (reply := await ready.get()) is not None:
                 yield reply
+                unsent_bytes -= len(reply)
+                in_flight.give(len(reply))
                 # Freed only when the reply is sent: of a caller that reads no replies, no further
                 # requests are read.
                 free.release()
             await reader
         finally:
             reader.cancel()
+            in_flight.give(unsent_bytes)
 
     async def _stream_reply(self, body: bytes, context: Context, admission: Admission) -> bytes:
         started = perf_counter()
         code = "OK"
         request_id = ""
+        in_flight = self._calls.in_flight
+        held_bytes = 0
         try:
-            message = convert.parse(route_pb2.RouteRequest, body)
+            length = length_of(body, in_flight.longest_message_bytes)
+            held_bytes = in_flight.take(message_bytes(length))
+            aside = self._calls.aside
+            if is_compressed(body):
+                body = await aside.run(decompressed, body, length)
+            message = await aside.run_if_large(length, convert.parse, route_pb2.RouteRequest, body)
             request_id = message.request_id
             admission.take()
             if admission.caller.tenant is not None:
                 own_route(message, admission.caller)
-            request = convert.prompt_request(message, self._current.settings.limits)
+            limits = self._current.settings.limits
+            request = await aside.run_if_large(length, convert.prompt_request, message, limits)
             decision = await self._current.engine.route(request, _deadline_s(context))
             if self._tracing is not None:
                 self._tracing.decided(decision, within_stream=True)
@@ -224,6 +282,7 @@ class RouterService:
             failed = route_pb2.RouteError(code=status.value[0], message=line)
             return route_pb2.RouteResponse(request_id=request_id, error=failed).SerializeToString()
         finally:
+            in_flight.give(held_bytes)
             self._calls.answered("RouteStream", code, perf_counter() - started)
 
 

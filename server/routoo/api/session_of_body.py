@@ -46,31 +46,41 @@ _OWN_WORDS: Final = frozenset({"input_schema", "parameters", "schema", "argument
 
 
 def session_of(
-    api: str, body: Mapping[str, Any], fields: Mapping[str, Any], *, derives: bool, marked: bool
+    fields: Mapping[str, Any], of_body: SessionFacts, *, derives: bool
 ) -> SessionFacts | None:
-    """Returns the session of a request; None: it has none.
-
-    The caller's own fields go first; then the ids of the APIs; then the first turns, which every
-    later request of a conversation repeats.
+    """Returns the session of a request; None: it has none. The caller's own fields go first.
 
     Args:
-        api: chat, responses, completions or messages.
-        body: the JSON object.
         fields: the caller's own fields, see ``told_session``.
+        of_body: what its body tells.
         derives: whether a body's own ids, and its first turns, make a session.
-        marked: whether a part of the body is marked to be written into the provider's cache.
 
     Raises:
         InvalidRequestError: a field of the caller's that is not valid.
     """
     told = told_session(fields)
-    if told is None and derives:
-        told = _derived(api, body)
     if told is None:
-        return None
+        return of_body if derives and of_body.id else None
+    return replace(told, ties=of_body.ties, writes=of_body.writes, linked=of_body.linked)
+
+
+def session_of_body(api: str, body: Mapping[str, Any], *, marked: bool) -> SessionFacts:
+    """Returns the session that a body tells; without an id where it tells none.
+
+    The ids of the APIs go first; then the first turns, which every later request of a conversation
+    repeats.
+
+    Args:
+        api: chat, responses, completions or messages.
+        body: the members of the JSON object.
+        marked: whether a part of the body is marked to be written into the provider's cache.
+    """
     # Anthropic's models cache what is marked; the others cache by themselves.
     return replace(
-        told, ties=_ties(body), writes=marked or api != "messages", linked=api == "responses"
+        _derived(api, body) or SessionFacts(),
+        ties=_ties(body),
+        writes=marked or api != "messages",
+        linked=api == "responses",
     )
 
 

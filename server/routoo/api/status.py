@@ -20,12 +20,15 @@ from routoo.errors import (
     QueueFullError,
     RateLimitedError,
     RoutooError,
+    TooLargeError,
     UnauthenticatedError,
     UnknownDecisionError,
+    UnreadableBodyError,
 )
 
 STATUS: dict[type[RoutooError], grpc.StatusCode] = {
     InvalidRequestError: grpc.StatusCode.INVALID_ARGUMENT,
+    UnreadableBodyError: grpc.StatusCode.INVALID_ARGUMENT,
     NoEligibleModelError: grpc.StatusCode.FAILED_PRECONDITION,
     InfeasibleError: grpc.StatusCode.FAILED_PRECONDITION,
     UnknownDecisionError: grpc.StatusCode.FAILED_PRECONDITION,
@@ -36,6 +39,7 @@ STATUS: dict[type[RoutooError], grpc.StatusCode] = {
     PermissionDeniedError: grpc.StatusCode.PERMISSION_DENIED,
     RateLimitedError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     QueueFullError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    TooLargeError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     DeadlineError: grpc.StatusCode.DEADLINE_EXCEEDED,
     DrainingError: grpc.StatusCode.UNAVAILABLE,
 }
@@ -73,16 +77,21 @@ def status_of(error: BaseException) -> tuple[grpc.StatusCode, str]:
     return grpc.StatusCode.INTERNAL, INTERNAL_TEXT
 
 
-def reported(error: BaseException, rpc: str) -> tuple[grpc.StatusCode, str]:
+def reported(error: BaseException, rpc: str, decision_id: str = "") -> tuple[grpc.StatusCode, str]:
     """Returns the status and line of an error, and logs it if it is a fault of the service.
 
     Args:
         error: the error that ended a call.
         rpc: the call's name, for the log.
+        decision_id: the id under which others look for it in the log; empty: none. With one, an
+            error that says that the service is away is logged, too.
     """
     status, line = status_of(error)
     if status is grpc.StatusCode.INTERNAL and not isinstance(error, ForwardedError):
-        _log.error("call failed", rpc=rpc, exc_info=error)
+        named = {"decision_id": decision_id} if decision_id else {}
+        _log.error("call failed", rpc=rpc, exc_info=error, **named)
+    elif decision_id:
+        _log.warning("call not answered", rpc=rpc, status=status.name, decision_id=decision_id)
     return status, line
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from routoo.errors import PermissionDeniedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from routoo.api.security.caller import Caller
     from routoo.v1 import batch_pb2, budget_pb2, route_pb2
@@ -23,26 +23,28 @@ def own_route(message: route_pb2.RouteRequest, caller: Caller) -> None:
         message.tenant = caller.tenant_for(message.tenant)
 
 
-def own_requests(messages: Iterable[route_pb2.RouteRequest], caller: Caller) -> None:
-    """Sets the tenant of each prompt of a batch to the caller's.
+def own_requests(
+    messages: Iterable[route_pb2.RouteRequest], caller: Caller
+) -> Iterator[route_pb2.RouteRequest]:
+    """Yields the prompts of a batch with their tenants set to the caller's.
 
     Raises:
         PermissionDeniedError: a prompt names another tenant.
     """
-    if caller.tenant is not None:
-        for message in messages:
-            message.tenant = caller.tenant_for(message.tenant)
+    for message in messages:
+        own_route(message, caller)
+        yield message
 
 
-def own_batch(message: batch_pb2.RouteBatchRequest, caller: Caller) -> None:
-    """Sets the tenant of each prompt of a batch, and checks the tenants that it sets limits to.
+def own_budgets(message: batch_pb2.RouteBatchRequest, caller: Caller) -> None:
+    """Checks the tenants that a batch sets limits to.
 
     Raises:
-        PermissionDeniedError: a prompt or a limit names another tenant.
+        PermissionDeniedError: a limit names another tenant.
     """
-    own_requests(message.requests, caller)
-    for tenant in message.tenant_budgets_usd:
-        caller.tenant_for(tenant)
+    if caller.tenant is not None:
+        for tenant in message.tenant_budgets_usd:
+            caller.tenant_for(tenant)
 
 
 def budgets_shown(message: budget_pb2.GetBudgetRequest, caller: Caller) -> tuple[str, bool]:

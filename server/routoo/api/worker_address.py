@@ -38,6 +38,11 @@ class WorkerAddress:
         """The socket on which the worker shows its metrics."""
         return self.folder / f"{self.index}.metrics"
 
+    @property
+    def counts_file(self) -> Path:
+        """The file in which all workers count what clients send."""
+        return self.folder / "counts"
+
     def beside(self, index: int) -> WorkerAddress:
         """Returns the address of another worker of the same service."""
         return replace(self, index=index)

@@ -23,7 +23,8 @@ class Grants:
         refused_by: intp [n]; -1: granted; else the index into ``Ledger.terms`` of the first
             budget that lacks the money (for a row that was refused only because its batch was, the
             budget that refused the batch).
-        degraded: decided within the local share, because Redis is away.
+        degraded: decided within the leases of this replica, because Redis is away or has lost books
+            of which other replicas have still to tell what they know.
     """
 
     refused_by: NDArray[np.intp]
@@ -62,7 +63,7 @@ class BudgetState:
         granted: requests granted in this period, by all replicas.
         period_left_s: seconds until a fixed period ends; for a sliding one, until the oldest
             spending that counts stops counting (the whole period when nothing counts).
-        degraded: Redis is away and only the local share is spent (the amounts are then the last
+        degraded: Redis is away and only leases are spent (the amounts are then the last
             ones seen, plus what this replica spent since), or the journal cannot be written.
         reported_usd: the reported costs of requests granted.
         reported_reserved_usd: what was reserved for the same requests.

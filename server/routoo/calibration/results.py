@@ -66,7 +66,7 @@ class Achieved:
         score = Mean.of(sample.scores[rows, choice])
         cost = Mean.of(sample.costs_usd[rows, choice])
         assert score is not None  # noqa: S101 - predicted figures are finite, and n >= 1
-        assert cost is not None  # noqa: S101
+        assert cost is not None  # noqa: S101 - finite, too
         return cls(
             score=score,
             cost_usd=cost,

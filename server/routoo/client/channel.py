@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 DEFAULT_ADDRESS: Final = "127.0.0.1:50051"
 DEFAULT_TIMEOUT_S: Final = 10.0
 MAX_MESSAGE_BYTES: Final = 128 * 1024 * 1024
-"""The service's own limit (``limits.max_message_bytes``): a batch of 100,000 prompts fits."""
+"""A batch of 100,000 prompts and its reply fit. What the service reads is bounded by its own
+settings ``limits.max_message_bytes`` and ``limits.max_in_flight_bytes``."""
 
 OPTIONS: Final = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 import grpc
 
@@ -25,6 +25,7 @@ from routoo.client.messages import (
     make_escalation,
     make_frontier,
     make_request,
+    numbered,
 )
 from routoo.client.options import ClientOptions, make_retries, make_stand_in
 from routoo.client.retry import Attempts
@@ -35,11 +36,11 @@ from routoo.v1.info_pb2 import (
     ListModelsRequest,
     ListModelsResponse,
 )
-from routoo.v1.outcome_pb2 import ReportOutcomeRequest
+from routoo.v1.outcome_pb2 import ReportOutcomeRequest, ReportOutcomeResponse
 from routoo.v1.router_pb2_grpc import RouterServiceStub
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from google.protobuf.message import Message
 
@@ -129,6 +130,45 @@ class RouterClient:
         stand_in.succeeded()
         return reply
 
+    def route_stream(
+        self, requests: Iterable[Prompt | RouteRequest], *, timeout_s: float | None = None
+    ) -> Iterator[RouteResponse]:
+        """Decides prompts while they are produced, and yields each reply as soon as it is ready.
+
+        Replies come in any order and have the ``request_id`` of their request; a request without
+        one gets its number in ``requests``, from 0, as text. A request that cannot be decided is
+        answered with ``error`` in its place, and the stream goes on. Nothing is retried.
+
+        Args:
+            requests: prompts, or requests with constraints of their own from ``make_request``. It
+                is read in another thread, as far ahead as the service takes requests.
+            timeout_s: deadline of the whole stream, in seconds; None: there is none.
+
+        Raises:
+            RouterError: the stream broke off.
+            Exception: an error of ``requests`` itself.
+        """
+        failed: list[Exception] = []
+
+        def made() -> Iterator[RouteRequest]:
+            try:
+                for number, request in enumerate(requests):
+                    yield numbered(request, number)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is raised below
+                failed.append(error)
+                call.cancel()
+
+        stream: Callable[..., Any] = self._stub.RouteStream
+        call = stream(made(), timeout=timeout_s, metadata=self._metadata)
+        try:
+            yield from call
+        except grpc.RpcError as broken:
+            if failed:
+                raise failed[0] from None
+            raise router_error(broken)[0] from broken
+        finally:
+            call.cancel()
+
     def route_many(
         self,
         requests: Iterable[Prompt | RouteRequest],
@@ -213,14 +253,25 @@ class RouterClient:
         It may be repeated: the service books a decision once.
 
         Returns:
-            Whether the service booked the outcome for this call. False: the decision is unknown, or
-            it was reported before, perhaps by an attempt of this call whose reply was lost.
+            Whether the service booked or counted the outcome for this call. False: the decision is
+            unknown, too old, or was reported before, perhaps by an attempt of this call whose reply
+            was lost; or the report tells nothing that counts.
+
+        Raises:
+            RouterError: as ``route``.
+        """
+        return self.report_outcome(decision_id, timeout_s=timeout_s, **outcome).accepted
+
+    def report_outcome(
+        self, decision_id: str, *, timeout_s: float | None = None, **outcome: Unpack[Outcome]
+    ) -> ReportOutcomeResponse:
+        """Reports as ``report`` does, and returns what came of it: ``result`` says why.
 
         Raises:
             RouterError: as ``route``.
         """
         request = ReportOutcomeRequest(decision_id=decision_id, **outcome)
-        return self._call(self._stub.ReportOutcome, request, timeout_s).accepted
+        return self._call(self._stub.ReportOutcome, request, timeout_s)
 
     def budgets(self, *, tenant: str = "", timeout_s: float | None = None) -> GetBudgetResponse:
         """Returns the state of the budgets: of all, or of those that apply to a tenant.

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from routoo.budget.redis.connecting import Connecting
 from routoo.budget.terms import MAX_USD, BudgetTerms, one_nano_usd
 from routoo.config.section import Section
 
@@ -89,6 +90,11 @@ class LedgerSettings(Section):
     """redis://, rediss:// (TLS) or unix://, with user and password if need be."""
     redis_cluster: bool = False
     """Set when the URL names a node of a cluster. All keys of the ledger lie in one slot."""
+    redis_sentinels: tuple[str, ...] = ()
+    """URLs of Redis Sentinels, ``redis://:password@host:26379``. They tell host and port of the
+    master; of ``redis_url`` the scheme, user, password and database hold then."""
+    redis_master: str = "mymaster"
+    """Name by which the sentinels know the master."""
     redis_timeout_s: float = Field(default=0.05, gt=0, le=60, allow_inf_nan=False)
     """Longest that a request waits for Redis, connecting included."""
     redis_max_probe_s: float = Field(default=5.0, gt=0, le=3600, allow_inf_nan=False)
@@ -104,10 +110,34 @@ class LedgerSettings(Section):
     max_decisions: int = Field(default=1_000_000, ge=1_000, le=100_000_000)
     """Most decisions kept in memory; one more makes the oldest expire early."""
     local_share: float = Field(default=0.1, ge=0, le=1, allow_inf_nan=False)
-    """Share of the rest of each budget that a replica may spend while Redis is away. With up to
-    1 / local_share replicas, the limit holds during that time, too."""
+    """Share of what is left of each budget that all replicas together hold as leases: each replica
+    may spend its own while Redis is away, and no other replica may spend it meanwhile."""
+    lease_s: float = Field(default=900.0, ge=5, le=86_400, allow_inf_nan=False)
+    """Longest that a replica spends its leases while Redis is away."""
+    book_delay_s: float = Field(default=0.02, ge=0, le=1, allow_inf_nan=False)
+    """Single requests are granted out of the replica's lease, and Redis is told so much later. 0:
+    each request asks Redis first."""
+    on_loss: Literal["wait", "go_on"] = "wait"
+    """When Redis has lost books and a replica is missing that may know more of them, only leases
+    are spent. wait: until a period after its lease has ended. go_on: until its lease has ended."""
+    report_factor: float = Field(default=10.0, ge=1, le=1_000_000, allow_inf_nan=False)
+    """The most that a report may book, by what its request could have cost: what was reserved for a
+    request with a longest answer, else its input with the model's longest answer. The rest is not
+    booked, but counted and logged."""
     unbudgeted: Literal["allow", "refuse"] = "allow"
     """Requests of a tenant to which no budget applies are allowed or refused."""
+
+    def connecting(self) -> Connecting:
+        """Returns the connection to Redis in the ledger's own type."""
+        return Connecting(
+            url=self.redis_url,
+            cluster=self.redis_cluster,
+            timeout_s=self.redis_timeout_s,
+            connections=self.redis_connections,
+            key_prefix=self.key_prefix,
+            sentinels=self.redis_sentinels,
+            master=self.redis_master,
+        )
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
@@ -117,7 +147,19 @@ class LedgerSettings(Section):
             )
         if not self.redis_url.startswith(("redis://", "rediss://", "unix://")):
             raise ValueError("redis_url has to start with redis://, rediss:// or unix://")
+        if self.redis_sentinels:
+            self._check_sentinels()
         return self
+
+    def _check_sentinels(self) -> None:
+        if self.redis_cluster:
+            raise ValueError("redis_sentinels and redis_cluster exclude each other; leave one out")
+        for url in (*self.redis_sentinels, self.redis_url):
+            if not url.startswith(("redis://", "rediss://")):
+                raise ValueError(
+                    "with redis_sentinels, they and redis_url have to start with redis:// or"
+                    " rediss://"
+                )
 
 
 def distinct_names(budgets: tuple[BudgetSettings, ...]) -> tuple[BudgetSettings, ...]:

@@ -51,19 +51,25 @@ FILE_SETTINGS = (
 )
 
 
-def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
+def load_settings(
+    path: Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    finished: bool = False,
+) -> Settings:
     """Reads the settings.
 
     Args:
         path: the YAML file; None: defaults and environment only. Relative paths in it are
             relative to its folder.
         overrides: values that win over file and environment, nested like the settings.
+        finished: refuses a file that may be half written.
 
     Raises:
         ConfigError: unreadable or malformed file, unknown key, a value out of range, or an address
             that is open to other machines without protection; one line.
     """
-    values = _read_yaml(path) if path is not None else {}
+    values = _read_yaml(path, finished=finished) if path is not None else {}
     _refuse_unknown_environment(os.environ)
 
     class FileSettings(Settings):
@@ -91,8 +97,8 @@ def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None 
     return settings
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    values = read_yaml_mapping(path)
+def _read_yaml(path: Path, *, finished: bool) -> dict[str, Any]:
+    values = read_yaml_mapping(path, finished=finished)
     folder = path.resolve().parent
     for setting in FILE_SETTINGS:
         *sections, key = setting.split(".")
@@ -149,3 +155,11 @@ class SettingsSource:
             ConfigError: the settings are wrong; one line.
         """
         return load_settings(self.path, self.overrides)
+
+    def read_finished(self) -> Settings:
+        """Reads the settings, unless their file looks half written.
+
+        Raises:
+            ConfigError: the settings are wrong, or may be half written; one line.
+        """
+        return load_settings(self.path, self.overrides, finished=True)

@@ -9,7 +9,9 @@ from pydantic import Field, field_validator, model_validator
 
 from routoo.config.section import Section
 
-RoutingFailure = Literal["no_eligible_model", "budget_spent", "overloaded", "unavailable"]
+RoutingFailure = Literal[
+    "no_eligible_model", "budget_spent", "overloaded", "unavailable", "internal"
+]
 
 
 class CapabilityNames(Section):
@@ -58,7 +60,8 @@ class ProcessorSettings(Section):
     on_too_large: Literal["pass", "refuse"] = "pass"
     """A longer body is passed on as it came, or refused with 413."""
     on_unreadable: Literal["pass", "refuse"] = "pass"
-    """A body that is compressed or not JSON is passed on as it came, or refused with 415 or 400."""
+    """A body that is compressed, or is not JSON and holds no route name, is passed on as it came,
+    or refused with 415 or 400."""
     usage_from: Literal["reply", "access_log"] = "reply"
     """Source of the number of tokens that a reply took. reply: Envoy sends every piece of the reply
     here and waits for an answer. access_log: Envoy logs the tokens, as set up in
@@ -77,11 +80,23 @@ class ProcessorSettings(Section):
     ``max_completion_tokens`` in chats, ``max_output_tokens`` in responses, else ``max_tokens``.
     Such an answer may be cut off, but it costs no more than was allowed. Unset it to have the limit
     hold for the predicted cost alone."""
+    named_models: Literal["pass", "book", "refuse"] = "pass"
+    """Requests that name a model instead of a route name. pass: they go on as they came, and are
+    paid by no budget. book: those that name a model of the pool go on as they came, and are
+    reserved and settled like requests that are routed to it, or refused where the budgets have not
+    enough left; others are refused. refuse: they are refused. The last two need ``on_too_large``
+    and ``on_unreadable`` to be ``refuse``, as nobody knows which model such a body names."""
     fallback_model: str = ""
     """Model for requests that cannot be routed for a reason of ``fallback_on``. Empty: they are
     refused."""
-    fallback_on: tuple[RoutingFailure, ...] = ("no_eligible_model", "overloaded", "unavailable")
-    """Reasons for the fallback. With ``budget_spent``, no budget pays for the fallback."""
+    fallback_on: tuple[RoutingFailure, ...] = (
+        "no_eligible_model",
+        "overloaded",
+        "unavailable",
+        "internal",
+    )
+    """Reasons for the fallback: unavailable is a service that stops, internal one that fails. With
+    ``budget_spent``, no budget pays for the fallback."""
     messages_models: tuple[str, ...] = ()
     """Models of the pool that take Anthropic's messages; empty: all of them."""
     openai_models: tuple[str, ...] = ()
@@ -97,6 +112,18 @@ class ProcessorSettings(Section):
         if not all(names):
             raise ValueError("an empty name; a request without a model is not routed")
         return names
+
+    @model_validator(mode="after")
+    def _nothing_gets_by(self) -> ProcessorSettings:
+        passing = [
+            name for name in ("on_too_large", "on_unreadable") if getattr(self, name) == "pass"
+        ]
+        if self.named_models != "pass" and passing:
+            raise ValueError(
+                f"named_models: {self.named_models} needs {' and '.join(passing)} to be refuse, or"
+                " requests that are not read would get by unpaid"
+            )
+        return self
 
     @model_validator(mode="after")
     def _fallback_is_no_route(self) -> ProcessorSettings:

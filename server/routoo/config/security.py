@@ -66,9 +66,7 @@ class TlsSettings(Section):
     """PEM: authorities, one of which has to have signed a client's certificate. Unset: clients need
     no certificate."""
     max_connection_age_s: float = Field(default=3600.0, ge=1, le=30 * 86_400, allow_inf_nan=False)
-    """An older connection is closed once its calls are answered, and clients connect anew. So a
-    certificate that has expired or was taken off the list works no longer than this and the grace.
-    """
+    """An older connection is closed once its calls are answered, and clients connect anew."""
     max_connection_grace_s: float = Field(default=900.0, ge=1, le=30 * 86_400, allow_inf_nan=False)
     """What is still open on a connection that is too old ends after this time, such as a stream.
     Choose it longer than the longest answer that Envoy waits for."""
@@ -87,7 +85,7 @@ class CertificateSettings(Section):
 
 
 class ClientLimitSettings(Section):
-    """Limits of one client: a token, a certificate, or else a network address."""
+    """Limits of one client in all workers: a token, a certificate, or else a network address."""
 
     max_concurrent: int | None = Field(default=None, ge=1, le=1_000_000)
     """Most calls in progress. Unset: no limit."""

@@ -14,32 +14,43 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 
-def read_yaml_mapping(path: Path) -> dict[str, Any]:
+def read_yaml_mapping(path: Path, *, finished: bool = False) -> dict[str, Any]:
     """Reads a YAML file that holds one mapping; an empty file is an empty mapping.
 
+    Args:
+        path: the file.
+        finished: refuses a file that may be half written: its last line has no end, or its last key
+            no value. A cut-off ``usd: 15`` would otherwise be a budget of $1, and a cut-off
+            ``unsure:`` the wish to have none. A single pair of braces needs no line end.
+
     Raises:
-        ConfigError: unreadable, not YAML, a key twice, or not a mapping.
+        ConfigError: unreadable, not YAML, a key twice, not a mapping, or perhaps half written.
     """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8"
         raise ConfigError(f"{path}: cannot be read: {reason}") from None
-    return parse_yaml_mapping(text, str(path))
+    return parse_yaml_mapping(text, str(path), finished=finished)
 
 
-def parse_yaml_mapping(text: str, source: str) -> dict[str, Any]:
+def parse_yaml_mapping(text: str, source: str, *, finished: bool = False) -> dict[str, Any]:
     """Reads YAML that holds one mapping; empty text is an empty mapping.
 
     Args:
         text: the YAML.
         source: the name of its file, for the messages.
+        finished: refuses a text that may be half written, as ``read_yaml_mapping`` does.
 
     Raises:
-        ConfigError: not YAML, a key twice, or not a mapping.
+        ConfigError: not YAML, a key twice, not a mapping, or perhaps half written.
     """
     try:
-        values = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader
+        loader = _UniqueKeyLoader(text)
+        node = loader.get_single_node()
+        if finished:
+            _refuse_half_written(text, node, source)
+        values = None if node is None else loader.construct_document(node)
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""
@@ -51,6 +62,27 @@ def parse_yaml_mapping(text: str, source: str) -> dict[str, Any]:
         kind = type(values).__name__
         raise ConfigError(f"{source}: has to be a mapping of settings, is a {kind}")
     return values
+
+
+def _refuse_half_written(text: str, root: yaml.Node | None, source: str) -> None:
+    if root is None:
+        return
+    if not text.endswith("\n") and not (isinstance(root, yaml.MappingNode) and root.flow_style):
+        raise ConfigError(
+            f"{source}: the last line has no line end, as if the file were half written; end it"
+        )
+    last, passed = root, set()
+    # An alias may lead back to a collection that it stands in.
+    while isinstance(last, yaml.CollectionNode) and last.value and last not in passed:
+        passed.add(last)
+        child = last.value[-1]
+        last = child[1] if isinstance(child, tuple) else child
+    # A null that is meant is spelt ``null`` or ``~``.
+    if isinstance(last, yaml.ScalarNode) and not last.value and last.style is None:
+        raise ConfigError(
+            f"{source}: line {last.start_mark.line + 1}: the last key has no value, as if the file"
+            " were half written; give it one, or null"
+        )
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):

@@ -47,6 +47,10 @@ class BudgetBooking:
         ledger: holds the books.
         refuses_unbudgeted: whether a tenant without a budget is refused.
         clock_ns: nanoseconds since 1970, to tell when a period ends.
+
+    Attributes:
+        ledger: holds the books.
+        clock_ns: the clock of their periods.
     """
 
     def __init__(
@@ -54,7 +58,7 @@ class BudgetBooking:
     ) -> None:
         self.ledger = ledger
         self._refuses_unbudgeted = refuses_unbudgeted
-        self._clock_ns = clock_ns
+        self.clock_ns = clock_ns
 
     def check(self, tenant: str) -> None:
         """Refuses a tenant without a budget where the settings say so.
@@ -128,7 +132,7 @@ class BudgetBooking:
         if terms.sliding:
             when = f"money comes back as spending of the last {period_s:.0f} s grows old"
         else:
-            left_s = (terms.period_ns - self._clock_ns() % terms.period_ns) * 1e-9
+            left_s = (terms.period_ns - self.clock_ns() % terms.period_ns) * 1e-9
             when = f"the next period begins in {left_s:.0f} s"
         return BudgetSpentError(
             f"budget {terms.name} (${terms.limit_usd:g} in {period_s:.0f} s) {lack}; {when}, or"

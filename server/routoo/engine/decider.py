@@ -36,7 +36,7 @@ from routoo.selector.policies.lp import reasons
 from routoo.selector.reason import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from routoo.engine.accounting import Accounting
     from routoo.engine.booking import Booked
@@ -61,6 +61,8 @@ NANO_PER_S = 1_000_000_000
 """In a second."""
 # Solutions of a batch: one more when other requests took its money while it was solved.
 _SOLUTIONS = 2
+# So many decisions of a batch keep their figures in memory together.
+_KEPT_TOGETHER = 1024
 
 
 class Decider:
@@ -164,7 +166,8 @@ class Decider:
             for row, request in enumerate(predicted.requests)
         ]
         if not is_dry:
-            self._decisions.add(decisions)
+            for part in _parts(decisions):
+                self._decisions.add(part)
             self._keep_turns(batch, predicted.requests)
         return _batch_decision(batch, decisions, chosen.joint)
 
@@ -272,7 +275,7 @@ class Decider:
             max_quality_gaps=numbers_of(requests, "max_quality_gap"),
             tickets=np.array(tickets, np.int64),
         )
-        ids = [""] * len(requests) if is_dry else self._ids.named(tickets)
+        ids = [""] * len(requests) if is_dry else self._ids.named(tickets, tenants)
         turns = None
         if rows is not None and keys is not None:
             turns = turns_of(rows, keys, case, alone_usd, estimates, self._pool)
@@ -296,7 +299,9 @@ class Decider:
             everything = np.ones(len(names), np.bool_)
             self._compare(policy, case, choice, everything)
             priced = everything if policy.at_price else ~everything
-            return Chosen(choice, codes, priced, turns=turns)
+            seconds = policy.seconds(case) if policy.asks_two else None
+            return Chosen(choice, codes, priced, turns=turns, seconds=seconds)
+        seconds = None
         choice = np.full(len(names), -1, np.intp)
         codes = np.zeros(len(names), np.int8)
         priced = np.zeros(len(names), np.bool_)
@@ -310,8 +315,10 @@ class Decider:
             priced[rows] = policy.at_price
             if turns is not None and after is not None:
                 turns = turns.merged(after, rows)
+            if policy.asks_two:
+                seconds = np.where(rows, policy.seconds(case), -1 if seconds is None else seconds)
             self._compare(policy, case, choice, rows)
-        return Chosen(choice, codes, priced, turns=turns)
+        return Chosen(choice, codes, priced, turns=turns, seconds=seconds)
 
     def _compare(self, policy: Policy, case: Case, choice: IndexArray, rows: BoolArray) -> None:
         if self._shadow is not None and policy is self._policies.in_force:
@@ -381,6 +388,9 @@ class Decider:
             input_tokens=estimates.input_tokens[rows, choice].tolist(),
             truncated=prediction.truncated.tolist(),
             sessions=None if chosen.turns is None else chosen.turns.decided(choice),
+            seconds=None
+            if chosen.seconds is None
+            else np.where(codes == Reason.CASCADE, chosen.seconds, -1).tolist(),
         )
         if is_dry:
             return batch
@@ -436,6 +446,8 @@ class Decider:
             affordable_output_tokens(request, batch.estimates, row, batch.choices[row], batch.pool)
             if "max_cost_usd" in request.constraints
             else None,
+            request.max_output_tokens,
+            request.answers,
         )
 
 
@@ -446,6 +458,21 @@ def _chosen_by(
         return turns.chosen_by(policy)
     choice = policy.choose(case)
     return choice, policy.explain(case, choice), None
+
+
+def _parts(decisions: Sequence[Decision]) -> Iterator[Sequence[Decision]]:
+    """Yields the decisions of a batch, in its order, as decisions of parts of it.
+
+    A decision that stays open keeps the figures of its part in memory, and not those of the whole
+    batch, of which most decisions may be closed.
+    """
+    if len(decisions) <= _KEPT_TOGETHER:
+        yield decisions
+        return
+    for start in range(0, len(decisions), _KEPT_TOGETHER):
+        within = decisions[start : start + _KEPT_TOGETHER]
+        part = within[0].batch.rows(start, start + len(within))
+        yield [replace(one, batch=part, row=row) for row, one in enumerate(within)]
 
 
 def _batch_decision(

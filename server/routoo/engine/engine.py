@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from routoo.engine.batcher import Batcher, BatchWait
 from routoo.engine.decider import Decider
 from routoo.engine.escalations import Escalations
+from routoo.engine.joint_parts import parts_of
 from routoo.engine.overview import CorrectionsInfo, EngineInfo, ModelsOverview
 from routoo.engine.shadow import Shadow
-from routoo.engine.shared import Handover
+from routoo.engine.shared import Handover, in_short_turns
 from routoo.errors import (
     DrainingError,
     InvalidRequestError,
@@ -26,12 +27,11 @@ from routoo.errors import (
     RoutooError,
 )
 from routoo.predictor.base import join
-from routoo.routing.constraints import check_names
+from routoo.routing.constraints import check_names, check_task
 from routoo.routing.decision import Predicted, Versions
-from routoo.routing.tasks import check_task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from concurrent.futures import ThreadPoolExecutor
 
     from routoo.budget.ledger import BudgetState
@@ -47,15 +47,17 @@ if TYPE_CHECKING:
     from routoo.routing.escalation import Escalation, EscalationRequest
     from routoo.routing.joint import JointConstraints
     from routoo.routing.operating_point import PricedSample
-    from routoo.routing.outcome import OutcomeReport
+    from routoo.routing.outcome import OutcomeReport, ReportResult
     from routoo.routing.policies import Policies
     from routoo.routing.pool import Pool
     from routoo.routing.request import PromptRequest
     from routoo.telemetry.decision_log.log import DecisionLog
     from routoo.telemetry.metrics import Metrics
+    from routoo.telemetry.outcome_counts import Capped
 
 
 Result = TypeVar("Result")
+_CHECKED_AT_ONCE = 1024
 
 
 class Engine:
@@ -101,6 +103,10 @@ class Engine:
         self.accounting = accounting
         self._metrics = metrics
         self._log = decision_log
+        if decision_log is not None:
+            accounting.outcomes.on_capped = lambda one: decision_log.capped(
+                one.decision_id, one.reported_usd, one.booked_usd
+            )
         self._decider = Decider(
             pool=pool,
             predictor=source.predictor,
@@ -232,22 +238,17 @@ class Engine:
             raise QueueFullError(
                 f"{self._max_joint} batches are in progress already; retry later or add replicas"
             )
-        self._check_batch(requests)
         self._joint_running += 1
         self._joint_idle.clear()
         wait = BatchWait()
         try:
+            await self._check_batch(requests)
             # Parts no larger than a batch of single requests, which can then run in between.
             parts = [
-                await self._in_thread(
-                    self._threads.predict,
-                    self._predict,
-                    requests[start : start + self._max_batch],
-                    wait,
-                )
-                for start in range(0, len(requests), self._max_batch)
+                await self._in_thread(self._threads.predict, self._predict, part, wait)
+                for part in parts_of(requests, self._max_batch)
             ]
-            return await self._in_thread(self._threads.solve, solve, parts)
+            return await self._in_thread(self._threads.solve, in_short_turns, solve, parts)
         finally:
             wait.abandon()
             self._joint_running -= 1
@@ -269,19 +270,21 @@ class Engine:
         """Score per USD in force for requests without a tenant."""
         return self.accounting.pricing.in_force.of("")[0]
 
-    async def report(self, outcome: OutcomeReport) -> bool:
-        """Books a reported outcome; False when the decision is unknown or was reported before.
+    async def report(self, outcome: OutcomeReport) -> ReportResult:
+        """Books a reported outcome; the result is true where it was accepted.
 
         Raises:
             InvalidRequestError: names the field.
             DrainingError: the engine has stopped.
         """
-        (accepted,) = await self.report_all([outcome])
-        if isinstance(accepted, RoutooError):
-            raise accepted
-        return accepted
+        (result,) = await self.report_all([outcome])
+        if isinstance(result, RoutooError):
+            raise result
+        return result
 
-    async def report_all(self, outcomes: Sequence[OutcomeReport]) -> list[bool | RoutooError]:
+    async def report_all(
+        self, outcomes: Sequence[OutcomeReport]
+    ) -> list[ReportResult | RoutooError]:
         """Books many outcomes with one change of threads.
 
         Returns:
@@ -293,10 +296,25 @@ class Engine:
         results = await self._in_thread(
             self._threads.books, self.accounting.outcomes.report_all, outcomes
         )
-        for outcome, accepted in zip(outcomes, results, strict=True):
-            if accepted is True and self._log is not None:
+        for outcome, result in zip(outcomes, results, strict=True):
+            if self._log is not None and not isinstance(result, RoutooError) and result:
                 self._log.reported(outcome)
         return results
+
+    def new_id(self) -> str:
+        """Returns an id for a request without a decision, which nobody can report."""
+        return self._threads.ids.new("")
+
+    def failed(self, decision_id: str, reason: str, model: str) -> None:
+        """Logs a request that was not decided.
+
+        Args:
+            decision_id: the id that it was given, see ``new_id``.
+            reason: a word.
+            model: the model that answers all the same; empty: none.
+        """
+        if self._log is not None:
+            self._log.failed(decision_id, reason, model)
 
     async def escalate(self, request: EscalationRequest) -> Escalation:
         """Keeps an answer, or decides which model is asked next.
@@ -326,6 +344,11 @@ class Engine:
             DrainingError: the engine has stopped.
         """
         return await self._in_thread(self._threads.books, self.accounting.budgets, tenant)
+
+    @property
+    def capped_reports(self) -> Mapping[str, Capped]:
+        """By a budget's name, the reports that told more than their requests could have cost."""
+        return self._metrics.outcomes.capped_by_budget
 
     async def models(self, points: int) -> ModelsOverview:
         """Describes the models by their predictions for the calibration sample.
@@ -492,8 +515,10 @@ class Engine:
         if self.accounting.spending is not None:
             self.accounting.spending.check(request.tenant)
 
-    def _check_batch(self, requests: Sequence[PromptRequest]) -> None:
+    async def _check_batch(self, requests: Sequence[PromptRequest]) -> None:
         for row, request in enumerate(requests):
+            if row % _CHECKED_AT_ONCE == _CHECKED_AT_ONCE - 1:
+                await asyncio.sleep(0)  # lets single requests in between
             try:
                 self._check(request)
             except InvalidRequestError as error:

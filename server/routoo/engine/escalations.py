@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from routoo.errors import UnknownDecisionError
@@ -25,7 +26,7 @@ class Escalations:
         money: prices, open decisions, and the books.
         rule: the meaning of answers' signals; None: no rule is configured.
         pool: the models.
-        new_id: makes ids for decisions.
+        new_id: makes an id for a decision for a tenant.
         weighed: counts by ``result``.
     """
 
@@ -34,7 +35,7 @@ class Escalations:
         money: Accounting,
         rule: Rule | None,
         pool: Pool,
-        new_id: Callable[[], str],
+        new_id: Callable[[str], str],
         weighed: Counter,
     ) -> None:
         self._money = money
@@ -66,12 +67,13 @@ class Escalations:
                 " reloaded since; route the prompt again"
             )
         price, _ = self._money.pricing.in_force.of(decision.tenant)
-        found = escalate(decision, request, self._rule, price, self._new_id())
+        found = escalate(decision, request, self._rule, price, self._new_id(decision.tenant))
         new, spending = found.decision, self._money.spending
         if new is not None and spending is not None and found.extra_cost_usd > 0.0:
             lacking = spending.book_one(new.decision_id, decision.tenant, _most_usd(new, found))
             if lacking:
-                found = kept_answer(found.answered, found.kept_score, price, lacking)
+                kept = kept_answer(found.answered, found.kept_score, price, lacking)
+                found = replace(kept, second=found.second)
         self._weighed.labels(found.result).inc()
         if found.decision is not None:
             self._money.decisions.add([found.decision])

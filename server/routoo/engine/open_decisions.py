@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from hashlib import blake2b
 from itertools import count
 from os import urandom
 from time import monotonic_ns
@@ -17,12 +18,30 @@ if TYPE_CHECKING:
 
 _TAG_BYTES = 4
 _TAG_SIGNS = 2 * _TAG_BYTES
+_MARK_BYTES = 3
+
+
+def made_for(decision_id: str, tenant: str) -> bool:
+    """Returns whether a decision was made for a tenant, by what its id says.
+
+    So a replica can tell for decisions that it has not made itself. Of another tenant's decisions,
+    one in 16 million passes; their ids have to be known besides.
+    """
+    tag = decision_id.partition("-")[2].partition("-")[0]
+    return tag[_TAG_SIGNS:] == _mark(tag[:_TAG_SIGNS], tenant)
+
+
+def _mark(tag: str, tenant: str) -> str:
+    """Returns what an id says of its tenant; without the tag, it would tell tenants apart."""
+    said = f"{tag} {tenant}".encode("utf-8", "surrogatepass")
+    return blake2b(said, digest_size=_MARK_BYTES).hexdigest()
 
 
 class DecisionIds:
     """Makes ids of the form ``PREFIX-TAG-NUMBER``. Thread-safe: ``itertools.count`` is atomic.
 
-    The tag is random, so that no caller can guess the id of another caller's decision.
+    The tag is random, so that no caller can guess the id of another caller's decision. It ends with
+    a mark of the tenant, see ``made_for``.
 
     Args:
         prefix: unique to the process.
@@ -36,17 +55,18 @@ class DecisionIds:
         """Returns the next n numbers."""
         return [next(self._tickets) for _ in range(n)]
 
-    def named(self, tickets: Sequence[int]) -> list[str]:
-        """Returns an id for each number."""
-        tags = urandom(_TAG_BYTES * len(tickets)).hex()
+    def named(self, tickets: Sequence[int], tenants: Sequence[str]) -> list[str]:
+        """Returns an id for each number and the tenant of its decision."""
+        random = urandom(_TAG_BYTES * len(tickets)).hex()
+        tags = [random[at : at + _TAG_SIGNS] for at in range(0, len(random), _TAG_SIGNS)]
         return [
-            f"{self.prefix}-{tags[row * _TAG_SIGNS : (row + 1) * _TAG_SIGNS]}-{ticket:x}"
-            for row, ticket in enumerate(tickets)
+            f"{self.prefix}-{tag}{_mark(tag, tenant)}-{ticket:x}"
+            for tag, tenant, ticket in zip(tags, tenants, tickets, strict=True)
         ]
 
-    def new(self) -> str:
-        """Returns the next id."""
-        return self.named([next(self._tickets)])[0]
+    def new(self, tenant: str) -> str:
+        """Returns the next id, of a decision for a tenant."""
+        return self.named([next(self._tickets)], [tenant])[0]
 
 
 class OpenDecisions:
@@ -91,6 +111,11 @@ class OpenDecisions:
         """Returns the decision; None when it is unknown or too old."""
         with self._lock:
             return self._known(decision_id)
+
+    def was_reported(self, decision_id: str) -> bool:
+        """Returns whether a decision was marked as reported."""
+        with self._lock:
+            return decision_id in self._reported
 
     def report(self, decision_id: str) -> bool:
         """Marks a decision as reported; False when it is unknown, too old, or was marked before."""

@@ -6,8 +6,11 @@ from time import time_ns
 from typing import TYPE_CHECKING
 
 from routoo.budget.ledger import Settled
+from routoo.budget.terms import one_nano_usd
+from routoo.engine.open_decisions import made_for
+from routoo.engine.report_bound import CappedReport
 from routoo.errors import InvalidRequestError, RoutooError
-from routoo.routing.outcome import estimated_usage
+from routoo.routing.outcome import LAST_ACCEPTED, ReportResult, estimated_usage
 from routoo.tariffs.tariff import NANO_PER_USD, cost_nano_usd
 from routoo.tariffs.usage import Usage
 
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from routoo.budget.ledger import Ledger
     from routoo.engine.corrections.corrector import Corrector
     from routoo.engine.open_decisions import OpenDecisions
+    from routoo.engine.report_bound import ReportBound
     from routoo.engine.sessions.tracker import Sessions
     from routoo.routing.decision import Decision
     from routoo.routing.outcome import OutcomeReport
@@ -40,9 +44,13 @@ class OutcomeSettlement:
         settled: called with the tenant, the predicted and the true cost of each report; None:
             nobody wants to know.
         sessions: keeps what became of the turns of sessions; None: there are none.
+        bound: bounds what a report may book.
+
+    Attributes:
+        on_capped: called with each report that told more than is booked.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one parameter per part
         self,
         decisions: OpenDecisions,
         ledger: Ledger | None,
@@ -52,7 +60,11 @@ class OutcomeSettlement:
         corrector: Corrector | None = None,
         settled: Callable[[str, float, float], None] | None = None,
         sessions: Sessions | None = None,
+        *,
+        bound: ReportBound,
     ) -> None:
+        self.on_capped: Callable[[CappedReport], None] = lambda _: None
+        self._bound = bound
         self._decisions = decisions
         self._ledger = ledger
         self._pool = pool
@@ -62,7 +74,7 @@ class OutcomeSettlement:
         self._settled = settled
         self._sessions = sessions
 
-    def report(self, outcome: OutcomeReport) -> bool:
+    def report(self, outcome: OutcomeReport) -> ReportResult:
         """Books an outcome.
 
         The cost is the first of these that is known: the reported cost; the cost that the reply
@@ -71,37 +83,48 @@ class OutcomeSettlement:
         estimated usage has predicted totals, and an error with it may have cost something. A
         reply that names a model that the pool does not know is billed as the decided one, and
         counted. A decision of another replica is known to the shared ledger alone: its report
-        needs the cost, or the usage and the model.
+        needs the cost, or the usage and the model. A cost above what the request could have cost
+        is booked up to that bound, see ``ReportBound``, and teaches nothing.
 
         Returns:
-            False when the decision is unknown, of another tenant, or was reported before.
+            What came of it. Of a report that is not accepted, nothing is kept.
 
         Raises:
             InvalidRequestError: a model that the pool lacks, one kind of tokens without the other,
                 or an amount or a cost out of range.
         """
         decision = self._decisions.get(outcome.decision_id)
-        if decision is not None and outcome.tenant not in (None, decision.tenant):
+        if not _is_of(outcome, decision):
             self._counts.reports.labels("refused").inc()
-            return False
+            return ReportResult.UNKNOWN_DECISION
         # The pool may have been reloaded since: a decision has the columns and prices of its own.
         pool = self._pool if decision is None else decision.batch.pool
         column = self._answered(outcome, decision, pool)
-        cost_usd = self._cost_usd(outcome, decision, pool, column)
-        accepted = self._settle(outcome.decision_id, cost_usd)
-        if not accepted:
+        told_usd = self._cost_usd(outcome, decision, pool, column)
+        cost_usd = told_usd
+        if told_usd and told_usd > self._bound.factor * _reserved_usd(decision, column):
+            one_nano_usd(told_usd)  # one that is no cost at all is refused, not booked in part
+            cost_usd = self._bound.booked_usd(
+                told_usd, outcome, decision, pool, column, self._priced_s(decision)
+            )
+        result = self._settle(outcome, decision, cost_usd)
+        if result > LAST_ACCEPTED:
             self._counts.reports.labels("refused").inc()
-            return False
+            return result
         self._counts.reports.labels("failed" if outcome.error else "accepted").inc()
+        is_capped = False
+        if told_usd is not None and cost_usd is not None and cost_usd < told_usd:
+            is_capped = True
+            self._tell_capped(outcome, decision, told_usd, cost_usd)
         if decision is not None and column is not None:
-            self._watch(outcome, decision, column, cost_usd)
+            self._watch(outcome, decision, column, cost_usd, learns=not is_capped)
             if self._sessions is not None and decision.batch.sessions is not None:
                 self._sessions.reported(outcome, decision, column, cost_usd)
-        return True
+        return result
 
-    def report_all(self, outcomes: Sequence[OutcomeReport]) -> list[bool | RoutooError]:
+    def report_all(self, outcomes: Sequence[OutcomeReport]) -> list[ReportResult | RoutooError]:
         """Books each outcome as ``report`` does; an error is returned in its outcome's place."""
-        booked: list[bool | RoutooError] = []
+        booked: list[ReportResult | RoutooError] = []
         for outcome in outcomes:
             try:
                 booked.append(self.report(outcome))
@@ -109,15 +132,34 @@ class OutcomeSettlement:
                 booked.append(error)
         return booked
 
-    def _settle(self, decision_id: str, cost_usd: float | None) -> bool:
-        settled = None
+    def _settle(
+        self, outcome: OutcomeReport, decision: Decision | None, cost_usd: float | None
+    ) -> ReportResult:
+        """Books the cost, and marks the decision as reported if the report is accepted."""
         if self._ledger is not None and cost_usd is not None:
-            settled = self._ledger.settle(decision_id, cost_usd)
-        first = self._decisions.report(decision_id)
-        if settled in (Settled.SETTLED, Settled.EXPIRED):
-            return True
-        # The ledger does not know it: the open decisions tell whether it was reported before.
-        return settled is not Settled.TWICE and first
+            settled = self._ledger.settle(outcome.decision_id, cost_usd)
+            if settled.books:
+                self._decisions.report(outcome.decision_id)
+                return ReportResult.BOOKED
+            if settled is Settled.TWICE:
+                return ReportResult.REPORTED_BEFORE
+        if decision is None:
+            is_lacking = self._ledger is not None and cost_usd is None
+            return ReportResult.COST_NEEDED if is_lacking else ReportResult.UNKNOWN_DECISION
+        return self._count(outcome, decision)
+
+    def _count(self, outcome: OutcomeReport, decision: Decision) -> ReportResult:
+        """Marks a decision as reported that the ledger does not know, if the report tells much."""
+        if self._decisions.was_reported(decision.decision_id):
+            return ReportResult.REPORTED_BEFORE
+        is_budgeted = self._ledger is not None and bool(self._ledger.applies(decision.tenant))
+        if not _tells_more_than_cost(outcome) and (is_budgeted or outcome.cost_usd is None):
+            return ReportResult.TOO_LATE if is_budgeted else ReportResult.NOTHING_TOLD
+        if not self._decisions.report(decision.decision_id):
+            return ReportResult.REPORTED_BEFORE
+        if is_budgeted:
+            return ReportResult.COUNTED_TOO_LATE_FOR_BUDGETS
+        return ReportResult.COUNTED
 
     def _answered(
         self, outcome: OutcomeReport, decision: Decision | None, pool: Pool
@@ -169,14 +211,18 @@ class OutcomeSettlement:
         """Returns what the provider bills for a usage; None: that is not known."""
         if column is None:
             return None
-        if usage.told_cost_usd is not None and pool.models[column].trust_reported_cost:
+        if usage.told_cost_usd is not None and pool.specs[column].trust_reported_cost:
             return usage.told_cost_usd
         if not usage.complete:
             return None
         tariff = pool.prices.tariffs[column]
-        if not tariff.knows(usage.service_tier):
+        # A usage that tells no tier is of the one that the arm asks for.
+        tier = usage.service_tier
+        if not tier and pool.arms is not None:
+            tier = pool.arms.service_tiers[column]
+        if not tariff.knows(tier):
             self._counts.unknown_service_tiers.inc()
-        return cost_nano_usd(tariff, usage, self._priced_s(decision)) / NANO_PER_USD
+        return cost_nano_usd(tariff, usage, self._priced_s(decision), tier) / NANO_PER_USD
 
     def _priced_s(self, decision: Decision | None) -> int:
         """Returns the time whose prices hold, in seconds since 1970: that of the decision."""
@@ -185,8 +231,31 @@ class OutcomeSettlement:
             return self._clock_ns() // NANO_PER_S
         return int(priced_s[decision.row])
 
+    def _tell_capped(
+        self,
+        outcome: OutcomeReport,
+        decision: Decision | None,
+        told_usd: float,
+        booked_usd: float,
+    ) -> None:
+        tenant = (outcome.tenant or "") if decision is None else decision.tenant
+        capped = CappedReport(outcome.decision_id, tenant, told_usd, booked_usd)
+        budgets: list[str] = []
+        if self._ledger is not None:
+            terms = self._ledger.terms
+            budgets = [terms[index].name for index in self._ledger.applies(tenant)]
+        self._counts.capped(told_usd - booked_usd, budgets)
+        self._bound.warn(capped)
+        self.on_capped(capped)
+
     def _watch(
-        self, outcome: OutcomeReport, decision: Decision, column: int, cost_usd: float | None
+        self,
+        outcome: OutcomeReport,
+        decision: Decision,
+        column: int,
+        cost_usd: float | None,
+        *,
+        learns: bool,
     ) -> None:
         """Adds the reported figures to the counts, and the predicted ones beside them."""
         estimates, row = decision.batch.estimates, decision.row
@@ -209,10 +278,38 @@ class OutcomeSettlement:
             self._counts.reported_latency.labels(model).inc(outcome.latency_ms)
             predicted_ms = float(estimates.latencies_ms[row, column])
             self._counts.predicted_latency.labels(model).inc(predicted_ms)
-        if self._corrector is not None and not outcome.error and not outcome.estimated:
+        if learns and self._corrector is not None and not (outcome.error or outcome.estimated):
             usage = outcome.usage
             tokens = outcome.output_tokens if usage is None else usage.output_tokens
             self._corrector.told.append((decision, column, tokens, outcome.latency_ms))
+
+
+def _tells_more_than_cost(outcome: OutcomeReport) -> bool:
+    """Returns whether a report tells anything besides a cost that counts without a budget."""
+    known = (
+        outcome.score,
+        outcome.input_tokens,
+        outcome.output_tokens,
+        outcome.latency_ms,
+        outcome.usage,
+    )
+    return bool(outcome.error) or outcome.estimated or any(one is not None for one in known)
+
+
+def _reserved_usd(decision: Decision | None, column: int | None) -> float:
+    """Returns what was reserved for an answer of a model; 0 where that is not known."""
+    if decision is None or column is None:
+        return 0.0
+    return float(decision.batch.estimates.reserved_usd[decision.row, column])
+
+
+def _is_of(outcome: OutcomeReport, decision: Decision | None) -> bool:
+    """Returns whether the decision is one of the tenant that the report is confined to."""
+    if outcome.tenant is None:
+        return True
+    if decision is None:
+        return made_for(outcome.decision_id, outcome.tenant)
+    return outcome.tenant == decision.tenant
 
 
 def _tenth(score: float) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 TURN = "\x1e"
 """The sign at the beginning of each turn; a text without it is no conversation."""
@@ -20,6 +20,11 @@ OFFERED_TOOLS = "tools"
 """The role of the part that lists the tools that are offered, one a line."""
 _ROLES = frozenset({"user", "system", "developer", "assistant", "tool", OFFERED_TOOLS})
 _OTHER_NAMES = {"function": "tool", "model": "assistant"}
+_SYSTEM = frozenset({"system", "developer"})
+MOST_USERS = 4
+"""Turns of users that are told apart from more of them."""
+MOST_TURNS = 512
+"""Turns that are kept apart: half of them from the beginning, half from the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +37,8 @@ class Turns:
         system: what the system says before it.
         tools: the tools that are offered.
         earlier: the other turns before it.
-        users: the number of turns of users.
+        users: the number of turns of users; of more than ``MOST_TURNS`` turns at least the smaller
+            of it and ``MOST_USERS``.
     """
 
     last: str
@@ -52,6 +58,10 @@ def role_of(name: str) -> str:
 def conversation(turns: Iterable[tuple[str, str]]) -> str:
     """Returns turns of (role, content) as one text; a single turn of a user is its content.
 
+    Of more than ``MOST_TURNS`` turns, those in the middle are joined to a few, so that a text has
+    few turns whatever comes. ``read_turns`` returns the same parts of it, and ``contents`` the same
+    lines, of which those of the system may stand before others.
+
     Args:
         turns: in order, each with a role of ``role_of``; the part that lists offered tools has the
             role ``OFFERED_TOOLS`` and stands anywhere.
@@ -59,7 +69,26 @@ def conversation(turns: Iterable[tuple[str, str]]) -> str:
     parts = [(role, _without_signs(content)) for role, content in turns]
     if len(parts) == 1 and parts[0][0] in {"user", ""}:
         return parts[0][1]
+    if len(parts) > MOST_TURNS:
+        kept = MOST_TURNS // 2
+        parts[kept:-kept] = _joined(parts[kept:-kept])
     return "".join(f"{TURN}{role}{_CONTENT}{content}" for role, content in parts)
+
+
+def _joined(turns: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Returns turns as one of each part, and as many of users as are told apart."""
+    joined = [turn for turn in turns if turn[0] == OFFERED_TOOLS]
+    system = [content for role, content in turns if role in _SYSTEM]
+    others = [content for role, content in turns if role not in _SYSTEM and role != OFFERED_TOOLS]
+    users = min(sum(role == "user" for role, _ in turns), MOST_USERS)
+    if system:
+        joined.append(("system", "\n".join(system)))
+    alone = max(users - 1, 0)
+    speaker = "user" if users else "assistant"
+    joined += [(speaker, content) for content in others[:alone]]
+    if others:
+        joined.append((speaker, "\n".join(others[alone:])))
+    return joined
 
 
 def _without_signs(content: str) -> str:
@@ -83,9 +112,6 @@ def read_turns(text: str) -> Turns:
         earlier="\n".join(content for role, content in before if role not in _SYSTEM),
         users=sum(role == "user" for role, _ in said),
     )
-
-
-_SYSTEM = {"system", "developer"}
 
 
 def contents(text: str) -> str:

@@ -23,6 +23,7 @@ import numpy as np
 import orjson
 
 from routoo.errors import ArtifactError
+from routoo.predictor.conversation import MOST_USERS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -173,7 +174,7 @@ def marks_of(turns: Turns) -> list[str]:
     if turns.tools:
         marks.append(f"tools{min(turns.tools.count(chr(10)) + 1, 6)}")
     if turns.users != 1 or turns.earlier:
-        marks.append(f"users{min(turns.users, 4)}")
+        marks.append(f"users{min(turns.users, MOST_USERS)}")
     if not last.isascii():
         marks += _scripts(last[:MOST_SCRIPT_CHARS])
     return marks

@@ -18,6 +18,7 @@ Sinhala, Khmer) the estimate lies between them.
 from __future__ import annotations
 
 from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 # All weights are in hundredths of a token: whole numbers add up to the same sum in any order, so a
 # text's estimate does not depend on the batch that it comes in.
 _UNITS: Final = 100
+LONG_BYTES: Final = 64 * 1024
+"""Texts above this size are counted by how often each pair occurs: 4 MB take 10 ms instead of 30,
+or 100 for every family."""
+_STEP: Final = 256 * 1024  # pairs in one step, which holds the interpreter for half a millisecond
 # Never part of UTF-8. Bytes after it count as at the begin of a line; it costs nothing itself.
 _EDGE: Final = 0xFF
 
@@ -179,15 +184,64 @@ def count_tokens(texts: Sequence[str]) -> NDArray[np.float64]:
     """
     if not texts:
         return np.zeros(0)
+    groups = in_groups(texts)
+    if len(groups) > 1:
+        return np.concatenate([count_tokens(group) for group in groups])
     encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
-    joined = b"\xff%b\xff" % b"\xff".join(encoded)
-    # Every two neighbouring bytes as one number, without a copy.
-    pairs: NDArray[np.uint16] = np.ndarray(len(joined) - 1, "<u2", joined, 0, (1,))
-    weights = _weights().take(pairs.astype(np.intp))  # half the time of an index of 16 bits
-    if len(texts) == 1:
+    long = taken_out(encoded)
+    # Half the time of an index of 16 bits.
+    weights = _weights().take(pairs_of(b"\xff".join(encoded)).astype(np.intp))
+    if len(texts) == 1 and not long:
         return np.array([round(int(weights.sum(dtype=np.int64)) / _UNITS)], np.float64)
     starts = np.array([0, *(len(one) + 1 for one in encoded[:-1])]).cumsum()
-    return np.rint(np.add.reduceat(weights, starts, dtype=np.int64) / _UNITS)
+    sums = np.add.reduceat(weights, starts, dtype=np.int64)
+    for row, text in long.items():
+        sums[row] = pair_counts(text) @ _weights().astype(np.int64)
+    return np.rint(sums / _UNITS)
+
+
+def in_groups(texts: Sequence[str]) -> list[Sequence[str]]:
+    """Returns runs of texts of some ``_STEP`` characters each, or a longer text alone.
+
+    What counts them takes some twenty times the memory of their bytes.
+    """
+    if len(texts) == 1 or sum(map(len, texts)) <= _STEP:
+        return [texts]
+    ends = np.fromiter(map(len, texts), np.int64, len(texts)).cumsum()
+    begins = [0, *(np.flatnonzero(np.diff(ends // _STEP)) + 1).tolist(), len(texts)]
+    return [texts[begin:end] for begin, end in pairwise(begins)]
+
+
+def taken_out(encoded: list[bytes]) -> dict[int, bytes]:
+    """Replaces the texts above ``LONG_BYTES`` by empty ones, and returns them by their rows."""
+    if max(map(len, encoded)) <= LONG_BYTES:
+        return {}
+    long = {row: one for row, one in enumerate(encoded) if len(one) > LONG_BYTES}
+    for row in long:
+        encoded[row] = b""
+    return long
+
+
+def pairs_of(joined: bytes) -> NDArray[np.uint16]:
+    """Returns every two neighbouring bytes of texts and their edges as one number, [n + 1].
+
+    Args:
+        joined: n bytes, of texts with an edge, ``0xff``, between two of them.
+    """
+    edged = b"\xff%b\xff" % joined
+    return np.ndarray(len(edged) - 1, "<u2", edged, 0, (1,))
+
+
+def pair_counts(text: bytes) -> NDArray[np.int64]:
+    """Returns how often each pair of neighbouring bytes occurs, [65536] by first + 256 * second.
+
+    The sum of any weights over all pairs follows from it.
+    """
+    pairs = pairs_of(text)
+    counts = np.zeros(1 << 16, np.int64)
+    for start in range(0, len(pairs), _STEP):
+        counts += np.bincount(pairs[start : start + _STEP], minlength=1 << 16)
+    return counts
 
 
 @cache

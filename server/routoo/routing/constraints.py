@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from routoo.errors import InvalidRequestError
 from routoo.request_fields import CONSTRAINTS, Kind, Narrows
-from routoo.routing.estimates import answers_of, caps_of
+from routoo.routing.arms.own import arms_left
+from routoo.routing.estimates import answers_of, asked_caps
 from routoo.routing.sessions.ties import ties_of
 from routoo.selector.eligibility import Eligibility
 
@@ -17,11 +19,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from routoo.config.tasks import TaskSettings
     from routoo.request_fields import RequestField
     from routoo.routing.estimates import Estimates
     from routoo.routing.pool import Pool
     from routoo.routing.request import PromptRequest
     from routoo.routing.sessions.rows import SessionRows
+
+
+ARM = "arm"
+"""The name of the constraint that leaves the arms which a request's own parameters allow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +57,31 @@ def check_names(request: PromptRequest, pool: Pool) -> None:
             pool.check_capabilities(names, field)
         else:
             for name in names:
-                pool.column(name, field)
+                pool.columns_named(name, field)
+
+
+def check_task(task: str, known: Sequence[str], settings: TaskSettings) -> None:
+    """Refuses a kind of task that the predictor does not tell apart, if the settings say so.
+
+    Args:
+        task: as the request names it; not empty.
+        known: the kinds that the predictor tells apart.
+        settings: whether an unknown one is refused.
+
+    Raises:
+        InvalidRequestError: names the kinds that there are.
+    """
+    if task in known or settings.unknown == "recognise":
+        return
+    if not known:
+        raise InvalidRequestError(
+            "the predictor in use tells no tasks apart; leave it out, or set tasks.unknown to"
+            " recognise",
+            field="task",
+        )
+    raise InvalidRequestError(
+        f"unknown task {task[:40]!r}; this predictor knows {', '.join(known)}", field="task"
+    )
 
 
 def narrow(
@@ -79,10 +110,11 @@ def narrow(
     for row in rows:
         if row.kind is Kind.NAMES:
             narrower.keep_named(row, pool)
-    if sessions is not None:
-        for constraint, kept in ties_of(sessions, pool):
-            narrower.keep(constraint, kept)
-    needed = _needed_tokens(requests, estimates)
+    for constraint, kept in () if sessions is None else ties_of(sessions, pool):
+        narrower.keep(constraint, kept)
+    if pool.arms is not None:
+        narrower.keep(ARM, arms_left(pool.arms, requests, narrower.eligibility.mask))
+    needed = _needed_tokens(requests, estimates, pool)
     if np.maximum.reduce(needed, axis=None) > pool.shortest_window_tokens:
         narrower.keep("context_window_tokens", needed <= pool.context_window_tokens)
     for row in rows:
@@ -91,17 +123,20 @@ def narrow(
     return narrower.eligibility, tuple(narrower.narrowings)
 
 
-def _needed_tokens(requests: Sequence[PromptRequest], estimates: Estimates) -> NDArray[np.float64]:
+def _needed_tokens(
+    requests: Sequence[PromptRequest], estimates: Estimates, pool: Pool
+) -> NDArray[np.float64]:
     """Returns the tokens that the context window has to hold, float64 [n, m].
 
-    They are those of the longest prompt, and those of one answer: as many as the request allows,
-    which providers check before they answer, or the predicted ones.
+    They are those of the longest prompt, and those of one answer: as many as the request or the
+    arm allows, which providers check before they answer, or the predicted ones.
     """
     needed = estimates.input_tokens + estimates.output_tokens
-    if any(one.max_output_tokens is not None or one.answers != 1 for one in requests):
+    arms_ask = pool.arms is not None and pool.arms.longest_answers is not None
+    if arms_ask or any(one.max_output_tokens is not None or one.answers != 1 for one in requests):
         shares = np.array([one.longest_share for one in requests], np.float64)[:, None]
         prompts = np.ceil(estimates.input_tokens * shares)
-        caps = caps_of(requests)[:, None]
+        caps = asked_caps(requests, pool)
         capped = np.isfinite(caps)
         if capped.all():
             return prompts + caps

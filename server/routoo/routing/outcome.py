@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from enum import IntEnum
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from routoo.routing.estimates import Estimates
@@ -29,6 +30,7 @@ class OutcomeReport:
         estimated: whether the provider has not told the cost: totals that ``usage`` lacks are the
             predicted ones, and its ``output_tokens`` raise the predicted ones. With an error: the
             provider may have worked, so that the predicted cost is booked.
+        read: whether the service has read the usage in the provider's reply by itself.
     """
 
     decision_id: str
@@ -42,6 +44,35 @@ class OutcomeReport:
     tenant: str | None = None
     usage: Usage | None = None
     estimated: bool = False
+    read: bool = False
+
+
+class ReportResult(IntEnum):
+    """What came of a report; true where it was accepted. The numbers are those of the API."""
+
+    BOOKED = 1
+    """The cost is booked in the budgets in place of what was reserved."""
+    COUNTED = 2
+    """The outcome is counted. No budget applies to the decision."""
+    COUNTED_TOO_LATE_FOR_BUDGETS = 3
+    """The outcome is counted. The budgets keep what they booked when the reservation expired."""
+    UNKNOWN_DECISION = 4
+    """The decision was never made here, is too old, or is another tenant's."""
+    REPORTED_BEFORE = 5
+    """The decision was reported before, and that report stays."""
+    TOO_LATE = 6
+    """The report tells a cost alone, and the budgets can no longer correct what they booked."""
+    NOTHING_TOLD = 7
+    """The report tells nothing, and no budget waits for it."""
+    COST_NEEDED = 8
+    """This process does not remember the decision, and budgets that may need its cost."""
+
+    def __bool__(self) -> bool:
+        return self <= LAST_ACCEPTED
+
+
+LAST_ACCEPTED: Final = ReportResult.COUNTED_TOO_LATE_FOR_BUDGETS
+"""No result above it was accepted."""
 
 
 def estimated_usage(usage: Usage, estimates: Estimates, row: int, column: int) -> Usage:

@@ -40,8 +40,12 @@ class PromptRequest:
         media: images, recordings and films in the request, for models that count them their own
             way; None: there are none.
         service_tier: the service tier that is asked for; empty: the standard one.
+        api: the API of the body that is sent on; empty: not known, and every arm can be asked for.
+        effort: the reasoning effort that the body sets; empty: none.
+        forbids_thinking: whether the body has fields beside which no budget of thinking is taken.
         explain: whether the caller wants every candidate.
         session: the session that it is a turn of; None: it is of none.
+        named: whether the request names its model, and is booked without being routed.
     """
 
     text: str
@@ -61,8 +65,12 @@ class PromptRequest:
     images: int = 0
     media: MediaAmounts | None = None
     service_tier: str = ""
+    api: str = ""
+    effort: str = ""
+    forbids_thinking: bool = False
     explain: bool = False
     session: SessionFacts | None = None
+    named: bool = False
 
     @classmethod
     def of(cls, text: str, fields: Mapping[str, Any], **more: Any) -> PromptRequest:

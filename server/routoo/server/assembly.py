@@ -22,6 +22,9 @@ from routoo.routing.operating_point import PricedSample
 from routoo.routing.policies import build_policies
 from routoo.routing.pool import load_pool
 from routoo.routing.unsure import Unsure
+from routoo.server.resources.container import container_bytes
+from routoo.server.resources.memory_need import memory_findings, memory_need
+from routoo.server.resources.memory_watch import resident_bytes
 from routoo.telemetry.tracing import check_installed
 
 if TYPE_CHECKING:
@@ -54,23 +57,27 @@ class Components:
     policies: Policies
 
 
-def load_components(settings: Settings, artifact: Artifact | None = None) -> Components:
+def load_components(
+    settings: Settings, artifact: Artifact | None = None, pool: Pool | None = None
+) -> Components:
     """Reads pool and artifact, computes the price in force, and builds the policies.
 
     Args:
         settings: name the files.
         artifact: an artifact that is already read; None: the one that the settings name.
+        pool: a pool that is already read; None: the one that the settings name.
 
     Raises:
         ConfigError: a file is wrong, or the files do not fit together; one line.
     """
-    pool = load_pool(settings.pool)
+    pool = load_pool(settings.pool) if pool is None else pool
     if settings.processor.enabled:
         check_processor(settings.processor, pool)
     check_workers(settings)
     check_cascade(settings)
     if artifact is None:
         artifact = load_artifact(find_artifact(settings.predictor.artifact))
+    pool = pool.known_to(artifact.knows)
     columns = artifact.columns_of(pool.predictor_names)
     sample = PricedSample(artifact.calibration_sample(), pool, columns)
     price = sample.price_for(settings.policy.max_mean_cost_usd)
@@ -86,6 +93,7 @@ def load_components(settings: Settings, artifact: Artifact | None = None) -> Com
             version,
             *(model.model_dump_json() for model in pool.models),
             pool.prices.version,
+            *(() if pool.arms is None else [_rows_of_arms(pool)]),
             # The content of the file, not its path.
             "" if rule is None else str(rule_values(rule, pool, version)),
         )
@@ -104,6 +112,16 @@ def load_components(settings: Settings, artifact: Artifact | None = None) -> Com
     return Components(pool, artifact, sample, price, policies)
 
 
+def _rows_of_arms(pool: Pool) -> str:
+    """Returns a text that identifies the predictor's rows, and the offsets, of a pool's arms."""
+    assert pool.arms is not None  # noqa: S101 - the caller looked
+    offsets = pool.arms.offsets
+    factors = (offsets.score_odds, offsets.output_tokens)
+    return repr(
+        (offsets.predictor_names, *(None if one is None else one.tolist() for one in factors))
+    )
+
+
 def check(settings: Settings) -> list[str]:
     """Checks everything that a start checks, without serving; returns one line per finding.
 
@@ -114,11 +132,12 @@ def check(settings: Settings) -> list[str]:
     check_installed(settings.tracing)
     parts = load_components(settings)
     predictors = Predictors(
-        settings.predictor, parts.artifact, Watch(), models=parts.pool.predictor_names
+        settings.predictor, parts.artifact, Watch(), models=parts.pool.predicted_names
     )
     try:
         predictors.chain.warm_up()
         predictor = predictors.chain
+        need = memory_need(settings, len(parts.pool.names), resident_bytes())
     finally:
         predictors.close()
     point = parts.sample.point_at(parts.price, parts.policies.in_force)
@@ -130,17 +149,24 @@ def check(settings: Settings) -> list[str]:
     away = f"warning: Triton at {settings.predictor.triton.url} does not answer"
     busiest = max(zip(point.shares.tolist(), parts.pool.names, strict=True))
     return [
-        f"pool: {len(parts.pool.names)} models",
+        f"pool: {_pool_size(parts.pool)}",
         f"predictor: {predictor.version} on {predictor.backend}, {len(predictor.models)} models",
         *([away] if predictor.degraded else []),
         f"policy: {parts.policies.version}",
         *_promise(settings.policy.guarantee),
         f"budgets: {', '.join(budgets) or 'none'}",
+        *_who_pays(settings),
         f"limits: {_limits(settings)}",
         f"shadow price: {parts.price:.6g} score per USD for ${most_usd:g} a request",
         f"expected: mean score {point.mean_score:.3f} at ${point.mean_cost_usd:.3g} a request",
         f"busiest model: {busiest[1]}, {busiest[0]:.0%} of the requests",
+        *memory_findings(need, settings.workers, container_bytes()),
     ]
+
+
+def _pool_size(pool: Pool) -> str:
+    models = f"{len(pool.models)} models"
+    return models if pool.arms is None else f"{models}, {len(pool.names)} arms"
 
 
 def _limits(settings: Settings) -> str:
@@ -152,6 +178,24 @@ def _limits(settings: Settings) -> str:
     if settings.policy.mean_cost_is_set:
         return f"{mean_cost} or budget {paced} sets the price, whichever asks for more"
     return f"budget {paced} sets the price, and {mean_cost} where none applies"
+
+
+def _who_pays(settings: Settings) -> list[str]:
+    """Returns lines about callers who choose the budget that pays for them, or none."""
+    found = []
+    if any(one.tenant for one in settings.budgets) and not settings.security.asks_who_calls:
+        found.append(
+            "warning: budgets have tenants, and nobody is asked who calls: any caller may name any"
+            " tenant; set security.tokens"
+        )
+    if settings.processor.enabled:
+        means = {
+            "pass": "pass, and are paid by no budget",
+            "book": "are booked in the budgets",
+            "refuse": "are refused",
+        }
+        found.append(f"named models: requests for them {means[settings.processor.named_models]}")
+    return found
 
 
 def _promise(guarantee: GuaranteeSettings | None) -> list[str]:

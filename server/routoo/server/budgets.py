@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic, time_ns
 from typing import TYPE_CHECKING
 
+from routoo.budget.clocks import SteadyClock
 from routoo.budget.memory.books import Keeping
 from routoo.budget.memory.journal import Journal
 from routoo.budget.memory.ledger import MemoryLedger
 from routoo.budget.memory.persistence import TEND_INTERVAL_S, Journaling
 from routoo.budget.memory.spent import journal_spending
-from routoo.budget.redis.local_share import Alone
+from routoo.budget.redis.alone import Alone
+from routoo.budget.redis.lease import Leasing
 from routoo.budget.scopes import Scopes
 from routoo.engine.accounting import Accounting
 from routoo.engine.booking import BudgetBooking
 from routoo.engine.corrections.repricing import Repricing
 from routoo.engine.open_decisions import OpenDecisions
 from routoo.engine.outcomes import OutcomeSettlement
+from routoo.engine.report_bound import ReportBound
 from routoo.errors import ConfigError
 from routoo.pricing.online import OnlinePricing
 from routoo.pricing.prices import FixedPricing
@@ -47,11 +50,13 @@ class Clocks:
 
     Attributes:
         clock_s: seconds on a clock that never goes back.
-        clock_ns: nanoseconds since 1970.
+        clock_ns: nanoseconds since 1970 by the machine's clock, for the hour whose prices hold.
+        periods_ns: nanoseconds since 1970, for the periods of budgets.
     """
 
     clock_s: Callable[[], float] = monotonic
     clock_ns: Callable[[], int] = time_ns
+    periods_ns: Callable[[], int] = field(default_factory=SteadyClock)
 
 
 def open_accounting(
@@ -76,7 +81,7 @@ def open_accounting(
         ConfigError: the books, or the file of the corrections, cannot be opened.
     """
     clocks = clocks or Clocks()
-    ledger = open_ledger(settings.budgets, settings.ledger, clocks.clock_ns)
+    ledger = open_ledger(settings.budgets, settings.ledger, clocks.periods_ns)
     try:
         corrector = open_corrector(settings, parts.pool.names, counts, worker)
     except BaseException:
@@ -117,15 +122,15 @@ def renew_accounting(
         ConfigError: the books cannot be opened.
     """
     kept = settings.outcomes
-    clocks = Clocks()
+    clocks = Clocks() if old.spending is None else Clocks(periods_ns=old.spending.clock_ns)
     ledger = None if old.spending is None else old.spending.ledger
     if old.corrector is not None:
         old.corrector.keep_models(parts.pool.names)
     if settings.budgets != before.budgets:
         if ledger is None or not settings.budgets:
-            ledger = open_ledger(settings.budgets, settings.ledger, clocks.clock_ns)
+            ledger = open_ledger(settings.budgets, settings.ledger, clocks.periods_ns)
         else:
-            ledger = succeed(ledger, settings.budgets, settings.ledger, clocks.clock_ns)
+            ledger = succeed(ledger, settings.budgets, settings.ledger, clocks.periods_ns)
     elif same_models and _prices_alike(settings.policy, before.policy):
         old.decisions.bound(kept.max_open_decisions, kept.max_age_s)
         return old
@@ -172,9 +177,17 @@ def _accounting_of(  # noqa: PLR0913, PLR0917 - one parameter per part
     sessions: Sessions,
     before: Pricing | None = None,
 ) -> Accounting:
+    bound = ReportBound(settings.ledger.report_factor, clocks.clock_s)
     if ledger is None:
         outcomes = OutcomeSettlement(
-            decisions, None, parts.pool, counts, clocks.clock_ns, corrector, sessions=sessions
+            decisions,
+            None,
+            parts.pool,
+            counts,
+            clocks.clock_ns,
+            corrector,
+            sessions=sessions,
+            bound=bound,
         )
         fixed = FixedPricing(parts.price)
         _reprice(corrector, fixed, parts, settings)
@@ -200,11 +213,12 @@ def _accounting_of(  # noqa: PLR0913, PLR0917 - one parameter per part
         corrector,
         pricing.settled,
         sessions,
+        bound=bound,
     )
     spending = BudgetBooking(
         ledger,
         refuses_unbudgeted=settings.ledger.unbudgeted == "refuse",
-        clock_ns=clocks.clock_ns,
+        clock_ns=clocks.periods_ns,
     )
     _reprice(corrector, pricing, parts, settings)
     pricing.start()
@@ -228,7 +242,7 @@ def open_ledger(
     Args:
         budgets: section ``budgets``.
         settings: section ``ledger``.
-        clock_ns: nanoseconds since 1970, ``time.time_ns``.
+        clock_ns: nanoseconds since 1970; a ``SteadyClock`` goes on over a restart by the journal.
 
     Returns:
         None without budgets.
@@ -246,7 +260,8 @@ def open_ledger(
     journaling = None
     if settings.journal is not None:
         interval_s = settings.fsync_interval_s if settings.fsync == "interval" else TEND_INTERVAL_S
-        journaling = Journaling(Journal(settings.journal), settings.fsync, interval_s)
+        steady = clock_ns if isinstance(clock_ns, SteadyClock) else None
+        journaling = Journaling(Journal(settings.journal), settings.fsync, interval_s, steady)
     return MemoryLedger(terms, keeping, clock_ns, journaling)
 
 
@@ -287,26 +302,28 @@ def _open_redis(
         from routoo.budget.redis.ledger import RedisLedger  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise _without_redis(error) from None
+    leasing = _leasing(settings)
     return RedisLedger(
         scopes,
-        _redis_store(scopes, keeping, settings),
-        Alone(scopes, keeping, settings.local_share, clock_ns),
+        _redis_store(scopes, keeping, leasing, settings),
+        Alone(scopes, keeping, leasing, clock_ns),
         max_probe_s=settings.redis_max_probe_s,
+        book_delay_s=settings.book_delay_s,
         jitter=random.Random(),  # noqa: S311 - spreads attempts, guards nothing
     )
 
 
-def _redis_store(scopes: Scopes, keeping: Keeping, settings: LedgerSettings) -> RedisStore:
-    from routoo.budget.redis.store import Connecting, RedisStore  # noqa: PLC0415
+def _leasing(settings: LedgerSettings) -> Leasing:
+    lasts_ns = round(settings.lease_s * 1e9)
+    return Leasing(settings.local_share, lasts_ns, waits_longer=settings.on_loss == "wait")
 
-    connecting = Connecting(
-        url=settings.redis_url,
-        cluster=settings.redis_cluster,
-        timeout_s=settings.redis_timeout_s,
-        connections=settings.redis_connections,
-        key_prefix=settings.key_prefix,
-    )
-    return RedisStore(connecting, scopes, keeping)
+
+def _redis_store(
+    scopes: Scopes, keeping: Keeping, leasing: Leasing, settings: LedgerSettings
+) -> RedisStore:
+    from routoo.budget.redis.store import RedisStore  # noqa: PLC0415
+
+    return RedisStore(settings.connecting(), scopes, keeping, leasing)
 
 
 def _without_redis(error: ModuleNotFoundError) -> ConfigError:
@@ -341,7 +358,7 @@ def booked_spending(
     except ModuleNotFoundError as error:
         raise _without_redis(error) from None
     terms = tuple(budget.terms() for budget in budgets)
-    store = _redis_store(Scopes(terms), keeping, settings)
+    store = _redis_store(Scopes(terms), keeping, _leasing(settings), settings)
     try:
         return redis_spending(store, terms, now_ns)
     finally:

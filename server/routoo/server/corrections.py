@@ -68,4 +68,4 @@ def _shared(settings: Settings) -> SharedTable | None:
         raise ConfigError(
             f"ledger.backend: redis needs the Python package {error.name}; install routoo[redis]"
         ) from None
-    return SharedTable(ledger.redis_url, cluster=ledger.redis_cluster, key_prefix=ledger.key_prefix)
+    return SharedTable(ledger.connecting())

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from routoo.api.memory.compressed import GRPC_OPTIONS
 from routoo.config.address import Address
 from routoo.config.security import ListenerSettings
 from routoo.errors import ConfigError
@@ -28,8 +29,12 @@ _HANDSHAKE_TIMEOUT_MS = 10_000
 def channel_options(settings: Settings) -> list[tuple[str, int]]:
     """Returns the gRPC channel options that follow from the settings."""
     options = [
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", 65536),
         ("grpc.max_receive_message_length", settings.limits.max_message_bytes),
-        ("grpc.max_send_message_length", settings.limits.max_message_bytes),
+        # A reply is longer than its request, whose memory is bounded together with it.
+        ("grpc.max_send_message_length", -1),
+        *GRPC_OPTIONS,
         ("grpc.server_handshake_timeout_ms", _HANDSHAKE_TIMEOUT_MS),
         ("grpc.server.max_pending_requests", settings.overload.max_unseen),
         ("grpc.server.max_pending_requests_hard_limit", 2 * settings.overload.max_unseen),

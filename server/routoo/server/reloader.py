@@ -12,37 +12,41 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from routoo.config.checks import refuse_exposure
 from routoo.errors import ConfigError, PredictorError
 from routoo.routing.policies import learned_with_predictor
 from routoo.routing.pool import load_pool
 from routoo.server.assembly import load_components, versions_of
 from routoo.server.budgets import close_replaced, renew_accounting
-from routoo.server.removals import check_removals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from routoo.api.security.gate import AccessRenewal, Gate
+    from routoo.config.security import SecuritySettings
     from routoo.config.settings import Settings
     from routoo.engine.accounting import Accounting
     from routoo.engine.current import ActiveEngine
     from routoo.engine.engine import Engine
     from routoo.server.assembly import Components, EngineFactory
     from routoo.server.predictor_watch import PredictorWatch
+    from routoo.server.removals import SettingsInUse
 
 _log = structlog.get_logger("routoo.reload")
 
 RELOADED = frozenset(
     {
         *("pool", "policy", "budgets", "outcomes", "batching", "limits", "shutdown_grace_s"),
-        *("predictor", "processor", "tasks"),
+        *("predictor", "processor", "tasks", "security"),
     }
 )
 """Sections that a reload applies. All others need a restart: their ports, files and threads are
 opened once."""
 # Within these sections a reload applies only these settings, or all but these.
 _PREDICTOR_TAKEN = frozenset({"artifact"})
-_LIMITS_KEPT = frozenset({"max_message_bytes"})
+_LIMITS_KEPT = frozenset({"max_message_bytes", "max_in_flight_bytes"})
 _PROCESSOR_KEPT = frozenset({"enabled"})
+_SECURITY_TAKEN = frozenset({"tokens", "certificates", "per_client"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +57,14 @@ class _Next:
         settings: the settings to serve with.
         parts: its components; None: nothing has changed.
         money: its accounting; None: nothing has changed.
+        access: who may call; None: nothing has changed.
         needs_restart: names of changed settings that need a restart.
     """
 
     settings: Settings
     parts: Components | None
     money: Accounting | None
+    access: AccessRenewal | None
     needs_restart: tuple[str, ...]
 
 
@@ -70,6 +76,8 @@ class Reloader:
         parts: the components of that engine.
         factory: makes engines from the parts that stay.
         watch: is told of exchanged predictors.
+        gate: lets calls in.
+        in_use: what the settings in use say, of which nothing goes in silence.
     """
 
     def __init__(
@@ -78,7 +86,11 @@ class Reloader:
         parts: Components,
         factory: EngineFactory,
         watch: PredictorWatch,
+        gate: Gate,
+        in_use: SettingsInUse,
     ) -> None:
+        self._gate = gate
+        self._in_use = in_use
         self._current = current
         self._parts = parts
         self._factory = factory
@@ -99,7 +111,8 @@ class Reloader:
 
         Args:
             read_settings: reads them; called in a thread.
-            confirmed: budgets and limits that the settings no longer mention may go.
+            confirmed: what the settings no longer mention may go, and their files may look half
+                written.
 
         Returns:
             A task whose result is the outcome, which is also logged and counted: switched,
@@ -172,6 +185,8 @@ class Reloader:
                 return self._tell("refused", detail="internal error, see the line before")
             if found.parts is not None and found.money is not None:
                 self._swap(found.settings, found.parts, found.money)
+                if found.access is not None:
+                    self._gate.take(found.access)
                 if self._closed:  # the service has begun to stop meanwhile
                     await self._current.engine.retire(0.0)
                 outcome = "switched_in_part" if found.needs_restart else "switched"
@@ -188,16 +203,24 @@ class Reloader:
         """
         before, predictors = self._current.settings, self._factory.predictors
         wanted = read_settings()
-        if not confirmed:
-            check_removals(before, wanted)
         settings, needs_restart = taken(before, wanted)
+        # Addresses stay those of the start, so they have to fit what is taken.
+        refuse_exposure(settings)
+        access = None
+        if settings.security != before.security:
+            access = self._gate.prepare(settings.security)
+        pool = load_pool(settings.pool, finished=not confirmed)
+        if not confirmed:
+            self._in_use.check(wanted, pool)
         outcome = "refused"
         try:
-            line = predictors.prepare(settings.predictor, load_pool(settings.pool).predictor_names)
+            line = predictors.prepare(
+                settings.predictor, lambda found: pool.known_to(found.knows).predicted_names
+            )
             artifact = self._parts.artifact if line is None else line.artifact
             if line is None and artifact is not predictors.chain.line.artifact:
                 artifact = predictors.chain.line.artifact  # a Triton server has moved on
-            parts = load_components(settings, artifact)
+            parts = load_components(settings, artifact, pool)
             if line is not None:
                 predictors.take(line)
             outcome = "unchanged" if line is None else "switched"
@@ -213,7 +236,8 @@ class Reloader:
             and parts.policies.digest == self._parts.policies.digest
             and settings.model_dump() == before.model_dump()
         ):
-            return _Next(settings, None, None, needs_restart)
+            self._in_use.take(wanted, pool, confirmed=confirmed)
+            return _Next(settings, None, None, None, needs_restart)
         predictors.learned_with_it = learned_with_predictor(settings.policy)
         money = renew_accounting(
             self._current.engine.accounting,
@@ -223,10 +247,14 @@ class Reloader:
             self._factory.telemetry.metrics.outcomes,
             same_models=same_models,
         )
-        return _Next(settings, parts, money, needs_restart)
+        self._in_use.take(wanted, pool, confirmed=confirmed)
+        return _Next(settings, parts, money, access, needs_restart)
 
     def _swap(self, settings: Settings, parts: Components, money: Accounting) -> None:
         """Swaps the engines in one turn of the loop, so that no caller sees a mixture."""
+        gone = [name for name in self._parts.pool.names if name not in parts.pool.index]
+        if gone:
+            _log.warning("models left the pool", models=", ".join(gone))
         old = self._current.engine
         self._current.engine = self._factory.engine(parts, money, settings)
         self._current.settings = settings
@@ -268,7 +296,8 @@ def taken(before: Settings, wanted: Settings) -> tuple[Settings, tuple[str, ...]
         The settings to serve with, and the names of the changed ones that need a restart.
     """
     changes: dict[str, Any] = {
-        name: getattr(wanted, name) for name in RELOADED - {"predictor", "limits", "processor"}
+        name: getattr(wanted, name)
+        for name in RELOADED - {"predictor", "limits", "processor", "security"}
     }
     changes["predictor"] = before.predictor.model_copy(
         update={name: getattr(wanted.predictor, name) for name in _PREDICTOR_TAKEN}
@@ -279,8 +308,17 @@ def taken(before: Settings, wanted: Settings) -> tuple[Settings, tuple[str, ...]
     changes["processor"] = wanted.processor.model_copy(
         update={name: getattr(before.processor, name) for name in _PROCESSOR_KEPT}
     )
+    changes["security"] = _access_taken(before.security, wanted.security)
     settings = before.model_copy(update=changes)
     return settings, tuple(_differing(settings.model_dump(), wanted.model_dump()))
+
+
+def _access_taken(before: SecuritySettings, wanted: SecuritySettings) -> SecuritySettings:
+    """Returns who may call; TLS and the addresses stay as they are."""
+    names = _SECURITY_TAKEN
+    if before.tls is None or before.tls.client_ca is None:
+        names -= {"certificates"}  # nobody could show one
+    return before.model_copy(update={name: getattr(wanted, name) for name in names})
 
 
 def _differing(have: dict[str, Any], want: dict[str, Any], within: str = "") -> list[str]:

@@ -20,6 +20,7 @@ from grpc_reflection.v1alpha import reflection
 
 from routoo.api.calls import Calls
 from routoo.api.extproc.factory import open_processor
+from routoo.api.memory.in_flight import InFlight
 from routoo.api.overload import Overload
 from routoo.api.peers import ANSWERED, OPTIONS, PeerGate, Peers
 from routoo.api.security.entrance import Entrance
@@ -39,6 +40,11 @@ from routoo.server.listeners import Listeners, channel_options, open_listeners
 from routoo.server.metrics_page import MetricsPage, show_page
 from routoo.server.predictor_watch import PredictorWatch
 from routoo.server.reloader import Reloader
+from routoo.server.removals import SettingsInUse
+from routoo.server.resources.container import container_bytes
+from routoo.server.resources.heap import bound_heap
+from routoo.server.resources.memory_need import memory_need
+from routoo.server.resources.memory_watch import MemoryWatch, resident_bytes
 from routoo.telemetry.budget_gauges import BudgetMetrics
 from routoo.telemetry.correction_gauges import CorrectionMetrics
 from routoo.telemetry.logs import configure_logging, keep_values_out
@@ -62,7 +68,7 @@ GIVE_UP_WITHIN_S = 5.0
 def serve(source: SettingsSource, worker: WorkerAddress | None = None) -> int:
     """Serves until SIGTERM or SIGINT; returns the exit code.
 
-    SIGHUP reloads; SIGUSR1 does too, and lets budgets and limits go that are no longer mentioned.
+    SIGHUP reloads; SIGUSR1 does too, and lets go what the settings no longer mention.
     When the grace period ends before the last request, the process ends here, with exit code 1.
 
     Args:
@@ -81,6 +87,7 @@ def serve(source: SettingsSource, worker: WorkerAddress | None = None) -> int:
 
 
 async def _serve(source: SettingsSource, worker: WorkerAddress | None) -> bool:
+    bound_heap()
     settings = source.read()
     configure_logging(settings.log.level)
     keep_values_out()
@@ -92,7 +99,7 @@ async def _serve(source: SettingsSource, worker: WorkerAddress | None) -> bool:
         # The supervisor never writes: stdin becomes readable when it has ended.
         loop.add_reader(sys.stdin.fileno(), stop.set)
     service = await Service.start(settings, worker)
-    loop.add_signal_handler(signal.SIGHUP, service.reloader.start, source.read)
+    loop.add_signal_handler(signal.SIGHUP, service.reloader.start, source.read_finished)
     confirmed = partial(service.reloader.start, source.read, confirmed=True)
     loop.add_signal_handler(signal.SIGUSR1, confirmed)
     # Whoever has started this process may have held the signals back until they can be taken.
@@ -143,7 +150,9 @@ class Service:
         self._settings = settings  # of the start; ports follow no reload
         self._entrance = entrance
         overload = Overload(settings.overload, settings.batching.max_batch)
-        self._calls = Calls(entrance.gate, overload, metrics.answered)
+        limits = settings.limits
+        in_flight = InFlight(limits.max_in_flight_bytes, limits.max_message_bytes)
+        self._calls = Calls(entrance.gate, overload, in_flight, metrics.answered)
         self._peers = None if worker is None else Peers(worker)
         tracing = telemetry.tracing
         self._router = RouterService(current, self._calls, tracing, self._peers)
@@ -161,6 +170,7 @@ class Service:
             channel_options(settings), telemetry.interceptors, alone=worker is None
         )
         self._listeners: Listeners | None = None
+        self._memory: MemoryWatch | None = None
         self._page: MetricsPage | None = None
 
     @property
@@ -180,15 +190,17 @@ class Service:
             ConfigError: a file is wrong, or a port is in use; one line.
         """
         parts = load_components(settings)
+        folder = None if worker is None else worker.folder
+        in_use = SettingsInUse.at_start(settings, parts.pool, folder)
         telemetry, health = Telemetry.open(settings.decision_log, settings.tracing), Health()
         metrics = telemetry.metrics
-        entrance = Entrance.open(settings.security, metrics.registry)
+        entrance = Entrance.open(settings.security, metrics.registry, worker)
         watch = PredictorWatch(metrics.registry, health)
         predictors = Predictors(
             settings.predictor,
             parts.artifact,
             watch,
-            models=parts.pool.predictor_names,
+            models=parts.pool.predicted_names,
             learned_with_it=learned_with_predictor(settings.policy),
         )
         prefix = secrets.token_hex(5) if worker is None else worker.id_prefix()
@@ -201,7 +213,7 @@ class Service:
         # A reload exchanges the engine, so it is looked up at each scrape.
         metrics.registry.register(BudgetMetrics(lambda: current.engine.accounting.budgets()))  # noqa: PLW0108
         metrics.registry.register(CorrectionMetrics(lambda: _corrections_of(current.engine)))
-        reloader = Reloader(current, parts, factory, watch)
+        reloader = Reloader(current, parts, factory, watch, entrance.gate, in_use)
         service = cls(current, telemetry, reloader, health, entrance, worker)
         try:
             await engine.warm_up()
@@ -228,7 +240,8 @@ class Service:
         """Reloads whenever the files have changed, until the task is cancelled."""
         watch = FileWatch(lambda: files_of(source.path, self.current.settings))
         following = watch.follow(
-            self.current.settings.reload.interval_s, lambda: self.reloader.start(source.read)
+            self.current.settings.reload.interval_s,
+            lambda: self.reloader.start(source.read_finished),
         )
         return asyncio.get_running_loop().create_task(following)
 
@@ -276,6 +289,7 @@ class Service:
         await asyncio.sleep(0)  # from here on they take no calls
         self._calls.refuse_the_last()
         await stopping
+        self._calls.aside.close()
         if self._listeners is not None:
             self._listeners.remove_socket_files()
         await self._close_private()
@@ -298,9 +312,24 @@ class Service:
         self.addresses = self._listeners.addresses
         self.address = self.addresses[0]
         await self._servers.start()
+        self._memory = self._watch_memory()
         self.metrics.started(versions_of(self.engine), lambda: self.engine.price)
         await self._health.serving("", SERVICE)
         _log.info("serving", addresses=self.addresses, metrics=self.metrics_address)
+
+    def _watch_memory(self) -> MemoryWatch:
+        idle_bytes, limit_bytes = resident_bytes(), container_bytes()
+
+        def most_bytes() -> int:
+            models = len(self.engine.pool.names)
+            need_bytes = memory_need(self.current.settings, models, idle_bytes).total
+            if limit_bytes is None:
+                return need_bytes
+            return min(need_bytes, limit_bytes // self._settings.workers)
+
+        watch = MemoryWatch(self._calls.in_flight, most_bytes, self._calls.relieve, resident_bytes)
+        watch.start()
+        return watch
 
     def _add_handlers(self, server: grpc.aio.Server) -> None:
         server.add_generic_rpc_handlers((self._router.handler(),))
@@ -320,7 +349,9 @@ class Service:
     async def _open_private(self, worker: WorkerAddress) -> None:
         """Takes calls of the other workers, and shows the supervisor the metrics."""
         # The worker that forwards a call has checked the caller's rights, and counts the call.
-        calls = Calls(PeerGate(), self._calls.overload, lambda *_: None, ANSWERED)
+        calls = Calls(
+            PeerGate(), self._calls.overload, self._calls.in_flight, lambda *_: None, ANSWERED
+        )
         self._private = grpc.aio.server(options=OPTIONS)
         self._private.add_generic_rpc_handlers((RouterService(self.current, calls).handler(),))
         if self.processor is not None:
@@ -331,6 +362,8 @@ class Service:
         self._shown = await show_page(worker.metrics_socket, self.metrics.registry)
 
     async def _close_private(self) -> None:
+        if self._memory is not None:
+            self._memory.stop()
         if self._shown is not None:
             self._shown.close()
         if self._peers is not None:

@@ -24,6 +24,7 @@ import orjson
 import structlog
 from prometheus_client import CollectorRegistry
 
+from routoo.api.security.count_tables import end_calls
 from routoo.api.worker_address import WorkerAddress
 from routoo.config.address import Address
 from routoo.config.checks import check_workers
@@ -168,6 +169,8 @@ class _Supervisor:
                 _log.error("worker is frozen, and is ended", worker=index)
                 worker.kill()
             code = await worker.wait()
+            # Its clients may call the other workers instead, at once.
+            end_calls(self._address(index).counts_file, index, self._settings.workers)
             if monotonic() - started_s > _LIVED_S:
                 pause_s = _FIRST_PAUSE_S
             _log.error("worker ended", worker=index, exit_code=code, restart_in_s=pause_s)

@@ -2,18 +2,50 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from prometheus_client import Counter
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from prometheus_client import CollectorRegistry
 
 
+@dataclass(slots=True)
+class Capped:
+    """The reports about requests of a budget that told more than these could have cost.
+
+    Attributes:
+        reports: their number, since the process was started.
+        beyond_usd: the sum of what they told and was not booked.
+    """
+
+    reports: int = 0
+    beyond_usd: float = 0.0
+
+
 class OutcomeCounts:
-    """Counters of reported outcomes; they are kept over reloads."""
+    """Counters of reported outcomes; they are kept over reloads.
+
+    Attributes:
+        capped_by_budget: by the budget's name, the reports that were booked in part.
+    """
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        self.capped_by_budget: dict[str, Capped] = {}
+        self._capped = Counter(
+            "routoo_capped_reports",
+            "Outcomes that told more than their requests could have cost, by"
+            " ledger.report_factor, and were booked up to that.",
+            registry=registry,
+        )
+        self._beyond = Counter(
+            "routoo_capped_report_usd",
+            "Sum in US dollars of what these outcomes told and was not booked.",
+            registry=registry,
+        )
         self.reports = Counter(
             "routoo_outcomes",
             "Reported outcomes: accepted, failed (accepted, but there was no answer), refused"
@@ -92,3 +124,17 @@ class OutcomeCounts:
             " are billed at the highest that it knows.",
             registry=registry,
         )
+
+    def capped(self, beyond_usd: float, budgets: Iterable[str]) -> None:
+        """Counts a report that told more than its request could have cost.
+
+        Args:
+            beyond_usd: what was not booked.
+            budgets: the names of the budgets in which the rest was booked.
+        """
+        self._capped.inc()
+        self._beyond.inc(beyond_usd)
+        for name in budgets:
+            found = self.capped_by_budget.setdefault(name, Capped())
+            found.reports += 1
+            found.beyond_usd += beyond_usd

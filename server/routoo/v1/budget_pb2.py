@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16routoo/v1/budget.proto\x12\troutoo.v1\"\xb8\x02\n\x06\x42udget\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x11\n\tlimit_usd\x18\x03 \x01(\x01\x12\x14\n\x0creserved_usd\x18\x04 \x01(\x01\x12\x13\n\x0bsettled_usd\x18\x05 \x01(\x01\x12\x10\n\x08period_s\x18\x06 \x01(\x01\x12\x15\n\rperiod_left_s\x18\x07 \x01(\x01\x12\x14\n\x0cshadow_price\x18\x08 \x01(\x01\x12\x10\n\x08\x64\x65graded\x18\t \x01(\x08\x12\x15\n\roverdraft_usd\x18\n \x01(\x01\x12\x18\n\x10granted_requests\x18\x0b \x01(\x04\x12\x14\n\x0creported_usd\x18\x0c \x01(\x01\x12\x1d\n\x15reported_reserved_usd\x18\r \x01(\x01\x12\x1b\n\x13unreported_requests\x18\x0e \x01(\x04\"\"\n\x10GetBudgetRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\"7\n\x11GetBudgetResponse\x12\"\n\x07\x62udgets\x18\x01 \x03(\x0b\x32\x11.routoo.v1.Budgetb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16routoo/v1/budget.proto\x12\troutoo.v1\"\xe4\x02\n\x06\x42udget\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x11\n\tlimit_usd\x18\x03 \x01(\x01\x12\x14\n\x0creserved_usd\x18\x04 \x01(\x01\x12\x13\n\x0bsettled_usd\x18\x05 \x01(\x01\x12\x10\n\x08period_s\x18\x06 \x01(\x01\x12\x15\n\rperiod_left_s\x18\x07 \x01(\x01\x12\x14\n\x0cshadow_price\x18\x08 \x01(\x01\x12\x10\n\x08\x64\x65graded\x18\t \x01(\x08\x12\x15\n\roverdraft_usd\x18\n \x01(\x01\x12\x18\n\x10granted_requests\x18\x0b \x01(\x04\x12\x14\n\x0creported_usd\x18\x0c \x01(\x01\x12\x1d\n\x15reported_reserved_usd\x18\r \x01(\x01\x12\x1b\n\x13unreported_requests\x18\x0e \x01(\x04\x12\x16\n\x0e\x63\x61pped_reports\x18\x14 \x01(\x04\x12\x12\n\ncapped_usd\x18\x15 \x01(\x01\"\"\n\x10GetBudgetRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\"7\n\x11GetBudgetResponse\x12\"\n\x07\x62udgets\x18\x01 \x03(\x0b\x32\x11.routoo.v1.Budgetb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,9 +32,9 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'routoo.v1.budget_pb2', _glo
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_BUDGET']._serialized_start=38
-  _globals['_BUDGET']._serialized_end=350
-  _globals['_GETBUDGETREQUEST']._serialized_start=352
-  _globals['_GETBUDGETREQUEST']._serialized_end=386
-  _globals['_GETBUDGETRESPONSE']._serialized_start=388
-  _globals['_GETBUDGETRESPONSE']._serialized_end=443
+  _globals['_BUDGET']._serialized_end=394
+  _globals['_GETBUDGETREQUEST']._serialized_start=396
+  _globals['_GETBUDGETREQUEST']._serialized_end=430
+  _globals['_GETBUDGETRESPONSE']._serialized_start=432
+  _globals['_GETBUDGETRESPONSE']._serialized_end=487
 # @@protoc_insertion_point(module_scope)

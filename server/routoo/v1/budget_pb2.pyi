@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Budget(_message.Message):
-    __slots__ = ("name", "tenant", "limit_usd", "reserved_usd", "settled_usd", "period_s", "period_left_s", "shadow_price", "degraded", "overdraft_usd", "granted_requests", "reported_usd", "reported_reserved_usd", "unreported_requests")
+    __slots__ = ("name", "tenant", "limit_usd", "reserved_usd", "settled_usd", "period_s", "period_left_s", "shadow_price", "degraded", "overdraft_usd", "granted_requests", "reported_usd", "reported_reserved_usd", "unreported_requests", "capped_reports", "capped_usd")
     NAME_FIELD_NUMBER: _ClassVar[int]
     TENANT_FIELD_NUMBER: _ClassVar[int]
     LIMIT_USD_FIELD_NUMBER: _ClassVar[int]
@@ -22,6 +22,8 @@ class Budget(_message.Message):
     REPORTED_USD_FIELD_NUMBER: _ClassVar[int]
     REPORTED_RESERVED_USD_FIELD_NUMBER: _ClassVar[int]
     UNREPORTED_REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    CAPPED_REPORTS_FIELD_NUMBER: _ClassVar[int]
+    CAPPED_USD_FIELD_NUMBER: _ClassVar[int]
     name: str
     tenant: str
     limit_usd: float
@@ -36,7 +38,9 @@ class Budget(_message.Message):
     reported_usd: float
     reported_reserved_usd: float
     unreported_requests: int
-    def __init__(self, name: _Optional[str] = ..., tenant: _Optional[str] = ..., limit_usd: _Optional[float] = ..., reserved_usd: _Optional[float] = ..., settled_usd: _Optional[float] = ..., period_s: _Optional[float] = ..., period_left_s: _Optional[float] = ..., shadow_price: _Optional[float] = ..., degraded: _Optional[bool] = ..., overdraft_usd: _Optional[float] = ..., granted_requests: _Optional[int] = ..., reported_usd: _Optional[float] = ..., reported_reserved_usd: _Optional[float] = ..., unreported_requests: _Optional[int] = ...) -> None: ...
+    capped_reports: int
+    capped_usd: float
+    def __init__(self, name: _Optional[str] = ..., tenant: _Optional[str] = ..., limit_usd: _Optional[float] = ..., reserved_usd: _Optional[float] = ..., settled_usd: _Optional[float] = ..., period_s: _Optional[float] = ..., period_left_s: _Optional[float] = ..., shadow_price: _Optional[float] = ..., degraded: _Optional[bool] = ..., overdraft_usd: _Optional[float] = ..., granted_requests: _Optional[int] = ..., reported_usd: _Optional[float] = ..., reported_reserved_usd: _Optional[float] = ..., unreported_requests: _Optional[int] = ..., capped_reports: _Optional[int] = ..., capped_usd: _Optional[float] = ...) -> None: ...
 
 class GetBudgetRequest(_message.Message):
     __slots__ = ("tenant",)

@@ -246,11 +246,11 @@ async def test_scores_above_1(tiny: Running) -> None:
     )
 
 
-@pytest.mark.parametrize("size", [0, 21])
-async def test_a_batch_outside_the_limit(tiny: Running, size: int) -> None:
+@pytest.mark.parametrize(("size", "said"), [(0, "0"), (21, "more than 20"), (99, "more than 20")])
+async def test_a_batch_outside_the_limit(tiny: Running, size: int, said: str) -> None:
     assert await refusal(tiny.batch(["easy"] * size, budget_usd=1.0)) == (
         INVALID,
-        f"requests: {size} prompts; send 1 to 20 in one batch",
+        f"requests: {said} prompts; send 1 to 20 in one batch",
     )
     assert len((await tiny.batch(["easy"] * 20, budget_usd=1.0)).responses) == 20
 

@@ -220,7 +220,10 @@ async def test_a_batch_of_100_000_is_decided_while_single_prompts_are_answered(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     prompts = ["easy", "hard", "else", "hard else"] * 25_000
-    async with serving(tiny_settings(tmp_path_factory.mktemp("default"))) as default:
+    settings = tiny_settings(
+        tmp_path_factory.mktemp("default"), limits={"max_in_flight_bytes": 1024**3}
+    )
+    async with serving(settings) as default:
         watched = watch_predictor(default.service.engine)
         batch = asyncio.create_task(default.batch(prompts, budget_usd=100.0))
         # Single prompts are sent while the batch is being predicted, and find it unfinished.

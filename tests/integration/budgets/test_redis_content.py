@@ -57,6 +57,11 @@ GARBAGE = {
     "money of a day is text": ("day", lambda c, k: [c.hset(k, one, "x") for one in c.hkeys(k)]),
     "meta is a string": ("meta", lambda c, k: (c.delete(k), c.set(k, "x"))),
     "time is no number": ("meta", lambda c, k: c.hset(k, "now", "x")),
+    "the number of calls is none": ("meta", lambda c, k: c.hset(k, "version", "2:x")),
+    "a lease is a number": (
+        "budget",
+        lambda c, k: [c.hset(k, one, 5) for one in c.hkeys(k) if one.startswith(b"l:")],
+    ),
 }
 
 
@@ -85,6 +90,41 @@ def test_garbage_under_our_keys_degrades_and_is_left_alone(server: RedisServer, 
         server.client.restore(key, 0, kept[key])
     come_back(ledger)
     assert figures(ledger.states()[0]) == (0.0625, 0.125, 0.0, 2)
+    ledger.close()
+
+
+def test_books_of_an_earlier_version_are_taken_over_when_its_replicas_are_gone(
+    server: RedisServer,
+) -> None:
+    old = replica(server)
+    reserve(old, {"a": 0.25})
+    old.close()
+    meta = "{routoo}:meta"
+    assert server.client.hget(meta, "version").startswith(b"2:")
+    server.client.hset(meta, "version", 57)  # as the format was before there were leases
+    with capture_logs() as logs:
+        ledger = replica(server)
+        assert (reserve(ledger, {"b": 0.5}), ledger.degraded) == ([0], True)
+    assert "earlier version of routoo" in logs[0]["reason"]
+    assert server.client.hget(meta, "version") == b"57"
+    # Since then the replicas that write it have not called.
+    server.client.hincrby(meta, "ahead", 11_000_000)
+    come_back(ledger)
+    assert figures(ledger.states()[0]) == (0.25, 0.0, 0.0, 1)
+    assert server.client.hget(meta, "version").startswith(b"2:")
+    assert reserve(ledger, {"c": 0.5}) == [-1]
+    ledger.close()
+
+
+def test_books_of_a_later_version_are_left_alone(server: RedisServer) -> None:
+    ledger = replica(server)
+    server.client.hset("{routoo}:meta", "version", "3:57")
+    with capture_logs() as logs:
+        assert grants(ledger, {"a": 0.5}).degraded
+    assert "later version of routoo" in logs[0]["reason"]
+    server.client.hincrby("{routoo}:meta", "ahead", 11_000_000)
+    assert not ledger.reconcile()
+    assert server.client.hget("{routoo}:meta", "version") == b"3:57"
     ledger.close()
 
 

@@ -56,6 +56,8 @@ class Replicas:
                 "redis_url": self.server.url,
                 "redis_timeout_s": 20,
                 "key_prefix": self.prefix,
+                # Nothing is leased: the tests of leases are in files of their own.
+                "local_share": 0.0,
                 **more,
             },
         )

@@ -5,14 +5,13 @@ from __future__ import annotations
 import random
 import sys
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from structlog.testing import capture_logs
 
 from routoo.budget.ledger import Settled
-from routoo.budget.redis.store import RedisStore, StoreError
+from routoo.budget.redis.replies import StoreError
+from routoo.budget.redis.store import RedisStore
 from routoo.errors import ConfigError
 from support.budgets import (
     FakeClock,
@@ -25,7 +24,7 @@ from support.budgets import (
     reserve,
     usd,
 )
-from support.peers.redis_replica import BIG, come_back, replica
+from support.peers.redis_replica import BIG, come_back, renewed, replica
 from support.peers.redis_server import RedisServer
 
 if TYPE_CHECKING:
@@ -55,8 +54,10 @@ class TestAway:
         server = lasting_server
         ledger = replica(server)
         reserve(ledger, {"before": 0.5, "open": 0.1})
+        renewed(ledger)
         server.stop()
-        # The share is a tenth of the 0.4 USD that were left.
+        assert ledger.states()[0].degraded
+        # The lease is a tenth of the 0.4 USD that were left.
         found = grants(ledger, {"a": 0.03, "b": 0.02, "c": 0.01})
         assert found.refused_by.tolist() == [-1, 0, -1]
         assert found.degraded
@@ -79,24 +80,31 @@ class TestAway:
         ledger.close()
 
     def test_replicas_together_stay_within_the_limit(self, lasting_server: RedisServer) -> None:
-        ledgers = [replica(lasting_server, local_share=0.25) for _ in range(4)]
-        assert reserve(ledgers[0], {"a": 0.2}) == [-1]
+        ledgers = [replica(lasting_server, local_share=1.0) for _ in range(4)]
+        renewed(*ledgers)
+        # What the others have leased is not to be had, and the own lease is.
+        assert reserve(ledgers[0], {"a": 0.26, "b": 0.25}) == [0, -1]
+        assert reserve(ledgers[0], {"c": 0.01}) == [0]
+        assert ledgers[0].settle("b", 0.2) is Settled.SETTLED
+        renewed(*ledgers)
+        lasting_server.stop()
         for ledger in ledgers:
             ledger.states()
-        lasting_server.stop()
-        for name, ledger in zip("bcde", ledgers, strict=True):
+        for name, ledger in zip("defg", ledgers, strict=True):
             assert reserve(ledger, {name: 0.2, name * 2: 0.01}) == [-1, 0]
         lasting_server.start()
         for ledger in ledgers:
             come_back(ledger)
-        assert figures(ledgers[0].states()[0]) == pytest.approx((1.0, 0.0, 0.0, 5))
+        assert figures(ledgers[0].states()[0]) == pytest.approx((0.8, 0.2, 0.0, 5))
         for ledger in ledgers:
             ledger.close()
 
     def test_tenants_keep_their_own_shares(self, server: RedisServer) -> None:
         x = budget("x", 0.2, "30d", tenant="x", window="sliding")
         ledger = replica(server, x, BIG)
+        renewed(ledger)
         server.stop()
+        ledger.states()
         assert reserve(ledger, {"a": 0.02, "b": 0.01}, tenant="x") == [-1, 0]
         assert reserve(ledger, {"c": 0.08, "d": 0.01}, tenant="y") == [-1, 1]
         found = ledger.reserve(["e", "f"], ["x", "y"], usd([0.0, 0.01]), all_or_nothing=True)
@@ -114,20 +122,6 @@ class TestAway:
         assert grants(ledger, {"b": 0.01}).degraded
         assert ledger.settle("b", 0.01) is Settled.SETTLED
         monkeypatch.undo()
-        ledger.close()
-
-    def test_a_new_period_has_a_share_of_the_whole(self, server: RedisServer) -> None:
-        # Periods of 30 days; the test sets the clock of the replica.
-        clock = FakeClock(time.time_ns())
-        ledger: Any = opened(
-            clock, budget(per="30d"), backend="redis", redis_url=server.url, redis_timeout_s=20
-        )
-        reserve(ledger, {"a": 1.0})
-        server.stop()
-        assert reserve(ledger, {"b": 0.01}) == [0]
-        clock.forward_s(30 * 86_400)
-        assert reserve(ledger, {"b": 0.1, "c": 0.01}) == [-1, 0]
-        assert figures(ledger.states()[0]) == pytest.approx((0.1, 0.0, 0.0, 1))
         ledger.close()
 
     def test_a_start_without_redis_grants_nothing_it_cannot_know(self, server: RedisServer) -> None:
@@ -197,12 +191,13 @@ class TestLostCalls:
     def ledger(self, server: RedisServer) -> Iterator[RedisLedger]:
         found = replica(server)
         reserve(found, {"first": 0.25})
+        renewed(found)
         yield found
         found.close()
 
     def test_reserve(self, ledger: RedisLedger, before: bool) -> None:  # noqa: FBT001
         fail_next(ledger, "reserve", before=before)
-        # The share is 0.075 USD: the replica grants a and refuses b, whatever Redis has done.
+        # The lease is 0.075 USD: the replica grants a and refuses b, whatever Redis has done.
         assert reserve(ledger, {"a": 0.05, "b": 0.5}) == [-1, 0]
         come_back(ledger)
         assert figures(ledger.states()[0]) == pytest.approx((0.3, 0.0, 0.0, 2))
@@ -242,16 +237,16 @@ class TestLostCalls:
         reserve_call = ledger._store.reserve
         calls = threading.Semaphore(0)
 
-        def second_fails(*arguments: Any) -> Any:
+        def second_fails(*arguments: Any, **named: Any) -> Any:
             calls.release()
             if calls._value == 2:
                 if not before:
-                    reserve_call(*arguments)
+                    reserve_call(*arguments, **named)
                 raise StoreError("away", "lost", doubtful=True)
-            return reserve_call(*arguments)
+            return reserve_call(*arguments, **named)
 
         ledger._store.reserve = second_fails  # type: ignore[method-assign]
-        # The rows of the second call do not fit into the replica's share.
+        # The rows of the second call do not fit into the replica's lease.
         assert set(reserve(ledger, amounts, all_or_nothing=True)) == {0}
         come_back(ledger)
         assert figures(ledger.states()[0]) == (0.25, 0.0, 0.0, 1)
@@ -302,28 +297,6 @@ def test_a_restart_in_the_middle_loses_nothing(lasting_server: RedisServer) -> N
     ledger.close()
 
 
-def test_a_redis_that_has_lost_its_books_gets_back_the_most_that_was_seen(
-    server: RedisServer,
-) -> None:
-    one, two = replica(server), replica(server)
-    assert reserve(one, {"a": 0.5}) == [-1]
-    assert reserve(two, {"b": 0.25}) == [-1]  # the replica ``one`` has not seen this
-    server.stop()
-    server.start()
-    with capture_logs() as logs:
-        reserve(one, {"c": 0.01})
-        reserve(two, {"d": 0.02})
-        come_back(one)
-        come_back(two)
-    reserved, settled, _, _ = figures(two.states()[0])
-    assert settled == 0.75
-    assert reserved == pytest.approx(0.03)
-    assert reserve(one, {"e": 0.23}) == [0]
-    assert any("lost the books" in entry.get("reason", "") for entry in logs)
-    one.close()
-    two.close()
-
-
 def test_flushed_scripts_are_loaded_again(server: RedisServer) -> None:
     ledger = replica(server)
     reserve(ledger, {"a": 0.25})
@@ -362,14 +335,34 @@ def test_threads_of_a_replica_that_loses_redis(lasting_server: RedisServer) -> N
     ledger.close()
 
 
+@pytest.mark.parametrize("step_s", [7200, -7200])
+def test_the_clock_of_a_replica_begins_no_period(lasting_server: RedisServer, step_s: int) -> None:
+    clock = FakeClock()
+    settings: Any = {"backend": "redis", "redis_url": lasting_server.url, "redis_timeout_s": 20}
+    ledger: Any = opened(clock, budget(usd=1.0, per="30d"), **settings)
+    renewed(ledger)
+    assert reserve(ledger, {"a": 0.9}) == [-1]
+    renewed(ledger)
+    clock.forward_s(step_s)
+    assert reserve(ledger, {"b": 0.2}) == [0]
+    lasting_server.stop()
+    assert reserve(ledger, {"c": 0.02, "d": 0.01}) == [0, -1]
+    clock.forward_s(step_s * 1000)
+    assert reserve(ledger, {"e": 0.01}) == [0]
+    lasting_server.start()
+    come_back(ledger)
+    assert figures(ledger.states()[0]) == pytest.approx((0.91, 0.0, 0.0, 2))
+    ledger.close()
+
+
 def test_a_url_that_is_none_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"ledger\.redis_url: "):
         opened(FakeClock(), budget(), backend="redis", redis_url="redis://localhost:port")
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("routoo.budget.redis.ledger", "routoo.budget.redis.store"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
+    for name in ("ledger", "store", "clients", "failures"):
+        monkeypatch.delitem(sys.modules, f"routoo.budget.redis.{name}", raising=False)
     monkeypatch.setitem(sys.modules, "redis", None)
     with pytest.raises(ConfigError, match=r"needs the Python package redis; .* routoo\[redis\]"):
         opened(FakeClock(), budget(), backend="redis")

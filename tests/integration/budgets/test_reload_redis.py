@@ -52,9 +52,9 @@ async def test_the_books_in_redis_stay_and_a_dead_redis_refuses_the_change(
         assert await reload(running, limited(0.5)) == "switched"
         after = await state()
         assert (after.limit_usd, after.reserved_usd) == (0.5, before.reserved_usd)
-        report = outcome_pb2.ReportOutcomeRequest(decision_id=first.decision_id, cost_usd=0.1)
+        report = outcome_pb2.ReportOutcomeRequest(decision_id=first.decision_id, cost_usd=0.005)
         assert (await running.stub.ReportOutcome(report)).accepted
-        assert (await state()).settled_usd == pytest.approx(0.1)
+        assert (await state()).settled_usd == pytest.approx(0.005)
         redis.stop()
         assert await reload(running, limited(0.4)) == "refused"
         (line,) = [one for one in running.logs if one.get("outcome") == "refused"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 
+from routoo.budget.redis.connecting import Connecting
 from routoo.engine.corrections.encoding import SharingError
 from routoo.engine.corrections.shared import SharedTable
 from routoo.errors import ConfigError
@@ -36,7 +37,11 @@ def client(server: RedisServer) -> Iterator[Any]:
 
 
 def shared(server: RedisServer) -> SharedTable:
-    return SharedTable(server.url, cluster=False, key_prefix="routoo")
+    return shared_at(server.url)
+
+
+def shared_at(url: str) -> SharedTable:
+    return SharedTable(Connecting(url, False, 1.0, 1, "routoo"))  # noqa: FBT003
 
 
 def answers(count: int, tokens: float = 300.0) -> list[Answer]:
@@ -105,8 +110,8 @@ def test_something_that_is_not_ours_is_named_and_left_alone(
 
 
 def test_a_redis_that_is_away_is_said(tmp_path: Path) -> None:
-    away = SharedTable(f"unix://{tmp_path}/none.sock", cluster=False, key_prefix="routoo")
+    away = shared_at(f"unix://{tmp_path}/none.sock")
     with pytest.raises(SharingError):
         away.exchange(Table(), answers(1), MEMORY)
     with pytest.raises(ConfigError, match="redis_url"):
-        SharedTable("http://nowhere", cluster=False, key_prefix="routoo")
+        shared_at("http://nowhere")

@@ -12,6 +12,7 @@ import openai
 import pytest
 import pytest_asyncio
 
+from routoo.v1 import budget_pb2
 from support.peers.llm_upstream import INPUT_TOKENS, OUTPUT_TOKENS, TEXT, Upstream, upstream
 from support.peers.real_envoy import envoy_config, free_port, processor, running_envoy
 from support.tiny_service import Running, serving, tiny_settings
@@ -257,7 +258,7 @@ async def test_a_refusal_is_an_error_of_the_client_library(site: Site) -> None:
     [
         (b"not JSON", {}),
         (b"", {}),
-        (b'{"model":"auto"', {}),
+        (b'{"model":"large"', {}),
         (b"\x1f\x8b\x08 gzip", {"content-encoding": "gzip"}),
         (b'{"model":"auto","x":"' + b"x" * BODY_BYTES + b'"}', {}),
         (b'{"model":"auto","x":"' + b"x" * 8 * ENVOY_BYTES + b'"}', {}),
@@ -346,6 +347,96 @@ async def test_a_refusal_of_what_cannot_be_read(tmp_path: Path) -> None:
             assert reply.status_code == status
             assert reply.json()["error"]["message"]
         assert not site.hosted.received
+
+
+DEEP = b'{"a":' * 900 + b"1" + b"}" * 900
+
+
+async def test_no_odd_body_reaches_an_upstream_as_it_came(site: Site) -> None:
+    said = b'"messages":[{"role":"user","content":"hard"}]'
+    for body, status in (
+        (b'{"model":"auto",%b,"x":NaN}' % said, 400),
+        (b'{"model":"auto",%b,"n":8,"n":1}' % said, 400),
+        (b'{"model":"auto",%b}}' % said, 400),
+        (b'{"model":"auto"', 400),
+        (b'{"model":"auto",%b,"x":"\xff"}' % said, 400),
+        ('{"model":"auto","messages":[]}'.encode("utf-16"), 400),
+        (b'{"model":"auto",%b,"tools":[%b]}' % (said, DEEP), 200),
+        (b'{"model":"auto","messages":[{"role":"user","content":"hard \\ud83d"}]}', 200),
+    ):
+        site.reset()
+        reply = await site.post(body)
+        assert reply.status_code == status, (body[:99], reply.text)
+        if status == 200:
+            assert site.hosted.last.body == body.replace(
+                b'"auto"', b'"%b"' % site.hosted.last.json["model"].encode()
+            )
+        else:
+            assert reply.json()["error"]["type"] == "invalid_request_error"
+            assert not site.hosted.received
+            assert not site.local.received
+
+
+STRICT = {"on_unreadable": "refuse", "on_too_large": "refuse"}
+TWO_BUDGETS = [
+    {"name": "everyone", "usd": 1000.0, "per": "365d"},
+    {"name": "team-a", "tenant": "a", "usd": 1.0, "per": "365d"},
+]
+
+
+@pytest.mark.parametrize("usage_from", ["reply", "access_log"])
+async def test_a_named_model_pays_its_tenants_budget(tmp_path: Path, usage_from: str) -> None:
+    settings = {"named_models": "book", "usage_from": usage_from, **STRICT}
+    async with site_of(tmp_path, processor=settings, budgets=TWO_BUDGETS) as site:
+        tenant = {"x-routoo-tenant": "a"}
+
+        async def settled_usd() -> list[float]:
+            await site.settled()
+            reply = await site.routoo.stub.GetBudget(budget_pb2.GetBudgetRequest())
+            assert [one.reserved_usd for one in reply.budgets] == [0.0, 0.0]
+            return [one.settled_usd for one in reply.budgets]
+
+        for asks in (
+            site.ai.chat.completions.create(
+                model="large", messages=user("easy"), max_tokens=100, extra_headers=tenant
+            ),
+            site.ai.responses.create(
+                model="large", input="easy", max_output_tokens=100, extra_headers=tenant
+            ),
+        ):
+            assert (await asks).model == "large"
+        assert await settled_usd() == [pytest.approx(2 * USD["large"])] * 2
+        assert len(site.hosted.received) == 2
+        assert "x-routoo-tenant" not in site.hosted.last.headers
+        # Small is next door, and a named model gets there, too; streamed, as Anthropic's API.
+        body = b'{"model":"small","max_tokens":9,"stream":true,"messages":[]}'
+        body = body.replace(b"[]", b'[{"role":"user","content":"easy"}]')
+        reply = await site.post(body, tenant, "/v1/messages")
+        assert reply.status_code == 200, reply.text
+        assert reply.headers["x-routoo-model"] == "small"
+        assert site.local.last.body == body
+        assert await settled_usd() == [pytest.approx(2 * USD["large"] + USD["small"])] * 2
+        with pytest.raises(openai.APIStatusError) as caught:
+            await site.ai.chat.completions.create(
+                model="large", messages=user("easy"), max_tokens=40_000, extra_headers=tenant
+            )
+        assert (caught.value.status_code, caught.value.code) == (402, "budget_spent")
+        with pytest.raises(openai.BadRequestError) as unknown:
+            await site.ai.chat.completions.create(model="gpt-9", messages=user("easy"))
+        assert "is not one of the pool" in unknown.value.message
+        assert len(site.hosted.received) == 2
+
+
+async def test_a_named_model_is_refused_as_its_api_does(tmp_path: Path) -> None:
+    async with site_of(tmp_path, processor={"named_models": "refuse", **STRICT}) as site:
+        with pytest.raises(openai.PermissionDeniedError) as caught:
+            await site.ai.chat.completions.create(model="large", messages=user("easy"))
+        assert caught.value.message.endswith("send auto")
+        refused = await site.post(b'{"model":"large"}', path="/v1/chat%2fcompletions")
+        assert refused.status_code == 403
+        assert not site.hosted.received
+        reply = await site.ai.chat.completions.create(model="auto", messages=user("easy"))
+        assert reply.model == "small"
 
 
 @pytest.mark.parametrize("allowed", [False, True])

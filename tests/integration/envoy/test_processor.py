@@ -148,16 +148,14 @@ async def test_a_cap_of_the_caller_s_stays(tmp_path: Path) -> None:
         chat_body(model="gpt-4o"),
         b'{"model":["auto"]}',
         b'{"model":"AUTO"}',
-        b'{"model":"auto","model":"gpt-4o"}',
         b'{"messages":[{"model":"auto"}]}',
         b'["auto"]',
         b'"auto"',
         b"{}",
         b"",
         b"not JSON",
-        b'{"model":"auto"',
-        b'{"model":"auto","x":NaN}',
-        b'{"model":"auto","x":"\xff"}',
+        b'{"model":"gpt-4o"',
+        b'{"model":"gpt-4o","x":NaN}',
         b"[" * 100_000,
     ],
 )
@@ -166,6 +164,63 @@ async def test_bodies_that_pass_untouched(tiny: Running, body: bytes) -> None:
         await one.say(request_headers())
         assert await one.say(request_body(body)) is None
         assert await one.ended() == grpc.StatusCode.OK
+
+
+DEEP = b'{"a":' * 10_000 + b"1" + b"}" * 10_000
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b'{"model":"auto","model":"gpt-4o","n":1,"n":1}', "invalid_argument"),
+        (b'{"model":"auto","messages":[],"n":8,"n":1}', "invalid_argument"),
+        (b'{"model":"auto","messages":[%b]}' % b",".join([b"{}"] * 500_000), "invalid_argument"),
+        (b'{"model":"auto"', "unreadable_body"),
+        (b'{"model":"auto","x":NaN}', "unreadable_body"),
+        (b'{"model":"auto","x":"\xff"}', "unreadable_body"),
+        (b'{"model":"auto","x":' + DEEP, "unreadable_body"),
+        ('{"model":"auto"}'.encode("utf-16"), "unreadable_body"),
+    ],
+    ids=lambda value: value[:40],
+)
+async def test_odd_bodies_of_ours_are_refused_even_with_a_fallback(
+    tmp_path: Path, body: bytes, code: str
+) -> None:
+    reasons = ["no_eligible_model", "budget_spent", "overloaded", "unavailable", "internal"]
+    fallback = {"fallback_model": "large", "fallback_on": reasons}
+    async with (
+        with_settings(tmp_path, processor=fallback) as running,
+        stream(running.channel) as one,
+    ):
+        await one.say(request_headers())
+        refused = (await one.say(request_body(body))).immediate_response
+        assert refused.status.code == 400
+        assert orjson.loads(refused.body)["error"]["code"] == code
+        assert metric(running, "routoo_http_requests_total", result="refused") == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "most_usd"),
+    [
+        (b'{"model":"auto","messages":[{"content":"hard"}],"tools":[%b]}' % DEEP, 1e-2),
+        (b'{"model":"auto","messages":[{"content":"hard \\ud83d"}],"max_tokens":9}', 1e-7),
+        (b'\xef\xbb\xbf{"model":"auto","messages":[{"content":"hard"}],"max_tokens":9}', 1e-7),
+        (b'{"model":"auto","messages":[{"content":"hard"}],"model":"auto"}', 1e-7),
+    ],
+    ids=["deep", "surrogate", "mark", "twice"],
+)
+async def test_odd_bodies_are_routed_within_their_limits(
+    tmp_path: Path, body: bytes, most_usd: float
+) -> None:
+    limit = {"x-routoo-max-cost-usd": str(most_usd)}
+    async with with_settings(tmp_path) as running:
+        async with stream(running.channel) as one:
+            routed = (await one.routed(body)).request_body.response
+            model = headers_of(routed.header_mutation)["x-routoo-model"]
+            assert routed.body_mutation.body == body.replace(b'"auto"', b'"%b"' % model.encode())
+        async with stream(running.channel) as one:
+            refused = (await one.routed(body, limit)).immediate_response
+    assert orjson.loads(refused.body)["error"]["code"] == "no_eligible_model"
 
 
 async def test_what_does_not_fit_in_envoys_buffer_passes(tiny: Running) -> None:

@@ -191,7 +191,7 @@ async def test_money_and_open_decisions_survive(tmp_path: Path) -> None:
             return budget
 
         async def settle(decision_id: str) -> bool:
-            request = outcome_pb2.ReportOutcomeRequest(decision_id=decision_id, cost_usd=0.25)
+            request = outcome_pb2.ReportOutcomeRequest(decision_id=decision_id, cost_usd=0.005)
             return bool((await running.stub.ReportOutcome(request)).accepted)
 
         first = await running.route("easy")
@@ -205,8 +205,8 @@ async def test_money_and_open_decisions_survive(tmp_path: Path) -> None:
         assert (after.limit_usd, after.reserved_usd) == (0.5, before.reserved_usd)
         assert await settle(first.decision_id)
         assert not await settle(first.decision_id)
-        assert (await state()).settled_usd == 0.25
-        spent = {**DAY, "usd": 0.2}
+        assert (await state()).settled_usd == 0.005
+        spent = {**DAY, "usd": 0.004}
         assert await reload(running, tiny_settings(tmp_path, budgets=[spent])) == "switched"
         with pytest.raises(grpc.aio.AioRpcError, match="day"):
             await running.route("easy")

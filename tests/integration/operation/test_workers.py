@@ -60,10 +60,15 @@ def route(stub: Any, prompt: str = "easy") -> Any:
 
 async def one_stub_per_worker(stack: AsyncExitStack, address: str) -> dict[str, Any]:
     """Returns a stub for each worker, by the prefix of the worker's decision ids."""
+    return (await counted_stubs(stack, address))[0]
+
+
+async def counted_stubs(stack: AsyncExitStack, address: str) -> tuple[dict[str, Any], int]:
+    """Returns a stub for each worker, and how many calls it took to find them."""
     stubs: dict[str, Any] = {}
-    for _ in range(MOST_CONNECTIONS):
+    for calls in range(MOST_CONNECTIONS):
         if len(stubs) == 2:
-            return stubs
+            return stubs, calls
         stub = RouterServiceStub(await stack.enter_async_context(connected(address)))
         stubs.setdefault((await route(stub)).decision_id.partition("-")[0], stub)
     raise AssertionError(f"{MOST_CONNECTIONS} connections went to one worker")
@@ -185,6 +190,88 @@ async def test_the_log_settles_decisions_of_workers_that_were_killed(tmp_path: P
                 if budget.settled_usd:
                     break
             assert budget.settled_usd == pytest.approx(served_usd, abs=2e-9)
+
+
+async def test_two_workers_keep_one_limit_per_client_over_restarts_and_reloads(
+    tmp_path: Path,
+) -> None:
+    most = 2 * MOST_CONNECTIONS
+    limits = {"max_concurrent": 3, "prompts_per_s": 1e-6, "burst_prompts": most}
+    changes = {"security": {"per_client": limits}}
+    async with (
+        serving(tmp_path, **changes) as (supervisor, address, page),
+        AsyncExitStack() as stack,
+        asyncio.timeout(START_S),
+    ):
+        stubs, taken = await counted_stubs(stack, address)
+        first, second = stubs.values()
+        # A call in progress counts wherever it is, and one worker alone may have all of them.
+        for shares in ((first, second, first), (second, second, second)):
+            held = [await open_stream(stub) for stub in shares]
+            taken += 2 * len(held)
+            for stub in (first, second):
+                code, text = await refusal(route(stub))
+                assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+                assert text.startswith("3 calls of yours are in progress")
+            for one in held:
+                await one.done_writing()
+                assert await one.code() is grpc.StatusCode.OK
+        held = [await open_stream(stub) for stub in (first, first, second)]
+        taken += 2 * len(held)
+        for killed, worker in enumerate(_children(supervisor.pid), start=1):
+            os.kill(worker, signal.SIGKILL)
+            while (await samples(page)).get("routoo_worker_restarts_total", 0) < killed:
+                pass
+            while (await samples(page))["routoo_workers_up"] < 2:
+                pass
+        supervisor.send_signal(signal.SIGHUP)
+        while (await samples(page, outcome="unchanged")).get("routoo_reloads_total", 0) < 2:
+            pass
+        # The calls in progress have ended with their workers, and what was taken is still taken.
+        stubs, again = await counted_stubs(stack, address)
+        first, second = stubs.values()
+        taken += again
+        while (code := await status(first)) is grpc.StatusCode.OK:
+            taken += 1
+        assert (code, taken) == (grpc.StatusCode.RESOURCE_EXHAUSTED, most)
+        assert await status(second) is code
+
+
+async def open_stream(stub: Any) -> Any:
+    """Opens a stream, on which one request was answered: two prompts for the limits."""
+    call = stub.RouteStream(timeout=HANG_S)
+    await call.write(route_pb2.RouteRequest(prompt="easy"))
+    assert (await call.read()).model == "small"
+    return call
+
+
+async def status(stub: Any) -> grpc.StatusCode:
+    """Returns the status of a call."""
+    call = route(stub)
+    code: grpc.StatusCode = await call.code()
+    return code
+
+
+async def test_reports_that_were_capped_are_shown_of_all_workers(tmp_path: Path) -> None:
+    budgets = [{"name": "all", "usd": 1000.0, "per": "1d"}]
+    with RedisServer(tmp_path) as redis:
+        ledger = {"backend": "redis", "redis_url": redis.url, "redis_timeout_s": HANG_S}
+        async with (
+            serving(tmp_path, budgets=budgets, ledger=ledger) as (_, address, page),
+            AsyncExitStack() as stack,
+            asyncio.timeout(START_S),
+        ):
+            stubs = (await one_stub_per_worker(stack, address)).values()
+            for stub in stubs:
+                decision_id = (await route(stub)).decision_id
+                told = outcome_pb2.ReportOutcomeRequest(decision_id=decision_id, cost_usd=1000.0)
+                assert (await stub.ReportOutcome(told)).accepted
+            for stub in stubs:
+                (budget,) = (await stub.GetBudget(budget_pb2.GetBudgetRequest())).budgets
+                assert budget.capped_reports == 2
+                assert budget.capped_usd == pytest.approx(2000.0, rel=1e-3)
+                assert budget.settled_usd < 1.0
+            assert (await samples(page))["routoo_capped_reports_total"] == 2
 
 
 async def test_two_workers_spend_one_budget_together(tmp_path: Path) -> None:

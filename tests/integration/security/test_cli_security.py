@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
+from routoo.api.security.tokens import read_tokens
 from support.certificates import authority
 from support.processes.process import ROUTOO, line_of, process, write_tiny_config
 
@@ -49,3 +51,30 @@ async def test_a_token_from_its_making_to_its_use(tmp_path: Path) -> None:
         code, _, err = await routoo("--token-file", str(mine), *ask)
         assert code == 3
         assert "cannot reach the service" in err
+
+
+async def test_many_commands_at_once_lose_no_token(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.jsonl"
+
+    async def made(number: int) -> str:
+        arguments = ("token", "new", "--file", str(path), "--tenant", f"t{number}")
+        code, out, err = await routoo(*arguments)
+        assert (code, err) == (0, "")
+        return out.strip()
+
+    texts = await asyncio.gather(*(made(number) for number in range(16)))
+    tokens = read_tokens(path)
+    assert len(tokens) == 16
+    for number, text in enumerate(texts):
+        caller = tokens.caller_of(text, 0.0)
+        assert caller is not None
+        assert caller.tenant == f"t{number}"
+
+
+async def test_a_damaged_file_gets_no_further_token(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.jsonl"
+    path.write_text('{"id": "half of a li')
+    code, out, err = await routoo("token", "new", "--file", str(path))
+    assert (code, out) == (2, "")
+    assert err.startswith(f"routoo: {path}:1: not a line of `routoo token new`")
+    assert path.read_text() == '{"id": "half of a li'

@@ -96,7 +96,7 @@ async def test_other_rights_under_the_same_token_end_its_stream(
             file.write_text(changed, "utf-8")
             code, text = await refusal(call.read())
         assert code is UNAUTHENTICATED
-        assert text == "the tenant or roles of your token have changed; open a new stream"
+        assert text == "the tenant or roles of your credential have changed; open a new stream"
 
 
 async def test_envoys_streams_end_with_its_token(tmp_path: Path, token: Callable[..., Any]) -> None:

@@ -46,6 +46,8 @@ class Upstream:
         compressed: whether replies are gzip, whatever the request accepts.
         usage: whether replies have their usage.
         piece_bytes: size of the chunks of streamed replies; 0: one chunk per event.
+        headers: further headers of every reply, each with its line end.
+        failures: so many replies from now on have the status 503.
         hold: streamed replies wait for it after their first event; set at the start.
         arrived: set when a request has come.
     """
@@ -56,6 +58,8 @@ class Upstream:
     compressed: bool = False
     usage: bool = True
     piece_bytes: int = 0
+    headers: str = ""
+    failures: int = 0
     hold: asyncio.Event = field(default_factory=asyncio.Event)
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -77,22 +81,29 @@ class Upstream:
             writer.close()
 
     async def _reply(self, request: Received, writer: asyncio.StreamWriter) -> None:
-        if self.status != 200:
+        status = self.status
+        if self.failures:
+            self.failures -= 1
+            status = 503
+        if status != 200:
             error = json.dumps({"error": {"message": "upstream trouble", "type": "server_error"}})
-            _write(writer, self.status, "application/json", error.encode())
+            _write(writer, status, "application/json", error.encode(), self.headers)
             return
-        asked = request.json if request.body else {}
+        try:
+            asked = request.json if request.body else {}
+        except ValueError:  # a body that is no JSON is answered, too
+            asked = {}
         if not isinstance(asked, dict) or not asked.get("stream"):
             body = json.dumps(self._whole(request.path, asked)).encode()
-            extra = ""
+            extra = self.headers
             if self.compressed:
-                body, extra = gzip.compress(body), "content-encoding: gzip\r\n"
+                body, extra = gzip.compress(body), f"{extra}content-encoding: gzip\r\n"
             _write(writer, 200, "application/json", body, extra)
             await writer.drain()
             return
         writer.write(
             b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
-            b"transfer-encoding: chunked\r\n\r\n"
+            b"transfer-encoding: chunked\r\n%s\r\n" % self.headers.encode()
         )
         for number, event in enumerate(self._events(request.path, asked)):
             size = self.piece_bytes or len(event)

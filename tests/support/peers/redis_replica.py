@@ -18,13 +18,24 @@ BIG = budget(usd=1.0, per="30d", window="sliding")
 
 
 def replica(server: RedisServer, *budgets: Any, **more: Any) -> RedisLedger:
-    """Makes a ledger on a server; its budget is ``BIG``, unless others are given."""
-    settings = {"redis_timeout_s": 20, "redis_max_probe_s": 0.2, **more}
+    """Makes a ledger on a server, which asks Redis first; its budget is ``BIG``, or those given."""
+    settings = {"redis_timeout_s": 20, "redis_max_probe_s": 0.2, "book_delay_s": 0, **more}
     clock = FakeClock(time.time_ns())
     found: Any = opened(
         clock, *(budgets or (BIG,)), backend="redis", redis_url=server.url, **settings
     )
     return found  # type: ignore[no-any-return]
+
+
+def renewed(*ledgers: RedisLedger) -> None:
+    """Renews leases until each is the share of what is left now.
+
+    A lease shrinks in the replica at the first call and in Redis at the second; what is free by
+    that goes to others at the third.
+    """
+    for _ in range(3):
+        for ledger in ledgers:
+            ledger.renew()
 
 
 def come_back(ledger: RedisLedger) -> None:

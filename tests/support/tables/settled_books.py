@@ -79,7 +79,10 @@ async def settled_books(artifact: Artifact) -> AsyncIterator[SettledBooks]:
     """Opens books; small has ``OPENAI`` prices, medium ``ANTHROPIC``, large ``ALL_APART``."""
     specs = [{**spec, **_sold(prices)} for spec, prices in _SOLD]
     pool = Pool.of(tuple(ModelSpec.model_validate(spec) for spec in specs))
-    engine = make_engine(artifact, pool=pool, spent_from=spending(hourly(MAX_USD)))
+    # Books of the largest bills that are believed, for requests of a word.
+    engine = make_engine(
+        artifact, pool=pool, spent_from=spending(hourly(MAX_USD)), report_factor=1e6
+    )
     try:
         yield SettledBooks(engine)
     finally:

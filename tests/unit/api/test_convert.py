@@ -21,14 +21,17 @@ NUMBERS = ("max_cost_usd", "min_score", "max_latency_ms")
 UNUSABLE = (math.nan, math.inf, -math.inf, -1.0, -1e-300)
 
 
+def read(message: route_pb2.RouteRequest | batch_pb2.RouteBatchRequest) -> None:
+    if isinstance(message, route_pb2.RouteRequest):
+        convert.prompt_request(message, LIMITS)
+        return
+    convert.batch_prompts(message.requests, LIMITS)
+    convert.joint_constraints(message)
+
+
 def refused(message: route_pb2.RouteRequest | batch_pb2.RouteBatchRequest) -> InvalidRequestError:
-    read: Any = (
-        convert.prompt_request
-        if isinstance(message, route_pb2.RouteRequest)
-        else convert.batch_request
-    )
     with pytest.raises(InvalidRequestError) as caught:
-        read(message, LIMITS)
+        read(message)
     assert "\n" not in str(caught.value)
     return caught.value
 
@@ -123,9 +126,7 @@ def test_care_for_the_spread_is_refused_where_nothing_is_decided_together() -> N
     message = batch_pb2.RouteBatchRequest(requests=requests, score_std_weight=1.0)
     assert refused(message).field == "score_std_weight"
     message.score_per_usd = 0.0
-    _, constraints, is_dry = convert.batch_request(message, LIMITS)
-    assert constraints.any
-    assert not is_dry
+    assert convert.joint_constraints(message).any
 
 
 def test_every_constraint_of_a_batch_arrives_through_the_wire() -> None:
@@ -141,9 +142,9 @@ def test_every_constraint_of_a_batch_arrives_through_the_wire() -> None:
         score_std_weight=0.5,
     ).SerializeToString()
     message = convert.parse(batch_pb2.RouteBatchRequest, body)
-    (request,), constraints, _ = convert.batch_request(message, LIMITS)
+    (request,) = convert.batch_prompts(message.requests, LIMITS)
     assert request.tenant == "acme"
-    assert constraints == JointConstraints(
+    assert convert.joint_constraints(message) == JointConstraints(
         budget_usd=1.0,
         min_mean_score=0.0,
         score_per_usd=3.0,
@@ -161,7 +162,7 @@ def test_a_frontier_is_all_of_it_or_at_least_its_two_ends() -> None:
         message = batch_pb2.FrontierRequest(
             requests=requests, max_points=points, score_std_weight=weight
         )
-        return convert.frontier_request(message, LIMITS)[1:]
+        return convert.frontier_terms(message)
 
     assert read(0) == (None, 0.0)
     assert read(2, 1.5) == (2, 1.5)
@@ -237,13 +238,6 @@ def test_a_body_that_does_not_parse_names_the_message(body: bytes) -> None:
         convert.parse(route_pb2.RouteRequest, body)
 
 
-@pytest.mark.parametrize("size", [0, 4])
-def test_the_size_of_a_batch_is_bounded(size: int) -> None:
-    message = batch_pb2.RouteBatchRequest(requests=[route_pb2.RouteRequest(prompt="p")] * size)
-    error = refused(message)
-    assert str(error) == f"requests: {size} prompts; send 1 to 3 in one batch"
-
-
 def test_an_error_in_a_batch_names_the_request() -> None:
     good = route_pb2.RouteRequest(prompt="p")
     for bad, field in (
@@ -257,7 +251,8 @@ def test_an_error_in_a_batch_names_the_request() -> None:
 def test_a_batch_arrives_in_order_with_its_constraints() -> None:
     requests = [route_pb2.RouteRequest(prompt=text) for text in ("a", "b", "c")]
     message = batch_pb2.RouteBatchRequest(requests=requests, budget_usd=0.0)
-    converted, constraints, _ = convert.batch_request(message, LIMITS)
+    converted = convert.batch_prompts(message.requests, LIMITS)
+    constraints = convert.joint_constraints(message)
     assert [one.text for one in converted] == ["a", "b", "c"]
     assert constraints.budget_usd == 0.0
     assert constraints.min_mean_score is None

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routoo.api.session_of_body import session_of
+from routoo.api.session_of_body import session_of, session_of_body
 from routoo.errors import InvalidRequestError
 from routoo.routing.sessions.facts import SessionFacts, Tie
 
 
 def found(api: str, body: dict[str, Any], **fields: Any) -> SessionFacts:
-    facts = session_of(api, body, fields, derives=True, marked=False)
+    facts = session_of(fields, session_of_body(api, body, marked=False), derives=True)
     assert facts is not None
     return facts
 
@@ -120,7 +120,8 @@ def test_ids_that_conversations_share_count_beside_the_first_turns(
 def test_the_callers_own_id_goes_first() -> None:
     facts = found("chat", {"messages": [user("a"), CALL, RESULT]}, session_id="mine")
     assert (facts.kind, facts.id, facts.ties) == ("session_id", "mine", Tie.TOOL_LOOP)
-    assert session_of("chat", {"messages": [user("a")]}, {}, derives=False, marked=False) is None
+    told = session_of_body("chat", {"messages": [user("a")]}, marked=False)
+    assert session_of({}, told, derives=False) is None
     with pytest.raises(InvalidRequestError, match="cached_input_tokens"):
         found("chat", {"messages": [user("a")]}, cached_input_tokens=5)
 
@@ -249,9 +250,7 @@ def test_ties(api: str, body: dict[str, Any], ties: Tie) -> None:
 def test_anthropics_models_cache_what_is_marked() -> None:
     body = {"messages": [user("a")]}
     for api, marked, writes in (("messages", False, False), ("messages", True, True)):
-        facts = session_of(api, body, {}, derives=True, marked=marked)
-        assert facts is not None
-        assert facts.writes is writes
+        assert session_of_body(api, body, marked=marked).writes is writes
     assert found("chat", body).writes
 
 
@@ -295,5 +294,5 @@ KEYS = st.sampled_from(
     st.dictionaries(KEYS, JSON, max_size=6),
 )
 def test_any_body_is_read(api: str, body: dict[str, Any]) -> None:
-    facts = session_of(api, body, {}, derives=True, marked=False)
+    facts = session_of({}, session_of_body(api, body, marked=False), derives=True)
     assert facts is None or facts.id

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from routoo.config.loading import load_settings
+from routoo.config.loading import SettingsSource, load_settings
 from routoo.config.yaml_files import read_yaml_mapping
 from routoo.errors import ConfigError
 
@@ -145,6 +145,43 @@ def test_any_text_is_a_mapping_or_a_config_error(
     path = config_file(tmp_path_factory.getbasetemp(), text)
     with suppress(ConfigError):
         assert isinstance(read_yaml_mapping(path), dict)
+
+
+@pytest.mark.parametrize(
+    ("text", "piece"),
+    [
+        ("batching: {max_queue: 15}", "the last line has no line end"),
+        ("policy:\n  unsure:\n", "line 2: the last key has no value"),
+        ("policy:\n  unsure: # a rule\n\n", "line 2: the last key has no value"),
+        ("policy:\n  offered:\n    - lp\n    -\n", "line 4: the last key has no value"),
+    ],
+)
+def test_a_file_that_may_be_half_written_is_not_read_again(
+    tmp_path: Path, text: str, piece: str
+) -> None:
+    source = SettingsSource(config_file(tmp_path, text))
+    with pytest.raises(ConfigError, match=piece):
+        source.read_finished()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "policy: {unsure: null}\n",
+        "policy:\n  unsure: ~\n",
+        '{"batching": {"max_queue": 15}}',
+        "",
+        "# nothing\n",
+    ],
+)
+def test_a_file_that_is_finished_is_read_again(tmp_path: Path, text: str) -> None:
+    source = SettingsSource(config_file(tmp_path, text))
+    assert source.read_finished().model_dump() == source.read().model_dump()
+
+
+def test_an_alias_of_the_collection_that_it_stands_in_is_no_endless_search(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError):
+        SettingsSource(config_file(tmp_path, "a: &a [*a]\n")).read_finished()
 
 
 @pytest.mark.parametrize("text", ["", "# nothing yet\n", "{}"])

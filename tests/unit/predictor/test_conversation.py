@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from routoo.predictor.conversation import (
+    MOST_USERS,
     OFFERED_TOOLS,
     TURN,
     Turns,
     contents,
     conversation,
+    offered_tools,
     read_turns,
     role_of,
 )
+from routoo.predictor.token_count import count_tokens
 
 ROLES = ("user", "system", "developer", "assistant", "tool")
 PLAIN = st.text(st.characters(exclude_characters="\x1e\x1f"), max_size=30)
@@ -38,6 +43,25 @@ def test_the_parts_of_a_conversation_are_read_back(
         users=sum(who == "user" for who, _ in said),
     )
     assert contents(conversation([*offered, *said])) == "\n".join(text for _, text in said)
+
+
+@given(said=SAID, tools=st.none() | PLAIN, most=st.sampled_from([2, 4, 8]))
+def test_joined_turns_are_read_as_they_were(
+    said: list[tuple[str, str]], tools: str | None, most: int
+) -> None:
+    offered = [] if tools is None else [(OFFERED_TOOLS, tools)]
+    whole = [*said, *offered, *said, *said]
+    plain = read_turns(conversation(whole))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("routoo.predictor.conversation.MOST_TURNS", most)
+        text = conversation(whole)
+    joined = read_turns(text)
+    assert replace(joined, users=plain.users) == plain
+    assert min(joined.users, MOST_USERS) == min(plain.users, MOST_USERS)
+    assert text.count(TURN) <= most + 3 + MOST_USERS
+    # Neighbouring bytes, which are counted, are the same whatever the order of the lines.
+    assert count_tokens([contents(text)]) == count_tokens([contents(conversation(whole))])
+    assert offered_tools(text) == offered_tools(conversation(whole))
 
 
 @given(text=PLAIN)

@@ -133,6 +133,12 @@ def test_a_lone_surrogate_counts_as_a_character() -> None:
     assert within > 2
 
 
+def test_a_text_of_megabytes_counts_the_same_beside_others() -> None:
+    texts = ["alpha beta " * 100_000, "x", "", "gamma " * 50_000]
+    alone = np.concatenate([count_tokens([text]) for text in texts])
+    assert np.array_equal(count_tokens(texts), alone)
+
+
 def test_a_long_text_counts_in_proportion() -> None:
     once, often = count_tokens([ENGLISH + "\n", (ENGLISH + "\n") * 1000])
     assert often == pytest.approx(1000 * once, rel=0.02)

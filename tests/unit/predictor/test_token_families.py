@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from routoo.predictor.token_count import count_tokens
 from routoo.predictor.tokenizers.columns import TokenColumns
 from routoo.predictor.tokenizers.families import FAMILIES, count_by_family, family_of
 from support.billed_bodies import samples
@@ -57,6 +58,24 @@ def test_some_families_count_as_they_do_among_all(texts: list[str], families: li
     np.testing.assert_array_equal(alone, count_by_family(texts)[:, families])
 
 
+@given(texts=st.lists(st.text(max_size=60), min_size=1, max_size=4), least=st.integers(0, 80))
+def test_long_texts_are_counted_as_short_ones(texts: list[str], least: int) -> None:
+    by_family, alone = count_by_family(texts), count_tokens(texts)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("routoo.predictor.token_count.LONG_BYTES", least)
+        patch.setattr("routoo.predictor.tokenizers.families._STRETCH", 1)
+        np.testing.assert_array_equal(count_by_family(texts), by_family)
+        np.testing.assert_array_equal(count_tokens(texts), alone)
+
+
+@pytest.mark.parametrize("text", ["hello my dear ", "0", "\u0e01", "\n"])
+def test_a_text_of_many_steps_is_counted_whole(text: str) -> None:
+    piece = text * (600_000 // len(text))
+    twice, once = count_by_family([piece * 2, piece])
+    # Two pairs differ: the ends of the piece, which were its edges, are neighbours.
+    assert np.abs(twice - 2 * once).max() <= 8
+
+
 def test_models_of_no_known_family_take_the_other_count() -> None:
     columns = TokenColumns.of([FAMILIES.index("qwen"), None, FAMILIES.index("openai")])
     texts, otherwise = ["def f(x):", "日本語のテキスト"], np.array([40.0, 50.0])
@@ -73,6 +92,13 @@ def test_models_of_no_known_family_take_the_other_count() -> None:
     np.testing.assert_array_equal(longest, every.max(axis=1))
     unknown = TokenColumns.of([None, None])
     assert unknown.counts(texts, otherwise)[0].tolist() == [[40.0] * 2, [50.0] * 2]
+
+
+@pytest.mark.parametrize("chars", [262_143, 262_144, 262_145, 700_000])
+def test_many_texts_count_as_each_alone(chars: int) -> None:
+    texts = ["alpha beta " * (chars // 11), "x" * chars, "", "one more", *["y" * 3000] * 200]
+    alone = np.concatenate([count_by_family([text]) for text in texts])
+    assert np.array_equal(count_by_family(texts), alone)
 
 
 def test_long_texts_are_added_up_exactly() -> None:

@@ -18,7 +18,7 @@ from routoo.api.extproc.log_message import entries_of
 from routoo.api.peers import PeerAwayError
 
 if TYPE_CHECKING:
-    from routoo.api.calls import Calls, Context, StreamState
+    from routoo.api.calls import Calls, Context, Doorkeeper, StreamState
     from routoo.api.extproc.log_message import Entry
     from routoo.api.extproc.metrics import ExchangeCounts
     from routoo.api.extproc.settlement import AwaitedReplies, OutcomeQueue
@@ -59,9 +59,9 @@ class AccessLog:
 
         async def read(context: Context, ending: StreamState) -> bytes:
             # Admitted for a moment only: the stream lasts, and is no call in progress.
-            with calls.admit(context, RPC) as admission:
-                tenant = admission.caller.confined_to
-            return await self._read(context, ending, tenant)
+            with calls.admit(context, RPC):
+                pass
+            return await self._read(context, ending, calls.gate)
 
         method = grpc.stream_unary_rpc_method_handler(calls.exchange(read, RPC))
         return grpc.method_handlers_generic_handler(SERVICE, {RPC: method})
@@ -72,12 +72,14 @@ class AccessLog:
         for task in self._streams:
             task.cancel()
 
-    async def _read(self, context: Context, ending: StreamState, tenant: str | None) -> bytes:
+    async def _read(self, context: Context, ending: StreamState, gate: Doorkeeper) -> bytes:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - grpc.aio runs each call in one
         self._streams.add(task)
         try:
             while (body := await context.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]
+                # Envoy sends many entries at a time; whoever sends them has to be known each time.
+                tenant = gate.identify(context, RPC).confined_to
                 await self._take(entries_of(body, self._tally), tenant)
         except asyncio.CancelledError:
             ending.released = self._closing

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
 from routoo.api.extproc.body_facts import USER, BodyFacts
 from routoo.api.extproc.parts import read_content, read_messages
 from routoo.predictor.conversation import OFFERED_TOOLS, TURN, conversation
 from routoo.request_fields import MOST_ANSWERS
+from routoo.routing.arms.parameters import LIMIT_FIELDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from routoo.api.extproc.body_facts import Need
     from routoo.api.extproc.media import Media
@@ -30,21 +31,12 @@ _PATHS: tuple[tuple[str, Api], ...] = (
     ("/responses", "responses"),
     ("/messages", "messages"),
 )
-# Fields that limit the answer, by API. Others are those of another API: the provider ignores or
-# refuses them. Where two are valid, providers differ in which one they use, so the larger counts.
-_LIMITS: dict[Api, tuple[str, ...]] = {
-    "chat": ("max_completion_tokens", "max_tokens"),
-    "responses": ("max_output_tokens",),
-    "completions": ("max_tokens",),
-    "messages": ("max_tokens",),
-}
-CAPS: dict[Api, str] = {api: names[0] for api, names in _LIMITS.items()}
-"""The field of each API that limits the answer; of two, the newer."""
 _ANSWERS: dict[Api, tuple[str, ...]] = {"chat": ("n",), "completions": ("n", "best_of")}
 _JSON_FORMATS = frozenset({"json_schema", "json_object"})
 # Anthropic's models read this much before the tools, whatever they are.
 _TOOLS_PREAMBLE = 350
 _MOST_TIER_CHARS = 64
+_CACHE_MARK = "cache_control"
 _MOST_TOKENS = 2**31 - 1
 _DIGITS = re.compile(r"[ \t]*\+?\d{1,20}[ \t]*", re.ASCII)
 
@@ -92,9 +84,17 @@ def api_of(path: str) -> Api | None:
     return next((api for end, api in _PATHS if path.endswith(end)), None)
 
 
-def asked_by(api: Api, body: dict[str, Any]) -> Asked:
-    """Reads a body, in the format of its API."""
+def asked_by(api: Api, body: Mapping[str, Any], counted: Sequence[str] = ()) -> Asked:
+    """Reads a body, in the format of its API.
+
+    Args:
+        api: the API.
+        body: the members of the body.
+        counted: JSON texts of parts of it that were not read, see ``RequestBody``.
+    """
     found = BodyFacts()
+    for text in counted:
+        found.bill(text)
     _READERS[api](body, found)
     turns = found.turns()
     tools = [tool for name in ("tools", "functions") for tool in _listed(body.get(name))]
@@ -114,8 +114,10 @@ def asked_by(api: Api, body: dict[str, Any]) -> Asked:
         found.needs.add("audio")
     tier = body.get("service_tier")
     prompts, longest_share = _prompts(body.get("prompt")) if api == "completions" else (1, 1.0)
-    answers = [_whole(body[name]) or 1 for name in _ANSWERS.get(api, ()) if name in body]
-    limits = [_whole(body[name]) for name in _LIMITS[api] if name in body]
+    answers = [whole(body[name]) or 1 for name in _ANSWERS.get(api, ()) if name in body]
+    # Fields of another API do not count: the provider ignores or refuses them. Where two are valid,
+    # providers differ in which one they use, so the larger counts.
+    limits = [whole(body[name]) for name in LIMIT_FIELDS[api] if name in body]
     return Asked(
         text=_text_of(turns),
         needs=frozenset(found.needs),
@@ -129,46 +131,48 @@ def asked_by(api: Api, body: dict[str, Any]) -> Asked:
         longest_share=longest_share,
         service_tier=tier[:_MOST_TIER_CHARS] if isinstance(tier, str) else "",
         speaks=speaks,
-        caches=_marked_for_cache(body),
+        caches=_marked_for_cache(body) or any(_CACHE_MARK in text for text in counted),
     )
 
 
-def _marked_for_cache(body: dict[str, Any]) -> bool:
+def _marked_for_cache(body: Mapping[str, Any]) -> bool:
     """Returns whether a part of a body, at any depth, has a mark for the provider's cache."""
     left: list[Any] = [body]  # dicts and lists
     while left:
         one = left.pop()
         if isinstance(one, dict):
-            if one.get("cache_control"):
+            if one.get(_CACHE_MARK):
                 return True
             one = one.values()
         left += [inner for inner in one if isinstance(inner, (dict, list))]
     return False
 
 
-def _read_chat(body: dict[str, Any], found: BodyFacts) -> None:
+def _read_chat(body: Mapping[str, Any], found: BodyFacts) -> None:
     read_messages(body.get("messages"), found)
     _read_format(body.get("response_format"), found)
     found.bill(_predicted(body.get("prediction")))
 
 
-def _read_completions(body: dict[str, Any], found: BodyFacts) -> None:
+def _read_completions(body: Mapping[str, Any], found: BodyFacts) -> None:
     prompt = body.get("prompt")
-    prompts = prompt if isinstance(prompt, list) else [prompt]
-    for one in prompts:
-        if isinstance(one, str):
-            found.say(one)
-        elif isinstance(one, list):
-            found.tokens += len(one)
-        elif _is_token(one):
-            found.tokens += 1
+    if _is_of_tokens(prompt):
+        found.tokens += len(prompt)
+    else:
+        for one in prompt if isinstance(prompt, list) else [prompt]:
+            if isinstance(one, str):
+                found.say(one)
+            elif isinstance(one, list):
+                found.tokens += len(one)
+            elif _is_token(one):
+                found.tokens += 1
     if isinstance(suffix := body.get("suffix"), str):
         for _ in range(min(_prompts(prompt)[0], MOST_ANSWERS)):
             found.bill(suffix)
     _read_format(body.get("response_format"), found)
 
 
-def _read_responses(body: dict[str, Any], found: BodyFacts) -> None:
+def _read_responses(body: Mapping[str, Any], found: BodyFacts) -> None:
     found.begin("system")
     instructions = body.get("instructions")
     if isinstance(instructions, list):
@@ -190,7 +194,7 @@ def _read_responses(body: dict[str, Any], found: BodyFacts) -> None:
             read_content(value, found)
 
 
-def _read_anthropic(body: dict[str, Any], found: BodyFacts) -> None:
+def _read_anthropic(body: Mapping[str, Any], found: BodyFacts) -> None:
     found.begin("system")
     read_content(body.get("system"), found)
     read_messages(body.get("messages"), found)
@@ -200,7 +204,7 @@ def _read_anthropic(body: dict[str, Any], found: BodyFacts) -> None:
         _read_format(config.get("format"), found)
 
 
-_READERS: dict[Api, Callable[[dict[str, Any], BodyFacts], None]] = {
+_READERS: dict[Api, Callable[[Mapping[str, Any], BodyFacts], None]] = {
     "chat": _read_chat,
     "completions": _read_completions,
     "responses": _read_responses,
@@ -216,9 +220,13 @@ def _is_token(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def _is_of_tokens(prompt: object) -> TypeGuard[list[int]]:
+    return isinstance(prompt, list) and set(map(type, prompt)) == {int}
+
+
 def _prompts(prompt: object) -> tuple[int, float]:
     """Returns the number of prompts, and the share of the longest in their length."""
-    if not isinstance(prompt, list) or not prompt or all(_is_token(one) for one in prompt):
+    if not isinstance(prompt, list) or not prompt or _is_of_tokens(prompt):
         return 1, 1.0
     sizes = [
         len(one) * _BYTES_OF.get(type(one), 0) for one in prompt if isinstance(one, (str, list))
@@ -290,7 +298,7 @@ def _read_format(wanted: object, found: BodyFacts) -> None:
         found.bill(wanted.get("json_schema") or wanted.get("schema"))
 
 
-def _whole(value: object) -> int | None:
+def whole(value: object) -> int | None:
     """Returns a number of at least 1 that is whole, also if it is written as 8.0 or "8".
 
     Some servers take numbers in quotation marks. A number that is too large for any answer is the

@@ -12,26 +12,29 @@ from __future__ import annotations
 from enum import Enum, auto
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
-import orjson
-
+from routoo.api.aside import LARGE_BYTES
 from routoo.api.extproc import messages
-from routoo.api.extproc.body import CAPS, api_of
+from routoo.api.extproc.bodies.arm_fields import arm_fields
+from routoo.api.extproc.bodies.request_body import read_body
+from routoo.api.extproc.body import api_of
 from routoo.api.extproc.failures import may_have_worked
-from routoo.api.extproc.headers import PREFIX, RESULTS
-from routoo.api.extproc.json_body import read_json
-from routoo.api.extproc.model_key import replace_model, with_number
-from routoo.api.extproc.refusal import Refusal
+from routoo.api.extproc.headers import PREFIX
+from routoo.api.extproc.named_models import read_names
+from routoo.api.extproc.refusal import Refusal, unreadable
 from routoo.api.extproc.router import Head
 from routoo.api.extproc.settlement import FIRST_ERROR_STATUS, settled_by
-from routoo.errors import InvalidRequestError
+from routoo.errors import InvalidRequestError, UnreadableBodyError
+from routoo.routing.arms.parameters import LIMIT_FIELDS
 from routoo.routing.outcome import OutcomeReport
 from routoo.tariffs.usage_reader import UsageReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from routoo.api.extproc.body import Api
+    from routoo.api.aside import Aside
+    from routoo.api.extproc.bodies.request_body import RequestBody
     from routoo.api.extproc.messages import Header
     from routoo.api.extproc.metrics import ExchangeCounts
     from routoo.api.extproc.router import Routed, Router
@@ -64,6 +67,7 @@ class Exchange:
         tally: counts the results of requests and replies.
         logged: the decisions whose replies the access log reports.
         admit: lets the sender in, or raises.
+        aside: reads large bodies.
     """
 
     def __init__(
@@ -73,8 +77,10 @@ class Exchange:
         tally: ExchangeCounts,
         logged: AwaitedReplies,
         admit: Callable[[], Admission],
+        aside: Aside,
     ) -> None:
         self._router = router
+        self._aside = aside
         self._admit = admit
         self._settings = settings
         self._tally = tally
@@ -186,9 +192,13 @@ class Exchange:
         headers = _plain(message.headers)
         by_name = dict(headers)
         ours = tuple(header for header in headers if header[0].startswith(PREFIX))
-        forged = sorted({name for name, _ in ours if name in RESULTS})
-        as_it_is = messages.pass_request(forged) if forged else None
-        api = api_of(by_name.get(":path", "")) if by_name.get(":method") == "POST" else None
+        # Headers for the processor, and forged ones of it, must not reach the upstream.
+        removed = sorted({name for name, _ in ours})
+        as_it_is = messages.pass_request(removed) if removed else None
+        api = None
+        if by_name.get(":method") == "POST":
+            # Servers read a path in other letters, or with signs that are escaped, alike.
+            api = api_of(unquote(by_name.get(":path", "")).lower())
         if api is None or message.end_of_stream:
             return self._pass(as_it_is)
         self._request = Head(
@@ -208,22 +218,45 @@ class Exchange:
         self._next = _Next.REQUEST_BODY
         # Envoy refuses a body that does not fit in its buffer, unless it may send a part of it.
         whole = bool(length) or self._settings.on_too_large == "refuse"
-        return messages.ask_for_body(forged, whole=whole, reply=self._reads_reply)
+        return messages.ask_for_body(removed, whole=whole, reply=self._reads_reply)
 
     async def _request_body(self, message: Message) -> bytes | None:
         assert self._request is not None  # noqa: S101 - its headers came before
-        body: bytes = message.body
-        if len(body) > self._settings.max_body_bytes or not message.end_of_stream:
+        data: bytes = message.body
+        if len(data) > self._settings.max_body_bytes or not message.end_of_stream:
             return self._too_large(None)
         try:
-            values = read_json(body)
-        except orjson.JSONDecodeError:
-            return self._unreadable(None, 400, "the body is not JSON")
-        if not isinstance(values, dict) or not self._is_for_us(values):
+            names = read_names(self._settings)
+            if len(data) > LARGE_BYTES:
+                body = await self._aside.run(read_body, data, names)
+            else:
+                body = read_body(data, names)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer
+            return self._not_read(error)
+        named = self._router.named(body, self._settings)
+        if isinstance(named, Refusal):
+            return self._refuse(named)
+        if body is None or named is None:
             return self._pass(None)
-        found = await self._router.route(self._request, values, self._admit)
-        if isinstance(found, Refusal):
-            return self._refuse(found)
+        found = await self._router.route(
+            self._request,
+            body.values,
+            self._admit,
+            counted=body.counted,
+            size_bytes=len(data),
+            named=named,
+        )
+        return self._refuse(found) if isinstance(found, Refusal) else self._sent_on(body, found)
+
+    def _not_read(self, error: Exception) -> bytes | None:
+        if not isinstance(error, UnreadableBodyError):
+            return self._refuse(self._router.refused(error))
+        if error.may_be_routed:
+            return self._refuse(unreadable(400, str(error)))
+        return self._unreadable(None, 400, str(error))
+
+    def _sent_on(self, body: RequestBody, found: Routed) -> bytes:
+        assert self._request is not None  # noqa: S101 - its headers came before
         if found.decision is not None:
             self._router.trace(found.decision, self._request.traceparent)
         self._routed = found
@@ -232,15 +265,18 @@ class Exchange:
         if found.decision is not None and not self._reads_reply:
             self._logged.expect(found.decision.decision_id, found.decision.tenant)
         self._tally.request("fallback" if found.decision is None else "routed")
-        body = replace_model(body, found.model)
+        api = self._request.api
+        fields = {} if found.arm is None else arm_fields(body, found.arm, api)
         if self._settings.cap_answers and found.decision is not None:
-            body = _capped(body, self._request.api, found.decision.max_output_tokens)
-        headers = [*found.headers, ("content-length", str(len(body)))]
-        # Headers for the processor must not reach the upstream.
+            tokens = found.decision.max_output_tokens
+            if tokens is not None:
+                fields[LIMIT_FIELDS[api][0]] = b"%d" % tokens
+        data = body.rewritten(None if found.is_named else found.model, fields)
+        headers = [*found.headers, ("content-length", str(len(data)))]
         removed = {name for name, _ in self._request.ours}.difference(dict(found.headers))
         if self._settings.uncompressed_replies and "accept-encoding" in self._request.names:
             removed.add("accept-encoding")
-        return messages.routed_request(body, headers, sorted(removed))
+        return messages.routed_request(data, headers, sorted(removed))
 
     def _reply_headers(self, message: Message, attributes: Message) -> bytes:
         assert self._routed is not None  # noqa: S101 - Envoy sends them for routed requests only
@@ -256,7 +292,13 @@ class Exchange:
         self._next = _Next.NOTHING if reader is None else _Next.REPLY_BODY
         if reader is None:
             self._ended = "unread"
-        return messages.reply_headers(self._routed.headers, body=reader is not None)
+        # An upstream must not say of its replies what only the processor knows.
+        forged = {name for name in headers if name.startswith(PREFIX)}
+        return messages.reply_headers(
+            self._routed.headers,
+            sorted(forged.difference(dict(self._routed.headers))),
+            body=reader is not None,
+        )
 
     def _reader(self, headers: dict[str, str]) -> UsageReader | None:
         """Returns a reader for a reply with these headers; None: no reader can read it."""
@@ -277,11 +319,6 @@ class Exchange:
         self._ended = "read"
         return None
 
-    def _is_for_us(self, body: dict[str, Any]) -> bool:
-        """Returns whether the body's model is a route name."""
-        model = body.get("model")
-        return isinstance(model, str) and model in self._settings.route_names
-
     def _pass(self, answer: bytes | None) -> bytes | None:
         self._next = _Next.NOTHING
         self._tally.request("passed")
@@ -298,7 +335,7 @@ class Exchange:
     def _unreadable(self, answer: bytes | None, status: int, what: str) -> bytes | None:
         if self._settings.on_unreadable == "pass":
             return self._pass(answer)
-        return self._refuse(Refusal(status, "unreadable_body", f"{what}; send plain JSON"))
+        return self._refuse(unreadable(status, what))
 
     def _refuse(self, refusal: Refusal) -> bytes:
         assert self._request is not None  # noqa: S101 - refusals come after its headers
@@ -313,8 +350,3 @@ def _plain(headers: Message) -> list[Header]:
         (one.key, one.raw_value.decode("utf-8", "replace") if one.raw_value else one.value)
         for one in headers.headers
     ]
-
-
-def _capped(body: bytes, api: Api, tokens: int | None) -> bytes:
-    """Returns the body with a longest answer in the API's own field; None: as it is."""
-    return body if tokens is None else with_number(body, CAPS[api], tokens)

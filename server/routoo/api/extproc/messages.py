@@ -107,15 +107,18 @@ def routed_request(body: bytes, headers: Iterable[Header], removed: Iterable[str
     return _bytes(answer)
 
 
-def reply_headers(headers: Iterable[Header], *, body: bool) -> bytes:
+def reply_headers(headers: Iterable[Header], removed: Iterable[str] = (), *, body: bool) -> bytes:
     """Answers reply headers.
 
     Args:
         headers: set on the reply.
+        removed: names of headers that are taken off the reply.
         body: Envoy sends the reply's body in pieces; otherwise it sends no more.
     """
     answer = ext_proc.ProcessingResponse()
-    _headers(answer.response_headers.response.header_mutation, headers)
+    mutation = answer.response_headers.response.header_mutation
+    _headers(mutation, headers)
+    mutation.remove_headers.extend(removed)
     if body:
         answer.mode_override.CopyFrom(_STREAMED_REPLY)
     return _bytes(answer)

@@ -9,6 +9,8 @@ from prometheus_client import Counter
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
+    from routoo.api.extproc.refusal import Fault
+
 RequestResult = Literal["routed", "fallback", "passed", "refused"]
 ReplyResult = Literal["read", "estimated", "failed", "gone"]
 EntryFault = Literal["repaired", "lost"]
@@ -40,13 +42,22 @@ class ExchangeCounts:
             ("result",),
             registry=registry,
         )
+        faults = Counter(
+            "routoo_http_faults",
+            "HTTP requests without a decision: internal (a fault of the service, which its log"
+            " tells), unavailable (the service stops).",
+            ("reason",),
+            registry=registry,
+        )
         # All series exist from the start, so that rates do not begin with a jump.
         results: tuple[RequestResult, ...] = ("routed", "fallback", "passed", "refused")
         endings: tuple[ReplyResult, ...] = ("read", "estimated", "failed", "gone")
-        faults: tuple[EntryFault, ...] = ("repaired", "lost")
+        entry_faults: tuple[EntryFault, ...] = ("repaired", "lost")
+        reasons: tuple[Fault, ...] = ("internal", "unavailable")
         self._requests = {result: requests.labels(result) for result in results}
         self._replies = {result: replies.labels(result) for result in endings}
-        self._entries = {fault: entries.labels(fault) for fault in faults}
+        self._entries = {fault: entries.labels(fault) for fault in entry_faults}
+        self._faults = {reason: faults.labels(reason) for reason in reasons}
 
     def request(self, result: RequestResult) -> None:
         """Counts a request that was handled."""
@@ -55,6 +66,10 @@ class ExchangeCounts:
     def reply(self, result: ReplyResult) -> None:
         """Counts the end of a routed request's reply."""
         self._replies[result].inc()
+
+    def fault(self, reason: Fault) -> None:
+        """Counts a request for which no decision was made, by a fault that is not its own."""
+        self._faults[reason].inc()
 
     def entry(self, fault: EntryFault) -> None:
         """Counts an entry of the access log that was not whole."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import grpc
 import orjson
 
+from routoo.api.extproc.headers import DECISION_ID
 from routoo.api.extproc.messages import immediate
-from routoo.api.status import reported
+from routoo.api.status import reported, status_of
 from routoo.errors import (
     BudgetSpentError,
     InvalidRequestError,
@@ -31,6 +32,12 @@ _HTTP_STATUS = {
     grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
     grpc.StatusCode.UNAVAILABLE: 503,
     grpc.StatusCode.DEADLINE_EXCEEDED: 504,
+}
+Fault = Literal["unavailable", "internal"]
+_FAULTS: dict[grpc.StatusCode, Fault] = {
+    grpc.StatusCode.UNAVAILABLE: "unavailable",
+    grpc.StatusCode.DEADLINE_EXCEEDED: "unavailable",
+    grpc.StatusCode.INTERNAL: "internal",
 }
 _INTERNAL = 500
 _OWN_STATUS: dict[type[Exception], int] = {BudgetSpentError: 402, QueueFullError: 503}
@@ -69,6 +76,7 @@ class Refusal:
         retry_after_s: seconds after which another try may succeed; None: not known.
         failure: the reason for which the fallback model may answer; None: the caller has to change
             the request.
+        decision_id: the id under which a fault is in the logs; empty: it is the caller's.
     """
 
     status: int
@@ -77,6 +85,7 @@ class Refusal:
     param: str = ""
     retry_after_s: float | None = None
     failure: RoutingFailure | None = None
+    decision_id: str = ""
 
     def answer(self, api: Api) -> bytes:
         """Returns the message that makes Envoy send this reply."""
@@ -98,31 +107,47 @@ class Refusal:
         headers = [("content-type", "application/json")]
         if self.retry_after_s is not None:
             headers.append(("retry-after", str(max(1, ceil(self.retry_after_s)))))
+        if self.decision_id:
+            headers.append((DECISION_ID, self.decision_id))
         return immediate(self.status, headers, orjson.dumps(content), f"routoo_{self.code}")
 
 
-def refusal_of(error: Exception, rpc: str) -> Refusal:
+def unreadable(status: int, what: str) -> Refusal:
+    """Makes the refusal of a body that is not read.
+
+    Args:
+        status: HTTP status.
+        what: says why.
+    """
+    return Refusal(status, "unreadable_body", f"{what}; send plain JSON")
+
+
+def fault_of(error: Exception) -> Fault | None:
+    """Returns whose fault an error is: the service's own, or that it is away; None: neither."""
+    return _FAULTS.get(status_of(error)[0])
+
+
+def failure_of(error: Exception) -> RoutingFailure | None:
+    """Returns the reason for which the fallback model may answer; None: there is none."""
+    found = next((_FAILURES[kind] for kind in type(error).__mro__ if kind in _FAILURES), None)
+    return found or fault_of(error)
+
+
+def refusal_of(error: Exception, rpc: str, decision_id: str = "") -> Refusal:
     """Converts an error to a refusal; a fault of the service gets a text without detail.
 
     Args:
         error: the error that a request has failed with.
         rpc: the call's name, for the log.
+        decision_id: the id under which the error is logged; empty: none.
     """
-    code, line = reported(error, rpc)
+    code, line = reported(error, rpc, decision_id)
     status = next(
         (_OWN_STATUS[kind] for kind in type(error).__mro__ if kind in _OWN_STATUS),
         _HTTP_STATUS.get(code, _INTERNAL),
     )
-    failure = next((_FAILURES[kind] for kind in type(error).__mro__ if kind in _FAILURES), None)
-    if failure is None and code in _OURS:
-        failure = "unavailable"
+    failure = failure_of(error)
     param = error.field if isinstance(error, InvalidRequestError) else ""
     retry_after_s = getattr(error, "retry_after_s", None)
-    return Refusal(status, failure or code.name.lower(), line, param, retry_after_s, failure)
-
-
-_OURS = (
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.DEADLINE_EXCEEDED,
-    grpc.StatusCode.INTERNAL,
-)
+    word = failure or code.name.lower()
+    return Refusal(status, word, line, param, retry_after_s, failure, decision_id)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from routoo.api.aside import LARGE_BYTES, Aside
 from routoo.api.extproc.body import asked_by
 from routoo.api.extproc.headers import (
+    ARM,
     COST_USD,
     DECISION_ID,
     MODEL,
@@ -16,29 +20,35 @@ from routoo.api.extproc.headers import (
     SWITCH_COST_USD,
     read_fields,
 )
-from routoo.api.extproc.refusal import Refusal, refusal_of
-from routoo.api.session_of_body import session_of
+from routoo.api.extproc.named_models import booked_model
+from routoo.api.extproc.refusal import Refusal, failure_of, fault_of, refusal_of
+from routoo.api.session_of_body import session_of, session_of_body
 from routoo.errors import DrainingError, InvalidRequestError, NoEligibleModelError
 from routoo.predictor.conversation import TURN, contents
 from routoo.predictor.tokenizers.families import count_by_family
+from routoo.routing.arms.own import NOTHING_ASKED, own_asking
 from routoo.routing.estimates import INPUT_MARGIN
 from routoo.routing.request import PromptRequest
 from routoo.routing.sessions.stay import Stay
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
+    from routoo.api.extproc.bodies.request_body import RequestBody
     from routoo.api.extproc.body import Api, Asked
     from routoo.api.extproc.messages import Header
+    from routoo.api.extproc.refusal import Fault
     from routoo.api.overload import Overload
     from routoo.api.security.caller import Caller
     from routoo.api.security.gate import Admission
     from routoo.config.processor import CapabilityNames, ProcessorSettings
     from routoo.config.settings import Settings
     from routoo.engine.current import ActiveEngine
-    from routoo.engine.engine import Engine
+    from routoo.routing.arms.own import OwnAsking
+    from routoo.routing.arms.spec import ArmSpec
     from routoo.routing.decision import Decision
     from routoo.routing.pool import Pool
+    from routoo.routing.sessions.facts import SessionFacts
     from routoo.telemetry.tracing import Tracing
 
 _NEEDS = (
@@ -52,6 +62,8 @@ _NEEDS = (
 
 
 RPC = "Process"
+TWO_ANSWERS = "cascade"
+"""The policy that is not offered here."""
 # The text for the predictor of a request that has none that can be read, such as one of tokens.
 _NOT_READ = "tokens"
 
@@ -81,13 +93,17 @@ class Routed:
 
     Attributes:
         model: the name, in the pool, of the model that answers.
+        arm: the arm that it is asked for; None: none.
         headers: tell the upstream and the caller of the decision.
         decision: the decision; None: the fallback model answers, for which nothing is predicted.
+        is_named: whether the request names its model, so that its body stays as it is.
     """
 
     model: str
+    arm: ArmSpec | None
     headers: tuple[Header, ...]
     decision: Decision | None
+    is_named: bool = False
 
 
 class Router:
@@ -100,52 +116,111 @@ class Router:
         current: the engine and the settings in force.
         overload: refuses requests that would wait too long; shared with the calls of the API.
         tracing: gets the decisions; None: nothing is traced.
+        aside: reads large bodies; None: a thread of its own.
+        on_fault: called for each request without a decision by a fault that is not its own.
     """
 
     def __init__(
-        self, current: ActiveEngine, overload: Overload, tracing: Tracing | None = None
+        self,
+        current: ActiveEngine,
+        overload: Overload,
+        tracing: Tracing | None = None,
+        *,
+        aside: Aside | None = None,
+        on_fault: Callable[[Fault], None] = lambda _fault: None,
     ) -> None:
         self.open = True
+        self._aside = Aside() if aside is None else aside
+        self._on_fault = on_fault
         self._tracing = tracing
         self._current = current
         self._overload = overload
 
+    def named(self, body: RequestBody | None, settings: ProcessorSettings) -> str | Refusal | None:
+        """Returns the model that a request names, if it is booked; see ``booked_model``."""
+        return booked_model(body, settings, self._current.engine.pool)
+
     async def route(
-        self, head: Head, body: dict[str, Any], admit: Callable[[], Admission]
+        self,
+        head: Head,
+        body: Mapping[str, Any],
+        admit: Callable[[], Admission],
+        *,
+        counted: Sequence[str] = (),
+        size_bytes: int = 0,
+        named: str = "",
     ) -> Routed | Refusal:
         """Decides a request; an error becomes a refusal, or the fallback if the settings say so.
 
+        The fallback model takes no request whose body was not understood: nobody would know what
+        it costs.
+
         Args:
             head: the request's headers.
-            body: the request's JSON object.
+            body: the members of the request's body.
             admit: lets the sender in, or raises.
+            counted: parts of the body that were not read, see ``RequestBody``.
+            size_bytes: the size of the body; a large one is read beside the loop.
+            named: the pool's model that the request names, and that answers it or none; empty: it
+                is routed.
         """
-        settings = self._current.settings
         entered_s = None
         admission: Admission | None = None
+        request: PromptRequest | None = None
         try:
             self._overload.check()
             admission = admit()
             if not self.open:
                 raise DrainingError("the service is stopping; send again")  # noqa: TRY301
+            if size_bytes > LARGE_BYTES:
+                asked, told = await self._aside.run(_read, head.api, body, counted)
+            else:
+                asked, told = _read(head.api, body, counted)
             # Read after the last await, as a reload may exchange the engine during one.
-            engine = self._current.engine
-            request = _request(head, body, admission.caller, settings, engine)
+            engine, settings = self._current.engine, self._current.settings
+            own = NOTHING_ASKED if engine.pool.arms is None else own_asking(head.api, body)
+            request = _request(head, asked, own, admission.caller, settings, engine.pool, named)
+            if not named:
+                derives = settings.sessions.derive and engine.accounting.sessions.keeps
+                session = session_of(read_fields(head.ours), told, derives=derives)
+                request = replace(request, session=session)
             entered_s = self._overload.enter()
             decision = await engine.route(request)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer
-            refusal = refusal_of(error, RPC)
-            fallback = settings.processor
-            if fallback.fallback_model and refusal.failure in fallback.fallback_on:
-                model = fallback.fallback_model
-                return Routed(model, ((MODEL, model),), None)
-            return refusal
+            if named:
+                return self._refused(error, "")
+            return self._not_routed(error, understood=request is not None)
         finally:
             if entered_s is not None:
                 self._overload.leave(entered_s)
             if admission is not None and admission.counts:
                 admission.leave()
-        return Routed(decision.model, _told(decision), decision)
+        arm = None if named else decision.arm  # its body stays as it is
+        return Routed(decision.model, arm, _told(decision, arm), decision, is_named=bool(named))
+
+    def refused(self, error: Exception) -> Refusal:
+        """Returns the refusal of a request whose body could not be read, and logs a fault."""
+        return self._refused(error, "")
+
+    def _not_routed(self, error: Exception, *, understood: bool) -> Routed | Refusal:
+        """Returns the fallback model, where it may answer, or the refusal of a request."""
+        settings = self._current.settings.processor
+        failure = failure_of(error)
+        is_taken = failure in settings.fallback_on and (understood or failure != "internal")
+        model = settings.fallback_model if is_taken else ""
+        refusal = self._refused(error, model)
+        return _fallback(model, self._current.engine.pool) if model else refusal
+
+    def _refused(self, error: Exception, fallback_model: str) -> Refusal:
+        """Makes the refusal for an error; a fault of the service is logged and counted."""
+        fault = fault_of(error)
+        if fault is None:
+            return refusal_of(error, RPC)
+        engine = self._current.engine
+        decision_id = engine.new_id()
+        self._on_fault(fault)
+        engine.failed(decision_id, fault, fallback_model)
+        return refusal_of(error, RPC, decision_id)
 
     def trace(self, decision: Decision, traceparent: str) -> None:
         """Adds a decision to the trace of its HTTP request, if traces are on."""
@@ -153,11 +228,18 @@ class Router:
             self._tracing.decided_over_http(decision, traceparent)
 
 
-def _told(decision: Decision) -> tuple[Header, ...]:
+def _read(api: Api, body: Mapping[str, Any], counted: Sequence[str]) -> tuple[Asked, SessionFacts]:
+    """Reads what a body asks for, and the session that it tells."""
+    asked = asked_by(api, body, counted)
+    return asked, session_of_body(api, body, marked=asked.caches)
+
+
+def _told(decision: Decision, arm: ArmSpec | None) -> tuple[Header, ...]:
     """Returns the headers that tell of a decision."""
     batch, row = decision.batch, decision.row
     headers = (
         (MODEL, decision.model),
+        *(() if arm is None else ((ARM, arm.name),)),
         (DECISION_ID, decision.decision_id),
         (SCORE, f"{batch.scores[row]:.4f}"),
         (COST_USD, f"{batch.costs_usd[row]:.6g}"),
@@ -172,8 +254,23 @@ def _told(decision: Decision) -> tuple[Header, ...]:
     )
 
 
+def _fallback(name: str, pool: Pool) -> Routed:
+    """Returns the fallback; the name of a model with arms asks for none of them."""
+    column = pool.columns_named(name, "processor.fallback_model")[0]
+    model, arms = pool.model_of(column), pool.arms
+    arm = None if arms is None or name == model else arms.specs[column]
+    named = () if arm is None else ((ARM, arm.name),)
+    return Routed(model, arm, ((MODEL, model), *named), None)
+
+
 def _request(
-    head: Head, body: dict[str, Any], caller: Caller, settings: Settings, engine: Engine
+    head: Head,
+    asked: Asked,
+    own: OwnAsking,
+    caller: Caller,
+    settings: Settings,
+    pool: Pool,
+    named: str,
 ) -> PromptRequest:
     """Converts an HTTP request to a request of the engine.
 
@@ -183,11 +280,23 @@ def _request(
         PermissionDeniedError: the request names another tenant.
     """
     fields = read_fields(head.ours)
-    asked = asked_by(head.api, body)
-    needed = _needed(asked, settings.processor.capabilities, engine.pool)
+    if fields.get("policy") == TWO_ANSWERS:
+        raise InvalidRequestError(
+            f"{TWO_ANSWERS} asks two models and compares their answers, and this way in asks one;"
+            " name another policy, or call Route and Escalate",
+            field="x-routoo-policy",
+        )
+    # A caller that names a model knows what it can do.
+    needed = [] if named else _needed(asked, settings.processor.capabilities, pool)
     fields["required_capabilities"] = (*fields.get("required_capabilities", ()), *needed)
+    allowed = fields.get("allowed_models", ())
+    if named and allowed and named not in allowed:
+        raise NoEligibleModelError(
+            f"the body names {named}, and the allowed models are others",
+            constraint="allowed_models",
+        )
     fields["allowed_models"] = _allowed(
-        head.api, fields.get("allowed_models", ()), settings.processor
+        head.api, (named,) if named else allowed, settings.processor, pool
     )
     if caller.tenant is not None:
         fields["tenant"] = caller.tenant_for(fields.get("tenant", ""))
@@ -209,13 +318,10 @@ def _request(
         if asked.media.is_empty
         else asked.media.amounts(processor.media, processor.tokens_per_image),
         service_tier=asked.service_tier,
-        session=session_of(
-            head.api,
-            body,
-            fields,
-            derives=settings.sessions.derive and engine.accounting.sessions.keeps,
-            marked=asked.caches,
-        ),
+        named=bool(named),
+        api="" if pool.arms is None else head.api,
+        effort=own.effort,
+        forbids_thinking=own.forbids_thinking,
     )
 
 
@@ -255,12 +361,18 @@ def _needed(asked: Asked, names: CapabilityNames, pool: Pool) -> list[str]:
     return needed
 
 
-def _allowed(api: Api, asked: tuple[str, ...], settings: ProcessorSettings) -> tuple[str, ...]:
+def _allowed(
+    api: Api, asked: tuple[str, ...], settings: ProcessorSettings, pool: Pool
+) -> tuple[str, ...]:
     """Returns the models that the request allows and that speak its API; empty: all."""
     speak = settings.messages_models if api == "messages" else settings.openai_models
     if not speak or not asked:
         return speak or asked
-    allowed = tuple(name for name in asked if name in speak)
+    if pool.arms is None:
+        allowed = tuple(name for name in asked if name in speak)
+    else:
+        both = pool.holds(speak) & pool.holds(name for name in asked if pool.has(name))
+        allowed = tuple(pool.names[column] for column in np.flatnonzero(both).tolist())
     if not allowed:
         raise NoEligibleModelError(
             f"none of the allowed models takes this kind of request; {', '.join(speak)} do",

@@ -15,12 +15,14 @@ from routoo.api.extproc.exchange import Exchange
 from routoo.api.extproc.metrics import ExchangeCounts
 from routoo.api.extproc.router import RPC, Router
 from routoo.api.extproc.settlement import AwaitedReplies, OutcomeQueue
+from routoo.api.memory.in_flight import CALL_BYTES, message_bytes
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from routoo.api.calls import Calls, Context, StreamState
     from routoo.api.peers import Peers
+    from routoo.api.security.gate import Admission
     from routoo.engine.current import ActiveEngine
     from routoo.telemetry.tracing import Tracing
 
@@ -48,8 +50,10 @@ class Processor:
     ) -> None:
         self._current = current
         self._calls = calls
-        self._router = Router(current, calls.overload, tracing)
         self._tally = ExchangeCounts(registry)
+        self._router = Router(
+            current, calls.overload, tracing, aside=calls.aside, on_fault=self._tally.fault
+        )
         self._released = False
         self._streams: dict[asyncio.Task[Any], Exchange] = {}
         self._booking = OutcomeQueue(current)
@@ -109,14 +113,15 @@ class Processor:
             self._current.settings.processor,
             self._tally,
             self._logged,
-            lambda: self._calls.admit(context, RPC),
+            lambda: self._admitted(context),
+            self._calls.aside,
         )
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - grpc.aio runs each call in one
         self._streams[task] = exchange
         self._idle.clear()
         try:
-            await _talk(exchange, context)
+            await self._talk(exchange, context)
             exchange.told()
         except asyncio.CancelledError:
             ending.released = self._released and exchange.waits_for_upstream
@@ -132,18 +137,28 @@ class Processor:
             if not self._streams:
                 self._idle.set()
 
+    def _admitted(self, context: Context) -> Admission:
+        """Lets a request in; its body has been read already."""
+        self._calls.in_flight.check(CALL_BYTES)
+        return self._calls.admit(context, RPC)
 
-async def _talk(exchange: Exchange, context: Context) -> None:
-    """Answers messages until one side has nothing more to say.
+    async def _talk(self, exchange: Exchange, context: Context) -> None:
+        """Answers messages until one side has nothing more to say.
 
-    Raises:
-        RoutooError: a message is malformed or out of place.
-    """
-    while not exchange.over:
-        body = await context.read()
-        if body is grpc.aio.EOF:  # type: ignore[attr-defined]
-            return
-        answer = await exchange.answer(parse(ext_proc.ProcessingRequest, body))
-        if answer is not None:
-            exchange.handed()
-            await context.write(answer)
+        Raises:
+            RoutooError: a message is malformed or out of place.
+        """
+        in_flight = self._calls.in_flight
+        while not exchange.over:
+            body = await context.read()
+            if body is grpc.aio.EOF:  # type: ignore[attr-defined]
+                return
+            size_bytes = message_bytes(len(body))
+            in_flight.keep(size_bytes)
+            try:
+                answer = await exchange.answer(parse(ext_proc.ProcessingRequest, body))
+            finally:
+                in_flight.give(size_bytes)
+            if answer is not None:
+                exchange.handed()
+                await context.write(answer)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from routoo.engine.open_decisions import made_for
 from routoo.errors import RoutooError
 from routoo.routing.outcome import OutcomeReport
 
@@ -124,12 +125,12 @@ class AwaitedReplies:
 
         Args:
             entry: an entry of the access log.
-            tenant: the tenant that the log is confined to; such a log tells of no such decisions,
-                as nobody is left who knows their tenants.
+            tenant: the tenant whose decision it has to be, by its id; None: any tenant's.
         """
         if self._settings().processor.usage_from != "access_log":
             return None
-        if tenant is not None or not entry.decision_id or not entry.model:
+        known = entry.decision_id and entry.model
+        if not known or (tenant is not None and not made_for(entry.decision_id, tenant)):
             self._tally.entry("lost")
             return None
         found = self._outcome(entry)
@@ -181,9 +182,9 @@ def settled_by(
     """
     if reading.told:
         tally.reply("read")
-        return OutcomeReport(decision_id, usage=reading.usage, latency_ms=latency_ms)
+        return OutcomeReport(decision_id, usage=reading.usage, latency_ms=latency_ms, read=True)
     tally.reply("gone" if broke_off else "estimated")
-    return OutcomeReport(decision_id, usage=reading.usage, estimated=True)
+    return OutcomeReport(decision_id, usage=reading.usage, estimated=True, read=True)
 
 
 class OutcomeQueue:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -9,23 +11,26 @@ import structlog
 from prometheus_client import Counter
 
 from routoo.api.security.caller import ADMIN, ANYONE, PROXY, ROUTE, Caller
+from routoo.api.security.client_certificates import ClientCertificates
 from routoo.api.security.client_limits import Client, ClientLimits
 from routoo.api.security.tokens import Tokens, read_tokens
-from routoo.api.security.watched_files import WatchedFiles
+from routoo.api.security.watched_files import Signature, WatchedFiles
 from routoo.errors import ConfigError, PermissionDeniedError, RateLimitedError, UnauthenticatedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
 
     from prometheus_client import CollectorRegistry
 
+    from routoo.api.security.shared_counts import SharedCounts
     from routoo.config.security import SecuritySettings
 
     Metadata = Iterable[tuple[str, str | bytes]]
 
 # Calls that the role admin may make. All other calls need the role route or proxy.
 _FOR_ADMINS_TOO = frozenset({"GetBudget", "GetInfo", "ListModels"})
-# The longest time in which a token that was taken off the file is still accepted.
+# The longest time in which a token or an authority that was taken off its file is still accepted.
 _LOOK_EVERY_S = 1.0
 _SCHEME = "bearer "
 _log = structlog.get_logger("routoo.security")
@@ -49,18 +54,19 @@ class Admission:
 
     Attributes:
         caller: the client that makes the call.
+        client: what is counted of the client; None: nothing is.
         counts: whether the call counts against a limit, so that ``leave`` has to follow.
     """
 
-    __slots__ = ("_client", "_limits", "caller", "counts")
+    __slots__ = ("_limits", "caller", "client", "counts")
 
     def __init__(
         self, caller: Caller, limits: ClientLimits | None = None, client: Client | None = None
     ) -> None:
         self.caller = caller
+        self.client = client
         self.counts = limits is not None
         self._limits = limits
-        self._client = client
 
     def __enter__(self) -> Self:
         return self
@@ -68,15 +74,22 @@ class Admission:
     def __exit__(self, *_: object) -> None:
         self.leave()
 
+    @property
+    def excess(self) -> int:
+        """So many of the client's calls are above a limit that was lowered since they came."""
+        if self._limits is None or self.client is None:
+            return 0
+        return self._limits.excess(self.client)
+
     def leave(self) -> None:
         """Ends the call."""
-        if self._limits is not None and self._client is not None:
-            self._limits.leave(self._client)
+        if self._limits is not None and self.client is not None:
+            self._limits.leave(self.client)
 
     def count(self, prompts: int) -> None:
         """Counts the further prompts of a batch, once it is known how many there are."""
-        if self._limits is not None and self._client is not None and prompts > 0:
-            self._limits.add(self._client, prompts)
+        if self._limits is not None and self.client is not None and prompts > 0:
+            self._limits.add(self.client, prompts)
 
     def take(self) -> None:
         """Counts one more message of a stream.
@@ -84,12 +97,27 @@ class Admission:
         Raises:
             RateLimitedError: the client sends too many.
         """
-        if self._limits is not None and self._client is not None:
-            self._limits.take(self._client)
+        if self._limits is not None and self.client is not None:
+            self._limits.take(self.client)
 
 
 ANYONE_IN = Admission(ANYONE)
 """The admission of every call to a service without authentication and limits."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccessRenewal:
+    """Settings of access that were read and checked, and may be taken.
+
+    Attributes:
+        settings: the section.
+        tokens: the tokens in the file that the section names.
+        seen: the state of that file before it was read.
+    """
+
+    settings: SecuritySettings
+    tokens: Tokens
+    seen: Signature
 
 
 class Gate:
@@ -101,11 +129,13 @@ class Gate:
     Args:
         settings: the tokens, certificates and limits of clients.
         registry: gets the metrics.
+        shared: the counts that the workers of a service share; None: this process counts alone.
         clock_s: seconds on a clock that never goes back.
-        wall_clock_s: seconds since 1970, by which tokens expire.
+        wall_clock_s: seconds since 1970, by which tokens and certificates expire. They also expire
+            by the time that passes, so that a clock that is set back makes no expired one valid.
 
     Raises:
-        ConfigError: the file of the tokens cannot be used.
+        ConfigError: the file of the tokens or that of the authorities cannot be used.
     """
 
     def __init__(
@@ -113,11 +143,13 @@ class Gate:
         settings: SecuritySettings,
         registry: CollectorRegistry,
         *,
+        shared: SharedCounts | None = None,
         clock_s: Callable[[], float] = monotonic,
         wall_clock_s: Callable[[], float] = time,
     ) -> None:
         self._clock_s = clock_s
         self._wall_clock_s = wall_clock_s
+        self._began_s = wall_clock_s() - clock_s()
         self._refused = Counter(
             "routoo_refused_calls",
             "Calls that the gate refused: unauthenticated, permission_denied, rate_limited.",
@@ -126,25 +158,50 @@ class Gate:
         )
         self._reloads = Counter(
             "routoo_security_reloads",
-            "Changed files of tokens and certificates: taken, or refused and the old ones kept.",
+            "Changed files of tokens, certificates and clients' authorities: taken, or refused and"
+            " the old ones kept.",
             ("file", "result"),
             registry=registry,
         )
+        self._limits = ClientLimits(settings.per_client, clock_s, shared)
+        tls = settings.tls
+        self._holding = None
+        if tls is not None and tls.client_ca is not None:
+            counted = partial(self.reloaded, "client_ca")
+            self._holding = ClientCertificates(tls.client_ca, counted)
+        self._looked_s = clock_s()
+        self.take(self.prepare(settings))
+
+    @staticmethod
+    def prepare(settings: SecuritySettings) -> AccessRenewal:
+        """Reads what settings of access name; may be called in any thread.
+
+        Raises:
+            ConfigError: the file of the tokens cannot be used.
+        """
+        if settings.tokens is None:
+            return AccessRenewal(settings, Tokens(), ())
+        seen = WatchedFiles(settings.tokens).signature()
+        return AccessRenewal(settings, read_tokens(settings.tokens), seen)
+
+    def take(self, renewal: AccessRenewal) -> None:
+        """Lets calls in by other tokens, certificates and limits from now on.
+
+        What was counted of clients stays counted. The open streams of callers who are no longer let
+        in, or whose rights have changed, end when they are checked next.
+        """
+        settings = renewal.settings
         self._asks = settings.asks_who_calls
-        limits = settings.per_client
-        self._limits = ClientLimits(limits, clock_s) if limits.any else None
-        self.anyone = None if self._asks or limits.any else ANYONE_IN
+        self._limits.renew(settings.per_client)
+        self.anyone = None if self._asks or settings.per_client.any else ANYONE_IN
         self._certificates = {
             one.subject: Caller(f"certificate {one.subject}", one.tenant, frozenset(one.roles))
             for one in settings.certificates
         }
         self._path = settings.tokens
-        self._tokens = Tokens()
-        if self._path is not None:
-            self._file = WatchedFiles(self._path)
-            self._seen = self._file.signature()
-            self._looked_s = clock_s()
-            self._tokens = read_tokens(self._path)
+        self._tokens = renewal.tokens
+        self._file = WatchedFiles(*([] if self._path is None else [self._path]))
+        self._seen = renewal.seen
 
     def admit(self, context: CallContext, rpc: str) -> Admission:
         """Lets a call in; to be used in a ``with`` statement, which ends it.
@@ -158,12 +215,8 @@ class Gate:
             PermissionDeniedError: the caller has no role that may make this call.
             RateLimitedError: the client asks for too much.
         """
-        if self.anyone is not None:
-            return self.anyone
         try:
             caller = self._identify(context, rpc)
-            if self._limits is None:
-                return Admission(caller)
             name = caller.name or _host(context.peer())
             return Admission(caller, self._limits, self._limits.enter(name))
         except (UnauthenticatedError, PermissionDeniedError, RateLimitedError) as error:
@@ -210,29 +263,10 @@ class Gate:
         """Counts a changed file.
 
         Args:
-            file: ``tokens`` or ``certificate``.
+            file: ``tokens``, ``certificate`` or ``client_ca``.
             result: ``taken`` or ``refused``.
         """
         self._reloads.labels(file, result).inc()
-
-    def reload(self) -> bool:
-        """Reads the file of the tokens again, even if it does not look changed.
-
-        Returns:
-            Whether the file could be used. If not, the old tokens are kept, and the log says why.
-        """
-        if self._path is None:
-            return True
-        self._seen = self._file.signature()
-        try:
-            self._tokens = read_tokens(self._path)
-        except ConfigError as error:
-            _log.error("kept the old tokens", reason=str(error))
-            self.reloaded("tokens", "refused")
-            return False
-        _log.info("took new tokens", tokens=len(self._tokens))
-        self.reloaded("tokens", "taken")
-        return True
 
     def _identify(self, context: CallContext, rpc: str) -> Caller:
         caller = self._caller(context)
@@ -246,9 +280,11 @@ class Gate:
         if by_token is not None:
             return by_token
         if self._certificates:
-            for subject in _subjects(context.auth_context()):
+            shown = context.auth_context()
+            for subject in _subjects(shown):
                 caller = self._certificates.get(subject)
                 if caller is not None:
+                    self._check_holds(shown)
                     return caller
         raise _no_credential()
 
@@ -265,22 +301,49 @@ class Gate:
         token = shown[0]
         caller = None
         if len(shown) == 1 and isinstance(token, str) and token[:7].lower() == _SCHEME:
-            caller = self._tokens.caller_of(token[7:].strip(), self._wall_clock_s())
+            caller = self._tokens.caller_of(token[7:].strip(), self._now_s())
         if caller is None:
             raise UnauthenticatedError(
                 "the token is not known here, or has expired; ask the operator for a new one"
             )
         return caller
 
+    def _check_holds(self, shown: Mapping[str, Any]) -> None:
+        """Refuses a certificate that its handshake has accepted, if it holds no longer."""
+        # The settings refuse a list of certificates without authorities.
+        assert self._holding is not None  # noqa: S101 - there is a list
+        self._look()
+        self._holding.check(shown, self._now_s())
+
+    def _now_s(self) -> float:
+        """Seconds since 1970; they never go back."""
+        return max(self._wall_clock_s(), self._began_s + self._clock_s())
+
     def _look(self) -> None:
-        if self._path is None:
-            return
+        """Reads files again that have changed, at most once in ``_LOOK_EVERY_S``."""
         now_s = self._clock_s()
         if now_s - self._looked_s < _LOOK_EVERY_S:
             return
         self._looked_s = now_s
-        if self._file.signature() != self._seen:
-            self.reload()
+        if self._holding is not None:
+            self._holding.look()
+        if self._path is not None and self._file.signature() != self._seen:
+            self._read_tokens(self._path)
+
+    def _read_tokens(self, path: Path) -> None:
+        """Takes the tokens of the file, or keeps the old ones and logs the reason."""
+        self._seen = self._file.signature()
+        try:
+            self._tokens = read_tokens(path)
+        except ConfigError as error:
+            _log.error("kept the old tokens", reason=str(error))
+            self.reloaded("tokens", "refused")
+            return
+        _log.info("took new tokens", tokens=len(self._tokens))
+        if not self._tokens:
+            # Taking the last one back is how an operator shuts everybody out, so it is done.
+            _log.warning("no token is left", file=str(path), remedy="`routoo token new`")
+        self.reloaded("tokens", "taken")
 
 
 _REASONS = {

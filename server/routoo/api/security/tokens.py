@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import os
 import re
 import secrets
 from dataclasses import dataclass
@@ -128,13 +129,17 @@ def read_tokens(path: Path) -> Tokens:
             the line, and no part of its text.
     """
     try:
-        lines = path.read_bytes().splitlines()
+        content = path.read_bytes()
     except OSError as error:
         raise ConfigError(
             f"{path}: cannot be read: {error.strerror}; `routoo token new` writes it"
         ) from None
+    return _parsed(content, path)
+
+
+def _parsed(content: bytes, path: Path) -> Tokens:
     tokens: dict[str, StoredToken] = {}
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(content.splitlines(), 1):
         if not line.strip() or line.lstrip().startswith(b"#"):
             continue
         try:
@@ -153,16 +158,25 @@ def append_token(path: Path, token: StoredToken) -> None:
     """Adds a token to its file; a new file can be read by its owner only.
 
     Raises:
-        ConfigError: the file cannot be written.
+        ConfigError: the file cannot be written, or a service would refuse it as it is.
     """
     try:
         path.touch(mode=0o600, exist_ok=True)
-        with path.open("r+b") as file:
+        with path.open("r+b", buffering=0) as file:
             # Two commands at once would write to the same place.
             fcntl.flock(file, fcntl.LOCK_EX)
             kept = file.read()
+            _parsed(kept, path)
             # An editor may have left the last line without its end.
-            file.write((b"\n" if kept and not kept.endswith(b"\n") else b"") + token.line())
+            line = (b"\n" if kept and not kept.endswith(b"\n") else b"") + token.line()
+            try:
+                while line:
+                    line = line[file.write(line) :]
+                os.fsync(file.fileno())
+            except OSError:
+                # Half a line would make a service refuse the file.
+                file.truncate(len(kept))
+                raise
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
 

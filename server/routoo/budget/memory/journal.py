@@ -98,6 +98,7 @@ class Journal:
         self._switching = threading.Lock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            self._was_here = os.path.exists(f"{path}.lock")  # noqa: PTH110 - a name of its own
             # The lock is a file of its own, because a rewrite replaces the journal's file.
             self._lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
@@ -130,6 +131,13 @@ class Journal:
         for record, end in records(content, self.path):
             yield record
             at = end
+        if not content and self._was_here:
+            # It is also how an operator starts with nothing spent, so it is no error.
+            _log.warning(
+                "the journal was deleted or emptied since it was used: budgets begin with nothing"
+                " spent",
+                journal=str(self.path),
+            )
         self.torn_bytes = len(content) - at
         if self.torn_bytes:
             _log.warning(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import structlog
 
+from routoo.budget.machine_start import MachineStart
 from routoo.budget.memory.journal import encode
 from routoo.errors import ConfigError
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from routoo.budget.machine_start import StartKeeper
     from routoo.budget.memory.books import Books
     from routoo.budget.memory.journal import Fsync, Journal
 
@@ -41,11 +43,17 @@ class Journaling:
         journal: the file; closed with this.
         fsync: when the file is forced to disk.
         tend_interval_s: interval of the thread.
+        clock: the clock of the books, which goes on over a restart; None: it does not.
     """
 
     def __init__(
-        self, journal: Journal, fsync: Fsync, tend_interval_s: float = TEND_INTERVAL_S
+        self,
+        journal: Journal,
+        fsync: Fsync,
+        tend_interval_s: float = TEND_INTERVAL_S,
+        clock: StartKeeper | None = None,
     ) -> None:
+        self._clock = clock
         self._journal = journal
         self._fsync = fsync
         self._interval_s = tend_interval_s
@@ -73,15 +81,22 @@ class Journaling:
             ConfigError: the file is damaged or was written by another version.
         """
         self._books, self._lock = books, lock
+        start: MachineStart | None = None
         try:
             for record in self._journal.replay():
                 apply(record, books)
+                if record["k"] == "clock":
+                    start = MachineStart(record["boot"], int(record["start"]))
         except (KeyError, TypeError, ValueError, IndexError) as error:
             self._journal.close()
             raise of_another_version(self._journal.path, error) from None
         except ConfigError:
             self._journal.close()
             raise
+        if self._clock is not None:
+            self._clock.go_on_from(start, books.now_ns)
+            if self._clock.start != start:
+                self._append(self._clock_record(self._clock))
         self._thread.start()
 
     def follow(self, books: Books) -> None:
@@ -143,7 +158,8 @@ class Journaling:
             self._since_dump = []
         try:
             snapshot = encode({"k": "snapshot", "v": _VERSION, "t": time_ns, **dump})
-            replacement = self._journal.replace([snapshot])
+            clock = [] if self._clock is None else [encode(self._clock_record(self._clock))]
+            replacement = self._journal.replace([snapshot, *clock])
             with self._lock:
                 meanwhile, self._since_dump = self._since_dump, []
             replacement.add(meanwhile)
@@ -182,6 +198,11 @@ class Journaling:
             self._journal.sync()
             self._on_disk = appended
 
+    def _clock_record(self, clock: StartKeeper) -> dict[str, Any]:
+        # Texts, because readers of JSON may not accept numbers of this size.
+        start = str(clock.start.since_1970_ns)
+        return {"k": "clock", "t": self._books.now_ns, "boot": clock.start.boot_id, "start": start}
+
     def _append(self, record: dict[str, Any]) -> None:
         data = encode(record)
         if self._since_dump is not None:
@@ -217,7 +238,7 @@ def apply(record: dict[str, Any], books: Books, *, corrects_expired: bool = Fals
             np.array(record["a"], np.int64),
             overdrawn=kind == "overdraw",
         )
-    else:
+    elif kind != "clock":
         raise ValueError(f"record {kind}")
 
 

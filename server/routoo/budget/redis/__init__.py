@@ -1,1 +1,1 @@
-"""A ledger in Redis that replicas share, and the local share that each spends without Redis."""
+"""A ledger in Redis that replicas share, and the leases that each spends without Redis."""

@@ -7,8 +7,9 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from routoo.budget.redis.replies import Told
     from routoo.budget.redis.store import RedisStore
 
 
@@ -41,14 +42,15 @@ class Pending:
     Attributes:
         bookings: decisions that Redis has to book, by id.
         costs: reported costs in nano-USD, by id.
-        doubts: ids of calls whose answer got lost; Redis has to cancel them.
+        doubts: ids of calls whose answer got lost, which Redis has to cancel, and the nano-USD that
+            each has taken from the leases in vain.
     """
 
     def __init__(self, most: int) -> None:
         self._most = most
         self.bookings: dict[str, PendingBooking] = {}
         self.costs: dict[str, int] = {}
-        self.doubts: dict[str, None] = {}
+        self.doubts: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self.bookings) + len(self.costs) + len(self.doubts)
@@ -63,27 +65,34 @@ class Pending:
             self.doubts.pop(decision_id, None)
         self.bookings.update(zip(ids, bookings, strict=True))
 
-    def doubt(self, ids: Sequence[str]) -> None:
+    def doubt(self, amounts: Mapping[str, int]) -> None:
         """Adds ids of a call whose answer got lost, but for those that were decided since."""
-        self.doubts.update((key, None) for key in ids if key not in self.bookings)
+        self.doubts.update(
+            (key, amount) for key, amount in amounts.items() if key not in self.bookings
+        )
 
-    def deliver(self, store: RedisStore, part: PendingPart) -> None:
+    def deliver(self, store: RedisStore, part: PendingPart, late_us: int) -> Told:
         """Sends a part to Redis; needs no lock.
+
+        Args:
+            store: Redis.
+            part: what to send.
+            late_us: microseconds by which Redis' clock was put forward meanwhile, at most. The
+                decisions are booked so much later: nobody knows on which side of that they lie.
 
         Raises:
             StoreError: the part has to be sent again.
         """
         if part.bookings:
-            store.adopt(
+            return store.adopt(
                 [
-                    (key, entry.group, entry.amount, entry.time_us, entry.overdrawn)
+                    (key, entry.group, entry.amount, entry.time_us + late_us, entry.overdrawn)
                     for key, entry in part.bookings.items()
                 ]
             )
-        elif part.costs:
-            store.settle(part.costs.items(), steady=True)
-        else:
-            store.cancel(list(part.doubts))
+        if part.costs:
+            return store.settle(part.costs.items(), steady=True)[1]
+        return store.cancel(list(part.doubts))
 
     def part(self, most: int) -> PendingPart:
         """Returns the next entries to send; decisions come before their costs."""
@@ -116,4 +125,4 @@ class PendingPart:
 
     bookings: dict[str, PendingBooking]
     costs: dict[str, int]
-    doubts: dict[str, None]
+    doubts: dict[str, int]

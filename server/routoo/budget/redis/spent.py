@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from routoo.budget.memory.books import DAYS_KEPT, NS_A_DAY, PeriodSums
-from routoo.budget.redis.store import StoreError
+from routoo.budget.redis.replies import StoreError
 from routoo.budget.spent import DaySpent
 from routoo.errors import ConfigError
 

@@ -108,13 +108,13 @@ def report(  # noqa: PLR0913 - one parameter per option
 ) -> None:
     """Report what really happened after a decision; settles its cost.
 
-    Exit code 2 when nothing was booked: the decision is unknown or was reported before.
+    Exit code 2 when nothing was booked or counted; the line says why.
     """
-    from routoo.cli.output import reply_screens
+    from routoo.cli.output import report_screen
 
     with service(address, timeout_s) as client:
         try:
-            accepted = client.report(
+            response = client.report_outcome(
                 decision_id,
                 cost_usd=cost_usd,
                 score=score,
@@ -136,11 +136,8 @@ def report(  # noqa: PLR0913 - one parameter per option
         except UnicodeEncodeError:
             raise CommandError("an argument is not UTF-8; encode it so") from None
     if as_json:
-        print_json({"decision_id": decision_id, "accepted": accepted})
-    elif accepted:
-        show(reply_screens.reported())
-    if not accepted:
-        raise CommandError(
-            f"decision {decision_id} is unknown, too old, or was reported before; nothing was"
-            " booked"
-        )
+        print_json(report_screen.values(decision_id, response))
+    elif response.accepted:
+        show(report_screen.accepted(response))
+    if not response.accepted:
+        raise CommandError(report_screen.refusal(decision_id, response))

@@ -76,16 +76,14 @@ def reload(
     *,
     confirm_removal: Annotated[
         bool,
-        typer.Option(
-            "--confirm-removal", help="Budgets and limits that are no longer mentioned may go."
-        ),
+        typer.Option("--confirm-removal", help="What the files no longer mention may go."),
     ] = False,
 ) -> None:
     """Have a running service take its settings, pool and predictor as they are now.
 
     Everything is read, checked and tried first; if anything fails, the service keeps what it has.
-    A budget or limit that the settings no longer mention is kept, and nothing else is taken either,
-    unless its removal is confirmed. The service's log and `routoo info` show the result.
+    Where a file lacks a budget, limit or price that it did have, or looks half written, nothing is
+    taken unless that is confirmed. The service's log and `routoo info` show the result.
     """
     try:
         os.kill(pid, signal.SIGUSR1 if confirm_removal else signal.SIGHUP)

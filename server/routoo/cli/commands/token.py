@@ -48,7 +48,7 @@ def new(
     A running service takes it within seconds. To take one back, remove its line from the file.
     """
     from routoo.api.security.caller import ADMIN, PROXY, ROUTE
-    from routoo.api.security.tokens import append_token, new_token, read_tokens
+    from routoo.api.security.tokens import append_token, new_token
 
     roles = role or [ROUTE]
     for one in roles:
@@ -60,8 +60,6 @@ def new(
         if found is None:
             raise CommandError(f"--expires-in {expires_in}: write 30m, 12h or 90d")
         valid_s = int(found[1]) * _UNITS_S[found[2]]
-    if file.exists():
-        read_tokens(file)  # raises if the service would refuse the file
     token, stored = new_token(tenant, roles, time(), valid_s)
     append_token(file, stored)
     typer.echo(token)

@@ -11,19 +11,18 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
+from routoo.budget.redis.clients import Clients
 from routoo.engine.corrections.encoding import SharingError, decoded, encoded
-from routoo.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
+    from routoo.budget.redis.connecting import Connecting
     from routoo.routing.corrections.table import Answer, Table
 
 _ATTEMPTS = 5
-_TIMEOUT_S = 1.0
+_TIMEOUT_S = 2.0
 _SWAP = """
 if redis.call('HGET', KEYS[1], 'version') ~= ARGV[1] and redis.call('EXISTS', KEYS[1]) == 1 then
   return 0
@@ -37,34 +36,19 @@ class SharedTable:
     """The table in Redis. Not thread-safe.
 
     Args:
-        url: redis://, rediss:// or unix://.
-        cluster: the URL names a node of a cluster.
-        key_prefix: the hash tag of the ledger's keys, beside which the table lies.
+        connecting: the connection of the ledger, beside whose keys the table lies.
 
     Raises:
-        ConfigError: the URL cannot be understood.
+        ConfigError: a URL cannot be understood.
     """
 
-    def __init__(self, url: str, *, cluster: bool, key_prefix: str) -> None:
-        self._key = f"{{{key_prefix}}}:corrections"
+    def __init__(self, connecting: Connecting) -> None:
+        self._key = connecting.tagged("corrections")
         self._seen = ""  # the version of the table that was read or written last
         # The version of a write that Redis has not confirmed, and the answers that it held.
         self._sent, self._sent_answers = "", 0
-        options: dict[str, Any] = {
-            "socket_timeout": _TIMEOUT_S,
-            "socket_connect_timeout": _TIMEOUT_S,
-            "retry": Retry(NoBackoff(), 0),
-            "protocol": 2,
-            "driver_info": None,
-        }
-        from_url: Any = redis.RedisCluster.from_url if cluster else redis.Redis.from_url
-        self._make: Callable[[], Any] = lambda: from_url(url, **options)
-        self._client: Any = None
-        if not cluster:
-            try:
-                self._client = self._make()
-            except ValueError as error:
-                raise ConfigError(f"ledger.redis_url: {error}") from None
+        self._clients = Clients(connecting, _TIMEOUT_S, 1)
+        self._located = False
 
     def exchange(self, own: Table, answers: Sequence[Answer], memory: float) -> Table | None:
         """Adds what this replica has learned, and returns what all have.
@@ -95,18 +79,20 @@ class SharedTable:
                 if self._swap(version, table, len(answers)):
                     return table
         except (redis.exceptions.RedisError, OSError) as error:
+            self._located = False  # another server may have taken over
             raise SharingError(str(error)) from None
         raise SharingError("other replicas were faster each time")
 
     def close(self) -> None:
         """Closes the connection."""
-        if self._client is not None:
-            self._client.close()
+        self._clients.close()
 
     def _read(self) -> tuple[str, Table | None]:
-        if self._client is None:
-            self._client = self._make()
-        version, content = self._client.hmget(self._key, "version", "table")
+        if not self._located:
+            self._clients.locate()
+            self._located = True
+        client: Any = self._clients.client  # redis-py types it as one that may be asynchronous
+        version, content = client.hmget(self._key, "version", "table")
         if version is None or content is None:
             return "", None
         try:
@@ -118,7 +104,8 @@ class SharedTable:
 
     def _swap(self, version: str, table: Table, answers: int) -> bool:
         self._sent, self._sent_answers = uuid.uuid4().hex, answers
-        done = self._client.eval(_SWAP, 1, self._key, version, self._sent, encoded(table))
+        client: Any = self._clients.client
+        done = client.eval(_SWAP, 1, self._key, version, self._sent, encoded(table))
         if done:
             self._seen = self._sent
         self._sent = ""

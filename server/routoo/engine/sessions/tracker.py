@@ -65,7 +65,7 @@ class Sessions:
                 field=facts.kind,
             )
         if facts.current_model:
-            pool.column(facts.current_model, "current_model")
+            pool.columns_named(facts.current_model, "current_model")
 
     def before(
         self, requests: Sequence[PromptRequest], input_tokens: FloatArray, pool: Pool
@@ -101,7 +101,8 @@ class Sessions:
             key = self._key_of(request) if keys is None else keys[row]
             tokens = int(batch.input_tokens[row])
             turn = Turn(
-                model=batch.pool.names[column],
+                model=batch.pool.model_of(column),
+                arm=_arm_of(batch.pool, column),
                 input_tokens=tokens,
                 cost_nano_usd=round(batch.costs_usd[row] * _NANO_PER_USD),
                 caches=_is_cached(batch.pool, column, tokens, writes=facts.writes),
@@ -129,7 +130,8 @@ class Sessions:
         more_usd = 0.0 if cost_usd is None else cost_usd - batch.costs_usd[row]
         report = TurnReport(
             turn=int(sessions.rows.turns[row]) + 1,
-            model=batch.pool.names[column],
+            model=batch.pool.model_of(column),
+            arm=_arm_of(batch.pool, column),
             cached_tokens=tokens,
             ttl_s=ttl_s,
             more_nano_usd=round(more_usd * _NANO_PER_USD),
@@ -149,7 +151,8 @@ class Sessions:
             batch, row = one.batch, one.row
             report = TurnReport(
                 turn=int(sessions.rows.turns[row]) + 1,
-                model=one.model,
+                model=batch.pool.model_of(batch.choices[row]),
+                arm=_arm_of(batch.pool, batch.choices[row]),
                 cached_tokens=0,
                 ttl_s=0.0,
                 more_nano_usd=-round(batch.costs_usd[row] * _NANO_PER_USD),
@@ -208,6 +211,11 @@ NO_SESSIONS: Final = Sessions(SessionSettings(), None)
 def _framed(part: bytes) -> bytes:
     # With its length in front: no two lists of parts have the same bytes.
     return len(part).to_bytes(8, "big") + part
+
+
+def _arm_of(pool: Pool, column: int) -> str:
+    arm = None if pool.arms is None else pool.arms.specs[column]
+    return "" if arm is None else arm.name
 
 
 def _is_cached(pool: Pool, column: int, tokens: int, *, writes: bool) -> bool:

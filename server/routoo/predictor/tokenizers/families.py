@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from routoo.predictor.token_count import in_groups, pair_counts, pairs_of, taken_out
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -80,11 +82,15 @@ def count_by_family(
     """
     if not texts or not families:
         return np.zeros((len(texts), len(families)))
+    groups = in_groups(texts)
+    if len(groups) > 1:
+        return np.concatenate([count_by_family(group, families) for group in groups])
     encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
     if len(texts) == 1 and len(encoded[0]) < _STRETCH:
         return _count_one(encoded[0], families)
+    long = taken_out(encoded)
     sizes = np.array([len(one) for one in encoded])
-    at = _pairs(b"\xff".join(encoded))
+    at = pairs_of(b"\xff".join(encoded)).astype(np.intp)  # once for all weights
     starts = (sizes + 1).cumsum() - sizes - 1
     cuts = starts
     if sizes.max() >= _STRETCH:
@@ -94,13 +100,16 @@ def count_by_family(
     if cuts is not starts:
         parts = np.add.reduceat(parts, np.searchsorted(cuts, starts), axis=1)
     counts = np.maximum(parts, sizes * (_UNITS / _MOST_BYTES_PER_TOKEN)).T
+    for row, text in long.items():
+        sums = _weights(families) @ pair_counts(text)
+        counts[row] = np.maximum(sums, len(text) * (_UNITS / _MOST_BYTES_PER_TOKEN))
     tokens: NDArray[np.float64] = np.ceil(counts / _UNITS)
     return tokens
 
 
 def _count_one(text: bytes, families: tuple[int, ...]) -> NDArray[np.float64]:
     """Counts one text of less than a stretch: for a few numbers arrays take longer than these."""
-    at = _pairs(text)
+    at = pairs_of(text).astype(np.intp)
     least = len(text) * (_UNITS / _MOST_BYTES_PER_TOKEN)
     counts: list[int] = []
     for packed in _packed(families):
@@ -111,19 +120,18 @@ def _count_one(text: bytes, families: tuple[int, ...]) -> NDArray[np.float64]:
     return np.array([counts[: len(families)]], np.float64)
 
 
-def _pairs(joined: bytes) -> NDArray[np.intp]:
-    """Returns all pairs of neighbouring bytes of texts and their edges, as indices of weights."""
-    edged = b"\xff%b\xff" % joined
-    pairs: NDArray[np.uint16] = np.ndarray(len(edged) - 1, "<u2", edged, 0, (1,))
-    return pairs.astype(np.intp)  # once for all weights
-
-
 @cache
 def _packed(families: tuple[int, ...]) -> tuple[NDArray[np.int64], ...]:
     """Returns the weights of every pair, int64 [65536] by first + 256 * second, three in one."""
-    with np.load(_WEIGHTS) as weights:
-        rows = [weights[FAMILIES[family]].astype(np.int64) for family in families]
+    rows = _weights(families)
     return tuple(
         sum((row << (at * _FIELD_BITS) for at, row in enumerate(rows[first : first + _FIELDS])))
         for first in range(0, len(rows), _FIELDS)
     )
+
+
+@cache
+def _weights(families: tuple[int, ...]) -> NDArray[np.int64]:
+    """Returns the weights of every pair, int64 [F, 65536] by first + 256 * second."""
+    with np.load(_WEIGHTS) as weights:
+        return np.array([weights[FAMILIES[family]] for family in families], np.int64)

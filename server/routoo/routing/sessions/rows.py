@@ -175,9 +175,9 @@ class SessionRows:
 def _put(rows: SessionRows, row: int, before: Before, input_tokens: FloatArray, pool: Pool) -> None:
     """Puts one session into its row; ``input_tokens``: float64 [m]."""
     facts, state = before.facts, before.state
-    current = facts.current_model or ("" if state is None else state.model)
+    current = facts.current_model or ("" if state is None else state.name)
     rows.on[row] = True
-    rows.current[row] = column = pool.index.get(current, -1)
+    rows.current[row] = column = next(iter(_columns(pool, current)), -1)
     rows.ties[row] = int(facts.ties)
     rows.writes[row] = facts.writes
     rows.linked[row] = facts.linked
@@ -194,11 +194,11 @@ def _put(rows: SessionRows, row: int, before: Before, input_tokens: FloatArray, 
     rows.turns[row] = turns
     rows.warm[row] = (warm + turns - cold_turns) / (warm + cold + turns)
     if facts.current_model and facts.cached_input_tokens is not None:
-        cached = {facts.current_model: facts.cached_input_tokens}
+        cached = {pool.model_of(column): facts.cached_input_tokens} if column >= 0 else {}
     for model, tokens in cached.items():
-        at = pool.index.get(model)
-        if at is not None and _is_kept(pool, at, writes=facts.writes):
-            rows.cached[row, at] = min(float(tokens), float(input_tokens[at]))
+        for at in _columns(pool, model):  # all arms of a model share its cache
+            if _is_kept(pool, at, writes=facts.writes):
+                rows.cached[row, at] = min(float(tokens), float(input_tokens[at]))
 
 
 def turns_ahead(turns: FloatArray) -> FloatArray:
@@ -223,6 +223,11 @@ def tied(rows: SessionRows, tie: Tie) -> BoolArray:
     """Returns the rows that a tie holds to the model of the turn before, bool [n]."""
     held: BoolArray = ((rows.ties & int(tie)) != 0) & (rows.current >= 0)
     return held
+
+
+def _columns(pool: Pool, name: str) -> tuple[int, ...]:
+    """Returns the columns of an arm or a model; none where the pool no longer has it."""
+    return pool.columns_named(name, "model") if pool.has(name) else ()
 
 
 def _is_kept(pool: Pool, column: int, *, writes: bool) -> bool:

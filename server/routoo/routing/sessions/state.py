@@ -35,7 +35,7 @@ class SessionState:
 
     Attributes:
         model: the model that was chosen last, by its name in the pool.
-        arm: the way in which it was asked; empty: the usual one.
+        arm: the name of the arm by which it was asked; empty: it has none.
         turns: the number of turns so far.
         cold_turns: those that came when the current model's cache had run out.
         first_input_tokens: the input of the first turn.
@@ -53,6 +53,11 @@ class SessionState:
     seen_s: float = 0.0
     caches: tuple[CachedPrefix, ...] = ()
 
+    @property
+    def name(self) -> str:
+        """The model's name, with its arm's behind an @, as the pool's columns are named."""
+        return f"{self.model}@{self.arm}" if self.arm else self.model
+
     def cached_tokens(self, now_s: float) -> dict[str, int]:
         """Returns the tokens that are cached now, by model."""
         return {one.model: one.tokens for one in self.caches if now_s < one.until_s}
@@ -67,12 +72,14 @@ class Turn:
         input_tokens: its input, as the model counts it.
         cost_nano_usd: its predicted cost, in nano-USD.
         caches: whether the model's provider keeps the input in a cache.
+        arm: the name of its arm; empty: it has none.
     """
 
     model: str
     input_tokens: int
     cost_nano_usd: int
     caches: bool
+    arm: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +92,7 @@ class TurnReport:
         cached_tokens: what its provider has in its cache now; None: as predicted; 0: nothing.
         ttl_s: for how long.
         more_nano_usd: by how much its cost was more than predicted, in nano-USD.
+        arm: the name of its arm; empty: it has none.
     """
 
     turn: int
@@ -92,6 +100,7 @@ class TurnReport:
     cached_tokens: int | None
     ttl_s: float
     more_nano_usd: int
+    arm: str = ""
 
 
 def after_turn(state: SessionState | None, turn: Turn, now_s: float, ttl_s: float) -> SessionState:
@@ -112,6 +121,7 @@ def after_turn(state: SessionState | None, turn: Turn, now_s: float, ttl_s: floa
     if state is None:
         return SessionState(
             model=turn.model,
+            arm=turn.arm,
             first_input_tokens=turn.input_tokens,
             spent_nano_usd=turn.cost_nano_usd,
             seen_s=now_s,
@@ -120,6 +130,7 @@ def after_turn(state: SessionState | None, turn: Turn, now_s: float, ttl_s: floa
     return replace(
         state,
         model=turn.model,
+        arm=turn.arm,
         turns=number,
         cold_turns=min(state.cold_turns + _is_cold(state, now_s), number),
         spent_nano_usd=state.spent_nano_usd + turn.cost_nano_usd,
@@ -148,8 +159,9 @@ def after_report(state: SessionState, report: TurnReport) -> SessionState:
         until_s = state.seen_s + report.ttl_s
         told = CachedPrefix(report.model, report.cached_tokens, until_s, report.turn)
         caches = (told, *caches)
-    model = report.model if report.turn == state.turns else state.model
-    return replace(state, model=model, caches=caches[:MOST_CACHES])
+    if report.turn == state.turns:
+        state = replace(state, model=report.model, arm=report.arm)
+    return replace(state, caches=caches[:MOST_CACHES])
 
 
 def _is_cold(state: SessionState, now_s: float) -> bool:

@@ -77,12 +77,17 @@ class SessionTurns:
             have been chosen without a session.
         """
         rival = policy.choose(self.alone)
-        if not policy.weighs_turns:
-            return rival, policy.explain(self.alone, rival), replace(self, rival=rival)
-        choice = policy.choose(self.weighed)
-        gained = self._gains_too_little(choice)
-        choice = np.where(gained, self.rows.current, choice)
-        codes = policy.explain(self.weighed, choice)
+        case, choice, gained = self.alone, rival, self.gained
+        if policy.weighs_turns:
+            case, choice = self.weighed, policy.choose(self.weighed)
+            gained = self._gains_too_little(choice)
+            choice = np.where(gained, self.rows.current, choice)
+        loops = tied(self.rows, Tie.TOOL_LOOP)
+        if loops.any():  # of the model's arms the one that made the call, if it is eligible
+            current = np.maximum(self.rows.current, 0)
+            loops &= case.mask[np.arange(len(choice)), current]
+            choice = np.where(loops, current, choice)
+        codes = policy.explain(case, choice)
         return choice, codes, replace(self, rival=rival, gained=gained)
 
     def _gains_too_little(self, choice: IndexArray) -> BoolArray:
@@ -150,6 +155,15 @@ class DecidedTurns:
     keys: Sequence[bytes]
     stays: list[int]
     switch_costs_usd: list[float]
+
+    def part(self, start: int, end: int) -> DecidedTurns:
+        """Returns the turns of some rows, in memory of their own."""
+        return DecidedTurns(
+            self.rows.take(np.arange(start, end)),
+            self.keys[start:end],
+            self.stays[start:end],
+            self.switch_costs_usd[start:end],
+        )
 
 
 def turns_of(

@@ -31,14 +31,15 @@ def ties_of(rows: SessionRows, pool: Pool) -> Iterator[tuple[str, BoolArray]]:
     """
     if not rows.ties.any():
         return
-    own = np.arange(len(pool.names)) == rows.current[:, None]
+    models = np.array([pool.model_of(column) for column in range(len(pool.names))])
+    own = models == models[rows.current][:, None]  # all arms of the model
     loops = tied(rows, Tie.TOOL_LOOP)
     if loops.any():
         yield TOOL_LOOP, own | ~loops[:, None]
-    models, providers = tied(rows, Tie.MODEL), tied(rows, Tie.PROVIDER)
-    if models.any() or providers.any():
+    to_model, to_provider = tied(rows, Tie.MODEL), tied(rows, Tie.PROVIDER)
+    if to_model.any() or to_provider.any():
         # A model without a provider's name is the only one of its provider.
-        names = np.array([one.provider or one.name for one in pool.models])
+        names = np.array([one.provider or one.name for one in pool.specs])
         same = names == names[rows.current][:, None]
-        left = (own | ~models[:, None]) & (same | ~providers[:, None])
+        left = (own | ~to_model[:, None]) & (same | ~to_provider[:, None])
         yield SESSION_STATE, left

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import date
 
-    from routoo.routing.pool import ModelSpec, Pool
+    from routoo.routing.arms.model import ModelSpec
+    from routoo.routing.pool import Pool
     from routoo.routing.upkeep.known_models import KnownModels
 
 _CACHE_WRITES = ("usd_per_1m_cache_write_tokens", "usd_per_1m_cache_write_1h_tokens")
@@ -65,6 +66,9 @@ def predictor_warnings(model: ModelSpec, known: KnownModels) -> Iterator[PoolWar
     """
     asked = model.predictor_name or model.name
     found = known.canonical(asked)
+    rows = [known.canonical(one.predictor_name or f"{asked}@{one.name}") for one in model.arms]
+    if found is None and any(rows):
+        return  # the other arms follow from one that is known
     if found is None:
         known_as = f" (as {model.predictor_name})" if model.predictor_name else ""
         nearest = known.nearest(asked)

@@ -74,6 +74,21 @@ class DecisionLog:
         if self._sampler.takes_id(outcome.decision_id):
             self._writer.put(_Report(outcome, self._now()))
 
+    def failed(self, decision_id: str, reason: str, model: str) -> None:
+        """Logs a request for which no decision was made, whatever the sample.
+
+        Args:
+            decision_id: the id that it was given.
+            reason: a word.
+            model: the model that answers all the same; empty: none.
+        """
+        self._writer.put(_Failure(decision_id, reason, model, self._now()))
+
+    def capped(self, decision_id: str, reported_usd: float, booked_usd: float) -> None:
+        """Logs that a report was booked in part, if its decision is in the log; for any thread."""
+        if self._sampler.takes_id(decision_id):
+            self._writer.put(_Capped(decision_id, reported_usd, booked_usd, self._now()))
+
     def weighed(self, request: EscalationRequest, found: Escalation) -> None:
         """Logs an escalation request's result if its decision, or the new one, is in the log."""
         new = found.decision
@@ -166,6 +181,52 @@ class _Report:
 
 
 @dataclass(frozen=True, slots=True)
+class _Capped:
+    """A line for a report that told more than its request could have cost."""
+
+    decision_id: str
+    reported_usd: float
+    booked_usd: float
+    time: str
+    heads: tuple[()] = ()
+    decisions: int = 1
+
+    def lines(self) -> Iterator[bytes]:
+        yield _line(
+            {
+                "kind": "capped",
+                "id": self.decision_id,
+                "time": self.time,
+                "reported_usd": self.reported_usd,
+                "booked_usd": self.booked_usd,
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """A line for a request for which no decision was made."""
+
+    decision_id: str
+    reason: str
+    model: str
+    time: str
+    heads: tuple[()] = ()
+    decisions: int = 1
+
+    def lines(self) -> Iterator[bytes]:
+        yield _line(
+            {
+                "kind": "failure",
+                "id": self.decision_id,
+                "time": self.time,
+                "reason": self.reason,
+                "model": self.model or None,
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class _Weighed:
     """A line for an escalation request: the answer was kept, or a new decision was made."""
 
@@ -193,7 +254,7 @@ class _Weighed:
             "kept_score": found.kept_score,
             "price": found.price,
             "next": None if new is None else new.decision_id,
-            "model": None if new is None else new.model,
+            "model": None if new is None else new.name,
             "gain": None if new is None else found.gain,
             "extra_cost_usd": None if new is None else found.extra_cost_usd,
             "text": found.text,

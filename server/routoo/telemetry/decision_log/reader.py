@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +39,7 @@ class Report:
     Attributes:
         model: the model that answered; empty: the decided one.
         score: in [0, 1].
-        cost_usd: in US dollars.
+        cost_usd: in US dollars; of a report that was booked in part, that part.
         input_tokens: as billed.
         output_tokens: as billed.
         usage: all that was billed; None: nothing but these tokens is known.
@@ -148,6 +148,7 @@ class _Reader:
         self._parts: dict[str, list[Logged]] = {}
         self._trouble: Counter[str] = Counter()
         self._first: dict[str, str] = {}
+        self._booked_usd: dict[str, float] = {}
         self._takes = {
             "decision": self._decision,
             "outcome": self._report,
@@ -155,6 +156,8 @@ class _Reader:
             "correction": self._correction,
             "batch": self._batch,
             "escalation": self._escalation,
+            "failure": self._failure,
+            "capped": self._capped,
         }
 
     def read(self, path: Path, lines: Iterator[bytes] | Iterable[bytes]) -> None:
@@ -183,6 +186,10 @@ class _Reader:
             self._turn_to_columns(name)
         for parts in self._parts.values():
             self.log.decisions.append(Logged.joined(parts))
+        for decision_id, booked_usd in self._booked_usd.items():
+            report = self.log.reports.get(decision_id)
+            if report is not None:
+                self.log.reports[decision_id] = replace(report, cost_usd=booked_usd)
         for what, count in self._trouble.items():
             lines = "1 line is" if count == 1 else f"{count} lines are"
             first = "" if count == 1 else ", the first of them"
@@ -202,6 +209,9 @@ class _Reader:
                 f" {FORMAT_VERSION}"
             )
         self._setups[values["setup"]] = Setup.read(values)
+
+    def _failure(self, _values: Mapping[str, Any], _where: str) -> None:
+        """Leaves out a request for which no decision was made."""
 
     def _correction(self, values: Mapping[str, Any], _where: str) -> None:
         self._corrections[values["correction"]] = Factors.read(values)
@@ -237,6 +247,9 @@ class _Reader:
             failed=bool(values.get("failed")),
             estimated=bool(values.get("estimated")),
         )
+
+    def _capped(self, values: Mapping[str, Any], _where: str) -> None:
+        self._booked_usd[values["id"]] = float(values["booked_usd"])
 
     def _escalation(self, values: Mapping[str, Any], _where: str) -> None:
         if "next" in values:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import stat
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -158,3 +160,21 @@ def test_commands_at_once_lose_no_token(tmp_path: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_UN)
         adding.result()
     assert path.read_bytes() == first.line() + second.line()
+
+
+def test_a_disk_that_is_full_leaves_no_half_line(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.jsonl"
+    append_token(path, new_token("a", [ROUTE], NOW_S)[1])
+    kept = path.read_bytes()
+    # A file that may not grow stands in for the disk; the limit is this process's alone.
+    code = (
+        "import resource, sys; from pathlib import Path;"
+        "from routoo.api.security.tokens import append_token, new_token;"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({len(kept) + 20},) * 2);"
+        "append_token(Path(sys.argv[1]), new_token('b', ['route'], 0.0)[1])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, path], capture_output=True, text=True, check=False
+    )
+    assert "cannot be written: File too large" in done.stderr
+    assert path.read_bytes() == kept

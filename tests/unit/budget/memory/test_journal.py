@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import structlog.testing
 
 from routoo.budget.ledger import Settled
 from routoo.budget.memory import journal as journal_module
@@ -122,6 +123,23 @@ def test_a_journal_that_somebody_has_harmed_is_written_anew(
     again = opened(clock, journal=path)
     assert figures(again.states()[0]) == (0.4375, 0.0, 0.0, 3)
     again.close()
+
+
+@pytest.mark.parametrize("harm", [delete, lambda path: os.truncate(path, 0)])
+def test_a_journal_that_is_gone_at_a_start_is_noticed(
+    clock: FakeClock, path: Path, harm: Callable[[Path], None]
+) -> None:
+    def opened_once(name: str) -> list[str]:
+        with structlog.testing.capture_logs() as logs:
+            ledger, _ = with_journaling(clock, path, budget())
+        assert reserve(ledger, {name: 0.25}) == [-1]
+        ledger.close()
+        return [one["event"] for one in logs]
+
+    assert opened_once("first") == opened_once("second") == []
+    harm(path)
+    (said,) = opened_once("third")
+    assert said.startswith("the journal was deleted or emptied since it was used")
 
 
 def test_time_goes_on_from_the_journal(clock: FakeClock, path: Path) -> None:

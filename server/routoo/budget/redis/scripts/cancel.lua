@@ -1,9 +1,10 @@
 -- Takes back decisions that nobody acted on, whether they were booked or are still to arrive from a
--- call that was given up. ARGV  6 ... ids. Replies OK.
+-- call that was given up. ARGV  9 ... ids.
+-- Replies OK, time, version, suffixes and totals of the budgets that it touched.
 if not meta.epoch then return {'LOST', ''} end
 expire()
 local ids = {}
-for i = 6, #ARGV do table.insert(ids, ARGV[i]) end
+for i = 9, #ARGV do table.insert(ids, ARGV[i]) end
 for i, decision in ipairs(decisions_of(ids)) do
   if not decision then
     put_new(ids[i], {state = 'x', amount = 0, time = now, scope = ''})
@@ -20,5 +21,5 @@ for i, decision in ipairs(decisions_of(ids)) do
     put(ids[i], decision)
   end
 end
-finish()
-return {'OK'}
+local version = finish()
+return {'OK', now_text, version, touched_totals()}

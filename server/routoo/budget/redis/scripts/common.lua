@@ -2,7 +2,10 @@
 -- memory and written at the end. Everything is read and checked before the first write, so that a
 -- script that fails has changed nothing. Money is whole nano-USD, time whole microseconds.
 --
--- KEYS  1 meta: hash; epoch, now, ahead, version
+-- KEYS  1 meta: hash; epoch, now, ahead; version: "format:calls", the format of the books and the
+--         number of calls that they have had; silent: microseconds in which nobody called, which do
+--         not count towards the end of a lease; w:<replica>: number of its latest call;
+--         awaiting: "until whether-a-period-longer name name ...", see restore.lua
 --       2 decisions: hash; id -> "state amount time booked scope"; state: o open, v overdrawn,
 --         e and w the same expired, r reported, x cancelled; time: when it was decided; booked:
 --         when it was written here; scope: its budgets, "name:step_us:steps" joined by commas,
@@ -12,20 +15,26 @@
 -- ARGV  1 prefix of the budgets' keys   2 epoch that the caller knows, or empty
 --       3 microseconds until an unreported decision expires
 --       4 what it then counts, 1 its estimate or 0   5 most decisions to expire in this call
+--       6 the calling replica   7 number of this call of it   8 number of its latest call of which it
+--       has the answer: books that do not know that call are an older state of themselves
 -- A budget is a hash: step, the latest that was seen; R, S, O, G: reserved, settled, overdraft and
--- granted over the steps that count; r<step>, s<step>, ...: the same of one step; and of one step
--- alone, m<step>, n<step>, u<step>: reported costs of those granted, what was reserved for the same,
--- and how many of those granted expired unreported.
+-- granted over the steps that count; r<step>, s<step>, ...: the same of one step; of one step alone,
+-- m<step>, n<step>, u<step>: reported costs of those granted, what was reserved for the same, and how
+-- many of those granted expired unreported; l:<replica>: its lease, "amount expiry until"; L: the sum
+-- of all leases; b: see restore.lua.
 -- A day (UTC) is a hash "<prefix without budget:>day:<days since 1970>": <letter> <scope>, letters
 -- as above; it is kept for DAYS_KEPT.
 local meta_key, decisions_key, open_key, known_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local prefix, known_epoch, ttl_us = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local kept, most_expired = tonumber(ARGV[4]), tonumber(ARGV[5])
-local WAITED_OUT_US = 60 * 1000000
+local replica, call, answered = ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8])
+local WAITED_OUT_US, SILENT_US = 60 * 1000000, 10 * 1000000
+-- Format 1 knew no leases, and had the number of calls alone. Its scripts fail at this version.
+local FORMAT = 2
 local DAY_US, DAYS_KEPT = 86400 * 1000000, 400
 local budgets, cache, puts, pushed, days, told = {}, {}, {}, {}, {}, {}
 local moved, forgotten, dropped_open, dropped_known = {}, {}, 0, 0
-local meta, now, now_text
+local meta, now, now_text, lease_now
 
 local function text(n) return string.format('%.0f', n) end
 
@@ -35,23 +44,61 @@ local function number(key, field, value)
   return tonumber(value)
 end
 
--- The time, which never goes back: see routoo.budget.memory.clock.
+-- The number of calls; or nil, and the format that the books have instead.
+local function version_of(value)
+  if not value then return 0 end
+  local format, calls = string.match(value, '^(%d+):(%d+)$')
+  if tonumber(format) == FORMAT then return tonumber(calls) end
+  if not format and not string.match(value, '^%d+$') then error('GARBAGE ' .. meta_key .. ' version') end
+  return nil, tonumber(format) or 1, tonumber(value)
+end
+
+-- The time, which never goes back: see routoo.budget.memory.ledger. Returns what is wrong with the books.
 local function start()
-  local values = redis.call('HMGET', meta_key, 'epoch', 'now', 'ahead', 'version')
+  local values = redis.call(
+    'HMGET', meta_key, 'epoch', 'now', 'ahead', 'version', 'silent', 'awaiting', 'w:' .. replica)
   local last = number(meta_key, 'now', values[2])
   local ahead = number(meta_key, 'ahead', values[3])
+  local version, format, calls = version_of(values[4])
   meta = {
     epoch = values[1], was = values[1], ahead = ahead, ahead_was = ahead,
-    version = number(meta_key, 'version', values[4]),
+    version = version,
+    silent = number(meta_key, 'silent', values[5]), awaiting = values[6] or '',
+    latest = number(meta_key, 'w:' .. replica, values[7]),
   }
+  meta.silent_was, meta.awaiting_was = meta.silent, meta.awaiting
   local time = redis.call('TIME')
   now = time[1] * 1000000 + time[2] + ahead
   if now < last then
     if last - now > WAITED_OUT_US then meta.ahead = ahead + last - now end
     now = last
+  elseif last > 0 and now - last > SILENT_US then
+    -- All replicas are cut off, or the clock was put forward: nobody can tell which.
+    meta.silent = meta.silent + now - last - SILENT_US
   end
-  now_text = text(now)
-  return known_epoch == '' or meta.epoch == known_epoch
+  now_text, lease_now = text(now), now - meta.silent
+  if format then
+    -- Replicas that write format 1 call each second. When they are gone, their books go on here.
+    if format > 1 or now - last < SILENT_US then return {'FORMAT', text(format)} end
+    meta.version = calls
+  end
+  if known_epoch ~= '' and (meta.epoch ~= known_epoch or meta.latest < answered) then
+    return {'LOST', meta.epoch or ''}
+  end
+end
+
+-- Whether replicas have still to tell what they know of a budget that was lost.
+local function waits(budget)
+  local till, longer, names = string.match(meta.awaiting, '^(%d+) ([01]) (%S.*)$')
+  if not names then return false end
+  return lease_now < tonumber(till) + tonumber(longer) * budget.steps * budget.step_us
+end
+
+local function lease_of(key, field, value)
+  if not value then return nil end
+  local amount, expiry, till = string.match(value, '^(%d+) (%d+) (%d+)$')
+  if not amount then error('GARBAGE ' .. key .. ' ' .. field) end
+  return {amount = tonumber(amount), expiry = tonumber(expiry), till = tonumber(till)}
 end
 
 -- What is held in a step: r, s, o, g, and then the same as they are in Redis.
@@ -85,13 +132,17 @@ local function budget_of(suffix)
   step_us, steps = tonumber(step_us), tonumber(steps)
   local step = math.floor(now / step_us)
   local s = text(step)
-  local fields = {'R', 'S', 'O', 'G', 'r' .. s, 's' .. s, 'o' .. s, 'g' .. s, 'step'}
+  local fields = {
+    'R', 'S', 'O', 'G', 'r' .. s, 's' .. s, 'o' .. s, 'g' .. s, 'step', 'L', 'l:' .. replica,
+  }
   local values = redis.call('HMGET', key, unpack(fields))
   budget = {
     key = key, step_us = step_us, steps = steps, step = step,
     step_was = number(key, 'step', values[9]), total = held(key, fields, values, 1),
     touched = {[step] = held(key, fields, values, 5)}, gone = {},
+    leased = number(key, 'L', values[10]), own = lease_of(key, fields[11], values[11]),
   }
+  budget.leased_was = budget.leased
   if budget.step_was > 0 then
     local last = math.min(budget.step_was, step - steps)
     for old = budget.step_was - steps + 1, last do
@@ -99,13 +150,19 @@ local function budget_of(suffix)
       for i = 1, 4 do budget.total[i] = budget.total[i] - sums[i] end
       budget.touched[old] = nil
       local o = text(old)
-      for _, letter in ipairs({'r', 's', 'o', 'g', 'b', 'm', 'n', 'u'}) do
+      for _, letter in ipairs({'r', 's', 'o', 'g', 'm', 'n', 'u'}) do
         table.insert(budget.gone, letter .. o)
       end
     end
   end
   budgets[suffix] = budget
   return budget
+end
+
+local function set_lease(budget, amount, expiry, till)
+  budget.leased = budget.leased + amount - (budget.own and budget.own.amount or 0)
+  budget.own = {amount = amount, expiry = expiry, till = till}
+  budget.own_is_new = true
 end
 
 local function raise(sums, key, field, change)
@@ -259,12 +316,26 @@ local function finish()
   local raised_fields = raised()
   meta.version = meta.version + 1
   local version = text(meta.version)
-  redis.call('HSET', meta_key, 'now', now_text, 'version', version)
+  local stored = text(FORMAT) .. ':' .. version
+  local latest = text(math.max(meta.latest, call))
+  redis.call('HSET', meta_key, 'now', now_text, 'version', stored, 'w:' .. replica, latest)
   if meta.epoch ~= meta.was then redis.call('HSET', meta_key, 'epoch', meta.epoch) end
   if meta.ahead ~= meta.ahead_was then redis.call('HSET', meta_key, 'ahead', text(meta.ahead)) end
+  if meta.silent ~= meta.silent_was then
+    redis.call('HSET', meta_key, 'silent', text(meta.silent))
+  end
+  if meta.awaiting ~= meta.awaiting_was then
+    redis.call('HSET', meta_key, 'awaiting', meta.awaiting)
+  end
   for _, budget in pairs(budgets) do
     local fields = {}
     if budget.step ~= budget.step_was then fields = {'step', text(budget.step)} end
+    if budget.leased ~= budget.leased_was then fields = {'L', text(budget.leased), unpack(fields)} end
+    if budget.own_is_new then
+      local own = budget.own
+      table.insert(fields, 'l:' .. replica)
+      table.insert(fields, text(own.amount) .. ' ' .. text(own.expiry) .. ' ' .. text(own.till))
+    end
     add_changes(fields, {'R', 'S', 'O', 'G'}, budget.total, '')
     for step, sums in pairs(budget.touched) do
       add_changes(fields, {'r', 's', 'o', 'g'}, sums, text(step))
@@ -308,7 +379,7 @@ local function scopes_from(at)
   return suffixes, scopes, at + #scopes + 1
 end
 
--- Per budget "reserved settled overdraft granted step", joined by commas.
+-- Per budget "reserved settled overdraft granted step lease", the caller's lease, joined by commas.
 local function totals(suffixes)
   local reply = {}
   for i, suffix in ipairs(suffixes) do
@@ -316,9 +387,18 @@ local function totals(suffixes)
     local total = budget.total
     reply[i] = table.concat({
       text(total[1]), text(total[2]), text(total[3]), text(total[4]), text(budget.step),
+      text(budget.own and budget.own.amount or 0),
     }, ' ')
   end
   return table.concat(reply, ',')
 end
 
-if not start() then return {'LOST', meta.epoch or ''} end
+-- The same of all budgets that this call has touched, and their suffixes.
+local function touched_totals()
+  local suffixes = {}
+  for suffix, _ in pairs(budgets) do table.insert(suffixes, suffix) end
+  return table.concat(suffixes, ','), totals(suffixes)
+end
+
+local trouble = start()
+if trouble then return trouble end

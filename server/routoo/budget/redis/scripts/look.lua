@@ -1,13 +1,17 @@
 -- Reads the budgets; books that are empty are opened.
--- ARGV  6 name of the epoch, should there be none   7 ... suffixes of the budgets
+-- ARGV  9 name of the epoch, should there be none   10 name of the process of Redis, or empty: books
+--       that another process has written may be older than they were   11 ... suffixes of the budgets
 -- Replies OK, time, version, epoch, the budgets' totals, per budget the oldest step in which
 -- something was booked (0: none), joined by commas, and per budget "m n u" over the steps that count,
 -- joined by commas.
-if not meta.epoch then meta.epoch = ARGV[6] end
+local process = ARGV[10]
+local known_process = redis.call('HGET', meta_key, 'process')
+if process ~= '' and meta.epoch and known_process ~= process then return {'LOST', meta.epoch} end
+if not meta.epoch then meta.epoch = ARGV[9] end
 redis.call('HLEN', decisions_key) -- fails now if it is not ours
 expire(true)
 local suffixes, oldest, reports = {}, {}, {}
-for i = 7, #ARGV do table.insert(suffixes, ARGV[i]) end
+for i = 11, #ARGV do table.insert(suffixes, ARGV[i]) end
 for i, suffix in ipairs(suffixes) do
   local budget = budget_of(suffix)
   oldest[i] = '0'
@@ -34,6 +38,9 @@ for i, suffix in ipairs(suffixes) do
 end
 local reply = totals(suffixes)
 local version = finish()
+if process ~= '' and known_process ~= process then
+  redis.call('HSET', meta_key, 'process', process)
+end
 return {
   'OK', now_text, version, meta.epoch, reply, table.concat(oldest, ','), table.concat(reports, ','),
 }

@@ -1,11 +1,12 @@
--- Books true costs. ARGV  6 ... pairs of id and cost.
--- Replies OK, and per pair: 0 unknown, 1 settled, 2 reported before, 3 settled after it expired.
+-- Books true costs. ARGV  9 ... pairs of id and cost.
+-- Replies OK, time, version, suffixes and totals of the budgets that it touched, and per pair:
+-- 0 unknown, 1 settled, 2 reported before, 3 settled after it expired.
 if not meta.epoch then return {'LOST', ''} end
 expire()
 local ids, codes = {}, {}
-for i = 6, #ARGV, 2 do table.insert(ids, ARGV[i]) end
+for i = 9, #ARGV, 2 do table.insert(ids, ARGV[i]) end
 for i, decision in ipairs(decisions_of(ids)) do
-  local cost = tonumber(ARGV[5 + 2 * i])
+  local cost = tonumber(ARGV[8 + 2 * i])
   if not decision or decision.state == 'x' then
     codes[i] = 0
   elseif decision.state == 'r' then
@@ -26,5 +27,6 @@ for i, decision in ipairs(decisions_of(ids)) do
     put(ids[i], decision)
   end
 end
-finish()
-return {'OK', codes}
+local version = finish()
+local suffixes, sums = touched_totals()
+return {'OK', now_text, version, suffixes, sums, codes}

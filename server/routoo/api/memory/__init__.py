@@ -1,0 +1,1 @@
+"""Bounds on the memory that calls take, before they take it."""
