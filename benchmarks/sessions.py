@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 SESSIONS, QUICK_SESSIONS = 200, 20
 PRICES = (1.0, 2.0, 4.0, 8.0, 16.0)
 # Prices of the program: as fine as the bound needs.
-PROGRAM_PRICES = tuple(0.25 * 1.6**step for step in range(15))
+PROGRAM_PRICES = tuple(0.8 * 1.22**step for step in range(20))
 SEED = 18
 
 

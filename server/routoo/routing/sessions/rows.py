@@ -20,7 +20,7 @@ PERSISTENCE: Final = 0.7
 autocorrelation of predicted scores of the turns of agents."""
 LASTING_PRIOR: Final = (4.0, 1.0)
 """Turns after which sessions go on, and after which they end, that are taken as seen before any."""
-WARM_PRIOR: Final = (9.0, 1.0)
+WARM_PRIOR: Final = (49.0, 1.0)
 """Turns within the lifetime of a cache, and after it, that are taken as seen before any."""
 
 
