@@ -64,7 +64,7 @@ class RequestField:
         highest: greatest value of a number.
         least: least value of a count.
         most: greatest value of a count.
-        flag: option of the command line; empty: the name with dashes.
+        flag: option of the command line, or several, apart by a space; empty: the name with dashes.
         name: name of the field; filled in from the table.
         kind: kind of its values; filled in from the field's type.
     """
@@ -206,7 +206,15 @@ class RequestFields(TypedDict, total=False):
         int | None, RequestField("What the model reads besides: tools, images.", "N")
     ]
     tenant: Annotated[str | None, RequestField("Who pays.", "T")]
-    session_id: Annotated[str | None, RequestField("The conversation.", "ID")]
+    session_id: Annotated[
+        str | None, RequestField("The conversation.", "ID", flag="--session --session-id")
+    ]
+    current_model: Annotated[
+        str | None, RequestField("The model that answered the turn before.", "MODEL")
+    ]
+    cached_input_tokens: Annotated[
+        int | None, RequestField("What its provider has cached of the input.", "N")
+    ]
     task: Annotated[str | None, RequestField("The kind of task; `routoo info` lists them.", "K")]
     policy: Annotated[str | None, RequestField("Decide by this policy, not the one in force.", "P")]
 

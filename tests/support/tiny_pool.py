@@ -76,9 +76,37 @@ def write_tiny_pool(path: Path) -> Path:
     return path
 
 
+def _cached(spec: dict[str, Any], provider: str, *, writes: bool) -> dict[str, Any]:
+    price = spec["usd_per_1m_input_tokens"]
+    more: dict[str, Any] = {"usd_per_1m_cached_input_tokens": price * 0.1}
+    if writes:
+        more["usd_per_1m_cache_write_tokens"] = price * 1.25
+    return {**spec, **more, "provider": provider, "context_window_tokens": 131_072}
+
+
+CACHED_SPECS = (
+    _cached(SMALL, "acme", writes=False),
+    _cached(MEDIUM, "acme", writes=True),
+    _cached(LARGE, "other", writes=True),
+)
+"""The models with prices of cached input: "small" and "medium" of one provider, "large" of another;
+"small" bills no writes."""
+
+
 def pool_of(*specs: dict[str, Any]) -> Pool:
     """Makes a pool of these models."""
     return Pool.of(tuple(ModelSpec.model_validate(spec) for spec in specs))
+
+
+def cached_pool() -> Pool:
+    """Makes the pool with prices of cached input without a file."""
+    return pool_of(*CACHED_SPECS)
+
+
+def write_cached_pool(path: Path) -> Path:
+    """Writes the pool with prices of cached input to a file."""
+    path.write_text(yaml.safe_dump({"models": list(CACHED_SPECS)}), encoding="utf-8")
+    return path
 
 
 def armed_pool() -> Pool:

@@ -12,10 +12,13 @@ from google.protobuf.message import DecodeError, Message
 
 from routoo.api.convert_prices import prices_message
 from routoo.errors import InvalidRequestError
-from routoo.predictor.conversation import TURN, contents, conversation, role_of
+from routoo.predictor.conversation import OFFERED_TOOLS, TURN, contents, conversation, role_of
 from routoo.request_fields import FIELDS, Kind, checked_number
 from routoo.routing.joint import JointConstraints
 from routoo.routing.request import PromptRequest
+from routoo.routing.sessions.facts import FIELDS as SESSION_FIELDS
+from routoo.routing.sessions.facts import Tie, told_session
+from routoo.routing.sessions.stay import Stay
 from routoo.selector.reason import Reason
 from routoo.v1 import batch_pb2, info_pb2, route_pb2
 
@@ -42,6 +45,12 @@ _RULES: Mapping[Reason, Any] = {
     )
     for reason in Reason
     if reason is not Reason.NONE_ELIGIBLE
+}
+_STAYS: Mapping[int, Any] = {
+    stay: route_pb2.StayReason.Value(
+        "STAY_REASON_UNSPECIFIED" if stay is Stay.NONE else f"STAY_REASON_{stay.name}"
+    )
+    for stay in Stay
 }
 # In a batch that is decided jointly, these reasons become RULE_BATCH_OPTIMUM.
 _BY_PRICE = frozenset({Reason.BEST_SCORE, Reason.PRICE})
@@ -86,14 +95,25 @@ def prompt_request(message: route_pb2.RouteRequest, limits: LimitSettings) -> Pr
             constraints[field.name] = field.checked(value)
         else:
             constraints[field.name] = tuple(value)
-    attributes.pop("session_id", None)  # nothing reads it yet
+    told: dict[str, Any] = {
+        name: attributes.pop(name) for name in SESSION_FIELDS if name in attributes
+    }
+    session = told_session(told, _ties(message)) if told else None
     return PromptRequest(
         text=_text(message, limits),
         request_id=message.request_id,
         constraints=constraints,
         explain=message.explain,
+        session=session,
+        # What a session writes into a cache is billed higher than text.
+        mixed=session is not None,
         **attributes,
     )
+
+
+def _ties(message: route_pb2.RouteRequest) -> Tie:
+    last = next((one.role for one in reversed(message.messages) if one.role != OFFERED_TOOLS), "")
+    return Tie.TOOL_LOOP if last and role_of(last) == "tool" else Tie.NONE
 
 
 def joint_constraints(message: batch_pb2.RouteBatchRequest) -> JointConstraints:
@@ -263,6 +283,13 @@ def route_response(decision: Decision) -> route_pb2.RouteResponse:
         arm=arm_message(batch.pool, batch.choices[row]),
         second_model=decision.second_model or None,
     )
+    if batch.sessions is not None and batch.sessions.rows.on[row]:
+        sessions = batch.sessions
+        response.stay_reason = _STAYS[sessions.stays[row]]
+        response.session_turns = int(sessions.rows.turns[row])
+        response.session_spent_usd = float(sessions.rows.spent_usd[row])
+        if sessions.rows.current[row] >= 0:
+            response.switch_cost_usd = sessions.switch_costs_usd[row]
     if decision.explain:
         response.candidates.extend(
             route_pb2.Candidate(

@@ -12,9 +12,8 @@ from routoo.calibration.labels import read_labelled_prompts
 from routoo.client.prompts_file import PromptsFileError
 from routoo.errors import InvalidRequestError
 from routoo.predictor.base import join
-from routoo.routing.constraints import check_names, narrow
+from routoo.routing.constraints import check_names, check_task, narrow
 from routoo.routing.estimates import estimates_of
-from routoo.routing.tasks import check_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

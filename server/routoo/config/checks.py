@@ -16,8 +16,8 @@ def check_workers(settings: Settings) -> None:
     """Refuses settings that cannot hold with several workers.
 
     Raises:
-        ConfigError: a socket file, or budgets in memory, with more than one worker; names the
-            settings.
+        ConfigError: a socket file, or budgets or sessions in memory, with more than one worker;
+            names the settings.
     """
     if settings.workers == 1:
         return
@@ -31,6 +31,12 @@ def check_workers(settings: Settings) -> None:
         raise ConfigError(
             f"workers: {settings.workers} workers would each spend the whole of every budget, as"
             " ledger.backend: memory is one process's; set ledger.backend: redis, or workers: 1"
+        )
+    if settings.sessions.enabled and settings.ledger.backend == "memory":
+        raise ConfigError(
+            f"workers: the turns of a session reach any of {settings.workers} workers, and"
+            " ledger.backend: memory is one process's; set ledger.backend: redis, workers: 1, or"
+            " leave sessions.enabled unset"
         )
 
 

@@ -20,6 +20,7 @@ from routoo.config.predictor import PredictorSettings
 from routoo.config.processor import ProcessorSettings
 from routoo.config.section import Section
 from routoo.config.security import CallAddress, Listener, SecuritySettings, TcpAddress
+from routoo.config.sessions import SessionSettings
 from routoo.config.tasks import TaskSettings
 
 ENV_PREFIX = "ROUTOO_"
@@ -101,6 +102,7 @@ class Settings(BaseSettings):
     ledger: LedgerSettings = LedgerSettings()
     outcomes: OutcomeSettings = OutcomeSettings()
     corrections: CorrectionSettings = CorrectionSettings()
+    sessions: SessionSettings = SessionSettings()
     batching: BatchingSettings = BatchingSettings()
     limits: LimitSettings = LimitSettings()
     processor: ProcessorSettings = ProcessorSettings()

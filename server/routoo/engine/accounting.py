@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from time import time_ns
 from typing import TYPE_CHECKING
 
+from routoo.engine.sessions.tracker import NO_SESSIONS, Sessions
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -28,6 +30,7 @@ class Accounting:
         outcomes: takes reports of outcomes.
         clock_ns: nanoseconds since 1970, to tell the hour whose prices hold.
         corrector: learns from these reports; None: predictions are taken as they are.
+        sessions: keeps the turns of sessions.
     """
 
     pricing: Pricing
@@ -36,6 +39,7 @@ class Accounting:
     outcomes: OutcomeSettlement
     clock_ns: Callable[[], int] = time_ns
     corrector: Corrector | None = None
+    sessions: Sessions = NO_SESSIONS
 
     def budgets(self, tenant: str = "") -> list[tuple[BudgetState, float]]:
         """Returns each budget's state and price, in the settings' order; may wait for the ledger.
@@ -58,3 +62,4 @@ class Accounting:
             self.corrector.close()
         if self.spending is not None:
             self.spending.ledger.close()
+        self.sessions.close()

@@ -30,6 +30,7 @@ from routoo.routing.decision import (
 )
 from routoo.routing.estimates import estimates_of
 from routoo.routing.joint import frontier_of, solve_jointly
+from routoo.routing.sessions.stay import in_turn, turns_of
 from routoo.selector.policies.base import Case
 from routoo.selector.policies.lp import reasons
 from routoo.selector.reason import Reason
@@ -49,7 +50,8 @@ if TYPE_CHECKING:
     from routoo.routing.policies import Policies
     from routoo.routing.pool import Pool
     from routoo.routing.request import PromptRequest
-    from routoo.selector.arrays import BoolArray, IndexArray
+    from routoo.routing.sessions.stay import SessionTurns
+    from routoo.selector.arrays import BoolArray, IndexArray, ReasonArray
     from routoo.selector.eligibility import Eligibility
     from routoo.selector.policies.base import Policy
     from routoo.telemetry.decision_log.log import Recorder
@@ -105,6 +107,7 @@ class Decider:
         self._decisions = accounting.decisions
         self._corrector = accounting.corrector
         self._clock_ns = accounting.clock_ns
+        self._sessions = accounting.sessions
 
     def decide(
         self, predicted: Predicted
@@ -132,6 +135,7 @@ class Decider:
             else:
                 replies.append(_no_model_left(prepared.eligibility, row))
         self._decisions.add(one for one in replies if isinstance(one, Decision))
+        self._keep_turns(batch, predicted.requests)
         return replies
 
     def decide_jointly(
@@ -164,6 +168,7 @@ class Decider:
         if not is_dry:
             for part in _parts(decisions):
                 self._decisions.add(part)
+            self._keep_turns(batch, predicted.requests)
         return _batch_decision(batch, decisions, chosen.joint)
 
     def _chosen_together(
@@ -204,7 +209,7 @@ class Decider:
         joint = solve_jointly(prepared.estimates, mask, constraints, predicted.requests, self._pool)
         codes = reasons(scores, mask, joint.choice)
         priced = np.zeros(len(codes), np.bool_)
-        return Chosen(joint.choice, codes, priced, Joint(constraints, joint))
+        return Chosen(joint.choice, codes, priced, Joint(constraints, joint), prepared.turns)
 
     def frontier(
         self, predicted: Predicted, points: int | None, score_std_weight: float
@@ -229,6 +234,7 @@ class Decider:
         """Undoes the booking of decisions that nobody received."""
         ids = [decision.decision_id for decision in decisions]
         self._decisions.discard(ids)
+        self._sessions.undone(decisions)
         if self._spending is not None:
             self._spending.release(ids)
 
@@ -252,7 +258,12 @@ class Decider:
     def _prepare(self, predicted: Predicted, *, is_dry: bool = False) -> Prepared:
         requests = predicted.requests
         estimates = self._estimates(predicted)
-        eligibility, narrowings = narrow(requests, estimates, self._pool)
+        alone_usd = estimates.costs_usd
+        rows, keys = None, None
+        if any(one.session is not None and not one.session.alone for one in requests):
+            rows, keys = self._sessions.before(requests, estimates.input_tokens, self._pool)
+            estimates = in_turn(rows, estimates, self._pool)
+        eligibility, narrowings = narrow(requests, estimates, self._pool, rows)
         tenants = [request.tenant for request in requests]
         prices, couplings = self._pricing.in_force.of_rows(tenants)
         tickets = self._ids.tickets(len(requests))
@@ -265,7 +276,10 @@ class Decider:
             tickets=np.array(tickets, np.int64),
         )
         ids = [""] * len(requests) if is_dry else self._ids.named(tickets, tenants)
-        return Prepared(estimates, eligibility, narrowings, case, couplings, tenants, ids)
+        turns = None
+        if rows is not None and keys is not None:
+            turns = turns_of(rows, keys, case, alone_usd, estimates, self._pool)
+        return Prepared(estimates, eligibility, narrowings, case, couplings, tenants, ids, turns)
 
     def _choose(self, requests: Sequence[PromptRequest], prepared: Prepared) -> Chosen:
         """Chooses by the policies; at prompts that are unsure, the rule for these goes first."""
@@ -281,27 +295,30 @@ class Decider:
         names = [request.policy for request in requests]
         if names.count(names[0]) == len(names):
             policy = self._policies.named[names[0]]
-            choice = policy.choose(case)
+            choice, codes, turns = _chosen_by(policy, case, prepared.turns)
             everything = np.ones(len(names), np.bool_)
             self._compare(policy, case, choice, everything)
             priced = everything if policy.at_price else ~everything
             seconds = policy.seconds(case) if policy.asks_two else None
-            return Chosen(choice, policy.explain(case, choice), priced, seconds=seconds)
+            return Chosen(choice, codes, priced, turns=turns, seconds=seconds)
         seconds = None
         choice = np.full(len(names), -1, np.intp)
         codes = np.zeros(len(names), np.int8)
         priced = np.zeros(len(names), np.bool_)
+        turns = prepared.turns
         for name in set(names):
             policy = self._policies.named[name]
             rows = np.array([one == name for one in names])
-            chosen = policy.choose(case)
+            chosen, why, after = _chosen_by(policy, case, prepared.turns)
             choice[rows] = chosen[rows]
-            codes[rows] = policy.explain(case, chosen)[rows]
+            codes[rows] = why[rows]
             priced[rows] = policy.at_price
+            if turns is not None and after is not None:
+                turns = turns.merged(after, rows)
             if policy.asks_two:
                 seconds = np.where(rows, policy.seconds(case), -1 if seconds is None else seconds)
             self._compare(policy, case, choice, rows)
-        return Chosen(choice, codes, priced, seconds=seconds)
+        return Chosen(choice, codes, priced, turns=turns, seconds=seconds)
 
     def _compare(self, policy: Policy, case: Case, choice: IndexArray, rows: BoolArray) -> None:
         if self._shadow is not None and policy is self._policies.in_force:
@@ -346,7 +363,9 @@ class Decider:
             shadow_prices=(prepared.case.prices if joint is None else joint.row_prices).tolist(),
             couplings=couplings,
             decided_jointly=joint is not None,
-            degraded=prediction.degraded or (booked is not None and booked.degraded),
+            degraded=prediction.degraded
+            or (booked is not None and booked.degraded)
+            or (chosen.turns is not None and self._sessions.degraded),
             refused=0 if booked is None else int(np.count_nonzero(booked.refused)),
             estimates=estimates,
             mask=prepared.case.mask,
@@ -368,6 +387,7 @@ class Decider:
             output_tokens=estimates.output_tokens[rows, choice].tolist(),
             input_tokens=estimates.input_tokens[rows, choice].tolist(),
             truncated=prediction.truncated.tolist(),
+            sessions=None if chosen.turns is None else chosen.turns.decided(choice),
             seconds=None
             if chosen.seconds is None
             else np.where(codes == Reason.CASCADE, chosen.seconds, -1).tolist(),
@@ -378,6 +398,10 @@ class Decider:
         if self._recorder is not None:
             self._recorder.decided(predicted.requests, prepared, chosen, batch)
         return batch
+
+    def _keep_turns(self, batch: DecidedBatch, requests: Sequence[PromptRequest]) -> None:
+        if any(one.session is not None for one in requests):
+            self._sessions.decided(batch, requests)
 
     def _observe(
         self, prepared: Prepared, chosen: Chosen, booked: Booked, *, is_planned: bool
@@ -425,6 +449,15 @@ class Decider:
             request.max_output_tokens,
             request.answers,
         )
+
+
+def _chosen_by(
+    policy: Policy, case: Case, turns: SessionTurns | None
+) -> tuple[IndexArray, ReasonArray, SessionTurns | None]:
+    if turns is not None:
+        return turns.chosen_by(policy)
+    choice = policy.choose(case)
+    return choice, policy.explain(case, choice), None
 
 
 def _parts(decisions: Sequence[Decision]) -> Iterator[Sequence[Decision]]:

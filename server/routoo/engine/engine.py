@@ -27,9 +27,8 @@ from routoo.errors import (
     RoutooError,
 )
 from routoo.predictor.base import join
-from routoo.routing.constraints import check_names
+from routoo.routing.constraints import check_names, check_task
 from routoo.routing.decision import Predicted, Versions
-from routoo.routing.tasks import check_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -401,7 +400,9 @@ class Engine:
             price=self.price,
             price_set_by=self.accounting.pricing.in_force.of("")[1],
             max_prompt_tokens=self.predictor.max_tokens,
-            degraded=self.predictor.degraded or any(state.degraded for state, _ in budgets),
+            degraded=self.predictor.degraded
+            or self.accounting.sessions.degraded
+            or any(state.degraded for state, _ in budgets),
             shadow=None if self.shadow is None else self.shadow.comparison,
             corrections=self._corrections_info(),
         )
@@ -509,6 +510,8 @@ class Engine:
             check_task(request.task, self.predictor.tasks, self._tasks)
         if request.policy or request.constraints:
             self.policies.check(request)
+        if request.session is not None:
+            self.accounting.sessions.check(request, self.pool)
         if self.accounting.spending is not None:
             self.accounting.spending.check(request.tenant)
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from routoo.engine.corrections.corrector import Corrector
     from routoo.engine.open_decisions import OpenDecisions
     from routoo.engine.report_bound import ReportBound
+    from routoo.engine.sessions.tracker import Sessions
     from routoo.routing.decision import Decision
     from routoo.routing.outcome import OutcomeReport
     from routoo.routing.pool import Pool
@@ -42,13 +43,14 @@ class OutcomeSettlement:
         corrector: learns lengths and latencies from what is reported; None: nothing does.
         settled: called with the tenant, the predicted and the true cost of each report; None:
             nobody wants to know.
+        sessions: keeps what became of the turns of sessions; None: there are none.
         bound: bounds what a report may book.
 
     Attributes:
         on_capped: called with each report that told more than is booked.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one parameter per part
         self,
         decisions: OpenDecisions,
         ledger: Ledger | None,
@@ -57,6 +59,7 @@ class OutcomeSettlement:
         clock_ns: Callable[[], int] = time_ns,
         corrector: Corrector | None = None,
         settled: Callable[[str, float, float], None] | None = None,
+        sessions: Sessions | None = None,
         *,
         bound: ReportBound,
     ) -> None:
@@ -69,6 +72,7 @@ class OutcomeSettlement:
         self._clock_ns = clock_ns
         self._corrector = corrector
         self._settled = settled
+        self._sessions = sessions
 
     def report(self, outcome: OutcomeReport) -> ReportResult:
         """Books an outcome.
@@ -114,6 +118,8 @@ class OutcomeSettlement:
             self._tell_capped(outcome, decision, told_usd, cost_usd)
         if decision is not None and column is not None:
             self._watch(outcome, decision, column, cost_usd, learns=not is_capped)
+            if self._sessions is not None and decision.batch.sessions is not None:
+                self._sessions.reported(outcome, decision, column, cost_usd)
         return result
 
     def report_all(self, outcomes: Sequence[OutcomeReport]) -> list[ReportResult | RoutooError]:

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from routoo.errors import InvalidRequestError
 from routoo.request_fields import CONSTRAINTS, Kind, Narrows
 from routoo.routing.arms.own import arms_left
 from routoo.routing.estimates import answers_of, asked_caps
+from routoo.routing.sessions.ties import ties_of
 from routoo.selector.eligibility import Eligibility
 
 if TYPE_CHECKING:
@@ -17,10 +19,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from routoo.config.tasks import TaskSettings
     from routoo.request_fields import RequestField
     from routoo.routing.estimates import Estimates
     from routoo.routing.pool import Pool
     from routoo.routing.request import PromptRequest
+    from routoo.routing.sessions.rows import SessionRows
 
 
 ARM = "arm"
@@ -56,10 +60,43 @@ def check_names(request: PromptRequest, pool: Pool) -> None:
                 pool.columns_named(name, field)
 
 
+def check_task(task: str, known: Sequence[str], settings: TaskSettings) -> None:
+    """Refuses a kind of task that the predictor does not tell apart, if the settings say so.
+
+    Args:
+        task: as the request names it; not empty.
+        known: the kinds that the predictor tells apart.
+        settings: whether an unknown one is refused.
+
+    Raises:
+        InvalidRequestError: names the kinds that there are.
+    """
+    if task in known or settings.unknown == "recognise":
+        return
+    if not known:
+        raise InvalidRequestError(
+            "the predictor in use tells no tasks apart; leave it out, or set tasks.unknown to"
+            " recognise",
+            field="task",
+        )
+    raise InvalidRequestError(
+        f"unknown task {task[:40]!r}; this predictor knows {', '.join(known)}", field="task"
+    )
+
+
 def narrow(
-    requests: Sequence[PromptRequest], estimates: Estimates, pool: Pool
+    requests: Sequence[PromptRequest],
+    estimates: Estimates,
+    pool: Pool,
+    sessions: SessionRows | None = None,
 ) -> tuple[Eligibility, tuple[Narrowing, ...]]:
     """Applies the constraints of n requests, one kind after the other.
+
+    Args:
+        requests: the n requests.
+        estimates: their predictions.
+        pool: the m models.
+        sessions: their sessions, whose ties are constraints, too; None: they have none.
 
     Returns:
         The eligibility, and the constraints that removed a model from any of the requests.
@@ -73,6 +110,8 @@ def narrow(
     for row in rows:
         if row.kind is Kind.NAMES:
             narrower.keep_named(row, pool)
+    for constraint, kept in () if sessions is None else ties_of(sessions, pool):
+        narrower.keep(constraint, kept)
     if pool.arms is not None:
         narrower.keep(ARM, arms_left(pool.arms, requests, narrower.eligibility.mask))
     needed = _needed_tokens(requests, estimates, pool)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from routoo.routing.joint import JointConstraints, JointSolution
     from routoo.routing.pool import Pool
     from routoo.routing.request import PromptRequest
+    from routoo.routing.sessions.stay import DecidedTurns, SessionTurns
     from routoo.selector.arrays import BoolArray, IndexArray, ReasonArray
     from routoo.selector.eligibility import Eligibility
     from routoo.selector.lp.frontier import Frontier
@@ -89,6 +90,7 @@ class DecidedBatch:
         output_tokens: predicted lengths of the chosen models' answers.
         input_tokens: lengths of the prompts, as the chosen models count them.
         truncated: whether the middle of the prompt was not read.
+        sessions: the turns of sessions; None: no row has one.
         seconds: columns of the models to ask beside the chosen ones, -1: none; None: none at all.
     """
 
@@ -114,6 +116,7 @@ class DecidedBatch:
     output_tokens: list[float]
     input_tokens: list[float]
     truncated: list[bool]
+    sessions: DecidedTurns | None = None
     seconds: list[int] | None = None
 
     def rows(self, start: int, end: int) -> DecidedBatch:
@@ -127,6 +130,7 @@ class DecidedBatch:
             mask=self.mask[at],
             narrowings=narrowings,
             seconds=None if self.seconds is None else self.seconds[part],
+            sessions=None if self.sessions is None else self.sessions.part(start, end),
             **columns,
         )
 
@@ -415,6 +419,7 @@ class Prepared:
         couplings: per row, the constraints that its price comes from.
         tenants: per row, the tenant that pays.
         ids: per row, the decision id.
+        turns: the turns of sessions; None: no row has one.
     """
 
     estimates: Estimates
@@ -424,6 +429,7 @@ class Prepared:
     couplings: list[tuple[str, ...]]
     tenants: list[str]
     ids: list[str]
+    turns: SessionTurns | None = None
 
     @property
     def billed(self) -> Case:
@@ -449,6 +455,7 @@ class Chosen:
         reasons: int8 [n] of ``Reason``.
         priced: bool [n], rows in which score minus price times cost decided.
         joint: the joint decision of all rows; None: each row was decided on its own.
+        turns: the turns of sessions after the choice; None: no row has one.
         seconds: int [n], columns to ask beside the chosen ones where the reason is CASCADE; None:
             no policy asks two.
     """
@@ -457,4 +464,5 @@ class Chosen:
     reasons: ReasonArray
     priced: BoolArray
     joint: Joint | None = None
+    turns: SessionTurns | None = None
     seconds: IndexArray | None = None

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from routoo.routing.media import MediaAmounts
+    from routoo.routing.sessions.facts import SessionFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class PromptRequest:
         effort: the reasoning effort that the body sets; empty: none.
         forbids_thinking: whether the body has fields beside which no budget of thinking is taken.
         explain: whether the caller wants every candidate.
+        session: the session that it is a turn of; None: it is of none.
         named: whether the request names its model, and is booked without being routed.
     """
 
@@ -67,6 +69,7 @@ class PromptRequest:
     effort: str = ""
     forbids_thinking: bool = False
     explain: bool = False
+    session: SessionFacts | None = None
     named: bool = False
 
     @classmethod

@@ -26,6 +26,7 @@ from routoo.errors import ConfigError
 from routoo.pricing.online import OnlinePricing
 from routoo.pricing.prices import FixedPricing
 from routoo.server.corrections import open_corrector
+from routoo.server.sessions import open_sessions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from routoo.config.policy import PolicySettings
     from routoo.config.settings import Settings
     from routoo.engine.corrections.corrector import Corrector
+    from routoo.engine.sessions.tracker import Sessions
     from routoo.pricing.prices import Pricing
     from routoo.server.assembly import Components
     from routoo.telemetry.outcome_counts import OutcomeCounts
@@ -88,7 +90,8 @@ def open_accounting(
         raise
     kept = settings.outcomes
     decisions = OpenDecisions(kept.max_open_decisions, kept.max_age_s)
-    return _accounting_of(settings, parts, ledger, decisions, counts, clocks, corrector)
+    sessions = open_sessions(settings)
+    return _accounting_of(settings, parts, ledger, decisions, counts, clocks, corrector, sessions)
 
 
 def renew_accounting(
@@ -134,7 +137,15 @@ def renew_accounting(
     old.pricing.close()
     old.decisions.bound(kept.max_open_decisions, kept.max_age_s)
     return _accounting_of(
-        settings, parts, ledger, old.decisions, counts, clocks, old.corrector, old.pricing
+        settings,
+        parts,
+        ledger,
+        old.decisions,
+        counts,
+        clocks,
+        old.corrector,
+        old.sessions,
+        old.pricing,
     )
 
 
@@ -155,7 +166,7 @@ def close_replaced(old: Accounting, new: Accounting) -> None:
         old.spending.ledger.close()
 
 
-def _accounting_of(
+def _accounting_of(  # noqa: PLR0913, PLR0917 - one parameter per part
     settings: Settings,
     parts: Components,
     ledger: Ledger | None,
@@ -163,16 +174,24 @@ def _accounting_of(
     counts: OutcomeCounts,
     clocks: Clocks,
     corrector: Corrector | None,
+    sessions: Sessions,
     before: Pricing | None = None,
 ) -> Accounting:
     bound = ReportBound(settings.ledger.report_factor, clocks.clock_s)
     if ledger is None:
         outcomes = OutcomeSettlement(
-            decisions, None, parts.pool, counts, clocks.clock_ns, corrector, bound=bound
+            decisions,
+            None,
+            parts.pool,
+            counts,
+            clocks.clock_ns,
+            corrector,
+            sessions=sessions,
+            bound=bound,
         )
         fixed = FixedPricing(parts.price)
         _reprice(corrector, fixed, parts, settings)
-        return Accounting(fixed, None, decisions, outcomes, clocks.clock_ns, corrector)
+        return Accounting(fixed, None, decisions, outcomes, clocks.clock_ns, corrector, sessions)
     policy = settings.policy
     pricing = OnlinePricing(
         ledger,
@@ -193,6 +212,7 @@ def _accounting_of(
         clocks.clock_ns,
         corrector,
         pricing.settled,
+        sessions,
         bound=bound,
     )
     spending = BudgetBooking(
@@ -202,7 +222,7 @@ def _accounting_of(
     )
     _reprice(corrector, pricing, parts, settings)
     pricing.start()
-    return Accounting(pricing, spending, decisions, outcomes, clocks.clock_ns, corrector)
+    return Accounting(pricing, spending, decisions, outcomes, clocks.clock_ns, corrector, sessions)
 
 
 def _reprice(

@@ -94,8 +94,8 @@ class ReplySieve:
     out. Strings are looked at as they are written, with their escapes.
 
     Attributes:
-        leaves: the counters by path, such as ``usage.prompt_tokens``; and the last ``model`` and
-            ``service_tier``; and ``final``, 1 if counters came in a message that is not of the
+        leaves: the counters by path, such as ``usage.prompt_tokens``; the last ``model``, ``id``
+            and ``service_tier``; and ``final``, 1 if counters came in a message that is not of the
             middle of a stream.
         texts: bytes and pieces of text that have flowed by under keys of texts.
         deltas: the same under the key ``delta`` alone, whose texts other events repeat.
@@ -293,6 +293,8 @@ class ReplySieve:
             return
         if zone == _TOLD and key in _MODELS:
             self.leaves["model"] = text.decode("utf-8", "replace")
+        elif zone == _TOLD and key == b"id":
+            self.leaves["id"] = text.decode("utf-8", "replace")
         elif zone == _TOLD and key == b"service_tier":
             self.leaves["service_tier"] = text.decode("utf-8", "replace")
         elif key in _ENDS:

@@ -54,6 +54,8 @@ class PriceTable:
         request_usd: float64 [b, m], USD per token of input, the highest of all kinds.
         reply_usd: float64 [b, m], USD per token of output, the highest of all kinds.
         bounds: float64 [b - 1], the longest request of each band but the last, in input tokens.
+        sells_cache: bool [m], models with a price of their own for cached input.
+        sells_writes: bool [m], those of them with one for input that is written into the cache.
         usd_per_image: float64 [m].
         usd_per_request: float64 [m]; None: no model has a fee.
         first_bound: the first of them; infinite: there is none.
@@ -72,6 +74,8 @@ class PriceTable:
     request_usd: Floats
     reply_usd: Floats
     bounds: Floats
+    sells_cache: NDArray[np.bool_]
+    sells_writes: NDArray[np.bool_]
     usd_per_image: Floats
     usd_per_request: Floats | None
     first_bound: float
@@ -109,6 +113,8 @@ class PriceTable:
             return _frozen(np.maximum.accumulate(found, axis=0))
 
         fees = np.array([one.usd_per_request for one in tariffs], np.float64)
+        caches = np.array([one.rates.cached_input is not None for one in tariffs], np.bool_)
+        writes = np.array([one.rates.cache_write is not None for one in tariffs], np.bool_)
         starts = sorted({start for one in tariffs for start in one.week.starts})
         uneven = not all(one.week.is_even for one in tariffs)
         minutes = [start * 60 - 3 * 86_400 for start in starts]  # as times of a week
@@ -130,6 +136,8 @@ class PriceTable:
             request_usd=most(_REQUEST),
             reply_usd=most(_REPLY),
             bounds=_frozen(np.array(bounds, np.float64)),
+            sells_cache=caches,
+            sells_writes=caches & writes,
             usd_per_image=_frozen(np.array([one.usd_per_image for one in tariffs], np.float64)),
             usd_per_request=_frozen(fees) if fees.any() else None,
             first_bound=float(bounds[0]) if bounds else inf,
@@ -156,6 +164,31 @@ class PriceTable:
         costs += _wide(input_tokens) * self.usd["input"][band]
         if self.factors is not None:
             costs *= self.factors
+        return self._completed(costs, at_s)
+
+    def cached_costs_usd(
+        self,
+        input_tokens: Floats,
+        cached_tokens: Floats,
+        written_tokens: Floats,
+        output_tokens: Floats,
+        at_s: Times,
+    ) -> Floats:
+        """Returns the costs of n requests of text whose input is cached in part, in USD, [n, m].
+
+        Args:
+            input_tokens: float64 [n, m], all of the input.
+            cached_tokens: [n, m], the part of it that is read from the provider's cache.
+            written_tokens: [n, m], the part of it that is written into that cache.
+            output_tokens: [n, m].
+            at_s: int64 [n] or one for all, the time whose prices hold, in seconds since 1970;
+                None: the mean prices of a week.
+        """
+        band = self._bands(input_tokens)
+        costs = output_tokens * self.usd["output"][band]
+        costs += cached_tokens * self.usd["cached_input"][band]
+        costs += written_tokens * self.usd["cache_write"][band]
+        costs += (input_tokens - cached_tokens - written_tokens) * self.usd["input"][band]
         return self._completed(costs, at_s)
 
     def most_usd(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 PARTS: Final = (
@@ -44,6 +44,7 @@ class Usage:
             ``priority``; empty: the standard one.
         model: the model that the reply names; empty: none.
         told_cost_usd: the cost that the reply itself tells; None: it tells none.
+        reply_id: the id of the reply, which a later request may name; empty: not told.
     """
 
     input_tokens: int | None = None
@@ -61,6 +62,7 @@ class Usage:
     service_tier: str = ""
     model: str = ""
     told_cost_usd: float | None = None
+    reply_id: str = field(default="", compare=False)  # no part of what is billed
 
     @property
     def complete(self) -> bool:

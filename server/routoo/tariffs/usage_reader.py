@@ -104,6 +104,7 @@ def read(
         input_tokens=told_input,
         output_tokens=told_output,
         model=_name(leaves.get("model")),
+        reply_id=_name(leaves.get("id")),
         service_tier=_tier(leaves.get("service_tier")) or found.service_tier,
         told_cost_usd=found.told_cost_usd if told or (finished and told_input) else None,
     )
@@ -122,7 +123,7 @@ def _containers(leaves: Mapping[str, float | str]) -> dict[str, _Figures]:
         if dot:
             # Some put the object into another one that has counters of its own.
             found.setdefault(start + container, {})[name.removeprefix("usage.")] = value
-        elif path not in ("model", "service_tier", "final"):
+        elif path not in ("model", "id", "service_tier", "final"):
             found.setdefault("", {})[path] = value
     return found
 

@@ -50,4 +50,5 @@ async def test_an_exchange_with_envoy_enters_few_files(tmp_path: Path) -> None:
             await exchange()
         async with walked(running.service) as walk:
             await exchange()
-    assert len(walk.files) <= 37, sorted(walk.files)
+    # Five of them keep the session that the body tells.
+    assert len(walk.files) <= 42, sorted(walk.files)

@@ -16,7 +16,9 @@ ARM = "x-routoo-arm"
 DECISION_ID = "x-routoo-decision-id"
 SCORE = "x-routoo-score"
 COST_USD = "x-routoo-cost-usd"
-RESULTS = frozenset({MODEL, ARM, DECISION_ID, SCORE, COST_USD})
+STAY_REASON = "x-routoo-stay-reason"
+SWITCH_COST_USD = "x-routoo-switch-cost-usd"
+RESULTS = frozenset({MODEL, ARM, DECISION_ID, SCORE, COST_USD, STAY_REASON, SWITCH_COST_USD})
 """Headers that only the processor writes. A caller's own are no constraints."""
 
 _FIELDS = {PREFIX + name.replace("_", "-"): field for name, field in FIELDS.items()}

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from routoo.api.aside import LARGE_BYTES, Aside
 from routoo.api.extproc.body import asked_by
-from routoo.api.extproc.headers import ARM, COST_USD, DECISION_ID, MODEL, SCORE, read_fields
+from routoo.api.extproc.headers import (
+    ARM,
+    COST_USD,
+    DECISION_ID,
+    MODEL,
+    SCORE,
+    STAY_REASON,
+    SWITCH_COST_USD,
+    read_fields,
+)
 from routoo.api.extproc.named_models import booked_model
 from routoo.api.extproc.refusal import Refusal, failure_of, fault_of, refusal_of
+from routoo.api.session_of_body import session_of, session_of_body
 from routoo.errors import DrainingError, InvalidRequestError, NoEligibleModelError
 from routoo.predictor.conversation import TURN, contents
 from routoo.predictor.tokenizers.families import count_by_family
@@ -20,6 +30,7 @@ from routoo.routing.arms.efforts import DEFAULT_EFFORT
 from routoo.routing.arms.own import NOTHING_ASKED, own_asking
 from routoo.routing.estimates import INPUT_MARGIN
 from routoo.routing.request import PromptRequest
+from routoo.routing.sessions.stay import Stay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -38,6 +49,7 @@ if TYPE_CHECKING:
     from routoo.routing.arms.spec import ArmSpec
     from routoo.routing.decision import Decision
     from routoo.routing.pool import Pool
+    from routoo.routing.sessions.facts import SessionFacts
     from routoo.telemetry.tracing import Tracing
 
 _NEEDS = (
@@ -162,13 +174,17 @@ class Router:
             if not self.open:
                 raise DrainingError("the service is stopping; send again")  # noqa: TRY301
             if size_bytes > LARGE_BYTES:
-                asked = await self._aside.run(asked_by, head.api, body, counted)
+                asked, told = await self._aside.run(_read, head.api, body, counted)
             else:
-                asked = asked_by(head.api, body, counted)
+                asked, told = _read(head.api, body, counted)
             # Read after the last await, as a reload may exchange the engine during one.
             engine, settings = self._current.engine, self._current.settings
             own = NOTHING_ASKED if engine.pool.arms is None else own_asking(head.api, body)
             request = _request(head, asked, own, admission.caller, settings, engine.pool, named)
+            if not named:
+                derives = settings.sessions.derive and engine.accounting.sessions.keeps
+                session = session_of(read_fields(head.ours), told, derives=derives)
+                request = replace(request, session=session)
             entered_s = self._overload.enter()
             decision = await engine.route(request)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer
@@ -180,21 +196,8 @@ class Router:
                 self._overload.leave(entered_s)
             if admission is not None and admission.counts:
                 admission.leave()
-        batch, row = decision.batch, decision.row
         arm = None if named else decision.arm  # its body stays as it is
-        return Routed(
-            decision.model,
-            arm,
-            (
-                (MODEL, decision.model),
-                *(() if arm is None else ((ARM, arm.name),)),
-                (DECISION_ID, decision.decision_id),
-                (SCORE, f"{batch.scores[row]:.4f}"),
-                (COST_USD, f"{batch.costs_usd[row]:.6g}"),
-            ),
-            decision,
-            is_named=bool(named),
-        )
+        return Routed(decision.model, arm, _told(decision, arm), decision, is_named=bool(named))
 
     def refused(self, error: Exception) -> Refusal:
         """Returns the refusal of a request whose body could not be read, and logs a fault."""
@@ -224,6 +227,32 @@ class Router:
         """Adds a decision to the trace of its HTTP request, if traces are on."""
         if self._tracing is not None:
             self._tracing.decided_over_http(decision, traceparent)
+
+
+def _read(api: Api, body: Mapping[str, Any], counted: Sequence[str]) -> tuple[Asked, SessionFacts]:
+    """Reads what a body asks for, and the session that it tells."""
+    asked = asked_by(api, body, counted)
+    return asked, session_of_body(api, body, marked=asked.caches)
+
+
+def _told(decision: Decision, arm: ArmSpec | None) -> tuple[Header, ...]:
+    """Returns the headers that tell of a decision."""
+    batch, row = decision.batch, decision.row
+    headers = (
+        (MODEL, decision.model),
+        *(() if arm is None else ((ARM, arm.name),)),
+        (DECISION_ID, decision.decision_id),
+        (SCORE, f"{batch.scores[row]:.4f}"),
+        (COST_USD, f"{batch.costs_usd[row]:.6g}"),
+    )
+    sessions = batch.sessions
+    if sessions is None or sessions.rows.current[row] < 0:
+        return headers
+    switch = (SWITCH_COST_USD, f"{sessions.switch_costs_usd[row]:.6g}")
+    stay = Stay(sessions.stays[row])
+    return (
+        (*headers, switch) if stay is Stay.NONE else (*headers, (STAY_REASON, stay.label), switch)
+    )
 
 
 def _fallback(name: str, pool: Pool) -> Routed:

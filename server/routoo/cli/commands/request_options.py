@@ -42,5 +42,5 @@ def _option(field: RequestField) -> Any:
     bounds: dict[str, Any] = {}
     if field.kind is Kind.COUNT:
         bounds = {"min": field.least, "max": field.most}
-    option = typer.Option(field.flag, help=field.help, metavar=field.metavar, **bounds)
+    option = typer.Option(*field.flag.split(), help=field.help, metavar=field.metavar, **bounds)
     return Annotated[_TYPES[field.kind], option]

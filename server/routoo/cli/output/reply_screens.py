@@ -60,6 +60,7 @@ def decision(response: RouteResponse) -> list[Block]:
         ("shadow price", worth(response.shadow_price)),
         ("prompt", count(response.input_tokens, "token")),
         *_known(response),
+        *_session(response),
         ("decided in", phases(response.timing)),
         ("predictor", response.predictor_version),
         ("policy", response.policy_version),
@@ -89,6 +90,33 @@ def _known(response: RouteResponse) -> list[tuple[str, str]]:
     if response.HasField("evidence"):
         facts.append(("evidence", _evidence(response)))
     return facts
+
+
+def _session(response: RouteResponse) -> list[tuple[str, str]]:
+    """Says what the session has had and cost so far, and whether its model stays."""
+    if not response.session_turns:
+        return []
+    spent = usd(response.session_spent_usd)
+    facts = [("session", f"{count(response.session_turns, 'turn')} before, {spent} so far")]
+    if response.HasField("switch_cost_usd"):
+        reason = _STAYS.get(response.stay_reason)
+        cost = usd(response.switch_cost_usd)
+        facts.append(
+            ("model", f"stays: {reason}; a switch costs {cost} now")
+            if reason
+            else ("model", f"changes, which costs {cost} now")
+        )
+    return facts
+
+
+# By value of StayReason.
+_STAYS = {
+    1: "its tool call is answered",
+    2: "the request holds what only it, or its provider, can read",
+    3: "its cache is worth more than another model's gain",
+    4: "another model gains too little",
+    5: "it is the best without the session, too",
+}
 
 
 def _evidence(response: RouteResponse) -> str:

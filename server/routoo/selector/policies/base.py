@@ -51,6 +51,8 @@ class Policy(ABC):
 
     Attributes:
         at_price: whether score minus the price in force times cost decides.
+        weighs_turns: whether costs are those of a session's turns ahead, too, so that a model may
+            stay for its cache; else they are those of the one request.
         reads_quality_gap: whether the tolerance of a request is read.
         asks_two: whether it may choose a model with another to ask beside it, see ``seconds``.
         learned: whether its settings hold for the predictor that they were learned with only.
@@ -59,6 +61,7 @@ class Policy(ABC):
     __slots__ = ()
 
     at_price: ClassVar[bool] = False
+    weighs_turns: ClassVar[bool] = False
     reads_quality_gap: ClassVar[bool] = False
     asks_two: ClassVar[bool] = False
     learned: ClassVar[bool] = False

@@ -5,6 +5,7 @@ budget is spent.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -35,6 +36,8 @@ def cheapest_of(scores: FloatArray, costs_usd: FloatArray, mask: BoolArray) -> I
 @dataclass(frozen=True, slots=True)
 class Cheapest(Policy):
     """Chooses the least predicted cost."""
+
+    weighs_turns: ClassVar[bool] = True
 
     def choose(self, case: Case) -> IndexArray:
         """Chooses the cheapest model per row, see ``Policy.choose``."""

@@ -147,6 +147,7 @@ class Lp(Policy):
     """Chooses the highest score minus price times cost."""
 
     at_price: ClassVar[bool] = True
+    weighs_turns: ClassVar[bool] = True
 
     def choose(self, case: Case) -> IndexArray:
         """Chooses per row at the price in force, see ``Policy.choose``."""

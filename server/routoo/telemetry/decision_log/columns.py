@@ -14,6 +14,8 @@ from routoo.routing.constraints import numbers_of
 from routoo.routing.corrections.factors import Factors
 from routoo.routing.estimates import Estimates
 from routoo.routing.request import PromptRequest
+from routoo.routing.sessions.rows import SessionRows
+from routoo.routing.sessions.stay import Stay
 from routoo.selector.policies.base import Case
 from routoo.selector.reason import Reason
 from routoo.telemetry.decision_log.record import ASKED
@@ -46,6 +48,8 @@ class Logged:
         choice: int [n], the column of the chosen model; -1: none.
         wanted: int [n], the column that the policy chose before the money was booked.
         reasons: int8 [n], values of ``Reason``.
+        sessions: the sessions; None: no decision is a turn of one.
+        stays: int8 [n], values of ``Stay``.
     """
 
     setup: Setup
@@ -59,6 +63,8 @@ class Logged:
     choice: IndexArray
     wanted: IndexArray
     reasons: ReasonArray
+    sessions: SessionRows | None = None
+    stays: ReasonArray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -136,6 +142,7 @@ class Logged:
             choice=np.array([column(line["model"]) for line in lines], np.intp),
             wanted=np.array([column(line.get("wanted", line["model"])) for line in lines], np.intp),
             reasons=np.array([_REASONS[line["reason"]] for line in lines], np.int8),
+            **_sessions(setup, lines),
         )
 
     @classmethod
@@ -162,6 +169,7 @@ class Logged:
             choice=together("choice"),
             wanted=together("wanted"),
             reasons=together("reasons"),
+            **_sessions_joined(parts),
         )
 
     def take(self, rows: IndexArray) -> Self:
@@ -179,6 +187,8 @@ class Logged:
             choice=self.choice[rows],
             wanted=self.wanted[rows],
             reasons=self.reasons[rows],
+            sessions=None if self.sessions is None else self.sessions.take(rows),
+            stays=None if self.stays is None else self.stays[rows],
         )
 
     def case(self, estimates: Estimates, mask: BoolArray, prices: FloatArray | None = None) -> Case:
@@ -191,6 +201,31 @@ class Logged:
             max_quality_gaps=numbers_of(self.requests, "max_quality_gap"),
             tickets=np.array([_ticket(one) for one in self.ids], np.int64),
         )
+
+
+def _sessions(setup: Setup, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    told = [line.get("session") for line in lines]
+    if all(one is None for one in told):
+        return {}
+    stays = [Stay.NONE if one is None else Stay[one["stay"]] for one in told]
+    return {
+        "sessions": SessionRows.restored(told, setup.pool),
+        "stays": np.array(stays, np.int8),
+    }
+
+
+def _sessions_joined(parts: Sequence[Logged]) -> dict[str, Any]:
+    if all(part.sessions is None for part in parts):
+        return {}
+    m = len(parts[0].setup.pool.names)
+    return {
+        "sessions": SessionRows.joined(
+            [part.sessions or SessionRows.none(len(part), m) for part in parts]
+        ),
+        "stays": np.concatenate(
+            [np.zeros(len(part), np.int8) if part.stays is None else part.stays for part in parts]
+        ),
+    }
 
 
 def _corrected(

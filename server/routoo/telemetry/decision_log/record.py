@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import orjson
 
+from routoo.routing.sessions.stay import Stay
 from routoo.selector.reason import Reason
 
 if TYPE_CHECKING:
@@ -127,12 +128,23 @@ class BatchRecord:
             # Where no model has arms, the fields that leave some of them decide nothing.
             if getattr(request, name) != usual and not (arms is None and name in _OF_ARMS):
                 values[name] = getattr(request, name)
+        values |= self._session(row)
         for name, flag in (("degraded", batch.degraded), ("truncated", batch.truncated[row])):
             if flag:
                 values[name] = True
         if self.prompts:
             values["prompt"] = request.text
         return values
+
+    def _session(self, row: int) -> dict[str, Any]:
+        """Returns the session that a decision is a turn of, if it is one."""
+        sessions = self.batch.sessions
+        if sessions is None or not sessions.rows.on[row]:
+            return {}
+        told = sessions.rows.logged(row, self.batch.pool)
+        told["stay"] = Stay(sessions.stays[row]).name
+        told["switch_cost_usd"] = sessions.switch_costs_usd[row]
+        return {"session": told}
 
     def _known(self, row: int) -> dict[str, Any]:
         """Returns when the prices held, and what the predictor tells besides scores."""

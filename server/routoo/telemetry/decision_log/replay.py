@@ -13,6 +13,7 @@ from routoo.routing.corrections.factors import corrected_tokens
 from routoo.routing.decision import Chosen
 from routoo.routing.estimates import answers_of, costs_usd_of, latencies_ms_of, most_usd_of
 from routoo.routing.joint import solve_jointly
+from routoo.routing.sessions.stay import Stay, in_turn, turns_of
 from routoo.selector.policies.cheapest import cheapest_of
 from routoo.selector.policies.lp import reasons, round_scores
 from routoo.selector.reason import Reason
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     from routoo.routing.estimates import Estimates
     from routoo.routing.joint import JointConstraints
     from routoo.routing.pool import Pool
+    from routoo.routing.sessions.stay import SessionTurns
     from routoo.selector.arrays import BoolArray, FloatArray, IndexArray, ReasonArray
+    from routoo.selector.policies.base import Case
     from routoo.telemetry.decision_log.columns import Logged
     from routoo.telemetry.decision_log.reader import LogContents
 
@@ -71,11 +74,13 @@ class _Again:
         wanted: int [n], the choice before the money was booked.
         reasons: int8 [n].
         prices: float64 [n], score per USD.
+        turns: the turns of sessions after the choice; None: there are none.
     """
 
     wanted: IndexArray
     reasons: ReasonArray
     prices: FloatArray
+    turns: SessionTurns | None = None
 
 
 def reproduce(log: LogContents) -> Reproduction:
@@ -142,6 +147,8 @@ def figures_again(logged: Logged) -> Estimates:
             pool, output_tokens / answers_of(logged.requests), old.latency_factors
         ),
     )
+    if logged.sessions is not None:
+        again = in_turn(logged.sessions, again, pool)
     unsure = logged.setup.unsure
     return again if unsure is None else unsure.marked(again)
 
@@ -161,18 +168,33 @@ def _each(logged: Logged) -> _Again:
     wanted = np.full(len(names), -1, np.intp)
     codes = np.zeros(len(names), np.int8)
     case = logged.case(logged.estimates, logged.mask)
+    before = turns = _turns(logged, case)
     for name in np.unique(names).tolist():
         policy = logged.setup.policies[name]
         rows = names == name
-        chosen = policy.choose(case)
+        if before is None or turns is None:
+            chosen = policy.choose(case)
+            why = policy.explain(case, chosen)
+        else:
+            chosen, why, after = before.chosen_by(policy)
+            turns = turns.merged(after, rows)
         wanted[rows] = chosen[rows]
-        codes[rows] = policy.explain(case, chosen)[rows]
+        codes[rows] = why[rows]
     unsure, rows = logged.setup.unsure, logged.estimates.unsure
     if unsure is not None and rows is not None:
         by_policies = Chosen(wanted, codes, np.zeros(len(names), np.bool_))
         again = unsure.instead(by_policies, logged.mask, rows)
         wanted, codes = again.choice, again.reasons
-    return _Again(wanted, codes, logged.prices)
+    return _Again(wanted, codes, logged.prices, turns)
+
+
+def _turns(logged: Logged, case: Case) -> SessionTurns | None:
+    if logged.sessions is None:
+        return None
+    old, pool = logged.estimates, logged.setup.pool
+    alone_usd = costs_usd_of(pool, old.input_tokens, old.output_tokens, old.priced_s)
+    keys = [b""] * len(logged)
+    return turns_of(logged.sessions, keys, case, alone_usd, old, pool)
 
 
 def _together(logged: Logged, constraints: JointConstraints) -> _Again:
@@ -187,7 +209,7 @@ def _differences(logged: Logged, again: _Again) -> Iterator[Mismatch]:
     """Yields each figure, eligibility, price, choice or reason that differs in any bit."""
     names = logged.setup.pool.names
     figures = figures_again(logged)
-    eligibility, _ = narrow(logged.requests, figures, logged.setup.pool)
+    eligibility, _ = narrow(logged.requests, figures, logged.setup.pool, logged.sessions)
     for what, old, new in (
         ("scores", logged.estimates.scores, figures.scores),
         ("output_tokens", logged.estimates.output_tokens, figures.output_tokens),
@@ -213,6 +235,11 @@ def _differences(logged: Logged, again: _Again) -> Iterator[Mismatch]:
             _name(names, int(logged.choice[row])),
             _name(names, int(choice[row])),
         )
+    if again.turns is not None and logged.stays is not None:
+        stays = again.turns.stays(choice)
+        for row in np.flatnonzero(stays != logged.stays).tolist():
+            was, now = Stay(int(logged.stays[row])), Stay(int(stays[row]))
+            yield Mismatch(logged.ids[row], "stay", was.name, now.name)
     for row in np.flatnonzero(codes != logged.reasons).tolist():
         yield Mismatch(
             logged.ids[row],

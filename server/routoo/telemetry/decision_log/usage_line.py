@@ -11,7 +11,8 @@ from routoo.tariffs.usage import Usage
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_DEFAULTS = {one.name: one.default for one in fields(Usage)}
+# The id of the reply is no amount, and names what a provider may have stored.
+_DEFAULTS = {one.name: one.default for one in fields(Usage) if one.name != "reply_id"}
 _TEXTS = ("service_tier", "model")
 
 

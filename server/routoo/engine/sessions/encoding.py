@@ -1,0 +1,54 @@
+"""States of sessions as bytes, for a store that replicas share, and back."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import orjson
+
+from routoo.routing.sessions.state import MOST_CACHES, CachedPrefix, SessionState
+
+_FORMAT: Final = 1
+
+
+def encoded(state: SessionState) -> bytes:
+    """Returns a state as bytes."""
+    caches = [[one.model, one.tokens, one.until_s, one.turn] for one in state.caches]
+    return orjson.dumps(
+        [
+            _FORMAT,
+            state.model,
+            state.arm,
+            state.turns,
+            state.cold_turns,
+            state.first_input_tokens,
+            state.spent_nano_usd,
+            state.seen_s,
+            caches,
+        ]
+    )
+
+
+def decoded(content: bytes | None) -> SessionState | None:
+    """Returns the state that ``encoded`` wrote; None: there is none, or it is something else."""
+    if content is None:
+        return None
+    try:
+        form, model, arm, turns, cold, first, spent, seen_s, caches = orjson.loads(content)
+        if form != _FORMAT:
+            return None
+        return SessionState(
+            model=str(model),
+            arm=str(arm),
+            turns=max(1, int(turns)),
+            cold_turns=int(cold),
+            first_input_tokens=int(first),
+            spent_nano_usd=int(spent),
+            seen_s=float(seen_s),
+            caches=tuple(
+                CachedPrefix(str(name), int(tokens), float(until_s), int(turn))
+                for name, tokens, until_s, turn in caches[:MOST_CACHES]
+            ),
+        )
+    except (ValueError, TypeError):
+        return None
