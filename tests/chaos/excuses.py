@@ -79,7 +79,7 @@ def known_to_one(evidence: Evidence, granted: Granted) -> bool:
 def may_count_twice(evidence: Evidence, granted: Granted) -> bool:
     """Returns whether a decision may be in what others put back, and be told by its replica again.
 
-    Its call was given up, came late, and was in the books that the others saw before they were lost.
+    Its call was given up, came late, and was in the books that others saw before they were lost.
     """
     return granted.alone and any(
         one.kind == "lost" and one.until_ns >= granted.told_ns for one in evidence.troubles
