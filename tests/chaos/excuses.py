@@ -76,6 +76,16 @@ def known_to_one(evidence: Evidence, granted: Granted) -> bool:
     )
 
 
+def may_count_twice(evidence: Evidence, granted: Granted) -> bool:
+    """Returns whether a decision may be in what others put back, and be told by its replica again.
+
+    Its call was given up, came late, and was in the books that others saw before they were lost.
+    """
+    return granted.alone and any(
+        one.kind == "lost" and one.until_ns >= granted.told_ns for one in evidence.troubles
+    )
+
+
 def _looked(evidence: Evidence, replica: str, from_ns: int, until_ns: int) -> bool:
     """Returns whether a replica was well and had the shared books long enough to look at them."""
     at_ns = from_ns

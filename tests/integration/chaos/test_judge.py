@@ -367,3 +367,13 @@ def test_what_one_alone_knew_is_forgotten_when_it_ends_and_the_books_are_lost(
     trouble(evidence, "lost", "", 19, 19)
     book(evidence, "day", reserved=0, settled=0)
     assert any("books: day" in line for line in check(evidence)) == (cut == ("b",))
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_what_came_late_may_count_twice_after_a_loss_alone(*, lost: bool) -> None:
+    evidence = fair()
+    granted_call(evidence, "t", 3, alone=True)
+    book(evidence, "day", settled=3 * COST)
+    if lost:
+        trouble(evidence, "lost", "", 6, 6)
+    assert any("books: day" in line for line in check(evidence)) != lost
