@@ -3,7 +3,8 @@
 Each instance: n prompts of MMLU-Pro, eleven models from small to frontier, one budget a quarter of
 the way from the cheapest possible total to what the best scores cost. Two more have a capacity per
 model besides, a fifth of the prompts each; one of them takes the outcomes, which are 0 or 1 and tie
-often, as scores, the other blends them with each model's mean and noise, as predictions look. HiGHS
+often, as scores, the other blends them with each model's mean and noise, as predictions look. One
+has each model at four efforts, by the offsets that arms have and noise of their own. HiGHS
 gets the program in its best form: sparse matrices built beforehand, each prompt's shares in a row
 of ones, coupling rows scaled to a mean of 1 (its tolerances are absolute), closed cells left out.
 Of HiGHS only the solve is timed; ours is timed as a whole, with validation and rounding to whole
@@ -33,6 +34,7 @@ from scipy.optimize import linprog
 from scipy.sparse import csr_array
 
 from harness.command import data_folder, make_parser, run
+from routoo.routing.arms.efforts import OUTPUT_TOKENS, SCORE_ODDS
 from routoo.selector.lp.problem import Assignment, Problem, budget, capacity
 from routoo.selector.lp.solve import solve
 from routoo.selector.policies.lp import decide, round_scores
@@ -54,6 +56,7 @@ SIZES = (32, 1_000, 10_000)
 QUICK_SIZES = (32, 1_000)
 BUDGET_SHARE = 0.25
 CAPACITY_SHARE = 0.2
+EFFORTS = ("none", "low", "medium", "high")
 MICRO_BATCHES = (1, 32)
 MANY = 1_000_000
 HIGHS_ONCE_OVER = 1_000
@@ -84,6 +87,18 @@ def predictions_like(outcomes: Outcomes) -> Outcomes:
     means = np.where(mask, scores, 0.0).sum(axis=0) / mask.sum(axis=0)
     noise = np.random.default_rng(1).normal(0.0, 0.15, scores.shape)
     return round_scores(np.clip(0.5 * scores + 0.5 * means + noise, 0.0, 1.0)), costs, mask
+
+
+def at_efforts(outcomes: Outcomes) -> Outcomes:
+    """Makes predictions for four arms of each model, [n, 4 m], which stand side by side."""
+    scores, costs, mask = predictions_like(outcomes)
+    known = np.clip(np.where(mask, scores, 0.0), 0.005, 0.995)[:, :, None]
+    odds = known / (1.0 - known) * np.array([SCORE_ODDS[one] for one in EFFORTS])
+    spread = np.random.default_rng(3).normal(0.0, 0.03, odds.shape)
+    arms = round_scores(np.clip(odds / (1.0 + odds) + spread, 0.0, 1.0)).reshape(len(scores), -1)
+    factors = np.array([OUTPUT_TOKENS[one] for one in EFFORTS])
+    priced = (costs[:, :, None] * factors).reshape(len(scores), -1)
+    return arms, priced, np.repeat(mask, len(EFFORTS), axis=1)
 
 
 def make_problem(outcomes: Outcomes, *, with_capacities: bool) -> Problem:
@@ -175,7 +190,7 @@ def measure_micro_batch(outcomes: Outcomes, prompts: int, repeats: int) -> dict[
     price = float(solve(make_problem(outcomes, with_capacities=False)).prices[0])
     scores, costs, mask = (array[:prompts].copy() for array in outcomes)
     took_s = median_s(lambda: decide(scores, costs, mask, price), repeats)
-    return {"prompts": prompts, "models": len(MODELS), "decide_ms": took_s * 1e3}
+    return {"prompts": prompts, "models": scores.shape[1], "decide_ms": took_s * 1e3}
 
 
 def many(outcomes: Outcomes) -> Outcomes:
@@ -238,9 +253,13 @@ def measure_all(options: Namespace) -> dict[str, Any]:
     for name, scores in (("outcomes", outcomes), ("predictions", predictions_like(outcomes))):
         part = first(scores, sizes[-1])
         instances.append(measure(f"capacities, {name}", part, own_repeats=7, with_capacities=True))
+    arms = at_efforts(outcomes)
+    instances.append(measure("budget, four arms each", first(arms, sizes[-1]), own_repeats=21))
     return {
         "instances": instances,
-        "micro_batches": [measure_micro_batch(outcomes, n, 2_000) for n in MICRO_BATCHES],
+        "micro_batches": [
+            measure_micro_batch(some, n, 2_000) for some in (outcomes, arms) for n in MICRO_BATCHES
+        ],
         "million": None if options.quick else measure_many_apart(),
     }
 
@@ -258,7 +277,10 @@ def show(found: dict[str, Any]) -> None:
             f" {row['relative_objective_difference']:15.1e} {row['gap_after_rounding']:10.1e}"
         )
     for row in found["micro_batches"]:
-        print(f"decide, prompts at once: {row['prompts']}, {row['decide_ms'] * 1e3:.1f} us")
+        print(
+            f"decide, prompts at once: {row['prompts']}, {row['models']} columns,"
+            f" {row['decide_ms'] * 1e3:.1f} us"
+        )
     million = found["million"]
     if million is not None:
         print(

@@ -57,13 +57,14 @@ async def _leave(world: World, event: Event) -> None:
 
 
 async def _kill_worker(world: World, event: Event) -> None:
-    world.begin("gone", event.target)
+    world.begin("gone", event.target, event.number)
     world.replicas[event.target].kill_worker(int(event.argument))
 
 
 async def _worker_is_back(world: World, event: Event) -> None:
-    if world.replicas[event.target].is_up:
-        world.end("gone", event.target)
+    # Until then, an earlier fault may have ended the other worker.
+    await world.replicas[event.target].listens()
+    world.end("gone", event.target, event.number)
 
 
 class _Freeze:
@@ -78,13 +79,13 @@ class _Freeze:
         self._pids: dict[tuple[int, int], list[int]] = {}
 
     async def begin(self, world: World, event: Event) -> None:
-        world.begin("frozen", event.target)
+        world.begin("frozen", event.target, event.number)
         self._pids[id(world), event.number] = self._choose(world, event)
 
     async def end(self, world: World, event: Event) -> None:
         replica = world.replicas[event.target]
         replica.thaw(self._pids.pop((id(world), event.number), []))
-        world.end("frozen", event.target)
+        world.end("frozen", event.target, event.number)
 
 
 async def _join(world: World, event: Event) -> None:
@@ -99,7 +100,7 @@ async def _part(world: World, event: Event) -> None:
 def _parted(act: Callable[[Any, float], None]) -> Act:
     async def begin(world: World, event: Event) -> None:
         for name in event.target.split("+"):
-            world.begin("cut", name)
+            world.begin("cut", name, event.number)
             act(world.to_redis[name], event.argument)
 
     return begin
@@ -108,7 +109,7 @@ def _parted(act: Callable[[Any, float], None]) -> Act:
 async def _joined(world: World, event: Event) -> None:
     for name in event.target.split("+"):
         world.to_redis[name].heal()
-        world.end("cut", name)
+        world.end("cut", name, event.number)
 
 
 def _redis_ends(*, keeps_copy: bool = False) -> Act:
@@ -116,7 +117,7 @@ def _redis_ends(*, keeps_copy: bool = False) -> Act:
         if keeps_copy:
             world.copy_redis()
         else:
-            world.begin("cut")
+            world.begin("cut", event=event.number)
             await world.stop_redis()
 
     return begin
@@ -126,13 +127,13 @@ def _redis_starts(with_data: str) -> Act:
     async def end(world: World, event: Event) -> None:
         world.note("restarted" if with_data == "kept" else "lost")
         await world.restart_redis(with_data=with_data)
-        world.end("cut")
+        world.end("cut", event=event.number)
 
     return end
 
 
 async def _redis_freezes(world: World, event: Event) -> None:
-    world.begin("cut")
+    world.begin("cut", event=event.number)
     if world.redis.process is not None:
         world.redis.freeze()
 
@@ -140,7 +141,7 @@ async def _redis_freezes(world: World, event: Event) -> None:
 async def _redis_thaws(world: World, event: Event) -> None:
     if world.redis.process is not None:
         world.redis.thaw()
-    world.end("cut")
+    world.end("cut", event=event.number)
 
 
 async def _flush(world: World, event: Event) -> None:
@@ -149,13 +150,13 @@ async def _flush(world: World, event: Event) -> None:
 
 
 async def _fill_redis(world: World, event: Event) -> None:
-    world.begin("cut")
+    world.begin("cut", event=event.number)
     await world.tell_redis("CONFIG", "SET", "maxmemory", "1")
 
 
 async def _empty_redis(world: World, event: Event) -> None:
     await world.tell_redis("CONFIG", "SET", "maxmemory", "0")
-    world.end("cut")
+    world.end("cut", event=event.number)
 
 
 async def _kill_triton(world: World, event: Event) -> None:
@@ -181,23 +182,23 @@ async def _triton_heals(world: World, event: Event) -> None:
 
 
 async def _envoy_ends(world: World, event: Event) -> None:
-    world.begin("envoy")
+    world.begin("envoy", event=event.number)
     await world.stop_envoy()
 
 
 async def _envoy_starts(world: World, event: Event) -> None:
     await world.start_envoy()
-    world.end("envoy")
+    world.end("envoy", event=event.number)
 
 
 async def _mood(world: World, event: Event) -> None:
-    world.begin("upstream")
+    world.begin("upstream", event=event.number)
     world.upstream.mood = event.target
 
 
 async def _good_mood(world: World, event: Event) -> None:
     world.upstream.mood = ""
-    world.end("upstream")
+    world.end("upstream", event=event.number)
 
 
 async def _good_reload(world: World, event: Event) -> None:
@@ -208,7 +209,7 @@ async def _good_reload(world: World, event: Event) -> None:
 def _spoil(file: str, spoilt: Callable[[str], str]) -> Act:
     async def begin(world: World, event: Event) -> None:
         path = world.replicas[event.target].folder / file
-        world.begin("spoilt", event.target)
+        world.begin("spoilt", event.target, event.number)
         path.write_text(spoilt(path.read_text(encoding="utf-8")), encoding="utf-8")
         world.replicas[event.target].reload()
 
@@ -219,37 +220,37 @@ async def _repair(world: World, event: Event) -> None:
     world.write_settings(event.target)
     world.write_pool(event.target)
     world.replicas[event.target].reload()
-    world.end("spoilt", event.target)
+    world.end("spoilt", event.target, event.number)
 
 
 async def _step_clock(world: World, event: Event) -> None:
-    world.begin("clock", event.target)
+    world.begin("clock", event.target, event.number)
     world.replicas[event.target].step_clock(event.argument)
 
 
 async def _right_clock(world: World, event: Event) -> None:
     world.replicas[event.target].step_clock(0.0)
-    world.end("clock", event.target)
+    world.end("clock", event.target, event.number)
 
 
 async def _fill_disk(world: World, event: Event) -> None:
-    world.begin("disk", event.target)
+    world.begin("disk", event.target, event.number)
     world.replicas[event.target].fill_disk(event.argument)
 
 
 async def _empty_disk(world: World, event: Event) -> None:
     world.replicas[event.target].empty_disk()
-    world.end("disk", event.target)
+    world.end("disk", event.target, event.number)
 
 
 async def _flood(world: World, event: Event) -> None:
-    world.begin("flood", event.target)
+    world.begin("flood", event.target, event.number)
     address = world.replicas[event.target].address
     await world.clients.flood(event.target, address, 6, int(event.argument))
 
 
 async def _flooded(world: World, event: Event) -> None:
-    world.end("flood", event.target)
+    world.end("flood", event.target, event.number)
 
 
 async def _revoke(world: World, event: Event) -> None:

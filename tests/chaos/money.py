@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf
 from typing import TYPE_CHECKING
 
 from chaos.excuses import (
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
     from chaos.records import Call, Evidence, Granted, Limit, Report, Served, Sums
 
 _S = 10**9
+_REPORT_FACTOR = 10
+"""A wrong usage is booked with at most so many times what its request could have cost."""
 _SURE = frozenset(
     {
         "OK",
@@ -58,7 +59,7 @@ class Entry:
     told_ns: int
     spent: int
     least: int
-    most: float
+    most: int
 
 
 def entries(evidence: Evidence) -> list[Entry]:
@@ -193,7 +194,7 @@ def _of_decision(evidence: Evidence, call: Call, granted: Granted, reports: list
     return Entry(call.tenant, granted.sent_ns, granted.told_ns, spent, least, most)
 
 
-def _unsure(call: Call, most: float) -> Entry:
+def _unsure(call: Call, most: int) -> Entry:
     return Entry(call.tenant, call.sent_ns, call.ended_ns, 0, 0, most)
 
 
@@ -202,7 +203,7 @@ def _of_http(evidence: Evidence, call: Call, replies: list[Served]) -> Entry:
     if call.status == "402" or (call.status.startswith("4") and call.status != "429"):
         return _unsure(call, 0)
     if any(not reply.truthful for reply in replies):
-        return _unsure(call, inf)
+        return _unsure(call, _REPORT_FACTOR * call.most_nano_usd)
     cost = sum(reply.cost_nano_usd for reply in replies)
     predicted = sum(granted.cost_nano_usd for granted in call.granted)
     if call.status == "200" and len(replies) == 1 and is_clean(evidence, call):
@@ -214,5 +215,5 @@ def _of_http(evidence: Evidence, call: Call, replies: list[Served]) -> Entry:
     return _unsure(call, most)
 
 
-def _usd(nano: float) -> str:
-    return "without bound" if nano == inf else f"${nano / NANO_PER_USD:.9f}"
+def _usd(nano: int) -> str:
+    return f"${nano / NANO_PER_USD:.9f}"

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _CLOCK = Path(__file__).with_name("clock")
 _AGAIN_S = 0.3
+_LISTENS_S = 30.0
 _UNLIMITED = resource.RLIM_INFINITY
 
 
@@ -62,6 +63,17 @@ class Replica:
     def address(self) -> str:
         """HOST:PORT."""
         return f"127.0.0.1:{self.port}"
+
+    async def listens(self) -> None:
+        """Waits until a connection can be made, at most ``_LISTENS_S``."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LISTENS_S):
+                while True:
+                    with suppress(OSError):
+                        _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                        writer.close()
+                        return
+                    await asyncio.sleep(_AGAIN_S)
 
     def start(self) -> None:
         """Starts it, and again whenever it ends."""

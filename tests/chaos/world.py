@@ -43,7 +43,8 @@ if TYPE_CHECKING:
     from chaos.site_files import Tenant
     from chaos.triton import TritonPeer
 
-_START_S = 60.0
+_START_S = 240.0
+"""Longest start: of a machine that is busy otherwise, it says nothing of the service."""
 _REST_S = 40.0
 """Longest time that the site may take to come to rest once all faults are taken back."""
 _LOOK_S = 0.25
@@ -86,7 +87,7 @@ class World:
         self._envoy = AsyncExitStack()
         # Faults overlap: one may want to start what another one just starts or ends.
         self._one_envoy, self._one_redis = asyncio.Lock(), asyncio.Lock()
-        self._troubles: dict[tuple[str, str], float] = {}
+        self._troubles: dict[tuple[str, str, int], int] = {}
         self._tokens_text = ""
         self._watch: asyncio.Task[None] | None = None
 
@@ -144,16 +145,21 @@ class World:
             names = (*SHARED, *joined)
         return [(name, self.replicas[name].address) for name in names]
 
-    def begin(self, kind: str, target: str = "") -> None:
-        """Notes that a trouble begins, unless it is on already."""
-        self._troubles.setdefault((kind, target), time.time_ns())
+    def begin(self, kind: str, target: str = "", event: int = -1) -> None:
+        """Notes that a trouble begins, unless it is on already.
 
-    def end(self, kind: str, target: str = "") -> None:
+        Args:
+            kind: its kind, as in ``Trouble``.
+            target: its target.
+            event: number of the event, where events of one kind and target may overlap.
+        """
+        self._troubles.setdefault((kind, target, event), time.time_ns())
+
+    def end(self, kind: str, target: str = "", event: int = -1) -> None:
         """Notes that a trouble is over."""
-        since = self._troubles.pop((kind, target), None)
+        since = self._troubles.pop((kind, target, event), None)
         if since is not None:
-            now_ns = time.time_ns()
-            self.evidence.troubles.append(Trouble(kind, target, int(since), now_ns))
+            self.evidence.troubles.append(Trouble(kind, target, since, time.time_ns()))
 
     def note(self, kind: str, target: str = "") -> None:
         """Notes a trouble of a moment."""
@@ -235,9 +241,9 @@ class World:
     def restore_tokens(self) -> None:
         """Gives all tokens back."""
         _put(self.folder / "tokens.jsonl", self._tokens_text)
-        for kind, target in list(self._troubles):
-            if kind == "revoked":
-                self.end(kind, target)
+        for key in list(self._troubles):
+            if key[0] == "revoked":
+                self.end(*key)
 
     async def come_to_rest(self) -> None:
         """Waits until all replicas tell the same books, again and again, and writes them down.
@@ -264,8 +270,8 @@ class World:
 
     def finish(self) -> None:
         """Ends what is noted as a trouble still."""
-        for kind, target in list(self._troubles):
-            self.end(kind, target)
+        for key in list(self._troubles):
+            self.end(*key)
 
     async def _look(self, names: Iterable[str]) -> tuple[dict[str, dict[str, Sums]], str]:
         found: dict[str, dict[str, Sums]] = {}

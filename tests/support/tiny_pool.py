@@ -41,6 +41,27 @@ LARGE = {
     "time_to_first_token_ms": 500,
     "time_per_output_token_ms": 10,
 }
+# ``medium`` at three efforts; ``large`` short, whole, and at once.
+MEDIUM_ARMS = [{"name": one, "effort": one} for one in ("low", "medium", "high")]
+LARGE_ARMS: list[dict[str, Any]] = [
+    {"name": "short", "max_output_tokens": 40},
+    {"name": "whole"},
+    {"name": "at-once", "service_tier": "priority", "time_to_first_token_ms": 50},
+]
+ARMED: tuple[dict[str, Any], ...] = (
+    SMALL,
+    {**MEDIUM, "arms": MEDIUM_ARMS},
+    {**LARGE, "service_tiers": {"priority": 2.0}, "arms": LARGE_ARMS},
+)
+ARMED_NAMES = (
+    "small",
+    "medium@low",
+    "medium@medium",
+    "medium@high",
+    "large@short",
+    "large@whole",
+    "large@at-once",
+)
 SPECS: tuple[dict[str, Any], ...] = (SMALL, MEDIUM, LARGE)
 
 
@@ -52,4 +73,20 @@ def tiny_pool() -> Pool:
 def write_tiny_pool(path: Path) -> Path:
     """Writes the pool to a file."""
     path.write_text(yaml.safe_dump({"models": list(SPECS)}), encoding="utf-8")
+    return path
+
+
+def pool_of(*specs: dict[str, Any]) -> Pool:
+    """Makes a pool of these models."""
+    return Pool.of(tuple(ModelSpec.model_validate(spec) for spec in specs))
+
+
+def armed_pool() -> Pool:
+    """Makes the pool with arms without a file."""
+    return pool_of(*ARMED)
+
+
+def write_armed_pool(path: Path) -> Path:
+    """Writes the pool with arms to a file."""
+    path.write_text(yaml.safe_dump({"models": list(ARMED)}), encoding="utf-8")
     return path

@@ -67,17 +67,23 @@ def evaluate_checkpoint(  # noqa: PLR0913 - one parameter per option
     ] = False,
     artifact: Annotated[
         Path | None,
-        typer.Option(help="--own, --traffic: version folder; default: the shipped one."),
+        typer.Option(help="--own, --traffic, --arms: version folder; default: the shipped one."),
     ] = None,
     traffic: Annotated[
         bool, typer.Option("--traffic", help="Judge the artifact over a mix of traffic.")
     ] = False,
+    arms: Annotated[
+        bool, typer.Option("--arms", help="Judge the choice of efforts with the models.")
+    ] = False,
+    pool: Annotated[
+        Path | None, typer.Option(help="--arms: pool file with arms; default: the one inside.")
+    ] = None,
     mix: Annotated[
         Path | None, typer.Option(help="--traffic: file of shares; default: the shipped one.")
     ] = None,
     source: Annotated[
         list[str] | None,
-        typer.Option(help="--own, --traffic: a source, instead of all; repeatable."),
+        typer.Option(help="--own, --traffic, --arms: a source, instead of all; repeatable."),
     ] = None,
     labels: Annotated[
         list[int] | None,
@@ -112,6 +118,15 @@ def evaluate_checkpoint(  # noqa: PLR0913 - one parameter per option
 
         question = TrafficQuestion(data, artifact, mix, tuple(source or ()), report)
         print_result(traffic_numbers(question), as_json=as_json)
+        return
+    if arms:
+        if data is None:
+            raise OutcomeError("--arms judges on graded efforts; give --data (ROUTOO_DATA)")
+        # It brings the server's runtime along.
+        from routoo_export.cli.evaluate_arms import ArmsQuestion, arms_numbers  # noqa: PLC0415
+
+        efforts = ArmsQuestion(data, artifact, pool, tuple(source or ()))
+        print_result(arms_numbers(efforts), as_json=as_json)
         return
     trained = load_checkpoint(checkpoint)
     if outcomes:

@@ -19,7 +19,9 @@ from routoo_export.outcomes.columns import (
 TEXT_COLUMNS: Final = ("prompt_id", "prompt", "model")
 NUMBER_COLUMNS: Final = ("cost_usd", "input_tokens", "output_tokens", "latency_ms")
 OPTIONAL_TEXT_COLUMNS: Final = ("domain", "dup_group")
-LONG_COLUMNS: Final = (*TEXT_COLUMNS, "score", *NUMBER_COLUMNS, *OPTIONAL_TEXT_COLUMNS)
+ARM: Final = "arm"
+"""The column of the arm by which the model was asked, such as an effort; empty: by none."""
+LONG_COLUMNS: Final = (*TEXT_COLUMNS, "score", *NUMBER_COLUMNS, *OPTIONAL_TEXT_COLUMNS, ARM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,7 @@ class _Rows:
     Attributes:
         ids: Column prompt_id.
         prompts: Column prompt.
-        models: Column model.
+        models: Column model, with the column arm as ``model@arm``.
         domains: Column domain.
         groups: Column dup_group.
         numbers: The columns of numbers by name, float64 [rows] each, including score.
@@ -52,13 +54,14 @@ def read_long(columns: Columns, cost_kind: str = "true") -> OutcomeGrid:
     Prompts and models keep the order in which they first appear. A row that repeats another one in
     every value is dropped and counted. A row with the same prompt and model and another value
     contradicts it and does not fit; where bad rows are skipped, all rows of that prompt and model
-    are, because none of them can be trusted.
+    are, because none of them can be trusted. An arm makes a model of its own, ``model@arm``.
 
     Raises:
         OutcomeError: a column is missing, a row does not fit, or none is left.
     """
     columns.require((*TEXT_COLUMNS, "score"))
     ids, prompts, models = (columns.text(name) for name in TEXT_COLUMNS)
+    models = _with_arms(columns, models)
     domains, groups = (columns.optional_text(name) for name in OPTIONAL_TEXT_COLUMNS)
     rows = _Rows(
         ids,
@@ -78,6 +81,34 @@ def read_long(columns: Columns, cost_kind: str = "true") -> OutcomeGrid:
     if not kept.size:
         raise OutcomeError(f"{columns.name}: no row fits")
     return _spread(rows, kept, cost_kind)
+
+
+def _with_arms(columns: Columns, models: Codes) -> Codes:
+    """The models with their arms, ``model@arm``; refuses an arm of a model that names another."""
+    arms = columns.optional_text(ARM)
+    values = [value.strip() for value in arms.values]
+    asked = np.array([*(bool(value) for value in values), False])[arms.codes]
+    if not asked.any() or not models.values:
+        return models
+    # Texts by pairs of model and arm, of which there are few.
+    width = len(values) + 1
+    keys = models.codes * width + np.where(asked, arms.codes, width - 1)
+    distinct, codes = np.unique(keys, return_inverse=True)
+    names: list[str] = []
+    clashes: list[bool] = []
+    for key in distinct.tolist():
+        model, arm = models.values[key // width], [*values, ""][key % width]
+        named = model.partition("@")[2]
+        clashes.append("@" in arm or bool(arm and named and named != arm))
+        names.append(f"{model}@{arm}" if arm and not named else model)
+    columns.drop(
+        np.array(clashes)[codes],
+        "arm is another than the one in the model's name",
+        lambda row: f" ({models[row]!r}, {arms[row]!r})",
+    )
+    places = {name: place for place, name in enumerate(dict.fromkeys(names))}
+    found = np.array([places[name] for name in names], dtype=np.int64)[codes]
+    return Codes(np.where(models.codes < 0, -1, found), tuple(places))
 
 
 def _check_prompts(columns: Columns, rows: _Rows) -> None:

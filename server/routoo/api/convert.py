@@ -260,11 +260,14 @@ def route_response(decision: Decision) -> route_pb2.RouteResponse:
         evidence=insight.evidence,
         published_averages=insight.averages,
         max_output_tokens=decision.max_output_tokens,
+        arm=arm_message(batch.pool, batch.choices[row]),
+        second_model=decision.second_model or None,
     )
     if decision.explain:
         response.candidates.extend(
             route_pb2.Candidate(
                 model=one.model,
+                arm=one.arm or None,
                 predicted_score=one.score,
                 predicted_cost_usd=one.cost_usd,
                 predicted_latency_ms=one.latency_ms,
@@ -279,6 +282,23 @@ def route_response(decision: Decision) -> route_pb2.RouteResponse:
             for one in decision.candidates()
         )
     return response
+
+
+def arm_message(pool: Pool, column: int) -> route_pb2.Arm | None:
+    """Converts the arm of a column; None: its model has none."""
+    arms = pool.arms
+    arm = None if arms is None else arms.specs[column]
+    if arms is None or arm is None:
+        return None
+    return route_pb2.Arm(
+        name=arm.name,
+        effort=arm.effort or "",
+        thinking_budget_tokens=arm.thinking_budget_tokens,
+        max_output_tokens=arm.max_output_tokens,
+        service_tier=arm.service_tier or "",
+        body_json=arms.told[column],
+        known=bool(arms.offsets.known[column]),
+    )
 
 
 def batch_response(solved: BatchDecision) -> bytes:
@@ -332,29 +352,31 @@ def frontier_response(found: BatchFrontier) -> batch_pb2.FrontierResponse:
 def models_response(models: ModelsOverview) -> info_pb2.ListModelsResponse:
     """Converts an overview of the pool's models to its reply."""
     pool = models.pool
-    nothing: list[ModelCorrection | None] = [None] * len(pool.models)
+    nothing: list[ModelCorrection | None] = [None] * len(pool.names)
     corrections = models.corrections or nothing
-    unknown = (None,) * len(pool.models)
+    unknown = (None,) * len(pool.names)
     return info_pb2.ListModelsResponse(
         models=[
             info_pb2.Model(
-                name=spec.name,
+                name=pool.names[column],
                 usd_per_1m_input_tokens=spec.usd_per_1m_input_tokens,
                 usd_per_1m_output_tokens=spec.usd_per_1m_output_tokens,
                 context_window_tokens=spec.context_window_tokens,
                 capabilities=spec.capabilities,
-                time_to_first_token_ms=spec.time_to_first_token_ms,
-                time_per_output_token_ms=spec.time_per_output_token_ms,
+                time_to_first_token_ms=pool.time_to_first_token_ms[column],
+                time_per_output_token_ms=pool.time_per_output_token_ms[column],
                 mean_predicted_score=score,
                 mean_predicted_cost_usd=cost_usd,
                 share=share,
                 evidence=evidence,
                 published_averages=averages,
                 prices=prices_message(spec),
+                arm=arm_message(pool, column),
                 **_correction(correction),
             )
-            for spec, share, score, cost_usd, correction, evidence, averages in zip(
-                pool.models,
+            for column, spec, share, score, cost_usd, correction, evidence, averages in zip(
+                range(len(pool.names)),
+                pool.specs,
                 models.at.shares.tolist(),
                 models.mean_scores,
                 models.mean_costs_usd,

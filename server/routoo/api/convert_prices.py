@@ -8,7 +8,7 @@ from routoo.tariffs.rates import KINDS
 from routoo.v1 import info_pb2
 
 if TYPE_CHECKING:
-    from routoo.routing.pool import ModelSpec
+    from routoo.routing.arms.model import ModelSpec
     from routoo.routing.sold_prices import TokenPrices
 
 

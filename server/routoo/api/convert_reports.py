@@ -248,4 +248,5 @@ def escalate_response(escalation: Escalation) -> outcome_pb2.EscalateResponse:
         extra_cost_usd=escalation.extra_cost_usd,
         price=escalation.price,
         reason=escalation.text,
+        second_model=escalation.second or None,
     )

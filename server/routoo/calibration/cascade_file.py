@@ -70,9 +70,11 @@ def load_rule(path: Path, pool: Pool, predictor_version: str) -> Rule:
     plans: list[CascadePlan] = []
     for item in content.corrections:
         beside = (item.beside,) if item.beside or item.chance else ()
-        for name in (item.answered_by, *beside, *item.models):
-            pool.column(name, str(path), ConfigError)
-        key = (item.signal, pool.index[item.answered_by])
+        columns = {
+            name: pool.column(name, str(path), ConfigError)
+            for name in (item.answered_by, *beside, *item.models)
+        }
+        key = (item.signal, columns[item.answered_by])
         if key in corrections:
             raise ConfigError(f"{path}: {item.signal} of {item.answered_by} stands twice")
         if item.answered_by not in item.models:
@@ -81,12 +83,12 @@ def load_rule(path: Path, pool: Pool, predictor_version: str) -> Rule:
             )
         intercepts, slopes = np.full((2, len(pool.names)), np.nan)
         for name, weight in item.models.items():
-            intercepts[pool.index[name]] = weight.intercept
-            slopes[pool.index[name]] = weight.slope
+            intercepts[columns[name]] = weight.intercept
+            slopes[columns[name]] = weight.slope
         correction = corrections[key] = Correction(item.centre, intercepts, slopes)
         if item.chance is not None:
             weights = (item.chance.intercept, item.chance.answered_by, item.chance.beside)
-            plans.append(CascadePlan(key[1], pool.index[item.beside], correction, weights))
+            plans.append(CascadePlan(key[1], columns[item.beside], correction, weights))
     return Rule(corrections, tuple(plans))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterable
 from typing import TYPE_CHECKING, Self, TypeVar, Unpack
 
 import grpc.aio
@@ -25,6 +26,7 @@ from routoo.client.messages import (
     make_escalation,
     make_frontier,
     make_request,
+    numbered,
 )
 from routoo.client.options import ClientOptions, make_retries, make_stand_in
 from routoo.client.retry import Attempts
@@ -39,7 +41,7 @@ from routoo.v1.outcome_pb2 import ReportOutcomeRequest, ReportOutcomeResponse
 from routoo.v1.router_pb2_grpc import RouterServiceStub
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
     from google.protobuf.message import Message
 
@@ -111,6 +113,41 @@ class AsyncRouterClient:
             raise
         stand_in.succeeded()
         return reply
+
+    async def route_stream(
+        self,
+        requests: Iterable[Prompt | RouteRequest] | AsyncIterable[Prompt | RouteRequest],
+        *,
+        timeout_s: float | None = None,
+    ) -> AsyncIterator[RouteResponse]:
+        """Decides prompts while they are produced; ``RouterClient.route_stream`` has the details.
+
+        ``requests`` may be asynchronous, too; it is read in a task of its own.
+        """
+        failed: list[Exception] = []
+
+        async def made() -> AsyncIterator[RouteRequest]:
+            number = 0
+            try:
+                async for request in _each(requests):
+                    yield numbered(request, number)
+                    number += 1
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is raised below
+                failed.append(error)
+                call.cancel()
+
+        call = self._stub.RouteStream(made(), timeout=timeout_s, metadata=self._metadata)
+        try:
+            async for reply in call:
+                yield reply
+        except grpc.aio.AioRpcError as broken:
+            raise router_error(broken)[0] from broken
+        except asyncio.CancelledError:
+            if failed:
+                raise failed[0] from None
+            raise
+        finally:
+            call.cancel()
 
     async def route_many(
         self,
@@ -195,3 +232,14 @@ class AsyncRouterClient:
             else:
                 attempts.succeeded()
                 return reply
+
+
+async def _each(
+    requests: Iterable[Prompt | RouteRequest] | AsyncIterable[Prompt | RouteRequest],
+) -> AsyncIterator[Prompt | RouteRequest]:
+    if isinstance(requests, AsyncIterable):
+        async for request in requests:
+            yield request
+    else:
+        for request in requests:
+            yield request

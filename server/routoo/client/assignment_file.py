@@ -79,7 +79,11 @@ def read_assignment(
                 f"{name}:{number}: decides request {decision.get('request_id', '')!r} and not"
                 f" {wanted!r}; name the prompts that were decided, in their order"
             )
-        models.append(decision["model"])
+        arm = decision.get("arm")
+        named = (
+            f"@{arm['name']}" if isinstance(arm, dict) and isinstance(arm.get("name"), str) else ""
+        )
+        models.append(decision["model"] + named)
         total_cost_usd += decision["predicted_cost_usd"]
     if len(models) != len(requests):
         raise AssignmentFileError(

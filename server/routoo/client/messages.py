@@ -133,6 +133,16 @@ def _made(requests: Iterable[Prompt | RouteRequest]) -> list[RouteRequest]:
     return [r if isinstance(r, RouteRequest) else make_request(r) for r in requests]
 
 
+def numbered(request: Prompt | RouteRequest, number: int) -> RouteRequest:
+    """Makes a request of a stream; one without a ``request_id`` gets its number as that."""
+    made = request if isinstance(request, RouteRequest) else make_request(request)
+    if made.request_id:
+        return made
+    named = RouteRequest(request_id=str(number))
+    named.MergeFrom(made)
+    return named
+
+
 class Signal(TypedDict, total=False):
     """A signal that an answer gave, and limits on the next model; units as in the proto.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 import grpc
 
@@ -25,6 +25,7 @@ from routoo.client.messages import (
     make_escalation,
     make_frontier,
     make_request,
+    numbered,
 )
 from routoo.client.options import ClientOptions, make_retries, make_stand_in
 from routoo.client.retry import Attempts
@@ -39,7 +40,7 @@ from routoo.v1.outcome_pb2 import ReportOutcomeRequest, ReportOutcomeResponse
 from routoo.v1.router_pb2_grpc import RouterServiceStub
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from google.protobuf.message import Message
 
@@ -128,6 +129,45 @@ class RouterClient:
             raise
         stand_in.succeeded()
         return reply
+
+    def route_stream(
+        self, requests: Iterable[Prompt | RouteRequest], *, timeout_s: float | None = None
+    ) -> Iterator[RouteResponse]:
+        """Decides prompts while they are produced, and yields each reply as soon as it is ready.
+
+        Replies come in any order and have the ``request_id`` of their request; a request without
+        one gets its number in ``requests``, from 0, as text. A request that cannot be decided is
+        answered with ``error`` in its place, and the stream goes on. Nothing is retried.
+
+        Args:
+            requests: prompts, or requests with constraints of their own from ``make_request``. It
+                is read in another thread, as far ahead as the service takes requests.
+            timeout_s: deadline of the whole stream, in seconds; None: there is none.
+
+        Raises:
+            RouterError: the stream broke off.
+            Exception: an error of ``requests`` itself.
+        """
+        failed: list[Exception] = []
+
+        def made() -> Iterator[RouteRequest]:
+            try:
+                for number, request in enumerate(requests):
+                    yield numbered(request, number)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is raised below
+                failed.append(error)
+                call.cancel()
+
+        stream: Callable[..., Any] = self._stub.RouteStream
+        call = stream(made(), timeout=timeout_s, metadata=self._metadata)
+        try:
+            yield from call
+        except grpc.RpcError as broken:
+            if failed:
+                raise failed[0] from None
+            raise router_error(broken)[0] from broken
+        finally:
+            call.cancel()
 
     def route_many(
         self,

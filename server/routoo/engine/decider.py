@@ -285,7 +285,9 @@ class Decider:
             everything = np.ones(len(names), np.bool_)
             self._compare(policy, case, choice, everything)
             priced = everything if policy.at_price else ~everything
-            return Chosen(choice, policy.explain(case, choice), priced)
+            seconds = policy.seconds(case) if policy.asks_two else None
+            return Chosen(choice, policy.explain(case, choice), priced, seconds=seconds)
+        seconds = None
         choice = np.full(len(names), -1, np.intp)
         codes = np.zeros(len(names), np.int8)
         priced = np.zeros(len(names), np.bool_)
@@ -296,8 +298,10 @@ class Decider:
             choice[rows] = chosen[rows]
             codes[rows] = policy.explain(case, chosen)[rows]
             priced[rows] = policy.at_price
+            if policy.asks_two:
+                seconds = np.where(rows, policy.seconds(case), -1 if seconds is None else seconds)
             self._compare(policy, case, choice, rows)
-        return Chosen(choice, codes, priced)
+        return Chosen(choice, codes, priced, seconds=seconds)
 
     def _compare(self, policy: Policy, case: Case, choice: IndexArray, rows: BoolArray) -> None:
         if self._shadow is not None and policy is self._policies.in_force:
@@ -364,6 +368,9 @@ class Decider:
             output_tokens=estimates.output_tokens[rows, choice].tolist(),
             input_tokens=estimates.input_tokens[rows, choice].tolist(),
             truncated=prediction.truncated.tolist(),
+            seconds=None
+            if chosen.seconds is None
+            else np.where(codes == Reason.CASCADE, chosen.seconds, -1).tolist(),
         )
         if is_dry:
             return batch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from routoo.errors import UnknownDecisionError
@@ -71,7 +72,8 @@ class Escalations:
         if new is not None and spending is not None and found.extra_cost_usd > 0.0:
             lacking = spending.book_one(new.decision_id, decision.tenant, _most_usd(new, found))
             if lacking:
-                found = kept_answer(found.answered, found.kept_score, price, lacking)
+                kept = kept_answer(found.answered, found.kept_score, price, lacking)
+                found = replace(kept, second=found.second)
         self._weighed.labels(found.result).inc()
         if found.decision is not None:
             self._money.decisions.add([found.decision])

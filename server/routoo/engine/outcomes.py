@@ -205,14 +205,18 @@ class OutcomeSettlement:
         """Returns what the provider bills for a usage; None: that is not known."""
         if column is None:
             return None
-        if usage.told_cost_usd is not None and pool.models[column].trust_reported_cost:
+        if usage.told_cost_usd is not None and pool.specs[column].trust_reported_cost:
             return usage.told_cost_usd
         if not usage.complete:
             return None
         tariff = pool.prices.tariffs[column]
-        if not tariff.knows(usage.service_tier):
+        # A usage that tells no tier is of the one that the arm asks for.
+        tier = usage.service_tier
+        if not tier and pool.arms is not None:
+            tier = pool.arms.service_tiers[column]
+        if not tariff.knows(tier):
             self._counts.unknown_service_tiers.inc()
-        return cost_nano_usd(tariff, usage, self._priced_s(decision)) / NANO_PER_USD
+        return cost_nano_usd(tariff, usage, self._priced_s(decision), tier) / NANO_PER_USD
 
     def _priced_s(self, decision: Decision | None) -> int:
         """Returns the time whose prices hold, in seconds since 1970: that of the decision."""

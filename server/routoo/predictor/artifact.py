@@ -244,6 +244,12 @@ class Artifact:
         rows = self.table.digest(self.columns_of(models))
         return f"{version}.{hashlib.sha256(f'{read}{rows}'.encode()).hexdigest()[:6]}"
 
+    def knows(self, model: str) -> bool:
+        """Returns whether a model can be predicted."""
+        if self.table is None:
+            return model in self.models
+        return self.table.row_of(model) is not None
+
     def columns_of(self, models: Sequence[str]) -> NDArray[np.intp]:
         """Returns the positions of m models among the artifact's, [m].
 

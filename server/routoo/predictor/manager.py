@@ -18,7 +18,7 @@ from routoo.predictor.onnx import OnnxPredictor
 from routoo.predictor.triton import LOAD_TIMEOUT_S, TritonServer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from routoo.config.predictor import PredictorSettings
@@ -97,21 +97,23 @@ class Predictors:
             PredictorError: the new artifact does not run; the old one stays.
         """
         with self._exchanging:
-            new = self._prepared(settings, (), again=again)
+            new = self._prepared(settings, None, again=again)
             if new is None:
                 return False
             self._take(new)
             return True
 
     def prepare(
-        self, settings: PredictorSettings, models: Sequence[str] | None = None
+        self,
+        settings: PredictorSettings,
+        models: Callable[[Artifact], Sequence[str]] | None = None,
     ) -> Backends | None:
         """Does the first half of ``exchange``: loads, warms up and compares the artifact.
 
         Args:
             settings: only ``artifact`` is read.
-            models: models that have to be predicted from now on; None: those of before. Models of
-                before stay, as decisions under way use them.
+            models: returns the models of the artifact that have to be predicted from now on; None:
+                those of before. Models of before stay, as decisions under way use them.
 
         Returns:
             The backends for ``take``; None: the artifact is the one that serves.
@@ -121,7 +123,7 @@ class Predictors:
             PredictorError: the new artifact does not run.
         """
         with self._exchanging:
-            return self._prepared(settings, models or (), again=True)
+            return self._prepared(settings, models, again=True)
 
     def take(self, new: Backends) -> None:
         """Serves the backends that ``prepare`` returned.
@@ -140,13 +142,17 @@ class Predictors:
             self._server.close()
 
     def _prepared(
-        self, settings: PredictorSettings, models: Sequence[str], *, again: bool
+        self,
+        settings: PredictorSettings,
+        models: Callable[[Artifact], Sequence[str]] | None,
+        *,
+        again: bool,
     ) -> Backends | None:
         artifact = load_artifact(find_artifact(settings.artifact))
         old = self.chain.line
         wanted = old.models
-        if artifact.table is not None:
-            wanted += tuple(model for model in models if model not in old.models)
+        if artifact.table is not None and models is not None:
+            wanted += tuple(model for model in models(artifact) if model not in old.models)
         same = _identity(artifact) == _identity(old.artifact)
         if same and wanted == old.models:
             return None

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from routoo.request_fields import CONSTRAINTS, Kind, Narrows
-from routoo.routing.estimates import answers_of, caps_of
+from routoo.routing.arms.own import arms_left
+from routoo.routing.estimates import answers_of, asked_caps
 from routoo.selector.eligibility import Eligibility
 
 if TYPE_CHECKING:
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from routoo.routing.estimates import Estimates
     from routoo.routing.pool import Pool
     from routoo.routing.request import PromptRequest
+
+
+ARM = "arm"
+"""The name of the constraint that leaves the arms which a request's own parameters allow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,7 @@ def check_names(request: PromptRequest, pool: Pool) -> None:
             pool.check_capabilities(names, field)
         else:
             for name in names:
-                pool.column(name, field)
+                pool.columns_named(name, field)
 
 
 def narrow(
@@ -68,7 +73,9 @@ def narrow(
     for row in rows:
         if row.kind is Kind.NAMES:
             narrower.keep_named(row, pool)
-    needed = _needed_tokens(requests, estimates)
+    if pool.arms is not None:
+        narrower.keep(ARM, arms_left(pool.arms, requests, narrower.eligibility.mask))
+    needed = _needed_tokens(requests, estimates, pool)
     if np.maximum.reduce(needed, axis=None) > pool.shortest_window_tokens:
         narrower.keep("context_window_tokens", needed <= pool.context_window_tokens)
     for row in rows:
@@ -77,17 +84,20 @@ def narrow(
     return narrower.eligibility, tuple(narrower.narrowings)
 
 
-def _needed_tokens(requests: Sequence[PromptRequest], estimates: Estimates) -> NDArray[np.float64]:
+def _needed_tokens(
+    requests: Sequence[PromptRequest], estimates: Estimates, pool: Pool
+) -> NDArray[np.float64]:
     """Returns the tokens that the context window has to hold, float64 [n, m].
 
-    They are those of the longest prompt, and those of one answer: as many as the request allows,
-    which providers check before they answer, or the predicted ones.
+    They are those of the longest prompt, and those of one answer: as many as the request or the
+    arm allows, which providers check before they answer, or the predicted ones.
     """
     needed = estimates.input_tokens + estimates.output_tokens
-    if any(one.max_output_tokens is not None or one.answers != 1 for one in requests):
+    arms_ask = pool.arms is not None and pool.arms.longest_answers is not None
+    if arms_ask or any(one.max_output_tokens is not None or one.answers != 1 for one in requests):
         shares = np.array([one.longest_share for one in requests], np.float64)[:, None]
         prompts = np.ceil(estimates.input_tokens * shares)
-        caps = caps_of(requests)[:, None]
+        caps = asked_caps(requests, pool)
         capped = np.isfinite(caps)
         if capped.all():
             return prompts + caps

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from routoo.predictor.base import Prediction
+    from routoo.routing.arms.spec import ArmSpec
     from routoo.routing.constraints import Narrowing
     from routoo.routing.estimates import Estimates
     from routoo.routing.joint import JointConstraints, JointSolution
@@ -88,6 +89,7 @@ class DecidedBatch:
         output_tokens: predicted lengths of the chosen models' answers.
         input_tokens: lengths of the prompts, as the chosen models count them.
         truncated: whether the middle of the prompt was not read.
+        seconds: columns of the models to ask beside the chosen ones, -1: none; None: none at all.
     """
 
     pool: Pool
@@ -112,6 +114,7 @@ class DecidedBatch:
     output_tokens: list[float]
     input_tokens: list[float]
     truncated: list[bool]
+    seconds: list[int] | None = None
 
     def rows(self, start: int, end: int) -> DecidedBatch:
         """Returns a part of the batch, in memory of its own."""
@@ -123,6 +126,7 @@ class DecidedBatch:
             estimates=self.estimates.rows(at),
             mask=self.mask[at],
             narrowings=narrowings,
+            seconds=None if self.seconds is None else self.seconds[part],
             **columns,
         )
 
@@ -171,10 +175,11 @@ class Insight:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """The predictions of one model for one prompt.
+    """The predictions of one model, or of one of its arms, for one prompt.
 
     Attributes:
         model: its name in the pool.
+        arm: the name of its arm; empty: it has none.
         score: predicted score, in [0, 1].
         cost_usd: predicted cost.
         latency_ms: predicted time to the last token.
@@ -187,6 +192,7 @@ class Candidate:
     """
 
     model: str
+    arm: str
     score: float
     cost_usd: float
     latency_ms: float
@@ -226,9 +232,28 @@ class Decision:
     answers: int = 1
 
     @property
-    def model(self) -> str:
-        """The chosen model's name in the pool."""
+    def name(self) -> str:
+        """The name of the chosen column: ``model``, or ``model@arm``."""
         return self.batch.pool.names[self.batch.choices[self.row]]
+
+    @property
+    def model(self) -> str:
+        """The chosen model's name in the pool, without its arm."""
+        pool, column = self.batch.pool, self.batch.choices[self.row]
+        return pool.names[column] if pool.arms is None else pool.arms.models[column]
+
+    @property
+    def arm(self) -> ArmSpec | None:
+        """The chosen model's arm; None: it has none."""
+        arms = self.batch.pool.arms
+        return None if arms is None else arms.specs[self.batch.choices[self.row]]
+
+    @property
+    def second_model(self) -> str:
+        """The name of the column to ask beside the chosen one; empty: none."""
+        seconds = self.batch.seconds
+        second = -1 if seconds is None else seconds[self.row]
+        return "" if second < 0 else self.batch.pool.names[second]
 
     @property
     def insight(self) -> Insight:
@@ -252,7 +277,7 @@ class Decision:
         return (*bound, *coupling)
 
     def candidates(self) -> list[Candidate]:
-        """Lists every model of the pool: the chosen one, the eligible ones, then the others.
+        """Lists every model and arm of the pool: the chosen one, the eligible ones, the others.
 
         Each group is sorted by utility, then by cost.
         """
@@ -260,9 +285,14 @@ class Decision:
         estimates = batch.estimates
         std, evidence, averages = estimates.score_std, estimates.evidence, estimates.averages
         utility = estimates.scores[row] - batch.shadow_prices[row] * estimates.costs_usd[row]
+        arms = batch.pool.arms
+        names = [""] * len(batch.pool.names)
+        if arms is not None:
+            names = ["" if arm is None else arm.name for arm in arms.specs]
         found = [
             Candidate(
-                model=name,
+                model=batch.pool.model_of(column),
+                arm=arm,
                 score=float(estimates.scores[row, column]),
                 cost_usd=float(estimates.costs_usd[row, column]),
                 latency_ms=float(estimates.latencies_ms[row, column]),
@@ -273,14 +303,14 @@ class Decision:
                 evidence=None if evidence is None else float(evidence[row, column]),
                 averages=None if averages is None else float(averages[row, column]),
             )
-            for column, name in enumerate(batch.pool.names)
+            for column, arm in enumerate(names)
         ]
         # The chosen one comes first: a joint decision may choose either of two equal utilities.
-        chosen = self.model
+        chosen = found[batch.choices[row]]
         return sorted(
             found,
             key=lambda one: (
-                one.model != chosen,
+                one is not chosen,
                 bool(one.removed_by),
                 -one.utility,
                 one.cost_usd,
@@ -290,12 +320,13 @@ class Decision:
     def reason_text(self) -> str:
         """Returns the reason as text for people."""
         batch, row = self.batch, self.row
-        of_pool = f"{batch.eligible[row]} of {len(batch.pool.names)} models"
+        what = "models" if batch.pool.arms is None else "arms"
+        of_pool = f"{batch.eligible[row]} of {len(batch.pool.names)} {what}"
         reason = Reason(batch.reasons[row])
         price = f"{batch.shadow_prices[row]:.6g}"
         if reason is Reason.ONLY_ELIGIBLE:
             bound = " and ".join(self.binding_constraints()) or "a pool of one"
-            return f"the only model that {bound} left of {len(batch.pool.names)}"
+            return f"the only {what[:-1]} that {bound} left of {len(batch.pool.names)}"
         if reason is Reason.BUDGET_SPENT:
             budgets = " and ".join(batch.couplings[row])
             return f"the lowest predicted cost of {of_pool}; {budgets} has not enough left"
@@ -418,9 +449,12 @@ class Chosen:
         reasons: int8 [n] of ``Reason``.
         priced: bool [n], rows in which score minus price times cost decided.
         joint: the joint decision of all rows; None: each row was decided on its own.
+        seconds: int [n], columns to ask beside the chosen ones where the reason is CASCADE; None:
+            no policy asks two.
     """
 
     choice: IndexArray
     reasons: ReasonArray
     priced: BoolArray
     joint: Joint | None = None
+    seconds: IndexArray | None = None

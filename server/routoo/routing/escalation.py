@@ -57,6 +57,7 @@ class Escalation:
         extra_cost_usd: predicted cost of the next answer; 0 where the answer is kept.
         price: score per USD in force.
         text: the reason in one sentence.
+        second: the model beside which the rule for agreement reads the answer; empty: none.
     """
 
     answered: str
@@ -67,6 +68,7 @@ class Escalation:
     extra_cost_usd: float
     price: float
     text: str
+    second: str = ""
 
 
 def escalate(
@@ -96,8 +98,9 @@ def escalate(
     )
     chosen = int(verdicts.choice[0])
     kept_score = float(scores[kept])
+    second = _second(decision, rule)
     if chosen == kept:
-        return kept_answer(pool.names[kept], kept_score, price)
+        return replace(kept_answer(pool.names[kept], kept_score, price), second=second)
     gain, extra_usd = float(verdicts.gains[0]), float(verdicts.extra_usd[0])
     new = Decision(
         _one_row(decision, weighed, chosen, price, started_ns),
@@ -114,7 +117,17 @@ def escalate(
         f" ({kept_score:.4f}), which is worth more than its {extra_usd:.3g} USD at {price:.6g}"
         " score per USD"
     )
-    return Escalation(pool.names[kept], "asked", new, kept_score, gain, extra_usd, price, text)
+    return Escalation(
+        pool.names[kept], "asked", new, kept_score, gain, extra_usd, price, text, second
+    )
+
+
+def _second(decision: Decision, rule: Rule | None) -> str:
+    """Returns the model that a plan asks beside the decided one; of several plans the decided."""
+    if decision.second_model or rule is None:
+        return decision.second_model
+    kept, names = decision.batch.choices[decision.row], decision.batch.pool.names
+    return next((names[plan.beside] for plan in rule.plans if plan.kept == kept), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,4 +248,5 @@ def _one_row(
         output_tokens=[float(old.output_tokens[row, chosen])],
         input_tokens=[float(old.input_tokens[row, chosen])],
         truncated=batch.truncated[row : row + 1],
+        seconds=None,
     )

@@ -45,11 +45,11 @@ class Estimates:
         latencies_ms: [n, m], time to the last token.
         input_tokens: [n, m], whole numbers, as each model's tokenizer counts them.
         most_input_tokens: [n, m], the same, counted generously: with a margin for errors, and for a
-            model whose tokenizer is not known the largest count of any. ``input_tokens`` where a
-            request sets no longest answer; None: no request sets one.
+            model whose tokenizer is not known the largest count of any. ``input_tokens`` where
+            neither a request nor the arm sets a longest answer; None: none does.
         most_usd: [n, m], what a request may cost: with answers as long as it allows, and
-            ``most_input_tokens``. The predicted cost where it sets no longest answer; None:
-            no request sets one.
+            ``most_input_tokens``. The predicted cost where neither it nor the arm sets a longest
+            answer; None: none does.
         score_std: [n, m], standard deviation of a score over predictors trained on other prompts.
         evidence: [n, m], graded prompts behind a score, rounded to 0.01.
         averages: [n, m], published averages behind a score, rounded to 0.01.
@@ -129,8 +129,14 @@ def estimates_of(
         factors: correct predicted lengths and latencies, of the pool's models and the
             prediction's kinds of task; None: nothing is corrected, nor learned from the answers.
     """
-    scores = round_scores(prediction.scores[:, columns])
-    output_tokens = np.rint(prediction.output_tokens[:, columns], dtype=np.float64)
+    if pool.arms is None:
+        scores = round_scores(prediction.scores[:, columns])
+        output_tokens = np.rint(prediction.output_tokens[:, columns], dtype=np.float64)
+    else:
+        rows = prediction.scores[:, columns].astype(np.float64)
+        scores = round_scores(pool.arms.offsets.scores(rows))
+        rows = prediction.output_tokens[:, columns].astype(np.float64)
+        output_tokens = np.rint(pool.arms.offsets.tokens(rows))
     tasks = None if prediction.tasks is None else prediction.tasks.argmax(axis=1).astype(np.int64)
     plain_tokens = limits = length_factors = latency_factors = None
     if factors is not None:
@@ -222,6 +228,19 @@ def caps_of(requests: Sequence[PromptRequest]) -> NDArray[np.float64]:
     return np.array([np.inf if cap is None else cap for cap in caps], np.float64)
 
 
+def asked_caps(requests: Sequence[PromptRequest], pool: Pool) -> NDArray[np.float64]:
+    """Returns the longest answers that n requests and the m columns' arms ask for.
+
+    Returns:
+        float64 [n, 1] or [n, m], in tokens; infinite: nothing limits the answer.
+    """
+    caps = caps_of(requests)[:, None]
+    arms = pool.arms
+    if arms is None or arms.longest_answers is None:
+        return caps
+    return np.minimum(caps, arms.longest_answers)
+
+
 def _hundredths(
     values: NDArray[np.float32] | None, columns: NDArray[np.intp] | slice
 ) -> NDArray[np.float64] | None:
@@ -268,14 +287,17 @@ def _input_tokens(
         pool: the m models.
     """
     columns, texts = pool.tokenizers, [request.text for request in requests]
-    if not asking:
+    arms_ask = pool.arms is not None and pool.arms.longest_answers is not None
+    if not asking and not arms_ask:
         return columns.counts(texts, predicted)[0], None
     for row in asking:
         texts[row] = _read(requests[row])
     unread = [request.unread for request in requests]
     if any(unread):
         predicted = predicted + count_tokens(unread)
-    capped = [row for row in asking if requests[row].max_output_tokens is not None]
+    capped: Sequence[int] = range(len(requests))
+    if not arms_ask:
+        capped = [row for row in asking if requests[row].max_output_tokens is not None]
     any_family = bool(capped) and not columns.all_known
     tokens, longest = columns.counts(texts, predicted, most=any_family)
     added = _added_tokens(requests, pool)
@@ -288,6 +310,8 @@ def _input_tokens(
         longest = (longest[:, None] + added)[capped]
         rows = np.where(columns.known, rows, np.maximum(rows, longest))
     most[capped] = np.ceil(rows * INPUT_MARGIN) + FRAME_TOKENS
+    if arms_ask:
+        most = np.where(np.isfinite(asked_caps(requests, pool)), most, tokens)
     return tokens, most
 
 
@@ -343,9 +367,9 @@ def most_usd_of(
     """
     if most_input_tokens is None:
         return None
-    caps = caps_of(requests)
-    capped = np.isfinite(caps)[:, None]
-    longest = np.minimum(caps[:, None], pool.longest_answers)
+    caps = asked_caps(requests, pool)
+    capped = np.isfinite(caps)
+    longest = np.minimum(caps, pool.longest_answers)
     added = np.array([one.added_output_tokens for one in requests], np.float64)
     outputs = np.where(capped, (longest + added[:, None]) * answers_of(requests), output_tokens)
     most = pool.prices.most_usd(

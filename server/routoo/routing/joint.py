@@ -10,7 +10,14 @@ import numpy as np
 from routoo.errors import InvalidRequestError
 from routoo.routing.money_rows import BudgetLeft, MoneyRows, spent_prompts
 from routoo.selector.lp.frontier import frontier
-from routoo.selector.lp.problem import Objective, Problem, capacity, mean_latency, token_capacity
+from routoo.selector.lp.problem import (
+    Objective,
+    Problem,
+    Resource,
+    capacity,
+    mean_latency,
+    token_capacity,
+)
 from routoo.selector.lp.solve import solve
 from routoo.selector.policies.cheapest import cheapest_of
 from routoo.selector.policies.lp import round_scores
@@ -24,7 +31,7 @@ if TYPE_CHECKING:
     from routoo.routing.pool import Pool
     from routoo.routing.request import PromptRequest
     from routoo.selector.lp.frontier import Frontier
-    from routoo.selector.lp.problem import Assignment, Resource
+    from routoo.selector.lp.problem import Assignment
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +42,9 @@ class JointConstraints:
         budget_usd: sum of the predicted costs, at most.
         min_mean_score: mean predicted score, at least.
         score_per_usd: predicted score that may be given up to save a USD.
-        max_requests: prompts for a model, at most, by its name in the pool.
-        max_tokens: input and predicted output tokens for a model, at most, by its name.
+        max_requests: prompts for a model, over all its arms, or for one arm, at most, by its name
+            in the pool.
+        max_tokens: input and predicted output tokens for a model or an arm, at most, by its name.
         max_mean_latency_ms: mean predicted time to the last token, at most.
         tenant_budgets_usd: sum of the predicted costs of a tenant's prompts, at most, by tenant.
         score_std_weight: how many of its standard deviations are taken off each score.
@@ -103,7 +111,7 @@ class JointConstraints:
         """
         for kind in ("max_requests", "max_tokens"):
             for name in getattr(self, kind):
-                pool.column(name, kind)
+                pool.columns_named(name, kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,16 +229,20 @@ def cautious_scores(estimates: Estimates, score_std_weight: float) -> NDArray[np
 
 def _other_rows(estimates: Estimates, constraints: JointConstraints, pool: Pool) -> list[Resource]:
     """Returns the coupling rows that do not count money."""
-    rows = [
-        capacity(f"max_requests[{name}]", pool.index[name], len(pool.names), limit)
-        for name, limit in constraints.max_requests.items()
-    ]
-    if constraints.max_tokens:
-        tokens = estimates.input_tokens + estimates.output_tokens
-        rows += [
-            token_capacity(f"max_tokens[{name}]", pool.index[name], tokens, limit)
-            for name, limit in constraints.max_tokens.items()
-        ]
+    rows: list[Resource] = []
+    for name, limit in constraints.max_requests.items():
+        columns = pool.columns_named(name, "max_requests")
+        row = capacity(f"max_requests[{name}]", columns[0], len(pool.names), limit)
+        row.usage[list(columns)] = 1.0
+        rows.append(row)
+    tokens = estimates.input_tokens + estimates.output_tokens if constraints.max_tokens else None
+    for name, limit in constraints.max_tokens.items():
+        assert tokens is not None  # noqa: S101 - there is such a constraint
+        columns = pool.columns_named(name, "max_tokens")
+        row = token_capacity(f"max_tokens[{name}]", columns[0], tokens, limit)
+        if len(columns) > 1:
+            row = Resource(row.name, np.where(pool.holds([name]), tokens, 0.0), limit)
+        rows.append(row)
     if constraints.max_mean_latency_ms is not None:
         rows.append(mean_latency(estimates.latencies_ms, constraints.max_mean_latency_ms))
     return rows

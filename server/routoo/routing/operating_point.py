@@ -60,10 +60,14 @@ class PricedSample:
     """
 
     def __init__(self, sample: CalibrationSample, pool: Pool, columns: NDArray[np.intp]) -> None:
-        self.scores = round_scores(sample.scores[:, columns])
+        scores, output_tokens = sample.scores[:, columns], sample.output_tokens[:, columns]
+        if pool.arms is not None:
+            offsets = pool.arms.offsets
+            scores, output_tokens = offsets.scores(scores), offsets.tokens(output_tokens)
+        self.scores = round_scores(scores)
         self._pool = pool
         self._input_tokens = sample.input_tokens
-        self._output_tokens = np.rint(sample.output_tokens[:, columns])
+        self._output_tokens = np.rint(output_tokens)
         self.costs_usd = costs_usd_of(pool, self._input_tokens, self._output_tokens, None)
         evidence, averages = (
             None if values is None else values[columns].tolist()

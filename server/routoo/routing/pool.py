@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import re
-from dataclasses import dataclass
-from datetime import date, datetime
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationError,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from routoo.config.yaml_files import (
     describe_validation_error,
@@ -27,92 +18,24 @@ from routoo.config.yaml_files import (
 from routoo.errors import ConfigError, InvalidRequestError, PoolError
 from routoo.predictor.tokenizers.columns import TokenColumns
 from routoo.predictor.tokenizers.families import FAMILIES, family_of
+from routoo.routing.arms.columns import ArmColumns, arms_of, column_name
+from routoo.routing.arms.model import ModelSpec
 from routoo.routing.media import MediaTokens
-from routoo.routing.sold_prices import SoldPrices
 from routoo.tariffs.table import PriceTable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from numpy.typing import NDArray
 
     from routoo.errors import RoutooError
+    from routoo.routing.arms.spec import ArmSpec
 
 DEFAULT_POOL = Path(__file__).parent / "default_pool.yaml"
 UNKNOWN_MODEL_REMEDY = (
     "remove it from the pool, set its predictor_name, onboard it, or train a predictor with it"
 )
 """The way out for a model that the predictor does not know."""
-_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
-
-
-MediaRate = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
-ModelName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
-
-
-def _iso_day(value: object) -> object:
-    # Pydantic alone would take a number, or a time of day, too.
-    if value is None or (isinstance(value, date) and not isinstance(value, datetime)):
-        return value
-    if isinstance(value, str) and _DAY.fullmatch(value):
-        try:
-            return date.fromisoformat(value)
-        except ValueError:
-            raise ValueError(f"there is no day {value}") from None
-    raise ValueError("has to be a day, written as 2027-04-30")
-
-
-def _provider_of(values: dict[str, Any]) -> str:
-    provider, slash, _ = values.get("name", "").partition("/")
-    return provider if slash else ""
-
-
-class ModelNames(BaseModel):
-    """The names of a model, as the pool file spells them."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: ModelName
-    """The name that callers see and send to."""
-    predictor_name: str = ""
-    """The predictor's name of the model, where it differs from ``name``; empty: ``name``."""
-    aliases: tuple[ModelName, ...] = Field(default=(), max_length=64)
-    """Other names under which providers answer for it, such as ``gpt-5-2025-08-07``."""
-    provider: str = Field(default_factory=_provider_of, max_length=256)
-    """The model's maker or seller; unset: the part of ``name`` before its first slash, if any."""
-
-
-class ModelSpec(SoldPrices, ModelNames):
-    """One model of the pool, as the pool file spells it.
-
-    The largest output and the last day are carried, shown and checked. They change no estimate and
-    no decision.
-    """
-
-    price_status: Literal["stated", "assumed"]
-    """``stated``: a provider or a published price list says so; ``assumed``: a guess."""
-    price_source: str = Field(default="", max_length=1024)
-    """Free text: the package with its version and entry, or the page, that the prices are from."""
-    trust_reported_cost: bool = False
-    """Whether the cost that a reply itself tells is booked, in place of its tokens' prices."""
-    context_window_tokens: int = Field(gt=0, le=2**31 - 1)
-    max_output_tokens: int | None = Field(default=None, gt=0, le=2**31 - 1)
-    """The longest answer that the provider allows; None: not known. No answer is predicted, or
-    reserved, to be longer."""
-    tokenizer: Literal[FAMILIES] | None = None  # type: ignore[valid-type] # the names are a constant
-    """The family of its tokenizer, for the number of input tokens; None: found by the name."""
-    tokens_per_image: MediaRate | None = None
-    """Input tokens of an image of any size; None: by its size, else what the service's settings
-    say. The same holds for recordings and films."""
-    tokens_per_audio_s: MediaRate | None = None
-    """Input tokens of a second of a recording."""
-    tokens_per_video_s: MediaRate | None = None
-    """Input tokens of a second of a film, its sound included."""
-    capabilities: tuple[str, ...] = ()
-    deprecation_date: Annotated[date | None, BeforeValidator(_iso_day)] = None
-    """The last day on which the provider answers; None: not announced."""
-    time_to_first_token_ms: float = Field(ge=0, allow_inf_nan=False)
-    time_per_output_token_ms: float = Field(ge=0, allow_inf_nan=False)
 
 
 class _PoolFile(BaseModel):
@@ -125,24 +48,30 @@ class _PoolFile(BaseModel):
 class Pool:
     """The models as columns: position j is the same model in every array.
 
+    A model with arms has a column for each of them, side by side; see ``routoo.routing.arms``.
+
     Attributes:
-        models: the m models, in the file's order.
+        models: the k models, in the file's order.
+        specs: [m], the model of each column.
         prices: the models' tariffs.
         context_window_tokens: float64 [m].
         shortest_window_tokens: the least of them.
         max_output_tokens: float64 [m], the longest answers; infinite where not known.
+            An arm's own longest answer counts.
         longest_answers: float64 [m], the most tokens of one answer: what is allowed, or the window.
         tokenizers: the models' tokenizers, as far as their families are known.
         media_tokens: rates of images, recordings and films; None: no model has its own.
         time_to_first_token_ms: float64 [m].
         time_per_output_token_ms: float64 [m].
-        names: [m].
+        names: [m], ``model``, or ``model@arm``.
         index: position of each name.
         capabilities: per capability, whether each model has it, bool [m].
-        answers: by a name that a reply may have, in lower case, the models that it may stand for.
+        answers: by a name that a reply may have, in lower case, the columns that it may stand for.
+        arms: the arms of the columns; None: no model has arms.
     """
 
     models: tuple[ModelSpec, ...]
+    specs: tuple[ModelSpec, ...]
     prices: PriceTable
     context_window_tokens: NDArray[np.float64]
     shortest_window_tokens: float
@@ -156,31 +85,48 @@ class Pool:
     index: dict[str, int]
     capabilities: dict[str, NDArray[np.bool_]]
     answers: dict[str, tuple[int, ...]]
+    arms: ArmColumns | None = None
 
     @classmethod
     def of(cls, models: tuple[ModelSpec, ...]) -> Pool:
-        """Turns the specifications of models into columns."""
+        """Turns the specifications of models into columns.
+
+        Raises:
+            PoolError: two columns have one name.
+        """
+        pairs = arms_of(models)
+        specs = tuple(model for model, _ in pairs)
 
         def column(name: str) -> NDArray[np.float64]:
-            values = np.array([getattr(model, name) for model in models], dtype=np.float64)
+            values = np.array([_figure(model, arm, name) for model, arm in pairs], np.float64)
             values.flags.writeable = False
             return values
 
-        names = tuple(model.name for model in models)
-        longest = np.array([model.max_output_tokens or np.inf for model in models], np.float64)
+        names = tuple(column_name(model, arm) for model, arm in pairs)
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise PoolError(f"model {twice[0]!r} stands twice; names have to be unique")
+        arms = ArmColumns.of(models)
+        longest = np.array([model.max_output_tokens or np.inf for model in specs], np.float64)
+        if arms is not None and arms.longest_answers is not None:
+            longest = np.minimum(longest, arms.longest_answers)
         windows = column("context_window_tokens")
         return cls(
             models=models,
-            prices=PriceTable.of([(model.name, model.tariff) for model in models]),
+            specs=specs,
+            prices=PriceTable.of(
+                [(name, model.tariff) for name, model in zip(names, specs, strict=True)],
+                None if arms is None else arms.price_factors,
+            ),
             context_window_tokens=windows,
             shortest_window_tokens=float(windows.min()),
             max_output_tokens=longest,
             longest_answers=np.minimum(longest, windows),
-            tokenizers=TokenColumns.of([_family(model) for model in models]),
+            tokenizers=TokenColumns.of([_family(model) for model in specs]),
             media_tokens=MediaTokens.of(
                 [
                     (one.tokens_per_image, one.tokens_per_audio_s, one.tokens_per_video_s)
-                    for one in models
+                    for one in specs
                 ]
             ),
             time_to_first_token_ms=column("time_to_first_token_ms"),
@@ -188,17 +134,53 @@ class Pool:
             names=names,
             index={name: position for position, name in enumerate(names)},
             capabilities={
-                capability: np.array([capability in model.capabilities for model in models])
+                capability: np.array([capability in model.capabilities for model in specs])
                 for capability in sorted({one for model in models for one in model.capabilities})
             },
-            answers=_answers(models),
+            answers=_answers(pairs),
+            arms=arms,
         )
 
+    def known_to(self, knows: Callable[[str], bool]) -> Pool:
+        """Returns the pool with the rows that a predictor has of its arms.
+
+        Args:
+            knows: whether the predictor has a row of a name.
+        """
+        if self.arms is None:
+            return self
+        return replace(self, arms=self.arms.known_to(self.models, knows))
+
+    def columns_named(
+        self, name: str, field: str, error: type[RoutooError] = InvalidRequestError
+    ) -> tuple[int, ...]:
+        """Returns the columns of a name: an arm's one, or those of all arms of a model.
+
+        The arguments and errors are those of ``column``.
+        """
+        if self.arms is not None and name in self.arms.columns_of:
+            return self.arms.columns_of[name]
+        return (self.column(name, field, error),)
+
     def holds(self, names: Iterable[str]) -> NDArray[np.bool_]:
-        """Returns whether each model is among the names, bool [m]. The pool has to know them."""
+        """Returns whether each column is among the names of arms and models, bool [m].
+
+        The pool has to know the names.
+        """
         held = np.zeros(len(self.names), np.bool_)
-        held[[self.index[name] for name in names]] = True
+        if self.arms is None:
+            held[[self.index[name] for name in names]] = True
+        for name in () if self.arms is None else names:
+            held[list(self.columns_named(name, "names"))] = True
         return held
+
+    def has(self, name: str) -> bool:
+        """Returns whether a name is that of an arm or a model of the pool."""
+        return name in self.index or (self.arms is not None and name in self.arms.columns_of)
+
+    def model_of(self, column: int) -> str:
+        """Returns the name of a column's model."""
+        return self.names[column] if self.arms is None else self.arms.models[column]
 
     def able(self, capabilities: Iterable[str]) -> NDArray[np.bool_]:
         """Returns whether each model has all the capabilities, bool [m]. The pool knows each."""
@@ -208,29 +190,46 @@ class Pool:
         return able
 
     def column(self, name: str, field: str, error: type[RoutooError] = InvalidRequestError) -> int:
-        """Returns the column of a model.
+        """Returns the column of an arm, or of a model that has one column.
 
         Args:
-            name: the model's name.
+            name: its name.
             field: the field that holds the name; the message begins with it.
             error: the class of the error for an unknown name.
 
         Raises:
-            RoutooError: an ``error``, for an unknown name; lists the pool's models.
+            RoutooError: an ``error``, for an unknown name, or one of several arms; lists those that
+                there are.
         """
         found = self.index.get(name)
+        if found is None and self.arms is not None and len(self.arms.columns_of.get(name, ())) == 1:
+            return self.arms.columns_of[name][0]
         if found is None:
-            told = f"unknown model {name!r}; the pool has {', '.join(self.names)}"
+            told = self._not_one(name)
             if issubclass(error, InvalidRequestError):
                 raise error(told, field=field)
             raise error(f"{field}: {told}")
         return found
 
+    def _not_one(self, name: str) -> str:
+        """Returns why a name stands for no column, and what there is."""
+        model, at, arm = name.rpartition("@")
+        of_model = {} if self.arms is None else self.arms.columns_of
+        if name in of_model:
+            arms = ", ".join(self.names[column] for column in of_model[name])
+            return f"model {name!r} has several arms; name one of {arms}"
+        if at and model in of_model:
+            if self.arms is not None and self.arms.specs[of_model[model][0]] is None:
+                return f"model {model!r} has no arms; name it without {at + arm!r}"
+            arms = ", ".join(self.names[column] for column in of_model[model])
+            return f"model {model!r} has no arm {arm!r}; there are {arms}"
+        return f"unknown model {name!r}; the pool has {', '.join(self.names)}"
+
     def answering(self, name: str, decided: int | None = None) -> int | None:
         """Returns the column of the model that a reply names; None: it names none of the pool.
 
         A model answers to its name, to its aliases, and to each of them without the maker before
-        the first slash; upper and lower case are the same.
+        the first slash; upper and lower case are the same. All arms of a model answer to these.
 
         Args:
             name: the model's name in the reply.
@@ -239,7 +238,8 @@ class Pool:
         found = self.answers.get(name.casefold(), ())
         if decided is not None and decided in found:
             return decided
-        return found[0] if len(found) == 1 else None
+        of_one_model = len({self.model_of(column) for column in found}) == 1
+        return found[0] if of_one_model else None
 
     def check_capabilities(self, names: Iterable[str], field: str) -> None:
         """Refuses capabilities that no model has.
@@ -270,40 +270,52 @@ class Pool:
             )
             for model in self.models
         ]
+        if self.arms is not None:
+            what.append([model.model_dump_json(include={"arms"}) for model in self.models])
         return hashlib.sha256(repr(what).encode()).hexdigest()[:12]
 
     @property
     def predictor_names(self) -> tuple[str, ...]:
-        """The predictor's names of the m models."""
+        """The predictor's names of the m columns; several columns may have one."""
+        if self.arms is not None:
+            return self.arms.offsets.predictor_names
         return tuple(model.predictor_name or model.name for model in self.models)
 
+    @property
+    def predicted_names(self) -> tuple[str, ...]:
+        """The names that the predictor is asked for, each once."""
+        return tuple(dict.fromkeys(self.predictor_names))
+
     def columns_in(self, predictor_models: tuple[str, ...]) -> NDArray[np.intp]:
-        """Returns the positions of the pool's models among the predictor's outputs, [m].
+        """Returns the positions of the pool's columns among the predictor's outputs, [m].
 
         Raises:
             PoolError: the predictor does not know a model; names it.
         """
-        unknown = self.unknown_to(predictor_models)
+        positions = {name: position for position, name in enumerate(predictor_models)}
+        unknown = [name for name in self.predictor_names if name not in positions]
         if unknown:
             raise PoolError(
-                f"pool model {unknown[0].predictor_name or unknown[0].name!r} is not among the"
-                f" predictor's {len(predictor_models)} models; {UNKNOWN_MODEL_REMEDY}"
+                f"pool model {unknown[0]!r} is not among the predictor's {len(predictor_models)}"
+                f" models; {UNKNOWN_MODEL_REMEDY}"
             )
-        positions = {name: position for position, name in enumerate(predictor_models)}
         columns = [positions[name] for name in self.predictor_names]
         return np.array(columns, dtype=np.intp)
 
-    def unknown_to(self, predictor_models: Iterable[str]) -> tuple[ModelSpec, ...]:
-        """Returns the models that the predictor does not know, in the pool's order."""
-        known = frozenset(predictor_models)
-        return tuple(one for one in self.models if (one.predictor_name or one.name) not in known)
+
+def _figure(model: ModelSpec, arm: ArmSpec | None, name: str) -> Any:
+    """Returns a figure of a column: the arm's own, or else its model's."""
+    own = getattr(arm, name, None)
+    return getattr(model, name) if own is None else own
 
 
-def _answers(models: tuple[ModelSpec, ...]) -> dict[str, tuple[int, ...]]:
+def _answers(pairs: list[tuple[ModelSpec, ArmSpec | None]]) -> dict[str, tuple[int, ...]]:
     """Returns the columns of the models that answer to each name, the whole names first."""
     whole: dict[str, tuple[int, ...]] = {}
     short: dict[str, tuple[int, ...]] = {}
-    for column, model in enumerate(models):
+    for column, (model, arm) in enumerate(pairs):
+        if arm is not None:
+            whole[column_name(model, arm).casefold()] = (column,)
         for name in {one.casefold() for one in (model.name, *model.aliases)}:
             whole[name] = (*whole.get(name, ()), column)
         for name in {one.casefold().partition("/")[2] for one in (model.name, *model.aliases)}:
@@ -372,4 +384,7 @@ def _pool_of(values: dict[str, Any], source: str) -> Pool:
                     f"{source}: alias {alias!r} of model {model.name!r} stands for {other!r}, too;"
                     " leave it to one of them"
                 )
-    return Pool.of(models)
+    try:
+        return Pool.of(models)
+    except PoolError as error:
+        raise PoolError(f"{source}: {error}") from None

@@ -39,6 +39,9 @@ class PromptRequest:
         media: images, recordings and films in the request, for models that count them their own
             way; None: there are none.
         service_tier: the service tier that is asked for; empty: the standard one.
+        api: the API of the body that is sent on; empty: not known, and every arm can be asked for.
+        effort: the reasoning effort that the body sets; empty: none.
+        forbids_thinking: whether the body has fields beside which no budget of thinking is taken.
         explain: whether the caller wants every candidate.
         named: whether the request names its model, and is booked without being routed.
     """
@@ -60,6 +63,9 @@ class PromptRequest:
     images: int = 0
     media: MediaAmounts | None = None
     service_tier: str = ""
+    api: str = ""
+    effort: str = ""
+    forbids_thinking: bool = False
     explain: bool = False
     named: bool = False
 

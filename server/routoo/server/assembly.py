@@ -77,6 +77,7 @@ def load_components(
     check_cascade(settings)
     if artifact is None:
         artifact = load_artifact(find_artifact(settings.predictor.artifact))
+    pool = pool.known_to(artifact.knows)
     columns = artifact.columns_of(pool.predictor_names)
     sample = PricedSample(artifact.calibration_sample(), pool, columns)
     price = sample.price_for(settings.policy.max_mean_cost_usd)
@@ -92,6 +93,7 @@ def load_components(
             version,
             *(model.model_dump_json() for model in pool.models),
             pool.prices.version,
+            *(() if pool.arms is None else [_rows_of_arms(pool)]),
             # The content of the file, not its path.
             "" if rule is None else str(rule_values(rule, pool, version)),
         )
@@ -110,6 +112,16 @@ def load_components(
     return Components(pool, artifact, sample, price, policies)
 
 
+def _rows_of_arms(pool: Pool) -> str:
+    """Returns a text that identifies the predictor's rows, and the offsets, of a pool's arms."""
+    assert pool.arms is not None  # noqa: S101 - the caller looked
+    offsets = pool.arms.offsets
+    factors = (offsets.score_odds, offsets.output_tokens)
+    return repr(
+        (offsets.predictor_names, *(None if one is None else one.tolist() for one in factors))
+    )
+
+
 def check(settings: Settings) -> list[str]:
     """Checks everything that a start checks, without serving; returns one line per finding.
 
@@ -120,7 +132,7 @@ def check(settings: Settings) -> list[str]:
     check_installed(settings.tracing)
     parts = load_components(settings)
     predictors = Predictors(
-        settings.predictor, parts.artifact, Watch(), models=parts.pool.predictor_names
+        settings.predictor, parts.artifact, Watch(), models=parts.pool.predicted_names
     )
     try:
         predictors.chain.warm_up()
@@ -137,7 +149,7 @@ def check(settings: Settings) -> list[str]:
     away = f"warning: Triton at {settings.predictor.triton.url} does not answer"
     busiest = max(zip(point.shares.tolist(), parts.pool.names, strict=True))
     return [
-        f"pool: {len(parts.pool.names)} models",
+        f"pool: {_pool_size(parts.pool)}",
         f"predictor: {predictor.version} on {predictor.backend}, {len(predictor.models)} models",
         *([away] if predictor.degraded else []),
         f"policy: {parts.policies.version}",
@@ -150,6 +162,11 @@ def check(settings: Settings) -> list[str]:
         f"busiest model: {busiest[1]}, {busiest[0]:.0%} of the requests",
         *memory_findings(need, settings.workers, container_bytes()),
     ]
+
+
+def _pool_size(pool: Pool) -> str:
+    models = f"{len(pool.models)} models"
+    return models if pool.arms is None else f"{models}, {len(pool.names)} arms"
 
 
 def _limits(settings: Settings) -> str:

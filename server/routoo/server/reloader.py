@@ -214,7 +214,9 @@ class Reloader:
             self._in_use.check(wanted, pool)
         outcome = "refused"
         try:
-            line = predictors.prepare(settings.predictor, pool.predictor_names)
+            line = predictors.prepare(
+                settings.predictor, lambda found: pool.known_to(found.knows).predicted_names
+            )
             artifact = self._parts.artifact if line is None else line.artifact
             if line is None and artifact is not predictors.chain.line.artifact:
                 artifact = predictors.chain.line.artifact  # a Triton server has moved on

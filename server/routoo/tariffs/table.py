@@ -45,7 +45,7 @@ class PriceTable:
     The costs of a request are the same to the bit, whatever other requests it is computed with.
 
     Attributes:
-        tariffs: [m].
+        tariffs: [m], with the prices of the standard service tier.
         version: 8 hex digits that identify names, tariffs and the way they are computed.
         usd: by kind of token, float64 [b, m]: USD per token in each band of lengths.
         answer_usd: float64 [b, m], USD per token that is output or reasoning, the higher of both;
@@ -60,6 +60,8 @@ class PriceTable:
         starts: [k], minutes of the week at which a multiplier begins to hold; empty: all hours have
             the same prices.
         multipliers: float64 [k, m].
+        factors: float64 [m], multiply the prices per token and image of the estimates, for models
+            that are asked for another service tier; None: all are 1.
     """
 
     tariffs: tuple[Tariff, ...]
@@ -75,10 +77,16 @@ class PriceTable:
     first_bound: float
     starts: tuple[int, ...]
     multipliers: Floats | None
+    factors: Floats | None = None
 
     @classmethod
-    def of(cls, named: Sequence[tuple[str, Tariff]]) -> PriceTable:
-        """Turns the tariffs of m named models into columns."""
+    def of(cls, named: Sequence[tuple[str, Tariff]], factors: Floats | None = None) -> PriceTable:
+        """Turns the tariffs of m named models into columns.
+
+        Args:
+            named: names and tariffs.
+            factors: float64 [m], see the attribute.
+        """
         tariffs = tuple(tariff for _, tariff in named)
         bounds = sorted({step.above_input_tokens for one in tariffs for step in one.steps})
         # By band and model, the rates that hold for requests of the band.
@@ -106,7 +114,14 @@ class PriceTable:
         minutes = [start * 60 - 3 * 86_400 for start in starts]  # as times of a week
         return cls(
             tariffs=tariffs,
-            version=version_of(named),
+            version=version_of(
+                named
+                if factors is None
+                else [
+                    (f"{name} x {factor!r}", tariff)
+                    for (name, tariff), factor in zip(named, factors.tolist(), strict=True)
+                ]
+            ),
             usd={
                 kind: column([[one.of(kind) for one in band] for band in bands]) for kind in KINDS
             },
@@ -124,6 +139,7 @@ class PriceTable:
             )
             if uneven
             else None,
+            factors=factors,
         )
 
     def costs_usd(self, input_tokens: Floats, output_tokens: Floats, at_s: Times) -> Floats:
@@ -138,6 +154,8 @@ class PriceTable:
         band = self._bands(input_tokens)
         costs = output_tokens * self.usd["output"][band]
         costs += _wide(input_tokens) * self.usd["input"][band]
+        if self.factors is not None:
+            costs *= self.factors
         return self._completed(costs, at_s)
 
     def most_usd(
@@ -176,8 +194,17 @@ class PriceTable:
         if images is not None:
             costs += images[:, None] * self.usd_per_image
         if service_tiers is not None and any(service_tiers):
-            costs *= np.maximum(1.0, self.service_multipliers(service_tiers))
+            costs *= np.maximum(1.0, self._asked_factors(service_tiers))
+        elif self.factors is not None:
+            costs *= np.maximum(1.0, self.factors)
         return self._completed(costs, at_s)
+
+    def _asked_factors(self, service_tiers: Sequence[str]) -> Floats:
+        """Returns the factors of n requests, [n, m]: those of the tier that each names, if any."""
+        named = self.service_multipliers(service_tiers)
+        if self.factors is None:
+            return named
+        return np.where(np.array([[not tier] for tier in service_tiers]), self.factors, named)
 
     def service_multipliers(self, service_tiers: Sequence[str]) -> Floats:
         """Returns the multipliers of n named service tiers, float64 [n, m]."""

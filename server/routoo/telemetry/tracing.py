@@ -185,7 +185,7 @@ def _attributes(decision: Decision) -> dict[str, str | int | float | bool]:
     batch, row = decision.batch, decision.row
     return {
         "routoo.decision_id": decision.decision_id,
-        "routoo.model": decision.model,
+        "routoo.model": decision.name,
         "routoo.policy": batch.policy_versions[row],
         "routoo.predictor": batch.versions.predictor,
         "routoo.reason": Reason(batch.reasons[row]).name.lower(),

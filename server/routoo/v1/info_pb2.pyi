@@ -1,3 +1,4 @@
+from routoo.v1 import route_pb2 as _route_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -108,7 +109,7 @@ class Prices(_message.Message):
     def __init__(self, usd_per_1m: _Optional[_Union[TokenPrices, _Mapping]] = ..., usd_per_image: _Optional[float] = ..., usd_per_request: _Optional[float] = ..., tiers: _Optional[_Iterable[_Union[PriceTier, _Mapping]]] = ..., service_tiers: _Optional[_Mapping[str, float]] = ..., hours: _Optional[_Iterable[_Union[PriceHours, _Mapping]]] = ..., status: _Optional[str] = ..., source: _Optional[str] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "usd_per_1m_input_tokens", "usd_per_1m_output_tokens", "context_window_tokens", "capabilities", "time_to_first_token_ms", "time_per_output_token_ms", "mean_predicted_score", "mean_predicted_cost_usd", "share", "evidence", "published_averages", "prices", "length_correction", "latency_correction", "task_corrections")
+    __slots__ = ("name", "usd_per_1m_input_tokens", "usd_per_1m_output_tokens", "context_window_tokens", "capabilities", "time_to_first_token_ms", "time_per_output_token_ms", "mean_predicted_score", "mean_predicted_cost_usd", "share", "evidence", "published_averages", "prices", "arm", "length_correction", "latency_correction", "task_corrections")
     NAME_FIELD_NUMBER: _ClassVar[int]
     USD_PER_1M_INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     USD_PER_1M_OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
@@ -122,6 +123,7 @@ class Model(_message.Message):
     EVIDENCE_FIELD_NUMBER: _ClassVar[int]
     PUBLISHED_AVERAGES_FIELD_NUMBER: _ClassVar[int]
     PRICES_FIELD_NUMBER: _ClassVar[int]
+    ARM_FIELD_NUMBER: _ClassVar[int]
     LENGTH_CORRECTION_FIELD_NUMBER: _ClassVar[int]
     LATENCY_CORRECTION_FIELD_NUMBER: _ClassVar[int]
     TASK_CORRECTIONS_FIELD_NUMBER: _ClassVar[int]
@@ -138,10 +140,11 @@ class Model(_message.Message):
     evidence: float
     published_averages: float
     prices: Prices
+    arm: _route_pb2.Arm
     length_correction: LearnedFactor
     latency_correction: LearnedFactor
     task_corrections: _containers.RepeatedCompositeFieldContainer[TaskCorrection]
-    def __init__(self, name: _Optional[str] = ..., usd_per_1m_input_tokens: _Optional[float] = ..., usd_per_1m_output_tokens: _Optional[float] = ..., context_window_tokens: _Optional[int] = ..., capabilities: _Optional[_Iterable[str]] = ..., time_to_first_token_ms: _Optional[float] = ..., time_per_output_token_ms: _Optional[float] = ..., mean_predicted_score: _Optional[float] = ..., mean_predicted_cost_usd: _Optional[float] = ..., share: _Optional[float] = ..., evidence: _Optional[float] = ..., published_averages: _Optional[float] = ..., prices: _Optional[_Union[Prices, _Mapping]] = ..., length_correction: _Optional[_Union[LearnedFactor, _Mapping]] = ..., latency_correction: _Optional[_Union[LearnedFactor, _Mapping]] = ..., task_corrections: _Optional[_Iterable[_Union[TaskCorrection, _Mapping]]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., usd_per_1m_input_tokens: _Optional[float] = ..., usd_per_1m_output_tokens: _Optional[float] = ..., context_window_tokens: _Optional[int] = ..., capabilities: _Optional[_Iterable[str]] = ..., time_to_first_token_ms: _Optional[float] = ..., time_per_output_token_ms: _Optional[float] = ..., mean_predicted_score: _Optional[float] = ..., mean_predicted_cost_usd: _Optional[float] = ..., share: _Optional[float] = ..., evidence: _Optional[float] = ..., published_averages: _Optional[float] = ..., prices: _Optional[_Union[Prices, _Mapping]] = ..., arm: _Optional[_Union[_route_pb2.Arm, _Mapping]] = ..., length_correction: _Optional[_Union[LearnedFactor, _Mapping]] = ..., latency_correction: _Optional[_Union[LearnedFactor, _Mapping]] = ..., task_corrections: _Optional[_Iterable[_Union[TaskCorrection, _Mapping]]] = ...) -> None: ...
 
 class CurvePoint(_message.Message):
     __slots__ = ("mean_cost_usd", "mean_score", "shadow_price", "shares")

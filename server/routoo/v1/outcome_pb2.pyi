@@ -104,17 +104,19 @@ class TokenLogprobs(_message.Message):
     def __init__(self, values: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class EscalateResponse(_message.Message):
-    __slots__ = ("response", "kept_score", "expected_gain", "extra_cost_usd", "price", "reason")
+    __slots__ = ("response", "kept_score", "expected_gain", "extra_cost_usd", "price", "reason", "second_model")
     RESPONSE_FIELD_NUMBER: _ClassVar[int]
     KEPT_SCORE_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_GAIN_FIELD_NUMBER: _ClassVar[int]
     EXTRA_COST_USD_FIELD_NUMBER: _ClassVar[int]
     PRICE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    SECOND_MODEL_FIELD_NUMBER: _ClassVar[int]
     response: _route_pb2.RouteResponse
     kept_score: float
     expected_gain: float
     extra_cost_usd: float
     price: float
     reason: str
-    def __init__(self, response: _Optional[_Union[_route_pb2.RouteResponse, _Mapping]] = ..., kept_score: _Optional[float] = ..., expected_gain: _Optional[float] = ..., extra_cost_usd: _Optional[float] = ..., price: _Optional[float] = ..., reason: _Optional[str] = ...) -> None: ...
+    second_model: str
+    def __init__(self, response: _Optional[_Union[_route_pb2.RouteResponse, _Mapping]] = ..., kept_score: _Optional[float] = ..., expected_gain: _Optional[float] = ..., extra_cost_usd: _Optional[float] = ..., price: _Optional[float] = ..., reason: _Optional[str] = ..., second_model: _Optional[str] = ...) -> None: ...

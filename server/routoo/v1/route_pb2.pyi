@@ -100,8 +100,33 @@ class Reason(_message.Message):
     text: str
     def __init__(self, rule: _Optional[_Union[Rule, str]] = ..., binding_constraints: _Optional[_Iterable[str]] = ..., text: _Optional[str] = ...) -> None: ...
 
+class Arm(_message.Message):
+    __slots__ = ("name", "effort", "thinking_budget_tokens", "max_output_tokens", "service_tier", "body_json", "known")
+    class BodyJsonEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    EFFORT_FIELD_NUMBER: _ClassVar[int]
+    THINKING_BUDGET_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    MAX_OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_TIER_FIELD_NUMBER: _ClassVar[int]
+    BODY_JSON_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    effort: str
+    thinking_budget_tokens: int
+    max_output_tokens: int
+    service_tier: str
+    body_json: _containers.ScalarMap[str, str]
+    known: bool
+    def __init__(self, name: _Optional[str] = ..., effort: _Optional[str] = ..., thinking_budget_tokens: _Optional[int] = ..., max_output_tokens: _Optional[int] = ..., service_tier: _Optional[str] = ..., body_json: _Optional[_Mapping[str, str]] = ..., known: _Optional[bool] = ...) -> None: ...
+
 class Candidate(_message.Message):
-    __slots__ = ("model", "predicted_score", "predicted_cost_usd", "predicted_latency_ms", "predicted_output_tokens", "utility", "eligible", "removed_by", "score_std", "evidence", "published_averages")
+    __slots__ = ("model", "predicted_score", "predicted_cost_usd", "predicted_latency_ms", "predicted_output_tokens", "utility", "eligible", "removed_by", "score_std", "evidence", "published_averages", "arm")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PREDICTED_SCORE_FIELD_NUMBER: _ClassVar[int]
     PREDICTED_COST_USD_FIELD_NUMBER: _ClassVar[int]
@@ -113,6 +138,7 @@ class Candidate(_message.Message):
     SCORE_STD_FIELD_NUMBER: _ClassVar[int]
     EVIDENCE_FIELD_NUMBER: _ClassVar[int]
     PUBLISHED_AVERAGES_FIELD_NUMBER: _ClassVar[int]
+    ARM_FIELD_NUMBER: _ClassVar[int]
     model: str
     predicted_score: float
     predicted_cost_usd: float
@@ -124,7 +150,8 @@ class Candidate(_message.Message):
     score_std: float
     evidence: float
     published_averages: float
-    def __init__(self, model: _Optional[str] = ..., predicted_score: _Optional[float] = ..., predicted_cost_usd: _Optional[float] = ..., predicted_latency_ms: _Optional[float] = ..., predicted_output_tokens: _Optional[float] = ..., utility: _Optional[float] = ..., eligible: _Optional[bool] = ..., removed_by: _Optional[str] = ..., score_std: _Optional[float] = ..., evidence: _Optional[float] = ..., published_averages: _Optional[float] = ...) -> None: ...
+    arm: str
+    def __init__(self, model: _Optional[str] = ..., predicted_score: _Optional[float] = ..., predicted_cost_usd: _Optional[float] = ..., predicted_latency_ms: _Optional[float] = ..., predicted_output_tokens: _Optional[float] = ..., utility: _Optional[float] = ..., eligible: _Optional[bool] = ..., removed_by: _Optional[str] = ..., score_std: _Optional[float] = ..., evidence: _Optional[float] = ..., published_averages: _Optional[float] = ..., arm: _Optional[str] = ...) -> None: ...
 
 class Timing(_message.Message):
     __slots__ = ("queue_ns", "tokenize_ns", "predict_ns", "select_ns", "total_ns", "batch_size")
@@ -151,7 +178,7 @@ class RouteError(_message.Message):
     def __init__(self, code: _Optional[int] = ..., message: _Optional[str] = ...) -> None: ...
 
 class RouteResponse(_message.Message):
-    __slots__ = ("request_id", "model", "decision_id", "predicted_score", "predicted_cost_usd", "predicted_latency_ms", "candidates", "reason", "shadow_price", "predictor_version", "policy_version", "degraded", "truncated", "timing", "input_tokens", "predicted_output_tokens", "error", "task", "task_confidence", "score_std", "ood", "evidence", "published_averages", "max_output_tokens")
+    __slots__ = ("request_id", "model", "decision_id", "predicted_score", "predicted_cost_usd", "predicted_latency_ms", "candidates", "reason", "shadow_price", "predictor_version", "policy_version", "degraded", "truncated", "timing", "input_tokens", "predicted_output_tokens", "error", "task", "task_confidence", "score_std", "ood", "evidence", "published_averages", "max_output_tokens", "arm", "second_model")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     DECISION_ID_FIELD_NUMBER: _ClassVar[int]
@@ -176,6 +203,8 @@ class RouteResponse(_message.Message):
     EVIDENCE_FIELD_NUMBER: _ClassVar[int]
     PUBLISHED_AVERAGES_FIELD_NUMBER: _ClassVar[int]
     MAX_OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    ARM_FIELD_NUMBER: _ClassVar[int]
+    SECOND_MODEL_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     model: str
     decision_id: str
@@ -200,4 +229,6 @@ class RouteResponse(_message.Message):
     evidence: float
     published_averages: float
     max_output_tokens: int
-    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[str] = ..., decision_id: _Optional[str] = ..., predicted_score: _Optional[float] = ..., predicted_cost_usd: _Optional[float] = ..., predicted_latency_ms: _Optional[float] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., reason: _Optional[_Union[Reason, _Mapping]] = ..., shadow_price: _Optional[float] = ..., predictor_version: _Optional[str] = ..., policy_version: _Optional[str] = ..., degraded: _Optional[bool] = ..., truncated: _Optional[bool] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., input_tokens: _Optional[int] = ..., predicted_output_tokens: _Optional[float] = ..., error: _Optional[_Union[RouteError, _Mapping]] = ..., task: _Optional[str] = ..., task_confidence: _Optional[float] = ..., score_std: _Optional[float] = ..., ood: _Optional[float] = ..., evidence: _Optional[float] = ..., published_averages: _Optional[float] = ..., max_output_tokens: _Optional[int] = ...) -> None: ...
+    arm: Arm
+    second_model: str
+    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[str] = ..., decision_id: _Optional[str] = ..., predicted_score: _Optional[float] = ..., predicted_cost_usd: _Optional[float] = ..., predicted_latency_ms: _Optional[float] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., reason: _Optional[_Union[Reason, _Mapping]] = ..., shadow_price: _Optional[float] = ..., predictor_version: _Optional[str] = ..., policy_version: _Optional[str] = ..., degraded: _Optional[bool] = ..., truncated: _Optional[bool] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., input_tokens: _Optional[int] = ..., predicted_output_tokens: _Optional[float] = ..., error: _Optional[_Union[RouteError, _Mapping]] = ..., task: _Optional[str] = ..., task_confidence: _Optional[float] = ..., score_std: _Optional[float] = ..., ood: _Optional[float] = ..., evidence: _Optional[float] = ..., published_averages: _Optional[float] = ..., max_output_tokens: _Optional[int] = ..., arm: _Optional[_Union[Arm, _Mapping]] = ..., second_model: _Optional[str] = ...) -> None: ...

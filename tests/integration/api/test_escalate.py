@@ -126,3 +126,42 @@ async def test_what_escalations_cost_is_booked_and_what_is_not_there_is_not_spen
     spent = decision.predicted_cost_usd + sum(one.extra_cost_usd for one in asked)
     assert state.reserved_usd == pytest.approx(spent)
     assert state.reserved_usd <= budget["usd"]
+
+
+async def test_a_plan_names_the_second_model_to_ask(tmp_path: Path) -> None:
+    agreement = {
+        "signal": "agreement",
+        "answered_by": "small",
+        "beside": "medium",
+        "centre": 0.5,
+        "models": {
+            "small": {"intercept": 0.0, "slope": 8.0},
+            "medium": {"intercept": 0.0, "slope": 8.0},
+            "large": {"intercept": 0.0, "slope": 0.0},
+        },
+        "chance": {"intercept": 0.0, "answered_by": 0.5, "beside": 0.5},
+    }
+    path = tmp_path / "rule.yaml"
+    path.write_text(yaml.safe_dump({**RULE, "corrections": [agreement]}))
+    policy = {"cascade": path, "name": "cascade", "offered": ["cheapest"]}
+    async with serving(tiny_settings(tmp_path, policy=policy)) as running:
+        begun = await running.route("hard")
+        assert (begun.reason.rule, begun.model) == (route_pb2.RULE_CASCADE, "small")
+        assert begun.second_model == "medium"
+        alone = await running.route("hard", policy="cheapest")
+        assert not alone.HasField("second_model")
+        async with AsyncRouterClient(running.service.address) as client:
+            kept = await client.escalate(begun.decision_id, agreement=1.0)
+            asked = await client.escalate(
+                begun.decision_id, agreement=0.0, answered_models=["medium"]
+            )
+        assert kept.second_model == asked.second_model == "medium"
+        assert asked.response.model == "large"
+        assert not asked.response.HasField("second_model")
+        # A batch is kept in parts, each with its own second models.
+        batch = await running.batch(["easy"] * 600 + ["hard"])
+        last = batch.responses[-1]
+        assert last.second_model == "medium"
+        async with AsyncRouterClient(running.service.address) as client:
+            kept = await client.escalate(last.decision_id, agreement=1.0)
+        assert kept.second_model == "medium"

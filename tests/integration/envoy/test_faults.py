@@ -8,6 +8,8 @@ import orjson
 import pytest
 
 from routoo.api.extproc import router
+from routoo.api.overload import Overload
+from routoo.errors import QueueFullError
 from routoo.telemetry.decision_log.reader import read_logs
 from support.processor_stream import headers_of, stream
 from support.tiny_processor import metric, processor_of, with_settings
@@ -88,6 +90,33 @@ async def test_a_service_that_stops_says_so_under_an_id(tmp_path: Path) -> None:
     (logged,) = [line for line in running.logs if line["event"] == "call not answered"]
     assert (logged["log_level"], logged["decision_id"]) == ("warning", decision_id)
     assert failures(path) == [{"kind": "failure", "id": decision_id, "reason": "unavailable"}]
+
+
+async def test_the_fallback_answers_while_the_service_stops_or_is_overloaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "decisions.jsonl"
+    processor = {"fallback_model": "large"}
+    async with with_settings(tmp_path, processor=processor, decision_log={"path": path}) as running:
+
+        async def model() -> str:
+            async with stream(running.channel) as one:
+                routed = (await one.routed()).request_body.response
+            return headers_of(routed.header_mutation)["x-routoo-model"]
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Overload, "check", _refuses)
+            assert await model() == "large"
+        assert faults(running) == {"internal": 0, "unavailable": 0}
+        await processor_of(running).close(0.0)
+        assert await model() == "large"
+        assert faults(running) == {"internal": 0, "unavailable": 1}
+    (line,) = failures(path)
+    assert (line["reason"], line["model"]) == ("unavailable", "large")
+
+
+def _refuses(*_: object) -> None:
+    raise QueueFullError("too many")
 
 
 async def test_the_caller_s_own_errors_have_no_id(tmp_path: Path) -> None:

@@ -267,3 +267,20 @@ def test_show_check_and_add_tell_what_the_table_of_models_rests_on(
     assert ("lab/guessed", "no_evidence") in warned
     assert ("lab/smal", "unknown_to_predictor") in warned
     assert not [one for one in warned if one[0] == "ours/best"]
+
+
+def test_a_pool_with_arms_is_shown_and_edited(pool: Path, run: Run) -> None:
+    armed = {
+        **SMALL,
+        "name": "lab/armed",
+        "arms": [{"name": "low", "effort": "low"}, {"name": "x"}],
+    }
+    specs = [armed, {**OWN, "deprecation_date": "2099-01-31"}]
+    pool.write_text(COMMENT + yaml.safe_dump({"models": specs}, sort_keys=False))
+    shown = run("pool", "show", "--pool", str(pool)).out.splitlines()
+    assert "arms" in shown[0].split()
+    assert "low x" in " ".join(shown[1].split())
+    removed = run("pool", "remove", "z-ai/glm-9", "--pool", str(pool), "--json")
+    assert json.loads(removed.out)["models"] == ["lab/armed"]
+    assert load_pool(pool).names == ("lab/armed@low", "lab/armed@x")
+    assert pool.read_text().startswith(COMMENT)

@@ -163,7 +163,7 @@ def test_dicts_hold_every_field_by_its_proto_name() -> None:
     assert values["predicted_cost_usd"] == 0.0
     assert values["degraded"] is False
     known = {"task", "task_confidence", "score_std", "ood", "evidence", "published_averages"}
-    optional = {"error", "max_output_tokens", *known}
+    optional = {"error", "max_output_tokens", "arm", "second_model", *known}
     assert set(values) == {f.name for f in RouteResponse.DESCRIPTOR.fields} - optional
 
 

@@ -13,6 +13,7 @@ from routoo.api.extproc.body_facts import USER, BodyFacts
 from routoo.api.extproc.parts import read_content, read_messages
 from routoo.predictor.conversation import OFFERED_TOOLS, TURN, conversation
 from routoo.request_fields import MOST_ANSWERS
+from routoo.routing.arms.parameters import LIMIT_FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -30,16 +31,6 @@ _PATHS: tuple[tuple[str, Api], ...] = (
     ("/responses", "responses"),
     ("/messages", "messages"),
 )
-# Fields that limit the answer, by API. Others are those of another API: the provider ignores or
-# refuses them. Where two are valid, providers differ in which one they use, so the larger counts.
-_LIMITS: dict[Api, tuple[str, ...]] = {
-    "chat": ("max_completion_tokens", "max_tokens"),
-    "responses": ("max_output_tokens",),
-    "completions": ("max_tokens",),
-    "messages": ("max_tokens",),
-}
-CAPS: dict[Api, str] = {api: names[0] for api, names in _LIMITS.items()}
-"""The field of each API that limits the answer; of two, the newer."""
 _ANSWERS: dict[Api, tuple[str, ...]] = {"chat": ("n",), "completions": ("n", "best_of")}
 _JSON_FORMATS = frozenset({"json_schema", "json_object"})
 # Anthropic's models read this much before the tools, whatever they are.
@@ -123,8 +114,10 @@ def asked_by(api: Api, body: Mapping[str, Any], counted: Sequence[str] = ()) -> 
         found.needs.add("audio")
     tier = body.get("service_tier")
     prompts, longest_share = _prompts(body.get("prompt")) if api == "completions" else (1, 1.0)
-    answers = [_whole(body[name]) or 1 for name in _ANSWERS.get(api, ()) if name in body]
-    limits = [_whole(body[name]) for name in _LIMITS[api] if name in body]
+    answers = [whole(body[name]) or 1 for name in _ANSWERS.get(api, ()) if name in body]
+    # Fields of another API do not count: the provider ignores or refuses them. Where two are valid,
+    # providers differ in which one they use, so the larger counts.
+    limits = [whole(body[name]) for name in LIMIT_FIELDS[api] if name in body]
     return Asked(
         text=_text_of(turns),
         needs=frozenset(found.needs),
@@ -305,7 +298,7 @@ def _read_format(wanted: object, found: BodyFacts) -> None:
         found.bill(wanted.get("json_schema") or wanted.get("schema"))
 
 
-def _whole(value: object) -> int | None:
+def whole(value: object) -> int | None:
     """Returns a number of at least 1 that is whole, also if it is written as 8.0 or "8".
 
     Some servers take numbers in quotation marks. A number that is too large for any answer is the

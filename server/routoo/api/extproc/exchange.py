@@ -16,15 +16,17 @@ from urllib.parse import unquote
 
 from routoo.api.aside import LARGE_BYTES
 from routoo.api.extproc import messages
+from routoo.api.extproc.bodies.arm_fields import arm_fields
 from routoo.api.extproc.bodies.request_body import read_body
-from routoo.api.extproc.body import CAPS, api_of
+from routoo.api.extproc.body import api_of
 from routoo.api.extproc.failures import may_have_worked
 from routoo.api.extproc.headers import PREFIX
-from routoo.api.extproc.named_models import read_names
+from routoo.api.extproc.named_models import EVERY_NAME
 from routoo.api.extproc.refusal import Refusal, unreadable
 from routoo.api.extproc.router import Head
 from routoo.api.extproc.settlement import FIRST_ERROR_STATUS, settled_by
 from routoo.errors import InvalidRequestError, UnreadableBodyError
+from routoo.routing.arms.parameters import LIMIT_FIELDS
 from routoo.routing.outcome import OutcomeReport
 from routoo.tariffs.usage_reader import UsageReader
 
@@ -224,17 +226,18 @@ class Exchange:
         if len(data) > self._settings.max_body_bytes or not message.end_of_stream:
             return self._too_large(None)
         try:
-            names = read_names(self._settings)
+            passes = self._settings.named_models == "pass"
+            names = self._settings.route_names if passes else EVERY_NAME
             if len(data) > LARGE_BYTES:
                 body = await self._aside.run(read_body, data, names)
             else:
                 body = read_body(data, names)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer
             return self._not_read(error)
-        named = self._router.named(body, self._settings)
+        named = "" if passes else self._router.named(body, self._settings)
         if isinstance(named, Refusal):
             return self._refuse(named)
-        if body is None or named is None:
+        if body is None:
             return self._pass(None)
         found = await self._router.route(
             self._request,
@@ -263,11 +266,13 @@ class Exchange:
         if found.decision is not None and not self._reads_reply:
             self._logged.expect(found.decision.decision_id, found.decision.tenant)
         self._tally.request("fallback" if found.decision is None else "routed")
-        limit = None
+        api = self._request.api
+        fields = {} if found.arm is None else arm_fields(body, found.arm, api)
         if self._settings.cap_answers and found.decision is not None:
             tokens = found.decision.max_output_tokens
-            limit = None if tokens is None else (CAPS[self._request.api], tokens)
-        data = body.rewritten(None if found.is_named else found.model, limit)
+            if tokens is not None:
+                fields[LIMIT_FIELDS[api][0]] = b"%d" % tokens
+        data = body.rewritten(None if found.is_named else found.model, fields)
         headers = [*found.headers, ("content-length", str(len(data)))]
         removed = {name for name, _ in self._request.ours}.difference(dict(found.headers))
         if self._settings.uncompressed_replies and "accept-encoding" in self._request.names:

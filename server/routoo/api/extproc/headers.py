@@ -12,10 +12,11 @@ if TYPE_CHECKING:
 
 PREFIX = "x-routoo-"
 MODEL = "x-routoo-model"
+ARM = "x-routoo-arm"
 DECISION_ID = "x-routoo-decision-id"
 SCORE = "x-routoo-score"
 COST_USD = "x-routoo-cost-usd"
-RESULTS = frozenset({MODEL, DECISION_ID, SCORE, COST_USD})
+RESULTS = frozenset({MODEL, ARM, DECISION_ID, SCORE, COST_USD})
 """Headers that only the processor writes. A caller's own are no constraints."""
 
 _FIELDS = {PREFIX + name.replace("_", "-"): field for name, field in FIELDS.items()}

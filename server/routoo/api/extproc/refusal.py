@@ -127,6 +127,12 @@ def fault_of(error: Exception) -> Fault | None:
     return _FAULTS.get(status_of(error)[0])
 
 
+def failure_of(error: Exception) -> RoutingFailure | None:
+    """Returns the reason for which the fallback model may answer; None: there is none."""
+    found = next((_FAILURES[kind] for kind in type(error).__mro__ if kind in _FAILURES), None)
+    return found or fault_of(error)
+
+
 def refusal_of(error: Exception, rpc: str, decision_id: str = "") -> Refusal:
     """Converts an error to a refusal; a fault of the service gets a text without detail.
 
@@ -140,9 +146,7 @@ def refusal_of(error: Exception, rpc: str, decision_id: str = "") -> Refusal:
         (_OWN_STATUS[kind] for kind in type(error).__mro__ if kind in _OWN_STATUS),
         _HTTP_STATUS.get(code, _INTERNAL),
     )
-    failure = next((_FAILURES[kind] for kind in type(error).__mro__ if kind in _FAILURES), None)
-    if failure is None:
-        failure = _FAULTS.get(code)
+    failure = failure_of(error)
     param = error.field if isinstance(error, InvalidRequestError) else ""
     retry_after_s = getattr(error, "retry_after_s", None)
     word = failure or code.name.lower()

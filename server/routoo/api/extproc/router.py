@@ -6,14 +6,18 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from routoo.api.aside import LARGE_BYTES, Aside
 from routoo.api.extproc.body import asked_by
-from routoo.api.extproc.headers import COST_USD, DECISION_ID, MODEL, SCORE, read_fields
+from routoo.api.extproc.headers import ARM, COST_USD, DECISION_ID, MODEL, SCORE, read_fields
 from routoo.api.extproc.named_models import booked_model
-from routoo.api.extproc.refusal import Refusal, fault_of, refusal_of
+from routoo.api.extproc.refusal import Refusal, failure_of, fault_of, refusal_of
 from routoo.errors import DrainingError, InvalidRequestError, NoEligibleModelError
 from routoo.predictor.conversation import TURN, contents
 from routoo.predictor.tokenizers.families import count_by_family
+from routoo.routing.arms.efforts import DEFAULT_EFFORT
+from routoo.routing.arms.own import NOTHING_ASKED, own_asking
 from routoo.routing.estimates import INPUT_MARGIN
 from routoo.routing.request import PromptRequest
 
@@ -30,6 +34,8 @@ if TYPE_CHECKING:
     from routoo.config.processor import CapabilityNames, ProcessorSettings
     from routoo.config.settings import Settings
     from routoo.engine.current import ActiveEngine
+    from routoo.routing.arms.own import OwnAsking
+    from routoo.routing.arms.spec import ArmSpec
     from routoo.routing.decision import Decision
     from routoo.routing.pool import Pool
     from routoo.telemetry.tracing import Tracing
@@ -45,6 +51,8 @@ _NEEDS = (
 
 
 RPC = "Process"
+TWO_ANSWERS = "cascade"
+"""The policy that is not offered here."""
 # The text for the predictor of a request that has none that can be read, such as one of tokens.
 _NOT_READ = "tokens"
 
@@ -74,12 +82,14 @@ class Routed:
 
     Attributes:
         model: the name, in the pool, of the model that answers.
+        arm: the arm that it is asked for; None: none.
         headers: tell the upstream and the caller of the decision.
         decision: the decision; None: the fallback model answers, for which nothing is predicted.
         is_named: whether the request names its model, so that its body stays as it is.
     """
 
     model: str
+    arm: ArmSpec | None
     headers: tuple[Header, ...]
     decision: Decision | None
     is_named: bool = False
@@ -115,7 +125,7 @@ class Router:
         self._current = current
         self._overload = overload
 
-    def named(self, body: RequestBody | None, settings: ProcessorSettings) -> str | Refusal | None:
+    def named(self, body: RequestBody | None, settings: ProcessorSettings) -> str | Refusal:
         """Returns the model that a request names, if it is booked; see ``booked_model``."""
         return booked_model(body, settings, self._current.engine.pool)
 
@@ -145,7 +155,7 @@ class Router:
         """
         entered_s = None
         admission: Admission | None = None
-        asked: Asked | None = None
+        request: PromptRequest | None = None
         try:
             self._overload.check()
             admission = admit()
@@ -157,23 +167,27 @@ class Router:
                 asked = asked_by(head.api, body, counted)
             # Read after the last await, as a reload may exchange the engine during one.
             engine, settings = self._current.engine, self._current.settings
-            request = _request(head, asked, admission.caller, settings, engine.pool, named)
+            own = NOTHING_ASKED if engine.pool.arms is None else own_asking(head.api, body)
+            request = _request(head, asked, own, admission.caller, settings, engine.pool, named)
             entered_s = self._overload.enter()
             decision = await engine.route(request)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer
-            falls_back = asked is not None and not named
-            model = self._current.settings.processor.fallback_model if falls_back else ""
-            return self._not_routed(error, model)
+            if named:
+                return self._refused(error, "")
+            return self._not_routed(error, understood=request is not None)
         finally:
             if entered_s is not None:
                 self._overload.leave(entered_s)
             if admission is not None and admission.counts:
                 admission.leave()
         batch, row = decision.batch, decision.row
+        arm = None if named else decision.arm  # its body stays as it is
         return Routed(
             decision.model,
+            arm,
             (
                 (MODEL, decision.model),
+                *(() if arm is None else ((ARM, arm.name),)),
                 (DECISION_ID, decision.decision_id),
                 (SCORE, f"{batch.scores[row]:.4f}"),
                 (COST_USD, f"{batch.costs_usd[row]:.6g}"),
@@ -184,24 +198,27 @@ class Router:
 
     def refused(self, error: Exception) -> Refusal:
         """Returns the refusal of a request whose body could not be read, and logs a fault."""
-        refusal = self._not_routed(error, "")
-        assert isinstance(refusal, Refusal)  # noqa: S101 - there is no other model
-        return refusal
+        return self._refused(error, "")
 
-    def _not_routed(self, error: Exception, fallback_model: str) -> Routed | Refusal:
-        """Returns the fallback model's answer, where it may give one; logs and counts a fault."""
-        engine = self._current.engine
+    def _not_routed(self, error: Exception, *, understood: bool) -> Routed | Refusal:
+        """Returns the fallback model, where it may answer, or the refusal of a request."""
+        settings = self._current.settings.processor
+        failure = failure_of(error)
+        is_taken = failure in settings.fallback_on and (understood or failure != "internal")
+        model = settings.fallback_model if is_taken else ""
+        refusal = self._refused(error, model)
+        return _fallback(model, self._current.engine.pool) if model else refusal
+
+    def _refused(self, error: Exception, fallback_model: str) -> Refusal:
+        """Makes the refusal for an error; a fault of the service is logged and counted."""
         fault = fault_of(error)
-        decision_id = engine.new_id() if fault is not None else ""
-        refusal = refusal_of(error, RPC, decision_id)
-        if refusal.failure not in self._current.settings.processor.fallback_on:
-            fallback_model = ""
-        if fault is not None:
-            self._on_fault(fault)
-            engine.failed(decision_id, fault, fallback_model)
-        if fallback_model:
-            return Routed(fallback_model, ((MODEL, fallback_model),), None)
-        return refusal
+        if fault is None:
+            return refusal_of(error, RPC)
+        engine = self._current.engine
+        decision_id = engine.new_id()
+        self._on_fault(fault)
+        engine.failed(decision_id, fault, fallback_model)
+        return refusal_of(error, RPC, decision_id)
 
     def trace(self, decision: Decision, traceparent: str) -> None:
         """Adds a decision to the trace of its HTTP request, if traces are on."""
@@ -209,8 +226,23 @@ class Router:
             self._tracing.decided_over_http(decision, traceparent)
 
 
+def _fallback(name: str, pool: Pool) -> Routed:
+    """Returns the fallback; the name of a model with arms asks for none of them."""
+    column = pool.columns_named(name, "processor.fallback_model")[0]
+    model, arms = pool.model_of(column), pool.arms
+    arm = None if arms is None or name == model else arms.specs[column]
+    named = () if arm is None else ((ARM, arm.name),)
+    return Routed(model, arm, ((MODEL, model), *named), None)
+
+
 def _request(
-    head: Head, asked: Asked, caller: Caller, settings: Settings, pool: Pool, named: str
+    head: Head,
+    asked: Asked,
+    own: OwnAsking,
+    caller: Caller,
+    settings: Settings,
+    pool: Pool,
+    named: str,
 ) -> PromptRequest:
     """Converts an HTTP request to a request of the engine.
 
@@ -220,6 +252,12 @@ def _request(
         PermissionDeniedError: the request names another tenant.
     """
     fields = read_fields(head.ours)
+    if fields.get("policy") == TWO_ANSWERS:
+        raise InvalidRequestError(
+            f"{TWO_ANSWERS} asks two models and compares their answers, and this way in asks one;"
+            " name another policy, or call Route and Escalate",
+            field="x-routoo-policy",
+        )
     # A caller that names a model knows what it can do.
     needed = [] if named else _needed(asked, settings.processor.capabilities, pool)
     fields["required_capabilities"] = (*fields.get("required_capabilities", ()), *needed)
@@ -230,7 +268,7 @@ def _request(
             constraint="allowed_models",
         )
     fields["allowed_models"] = _allowed(
-        head.api, (named,) if named else allowed, settings.processor
+        head.api, (named,) if named else allowed, settings.processor, pool
     )
     if caller.tenant is not None:
         fields["tenant"] = caller.tenant_for(fields.get("tenant", ""))
@@ -253,6 +291,10 @@ def _request(
         else asked.media.amounts(processor.media, processor.tokens_per_image),
         service_tier=asked.service_tier,
         named=bool(named),
+        api="" if pool.arms is None else head.api,
+        # A body that names its model stays as it is: without an effort, the usual one is meant.
+        effort=own.effort or (DEFAULT_EFFORT if named and pool.arms is not None else ""),
+        forbids_thinking=own.forbids_thinking,
     )
 
 
@@ -292,12 +334,18 @@ def _needed(asked: Asked, names: CapabilityNames, pool: Pool) -> list[str]:
     return needed
 
 
-def _allowed(api: Api, asked: tuple[str, ...], settings: ProcessorSettings) -> tuple[str, ...]:
+def _allowed(
+    api: Api, asked: tuple[str, ...], settings: ProcessorSettings, pool: Pool
+) -> tuple[str, ...]:
     """Returns the models that the request allows and that speak its API; empty: all."""
     speak = settings.messages_models if api == "messages" else settings.openai_models
     if not speak or not asked:
         return speak or asked
-    allowed = tuple(name for name in asked if name in speak)
+    if pool.arms is None:
+        allowed = tuple(name for name in asked if name in speak)
+    else:
+        both = pool.holds(speak) & pool.holds(name for name in asked if pool.has(name))
+        allowed = tuple(pool.names[column] for column in np.flatnonzero(both).tolist())
     if not allowed:
         raise NoEligibleModelError(
             f"none of the allowed models takes this kind of request; {', '.join(speak)} do",

@@ -190,6 +190,7 @@ def _grounds(config: Path | None, prompts: Path) -> "Grounds":
     settings = load_settings(config)
     pool = load_pool(settings.pool)
     artifact = load_artifact(find_artifact(settings.predictor.artifact))
+    pool = pool.known_to(artifact.knows)
     columns = artifact.columns_of(pool.predictor_names)
     priced = PricedSample(artifact.calibration_sample(), pool, columns)
     predictor = in_process(settings.predictor, artifact)

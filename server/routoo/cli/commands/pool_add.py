@@ -22,7 +22,7 @@ from routoo.cli.output.errors import CommandError
 from routoo.errors import ArtifactError, PoolError
 
 if TYPE_CHECKING:
-    from routoo.routing.pool import ModelSpec
+    from routoo.routing.arms.model import ModelSpec
     from routoo.routing.upkeep.entry import CatalogueEntry
 
 ASSUMED_FIRST_TOKEN_MS = 600.0
@@ -90,7 +90,7 @@ def add(  # noqa: PLR0913 - one parameter per option
     from routoo.cli.output import pool_screens
 
     before = read_edited(pool)
-    if name in before.pool.index:
+    if before.pool.has(name):
         raise CommandError(
             f"{before.source}: model {name!r} stands already; `routoo pool remove` it first, or"
             " edit the file"

@@ -82,9 +82,15 @@ def remove(
     after = read_edited(pool).without(name)
     write_edited(pool, after)
     if as_json:
-        print_json({"pool": name_of(pool), "removed": name, "models": list(after.pool.names)})
+        print_json(
+            {
+                "pool": name_of(pool),
+                "removed": name,
+                "models": [one.name for one in after.pool.models],
+            }
+        )
     else:
-        show(pool_screens.removed(name, len(after.pool.names)))
+        show(pool_screens.removed(name, len(after.pool.models)))
 
 
 @app.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from routoo.cli.output import arms
 from routoo.cli.output.numbers import percent, price, score, usd, usd_column
 from routoo.cli.output.render import Block, Column, Facts, Row, TextTable
 from routoo.cli.output.reply_screens import phases, worth
@@ -25,9 +26,10 @@ def batch(response: RouteBatchResponse, *, budget_usd: float | None) -> list[Blo
     prompts: dict[str, int] = {}
     scores: dict[str, float] = {}
     for reply in response.responses:
-        costs_usd[reply.model] = costs_usd.get(reply.model, 0.0) + reply.predicted_cost_usd
-        prompts[reply.model] = prompts.get(reply.model, 0) + 1
-        scores[reply.model] = scores.get(reply.model, 0.0) + reply.predicted_score
+        name = arms.chosen(reply)
+        costs_usd[name] = costs_usd.get(name, 0.0) + reply.predicted_cost_usd
+        prompts[name] = prompts.get(name, 0) + 1
+        scores[name] = scores.get(name, 0.0) + reply.predicted_score
     names = sorted(prompts, key=lambda name: (-prompts[name], name))
     total = len(response.responses)
     rows = [
@@ -73,7 +75,7 @@ def batch_summary(
     """Returns the totals of a joint decision for JSON; the decisions themselves are in ``out``."""
     totals = to_dict(response)
     del totals["responses"]
-    prompts = Counter(reply.model for reply in response.responses)
+    prompts = Counter(arms.chosen(reply) for reply in response.responses)
     return {
         "out": out,
         "prompts": len(response.responses),
@@ -134,6 +136,6 @@ def frontier_summary(
             "decided_cost_usd": decided.total_predicted_cost_usd,
             "decided_mean_score": decided.mean_predicted_score,
             "binding_constraints": list(decided.binding_constraints),
-            "prompts_per_model": dict(Counter(reply.model for reply in decided.responses)),
+            "prompts_per_model": dict(Counter(arms.chosen(reply) for reply in decided.responses)),
         }
     return summary

@@ -11,7 +11,7 @@ from routoo.routing.upkeep.sync import JUMP
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from routoo.routing.pool import ModelSpec
+    from routoo.routing.arms.model import ModelSpec
     from routoo.routing.upkeep.check import PoolWarning
     from routoo.routing.upkeep.known_models import ModelEvidence
     from routoo.routing.upkeep.sync import PoolSync
@@ -34,6 +34,7 @@ def models(specs: Sequence[ModelSpec], evidence: Mapping[str, str]) -> list[Bloc
         Column("window", "right"),
         Column("ends", optional=True),
         Column("can", optional=True),
+        *([Column("arms", optional=True)] if any(one.arms for one in specs) else []),
         *([Column("evidence", optional=True)] if evidence else []),
         Column("prices from", optional=True),
     ]
@@ -48,6 +49,7 @@ def models(specs: Sequence[ModelSpec], evidence: Mapping[str, str]) -> list[Bloc
                 f"{one.context_window_tokens:,}",
                 str(one.deprecation_date or ""),
                 " ".join(one.capabilities),
+                *([" ".join(a.name for a in one.arms)] if any(m.arms for m in specs) else []),
                 *([evidence.get(one.name, "")] if evidence else []),
                 one.price_source or one.price_status,
             ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from routoo.cli.output import arms
 from routoo.cli.output.numbers import (
     count,
     durations,
@@ -46,7 +47,7 @@ def decision(response: RouteResponse) -> list[Block]:
         f"{response.predicted_output_tokens:,.0f} output tokens expected"
     )
     blocks: list[Block] = [
-        TextLine(response.model, "good"),
+        TextLine(arms.chosen(response), "good"),
         TextLine(headline),
         TextLine(response.reason.text, "muted"),
     ]
@@ -64,6 +65,10 @@ def decision(response: RouteResponse) -> list[Block]:
         ("policy", response.policy_version),
         ("decision", response.decision_id),
     ]
+    if response.HasField("arm"):
+        facts.insert(0, ("ask with", arms.asks(response.arm)))
+    if response.second_model:
+        facts.insert(0, ("ask beside", response.second_model))
     if response.reason.binding_constraints:
         facts.insert(0, ("constraints", ", ".join(response.reason.binding_constraints)))
     blocks.append(Facts(facts))
@@ -101,7 +106,7 @@ def _evidence(response: RouteResponse) -> str:
 
 def escalation(response: EscalateResponse) -> list[Block]:
     """Shows whether the answer is kept or which model is asked next, and the reason."""
-    asked = response.response.model
+    asked = arms.chosen(response.response)
     blocks: list[Block] = [
         TextLine(asked or "keep the answer", "good"),
         TextLine(response.reason, "muted"),
@@ -110,6 +115,8 @@ def escalation(response: EscalateResponse) -> list[Block]:
         ("answer at hand", f"score {score(response.kept_score)} expected"),
         ("shadow price", worth(response.price)),
     ]
+    if response.second_model:
+        facts.append(("agreement with", response.second_model))
     if asked:
         gain = f"{score(response.expected_gain)} for {usd(response.extra_cost_usd)}"
         facts.insert(1, ("gain", gain))
@@ -133,7 +140,7 @@ def _candidates(response: RouteResponse) -> TextTable:
         columns.append(Column("removed by"))
     rows = []
     for candidate, cost in zip(response.candidates, costs, strict=True):
-        chosen = candidate.model == response.model
+        chosen = arms.named(candidate) == arms.chosen(response)
         cells = [*_expected(candidate, cost), *([candidate.removed_by] if removed else [])]
         style: Style = "good" if chosen else "" if candidate.eligible else "muted"
         rows.append(Row(cells, style, marked=chosen))
@@ -142,7 +149,7 @@ def _candidates(response: RouteResponse) -> TextTable:
 
 def _expected(candidate: Candidate, cost: str) -> list[str]:
     return [
-        candidate.model,
+        arms.named(candidate),
         score(candidate.predicted_score),
         cost,
         seconds(candidate.predicted_latency_ms),
@@ -177,6 +184,9 @@ def models(response: ListModelsResponse) -> list[Block]:
         Column("per token", "right", optional=True),
         Column("can", optional=True),
     ]
+    asked = any(model.HasField("arm") for model in response.models)
+    if asked:
+        columns += [Column("asks", optional=True), Column("figures", optional=True)]
     told = any(model.HasField("evidence") for model in response.models)
     if told:
         columns.append(Column("evidence", optional=True))
@@ -187,6 +197,7 @@ def models(response: ListModelsResponse) -> list[Block]:
         Row(
             [
                 *_model(model, cost, cached=cached, corrected=corrected),
+                *(_arm(model) if asked else []),
                 *([_of_model(model)] if told else []),
                 *([other] if any(others) else []),
             ],
@@ -210,6 +221,13 @@ def _other_prices(prices: Prices) -> str:
     if prices.usd_per_request:
         names.append("each request")
     return ", ".join(names).replace("_", " ")
+
+
+def _arm(model: Model) -> list[str]:
+    """Says how a model is asked, and whether the predictor knows it so."""
+    if not model.HasField("arm"):
+        return ["", ""]
+    return [arms.asks(model.arm), "own" if model.arm.known else "model's, with an offset"]
 
 
 def _of_model(model: Model) -> str:

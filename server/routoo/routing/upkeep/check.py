@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import date
 
-    from routoo.routing.pool import ModelSpec, Pool
+    from routoo.routing.arms.model import ModelSpec
+    from routoo.routing.pool import Pool
     from routoo.routing.upkeep.known_models import KnownModels
 
 _CACHE_WRITES = ("usd_per_1m_cache_write_tokens", "usd_per_1m_cache_write_1h_tokens")
@@ -65,6 +66,17 @@ def predictor_warnings(model: ModelSpec, known: KnownModels) -> Iterator[PoolWar
     """
     asked = model.predictor_name or model.name
     found = known.canonical(asked)
+    for arm in model.arms:
+        if arm.predictor_name and known.canonical(arm.predictor_name) is None:
+            yield PoolWarning(
+                model.name,
+                "unknown_to_predictor",
+                f"{model.name}@{arm.name} is not known to the predictor (as {arm.predictor_name});"
+                " correct its predictor_name, or leave it out",
+            )
+    rows = [known.canonical(one.predictor_name or f"{asked}@{one.name}") for one in model.arms]
+    if found is None and any(rows):
+        return  # the other arms follow from one that is known
     if found is None:
         known_as = f" (as {model.predictor_name})" if model.predictor_name else ""
         nearest = known.nearest(asked)

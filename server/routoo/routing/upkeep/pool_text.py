@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import ValidationError
 
+from routoo.config.files import read_file
 from routoo.config.yaml_files import describe_validation_error
 from routoo.errors import PoolError
-from routoo.routing.pool import ModelSpec, Pool, parse_pool
+from routoo.routing.arms.model import ModelSpec
+from routoo.routing.pool import Pool, parse_pool
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,7 +65,7 @@ class PoolText:
         """
         try:
             # Not as text: that would turn the ends of lines of other systems into this one's.
-            text = path.read_bytes().decode("utf-8")
+            text = read_file(path).decode("utf-8")
         except OSError as error:
             raise PoolError(f"{path}: cannot be read: {error.strerror}") from None
         except UnicodeDecodeError:
@@ -83,7 +85,7 @@ class PoolText:
         items = self._models().value
         edits: list[_Edit] = []
         for name, fields in changes.items():
-            position = self.pool.column(name, self.source, PoolError)
+            position = self._position(name)
             models[position] = self._checked({**models[position].model_dump(), **fields})
             ordered = sorted(fields, key=_FIELDS.index)
             edits += [self._edit(items[position], field, fields[field]) for field in ordered]
@@ -105,7 +107,7 @@ class PoolText:
                 cannot be edited.
         """
         spec = self._checked(fields)
-        if spec.name in self.pool.index:
+        if self.pool.has(spec.name):
             raise PoolError(f"{self.source}: model {spec.name!r} stands already; remove it first")
         models = self._models()
         last = models.value[-1]
@@ -127,7 +129,7 @@ class PoolText:
         Raises:
             PoolError: the pool has no such model, it is the last one, or the text cannot be edited.
         """
-        position = self.pool.column(name, self.source, PoolError)
+        position = self._position(name)
         if len(self.pool.models) == 1:
             raise PoolError(f"{self.source}: {name!r} is the last model; a pool needs one")
         item = self._models().value[position]
@@ -139,6 +141,19 @@ class PoolText:
             start = len(self.text[:start].rstrip()) + len(self._line_end)
         rest = tuple(model for model in self.pool.models if model.name != name)
         return self._saying(rest, self.text[:start] + self.text[end:], name)
+
+    def _position(self, name: str) -> int:
+        """Returns the position of a model in the file.
+
+        Raises:
+            PoolError: the file has no such model.
+        """
+        names = [model.name for model in self.pool.models]
+        if name not in names:
+            raise PoolError(
+                f"{self.source}: unknown model {name!r}; the pool has {', '.join(names)}"
+            )
+        return names.index(name)
 
     def _edit(self, item: yaml.MappingNode, field: str, value: Any) -> _Edit:
         """Returns the edit that sets one field of one model."""

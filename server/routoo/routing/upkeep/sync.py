@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from routoo.routing.pool import ModelSpec
+from routoo.routing.arms.model import ModelSpec
 from routoo.routing.upkeep.entry import CONDITIONS, PRICES, named_entry
 
 if TYPE_CHECKING:

@@ -52,6 +52,7 @@ class Policy(ABC):
     Attributes:
         at_price: whether score minus the price in force times cost decides.
         reads_quality_gap: whether the tolerance of a request is read.
+        asks_two: whether it may choose a model with another to ask beside it, see ``seconds``.
         learned: whether its settings hold for the predictor that they were learned with only.
     """
 
@@ -59,6 +60,7 @@ class Policy(ABC):
 
     at_price: ClassVar[bool] = False
     reads_quality_gap: ClassVar[bool] = False
+    asks_two: ClassVar[bool] = False
     learned: ClassVar[bool] = False
 
     @property
@@ -73,6 +75,13 @@ class Policy(ABC):
     @abstractmethod
     def explain(self, case: Case, choice: IndexArray) -> ReasonArray:
         """Returns the reason of each row of a ``choice`` of ``choose``, int8 [n] of ``Reason``."""
+
+    def seconds(self, case: Case) -> IndexArray:
+        """Returns the columns to ask beside the chosen ones, int [n].
+
+        They count where the reason is CASCADE; -1: none. Only a policy that asks two has any.
+        """
+        return np.full(len(case.scores), -1, np.intp)
 
     @classmethod
     def build(cls, settings: Any, pool: Models) -> Self:  # noqa: ARG003 - some need them

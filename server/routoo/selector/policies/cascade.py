@@ -28,6 +28,7 @@ class Cascade(Policy):
         plans: the plans, at least one.
     """
 
+    asks_two: ClassVar[bool] = True
     learned: ClassVar[bool] = True
 
     plans: tuple[CascadePlan, ...]
@@ -63,6 +64,11 @@ class Cascade(Policy):
         codes = reasons(case.scores, case.mask, choice)
         codes[self._best(case)[1] > 0.0] = Reason.CASCADE
         return codes
+
+    def seconds(self, case: Case) -> IndexArray:
+        """Returns the other model of each row's best plan, see ``Policy.seconds``."""
+        beside = np.array([plan.beside for plan in self.plans], np.intp)
+        return beside[self._best(case)[0]]
 
     def _best(self, case: Case) -> tuple[IndexArray, FloatArray]:
         """Returns each row's best plan, int [n], and its worth, float64 [n]."""

@@ -63,9 +63,12 @@ def usage_cost_usd(
         usage = Usage(int(report.input_tokens), int(report.output_tokens))
     if usage is None:
         return None
-    if usage.told_cost_usd is not None and pool.models[column].trust_reported_cost:
+    if usage.told_cost_usd is not None and pool.specs[column].trust_reported_cost:
         return usage.told_cost_usd
     if not usage.complete:
         return None
     priced_s = 0 if estimates.priced_s is None else int(estimates.priced_s[row])
-    return cost_nano_usd(pool.prices.tariffs[column], usage, priced_s) / NANO_PER_USD
+    tier = usage.service_tier
+    if not tier and pool.arms is not None:
+        tier = pool.arms.service_tiers[column]
+    return cost_nano_usd(pool.prices.tariffs[column], usage, priced_s, tier) / NANO_PER_USD

@@ -13,7 +13,8 @@ import scipy
 from pydantic import ValidationError
 
 from routoo import __version__
-from routoo.routing.pool import ModelSpec, Pool
+from routoo.routing.arms.model import ModelSpec
+from routoo.routing.pool import Pool
 from routoo.routing.unsure import Unsure
 from routoo.selector.policies import POLICIES, policy_class
 

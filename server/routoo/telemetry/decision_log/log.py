@@ -254,7 +254,7 @@ class _Weighed:
             "kept_score": found.kept_score,
             "price": found.price,
             "next": None if new is None else new.decision_id,
-            "model": None if new is None else new.model,
+            "model": None if new is None else new.name,
             "gain": None if new is None else found.gain,
             "extra_cost_usd": None if new is None else found.extra_cost_usd,
             "text": found.text,

@@ -28,9 +28,13 @@ ASKED: Final[dict[str, Any]] = {
     "images": 0,
     "service_tier": "",
     "named": False,
+    "api": "",
+    "effort": "",
+    "forbids_thinking": False,
 }
 """What a request says of the answers to it, by attributes of ``PromptRequest``, and the value that
 is not logged."""
+_OF_ARMS = frozenset({"api", "effort", "forbids_thinking"})
 _LINE = orjson.OPT_APPEND_NEWLINE
 
 
@@ -113,10 +117,15 @@ class BatchRecord:
             values["constraints"] = request.constraints
         if request.tenant:
             values["tenant"] = request.tenant
-        if estimates.most_input_tokens is not None and request.max_output_tokens is not None:
+        arms = batch.pool.arms
+        limited = request.max_output_tokens is not None or (
+            arms is not None and arms.longest_answers is not None
+        )
+        if estimates.most_input_tokens is not None and limited:
             values["most_input_tokens"] = _whole(estimates.most_input_tokens[row])
         for name, usual in ASKED.items():
-            if getattr(request, name) != usual:
+            # Where no model has arms, the fields that leave some of them decide nothing.
+            if getattr(request, name) != usual and not (arms is None and name in _OF_ARMS):
                 values[name] = getattr(request, name)
         for name, flag in (("degraded", batch.degraded), ("truncated", batch.truncated[row])):
             if flag:

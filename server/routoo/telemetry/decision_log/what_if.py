@@ -247,16 +247,26 @@ def what_if(log: LogContents, instead: Alternative) -> WhatIf:
     return WhatIf(instead.text, then, other, same, turned)
 
 
+def _predicted(pool: Pool) -> list[str]:
+    """Returns the names under which the columns were predicted, arms by those of their models."""
+    names = [model.predictor_name or model.name for model in pool.specs]
+    if pool.arms is None:
+        return names
+    return [
+        name if arm is None else f"{name}@{arm.name}"
+        for name, arm in zip(names, pool.arms.specs, strict=True)
+    ]
+
+
 def _columns(old: Pool, new: Pool) -> IndexArray:
     """Returns the column of each of the new pool's models in the log's predictions.
 
     Raises:
         DecisionLogError: the log has no predictions of a model.
     """
-    known = {model.predictor_name or model.name: at for at, model in enumerate(old.models)}
+    known = {name: at for at, name in enumerate(_predicted(old))}
     found = []
-    for model in new.models:
-        wanted = model.predictor_name or model.name
+    for wanted in _predicted(new):
         if wanted not in known:
             raise DecisionLogError(
                 f"the log has no predictions of model {wanted}; leave it out of the pool"
@@ -302,8 +312,8 @@ def _known_names(request: PromptRequest, pool: Pool) -> tuple[PromptRequest, boo
         row = CONSTRAINTS[field]
         if row.kind is not Kind.NAMES:
             continue
-        in_pool = pool.capabilities if row.narrows is Narrows.CAPABLE else pool.index
-        known = tuple(name for name in names if name in in_pool)
+        has = pool.has if row.narrows is not Narrows.CAPABLE else pool.capabilities.__contains__
+        known = tuple(name for name in names if has(name))
         if row.narrows is Narrows.CAPABLE:
             possible &= len(known) == len(names)
         elif row.narrows is Narrows.ALLOWED:

@@ -11,7 +11,7 @@ from routoo.api.extproc.factory import check_processor
 from routoo.config.loading import load_settings
 from routoo.errors import ConfigError
 from routoo.routing.pool import ModelSpec, Pool
-from support.tiny_pool import SMALL, tiny_pool
+from support.tiny_pool import LARGE, SMALL, pool_of, tiny_pool
 
 
 def check(pool: Pool | None = None, **processor: Any) -> None:
@@ -63,3 +63,35 @@ def test_the_extra_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
         check()
     assert "needs the extra envoy" in str(caught.value)
     assert "pip install 'routoo[envoy]'" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arm", "processor", "words"),
+    [
+        (
+            {"effort": "minimal"},
+            {"openai_models": ["large"], "messages_models": ["small"]},
+            "'small@a' can never be asked for: messages knows no effort 'minimal', only none, low",
+        ),
+        (
+            {"thinking_budget_tokens": 2048},
+            {"openai_models": ["small"], "messages_models": ["large"]},
+            "'small@a' can never be asked for: chat has no field for thinking_budget_tokens",
+        ),
+    ],
+)
+def test_an_arm_that_its_models_apis_do_not_know(
+    arm: dict[str, Any], processor: dict[str, Any], words: str
+) -> None:
+    pool = pool_of({**SMALL, "arms": [{"name": "a", **arm}]}, LARGE)
+    check(pool, openai_models=["small@a"], messages_models=["small"])
+    with pytest.raises(ConfigError) as caught:
+        check(pool, **processor)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_with_arms_is_no_route_name_either() -> None:
+    pool = pool_of({**SMALL, "name": "auto", "arms": [{"name": "a"}]})
+    with pytest.raises(ConfigError, match="'auto' is also in"):
+        check(pool)

@@ -136,6 +136,30 @@ def test_graded_prompts_move_their_tasks_and_their_lengths(
     assert table.log_tokens[row, code_at] > table.log_tokens[row, math_at] + 0.5
 
 
+def test_an_arm_of_a_model_is_graded_by_the_column_arm(
+    artifact: Path, tmp_path: Path, run: Run
+) -> None:
+    file = tmp_path / "graded.parquet"
+    rows = range(60)
+    columns = {
+        "prompt_id": [f"{at}" for at in rows] * 2,
+        "prompt": [f"{list(WORDS)[at % 3]} {at}" for at in rows] * 2,
+        "model": ["lab/new"] * 120,
+        "arm": ["low"] * 60 + ["high"] * 60,
+        "score": [0.25] * 60 + [0.75, 1.0] * 30,
+    }
+    pq.write_table(pa.table(columns), file)
+    means = {}
+    for arm in ("low", "high"):
+        code, out, err = run(f"lab/new@{arm}", "--outcomes", str(file), "--in-place", "--json")
+        assert (code, err) == (0, "")
+        report = json.loads(out)
+        assert report["graded_prompts"] == 60
+        means[arm] = report["score"]
+    assert means["high"] > means["low"] + 0.1
+    assert load_artifact(artifact).knows("lab/new@high")
+
+
 def test_models_of_the_table_equate_a_mild_grader(tmp_path: Path, run: Run) -> None:
     rng = np.random.default_rng(0)
     mild = {name: (rng.random(60) < 0.9).astype(float) for name in ("lab/m03", "lab/m04", NEW)}
@@ -249,7 +273,7 @@ def test_a_running_service_sees_the_file_and_takes_the_new_row(
     assert predictors.prepare(predictor) is None
     assert run(NEW, "--like", "m03", "--in-place")[0] == 0
     assert [watch.changed(), watch.changed(), watch.changed()] == [False, True, False]
-    line = predictors.prepare(predictor, ("lab/m03", NEW))
+    line = predictors.prepare(predictor, lambda _: ("lab/m03", NEW))
     assert line is not None
     predictors.take(line)
     answer = predictors.predictor.predict(["python now"])

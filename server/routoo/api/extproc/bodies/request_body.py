@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from operator import itemgetter
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -35,6 +37,7 @@ from routoo.errors import UnreadableBodyError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+NO_FIELDS: Final[Mapping[str, bytes]] = MappingProxyType({})
 SMALL_BYTES: Final = 16 * 1024
 """Bodies up to this size are built whole, which takes a few milliseconds at most."""
 # The body is known to be JSON, so these need not reject anything. They are linear, as ``TEXT`` is.
@@ -65,33 +68,43 @@ class RequestBody:
     counted: tuple[str, ...] = ()
     places: Mapping[str, Sequence[tuple[int, int]]] | None = None
 
-    def rewritten(self, model: str | None, limit: tuple[str, int] | None = None) -> bytes:
+    def has(self, name: str) -> bool:
+        """Returns whether the object has a key, even if its value was not read."""
+        return name in (self.values if self.places is None else self.places)
+
+    def text_of(self, name: str) -> bytes:
+        """Returns the bytes of the value of a top-level key that the object has."""
+        start, end = next(iter(self._places(name)))
+        return self.data[start:end]
+
+    def rewritten(self, model: str | None, fields: Mapping[str, bytes] = NO_FIELDS) -> bytes:
         """Returns the bytes with another ``model``; no other byte changes.
 
         Args:
             model: the new value; None: the old one stays.
-            limit: a top-level key and its new number; it may be a new key, in ASCII without
-                characters that JSON escapes. None: there is no such key.
+            fields: further top-level keys and their new values, as JSON. A key may be new; it is in
+                ASCII, without characters that JSON escapes.
         """
         data = self.data
-        changes = []
-        if model is not None:
-            new = orjson.dumps(model)
-            changes += [(start, end, new) for start, end in self._places("model")]
-        if limit is not None:
-            name, number = limit
-            if name in self.values:
-                changes += [(start, end, b"%d" % number) for start, end in self._places(name)]
+        new = {} if model is None else {"model": orjson.dumps(model)}
+        changes: list[tuple[int, int, bytes]] = []
+        end = data.rindex(b"}")
+        for name, value in {**new, **fields}.items():
+            if self.has(name):
+                changes += [(start, stop, value) for start, stop in self._places(name)]
             else:
-                end = data.rindex(b"}")
-                changes.append((end, end, b',"%s":%d' % (name.encode(), number)))
+                changes.append((end, end, b',"%s":%s' % (name.encode(), value)))
         parts: list[bytes] = []
         kept_to = 0
-        for start, end, value in sorted(changes):
+        for start, stop, value in sorted(changes, key=itemgetter(0)):
             parts += (data[kept_to:start], value)
-            kept_to = end
+            kept_to = stop
         parts.append(data[kept_to:])
         return b"".join(parts)
+
+    def has_once(self, name: str) -> bool:
+        """Returns whether a top-level key stands once, so that all readers see the same value."""
+        return len(list(self._places(name))) == 1
 
     def _places(self, name: str) -> Iterable[tuple[int, int]]:
         return places_of(self.data, name) if self.places is None else self.places[name]
