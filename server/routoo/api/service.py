@@ -247,8 +247,9 @@ class RouterService:
                 free.release()
             await reader
         finally:
+            # Until the reader has ended, decisions under way may still add their replies.
+            reader.add_done_callback(lambda _: in_flight.give(unsent_bytes))
             reader.cancel()
-            in_flight.give(unsent_bytes)
 
     async def _stream_reply(self, body: bytes, context: Context, admission: Admission) -> bytes:
         started = perf_counter()
