@@ -233,6 +233,8 @@ class RouterService:
                     async for body in bodies:
                         await free.acquire()
                         deciding.create_task(decide(body))
+            except* grpc.aio.AbortError:
+                pass  # ``Calls`` has ended the stream, and told its caller why
             finally:
                 ready.put_nowait(None)
 

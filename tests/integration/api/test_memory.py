@@ -98,6 +98,19 @@ async def test_streams_that_break_off_give_back_what_their_replies_took(tmp_path
     assert metrics.get_sample_value("routoo_in_flight_bytes") == 0
 
 
+async def test_a_stream_that_is_ended_for_its_memory_is_no_fault(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(tiny_settings(tmp_path)) as running:
+        call = running.channel.stream_stream(STREAM)()
+        await call.write(route_pb2.RouteRequest(prompt="easy").SerializeToString())
+        await call.read()
+        running.service._calls.relieve()  # as it happens to a process that is short of memory
+        code, text = await refused(call.read())
+        assert (code, "short of memory" in text) == (EXHAUSTED, True)
+    assert "Traceback" not in caplog.text
+
+
 async def test_messages_that_do_not_arrive_leave_room_for_those_that_do(tmp_path: Path) -> None:
     settings = tiny_settings(
         tmp_path, limits={"max_message_bytes": MIB, "max_in_flight_bytes": 8 * MIB}
