@@ -111,6 +111,14 @@ async def test_a_stream_that_is_ended_for_its_memory_is_no_fault(
     assert "Traceback" not in caplog.text
 
 
+async def test_a_batch_that_is_alone_is_decided_while_memory_is_short(tmp_path: Path) -> None:
+    async with serving(tiny_settings(tmp_path)) as running:
+        batch = batch_of(["easy", "hard"])
+        batch.requests[0].explain = True
+        running.service._calls.in_flight.short = True
+        assert len((await running.stub.RouteBatch(batch)).responses) == 2
+
+
 async def test_messages_that_do_not_arrive_leave_room_for_those_that_do(tmp_path: Path) -> None:
     settings = tiny_settings(
         tmp_path, limits={"max_message_bytes": MIB, "max_in_flight_bytes": 8 * MIB}
