@@ -55,6 +55,7 @@ for i, key in ipairs(KEYS) do
 end
 return swapped
 """
+# That of a cluster without a node that answers is no RedisError.
 _AWAY = (redis.exceptions.RedisError, redis.exceptions.RedisClusterException, OSError)
 
 
