@@ -101,12 +101,12 @@ def _messages() -> tuple[str, bytes]:
 
 def _prompts() -> tuple[str, bytes]:
     prompt = route_pb2.RouteRequest(prompt="hello there " * 80_000)
-    return "RouteBatch", batch_pb2.RouteBatchRequest(requests=[prompt] * 16).SerializeToString()
+    return "RouteBatch", batch_pb2.RouteBatchRequest(requests=[prompt] * 4).SerializeToString()
 
 
 CALLS: Final[Mapping[str, Callable[[], tuple[str, bytes]]]] = {
     "Route of 100,000 messages": _messages,
-    "RouteBatch of 16 MB": _prompts,
+    "RouteBatch of 4 MB": _prompts,
 }
 """Calls and their messages, by names."""
 

@@ -221,7 +221,9 @@ class Calls:
             InvalidRequestError: the caller has ended the call without one.
             AbortError: it was ended, as too many are on their way.
         """
-        await self._arrivals.enter(context)
+        if self._arrivals.full:
+            await self._arrivals.turn()
+        self._arrivals.enter(context)
         try:
             body = await context.read()
         finally:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from routoo.calibration.guarantee import prove
 from routoo.calibration.sample import read_sample
 from routoo.client.prompts_file import PromptsFileError
+from routoo.config.files import read_file
 from routoo.errors import ConfigError, InfeasibleError
 from routoo.selector.guarantee import Promise
 
@@ -64,7 +65,7 @@ def with_price(
             )
     if section.labels is not None and section.labels_sha256:
         try:
-            digest = hashlib.sha256(section.labels.read_bytes()).hexdigest()
+            digest = hashlib.sha256(read_file(section.labels)).hexdigest()
         except OSError as error:
             raise ConfigError(
                 f"policy.guarantee.labels: {section.labels} cannot be read: {error.strerror}; leave"

@@ -51,7 +51,7 @@ class LimitSettings(Section):
     max_batch_prompts: int = Field(default=100_000, ge=1, le=1_000_000)
     max_message_bytes: int = Field(default=8 * 1024 * 1024, ge=1024, le=2**31 - 1)
     """Greatest length of a message to the service, decompressed where it is compressed."""
-    max_in_flight_bytes: int = Field(default=192 * 1024 * 1024, ge=1024 * 1024, le=2**40)
+    max_in_flight_bytes: int = Field(default=160 * 1024 * 1024, ge=1024 * 1024, le=2**40)
     """Most memory of all calls in progress in one process, by estimate; a call beyond is refused
     with RESOURCE_EXHAUSTED."""
     max_stream_in_flight: int = Field(default=256, ge=1)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from routoo.config.files import read_file
 from routoo.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def read_yaml_mapping(path: Path, *, finished: bool = False) -> dict[str, Any]:
         ConfigError: unreadable, not YAML, a key twice, not a mapping, or perhaps half written.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_file(path).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8"
         raise ConfigError(f"{path}: cannot be read: {reason}") from None

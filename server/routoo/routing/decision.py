@@ -130,6 +130,7 @@ class DecidedBatch:
             mask=self.mask[at],
             narrowings=narrowings,
             sessions=None if self.sessions is None else self.sessions.part(start, end),
+            seconds=None if self.seconds is None else self.seconds[part],
             **columns,
         )
 

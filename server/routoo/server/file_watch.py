@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from routoo.config.files import read_file
 from routoo.errors import ConfigError
 from routoo.predictor.artifact import find_artifact
 
@@ -66,8 +67,7 @@ class FileWatch:
                 key = (str(path), at.st_mtime_ns, at.st_size, at.st_ino)
                 digest = self._digests.get(key)
                 if digest is None:
-                    with path.open("rb") as content:
-                        digest = hashlib.file_digest(content, "sha256").hexdigest()
+                    digest = hashlib.sha256(read_file(path)).hexdigest()
                 digests[key] = digest
             except OSError as error:
                 digest = error.strerror or "unreadable"

@@ -15,7 +15,7 @@ import grpc
 import grpc.aio
 
 from routoo.config.address import Address
-from routoo.server.ports import is_free
+from routoo.server.ports import check_free
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -68,13 +68,14 @@ class GrpcServers:
                 no TLS.
 
         Raises:
-            RuntimeError: the address is in use, or not allowed.
+            ConfigError: the address is in use, or not allowed.
+            RuntimeError: gRPC cannot listen there, and does not tell why.
         """
         first, *others = self.each
         if address.path:
             return _add(first, address, None)
-        if self._alone and not is_free(address):
-            raise RuntimeError(f"{address} is in use, or not allowed")
+        if self._alone:
+            check_free(address)
         port = _add(first, address, credentials)
         for server in others:
             _add(server, Address(address.host, port), credentials)

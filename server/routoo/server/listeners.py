@@ -14,6 +14,7 @@ from routoo.api.memory.compressed import GRPC_OPTIONS
 from routoo.config.address import Address
 from routoo.config.security import ListenerSettings
 from routoo.errors import ConfigError
+from routoo.server.ports import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,7 +105,7 @@ def _open_port(
         credentials = None if certificates is None else certificates.credentials
         port = servers.add_port(address, credentials)
     except RuntimeError:
-        raise _in_use(address) from None
+        raise refusal(address) from None
     return str(Address(address.host, port))
 
 
@@ -118,7 +119,7 @@ def _open_socket_file(servers: GrpcServers, address: Address, mode: int) -> _Soc
         path.chmod(mode)
         return _SocketFile(path, path.stat().st_ino)
     except (RuntimeError, OSError):
-        raise _in_use(address) from None
+        raise refusal(address) from None
 
 
 def _make_way(path: Path, address: Address) -> None:
@@ -153,14 +154,7 @@ def _make_way(path: Path, address: Address) -> None:
             return
         except OSError:  # too busy to answer, or not ours to ask
             pass
-    raise _in_use(address)
-
-
-def _in_use(address: Address) -> ConfigError:
-    return ConfigError(
-        f"cannot listen on {address}: in use or not allowed; stop what listens there or set"
-        " another address with listen"
-    )
+    raise refusal(address)
 
 
 @contextmanager

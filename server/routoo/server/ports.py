@@ -2,40 +2,66 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from typing import TYPE_CHECKING, Any
 
 from routoo.errors import ConfigError
+from routoo.server.resources.descriptors import none_left, reason
 
 if TYPE_CHECKING:
     from routoo.config.address import Address
 
 
-def is_free(address: Address) -> bool:
-    """Returns whether this process may listen there, and no other socket is bound to the port."""
+def refusal(address: Address, error: OSError | None = None) -> ConfigError:
+    """Returns why an address cannot be listened on.
+
+    Args:
+        address: where to listen.
+        error: of the attempt; None: it is looked for, as gRPC does not tell.
+    """
+    if error is None and not address.path:
+        try:
+            _bound_alone(address)
+        except OSError as found:
+            error = found
+    said = none_left() if error is None else reason(error)
+    if said:
+        return ConfigError(f"cannot listen on {address}: {said}")
+    if error is not None and error.errno == errno.EACCES:
+        why = "the system does not allow it; name a port from 1024 on with listen"
+    elif error is not None and error.errno not in (None, errno.EADDRINUSE):
+        why = f"{error.strerror}; name an address of this machine with listen"
+    else:
+        why = "in use or not allowed; stop what listens there or set another address with listen"
+    return ConfigError(f"cannot listen on {address}: {why}")
+
+
+def check_free(address: Address) -> None:
+    """Checks that this process may listen there, and no other socket is bound to the port.
+
+    Raises:
+        ConfigError: it may not; one line.
+    """
     try:
         _bound_alone(address)
-    except OSError:
-        return False
-    return True
+    except OSError as error:
+        raise refusal(address, error) from None
 
 
 def shared_port(address: Address) -> socket.socket:
     """Reserves a port for processes that share it; the returned socket accepts no connections.
 
     Raises:
-        ConfigError: the port is in use.
+        ConfigError: the port cannot be had; one line.
     """
     try:
         family, name = _bound_alone(address)
         held = socket.socket(family)
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         held.bind(name)
-    except OSError:
-        raise ConfigError(
-            f"cannot listen on {address}: in use or not allowed; stop what listens there or set"
-            " another address with listen"
-        ) from None
+    except OSError as error:
+        raise refusal(address, error) from None
     return held
 
 

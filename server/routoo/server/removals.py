@@ -8,11 +8,14 @@ its default in silence. What the file says in so many words is no removal: ``bud
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
+import structlog
 from pydantic import BaseModel
 
 from routoo.errors import ConfigError
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from routoo.config.settings import Settings
     from routoo.routing.pool import Pool
 
+_log = structlog.get_logger("routoo.reload")
 # These bound nothing: without them the service does the same at another time, or tells less.
 _FREE: Final = frozenset(
     {
@@ -51,7 +55,7 @@ class SettingsInUse:
 
     def __init__(self, folder: Path | None = None) -> None:
         self._file = None if folder is None else folder / "in_use.json"
-        self._held: dict[str, Any] = {}
+        self._held: dict[str, str] = {}  # by path: the mark of the value
 
     @classmethod
     def at_start(cls, settings: Settings, pool: Pool, folder: Path | None = None) -> Self:
@@ -79,20 +83,17 @@ class SettingsInUse:
         there = {f"model {name}" for name in pool.names}
         kept = {} if confirmed else self._held
         self._held = {
-            path: value
-            for path, value in kept.items()
+            path: mark
+            for path, mark in kept.items()
             if (owner := path.partition(" of ")[2]).startswith("model ") and owner not in there
         }
         self._held.update(
-            (leaf.path, leaf.value)
+            (leaf.path, leaf.mark)
             for leaf in _leaves(settings, pool)
             if leaf.is_mentioned and leaf.says_something
         )
         if self._file is not None:
-            # Workers write at the same time, each its own file, which takes the place of the last.
-            written = self._file.with_suffix(f".{id(self):x}")
-            written.write_bytes(orjson.dumps(self._held))
-            written.rename(self._file)
+            self._write(self._file)
 
     def check(self, settings: Settings, pool: Pool) -> None:
         """Refuses settings that do not mention what is in use.
@@ -113,6 +114,16 @@ class SettingsInUse:
                 " null any other setting)"
             )
 
+    def _write(self, file: Path) -> None:
+        # Workers write at the same time, each its own file, which takes the place of the last.
+        written = file.with_suffix(f".{os.getpid()}")
+        try:
+            written.write_bytes(orjson.dumps(self._held))
+            written.rename(file)
+        except OSError as error:
+            # The settings are in force; only a worker that starts again would not know of them.
+            _log.warning("the settings in use were not written", error=error.strerror)
+
     def _missing(self, settings: Settings, pool: Pool) -> Iterator[str]:
         now = {leaf.path: leaf for leaf in _leaves(settings, pool)}
         denied = [
@@ -122,12 +133,12 @@ class SettingsInUse:
         ]
         gone: set[str] = set()
         still_asks = any(_is_within(path, _CERTIFICATES) and one.value for path, one in now.items())
-        for path, value in self._held.items():
+        for path, mark in self._held.items():
             if still_asks and _is_within(path, _CERTIFICATES):
                 continue
             leaf = now.get(path)
             is_whole = path.startswith("budget ")
-            if leaf is not None and (leaf.value == value or (leaf.is_mentioned and not is_whole)):
+            if leaf is not None and (leaf.mark == mark or (leaf.is_mentioned and not is_whole)):
                 continue
             what, _, owner = path.partition(" of ")
             if is_whole:
@@ -154,6 +165,11 @@ class _Leaf:
     path: str
     value: Any
     is_mentioned: bool
+
+    @property
+    def mark(self) -> str:
+        """A hash of the value, which may be a password."""
+        return hashlib.sha256(orjson.dumps(self.value)).hexdigest()[:16]
 
     @property
     def says_something(self) -> bool:

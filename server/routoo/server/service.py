@@ -42,9 +42,11 @@ from routoo.server.predictor_watch import PredictorWatch
 from routoo.server.reloader import Reloader
 from routoo.server.removals import SettingsInUse
 from routoo.server.resources.container import container_bytes
+from routoo.server.resources.descriptors import COMPONENT, DescriptorWatch
 from routoo.server.resources.heap import bound_heap
 from routoo.server.resources.memory_need import memory_need
 from routoo.server.resources.memory_watch import MemoryWatch, resident_bytes
+from routoo.server.resources.metrics import ResourceMetrics
 from routoo.telemetry.budget_gauges import BudgetMetrics
 from routoo.telemetry.correction_gauges import CorrectionMetrics
 from routoo.telemetry.logs import configure_logging, keep_values_out
@@ -171,6 +173,8 @@ class Service:
         )
         self._listeners: Listeners | None = None
         self._memory: MemoryWatch | None = None
+        self._descriptors = DescriptorWatch(lambda left: health.component(COMPONENT, up=left))
+        metrics.registry.register(ResourceMetrics(in_flight, self._descriptors))
         self._page: MetricsPage | None = None
 
     @property
@@ -313,6 +317,8 @@ class Service:
         self.address = self.addresses[0]
         await self._servers.start()
         self._memory = self._watch_memory()
+        self._health.component(COMPONENT, up=True)
+        self._descriptors.start()
         self.metrics.started(versions_of(self.engine), lambda: self.engine.price)
         await self._health.serving("", SERVICE)
         _log.info("serving", addresses=self.addresses, metrics=self.metrics_address)
@@ -364,6 +370,7 @@ class Service:
     async def _close_private(self) -> None:
         if self._memory is not None:
             self._memory.stop()
+        self._descriptors.stop()
         if self._shown is not None:
             self._shown.close()
         if self._peers is not None:

@@ -31,7 +31,7 @@ UNUSABLE = (math.nan, math.inf, -math.inf, -0.01)
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def tiny(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
-    limits = {"max_batch_prompts": 20}
+    limits = {"max_batch_prompts": 20, "max_message_bytes": 16 * 1024 * 1024}
     async with serving(tiny_settings(tmp_path_factory.mktemp("tiny"), limits=limits)) as running:
         yield running
 

@@ -158,3 +158,10 @@ async def test_a_plan_names_the_second_model_to_ask(tmp_path: Path) -> None:
         assert kept.second_model == asked.second_model == "medium"
         assert asked.response.model == "large"
         assert not asked.response.HasField("second_model")
+        # A batch is kept in parts, each with its own second models.
+        batch = await running.batch(["easy"] * 600 + ["hard"])
+        last = batch.responses[-1]
+        assert last.second_model == "medium"
+        async with AsyncRouterClient(running.service.address) as client:
+            kept = await client.escalate(last.decision_id, agreement=1.0)
+        assert kept.second_model == "medium"

@@ -126,6 +126,9 @@ NAMELESS = {
     "escaped twin": b'{"model": "small", "mod\\u0065l": "large"}',
     "a list": b'["model", "small"]',
     "not JSON": b'{"model": "large"',
+    "UTF-16": '{"model": "large"}'.encode("utf-16"),
+    "two in a large body": b'{"model": "small", "model": "large", "x": "%b"}' % (b"x" * 100_000),
+    "a route and a model": b'{"model": "auto", "model": "large"}',
 }
 
 

@@ -185,6 +185,20 @@ async def test_a_refusal_and_envoys_own_replies(site: Site) -> None:
     assert not site.upstream.received
 
 
+async def test_a_request_that_names_its_model_and_is_booked(tmp_path: Path) -> None:
+    strict = {"named_models": "book", "on_too_large": "refuse", "on_unreadable": "refuse"}
+    async with site_of(tmp_path, **strict) as site:
+        reply = await site.post(chat_body("hard", model="medium"))
+        assert reply.status_code == 200
+        assert is_routoos(reply)
+        site.reached(routed=True)
+        for body in (NAMED, b"not JSON", chat_body("x" * 20_000, model="medium")):
+            refused = await site.post(body)
+            assert refused.status_code in (400, 413)
+            assert told(refused) == {}
+            assert not site.upstream.received
+
+
 @pytest.mark.parametrize("allowed", [False, True])
 async def test_a_processor_that_is_down(tmp_path: Path, *, allowed: bool) -> None:
     async with site_of(tmp_path, down=True, allowed=allowed) as site:

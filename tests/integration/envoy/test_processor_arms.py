@@ -173,3 +173,28 @@ async def test_limits_of_models_by_api_name_arms_too(
     async with with_settings(folder, processor=speak) as running:
         _, _, headers = await asked(running, "messages", "medium", temperature=0.5)
         assert headers["x-routoo-arm"] == "plain"
+
+
+@pytest.mark.parametrize(("own", "arm"), [({}, "plain"), ({"reasoning_effort": "high"}, "high")])
+async def test_a_body_that_names_its_model_is_booked_as_its_effort_says(
+    tmp_path_factory: pytest.TempPathFactory, own: dict[str, Any], arm: str
+) -> None:
+    folder = tmp_path_factory.mktemp("named")
+    arms = [{"name": "high", "effort": "high"}, {"name": "plain"}]
+    specs = [SMALL, {**MEDIUM, "arms": arms}, LARGE]
+    (folder / "pool.yaml").write_text(yaml.safe_dump({"models": specs}))
+    booked = {"named_models": "book", "on_too_large": "refuse", "on_unreadable": "refuse"}
+    body = chat_body("hard", model="Medium", **own)
+    async with with_settings(folder, processor=booked) as running:
+        costs = {}
+        for name in ("high", "plain"):
+            reply = await running.route("hard", allowed_models=[f"medium@{name}"])
+            costs[name] = f"{reply.predicted_cost_usd:.6g}"
+        async with stream(running.channel) as one:
+            routed = (await one.routed(body)).request_body.response
+        assert routed.body_mutation.body in (b"", body)
+        headers = headers_of(routed.header_mutation)
+        assert headers["x-routoo-model"] == "medium"
+        assert "x-routoo-arm" not in headers
+        assert costs["high"] != costs["plain"]
+        assert headers["x-routoo-cost-usd"] == costs[arm]

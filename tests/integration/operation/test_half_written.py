@@ -285,3 +285,23 @@ async def test_a_worker_that_starts_again_holds_to_what_the_others_serve_with(
             assert (await promises(RouterServiceStub(channel)))[1] == 9
         supervisor.terminate()
         assert await exit_code(supervisor) == 0
+
+
+@pytest.mark.parametrize("file", ["config.yaml", "pool.yaml"])
+async def test_the_check_of_a_configuration_tells_what_a_reload_would_refuse(
+    tmp_path: Path, file: str
+) -> None:
+    path = write_config(tmp_path)
+
+    async def findings() -> list[str]:
+        async with process(*ROUTOO, "check-config", str(path), "--json") as check:
+            out, _ = await check.communicate()
+        assert check.returncode == 0
+        found = [str(one) for one in orjson.loads(out)["findings"]]
+        return [one for one in found if "a reload would not" in one]
+
+    assert await findings() == []
+    (tmp_path / file).write_text((tmp_path / file).read_text().rstrip("\n"))
+    (warning,) = await findings()
+    assert warning.startswith("warning: a start takes this, a reload would not: ")
+    assert f"{file}: the last line has no line end" in warning

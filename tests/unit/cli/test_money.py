@@ -36,7 +36,7 @@ def test_budgets_of_a_tenant_as_json(router: FakeRouter, run: Run) -> None:
     assert router.requests == [GetBudgetRequest(tenant="degraded")]
     found = json.loads(ended.out)["budgets"]
     assert [(one["name"], one["degraded"]) for one in found] == [("all", False), ("team-a", True)]
-    assert "degraded: a local share" in run("budgets", "--tenant", "degraded").out
+    assert "degraded: leases are spent" in run("budgets", "--tenant", "degraded").out
 
 
 def test_no_budgets_says_how_to_make_them(router: FakeRouter, run: Run) -> None:

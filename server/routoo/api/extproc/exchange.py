@@ -21,7 +21,7 @@ from routoo.api.extproc.bodies.request_body import read_body
 from routoo.api.extproc.body import api_of
 from routoo.api.extproc.failures import may_have_worked
 from routoo.api.extproc.headers import PREFIX
-from routoo.api.extproc.named_models import read_names
+from routoo.api.extproc.named_models import EVERY_NAME
 from routoo.api.extproc.refusal import Refusal, unreadable
 from routoo.api.extproc.router import Head
 from routoo.api.extproc.settlement import FIRST_ERROR_STATUS, settled_by
@@ -226,17 +226,18 @@ class Exchange:
         if len(data) > self._settings.max_body_bytes or not message.end_of_stream:
             return self._too_large(None)
         try:
-            names = read_names(self._settings)
+            passes = self._settings.named_models == "pass"
+            names = self._settings.route_names if passes else EVERY_NAME
             if len(data) > LARGE_BYTES:
                 body = await self._aside.run(read_body, data, names)
             else:
                 body = read_body(data, names)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer
             return self._not_read(error)
-        named = self._router.named(body, self._settings)
+        named = "" if passes else self._router.named(body, self._settings)
         if isinstance(named, Refusal):
             return self._refuse(named)
-        if body is None or named is None:
+        if body is None:
             return self._pass(None)
         found = await self._router.route(
             self._request,

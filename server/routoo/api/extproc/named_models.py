@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from routoo.api.extproc.refusal import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Iterator
 
     from routoo.api.extproc.bodies.request_body import RequestBody
     from routoo.config.processor import ProcessorSettings
@@ -34,36 +34,29 @@ class _EveryName:
         return 1
 
 
-_EVERY_NAME: Final = _EveryName()
-
-
-def read_names(settings: ProcessorSettings) -> Collection[str]:
-    """Returns the values of ``model`` of requests that do not pass as they came."""
-    return settings.route_names if settings.named_models == "pass" else _EVERY_NAME
+EVERY_NAME: Final = _EveryName()
+"""In the place of route names, where no request passes as it came."""
 
 
 def booked_model(
     body: RequestBody | None, settings: ProcessorSettings, pool: Pool
-) -> str | Refusal | None:
+) -> str | Refusal:
     """Returns the pool's model that a request names, if it is booked; else its refusal.
 
-    Empty: it names a route. None: it passes. A name counts as in a reply: upper and lower case are
-    the same, and an alias will do.
+    Empty: it names a route. A name counts as in a reply: upper and lower case are the same, and an
+    alias will do.
 
     Args:
-        body: the request's body; None: it is no object with a name of ``read_names``.
-        settings: the settings of the processor.
+        body: the request's body; None: it is no object with a model.
+        settings: ``named_models`` is not ``pass``.
         pool: the models.
     """
     model = None if body is None else body.values.get("model")
-    if body is not None and isinstance(model, str) and model in settings.route_names:
+    if isinstance(model, str) and model in settings.route_names:
         return ""
-    if settings.named_models == "pass":
-        # Of several models one may be a route; then all of them are replaced.
-        return None if body is None else ""
     routes = " or ".join(settings.route_names)
-    if not isinstance(model, str) or not model:
-        return _refused(400, f"the body names no model; send {routes}")
+    if body is None or not isinstance(model, str) or not model or not body.has_once("model"):
+        return _refused(400, f"the body names no model, or several; send {routes}")
     shown = model if len(model) <= _LONGEST_NAME else f"{model[:_LONGEST_NAME]}..."
     if settings.named_models == "refuse":
         return _refused(403, f"model {shown!r} may not be named here; send {routes}")

@@ -26,6 +26,7 @@ from routoo.api.session_of_body import session_of, session_of_body
 from routoo.errors import DrainingError, InvalidRequestError, NoEligibleModelError
 from routoo.predictor.conversation import TURN, contents
 from routoo.predictor.tokenizers.families import count_by_family
+from routoo.routing.arms.efforts import DEFAULT_EFFORT
 from routoo.routing.arms.own import NOTHING_ASKED, own_asking
 from routoo.routing.estimates import INPUT_MARGIN
 from routoo.routing.request import PromptRequest
@@ -136,7 +137,7 @@ class Router:
         self._current = current
         self._overload = overload
 
-    def named(self, body: RequestBody | None, settings: ProcessorSettings) -> str | Refusal | None:
+    def named(self, body: RequestBody | None, settings: ProcessorSettings) -> str | Refusal:
         """Returns the model that a request names, if it is booked; see ``booked_model``."""
         return booked_model(body, settings, self._current.engine.pool)
 
@@ -320,7 +321,8 @@ def _request(
         service_tier=asked.service_tier,
         named=bool(named),
         api="" if pool.arms is None else head.api,
-        effort=own.effort,
+        # A body that names its model stays as it is: without an effort, the usual one is meant.
+        effort=own.effort or (DEFAULT_EFFORT if named and pool.arms is not None else ""),
         forbids_thinking=own.forbids_thinking,
     )
 

@@ -3,8 +3,9 @@
 gRPC takes in a message once it is waited for, up to ``limits.max_message_bytes``, and does not tell
 how much of it is there; of others it keeps a few kilobytes. So few are waited for at a time, which
 for short messages is a turn of the event loop. A message that is not there soon, as it is long or
-its sender is slow, is counted with its greatest length, and those may have half of the memory of
-calls in progress. Beyond that the newest are refused; or the oldest, if it has had ``_PATIENCE_S``.
+its sender is slow, is counted with its greatest length, and those may have a quarter of the memory
+of calls in progress. Beyond that the newest are refused; or the oldest, if it has had
+``_PATIENCE_S``.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _SOON_LOOKS: Final = 3
 _LATE_S: Final = 0.05
 _RETRY_AFTER_S: Final = 0.25
 _PATIENCE_S: Final = 10.0
-_SHARE: Final = 0.5
+_SHARE: Final = 0.25
 _AT_A_TIME: Final = 8
 """Messages that are waited for beside those that are late. A short one takes some 0.2 ms."""
 
@@ -68,24 +69,31 @@ class Arrivals:
         # In the order in which they began.
         self._arriving: dict[Context, _Arriving] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
         self._due_s = 0.0
         self._late = False
         self._queue: deque[asyncio.Future[None]] = deque()
 
-    async def enter(self, context: Context) -> None:
-        """Waits until the message of a call may be waited for; ``leave`` has to follow."""
-        loop = asyncio.get_running_loop()
-        if len(self._arriving) >= self._most + _AT_A_TIME:
-            turn = loop.create_future()
-            self._queue.append(turn)
-            try:
-                await turn
-            except asyncio.CancelledError:
-                self._next()
-                raise
-        self._arriving[context] = _Arriving(loop.time())
+    @property
+    def full(self) -> bool:
+        """Whether a call has to wait for its turn before it waits for its message."""
+        return len(self._arriving) >= self._most + _AT_A_TIME
+
+    async def turn(self) -> None:
+        """Waits until fewer messages are on their way."""
+        turn = asyncio.get_running_loop().create_future()
+        self._queue.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            self._next()
+            raise
+
+    def enter(self, context: Context) -> None:
+        """Notes that a call waits for its message; ``leave`` has to follow."""
+        self._arriving[context] = _Arriving(self._loop.time())
         if self._timer is None:
-            self._look_later(loop)
+            self._look_later()
 
     def leave(self, context: Context) -> None:
         """Notes that the message is there, or that the call has ended."""
@@ -108,18 +116,18 @@ class Arrivals:
             if one.held_bytes and not one.ended:
                 self._refuse(context, one)
 
-    def _look_later(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._due_s = loop.time() + _LOOK_S
-        self._timer = loop.call_at(self._due_s, self._look, loop)
+    def _look_later(self) -> None:
+        self._due_s = self._loop.time() + _LOOK_S
+        self._timer = self._loop.call_at(self._due_s, self._look)
 
-    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        now_s = loop.time()
+    def _look(self) -> None:
+        now_s = self._loop.time()
         self._timer = None
         self._late = not self._late and now_s - self._due_s > _LATE_S
         if not self._late:
             self._bound(now_s)
         if self._arriving:
-            self._look_later(loop)
+            self._look_later()
 
     def _bound(self, now_s: float) -> None:
         slow = []

@@ -10,6 +10,7 @@ import grpc
 import structlog
 
 from routoo.api.security.watched_files import WatchedFiles
+from routoo.config.files import read_file
 from routoo.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -81,8 +82,8 @@ class CertificateFiles:
     def _read(self) -> grpc.ServerCertificateConfiguration:
         tls = self._tls
         try:
-            certificate, key = tls.certificate.read_bytes(), tls.key.read_bytes()
-            client_ca = tls.client_ca.read_bytes() if tls.client_ca else None
+            certificate, key = read_file(tls.certificate), read_file(tls.key)
+            client_ca = read_file(tls.client_ca) if tls.client_ca else None
         except OSError as error:
             raise ConfigError(
                 f"security.tls: {error.filename}: cannot be read: {error.strerror}"

@@ -14,6 +14,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
 from routoo.api.security.watched_files import WatchedFiles
+from routoo.config.files import read_file
 from routoo.errors import ConfigError, UnauthenticatedError
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ class ClientCertificates:
 
 def _read(path: Path) -> frozenset[x509.Certificate]:
     try:
-        return frozenset(x509.load_pem_x509_certificates(path.read_bytes()))
+        return frozenset(x509.load_pem_x509_certificates(read_file(path)))
     except OSError as error:
         raise ConfigError(f"security.tls: {path}: cannot be read: {error.strerror}") from None
     except ValueError:

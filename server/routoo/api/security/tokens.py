@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from routoo.api.security.caller import ADMIN, PROXY, ROUTE, Caller
+from routoo.config.files import read_file
 from routoo.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def read_tokens(path: Path) -> Tokens:
             the line, and no part of its text.
     """
     try:
-        content = path.read_bytes()
+        content = read_file(path)
     except OSError as error:
         raise ConfigError(
             f"{path}: cannot be read: {error.strerror}; `routoo token new` writes it"

@@ -103,9 +103,16 @@ def check_config(
     """Check settings, pool and predictor as `serve` does."""
     from routoo.cli.output import reply_screens
     from routoo.config.loading import load_settings
+    from routoo.routing.pool import load_pool
     from routoo.server.assembly import check
 
-    findings = check(load_settings(file))
+    settings = load_settings(file)
+    findings = check(settings)
+    try:
+        load_settings(file, finished=True)
+        load_pool(settings.pool, finished=True)
+    except ConfigError as error:
+        findings.append(f"warning: a start takes this, a reload would not: {error}")
     if as_json:
         print_json({"config": str(file) if file else None, "ok": True, "findings": findings})
     else:

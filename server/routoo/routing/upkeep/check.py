@@ -66,6 +66,14 @@ def predictor_warnings(model: ModelSpec, known: KnownModels) -> Iterator[PoolWar
     """
     asked = model.predictor_name or model.name
     found = known.canonical(asked)
+    for arm in model.arms:
+        if arm.predictor_name and known.canonical(arm.predictor_name) is None:
+            yield PoolWarning(
+                model.name,
+                "unknown_to_predictor",
+                f"{model.name}@{arm.name} is not known to the predictor (as {arm.predictor_name});"
+                " correct its predictor_name, or leave it out",
+            )
     rows = [known.canonical(one.predictor_name or f"{asked}@{one.name}") for one in model.arms]
     if found is None and any(rows):
         return  # the other arms follow from one that is known

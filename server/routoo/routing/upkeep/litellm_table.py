@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from routoo.config.files import read_file
 from routoo.errors import PoolError
 from routoo.routing.upkeep.entry import LITELLM, SELLERS, CatalogueEntry
 from routoo.routing.upkeep.litellm_prices import litellm_prices
@@ -50,7 +51,7 @@ class LitellmTable:
     def __init__(self, path: Path) -> None:
         self.version = _version_of(path)
         try:
-            values = orjson.loads(path.read_bytes())
+            values = orjson.loads(read_file(path))
         except OSError as error:
             raise PoolError(f"{path}: cannot be read: {error.strerror}") from None
         except orjson.JSONDecodeError:

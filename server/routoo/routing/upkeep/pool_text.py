@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import ValidationError
 
+from routoo.config.files import read_file
 from routoo.config.yaml_files import describe_validation_error
 from routoo.errors import PoolError
 from routoo.routing.arms.model import ModelSpec
@@ -64,7 +65,7 @@ class PoolText:
         """
         try:
             # Not as text: that would turn the ends of lines of other systems into this one's.
-            text = path.read_bytes().decode("utf-8")
+            text = read_file(path).decode("utf-8")
         except OSError as error:
             raise PoolError(f"{path}: cannot be read: {error.strerror}") from None
         except UnicodeDecodeError:

@@ -106,3 +106,20 @@ def test_a_model_that_the_table_knows_by_an_alias_is_no_doubt_and_a_bare_one_is(
     assert bare.message.startswith("b has no graded prompts and no published averages")
     assert (unknown.model, unknown.kind) == ("c", "unknown_to_predictor")
     assert "(the nearest names are lab/small" in unknown.message
+
+
+def test_arms_are_known_by_their_rows_or_by_that_of_their_model() -> None:
+    known = KnownModels(("lab/a", "lab/b@high"))
+    arms = [{"name": "high", "effort": "high"}, {"name": "low", "effort": "low"}]
+    slip = [{"name": "x", "predictor_name": "lab/a@slip"}]
+    pool = Pool.of(
+        tuple(
+            ModelSpec.model_validate({**SMALL, "name": name, "arms": own})
+            for name, own in (("lab/a", arms), ("lab/b", arms), ("lab/c", arms))
+        )
+    )
+    (unknown,) = pool_warnings(pool, known, TODAY, 90)
+    assert (unknown.model, unknown.kind) == ("lab/c", "unknown_to_predictor")
+    named = Pool.of((ModelSpec.model_validate({**SMALL, "name": "lab/a", "arms": slip}),))
+    (wrong,) = pool_warnings(named, known, TODAY, 90)
+    assert wrong.message.startswith("lab/a@x is not known to the predictor (as lab/a@slip)")

@@ -102,6 +102,10 @@ class RequestBody:
         parts.append(data[kept_to:])
         return b"".join(parts)
 
+    def has_once(self, name: str) -> bool:
+        """Returns whether a top-level key stands once, so that all readers see the same value."""
+        return len(list(self._places(name))) == 1
+
     def _places(self, name: str) -> Iterable[tuple[int, int]]:
         return places_of(self.data, name) if self.places is None else self.places[name]
 
