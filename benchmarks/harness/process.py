@@ -88,6 +88,12 @@ class ServerProcess:
         fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
         return int(fields["VmRSS"].split()[0]) * 1024 / 1e6
 
+    def most_bytes(self) -> int:
+        """Returns the most memory that the process has had, in bytes; Linux only."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        fields = dict(line.split(":", 1) for line in status.splitlines())
+        return int(fields["VmHWM"].split()[0]) * 1024
+
     def cpu_s(self) -> float:
         """Returns the processor time so far, in user and system mode; Linux only."""
         after_name = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(") ")[2].split()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from chaos.site_files import SHARED
+
 if TYPE_CHECKING:
     from chaos.records import Call, Evidence, Granted, Limit, Report, Trouble
 
@@ -65,12 +67,34 @@ def known_to_one(evidence: Evidence, granted: Granted) -> bool:
         for one in evidence.troubles
         if one.kind == "gone" and one.target == granted.replica and one.from_ns >= granted.told_ns
     ]
-    return any(
+    others = [name for name in SHARED if name != granted.replica]
+    return bool(ends) and any(
         one.kind == "lost"
         and granted.told_ns - _S <= one.until_ns
-        and one.from_ns <= granted.told_ns + _LOOK_NS
+        and not any(_looked(evidence, name, granted.told_ns, one.from_ns) for name in others)
         for one in evidence.troubles
-    ) and bool(ends)
+    )
+
+
+def may_count_twice(evidence: Evidence, granted: Granted) -> bool:
+    """Returns whether a decision may be in what others put back, and be told by its replica again.
+
+    Its call was given up, came late, and was in the books that others saw before they were lost.
+    """
+    return granted.alone and any(
+        one.kind == "lost" and one.until_ns >= granted.told_ns for one in evidence.troubles
+    )
+
+
+def _looked(evidence: Evidence, replica: str, from_ns: int, until_ns: int) -> bool:
+    """Returns whether a replica was well and had the shared books long enough to look at them."""
+    at_ns = from_ns
+    for one in sorted(evidence.troubles, key=lambda trouble: trouble.from_ns):
+        if one.kind in {"cut", "gone", "frozen"} and one.target in {"", replica}:
+            if min(one.from_ns, until_ns) - at_ns >= _LOOK_NS:
+                return True
+            at_ns = max(at_ns, one.until_ns)
+    return until_ns - at_ns >= _LOOK_NS
 
 
 def forgotten(evidence: Evidence, replica: str, told_ns: int) -> bool:

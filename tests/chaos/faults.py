@@ -72,20 +72,27 @@ class _Freeze:
 
     Args:
         choose: stops processes of the replica, and returns their ids.
+        ends: whether a supervisor may end them meanwhile.
     """
 
-    def __init__(self, choose: Callable[[World, Event], list[int]]) -> None:
+    def __init__(self, choose: Callable[[World, Event], list[int]], *, ends: bool = False) -> None:
         self._choose = choose
+        self._ends = ends
         self._pids: dict[tuple[int, int], list[int]] = {}
 
     async def begin(self, world: World, event: Event) -> None:
         world.begin("frozen", event.target, event.number)
+        if self._ends:
+            world.begin("gone", event.target, event.number)
         self._pids[id(world), event.number] = self._choose(world, event)
 
     async def end(self, world: World, event: Event) -> None:
         replica = world.replicas[event.target]
         replica.thaw(self._pids.pop((id(world), event.number), []))
         world.end("frozen", event.target, event.number)
+        if self._ends:
+            await replica.listens()
+            world.end("gone", event.target, event.number)
 
 
 async def _join(world: World, event: Event) -> None:
@@ -267,7 +274,8 @@ def _chosen(*values: float) -> Callable[[Random], float]:
 
 _FREEZE = _Freeze(lambda world, event: world.replicas[event.target].freeze())
 _FREEZE_WORKER = _Freeze(
-    lambda world, event: world.replicas[event.target].freeze_worker(int(event.argument))
+    lambda world, event: world.replicas[event.target].freeze_worker(int(event.argument)),
+    ends=True,
 )
 _SETS = ("a", "b", "c", "a+b", "a+c", "b+c", "a+b+c")
 _MOST_S = (1.0, 5.0)

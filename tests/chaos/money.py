@@ -13,6 +13,7 @@ from chaos.excuses import (
     known_to_one,
     may_be_lost,
     may_be_overrun,
+    may_count_twice,
     not_booked_yet,
     untold,
     unwritten,
@@ -182,6 +183,8 @@ def _of_decision(evidence: Evidence, call: Call, granted: Granted, reports: list
         most = max(one.cost_nano_usd for one in accepted)
     if granted.alone and forgotten(evidence, granted.replica, granted.told_ns):
         least = 0  # decided without the shared books, by a replica that ended before it told them
+    if may_count_twice(evidence, granted):
+        most += cost
     if not_booked_yet(evidence, granted):
         least = 0
     if known_to_one(evidence, granted):

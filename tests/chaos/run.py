@@ -55,6 +55,7 @@ async def run(
         load = asyncio.create_task(world.clients.load(schedule.seconds, world.envoy_address))
         await _disturb(world, schedule)
         await load
+        await world.all_serve()
         world.evidence.refusing = await world.clients.refusing((*SHARED, JOURNAL))
         await world.clients.ended()
         await world.come_to_rest()

@@ -123,6 +123,13 @@ class World:
                 await self.start_envoy()
         self._watch = asyncio.create_task(self._look_steadily())
 
+    async def all_serve(self) -> None:
+        """Waits until all replicas serve that should, for as long as a start may take."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_START_S):
+                for name in (*SHARED, JOURNAL):
+                    await self.replicas[name].came_up()
+
     async def close(self) -> None:
         """Ends everything."""
         if self._watch is not None:

@@ -114,9 +114,10 @@ class LedgerSettings(Section):
     may spend its own while Redis is away, and no other replica may spend it meanwhile."""
     lease_s: float = Field(default=900.0, ge=5, le=86_400, allow_inf_nan=False)
     """Longest that a replica spends its leases while Redis is away."""
-    book_delay_s: float = Field(default=0.02, ge=0, le=1, allow_inf_nan=False)
-    """Single requests are granted out of the replica's lease, and Redis is told so much later. 0:
-    each request asks Redis first."""
+    book_delay_s: float = Field(default=0.0, ge=0, le=1, allow_inf_nan=False)
+    """Above 0: single requests are granted out of the replica's lease without waiting for Redis,
+    which is told so much later; until then other replicas do not know the decision. 0: each request
+    asks Redis first."""
     on_loss: Literal["wait", "go_on"] = "wait"
     """When Redis has lost books and a replica is missing that may know more of them, only leases
     are spent. wait: until a period after its lease has ended. go_on: until its lease has ended."""

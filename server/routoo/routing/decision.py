@@ -129,8 +129,8 @@ class DecidedBatch:
             estimates=self.estimates.rows(at),
             mask=self.mask[at],
             narrowings=narrowings,
-            sessions=None if self.sessions is None else self.sessions.part(start, end),
             seconds=None if self.seconds is None else self.seconds[part],
+            sessions=None if self.sessions is None else self.sessions.part(start, end),
             **columns,
         )
 

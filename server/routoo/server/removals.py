@@ -37,7 +37,10 @@ _FREE: Final = frozenset(
     }
 )
 _FREE_OF_MODELS: Final = frozenset(
-    {"aliases", "capabilities", "deprecation_date", "name", "predictor_name", "price_source"}
+    {
+        *("aliases", "capabilities", "deprecation_date", "name", "predictor_name", "price_source"),
+        *("arms", "default_effort", "kind", "body"),
+    }
 )
 # A certificate that leaves this list loses its access, which has to be quick and takes nothing from
 # those who pay. The whole list is another matter: without it, nobody would be asked.
@@ -80,7 +83,7 @@ class SettingsInUse:
             confirmed: what is not mentioned is forgotten. Otherwise a model that went is
                 remembered, as it may come back piece by piece, its prices last.
         """
-        there = {f"model {name}" for name in pool.names}
+        there = {f"model {name}" for name in (*pool.names, *(one.name for one in pool.models))}
         kept = {} if confirmed else self._held
         self._held = {
             path: mark
@@ -98,8 +101,8 @@ class SettingsInUse:
     def check(self, settings: Settings, pool: Pool) -> None:
         """Refuses settings that do not mention what is in use.
 
-        Models come and go with the pool file, and their prices and limits with them. A model that
-        stays keeps its prices.
+        Models and arms come and go with the pool file, and their prices and limits with them. A
+        model that stays keeps its prices, an arm its limits.
 
         Raises:
             ConfigError: names what is missing, and the way to do without it on purpose.
@@ -191,10 +194,16 @@ def _leaves(settings: Settings, pool: Pool) -> Iterator[_Leaf]:
         if not any(_is_within(leaf.path, free) for free in (*_FREE, "budgets")):
             yield leaf
     for model in pool.models:
-        yield _Leaf(f"model {model.name}", None, is_mentioned=False)
-        for leaf in _within(model, "", is_mentioned=True):
-            if not any(_is_within(leaf.path, free) for free in _FREE_OF_MODELS):
-                yield _Leaf(f"{leaf.path} of model {model.name}", leaf.value, leaf.is_mentioned)
+        yield from _of_model(model, f"model {model.name}")
+        for arm in model.arms:
+            yield from _of_model(arm, f"model {model.name}@{arm.name}")
+
+
+def _of_model(spec: BaseModel, owner: str) -> Iterator[_Leaf]:
+    yield _Leaf(owner, None, is_mentioned=False)
+    for leaf in _within(spec, "", is_mentioned=True):
+        if not any(_is_within(leaf.path, free) for free in _FREE_OF_MODELS):
+            yield _Leaf(f"{leaf.path} of {owner}", leaf.value, leaf.is_mentioned)
 
 
 def _within(value: Any, path: str, *, is_mentioned: bool) -> Iterator[_Leaf]:

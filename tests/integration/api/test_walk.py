@@ -19,7 +19,7 @@ WARM_UP = 3
 
 
 @pytest.mark.parametrize(
-    ("budgets", "most_files"), [([], 19), ([BUDGET], 25)], ids=["plain", "budget"]
+    ("budgets", "most_files"), [([], 22), ([BUDGET], 29)], ids=["plain", "budget"]
 )
 async def test_a_route_enters_few_files(
     tmp_path: Path, budgets: list[dict[str, object]], most_files: int
@@ -51,4 +51,4 @@ async def test_an_exchange_with_envoy_enters_few_files(tmp_path: Path) -> None:
         async with walked(running.service) as walk:
             await exchange()
     # Five of them keep the session that the body tells.
-    assert len(walk.files) <= 42, sorted(walk.files)
+    assert len(walk.files) <= 44, sorted(walk.files)

@@ -354,3 +354,26 @@ def test_a_replica_that_begins_on_lost_books_excuses_its_own_grants_alone(begun_
     for at in range(6):
         granted_call(evidence, "s", 22 + at / 10, replica="b")
     assert any("overspent: short" in line for line in check(evidence))
+
+
+@pytest.mark.parametrize("cut", [("b", "c"), ("b",)])
+def test_what_one_alone_knew_is_forgotten_when_it_ends_and_the_books_are_lost(
+    cut: tuple[str, ...],
+) -> None:
+    evidence = fair()
+    for name in cut:
+        trouble(evidence, "cut", name, 0, 20)
+    trouble(evidence, "gone", "a", 11, 13)
+    trouble(evidence, "lost", "", 19, 19)
+    book(evidence, "day", reserved=0, settled=0)
+    assert any("books: day" in line for line in check(evidence)) == (cut == ("b",))
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_what_came_late_may_count_twice_after_a_loss_alone(*, lost: bool) -> None:
+    evidence = fair()
+    granted_call(evidence, "t", 3, alone=True)
+    book(evidence, "day", settled=3 * COST)
+    if lost:
+        trouble(evidence, "lost", "", 6, 6)
+    assert any("books: day" in line for line in check(evidence)) != lost

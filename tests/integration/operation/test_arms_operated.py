@@ -13,7 +13,7 @@ from routoo.predictor.artifact import load_artifact
 from routoo.server.assembly import check
 from support.artifacts.tiny_table_artifact import MODELS, change_table, write_tiny_table_artifact
 from support.processes.command_line import ROUTOO
-from support.tiny_pool import ARMED, ARMED_NAMES, SPECS, write_armed_pool, write_tiny_pool
+from support.tiny_pool import ARMED, ARMED_NAMES, SPECS, write_armed_pool
 from support.tiny_service import serving, table_settings, tiny_settings
 from support.watched import HANG_S
 
@@ -36,6 +36,8 @@ async def routoo(running: Running, *arguments: str) -> str:
 
 async def test_arms_come_and_go_with_a_reload(tmp_path: Path) -> None:
     settings = tiny_settings(tmp_path)
+    plain_specs = [{key: value for key, value in one.items() if key != "arms"} for one in ARMED]
+    (tmp_path / "pool.yaml").write_text(yaml.safe_dump({"models": plain_specs}))
     async with serving(settings) as running:
 
         async def reloaded() -> str:
@@ -48,7 +50,13 @@ async def test_arms_come_and_go_with_a_reload(tmp_path: Path) -> None:
         reply = await running.route("hard", allowed_models=["medium@low"])
         assert (reply.model, reply.arm.name) == ("medium", "low")
         assert reply.predicted_score < plain.predicted_score
-        write_tiny_pool(tmp_path / "pool.yaml")
+        # An arm that stays keeps its limit, as a model keeps its prices.
+        path = tmp_path / "pool.yaml"
+        whole = path.read_text()
+        path.write_text(whole.replace("max_output_tokens: 40\n", "kind: ask\n"))
+        assert path.read_text() != whole
+        assert await reloaded() == "refused"
+        path.write_text(yaml.safe_dump({"models": plain_specs}))
         assert await reloaded() == "switched"
         again = await running.route("hard", allowed_models=["medium"])
         assert not again.HasField("arm")

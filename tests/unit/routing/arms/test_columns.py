@@ -187,3 +187,19 @@ def fitted_steps(table: ModelTable) -> tuple[dict[str, float], dict[str, float]]
         dict(zip(EFFORTS, np.exp(one - one[at_medium]).tolist(), strict=True)) for one in steps
     )
     return odds, tokens
+
+
+def test_a_requests_own_tier_goes_before_the_arms_whatever_the_batch() -> None:
+    prices = armed_pool().prices
+    inputs, outputs = np.full((3, 7), 1000.0), np.full((3, 7), 100.0)
+    tiers = ["", "priority", "default"]
+    both = prices.most_usd(inputs, outputs, 0, service_tiers=tiers)
+    for row, tier in enumerate(tiers):
+        alone = prices.most_usd(inputs[:1], outputs[:1], 0, service_tiers=[tier])
+        assert alone[0].tolist() == both[row].tolist()
+    whole, at_once = NAMES_AT["large@whole"], NAMES_AT["large@at-once"]
+    ratios = both[:, [whole, at_once]] / both[0, whole]
+    assert ratios.tolist() == [[1.0, 2.0], [2.0, 2.0], [1.0, 1.0]]
+
+
+NAMES_AT = {name: at for at, name in enumerate(ARMED_NAMES)}
