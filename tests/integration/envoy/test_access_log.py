@@ -86,6 +86,19 @@ async def test_many_replies_in_one_message_and_none_is_settled_twice(tmp_path: P
         assert metric(running, "routoo_outcomes_total", result="accepted") == 3
 
 
+async def test_messages_may_be_compressed(tmp_path: Path) -> None:
+    async with (
+        with_settings(tmp_path, processor=LOGGED) as running,
+        grpc.aio.insecure_channel(
+            running.service.address, compression=grpc.Compression.Gzip
+        ) as packed,
+    ):
+        ids = [await decided(packed, "hard " * 1000) for _ in range(3)]
+        await tell(packed, *(entry(one, USAGE) for one in ids))
+        await all_ended(running)
+        assert replies(running)["read"] == 3
+
+
 async def test_replies_that_the_processor_reads_are_not_settled_by_the_log(tmp_path: Path) -> None:
     async with with_settings(tmp_path) as running, stream(running.channel) as one:
         routed = await one.routed(chat_body("hard"))

@@ -15,10 +15,11 @@ from envoy.service.accesslog.v3 import als_pb2
 
 from routoo.api.extproc.log_entry import LogEntry
 from routoo.api.extproc.log_message import entries_of
+from routoo.api.memory.compressed import decompressed, is_compressed, length_of
 from routoo.api.peers import PeerAwayError
 
 if TYPE_CHECKING:
-    from routoo.api.calls import Calls, Context, Doorkeeper, StreamState
+    from routoo.api.calls import Calls, Context, StreamState
     from routoo.api.extproc.log_message import Entry
     from routoo.api.extproc.metrics import ExchangeCounts
     from routoo.api.extproc.settlement import AwaitedReplies, OutcomeQueue
@@ -61,7 +62,7 @@ class AccessLog:
             # Admitted for a moment only: the stream lasts, and is no call in progress.
             with calls.admit(context, RPC):
                 pass
-            return await self._read(context, ending, calls.gate)
+            return await self._read(context, ending, calls)
 
         method = grpc.stream_unary_rpc_method_handler(calls.exchange(read, RPC))
         return grpc.method_handlers_generic_handler(SERVICE, {RPC: method})
@@ -72,14 +73,17 @@ class AccessLog:
         for task in self._streams:
             task.cancel()
 
-    async def _read(self, context: Context, ending: StreamState, gate: Doorkeeper) -> bytes:
+    async def _read(self, context: Context, ending: StreamState, calls: Calls) -> bytes:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - grpc.aio runs each call in one
         self._streams.add(task)
         try:
             while (body := await context.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]
                 # Envoy sends many entries at a time; whoever sends them has to be known each time.
-                tenant = gate.identify(context, RPC).confined_to
+                tenant = calls.gate.identify(context, RPC).confined_to
+                if is_compressed(body):
+                    length = length_of(body, calls.in_flight.longest_message_bytes)
+                    body = await calls.aside.run(decompressed, body, length)
                 await self._take(entries_of(body, self._tally), tenant)
         except asyncio.CancelledError:
             ending.released = self._closing

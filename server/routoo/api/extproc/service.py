@@ -15,6 +15,7 @@ from routoo.api.extproc.exchange import Exchange
 from routoo.api.extproc.metrics import ExchangeCounts
 from routoo.api.extproc.router import RPC, Router
 from routoo.api.extproc.settlement import AwaitedReplies, OutcomeQueue
+from routoo.api.memory.compressed import decompressed, is_compressed, length_of
 from routoo.api.memory.in_flight import message_bytes
 
 if TYPE_CHECKING:
@@ -153,10 +154,13 @@ class Processor:
             body = await context.read()
             if body is grpc.aio.EOF:  # type: ignore[attr-defined]
                 return
-            size_bytes = message_bytes(len(body))
+            length = length_of(body, in_flight.longest_message_bytes)
+            size_bytes = message_bytes(length)
             in_flight.keep(size_bytes)
             exchange.held_bytes = size_bytes
             try:
+                if is_compressed(body):
+                    body = await self._calls.aside.run(decompressed, body, length)
                 answer = await exchange.answer(parse(ext_proc.ProcessingRequest, body))
             finally:
                 in_flight.give(size_bytes)
