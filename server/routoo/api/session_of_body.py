@@ -169,7 +169,8 @@ def _text(content: object) -> str:
     if isinstance(content, str):
         return content
     if isinstance(content, list):
-        return "\0".join(_text(part) for part in content)
+        # No API has a list within a list, which might be nested too deep to be followed.
+        return "\0".join(_text(part) for part in content if not isinstance(part, list))
     if isinstance(content, dict):
         text = content.get("text")
         if isinstance(text, str):

@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 import redis
 import structlog
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
+from routoo.budget.redis.clients import Clients
 from routoo.engine.sessions.encoding import decoded, encoded
 from routoo.engine.sessions.memory import MemorySessions
-from routoo.errors import ConfigError
 from routoo.routing.sessions.state import after_report, after_turn
 
 if TYPE_CHECKING:
@@ -36,7 +33,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 _KEYS_AT_ONCE: Final = 200
 _MOST_WAITING: Final = 20_000
-_ANSWER_SHARE: Final = 0.6  # of the timeout; the rest is for a connection
+_CONNECTIONS: Final = 2  # of the threads that decide
 _STEADY_TIMEOUT_S: Final = 1.0
 _FIRST_PROBE_S: Final = 0.1
 _ATTEMPTS: Final = 5
@@ -57,7 +54,7 @@ for i, key in ipairs(KEYS) do
 end
 return swapped
 """
-_AWAY = (redis.exceptions.RedisError, OSError)
+_AWAY = (redis.exceptions.RedisError, redis.exceptions.RedisClusterException, OSError)
 
 
 class RedisSessions:
@@ -90,8 +87,9 @@ class RedisSessions:
             clock_s=lambda: monotonic() + self._ahead_s,
         )
         self.secret = self._own.secret
-        self._hot = _client(ledger, ledger.redis_timeout_s)
-        self._steady = _client(ledger, max(_STEADY_TIMEOUT_S, ledger.redis_timeout_s))
+        connecting, timeout_s = ledger.connecting(), ledger.redis_timeout_s
+        self._hot = Clients(connecting, timeout_s, _CONNECTIONS)
+        self._steady = Clients(connecting, max(_STEADY_TIMEOUT_S, timeout_s), 1)
         self._lock = threading.Lock()  # over _waiting
         self._waiting: OrderedDict[bytes, list[Change]] = OrderedDict()
         self._away = True
@@ -111,7 +109,7 @@ class RedisSessions:
         if self._away:
             return self._own.read(keys)
         try:
-            states, now_s = self._read(self._hot(), keys)
+            states, now_s = self._read(self._hot.client, keys)
         except _AWAY as error:
             self._leave(error)
             return self._own.read(keys)
@@ -145,6 +143,8 @@ class RedisSessions:
         self._thread.join()
         if not self._away:
             self._write_all()
+        self._hot.close()
+        self._steady.close()
 
     def flushed(self, timeout_s: float) -> bool:
         """Waits until everything is in Redis; False: it took longer."""
@@ -178,11 +178,14 @@ class RedisSessions:
     def _meet(self) -> None:
         """Tries to reach Redis, and takes on the secret of all replicas."""
         try:
-            client, key = self._steady(), f"{self._tag}-secret"
+            self._steady.locate()
+            self._hot.follow(self._steady)
+            client: Any = self._steady.client  # redis-py types it as one that may be asynchronous
+            key = f"{self._tag}-secret"
             client.set(key, self._own.secret, nx=True)
             secret = client.get(key)
             self._read(client, ())
-            self._read(self._hot(), ())  # opens the connection of requests
+            self._hot.open_all()
         except _AWAY as error:
             if not self._away:
                 self._leave(error)
@@ -224,7 +227,7 @@ class RedisSessions:
 
     def _write(self, some: dict[bytes, tuple[Change, ...]]) -> list[bytes]:
         """Changes some sessions in Redis; returns the keys of those that nobody else changed."""
-        client, keys = self._steady(), [*some]
+        client, keys = self._steady.client, [*some]
         contents, now_s = self._contents(client, keys)
         written, swaps = [], []
         for key, content in zip(keys, contents, strict=True):
@@ -260,33 +263,3 @@ class RedisSessions:
 
     def _name(self, key: bytes) -> str:
         return f"{self._tag}:{key.hex()}"
-
-
-def _client(ledger: LedgerSettings, timeout_s: float) -> Callable[[], Any]:
-    """Returns a function that returns the one client; a cluster is asked at its first use.
-
-    Raises:
-        ConfigError: the URL cannot be understood.
-    """
-    options: dict[str, Any] = {
-        "socket_timeout": timeout_s * _ANSWER_SHARE,
-        "socket_connect_timeout": timeout_s * (1.0 - _ANSWER_SHARE),
-        "retry": Retry(NoBackoff(), 0),
-        "protocol": 2,
-        "driver_info": None,
-    }
-    made: list[Any] = []
-    from_url: Any = redis.RedisCluster.from_url if ledger.redis_cluster else redis.Redis.from_url
-    make = partial(from_url, ledger.redis_url, **options)
-    if not ledger.redis_cluster:
-        try:
-            made.append(make())
-        except ValueError as error:
-            raise ConfigError(f"ledger.redis_url: {error}") from None
-
-    def client() -> Any:
-        if not made:
-            made.append(make())
-        return made[0]
-
-    return client
