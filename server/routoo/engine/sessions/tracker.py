@@ -84,7 +84,7 @@ class Sessions:
         kept = dict(zip(wanted, states, strict=True))
         known = [
             None
-            if one.session is None or one.session.alone
+            if one.session is None or not one.session.is_followed
             else Before(one.session, None if one.session.begins else kept.get(key), now_s)
             for one, key in zip(requests, keys, strict=True)
         ]
