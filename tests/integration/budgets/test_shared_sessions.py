@@ -72,6 +72,26 @@ def test_what_one_replica_keeps_another_one_reads(server: RedisServer) -> None:
     other.close()
 
 
+def test_a_session_that_goes_on_under_a_replys_id_keeps_the_turns_of_all_replicas(
+    server: RedisServer,
+) -> None:
+    one, other = store_of(server), store_of(server)
+    one.turn(b"a", TURN, begins=False)
+    one.link(b"a", b"first")
+    assert one.flushed(HANG_S)
+    other.turn(b"first", TURN, begins=False)
+    other.link(b"first", b"second")
+    assert other.flushed(HANG_S)
+    other.link(b"first", b"again")  # when there is nothing else to write
+    assert other.flushed(HANG_S)
+    for key in (b"second", b"again"):
+        state = state_in(one, key)
+        assert state is not None
+        assert (state.turns, state.spent_nano_usd) == (2, 200)
+    one.close()
+    other.close()
+
+
 def test_changes_of_one_session_by_two_replicas_all_count(server: RedisServer) -> None:
     stores = [store_of(server), store_of(server)]
     for _ in range(50):

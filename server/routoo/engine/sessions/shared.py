@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
@@ -54,7 +55,24 @@ for i, key in ipairs(KEYS) do
 end
 return swapped
 """
+# That of a cluster without a node that answers is no RedisError.
 _AWAY = (redis.exceptions.RedisError, redis.exceptions.RedisClusterException, OSError)
+
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    """A change that makes a session a copy of another one.
+
+    Attributes:
+        key: the other session's.
+        own: what this replica knows of it, until Redis tells all of it.
+    """
+
+    key: bytes
+    own: SessionState | None
+
+    def __call__(self, state: SessionState | None, _now_s: float) -> SessionState | None:
+        return state if self.own is None else self.own
 
 
 class RedisSessions:
@@ -133,9 +151,8 @@ class RedisSessions:
 
     def link(self, key: bytes, other: bytes) -> None:
         self._own.link(key, other)
-        (state,), _ = self._own.read([other])
-        if state is not None:
-            self._change(other, lambda _, __: state)
+        (own,), _ = self._own.read([key])
+        self._change(other, _Copy(key, own))
 
     def close(self) -> None:
         self._stopped = True
@@ -228,12 +245,17 @@ class RedisSessions:
     def _write(self, some: dict[bytes, tuple[Change, ...]]) -> list[bytes]:
         """Changes some sessions in Redis; returns the keys of those that nobody else changed."""
         client, keys = self._steady.client, [*some]
-        contents, now_s = self._contents(client, keys)
+        copied = {one.key for changes in some.values() for one in changes if isinstance(one, _Copy)}
+        others = [*copied.difference(some)]
+        contents, now_s = self._contents(client, [*keys, *others])
+        found = dict(zip(others, map(decoded, contents[len(keys) :]), strict=True))
         written, swaps = [], []
-        for key, content in zip(keys, contents, strict=True):
+        for key, content in zip(keys, contents[: len(keys)], strict=True):
             before = state = decoded(content)
             for change in some[key]:
-                state = change(state, now_s)
+                known = found.get(change.key) if isinstance(change, _Copy) else None
+                state = change(state, now_s) if known is None else known
+            found[key] = state
             if state is None or state == before:
                 written.append(key)
             else:
