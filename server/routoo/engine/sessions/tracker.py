@@ -61,8 +61,9 @@ class Sessions:
             return
         if facts.id and self.store is None:
             raise InvalidRequestError(
-                "is not read, as sessions.enabled is not set; set it, send current_model and"
-                " cached_input_tokens instead, or leave it empty",
+                "is not read, as sessions.enabled is not true here; set it (several workers need"
+                " ledger.backend: redis for it), send current_model and cached_input_tokens"
+                " instead, or leave it empty",
                 field=facts.kind,
             )
         if facts.current_model:
