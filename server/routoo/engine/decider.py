@@ -131,7 +131,8 @@ class Decider:
                 replies.append(self._decision(batch, row, request, prepared))
             elif booked is not None and booked.refused[row]:
                 assert self._spending is not None  # noqa: S101 - it booked
-                replies.append(self._spending.spent_error(int(booked.spent[row])))
+                spent = int(booked.spent[row])
+                replies.append(self._spending.spent_error(spent, degraded=booked.degraded))
             else:
                 replies.append(_no_model_left(prepared.eligibility, row))
         self._decisions.add(one for one in replies if isinstance(one, Decision))
