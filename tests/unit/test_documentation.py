@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
+import yaml
+from pydantic import BaseModel
 
 from routoo.config.loading import load_settings
+from routoo.config.settings import Settings
 from routoo.predictor.artifact import load_artifact, shipped_artifact
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,3 +89,20 @@ def test_the_example_config_spells_the_defaults_out(monkeypatch: pytest.MonkeyPa
     assert orjson.loads(example.model_dump_json()) == orjson.loads(
         load_settings().model_dump_json()
     )
+
+
+def unlisted(section: BaseModel, listed: dict[str, Any], text: str, path: str = "") -> list[str]:
+    """Returns the settings that the example has neither as a key nor, if unset, in a comment."""
+    found: list[str] = []
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if isinstance(value, BaseModel) and name in listed:
+            found += unlisted(value, listed[name], text, f"{path}{name}.")
+        elif name not in listed and (value or f"# {name}:" not in text):
+            found.append(path + name)
+    return found
+
+
+def test_the_example_config_lists_every_setting() -> None:
+    text = (ROOT / "examples" / "config.yaml").read_text()
+    assert unlisted(Settings(), yaml.safe_load(text), text) == []

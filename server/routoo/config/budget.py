@@ -148,6 +148,9 @@ class LedgerSettings(Section):
             )
         if not self.redis_url.startswith(("redis://", "rediss://", "unix://")):
             raise ValueError("redis_url has to start with redis://, rediss:// or unix://")
+        if self.backend == "memory" and (self.redis_cluster or self.redis_sentinels):
+            # Each replica would spend the whole of every budget.
+            raise ValueError("redis_cluster and redis_sentinels need backend: redis; set it, too")
         if self.redis_sentinels:
             self._check_sentinels()
         return self

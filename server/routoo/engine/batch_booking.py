@@ -122,7 +122,12 @@ class BatchBooking:
         return Booked(choice, spent, np.zeros(len(choice), np.bool_), ~beside, degraded=False)
 
     def lost(self) -> BudgetSpentError:
-        """Returns the error for a batch whose money went to others while it was solved."""
+        """Returns the error for a batch that twice could not be booked as it was solved."""
+        if any(state.degraded for state in self._spending.ledger.states()):
+            return BudgetSpentError(
+                "the batch does not fit into what is left of this replica's leases, and Redis is"
+                " away or has lost books; nothing was booked, try again later"
+            )
         return BudgetSpentError(
             "other requests took the money of this batch while it was solved, twice; nothing was"
             " booked, send it again"

@@ -113,22 +113,35 @@ class BudgetBooking:
         """
         grants = self.ledger.reserve([decision_id], [tenant], np.array([cost_usd]))
         lacking = int(grants.refused_by[0])
-        return "" if lacking < 0 else str(self.spent_error(lacking))
+        if lacking < 0:
+            return ""
+        return str(self.spent_error(lacking, degraded=grants.degraded))
 
     def release(self, ids: Sequence[str]) -> None:
         """Gives back what was booked for decisions that nobody received."""
         for one in ids:
             self.ledger.settle(one, 0.0)
 
-    def spent_error(self, budget: int, lack: str = "has not enough left") -> BudgetSpentError:
+    def spent_error(
+        self, budget: int, lack: str = "has not enough left", *, degraded: bool = False
+    ) -> BudgetSpentError:
         """Returns the error for a request that a budget refuses.
 
         Args:
             budget: position of the budget in ``ledger.terms``.
             lack: what the budget lacks.
+            degraded: whether only a lease was asked, see ``Grants``.
         """
         terms = self.ledger.terms[budget]
         period_s = terms.period_s
+        if degraded:
+            # A new period would not help: it may be that nothing of the budget is spent.
+            return BudgetSpentError(
+                f"budget {terms.name} (${terms.limit_usd:g} in {period_s:.0f} s) {lack} of this"
+                " replica's lease, and Redis is away or has lost books; try again later, the log"
+                " says when it is back",
+                budget=terms.name,
+            )
         if terms.sliding:
             when = f"money comes back as spending of the last {period_s:.0f} s grows old"
         else:

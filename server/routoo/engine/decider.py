@@ -131,7 +131,8 @@ class Decider:
                 replies.append(self._decision(batch, row, request, prepared))
             elif booked is not None and booked.refused[row]:
                 assert self._spending is not None  # noqa: S101 - it booked
-                replies.append(self._spending.spent_error(int(booked.spent[row])))
+                spent = int(booked.spent[row])
+                replies.append(self._spending.spent_error(spent, degraded=booked.degraded))
             else:
                 replies.append(_no_model_left(prepared.eligibility, row))
         self._decisions.add(one for one in replies if isinstance(one, Decision))
@@ -260,7 +261,7 @@ class Decider:
         estimates = self._estimates(predicted)
         alone_usd = estimates.costs_usd
         rows, keys = None, None
-        if any(one.session is not None and not one.session.alone for one in requests):
+        if any(one.session is not None and one.session.is_followed for one in requests):
             rows, keys = self._sessions.before(requests, estimates.input_tokens, self._pool)
             estimates = in_turn(rows, estimates, self._pool)
         eligibility, narrowings = narrow(requests, estimates, self._pool, rows)

@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from routoo.errors import ConfigError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -23,9 +25,18 @@ def private_folder() -> Iterator[Path]:
 
     The folder holds a file that is locked as long as its process lives. Folders without a lock are
     those of processes that were killed, and are removed, too.
+
+    Raises:
+        ConfigError: no folder can be made, as in a container whose files are read-only.
     """
-    _remove_left_ones()
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX))  # mode 0700
+    try:
+        _remove_left_ones()
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX))  # mode 0700
+    except OSError as error:
+        raise ConfigError(
+            f"workers: more than one need a folder for their sockets, and none can be made"
+            f" ({error.strerror}); mount a writable one at /tmp, or name it in TMPDIR"
+        ) from None
     try:
         unlocked = folder / "unlocked"
         with unlocked.open("wb") as lock:

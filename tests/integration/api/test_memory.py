@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
+from routoo.client import AsyncRouterClient, RouterError
 from routoo.v1 import batch_pb2, route_pb2
 from support.tiny_service import ROUTE, batch_of, serving, tiny_settings
 
@@ -137,3 +138,14 @@ async def test_messages_that_do_not_arrive_leave_room_for_those_that_do(tmp_path
         for _ in range(2):
             with pytest.raises(asyncio.CancelledError):
                 await next(ends)
+
+
+async def test_a_message_that_is_too_large_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    limits = {"max_message_bytes": 10_000}
+    async with (
+        serving(tiny_settings(tmp_path, limits=limits)) as running,
+        AsyncRouterClient(running.service.address) as client,
+    ):
+        with pytest.raises(RouterError, match=r"\d+ vs\. \d+.*raise .*limits\.max_message_bytes"):
+            await client.route("easy " * 4000)
+        assert (await client.route("easy")).model == "small"

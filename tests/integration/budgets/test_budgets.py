@@ -33,6 +33,17 @@ async def report(service: Running, decision_id: str, **fields: Any) -> bool:
     return reply.accepted
 
 
+async def test_a_refusal_for_want_of_redis_does_not_tell_of_spent_money(tmp_path: Path) -> None:
+    nobody = {"backend": "redis", "redis_url": "redis://127.0.0.1:1/0"}
+    async with serving(budgeted(tmp_path, {"name": "all", "usd": 1.0}, ledger=nobody)) as service:
+        for call in (service.route("hard"), service.batch(["hard"])):
+            code, text = await refusal(call)
+            assert code is SPENT
+            assert "this replica's lease" in text
+            assert "Redis is away" in text
+            assert "try again later" in text
+
+
 async def test_a_budget_is_spent_settled_and_shown(tmp_path: Path) -> None:
     settings = budgeted(tmp_path, {"name": "all", "usd": 1.5 * SMALL_USD})
     async with serving(settings) as service:

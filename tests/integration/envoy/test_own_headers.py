@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,8 +11,10 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from routoo.api.extproc import headers
 from support.peers.llm_upstream import Upstream, upstream
 from support.peers.real_envoy import (
+    SHIPPED,
     envoy_config,
     free_port,
     manager,
@@ -30,14 +33,15 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 CHAT = "/v1/chat/completions"
 RESULTS = ("x-routoo-model", "x-routoo-decision-id", "x-routoo-score", "x-routoo-cost-usd")
+OF_TURNS = ("x-routoo-stay-reason", "x-routoo-switch-cost-usd")
 CALLERS = {
-    **dict.fromkeys(RESULTS, "forged"),
+    **dict.fromkeys(headers.RESULTS, "forged"),
     "x-routoo-tenant": "acme",
     "x-routoo-policy": "lp",
     "content-type": "application/json",
 }
 FORGED = {
-    **dict.fromkeys(RESULTS, "forged"),
+    **dict.fromkeys(headers.RESULTS, "forged"),
     "x-routoo-tenant": "forged",
     "X-Routoo-Anything": "forged",
 }
@@ -51,14 +55,14 @@ class Site:
     upstream: Upstream
     http: httpx.AsyncClient
 
-    async def post(self, body: bytes, path: str = CHAT, **headers: str) -> httpx.Response:
+    async def post(self, body: bytes, path: str = CHAT, **added: str) -> httpx.Response:
         self.upstream.received.clear()
-        return await self.http.post(path, content=body, headers={**CALLERS, **headers})
+        return await self.http.post(path, content=body, headers={**CALLERS, **added})
 
-    def reached(self, *, routed: bool) -> None:
-        """Checks what the upstream has seen of the newest request."""
+    def reached(self, *names: str, routed: bool = True) -> None:
+        """Checks what the upstream has seen of the newest request; ``names``: also of these."""
         seen = {name for name in self.upstream.last.headers if name.startswith("x-routoo-")}
-        assert seen == (set(RESULTS) if routed else set())
+        assert seen == ({*RESULTS, *names} if routed else set())
         values = [self.upstream.last.headers[name] for name in seen]
         assert "forged" not in values
 
@@ -68,9 +72,9 @@ def told(reply: httpx.Response) -> dict[str, str]:
     return {name: value for name, value in reply.headers.items() if name.startswith("x-routoo-")}
 
 
-def is_routoos(reply: httpx.Response) -> bool:
+def is_routoos(reply: httpx.Response, *names: str) -> bool:
     found = told(reply)
-    return found.keys() == set(RESULTS) and "forged" not in " ".join(found.values())
+    return found.keys() == {*RESULTS, *names} and "forged" not in " ".join(found.values())
 
 
 @asynccontextmanager
@@ -125,8 +129,26 @@ async def test_a_routed_request(site: Site, *, streams: bool) -> None:
     site.reached(routed=True)
 
 
+async def test_a_turn_tells_why_its_model_stays(site: Site) -> None:
+    turn = {"x-routoo-current-model": "large", "x-routoo-allowed-models": "large"}
+    assert is_routoos(await site.post(chat_body("hard"), **turn), *OF_TURNS)
+    site.reached(*OF_TURNS)
+
+
+async def test_the_shipped_envoy_knows_every_header_that_routoo_writes() -> None:
+    config, _ = envoy_config(routoo=1, local=1, hosted=1)
+    (early,) = manager(config)["early_header_mutation_extensions"]
+    removed = {mutation["remove"] for mutation in early["typed_config"]["mutations"]}
+    (host,) = manager(config)["route_config"]["virtual_hosts"]
+    added = {entry["header"]["key"] for entry in host["response_headers_to_add"]}
+    assert removed == added == headers.RESULTS
+    lua = SHIPPED.read_text(encoding="utf-8")
+    (kept,) = re.findall(r"local RESULTS = set\((.*?)\)", lua, re.DOTALL)
+    assert set(re.findall(r"x-routoo-[a-z-]+", kept)) == headers.RESULTS
+
+
 @pytest.mark.parametrize(
-    ("path", "body", "headers"),
+    ("path", "body", "added"),
     [
         (CHAT, NAMED, {}),
         (CHAT, b"not JSON", {}),
@@ -139,9 +161,9 @@ async def test_a_routed_request(site: Site, *, streams: bool) -> None:
     ids=["named", "not JSON", "no object", "too large", "gzip", "other path", "no body"],
 )
 async def test_a_request_that_passes(
-    site: Site, path: str, body: bytes, headers: dict[str, str]
+    site: Site, path: str, body: bytes, added: dict[str, str]
 ) -> None:
-    reply = await site.post(body, path, **headers)
+    reply = await site.post(body, path, **added)
     assert reply.status_code == 200
     assert told(reply) == {}
     site.reached(routed=False)

@@ -297,6 +297,17 @@ async def test_a_watched_file_is_taken_and_sighup_takes_it_at_once(tmp_path: Pat
         assert await exit_code(serve) == 0
 
 
+async def test_the_command_ends_no_process_that_takes_no_reloads() -> None:
+    async with process("-c", "input()", "routoo") as other:
+        for confirm in ([], ["--confirm-removal"]):
+            async with process(*ROUTOO, "reload", str(other.pid), *confirm) as command:
+                _, error = await command.communicate()
+            assert command.returncode == 2
+            assert f"process {other.pid} is no service that takes reloads" in error.decode()
+        other.terminate()
+        assert await exit_code(other) == -signal.SIGTERM
+
+
 def test_a_source_reads_what_is_there_now(tmp_path: Path) -> None:
     config = tmp_path / "routoo.yaml"
     config.write_text("batching: {max_queue: 1}")

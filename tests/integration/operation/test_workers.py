@@ -402,6 +402,14 @@ def test_the_folder_of_a_supervisor_that_was_killed_is_removed(
     assert list(tmp_path.iterdir()) == [other]
 
 
+def test_no_place_for_the_folder_of_a_supervisor_is_said_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    with pytest.raises(ConfigError, match="mount a writable one at /tmp"), private_folder():
+        pass
+
+
 async def test_workers_end_when_their_supervisor_is_killed(tmp_path: Path) -> None:
     async with serving(tmp_path) as (supervisor, _, _), asyncio.timeout(HANG_S):
         workers = [os.pidfd_open(pid) for pid in _children(supervisor.pid)]

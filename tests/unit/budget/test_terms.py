@@ -103,14 +103,24 @@ def test_a_wrong_budget_is_refused(change: dict[str, Any], text: str) -> None:
     [
         ({"backend": "redis", "journal": "j"}, "journal needs backend: memory"),
         (
-            {"redis_sentinels": ["redis://s:26379"], "redis_cluster": True},
+            {
+                "backend": "redis",
+                "redis_sentinels": ["redis://s:26379"],
+                "redis_cluster": True,
+            },
             "redis_sentinels and redis_cluster exclude each other",
         ),
-        ({"redis_sentinels": ["s:26379"]}, "have to start with redis://"),
+        ({"backend": "redis", "redis_sentinels": ["s:26379"]}, "have to start with redis://"),
         (
-            {"redis_sentinels": ["redis://s:26379"], "redis_url": "unix:///redis.sock"},
+            {
+                "backend": "redis",
+                "redis_sentinels": ["redis://s:26379"],
+                "redis_url": "unix:///redis.sock",
+            },
             "have to start with redis://",
         ),
+        ({"redis_cluster": True}, "need backend: redis"),
+        ({"redis_sentinels": ["redis://s:26379"]}, "need backend: redis"),
         ({"redis_url": "localhost:6379"}, "has to start with redis://"),
         ({"local_share": 1.1}, "less than or equal to 1"),
         ({"reservation_ttl_s": 0}, "greater than or equal to 1"),

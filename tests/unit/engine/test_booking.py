@@ -84,6 +84,10 @@ def test_the_error_says_which_budget_and_until_when() -> None:
         " raise it"
     )
     assert "grows old" in str(spending(hourly(2.0, sliding=True)).spent_error(0))
+    assert str(spending(hourly(2.0, "team")).spent_error(0, degraded=True)) == (
+        "budget team ($2 in 3600 s) has not enough left of this replica's lease, and Redis is away"
+        " or has lost books; try again later, the log says when it is back"
+    )
 
 
 def test_a_tenant_without_a_budget_is_refused_where_the_settings_say_so() -> None:

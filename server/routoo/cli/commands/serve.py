@@ -72,7 +72,7 @@ def serve(
 
 
 def reload(
-    pid: Annotated[int, typer.Argument(help="Process of `routoo serve`.", min=2)],
+    pid: Annotated[int, typer.Argument(help="Process of `routoo serve`.", min=1)],
     *,
     confirm_removal: Annotated[
         bool,
@@ -85,12 +85,35 @@ def reload(
     Where a file lacks a budget, limit or price that it did have, or looks half written, nothing is
     taken unless that is confirmed. The service's log and `routoo info` show the result.
     """
+    if not _takes_reloads(pid):
+        raise ConfigError(
+            f"process {pid} is no service that takes reloads; the line `ready ...` names the"
+            " service's"
+        )
     try:
         os.kill(pid, signal.SIGUSR1 if confirm_removal else signal.SIGHUP)
     except ProcessLookupError:
         raise ConfigError(f"no process {pid}; the line `ready ...` names the service's") from None
     except PermissionError:
         raise ConfigError(f"process {pid} is another user's; send it SIGHUP as that user") from None
+
+
+def _takes_reloads(pid: int) -> bool:
+    """Returns whether a process has a use for the signals; any other is ended by them.
+
+    Where the system does not tell, as without ``/proc`` or where there is no such process, it does.
+    """
+    folder = Path("/proc", str(pid))
+    try:
+        command = (folder / "cmdline").read_bytes()
+        status = (folder / "status").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return True
+    masks = dict(line.split(":", 1) for line in status.splitlines() if line.startswith("Sig"))
+    # During its start a service blocks them, and takes them later.
+    handled = int(masks["SigCgt"], 16) | int(masks["SigBlk"], 16)
+    signals = (signal.SIGHUP, signal.SIGUSR1)
+    return b"routoo" in command and all(handled >> (one - 1) & 1 for one in signals)
 
 
 def check_config(

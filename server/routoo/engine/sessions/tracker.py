@@ -61,8 +61,9 @@ class Sessions:
             return
         if facts.id and self.store is None:
             raise InvalidRequestError(
-                "is not read, as sessions.enabled is not set; set it, send current_model and"
-                " cached_input_tokens instead, or leave it empty",
+                "is not read, as sessions.enabled is not true here; set it (several workers need"
+                " ledger.backend: redis for it), send current_model and cached_input_tokens"
+                " instead, or leave it empty",
                 field=facts.kind,
             )
         if facts.current_model:
@@ -84,7 +85,7 @@ class Sessions:
         kept = dict(zip(wanted, states, strict=True))
         known = [
             None
-            if one.session is None or one.session.alone
+            if one.session is None or not one.session.is_followed
             else Before(one.session, None if one.session.begins else kept.get(key), now_s)
             for one, key in zip(requests, keys, strict=True)
         ]
