@@ -18,6 +18,7 @@ import grpc
 from harness.command import make_parser, run, show_fields
 from harness.process import ServerProcess, StartError
 from routoo.api.memory.in_flight import batch_bytes, message_bytes
+from routoo.config.sessions import SessionSettings
 from routoo.config.settings import LimitSettings, OutcomeSettings, Settings
 from routoo.server.resources.memory_need import MIB, memory_need
 from routoo.v1.batch_pb2 import RouteBatchRequest
@@ -57,11 +58,13 @@ def measured(decisions: int, in_flight_mib: int, models: int) -> dict[str, Any]:
     settings = Settings(
         outcomes=OutcomeSettings(max_open_decisions=decisions),
         limits=LimitSettings(max_in_flight_bytes=in_flight_mib * MIB),
+        sessions=SessionSettings(enabled=False),
     )
     environment = os.environ | {
         "ROUTOO_LISTEN": "127.0.0.1:0",
         "ROUTOO_METRICS__LISTEN": "127.0.0.1:0",
         "ROUTOO_OUTCOMES__MAX_OPEN_DECISIONS": str(decisions),
+        "ROUTOO_SESSIONS__ENABLED": "false",
         "ROUTOO_LIMITS__MAX_IN_FLIGHT_BYTES": str(in_flight_mib * MIB),
     }
     each = batch_bytes(1, models) + message_bytes(20) - message_bytes(0)

@@ -111,13 +111,13 @@ class Replica:
         return [self._stopped(self._process.pid)] if self._runs() and self._process else []
 
     def freeze_worker(self, number: int) -> list[int]:
-        """The same for one of its workers."""
-        workers = self.workers()
+        """Stops one of its workers from running, until ``thaw``; returns its id."""
+        workers = self._serving()
         return [self._stopped(workers[number % len(workers)])] if workers else []
 
     def kill_worker(self, number: int) -> None:
         """Ends one of its workers at once."""
-        workers = self.workers()
+        workers = self._serving()
         if workers:
             with suppress(ProcessLookupError):
                 os.kill(workers[number % len(workers)], signal.SIGKILL)
@@ -170,6 +170,10 @@ class Replica:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             await self._process.wait()
+
+    def _serving(self) -> list[int]:
+        """Returns its workers once all serve: one that ends before has the supervisor end, too."""
+        return self.workers() if self.is_up else []
 
     def _runs(self) -> bool:
         return self._process is not None and self._process.returncode is None

@@ -267,8 +267,11 @@ def _tells_of_trouble(line: str) -> bool:
     if not line.startswith("{"):
         return True
     logged = json.loads(line)
-    # gRPC logs this when it drops headers that are not text.
-    return logged["level"] == "error" and logged.get("text") != "Invalid encoding on %s"
+    text = logged.get("text", "")
+    # gRPC logs these when it drops headers that are not text, and when it cannot tell a caller who
+    # has left that there is no such method.
+    harmless = text == "Invalid encoding on %s" or text.startswith("ExecuteBatchError raised in")
+    return logged["level"] == "error" and not harmless
 
 
 def main() -> int:

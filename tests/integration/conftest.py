@@ -18,6 +18,17 @@ START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 60.0
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _memory_of_a_service() -> Iterator[None]:
+    """Has services in the process of the tests see the memory of a service, not that of all tests.
+
+    What other tests leave behind would have them refuse calls.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("routoo.server.service.resident_bytes", lambda: 200 * 1024 * 1024)
+        yield
+
+
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The HOST:PORT of a ``routoo serve`` process; SIGTERM has to end it with exit code 0."""

@@ -98,15 +98,17 @@ class RouterService:
         # In a thread, as the conversion of a hundred thousand prompts would block the event loop.
         aside = self._calls.aside
         split = await self._split(batch_pb2.RouteBatchRequest, body)
+        own_bytes = message_bytes(len(body))
         del body
         message = convert.parse(batch_pb2.RouteBatchRequest, split.rest)
         own_budgets(message, admission.caller)
         constraints = convert.joint_constraints(message)
-        with self._room_for(split):
+        with self._room_for(split, own_bytes):
             requests = await aside.run(self._prompts, split, admission.caller)
             del split
             admission.count(len(requests) - 1)
-            with self._room_to_explain(requests):
+            own_bytes += self._batch_bytes(len(requests))
+            with self._room_to_explain(requests, own_bytes):
                 solved = await self._current.engine.route_batch(
                     requests, constraints, is_dry=message.dry_run
                 )
@@ -117,10 +119,11 @@ class RouterService:
     async def _frontier(self, body: bytes, _context: Context, admission: Admission) -> bytes:
         aside = self._calls.aside
         split = await self._split(batch_pb2.FrontierRequest, body)
+        own_bytes = message_bytes(len(body))
         del body
         message = convert.parse(batch_pb2.FrontierRequest, split.rest)
         points, weight = convert.frontier_terms(message)
-        with self._room_for(split):
+        with self._room_for(split, own_bytes):
             requests = await aside.run(self._prompts, split, admission.caller)
             del split
             admission.count(len(requests) - 1)
@@ -136,14 +139,22 @@ class RouterService:
         messages = own_requests(split, caller)
         return convert.batch_prompts(messages, self._current.settings.limits)
 
-    def _room_for(self, split: BatchBody) -> AbstractContextManager[None]:
-        size_bytes = batch_bytes(len(split), len(self._current.engine.pool.names))
-        return self._calls.in_flight.holding(size_bytes, f"a batch of {len(split)} prompts")
+    def _room_for(self, split: BatchBody, own_bytes: int) -> AbstractContextManager[None]:
+        return self._calls.in_flight.holding(
+            self._batch_bytes(len(split)), f"a batch of {len(split)} prompts", own_bytes
+        )
 
-    def _room_to_explain(self, requests: Sequence[PromptRequest]) -> AbstractContextManager[None]:
+    def _room_to_explain(
+        self, requests: Sequence[PromptRequest], own_bytes: int
+    ) -> AbstractContextManager[None]:
         explained = sum(request.explain for request in requests)
         size_bytes = explained_bytes(explained, len(self._current.engine.pool.names))
-        return self._calls.in_flight.holding(size_bytes, f"explaining {explained} prompts")
+        return self._calls.in_flight.holding(
+            size_bytes, f"explaining {explained} prompts", own_bytes
+        )
+
+    def _batch_bytes(self, prompts: int) -> int:
+        return batch_bytes(prompts, len(self._current.engine.pool.names))
 
     async def _list_models(self, body: bytes, _context: Context, _admission: Admission) -> bytes:
         points = convert.curve_points(convert.parse(info_pb2.ListModelsRequest, body))
@@ -233,6 +244,8 @@ class RouterService:
                     async for body in bodies:
                         await free.acquire()
                         deciding.create_task(decide(body))
+            except* grpc.aio.AbortError:
+                pass  # ``Calls`` has ended the stream, and told its caller why
             finally:
                 ready.put_nowait(None)
 
@@ -247,8 +260,9 @@ class RouterService:
                 free.release()
             await reader
         finally:
+            # Until the reader has ended, decisions under way may still add their replies.
+            reader.add_done_callback(lambda _: in_flight.give(unsent_bytes))
             reader.cancel()
-            in_flight.give(unsent_bytes)
 
     async def _stream_reply(self, body: bytes, context: Context, admission: Admission) -> bytes:
         started = perf_counter()

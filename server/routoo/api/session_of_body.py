@@ -97,9 +97,8 @@ def _derived(api: str, body: Mapping[str, Any]) -> SessionFacts | None:
     # Many conversations may have one such id, as those of an agent and of its helpers: the first
     # turns tell them apart.
     shared = _claude_session(body.get("metadata")) or _id(body.get(_CACHE_KEY))
-    # Most first turns are all that ever comes, except those of agents, which offer tools. The next
-    # turn of a response may name its id alone.
-    alone = begins and not body.get("tools") and api != "responses"
+    # Most first turns are all that ever comes, except those of agents, which offer tools.
+    alone = begins and not body.get("tools")
     return SessionFacts(f"{_FIRST} {shared}", first, begins=begins, alone=alone)
 
 
@@ -169,7 +168,8 @@ def _text(content: object) -> str:
     if isinstance(content, str):
         return content
     if isinstance(content, list):
-        return "\0".join(_text(part) for part in content)
+        # No API has a list within a list, which might be nested too deep to be followed.
+        return "\0".join(_text(part) for part in content if not isinstance(part, list))
     if isinstance(content, dict):
         text = content.get("text")
         if isinstance(text, str):

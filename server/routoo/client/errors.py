@@ -13,6 +13,9 @@ PUSHBACK: Final = "grpc-retry-pushback-ms"
 """Trailing metadata that asks the client to retry later, or never (gRPC proposal A6)."""
 _NOT_AGAIN: Final = -1
 
+# gRPC refuses such a message itself, before the service could say what to do.
+_TOO_LARGE = "larger than max"
+
 
 class RouterError(Exception):
     """The service refused the call, failed, or could not be reached.
@@ -49,6 +52,8 @@ def router_error(error: grpc.RpcError) -> tuple[RouterError, bool]:
     forbidden = pushback_ms is not None and pushback_ms < 0
     after_s = None if pushback_ms is None or forbidden else pushback_ms * 1e-3
     message = " ".join((error.details() or "no detail given").split())
+    if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE in message:
+        message = f"{message}; send less at once, or raise the service's limits.max_message_bytes"
     return RouterError(error.code(), message, after_s), forbidden
 
 

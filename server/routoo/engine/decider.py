@@ -261,7 +261,7 @@ class Decider:
         estimates = self._estimates(predicted)
         alone_usd = estimates.costs_usd
         rows, keys = None, None
-        if any(one.session is not None and not one.session.alone for one in requests):
+        if any(one.session is not None and one.session.is_followed for one in requests):
             rows, keys = self._sessions.before(requests, estimates.input_tokens, self._pool)
             estimates = in_turn(rows, estimates, self._pool)
         eligibility, narrowings = narrow(requests, estimates, self._pool, rows)

@@ -77,6 +77,7 @@ class Escalations:
         self._weighed.labels(found.result).inc()
         if found.decision is not None:
             self._money.decisions.add([found.decision])
+            self._money.sessions.escalated(found.decision)
         return found
 
 

@@ -248,5 +248,6 @@ def _one_row(
         output_tokens=[float(old.output_tokens[row, chosen])],
         input_tokens=[float(old.input_tokens[row, chosen])],
         truncated=batch.truncated[row : row + 1],
+        sessions=None if batch.sessions is None else batch.sessions.part(row, row + 1),
         seconds=None,
     )

@@ -26,13 +26,19 @@ def open_sessions(settings: Settings) -> Sessions:
     return Sessions(settings.sessions, _store(settings))
 
 
-def _store(settings: Settings) -> SessionStore | None:
-    """Returns the store that the settings ask for; None: no sessions are kept."""
-    sessions, enabled = settings.sessions, settings.sessions.enabled
+def are_kept(settings: Settings) -> bool:
+    """Returns whether the settings ask for sessions."""
+    enabled = settings.sessions.enabled
     # With several workers a turn may reach any of them: none would know the turns of the others.
     is_one_place = settings.workers == 1 or settings.ledger.backend == "redis"
-    if not (is_one_place if enabled is None else enabled):
+    return is_one_place if enabled is None else enabled
+
+
+def _store(settings: Settings) -> SessionStore | None:
+    """Returns the store that the settings ask for; None: no sessions are kept."""
+    if not are_kept(settings):
         return None
+    sessions = settings.sessions
     if settings.ledger.backend == "redis":
         return _shared(settings)
     return MemorySessions(

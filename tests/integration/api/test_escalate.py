@@ -10,7 +10,7 @@ import yaml
 
 from routoo.client import AsyncRouterClient
 from routoo.v1 import outcome_pb2, route_pb2
-from support.tiny_service import refusal, serving, tiny_settings
+from support.tiny_service import batch_of, refusal, serving, tiny_settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -96,6 +96,31 @@ async def test_what_is_wrong_is_named(running: Running) -> None:
         )
         assert code is grpc.StatusCode.INVALID_ARGUMENT
         assert said.startswith(text)
+
+
+async def test_an_escalation_is_of_its_own_session_and_adds_to_its_cost(tmp_path: Path) -> None:
+    async with serving(settings_with_rule(tmp_path)) as running:
+
+        async def spent(session: str) -> float:
+            reply = await running.route("easy", session_id=session)
+            return reply.session_spent_usd
+
+        batch = batch_of(["easy", "easy", "easy"])
+        for request, session in zip(batch.requests, ("one", "two", "three"), strict=True):
+            request.session_id, request.current_model = session, "small"
+        first, second, third = (await running.stub.RouteBatch(batch)).responses
+
+        async def escalated(decision: route_pb2.RouteResponse) -> route_pb2.RouteResponse:
+            request = outcome_pb2.EscalateRequest(decision_id=decision.decision_id, agreement=0.0)
+            return (await running.stub.Escalate(request)).response
+
+        predicted, reported = await escalated(second), await escalated(third)
+        report = outcome_pb2.ReportOutcomeRequest(decision_id=reported.decision_id, cost_usd=0.001)
+        assert (await running.stub.ReportOutcome(report)).accepted
+        assert await spent("one") == pytest.approx(first.predicted_cost_usd)
+        both_usd = second.predicted_cost_usd + predicted.predicted_cost_usd
+        assert await spent("two") == pytest.approx(both_usd)
+        assert await spent("three") == pytest.approx(third.predicted_cost_usd + 0.001)
 
 
 async def test_a_decision_that_is_not_open_is_a_failed_precondition(running: Running) -> None:

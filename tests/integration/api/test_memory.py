@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
+from routoo.client import AsyncRouterClient, RouterError
 from routoo.v1 import batch_pb2, route_pb2
 from support.tiny_service import ROUTE, batch_of, serving, tiny_settings
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
 BATCH = "/routoo.v1.RouterService/RouteBatch"
@@ -77,6 +79,47 @@ async def test_a_batch_above_the_bound_is_refused_with_the_number(tmp_path: Path
         assert metrics.get_sample_value("routoo_in_flight_bytes") == 0
 
 
+async def repeated(body: bytes) -> AsyncIterator[bytes]:
+    for _ in range(400):
+        yield body
+
+
+async def test_streams_that_break_off_give_back_what_their_replies_took(tmp_path: Path) -> None:
+    async with serving(tiny_settings(tmp_path)) as running:
+        body = route_pb2.RouteRequest(prompt="hard " * 50, explain=True).SerializeToString()
+        for most in range(60):
+            call = running.channel.stream_stream(STREAM)(repeated(body))
+            read = 0
+            async for _ in call:
+                read += 1
+                if read > most:
+                    break
+            call.cancel()
+    metrics = running.service.metrics.registry
+    assert metrics.get_sample_value("routoo_in_flight_bytes") == 0
+
+
+async def test_a_stream_that_is_ended_for_its_memory_is_no_fault(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(tiny_settings(tmp_path)) as running:
+        call = running.channel.stream_stream(STREAM)()
+        await call.write(route_pb2.RouteRequest(prompt="easy").SerializeToString())
+        await call.read()
+        running.service._calls.relieve()  # as it happens to a process that is short of memory
+        code, text = await refused(call.read())
+        assert (code, "short of memory" in text) == (EXHAUSTED, True)
+    assert "Traceback" not in caplog.text
+
+
+async def test_a_batch_that_is_alone_is_decided_while_memory_is_short(tmp_path: Path) -> None:
+    async with serving(tiny_settings(tmp_path)) as running:
+        batch = batch_of(["easy", "hard"])
+        batch.requests[0].explain = True
+        running.service._calls.in_flight.short = True
+        assert len((await running.stub.RouteBatch(batch)).responses) == 2
+
+
 async def test_messages_that_do_not_arrive_leave_room_for_those_that_do(tmp_path: Path) -> None:
     settings = tiny_settings(
         tmp_path, limits={"max_message_bytes": MIB, "max_in_flight_bytes": 8 * MIB}
@@ -95,3 +138,14 @@ async def test_messages_that_do_not_arrive_leave_room_for_those_that_do(tmp_path
         for _ in range(2):
             with pytest.raises(asyncio.CancelledError):
                 await next(ends)
+
+
+async def test_a_message_that_is_too_large_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    limits = {"max_message_bytes": 10_000}
+    async with (
+        serving(tiny_settings(tmp_path, limits=limits)) as running,
+        AsyncRouterClient(running.service.address) as client,
+    ):
+        with pytest.raises(RouterError, match=r"\d+ vs\. \d+.*raise .*limits\.max_message_bytes"):
+            await client.route("easy " * 4000)
+        assert (await client.route("easy")).model == "small"

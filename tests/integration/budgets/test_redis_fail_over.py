@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import ExitStack
+from time import time_ns
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from routoo.budget.ledger import Settled
+from routoo.config.budget import LedgerSettings
+from routoo.server.budgets import booked_spending
 from support.budgets import FakeClock, all_figures, budget, figures, opened, reserve
 from support.peers.redis_replica import BIG, come_back, renewed
 from support.peers.redis_replicated import MASTER_NAME, Replicated, cluster, under_a_sentinel
@@ -17,7 +21,12 @@ if TYPE_CHECKING:
     from routoo.budget.redis.ledger import RedisLedger
 
 KEY = "{routoo}:meta"
-WAYS = {"backend": "redis", "redis_timeout_s": 20, "redis_max_probe_s": 0.2, "local_share": 0.1}
+WAYS: dict[str, Any] = {
+    "backend": "redis",
+    "redis_timeout_s": 20,
+    "redis_max_probe_s": 0.2,
+    "local_share": 0.1,
+}
 
 
 def two(**settings: object) -> list[RedisLedger]:
@@ -73,6 +82,27 @@ def test_a_cluster_of_three_holds_all_keys_on_one_node(tmp_path: Path) -> None:
         keys = [server.client.dbsize() for server in servers.masters]
         assert sorted(keys)[:2] == [0, 0]
         assert servers.master.client.dbsize() == max(keys) > 4
+        ledger.close()
+
+
+@pytest.mark.parametrize("way", ["cluster", "sentinel"])
+def test_what_was_spent_is_read_where_the_books_are(tmp_path: Path, way: str) -> None:
+    with ExitStack() as stack:
+        if way == "cluster":
+            url = stack.enter_context(cluster(tmp_path, KEY)).url
+            ways: dict[str, Any] = {"redis_url": url, "redis_cluster": True}
+        else:
+            _, sentinel = stack.enter_context(under_a_sentinel(tmp_path))
+            ways = {
+                "redis_url": "redis://ignored:1/0",
+                "redis_sentinels": (sentinel.url,),
+                "redis_master": MASTER_NAME,
+            }
+        ledger = opened(FakeClock(), budget(), **WAYS, **ways)
+        assert reserve(ledger, {"a": 0.25}) == [-1]
+        assert ledger.settle("a", 0.125) is Settled.SETTLED
+        (day,) = booked_spending([budget()], LedgerSettings(**WAYS, **ways), time_ns())
+        assert day.settled_usd == 0.125
         ledger.close()
 
 

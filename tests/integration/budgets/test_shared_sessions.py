@@ -12,6 +12,7 @@ from routoo.config.sessions import SessionSettings
 from routoo.engine.sessions.encoding import decoded, encoded
 from routoo.engine.sessions.shared import RedisSessions
 from routoo.routing.sessions.state import Turn, TurnReport, after_turn
+from support.peers.redis_replicated import MASTER_NAME, under_a_sentinel
 from support.peers.redis_server import RedisServer
 from support.tiny_pool import write_cached_pool
 from support.tiny_service import serving, tiny_settings
@@ -71,6 +72,26 @@ def test_what_one_replica_keeps_another_one_reads(server: RedisServer) -> None:
     other.close()
 
 
+def test_a_session_that_goes_on_under_a_replys_id_keeps_the_turns_of_all_replicas(
+    server: RedisServer,
+) -> None:
+    one, other = store_of(server), store_of(server)
+    one.turn(b"a", TURN, begins=False)
+    one.link(b"a", b"first")
+    assert one.flushed(HANG_S)
+    other.turn(b"first", TURN, begins=False)
+    other.link(b"first", b"second")
+    assert other.flushed(HANG_S)
+    other.link(b"first", b"again")  # when there is nothing else to write
+    assert other.flushed(HANG_S)
+    for key in (b"second", b"again"):
+        state = state_in(one, key)
+        assert state is not None
+        assert (state.turns, state.spent_nano_usd) == (2, 200)
+    one.close()
+    other.close()
+
+
 def test_changes_of_one_session_by_two_replicas_all_count(server: RedisServer) -> None:
     stores = [store_of(server), store_of(server)]
     for _ in range(50):
@@ -106,8 +127,48 @@ def test_without_redis_a_replica_knows_its_own_and_brings_them_back(server: Redi
     other.close()
 
 
+def test_sentinels_tell_where_sessions_are(tmp_path: Path) -> None:
+    with under_a_sentinel(tmp_path) as (pair, sentinel):
+        ledger = LedgerSettings(
+            backend="redis",
+            redis_url="redis://ignored:1/0",
+            redis_sentinels=(sentinel.url,),
+            redis_master=MASTER_NAME,
+            redis_timeout_s=5.0,
+            redis_max_probe_s=0.2,
+        )
+        store = RedisSessions(ledger, SessionSettings(), random.Random(1))  # noqa: S311
+        assert not store.degraded
+        store.turn(b"a", TURN, begins=False)
+        assert store.flushed(HANG_S)
+        pair.wait_for_the_replica()
+        pair.master.stop()
+        store.turn(b"a", TURN, begins=False)
+        assert store.flushed(HANG_S)
+        state = state_in(store, b"a")
+        assert state is not None
+        assert state.turns == 2
+        assert not store.degraded
+        store.close()
+
+
+def test_a_cluster_that_is_away_at_the_start_is_no_fault() -> None:
+    ledger = LedgerSettings(
+        backend="redis", redis_url="redis://127.0.0.1:1", redis_cluster=True, redis_timeout_s=0.2
+    )
+    store = RedisSessions(ledger, SessionSettings(), random.Random(1))  # noqa: S311
+    assert store.degraded
+    store.turn(b"a", TURN, begins=False)
+    assert state_in(store, b"a") is not None
+    store.close()
+
+
 @pytest.mark.parametrize(
-    "content", [b"", b"{}", b"[]", b"[2]", b'[1,"m","",1,0,0,0,0,[[1]]]', None]
+    "content",
+    [
+        *(b"", b"{}", b"[]", b"[2]", b'[1,"m","",1,0,0,0,0,[[1]]]', None),
+        *(b'[1,"m","",1,0,0,1e300,0,[]]', b'[1,"m","",1,0,0,-1,0,[]]'),
+    ],
 )
 def test_something_else_in_redis_is_no_session(content: bytes | None) -> None:
     assert decoded(content) is None

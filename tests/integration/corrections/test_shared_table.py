@@ -115,3 +115,9 @@ def test_a_redis_that_is_away_is_said(tmp_path: Path) -> None:
         away.exchange(Table(), answers(1), MEMORY)
     with pytest.raises(ConfigError, match="redis_url"):
         shared_at("http://nowhere")
+
+
+def test_a_cluster_that_is_away_is_said() -> None:
+    shared = SharedTable(Connecting("redis://127.0.0.1:1", True, 1.0, 1, "routoo"))  # noqa: FBT003
+    with pytest.raises(SharingError, match="Redis Cluster cannot be connected"):
+        shared.exchange(Table(), answers(1), MEMORY)

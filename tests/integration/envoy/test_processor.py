@@ -441,3 +441,11 @@ async def test_messages_out_of_place(tiny: Running, messages: list[Any]) -> None
 async def test_the_metrics_have_help(tiny: Running) -> None:
     page = generate_latest(tiny.service.metrics.registry).decode()
     assert 'routoo_http_requests_total{result="routed"}' in page
+
+
+async def test_a_request_that_is_alone_is_routed_while_memory_is_short(tmp_path: Path) -> None:
+    async with with_settings(tmp_path) as running:
+        running.service._calls.in_flight.short = True
+        async with stream(running.channel) as one:
+            assert (await one.routed(chat_body("easy"))).HasField("request_body")
+        await all_ended(running)

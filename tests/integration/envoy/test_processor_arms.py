@@ -180,8 +180,14 @@ async def test_a_body_that_names_its_model_is_booked_as_its_effort_says(
     tmp_path_factory: pytest.TempPathFactory, own: dict[str, Any], arm: str
 ) -> None:
     folder = tmp_path_factory.mktemp("named")
-    arms = [{"name": "high", "effort": "high"}, {"name": "plain"}]
-    specs = [SMALL, {**MEDIUM, "arms": arms}, LARGE]
+    # The last two cost less, and nobody would ask for them.
+    arms = [
+        {"name": "high", "effort": "high"},
+        {"name": "plain"},
+        {"name": "flex", "service_tier": "flex"},
+        {"name": "short", "max_output_tokens": 1},
+    ]
+    specs = [SMALL, {**MEDIUM, "arms": arms, "service_tiers": {"flex": 0.5}}, LARGE]
     (folder / "pool.yaml").write_text(yaml.safe_dump({"models": specs}))
     booked = {"named_models": "book", "on_too_large": "refuse", "on_unreadable": "refuse"}
     body = chat_body("hard", model="Medium", **own)

@@ -296,3 +296,11 @@ KEYS = st.sampled_from(
 def test_any_body_is_read(api: str, body: dict[str, Any]) -> None:
     facts = session_of({}, session_of_body(api, body, marked=False), derives=True)
     assert facts is None or facts.id
+
+
+def test_lists_that_are_nested_deep_are_no_text() -> None:
+    deep = orjson.loads(b"[" * 1000 + b"]" * 1000)
+    body = {"messages": [{"role": "user", "content": ["hello", deep]}]}
+    plain = {"messages": [{"role": "user", "content": ["hello"]}]}
+    found_deep = session_of_body("chat", body, marked=False)
+    assert found_deep.id == session_of_body("chat", plain, marked=False).id

@@ -60,6 +60,7 @@ class Exchange:
     Attributes:
         sent_s: when the request was sent on to its model, in seconds of ``perf_counter``; 0: not
             yet.
+        held_bytes: what is kept in ``InFlight`` for the message that is answered now.
 
     Args:
         router: decides.
@@ -90,6 +91,7 @@ class Exchange:
         self._request: Head | None = None
         self._routed: Routed | None = None
         self.sent_s = 0.0
+        self.held_bytes = 0
         self._reply: UsageReader | None = None
         self._handed = False
         self._told = False

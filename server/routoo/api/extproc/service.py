@@ -15,7 +15,7 @@ from routoo.api.extproc.exchange import Exchange
 from routoo.api.extproc.metrics import ExchangeCounts
 from routoo.api.extproc.router import RPC, Router
 from routoo.api.extproc.settlement import AwaitedReplies, OutcomeQueue
-from routoo.api.memory.in_flight import CALL_BYTES, message_bytes
+from routoo.api.memory.in_flight import message_bytes
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -113,7 +113,7 @@ class Processor:
             self._current.settings.processor,
             self._tally,
             self._logged,
-            lambda: self._admitted(context),
+            lambda: self._admitted(context, exchange.held_bytes),
             self._calls.aside,
         )
         task = asyncio.current_task()
@@ -137,9 +137,9 @@ class Processor:
             if not self._streams:
                 self._idle.set()
 
-    def _admitted(self, context: Context) -> Admission:
+    def _admitted(self, context: Context, own_bytes: int) -> Admission:
         """Lets a request in; its body has been read already."""
-        self._calls.in_flight.check(CALL_BYTES)
+        self._calls.in_flight.check(own_bytes)
         return self._calls.admit(context, RPC)
 
     async def _talk(self, exchange: Exchange, context: Context) -> None:
@@ -155,6 +155,7 @@ class Processor:
                 return
             size_bytes = message_bytes(len(body))
             in_flight.keep(size_bytes)
+            exchange.held_bytes = size_bytes
             try:
                 answer = await exchange.answer(parse(ext_proc.ProcessingRequest, body))
             finally:

@@ -54,19 +54,20 @@ class InFlight:
         self.refused = 0
         self.short = False
 
-    def take(self, size_bytes: int, what: str = "") -> int:
+    def take(self, size_bytes: int, what: str = "", own_bytes: int = 0) -> int:
         """Reserves memory, and returns how much; ``give`` has to follow.
 
         Args:
             size_bytes: how much, at least 0.
             what: names what needs it, for the error; empty: a call.
+            own_bytes: what the call has reserved before.
 
         Raises:
             TooLargeError: it is more than all calls together may take.
             QueueFullError: the calls in progress have too much of it.
         """
         held_bytes = self.held_bytes + size_bytes
-        if held_bytes > self.most_bytes or (self.short and self.held_bytes):
+        if held_bytes > self.most_bytes or (self.short and self.held_bytes > own_bytes):
             raise self._refusal(size_bytes, what)
         self.held_bytes = held_bytes
         return size_bytes
@@ -89,9 +90,9 @@ class InFlight:
         self.held_bytes -= size_bytes
 
     @contextmanager
-    def holding(self, size_bytes: int, what: str) -> Iterator[None]:
+    def holding(self, size_bytes: int, what: str, own_bytes: int = 0) -> Iterator[None]:
         """Reserves memory as ``take`` does, for as long as the context is entered."""
-        self.take(size_bytes, what)
+        self.take(size_bytes, what, own_bytes)
         try:
             yield
         finally:

@@ -222,6 +222,7 @@ class RedisStore:
         Raises:
             StoreError: Redis does not answer, or refuses.
         """
+        self._guard(self._steady.locate, "connect")
         client, key = self._steady.client, self._prefix.removesuffix("budget:") + "day:"
         return [self._guard(partial(client.hgetall, f"{key}{day}"), "days") for day in days]
 

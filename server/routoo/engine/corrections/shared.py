@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _ATTEMPTS = 5
 _TIMEOUT_S = 2.0
+# That of a cluster without a node that answers is no RedisError.
+_AWAY = (redis.exceptions.RedisError, redis.exceptions.RedisClusterException, OSError)
 _SWAP = """
 if redis.call('HGET', KEYS[1], 'version') ~= ARGV[1] and redis.call('EXISTS', KEYS[1]) == 1 then
   return 0
@@ -78,7 +80,7 @@ class SharedTable:
                 table = own if found is None else found.learned(new, memory)
                 if self._swap(version, table, len(answers)):
                     return table
-        except (redis.exceptions.RedisError, OSError) as error:
+        except _AWAY as error:
             self._located = False  # another server may have taken over
             raise SharingError(str(error)) from None
         raise SharingError("other replicas were faster each time")

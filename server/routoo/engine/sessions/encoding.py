@@ -9,6 +9,7 @@ import orjson
 from routoo.routing.sessions.state import MOST_CACHES, CachedPrefix, SessionState
 
 _FORMAT: Final = 1
+_MOST: Final = 2**62  # what JSON is read and written with has 64 bits
 
 
 def encoded(state: SessionState) -> bytes:
@@ -40,15 +41,21 @@ def decoded(content: bytes | None) -> SessionState | None:
         return SessionState(
             model=str(model),
             arm=str(arm),
-            turns=max(1, int(turns)),
-            cold_turns=int(cold),
-            first_input_tokens=int(first),
-            spent_nano_usd=int(spent),
+            turns=max(1, _whole(turns)),
+            cold_turns=_whole(cold),
+            first_input_tokens=_whole(first),
+            spent_nano_usd=_whole(spent),
             seen_s=float(seen_s),
             caches=tuple(
-                CachedPrefix(str(name), int(tokens), float(until_s), int(turn))
+                CachedPrefix(str(name), _whole(tokens), float(until_s), _whole(turn))
                 for name, tokens, until_s, turn in caches[:MOST_CACHES]
             ),
         )
     except (ValueError, TypeError):
         return None
+
+
+def _whole(value: float) -> int:
+    if not 0 <= value <= _MOST:
+        raise ValueError(f"{value} is out of range")
+    return int(value)

@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from functools import partial
+from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 import redis
 import structlog
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
+from routoo.budget.redis.clients import Clients
 from routoo.engine.sessions.encoding import decoded, encoded
 from routoo.engine.sessions.memory import MemorySessions
-from routoo.errors import ConfigError
 from routoo.routing.sessions.state import after_report, after_turn
 
 if TYPE_CHECKING:
@@ -36,7 +34,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 _KEYS_AT_ONCE: Final = 200
 _MOST_WAITING: Final = 20_000
-_ANSWER_SHARE: Final = 0.6  # of the timeout; the rest is for a connection
+_CONNECTIONS: Final = 2  # of the threads that decide
 _STEADY_TIMEOUT_S: Final = 1.0
 _FIRST_PROBE_S: Final = 0.1
 _ATTEMPTS: Final = 5
@@ -57,7 +55,24 @@ for i, key in ipairs(KEYS) do
 end
 return swapped
 """
-_AWAY = (redis.exceptions.RedisError, OSError)
+# That of a cluster without a node that answers is no RedisError.
+_AWAY = (redis.exceptions.RedisError, redis.exceptions.RedisClusterException, OSError)
+
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    """A change that makes a session a copy of another one.
+
+    Attributes:
+        key: the other session's.
+        own: what this replica knows of it, until Redis tells all of it.
+    """
+
+    key: bytes
+    own: SessionState | None
+
+    def __call__(self, state: SessionState | None, _now_s: float) -> SessionState | None:
+        return state if self.own is None else self.own
 
 
 class RedisSessions:
@@ -90,8 +105,9 @@ class RedisSessions:
             clock_s=lambda: monotonic() + self._ahead_s,
         )
         self.secret = self._own.secret
-        self._hot = _client(ledger, ledger.redis_timeout_s)
-        self._steady = _client(ledger, max(_STEADY_TIMEOUT_S, ledger.redis_timeout_s))
+        connecting, timeout_s = ledger.connecting(), ledger.redis_timeout_s
+        self._hot = Clients(connecting, timeout_s, _CONNECTIONS)
+        self._steady = Clients(connecting, max(_STEADY_TIMEOUT_S, timeout_s), 1)
         self._lock = threading.Lock()  # over _waiting
         self._waiting: OrderedDict[bytes, list[Change]] = OrderedDict()
         self._away = True
@@ -111,7 +127,7 @@ class RedisSessions:
         if self._away:
             return self._own.read(keys)
         try:
-            states, now_s = self._read(self._hot(), keys)
+            states, now_s = self._read(self._hot.client, keys)
         except _AWAY as error:
             self._leave(error)
             return self._own.read(keys)
@@ -135,9 +151,8 @@ class RedisSessions:
 
     def link(self, key: bytes, other: bytes) -> None:
         self._own.link(key, other)
-        (state,), _ = self._own.read([other])
-        if state is not None:
-            self._change(other, lambda _, __: state)
+        (own,), _ = self._own.read([key])
+        self._change(other, _Copy(key, own))
 
     def close(self) -> None:
         self._stopped = True
@@ -145,6 +160,8 @@ class RedisSessions:
         self._thread.join()
         if not self._away:
             self._write_all()
+        self._hot.close()
+        self._steady.close()
 
     def flushed(self, timeout_s: float) -> bool:
         """Waits until everything is in Redis; False: it took longer."""
@@ -178,11 +195,14 @@ class RedisSessions:
     def _meet(self) -> None:
         """Tries to reach Redis, and takes on the secret of all replicas."""
         try:
-            client, key = self._steady(), f"{self._tag}-secret"
+            self._steady.locate()
+            self._hot.follow(self._steady)
+            client: Any = self._steady.client  # redis-py types it as one that may be asynchronous
+            key = f"{self._tag}-secret"
             client.set(key, self._own.secret, nx=True)
             secret = client.get(key)
             self._read(client, ())
-            self._read(self._hot(), ())  # opens the connection of requests
+            self._hot.open_all()
         except _AWAY as error:
             if not self._away:
                 self._leave(error)
@@ -224,13 +244,18 @@ class RedisSessions:
 
     def _write(self, some: dict[bytes, tuple[Change, ...]]) -> list[bytes]:
         """Changes some sessions in Redis; returns the keys of those that nobody else changed."""
-        client, keys = self._steady(), [*some]
-        contents, now_s = self._contents(client, keys)
+        client, keys = self._steady.client, [*some]
+        copied = {one.key for changes in some.values() for one in changes if isinstance(one, _Copy)}
+        others = [*copied.difference(some)]
+        contents, now_s = self._contents(client, [*keys, *others])
+        found = dict(zip(others, map(decoded, contents[len(keys) :]), strict=True))
         written, swaps = [], []
-        for key, content in zip(keys, contents, strict=True):
+        for key, content in zip(keys, contents[: len(keys)], strict=True):
             before = state = decoded(content)
             for change in some[key]:
-                state = change(state, now_s)
+                known = found.get(change.key) if isinstance(change, _Copy) else None
+                state = change(state, now_s) if known is None else known
+            found[key] = state
             if state is None or state == before:
                 written.append(key)
             else:
@@ -260,33 +285,3 @@ class RedisSessions:
 
     def _name(self, key: bytes) -> str:
         return f"{self._tag}:{key.hex()}"
-
-
-def _client(ledger: LedgerSettings, timeout_s: float) -> Callable[[], Any]:
-    """Returns a function that returns the one client; a cluster is asked at its first use.
-
-    Raises:
-        ConfigError: the URL cannot be understood.
-    """
-    options: dict[str, Any] = {
-        "socket_timeout": timeout_s * _ANSWER_SHARE,
-        "socket_connect_timeout": timeout_s * (1.0 - _ANSWER_SHARE),
-        "retry": Retry(NoBackoff(), 0),
-        "protocol": 2,
-        "driver_info": None,
-    }
-    made: list[Any] = []
-    from_url: Any = redis.RedisCluster.from_url if ledger.redis_cluster else redis.Redis.from_url
-    make = partial(from_url, ledger.redis_url, **options)
-    if not ledger.redis_cluster:
-        try:
-            made.append(make())
-        except ValueError as error:
-            raise ConfigError(f"ledger.redis_url: {error}") from None
-
-    def client() -> Any:
-        if not made:
-            made.append(make())
-        return made[0]
-
-    return client

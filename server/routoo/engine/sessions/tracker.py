@@ -10,6 +10,7 @@ from routoo.errors import InvalidRequestError
 from routoo.routing.sessions.facts import PREVIOUS
 from routoo.routing.sessions.rows import Before, SessionRows
 from routoo.routing.sessions.state import MIN_CACHED_TOKENS, Turn, TurnReport
+from routoo.selector.reason import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,7 +85,7 @@ class Sessions:
         kept = dict(zip(wanted, states, strict=True))
         known = [
             None
-            if one.session is None or one.session.alone
+            if one.session is None or not one.session.is_followed
             else Before(one.session, None if one.session.begins else kept.get(key), now_s)
             for one, key in zip(requests, keys, strict=True)
         ]
@@ -143,6 +144,19 @@ class Sessions:
             linked = self._key(decision.tenant, PREVIOUS, reply_id)
             self.store.link(sessions.keys[row], linked)
 
+    def escalated(self, decision: Decision) -> None:
+        """Adds what a further answer to a turn is predicted to cost."""
+        self._costs_more(decision, decision.batch.costs_usd[decision.row])
+
+    def _costs_more(self, decision: Decision, more_usd: float) -> None:
+        """Changes what the turns of a decision's session have cost, and nothing else."""
+        sessions = decision.batch.sessions
+        if sessions is None or self.store is None or not sessions.keys[decision.row]:
+            return
+        more_nano_usd = round(more_usd * _NANO_PER_USD)
+        report = TurnReport(0, decision.model, None, 0.0, more_nano_usd)  # turns begin at 1
+        self.store.report(sessions.keys[decision.row], report)
+
     def undone(self, decisions: Sequence[Decision]) -> None:
         """Takes back what decisions that nobody received would have cost and cached."""
         for one in decisions:
@@ -150,6 +164,9 @@ class Sessions:
             if sessions is None or self.store is None or not sessions.keys[one.row]:
                 continue
             batch, row = one.batch, one.row
+            if batch.reasons[row] == Reason.ESCALATED:
+                self._costs_more(one, -batch.costs_usd[row])
+                continue
             report = TurnReport(
                 turn=int(sessions.rows.turns[row]) + 1,
                 model=batch.pool.model_of(batch.choices[row]),

@@ -10,9 +10,10 @@ them, which has figures nearest to those of the answer to come:
 - then those that name another service tier than the caller, where one of the others is left;
 - then those whose longest answer is below the caller's own, the longest of them excepted.
 
-The last three never take a model's last arm. A limit that the caller has set is lowered to the
-longest answer of the arm that is chosen, where that is smaller: a model of which all arms are short
-never answers at length.
+The last three never take a model's last arm. A request that names its model is sent as it is, so
+that it asks for no service tier and for no longest answer where its body has none. A limit that
+the caller has set is lowered to the longest answer of the arm that is chosen, where that is
+smaller: a model of which all arms are short never answers at length.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 # Anthropic's models refuse to reason beside these: https://docs.claude.com, extended thinking.
 _LEAST_TOP_P = 0.95
 _FORCED_TOOLS = frozenset({"any", "tool"})
+_NO_LIMIT: Final = 2.0**40  # tokens, above all longest answers
 _UNSAID: Mapping[str, Any] = {}
 
 
@@ -97,15 +99,19 @@ def arms_left(
     if any(one.effort for one in requests):
         ranks = np.array([RANKS.get(one.effort, np.nan) for one in requests])[:, None]
         left = _nearest(arms, left, np.abs(arms.efforts - ranks))
-    if any(one.service_tier for one in requests):
+    if any(one.service_tier or one.named for one in requests):
         known = np.array(arms.service_tiers)
         tiers = np.array([one.service_tier.lower() for one in requests])[:, None]
-        others = (known != tiers) & (known != "") & (tiers != "")
+        named = np.array([one.named for one in requests])[:, None]
+        others = (known != tiers) & (known != "") & ((tiers != "") | named)
         left = _nearest(arms, left, others.astype(np.float64))
     if arms.longest_answers is not None and any(
-        one.max_output_tokens is not None for one in requests
+        one.max_output_tokens is not None or one.named for one in requests
     ):
-        caps = np.array([one.max_output_tokens or 0.0 for one in requests], np.float64)[:, None]
+        caps = np.array(
+            [one.max_output_tokens or (_NO_LIMIT if one.named else 0.0) for one in requests],
+            np.float64,
+        )[:, None]
         left = _nearest(arms, left, np.maximum(0.0, caps - arms.longest_answers))
     return left
 

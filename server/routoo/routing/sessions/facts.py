@@ -59,6 +59,11 @@ class SessionFacts:
     writes: bool = True
     linked: bool = False
 
+    @property
+    def is_followed(self) -> bool:
+        """Whether what becomes of the turn counts: of one that is alone, where it may be named."""
+        return self.linked or not self.alone
+
 
 FIELDS: Final[tuple[str, ...]] = ("session_id", "current_model", "cached_input_tokens")
 """The fields of a request that tell its session."""

@@ -115,6 +115,8 @@ class SessionRows:
                 _put(rows, row, before, input_tokens[row], pool)
         rows.min_gain[rows.on] = min_gain
         rows.ahead[rows.on] = turns_ahead(rows.turns[rows.on])
+        # Such a turn is decided as without a session, and followed because the next may name it.
+        rows.ahead[[one is not None and one.facts.alone for one in known]] = 0.0
         return rows
 
     def take(self, rows: IndexArray) -> Self:
@@ -179,7 +181,7 @@ def _put(rows: SessionRows, row: int, before: Before, input_tokens: FloatArray, 
     rows.on[row] = True
     rows.current[row] = column = next(iter(_columns(pool, current)), -1)
     rows.ties[row] = int(facts.ties)
-    rows.writes[row] = facts.writes
+    rows.writes[row] = facts.writes and not facts.alone
     rows.linked[row] = facts.linked
     warm, cold = WARM_PRIOR
     if state is not None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from routoo.server.sessions import are_kept
+
 if TYPE_CHECKING:
     from routoo.config.settings import Settings
 
@@ -26,25 +28,28 @@ class MemoryNeed:
     Attributes:
         idle: the process with its predictor, before the first request, and what its caches grow to.
         open_decisions: decisions that may still be reported.
+        sessions: what is kept of sessions.
         log: entries of the decision log that wait to be written.
         in_flight: calls in progress.
     """
 
     idle: int
     open_decisions: int
+    sessions: int
     log: int
     in_flight: int
 
     @property
     def total(self) -> int:
         """The sum."""
-        return self.idle + self.open_decisions + self.log + self.in_flight
+        return self.idle + self.open_decisions + self.sessions + self.log + self.in_flight
 
     def line(self) -> str:
         """Returns one line for people."""
         parts = (
             f"{self.idle / MIB:.0f} idle",
             f"{self.open_decisions / MIB:.0f} open decisions (outcomes.max_open_decisions)",
+            f"{self.sessions / MIB:.0f} sessions (sessions.max_bytes)",
             f"{self.log / MIB:.0f} decision log (decision_log.max_waiting)",
             f"{self.in_flight / MIB:.0f} calls in progress (limits.max_in_flight_bytes)",
         )
@@ -64,8 +69,8 @@ def memory_findings(need: MemoryNeed, workers: int, limit_bytes: int | None) -> 
         found.append(
             f"warning: {workers} worker{'s' if workers > 1 else ''} may need"
             f" {need.total * workers / MIB:.0f} MiB, and the container has"
-            f" {limit_bytes / MIB:.0f}; give it more, or lower limits.max_in_flight_bytes or"
-            " outcomes.max_open_decisions, or calls are refused early"
+            f" {limit_bytes / MIB:.0f}; give it more, or lower limits.max_in_flight_bytes,"
+            " outcomes.max_open_decisions or sessions.max_bytes, or calls are refused early"
         )
     return found
 
@@ -83,6 +88,7 @@ def memory_need(settings: Settings, models: int, idle_bytes: int) -> MemoryNeed:
     return MemoryNeed(
         idle=idle_bytes + _CACHES_BYTES,
         open_decisions=settings.outcomes.max_open_decisions * decision_bytes,
+        sessions=settings.sessions.max_bytes if are_kept(settings) else 0,
         log=0 if log.path is None else log.max_waiting * _LOGGED_BYTES,
         in_flight=settings.limits.max_in_flight_bytes,
     )

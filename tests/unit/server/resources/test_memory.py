@@ -37,9 +37,16 @@ def test_the_containers_limit_is_read(
 
 def test_the_settings_that_ship_fit_in_what_deploy_sets() -> None:
     need = memory_need(Settings(), models=16, idle_bytes=175 * MIB)
-    assert need.total < 440 * MIB
+    assert need.total < 500 * MIB
     assert memory_findings(need, 1, 512 * MIB) == [need.line()]
     assert memory_findings(need, 2, None) == [need.line()]
+
+
+def test_sessions_are_counted_where_they_are_kept() -> None:
+    kept = memory_need(Settings(), models=16, idle_bytes=0)
+    off = memory_need(Settings(workers=2), models=16, idle_bytes=0)
+    assert (kept.sessions, off.sessions) == (64 * MIB, 0)
+    assert kept.total == off.total + 64 * MIB
 
 
 def test_limits_above_the_containers_memory_are_warned_of() -> None:

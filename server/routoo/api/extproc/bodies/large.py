@@ -28,7 +28,6 @@ READ: Final = frozenset(
     {
         *("messages", "input", "instructions", "system", "prompt", "suffix", "tools", "functions"),
         *("response_format", "text", "prediction", "output_format", "output_config"),
-        *("modalities", "cache_control", "metadata", "conversation", "previous_response_id"),
         *("prompt_cache_key", "container", "extra_body", "cached_content", "cachedContent"),
     }
 )
