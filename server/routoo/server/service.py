@@ -44,7 +44,7 @@ from routoo.server.removals import SettingsInUse
 from routoo.server.resources.container import container_bytes
 from routoo.server.resources.descriptors import COMPONENT, DescriptorWatch
 from routoo.server.resources.heap import bound_heap
-from routoo.server.resources.memory_need import memory_need
+from routoo.server.resources.memory_need import MemoryNeed, memory_lack, memory_need
 from routoo.server.resources.memory_watch import MemoryWatch, resident_bytes
 from routoo.server.resources.metrics import ResourceMetrics
 from routoo.telemetry.budget_gauges import BudgetMetrics
@@ -326,13 +326,17 @@ class Service:
     def _watch_memory(self) -> MemoryWatch:
         idle_bytes, limit_bytes = resident_bytes(), container_bytes()
 
-        def most_bytes() -> int:
-            models = len(self.engine.pool.names)
-            need_bytes = memory_need(self.current.settings, models, idle_bytes).total
-            if limit_bytes is None:
-                return need_bytes
-            return min(need_bytes, limit_bytes // self._settings.workers)
+        def need() -> MemoryNeed:
+            return memory_need(self.current.settings, len(self.engine.pool.names), idle_bytes)
 
+        def most_bytes() -> int:
+            if limit_bytes is None:
+                return need().total
+            return min(need().total, limit_bytes // self._settings.workers)
+
+        lack = memory_lack(need(), self._settings.workers, limit_bytes)
+        if lack:
+            _log.warning("there may be too little memory", reason=lack)
         watch = MemoryWatch(self._calls.in_flight, most_bytes, self._calls.relieve, resident_bytes)
         watch.start()
         return watch

@@ -149,3 +149,12 @@ async def test_a_message_that_is_too_large_is_refused_with_what_to_do(tmp_path: 
         with pytest.raises(RouterError, match=r"\d+ vs\. \d+.*raise .*limits\.max_message_bytes"):
             await client.route("easy " * 4000)
         assert (await client.route("easy")).model == "small"
+
+
+async def test_a_start_says_that_its_container_is_too_small(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("routoo.server.service.container_bytes", lambda: 100 * MIB)
+    async with serving(tiny_settings(tmp_path)) as running:
+        (told,) = [one["reason"] for one in running.logs if "too little memory" in one["event"]]
+    assert "the container has 100; give it more, or lower limits.max_in_flight_bytes" in told

@@ -64,15 +64,20 @@ def memory_findings(need: MemoryNeed, workers: int, limit_bytes: int | None) -> 
         workers: their number.
         limit_bytes: the limit of the container's memory; None: there is none.
     """
-    found = [need.line()]
-    if limit_bytes is not None and need.total * workers > limit_bytes:
-        found.append(
-            f"warning: {workers} worker{'s' if workers > 1 else ''} may need"
-            f" {need.total * workers / MIB:.0f} MiB, and the container has"
-            f" {limit_bytes / MIB:.0f}; give it more, or lower limits.max_in_flight_bytes,"
-            " outcomes.max_open_decisions or sessions.max_bytes, or calls are refused early"
-        )
-    return found
+    lack = memory_lack(need, workers, limit_bytes)
+    return [need.line(), *([f"warning: {lack}"] if lack else [])]
+
+
+def memory_lack(need: MemoryNeed, workers: int, limit_bytes: int | None) -> str:
+    """Returns what the workers lack, and what to do; empty: nothing. Arguments as above."""
+    if limit_bytes is None or need.total * workers <= limit_bytes:
+        return ""
+    return (
+        f"{workers} worker{'s' if workers > 1 else ''} may need"
+        f" {need.total * workers / MIB:.0f} MiB, and the container has"
+        f" {limit_bytes / MIB:.0f}; give it more, or lower limits.max_in_flight_bytes,"
+        " outcomes.max_open_decisions or sessions.max_bytes, or calls are refused early"
+    )
 
 
 def memory_need(settings: Settings, models: int, idle_bytes: int) -> MemoryNeed:
