@@ -69,7 +69,13 @@ def memory_findings(need: MemoryNeed, workers: int, limit_bytes: int | None) -> 
 
 
 def memory_lack(need: MemoryNeed, workers: int, limit_bytes: int | None) -> str:
-    """Returns what the workers lack, and what to do; empty: nothing. Arguments as above."""
+    """Returns what the workers lack, and what to do; empty: nothing.
+
+    Args:
+        need: the need of one of them.
+        workers: their number.
+        limit_bytes: the limit of the container's memory; None: there is none.
+    """
     if limit_bytes is None or need.total * workers <= limit_bytes:
         return ""
     return (
