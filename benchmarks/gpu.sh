@@ -26,4 +26,4 @@ if [[ ! -e "$venv/.installed" ]]; then
   touch "$venv/.installed"
 fi
 # onnxruntime finds CUDA's and cuDNN's libraries in the wheels that torch brings along.
-exec "$venv/bin/python" benchmarks/gpu.py "$@"
+PYTHONPATH=benchmarks exec "$venv/bin/python" -m harness.gpu "$@"

@@ -269,9 +269,9 @@ def _tells_of_trouble(line: str) -> bool:
     logged = json.loads(line)
     text = logged.get("text", "")
     # gRPC logs these when it drops headers that are not text, and when it cannot tell a caller who
-    # has left that there is no such method.
-    harmless = text == "Invalid encoding on %s" or text.startswith("ExecuteBatchError raised in")
-    return logged["level"] == "error" and not harmless
+    # has left that there is no such method. Of our methods it is trouble.
+    left = text.startswith("ExecuteBatchError raised in") and "[/routoo.v1." not in text
+    return logged["level"] == "error" and text != "Invalid encoding on %s" and not left
 
 
 def main() -> int:

@@ -45,7 +45,7 @@ EXPORT_FLOORS = (
 PURE = ("predictor", "selector", "budget", "tariffs")
 TRANSPORT = ("grpc", "google.protobuf", "grpc_health", "grpc_reflection", "routoo.v1")
 # A script per question stands in benchmarks/, where their names are the table of contents.
-MOST_ENTRIES = {"server/routoo": 20, "export/routoo_export": 20, "tests": 20, "benchmarks": 25}
+MOST_ENTRIES = {"server/routoo": 20, "export/routoo_export": 20, "tests": 20, "benchmarks": 24}
 LONG, TOO_LONG = 400, 600
 PACKAGES = [(SERVER, "routoo", FLOORS), (EXPORT, "routoo_export", EXPORT_FLOORS)]
 
