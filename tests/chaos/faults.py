@@ -96,6 +96,7 @@ class _Freeze:
 
 
 async def _join(world: World, event: Event) -> None:
+    world.begin("gone", JOINING)  # until it serves
     world.replicas[JOINING].start()
 
 
