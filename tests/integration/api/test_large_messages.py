@@ -11,7 +11,8 @@ import pytest
 
 from routoo.api import convert
 from routoo.api.aside import LARGE_BYTES
-from routoo.api.extproc import exchange, router
+from routoo.api.extproc import exchange
+from routoo.api.llm import router
 from routoo.v1 import route_pb2
 from routoo.v1.router_pb2_grpc import RouterServiceStub
 from support.processor_stream import chat_body, request_body, request_headers, stream

@@ -16,15 +16,15 @@ from urllib.parse import unquote
 
 from routoo.api.aside import LARGE_BYTES
 from routoo.api.extproc import messages
-from routoo.api.extproc.bodies.arm_fields import arm_fields
-from routoo.api.extproc.bodies.request_body import read_body
-from routoo.api.extproc.body import api_of
 from routoo.api.extproc.failures import may_have_worked
-from routoo.api.extproc.headers import PREFIX
-from routoo.api.extproc.named_models import EVERY_NAME
-from routoo.api.extproc.refusal import Refusal, unreadable
-from routoo.api.extproc.router import Head
-from routoo.api.extproc.settlement import FIRST_ERROR_STATUS, settled_by
+from routoo.api.llm.bodies.arm_fields import arm_fields
+from routoo.api.llm.bodies.request_body import read_body
+from routoo.api.llm.body import api_of
+from routoo.api.llm.headers import PREFIX
+from routoo.api.llm.named_models import EVERY_NAME
+from routoo.api.llm.refusal import Refusal, unreadable
+from routoo.api.llm.router import Head
+from routoo.api.llm.settlement import FIRST_ERROR_STATUS, settled_by
 from routoo.errors import InvalidRequestError, UnreadableBodyError
 from routoo.routing.arms.parameters import LIMIT_FIELDS
 from routoo.routing.outcome import OutcomeReport
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from routoo.api.aside import Aside
-    from routoo.api.extproc.bodies.request_body import RequestBody
-    from routoo.api.extproc.messages import Header
-    from routoo.api.extproc.metrics import ExchangeCounts
-    from routoo.api.extproc.router import Routed, Router
     from routoo.api.extproc.settlement import AwaitedReplies
+    from routoo.api.llm.bodies.request_body import RequestBody
+    from routoo.api.llm.headers import Header
+    from routoo.api.llm.metrics import ExchangeCounts
+    from routoo.api.llm.router import Routed, Router
     from routoo.api.security.gate import Admission
     from routoo.config.processor import ProcessorSettings
 
@@ -344,7 +344,7 @@ class Exchange:
         assert self._request is not None  # noqa: S101 - refusals come after its headers
         self._next = _Next.NOTHING
         self._tally.request("refused")
-        return refusal.answer(self._request.api)
+        return messages.refused(refusal, self._request.api)
 
 
 def _plain(headers: Message) -> list[Header]:
