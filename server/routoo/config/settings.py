@@ -30,7 +30,9 @@ class MetricsSettings(Section):
     """The metrics page for Prometheus."""
 
     enabled: bool = True
+    """Whether metrics are served."""
     listen: TcpAddress = "127.0.0.1:9095"
+    """HOST:PORT of the page for Prometheus."""
 
 
 class BatchingSettings(Section):
@@ -48,7 +50,9 @@ class LimitSettings(Section):
     """Limits on the size of requests."""
 
     max_prompt_chars: int = Field(default=1_000_000, ge=1, le=100_000_000)
+    """Longest text of a request, in characters."""
     max_batch_prompts: int = Field(default=100_000, ge=1, le=1_000_000)
+    """Most prompts of a ``RouteBatch``."""
     max_message_bytes: int = Field(default=8 * 1024 * 1024, ge=1024, le=2**31 - 1)
     """Greatest length of a message to the service, decompressed where it is compressed."""
     max_in_flight_bytes: int = Field(default=160 * 1024 * 1024, ge=1024 * 1024, le=2**40)
@@ -71,6 +75,7 @@ class LogSettings(Section):
     """The service's log, JSON lines on stderr. Prompts are never logged."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least level that is logged, on stderr."""
 
 
 class Settings(BaseSettings):
