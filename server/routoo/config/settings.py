@@ -13,6 +13,7 @@ from pydantic_settings import (
 
 from routoo.config.budget import BudgetSettings, LedgerSettings, distinct_names
 from routoo.config.corrections import CorrectionSettings
+from routoo.config.health import HealthSettings
 from routoo.config.observability import DecisionLogSettings, TracingSettings
 from routoo.config.operations import OverloadSettings, ReloadSettings
 from routoo.config.policy import PolicySettings
@@ -107,6 +108,7 @@ class Settings(BaseSettings):
     ledger: LedgerSettings = LedgerSettings()
     outcomes: OutcomeSettings = OutcomeSettings()
     corrections: CorrectionSettings = CorrectionSettings()
+    health: HealthSettings = HealthSettings()
     sessions: SessionSettings = SessionSettings()
     batching: BatchingSettings = BatchingSettings()
     limits: LimitSettings = LimitSettings()

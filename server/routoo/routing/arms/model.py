@@ -21,8 +21,8 @@ from pydantic import (
 from routoo.predictor.tokenizers.families import FAMILIES
 from routoo.routing.arms.efforts import DEFAULT_EFFORT, RANKS
 from routoo.routing.arms.parameters import parameters_of, why_not
+from routoo.routing.arms.sold_prices import SoldPrices
 from routoo.routing.arms.spec import APIS, ArmSpec, KnownEffort
-from routoo.routing.sold_prices import SoldPrices
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 MediaRate = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]

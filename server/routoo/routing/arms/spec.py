@@ -24,7 +24,7 @@ from routoo.routing.arms.efforts import (
     Effort,
     effort_of_budget,
 )
-from routoo.routing.sold_prices import Multiplier, ServiceTier
+from routoo.routing.arms.sold_prices import Multiplier, ServiceTier
 
 Api = Literal["chat", "responses", "completions", "messages"]
 APIS: Final[tuple[Api, ...]] = get_args(Api)
