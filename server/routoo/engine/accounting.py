@@ -44,6 +44,11 @@ class Accounting:
     sessions: Sessions = NO_SESSIONS
     health: ProviderHealth | None = None
 
+    @property
+    def waits(self) -> bool:
+        """Whether a decision may wait for another machine or for a disk."""
+        return self.sessions.waits or (self.spending is not None and self.spending.ledger.waits)
+
     def budgets(self, tenant: str = "") -> list[tuple[BudgetState, float]]:
         """Returns each budget's state and price, in the settings' order; may wait for the ledger.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from routoo.api.extproc.failures import FROM_UPSTREAM, RETRY_AFTER, TIMED_OUT, failure_told
-from routoo.api.extproc.headers import COST_USD, DECISION_ID, MODEL
+from routoo.api.llm.headers import COST_USD, DECISION_ID, MODEL
 from routoo.routing.health.failures import FIRST_ERROR, Cause, ProviderFailure
 from routoo.tariffs.reply_sieve import ReplySieve
 from routoo.tariffs.usage_reader import read
