@@ -9,13 +9,15 @@ it passes, to find what it cost.
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from enum import Enum, auto
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from routoo.api.extproc import messages
-from routoo.api.extproc.failures import may_have_worked
+from routoo.api.extproc.failures import may_have_worked, reply_failure
 from routoo.api.llm.body import api_of
 from routoo.api.llm.headers import PREFIX
 from routoo.api.llm.intake import decided
@@ -37,9 +39,11 @@ if TYPE_CHECKING:
     from routoo.api.llm.router import Routed, Router
     from routoo.api.security.gate import Admission
     from routoo.config.processor import ProcessorSettings
+    from routoo.routing.health.failures import ProviderFailure
 
 Message = Any  # envoy.service.ext_proc.v3.ProcessingRequest, or a part of it; it has no types
 _PLAIN = frozenset({"", "identity"})
+_STATUS = re.compile(r"[1-9]\d\d", re.ASCII)
 
 
 class _Next(Enum):
@@ -94,6 +98,8 @@ class Exchange:
         self._ended = "gone"
         self._error = ""
         self._may_have_worked = False
+        self._status = 0
+        self._failure: ProviderFailure | None = None
 
     @property
     def over(self) -> bool:
@@ -169,22 +175,24 @@ class Exchange:
         latency_ms = (perf_counter() - self.sent_s) * 1e3
         if self._error:
             self._tally.reply("failed")
-            return OutcomeReport(
+            found = OutcomeReport(
                 decision_id,
                 error=self._error,
                 estimated=self._may_have_worked and self._settings.failed_upstream == "estimate",
             )
-        if self._reply is None:
+        elif self._reply is None:
             self._tally.reply("gone" if self._ended == "gone" else "estimated")
-            return OutcomeReport(decision_id, estimated=True)
-        finished = self._ended == "read"
-        return settled_by(
-            decision_id,
-            self._reply.reading(finished=finished),
-            latency_ms if finished else None,
-            self._tally,
-            broke_off=not finished,
-        )
+            found = OutcomeReport(decision_id, estimated=True)
+        else:
+            finished = self._ended == "read"
+            found = settled_by(
+                decision_id,
+                self._reply.reading(finished=finished),
+                latency_ms if finished else None,
+                self._tally,
+                broke_off=not finished,
+            )
+        return replace(found, status=self._status, failure=self._failure, witnessed=True)
 
     def _request_headers(self, message: Message) -> bytes | None:
         headers = _plain(message.headers)
@@ -251,10 +259,12 @@ class Exchange:
         assert self._routed is not None  # noqa: S101 - Envoy sends them for routed requests only
         headers = dict(_plain(message.headers))
         status = headers.get(":status", "")
+        self._status = int(status) if _STATUS.fullmatch(status) else 0
         reader = None
-        if not status.isdigit() or int(status) >= FIRST_ERROR_STATUS:
-            self._error = f"HTTP status {status}" if status.isdigit() else "no HTTP status"
+        if not self._status or self._status >= FIRST_ERROR_STATUS:
+            self._error = f"HTTP status {status}" if self._status else "no HTTP status"
             self._may_have_worked = may_have_worked(status, headers, attributes)
+            self._failure = reply_failure(self._status, headers, attributes)
         elif not message.end_of_stream and self._routed.decision is not None:
             reader = self._reader(headers)
         self._reply = reader
