@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from routoo.api.extproc.bodies.json_text import BOM, read_json
 from routoo.api.http.door import Door
 from routoo.api.http.json_form import JsonForm
+from routoo.api.llm.bodies.json_text import BOM, read_json
 from routoo.errors import InvalidRequestError
 from routoo.v1 import route_pb2
 
