@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import orjson
 
-from routoo.api.extproc.media import Media
+from routoo.api.llm.media import Media
 from routoo.predictor.conversation import role_of
 
 Need = Literal["tools", "images", "audio", "video", "files", "json_output"]

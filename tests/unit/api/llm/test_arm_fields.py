@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routoo.api.extproc.bodies import request_body
-from routoo.api.extproc.bodies.arm_fields import arm_fields
-from routoo.api.extproc.bodies.request_body import read_body
+from routoo.api.llm.bodies import request_body
+from routoo.api.llm.bodies.arm_fields import arm_fields
+from routoo.api.llm.bodies.request_body import read_body
 from routoo.routing.arms.spec import ArmSpec
 
 FIELDS: dict[str, Any] = {

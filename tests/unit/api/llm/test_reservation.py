@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from routoo.api.extproc.body import api_of
-from routoo.api.extproc.refusal import Refusal
-from routoo.api.extproc.router import Head, Router
+from routoo.api.llm.body import api_of
+from routoo.api.llm.refusal import Refusal
+from routoo.api.llm.router import Head, Router
 from routoo.api.overload import Overload
 from routoo.api.security.caller import Caller
 from routoo.api.security.gate import Admission

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from routoo.api.extproc.refusal import Refusal
+from routoo.api.llm.refusal import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from routoo.api.extproc.bodies.request_body import RequestBody
+    from routoo.api.llm.bodies.request_body import RequestBody
     from routoo.config.processor import ProcessorSettings
     from routoo.routing.pool import Pool
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import grpc
 import orjson
 
-from routoo.api.extproc.headers import DECISION_ID
-from routoo.api.extproc.messages import immediate
+from routoo.api.llm.headers import DECISION_ID
 from routoo.api.status import reported, status_of
 from routoo.errors import (
     BudgetSpentError,
@@ -20,7 +19,8 @@ from routoo.errors import (
 )
 
 if TYPE_CHECKING:
-    from routoo.api.extproc.body import Api
+    from routoo.api.llm.body import Api
+    from routoo.api.llm.headers import Header
     from routoo.config.processor import RoutingFailure
 
 # Follows from the gRPC status, except for the errors of _OWN_STATUS, which HTTP tells apart.
@@ -87,8 +87,8 @@ class Refusal:
     failure: RoutingFailure | None = None
     decision_id: str = ""
 
-    def answer(self, api: Api) -> bytes:
-        """Returns the message that makes Envoy send this reply."""
+    def body(self, api: Api) -> bytes:
+        """Returns the body of the reply, JSON in the form of the API's own errors."""
         if api == "messages":
             kind = _ANTHROPIC_KINDS.get(self.status, _FAULT)
             content: object = {
@@ -104,12 +104,17 @@ class Refusal:
                     "code": self.code,
                 }
             }
+        return orjson.dumps(content)
+
+    @property
+    def headers(self) -> list[Header]:
+        """The headers of the reply."""
         headers = [("content-type", "application/json")]
         if self.retry_after_s is not None:
             headers.append(("retry-after", str(max(1, ceil(self.retry_after_s)))))
         if self.decision_id:
             headers.append((DECISION_ID, self.decision_id))
-        return immediate(self.status, headers, orjson.dumps(content), f"routoo_{self.code}")
+        return headers
 
 
 def unreadable(status: int, what: str) -> Refusal:

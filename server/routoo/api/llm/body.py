@@ -9,8 +9,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
-from routoo.api.extproc.body_facts import USER, BodyFacts
-from routoo.api.extproc.parts import read_content, read_messages
+from routoo.api.llm.body_facts import USER, BodyFacts
+from routoo.api.llm.parts import read_content, read_messages
 from routoo.predictor.conversation import OFFERED_TOOLS, TURN, conversation
 from routoo.request_fields import MOST_ANSWERS
 from routoo.routing.arms.parameters import LIMIT_FIELDS
@@ -18,8 +18,8 @@ from routoo.routing.arms.parameters import LIMIT_FIELDS
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from routoo.api.extproc.body_facts import Need
-    from routoo.api.extproc.media import Media
+    from routoo.api.llm.body_facts import Need
+    from routoo.api.llm.media import Media
 
 Api = Literal["chat", "responses", "completions", "messages"]
 

@@ -6,11 +6,11 @@ from base64 import b64decode
 from binascii import Error
 from typing import TYPE_CHECKING, Any, Final
 
-from routoo.api.extproc.body_facts import TOOL
-from routoo.api.extproc.media import data_of
+from routoo.api.llm.body_facts import TOOL
+from routoo.api.llm.media import data_of
 
 if TYPE_CHECKING:
-    from routoo.api.extproc.body_facts import BodyFacts, Need
+    from routoo.api.llm.body_facts import BodyFacts, Need
 
 _TEXT: Final = frozenset({"text", "input_text", "output_text", "refusal", "summary_text"})
 # A part that is no text is told by a word in the name of its kind, so that those of other APIs and

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routoo.api.extproc.body import api_of, asked_by
+from routoo.api.llm.body import api_of, asked_by
 from routoo.config.processor import MediaRates
 from routoo.predictor.conversation import contents, conversation, read_turns
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from routoo.api.extproc.bodies.json_text import (
+from routoo.api.llm.bodies.json_text import (
     BOM,
     TEXT,
     colons_of,
@@ -31,7 +31,7 @@ from routoo.api.extproc.bodies.json_text import (
     keys_in,
     read_json,
 )
-from routoo.api.extproc.bodies.large import read_large
+from routoo.api.llm.bodies.large import read_large
 from routoo.errors import UnreadableBodyError
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routoo.api.extproc.bodies import large, request_body
-from routoo.api.extproc.bodies.json_text import read_json
-from routoo.api.extproc.bodies.request_body import RequestBody, read_body
+from routoo.api.llm.bodies import large, request_body
+from routoo.api.llm.bodies.json_text import read_json
+from routoo.api.llm.bodies.request_body import RequestBody, read_body
 from routoo.errors import InvalidRequestError, UnreadableBodyError
 
 AUTO = ("auto",)
@@ -58,7 +58,7 @@ def read(data: bytes) -> RequestBody:
 def in_steps(patch: pytest.MonkeyPatch, most_bytes: int = 8, most_signs: int = 4) -> None:
     """Has bodies of any size read as large ones are, in tiny steps."""
     patch.setattr(request_body, "SMALL_BYTES", -1)
-    patch.setattr("routoo.api.extproc.bodies.structure._STEP", 7)
+    patch.setattr("routoo.api.llm.bodies.structure._STEP", 7)
     patch.setattr(large, "_STEP_BYTES", most_bytes)
     patch.setattr(large, "_STEP_SIGNS", most_signs)
 

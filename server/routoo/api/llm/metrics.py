@@ -9,7 +9,7 @@ from prometheus_client import Counter
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-    from routoo.api.extproc.refusal import Fault
+    from routoo.api.llm.refusal import Fault
 
 RequestResult = Literal["routed", "fallback", "passed", "refused"]
 ReplyResult = Literal["read", "estimated", "failed", "gone"]

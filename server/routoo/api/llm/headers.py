@@ -10,6 +10,7 @@ from routoo.request_fields import FIELDS, Kind
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+Header = tuple[str, str]
 PREFIX = "x-routoo-"
 MODEL = "x-routoo-model"
 ARM = "x-routoo-arm"

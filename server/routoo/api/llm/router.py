@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from routoo.api.aside import LARGE_BYTES, Aside
-from routoo.api.extproc.body import asked_by
-from routoo.api.extproc.headers import (
+from routoo.api.llm.body import asked_by
+from routoo.api.llm.headers import (
     ARM,
     COST_USD,
     DECISION_ID,
@@ -20,8 +20,8 @@ from routoo.api.extproc.headers import (
     SWITCH_COST_USD,
     read_fields,
 )
-from routoo.api.extproc.named_models import booked_model
-from routoo.api.extproc.refusal import Refusal, failure_of, fault_of, refusal_of
+from routoo.api.llm.named_models import booked_model
+from routoo.api.llm.refusal import Refusal, failure_of, fault_of, refusal_of
 from routoo.api.session_of_body import session_of, session_of_body
 from routoo.errors import DrainingError, InvalidRequestError, NoEligibleModelError
 from routoo.predictor.conversation import TURN, contents
@@ -35,10 +35,10 @@ from routoo.routing.sessions.stay import Stay
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from routoo.api.extproc.bodies.request_body import RequestBody
-    from routoo.api.extproc.body import Api, Asked
-    from routoo.api.extproc.messages import Header
-    from routoo.api.extproc.refusal import Fault
+    from routoo.api.llm.bodies.request_body import RequestBody
+    from routoo.api.llm.body import Api, Asked
+    from routoo.api.llm.headers import Header
+    from routoo.api.llm.refusal import Fault
     from routoo.api.overload import Overload
     from routoo.api.security.caller import Caller
     from routoo.api.security.gate import Admission

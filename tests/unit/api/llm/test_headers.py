@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from routoo.api.extproc.headers import read_fields
+from routoo.api.llm.headers import read_fields
 from routoo.errors import InvalidRequestError
 
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 import orjson
 
-from routoo.api.extproc.bodies.json_text import (
+from routoo.api.llm.bodies.json_text import (
     BOM,
     doubled,
     doubled_key,
     keys_in,
     read_json,
 )
-from routoo.api.extproc.bodies.structure import BRACE, BRACKET, COLON, COMMA, structure_of
+from routoo.api.llm.bodies.structure import BRACE, BRACKET, COLON, COMMA, structure_of
 from routoo.errors import InvalidRequestError, UnreadableBodyError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from routoo.api.extproc.bodies.structure import Structure
+    from routoo.api.llm.bodies.structure import Structure
 
 READ: Final = frozenset(
     {

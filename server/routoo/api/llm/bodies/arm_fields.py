@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from routoo.api.extproc.bodies.request_body import places_of
-from routoo.api.extproc.body import whole
+from routoo.api.llm.bodies.request_body import places_of
+from routoo.api.llm.body import whole
 from routoo.routing.arms.parameters import LIMIT_FIELDS, parameters_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from routoo.api.extproc.bodies.request_body import RequestBody
+    from routoo.api.llm.bodies.request_body import RequestBody
     from routoo.routing.arms.spec import Api, ArmSpec
 
 _SPACE = b" \t\r\n"  # JSON's
