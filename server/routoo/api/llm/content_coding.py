@@ -61,11 +61,9 @@ def decoded(data: bytes, codings: Sequence[str], most_bytes: int) -> bytes:
             raise
         # Each library has its own errors, whose common base is this.
         except Exception as error:
-            wrong = UnreadableBodyError(
+            raise UnreadableBodyError(
                 f"the body is no {coding}, as its content-encoding says, or it is cut off"
-            )
-            wrong.may_be_routed = False
-            raise wrong from error
+            ) from error
     return data
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from routoo.api.aside import LARGE_BYTES
 from routoo.api.llm.bodies.arm_fields import arm_fields
-from routoo.api.llm.bodies.request_body import read_body
+from routoo.api.llm.bodies.request_body import may_name, read_body
 from routoo.api.llm.content_coding import decoded
 from routoo.api.llm.named_models import EVERY_NAME
 from routoo.api.llm.refusal import Refusal, too_large, unreadable
@@ -15,7 +15,7 @@ from routoo.errors import TooLargeError, UnreadableBodyError
 from routoo.routing.arms.parameters import LIMIT_FIELDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Sequence
 
     from routoo.api.aside import Aside
     from routoo.api.llm.bodies.request_body import RequestBody
@@ -103,7 +103,7 @@ async def _read(
     names = settings.route_names if settings.named_models == "pass" else EVERY_NAME
     try:
         if head.codings:
-            data = await aside.run(decoded, data, head.codings, settings.max_body_bytes)
+            data = await aside.run(_decoded, data, head.codings, settings.max_body_bytes, names)
             hold(len(data))
         if len(data) > LARGE_BYTES:
             return await aside.run(read_body, data, names)
@@ -116,3 +116,12 @@ async def _read(
         return None if settings.on_too_large == "pass" else too_large(settings, str(error))
     except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer
         return router.refused(error)
+
+
+def _decoded(data: bytes, codings: Sequence[str], most_bytes: int, names: Collection[str]) -> bytes:
+    """Decodes a body; of one that is something else, tells whether it may be routed as it is."""
+    try:
+        return decoded(data, codings, most_bytes)
+    except UnreadableBodyError as error:
+        error.may_be_routed = may_name(data, names)
+        raise
