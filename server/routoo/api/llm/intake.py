@@ -10,6 +10,7 @@ from routoo.api.llm.bodies.arm_fields import arm_fields
 from routoo.api.llm.bodies.request_body import read_body
 from routoo.api.llm.named_models import EVERY_NAME
 from routoo.api.llm.refusal import Refusal, unreadable
+from routoo.api.llm.router import Routed
 from routoo.errors import UnreadableBodyError
 from routoo.routing.arms.parameters import LIMIT_FIELDS
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from routoo.api.aside import Aside
     from routoo.api.llm.bodies.request_body import RequestBody
-    from routoo.api.llm.router import Head, Routed, Router
+    from routoo.api.llm.router import Head, Router
     from routoo.api.security.gate import Admission
     from routoo.config.processor import ProcessorSettings
 
@@ -37,15 +38,22 @@ class Accepted:
     body: RequestBody
     found: Routed
 
-    def rewritten(self, settings: ProcessorSettings) -> bytes:
-        """Returns the body for the model: with its name, its arm's fields, and a longest answer."""
+    def rewritten(self, settings: ProcessorSettings, name: str | None = None) -> bytes:
+        """Returns the body for the model: with its name, its arm's fields, and a longest answer.
+
+        Args:
+            settings: of the processor.
+            name: the model's name at its provider; None: the pool's, or the caller's own.
+        """
         found, api = self.found, self.head.api
         fields = {} if found.arm is None else arm_fields(self.body, found.arm, api)
         if settings.cap_answers and found.decision is not None:
             tokens = found.decision.max_output_tokens
             if tokens is not None:
                 fields[LIMIT_FIELDS[api][0]] = b"%d" % tokens
-        return self.body.rewritten(None if found.is_named else found.model, fields)
+        if name is None and not found.is_named:
+            name = found.model
+        return self.body.rewritten(name, fields)
 
 
 async def decided(
@@ -55,8 +63,12 @@ async def decided(
     data: bytes,
     settings: ProcessorSettings,
     admit: Callable[[], Admission],
+    offered: tuple[str, ...] | None = None,
 ) -> Accepted | Refusal | None:
     """Reads a body and decides the request; None: it goes on as it came.
+
+    A request that names its model, and may pass, is accepted without a decision where the caller
+    of this function sends it on.
 
     Args:
         router: decides.
@@ -65,8 +77,10 @@ async def decided(
         data: the body.
         settings: of the processor.
         admit: lets the sender in, or raises.
+        offered: the models and arms that the caller of this function sends requests to, empty: all
+            of the pool; None: somebody else sends them, to the models that the settings name.
     """
-    passes = settings.named_models == "pass"
+    passes = settings.named_models == "pass" and offered is None
     names = settings.route_names if passes else EVERY_NAME
     try:
         if len(data) > LARGE_BYTES:
@@ -80,10 +94,10 @@ async def decided(
     except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer
         return router.refused(error)
     named = "" if passes else router.named(body, settings)
-    if isinstance(named, Refusal):
-        return named
-    if body is None:
-        return None
+    if body is None or isinstance(named, Refusal):
+        return named if isinstance(named, Refusal) else None
+    if named and settings.named_models == "pass":
+        return Accepted(head, body, Routed(named, None, (), None, is_named=True))
     found = await router.route(
         head,
         body.values,
@@ -91,5 +105,6 @@ async def decided(
         counted=body.counted,
         size_bytes=len(data),
         named=named,
+        offered=offered,
     )
     return found if isinstance(found, Refusal) else Accepted(head, body, found)
