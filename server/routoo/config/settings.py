@@ -20,6 +20,7 @@ from routoo.config.operations import OverloadSettings, ReloadSettings
 from routoo.config.policy import PolicySettings
 from routoo.config.predictor import PredictorSettings
 from routoo.config.processor import ProcessorSettings
+from routoo.config.proxy import ProxySettings
 from routoo.config.section import Section
 from routoo.config.security import CallAddress, Listener, SecuritySettings, TcpAddress
 from routoo.config.sessions import SessionSettings
@@ -115,6 +116,7 @@ class Settings(BaseSettings):
     batching: BatchingSettings = BatchingSettings()
     limits: LimitSettings = LimitSettings()
     processor: ProcessorSettings = ProcessorSettings()
+    proxy: ProxySettings = ProxySettings()
     log: LogSettings = LogSettings()
     security: SecuritySettings = SecuritySettings()
     overload: OverloadSettings = OverloadSettings()
