@@ -1,4 +1,4 @@
-"""Whose fault a failed reply was, as Envoy's log and its details of replies say it."""
+"""The failures of providers that Envoy's log and its details of replies tell."""
 
 from __future__ import annotations
 
