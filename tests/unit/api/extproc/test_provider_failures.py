@@ -1,4 +1,4 @@
-"""Whose fault a failed reply was, as Envoy's log and its details of replies say it."""
+"""The fault behind a failed reply, as Envoy's log and its details of replies tell it."""
 
 from __future__ import annotations
 
