@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
@@ -9,19 +10,23 @@ import orjson
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from routoo.api.http.call import CERTIFICATE
+from routoo.api.http.call import CERTIFICATE, WHOLE_REPLY
 from routoo.api.http.problem import PROBLEM
 
 if TYPE_CHECKING:
     import asyncio
 
     from uvicorn.config import Config
+    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
     from uvicorn.server import ServerState
+
+    from routoo.api.http.call import Headers
 
 MOST_HEAD_BYTES: Final = 64 * 1024
 """Greatest length of a request's line and headers together."""
+_CLOSE: Final = b"connection: close\r\n\r\n"
 _MOST_PIPELINED: Final = 64
 """Most requests that wait behind the one that is answered, in one connection."""
 
@@ -101,6 +106,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self.refuse(400, "too many requests at once in one connection; wait for replies")
             raise _PipelineFullError
         super().on_headers_complete()
+        self.scope["state"][WHOLE_REPLY] = partial(send_whole, self.cycle)
         if self.parser.should_upgrade():
             # The parser takes nothing more of a connection whose client has asked for another
             # protocol.
@@ -133,10 +139,11 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         if not self.since_s or now_s - self.since_s <= longest_s:
             return
-        if self._in_head:
-            self.refuse(408, "the request was not there in time; send it at once")
-        else:
-            self.transport.close()
+        self.refuse(
+            408,
+            f"the request was not there within {longest_s:g} s; send it at once, or set"
+            " http.transfer_timeout_s",
+        )
 
     def refuse(self, status: int, detail: str) -> None:
         """Replies with a problem and closes; where another reply is due, closes after that."""
@@ -145,8 +152,11 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete:
-            cycle.keep_alive = False
-            return
+            if not cycle.more_body or cycle.response_started:
+                cycle.keep_alive = False
+                return
+            # Nothing more of its body comes. Its answer is told that the caller has gone.
+            self.since_s = 0.0
         title = HTTPStatus(status).phrase
         body = orjson.dumps(
             {"type": "about:blank", "title": title, "status": status, "detail": detail}
@@ -159,6 +169,45 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _refuse_head(self) -> None:
         self.refuse(431, f"line and headers have more than {MOST_HEAD_BYTES} bytes; send less")
+
+
+def send_whole(cycle: RequestResponseCycle, status: int, headers: Headers, body: bytes) -> bool:
+    """Sends head and body of a reply in one packet, which wakes the caller once and not twice.
+
+    Args:
+        cycle: the request; its reply has not begun.
+        status: of HTTP.
+        headers: all headers, the length of the body among them.
+        body: the whole body.
+
+    Returns:
+        False where nothing was sent, as the caller has not taken earlier replies yet.
+
+    Raises:
+        ValueError: a header would end its line.
+    """
+    if cycle.flow.write_paused:
+        return False
+    head = [STATUS_LINE[status]]
+    for name, value in (*cycle.default_headers, *headers):
+        if b"\n" in value or b"\r" in value:
+            raise ValueError("a header of a reply has more than one line")
+        head += (name, b": ", value, b"\r\n")
+        if name == b"connection" and value == b"close":
+            cycle.keep_alive = False
+    head.append(b"\r\n" if cycle.keep_alive or b"connection" in head else _CLOSE)
+    if cycle.scope["method"] != "HEAD":
+        head.append(body)
+    cycle.response_started = True
+    cycle.waiting_for_100_continue = False
+    if not cycle.disconnected:
+        cycle.transport.write(b"".join(head))
+    cycle.response_complete = True
+    cycle.message_event.set()
+    if not cycle.keep_alive:
+        cycle.transport.close()
+    cycle.on_response()
+    return True
 
 
 def certificate_facts(certificate: bytes) -> dict[str, Any]:
