@@ -254,6 +254,14 @@ async def test_head_has_the_headers_of_get(fronts: Fronts) -> None:
         assert (await one.reply()).json == {"status": "ALIVE"}
 
 
+async def test_a_websocket_is_told_to_use_http(fronts: Fronts) -> None:
+    async with fronts() as front, connected(front) as one:
+        headers = b"upgrade: websocket\r\nconnection: upgrade\r\n"
+        await one.send(request(b"", headers, b"GET /v1/responses HTTP/1.1"))
+        reply = await one.reply()
+        assert (reply.status, reply.headers["connection"]) == (426, "close")
+
+
 @pytest.mark.parametrize(
     ("host", "status"),
     [

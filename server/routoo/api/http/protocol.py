@@ -6,6 +6,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
+import httptools
 import orjson
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 MOST_HEAD_BYTES: Final = 64 * 1024
 """Greatest length of a request's line and headers together."""
+_UPGRADE_HEADERS: Final = frozenset({b"upgrade", b"connection", b"http2-settings"})
 _CLOSE: Final = b"connection: close\r\n\r\n"
 _MOST_PIPELINED: Final = 64
 """Most requests that wait behind the one that is answered, in one connection."""
@@ -59,6 +61,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._most_connections = most_connections
         self._in_head = True
         self._head_bytes = 0
+        self._head_without_upgrade = b""
         self._unsent_bytes = 0
         self._unsent_since_s = 0.0
         self._certificate: dict[str, Any] | None = None
@@ -80,12 +83,27 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         if not self.since_s:
             self.since_s = self.loop.time()
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self._feed(data)
+        except httptools.HttpParserError as error:
+            self.refuse(400, f"the request is no HTTP: {error}; send HTTP/1.1")
         # A header counts when it has ended; one that never ends is told by what has come.
         if self._in_head and self.since_s:
             self._head_bytes += len(data)
             if self._head_bytes > MOST_HEAD_BYTES:
                 self._refuse_head()
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            # The parser takes no body of a request whose client would rather speak another
+            # protocol, and nothing after it. So the request is read again without that wish.
+            head, self._head_without_upgrade = self._head_without_upgrade, b""
+            if head:
+                self.parser = httptools.HttpRequestParser(self)
+                self._feed(head + data[upgrade.args[0] :])
 
     def on_message_begin(self) -> None:
         """Begins a request."""
@@ -105,23 +123,33 @@ class BoundedProtocol(HttpToolsProtocol):
         if len(self.pipeline) >= _MOST_PIPELINED:
             self.refuse(400, "too many requests at once in one connection; wait for replies")
             raise _PipelineFullError
+        if self.parser.should_upgrade() and not self._is_websocket():
+            self._head_without_upgrade = self._head()
+            return
         super().on_headers_complete()
         self.scope["state"][WHOLE_REPLY] = partial(send_whole, self.cycle)
         if self.parser.should_upgrade():
-            # The parser takes nothing more of a connection whose client has asked for another
-            # protocol.
             self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         """Notes that a request has arrived."""
+        if self._head_without_upgrade:
+            return
         self.since_s = 0.0
         self._in_head = True
         self._head_bytes = 0
         super().on_message_complete()
 
-    def send_400_response(self, msg: str) -> None:
-        """Refuses what is no HTTP, unless it was refused already."""
-        self.refuse(400, f"{msg.rstrip('.')}; send HTTP/1.1")
+    def _is_websocket(self) -> bool:
+        return self.parser.get_method() == b"CONNECT" or self._get_upgrade() == b"websocket"
+
+    def _head(self) -> bytes:
+        """Returns line and headers of a request without its wish for another protocol."""
+        lines = [b"%s %s HTTP/1.1" % (self.parser.get_method(), self.url)]
+        lines += [
+            b"%s: %s" % header for header in self.headers if header[0] not in _UPGRADE_HEADERS
+        ]
+        return b"\r\n".join((*lines, b"", b""))
 
     def expire(self, now_s: float, longest_s: float) -> None:
         """Ends a connection on which nothing has moved for too long.
