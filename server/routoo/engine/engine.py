@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from routoo.routing.corrections.table import ModelCorrection
     from routoo.routing.decision import BatchDecision, BatchFrontier, Decision
     from routoo.routing.escalation import Escalation, EscalationRequest
+    from routoo.routing.health.overview import HealthOverview
     from routoo.routing.joint import JointConstraints
     from routoo.routing.operating_point import PricedSample
     from routoo.routing.outcome import OutcomeReport, ReportResult
@@ -377,6 +378,7 @@ class Engine:
             averages=sample.averages,
             curve=curve,
             corrections=self.corrections(),
+            health=self.health(),
             price_set_by=self.accounting.pricing.in_force.of("")[1],
         )
 
@@ -386,6 +388,11 @@ class Engine:
         if corrector is None:
             return None
         return corrector.of_models(predictor.version, self.pool.names, predictor.tasks)
+
+    def health(self) -> HealthOverview | None:
+        """Returns the health of models and providers; None: nobody watches it."""
+        health = self.accounting.health
+        return None if health is None else health.overview()
 
     async def info(self) -> EngineInfo:
         """Describes the parts of the engine and their state.
@@ -409,6 +416,7 @@ class Engine:
             or any(state.degraded for state, _ in budgets),
             shadow=None if self.shadow is None else self.shadow.comparison,
             corrections=self._corrections_info(),
+            health=self.health(),
         )
 
     def _factors_in_force(self) -> Factors | None:
