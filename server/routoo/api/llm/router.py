@@ -79,6 +79,7 @@ class Head:
         names: the names of all headers.
         request_id: the id that the caller or Envoy has set.
         traceparent: the trace that the request is part of; empty: of none.
+        codings: those of the body, in the order in which they were made; see ``codings_of``.
     """
 
     api: Api
@@ -86,6 +87,7 @@ class Head:
     names: frozenset[str]
     request_id: str
     traceparent: str
+    codings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
