@@ -41,6 +41,11 @@ class Accounting:
     corrector: Corrector | None = None
     sessions: Sessions = NO_SESSIONS
 
+    @property
+    def waits(self) -> bool:
+        """Whether a decision may wait for another machine or for a disk."""
+        return self.sessions.waits or (self.spending is not None and self.spending.ledger.waits)
+
     def budgets(self, tenant: str = "") -> list[tuple[BudgetState, float]]:
         """Returns each budget's state and price, in the settings' order; may wait for the ledger.
 

@@ -58,6 +58,8 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 _CHECKED_AT_ONCE = 1024
+# Of a longer text, reading alone takes as long as two changes of threads.
+_BRIEF_CHARS = 8 * 1024
 
 
 class Engine:
@@ -120,6 +122,7 @@ class Engine:
         self._escalations = Escalations(
             accounting, policies.rule, pool, threads.ids.new, metrics.escalations
         )
+        self._books_wait = accounting.waits
         self._max_batch = batching.max_batch
         self._max_joint = batching.max_joint
         self._tasks = tasks
@@ -129,6 +132,7 @@ class Engine:
             self._threads.predict,
             max_batch=batching.max_batch,
             max_queue=batching.max_queue,
+            may_work_here=self._may_decide_here,
             on_dropped=metrics.dropped,
             on_undelivered=lambda decision: self._release([decision]),
         )
@@ -159,7 +163,7 @@ class Engine:
             DrainingError: the engine is closing.
         """
         self._check(request)
-        return self._batcher.submit(request, deadline_s)
+        return self._batcher.submit(request, deadline_s, brief=len(request.text) <= _BRIEF_CHARS)
 
     async def route_batch(
         self,
@@ -535,6 +539,11 @@ class Engine:
             raise PredictorError(f"the predictor raised {type(error).__name__}") from error
         self._metrics.predicted(prediction.served_by, len(requests))
         return prediction
+
+    def _may_decide_here(self) -> bool:
+        """Returns whether a decision may be made on the loop: nothing in it waits or is in use."""
+        in_use = self._threads.predict.unfinished
+        return not (in_use or self._books_wait or self.source.predictor.waits)
 
     def _decide(
         self, requests: Sequence[PromptRequest], accepted_ns: Sequence[int]

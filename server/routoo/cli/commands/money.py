@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from routoo.cli.commands.common import (
-    DEFAULT_ADDRESS,
     Address,
     AsJson,
     TimeoutS,
@@ -16,6 +15,7 @@ from routoo.cli.commands.common import (
     service,
     show,
 )
+from routoo.cli.commands.connection import DEFAULT_ADDRESS
 from routoo.cli.output.errors import CommandError
 from routoo.request_fields import UINT32_MAX
 

@@ -1,11 +1,14 @@
-"""Global options for credentials: the caller's token and certificate, and trusted authorities."""
+"""Options that say how to reach a service, which may stand before a command or after it."""
 # ruff: noqa: PLC0415
 # A command imports what it needs when it runs: ``routoo serve`` then starts fast and stays small.
 
+import inspect
+from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +17,24 @@ from routoo.cli.output.errors import CommandError
 if TYPE_CHECKING:
     from routoo.client.channel import Tls
 
+DEFAULT_ADDRESS = "127.0.0.1:50051"
+
+RootAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--address", envvar="ROUTOO_ADDRESS", help="HOST:PORT of the service.", metavar="A"
+    ),
+]
+_Address = Annotated[
+    str | None,
+    typer.Option(help=f"HOST:PORT of the service.  [default: {DEFAULT_ADDRESS}]", metavar="A"),
+]
+_FILES: dict[str, Any] = {
+    "token": ("token_file", typer.Option("--token-file", help="As before the command.")),
+    "ca": ("ca", typer.Option("--ca", help="As before the command.")),
+    "certificate": ("cert", typer.Option("--cert", help="As before the command.")),
+    "key": ("key", typer.Option("--key", help="As before the command.")),
+}
 TokenFile = Annotated[
     Path | None,
     typer.Option(envvar="ROUTOO_TOKEN_FILE", help="File that holds the token to call with."),
@@ -85,6 +106,57 @@ def use_credential_files(files: CredentialFiles) -> None:
 def credential_files() -> CredentialFiles:
     """Returns the files that the running command line names."""
     return _files.get()
+
+
+_address: ContextVar[str | None] = ContextVar("address", default=None)
+
+
+def use_address(address: str | None) -> None:
+    """Sets the address that stands before the command, or in the environment."""
+    _address.set(address)
+
+
+def address_in_use() -> str:
+    """Returns the address that stands before the command, or else the usual one."""
+    return _address.get() or DEFAULT_ADDRESS
+
+
+def with_connection(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command the options that say how to reach a service.
+
+    Those that stand after the command go before those that stand before it, and these before the
+    environment's. The command takes the address, never None, as its parameter ``address``, which
+    may be an argument of its own making; the rest it finds in ``credential_files``.
+    """
+    signature = inspect.signature(command)
+    own = dict(signature.parameters)
+    if own["address"].kind is inspect.Parameter.KEYWORD_ONLY:
+        own["address"] = own["address"].replace(default=None, annotation=_Address)
+    for name, option in _FILES.values():
+        own[name] = inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[Path | None, option],
+        )
+
+    @wraps(command)
+    def run(**values: Any) -> None:
+        files = {
+            field: file
+            for field, (name, _) in _FILES.items()
+            if (file := values.pop(name)) is not None
+        }
+        use_credential_files(replace(credential_files(), **files))
+        values["address"] = values["address"] or address_in_use()
+        command(**values)
+
+    run.__signature__ = signature.replace(parameters=list(own.values()))  # type: ignore[attr-defined] # what typer reads
+    run.__annotations__ = {
+        **command.__annotations__,
+        **{name: one.annotation for name, one in own.items()},
+    }
+    return run
 
 
 def _read(file: Path) -> bytes:
