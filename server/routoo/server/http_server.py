@@ -156,7 +156,7 @@ class HttpServer:
         now_s = asyncio.get_running_loop().time()
         for connection in list(self._state.connections):
             assert isinstance(connection, BoundedProtocol)  # noqa: S101 - it makes no others
-            connection.expire(now_s - self._timeout_s)
+            connection.expire(now_s, self._timeout_s)
             if self._most_age_s is not None and now_s - connection.opened_s > self._most_age_s:
                 connection.shutdown()
 

@@ -35,7 +35,7 @@ class HttpCall:
         path: without the query.
         headers: names in lower case, and values; of a name that comes twice, the last value.
         receive: of ASGI; for answers that read the body by themselves.
-        send: of ASGI; for answers that write the reply by themselves, after ``begin``.
+        send: of ASGI.
         admission: the caller, once it is let in.
         body: the whole body, once it is read.
         complete: whether the request has arrived to its end.
@@ -140,7 +140,7 @@ class HttpCall:
         return f"ipv6:%5B{host}%5D:{port}" if ":" in host else f"ipv4:{host}:{port}"
 
     async def begin(self, status: int, headers: Headers) -> None:
-        """Sends status and headers of the reply; the body follows by ``send``."""
+        """Sends status and headers of the reply; the body follows by ``write`` and ``end``."""
         self.begun = True
         if self.closes:
             headers = (*headers, (b"connection", b"close"))
@@ -160,6 +160,14 @@ class HttpCall:
         of_body = (b"content-type", content_type), (b"content-length", b"%d" % len(body))
         await self.begin(status, (*of_body, *headers))
         await self.send({"type": "http.response.body", "body": body})
+
+    async def write(self, part: bytes) -> None:
+        """Sends a part of the body of a reply that has begun, once the caller takes more."""
+        await self.send({"type": "http.response.body", "body": part, "more_body": True})
+
+    async def end(self) -> None:
+        """Ends the body of a reply that has begun."""
+        await self.send({"type": "http.response.body", "body": b""})
 
     async def gone(self) -> None:
         """Waits until the caller has closed the connection; the body has to be read before."""

@@ -54,6 +54,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._most_connections = most_connections
         self._in_head = True
         self._head_bytes = 0
+        self._unsent_bytes = 0
+        self._unsent_since_s = 0.0
         self._certificate: dict[str, Any] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -115,9 +117,21 @@ class BoundedProtocol(HttpToolsProtocol):
         """Refuses what is no HTTP, unless it was refused already."""
         self.refuse(400, f"{msg.rstrip('.')}; send HTTP/1.1")
 
-    def expire(self, before_s: float) -> None:
-        """Ends a connection whose request began to arrive before a time on the loop's clock."""
-        if not self.since_s or self.since_s >= before_s:
+    def expire(self, now_s: float, longest_s: float) -> None:
+        """Ends a connection on which nothing has moved for too long.
+
+        Args:
+            now_s: on the loop's clock.
+            longest_s: for a request to arrive, and for a caller to take some of its reply.
+        """
+        unsent_bytes = self.transport.get_write_buffer_size()
+        if not unsent_bytes or unsent_bytes != self._unsent_bytes:
+            self._unsent_bytes = unsent_bytes
+            self._unsent_since_s = now_s
+        elif now_s - self._unsent_since_s > longest_s:
+            self.transport.abort()
+            return
+        if not self.since_s or now_s - self.since_s <= longest_s:
             return
         if self._in_head:
             self.refuse(408, "the request was not there in time; send it at once")
