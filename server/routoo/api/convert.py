@@ -283,6 +283,18 @@ def route_response(decision: Decision) -> route_pb2.RouteResponse:
         arm=arm_message(batch.pool, batch.choices[row]),
         second_model=decision.second_model or None,
     )
+    if batch.fallbacks is not None:
+        response.fallbacks.extend(
+            route_pb2.Fallback(
+                model=one.model,
+                arm=arm_message(batch.pool, one.column),
+                predicted_score=one.score,
+                predicted_cost_usd=one.cost_usd,
+                predicted_latency_ms=one.latency_ms,
+                max_output_tokens=one.max_output_tokens,
+            )
+            for one in decision.fallbacks()
+        )
     if batch.sessions is not None and batch.sessions.rows.on[row]:
         sessions = batch.sessions
         response.stay_reason = _STAYS[sessions.stays[row]]

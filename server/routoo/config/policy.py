@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -124,6 +124,18 @@ class PricesSettings(Section):
     """Time between two solutions; budgets with a period of seconds need a shorter one."""
 
 
+class FallbackSettings(Section):
+    """The models to ask next where the chosen one's provider fails; in every reply."""
+
+    count: int = Field(default=2, ge=0, le=16)
+    """The most fallbacks of a decision. 0: none, and Envoy tries nothing again."""
+    reserve: Literal["answer", "most"] = "answer"
+    """The amount that budgets reserve. answer: the most that the chosen model may cost; fallbacks
+    that may cost more are not offered, but for the first one of a request through Envoy, which
+    asks it by itself and reports the cost. most: the most that any fallback may cost, for every
+    request; an answer that is never reported is then booked at that."""
+
+
 class PolicySettings(Section):
     """The policy in force, further policies, and a section with the settings of each."""
 
@@ -144,6 +156,7 @@ class PolicySettings(Section):
     cascade: Path | None = None
     """The rule for ``Escalate`` and the policy ``cascade``; ``routoo calibrate`` writes it."""
     prices: PricesSettings = PricesSettings()
+    fallbacks: FallbackSettings = FallbackSettings()
     unsure: UnsureSettings | None = None
     """A rule for prompts that the predictor does not know; it goes before every policy."""
 

@@ -275,6 +275,11 @@ class Pool:
         return hashlib.sha256(repr(what).encode()).hexdigest()[:12]
 
     @property
+    def providers(self) -> tuple[str, ...]:
+        """The providers of the m columns; a model without one is the only one of its provider."""
+        return tuple(spec.provider or spec.name for spec in self.specs)
+
+    @property
     def predictor_names(self) -> tuple[str, ...]:
         """The predictor's names of the m columns; several columns may have one."""
         if self.arms is not None:

@@ -50,6 +50,9 @@ class Logged:
         reasons: int8 [n], values of ``Reason``.
         sessions: the sessions; None: no decision is a turn of one.
         stays: int8 [n], values of ``Stay``.
+        fallbacks: int [n, k], columns, -1: no more, where the setup has k fallbacks; None: it has
+            none.
+        limits_usd: float64 [n], what was reserved; infinite where no budget pays.
     """
 
     setup: Setup
@@ -65,6 +68,8 @@ class Logged:
     reasons: ReasonArray
     sessions: SessionRows | None = None
     stays: ReasonArray | None = None
+    fallbacks: IndexArray | None = None
+    limits_usd: FloatArray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -143,6 +148,7 @@ class Logged:
             wanted=np.array([column(line.get("wanted", line["model"])) for line in lines], np.intp),
             reasons=np.array([_REASONS[line["reason"]] for line in lines], np.int8),
             **_sessions(setup, lines),
+            **_fallbacks(setup, lines),
         )
 
     @classmethod
@@ -169,6 +175,8 @@ class Logged:
             choice=together("choice"),
             wanted=together("wanted"),
             reasons=together("reasons"),
+            fallbacks=None if parts[0].fallbacks is None else together("fallbacks"),
+            limits_usd=None if parts[0].limits_usd is None else together("limits_usd"),
             **_sessions_joined(parts),
         )
 
@@ -189,6 +197,8 @@ class Logged:
             reasons=self.reasons[rows],
             sessions=None if self.sessions is None else self.sessions.take(rows),
             stays=None if self.stays is None else self.stays[rows],
+            fallbacks=None if self.fallbacks is None else self.fallbacks[rows],
+            limits_usd=None if self.limits_usd is None else self.limits_usd[rows],
         )
 
     def case(self, estimates: Estimates, mask: BoolArray, prices: FloatArray | None = None) -> Case:
@@ -201,6 +211,17 @@ class Logged:
             max_quality_gaps=numbers_of(self.requests, "max_quality_gap"),
             tickets=np.array([_ticket(one) for one in self.ids], np.int64),
         )
+
+
+def _fallbacks(setup: Setup, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    if not setup.fallbacks:
+        return {}
+    index, found = setup.pool.index, np.full((len(lines), setup.fallbacks), -1, np.intp)
+    for row, line in enumerate(lines):
+        named = [index[name] for name in line["fallbacks"]]
+        found[row, : len(named)] = named
+    limits_usd = [line.get("reserved_usd", np.inf) for line in lines]
+    return {"fallbacks": found, "limits_usd": np.array(limits_usd, np.float64)}
 
 
 def _sessions(setup: Setup, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
