@@ -60,8 +60,8 @@ class ProcessorSettings(Section):
     on_too_large: Literal["pass", "refuse"] = "pass"
     """A longer body is passed on as it came, or refused with 413."""
     on_unreadable: Literal["pass", "refuse"] = "pass"
-    """A body that is compressed, or is not JSON and holds no route name, is passed on as it came,
-    or refused with 415 or 400."""
+    """A body in an unknown coding, or one that is not JSON and holds no route name, is passed on as
+    it came, or refused with 415 or 400."""
     usage_from: Literal["reply", "access_log"] = "reply"
     """Source of the number of tokens that a reply took. reply: Envoy sends every piece of the reply
     here and waits for an answer. access_log: Envoy logs the tokens, as set up in
