@@ -23,6 +23,8 @@ class OutcomeReport:
         input_tokens: input tokens that the provider billed.
         output_tokens: output tokens that the provider billed.
         latency_ms: time to the last token.
+        time_to_first_token_ms: time to the first token; the same, where the answer came in one.
+        timed_out: whether nobody waited for the answer any longer than ``latency_ms``.
         error: the provider's error, when there was no answer; else empty.
         tenant: the tenant to which the decision has to belong; None: any.
         usage: all that the provider counted for the answer; None: nothing but the fields above is
@@ -40,6 +42,8 @@ class OutcomeReport:
     input_tokens: int | None = None
     output_tokens: int | None = None
     latency_ms: float | None = None
+    time_to_first_token_ms: float | None = None
+    timed_out: bool = False
     error: str = ""
     tenant: str | None = None
     usage: Usage | None = None

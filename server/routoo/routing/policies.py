@@ -31,6 +31,8 @@ class Policies:
         digest: identifies the settings that all of them come from.
         rule: the meaning of answers' signals; None: no rule is configured.
         unsure: the rule for prompts that the predictor does not know; None: there is none.
+        latency_percentile: the percentile of their latency that ``max_latency_ms`` is compared
+            with, of requests that name none; None: the mean.
         named: the policy of a request by the name that it gives; empty: the one in force.
         versions: the name and the digest of each policy in ``named``.
     """
@@ -41,6 +43,7 @@ class Policies:
     digest: str
     rule: Rule | None = None
     unsure: Unsure | None = None
+    latency_percentile: int | None = None
     named: Mapping[str, Policy] = field(init=False)
     versions: Mapping[str, str] = field(init=False)
 
@@ -105,7 +108,8 @@ def build_policies(
     shadow = None
     if settings.shadow is not None:
         shadow = offered.get(settings.shadow) or build(settings.shadow)
-    return Policies(offered[settings.name], offered, shadow, digest, rule, unsure)
+    percentile = settings.latency_percentile
+    return Policies(offered[settings.name], offered, shadow, digest, rule, unsure, percentile)
 
 
 def learned_with_predictor(settings: PolicySettings) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from routoo.api.extproc import messages
 from routoo.api.extproc.bodies.arm_fields import arm_fields
 from routoo.api.extproc.bodies.request_body import read_body
 from routoo.api.extproc.body import api_of
-from routoo.api.extproc.failures import may_have_worked
+from routoo.api.extproc.failures import TIMED_OUT, may_have_worked
 from routoo.api.extproc.headers import PREFIX
 from routoo.api.extproc.named_models import EVERY_NAME
 from routoo.api.extproc.refusal import Refusal, unreadable
@@ -93,6 +93,7 @@ class Exchange:
         self.sent_s = 0.0
         self.held_bytes = 0
         self._reply: UsageReader | None = None
+        self._first_byte_s = 0.0
         self._handed = False
         self._told = False
         self._ended = "gone"
@@ -173,10 +174,13 @@ class Exchange:
         latency_ms = (perf_counter() - self.sent_s) * 1e3
         if self._error:
             self._tally.reply("failed")
+            timed_out = self._error == f"HTTP status {TIMED_OUT}"
             return OutcomeReport(
                 decision_id,
                 error=self._error,
                 estimated=self._may_have_worked and self._settings.failed_upstream == "estimate",
+                latency_ms=latency_ms if timed_out else None,
+                timed_out=timed_out,
             )
         if self._reply is None:
             self._tally.reply("gone" if self._ended == "gone" else "estimated")
@@ -188,6 +192,7 @@ class Exchange:
             latency_ms if finished else None,
             self._tally,
             broke_off=not finished,
+            first_token_ms=(self._first_byte_s - self.sent_s) * 1e3 if finished else None,
         )
 
     def _request_headers(self, message: Message) -> bytes | None:
@@ -315,6 +320,8 @@ class Exchange:
 
     def _reply_body(self, message: Message) -> bytes | None:
         assert self._reply is not None  # noqa: S101 - Envoy sends it only if there is a reader
+        if not self._first_byte_s:
+            self._first_byte_s = perf_counter()
         self._reply.feed(message.body)
         if not message.end_of_stream:
             return messages.REPLY_BODY_AS_IT_IS

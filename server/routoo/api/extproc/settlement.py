@@ -147,20 +147,31 @@ class AwaitedReplies:
 
     def _outcome(self, entry: LogEntry) -> OutcomeReport:
         decision_id, status = entry.decision_id, entry.status
+        timed_out_ms = entry.timed_out_ms
         if status >= FIRST_ERROR_STATUS:
             self._tally.reply("failed")
             estimated = (
                 self._settings().processor.failed_upstream == "estimate" and entry.may_have_worked
             )
-            return OutcomeReport(decision_id, error=f"HTTP status {status}", estimated=estimated)
+            return OutcomeReport(
+                decision_id,
+                error=f"HTTP status {status}",
+                estimated=estimated,
+                latency_ms=timed_out_ms,
+                timed_out=timed_out_ms is not None,
+            )
         broke_off = entry.broke_off
-        return settled_by(
+        found = settled_by(
             decision_id,
             entry.reading(),
             None if broke_off else entry.latency_ms,
             self._tally,
             broke_off=broke_off,
+            first_token_ms=None if broke_off else entry.first_byte_ms,
         )
+        if timed_out_ms is None:
+            return found
+        return replace(found, latency_ms=timed_out_ms, timed_out=True)
 
 
 def settled_by(
@@ -170,6 +181,7 @@ def settled_by(
     tally: ExchangeCounts,
     *,
     broke_off: bool,
+    first_token_ms: float | None = None,
 ) -> OutcomeReport:
     """Returns the outcome of a reply that is no error, and counts it.
 
@@ -179,10 +191,17 @@ def settled_by(
         latency_ms: time to the last token; None: not known.
         tally: counts the reply.
         broke_off: whether the reply did not come to its end.
+        first_token_ms: time to the first byte of the reply; None: not known.
     """
     if reading.told:
         tally.reply("read")
-        return OutcomeReport(decision_id, usage=reading.usage, latency_ms=latency_ms, read=True)
+        return OutcomeReport(
+            decision_id,
+            usage=reading.usage,
+            latency_ms=latency_ms,
+            time_to_first_token_ms=first_token_ms,
+            read=True,
+        )
     tally.reply("gone" if broke_off else "estimated")
     return OutcomeReport(decision_id, usage=reading.usage, estimated=True, read=True)
 
