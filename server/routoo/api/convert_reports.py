@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from routoo import __version__
 from routoo.api.convert import optional_number, route_response
+from routoo.api.convert_health import health_message, reported_failure
 from routoo.errors import InvalidRequestError
 from routoo.routing.escalation import EscalationRequest
 from routoo.routing.outcome import OutcomeReport
@@ -62,10 +63,7 @@ def outcome(message: outcome_pb2.ReportOutcomeRequest, tenant: str | None = None
             " latency_ms",
             field="time_to_first_token_ms",
         )
-    if message.timed_out and latency_ms is None:
-        raise InvalidRequestError(
-            "is not set; with timed_out, tell how long was waited", field="latency_ms"
-        )
+    failure, error = reported_failure(message)
     return OutcomeReport(
         decision_id=message.decision_id,
         model=message.model,
@@ -75,10 +73,11 @@ def outcome(message: outcome_pb2.ReportOutcomeRequest, tenant: str | None = None
         output_tokens=message.output_tokens if message.HasField("output_tokens") else None,
         latency_ms=latency_ms,
         time_to_first_token_ms=first_token_ms,
-        timed_out=message.timed_out,
-        error=message.error,
+        error=error,
         tenant=tenant,
         usage=_usage(message),
+        status=message.status_code,
+        failure=failure,
     )
 
 
@@ -205,6 +204,7 @@ def info_response(
             length_reports=info.corrections.length_reports,
             latency_reports=info.corrections.latency_reports,
         ),
+        health=health_message(info.health),
     )
 
 

@@ -45,7 +45,7 @@ class Stopwatch:
     def timed_out(self) -> Outcome:
         """Returns a report that nobody waits for the answer any longer."""
         waited_ms = self._since_ms(self._clock_s())
-        return {"latency_ms": waited_ms, "timed_out": True, "error": "timed out"}
+        return {"latency_ms": waited_ms, "failure": "timeout"}
 
     def _since_ms(self, at_s: float) -> float:
         return (at_s - self._began_s) * 1e3

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from routoo.routing.estimates import Estimates
+    from routoo.routing.health.failures import ProviderFailure
     from routoo.tariffs.usage import Usage
 
 
@@ -22,9 +23,8 @@ class OutcomeReport:
         cost_usd: the real cost.
         input_tokens: input tokens that the provider billed.
         output_tokens: output tokens that the provider billed.
-        latency_ms: time to the last token.
+        latency_ms: time to the last token; of a time-out, how long was waited for it.
         time_to_first_token_ms: time to the first token; the same, where the answer came in one.
-        timed_out: whether nobody waited for the answer any longer than ``latency_ms``.
         error: the provider's error, when there was no answer; else empty.
         tenant: the tenant to which the decision has to belong; None: any.
         usage: all that the provider counted for the answer; None: nothing but the fields above is
@@ -33,6 +33,10 @@ class OutcomeReport:
             predicted ones, and its ``output_tokens`` raise the predicted ones. With an error: the
             provider may have worked, so that the predicted cost is booked.
         read: whether the service has read the usage in the provider's reply by itself.
+        status: the HTTP status of the provider's reply; 0: not known, or there was none.
+        failure: the way in which the provider failed; None: it has not, or nobody knows.
+        witnessed: whether Envoy tells of it, which has seen the reply, so that it counts for the
+            provider's health even where the decision is another replica's.
     """
 
     decision_id: str
@@ -43,12 +47,14 @@ class OutcomeReport:
     output_tokens: int | None = None
     latency_ms: float | None = None
     time_to_first_token_ms: float | None = None
-    timed_out: bool = False
     error: str = ""
     tenant: str | None = None
     usage: Usage | None = None
     estimated: bool = False
     read: bool = False
+    status: int = 0
+    failure: ProviderFailure | None = None
+    witnessed: bool = False
 
 
 class ReportResult(IntEnum):

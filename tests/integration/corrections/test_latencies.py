@@ -136,7 +136,7 @@ async def test_first_tokens_and_time_outs_are_told_by_reports(tmp_path: Path) ->
         assert model.learned_times.first_token_ms == pytest.approx(2000.0, rel=0.2)
         assert model.learned_times.per_output_token_ms == pytest.approx(10.0, rel=0.2)
         assert model.time_to_first_token_ms == declared.time_to_first_token_ms
-        slow = await tell(running, [9000.0] * 40, timed_out=True, error="timed out")
+        slow = await tell(running, [9000.0] * 40, failure="FAILURE_CAUSE_TIMEOUT")
         assert slow.learned_times.first_token_ms > 2.0 * model.learned_times.first_token_ms
         # What is an error, and no time-out, says nothing of times.
         before = slow.learned_times
@@ -160,7 +160,6 @@ async def test_reports_with_impossible_times_are_refused_and_may_be_sent_again(
             ({"time_to_first_token_ms": 5.0, "latency_ms": 4.0}, "time_to_first_token_ms"),
             ({"time_to_first_token_ms": float("nan")}, "time_to_first_token_ms"),
             ({"time_to_first_token_ms": -1.0}, "time_to_first_token_ms"),
-            ({"timed_out": True}, "latency_ms"),
         ):
             with pytest.raises(grpc.aio.AioRpcError, match=field):
                 await running.stub.ReportOutcome(outcome_pb2.ReportOutcomeRequest(**told, **wrong))

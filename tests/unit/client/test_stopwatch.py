@@ -34,4 +34,4 @@ def test_a_time_out_says_how_long_was_waited() -> None:
     watch = Stopwatch(clock)
     clock.now_s += 30.0
     told = watch.timed_out()
-    assert told == {"latency_ms": 30_000.0, "timed_out": True, "error": "timed out"}
+    assert told == {"latency_ms": 30_000.0, "failure": "timeout"}

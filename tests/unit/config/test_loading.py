@@ -218,7 +218,11 @@ def test_flags_win_over_environment_wins_over_file_wins_over_default(
     ("name", "value", "pieces"),
     [
         ("ROUTOO_LISEN", "a:1", ["environment variable ROUTOO_LISEN", "known here: batching,"]),
-        ("ROUTOO_POLICY__MAX_COST", "1", ["no such setting; known here: cascade, fixed,"]),
+        (
+            "ROUTOO_POLICY__MAX_COST",
+            "1",
+            ["no such setting; known here: cascade, fallbacks, fixed,"],
+        ),
         ("ROUTOO_POLICY__FIXED__MODLE", "a", ["no such setting; known here: model"]),
         ("ROUTOO_POLICY__NAME__DEEP", "1", ["environment variable ROUTOO_POLICY__NAME__DEEP"]),
         ("routoo_lisen", "a:1", ["environment variable routoo_lisen: no such setting"]),

@@ -14,19 +14,16 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from routoo.api.aside import LARGE_BYTES
 from routoo.api.extproc import messages
-from routoo.api.extproc.bodies.arm_fields import arm_fields
-from routoo.api.extproc.bodies.request_body import read_body
-from routoo.api.extproc.body import api_of
 from routoo.api.extproc.failures import TIMED_OUT, may_have_worked
-from routoo.api.extproc.headers import PREFIX
-from routoo.api.extproc.named_models import EVERY_NAME
-from routoo.api.extproc.refusal import Refusal, unreadable
-from routoo.api.extproc.router import Head
-from routoo.api.extproc.settlement import FIRST_ERROR_STATUS, settled_by
-from routoo.errors import InvalidRequestError, UnreadableBodyError
-from routoo.routing.arms.parameters import LIMIT_FIELDS
+from routoo.api.llm.body import api_of
+from routoo.api.llm.headers import PREFIX
+from routoo.api.llm.intake import decided
+from routoo.api.llm.refusal import Refusal, unreadable
+from routoo.api.llm.router import Head
+from routoo.api.llm.settlement import FIRST_ERROR_STATUS, settled_by
+from routoo.errors import InvalidRequestError
+from routoo.routing.health.failures import Cause, ProviderFailure
 from routoo.routing.outcome import OutcomeReport
 from routoo.tariffs.usage_reader import UsageReader
 
@@ -34,11 +31,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from routoo.api.aside import Aside
-    from routoo.api.extproc.bodies.request_body import RequestBody
-    from routoo.api.extproc.messages import Header
-    from routoo.api.extproc.metrics import ExchangeCounts
-    from routoo.api.extproc.router import Routed, Router
     from routoo.api.extproc.settlement import AwaitedReplies
+    from routoo.api.llm.headers import Header
+    from routoo.api.llm.intake import Accepted
+    from routoo.api.llm.metrics import ExchangeCounts
+    from routoo.api.llm.router import Routed, Router
     from routoo.api.security.gate import Admission
     from routoo.config.processor import ProcessorSettings
 
@@ -180,7 +177,7 @@ class Exchange:
                 error=self._error,
                 estimated=self._may_have_worked and self._settings.failed_upstream == "estimate",
                 latency_ms=latency_ms if timed_out else None,
-                timed_out=timed_out,
+                failure=ProviderFailure(Cause.TIMEOUT) if timed_out else None,
             )
         if self._reply is None:
             self._tally.reply("gone" if self._ended == "gone" else "estimated")
@@ -232,54 +229,24 @@ class Exchange:
         data: bytes = message.body
         if len(data) > self._settings.max_body_bytes or not message.end_of_stream:
             return self._too_large(None)
-        try:
-            passes = self._settings.named_models == "pass"
-            names = self._settings.route_names if passes else EVERY_NAME
-            if len(data) > LARGE_BYTES:
-                body = await self._aside.run(read_body, data, names)
-            else:
-                body = read_body(data, names)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer
-            return self._not_read(error)
-        named = "" if passes else self._router.named(body, self._settings)
-        if isinstance(named, Refusal):
-            return self._refuse(named)
-        if body is None:
-            return self._pass(None)
-        found = await self._router.route(
-            self._request,
-            body.values,
-            self._admit,
-            counted=body.counted,
-            size_bytes=len(data),
-            named=named,
+        found = await decided(
+            self._router, self._aside, self._request, data, self._settings, self._admit
         )
-        return self._refuse(found) if isinstance(found, Refusal) else self._sent_on(body, found)
+        if found is None:
+            return self._pass(None)
+        return self._refuse(found) if isinstance(found, Refusal) else self._sent_on(found)
 
-    def _not_read(self, error: Exception) -> bytes | None:
-        if not isinstance(error, UnreadableBodyError):
-            return self._refuse(self._router.refused(error))
-        if error.may_be_routed:
-            return self._refuse(unreadable(400, str(error)))
-        return self._unreadable(None, 400, str(error))
-
-    def _sent_on(self, body: RequestBody, found: Routed) -> bytes:
+    def _sent_on(self, accepted: Accepted) -> bytes:
         assert self._request is not None  # noqa: S101 - its headers came before
+        self._routed = found = accepted.found
         if found.decision is not None:
             self._router.trace(found.decision, self._request.traceparent)
-        self._routed = found
         self.sent_s = perf_counter()
         self._next = _Next.REPLY_HEADERS if self._reads_reply else _Next.NOTHING
         if found.decision is not None and not self._reads_reply:
             self._logged.expect(found.decision.decision_id, found.decision.tenant)
         self._tally.request("fallback" if found.decision is None else "routed")
-        api = self._request.api
-        fields = {} if found.arm is None else arm_fields(body, found.arm, api)
-        if self._settings.cap_answers and found.decision is not None:
-            tokens = found.decision.max_output_tokens
-            if tokens is not None:
-                fields[LIMIT_FIELDS[api][0]] = b"%d" % tokens
-        data = body.rewritten(None if found.is_named else found.model, fields)
+        data = accepted.rewritten(self._settings)
         headers = [*found.headers, ("content-length", str(len(data)))]
         removed = {name for name, _ in self._request.ours}.difference(dict(found.headers))
         if self._settings.uncompressed_replies and "accept-encoding" in self._request.names:
@@ -351,7 +318,7 @@ class Exchange:
         assert self._request is not None  # noqa: S101 - refusals come after its headers
         self._next = _Next.NOTHING
         self._tally.request("refused")
-        return refusal.answer(self._request.api)
+        return messages.refused(refusal, self._request.api)
 
 
 def _plain(headers: Message) -> list[Header]:
