@@ -44,6 +44,7 @@ class Outcome(TypedDict, total=False):
     input_tokens: int | None
     output_tokens: int | None
     latency_ms: float | None
+    time_to_first_token_ms: float | None
     error: str | None
     cached_input_tokens: int | None
     cache_write_tokens: int | None
