@@ -94,6 +94,10 @@ class DecidedBatch:
         sessions: the turns of sessions; None: no row has one.
         seconds: columns of the models to ask beside the chosen ones, -1: none; None: none at all.
         health: the health of the models as each row sees it; None: all are well.
+        fallbacks: columns of the models to ask where the chosen one's provider fails, the best
+            first, -1: no more; None: none at all.
+        limits_usd: what is reserved, which fallbacks cost at most; infinite: no budget pays; None:
+            none pays in any row, or there are no fallbacks.
     """
 
     pool: Pool
@@ -121,6 +125,14 @@ class DecidedBatch:
     sessions: DecidedTurns | None = None
     seconds: list[int] | None = None
     health: HealthRows | None = None
+    fallbacks: list[list[int]] | None = None
+    limits_usd: list[float] | None = None
+
+    def fallback_columns(self, row: int) -> list[int]:
+        """Returns the columns of a row's fallbacks, the best first."""
+        if self.fallbacks is None:
+            return []
+        return [column for column in self.fallbacks[row] if column >= 0]
 
     def rows(self, start: int, end: int) -> DecidedBatch:
         """Returns a part of the batch, in memory of its own."""
@@ -133,6 +145,8 @@ class DecidedBatch:
             mask=self.mask[at],
             narrowings=narrowings,
             seconds=None if self.seconds is None else self.seconds[part],
+            fallbacks=None if self.fallbacks is None else self.fallbacks[part],
+            limits_usd=None if self.limits_usd is None else self.limits_usd[part],
             sessions=None if self.sessions is None else self.sessions.part(start, end),
             health=None if self.health is None else self.health.take(at),
             **columns,
@@ -213,6 +227,31 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
+class FallbackArm:
+    """A model, or one of its arms, to ask where the chosen one's provider fails.
+
+    Attributes:
+        column: its column in the pool.
+        name: the column's name: ``model``, or ``model@arm``.
+        model: the model's name in the pool.
+        arm: how it is asked; None: the model has no arms.
+        score: predicted score, in [0, 1].
+        cost_usd: predicted cost.
+        latency_ms: predicted time to the last token.
+        max_output_tokens: see ``Decision``.
+    """
+
+    column: int
+    name: str
+    model: str
+    arm: ArmSpec | None
+    score: float
+    cost_usd: float
+    latency_ms: float
+    max_output_tokens: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """One row of a decided batch.
 
@@ -227,6 +266,8 @@ class Decision:
             has no such limit, or a longest answer of its own.
         longest_answer: the longest answer, in tokens, that the request allows; None: it sets none.
         answers: how many answers the request asks for.
+        longest_of_fallbacks: ``max_output_tokens`` of each fallback; empty: the request has no such
+            limit.
     """
 
     batch: DecidedBatch
@@ -238,6 +279,7 @@ class Decision:
     max_output_tokens: int | None = None
     longest_answer: int | None = None
     answers: int = 1
+    longest_of_fallbacks: tuple[int | None, ...] = ()
 
     @property
     def name(self) -> str:
@@ -262,6 +304,26 @@ class Decision:
         seconds = self.batch.seconds
         second = -1 if seconds is None else seconds[self.row]
         return "" if second < 0 else self.batch.pool.names[second]
+
+    def fallbacks(self) -> list[FallbackArm]:
+        """Lists the models to ask where the chosen one's provider fails, the best first."""
+        batch, row = self.batch, self.row
+        estimates, arms = batch.estimates, batch.pool.arms
+        columns = batch.fallback_columns(row)
+        longest = self.longest_of_fallbacks or (None,) * len(columns)
+        return [
+            FallbackArm(
+                column=column,
+                name=batch.pool.names[column],
+                model=batch.pool.model_of(column),
+                arm=None if arms is None else arms.specs[column],
+                score=float(estimates.scores[row, column]),
+                cost_usd=float(estimates.costs_usd[row, column]),
+                latency_ms=float(estimates.latencies_ms[row, column]),
+                max_output_tokens=tokens,
+            )
+            for column, tokens in zip(columns, longest, strict=True)
+        ]
 
     @property
     def is_ill(self) -> bool:

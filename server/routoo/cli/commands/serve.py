@@ -4,6 +4,7 @@
 
 import os
 import signal
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +19,10 @@ def serve(
     config: ConfigFile = None,
     listen: Annotated[
         str | None, typer.Option(help="Serve here; port 0 takes a free one.", metavar="HOST:PORT")
+    ] = None,
+    http_listen: Annotated[
+        str | None,
+        typer.Option(help="Serve HTTP here; an empty text: not at all.", metavar="HOST:PORT"),
     ] = None,
     metrics_listen: Annotated[
         str | None, typer.Option(help="Serve Prometheus metrics here.", metavar="HOST:PORT")
@@ -49,6 +54,8 @@ def serve(
     overrides: dict[str, Any] = {}
     if listen is not None:
         overrides["listen"] = listen
+    if http_listen is not None:
+        overrides["http"] = {"listen": http_listen}
     if metrics_listen is not None:
         overrides["metrics"] = {"listen": metrics_listen}
     if workers is not None:
@@ -140,3 +147,32 @@ def check_config(
         print_json({"config": str(file) if file else None, "ok": True, "findings": findings})
     else:
         show(reply_screens.check(findings))
+
+
+class SchemaOf(StrEnum):
+    """Files whose schema can be printed."""
+
+    SETTINGS = "settings"
+    POOL = "pool"
+
+
+def schema(
+    kind: Annotated[SchemaOf, typer.Argument(help="The file: settings or pool.")],
+) -> None:
+    """Print the JSON schema of a settings or pool file, for editors.
+
+    The first line of a file names it: `# yaml-language-server: $schema=settings.schema.json`.
+    """
+    import orjson
+
+    from routoo.cli.output.schema import schema_of
+
+    if kind is SchemaOf.SETTINGS:
+        from routoo.config.settings import Settings
+
+        found = schema_of(Settings, "Settings of Routoo")
+    else:
+        from routoo.routing.pool import PoolFile
+
+        found = schema_of(PoolFile, "Pool of Routoo")
+    typer.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())

@@ -70,6 +70,8 @@ def decision(response: RouteResponse) -> list[Block]:
     ]
     if response.HasField("arm"):
         facts.insert(0, ("ask with", arms.asks(response.arm)))
+    if response.fallbacks:
+        facts.insert(0, ("if it fails", arms.fallbacks(response)))
     if response.second_model:
         facts.insert(0, ("ask beside", response.second_model))
     if response.reason.binding_constraints:

@@ -88,7 +88,9 @@ class ArmSpec(BaseModel):
     output_tokens_factor: Multiplier | None = None
     """The same for output tokens, reasoning included."""
     time_to_first_token_ms: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """Time to the first token, in ms; None: the model's."""
     time_per_output_token_ms: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """Time per further token, in ms; None: the model's."""
 
     @field_validator("body")
     @classmethod

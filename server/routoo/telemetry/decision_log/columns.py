@@ -52,6 +52,9 @@ class Logged:
         sessions: the sessions; None: no decision is a turn of one.
         stays: int8 [n], values of ``Stay``.
         health: the health of the models as each decision saw it; None: all were well.
+        fallbacks: int [n, k], columns, -1: no more, where the setup has k fallbacks; None: it has
+            none.
+        limits_usd: float64 [n], what was reserved; infinite where no budget pays.
     """
 
     setup: Setup
@@ -68,6 +71,8 @@ class Logged:
     sessions: SessionRows | None = None
     stays: ReasonArray | None = None
     health: HealthRows | None = None
+    fallbacks: IndexArray | None = None
+    limits_usd: FloatArray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -152,6 +157,7 @@ class Logged:
             if any("healthy" in line for line in lines)
             else None,
             **_sessions(setup, lines),
+            **_fallbacks(setup, lines),
         )
 
     @classmethod
@@ -179,6 +185,8 @@ class Logged:
             wanted=together("wanted"),
             reasons=together("reasons"),
             health=_health_joined(parts),
+            fallbacks=None if parts[0].fallbacks is None else together("fallbacks"),
+            limits_usd=None if parts[0].limits_usd is None else together("limits_usd"),
             **_sessions_joined(parts),
         )
 
@@ -200,6 +208,8 @@ class Logged:
             sessions=None if self.sessions is None else self.sessions.take(rows),
             stays=None if self.stays is None else self.stays[rows],
             health=None if self.health is None else self.health.take(rows),
+            fallbacks=None if self.fallbacks is None else self.fallbacks[rows],
+            limits_usd=None if self.limits_usd is None else self.limits_usd[rows],
         )
 
     def case(self, estimates: Estimates, mask: BoolArray, prices: FloatArray | None = None) -> Case:
@@ -212,6 +222,17 @@ class Logged:
             max_quality_gaps=numbers_of(self.requests, "max_quality_gap"),
             tickets=np.array([_ticket(one) for one in self.ids], np.int64),
         )
+
+
+def _fallbacks(setup: Setup, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    if not setup.fallbacks:
+        return {}
+    index, found = setup.pool.index, np.full((len(lines), setup.fallbacks), -1, np.intp)
+    for row, line in enumerate(lines):
+        named = [index[name] for name in line["fallbacks"]]
+        found[row, : len(named)] = named
+    limits_usd = [line.get("reserved_usd", np.inf) for line in lines]
+    return {"fallbacks": found, "limits_usd": np.array(limits_usd, np.float64)}
 
 
 def _sessions(setup: Setup, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -113,7 +114,7 @@ class BatchRecord:
         }
         if wanted != choice:
             values["wanted"] = names[wanted]
-        values |= self._known(row)
+        values |= self._known(row) | self._fallbacks(row)
         if request.constraints:
             values["constraints"] = request.constraints
         if request.tenant:
@@ -135,6 +136,17 @@ class BatchRecord:
         if self.prompts:
             values["prompt"] = request.text
         return values
+
+    def _fallbacks(self, row: int) -> dict[str, Any]:
+        """Returns the fallbacks, and what a budget has reserved, which they cost at most."""
+        batch = self.batch
+        if batch.fallbacks is None:
+            return {}
+        names = [batch.pool.names[column] for column in batch.fallback_columns(row)]
+        told: dict[str, Any] = {"fallbacks": names}
+        if batch.limits_usd is not None and isfinite(batch.limits_usd[row]):
+            told["reserved_usd"] = batch.limits_usd[row]
+        return told
 
     def _session(self, row: int) -> dict[str, Any]:
         """Returns the session that a decision is a turn of, if it is one."""
