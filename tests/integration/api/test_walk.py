@@ -19,7 +19,7 @@ WARM_UP = 3
 
 
 @pytest.mark.parametrize(
-    ("budgets", "most_files"), [([], 24), ([BUDGET], 31)], ids=["plain", "budget"]
+    ("budgets", "most_files"), [([], 25), ([BUDGET], 32)], ids=["plain", "budget"]
 )
 async def test_a_route_enters_few_files(
     tmp_path: Path, budgets: list[dict[str, object]], most_files: int

@@ -14,7 +14,7 @@ from routoo.api.llm.settlement import FIRST_ERROR_STATUS, settled_by
 from routoo.routing.outcome import OutcomeReport
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator
 
     from routoo.api.http.call import HttpCall
     from routoo.api.http.proxy.provider import ProviderReply
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from routoo.api.llm.intake import Accepted
     from routoo.api.llm.metrics import ExchangeCounts
     from routoo.config.settings import Settings
+
+    Attempt = tuple[Accepted, UpstreamTarget]
 
 _FIRST_REDIRECT: Final = 300
 _SUFFIXES: Final = {
@@ -37,7 +39,8 @@ class Forwarding:
 
     Args:
         call: the request.
-        attempts: what to ask, in order: the decided model, then its fallbacks; with their targets.
+        first: the request for the decided model, and its provider.
+        others: the same for its fallbacks, the best first.
         settings: in force when it was decided.
         tally: counts how the reply has ended.
         path: of the request, from ``/v1`` on; empty: that of its API.
@@ -46,17 +49,19 @@ class Forwarding:
     def __init__(
         self,
         call: HttpCall,
-        attempts: Sequence[tuple[Accepted, UpstreamTarget]],
+        first: Attempt,
+        others: Iterator[Attempt],
         settings: Settings,
         tally: ExchangeCounts,
         path: str = "",
     ) -> None:
         self._call = call
-        self._attempts = attempts
+        self._first = first
+        self._others = others
         self._settings = settings
         self._tally = tally
         self._path = path.removeprefix("/v1")
-        self._answering = attempts[0][0]
+        self._answering = first[0]
         self._sent_s = 0.0
         self._usage: RelayedUsage | None = None
         self._finished = False
@@ -69,43 +74,51 @@ class Forwarding:
         """Whether the whole reply was passed on."""
         return self._finished
 
+    @property
+    def model(self) -> str:
+        """The model that was asked last."""
+        return self._answering.found.model
+
     async def run(self) -> Refusal | None:
         """Asks until one answers, and passes its reply on; a refusal: nobody has.
 
         Raises:
             AttemptError: the reply broke off after it had begun.
         """
-        last = len(self._attempts) - 1
+        attempt: Attempt | None = self._first
         refusal: Refusal | None = None
-        for number, (accepted, target) in enumerate(self._attempts):
-            remaining_s = self._call.time_remaining()
-            if number and remaining_s is not None and remaining_s <= 0:
-                break
+        while attempt is not None:
+            accepted, target = attempt
             self._answering = accepted
             self._error, self._may_have_worked = "", False
             provider = target.provider
             provider.enter()
             try:
-                reply = await self._sent(accepted, target, remaining_s)
-                if reply.status in self._settings.proxy.retry_on and number < last:
-                    await reply.drop(self._settings.proxy.max_error_bytes)
-                    continue
-                await self._pass(reply, accepted)
+                reply = await self._sent(accepted, target)
+                attempt = self._next() if reply.status in self._settings.proxy.retry_on else None
+                if attempt is None:
+                    await self._pass(reply, accepted)
+                    return None
+                await reply.drop(self._settings.proxy.max_error_bytes)
             except AttemptError as error:
                 if self._began:
                     raise
                 self._error = str(error)
                 self._may_have_worked = error.may_have_worked
                 refusal = _refusal(error, target)
-            else:
-                return None
+                attempt = self._next()
             finally:
                 await provider.leave()
         return refusal
 
-    async def _sent(
-        self, accepted: Accepted, target: UpstreamTarget, remaining_s: float | None
-    ) -> ProviderReply:
+    def _next(self) -> Attempt | None:
+        """Returns the fallback to ask next; None: there is none, or no time for it."""
+        remaining_s = self._call.time_remaining()
+        if remaining_s is not None and remaining_s <= 0:
+            return None
+        return next(self._others, None)
+
+    async def _sent(self, accepted: Accepted, target: UpstreamTarget) -> ProviderReply:
         settings, provider = self._settings, target.provider
         body = accepted.rewritten(settings.processor, target.upstream_model)
         query = self._call.scope.get("query_string", b"").decode("latin-1")
@@ -117,8 +130,9 @@ class Forwarding:
             identity=settings.processor.uncompressed_replies,
         )
         within_s = provider.settings.first_byte_timeout_s
+        remaining_s = self._call.time_remaining()
         if remaining_s is not None:
-            within_s = min(within_s, remaining_s)
+            within_s = min(within_s, max(0.0, remaining_s))
         self._sent_s = perf_counter()
         return await provider.send(f"{path}?{query}" if query else path, body, headers, within_s)
 
