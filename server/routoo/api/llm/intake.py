@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from routoo.api.aside import LARGE_BYTES
@@ -11,12 +11,12 @@ from routoo.api.llm.bodies.request_body import may_name, read_body
 from routoo.api.llm.content_coding import decoded
 from routoo.api.llm.named_models import EVERY_NAME
 from routoo.api.llm.refusal import Refusal, too_large, unreadable
-from routoo.api.llm.router import Routed
+from routoo.api.llm.router import Routed, told_of
 from routoo.errors import TooLargeError, UnreadableBodyError
 from routoo.routing.arms.parameters import LIMIT_FIELDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from routoo.api.aside import Aside
     from routoo.api.llm.bodies.request_body import RequestBody
@@ -33,11 +33,22 @@ class Accepted:
         head: the request's headers.
         body: its body, as it came.
         found: the model and the decision.
+        longest: the longest answer in tokens that keeps the request's limits; None: no limit.
     """
 
     head: Head
     body: RequestBody
     found: Routed
+    longest: int | None = None
+
+    def instead(self) -> Iterator[Accepted]:
+        """Yields the request for each fallback of its decision, the best first."""
+        decision = self.found.decision
+        if decision is None or self.found.is_named:
+            return
+        for one in decision.fallbacks():
+            found = Routed(one.model, one.arm, told_of(one, decision.decision_id), decision)
+            yield replace(self, found=found, longest=one.max_output_tokens)
 
     def rewritten(self, settings: ProcessorSettings, name: str | None = None) -> bytes:
         """Returns the body for the model: with its name, its arm's fields, and a longest answer.
@@ -48,10 +59,8 @@ class Accepted:
         """
         found, api = self.found, self.head.api
         fields = {} if found.arm is None else arm_fields(self.body, found.arm, api)
-        if settings.cap_answers and found.decision is not None:
-            tokens = found.decision.max_output_tokens
-            if tokens is not None:
-                fields[LIMIT_FIELDS[api][0]] = b"%d" % tokens
+        if settings.cap_answers and self.longest is not None:
+            fields[LIMIT_FIELDS[api][0]] = b"%d" % self.longest
         if name is None and not found.is_named:
             name = found.model
         return self.body.rewritten(name, fields)
@@ -102,7 +111,11 @@ async def decided(
         named=named,
         offered=offered,
     )
-    return found if isinstance(found, Refusal) else Accepted(head, body, found)
+    if isinstance(found, Refusal):
+        return found
+    decision = found.decision
+    longest = None if decision is None else decision.max_output_tokens
+    return Accepted(head, body, found, longest)
 
 
 async def _read(

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from routoo.engine.current import ActiveEngine
     from routoo.routing.arms.own import OwnAsking
     from routoo.routing.arms.spec import ArmSpec
-    from routoo.routing.decision import Decision
+    from routoo.routing.decision import Decision, FallbackArm
     from routoo.routing.pool import Pool
     from routoo.routing.sessions.facts import SessionFacts
     from routoo.telemetry.tracing import Tracing
@@ -262,6 +262,17 @@ def _told(decision: Decision, arm: ArmSpec | None) -> tuple[Header, ...]:
     stay = Stay(sessions.stays[row])
     return (
         (*headers, switch) if stay is Stay.NONE else (*headers, (STAY_REASON, stay.label), switch)
+    )
+
+
+def told_of(fallback: FallbackArm, decision_id: str) -> tuple[Header, ...]:
+    """Returns the headers that tell of an answer by a fallback of a decision."""
+    return (
+        (MODEL, fallback.model),
+        *(() if fallback.arm is None else ((ARM, fallback.arm.name),)),
+        (DECISION_ID, decision_id),
+        (SCORE, f"{fallback.score:.4f}"),
+        (COST_USD, f"{fallback.cost_usd:.6g}"),
     )
 
 
