@@ -130,7 +130,10 @@ class Exchange:
         kind: str | None = message.WhichOneof("request")
         if kind == "request_headers" and self._next is _Next.REQUEST_HEADERS:
             self._modes = modes_of(message)
-            return self._request_headers(message.request_headers)
+            answers = self._request_headers(message.request_headers)
+            if self._modes.body is not None and not self.over:
+                return await self._decide(self._modes.body, whole=True)
+            return answers
         if kind == "request_body" and self._next is _Next.REQUEST_BODY:
             return await self._request_body(message.request_body)
         if kind == "request_trailers" and self._next is not _Next.REQUEST_HEADERS:
@@ -334,6 +337,8 @@ class Exchange:
         self, data: bytes, headers: Sequence[Header], removed: Sequence[str], *, end: bool
     ) -> Sequence[bytes]:
         """Lets a request go on that was changed, in the way of its mode."""
+        if self._modes.body is not None:
+            return (messages.routed_at_once(data, headers, removed, reply=self._reads_reply),)
         if not self._modes.is_gathered or not self._modes.waits:
             return (messages.routed_request(data, headers, removed),)
         first = messages.routed_headers(headers, removed)
@@ -351,6 +356,8 @@ class Exchange:
         return (messages.pass_request(self._removed),) if self._removed else None
 
     def _pass_body(self, data: bytes, *, end: bool) -> Sequence[bytes] | None:
+        if self._modes.body is not None:
+            return self._pass_headers()
         self._passed()
         if not self._modes.is_fixed:
             return None

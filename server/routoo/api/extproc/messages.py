@@ -46,6 +46,7 @@ def _mode(request_body: int, reply_body: int, *, reply: bool) -> processing_mode
 
 
 _UNTOUCHED = _mode(_MODES.NONE, _MODES.NONE, reply=False)
+_REPLY_HEADERS = _mode(_MODES.NONE, _MODES.NONE, reply=True)
 _STREAMED_REPLY = _mode(_MODES.NONE, _MODES.STREAMED, reply=True)
 
 REPLY_BODY_AS_IT_IS = _bytes(ext_proc.ProcessingResponse(response_body=ext_proc.BodyResponse()))
@@ -133,11 +134,34 @@ def routed_request(body: bytes, headers: Iterable[Header], removed: Iterable[str
         removed: names of headers that are taken off the request.
     """
     answer = ext_proc.ProcessingResponse()
-    common = answer.request_body.response
+    _change(answer.request_body.response, body, headers, removed)
+    return _bytes(answer)
+
+
+def _change(
+    common: ext_proc.CommonResponse, body: bytes, headers: Iterable[Header], removed: Iterable[str]
+) -> None:
     common.body_mutation.body = body
     common.clear_route_cache = True
     _headers(common.header_mutation, headers)
     common.header_mutation.remove_headers.extend(removed)
+
+
+def routed_at_once(
+    body: bytes, headers: Iterable[Header], removed: Iterable[str], *, reply: bool
+) -> bytes:
+    """Answers request headers that came with the body: replaces it, as ``routed_request`` does.
+
+    Args:
+        body: the new body.
+        headers: set on the request.
+        removed: names of headers that are taken off the request.
+        reply: Envoy sends the reply's headers.
+    """
+    answer = ext_proc.ProcessingResponse(mode_override=_REPLY_HEADERS if reply else _UNTOUCHED)
+    common = answer.request_headers.response
+    common.status = ext_proc.CommonResponse.CONTINUE_AND_REPLACE
+    _change(common, body, headers, removed)
     return _bytes(answer)
 
 
