@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -25,7 +25,9 @@ class ThresholdSettings(Section):
     """Policy ``threshold``: the strong model where it is expected to be better by a threshold."""
 
     strong: str
+    """The better model of the pair."""
     weak: str
+    """The cheaper model of the pair."""
     threshold: float = Field(ge=-1, le=1, allow_inf_nan=False)
     """Predicted score of ``strong`` minus that of ``weak``."""
 
@@ -40,7 +42,9 @@ class QualityGapSettings(Section):
     """Policy ``quality_gap``: the small model unless it is expected to be too much worse."""
 
     small: str
+    """The cheaper model of the pair."""
     large: str
+    """The better model of the pair."""
     tolerance: float = Field(default=0.05, ge=0, le=1, allow_inf_nan=False)
     """The gap in score that is allowed, for requests without a ``max_quality_gap``."""
 
@@ -55,6 +59,7 @@ class FixedSettings(Section):
     """Policy ``fixed``: one model for every request."""
 
     model: str
+    """The model that answers all requests; another one does where it is not eligible."""
 
 
 class RoundRobinSettings(Section):
@@ -68,6 +73,7 @@ class GuaranteeSettings(Section):
     """Policy ``guarantee``: the cheapest price proven to keep quality near a reference model's."""
 
     reference: str
+    """The model whose quality is promised."""
     max_drop: float = Field(gt=0, lt=1, allow_inf_nan=False)
     """Most that the mean score of the routed answers may be below that of ``reference``."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1, allow_inf_nan=False)
@@ -124,6 +130,18 @@ class PricesSettings(Section):
     """Time between two solutions; budgets with a period of seconds need a shorter one."""
 
 
+class FallbackSettings(Section):
+    """The models to ask next where the chosen one's provider fails; in every reply."""
+
+    count: int = Field(default=2, ge=0, le=16)
+    """The most fallbacks of a decision. 0: none, and Envoy tries nothing again."""
+    reserve: Literal["answer", "most"] = "answer"
+    """The amount that budgets reserve. answer: the most that the chosen model may cost; fallbacks
+    that may cost more are not offered, but for the first one of a request through Envoy, which
+    asks it by itself and reports the cost. most: the most that any fallback may cost, for every
+    request; an answer that is never reported is then booked at that."""
+
+
 class PolicySettings(Section):
     """The policy in force, further policies, and a section with the settings of each."""
 
@@ -137,13 +155,18 @@ class PolicySettings(Section):
     shadow: PolicyName | None = None
     """A policy that runs beside the one in force; its choices are only counted."""
     threshold: ThresholdSettings | None = None
+    """The pair and the threshold of the policy ``threshold``."""
     quality_gap: QualityGapSettings | None = None
+    """The pair and the tolerance of the policy ``quality_gap``."""
     fixed: FixedSettings | None = None
+    """The model of the policy ``fixed``."""
     round_robin: RoundRobinSettings = RoundRobinSettings()
     guarantee: GuaranteeSettings | None = None
+    """The promise of the policy ``guarantee``."""
     cascade: Path | None = None
     """The rule for ``Escalate`` and the policy ``cascade``; ``routoo calibrate`` writes it."""
     prices: PricesSettings = PricesSettings()
+    fallbacks: FallbackSettings = FallbackSettings()
     unsure: UnsureSettings | None = None
     """A rule for prompts that the predictor does not know; it goes before every policy."""
 

@@ -119,7 +119,16 @@ class BatchBooking:
         spent = np.full(len(choice), -1, np.intp)
         for row in np.flatnonzero(beside).tolist():
             spent[row] = self._spent_budget(left, self._tenants[row])
-        return Booked(choice, spent, np.zeros(len(choice), np.bool_), ~beside, degraded=False)
+        return Booked(
+            choice,
+            spent,
+            np.zeros(len(choice), np.bool_),
+            ~beside,
+            degraded=False,
+            reserved_usd=self._spending.limits_usd(
+                self._tenants, self._case.costs_usd[np.arange(len(choice)), choice]
+            ),
+        )
 
     def lost(self) -> BudgetSpentError:
         """Returns the error for a batch that twice could not be booked as it was solved."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from routoo.budget.ledger import Ledger
-    from routoo.selector.arrays import BoolArray, IndexArray
+    from routoo.selector.arrays import BoolArray, FloatArray, IndexArray
     from routoo.selector.policies.base import Case
 
 
@@ -31,6 +31,7 @@ class Booked:
         refused: bool [n], rows for which nothing was booked and nothing is decided.
         granted: bool [n], rows that were booked within the budgets.
         degraded: whether the ledger cannot reach the books that all replicas share.
+        reserved_usd: float64 [n], what is reserved in each row; infinite where no budget pays.
     """
 
     choice: IndexArray
@@ -38,6 +39,7 @@ class Booked:
     refused: BoolArray
     granted: BoolArray
     degraded: bool
+    reserved_usd: FloatArray
 
 
 class BudgetBooking:
@@ -73,37 +75,74 @@ class BudgetBooking:
             )
 
     def book(
-        self, ids: Sequence[str], tenants: Sequence[str], case: Case, choice: IndexArray
+        self,
+        ids: Sequence[str],
+        tenants: Sequence[str],
+        case: Case,
+        choice: IndexArray,
+        raised_usd: FloatArray | None = None,
     ) -> Booked:
         """Books each row on its own.
 
-        A row that its budgets cannot pay for is tried again with its cheapest model. When they
-        cannot pay for that either, ``on_exhausted`` of the budget that lacks the money decides:
-        the row is refused, or keeps the cheapest model, which is booked as an overdraft.
+        A row that its budgets cannot pay for as it is raised is tried again at its cost, and one
+        that they cannot pay for then, with its cheapest model. When they cannot pay for that
+        either, ``on_exhausted`` of the budget that lacks the money decides: the row is refused, or
+        keeps the cheapest model, which is booked as an overdraft.
+
+        Args:
+            ids: [n], decision ids.
+            tenants: [n], the tenants that pay.
+            case: the input of the choice, of which the costs are booked.
+            choice: int [n].
+            raised_usd: float64 [n], what to reserve at first, at least the cost of the choice;
+                None: that cost.
         """
         choice = choice.copy()
         spent = np.full(len(choice), -1, np.intp)
         rows = np.flatnonzero(choice >= 0)
-        lacking, degraded = self._reserve(ids, tenants, case, choice, rows)
+        amounts_usd = _costs(case, choice)
+        lacking, degraded = self._reserve(
+            ids, tenants, amounts_usd if raised_usd is None else raised_usd, rows
+        )
+        if raised_usd is not None:
+            as_it_is = (lacking >= 0) & (raised_usd[rows] > amounts_usd[rows])
+            raised = rows[lacking < 0]
+            if as_it_is.any():
+                lacking[as_it_is], _ = self._reserve(ids, tenants, amounts_usd, rows[as_it_is])
+            amounts_usd[raised] = raised_usd[raised]
         refused: IndexArray = np.zeros(0, np.intp)
         short = rows[lacking >= 0]
         if short.size:
             spent[short] = lacking[lacking >= 0]
             choice[short], costlier = _cheapest(case, choice, short)
-            again, _ = self._reserve(ids, tenants, case, choice, short[costlier])
+            amounts_usd[short] = case.costs_usd[short, choice[short]]
+            again, _ = self._reserve(ids, tenants, amounts_usd, short[costlier])
             lacking = spent[short]
             lacking[costlier] = again
             short, lacking = short[lacking >= 0], lacking[lacking >= 0]
             spent[short] = lacking
             refuses = self._refuses(tenants, case, choice, short, lacking)
             beside = short[~refuses]
-            lacking = self._overdraw(ids, tenants, case, choice, beside)
+            lacking = self._overdraw(ids, tenants, amounts_usd, beside)
             spent[beside[lacking >= 0]] = lacking[lacking >= 0]
             refused = np.sort(np.concatenate([short[refuses], beside[lacking >= 0]]))
             choice[refused] = -1
         granted = choice >= 0
         granted[short] = False
-        return Booked(choice, spent, _flags(len(choice), refused), granted, degraded)
+        return Booked(
+            choice,
+            spent,
+            _flags(len(choice), refused),
+            granted,
+            degraded,
+            self.limits_usd(tenants, amounts_usd),
+        )
+
+    def limits_usd(self, tenants: Sequence[str], amounts_usd: FloatArray) -> FloatArray:
+        """Returns the amounts, float64 [n], infinite for tenants that no budget pays for."""
+        applies = self.ledger.applies
+        paid = np.array([bool(applies(tenant)) for tenant in tenants])
+        return np.where(paid, amounts_usd, np.inf)
 
     def book_one(self, decision_id: str, tenant: str, cost_usd: float) -> str:
         """Books one cost, or nothing where a budget cannot pay for it.
@@ -157,23 +196,21 @@ class BudgetBooking:
         self,
         ids: Sequence[str],
         tenants: Sequence[str],
-        case: Case,
-        choice: IndexArray,
+        amounts_usd: FloatArray,
         rows: IndexArray,
     ) -> tuple[NDArray[np.intp], bool]:
         if not rows.size:
             return np.zeros(0, np.intp), False
         if rows.size < len(ids):
             ids, tenants = [ids[row] for row in rows], [tenants[row] for row in rows]
-        grants = self.ledger.reserve(ids, tenants, case.costs_usd[rows, choice[rows]])
+        grants = self.ledger.reserve(ids, tenants, amounts_usd[rows])
         return grants.refused_by, grants.degraded
 
     def _overdraw(
         self,
         ids: Sequence[str],
         tenants: Sequence[str],
-        case: Case,
-        choice: IndexArray,
+        amounts_usd: FloatArray,
         rows: IndexArray,
     ) -> NDArray[np.intp]:
         """Books rows beside the budgets that allow it; returns the one that refuses each, or -1."""
@@ -182,7 +219,7 @@ class BudgetBooking:
         grants = self.ledger.overdraw(
             [ids[row] for row in rows],
             [tenants[row] for row in rows],
-            case.costs_usd[rows, choice[rows]],
+            amounts_usd[rows],
         )
         return grants.refused_by
 
@@ -219,6 +256,12 @@ class BudgetBooking:
                 refuses[at] |= cost_usd > left_usd[budget]
                 left_usd[budget] -= cost_usd
         return refuses
+
+
+def _costs(case: Case, choice: IndexArray) -> FloatArray:
+    """Returns the cost of each row's choice, float64 [n]; of rows without one, any."""
+    costs: FloatArray = case.costs_usd[np.arange(len(choice)), choice]
+    return costs
 
 
 def _cheapest(case: Case, choice: IndexArray, rows: IndexArray) -> tuple[IndexArray, BoolArray]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from routoo.engine.batch_booking import BatchBooking
+from routoo.engine.fallbacks import Fallbacks
 from routoo.errors import NoEligibleModelError
 from routoo.pricing.prices import Observed, budget_constraint
 from routoo.routing.affordable import affordable_output_tokens
@@ -98,6 +99,7 @@ class Decider:
         # Most predictors answer for the pool's models; a slice of their figures is no copy.
         self._columns = slice(len(columns)) if np.array_equal(columns, every) else columns
         self._policies = policies
+        self._fallbacks = Fallbacks.of(pool, policies.fallbacks)
         self._pricing = accounting.pricing
         self._ids = ids
         self._metrics = metrics
@@ -108,6 +110,7 @@ class Decider:
         self._corrector = accounting.corrector
         self._clock_ns = accounting.clock_ns
         self._sessions = accounting.sessions
+        self._health = accounting.health
 
     def decide(
         self, predicted: Predicted
@@ -121,8 +124,11 @@ class Decider:
         chosen = self._choose(predicted.requests, prepared)
         booked = None
         if self._spending is not None:
+            raised_usd = None
+            if self._fallbacks is not None:
+                raised_usd = self._fallbacks.raised_usd(predicted.requests, prepared, chosen)
             booked = self._spending.book(
-                prepared.ids, prepared.tenants, prepared.billed, chosen.choice
+                prepared.ids, prepared.tenants, prepared.billed, chosen.choice, raised_usd
             )
         batch = self._decided(predicted, prepared, chosen, booked)
         replies: list[Decision | NoEligibleModelError | BudgetSpentError] = []
@@ -264,7 +270,10 @@ class Decider:
         if any(one.session is not None and one.session.is_followed for one in requests):
             rows, keys = self._sessions.before(requests, estimates.input_tokens, self._pool)
             estimates = in_turn(rows, estimates, self._pool)
-        eligibility, narrowings = narrow(requests, estimates, self._pool, rows)
+        health = None
+        if self._health is not None and not self._health.is_well:
+            health = self._health.rows(len(requests))
+        eligibility, narrowings = narrow(requests, estimates, self._pool, rows, health)
         tenants = [request.tenant for request in requests]
         prices, couplings = self._pricing.in_force.of_rows(tenants)
         tickets = self._ids.tickets(len(requests))
@@ -280,7 +289,9 @@ class Decider:
         turns = None
         if rows is not None and keys is not None:
             turns = turns_of(rows, keys, case, alone_usd, estimates, self._pool)
-        return Prepared(estimates, eligibility, narrowings, case, couplings, tenants, ids, turns)
+        return Prepared(
+            estimates, eligibility, narrowings, case, couplings, tenants, ids, turns, health
+        )
 
     def _choose(self, requests: Sequence[PromptRequest], prepared: Prepared) -> Chosen:
         """Chooses by the policies; at prompts that are unsure, the rule for these goes first."""
@@ -352,6 +363,11 @@ class Decider:
                 codes = codes.copy()  # the choice before the booking stays as it was
                 codes[spent] = Reason.BUDGET_SPENT
             couplings = self._with_spent(couplings, booked, spent)
+        row_prices = prepared.case.prices if joint is None else joint.row_prices
+        limits_usd = None if booked is None else booked.reserved_usd
+        fallbacks = None
+        if self._fallbacks is not None:
+            fallbacks = self._fallbacks.found(prepared, chosen, row_prices, choice, limits_usd)
         policies = [request.policy for request in predicted.requests]
         predictor = prediction.version or self._versions.predictor
         finished_ns = monotonic_ns()
@@ -361,7 +377,7 @@ class Decider:
             if predictor == self._versions.predictor
             else Versions(predictor, self._versions.policy),
             policy_versions=[self._policies.versions[name] for name in policies],
-            shadow_prices=(prepared.case.prices if joint is None else joint.row_prices).tolist(),
+            shadow_prices=row_prices.tolist(),
             couplings=couplings,
             decided_jointly=joint is not None,
             degraded=prediction.degraded
@@ -392,9 +408,14 @@ class Decider:
             seconds=None
             if chosen.seconds is None
             else np.where(codes == Reason.CASCADE, chosen.seconds, -1).tolist(),
+            health=prepared.health,
+            fallbacks=None if fallbacks is None else fallbacks.tolist(),
+            limits_usd=None if fallbacks is None or limits_usd is None else limits_usd.tolist(),
         )
         if is_dry:
             return batch
+        if self._health is not None and prepared.health is not None:
+            self._health.asked(batch.choices, prepared.health)
         self._metrics.decided(batch)
         if self._recorder is not None:
             self._recorder.decided(predicted.requests, prepared, chosen, batch)
@@ -437,6 +458,15 @@ class Decider:
     def _decision(
         self, batch: DecidedBatch, row: int, request: PromptRequest, prepared: Prepared
     ) -> Decision:
+        longest: int | None = None
+        longest_of_fallbacks: tuple[int | None, ...] = ()
+        if "max_cost_usd" in request.constraints:
+            columns = [batch.choices[row], *batch.fallback_columns(row)]
+            longest, *rest = (
+                affordable_output_tokens(request, batch.estimates, row, column, batch.pool)
+                for column in columns
+            )
+            longest_of_fallbacks = tuple(rest)
         return Decision(
             batch,
             row,
@@ -444,11 +474,10 @@ class Decider:
             prepared.ids[row],
             request.explain,
             request.tenant,
-            affordable_output_tokens(request, batch.estimates, row, batch.choices[row], batch.pool)
-            if "max_cost_usd" in request.constraints
-            else None,
+            longest,
             request.max_output_tokens,
             request.answers,
+            longest_of_fallbacks,
         )
 
 

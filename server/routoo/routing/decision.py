@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from routoo.routing.arms.spec import ArmSpec
     from routoo.routing.constraints import Narrowing
     from routoo.routing.estimates import Estimates
+    from routoo.routing.health.rows import HealthRows
     from routoo.routing.joint import JointConstraints, JointSolution
     from routoo.routing.pool import Pool
     from routoo.routing.request import PromptRequest
@@ -92,6 +93,11 @@ class DecidedBatch:
         truncated: whether the middle of the prompt was not read.
         sessions: the turns of sessions; None: no row has one.
         seconds: columns of the models to ask beside the chosen ones, -1: none; None: none at all.
+        health: the health of the models as each row sees it; None: all are well.
+        fallbacks: columns of the models to ask where the chosen one's provider fails, the best
+            first, -1: no more; None: none at all.
+        limits_usd: what is reserved, which fallbacks cost at most; infinite: no budget pays; None:
+            none pays in any row, or there are no fallbacks.
     """
 
     pool: Pool
@@ -118,6 +124,15 @@ class DecidedBatch:
     truncated: list[bool]
     sessions: DecidedTurns | None = None
     seconds: list[int] | None = None
+    health: HealthRows | None = None
+    fallbacks: list[list[int]] | None = None
+    limits_usd: list[float] | None = None
+
+    def fallback_columns(self, row: int) -> list[int]:
+        """Returns the columns of a row's fallbacks, the best first."""
+        if self.fallbacks is None:
+            return []
+        return [column for column in self.fallbacks[row] if column >= 0]
 
     def rows(self, start: int, end: int) -> DecidedBatch:
         """Returns a part of the batch, in memory of its own."""
@@ -130,7 +145,10 @@ class DecidedBatch:
             mask=self.mask[at],
             narrowings=narrowings,
             seconds=None if self.seconds is None else self.seconds[part],
+            fallbacks=None if self.fallbacks is None else self.fallbacks[part],
+            limits_usd=None if self.limits_usd is None else self.limits_usd[part],
             sessions=None if self.sessions is None else self.sessions.part(start, end),
+            health=None if self.health is None else self.health.take(at),
             **columns,
         )
 
@@ -209,6 +227,31 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
+class FallbackArm:
+    """A model, or one of its arms, to ask where the chosen one's provider fails.
+
+    Attributes:
+        column: its column in the pool.
+        name: the column's name: ``model``, or ``model@arm``.
+        model: the model's name in the pool.
+        arm: how it is asked; None: the model has no arms.
+        score: predicted score, in [0, 1].
+        cost_usd: predicted cost.
+        latency_ms: predicted time to the last token.
+        max_output_tokens: see ``Decision``.
+    """
+
+    column: int
+    name: str
+    model: str
+    arm: ArmSpec | None
+    score: float
+    cost_usd: float
+    latency_ms: float
+    max_output_tokens: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """One row of a decided batch.
 
@@ -223,6 +266,8 @@ class Decision:
             has no such limit, or a longest answer of its own.
         longest_answer: the longest answer, in tokens, that the request allows; None: it sets none.
         answers: how many answers the request asks for.
+        longest_of_fallbacks: ``max_output_tokens`` of each fallback; empty: the request has no such
+            limit.
     """
 
     batch: DecidedBatch
@@ -234,6 +279,7 @@ class Decision:
     max_output_tokens: int | None = None
     longest_answer: int | None = None
     answers: int = 1
+    longest_of_fallbacks: tuple[int | None, ...] = ()
 
     @property
     def name(self) -> str:
@@ -258,6 +304,32 @@ class Decision:
         seconds = self.batch.seconds
         second = -1 if seconds is None else seconds[self.row]
         return "" if second < 0 else self.batch.pool.names[second]
+
+    def fallbacks(self) -> list[FallbackArm]:
+        """Lists the models to ask where the chosen one's provider fails, the best first."""
+        batch, row = self.batch, self.row
+        estimates, arms = batch.estimates, batch.pool.arms
+        columns = batch.fallback_columns(row)
+        longest = self.longest_of_fallbacks or (None,) * len(columns)
+        return [
+            FallbackArm(
+                column=column,
+                name=batch.pool.names[column],
+                model=batch.pool.model_of(column),
+                arm=None if arms is None else arms.specs[column],
+                score=float(estimates.scores[row, column]),
+                cost_usd=float(estimates.costs_usd[row, column]),
+                latency_ms=float(estimates.latencies_ms[row, column]),
+                max_output_tokens=tokens,
+            )
+            for column, tokens in zip(columns, longest, strict=True)
+        ]
+
+    @property
+    def is_ill(self) -> bool:
+        """Whether the chosen model fails, and is taken as none else is left or it is named."""
+        health = self.batch.health
+        return health is not None and health.is_ill(self.row, self.batch.choices[self.row])
 
     @property
     def insight(self) -> Insight:
@@ -323,6 +395,17 @@ class Decision:
 
     def reason_text(self) -> str:
         """Returns the reason as text for people."""
+        health = self.batch.health
+        if health is None:
+            return self._reason_text()
+        column, about = self.batch.choices[self.row], ""
+        if health.is_ill(self.row, column):
+            about = "; it fails at present: no other model is left, or the request names it"
+        elif health.is_probe(self.row, column):
+            about = "; it failed lately, and is asked to see whether it answers again"
+        return self._reason_text() + about
+
+    def _reason_text(self) -> str:
         batch, row = self.batch, self.row
         what = "models" if batch.pool.arms is None else "arms"
         of_pool = f"{batch.eligible[row]} of {len(batch.pool.names)} {what}"
@@ -420,6 +503,7 @@ class Prepared:
         tenants: per row, the tenant that pays.
         ids: per row, the decision id.
         turns: the turns of sessions; None: no row has one.
+        health: the health of the models as each row sees it; None: all are well.
     """
 
     estimates: Estimates
@@ -430,6 +514,7 @@ class Prepared:
     tenants: list[str]
     ids: list[str]
     turns: SessionTurns | None = None
+    health: HealthRows | None = None
 
     @property
     def billed(self) -> Case:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from routoo.routing.estimates import Estimates
+    from routoo.routing.health.failures import ProviderFailure
     from routoo.tariffs.usage import Usage
 
 
@@ -31,6 +32,11 @@ class OutcomeReport:
             predicted ones, and its ``output_tokens`` raise the predicted ones. With an error: the
             provider may have worked, so that the predicted cost is booked.
         read: whether the service has read the usage in the provider's reply by itself.
+        status: the HTTP status of the provider's reply; 0: not known, or there was none.
+        failure: the way in which the provider failed; None: it has not, or nobody knows.
+        witnessed: whether Envoy tells of it, which has seen the reply, so that it counts for the
+            provider's health even where the decision is another replica's.
+        age_s: the time since a decision that is another replica's, in seconds.
     """
 
     decision_id: str
@@ -45,6 +51,10 @@ class OutcomeReport:
     usage: Usage | None = None
     estimated: bool = False
     read: bool = False
+    status: int = 0
+    failure: ProviderFailure | None = None
+    witnessed: bool = False
+    age_s: float = 0.0
 
 
 class ReportResult(IntEnum):

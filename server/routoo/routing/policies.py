@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from routoo.config.policy import FallbackSettings
 from routoo.errors import InvalidRequestError
 from routoo.selector.policies import POLICIES, policy_class
 
@@ -31,6 +32,7 @@ class Policies:
         digest: identifies the settings that all of them come from.
         rule: the meaning of answers' signals; None: no rule is configured.
         unsure: the rule for prompts that the predictor does not know; None: there is none.
+        fallbacks: the number of fallbacks, and what is reserved for them.
         named: the policy of a request by the name that it gives; empty: the one in force.
         versions: the name and the digest of each policy in ``named``.
     """
@@ -41,6 +43,7 @@ class Policies:
     digest: str
     rule: Rule | None = None
     unsure: Unsure | None = None
+    fallbacks: FallbackSettings = field(default_factory=FallbackSettings)
     named: Mapping[str, Policy] = field(init=False)
     versions: Mapping[str, str] = field(init=False)
 
@@ -105,7 +108,9 @@ def build_policies(
     shadow = None
     if settings.shadow is not None:
         shadow = offered.get(settings.shadow) or build(settings.shadow)
-    return Policies(offered[settings.name], offered, shadow, digest, rule, unsure)
+    return Policies(
+        offered[settings.name], offered, shadow, digest, rule, unsure, settings.fallbacks
+    )
 
 
 def learned_with_predictor(settings: PolicySettings) -> tuple[str, ...]:

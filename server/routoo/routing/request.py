@@ -46,6 +46,7 @@ class PromptRequest:
         explain: whether the caller wants every candidate.
         session: the session that it is a turn of; None: it is of none.
         named: whether the request names its model, and is booked without being routed.
+        retried: whether its first fallback is asked without another word, and then reported.
     """
 
     text: str
@@ -71,6 +72,7 @@ class PromptRequest:
     explain: bool = False
     session: SessionFacts | None = None
     named: bool = False
+    retried: bool = False
 
     @classmethod
     def of(cls, text: str, fields: Mapping[str, Any], **more: Any) -> PromptRequest:

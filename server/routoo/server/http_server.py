@@ -167,6 +167,7 @@ async def open_http(
     entrance: Entrance,
     registry: CollectorRegistry,
     is_serving: Callable[[], Awaitable[bool]],
+    more: Iterable[Door] = (),
     *,
     alone: bool,
 ) -> HttpServer:
@@ -179,6 +180,7 @@ async def open_http(
         entrance: the gate, and the files for TLS.
         registry: the metrics.
         is_serving: tells whether the service takes calls.
+        more: doors besides those of the RPCs and the service's own pages.
         alone: whether no other process may share the port; with several, no one's metrics are
             those of the service, and none are shown.
 
@@ -187,7 +189,7 @@ async def open_http(
     """
     settings = current.settings
     http = settings.http
-    doors = [*HttpRpcs(current, router, calls).doors(), *health_doors(is_serving)]
+    doors = [*HttpRpcs(current, router, calls).doors(), *health_doors(is_serving), *more]
     if alone and settings.metrics.enabled:
         security = settings.security
         open_to_all = security.allow_open_metrics or not _leaves(http.listen)

@@ -20,6 +20,7 @@ from grpc_reflection.v1alpha import reflection
 
 from routoo.api.calls import Calls
 from routoo.api.extproc.factory import open_processor
+from routoo.api.llm.metrics import ExchangeCounts
 from routoo.api.memory.in_flight import InFlight
 from routoo.api.overload import Overload
 from routoo.api.peers import ANSWERED, OPTIONS, PeerGate, Peers
@@ -49,12 +50,14 @@ from routoo.server.resources.memory_watch import MemoryWatch, resident_bytes
 from routoo.server.resources.metrics import ResourceMetrics
 from routoo.telemetry.budget_gauges import BudgetMetrics
 from routoo.telemetry.correction_gauges import CorrectionMetrics
+from routoo.telemetry.health_metrics import HealthMetrics
 from routoo.telemetry.logs import configure_logging, keep_values_out
 from routoo.telemetry.telemetry import Telemetry
 from routoo.v1 import router_pb2
 
 if TYPE_CHECKING:
     from routoo.api.extproc.service import Processor
+    from routoo.api.http.proxy.doors import LlmDoors
     from routoo.api.worker_address import WorkerAddress
     from routoo.config.loading import SettingsSource
     from routoo.config.settings import Settings
@@ -160,10 +163,11 @@ class Service:
         self._peers = None if worker is None else Peers(worker)
         tracing = telemetry.tracing
         self._router = RouterService(current, self._calls, tracing, self._peers)
+        self._exchanges = ExchangeCounts(metrics.registry)
         self.processor: Processor | None = None
         if settings.processor.enabled:
             self.processor = open_processor(
-                current, self._calls, metrics.registry, tracing, self._peers
+                current, self._calls, self._exchanges, tracing, self._peers
             )
         self._health = health
         self._worker = worker
@@ -179,6 +183,7 @@ class Service:
         metrics.registry.register(ResourceMetrics(in_flight, self._descriptors))
         self._page: MetricsPage | None = None
         self._http: HttpServer | None = None
+        self.proxy: LlmDoors | None = None
 
     @property
     def engine(self) -> Engine:
@@ -220,6 +225,7 @@ class Service:
         # A reload exchanges the engine, so it is looked up at each scrape.
         metrics.registry.register(BudgetMetrics(lambda: current.engine.accounting.budgets()))  # noqa: PLW0108
         metrics.registry.register(CorrectionMetrics(lambda: _corrections_of(current.engine)))
+        metrics.registry.register(HealthMetrics(lambda: current.engine.health()))  # noqa: PLW0108
         reloader = Reloader(current, parts, factory, watch, entrance.gate, in_use)
         service = cls(current, telemetry, reloader, health, entrance, worker)
         try:
@@ -287,6 +293,8 @@ class Service:
         if self.processor is not None:
             # First, as the engine books what its streams report.
             await self.processor.close(grace_s / 2)
+        if self.proxy is not None:
+            await self.proxy.close(max(0.0, deadline_s - monotonic()) / 2)
         if self._http is not None:
             await self._http.drain(max(0.0, deadline_s - monotonic()) / 2)
         left_s = max(0.0, deadline_s - monotonic())
@@ -359,7 +367,12 @@ class Service:
 
     async def _open_http(self) -> HttpServer:
         # Imported where it serves: its libraries take memory and time.
+        from routoo.api.http.proxy.doors import LlmDoors  # noqa: PLC0415
         from routoo.server.http_server import open_http  # noqa: PLC0415
+
+        if self._settings.proxy.enabled:
+            tracing = self.telemetry.tracing
+            self.proxy = LlmDoors(self.current, self._calls, self._exchanges, tracing)
 
         return await open_http(
             self.current,
@@ -368,6 +381,7 @@ class Service:
             self._entrance,
             self.metrics.registry,
             self._health.is_serving,
+            () if self.proxy is None else self.proxy.doors(),
             alone=self._worker is None,
         )
 

@@ -53,6 +53,17 @@ def _json(ended: Ended) -> Any:
     return json.loads(ended.out)
 
 
+def test_this_machine_is_asked_past_a_proxy(
+    routoo: Routoo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "https_proxy", "grpc_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody listens there
+    for name in ("no_proxy", "NO_PROXY", "no_grpc_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    assert routoo("health").code == 0
+    assert _json(routoo("route", PROMPTS[0], "--json"))["model"]
+
+
 def test_route_chooses_the_best_utility_of_the_pool(routoo: Routoo) -> None:
     pool = [model["name"] for model in _json(routoo("models", "--json"))["models"]]
     reply = _json(routoo("route", PROMPTS[1], "--json"))

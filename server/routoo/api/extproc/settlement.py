@@ -127,16 +127,11 @@ class AwaitedReplies:
             self._tally.entry("lost")
             return None
         found = self._outcome(entry)
+        found = replace(found, model=entry.model, age_s=entry.took_s)
         told = found.usage is not None and not found.estimated
         if told or (found.error and not found.estimated):
-            return replace(found, model=entry.model)
-        return OutcomeReport(
-            found.decision_id,
-            cost_usd=entry.predicted_cost_usd,
-            model=entry.model,
-            error=found.error,
-            estimated=True,
-        )
+            return found
+        return replace(found, cost_usd=entry.predicted_cost_usd, usage=None, estimated=True)
 
     def _outcome(self, entry: LogEntry) -> OutcomeReport:
         decision_id, status = entry.decision_id, entry.status
@@ -145,12 +140,14 @@ class AwaitedReplies:
             estimated = (
                 self._settings().processor.failed_upstream == "estimate" and entry.may_have_worked
             )
-            return OutcomeReport(decision_id, error=f"HTTP status {status}", estimated=estimated)
-        broke_off = entry.broke_off
-        return settled_by(
-            decision_id,
-            entry.reading(),
-            None if broke_off else entry.latency_ms,
-            self._tally,
-            broke_off=broke_off,
-        )
+            found = OutcomeReport(decision_id, error=f"HTTP status {status}", estimated=estimated)
+        else:
+            broke_off = entry.broke_off
+            found = settled_by(
+                decision_id,
+                entry.reading(),
+                None if broke_off else entry.latency_ms,
+                self._tally,
+                broke_off=broke_off,
+            )
+        return replace(found, status=status, failure=entry.failure, witnessed=True)

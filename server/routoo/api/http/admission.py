@@ -75,7 +75,9 @@ class HttpAdmission:
         except Exception as error:  # noqa: BLE001 - it becomes a reply
             code = await self._refuse(call, door, error)
         finally:
-            self.calls.answered(door.rpc, code, monotonic() - call.arrived_s)
+            # The time that a provider takes does not count as the service's.
+            ended_s = call.handed_s or monotonic()
+            self.calls.answered(door.rpc, code, ended_s - call.arrived_s)
             self._active -= 1
             if not self._active:
                 self._idle.set()
@@ -99,9 +101,8 @@ class HttpAdmission:
 
     async def _take(self, call: HttpCall, door: Door) -> None:
         """Reads the body and answers, while memory and a place among the calls are held."""
-        held_bytes = 0
         if door.most_bytes != 0 and call.method == "POST":
-            held_bytes = await self._read(call, door.most_bytes)
+            call.held_bytes = await self._read(call, door.most_bytes)
         overload = self.calls.overload
         try:
             if not door.sheds:
@@ -113,7 +114,7 @@ class HttpAdmission:
             finally:
                 overload.leave(entered_s)
         finally:
-            self.calls.in_flight.give(held_bytes)
+            self.calls.in_flight.give(call.held_bytes)
 
     async def drain(self, grace_s: float) -> None:
         """Takes no further calls, and waits until those in progress are answered.

@@ -56,7 +56,7 @@ class HttpApp:
                 "WebSockets are not spoken here; send the request over plain HTTP",
                 ((b"upgrade", b"HTTP/1.1"),),
             )
-        methods = self._doors.get(call.path)
+        methods = self._doors.get(call.path) or self._below(call.path)
         if methods is None:
             raise HttpError(
                 404, f"there is no {call.path[:_MOST_PATH_CHARS]} here; /openapi.json lists all"
@@ -70,3 +70,14 @@ class HttpApp:
                 ((b"allow", allow.encode()),),
             )
         return door
+
+    def _below(self, path: str) -> dict[str, Door] | None:
+        """Returns the doors of all paths below one; None: there are none."""
+        return next(
+            (
+                methods
+                for start, methods in self._doors.items()
+                if start.endswith("/*") and path.startswith(start[:-1])
+            ),
+            None,
+        )

@@ -44,6 +44,9 @@ class HttpCall:
         complete: whether the request has arrived to its end.
         begun: whether the reply has begun.
         closes: whether the connection ends with the reply.
+        held_bytes: what is reserved for the call in ``InFlight``.
+        handed_s: when the service had done its part and a provider was asked, on the same clock as
+            ``arrived_s``; 0: at the end of the call.
         arrived_s: seconds of ``time.monotonic`` when the request's headers were there.
     """
 
@@ -55,7 +58,9 @@ class HttpCall:
         "body",
         "closes",
         "complete",
+        "handed_s",
         "headers",
+        "held_bytes",
         "method",
         "path",
         "receive",
@@ -74,6 +79,8 @@ class HttpCall:
         self.body = b""
         self.complete = False
         self.begun = False
+        self.held_bytes = 0
+        self.handed_s = 0.0
         self.closes = False
         self.arrived_s = monotonic()
         self._deadline_s: float | None = None

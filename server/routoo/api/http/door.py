@@ -18,7 +18,7 @@ class Door:
 
     Attributes:
         method: ``GET``, which takes ``HEAD`` too, or ``POST``.
-        path: the whole path.
+        path: the whole path; or, with ``/*`` at its end, what all paths below it begin with.
         answer: replies to a call that was let in.
         rpc: names the call for roles, metrics and logs; empty: anybody may call, and nothing is
             counted.

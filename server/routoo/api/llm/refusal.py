@@ -21,7 +21,7 @@ from routoo.errors import (
 if TYPE_CHECKING:
     from routoo.api.llm.body import Api
     from routoo.api.llm.headers import Header
-    from routoo.config.processor import RoutingFailure
+    from routoo.config.processor import ProcessorSettings, RoutingFailure
 
 Fault = Literal["unavailable", "internal"]
 _FAULTS: dict[grpc.StatusCode, Fault] = {
@@ -113,6 +113,17 @@ def unreadable(status: int, what: str) -> Refusal:
         what: says why.
     """
     return Refusal(status, "unreadable_body", f"{what}; send plain JSON")
+
+
+def too_large(settings: ProcessorSettings, what: str = "") -> Refusal:
+    """Makes the refusal of a body that is too long.
+
+    Args:
+        settings: of the processor.
+        what: says why; empty: it is longer than may be read.
+    """
+    what = what or f"the body is longer than {settings.max_body_bytes} bytes"
+    return Refusal(413, "body_too_large", f"{what}; send less")
 
 
 def fault_of(error: Exception) -> Fault | None:

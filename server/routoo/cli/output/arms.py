@@ -18,6 +18,14 @@ def named(candidate: Candidate) -> str:
     return f"{candidate.model}@{candidate.arm}" if candidate.arm else candidate.model
 
 
+def fallbacks(response: RouteResponse) -> str:
+    """Lists the names of the fallbacks with those of their arms, the best first."""
+    return ", ".join(
+        f"{one.model}@{one.arm.name}" if one.HasField("arm") else one.model
+        for one in response.fallbacks
+    )
+
+
 def asks(arm: Arm) -> str:
     """Describes the parameters of an arm; of one without any that nothing is asked."""
     told = [f"effort {arm.effort}"] if arm.effort else []

@@ -45,6 +45,7 @@ class Setup:
         software: versions of the software that computes, by name.
         unsure: the rule for prompts that the predictor does not know; None: there is none.
         prices: the version of the price table that decided; empty: the log tells none.
+        fallbacks: the most fallbacks of a decision; 0: there are none.
     """
 
     pool: Pool
@@ -53,6 +54,7 @@ class Setup:
     software: Mapping[str, str]
     unsure: Unsure | None = None
     prices: str = ""
+    fallbacks: int = 0
 
     @classmethod
     def of(cls, pool: Pool, policies: Policies) -> Setup:
@@ -64,6 +66,7 @@ class Setup:
             software(),
             policies.unsure,
             pool.prices.version,
+            0 if len(pool.names) == 1 else policies.fallbacks.count,
         )
 
     @classmethod
@@ -87,6 +90,7 @@ class Setup:
                 values["software"],
                 None if unsure is None else Unsure.restored(unsure),
                 str(values.get("prices", "")),
+                int(values.get("fallbacks", 0)),
             )
         except (KeyError, TypeError, AttributeError, ValidationError) as error:
             raise ValueError(f"{type(error).__name__} in the setup") from None
@@ -105,6 +109,7 @@ class Setup:
     def _content(self) -> dict[str, Any]:
         return {
             **({} if self.unsure is None else {"unsure": self.unsure.logged()}),
+            **({"fallbacks": self.fallbacks} if self.fallbacks else {}),
             "in_force": self.in_force,
             "policies": {name: one.logged() for name, one in self.policies.items()},
             "models": [model.model_dump() for model in self.pool.models],

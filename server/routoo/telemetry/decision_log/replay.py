@@ -14,6 +14,7 @@ from routoo.routing.decision import Chosen
 from routoo.routing.estimates import answers_of, costs_usd_of, latencies_ms_of, most_usd_of
 from routoo.routing.joint import solve_jointly
 from routoo.routing.sessions.stay import Stay, in_turn, turns_of
+from routoo.selector.fallbacks import fallbacks_of, kinship, mask_left
 from routoo.selector.policies.cheapest import cheapest_of
 from routoo.selector.policies.lp import reasons, round_scores
 from routoo.selector.reason import Reason
@@ -75,12 +76,15 @@ class _Again:
         reasons: int8 [n].
         prices: float64 [n], score per USD.
         turns: the turns of sessions after the choice; None: there are none.
+        seconds: int [n], columns that are asked beside the chosen ones, -1: none; None: no policy
+            asks two.
     """
 
     wanted: IndexArray
     reasons: ReasonArray
     prices: FloatArray
     turns: SessionTurns | None = None
+    seconds: IndexArray | None = None
 
 
 def reproduce(log: LogContents) -> Reproduction:
@@ -167,6 +171,7 @@ def _each(logged: Logged) -> _Again:
     names = np.array(logged.policies)
     wanted = np.full(len(names), -1, np.intp)
     codes = np.zeros(len(names), np.int8)
+    seconds: IndexArray | None = None
     case = logged.case(logged.estimates, logged.mask)
     before = turns = _turns(logged, case)
     for name in np.unique(names).tolist():
@@ -180,12 +185,16 @@ def _each(logged: Logged) -> _Again:
             turns = turns.merged(after, rows)
         wanted[rows] = chosen[rows]
         codes[rows] = why[rows]
+        if policy.asks_two:
+            seconds = np.where(rows, policy.seconds(case), -1 if seconds is None else seconds)
     unsure, rows = logged.setup.unsure, logged.estimates.unsure
     if unsure is not None and rows is not None:
         by_policies = Chosen(wanted, codes, np.zeros(len(names), np.bool_))
         again = unsure.instead(by_policies, logged.mask, rows)
         wanted, codes = again.choice, again.reasons
-    return _Again(wanted, codes, logged.prices, turns)
+    if seconds is not None:
+        seconds = np.where(codes == Reason.CASCADE, seconds, -1)
+    return _Again(wanted, codes, logged.prices, turns, seconds)
 
 
 def _turns(logged: Logged, case: Case) -> SessionTurns | None:
@@ -209,7 +218,9 @@ def _differences(logged: Logged, again: _Again) -> Iterator[Mismatch]:
     """Yields each figure, eligibility, price, choice or reason that differs in any bit."""
     names = logged.setup.pool.names
     figures = figures_again(logged)
-    eligibility, _ = narrow(logged.requests, figures, logged.setup.pool, logged.sessions)
+    eligibility, _ = narrow(
+        logged.requests, figures, logged.setup.pool, logged.sessions, logged.health
+    )
     for what, old, new in (
         ("scores", logged.estimates.scores, figures.scores),
         ("output_tokens", logged.estimates.output_tokens, figures.output_tokens),
@@ -247,6 +258,35 @@ def _differences(logged: Logged, again: _Again) -> Iterator[Mismatch]:
             Reason(int(logged.reasons[row])).name,
             Reason(int(codes[row])).name,
         )
+    if logged.fallbacks is not None:
+        yield from _fallback_differences(logged, logged.fallbacks, figures, again.seconds)
+
+
+def _fallback_differences(
+    logged: Logged, told: IndexArray, figures: Estimates, seconds: IndexArray | None
+) -> Iterator[Mismatch]:
+    """Yields the decisions whose fallbacks differ, by what was reserved as the log tells it.
+
+    Args:
+        logged: n decisions.
+        told: int [n, k], the fallbacks in the log.
+        figures: the estimates, computed again.
+        seconds: int [n], columns that are asked beside the chosen ones; None: there are none.
+    """
+    pool = logged.setup.pool
+    models = [pool.model_of(column) for column in range(len(pool.names))]
+    mask = mask_left(logged.mask, figures.reserved_usd, logged.limits_usd, seconds)
+    near = kinship(pool.providers, models)
+    found = fallbacks_of(
+        figures.scores, figures.costs_usd, mask, logged.prices, logged.choice, near, told.shape[1]
+    )
+    found = np.pad(found, ((0, 0), (0, told.shape[1] - found.shape[1])), constant_values=-1)
+    for row in np.flatnonzero((found != told).any(axis=1)).tolist():
+        was, now = (
+            ", ".join(pool.names[column] for column in columns[row].tolist() if column >= 0)
+            for columns in (told, found)
+        )
+        yield Mismatch(logged.ids[row], "fallbacks", was, now)
 
 
 def _booked(
