@@ -12,6 +12,20 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class FailedTry:
+    """A failure of the decided model, after which its fallback was asked.
+
+    Attributes:
+        status: the HTTP status of its reply; 0: there was none, as the connection failed or broke
+            off, or the reply did not begin in time.
+        retry_after_s: the time in seconds after which it wants to be asked again; None: not told.
+    """
+
+    status: int
+    retry_after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class OutcomeReport:
     """The outcome of a decision, as a caller reports it. None: not known.
 
@@ -31,6 +45,8 @@ class OutcomeReport:
             predicted ones, and its ``output_tokens`` raise the predicted ones. With an error: the
             provider may have worked, so that the predicted cost is booked.
         read: whether the service has read the usage in the provider's reply by itself.
+        first_try: the failure of the decided model, where ``model`` is the fallback that was asked
+            then; None: there was one try.
     """
 
     decision_id: str
@@ -45,6 +61,7 @@ class OutcomeReport:
     usage: Usage | None = None
     estimated: bool = False
     read: bool = False
+    first_try: FailedTry | None = None
 
 
 class ReportResult(IntEnum):

@@ -9,24 +9,25 @@ it passes, to find what it cost.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import Enum, auto
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from routoo.api.aside import LARGE_BYTES
-from routoo.api.extproc import messages
-from routoo.api.extproc.bodies.arm_fields import arm_fields
+from routoo.api.extproc import messages, retry
+from routoo.api.extproc.bodies.arm_fields import changes_for
+from routoo.api.extproc.bodies.edits import changed
 from routoo.api.extproc.bodies.request_body import read_body
 from routoo.api.extproc.body import api_of
 from routoo.api.extproc.failures import may_have_worked
-from routoo.api.extproc.headers import PREFIX
+from routoo.api.extproc.headers import DECISION_ID, FALLBACK_MODEL, PREFIX
 from routoo.api.extproc.named_models import EVERY_NAME
 from routoo.api.extproc.refusal import Refusal, unreadable
 from routoo.api.extproc.router import Head
 from routoo.api.extproc.settlement import FIRST_ERROR_STATUS, settled_by
 from routoo.errors import InvalidRequestError, UnreadableBodyError
-from routoo.routing.arms.parameters import LIMIT_FIELDS
 from routoo.routing.outcome import OutcomeReport
 from routoo.tariffs.usage_reader import UsageReader
 
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from routoo.api.extproc.settlement import AwaitedReplies
     from routoo.api.security.gate import Admission
     from routoo.config.processor import ProcessorSettings
+    from routoo.routing.decision import FallbackArm
+    from routoo.routing.outcome import FailedTry
 
 Message = Any  # envoy.service.ext_proc.v3.ProcessingRequest, or a part of it; it has no types
 _PLAIN = frozenset({"", "identity"})
@@ -98,6 +101,8 @@ class Exchange:
         self._ended = "gone"
         self._error = ""
         self._may_have_worked = False
+        self._fallback: FallbackArm | None = None
+        self._first_try: FailedTry | None = None
 
     @property
     def over(self) -> bool:
@@ -126,7 +131,7 @@ class Exchange:
         if kind == "request_body" and self._next is _Next.REQUEST_BODY:
             return await self._request_body(message.request_body)
         if kind == "response_headers" and self._next is _Next.REPLY_HEADERS:
-            return self._reply_headers(message.response_headers, message.attributes)
+            return self._reply_headers(message.response_headers, message)
         if kind == "request_trailers" and self._next is not _Next.REQUEST_HEADERS:
             return messages.REQUEST_TRAILERS_AS_THEY_ARE
         if kind == "response_trailers" and self._next is _Next.REPLY_BODY:
@@ -170,6 +175,14 @@ class Exchange:
             return None
         if not self._reads_reply and (self._told or not self._logged.forget(decision_id)):
             return None
+        fallback = self._fallback
+        return replace(
+            self._outcome(decision_id),
+            model="" if self._first_try is None or fallback is None else fallback.name,
+            first_try=self._first_try,
+        )
+
+    def _outcome(self, decision_id: str) -> OutcomeReport:
         latency_ms = (perf_counter() - self.sent_s) * 1e3
         if self._error:
             self._tally.reply("failed")
@@ -185,7 +198,7 @@ class Exchange:
         return settled_by(
             decision_id,
             self._reply.reading(finished=finished),
-            latency_ms if finished else None,
+            latency_ms if finished and self._first_try is None else None,
             self._tally,
             broke_off=not finished,
         )
@@ -268,22 +281,38 @@ class Exchange:
         if found.decision is not None and not self._reads_reply:
             self._logged.expect(found.decision.decision_id, found.decision.tenant)
         self._tally.request("fallback" if found.decision is None else "routed")
-        api = self._request.api
-        fields = {} if found.arm is None else arm_fields(body, found.arm, api)
-        if self._settings.cap_answers and found.decision is not None:
-            tokens = found.decision.max_output_tokens
-            if tokens is not None:
-                fields[LIMIT_FIELDS[api][0]] = b"%d" % tokens
-        data = body.rewritten(None if found.is_named else found.model, fields)
+        api, caps = self._request.api, self._settings.cap_answers
+        longest = found.decision.max_output_tokens if caps and found.decision is not None else None
+        model = None if found.is_named else found.model
+        changes = changes_for(body, api, model, found.arm, longest)
+        data = changed(body.data, changes)
         headers = [*found.headers, ("content-length", str(len(data)))]
-        removed = {name for name, _ in self._request.ours}.difference(dict(found.headers))
+        plan = ""
+        fallback = self._fallback = found.fallback
+        if fallback is not None:
+            longest = fallback.max_output_tokens if caps else None
+            instead = changes_for(body, api, fallback.model, fallback.arm, longest)
+            plan = retry.plan_of(fallback, body.data, changes, instead)
+            headers.append((FALLBACK_MODEL, fallback.model))
+            wait_s = self._settings.first_byte_s
+            if wait_s and body.values.get("stream") is True:
+                headers.append((retry.FIRST_BYTE_MS, str(round(wait_s * 1e3))))
+        removed = {name for name, _ in self._request.ours}.difference(dict(headers))
         if self._settings.uncompressed_replies and "accept-encoding" in self._request.names:
             removed.add("accept-encoding")
-        return messages.routed_request(data, headers, sorted(removed))
+        return messages.routed_request(data, headers, sorted(removed), plan)
 
-    def _reply_headers(self, message: Message, attributes: Message) -> bytes:
+    def _reply_headers(self, message: Message, context: Message) -> bytes:
         assert self._routed is not None  # noqa: S101 - Envoy sends them for routed requests only
-        headers = dict(_plain(message.headers))
+        headers, attributes = dict(_plain(message.headers)), context.attributes
+        told = self._routed.headers
+        self._first_try = retry.failed_try(context.metadata_context.filter_metadata)
+        if self._fallback is not None and self._first_try is not None:
+            self._tally.retried(self._first_try)
+            told = (
+                *retry.fallback_headers(self._fallback),
+                (DECISION_ID, dict(told)[DECISION_ID]),
+            )
         status = headers.get(":status", "")
         reader = None
         if not status.isdigit() or int(status) >= FIRST_ERROR_STATUS:
@@ -298,8 +327,8 @@ class Exchange:
         # An upstream must not say of its replies what only the processor knows.
         forged = {name for name in headers if name.startswith(PREFIX)}
         return messages.reply_headers(
-            self._routed.headers,
-            sorted(forged.difference(dict(self._routed.headers))),
+            told,
+            sorted(forged.difference(dict(told))),
             body=reader is not None,
         )
 

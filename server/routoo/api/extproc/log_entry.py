@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from routoo.api.extproc.failures import FROM_UPSTREAM, TIMED_OUT
-from routoo.api.extproc.headers import COST_USD, DECISION_ID, MODEL
+from routoo.api.extproc.headers import ARM, COST_USD, DECISION_ID, MODEL
+from routoo.api.extproc.retry import failed_try
 from routoo.tariffs.reply_sieve import ReplySieve
 from routoo.tariffs.usage_reader import read
 
 if TYPE_CHECKING:
+    from routoo.routing.outcome import FailedTry
     from routoo.tariffs.usage_reader import UsageReading
 
 Entry = Any  # envoy.data.accesslog.v3.HTTPAccessLogEntry; it has no types
@@ -77,6 +79,19 @@ class LogEntry:
         return self._header(MODEL)
 
     @property
+    def arm(self) -> str:
+        """The name of the arm that the model was asked for; empty: of none, or not logged."""
+        return self._header(ARM)
+
+    @property
+    def first_try(self) -> FailedTry | None:
+        """The failure after which the fallback was asked; None: it was not.
+
+        ``model``, ``arm`` and ``predicted_cost_usd`` are then those of the fallback.
+        """
+        return failed_try(self._told.metadata.filter_metadata)
+
+    @property
     def predicted_cost_usd(self) -> float | None:
         """The predicted cost; None: not logged."""
         try:
@@ -99,12 +114,13 @@ class LogEntry:
     @property
     def may_have_worked(self) -> bool:
         """Whether a reply with an error is Envoy's own, and the upstream may have worked for it."""
+        if self._entry.response.response_code_details == FROM_UPSTREAM:
+            return False  # it may be the second one, which Envoy flags, too
         if self._flagged(_NEVER_WORKED):
             return False
         if not self._told.HasField("time_to_first_upstream_tx_byte"):
             return False
-        details = self._entry.response.response_code_details
-        return self._flagged(_CUT) or (self.status == TIMED_OUT and details != FROM_UPSTREAM)
+        return self._flagged(_CUT) or self.status == TIMED_OUT
 
     @property
     def latency_ms(self) -> float | None:

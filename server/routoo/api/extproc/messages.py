@@ -8,6 +8,8 @@ from envoy.config.core.v3 import base_pb2
 from envoy.extensions.filters.http.ext_proc.v3 import processing_mode_pb2
 from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc
 
+from routoo.api.extproc.retry import PLAN
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -90,15 +92,21 @@ def ask_for_body(removed: Sequence[str] = (), *, whole: bool, reply: bool) -> by
     return _ASKED[whole, reply]
 
 
-def routed_request(body: bytes, headers: Iterable[Header], removed: Iterable[str]) -> bytes:
+def routed_request(
+    body: bytes, headers: Iterable[Header], removed: Iterable[str], plan: str = ""
+) -> bytes:
     """Answers a request body: replaces it, and Envoy chooses the cluster by the new headers.
 
     Args:
         body: the new body.
         headers: set on the request.
         removed: names of headers that are taken off the request.
+        plan: for the second try; empty: there is none.
     """
     answer = ext_proc.ProcessingResponse()
+    if plan:
+        told = answer.dynamic_metadata.fields[PLAN].struct_value
+        told.fields["plan"].string_value = plan
     common = answer.request_body.response
     common.body_mutation.body = body
     common.clear_route_cache = True

@@ -10,10 +10,12 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from routoo.api.extproc.refusal import Fault
+    from routoo.routing.outcome import FailedTry
 
 RequestResult = Literal["routed", "fallback", "passed", "refused"]
 ReplyResult = Literal["read", "estimated", "failed", "gone"]
 EntryFault = Literal["repaired", "lost"]
+_TOO_MANY = 429
 
 
 class ExchangeCounts:
@@ -49,6 +51,13 @@ class ExchangeCounts:
             ("reason",),
             registry=registry,
         )
+        retries = Counter(
+            "routoo_http_retries",
+            "HTTP requests that Envoy has sent to their fallback, by the first reply: 429, 5xx"
+            " (another error), none (no connection, a broken one, or silence).",
+            ("first",),
+            registry=registry,
+        )
         # All series exist from the start, so that rates do not begin with a jump.
         results: tuple[RequestResult, ...] = ("routed", "fallback", "passed", "refused")
         endings: tuple[ReplyResult, ...] = ("read", "estimated", "failed", "gone")
@@ -57,6 +66,7 @@ class ExchangeCounts:
         self._requests = {result: requests.labels(result) for result in results}
         self._replies = {result: replies.labels(result) for result in endings}
         self._entries = {fault: entries.labels(fault) for fault in entry_faults}
+        self._retries = {first: retries.labels(first) for first in ("429", "5xx", "none")}
         self._faults = {reason: faults.labels(reason) for reason in reasons}
 
     def request(self, result: RequestResult) -> None:
@@ -66,6 +76,11 @@ class ExchangeCounts:
     def reply(self, result: ReplyResult) -> None:
         """Counts the end of a routed request's reply."""
         self._replies[result].inc()
+
+    def retried(self, first: FailedTry) -> None:
+        """Counts a request that was sent to its fallback, after a reply with a status or none."""
+        status = first.status
+        self._retries["none" if not status else "429" if status == _TOO_MANY else "5xx"].inc()
 
     def fault(self, reason: Fault) -> None:
         """Counts a request for which no decision was made, by a fault that is not its own."""

@@ -135,17 +135,27 @@ class AwaitedReplies:
             return None
         found = self._outcome(entry)
         told = found.usage is not None and not found.estimated
+        model = found.model or entry.model
         if told or (found.error and not found.estimated):
-            return replace(found, model=entry.model)
+            return replace(found, model=model)
         return OutcomeReport(
             found.decision_id,
             cost_usd=entry.predicted_cost_usd,
-            model=entry.model,
+            model=model,
             error=found.error,
             estimated=True,
+            first_try=found.first_try,
         )
 
     def _outcome(self, entry: LogEntry) -> OutcomeReport:
+        found, first_try = self._reply_of(entry), entry.first_try
+        if first_try is None:
+            return found
+        self._tally.retried(first_try)
+        name = f"{entry.model}@{entry.arm}" if entry.arm else entry.model
+        return replace(found, model=name, first_try=first_try)
+
+    def _reply_of(self, entry: LogEntry) -> OutcomeReport:
         decision_id, status = entry.decision_id, entry.status
         if status >= FIRST_ERROR_STATUS:
             self._tally.reply("failed")
