@@ -161,6 +161,10 @@ class _Chaos:
             f"{tally['seeds']} runs, {tally['faults']} faults, {tally['calls']} calls,"
             f" {tally['granted']} decisions; failed seeds: {sorted(self._failed) or 'none'}"
         )
+        # Once more at the end: of a long output, the end is what is read.
+        for seed, violations in self._failed.items():
+            for line in violations:
+                self._say(f"seed {seed}: BROKEN {line}")
 
     def _say(self, line: str) -> None:
         print(line, file=sys.stderr if self._given.json else sys.stdout, flush=True)

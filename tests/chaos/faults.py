@@ -96,6 +96,7 @@ class _Freeze:
 
 
 async def _join(world: World, event: Event) -> None:
+    world.begin("gone", JOINING)  # until it serves
     world.replicas[JOINING].start()
 
 
@@ -215,10 +216,8 @@ async def _good_reload(world: World, event: Event) -> None:
 
 def _spoil(file: str, spoilt: Callable[[str], str]) -> Act:
     async def begin(world: World, event: Event) -> None:
-        path = world.replicas[event.target].folder / file
         world.begin("spoilt", event.target, event.number)
-        path.write_text(spoilt(path.read_text(encoding="utf-8")), encoding="utf-8")
-        world.replicas[event.target].reload()
+        world.replicas[event.target].spoil(file, spoilt)
 
     return begin
 
@@ -226,7 +225,7 @@ def _spoil(file: str, spoilt: Callable[[str], str]) -> Act:
 async def _repair(world: World, event: Event) -> None:
     world.write_settings(event.target)
     world.write_pool(event.target)
-    world.replicas[event.target].reload()
+    world.replicas[event.target].repaired()
     world.end("spoilt", event.target, event.number)
 
 

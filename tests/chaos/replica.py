@@ -55,6 +55,8 @@ class Replica:
         self._changed = changed
         self._process: Process | None = None
         self._wanted = asyncio.Event()
+        self._files_are_good = asyncio.Event()
+        self._files_are_good.set()
         self._up = asyncio.Event()
         self._asked = False
         self._keeper: asyncio.Task[None] | None = None
@@ -105,6 +107,23 @@ class Replica:
         """Has it read its settings again; not before it serves, as that would end it."""
         if self.is_up:
             self._send(signal.SIGHUP)
+
+    def spoil(self, file: str, spoilt: Callable[[str], str]) -> None:
+        """Overwrites a file that it reads, and has it read its files again.
+
+        A process that starts cannot know what the file said before, so that a file is spoilt only
+        while it serves, and none starts before ``repaired``.
+        """
+        if self.is_up:
+            self._files_are_good.clear()
+            path = self.folder / file
+            path.write_text(spoilt(path.read_text(encoding="utf-8")), encoding="utf-8")
+            self.reload()
+
+    def repaired(self) -> None:
+        """Notes that all its files are good again, and has it read them."""
+        self._files_are_good.set()
+        self.reload()
 
     def freeze(self) -> list[int]:
         """Stops the main process from running, until ``thaw``; returns its id."""
@@ -208,6 +227,7 @@ class Replica:
     async def _keep(self) -> None:
         while True:
             await self._wanted.wait()
+            await self._files_are_good.wait()
             self._asked = False
             process = await self._spawn()
             line = await process.stdout.readline() if process.stdout else b""

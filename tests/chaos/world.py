@@ -201,12 +201,11 @@ class World:
             folder=self.folder,
         )
         text = yaml.safe_dump(settings)
-        (replica.folder / "config.yaml").write_text(text, encoding="utf-8")
+        _put(replica.folder / "config.yaml", text)
 
     def write_pool(self, name: str, milliseconds: int = 0) -> None:
         """Writes a replica's pool; with other latencies it is a change that decides alike."""
-        text = pool_text(milliseconds)
-        (self.replicas[name].folder / "pool.yaml").write_text(text, encoding="utf-8")
+        _put(self.replicas[name].folder / "pool.yaml", pool_text(milliseconds))
 
     def copy_redis(self) -> None:
         """Keeps a copy of what Redis has on the disk now."""

@@ -17,7 +17,7 @@ import grpc
 import orjson
 from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc
 
-from routoo.api.extproc.bodies.request_body import read_body
+from routoo.api.llm.bodies.request_body import read_body
 from support.processor_stream import METHOD
 
 HANG_S = 30.0

@@ -39,7 +39,8 @@ class Walk:
     @property
     def way(self) -> list[str]:
         """Every function on the way from the servicer to the inference, in its order."""
-        return [*self.to_queue, *self.in_queue, *self.to_inference]
+        # Of a request that is decided on the loop, the inference is called from the queue itself.
+        return list(dict.fromkeys([*self.to_queue, *self.in_queue, *self.to_inference]))
 
     def hook(self, frame: FrameType, event: str, _argument: Any) -> None:
         """For ``sys.setprofile``."""

@@ -66,6 +66,7 @@ class WatchedPredictor:
         self.max_tokens = inner.max_tokens
         self.tasks = inner.tasks
         self.degraded = False
+        self.waits = True  # it may be held
 
     def hold(self) -> None:
         """Makes calls wait from now on."""

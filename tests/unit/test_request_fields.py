@@ -6,7 +6,7 @@ import inspect
 
 import pytest
 
-from routoo.api.extproc.headers import read_fields
+from routoo.api.llm.headers import read_fields
 from routoo.cli.commands.route import route
 from routoo.client import RequestOptions
 from routoo.request_fields import CONSTRAINTS, FIELDS, Kind, Narrows

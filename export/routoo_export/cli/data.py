@@ -12,6 +12,7 @@ from routoo_export.cli.common import AsJson, print_result
 from routoo_export.cli.sources import list_overlaps, list_sources
 from routoo_export.errors import OutcomeError
 from routoo_export.outcomes.adapters.battles import read_battle_sources
+from routoo_export.outcomes.adapters.decision_log import read_decision_logs
 from routoo_export.outcomes.adapters.formats import ADAPTERS, Adapter
 from routoo_export.outcomes.adapters.huggingface import read_huggingface
 from routoo_export.outcomes.bad_rows import BadRows
@@ -34,7 +35,7 @@ data_app.command(name="sources")(list_sources)
 data_app.command(name="overlaps")(list_overlaps)
 
 Format = StrEnum(  # type: ignore[misc]
-    "Format", {name: name for name in (*ADAPTERS, "huggingface", "battles")}
+    "Format", {name: name for name in (*ADAPTERS, "huggingface", "battles", "decision-log")}
 )
 
 
@@ -79,6 +80,10 @@ def convert(  # noqa: PLR0913 - one parameter per option
         table = read_battle_sources(inputs, bad, split=split)
         write_table(table, out, {"name": label, "licence": terms})
         counts = _count_battles(out, BadRows())
+    elif source_format == "decision-log":
+        table = read_decision_logs(inputs, bad)
+        write_table(table, out, {"name": label, "licence": terms, "costs": "true"})
+        counts = {"rows": table.num_rows, **describe(read_outcomes(out))}
     else:
         rows = write_grid(
             _adapter(source_format, split, columns or [])(inputs, bad),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
+from routoo.api.convert_health import unit_message
 from routoo.api.convert_prices import prices_message
 from routoo.errors import InvalidRequestError
 from routoo.predictor.conversation import OFFERED_TOOLS, TURN, contents, conversation, role_of
@@ -282,6 +283,7 @@ def route_response(decision: Decision) -> route_pb2.RouteResponse:
         max_output_tokens=decision.max_output_tokens,
         arm=arm_message(batch.pool, batch.choices[row]),
         second_model=decision.second_model or None,
+        unhealthy=decision.is_ill,
     )
     if batch.fallbacks is not None:
         response.fallbacks.extend(
@@ -394,6 +396,8 @@ def models_response(models: ModelsOverview) -> info_pb2.ListModelsResponse:
     nothing: list[ModelCorrection | None] = [None] * len(pool.names)
     corrections = models.corrections or nothing
     unknown = (None,) * len(pool.names)
+    watched = () if models.health is None else models.health.models
+    health = {one.model: unit_message(one) for one in watched}
     return info_pb2.ListModelsResponse(
         models=[
             info_pb2.Model(
@@ -411,6 +415,7 @@ def models_response(models: ModelsOverview) -> info_pb2.ListModelsResponse:
                 published_averages=averages,
                 prices=prices_message(spec),
                 arm=arm_message(pool, column),
+                health=health.get(spec.name),
                 **_correction(correction),
             )
             for column, spec, share, score, cost_usd, correction, evidence, averages in zip(

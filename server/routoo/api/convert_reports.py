@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from routoo import __version__
 from routoo.api.convert import optional_number, route_response
+from routoo.api.convert_health import health_message, reported_failure
 from routoo.errors import InvalidRequestError
 from routoo.routing.escalation import EscalationRequest
 from routoo.routing.outcome import OutcomeReport
@@ -54,6 +55,7 @@ def outcome(message: outcome_pb2.ReportOutcomeRequest, tenant: str | None = None
     cost_usd = optional_number(message, "cost_usd")
     score = optional_number(message, "score", 1.0)
     latency_ms = optional_number(message, "latency_ms")
+    failure, error = reported_failure(message)
     return OutcomeReport(
         decision_id=message.decision_id,
         model=message.model,
@@ -62,9 +64,11 @@ def outcome(message: outcome_pb2.ReportOutcomeRequest, tenant: str | None = None
         input_tokens=message.input_tokens if message.HasField("input_tokens") else None,
         output_tokens=message.output_tokens if message.HasField("output_tokens") else None,
         latency_ms=latency_ms,
-        error=message.error,
+        error=error,
         tenant=tenant,
         usage=_usage(message),
+        status=message.status_code,
+        failure=failure,
     )
 
 
@@ -191,6 +195,7 @@ def info_response(
             length_reports=info.corrections.length_reports,
             latency_reports=info.corrections.latency_reports,
         ),
+        health=health_message(info.health),
     )
 
 

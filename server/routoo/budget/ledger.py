@@ -95,6 +95,11 @@ class Ledger(Protocol):
         """The budgets, in the order of the settings."""
         ...
 
+    @property
+    def waits(self) -> bool:
+        """Whether booking may wait for another machine or for a disk."""
+        ...
+
     def applies(self, tenant: str) -> tuple[int, ...]:
         """Returns the indices of a tenant's budgets, those of all tenants first; may be empty."""
         ...

@@ -8,24 +8,30 @@ anything else. An error is one line on stderr that names the remedy; stdout carr
 import os
 import sys
 from collections.abc import Sequence
+from enum import Enum
 from io import TextIOWrapper
 from typing import Annotated
 
 import typer
+from typer import completion as shells
 
 from routoo import __version__
 from routoo.cli.commands.batch import batch
 from routoo.cli.commands.calibrate import calibrate
-from routoo.cli.commands.credentials import (
+from routoo.cli.commands.connection import (
     CaFile,
     CertificateFile,
     CredentialFiles,
     KeyFile,
+    RootAddress,
     TokenFile,
+    use_address,
     use_credential_files,
+    with_connection,
 )
 from routoo.cli.commands.escalate import escalate
 from routoo.cli.commands.health import health
+from routoo.cli.commands.log import explain, tail
 from routoo.cli.commands.money import budgets, report
 from routoo.cli.commands.pareto import pareto
 from routoo.cli.commands.pool import info, models
@@ -33,14 +39,27 @@ from routoo.cli.commands.pool_add import add
 from routoo.cli.commands.pool_file import app as pool
 from routoo.cli.commands.replay import replay
 from routoo.cli.commands.route import route
-from routoo.cli.commands.serve import check_config, reload, serve
+from routoo.cli.commands.serve import check_config, reload, schema, serve
 from routoo.cli.commands.spend import spend
 from routoo.cli.commands.token import app as token
 from routoo.cli.output.errors import BAD_INPUT, FAILED, INTERRUPTED, exit_code_of
 from routoo.errors import RoutooError
 
+_COMPLETES = "_ROUTOO_COMPLETE"
+"""The variable with which a shell asks for what may come next."""
+
+
+class Shell(Enum):
+    """Shells that can complete words."""
+
+    BASH = "bash"
+    ZSH = "zsh"
+    FISH = "fish"
+
+
 app = typer.Typer(
     help="Decides which LLM of a pool should answer a prompt, without running any of them.",
+    context_settings={"help_option_names": ["-h", "--help"]},
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -54,6 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, TextIOWrapper):
             # A terminal that cannot show a character must not end the command.
             stream.reconfigure(errors="backslashreplace")
+    if _COMPLETES in os.environ:
+        shells.completion_init()  # type: ignore[attr-defined] # typer names no exports
     try:
         exit_code: int | None = app(args=arguments, prog_name="routoo", standalone_mode=False)
         sys.stdout.flush()
@@ -97,32 +118,51 @@ def _root(
             "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
         ),
     ] = False,
+    address: RootAddress = None,
     token_file: TokenFile = None,
     ca: CaFile = None,
     cert: CertificateFile = None,
     key: KeyFile = None,
 ) -> None:
+    use_address(address)
     use_credential_files(CredentialFiles(token_file, ca, cert, key))
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
         raise typer.Exit(BAD_INPUT)
 
 
+def completion(
+    shell: Annotated[Shell, typer.Argument(help="The shell.")],
+) -> None:
+    """Print what makes a shell complete words of this command; the shell has to read it.
+
+    In bash and zsh: source <(routoo completion bash). In fish: routoo completion fish | source.
+    """
+    script = shells.get_completion_script(  # type: ignore[attr-defined] # typer names no exports
+        prog_name="routoo", complete_var=_COMPLETES, shell=shell.value
+    )
+    typer.echo(script)
+
+
 app.command()(serve)
 app.command()(reload)
 app.command("check-config")(check_config)
-app.command()(route)
-app.command()(escalate)
-app.command()(batch)
-app.command()(pareto)
+app.command()(schema)
+app.command()(with_connection(route))
+app.command()(with_connection(escalate))
+app.command()(with_connection(batch))
+app.command()(with_connection(pareto))
 app.command()(calibrate)
 app.command()(replay)
-app.command()(models)
-app.command()(info)
-app.command()(health)
-app.command()(budgets)
-app.command()(report)
+app.command()(explain)
+app.command()(tail)
+app.command()(with_connection(models))
+app.command()(with_connection(info))
+app.command()(with_connection(health))
+app.command()(with_connection(budgets))
+app.command()(with_connection(report))
 app.command()(spend)
 pool.command()(add)
 app.add_typer(pool, name="pool")
 app.add_typer(token, name="token")
+app.command()(completion)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, get_args
 
 from routoo.request_fields import RequestFields
 from routoo.v1.batch_pb2 import FrontierRequest, RouteBatchRequest
-from routoo.v1.outcome_pb2 import EscalateRequest, TokenLogprobs
+from routoo.v1.health_pb2 import FailureCause
+from routoo.v1.outcome_pb2 import EscalateRequest, ReportOutcomeRequest, TokenLogprobs
 from routoo.v1.route_pb2 import RouteRequest
 
 if TYPE_CHECKING:
@@ -26,6 +27,12 @@ class RequestOptions(RequestFields, total=False):
 
     request_id: str | None
     explain: bool | None
+
+
+FailureName = Literal[
+    "rate_limited", "server_error", "timeout", "connection", "reset", "credentials", "gone"
+]
+"""The way in which a provider failed, where no HTTP status says it."""
 
 
 class Outcome(TypedDict, total=False):
@@ -48,6 +55,9 @@ class Outcome(TypedDict, total=False):
     audio_output_tokens: int | None
     images: int | None
     service_tier: str | None
+    status_code: int | None
+    retry_after_s: float | None
+    failure: FailureName | None
 
 
 class BatchOptions(TypedDict, total=False):
@@ -141,6 +151,23 @@ def numbered(request: Prompt | RouteRequest, number: int) -> RouteRequest:
     named = RouteRequest(request_id=str(number))
     named.MergeFrom(made)
     return named
+
+
+def make_report(decision_id: str, **outcome: Unpack[Outcome]) -> ReportOutcomeRequest:
+    """Makes one report of an outcome, for a stub of one's own.
+
+    Raises:
+        TypeError: a value of the wrong type.
+        ValueError: a number out of the field's range, or a failure that the API does not know.
+    """
+    failure = outcome.pop("failure", None)
+    if failure is not None and failure not in get_args(FailureName):
+        raise ValueError(f"failure {failure!r} is none of {', '.join(get_args(FailureName))}")
+    request = ReportOutcomeRequest(decision_id=decision_id, **outcome)
+    if failure is not None:
+        number = FailureCause.Value(f"FAILURE_CAUSE_{failure.upper()}")
+        request.failure = number  # type: ignore[assignment] # the stubs tell its type wrongly
+    return request
 
 
 class Signal(TypedDict, total=False):

@@ -25,7 +25,9 @@ class ThresholdSettings(Section):
     """Policy ``threshold``: the strong model where it is expected to be better by a threshold."""
 
     strong: str
+    """The better model of the pair."""
     weak: str
+    """The cheaper model of the pair."""
     threshold: float = Field(ge=-1, le=1, allow_inf_nan=False)
     """Predicted score of ``strong`` minus that of ``weak``."""
 
@@ -40,7 +42,9 @@ class QualityGapSettings(Section):
     """Policy ``quality_gap``: the small model unless it is expected to be too much worse."""
 
     small: str
+    """The cheaper model of the pair."""
     large: str
+    """The better model of the pair."""
     tolerance: float = Field(default=0.05, ge=0, le=1, allow_inf_nan=False)
     """The gap in score that is allowed, for requests without a ``max_quality_gap``."""
 
@@ -55,6 +59,7 @@ class FixedSettings(Section):
     """Policy ``fixed``: one model for every request."""
 
     model: str
+    """The model that answers all requests; another one does where it is not eligible."""
 
 
 class RoundRobinSettings(Section):
@@ -68,6 +73,7 @@ class GuaranteeSettings(Section):
     """Policy ``guarantee``: the cheapest price proven to keep quality near a reference model's."""
 
     reference: str
+    """The model whose quality is promised."""
     max_drop: float = Field(gt=0, lt=1, allow_inf_nan=False)
     """Most that the mean score of the routed answers may be below that of ``reference``."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1, allow_inf_nan=False)
@@ -149,10 +155,14 @@ class PolicySettings(Section):
     shadow: PolicyName | None = None
     """A policy that runs beside the one in force; its choices are only counted."""
     threshold: ThresholdSettings | None = None
+    """The pair and the threshold of the policy ``threshold``."""
     quality_gap: QualityGapSettings | None = None
+    """The pair and the tolerance of the policy ``quality_gap``."""
     fixed: FixedSettings | None = None
+    """The model of the policy ``fixed``."""
     round_robin: RoundRobinSettings = RoundRobinSettings()
     guarantee: GuaranteeSettings | None = None
+    """The promise of the policy ``guarantee``."""
     cascade: Path | None = None
     """The rule for ``Escalate`` and the policy ``cascade``; ``routoo calibrate`` writes it."""
     prices: PricesSettings = PricesSettings()

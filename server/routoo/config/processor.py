@@ -53,6 +53,7 @@ class ProcessorSettings(Section):
     """Envoy's external processor: picks the model of OpenAI- and Anthropic-style HTTP requests."""
 
     enabled: bool = False
+    """Whether Envoy's external processing is served."""
     route_names: tuple[str, ...] = Field(default=("auto",), min_length=1)
     """Requests whose ``model`` is one of these are routed; all others pass untouched."""
     max_body_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, le=1024**3)

@@ -1,7 +1,9 @@
 """The batcher gathers the requests that wait while the worker is busy into the next batch.
 
 There is no idle timer: a batch starts as soon as the event loop has turned a few times without
-bringing a new request, which takes microseconds when nothing else arrives. The queue is bounded,
+bringing a new request, which takes microseconds when nothing else arrives. A short request that
+comes alone is worked on at once, on the loop itself: two changes of threads would take longer than
+its work. The queue is bounded,
 and a request that does not fit is refused. Every accepted request is settled: with its result, the
 error of its batch, the error of its deadline, or the error of a shutdown.
 """
@@ -29,8 +31,16 @@ QUIET_TURNS = 16
 A call takes several turns from its first byte to its handler. Under load a batch that starts at the
 first quiet turn is therefore small, and fixed costs and thread switches are paid too often. With 64
 calls at once, sixteen turns raised the calls per second by a third; they add some 50 microseconds
-to a call that comes alone.
+to a call that has to wait for them.
 """
+ALONE_AFTER_NS = 200_000
+"""A request is alone if the last batch ended at least so long before, and had one request.
+
+Under load, the next requests are there when a batch ends: to work on each one at once would halve
+the calls per second.
+"""
+BRIEF_NS = 2_000_000
+"""Work that took longer is not done on the loop, which it would hold up."""
 
 Request = TypeVar("Request")
 Result = TypeVar("Result")
@@ -101,6 +111,8 @@ class Batcher(Generic[Request, Result]):
         executor: runs the work; one thread is enough.
         max_batch: most requests in one call.
         max_queue: most requests that wait for a call.
+        may_work_here: tells whether the work may run on the loop now: nothing else uses what it
+            needs, and it waits for no other machine.
         on_dropped: called with "cancelled" or "expired" for each request dropped before work.
         on_undelivered: called with each result that no caller waits for any more.
     """
@@ -112,6 +124,7 @@ class Batcher(Generic[Request, Result]):
         *,
         max_batch: int,
         max_queue: int,
+        may_work_here: Callable[[], bool] = lambda: False,
         on_dropped: Callable[[str], None] = lambda _reason: None,
         on_undelivered: Callable[[Result], None] = lambda _result: None,
     ) -> None:
@@ -119,12 +132,16 @@ class Batcher(Generic[Request, Result]):
         self._executor = executor
         self._max_batch = max_batch
         self._max_queue = max_queue
+        self._may_work_here = may_work_here
         self._on_dropped = on_dropped
         self._on_undelivered = on_undelivered
         self._waiting: deque[Entry[Request, Result]] = deque()
         self._running: list[Entry[Request, Result]] = []
         self.wait = BatchWait()
         self._busy = False
+        # Of the batch before: how many requests it had, and when it began and ended.
+        self._last_size = 0
+        self._began_ns = self._ended_ns = 0
         self._open = True
         self._idle = asyncio.Event()
         self._idle.set()
@@ -134,8 +151,15 @@ class Batcher(Generic[Request, Result]):
         """The number of requests that wait."""
         return len(self._waiting)
 
-    def submit(self, request: Request, deadline_s: float | None = None) -> asyncio.Future[Result]:
+    def submit(
+        self, request: Request, deadline_s: float | None = None, *, brief: bool = False
+    ) -> asyncio.Future[Result]:
         """Accepts a request; cancelling the returned future withdraws this request only.
+
+        Args:
+            request: the worker's input.
+            deadline_s: when its caller stops waiting, ``monotonic``; None: never.
+            brief: whether it is short enough to be worked on here, if it is alone.
 
         Raises:
             QueueFullError: too many wait already.
@@ -149,8 +173,13 @@ class Batcher(Generic[Request, Result]):
             )
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[Result] = loop.create_future()
-        self._waiting.append(Entry(request, waiter, monotonic_ns(), deadline_s))
-        if not self._busy:
+        entry = Entry(request, waiter, monotonic_ns(), deadline_s)
+        if self._busy:
+            self._waiting.append(entry)
+        elif brief and self._is_alone(entry):
+            self._work_here(entry)
+        else:
+            self._waiting.append(entry)
             self._busy = True
             self._idle.clear()
             self._gather(loop)
@@ -175,6 +204,26 @@ class Batcher(Generic[Request, Result]):
             return False
         return True
 
+    def _is_alone(self, entry: Entry[Request, Result]) -> bool:
+        return (
+            self._last_size == 1
+            and entry.accepted_ns - self._ended_ns >= ALONE_AFTER_NS
+            and self._ended_ns - self._began_ns <= BRIEF_NS
+            and (entry.deadline_s is None or entry.deadline_s > monotonic())
+            and self._may_work_here()
+        )
+
+    def _work_here(self, entry: Entry[Request, Result]) -> None:
+        self.wait = BatchWait(entry.deadline_s)
+        self._began_ns = entry.accepted_ns
+        try:
+            results = self._work([entry.request], [entry.accepted_ns])
+        except BaseException as error:  # noqa: BLE001 - as in a thread, its waiter is told
+            _fail(entry, error)
+        else:
+            self._settle([entry], results)
+        self._ended_ns = monotonic_ns()
+
     def _gather(self, loop: asyncio.AbstractEventLoop, seen: int = 0, quiet_turns: int = 0) -> None:
         """Looks at the queue once per turn; starts a batch when it is full or no longer grows."""
         waiting = len(self._waiting)
@@ -194,6 +243,7 @@ class Batcher(Generic[Request, Result]):
         requests = [entry.request for entry in batch]
         accepted_ns = [entry.accepted_ns for entry in batch]
         self.wait = _wait_of(batch)
+        self._last_size, self._began_ns = len(batch), monotonic_ns()
         try:
             running = self._executor.submit(self._work, requests, accepted_ns)
         except RuntimeError:  # the executor was shut down
@@ -211,11 +261,10 @@ class Batcher(Generic[Request, Result]):
         batch: list[Entry[Request, Result]],
         done: Future[Sequence[Result | RoutooError]],
     ) -> None:
+        self._ended_ns = monotonic_ns()
         self._gather(loop)
         try:
             results = done.result()
-            if len(results) != len(batch):
-                raise PredictorError(f"{len(batch)} requests got {len(results)} results")  # noqa: TRY301
         except CancelledError:  # the executor was shut down with the batch in its queue
             for entry in batch:
                 _fail(entry, DrainingError("the service stopped; send again"))
@@ -223,6 +272,15 @@ class Batcher(Generic[Request, Result]):
         except BaseException as error:  # noqa: BLE001 - whatever it is, every waiter is told
             for entry in batch:
                 _fail(entry, error)
+            return
+        self._settle(batch, results)
+
+    def _settle(
+        self, batch: list[Entry[Request, Result]], results: Sequence[Result | RoutooError]
+    ) -> None:
+        if len(results) != len(batch):
+            for entry in batch:
+                _fail(entry, PredictorError(f"{len(batch)} requests got {len(results)} results"))
             return
         for entry, result in zip(batch, results, strict=True):
             if isinstance(result, RoutooError):

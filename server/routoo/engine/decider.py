@@ -110,6 +110,7 @@ class Decider:
         self._corrector = accounting.corrector
         self._clock_ns = accounting.clock_ns
         self._sessions = accounting.sessions
+        self._health = accounting.health
 
     def decide(
         self, predicted: Predicted
@@ -269,7 +270,10 @@ class Decider:
         if any(one.session is not None and one.session.is_followed for one in requests):
             rows, keys = self._sessions.before(requests, estimates.input_tokens, self._pool)
             estimates = in_turn(rows, estimates, self._pool)
-        eligibility, narrowings = narrow(requests, estimates, self._pool, rows)
+        health = None
+        if self._health is not None and not self._health.is_well:
+            health = self._health.rows(len(requests))
+        eligibility, narrowings = narrow(requests, estimates, self._pool, rows, health)
         tenants = [request.tenant for request in requests]
         prices, couplings = self._pricing.in_force.of_rows(tenants)
         tickets = self._ids.tickets(len(requests))
@@ -285,7 +289,9 @@ class Decider:
         turns = None
         if rows is not None and keys is not None:
             turns = turns_of(rows, keys, case, alone_usd, estimates, self._pool)
-        return Prepared(estimates, eligibility, narrowings, case, couplings, tenants, ids, turns)
+        return Prepared(
+            estimates, eligibility, narrowings, case, couplings, tenants, ids, turns, health
+        )
 
     def _choose(self, requests: Sequence[PromptRequest], prepared: Prepared) -> Chosen:
         """Chooses by the policies; at prompts that are unsure, the rule for these goes first."""
@@ -402,11 +408,14 @@ class Decider:
             seconds=None
             if chosen.seconds is None
             else np.where(codes == Reason.CASCADE, chosen.seconds, -1).tolist(),
+            health=prepared.health,
             fallbacks=None if fallbacks is None else fallbacks.tolist(),
             limits_usd=None if fallbacks is None or limits_usd is None else limits_usd.tolist(),
         )
         if is_dry:
             return batch
+        if self._health is not None and prepared.health is not None:
+            self._health.asked(batch.choices, prepared.health)
         self._metrics.decided(batch)
         if self._recorder is not None:
             self._recorder.decided(predicted.requests, prepared, chosen, batch)

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from routoo.routing.corrections.table import ModelCorrection
     from routoo.routing.decision import BatchDecision, BatchFrontier, Decision
     from routoo.routing.escalation import Escalation, EscalationRequest
+    from routoo.routing.health.overview import HealthOverview
     from routoo.routing.joint import JointConstraints
     from routoo.routing.operating_point import PricedSample
     from routoo.routing.outcome import OutcomeReport, ReportResult
@@ -58,6 +59,8 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 _CHECKED_AT_ONCE = 1024
+# Of a longer text, reading alone takes as long as two changes of threads.
+_BRIEF_CHARS = 8 * 1024
 
 
 class Engine:
@@ -120,6 +123,7 @@ class Engine:
         self._escalations = Escalations(
             accounting, policies.rule, pool, threads.ids.new, metrics.escalations
         )
+        self._books_wait = accounting.waits
         self._max_batch = batching.max_batch
         self._max_joint = batching.max_joint
         self._tasks = tasks
@@ -129,6 +133,7 @@ class Engine:
             self._threads.predict,
             max_batch=batching.max_batch,
             max_queue=batching.max_queue,
+            may_work_here=self._may_decide_here,
             on_dropped=metrics.dropped,
             on_undelivered=lambda decision: self._release([decision]),
         )
@@ -159,7 +164,7 @@ class Engine:
             DrainingError: the engine is closing.
         """
         self._check(request)
-        return self._batcher.submit(request, deadline_s)
+        return self._batcher.submit(request, deadline_s, brief=len(request.text) <= _BRIEF_CHARS)
 
     async def route_batch(
         self,
@@ -373,6 +378,7 @@ class Engine:
             averages=sample.averages,
             curve=curve,
             corrections=self.corrections(),
+            health=self.health(),
             price_set_by=self.accounting.pricing.in_force.of("")[1],
         )
 
@@ -382,6 +388,11 @@ class Engine:
         if corrector is None:
             return None
         return corrector.of_models(predictor.version, self.pool.names, predictor.tasks)
+
+    def health(self) -> HealthOverview | None:
+        """Returns the health of models and providers; None: nobody watches it."""
+        health = self.accounting.health
+        return None if health is None else health.overview()
 
     async def info(self) -> EngineInfo:
         """Describes the parts of the engine and their state.
@@ -405,6 +416,7 @@ class Engine:
             or any(state.degraded for state, _ in budgets),
             shadow=None if self.shadow is None else self.shadow.comparison,
             corrections=self._corrections_info(),
+            health=self.health(),
         )
 
     def _factors_in_force(self) -> Factors | None:
@@ -535,6 +547,11 @@ class Engine:
             raise PredictorError(f"the predictor raised {type(error).__name__}") from error
         self._metrics.predicted(prediction.served_by, len(requests))
         return prediction
+
+    def _may_decide_here(self) -> bool:
+        """Returns whether a decision may be made on the loop: nothing in it waits or is in use."""
+        in_use = self._threads.predict.unfinished
+        return not (in_use or self._books_wait or self.source.predictor.waits)
 
     def _decide(
         self, requests: Sequence[PromptRequest], accepted_ns: Sequence[int]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from routoo.budget.ledger import Ledger
     from routoo.engine.corrections.corrector import Corrector
+    from routoo.engine.health.tracker import ProviderHealth
     from routoo.engine.open_decisions import OpenDecisions
     from routoo.engine.report_bound import ReportBound
     from routoo.engine.sessions.tracker import Sessions
@@ -44,13 +45,14 @@ class OutcomeSettlement:
         settled: called with the tenant, the predicted and the true cost of each report; None:
             nobody wants to know.
         sessions: keeps what became of the turns of sessions; None: there are none.
+        health: learns who fails; None: nobody does.
         bound: bounds what a report may book.
 
     Attributes:
         on_capped: called with each report that told more than is booked.
     """
 
-    def __init__(  # noqa: PLR0913 - one parameter per part
+    def __init__(  # noqa: PLR0913, PLR0917 - one parameter per part
         self,
         decisions: OpenDecisions,
         ledger: Ledger | None,
@@ -60,6 +62,7 @@ class OutcomeSettlement:
         corrector: Corrector | None = None,
         settled: Callable[[str, float, float], None] | None = None,
         sessions: Sessions | None = None,
+        health: ProviderHealth | None = None,
         *,
         bound: ReportBound,
     ) -> None:
@@ -73,6 +76,7 @@ class OutcomeSettlement:
         self._corrector = corrector
         self._settled = settled
         self._sessions = sessions
+        self._health = health
 
     def report(self, outcome: OutcomeReport) -> ReportResult:
         """Books an outcome.
@@ -108,6 +112,11 @@ class OutcomeSettlement:
                 told_usd, outcome, decision, pool, column, self._priced_s(decision)
             )
         result = self._settle(outcome, decision, cost_usd)
+        if self._health is not None and column is not None and _is_news(outcome, result):
+            asked_s = None
+            if decision is not None:
+                asked_s = decision.batch.timing.finished_ns / NANO_PER_S
+            self._health.reported(outcome, pool.model_of(column), asked_s)
         if result > LAST_ACCEPTED:
             self._counts.reports.labels("refused").inc()
             return result
@@ -293,7 +302,19 @@ def _tells_more_than_cost(outcome: OutcomeReport) -> bool:
         outcome.latency_ms,
         outcome.usage,
     )
-    return bool(outcome.error) or outcome.estimated or any(one is not None for one in known)
+    told = bool(outcome.error or outcome.status or outcome.estimated)
+    return told or any(one is not None for one in known)
+
+
+def _is_news(outcome: OutcomeReport, result: ReportResult) -> bool:
+    """Returns whether a report tells of a model's health what no report before it has told."""
+    if result <= LAST_ACCEPTED:
+        return True
+    # What Envoy tells of another replica's decision is news here, wherever it is booked.
+    return outcome.witnessed and result in {
+        ReportResult.UNKNOWN_DECISION,
+        ReportResult.COST_NEEDED,
+    }
 
 
 def _reserved_usd(decision: Decision | None, column: int | None) -> float:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Future
 
     from routoo.engine.open_decisions import DecisionIds
 
@@ -55,6 +56,25 @@ def in_short_turns(call: Callable[..., Result], *arguments: object) -> Result:
         _TURNS.end()
 
 
+class OneThread(ThreadPoolExecutor):
+    """One thread that tells whether it has nothing to do. Work is given from one other thread.
+
+    Attributes:
+        unfinished: the work that was given and has not ended.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(1, name)
+        self.unfinished: set[Future[Any]] = set()
+
+    def submit(self, fn: Callable[..., Result], /, *args: Any, **kwargs: Any) -> Future[Result]:
+        """Gives work to the thread; see ``Executor.submit``."""
+        given = super().submit(fn, *args, **kwargs)
+        self.unfinished.add(given)
+        given.add_done_callback(self.unfinished.discard)
+        return given
+
+
 class EngineThreads:
     """The worker threads and the decision ids of every engine of a service; made once per service.
 
@@ -63,14 +83,15 @@ class EngineThreads:
 
     Attributes:
         ids: makes decision ids.
-        predict: one thread, so that a predictor has one caller at a time, of whichever engine.
+        predict: one thread, so that a predictor has one caller at a time, of whichever engine. The
+            event loop may call the predictor itself while this thread is idle.
         solve: one thread for joint solutions, so that a large batch holds up no single request.
         books: two threads for calls that may wait for the ledger and are no decisions.
     """
 
     def __init__(self, ids: DecisionIds) -> None:
         self.ids = ids
-        self.predict = ThreadPoolExecutor(1, "routoo-predict")
+        self.predict = OneThread("routoo-predict")
         self.solve = ThreadPoolExecutor(1, "routoo-solve")
         self.books = ThreadPoolExecutor(2, "routoo-books")
 

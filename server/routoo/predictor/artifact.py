@@ -7,7 +7,6 @@ mixed-up folder ends the start with an error of one line.
 from __future__ import annotations
 
 import hashlib
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -387,8 +386,9 @@ def shipped_artifact() -> Path:
     Raises:
         ArtifactError: no predictor is installed.
     """
-    # A checkout keeps it at its root, an installed wheel under the environment's share folder.
-    roots = (Path(__file__).resolve().parents[3], Path(sys.prefix) / "share" / "routoo")
+    # A checkout keeps it at its root, an installed wheel inside the package.
+    modules = Path(__file__).resolve().parents
+    roots = (modules[3], modules[1])
     for root in roots:
         newest = _newest_version(root / "model_repository" / "predictor")
         if newest is not None:

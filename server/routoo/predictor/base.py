@@ -204,6 +204,10 @@ class Predictor(Protocol):
     def degraded(self) -> bool:
         """Returns whether a fallback answers in place of the configured backend."""
 
+    @property
+    def waits(self) -> bool:
+        """Returns whether a prediction may wait for another machine or device than the CPU."""
+
     def predict(
         self,
         prompts: Sequence[str],

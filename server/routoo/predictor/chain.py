@@ -94,6 +94,12 @@ class PredictorChain:
         return self._line.remote is not None and not self._breaker.allows
 
     @property
+    def waits(self) -> bool:
+        """Returns whether any backend may wait for another machine or device than the CPU."""
+        line = self._line
+        return line.remote is not None or any(one.waits for one in line.local)
+
+    @property
     def _first(self) -> Predictor:
         line = self._line
         return line.local[0] if line.remote is None or self.degraded else line.remote

@@ -54,6 +54,7 @@ class OnnxPredictor:
         self.max_tokens = manifest.max_tokens
         self.tasks = self.graph.tasks
         self.degraded = False
+        self.waits = self.backend != "onnx-cpu"
 
     def predict(
         self,

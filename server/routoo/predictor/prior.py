@@ -34,6 +34,7 @@ class PriorPredictor:
         self.max_tokens = artifact.manifest.max_tokens
         self.tasks = graph.tasks
         self.degraded = False
+        self.waits = False
         self._encoder = graph.encoder
         means, at = artifact.prior(), graph.columns
         self._scores = means.scores[at]

@@ -126,6 +126,7 @@ class TritonPredictor:
         self.max_tokens = artifact.manifest.max_tokens
         self.tasks = graph.tasks
         self.degraded = False
+        self.waits = True
         self.where = f"model {settings.model} on Triton at {server.url}"
 
     @property

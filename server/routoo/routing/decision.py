@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from routoo.routing.arms.spec import ArmSpec
     from routoo.routing.constraints import Narrowing
     from routoo.routing.estimates import Estimates
+    from routoo.routing.health.rows import HealthRows
     from routoo.routing.joint import JointConstraints, JointSolution
     from routoo.routing.pool import Pool
     from routoo.routing.request import PromptRequest
@@ -92,6 +93,7 @@ class DecidedBatch:
         truncated: whether the middle of the prompt was not read.
         sessions: the turns of sessions; None: no row has one.
         seconds: columns of the models to ask beside the chosen ones, -1: none; None: none at all.
+        health: the health of the models as each row sees it; None: all are well.
         fallbacks: columns of the models to ask where the chosen one's provider fails, the best
             first, -1: no more; None: none at all.
         limits_usd: what is reserved, which fallbacks cost at most; infinite: no budget pays; None:
@@ -122,6 +124,7 @@ class DecidedBatch:
     truncated: list[bool]
     sessions: DecidedTurns | None = None
     seconds: list[int] | None = None
+    health: HealthRows | None = None
     fallbacks: list[list[int]] | None = None
     limits_usd: list[float] | None = None
 
@@ -145,6 +148,7 @@ class DecidedBatch:
             fallbacks=None if self.fallbacks is None else self.fallbacks[part],
             limits_usd=None if self.limits_usd is None else self.limits_usd[part],
             sessions=None if self.sessions is None else self.sessions.part(start, end),
+            health=None if self.health is None else self.health.take(at),
             **columns,
         )
 
@@ -322,6 +326,12 @@ class Decision:
         ]
 
     @property
+    def is_ill(self) -> bool:
+        """Whether the chosen model fails, and is taken as none else is left or it is named."""
+        health = self.batch.health
+        return health is not None and health.is_ill(self.row, self.batch.choices[self.row])
+
+    @property
     def insight(self) -> Insight:
         """What the predictor knows of the prompt and of the chosen model's answer."""
         return Insight.of(self.batch.estimates, self.row, self.batch.choices[self.row])
@@ -385,6 +395,17 @@ class Decision:
 
     def reason_text(self) -> str:
         """Returns the reason as text for people."""
+        health = self.batch.health
+        if health is None:
+            return self._reason_text()
+        column, about = self.batch.choices[self.row], ""
+        if health.is_ill(self.row, column):
+            about = "; it fails at present: no other model is left, or the request names it"
+        elif health.is_probe(self.row, column):
+            about = "; it failed lately, and is asked to see whether it answers again"
+        return self._reason_text() + about
+
+    def _reason_text(self) -> str:
         batch, row = self.batch, self.row
         what = "models" if batch.pool.arms is None else "arms"
         of_pool = f"{batch.eligible[row]} of {len(batch.pool.names)} {what}"
@@ -482,6 +503,7 @@ class Prepared:
         tenants: per row, the tenant that pays.
         ids: per row, the decision id.
         turns: the turns of sessions; None: no row has one.
+        health: the health of the models as each row sees it; None: all are well.
     """
 
     estimates: Estimates
@@ -492,6 +514,7 @@ class Prepared:
     tenants: list[str]
     ids: list[str]
     turns: SessionTurns | None = None
+    health: HealthRows | None = None
 
     @property
     def billed(self) -> Case:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from routoo.routing.estimates import Estimates
+    from routoo.routing.health.failures import ProviderFailure
     from routoo.tariffs.usage import Usage
 
 
@@ -47,6 +48,10 @@ class OutcomeReport:
         read: whether the service has read the usage in the provider's reply by itself.
         first_try: the failure of the decided model, where ``model`` is the fallback that was asked
             then; None: there was one try.
+        status: the HTTP status of the provider's reply; 0: not known, or there was none.
+        failure: the way in which the provider failed; None: it has not, or nobody knows.
+        witnessed: whether Envoy tells of it, which has seen the reply, so that it counts for the
+            provider's health even where the decision is another replica's.
     """
 
     decision_id: str
@@ -62,6 +67,9 @@ class OutcomeReport:
     estimated: bool = False
     read: bool = False
     first_try: FailedTry | None = None
+    status: int = 0
+    failure: ProviderFailure | None = None
+    witnessed: bool = False
 
 
 class ReportResult(IntEnum):

@@ -38,10 +38,13 @@ UNKNOWN_MODEL_REMEDY = (
 """The way out for a model that the predictor does not know."""
 
 
-class _PoolFile(BaseModel):
+class PoolFile(BaseModel):
+    """A pool file as it is spelt."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     models: tuple[ModelSpec, ...] = Field(min_length=1, max_length=1024)
+    """The models, at least one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,7 +376,7 @@ def parse_pool(text: str, source: str) -> Pool:
 
 def _pool_of(values: dict[str, Any], source: str) -> Pool:
     try:
-        models = _PoolFile.model_validate(values).models
+        models = PoolFile.model_validate(values).models
     except ValidationError as error:
         raise PoolError(describe_validation_error(source, error)) from None
     names = [model.name for model in models]

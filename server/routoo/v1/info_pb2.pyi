@@ -1,3 +1,4 @@
+from routoo.v1 import health_pb2 as _health_pb2
 from routoo.v1 import route_pb2 as _route_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
@@ -109,7 +110,7 @@ class Prices(_message.Message):
     def __init__(self, usd_per_1m: _Optional[_Union[TokenPrices, _Mapping]] = ..., usd_per_image: _Optional[float] = ..., usd_per_request: _Optional[float] = ..., tiers: _Optional[_Iterable[_Union[PriceTier, _Mapping]]] = ..., service_tiers: _Optional[_Mapping[str, float]] = ..., hours: _Optional[_Iterable[_Union[PriceHours, _Mapping]]] = ..., status: _Optional[str] = ..., source: _Optional[str] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "usd_per_1m_input_tokens", "usd_per_1m_output_tokens", "context_window_tokens", "capabilities", "time_to_first_token_ms", "time_per_output_token_ms", "mean_predicted_score", "mean_predicted_cost_usd", "share", "evidence", "published_averages", "prices", "arm", "length_correction", "latency_correction", "task_corrections")
+    __slots__ = ("name", "usd_per_1m_input_tokens", "usd_per_1m_output_tokens", "context_window_tokens", "capabilities", "time_to_first_token_ms", "time_per_output_token_ms", "mean_predicted_score", "mean_predicted_cost_usd", "share", "evidence", "published_averages", "prices", "arm", "length_correction", "latency_correction", "task_corrections", "health")
     NAME_FIELD_NUMBER: _ClassVar[int]
     USD_PER_1M_INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     USD_PER_1M_OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
@@ -127,6 +128,7 @@ class Model(_message.Message):
     LENGTH_CORRECTION_FIELD_NUMBER: _ClassVar[int]
     LATENCY_CORRECTION_FIELD_NUMBER: _ClassVar[int]
     TASK_CORRECTIONS_FIELD_NUMBER: _ClassVar[int]
+    HEALTH_FIELD_NUMBER: _ClassVar[int]
     name: str
     usd_per_1m_input_tokens: float
     usd_per_1m_output_tokens: float
@@ -144,7 +146,8 @@ class Model(_message.Message):
     length_correction: LearnedFactor
     latency_correction: LearnedFactor
     task_corrections: _containers.RepeatedCompositeFieldContainer[TaskCorrection]
-    def __init__(self, name: _Optional[str] = ..., usd_per_1m_input_tokens: _Optional[float] = ..., usd_per_1m_output_tokens: _Optional[float] = ..., context_window_tokens: _Optional[int] = ..., capabilities: _Optional[_Iterable[str]] = ..., time_to_first_token_ms: _Optional[float] = ..., time_per_output_token_ms: _Optional[float] = ..., mean_predicted_score: _Optional[float] = ..., mean_predicted_cost_usd: _Optional[float] = ..., share: _Optional[float] = ..., evidence: _Optional[float] = ..., published_averages: _Optional[float] = ..., prices: _Optional[_Union[Prices, _Mapping]] = ..., arm: _Optional[_Union[_route_pb2.Arm, _Mapping]] = ..., length_correction: _Optional[_Union[LearnedFactor, _Mapping]] = ..., latency_correction: _Optional[_Union[LearnedFactor, _Mapping]] = ..., task_corrections: _Optional[_Iterable[_Union[TaskCorrection, _Mapping]]] = ...) -> None: ...
+    health: _health_pb2.UnitHealth
+    def __init__(self, name: _Optional[str] = ..., usd_per_1m_input_tokens: _Optional[float] = ..., usd_per_1m_output_tokens: _Optional[float] = ..., context_window_tokens: _Optional[int] = ..., capabilities: _Optional[_Iterable[str]] = ..., time_to_first_token_ms: _Optional[float] = ..., time_per_output_token_ms: _Optional[float] = ..., mean_predicted_score: _Optional[float] = ..., mean_predicted_cost_usd: _Optional[float] = ..., share: _Optional[float] = ..., evidence: _Optional[float] = ..., published_averages: _Optional[float] = ..., prices: _Optional[_Union[Prices, _Mapping]] = ..., arm: _Optional[_Union[_route_pb2.Arm, _Mapping]] = ..., length_correction: _Optional[_Union[LearnedFactor, _Mapping]] = ..., latency_correction: _Optional[_Union[LearnedFactor, _Mapping]] = ..., task_corrections: _Optional[_Iterable[_Union[TaskCorrection, _Mapping]]] = ..., health: _Optional[_Union[_health_pb2.UnitHealth, _Mapping]] = ...) -> None: ...
 
 class CurvePoint(_message.Message):
     __slots__ = ("mean_cost_usd", "mean_score", "shadow_price", "shares")
@@ -208,7 +211,7 @@ class GetInfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetInfoResponse(_message.Message):
-    __slots__ = ("version", "predictor_version", "predictor_backend", "policy_version", "policies", "max_mean_cost_usd", "shadow_price", "max_prompt_tokens", "max_prompt_chars", "max_batch_prompts", "max_queue", "degraded", "uptime_s", "shadow", "tasks", "price_version", "price_set_by", "corrections")
+    __slots__ = ("version", "predictor_version", "predictor_backend", "policy_version", "policies", "max_mean_cost_usd", "shadow_price", "max_prompt_tokens", "max_prompt_chars", "max_batch_prompts", "max_queue", "degraded", "uptime_s", "shadow", "tasks", "price_version", "price_set_by", "corrections", "health")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     PREDICTOR_VERSION_FIELD_NUMBER: _ClassVar[int]
     PREDICTOR_BACKEND_FIELD_NUMBER: _ClassVar[int]
@@ -227,6 +230,7 @@ class GetInfoResponse(_message.Message):
     PRICE_VERSION_FIELD_NUMBER: _ClassVar[int]
     PRICE_SET_BY_FIELD_NUMBER: _ClassVar[int]
     CORRECTIONS_FIELD_NUMBER: _ClassVar[int]
+    HEALTH_FIELD_NUMBER: _ClassVar[int]
     version: str
     predictor_version: str
     predictor_backend: str
@@ -245,4 +249,5 @@ class GetInfoResponse(_message.Message):
     price_version: str
     price_set_by: _containers.RepeatedScalarFieldContainer[str]
     corrections: Corrections
-    def __init__(self, version: _Optional[str] = ..., predictor_version: _Optional[str] = ..., predictor_backend: _Optional[str] = ..., policy_version: _Optional[str] = ..., policies: _Optional[_Iterable[str]] = ..., max_mean_cost_usd: _Optional[float] = ..., shadow_price: _Optional[float] = ..., max_prompt_tokens: _Optional[int] = ..., max_prompt_chars: _Optional[int] = ..., max_batch_prompts: _Optional[int] = ..., max_queue: _Optional[int] = ..., degraded: _Optional[bool] = ..., uptime_s: _Optional[float] = ..., shadow: _Optional[_Union[Shadow, _Mapping]] = ..., tasks: _Optional[_Iterable[str]] = ..., price_version: _Optional[str] = ..., price_set_by: _Optional[_Iterable[str]] = ..., corrections: _Optional[_Union[Corrections, _Mapping]] = ...) -> None: ...
+    health: _health_pb2.Health
+    def __init__(self, version: _Optional[str] = ..., predictor_version: _Optional[str] = ..., predictor_backend: _Optional[str] = ..., policy_version: _Optional[str] = ..., policies: _Optional[_Iterable[str]] = ..., max_mean_cost_usd: _Optional[float] = ..., shadow_price: _Optional[float] = ..., max_prompt_tokens: _Optional[int] = ..., max_prompt_chars: _Optional[int] = ..., max_batch_prompts: _Optional[int] = ..., max_queue: _Optional[int] = ..., degraded: _Optional[bool] = ..., uptime_s: _Optional[float] = ..., shadow: _Optional[_Union[Shadow, _Mapping]] = ..., tasks: _Optional[_Iterable[str]] = ..., price_version: _Optional[str] = ..., price_set_by: _Optional[_Iterable[str]] = ..., corrections: _Optional[_Union[Corrections, _Mapping]] = ..., health: _Optional[_Union[_health_pb2.Health, _Mapping]] = ...) -> None: ...

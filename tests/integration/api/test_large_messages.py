@@ -11,7 +11,7 @@ import pytest
 
 from routoo.api import convert
 from routoo.api.aside import LARGE_BYTES
-from routoo.api.extproc import exchange, router
+from routoo.api.llm import intake, router
 from routoo.v1 import route_pb2
 from routoo.v1.router_pb2_grpc import RouterServiceStub
 from support.processor_stream import chat_body, request_body, request_headers, stream
@@ -50,7 +50,7 @@ class Held:
         self._free.set()
 
 
-@pytest.mark.parametrize(("module", "name"), [(exchange, "read_body"), (router, "asked_by")])
+@pytest.mark.parametrize(("module", "name"), [(intake, "read_body"), (router, "asked_by")])
 async def test_others_are_answered_while_a_large_body_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: Any, name: str
 ) -> None:

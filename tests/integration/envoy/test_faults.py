@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
-from routoo.api.extproc import router
+from routoo.api.llm import router
 from routoo.api.overload import Overload
 from routoo.errors import QueueFullError
 from routoo.telemetry.decision_log.reader import read_logs

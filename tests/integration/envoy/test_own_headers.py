@@ -11,7 +11,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from routoo.api.extproc import headers
+from routoo.api.llm import headers
 from support.peers.llm_upstream import Upstream, upstream
 from support.peers.real_envoy import (
     SHIPPED,

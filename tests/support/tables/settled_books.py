@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry
 
-from routoo.api.extproc.metrics import ExchangeCounts
-from routoo.api.extproc.settlement import settled_by
+from routoo.api.llm.metrics import ExchangeCounts
+from routoo.api.llm.settlement import settled_by
 from routoo.budget.terms import MAX_USD
 from routoo.routing.pool import ModelSpec, Pool
 from routoo.routing.request import PromptRequest

@@ -174,6 +174,8 @@ def test_dicts_leave_out_what_is_optional_and_not_set() -> None:
         "score": 0.0,
         "error": "",
         "service_tier": "",
+        "status_code": 0,
+        "failure": "FAILURE_CAUSE_UNSPECIFIED",
     }
 
 

@@ -35,11 +35,13 @@ def copied() -> set[str]:
 def test_what_is_copied_exists_and_trains_nothing() -> None:
     assert copied() == {
         "pyproject.toml",
+        "setup.py",
         "constraints.txt",
         "README.md",
         "LICENSE",
         "server",
         "model_repository",
+        "proto",
     }
     assert all((ROOT / name).exists() for name in copied())
 

@@ -65,7 +65,8 @@ class Worker:
 class Bench:
     """A batcher whose worker runs when the test says so."""
 
-    def __init__(self, *, max_batch: int = 8, max_queue: int = 100) -> None:
+    def __init__(self, *, max_batch: int = 8, max_queue: int = 100, here: bool = False) -> None:
+        self.here = here
         self.worker = Worker()
         self.executor = ManualExecutor()
         self.dropped: list[str] = []
@@ -74,6 +75,7 @@ class Bench:
             self.executor,
             max_batch=max_batch,
             max_queue=max_queue,
+            may_work_here=lambda: self.here,
             on_dropped=self.dropped.append,
         )
 
@@ -90,6 +92,19 @@ class Bench:
         while self.executor.jobs:
             self.executor.run()
             await turn()
+
+    async def answered(self, request: int) -> int | BaseException:
+        """Submits a request, lets the executor answer it, and returns what came of it."""
+        waiter = self.batcher.submit(request, brief=True)
+        await self.run_all()
+        return await outcome(waiter)
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request is alone however soon it comes after another one, and no work takes too long."""
+    monkeypatch.setattr("routoo.engine.batcher.ALONE_AFTER_NS", 0)
+    monkeypatch.setattr("routoo.engine.batcher.BRIEF_NS", int(LONG_S * 1e9))
 
 
 async def turn() -> None:
@@ -341,3 +356,110 @@ async def test_a_batch_that_the_executor_drops_at_its_shutdown_is_failed() -> No
         assert isinstance(await outcome(waiter), DrainingError)
     finally:
         gate.set()
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_a_request_that_comes_alone_is_answered_without_a_change_of_threads() -> None:
+    bench = Bench(here=True)
+    assert await bench.answered(1) == 2
+    alone = bench.batcher.submit(2, brief=True)
+    assert alone.done()
+    assert not bench.executor.jobs
+    assert await alone == 4
+    assert bench.worker.batches == [[1], [2]]
+    assert len(bench.worker.accepted_ns) == 2
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_a_request_goes_to_the_thread_where_the_loop_may_not_work() -> None:
+    bench = Bench(here=True)
+    assert await bench.answered(1) == 2
+    bench.here = False
+    waiter = bench.batcher.submit(2, brief=True)
+    assert not waiter.done()
+    await bench.run_all()
+    assert await outcome(waiter) == 4
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_a_long_request_goes_to_the_thread() -> None:
+    bench = Bench(here=True)
+    assert await bench.answered(1) == 2
+    assert not bench.batcher.submit(2).done()
+    await bench.run_all()
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_requests_after_a_batch_of_several_are_gathered() -> None:
+    bench = Bench(here=True)
+    await asyncio.gather(*(bench.batcher.submit(one) for one in (1, 2)), bench.run_all())
+    waiters = [bench.batcher.submit(one, brief=True) for one in (3, 4)]
+    await bench.run_all()
+    assert [await outcome(one) for one in waiters] == [6, 8]
+    assert bench.worker.batches == [[1, 2], [3, 4]]
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_requests_beside_a_running_batch_wait_for_it() -> None:
+    bench = Bench(here=True)
+    assert await bench.answered(1) == 2
+    bench.here = False
+    running = await bench.busy_with(2)
+    bench.here = True
+    waiter = bench.batcher.submit(3, brief=True)
+    assert not waiter.done()
+    await bench.run_all()
+    assert [await outcome(one) for one in (*running, waiter)] == [4, 6]
+
+
+async def test_work_that_took_long_is_done_in_the_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("routoo.engine.batcher.ALONE_AFTER_NS", 0)
+    monkeypatch.setattr("routoo.engine.batcher.BRIEF_NS", -1)  # any work takes longer
+    bench = Bench(here=True)
+    assert await bench.answered(1) == 2
+    assert not bench.batcher.submit(2, brief=True).done()
+    await bench.run_all()
+
+
+async def test_a_request_soon_after_another_is_not_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("routoo.engine.batcher.ALONE_AFTER_NS", int(LONG_S * 1e9))
+    bench = Bench(here=True)
+    assert await bench.answered(1) == 2
+    assert not bench.batcher.submit(2, brief=True).done()
+    await bench.run_all()
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("error", [PredictorError("no"), KeyboardInterrupt(), StopIteration()])
+async def test_an_error_on_the_loop_fails_its_request_alone(error: BaseException) -> None:
+    bench = Bench(here=True)
+    assert await bench.answered(1) == 2
+
+    def fail(_batch: list[int]) -> list[int]:
+        raise error
+
+    bench.worker.answer = fail
+    failed = await outcome(bench.batcher.submit(2, brief=True))
+    assert isinstance(failed, type(error) if error.args else BaseException)
+    bench.worker.answer = lambda batch: [2 * one for one in batch]
+    assert await bench.answered(3) == 6
+    assert await bench.batcher.close(LONG_S)
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_a_lone_request_whose_deadline_has_passed_is_not_worked_on() -> None:
+    bench = Bench(here=True)
+    assert await bench.answered(1) == 2
+    waiter = bench.batcher.submit(2, monotonic() - 1.0, brief=True)
+    await bench.run_all()
+    assert isinstance(await outcome(waiter), DeadlineError)
+    assert bench.dropped == ["expired"]
+    assert bench.worker.batches == [[1]]
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_a_wrong_number_of_results_on_the_loop_is_an_error() -> None:
+    bench = Bench(here=True)
+    assert await bench.answered(1) == 2
+    bench.worker.answer = lambda _batch: []
+    assert isinstance(await outcome(bench.batcher.submit(2, brief=True)), PredictorError)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from routoo.errors import (
     QueueFullError,
 )
 from routoo.predictor.artifact import load_artifact
+from routoo.predictor.onnx import OnnxPredictor
 from routoo.routing.joint import JointConstraints
 from routoo.routing.request import PromptRequest
 from support.artifacts.tiny_artifact import write_tiny_artifact
@@ -111,6 +113,30 @@ async def test_a_prompt_is_decided_alike_alone_and_in_any_batch(
             assert figures(second) == alone
     finally:
         await engine.close(HANG_S)
+
+
+async def test_a_lone_request_is_decided_on_the_loop_as_it_is_in_a_thread(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("routoo.engine.batcher.ALONE_AFTER_NS", 0)
+    monkeypatch.setattr("routoo.engine.batcher.BRIEF_NS", int(HANG_S * 1e9))
+    threads: list[threading.Thread] = []
+    predict = OnnxPredictor.predict
+
+    def recorded(*arguments: Any) -> Prediction:
+        threads.append(threading.current_thread())
+        return predict(*arguments)
+
+    monkeypatch.setattr(OnnxPredictor, "predict", recorded)
+    found = []
+    for _ in range(3):
+        found.append(figures(await engine.route(PromptRequest("hard easy"))))
+        await turn()
+    assert [one is threading.main_thread() for one in threads] == [False, True, True]
+    assert found[0] == found[1] == found[2]
+    long = await engine.route(PromptRequest("hard " * 2000))
+    assert long.model
+    assert threads[-1] is not threading.main_thread()
 
 
 async def test_one_prompt_without_a_model_leaves_its_batch_mates_alone(

@@ -43,6 +43,7 @@ class Far:
         self.max_tokens = near.max_tokens
         self.tasks = near.tasks
         self.degraded = False
+        self.waits = True
         self.statistics = None
         self.change: Callable[[Prediction], Prediction] = lambda prediction: prediction
         self.error: Exception | None = None

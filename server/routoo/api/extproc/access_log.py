@@ -21,8 +21,9 @@ from routoo.api.peers import PeerAwayError
 if TYPE_CHECKING:
     from routoo.api.calls import Calls, Context, StreamState
     from routoo.api.extproc.log_message import Entry
-    from routoo.api.extproc.metrics import ExchangeCounts
-    from routoo.api.extproc.settlement import AwaitedReplies, OutcomeQueue
+    from routoo.api.extproc.settlement import AwaitedReplies
+    from routoo.api.llm.metrics import ExchangeCounts
+    from routoo.api.llm.settlement import OutcomeQueue
     from routoo.api.peers import Peers
     from routoo.routing.outcome import OutcomeReport
 

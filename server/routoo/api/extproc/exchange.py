@@ -15,19 +15,16 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from routoo.api.aside import LARGE_BYTES
 from routoo.api.extproc import messages, retry
-from routoo.api.extproc.bodies.arm_fields import changes_for
-from routoo.api.extproc.bodies.edits import changed
-from routoo.api.extproc.bodies.request_body import read_body
-from routoo.api.extproc.body import api_of
 from routoo.api.extproc.failures import may_have_worked
-from routoo.api.extproc.headers import DECISION_ID, FALLBACK_MODEL, PREFIX
-from routoo.api.extproc.named_models import EVERY_NAME
-from routoo.api.extproc.refusal import Refusal, unreadable
-from routoo.api.extproc.router import Head
-from routoo.api.extproc.settlement import FIRST_ERROR_STATUS, settled_by
-from routoo.errors import InvalidRequestError, UnreadableBodyError
+from routoo.api.llm.bodies.edits import changed
+from routoo.api.llm.body import api_of
+from routoo.api.llm.headers import DECISION_ID, FALLBACK_MODEL, PREFIX
+from routoo.api.llm.intake import decided
+from routoo.api.llm.refusal import Refusal, unreadable
+from routoo.api.llm.router import Head
+from routoo.api.llm.settlement import FIRST_ERROR_STATUS, settled_by
+from routoo.errors import InvalidRequestError
 from routoo.routing.outcome import OutcomeReport
 from routoo.tariffs.usage_reader import UsageReader
 
@@ -35,11 +32,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from routoo.api.aside import Aside
-    from routoo.api.extproc.bodies.request_body import RequestBody
-    from routoo.api.extproc.messages import Header
-    from routoo.api.extproc.metrics import ExchangeCounts
-    from routoo.api.extproc.router import Routed, Router
     from routoo.api.extproc.settlement import AwaitedReplies
+    from routoo.api.llm.headers import Header
+    from routoo.api.llm.intake import Accepted
+    from routoo.api.llm.metrics import ExchangeCounts
+    from routoo.api.llm.router import Routed, Router
     from routoo.api.security.gate import Admission
     from routoo.config.processor import ProcessorSettings
     from routoo.routing.decision import FallbackArm
@@ -240,62 +237,33 @@ class Exchange:
         data: bytes = message.body
         if len(data) > self._settings.max_body_bytes or not message.end_of_stream:
             return self._too_large(None)
-        try:
-            passes = self._settings.named_models == "pass"
-            names = self._settings.route_names if passes else EVERY_NAME
-            if len(data) > LARGE_BYTES:
-                body = await self._aside.run(read_body, data, names)
-            else:
-                body = read_body(data, names)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer
-            return self._not_read(error)
-        named = "" if passes else self._router.named(body, self._settings)
-        if isinstance(named, Refusal):
-            return self._refuse(named)
-        if body is None:
-            return self._pass(None)
-        found = await self._router.route(
-            self._request,
-            body.values,
-            self._admit,
-            counted=body.counted,
-            size_bytes=len(data),
-            named=named,
+        found = await decided(
+            self._router, self._aside, self._request, data, self._settings, self._admit
         )
-        return self._refuse(found) if isinstance(found, Refusal) else self._sent_on(body, found)
+        if found is None:
+            return self._pass(None)
+        return self._refuse(found) if isinstance(found, Refusal) else self._sent_on(found)
 
-    def _not_read(self, error: Exception) -> bytes | None:
-        if not isinstance(error, UnreadableBodyError):
-            return self._refuse(self._router.refused(error))
-        if error.may_be_routed:
-            return self._refuse(unreadable(400, str(error)))
-        return self._unreadable(None, 400, str(error))
-
-    def _sent_on(self, body: RequestBody, found: Routed) -> bytes:
+    def _sent_on(self, accepted: Accepted) -> bytes:
         assert self._request is not None  # noqa: S101 - its headers came before
+        self._routed = found = accepted.found
         if found.decision is not None:
             self._router.trace(found.decision, self._request.traceparent)
-        self._routed = found
         self.sent_s = perf_counter()
         self._next = _Next.REPLY_HEADERS if self._reads_reply else _Next.NOTHING
         if found.decision is not None and not self._reads_reply:
             self._logged.expect(found.decision.decision_id, found.decision.tenant)
         self._tally.request("fallback" if found.decision is None else "routed")
-        api, caps = self._request.api, self._settings.cap_answers
-        longest = found.decision.max_output_tokens if caps and found.decision is not None else None
-        model = None if found.is_named else found.model
-        changes = changes_for(body, api, model, found.arm, longest)
-        data = changed(body.data, changes)
+        changes, plan = accepted.changes(self._settings), ""
+        data = changed(accepted.body.data, changes)
         headers = [*found.headers, ("content-length", str(len(data)))]
-        plan = ""
         fallback = self._fallback = found.fallback
         if fallback is not None:
-            longest = fallback.max_output_tokens if caps else None
-            instead = changes_for(body, api, fallback.model, fallback.arm, longest)
-            plan = retry.plan_of(fallback, body.data, changes, instead)
+            instead = accepted.changes_for(fallback, self._settings)
+            plan = retry.plan_of(fallback, accepted.body.data, changes, instead)
             headers.append((FALLBACK_MODEL, fallback.model))
             wait_s = self._settings.first_byte_s
-            if wait_s and body.values.get("stream") is True:
+            if wait_s and accepted.streams:
                 headers.append((retry.FIRST_BYTE_MS, str(round(wait_s * 1e3))))
         removed = {name for name, _ in self._request.ours}.difference(dict(headers))
         if self._settings.uncompressed_replies and "accept-encoding" in self._request.names:
@@ -373,7 +341,7 @@ class Exchange:
         assert self._request is not None  # noqa: S101 - refusals come after its headers
         self._next = _Next.NOTHING
         self._tally.request("refused")
-        return refusal.answer(self._request.api)
+        return messages.refused(refusal, self._request.api)
 
 
 def _plain(headers: Message) -> list[Header]:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from routoo.api.extproc.failures import FROM_UPSTREAM, TIMED_OUT
-from routoo.api.extproc.headers import ARM, COST_USD, DECISION_ID, MODEL
 from routoo.api.extproc.retry import failed_try
+from routoo.api.llm.headers import ARM, COST_USD, DECISION_ID, MODEL
 from routoo.tariffs.reply_sieve import ReplySieve
 from routoo.tariffs.usage_reader import read
 

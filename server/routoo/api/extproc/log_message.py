@@ -17,12 +17,12 @@ from envoy.service.accesslog.v3 import als_pb2
 from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 
-from routoo.api.extproc.headers import DECISION_ID
+from routoo.api.llm.headers import DECISION_ID
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from routoo.api.extproc.metrics import ExchangeCounts
+    from routoo.api.llm.metrics import ExchangeCounts
 
 Entry = Any  # envoy.data.accesslog.v3.HTTPAccessLogEntry; it has no types
 

@@ -13,7 +13,10 @@ from routoo.api.extproc.retry import PLAN
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-Header = tuple[str, str]
+    from routoo.api.llm.body import Api
+    from routoo.api.llm.headers import Header
+    from routoo.api.llm.refusal import Refusal
+
 _MODES = processing_mode_pb2.ProcessingMode
 _OVERWRITE = base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 
@@ -147,3 +150,8 @@ def immediate(status: int, headers: Iterable[Header], body: bytes, details: str)
     answer.immediate_response.details = details
     _headers(answer.immediate_response.headers, headers)
     return _bytes(answer)
+
+
+def refused(refusal: Refusal, api: Api) -> bytes:
+    """Ends the request with a refusal in the error format of its API."""
+    return immediate(refusal.status, refusal.headers, refusal.body(api), f"routoo_{refusal.code}")

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from routoo.api.extproc.bodies.edits import edits_between
-from routoo.api.extproc.headers import ARM, COST_USD, MODEL, SCORE
+from routoo.api.llm.bodies.edits import edits_between
+from routoo.api.llm.headers import ARM, COST_USD, MODEL, SCORE
 from routoo.routing.outcome import FailedTry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from routoo.api.extproc.bodies.edits import Changes
+    from routoo.api.llm.bodies.edits import Changes
     from routoo.routing.decision import FallbackArm
 
 PLAN: Final = "routoo.fallback"

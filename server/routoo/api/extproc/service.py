@@ -12,9 +12,10 @@ from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc
 from routoo.api.convert import parse
 from routoo.api.extproc.access_log import AccessLog
 from routoo.api.extproc.exchange import Exchange
-from routoo.api.extproc.metrics import ExchangeCounts
-from routoo.api.extproc.router import RPC, Router
-from routoo.api.extproc.settlement import AwaitedReplies, OutcomeQueue
+from routoo.api.extproc.settlement import AwaitedReplies
+from routoo.api.llm.metrics import ExchangeCounts
+from routoo.api.llm.router import RPC, Router
+from routoo.api.llm.settlement import OutcomeQueue
 from routoo.api.memory.compressed import decompressed, is_compressed, length_of
 from routoo.api.memory.in_flight import message_bytes
 

@@ -91,6 +91,10 @@ class MemoryLedger:
     def terms(self) -> tuple[BudgetTerms, ...]:
         return self._scopes.terms
 
+    @property
+    def waits(self) -> bool:
+        return self._shared.journaling is not None
+
     def applies(self, tenant: str) -> tuple[int, ...]:
         return self._scopes.budgets(tenant)
 

@@ -112,6 +112,10 @@ class RedisLedger:
         return self._scopes.terms
 
     @property
+    def waits(self) -> bool:
+        return True
+
+    @property
     def degraded(self) -> bool:
         """Returns whether Redis is away, without any effect on the ledger."""
         return self._away

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from routoo.cli.commands.common import (
-    DEFAULT_ADDRESS,
     UINT64_MAX,
     Address,
     AsJson,
@@ -22,6 +21,7 @@ from routoo.cli.commands.common import (
     service,
     show,
 )
+from routoo.cli.commands.connection import DEFAULT_ADDRESS
 from routoo.cli.output.errors import CommandError
 from routoo.request_fields import UINT32_MAX
 

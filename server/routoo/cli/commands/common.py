@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from routoo.cli.commands.credentials import credential_files
+from routoo.cli.commands.connection import credential_files
 from routoo.cli.output.errors import CommandError, explained
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 Number = TypeVar("Number", int, float)
 
-DEFAULT_ADDRESS = "127.0.0.1:50051"
 UINT64_MAX = 2**64 - 1
 
 
@@ -36,9 +35,7 @@ def positive(value: float) -> float:
     return value
 
 
-Address = Annotated[
-    str, typer.Option(envvar="ROUTOO_ADDRESS", help="HOST:PORT of the service.", metavar="A")
-]
+Address = Annotated[str, typer.Option(help="HOST:PORT of the service.", metavar="A")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 TimeoutS = Annotated[
     float, typer.Option(callback=positive, help="Give up after so many seconds.", metavar="S")

@@ -7,13 +7,13 @@ from typing import Annotated
 import typer
 
 from routoo.cli.commands.common import (
-    DEFAULT_ADDRESS,
     Address,
     AsJson,
     TimeoutS,
     print_reply,
     service,
 )
+from routoo.cli.commands.connection import DEFAULT_ADDRESS
 from routoo.cli.output.errors import CommandError
 
 

@@ -6,18 +6,16 @@ from typing import Annotated
 
 import typer
 
-from routoo.cli.commands.common import DEFAULT_ADDRESS, TimeoutS
-from routoo.cli.commands.credentials import credential_files
+from routoo.cli.commands.common import TimeoutS
+from routoo.cli.commands.connection import credential_files
 from routoo.cli.output.errors import FAILED, UNREACHABLE, CommandError
 
 
 def health(
     address: Annotated[
-        str,
-        typer.Argument(
-            envvar="ROUTOO_ADDRESS", help="HOST:PORT or unix:PATH of the service.", metavar="A"
-        ),
-    ] = DEFAULT_ADDRESS,
+        str | None,
+        typer.Argument(help="HOST:PORT or unix:PATH of the service.", metavar="A"),
+    ] = None,
     *,
     component: Annotated[
         str, typer.Option(help="Ask about a part, e.g. predictor.triton.", metavar="NAME")
@@ -28,6 +26,7 @@ def health(
 
     1: it says something else, e.g. while it drains. 3: nobody answers in time.
     """
+    assert address is not None  # noqa: S101 - with_connection has filled it in
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 

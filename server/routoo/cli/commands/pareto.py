@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from routoo.cli.commands.common import (
-    DEFAULT_ADDRESS,
     Address,
     AsJson,
     TimeoutS,
@@ -18,6 +17,7 @@ from routoo.cli.commands.common import (
     service,
     show,
 )
+from routoo.cli.commands.connection import DEFAULT_ADDRESS
 from routoo.cli.output.errors import CommandError
 
 

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from routoo.cli.commands.common import (
-    DEFAULT_ADDRESS,
     Address,
     AsJson,
     TimeoutS,
@@ -17,6 +16,7 @@ from routoo.cli.commands.common import (
     service,
     show,
 )
+from routoo.cli.commands.connection import DEFAULT_ADDRESS
 from routoo.cli.commands.pool_file import PoolFile, Predictor, artifact_of
 from routoo.cli.output.errors import CommandError
 

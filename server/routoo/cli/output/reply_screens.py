@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from routoo.cli.output import arms
+from routoo.cli.output import arms, health
 from routoo.cli.output.numbers import (
     count,
     durations,
@@ -53,6 +53,8 @@ def decision(response: RouteResponse) -> list[Block]:
     ]
     if response.degraded:
         blocks.append(TextLine("degraded: decided without a component that failed", "warning"))
+    if response.unhealthy:
+        blocks.append(TextLine("unhealthy: the model fails at present", "warning"))
     if response.truncated:
         blocks.append(TextLine("truncated: the middle of the prompt was not read", "warning"))
     blocks.append(_candidates(response))
@@ -220,12 +222,17 @@ def models(response: ListModelsResponse) -> list[Block]:
     told = any(model.HasField("evidence") for model in response.models)
     if told:
         columns.append(Column("evidence", optional=True))
+    ill = any(health.is_failing(model.health) for model in response.models)
+    if ill:
+        columns.insert(1, Column("health"))
     if any(others):
         columns.append(Column("also priced", optional=True))
     costs = usd_column([m.mean_predicted_cost_usd for m in response.models])
     rows = [
         Row(
             [
+                model.name,
+                *([health.told(model.health)] if ill else []),
                 *_model(model, cost, cached=cached, corrected=corrected),
                 *(_arm(model) if asked else []),
                 *([_of_model(model)] if told else []),
@@ -269,7 +276,6 @@ def _model(model: Model, cost: str, *, cached: bool, corrected: bool) -> list[st
     rates = model.prices.usd_per_1m
     read = f"{rates.cached_input:,.3f}" if rates.HasField("cached_input") else ""
     return [
-        model.name,
         f"{model.usd_per_1m_input_tokens:,.3f}",
         *([read] if cached else []),
         f"{model.usd_per_1m_output_tokens:,.3f}",
@@ -351,6 +357,8 @@ def info(response: GetInfoResponse) -> list[Block]:
         facts.insert(6, ("tasks", ", ".join(response.tasks)))
     if response.HasField("corrections"):
         facts.append(("corrections", _corrections(response.corrections)))
+    if response.HasField("health"):
+        facts.append(("health", health.summary(response.health)))
     if response.HasField("shadow"):
         facts.append(("shadow", _shadow(response.shadow)))
     return [Facts(facts)]

@@ -32,6 +32,7 @@ class MemorySessions:
     """
 
     degraded = False
+    waits = False
 
     def __init__(
         self,

@@ -120,6 +120,10 @@ class RedisSessions:
         self._thread.start()
 
     @property
+    def waits(self) -> bool:
+        return True
+
+    @property
     def degraded(self) -> bool:
         return self._away
 

@@ -26,6 +26,11 @@ class SessionStore(Protocol):
         """Whether the store that replicas share is away, so that each knows its own turns only."""
         ...
 
+    @property
+    def waits(self) -> bool:
+        """Whether ``read`` may wait for another machine."""
+        ...
+
     def read(self, keys: Sequence[bytes]) -> tuple[list[SessionState | None], float]:
         """Returns the states, None where there is none, and the time on the store's clock, in s."""
         ...

@@ -46,6 +46,11 @@ class Sessions:
         return self.store is not None and self.store.degraded
 
     @property
+    def waits(self) -> bool:
+        """Whether a turn may wait for another machine."""
+        return self.store is not None and self.store.waits
+
+    @property
     def keeps(self) -> bool:
         """Whether sessions are kept."""
         return self.store is not None

@@ -13,6 +13,7 @@ from routoo.request_fields import CONSTRAINTS
 from routoo.routing.constraints import numbers_of
 from routoo.routing.corrections.factors import Factors
 from routoo.routing.estimates import Estimates
+from routoo.routing.health.rows import HealthRows
 from routoo.routing.request import PromptRequest
 from routoo.routing.sessions.rows import SessionRows
 from routoo.routing.sessions.stay import Stay
@@ -50,6 +51,7 @@ class Logged:
         reasons: int8 [n], values of ``Reason``.
         sessions: the sessions; None: no decision is a turn of one.
         stays: int8 [n], values of ``Stay``.
+        health: the health of the models as each decision saw it; None: all were well.
         fallbacks: int [n, k], columns, -1: no more, where the setup has k fallbacks; None: it has
             none.
         limits_usd: float64 [n], what was reserved; infinite where no budget pays.
@@ -68,6 +70,7 @@ class Logged:
     reasons: ReasonArray
     sessions: SessionRows | None = None
     stays: ReasonArray | None = None
+    health: HealthRows | None = None
     fallbacks: IndexArray | None = None
     limits_usd: FloatArray | None = None
 
@@ -103,7 +106,10 @@ class Logged:
         def column(model: str | None) -> int:
             return -1 if model is None else index[model]
 
-        cells = "".join(line["eligible"] for line in lines).encode()
+        def cells(name: str, usual: str | None = None) -> BoolArray:
+            marks = "".join(line.get(name, usual) if usual else line[name] for line in lines)
+            found: BoolArray = np.frombuffer(marks.encode(), np.uint8) == ord("1")
+            return found.reshape(len(lines), m)
 
         def told(name: str, missing: Any) -> FloatArray | None:
             """Returns a figure that not every predictor tells; None: no line has it."""
@@ -142,11 +148,14 @@ class Logged:
             batches=[line.get("batch", "") for line in lines],
             requests=[_request(line) for line in lines],
             estimates=estimates,
-            mask=(np.frombuffer(cells, np.uint8) == ord("1")).reshape(len(lines), m),
+            mask=cells("eligible"),
             prices=np.array([line["price"] for line in lines], np.float64),
             choice=np.array([column(line["model"]) for line in lines], np.intp),
             wanted=np.array([column(line.get("wanted", line["model"])) for line in lines], np.intp),
             reasons=np.array([_REASONS[line["reason"]] for line in lines], np.int8),
+            health=HealthRows(cells("healthy", "1" * m), np.zeros(m, np.bool_))
+            if any("healthy" in line for line in lines)
+            else None,
             **_sessions(setup, lines),
             **_fallbacks(setup, lines),
         )
@@ -175,6 +184,7 @@ class Logged:
             choice=together("choice"),
             wanted=together("wanted"),
             reasons=together("reasons"),
+            health=_health_joined(parts),
             fallbacks=None if parts[0].fallbacks is None else together("fallbacks"),
             limits_usd=None if parts[0].limits_usd is None else together("limits_usd"),
             **_sessions_joined(parts),
@@ -197,6 +207,7 @@ class Logged:
             reasons=self.reasons[rows],
             sessions=None if self.sessions is None else self.sessions.take(rows),
             stays=None if self.stays is None else self.stays[rows],
+            health=None if self.health is None else self.health.take(rows),
             fallbacks=None if self.fallbacks is None else self.fallbacks[rows],
             limits_usd=None if self.limits_usd is None else self.limits_usd[rows],
         )
@@ -247,6 +258,16 @@ def _sessions_joined(parts: Sequence[Logged]) -> dict[str, Any]:
             [np.zeros(len(part), np.int8) if part.stays is None else part.stays for part in parts]
         ),
     }
+
+
+def _health_joined(parts: Sequence[Logged]) -> HealthRows | None:
+    if all(part.health is None for part in parts):
+        return None
+    masks = [
+        np.ones(part.mask.shape, np.bool_) if part.health is None else part.health.mask
+        for part in parts
+    ]
+    return HealthRows(np.concatenate(masks), np.zeros(masks[0].shape[1], np.bool_))
 
 
 def _corrected(

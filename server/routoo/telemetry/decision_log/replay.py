@@ -218,7 +218,9 @@ def _differences(logged: Logged, again: _Again) -> Iterator[Mismatch]:
     """Yields each figure, eligibility, price, choice or reason that differs in any bit."""
     names = logged.setup.pool.names
     figures = figures_again(logged)
-    eligibility, _ = narrow(logged.requests, figures, logged.setup.pool, logged.sessions)
+    eligibility, _ = narrow(
+        logged.requests, figures, logged.setup.pool, logged.sessions, logged.health
+    )
     for what, old, new in (
         ("scores", logged.estimates.scores, figures.scores),
         ("output_tokens", logged.estimates.output_tokens, figures.output_tokens),

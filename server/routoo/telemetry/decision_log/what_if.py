@@ -226,7 +226,7 @@ def what_if(log: LogContents, instead: Alternative) -> WhatIf:
         moved, names = _at(logged, pool)
         if unsure is not None:
             moved = replace(moved, estimates=unsure.marked(moved.estimates))
-        eligibility, _ = narrow(moved.requests, moved.estimates, pool)
+        eligibility, _ = narrow(moved.requests, moved.estimates, pool, health=moved.health)
         mask = eligibility.mask & names
         prices = None if instead.price is None else np.full(len(moved), instead.price)
         choice = policy.choose(moved.case(moved.estimates, mask, prices))
@@ -301,7 +301,8 @@ def _at(logged: Logged, pool: Pool) -> tuple[Logged, BoolArray]:
         known, possible = _known_names(request, pool)
         requests.append(known)
         left[row] = possible
-    return replace(logged, estimates=estimates, requests=requests), left
+    health = None if logged.health is None else logged.health.at(columns)
+    return replace(logged, estimates=estimates, requests=requests, health=health), left
 
 
 def _known_names(request: PromptRequest, pool: Pool) -> tuple[PromptRequest, bool]:

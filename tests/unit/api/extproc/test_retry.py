@@ -12,10 +12,10 @@ from google.protobuf.struct_pb2 import Struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routoo.api.extproc.bodies.arm_fields import changes_for
-from routoo.api.extproc.bodies.edits import changed, edits_between
-from routoo.api.extproc.bodies.request_body import read_body
 from routoo.api.extproc.retry import TRIES, failed_try, plan_of
+from routoo.api.llm.bodies.arm_fields import changes_for
+from routoo.api.llm.bodies.edits import changed, edits_between
+from routoo.api.llm.bodies.request_body import read_body
 from routoo.routing.arms.spec import ArmSpec
 from routoo.routing.decision import FallbackArm
 from routoo.routing.outcome import FailedTry

@@ -1,0 +1,140 @@
+"""Decision logs become outcomes with partial feedback, joined by decision id."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+
+from routoo.predictor.artifact import load_artifact
+from routoo.routing.outcome import OutcomeReport
+from routoo.routing.request import PromptRequest
+from routoo_export.errors import OutcomeError
+from routoo_export.outcomes.adapters.decision_log import read_decision_logs
+from routoo_export.outcomes.bad_rows import BadRows
+from routoo_export.outcomes.write import write_table
+from routoo_export.training.supervision.partial_feedback import read_logged
+from support.artifacts.tiny_artifact import write_tiny_artifact
+from support.logged_engine import lines_of, logged_engine
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+async def log(tmp_path: Path) -> Path:
+    """Four decisions: two graded, one whose provider failed, one that nobody reported."""
+    write_tiny_artifact(tmp_path / "predictor")
+    artifact = load_artifact(tmp_path / "predictor")
+    path = tmp_path / "log.jsonl"
+    async with logged_engine(artifact, path, log={"prompts": True}) as engine:
+        ids = [
+            (await engine.route(PromptRequest(prompt))).decision_id
+            for prompt in ("hard", "easy", "long", "none")
+        ]
+        await engine.report(OutcomeReport(ids[0], score=0.5, cost_usd=0.125, latency_ms=12.0))
+        await engine.report(OutcomeReport(ids[1], score=1.0, input_tokens=7, output_tokens=3))
+        await engine.report(OutcomeReport(ids[2], error="HTTP status 503"))
+    return path
+
+
+def _read(path: Path, *more: Path, skip: bool = False) -> tuple[dict[str, list[Any]], BadRows]:
+    bad = BadRows(skip=skip)
+    return read_decision_logs([str(path), *map(str, more)], bad).to_pydict(), bad
+
+
+def _added(log: Path, line: dict[str, Any] | bytes) -> Path:
+    with log.open("ab") as file:
+        file.write(line if isinstance(line, bytes) else orjson.dumps(line) + b"\n")
+    return log
+
+
+def test_graded_decisions_become_rows_and_the_others_are_counted(log: Path) -> None:
+    found, bad = _read(log)
+    decisions = lines_of(log)
+    assert found["prompt_id"] == [one["id"] for one in decisions[:2]]
+    assert found["prompt"] == ["hard", "easy"]
+    assert found["model"] == [one["model"] for one in decisions[:2]]
+    assert found["score"] == [0.5, 1.0]
+    assert found["propensity"] == [1.0, 1.0]
+    assert found["cost_usd"] == [0.125, None]
+    assert found["output_tokens"] == [None, 3.0]
+    assert found["latency_ms"] == [12.0, None]
+    assert bad.notes == {"decisions whose provider failed": 1, "decisions without a report": 1}
+
+
+def test_what_is_written_is_read_as_partial_feedback(log: Path, tmp_path: Path) -> None:
+    out = tmp_path / "logged.parquet"
+    write_table(read_decision_logs([str(log)], BadRows()), out, {"name": "x", "licence": "y"})
+    logged = read_logged(out, name="x", licence="y")
+    assert logged.scores.tolist() == [0.5, 1.0]
+    assert logged.propensities.tolist() == [1.0, 1.0]
+
+
+def test_a_log_read_twice_counts_once(log: Path) -> None:
+    found, bad = _read(log, log)
+    assert len(found["score"]) == 2
+    assert bad.duplicates == 7
+
+
+def test_another_models_answer_tells_nothing_of_the_chosen_one(log: Path) -> None:
+    decision = lines_of(log)[3]
+    line = {"kind": "outcome", "id": decision["id"], "score": 1.0, "model": "another"}
+    found, bad = _read(_added(log, line))
+    assert len(found["score"]) == 2
+    assert bad.notes["decisions that another model answered"] == 1
+
+
+def test_a_capped_report_has_the_cost_that_was_booked(log: Path) -> None:
+    line = {"kind": "capped", "id": lines_of(log)[0]["id"], "reported_usd": 9, "booked_usd": 0.25}
+    assert _read(_added(log, line))[0]["cost_usd"] == [0.25, None]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b'{"kind": "outc', "cut off or no JSON"),
+        (b'{"model": "x"}\n', "not one of a decision log"),
+        ({"kind": "outcome", "id": "x-1", "score": 1.0}, "not in the log; name its older files"),
+        ({"kind": "outcome", "score": 1.0}, "no id"),
+        ({"kind": "outcome", "id": "TAKEN", "score": 0.75}, "a second outcome of one id"),
+        ({"kind": "outcome", "id": "FREE", "score": 7}, "score is outside [0, 1]"),
+        ({"kind": "outcome", "id": "FREE", "score": "good"}, "score is outside [0, 1]"),
+    ],
+)
+def test_what_does_not_join_is_refused_with_its_line_or_counted(
+    log: Path, line: dict[str, Any] | bytes, reason: str
+) -> None:
+    ids = {"TAKEN": lines_of(log)[0]["id"], "FREE": lines_of(log)[3]["id"]}
+    if isinstance(line, dict) and line.get("id") in ids:
+        line = {**line, "id": ids[line["id"]]}
+    _added(log, line)
+    with pytest.raises(OutcomeError, match=r"log\.jsonl: line \d+: ") as caught:
+        _read(log)
+    assert reason in str(caught.value)
+    found, bad = _read(log, skip=True)
+    assert len(found["score"]) == 2
+    assert bad.skipped.total() == 1
+
+
+def test_decisions_without_prompts_name_the_setting(log: Path) -> None:
+    lines = [orjson.loads(line) for line in log.read_bytes().splitlines()]
+    for line in lines:
+        line.pop("prompt", None)
+    log.write_bytes(b"".join(orjson.dumps(line) + b"\n" for line in lines))
+    with pytest.raises(OutcomeError, match=r"decision_log\.prompts"):
+        _read(log)
+
+
+def test_a_log_of_another_format_is_refused(log: Path) -> None:
+    lines = [orjson.loads(line) for line in log.read_bytes().splitlines()]
+    log.write_bytes(b"".join(orjson.dumps({**line, "format": 99}) + b"\n" for line in lines))
+    with pytest.raises(OutcomeError, match="the log has format 99"):
+        _read(log)
+
+
+def test_a_log_without_grades_says_how_to_report_them(tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(b"")
+    with pytest.raises(OutcomeError, match="report scores with ReportOutcome"):
+        _read(tmp_path / "log")
