@@ -13,20 +13,6 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class FailedTry:
-    """A failure of the decided model, after which its fallback was asked.
-
-    Attributes:
-        status: the HTTP status of its reply; 0: there was none, as the connection failed or broke
-            off, or the reply did not begin in time.
-        retry_after_s: the time in seconds after which it wants to be asked again; None: not told.
-    """
-
-    status: int
-    retry_after_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class OutcomeReport:
     """The outcome of a decision, as a caller reports it. None: not known.
 
@@ -52,6 +38,7 @@ class OutcomeReport:
         failure: the way in which the provider failed; None: it has not, or nobody knows.
         witnessed: whether Envoy tells of it, which has seen the reply, so that it counts for the
             provider's health even where the decision is another replica's.
+        age_s: the time since a decision that is another replica's, in seconds.
     """
 
     decision_id: str
@@ -66,10 +53,11 @@ class OutcomeReport:
     usage: Usage | None = None
     estimated: bool = False
     read: bool = False
-    first_try: FailedTry | None = None
+    first_try: ProviderFailure | None = None
     status: int = 0
     failure: ProviderFailure | None = None
     witnessed: bool = False
+    age_s: float = 0.0
 
 
 class ReportResult(IntEnum):

@@ -88,6 +88,7 @@ async def site_of(
             folder,
             processor=settings,
             corrections={"learn": False},
+            health={"enabled": False, **sections.pop("health", {})},
             budgets=[BUDGET],
             **sections,
         )
@@ -167,12 +168,12 @@ async def test_the_fallback_answers_and_is_booked_once(
 
 async def test_a_streamed_reply_that_does_not_begin_is_given_up(site: Site) -> None:
     site.first.silent = True
-    before = site.metric("routoo_http_retries_total", first="none")
+    before = site.metric("routoo_http_retries_total", cause="reset")
     reply = await site.post(chat_body("hard", stream=True))
     assert reply.status_code == 200
     assert (len(site.first.received), len(site.other.received)) == (1, 1)
     await site.settled_usd()
-    assert site.metric("routoo_http_retries_total", first="none") - before == 1
+    assert site.metric("routoo_http_retries_total", cause="reset") - before == 1
 
 
 async def test_a_reply_that_has_begun_is_never_tried_again(site: Site) -> None:

@@ -9,6 +9,7 @@ it passes, to find what it cost.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from enum import Enum, auto
 from time import perf_counter
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from routoo.api.extproc import messages, retry
-from routoo.api.extproc.failures import may_have_worked
+from routoo.api.extproc.failures import may_have_worked, reply_failure
 from routoo.api.llm.bodies.edits import changed
 from routoo.api.llm.body import api_of
 from routoo.api.llm.headers import DECISION_ID, FALLBACK_MODEL, PREFIX
@@ -40,10 +41,11 @@ if TYPE_CHECKING:
     from routoo.api.security.gate import Admission
     from routoo.config.processor import ProcessorSettings
     from routoo.routing.decision import FallbackArm
-    from routoo.routing.outcome import FailedTry
+    from routoo.routing.health.failures import ProviderFailure
 
 Message = Any  # envoy.service.ext_proc.v3.ProcessingRequest, or a part of it; it has no types
 _PLAIN = frozenset({"", "identity"})
+_STATUS = re.compile(r"[1-9]\d\d", re.ASCII)
 
 
 class _Next(Enum):
@@ -99,7 +101,9 @@ class Exchange:
         self._error = ""
         self._may_have_worked = False
         self._fallback: FallbackArm | None = None
-        self._first_try: FailedTry | None = None
+        self._first_try: ProviderFailure | None = None
+        self._status = 0
+        self._failure: ProviderFailure | None = None
 
     @property
     def over(self) -> bool:
@@ -183,22 +187,24 @@ class Exchange:
         latency_ms = (perf_counter() - self.sent_s) * 1e3
         if self._error:
             self._tally.reply("failed")
-            return OutcomeReport(
+            found = OutcomeReport(
                 decision_id,
                 error=self._error,
                 estimated=self._may_have_worked and self._settings.failed_upstream == "estimate",
             )
-        if self._reply is None:
+        elif self._reply is None:
             self._tally.reply("gone" if self._ended == "gone" else "estimated")
-            return OutcomeReport(decision_id, estimated=True)
-        finished = self._ended == "read"
-        return settled_by(
-            decision_id,
-            self._reply.reading(finished=finished),
-            latency_ms if finished and self._first_try is None else None,
-            self._tally,
-            broke_off=not finished,
-        )
+            found = OutcomeReport(decision_id, estimated=True)
+        else:
+            finished = self._ended == "read"
+            found = settled_by(
+                decision_id,
+                self._reply.reading(finished=finished),
+                latency_ms if finished and self._first_try is None else None,
+                self._tally,
+                broke_off=not finished,
+            )
+        return replace(found, status=self._status, failure=self._failure, witnessed=True)
 
     def _request_headers(self, message: Message) -> bytes | None:
         headers = _plain(message.headers)
@@ -282,10 +288,12 @@ class Exchange:
                 (DECISION_ID, dict(told)[DECISION_ID]),
             )
         status = headers.get(":status", "")
+        self._status = int(status) if _STATUS.fullmatch(status) else 0
         reader = None
-        if not status.isdigit() or int(status) >= FIRST_ERROR_STATUS:
-            self._error = f"HTTP status {status}" if status.isdigit() else "no HTTP status"
+        if not self._status or self._status >= FIRST_ERROR_STATUS:
+            self._error = f"HTTP status {status}" if self._status else "no HTTP status"
             self._may_have_worked = may_have_worked(status, headers, attributes)
+            self._failure = reply_failure(self._status, headers, attributes)
         elif not message.end_of_stream and self._routed.decision is not None:
             reader = self._reader(headers)
         self._reply = reader

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from routoo.api.extproc.failures import FROM_UPSTREAM, TIMED_OUT
+from routoo.api.extproc.failures import FROM_UPSTREAM, RETRY_AFTER, TIMED_OUT, failure_told
 from routoo.api.extproc.retry import failed_try
 from routoo.api.llm.headers import ARM, COST_USD, DECISION_ID, MODEL
+from routoo.routing.health.failures import FIRST_ERROR, Cause, ProviderFailure
 from routoo.tariffs.reply_sieve import ReplySieve
 from routoo.tariffs.usage_reader import read
 
 if TYPE_CHECKING:
-    from routoo.routing.outcome import FailedTry
     from routoo.tariffs.usage_reader import UsageReading
 
 Entry = Any  # envoy.data.accesslog.v3.HTTPAccessLogEntry; it has no types
@@ -55,6 +55,25 @@ _CUT = (
     "duration_timeout",
     "local_reset",
 )
+# Flags that say something of the provider, the first that is set; those of callers come first.
+_CAUSES: tuple[tuple[str, Cause], ...] = (
+    *((name, Cause.NONE) for name in _LEFT),
+    *((name, Cause.NONE) for name in ("downstream_protocol_error", "overload_manager")),
+    ("upstream_overflow", Cause.RATE_LIMITED),
+    ("upstream_connection_failure", Cause.CONNECTION),
+    ("no_healthy_upstream", Cause.CONNECTION),
+    ("failed_local_healthcheck", Cause.CONNECTION),
+    ("dns_resolution_failure", Cause.CONNECTION),
+    ("upstream_request_timeout", Cause.TIMEOUT),
+    ("stream_idle_timeout", Cause.TIMEOUT),
+    ("duration_timeout", Cause.TIMEOUT),
+    ("upstream_max_stream_duration_reached", Cause.TIMEOUT),
+    ("upstream_connection_termination", Cause.RESET),
+    ("upstream_remote_reset", Cause.RESET),
+    ("upstream_protocol_error", Cause.RESET),
+    ("no_route_found", Cause.GONE),
+    ("no_cluster_found", Cause.GONE),
+)
 
 
 class LogEntry:
@@ -84,7 +103,7 @@ class LogEntry:
         return self._header(ARM)
 
     @property
-    def first_try(self) -> FailedTry | None:
+    def first_try(self) -> ProviderFailure | None:
         """The failure after which the fallback was asked; None: it was not.
 
         ``model``, ``arm`` and ``predicted_cost_usd`` are then those of the fallback.
@@ -121,6 +140,27 @@ class LogEntry:
         if not self._told.HasField("time_to_first_upstream_tx_byte"):
             return False
         return self._flagged(_CUT) or self.status == TIMED_OUT
+
+    @property
+    def failure(self) -> ProviderFailure | None:
+        """The failure of the provider; None: there was none, or it is not the provider's."""
+        flags = self._told.response_flags
+        for name, cause in _CAUSES:
+            if getattr(flags, name):
+                return ProviderFailure.of(cause)
+        if self.status < FIRST_ERROR:
+            return None
+        response = self._entry.response
+        retry_after = response.response_headers.get(RETRY_AFTER, "")
+        return failure_told(self.status, retry_after, response.response_code_details)
+
+    @property
+    def took_s(self) -> float:
+        """The time from the request's arrival to its end, in seconds; 0: not known."""
+        told = self._told
+        times = (told.time_to_last_downstream_tx_byte, told.time_to_last_upstream_rx_byte)
+        longest_us: int = max(0, *(one.ToMicroseconds() for one in times))
+        return longest_us * 1e-6
 
     @property
     def latency_ms(self) -> float | None:

@@ -8,11 +8,13 @@ the decision, so that a second try asks nobody here. See deploy/envoy/envoy.yaml
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final
 
+from routoo.api.extproc.failures import FROM_UPSTREAM, failure_told
 from routoo.api.llm.bodies.edits import edits_between
 from routoo.api.llm.headers import ARM, COST_USD, MODEL, SCORE
-from routoo.routing.outcome import FailedTry
+from routoo.routing.health.failures import Cause, ProviderFailure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,8 +29,8 @@ TRIES: Final = "routoo.tries"
 FIRST_BYTE_MS: Final = "x-envoy-upstream-rq-per-try-timeout-ms"
 """The header that says how long Envoy waits for a reply to begin, in ms."""
 _FIRST, _ASKED = "first", "fallback"
-# A year and more says no more than a year does.
-_MOST_RETRY_AFTER_DIGITS = 8
+_STATUS = re.compile(r"[1-5]\d\d", re.ASCII)
+_NO_REPLY: Final = ProviderFailure(Cause.RESET)
 
 
 def fallback_headers(fallback: FallbackArm) -> tuple[tuple[str, str], ...]:
@@ -61,8 +63,8 @@ def plan_of(fallback: FallbackArm, data: bytes, first: Changes, second: Changes)
     return "".join((*lines, "\n", *edits))
 
 
-def failed_try(metadata: Mapping[str, Any]) -> FailedTry | None:
-    """Returns what became of the first of two tries; None: the fallback was not asked.
+def failed_try(metadata: Mapping[str, Any]) -> ProviderFailure | None:
+    """Returns the failure of the first of two tries; None: the fallback was not asked.
 
     Args:
         metadata: structures by namespace, which Envoy gives with the reply or its log entry. Where
@@ -74,9 +76,7 @@ def failed_try(metadata: Mapping[str, Any]) -> FailedTry | None:
     told = metadata[TRIES].fields
     if _ASKED not in told:
         return None
-    status, _, after = told[_FIRST].string_value.partition(" ")
-    retry_after_s = None
-    if after.isascii() and after.isdigit() and len(after) <= _MOST_RETRY_AFTER_DIGITS:
-        retry_after_s = float(after)
-    known = status.isascii() and status.isdigit() and len(status) == len("200")
-    return FailedTry(int(status) if known else 0, retry_after_s)
+    status, _, retry_after = told[_FIRST].string_value.partition(" ")
+    if not _STATUS.fullmatch(status):
+        return _NO_REPLY
+    return failure_told(int(status), retry_after, FROM_UPSTREAM) or _NO_REPLY

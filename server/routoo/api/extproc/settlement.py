@@ -127,18 +127,11 @@ class AwaitedReplies:
             self._tally.entry("lost")
             return None
         found = self._outcome(entry)
+        found = replace(found, model=found.model or entry.model, age_s=entry.took_s)
         told = found.usage is not None and not found.estimated
-        model = found.model or entry.model
         if told or (found.error and not found.estimated):
-            return replace(found, model=model)
-        return OutcomeReport(
-            found.decision_id,
-            cost_usd=entry.predicted_cost_usd,
-            model=model,
-            error=found.error,
-            estimated=True,
-            first_try=found.first_try,
-        )
+            return found
+        return replace(found, cost_usd=entry.predicted_cost_usd, usage=None, estimated=True)
 
     def _outcome(self, entry: LogEntry) -> OutcomeReport:
         found, first_try = self._reply_of(entry), entry.first_try
@@ -155,12 +148,14 @@ class AwaitedReplies:
             estimated = (
                 self._settings().processor.failed_upstream == "estimate" and entry.may_have_worked
             )
-            return OutcomeReport(decision_id, error=f"HTTP status {status}", estimated=estimated)
-        broke_off = entry.broke_off
-        return settled_by(
-            decision_id,
-            entry.reading(),
-            None if broke_off else entry.latency_ms,
-            self._tally,
-            broke_off=broke_off,
-        )
+            found = OutcomeReport(decision_id, error=f"HTTP status {status}", estimated=estimated)
+        else:
+            broke_off = entry.broke_off
+            found = settled_by(
+                decision_id,
+                entry.reading(),
+                None if broke_off else entry.latency_ms,
+                self._tally,
+                broke_off=broke_off,
+            )
+        return replace(found, status=status, failure=entry.failure, witnessed=True)

@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING, Literal
 
 from prometheus_client import Counter
 
+from routoo.routing.health.failures import Cause
+
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from routoo.api.llm.refusal import Fault
-    from routoo.routing.outcome import FailedTry
+    from routoo.routing.health.failures import ProviderFailure
 
 RequestResult = Literal["routed", "fallback", "passed", "refused"]
 ReplyResult = Literal["read", "estimated", "failed", "gone"]
 EntryFault = Literal["repaired", "lost"]
-_TOO_MANY = 429
 
 
 class ExchangeCounts:
@@ -51,11 +52,11 @@ class ExchangeCounts:
             ("reason",),
             registry=registry,
         )
-        retries = Counter(
+        self._retries = Counter(
             "routoo_http_retries",
-            "HTTP requests that Envoy has sent to their fallback, by the first reply: 429, 5xx"
-            " (another error), none (no connection, a broken one, or silence).",
-            ("first",),
+            "HTTP requests that Envoy has sent to their fallback, by the failure of the decided"
+            " model: rate_limited, server_error, timeout (a reply of 504), reset (no reply).",
+            ("cause",),
             registry=registry,
         )
         # All series exist from the start, so that rates do not begin with a jump.
@@ -66,7 +67,8 @@ class ExchangeCounts:
         self._requests = {result: requests.labels(result) for result in results}
         self._replies = {result: replies.labels(result) for result in endings}
         self._entries = {fault: entries.labels(fault) for fault in entry_faults}
-        self._retries = {first: retries.labels(first) for first in ("429", "5xx", "none")}
+        for cause in (Cause.RATE_LIMITED, Cause.SERVER_ERROR, Cause.TIMEOUT, Cause.RESET):
+            self._retries.labels(cause.label)
         self._faults = {reason: faults.labels(reason) for reason in reasons}
 
     def request(self, result: RequestResult) -> None:
@@ -77,10 +79,9 @@ class ExchangeCounts:
         """Counts the end of a routed request's reply."""
         self._replies[result].inc()
 
-    def retried(self, first: FailedTry) -> None:
-        """Counts a request that was sent to its fallback, after a reply with a status or none."""
-        status = first.status
-        self._retries["none" if not status else "429" if status == _TOO_MANY else "5xx"].inc()
+    def retried(self, first: ProviderFailure) -> None:
+        """Counts a request that was sent to its fallback, after a failure."""
+        self._retries.labels(first.cause.label).inc()
 
     def fault(self, reason: Fault) -> None:
         """Counts a request for which no decision was made, by a fault that is not its own."""

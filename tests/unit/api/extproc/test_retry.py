@@ -18,7 +18,7 @@ from routoo.api.llm.bodies.edits import changed, edits_between
 from routoo.api.llm.bodies.request_body import read_body
 from routoo.routing.arms.spec import ArmSpec
 from routoo.routing.decision import FallbackArm
-from routoo.routing.outcome import FailedTry
+from routoo.routing.health.failures import Cause, ProviderFailure
 
 FIELDS = ("model", "reasoning_effort", "max_completion_tokens", "service_tier", "other")
 ARMS = st.none() | st.builds(
@@ -109,16 +109,17 @@ def told(**values: Any) -> dict[str, Any]:
     [
         ({}, None),
         (told(first="503 "), None),
-        (told(fallback=True), FailedTry(0)),
-        (told(fallback=True, first="503 "), FailedTry(503)),
-        (told(fallback=True, first="429 7"), FailedTry(429, 7.0)),
-        (told(fallback=True, first="429 31536000"), FailedTry(429, 31536000.0)),
-        (told(fallback=True, first="429 -1"), FailedTry(429)),
-        (told(fallback=True, first="429 9999999999"), FailedTry(429)),
-        (told(fallback=True, first="429 Wed, 21 Oct 2026 07:28:00 GMT"), FailedTry(429)),
-        (told(fallback=True, first="many"), FailedTry(0)),
-        (told(fallback=True, first=math.nan), FailedTry(0)),
+        (told(fallback=True), ProviderFailure(Cause.RESET)),
+        (told(fallback=True, first="503 "), ProviderFailure(Cause.SERVER_ERROR)),
+        (told(fallback=True, first="529 2"), ProviderFailure(Cause.SERVER_ERROR, 2.0)),
+        (told(fallback=True, first="429 7"), ProviderFailure(Cause.RATE_LIMITED, 7.0)),
+        (told(fallback=True, first="429 -1"), ProviderFailure(Cause.RATE_LIMITED)),
+        (told(fallback=True, first="504 "), ProviderFailure(Cause.TIMEOUT)),
+        (told(fallback=True, first="many"), ProviderFailure(Cause.RESET)),
+        (told(fallback=True, first=math.nan), ProviderFailure(Cause.RESET)),
     ],
 )
-def test_what_became_of_the_first_try(metadata: dict[str, Any], found: FailedTry | None) -> None:
+def test_what_became_of_the_first_try(
+    metadata: dict[str, Any], found: ProviderFailure | None
+) -> None:
     assert failed_try(metadata) == found
