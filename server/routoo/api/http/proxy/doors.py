@@ -229,9 +229,7 @@ class LlmDoors:
         call.held_bytes = kept_bytes
 
     async def _run(self, call: HttpCall, api: Api, forwarding: Forwarding) -> None:
-        """Has a request answered, or refuses it where nobody answers.
-
-        """
+        """Has a request answered, or refuses it where nobody answers."""
         refusal = await self._ended(call, forwarding)
         if refusal is not None:
             await self._send(call, api, refusal)
