@@ -1,4 +1,4 @@
-"""What clients really send is routed to models that can take it, or refused with a reason."""
+"""Bodies that clients really send are routed to models that can take it, or refused with a reason."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Run
         yield found
 
 
-def test_there_are_sixty_bodies_of_twelve_clients() -> None:
+async def test_there_are_sixty_bodies_of_twelve_clients() -> None:
     assert len(BODIES) == 60
     assert len({one.client for one in BODIES}) == CLIENTS
     assert len({str(one) for one in BODIES}) == len(BODIES)
