@@ -1,4 +1,4 @@
-"""Bodies that clients really send are routed to models that can take it, or refused with a reason."""
+"""Bodies that clients really send are routed to models that take them, or refused in words."""
 
 from __future__ import annotations
 
