@@ -51,7 +51,9 @@ class BreakerState(IntEnum):
         return self.name.lower()
 
 
-_OUT = frozenset({BreakerState.OPEN, BreakerState.HALF_OPEN})
+# Plain numbers: numpy takes several times as long to compare with a member of an enumeration.
+_CLOSED, _OPEN, _HALF_OPEN, _RISING = (int(one) for one in BreakerState)
+_OUT = frozenset({_OPEN, _HALF_OPEN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +122,16 @@ class Breakers:
         self._told = np.zeros(units)
         self._told_s = np.zeros(units)
         self._doublings = np.zeros(units, np.int64)
-        self._passed = np.zeros(units)  # requests that were decided since it opened
+        self._decided = 0  # requests that were decided while a breaker was not closed
+        self._decided_before = np.zeros(units)  # of these, those until it opened
         self._asked = np.zeros(units, np.int64)  # probes on their way
         self._asked_s = np.full(units, _NEVER)
         self._hears_success = False
         self._out = 0  # units that are not closed
         self._now_s = _NEVER
+        self._look_s = _NEVER  # until then, no state changes by time alone
+        self._row: BoolArray | None = None  # the models that may be asked while all else is open
+        self._none_probed = np.zeros(self._models, np.bool_)
         self._changes: list[Transition] = []
 
     @property
@@ -154,7 +160,7 @@ class Breakers:
         seller = self._seller(model)
         self._note_failure(model, failure, now_s, asked_s)
         cause = failure.cause
-        is_probed = self.states[seller] == BreakerState.HALF_OPEN and cause not in OF_MODEL
+        is_probed = self.states[seller] == _HALF_OPEN and cause not in OF_MODEL
         if cause in OF_PROVIDER or is_probed:
             self._note_failure(seller, failure, now_s, asked_s)
         self._close_ranks(seller, cause, now_s)
@@ -167,7 +173,7 @@ class Breakers:
         seller = self._seller(model)
         was_out = self._is_out(seller)
         self._note_success(seller, now_s, asked_s)
-        if was_out and self.states[seller] == BreakerState.RISING:
+        if was_out and self.states[seller] == _RISING:
             self._let_models_in(seller, now_s)
             # Their provider's rising share is theirs, too.
             if self._is_out(model):
@@ -193,11 +199,12 @@ class Breakers:
             random: draws the requests that may go to models whose share rises.
         """
         now_s = self.advance(now_s)
+        self._decided += n
+        if self._row is not None:
+            return Admitted(np.repeat(self._row[None], n, axis=0), self._none_probed)
         k, seller = self._models, self._provider_of + self._models
         shares = self._shares(now_s)
         left = shares[:k] * shares[seller]
-        out = (self.states == BreakerState.OPEN) | (self.states == BreakerState.HALF_OPEN)
-        self._passed[out] += n
         mask = np.repeat(left[None] >= 1.0, n, axis=0)
         if ((left > 0.0) & (left < 1.0)).any():
             # One draw for all models of a provider, so that its share is that of each of them.
@@ -213,9 +220,10 @@ class Breakers:
         now_s = self.advance(now_s)
         for model in models:
             unit = self._prober(model)
-            if self.states[unit] == BreakerState.HALF_OPEN:
+            if self.states[unit] == _HALF_OPEN:
                 self._asked[unit] += 1
                 self._asked_s[unit] = now_s
+                self._look_s = _NEVER
 
     def shares(self, now_s: float) -> FloatArray:
         """Returns the share of requests that may go to each unit, float64 [k + p], in [0, 1].
@@ -228,38 +236,54 @@ class Breakers:
         """Makes the changes that are due by time alone, and returns the time that counts."""
         self._now_s = max(self._now_s, now_s)  # which it stays where the other is no number
         now_s = self._now_s
-        if self.all_closed:
-            return now_s
+        if now_s >= self._look_s and not self.all_closed:
+            self._look(now_s)
+        return now_s
+
+    def _look(self, now_s: float) -> None:
+        """Makes the changes that are due by time alone, and notes when the next one may be."""
         settings = self._settings
-        early = (self._passed * settings.probe_share >= 1.0) & (
-            now_s >= self.since_s + settings.open_s
-        )
+        passed = self._decided - self._decided_before
+        early = (passed * settings.probe_share >= 1.0) & (now_s >= self.since_s + settings.open_s)
         due = (now_s >= self._until_s) | early
-        due &= (self.states == BreakerState.OPEN) & (now_s >= self._waits_s)
+        due &= (self.states == _OPEN) & (now_s >= self._waits_s)
         for unit in np.flatnonzero(due).tolist():
             self._asked[unit] = 0
             self._turn(unit, BreakerState.HALF_OPEN, now_s)
-        silent = (self.states == BreakerState.HALF_OPEN) & (self._asked > 0)
+        silent = (self.states == _HALF_OPEN) & (self._asked > 0)
         silent &= now_s >= self._asked_s + settings.probe_timeout_s
         for unit in np.flatnonzero(silent).tolist():
             self._asked[unit] = 0
             if not self._hears_success:
                 # Whoever reports here tells of failures alone.
                 self._rise(unit, now_s)
-        risen = (self.states == BreakerState.RISING) & (
-            now_s >= self.since_s + settings.slow_start_s
-        )
+        risen = (self.states == _RISING) & (now_s >= self.since_s + settings.slow_start_s)
         for unit in np.flatnonzero(risen).tolist():
             self._close(unit, now_s)
-        return now_s
+        self._plan()
+
+    def _plan(self) -> None:
+        """Notes when the next change by time alone may be, and who may be asked until then."""
+        settings = self._settings
+        soonest_s = np.minimum(self._until_s, self.since_s + settings.open_s)
+        first_s = np.where(self.states == _OPEN, np.maximum(self._waits_s, soonest_s), np.inf)
+        waiting = (self.states == _HALF_OPEN) & (self._asked > 0)
+        first_s[waiting] = self._asked_s[waiting] + settings.probe_timeout_s
+        rising = self.states == _RISING
+        first_s[rising] = self.since_s[rising] + settings.slow_start_s
+        self._look_s = float(first_s.min())
+        self._row = None
+        if not rising.any() and not (self.states == _HALF_OPEN).any():
+            closed = self.states == _CLOSED
+            self._row = closed[: self._models] & closed[self._models + self._provider_of]
 
     def take(self, unit: int, other: Breakers, before: int) -> None:
         """Takes the state of a unit of another object, in which it is at ``before``."""
         for name in _KEPT:
             getattr(self, name)[unit] = getattr(other, name)[before]
         self._hears_success |= other._hears_success
-        self._out = int(np.count_nonzero(self.states != BreakerState.CLOSED))
-        self._now_s = max(self._now_s, other._now_s)
+        self._out = int(np.count_nonzero(self.states != _CLOSED))
+        self._now_s, self._decided = max(self._now_s, other._now_s), other._decided
 
     def _seller(self, model: int) -> int:
         return self._models + int(self._provider_of[model])
@@ -274,17 +298,15 @@ class Breakers:
 
     def _may_probe(self, now_s: float) -> BoolArray:
         k, seller = self._models, self._provider_of + self._models
-        free = (self.states == BreakerState.HALF_OPEN) & (self._asked < self._settings.probes)
+        free = (self.states == _HALF_OPEN) & (self._asked < self._settings.probes)
         by_provider = free[seller] & (now_s >= self._waits_s[:k])
-        provider_in = (self.states[seller] == BreakerState.CLOSED) | (
-            self.states[seller] == BreakerState.RISING
-        )
+        provider_in = (self.states[seller] == _CLOSED) | (self.states[seller] == _RISING)
         found: BoolArray = by_provider | (free[:k] & provider_in)
         return found
 
     def _shares(self, now_s: float) -> FloatArray:
-        shares = np.where(self.states == BreakerState.CLOSED, 1.0, 0.0)
-        rising = self.states == BreakerState.RISING
+        shares = np.where(self.states == _CLOSED, 1.0, 0.0)
+        rising = self.states == _RISING
         if rising.any():
             risen = (now_s - self.since_s[rising]) / self._settings.slow_start_s
             shares[rising] = np.minimum(1.0, FIRST_SHARE + (1.0 - FIRST_SHARE) * risen)
@@ -297,13 +319,13 @@ class Breakers:
         wait_s = 0.0
         if failure.retry_after_s is not None and failure.cause in WAITS:
             wait_s = min(failure.retry_after_s, settings.max_retry_after_s)
-        if state == BreakerState.OPEN:
+        if state == _OPEN:
             # Requests that were under way when it opened; the wish to wait holds all the same.
             self._waits_s[unit] = max(self._waits_s[unit], now_s + wait_s)
             return
         if asked_s < self._heard_from_s[unit]:
             return
-        if state == BreakerState.HALF_OPEN:
+        if state == _HALF_OPEN:
             self._open(unit, failure.cause, wait_s, now_s)
             return
         self._decay(unit, now_s)
@@ -326,7 +348,7 @@ class Breakers:
         # Of requests from before it opened, such as long streams, the end tells nothing. One that
         # was sent while it was open went there for lack of others, or by the caller's wish.
         opened_s = self._heard_from_s[unit]
-        waits = state == BreakerState.OPEN and now_s < max(
+        waits = state == _OPEN and now_s < max(
             self._waits_s[unit], opened_s + self._settings.open_s
         )
         if asked_s >= opened_s and not waits:
@@ -361,7 +383,7 @@ class Breakers:
         self._until_s[unit] = now_s + pause_s
         self._waits_s[unit] = max(self._waits_s[unit], now_s + wait_s)
         self._doublings[unit] = min(doublings + 1, _MOST_DOUBLINGS)
-        self._passed[unit] = 0.0
+        self._decided_before[unit] = self._decided
         self._heard_from_s[unit] = now_s
         self._forget(unit)
         self.causes[unit] = cause
@@ -377,7 +399,7 @@ class Breakers:
 
     def _close(self, unit: int, now_s: float) -> None:
         self._doublings[unit] = 0
-        if self.states[unit] != BreakerState.RISING:
+        if self.states[unit] != _RISING:
             self._forget(unit)
         self._turn(unit, BreakerState.CLOSED, now_s)
 
@@ -389,6 +411,7 @@ class Breakers:
     def _turn(self, unit: int, after: BreakerState, now_s: float, pause_s: float = 0.0) -> None:
         before = BreakerState(self.states[unit])
         self._out += int(before is BreakerState.CLOSED) - int(after is BreakerState.CLOSED)
+        self._look_s, self._row = _NEVER, None
         self.states[unit] = after
         self.since_s[unit] = now_s
         cause = Cause(self.causes[unit])
@@ -397,5 +420,5 @@ class Breakers:
 
 _KEPT: Final = (
     *("states", "since_s", "causes", "opened", "_until_s", "_waits_s", "_heard_from_s"),
-    *("_in_a_row", "_failed", "_told", "_told_s", "_doublings", "_passed", "_asked", "_asked_s"),
+    *("_in_a_row", "_failed", "_told", "_told_s", "_doublings", "_asked", "_asked_s"),
 )
