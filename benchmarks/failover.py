@@ -1,9 +1,14 @@
-"""Failed calls and latencies when the Triton server dies or a new version is rolled out.
+"""Failed calls and latencies when the Triton server dies, or a new version is rolled out.
 
 Starts a real Triton server and the service before it, loads the service with Route calls, and in
 the middle of the load does one thing to the server: kills it (SIGKILL), stops it (SIGSTOP, and
 SIGCONT later), or has a new version loaded by a reload. Reports failed calls, and the latencies
 before, in the second after, and in the rest.
+
+With --outage, a provider of models behind an Envoy dies at a quarter of the time, and returns at
+seven twelfths: it refuses connections, answers 503 or 429, or is silent. Reports failed requests,
+the share of them that still went there two seconds after its death, how long it took until it
+answered again, and what the budget has booked and the providers have billed, in nano-dollars.
 """
 
 from __future__ import annotations
@@ -25,6 +30,7 @@ import yaml
 from rich.console import Console
 
 from harness.command import make_parser, run
+from harness.outage import DEATHS, Plan, measure_outage
 from harness.process import ServerProcess, StartError
 from harness.prompts import varied_prompts
 from harness.triton import make_repository, triton_server
@@ -180,6 +186,14 @@ def measure_trouble(
 
 def measure(options: Namespace) -> dict[str, Any]:
     """Measures each kind of trouble that the options name."""
+    if options.outage:
+        whole_s = options.duration_s
+        plan = Plan(options.concurrency, whole_s / 4, whole_s * 7 / 12, whole_s)
+        runs = []
+        for how in options.outage:
+            with TemporaryDirectory() as folder:
+                runs.append(measure_outage(how, plan, Path(folder)))
+        return {"load_1min": os.getloadavg()[0], "runs": runs}
     artifact = options.artifact or shipped_artifact()
     runs = [
         measure_trouble(what, artifact, options.concurrency, options.duration_s)
@@ -198,6 +212,7 @@ def show(figures: dict[str, Any]) -> None:
 def main() -> int:
     parser = make_parser(__doc__, whole=True)
     parser.add_argument("--what", choices=TROUBLES, action="append")
+    parser.add_argument("--outage", choices=DEATHS, action="append", help="of a provider")
     parser.add_argument("--artifact", type=Path, help="version folder; default: the shipped one")
     parser.add_argument("--concurrency", type=int, default=64)
     parser.add_argument("--duration-s", type=float, default=30.0)

@@ -26,7 +26,7 @@ from routoo.routing.pool import load_pool
 from routoo.selector.policies.base import Case
 from routoo.selector.policies.lp import decide, round_scores
 
-BANDIT_POOL = Path(__file__).with_name("bandit_pool.yaml")
+BANDIT_POOL = Path(__file__).parent / "pools" / "bandit.yaml"
 BUDGETS_USD = np.geomspace(1e-4, 5e-3, 7)
 """Mean budgets per request."""
 SHIFTS = ("none", "price cut", "longer answers")

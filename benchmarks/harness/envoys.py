@@ -21,7 +21,7 @@ import yaml
 from harness.process import StartError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 SHIPPED = Path(__file__).resolve().parents[2] / "deploy" / "envoy" / "envoy.yaml"
 READY_WITHIN_S = 20.0
@@ -50,32 +50,51 @@ def envoys(folder: Path, processor_address: str) -> Iterator[tuple[str, str]]:
     Raises:
         StartError: an Envoy did not start.
     """
-    upstream_port = _free_port()
+    upstream_port = free_port()
     with ExitStack() as running:
-        running.enter_context(_envoy(folder, _upstream(upstream_port), upstream_port))
+        running.enter_context(envoy(folder, _upstream(upstream_port), upstream_port))
         addresses = []
         for with_processor in (True, False):
             config, port = _proxy(processor_address, upstream_port, with_processor=with_processor)
-            running.enter_context(_envoy(folder, config, port))
+            running.enter_context(envoy(folder, config, port))
             addresses.append(f"127.0.0.1:{port}")
         yield addresses[0], addresses[1]
+
+
+def shipped(ports: Mapping[str, int], *, local_models: str = "") -> tuple[dict[str, Any], int]:
+    """Returns the shipped configuration on free ports, and the port of its listener.
+
+    Args:
+        ports: the port of each cluster.
+        local_models: the expression for the models of the first cluster; empty: as it is.
+    """
+    config = yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))
+    del config["admin"]
+    listener = config["static_resources"]["listeners"][0]
+    port = free_port()
+    listener["address"]["socket_address"]["port_value"] = port
+    for cluster in config["static_resources"]["clusters"]:
+        endpoint = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]
+        endpoint["address"]["socket_address"]["port_value"] = ports[cluster["name"]]
+    if local_models:
+        manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
+        route = manager["route_config"]["virtual_hosts"][0]["routes"][0]["route"]
+        specifier = route["inline_cluster_specifier_plugin"]["extension"]["typed_config"]
+        by_model = specifier["cluster_matcher"]["on_no_match"]["matcher"]["matcher_list"]
+        one = by_model["matchers"][0]["predicate"]["single_predicate"]["value_match"]
+        one["safe_regex"]["regex"] = local_models  # an anchor: it is the fallback's, too
+    return config, port
 
 
 def _proxy(
     processor_address: str, upstream_port: int, *, with_processor: bool
 ) -> tuple[dict[str, Any], int]:
-    config = yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))
-    del config["admin"]
-    listener = config["static_resources"]["listeners"][0]
-    port = _free_port()
-    listener["address"]["socket_address"]["port_value"] = port
-    for cluster in config["static_resources"]["clusters"]:
-        endpoint = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]
-        target = int(processor_address.rpartition(":")[2])
-        endpoint["address"]["socket_address"]["port_value"] = (
-            target if cluster["name"] == "routoo" else upstream_port
-        )
+    target = int(processor_address.rpartition(":")[2])
+    config, port = shipped(
+        {"routoo": target, "local_models": upstream_port, "hosted_models": upstream_port}
+    )
     if not with_processor:
+        listener = config["static_resources"]["listeners"][0]
         manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
         del manager["access_log"]
         del manager["route_config"]["virtual_hosts"][0]["response_headers_to_add"]
@@ -113,7 +132,12 @@ def _upstream(port: int) -> dict[str, Any]:
 
 
 @contextmanager
-def _envoy(folder: Path, config: dict[str, Any], port: int) -> Iterator[None]:
+def envoy(folder: Path, config: dict[str, Any], port: int) -> Iterator[None]:
+    """Runs an Envoy until the block ends.
+
+    Raises:
+        StartError: it did not start.
+    """
     file = folder / f"envoy-{port}.yaml"
     file.write_text(yaml.safe_dump(config), encoding="utf-8")
     log = folder / f"envoy-{port}.log"
@@ -142,7 +166,8 @@ def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
     raise StartError(f"envoy did not start; it said: {said[-1] if said else 'nothing'}")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Returns a port of this machine that is free at the moment."""
     with closing(socket.socket()) as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])

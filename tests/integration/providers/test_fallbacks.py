@@ -4,107 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import httpx
 import pytest
 import pytest_asyncio
 import yaml
 
-from support.peers.llm_upstream import INPUT_TOKENS, OUTPUT_TOKENS, TEXT, Upstream, upstream
-from support.peers.real_envoy import envoy_config, free_port, processor, running_envoy
+from support.peers.llm_upstream import TEXT
+from support.peers.two_providers import CHAT, STREAMED, USD, Site, site_of
 from support.processor_stream import chat_body
 from support.tiny_pool import ARMED, LARGE, MEDIUM, SMALL
-from support.tiny_service import Running, serving, tiny_settings
-from support.watched import HANG_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from routoo.config.settings import Settings
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-CHAT = "/v1/chat/completions"
-STREAMED = chat_body("hard", stream=True, stream_options={"include_usage": True})
-BUDGET = {"name": "all", "usd": 100, "per": "1h"}
-SMALL_USD, MEDIUM_USD, LARGE_USD = (
-    INPUT_TOKENS * read * 1e-6 + OUTPUT_TOKENS * written * 1e-6
-    for read, written in ((0.1, 0.2), (1, 2), (10, 30))
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """The service, its Envoy, and two providers: "large" at one, the other models at the other."""
-
-    settings: Settings
-    routoo: Running
-    first: Upstream
-    other: Upstream
-    http: httpx.AsyncClient
-
-    def reset(self) -> None:
-        for one in (self.first, self.other):
-            one.received.clear()
-            one.hold.set()
-            one.status, one.failures, one.headers, one.silent, one.breaks = 200, 0, "", False, False
-
-    async def post(self, body: bytes, path: str = CHAT, **headers: str) -> httpx.Response:
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return await self.http.post(
-            path, content=body, headers={"content-type": "application/json", **named}
-        )
-
-    def metric(self, name: str, **labels: str) -> float:
-        found = self.routoo.service.metrics.registry.get_sample_value(name, labels)
-        return 0.0 if found is None else found
-
-    async def settled_usd(self) -> float:
-        """Waits until all is booked, and returns what the ledger has booked in all."""
-        found = self.routoo.service.processor
-        assert found is not None
-        async with asyncio.timeout(HANG_S):
-            await found.settled()
-        state = (await self.routoo.service.engine.budgets())[0][0]
-        assert state.reserved_usd == 0.0
-        return state.settled_usd
-
-
-@asynccontextmanager
-async def site_of(
-    folder: Path, *, models: tuple[dict[str, Any], ...] = (), down: bool = False, **sections: Any
-) -> AsyncIterator[Site]:
-    settings = {"enabled": True, "first_byte_s": 0.3, **sections.pop("processor", {})}
-    specs = {"models": list(models or (SMALL, MEDIUM, LARGE))}
-    (folder / "pool.yaml").write_text(yaml.safe_dump(specs), encoding="utf-8")
-    async with AsyncExitStack() as all_of_it:
-        first = await all_of_it.enter_async_context(upstream())
-        other = await all_of_it.enter_async_context(upstream())
-        made = tiny_settings(
-            folder,
-            processor=settings,
-            corrections={"learn": False},
-            health={"enabled": False, **sections.pop("health", {})},
-            budgets=[BUDGET],
-            **sections,
-        )
-        routoo = await all_of_it.enter_async_context(serving(made))
-        config, port = envoy_config(
-            routoo=int(routoo.service.address.rpartition(":")[2]),
-            local=free_port() if down else first.port,
-            hosted=other.port,
-            local_models="large",
-        )
-        processor(config).update({"message_timeout": f"{HANG_S:.0f}s"})
-        await all_of_it.enter_async_context(running_envoy(config, folder, port))
-        http = await all_of_it.enter_async_context(
-            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=HANG_S)
-        )
-        yield Site(made, routoo, first, other, http)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=["reply", "access_log"])
@@ -130,7 +46,7 @@ async def test_a_provider_that_works_is_asked_once(site: Site) -> None:
     assert (reply.status_code, reply.headers["x-routoo-model"]) == (200, "large")
     assert (len(site.first.received), len(site.other.received)) == (1, 0)
     assert "x-routoo-fallback-model" not in reply.headers
-    assert await site.settled_usd() - before == pytest.approx(LARGE_USD, abs=1e-12)
+    assert await site.settled_usd() - before == pytest.approx(USD["large"], abs=1e-12)
 
 
 @pytest.mark.parametrize("streams", [False, True])
@@ -162,7 +78,7 @@ async def test_the_fallback_answers_and_is_booked_once(
     assert reply.headers["x-routoo-decision-id"] == first.headers["x-routoo-decision-id"]
     assert first.headers["x-routoo-fallback-model"] == answering
     assert "x-routoo-fallback-model" not in {*second.headers, *reply.headers}
-    usd = {"small": SMALL_USD, "medium": MEDIUM_USD}[answering]
+    usd = USD[answering]
     assert await site.settled_usd() - before == pytest.approx(usd, abs=1e-12)
 
 
@@ -251,8 +167,7 @@ async def test_many_fail_at_once(site: Site) -> None:
     before = await site.settled_usd()
     replies = await asyncio.gather(*(site.post(chat_body("hard")) for _ in range(40)))
     assert {one.status_code for one in replies} == {200}
-    costs = {"small": SMALL_USD, "medium": MEDIUM_USD}
-    billed = sum(costs[one.json["model"]] for one in site.other.received)
+    billed = sum(USD[one.json["model"]] for one in site.other.received)
     assert len(site.other.received) == 40
     assert await site.settled_usd() - before == pytest.approx(billed, abs=1e-12)
 
@@ -273,7 +188,7 @@ async def test_the_fallback_s_arm_stands_in_for_the_first_one_s(tmp_path: Path) 
         assert offered.arm.name == second.headers.get("x-routoo-arm", "")
         fields = json.loads(offered.arm.body_json["chat"]) if offered.HasField("arm") else {}
         assert {**second.json, **fields} == second.json
-        usd = {"small": SMALL_USD, "medium": MEDIUM_USD}[offered.model]
+        usd = USD[offered.model]
         assert booked_usd == pytest.approx(usd, abs=1e-12)
 
 
@@ -317,5 +232,5 @@ async def test_a_pool_without_the_fallback_by_the_time_it_answers(tmp_path: Path
         assert fallback not in site.routoo.service.engine.pool.names
         assert (await waiting).status_code == 200
         assert site.other.last.json["model"] == fallback
-        usd = {"small": SMALL_USD, "medium": MEDIUM_USD}[fallback]
+        usd = USD[fallback]
         assert await site.settled_usd() == pytest.approx(usd, abs=1e-12)

@@ -42,6 +42,7 @@ class Upstream:
     Attributes:
         port: the provider's port.
         received: all requests, oldest first.
+        answered: the models of those that were answered, where they name one.
         status: the status of every reply.
         compressed: whether replies are gzip, whatever the request accepts.
         usage: whether replies have their usage.
@@ -56,6 +57,7 @@ class Upstream:
 
     port: int = 0
     received: list[Received] = field(default_factory=list)
+    answered: list[str] = field(default_factory=list)
     status: int = 200
     compressed: bool = False
     usage: bool = True
@@ -100,6 +102,8 @@ class Upstream:
             asked = request.json if request.body else {}
         except ValueError:  # a body that is no JSON is answered, too
             asked = {}
+        if isinstance(asked, dict) and isinstance(asked.get("model"), str):
+            self.answered.append(asked["model"])
         if not isinstance(asked, dict) or not asked.get("stream"):
             body = json.dumps(self._whole(request.path, asked)).encode()
             extra = self.headers
