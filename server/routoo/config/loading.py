@@ -54,6 +54,8 @@ FILE_SETTINGS = (
     "policy.guarantee.labels",
     "pool",
     "predictor.artifact",
+    "proxy.upstreams.*.api_key_file",  # of every entry
+    "proxy.upstreams.*.ca",
     "security.tls.certificate",
     "security.tls.client_ca",
     "security.tls.key",
@@ -112,12 +114,18 @@ def _read_yaml(path: Path, *, finished: bool) -> dict[str, Any]:
     folder = path.resolve().parent
     for setting in FILE_SETTINGS:
         *sections, key = setting.split(".")
-        section: Any = values
+        found: list[Any] = [values]
         for name in sections:
-            section = section.get(name) if isinstance(section, dict) else None
-        # A value that is no text cannot be a file name; the settings refuse it later.
-        if isinstance(section, dict) and isinstance(section.get(key), str):
-            section[key] = folder / section[key]
+            within = [one for one in found if isinstance(one, dict)]
+            found = [
+                inner
+                for one in within
+                for inner in (one.values() if name == "*" else [one.get(name)])
+            ]
+        for section in found:
+            # A value that is no text cannot be a file name; the settings refuse it later.
+            if isinstance(section, dict) and isinstance(section.get(key), str):
+                section[key] = folder / section[key]
     return values
 
 

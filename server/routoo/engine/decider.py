@@ -18,6 +18,8 @@ from routoo.errors import NoEligibleModelError
 from routoo.pricing.prices import Observed, budget_constraint
 from routoo.routing.affordable import affordable_output_tokens
 from routoo.routing.constraints import narrow, numbers_of
+from routoo.routing.corrections.percentiles import at_percentiles
+from routoo.routing.corrections.table import Layout
 from routoo.routing.decision import (
     BatchDecision,
     BatchFrontier,
@@ -249,8 +251,9 @@ class Decider:
         prediction, factors = predicted.prediction, None
         if self._corrector is not None:
             version = prediction.version or self._versions.predictor
-            layout = (version, self._pool.names, prediction.task_names)
-            factors = self._corrector.in_force.get(layout) or self._corrector.factors(*layout)
+            pool = self._pool
+            layout = Layout(version, pool.names, prediction.task_names, pool.declared)
+            factors = self._corrector.in_force.get(layout) or self._corrector.factors(layout)
         estimates = estimates_of(
             prediction,
             predicted.requests,
@@ -259,6 +262,9 @@ class Decider:
             self._clock_ns() // NANO_PER_S,
             factors,
         )
+        usual, requests = self._policies.latency_percentile, predicted.requests
+        if usual or any(one.latency_percentile for one in requests):
+            estimates = at_percentiles(estimates, requests, self._pool.names, factors, usual)
         unsure = self._policies.unsure
         return estimates if unsure is None else unsure.marked(estimates)
 

@@ -12,8 +12,8 @@ from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc
 from routoo.api.convert import parse
 from routoo.api.extproc.access_log import AccessLog
 from routoo.api.extproc.exchange import Exchange
+from routoo.api.extproc.questions import OwnAnswers
 from routoo.api.extproc.settlement import AwaitedReplies
-from routoo.api.llm.metrics import ExchangeCounts
 from routoo.api.llm.router import RPC, Router
 from routoo.api.llm.settlement import OutcomeQueue
 from routoo.api.memory.compressed import decompressed, is_compressed, length_of
@@ -21,9 +21,8 @@ from routoo.api.memory.held import Held
 from routoo.api.memory.in_flight import message_bytes
 
 if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry
-
     from routoo.api.calls import Calls, Context, StreamState
+    from routoo.api.llm.metrics import ExchangeCounts
     from routoo.api.peers import Peers
     from routoo.api.security.gate import Admission
     from routoo.engine.current import ActiveEngine
@@ -38,7 +37,7 @@ class Processor:
     Args:
         current: the engine and the settings in force.
         calls: wraps the streams.
-        registry: gets the counters.
+        tally: counts the results of requests and replies.
         tracing: gets the decisions; None: nothing is traced.
         peers: the other workers of the service; None: there are none.
     """
@@ -47,16 +46,17 @@ class Processor:
         self,
         current: ActiveEngine,
         calls: Calls,
-        registry: CollectorRegistry,
+        tally: ExchangeCounts,
         tracing: Tracing | None = None,
         peers: Peers | None = None,
     ) -> None:
         self._current = current
         self._calls = calls
-        self._tally = ExchangeCounts(registry)
+        self._tally = tally
         self._router = Router(
             current, calls.overload, tracing, aside=calls.aside, on_fault=self._tally.fault
         )
+        self._questions = OwnAnswers(current, calls.aside)
         self._released = False
         self._streams: dict[asyncio.Task[Any], Exchange] = {}
         self._booking = OutcomeQueue(current)
@@ -120,6 +120,7 @@ class Processor:
             lambda: self._admitted(context, held.size_bytes),
             self._calls.aside,
             held,
+            self._questions,
         )
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - grpc.aio runs each call in one

@@ -11,6 +11,7 @@ from routoo.api.llm.bodies.request_body import may_name, read_body
 from routoo.api.llm.content_coding import decoded
 from routoo.api.llm.named_models import EVERY_NAME
 from routoo.api.llm.refusal import Refusal, too_large, unreadable
+from routoo.api.llm.router import Routed
 from routoo.errors import TooLargeError, UnreadableBodyError
 from routoo.routing.arms.parameters import LIMIT_FIELDS
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from routoo.api.aside import Aside
     from routoo.api.llm.bodies.request_body import RequestBody
-    from routoo.api.llm.router import Head, Routed, Router
+    from routoo.api.llm.router import Head, Router
     from routoo.api.security.gate import Admission
     from routoo.config.processor import ProcessorSettings
 
@@ -38,15 +39,22 @@ class Accepted:
     body: RequestBody
     found: Routed
 
-    def rewritten(self, settings: ProcessorSettings) -> bytes:
-        """Returns the body for the model: with its name, its arm's fields, and a longest answer."""
+    def rewritten(self, settings: ProcessorSettings, name: str | None = None) -> bytes:
+        """Returns the body for the model: with its name, its arm's fields, and a longest answer.
+
+        Args:
+            settings: of the processor.
+            name: the model's name at its provider; None: the pool's, or the caller's own.
+        """
         found, api = self.found, self.head.api
         fields = {} if found.arm is None else arm_fields(self.body, found.arm, api)
         if settings.cap_answers and found.decision is not None:
             tokens = found.decision.max_output_tokens
             if tokens is not None:
                 fields[LIMIT_FIELDS[api][0]] = b"%d" % tokens
-        return self.body.rewritten(None if found.is_named else found.model, fields)
+        if name is None and not found.is_named:
+            name = found.model
+        return self.body.rewritten(name, fields)
 
 
 async def decided(
@@ -57,8 +65,12 @@ async def decided(
     settings: ProcessorSettings,
     admit: Callable[[], Admission],
     hold: Callable[[int], None] = lambda _size_bytes: None,
+    offered: tuple[str, ...] | None = None,
 ) -> Accepted | Refusal | None:
     """Reads a body and decides the request; None: it goes on as it came.
+
+    A request that names its model, and may pass, is accepted without a decision where the caller
+    of this function sends it on.
 
     Args:
         router: decides.
@@ -68,15 +80,19 @@ async def decided(
         settings: of the processor.
         admit: lets the sender in, or raises.
         hold: reserves the memory of a body of a length in bytes, or raises.
+        offered: the models and arms that the caller of this function sends requests to, empty: all
+            of the pool; None: somebody else sends them, to the models that the settings name.
     """
-    body = await _read(router, aside, head, data, settings, hold)
+    passes = settings.named_models == "pass" and offered is None
+    names = settings.route_names if passes else EVERY_NAME
+    body = await _read(router, aside, head, data, settings, names, hold)
     if isinstance(body, Refusal):
         return body
-    named = "" if settings.named_models == "pass" else router.named(body, settings)
-    if isinstance(named, Refusal):
-        return named
-    if body is None:
-        return None
+    named = "" if passes else router.named(body, settings)
+    if body is None or isinstance(named, Refusal):
+        return named if isinstance(named, Refusal) else None
+    if named and settings.named_models == "pass":
+        return Accepted(head, body, Routed(named, None, (), None, is_named=True))
     found = await router.route(
         head,
         body.values,
@@ -84,6 +100,7 @@ async def decided(
         counted=body.counted,
         size_bytes=len(body.data),
         named=named,
+        offered=offered,
     )
     return found if isinstance(found, Refusal) else Accepted(head, body, found)
 
@@ -94,13 +111,13 @@ async def _read(
     head: Head,
     data: bytes,
     settings: ProcessorSettings,
+    names: Collection[str],
     hold: Callable[[int], None],
 ) -> RequestBody | Refusal | None:
     """Reads a body; None: it is none that is to be routed, or none that can be read and may pass.
 
-    The arguments are those of ``decided``.
+    The arguments are those of ``decided``; ``names`` are the values of ``model`` that are routed.
     """
-    names = settings.route_names if settings.named_models == "pass" else EVERY_NAME
     try:
         if head.codings:
             data = await aside.run(_decoded, data, head.codings, settings.max_body_bytes, names)
