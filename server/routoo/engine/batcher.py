@@ -16,7 +16,7 @@ from collections import deque
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass
 from math import inf
-from time import monotonic, monotonic_ns
+from time import monotonic, monotonic_ns, thread_time_ns
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from routoo.errors import DeadlineError, DrainingError, PredictorError, QueueFullError, RoutooError
@@ -40,7 +40,7 @@ Under load, the next requests are there when a batch ends: to work on each one a
 the calls per second.
 """
 BRIEF_NS = 2_000_000
-"""Work that took longer is not done on the loop, which it would hold up."""
+"""Work that took more processor time is not done on the loop, which it would hold up."""
 
 Request = TypeVar("Request")
 Result = TypeVar("Result")
@@ -158,9 +158,8 @@ class Batcher(Generic[Request, Result]):
         self._running: list[Entry[Request, Result]] = []
         self.wait = BatchWait()
         self._busy = False
-        # Of the batch before: how many requests it had, and when it began and ended.
-        self._last_size = 0
-        self._began_ns = self._ended_ns = 0
+        # Of the batch before: how many requests it had, what its work took, and when it ended.
+        self._last_size = self._took_ns = self._ended_ns = 0
         self._open = True
         self._idle = asyncio.Event()
         self._idle.set()
@@ -227,21 +226,29 @@ class Batcher(Generic[Request, Result]):
         return (
             self._last_size == 1
             and entry.accepted_ns - self._ended_ns >= ALONE_AFTER_NS
-            and self._ended_ns - self._began_ns <= BRIEF_NS
+            and self._took_ns <= BRIEF_NS
             and (entry.deadline_s is None or entry.deadline_s > monotonic())
             and self._may_work_here()
         )
 
     def _work_here(self, entry: Entry[Request, Result]) -> None:
         self.wait = BatchWait(entry.deadline_s)
-        self._began_ns = entry.accepted_ns
         try:
-            results = self._work([entry.request], [entry.accepted_ns])
+            results = self._timed_work([entry.request], [entry.accepted_ns])
         except BaseException as error:  # noqa: BLE001 - as in a thread, its waiter is told
             _fail(entry, error)
         else:
             self._settle([entry], results)
         self._ended_ns = monotonic_ns()
+
+    def _timed_work(
+        self, requests: Sequence[Request], accepted_ns: Sequence[int]
+    ) -> Sequence[Result | RoutooError]:
+        began_ns = thread_time_ns()
+        try:
+            return self._work(requests, accepted_ns)
+        finally:
+            self._took_ns = thread_time_ns() - began_ns
 
     def _gather(self, loop: asyncio.AbstractEventLoop, seen: int = 0, quiet_turns: int = 0) -> None:
         """Looks at the queue once per turn; starts a batch when it is full or no longer grows."""
@@ -262,9 +269,9 @@ class Batcher(Generic[Request, Result]):
         requests = [entry.request for entry in batch]
         accepted_ns = [entry.accepted_ns for entry in batch]
         self.wait = _wait_of(batch)
-        self._last_size, self._began_ns = len(batch), monotonic_ns()
+        self._last_size = len(batch)
         try:
-            running = self._executor.submit(self._work, requests, accepted_ns)
+            running = self._executor.submit(self._timed_work, requests, accepted_ns)
         except RuntimeError:  # the executor was shut down
             for entry in batch:
                 _fail(entry, DrainingError("the service stopped; send again"))
