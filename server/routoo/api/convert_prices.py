@@ -9,7 +9,7 @@ from routoo.v1 import info_pb2
 
 if TYPE_CHECKING:
     from routoo.routing.arms.model import ModelSpec
-    from routoo.routing.sold_prices import TokenPrices
+    from routoo.routing.arms.sold_prices import TokenPrices
 
 
 def prices_message(spec: ModelSpec) -> info_pb2.Prices:

@@ -39,7 +39,7 @@ from routoo.cli.commands.pool_add import add
 from routoo.cli.commands.pool_file import app as pool
 from routoo.cli.commands.replay import replay
 from routoo.cli.commands.route import route
-from routoo.cli.commands.serve import check_config, reload, serve
+from routoo.cli.commands.serve import check_config, reload, schema, serve
 from routoo.cli.commands.spend import spend
 from routoo.cli.commands.token import app as token
 from routoo.cli.output.errors import BAD_INPUT, FAILED, INTERRUPTED, exit_code_of
@@ -147,6 +147,7 @@ def completion(
 app.command()(serve)
 app.command()(reload)
 app.command("check-config")(check_config)
+app.command()(schema)
 app.command()(with_connection(route))
 app.command()(with_connection(escalate))
 app.command()(with_connection(batch))

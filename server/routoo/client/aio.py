@@ -25,6 +25,7 @@ from routoo.client.messages import (
     make_batch,
     make_escalation,
     make_frontier,
+    make_report,
     make_request,
     numbered,
 )
@@ -37,7 +38,6 @@ from routoo.v1.info_pb2 import (
     ListModelsRequest,
     ListModelsResponse,
 )
-from routoo.v1.outcome_pb2 import ReportOutcomeRequest, ReportOutcomeResponse
 from routoo.v1.router_pb2_grpc import RouterServiceStub
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from routoo.v1.batch_pb2 import FrontierResponse, RouteBatchResponse
-    from routoo.v1.outcome_pb2 import EscalateResponse
+    from routoo.v1.outcome_pb2 import EscalateResponse, ReportOutcomeResponse
     from routoo.v1.route_pb2 import RouteRequest, RouteResponse
 
 _Reply = TypeVar("_Reply")
@@ -200,7 +200,7 @@ class AsyncRouterClient:
         self, decision_id: str, *, timeout_s: float | None = None, **outcome: Unpack[Outcome]
     ) -> ReportOutcomeResponse:
         """Reports what really happened; ``RouterClient.report_outcome`` has the details."""
-        request = ReportOutcomeRequest(decision_id=decision_id, **outcome)
+        request = make_report(decision_id, **outcome)
         return await self._call(self._stub.ReportOutcome, request, timeout_s)
 
     async def budgets(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, get_args
 
 from routoo.request_fields import RequestFields
 from routoo.v1.batch_pb2 import FrontierRequest, RouteBatchRequest
-from routoo.v1.outcome_pb2 import EscalateRequest, TokenLogprobs
+from routoo.v1.health_pb2 import FailureCause
+from routoo.v1.outcome_pb2 import EscalateRequest, ReportOutcomeRequest, TokenLogprobs
 from routoo.v1.route_pb2 import RouteRequest
 
 if TYPE_CHECKING:
@@ -28,6 +29,12 @@ class RequestOptions(RequestFields, total=False):
     explain: bool | None
 
 
+FailureName = Literal[
+    "rate_limited", "server_error", "timeout", "connection", "reset", "credentials", "gone"
+]
+"""The way in which a provider failed, where no HTTP status says it."""
+
+
 class Outcome(TypedDict, total=False):
     """Fields of a report about a decision; ``None`` means not known. Units as in the proto."""
 
@@ -37,6 +44,7 @@ class Outcome(TypedDict, total=False):
     input_tokens: int | None
     output_tokens: int | None
     latency_ms: float | None
+    time_to_first_token_ms: float | None
     error: str | None
     cached_input_tokens: int | None
     cache_write_tokens: int | None
@@ -48,6 +56,9 @@ class Outcome(TypedDict, total=False):
     audio_output_tokens: int | None
     images: int | None
     service_tier: str | None
+    status_code: int | None
+    retry_after_s: float | None
+    failure: FailureName | None
 
 
 class BatchOptions(TypedDict, total=False):
@@ -93,8 +104,8 @@ def make_request(prompt: Prompt, **options: Unpack[RequestOptions]) -> RouteRequ
 def to_dict(message: Message) -> dict[str, Any]:
     """Turns a reply into plain dicts, lists, strings and numbers, ready for a JSON encoder.
 
-    Every field is present under its proto name, enums by name, 64-bit integers as integers; only
-    messages and ``optional`` fields that are not set are left out.
+    Every field is present under its proto name, enums by name, 64-bit integers as integers, keys
+    of maps as text; only messages and ``optional`` fields that are not set are left out.
     """
     values: dict[str, Any] = {}
     for field in message.DESCRIPTOR.fields:
@@ -102,7 +113,7 @@ def to_dict(message: Message) -> dict[str, Any]:
             continue
         value = getattr(message, field.name)
         if field.message_type is not None and field.message_type.GetOptions().map_entry:
-            values[field.name] = dict(value)
+            values[field.name] = {str(name): one for name, one in value.items()}
         elif field.is_repeated:
             values[field.name] = [to_dict(v) for v in value] if field.message_type else list(value)
         elif field.message_type is not None:
@@ -141,6 +152,23 @@ def numbered(request: Prompt | RouteRequest, number: int) -> RouteRequest:
     named = RouteRequest(request_id=str(number))
     named.MergeFrom(made)
     return named
+
+
+def make_report(decision_id: str, **outcome: Unpack[Outcome]) -> ReportOutcomeRequest:
+    """Makes one report of an outcome, for a stub of one's own.
+
+    Raises:
+        TypeError: a value of the wrong type.
+        ValueError: a number out of the field's range, or a failure that the API does not know.
+    """
+    failure = outcome.pop("failure", None)
+    if failure is not None and failure not in get_args(FailureName):
+        raise ValueError(f"failure {failure!r} is none of {', '.join(get_args(FailureName))}")
+    request = ReportOutcomeRequest(decision_id=decision_id, **outcome)
+    if failure is not None:
+        number = FailureCause.Value(f"FAILURE_CAUSE_{failure.upper()}")
+        request.failure = number  # type: ignore[assignment] # the stubs tell its type wrongly
+    return request
 
 
 class Signal(TypedDict, total=False):

@@ -22,6 +22,7 @@ class TracingSettings(Section):
     """Traces by OpenTelemetry, sent by OTLP over gRPC; needs the extra ``otel``."""
 
     enabled: bool = False
+    """Whether traces are sent."""
     endpoint: Annotated[str, AfterValidator(_endpoint)] = "http://127.0.0.1:4317"
     """With https, the collector has to show a certificate that the system trusts."""
     sample_ratio: float = Field(default=0.01, ge=0, le=1, allow_inf_nan=False)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from routoo.config.section import Section
+from routoo.request_fields import PERCENTILES
 from routoo.selector.policies import POLICIES
 
 
@@ -18,6 +19,14 @@ def _known(name: str) -> str:
     return name
 
 
+def _percentile(value: int) -> int:
+    if value not in PERCENTILES:
+        *first, last = map(str, PERCENTILES)
+        raise ValueError(f"Input should be {', '.join(first)} or {last}")
+    return value
+
+
+Percentile = Annotated[int, AfterValidator(_percentile)]
 PolicyName = Annotated[str, AfterValidator(_known)]
 
 
@@ -25,7 +34,9 @@ class ThresholdSettings(Section):
     """Policy ``threshold``: the strong model where it is expected to be better by a threshold."""
 
     strong: str
+    """The better model of the pair."""
     weak: str
+    """The cheaper model of the pair."""
     threshold: float = Field(ge=-1, le=1, allow_inf_nan=False)
     """Predicted score of ``strong`` minus that of ``weak``."""
 
@@ -40,7 +51,9 @@ class QualityGapSettings(Section):
     """Policy ``quality_gap``: the small model unless it is expected to be too much worse."""
 
     small: str
+    """The cheaper model of the pair."""
     large: str
+    """The better model of the pair."""
     tolerance: float = Field(default=0.05, ge=0, le=1, allow_inf_nan=False)
     """The gap in score that is allowed, for requests without a ``max_quality_gap``."""
 
@@ -55,6 +68,7 @@ class FixedSettings(Section):
     """Policy ``fixed``: one model for every request."""
 
     model: str
+    """The model that answers all requests; another one does where it is not eligible."""
 
 
 class RoundRobinSettings(Section):
@@ -68,6 +82,7 @@ class GuaranteeSettings(Section):
     """Policy ``guarantee``: the cheapest price proven to keep quality near a reference model's."""
 
     reference: str
+    """The model whose quality is promised."""
     max_drop: float = Field(gt=0, lt=1, allow_inf_nan=False)
     """Most that the mean score of the routed answers may be below that of ``reference``."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1, allow_inf_nan=False)
@@ -149,16 +164,24 @@ class PolicySettings(Section):
     shadow: PolicyName | None = None
     """A policy that runs beside the one in force; its choices are only counted."""
     threshold: ThresholdSettings | None = None
+    """The pair and the threshold of the policy ``threshold``."""
     quality_gap: QualityGapSettings | None = None
+    """The pair and the tolerance of the policy ``quality_gap``."""
     fixed: FixedSettings | None = None
+    """The model of the policy ``fixed``."""
     round_robin: RoundRobinSettings = RoundRobinSettings()
     guarantee: GuaranteeSettings | None = None
+    """The promise of the policy ``guarantee``."""
     cascade: Path | None = None
     """The rule for ``Escalate`` and the policy ``cascade``; ``routoo calibrate`` writes it."""
     prices: PricesSettings = PricesSettings()
     fallbacks: FallbackSettings = FallbackSettings()
     unsure: UnsureSettings | None = None
     """A rule for prompts that the predictor does not know; it goes before every policy."""
+
+    latency_percentile: Percentile | None = None
+    """The percentile of its latency that ``max_latency_ms`` of a request is compared with, where
+    the request names none: 50, 90, 95 or 99. Unset: the mean."""
 
     @property
     def mean_cost_is_set(self) -> bool:

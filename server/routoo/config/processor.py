@@ -53,6 +53,7 @@ class ProcessorSettings(Section):
     """Envoy's external processor: picks the model of OpenAI- and Anthropic-style HTTP requests."""
 
     enabled: bool = False
+    """Whether Envoy's external processing is served."""
     route_names: tuple[str, ...] = Field(default=("auto",), min_length=1)
     """Requests whose ``model`` is one of these are routed; all others pass untouched."""
     max_body_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, le=1024**3)
@@ -86,6 +87,9 @@ class ProcessorSettings(Section):
     reserved and settled like requests that are routed to it, or refused where the budgets have not
     enough left; others are refused. refuse: they are refused. The last two need ``on_too_large``
     and ``on_unreadable`` to be ``refuse``, as nobody knows which model such a body names."""
+    answers_questions: bool = True
+    """Answers what no model has to: ``GET /v1/models`` with the route names and the pool, a count
+    of tokens for a route name, and the wish for a websocket (426). Unset: they are sent on."""
     fallback_model: str = ""
     """Model for requests that cannot be routed for a reason of ``fallback_on``. Empty: they are
     refused."""

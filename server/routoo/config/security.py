@@ -43,6 +43,7 @@ class ListenerSettings(Section):
     """One more address for calls; a text in place of the section is its ``address``."""
 
     address: CallAddress
+    """HOST:PORT, or ``unix:/path``."""
     tls: bool = True
     """Clear to serve this address without TLS where security.tls is set. A socket file never has
     TLS."""
@@ -104,6 +105,7 @@ class SecuritySettings(Section):
     """Access to the service: TLS, tokens, client certificates and limits."""
 
     tls: TlsSettings | None = None
+    """The certificate that the service shows; unset: no TLS."""
     tokens: Path | None = None
     """File of the tokens that are accepted, written by ``routoo token new``; read again when it
     changes. Set: every call needs one of them, or a certificate of ``certificates``."""

@@ -13,6 +13,7 @@ from pydantic_settings import (
 
 from routoo.config.budget import BudgetSettings, LedgerSettings, distinct_names
 from routoo.config.corrections import CorrectionSettings
+from routoo.config.health import HealthSettings
 from routoo.config.http import HttpSettings
 from routoo.config.observability import DecisionLogSettings, TracingSettings
 from routoo.config.operations import OverloadSettings, ReloadSettings
@@ -32,7 +33,9 @@ class MetricsSettings(Section):
     """The metrics page for Prometheus."""
 
     enabled: bool = True
+    """Whether metrics are served."""
     listen: TcpAddress = "127.0.0.1:9095"
+    """HOST:PORT of the page for Prometheus."""
 
 
 class BatchingSettings(Section):
@@ -50,7 +53,9 @@ class LimitSettings(Section):
     """Limits on the size of requests."""
 
     max_prompt_chars: int = Field(default=1_000_000, ge=1, le=100_000_000)
+    """Longest text of a request, in characters."""
     max_batch_prompts: int = Field(default=100_000, ge=1, le=1_000_000)
+    """Most prompts of a ``RouteBatch``."""
     max_message_bytes: int = Field(default=8 * 1024 * 1024, ge=1024, le=2**31 - 1)
     """Greatest length of a message to the service, decompressed where it is compressed."""
     max_in_flight_bytes: int = Field(default=160 * 1024 * 1024, ge=1024 * 1024, le=2**40)
@@ -73,6 +78,7 @@ class LogSettings(Section):
     """The service's log, JSON lines on stderr. Prompts are never logged."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least level that is logged, on stderr."""
 
 
 class Settings(BaseSettings):
@@ -105,6 +111,7 @@ class Settings(BaseSettings):
     ledger: LedgerSettings = LedgerSettings()
     outcomes: OutcomeSettings = OutcomeSettings()
     corrections: CorrectionSettings = CorrectionSettings()
+    health: HealthSettings = HealthSettings()
     sessions: SessionSettings = SessionSettings()
     batching: BatchingSettings = BatchingSettings()
     limits: LimitSettings = LimitSettings()

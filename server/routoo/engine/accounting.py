@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from routoo.budget.ledger import BudgetState
     from routoo.engine.booking import BudgetBooking
     from routoo.engine.corrections.corrector import Corrector
+    from routoo.engine.health.tracker import ProviderHealth
     from routoo.engine.open_decisions import OpenDecisions
     from routoo.engine.outcomes import OutcomeSettlement
     from routoo.pricing.prices import Pricing
@@ -31,6 +32,7 @@ class Accounting:
         clock_ns: nanoseconds since 1970, to tell the hour whose prices hold.
         corrector: learns from these reports; None: predictions are taken as they are.
         sessions: keeps the turns of sessions.
+        health: keeps the health of models and providers; None: nobody watches it.
     """
 
     pricing: Pricing
@@ -40,6 +42,7 @@ class Accounting:
     clock_ns: Callable[[], int] = time_ns
     corrector: Corrector | None = None
     sessions: Sessions = NO_SESSIONS
+    health: ProviderHealth | None = None
 
     @property
     def waits(self) -> bool:

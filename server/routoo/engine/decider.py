@@ -18,6 +18,8 @@ from routoo.errors import NoEligibleModelError
 from routoo.pricing.prices import Observed, budget_constraint
 from routoo.routing.affordable import affordable_output_tokens
 from routoo.routing.constraints import narrow, numbers_of
+from routoo.routing.corrections.percentiles import at_percentiles
+from routoo.routing.corrections.table import Layout
 from routoo.routing.decision import (
     BatchDecision,
     BatchFrontier,
@@ -52,7 +54,7 @@ if TYPE_CHECKING:
     from routoo.routing.pool import Pool
     from routoo.routing.request import PromptRequest
     from routoo.routing.sessions.stay import SessionTurns
-    from routoo.selector.arrays import BoolArray, IndexArray, ReasonArray
+    from routoo.selector.arrays import BoolArray, FloatArray, IndexArray, ReasonArray
     from routoo.selector.eligibility import Eligibility
     from routoo.selector.policies.base import Policy
     from routoo.telemetry.decision_log.log import Recorder
@@ -110,6 +112,7 @@ class Decider:
         self._corrector = accounting.corrector
         self._clock_ns = accounting.clock_ns
         self._sessions = accounting.sessions
+        self._health = accounting.health
 
     def decide(
         self, predicted: Predicted
@@ -248,8 +251,9 @@ class Decider:
         prediction, factors = predicted.prediction, None
         if self._corrector is not None:
             version = prediction.version or self._versions.predictor
-            layout = (version, self._pool.names, prediction.task_names)
-            factors = self._corrector.in_force.get(layout) or self._corrector.factors(*layout)
+            pool = self._pool
+            layout = Layout(version, pool.names, prediction.task_names, pool.declared)
+            factors = self._corrector.in_force.get(layout) or self._corrector.factors(layout)
         estimates = estimates_of(
             prediction,
             predicted.requests,
@@ -258,6 +262,9 @@ class Decider:
             self._clock_ns() // NANO_PER_S,
             factors,
         )
+        usual, requests = self._policies.latency_percentile, predicted.requests
+        if usual or any(one.latency_percentile for one in requests):
+            estimates = at_percentiles(estimates, requests, self._pool.names, factors, usual)
         unsure = self._policies.unsure
         return estimates if unsure is None else unsure.marked(estimates)
 
@@ -269,7 +276,10 @@ class Decider:
         if any(one.session is not None and one.session.is_followed for one in requests):
             rows, keys = self._sessions.before(requests, estimates.input_tokens, self._pool)
             estimates = in_turn(rows, estimates, self._pool)
-        eligibility, narrowings = narrow(requests, estimates, self._pool, rows)
+        health = None
+        if self._health is not None and not self._health.is_well:
+            health = self._health.rows(len(requests))
+        eligibility, narrowings = narrow(requests, estimates, self._pool, rows, health)
         tenants = [request.tenant for request in requests]
         prices, couplings = self._pricing.in_force.of_rows(tenants)
         tickets = self._ids.tickets(len(requests))
@@ -285,7 +295,9 @@ class Decider:
         turns = None
         if rows is not None and keys is not None:
             turns = turns_of(rows, keys, case, alone_usd, estimates, self._pool)
-        return Prepared(estimates, eligibility, narrowings, case, couplings, tenants, ids, turns)
+        return Prepared(
+            estimates, eligibility, narrowings, case, couplings, tenants, ids, turns, health
+        )
 
     def _choose(self, requests: Sequence[PromptRequest], prepared: Prepared) -> Chosen:
         """Chooses by the policies; at prompts that are unsure, the rule for these goes first."""
@@ -342,8 +354,6 @@ class Decider:
     ) -> DecidedBatch:
         prediction, estimates = predicted.prediction, prepared.estimates
         joint = None if chosen.joint is None else chosen.joint.solution
-        n = len(chosen.choice)
-        rows = np.arange(n)
         couplings: Sequence[tuple[str, ...]] = prepared.couplings
         if joint is not None:
             couplings = joint.row_bindings
@@ -391,22 +401,25 @@ class Decider:
             accepted_ns=predicted.accepted_ns,
             choices=choice.tolist(),
             reasons=codes.tolist(),
-            eligible=prepared.case.mask.sum(axis=1).tolist(),
-            scores=estimates.scores[rows, choice].tolist(),
-            costs_usd=estimates.costs_usd[rows, choice].tolist(),
-            latencies_ms=estimates.latencies_ms[rows, choice].tolist(),
-            output_tokens=estimates.output_tokens[rows, choice].tolist(),
-            input_tokens=estimates.input_tokens[rows, choice].tolist(),
+            eligible=np.add.reduce(prepared.case.mask, axis=1).tolist(),
+            scores=_chosen(estimates.scores, choice),
+            costs_usd=_chosen(estimates.costs_usd, choice),
+            latencies_ms=_chosen(estimates.latencies_ms, choice),
+            output_tokens=_chosen(estimates.output_tokens, choice),
+            input_tokens=_chosen(estimates.input_tokens, choice),
             truncated=prediction.truncated.tolist(),
             sessions=None if chosen.turns is None else chosen.turns.decided(choice),
             seconds=None
             if chosen.seconds is None
             else np.where(codes == Reason.CASCADE, chosen.seconds, -1).tolist(),
+            health=prepared.health,
             fallbacks=None if fallbacks is None else fallbacks.tolist(),
             limits_usd=None if fallbacks is None or limits_usd is None else limits_usd.tolist(),
         )
         if is_dry:
             return batch
+        if self._health is not None and prepared.health is not None:
+            self._health.asked(batch.choices, prepared.health)
         self._metrics.decided(batch)
         if self._recorder is not None:
             self._recorder.decided(predicted.requests, prepared, chosen, batch)
@@ -479,6 +492,14 @@ def _chosen_by(
         return turns.chosen_by(policy)
     choice = policy.choose(case)
     return choice, policy.explain(case, choice), None
+
+
+def _chosen(figures: FloatArray, choice: IndexArray) -> list[float]:
+    """Returns the figures ([n, m]) of the chosen models; of one row without making arrays."""
+    if len(choice) == 1:
+        return [figures.item(0, choice.item(0))]
+    found: list[float] = figures[np.arange(len(choice)), choice].tolist()
+    return found
 
 
 def _parts(decisions: Sequence[Decision]) -> Iterator[Sequence[Decision]]:

@@ -28,6 +28,7 @@ from routoo.errors import (
 )
 from routoo.predictor.base import join
 from routoo.routing.constraints import check_names, check_task
+from routoo.routing.corrections.table import Layout
 from routoo.routing.decision import Predicted, Versions
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from routoo.routing.corrections.table import ModelCorrection
     from routoo.routing.decision import BatchDecision, BatchFrontier, Decision
     from routoo.routing.escalation import Escalation, EscalationRequest
+    from routoo.routing.health.overview import HealthOverview
     from routoo.routing.joint import JointConstraints
     from routoo.routing.operating_point import PricedSample
     from routoo.routing.outcome import OutcomeReport, ReportResult
@@ -373,19 +375,24 @@ class Engine:
             at=sample.point_at(self.price, self.policies.in_force),
             mean_scores=sample.scores.mean(axis=0).tolist(),
             mean_costs_usd=sample.costs_usd.mean(axis=0).tolist(),
+            mean_output_tokens=sample.mean_output_tokens.tolist(),
             evidence=sample.evidence,
             averages=sample.averages,
             curve=curve,
             corrections=self.corrections(),
+            health=self.health(),
             price_set_by=self.accounting.pricing.in_force.of("")[1],
         )
 
     def corrections(self) -> list[ModelCorrection] | None:
         """Returns what reports have told of each model of the pool; None: nothing is corrected."""
-        corrector, predictor = self.accounting.corrector, self.predictor
-        if corrector is None:
-            return None
-        return corrector.of_models(predictor.version, self.pool.names, predictor.tasks)
+        corrector = self.accounting.corrector
+        return None if corrector is None else corrector.of_models(self._layout)
+
+    def health(self) -> HealthOverview | None:
+        """Returns the health of models and providers; None: nobody watches it."""
+        health = self.accounting.health
+        return None if health is None else health.overview()
 
     async def info(self) -> EngineInfo:
         """Describes the parts of the engine and their state.
@@ -409,13 +416,17 @@ class Engine:
             or any(state.degraded for state, _ in budgets),
             shadow=None if self.shadow is None else self.shadow.comparison,
             corrections=self._corrections_info(),
+            health=self.health(),
         )
 
     def _factors_in_force(self) -> Factors | None:
-        corrector, predictor = self.accounting.corrector, self.predictor
-        if corrector is None:
-            return None
-        return corrector.factors(predictor.version, self.pool.names, tuple(predictor.tasks))
+        corrector = self.accounting.corrector
+        return None if corrector is None else corrector.factors(self._layout)
+
+    @property
+    def _layout(self) -> Layout:
+        pool, predictor = self.pool, self.predictor
+        return Layout(predictor.version, pool.names, tuple(predictor.tasks), pool.declared)
 
     def _corrections_info(self) -> CorrectionsInfo | None:
         found, in_force = self.corrections(), self._factors_in_force()

@@ -67,7 +67,10 @@ class Escalations:
                 " reloaded since; route the prompt again"
             )
         price, _ = self._money.pricing.in_force.of(decision.tenant)
-        found = escalate(decision, request, self._rule, price, self._new_id(decision.tenant))
+        health = None if self._money.health is None else self._money.health.rows(1)
+        found = escalate(
+            decision, request, self._rule, price, self._new_id(decision.tenant), health
+        )
         new, spending = found.decision, self._money.spending
         if new is not None and spending is not None and found.extra_cost_usd > 0.0:
             lacking = spending.book_one(new.decision_id, decision.tenant, _most_usd(new, found))
@@ -76,6 +79,8 @@ class Escalations:
                 found = replace(kept, second=found.second)
         self._weighed.labels(found.result).inc()
         if found.decision is not None:
+            if self._money.health is not None and health is not None:
+                self._money.health.asked(found.decision.batch.choices, health)
             self._money.decisions.add([found.decision])
             self._money.sessions.escalated(found.decision)
         return found

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 from routoo.budget.ledger import Settled
 from routoo.budget.terms import one_nano_usd
+from routoo.engine.corrections.corrector import ToldAnswer
 from routoo.engine.open_decisions import made_for
 from routoo.engine.report_bound import CappedReport
 from routoo.errors import InvalidRequestError, RoutooError
+from routoo.routing.health.failures import Cause
 from routoo.routing.outcome import LAST_ACCEPTED, ReportResult, estimated_usage
 from routoo.tariffs.tariff import NANO_PER_USD, cost_nano_usd
 from routoo.tariffs.usage import Usage
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from routoo.budget.ledger import Ledger
     from routoo.engine.corrections.corrector import Corrector
+    from routoo.engine.health.tracker import ProviderHealth
     from routoo.engine.open_decisions import OpenDecisions
     from routoo.engine.report_bound import ReportBound
     from routoo.engine.sessions.tracker import Sessions
@@ -44,13 +47,14 @@ class OutcomeSettlement:
         settled: called with the tenant, the predicted and the true cost of each report; None:
             nobody wants to know.
         sessions: keeps what became of the turns of sessions; None: there are none.
+        health: learns who fails; None: nobody does.
         bound: bounds what a report may book.
 
     Attributes:
         on_capped: called with each report that told more than is booked.
     """
 
-    def __init__(  # noqa: PLR0913 - one parameter per part
+    def __init__(  # noqa: PLR0913, PLR0917 - one parameter per part
         self,
         decisions: OpenDecisions,
         ledger: Ledger | None,
@@ -60,6 +64,7 @@ class OutcomeSettlement:
         corrector: Corrector | None = None,
         settled: Callable[[str, float, float], None] | None = None,
         sessions: Sessions | None = None,
+        health: ProviderHealth | None = None,
         *,
         bound: ReportBound,
     ) -> None:
@@ -73,6 +78,7 @@ class OutcomeSettlement:
         self._corrector = corrector
         self._settled = settled
         self._sessions = sessions
+        self._health = health
 
     def report(self, outcome: OutcomeReport) -> ReportResult:
         """Books an outcome.
@@ -108,6 +114,11 @@ class OutcomeSettlement:
                 told_usd, outcome, decision, pool, column, self._priced_s(decision)
             )
         result = self._settle(outcome, decision, cost_usd)
+        if self._health is not None and column is not None and _is_news(outcome, result):
+            asked_s = None
+            if decision is not None:
+                asked_s = decision.batch.timing.finished_ns / NANO_PER_S
+            self._health.reported(outcome, pool.model_of(column), asked_s)
         if result > LAST_ACCEPTED:
             self._counts.reports.labels("refused").inc()
             return result
@@ -274,14 +285,25 @@ class OutcomeSettlement:
         if cost_usd is not None and not outcome.error:
             self._counts.reported_cost.labels(model).inc(cost_usd)
             self._counts.predicted_cost.labels(model).inc(float(estimates.costs_usd[row, column]))
-        if outcome.latency_ms is not None and not outcome.error:
+        timed_out = outcome.failure is not None and outcome.failure.cause is Cause.TIMEOUT
+        if outcome.latency_ms is not None and not (outcome.error or timed_out):
             self._counts.reported_latency.labels(model).inc(outcome.latency_ms)
             predicted_ms = float(estimates.latencies_ms[row, column])
             self._counts.predicted_latency.labels(model).inc(predicted_ms)
-        if learns and self._corrector is not None and not (outcome.error or outcome.estimated):
+        is_answer = timed_out or not (outcome.error or outcome.estimated)
+        if learns and is_answer and self._corrector is not None:
             usage = outcome.usage
-            tokens = outcome.output_tokens if usage is None else usage.output_tokens
-            self._corrector.told.append((decision, column, tokens, outcome.latency_ms))
+            self._corrector.told.append(
+                ToldAnswer(
+                    decision,
+                    column,
+                    outcome.output_tokens if usage is None else usage.output_tokens,
+                    outcome.latency_ms,
+                    outcome.time_to_first_token_ms,
+                    timed_out,
+                    self._clock_ns() / NANO_PER_S,
+                )
+            )
 
 
 def _tells_more_than_cost(outcome: OutcomeReport) -> bool:
@@ -293,7 +315,19 @@ def _tells_more_than_cost(outcome: OutcomeReport) -> bool:
         outcome.latency_ms,
         outcome.usage,
     )
-    return bool(outcome.error) or outcome.estimated or any(one is not None for one in known)
+    told = bool(outcome.error or outcome.status or outcome.estimated)
+    return told or any(one is not None for one in known)
+
+
+def _is_news(outcome: OutcomeReport, result: ReportResult) -> bool:
+    """Returns whether a report tells of a model's health what no report before it has told."""
+    if result <= LAST_ACCEPTED:
+        return True
+    # What Envoy tells of another replica's decision is news here, wherever it is booked.
+    return outcome.witnessed and result in {
+        ReportResult.UNKNOWN_DECISION,
+        ReportResult.COST_NEEDED,
+    }
 
 
 def _reserved_usd(decision: Decision | None, column: int | None) -> float:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from routoo.routing.corrections.table import ModelCorrection
+    from routoo.routing.health.overview import HealthOverview
     from routoo.routing.operating_point import CurvePoint
     from routoo.routing.pool import Pool
     from routoo.telemetry.shadow_counts import Comparison
@@ -27,7 +28,9 @@ class ModelsOverview:
         averages: [m], published averages behind them; None: not known.
         curve: points of the cost-quality curve; empty: none were asked for.
         price_set_by: the limits that the price in force comes from.
+        mean_output_tokens: [m], mean predicted length over the calibration sample.
         corrections: [m], what reports have told of each model; None: nothing is corrected.
+        health: the health of models and providers; None: nobody watches it.
     """
 
     pool: Pool
@@ -38,7 +41,9 @@ class ModelsOverview:
     averages: Sequence[float] | None
     curve: Sequence[CurvePoint]
     price_set_by: Sequence[str]
+    mean_output_tokens: Sequence[float]
     corrections: Sequence[ModelCorrection] | None = None
+    health: HealthOverview | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,7 @@ class EngineInfo:
         degraded: a part of the service has failed, and another stands in for it.
         shadow: the counts of the shadow policy; None: there is none.
         corrections: the corrections in force; None: predictions are taken as they are.
+        health: the health of models and providers; None: nobody watches it.
     """
 
     predictor_version: str
@@ -87,3 +93,4 @@ class EngineInfo:
     degraded: bool
     shadow: Comparison | None
     corrections: CorrectionsInfo | None = None
+    health: HealthOverview | None = None

@@ -11,6 +11,7 @@ from routoo.errors import InvalidRequestError
 from routoo.request_fields import CONSTRAINTS, Kind, Narrows
 from routoo.routing.arms.own import arms_left
 from routoo.routing.estimates import answers_of, asked_caps
+from routoo.routing.health.rows import HEALTH
 from routoo.routing.sessions.ties import ties_of
 from routoo.selector.eligibility import Eligibility
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from routoo.config.tasks import TaskSettings
     from routoo.request_fields import RequestField
     from routoo.routing.estimates import Estimates
+    from routoo.routing.health.rows import HealthRows
     from routoo.routing.pool import Pool
     from routoo.routing.request import PromptRequest
     from routoo.routing.sessions.rows import SessionRows
@@ -89,6 +91,7 @@ def narrow(
     estimates: Estimates,
     pool: Pool,
     sessions: SessionRows | None = None,
+    health: HealthRows | None = None,
 ) -> tuple[Eligibility, tuple[Narrowing, ...]]:
     """Applies the constraints of n requests, one kind after the other.
 
@@ -97,6 +100,7 @@ def narrow(
         estimates: their predictions.
         pool: the m models.
         sessions: their sessions, whose ties are constraints, too; None: they have none.
+        health: the models that may be asked by their health; None: all of them.
 
     Returns:
         The eligibility, and the constraints that removed a model from any of the requests.
@@ -120,6 +124,7 @@ def narrow(
     for row in rows:
         if row.estimate:
             narrower.limit(row, getattr(estimates, row.estimate))
+    narrower.keep_healthy(health)  # the last, as it leaves a model wherever the others do
     return narrower.eligibility, tuple(narrower.narrowings)
 
 
@@ -189,6 +194,12 @@ class _Narrower:
         else:
             self.eligibility.at_least(constraint.name, estimates, limits)
         self._note(constraint.name)
+
+    def keep_healthy(self, health: HealthRows | None) -> None:
+        """Keeps the models that are well; all models, where none of these is left."""
+        if health is not None:
+            named = [request.named for request in self._requests]
+            self.keep(HEALTH, health.kept(self.eligibility.mask, named))
 
     def _note(self, constraint: str) -> None:
         # Each mask is a subset of the one before, so an equal number of cells means equal masks.

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from routoo.routing.arms.spec import ArmSpec
     from routoo.routing.constraints import Narrowing
     from routoo.routing.estimates import Estimates
+    from routoo.routing.health.rows import HealthRows
     from routoo.routing.joint import JointConstraints, JointSolution
     from routoo.routing.pool import Pool
     from routoo.routing.request import PromptRequest
@@ -92,6 +93,7 @@ class DecidedBatch:
         truncated: whether the middle of the prompt was not read.
         sessions: the turns of sessions; None: no row has one.
         seconds: columns of the models to ask beside the chosen ones, -1: none; None: none at all.
+        health: the health of the models as each row sees it; None: all are well.
         fallbacks: columns of the models to ask where the chosen one's provider fails, the best
             first, -1: no more; None: none at all.
         limits_usd: what is reserved, which fallbacks cost at most; infinite: no budget pays; None:
@@ -122,6 +124,7 @@ class DecidedBatch:
     truncated: list[bool]
     sessions: DecidedTurns | None = None
     seconds: list[int] | None = None
+    health: HealthRows | None = None
     fallbacks: list[list[int]] | None = None
     limits_usd: list[float] | None = None
 
@@ -145,6 +148,7 @@ class DecidedBatch:
             fallbacks=None if self.fallbacks is None else self.fallbacks[part],
             limits_usd=None if self.limits_usd is None else self.limits_usd[part],
             sessions=None if self.sessions is None else self.sessions.part(start, end),
+            health=None if self.health is None else self.health.take(at),
             **columns,
         )
 
@@ -203,6 +207,8 @@ class Candidate:
         latency_ms: predicted time to the last token.
         output_tokens: predicted length of the answer.
         utility: score minus shadow price times cost.
+        percentile_latency_ms: the time at the percentile that the request names; None: it names
+            none.
         removed_by: the constraint that removed the model; empty: it is eligible.
         score_std: standard deviation of the score; None: not known.
         evidence: graded prompts behind the score; None: not known.
@@ -220,6 +226,7 @@ class Candidate:
     score_std: float | None = None
     evidence: float | None = None
     averages: float | None = None
+    percentile_latency_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,6 +329,19 @@ class Decision:
         ]
 
     @property
+    def is_ill(self) -> bool:
+        """Whether the chosen model fails, and is taken as none else is left or it is named."""
+        health = self.batch.health
+        return health is not None and health.is_ill(self.row, self.batch.choices[self.row])
+
+    @property
+    def percentile_latency(self) -> tuple[int, float] | None:
+        """The percentile that the request names, and the chosen model's time at it in ms."""
+        batch = self.batch
+        found = batch.estimates.percentile_ms(self.row)
+        return None if found is None else (found[0], float(found[1][batch.choices[self.row]]))
+
+    @property
     def insight(self) -> Insight:
         """What the predictor knows of the prompt and of the chosen model's answer."""
         return Insight.of(self.batch.estimates, self.row, self.batch.choices[self.row])
@@ -350,6 +370,7 @@ class Decision:
         batch, row = self.batch, self.row
         estimates = batch.estimates
         std, evidence, averages = estimates.score_std, estimates.evidence, estimates.averages
+        limited = estimates.percentile_ms(row)
         utility = estimates.scores[row] - batch.shadow_prices[row] * estimates.costs_usd[row]
         arms = batch.pool.arms
         names = [""] * len(batch.pool.names)
@@ -368,6 +389,7 @@ class Decision:
                 score_std=None if std is None else float(std[row, column]),
                 evidence=None if evidence is None else float(evidence[row, column]),
                 averages=None if averages is None else float(averages[row, column]),
+                percentile_latency_ms=None if limited is None else float(limited[1][column]),
             )
             for column, arm in enumerate(names)
         ]
@@ -385,6 +407,17 @@ class Decision:
 
     def reason_text(self) -> str:
         """Returns the reason as text for people."""
+        health = self.batch.health
+        if health is None:
+            return self._reason_text()
+        column, about = self.batch.choices[self.row], ""
+        if health.is_ill(self.row, column):
+            about = "; it fails at present: no other model is left, or the request names it"
+        elif health.is_probe(self.row, column):
+            about = "; it failed lately, and is asked to see whether it answers again"
+        return self._reason_text() + about
+
+    def _reason_text(self) -> str:
         batch, row = self.batch, self.row
         what = "models" if batch.pool.arms is None else "arms"
         of_pool = f"{batch.eligible[row]} of {len(batch.pool.names)} {what}"
@@ -482,6 +515,7 @@ class Prepared:
         tenants: per row, the tenant that pays.
         ids: per row, the decision id.
         turns: the turns of sessions; None: no row has one.
+        health: the health of the models as each row sees it; None: all are well.
     """
 
     estimates: Estimates
@@ -492,6 +526,7 @@ class Prepared:
     tenants: list[str]
     ids: list[str]
     turns: SessionTurns | None = None
+    health: HealthRows | None = None
 
     @property
     def billed(self) -> Case:

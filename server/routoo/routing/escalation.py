@@ -11,11 +11,13 @@ import numpy as np
 from routoo.errors import NoRuleError
 from routoo.routing.constraints import Narrowing
 from routoo.routing.decision import Decision, Timing
+from routoo.routing.health.rows import HEALTH
 from routoo.selector.cascade import judge
 from routoo.selector.reason import Reason
 
 if TYPE_CHECKING:
     from routoo.routing.decision import DecidedBatch
+    from routoo.routing.health.rows import HealthRows
     from routoo.routing.pool import Pool
     from routoo.selector.arrays import BoolArray, FloatArray
     from routoo.selector.cascade import Rule, SignalKind
@@ -72,7 +74,12 @@ class Escalation:
 
 
 def escalate(
-    decision: Decision, request: EscalationRequest, rule: Rule | None, price: float, new_id: str
+    decision: Decision,
+    request: EscalationRequest,
+    rule: Rule | None,
+    price: float,
+    new_id: str,
+    health: HealthRows | None = None,
 ) -> Escalation:
     """Weighs an answer against the models that might be asked next.
 
@@ -82,6 +89,7 @@ def escalate(
         rule: the meaning of answers' signals; None: no rule is configured.
         price: score per USD in force.
         new_id: the id of a new decision.
+        health: one row, the models that may be asked now; None: all of them.
 
     Raises:
         InvalidRequestError: a model that the pool lacks.
@@ -91,7 +99,7 @@ def escalate(
     batch, row = decision.batch, decision.row
     pool = batch.pool
     kept = batch.choices[row]
-    weighed = _weighed(decision, request, rule)
+    weighed = _weighed(decision, request, rule, health)
     scores = weighed.scores
     verdicts = judge(
         scores[None], weighed.costs_usd[None], weighed.mask[None], np.array([kept]), price
@@ -103,7 +111,7 @@ def escalate(
         return replace(kept_answer(pool.names[kept], kept_score, price), second=second)
     gain, extra_usd = float(verdicts.gains[0]), float(verdicts.extra_usd[0])
     new = Decision(
-        _one_row(decision, weighed, chosen, price, started_ns),
+        _one_row(decision, weighed, chosen, price, started_ns, health),
         0,
         decision.request_id,
         new_id,
@@ -147,7 +155,9 @@ class _Weighed:
     narrowings: tuple[Narrowing, ...]
 
 
-def _weighed(decision: Decision, request: EscalationRequest, rule: Rule | None) -> _Weighed:
+def _weighed(
+    decision: Decision, request: EscalationRequest, rule: Rule | None, health: HealthRows | None
+) -> _Weighed:
     batch, row = decision.batch, decision.row
     pool = batch.pool
     kept = batch.choices[row]
@@ -172,6 +182,14 @@ def _weighed(decision: Decision, request: EscalationRequest, rule: Rule | None) 
         if left is not None and (mask & ~left).any():
             mask = mask & left
             narrowings.append(Narrowing(constraint, mask[None]))
+    if health is not None:
+        at_hand = costs == 0.0
+        at_hand[kept] = True
+        # Nobody is asked for the answers at hand, so that health is a matter of the others alone.
+        left = mask & (at_hand | health.kept((mask & ~at_hand)[None], [False])[0])
+        if (mask & ~left).any():
+            mask = left
+            narrowings.append(Narrowing(HEALTH, mask[None]))
     return _Weighed(scores, costs, mask, tuple(narrowings))
 
 
@@ -218,7 +236,12 @@ def kept_answer(answered: str, kept_score: float, price: float, lacking: str = "
 
 
 def _one_row(
-    decision: Decision, weighed: _Weighed, chosen: int, price: float, started_ns: int
+    decision: Decision,
+    weighed: _Weighed,
+    chosen: int,
+    price: float,
+    started_ns: int,
+    health: HealthRows | None,
 ) -> DecidedBatch:
     """Returns the row as a batch of its own, with another choice."""
     batch, row = decision.batch, decision.row
@@ -250,4 +273,5 @@ def _one_row(
         truncated=batch.truncated[row : row + 1],
         sessions=None if batch.sessions is None else batch.sessions.part(row, row + 1),
         seconds=None,
+        health=health,
     )

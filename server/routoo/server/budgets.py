@@ -26,6 +26,7 @@ from routoo.errors import ConfigError
 from routoo.pricing.online import OnlinePricing
 from routoo.pricing.prices import FixedPricing
 from routoo.server.corrections import open_corrector
+from routoo.server.provider_health import open_health, renew_health
 from routoo.server.sessions import open_sessions
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from routoo.config.policy import PolicySettings
     from routoo.config.settings import Settings
     from routoo.engine.corrections.corrector import Corrector
+    from routoo.engine.health.tracker import ProviderHealth
     from routoo.engine.sessions.tracker import Sessions
     from routoo.pricing.prices import Pricing
     from routoo.server.assembly import Components
@@ -83,7 +85,9 @@ def open_accounting(
     clocks = clocks or Clocks()
     ledger = open_ledger(settings.budgets, settings.ledger, clocks.periods_ns)
     try:
-        corrector = open_corrector(settings, parts.pool.names, counts, worker)
+        corrector = open_corrector(
+            settings, parts.pool.names, counts, worker, clock_ns=clocks.clock_ns
+        )
     except BaseException:
         if ledger is not None:
             ledger.close()
@@ -91,7 +95,10 @@ def open_accounting(
     kept = settings.outcomes
     decisions = OpenDecisions(kept.max_open_decisions, kept.max_age_s)
     sessions = open_sessions(settings)
-    return _accounting_of(settings, parts, ledger, decisions, counts, clocks, corrector, sessions)
+    health = open_health(settings, parts.pool, counts.health, clocks.clock_s)
+    return _accounting_of(
+        settings, parts, ledger, decisions, counts, clocks, corrector, sessions, health
+    )
 
 
 def renew_accounting(
@@ -131,11 +138,16 @@ def renew_accounting(
             ledger = open_ledger(settings.budgets, settings.ledger, clocks.periods_ns)
         else:
             ledger = succeed(ledger, settings.budgets, settings.ledger, clocks.periods_ns)
-    elif same_models and _prices_alike(settings.policy, before.policy):
+    elif (
+        same_models
+        and _prices_alike(settings.policy, before.policy)
+        and settings.health == before.health
+    ):
         old.decisions.bound(kept.max_open_decisions, kept.max_age_s)
         return old
     old.pricing.close()
     old.decisions.bound(kept.max_open_decisions, kept.max_age_s)
+    health = renew_health(old.health, settings, parts.pool, counts.health, clocks.clock_s)
     return _accounting_of(
         settings,
         parts,
@@ -145,6 +157,7 @@ def renew_accounting(
         clocks,
         old.corrector,
         old.sessions,
+        health,
         old.pricing,
     )
 
@@ -175,6 +188,7 @@ def _accounting_of(  # noqa: PLR0913, PLR0917 - one parameter per part
     clocks: Clocks,
     corrector: Corrector | None,
     sessions: Sessions,
+    health: ProviderHealth | None,
     before: Pricing | None = None,
 ) -> Accounting:
     bound = ReportBound(settings.ledger.report_factor, clocks.clock_s)
@@ -187,11 +201,14 @@ def _accounting_of(  # noqa: PLR0913, PLR0917 - one parameter per part
             clocks.clock_ns,
             corrector,
             sessions=sessions,
+            health=health,
             bound=bound,
         )
         fixed = FixedPricing(parts.price)
         _reprice(corrector, fixed, parts, settings)
-        return Accounting(fixed, None, decisions, outcomes, clocks.clock_ns, corrector, sessions)
+        return Accounting(
+            fixed, None, decisions, outcomes, clocks.clock_ns, corrector, sessions, health
+        )
     policy = settings.policy
     pricing = OnlinePricing(
         ledger,
@@ -213,6 +230,7 @@ def _accounting_of(  # noqa: PLR0913, PLR0917 - one parameter per part
         corrector,
         pricing.settled,
         sessions,
+        health,
         bound=bound,
     )
     spending = BudgetBooking(
@@ -222,7 +240,9 @@ def _accounting_of(  # noqa: PLR0913, PLR0917 - one parameter per part
     )
     _reprice(corrector, pricing, parts, settings)
     pricing.start()
-    return Accounting(pricing, spending, decisions, outcomes, clocks.clock_ns, corrector, sessions)
+    return Accounting(
+        pricing, spending, decisions, outcomes, clocks.clock_ns, corrector, sessions, health
+    )
 
 
 def _reprice(

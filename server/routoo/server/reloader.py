@@ -37,7 +37,7 @@ _log = structlog.get_logger("routoo.reload")
 RELOADED = frozenset(
     {
         *("pool", "policy", "budgets", "outcomes", "batching", "limits", "shutdown_grace_s"),
-        *("predictor", "processor", "proxy", "tasks", "security"),
+        *("predictor", "processor", "proxy", "tasks", "security", "health"),
     }
 )
 """Sections that a reload applies. All others need a restart: their ports, files and threads are

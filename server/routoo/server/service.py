@@ -50,6 +50,7 @@ from routoo.server.resources.memory_watch import MemoryWatch, resident_bytes
 from routoo.server.resources.metrics import ResourceMetrics
 from routoo.telemetry.budget_gauges import BudgetMetrics
 from routoo.telemetry.correction_gauges import CorrectionMetrics
+from routoo.telemetry.health_metrics import HealthMetrics
 from routoo.telemetry.logs import configure_logging, keep_values_out
 from routoo.telemetry.telemetry import Telemetry
 from routoo.v1 import router_pb2
@@ -224,6 +225,7 @@ class Service:
         # A reload exchanges the engine, so it is looked up at each scrape.
         metrics.registry.register(BudgetMetrics(lambda: current.engine.accounting.budgets()))  # noqa: PLW0108
         metrics.registry.register(CorrectionMetrics(lambda: _corrections_of(current.engine)))
+        metrics.registry.register(HealthMetrics(lambda: current.engine.health()))  # noqa: PLW0108
         reloader = Reloader(current, parts, factory, watch, entrance.gate, in_use)
         service = cls(current, telemetry, reloader, health, entrance, worker)
         try:

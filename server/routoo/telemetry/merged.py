@@ -16,7 +16,14 @@ if TYPE_CHECKING:
 # Most gauges are equal in every worker (a price, a budget in the shared ledger, a version), so the
 # page shows the largest value. These gauges are summed, or the least value is shown.
 SUMMED_GAUGES = frozenset({"routoo_queue_depth"})
-LEAST_GAUGES = frozenset({"routoo_serving", "routoo_predictor_up", "routoo_decision_log_up"})
+LEAST_GAUGES = frozenset(
+    {
+        "routoo_serving",
+        "routoo_predictor_up",
+        "routoo_decision_log_up",
+        "routoo_provider_health",
+    }
+)
 
 _Key = tuple[str, tuple[tuple[str, str], ...]]
 

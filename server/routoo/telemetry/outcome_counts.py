@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import Counter
 
+from routoo.telemetry.health_metrics import HealthCounts
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -31,10 +33,12 @@ class OutcomeCounts:
 
     Attributes:
         capped_by_budget: by the budget's name, the reports that were booked in part.
+        health: the failures among them.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.capped_by_budget: dict[str, Capped] = {}
+        self.health = HealthCounts(registry)
         self._capped = Counter(
             "routoo_capped_reports",
             "Outcomes that told more than their requests could have cost, by"

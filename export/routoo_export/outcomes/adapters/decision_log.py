@@ -1,6 +1,6 @@
 """Logs of a service that routes: what it decided, joined with what was reported of it.
 
-The log of `decision_log.path` has a line of JSON per decision and per report. A row is a decision
+The log of ``decision_log.path`` has a line of JSON per decision and per report. A row is a decision
 whose own model's answer was graded. The service knows no other model's outcome, so that the table
 is that of partial feedback, with the propensity of each choice: the probability with which the
 policy made it, 1 where the line has none, as the policies choose without chance.

@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from routoo.api.aside import Aside
+    from routoo.api.extproc.questions import OwnAnswers
     from routoo.api.extproc.settlement import AwaitedReplies
+    from routoo.api.llm.body import Api
     from routoo.api.llm.headers import Header
     from routoo.api.llm.intake import Accepted
     from routoo.api.llm.metrics import ExchangeCounts
@@ -69,6 +71,7 @@ class Exchange:
         admit: lets the sender in, or raises.
         aside: reads large bodies.
         held: the memory of the request.
+        questions: answers requests that no model has to answer.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class Exchange:
         admit: Callable[[], Admission],
         aside: Aside,
         held: Held,
+        questions: OwnAnswers,
     ) -> None:
         self._router = router
         self._aside = aside
@@ -88,10 +92,12 @@ class Exchange:
         self._tally = tally
         self._logged = logged
         self._held = held
+        self._questions = questions
         self._reads_reply = settings.usage_from == "reply"
         self._next = _Next.REQUEST_HEADERS
         self._modes = Modes()
         self._removed: list[str] = []
+        self._counts = False
         self._gathered: list[bytes] = []
         self._gathered_bytes = 0
         self._request: Head | None = None
@@ -177,7 +183,7 @@ class Exchange:
             return None
         if not self._reads_reply and (self._told or not self._logged.forget(decision_id)):
             return None
-        return self._reply.outcome(decision_id, (perf_counter() - self.sent_s) * 1e3)
+        return self._reply.outcome(decision_id, self.sent_s)
 
     def _request_headers(self, message: Message) -> Sequence[bytes] | None:
         headers = plain_headers(message.headers)
@@ -185,10 +191,17 @@ class Exchange:
         ours = tuple(header for header in headers if header[0].startswith(PREFIX))
         # Headers for the processor, and forged ones of it, must not reach the upstream.
         self._removed = sorted({name for name, _ in ours})
-        api = None
-        if by_name.get(":method") == "POST":
-            # Servers read a path in other letters, or with signs that are escaped, alike.
-            api = api_of(unquote(by_name.get(":path", "")).lower())
+        # Servers read a path in other letters, or with signs that are escaped, alike.
+        path = unquote(by_name.get(":path", "")).lower()
+        api: Api | None = None
+        if by_name.get(":method") != "POST":
+            answer = self._questions.answer(path, by_name)
+            if answer is not None:
+                return self._answered(answer)
+        elif self._questions.asks_for_count(path):
+            api, self._counts = "messages", True
+        else:
+            api = api_of(path)
         if api is None or message.end_of_stream:
             return self._pass_headers()
         encoding = by_name.get("content-encoding", "")
@@ -269,8 +282,14 @@ class Exchange:
             trailers: whether trailers follow.
         """
         assert self._request is not None  # noqa: S101 - its headers came before
+        if self._counts and whole:
+            answer = await self._questions.count(data, self._request.codings)
+            if answer is not None:
+                return self._answered(answer)
         found: Accepted | Refusal | None
-        if not whole or len(data) > self._settings.max_body_bytes:
+        if self._counts:
+            found = None
+        elif not whole or len(data) > self._settings.max_body_bytes:
             found = None if self._settings.on_too_large == "pass" else too_large(self._settings)
         else:
             found = await decided(
@@ -280,7 +299,7 @@ class Exchange:
                 data,
                 self._settings,
                 self._admit,
-                self._held.gather,
+                hold=self._held.gather,
             )
         self._gathered_bytes = 0
         if isinstance(found, Refusal):
@@ -340,6 +359,15 @@ class Exchange:
         if len(self._gathered) > 1 or (self._modes.is_gathered and self._modes.waits):
             return self._go_on(data, (), self._removed, end=end)
         return (messages.REQUEST_BODY_AS_IT_IS,)
+
+    def _answered(self, answer: bytes) -> Sequence[bytes]:
+        """Ends a request that needed no model."""
+        admission = self._admit()
+        if admission.counts:
+            admission.leave()
+        self._next = _Next.NOTHING
+        self._tally.request("answered")
+        return (answer,)
 
     def _passed(self) -> None:
         self._next = _Next.REPLY_HEADERS if self._modes.is_fixed else _Next.NOTHING

@@ -12,6 +12,7 @@ from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc
 from routoo.api.convert import parse
 from routoo.api.extproc.access_log import AccessLog
 from routoo.api.extproc.exchange import Exchange
+from routoo.api.extproc.questions import OwnAnswers
 from routoo.api.extproc.settlement import AwaitedReplies
 from routoo.api.llm.router import RPC, Router
 from routoo.api.llm.settlement import OutcomeQueue
@@ -55,6 +56,7 @@ class Processor:
         self._router = Router(
             current, calls.overload, tracing, aside=calls.aside, on_fault=self._tally.fault
         )
+        self._questions = OwnAnswers(current, calls.aside)
         self._released = False
         self._streams: dict[asyncio.Task[Any], Exchange] = {}
         self._booking = OutcomeQueue(current)
@@ -118,6 +120,7 @@ class Processor:
             lambda: self._admitted(context, held.size_bytes),
             self._calls.aside,
             held,
+            self._questions,
         )
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - grpc.aio runs each call in one

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from routoo.api.calls import Calls
     from routoo.api.http.call import HttpCall
     from routoo.api.http.door import Door
-    from routoo.config.http import HttpSettings
 
 _log = structlog.get_logger("routoo.http")
 # Bodies of which a part is still on its way may have this share of the memory of all calls.
@@ -43,13 +42,11 @@ class HttpAdmission:
 
     Args:
         calls: see the attribute.
-        settings: the section ``http``.
     """
 
-    def __init__(self, calls: Calls, settings: HttpSettings) -> None:
+    def __init__(self, calls: Calls) -> None:
         self.calls = calls
         self.draining = False
-        self._timeout_s = settings.transfer_timeout_s
         self._active = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -146,7 +143,7 @@ class HttpAdmission:
         """Reads the body, and returns the memory that is reserved for the call.
 
         Raises:
-            HttpError: the body is too long, compressed, or does not arrive in time.
+            HttpError: the body is too long, or compressed.
             QueueFullError: the calls in progress have too much of the memory.
             CallerGoneError: the caller has closed the connection.
         """
@@ -175,23 +172,15 @@ class HttpAdmission:
         """Reads a body that comes in parts, whose memory is reserved as it is taken."""
         arriving = _Arriving(self)
         try:
-            async with asyncio.timeout(self._timeout_s):
-                arriving.take(first, most)
-                while not call.complete:
-                    message = await call.receive()
-                    if message["type"] == "http.disconnect":
-                        raise CallerGoneError  # noqa: TRY301 - what is reserved is given back below
-                    arriving.take(message["body"], most)
-                    call.complete = not message["more_body"]
-        except BaseException as error:
+            arriving.take(first, most)
+            while not call.complete:
+                message = await call.receive()
+                if message["type"] == "http.disconnect":
+                    raise CallerGoneError  # noqa: TRY301 - what is reserved is given back below
+                arriving.take(message["body"], most)
+                call.complete = not message["more_body"]
+        except BaseException:
             self.calls.in_flight.give(arriving.held_bytes)
-            if isinstance(error, TimeoutError):
-                raise HttpError(
-                    408,
-                    f"the body was not there within {self._timeout_s:g} s; send it at once, or set"
-                    " http.transfer_timeout_s",
-                    closes=True,
-                ) from None
             raise
         finally:
             self.arriving_bytes -= arriving.held_bytes

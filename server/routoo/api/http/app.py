@@ -50,6 +50,12 @@ class HttpApp:
         await self._admission.run(call, door)
 
     def _door(self, call: HttpCall) -> Door:
+        if call.headers.get(b"upgrade", b"").lower() == b"websocket":
+            raise HttpError(
+                426,
+                "WebSockets are not spoken here; send the request over plain HTTP",
+                ((b"upgrade", b"HTTP/1.1"),),
+            )
         methods = self._doors.get(call.path) or self._below(call.path)
         if methods is None:
             raise HttpError(

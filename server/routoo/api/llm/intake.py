@@ -129,7 +129,7 @@ async def _read(
 ) -> RequestBody | Refusal | None:
     """Reads a body; None: it is none that is to be routed, or none that can be read and may pass.
 
-    The arguments are those of ``decided``, and the names of models whose bodies are read.
+    The arguments are those of ``decided``; ``names`` are the values of ``model`` that are routed.
     """
     try:
         if head.codings:

@@ -362,7 +362,7 @@ def _text(asked: Asked, most_chars: int) -> str:
         return asked.text
     if asked.needs or asked.kinds:
         return " ".join(sorted({*asked.needs, *asked.kinds}))
-    if asked.unread or asked.other_tokens:
+    if asked.unread or asked.other_tokens or asked.continues:
         return _NOT_READ
     raise InvalidRequestError("there is no text in the request; nothing can be routed")
 

@@ -2,7 +2,7 @@
 # ruff: noqa: PLC0415
 # A command imports what it needs when it runs: ``routoo serve`` then starts fast and stays small.
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -18,6 +18,9 @@ from routoo.cli.commands.common import (
 from routoo.cli.commands.connection import DEFAULT_ADDRESS
 from routoo.cli.output.errors import CommandError
 from routoo.request_fields import UINT32_MAX
+
+if TYPE_CHECKING:
+    from routoo.client.messages import FailureName
 
 
 def budgets(
@@ -102,6 +105,21 @@ def report(  # noqa: PLR0913 - one parameter per option
     error: Annotated[
         str | None, typer.Option(help="The provider's error, if no answer.", metavar="TEXT")
     ] = None,
+    status_code: Annotated[
+        int | None,
+        typer.Option(min=0, max=UINT32_MAX, help="HTTP status of the reply.", metavar="N"),
+    ] = None,
+    retry_after_s: Annotated[
+        float | None, typer.Option(help="The provider's Retry-After, in seconds.", metavar="S")
+    ] = None,
+    failure: Annotated[
+        str | None,
+        typer.Option(
+            help="Without a status: timeout, connection, reset, rate_limited, server_error,"
+            " credentials or gone.",
+            metavar="WORD",
+        ),
+    ] = None,
     address: Address = DEFAULT_ADDRESS,
     timeout_s: TimeoutS = 10.0,
     as_json: AsJson = False,
@@ -132,9 +150,14 @@ def report(  # noqa: PLR0913 - one parameter per option
                 service_tier=service_tier,
                 model=model,
                 error=error,
+                status_code=status_code,
+                retry_after_s=retry_after_s,
+                failure=cast("FailureName | None", failure),
             )
         except UnicodeEncodeError:
             raise CommandError("an argument is not UTF-8; encode it so") from None
+        except ValueError as wrong:
+            raise CommandError(str(wrong)) from None
     if as_json:
         print_json(report_screen.values(decision_id, response))
     elif response.accepted:

@@ -4,6 +4,7 @@
 
 import os
 import signal
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -146,3 +147,32 @@ def check_config(
         print_json({"config": str(file) if file else None, "ok": True, "findings": findings})
     else:
         show(reply_screens.check(findings))
+
+
+class SchemaOf(StrEnum):
+    """Files whose schema can be printed."""
+
+    SETTINGS = "settings"
+    POOL = "pool"
+
+
+def schema(
+    kind: Annotated[SchemaOf, typer.Argument(help="The file: settings or pool.")],
+) -> None:
+    """Print the JSON schema of a settings or pool file, for editors.
+
+    The first line of a file names it: `# yaml-language-server: $schema=settings.schema.json`.
+    """
+    import orjson
+
+    from routoo.cli.output.schema import schema_of
+
+    if kind is SchemaOf.SETTINGS:
+        from routoo.config.settings import Settings
+
+        found = schema_of(Settings, "Settings of Routoo")
+    else:
+        from routoo.routing.pool import PoolFile
+
+        found = schema_of(PoolFile, "Pool of Routoo")
+    typer.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())

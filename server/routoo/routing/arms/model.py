@@ -21,8 +21,8 @@ from pydantic import (
 from routoo.predictor.tokenizers.families import FAMILIES
 from routoo.routing.arms.efforts import DEFAULT_EFFORT, RANKS
 from routoo.routing.arms.parameters import parameters_of, why_not
+from routoo.routing.arms.sold_prices import SoldPrices
 from routoo.routing.arms.spec import APIS, ArmSpec, KnownEffort
-from routoo.routing.sold_prices import SoldPrices
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 MediaRate = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
@@ -75,6 +75,7 @@ class ModelSpec(SoldPrices, ModelNames):
     trust_reported_cost: bool = False
     """Whether the cost that a reply itself tells is booked, in place of its tokens' prices."""
     context_window_tokens: int = Field(gt=0, le=2**31 - 1)
+    """The context window, in tokens."""
     max_output_tokens: int | None = Field(default=None, gt=0, le=2**31 - 1)
     """The longest answer that the provider allows; None: not known. No answer is predicted, or
     reserved, to be longer."""
@@ -88,10 +89,14 @@ class ModelSpec(SoldPrices, ModelNames):
     tokens_per_video_s: MediaRate | None = None
     """Input tokens of a second of a film, its sound included."""
     capabilities: tuple[str, ...] = ()
+    """What it can do besides text, by names that requests and the settings use, such as
+    ``tools``."""
     deprecation_date: Annotated[date | None, BeforeValidator(_iso_day)] = None
     """The last day on which the provider answers; None: not announced."""
     time_to_first_token_ms: float = Field(ge=0, allow_inf_nan=False)
+    """Time to the first token, in ms."""
     time_per_output_token_ms: float = Field(ge=0, allow_inf_nan=False)
+    """Time per further token, in ms."""
     default_effort: KnownEffort | None = None
     """The effort that the predictor's row of the model itself is of; None: ``medium``."""
     arms: tuple[ArmSpec, ...] = Field(default=(), max_length=32)

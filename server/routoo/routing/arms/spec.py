@@ -24,7 +24,7 @@ from routoo.routing.arms.efforts import (
     Effort,
     effort_of_budget,
 )
-from routoo.routing.sold_prices import Multiplier, ServiceTier
+from routoo.routing.arms.sold_prices import Multiplier, ServiceTier
 
 Api = Literal["chat", "responses", "completions", "messages"]
 APIS: Final[tuple[Api, ...]] = get_args(Api)
@@ -88,7 +88,9 @@ class ArmSpec(BaseModel):
     output_tokens_factor: Multiplier | None = None
     """The same for output tokens, reasoning included."""
     time_to_first_token_ms: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """Time to the first token, in ms; None: the model's."""
     time_per_output_token_ms: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """Time per further token, in ms; None: the model's."""
 
     @field_validator("body")
     @classmethod

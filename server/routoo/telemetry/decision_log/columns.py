@@ -12,7 +12,9 @@ import numpy as np
 from routoo.request_fields import CONSTRAINTS
 from routoo.routing.constraints import numbers_of
 from routoo.routing.corrections.factors import Factors
+from routoo.routing.corrections.percentiles import factors_at
 from routoo.routing.estimates import Estimates
+from routoo.routing.health.rows import HealthRows
 from routoo.routing.request import PromptRequest
 from routoo.routing.sessions.rows import SessionRows
 from routoo.routing.sessions.stay import Stay
@@ -50,6 +52,7 @@ class Logged:
         reasons: int8 [n], values of ``Reason``.
         sessions: the sessions; None: no decision is a turn of one.
         stays: int8 [n], values of ``Stay``.
+        health: the health of the models as each decision saw it; None: all were well.
         fallbacks: int [n, k], columns, -1: no more, where the setup has k fallbacks; None: it has
             none.
         limits_usd: float64 [n], what was reserved; infinite where no budget pays.
@@ -68,6 +71,7 @@ class Logged:
     reasons: ReasonArray
     sessions: SessionRows | None = None
     stays: ReasonArray | None = None
+    health: HealthRows | None = None
     fallbacks: IndexArray | None = None
     limits_usd: FloatArray | None = None
 
@@ -103,7 +107,10 @@ class Logged:
         def column(model: str | None) -> int:
             return -1 if model is None else index[model]
 
-        cells = "".join(line["eligible"] for line in lines).encode()
+        def cells(name: str, usual: str | None = None) -> BoolArray:
+            marks = "".join(line.get(name, usual) if usual else line[name] for line in lines)
+            found: BoolArray = np.frombuffer(marks.encode(), np.uint8) == ord("1")
+            return found.reshape(len(lines), m)
 
         def told(name: str, missing: Any) -> FloatArray | None:
             """Returns a figure that not every predictor tells; None: no line has it."""
@@ -142,11 +149,14 @@ class Logged:
             batches=[line.get("batch", "") for line in lines],
             requests=[_request(line) for line in lines],
             estimates=estimates,
-            mask=(np.frombuffer(cells, np.uint8) == ord("1")).reshape(len(lines), m),
+            mask=cells("eligible"),
             prices=np.array([line["price"] for line in lines], np.float64),
             choice=np.array([column(line["model"]) for line in lines], np.intp),
             wanted=np.array([column(line.get("wanted", line["model"])) for line in lines], np.intp),
             reasons=np.array([_REASONS[line["reason"]] for line in lines], np.int8),
+            health=HealthRows(cells("healthy", "1" * m), np.zeros(m, np.bool_))
+            if any("healthy" in line for line in lines)
+            else None,
             **_sessions(setup, lines),
             **_fallbacks(setup, lines),
         )
@@ -175,6 +185,7 @@ class Logged:
             choice=together("choice"),
             wanted=together("wanted"),
             reasons=together("reasons"),
+            health=_health_joined(parts),
             fallbacks=None if parts[0].fallbacks is None else together("fallbacks"),
             limits_usd=None if parts[0].limits_usd is None else together("limits_usd"),
             **_sessions_joined(parts),
@@ -197,6 +208,7 @@ class Logged:
             reasons=self.reasons[rows],
             sessions=None if self.sessions is None else self.sessions.take(rows),
             stays=None if self.stays is None else self.stays[rows],
+            health=None if self.health is None else self.health.take(rows),
             fallbacks=None if self.fallbacks is None else self.fallbacks[rows],
             limits_usd=None if self.limits_usd is None else self.limits_usd[rows],
         )
@@ -249,11 +261,21 @@ def _sessions_joined(parts: Sequence[Logged]) -> dict[str, Any]:
     }
 
 
+def _health_joined(parts: Sequence[Logged]) -> HealthRows | None:
+    if all(part.health is None for part in parts):
+        return None
+    masks = [
+        np.ones(part.mask.shape, np.bool_) if part.health is None else part.health.mask
+        for part in parts
+    ]
+    return HealthRows(np.concatenate(masks), np.zeros(masks[0].shape[1], np.bool_))
+
+
 def _corrected(
     setup: Setup, lines: Sequence[Mapping[str, Any]], corrections: Mapping[str, Factors]
 ) -> dict[str, Any]:
-    """Returns the limits, and the factors of the corrections that were in force, of n lines."""
-    if not any("correction" in line for line in lines):
+    """Returns the limits, the factors that were in force, and the percentiles, of n lines."""
+    if not any("correction" in line or "latency_percentile" in line for line in lines):
         return {}
     names = setup.pool.names
     neutral = Factors.neutral(names, ())
@@ -261,7 +283,19 @@ def _corrected(
     if any(one.models != names for one in found):
         raise ValueError("a correction is of other models")
     rows = [one.row_of(line.get("task")) for one, line in zip(found, lines, strict=True)]
-    return {
+    percentiles = [int(line.get("latency_percentile", 0)) for line in lines]
+    at_percentiles: dict[str, Any] = {}
+    if any(percentiles):
+        at_percentiles = {
+            "percentiles": np.array(percentiles, np.int64),
+            "percentile_factors": np.concatenate(
+                [
+                    factors_at([named], one.percentiles)
+                    for named, one in zip(percentiles, found, strict=True)
+                ]
+            ),
+        }
+    return at_percentiles | {
         "max_output_tokens": np.array(
             [line.get("max_output_tokens", np.inf) for line in lines], np.float64
         ),
@@ -271,6 +305,7 @@ def _corrected(
         "latency_factors": np.stack(
             [one.latencies[row] for one, row in zip(found, rows, strict=True)]
         ),
+        "first_factors": np.stack([one.firsts for one in found]),
     }
 
 
@@ -302,6 +337,7 @@ def _joined(parts: Sequence[Estimates]) -> Estimates:
             ]
         )
 
+    named = known("percentiles", 0.0)
     return Estimates(
         scores=together("scores"),
         output_tokens=together("output_tokens"),
@@ -317,6 +353,9 @@ def _joined(parts: Sequence[Estimates]) -> Estimates:
         max_output_tokens=known("max_output_tokens", np.inf),
         length_factors=known("length_factors", 1.0),
         latency_factors=known("latency_factors", 1.0),
+        first_factors=known("first_factors", 1.0),
+        percentiles=None if named is None else named.astype(np.int64),
+        percentile_factors=known("percentile_factors", 1.0),
         unsure=None if parts[0].unsure is None else together("unsure"),
         priced_s=together("priced_s"),
     )

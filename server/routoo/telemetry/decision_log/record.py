@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from routoo.routing.decision import Chosen, DecidedBatch, Prepared
     from routoo.routing.request import PromptRequest
-    from routoo.selector.arrays import FloatArray, IndexArray
+    from routoo.selector.arrays import BoolArray, FloatArray, IndexArray
     from routoo.telemetry.decision_log.header import Setup
     from routoo.telemetry.decision_log.writer import LogHead
 
@@ -109,7 +109,7 @@ class BatchRecord:
             "output_tokens": _whole(estimates.output_tokens[row]),
             "input_tokens": _whole(estimates.input_tokens[row]),
             "prices": batch.pool.prices.version,
-            "eligible": "".join("01"[cell] for cell in batch.mask[row].tolist()),
+            "eligible": _cells(batch.mask[row]),
             **common,
         }
         if wanted != choice:
@@ -159,9 +159,11 @@ class BatchRecord:
         return {"session": told}
 
     def _known(self, row: int) -> dict[str, Any]:
-        """Returns when the prices held, and what the predictor tells besides scores."""
-        estimates = self.batch.estimates
+        """Returns when the prices held, who failed, and what the predictor tells but scores."""
+        estimates, health = self.batch.estimates, self.batch.health
         known: dict[str, Any] = {}
+        if health is not None and not health.mask[row].all():
+            known["healthy"] = _cells(health.mask[row])
         if estimates.priced_s is not None:
             known["priced_s"] = int(estimates.priced_s[row])
         if estimates.tasks is not None:
@@ -177,6 +179,8 @@ class BatchRecord:
             known["evidence"] = estimates.evidence[row].tolist()
         if estimates.unsure is not None and estimates.unsure[row]:
             known["unsure"] = True
+        if estimates.percentiles is not None and estimates.percentiles[row]:
+            known["latency_percentile"] = int(estimates.percentiles[row])
         return known | self._corrected(row)
 
     def _corrected(self, row: int) -> dict[str, Any]:
@@ -190,6 +194,10 @@ class BatchRecord:
         if not np.isnan(limits[row]):  # else the request's own figures hold
             known["plain_tokens"] = _whole(plain_tokens[row])
         return known
+
+
+def _cells(flags: BoolArray) -> str:
+    return "".join("01"[cell] for cell in flags.tolist())
 
 
 def _whole(tokens: FloatArray) -> list[int]:

@@ -148,7 +148,10 @@ def figures_again(logged: Logged) -> Estimates:
         ),
         costs_usd=costs_usd_of(pool, old.input_tokens, output_tokens, old.priced_s),
         latencies_ms=latencies_ms_of(
-            pool, output_tokens / answers_of(logged.requests), old.latency_factors
+            pool,
+            output_tokens / answers_of(logged.requests),
+            old.latency_factors,
+            old.first_factors,
         ),
     )
     if logged.sessions is not None:
@@ -218,7 +221,9 @@ def _differences(logged: Logged, again: _Again) -> Iterator[Mismatch]:
     """Yields each figure, eligibility, price, choice or reason that differs in any bit."""
     names = logged.setup.pool.names
     figures = figures_again(logged)
-    eligibility, _ = narrow(logged.requests, figures, logged.setup.pool, logged.sessions)
+    eligibility, _ = narrow(
+        logged.requests, figures, logged.setup.pool, logged.sessions, logged.health
+    )
     for what, old, new in (
         ("scores", logged.estimates.scores, figures.scores),
         ("output_tokens", logged.estimates.output_tokens, figures.output_tokens),

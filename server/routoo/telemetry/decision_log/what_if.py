@@ -226,7 +226,7 @@ def what_if(log: LogContents, instead: Alternative) -> WhatIf:
         moved, names = _at(logged, pool)
         if unsure is not None:
             moved = replace(moved, estimates=unsure.marked(moved.estimates))
-        eligibility, _ = narrow(moved.requests, moved.estimates, pool)
+        eligibility, _ = narrow(moved.requests, moved.estimates, pool, health=moved.health)
         mask = eligibility.mask & names
         prices = None if instead.price is None else np.full(len(moved), instead.price)
         choice = policy.choose(moved.case(moved.estimates, mask, prices))
@@ -283,17 +283,21 @@ def _at(logged: Logged, pool: Pool) -> tuple[Logged, BoolArray]:
     tokens, inputs = old.output_tokens[:, columns], old.input_tokens[:, columns]
     most_inputs = None if old.most_input_tokens is None else old.most_input_tokens[:, columns]
     factors = None if old.latency_factors is None else old.latency_factors[:, columns]
+    firsts = None if old.first_factors is None else old.first_factors[:, columns]
+    at = old.percentile_factors
     estimates = Estimates(
         scores=old.scores[:, columns],
         output_tokens=tokens,
         costs_usd=costs_usd_of(pool, inputs, tokens, old.priced_s),
-        latencies_ms=latencies_ms_of(pool, tokens / answers_of(logged.requests), factors),
+        latencies_ms=latencies_ms_of(pool, tokens / answers_of(logged.requests), factors, firsts),
         input_tokens=inputs,
         most_input_tokens=most_inputs,
         most_usd=most_usd_of(pool, logged.requests, most_inputs, tokens, old.priced_s),
         ood=old.ood,
         confidence=old.confidence,
         priced_s=old.priced_s,
+        percentiles=old.percentiles,
+        percentile_factors=None if at is None else at[:, columns],
     )
     left = np.ones(estimates.scores.shape, np.bool_)
     requests = []
@@ -301,7 +305,8 @@ def _at(logged: Logged, pool: Pool) -> tuple[Logged, BoolArray]:
         known, possible = _known_names(request, pool)
         requests.append(known)
         left[row] = possible
-    return replace(logged, estimates=estimates, requests=requests), left
+    health = None if logged.health is None else logged.health.at(columns)
+    return replace(logged, estimates=estimates, requests=requests, health=health), left
 
 
 def _known_names(request: PromptRequest, pool: Pool) -> tuple[PromptRequest, bool]:

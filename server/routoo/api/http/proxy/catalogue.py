@@ -8,8 +8,8 @@ import orjson
 
 from routoo.api.http.door import Door
 from routoo.api.http.problem import HttpError
-from routoo.api.http.proxy.model_lists import listed, one_of
 from routoo.api.llm.bodies.request_body import read_body
+from routoo.api.llm.model_lists import listed, one_of
 from routoo.api.llm.named_models import EVERY_NAME
 from routoo.api.llm.token_estimate import estimated_tokens
 

@@ -61,6 +61,7 @@ class TokenPrices(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     usd_per_1m_input_tokens: Price
+    """Price of a million input tokens, in USD."""
     usd_per_1m_cached_input_tokens: Price | None = None
     """Of input tokens that the provider finds in its cache; None: the input price."""
     usd_per_1m_cache_write_tokens: Price | None = None
@@ -71,8 +72,11 @@ class TokenPrices(BaseModel):
     usd_per_1m_audio_input_tokens: Price | None = None
     """Of sound; None: the input price. The same holds for images and films."""
     usd_per_1m_image_input_tokens: Price | None = None
+    """Price of a million input tokens of images, in USD; None: that of input tokens."""
     usd_per_1m_video_input_tokens: Price | None = None
+    """Price of a million input tokens of films, in USD; None: that of input tokens."""
     usd_per_1m_output_tokens: Price
+    """Price of a million output tokens, in USD."""
     usd_per_1m_reasoning_tokens: Price | None = None
     """Of output that is not shown; None: the output price."""
     usd_per_1m_audio_output_tokens: Price | None = None
@@ -88,6 +92,7 @@ class LongPromptPrices(TokenPrices):
     """The prices of requests of more than some input tokens; they hold for the whole request."""
 
     above_input_tokens: int = Field(gt=0, le=2**31 - 1)
+    """The prices hold for requests with more input tokens."""
 
 
 class HourPrices(BaseModel):
@@ -100,6 +105,7 @@ class HourPrices(BaseModel):
     end: TimeOfDay
     """Not above ``start``: on the next day."""
     multiplier: Multiplier
+    """The factor of the prices at these hours."""
     days: tuple[Day, ...] = Field(default=get_args(Day), min_length=1)
     """The days on which it starts."""
 
