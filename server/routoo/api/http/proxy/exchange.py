@@ -167,9 +167,17 @@ class Forwarding:
             async for piece in reply.pieces():
                 if usage is not None:
                     usage.feed(piece)
-                await call.send({"type": "http.response.body", "body": piece, "more_body": True})
-            self._finished = True
-            await call.send({"type": "http.response.body", "body": b""})
+                self._finished = reply.ended
+                await call.send(
+                    {
+                        "type": "http.response.body",
+                        "body": piece,
+                        "more_body": not self._finished,
+                    }
+                )
+            if not self._finished:
+                self._finished = True
+                await call.send({"type": "http.response.body", "body": b""})
         finally:
             reply.close()
 

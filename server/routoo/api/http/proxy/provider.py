@@ -79,6 +79,11 @@ class ProviderReply:
         found = next((value for one, value in self.headers if one == name), b"")
         return found.decode("latin-1")
 
+    @property
+    def ended(self) -> bool:
+        """Whether no further piece follows, as far as is known already."""
+        return self._reply.content.at_eof()
+
     async def pieces(self) -> AsyncIterator[bytes]:
         """Yields the body as it comes.
 
