@@ -22,6 +22,7 @@ from routoo.routing.operating_point import PricedSample
 from routoo.routing.policies import build_policies
 from routoo.routing.pool import load_pool
 from routoo.routing.unsure import Unsure
+from routoo.server.providers import check_limits
 from routoo.server.resources.container import container_bytes
 from routoo.server.resources.memory_need import memory_findings, memory_need
 from routoo.server.resources.memory_watch import resident_bytes
@@ -74,6 +75,7 @@ def load_components(
     if settings.processor.enabled:
         check_processor(settings.processor, pool)
     check_workers(settings)
+    check_limits(settings, pool)
     check_cascade(settings)
     if artifact is None:
         artifact = load_artifact(find_artifact(settings.predictor.artifact))
@@ -94,6 +96,7 @@ def load_components(
             *(model.model_dump_json() for model in pool.models),
             pool.prices.version,
             *(() if pool.arms is None else [_rows_of_arms(pool)]),
+            *(f"{name} {one.model_dump_json()}" for name, one in pool.provider_limits.items()),
             # The content of the file, not its path.
             "" if rule is None else str(rule_values(rule, pool, version)),
         )

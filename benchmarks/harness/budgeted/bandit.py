@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from harness.stream import FOREVER, FloatArray, IndexArray
+from harness.budgeted.stream import FOREVER, FloatArray, IndexArray
 from routoo.budget.memory.ledger import MemoryLedger
 from routoo.budget.terms import BudgetTerms, one_nano_usd
 from routoo.config.policy import PricesSettings
@@ -26,7 +26,7 @@ from routoo.routing.pool import load_pool
 from routoo.selector.policies.base import Case
 from routoo.selector.policies.lp import decide, round_scores
 
-BANDIT_POOL = Path(__file__).parent / "pools" / "bandit.yaml"
+BANDIT_POOL = Path(__file__).parents[1] / "pools" / "bandit.yaml"
 BUDGETS_USD = np.geomspace(1e-4, 5e-3, 7)
 """Mean budgets per request."""
 SHIFTS = ("none", "price cut", "longer answers")
