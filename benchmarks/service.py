@@ -151,6 +151,7 @@ def measure(
     # The benchmark needs free ports and the counters; other settings are the user's.
     environment = os.environ | {
         "ROUTOO_LISTEN": "127.0.0.1:0",
+        "ROUTOO_HTTP__LISTEN": "127.0.0.1:0",
         "ROUTOO_METRICS__ENABLED": "true",
         "ROUTOO_METRICS__LISTEN": "127.0.0.1:0",
     }

@@ -24,7 +24,7 @@ from routoo.selector.reason import Reason
 from routoo.v1 import batch_pb2, info_pb2, route_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from routoo.config.settings import LimitSettings
     from routoo.engine.overview import ModelsOverview
@@ -347,19 +347,27 @@ def arm_message(pool: Pool, column: int) -> route_pb2.Arm | None:
 
 
 def batch_response(solved: BatchDecision) -> bytes:
-    """Converts a joint decision to its reply, serialised.
+    """Converts a joint decision to its reply, serialised."""
+    slices = (batch_pb2.RouteBatchResponse(responses=one) for one in batch_slices(solved))
+    parts = [one.SerializeToString() for one in slices]
+    return b"".join((*parts, batch_totals(solved).SerializeToString()))
 
-    The replies of single prompts are serialised in slices, whose bytes follow each other as those
-    of a repeated field may: as one message, they take several times the memory of their bytes.
+
+def batch_slices(solved: BatchDecision) -> Iterator[list[route_pb2.RouteResponse]]:
+    """Converts the decisions of a batch to their replies, in slices.
+
+    All together as messages, they would take several times the memory of their bytes, which may
+    follow each other as those of a repeated field do.
     """
-    timing, decisions = solved.timing, solved.decisions
-    parts = [
-        batch_pb2.RouteBatchResponse(
-            responses=[route_response(one) for one in decisions[start : start + _REPLIES_AT_ONCE]]
-        ).SerializeToString()
-        for start in range(0, len(decisions), _REPLIES_AT_ONCE)
-    ]
-    of_batch = batch_pb2.RouteBatchResponse(
+    decisions = solved.decisions
+    for start in range(0, len(decisions), _REPLIES_AT_ONCE):
+        yield [route_response(one) for one in decisions[start : start + _REPLIES_AT_ONCE]]
+
+
+def batch_totals(solved: BatchDecision) -> batch_pb2.RouteBatchResponse:
+    """Converts what a joint decision tells of the whole batch; the decisions are left out."""
+    timing = solved.timing
+    return batch_pb2.RouteBatchResponse(
         total_predicted_cost_usd=solved.total_cost_usd,
         mean_predicted_score=solved.mean_score,
         bound=solved.bound,
@@ -371,10 +379,9 @@ def batch_response(solved: BatchDecision) -> bytes:
             predict_ns=timing.predict_ns,
             select_ns=timing.select_ns,
             total_ns=timing.finished_ns - timing.started_ns,
-            batch_size=len(decisions),
+            batch_size=len(solved.decisions),
         ),
     )
-    return b"".join((*parts, of_batch.SerializeToString()))
 
 
 def frontier_response(found: BatchFrontier) -> batch_pb2.FrontierResponse:

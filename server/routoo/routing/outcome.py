@@ -37,6 +37,7 @@ class OutcomeReport:
         failure: the way in which the provider failed; None: it has not, or nobody knows.
         witnessed: whether Envoy tells of it, which has seen the reply, so that it counts for the
             provider's health even where the decision is another replica's.
+        age_s: the time since a decision that is another replica's, in seconds.
     """
 
     decision_id: str
@@ -55,6 +56,7 @@ class OutcomeReport:
     status: int = 0
     failure: ProviderFailure | None = None
     witnessed: bool = False
+    age_s: float = 0.0
 
 
 class ReportResult(IntEnum):

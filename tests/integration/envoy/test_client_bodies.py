@@ -1,4 +1,4 @@
-"""What clients really send is routed to models that can take it, or refused with a reason."""
+"""Bodies of real clients are routed to models that can take them, or refused with a reason."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from routoo.api.llm.settlement import FIRST_ERROR_STATUS, settled_by
 from routoo.engine.open_decisions import made_for
-from routoo.routing.health.failures import Cause, ProviderFailure
+from routoo.routing.health.failures import Cause
 from routoo.routing.outcome import OutcomeReport
 
 if TYPE_CHECKING:
@@ -128,42 +128,31 @@ class AwaitedReplies:
             self._tally.entry("lost")
             return None
         found = self._outcome(entry)
+        found = replace(found, model=entry.model, age_s=entry.took_s)
         told = found.usage is not None and not found.estimated
         if told or (found.error and not found.estimated):
-            return replace(found, model=entry.model)
-        return OutcomeReport(
-            found.decision_id,
-            cost_usd=entry.predicted_cost_usd,
-            model=entry.model,
-            error=found.error,
-            estimated=True,
-        )
+            return found
+        return replace(found, cost_usd=entry.predicted_cost_usd, usage=None, estimated=True)
 
     def _outcome(self, entry: LogEntry) -> OutcomeReport:
         decision_id, status = entry.decision_id, entry.status
-        timed_out_ms = entry.timed_out_ms
         if status >= FIRST_ERROR_STATUS:
             self._tally.reply("failed")
             estimated = (
                 self._settings().processor.failed_upstream == "estimate" and entry.may_have_worked
             )
-            return OutcomeReport(
+            found = OutcomeReport(decision_id, error=f"HTTP status {status}", estimated=estimated)
+        else:
+            broke_off = entry.broke_off
+            found = settled_by(
                 decision_id,
-                error=f"HTTP status {status}",
-                estimated=estimated,
-                latency_ms=timed_out_ms,
-                failure=None if timed_out_ms is None else ProviderFailure(Cause.TIMEOUT),
+                entry.reading(),
+                None if broke_off else entry.latency_ms,
+                self._tally,
+                broke_off=broke_off,
+                first_token_ms=None if broke_off else entry.first_byte_ms,
             )
-        broke_off = entry.broke_off
-        found = settled_by(
-            decision_id,
-            entry.reading(),
-            None if broke_off else entry.latency_ms,
-            self._tally,
-            broke_off=broke_off,
-            first_token_ms=None if broke_off else entry.first_byte_ms,
-        )
-        if timed_out_ms is None:
-            return found
-        failure = ProviderFailure(Cause.TIMEOUT)
-        return replace(found, latency_ms=timed_out_ms, failure=failure)
+        failure = entry.failure
+        if failure is not None and failure.cause is Cause.TIMEOUT:
+            found = replace(found, latency_ms=entry.waited_ms)
+        return replace(found, status=status, failure=failure, witnessed=True)
