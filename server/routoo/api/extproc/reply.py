@@ -8,11 +8,10 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from routoo.api.extproc import messages
-from routoo.api.extproc.failures import may_have_worked, reply_failure
+from routoo.api.extproc.failures import TIMED_OUT, may_have_worked, reply_failure
 from routoo.api.llm.content_coding import PLAIN
 from routoo.api.llm.headers import PREFIX
 from routoo.api.llm.settlement import FIRST_ERROR_STATUS, settled_by
-from routoo.routing.health.failures import Cause
 from routoo.routing.outcome import OutcomeReport
 from routoo.tariffs.usage_reader import UsageReader
 
@@ -82,7 +81,8 @@ class PassingReply:
     def feed(self, piece: bytes) -> None:
         """Looks into a piece of the body."""
         if self._reader is not None:
-            self._first_byte_s = self._first_byte_s or perf_counter()
+            if not self._first_byte_s:
+                self._first_byte_s = perf_counter()
             self._reader.feed(piece)
 
     def end(self) -> None:
@@ -91,18 +91,20 @@ class PassingReply:
             self._ended = "read"
 
     def outcome(self, decision_id: str, sent_s: float) -> OutcomeReport:
-        """Returns the outcome to be booked, and counts the reply; at its end.
+        """Returns the outcome to be booked, and counts the reply.
 
         Args:
             decision_id: of the decision.
             sent_s: when the request was sent on, in seconds of ``perf_counter``.
         """
-        found = self._outcome(decision_id, sent_s)
-        if self._failure is not None and self._failure.cause is Cause.TIMEOUT:
-            found = replace(found, latency_ms=(perf_counter() - sent_s) * 1e3)
+        latency_ms = (perf_counter() - sent_s) * 1e3
+        found = self._outcome(decision_id, sent_s, latency_ms)
+        if self._status == TIMED_OUT:
+            # Nobody waited any longer: the answer would have taken more time than that.
+            found = replace(found, latency_ms=latency_ms)
         return replace(found, status=self._status, failure=self._failure, witnessed=True)
 
-    def _outcome(self, decision_id: str, sent_s: float) -> OutcomeReport:
+    def _outcome(self, decision_id: str, sent_s: float, latency_ms: float) -> OutcomeReport:
         if self._error:
             self._tally.reply("failed")
             return OutcomeReport(
@@ -117,10 +119,12 @@ class PassingReply:
         return settled_by(
             decision_id,
             self._reader.reading(finished=finished),
-            (perf_counter() - sent_s) * 1e3 if finished else None,
+            latency_ms if finished else None,
             self._tally,
             broke_off=not finished,
-            first_token_ms=(self._first_byte_s - sent_s) * 1e3 if finished else None,
+            first_token_ms=(self._first_byte_s - sent_s) * 1e3
+            if finished and self._first_byte_s
+            else None,
         )
 
     def _reader_of(self, headers: dict[str, str]) -> UsageReader | None:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from routoo.api.llm.settlement import FIRST_ERROR_STATUS, settled_by
 from routoo.engine.open_decisions import made_for
-from routoo.routing.health.failures import Cause
 from routoo.routing.outcome import OutcomeReport
 
 if TYPE_CHECKING:
@@ -136,6 +135,7 @@ class AwaitedReplies:
 
     def _outcome(self, entry: LogEntry) -> OutcomeReport:
         decision_id, status = entry.decision_id, entry.status
+        timed_out_ms = entry.timed_out_ms
         if status >= FIRST_ERROR_STATUS:
             self._tally.reply("failed")
             estimated = (
@@ -152,7 +152,6 @@ class AwaitedReplies:
                 broke_off=broke_off,
                 first_token_ms=None if broke_off else entry.first_byte_ms,
             )
-        failure = entry.failure
-        if failure is not None and failure.cause is Cause.TIMEOUT:
-            found = replace(found, latency_ms=entry.waited_ms)
-        return replace(found, status=status, failure=failure, witnessed=True)
+        found = replace(found, status=status, failure=entry.failure, witnessed=True)
+        # Nobody waited any longer: the answer would have taken more time than that.
+        return found if timed_out_ms is None else replace(found, latency_ms=timed_out_ms)
