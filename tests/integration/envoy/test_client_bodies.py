@@ -30,7 +30,7 @@ async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Run
         yield found
 
 
-def test_there_are_sixty_bodies_of_twelve_clients() -> None:
+async def test_there_are_sixty_bodies_of_twelve_clients() -> None:
     assert len(BODIES) == 60
     assert len({one.client for one in BODIES}) == CLIENTS
     assert len({str(one) for one in BODIES}) == len(BODIES)

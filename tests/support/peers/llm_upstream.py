@@ -52,6 +52,8 @@ class Upstream:
         failures: so many replies from now on have the status 503.
         calls: arguments, as JSON, of a call of the first tool, by which requests with tools are
             answered until they end with its result; empty: they are answered with text.
+        breaks: whether connections end when a request has come, without a reply.
+        silent: whether no request is answered; connections end with the block.
         hold: streamed replies wait for it after their first event; set at the start.
         arrived: set when a request has come.
     """
@@ -65,6 +67,8 @@ class Upstream:
     headers: str = ""
     failures: int = 0
     calls: str = ""
+    breaks: bool = False
+    silent: bool = False
     hold: asyncio.Event = field(default_factory=asyncio.Event)
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -79,7 +83,10 @@ class Upstream:
             while (request := await _read(reader)) is not None:
                 self.received.append(request)
                 self.arrived.set()
-                await self._reply(request, writer)
+                if self.breaks:
+                    return
+                if not self.silent:
+                    await self._reply(request, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
             pass  # the proxy closed the connection, as some tests want
         finally:
