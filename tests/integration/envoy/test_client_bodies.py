@@ -1,4 +1,4 @@
-"""Bodies that clients really send are routed to models that take them, or refused in words."""
+"""Bodies of real clients are routed to models that can take them, or refused with a reason."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
-import yaml
 
 from support.processor_stream import headers_of, request_body, request_headers, stream
-from support.tables.client_bodies import ClientBody, client_bodies
-from support.tiny_pool import LARGE, MEDIUM, SMALL
+from support.tables.client_bodies import ABLE, ClientBody, client_bodies, pool_of_clients
 from support.tiny_processor import with_settings
 
 if TYPE_CHECKING:
@@ -23,22 +21,12 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 CLIENTS = 12
 BODIES = client_bodies()
-ABLE = {
-    "small": {"chat", "audio"},
-    "medium": {"chat", "tools", "json"},
-    "large": {"chat", "tools", "json", "vision"},
-}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
     folder = tmp_path_factory.mktemp("clients")
-    specs = [
-        {**spec, "capabilities": sorted(ABLE[spec["name"]])} for spec in (SMALL, MEDIUM, LARGE)
-    ]
-    pool = folder / "clients.yaml"
-    pool.write_text(yaml.safe_dump({"models": specs}))
-    async with with_settings(folder, pool=pool) as found:
+    async with with_settings(folder, pool=pool_of_clients(folder)) as found:
         yield found
 
 

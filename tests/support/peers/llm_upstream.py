@@ -13,6 +13,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from support.peers import tool_calls
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
@@ -49,6 +51,8 @@ class Upstream:
         piece_bytes: size of the chunks of streamed replies; 0: one chunk per event.
         headers: further headers of every reply, each with its line end.
         failures: so many replies from now on have the status 503.
+        calls: arguments, as JSON, of a call of the first tool, by which requests with tools are
+            answered until they end with its result; empty: they are answered with text.
         breaks: whether connections end when a request has come, without a reply.
         silent: whether no request is answered; connections end with the block.
         hold: streamed replies wait for it after their first event; set at the start.
@@ -64,6 +68,7 @@ class Upstream:
     piece_bytes: int = 0
     headers: str = ""
     failures: int = 0
+    calls: str = ""
     breaks: bool = False
     silent: bool = False
     hold: asyncio.Event = field(default_factory=asyncio.Event)
@@ -130,6 +135,8 @@ class Upstream:
 
     def _whole(self, path: str, asked: Any) -> dict[str, Any]:
         model = asked.get("model") if isinstance(asked, dict) else None
+        if self.calls and tool_calls.is_to_call(asked):
+            return {**tool_calls.whole(path, asked, self.calls), "usage": _usage_of(path)}
         if path.startswith("/v1/messages"):
             reply: dict[str, Any] = {
                 "id": "msg_1",
@@ -171,6 +178,11 @@ class Upstream:
 
     def _events(self, path: str, asked: dict[str, Any]) -> list[bytes]:
         model = asked.get("model")
+        if self.calls and tool_calls.is_to_call(asked):
+            events = tool_calls.events(path, asked, self.calls, _usage_of(path))
+            if path.startswith("/v1/chat"):
+                return [*map(_data, events), b"data: [DONE]\n\n"]
+            return [_named(event.pop("type"), **event) for event in events]
         if path.startswith("/v1/messages"):
             return [
                 _named(
@@ -184,7 +196,9 @@ class Upstream:
                         "usage": {"input_tokens": INPUT_TOKENS, "output_tokens": 1},
                     },
                 ),
+                _named("content_block_start", index=0, content_block={"type": "text", "text": ""}),
                 _named("content_block_delta", index=0, delta={"type": "text_delta", "text": TEXT}),
+                _named("content_block_stop", index=0),
                 _named(
                     "message_delta",
                     delta={"stop_reason": "end_turn"},
@@ -271,6 +285,12 @@ def _chat_usage() -> dict[str, Any]:
         "completion_tokens": OUTPUT_TOKENS,
         "total_tokens": INPUT_TOKENS + OUTPUT_TOKENS,
     }
+
+
+def _usage_of(path: str) -> dict[str, Any]:
+    if path.startswith("/v1/messages"):
+        return {"input_tokens": INPUT_TOKENS, "output_tokens": OUTPUT_TOKENS}
+    return _response_usage() if path.startswith("/v1/responses") else _chat_usage()
 
 
 def _data(value: dict[str, Any]) -> bytes:

@@ -13,10 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
+from support.tiny_pool import SPECS
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 FOLDER = Path(__file__).with_name("clients")
+ABLE = {
+    "small": {"chat", "audio"},
+    "medium": {"chat", "tools", "json"},
+    "large": {"chat", "tools", "json", "vision"},
+}
+"""The capabilities of the models of ``pool_of_clients``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +57,14 @@ class ClientBody:
     def sent_as(self, model: str) -> Any:
         """Returns the parsed body with another model."""
         return {**json.loads(self.content), "model": model}
+
+
+def pool_of_clients(folder: Path) -> Path:
+    """Writes a pool whose models can do what clients ask for, each some of it."""
+    specs = [{**spec, "capabilities": sorted(ABLE[spec["name"]])} for spec in SPECS]
+    file = folder / "clients.yaml"
+    file.write_text(yaml.safe_dump({"models": specs}), encoding="utf-8")
+    return file
 
 
 def client_bodies() -> list[ClientBody]:
