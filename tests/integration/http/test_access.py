@@ -1,4 +1,4 @@
-"""Who may call over HTTP: the tokens, certificates, tenants, roles and limits of gRPC's calls."""
+"""Access over HTTP: the tokens, certificates, tenants, roles and limits of gRPC's calls."""
 
 from __future__ import annotations
 
