@@ -102,7 +102,7 @@ class HttpAdmission:
     async def _take(self, call: HttpCall, door: Door) -> None:
         """Reads the body and answers, while memory and a place among the calls are held."""
         if door.most_bytes != 0 and call.method == "POST":
-            call.held_bytes = await self._read(call, door.most_bytes)
+            call.held_bytes = await self._read(call, door)
         overload = self.calls.overload
         try:
             if not door.sheds:
@@ -139,7 +139,7 @@ class HttpAdmission:
         call.closes |= not call.complete and has_body(call)
         return await door.refuse(call, error, door.rpc)
 
-    async def _read(self, call: HttpCall, most_bytes: int | None) -> int:
+    async def _read(self, call: HttpCall, door: Door) -> int:
         """Reads the body, and returns the memory that is reserved for the call.
 
         Raises:
@@ -148,12 +148,12 @@ class HttpAdmission:
             CallerGoneError: the caller has closed the connection.
         """
         in_flight = self.calls.in_flight
-        most = in_flight.longest_message_bytes if most_bytes is None else most_bytes
+        most = in_flight.longest_message_bytes if door.most_bytes is None else door.most_bytes
         declared = call.headers.get(b"content-length", b"0")
         if len(declared) > len(str(most)) or int(declared) > most:
             raise _too_long(most)
         coding = call.headers.get(b"content-encoding", b"identity")
-        if coding != b"identity":
+        if coding != b"identity" and not door.decodes:
             raise HttpError(
                 415, "the body is compressed; send it without content-encoding", closes=True
             )

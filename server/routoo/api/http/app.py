@@ -62,6 +62,12 @@ class HttpApp:
                 404, f"there is no {call.path[:_MOST_PATH_CHARS]} here; /openapi.json lists all"
             )
         door = methods.get(call.method)
+        if door is None and b"upgrade" in call.headers:
+            raise HttpError(
+                426,
+                f"{call.path} has no websocket; send the request with POST",
+                ((b"upgrade", b"HTTP/1.1"),),
+            )
         if door is None:
             allow = ", ".join(sorted(methods))
             raise HttpError(

@@ -164,9 +164,11 @@ def _value_text(field: FieldDescriptor, held: str, needs: dict[str, Any]) -> str
     """
     if _is_map(field):
         parts = field.message_type.fields_by_name
-        assert parts["key"].type == _F.TYPE_STRING  # noqa: S101 - other keys are not used in the API
+        kind = parts["key"].type
+        assert kind != _F.TYPE_BOOL  # noqa: S101 - the API has no such keys
+        key = "key" if kind == _F.TYPE_STRING else "str(key)"
         one = _one_text(parts["value"], "one", field.name, needs)
-        return f"{{key: {one} for key, one in {held}.items()}}"
+        return f"{{{key}: {one} for key, one in {held}.items()}}"
     if not field.is_repeated:
         return _one_text(field, held, field.name, needs)
     one = _one_text(field, "one", field.name, needs)
@@ -211,12 +213,17 @@ def _readers_of(descriptor: Descriptor) -> dict[str, tuple[str, str, Read]]:
 
 def _read_field(field: FieldDescriptor) -> Read:
     if _is_map(field):
-        read = _read_value(field.message_type.fields_by_name["value"])
+        parts = field.message_type.fields_by_name
+        read_key, read = _read_value(parts["key"]), _read_value(parts["value"])
 
-        def read_map(value: Any, place: str) -> dict[str, Any]:
+        def read_map(value: Any, place: str) -> dict[Any, Any]:
             if not isinstance(value, dict):
                 raise InvalidRequestError("has to be a JSON object", field=place)
-            return {name: read(one, _shown(f"{place}[{name}]")) for name, one in value.items()}
+            found = {}
+            for name, one in value.items():
+                part = _shown(f"{place}[{name}]")
+                found[read_key(name, part)] = read(one, part)
+            return found
 
         return read_map
     read = _read_value(field)

@@ -185,6 +185,7 @@ class Router:
             # Read after the last await, as a reload may exchange the engine during one.
             engine, settings = self._current.engine, self._current.settings
             own = NOTHING_ASKED if engine.pool.arms is None else own_asking(head.api, body)
+            forwards = offered is not None
             if offered is None:
                 offered = _speaking(head.api, settings.processor)
             request = _request(
@@ -193,7 +194,7 @@ class Router:
             if not named:
                 derives = settings.sessions.derive and engine.accounting.sessions.keeps
                 session = session_of(read_fields(head.ours), told, derives=derives)
-                request = replace(request, session=session)
+                request = replace(request, session=session, retried=forwards or request.retried)
             entered_s = self._overload.enter()
             decision = await engine.route(request)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer
@@ -350,7 +351,7 @@ def _text(asked: Asked, most_chars: int) -> str:
         return asked.text
     if asked.needs or asked.kinds:
         return " ".join(sorted({*asked.needs, *asked.kinds}))
-    if asked.unread or asked.other_tokens:
+    if asked.unread or asked.other_tokens or asked.continues:
         return _NOT_READ
     raise InvalidRequestError("there is no text in the request; nothing can be routed")
 

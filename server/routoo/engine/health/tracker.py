@@ -128,6 +128,9 @@ class ProviderHealth:
         at = self._units.of_model.get(model)
         if at is None:
             return
+        if failure.cause is Cause.CREDENTIALS and not self._settings.credentials:
+            self.refused(model)
+            return
         labels = (self._units.provider(at), model, failure.cause.label)
         self.counts.failures.labels(*labels).inc()
         with self._lock:

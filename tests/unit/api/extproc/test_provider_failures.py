@@ -1,4 +1,4 @@
-"""The failures of providers that Envoy's log and its details of replies tell."""
+"""The fault behind a failed reply, as Envoy's log and its details of replies tell it."""
 
 from __future__ import annotations
 
