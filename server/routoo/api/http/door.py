@@ -25,8 +25,8 @@ class Door:
         sheds: whether calls are refused under overload.
         most_bytes: the greatest length of a body, which is read before ``answer``; None: that of
             the setting ``limits.max_message_bytes``; 0: ``answer`` reads it by itself.
-        summary: a sentence in the API's description; empty: it is not described.
         decodes: whether ``answer`` reads bodies that are compressed; others are refused.
+        summary: a sentence in the API's description; empty: it is not described.
         refuse: replies to a call that has failed, and returns the code of the refusal.
     """
 
@@ -36,6 +36,6 @@ class Door:
     rpc: str = ""
     sheds: bool = False
     most_bytes: int | None = None
-    summary: str = ""
     decodes: bool = False
+    summary: str = ""
     refuse: Refuse = send_problem
