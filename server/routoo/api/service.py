@@ -116,10 +116,21 @@ class RouterService:
             own_route(message, caller)
         return convert.prompt_request(message, self._current.settings.limits)
 
-    def route_response(self, decision: Decision) -> route_pb2.RouteResponse:
-        """Makes the reply of ``Route`` from a decision, and adds the decision to the trace."""
+    def route_response(
+        self, decision: Decision, traceparent: str | None = None
+    ) -> route_pb2.RouteResponse:
+        """Makes the reply of ``Route`` from a decision, and adds the decision to the trace.
+
+        Args:
+            decision: the decision.
+            traceparent: the header of that name of a call over HTTP, empty where it has none;
+                None: a call over gRPC, which has a span.
+        """
         if self._tracing is not None:
-            self._tracing.decided(decision)
+            if traceparent is None:
+                self._tracing.decided(decision)
+            else:
+                self._tracing.decided_over_http(decision, traceparent)
         return convert.route_response(decision)
 
     async def _route_batch(self, body: bytes, _context: Context, admission: Admission) -> bytes:

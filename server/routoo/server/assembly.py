@@ -160,6 +160,7 @@ def check(settings: Settings) -> list[str]:
         f"budgets: {', '.join(budgets) or 'none'}",
         *_who_pays(settings),
         f"limits: {_limits(settings)}",
+        f"HTTP: {settings.http.listen or 'off'}",
         f"shadow price: {parts.price:.6g} score per USD for ${most_usd:g} a request",
         f"expected: mean score {point.mean_score:.3f} at ${point.mean_cost_usd:.3g} a request",
         f"busiest model: {busiest[1]}, {busiest[0]:.0%} of the requests",

@@ -209,6 +209,23 @@ async def test_a_body_that_is_cut_off_is_forgotten(fronts: Fronts) -> None:
         await still_serves(front)
 
 
+async def test_a_caller_that_reads_nothing_is_left(fronts: Fronts) -> None:
+    body = orjson.dumps({"requests": [{"prompt": "easy", "explain": True}] * 10_000})
+    limits = {"max_in_flight_bytes": 64 * 1024 * 1024}
+    async with fronts(http={"transfer_timeout_s": 0.2}, limits=limits) as front:
+        async with connected(front) as one:
+            one.writer.transport.pause_reading()
+            await one.send(request(body, line=b"POST /v1/route/batch HTTP/1.1"))
+            calls = front.running.service._calls
+            async with asyncio.timeout(HANG_S):
+                # Nothing tells when the reply is under way, and when it is given up.
+                while not calls.in_flight.held_bytes:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+                while calls.in_flight.held_bytes:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+        await still_serves(front)
+
+
 async def test_a_connection_too_many_is_told_so(fronts: Fronts) -> None:
     async with (
         fronts(http={"max_connections": 2}) as front,

@@ -9,6 +9,7 @@ import pytest
 from google.protobuf import json_format
 
 from routoo.v1 import budget_pb2, info_pb2, outcome_pb2, route_pb2
+from support.peers.otlp_collector import attributes, otlp_collector
 from support.tiny_service import refusal
 
 if TYPE_CHECKING:
@@ -218,3 +219,16 @@ async def test_a_large_batch_waits_for_memory_that_is_not_there(fronts: Fronts) 
         assert "limits.max_in_flight_bytes" in response.json()["detail"]
         assert json.loads((await front.post("/v1/route", {"prompt": "easy"})).text)["model"]
         assert front.running.service._calls.in_flight.held_bytes == 0
+
+
+async def test_a_decision_joins_the_trace_of_its_caller(fronts: Fronts) -> None:
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    with otlp_collector() as collector:
+        tracing = {"enabled": True, "endpoint": collector.endpoint, "sample_ratio": 0.0}
+        async with fronts(tracing=tracing) as front:
+            await front.post("/v1/route", {"prompt": "easy"})
+            traceparent = f"00-{trace}-b7ad6b7169203331-01"
+            reply = await front.post("/v1/route", {"prompt": "easy"}, traceparent=traceparent)
+    (decision,) = collector.named("decision")
+    assert decision.trace_id.hex() == trace
+    assert attributes(decision)["routoo.decision_id"] == reply.json()["decision_id"]

@@ -89,7 +89,7 @@ class HttpRpcs:
         caller = admitted(call).caller
         request = await self._read(call, partial(self._prompt_request, caller))
         decision = await self._current.engine.route(request, call.deadline_s)
-        response = self._service.route_response(decision)
+        response = self._service.route_response(decision, call.header(b"traceparent"))
         await call.reply(200, orjson.dumps(self._route_response.written(response)))
 
     def _prompt_request(self, caller: Caller, body: bytes) -> PromptRequest:
