@@ -16,13 +16,14 @@ on. It is never passed on as it came, where somebody might answer it unpaid:
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from routoo.api.llm.bodies.head import completed
 from routoo.api.llm.bodies.json_text import (
     BOM,
     TEXT,
@@ -59,6 +60,9 @@ class RequestBody:
         values: its members; those that no model reads may be missing where they are large.
         counted: the JSON texts of parts that were too deep or too numerous to be read, as UTF-8;
             in ``values`` a 0 stands for each. A model reads them.
+        head: the bytes that came, where they are only the beginning of the body; ``data`` is that,
+            completed. None: it is whole.
+        cut_in_image: whether what follows the head seems to be the rest of an image.
         places: the offsets of values in ``data``, first byte and the one after the last, by the
             names of top-level keys; None: they are looked for when they are needed.
     """
@@ -67,6 +71,8 @@ class RequestBody:
     values: dict[str, Any]
     counted: tuple[str, ...] = ()
     places: Mapping[str, Sequence[tuple[int, int]]] | None = None
+    head: bytes | None = None
+    cut_in_image: bool = False
 
     def has(self, name: str) -> bool:
         """Returns whether the object has a key, even if its value was not read."""
@@ -78,22 +84,24 @@ class RequestBody:
         return self.data[start:end]
 
     def rewritten(self, model: str | None, fields: Mapping[str, bytes] = NO_FIELDS) -> bytes:
-        """Returns the bytes with another ``model``; no other byte changes.
+        """Returns the bytes that came with another ``model``; no other byte changes.
 
         Args:
             model: the new value; None: the old one stays.
             fields: further top-level keys and their new values, as JSON. A key may be new; it is in
                 ASCII, without characters that JSON escapes.
         """
-        data = self.data
+        data = self.data if self.head is None else self.head
         new = {} if model is None else {"model": orjson.dumps(model)}
         changes: list[tuple[int, int, bytes]] = []
-        end = data.rindex(b"}")
+        # Of a body that is cut off, a new key comes first, as the end is not here.
+        end = data.rindex(b"}") if self.head is None else data.index(b"{") + 1
+        added = b',"%s":%s' if self.head is None else b'"%s":%s,'
         for name, value in {**new, **fields}.items():
             if self.has(name):
                 changes += [(start, stop, value) for start, stop in self._places(name)]
             else:
-                changes.append((end, end, b',"%s":%s' % (name.encode(), value)))
+                changes.append((end, end, added % (name.encode(), value)))
         parts: list[bytes] = []
         kept_to = 0
         for start, stop, value in sorted(changes, key=itemgetter(0)):
@@ -108,6 +116,23 @@ class RequestBody:
 
     def _places(self, name: str) -> Iterable[tuple[int, int]]:
         return places_of(self.data, name) if self.places is None else self.places[name]
+
+
+def read_head(data: bytes, route_names: Collection[str]) -> RequestBody | None:
+    """Reads the beginning of a body; None: it does not show that it is to be routed.
+
+    Args:
+        data: the first bytes of a body.
+        route_names: the values of ``model`` that are routed.
+
+    Raises:
+        UnreadableBodyError, InvalidRequestError: as ``read_body``.
+    """
+    found = completed(data)
+    if found is None:
+        return None
+    body = read_body(found.text, route_names)
+    return None if body is None else replace(body, head=data, cut_in_image=found.in_image)
 
 
 def read_body(data: bytes, route_names: Collection[str]) -> RequestBody | None:
