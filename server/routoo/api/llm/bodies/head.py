@@ -34,10 +34,13 @@ class CompletedHead(NamedTuple):
 
     Attributes:
         text: the text.
+        common_bytes: so many of its first bytes are those of the body, and no value among them is
+            cut off.
         in_image: whether the body was cut within the data of an image.
     """
 
     text: bytes
+    common_bytes: int
     in_image: bool
 
 
@@ -62,17 +65,17 @@ def completed(head: bytes) -> CompletedHead | None:
         is_value = sign == COLON or opens[-1] == BRACKET
         if is_value and tail.startswith(b'"'):
             if _STRING.match(tail) is not None:
-                return CompletedHead(head + closing, in_image=False)
+                return CompletedHead(head + closing, len(head), in_image=False)
             kept = _whole_characters(head)
             start = len(head) - len(tail)
-            return CompletedHead(b'%b"%b' % (kept, closing), in_image=_is_image(head, start))
+            return CompletedHead(b'%b"%b' % (kept, closing), start, _is_image(head, start))
         keep = last + 1
         if sign == COLON:  # the key goes, too
             keep = int(structure.at[-2]) + 1
         # A comma before what is left out.
         kept = head[:keep].rstrip(_SPACE).removesuffix(b",")
-        return CompletedHead(kept + closing, in_image=False)
-    return CompletedHead(head[: last + 1] + closing, in_image=False)
+        return CompletedHead(kept + closing, len(kept), in_image=False)
+    return CompletedHead(head[: last + 1] + closing, last + 1, in_image=False)
 
 
 def _still_open(structure: Structure, deepest: int) -> list[int]:

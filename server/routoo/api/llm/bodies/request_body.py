@@ -62,6 +62,7 @@ class RequestBody:
             in ``values`` a 0 stands for each. A model reads them.
         head: the bytes that came, where they are only the beginning of the body; ``data`` is that,
             completed. None: it is whole.
+        common_bytes: so many bytes of ``data`` are those of ``head``, without a value that is cut.
         cut_in_image: whether what follows the head seems to be the rest of an image.
         places: the offsets of values in ``data``, first byte and the one after the last, by the
             names of top-level keys; None: they are looked for when they are needed.
@@ -72,6 +73,7 @@ class RequestBody:
     counted: tuple[str, ...] = ()
     places: Mapping[str, Sequence[tuple[int, int]]] | None = None
     head: bytes | None = None
+    common_bytes: int = 0
     cut_in_image: bool = False
 
     def has(self, name: str) -> bool:
@@ -98,8 +100,9 @@ class RequestBody:
         end = data.rindex(b"}") if self.head is None else data.index(b"{") + 1
         added = b',"%s":%s' if self.head is None else b'"%s":%s,'
         for name, value in {**new, **fields}.items():
-            if self.has(name):
-                changes += [(start, stop, value) for start, stop in self._places(name)]
+            places = self._whole_places(name) if self.has(name) else ()
+            if places:
+                changes += [(start, stop, value) for start, stop in places]
             else:
                 changes.append((end, end, added % (name.encode(), value)))
         parts: list[bytes] = []
@@ -110,9 +113,20 @@ class RequestBody:
         parts.append(data[kept_to:])
         return b"".join(parts)
 
+    def has_whole(self, name: str) -> bool:
+        """Returns whether no value of a top-level key is cut off."""
+        return len(self._whole_places(name)) == len(list(self._places(name)))
+
     def has_once(self, name: str) -> bool:
         """Returns whether a top-level key stands once, so that all readers see the same value."""
         return len(list(self._places(name))) == 1
+
+    def _whole_places(self, name: str) -> list[tuple[int, int]]:
+        """Returns the places of a key's values that are not cut off."""
+        places = list(self._places(name))
+        if self.head is not None:
+            places = [place for place in places if place[1] <= self.common_bytes]
+        return places
 
     def _places(self, name: str) -> Iterable[tuple[int, int]]:
         return places_of(self.data, name) if self.places is None else self.places[name]
@@ -132,7 +146,11 @@ def read_head(data: bytes, route_names: Collection[str]) -> RequestBody | None:
     if found is None:
         return None
     body = read_body(found.text, route_names)
-    return None if body is None else replace(body, head=data, cut_in_image=found.in_image)
+    if body is None:
+        return None
+    body = replace(body, head=data, common_bytes=found.common_bytes, cut_in_image=found.in_image)
+    # A name that is cut off may be any.
+    return body if body.has_whole("model") else None
 
 
 def read_body(data: bytes, route_names: Collection[str]) -> RequestBody | None:
