@@ -35,5 +35,8 @@ class HealthSettings(Section):
     """Time after which a probe of which nothing was reported makes room for another one."""
     slow_start_s: float = Field(default=3.0, ge=0, le=86_400, allow_inf_nan=False)
     """Time in which the share of the requests that may go there rises from a tenth to all."""
+    credentials: bool = True
+    """Whether replies that refuse a key (401, 402, 403, 407) count. Unset it where callers bring
+    keys of their own: one caller's wrong key would leave a provider out for all."""
     tenants_report: bool = True
     """Whether reports count of callers that are confined to a tenant."""

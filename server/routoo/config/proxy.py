@@ -116,6 +116,7 @@ class ProxySettings(Section):
     """The OpenAI- and Anthropic-compatible doors of the HTTP front."""
 
     enabled: bool = True
+    """Whether requests of LLM clients are taken there."""
     known_providers: bool = True
     """Whether providers that are known are asked without being listed under ``upstreams``, if their
     key stands in the environment under its usual name."""

@@ -23,7 +23,8 @@ class OutcomeReport:
         cost_usd: the real cost.
         input_tokens: input tokens that the provider billed.
         output_tokens: output tokens that the provider billed.
-        latency_ms: time to the last token.
+        latency_ms: time to the last token; of a time-out, how long was waited for it.
+        time_to_first_token_ms: time to the first token; the same, where the answer came in one.
         error: the provider's error, when there was no answer; else empty.
         tenant: the tenant to which the decision has to belong; None: any.
         usage: all that the provider counted for the answer; None: nothing but the fields above is
@@ -36,6 +37,7 @@ class OutcomeReport:
         failure: the way in which the provider failed; None: it has not, or nobody knows.
         witnessed: whether Envoy tells of it, which has seen the reply, so that it counts for the
             provider's health even where the decision is another replica's.
+        age_s: the time since a decision that is another replica's, in seconds.
     """
 
     decision_id: str
@@ -45,6 +47,7 @@ class OutcomeReport:
     input_tokens: int | None = None
     output_tokens: int | None = None
     latency_ms: float | None = None
+    time_to_first_token_ms: float | None = None
     error: str = ""
     tenant: str | None = None
     usage: Usage | None = None
@@ -53,6 +56,7 @@ class OutcomeReport:
     status: int = 0
     failure: ProviderFailure | None = None
     witnessed: bool = False
+    age_s: float = 0.0
 
 
 class ReportResult(IntEnum):

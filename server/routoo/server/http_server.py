@@ -67,8 +67,7 @@ class HttpServer:
         self._config.load()
         self._state = ServerState()
         self._most_connections = http.max_connections
-        # A second more than the answer's own time-out, which can still say why.
-        self._timeout_s = http.transfer_timeout_s + _LOOK_S
+        self._timeout_s = http.transfer_timeout_s
         tls = settings.security.tls
         self._most_age_s = None if tls is None else tls.max_connection_age_s
         self._server: asyncio.Server | None = None
@@ -156,7 +155,7 @@ class HttpServer:
         now_s = asyncio.get_running_loop().time()
         for connection in list(self._state.connections):
             assert isinstance(connection, BoundedProtocol)  # noqa: S101 - it makes no others
-            connection.expire(now_s - self._timeout_s)
+            connection.expire(now_s, self._timeout_s)
             if self._most_age_s is not None and now_s - connection.opened_s > self._most_age_s:
                 connection.shutdown()
 
@@ -199,7 +198,7 @@ async def open_http(
     context = None
     if http.tls and entrance.certificates is not None:
         context = entrance.certificates.ssl_context()
-    admission = HttpAdmission(calls, http)
+    admission = HttpAdmission(calls)
     return await HttpServer.open(settings, doors, admission, context, alone=alone)
 
 

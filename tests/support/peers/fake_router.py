@@ -12,6 +12,7 @@ import grpc
 from routoo.v1 import (
     batch_pb2,
     budget_pb2,
+    health_pb2,
     info_pb2,
     outcome_pb2,
     route_pb2,
@@ -42,6 +43,7 @@ class FakeRouter(router_pb2_grpc.RouterServiceServicer):
         self.is_hanging = threading.Event()
         self.corrected: tuple[str, float, int] | None = None  # a model, its factor and reports
         self.prices: info_pb2.Prices | None = None  # of every model
+        self.health: dict[str, health_pb2.UnitHealth] = {}  # by model
 
     def Route(  # noqa: N802 - the RPC's name
         self, request: route_pb2.RouteRequest, context: grpc.ServicerContext
@@ -152,6 +154,7 @@ class FakeRouter(router_pb2_grpc.RouterServiceServicer):
                     evidence=0.0,
                     published_averages=30.0,
                     prices=self.prices,
+                    health=self.health.get(name),
                 )
                 for (name, score_, cost_usd, latency_ms, _), share in zip(
                     POOL, (0.0, 0.875, 0.125), strict=True
@@ -188,6 +191,10 @@ class FakeRouter(router_pb2_grpc.RouterServiceServicer):
             uptime_s=12.5,
             corrections=info_pb2.Corrections(
                 enabled=True, version="0123456789ab", length_reports=1234, latency_reports=1
+            ),
+            health=health_pb2.Health(
+                enabled=True,
+                failing=[one for one in self.health.values() if one.state > 1],
             ),
             shadow=info_pb2.Shadow(
                 policy="best",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
+from routoo.v1.health_pb2 import UnitHealth
 from routoo.v1.info_pb2 import (
     GetInfoRequest,
     ListModelsRequest,
@@ -178,3 +179,19 @@ def test_a_catalogue_that_cannot_be_listed_is_refused_in_one_line(
     assert (ended.code, ended.out) == (2, "")
     assert message in ended.err
     assert ended.err.count("\n") == 1
+
+
+def test_models_and_info_show_who_fails_and_why(router: FakeRouter, run: Run) -> None:
+    assert "health" not in run("models").out
+    assert "all models answer" in run("info").out
+    well = UnitHealth(model="small/tiny-3B", state=1, share=1.0)
+    out = UnitHealth(model="gpt-4o", provider="openai", state=2, cause=1, since_s=12.5, opened=1)
+    router.health = {one.model: one for one in (well, out)}
+    lines = run("models").out.splitlines()
+    assert " ".join(lines[1].split()).startswith("small/tiny-3B well ")
+    assert " ".join(lines[3].split()).startswith("gpt-4o left out, 12.50 s: rate_limited ")
+    assert "gpt-4o: left out, 12.50 s: rate_limited" in run("info").out
+    router.health["gpt-4o"].MergeFrom(UnitHealth(state=4, cause=3, share=0.55))
+    assert "coming back, 12.50 s: timeout, 55.0 % of its requests" in run("models").out
+    router.health = {"gpt-4o": UnitHealth(model="gpt-4o", state=1, share=0.0)}
+    assert "its provider fails" in run("models").out

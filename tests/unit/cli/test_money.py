@@ -85,3 +85,16 @@ def test_a_report_that_is_not_booked_is_bad_input(router: FakeRouter, run: Run) 
         "decision_id": "abc-2",
         "accepted": False,
     }
+
+
+def test_report_sends_how_the_provider_failed(router: FakeRouter, run: Run) -> None:
+    told = ("--status-code", "429", "--retry-after-s", "20")
+    assert run("report", "abc-1", *told).code == 0
+    assert run("report", "abc-1", "--failure", "timeout").code == 0
+    assert router.requests == [
+        ReportOutcomeRequest(decision_id="abc-1", status_code=429, retry_after_s=20.0),
+        ReportOutcomeRequest(decision_id="abc-1", failure="FAILURE_CAUSE_TIMEOUT"),
+    ]
+    ended = run("report", "abc-1", "--failure", "tired")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith("routoo: failure 'tired' is none of rate_limited, server_error,")

@@ -186,7 +186,7 @@ class Exchange:
             return None
         if not self._reads_reply and (self._told or not self._logged.forget(decision_id)):
             return None
-        return self._reply.outcome(decision_id, (perf_counter() - self.sent_s) * 1e3)
+        return self._reply.outcome(decision_id, self.sent_s)
 
     def _request_headers(self, message: Message) -> Sequence[bytes] | None:
         headers = plain_headers(message.headers)

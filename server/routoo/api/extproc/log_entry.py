@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from routoo.api.extproc.failures import FROM_UPSTREAM, TIMED_OUT
+from routoo.api.extproc.failures import FROM_UPSTREAM, RETRY_AFTER, TIMED_OUT, failure_told
 from routoo.api.llm.headers import COST_USD, DECISION_ID, MODEL
+from routoo.routing.health.failures import FIRST_ERROR, Cause, ProviderFailure
 from routoo.tariffs.reply_sieve import ReplySieve
 from routoo.tariffs.usage_reader import read
 
@@ -39,19 +40,41 @@ _NEVER_WORKED = (
     "overload_manager",
     "dns_resolution_failure",
 )
+_TIMED_OUT = (
+    "upstream_request_timeout",
+    "upstream_max_stream_duration_reached",
+    "stream_idle_timeout",
+    "duration_timeout",
+)
 _LEFT = ("downstream_connection_termination", "downstream_remote_reset")
 # Envoy or the network has ended the request or its reply, while the upstream may have worked.
 _CUT = (
     *_LEFT,
-    "upstream_request_timeout",
+    *_TIMED_OUT,
     "upstream_remote_reset",
     "upstream_connection_termination",
-    "upstream_max_stream_duration_reached",
     "upstream_protocol_error",
     "upstream_retry_limit_exceeded",
-    "stream_idle_timeout",
-    "duration_timeout",
     "local_reset",
+)
+# Flags that say something of the provider, the first that is set; those of callers come first.
+_CAUSES: tuple[tuple[str, Cause], ...] = (
+    *((name, Cause.NONE) for name in _LEFT),
+    *((name, Cause.NONE) for name in ("downstream_protocol_error", "overload_manager")),
+    ("upstream_overflow", Cause.RATE_LIMITED),
+    ("upstream_connection_failure", Cause.CONNECTION),
+    ("no_healthy_upstream", Cause.CONNECTION),
+    ("failed_local_healthcheck", Cause.CONNECTION),
+    ("dns_resolution_failure", Cause.CONNECTION),
+    ("upstream_request_timeout", Cause.TIMEOUT),
+    ("stream_idle_timeout", Cause.TIMEOUT),
+    ("duration_timeout", Cause.TIMEOUT),
+    ("upstream_max_stream_duration_reached", Cause.TIMEOUT),
+    ("upstream_connection_termination", Cause.RESET),
+    ("upstream_remote_reset", Cause.RESET),
+    ("upstream_protocol_error", Cause.RESET),
+    ("no_route_found", Cause.GONE),
+    ("no_cluster_found", Cause.GONE),
 )
 
 
@@ -107,20 +130,58 @@ class LogEntry:
         return self._flagged(_CUT) or (self.status == TIMED_OUT and details != FROM_UPSTREAM)
 
     @property
+    def failure(self) -> ProviderFailure | None:
+        """The failure of the provider; None: there was none, or it is not the provider's."""
+        flags = self._told.response_flags
+        for name, cause in _CAUSES:
+            if getattr(flags, name):
+                return ProviderFailure.of(cause)
+        if self.status < FIRST_ERROR:
+            return None
+        response = self._entry.response
+        retry_after = response.response_headers.get(RETRY_AFTER, "")
+        return failure_told(self.status, retry_after, response.response_code_details)
+
+    @property
+    def took_s(self) -> float:
+        """The time from the request's arrival to its end, in seconds; 0: not known."""
+        told = self._told
+        times = (told.time_to_last_downstream_tx_byte, told.time_to_last_upstream_rx_byte)
+        longest_us: int = max(0, *(one.ToMicroseconds() for one in times))
+        return longest_us * 1e-6
+
+    @property
     def latency_ms(self) -> float | None:
         """The time of the upstream in ms; None: the entry lacks it.
 
         It is measured from the first byte of the request that is sent to the upstream to the last
         byte of its reply.
         """
+        return self._since_sent_ms("time_to_last_upstream_rx_byte")
+
+    @property
+    def first_byte_ms(self) -> float | None:
+        """The time until the first byte of the reply in ms; None: the entry lacks it.
+
+        It is that of the first token, where the reply is a stream.
+        """
+        return self._since_sent_ms("time_to_first_upstream_rx_byte")
+
+    @property
+    def timed_out_ms(self) -> float | None:
+        """How long was waited in ms, where nobody waited any longer; None: the reply came."""
+        if self._flagged(_TIMED_OUT):
+            return self._since_sent_ms("time_to_last_downstream_tx_byte")
+        return self.latency_ms if self.status == TIMED_OUT else None
+
+    def _since_sent_ms(self, until: str) -> float | None:
         told = self._told
-        if not (
-            told.HasField("time_to_first_upstream_tx_byte")
-            and told.HasField("time_to_last_upstream_rx_byte")
-        ):
+        if not (told.HasField("time_to_first_upstream_tx_byte") and told.HasField(until)):
             return None
-        ended_us = told.time_to_last_upstream_rx_byte.ToMicroseconds()
-        took_us: int = ended_us - told.time_to_first_upstream_tx_byte.ToMicroseconds()
+        took_us: int = (
+            getattr(told, until).ToMicroseconds()
+            - told.time_to_first_upstream_tx_byte.ToMicroseconds()
+        )
         return max(0.0, took_us * 1e-3)
 
     def reading(self) -> UsageReading:

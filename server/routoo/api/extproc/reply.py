@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from routoo.api.extproc import messages
-from routoo.api.extproc.failures import may_have_worked
+from routoo.api.extproc.failures import TIMED_OUT, may_have_worked, reply_failure
 from routoo.api.llm.content_coding import PLAIN
 from routoo.api.llm.headers import PREFIX
 from routoo.api.llm.settlement import FIRST_ERROR_STATUS, settled_by
@@ -17,8 +20,10 @@ if TYPE_CHECKING:
     from routoo.api.llm.metrics import ExchangeCounts
     from routoo.api.llm.router import Routed
     from routoo.config.processor import ProcessorSettings
+    from routoo.routing.health.failures import ProviderFailure
 
 Message = Any  # a part of envoy.service.ext_proc.v3.ProcessingRequest; it has no types
+_STATUS = re.compile(r"[1-9]\d\d", re.ASCII)
 
 
 class PassingReply:
@@ -33,9 +38,12 @@ class PassingReply:
         self._settings = settings
         self._tally = tally
         self._reader: UsageReader | None = None
+        self._first_byte_s = 0.0
         self._ended = "gone"
         self._error = ""
         self._may_have_worked = False
+        self._status = 0
+        self._failure: ProviderFailure | None = None
 
     @property
     def is_read(self) -> bool:
@@ -53,9 +61,11 @@ class PassingReply:
         """
         headers = dict(plain_headers(message.headers))
         status = headers.get(":status", "")
-        if not status.isdigit() or int(status) >= FIRST_ERROR_STATUS:
-            self._error = f"HTTP status {status}" if status.isdigit() else "no HTTP status"
+        self._status = int(status) if _STATUS.fullmatch(status) else 0
+        if not self._status or self._status >= FIRST_ERROR_STATUS:
+            self._error = f"HTTP status {status}" if self._status else "no HTTP status"
             self._may_have_worked = may_have_worked(status, headers, attributes)
+            self._failure = reply_failure(self._status, headers, attributes)
         elif not message.end_of_stream and routed.decision is not None:
             self._reader = self._reader_of(headers)
         if self._reader is None:
@@ -71,6 +81,8 @@ class PassingReply:
     def feed(self, piece: bytes) -> None:
         """Looks into a piece of the body."""
         if self._reader is not None:
+            if not self._first_byte_s:
+                self._first_byte_s = perf_counter()
             self._reader.feed(piece)
 
     def end(self) -> None:
@@ -78,13 +90,21 @@ class PassingReply:
         if self._reader is not None:
             self._ended = "read"
 
-    def outcome(self, decision_id: str, latency_ms: float) -> OutcomeReport:
+    def outcome(self, decision_id: str, sent_s: float) -> OutcomeReport:
         """Returns the outcome to be booked, and counts the reply.
 
         Args:
             decision_id: of the decision.
-            latency_ms: from the request to the end of the stream.
+            sent_s: when the request was sent on, in seconds of ``perf_counter``.
         """
+        latency_ms = (perf_counter() - sent_s) * 1e3
+        found = self._outcome(decision_id, sent_s, latency_ms)
+        if self._status == TIMED_OUT:
+            # Nobody waited any longer: the answer would have taken more time than that.
+            found = replace(found, latency_ms=latency_ms)
+        return replace(found, status=self._status, failure=self._failure, witnessed=True)
+
+    def _outcome(self, decision_id: str, sent_s: float, latency_ms: float) -> OutcomeReport:
         if self._error:
             self._tally.reply("failed")
             return OutcomeReport(
@@ -102,6 +122,9 @@ class PassingReply:
             latency_ms if finished else None,
             self._tally,
             broke_off=not finished,
+            first_token_ms=(self._first_byte_s - sent_s) * 1e3
+            if finished and self._first_byte_s
+            else None,
         )
 
     def _reader_of(self, headers: dict[str, str]) -> UsageReader | None:

@@ -127,30 +127,31 @@ class AwaitedReplies:
             self._tally.entry("lost")
             return None
         found = self._outcome(entry)
+        found = replace(found, model=entry.model, age_s=entry.took_s)
         told = found.usage is not None and not found.estimated
         if told or (found.error and not found.estimated):
-            return replace(found, model=entry.model)
-        return OutcomeReport(
-            found.decision_id,
-            cost_usd=entry.predicted_cost_usd,
-            model=entry.model,
-            error=found.error,
-            estimated=True,
-        )
+            return found
+        return replace(found, cost_usd=entry.predicted_cost_usd, usage=None, estimated=True)
 
     def _outcome(self, entry: LogEntry) -> OutcomeReport:
         decision_id, status = entry.decision_id, entry.status
+        timed_out_ms = entry.timed_out_ms
         if status >= FIRST_ERROR_STATUS:
             self._tally.reply("failed")
             estimated = (
                 self._settings().processor.failed_upstream == "estimate" and entry.may_have_worked
             )
-            return OutcomeReport(decision_id, error=f"HTTP status {status}", estimated=estimated)
-        broke_off = entry.broke_off
-        return settled_by(
-            decision_id,
-            entry.reading(),
-            None if broke_off else entry.latency_ms,
-            self._tally,
-            broke_off=broke_off,
-        )
+            found = OutcomeReport(decision_id, error=f"HTTP status {status}", estimated=estimated)
+        else:
+            broke_off = entry.broke_off
+            found = settled_by(
+                decision_id,
+                entry.reading(),
+                None if broke_off else entry.latency_ms,
+                self._tally,
+                broke_off=broke_off,
+                first_token_ms=None if broke_off else entry.first_byte_ms,
+            )
+        found = replace(found, status=status, failure=entry.failure, witnessed=True)
+        # Nobody waited any longer: the answer would have taken more time than that.
+        return found if timed_out_ms is None else replace(found, latency_ms=timed_out_ms)

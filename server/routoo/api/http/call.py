@@ -20,6 +20,9 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 CERTIFICATE: Final = "routoo.certificate"
 """Key of a scope's ``state`` with the facts about the client's certificate."""
+WHOLE_REPLY: Final = "routoo.whole_reply"
+"""Key of a scope's ``state`` with a function that sends head and body of a reply in one packet, as
+far as it can; it gets status, headers and body, and returns whether it has sent them."""
 TIMEOUT_HEADER: Final = b"x-request-timeout-ms"
 """The time in milliseconds, from the request's arrival on, after which nobody waits for a reply."""
 _LONGEST_TIMEOUT_DIGITS: Final = 9
@@ -35,7 +38,7 @@ class HttpCall:
         path: without the query.
         headers: names in lower case, and values; of a name that comes twice, the last value.
         receive: of ASGI; for answers that read the body by themselves.
-        send: of ASGI; for answers that write the reply by themselves, after ``begin``.
+        send: of ASGI.
         admission: the caller, once it is let in.
         body: the whole body, once it is read.
         complete: whether the request has arrived to its end.
@@ -140,7 +143,7 @@ class HttpCall:
         return f"ipv6:%5B{host}%5D:{port}" if ":" in host else f"ipv4:{host}:{port}"
 
     async def begin(self, status: int, headers: Headers) -> None:
-        """Sends status and headers of the reply; the body follows by ``send``."""
+        """Sends status and headers of the reply; the body follows by ``write`` and ``end``."""
         self.begun = True
         if self.closes:
             headers = (*headers, (b"connection", b"close"))
@@ -158,8 +161,23 @@ class HttpCall:
             headers: further ones; their names in lower case.
         """
         of_body = (b"content-type", content_type), (b"content-length", b"%d" % len(body))
-        await self.begin(status, (*of_body, *headers))
+        headers = (*of_body, *headers)
+        whole = self.scope["state"].get(WHOLE_REPLY)
+        if whole is not None:
+            closing = (*headers, (b"connection", b"close")) if self.closes else headers
+            if whole(status, closing, body):
+                self.begun = True
+                return
+        await self.begin(status, headers)
         await self.send({"type": "http.response.body", "body": body})
+
+    async def write(self, part: bytes) -> None:
+        """Sends a part of the body of a reply that has begun, once the caller takes more."""
+        await self.send({"type": "http.response.body", "body": part, "more_body": True})
+
+    async def end(self) -> None:
+        """Ends the body of a reply that has begun."""
+        await self.send({"type": "http.response.body", "body": b""})
 
     async def gone(self) -> None:
         """Waits until the caller has closed the connection; the body has to be read before."""

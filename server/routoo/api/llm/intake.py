@@ -63,8 +63,8 @@ async def decided(
     data: bytes,
     settings: ProcessorSettings,
     admit: Callable[[], Admission],
-    offered: tuple[str, ...] | None = None,
     hold: Callable[[int], None] = lambda _size_bytes: None,
+    offered: tuple[str, ...] | None = None,
 ) -> Accepted | Refusal | None:
     """Reads a body and decides the request; None: it goes on as it came.
 
@@ -78,9 +78,9 @@ async def decided(
         data: the body.
         settings: of the processor.
         admit: lets the sender in, or raises.
+        hold: reserves the memory of a body of a length in bytes, or raises.
         offered: the models and arms that the caller of this function sends requests to, empty: all
             of the pool; None: somebody else sends them, to the models that the settings name.
-        hold: reserves the memory of a body of a length in bytes, or raises.
     """
     passes = settings.named_models == "pass" and offered is None
     names = settings.route_names if passes else EVERY_NAME

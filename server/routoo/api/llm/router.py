@@ -187,6 +187,7 @@ class Router:
             # Read after the last await, as a reload may exchange the engine during one.
             engine, settings = self._current.engine, self._current.settings
             own = NOTHING_ASKED if engine.pool.arms is None else own_asking(head.api, body)
+            forwards = offered is not None
             if offered is None:
                 offered = _speaking(head.api, settings.processor)
             request = _request(
@@ -195,7 +196,7 @@ class Router:
             if not named:
                 derives = settings.sessions.derive and engine.accounting.sessions.keeps
                 session = session_of(read_fields(head.ours), told, derives=derives)
-                request = replace(request, session=session)
+                request = replace(request, session=session, retried=forwards or request.retried)
             entered_s = self._overload.enter()
             decision = await engine.route(request)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer

@@ -165,7 +165,7 @@ def schema(
     """
     import orjson
 
-    from routoo.config.schema import schema_of
+    from routoo.cli.output.schema import schema_of
 
     if kind is SchemaOf.SETTINGS:
         from routoo.config.settings import Settings

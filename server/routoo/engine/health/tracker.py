@@ -107,10 +107,12 @@ class ProviderHealth:
         """Notes what a report tells of a model; the arguments are those of ``failed``."""
         if outcome.tenant is not None and not self._settings.tenants_report:
             return
+        if asked_s is None:
+            asked_s = self._clock_s() - outcome.age_s
         if outcome.failure is not None:
             self.failed(model, outcome.failure, asked_s)
-        elif outcome.error:
-            self.refused(model)
+        elif outcome.error or (outcome.estimated and not outcome.status):
+            self.refused(model)  # or the caller left before there was a reply
         else:
             self.worked(model, asked_s)
 
@@ -125,6 +127,9 @@ class ProviderHealth:
         """
         at = self._units.of_model.get(model)
         if at is None:
+            return
+        if failure.cause is Cause.CREDENTIALS and not self._settings.credentials:
+            self.refused(model)
             return
         labels = (self._units.provider(at), model, failure.cause.label)
         self.counts.failures.labels(*labels).inc()

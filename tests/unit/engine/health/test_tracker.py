@@ -155,6 +155,15 @@ def test_an_error_of_the_callers_own_is_no_failure() -> None:
     assert health.is_well
 
 
+def test_a_refused_key_counts_unless_callers_bring_their_own() -> None:
+    refused = ProviderFailure(Cause.CREDENTIALS)
+    for counts in (True, False):
+        health = tracker(pool("a/x", "a/y"), credentials=counts)
+        for _ in range(3):
+            health.failed("a/x", refused)
+        assert health.is_well is not counts
+
+
 def test_an_opening_and_a_closing_is_logged_and_counted() -> None:
     clock = Clock()
     health = tracker(pool("a/x", "b/y"), clock, slow_start_s=0)

@@ -16,11 +16,13 @@ from routoo.api.http.proxy.catalogue import COUNT_TOKENS, DoorCatalogue
 from routoo.api.http.proxy.exchange import Forwarding
 from routoo.api.http.proxy.provider import AttemptError
 from routoo.api.http.proxy.upstreams import Upstreams
+from routoo.api.llm.content_coding import codings_of
 from routoo.api.llm.headers import PREFIX
 from routoo.api.llm.intake import Accepted, decided
 from routoo.api.llm.refusal import Refusal, refusal_of
 from routoo.api.llm.router import Head, Routed, Router
 from routoo.api.llm.settlement import OutcomeQueue
+from routoo.api.memory.in_flight import message_bytes
 from routoo.api.security.gate import Admission
 from routoo.errors import ConfigError, NoEligibleModelError
 
@@ -94,6 +96,7 @@ class LlmDoors:
                 path,
                 partial(self._answer, api),
                 rpc=_RPCS[api],
+                decodes=True,
                 refuse=partial(self._refuse, api),
             )
             for path, api in PATHS.items()
@@ -130,6 +133,9 @@ class LlmDoors:
         upstreams, terms = self._upstreams(), self._terms_of(settings.processor)
         if len(call.body) > terms.max_body_bytes:
             raise HttpError(413, f"the body is longer than {terms.max_body_bytes} bytes; send less")
+        coding = call.header(b"content-encoding")
+        if codings_of(coding) is None:
+            raise HttpError(415, f"content-encoding {coding[:40]} is not read; send plain JSON")
         offered = upstreams.offered(api, terms)
         if offered is None:
             raise _no_upstream(api)
@@ -138,7 +144,14 @@ class LlmDoors:
         admission = Admission(call.admission.caller)
         head = head_of(api, call)
         found = await decided(
-            self._router, self._calls.aside, head, call.body, terms, lambda: admission, offered
+            self._router,
+            self._calls.aside,
+            head,
+            call.body,
+            terms,
+            lambda: admission,
+            partial(self._hold, call),
+            offered,
         )
         if found is None:
             raise HttpError(
@@ -155,6 +168,12 @@ class LlmDoors:
         if not attempts:
             raise _no_upstream(api, found.found.model)
         await self._forward(call, api, attempts)
+
+    def _hold(self, call: HttpCall, length: int) -> None:
+        """Reserves the memory of a body that was decompressed to a length in bytes."""
+        more_bytes = message_bytes(length)
+        self._calls.in_flight.take(more_bytes, own_bytes=call.held_bytes)
+        call.held_bytes += more_bytes
 
     async def _forward_counting(
         self, call: HttpCall, body: RequestBody, target: UpstreamTarget
@@ -272,6 +291,7 @@ def head_of(api: Api, call: HttpCall) -> Head:
         names=frozenset(name for name, _ in headers),
         request_id=call.header(b"x-request-id"),
         traceparent=call.header(b"traceparent"),
+        codings=codings_of(call.header(b"content-encoding")) or (),
     )
 
 
