@@ -7,17 +7,21 @@ break off, and streams that are abandoned. A stream's number is the seed that dr
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import random
+import zlib
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
 import orjson
+import zstandard
 from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc
 
-from routoo.api.llm.bodies.request_body import read_body
+from routoo.api.llm.bodies.request_body import read_body, read_head
+from routoo.errors import UnreadableBodyError
 from support.processor_stream import METHOD
 
 HANG_S = 30.0
@@ -28,7 +32,15 @@ MOST_FINDINGS = 20
 POOL = ("small", "medium", "large")
 _PATHS = (
     *("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages"),
-    *("/v1/models", "", "?", "/chat/completions?x=1", "\0", "/" * 3000),
+    "/v1/messages/count_tokens",
+    *(
+        "/v1/models",
+        "",
+        "?",
+        "/chat/completions?x=1",
+        "\0",
+        "/" * 3000,
+    ),
 )
 _NAMES = (
     *(":method", ":path", ":status", "content-length", "content-encoding", "content-type"),
@@ -37,7 +49,23 @@ _NAMES = (
     *("x-routoo-", "x-routoo-nothing", "transfer-encoding", "accept-encoding", "x-request-id", ""),
 )
 _VALUES = (
-    *("", "0", "-1", "1", "nan", "inf", "1e999", "9" * 30, "gzip", "identity", "chunked", "POST"),
+    *(
+        "",
+        "0",
+        "-1",
+        "1",
+        "nan",
+        "inf",
+        "1e999",
+        "9" * 30,
+        "gzip",
+        "deflate",
+        "zstd",
+        "br",
+        "identity",
+        "chunked",
+        "POST",
+    ),
     *("200", "500", "999", "abc", "application/json", "text/event-stream", "auto", ",,,", "\xff"),
 )
 _KEYS = (
@@ -61,10 +89,16 @@ _BROKEN = (
 
 
 class Chance:
-    """Draws messages; the same seed draws the same."""
+    """Draws messages; the same seed draws the same.
+
+    Attributes:
+        is_gateway: whether the stream is one of a gateway whose modes are fixed, which sends its
+            messages without waiting for answers.
+    """
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)  # noqa: S311 - not for secrets
+        self.is_gateway = self._random.random() < 0.4
 
     def stream(self) -> list[bytes]:
         """Draws the messages of one stream: first valid ones, then any."""
@@ -74,7 +108,10 @@ class Chance:
             lambda: self._headers("response_headers", {":status": "200", **self._kind()}),
             lambda: self._body("response_body", self._reply(), end=self._often()),
         ]
-        messages = [make() for make in honest[: self._random.randrange(5)]]
+        if self.is_gateway:
+            honest[1:2] = [self._piece] * self._random.randrange(5)
+            honest += [lambda: self._trailers("response_trailers")]
+        messages = [make() for make in honest[: self._random.randrange(len(honest) + 1)]]
         messages += [self._any() for _ in range(self._random.randrange(3))]
         return messages or [self._any()]
 
@@ -107,12 +144,27 @@ class Chance:
             return self._body(
                 self._pick(("request_body", "response_body")), self._object(), end=self._often()
             )
+        return self._trailers(self._pick(("request_trailers", "response_trailers")))
+
+    def _trailers(self, name: str) -> bytes:
         trailers = ext_proc.ProcessingRequest()
-        getattr(trailers, self._pick(("request_trailers", "response_trailers"))).SetInParent()
+        getattr(trailers, name).SetInParent()
         return _bytes(trailers)
 
+    def _piece(self) -> bytes:
+        """Draws a piece of a body, or the rest of it in one of its codings."""
+        body = self._object()
+        kind = self._random.randrange(4)
+        if kind == 0:
+            return self._trailers("request_trailers")
+        if kind == 1:
+            body = self._pick((gzip.compress, zlib.compress, zstandard.compress))(body)
+        start = self._random.randrange(len(body) + 1)
+        piece = self._pick((body, body[:start], body[start:]))
+        return self._body("request_body", piece, end=not self._often())
+
     def _honest_headers(self) -> dict[str, str]:
-        headers = {":method": "POST", ":path": self._pick(_PATHS[:4])}
+        headers = {":method": "POST", ":path": self._pick(_PATHS[:5])}
         if self._random.random() < 0.3:
             headers[self._pick(_NAMES)] = self._pick(_VALUES)
         return headers
@@ -124,6 +176,11 @@ class Chance:
         message = ext_proc.ProcessingRequest()
         part = getattr(message, name)
         part.end_of_stream = self._random.random() < 0.05
+        if self.is_gateway and name == "request_headers":
+            modes = message.protocol_config
+            modes.request_body_mode = self._random.randrange(6)
+            modes.response_body_mode = self._random.randrange(6)
+            modes.send_body_without_waiting_for_header_response = self._often()
         for key, value in headers.items():
             part.headers.headers.add(key=key, raw_value=value.encode("latin-1", "replace"))
         return _bytes(message)
@@ -213,6 +270,9 @@ async def _send(method: Any, chance: Chance, number: int, found: Found) -> None:
 
 
 async def _talk(call: Any, chance: Chance, found: Found) -> None:
+    if chance.is_gateway:
+        await _pour(call, chance, found)
+        return
     for message in chance.stream():
         await call.write(message)
         answer = await call.read()
@@ -227,6 +287,25 @@ async def _talk(call: Any, chance: Chance, found: Found) -> None:
         pass
 
 
+async def _pour(call: Any, chance: Chance, found: Found) -> None:
+    """Sends all messages of a gateway, and reads the answers meanwhile."""
+
+    async def read() -> None:
+        while (answer := await call.read()) is not grpc.aio.EOF:
+            found.answers[_check(answer)] += 1
+
+    reading = asyncio.ensure_future(read())
+    try:
+        for message in chance.stream():
+            await call.write(message)
+        if chance.leaves():
+            call.cancel()
+        else:
+            await call.done_writing()
+    finally:
+        await reading
+
+
 def _check(answer: bytes) -> str:
     message = ext_proc.ProcessingResponse.FromString(answer)
     kind = message.WhichOneof("response")
@@ -236,9 +315,17 @@ def _check(answer: bytes) -> str:
         assert message.immediate_response.status.code != 500, "status 500"
         return f"refused {message.immediate_response.status.code}"
     mutation = message.request_body.response.body_mutation
-    if mutation.body:
-        assert read_body(mutation.body, POOL) is not None, "another model"
+    if mutation.streamed_response.body:
+        return "piece"
+    if mutation.body and message.request_body.response.header_mutation.set_headers:
+        try:
+            body = read_body(mutation.body, POOL)
+        except UnreadableBodyError:  # the head of a body
+            body = read_head(mutation.body, POOL)
+        assert body is not None, "another model"
         return "routed"
+    if message.request_headers.response.header_mutation.set_headers:
+        return "routed headers"
     return str(kind)
 
 

@@ -56,10 +56,12 @@ class ProcessorSettings(Section):
     """Whether Envoy's external processing is served."""
     route_names: tuple[str, ...] = Field(default=("auto",), min_length=1)
     """Requests whose ``model`` is one of these are routed; all others pass untouched."""
-    max_body_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, le=1024**3)
-    """Longest request body that is read."""
-    on_too_large: Literal["pass", "refuse"] = "pass"
-    """A longer body is passed on as it came, or refused with 413."""
+    max_body_bytes: int = Field(default=6 * 1024 * 1024, ge=1024, le=1024**3)
+    """Longest request body that is read. It has to fit in a message, see
+    ``limits.max_message_bytes``."""
+    on_too_large: Literal["head", "pass", "refuse"] = "head"
+    """A longer body is routed by its first ``max_body_bytes``, where they have its ``model``, and
+    else passed on as it came; or passed on in any case; or refused with 413."""
     on_unreadable: Literal["pass", "refuse"] = "pass"
     """A body in an unknown coding, or one that is not JSON and holds no route name, is passed on as
     it came, or refused with 415 or 400."""
@@ -124,7 +126,7 @@ class ProcessorSettings(Section):
     @model_validator(mode="after")
     def _nothing_gets_by(self) -> ProcessorSettings:
         passing = [
-            name for name in ("on_too_large", "on_unreadable") if getattr(self, name) == "pass"
+            name for name in ("on_too_large", "on_unreadable") if getattr(self, name) != "refuse"
         ]
         if self.named_models != "pass" and passing:
             raise ValueError(

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import grpc
 import httpx
 import orjson
 import pytest
 import pytest_asyncio
+from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc
 
 from support.peers.llm_upstream import INPUT_TOKENS, OUTPUT_TOKENS, Upstream, upstream
 from support.peers.real_envoy import envoy_config, manager, processor, running_envoy
-from support.processor_stream import CHAT, chat_body
+from support.processor_stream import CHAT, METHOD, chat_body
 from support.tiny_service import Running, serving, tiny_settings
 from support.watched import HANG_S
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -86,17 +89,19 @@ class Site:
 
 
 @asynccontextmanager
-async def site_of(
-    folder: Path, modes: dict[str, str], filter_settings: dict[str, Any], **sections: Any
-) -> AsyncIterator[Site]:
-    settings = {"enabled": True, "max_body_bytes": MOST_BYTES, **sections.pop("processor", {})}
+async def site_of(folder: Path, change: Callable[[dict[str, Any]], None]) -> AsyncIterator[Site]:
+    """Runs a site.
+
+    Args:
+        folder: for its files.
+        change: changes Envoy's configuration in place.
+    """
+    settings = {"enabled": True, "max_body_bytes": MOST_BYTES}
     async with AsyncExitStack() as all_of_it:
         local = await all_of_it.enter_async_context(upstream())
         hosted = await all_of_it.enter_async_context(upstream())
         routoo = await all_of_it.enter_async_context(
-            serving(
-                tiny_settings(folder, processor=settings, corrections={"learn": False}, **sections)
-            )
+            serving(tiny_settings(folder, processor=settings, corrections={"learn": False}))
         )
         config, port = envoy_config(
             routoo=int(routoo.service.address.rpartition(":")[2]),
@@ -104,11 +109,12 @@ async def site_of(
             hosted=hosted.port,
             local_models="small",
         )
-        configure(config, modes, filter_settings)
+        change(config)
         await all_of_it.enter_async_context(running_envoy(config, folder, port))
         http = await all_of_it.enter_async_context(
             httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=HANG_S)
         )
+        modes = processor(config)["processing_mode"]
         reads_reply = modes.get("response_body_mode", "NONE") != "NONE"
         yield Site(routoo, local, hosted, http, reads_reply)
 
@@ -133,7 +139,9 @@ def configure(
 async def running(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Site]:
-    async with site_of(tmp_path_factory.mktemp("modes"), *WAYS[request.param]) as found:
+    way = WAYS[request.param]
+    folder = tmp_path_factory.mktemp("modes")
+    async with site_of(folder, lambda config: configure(config, *way)) as found:
         yield found
 
 
@@ -224,3 +232,81 @@ async def test_many_at_once(site: Site) -> None:
         assert orjson.loads(reply.content)["model"] == model
 
     await asyncio.gather(*map(one, range(32)))
+
+
+@asynccontextmanager
+async def second_processor() -> AsyncIterator[tuple[int, list[bytes]]]:
+    """Runs a processor in full duplex as a gateway's own: it changes every body a little.
+
+    Yields:
+        Its port, and the bodies that it has seen.
+    """
+    bodies: list[bytes] = []
+
+    async def process(messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+        body = b""
+        async for message in messages:
+            request = ext_proc.ProcessingRequest.FromString(message)
+            kind = request.WhichOneof("request")
+            answer = ext_proc.ProcessingResponse()
+            if kind == "request_body":
+                body += request.request_body.body
+                if not request.request_body.end_of_stream:
+                    continue
+                bodies.append(body)
+                first = ext_proc.ProcessingResponse()
+                option = first.request_headers.response.header_mutation.set_headers.add()
+                option.header.key, option.header.raw_value = "x-seen", b"yes"
+                yield first.SerializeToString()
+                mutation = answer.request_body.response.body_mutation
+                mutation.streamed_response.body = body + b" "
+                mutation.streamed_response.end_of_stream = True
+            elif kind == "response_headers":
+                answer.response_headers.SetInParent()
+            else:
+                continue
+            yield answer.SerializeToString()
+
+    server = grpc.aio.server()
+    method = grpc.stream_stream_rpc_method_handler(process)
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler(METHOD.split("/")[1], {"Process": method}),)
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield port, bodies
+    finally:
+        await server.stop(None)
+
+
+@pytest.mark.parametrize("size", [0, 100_000])
+async def test_two_processors_in_one_chain(tmp_path: Path, size: int) -> None:
+    def chain(config: dict[str, Any], port: int) -> None:
+        configure(config, *WAYS["duplex both ways"])
+        second = copy.deepcopy(manager(config)["http_filters"][0])
+        second["name"] = "second"
+        second["typed_config"]["processing_mode"] = DUPLEX
+        second["typed_config"]["grpc_service"]["envoy_grpc"]["cluster_name"] = "second"
+        manager(config)["http_filters"].insert(1, second)
+        clusters = config["static_resources"]["clusters"]
+        cluster = copy.deepcopy(next(one for one in clusters if one["name"] == "routoo"))
+        cluster["name"] = cluster["load_assignment"]["cluster_name"] = "second"
+        endpoint = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]
+        endpoint["address"]["socket_address"]["port_value"] = port
+        clusters.append(cluster)
+
+    async with (
+        second_processor() as (port, bodies),
+        site_of(tmp_path, lambda config: chain(config, port)) as site,
+    ):
+        body = chat_body("hard", metadata={"x": "y" * size})
+        reply = await site.post(body)
+        assert (reply.status_code, reply.headers["x-routoo-model"]) == (200, "large")
+        routed = body.replace(b'"auto"', b'"large"')
+        assert bodies == [routed]
+        assert site.hosted.last.body == routed + b" "
+        assert site.hosted.last.headers["x-seen"] == "yes"
+        assert site.hosted.last.headers["x-routoo-model"] == "large"
+        await site.settled()
+        assert site.metric("routoo_http_replies_total", result="read") == 1

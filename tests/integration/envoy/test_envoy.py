@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import openai
+import orjson
 import pytest
 import pytest_asyncio
 
@@ -37,6 +38,7 @@ USD = {
 BODY_BYTES = 64 * 1024
 ENVOY_BYTES = 128 * 1024
 SHORT_BYTES = 16 * 1024
+MIB = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,9 @@ class Site:
 
 
 @asynccontextmanager
-async def site_of(folder: Path, **sections: Any) -> AsyncIterator[Site]:
+async def site_of(
+    folder: Path, *, buffer_bytes: int = ENVOY_BYTES, **sections: Any
+) -> AsyncIterator[Site]:
     settings = {"enabled": True, "max_body_bytes": BODY_BYTES, **sections.pop("processor", {})}
     async with AsyncExitStack() as all_of_it:
         local = await all_of_it.enter_async_context(upstream())
@@ -94,7 +98,7 @@ async def site_of(folder: Path, **sections: Any) -> AsyncIterator[Site]:
             local_models="small",
         )
         listener = config["static_resources"]["listeners"][0]
-        listener["per_connection_buffer_limit_bytes"] = ENVOY_BYTES
+        listener["per_connection_buffer_limit_bytes"] = buffer_bytes
         # Everything runs in this process, on a machine that may be busy.
         processor(config).update({"message_timeout": f"{HANG_S:.0f}s"})
         await all_of_it.enter_async_context(running_envoy(config, folder, port))
@@ -266,8 +270,8 @@ async def test_a_refusal_is_an_error_of_the_client_library(site: Site) -> None:
         (b"", {}),
         (b'{"model":"large"', {}),
         (b"\x1f\x8b\x08 gzip", {"content-encoding": "gzip"}),
-        (b'{"model":"auto","x":"' + b"x" * BODY_BYTES + b'"}', {}),
-        (b'{"model":"auto","x":"' + b"x" * 8 * ENVOY_BYTES + b'"}', {}),
+        (b'{"x":"' + b"x" * BODY_BYTES + b'","model":"auto"}', {}),
+        (b'{"x":"' + b"x" * 8 * ENVOY_BYTES + b'","model":"auto"}', {}),
     ],
 )
 async def test_what_is_not_read_passes(site: Site, body: bytes, headers: dict[str, str]) -> None:
@@ -276,23 +280,46 @@ async def test_what_is_not_read_passes(site: Site, body: bytes, headers: dict[st
 
 
 @pytest.mark.parametrize("size", [100, BODY_BYTES + 1000, 8 * ENVOY_BYTES])
-async def test_a_chunked_body(site: Site, size: int) -> None:
-    body = b'{"model":"auto","messages":[{"content":"easy"}],"x":"' + b"x" * size + b'"}'
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_a_body_of_any_length(site: Site, size: int, chunked: bool) -> None:  # noqa: FBT001
+    body = b'{"model":"auto","messages":[{"content":"easy"}],"user":"' + b"x" * size + b'"}'
 
     async def pieces() -> AsyncIterator[bytes]:
         for start in range(0, len(body), 50_000):
             yield body[start : start + 50_000]
+            await asyncio.sleep(0)
 
-    reply = await site.http.post(CHAT, content=pieces())
+    reply = await site.http.post(CHAT, content=pieces() if chunked else body)
+    if size > ENVOY_BYTES and not chunked:  # as text, the rest would fit in no model
+        assert "context_window_tokens" in reply.json()["error"]["message"]
+        return
     assert reply.status_code == 200
-    if size < BODY_BYTES:
-        assert site.local.last.body == body.replace(b'"auto"', b'"small"')
-        lengths = {"content-length", "transfer-encoding"} & site.local.last.headers.keys()
-        assert lengths == {
-            "transfer-encoding"
-        }  # never both, as servers differ in which one they use
-    else:
-        assert site.hosted.last.body == body
+    # As text, what Envoy has of the rest would not fit in the small model.
+    took = site.local if size < ENVOY_BYTES else site.hosted
+    model = took.last.headers["x-routoo-model"]
+    assert (model == "small") == (took is site.local)
+    assert took.last.body == body.replace(b'"auto"', b'"%b"' % model.encode())
+    # Never both, as servers differ in which one they use.
+    assert len({"content-length", "transfer-encoding"} & took.last.headers.keys()) == 1
+
+
+@pytest.mark.parametrize("last", [False, True])
+async def test_a_chat_with_a_large_image(tmp_path: Path, last: bool) -> None:  # noqa: FBT001
+    url = f"data:image/png;base64,{'iVBORw0KGgo' * 460_000}"
+    content = [{"type": "text", "text": "easy"}, {"type": "image_url", "image_url": {"url": url}}]
+    said = {"messages": [{"role": "user", "content": content}]}
+    body = {**said, "model": "auto"} if last else {"model": "auto", **said}
+    async with site_of(
+        tmp_path, processor={"max_body_bytes": 6 * MIB}, buffer_bytes=7 * MIB
+    ) as site:
+        for spaces in (0, 2 * MIB):  # the second is longer than may be read
+            sent = orjson.dumps(body).replace(b'"text"', b" " * spaces + b'"text"', 1)
+            reply = await site.post(sent)
+            assert reply.status_code == 200, reply.text
+            routed = not (last and spaces)
+            assert site.hosted.last.body == (
+                sent.replace(b'"auto"', b'"large"') if routed else sent
+            )
 
 
 async def test_a_compressed_reply_is_settled_at_the_estimate(site: Site) -> None:

@@ -261,6 +261,30 @@ async def test_a_body_that_is_too_long_is_held_no_longer(tiny: Running) -> None:
     assert (found, part.end_of_stream) == (body, True)
 
 
+@pytest.mark.parametrize("early", [False, True])
+async def test_a_body_that_is_too_long_is_routed_by_its_head(tiny: Running, early: bool) -> None:  # noqa: FBT001
+    url = f"data:image/png;base64,{'A' * 2 * MOST_BYTES}"
+    said = [{"type": "text", "text": "hard"}, {"type": "image_url", "image_url": {"url": url}}]
+    body = chat_body(said)
+    message = first(STREAMED, early=True) if early else first(DUPLEX)
+    async with stream(tiny.channel) as one:
+        found = b""
+        await send(one, message)
+        for piece in split(body, 300_000):
+            await send(one, piece)
+        headers = (await read(one)).request_headers.response.header_mutation
+        assert headers_of(headers)["x-routoo-model"] == "large"
+        assert "content-length" not in headers_of(headers)
+        while len(found) < len(body) + 1:
+            mutation = (await read(one)).request_body.response.body_mutation
+            if early and not mutation.ByteSize():  # a piece that goes on as it came
+                break
+            found += mutation.body or mutation.streamed_response.body
+    expected = body.replace(b'"auto"', b'"large"')
+    assert expected.startswith(found)
+    assert len(found) > MOST_BYTES if early else found == expected
+
+
 async def test_gathered_bodies_have_their_share_of_the_memory(tmp_path: Path) -> None:
     limits = {"max_in_flight_bytes": 2 * MOST_BYTES, "max_message_bytes": MOST_BYTES}
     async with (

@@ -104,6 +104,8 @@ class Exchange:
         self._counts = False
         self._gathered: list[bytes] = []
         self._gathered_bytes = 0
+        self._told_bytes = 0
+        self._takes_length = True
         self._request: Head | None = None
         self._routed: Routed | None = None
         self.sent_s = 0.0
@@ -235,21 +237,23 @@ class Exchange:
             codings=codings or (),
         )
         length = by_name.get("content-length", "")
-        is_long = length.isascii() and length.isdigit() and len(length) < _MOST_DIGITS
-        if is_long and int(length) > self._settings.max_body_bytes:
+        if length.isascii() and length.isdigit() and len(length) < _MOST_DIGITS:
+            self._told_bytes = int(length)
+        is_long = self._told_bytes > self._settings.max_body_bytes
+        if is_long and self._settings.on_too_large != "head":
             rule, refusal = self._settings.on_too_large, too_large(self._settings)
         elif codings is None:
             rule = self._settings.on_unreadable
             refusal = unreadable(415, f"content-encoding {encoding[:40]} is not read")
         else:
-            return self._ask_for_body(told=bool(length))
+            return self._ask_for_body(fits=bool(length) and not is_long)
         return self._pass_headers() if rule == "pass" else self._refuse(refusal)
 
-    def _ask_for_body(self, *, told: bool) -> Sequence[bytes]:
+    def _ask_for_body(self, *, fits: bool) -> Sequence[bytes]:
         """Asks for the body.
 
         Args:
-            told: whether its length is known.
+            fits: whether its length is known, and may be read.
         """
         self._next = _Next.REQUEST_BODY
         modes = self._modes
@@ -257,8 +261,8 @@ class Exchange:
             return ()
         # Envoy refuses a body that does not fit in its buffer, unless it may send a part of it. A
         # piece of a streamed body must not be taken for such a part.
-        whole = told or modes.is_gathered or self._settings.on_too_large == "refuse"
-        whole = whole and modes.request is not BodyMode.PARTIAL
+        whole = fits or modes.is_gathered or self._settings.on_too_large == "refuse"
+        self._takes_length = whole = whole and modes.request is not BodyMode.PARTIAL
         return (messages.ask_for_body(self._removed, whole=whole, reply=self._reads_reply),)
 
     async def _request_body(self, message: Message) -> Sequence[bytes] | None:
@@ -302,33 +306,37 @@ class Exchange:
             trailers: whether trailers follow.
         """
         assert self._request is not None  # noqa: S101 - its headers came before
-        if self._counts and whole:
+        if self._counts and whole and len(data) <= self._settings.max_body_bytes:
             answer = await self._questions.count(data, self._request.codings)
             if answer is not None:
                 return self._answered(answer)
-        found: Accepted | Refusal | None
-        if self._counts:
-            found = None
-        elif not whole or len(data) > self._settings.max_body_bytes:
-            found = None if self._settings.on_too_large == "pass" else too_large(self._settings)
-        else:
-            found = await decided(
-                self._router,
-                self._aside,
-                self._request,
-                data,
-                self._settings,
-                self._admit,
-                hold=self._held.gather,
-            )
-        self._gathered_bytes = 0
+        end = whole and not trailers
+        most_bytes = self._settings.max_body_bytes
+        request, rule = self._request, self._settings.on_too_large
+        is_cut = not whole or len(data) > most_bytes
+        if self._counts or (is_cut and (rule == "pass" or (rule == "head" and request.codings))):
+            return self._pass_body(data, end=end)
+        if is_cut:
+            if rule == "refuse":
+                return self._refuse(too_large(self._settings))
+            unseen_bytes = max(self._told_bytes, len(data)) - min(most_bytes, len(data))
+            request = replace(request, unseen_bytes=unseen_bytes)
+        found = await decided(
+            self._router,
+            self._aside,
+            request,
+            data[:most_bytes],
+            self._settings,
+            self._admit,
+            hold=self._held.gather,
+        )
         if isinstance(found, Refusal):
             return self._refuse(found)
         if found is None:
-            return self._pass_body(data, end=whole and not trailers)
-        return self._sent_on(found, end=whole and not trailers)
+            return self._pass_body(data, end=end)
+        return self._sent_on(found, data[most_bytes:], end=end)
 
-    def _sent_on(self, accepted: Accepted, *, end: bool) -> Sequence[bytes]:
+    def _sent_on(self, accepted: Accepted, rest: bytes, *, end: bool) -> Sequence[bytes]:
         head = accepted.head
         self._routed = found = accepted.found
         if found.decision is not None:
@@ -340,12 +348,12 @@ class Exchange:
             self._logged.expect(found.decision.decision_id, found.decision.tenant)
         self._tally.request("fallback" if found.decision is None else "routed")
         changes, plan = accepted.changes(self._settings), ""
-        data = changed(accepted.body.data, changes)
+        data = changed(accepted.body.came, changes) + rest
         headers = list(found.headers)
         fallback = self._fallback = found.fallback
         if fallback is not None:
             instead = accepted.changes_for(fallback, self._settings)
-            plan = retry.plan_of(fallback, accepted.body.data, changes, instead)
+            plan = retry.plan_of(fallback, accepted.body.came, changes, instead)
             headers.append((FALLBACK_MODEL, fallback.model))
             wait_s = self._settings.first_byte_s
             if wait_s and accepted.streams:
@@ -355,7 +363,7 @@ class Exchange:
             removed.add("accept-encoding")
         if head.codings:
             removed.add("content-encoding")
-        if end:
+        if end and self._takes_length:
             headers.append(("content-length", str(len(data))))
         return self._go_on(data, headers, sorted(removed), plan, end=end)
 

@@ -97,8 +97,9 @@ _BODY_MODES = {
 }
 _ASKED = {key: _after_request_headers(mode, ()) for key, mode in _BODY_MODES.items()}
 # Envoy sends a part of a body on before it drops the route that it has found by the old headers. So
-# that is dropped earlier, which takes a change of the headers.
-_ANY_HEADER = MODEL
+# that is dropped earlier, which takes a change of the headers. It refuses another length of a part,
+# and the old one for another body.
+_NOT_OF_A_PART = (MODEL, "content-length")
 
 
 def pass_request(removed: Sequence[str]) -> bytes:
@@ -119,8 +120,8 @@ def ask_for_body(removed: Sequence[str] = (), *, whole: bool, reply: bool) -> by
         whole: Envoy sends the whole body; otherwise the part that fits in its buffer.
         reply: Envoy sends the reply's headers, too.
     """
-    if not whole and not removed:
-        removed = (_ANY_HEADER,)
+    if not whole:
+        removed = list(dict.fromkeys((*removed, *_NOT_OF_A_PART)))
     if removed:
         return _after_request_headers(_BODY_MODES[whole, reply], removed)
     return _ASKED[whole, reply]

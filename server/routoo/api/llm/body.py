@@ -86,15 +86,24 @@ def api_of(path: str) -> Api | None:
     return next((api for end, api in _PATHS if path.endswith(end)), None)
 
 
-def asked_by(api: Api, body: Mapping[str, Any], counted: Sequence[str] = ()) -> Asked:
+def asked_by(
+    api: Api,
+    body: Mapping[str, Any],
+    counted: Sequence[str] = (),
+    unseen_bytes: int | None = None,
+) -> Asked:
     """Reads a body, in the format of its API.
 
     Args:
         api: the API.
         body: the members of the body.
         counted: JSON texts of parts of it that were not read, see ``RequestBody``.
+        unseen_bytes: the size of what is not here, which counts as text; None: all is here.
     """
     found = BodyFacts()
+    if unseen_bytes is not None:
+        found.hidden_bytes += unseen_bytes
+        found.continues = True
     for text in counted:
         found.bill(text)
     _READERS[api](body, found)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from routoo.api.aside import LARGE_BYTES
 from routoo.api.llm.bodies.arm_fields import changes_for
 from routoo.api.llm.bodies.edits import changed
-from routoo.api.llm.bodies.request_body import may_name, read_body
+from routoo.api.llm.bodies.request_body import may_name, read_body, read_head
 from routoo.api.llm.content_coding import decoded
 from routoo.api.llm.named_models import EVERY_NAME
 from routoo.api.llm.refusal import Refusal, too_large, unreadable
@@ -63,7 +62,7 @@ class Accepted:
             settings: of the processor.
             name: the model's name at its provider; None: the pool's, or the caller's own.
         """
-        return changed(self.body.data, self.changes(settings, name))
+        return changed(self.body.came, self.changes(settings, name))
 
     def changes(
         self, settings: ProcessorSettings, name: str | None = None
@@ -119,6 +118,8 @@ async def decided(
         return named if isinstance(named, Refusal) else None
     if named and settings.named_models == "pass":
         return Accepted(head, body, Routed(named, None, (), None, is_named=True))
+    if body.cut_in_image:  # whose first bytes tell what it costs
+        head = replace(head, unseen_bytes=0)
     found = await router.route(
         head,
         body.values,
@@ -152,9 +153,8 @@ async def _read(
         if head.codings:
             data = await aside.run(_decoded, data, head.codings, settings.max_body_bytes, names)
             hold(len(data))
-        if len(data) > LARGE_BYTES:
-            return await aside.run(read_body, data, names)
-        return read_body(data, names)
+        read = read_body if head.unseen_bytes is None else read_head
+        return await aside.run_if_large(len(data), read, data, names)
     except UnreadableBodyError as error:
         if settings.on_unreadable == "pass" and not error.may_be_routed:
             return None

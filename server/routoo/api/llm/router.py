@@ -80,6 +80,7 @@ class Head:
         request_id: the id that the caller or Envoy has set.
         traceparent: the trace that the request is part of; empty: of none.
         codings: those of the body, in the order in which they were made; see ``codings_of``.
+        unseen_bytes: how much of the body is not here and may be input; None: all of it is here.
     """
 
     api: Api
@@ -88,6 +89,7 @@ class Head:
     request_id: str
     traceparent: str
     codings: tuple[str, ...] = ()
+    unseen_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,9 +188,9 @@ class Router:
             if not self.open:
                 raise DrainingError("the service is stopping; send again")  # noqa: TRY301
             if size_bytes > LARGE_BYTES:
-                asked, told = await self._aside.run(_read, head.api, body, counted)
+                asked, told = await self._aside.run(_read, head, body, counted)
             else:
-                asked, told = _read(head.api, body, counted)
+                asked, told = _read(head, body, counted)
             # Read after the last await, as a reload may exchange the engine during one.
             engine, settings = self._current.engine, self._current.settings
             own = NOTHING_ASKED if engine.pool.arms is None else own_asking(head.api, body)
@@ -246,10 +248,12 @@ class Router:
             self._tracing.decided_over_http(decision, traceparent)
 
 
-def _read(api: Api, body: Mapping[str, Any], counted: Sequence[str]) -> tuple[Asked, SessionFacts]:
+def _read(
+    head: Head, body: Mapping[str, Any], counted: Sequence[str]
+) -> tuple[Asked, SessionFacts]:
     """Reads what a body asks for, and the session that it tells."""
-    asked = asked_by(api, body, counted)
-    return asked, session_of_body(api, body, marked=asked.caches)
+    asked = asked_by(head.api, body, counted, head.unseen_bytes)
+    return asked, session_of_body(head.api, body, marked=asked.caches)
 
 
 def _told(decision: Decision, arm: ArmSpec | None) -> tuple[Header, ...]:

@@ -16,13 +16,14 @@ on. It is never passed on as it came, where somebody might answer it unpaid:
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
 from routoo.api.llm.bodies.edits import changed
+from routoo.api.llm.bodies.head import completed
 from routoo.api.llm.bodies.json_text import (
     BOM,
     TEXT,
@@ -59,6 +60,10 @@ class RequestBody:
         values: its members; those that no model reads may be missing where they are large.
         counted: the JSON texts of parts that were too deep or too numerous to be read, as UTF-8;
             in ``values`` a 0 stands for each. A model reads them.
+        head: the bytes that came, where they are only the beginning of the body; ``data`` is that,
+            completed. None: it is whole.
+        common_bytes: so many bytes of ``data`` are those of ``head``, without a value that is cut.
+        cut_in_image: whether what follows the head seems to be the rest of an image.
         places: the offsets of values in ``data``, first byte and the one after the last, by the
             names of top-level keys; None: they are looked for when they are needed.
     """
@@ -67,6 +72,9 @@ class RequestBody:
     values: dict[str, Any]
     counted: tuple[str, ...] = ()
     places: Mapping[str, Sequence[tuple[int, int]]] | None = None
+    head: bytes | None = None
+    common_bytes: int = 0
+    cut_in_image: bool = False
 
     def has(self, name: str) -> bool:
         """Returns whether the object has a key, even if its value was not read."""
@@ -78,8 +86,13 @@ class RequestBody:
         return self.data[start:end]
 
     def rewritten(self, model: str | None, fields: Mapping[str, bytes] = NO_FIELDS) -> bytes:
-        """Returns the bytes with what ``changes`` says."""
-        return changed(self.data, self.changes(model, fields))
+        """Returns the bytes that came with what ``changes`` says."""
+        return changed(self.came, self.changes(model, fields))
+
+    @property
+    def came(self) -> bytes:
+        """The bytes that came; of a body that is cut off, its head."""
+        return self.data if self.head is None else self.head
 
     def changes(
         self, model: str | None, fields: Mapping[str, bytes] = NO_FIELDS
@@ -87,7 +100,7 @@ class RequestBody:
         """Returns what has to change for another ``model``, by its place; no other byte does.
 
         A place is the offset of its first byte and of the one after its last, in their order; what
-        is new stands at the end of the object.
+        is new stands at the end of the object, or at its begin where the end is not here.
 
         Args:
             model: the new value; None: the old one stays.
@@ -96,23 +109,59 @@ class RequestBody:
         """
         new = {} if model is None else {"model": orjson.dumps(model)}
         changes: dict[tuple[int, int], bytes] = {}
-        end = self.data.rindex(b"}")
+        data = self.came
+        # Of a body that is cut off, a new key comes first, as the end is not here.
+        end = data.rindex(b"}") if self.head is None else data.index(b"{") + 1
+        form = b',"%s":%s' if self.head is None else b'"%s":%s,'
         added = b""
         for name, value in {**new, **fields}.items():
-            if self.has(name):
-                changes.update(((start, stop), value) for start, stop in self._places(name))
+            places = self._whole_places(name) if self.has(name) else ()
+            if places:
+                changes.update(((start, stop), value) for start, stop in places)
             else:
-                added += b',"%s":%s' % (name.encode(), value)
+                added += form % (name.encode(), value)
         if added:
             changes[end, end] = added
         return dict(sorted(changes.items()))
+
+    def has_whole(self, name: str) -> bool:
+        """Returns whether no value of a top-level key is cut off."""
+        return len(self._whole_places(name)) == len(list(self._places(name)))
 
     def has_once(self, name: str) -> bool:
         """Returns whether a top-level key stands once, so that all readers see the same value."""
         return len(list(self._places(name))) == 1
 
+    def _whole_places(self, name: str) -> list[tuple[int, int]]:
+        """Returns the places of a key's values that are not cut off."""
+        places = list(self._places(name))
+        if self.head is not None:
+            places = [place for place in places if place[1] <= self.common_bytes]
+        return places
+
     def _places(self, name: str) -> Iterable[tuple[int, int]]:
         return places_of(self.data, name) if self.places is None else self.places[name]
+
+
+def read_head(data: bytes, route_names: Collection[str]) -> RequestBody | None:
+    """Reads the beginning of a body; None: it does not show that it is to be routed.
+
+    Args:
+        data: the first bytes of a body.
+        route_names: the values of ``model`` that are routed.
+
+    Raises:
+        UnreadableBodyError, InvalidRequestError: as ``read_body``.
+    """
+    found = completed(data)
+    if found is None:
+        return None
+    body = read_body(found.text, route_names)
+    if body is None:
+        return None
+    body = replace(body, head=data, common_bytes=found.common_bytes, cut_in_image=found.in_image)
+    # A name that is cut off may be any.
+    return body if body.has_whole("model") else None
 
 
 def read_body(data: bytes, route_names: Collection[str]) -> RequestBody | None:
