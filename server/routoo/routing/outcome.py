@@ -23,7 +23,8 @@ class OutcomeReport:
         cost_usd: the real cost.
         input_tokens: input tokens that the provider billed.
         output_tokens: output tokens that the provider billed.
-        latency_ms: time to the last token.
+        latency_ms: time to the last token; of a time-out, how long was waited for it.
+        time_to_first_token_ms: time to the first token; the same, where the answer came in one.
         error: the provider's error, when there was no answer; else empty.
         tenant: the tenant to which the decision has to belong; None: any.
         usage: all that the provider counted for the answer; None: nothing but the fields above is
@@ -32,6 +33,8 @@ class OutcomeReport:
             predicted ones, and its ``output_tokens`` raise the predicted ones. With an error: the
             provider may have worked, so that the predicted cost is booked.
         read: whether the service has read the usage in the provider's reply by itself.
+        first_try: the failure of the decided model, where ``model`` is the fallback that was asked
+            then; None: there was one try.
         status: the HTTP status of the provider's reply; 0: not known, or there was none.
         failure: the way in which the provider failed; None: it has not, or nobody knows.
         witnessed: whether Envoy tells of it, which has seen the reply, so that it counts for the
@@ -46,11 +49,13 @@ class OutcomeReport:
     input_tokens: int | None = None
     output_tokens: int | None = None
     latency_ms: float | None = None
+    time_to_first_token_ms: float | None = None
     error: str = ""
     tenant: str | None = None
     usage: Usage | None = None
     estimated: bool = False
     read: bool = False
+    first_try: ProviderFailure | None = None
     status: int = 0
     failure: ProviderFailure | None = None
     witnessed: bool = False

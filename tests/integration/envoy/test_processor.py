@@ -73,6 +73,7 @@ async def test_a_routed_request(tiny: Running) -> None:
             "x-routoo-score": "0.8750",
             "x-routoo-cost-usd": "0.00601",
             "content-length": str(len(body) + 1),
+            "x-routoo-fallback-model": "medium",
         }
         answer = await one.say(reply_headers())
         told = headers_of(answer.response_headers.response.header_mutation)
@@ -229,6 +230,50 @@ async def test_what_does_not_fit_in_envoys_buffer_passes(tiny: Running) -> None:
         asks = await one.say(request_headers({"transfer-encoding": "chunked"}))
         assert asks.mode_override.request_body_mode == BUFFERED_PARTIAL
         assert await one.say(request_body(chat_body()[:20], end=False)) is None
+
+
+RESULT = {"type": "function_call_output", "call_id": "c", "output": ""}
+TOOL_RESULT = {"type": "tool_result", "tool_use_id": "t", "content": ""}
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("/v1/responses", {"previous_response_id": "resp_1", "input": [RESULT]}),
+        ("/v1/responses", {"previous_response_id": "resp_1", "input": []}),
+        ("/v1/responses", {"previous_response_id": "resp_1"}),
+        ("/v1/responses", {"conversation": {"id": "conv_1"}, "input": ""}),
+        ("/v1/responses", {"prompt": {"id": "pmpt_1"}}),
+        ("/v1/responses", {"input": [{"type": "item_reference", "id": "x"}]}),
+        (CHAT, {"messages": [{"role": "tool", "tool_call_id": "a", "content": ""}]}),
+        ("/v1/messages", {"messages": [{"role": "user", "content": [TOOL_RESULT]}]}),
+        ("/v1/completions", {"prompt": [151644, 8948, 198]}),
+        ("/v1/completions", {"prompt": [[151644, 8948], [1]]}),
+    ],
+)
+async def test_what_goes_on_without_a_text_is_routed(
+    tiny: Running, path: str, fields: dict[str, Any]
+) -> None:
+    async with stream(tiny.channel) as one:
+        answer = await one.routed(orjson.dumps({"model": "auto", **fields}), path=path)
+        assert headers_of(answer.request_body.response.header_mutation)["x-routoo-model"]
+
+
+@pytest.mark.parametrize("kind", ["video_url", "audio_url", "input_audio", "hologram"])
+async def test_what_no_model_can_take_is_refused(tiny: Running, kind: str) -> None:
+    part = {"type": kind, kind: {"url": "https://example.com/a"}}
+    said = [{"role": "user", "content": [{"type": "text", "text": "easy"}, part]}]
+    async with stream(tiny.channel) as one:
+        refused = (
+            await one.routed(
+                orjson.dumps({"model": "auto", "messages": said}),
+                {"x-routoo-allowed-models": "small"},
+            )
+        ).immediate_response
+    assert (refused.status.code, orjson.loads(refused.body)["error"]["code"]) == (
+        400,
+        "no_eligible_model",
+    )
 
 
 FORGED = {"x-routoo-model": "large", "x-routoo-cost-usd": "0"}

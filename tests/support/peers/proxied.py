@@ -96,27 +96,31 @@ def entry(folder: Path, port: int, **more: Any) -> Mapping[str, Any]:
 async def proxied(
     folder: Path,
     *,
+    provider: Mapping[str, Any] | None = None,
+    entries: Mapping[str, Mapping[str, Any]] | None = None,
     proxy: Mapping[str, Any] | None = None,
-    upstreams: Mapping[str, Any] | None = None,
     **sections: Any,
 ) -> AsyncIterator[Proxied]:
-    """Starts a service with one provider for all models.
+    """Starts a service with one provider.
 
     Args:
         folder: of the service's files.
+        provider: further settings of the provider of all models.
+        entries: the entries of the provider, with further settings of each, in the place of one
+            entry for all models.
         proxy: settings of the section besides the upstreams.
-        upstreams: entries besides that of all models.
         sections: replace other sections of the settings.
     """
     async with AsyncExitStack() as stack:
-        provider = await stack.enter_async_context(upstream())
+        one = await stack.enter_async_context(upstream())
+        every = {"*": provider or {}} if entries is None else entries
         section = {
             "known_providers": False,
-            "upstreams": {"*": entry(folder, provider.port), **(upstreams or {})},
+            "upstreams": {name: entry(folder, one.port, **more) for name, more in every.items()},
             **(proxy or {}),
         }
         settings = tiny_settings(
             folder, **{"http": {"listen": "127.0.0.1:0"}, "proxy": section, **sections}
         )
         running = await stack.enter_async_context(serving(settings))
-        yield Proxied(running, provider, stack)
+        yield Proxied(running, one, stack)

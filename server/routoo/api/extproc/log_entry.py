@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from routoo.api.extproc.failures import FROM_UPSTREAM, RETRY_AFTER, TIMED_OUT, failure_told
-from routoo.api.llm.headers import COST_USD, DECISION_ID, MODEL
+from routoo.api.extproc.retry import failed_try
+from routoo.api.llm.headers import ARM, COST_USD, DECISION_ID, MODEL
 from routoo.routing.health.failures import FIRST_ERROR, Cause, ProviderFailure
 from routoo.tariffs.reply_sieve import ReplySieve
 from routoo.tariffs.usage_reader import read
@@ -40,18 +41,21 @@ _NEVER_WORKED = (
     "overload_manager",
     "dns_resolution_failure",
 )
+_TIMED_OUT = (
+    "upstream_request_timeout",
+    "upstream_max_stream_duration_reached",
+    "stream_idle_timeout",
+    "duration_timeout",
+)
 _LEFT = ("downstream_connection_termination", "downstream_remote_reset")
 # Envoy or the network has ended the request or its reply, while the upstream may have worked.
 _CUT = (
     *_LEFT,
-    "upstream_request_timeout",
+    *_TIMED_OUT,
     "upstream_remote_reset",
     "upstream_connection_termination",
-    "upstream_max_stream_duration_reached",
     "upstream_protocol_error",
     "upstream_retry_limit_exceeded",
-    "stream_idle_timeout",
-    "duration_timeout",
     "local_reset",
 )
 # Flags that say something of the provider, the first that is set; those of callers come first.
@@ -97,6 +101,19 @@ class LogEntry:
         return self._header(MODEL)
 
     @property
+    def arm(self) -> str:
+        """The name of the arm that the model was asked for; empty: of none, or not logged."""
+        return self._header(ARM)
+
+    @property
+    def first_try(self) -> ProviderFailure | None:
+        """The failure after which the fallback was asked; None: it was not.
+
+        ``model``, ``arm`` and ``predicted_cost_usd`` are then those of the fallback.
+        """
+        return failed_try(self._told.metadata.filter_metadata)
+
+    @property
     def predicted_cost_usd(self) -> float | None:
         """The predicted cost; None: not logged."""
         try:
@@ -119,12 +136,13 @@ class LogEntry:
     @property
     def may_have_worked(self) -> bool:
         """Whether a reply with an error is Envoy's own, and the upstream may have worked for it."""
+        if self._entry.response.response_code_details == FROM_UPSTREAM:
+            return False  # it may be the second one, which Envoy flags, too
         if self._flagged(_NEVER_WORKED):
             return False
         if not self._told.HasField("time_to_first_upstream_tx_byte"):
             return False
-        details = self._entry.response.response_code_details
-        return self._flagged(_CUT) or (self.status == TIMED_OUT and details != FROM_UPSTREAM)
+        return self._flagged(_CUT) or self.status == TIMED_OUT
 
     @property
     def failure(self) -> ProviderFailure | None:
@@ -154,14 +172,31 @@ class LogEntry:
         It is measured from the first byte of the request that is sent to the upstream to the last
         byte of its reply.
         """
+        return self._since_sent_ms("time_to_last_upstream_rx_byte")
+
+    @property
+    def first_byte_ms(self) -> float | None:
+        """The time until the first byte of the reply in ms; None: the entry lacks it.
+
+        It is that of the first token, where the reply is a stream.
+        """
+        return self._since_sent_ms("time_to_first_upstream_rx_byte")
+
+    @property
+    def timed_out_ms(self) -> float | None:
+        """How long was waited in ms, where nobody waited any longer; None: the reply came."""
+        if self._flagged(_TIMED_OUT):
+            return self._since_sent_ms("time_to_last_downstream_tx_byte")
+        return self.latency_ms if self.status == TIMED_OUT else None
+
+    def _since_sent_ms(self, until: str) -> float | None:
         told = self._told
-        if not (
-            told.HasField("time_to_first_upstream_tx_byte")
-            and told.HasField("time_to_last_upstream_rx_byte")
-        ):
+        if not (told.HasField("time_to_first_upstream_tx_byte") and told.HasField(until)):
             return None
-        ended_us = told.time_to_last_upstream_rx_byte.ToMicroseconds()
-        took_us: int = ended_us - told.time_to_first_upstream_tx_byte.ToMicroseconds()
+        took_us: int = (
+            getattr(told, until).ToMicroseconds()
+            - told.time_to_first_upstream_tx_byte.ToMicroseconds()
+        )
         return max(0.0, took_us * 1e-3)
 
     def reading(self) -> UsageReading:

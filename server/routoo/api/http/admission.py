@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from routoo.api.calls import Calls
     from routoo.api.http.call import HttpCall
     from routoo.api.http.door import Door
-    from routoo.config.http import HttpSettings
 
 _log = structlog.get_logger("routoo.http")
 # Bodies of which a part is still on its way may have this share of the memory of all calls.
@@ -43,13 +42,11 @@ class HttpAdmission:
 
     Args:
         calls: see the attribute.
-        settings: the section ``http``.
     """
 
-    def __init__(self, calls: Calls, settings: HttpSettings) -> None:
+    def __init__(self, calls: Calls) -> None:
         self.calls = calls
         self.draining = False
-        self._timeout_s = settings.transfer_timeout_s
         self._active = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -89,7 +86,7 @@ class HttpAdmission:
         calls = self.calls
         if self.draining:
             call.closes = True
-            raise DrainingError("the service is stopping; call another replica")
+            raise DrainingError("the service is stopping; send to another replica")
         call.read_deadline()
         # Checked before anything is read: under overload, most calls end here.
         if door.sheds:
@@ -105,7 +102,7 @@ class HttpAdmission:
     async def _take(self, call: HttpCall, door: Door) -> None:
         """Reads the body and answers, while memory and a place among the calls are held."""
         if door.most_bytes != 0 and call.method == "POST":
-            call.held_bytes = await self._read(call, door.most_bytes)
+            call.held_bytes = await self._read(call, door)
         overload = self.calls.overload
         try:
             if not door.sheds:
@@ -142,21 +139,21 @@ class HttpAdmission:
         call.closes |= not call.complete and has_body(call)
         return await door.refuse(call, error, door.rpc)
 
-    async def _read(self, call: HttpCall, most_bytes: int | None) -> int:
+    async def _read(self, call: HttpCall, door: Door) -> int:
         """Reads the body, and returns the memory that is reserved for the call.
 
         Raises:
-            HttpError: the body is too long, compressed, or does not arrive in time.
+            HttpError: the body is too long, or compressed.
             QueueFullError: the calls in progress have too much of the memory.
             CallerGoneError: the caller has closed the connection.
         """
         in_flight = self.calls.in_flight
-        most = in_flight.longest_message_bytes if most_bytes is None else most_bytes
+        most = in_flight.longest_message_bytes if door.most_bytes is None else door.most_bytes
         declared = call.headers.get(b"content-length", b"0")
         if len(declared) > len(str(most)) or int(declared) > most:
             raise _too_long(most)
         coding = call.headers.get(b"content-encoding", b"identity")
-        if coding != b"identity":
+        if coding != b"identity" and not door.decodes:
             raise HttpError(
                 415, "the body is compressed; send it without content-encoding", closes=True
             )
@@ -175,23 +172,15 @@ class HttpAdmission:
         """Reads a body that comes in parts, whose memory is reserved as it is taken."""
         arriving = _Arriving(self)
         try:
-            async with asyncio.timeout(self._timeout_s):
-                arriving.take(first, most)
-                while not call.complete:
-                    message = await call.receive()
-                    if message["type"] == "http.disconnect":
-                        raise CallerGoneError  # noqa: TRY301 - what is reserved is given back below
-                    arriving.take(message["body"], most)
-                    call.complete = not message["more_body"]
-        except BaseException as error:
+            arriving.take(first, most)
+            while not call.complete:
+                message = await call.receive()
+                if message["type"] == "http.disconnect":
+                    raise CallerGoneError  # noqa: TRY301 - what is reserved is given back below
+                arriving.take(message["body"], most)
+                call.complete = not message["more_body"]
+        except BaseException:
             self.calls.in_flight.give(arriving.held_bytes)
-            if isinstance(error, TimeoutError):
-                raise HttpError(
-                    408,
-                    f"the body was not there within {self._timeout_s:g} s; send it at once, or set"
-                    " http.transfer_timeout_s",
-                    closes=True,
-                ) from None
             raise
         finally:
             self.arriving_bytes -= arriving.held_bytes

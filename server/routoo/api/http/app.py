@@ -50,12 +50,24 @@ class HttpApp:
         await self._admission.run(call, door)
 
     def _door(self, call: HttpCall) -> Door:
+        if call.headers.get(b"upgrade", b"").lower() == b"websocket":
+            raise HttpError(
+                426,
+                "WebSockets are not spoken here; send the request over plain HTTP",
+                ((b"upgrade", b"HTTP/1.1"),),
+            )
         methods = self._doors.get(call.path) or self._below(call.path)
         if methods is None:
             raise HttpError(
                 404, f"there is no {call.path[:_MOST_PATH_CHARS]} here; /openapi.json lists all"
             )
         door = methods.get(call.method)
+        if door is None and b"upgrade" in call.headers:
+            raise HttpError(
+                426,
+                f"{call.path} has no websocket; send the request with POST",
+                ((b"upgrade", b"HTTP/1.1"),),
+            )
         if door is None:
             allow = ", ".join(sorted(methods))
             raise HttpError(

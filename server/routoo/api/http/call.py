@@ -20,6 +20,9 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 CERTIFICATE: Final = "routoo.certificate"
 """Key of a scope's ``state`` with the facts about the client's certificate."""
+WHOLE_REPLY: Final = "routoo.whole_reply"
+"""Key of a scope's ``state`` with a function that sends head and body of a reply in one packet, as
+far as it can; it gets status, headers and body, and returns whether it has sent them."""
 TIMEOUT_HEADER: Final = b"x-request-timeout-ms"
 """The time in milliseconds, from the request's arrival on, after which nobody waits for a reply."""
 _LONGEST_TIMEOUT_DIGITS: Final = 9
@@ -158,7 +161,14 @@ class HttpCall:
             headers: further ones; their names in lower case.
         """
         of_body = (b"content-type", content_type), (b"content-length", b"%d" % len(body))
-        await self.begin(status, (*of_body, *headers))
+        headers = (*of_body, *headers)
+        whole = self.scope["state"].get(WHOLE_REPLY)
+        if whole is not None:
+            closing = (*headers, (b"connection", b"close")) if self.closes else headers
+            if whole(status, closing, body):
+                self.begun = True
+                return
+        await self.begin(status, headers)
         await self.send({"type": "http.response.body", "body": body})
 
     async def write(self, part: bytes) -> None:

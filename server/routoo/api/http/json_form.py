@@ -162,10 +162,9 @@ def _written_field(field: FieldDescriptor) -> Write:
     """Returns what converts the value of a field, be it repeated or a map."""
     if _is_map(field):
         parts = field.message_type.fields_by_name
-        key, value = parts["key"], parts["value"]
-        assert key.type == _F.TYPE_STRING  # noqa: S101 - other keys are not used in the API
-        write = _written_value(value)
-        return lambda items: {name: write(items[name]) for name in items}
+        assert parts["key"].type != _F.TYPE_BOOL  # noqa: S101 - the API has no such keys
+        write = _written_value(parts["value"])
+        return lambda items: {str(name): write(items[name]) for name in items}
     write = _written_value(field)
     if not field.is_repeated:
         return write
@@ -205,12 +204,17 @@ def _readers_of(descriptor: Descriptor) -> dict[str, tuple[str, str, Read]]:
 
 def _read_field(field: FieldDescriptor) -> Read:
     if _is_map(field):
-        read = _read_value(field.message_type.fields_by_name["value"])
+        parts = field.message_type.fields_by_name
+        read_key, read = _read_value(parts["key"]), _read_value(parts["value"])
 
-        def read_map(value: Any, place: str) -> dict[str, Any]:
+        def read_map(value: Any, place: str) -> dict[Any, Any]:
             if not isinstance(value, dict):
                 raise InvalidRequestError("has to be a JSON object", field=place)
-            return {name: read(one, _shown(f"{place}[{name}]")) for name, one in value.items()}
+            found = {}
+            for name, one in value.items():
+                part = _shown(f"{place}[{name}]")
+                found[read_key(name, part)] = read(one, part)
+            return found
 
         return read_map
     read = _read_value(field)

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
+import httptools
 import orjson
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from routoo.api.http.call import CERTIFICATE
+from routoo.api.http.call import CERTIFICATE, WHOLE_REPLY
 from routoo.api.http.problem import PROBLEM
 
 if TYPE_CHECKING:
     import asyncio
 
     from uvicorn.config import Config
+    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
     from uvicorn.server import ServerState
+
+    from routoo.api.http.call import Headers
 
 MOST_HEAD_BYTES: Final = 64 * 1024
 """Greatest length of a request's line and headers together."""
+_UPGRADE_HEADERS: Final = frozenset({b"upgrade", b"connection", b"http2-settings"})
+_CLOSE: Final = b"connection: close\r\n\r\n"
 _MOST_PIPELINED: Final = 64
 """Most requests that wait behind the one that is answered, in one connection."""
 
@@ -54,6 +61,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._most_connections = most_connections
         self._in_head = True
         self._head_bytes = 0
+        self._head_without_upgrade = b""
         self._unsent_bytes = 0
         self._unsent_since_s = 0.0
         self._certificate: dict[str, Any] | None = None
@@ -75,12 +83,27 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         if not self.since_s:
             self.since_s = self.loop.time()
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self._feed(data)
+        except httptools.HttpParserError as error:
+            self.refuse(400, f"the request is no HTTP: {error}; send HTTP/1.1")
         # A header counts when it has ended; one that never ends is told by what has come.
         if self._in_head and self.since_s:
             self._head_bytes += len(data)
             if self._head_bytes > MOST_HEAD_BYTES:
                 self._refuse_head()
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            # The parser takes no body of a request whose client would rather speak another
+            # protocol, and nothing after it. So the request is read again without that wish.
+            head, self._head_without_upgrade = self._head_without_upgrade, b""
+            if head:
+                self.parser = httptools.HttpRequestParser(self)
+                self._feed(head + data[upgrade.args[0] :])
 
     def on_message_begin(self) -> None:
         """Begins a request."""
@@ -100,22 +123,33 @@ class BoundedProtocol(HttpToolsProtocol):
         if len(self.pipeline) >= _MOST_PIPELINED:
             self.refuse(400, "too many requests at once in one connection; wait for replies")
             raise _PipelineFullError
+        if self.parser.should_upgrade() and not self._is_websocket():
+            self._head_without_upgrade = self._head()
+            return
         super().on_headers_complete()
+        self.scope["state"][WHOLE_REPLY] = partial(send_whole, self.cycle)
         if self.parser.should_upgrade():
-            # The parser takes nothing more of a connection whose client has asked for another
-            # protocol.
             self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         """Notes that a request has arrived."""
+        if self._head_without_upgrade:
+            return
         self.since_s = 0.0
         self._in_head = True
         self._head_bytes = 0
         super().on_message_complete()
 
-    def send_400_response(self, msg: str) -> None:
-        """Refuses what is no HTTP, unless it was refused already."""
-        self.refuse(400, f"{msg.rstrip('.')}; send HTTP/1.1")
+    def _is_websocket(self) -> bool:
+        return self.parser.get_method() == b"CONNECT" or self._get_upgrade() == b"websocket"
+
+    def _head(self) -> bytes:
+        """Returns line and headers of a request without its wish for another protocol."""
+        lines = [b"%s %s HTTP/1.1" % (self.parser.get_method(), self.url)]
+        lines += [
+            b"%s: %s" % header for header in self.headers if header[0] not in _UPGRADE_HEADERS
+        ]
+        return b"\r\n".join((*lines, b"", b""))
 
     def expire(self, now_s: float, longest_s: float) -> None:
         """Ends a connection on which nothing has moved for too long.
@@ -133,10 +167,11 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         if not self.since_s or now_s - self.since_s <= longest_s:
             return
-        if self._in_head:
-            self.refuse(408, "the request was not there in time; send it at once")
-        else:
-            self.transport.close()
+        self.refuse(
+            408,
+            f"the request was not there within {longest_s:g} s; send it at once, or set"
+            " http.transfer_timeout_s",
+        )
 
     def refuse(self, status: int, detail: str) -> None:
         """Replies with a problem and closes; where another reply is due, closes after that."""
@@ -145,8 +180,11 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete:
-            cycle.keep_alive = False
-            return
+            if not cycle.more_body or cycle.response_started:
+                cycle.keep_alive = False
+                return
+            # Nothing more of its body comes. Its answer is told that the caller has gone.
+            self.since_s = 0.0
         title = HTTPStatus(status).phrase
         body = orjson.dumps(
             {"type": "about:blank", "title": title, "status": status, "detail": detail}
@@ -159,6 +197,45 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _refuse_head(self) -> None:
         self.refuse(431, f"line and headers have more than {MOST_HEAD_BYTES} bytes; send less")
+
+
+def send_whole(cycle: RequestResponseCycle, status: int, headers: Headers, body: bytes) -> bool:
+    """Sends head and body of a reply in one packet, which wakes the caller once and not twice.
+
+    Args:
+        cycle: the request; its reply has not begun.
+        status: of HTTP.
+        headers: all headers, the length of the body among them.
+        body: the whole body.
+
+    Returns:
+        False where nothing was sent, as the caller has not taken earlier replies yet.
+
+    Raises:
+        ValueError: a header would end its line.
+    """
+    if cycle.flow.write_paused:
+        return False
+    head = [STATUS_LINE[status]]
+    for name, value in (*cycle.default_headers, *headers):
+        if b"\n" in value or b"\r" in value:
+            raise ValueError("a header of a reply has more than one line")
+        head += (name, b": ", value, b"\r\n")
+        if name == b"connection" and value == b"close":
+            cycle.keep_alive = False
+    head.append(b"\r\n" if cycle.keep_alive or b"connection" in head else _CLOSE)
+    if cycle.scope["method"] != "HEAD":
+        head.append(body)
+    cycle.response_started = True
+    cycle.waiting_for_100_continue = False
+    if not cycle.disconnected:
+        cycle.transport.write(b"".join(head))
+    cycle.response_complete = True
+    cycle.message_event.set()
+    if not cycle.keep_alive:
+        cycle.transport.close()
+    cycle.on_response()
+    return True
 
 
 def certificate_facts(certificate: bytes) -> dict[str, Any]:

@@ -95,17 +95,15 @@ def test_messages_are_written_as_protobuf_writes_them(
     assert orjson.loads(orjson.dumps(written)) == json.loads(json.dumps(mapped(message)))
 
 
-@pytest.mark.parametrize("camel", [False, True])
+@pytest.mark.parametrize("names", ["snake", "camel"])
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.DESCRIPTOR.name)
 @settings(max_examples=20)
 @given(data=st.data())
 def test_what_protobuf_writes_is_read_back(
-    kind: type[Message],
-    camel: bool,  # noqa: FBT001 - hypothesis gives it
-    data: st.DataObject,
+    kind: type[Message], names: str, data: st.DataObject
 ) -> None:
     message = data.draw(messages(kind.DESCRIPTOR, depth=2))
-    said = json_format.MessageToDict(message, preserving_proto_field_name=not camel)
+    said = json_format.MessageToDict(message, preserving_proto_field_name=names == "snake")
     again = JsonForm.of(kind).read(said)
     # Not the message itself: JSON keeps no sign of a NaN. Bytes, as a NaN equals no other.
     by_protobuf = json_format.ParseDict(said, kind())
@@ -130,11 +128,14 @@ def test_what_protobuf_writes_is_read_back(
     ),
 )
 def test_any_value_is_taken_or_refused_by_its_field(name: str, value: Any) -> None:
-    form = JsonForm.of(route_pb2.RouteRequest)
     try:
-        message = form.read({name: value})
+        message = JsonForm.of(route_pb2.RouteRequest).read({name: value})
     except InvalidRequestError as error:
-        assert error.field.startswith(name)  # noqa: PT017 - it may be read, too
+        found = error.field
+    else:
+        found = ""
+    if found:
+        assert found.startswith(name)
         return
     # Nothing is taken that protobuf refuses, and nothing is understood in another way.
     expected = json_format.ParseDict({name: value}, route_pb2.RouteRequest())

@@ -58,11 +58,17 @@ class ProviderReply:
         headers: names in lower case, and values.
     """
 
-    __slots__ = ("_idle_s", "_reply", "headers", "status")
+    __slots__ = ("_closed", "_idle_s", "_reply", "headers", "status")
 
     def __init__(self, reply: aiohttp.ClientResponse, idle_s: float) -> None:
         self._reply = reply
         self._idle_s = idle_s
+        # Of a body that turns into garbage, aiohttp closes the connection and tells no reader.
+        connection = reply.connection
+        protocol = None if connection is None else connection.protocol
+        self._closed = None if protocol is None else protocol.closed
+        if self._closed is not None:
+            self._closed.add_done_callback(self._end)
         self.status = reply.status
         self.headers: list[tuple[bytes, bytes]] = [
             (name.lower(), value) for name, value in reply.raw_headers
@@ -103,8 +109,15 @@ class ProviderReply:
             left = 0
         self.close()
 
+    def _end(self, _: object) -> None:
+        content = self._reply.content
+        if not content.is_eof() and content.exception() is None:
+            content.set_exception(aiohttp.ClientPayloadError("the connection was closed"))
+
     def close(self) -> None:
         """Ends the connection, unless the whole reply was read."""
+        if self._closed is not None:
+            self._closed.remove_done_callback(self._end)
         self._reply.close() if not self._reply.content.is_eof() else self._reply.release()
 
 
