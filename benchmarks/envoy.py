@@ -74,6 +74,7 @@ def measure(options: Namespace) -> dict[str, Any]:
     ).encode()
     environment = os.environ | {
         "ROUTOO_LISTEN": "127.0.0.1:0",
+        "ROUTOO_HTTP__LISTEN": "",
         "ROUTOO_METRICS__ENABLED": "true",
         "ROUTOO_METRICS__LISTEN": "127.0.0.1:0",
         "ROUTOO_PROCESSOR__ENABLED": "true",

@@ -159,6 +159,7 @@ def measure_trouble(
             }
             settings = {
                 "listen": "127.0.0.1:0",
+                "http": {"listen": ""},
                 "metrics": {"enabled": False},
                 "predictor": predictor,
             }

@@ -62,6 +62,7 @@ def measured(decisions: int, in_flight_mib: int, models: int) -> dict[str, Any]:
     )
     environment = os.environ | {
         "ROUTOO_LISTEN": "127.0.0.1:0",
+        "ROUTOO_HTTP__LISTEN": "",
         "ROUTOO_METRICS__LISTEN": "127.0.0.1:0",
         "ROUTOO_OUTCOMES__MAX_OPEN_DECISIONS": str(decisions),
         "ROUTOO_SESSIONS__ENABLED": "false",

@@ -97,10 +97,12 @@ def measure(rounds: int, duration_s: float, folder: Path) -> dict[str, Any]:
     with ExitStack() as stack:
         endpoint = stack.enter_context(collector())
         command = [sys.executable, "-m", "routoo.cli", "serve", "--listen", "127.0.0.1:0"]
+        command += ["--http-listen", ""]
         services = {
             name: stack.enter_context(
                 ServerProcess.start(
-                    [*command, "--metrics-listen", "127.0.0.1:0"], {**bare, **settings}
+                    [*command, "--metrics-listen", "127.0.0.1:0"],
+                    {**bare, **settings},
                 )
             )
             for name, settings in modes(log, endpoint).items()

@@ -109,6 +109,7 @@ def measure(options: Namespace) -> dict[str, Any]:
     command = [sys.executable, "-m", "routoo.cli", "serve"]
     environment = os.environ | {
         "ROUTOO_LISTEN": "127.0.0.1:0",
+        "ROUTOO_HTTP__LISTEN": "",
         "ROUTOO_METRICS__LISTEN": "127.0.0.1:0",
     }
     with TemporaryDirectory() as folder, ServerProcess.start(command, environment) as server:
@@ -174,6 +175,7 @@ def measure_bodies(options: Namespace) -> dict[str, Any]:
     command = [sys.executable, "-m", "routoo.cli", "serve"]
     environment = os.environ | {
         "ROUTOO_LISTEN": "127.0.0.1:0",
+        "ROUTOO_HTTP__LISTEN": "",
         "ROUTOO_METRICS__ENABLED": "false",
         "ROUTOO_PROCESSOR__ENABLED": "true",
         "ROUTOO_PROCESSOR__USAGE_FROM": "access_log",

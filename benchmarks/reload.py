@@ -59,6 +59,7 @@ class Files:
         _replace(self._pool, {"models": models})
         settings = {
             "listen": "127.0.0.1:0",
+            "http": {"listen": ""},
             "metrics": {"listen": "127.0.0.1:0"},
             "pool": "pool.yaml",
             "budgets": [{"name": "day", "usd": 1e6 + number % 2, "per": "1d"}],

@@ -1,9 +1,10 @@
 """The cost of a decision over the bare gRPC call that carries it.
 
 Starts the service and, in the same run, a grpc.aio server that answers stored bytes of the same
-length. The same client loads both in turn (echo, route, echo, route, ...) at concurrency 1, 16
-and 64; every figure is the median of the rounds, every ratio the median of the rounds' own ratios,
-so that other work on the machine affects both alike.
+length, and a Starlette server of that kind beside the HTTP front. The same client loads both in
+turn (echo, route, echo, route, ...) at concurrency 1, 16 and 64; every figure is the median of the
+rounds, every ratio the median of the rounds' own ratios, so that other work on the machine affects
+both alike.
 
 The replies are checked by a gRPC client before and after, and the service's own counters have to
 show that every call of the load was decided and none failed.
@@ -20,12 +21,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
+from urllib.request import Request, urlopen
 
+import orjson
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from harness.command import make_parser, progress, run, wide_console
-from harness.load import GrpcClient, H2load, Load, LoadError, LoadGenerator
+from harness.load import HTTP_PATH, GrpcClient, H2load, HttpLoad, Load, LoadError, LoadGenerator
 from harness.probe import ServiceProbe
 from harness.process import ServerProcess, StartError
 from harness.prompts import prompt_of, varied_prompts
@@ -83,10 +86,10 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """The two servers that are compared."""
+    """The addresses of the two servers that are compared."""
 
-    echo: ServerProcess
-    route: ServerProcess
+    echo: str
+    route: str
 
 
 def compare(
@@ -100,8 +103,8 @@ def compare(
     echo: list[Sample] = []
     route: list[Sample] = []
     for _ in range(rounds):
-        echo.append(generator.run(servers.echo.address, bodies, load))
-        route.append(generator.run(servers.route.address, bodies, load))
+        echo.append(generator.run(servers.echo, bodies, load))
+        route.append(generator.run(servers.route, bodies, load))
     pairs = list(zip(echo, route, strict=True))
 
     def median(figure: Callable[[Sample, Sample], float]) -> float:
@@ -151,6 +154,7 @@ def measure(
     # The benchmark needs free ports and the counters; other settings are the user's.
     environment = os.environ | {
         "ROUTOO_LISTEN": "127.0.0.1:0",
+        "ROUTOO_HTTP__LISTEN": "127.0.0.1:0",
         "ROUTOO_METRICS__ENABLED": "true",
         "ROUTOO_METRICS__LISTEN": "127.0.0.1:0",
     }
@@ -165,7 +169,19 @@ def measure(
         resident_mb = route.resident_mb()
 
     same = {row["concurrency"]: row for row in loaded["same_prompt"]}
+    http = {row["concurrency"]: row for row in loaded["over_http"]}
     targets = [
+        Target(
+            "/v1/route / Starlette echo throughput at 64",
+            http[64]["throughput_ratio"] if http else None,
+            0.6,
+            at_least=True,
+        ),
+        Target(
+            "/v1/route - Starlette echo p50 at 1, ms",
+            http[1]["p50_difference_ms"] if http else None,
+            1.0,
+        ),
         Target("Route / echo throughput at 64", same[64]["throughput_ratio"], 0.5, at_least=True),
         Target("Route - echo p50 at 1, ms", same[1]["p50_difference_ms"], 1.0),
         Target("predictor alone p50, ms", alone["p50_ms"], 0.3),
@@ -201,7 +217,7 @@ def _load_both(
         with ServerProcess.start(
             [sys.executable, echo_script, f"--reply-bytes={reply_bytes}"], os.environ
         ) as echo:
-            servers = Servers(echo, route)
+            servers = Servers(echo.address, route.address)
             counted = probe.answered()
             samples: list[Sample] = []
             same_prompt = []
@@ -217,6 +233,8 @@ def _load_both(
             bodies = [RouteRequest(prompt=text).SerializeToString() for text in varied]
             varied_row, measured = compare(client, servers, bodies, load, effort.varied_rounds)
             samples += measured
+        over_http, measured = _load_http(route, prompt, effort, tell)
+        samples += measured
         probe.check_answered(counted, sum(sample.calls for sample in samples))
         after = probe.decide([prompt, *varied])
     if before.models != after.models:
@@ -226,9 +244,38 @@ def _load_both(
         "reply_bytes": reply_bytes,
         "same_prompt": same_prompt,
         "varied_prompts": varied_row | {"prompts": VARIED_PROMPTS},
+        "over_http": over_http,
         "models_chosen": before.shares(),
         "phases_at_concurrency_1_us": before.phases_us,
     }
+
+
+def _load_http(
+    route: ServerProcess, prompt: str, effort: Effort, tell: Callable[[str], None]
+) -> tuple[list[dict[str, Any]], list[Sample]]:
+    """Loads the HTTP front and a bare Starlette echo in turn; none without h2load."""
+    rows: list[dict[str, Any]] = []
+    samples: list[Sample] = []
+    if shutil.which("h2load") is None:
+        return rows, samples
+    generator = HttpLoad()
+    address = route.field("http")
+    body = orjson.dumps({"prompt": prompt})
+    request = Request(f"http://{address}{HTTP_PATH}", body)
+    with urlopen(request, timeout=10) as reply:  # noqa: S310 - the scheme is http
+        reply_bytes = len(reply.read())
+    echo_script = str(Path(__file__).with_name("harness") / "echo_server.py")
+    with ServerProcess.start(
+        [sys.executable, echo_script, "--http", f"--reply-bytes={reply_bytes}"], os.environ
+    ) as echo:
+        for concurrency in CONCURRENCIES:
+            tell(f"{generator.name}, concurrency {concurrency}")
+            load = Load(concurrency, effort.warm_up_s, effort.duration_s, per_connection=1)
+            servers = Servers(echo.address, address)
+            row, measured = compare(generator, servers, [body], load, effort.rounds)
+            rows.append(row)
+            samples += measured
+    return rows, samples
 
 
 def _generator(client: str) -> LoadGenerator:
@@ -282,6 +329,7 @@ def show(result: dict[str, Any]) -> None:
         table.add_column(column, justify="right", no_wrap=True)
     rows = [(1, row) for row in result["same_prompt"]]
     rows.append((result["varied_prompts"]["prompts"], result["varied_prompts"]))
+    rows += [(1, row) for row in result["over_http"]]
     for prompts, row in rows:
         echo, route = row["echo"], row["route"]
         table.add_row(

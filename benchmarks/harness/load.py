@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 METHOD_PATH = "/routoo.v1.RouterService/Route"
+HTTP_PATH = "/v1/route"
 STREAMS_PER_CONNECTION = 8
 """The most calls that share one connection at a time."""
 HTTP_OK = "200"
@@ -133,6 +134,17 @@ class H2load:
         if failed:
             raise LoadError(f"{failed} of {len(rows)} calls failed over HTTP")
         return _summarise([int(latency_us) * 1e-6 for *_, latency_us in rows], load.duration_s)
+
+
+class HttpLoad(H2load):
+    """nghttp2's h2load over cleartext HTTP/1.1, a call at a time on each connection."""
+
+    name = "h2load --h1"
+
+    def run(self, address: str, bodies: Sequence[bytes], load: Load) -> Sample:
+        """Runs the load once, with the first body only; see ``LoadGenerator.run``."""
+        options = ["--h1", "--header", "content-type: application/json"]
+        return self.post(f"http://{address}{HTTP_PATH}", bodies[0], load, options)
 
 
 class GrpcClient:

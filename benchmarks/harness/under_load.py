@@ -61,6 +61,7 @@ async def under_load(
     # Parts for Triton and Envoy are not installed everywhere, so they are imported when needed.
     settings = {
         "listen": "127.0.0.1:0",
+        "http": {"listen": ""},
         "metrics": {"listen": "127.0.0.1:0"},
         **settings,
     }

@@ -20,7 +20,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from time import monotonic, sleep
 from urllib.error import URLError
-from urllib.request import urlopen
+from urllib.request import ProxyHandler, build_opener
 
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
@@ -151,11 +151,12 @@ def _ports(*wanted: int) -> tuple[int, ...]:
 
 def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
     until_s = monotonic() + START_TIMEOUT_S
+    here = build_opener(ProxyHandler({}))  # this machine is behind no proxy
     while monotonic() < until_s:
         if process.poll() is not None:
             raise _CannotStartError(f"Triton ended with code {process.returncode}; see {log}")
         try:
-            with urlopen(url, timeout=1.0):  # noqa: S310 - http, this machine
+            with here.open(url, timeout=1.0):
                 return
         except (URLError, OSError):
             sleep(LOOK_EVERY_S)

@@ -21,6 +21,8 @@ from routoo.errors import InvalidRequestError
 
 UINT32_MAX: Final = 2**32 - 1
 MOST_ANSWERS: Final = 10_000
+PERCENTILES: Final = (50, 90, 95, 99)
+"""The percentiles of latencies that are learned."""
 
 
 class Kind(Enum):
@@ -64,6 +66,7 @@ class RequestField:
         highest: greatest value of a number.
         least: least value of a count.
         most: greatest value of a count.
+        choices: the values of a count that are taken; empty: all.
         flag: option of the command line, or several, apart by a space; empty: the name with dashes.
         name: name of the field; filled in from the table.
         kind: kind of its values; filled in from the field's type.
@@ -76,6 +79,7 @@ class RequestField:
     highest: float = inf
     least: int = 0
     most: int = UINT32_MAX
+    choices: tuple[int, ...] = ()
     flag: str = ""
     name: str = ""
     kind: Kind = Kind.TEXT
@@ -100,8 +104,13 @@ class RequestField:
             named: name of the field in errors; empty: its own name.
 
         Raises:
-            InvalidRequestError: it is out of range.
+            InvalidRequestError: it is out of range, or not among the choices.
         """
+        if self.choices and count not in self.choices:
+            *first, last = map(str, self.choices)
+            raise InvalidRequestError(
+                f"{count} is not {', '.join(first)} or {last}", field=named or self.name
+            )
         if not self.least <= count <= self.most:
             raise InvalidRequestError(
                 f"{count} is not from {self.least} to {self.most}", field=named or self.name
@@ -171,7 +180,15 @@ class RequestFields(TypedDict, total=False):
     ]
     max_latency_ms: Annotated[
         float | None,
-        RequestField("At most this predicted time.", "MS", Narrows.AT_MOST, "latencies_ms"),
+        RequestField("At most this predicted time.", "MS", Narrows.AT_MOST, "limited_ms"),
+    ]
+    latency_percentile: Annotated[
+        int | None,
+        RequestField(
+            "--max-latency-ms is kept by so many of 100 answers: 50, 90, 95 or 99.",
+            "P",
+            choices=PERCENTILES,
+        ),
     ]
     max_cost_usd: Annotated[
         float | None,

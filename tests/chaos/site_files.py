@@ -196,6 +196,7 @@ def settings_of(
         }
     return {
         "listen": f"127.0.0.1:{port}",
+        "http": {"listen": ""},
         "metrics": {"enabled": False},
         "pool": "pool.yaml",
         "predictor": predictor,

@@ -34,6 +34,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The HOST:PORT of a ``routoo serve`` process; SIGTERM has to end it with exit code 0."""
     log = tmp_path_factory.mktemp("service") / "stderr.log"
     command = [ROUTOO, "serve", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"]
+    command += ["--http-listen", ""]
     with (
         log.open("wb") as stderr,
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr) as process,

@@ -14,7 +14,12 @@ METHOD = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs"
 
 
 def entry(
-    decision_id: str, *usages: str, status: int = 200, left: bool = False
+    decision_id: str,
+    *usages: str,
+    status: int = 200,
+    left: bool = False,
+    first_ms: float | None = None,
+    timed_out_ms: float | None = None,
 ) -> accesslog_pb2.HTTPAccessLogEntry:
     """Makes the entry of one reply.
 
@@ -23,6 +28,8 @@ def entry(
         usages: the first and the last usage that the reply tells.
         status: of the reply.
         left: whether the caller left before the end.
+        first_ms: when the first byte of the reply came; None: it is not logged.
+        timed_out_ms: when Envoy gave the upstream up; None: it did not.
     """
     found = accesslog_pb2.HTTPAccessLogEntry()
     found.request.request_headers["x-routoo-decision-id"] = decision_id
@@ -31,6 +38,11 @@ def entry(
     told.response_flags.downstream_connection_termination = left
     told.time_to_first_upstream_tx_byte.FromMilliseconds(10)
     told.time_to_last_upstream_rx_byte.FromMilliseconds(260)
+    if first_ms is not None:
+        told.time_to_first_upstream_rx_byte.FromMicroseconds(round(first_ms * 1e3))
+    if timed_out_ms is not None:
+        told.response_flags.upstream_request_timeout = True
+        told.time_to_last_downstream_tx_byte.FromMicroseconds(round(timed_out_ms * 1e3))
     for name, usage in zip(("usage", "last_usage"), usages, strict=False):
         told.metadata.filter_metadata["routoo"].update({name: usage})
     return found

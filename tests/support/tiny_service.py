@@ -68,6 +68,7 @@ def tiny_settings(folder: Path, **overrides: Any) -> Settings:
         write_tiny_pool(pool)
     values: dict[str, Any] = {
         "listen": "127.0.0.1:0",
+        "http": {"listen": ""},
         "metrics": {"enabled": False, "listen": "127.0.0.1:0"},
         "pool": pool,
         "predictor": {"artifact": artifact},

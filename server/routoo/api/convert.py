@@ -14,7 +14,7 @@ from routoo.api.convert_health import unit_message
 from routoo.api.convert_prices import prices_message
 from routoo.errors import InvalidRequestError
 from routoo.predictor.conversation import OFFERED_TOOLS, TURN, contents, conversation, role_of
-from routoo.request_fields import FIELDS, Kind, checked_number
+from routoo.request_fields import FIELDS, PERCENTILES, Kind, checked_number
 from routoo.routing.joint import JointConstraints
 from routoo.routing.request import PromptRequest
 from routoo.routing.sessions.facts import FIELDS as SESSION_FIELDS
@@ -24,7 +24,7 @@ from routoo.selector.reason import Reason
 from routoo.v1 import batch_pb2, info_pb2, route_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from routoo.config.settings import LimitSettings
     from routoo.engine.overview import ModelsOverview
@@ -240,6 +240,7 @@ def route_response(decision: Decision) -> route_pb2.RouteResponse:
     """Converts one decision to its reply."""
     batch, row = decision.batch, decision.row
     timing, insight = batch.timing, decision.insight
+    percentile, percentile_ms = decision.percentile_latency or (None, None)
     accepted_ns = batch.accepted_ns[row]
     reason = Reason(batch.reasons[row])
     rule = (
@@ -284,6 +285,8 @@ def route_response(decision: Decision) -> route_pb2.RouteResponse:
         arm=arm_message(batch.pool, batch.choices[row]),
         second_model=decision.second_model or None,
         unhealthy=decision.is_ill,
+        latency_percentile=percentile,
+        percentile_latency_ms=percentile_ms,
     )
     if batch.fallbacks is not None:
         response.fallbacks.extend(
@@ -319,6 +322,7 @@ def route_response(decision: Decision) -> route_pb2.RouteResponse:
                 score_std=one.score_std,
                 evidence=one.evidence,
                 published_averages=one.averages,
+                percentile_latency_ms=one.percentile_latency_ms,
             )
             for one in decision.candidates()
         )
@@ -343,19 +347,27 @@ def arm_message(pool: Pool, column: int) -> route_pb2.Arm | None:
 
 
 def batch_response(solved: BatchDecision) -> bytes:
-    """Converts a joint decision to its reply, serialised.
+    """Converts a joint decision to its reply, serialised."""
+    slices = (batch_pb2.RouteBatchResponse(responses=one) for one in batch_slices(solved))
+    parts = [one.SerializeToString() for one in slices]
+    return b"".join((*parts, batch_totals(solved).SerializeToString()))
 
-    The replies of single prompts are serialised in slices, whose bytes follow each other as those
-    of a repeated field may: as one message, they take several times the memory of their bytes.
+
+def batch_slices(solved: BatchDecision) -> Iterator[list[route_pb2.RouteResponse]]:
+    """Converts the decisions of a batch to their replies, in slices.
+
+    All together as messages, they would take several times the memory of their bytes, which may
+    follow each other as those of a repeated field do.
     """
-    timing, decisions = solved.timing, solved.decisions
-    parts = [
-        batch_pb2.RouteBatchResponse(
-            responses=[route_response(one) for one in decisions[start : start + _REPLIES_AT_ONCE]]
-        ).SerializeToString()
-        for start in range(0, len(decisions), _REPLIES_AT_ONCE)
-    ]
-    of_batch = batch_pb2.RouteBatchResponse(
+    decisions = solved.decisions
+    for start in range(0, len(decisions), _REPLIES_AT_ONCE):
+        yield [route_response(one) for one in decisions[start : start + _REPLIES_AT_ONCE]]
+
+
+def batch_totals(solved: BatchDecision) -> batch_pb2.RouteBatchResponse:
+    """Converts what a joint decision tells of the whole batch; the decisions are left out."""
+    timing = solved.timing
+    return batch_pb2.RouteBatchResponse(
         total_predicted_cost_usd=solved.total_cost_usd,
         mean_predicted_score=solved.mean_score,
         bound=solved.bound,
@@ -367,10 +379,9 @@ def batch_response(solved: BatchDecision) -> bytes:
             predict_ns=timing.predict_ns,
             select_ns=timing.select_ns,
             total_ns=timing.finished_ns - timing.started_ns,
-            batch_size=len(decisions),
+            batch_size=len(solved.decisions),
         ),
     )
-    return b"".join((*parts, of_batch.SerializeToString()))
 
 
 def frontier_response(found: BatchFrontier) -> batch_pb2.FrontierResponse:
@@ -410,13 +421,14 @@ def models_response(models: ModelsOverview) -> info_pb2.ListModelsResponse:
                 time_per_output_token_ms=pool.time_per_output_token_ms[column],
                 mean_predicted_score=score,
                 mean_predicted_cost_usd=cost_usd,
+                mean_predicted_output_tokens=models.mean_output_tokens[column],
                 share=share,
                 evidence=evidence,
                 published_averages=averages,
                 prices=prices_message(spec),
                 arm=arm_message(pool, column),
                 health=health.get(spec.name),
-                **_correction(correction),
+                **_correction(correction, models.mean_output_tokens[column]),
             )
             for column, spec, share, score, cost_usd, correction, evidence, averages in zip(
                 range(len(pool.names)),
@@ -437,16 +449,29 @@ def models_response(models: ModelsOverview) -> info_pb2.ListModelsResponse:
     )
 
 
-def _correction(found: ModelCorrection | None) -> dict[str, Any]:
+def _correction(found: ModelCorrection | None, tokens: float) -> dict[str, Any]:
     """Returns the fields of a model that its corrections fill; none without corrections."""
     if found is None:
         return {}
+    times = found.times
+    factors = dict(zip(PERCENTILES, times.percentiles, strict=True))
+    mean_ms = times.first_token_ms + tokens * times.per_token_ms
     return {
+        "learned_times": info_pb2.LearnedTimes(
+            first_token_ms=times.first_token_ms,
+            per_output_token_ms=times.per_token_ms,
+            percentile_factors=factors,
+            reports=times.reports,
+            first_token_reports=times.first_token_reports,
+        ),
+        "p95_latency_ms": mean_ms * factors[95],
         "length_correction": _learned(found.lengths),
         "latency_correction": _learned(found.latencies),
         "task_corrections": [
-            info_pb2.TaskCorrection(task=task, length=_learned(length), latency=_learned(latency))
-            for task, (length, latency) in found.kinds.items()
+            info_pb2.TaskCorrection(
+                task=task, length=_learned(length), latency=_learned(found.latencies)
+            )
+            for task, length in found.kinds.items()
         ],
     }
 

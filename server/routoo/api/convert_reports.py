@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 
 from routoo import __version__
@@ -55,6 +56,13 @@ def outcome(message: outcome_pb2.ReportOutcomeRequest, tenant: str | None = None
     cost_usd = optional_number(message, "cost_usd")
     score = optional_number(message, "score", 1.0)
     latency_ms = optional_number(message, "latency_ms")
+    first_token_ms = optional_number(message, "time_to_first_token_ms")
+    if first_token_ms is not None and first_token_ms > (inf if latency_ms is None else latency_ms):
+        raise InvalidRequestError(
+            f"{first_token_ms} is later than the last token; it counts from the same start as"
+            " latency_ms",
+            field="time_to_first_token_ms",
+        )
     failure, error = reported_failure(message)
     return OutcomeReport(
         decision_id=message.decision_id,
@@ -64,6 +72,7 @@ def outcome(message: outcome_pb2.ReportOutcomeRequest, tenant: str | None = None
         input_tokens=message.input_tokens if message.HasField("input_tokens") else None,
         output_tokens=message.output_tokens if message.HasField("output_tokens") else None,
         latency_ms=latency_ms,
+        time_to_first_token_ms=first_token_ms,
         error=error,
         tenant=tenant,
         usage=_usage(message),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from time import monotonic, perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import grpc
 
@@ -21,7 +21,14 @@ from routoo.api.tenancy import budgets_shown, own_budgets, own_requests, own_rou
 from routoo.v1 import batch_pb2, budget_pb2, info_pb2, outcome_pb2, route_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+    from collections.abc import (
+        AsyncGenerator,
+        AsyncIterator,
+        Awaitable,
+        Callable,
+        Mapping,
+        Sequence,
+    )
     from contextlib import AbstractContextManager
 
     from google.protobuf.message import Message
@@ -31,16 +38,24 @@ if TYPE_CHECKING:
     from routoo.api.security.caller import Caller
     from routoo.api.security.gate import Admission
     from routoo.engine.current import ActiveEngine
+    from routoo.routing.decision import BatchDecision, Decision
     from routoo.routing.request import PromptRequest
     from routoo.telemetry.tracing import Tracing
 
+    Answer = Callable[[bytes, Context, Admission], Awaitable[bytes]]
+
 SERVICE = "routoo.v1.RouterService"
+Written = TypeVar("Written")
 
 
 class RouterService:
     """Answers the RPCs.
 
     It takes raw bytes, so that a body that does not parse gets a clear status and not INTERNAL.
+
+    Attributes:
+        answers: by the name of an RPC that has one message and one reply, except ``Route``, what
+            makes the reply from the message, the call's context and its admission.
 
     Args:
         current: the engine and the settings in force.
@@ -62,9 +77,7 @@ class RouterService:
         self._peers = peers
         self._ready_s = monotonic()
 
-    def handler(self) -> grpc.GenericRpcHandler[bytes, bytes]:
-        """Returns the handlers of all RPCs, to be added to a grpc.aio server."""
-        answers = {
+        self.answers: Mapping[str, Answer] = {
             "RouteBatch": self._route_batch,
             "Frontier": self._frontier,
             "ListModels": self._list_models,
@@ -73,7 +86,10 @@ class RouterService:
             "GetBudget": self._get_budget,
             "Escalate": self._escalate,
         }
-        methods = {name: self._calls.unary(name, answer) for name, answer in answers.items()}
+
+    def handler(self) -> grpc.GenericRpcHandler[bytes, bytes]:
+        """Returns the handlers of all RPCs, to be added to a grpc.aio server."""
+        methods = {name: self._calls.unary(name, answer) for name, answer in self.answers.items()}
         methods["Route"] = self._calls.unary("Route", self._route, sheds=True)
         methods[STREAM] = self._calls.replies(STREAM, self._route_stream)
         return grpc.method_handlers_generic_handler(SERVICE, methods)
@@ -84,17 +100,49 @@ class RouterService:
         else:
             request = self._read_route(body, admission.caller)
         decision = await self._current.engine.route(request, _deadline_s(context))
-        if self._tracing is not None:
-            self._tracing.decided(decision)
-        return convert.route_response(decision).SerializeToString()
+        return self.route_response(decision).SerializeToString()
 
     def _read_route(self, body: bytes, caller: Caller) -> PromptRequest:
-        message = convert.parse(route_pb2.RouteRequest, body)
+        return self.prompt_request(convert.parse(route_pb2.RouteRequest, body), caller)
+
+    def prompt_request(self, message: route_pb2.RouteRequest, caller: Caller) -> PromptRequest:
+        """Checks and converts the message of ``Route``; in any thread.
+
+        Raises:
+            InvalidRequestError: names the field.
+            PermissionDeniedError: the request names another tenant than the caller's.
+        """
         if caller.tenant is not None:
             own_route(message, caller)
         return convert.prompt_request(message, self._current.settings.limits)
 
+    def route_response(self, decision: Decision) -> route_pb2.RouteResponse:
+        """Makes the reply of ``Route`` from a decision, and adds the decision to the trace."""
+        if self._tracing is not None:
+            self._tracing.decided(decision)
+        return convert.route_response(decision)
+
     async def _route_batch(self, body: bytes, _context: Context, admission: Admission) -> bytes:
+        return await self.decide_batch(
+            body, admission, lambda solved: self._calls.aside.run(convert.batch_response, solved)
+        )
+
+    async def decide_batch(
+        self,
+        body: bytes,
+        admission: Admission,
+        written: Callable[[BatchDecision], Awaitable[Written]],
+    ) -> Written:
+        """Decides the message of ``RouteBatch``.
+
+        Args:
+            body: the message.
+            admission: the call's.
+            written: writes the decisions down, as long as memory is reserved for them.
+
+        Returns:
+            What ``written`` returns.
+        """
         # In a thread, as the conversion of a hundred thousand prompts would block the event loop.
         aside = self._calls.aside
         split = await self._split(batch_pb2.RouteBatchRequest, body)
@@ -114,7 +162,7 @@ class RouterService:
                 )
                 if self._tracing is not None:
                     self._tracing.decided_jointly(solved)
-                return await aside.run(convert.batch_response, solved)
+                return await written(solved)
 
     async def _frontier(self, body: bytes, _context: Context, admission: Admission) -> bytes:
         aside = self._calls.aside

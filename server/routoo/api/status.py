@@ -1,4 +1,4 @@
-"""The one table from domain errors to gRPC status codes."""
+"""The one table from domain errors to gRPC status codes, and from those to the ones of HTTP."""
 
 from __future__ import annotations
 
@@ -43,6 +43,22 @@ STATUS: dict[type[RoutooError], grpc.StatusCode] = {
     DeadlineError: grpc.StatusCode.DEADLINE_EXCEEDED,
     DrainingError: grpc.StatusCode.UNAVAILABLE,
 }
+_HTTP_STATUS: dict[grpc.StatusCode, int] = {
+    grpc.StatusCode.INVALID_ARGUMENT: 400,
+    grpc.StatusCode.FAILED_PRECONDITION: 400,
+    grpc.StatusCode.UNAUTHENTICATED: 401,
+    grpc.StatusCode.PERMISSION_DENIED: 403,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
+    grpc.StatusCode.UNAVAILABLE: 503,
+    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
+}
+# HTTP tells these apart, which gRPC does not.
+_HTTP_STATUS_OF_ERROR: dict[type[RoutooError], int] = {
+    BudgetSpentError: 402,
+    QueueFullError: 503,
+    TooLargeError: 413,
+    UnknownDecisionError: 404,
+}
 _log = structlog.get_logger("routoo.api")
 INTERNAL_TEXT = "internal error; the service's log has the detail"
 # A status travels in a header of limited size, and callers' own values are quoted in it.
@@ -75,6 +91,14 @@ def status_of(error: BaseException) -> tuple[grpc.StatusCode, str]:
                 line = line[: LONGEST_DETAIL_CHARS - 3] + "..."
             return STATUS[kind], line
     return grpc.StatusCode.INTERNAL, INTERNAL_TEXT
+
+
+def http_status_of(error: BaseException) -> int:
+    """Returns the status of HTTP for an error."""
+    for kind in type(error).__mro__:
+        if kind in _HTTP_STATUS_OF_ERROR:
+            return _HTTP_STATUS_OF_ERROR[kind]
+    return _HTTP_STATUS.get(status_of(error)[0], 500)
 
 
 def reported(error: BaseException, rpc: str, decision_id: str = "") -> tuple[grpc.StatusCode, str]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import math
+from codecs import BOM_UTF8
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +81,7 @@ def read_labelled_prompts(
         for number, line in enumerate(lines, start=1):
             digest.update(line)
             try:
-                value = orjson.loads(line)
+                value = orjson.loads(line.removeprefix(BOM_UTF8))
             except orjson.JSONDecodeError:
                 value = None  # ``read_prompts`` below reports the fault
             if not isinstance(value, dict):

@@ -16,6 +16,7 @@ A client holds one HTTP/2 connection, made on the first call and remade when it 
 and share it: ``RouterClient`` between threads, ``AsyncRouterClient`` between the tasks of one
 event loop. A failure that may pass is tried again within the call's deadline (``RetryPolicy``).
 With ``fallback_model``, a service that is away costs its callers a worse choice, not an error.
+``Stopwatch`` measures an answer's times for ``report``.
 """
 
 from routoo.client.aio import AsyncRouterClient
@@ -32,6 +33,7 @@ from routoo.client.messages import (
 )
 from routoo.client.options import ClientOptions
 from routoo.client.retry import NO_RETRIES, RetryPolicy
+from routoo.client.stopwatch import Stopwatch
 from routoo.client.sync import RouterClient
 from routoo.predictor.breaker import BreakerTerms
 
@@ -51,6 +53,7 @@ __all__ = [
     "RetryPolicy",
     "RouterClient",
     "RouterError",
+    "Stopwatch",
     "Tls",
     "make_request",
     "to_dict",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import grpc
 import grpc.aio
 
-from routoo.config.address import UNIX, Address
+from routoo.config.address import past_proxies, target_leaves_the_machine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,7 +102,7 @@ def token_metadata(
     # A header can carry nothing else, and gRPC's own error would quote the token.
     if not token or not token.isascii() or not token.isprintable() or " " in token:
         raise ValueError("the token is empty or has characters that no token has")
-    if tls is None and not insecure and _leaves_the_machine(address):
+    if tls is None and not insecure and target_leaves_the_machine(address):
         raise ValueError(
             f"{address} is another machine, and the token would be sent there unencrypted; use TLS"
         )
@@ -110,27 +110,18 @@ def token_metadata(
 
 
 def open_channel(address: str, options: Options = (), *, tls: Tls | None = None) -> grpc.Channel:
-    """Opens a channel, with TLS or without."""
+    """Opens a channel, with TLS or without; to this machine itself it goes past any HTTP proxy."""
+    options = (*options, *past_proxies(address))
     if tls is None:
-        return grpc.insecure_channel(address, options=tuple(options))
+        return grpc.insecure_channel(address, options=options)
     return grpc.secure_channel(address, tls.credentials(), options=(*options, *tls.options()))
 
 
 def open_aio_channel(
     address: str, options: Options = (), *, tls: Tls | None = None
 ) -> grpc.aio.Channel:
-    """Opens a channel for asyncio, with TLS or without."""
+    """Opens a channel for asyncio as ``open_channel`` does."""
+    options = (*options, *past_proxies(address))
     if tls is None:
-        return grpc.aio.insecure_channel(address, options=tuple(options))
+        return grpc.aio.insecure_channel(address, options=options)
     return grpc.aio.secure_channel(address, tls.credentials(), options=(*options, *tls.options()))
-
-
-def _leaves_the_machine(target: str) -> bool:
-    if target.startswith((UNIX, "unix-abstract:")):
-        return False
-    # In gRPC's other forms (dns:///name:port), the last part names the machine.
-    name = target.rpartition("/")[2].removeprefix("dns:")
-    try:
-        return Address.parse(name if ":" in name else f"{name}:443").leaves_the_machine
-    except ValueError:
-        return True

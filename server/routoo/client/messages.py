@@ -44,6 +44,7 @@ class Outcome(TypedDict, total=False):
     input_tokens: int | None
     output_tokens: int | None
     latency_ms: float | None
+    time_to_first_token_ms: float | None
     error: str | None
     cached_input_tokens: int | None
     cache_write_tokens: int | None
@@ -103,8 +104,8 @@ def make_request(prompt: Prompt, **options: Unpack[RequestOptions]) -> RouteRequ
 def to_dict(message: Message) -> dict[str, Any]:
     """Turns a reply into plain dicts, lists, strings and numbers, ready for a JSON encoder.
 
-    Every field is present under its proto name, enums by name, 64-bit integers as integers; only
-    messages and ``optional`` fields that are not set are left out.
+    Every field is present under its proto name, enums by name, 64-bit integers as integers, keys
+    of maps as text; only messages and ``optional`` fields that are not set are left out.
     """
     values: dict[str, Any] = {}
     for field in message.DESCRIPTOR.fields:
@@ -112,7 +113,7 @@ def to_dict(message: Message) -> dict[str, Any]:
             continue
         value = getattr(message, field.name)
         if field.message_type is not None and field.message_type.GetOptions().map_entry:
-            values[field.name] = dict(value)
+            values[field.name] = {str(name): one for name, one in value.items()}
         elif field.is_repeated:
             values[field.name] = [to_dict(v) for v in value] if field.message_type else list(value)
         elif field.message_type is not None:

@@ -44,7 +44,9 @@ class Address:
             raise ValueError("has to be HOST:PORT, e.g. 127.0.0.1:50051 (port 0 takes a free one)")
         if int(port) > 65535:
             raise ValueError("has to be HOST:PORT, the port up to 65535")
-        return cls(host.removeprefix("[").removesuffix("]"), int(port))
+        if ":" in host or "[" in host:
+            host = _ipv6(host)
+        return cls(host, int(port))
 
     @property
     def leaves_the_machine(self) -> bool:
@@ -63,3 +65,45 @@ class Address:
         if self.path:
             return f"{UNIX}{self.path}"
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def _ipv6(host: str) -> str:
+    """Returns an IPv6 number without its brackets.
+
+    Raises:
+        ValueError: it is none; one line.
+    """
+    number = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    try:
+        ipaddress.IPv6Address(number)
+    except ValueError:
+        raise ValueError(
+            "has to be HOST:PORT, an IPv6 address in brackets, e.g. [::1]:50051"
+        ) from None
+    return number
+
+
+def past_proxies(target: str) -> tuple[tuple[str, int], ...]:
+    """Returns the gRPC channel options of a target that no HTTP proxy can reach.
+
+    gRPC goes by the proxy of ``http_proxy`` to any host that ``no_proxy`` does not name. On another
+    machine, the address of this one would be that machine itself.
+
+    Args:
+        target: HOST:PORT, unix:/path, or one of gRPC's other forms, such as dns:///HOST:PORT.
+    """
+    return () if target_leaves_the_machine(target) else (("grpc.enable_http_proxy", 0),)
+
+
+def target_leaves_the_machine(target: str) -> bool:
+    """Returns whether a target of gRPC is on another machine; one that is not understood may be."""
+    if target.startswith((UNIX, "unix-abstract:")):
+        return False
+    # In gRPC's other forms (dns:///name:port), the last part names the machine.
+    name = target.rpartition("/")[2]
+    for scheme in ("dns:", "ipv4:", "ipv6:"):
+        name = name.removeprefix(scheme)
+    try:
+        return Address.parse(name if ":" in name else f"{name}:443").leaves_the_machine
+    except ValueError:
+        return True

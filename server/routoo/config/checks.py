@@ -64,22 +64,21 @@ def refuse_exposure(settings: Settings) -> None:
     """
     security = settings.security
     for listener in (ListenerSettings(address=settings.listen), *settings.listeners):
-        if (
-            security.allow_insecure_exposure
-            or not Address.parse(listener.address).leaves_the_machine
-        ):
-            continue
-        lacking = []
-        if security.tls is None or not listener.tls:
-            lacking.append("TLS (security.tls)")
-        if not security.asks_who_calls:
-            lacking.append("authentication (security.tokens or security.certificates)")
+        lacking = _lacking(settings, listener.address, tls=listener.tls)
         if lacking:
             raise ConfigError(
-                f"{listener.address} can be reached from other machines and has no"
-                f" {' and no '.join(lacking)}; set it, listen on 127.0.0.1 or a unix: socket, or"
-                " say security.allow_insecure_exposure: true"
+                f"{listener.address} can be reached from other machines and has no {lacking}; set"
+                " it, listen on 127.0.0.1 or a unix: socket, or say"
+                " security.allow_insecure_exposure: true"
             )
+    http = settings.http
+    lacking = _lacking(settings, http.listen, tls=http.tls) if http.enabled else ""
+    if lacking:
+        raise ConfigError(
+            f"http.listen: {http.listen} can be reached from other machines and has no {lacking};"
+            ' set it, listen on 127.0.0.1, turn the HTTP front off with http.listen: "", or say'
+            " security.allow_insecure_exposure: true"
+        )
     metrics = settings.metrics
     if (
         metrics.enabled
@@ -90,3 +89,16 @@ def refuse_exposure(settings: Settings) -> None:
             f"metrics on {metrics.listen} can be read from other machines; listen on 127.0.0.1, or"
             " say security.allow_open_metrics: true"
         )
+
+
+def _lacking(settings: Settings, address: str, *, tls: bool) -> str:
+    """Returns the protection that an address lacks and needs; empty: none."""
+    security = settings.security
+    if security.allow_insecure_exposure or not Address.parse(address).leaves_the_machine:
+        return ""
+    lacking = []
+    if security.tls is None or not tls:
+        lacking.append("TLS (security.tls)")
+    if not security.asks_who_calls:
+        lacking.append("authentication (security.tokens or security.certificates)")
+    return " and no ".join(lacking)

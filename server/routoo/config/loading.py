@@ -8,6 +8,7 @@ default of the section.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -35,6 +36,15 @@ FOREIGN_ENV = frozenset(
         *("ROUTOO_TOKEN_FILE", "ROUTOO_CA", "ROUTOO_CERT", "ROUTOO_KEY"),
     }
 )
+# Variables that Kubernetes sets in a pod for each service of its namespace, unless the pod has
+# enableServiceLinks: false. Those of a service called routoo look like settings; their values show
+# that they are none.
+_SERVICE_LINK = re.compile(
+    r"""\w+_SERVICE_HOST=[0-9a-f.:]+ | \w+_SERVICE_PORT(_\w+)?=[0-9]+
+    | \w+_PORT(_[0-9]+_(TCP|UDP|SCTP))?=(tcp|udp|sctp)://.+
+    | \w+_PORT_[0-9]+_(TCP|UDP|SCTP)_(PROTO|PORT|ADDR)=[0-9a-z.:]+""",
+    re.VERBOSE | re.ASCII | re.IGNORECASE,
+)
 # Settings that name files: in the YAML file, they are relative to its folder.
 FILE_SETTINGS = (
     "corrections.path",
@@ -44,6 +54,8 @@ FILE_SETTINGS = (
     "policy.guarantee.labels",
     "pool",
     "predictor.artifact",
+    "proxy.upstreams.*.api_key_file",  # of every entry
+    "proxy.upstreams.*.ca",
     "security.tls.certificate",
     "security.tls.client_ca",
     "security.tls.key",
@@ -102,20 +114,28 @@ def _read_yaml(path: Path, *, finished: bool) -> dict[str, Any]:
     folder = path.resolve().parent
     for setting in FILE_SETTINGS:
         *sections, key = setting.split(".")
-        section: Any = values
+        found: list[Any] = [values]
         for name in sections:
-            section = section.get(name) if isinstance(section, dict) else None
-        # A value that is no text cannot be a file name; the settings refuse it later.
-        if isinstance(section, dict) and isinstance(section.get(key), str):
-            section[key] = folder / section[key]
+            within = [one for one in found if isinstance(one, dict)]
+            found = [
+                inner
+                for one in within
+                for inner in (one.values() if name == "*" else [one.get(name)])
+            ]
+        for section in found:
+            # A value that is no text cannot be a file name; the settings refuse it later.
+            if isinstance(section, dict) and isinstance(section.get(key), str):
+                section[key] = folder / section[key]
     return values
 
 
 def _refuse_unknown_environment(environment: Mapping[str, str]) -> None:
     # pydantic-settings ignores variables that it does not know, so a misspelt one has no effect.
-    for name in environment:
+    for name, value in environment.items():
         upper = name.upper()
         if not upper.startswith(ENV_PREFIX) or upper in FOREIGN_ENV:
+            continue
+        if _SERVICE_LINK.fullmatch(f"{upper}={value}"):
             continue
         parts = upper.removeprefix(ENV_PREFIX).lower().split("__")
         fields: Any = Settings.model_fields

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from routoo.config.section import Section
+from routoo.request_fields import PERCENTILES
 from routoo.selector.policies import POLICIES
 
 
@@ -18,6 +19,14 @@ def _known(name: str) -> str:
     return name
 
 
+def _percentile(value: int) -> int:
+    if value not in PERCENTILES:
+        *first, last = map(str, PERCENTILES)
+        raise ValueError(f"Input should be {', '.join(first)} or {last}")
+    return value
+
+
+Percentile = Annotated[int, AfterValidator(_percentile)]
 PolicyName = Annotated[str, AfterValidator(_known)]
 
 
@@ -169,6 +178,10 @@ class PolicySettings(Section):
     fallbacks: FallbackSettings = FallbackSettings()
     unsure: UnsureSettings | None = None
     """A rule for prompts that the predictor does not know; it goes before every policy."""
+
+    latency_percentile: Percentile | None = None
+    """The percentile of its latency that ``max_latency_ms`` of a request is compared with, where
+    the request names none: 50, 90, 95 or 99. Unset: the mean."""
 
     @property
     def mean_cost_is_set(self) -> bool:

@@ -61,8 +61,8 @@ class ProcessorSettings(Section):
     on_too_large: Literal["pass", "refuse"] = "pass"
     """A longer body is passed on as it came, or refused with 413."""
     on_unreadable: Literal["pass", "refuse"] = "pass"
-    """A body that is compressed, or is not JSON and holds no route name, is passed on as it came,
-    or refused with 415 or 400."""
+    """A body in an unknown coding, or one that is not JSON and holds no route name, is passed on as
+    it came, or refused with 415 or 400."""
     usage_from: Literal["reply", "access_log"] = "reply"
     """Source of the number of tokens that a reply took. reply: Envoy sends every piece of the reply
     here and waits for an answer. access_log: Envoy logs the tokens, as set up in
@@ -91,6 +91,9 @@ class ProcessorSettings(Section):
     reserved and settled like requests that are routed to it, or refused where the budgets have not
     enough left; others are refused. refuse: they are refused. The last two need ``on_too_large``
     and ``on_unreadable`` to be ``refuse``, as nobody knows which model such a body names."""
+    answers_questions: bool = True
+    """Answers what no model has to: ``GET /v1/models`` with the route names and the pool, a count
+    of tokens for a route name, and the wish for a websocket (426). Unset: they are sent on."""
     fallback_model: str = ""
     """Model for requests that cannot be routed for a reason of ``fallback_on``. Empty: they are
     refused."""

@@ -14,11 +14,13 @@ from pydantic_settings import (
 from routoo.config.budget import BudgetSettings, LedgerSettings, distinct_names
 from routoo.config.corrections import CorrectionSettings
 from routoo.config.health import HealthSettings
+from routoo.config.http import HttpSettings
 from routoo.config.observability import DecisionLogSettings, TracingSettings
 from routoo.config.operations import OverloadSettings, ReloadSettings
 from routoo.config.policy import PolicySettings
 from routoo.config.predictor import PredictorSettings
 from routoo.config.processor import ProcessorSettings
+from routoo.config.proxy import ProxySettings
 from routoo.config.section import Section
 from routoo.config.security import CallAddress, Listener, SecuritySettings, TcpAddress
 from routoo.config.sessions import SessionSettings
@@ -99,6 +101,7 @@ class Settings(BaseSettings):
     """The pool file. Unset: the shipped pool."""
     shutdown_grace_s: float = Field(default=10.0, ge=0, le=3600, allow_inf_nan=False)
     """Longest time after SIGTERM for requests in progress to finish."""
+    http: HttpSettings = HttpSettings()
     metrics: MetricsSettings = MetricsSettings()
     predictor: PredictorSettings = PredictorSettings()
     policy: PolicySettings = PolicySettings()
@@ -113,6 +116,7 @@ class Settings(BaseSettings):
     batching: BatchingSettings = BatchingSettings()
     limits: LimitSettings = LimitSettings()
     processor: ProcessorSettings = ProcessorSettings()
+    proxy: ProxySettings = ProxySettings()
     log: LogSettings = LogSettings()
     security: SecuritySettings = SecuritySettings()
     overload: OverloadSettings = OverloadSettings()

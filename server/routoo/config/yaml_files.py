@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from pydantic import ValidationError
 
+_MERGE = "tag:yaml.org,2002:merge"
+
 
 def read_yaml_mapping(path: Path, *, finished: bool = False) -> dict[str, Any]:
     """Reads a YAML file that holds one mapping; an empty file is an empty mapping.
@@ -87,12 +89,30 @@ def _refuse_half_written(text: str, root: yaml.Node | None, source: str) -> None
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """Refuses a key that stands twice, of which YAML silently takes the last, or is no text."""
+    """Refuses a key that stands twice, of which YAML silently takes the last, or is no text.
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+    A mapping may take over the keys of others (``<<: *other``, YAML 1.1); its own come before
+    theirs, and are no second ones.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._checked: set[yaml.MappingNode] = set()
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        # The keys are looked at before those of other mappings are put among them.
+        if node not in self._checked:
+            self._checked.add(node)
+            self._check_keys(node)
+        super().flatten_mapping(node)
+        # Each key once, or mappings that take each other over many times would grow without end.
+        node.value = list({key.value: (key, value) for key, value in node.value}.values())
+
+    def _check_keys(self, node: yaml.MappingNode) -> None:
         seen = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
+            takes_over = key_node.tag == _MERGE
+            key = key_node.value if takes_over else self.construct_object(key_node, deep=True)
             if not isinstance(key, str):
                 raise yaml.MarkedYAMLError(
                     problem=f"key {key!r} is not text", problem_mark=key_node.start_mark
@@ -102,7 +122,6 @@ class _UniqueKeyLoader(yaml.SafeLoader):
                     problem=f"key {key!r} stands twice", problem_mark=key_node.start_mark
                 )
             seen.add(key)
-        return super().construct_mapping(node, deep)
 
 
 def describe_validation_error(source: str, error: ValidationError) -> str:

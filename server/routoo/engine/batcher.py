@@ -13,11 +13,11 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass
 from math import inf
 from time import monotonic, monotonic_ns
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from routoo.errors import DeadlineError, DrainingError, PredictorError, QueueFullError, RoutooError
 
@@ -79,6 +79,25 @@ class BatchWait:
             abandoned = self._abandoned
         if abandoned:
             give_up()
+
+
+class OneThread(ThreadPoolExecutor):
+    """One thread that tells whether it has nothing to do. Work is given from one other thread.
+
+    Attributes:
+        unfinished: the work that was given and has not ended.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(1, name)
+        self.unfinished: set[Future[Any]] = set()
+
+    def submit(self, fn: Callable[..., Result], /, *args: Any, **kwargs: Any) -> Future[Result]:
+        """Gives work to the thread; see ``Executor.submit``."""
+        given = super().submit(fn, *args, **kwargs)
+        self.unfinished.add(given)
+        given.add_done_callback(self.unfinished.discard)
+        return given
 
 
 @dataclass(slots=True)

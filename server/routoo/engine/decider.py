@@ -18,6 +18,8 @@ from routoo.errors import NoEligibleModelError
 from routoo.pricing.prices import Observed, budget_constraint
 from routoo.routing.affordable import affordable_output_tokens
 from routoo.routing.constraints import narrow, numbers_of
+from routoo.routing.corrections.percentiles import at_percentiles
+from routoo.routing.corrections.table import Layout
 from routoo.routing.decision import (
     BatchDecision,
     BatchFrontier,
@@ -52,7 +54,7 @@ if TYPE_CHECKING:
     from routoo.routing.pool import Pool
     from routoo.routing.request import PromptRequest
     from routoo.routing.sessions.stay import SessionTurns
-    from routoo.selector.arrays import BoolArray, IndexArray, ReasonArray
+    from routoo.selector.arrays import BoolArray, FloatArray, IndexArray, ReasonArray
     from routoo.selector.eligibility import Eligibility
     from routoo.selector.policies.base import Policy
     from routoo.telemetry.decision_log.log import Recorder
@@ -249,8 +251,9 @@ class Decider:
         prediction, factors = predicted.prediction, None
         if self._corrector is not None:
             version = prediction.version or self._versions.predictor
-            layout = (version, self._pool.names, prediction.task_names)
-            factors = self._corrector.in_force.get(layout) or self._corrector.factors(*layout)
+            pool = self._pool
+            layout = Layout(version, pool.names, prediction.task_names, pool.declared)
+            factors = self._corrector.in_force.get(layout) or self._corrector.factors(layout)
         estimates = estimates_of(
             prediction,
             predicted.requests,
@@ -259,6 +262,9 @@ class Decider:
             self._clock_ns() // NANO_PER_S,
             factors,
         )
+        usual, requests = self._policies.latency_percentile, predicted.requests
+        if usual or any(one.latency_percentile for one in requests):
+            estimates = at_percentiles(estimates, requests, self._pool.names, factors, usual)
         unsure = self._policies.unsure
         return estimates if unsure is None else unsure.marked(estimates)
 
@@ -348,8 +354,6 @@ class Decider:
     ) -> DecidedBatch:
         prediction, estimates = predicted.prediction, prepared.estimates
         joint = None if chosen.joint is None else chosen.joint.solution
-        n = len(chosen.choice)
-        rows = np.arange(n)
         couplings: Sequence[tuple[str, ...]] = prepared.couplings
         if joint is not None:
             couplings = joint.row_bindings
@@ -397,12 +401,12 @@ class Decider:
             accepted_ns=predicted.accepted_ns,
             choices=choice.tolist(),
             reasons=codes.tolist(),
-            eligible=prepared.case.mask.sum(axis=1).tolist(),
-            scores=estimates.scores[rows, choice].tolist(),
-            costs_usd=estimates.costs_usd[rows, choice].tolist(),
-            latencies_ms=estimates.latencies_ms[rows, choice].tolist(),
-            output_tokens=estimates.output_tokens[rows, choice].tolist(),
-            input_tokens=estimates.input_tokens[rows, choice].tolist(),
+            eligible=np.add.reduce(prepared.case.mask, axis=1).tolist(),
+            scores=_chosen(estimates.scores, choice),
+            costs_usd=_chosen(estimates.costs_usd, choice),
+            latencies_ms=_chosen(estimates.latencies_ms, choice),
+            output_tokens=_chosen(estimates.output_tokens, choice),
+            input_tokens=_chosen(estimates.input_tokens, choice),
             truncated=prediction.truncated.tolist(),
             sessions=None if chosen.turns is None else chosen.turns.decided(choice),
             seconds=None
@@ -488,6 +492,14 @@ def _chosen_by(
         return turns.chosen_by(policy)
     choice = policy.choose(case)
     return choice, policy.explain(case, choice), None
+
+
+def _chosen(figures: FloatArray, choice: IndexArray) -> list[float]:
+    """Returns the figures ([n, m]) of the chosen models; of one row without making arrays."""
+    if len(choice) == 1:
+        return [figures.item(0, choice.item(0))]
+    found: list[float] = figures[np.arange(len(choice)), choice].tolist()
+    return found
 
 
 def _parts(decisions: Sequence[Decision]) -> Iterator[Sequence[Decision]]:

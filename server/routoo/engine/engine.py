@@ -28,6 +28,7 @@ from routoo.errors import (
 )
 from routoo.predictor.base import join
 from routoo.routing.constraints import check_names, check_task
+from routoo.routing.corrections.table import Layout
 from routoo.routing.decision import Predicted, Versions
 
 if TYPE_CHECKING:
@@ -374,6 +375,7 @@ class Engine:
             at=sample.point_at(self.price, self.policies.in_force),
             mean_scores=sample.scores.mean(axis=0).tolist(),
             mean_costs_usd=sample.costs_usd.mean(axis=0).tolist(),
+            mean_output_tokens=sample.mean_output_tokens.tolist(),
             evidence=sample.evidence,
             averages=sample.averages,
             curve=curve,
@@ -384,10 +386,8 @@ class Engine:
 
     def corrections(self) -> list[ModelCorrection] | None:
         """Returns what reports have told of each model of the pool; None: nothing is corrected."""
-        corrector, predictor = self.accounting.corrector, self.predictor
-        if corrector is None:
-            return None
-        return corrector.of_models(predictor.version, self.pool.names, predictor.tasks)
+        corrector = self.accounting.corrector
+        return None if corrector is None else corrector.of_models(self._layout)
 
     def health(self) -> HealthOverview | None:
         """Returns the health of models and providers; None: nobody watches it."""
@@ -420,10 +420,13 @@ class Engine:
         )
 
     def _factors_in_force(self) -> Factors | None:
-        corrector, predictor = self.accounting.corrector, self.predictor
-        if corrector is None:
-            return None
-        return corrector.factors(predictor.version, self.pool.names, tuple(predictor.tasks))
+        corrector = self.accounting.corrector
+        return None if corrector is None else corrector.factors(self._layout)
+
+    @property
+    def _layout(self) -> Layout:
+        pool, predictor = self.pool, self.predictor
+        return Layout(predictor.version, pool.names, tuple(predictor.tasks), pool.declared)
 
     def _corrections_info(self) -> CorrectionsInfo | None:
         found, in_force = self.corrections(), self._factors_in_force()

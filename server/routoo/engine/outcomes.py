@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 from routoo.budget.ledger import Settled
 from routoo.budget.terms import one_nano_usd
+from routoo.engine.corrections.corrector import ToldAnswer
 from routoo.engine.open_decisions import made_for
 from routoo.engine.report_bound import CappedReport
 from routoo.errors import InvalidRequestError, RoutooError
+from routoo.routing.health.failures import Cause
 from routoo.routing.outcome import LAST_ACCEPTED, ReportResult, estimated_usage
 from routoo.tariffs.tariff import NANO_PER_USD, cost_nano_usd
 from routoo.tariffs.usage import Usage
@@ -285,14 +287,25 @@ class OutcomeSettlement:
         if cost_usd is not None and not outcome.error:
             self._counts.reported_cost.labels(model).inc(cost_usd)
             self._counts.predicted_cost.labels(model).inc(float(estimates.costs_usd[row, column]))
-        if outcome.latency_ms is not None and not outcome.error:
+        timed_out = outcome.failure is not None and outcome.failure.cause is Cause.TIMEOUT
+        if outcome.latency_ms is not None and not (outcome.error or timed_out):
             self._counts.reported_latency.labels(model).inc(outcome.latency_ms)
             predicted_ms = float(estimates.latencies_ms[row, column])
             self._counts.predicted_latency.labels(model).inc(predicted_ms)
-        if learns and self._corrector is not None and not (outcome.error or outcome.estimated):
+        is_answer = timed_out or not (outcome.error or outcome.estimated)
+        if learns and is_answer and self._corrector is not None:
             usage = outcome.usage
-            tokens = outcome.output_tokens if usage is None else usage.output_tokens
-            self._corrector.told.append((decision, column, tokens, outcome.latency_ms))
+            self._corrector.told.append(
+                ToldAnswer(
+                    decision,
+                    column,
+                    outcome.output_tokens if usage is None else usage.output_tokens,
+                    outcome.latency_ms,
+                    outcome.time_to_first_token_ms,
+                    timed_out,
+                    self._clock_ns() / NANO_PER_S,
+                )
+            )
 
 
 def _tells_more_than_cost(outcome: OutcomeReport) -> bool:

@@ -28,6 +28,7 @@ class ModelsOverview:
         averages: [m], published averages behind them; None: not known.
         curve: points of the cost-quality curve; empty: none were asked for.
         price_set_by: the limits that the price in force comes from.
+        mean_output_tokens: [m], mean predicted length over the calibration sample.
         corrections: [m], what reports have told of each model; None: nothing is corrected.
         health: the health of models and providers; None: nobody watches it.
     """
@@ -40,6 +41,7 @@ class ModelsOverview:
     averages: Sequence[float] | None
     curve: Sequence[CurvePoint]
     price_set_by: Sequence[str]
+    mean_output_tokens: Sequence[float]
     corrections: Sequence[ModelCorrection] | None = None
     health: HealthOverview | None = None
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
+
+from routoo.engine.batcher import OneThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from concurrent.futures import Future
 
     from routoo.engine.open_decisions import DecisionIds
 
@@ -54,25 +55,6 @@ def in_short_turns(call: Callable[..., Result], *arguments: object) -> Result:
         return call(*arguments)
     finally:
         _TURNS.end()
-
-
-class OneThread(ThreadPoolExecutor):
-    """One thread that tells whether it has nothing to do. Work is given from one other thread.
-
-    Attributes:
-        unfinished: the work that was given and has not ended.
-    """
-
-    def __init__(self, name: str) -> None:
-        super().__init__(1, name)
-        self.unfinished: set[Future[Any]] = set()
-
-    def submit(self, fn: Callable[..., Result], /, *args: Any, **kwargs: Any) -> Future[Result]:
-        """Gives work to the thread; see ``Executor.submit``."""
-        given = super().submit(fn, *args, **kwargs)
-        self.unfinished.add(given)
-        given.add_done_callback(self.unfinished.discard)
-        return given
 
 
 class EngineThreads:

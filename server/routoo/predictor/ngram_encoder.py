@@ -146,7 +146,9 @@ class NgramEncoder:
             marked.append(len(marks) - before)
             truncated.append(cut)
         tokens = count_tokens([contents(text) for text in prompts])
-        tokens += count_tokens([offered_tools(text) for text in prompts])
+        tools = [offered_tools(text) for text in prompts]
+        if any(tools):  # hardly any prompt offers some
+            tokens += count_tokens(tools)
         return NgramPrompts(
             codes=np.frombuffer(_BREAK.join(codes), np.int64),
             prompt=prompt_of,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from routoo.config.address import past_proxies
 from routoo.errors import ArtifactError, ConfigError, DeadlineError, PredictorError
 from routoo.predictor.triton_check import read_offer, read_statistics
 
@@ -76,7 +77,9 @@ class TritonServer:
             ) from None
         self.url = url
         self.library = library
-        self.client = library.InferenceServerClient(url, channel_args=_CHANNEL)
+        self.client = library.InferenceServerClient(
+            url, channel_args=[*_CHANNEL, *past_proxies(url)]
+        )
 
     def close(self) -> None:
         """Closes the channel, and cancels the calls in progress."""

@@ -207,6 +207,8 @@ class Candidate:
         latency_ms: predicted time to the last token.
         output_tokens: predicted length of the answer.
         utility: score minus shadow price times cost.
+        percentile_latency_ms: the time at the percentile that the request names; None: it names
+            none.
         removed_by: the constraint that removed the model; empty: it is eligible.
         score_std: standard deviation of the score; None: not known.
         evidence: graded prompts behind the score; None: not known.
@@ -224,6 +226,7 @@ class Candidate:
     score_std: float | None = None
     evidence: float | None = None
     averages: float | None = None
+    percentile_latency_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,6 +335,13 @@ class Decision:
         return health is not None and health.is_ill(self.row, self.batch.choices[self.row])
 
     @property
+    def percentile_latency(self) -> tuple[int, float] | None:
+        """The percentile that the request names, and the chosen model's time at it in ms."""
+        batch = self.batch
+        found = batch.estimates.percentile_ms(self.row)
+        return None if found is None else (found[0], float(found[1][batch.choices[self.row]]))
+
+    @property
     def insight(self) -> Insight:
         """What the predictor knows of the prompt and of the chosen model's answer."""
         return Insight.of(self.batch.estimates, self.row, self.batch.choices[self.row])
@@ -360,6 +370,7 @@ class Decision:
         batch, row = self.batch, self.row
         estimates = batch.estimates
         std, evidence, averages = estimates.score_std, estimates.evidence, estimates.averages
+        limited = estimates.percentile_ms(row)
         utility = estimates.scores[row] - batch.shadow_prices[row] * estimates.costs_usd[row]
         arms = batch.pool.arms
         names = [""] * len(batch.pool.names)
@@ -378,6 +389,7 @@ class Decision:
                 score_std=None if std is None else float(std[row, column]),
                 evidence=None if evidence is None else float(evidence[row, column]),
                 averages=None if averages is None else float(averages[row, column]),
+                percentile_latency_ms=None if limited is None else float(limited[1][column]),
             )
             for column, arm in enumerate(names)
         ]

@@ -66,6 +66,10 @@ class Estimates:
             request has an estimate of its own, which is not corrected.
         length_factors: [n, m], by which ``plain_tokens`` are corrected; None: all are 1.
         latency_factors: [n, m], by which latencies are corrected; None: all are 1.
+        first_factors: [n, m], by which times to the first token are besides; None: all are 1.
+        percentiles: int64 [n], the percentile of its latency that each request names; 0: none.
+            None: no request names one.
+        percentile_factors: [n, m], by which latencies are multiplied for that; None: all are 1.
         correction: the factors in force, of which those are rows; None: all are 1.
     """
 
@@ -89,12 +93,32 @@ class Estimates:
     max_output_tokens: NDArray[np.float64] | None = None
     length_factors: NDArray[np.float64] | None = None
     latency_factors: NDArray[np.float64] | None = None
+    first_factors: NDArray[np.float64] | None = None
+    percentiles: NDArray[np.int64] | None = None
+    percentile_factors: NDArray[np.float64] | None = None
     correction: Factors | None = None
 
     @property
     def reserved_usd(self) -> NDArray[np.float64]:
         """What is reserved for each request: ``most_usd``, else the predicted cost, [n, m]."""
         return self.costs_usd if self.most_usd is None else self.most_usd
+
+    @property
+    def limited_ms(self) -> NDArray[np.float64]:
+        """What ``max_latency_ms`` limits: the latencies at the named percentiles, [n, m]."""
+        if self.percentile_factors is None:
+            return self.latencies_ms
+        return self.latencies_ms * self.percentile_factors
+
+    def percentile_ms(self, row: int) -> tuple[int, NDArray[np.float64]] | None:
+        """Returns the percentile that a request names, and the latencies at it, float64 [m].
+
+        None: it names none.
+        """
+        named, factors = self.percentiles, self.percentile_factors
+        if named is None or factors is None or not named[row]:
+            return None
+        return int(named[row]), self.latencies_ms[row] * factors[row]
 
     def rows(self, at: slice | NDArray[np.intp]) -> Self:
         """Returns the figures of k of the prompts."""
@@ -138,20 +162,21 @@ def estimates_of(
         rows = prediction.output_tokens[:, columns].astype(np.float64)
         output_tokens = np.rint(pool.arms.offsets.tokens(rows))
     tasks = None if prediction.tasks is None else prediction.tasks.argmax(axis=1).astype(np.int64)
-    plain_tokens = limits = length_factors = latency_factors = None
+    plain_tokens = limits = length_factors = latency_factors = first_factors = None
     if factors is not None:
         plain_tokens, limits = output_tokens, np.full(len(requests), np.inf)
         if factors.changes_nothing:
             output_tokens = plain_tokens.copy()
         else:
             length_factors, latency_factors = factors.rows(tasks, len(requests))
+            first_factors = np.broadcast_to(factors.firsts, latency_factors.shape)
             output_tokens = corrected_tokens(plain_tokens, length_factors)
     asking = _asking(requests)
     if asking:
         _as_asked(requests, asking, output_tokens, limits)
     np.minimum(output_tokens, pool.max_output_tokens, out=output_tokens)
     # Several answers are given side by side.
-    latencies_ms = latencies_ms_of(pool, output_tokens, latency_factors)
+    latencies_ms = latencies_ms_of(pool, output_tokens, latency_factors, first_factors)
     if asking and any(requests[row].answers != 1 for row in asking):
         output_tokens *= answers_of(requests)
     input_tokens, most_inputs = _input_tokens(prediction.input_tokens, requests, asking, pool)
@@ -181,6 +206,7 @@ def estimates_of(
         max_output_tokens=limits,
         length_factors=length_factors,
         latency_factors=latency_factors,
+        first_factors=first_factors,
         correction=None if length_factors is None else factors,
     )
 
@@ -399,6 +425,7 @@ def latencies_ms_of(
     pool: Pool,
     output_tokens: NDArray[np.float64],
     factors: NDArray[np.float64] | None = None,
+    first_factors: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
     """Returns predicted times to the last token in milliseconds, float64 [n, m].
 
@@ -406,6 +433,10 @@ def latencies_ms_of(
         pool: m models.
         output_tokens: [n, m].
         factors: [n, m], learned corrections; None: the pool's figures hold.
+        first_factors: [n, m], those of the time to the first token besides; None: all are 1.
     """
-    latencies_ms = pool.time_to_first_token_ms + output_tokens * pool.time_per_output_token_ms
+    first_ms = pool.time_to_first_token_ms
+    if first_factors is not None:
+        first_ms = first_ms * first_factors
+    latencies_ms = first_ms + output_tokens * pool.time_per_output_token_ms
     return latencies_ms if factors is None else latencies_ms * factors

@@ -55,6 +55,7 @@ class PricedSample:
     Attributes:
         scores: float64 [r, m].
         costs_usd: float64 [r, m], at the mean prices of a week.
+        mean_output_tokens: float64 [m], the mean predicted length of an answer.
         evidence: [m], graded prompts behind a model's scores; None: not known.
         averages: [m], published averages behind them; None: not known.
     """
@@ -68,6 +69,7 @@ class PricedSample:
         self._pool = pool
         self._input_tokens = sample.input_tokens
         self._output_tokens = np.rint(output_tokens)
+        self.mean_output_tokens = self._output_tokens.mean(axis=0)
         self.costs_usd = costs_usd_of(pool, self._input_tokens, self._output_tokens, None)
         evidence, averages = (
             None if values is None else values[columns].tolist()
@@ -83,6 +85,7 @@ class PricedSample:
             return self
         again = copy(self)
         tokens = corrected_tokens(self._output_tokens, factors.lengths[-1])
+        again.mean_output_tokens = tokens.mean(axis=0)
         again.costs_usd = costs_usd_of(self._pool, self._input_tokens, tokens, None)
         return again
 

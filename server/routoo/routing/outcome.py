@@ -23,7 +23,8 @@ class OutcomeReport:
         cost_usd: the real cost.
         input_tokens: input tokens that the provider billed.
         output_tokens: output tokens that the provider billed.
-        latency_ms: time to the last token.
+        latency_ms: time to the last token; of a time-out, how long was waited for it.
+        time_to_first_token_ms: time to the first token; the same, where the answer came in one.
         error: the provider's error, when there was no answer; else empty.
         tenant: the tenant to which the decision has to belong; None: any.
         usage: all that the provider counted for the answer; None: nothing but the fields above is
@@ -48,6 +49,7 @@ class OutcomeReport:
     input_tokens: int | None = None
     output_tokens: int | None = None
     latency_ms: float | None = None
+    time_to_first_token_ms: float | None = None
     error: str = ""
     tenant: str | None = None
     usage: Usage | None = None

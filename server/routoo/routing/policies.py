@@ -33,6 +33,8 @@ class Policies:
         rule: the meaning of answers' signals; None: no rule is configured.
         unsure: the rule for prompts that the predictor does not know; None: there is none.
         fallbacks: the number of fallbacks, and what is reserved for them.
+        latency_percentile: the percentile of their latency that ``max_latency_ms`` is compared
+            with, of requests that name none; None: the mean.
         named: the policy of a request by the name that it gives; empty: the one in force.
         versions: the name and the digest of each policy in ``named``.
     """
@@ -44,6 +46,7 @@ class Policies:
     rule: Rule | None = None
     unsure: Unsure | None = None
     fallbacks: FallbackSettings = field(default_factory=FallbackSettings)
+    latency_percentile: int | None = None
     named: Mapping[str, Policy] = field(init=False)
     versions: Mapping[str, str] = field(init=False)
 
@@ -109,7 +112,14 @@ def build_policies(
     if settings.shadow is not None:
         shadow = offered.get(settings.shadow) or build(settings.shadow)
     return Policies(
-        offered[settings.name], offered, shadow, digest, rule, unsure, settings.fallbacks
+        offered[settings.name],
+        offered,
+        shadow,
+        digest,
+        rule,
+        unsure,
+        settings.fallbacks,
+        settings.latency_percentile,
     )
 
 

@@ -20,6 +20,7 @@ from routoo.predictor.tokenizers.columns import TokenColumns
 from routoo.predictor.tokenizers.families import FAMILIES, family_of
 from routoo.routing.arms.columns import ArmColumns, arms_of, column_name
 from routoo.routing.arms.model import ModelSpec
+from routoo.routing.corrections.speed import Declared
 from routoo.routing.media import MediaTokens
 from routoo.tariffs.table import PriceTable
 
@@ -70,6 +71,7 @@ class Pool:
         index: position of each name.
         capabilities: per capability, whether each model has it, bool [m].
         answers: by a name that a reply may have, in lower case, the columns that it may stand for.
+        declared: [m], the times to the first token and for each, as the pool declares them.
         arms: the arms of the columns; None: no model has arms.
     """
 
@@ -88,6 +90,7 @@ class Pool:
     index: dict[str, int]
     capabilities: dict[str, NDArray[np.bool_]]
     answers: dict[str, tuple[int, ...]]
+    declared: tuple[Declared, ...]
     arms: ArmColumns | None = None
 
     @classmethod
@@ -114,6 +117,7 @@ class Pool:
         if arms is not None and arms.longest_answers is not None:
             longest = np.minimum(longest, arms.longest_answers)
         windows = column("context_window_tokens")
+        first_ms, each_ms = column("time_to_first_token_ms"), column("time_per_output_token_ms")
         return cls(
             models=models,
             specs=specs,
@@ -132,8 +136,8 @@ class Pool:
                     for one in specs
                 ]
             ),
-            time_to_first_token_ms=column("time_to_first_token_ms"),
-            time_per_output_token_ms=column("time_per_output_token_ms"),
+            time_to_first_token_ms=first_ms,
+            time_per_output_token_ms=each_ms,
             names=names,
             index={name: position for position, name in enumerate(names)},
             capabilities={
@@ -141,6 +145,7 @@ class Pool:
                 for capability in sorted({one for model in models for one in model.capabilities})
             },
             answers=_answers(pairs),
+            declared=tuple(map(Declared, first_ms.tolist(), each_ms.tolist())),
             arms=arms,
         )
 

@@ -39,6 +39,8 @@ class PromptRequest:
         images: images in the request, for models that bill each of them.
         media: images, recordings and films in the request, for models that count them their own
             way; None: there are none.
+        latency_percentile: the percentile of its latency that ``max_latency_ms`` is compared with;
+            None: the one of the settings.
         service_tier: the service tier that is asked for; empty: the standard one.
         api: the API of the body that is sent on; empty: not known, and every arm can be asked for.
         effort: the reasoning effort that the body sets; empty: none.
@@ -65,6 +67,7 @@ class PromptRequest:
     mixed: bool = False
     images: int = 0
     media: MediaAmounts | None = None
+    latency_percentile: int | None = None
     service_tier: str = ""
     api: str = ""
     effort: str = ""
@@ -103,7 +106,7 @@ def _sum(value: int, other: int | None) -> int:
     return value + (other or 0)
 
 
-_ATTRIBUTES = ("tenant", "policy", "task", "expected_output_tokens")
+_ATTRIBUTES = ("tenant", "policy", "task", "expected_output_tokens", "latency_percentile")
 # What a field says beside a body that says it, too: a limit of the caller's does not bind the
 # provider, who sees the body alone, so that it never lowers what the body may cost.
 _REACH: Mapping[str, Callable[[int, int | None], int]] = {

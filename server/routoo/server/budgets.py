@@ -85,7 +85,9 @@ def open_accounting(
     clocks = clocks or Clocks()
     ledger = open_ledger(settings.budgets, settings.ledger, clocks.periods_ns)
     try:
-        corrector = open_corrector(settings, parts.pool.names, counts, worker)
+        corrector = open_corrector(
+            settings, parts.pool.names, counts, worker, clock_ns=clocks.clock_ns
+        )
     except BaseException:
         if ledger is not None:
             ledger.close()

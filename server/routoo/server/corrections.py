@@ -9,7 +9,7 @@ from routoo.engine.corrections.file import CorrectionFile
 from routoo.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
     from routoo.config.settings import Settings
@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 
 def open_corrector(
-    settings: Settings, models: Collection[str], counts: OutcomeCounts, worker: int = 0
+    settings: Settings,
+    models: Collection[str],
+    counts: OutcomeCounts,
+    worker: int = 0,
+    *,
+    clock_ns: Callable[[], int],
 ) -> Corrector | None:
     """Opens the corrections and starts to learn; the caller closes them.
 
@@ -27,6 +32,7 @@ def open_corrector(
         models: the models of the pool; what a file knows of others is dropped.
         counts: counts answers and faults.
         worker: the number of this process among the workers of a service; each has its own file.
+        clock_ns: nanoseconds since 1970, to tell the hour.
 
     Returns:
         None where the settings want none.
@@ -42,6 +48,7 @@ def open_corrector(
         counts.corrections,
         file=None if path is None else CorrectionFile(path),
         shared=_shared(settings),
+        time_s=lambda: clock_ns() * 1e-9,
     )
     corrector.keep_models(models)
     corrector.start()

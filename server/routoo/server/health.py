@@ -30,6 +30,12 @@ class Health:
         for name in names:
             await self.servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
 
+    async def is_serving(self) -> bool:
+        """Returns whether the service takes calls, as ``grpc.health.v1`` tells."""
+        asked = health_pb2.HealthCheckRequest()
+        said: health_pb2.HealthCheckResponse = await self.servicer.Check(asked, None)
+        return bool(said.status == health_pb2.HealthCheckResponse.SERVING)
+
     def component(self, name: str, *, up: bool) -> None:
         """Marks a component, e.g. ``predictor.NAME``, as in use or not. Thread-safe."""
         states = health_pb2.HealthCheckResponse

@@ -25,6 +25,13 @@ if TYPE_CHECKING:
 
 # Limits how long a client may hold a connection without a handshake.
 _HANDSHAKE_TIMEOUT_MS = 10_000
+# Gateways ask every ten seconds whether a connection still lives, with calls or without. By default
+# gRPC ends one that asks more often than every five minutes. Half of the ten seconds leaves room
+# for clocks and queues.
+_LEAST_PING_INTERVAL_MS = 5_000
+# The service asks, too, so that the calls of a peer that vanished do not stay open for hours.
+_PING_INTERVAL_MS = 30_000
+_PING_TIMEOUT_MS = 20_000
 
 
 def channel_options(settings: Settings) -> list[tuple[str, int]]:
@@ -37,6 +44,10 @@ def channel_options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.max_send_message_length", -1),
         *GRPC_OPTIONS,
         ("grpc.server_handshake_timeout_ms", _HANDSHAKE_TIMEOUT_MS),
+        ("grpc.http2.min_ping_interval_without_data_ms", _LEAST_PING_INTERVAL_MS),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.keepalive_time_ms", _PING_INTERVAL_MS),
+        ("grpc.keepalive_timeout_ms", _PING_TIMEOUT_MS),
         ("grpc.server.max_pending_requests", settings.overload.max_unseen),
         ("grpc.server.max_pending_requests_hard_limit", 2 * settings.overload.max_unseen),
     ]

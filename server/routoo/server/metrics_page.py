@@ -16,6 +16,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import generate_latest, make_wsgi_app
 
+from routoo.config.address import Address
 from routoo.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -45,10 +46,13 @@ class _Server(ThreadingMixIn, WSGIServer):
 
     daemon_threads = True
 
-    def __init__(self, address: tuple[str, int]) -> None:
+    def __init__(self, address: Address) -> None:
         self._free = BoundedSemaphore(_MOST_CONNECTIONS)
-        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        super().__init__(address, _Handler)
+        # A name may stand for an address of either family.
+        self.address_family, *_, name = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        super().__init__((str(name[0]), address.port), _Handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if self._free.acquire(blocking=False):
@@ -78,16 +82,16 @@ class MetricsPage:
     """
 
     def __init__(self, listen: str, registry: CollectorRegistry) -> None:
-        host, _, port = listen.rpartition(":")
+        asked = Address.parse(listen)
         try:
-            self._http = _Server((host.strip("[]"), int(port)))
+            self._http = _Server(asked)
         except OSError as error:
             raise ConfigError(
                 f"cannot serve metrics on {listen}: {error.strerror}; set another address with"
                 " metrics.listen or metrics.enabled to false"
             ) from None
         self._http.set_app(make_wsgi_app(registry))
-        self.address = f"{host}:{self._http.server_port}"
+        self.address = str(Address(asked.host, self._http.server_port))
         self._thread = Thread(target=self._http.serve_forever, name="routoo-metrics", daemon=True)
         self._thread.start()
 

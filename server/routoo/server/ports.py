@@ -12,13 +12,16 @@ from routoo.server.resources.descriptors import none_left, reason
 if TYPE_CHECKING:
     from routoo.config.address import Address
 
+_BACKLOG = 1024
 
-def refusal(address: Address, error: OSError | None = None) -> ConfigError:
+
+def refusal(address: Address, error: OSError | None = None, setting: str = "listen") -> ConfigError:
     """Returns why an address cannot be listened on.
 
     Args:
         address: where to listen.
         error: of the attempt; None: it is looked for, as gRPC does not tell.
+        setting: names the address.
     """
     if error is None and not address.path:
         try:
@@ -29,11 +32,13 @@ def refusal(address: Address, error: OSError | None = None) -> ConfigError:
     if said:
         return ConfigError(f"cannot listen on {address}: {said}")
     if error is not None and error.errno == errno.EACCES:
-        why = "the system does not allow it; name a port from 1024 on with listen"
+        why = f"the system does not allow it; name a port from 1024 on with {setting}"
     elif error is not None and error.errno not in (None, errno.EADDRINUSE):
-        why = f"{error.strerror}; name an address of this machine with listen"
+        why = f"{error.strerror}; name an address of this machine with {setting}"
     else:
-        why = "in use or not allowed; stop what listens there or set another address with listen"
+        why = (
+            f"in use or not allowed; stop what listens there or set another address with {setting}"
+        )
     return ConfigError(f"cannot listen on {address}: {why}")
 
 
@@ -49,8 +54,12 @@ def check_free(address: Address) -> None:
         raise refusal(address, error) from None
 
 
-def shared_port(address: Address) -> socket.socket:
+def shared_port(address: Address, setting: str = "listen") -> socket.socket:
     """Reserves a port for processes that share it; the returned socket accepts no connections.
+
+    Args:
+        address: where to listen.
+        setting: names the address, for errors.
 
     Raises:
         ConfigError: the port cannot be had; one line.
@@ -61,8 +70,38 @@ def shared_port(address: Address) -> socket.socket:
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         held.bind(name)
     except OSError as error:
-        raise refusal(address, error) from None
+        raise refusal(address, error, setting) from None
     return held
+
+
+def listening(address: Address, setting: str, *, alone: bool) -> socket.socket:
+    """Opens a port that accepts connections.
+
+    Args:
+        address: where to listen.
+        setting: names the address, for errors.
+        alone: whether no other process may share the port.
+
+    Raises:
+        ConfigError: the port cannot be had; one line.
+    """
+    try:
+        family, *_, name = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except OSError as error:
+        raise refusal(address, error, setting) from None
+    opened = socket.socket(family)
+    try:
+        shares = socket.SO_REUSEADDR if alone else socket.SO_REUSEPORT
+        opened.setsockopt(socket.SOL_SOCKET, shares, 1)
+        opened.bind(name)
+        opened.listen(_BACKLOG)
+        opened.setblocking(False)  # noqa: FBT003 - its only argument
+    except OSError as error:
+        opened.close()
+        raise refusal(address, error, setting) from None
+    return opened
 
 
 def _bound_alone(address: Address) -> tuple[socket.AddressFamily, Any]:

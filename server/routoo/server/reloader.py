@@ -37,7 +37,7 @@ _log = structlog.get_logger("routoo.reload")
 RELOADED = frozenset(
     {
         *("pool", "policy", "budgets", "outcomes", "batching", "limits", "shutdown_grace_s"),
-        *("predictor", "processor", "tasks", "security", "health"),
+        *("predictor", "processor", "proxy", "tasks", "security", "health"),
     }
 )
 """Sections that a reload applies. All others need a restart: their ports, files and threads are
@@ -46,6 +46,7 @@ opened once."""
 _PREDICTOR_TAKEN = frozenset({"artifact"})
 _LIMITS_KEPT = frozenset({"max_message_bytes", "max_in_flight_bytes"})
 _PROCESSOR_KEPT = frozenset({"enabled"})
+_PROXY_KEPT = frozenset({"enabled"})
 _SECURITY_TAKEN = frozenset({"tokens", "certificates", "per_client"})
 
 
@@ -297,7 +298,7 @@ def taken(before: Settings, wanted: Settings) -> tuple[Settings, tuple[str, ...]
     """
     changes: dict[str, Any] = {
         name: getattr(wanted, name)
-        for name in RELOADED - {"predictor", "limits", "processor", "security"}
+        for name in RELOADED - {"predictor", "limits", "processor", "proxy", "security"}
     }
     changes["predictor"] = before.predictor.model_copy(
         update={name: getattr(wanted.predictor, name) for name in _PREDICTOR_TAKEN}
@@ -307,6 +308,9 @@ def taken(before: Settings, wanted: Settings) -> tuple[Settings, tuple[str, ...]
     )
     changes["processor"] = wanted.processor.model_copy(
         update={name: getattr(before.processor, name) for name in _PROCESSOR_KEPT}
+    )
+    changes["proxy"] = wanted.proxy.model_copy(
+        update={name: getattr(before.proxy, name) for name in _PROXY_KEPT}
     )
     changes["security"] = _access_taken(before.security, wanted.security)
     settings = before.model_copy(update=changes)

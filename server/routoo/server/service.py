@@ -20,6 +20,7 @@ from grpc_reflection.v1alpha import reflection
 
 from routoo.api.calls import Calls
 from routoo.api.extproc.factory import open_processor
+from routoo.api.llm.metrics import ExchangeCounts
 from routoo.api.memory.in_flight import InFlight
 from routoo.api.overload import Overload
 from routoo.api.peers import ANSWERED, OPTIONS, PeerGate, Peers
@@ -56,11 +57,13 @@ from routoo.v1 import router_pb2
 
 if TYPE_CHECKING:
     from routoo.api.extproc.service import Processor
+    from routoo.api.http.proxy.doors import LlmDoors
     from routoo.api.worker_address import WorkerAddress
     from routoo.config.loading import SettingsSource
     from routoo.config.settings import Settings
     from routoo.engine.engine import Engine
     from routoo.routing.corrections.table import ModelCorrection
+    from routoo.server.http_server import HttpServer
 
 _log = structlog.get_logger("routoo.server")
 # Streams and health watchers get so long to end after everything is answered.
@@ -150,6 +153,7 @@ class Service:
         self.address = ""
         self.addresses: tuple[str, ...] = ()
         self.metrics_address = ""
+        self.http_address = ""
         self._settings = settings  # of the start; ports follow no reload
         self._entrance = entrance
         overload = Overload(settings.overload, settings.batching.max_batch)
@@ -159,10 +163,11 @@ class Service:
         self._peers = None if worker is None else Peers(worker)
         tracing = telemetry.tracing
         self._router = RouterService(current, self._calls, tracing, self._peers)
+        self._exchanges = ExchangeCounts(metrics.registry)
         self.processor: Processor | None = None
         if settings.processor.enabled:
             self.processor = open_processor(
-                current, self._calls, metrics.registry, tracing, self._peers
+                current, self._calls, self._exchanges, tracing, self._peers
             )
         self._health = health
         self._worker = worker
@@ -177,6 +182,8 @@ class Service:
         self._descriptors = DescriptorWatch(lambda left: health.component(COMPONENT, up=left))
         metrics.registry.register(ResourceMetrics(in_flight, self._descriptors))
         self._page: MetricsPage | None = None
+        self._http: HttpServer | None = None
+        self.proxy: LlmDoors | None = None
 
     @property
     def engine(self) -> Engine:
@@ -239,7 +246,8 @@ class Service:
         return (
             f"ready {self.address} predictor={engine.versions.predictor}"
             f" policy={engine.versions.policy} models={len(engine.pool.names)}"
-            f" metrics={self.metrics_address or 'off'} pid={os.getpid()}"
+            f" http={self.http_address or 'off'} metrics={self.metrics_address or 'off'}"
+            f" pid={os.getpid()}"
         )
 
     def watch_files(self, source: SettingsSource) -> asyncio.Task[None]:
@@ -285,6 +293,10 @@ class Service:
         if self.processor is not None:
             # First, as the engine books what its streams report.
             await self.processor.close(grace_s / 2)
+        if self.proxy is not None:
+            await self.proxy.close(max(0.0, deadline_s - monotonic()) / 2)
+        if self._http is not None:
+            await self._http.drain(max(0.0, deadline_s - monotonic()) / 2)
         left_s = max(0.0, deadline_s - monotonic())
         in_time = all(
             await asyncio.gather(self.engine.retire(left_s), self.reloader.settle(left_s))
@@ -295,6 +307,8 @@ class Service:
         await asyncio.sleep(0)  # from here on they take no calls
         self._calls.refuse_the_last()
         await stopping
+        if self._http is not None:
+            await self._http.close(STREAM_GRACE_S)
         self._calls.aside.close()
         if self._listeners is not None:
             self._listeners.remove_socket_files()
@@ -317,13 +331,21 @@ class Service:
         self._listeners = open_listeners(self._servers, settings, self._entrance.certificates)
         self.addresses = self._listeners.addresses
         self.address = self.addresses[0]
+        if settings.http.enabled:
+            self._http = await self._open_http()
+            self.http_address = self._http.address
         await self._servers.start()
         self._memory = self._watch_memory()
         self._health.component(COMPONENT, up=True)
         self._descriptors.start()
         self.metrics.started(versions_of(self.engine), lambda: self.engine.price)
         await self._health.serving("", SERVICE)
-        _log.info("serving", addresses=self.addresses, metrics=self.metrics_address)
+        _log.info(
+            "serving",
+            addresses=self.addresses,
+            http=self.http_address,
+            metrics=self.metrics_address,
+        )
 
     def _watch_memory(self) -> MemoryWatch:
         idle_bytes, limit_bytes = resident_bytes(), container_bytes()
@@ -342,6 +364,26 @@ class Service:
         watch = MemoryWatch(self._calls.in_flight, most_bytes, self._calls.relieve, resident_bytes)
         watch.start()
         return watch
+
+    async def _open_http(self) -> HttpServer:
+        # Imported where it serves: its libraries take memory and time.
+        from routoo.api.http.proxy.doors import LlmDoors  # noqa: PLC0415
+        from routoo.server.http_server import open_http  # noqa: PLC0415
+
+        if self._settings.proxy.enabled:
+            tracing = self.telemetry.tracing
+            self.proxy = LlmDoors(self.current, self._calls, self._exchanges, tracing)
+
+        return await open_http(
+            self.current,
+            self._calls,
+            self._router,
+            self._entrance,
+            self.metrics.registry,
+            self._health.is_serving,
+            () if self.proxy is None else self.proxy.doors(),
+            alone=self._worker is None,
+        )
 
     def _add_handlers(self, server: grpc.aio.Server) -> None:
         server.add_generic_rpc_handlers((self._router.handler(),))

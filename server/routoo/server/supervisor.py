@@ -92,7 +92,12 @@ class _Supervisor:
             for address in map(Address.parse, texts):
                 port = held.enter_context(shared_port(address)).getsockname()[1]
                 addresses.append(str(Address(address.host, port)))
-            self._source = _for_workers(self._source, settings, addresses)
+            http = ""
+            if settings.http.enabled:
+                address = Address.parse(settings.http.listen)
+                port = held.enter_context(shared_port(address, "http.listen")).getsockname()[1]
+                http = str(Address(address.host, port))
+            self._source = _for_workers(self._source, settings, addresses, http)
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, self._stop.set)
@@ -235,7 +240,7 @@ class _Supervisor:
 
 
 def _for_workers(
-    source: SettingsSource, settings: Settings, addresses: Sequence[str]
+    source: SettingsSource, settings: Settings, addresses: Sequence[str], http: str
 ) -> SettingsSource:
     """Returns the settings of workers: with the shared ports, and without metrics pages."""
     overrides = {
@@ -245,6 +250,7 @@ def _for_workers(
             {**listener.model_dump(), "address": address}
             for listener, address in zip(settings.listeners, addresses[1:], strict=True)
         ],
+        "http": {**source.overrides.get("http", {}), "listen": http},
         "metrics": {**source.overrides.get("metrics", {}), "enabled": False},
     }
     return SettingsSource(source.path, overrides)

@@ -17,6 +17,8 @@ import structlog
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from prometheus_client import Counter
 
+from routoo.config.address import past_proxies
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -41,9 +43,9 @@ class OtlpExporter(SpanExporter):
     def __init__(self, endpoint: str, registry: CollectorRegistry) -> None:
         scheme, _, address = endpoint.partition("://")
         self._channel = (
-            grpc.insecure_channel(address)
+            grpc.insecure_channel(address, past_proxies(address))
             if scheme == "http"
-            else grpc.secure_channel(address, grpc.ssl_channel_credentials())
+            else grpc.secure_channel(address, grpc.ssl_channel_credentials(), past_proxies(address))
         )
         self._call = self._channel.unary_unary(EXPORT, None, None)  # bytes
         self._endpoint = endpoint

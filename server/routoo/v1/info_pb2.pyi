@@ -26,6 +26,27 @@ class TaskCorrection(_message.Message):
     latency: LearnedFactor
     def __init__(self, task: _Optional[str] = ..., length: _Optional[_Union[LearnedFactor, _Mapping]] = ..., latency: _Optional[_Union[LearnedFactor, _Mapping]] = ...) -> None: ...
 
+class LearnedTimes(_message.Message):
+    __slots__ = ("first_token_ms", "per_output_token_ms", "percentile_factors", "reports", "first_token_reports")
+    class PercentileFactorsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: int
+        value: float
+        def __init__(self, key: _Optional[int] = ..., value: _Optional[float] = ...) -> None: ...
+    FIRST_TOKEN_MS_FIELD_NUMBER: _ClassVar[int]
+    PER_OUTPUT_TOKEN_MS_FIELD_NUMBER: _ClassVar[int]
+    PERCENTILE_FACTORS_FIELD_NUMBER: _ClassVar[int]
+    REPORTS_FIELD_NUMBER: _ClassVar[int]
+    FIRST_TOKEN_REPORTS_FIELD_NUMBER: _ClassVar[int]
+    first_token_ms: float
+    per_output_token_ms: float
+    percentile_factors: _containers.ScalarMap[int, float]
+    reports: int
+    first_token_reports: int
+    def __init__(self, first_token_ms: _Optional[float] = ..., per_output_token_ms: _Optional[float] = ..., percentile_factors: _Optional[_Mapping[int, float]] = ..., reports: _Optional[int] = ..., first_token_reports: _Optional[int] = ...) -> None: ...
+
 class Corrections(_message.Message):
     __slots__ = ("enabled", "version", "length_reports", "latency_reports")
     ENABLED_FIELD_NUMBER: _ClassVar[int]
@@ -110,7 +131,7 @@ class Prices(_message.Message):
     def __init__(self, usd_per_1m: _Optional[_Union[TokenPrices, _Mapping]] = ..., usd_per_image: _Optional[float] = ..., usd_per_request: _Optional[float] = ..., tiers: _Optional[_Iterable[_Union[PriceTier, _Mapping]]] = ..., service_tiers: _Optional[_Mapping[str, float]] = ..., hours: _Optional[_Iterable[_Union[PriceHours, _Mapping]]] = ..., status: _Optional[str] = ..., source: _Optional[str] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "usd_per_1m_input_tokens", "usd_per_1m_output_tokens", "context_window_tokens", "capabilities", "time_to_first_token_ms", "time_per_output_token_ms", "mean_predicted_score", "mean_predicted_cost_usd", "share", "evidence", "published_averages", "prices", "arm", "length_correction", "latency_correction", "task_corrections", "health")
+    __slots__ = ("name", "usd_per_1m_input_tokens", "usd_per_1m_output_tokens", "context_window_tokens", "capabilities", "time_to_first_token_ms", "time_per_output_token_ms", "mean_predicted_score", "mean_predicted_cost_usd", "share", "evidence", "published_averages", "prices", "arm", "length_correction", "latency_correction", "task_corrections", "health", "learned_times", "p95_latency_ms", "mean_predicted_output_tokens")
     NAME_FIELD_NUMBER: _ClassVar[int]
     USD_PER_1M_INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     USD_PER_1M_OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
@@ -129,6 +150,9 @@ class Model(_message.Message):
     LATENCY_CORRECTION_FIELD_NUMBER: _ClassVar[int]
     TASK_CORRECTIONS_FIELD_NUMBER: _ClassVar[int]
     HEALTH_FIELD_NUMBER: _ClassVar[int]
+    LEARNED_TIMES_FIELD_NUMBER: _ClassVar[int]
+    P95_LATENCY_MS_FIELD_NUMBER: _ClassVar[int]
+    MEAN_PREDICTED_OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     name: str
     usd_per_1m_input_tokens: float
     usd_per_1m_output_tokens: float
@@ -147,7 +171,10 @@ class Model(_message.Message):
     latency_correction: LearnedFactor
     task_corrections: _containers.RepeatedCompositeFieldContainer[TaskCorrection]
     health: _health_pb2.UnitHealth
-    def __init__(self, name: _Optional[str] = ..., usd_per_1m_input_tokens: _Optional[float] = ..., usd_per_1m_output_tokens: _Optional[float] = ..., context_window_tokens: _Optional[int] = ..., capabilities: _Optional[_Iterable[str]] = ..., time_to_first_token_ms: _Optional[float] = ..., time_per_output_token_ms: _Optional[float] = ..., mean_predicted_score: _Optional[float] = ..., mean_predicted_cost_usd: _Optional[float] = ..., share: _Optional[float] = ..., evidence: _Optional[float] = ..., published_averages: _Optional[float] = ..., prices: _Optional[_Union[Prices, _Mapping]] = ..., arm: _Optional[_Union[_route_pb2.Arm, _Mapping]] = ..., length_correction: _Optional[_Union[LearnedFactor, _Mapping]] = ..., latency_correction: _Optional[_Union[LearnedFactor, _Mapping]] = ..., task_corrections: _Optional[_Iterable[_Union[TaskCorrection, _Mapping]]] = ..., health: _Optional[_Union[_health_pb2.UnitHealth, _Mapping]] = ...) -> None: ...
+    learned_times: LearnedTimes
+    p95_latency_ms: float
+    mean_predicted_output_tokens: float
+    def __init__(self, name: _Optional[str] = ..., usd_per_1m_input_tokens: _Optional[float] = ..., usd_per_1m_output_tokens: _Optional[float] = ..., context_window_tokens: _Optional[int] = ..., capabilities: _Optional[_Iterable[str]] = ..., time_to_first_token_ms: _Optional[float] = ..., time_per_output_token_ms: _Optional[float] = ..., mean_predicted_score: _Optional[float] = ..., mean_predicted_cost_usd: _Optional[float] = ..., share: _Optional[float] = ..., evidence: _Optional[float] = ..., published_averages: _Optional[float] = ..., prices: _Optional[_Union[Prices, _Mapping]] = ..., arm: _Optional[_Union[_route_pb2.Arm, _Mapping]] = ..., length_correction: _Optional[_Union[LearnedFactor, _Mapping]] = ..., latency_correction: _Optional[_Union[LearnedFactor, _Mapping]] = ..., task_corrections: _Optional[_Iterable[_Union[TaskCorrection, _Mapping]]] = ..., health: _Optional[_Union[_health_pb2.UnitHealth, _Mapping]] = ..., learned_times: _Optional[_Union[LearnedTimes, _Mapping]] = ..., p95_latency_ms: _Optional[float] = ..., mean_predicted_output_tokens: _Optional[float] = ...) -> None: ...
 
 class CurvePoint(_message.Message):
     __slots__ = ("mean_cost_usd", "mean_score", "shadow_price", "shares")

@@ -64,7 +64,7 @@ class ChatMessage(_message.Message):
     def __init__(self, role: _Optional[str] = ..., content: _Optional[str] = ...) -> None: ...
 
 class RouteRequest(_message.Message):
-    __slots__ = ("request_id", "prompt", "messages", "max_cost_usd", "min_score", "max_latency_ms", "allowed_models", "denied_models", "required_capabilities", "tenant", "session_id", "policy", "expected_output_tokens", "explain", "max_quality_gap", "task", "max_output_tokens", "answers", "added_input_tokens", "current_model", "cached_input_tokens")
+    __slots__ = ("request_id", "prompt", "messages", "max_cost_usd", "min_score", "max_latency_ms", "allowed_models", "denied_models", "required_capabilities", "tenant", "session_id", "policy", "expected_output_tokens", "explain", "max_quality_gap", "task", "max_output_tokens", "answers", "added_input_tokens", "current_model", "cached_input_tokens", "latency_percentile")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
     MESSAGES_FIELD_NUMBER: _ClassVar[int]
@@ -86,6 +86,7 @@ class RouteRequest(_message.Message):
     ADDED_INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     CURRENT_MODEL_FIELD_NUMBER: _ClassVar[int]
     CACHED_INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    LATENCY_PERCENTILE_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     prompt: str
     messages: _containers.RepeatedCompositeFieldContainer[ChatMessage]
@@ -107,7 +108,8 @@ class RouteRequest(_message.Message):
     added_input_tokens: int
     current_model: str
     cached_input_tokens: int
-    def __init__(self, request_id: _Optional[str] = ..., prompt: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[ChatMessage, _Mapping]]] = ..., max_cost_usd: _Optional[float] = ..., min_score: _Optional[float] = ..., max_latency_ms: _Optional[float] = ..., allowed_models: _Optional[_Iterable[str]] = ..., denied_models: _Optional[_Iterable[str]] = ..., required_capabilities: _Optional[_Iterable[str]] = ..., tenant: _Optional[str] = ..., session_id: _Optional[str] = ..., policy: _Optional[str] = ..., expected_output_tokens: _Optional[int] = ..., explain: _Optional[bool] = ..., max_quality_gap: _Optional[float] = ..., task: _Optional[str] = ..., max_output_tokens: _Optional[int] = ..., answers: _Optional[int] = ..., added_input_tokens: _Optional[int] = ..., current_model: _Optional[str] = ..., cached_input_tokens: _Optional[int] = ...) -> None: ...
+    latency_percentile: int
+    def __init__(self, request_id: _Optional[str] = ..., prompt: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[ChatMessage, _Mapping]]] = ..., max_cost_usd: _Optional[float] = ..., min_score: _Optional[float] = ..., max_latency_ms: _Optional[float] = ..., allowed_models: _Optional[_Iterable[str]] = ..., denied_models: _Optional[_Iterable[str]] = ..., required_capabilities: _Optional[_Iterable[str]] = ..., tenant: _Optional[str] = ..., session_id: _Optional[str] = ..., policy: _Optional[str] = ..., expected_output_tokens: _Optional[int] = ..., explain: _Optional[bool] = ..., max_quality_gap: _Optional[float] = ..., task: _Optional[str] = ..., max_output_tokens: _Optional[int] = ..., answers: _Optional[int] = ..., added_input_tokens: _Optional[int] = ..., current_model: _Optional[str] = ..., cached_input_tokens: _Optional[int] = ..., latency_percentile: _Optional[int] = ...) -> None: ...
 
 class Reason(_message.Message):
     __slots__ = ("rule", "binding_constraints", "text")
@@ -145,7 +147,7 @@ class Arm(_message.Message):
     def __init__(self, name: _Optional[str] = ..., effort: _Optional[str] = ..., thinking_budget_tokens: _Optional[int] = ..., max_output_tokens: _Optional[int] = ..., service_tier: _Optional[str] = ..., body_json: _Optional[_Mapping[str, str]] = ..., known: _Optional[bool] = ...) -> None: ...
 
 class Candidate(_message.Message):
-    __slots__ = ("model", "predicted_score", "predicted_cost_usd", "predicted_latency_ms", "predicted_output_tokens", "utility", "eligible", "removed_by", "score_std", "evidence", "published_averages", "arm")
+    __slots__ = ("model", "predicted_score", "predicted_cost_usd", "predicted_latency_ms", "predicted_output_tokens", "utility", "eligible", "removed_by", "score_std", "evidence", "published_averages", "arm", "percentile_latency_ms")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PREDICTED_SCORE_FIELD_NUMBER: _ClassVar[int]
     PREDICTED_COST_USD_FIELD_NUMBER: _ClassVar[int]
@@ -158,6 +160,7 @@ class Candidate(_message.Message):
     EVIDENCE_FIELD_NUMBER: _ClassVar[int]
     PUBLISHED_AVERAGES_FIELD_NUMBER: _ClassVar[int]
     ARM_FIELD_NUMBER: _ClassVar[int]
+    PERCENTILE_LATENCY_MS_FIELD_NUMBER: _ClassVar[int]
     model: str
     predicted_score: float
     predicted_cost_usd: float
@@ -170,7 +173,8 @@ class Candidate(_message.Message):
     evidence: float
     published_averages: float
     arm: str
-    def __init__(self, model: _Optional[str] = ..., predicted_score: _Optional[float] = ..., predicted_cost_usd: _Optional[float] = ..., predicted_latency_ms: _Optional[float] = ..., predicted_output_tokens: _Optional[float] = ..., utility: _Optional[float] = ..., eligible: _Optional[bool] = ..., removed_by: _Optional[str] = ..., score_std: _Optional[float] = ..., evidence: _Optional[float] = ..., published_averages: _Optional[float] = ..., arm: _Optional[str] = ...) -> None: ...
+    percentile_latency_ms: float
+    def __init__(self, model: _Optional[str] = ..., predicted_score: _Optional[float] = ..., predicted_cost_usd: _Optional[float] = ..., predicted_latency_ms: _Optional[float] = ..., predicted_output_tokens: _Optional[float] = ..., utility: _Optional[float] = ..., eligible: _Optional[bool] = ..., removed_by: _Optional[str] = ..., score_std: _Optional[float] = ..., evidence: _Optional[float] = ..., published_averages: _Optional[float] = ..., arm: _Optional[str] = ..., percentile_latency_ms: _Optional[float] = ...) -> None: ...
 
 class Fallback(_message.Message):
     __slots__ = ("model", "arm", "predicted_score", "predicted_cost_usd", "predicted_latency_ms", "max_output_tokens")
@@ -213,7 +217,7 @@ class RouteError(_message.Message):
     def __init__(self, code: _Optional[int] = ..., message: _Optional[str] = ...) -> None: ...
 
 class RouteResponse(_message.Message):
-    __slots__ = ("request_id", "model", "decision_id", "predicted_score", "predicted_cost_usd", "predicted_latency_ms", "candidates", "reason", "shadow_price", "predictor_version", "policy_version", "degraded", "truncated", "timing", "input_tokens", "predicted_output_tokens", "error", "task", "task_confidence", "score_std", "ood", "evidence", "published_averages", "max_output_tokens", "arm", "second_model", "stay_reason", "switch_cost_usd", "session_turns", "session_spent_usd", "unhealthy", "fallbacks")
+    __slots__ = ("request_id", "model", "decision_id", "predicted_score", "predicted_cost_usd", "predicted_latency_ms", "candidates", "reason", "shadow_price", "predictor_version", "policy_version", "degraded", "truncated", "timing", "input_tokens", "predicted_output_tokens", "error", "task", "task_confidence", "score_std", "ood", "evidence", "published_averages", "max_output_tokens", "arm", "second_model", "stay_reason", "switch_cost_usd", "session_turns", "session_spent_usd", "unhealthy", "fallbacks", "latency_percentile", "percentile_latency_ms")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     DECISION_ID_FIELD_NUMBER: _ClassVar[int]
@@ -246,6 +250,8 @@ class RouteResponse(_message.Message):
     SESSION_SPENT_USD_FIELD_NUMBER: _ClassVar[int]
     UNHEALTHY_FIELD_NUMBER: _ClassVar[int]
     FALLBACKS_FIELD_NUMBER: _ClassVar[int]
+    LATENCY_PERCENTILE_FIELD_NUMBER: _ClassVar[int]
+    PERCENTILE_LATENCY_MS_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     model: str
     decision_id: str
@@ -278,4 +284,6 @@ class RouteResponse(_message.Message):
     session_spent_usd: float
     unhealthy: bool
     fallbacks: _containers.RepeatedCompositeFieldContainer[Fallback]
-    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[str] = ..., decision_id: _Optional[str] = ..., predicted_score: _Optional[float] = ..., predicted_cost_usd: _Optional[float] = ..., predicted_latency_ms: _Optional[float] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., reason: _Optional[_Union[Reason, _Mapping]] = ..., shadow_price: _Optional[float] = ..., predictor_version: _Optional[str] = ..., policy_version: _Optional[str] = ..., degraded: _Optional[bool] = ..., truncated: _Optional[bool] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., input_tokens: _Optional[int] = ..., predicted_output_tokens: _Optional[float] = ..., error: _Optional[_Union[RouteError, _Mapping]] = ..., task: _Optional[str] = ..., task_confidence: _Optional[float] = ..., score_std: _Optional[float] = ..., ood: _Optional[float] = ..., evidence: _Optional[float] = ..., published_averages: _Optional[float] = ..., max_output_tokens: _Optional[int] = ..., arm: _Optional[_Union[Arm, _Mapping]] = ..., second_model: _Optional[str] = ..., stay_reason: _Optional[_Union[StayReason, str]] = ..., switch_cost_usd: _Optional[float] = ..., session_turns: _Optional[int] = ..., session_spent_usd: _Optional[float] = ..., unhealthy: _Optional[bool] = ..., fallbacks: _Optional[_Iterable[_Union[Fallback, _Mapping]]] = ...) -> None: ...
+    latency_percentile: int
+    percentile_latency_ms: float
+    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[str] = ..., decision_id: _Optional[str] = ..., predicted_score: _Optional[float] = ..., predicted_cost_usd: _Optional[float] = ..., predicted_latency_ms: _Optional[float] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., reason: _Optional[_Union[Reason, _Mapping]] = ..., shadow_price: _Optional[float] = ..., predictor_version: _Optional[str] = ..., policy_version: _Optional[str] = ..., degraded: _Optional[bool] = ..., truncated: _Optional[bool] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., input_tokens: _Optional[int] = ..., predicted_output_tokens: _Optional[float] = ..., error: _Optional[_Union[RouteError, _Mapping]] = ..., task: _Optional[str] = ..., task_confidence: _Optional[float] = ..., score_std: _Optional[float] = ..., ood: _Optional[float] = ..., evidence: _Optional[float] = ..., published_averages: _Optional[float] = ..., max_output_tokens: _Optional[int] = ..., arm: _Optional[_Union[Arm, _Mapping]] = ..., second_model: _Optional[str] = ..., stay_reason: _Optional[_Union[StayReason, str]] = ..., switch_cost_usd: _Optional[float] = ..., session_turns: _Optional[int] = ..., session_spent_usd: _Optional[float] = ..., unhealthy: _Optional[bool] = ..., fallbacks: _Optional[_Iterable[_Union[Fallback, _Mapping]]] = ..., latency_percentile: _Optional[int] = ..., percentile_latency_ms: _Optional[float] = ...) -> None: ...

@@ -342,7 +342,8 @@ async def test_a_refusal_of_what_cannot_be_read(tmp_path: Path) -> None:
     async with site_of(tmp_path, processor=refuse) as site:
         for body, headers, status in (
             (b"not JSON", {}, 400),
-            (b"\x1f\x8b", {"content-encoding": "gzip"}, 415),
+            (b"\x1f\x8b", {"content-encoding": "gzip"}, 400),
+            (b"\x1f\x9d", {"content-encoding": "compress"}, 415),
             (b'{"x":"' + b"x" * BODY_BYTES + b'"}', {}, 413),
         ):
             reply = await site.post(body, headers)

@@ -144,7 +144,7 @@ async def test_no_odd_body_gets_by(tmp_path: Path, case: str, settings: dict[str
             refused = (await asked(running, NAMELESS[case], path=path)).immediate_response
             assert 400 <= refused.status.code < 500
         async with stream(running.channel) as one:
-            packed = await one.say(request_headers({"content-encoding": "gzip"}))
+            packed = await one.say(request_headers({"content-encoding": "compress"}))
             assert packed.immediate_response.status.code == 415
 
 

@@ -43,6 +43,7 @@ async def tiny(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Runnin
         tmp_path_factory.mktemp("tiny"),
         processor={"enabled": True},
         policy={"offered": ["cheapest"]},
+        corrections={"learn": False},  # the tests come in any order
     )
     async with serving(settings) as running:
         yield running
@@ -96,7 +97,7 @@ async def test_a_routed_request(tiny: Running) -> None:
         request_headers(path="/v1/models"),
         request_headers(path="/v1/embeddings"),
         request_headers(end=True),
-        request_headers({"content-encoding": "gzip"}),
+        request_headers({"content-encoding": "compress"}),
         request_headers({"content-length": str(10**9)}),
     ],
 )
@@ -231,6 +232,50 @@ async def test_what_does_not_fit_in_envoys_buffer_passes(tiny: Running) -> None:
         assert await one.say(request_body(chat_body()[:20], end=False)) is None
 
 
+RESULT = {"type": "function_call_output", "call_id": "c", "output": ""}
+TOOL_RESULT = {"type": "tool_result", "tool_use_id": "t", "content": ""}
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("/v1/responses", {"previous_response_id": "resp_1", "input": [RESULT]}),
+        ("/v1/responses", {"previous_response_id": "resp_1", "input": []}),
+        ("/v1/responses", {"previous_response_id": "resp_1"}),
+        ("/v1/responses", {"conversation": {"id": "conv_1"}, "input": ""}),
+        ("/v1/responses", {"prompt": {"id": "pmpt_1"}}),
+        ("/v1/responses", {"input": [{"type": "item_reference", "id": "x"}]}),
+        (CHAT, {"messages": [{"role": "tool", "tool_call_id": "a", "content": ""}]}),
+        ("/v1/messages", {"messages": [{"role": "user", "content": [TOOL_RESULT]}]}),
+        ("/v1/completions", {"prompt": [151644, 8948, 198]}),
+        ("/v1/completions", {"prompt": [[151644, 8948], [1]]}),
+    ],
+)
+async def test_what_goes_on_without_a_text_is_routed(
+    tiny: Running, path: str, fields: dict[str, Any]
+) -> None:
+    async with stream(tiny.channel) as one:
+        answer = await one.routed(orjson.dumps({"model": "auto", **fields}), path=path)
+        assert headers_of(answer.request_body.response.header_mutation)["x-routoo-model"]
+
+
+@pytest.mark.parametrize("kind", ["video_url", "audio_url", "input_audio", "hologram"])
+async def test_what_no_model_can_take_is_refused(tiny: Running, kind: str) -> None:
+    part = {"type": kind, kind: {"url": "https://example.com/a"}}
+    said = [{"role": "user", "content": [{"type": "text", "text": "easy"}, part]}]
+    async with stream(tiny.channel) as one:
+        refused = (
+            await one.routed(
+                orjson.dumps({"model": "auto", "messages": said}),
+                {"x-routoo-allowed-models": "small"},
+            )
+        ).immediate_response
+    assert (refused.status.code, orjson.loads(refused.body)["error"]["code"]) == (
+        400,
+        "no_eligible_model",
+    )
+
+
 FORGED = {"x-routoo-model": "large", "x-routoo-cost-usd": "0"}
 
 
@@ -352,7 +397,7 @@ async def test_a_refusal_in_the_words_of_the_messages_api(tiny: Running) -> None
 @pytest.mark.parametrize(
     ("message", "body", "status"),
     [
-        (request_headers({"content-encoding": "br"}), None, 415),
+        (request_headers({"content-encoding": "br, compress"}), None, 415),
         (request_headers({"content-length": "5000"}), None, 413),
         (request_headers(), b"x" * 5000, 413),
         (request_headers(), b"not JSON", 400),

@@ -53,6 +53,17 @@ def _json(ended: Ended) -> Any:
     return json.loads(ended.out)
 
 
+def test_this_machine_is_asked_past_a_proxy(
+    routoo: Routoo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "https_proxy", "grpc_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody listens there
+    for name in ("no_proxy", "NO_PROXY", "no_grpc_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    assert routoo("health").code == 0
+    assert _json(routoo("route", PROMPTS[0], "--json"))["model"]
+
+
 def test_route_chooses_the_best_utility_of_the_pool(routoo: Routoo) -> None:
     pool = [model["name"] for model in _json(routoo("models", "--json"))["models"]]
     reply = _json(routoo("route", PROMPTS[1], "--json"))
@@ -161,7 +172,7 @@ def test_the_shipped_configuration_can_be_served(routoo: Routoo) -> None:
 
 
 def test_a_port_in_use_is_one_line_and_exit_2(routoo: Routoo, service: str) -> None:
-    ended = routoo("serve", "--listen", service, "--metrics-listen", "127.0.0.1:0")
+    ended = routoo("serve", "--listen", service, "--http-listen", "")
     assert (ended.code, ended.out) == (2, "")
     assert service in ended.err.splitlines()[-1]
     assert "Traceback" not in ended.err

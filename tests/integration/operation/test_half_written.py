@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 FIRST = """\
 listen: 127.0.0.1:0
+http: {listen: ""}
 pool: pool.yaml
 predictor: {artifact: predictor}
 metrics: {enabled: false}

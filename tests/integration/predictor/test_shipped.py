@@ -157,7 +157,9 @@ def artifact() -> Artifact:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shipped(artifact: Artifact) -> AsyncIterator[Running]:
-    settings = load_settings(None, {"listen": "127.0.0.1:0", "metrics": {"enabled": False}})
+    settings = load_settings(
+        None, {"listen": "127.0.0.1:0", "http": {"listen": ""}, "metrics": {"enabled": False}}
+    )
     async with serving(settings) as running:
         yield running
 

@@ -7,6 +7,7 @@ import socket
 import ssl
 import stat
 from typing import TYPE_CHECKING, Any
+from urllib.request import ProxyHandler, build_opener
 
 import grpc
 import pytest
@@ -60,6 +61,28 @@ async def test_a_socket_file_beside_a_port(short: Path) -> None:
         for address in running.service.addresses:
             assert await answer(address) == "small"
     assert not path.exists()
+
+
+async def test_ipv6_wherever_an_address_is_listened_on(short: Path) -> None:
+    settings = tiny_settings(
+        short,
+        listen="[::1]:0",
+        listeners=["[::1]:0"],
+        metrics={"enabled": True, "listen": "[::1]:0"},
+    )
+    async with serving(settings) as running:
+        for address in running.service.addresses:
+            assert address.startswith("[::1]:")
+            assert await answer(address) == "small"
+        assert running.service.metrics_address.startswith("[::1]:")
+        page = await asyncio.to_thread(_page, running.service.metrics_address)
+    assert b"routoo_requests_total" in page
+
+
+def _page(address: str) -> bytes:
+    with build_opener(ProxyHandler({})).open(f"http://{address}/metrics", timeout=60) as page:
+        found: bytes = page.read()
+    return found
 
 
 async def test_a_socket_file_alone_with_a_mode_of_its_own(short: Path) -> None:

@@ -33,6 +33,7 @@ def write_tiny_config(folder: Path, **changes: Any) -> Path:
     write_tiny_pool(folder / "pool.yaml")
     values = {
         "listen": "127.0.0.1:0",
+        "http": {"listen": ""},
         "metrics": {"enabled": False},
         "pool": "pool.yaml",
         "predictor": {"artifact": "predictor"},

@@ -38,6 +38,12 @@ def test_a_line_may_say_scores_costs_and_signals() -> None:
     assert found.sha256 == hashlib.sha256(b"".join(lines)).hexdigest()
 
 
+def test_the_mark_of_an_editor_is_no_part_of_the_first_line() -> None:
+    lines = [b'\xef\xbb\xbf{"prompt": "a", "scores": {"small": 1}}\n']
+    found = read_labelled_prompts(lines, "f", KNOWN)
+    assert found.labels[0].scores == {"small": 1.0}
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [

@@ -164,6 +164,7 @@ def test_dicts_hold_every_field_by_its_proto_name() -> None:
     assert values["degraded"] is False
     known = {"task", "task_confidence", "score_std", "ood", "evidence", "published_averages"}
     optional = {"error", "max_output_tokens", "arm", "second_model", "switch_cost_usd", *known}
+    optional |= {"latency_percentile", "percentile_latency_ms"}
     assert set(values) == {f.name for f in RouteResponse.DESCRIPTOR.fields} - optional
 
 

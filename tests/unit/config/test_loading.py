@@ -248,6 +248,77 @@ def test_variables_of_other_parts_of_the_project_are_let_through(
     assert load_settings().listen == "127.0.0.1:50051"
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ROUTOO_PORT", "tcp://10.0.0.1:50051"),
+        ("ROUTOO_SERVICE_HOST", "10.0.0.1"),
+        ("ROUTOO_SERVICE_HOST", "fd00::1"),
+        ("ROUTOO_SERVICE_PORT", "50051"),
+        ("ROUTOO_SERVICE_PORT_GRPC", "50051"),
+        ("ROUTOO_PORT_50051_TCP", "tcp://[fd00::1]:50051"),
+        ("ROUTOO_PORT_50051_TCP_PROTO", "tcp"),
+        ("ROUTOO_PORT_50051_TCP_PORT", "50051"),
+        ("ROUTOO_PORT_50051_TCP_ADDR", "10.0.0.1"),
+        ("ROUTOO_METRICS_PORT", "tcp://10.0.0.1:9095"),
+    ],
+)
+def test_variables_of_kubernetes_services_are_let_through(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert load_settings().listen == "127.0.0.1:50051"
+
+
+@pytest.mark.parametrize("name", ["ROUTOO_PORT", "ROUTOO_METRICS_PORT", "ROUTOO_SERVICE_HOST"])
+def test_a_misspelt_setting_is_no_variable_of_kubernetes(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "router:50051")
+    assert f"environment variable {name}: no such setting" in refusal(None)
+
+
+MERGED = """
+budgets:
+  - &everyone {name: everyone, usd: 50, per: 1h}
+  - {<<: *everyone, name: team-a, tenant: team-a}
+  - &less {usd: 5, <<: *everyone, name: team-b, tenant: team-b}
+  - {<<: [{tenant: team-c}, *less], name: team-c}
+"""
+
+
+def test_mappings_take_over_the_keys_of_others(tmp_path: Path) -> None:
+    budgets = load_settings(config_file(tmp_path, MERGED)).budgets
+    told = [(one.name, one.tenant, one.usd) for one in budgets]
+    assert told == [
+        ("everyone", "", 50.0),
+        ("team-a", "team-a", 50.0),
+        ("team-b", "team-b", 5.0),
+        ("team-c", "team-c", 5.0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "piece"),
+    [
+        ("log: {<<: {level: info}, <<: {level: info}}", "key '<<' stands twice"),
+        ("log: {<<: {level: info, level: info}}", "key 'level' stands twice"),
+        ("log: {<<: info}", "expected a mapping or list of mappings"),
+        ("log: {<<: {lvl: info}}", "log.lvl: unknown key"),
+        ("log: &a {<<: *a, lvl: info}", "log.lvl: unknown key"),
+    ],
+)
+def test_what_is_taken_over_is_checked(tmp_path: Path, text: str, piece: str) -> None:
+    assert piece in refusal(config_file(tmp_path, text))
+
+
+def test_mappings_that_take_each_other_over_many_times_stay_small(tmp_path: Path) -> None:
+    lines = ["a0: &a0 {x: 1}"]
+    lines += [f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}" for n in range(1, 30)]
+    found = read_yaml_mapping(config_file(tmp_path, "\n".join(lines)))
+    assert found["a29"] == {"x": 1}
+
+
 def test_a_wrong_flag_is_refused() -> None:
     assert "policy.max_mean_cost_usd" in refusal(None, policy={"max_mean_cost_usd": -1.0})
     assert "unknown key" in refusal(None, polcy={"max_mean_cost_usd": 1.0})

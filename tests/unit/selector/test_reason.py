@@ -41,3 +41,22 @@ def test_no_price_never_gives_the_price_as_reason(
     assert set(codes.tolist()) <= {Reason.BEST_SCORE, Reason.ONLY_ELIGIBLE}
     single = instance.mask.sum(axis=1) == 1
     assert (codes == Reason.ONLY_ELIGIBLE).tolist() == single.tolist()
+
+
+@given(data=st.data(), price=st.floats(0.0, 1e4))
+def test_a_rows_reason_depends_on_its_row_alone(
+    instances: st.SearchStrategy[Any], data: st.DataObject, price: float
+) -> None:
+    instance = data.draw(instances)
+    scores, mask = round_scores(instance.scores), instance.mask
+    choice = decide(scores, instance.costs, mask, price)
+    again = decide(scores, instance.costs, mask, price, are_rounded=True)
+
+    together = reasons(scores, mask, choice)
+    alone = [
+        reasons(scores[row : row + 1], mask[row : row + 1], choice[row : row + 1])
+        for row in range(len(choice))
+    ]
+
+    assert again.tolist() == choice.tolist()
+    assert [one.tolist() for one in alone] == [[code] for code in together.tolist()]

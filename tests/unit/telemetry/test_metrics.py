@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import orjson
 import pytest
@@ -10,7 +13,7 @@ import structlog
 from routoo.routing.decision import DecidedBatch, Timing, Versions
 from routoo.routing.estimates import Estimates
 from routoo.telemetry.logs import configure_logging
-from routoo.telemetry.metrics import Metrics
+from routoo.telemetry.metrics import COUNTED_TOGETHER, Metrics
 from support.tiny_pool import tiny_pool
 
 
@@ -59,6 +62,39 @@ def test_a_decided_batch_is_counted_prompt_by_prompt() -> None:
     assert value(metrics, "routoo_truncated_prompts_total") == 2
     assert value(metrics, "routoo_batch_prompts_count") == 1
     assert value(metrics, "routoo_batch_prompts_sum") == 4
+
+
+@pytest.mark.parametrize("batches", [1, COUNTED_TOGETHER - 1, COUNTED_TOGETHER, 40])
+def test_batches_that_wait_to_be_counted_are_counted_once_whenever_asked(batches: int) -> None:
+    metrics = Metrics()
+    for done in range(batches):
+        metrics.decided(decided([1]))
+        if done % 7 == 3:
+            assert value(metrics, "routoo_batch_prompts_count") == done + 1
+    for _ in range(2):
+        assert value(metrics, "routoo_batch_prompts_count") == batches
+        assert value(metrics, "routoo_decisions_total", model="medium", policy="lp") == batches
+        assert value(metrics, "routoo_phase_seconds_count", phase="select") == batches
+
+
+def test_a_large_batch_does_not_wait_to_be_counted() -> None:
+    metrics = Metrics()
+    large = decided([0] * 100_000)
+    mask = weakref.ref(large.mask)
+    metrics.decided(large)
+    del large
+    assert mask() is None
+    assert value(metrics, "routoo_batch_prompts_sum") == 100_000
+
+
+def test_batches_of_several_threads_are_counted_once() -> None:
+    metrics = Metrics()
+    with ThreadPoolExecutor(4) as threads:
+        for _ in range(400):
+            threads.submit(metrics.decided, decided([0]))
+        for _ in range(20):
+            threads.submit(value, metrics, "routoo_batch_prompts_count")
+    assert value(metrics, "routoo_batch_prompts_count") == 400
 
 
 def test_phases_are_in_seconds_and_the_queue_is_the_oldest_wait() -> None:

@@ -59,7 +59,7 @@ def json_lines(path: Path, bad: BadRows) -> Iterator[tuple[Where, dict[str, Any]
         OutcomeError: a line is not a JSON object, and bad rows are not skipped.
     """
     row = -1
-    with path.open(encoding="utf-8") as lines:
+    with path.open(encoding="utf-8-sig") as lines:  # editors on Windows mark UTF-8
         for line in lines:
             if not line.strip():
                 continue

@@ -1,51 +1,53 @@
-"""One HTTP request and its reply, processed in Envoy's messages.
+"""One HTTP request and its reply, processed in a gateway's messages.
 
     request headers -> request body -> (decided) -> reply headers -> reply body, piece by piece
 
-A request that is not to be routed ends at one of the first two steps. The last two happen to routed
+Envoy with the shipped configuration is asked for what is needed, see ``Modes``. There, a request
+that is not to be routed ends at one of the first two steps, and the last two happen to routed
 requests only, and only if replies are not settled by the access log: then the reply is read while
-it passes, to find what it cost.
+it passes, to find what it cost. Other gateways send all that they are configured to, and get an
+answer to each message.
 """
 
 from __future__ import annotations
 
-import re
-from dataclasses import replace
 from enum import Enum, auto
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from routoo.api.extproc import messages, retry
-from routoo.api.extproc.failures import may_have_worked, reply_failure
+from routoo.api.extproc.as_it_is import as_it_is
+from routoo.api.extproc.modes import BodyMode, Modes, modes_of
+from routoo.api.extproc.reply import PassingReply, plain_headers
 from routoo.api.llm.bodies.edits import changed
 from routoo.api.llm.body import api_of
-from routoo.api.llm.headers import DECISION_ID, FALLBACK_MODEL, PREFIX
+from routoo.api.llm.content_coding import codings_of
+from routoo.api.llm.headers import FALLBACK_MODEL, PREFIX
 from routoo.api.llm.intake import decided
-from routoo.api.llm.refusal import Refusal, unreadable
+from routoo.api.llm.refusal import Refusal, too_large, unreadable
 from routoo.api.llm.router import Head
-from routoo.api.llm.settlement import FIRST_ERROR_STATUS, settled_by
-from routoo.errors import InvalidRequestError
-from routoo.routing.outcome import OutcomeReport
-from routoo.tariffs.usage_reader import UsageReader
+from routoo.errors import InvalidRequestError, QueueFullError, TooLargeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from routoo.api.aside import Aside
+    from routoo.api.extproc.questions import OwnAnswers
     from routoo.api.extproc.settlement import AwaitedReplies
+    from routoo.api.llm.body import Api
     from routoo.api.llm.headers import Header
     from routoo.api.llm.intake import Accepted
     from routoo.api.llm.metrics import ExchangeCounts
     from routoo.api.llm.router import Routed, Router
+    from routoo.api.memory.held import Held
     from routoo.api.security.gate import Admission
     from routoo.config.processor import ProcessorSettings
     from routoo.routing.decision import FallbackArm
-    from routoo.routing.health.failures import ProviderFailure
+    from routoo.routing.outcome import OutcomeReport
 
 Message = Any  # envoy.service.ext_proc.v3.ProcessingRequest, or a part of it; it has no types
-_PLAIN = frozenset({"", "identity"})
-_STATUS = re.compile(r"[1-9]\d\d", re.ASCII)
+_MOST_DIGITS = 20
 
 
 class _Next(Enum):
@@ -57,12 +59,11 @@ class _Next(Enum):
 
 
 class Exchange:
-    """Answers Envoy's messages of one HTTP request, in their order.
+    """Answers the messages of one HTTP request, in their order.
 
     Attributes:
         sent_s: when the request was sent on to its model, in seconds of ``perf_counter``; 0: not
             yet.
-        held_bytes: what is kept in ``InFlight`` for the message that is answered now.
 
     Args:
         router: decides.
@@ -71,6 +72,8 @@ class Exchange:
         logged: the decisions whose replies the access log reports.
         admit: lets the sender in, or raises.
         aside: reads large bodies.
+        held: the memory of the request.
+        questions: answers requests that no model has to answer.
     """
 
     def __init__(
@@ -81,6 +84,8 @@ class Exchange:
         logged: AwaitedReplies,
         admit: Callable[[], Admission],
         aside: Aside,
+        held: Held,
+        questions: OwnAnswers,
     ) -> None:
         self._router = router
         self._aside = aside
@@ -88,22 +93,22 @@ class Exchange:
         self._settings = settings
         self._tally = tally
         self._logged = logged
+        self._held = held
+        self._questions = questions
         self._reads_reply = settings.usage_from == "reply"
         self._next = _Next.REQUEST_HEADERS
+        self._modes = Modes()
+        self._removed: list[str] = []
+        self._counts = False
+        self._gathered: list[bytes] = []
+        self._gathered_bytes = 0
         self._request: Head | None = None
         self._routed: Routed | None = None
         self.sent_s = 0.0
-        self.held_bytes = 0
-        self._reply: UsageReader | None = None
+        self._reply = PassingReply(settings, tally)
+        self._fallback: FallbackArm | None = None
         self._handed = False
         self._told = False
-        self._ended = "gone"
-        self._error = ""
-        self._may_have_worked = False
-        self._fallback: FallbackArm | None = None
-        self._first_try: ProviderFailure | None = None
-        self._status = 0
-        self._failure: ProviderFailure | None = None
 
     @property
     def over(self) -> bool:
@@ -115,33 +120,38 @@ class Exchange:
         """True if the request has been sent on and only the reply is still to come."""
         return self._next in (_Next.REPLY_HEADERS, _Next.REPLY_BODY)
 
-    async def answer(self, message: Message) -> bytes | None:
-        """Answers one message; None: the end of the stream is the answer.
+    async def answer(self, message: Message) -> Sequence[bytes] | None:
+        """Answers one message, at once or with a later one; None: the end of the stream answers.
 
         When a stream ends with OK, Envoy continues the request by itself. This costs half as much
-        as a message and an end, so it is the answer for all that is left unchanged.
+        as a message and an end, so it is the answer for all that is left unchanged, where the modes
+        allow it.
 
         Raises:
             InvalidRequestError: the message is not one that may come now.
         """
         kind: str | None = message.WhichOneof("request")
-        if kind == "response_body" and self._next is _Next.REPLY_BODY:
-            return self._reply_body(message.response_body)
         if kind == "request_headers" and self._next is _Next.REQUEST_HEADERS:
+            self._modes = modes_of(message)
             return self._request_headers(message.request_headers)
         if kind == "request_body" and self._next is _Next.REQUEST_BODY:
             return await self._request_body(message.request_body)
+        if kind == "request_trailers" and self._next is not _Next.REQUEST_HEADERS:
+            return await self._request_trailers()
+        return self._of_reply(kind, message)
+
+    def _of_reply(self, kind: str | None, message: Message) -> Sequence[bytes] | None:
+        if kind == "response_body" and self._next is _Next.REPLY_BODY:
+            return self._reply_body(message.response_body)
         if kind == "response_headers" and self._next is _Next.REPLY_HEADERS:
             return self._reply_headers(message.response_headers, message)
-        if kind == "request_trailers" and self._next is not _Next.REQUEST_HEADERS:
-            return messages.REQUEST_TRAILERS_AS_THEY_ARE
         if kind == "response_trailers" and self._next is _Next.REPLY_BODY:
-            self._next = _Next.NOTHING
-            self._ended = "read"
-            return None
+            return self._reply_trailers()
+        if kind is not None and self._modes.is_fixed and kind != "request_headers":
+            return as_it_is(kind, message, self._modes)
         raise InvalidRequestError(
             f"{kind or 'an empty message'} where {self._next.name.lower()} comes next; processing"
-            " modes are to be as in deploy/envoy/envoy.yaml"
+            " modes are to be as docs/envoy.md says"
         )
 
     def handed(self) -> None:
@@ -149,8 +159,8 @@ class Exchange:
         self._handed = True
 
     def told(self) -> None:
-        """Notes that the last answer has been handed to Envoy."""
-        self._told = True
+        """Notes that all answers have been handed to Envoy."""
+        self._told = self._routed is not None
 
     @property
     def in_doubt(self) -> str:
@@ -176,185 +186,242 @@ class Exchange:
             return None
         if not self._reads_reply and (self._told or not self._logged.forget(decision_id)):
             return None
-        fallback = self._fallback
-        return replace(
-            self._outcome(decision_id),
-            model="" if self._first_try is None or fallback is None else fallback.name,
-            first_try=self._first_try,
-        )
+        return self._reply.outcome(decision_id, self.sent_s)
 
-    def _outcome(self, decision_id: str) -> OutcomeReport:
-        latency_ms = (perf_counter() - self.sent_s) * 1e3
-        if self._error:
-            self._tally.reply("failed")
-            found = OutcomeReport(
-                decision_id,
-                error=self._error,
-                estimated=self._may_have_worked and self._settings.failed_upstream == "estimate",
-            )
-        elif self._reply is None:
-            self._tally.reply("gone" if self._ended == "gone" else "estimated")
-            found = OutcomeReport(decision_id, estimated=True)
-        else:
-            finished = self._ended == "read"
-            found = settled_by(
-                decision_id,
-                self._reply.reading(finished=finished),
-                latency_ms if finished and self._first_try is None else None,
-                self._tally,
-                broke_off=not finished,
-            )
-        return replace(found, status=self._status, failure=self._failure, witnessed=True)
-
-    def _request_headers(self, message: Message) -> bytes | None:
-        headers = _plain(message.headers)
+    def _request_headers(self, message: Message) -> Sequence[bytes] | None:
+        headers = plain_headers(message.headers)
         by_name = dict(headers)
         ours = tuple(header for header in headers if header[0].startswith(PREFIX))
         # Headers for the processor, and forged ones of it, must not reach the upstream.
-        removed = sorted({name for name, _ in ours})
-        as_it_is = messages.pass_request(removed) if removed else None
-        api = None
-        if by_name.get(":method") == "POST":
-            # Servers read a path in other letters, or with signs that are escaped, alike.
-            api = api_of(unquote(by_name.get(":path", "")).lower())
+        self._removed = sorted({name for name, _ in ours})
+        # Servers read a path in other letters, or with signs that are escaped, alike.
+        path = unquote(by_name.get(":path", "")).lower()
+        api: Api | None = None
+        if by_name.get(":method") != "POST":
+            answer = self._questions.answer(path, by_name)
+            if answer is not None:
+                return self._answered(answer)
+        elif self._questions.asks_for_count(path):
+            api, self._counts = "messages", True
+        else:
+            api = api_of(path)
         if api is None or message.end_of_stream:
-            return self._pass(as_it_is)
+            return self._pass_headers()
+        encoding = by_name.get("content-encoding", "")
+        codings = codings_of(encoding) if encoding else ()
         self._request = Head(
             api=api,
             ours=ours,
             names=frozenset(by_name),
             request_id=by_name.get("x-request-id", ""),
             traceparent=by_name.get("traceparent", ""),
+            codings=codings or (),
         )
-        encoding = by_name.get("content-encoding", "")
-        if encoding.strip().lower() not in _PLAIN:
-            return self._unreadable(as_it_is, 415, f"content-encoding {encoding[:40]} is not read")
         length = by_name.get("content-length", "")
-        if length.isascii() and length.isdigit() and len(length) < 20:  # noqa: SIM102
-            if int(length) > self._settings.max_body_bytes:
-                return self._too_large(as_it_is)
+        is_long = length.isascii() and length.isdigit() and len(length) < _MOST_DIGITS
+        if is_long and int(length) > self._settings.max_body_bytes:
+            rule, refusal = self._settings.on_too_large, too_large(self._settings)
+        elif codings is None:
+            rule = self._settings.on_unreadable
+            refusal = unreadable(415, f"content-encoding {encoding[:40]} is not read")
+        else:
+            return self._ask_for_body(told=bool(length))
+        return self._pass_headers() if rule == "pass" else self._refuse(refusal)
+
+    def _ask_for_body(self, *, told: bool) -> Sequence[bytes]:
+        """Asks for the body.
+
+        Args:
+            told: whether its length is known.
+        """
         self._next = _Next.REQUEST_BODY
-        # Envoy refuses a body that does not fit in its buffer, unless it may send a part of it.
-        whole = bool(length) or self._settings.on_too_large == "refuse"
-        return messages.ask_for_body(removed, whole=whole, reply=self._reads_reply)
+        modes = self._modes
+        if modes.is_gathered and modes.waits:
+            return ()
+        # Envoy refuses a body that does not fit in its buffer, unless it may send a part of it. A
+        # piece of a streamed body must not be taken for such a part.
+        whole = told or modes.is_gathered or self._settings.on_too_large == "refuse"
+        whole = whole and modes.request is not BodyMode.PARTIAL
+        return (messages.ask_for_body(self._removed, whole=whole, reply=self._reads_reply),)
 
-    async def _request_body(self, message: Message) -> bytes | None:
+    async def _request_body(self, message: Message) -> Sequence[bytes] | None:
+        if not self._modes.is_gathered:
+            return await self._decide(message.body, whole=message.end_of_stream)
+        self._gathered.append(message.body)
+        self._gathered_bytes += len(message.body)
+        ended, fits = message.end_of_stream, self._gathered_bytes <= self._settings.max_body_bytes
+        if ended or not fits:
+            return await self._decide(b"".join(self._gathered), whole=ended)
+        try:
+            self._held.gather(len(message.body))
+        except (QueueFullError, TooLargeError) as error:
+            return self._refuse(self._router.refused(error))
+        return () if self._modes.waits else (messages.REQUEST_BODY_HELD_BACK,)
+
+    async def _request_trailers(self) -> Sequence[bytes] | None:
+        trailers = (messages.REQUEST_TRAILERS_AS_THEY_ARE,)
+        if self._next is not _Next.REQUEST_BODY or not self._modes.is_gathered:
+            return trailers
+        if not self._modes.waits:
+            return self._refuse(
+                Refusal(
+                    400,
+                    "unreadable_body",
+                    "the gateway streams bodies one by one, where no trailers can follow; send none"
+                    " or set its mode to FULL_DUPLEX_STREAMED",
+                )
+            )
+        found = await self._decide(b"".join(self._gathered), whole=True, trailers=True)
+        return None if found is None else found if self.over else (*found, *trailers)
+
+    async def _decide(
+        self, data: bytes, *, whole: bool, trailers: bool = False
+    ) -> Sequence[bytes] | None:
+        """Decides a request by its body, and answers all messages that wait.
+
+        Args:
+            data: the body.
+            whole: whether that is all of it.
+            trailers: whether trailers follow.
+        """
         assert self._request is not None  # noqa: S101 - its headers came before
-        data: bytes = message.body
-        if len(data) > self._settings.max_body_bytes or not message.end_of_stream:
-            return self._too_large(None)
-        found = await decided(
-            self._router, self._aside, self._request, data, self._settings, self._admit
-        )
+        if self._counts and whole:
+            answer = await self._questions.count(data, self._request.codings)
+            if answer is not None:
+                return self._answered(answer)
+        found: Accepted | Refusal | None
+        if self._counts:
+            found = None
+        elif not whole or len(data) > self._settings.max_body_bytes:
+            found = None if self._settings.on_too_large == "pass" else too_large(self._settings)
+        else:
+            found = await decided(
+                self._router,
+                self._aside,
+                self._request,
+                data,
+                self._settings,
+                self._admit,
+                hold=self._held.gather,
+            )
+        self._gathered_bytes = 0
+        if isinstance(found, Refusal):
+            return self._refuse(found)
         if found is None:
-            return self._pass(None)
-        return self._refuse(found) if isinstance(found, Refusal) else self._sent_on(found)
+            return self._pass_body(data, end=whole and not trailers)
+        return self._sent_on(found, end=whole and not trailers)
 
-    def _sent_on(self, accepted: Accepted) -> bytes:
-        assert self._request is not None  # noqa: S101 - its headers came before
+    def _sent_on(self, accepted: Accepted, *, end: bool) -> Sequence[bytes]:
+        head = accepted.head
         self._routed = found = accepted.found
         if found.decision is not None:
-            self._router.trace(found.decision, self._request.traceparent)
+            self._router.trace(found.decision, head.traceparent)
         self.sent_s = perf_counter()
-        self._next = _Next.REPLY_HEADERS if self._reads_reply else _Next.NOTHING
+        awaits = self._reads_reply or self._modes.is_fixed
+        self._next = _Next.REPLY_HEADERS if awaits else _Next.NOTHING
         if found.decision is not None and not self._reads_reply:
             self._logged.expect(found.decision.decision_id, found.decision.tenant)
         self._tally.request("fallback" if found.decision is None else "routed")
-        changes, plan = accepted.changes(self._settings), ""
+        changes = accepted.changes(self._settings)
         data = changed(accepted.body.data, changes)
-        headers = [*found.headers, ("content-length", str(len(data)))]
-        fallback = self._fallback = found.fallback
-        if fallback is not None:
+        headers, plan = list(found.headers), ""
+        fallback = found.fallback
+        if fallback is not None and not self._modes.is_fixed:
+            self._fallback = fallback
             instead = accepted.changes_for(fallback, self._settings)
             plan = retry.plan_of(fallback, accepted.body.data, changes, instead)
             headers.append((FALLBACK_MODEL, fallback.model))
             wait_s = self._settings.first_byte_s
             if wait_s and accepted.streams:
                 headers.append((retry.FIRST_BYTE_MS, str(round(wait_s * 1e3))))
-        removed = {name for name, _ in self._request.ours}.difference(dict(headers))
-        if self._settings.uncompressed_replies and "accept-encoding" in self._request.names:
+        removed = set(self._removed).difference(dict(headers))
+        if self._settings.uncompressed_replies and "accept-encoding" in head.names:
             removed.add("accept-encoding")
-        return messages.routed_request(data, headers, sorted(removed), plan)
+        if head.codings:
+            removed.add("content-encoding")
+        if end:
+            headers.append(("content-length", str(len(data))))
+        if plan:
+            return (messages.routed_request(data, headers, sorted(removed), plan),)
+        return self._go_on(data, headers, sorted(removed), end=end)
 
-    def _reply_headers(self, message: Message, context: Message) -> bytes:
-        assert self._routed is not None  # noqa: S101 - Envoy sends them for routed requests only
-        headers, attributes = dict(_plain(message.headers)), context.attributes
-        told = self._routed.headers
-        self._first_try = retry.failed_try(context.metadata_context.filter_metadata)
-        if self._fallback is not None and self._first_try is not None:
-            self._tally.retried(self._first_try)
-            told = (
-                *retry.fallback_headers(self._fallback),
-                (DECISION_ID, dict(told)[DECISION_ID]),
-            )
-        status = headers.get(":status", "")
-        self._status = int(status) if _STATUS.fullmatch(status) else 0
-        reader = None
-        if not self._status or self._status >= FIRST_ERROR_STATUS:
-            self._error = f"HTTP status {status}" if self._status else "no HTTP status"
-            self._may_have_worked = may_have_worked(status, headers, attributes)
-            self._failure = reply_failure(self._status, headers, attributes)
-        elif not message.end_of_stream and self._routed.decision is not None:
-            reader = self._reader(headers)
-        self._reply = reader
-        self._next = _Next.NOTHING if reader is None else _Next.REPLY_BODY
-        if reader is None:
-            self._ended = "unread"
-        # An upstream must not say of its replies what only the processor knows.
-        forged = {name for name in headers if name.startswith(PREFIX)}
-        return messages.reply_headers(
-            told,
-            sorted(forged.difference(dict(told))),
-            body=reader is not None,
-        )
+    def _go_on(
+        self, data: bytes, headers: Sequence[Header], removed: Sequence[str], *, end: bool
+    ) -> Sequence[bytes]:
+        """Lets a request go on that was changed, in the way of its mode."""
+        if not self._modes.is_gathered or not self._modes.waits:
+            return (messages.routed_request(data, headers, removed),)
+        first = messages.routed_headers(headers, removed)
+        if self._modes.request is BodyMode.DUPLEX:
+            return (first, *messages.pieces(data, end=end))
+        return (first, *self._held_back(), messages.routed_request(data, (), ()))
 
-    def _reader(self, headers: dict[str, str]) -> UsageReader | None:
-        """Returns a reader for a reply with these headers; None: no reader can read it."""
-        if headers.get("content-encoding", "").strip().lower() not in _PLAIN:
+    def _held_back(self) -> list[bytes]:
+        return [messages.REQUEST_BODY_HELD_BACK] * (len(self._gathered) - 1)
+
+    def _pass_headers(self) -> Sequence[bytes] | None:
+        self._passed()
+        if self._modes.is_fixed:
+            return (messages.pass_headers(self._removed),)
+        return (messages.pass_request(self._removed),) if self._removed else None
+
+    def _pass_body(self, data: bytes, *, end: bool) -> Sequence[bytes] | None:
+        self._passed()
+        if not self._modes.is_fixed:
             return None
-        kind = headers.get("content-type", "").lower()
-        streams = "event-stream" in kind
-        if streams or "json" in kind:
-            return UsageReader(streams=streams, longest_event=self._settings.max_reply_bytes)
-        return None
+        if self._modes.request is BodyMode.DUPLEX:
+            return (messages.pass_headers(self._removed), *messages.pieces(data, end=end))
+        if len(self._gathered) > 1 or (self._modes.is_gathered and self._modes.waits):
+            return self._go_on(data, (), self._removed, end=end)
+        return (messages.REQUEST_BODY_AS_IT_IS,)
 
-    def _reply_body(self, message: Message) -> bytes | None:
-        assert self._reply is not None  # noqa: S101 - Envoy sends it only if there is a reader
-        self._reply.feed(message.body)
-        if not message.end_of_stream:
-            return messages.REPLY_BODY_AS_IT_IS
+    def _answered(self, answer: bytes) -> Sequence[bytes]:
+        """Ends a request that needed no model."""
+        admission = self._admit()
+        if admission.counts:
+            admission.leave()
         self._next = _Next.NOTHING
-        self._ended = "read"
-        return None
+        self._tally.request("answered")
+        return (answer,)
 
-    def _pass(self, answer: bytes | None) -> bytes | None:
-        self._next = _Next.NOTHING
+    def _passed(self) -> None:
+        self._next = _Next.REPLY_HEADERS if self._modes.is_fixed else _Next.NOTHING
         self._tally.request("passed")
-        return answer
 
-    def _too_large(self, answer: bytes | None) -> bytes | None:
-        if self._settings.on_too_large == "pass":
-            return self._pass(answer)
-        most = self._settings.max_body_bytes
-        return self._refuse(
-            Refusal(413, "body_too_large", f"the body is longer than {most} bytes; send less")
-        )
-
-    def _unreadable(self, answer: bytes | None, status: int, what: str) -> bytes | None:
-        if self._settings.on_unreadable == "pass":
-            return self._pass(answer)
-        return self._refuse(unreadable(status, what))
-
-    def _refuse(self, refusal: Refusal) -> bytes:
+    def _refuse(self, refusal: Refusal) -> Sequence[bytes]:
         assert self._request is not None  # noqa: S101 - refusals come after its headers
         self._next = _Next.NOTHING
         self._tally.request("refused")
-        return messages.refused(refusal, self._request.api)
+        return (messages.refused(refusal, self._request.api),)
 
+    def _reply_headers(self, message: Message, context: Message) -> Sequence[bytes]:
+        if self._routed is None or not self._reads_reply:  # a gateway sends all replies
+            self._next = _Next.REPLY_BODY
+            return (messages.REPLY_HEADERS_AS_THEY_ARE,)
+        first_try = retry.failed_try(context.metadata_context.filter_metadata)
+        if self._fallback is not None and first_try is not None:
+            self._reply.come_from(self._fallback, first_try)
+        answer = self._reply.begin(
+            message, context.attributes, self._routed, asks=self._modes.reply is not BodyMode.DUPLEX
+        )
+        reads = self._reply.is_read or self._modes.is_fixed
+        self._next = _Next.REPLY_BODY if reads else _Next.NOTHING
+        return (answer,)
 
-def _plain(headers: Message) -> list[Header]:
-    """Returns names and values as text; Envoy sends names in lower case, and values as bytes."""
-    return [
-        (one.key, one.raw_value.decode("utf-8", "replace") if one.raw_value else one.value)
-        for one in headers.headers
-    ]
+    def _reply_body(self, message: Message) -> Sequence[bytes] | None:
+        self._reply.feed(message.body)
+        if message.end_of_stream:
+            self._reply.end()
+            if not self._modes.is_fixed:
+                self._next = _Next.NOTHING
+                return None
+        if self._modes.reply is BodyMode.DUPLEX:
+            return messages.pieces(message.body, end=message.end_of_stream, of_reply=True)
+        return (messages.REPLY_BODY_AS_IT_IS,)
+
+    def _reply_trailers(self) -> Sequence[bytes] | None:
+        self._reply.end()
+        if self._modes.is_fixed:
+            return (messages.REPLY_TRAILERS_AS_THEY_ARE,)
+        self._next = _Next.NOTHING
+        return None

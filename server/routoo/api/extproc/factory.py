@@ -10,10 +10,9 @@ from routoo.errors import ConfigError
 from routoo.routing.arms.parameters import why_not
 
 if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry
-
     from routoo.api.calls import Calls
     from routoo.api.extproc.service import Processor
+    from routoo.api.llm.metrics import ExchangeCounts
     from routoo.api.peers import Peers
     from routoo.config.processor import ProcessorSettings
     from routoo.engine.current import ActiveEngine
@@ -29,7 +28,7 @@ OPENAI_APIS: tuple[Api, ...] = ("chat", "responses", "completions")
 def open_processor(
     current: ActiveEngine,
     calls: Calls,
-    registry: CollectorRegistry,
+    tally: ExchangeCounts,
     tracing: Tracing | None,
     peers: Peers | None,
 ) -> Processor:
@@ -39,7 +38,7 @@ def open_processor(
     """
     from routoo.api.extproc.service import Processor  # noqa: PLC0415 - needs the extra
 
-    return Processor(current, calls, registry, tracing, peers)
+    return Processor(current, calls, tally, tracing, peers)
 
 
 def check_processor(settings: ProcessorSettings, pool: Pool) -> None:

@@ -41,18 +41,21 @@ _NEVER_WORKED = (
     "overload_manager",
     "dns_resolution_failure",
 )
+_TIMED_OUT = (
+    "upstream_request_timeout",
+    "upstream_max_stream_duration_reached",
+    "stream_idle_timeout",
+    "duration_timeout",
+)
 _LEFT = ("downstream_connection_termination", "downstream_remote_reset")
 # Envoy or the network has ended the request or its reply, while the upstream may have worked.
 _CUT = (
     *_LEFT,
-    "upstream_request_timeout",
+    *_TIMED_OUT,
     "upstream_remote_reset",
     "upstream_connection_termination",
-    "upstream_max_stream_duration_reached",
     "upstream_protocol_error",
     "upstream_retry_limit_exceeded",
-    "stream_idle_timeout",
-    "duration_timeout",
     "local_reset",
 )
 # Flags that say something of the provider, the first that is set; those of callers come first.
@@ -169,14 +172,31 @@ class LogEntry:
         It is measured from the first byte of the request that is sent to the upstream to the last
         byte of its reply.
         """
+        return self._since_sent_ms("time_to_last_upstream_rx_byte")
+
+    @property
+    def first_byte_ms(self) -> float | None:
+        """The time until the first byte of the reply in ms; None: the entry lacks it.
+
+        It is that of the first token, where the reply is a stream.
+        """
+        return self._since_sent_ms("time_to_first_upstream_rx_byte")
+
+    @property
+    def timed_out_ms(self) -> float | None:
+        """How long was waited in ms, where nobody waited any longer; None: the reply came."""
+        if self._flagged(_TIMED_OUT):
+            return self._since_sent_ms("time_to_last_downstream_tx_byte")
+        return self.latency_ms if self.status == TIMED_OUT else None
+
+    def _since_sent_ms(self, until: str) -> float | None:
         told = self._told
-        if not (
-            told.HasField("time_to_first_upstream_tx_byte")
-            and told.HasField("time_to_last_upstream_rx_byte")
-        ):
+        if not (told.HasField("time_to_first_upstream_tx_byte") and told.HasField(until)):
             return None
-        ended_us = told.time_to_last_upstream_rx_byte.ToMicroseconds()
-        took_us: int = ended_us - told.time_to_first_upstream_tx_byte.ToMicroseconds()
+        took_us: int = (
+            getattr(told, until).ToMicroseconds()
+            - told.time_to_first_upstream_tx_byte.ToMicroseconds()
+        )
         return max(0.0, took_us * 1e-3)
 
     def reading(self) -> UsageReading:

@@ -9,6 +9,7 @@ from envoy.extensions.filters.http.ext_proc.v3 import processing_mode_pb2
 from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc
 
 from routoo.api.extproc.retry import PLAN
+from routoo.api.llm.headers import MODEL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -54,8 +55,27 @@ REQUEST_TRAILERS_AS_THEY_ARE = _bytes(
 )
 
 
+REQUEST_BODY_AS_IT_IS = _bytes(ext_proc.ProcessingResponse(request_body=ext_proc.BodyResponse()))
+REPLY_HEADERS_AS_THEY_ARE = _bytes(
+    ext_proc.ProcessingResponse(response_headers=ext_proc.HeadersResponse())
+)
+REPLY_TRAILERS_AS_THEY_ARE = _bytes(
+    ext_proc.ProcessingResponse(response_trailers=ext_proc.TrailersResponse())
+)
+REQUEST_BODY_HELD_BACK = _bytes(
+    ext_proc.ProcessingResponse(
+        request_body=ext_proc.BodyResponse(
+            response=ext_proc.CommonResponse(body_mutation=ext_proc.BodyMutation(clear_body=True))
+        )
+    )
+)
+"""Answers a piece of a streamed body: it goes no further."""
+# The longest piece that the protocol recommends.
+_PIECE_BYTES = 64 * 1024
+
+
 def _after_request_headers(
-    mode: processing_mode_pb2.ProcessingMode, removed: Sequence[str]
+    mode: processing_mode_pb2.ProcessingMode | None, removed: Sequence[str]
 ) -> bytes:
     answer = ext_proc.ProcessingResponse(
         request_headers=ext_proc.HeadersResponse(), mode_override=mode
@@ -75,11 +95,19 @@ _BODY_MODES = {
     for reply in (False, True)
 }
 _ASKED = {key: _after_request_headers(mode, ()) for key, mode in _BODY_MODES.items()}
+# Envoy sends a part of a body on before it drops the route that it has found by the old headers. So
+# that is dropped earlier, which takes a change of the headers.
+_ANY_HEADER = MODEL
 
 
 def pass_request(removed: Sequence[str]) -> bytes:
     """Answers request headers: Envoy continues without the ``removed`` ones and sends no more."""
     return _after_request_headers(_UNTOUCHED, removed)
+
+
+def pass_headers(removed: Sequence[str]) -> bytes:
+    """Answers request headers: they go on without the ``removed`` ones, in whatever mode."""
+    return _after_request_headers(None, removed)
 
 
 def ask_for_body(removed: Sequence[str] = (), *, whole: bool, reply: bool) -> bytes:
@@ -90,6 +118,8 @@ def ask_for_body(removed: Sequence[str] = (), *, whole: bool, reply: bool) -> by
         whole: Envoy sends the whole body; otherwise the part that fits in its buffer.
         reply: Envoy sends the reply's headers, too.
     """
+    if not whole and not removed:
+        removed = (_ANY_HEADER,)
     if removed:
         return _after_request_headers(_BODY_MODES[whole, reply], removed)
     return _ASKED[whole, reply]
@@ -116,6 +146,35 @@ def routed_request(
     _headers(common.header_mutation, headers)
     common.header_mutation.remove_headers.extend(removed)
     return _bytes(answer)
+
+
+def routed_headers(headers: Iterable[Header], removed: Iterable[str]) -> bytes:
+    """Answers request headers that have waited for the body, as ``routed_request`` does."""
+    answer = ext_proc.ProcessingResponse()
+    common = answer.request_headers.response
+    common.clear_route_cache = True
+    _headers(common.header_mutation, headers)
+    common.header_mutation.remove_headers.extend(removed)
+    return _bytes(answer)
+
+
+def pieces(body: bytes, *, end: bool, of_reply: bool = False) -> list[bytes]:
+    """Answers a body in full duplex: it goes on in pieces, at least one of them.
+
+    Args:
+        body: what goes on.
+        end: whether nothing follows.
+        of_reply: whether it is the body of the reply.
+    """
+    found = []
+    for start in range(0, max(1, len(body)), _PIECE_BYTES):
+        answer = ext_proc.ProcessingResponse()
+        part = answer.response_body if of_reply else answer.request_body
+        piece = part.response.body_mutation.streamed_response
+        piece.body = body[start : start + _PIECE_BYTES]
+        piece.end_of_stream = end and start + _PIECE_BYTES >= len(body)
+        found.append(_bytes(answer))
+    return found
 
 
 def reply_headers(headers: Iterable[Header], removed: Iterable[str] = (), *, body: bool) -> bytes:

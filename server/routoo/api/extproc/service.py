@@ -12,17 +12,17 @@ from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc
 from routoo.api.convert import parse
 from routoo.api.extproc.access_log import AccessLog
 from routoo.api.extproc.exchange import Exchange
+from routoo.api.extproc.questions import OwnAnswers
 from routoo.api.extproc.settlement import AwaitedReplies
-from routoo.api.llm.metrics import ExchangeCounts
 from routoo.api.llm.router import RPC, Router
 from routoo.api.llm.settlement import OutcomeQueue
 from routoo.api.memory.compressed import decompressed, is_compressed, length_of
+from routoo.api.memory.held import Held
 from routoo.api.memory.in_flight import message_bytes
 
 if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry
-
     from routoo.api.calls import Calls, Context, StreamState
+    from routoo.api.llm.metrics import ExchangeCounts
     from routoo.api.peers import Peers
     from routoo.api.security.gate import Admission
     from routoo.engine.current import ActiveEngine
@@ -37,7 +37,7 @@ class Processor:
     Args:
         current: the engine and the settings in force.
         calls: wraps the streams.
-        registry: gets the counters.
+        tally: counts the results of requests and replies.
         tracing: gets the decisions; None: nothing is traced.
         peers: the other workers of the service; None: there are none.
     """
@@ -46,16 +46,17 @@ class Processor:
         self,
         current: ActiveEngine,
         calls: Calls,
-        registry: CollectorRegistry,
+        tally: ExchangeCounts,
         tracing: Tracing | None = None,
         peers: Peers | None = None,
     ) -> None:
         self._current = current
         self._calls = calls
-        self._tally = ExchangeCounts(registry)
+        self._tally = tally
         self._router = Router(
             current, calls.overload, tracing, aside=calls.aside, on_fault=self._tally.fault
         )
+        self._questions = OwnAnswers(current, calls.aside)
         self._released = False
         self._streams: dict[asyncio.Task[Any], Exchange] = {}
         self._booking = OutcomeQueue(current)
@@ -110,25 +111,29 @@ class Processor:
         await self._logged.none_left.wait()
 
     async def _process(self, context: Context, ending: StreamState) -> None:
+        held = Held(self._calls.in_flight)
         exchange = Exchange(
             self._router,
             self._current.settings.processor,
             self._tally,
             self._logged,
-            lambda: self._admitted(context, exchange.held_bytes),
+            lambda: self._admitted(context, held.size_bytes),
             self._calls.aside,
+            held,
+            self._questions,
         )
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - grpc.aio runs each call in one
         self._streams[task] = exchange
         self._idle.clear()
         try:
-            await self._talk(exchange, context)
+            await self._talk(exchange, held, context)
             exchange.told()
         except asyncio.CancelledError:
             ending.released = self._released and exchange.waits_for_upstream
             raise
         finally:
+            held.release()
             del self._streams[task]
             ending.ended_s = exchange.sent_s
             outcome = exchange.outcome()
@@ -144,27 +149,28 @@ class Processor:
         self._calls.in_flight.check(own_bytes)
         return self._calls.admit(context, RPC)
 
-    async def _talk(self, exchange: Exchange, context: Context) -> None:
+    async def _talk(self, exchange: Exchange, held: Held, context: Context) -> None:
         """Answers messages until one side has nothing more to say.
 
         Raises:
             RoutooError: a message is malformed or out of place.
         """
-        in_flight = self._calls.in_flight
+        longest_bytes = self._calls.in_flight.longest_message_bytes
         while not exchange.over:
             body = await context.read()
             if body is grpc.aio.EOF:  # type: ignore[attr-defined]
                 return
-            length = length_of(body, in_flight.longest_message_bytes)
+            length = length_of(body, longest_bytes)
             size_bytes = message_bytes(length)
-            in_flight.keep(size_bytes)
-            exchange.held_bytes = size_bytes
+            held.keep(size_bytes)
             try:
                 if is_compressed(body):
                     body = await self._calls.aside.run(decompressed, body, length)
-                answer = await exchange.answer(parse(ext_proc.ProcessingRequest, body))
+                answers = await exchange.answer(parse(ext_proc.ProcessingRequest, body))
             finally:
-                in_flight.give(size_bytes)
-            if answer is not None:
+                held.give(size_bytes)
+            if answers:
                 exchange.handed()
-                await context.write(answer)
+                for answer in answers:
+                    await context.write(answer)
+                exchange.told()

@@ -143,6 +143,7 @@ class AwaitedReplies:
 
     def _reply_of(self, entry: LogEntry) -> OutcomeReport:
         decision_id, status = entry.decision_id, entry.status
+        timed_out_ms = entry.timed_out_ms
         if status >= FIRST_ERROR_STATUS:
             self._tally.reply("failed")
             estimated = (
@@ -157,5 +158,8 @@ class AwaitedReplies:
                 None if broke_off else entry.latency_ms,
                 self._tally,
                 broke_off=broke_off,
+                first_token_ms=None if broke_off else entry.first_byte_ms,
             )
-        return replace(found, status=status, failure=entry.failure, witnessed=True)
+        found = replace(found, status=status, failure=entry.failure, witnessed=True)
+        # Nobody waited any longer: the answer would have taken more time than that.
+        return found if timed_out_ms is None else replace(found, latency_ms=timed_out_ms)

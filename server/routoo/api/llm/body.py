@@ -61,6 +61,7 @@ class Asked:
         service_tier: the service tier that is asked for; empty: none.
         speaks: whether the answer may be sound.
         caches: whether the provider is asked to write the input into its cache.
+        continues: whether there is something to answer even without a text.
     """
 
     text: str
@@ -76,6 +77,7 @@ class Asked:
     service_tier: str
     speaks: bool
     caches: bool
+    continues: bool
 
 
 def api_of(path: str) -> Api | None:
@@ -132,6 +134,15 @@ def asked_by(api: Api, body: Mapping[str, Any], counted: Sequence[str] = ()) -> 
         service_tier=tier[:_MOST_TIER_CHARS] if isinstance(tier, str) else "",
         speaks=speaks,
         caches=_marked_for_cache(body) or any(_CACHE_MARK in text for text in counted),
+        continues=found.continues or (api == "responses" and _goes_on(body)),
+    )
+
+
+def _goes_on(body: Mapping[str, Any]) -> bool:
+    """Returns whether a provider has more of a response's input than is sent."""
+    stored = body.get("prompt")
+    return any(body.get(name) for name in ("previous_response_id", "conversation")) or (
+        isinstance(stored, dict) and bool(stored.get("id"))
     )
 
 

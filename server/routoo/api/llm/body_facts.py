@@ -31,6 +31,8 @@ class BodyFacts:
         media: what is no text.
         tokens: input tokens whose number is known.
         hidden_bytes: size of texts that only the provider can read, and of parts of unknown kinds.
+        continues: whether it goes on with something that is known without a text: the result of a
+            tool, or what the provider keeps.
         turn: the number of the present turn.
         role: the role of the one who speaks in it.
     """
@@ -42,6 +44,7 @@ class BodyFacts:
     media: Media = field(default_factory=Media)
     tokens: int = 0
     hidden_bytes: int = 0
+    continues: bool = False
     turn: int = 0
     role: str = USER
 

@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING
 from routoo.api.aside import LARGE_BYTES
 from routoo.api.llm.bodies.arm_fields import changes_for
 from routoo.api.llm.bodies.edits import changed
-from routoo.api.llm.bodies.request_body import read_body
+from routoo.api.llm.bodies.request_body import may_name, read_body
+from routoo.api.llm.content_coding import decoded
 from routoo.api.llm.named_models import EVERY_NAME
-from routoo.api.llm.refusal import Refusal, unreadable
-from routoo.errors import UnreadableBodyError
+from routoo.api.llm.refusal import Refusal, too_large, unreadable
+from routoo.api.llm.router import Routed
+from routoo.errors import TooLargeError, UnreadableBodyError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Sequence
 
     from routoo.api.aside import Aside
     from routoo.api.llm.bodies.request_body import RequestBody
-    from routoo.api.llm.router import Head, Routed, Router
+    from routoo.api.llm.router import Head, Router
     from routoo.api.security.gate import Admission
     from routoo.config.processor import ProcessorSettings
     from routoo.routing.decision import FallbackArm
@@ -43,18 +45,29 @@ class Accepted:
         """Whether the reply is to be streamed, so that it begins long before it is complete."""
         return self.body.values.get("stream") is True
 
-    def rewritten(self, settings: ProcessorSettings) -> bytes:
-        """Returns the body for the model: with its name, its arm's fields, and a longest answer."""
-        return changed(self.body.data, self.changes(settings))
+    def rewritten(self, settings: ProcessorSettings, name: str | None = None) -> bytes:
+        """Returns the body for the model: with its name, its arm's fields, and a longest answer.
 
-    def changes(self, settings: ProcessorSettings) -> dict[tuple[int, int], bytes]:
-        """Returns the changes of the body for the model, see ``RequestBody.changes``."""
+        Args:
+            settings: of the processor.
+            name: the model's name at its provider; None: the pool's, or the caller's own.
+        """
+        return changed(self.body.data, self.changes(settings, name))
+
+    def changes(
+        self, settings: ProcessorSettings, name: str | None = None
+    ) -> dict[tuple[int, int], bytes]:
+        """Returns the changes of the body for the model, see ``RequestBody.changes``.
+
+        The arguments are those of ``rewritten``.
+        """
         found = self.found
         longest = None
         if settings.cap_answers and found.decision is not None:
             longest = found.decision.max_output_tokens
-        model = None if found.is_named else found.model
-        return changes_for(self.body, self.head.api, model, found.arm, longest)
+        if name is None and not found.is_named:
+            name = found.model
+        return changes_for(self.body, self.head.api, name, found.arm, longest)
 
     def changes_for(
         self, fallback: FallbackArm, settings: ProcessorSettings
@@ -71,8 +84,13 @@ async def decided(
     data: bytes,
     settings: ProcessorSettings,
     admit: Callable[[], Admission],
+    hold: Callable[[int], None] = lambda _size_bytes: None,
+    offered: tuple[str, ...] | None = None,
 ) -> Accepted | Refusal | None:
     """Reads a body and decides the request; None: it goes on as it came.
+
+    A request that names its model, and may pass, is accepted without a decision where the caller
+    of this function sends it on.
 
     Args:
         router: decides.
@@ -81,31 +99,66 @@ async def decided(
         data: the body.
         settings: of the processor.
         admit: lets the sender in, or raises.
+        hold: reserves the memory of a body of a length in bytes, or raises.
+        offered: the models and arms that the caller of this function sends requests to, empty: all
+            of the pool; None: somebody else sends them, to the models that the settings name.
     """
-    passes = settings.named_models == "pass"
+    passes = settings.named_models == "pass" and offered is None
     names = settings.route_names if passes else EVERY_NAME
-    try:
-        if len(data) > LARGE_BYTES:
-            body = await aside.run(read_body, data, names)
-        else:
-            body = read_body(data, names)
-    except UnreadableBodyError as error:
-        if settings.on_unreadable == "pass" and not error.may_be_routed:
-            return None
-        return unreadable(400, str(error))
-    except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer
-        return router.refused(error)
+    body = await _read(router, aside, head, data, settings, names, hold)
+    if isinstance(body, Refusal):
+        return body
     named = "" if passes else router.named(body, settings)
-    if isinstance(named, Refusal):
-        return named
-    if body is None:
-        return None
+    if body is None or isinstance(named, Refusal):
+        return named if isinstance(named, Refusal) else None
+    if named and settings.named_models == "pass":
+        return Accepted(head, body, Routed(named, None, (), None, is_named=True))
     found = await router.route(
         head,
         body.values,
         admit,
         counted=body.counted,
-        size_bytes=len(data),
+        size_bytes=len(body.data),
         named=named,
+        offered=offered,
     )
     return found if isinstance(found, Refusal) else Accepted(head, body, found)
+
+
+async def _read(
+    router: Router,
+    aside: Aside,
+    head: Head,
+    data: bytes,
+    settings: ProcessorSettings,
+    names: Collection[str],
+    hold: Callable[[int], None],
+) -> RequestBody | Refusal | None:
+    """Reads a body; None: it is none that is to be routed, or none that can be read and may pass.
+
+    The arguments are those of ``decided``; ``names`` are the values of ``model`` that are routed.
+    """
+    try:
+        if head.codings:
+            data = await aside.run(_decoded, data, head.codings, settings.max_body_bytes, names)
+            hold(len(data))
+        if len(data) > LARGE_BYTES:
+            return await aside.run(read_body, data, names)
+        return read_body(data, names)
+    except UnreadableBodyError as error:
+        if settings.on_unreadable == "pass" and not error.may_be_routed:
+            return None
+        return unreadable(400, str(error))
+    except TooLargeError as error:
+        return None if settings.on_too_large == "pass" else too_large(settings, str(error))
+    except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer
+        return router.refused(error)
+
+
+def _decoded(data: bytes, codings: Sequence[str], most_bytes: int, names: Collection[str]) -> bytes:
+    """Decodes a body; of one that is something else, tells whether it may be routed as it is."""
+    try:
+        return decoded(data, codings, most_bytes)
+    except UnreadableBodyError as error:
+        error.may_be_routed = may_name(data, names)
+        raise

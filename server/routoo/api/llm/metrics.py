@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from prometheus_client import Counter
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from routoo.api.llm.refusal import Fault
     from routoo.routing.health.failures import ProviderFailure
 
-RequestResult = Literal["routed", "fallback", "passed", "refused"]
+RequestResult = Literal["routed", "fallback", "answered", "passed", "refused"]
 ReplyResult = Literal["read", "estimated", "failed", "gone"]
 EntryFault = Literal["repaired", "lost"]
 
@@ -26,7 +26,7 @@ class ExchangeCounts:
         requests = Counter(
             "routoo_http_requests",
             "HTTP requests by what the processor did: routed, fallback (sent to the fallback"
-            " model), passed (left as they were), refused.",
+            " model), answered (without a model), passed (left as they were), refused.",
             ("result",),
             registry=registry,
         )
@@ -60,7 +60,7 @@ class ExchangeCounts:
             registry=registry,
         )
         # All series exist from the start, so that rates do not begin with a jump.
-        results: tuple[RequestResult, ...] = ("routed", "fallback", "passed", "refused")
+        results = get_args(RequestResult)
         endings: tuple[ReplyResult, ...] = ("read", "estimated", "failed", "gone")
         entry_faults: tuple[EntryFault, ...] = ("repaired", "lost")
         reasons: tuple[Fault, ...] = ("internal", "unavailable")

@@ -48,6 +48,8 @@ def read_messages(messages: object, found: BodyFacts) -> None:
             found.say(message)
         elif isinstance(message, dict):
             found.begin(TOOL if "output" in message else message.get("role"))
+            if found.role == TOOL or message.get("type") == "item_reference":
+                found.continues = True
             content = message.get("content")
             if len(message) == _PLAIN and isinstance(content, str) and "role" in message:
                 found.say(content)
@@ -132,6 +134,7 @@ def read_part(part: dict[str, Any], found: BodyFacts, depth: int = 0) -> None:
 
 def _read_result(part: dict[str, Any], found: BodyFacts, depth: int) -> None:
     speaker, found.role = found.role, TOOL
+    found.continues = True
     read_content(part.get("content"), found, depth + 1)
     found.role = speaker
 

@@ -10,7 +10,7 @@ import grpc
 import orjson
 
 from routoo.api.llm.headers import DECISION_ID
-from routoo.api.status import reported, status_of
+from routoo.api.status import http_status_of, reported, status_of
 from routoo.errors import (
     BudgetSpentError,
     InvalidRequestError,
@@ -21,26 +21,14 @@ from routoo.errors import (
 if TYPE_CHECKING:
     from routoo.api.llm.body import Api
     from routoo.api.llm.headers import Header
-    from routoo.config.processor import RoutingFailure
+    from routoo.config.processor import ProcessorSettings, RoutingFailure
 
-# Follows from the gRPC status, except for the errors of _OWN_STATUS, which HTTP tells apart.
-_HTTP_STATUS = {
-    grpc.StatusCode.INVALID_ARGUMENT: 400,
-    grpc.StatusCode.FAILED_PRECONDITION: 400,
-    grpc.StatusCode.UNAUTHENTICATED: 401,
-    grpc.StatusCode.PERMISSION_DENIED: 403,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
-    grpc.StatusCode.UNAVAILABLE: 503,
-    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
-}
 Fault = Literal["unavailable", "internal"]
 _FAULTS: dict[grpc.StatusCode, Fault] = {
     grpc.StatusCode.UNAVAILABLE: "unavailable",
     grpc.StatusCode.DEADLINE_EXCEEDED: "unavailable",
     grpc.StatusCode.INTERNAL: "internal",
 }
-_INTERNAL = 500
-_OWN_STATUS: dict[type[Exception], int] = {BudgetSpentError: 402, QueueFullError: 503}
 _FAILURES: dict[type[Exception], RoutingFailure] = {
     NoEligibleModelError: "no_eligible_model",
     BudgetSpentError: "budget_spent",
@@ -127,6 +115,17 @@ def unreadable(status: int, what: str) -> Refusal:
     return Refusal(status, "unreadable_body", f"{what}; send plain JSON")
 
 
+def too_large(settings: ProcessorSettings, what: str = "") -> Refusal:
+    """Makes the refusal of a body that is too long.
+
+    Args:
+        settings: of the processor.
+        what: says why; empty: it is longer than may be read.
+    """
+    what = what or f"the body is longer than {settings.max_body_bytes} bytes"
+    return Refusal(413, "body_too_large", f"{what}; send less")
+
+
 def fault_of(error: Exception) -> Fault | None:
     """Returns whose fault an error is: the service's own, or that it is away; None: neither."""
     return _FAULTS.get(status_of(error)[0])
@@ -147,10 +146,7 @@ def refusal_of(error: Exception, rpc: str, decision_id: str = "") -> Refusal:
         decision_id: the id under which the error is logged; empty: none.
     """
     code, line = reported(error, rpc, decision_id)
-    status = next(
-        (_OWN_STATUS[kind] for kind in type(error).__mro__ if kind in _OWN_STATUS),
-        _HTTP_STATUS.get(code, _INTERNAL),
-    )
+    status = http_status_of(error)
     failure = failure_of(error)
     param = error.field if isinstance(error, InvalidRequestError) else ""
     retry_after_s = getattr(error, "retry_after_s", None)

@@ -79,6 +79,7 @@ class Head:
         names: the names of all headers.
         request_id: the id that the caller or Envoy has set.
         traceparent: the trace that the request is part of; empty: of none.
+        codings: those of the body, in the order in which they were made; see ``codings_of``.
     """
 
     api: Api
@@ -86,6 +87,7 @@ class Head:
     names: frozenset[str]
     request_id: str
     traceparent: str
+    codings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +159,7 @@ class Router:
         counted: Sequence[str] = (),
         size_bytes: int = 0,
         named: str = "",
+        offered: tuple[str, ...] | None = None,
     ) -> Routed | Refusal:
         """Decides a request; an error becomes a refusal, or the fallback if the settings say so.
 
@@ -171,6 +174,8 @@ class Router:
             size_bytes: the size of the body; a large one is read beside the loop.
             named: the pool's model that the request names, and that answers it or none; empty: it
                 is routed.
+            offered: the models and arms that may be chosen, empty: all; None: those that the
+                settings of the processor name for the API.
         """
         entered_s = None
         admission: Admission | None = None
@@ -187,11 +192,16 @@ class Router:
             # Read after the last await, as a reload may exchange the engine during one.
             engine, settings = self._current.engine, self._current.settings
             own = NOTHING_ASKED if engine.pool.arms is None else own_asking(head.api, body)
-            request = _request(head, asked, own, admission.caller, settings, engine.pool, named)
+            forwards = offered is not None
+            if offered is None:
+                offered = _speaking(head.api, settings.processor)
+            request = _request(
+                head, asked, own, admission.caller, settings, engine.pool, named, offered
+            )
             if not named:
                 derives = settings.sessions.derive and engine.accounting.sessions.keeps
                 session = session_of(read_fields(head.ours), told, derives=derives)
-                request = replace(request, session=session)
+                request = replace(request, session=session, retried=forwards or request.retried)
             entered_s = self._overload.enter()
             decision = await engine.route(request)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer
@@ -279,6 +289,7 @@ def _request(
     settings: Settings,
     pool: Pool,
     named: str,
+    offered: tuple[str, ...],
 ) -> PromptRequest:
     """Converts an HTTP request to a request of the engine.
 
@@ -303,9 +314,7 @@ def _request(
             f"the body names {named}, and the allowed models are others",
             constraint="allowed_models",
         )
-    fields["allowed_models"] = _allowed(
-        head.api, (named,) if named else allowed, settings.processor, pool
-    )
+    fields["allowed_models"] = _allowed((named,) if named else allowed, offered, pool)
     if caller.tenant is not None:
         fields["tenant"] = caller.tenant_for(fields.get("tenant", ""))
     processor = settings.processor
@@ -350,7 +359,7 @@ def _text(asked: Asked, most_chars: int) -> str:
         return asked.text
     if asked.needs or asked.kinds:
         return " ".join(sorted({*asked.needs, *asked.kinds}))
-    if asked.unread or asked.other_tokens:
+    if asked.unread or asked.other_tokens or asked.continues:
         return _NOT_READ
     raise InvalidRequestError("there is no text in the request; nothing can be routed")
 
@@ -371,11 +380,13 @@ def _needed(asked: Asked, names: CapabilityNames, pool: Pool) -> list[str]:
     return needed
 
 
-def _allowed(
-    api: Api, asked: tuple[str, ...], settings: ProcessorSettings, pool: Pool
-) -> tuple[str, ...]:
+def _speaking(api: Api, settings: ProcessorSettings) -> tuple[str, ...]:
+    """Returns the models that the settings name for an API; empty: all."""
+    return settings.messages_models if api == "messages" else settings.openai_models
+
+
+def _allowed(asked: tuple[str, ...], speak: tuple[str, ...], pool: Pool) -> tuple[str, ...]:
     """Returns the models that the request allows and that speak its API; empty: all."""
-    speak = settings.messages_models if api == "messages" else settings.openai_models
     if not speak or not asked:
         return speak or asked
     if pool.arms is None:

@@ -27,6 +27,7 @@ def settled_by(
     tally: ExchangeCounts,
     *,
     broke_off: bool,
+    first_token_ms: float | None = None,
 ) -> OutcomeReport:
     """Returns the outcome of a reply that is no error, and counts it.
 
@@ -36,10 +37,17 @@ def settled_by(
         latency_ms: time to the last token; None: not known.
         tally: counts the reply.
         broke_off: whether the reply did not come to its end.
+        first_token_ms: time to the first byte of the reply; None: not known.
     """
     if reading.told:
         tally.reply("read")
-        return OutcomeReport(decision_id, usage=reading.usage, latency_ms=latency_ms, read=True)
+        return OutcomeReport(
+            decision_id,
+            usage=reading.usage,
+            latency_ms=latency_ms,
+            time_to_first_token_ms=first_token_ms,
+            read=True,
+        )
     tally.reply("gone" if broke_off else "estimated")
     return OutcomeReport(decision_id, usage=reading.usage, estimated=True, read=True)
 

@@ -41,7 +41,7 @@ class CertificateFiles:
         paths = (tls.certificate, tls.key, *([tls.client_ca] if tls.client_ca else []))
         self._files = WatchedFiles(*paths)
         self._seen = self._files.signature()
-        self._newest = self._read()
+        self._newest, self._context = self._read()
         self._version = 0
 
     def credentials(self) -> grpc.ServerCredentials:
@@ -64,13 +64,28 @@ class CertificateFiles:
             require_client_authentication=self._tls.client_ca is not None,
         )
 
+    def ssl_context(self) -> ssl.SSLContext:
+        """Returns a context for a server of HTTP, which takes the newest files at each handshake.
+
+        Every handshake has its own session, so that a client's certificate is checked each time.
+        """
+
+        def renewed(connection: ssl.SSLObject, _name: str | None, _first: ssl.SSLContext) -> None:
+            with self._lock:
+                self._look()
+                connection.context = self._context
+
+        first = _context_of(self._tls)
+        first.sni_callback = renewed
+        return first
+
     def _look(self) -> None:
         signature = self._files.signature()
         if signature == self._seen:
             return
         self._seen = signature
         try:
-            self._newest = self._read()
+            self._newest, self._context = self._read()
         except ConfigError as error:
             _log.error("kept the old certificate", reason=str(error))
             self._on_reload("refused")
@@ -79,7 +94,7 @@ class CertificateFiles:
         _log.info("took a renewed certificate", certificate=str(self._tls.certificate))
         self._on_reload("taken")
 
-    def _read(self) -> grpc.ServerCertificateConfiguration:
+    def _read(self) -> tuple[grpc.ServerCertificateConfiguration, ssl.SSLContext]:
         tls = self._tls
         try:
             certificate, key = read_file(tls.certificate), read_file(tls.key)
@@ -88,14 +103,14 @@ class CertificateFiles:
             raise ConfigError(
                 f"security.tls: {error.filename}: cannot be read: {error.strerror}"
             ) from None
-        _check(tls)
+        context = _context_of(tls)
         if self._files.signature() != self._seen:  # old and new files may be mixed
             raise ConfigError("security.tls: the files changed while they were read")
-        return grpc.ssl_server_certificate_configuration([(key, certificate)], client_ca)
+        return grpc.ssl_server_certificate_configuration([(key, certificate)], client_ca), context
 
 
-def _check(tls: TlsSettings) -> None:
-    """Checks the files, because gRPC would only fail at the first handshake, without a report.
+def _context_of(tls: TlsSettings) -> ssl.SSLContext:
+    """Reads the files; gRPC would only fail at the first handshake, without a report.
 
     Raises:
         ConfigError: a file is not PEM, or the key does not belong to the certificate.
@@ -109,9 +124,15 @@ def _check(tls: TlsSettings) -> None:
             f"security.tls: {tls.certificate} and {tls.key} are not a PEM certificate and its key"
             " without a password"
         ) from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_TICKET
+    context.num_tickets = 0
+    context.set_alpn_protocols(["http/1.1"])
     if tls.client_ca is None:
-        return
+        return context
     try:
         context.load_verify_locations(tls.client_ca)
     except (ssl.SSLError, OSError):
         raise ConfigError(f"security.tls.client_ca: {tls.client_ca} is not a PEM file") from None
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context

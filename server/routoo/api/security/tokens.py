@@ -12,6 +12,7 @@ import hashlib
 import os
 import re
 import secrets
+from codecs import BOM_UTF8
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hmac import compare_digest
@@ -140,7 +141,7 @@ def read_tokens(path: Path) -> Tokens:
 
 def _parsed(content: bytes, path: Path) -> Tokens:
     tokens: dict[str, StoredToken] = {}
-    for number, line in enumerate(content.splitlines(), 1):
+    for number, line in enumerate(content.removeprefix(BOM_UTF8).splitlines(), 1):
         if not line.strip() or line.lstrip().startswith(b"#"):
             continue
         try:

@@ -20,6 +20,10 @@ def serve(
     listen: Annotated[
         str | None, typer.Option(help="Serve here; port 0 takes a free one.", metavar="HOST:PORT")
     ] = None,
+    http_listen: Annotated[
+        str | None,
+        typer.Option(help="Serve HTTP here; an empty text: not at all.", metavar="HOST:PORT"),
+    ] = None,
     metrics_listen: Annotated[
         str | None, typer.Option(help="Serve Prometheus metrics here.", metavar="HOST:PORT")
     ] = None,
@@ -50,6 +54,8 @@ def serve(
     overrides: dict[str, Any] = {}
     if listen is not None:
         overrides["listen"] = listen
+    if http_listen is not None:
+        overrides["http"] = {"listen": http_listen}
     if metrics_listen is not None:
         overrides["metrics"] = {"listen": metrics_listen}
     if workers is not None:
@@ -159,7 +165,7 @@ def schema(
     """
     import orjson
 
-    from routoo.config.schema import schema_of
+    from routoo.cli.output.schema import schema_of
 
     if kind is SchemaOf.SETTINGS:
         from routoo.config.settings import Settings

@@ -43,7 +43,7 @@ def decision(response: RouteResponse) -> list[Block]:
     """Shows the chosen model, the predictions of every model, and the reason."""
     headline = (
         f"score {score(response.predicted_score)}, {usd(response.predicted_cost_usd)}, "
-        f"{seconds(response.predicted_latency_ms)}, "
+        f"{_time(response)}, "
         f"{response.predicted_output_tokens:,.0f} output tokens expected"
     )
     blocks: list[Block] = [
@@ -78,6 +78,14 @@ def decision(response: RouteResponse) -> list[Block]:
         facts.insert(0, ("constraints", ", ".join(response.reason.binding_constraints)))
     blocks.append(Facts(facts))
     return blocks
+
+
+def _time(response: RouteResponse) -> str:
+    """Says how long an answer takes: on the average, and what the named percentile keeps."""
+    mean = seconds(response.predicted_latency_ms)
+    if not response.HasField("latency_percentile"):
+        return mean
+    return f"{mean} (p{response.latency_percentile} {seconds(response.percentile_latency_ms)})"
 
 
 def _known(response: RouteResponse) -> list[tuple[str, str]]:
@@ -167,6 +175,8 @@ def _candidates(response: RouteResponse) -> TextTable:
         Column("tokens", "right", optional=True),
         Column("utility", "right"),
     ]
+    if response.HasField("latency_percentile"):
+        columns.insert(4, Column(f"p{response.latency_percentile}", "right", optional=True))
     removed = [c for c in response.candidates if not c.eligible]
     if removed:
         columns.append(Column("removed by"))
@@ -185,6 +195,11 @@ def _expected(candidate: Candidate, cost: str) -> list[str]:
         score(candidate.predicted_score),
         cost,
         seconds(candidate.predicted_latency_ms),
+        *(
+            [seconds(candidate.percentile_latency_ms)]
+            if candidate.HasField("percentile_latency_ms")
+            else []
+        ),
         f"{candidate.predicted_output_tokens:,.0f}",
         score(candidate.utility),
     ]
@@ -193,12 +208,14 @@ def _expected(candidate: Candidate, cost: str) -> list[str]:
 def models(response: ListModelsResponse) -> list[Block]:
     """Shows the pool: prices, limits, and what the policy in force makes of it.
 
-    Once reports have come, also the factors that they have taught for lengths and latencies.
+    Once reports have come, also the factors that they have taught for lengths and latencies, and
+    the time that 95 of 100 answers keep.
     """
     corrected = any(
         model.length_correction.reports or model.latency_correction.reports
         for model in response.models
     )
+    timed = any(model.learned_times.reports for model in response.models)
     cached = any(m.prices.usd_per_1m.HasField("cached_input") for m in response.models)
     others = [_other_prices(model.prices) for model in response.models]
     columns = [
@@ -214,6 +231,7 @@ def models(response: ListModelsResponse) -> list[Block]:
         Column("context", "right", optional=True),
         Column("1st token", "right", optional=True),
         Column("per token", "right", optional=True),
+        *([Column("p95", "right", optional=True)] if timed else []),
         Column("can", optional=True),
     ]
     asked = any(model.HasField("arm") for model in response.models)
@@ -233,7 +251,7 @@ def models(response: ListModelsResponse) -> list[Block]:
             [
                 model.name,
                 *([health.told(model.health)] if ill else []),
-                *_model(model, cost, cached=cached, corrected=corrected),
+                *_model(model, cost, cached=cached, corrected=corrected, timed=timed),
                 *(_arm(model) if asked else []),
                 *([_of_model(model)] if told else []),
                 *([other] if any(others) else []),
@@ -271,7 +289,7 @@ def _of_model(model: Model) -> str:
     return evidence(model.evidence, model.published_averages)
 
 
-def _model(model: Model, cost: str, *, cached: bool, corrected: bool) -> list[str]:
+def _model(model: Model, cost: str, *, cached: bool, corrected: bool, timed: bool) -> list[str]:
     length, latency = model.length_correction, model.latency_correction
     rates = model.prices.usd_per_1m
     read = f"{rates.cached_input:,.3f}" if rates.HasField("cached_input") else ""
@@ -285,10 +303,20 @@ def _model(model: Model, cost: str, *, cached: bool, corrected: bool) -> list[st
         *([f"x {length.factor:.2f}", f"{length.reports:,}"] if corrected else []),
         *([f"x {latency.factor:.2f}"] if corrected else []),
         f"{model.context_window_tokens:,}",
-        f"{model.time_to_first_token_ms:,.0f} ms",
-        f"{model.time_per_output_token_ms:,.1f} ms",
+        *_times(model),
+        *([seconds(model.p95_latency_ms)] if timed else []),
         " ".join(model.capabilities),
     ]
+
+
+def _times(model: Model) -> list[str]:
+    """Says how long the first and each further token take: as declared, and as learned."""
+    first, each = f"{model.time_to_first_token_ms:,.0f}", f"{model.time_per_output_token_ms:,.1f}"
+    learned = model.learned_times
+    if learned.reports:
+        first += f" -> {learned.first_token_ms:,.0f}"
+        each += f" -> {learned.per_output_token_ms:,.1f}"
+    return [f"{first} ms", f"{each} ms"]
 
 
 def curve(response: ListModelsResponse) -> list[Block]:

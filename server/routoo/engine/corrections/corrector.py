@@ -1,8 +1,9 @@
 """Learns corrections of predicted lengths and latencies from answers, in a thread of its own.
 
 A decision reads the factors in force as one reference. Answers wait in a queue; once in an interval
-the thread adds them to the table, and replaces the factors when one of them has moved by more than
-half a per cent.
+the thread adds them to the table, and replaces the factors when one of them has moved by so much
+that it matters. It does so as well when an hour begins, and some time after the last answer: what
+is usual of a model's times depends on the hour, and what was of late fades.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from __future__ import annotations
 import threading
 from collections import deque
 from math import inf, isnan
-from time import monotonic
-from typing import TYPE_CHECKING
+from time import monotonic, time
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
 from routoo.engine.corrections.encoding import SharingError
-from routoo.routing.corrections.table import Answer, ModelCorrection, Table, usable
+from routoo.routing.corrections.speed import LearningTerms, TimedAnswer
+from routoo.routing.corrections.table import Answer, Layout, Table, usable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -28,20 +30,40 @@ if TYPE_CHECKING:
     from routoo.engine.corrections.repricing import Repricing
     from routoo.engine.corrections.shared import SharedTable
     from routoo.routing.corrections.factors import Factors
+    from routoo.routing.corrections.table import ModelCorrection
     from routoo.routing.decision import Decision
 
 _log = structlog.get_logger("routoo.corrections")
 _MOST_WAITING = 10_000
-# Factors that have moved by less stay as they are, so that the decision log stays short.
-_WORTH_A_CHANGE = 1.005
 # The table is forced to the disk this often at most.
 _SAVE_INTERVAL_S = 5.0
 # So many predictors and pools are remembered: the one in use, its fallback, and those of a reload.
 _MOST_LAYOUTS = 6
 
-Told = tuple["Decision", int, float | None, float | None]
-Layout = tuple[str, tuple[str, ...], tuple[str, ...]]
-"""The version of a predictor, the names of a pool's models, and the predictor's kinds of task."""
+# Without answers, factors are looked at this often: the hour may be another.
+_IDLE_INTERVAL_S = 20.0
+
+
+class ToldAnswer(NamedTuple):
+    """What a report told of an answer; None: not told.
+
+    Attributes:
+        decision: the decision.
+        column: the model that answered.
+        tokens: output tokens as billed.
+        latency_ms: time to the last token.
+        first_token_ms: time to the first token.
+        timed_out: whether nobody waited longer than ``latency_ms``.
+        time_s: when it was reported, in seconds since 1970.
+    """
+
+    decision: Decision
+    column: int
+    tokens: float | None
+    latency_ms: float | None
+    first_token_ms: float | None
+    timed_out: bool
+    time_s: float
 
 
 class Corrector:
@@ -55,12 +77,12 @@ class Corrector:
         file: keeps the table over a restart; None: nothing does.
         shared: the table of all replicas; None: there is none.
         clock_s: seconds on a clock that never goes back.
+        time_s: seconds since 1970; a clock that may be set.
 
     Attributes:
         table: what is known now; a value that is never changed.
         in_force: the factors of each layout; replaced as a whole, never changed.
-        told: answers that wait: the decision, the column of the model that answered, its output
-            tokens as billed, and its time to the last token in milliseconds; None: not told.
+        told: answers that wait.
     """
 
     def __init__(
@@ -71,8 +93,13 @@ class Corrector:
         file: CorrectionFile | None = None,
         shared: SharedTable | None = None,
         clock_s: Callable[[], float] = monotonic,
+        time_s: Callable[[], float] = time,
     ) -> None:
         self._settings = settings
+        self._terms = LearningTerms(
+            settings.memory_reports, settings.prior_reports, settings.latency_half_life_s
+        )
+        self._time_s = time_s
         self._counts = counts
         self._file = file
         self._shared = shared
@@ -82,33 +109,33 @@ class Corrector:
             counts.labels("file_damaged").inc()
         self.in_force: Mapping[Layout, Factors] = {}
         self._published: Mapping[Layout, Factors] = self.in_force
-        self.told: deque[Told] = deque(maxlen=_MOST_WAITING)
+        self.told: deque[ToldAnswer] = deque(maxlen=_MOST_WAITING)
         self._unsent: list[Answer] = []
         self._models: frozenset[str] | None = None
         self._repricing: Repricing | None = None
         self._priced: tuple[Repricing, Factors] | None = None
         self._saved = self.table
-        self._saved_s = self._shared_s = float("-inf")
+        self._saved_s = self._shared_s = self._published_s = float("-inf")
         self._failing: set[str] = set()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def factors(self, predictor: str, models: tuple[str, ...], kinds: tuple[str, ...]) -> Factors:
+    def factors(self, layout: Layout) -> Factors:
         """Returns the factors in force for a predictor's figures of a pool's models."""
-        layout = (predictor, models, kinds)
         found = self.in_force.get(layout)
         if found is None:
-            found = self.table.factors(*layout)
+            found = self._factors_now(layout)
             known = list(self.in_force.items())[1 - _MOST_LAYOUTS :]
             self.in_force = {**dict(known), layout: found}
         return found
 
-    def of_models(
-        self, predictor: str, models: Sequence[str], kinds: Collection[str]
-    ) -> list[ModelCorrection]:
-        """Returns what is known of each model, with the numbers of answers."""
-        table = self.table
-        return [table.of_model(predictor, model, kinds) for model in models]
+    def of_models(self, layout: Layout) -> list[ModelCorrection]:
+        """Returns what is known of each model of a layout, with the numbers of answers."""
+        table, now_s = self.table, self._now_s(self.table)
+        return [
+            table.of_model(layout, column, self._terms, now_s)
+            for column in range(len(layout.models))
+        ]
 
     def keep_models(self, models: Collection[str]) -> None:
         """Forgets, at the next step, all models but these; not those that replicas share."""
@@ -137,16 +164,14 @@ class Corrector:
         """Learns the answers that wait, shares and keeps the table, and replaces the factors."""
         answers = []
         while self.told:
-            answer = answer_of(*self.told.popleft())
+            answer = answer_of(self.told.popleft())
             if answer is not None and self._settings.learn:
                 answers.append(answer)
         self.learn(answers)
 
     def learn(self, answers: Sequence[Answer]) -> None:
         """Does the work of ``step`` with these answers."""
-        table = (
-            self.table.learned(answers, self._settings.memory_reports) if answers else self.table
-        )
+        table = self.table.learned(answers, self._terms) if answers else self.table
         self._counts.labels("learned").inc(len(answers))
         if self._shared is not None:
             self._unsent += answers
@@ -155,26 +180,34 @@ class Corrector:
             table = self._exchanged(table)
         elif self._models is not None:
             models, self._models = self._models, None
-            table = table.only(lambda key: key[1] in models)
+            table = table.only(lambda model: model in models)
         changed, self.table = table is not self.table, table
         self._save()
         # A layout that ``factors`` has added meanwhile may have been made from an older table.
-        if changed or self.in_force is not self._published:
+        is_old = self._clock_s() - self._published_s >= _IDLE_INTERVAL_S
+        if changed or is_old or self.in_force is not self._published:
             self._publish()
         self._price()
 
     def _publish(self) -> None:
         for layout, before in tuple(self.in_force.items()):
-            after = self.table.factors(*layout)
-            if after.apart(before) > _WORTH_A_CHANGE:
+            after = self._factors_now(layout)
+            if not after.is_near(before):
                 self.in_force = {**self.in_force, layout: after}
-        self._published = self.in_force
+        self._published, self._published_s = self.in_force, self._clock_s()
+
+    def _factors_now(self, layout: Layout) -> Factors:
+        return self.table.factors(layout, self._terms, self._now_s(self.table))
+
+    def _now_s(self, table: Table) -> float:
+        """Returns the time; where nothing is to be learned, that of the newest answer."""
+        return self._time_s() if self._settings.learn else table.time_s
 
     def _price(self) -> None:
         repricing, priced = self._repricing, self._priced
         if repricing is None:
             return
-        factors = self.factors(repricing.predictor, repricing.models, ())
+        factors = self.factors(Layout(repricing.predictor, repricing.models, ()))
         if priced is None or priced[0] is not repricing:
             as_they_are = factors.changes_nothing
         else:
@@ -199,7 +232,7 @@ class Corrector:
             return table
         self._shared_s = now_s
         try:
-            news = self._shared.exchange(table, self._unsent, self._settings.memory_reports)
+            news = self._shared.exchange(table, self._unsent, self._terms)
         except SharingError as error:
             self._fault("redis_failed", str(error))
             return table
@@ -236,32 +269,36 @@ class Corrector:
             _log.info("corrections are kept again", cause=kind)
 
 
-def answer_of(
-    decision: Decision, column: int, tokens: float | None, latency_ms: float | None
-) -> Answer | None:
+def answer_of(told: ToldAnswer) -> Answer | None:
     """Returns what an answer teaches; None: nothing.
 
     A request with an estimate of its own teaches no length: it may be of another kind than others.
+    One that nobody waited for teaches that it takes longer than that.
     """
-    batch, row = decision.batch, decision.row
+    batch, row, column = told.decision.batch, told.decision.row, told.column
     estimates = batch.estimates
     if estimates.plain_tokens is None or estimates.max_output_tokens is None:
         return None
-    tokens, latency_ms = usable(tokens), usable(latency_ms)
+    tokens, latency_ms = usable(told.tokens), usable(told.latency_ms)
     tasks, pool = estimates.tasks, batch.pool
     limit = min(float(estimates.max_output_tokens[row]), float(pool.max_output_tokens[column]))
+    times = None
+    if latency_ms is not None:
+        times = TimedAnswer(
+            declared=pool.declared[column],
+            expected_tokens=float(estimates.output_tokens[row, column]) / told.decision.answers,
+            tokens=None if tokens is None else tokens / told.decision.answers,
+            latency_ms=latency_ms,
+            first_token_ms=usable(told.first_token_ms),
+            timed_out=told.timed_out,
+            time_s=told.time_s,
+        )
     if isnan(estimates.max_output_tokens[row]):
         limit, tokens = inf, None
-    if tokens is None and latency_ms is None:
+    if told.timed_out:
+        tokens = None
+    if tokens is None and times is None:
         return None
-    if tokens is None:
-        predicted_ms = float(estimates.latencies_ms[row, column])
-        if estimates.latency_factors is not None:
-            predicted_ms /= float(estimates.latency_factors[row, column])
-    else:
-        predicted_ms = float(
-            pool.time_to_first_token_ms[column] + tokens * pool.time_per_output_token_ms[column]
-        )
     return Answer(
         predictor=batch.versions.predictor,
         model=pool.names[column],
@@ -269,6 +306,5 @@ def answer_of(
         predicted_tokens=float(estimates.plain_tokens[row, column]),
         tokens=tokens,
         limit_tokens=limit,
-        predicted_ms=predicted_ms,
-        latency_ms=latency_ms,
+        times=times,
     )

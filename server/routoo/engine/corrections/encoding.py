@@ -9,7 +9,7 @@ import orjson
 
 from routoo.routing.corrections.table import Table
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 class SharingError(Exception):

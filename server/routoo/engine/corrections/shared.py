@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from routoo.budget.redis.connecting import Connecting
+    from routoo.routing.corrections.speed import LearningTerms
     from routoo.routing.corrections.table import Answer, Table
 
 _ATTEMPTS = 5
@@ -52,13 +53,13 @@ class SharedTable:
         self._clients = Clients(connecting, _TIMEOUT_S, 1)
         self._located = False
 
-    def exchange(self, own: Table, answers: Sequence[Answer], memory: float) -> Table | None:
+    def exchange(self, own: Table, answers: Sequence[Answer], terms: LearningTerms) -> Table | None:
         """Adds what this replica has learned, and returns what all have.
 
         Args:
             own: the table of this replica, its answers in it; for a Redis that has none.
             answers: those that Redis has not got yet, the oldest first.
-            memory: see ``Table.learned``.
+            terms: how times are learned.
 
         Returns:
             The shared table, which has all of the answers; None: it is still that of the last call.
@@ -77,7 +78,7 @@ class SharedTable:
                     news = None if version == self._seen else found
                     self._seen, self._sent = version, ""
                     return news
-                table = own if found is None else found.learned(new, memory)
+                table = own if found is None else found.learned(new, terms)
                 if self._swap(version, table, len(answers)):
                     return table
         except _AWAY as error:

@@ -1,4 +1,8 @@
-"""Factors in force for predicted lengths and latencies, as arrays in the order of a pool."""
+"""Factors in force for predicted lengths and latencies, as arrays in the order of a pool.
+
+The time to the last of n tokens is (firsts x time to the first token + n x time per token) x
+latencies, with the times that the pool declares.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,9 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import orjson
 
+from routoo.request_fields import PERCENTILES
+from routoo.routing.corrections.spread import PRIOR_PERCENTILES
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -20,6 +27,10 @@ if TYPE_CHECKING:
 _NUMERIC = orjson.OPT_SERIALIZE_NUMPY
 # Factors are rounded to this: what is in the log is then short, and all that is used.
 _DIGITS = 4
+LOWEST_TIME, HIGHEST_TIME = 0.01, 10_000.0
+"""The bounds of the factors of declared times."""
+# Factors that have moved by no more, as logarithms, stay as they are, so that the log stays short.
+_WORTH_A_CHANGE = {"lengths": 0.005, "latencies": 0.01, "firsts": 0.02, "percentiles": 0.02}
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,33 +42,43 @@ class Factors:
         kinds: [k], the kinds of task that the predictor tells apart.
         lengths: float64 [k + 1, m], by which predicted output tokens are multiplied; the last row
             is for prompts whose kind is not known.
-        latencies: float64 [k + 1, m], by which times that follow from the tokens are multiplied.
+        latencies: float64 [k + 1, m], by which times that follow from the tokens are multiplied;
+            what is learned is the same for all kinds.
+        firsts: float64 [m], by which the time to the first token is multiplied besides.
+        percentiles: float64 [p, m], by which the time to the last token is multiplied to be kept by
+            ``PERCENTILES`` of the answers.
     """
 
     models: tuple[str, ...]
     kinds: tuple[str, ...]
     lengths: FloatArray = field(repr=False)
     latencies: FloatArray = field(repr=False)
+    firsts: FloatArray = field(repr=False)
+    percentiles: FloatArray = field(repr=False)
 
     def __post_init__(self) -> None:
-        shape = (len(self.kinds) + 1, len(self.models))
-        for name in ("lengths", "latencies"):
+        m, rows = len(self.models), len(self.kinds) + 1
+        shapes = {"lengths": (rows, m), "latencies": (rows, m), "firsts": (m,)}
+        for name, shape in {**shapes, "percentiles": (len(PERCENTILES), m)}.items():
             rounded = np.round(np.asarray(getattr(self, name), np.float64), _DIGITS)
             if rounded.shape != shape or not (np.isfinite(rounded) & (rounded > 0)).all():
-                raise ValueError(f"{name} have to be numbers above 0, in {shape[0]} x {shape[1]}")
+                told = " x ".join(map(str, shape))
+                raise ValueError(f"{name} have to be numbers above 0, in {told}")
             rounded.setflags(write=False)
             object.__setattr__(self, name, rounded)
 
     @classmethod
     def neutral(cls, models: Sequence[str], kinds: Sequence[str]) -> Self:
-        """Returns factors of 1, which change nothing."""
+        """Returns factors of 1, which change nothing, and the percentiles that are assumed."""
         ones = np.ones((len(kinds) + 1, len(models)))
-        return cls(tuple(models), tuple(kinds), ones, ones)
+        return cls(tuple(models), tuple(kinds), ones, ones, ones[0], _assumed(len(models)))
 
     @cached_property
     def changes_nothing(self) -> bool:
-        """Whether every factor is 1."""
-        return bool((self.lengths == 1.0).all() and (self.latencies == 1.0).all())
+        """Whether every factor is 1, and every percentile is the assumed one."""
+        ones = (self.lengths, self.latencies, self.firsts)
+        assumed = np.round(_assumed(len(self.models)), _DIGITS)
+        return bool(all((one == 1.0).all() for one in ones) and (self.percentiles == assumed).all())
 
     @cached_property
     def id(self) -> str:
@@ -71,16 +92,19 @@ class Factors:
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Self:
-        """Reads the factors from a line of a log.
+        """Reads the factors from a line of a log; a log of before has no percentiles.
 
         Raises:
             KeyError, TypeError, ValueError: the line holds no factors.
         """
+        models, m = tuple(map(str, values["models"])), len(values["models"])
         return cls(
-            tuple(map(str, values["models"])),
+            models,
             tuple(map(str, values["kinds"])),
             np.array(values["lengths"], np.float64),
             np.array(values["latencies"], np.float64),
+            np.array(values.get("firsts", [1.0] * m), np.float64),
+            np.array(values.get("percentiles", _assumed(m)), np.float64),
         )
 
     def rows(self, tasks: NDArray[np.int64] | None, n: int) -> tuple[FloatArray, FloatArray]:
@@ -97,20 +121,15 @@ class Factors:
         """Returns the row of a kind; the last one where it is not among ``kinds``."""
         return self.kinds.index(kind) if kind in self.kinds else len(self.kinds)
 
-    def apart(self, other: Factors) -> float:
-        """Returns the largest ratio of a factor to the other's, at least 1.
+    def is_near(self, other: Factors) -> bool:
+        """Returns whether no factor has moved by so much that it is worth a line in the log.
 
         Args:
             other: of the same models and kinds.
         """
-        return float(
-            max(
-                np.exp(np.abs(np.log(one / two)).max(initial=0.0))
-                for one, two in (
-                    (self.lengths, other.lengths),
-                    (self.latencies, other.latencies),
-                )
-            )
+        return all(
+            float(np.abs(np.log(getattr(self, name) / getattr(other, name))).max(initial=0.0)) <= by
+            for name, by in _WORTH_A_CHANGE.items()
         )
 
     @property
@@ -120,6 +139,8 @@ class Factors:
             "kinds": self.kinds,
             "lengths": self.lengths,
             "latencies": self.latencies,
+            "firsts": self.firsts,
+            "percentiles": self.percentiles,
         }
 
 
@@ -132,3 +153,8 @@ def corrected_tokens(plain_tokens: FloatArray, factors: FloatArray) -> FloatArra
     """
     tokens: FloatArray = np.rint(plain_tokens * factors)
     return np.maximum(tokens, np.minimum(plain_tokens, 1.0), out=tokens)
+
+
+def _assumed(m: int) -> FloatArray:
+    """Returns the percentiles of m models that nothing is known of, float64 [p, m]."""
+    return np.repeat(np.array(PRIOR_PERCENTILES)[:, None], m, axis=1)

@@ -1,36 +1,56 @@
-"""A table of the lengths and latencies told of answers, per predictor, model and kind of prompt."""
+"""A table of what answers have told: lengths per predictor, model and kind of prompt, and times."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import astuple, dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
-import numpy as np
-
-from routoo.routing.corrections.factors import Factors
+from routoo.routing.corrections.factors import HIGHEST_TIME, LOWEST_TIME, Factors
 from routoo.routing.corrections.ratio import Ratio
+from routoo.routing.corrections.speed import USUAL_TOKENS, Speed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping
+
+    from routoo.routing.corrections.speed import Declared, LearningTerms, TimedAnswer, Times
 
 # So many answers are assumed that agree with the prediction, and, of a kind of prompt, with the
 # factor of the whole model.
 _ASSUMED_OF_MODEL = 2.0
 _ASSUMED_OF_KIND = 8.0
-MOST_CELLS = 20_000
-"""Most entries of a table. One more removes those of the predictor that was the first to come;
+MOST_CELLS: Final = 20_000
+"""Most entries of lengths. One more removes those of the predictor that was the first to come;
 where there is one predictor alone, it teaches nothing."""
+MOST_SPEEDS: Final = 2_000
+"""Most models whose times are kept. One more removes the one that was the first to come."""
 _NOTHING = Ratio()
+_UNTIMED = Speed()
 
 Key = tuple[str, str, str]
 """The version of a predictor, the name of a model, and a kind of task; an empty kind: all of them.
 """
 
 
+class Layout(NamedTuple):
+    """What factors are asked for.
+
+    Attributes:
+        predictor: the version of the predictor.
+        models: [m], the names of a pool's models.
+        kinds: [k], the predictor's kinds of task.
+        declared: [m], the times that the pool declares; empty: no times are asked for.
+    """
+
+    predictor: str
+    models: tuple[str, ...]
+    kinds: tuple[str, ...]
+    declared: tuple[Declared, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The length and the latency of one answer, beside what was predicted.
+    """The length and the times of one answer, beside what was predicted.
 
     Attributes:
         predictor: the version of the predictor.
@@ -39,8 +59,7 @@ class Answer:
         predicted_tokens: as the predictor told, before any correction or limit.
         tokens: output tokens as billed; None: not told, or of no use.
         limit_tokens: the length at which the answer was cut off; infinite: there was none.
-        predicted_ms: time to the last token by the pool's figures, for the tokens that came.
-        latency_ms: time to the last token; None: not told.
+        times: its times; None: not told.
     """
 
     predictor: str
@@ -49,23 +68,7 @@ class Answer:
     predicted_tokens: float
     tokens: float | None
     limit_tokens: float
-    predicted_ms: float
-    latency_ms: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Learned:
-    """What is known of one model, or of one kind of prompt on it."""
-
-    lengths: Ratio = _NOTHING
-    latencies: Ratio = _NOTHING
-
-    def learned(self, answer: Answer, length: float, latency: float, memory: float) -> Learned:
-        """Returns the cell with one more answer; ``length`` and ``latency``: its factors so far."""
-        return Learned(
-            _with_length(self.lengths, answer, length, memory),
-            _with_latency(self.latencies, answer, latency, memory),
-        )
+    times: TimedAnswer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,95 +85,99 @@ class ModelCorrection:
 
     Attributes:
         lengths: of its predicted lengths.
-        latencies: of its predicted latencies.
-        kinds: of the lengths and the latencies by kind of task; those that answers told of.
+        latencies: of the time that the pool declares of a usual answer.
+        kinds: of the lengths by kind of task; those that answers told of.
+        times: its times now.
     """
 
     lengths: LearnedFactor
     latencies: LearnedFactor
-    kinds: Mapping[str, tuple[LearnedFactor, LearnedFactor]]
+    kinds: Mapping[str, LearnedFactor]
+    times: Times
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """All that answers have told; a value that is never changed."""
+    """All that answers have told; a value that is never changed.
 
-    cells: Mapping[Key, Learned] = field(default_factory=dict)
+    Attributes:
+        cells: lengths.
+        speeds: times, by the name of a model.
+    """
 
-    def learned(self, answers: Iterable[Answer], memory: float) -> Self:
-        """Returns the table with further answers, in their order.
+    cells: Mapping[Key, Ratio] = field(default_factory=dict)
+    speeds: Mapping[str, Speed] = field(default_factory=dict)
 
-        Args:
-            answers: the answers.
-            memory: the number of answers after which an old one counts 1/e.
-        """
-        cells = dict(self.cells)
+    @property
+    def time_s(self) -> float:
+        """The time of the newest answer with times, in seconds since 1970; 0: there is none."""
+        return max((speed.time_s for speed in self.speeds.values()), default=0.0)
+
+    def learned(self, answers: Iterable[Answer], terms: LearningTerms) -> Self:
+        """Returns the table with further answers, in their order."""
+        cells, speeds = dict(self.cells), dict(self.speeds)
         for answer in answers:
-            whole_key = (answer.predictor, answer.model, "")
-            kind_key = (answer.predictor, answer.model, answer.kind)
-            keys = (whole_key, kind_key) if answer.kind else (whole_key,)
-            if len(cells) + len(keys) > MOST_CELLS and any(key not in cells for key in keys):
-                cells = _without_oldest(cells, answer.predictor)
-                if len(cells) + len(keys) > MOST_CELLS:
-                    continue
-            whole = cells.get(whole_key, _EMPTY)
-            if answer.kind:
-                cell = cells.get(kind_key, _EMPTY)
-                cells[kind_key] = cell.learned(
-                    answer,
-                    _of_kind(whole.lengths, cell.lengths),
-                    _of_kind(whole.latencies, cell.latencies),
-                    memory,
-                )
-            cells[whole_key] = whole.learned(
-                answer, _of_model(whole.lengths), _of_model(whole.latencies), memory
-            )
-        return type(self)(cells)
+            _learn_length(cells, answer, terms.memory)
+            if answer.times is not None:
+                speed = speeds.get(answer.model, _UNTIMED)
+                speeds[answer.model] = speed.learned(answer.times, terms)
+                if len(speeds) > MOST_SPEEDS:
+                    del speeds[next(iter(speeds))]
+        return type(self)(cells, speeds)
 
-    def only(self, wanted: Callable[[Key], bool]) -> Self:
-        """Returns the table without the entries whose key is not wanted."""
-        if all(map(wanted, self.cells)):
+    def only(self, wanted: Callable[[str], bool]) -> Self:
+        """Returns the table without the models that are not wanted."""
+        if all(wanted(key[1]) for key in self.cells) and all(map(wanted, self.speeds)):
             return self
-        return type(self)({key: cell for key, cell in self.cells.items() if wanted(key)})
-
-    def factors(self, predictor: str, models: Sequence[str], kinds: Sequence[str]) -> Factors:
-        """Returns the factors for a predictor's figures of m models and k kinds of task."""
-        lengths = np.ones((len(kinds) + 1, len(models)))
-        latencies = np.ones((len(kinds) + 1, len(models)))
-        for column, model in enumerate(models):
-            found = self.of_model(predictor, model, kinds)
-            lengths[:, column] = found.lengths.factor
-            latencies[:, column] = found.latencies.factor
-            for kind, (length, latency) in found.kinds.items():
-                row = kinds.index(kind)
-                lengths[row, column], latencies[row, column] = length.factor, latency.factor
-        return Factors(tuple(models), tuple(kinds), lengths, latencies)
-
-    def of_model(self, predictor: str, model: str, kinds: Collection[str]) -> ModelCorrection:
-        """Returns what is known of one model, of these kinds of task alone."""
-        whole = self.cells.get((predictor, model, ""), _EMPTY)
-        found = {}
-        for kind in kinds:
-            cell = self.cells.get((predictor, model, kind))
-            if cell is not None:
-                found[kind] = (
-                    LearnedFactor(_of_kind(whole.lengths, cell.lengths), cell.lengths.answers),
-                    LearnedFactor(
-                        _of_kind(whole.latencies, cell.latencies), cell.latencies.answers
-                    ),
-                )
-        return ModelCorrection(
-            LearnedFactor(_of_model(whole.lengths), whole.lengths.answers),
-            LearnedFactor(_of_model(whole.latencies), whole.latencies.answers),
-            found,
+        return type(self)(
+            {key: cell for key, cell in self.cells.items() if wanted(key[1])},
+            {model: speed for model, speed in self.speeds.items() if wanted(model)},
         )
 
-    def plain(self) -> list[list[Any]]:
+    def factors(self, layout: Layout, terms: LearningTerms, time_s: float) -> Factors:
+        """Returns the factors in force at a time, in seconds since 1970."""
+        models, kinds = layout.models, layout.kinds
+        found = Factors.neutral(models, kinds)
+        lengths = found.lengths.copy()
+        for column, model in enumerate(models):
+            whole, of_kinds = self._lengths(layout.predictor, model, kinds)
+            lengths[:, column] = whole.factor
+            for kind, length in of_kinds.items():
+                lengths[kinds.index(kind), column] = length.factor
+        latencies, firsts = found.latencies.copy(), found.firsts.copy()
+        percentiles = found.percentiles.copy()
+        for column, declared in enumerate(layout.declared):
+            if models[column] in self.speeds:
+                times = self.times(models[column], declared, terms, time_s)
+                first = _factor(times.first_token_ms, declared.first_token_ms)
+                each = _factor(times.per_token_ms, declared.per_token_ms)
+                latencies[:, column], firsts[column] = each, _bounded(first / each)
+                percentiles[:, column] = list(map(_bounded, times.percentiles))
+        return Factors(models, kinds, lengths, latencies, firsts, percentiles)
+
+    def of_model(
+        self, layout: Layout, column: int, terms: LearningTerms, time_s: float
+    ) -> ModelCorrection:
+        """Returns what is known at a time of one model of a layout that has declared times."""
+        declared, model = layout.declared[column], layout.models[column]
+        whole, kinds = self._lengths(layout.predictor, model, layout.kinds)
+        times = self.times(model, declared, terms, time_s)
+        latency = _factor(
+            times.first_token_ms + USUAL_TOKENS * times.per_token_ms,
+            declared.first_token_ms + USUAL_TOKENS * declared.per_token_ms,
+        )
+        return ModelCorrection(whole, LearnedFactor(latency, times.reports), kinds, times)
+
+    def times(self, model: str, declared: Declared, terms: LearningTerms, time_s: float) -> Times:
+        """Returns what an answer of a model needs at a time, in seconds since 1970."""
+        return self.speeds.get(model, _UNTIMED).at(time_s, terms).times(declared, terms)
+
+    def plain(self) -> dict[str, list[Any]]:
         """Returns the table as plain values, which ``read`` takes."""
-        return [
-            [*key, list(astuple(cell.lengths)), list(astuple(cell.latencies))]
-            for key, cell in self.cells.items()
-        ]
+        return {
+            "lengths": [[*key, list(astuple(cell))] for key, cell in self.cells.items()],
+            "speeds": [[model, speed.plain()] for model, speed in self.speeds.items()],
+        }
 
     @classmethod
     def read(cls, values: Any) -> Self:
@@ -181,17 +188,55 @@ class Table:
         """
         try:
             cells = {
-                (_name(predictor), _name(model), _name(kind)): Learned(
-                    Ratio.read(lengths), Ratio.read(latencies)
-                )
-                for predictor, model, kind, lengths, latencies in values[:MOST_CELLS]
+                (_name(predictor), _name(model), _name(kind)): Ratio.read(lengths)
+                for predictor, model, kind, lengths in values["lengths"][:MOST_CELLS]
             }
-        except (TypeError, ValueError, OverflowError) as error:
+            speeds = {
+                _name(model): Speed.read(speed) for model, speed in values["speeds"][:MOST_SPEEDS]
+            }
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"no table of corrections: {error}") from None
-        return cls(cells)
+        return cls(cells, speeds)
+
+    def _lengths(
+        self, predictor: str, model: str, kinds: Collection[str]
+    ) -> tuple[LearnedFactor, dict[str, LearnedFactor]]:
+        """Returns the factors of a model's lengths: of all kinds together, and of each."""
+        whole = self.cells.get((predictor, model, ""), _NOTHING)
+        found = {}
+        for kind in kinds:
+            cell = self.cells.get((predictor, model, kind))
+            if cell is not None:
+                found[kind] = LearnedFactor(_of_kind(whole, cell), cell.answers)
+        return LearnedFactor(_of_model(whole), whole.answers), found
 
 
-_EMPTY = Learned()
+def _learn_length(cells: dict[Key, Ratio], answer: Answer, memory: float) -> None:
+    if answer.tokens is None:
+        return
+    whole_key = (answer.predictor, answer.model, "")
+    kind_key = (answer.predictor, answer.model, answer.kind)
+    keys = (whole_key, kind_key) if answer.kind else (whole_key,)
+    if len(cells) + len(keys) > MOST_CELLS and any(key not in cells for key in keys):
+        _remove_oldest(cells, answer.predictor)
+        if len(cells) + len(keys) > MOST_CELLS:
+            return
+    whole = cells.get(whole_key, _NOTHING)
+    if answer.kind:
+        cell = cells.get(kind_key, _NOTHING)
+        cells[kind_key] = _with_length(cell, answer, answer.tokens, _of_kind(whole, cell), memory)
+    cells[whole_key] = _with_length(whole, answer, answer.tokens, _of_model(whole), memory)
+
+
+def _factor(learned_ms: float, declared_ms: float) -> float:
+    """Returns a factor of a declared time; what is declared to take no time takes none."""
+    if declared_ms <= 0.0:
+        return 1.0
+    return _bounded(learned_ms / declared_ms)
+
+
+def _bounded(factor: float) -> float:
+    return min(max(factor, LOWEST_TIME), HIGHEST_TIME)
 
 
 def _of_model(ratio: Ratio) -> float:
@@ -202,7 +247,9 @@ def _of_kind(whole: Ratio, kind: Ratio) -> float:
     return kind.factor(_of_model(whole), _ASSUMED_OF_KIND)
 
 
-def _with_length(ratio: Ratio, answer: Answer, factor: float, memory: float) -> Ratio:
+def _with_length(
+    ratio: Ratio, answer: Answer, tokens: float, factor: float, memory: float
+) -> Ratio:
     """Adds an answer's length.
 
     An answer that was cut off, or may have been, tells less: it counts as the limit over the
@@ -211,9 +258,7 @@ def _with_length(ratio: Ratio, answer: Answer, factor: float, memory: float) -> 
     times the limit, for nobody knows how it would have gone on. So short limits do not teach that
     answers are short.
     """
-    tokens, limit = answer.tokens, answer.limit_tokens
-    if tokens is None:
-        return ratio
+    limit = answer.limit_tokens
     predicted = max(answer.predicted_tokens, 1.0)
     expected = factor * predicted
     if tokens >= limit:
@@ -222,25 +267,18 @@ def _with_length(ratio: Ratio, answer: Answer, factor: float, memory: float) -> 
     return ratio.add(predicted, tokens, factor, memory=memory, weight=weight)
 
 
-def _with_latency(ratio: Ratio, answer: Answer, factor: float, memory: float) -> Ratio:
-    latency_ms = answer.latency_ms
-    if latency_ms is None or answer.predicted_ms <= 0.0:
-        return ratio
-    return ratio.add(answer.predicted_ms, latency_ms, factor, memory=memory)
-
-
 def _name(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError("a name is no text")
     return value
 
 
-def _without_oldest(cells: dict[Key, Learned], predictor: str) -> dict[Key, Learned]:
-    """Returns the entries without those of the first predictor that is another one."""
+def _remove_oldest(cells: dict[Key, Ratio], predictor: str) -> None:
+    """Removes the entries of the first predictor that is another one."""
     oldest = next((key[0] for key in cells if key[0] != predictor), predictor)
-    if oldest == predictor:
-        return cells
-    return {key: cell for key, cell in cells.items() if key[0] != oldest}
+    if oldest != predictor:
+        for key in [key for key in cells if key[0] == oldest]:
+            del cells[key]
 
 
 def usable(figure: float | None) -> float | None:

@@ -39,6 +39,7 @@ def decide(
     price: float | FloatArray,
     *,
     other_rows: Sequence[tuple[float, FloatArray]] = (),
+    are_rounded: bool = False,
 ) -> IndexArray:
     """Chooses per row the model of the highest score minus what it costs at the price.
 
@@ -52,6 +53,7 @@ def decide(
         price: score per USD, at least 0 and finite; one for all rows, or one per row, [n].
         other_rows: price and usage ([n, m] or [m]) of each coupling row besides the budget; a
             price is score per unit of that usage.
+        are_rounded: whether the scores are rounded to 1e-4 as float64 already.
 
     Returns:
         int [n], the model's index, or -1 in rows where no model is eligible.
@@ -59,8 +61,9 @@ def decide(
     Raises:
         InvalidRequestError: a NaN or +inf in an eligible cell; the message names the rows.
     """
-    worth = round_scores(scores)
-    worth -= (price[:, None] if isinstance(price, np.ndarray) else price) * costs
+    worth: FloatArray = (scores if are_rounded else round_scores(scores)) - (
+        price[:, None] if isinstance(price, np.ndarray) else price
+    ) * costs
     # Cell by cell, not as a matrix product: BLAS sums in an order that depends on the shape.
     for other_price, usage in other_rows:
         worth -= other_price * usage
@@ -93,6 +96,8 @@ def reasons(scores: FloatArray, mask: BoolArray, choice: IndexArray) -> ReasonAr
         int8 [n] of ``Reason``: NONE_ELIGIBLE; ONLY_ELIGIBLE, one model was left; BEST_SCORE, no
         eligible model was expected to score higher; PRICE, one was, and was not worth its price.
     """
+    if len(choice) == 1:
+        return np.array([_reason_of_one(scores, mask, int(choice[0]))], np.int8)
     rows = np.arange(len(choice))
     best = np.maximum.reduce(np.where(mask, scores, -np.inf), axis=1)
     codes = np.full(len(choice), Reason.PRICE, np.int8)
@@ -100,6 +105,18 @@ def reasons(scores: FloatArray, mask: BoolArray, choice: IndexArray) -> ReasonAr
     codes[np.add.reduce(mask, axis=1) == 1] = Reason.ONLY_ELIGIBLE
     codes[choice < 0] = Reason.NONE_ELIGIBLE
     return codes
+
+
+def _reason_of_one(scores: FloatArray, mask: BoolArray, choice: int) -> Reason:
+    """Returns the reason of a single row, for which arrays take longer than numbers."""
+    if choice < 0:
+        return Reason.NONE_ELIGIBLE
+    eligible = np.count_nonzero(mask)
+    if eligible == 1:
+        return Reason.ONLY_ELIGIBLE
+    left = scores if eligible == mask.size else scores[mask]
+    is_best = scores[0, choice] >= np.maximum.reduce(left, axis=None)
+    return Reason.BEST_SCORE if is_best else Reason.PRICE
 
 
 def fall_back(case: Case, wanted: IndexArray) -> IndexArray:
@@ -118,7 +135,11 @@ def fall_back(case: Case, wanted: IndexArray) -> IndexArray:
     kept = case.mask[np.arange(len(wanted)), wanted]
     if kept.all():
         return wanted
-    return np.where(kept, wanted, decide(case.scores, case.costs_usd, case.mask, case.prices))
+    return np.where(kept, wanted, _at_price(case))
+
+
+def _at_price(case: Case) -> IndexArray:
+    return decide(case.scores, case.costs_usd, case.mask, case.prices, are_rounded=True)
 
 
 def explained(
@@ -151,7 +172,7 @@ class Lp(Policy):
 
     def choose(self, case: Case) -> IndexArray:
         """Chooses per row at the price in force, see ``Policy.choose``."""
-        return decide(case.scores, case.costs_usd, case.mask, case.prices)
+        return _at_price(case)
 
     def explain(self, case: Case, choice: IndexArray) -> ReasonArray:
         """Gives BEST_SCORE where no eligible model scores higher, PRICE elsewhere."""

@@ -12,6 +12,7 @@ import numpy as np
 from routoo.request_fields import CONSTRAINTS
 from routoo.routing.constraints import numbers_of
 from routoo.routing.corrections.factors import Factors
+from routoo.routing.corrections.percentiles import factors_at
 from routoo.routing.estimates import Estimates
 from routoo.routing.health.rows import HealthRows
 from routoo.routing.request import PromptRequest
@@ -273,8 +274,8 @@ def _health_joined(parts: Sequence[Logged]) -> HealthRows | None:
 def _corrected(
     setup: Setup, lines: Sequence[Mapping[str, Any]], corrections: Mapping[str, Factors]
 ) -> dict[str, Any]:
-    """Returns the limits, and the factors of the corrections that were in force, of n lines."""
-    if not any("correction" in line for line in lines):
+    """Returns the limits, the factors that were in force, and the percentiles, of n lines."""
+    if not any("correction" in line or "latency_percentile" in line for line in lines):
         return {}
     names = setup.pool.names
     neutral = Factors.neutral(names, ())
@@ -282,7 +283,19 @@ def _corrected(
     if any(one.models != names for one in found):
         raise ValueError("a correction is of other models")
     rows = [one.row_of(line.get("task")) for one, line in zip(found, lines, strict=True)]
-    return {
+    percentiles = [int(line.get("latency_percentile", 0)) for line in lines]
+    at_percentiles: dict[str, Any] = {}
+    if any(percentiles):
+        at_percentiles = {
+            "percentiles": np.array(percentiles, np.int64),
+            "percentile_factors": np.concatenate(
+                [
+                    factors_at([named], one.percentiles)
+                    for named, one in zip(percentiles, found, strict=True)
+                ]
+            ),
+        }
+    return at_percentiles | {
         "max_output_tokens": np.array(
             [line.get("max_output_tokens", np.inf) for line in lines], np.float64
         ),
@@ -292,6 +305,7 @@ def _corrected(
         "latency_factors": np.stack(
             [one.latencies[row] for one, row in zip(found, rows, strict=True)]
         ),
+        "first_factors": np.stack([one.firsts for one in found]),
     }
 
 
@@ -323,6 +337,7 @@ def _joined(parts: Sequence[Estimates]) -> Estimates:
             ]
         )
 
+    named = known("percentiles", 0.0)
     return Estimates(
         scores=together("scores"),
         output_tokens=together("output_tokens"),
@@ -338,6 +353,9 @@ def _joined(parts: Sequence[Estimates]) -> Estimates:
         max_output_tokens=known("max_output_tokens", np.inf),
         length_factors=known("length_factors", 1.0),
         latency_factors=known("latency_factors", 1.0),
+        first_factors=known("first_factors", 1.0),
+        percentiles=None if named is None else named.astype(np.int64),
+        percentile_factors=known("percentile_factors", 1.0),
         unsure=None if parts[0].unsure is None else together("unsure"),
         priced_s=together("priced_s"),
     )

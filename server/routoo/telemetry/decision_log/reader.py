@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from codecs import BOM_UTF8
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -163,7 +164,7 @@ class _Reader:
     def read(self, path: Path, lines: Iterator[bytes] | Iterable[bytes]) -> None:
         for number, line in enumerate(lines, 1):
             try:
-                values = orjson.loads(line)
+                values = orjson.loads(line.removeprefix(BOM_UTF8))  # of an editor
             except orjson.JSONDecodeError:
                 whole = line.endswith(b"\n")
                 if line.strip():

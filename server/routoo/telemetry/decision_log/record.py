@@ -179,6 +179,8 @@ class BatchRecord:
             known["evidence"] = estimates.evidence[row].tolist()
         if estimates.unsure is not None and estimates.unsure[row]:
             known["unsure"] = True
+        if estimates.percentiles is not None and estimates.percentiles[row]:
+            known["latency_percentile"] = int(estimates.percentiles[row])
         return known | self._corrected(row)
 
     def _corrected(self, row: int) -> dict[str, Any]:

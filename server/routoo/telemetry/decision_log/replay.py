@@ -148,7 +148,10 @@ def figures_again(logged: Logged) -> Estimates:
         ),
         costs_usd=costs_usd_of(pool, old.input_tokens, output_tokens, old.priced_s),
         latencies_ms=latencies_ms_of(
-            pool, output_tokens / answers_of(logged.requests), old.latency_factors
+            pool,
+            output_tokens / answers_of(logged.requests),
+            old.latency_factors,
+            old.first_factors,
         ),
     )
     if logged.sessions is not None:

@@ -283,17 +283,21 @@ def _at(logged: Logged, pool: Pool) -> tuple[Logged, BoolArray]:
     tokens, inputs = old.output_tokens[:, columns], old.input_tokens[:, columns]
     most_inputs = None if old.most_input_tokens is None else old.most_input_tokens[:, columns]
     factors = None if old.latency_factors is None else old.latency_factors[:, columns]
+    firsts = None if old.first_factors is None else old.first_factors[:, columns]
+    at = old.percentile_factors
     estimates = Estimates(
         scores=old.scores[:, columns],
         output_tokens=tokens,
         costs_usd=costs_usd_of(pool, inputs, tokens, old.priced_s),
-        latencies_ms=latencies_ms_of(pool, tokens / answers_of(logged.requests), factors),
+        latencies_ms=latencies_ms_of(pool, tokens / answers_of(logged.requests), factors, firsts),
         input_tokens=inputs,
         most_input_tokens=most_inputs,
         most_usd=most_usd_of(pool, logged.requests, most_inputs, tokens, old.priced_s),
         ood=old.ood,
         confidence=old.confidence,
         priced_s=old.priced_s,
+        percentiles=old.percentiles,
+        percentile_factors=None if at is None else at[:, columns],
     )
     left = np.ones(estimates.scores.shape, np.bool_)
     requests = []

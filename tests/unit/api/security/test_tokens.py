@@ -39,6 +39,14 @@ def test_a_token_stands_for_its_caller_after_the_file_was_written_and_read(tmp_p
     assert tokens.caller_of(texts["ü"], NOW_S).roles == {ADMIN}  # type: ignore[union-attr]
 
 
+def test_the_mark_of_an_editor_is_no_part_of_the_first_line(tmp_path: Path) -> None:
+    file = tmp_path / "tokens.jsonl"
+    text, stored = new_token("a", [ROUTE], NOW_S)
+    append_token(file, stored)
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert read_tokens(file).caller_of(text, NOW_S) is not None
+
+
 def test_the_file_is_its_owners_and_holds_no_token(tmp_path: Path) -> None:
     file = tmp_path / "tokens.jsonl"
     text, stored = new_token("a", [ROUTE], NOW_S)

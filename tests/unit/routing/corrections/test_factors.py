@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import orjson
 import pytest
@@ -38,7 +40,9 @@ def prediction_of(output_tokens: list[list[float]], *, tasks: bool = True) -> Pr
 
 def factors_of(code: float, unknown: float = 1.0, latency: float = 1.0) -> Factors:
     lengths = np.array([[1.0] * 3, [code] * 3, [unknown] * 3])
-    return Factors(POOL.names, KINDS, lengths, np.full((3, 3), latency))
+    return replace(
+        Factors.neutral(POOL.names, KINDS), lengths=lengths, latencies=np.full((3, 3), latency)
+    )
 
 
 @given(tokens=st.lists(TOKENS, min_size=1, max_size=5))
@@ -71,7 +75,7 @@ def test_the_kind_of_the_prompt_says_which_factor_holds(tokens: list[float], fac
 
 
 def test_a_prompt_of_no_known_kind_gets_the_factor_of_the_whole_model() -> None:
-    factors = Factors(POOL.names, (), np.full((1, 3), 3.0), np.ones((1, 3)))
+    factors = replace(Factors.neutral(POOL.names, ()), lengths=np.full((1, 3), 3.0))
     prediction = prediction_of([[10.0, 20.0, 30.0]], tasks=False)
     found = estimates_of(prediction, [PromptRequest("p")], POOL, np.arange(3), None, factors)
     assert found.output_tokens.tolist() == [[30.0, 60.0, 90.0]]
@@ -97,10 +101,14 @@ def test_a_predicted_token_never_becomes_none() -> None:
 
 
 def test_factors_are_the_same_after_they_were_written_and_read() -> None:
-    factors = factors_of(1.23456789, 0.5, 3.0)
-    again = Factors.read(orjson.loads(factors.line()))
+    factors = replace(factors_of(1.23456789, 0.5, 3.0), firsts=np.array([0.1, 1.0, 7.0]))
+    values = orjson.loads(factors.line())
+    again = Factors.read(values)
     assert again.id == factors.id
-    np.testing.assert_array_equal(again.lengths, factors.lengths)
+    for name in ("lengths", "latencies", "firsts", "percentiles"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(factors, name))
+    of_before = {name: one for name, one in values.items() if name not in ("firsts", "percentiles")}
+    assert (Factors.read(of_before).firsts == 1.0).all()
     assert factors_of(1.2346).id != factors_of(1.2345).id
 
 

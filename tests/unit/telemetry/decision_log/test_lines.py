@@ -69,6 +69,9 @@ async def test_a_logged_conversation_keeps_who_speaks(artifact: Artifact, tmp_pa
         await outcomes(engine.route(PromptRequest(text)))
     (line,) = lines_of(tmp_path / "log")
     assert line["prompt"] == text
+    edited = tmp_path / "edited"
+    edited.write_bytes(b"\xef\xbb\xbf" + (tmp_path / "log").read_bytes())
+    assert not read_logs([edited]).findings
     assert reproduce(read_logs([tmp_path / "log"])).mismatches == []
 
 

@@ -136,7 +136,7 @@ def read_body(data: bytes, route_names: Collection[str]) -> RequestBody | None:
     try:
         found = read_large(data, route_names)
     except UnreadableBodyError as error:
-        error.may_be_routed = _may_name(data, route_names)
+        error.may_be_routed = may_name(data, route_names)
         raise
     return None if found is None else RequestBody(data, *found)
 
@@ -162,8 +162,13 @@ def _read_small(data: bytes, values: Any, route_names: Collection[str]) -> Reque
     return RequestBody(data, values)
 
 
-def _may_name(data: bytes, route_names: Collection[str]) -> bool:
-    """Returns whether bytes that are not JSON may have a route name for somebody who reads on."""
+def may_name(data: bytes, route_names: Collection[str]) -> bool:
+    """Returns whether bytes that are not JSON may have a route name for somebody who reads on.
+
+    Args:
+        data: the bytes.
+        route_names: the values of ``model`` that are routed.
+    """
     plain = data.replace(b"\0", b"")  # UTF-16 and UTF-32 of ASCII, which some servers read
     return b"\\u" in plain or any(name.encode() in plain for name in route_names)
 

@@ -234,6 +234,13 @@ def test_llmrouter(tmp_path: Path) -> None:
     assert grid.output_tokens[0, 0] == 4
 
 
+def test_the_mark_of_an_editor_is_no_part_of_the_first_line(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "routing.jsonl", [llmrouter("llama3"), llmrouter("gpt")])
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    grid, _ = convert("llmrouter", path)
+    assert grid.models == ("llama3", "gpt")
+
+
 def test_bad_llmrouter_lines_are_skipped_by_reason(tmp_path: Path) -> None:
     path = write_jsonl(
         tmp_path / "routing.jsonl",

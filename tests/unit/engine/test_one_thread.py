@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from threading import Event
 
-from routoo.engine.shared import OneThread
+from routoo.engine.batcher import OneThread
 
 LONG_S = 60.0
 

@@ -12,7 +12,7 @@ import orjson
 import pytest
 import yaml
 
-from routoo.config.schema import schema_of
+from routoo.cli.output.schema import schema_of
 from routoo.config.settings import Settings
 from routoo.routing.pool import DEFAULT_POOL, PoolFile
 

@@ -1,0 +1,205 @@
+"""The providers of the pool's models: for each model and API, where a request for it goes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from routoo.api.http.proxy.keys import ProviderKey
+from routoo.api.http.proxy.provider import Provider
+from routoo.config.proxy import EVERY_MODEL, KNOWN, UpstreamSettings
+from routoo.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from routoo.api.llm.body import Api
+    from routoo.config.processor import ProcessorSettings
+    from routoo.config.proxy import ApiForm, ProxySettings
+    from routoo.routing.pool import Pool
+
+FORMS: Final[Mapping[Api, ApiForm]] = {
+    "chat": "openai",
+    "responses": "openai",
+    "completions": "openai",
+    "messages": "anthropic",
+}
+"""The form in which each API is spoken."""
+_INHERITED: Final = ("base_url", "apis", "api_key_env", "cut_provider")
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamTarget:
+    """Where requests for one model go.
+
+    Attributes:
+        model: the pool's name.
+        upstream_model: the provider's name.
+        provider: the provider.
+    """
+
+    model: str
+    upstream_model: str
+    provider: Provider
+
+
+class Upstreams:
+    """The providers of a pool's models, as settings name them.
+
+    Args:
+        settings: the section ``proxy``.
+        pool: the models.
+
+    Raises:
+        ConfigError: an entry stands for no model of the pool, has no address, or its key is none.
+    """
+
+    def __init__(self, settings: ProxySettings, pool: Pool) -> None:
+        self._pool = pool
+        self._models = tuple(dict.fromkeys(model.name for model in pool.models))
+        _check_names(settings, self._models)
+        self._providers: dict[str, Provider] = {}
+        self._targets: dict[tuple[str, ApiForm], tuple[UpstreamTarget, ...]] = {}
+        self._offered: dict[ApiForm, tuple[str, ...] | None] = {}
+        self._offered_by: ProcessorSettings | None = None
+        self._lacking: list[bool] = []
+        for model in self._models:
+            found = [self._target(model, name, one) for name, one in _entries(settings, model)]
+            for form in FORMS.values():
+                speaking = tuple(one for one in found if form in one.provider.forms)
+                self._targets[model, form] = speaking
+
+    def target(self, model: str, api: Api) -> UpstreamTarget | None:
+        """Returns where a request for a model of the pool goes; None: nowhere."""
+        return self._first(model, FORMS[api])
+
+    def _first(self, model: str, form: ApiForm) -> UpstreamTarget | None:
+        found = self._targets.get((model, form), ())
+        return next((one for one in found if not one.provider.key.is_lacking), None)
+
+    def offered(self, api: Api, settings: ProcessorSettings) -> tuple[str, ...] | None:
+        """Returns the names of models and arms that requests of an API may be sent to.
+
+        Empty: all of the pool. None: there is no such model.
+
+        Args:
+            api: the API.
+            settings: of the processor, which may name the models of an API.
+        """
+        # Looked up for every request, and changed only by a key that comes or goes.
+        lacking = [one.key.is_lacking for one in self._providers.values()]
+        if lacking != self._lacking or settings is not self._offered_by:
+            self._offered.clear()
+            self._lacking, self._offered_by = lacking, settings
+        form = FORMS[api]
+        if form not in self._offered:
+            self._offered[form] = self._offer(form, settings)
+        return self._offered[form]
+
+    def _offer(self, form: ApiForm, settings: ProcessorSettings) -> tuple[str, ...] | None:
+        speak = settings.messages_models if form == "anthropic" else settings.openai_models
+        reached = {model for model in self._models if self._first(model, form) is not None}
+        if len(reached) == len(self._models):
+            return speak
+        pool = self._pool
+        names = [
+            name
+            for name in speak or self._models
+            if pool.model_of(pool.columns_named(name, "models")[0]) in reached
+        ]
+        return tuple(names) or None
+
+    @property
+    def reached(self) -> tuple[str, ...]:
+        """The models that can be reached by any API, in the pool's order."""
+        return tuple(
+            model
+            for model in self._models
+            if any(self._first(model, form) is not None for form in FORMS.values())
+        )
+
+    def findings(self) -> list[str]:
+        """Returns what an operator should know: models that cannot be reached, keys that lack."""
+        reached = set(self.reached)
+        missed = [model for model in self._models if model not in reached]
+        if not missed:
+            return []
+        lacking = sorted(
+            {
+                one.provider.key.origin
+                for model in missed
+                for form in FORMS.values()
+                for one in self._targets[model, form]
+            }
+        )
+        keys = f"; {', '.join(lacking)} holds no key" if lacking else ""
+        found = (
+            f"proxy: {len(missed)} of {len(self._models)} models have no upstream, so that the"
+            f" OpenAI- and Anthropic-compatible doors choose others: {', '.join(missed)}{keys};"
+            " name their providers under proxy.upstreams"
+        )
+        return [found]
+
+    async def close(self) -> None:
+        """Closes the connections, those in use as soon as they are free."""
+        for provider in self._providers.values():
+            await provider.close()
+
+    def _target(self, model: str, name: str, settings: UpstreamSettings) -> UpstreamTarget:
+        if name not in self._providers:
+            key = ProviderKey(settings.api_key_env or "", settings.api_key_file)
+            self._providers[name] = Provider(name, settings, key)
+        own = settings.upstream_models.get(model)
+        cuts = settings.cut_provider
+        if cuts is None:
+            cuts = name not in (EVERY_MODEL, model)
+        return UpstreamTarget(
+            model,
+            own or (model.partition("/")[2] or model if cuts else model),
+            self._providers[name],
+        )
+
+
+def _entries(settings: ProxySettings, model: str) -> Iterator[tuple[str, UpstreamSettings]]:
+    """Yields the entries that stand for a model, the first choice first."""
+    maker = model.partition("/")[0]
+    for name in (model, maker, EVERY_MODEL):
+        if name in settings.upstreams:
+            yield name, _completed(name, settings.upstreams[name])
+    for name in (maker, EVERY_MODEL) if settings.known_providers else ():
+        known = KNOWN.get(name)
+        if known is None or name in settings.upstreams:
+            continue
+        yield name, known
+
+
+def _completed(name: str, settings: UpstreamSettings) -> UpstreamSettings:
+    """Returns an entry with what is known of its provider in the place of what it leaves open."""
+    known = KNOWN.get(name)
+    if known is None or settings.base_url is not None:
+        if settings.base_url is None:
+            raise ConfigError(
+                f"proxy.upstreams.{name}: base_url is missing, and no address of {name!r} is known;"
+                " set it, e.g. http://127.0.0.1:8000/v1"
+            )
+        return settings.model_copy(update={"apis": settings.apis or ("openai",)})
+    taken = {one: getattr(known, one) for one in _INHERITED if getattr(settings, one) is None}
+    if settings.api_key_file is not None:
+        taken.pop("api_key_env", None)
+    return settings.model_copy(update=taken)
+
+
+def _check_names(settings: ProxySettings, models: tuple[str, ...]) -> None:
+    makers = {model.partition("/")[0] for model in models}
+    for name, entry in settings.upstreams.items():
+        if name not in models and name not in makers and name != EVERY_MODEL:
+            raise ConfigError(
+                f"proxy.upstreams: {name!r} is no model of the pool, no provider of one, and not"
+                f" {EVERY_MODEL!r}; providers are {', '.join(sorted(makers))}"
+            )
+        for model in entry.upstream_models:
+            if model not in models:
+                raise ConfigError(
+                    f"proxy.upstreams.{name}.upstream_models: {model!r} is no model of the pool;"
+                    f" it has {', '.join(models)}"
+                )
