@@ -66,7 +66,10 @@ def manager(config: dict[str, Any]) -> dict[str, Any]:
 
 def processor(config: dict[str, Any]) -> dict[str, Any]:
     """Returns the external processor's part of a configuration, for changes in place."""
-    found: dict[str, Any] = manager(config)["http_filters"][0]["typed_config"]
+    filters = manager(config)["http_filters"]
+    found: dict[str, Any] = next(
+        one["typed_config"] for one in filters if one["name"] == "envoy.filters.http.ext_proc"
+    )
     return found
 
 

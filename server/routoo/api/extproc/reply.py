@@ -9,19 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from routoo.api.extproc import messages
 from routoo.api.extproc.failures import TIMED_OUT, may_have_worked, reply_failure
-from routoo.api.extproc.retry import fallback_headers
 from routoo.api.llm.content_coding import PLAIN
-from routoo.api.llm.headers import DECISION_ID, PREFIX
+from routoo.api.llm.headers import PREFIX
 from routoo.api.llm.settlement import FIRST_ERROR_STATUS, settled_by
 from routoo.routing.outcome import OutcomeReport
 from routoo.tariffs.usage_reader import UsageReader
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from routoo.api.llm.headers import Header
     from routoo.api.llm.metrics import ExchangeCounts
-    from routoo.api.llm.router import Routed
     from routoo.config.processor import ProcessorSettings
-    from routoo.routing.decision import FallbackArm
     from routoo.routing.health.failures import ProviderFailure
 
 Message = Any  # a part of envoy.service.ext_proc.v3.ProcessingRequest; it has no types
@@ -46,26 +45,28 @@ class PassingReply:
         self._may_have_worked = False
         self._status = 0
         self._failure: ProviderFailure | None = None
-        self._fallback: FallbackArm | None = None
-        self._first_try: ProviderFailure | None = None
-
-    def come_from(self, fallback: FallbackArm, first_try: ProviderFailure) -> None:
-        """Notes that the reply is a fallback's, after a failure of the decided model."""
-        self._fallback, self._first_try = fallback, first_try
-        self._tally.retried(first_try)
 
     @property
     def is_read(self) -> bool:
         """Whether its body is looked into."""
         return self._reader is not None
 
-    def begin(self, message: Message, attributes: Message, routed: Routed, *, asks: bool) -> bytes:
+    def begin(
+        self,
+        message: Message,
+        attributes: Message,
+        told: Sequence[Header],
+        *,
+        reads: bool,
+        asks: bool,
+    ) -> bytes:
         """Reads the reply's headers, and returns the answer to them.
 
         Args:
             message: the headers.
             attributes: those that Envoy has sent with them.
-            routed: tells of the decision, which the caller is told of, too.
+            told: the headers that tell of the decision, which the caller is told of, too.
+            reads: whether the body is looked into.
             asks: whether the gateway sends the body if it is asked for it.
         """
         headers = dict(plain_headers(message.headers))
@@ -75,16 +76,10 @@ class PassingReply:
             self._error = f"HTTP status {status}" if self._status else "no HTTP status"
             self._may_have_worked = may_have_worked(status, headers, attributes)
             self._failure = reply_failure(self._status, headers, attributes)
-        elif not message.end_of_stream and routed.decision is not None:
+        elif not message.end_of_stream and reads:
             self._reader = self._reader_of(headers)
         if self._reader is None:
             self._ended = "unread"
-        told = routed.headers
-        if self._fallback is not None:
-            told = (
-                *fallback_headers(self._fallback),
-                (DECISION_ID, dict(routed.headers)[DECISION_ID]),
-            )
         # An upstream must not say of its replies what only the processor knows.
         forged = {name for name in headers if name.startswith(PREFIX)}
         return messages.reply_headers(
@@ -117,18 +112,7 @@ class PassingReply:
         if self._status == TIMED_OUT:
             # Nobody waited any longer: the answer would have taken more time than that.
             found = replace(found, latency_ms=latency_ms)
-        if self._fallback is not None:
-            # Nobody here knows how long the first try took of the time.
-            found = replace(
-                found, model=self._fallback.name, latency_ms=None, time_to_first_token_ms=None
-            )
-        return replace(
-            found,
-            status=self._status,
-            failure=self._failure,
-            first_try=self._first_try,
-            witnessed=True,
-        )
+        return replace(found, status=self._status, failure=self._failure, witnessed=True)
 
     def _outcome(self, decision_id: str, sent_s: float, latency_ms: float) -> OutcomeReport:
         if self._error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from routoo.api.aside import LARGE_BYTES
@@ -12,11 +12,11 @@ from routoo.api.llm.bodies.request_body import may_name, read_body
 from routoo.api.llm.content_coding import decoded
 from routoo.api.llm.named_models import EVERY_NAME
 from routoo.api.llm.refusal import Refusal, too_large, unreadable
-from routoo.api.llm.router import Routed
+from routoo.api.llm.router import Routed, told_of
 from routoo.errors import TooLargeError, UnreadableBodyError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from routoo.api.aside import Aside
     from routoo.api.llm.bodies.request_body import RequestBody
@@ -34,11 +34,22 @@ class Accepted:
         head: the request's headers.
         body: its body, as it came.
         found: the model and the decision.
+        longest: the longest answer in tokens that keeps the request's limits; None: no limit.
     """
 
     head: Head
     body: RequestBody
     found: Routed
+    longest: int | None = None
+
+    def instead(self) -> Iterator[Accepted]:
+        """Yields the request for each fallback of its decision, the best first."""
+        decision = self.found.decision
+        if decision is None or self.found.is_named:
+            return
+        for one in decision.fallbacks():
+            found = Routed(one.model, one.arm, told_of(one, decision.decision_id), decision)
+            yield replace(self, found=found, longest=one.max_output_tokens)
 
     @property
     def streams(self) -> bool:
@@ -57,14 +68,9 @@ class Accepted:
     def changes(
         self, settings: ProcessorSettings, name: str | None = None
     ) -> dict[tuple[int, int], bytes]:
-        """Returns the changes of the body for the model, see ``RequestBody.changes``.
-
-        The arguments are those of ``rewritten``.
-        """
+        """Returns the changes of the body for the model, see ``RequestBody.changes``."""
         found = self.found
-        longest = None
-        if settings.cap_answers and found.decision is not None:
-            longest = found.decision.max_output_tokens
+        longest = self.longest if settings.cap_answers else None
         if name is None and not found.is_named:
             name = found.model
         return changes_for(self.body, self.head.api, name, found.arm, longest)
@@ -122,7 +128,11 @@ async def decided(
         named=named,
         offered=offered,
     )
-    return found if isinstance(found, Refusal) else Accepted(head, body, found)
+    if isinstance(found, Refusal):
+        return found
+    decision = found.decision
+    longest = None if decision is None else decision.max_output_tokens
+    return Accepted(head, body, found, longest)
 
 
 async def _read(

@@ -272,6 +272,17 @@ def _told(decision: Decision, arm: ArmSpec | None) -> tuple[Header, ...]:
     )
 
 
+def told_of(fallback: FallbackArm, decision_id: str) -> tuple[Header, ...]:
+    """Returns the headers that tell of an answer by a fallback of a decision."""
+    return (
+        (MODEL, fallback.model),
+        *(() if fallback.arm is None else ((ARM, fallback.arm.name),)),
+        (DECISION_ID, decision_id),
+        (SCORE, f"{fallback.score:.4f}"),
+        (COST_USD, f"{fallback.cost_usd:.6g}"),
+    )
+
+
 def _fallback(name: str, pool: Pool) -> Routed:
     """Returns the fallback; the name of a model with arms asks for none of them."""
     column = pool.columns_named(name, "processor.fallback_model")[0]
