@@ -155,6 +155,7 @@ def measure_outage(how: Death, plan: Plan, folder: Path) -> dict[str, Any]:
     config = folder / "config.yaml"
     settings = {
         "listen": "127.0.0.1:0",
+        "http": {"listen": ""},
         "metrics": {"enabled": True, "listen": "127.0.0.1:0"},
         "pool": str(pool),
         "policy": {"name": "cheapest"},

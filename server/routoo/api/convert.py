@@ -289,17 +289,15 @@ def route_response(decision: Decision) -> route_pb2.RouteResponse:
         percentile_latency_ms=percentile_ms,
     )
     if batch.fallbacks is not None:
-        response.fallbacks.extend(
-            route_pb2.Fallback(
+        for one in decision.fallbacks():
+            response.fallbacks.add(
                 model=one.model,
-                arm=arm_message(batch.pool, one.column),
+                arm=None if one.arm is None else arm_message(batch.pool, one.column),
                 predicted_score=one.score,
                 predicted_cost_usd=one.cost_usd,
                 predicted_latency_ms=one.latency_ms,
                 max_output_tokens=one.max_output_tokens,
             )
-            for one in decision.fallbacks()
-        )
     if batch.sessions is not None and batch.sessions.rows.on[row]:
         sessions = batch.sessions
         response.stay_reason = _STAYS[sessions.stays[row]]

@@ -34,7 +34,7 @@ class Fallbacks:
     """Finds the fallbacks of decisions on one pool, m models.
 
     Attributes:
-        near: int8 [m, m], see ``kinship``.
+        near: int8 [m + 1, m], see ``kinship``.
         count: the most fallbacks of a decision.
         reserves_most: whether what is reserved is raised for every request.
     """

@@ -12,24 +12,29 @@ import numpy.typing as npt
 
 from routoo.selector.arrays import BoolArray, FloatArray, IndexArray
 
-_SAME_MODEL, _SAME_PROVIDER, _OTHER_PROVIDER = 2, 1, 0
-_TAKEN = 3
+_OTHER_PROVIDER, _SAME_PROVIDER, _SAME_MODEL, _ITSELF = range(4)
+# Added to how near a cell is that is not eligible.
+_NOT_ELIGIBLE = np.array(4, np.int8)
 
 
 def kinship(providers: Sequence[str], models: Sequence[str]) -> npt.NDArray[np.int8]:
-    """Returns how near each column is to each other one, int8 [m, m].
+    """Returns how near each column is to each other one, int8 [m + 1, m].
 
-    0: another provider; 1: the same provider, another model; 2: the same model; 3: itself.
+    0: another provider; 1: the same provider, another model; 2: the same model; 3: itself, and all
+    of the last row, which stands for no column.
 
     Args:
         providers: [m], the provider of each column.
         models: [m], the model of each column.
     """
-    near = np.full((len(models), len(models)), _OTHER_PROVIDER, np.int8)
+    m = len(models)
+    near = np.full((m + 1, m), _ITSELF, np.int8)
+    columns = near[:m]
+    columns[:] = _OTHER_PROVIDER
     of_providers, of_models = np.array(providers, object), np.array(models, object)
-    near[of_providers[:, None] == of_providers] = _SAME_PROVIDER
-    near[of_models[:, None] == of_models] = _SAME_MODEL
-    np.fill_diagonal(near, _TAKEN)
+    columns[of_providers[:, None] == of_providers] = _SAME_PROVIDER
+    columns[of_models[:, None] == of_models] = _SAME_MODEL
+    np.fill_diagonal(columns, _ITSELF)
     near.flags.writeable = False
     return near
 
@@ -79,12 +84,15 @@ def fallbacks_of(
         mask: bool [n, m], eligible cells; figures of other cells are not used.
         prices: float64 [n], score per USD.
         choice: int [n]; rows with -1 have no fallbacks.
-        near: int8 [m, m], see ``kinship``.
+        near: int8 [m + 1, m], see ``kinship``.
         count: how many are wanted; k is this, or m where that is less.
     """
-    order = np.where(mask, near[choice], np.int8(_TAKEN))
-    order[choice < 0] = _TAKEN
-    lost = prices[:, None] * costs_usd - scores
+    order = np.invert(mask).view(np.int8) * _NOT_ELIGIBLE
+    order += near[choice]
+    lost = prices[:, None] * costs_usd
+    lost -= scores
     found: IndexArray = np.lexsort((costs_usd, lost, order), axis=-1)[:, :count]
-    found[np.take_along_axis(order, found, axis=1) == _TAKEN] = -1
+    none = order[np.arange(len(order))[:, None], found] >= _ITSELF
+    if none.any():
+        found[none] = -1
     return found

@@ -14,6 +14,7 @@ from support.peers.llm_upstream import TEXT
 from support.peers.two_providers import CHAT, STREAMED, USD, Site, site_of
 from support.processor_stream import chat_body
 from support.tiny_pool import ARMED, LARGE, MEDIUM, SMALL
+from support.watched import HANG_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -234,3 +235,46 @@ async def test_a_pool_without_the_fallback_by_the_time_it_answers(tmp_path: Path
         assert site.other.last.json["model"] == fallback
         usd = USD[fallback]
         assert await site.settled_usd() == pytest.approx(usd, abs=1e-12)
+
+
+async def load(site: Site, n: int) -> None:
+    """Sends n requests by some callers; each has to be answered."""
+    left = iter(range(n))
+
+    async def caller() -> None:
+        for _ in left:
+            assert (await site.post(STREAMED)).status_code == 200
+
+    await asyncio.gather(*(caller() for _ in range(8)))
+
+
+def billed_usd(site: Site) -> float:
+    """Returns what the providers' answers cost."""
+    return sum(USD[model] for one in (site.first, site.other) for model in one.answered)
+
+
+@pytest.mark.parametrize("trouble", ["503", "429", "breaks", "silent"])
+async def test_in_an_outage_no_request_fails_and_each_is_booked_once(
+    tmp_path: Path, trouble: str
+) -> None:
+    health = {"enabled": True, "open_s": 0.2, "max_open_s": 0.4, "slow_start_s": 0.1}
+    # A reply that is given up was answered all the same, and would be billed twice.
+    processor = {"usage_from": "access_log", "first_byte_s": 1.0 if trouble == "silent" else 0.0}
+    async with site_of(tmp_path, processor=processor, health=health) as site:
+        await load(site, 20)
+        assert (len(site.first.received), len(site.other.received)) == (20, 0)
+        site.first.silent, site.first.breaks = trouble == "silent", trouble == "breaks"
+        if trouble.isdigit():
+            site.first.status = int(trouble)
+        await load(site, 100)
+        await site.settled_usd()
+        before = len(site.first.received)
+        await load(site, 100)  # it is left out now, but for probes
+        assert len(site.first.received) - before < 30
+        site.first.silent = site.first.breaks = False
+        site.first.status = 200
+        answered = len(site.first.answered)
+        async with asyncio.timeout(HANG_S):
+            while len(site.first.answered) == answered:
+                await load(site, 10)
+        assert await site.settled_usd() == pytest.approx(billed_usd(site), abs=1e-12)

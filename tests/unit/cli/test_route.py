@@ -170,6 +170,19 @@ def test_the_screen_says_what_a_score_rests_on(fields: dict[str, float], said: s
     assert ("evidence", said) in facts.pairs
 
 
+def test_the_screen_names_whom_to_ask_where_the_model_fails() -> None:
+    reply = RouteResponse(model="a/1")
+    assert "if it fails" not in dict(facts_of(reply))
+    reply.fallbacks.add(model="b/1")
+    reply.fallbacks.add(model="b/2").arm.name = "high"
+    assert dict(facts_of(reply))["if it fails"] == "b/1, b/2@high"
+
+
+def facts_of(reply: RouteResponse) -> list[tuple[str, str]]:
+    (facts,) = [block for block in decision(reply) if isinstance(block, Facts)]
+    return list(facts.pairs)
+
+
 def test_json_is_one_object_with_every_field(router: FakeRouter, run: Run) -> None:
     ended = run("route", "hello", "--json")
     assert (ended.code, ended.err) == (0, "")

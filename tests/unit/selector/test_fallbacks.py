@@ -24,7 +24,7 @@ def kin(one: int, other: int) -> int:
 
 
 def test_how_near_columns_are() -> None:
-    assert NEAR.tolist() == [[kin(i, j) for j in range(M)] for i in range(M)]
+    assert NEAR[:-1].tolist() == [[kin(i, j) for j in range(M)] for i in range(M)]
 
 
 # Few values, so that many tie.
