@@ -17,12 +17,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from operator import itemgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from routoo.api.llm.bodies.edits import changed
 from routoo.api.llm.bodies.head import completed
 from routoo.api.llm.bodies.json_text import (
     BOM,
@@ -86,32 +86,42 @@ class RequestBody:
         return self.data[start:end]
 
     def rewritten(self, model: str | None, fields: Mapping[str, bytes] = NO_FIELDS) -> bytes:
-        """Returns the bytes that came with another ``model``; no other byte changes.
+        """Returns the bytes that came with what ``changes`` says."""
+        return changed(self.came, self.changes(model, fields))
+
+    @property
+    def came(self) -> bytes:
+        """The bytes that came: the body, or its head."""
+        return self.data if self.head is None else self.head
+
+    def changes(
+        self, model: str | None, fields: Mapping[str, bytes] = NO_FIELDS
+    ) -> dict[tuple[int, int], bytes]:
+        """Returns what has to change for another ``model``, by its place; no other byte does.
+
+        A place is the offset of its first byte and of the one after its last, in their order; what
+        is new stands at the end of the object, or at its beginning where only a head is here.
 
         Args:
             model: the new value; None: the old one stays.
             fields: further top-level keys and their new values, as JSON. A key may be new; it is in
                 ASCII, without characters that JSON escapes.
         """
-        data = self.data if self.head is None else self.head
         new = {} if model is None else {"model": orjson.dumps(model)}
-        changes: list[tuple[int, int, bytes]] = []
+        changes: dict[tuple[int, int], bytes] = {}
         # Of a body that is cut off, a new key comes first, as the end is not here.
-        end = data.rindex(b"}") if self.head is None else data.index(b"{") + 1
-        added = b',"%s":%s' if self.head is None else b'"%s":%s,'
+        end = self.data.rindex(b"}") if self.head is None else self.data.index(b"{") + 1
+        form = b',"%s":%s' if self.head is None else b'"%s":%s,'
+        added = b""
         for name, value in {**new, **fields}.items():
             places = self._whole_places(name) if self.has(name) else ()
             if places:
-                changes += [(start, stop, value) for start, stop in places]
+                changes.update(((start, stop), value) for start, stop in places)
             else:
-                changes.append((end, end, added % (name.encode(), value)))
-        parts: list[bytes] = []
-        kept_to = 0
-        for start, stop, value in sorted(changes, key=itemgetter(0)):
-            parts += (data[kept_to:start], value)
-            kept_to = stop
-        parts.append(data[kept_to:])
-        return b"".join(parts)
+                added += form % (name.encode(), value)
+        if added:
+            changes[end, end] = added
+        return dict(sorted(changes.items()))
 
     def has_whole(self, name: str) -> bool:
         """Returns whether no value of a top-level key is cut off."""
