@@ -108,8 +108,10 @@ class Stream:
         self, body: bytes | None = None, headers: Mapping[str, str] | None = None, path: str = CHAT
     ) -> Any:
         """Sends headers and body, and returns the answer to the body."""
-        await self.say(request_headers(headers, path=path))
-        return await self.say(request_body(chat_body() if body is None else body))
+        body = chat_body() if body is None else body
+        told = {"content-length": str(len(body)), **(headers or {})}
+        await self.say(request_headers(told, path=path))
+        return await self.say(request_body(body))
 
     async def ended(self) -> grpc.StatusCode:
         """Waits until the processor has ended the stream, and returns the status."""

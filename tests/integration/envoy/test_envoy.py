@@ -37,8 +37,8 @@ USD = {
 }
 BODY_BYTES = 64 * 1024
 ENVOY_BYTES = 128 * 1024
-SHORT_BYTES = 16 * 1024
 MIB = 1024 * 1024
+SHORT_BYTES = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)

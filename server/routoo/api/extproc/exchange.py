@@ -350,7 +350,8 @@ class Exchange:
         changes, plan = accepted.changes(self._settings), ""
         data = changed(accepted.body.came, changes) + rest
         headers = list(found.headers)
-        fallback = self._fallback = found.fallback
+        # What follows a head is not known, so that it cannot be edited for another model.
+        fallback = self._fallback = found.fallback if accepted.body.head is None else None
         if fallback is not None:
             instead = accepted.changes_for(fallback, self._settings)
             plan = retry.plan_of(fallback, accepted.body.came, changes, instead)
@@ -363,7 +364,7 @@ class Exchange:
             removed.add("accept-encoding")
         if head.codings:
             removed.add("content-encoding")
-        if end and self._takes_length:
+        if end and (self._takes_length or self._modes.body is not None):
             headers.append(("content-length", str(len(data))))
         return self._go_on(data, headers, sorted(removed), plan, end=end)
 

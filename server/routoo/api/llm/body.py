@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 from routoo.api.llm.body_facts import USER, BodyFacts
 from routoo.api.llm.parts import read_content, read_messages
 from routoo.predictor.conversation import OFFERED_TOOLS, TURN, conversation
+from routoo.predictor.tokenizers.families import count_by_family
 from routoo.request_fields import MOST_ANSWERS
 from routoo.routing.arms.parameters import LIMIT_FIELDS
 
@@ -36,6 +37,9 @@ _JSON_FORMATS = frozenset({"json_schema", "json_object"})
 # Anthropic's models read this much before the tools, whatever they are.
 _TOOLS_PREAMBLE = 350
 _MOST_TIER_CHARS = 64
+# A longer part that was not read is counted here, where a large body is beside the loop, by the
+# tokenizer that finds most in it. Later, all requests that are predicted would wait for it.
+_LONG_CHARS = 64 * 1024
 _CACHE_MARK = "cache_control"
 _MOST_TOKENS = 2**31 - 1
 _DIGITS = re.compile(r"[ \t]*\+?\d{1,20}[ \t]*", re.ASCII)
@@ -105,7 +109,10 @@ def asked_by(
         found.hidden_bytes += unseen_bytes
         found.continues = True
     for text in counted:
-        found.bill(text)
+        if len(text) > _LONG_CHARS:
+            found.tokens += int(count_by_family([text]).max())
+        else:
+            found.bill(text)
     _READERS[api](body, found)
     turns = found.turns()
     tools = [tool for name in ("tools", "functions") for tool in _listed(body.get(name))]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from routoo.api.aside import LARGE_BYTES
 from routoo.api.llm.bodies.arm_fields import changes_for
 from routoo.api.llm.bodies.edits import changed
 from routoo.api.llm.bodies.request_body import may_name, read_body, read_head
@@ -154,7 +155,7 @@ async def _read(
             data = await aside.run(_decoded, data, head.codings, settings.max_body_bytes, names)
             hold(len(data))
         read = read_body if head.unseen_bytes is None else read_head
-        return await aside.run_if_large(len(data), read, data, names)
+        return await aside.run(read, data, names) if len(data) > LARGE_BYTES else read(data, names)
     except UnreadableBodyError as error:
         if settings.on_unreadable == "pass" and not error.may_be_routed:
             return None

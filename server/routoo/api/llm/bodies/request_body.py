@@ -91,7 +91,7 @@ class RequestBody:
 
     @property
     def came(self) -> bytes:
-        """The bytes that came; of a body that is cut off, its head."""
+        """The bytes that came: the body, or its head."""
         return self.data if self.head is None else self.head
 
     def changes(
@@ -100,7 +100,7 @@ class RequestBody:
         """Returns what has to change for another ``model``, by its place; no other byte does.
 
         A place is the offset of its first byte and of the one after its last, in their order; what
-        is new stands at the end of the object, or at its begin where the end is not here.
+        is new stands at the end of the object, or at its beginning where only a head is here.
 
         Args:
             model: the new value; None: the old one stays.
@@ -109,9 +109,8 @@ class RequestBody:
         """
         new = {} if model is None else {"model": orjson.dumps(model)}
         changes: dict[tuple[int, int], bytes] = {}
-        data = self.came
         # Of a body that is cut off, a new key comes first, as the end is not here.
-        end = data.rindex(b"}") if self.head is None else data.index(b"{") + 1
+        end = self.data.rindex(b"}") if self.head is None else self.data.index(b"{") + 1
         form = b',"%s":%s' if self.head is None else b'"%s":%s,'
         added = b""
         for name, value in {**new, **fields}.items():
