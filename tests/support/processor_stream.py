@@ -31,9 +31,20 @@ def request_headers(
     path: str = CHAT,
     method: str = "POST",
     end: bool = False,
+    beside: str | None = None,
 ) -> ext_proc.ProcessingRequest:
-    """Makes the message with the request's headers, the first of a stream."""
+    """Makes the message with the request's headers, the first of a stream.
+
+    Args:
+        headers: set beside those of every request.
+        path: of the request.
+        method: of the request.
+        end: whether the request has no body.
+        beside: the body that Envoy sends in its metadata, in base64; None: it sends none.
+    """
     message = ext_proc.ProcessingRequest()
+    if beside is not None:
+        message.metadata_context.filter_metadata["routoo.request"]["body"] = beside
     message.request_headers.end_of_stream = end
     every = {":method": method, ":path": path, **(headers or {})}
     _fill(message.request_headers.headers, every)

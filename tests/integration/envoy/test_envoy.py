@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import gzip
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,9 +14,12 @@ import openai
 import pytest
 import pytest_asyncio
 
+from routoo.api.extproc import access_log
+from routoo.api.extproc.exchange import Exchange
 from routoo.v1 import budget_pb2
 from support.peers.llm_upstream import INPUT_TOKENS, OUTPUT_TOKENS, TEXT, Upstream, upstream
 from support.peers.real_envoy import envoy_config, free_port, processor, running_envoy
+from support.processor_stream import chat_body
 from support.tiny_service import Running, serving, tiny_settings
 from support.watched import HANG_S
 
@@ -31,6 +36,7 @@ USD = {
 }
 BODY_BYTES = 64 * 1024
 ENVOY_BYTES = 128 * 1024
+SHORT_BYTES = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,15 +310,17 @@ async def test_an_upstream_s_error_reaches_the_caller_and_costs_nothing(
     site: Site, status: int
 ) -> None:
     before = site.metric("routoo_http_replies_total", result="failed")
-    cost = site.metric("routoo_reported_cost_usd_total", model="large")
+    costs = [site.metric("routoo_reported_cost_usd_total", model=model) for model in USD]
     site.hosted.status = status
     with pytest.raises(openai.APIStatusError) as caught:
         await site.ai.chat.completions.create(model="auto", messages=user("hard"))
     assert caught.value.status_code == status
-    assert caught.value.response.headers["x-routoo-model"] == "large"
+    # The fallback is asked, and fails as well.
+    assert [one.json["model"] for one in site.hosted.received] == ["large", "medium"]
+    assert caught.value.response.headers["x-routoo-model"] == "medium"
     await site.settled()
     assert site.metric("routoo_http_replies_total", result="failed") - before == 1
-    assert site.metric("routoo_reported_cost_usd_total", model="large") == cost
+    assert [site.metric("routoo_reported_cost_usd_total", model=model) for model in USD] == costs
 
 
 async def test_a_caller_that_leaves_is_settled(site: Site) -> None:
@@ -471,3 +479,76 @@ async def test_the_service_stops_while_a_reply_streams(tmp_path: Path) -> None:
         await site.routoo.service.stop()
         site.hosted.hold.set()
         assert [chunk async for chunk in stream][-1].choices[0].finish_reason == "stop"
+
+
+@pytest.mark.parametrize(
+    ("path", "body_bytes", "messages"),
+    [
+        (CHAT, 300, 1),
+        (CHAT, SHORT_BYTES, 1),
+        (CHAT, SHORT_BYTES + 1, 2),
+        ("/v1/Chat/Complet%69ons?x=/", 300, 1),
+    ],
+)
+async def test_a_short_body_comes_with_the_headers(
+    site: Site, monkeypatch: pytest.MonkeyPatch, path: str, body_bytes: int, messages: int
+) -> None:
+    answer, entries = Exchange.answer, access_log.entries_of
+    seen: list[str] = []
+    logged: list[bytes] = []
+
+    def recorded(exchange: Exchange, message: Any) -> Any:
+        seen.append(message.WhichOneof("request"))
+        return answer(exchange, message)
+
+    def noted(body: bytes, *others: Any) -> Any:
+        logged.append(body)
+        return entries(body, *others)
+
+    monkeypatch.setattr(Exchange, "answer", recorded)
+    monkeypatch.setattr(access_log, "entries_of", noted)
+    body = chat_body("easy", padding="")
+    body = chat_body("easy", padding="p" * (body_bytes - len(body)))
+    reply = await site.post(body, path=path)
+    assert reply.status_code == 200, reply.text
+    assert len([one for one in seen if one.startswith("request_")]) == messages
+    expected = body.replace(b'"auto"', b'"small"')
+    assert site.local.last.body == expected
+    assert site.local.last.headers["content-length"] == str(len(expected))
+    assert "transfer-encoding" not in site.local.last.headers
+    await site.settled()
+    # The text has left the metadata before the log is written.
+    assert not any(b"easy" in one or base64.b64encode(body) in one for one in logged)
+
+
+async def test_a_compressed_short_body_is_routed(site: Site) -> None:
+    body = chat_body("hard", padding="p" * 4000)
+    reply = await site.post(gzip.compress(body), {"content-encoding": "gzip"})
+    assert reply.status_code == 200, reply.text
+    expected = body.replace(b'"auto"', b'"large"')
+    assert site.hosted.last.body == expected
+    assert site.hosted.last.headers["content-length"] == str(len(expected))
+    assert "content-encoding" not in site.hosted.last.headers
+
+
+async def test_a_short_body_for_a_named_model_passes_without_the_processors_headers(
+    site: Site,
+) -> None:
+    body = chat_body("hard", model="large")
+    reply = await site.post(body, {"x-routoo-tenant": "acme"})
+    assert reply.status_code == 200, reply.text
+    assert site.hosted.last.body == body
+    assert site.hosted.last.headers["content-length"] == str(len(body))
+    assert not [name for name in site.hosted.last.headers if name.startswith("x-routoo-")]
+
+
+async def test_a_short_body_whose_rest_does_not_come_is_left(site: Site) -> None:
+    port = site.http.base_url.port
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    head = f"POST {CHAT} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+    writer.write(f"{head}content-length: 100\r\n\r\n".encode() + b'{"model":"auto"')
+    await writer.drain()
+    writer.close()
+    await writer.wait_closed()
+    assert (await site.post(chat_body("easy"))).status_code == 200
+    assert len(site.local.received) == 1

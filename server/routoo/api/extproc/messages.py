@@ -8,6 +8,7 @@ from envoy.config.core.v3 import base_pb2
 from envoy.extensions.filters.http.ext_proc.v3 import processing_mode_pb2
 from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc
 
+from routoo.api.extproc.retry import PLAN
 from routoo.api.llm.headers import MODEL
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def _mode(request_body: int, reply_body: int, *, reply: bool) -> processing_mode
 
 
 _UNTOUCHED = _mode(_MODES.NONE, _MODES.NONE, reply=False)
+_REPLY_HEADERS = _mode(_MODES.NONE, _MODES.NONE, reply=True)
 _STREAMED_REPLY = _mode(_MODES.NONE, _MODES.STREAMED, reply=True)
 
 REPLY_BODY_AS_IT_IS = _bytes(ext_proc.ProcessingResponse(response_body=ext_proc.BodyResponse()))
@@ -124,26 +126,62 @@ def ask_for_body(removed: Sequence[str] = (), *, whole: bool, reply: bool) -> by
     return _ASKED[whole, reply]
 
 
-def routed_request(body: bytes, headers: Iterable[Header], removed: Iterable[str]) -> bytes:
+def routed_request(
+    body: bytes, headers: Iterable[Header], removed: Iterable[str], plan: str = ""
+) -> bytes:
     """Answers a request body: replaces it, and Envoy chooses the cluster by the new headers.
 
     Args:
         body: the new body.
         headers: set on the request.
         removed: names of headers that are taken off the request.
+        plan: for the second try; empty: there is none.
     """
     answer = ext_proc.ProcessingResponse()
-    common = answer.request_body.response
+    _change(answer.request_body.response, body, headers, removed)
+    _plan(answer, plan)
+    return _bytes(answer)
+
+
+def _plan(answer: ext_proc.ProcessingResponse, plan: str) -> None:
+    if plan:
+        told = answer.dynamic_metadata.fields[PLAN].struct_value
+        told.fields["plan"].string_value = plan
+
+
+def _change(
+    common: ext_proc.CommonResponse, body: bytes, headers: Iterable[Header], removed: Iterable[str]
+) -> None:
     common.body_mutation.body = body
     common.clear_route_cache = True
     _headers(common.header_mutation, headers)
     common.header_mutation.remove_headers.extend(removed)
+
+
+def routed_at_once(
+    body: bytes, headers: Iterable[Header], removed: Iterable[str], plan: str = "", *, reply: bool
+) -> bytes:
+    """Answers request headers that came with the body: replaces it, as ``routed_request`` does.
+
+    Args:
+        body: the new body.
+        headers: set on the request.
+        removed: names of headers that are taken off the request.
+        plan: for the second try; empty: there is none.
+        reply: Envoy sends the reply's headers.
+    """
+    answer = ext_proc.ProcessingResponse(mode_override=_REPLY_HEADERS if reply else _UNTOUCHED)
+    common = answer.request_headers.response
+    common.status = ext_proc.CommonResponse.CONTINUE_AND_REPLACE
+    _change(common, body, headers, removed)
+    _plan(answer, plan)
     return _bytes(answer)
 
 
-def routed_headers(headers: Iterable[Header], removed: Iterable[str]) -> bytes:
+def routed_headers(headers: Iterable[Header], removed: Iterable[str], plan: str = "") -> bytes:
     """Answers request headers that have waited for the body, as ``routed_request`` does."""
     answer = ext_proc.ProcessingResponse()
+    _plan(answer, plan)
     common = answer.request_headers.response
     common.clear_route_cache = True
     _headers(common.header_mutation, headers)

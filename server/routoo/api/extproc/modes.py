@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Final
@@ -10,6 +11,8 @@ from envoy.extensions.filters.http.ext_proc.v3.processing_mode_pb2 import Proces
 
 from routoo.errors import InvalidRequestError
 
+BESIDE: Final = "routoo.request"
+"""The namespace of the metadata in which Envoy sends a short body together with the headers."""
 Message = Any  # envoy.service.ext_proc.v3.ProcessingRequest; it has no types
 
 
@@ -39,12 +42,14 @@ class Modes:
     Attributes:
         request: of the request's body.
         reply: of the reply's body.
+        body: the body, where it came with the headers; None: it comes later.
         waits: whether the headers wait for their answer while the body is sent already, so that
             the body may decide about them.
     """
 
     request: BodyMode = BodyMode.ASKED
     reply: BodyMode = BodyMode.ASKED
+    body: bytes | None = None
     waits: bool = True
 
     @property
@@ -75,7 +80,7 @@ def modes_of(first: Message) -> Modes:
         InvalidRequestError: they are for bodies that are no LLM's.
     """
     if not first.HasField("protocol_config"):
-        return _ASKED
+        return _asked(first)
     told = first.protocol_config
     request, reply = _KINDS.get(told.request_body_mode), _KINDS.get(told.response_body_mode)
     if request is None or reply is None:
@@ -84,6 +89,18 @@ def modes_of(first: Message) -> Modes:
             " FULL_DUPLEX_STREAMED"
         )
     if request is BodyMode.ASKED:
-        return _ASKED
+        return _asked(first)
     waits = request is not BodyMode.STREAMED or told.send_body_without_waiting_for_header_response
-    return Modes(request, reply, waits)
+    return Modes(request, reply, waits=waits)
+
+
+def _asked(first: Message) -> Modes:
+    """Returns the mode of Envoys that are asked; what is no body in their metadata is not read."""
+    told = first.metadata_context.filter_metadata
+    if BESIDE not in told:
+        return _ASKED
+    try:
+        body = binascii.a2b_base64(told[BESIDE].fields["body"].string_value)
+    except ValueError:
+        return _ASKED
+    return Modes(body=body) if body else _ASKED

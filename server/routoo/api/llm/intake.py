@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from routoo.api.aside import LARGE_BYTES
-from routoo.api.llm.bodies.arm_fields import arm_fields
+from routoo.api.llm.bodies.arm_fields import changes_for
+from routoo.api.llm.bodies.edits import changed
 from routoo.api.llm.bodies.request_body import may_name, read_body
 from routoo.api.llm.content_coding import decoded
 from routoo.api.llm.named_models import EVERY_NAME
 from routoo.api.llm.refusal import Refusal, too_large, unreadable
 from routoo.api.llm.router import Routed, told_of
 from routoo.errors import TooLargeError, UnreadableBodyError
-from routoo.routing.arms.parameters import LIMIT_FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from routoo.api.llm.router import Head, Router
     from routoo.api.security.gate import Admission
     from routoo.config.processor import ProcessorSettings
+    from routoo.routing.decision import FallbackArm
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,11 @@ class Accepted:
             found = Routed(one.model, one.arm, told_of(one, decision.decision_id), decision)
             yield replace(self, found=found, longest=one.max_output_tokens)
 
+    @property
+    def streams(self) -> bool:
+        """Whether the reply is to be streamed, so that it begins long before it is complete."""
+        return self.body.values.get("stream") is True
+
     def rewritten(self, settings: ProcessorSettings, name: str | None = None) -> bytes:
         """Returns the body for the model: with its name, its arm's fields, and a longest answer.
 
@@ -57,13 +63,24 @@ class Accepted:
             settings: of the processor.
             name: the model's name at its provider; None: the pool's, or the caller's own.
         """
-        found, api = self.found, self.head.api
-        fields = {} if found.arm is None else arm_fields(self.body, found.arm, api)
-        if settings.cap_answers and self.longest is not None:
-            fields[LIMIT_FIELDS[api][0]] = b"%d" % self.longest
+        return changed(self.body.data, self.changes(settings, name))
+
+    def changes(
+        self, settings: ProcessorSettings, name: str | None = None
+    ) -> dict[tuple[int, int], bytes]:
+        """Returns the changes of the body for the model, see ``RequestBody.changes``."""
+        found = self.found
+        longest = self.longest if settings.cap_answers else None
         if name is None and not found.is_named:
             name = found.model
-        return self.body.rewritten(name, fields)
+        return changes_for(self.body, self.head.api, name, found.arm, longest)
+
+    def changes_for(
+        self, fallback: FallbackArm, settings: ProcessorSettings
+    ) -> dict[tuple[int, int], bytes]:
+        """Returns the changes of the body, as it came, for a fallback instead of the model."""
+        longest = fallback.max_output_tokens if settings.cap_answers else None
+        return changes_for(self.body, self.head.api, fallback.model, fallback.arm, longest)
 
 
 async def decided(

@@ -108,6 +108,13 @@ class Routed:
     decision: Decision | None
     is_named: bool = False
 
+    @property
+    def fallback(self) -> FallbackArm | None:
+        """The model to ask where the upstream fails; None: there is none, or it is named."""
+        if self.decision is None or self.is_named:
+            return None
+        return next(iter(self.decision.fallbacks()), None)
+
 
 class Router:
     """Decides for the processor; keeps no state of a request.
@@ -340,6 +347,7 @@ def _request(
         else asked.media.amounts(processor.media, processor.tokens_per_image),
         service_tier=asked.service_tier,
         named=bool(named),
+        retried=not named,
         api="" if pool.arms is None else head.api,
         # A body that names its model stays as it is: without an effort, the usual one is meant.
         effort=own.effort or (DEFAULT_EFFORT if named and pool.arms is not None else ""),
