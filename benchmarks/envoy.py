@@ -52,6 +52,8 @@ LEAST_PER_S = 800.0
 LOG_WITHIN_S = 5.0
 MOST_ADDED_BY_DOORS_MS = 3.0
 LEAST_OVER_LITELLM = 12.0
+LITELLM = "LiteLLM"
+SLOW_WARM_UP_S, SLOW_DURATION_S = 8.0, 10.0
 SERVE = (
     *(sys.executable, "-c", "import sys; from routoo.cli import main; sys.exit(main())"),
     "serve",
@@ -160,15 +162,18 @@ def measure_doors(options: Namespace) -> dict[str, Any]:
         ways = {"Envoy alone": plain, "Envoy, processor": routed, "doors": routoo.field("http")}
         if options.litellm:
             litellm_at = running.enter_context(litellm(Path(folder), options.litellm, port))
-            ways["LiteLLM"] = litellm_at
+            ways[LITELLM] = litellm_at
         for concurrency in CONCURRENCIES:
             tell(f"concurrency {concurrency}")
             load = Load(concurrency, effort.warm_up_s, effort.duration_s, per_connection=1)
+            # It answers none of 32 callers in the time in which others answer a thousand times.
+            slow = Load(concurrency, SLOW_WARM_UP_S, SLOW_DURATION_S, per_connection=1)
             samples: dict[str, list[Sample]] = {name: [] for name in ways}
             for _ in range(effort.rounds):
                 for name, address in ways.items():
                     url = f"http://{address}{PATH}"
-                    samples[name].append(client.post(url, body, load, H1_OPTIONS))
+                    run_load = slow if name == LITELLM else load
+                    samples[name].append(client.post(url, body, run_load, H1_OPTIONS))
             rows += [
                 {"callers": concurrency, "way": name, **_medians(found)}
                 for name, found in samples.items()
@@ -188,8 +193,8 @@ def _targets_of_doors(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     fewest, most = CONCURRENCIES
     added = found[fewest, "doors"]["p50_ms"] - found[fewest, "Envoy alone"]["p50_ms"]
     targets = [_target("added p50 at 1, ms", added, MOST_ADDED_BY_DOORS_MS, "<=")]
-    if (most, "LiteLLM") in found:
-        ratio = found[most, "doors"]["requests_per_s"] / found[most, "LiteLLM"]["requests_per_s"]
+    if (most, LITELLM) in found:
+        ratio = found[most, "doors"]["requests_per_s"] / found[most, LITELLM]["requests_per_s"]
         targets.append(_target("requests/s over LiteLLM's", ratio, LEAST_OVER_LITELLM, ">="))
     return targets
 
