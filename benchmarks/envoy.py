@@ -4,6 +4,9 @@ Two Envoys with deploy/envoy/envoy.yaml, one of them without the processor, are 
 one run, before the same upstream: a third Envoy that answers the same bytes to everything. Every
 figure is the median of the rounds, every difference the median of the rounds' own differences.
 
+With ``--doors``, the doors of Routoo's own HTTP front stand beside the two Envoys, and a LiteLLM
+proxy with one worker, if ``--litellm`` names its command.
+
 The client is h2load over HTTP/1.1, a connection per caller. Every reply has to be 200, and the
 processor's own counters have to show that each request was routed and each reply's usage read.
 """
@@ -17,6 +20,7 @@ import statistics
 import sys
 import time
 import urllib.request
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,13 +31,15 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from harness.command import make_parser, progress, run, wide_console
-from harness.envoys import envoys
+from harness.envoys import envoys, litellm, upstream
 from harness.load import H2load, Load, LoadError
 from harness.process import ServerProcess, StartError
 from harness.prompts import varied_prompts
 
 if TYPE_CHECKING:
     from argparse import Namespace
+
+    from rich.console import Console
 
     from harness.load import Sample
 
@@ -44,6 +50,14 @@ H1_OPTIONS = ("--h1", "--header", "content-type: application/json")
 MOST_ADDED_MS = 2.5
 LEAST_PER_S = 800.0
 LOG_WITHIN_S = 5.0
+MOST_ADDED_BY_DOORS_MS = 3.0
+LEAST_OVER_LITELLM = 12.0
+LITELLM = "LiteLLM"
+SLOW_WARM_UP_S, SLOW_DURATION_S = 8.0, 10.0
+SERVE = (
+    *(sys.executable, "-c", "import sys; from routoo.cli import main; sys.exit(main())"),
+    "serve",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +80,11 @@ def measure(options: Namespace) -> dict[str, Any]:
         LoadError: a call failed, or a request was not routed.
         StartError: a server did not start or stop as it should.
     """
+    if options.doors:
+        return measure_doors(options)
     effort = QUICK if options.quick else FULL
     client = H2load()
-    prompt = " ".join(varied_prompts(8))[:300]
-    body = json.dumps(
-        {"model": "auto", "messages": [{"role": "user", "content": prompt}], "max_tokens": 256}
-    ).encode()
+    body = _body()
     environment = os.environ | {
         "ROUTOO_LISTEN": "127.0.0.1:0",
         "ROUTOO_HTTP__LISTEN": "",
@@ -80,13 +93,13 @@ def measure(options: Namespace) -> dict[str, Any]:
         "ROUTOO_PROCESSOR__ENABLED": "true",
         "ROUTOO_PROCESSOR__USAGE_FROM": options.usage_from,
     }
-    command = [sys.executable, "-c", "import sys; from routoo.cli import main; sys.exit(main())"]
     rows = []
     with (
         progress() as tell,
         TemporaryDirectory() as folder,
-        ServerProcess.start([*command, "serve"], environment) as routoo,
-        envoys(Path(folder), routoo.address) as (routed, plain),
+        ServerProcess.start(SERVE, environment) as routoo,
+        upstream(Path(folder)) as port,
+        envoys(Path(folder), routoo.address, port) as (routed, plain),
     ):
         metrics = routoo.field("metrics")
         for concurrency in CONCURRENCIES:
@@ -113,17 +126,89 @@ def measure(options: Namespace) -> dict[str, Any]:
         "rows": rows,
         "processor_counts": counted,
         "resident_mb": resident_mb,
-        "targets": [
-            {
-                "what": what,
-                "measured": measured,
-                "bound": bound,
-                "sign": sign,
-                "met": measured <= bound if sign == "<=" else measured >= bound,
-            }
-            for what, measured, bound, sign in targets
-        ],
+        "targets": [_target(*target) for target in targets],
     }
+
+
+def measure_doors(options: Namespace) -> dict[str, Any]:
+    """Measures all ways in front of the same upstream, one after the other in each round.
+
+    Raises:
+        LoadError: a call failed.
+        StartError: a server did not start or stop as it should.
+    """
+    effort = QUICK if options.quick else FULL
+    client = H2load()
+    body = _body()
+    rows: list[dict[str, Any]] = []
+    with (
+        progress() as tell,
+        ExitStack() as running,
+        TemporaryDirectory() as folder,
+        upstream(Path(folder)) as port,
+    ):
+        entries = {"*": {"base_url": f"http://127.0.0.1:{port}/v1"}}
+        environment = os.environ | {
+            "ROUTOO_LISTEN": "127.0.0.1:0",
+            "ROUTOO_METRICS__ENABLED": "false",
+            "ROUTOO_HTTP__LISTEN": "127.0.0.1:0",
+            "ROUTOO_PROXY__KNOWN_PROVIDERS": "false",
+            "ROUTOO_PROXY__UPSTREAMS": json.dumps(entries),
+            "ROUTOO_PROCESSOR__ENABLED": "true",
+            "ROUTOO_PROCESSOR__USAGE_FROM": options.usage_from,
+        }
+        routoo = running.enter_context(ServerProcess.start(SERVE, environment))
+        routed, plain = running.enter_context(envoys(Path(folder), routoo.address, port))
+        ways = {"Envoy alone": plain, "Envoy, processor": routed, "doors": routoo.field("http")}
+        if options.litellm:
+            litellm_at = running.enter_context(litellm(Path(folder), options.litellm, port))
+            ways[LITELLM] = litellm_at
+        for concurrency in CONCURRENCIES:
+            tell(f"concurrency {concurrency}")
+            load = Load(concurrency, effort.warm_up_s, effort.duration_s, per_connection=1)
+            # It answers none of 32 callers in the time in which others answer a thousand times.
+            slow = Load(concurrency, SLOW_WARM_UP_S, SLOW_DURATION_S, per_connection=1)
+            samples: dict[str, list[Sample]] = {name: [] for name in ways}
+            for _ in range(effort.rounds):
+                for name, address in ways.items():
+                    url = f"http://{address}{PATH}"
+                    run_load = slow if name == LITELLM else load
+                    samples[name].append(client.post(url, body, run_load, H1_OPTIONS))
+            rows += [
+                {"callers": concurrency, "way": name, **_medians(found)}
+                for name, found in samples.items()
+            ]
+    return {
+        "benchmark": "doors",
+        "machine": {"cpus": os.cpu_count(), "system": platform.platform()},
+        "python": platform.python_version(),
+        "body_bytes": len(body),
+        "rows": rows,
+        "targets": _targets_of_doors(rows),
+    }
+
+
+def _targets_of_doors(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    found = {(row["callers"], row["way"]): row for row in rows}
+    fewest, most = CONCURRENCIES
+    added = found[fewest, "doors"]["p50_ms"] - found[fewest, "Envoy alone"]["p50_ms"]
+    targets = [_target("added p50 at 1, ms", added, MOST_ADDED_BY_DOORS_MS, "<=")]
+    if (most, LITELLM) in found:
+        ratio = found[most, "doors"]["requests_per_s"] / found[most, LITELLM]["requests_per_s"]
+        targets.append(_target("requests/s over LiteLLM's", ratio, LEAST_OVER_LITELLM, ">="))
+    return targets
+
+
+def _target(what: str, measured: float, bound: float, sign: str) -> dict[str, Any]:
+    met = measured <= bound if sign == "<=" else measured >= bound
+    return {"what": what, "measured": measured, "bound": bound, "sign": sign, "met": met}
+
+
+def _body() -> bytes:
+    prompt = " ".join(varied_prompts(8))[:300]
+    return json.dumps(
+        {"model": "auto", "messages": [{"role": "user", "content": prompt}], "max_tokens": 256}
+    ).encode()
 
 
 def _compare(
@@ -180,6 +265,15 @@ def _counts(metrics: str) -> dict[str, int]:
 def show(result: dict[str, Any]) -> None:
     """Prints the result as tables."""
     console = wide_console()
+    if result["benchmark"] == "doors":
+        table = Table(title="The same requests by each way", box=SIMPLE_HEAD)
+        for column in ("callers", "way", "requests/s", "p50 ms", "p99 ms"):
+            table.add_column(column, justify="right")
+        for row in result["rows"]:
+            figures = (f"{row[name]:,.3g}" for name in ("requests_per_s", "p50_ms", "p99_ms"))
+            table.add_row(str(row["callers"]), row["way"], *figures)
+        _show_targets(console, table, result)
+        return
     table = Table(title="Through Envoy, with the processor | without", box=SIMPLE_HEAD)
     for column in ("callers", "requests/s", "p50 ms", "p99 ms", "added p50 ms"):
         table.add_column(column, justify="right")
@@ -192,6 +286,10 @@ def show(result: dict[str, Any]) -> None:
             f"{routed['p99_ms']:.3g} | {plain['p99_ms']:.3g}",
             f"{row['added_p50_ms']:.3g}",
         )
+    _show_targets(console, table, result)
+
+
+def _show_targets(console: Console, table: Table, result: dict[str, Any]) -> None:
     console.print(table)
     for target in result["targets"]:
         verdict = "met" if target["met"] else "missed"
@@ -204,6 +302,8 @@ def show(result: dict[str, Any]) -> None:
 def main() -> int:
     parser = make_parser(__doc__, quick="under 20 s instead of under 80 s")
     parser.add_argument("--usage-from", choices=("access_log", "reply"), default="access_log")
+    parser.add_argument("--doors", action="store_true", help="the ways in beside each other")
+    parser.add_argument("--litellm", metavar="PATH", help="with --doors: the command litellm")
     return run(parser.parse_args(), measure, show, errors=(LoadError, StartError))
 
 

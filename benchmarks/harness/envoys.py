@@ -8,6 +8,7 @@ Routoo.
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 SHIPPED = Path(__file__).resolve().parents[2] / "deploy" / "envoy" / "envoy.yaml"
 READY_WITHIN_S = 20.0
+LITELLM_READY_WITHIN_S = 180.0
 REPLY = json.dumps(
     {
         "id": "chatcmpl-1",
@@ -44,15 +46,25 @@ REPLY = json.dumps(
 
 
 @contextmanager
-def envoys(folder: Path, processor_address: str) -> Iterator[tuple[str, str]]:
-    """Runs the Envoys, and yields the HOST:PORT with the processor and that without it.
+def upstream(folder: Path) -> Iterator[int]:
+    """Runs the Envoy that is the upstream, and yields its port.
+
+    Raises:
+        StartError: it did not start.
+    """
+    port = free_port()
+    with envoy(folder, _upstream(port), port):
+        yield port
+
+
+@contextmanager
+def envoys(folder: Path, processor_address: str, upstream_port: int) -> Iterator[tuple[str, str]]:
+    """Runs the other two, and yields the HOST:PORT with the processor and that without it.
 
     Raises:
         StartError: an Envoy did not start.
     """
-    upstream_port = free_port()
     with ExitStack() as running:
-        running.enter_context(envoy(folder, _upstream(upstream_port), upstream_port))
         addresses = []
         for with_processor in (True, False):
             config, port = _proxy(processor_address, upstream_port, with_processor=with_processor)
@@ -155,8 +167,10 @@ def envoy(folder: Path, config: dict[str, Any], port: int) -> Iterator[None]:
         process.wait()
 
 
-def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    until_s = time.monotonic() + READY_WITHIN_S
+def _wait(
+    process: subprocess.Popen[bytes], port: int, log: Path, within_s: float = READY_WITHIN_S
+) -> None:
+    until_s = time.monotonic() + within_s
     while time.monotonic() < until_s and process.poll() is None:
         with closing(socket.socket()) as one:
             if one.connect_ex(("127.0.0.1", port)) == 0:
@@ -171,3 +185,44 @@ def free_port() -> int:
     with closing(socket.socket()) as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])
+
+
+@contextmanager
+def litellm(folder: Path, command: str, upstream_port: int) -> Iterator[str]:
+    """Runs a LiteLLM proxy with one worker before the upstream, and yields its HOST:PORT.
+
+    Args:
+        folder: of its configuration and its log.
+        command: the path of ``litellm``, in an environment of its own.
+        upstream_port: of the upstream.
+
+    Raises:
+        StartError: it did not start.
+    """
+    port, file, log = _free_port(), folder / "litellm.yaml", folder / "litellm.log"
+    parameters = {
+        "model": "openai/any",
+        "api_base": f"http://127.0.0.1:{upstream_port}/v1",
+        "api_key": "none",
+    }
+    config = {
+        "model_list": [{"model_name": "auto", "litellm_params": parameters}],
+        "general_settings": {"dangerously_permit_weak_or_unset_master_key": True},
+    }
+    file.write_text(yaml.safe_dump(config), encoding="utf-8")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment |= {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"}
+    options = ("--host", "127.0.0.1", "--num_workers", "1", "--telemetry", "False")
+    with log.open("w") as told:
+        process = subprocess.Popen(
+            [command, "--config", str(file), "--port", str(port), *options],
+            env=environment,
+            stdout=told,
+            stderr=told,
+        )
+        try:
+            _wait(process, port, log, LITELLM_READY_WITHIN_S)
+            yield f"127.0.0.1:{port}"
+        finally:
+            process.kill()
+            process.wait()

@@ -121,9 +121,9 @@ class ProxySettings(Section):
     """Whether providers that are known are asked without being listed under ``upstreams``, if their
     key stands in the environment under its usual name."""
     upstreams: Mapping[str, UpstreamSettings] = Field(default_factory=dict)
-    """By a model of the pool, by a provider (the part of a model's name before the first slash), or
-    by ``*`` for all others: where requests for it go. A model without one cannot be reached through
-    these doors."""
+    """Where requests go: by a model of the pool, by its provider (``provider`` in the pool, or else
+    the part of its name before the first slash), or by ``*`` for all others. A model without an
+    entry cannot be reached through these doors."""
     retry_on: tuple[int, ...] = (408, 409, 425, 429, 500, 502, 503, 504, 529)
     """Statuses of a provider after which the next fallback of the decision is asked."""
     max_error_bytes: int = Field(default=64 * 1024, ge=0, le=16 * 1024 * 1024)

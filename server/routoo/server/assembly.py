@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from routoo import __version__
 from routoo.api.extproc.factory import check_processor
+from routoo.api.http.proxy.factory import check_doors, upstream_findings
 from routoo.api.security.entrance import Entrance
 from routoo.calibration.cascade_file import load_rule, rule_values
 from routoo.calibration.startup import with_price
@@ -74,6 +75,8 @@ def load_components(
     pool = load_pool(settings.pool) if pool is None else pool
     if settings.processor.enabled:
         check_processor(settings.processor, pool)
+    if settings.http.enabled and settings.proxy.enabled:
+        check_doors(settings, pool)
     check_workers(settings)
     check_limits(settings, pool)
     check_cascade(settings)
@@ -164,6 +167,7 @@ def check(settings: Settings) -> list[str]:
         f"shadow price: {parts.price:.6g} score per USD for ${most_usd:g} a request",
         f"expected: mean score {point.mean_score:.3f} at ${point.mean_cost_usd:.3g} a request",
         f"busiest model: {busiest[1]}, {busiest[0]:.0%} of the requests",
+        *upstream_findings(settings, parts.pool),
         *memory_findings(need, settings.workers, container_bytes()),
     ]
 

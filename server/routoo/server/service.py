@@ -20,6 +20,7 @@ from grpc_reflection.v1alpha import reflection
 
 from routoo.api.calls import Calls
 from routoo.api.extproc.factory import open_processor
+from routoo.api.http.proxy.factory import open_doors
 from routoo.api.llm.metrics import ExchangeCounts
 from routoo.api.memory.in_flight import InFlight
 from routoo.api.overload import Overload
@@ -369,12 +370,11 @@ class Service:
 
     async def _open_http(self) -> HttpServer:
         # Imported where it serves: its libraries take memory and time.
-        from routoo.api.http.proxy.doors import LlmDoors  # noqa: PLC0415
         from routoo.server.http_server import open_http  # noqa: PLC0415
 
         if self._settings.proxy.enabled:
             tracing = self.telemetry.tracing
-            self.proxy = LlmDoors(self.current, self._calls, self._exchanges, tracing)
+            self.proxy = open_doors(self.current, self._calls, self._exchanges, tracing)
 
         return await open_http(
             self.current,

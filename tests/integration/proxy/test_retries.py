@@ -95,3 +95,19 @@ async def test_nothing_is_tried_again_once_the_reply_has_begun(tmp_path: Path) -
             with pytest.raises(httpx.RemoteProtocolError):
                 await client.post(PATH, json={**CHAT, "stream": True})
             assert one.upstream.received == []
+
+
+async def test_providers_that_fail_are_left_out(tmp_path: Path) -> None:
+    model = await chosen_model(tmp_path)
+    reply = b"HTTP/1.1 429 -\r\nretry-after: 30\r\ncontent-length: 0\r\n\r\n"
+    async with raw_upstream(sends(reply)) as broken:
+        entries = {model: {"base_url": f"http://127.0.0.1:{broken.port}/v1"}, "*": {}}
+        async with (
+            proxied(tmp_path, entries=entries) as one,
+            httpx.AsyncClient(base_url=one.url) as client,
+        ):
+            for _ in range(5):
+                answered = await client.post(PATH, json=CHAT)
+                assert answered.status_code == 200
+                assert answered.headers["x-routoo-model"] != model
+            assert broken.requests == 1

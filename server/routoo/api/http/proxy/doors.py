@@ -108,6 +108,11 @@ class LlmDoors:
         ]
         return [*requests, *catalogue.doors(partial(self._refuse, "messages"))]
 
+    @property
+    def reached(self) -> tuple[str, ...]:
+        """The models whose providers can be reached, in the pool's order."""
+        return self._upstreams().reached
+
     async def close(self, grace_s: float) -> None:
         """Waits for the replies under way, and books those that take longer at the estimate.
 
@@ -218,7 +223,14 @@ class LlmDoors:
         else:
             self._tally.request("passed" if found.is_named else "fallback")
         return Forwarding(
-            call, first, attempts, self._current.settings, self._tally, self._let_go, path
+            call,
+            first,
+            attempts,
+            self._current.settings,
+            self._tally,
+            self._let_go,
+            self._current.engine.accounting.health,
+            path,
         )
 
     def _let_go(self, call: HttpCall) -> None:

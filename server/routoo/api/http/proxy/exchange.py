@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from time import monotonic, perf_counter
+from time import monotonic, perf_counter, time
 from typing import TYPE_CHECKING, Final
 
 from routoo.api.http.proxy.forwarded_headers import to_caller, to_provider
@@ -11,6 +11,8 @@ from routoo.api.http.proxy.provider import AttemptError
 from routoo.api.http.proxy.relayed_usage import RelayedUsage
 from routoo.api.llm.refusal import Refusal
 from routoo.api.llm.settlement import FIRST_ERROR_STATUS, settled_by
+from routoo.routing.health.failures import Cause, ProviderFailure, cause_of
+from routoo.routing.health.retry_after import retry_after_s_of
 from routoo.routing.outcome import OutcomeReport
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from routoo.api.llm.intake import Accepted
     from routoo.api.llm.metrics import ExchangeCounts
     from routoo.config.settings import Settings
+    from routoo.engine.health.tracker import ProviderHealth
 
     Attempt = tuple[Accepted, UpstreamTarget]
 
@@ -44,6 +47,7 @@ class Forwarding:
         settings: in force when it was decided.
         tally: counts how the reply has ended.
         let_go: gives the memory of the request back; called once the reply begins to pass.
+        health: is told of providers that fail; None: nobody keeps it.
         path: of the request, from ``/v1`` on; empty: that of its API.
     """
 
@@ -55,11 +59,16 @@ class Forwarding:
         settings: Settings,
         tally: ExchangeCounts,
         let_go: Callable[[HttpCall], None],
+        health: ProviderHealth | None = None,
         path: str = "",
     ) -> None:
         self._call = call
         self._attempt: Attempt | None = first
         self._let_go = let_go
+        self._health = health
+        self._status = 0
+        self._failure: ProviderFailure | None = None
+        self._asked_s = 0.0
         self._others = others
         self._settings = settings
         self._tally = tally
@@ -92,21 +101,23 @@ class Forwarding:
         # No variable holds the request: its body may be large, and the reply long.
         while self._attempt is not None:
             self._found = self._attempt[0].found
-            self._error, self._may_have_worked = "", False
+            self._begin_attempt()
             provider = self._attempt[1].provider
             provider.enter()
             try:
                 reply = await self._sent(*self._attempt)
-                failed = reply.status in self._settings.proxy.retry_on
-                if failed and self._next():
+                self._note(reply)
+                if reply.status in self._settings.proxy.retry_on and self._next():
                     await reply.drop(self._settings.proxy.max_error_bytes)
                     continue
                 await self._pass(reply)
             except AttemptError as error:
                 if self._began:
+                    self._failure = self._failure_of(error)
                     raise
                 self._error = str(error)
                 self._may_have_worked = error.may_have_worked
+                self._failure = self._failure_of(error)
                 refusal = _refusal(error, self._found.model)
                 if not self._next():
                     return refusal
@@ -116,6 +127,27 @@ class Forwarding:
                 await provider.leave()
         return refusal
 
+    def _begin_attempt(self) -> None:
+        self._error, self._may_have_worked = "", False
+        self._status, self._failure = 0, None
+        self._asked_s = monotonic()
+
+    def _note(self, reply: ProviderReply) -> None:
+        """Notes what the headers of a reply tell of the provider."""
+        self._status = reply.status
+        cause = cause_of(reply.status)
+        if cause is not Cause.NONE:
+            told = retry_after_s_of(reply.header(b"retry-after"), time())
+            self._failure = ProviderFailure.of(cause, told)
+
+    def _failure_of(self, error: AttemptError) -> ProviderFailure | None:
+        """Returns the failure of a provider without a reply; None: its time was the caller's."""
+        remaining_s = self._call.time_remaining()
+        hurried = remaining_s is not None and remaining_s <= 0
+        if hurried and error.cause is Cause.TIMEOUT:
+            return None
+        return ProviderFailure.of(error.cause)
+
     def _next(self) -> bool:
         """Turns to the next fallback; False: there is none, or no time for it."""
         remaining_s = self._call.time_remaining()
@@ -123,6 +155,9 @@ class Forwarding:
             return False
         following = next(self._others, None)
         if following is not None:
+            # The last attempt is told with the outcome, this one is not.
+            if self._health is not None and self._failure is not None:
+                self._health.failed(self._found.model, self._failure, self._asked_s)
             self._attempt = following
         return following is not None
 
@@ -152,7 +187,9 @@ class Forwarding:
         try:
             if _FIRST_REDIRECT <= status < FIRST_ERROR_STATUS or status < 200:
                 raise AttemptError(
-                    502, f"it replied with HTTP status {status}", may_have_worked=False
+                    Cause.SERVER_ERROR,
+                    f"it replied with HTTP status {status}",
+                    may_have_worked=False,
                 )
             if status >= FIRST_ERROR_STATUS:
                 self._error = f"HTTP status {status}"
@@ -191,9 +228,12 @@ class Forwarding:
         if decision is None:
             return None
         model = self._found.model
-        answered_by = "" if model == decision.model else model
-        found = self._outcome(decision.decision_id, gone=gone)
-        return replace(found, model=answered_by) if answered_by else found
+        return replace(
+            self._outcome(decision.decision_id, gone=gone),
+            model="" if model == decision.model else model,
+            status=self._status,
+            failure=self._failure,
+        )
 
     def _outcome(self, decision_id: str, *, gone: bool) -> OutcomeReport:
         if self._error:

@@ -18,6 +18,7 @@ import aiohttp
 from yarl import URL
 
 from routoo.errors import ConfigError
+from routoo.routing.health.failures import Cause
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -40,12 +41,14 @@ class AttemptError(Exception):
     """A provider gave no reply, or none that is HTTP.
 
     Attributes:
+        cause: the way in which it failed.
         status: the HTTP status with which the caller is told.
         may_have_worked: whether the request may have reached the provider, which then bills it.
     """
 
-    def __init__(self, status: int, message: str, *, may_have_worked: bool) -> None:
-        self.status = status
+    def __init__(self, cause: Cause, message: str, *, may_have_worked: bool = True) -> None:
+        self.cause = cause
+        self.status = 504 if cause is Cause.TIMEOUT else 502
         self.may_have_worked = may_have_worked
         super().__init__(message)
 
@@ -99,9 +102,9 @@ class ProviderReply:
                     return
                 yield piece
         except TimeoutError:
-            raise AttemptError(504, "no byte came for too long", may_have_worked=True) from None
+            raise AttemptError(Cause.TIMEOUT, "no byte came for too long") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise AttemptError(502, type(error).__name__, may_have_worked=True) from None
+            raise AttemptError(Cause.RESET, type(error).__name__) from None
 
     async def drop(self, most_bytes: int) -> None:
         """Reads the rest of a reply that nobody wants, if it is short, or ends its connection."""
@@ -183,16 +186,15 @@ class Provider:
                     allow_redirects=False,
                     proxy=self._proxy,
                 )
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            status = 504 if isinstance(error, TimeoutError) else 502
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
             raise AttemptError(
-                status, "the connection was not established", may_have_worked=False
+                Cause.CONNECTION, "the connection was not established", may_have_worked=False
             ) from None
         except TimeoutError:
-            raise AttemptError(504, "it did not reply in time", may_have_worked=True) from None
+            raise AttemptError(Cause.TIMEOUT, "it did not reply in time") from None
         except (aiohttp.ClientError, OSError, ValueError):
             raise AttemptError(
-                502, "it closed the connection, or its reply is no HTTP", may_have_worked=True
+                Cause.RESET, "it closed the connection, or its reply is no HTTP"
             ) from None
         return ProviderReply(reply, self.settings.idle_timeout_s)
 

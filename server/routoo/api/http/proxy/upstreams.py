@@ -57,14 +57,18 @@ class Upstreams:
     def __init__(self, settings: ProxySettings, pool: Pool) -> None:
         self._pool = pool
         self._models = tuple(dict.fromkeys(model.name for model in pool.models))
-        _check_names(settings, self._models)
+        providers = {model.name: model.provider or model.name for model in pool.models}
+        _check_names(settings, providers)
         self._providers: dict[str, Provider] = {}
         self._targets: dict[tuple[str, ApiForm], tuple[UpstreamTarget, ...]] = {}
         self._offered: dict[ApiForm, tuple[str, ...] | None] = {}
         self._offered_by: ProcessorSettings | None = None
         self._lacking: list[bool] = []
         for model in self._models:
-            found = [self._target(model, name, one) for name, one in _entries(settings, model)]
+            found = [
+                self._target(model, name, one)
+                for name, one in _entries(settings, model, providers[model])
+            ]
             for form in FORMS.values():
                 speaking = tuple(one for one in found if form in one.provider.forms)
                 self._targets[model, form] = speaking
@@ -160,13 +164,14 @@ class Upstreams:
         )
 
 
-def _entries(settings: ProxySettings, model: str) -> Iterator[tuple[str, UpstreamSettings]]:
-    """Yields the entries that stand for a model, the first choice first."""
-    maker = model.partition("/")[0]
-    for name in (model, maker, EVERY_MODEL):
+def _entries(
+    settings: ProxySettings, model: str, provider: str
+) -> Iterator[tuple[str, UpstreamSettings]]:
+    """Yields the entries that stand for a model of a provider, the first choice first."""
+    for name in dict.fromkeys((model, provider, EVERY_MODEL)):
         if name in settings.upstreams:
             yield name, _completed(name, settings.upstreams[name])
-    for name in (maker, EVERY_MODEL) if settings.known_providers else ():
+    for name in (provider, EVERY_MODEL) if settings.known_providers else ():
         known = KNOWN.get(name)
         if known is None or name in settings.upstreams:
             continue
@@ -189,17 +194,18 @@ def _completed(name: str, settings: UpstreamSettings) -> UpstreamSettings:
     return settings.model_copy(update=taken)
 
 
-def _check_names(settings: ProxySettings, models: tuple[str, ...]) -> None:
-    makers = {model.partition("/")[0] for model in models}
+def _check_names(settings: ProxySettings, providers: Mapping[str, str]) -> None:
+    """Refuses entries that stand for nothing; gets the provider of each model."""
+    known = sorted(set(providers.values()))
     for name, entry in settings.upstreams.items():
-        if name not in models and name not in makers and name != EVERY_MODEL:
+        if name not in providers and name not in known and name != EVERY_MODEL:
             raise ConfigError(
                 f"proxy.upstreams: {name!r} is no model of the pool, no provider of one, and not"
-                f" {EVERY_MODEL!r}; providers are {', '.join(sorted(makers))}"
+                f" {EVERY_MODEL!r}; providers are {', '.join(known)}"
             )
         for model in entry.upstream_models:
-            if model not in models:
+            if model not in providers:
                 raise ConfigError(
                     f"proxy.upstreams.{name}.upstream_models: {model!r} is no model of the pool;"
-                    f" it has {', '.join(models)}"
+                    f" it has {', '.join(providers)}"
                 )

@@ -1,0 +1,138 @@
+"""Providers of a pool's models: whose entry counts, whose key there is, and who is missing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pydantic import ValidationError
+
+from routoo.api.http.proxy.upstreams import Upstreams
+from routoo.config.processor import ProcessorSettings
+from routoo.config.proxy import ProxySettings
+from routoo.errors import ConfigError
+from routoo.routing.pool import ModelSpec, Pool
+from support.tiny_pool import LARGE, MEDIUM, SMALL
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HERE = "http://127.0.0.1:1/v1"
+PROCESSOR = ProcessorSettings()
+
+
+@pytest.fixture
+def pool() -> Pool:
+    """Three models of two makers."""
+    names = ("openai/one", "openai/two", "maker/three")
+    bases = (SMALL, MEDIUM, LARGE)
+    return Pool.of(
+        tuple(
+            ModelSpec.model_validate({**base, "name": name})
+            for base, name in zip(bases, names, strict=True)
+        )
+    )
+
+
+@pytest.fixture(autouse=True)
+def no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    for maker in ("OPENAI", "ANTHROPIC", "GEMINI", "DEEPSEEK", "MISTRAL", "OPENROUTER"):
+        monkeypatch.delenv(f"{maker}_API_KEY", raising=False)
+
+
+def upstreams(pool: Pool, known: bool = False, **entries: Any) -> Upstreams:  # noqa: FBT001, FBT002
+    settings = ProxySettings.model_validate({"known_providers": known, "upstreams": entries})
+    return Upstreams(settings, pool)
+
+
+def test_a_known_provider_needs_its_key_alone(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert upstreams(pool, known=True).reached == ()
+    monkeypatch.setenv("OPENAI_API_KEY", "key")
+    found = upstreams(pool, known=True)
+    assert found.reached == ("openai/one", "openai/two")
+    target = found.target("openai/one", "chat")
+    assert target is not None
+    assert (target.upstream_model, target.provider.key.value) == ("one", "key")
+    assert found.target("openai/one", "messages") is None
+    assert found.offered("chat", PROCESSOR) == ("openai/one", "openai/two")
+    assert found.offered("messages", PROCESSOR) is None
+    (finding,) = found.findings()
+    assert "maker/three" in finding
+    assert "OPENROUTER_API_KEY" in finding
+    monkeypatch.setenv("OPENROUTER_API_KEY", "other")
+    every = upstreams(pool, known=True)
+    assert every.offered("chat", PROCESSOR) == ()
+    assert every.findings() == []
+    through = every.target("maker/three", "messages")
+    assert through is not None
+    assert through.upstream_model == "maker/three"
+
+
+def test_the_nearest_entry_counts(pool: Pool) -> None:
+    found = upstreams(
+        pool,
+        **{
+            "*": {"base_url": HERE, "apis": ["openai", "anthropic"]},
+            "openai": {"base_url": HERE},
+            "openai/two": {"base_url": HERE, "upstream_models": {"openai/two": "second"}},
+        },
+    )
+    for model, api, entry, name in (
+        ("openai/one", "chat", "openai", "one"),
+        ("openai/one", "messages", "*", "openai/one"),
+        ("openai/two", "chat", "openai/two", "second"),
+        ("maker/three", "chat", "*", "maker/three"),
+    ):
+        target = found.target(model, api)  # type: ignore[arg-type]
+        assert target is not None
+        assert (target.provider.name, target.upstream_model) == (entry, name)
+
+
+def test_a_model_without_its_key_is_left_out_until_there_is_one(pool: Pool, tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text("")
+    found = upstreams(pool, **{"*": {"base_url": HERE, "api_key_file": file}})
+    assert found.offered("chat", PROCESSOR) is None
+
+
+@pytest.mark.parametrize("text", ["two words", "käse", "a\nb"])
+def test_what_is_no_key_is_refused_and_never_shown(pool: Pool, tmp_path: Path, text: str) -> None:
+    file = tmp_path / "key"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as told:
+        upstreams(pool, **{"*": {"base_url": HERE, "api_key_file": file}})
+    assert text not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        {"opneai": {"base_url": HERE}},
+        {"maker": {}},
+        {"openai": {"base_url": HERE, "upstream_models": {"openai/nine": "x"}}},
+        {"openai": {"base_url": HERE, "api_key_file": "/nowhere/key"}},
+        {"openai": {"base_url": HERE, "ca": "/nowhere/ca.pem"}},
+    ],
+)
+def test_entries_that_do_not_fit_are_refused(pool: Pool, entries: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError) as told:
+        upstreams(pool, **entries)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"base_url": "ftp://host/v1"},
+        {"base_url": "https://user:secret@host/v1"},
+        {"base_url": "https://host/v1?key=1"},
+        {"base_url": "host:80"},
+        {"base_url": HERE, "apis": []},
+        {"base_url": HERE, "headers": {"x": "a\r\nb: c"}},
+        {"base_url": HERE, "verify": False, "ca": "ca.pem"},
+        {"base_url": HERE, "key": "sk-1"},
+    ],
+)
+def test_settings_of_an_entry_are_checked(entry: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        ProxySettings.model_validate({"upstreams": {"openai": entry}})
