@@ -3,7 +3,7 @@
 # One virtual environment, extended step by step: `serve` installs the runtime only, `test` adds
 # what trains and tests, `lint` the linters. Each step leaves a stamp and is repeated only when
 # pyproject.toml or constraints.txt change. A Triton server gets one of its own, .triton, what looks at
-# the dependencies another, .supply, and LiteLLM a folder, .litellm.
+# the dependencies another, .supply, and LiteLLM and LangChain folders, .litellm and .langchain.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -35,6 +35,7 @@ DEV_STAMP := $(VENV)/.installed-dev
 TRITON_STAMP := .triton/.installed
 SUPPLY_STAMP := .supply/.installed
 LITELLM_STAMP := .litellm/.installed
+LANGCHAIN_STAMP := .langchain/.installed
 BUF := .tools/buf-$(BUF_VERSION)/node_modules/.bin/buf
 PROTOS := $(wildcard proto/routoo/v1/*.proto)
 
@@ -50,7 +51,7 @@ serve: $(SERVE_STAMP) ## Start the service on 127.0.0.1:50051 (GPU=1 for CUDA, A
 triton: $(CLIENT_STAMP) $(TRITON_STAMP) ## Start a real Triton server with the shipped predictor (ARGS="--repository F")
 	@exec $(BIN)/python deploy/triton/local.py $(ARGS)
 
-test: $(TEST_STAMP) $(TRITON_STAMP) $(LITELLM_STAMP) ## Run all tests (ROUTOO_DATA=folder for those on outcome data, ARGS="-k word")
+test: $(TEST_STAMP) $(TRITON_STAMP) $(LITELLM_STAMP) $(LANGCHAIN_STAMP) ## Run all tests (ROUTOO_DATA=folder for those on outcome data, ARGS="-k word")
 	@# A file's tests stay together: they share what is slow to start.
 	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
 
@@ -154,7 +155,7 @@ audit: $(SUPPLY_STAMP) ## Ask the package index for known vulnerabilities of the
 	  exit 1; }
 
 clean: ## Remove the environment, the tools and every cache (not artifacts/)
-	rm -rf $(VENV) $(VENV)-* .triton .supply .litellm .tools build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-* .triton .supply .litellm .langchain .tools build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -207,6 +208,12 @@ $(LITELLM_STAMP): examples/litellm_requirements.txt | $(TEST_STAMP)
 	@echo "Installing LiteLLM for its example into .litellm, once ..." >&2
 	@rm -rf .litellm
 	@$(PIP) install --no-deps --no-compile --target .litellm --requirement $<
+	@touch $@
+
+$(LANGCHAIN_STAMP): examples/langchain_requirements.txt | $(TEST_STAMP)
+	@echo "Installing LangChain for its example into .langchain, once ..." >&2
+	@rm -rf .langchain
+	@$(PIP) install --no-deps --no-compile --target .langchain --requirement $<
 	@touch $@
 
 $(DEV_STAMP): $(TEST_STAMP)

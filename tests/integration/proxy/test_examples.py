@@ -21,7 +21,10 @@ from support.watched import HANG_S
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
+ROOT = Path(__file__).resolve().parents[3]
+EXAMPLES = ROOT / "examples"
+LANGCHAIN = ROOT / ".langchain"
+RUN_S = 240.0  # the libraries alone take seconds to import
 
 
 @asynccontextmanager
@@ -54,17 +57,33 @@ async def door(
         yield found
 
 
-async def ran(example: str, url: str, folder: Path, *words: str) -> dict[str, list[str]]:
-    """Runs an example; returns what it has printed, by the word before the colon."""
+async def ran(
+    example: str, url: str, folder: Path, *words: str, paths: Path | None = None
+) -> dict[str, list[str]]:
+    """Runs an example; returns what it has printed, by the word before the colon.
+
+    Args:
+        example: its file.
+        url: the door.
+        folder: where it runs.
+        words: its arguments.
+        paths: a folder of further packages; None: it needs none.
+    """
+    found_at = os.pathsep.join(filter(None, [str(paths or ""), os.environ.get("PYTHONPATH", "")]))
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, str(EXAMPLES / example), *words),
-        env={**os.environ, "ROUTOO_URL": url, "NO_PROXY": "*"},
+        env={**os.environ, "ROUTOO_URL": url, "NO_PROXY": "*", "PYTHONPATH": found_at},
         cwd=folder,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    async with asyncio.timeout(HANG_S):
-        out, err = await process.communicate()
+    try:
+        async with asyncio.timeout(RUN_S):
+            out, err = await process.communicate()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        raise
     assert process.returncode == 0, err.decode()
     found: dict[str, list[str]] = {}
     for line in out.decode().splitlines():
@@ -115,3 +134,18 @@ async def test_a_terminal_agent_stays_with_its_model(
     kinds = [item["type"] for item in second["input"]]
     assert kinds == ["message", "function_call", "function_call_output"]
     assert "src" in second["input"][-1]["output"]
+
+
+async def test_a_chain_of_langchain(door: tuple[str, Upstream], tmp_path: Path) -> None:
+    if not (LANGCHAIN / "langchain_openai").is_dir():
+        missing = pytest.fail if os.environ.get("CI") else pytest.skip
+        missing("no LangChain in .langchain; make test installs it there")
+    url, provider = door
+    provider.calls = '{"city": "Paris"}'
+    told = await ran("langchain_chat.py", url, tmp_path, "hard", paths=LANGCHAIN)
+    assert told["answer"] == [TEXT]
+    assert told["tool"] == ["Paris: 2,100,000"]
+    streamed, called = (one.json for one in provider.received)
+    assert streamed["model"] in ABLE
+    assert told["chosen"] == [called["model"]]
+    assert "tools" in ABLE[called["model"]]

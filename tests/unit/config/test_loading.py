@@ -110,6 +110,14 @@ MISTAKES = {
     "endless grace": ("shutdown_grace_s: .inf", ["shutdown_grace_s", "finite"]),
     "unknown provider": ("predictor: {provider: tpu}", ["predictor.provider", "'cpu' or 'cuda'"]),
     "unknown level": ("log: {level: loud}", ["log.level", "(given: 'loud')"]),
+    "a percentile that nobody learns": (
+        "policy: {latency_percentile: 80}",
+        ["policy.latency_percentile", "50, 90, 95 or 99"],
+    ),
+    "a half-life that is none": (
+        "corrections: {latency_half_life_s: 0}",
+        ["corrections.latency_half_life_s", "greater than 0"],
+    ),
     "two mistakes": ("lisen: 1\nlog: {level: loud}", ["(and 1 more)"]),
 }
 

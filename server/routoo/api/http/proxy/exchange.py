@@ -246,14 +246,12 @@ class Forwarding:
             self._tally.reply("gone" if gone or not self._finished else "estimated")
             return OutcomeReport(decision_id, estimated=True)
         latency_ms = (perf_counter() - self._sent_s) * 1e3
-        first_ms = (self._usage.first_byte_s - self._sent_s) * 1e3
         return settled_by(
             decision_id,
             self._usage.reading(finished=self._finished),
             latency_ms if self._finished else None,
             self._tally,
             broke_off=not self._finished,
-            first_token_ms=first_ms if self._finished else None,
         )
 
 

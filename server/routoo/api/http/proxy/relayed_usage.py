@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from routoo.tariffs.usage_reader import UsageReader
@@ -25,15 +24,11 @@ class RelayedUsage:
     Args:
         reader: gets the bytes as the model wrote them.
         inflating: decompresses them; None: they are plain.
-
-    Attributes:
-        first_byte_s: when the first piece came, in seconds of ``perf_counter``; 0: none has.
     """
 
     def __init__(self, reader: UsageReader, inflating: zlib._Decompress | None) -> None:
         self._reader: UsageReader = reader
         self._inflating = inflating
-        self.first_byte_s = 0.0
         self._came_bytes = self._read_bytes = 0
         self._lost = False
 
@@ -57,7 +52,6 @@ class RelayedUsage:
 
     def feed(self, piece: bytes) -> None:
         """Reads a piece."""
-        self.first_byte_s = self.first_byte_s or perf_counter()
         if self._inflating is None:
             self._reader.feed(piece)
         elif not self._lost:
