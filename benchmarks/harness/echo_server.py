@@ -62,6 +62,8 @@ async def _serve_http(host: str, reply: bytes) -> None:
         log_level="error",
         access_log=False,
     )
+    # uvicorn sends itself the signal again once it has stopped, which would end this process by it.
+    signal.signal(signal.SIGTERM, lambda *_: None)
     with socket.socket() as listening:
         listening.bind((host, 0))
         print(f"ready {host}:{listening.getsockname()[1]}", flush=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from email.utils import formatdate
+from functools import partial
 from time import time
 from typing import TYPE_CHECKING, Final
 
@@ -13,7 +14,12 @@ from uvicorn.server import ServerState
 from routoo.api.http.admission import HttpAdmission
 from routoo.api.http.app import HttpApp
 from routoo.api.http.hosts import KnownHosts
-from routoo.api.http.pages import description_doors, health_doors, metrics_door
+from routoo.api.http.pages import (
+    MetricsAccess,
+    description_doors,
+    health_doors,
+    metrics_door,
+)
 from routoo.api.http.protocol import BoundedProtocol
 from routoo.api.http.rpcs import HttpRpcs
 from routoo.config.address import Address
@@ -191,10 +197,9 @@ async def open_http(
     http = settings.http
     doors = [*HttpRpcs(current, router, calls).doors(), *health_doors(is_serving), *more]
     if alone and settings.metrics.enabled:
-        security = settings.security
-        open_to_all = security.allow_open_metrics or not _leaves(http.listen)
-        if security.asks_who_calls or open_to_all:
-            doors.append(metrics_door(registry, entrance.gate, asks=security.asks_who_calls))
+        stays = not Address.parse(http.listen).leaves_the_machine
+        access = partial(_metrics_access, current, stays=stays)
+        doors.append(metrics_door(registry, entrance.gate, access))
     doors += description_doors(doors, asks=settings.security.asks_who_calls)
     context = None
     if http.tls and entrance.certificates is not None:
@@ -203,5 +208,14 @@ async def open_http(
     return await HttpServer.open(settings, doors, admission, context, alone=alone)
 
 
-def _leaves(listen: str) -> bool:
-    return Address.parse(listen).leaves_the_machine
+def _metrics_access(current: ActiveEngine, *, stays: bool) -> MetricsAccess:
+    """Returns who may read the metrics now.
+
+    Args:
+        current: the settings in force; a reload may ask who calls, or stop to.
+        stays: whether only this machine reaches the front.
+    """
+    security = current.settings.security
+    if security.asks_who_calls:
+        return MetricsAccess.ADMINS
+    return MetricsAccess.ANYBODY if stays or security.allow_open_metrics else MetricsAccess.NOBODY

@@ -331,12 +331,12 @@ class Service:
             self.metrics_address = self._page.address
         if self._worker is not None:
             await self._open_private(self._worker)
-        self._listeners = open_listeners(self._servers, settings, self._entrance.certificates)
-        self.addresses = self._listeners.addresses
-        self.address = self.addresses[0]
         if settings.http.enabled:
             self._http = await self._open_http()
             self.http_address = self._http.address
+        self._listeners = open_listeners(self._servers, settings, self._entrance.certificates)
+        self.addresses = self._listeners.addresses
+        self.address = self.addresses[0]
         await self._servers.start()
         self._memory = self._watch_memory()
         self._health.component(COMPONENT, up=True)
@@ -421,6 +421,8 @@ class Service:
         if self._memory is not None:
             self._memory.stop()
         self._descriptors.stop()
+        if self._http is not None:
+            await self._http.close(0.0)
         if self._shown is not None:
             self._shown.close()
         if self._peers is not None:

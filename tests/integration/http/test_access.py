@@ -96,6 +96,18 @@ async def test_metrics_of_all_tenants_are_for_admins(fronts: Fronts, tokens: Tok
         assert refused.json()["code"] == "PERMISSION_DENIED"
 
 
+@pytest.mark.parametrize(("open_metrics", "status"), [(False, 403), (True, 200)])
+async def test_metrics_are_not_shown_to_other_machines_unasked(
+    fronts: Fronts, open_metrics: Any, status: int
+) -> None:
+    security = {"allow_insecure_exposure": True, "allow_open_metrics": open_metrics}
+    everywhere = {"listen": "0.0.0.0:0"}
+    async with fronts(http=everywhere, security=security, metrics=METRICS) as front:
+        port = front.address.rpartition(":")[2]
+        page = await front.client.get(f"http://127.0.0.1:{port}/metrics")
+        assert page.status_code == status
+
+
 async def test_a_client_s_limit_holds_for_both_ways_together(fronts: Fronts) -> None:
     limits = {"prompts_per_s": 0.001, "burst_prompts": 2}
     async with fronts(security={"per_client": limits}) as front:

@@ -16,6 +16,8 @@ HEAVY = ("numpy", "scipy", "onnxruntime", "grpc", "tokenizers")
         # It holds the port and the processes of the workers, and lives as long as they do.
         ("routoo.server.supervisor", HEAVY),
         ("routoo.config.loading", HEAVY),
+        # Where HTTP is off, it costs nothing.
+        ("routoo.server.service", ("uvicorn", "httptools", "starlette")),
         # Faces hand out lazily what their rooms hold.
         ("routoo.server", (*HEAVY, "pydantic", "yaml")),
         ("routoo.config", (*HEAVY, "pydantic", "yaml")),

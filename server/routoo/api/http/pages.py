@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
+from enum import Enum
 from hashlib import sha256
 from importlib.resources import files
 from typing import TYPE_CHECKING, Final
@@ -32,6 +33,14 @@ _POLICY: Final = (
 _METRICS_TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
 
 
+class MetricsAccess(Enum):
+    """Who may read the metrics."""
+
+    ADMINS = "admins"
+    ANYBODY = "anybody"
+    NOBODY = "nobody"
+
+
 def health_doors(is_serving: Callable[[], Awaitable[bool]]) -> list[Door]:
     """Returns the doors that tell the service's health to anybody.
 
@@ -50,26 +59,30 @@ def health_doors(is_serving: Callable[[], Awaitable[bool]]) -> list[Door]:
     return [Door("GET", "/healthz", alive), Door("GET", "/readyz", ready)]
 
 
-def metrics_door(registry: CollectorRegistry, gate: Doorkeeper, *, asks: bool) -> Door:
+def metrics_door(
+    registry: CollectorRegistry, gate: Doorkeeper, access: Callable[[], MetricsAccess]
+) -> Door:
     """Returns the door of the metrics, which are those of all tenants.
 
     Args:
         registry: the metrics.
         gate: tells who calls.
-        asks: whether callers have to be admins.
+        access: tells who may read them, by the settings in force.
     """
 
     async def show(call: HttpCall) -> None:
-        if asks:
-            try:
-                if not gate.identify(call, "GetInfo").is_admin:
-                    raise PermissionDeniedError(
-                        "the metrics are those of all tenants; use a token or certificate with the"
-                        " role admin"
-                    )
-            except RoutooError as error:
-                await send_problem(call, error, "metrics")
-                return
+        try:
+            allowed = access()
+            if allowed is MetricsAccess.NOBODY or (
+                allowed is MetricsAccess.ADMINS and not gate.identify(call, "GetInfo").is_admin
+            ):
+                raise PermissionDeniedError(
+                    "the metrics are those of all tenants; use a token or certificate with the"
+                    " role admin, or set security.allow_open_metrics"
+                )
+        except RoutooError as error:
+            await send_problem(call, error, "metrics")
+            return
         await call.reply(200, await asyncio.to_thread(generate_latest, registry), _METRICS_TYPE)
 
     return Door("GET", "/metrics", show)
