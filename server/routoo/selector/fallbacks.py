@@ -86,5 +86,5 @@ def fallbacks_of(
     order[choice < 0] = _TAKEN
     lost = prices[:, None] * costs_usd - scores
     found: IndexArray = np.lexsort((costs_usd, lost, order), axis=-1)[:, :count]
-    found[np.take_along_axis(order, found, axis=1) == _TAKEN] = -1
+    found[order[np.arange(len(found))[:, None], found] == _TAKEN] = -1
     return found
