@@ -76,6 +76,10 @@ class ProcessorSettings(Section):
     access log has a limit of its own, 4 MiB."""
     uncompressed_replies: bool = True
     """Removes accept-encoding from routed requests: the usage is not read in a compressed reply."""
+    first_byte_s: float = Field(default=60.0, ge=0.0, le=3600.0, allow_inf_nan=False)
+    """Longest wait for the reply to a streamed request to begin, before Envoy asks its fallback. A
+    reply that is not streamed begins when it is complete, so that there the route's time-out alone
+    counts. 0: no limit but the route's."""
     cap_answers: bool = True
     """Writes the longest answer that keeps ``x-routoo-max-cost-usd`` into requests that set none:
     ``max_completion_tokens`` in chats, ``max_output_tokens`` in responses, else ``max_tokens``.

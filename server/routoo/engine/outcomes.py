@@ -118,6 +118,8 @@ class OutcomeSettlement:
             asked_s = None
             if decision is not None:
                 asked_s = decision.batch.timing.finished_ns / NANO_PER_S
+            if decision is not None and outcome.first_try is not None:
+                self._health.failed(decision.model, outcome.first_try, asked_s)
             self._health.reported(outcome, pool.model_of(column), asked_s)
         if result > LAST_ACCEPTED:
             self._counts.reports.labels("refused").inc()

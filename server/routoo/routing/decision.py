@@ -311,14 +311,14 @@ class Decision:
     def fallbacks(self) -> list[FallbackArm]:
         """Lists the models to ask where the chosen one's provider fails, the best first."""
         batch, row = self.batch, self.row
-        estimates, arms = batch.estimates, batch.pool.arms
+        estimates, names, arms = batch.estimates, batch.pool.names, batch.pool.arms
         columns = batch.fallback_columns(row)
         longest = self.longest_of_fallbacks or (None,) * len(columns)
         return [
             FallbackArm(
                 column=column,
-                name=batch.pool.names[column],
-                model=batch.pool.model_of(column),
+                name=names[column],
+                model=names[column] if arms is None else arms.models[column],
                 arm=None if arms is None else arms.specs[column],
                 score=float(estimates.scores[row, column]),
                 cost_usd=float(estimates.costs_usd[row, column]),

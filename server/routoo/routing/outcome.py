@@ -33,6 +33,8 @@ class OutcomeReport:
             predicted ones, and its ``output_tokens`` raise the predicted ones. With an error: the
             provider may have worked, so that the predicted cost is booked.
         read: whether the service has read the usage in the provider's reply by itself.
+        first_try: the failure of the decided model, where ``model`` is the fallback that was asked
+            then; None: there was one try.
         status: the HTTP status of the provider's reply; 0: not known, or there was none.
         failure: the way in which the provider failed; None: it has not, or nobody knows.
         witnessed: whether Envoy tells of it, which has seen the reply, so that it counts for the
@@ -53,6 +55,7 @@ class OutcomeReport:
     usage: Usage | None = None
     estimated: bool = False
     read: bool = False
+    first_try: ProviderFailure | None = None
     status: int = 0
     failure: ProviderFailure | None = None
     witnessed: bool = False

@@ -13,7 +13,7 @@ from uvicorn.server import ServerState
 from routoo.api.http.admission import HttpAdmission
 from routoo.api.http.app import HttpApp
 from routoo.api.http.hosts import KnownHosts
-from routoo.api.http.pages import health_doors, metrics_door
+from routoo.api.http.pages import description_doors, health_doors, metrics_door
 from routoo.api.http.protocol import BoundedProtocol
 from routoo.api.http.rpcs import HttpRpcs
 from routoo.config.address import Address
@@ -195,6 +195,7 @@ async def open_http(
         open_to_all = security.allow_open_metrics or not _leaves(http.listen)
         if security.asks_who_calls or open_to_all:
             doors.append(metrics_door(registry, entrance.gate, asks=security.asks_who_calls))
+    doors += description_doors(doors, asks=settings.security.asks_who_calls)
     context = None
     if http.tls and entrance.certificates is not None:
         context = entrance.certificates.ssl_context()

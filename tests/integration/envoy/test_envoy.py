@@ -310,15 +310,17 @@ async def test_an_upstream_s_error_reaches_the_caller_and_costs_nothing(
     site: Site, status: int
 ) -> None:
     before = site.metric("routoo_http_replies_total", result="failed")
-    cost = site.metric("routoo_reported_cost_usd_total", model="large")
+    costs = [site.metric("routoo_reported_cost_usd_total", model=model) for model in USD]
     site.hosted.status = status
     with pytest.raises(openai.APIStatusError) as caught:
         await site.ai.chat.completions.create(model="auto", messages=user("hard"))
     assert caught.value.status_code == status
-    assert caught.value.response.headers["x-routoo-model"] == "large"
+    # The fallback is asked, and fails as well.
+    assert [one.json["model"] for one in site.hosted.received] == ["large", "medium"]
+    assert caught.value.response.headers["x-routoo-model"] == "medium"
     await site.settled()
     assert site.metric("routoo_http_replies_total", result="failed") - before == 1
-    assert site.metric("routoo_reported_cost_usd_total", model="large") == cost
+    assert [site.metric("routoo_reported_cost_usd_total", model=model) for model in USD] == costs
 
 
 async def test_a_caller_that_leaves_is_settled(site: Site) -> None:

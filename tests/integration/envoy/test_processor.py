@@ -73,6 +73,7 @@ async def test_a_routed_request(tiny: Running) -> None:
             "x-routoo-score": "0.8750",
             "x-routoo-cost-usd": "0.00601",
             "content-length": str(len(body) + 1),
+            "x-routoo-fallback-model": "medium",
         }
         answer = await one.say(reply_headers())
         told = headers_of(answer.response_headers.response.header_mutation)

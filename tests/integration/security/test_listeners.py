@@ -143,6 +143,8 @@ EXPOSED = {
     "everywhere, IPv6": ({"listen": "[::]:0"}, "no TLS"),
     "a name": ({"listen": "router.example:0"}, "no TLS"),
     "second address": ({"listeners": ["10.0.0.1:0"]}, "10.0.0.1:0 can be reached"),
+    "HTTP": ({"http": {"listen": "0.0.0.0:0"}}, "or say security.allow_insecure_exposure: true"),
+    "HTTP, IPv6": ({"http": {"listen": "[::]:0"}}, "no TLS (security.tls) and no authentication"),
     "metrics": (
         {"metrics": {"enabled": True, "listen": "0.0.0.0:0"}},
         "listen on 127.0.0.1, or say security.allow_open_metrics: true",

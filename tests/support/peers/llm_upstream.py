@@ -48,6 +48,8 @@ class Upstream:
         piece_bytes: size of the chunks of streamed replies; 0: one chunk per event.
         headers: further headers of every reply, each with its line end.
         failures: so many replies from now on have the status 503.
+        breaks: whether connections end when a request has come, without a reply.
+        silent: whether no request is answered; connections end with the block.
         hold: streamed replies wait for it after their first event; set at the start.
         arrived: set when a request has come.
     """
@@ -60,6 +62,8 @@ class Upstream:
     piece_bytes: int = 0
     headers: str = ""
     failures: int = 0
+    breaks: bool = False
+    silent: bool = False
     hold: asyncio.Event = field(default_factory=asyncio.Event)
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -74,7 +78,10 @@ class Upstream:
             while (request := await _read(reader)) is not None:
                 self.received.append(request)
                 self.arrived.set()
-                await self._reply(request, writer)
+                if self.breaks:
+                    return
+                if not self.silent:
+                    await self._reply(request, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
             pass  # the proxy closed the connection, as some tests want
         finally:

@@ -43,9 +43,18 @@ def envoy_config(
         endpoint = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]
         endpoint["address"]["socket_address"]["port_value"] = ports[cluster["name"]]
     if local_models:
-        first = manager(config)["route_config"]["virtual_hosts"][0]["routes"][0]
-        first["match"]["headers"][0]["string_match"]["safe_regex"]["regex"] = local_models
+        by_model = clusters_by_model(config)["on_no_match"]["matcher"]["matcher_list"]["matchers"]
+        one = by_model[0]["predicate"]["single_predicate"]["value_match"]
+        one["safe_regex"]["regex"] = local_models  # an anchor: it is the fallback's, too
     return config, port
+
+
+def clusters_by_model(config: dict[str, Any]) -> dict[str, Any]:
+    """Returns the matcher that picks a cluster, for changes in place."""
+    first = manager(config)["route_config"]["virtual_hosts"][0]["routes"][0]["route"]
+    extension = first["inline_cluster_specifier_plugin"]["extension"]
+    found: dict[str, Any] = extension["typed_config"]["cluster_matcher"]
+    return found
 
 
 def manager(config: dict[str, Any]) -> dict[str, Any]:

@@ -11,18 +11,20 @@ answer to each message.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import Enum, auto
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from routoo.api.extproc import messages
+from routoo.api.extproc import messages, retry
 from routoo.api.extproc.as_it_is import as_it_is
 from routoo.api.extproc.modes import BodyMode, Modes, modes_of
 from routoo.api.extproc.reply import PassingReply, plain_headers
+from routoo.api.llm.bodies.edits import changed
 from routoo.api.llm.body import api_of
 from routoo.api.llm.content_coding import codings_of
-from routoo.api.llm.headers import PREFIX
+from routoo.api.llm.headers import DECISION_ID, FALLBACK_MODEL, PREFIX
 from routoo.api.llm.intake import decided
 from routoo.api.llm.refusal import Refusal, too_large, unreadable
 from routoo.api.llm.router import Head
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
     from routoo.api.memory.held import Held
     from routoo.api.security.gate import Admission
     from routoo.config.processor import ProcessorSettings
+    from routoo.routing.decision import FallbackArm
+    from routoo.routing.health.failures import ProviderFailure
     from routoo.routing.outcome import OutcomeReport
 
 Message = Any  # envoy.service.ext_proc.v3.ProcessingRequest, or a part of it; it has no types
@@ -106,6 +110,8 @@ class Exchange:
         self._reply = PassingReply(settings, tally)
         self._handed = False
         self._told = False
+        self._fallback: FallbackArm | None = None
+        self._first_try: ProviderFailure | None = None
 
     @property
     def over(self) -> bool:
@@ -144,7 +150,7 @@ class Exchange:
         if kind == "response_body" and self._next is _Next.REPLY_BODY:
             return self._reply_body(message.response_body)
         if kind == "response_headers" and self._next is _Next.REPLY_HEADERS:
-            return self._reply_headers(message.response_headers, message.attributes)
+            return self._reply_headers(message.response_headers, message)
         if kind == "response_trailers" and self._next is _Next.REPLY_BODY:
             return self._reply_trailers()
         if kind is not None and self._modes.is_fixed and kind != "request_headers":
@@ -186,7 +192,18 @@ class Exchange:
             return None
         if not self._reads_reply and (self._told or not self._logged.forget(decision_id)):
             return None
-        return self._reply.outcome(decision_id, self.sent_s)
+        first, fallback = self._first_try, self._fallback
+        found = self._reply.outcome(decision_id, self.sent_s)
+        if first is None or fallback is None:
+            return found
+        # The time is that of both tries.
+        return replace(
+            found,
+            model=fallback.name,
+            first_try=first,
+            latency_ms=None,
+            time_to_first_token_ms=None,
+        )
 
     def _request_headers(self, message: Message) -> Sequence[bytes] | None:
         headers = plain_headers(message.headers)
@@ -322,26 +339,41 @@ class Exchange:
         if found.decision is not None and not self._reads_reply:
             self._logged.expect(found.decision.decision_id, found.decision.tenant)
         self._tally.request("fallback" if found.decision is None else "routed")
-        data = accepted.rewritten(self._settings)
-        removed = set(self._removed).difference(dict(found.headers))
+        changes, plan = accepted.changes(self._settings), ""
+        data = changed(accepted.body.data, changes)
+        headers = list(found.headers)
+        fallback = self._fallback = found.fallback
+        if fallback is not None:
+            instead = accepted.changes_for(fallback, self._settings)
+            plan = retry.plan_of(fallback, accepted.body.data, changes, instead)
+            headers.append((FALLBACK_MODEL, fallback.model))
+            wait_s = self._settings.first_byte_s
+            if wait_s and accepted.streams:
+                headers.append((retry.FIRST_BYTE_MS, str(round(wait_s * 1e3))))
+        removed = set(self._removed).difference(dict(headers))
         if self._settings.uncompressed_replies and "accept-encoding" in head.names:
             removed.add("accept-encoding")
         if head.codings:
             removed.add("content-encoding")
-        headers = list(found.headers)
         if end:
             headers.append(("content-length", str(len(data))))
-        return self._go_on(data, headers, sorted(removed), end=end)
+        return self._go_on(data, headers, sorted(removed), plan, end=end)
 
     def _go_on(
-        self, data: bytes, headers: Sequence[Header], removed: Sequence[str], *, end: bool
+        self,
+        data: bytes,
+        headers: Sequence[Header],
+        removed: Sequence[str],
+        plan: str = "",
+        *,
+        end: bool,
     ) -> Sequence[bytes]:
         """Lets a request go on that was changed, in the way of its mode."""
         if self._modes.body is not None:
-            return (messages.routed_at_once(data, headers, removed, reply=self._reads_reply),)
+            return (messages.routed_at_once(data, headers, removed, plan, reply=self._reads_reply),)
         if not self._modes.is_gathered or not self._modes.waits:
-            return (messages.routed_request(data, headers, removed),)
-        first = messages.routed_headers(headers, removed)
+            return (messages.routed_request(data, headers, removed, plan),)
+        first = messages.routed_headers(headers, removed, plan)
         if self._modes.request is BodyMode.DUPLEX:
             return (first, *messages.pieces(data, end=end))
         return (first, *self._held_back(), messages.routed_request(data, (), ()))
@@ -386,12 +418,24 @@ class Exchange:
         self._tally.request("refused")
         return (messages.refused(refusal, self._request.api),)
 
-    def _reply_headers(self, message: Message, attributes: Message) -> Sequence[bytes]:
+    def _reply_headers(self, message: Message, context: Message) -> Sequence[bytes]:
         if self._routed is None or not self._reads_reply:  # a gateway sends all replies
             self._next = _Next.REPLY_BODY
             return (messages.REPLY_HEADERS_AS_THEY_ARE,)
+        told = self._routed.headers
+        self._first_try = retry.failed_try(context.metadata_context.filter_metadata)
+        if self._fallback is not None and self._first_try is not None:
+            self._tally.retried(self._first_try)
+            told = (
+                *retry.fallback_headers(self._fallback),
+                (DECISION_ID, dict(told)[DECISION_ID]),
+            )
         answer = self._reply.begin(
-            message, attributes, self._routed, asks=self._modes.reply is not BodyMode.DUPLEX
+            message,
+            context.attributes,
+            told,
+            reads=self._routed.decision is not None,
+            asks=self._modes.reply is not BodyMode.DUPLEX,
         )
         reads = self._reply.is_read or self._modes.is_fixed
         self._next = _Next.REPLY_BODY if reads else _Next.NOTHING

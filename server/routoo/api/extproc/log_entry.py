@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from routoo.api.extproc.failures import FROM_UPSTREAM, RETRY_AFTER, TIMED_OUT, failure_told
-from routoo.api.llm.headers import COST_USD, DECISION_ID, MODEL
+from routoo.api.extproc.retry import failed_try
+from routoo.api.llm.headers import ARM, COST_USD, DECISION_ID, MODEL
 from routoo.routing.health.failures import FIRST_ERROR, Cause, ProviderFailure
 from routoo.tariffs.reply_sieve import ReplySieve
 from routoo.tariffs.usage_reader import read
@@ -100,6 +101,19 @@ class LogEntry:
         return self._header(MODEL)
 
     @property
+    def arm(self) -> str:
+        """The name of the arm that the model was asked for; empty: of none, or not logged."""
+        return self._header(ARM)
+
+    @property
+    def first_try(self) -> ProviderFailure | None:
+        """The failure after which the fallback was asked; None: it was not.
+
+        ``model``, ``arm`` and ``predicted_cost_usd`` are then those of the fallback.
+        """
+        return failed_try(self._told.metadata.filter_metadata)
+
+    @property
     def predicted_cost_usd(self) -> float | None:
         """The predicted cost; None: not logged."""
         try:
@@ -122,12 +136,13 @@ class LogEntry:
     @property
     def may_have_worked(self) -> bool:
         """Whether a reply with an error is Envoy's own, and the upstream may have worked for it."""
+        if self._entry.response.response_code_details == FROM_UPSTREAM:
+            return False  # it may be the second one, which Envoy flags, too
         if self._flagged(_NEVER_WORKED):
             return False
         if not self._told.HasField("time_to_first_upstream_tx_byte"):
             return False
-        details = self._entry.response.response_code_details
-        return self._flagged(_CUT) or (self.status == TIMED_OUT and details != FROM_UPSTREAM)
+        return self._flagged(_CUT) or self.status == TIMED_OUT
 
     @property
     def failure(self) -> ProviderFailure | None:

@@ -8,6 +8,7 @@ from envoy.config.core.v3 import base_pb2
 from envoy.extensions.filters.http.ext_proc.v3 import processing_mode_pb2
 from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc
 
+from routoo.api.extproc.retry import PLAN
 from routoo.api.llm.headers import MODEL
 
 if TYPE_CHECKING:
@@ -125,17 +126,27 @@ def ask_for_body(removed: Sequence[str] = (), *, whole: bool, reply: bool) -> by
     return _ASKED[whole, reply]
 
 
-def routed_request(body: bytes, headers: Iterable[Header], removed: Iterable[str]) -> bytes:
+def routed_request(
+    body: bytes, headers: Iterable[Header], removed: Iterable[str], plan: str = ""
+) -> bytes:
     """Answers a request body: replaces it, and Envoy chooses the cluster by the new headers.
 
     Args:
         body: the new body.
         headers: set on the request.
         removed: names of headers that are taken off the request.
+        plan: for the second try; empty: there is none.
     """
     answer = ext_proc.ProcessingResponse()
     _change(answer.request_body.response, body, headers, removed)
+    _plan(answer, plan)
     return _bytes(answer)
+
+
+def _plan(answer: ext_proc.ProcessingResponse, plan: str) -> None:
+    if plan:
+        told = answer.dynamic_metadata.fields[PLAN].struct_value
+        told.fields["plan"].string_value = plan
 
 
 def _change(
@@ -148,7 +159,7 @@ def _change(
 
 
 def routed_at_once(
-    body: bytes, headers: Iterable[Header], removed: Iterable[str], *, reply: bool
+    body: bytes, headers: Iterable[Header], removed: Iterable[str], plan: str = "", *, reply: bool
 ) -> bytes:
     """Answers request headers that came with the body: replaces it, as ``routed_request`` does.
 
@@ -156,18 +167,21 @@ def routed_at_once(
         body: the new body.
         headers: set on the request.
         removed: names of headers that are taken off the request.
+        plan: for the second try; empty: there is none.
         reply: Envoy sends the reply's headers.
     """
     answer = ext_proc.ProcessingResponse(mode_override=_REPLY_HEADERS if reply else _UNTOUCHED)
     common = answer.request_headers.response
     common.status = ext_proc.CommonResponse.CONTINUE_AND_REPLACE
     _change(common, body, headers, removed)
+    _plan(answer, plan)
     return _bytes(answer)
 
 
-def routed_headers(headers: Iterable[Header], removed: Iterable[str]) -> bytes:
+def routed_headers(headers: Iterable[Header], removed: Iterable[str], plan: str = "") -> bytes:
     """Answers request headers that have waited for the body, as ``routed_request`` does."""
     answer = ext_proc.ProcessingResponse()
+    _plan(answer, plan)
     common = answer.request_headers.response
     common.clear_route_cache = True
     _headers(common.header_mutation, headers)

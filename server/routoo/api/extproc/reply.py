@@ -16,9 +16,10 @@ from routoo.routing.outcome import OutcomeReport
 from routoo.tariffs.usage_reader import UsageReader
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from routoo.api.llm.headers import Header
     from routoo.api.llm.metrics import ExchangeCounts
-    from routoo.api.llm.router import Routed
     from routoo.config.processor import ProcessorSettings
     from routoo.routing.health.failures import ProviderFailure
 
@@ -50,13 +51,22 @@ class PassingReply:
         """Whether its body is looked into."""
         return self._reader is not None
 
-    def begin(self, message: Message, attributes: Message, routed: Routed, *, asks: bool) -> bytes:
+    def begin(
+        self,
+        message: Message,
+        attributes: Message,
+        told: Sequence[Header],
+        *,
+        reads: bool,
+        asks: bool,
+    ) -> bytes:
         """Reads the reply's headers, and returns the answer to them.
 
         Args:
             message: the headers.
             attributes: those that Envoy has sent with them.
-            routed: tells of the decision, which the caller is told of, too.
+            told: the headers that tell of the decision, which the caller is told of, too.
+            reads: whether the body is looked into.
             asks: whether the gateway sends the body if it is asked for it.
         """
         headers = dict(plain_headers(message.headers))
@@ -66,15 +76,15 @@ class PassingReply:
             self._error = f"HTTP status {status}" if self._status else "no HTTP status"
             self._may_have_worked = may_have_worked(status, headers, attributes)
             self._failure = reply_failure(self._status, headers, attributes)
-        elif not message.end_of_stream and routed.decision is not None:
+        elif not message.end_of_stream and reads:
             self._reader = self._reader_of(headers)
         if self._reader is None:
             self._ended = "unread"
         # An upstream must not say of its replies what only the processor knows.
         forged = {name for name in headers if name.startswith(PREFIX)}
         return messages.reply_headers(
-            routed.headers,
-            sorted(forged.difference(dict(routed.headers))),
+            told,
+            sorted(forged.difference(dict(told))),
             body=asks and self._reader is not None,
         )
 

@@ -127,13 +127,21 @@ class AwaitedReplies:
             self._tally.entry("lost")
             return None
         found = self._outcome(entry)
-        found = replace(found, model=entry.model, age_s=entry.took_s)
+        found = replace(found, model=found.model or entry.model, age_s=entry.took_s)
         told = found.usage is not None and not found.estimated
         if told or (found.error and not found.estimated):
             return found
         return replace(found, cost_usd=entry.predicted_cost_usd, usage=None, estimated=True)
 
     def _outcome(self, entry: LogEntry) -> OutcomeReport:
+        found, first_try = self._reply_of(entry), entry.first_try
+        if first_try is None:
+            return found
+        self._tally.retried(first_try)
+        name = f"{entry.model}@{entry.arm}" if entry.arm else entry.model
+        return replace(found, model=name, first_try=first_try)
+
+    def _reply_of(self, entry: LogEntry) -> OutcomeReport:
         decision_id, status = entry.decision_id, entry.status
         timed_out_ms = entry.timed_out_ms
         if status >= FIRST_ERROR_STATUS:

@@ -86,7 +86,7 @@ class HttpAdmission:
         calls = self.calls
         if self.draining:
             call.closes = True
-            raise DrainingError("the service is stopping; call another replica")
+            raise DrainingError("the service is stopping; send to another replica")
         call.read_deadline()
         # Checked before anything is read: under overload, most calls end here.
         if door.sheds:

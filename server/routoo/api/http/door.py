@@ -26,6 +26,7 @@ class Door:
         most_bytes: the greatest length of a body, which is read before ``answer``; None: that of
             the setting ``limits.max_message_bytes``; 0: ``answer`` reads it by itself.
         decodes: whether ``answer`` reads bodies that are compressed; others are refused.
+        summary: a sentence in the API's description; empty: it is not described.
         refuse: replies to a call that has failed, and returns the code of the refusal.
     """
 
@@ -36,4 +37,5 @@ class Door:
     sheds: bool = False
     most_bytes: int | None = None
     decodes: bool = False
+    summary: str = ""
     refuse: Refuse = send_problem

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+from base64 import b64encode
+from hashlib import sha256
+from importlib.resources import files
 from typing import TYPE_CHECKING, Final
 
 import orjson
 from prometheus_client import generate_latest
 
 from routoo.api.http.door import Door
+from routoo.api.http.openapi import openapi
 from routoo.api.http.problem import send_problem
 from routoo.errors import PermissionDeniedError, RoutooError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from prometheus_client import CollectorRegistry
 
     from routoo.api.calls import Doorkeeper
     from routoo.api.http.call import HttpCall
 
+# The page brings all that it needs along, and asks nobody but this service.
+_POLICY: Final = (
+    "default-src 'none'; script-src 'sha256-{}'; style-src 'unsafe-inline'; connect-src 'self';"
+    " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 _METRICS_TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -64,3 +73,29 @@ def metrics_door(registry: CollectorRegistry, gate: Doorkeeper, *, asks: bool) -
         await call.reply(200, await asyncio.to_thread(generate_latest, registry), _METRICS_TYPE)
 
     return Door("GET", "/metrics", show)
+
+
+def description_doors(doors: Sequence[Door], *, asks: bool) -> list[Door]:
+    """Returns the doors of the API's description, which is the same for all services.
+
+    Args:
+        doors: what is described.
+        asks: whether callers have to show a token or a certificate.
+    """
+    described = orjson.dumps(openapi(doors, asks=asks))
+    page = files("routoo.api.http").joinpath("docs_page.html").read_bytes()
+    script = page.partition(b"<script>")[2].partition(b"</script>")[0]
+    digest = b64encode(sha256(script).digest()).decode()
+    headers = (
+        (b"content-security-policy", _POLICY.format(digest).encode()),
+        (b"x-content-type-options", b"nosniff"),
+        (b"referrer-policy", b"no-referrer"),
+    )
+
+    async def tell(call: HttpCall) -> None:
+        await call.reply(200, described)
+
+    async def show(call: HttpCall) -> None:
+        await call.reply(200, page, b"text/html; charset=utf-8", headers)
+
+    return [Door("GET", "/openapi.json", tell), Door("GET", "/docs", show)]

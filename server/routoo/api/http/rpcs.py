@@ -65,14 +65,24 @@ class HttpRpcs:
     def doors(self) -> list[Door]:
         """Returns the doors of the RPCs."""
         return [
-            Door("POST", "/v1/route", self._route, "Route", sheds=True),
-            Door("POST", "/v1/route/batch", self._route_batch, "RouteBatch"),
-            Door("POST", "/v1/outcomes", self._outcomes, "ReportOutcome"),
-            self._door("POST", "/v1/frontier", "Frontier", _FRONTIER),
-            self._door("POST", "/v1/escalate", "Escalate", _ESCALATE),
-            self._door("GET", "/v1/pool", "ListModels", _POOL),
-            self._door("GET", "/v1/budgets", "GetBudget", _BUDGETS),
-            self._door("GET", "/v1/info", "GetInfo", _INFO),
+            Door(
+                "POST", "/v1/route", self._route, "Route", sheds=True, summary="Decides one prompt."
+            ),
+            Door(
+                "POST",
+                "/v1/route/batch",
+                self._route_batch,
+                "RouteBatch",
+                summary="Decides many prompts jointly, as one linear program.",
+            ),
+            Door(
+                "POST",
+                "/v1/outcomes",
+                self._outcomes,
+                "ReportOutcome",
+                summary="Reports what really happened after one decision, or after several.",
+            ),
+            *(self._door(*row) for row in _SMALL),
         ]
 
     async def _route(self, call: HttpCall) -> None:
@@ -153,7 +163,7 @@ class HttpRpcs:
         except Exception as error:  # noqa: BLE001 - one report's error must not hide the others' results
             return {"error": problem_of(error, "ReportOutcome")[2]}
 
-    def _door(self, method: str, path: str, rpc: str, kinds: _Kinds) -> Door:
+    def _door(self, method: str, path: str, rpc: str, summary: str, kinds: _Kinds) -> Door:
         """Returns the door of an RPC whose message and reply are small."""
         request, response = JsonForm.of(kinds[0]), JsonForm.of(kinds[1])
 
@@ -168,7 +178,7 @@ class HttpRpcs:
             )
             await call.reply(200, orjson.dumps(said))
 
-        return Door(method, path, answer, rpc)
+        return Door(method, path, answer, rpc, summary=summary)
 
     async def _read(self, call: HttpCall, read: Callable[[bytes], Result]) -> Result:
         """Returns what a function makes of the body; of a large one beside the event loop."""
@@ -182,11 +192,43 @@ class HttpRpcs:
 
 
 _Kinds = tuple[type["Message"], type["Message"]]
-_FRONTIER: Final[_Kinds] = (batch_pb2.FrontierRequest, batch_pb2.FrontierResponse)
-_ESCALATE: Final[_Kinds] = (outcome_pb2.EscalateRequest, outcome_pb2.EscalateResponse)
-_POOL: Final[_Kinds] = (info_pb2.ListModelsRequest, info_pb2.ListModelsResponse)
-_BUDGETS: Final[_Kinds] = (budget_pb2.GetBudgetRequest, budget_pb2.GetBudgetResponse)
-_INFO: Final[_Kinds] = (info_pb2.GetInfoRequest, info_pb2.GetInfoResponse)
+_SMALL: Final[tuple[tuple[str, str, str, str, _Kinds], ...]] = (
+    (
+        "POST",
+        "/v1/frontier",
+        "Frontier",
+        "Tells the whole cost-quality curve of many prompts.",
+        (batch_pb2.FrontierRequest, batch_pb2.FrontierResponse),
+    ),
+    (
+        "POST",
+        "/v1/escalate",
+        "Escalate",
+        "Keeps an answer that was seen, or names the model to ask next.",
+        (outcome_pb2.EscalateRequest, outcome_pb2.EscalateResponse),
+    ),
+    (
+        "GET",
+        "/v1/pool",
+        "ListModels",
+        "Lists the pool and, on request, its cost-quality curve.",
+        (info_pb2.ListModelsRequest, info_pb2.ListModelsResponse),
+    ),
+    (
+        "GET",
+        "/v1/budgets",
+        "GetBudget",
+        "Tells what is left of the budgets.",
+        (budget_pb2.GetBudgetRequest, budget_pb2.GetBudgetResponse),
+    ),
+    (
+        "GET",
+        "/v1/info",
+        "GetInfo",
+        "Tells versions and limits.",
+        (info_pb2.GetInfoRequest, info_pb2.GetInfoResponse),
+    ),
+)
 
 
 def admitted(call: HttpCall) -> Admission:

@@ -19,7 +19,10 @@ SCORE = "x-routoo-score"
 COST_USD = "x-routoo-cost-usd"
 STAY_REASON = "x-routoo-stay-reason"
 SWITCH_COST_USD = "x-routoo-switch-cost-usd"
-RESULTS = frozenset({MODEL, ARM, DECISION_ID, SCORE, COST_USD, STAY_REASON, SWITCH_COST_USD})
+FALLBACK_MODEL = "x-routoo-fallback-model"
+RESULTS = frozenset(
+    {MODEL, ARM, DECISION_ID, SCORE, COST_USD, STAY_REASON, SWITCH_COST_USD, FALLBACK_MODEL}
+)
 """Headers that only the processor writes. A caller's own are no constraints."""
 
 _FIELDS = {PREFIX + name.replace("_", "-"): field for name, field in FIELDS.items()}

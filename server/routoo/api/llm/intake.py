@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from routoo.api.aside import LARGE_BYTES
-from routoo.api.llm.bodies.arm_fields import arm_fields
+from routoo.api.llm.bodies.arm_fields import changes_for
+from routoo.api.llm.bodies.edits import changed
 from routoo.api.llm.bodies.request_body import may_name, read_body
 from routoo.api.llm.content_coding import decoded
 from routoo.api.llm.named_models import EVERY_NAME
 from routoo.api.llm.refusal import Refusal, too_large, unreadable
-from routoo.api.llm.router import Routed
+from routoo.api.llm.router import Routed, told_of
 from routoo.errors import TooLargeError, UnreadableBodyError
-from routoo.routing.arms.parameters import LIMIT_FIELDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from routoo.api.aside import Aside
     from routoo.api.llm.bodies.request_body import RequestBody
     from routoo.api.llm.router import Head, Router
     from routoo.api.security.gate import Admission
     from routoo.config.processor import ProcessorSettings
+    from routoo.routing.decision import FallbackArm
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +34,27 @@ class Accepted:
         head: the request's headers.
         body: its body, as it came.
         found: the model and the decision.
+        longest: the longest answer in tokens that keeps the request's limits; None: no limit.
     """
 
     head: Head
     body: RequestBody
     found: Routed
+    longest: int | None = None
+
+    def instead(self) -> Iterator[Accepted]:
+        """Yields the request for each fallback of its decision, the best first."""
+        decision = self.found.decision
+        if decision is None or self.found.is_named:
+            return
+        for one in decision.fallbacks():
+            found = Routed(one.model, one.arm, told_of(one, decision.decision_id), decision)
+            yield replace(self, found=found, longest=one.max_output_tokens)
+
+    @property
+    def streams(self) -> bool:
+        """Whether the reply is to be streamed, so that it begins long before it is complete."""
+        return self.body.values.get("stream") is True
 
     def rewritten(self, settings: ProcessorSettings, name: str | None = None) -> bytes:
         """Returns the body for the model: with its name, its arm's fields, and a longest answer.
@@ -46,15 +63,24 @@ class Accepted:
             settings: of the processor.
             name: the model's name at its provider; None: the pool's, or the caller's own.
         """
-        found, api = self.found, self.head.api
-        fields = {} if found.arm is None else arm_fields(self.body, found.arm, api)
-        if settings.cap_answers and found.decision is not None:
-            tokens = found.decision.max_output_tokens
-            if tokens is not None:
-                fields[LIMIT_FIELDS[api][0]] = b"%d" % tokens
+        return changed(self.body.data, self.changes(settings, name))
+
+    def changes(
+        self, settings: ProcessorSettings, name: str | None = None
+    ) -> dict[tuple[int, int], bytes]:
+        """Returns the changes of the body for the model, see ``RequestBody.changes``."""
+        found = self.found
+        longest = self.longest if settings.cap_answers else None
         if name is None and not found.is_named:
             name = found.model
-        return self.body.rewritten(name, fields)
+        return changes_for(self.body, self.head.api, name, found.arm, longest)
+
+    def changes_for(
+        self, fallback: FallbackArm, settings: ProcessorSettings
+    ) -> dict[tuple[int, int], bytes]:
+        """Returns the changes of the body, as it came, for a fallback instead of the model."""
+        longest = fallback.max_output_tokens if settings.cap_answers else None
+        return changes_for(self.body, self.head.api, fallback.model, fallback.arm, longest)
 
 
 async def decided(
@@ -102,7 +128,11 @@ async def decided(
         named=named,
         offered=offered,
     )
-    return found if isinstance(found, Refusal) else Accepted(head, body, found)
+    if isinstance(found, Refusal):
+        return found
+    decision = found.decision
+    longest = None if decision is None else decision.max_output_tokens
+    return Accepted(head, body, found, longest)
 
 
 async def _read(

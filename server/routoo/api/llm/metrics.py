@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from prometheus_client import Counter
 
+from routoo.routing.health.failures import Cause
+
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from routoo.api.llm.refusal import Fault
+    from routoo.routing.health.failures import ProviderFailure
 
 RequestResult = Literal["routed", "fallback", "answered", "passed", "refused"]
 ReplyResult = Literal["read", "estimated", "failed", "gone"]
@@ -49,6 +52,13 @@ class ExchangeCounts:
             ("reason",),
             registry=registry,
         )
+        self._retries = Counter(
+            "routoo_http_retries",
+            "HTTP requests that Envoy has sent to their fallback, by the failure of the decided"
+            " model: rate_limited, server_error, timeout (a reply of 504), reset (no reply).",
+            ("cause",),
+            registry=registry,
+        )
         # All series exist from the start, so that rates do not begin with a jump.
         results = get_args(RequestResult)
         endings: tuple[ReplyResult, ...] = ("read", "estimated", "failed", "gone")
@@ -57,6 +67,8 @@ class ExchangeCounts:
         self._requests = {result: requests.labels(result) for result in results}
         self._replies = {result: replies.labels(result) for result in endings}
         self._entries = {fault: entries.labels(fault) for fault in entry_faults}
+        for cause in (Cause.RATE_LIMITED, Cause.SERVER_ERROR, Cause.TIMEOUT, Cause.RESET):
+            self._retries.labels(cause.label)
         self._faults = {reason: faults.labels(reason) for reason in reasons}
 
     def request(self, result: RequestResult) -> None:
@@ -66,6 +78,10 @@ class ExchangeCounts:
     def reply(self, result: ReplyResult) -> None:
         """Counts the end of a routed request's reply."""
         self._replies[result].inc()
+
+    def retried(self, first: ProviderFailure) -> None:
+        """Counts a request that was sent to its fallback, after a failure."""
+        self._retries.labels(first.cause.label).inc()
 
     def fault(self, reason: Fault) -> None:
         """Counts a request for which no decision was made, by a fault that is not its own."""

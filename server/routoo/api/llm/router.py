@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from routoo.engine.current import ActiveEngine
     from routoo.routing.arms.own import OwnAsking
     from routoo.routing.arms.spec import ArmSpec
-    from routoo.routing.decision import Decision
+    from routoo.routing.decision import Decision, FallbackArm
     from routoo.routing.pool import Pool
     from routoo.routing.sessions.facts import SessionFacts
     from routoo.telemetry.tracing import Tracing
@@ -107,6 +107,13 @@ class Routed:
     headers: tuple[Header, ...]
     decision: Decision | None
     is_named: bool = False
+
+    @property
+    def fallback(self) -> FallbackArm | None:
+        """The model to ask where the upstream fails; None: there is none, or it is named."""
+        if self.decision is None or self.is_named:
+            return None
+        return next(iter(self.decision.fallbacks()), None)
 
 
 class Router:
@@ -265,6 +272,17 @@ def _told(decision: Decision, arm: ArmSpec | None) -> tuple[Header, ...]:
     )
 
 
+def told_of(fallback: FallbackArm, decision_id: str) -> tuple[Header, ...]:
+    """Returns the headers that tell of an answer by a fallback of a decision."""
+    return (
+        (MODEL, fallback.model),
+        *(() if fallback.arm is None else ((ARM, fallback.arm.name),)),
+        (DECISION_ID, decision_id),
+        (SCORE, f"{fallback.score:.4f}"),
+        (COST_USD, f"{fallback.cost_usd:.6g}"),
+    )
+
+
 def _fallback(name: str, pool: Pool) -> Routed:
     """Returns the fallback; the name of a model with arms asks for none of them."""
     column = pool.columns_named(name, "processor.fallback_model")[0]
@@ -329,6 +347,7 @@ def _request(
         else asked.media.amounts(processor.media, processor.tokens_per_image),
         service_tier=asked.service_tier,
         named=bool(named),
+        retried=not named,
         api="" if pool.arms is None else head.api,
         # A body that names its model stays as it is: without an effort, the usual one is meant.
         effort=own.effort or (DEFAULT_EFFORT if named and pool.arms is not None else ""),

@@ -136,7 +136,10 @@ async def test_no_body_costs_more_than_is_reserved_or_than_its_limit(tmp_path: P
             models[routed.model] += 1
             batch, row = routed.decision.batch, routed.decision.row
             most_usd = batch.estimates.reserved_usd[row, batch.choices[row]]
-            reserved_usd += most_usd
+            kept_usd = batch.limits_usd[row]  # for its fallbacks, too
+            reserved_usd += kept_usd
+            for fallback in routed.decision.fallbacks():
+                assert bill_usd(billed, fallback.model) <= kept_usd, billed
             cost_usd = bill_usd(billed, routed.model)
             assert cost_usd <= most_usd, billed
             assert limit_usd is None or cost_usd <= limit_usd, billed

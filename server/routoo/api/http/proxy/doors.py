@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -22,13 +23,17 @@ from routoo.api.llm.intake import Accepted, decided
 from routoo.api.llm.refusal import Refusal, refusal_of
 from routoo.api.llm.router import Head, Routed, Router
 from routoo.api.llm.settlement import OutcomeQueue
-from routoo.api.memory.in_flight import message_bytes
+from routoo.api.memory.in_flight import CALL_BYTES, message_bytes
 from routoo.api.security.gate import Admission
 from routoo.errors import ConfigError, NoEligibleModelError
+from routoo.routing.outcome import OutcomeReport
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from routoo.api.calls import Calls
     from routoo.api.http.call import HttpCall
+    from routoo.api.http.proxy.exchange import Attempt
     from routoo.api.http.proxy.upstreams import UpstreamTarget
     from routoo.api.llm.bodies.request_body import RequestBody
     from routoo.api.llm.body import Api
@@ -129,6 +134,20 @@ class LlmDoors:
         await self._booking.done()
 
     async def _answer(self, api: Api, call: HttpCall) -> None:
+        # No variable holds the request while the reply passes: its body may be large.
+        found = await self._accepted(api, call)
+        if isinstance(found, Refusal):
+            await self._send(call, api, found)
+        else:
+            await self._run(call, api, found)
+
+    async def _accepted(self, api: Api, call: HttpCall) -> Forwarding | Refusal:
+        """Decides a request.
+
+        Raises:
+            HttpError: it cannot be read, or is not one that is decided.
+            NoEligibleModelError: no model can be reached, or not the one that it names.
+        """
         settings = self._current.settings
         upstreams, terms = self._upstreams(), self._terms_of(settings.processor)
         if len(call.body) > terms.max_body_bytes:
@@ -158,16 +177,15 @@ class LlmDoors:
                 400, f"the body is no JSON object; send one with model {terms.route_names[0]!r}"
             )
         if isinstance(found, Refusal):
-            await self._send(call, api, found)
-            return
-        attempts = [
-            (one, target)
-            for one in (found,)
-            if (target := upstreams.target(one.found.model, api)) is not None
-        ]
-        if not attempts:
-            raise _no_upstream(api, found.found.model)
-        await self._forward(call, api, attempts)
+            return found
+        return self._forwarding(call, found, self._attempts(found, upstreams))
+
+    def _attempts(self, accepted: Accepted, upstreams: Upstreams) -> Iterator[Attempt]:
+        """Yields whom to ask: the decided model, then its fallbacks, as far as they are reached."""
+        for one in chain((accepted,), accepted.instead()):
+            target = upstreams.target(one.found.model, one.head.api)
+            if target is not None:
+                yield one, target
 
     def _hold(self, call: HttpCall, length: int) -> None:
         """Reserves the memory of a body that was decompressed to a length in bytes."""
@@ -181,23 +199,48 @@ class LlmDoors:
         """Has a provider count the tokens of a request, which it does not bill."""
         found = Routed(target.model, None, (), None, is_named=True)
         accepted = Accepted(head_of("messages", call), body, found)
-        await self._forward(call, "messages", [(accepted, target)], COUNT_TOKENS)
+        attempts = iter([(accepted, target)])
+        await self._run(call, "messages", self._forwarding(call, accepted, attempts, COUNT_TOKENS))
 
-    async def _forward(
-        self,
-        call: HttpCall,
-        api: Api,
-        attempts: list[tuple[Accepted, UpstreamTarget]],
-        path: str = "",
-    ) -> None:
-        accepted = attempts[0][0]
+    def _forwarding(
+        self, call: HttpCall, accepted: Accepted, attempts: Iterator[Attempt], path: str = ""
+    ) -> Forwarding:
         found = accepted.found
+        first = next(attempts, None)
+        if first is None:
+            if found.decision is not None:
+                lost = OutcomeReport(found.decision.decision_id, error="no upstream")
+                self._booking.add(lost)
+            raise _no_upstream(accepted.head.api, found.model)
         if found.decision is not None:
             self._router.trace(found.decision, accepted.head.traceparent)
             self._tally.request("routed")
         else:
             self._tally.request("passed" if found.is_named else "fallback")
-        forwarding = Forwarding(call, attempts, self._current.settings, self._tally, path)
+        return Forwarding(
+            call, first, attempts, self._current.settings, self._tally, self._let_go, path
+        )
+
+    def _let_go(self, call: HttpCall) -> None:
+        """Gives back what is reserved for the body of a request, which nobody needs any more."""
+        call.body = b""
+        kept_bytes = min(call.held_bytes, CALL_BYTES)
+        self._calls.in_flight.give(call.held_bytes - kept_bytes)
+        call.held_bytes = kept_bytes
+
+    async def _run(self, call: HttpCall, api: Api, forwarding: Forwarding) -> None:
+        """Has a request answered, or refuses it where nobody answers."""
+        refusal = await self._ended(call, forwarding)
+        if refusal is not None:
+            await self._send(call, api, refusal)
+
+    async def _ended(self, call: HttpCall, forwarding: Forwarding) -> Refusal | None:
+        """Has a request answered, and books it when it has ended, or its caller has left.
+
+        Raises:
+            CallerGoneError: the caller has left, or the reply has broken off, of which only the end
+                of the connection can tell.
+        """
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine that runs has one
         self._running.add(task)
@@ -213,14 +256,14 @@ class LlmDoors:
         watching = asyncio.get_running_loop().create_task(call.gone())
         watching.add_done_callback(leave)
         try:
-            refusal = await forwarding.run()
+            return await forwarding.run()
         except asyncio.CancelledError:
             if left and not task.uncancel():
                 raise CallerGoneError from None
             raise
         except AttemptError as error:
-            _log.warning("a reply broke off", model=found.model, reason=str(error))
-            raise
+            _log.warning("a reply broke off", model=forwarding.model, reason=str(error))
+            raise CallerGoneError from None
         finally:
             watching.remove_done_callback(leave)
             watching.cancel()
@@ -229,8 +272,6 @@ class LlmDoors:
                 self._booking.add(outcome)
             if not self._running:
                 self._idle.set()
-        if refusal is not None:
-            await self._send(call, api, refusal)
 
     async def _send(self, call: HttpCall, api: Api, refusal: Refusal) -> None:
         if not refusal.code.startswith("upstream_"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Final
 
 from routoo.api.http.proxy.forwarded_headers import to_caller, to_provider
@@ -14,7 +14,7 @@ from routoo.api.llm.settlement import FIRST_ERROR_STATUS, settled_by
 from routoo.routing.outcome import OutcomeReport
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator
 
     from routoo.api.http.call import HttpCall
     from routoo.api.http.proxy.provider import ProviderReply
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from routoo.api.llm.intake import Accepted
     from routoo.api.llm.metrics import ExchangeCounts
     from routoo.config.settings import Settings
+
+    Attempt = tuple[Accepted, UpstreamTarget]
 
 _FIRST_REDIRECT: Final = 300
 _SUFFIXES: Final = {
@@ -37,26 +39,32 @@ class Forwarding:
 
     Args:
         call: the request.
-        attempts: what to ask, in order: the decided model, then its fallbacks; with their targets.
+        first: the request for the decided model, and its provider.
+        others: the same for its fallbacks, the best first.
         settings: in force when it was decided.
         tally: counts how the reply has ended.
+        let_go: gives the memory of the request back; called once the reply begins to pass.
         path: of the request, from ``/v1`` on; empty: that of its API.
     """
 
     def __init__(
         self,
         call: HttpCall,
-        attempts: Sequence[tuple[Accepted, UpstreamTarget]],
+        first: Attempt,
+        others: Iterator[Attempt],
         settings: Settings,
         tally: ExchangeCounts,
+        let_go: Callable[[HttpCall], None],
         path: str = "",
     ) -> None:
         self._call = call
-        self._attempts = attempts
+        self._attempt: Attempt | None = first
+        self._let_go = let_go
+        self._others = others
         self._settings = settings
         self._tally = tally
         self._path = path.removeprefix("/v1")
-        self._answering = attempts[0][0]
+        self._found = first[0].found
         self._sent_s = 0.0
         self._usage: RelayedUsage | None = None
         self._finished = False
@@ -69,43 +77,56 @@ class Forwarding:
         """Whether the whole reply was passed on."""
         return self._finished
 
+    @property
+    def model(self) -> str:
+        """The model that was asked last."""
+        return self._found.model
+
     async def run(self) -> Refusal | None:
         """Asks until one answers, and passes its reply on; a refusal: nobody has.
 
         Raises:
             AttemptError: the reply broke off after it had begun.
         """
-        last = len(self._attempts) - 1
         refusal: Refusal | None = None
-        for number, (accepted, target) in enumerate(self._attempts):
-            remaining_s = self._call.time_remaining()
-            if number and remaining_s is not None and remaining_s <= 0:
-                break
-            self._answering = accepted
+        # No variable holds the request: its body may be large, and the reply long.
+        while self._attempt is not None:
+            self._found = self._attempt[0].found
             self._error, self._may_have_worked = "", False
-            provider = target.provider
+            provider = self._attempt[1].provider
             provider.enter()
             try:
-                reply = await self._sent(accepted, target, remaining_s)
-                if reply.status in self._settings.proxy.retry_on and number < last:
+                reply = await self._sent(*self._attempt)
+                failed = reply.status in self._settings.proxy.retry_on
+                if failed and self._next():
                     await reply.drop(self._settings.proxy.max_error_bytes)
                     continue
-                await self._pass(reply, accepted)
+                await self._pass(reply)
             except AttemptError as error:
                 if self._began:
                     raise
                 self._error = str(error)
                 self._may_have_worked = error.may_have_worked
-                refusal = _refusal(error, target)
+                refusal = _refusal(error, self._found.model)
+                if not self._next():
+                    return refusal
             else:
                 return None
             finally:
                 await provider.leave()
         return refusal
 
-    async def _sent(
-        self, accepted: Accepted, target: UpstreamTarget, remaining_s: float | None
-    ) -> ProviderReply:
+    def _next(self) -> bool:
+        """Turns to the next fallback; False: there is none, or no time for it."""
+        remaining_s = self._call.time_remaining()
+        if remaining_s is not None and remaining_s <= 0:
+            return False
+        following = next(self._others, None)
+        if following is not None:
+            self._attempt = following
+        return following is not None
+
+    async def _sent(self, accepted: Accepted, target: UpstreamTarget) -> ProviderReply:
         settings, provider = self._settings, target.provider
         body = accepted.rewritten(settings.processor, target.upstream_model)
         query = self._call.scope.get("query_string", b"").decode("latin-1")
@@ -117,14 +138,17 @@ class Forwarding:
             identity=settings.processor.uncompressed_replies,
         )
         within_s = provider.settings.first_byte_timeout_s
+        remaining_s = self._call.time_remaining()
         if remaining_s is not None:
-            within_s = min(within_s, remaining_s)
+            within_s = min(within_s, max(0.0, remaining_s))
         self._sent_s = perf_counter()
+        self._call.handed_s = self._call.handed_s or monotonic()
         return await provider.send(f"{path}?{query}" if query else path, body, headers, within_s)
 
-    async def _pass(self, reply: ProviderReply, accepted: Accepted) -> None:
+    async def _pass(self, reply: ProviderReply) -> None:
         """Passes a reply on, byte for byte, and reads the usage in it."""
         status = reply.status
+        self._attempt, self._others = None, iter(())
         try:
             if _FIRST_REDIRECT <= status < FIRST_ERROR_STATUS or status < 200:
                 raise AttemptError(
@@ -138,7 +162,8 @@ class Forwarding:
                 self._usage = RelayedUsage.of(reply, self._settings.processor.max_reply_bytes)
             call, usage = self._call, self._usage
             self._began = True
-            await call.begin(status, to_caller(reply.headers, accepted.found.headers))
+            self._let_go(call)
+            await call.begin(status, to_caller(reply.headers, self._found.headers))
             async for piece in reply.pieces():
                 if usage is not None:
                     usage.feed(piece)
@@ -154,10 +179,10 @@ class Forwarding:
         Args:
             gone: whether the caller has left.
         """
-        decision = self._answering.found.decision
+        decision = self._found.decision
         if decision is None:
             return None
-        model = self._answering.found.model
+        model = self._found.model
         answered_by = "" if model == decision.model else model
         found = self._outcome(decision.decision_id, gone=gone)
         return replace(found, model=answered_by) if answered_by else found
@@ -182,12 +207,12 @@ class Forwarding:
         )
 
 
-def _refusal(error: AttemptError, target: UpstreamTarget) -> Refusal:
+def _refusal(error: AttemptError, model: str) -> Refusal:
     """Makes the reply for a request that nobody has answered, without an address or a key."""
     kind = "upstream_timeout" if error.status == 504 else "upstream_unreachable"
     return Refusal(
         error.status,
         kind,
-        f"the provider of {target.model} gave no reply: {error}; send again, or see the log of the"
+        f"the provider of {model} gave no reply: {error}; send again, or see the log of the"
         " service",
     )

@@ -19,6 +19,24 @@ if TYPE_CHECKING:
 _SPACE = b" \t\r\n"  # JSON's
 
 
+def changes_for(
+    body: RequestBody, api: Api, model: str | None, arm: ArmSpec | None, longest: int | None
+) -> dict[tuple[int, int], bytes]:
+    """Returns what has to change in a body so that it asks for a model, see ``changes``.
+
+    Args:
+        body: the request, as it came.
+        api: the API of the request.
+        model: the model; None: the name in the body stays.
+        arm: the arm that the model is asked for; None: it has none.
+        longest: the longest answer, in tokens; None: the request's own, or the arm's.
+    """
+    fields = {} if arm is None else arm_fields(body, arm, api)
+    if longest is not None:
+        fields[LIMIT_FIELDS[api][0]] = b"%d" % longest
+    return body.changes(model, fields)
+
+
 def arm_fields(body: RequestBody, arm: ArmSpec, api: Api) -> dict[str, bytes]:
     """Returns the top-level fields that have to be written for an arm, as JSON.
 

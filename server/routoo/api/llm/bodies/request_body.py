@@ -17,12 +17,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from operator import itemgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from routoo.api.llm.bodies.edits import changed
 from routoo.api.llm.bodies.json_text import (
     BOM,
     TEXT,
@@ -78,29 +78,34 @@ class RequestBody:
         return self.data[start:end]
 
     def rewritten(self, model: str | None, fields: Mapping[str, bytes] = NO_FIELDS) -> bytes:
-        """Returns the bytes with another ``model``; no other byte changes.
+        """Returns the bytes with what ``changes`` says."""
+        return changed(self.data, self.changes(model, fields))
+
+    def changes(
+        self, model: str | None, fields: Mapping[str, bytes] = NO_FIELDS
+    ) -> dict[tuple[int, int], bytes]:
+        """Returns what has to change for another ``model``, by its place; no other byte does.
+
+        A place is the offset of its first byte and of the one after its last, in their order; what
+        is new stands at the end of the object.
 
         Args:
             model: the new value; None: the old one stays.
             fields: further top-level keys and their new values, as JSON. A key may be new; it is in
                 ASCII, without characters that JSON escapes.
         """
-        data = self.data
         new = {} if model is None else {"model": orjson.dumps(model)}
-        changes: list[tuple[int, int, bytes]] = []
-        end = data.rindex(b"}")
+        changes: dict[tuple[int, int], bytes] = {}
+        end = self.data.rindex(b"}")
+        added = b""
         for name, value in {**new, **fields}.items():
             if self.has(name):
-                changes += [(start, stop, value) for start, stop in self._places(name)]
+                changes.update(((start, stop), value) for start, stop in self._places(name))
             else:
-                changes.append((end, end, b',"%s":%s' % (name.encode(), value)))
-        parts: list[bytes] = []
-        kept_to = 0
-        for start, stop, value in sorted(changes, key=itemgetter(0)):
-            parts += (data[kept_to:start], value)
-            kept_to = stop
-        parts.append(data[kept_to:])
-        return b"".join(parts)
+                added += b',"%s":%s' % (name.encode(), value)
+        if added:
+            changes[end, end] = added
+        return dict(sorted(changes.items()))
 
     def has_once(self, name: str) -> bool:
         """Returns whether a top-level key stands once, so that all readers see the same value."""

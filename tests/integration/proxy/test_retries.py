@@ -1,0 +1,97 @@
+"""Requests whose provider fails: the fallback of the decision answers, and is booked."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from support.peers.proxied import entry, proxied
+from support.peers.raw_upstream import raw_upstream, sends, silent
+from support.watched import HANG_S
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PATH = "/v1/chat/completions"
+CHAT = {"model": "auto", "messages": [{"role": "user", "content": "easy"}]}
+BUDGET = {"name": "all", "usd": 10, "per": "1h"}
+ERROR = b"HTTP/1.1 %s\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
+
+
+async def chosen_model(folder: Path) -> str:
+    """Returns the model that is chosen for the request."""
+    async with proxied(folder) as one, httpx.AsyncClient(base_url=one.url) as client:
+        reply = await client.post(PATH, json=CHAT)
+        return reply.headers["x-routoo-model"]
+
+
+@pytest.mark.parametrize("failure", ["429 -", "503 -", "529 -", "garbage", "refused", "silence"])
+async def test_the_fallback_answers_and_is_booked(tmp_path: Path, failure: str) -> None:
+    model = await chosen_model(tmp_path)
+    reply = b"" if failure == "garbage" else ERROR % failure.encode()
+    script = silent if failure == "silence" else sends(reply)
+    async with raw_upstream(script) as broken, asyncio.timeout(HANG_S):
+        port = 9 if failure == "refused" else broken.port
+        fails: dict[str, Any] = {
+            "base_url": f"http://127.0.0.1:{port}/v1",
+            "first_byte_timeout_s": 0.1 if failure == "silence" else 60,
+        }
+        entries = {model: fails, "*": {}}
+        async with (
+            proxied(tmp_path, entries=entries, budgets=[BUDGET]) as one,
+            httpx.AsyncClient(base_url=one.url, timeout=HANG_S) as client,
+        ):
+            answered = await client.post(PATH, json=CHAT)
+            assert answered.status_code == 200
+            other = answered.headers["x-routoo-model"]
+            assert other != model
+            assert one.upstream.last.json["model"] == other
+            assert await one.replies() == {"read": 1}
+            ((budget, _),) = one.running.service.engine.accounting.budgets()
+            prices = {"small": (0.1, 0.2), "medium": (1.0, 2.0), "large": (10.0, 30.0)}[other]
+            cost_usd = (1000 * prices[0] + 500 * prices[1]) * 1e-6
+            assert budget.settled_usd == pytest.approx(cost_usd)
+            assert budget.reserved_usd == 0
+
+
+async def test_the_callers_own_fault_is_not_tried_again(tmp_path: Path) -> None:
+    async with proxied(tmp_path) as one, httpx.AsyncClient(base_url=one.url) as client:
+        one.upstream.status = 400
+        assert (await client.post(PATH, json=CHAT)).status_code == 400
+        assert len(one.upstream.received) == 1
+        assert await one.replies() == {"failed": 1}
+
+
+async def test_the_last_failure_reaches_the_caller(tmp_path: Path) -> None:
+    async with proxied(tmp_path) as one, httpx.AsyncClient(base_url=one.url) as client:
+        one.upstream.status = 503
+        answered = await client.post(PATH, json=CHAT)
+        assert answered.status_code == 503
+        asked = [each.json["model"] for each in one.upstream.received]
+        assert len(asked) == len(set(asked)) >= 2
+        assert answered.headers["x-routoo-model"] == asked[-1]
+        assert await one.replies() == {"failed": 1}
+
+
+async def test_a_named_model_has_no_fallback(tmp_path: Path) -> None:
+    async with proxied(tmp_path) as one, httpx.AsyncClient(base_url=one.url) as client:
+        one.upstream.status = 503
+        assert (await client.post(PATH, json={**CHAT, "model": "large"})).status_code == 503
+        assert [each.json["model"] for each in one.upstream.received] == ["large"]
+
+
+async def test_nothing_is_tried_again_once_the_reply_has_begun(tmp_path: Path) -> None:
+    model = await chosen_model(tmp_path)
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n"
+    async with raw_upstream(sends(head + b"\r\n5\r\nhello\r\n")) as broken:
+        entries = {model: entry(tmp_path, broken.port), "*": {}}
+        async with (
+            proxied(tmp_path, entries=entries) as one,
+            httpx.AsyncClient(base_url=one.url) as client,
+        ):
+            with pytest.raises(httpx.RemoteProtocolError):
+                await client.post(PATH, json={**CHAT, "stream": True})
+            assert one.upstream.received == []
