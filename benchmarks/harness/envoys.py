@@ -199,7 +199,7 @@ def litellm(folder: Path, command: str, upstream_port: int) -> Iterator[str]:
     Raises:
         StartError: it did not start.
     """
-    port, file, log = _free_port(), folder / "litellm.yaml", folder / "litellm.log"
+    port, file, log = free_port(), folder / "litellm.yaml", folder / "litellm.log"
     parameters = {
         "model": "openai/any",
         "api_base": f"http://127.0.0.1:{upstream_port}/v1",

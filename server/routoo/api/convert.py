@@ -255,24 +255,11 @@ def route_response(decision: Decision) -> route_pb2.RouteResponse:
         predicted_score=batch.scores[row],
         predicted_cost_usd=batch.costs_usd[row],
         predicted_latency_ms=batch.latencies_ms[row],
-        reason=route_pb2.Reason(
-            rule=rule,
-            binding_constraints=decision.binding_constraints(),
-            text=decision.reason_text(),
-        ),
         shadow_price=batch.shadow_prices[row],
         predictor_version=batch.versions.predictor,
         policy_version=batch.policy_versions[row],
         degraded=batch.degraded,
         truncated=batch.truncated[row],
-        timing=route_pb2.Timing(
-            queue_ns=timing.started_ns - accepted_ns,
-            tokenize_ns=timing.tokenize_ns,
-            predict_ns=timing.predict_ns,
-            select_ns=timing.select_ns,
-            total_ns=timing.finished_ns - accepted_ns,
-            batch_size=len(batch.choices),
-        ),
         input_tokens=int(batch.input_tokens[row]),
         predicted_output_tokens=batch.output_tokens[row],
         task=insight.task,
@@ -288,6 +275,18 @@ def route_response(decision: Decision) -> route_pb2.RouteResponse:
         latency_percentile=percentile,
         percentile_latency_ms=percentile_ms,
     )
+    # Filled in place: a message that is made by itself is copied into the reply.
+    why = response.reason
+    why.rule = rule
+    why.binding_constraints.extend(decision.binding_constraints())
+    why.text = decision.reason_text()
+    took = response.timing
+    took.queue_ns = timing.started_ns - accepted_ns
+    took.tokenize_ns = timing.tokenize_ns
+    took.predict_ns = timing.predict_ns
+    took.select_ns = timing.select_ns
+    took.total_ns = timing.finished_ns - accepted_ns
+    took.batch_size = len(batch.choices)
     if batch.fallbacks is not None:
         for one in decision.fallbacks():
             response.fallbacks.add(

@@ -76,30 +76,31 @@ def session_of_body(api: str, body: Mapping[str, Any], *, marked: bool) -> Sessi
         marked: whether a part of the body is marked to be written into the provider's cache.
     """
     # Anthropic's models cache what is marked; the others cache by themselves.
-    return replace(
-        _derived(api, body) or SessionFacts(),
+    return SessionFacts(
+        *_derived(api, body),
         ties=_ties(body),
         writes=marked or api != "messages",
         linked=api == "responses",
     )
 
 
-def _derived(api: str, body: Mapping[str, Any]) -> SessionFacts | None:
+def _derived(api: str, body: Mapping[str, Any]) -> tuple[str, str, bool, bool]:
+    """Returns kind and id of the session, and whether it begins and is alone."""
     conversation = _id(body.get("conversation"))
     if conversation:
-        return SessionFacts("conversation", conversation)
+        return "conversation", conversation, False, False
     previous = _id(body.get(PREVIOUS))
     if previous:
-        return SessionFacts(PREVIOUS, previous)
+        return PREVIOUS, previous, False, False
     first, begins = _first_turns(api, body)
     if not first:
-        return None
+        return "", "", False, False
     # Many conversations may have one such id, as those of an agent and of its helpers: the first
     # turns tell them apart.
     shared = _claude_session(body.get("metadata")) or _id(body.get(_CACHE_KEY))
     # Most first turns are all that ever comes, except those of agents, which offer tools.
     alone = begins and not body.get("tools")
-    return SessionFacts(f"{_FIRST} {shared}", first, begins=begins, alone=alone)
+    return f"{_FIRST} {shared}", first, begins, alone
 
 
 def _id(value: object) -> str:
@@ -187,8 +188,9 @@ def _ties(body: Mapping[str, Any]) -> Tie:
     if any(_id(body.get(name)) for name in _TOP):
         ties |= Tie.PROVIDER
     for name in _PARTS:
-        for found in _found({name: body.get(name)}):
-            ties |= found
+        if body.get(name):
+            for found in _found({name: body[name]}):
+                ties |= found
     return ties
 
 

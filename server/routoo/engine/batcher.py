@@ -1,9 +1,9 @@
 """The batcher gathers the requests that wait while the worker is busy into the next batch.
 
 There is no idle timer: a batch starts as soon as the event loop has turned a few times without
-bringing a new request, which takes microseconds when nothing else arrives. A short request that
-comes alone is worked on at once, on the loop itself: two changes of threads would take longer than
-its work. The queue is bounded,
+bringing a new request, which takes microseconds when nothing else arrives. A short request that is
+still alone then is worked on by the loop itself: two changes of threads would take longer than its
+work. The queue is bounded,
 and a request that does not fit is refused. Every accepted request is settled: with its result, the
 error of its batch, the error of its deadline, or the error of a shutdown.
 """
@@ -16,7 +16,7 @@ from collections import deque
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass
 from math import inf
-from time import monotonic, monotonic_ns, thread_time_ns
+from time import monotonic, monotonic_ns
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from routoo.errors import DeadlineError, DrainingError, PredictorError, QueueFullError, RoutooError
@@ -33,15 +33,6 @@ first quiet turn is therefore small, and fixed costs and thread switches are pai
 calls at once, sixteen turns raised the calls per second by a third; they add some 50 microseconds
 to a call that has to wait for them.
 """
-ALONE_AFTER_NS = 200_000
-"""A request is alone if the last batch ended at least so long before, and had one request.
-
-Under load, the next requests are there when a batch ends: to work on each one at once would halve
-the calls per second.
-"""
-BRIEF_NS = 2_000_000
-"""Work that took more processor time is not done on the loop, which it would hold up."""
-
 Request = TypeVar("Request")
 Result = TypeVar("Result")
 
@@ -109,12 +100,14 @@ class Entry(Generic[Request, Result]):
         waiter: the future that the caller waits for; settled exactly once.
         accepted_ns: when it was accepted, ``monotonic_ns``.
         deadline_s: when its caller stops waiting, ``monotonic``; None: never.
+        brief: whether it is short enough to be worked on by the loop, if it is alone.
     """
 
     request: Request
     waiter: asyncio.Future[Result]
     accepted_ns: int
     deadline_s: float | None
+    brief: bool
 
 
 class Batcher(Generic[Request, Result]):
@@ -130,8 +123,8 @@ class Batcher(Generic[Request, Result]):
         executor: runs the work; one thread is enough.
         max_batch: most requests in one call.
         max_queue: most requests that wait for a call.
-        may_work_here: tells whether the work may run on the loop now: nothing else uses what it
-            needs, and it waits for no other machine.
+        may_work_here: tells whether the work may run on the loop now: it is brief, nothing else
+            uses what it needs, and it waits for no other machine.
         on_dropped: called with "cancelled" or "expired" for each request dropped before work.
         on_undelivered: called with each result that no caller waits for any more.
     """
@@ -158,8 +151,7 @@ class Batcher(Generic[Request, Result]):
         self._running: list[Entry[Request, Result]] = []
         self.wait = BatchWait()
         self._busy = False
-        # Of the batch before: how many requests it had, what its work took, and when it ended.
-        self._last_size = self._took_ns = self._ended_ns = 0
+        self._last_size = 0  # of the batch before
         self._open = True
         self._idle = asyncio.Event()
         self._idle.set()
@@ -177,7 +169,7 @@ class Batcher(Generic[Request, Result]):
         Args:
             request: the worker's input.
             deadline_s: when its caller stops waiting, ``monotonic``; None: never.
-            brief: whether it is short enough to be worked on here, if it is alone.
+            brief: whether it is short enough to be worked on by the loop, if it is alone.
 
         Raises:
             QueueFullError: too many wait already.
@@ -191,13 +183,8 @@ class Batcher(Generic[Request, Result]):
             )
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[Result] = loop.create_future()
-        entry = Entry(request, waiter, monotonic_ns(), deadline_s)
-        if self._busy:
-            self._waiting.append(entry)
-        elif brief and self._is_alone(entry):
-            self._work_here(entry)
-        else:
-            self._waiting.append(entry)
+        self._waiting.append(Entry(request, waiter, monotonic_ns(), deadline_s, brief))
+        if not self._busy:
             self._busy = True
             self._idle.clear()
             self._gather(loop)
@@ -222,33 +209,13 @@ class Batcher(Generic[Request, Result]):
             return False
         return True
 
-    def _is_alone(self, entry: Entry[Request, Result]) -> bool:
-        return (
-            self._last_size == 1
-            and entry.accepted_ns - self._ended_ns >= ALONE_AFTER_NS
-            and self._took_ns <= BRIEF_NS
-            and (entry.deadline_s is None or entry.deadline_s > monotonic())
-            and self._may_work_here()
-        )
+    def _is_alone(self, batch: list[Entry[Request, Result]]) -> bool:
+        """Returns whether the loop may work on a batch itself.
 
-    def _work_here(self, entry: Entry[Request, Result]) -> None:
-        self.wait = BatchWait(entry.deadline_s)
-        try:
-            results = self._timed_work([entry.request], [entry.accepted_ns])
-        except BaseException as error:  # noqa: BLE001 - as in a thread, its waiter is told
-            _fail(entry, error)
-        else:
-            self._settle([entry], results)
-        self._ended_ns = monotonic_ns()
-
-    def _timed_work(
-        self, requests: Sequence[Request], accepted_ns: Sequence[int]
-    ) -> Sequence[Result | RoutooError]:
-        began_ns = thread_time_ns()
-        try:
-            return self._work(requests, accepted_ns)
-        finally:
-            self._took_ns = thread_time_ns() - began_ns
+        Not after a batch of several: the calls that it has answered are about to come again.
+        """
+        last_size, self._last_size = self._last_size, len(batch)
+        return last_size == len(batch) == 1 and batch[0].brief and self._may_work_here()
 
     def _gather(self, loop: asyncio.AbstractEventLoop, seen: int = 0, quiet_turns: int = 0) -> None:
         """Looks at the queue once per turn; starts a batch when it is full or no longer grows."""
@@ -268,10 +235,19 @@ class Batcher(Generic[Request, Result]):
             return
         requests = [entry.request for entry in batch]
         accepted_ns = [entry.accepted_ns for entry in batch]
+        if self._is_alone(batch):
+            self.wait = BatchWait(batch[0].deadline_s)
+            try:
+                results = self._work(requests, accepted_ns)
+            except BaseException as error:  # noqa: BLE001 - as in a thread, its waiter is told
+                _fail(batch[0], error)
+            else:
+                self._settle(batch, results)
+            self._start_next(loop)  # none can have come meanwhile
+            return
         self.wait = _wait_of(batch)
-        self._last_size = len(batch)
         try:
-            running = self._executor.submit(self._timed_work, requests, accepted_ns)
+            running = self._executor.submit(self._work, requests, accepted_ns)
         except RuntimeError:  # the executor was shut down
             for entry in batch:
                 _fail(entry, DrainingError("the service stopped; send again"))
@@ -287,7 +263,6 @@ class Batcher(Generic[Request, Result]):
         batch: list[Entry[Request, Result]],
         done: Future[Sequence[Result | RoutooError]],
     ) -> None:
-        self._ended_ns = monotonic_ns()
         self._gather(loop)
         try:
             results = done.result()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from time import monotonic_ns
+from time import monotonic_ns, thread_time_ns
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from routoo.engine.batcher import Batcher, BatchWait
@@ -61,6 +61,8 @@ Result = TypeVar("Result")
 _CHECKED_AT_ONCE = 1024
 # Of a longer text, reading alone takes as long as two changes of threads.
 _BRIEF_CHARS = 8 * 1024
+BRIEF_NS = 2_000_000
+"""A decision that took more processor time is not made on the loop, which it would hold up."""
 
 
 class Engine:
@@ -124,6 +126,7 @@ class Engine:
             accounting, policies.rule, pool, threads.ids.new, metrics.escalations
         )
         self._books_wait = accounting.waits
+        self._took_ns = 0
         self._max_batch = batching.max_batch
         self._max_joint = batching.max_joint
         self._tasks = tasks
@@ -554,18 +557,25 @@ class Engine:
         return prediction
 
     def _may_decide_here(self) -> bool:
-        """Returns whether a decision may be made on the loop: nothing in it waits or is in use."""
+        """Returns whether a decision may be made on the loop.
+
+        It is brief as far as is known, by the processor time of its thread, as a machine that is
+        busy with other things makes any work look long; and nothing in it waits or is in use.
+        """
         in_use = self._threads.predict.unfinished
-        return not (in_use or self._books_wait or self.source.predictor.waits)
+        waits = self._books_wait or self.source.predictor.waits
+        return not (in_use or waits) and self._took_ns <= BRIEF_NS
 
     def _decide(
         self, requests: Sequence[PromptRequest], accepted_ns: Sequence[int]
     ) -> list[Decision | RoutooError]:
-        started_ns = monotonic_ns()
+        began_ns, started_ns = thread_time_ns(), monotonic_ns()
         prediction = self._predict(requests, self._batcher.wait)
-        return self._decider.decide(
+        replies = self._decider.decide(
             Predicted(requests, prediction, accepted_ns, started_ns, monotonic_ns())
         )
+        self._took_ns = thread_time_ns() - began_ns
+        return replies
 
 
 def _together(

@@ -100,13 +100,6 @@ class Bench:
         return await outcome(waiter)
 
 
-@pytest.fixture
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A request is alone however soon it comes after another one, and no work takes too long."""
-    monkeypatch.setattr("routoo.engine.batcher.ALONE_AFTER_NS", 0)
-    monkeypatch.setattr("routoo.engine.batcher.BRIEF_NS", int(LONG_S * 1e9))
-
-
 async def turn() -> None:
     """Lets the event loop run its pending callbacks, and turn until a batch starts."""
     for _ in range(QUIET_TURNS + 4):
@@ -358,11 +351,11 @@ async def test_a_batch_that_the_executor_drops_at_its_shutdown_is_failed() -> No
         gate.set()
 
 
-@pytest.mark.usefixtures("at_once")
 async def test_a_request_that_comes_alone_is_answered_without_a_change_of_threads() -> None:
     bench = Bench(here=True)
     assert await bench.answered(1) == 2
     alone = bench.batcher.submit(2, brief=True)
+    await turn()
     assert alone.done()
     assert not bench.executor.jobs
     assert await alone == 4
@@ -370,26 +363,26 @@ async def test_a_request_that_comes_alone_is_answered_without_a_change_of_thread
     assert len(bench.worker.accepted_ns) == 2
 
 
-@pytest.mark.usefixtures("at_once")
 async def test_a_request_goes_to_the_thread_where_the_loop_may_not_work() -> None:
     bench = Bench(here=True)
     assert await bench.answered(1) == 2
     bench.here = False
     waiter = bench.batcher.submit(2, brief=True)
+    await turn()
     assert not waiter.done()
     await bench.run_all()
     assert await outcome(waiter) == 4
 
 
-@pytest.mark.usefixtures("at_once")
 async def test_a_long_request_goes_to_the_thread() -> None:
     bench = Bench(here=True)
     assert await bench.answered(1) == 2
-    assert not bench.batcher.submit(2).done()
+    waiter = bench.batcher.submit(2)
+    await turn()
+    assert not waiter.done()
     await bench.run_all()
 
 
-@pytest.mark.usefixtures("at_once")
 async def test_requests_after_a_batch_of_several_are_gathered() -> None:
     bench = Bench(here=True)
     await asyncio.gather(*(bench.batcher.submit(one) for one in (1, 2)), bench.run_all())
@@ -399,7 +392,6 @@ async def test_requests_after_a_batch_of_several_are_gathered() -> None:
     assert bench.worker.batches == [[1, 2], [3, 4]]
 
 
-@pytest.mark.usefixtures("at_once")
 async def test_requests_beside_a_running_batch_wait_for_it() -> None:
     bench = Bench(here=True)
     assert await bench.answered(1) == 2
@@ -412,24 +404,19 @@ async def test_requests_beside_a_running_batch_wait_for_it() -> None:
     assert [await outcome(one) for one in (*running, waiter)] == [4, 6]
 
 
-async def test_work_that_took_long_is_done_in_the_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("routoo.engine.batcher.ALONE_AFTER_NS", 0)
-    monkeypatch.setattr("routoo.engine.batcher.BRIEF_NS", -1)  # any work takes longer
+async def test_requests_that_come_together_are_not_alone() -> None:
     bench = Bench(here=True)
     assert await bench.answered(1) == 2
-    assert not bench.batcher.submit(2, brief=True).done()
+    first = bench.batcher.submit(2, brief=True)
+    await asyncio.sleep(0)
+    second = bench.batcher.submit(3, brief=True)
+    await turn()
+    assert len(bench.executor.jobs) == 1
     await bench.run_all()
+    assert [await outcome(one) for one in (first, second)] == [4, 6]
+    assert bench.worker.batches == [[1], [2, 3]]
 
 
-async def test_a_request_soon_after_another_is_not_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("routoo.engine.batcher.ALONE_AFTER_NS", int(LONG_S * 1e9))
-    bench = Bench(here=True)
-    assert await bench.answered(1) == 2
-    assert not bench.batcher.submit(2, brief=True).done()
-    await bench.run_all()
-
-
-@pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize("error", [PredictorError("no"), KeyboardInterrupt(), StopIteration()])
 async def test_an_error_on_the_loop_fails_its_request_alone(error: BaseException) -> None:
     bench = Bench(here=True)
@@ -439,14 +426,13 @@ async def test_an_error_on_the_loop_fails_its_request_alone(error: BaseException
         raise error
 
     bench.worker.answer = fail
-    failed = await outcome(bench.batcher.submit(2, brief=True))
+    failed = await bench.answered(2)
     assert isinstance(failed, type(error) if error.args else BaseException)
     bench.worker.answer = lambda batch: [2 * one for one in batch]
     assert await bench.answered(3) == 6
     assert await bench.batcher.close(LONG_S)
 
 
-@pytest.mark.usefixtures("at_once")
 async def test_a_lone_request_whose_deadline_has_passed_is_not_worked_on() -> None:
     bench = Bench(here=True)
     assert await bench.answered(1) == 2
@@ -457,9 +443,8 @@ async def test_a_lone_request_whose_deadline_has_passed_is_not_worked_on() -> No
     assert bench.worker.batches == [[1]]
 
 
-@pytest.mark.usefixtures("at_once")
 async def test_a_wrong_number_of_results_on_the_loop_is_an_error() -> None:
     bench = Bench(here=True)
     assert await bench.answered(1) == 2
     bench.worker.answer = lambda _batch: []
-    assert isinstance(await outcome(bench.batcher.submit(2, brief=True)), PredictorError)
+    assert isinstance(await bench.answered(2), PredictorError)

@@ -118,8 +118,7 @@ async def test_a_prompt_is_decided_alike_alone_and_in_any_batch(
 async def test_a_lone_request_is_decided_on_the_loop_as_it_is_in_a_thread(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("routoo.engine.batcher.ALONE_AFTER_NS", 0)
-    monkeypatch.setattr("routoo.engine.batcher.BRIEF_NS", int(HANG_S * 1e9))
+    monkeypatch.setattr("routoo.engine.engine.BRIEF_NS", int(HANG_S * 1e9))
     threads: list[threading.Thread] = []
     predict = OnnxPredictor.predict
 
@@ -134,8 +133,11 @@ async def test_a_lone_request_is_decided_on_the_loop_as_it_is_in_a_thread(
         await turn()
     assert [one is threading.main_thread() for one in threads] == [False, True, True]
     assert found[0] == found[1] == found[2]
-    long = await engine.route(PromptRequest("hard " * 2000))
-    assert long.model
+    assert (await engine.route(PromptRequest("hard " * 2000))).model
+    assert threads[-1] is not threading.main_thread()
+    await turn()
+    monkeypatch.setattr("routoo.engine.engine.BRIEF_NS", -1)  # any decision takes longer
+    assert figures(await engine.route(PromptRequest("hard easy"))) == found[0]
     assert threads[-1] is not threading.main_thread()
 
 
