@@ -260,6 +260,17 @@ ROWS: Mapping[str, Sequence[Graph]] = {
         Graph("Reported time by predicted time, a day", {"{{model}}": LATENCY_RATIO}, "short"),
         Graph("Reports", {"{{result}}": _rate("routoo_outcomes_total", "result")}, "reqps"),
         Graph(
+            "Share of requests that may go to each model, by its health",
+            {"{{provider}} {{model}}": _gauge("routoo_provider_health", "provider, model", "min")},
+            "percentunit",
+            "0: left out, as its provider fails; without a model: the whole provider.",
+        ),
+        Graph(
+            "Failures of providers",
+            {"{{model}} {{cause}}": _rate("routoo_provider_failures_total", "model, cause")},
+            "reqps",
+        ),
+        Graph(
             "Corrections in force, of lengths",
             {"{{model}} {{task}}": _gauge("routoo_length_factor", "model, task", "max")},
             "short",

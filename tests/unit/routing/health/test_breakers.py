@@ -269,6 +269,34 @@ def test_the_same_draws_let_the_same_requests_in() -> None:
     assert np.array_equal(*masks)
 
 
+@pytest.mark.parametrize("failure", [BROKEN, REFUSED, ProviderFailure(Cause.RATE_LIMITED, 1.0)])
+@pytest.mark.parametrize(("per_s", "back_s"), [(50, 42), (400, 40)])
+def test_an_outage_costs_few_requests_and_ends_soon(
+    failure: ProviderFailure, per_s: int, back_s: int
+) -> None:
+    """All requests want model 0, which is down from 15 s to 35 s; reports come 50 ms later."""
+    found, draws = breakers(0, 0, 1), random()
+    reports: list[tuple[float, float]] = []
+    sent_s: list[float] = []
+    for step in range(60 * per_s):
+        now_s = step / per_s
+        while reports and reports[0][0] <= now_s:
+            asked_s = reports.pop(0)[1]
+            if 15.0 <= asked_s < 35.0:
+                found.failed(0, failure, now_s, asked_s)
+            else:
+                found.worked(0, now_s, asked_s)
+        if found.admit(1, now_s, draws).mask[0, 0]:
+            found.asked([0], now_s)
+            sent_s.append(now_s)
+            reports.append((now_s + 0.05, now_s))
+    at = np.array(sent_s)
+    down = np.count_nonzero((at >= 17.0) & (at < 35.0)) / (18 * per_s)
+    assert down < 0.01
+    assert np.count_nonzero(at >= 35.0) > np.count_nonzero(at >= 40.0)
+    assert np.count_nonzero(at >= back_s) == (60 - back_s) * per_s
+
+
 FAILURES = st.builds(
     ProviderFailure,
     st.sampled_from([cause for cause in Cause if cause is not Cause.NONE]),
