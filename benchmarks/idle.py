@@ -154,8 +154,12 @@ def measure_service(options: Namespace) -> dict[str, Any]:
 def service_process(running: ExitStack, **settings: str) -> ServerProcess:
     """Starts the service on a free port."""
     command = [sys.executable, "-c", "import sys; from routoo.cli import main; sys.exit(main())"]
-    free = {"ROUTOO_LISTEN": "127.0.0.1:0", "ROUTOO_METRICS__ENABLED": "false"}
-    started = ServerProcess.start([*command, "serve"], os.environ | free | settings)
+    own = {
+        "ROUTOO_LISTEN": "127.0.0.1:0",
+        "ROUTOO_HTTP__LISTEN": "",
+        "ROUTOO_METRICS__ENABLED": "false",
+    }
+    started = ServerProcess.start([*command, "serve"], os.environ | own | settings)
     return running.enter_context(started)
 
 
