@@ -92,11 +92,19 @@ def last_temperature(n: int) -> float:
     return float(np.clip(_SOFT_PROMPTS / n, _LEAST_TEMPERATURE, _COOLING * _FIRST_TEMPERATURE))
 
 
-def smooth_optimum(program: Program, most: float) -> Soft:
-    """Find prices, scaled and in [0, most], at which the exact dual is close to its least."""
+def smooth_optimum(program: Program, most: float, coldest: float | None = None) -> Soft:
+    """Find prices, scaled and in [0, most], at which the exact dual is close to its least.
+
+    Args:
+        program: n prompts.
+        most: the highest price.
+        coldest: the last temperature; the lower, the closer. None: that which suffices for the
+            exact method.
+    """
     by_model = _ByModel.of(program)
     prices = np.zeros(len(program.limits))
-    temperature, last = _FIRST_TEMPERATURE, last_temperature(len(program.values))
+    temperature = _FIRST_TEMPERATURE
+    last = last_temperature(len(program.values)) if coldest is None else coldest
     while True:
         now = _soften(by_model, prices, temperature)
         target = _newton_target(now, most)
