@@ -86,6 +86,20 @@ class BudgetSpentError(RoutooError):
         super().__init__(message)
 
 
+class LimitReachedError(RoutooError):
+    """A limit of a provider leaves no model for the request. ``limit`` names it.
+
+    ``retry_after_s`` tells after how many seconds to try again; None: no retry helps.
+    """
+
+    def __init__(
+        self, message: str, *, limit: str = "", retry_after_s: float | None = None
+    ) -> None:
+        self.limit = limit
+        self.retry_after_s = retry_after_s
+        super().__init__(message)
+
+
 class NoBudgetError(RoutooError):
     """The tenant has no budget, and the settings ask for one."""
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from routoo.engine.booking import BudgetBooking
+    from routoo.engine.limits.choice import ProviderLimits
     from routoo.predictor.artifact import Artifact
     from routoo.routing.pool import Pool
     from routoo.selector.cascade import Rule
@@ -42,6 +43,7 @@ def make_engine(
     decision_log: DecisionLog | None = None,
     pool: Pool | None = None,
     report_factor: float = REPORT_FACTOR,
+    limits: ProviderLimits | None = None,
     **batching: int,
 ) -> Engine:
     """Makes an engine at one price.
@@ -56,14 +58,15 @@ def make_engine(
         decision_log: logs.
         pool: of the tiny models, at other prices; None: the tiny pool.
         report_factor: bounds reports.
+        limits: keeps the limits of the pool; None: nothing does.
         batching: its settings.
     """
     pool = pool or tiny_pool()
     metrics = metrics or Metrics()
     money = (
-        fixed_accounting(pool, metrics, price)
+        fixed_accounting(pool, metrics, price, limits)
         if spent_from is None
-        else budgeted_accounting(pool, metrics, price, spent_from, report_factor)
+        else budgeted_accounting(pool, metrics, price, spent_from, report_factor, limits)
     )
     return Engine(
         source=LonePredictor(OnnxPredictor(artifact)),

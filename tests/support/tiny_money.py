@@ -9,12 +9,16 @@ from routoo.budget.memory.ledger import MemoryLedger
 from routoo.budget.terms import BudgetTerms, one_nano_usd
 from routoo.engine.accounting import Accounting
 from routoo.engine.booking import BudgetBooking
+from routoo.engine.limits.choice import ProviderLimits, terms_of
+from routoo.engine.limits.guard import LimitGuard
 from routoo.engine.open_decisions import OpenDecisions
 from routoo.engine.outcomes import OutcomeSettlement
 from routoo.engine.report_bound import ReportBound
+from routoo.pricing.capacity import CapacityPricing
 from routoo.pricing.prices import FixedPricing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Literal
 
     from routoo.routing.pool import Pool
@@ -28,13 +32,33 @@ NOW_NS = 1_700_000_000 * 10**9  # 800 s into an hour
 FOREVER = Keeping(ttl_ns=10**15, releases_expired=False, max_decisions=10**6)
 
 
-def fixed_accounting(pool: Pool, metrics: Metrics, price: float) -> Accounting:
+def limits_of(
+    pool: Pool, clock_s: Callable[[], float] = lambda: 0.0, timeout_s: float = LONG_S
+) -> ProviderLimits | None:
+    """Keeps the limits of a pool, on a clock that stands still; their prices are not solved."""
+    if pool.limits is None:
+        return None
+    rows = pool.limits
+    guard = LimitGuard(rows, rows.limits, pool.names, timeout_s, clock_s)
+    pricing = CapacityPricing(terms_of(rows, rows.limits), guard.returning, 1.0, clock_s)
+    return ProviderLimits(guard, pricing)
+
+
+def fixed_accounting(
+    pool: Pool, metrics: Metrics, price: float, limits: ProviderLimits | None = None
+) -> Accounting:
     """Makes money without budgets, at one price."""
     decisions = OpenDecisions(MANY, LONG_S)
     outcomes = OutcomeSettlement(
-        decisions, None, pool, metrics.outcomes, lambda: NOW_NS, bound=ReportBound(REPORT_FACTOR)
+        decisions,
+        None,
+        pool,
+        metrics.outcomes,
+        lambda: NOW_NS,
+        bound=ReportBound(REPORT_FACTOR),
+        limits=None if limits is None else limits.guard,
     )
-    return Accounting(FixedPricing(price), None, decisions, outcomes, lambda: NOW_NS)
+    return Accounting(FixedPricing(price), None, decisions, outcomes, lambda: NOW_NS, limits=limits)
 
 
 def hourly(
@@ -67,6 +91,7 @@ def budgeted_accounting(
     price: float,
     spent_from: BudgetBooking,
     report_factor: float = REPORT_FACTOR,
+    limits: ProviderLimits | None = None,
 ) -> Accounting:
     """Makes money with budgets, at one price."""
     decisions = OpenDecisions(MANY, LONG_S)
@@ -77,5 +102,8 @@ def budgeted_accounting(
         metrics.outcomes,
         lambda: NOW_NS,
         bound=ReportBound(report_factor),
+        limits=None if limits is None else limits.guard,
     )
-    return Accounting(FixedPricing(price), spent_from, decisions, outcomes, lambda: NOW_NS)
+    return Accounting(
+        FixedPricing(price), spent_from, decisions, outcomes, lambda: NOW_NS, limits=limits
+    )

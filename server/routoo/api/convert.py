@@ -401,6 +401,25 @@ def frontier_response(found: BatchFrontier) -> batch_pb2.FrontierResponse:
     )
 
 
+def _limits_of(models: ModelsOverview, column: int) -> list[info_pb2.UsageLimit]:
+    rows = models.pool.limits
+    if rows is None:
+        return []
+    return [
+        info_pb2.UsageLimit(
+            name=one.name,
+            scope=one.scope,
+            kind=one.kind,
+            limit=one.limit,
+            used=one.used,
+            price=one.price,
+            refused=one.refused,
+        )
+        for one, counts in zip(models.limits, rows.members[:, column].tolist(), strict=True)
+        if counts
+    ]
+
+
 def models_response(models: ModelsOverview) -> info_pb2.ListModelsResponse:
     """Converts an overview of the pool's models to its reply."""
     pool = models.pool
@@ -428,6 +447,7 @@ def models_response(models: ModelsOverview) -> info_pb2.ListModelsResponse:
                 prices=prices_message(spec),
                 arm=arm_message(pool, column),
                 health=health.get(spec.name),
+                limits=_limits_of(models, column),
                 **_correction(correction, models.mean_output_tokens[column]),
             )
             for column, spec, share, score, cost_usd, correction, evidence, averages in zip(

@@ -16,7 +16,7 @@ from routoo.config.corrections import CorrectionSettings
 from routoo.config.health import HealthSettings
 from routoo.config.http import HttpSettings
 from routoo.config.observability import DecisionLogSettings, TracingSettings
-from routoo.config.operations import OverloadSettings, ReloadSettings
+from routoo.config.operations import OverloadSettings, ProviderLimitSettings, ReloadSettings
 from routoo.config.policy import PolicySettings
 from routoo.config.predictor import PredictorSettings
 from routoo.config.processor import ProcessorSettings
@@ -115,6 +115,7 @@ class Settings(BaseSettings):
     sessions: SessionSettings = SessionSettings()
     batching: BatchingSettings = BatchingSettings()
     limits: LimitSettings = LimitSettings()
+    provider_limits: ProviderLimitSettings = ProviderLimitSettings()
     processor: ProcessorSettings = ProcessorSettings()
     proxy: ProxySettings = ProxySettings()
     log: LogSettings = LogSettings()

@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from routoo.engine.booking import BudgetBooking
     from routoo.engine.corrections.corrector import Corrector
     from routoo.engine.health.tracker import ProviderHealth
+    from routoo.engine.limits.choice import ProviderLimits
     from routoo.engine.open_decisions import OpenDecisions
     from routoo.engine.outcomes import OutcomeSettlement
     from routoo.pricing.prices import Pricing
+    from routoo.routing.arms.limit_rows import LimitState
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,8 @@ class Accounting:
         corrector: learns from these reports; None: predictions are taken as they are.
         sessions: keeps the turns of sessions.
         health: keeps the health of models and providers; None: nobody watches it.
+        limits: keeps choices within the limits of providers; None: there are none.
+        worker: the number of this process among the workers of a service.
     """
 
     pricing: Pricing
@@ -43,6 +47,8 @@ class Accounting:
     corrector: Corrector | None = None
     sessions: Sessions = NO_SESSIONS
     health: ProviderHealth | None = None
+    limits: ProviderLimits | None = None
+    worker: int = 0
 
     @property
     def waits(self) -> bool:
@@ -63,6 +69,10 @@ class Accounting:
         prices = self.pricing.in_force
         return [(states[one], prices.of_budget(one)) for one in sorted(wanted)]
 
+    def limit_states(self) -> list[LimitState]:
+        """Returns the limits of providers, in the order of the pool's rows, and their use."""
+        return [] if self.limits is None else self.limits.states()
+
     def close(self) -> None:
         """Stops the updates of the prices and the corrections, then closes the books."""
         self.pricing.close()
@@ -71,3 +81,5 @@ class Accounting:
         if self.spending is not None:
             self.spending.ledger.close()
         self.sessions.close()
+        if self.limits is not None:
+            self.limits.close()

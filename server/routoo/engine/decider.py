@@ -7,6 +7,7 @@ the costs. It is synchronous and knows no transport; the engine calls it from it
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from time import monotonic_ns
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ import numpy as np
 
 from routoo.engine.batch_booking import BatchBooking
 from routoo.engine.fallbacks import Fallbacks
+from routoo.engine.joint_parts import kept_parts
+from routoo.engine.limits.choice import lost_limits
 from routoo.errors import NoEligibleModelError
 from routoo.pricing.prices import Observed, budget_constraint
 from routoo.routing.affordable import affordable_output_tokens
@@ -39,13 +42,13 @@ from routoo.selector.policies.lp import reasons
 from routoo.selector.reason import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from routoo.engine.accounting import Accounting
     from routoo.engine.booking import Booked
     from routoo.engine.open_decisions import DecisionIds
     from routoo.engine.shadow import Shadow
-    from routoo.errors import BudgetSpentError
+    from routoo.errors import RoutooError
     from routoo.predictor.base import Predictor
     from routoo.routing.decision import Predicted
     from routoo.routing.estimates import Estimates
@@ -64,8 +67,6 @@ NANO_PER_S = 1_000_000_000
 """In a second."""
 # Solutions of a batch: one more when other requests took its money while it was solved.
 _SOLUTIONS = 2
-# So many decisions of a batch keep their figures in memory together.
-_KEPT_TOGETHER = 1024
 
 
 class Decider:
@@ -113,17 +114,23 @@ class Decider:
         self._clock_ns = accounting.clock_ns
         self._sessions = accounting.sessions
         self._health = accounting.health
+        self._limits = accounting.limits
 
-    def decide(
-        self, predicted: Predicted
-    ) -> list[Decision | NoEligibleModelError | BudgetSpentError]:
+    def decide(self, predicted: Predicted) -> list[Decision | RoutooError]:
         """Decides each request on its own.
 
         Returns:
-            Per request a decision, or an error where no model is left or a budget refuses.
+            Per request a decision, or an error where no model is left, or where a budget or the
+            limit of a provider refuses.
         """
         prepared = self._prepare(predicted)
-        chosen = self._choose(predicted.requests, prepared)
+        if self._limits is None:
+            chosen = self._choose(predicted.requests, prepared)
+        else:
+            prepared, chosen = self._limits.choose(
+                prepared, partial(self._choose, predicted.requests)
+            )
+            self._limits.observe(prepared, chosen)
         booked = None
         if self._spending is not None:
             raised_usd = None
@@ -132,8 +139,9 @@ class Decider:
             booked = self._spending.book(
                 prepared.ids, prepared.tenants, prepared.billed, chosen.choice, raised_usd
             )
+            booked = self._within_limits(prepared, chosen, booked)
         batch = self._decided(predicted, prepared, chosen, booked)
-        replies: list[Decision | NoEligibleModelError | BudgetSpentError] = []
+        replies: list[Decision | RoutooError] = []
         for row, request in enumerate(predicted.requests):
             if batch.choices[row] >= 0:
                 replies.append(self._decision(batch, row, request, prepared))
@@ -142,7 +150,7 @@ class Decider:
                 spent = int(booked.spent[row])
                 replies.append(self._spending.spent_error(spent, degraded=booked.degraded))
             else:
-                replies.append(_no_model_left(prepared.eligibility, row))
+                replies.append(self._no_model_left(prepared, row))
         self._decisions.add(one for one in replies if isinstance(one, Decision))
         self._keep_turns(batch, predicted.requests)
         return replies
@@ -163,11 +171,15 @@ class Decider:
 
         Raises:
             NoEligibleModelError: names the request and the constraint.
-            InfeasibleError: the batch constraints cannot be kept; says by how much.
+            InfeasibleError: the batch constraints, or the limits of providers, cannot be kept; says
+                by how much.
             BudgetSpentError: names the budget, and says how much it lacks.
+            LimitReachedError: other requests took what was left of a provider's limits.
         """
         prepared = self._prepare(predicted, is_dry=is_dry)
         _check_all_eligible(prepared.eligibility)
+        if self._limits is not None and not constraints.any:
+            prepared = self._limits.charged(prepared)
         chosen, booked = self._chosen_together(predicted, prepared, constraints, is_dry=is_dry)
         batch = self._decided(predicted, prepared, chosen, booked, is_planned=True, is_dry=is_dry)
         decisions = [
@@ -175,7 +187,7 @@ class Decider:
             for row, request in enumerate(predicted.requests)
         ]
         if not is_dry:
-            for part in _parts(decisions):
+            for part in kept_parts(decisions):
                 self._decisions.add(part)
             self._keep_turns(batch, predicted.requests)
         return _batch_decision(batch, decisions, chosen.joint)
@@ -188,28 +200,34 @@ class Decider:
         *,
         is_dry: bool,
     ) -> tuple[Chosen, Booked | None]:
-        """Chooses for a batch within what its budgets have left, and books it."""
-        if self._spending is None:
-            if constraints.any:
-                return self._solve(predicted, prepared, constraints), None
-            return self._choose(predicted.requests, prepared), None
-        money = BatchBooking(self._spending, prepared.ids, prepared.tenants, prepared.billed)
+        """Chooses for a batch within what budgets and limits have left, and books it."""
+        limits, spending = self._limits, self._spending
+        money = None
+        if spending is not None:
+            money = BatchBooking(spending, prepared.ids, prepared.tenants, prepared.billed)
         for _ in range(_SOLUTIONS):
-            left = money.left()
+            budgets_left = () if money is None else money.left()
+            limits_left = () if limits is None else limits.left()
             chosen = None
             if not constraints.any:
                 chosen = self._choose(predicted.requests, prepared)
-                if not money.pays(left, chosen.choice):
+                if (money is not None and not money.pays(budgets_left, chosen.choice)) or (
+                    limits is not None and not limits.fits(limits_left, prepared, chosen.choice)
+                ):
                     chosen = None
             if chosen is None:
-                within = replace(constraints, budgets_left=left)
+                within = replace(constraints, budgets_left=budgets_left, limits_left=limits_left)
                 chosen = self._solve(predicted, prepared, within)
-            booked = (
-                money.booked(left, chosen.choice) if is_dry else money.book(left, chosen.choice)
-            )
-            if booked is not None:
+            if is_dry:
+                return chosen, None if money is None else money.booked(budgets_left, chosen.choice)
+            if limits is not None and not limits.reserve_all(prepared, chosen.choice):
+                continue
+            booked = None if money is None else money.book(budgets_left, chosen.choice)
+            if money is None or booked is not None:
                 return chosen, booked
-        raise money.lost()
+            if limits is not None:
+                limits.guard.release(prepared.ids)
+        raise lost_limits() if money is None else money.lost()
 
     def _solve(
         self, predicted: Predicted, prepared: Prepared, constraints: JointConstraints
@@ -243,6 +261,8 @@ class Decider:
         """Undoes the booking of decisions that nobody received."""
         ids = [decision.decision_id for decision in decisions]
         self._decisions.discard(ids)
+        if self._limits is not None:
+            self._limits.guard.release(ids)
         self._sessions.undone(decisions)
         if self._spending is not None:
             self._spending.release(ids)
@@ -299,15 +319,22 @@ class Decider:
             estimates, eligibility, narrowings, case, couplings, tenants, ids, turns, health
         )
 
-    def _choose(self, requests: Sequence[PromptRequest], prepared: Prepared) -> Chosen:
-        """Chooses by the policies; at prompts that are unsure, the rule for these goes first."""
-        chosen = self._by_policies(requests, prepared)
+    def _choose(
+        self, requests: Sequence[PromptRequest], prepared: Prepared, *, again: bool = False
+    ) -> Chosen:
+        """Chooses by the policies; at prompts that are unsure, the rule for these goes first.
+
+        Only the first choice of requests is compared with that of the shadow policy.
+        """
+        chosen = self._by_policies(requests, prepared, again=again)
         unsure, rows = self._policies.unsure, prepared.estimates.unsure
         if unsure is None or rows is None or not rows.any():
             return chosen
         return unsure.instead(chosen, prepared.case.mask, rows)
 
-    def _by_policies(self, requests: Sequence[PromptRequest], prepared: Prepared) -> Chosen:
+    def _by_policies(
+        self, requests: Sequence[PromptRequest], prepared: Prepared, *, again: bool
+    ) -> Chosen:
         """Chooses for each row by the policy that its request names; each policy sees all rows."""
         case = prepared.case
         names = [request.policy for request in requests]
@@ -315,7 +342,8 @@ class Decider:
             policy = self._policies.named[names[0]]
             choice, codes, turns = _chosen_by(policy, case, prepared.turns)
             everything = np.ones(len(names), np.bool_)
-            self._compare(policy, case, choice, everything)
+            if not again:
+                self._compare(policy, case, choice, everything)
             priced = everything if policy.at_price else ~everything
             seconds = policy.seconds(case) if policy.asks_two else None
             return Chosen(choice, codes, priced, turns=turns, seconds=seconds)
@@ -335,7 +363,8 @@ class Decider:
                 turns = turns.merged(after, rows)
             if policy.asks_two:
                 seconds = np.where(rows, policy.seconds(case), -1 if seconds is None else seconds)
-            self._compare(policy, case, choice, rows)
+            if not again:
+                self._compare(policy, case, choice, rows)
         return Chosen(choice, codes, priced, turns=turns, seconds=seconds)
 
     def _compare(self, policy: Policy, case: Case, choice: IndexArray, rows: BoolArray) -> None:
@@ -409,6 +438,8 @@ class Decider:
             input_tokens=_chosen(estimates.input_tokens, choice),
             truncated=prediction.truncated.tolist(),
             sessions=None if chosen.turns is None else chosen.turns.decided(choice),
+            charges=prepared.case.charges,
+            limited=0 if self._limits is None else self._limits.count_refused(prepared, choice),
             seconds=None
             if chosen.seconds is None
             else np.where(codes == Reason.CASCADE, chosen.seconds, -1).tolist(),
@@ -435,10 +466,11 @@ class Decider:
         case = prepared.case
         at_price = chosen.priced & booked.granted & (booked.spent < 0)
         paid = case.costs_usd[np.arange(len(booked.choice)), booked.choice]
+        scores = case.scores if case.charges is None else case.scores - case.charges
         self._pricing.observe(
             Observed(
                 tenants=prepared.tenants,
-                scores=case.scores,
+                scores=scores,
                 costs_usd=case.costs_usd,
                 mask=case.mask,
                 granted=booked.granted,
@@ -446,6 +478,23 @@ class Decider:
                 is_planned=is_planned,
             )
         )
+
+    def _within_limits(self, prepared: Prepared, chosen: Chosen, booked: Booked) -> Booked:
+        """Lets the limits follow a booking; rows whose new model is full are not booked."""
+        if self._limits is None or self._spending is None:
+            return booked
+        full = self._limits.follow(prepared, chosen.choice, booked)
+        if not full.size:
+            return booked
+        self._spending.release([prepared.ids[row] for row in full.tolist()])
+        choice, granted = booked.choice.copy(), booked.granted.copy()
+        choice[full] = -1
+        granted[full] = False
+        return replace(booked, choice=choice, granted=granted)
+
+    def _no_model_left(self, prepared: Prepared, row: int) -> RoutooError:
+        found = None if self._limits is None else self._limits.error(prepared, row)
+        return _no_model_left(prepared.eligibility, row) if found is None else found
 
     def _with_spent(
         self, couplings: Sequence[tuple[str, ...]], booked: Booked, spent: IndexArray
@@ -500,21 +549,6 @@ def _chosen(figures: FloatArray, choice: IndexArray) -> list[float]:
         return [figures.item(0, choice.item(0))]
     found: list[float] = figures[np.arange(len(choice)), choice].tolist()
     return found
-
-
-def _parts(decisions: Sequence[Decision]) -> Iterator[Sequence[Decision]]:
-    """Yields the decisions of a batch, in its order, as decisions of parts of it.
-
-    A decision that stays open keeps the figures of its part in memory, and not those of the whole
-    batch, of which most decisions may be closed.
-    """
-    if len(decisions) <= _KEPT_TOGETHER:
-        yield decisions
-        return
-    for start in range(0, len(decisions), _KEPT_TOGETHER):
-        within = decisions[start : start + _KEPT_TOGETHER]
-        part = within[0].batch.rows(start, start + len(within))
-        yield [replace(one, batch=part, row=row) for row, one in enumerate(within)]
 
 
 def _batch_decision(

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from routoo.config.tasks import TaskSettings
     from routoo.engine.accounting import Accounting
     from routoo.engine.shared import EngineThreads
-    from routoo.errors import BudgetSpentError, NoEligibleModelError
     from routoo.predictor.base import Prediction, Predictor, PredictorSource
     from routoo.routing.corrections.factors import Factors
     from routoo.routing.corrections.table import ModelCorrection
@@ -151,8 +150,9 @@ class Engine:
     ) -> asyncio.Future[Decision]:
         """Accepts one prompt.
 
-        The future fails with NoEligibleModelError where the constraints leave no model, and with
-        BudgetSpentError where a budget refuses.
+        The future fails with NoEligibleModelError where the constraints leave no model, with
+        BudgetSpentError where a budget refuses, and with LimitReachedError where a provider's limit
+        does.
 
         Args:
             request: the prompt and its constraints.
@@ -184,6 +184,7 @@ class Engine:
             InfeasibleError: the batch constraints cannot be kept; says by how much.
             NoBudgetError: a tenant has no budget and needs one.
             BudgetSpentError: a budget cannot pay for the batch.
+            LimitReachedError: other requests took what was left of a provider's limits.
             QueueFullError: too many batches are in progress.
             DrainingError: the engine is closing.
         """
@@ -382,6 +383,7 @@ class Engine:
             corrections=self.corrections(),
             health=self.health(),
             price_set_by=self.accounting.pricing.in_force.of("")[1],
+            limits=self.accounting.limit_states(),
         )
 
     def corrections(self) -> list[ModelCorrection] | None:
@@ -558,7 +560,7 @@ class Engine:
 
     def _decide(
         self, requests: Sequence[PromptRequest], accepted_ns: Sequence[int]
-    ) -> list[Decision | NoEligibleModelError | BudgetSpentError]:
+    ) -> list[Decision | RoutooError]:
         started_ns = monotonic_ns()
         prediction = self._predict(requests, self._batcher.wait)
         return self._decider.decide(

@@ -47,7 +47,8 @@ class Escalations:
     def weigh(self, request: EscalationRequest) -> Escalation:
         """Weighs an answer; books a new decision, which may then be reported.
 
-        Keeps the answer where a budget cannot pay for the next model. May wait for the ledger.
+        Keeps the answer where a budget cannot pay for the next model, or its provider's limit is
+        used up. May wait for the ledger.
 
         Raises:
             UnknownDecisionError: the decision is not open here.
@@ -71,10 +72,17 @@ class Escalations:
         found = escalate(
             decision, request, self._rule, price, self._new_id(decision.tenant), health
         )
-        new, spending = found.decision, self._money.spending
+        new, spending, limits = found.decision, self._money.spending, self._money.limits
+        if new is not None and limits is not None and found.extra_cost_usd > 0.0:
+            lacking = limits.take_one(new)
+            if lacking:
+                kept = kept_answer(found.answered, found.kept_score, price, lacking)
+                new, found = None, replace(kept, second=found.second)
         if new is not None and spending is not None and found.extra_cost_usd > 0.0:
             lacking = spending.book_one(new.decision_id, decision.tenant, _most_usd(new, found))
             if lacking:
+                if limits is not None:
+                    limits.guard.release([new.decision_id])
                 kept = kept_answer(found.answered, found.kept_score, price, lacking)
                 found = replace(kept, second=found.second)
         self._weighed.labels(found.result).inc()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from routoo.budget.ledger import Ledger
     from routoo.engine.corrections.corrector import Corrector
     from routoo.engine.health.tracker import ProviderHealth
+    from routoo.engine.limits.guard import LimitGuard
     from routoo.engine.open_decisions import OpenDecisions
     from routoo.engine.report_bound import ReportBound
     from routoo.engine.sessions.tracker import Sessions
@@ -49,6 +50,7 @@ class OutcomeSettlement:
         sessions: keeps what became of the turns of sessions; None: there are none.
         health: learns who fails; None: nobody does.
         bound: bounds what a report may book.
+        limits: counts the use of providers' limits; None: there are none.
 
     Attributes:
         on_capped: called with each report that told more than is booked.
@@ -67,6 +69,7 @@ class OutcomeSettlement:
         health: ProviderHealth | None = None,
         *,
         bound: ReportBound,
+        limits: LimitGuard | None = None,
     ) -> None:
         self.on_capped: Callable[[CappedReport], None] = lambda _: None
         self._bound = bound
@@ -79,6 +82,7 @@ class OutcomeSettlement:
         self._settled = settled
         self._sessions = sessions
         self._health = health
+        self._limits = limits
 
     def report(self, outcome: OutcomeReport) -> ReportResult:
         """Books an outcome.
@@ -121,6 +125,7 @@ class OutcomeSettlement:
             if decision is not None and outcome.first_try is not None:
                 self._health.failed(decision.model, outcome.first_try, asked_s)
             self._health.reported(outcome, pool.model_of(column), asked_s)
+        self._tell_limits(outcome, pool, column)
         if result > LAST_ACCEPTED:
             self._counts.reports.labels("refused").inc()
             return result
@@ -160,6 +165,22 @@ class OutcomeSettlement:
             is_lacking = self._ledger is not None and cost_usd is None
             return ReportResult.COST_NEEDED if is_lacking else ReportResult.UNKNOWN_DECISION
         return self._count(outcome, decision)
+
+    def _tell_limits(self, outcome: OutcomeReport, pool: Pool, column: int | None) -> None:
+        """Ends a request's place among those in progress, and tells its tokens, if it knows them.
+
+        A failed request may have been counted by its provider, so it counts as it was predicted.
+        """
+        if self._limits is None:
+            return
+        usage = outcome.usage or Usage(outcome.input_tokens, outcome.output_tokens)
+        known = not (outcome.error or outcome.estimated)
+        self._limits.ended(
+            outcome.decision_id,
+            "" if column is None else pool.names[column],
+            usage.input_tokens if known else None,
+            usage.output_tokens if known else None,
+        )
 
     def _count(self, outcome: OutcomeReport, decision: Decision) -> ReportResult:
         """Marks a decision as reported that the ledger does not know, if the report tells much."""

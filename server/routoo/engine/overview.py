@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from routoo.routing.arms.limit_rows import LimitState
     from routoo.routing.corrections.table import ModelCorrection
     from routoo.routing.health.overview import HealthOverview
     from routoo.routing.operating_point import CurvePoint
@@ -31,6 +32,7 @@ class ModelsOverview:
         mean_output_tokens: [m], mean predicted length over the calibration sample.
         corrections: [m], what reports have told of each model; None: nothing is corrected.
         health: the health of models and providers; None: nobody watches it.
+        limits: the limits of providers, in the order of the pool's rows.
     """
 
     pool: Pool
@@ -44,6 +46,7 @@ class ModelsOverview:
     mean_output_tokens: Sequence[float]
     corrections: Sequence[ModelCorrection] | None = None
     health: HealthOverview | None = None
+    limits: Sequence[LimitState] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,7 @@ class DecidedBatch:
         decided_jointly: whether the choices are the optimum over the whole batch.
         degraded: whether a component failed and the decisions were made without it.
         refused: number of prompts that a budget refused; their choice is -1.
+        limited: number of prompts that the limits of providers left no model; their choice is -1.
         estimates: predictions for all prompts and models.
         mask: bool [n, m], eligible cells.
         narrowings: the constraints that removed models, in their order.
@@ -92,6 +93,7 @@ class DecidedBatch:
         input_tokens: lengths of the prompts, as the chosen models count them.
         truncated: whether the middle of the prompt was not read.
         sessions: the turns of sessions; None: no row has one.
+        charges: float64 [n, m], score that limits of providers take off; None: they take nothing.
         seconds: columns of the models to ask beside the chosen ones, -1: none; None: none at all.
         health: the health of the models as each row sees it; None: all are well.
         fallbacks: columns of the models to ask where the chosen one's provider fails, the best
@@ -123,6 +125,7 @@ class DecidedBatch:
     input_tokens: list[float]
     truncated: list[bool]
     sessions: DecidedTurns | None = None
+    charges: NDArray[np.float64] | None = None
     seconds: list[int] | None = None
     health: HealthRows | None = None
     fallbacks: list[list[int]] | None = None
@@ -133,6 +136,8 @@ class DecidedBatch:
         if self.fallbacks is None:
             return []
         return [column for column in self.fallbacks[row] if column >= 0]
+
+    limited: int = 0
 
     def rows(self, start: int, end: int) -> DecidedBatch:
         """Returns a part of the batch, in memory of its own."""
@@ -145,6 +150,7 @@ class DecidedBatch:
             mask=self.mask[at],
             narrowings=narrowings,
             seconds=None if self.seconds is None else self.seconds[part],
+            charges=None if self.charges is None else self.charges[at],
             fallbacks=None if self.fallbacks is None else self.fallbacks[part],
             limits_usd=None if self.limits_usd is None else self.limits_usd[part],
             sessions=None if self.sessions is None else self.sessions.part(start, end),
@@ -206,7 +212,7 @@ class Candidate:
         cost_usd: predicted cost.
         latency_ms: predicted time to the last token.
         output_tokens: predicted length of the answer.
-        utility: score minus shadow price times cost.
+        utility: score minus shadow price times cost, and minus what limits of providers take off.
         percentile_latency_ms: the time at the percentile that the request names; None: it names
             none.
         removed_by: the constraint that removed the model; empty: it is eligible.
@@ -372,6 +378,8 @@ class Decision:
         std, evidence, averages = estimates.score_std, estimates.evidence, estimates.averages
         limited = estimates.percentile_ms(row)
         utility = estimates.scores[row] - batch.shadow_prices[row] * estimates.costs_usd[row]
+        if batch.charges is not None:
+            utility = utility - batch.charges[row]
         arms = batch.pool.arms
         names = [""] * len(batch.pool.names)
         if arms is not None:
@@ -516,6 +524,8 @@ class Prepared:
         ids: per row, the decision id.
         turns: the turns of sessions; None: no row has one.
         health: the health of the models as each row sees it; None: all are well.
+        unlimited: bool [n, m], cells that were eligible before limits of providers closed some;
+            None: they closed none.
     """
 
     estimates: Estimates
@@ -527,6 +537,18 @@ class Prepared:
     ids: list[str]
     turns: SessionTurns | None = None
     health: HealthRows | None = None
+    unlimited: BoolArray | None = None
+
+    def with_case(self, **changes: Any) -> Prepared:
+        """Returns the input with changes to the case, in the turns of sessions, too."""
+        turns = self.turns
+        if turns is not None:
+            turns = replace(
+                turns,
+                alone=replace(turns.alone, **changes),
+                weighed=replace(turns.weighed, **changes),
+            )
+        return replace(self, case=replace(self.case, **changes), turns=turns)
 
     @property
     def billed(self) -> Case:

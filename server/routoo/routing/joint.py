@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from routoo.errors import InvalidRequestError
+from routoo.routing.arms.limits_left import LimitLeft, limit_resources
 from routoo.routing.money_rows import BudgetLeft, MoneyRows, spent_prompts
 from routoo.selector.lp.frontier import frontier
 from routoo.selector.lp.problem import (
@@ -49,6 +50,7 @@ class JointConstraints:
         tenant_budgets_usd: sum of the predicted costs of a tenant's prompts, at most, by tenant.
         score_std_weight: how many of its standard deviations are taken off each score.
         budgets_left: what is left of the budgets in the books; callers do not set it.
+        limits_left: what is left of the limits of providers; callers do not set it.
     """
 
     budget_usd: float | None = None
@@ -60,6 +62,7 @@ class JointConstraints:
     tenant_budgets_usd: Mapping[str, float] = field(default_factory=dict)
     score_std_weight: float = 0.0
     budgets_left: tuple[BudgetLeft, ...] = ()
+    limits_left: tuple[LimitLeft, ...] = ()
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> JointConstraints:
@@ -69,7 +72,11 @@ class JointConstraints:
             TypeError: the line holds something else.
         """
         left = tuple(BudgetLeft(**one) for one in values.get("budgets_left", ()))
-        return cls(**{**values, "budgets_left": left})
+        limits = tuple(
+            LimitLeft(**{**one, "columns": tuple(one["columns"])})
+            for one in values.get("limits_left", ())
+        )
+        return cls(**{**values, "budgets_left": left, "limits_left": limits})
 
     @property
     def any(self) -> bool:
@@ -182,6 +189,9 @@ def solve_jointly(
     rows = (
         *money.resources(estimates.costs_usd, estimates.reserved_usd),
         *_other_rows(estimates, constraints, pool),
+        *limit_resources(
+            constraints.limits_left, estimates.input_tokens, estimates.output_tokens, mask
+        ),
     )
     score_per_usd = constraints.score_per_usd or 0.0
     assignment = solve(

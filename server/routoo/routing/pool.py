@@ -19,13 +19,15 @@ from routoo.errors import ConfigError, InvalidRequestError, PoolError
 from routoo.predictor.tokenizers.columns import TokenColumns
 from routoo.predictor.tokenizers.families import FAMILIES, family_of
 from routoo.routing.arms.columns import ArmColumns, arms_of, column_name
+from routoo.routing.arms.limit_rows import LimitRows
 from routoo.routing.arms.model import ModelSpec
+from routoo.routing.arms.usage_limits import ProviderSpec
 from routoo.routing.corrections.speed import Declared
 from routoo.routing.media import MediaTokens
 from routoo.tariffs.table import PriceTable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from numpy.typing import NDArray
 
@@ -46,6 +48,8 @@ class PoolFile(BaseModel):
 
     models: tuple[ModelSpec, ...] = Field(min_length=1, max_length=1024)
     """The models, at least one."""
+    providers: dict[str, ProviderSpec] = Field(default={}, max_length=1024)
+    """Limits by the name of a provider, over all its models."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,9 @@ class Pool:
         capabilities: per capability, whether each model has it, bool [m].
         answers: by a name that a reply may have, in lower case, the columns that it may stand for.
         declared: [m], the times to the first token and for each, as the pool declares them.
+        provider_limits: the providers' limits, by their names.
         arms: the arms of the columns; None: no model has arms.
+        limits: the limits of providers and models; None: there are none.
     """
 
     models: tuple[ModelSpec, ...]
@@ -91,15 +97,20 @@ class Pool:
     capabilities: dict[str, NDArray[np.bool_]]
     answers: dict[str, tuple[int, ...]]
     declared: tuple[Declared, ...]
+    provider_limits: Mapping[str, ProviderSpec]
     arms: ArmColumns | None = None
+    limits: LimitRows | None = None
 
     @classmethod
-    def of(cls, models: tuple[ModelSpec, ...]) -> Pool:
-        """Turns the specifications of models into columns.
+    def of(
+        cls, models: tuple[ModelSpec, ...], providers: Mapping[str, ProviderSpec] | None = None
+    ) -> Pool:
+        """Turns the specifications of models, and the limits of providers, into columns.
 
         Raises:
-            PoolError: two columns have one name.
+            PoolError: two columns have one name, or a provider with limits has no model.
         """
+        providers = providers or {}
         pairs = arms_of(models)
         specs = tuple(model for model, _ in pairs)
 
@@ -117,6 +128,10 @@ class Pool:
         if arms is not None and arms.longest_answers is not None:
             longest = np.minimum(longest, arms.longest_answers)
         windows = column("context_window_tokens")
+        try:
+            limits = LimitRows.of(models, providers)
+        except ValueError as error:
+            raise PoolError(str(error)) from None
         first_ms, each_ms = column("time_to_first_token_ms"), column("time_per_output_token_ms")
         return cls(
             models=models,
@@ -147,6 +162,8 @@ class Pool:
             answers=_answers(pairs),
             declared=tuple(map(Declared, first_ms.tolist(), each_ms.tolist())),
             arms=arms,
+            provider_limits=providers,
+            limits=limits,
         )
 
     def known_to(self, knows: Callable[[str], bool]) -> Pool:
@@ -381,9 +398,10 @@ def parse_pool(text: str, source: str) -> Pool:
 
 def _pool_of(values: dict[str, Any], source: str) -> Pool:
     try:
-        models = PoolFile.model_validate(values).models
+        found = PoolFile.model_validate(values)
     except ValidationError as error:
         raise PoolError(describe_validation_error(source, error)) from None
+    models = found.models
     names = [model.name for model in models]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -398,6 +416,6 @@ def _pool_of(values: dict[str, Any], source: str) -> Pool:
                     " leave it to one of them"
                 )
     try:
-        return Pool.of(models)
+        return Pool.of(models, found.providers)
     except PoolError as error:
         raise PoolError(f"{source}: {error}") from None

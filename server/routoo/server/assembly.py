@@ -15,6 +15,7 @@ from routoo.calibration.cascade_file import load_rule, rule_values
 from routoo.calibration.startup import with_price
 from routoo.config.checks import check_cascade, check_workers
 from routoo.engine.engine import Engine
+from routoo.engine.limits.opening import check_limits
 from routoo.predictor.artifact import find_artifact, load_artifact
 from routoo.predictor.chain import Watch
 from routoo.predictor.manager import Predictors, in_process
@@ -74,6 +75,7 @@ def load_components(
     if settings.processor.enabled:
         check_processor(settings.processor, pool)
     check_workers(settings)
+    check_limits(settings, pool)
     check_cascade(settings)
     if artifact is None:
         artifact = load_artifact(find_artifact(settings.predictor.artifact))
@@ -94,6 +96,7 @@ def load_components(
             *(model.model_dump_json() for model in pool.models),
             pool.prices.version,
             *(() if pool.arms is None else [_rows_of_arms(pool)]),
+            *(f"{name} {one.model_dump_json()}" for name, one in pool.provider_limits.items()),
             # The content of the file, not its path.
             "" if rule is None else str(rule_values(rule, pool, version)),
         )

@@ -19,6 +19,7 @@ from routoo.budget.scopes import Scopes
 from routoo.engine.accounting import Accounting
 from routoo.engine.booking import BudgetBooking
 from routoo.engine.corrections.repricing import Repricing
+from routoo.engine.limits.opening import open_limits
 from routoo.engine.open_decisions import OpenDecisions
 from routoo.engine.outcomes import OutcomeSettlement
 from routoo.engine.report_bound import ReportBound
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from routoo.config.settings import Settings
     from routoo.engine.corrections.corrector import Corrector
     from routoo.engine.health.tracker import ProviderHealth
+    from routoo.engine.limits.choice import ProviderLimits
     from routoo.engine.sessions.tracker import Sessions
     from routoo.pricing.prices import Pricing
     from routoo.server.assembly import Components
@@ -96,9 +98,9 @@ def open_accounting(
     decisions = OpenDecisions(kept.max_open_decisions, kept.max_age_s)
     sessions = open_sessions(settings)
     health = open_health(settings, parts.pool, counts.health, clocks.clock_s)
-    return _accounting_of(
-        settings, parts, ledger, decisions, counts, clocks, corrector, sessions, health
-    )
+    limits = open_limits(settings, parts.pool, worker, clock_s=clocks.clock_s)
+    kept_parts = _Kept(ledger, decisions, corrector, sessions, health, limits, worker)
+    return _accounting_of(settings, parts, kept_parts, counts, clocks)
 
 
 def renew_accounting(
@@ -142,24 +144,18 @@ def renew_accounting(
         same_models
         and _prices_alike(settings.policy, before.policy)
         and settings.health == before.health
+        and settings.provider_limits == before.provider_limits
     ):
         old.decisions.bound(kept.max_open_decisions, kept.max_age_s)
         return old
     old.pricing.close()
     old.decisions.bound(kept.max_open_decisions, kept.max_age_s)
     health = renew_health(old.health, settings, parts.pool, counts.health, clocks.clock_s)
-    return _accounting_of(
-        settings,
-        parts,
-        ledger,
-        old.decisions,
-        counts,
-        clocks,
-        old.corrector,
-        old.sessions,
-        health,
-        old.pricing,
+    limits = open_limits(settings, parts.pool, old.worker, old.limits, clocks.clock_s)
+    kept_parts = _Kept(
+        ledger, old.decisions, old.corrector, old.sessions, health, limits, old.worker
     )
+    return _accounting_of(settings, parts, kept_parts, counts, clocks, old.pricing)
 
 
 def _prices_alike(one: PolicySettings, other: PolicySettings) -> bool:
@@ -177,71 +173,79 @@ def close_replaced(old: Accounting, new: Accounting) -> None:
     ledger = None if new.spending is None else new.spending.ledger
     if old.spending is not None and old.spending.ledger is not ledger:
         old.spending.ledger.close()
+    if old.limits is not None and old.limits is not new.limits:
+        old.limits.close()
 
 
-def _accounting_of(  # noqa: PLR0913, PLR0917 - one parameter per part
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """The parts of an accounting that prices and reports are made from."""
+
+    ledger: Ledger | None
+    decisions: OpenDecisions
+    corrector: Corrector | None
+    sessions: Sessions
+    health: ProviderHealth | None
+    limits: ProviderLimits | None
+    worker: int
+
+
+def _accounting_of(
     settings: Settings,
     parts: Components,
-    ledger: Ledger | None,
-    decisions: OpenDecisions,
+    kept: _Kept,
     counts: OutcomeCounts,
     clocks: Clocks,
-    corrector: Corrector | None,
-    sessions: Sessions,
-    health: ProviderHealth | None,
     before: Pricing | None = None,
 ) -> Accounting:
-    bound = ReportBound(settings.ledger.report_factor, clocks.clock_s)
-    if ledger is None:
-        outcomes = OutcomeSettlement(
-            decisions,
-            None,
-            parts.pool,
-            counts,
-            clocks.clock_ns,
-            corrector,
-            sessions=sessions,
-            health=health,
-            bound=bound,
+    ledger, policy = kept.ledger, settings.policy
+    pricing: Pricing = FixedPricing(parts.price)
+    spending, settled = None, None
+    if ledger is not None:
+        online = pricing = OnlinePricing(
+            ledger,
+            parts.sample.scores,
+            parts.sample.costs_usd,
+            unbudgeted=parts.price,
+            max_mean_cost_usd=policy.max_mean_cost_usd if policy.mean_cost_is_set else None,
+            settings=policy.prices,
+            clock_s=clocks.clock_s,
         )
-        fixed = FixedPricing(parts.price)
-        _reprice(corrector, fixed, parts, settings)
-        return Accounting(
-            fixed, None, decisions, outcomes, clocks.clock_ns, corrector, sessions, health
+        if isinstance(before, OnlinePricing):
+            online.go_on_from(before)
+        settled = online.settled
+        spending = BudgetBooking(
+            ledger,
+            refuses_unbudgeted=settings.ledger.unbudgeted == "refuse",
+            clock_ns=clocks.periods_ns,
         )
-    policy = settings.policy
-    pricing = OnlinePricing(
-        ledger,
-        parts.sample.scores,
-        parts.sample.costs_usd,
-        unbudgeted=parts.price,
-        max_mean_cost_usd=policy.max_mean_cost_usd if policy.mean_cost_is_set else None,
-        settings=policy.prices,
-        clock_s=clocks.clock_s,
-    )
-    if isinstance(before, OnlinePricing):
-        pricing.go_on_from(before)
     outcomes = OutcomeSettlement(
-        decisions,
+        kept.decisions,
         ledger,
         parts.pool,
         counts,
         clocks.clock_ns,
-        corrector,
-        pricing.settled,
-        sessions,
-        health,
-        bound=bound,
+        kept.corrector,
+        settled,
+        kept.sessions,
+        kept.health,
+        bound=ReportBound(settings.ledger.report_factor, clocks.clock_s),
+        limits=None if kept.limits is None else kept.limits.guard,
     )
-    spending = BudgetBooking(
-        ledger,
-        refuses_unbudgeted=settings.ledger.unbudgeted == "refuse",
-        clock_ns=clocks.periods_ns,
-    )
-    _reprice(corrector, pricing, parts, settings)
-    pricing.start()
+    _reprice(kept.corrector, pricing, parts, settings)
+    if isinstance(pricing, OnlinePricing):
+        pricing.start()
     return Accounting(
-        pricing, spending, decisions, outcomes, clocks.clock_ns, corrector, sessions, health
+        pricing,
+        spending,
+        kept.decisions,
+        outcomes,
+        clocks.clock_ns,
+        kept.corrector,
+        kept.sessions,
+        kept.health,
+        kept.limits,
+        kept.worker,
     )
 
 

@@ -37,7 +37,7 @@ _log = structlog.get_logger("routoo.reload")
 RELOADED = frozenset(
     {
         *("pool", "policy", "budgets", "outcomes", "batching", "limits", "shutdown_grace_s"),
-        *("predictor", "processor", "proxy", "tasks", "security", "health"),
+        *("predictor", "processor", "proxy", "tasks", "security", "health", "provider_limits"),
     }
 )
 """Sections that a reload applies. All others need a restart: their ports, files and threads are
@@ -231,6 +231,7 @@ class Reloader:
             artifact is self._parts.artifact
             and parts.price == self._parts.price
             and parts.pool.models == self._parts.pool.models
+            and parts.pool.provider_limits == self._parts.pool.provider_limits
         )
         if (
             same_models

@@ -46,6 +46,7 @@ _FREE_OF_MODELS: Final = frozenset(
 # those who pay. The whole list is another matter: without it, nobody would be asked.
 _CERTIFICATES: Final = "security.certificates"
 _MOST_NAMED: Final = 8
+_COMING_AND_GOING: Final = ("model ", "provider ")
 
 
 class SettingsInUse:
@@ -84,11 +85,13 @@ class SettingsInUse:
                 remembered, as it may come back piece by piece, its prices last.
         """
         there = {f"model {name}" for name in (*pool.names, *(one.name for one in pool.models))}
+        there |= {f"provider {one.provider}" for one in pool.models}
         kept = {} if confirmed else self._held
         self._held = {
             path: mark
             for path, mark in kept.items()
-            if (owner := path.partition(" of ")[2]).startswith("model ") and owner not in there
+            if (owner := path.partition(" of ")[2]).startswith(_COMING_AND_GOING)
+            and owner not in there
         }
         self._held.update(
             (leaf.path, leaf.mark)
@@ -102,7 +105,8 @@ class SettingsInUse:
         """Refuses settings that do not mention what is in use.
 
         Models and arms come and go with the pool file, and their prices and limits with them. A
-        model that stays keeps its prices, an arm its limits.
+        model that stays keeps its prices and limits, an arm its limits, a provider whose models
+        stay its limits.
 
         Raises:
             ConfigError: names what is missing, and the way to do without it on purpose.
@@ -148,7 +152,7 @@ class SettingsInUse:
                 gone.add(path)
                 if ("budgets", "") in denied:
                     continue
-            elif owner in gone or (owner.startswith("model ") and owner not in now):
+            elif owner in gone or (owner.startswith(_COMING_AND_GOING) and owner not in now):
                 continue
             if not any(_is_within(what, one) and owner == its for one, its in denied):
                 yield path
@@ -193,6 +197,8 @@ def _leaves(settings: Settings, pool: Pool) -> Iterator[_Leaf]:
     for leaf in _within(settings, "", is_mentioned=True):
         if not any(_is_within(leaf.path, free) for free in (*_FREE, "budgets")):
             yield leaf
+    for name in sorted({model.provider for model in pool.models}):
+        yield from _of_provider(pool.provider_limits.get(name), f"provider {name}")
     for model in pool.models:
         yield from _of_model(model, f"model {model.name}")
         for arm in model.arms:
@@ -204,6 +210,12 @@ def _of_model(spec: BaseModel, owner: str) -> Iterator[_Leaf]:
     for leaf in _within(spec, "", is_mentioned=True):
         if not any(_is_within(leaf.path, free) for free in _FREE_OF_MODELS):
             yield _Leaf(f"{leaf.path} of {owner}", leaf.value, leaf.is_mentioned)
+
+
+def _of_provider(spec: BaseModel | None, owner: str) -> Iterator[_Leaf]:
+    yield _Leaf(owner, None, is_mentioned=False)
+    for leaf in () if spec is None else _within(spec, "", is_mentioned=True):
+        yield _Leaf(f"{leaf.path} of {owner}", leaf.value, leaf.is_mentioned)
 
 
 def _within(value: Any, path: str, *, is_mentioned: bool) -> Iterator[_Leaf]:

@@ -51,6 +51,7 @@ from routoo.server.resources.metrics import ResourceMetrics
 from routoo.telemetry.budget_gauges import BudgetMetrics
 from routoo.telemetry.correction_gauges import CorrectionMetrics
 from routoo.telemetry.health_metrics import HealthMetrics
+from routoo.telemetry.limit_gauges import LimitMetrics
 from routoo.telemetry.logs import configure_logging, keep_values_out
 from routoo.telemetry.telemetry import Telemetry
 from routoo.v1 import router_pb2
@@ -226,6 +227,7 @@ class Service:
         metrics.registry.register(BudgetMetrics(lambda: current.engine.accounting.budgets()))  # noqa: PLW0108
         metrics.registry.register(CorrectionMetrics(lambda: _corrections_of(current.engine)))
         metrics.registry.register(HealthMetrics(lambda: current.engine.health()))  # noqa: PLW0108
+        metrics.registry.register(LimitMetrics(lambda: current.engine.accounting.limit_states()))  # noqa: PLW0108
         reloader = Reloader(current, parts, factory, watch, entrance.gate, in_use)
         service = cls(current, telemetry, reloader, health, entrance, worker)
         try:

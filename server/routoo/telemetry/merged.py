@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 # Most gauges are equal in every worker (a price, a budget in the shared ledger, a version), so the
 # page shows the largest value. These gauges are summed, or the least value is shown.
-SUMMED_GAUGES = frozenset({"routoo_queue_depth"})
+SUMMED_GAUGES = frozenset(
+    {"routoo_queue_depth", "routoo_provider_limit_amount", "routoo_provider_limit_used"}
+)
 LEAST_GAUGES = frozenset(
     {
         "routoo_serving",

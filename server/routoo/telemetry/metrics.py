@@ -211,8 +211,9 @@ class Metrics:
         self._batch_size.observe(len(batch.choices))
         chosen = Counts(batch.choices)
         without = chosen.pop(-1, 0)
-        if without > batch.refused:
-            self._no_model.inc(without - batch.refused)
+        without -= batch.refused + batch.limited
+        if without > 0:
+            self._no_model.inc(without)
         if batch.refused:
             self._budget_refused.inc(batch.refused)
         if batch.degraded:

@@ -131,7 +131,7 @@ class Prices(_message.Message):
     def __init__(self, usd_per_1m: _Optional[_Union[TokenPrices, _Mapping]] = ..., usd_per_image: _Optional[float] = ..., usd_per_request: _Optional[float] = ..., tiers: _Optional[_Iterable[_Union[PriceTier, _Mapping]]] = ..., service_tiers: _Optional[_Mapping[str, float]] = ..., hours: _Optional[_Iterable[_Union[PriceHours, _Mapping]]] = ..., status: _Optional[str] = ..., source: _Optional[str] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "usd_per_1m_input_tokens", "usd_per_1m_output_tokens", "context_window_tokens", "capabilities", "time_to_first_token_ms", "time_per_output_token_ms", "mean_predicted_score", "mean_predicted_cost_usd", "share", "evidence", "published_averages", "prices", "arm", "length_correction", "latency_correction", "task_corrections", "health", "learned_times", "p95_latency_ms", "mean_predicted_output_tokens")
+    __slots__ = ("name", "usd_per_1m_input_tokens", "usd_per_1m_output_tokens", "context_window_tokens", "capabilities", "time_to_first_token_ms", "time_per_output_token_ms", "mean_predicted_score", "mean_predicted_cost_usd", "share", "evidence", "published_averages", "prices", "arm", "length_correction", "latency_correction", "task_corrections", "health", "learned_times", "p95_latency_ms", "mean_predicted_output_tokens", "limits")
     NAME_FIELD_NUMBER: _ClassVar[int]
     USD_PER_1M_INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     USD_PER_1M_OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
@@ -153,6 +153,7 @@ class Model(_message.Message):
     LEARNED_TIMES_FIELD_NUMBER: _ClassVar[int]
     P95_LATENCY_MS_FIELD_NUMBER: _ClassVar[int]
     MEAN_PREDICTED_OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
     name: str
     usd_per_1m_input_tokens: float
     usd_per_1m_output_tokens: float
@@ -174,7 +175,26 @@ class Model(_message.Message):
     learned_times: LearnedTimes
     p95_latency_ms: float
     mean_predicted_output_tokens: float
-    def __init__(self, name: _Optional[str] = ..., usd_per_1m_input_tokens: _Optional[float] = ..., usd_per_1m_output_tokens: _Optional[float] = ..., context_window_tokens: _Optional[int] = ..., capabilities: _Optional[_Iterable[str]] = ..., time_to_first_token_ms: _Optional[float] = ..., time_per_output_token_ms: _Optional[float] = ..., mean_predicted_score: _Optional[float] = ..., mean_predicted_cost_usd: _Optional[float] = ..., share: _Optional[float] = ..., evidence: _Optional[float] = ..., published_averages: _Optional[float] = ..., prices: _Optional[_Union[Prices, _Mapping]] = ..., arm: _Optional[_Union[_route_pb2.Arm, _Mapping]] = ..., length_correction: _Optional[_Union[LearnedFactor, _Mapping]] = ..., latency_correction: _Optional[_Union[LearnedFactor, _Mapping]] = ..., task_corrections: _Optional[_Iterable[_Union[TaskCorrection, _Mapping]]] = ..., health: _Optional[_Union[_health_pb2.UnitHealth, _Mapping]] = ..., learned_times: _Optional[_Union[LearnedTimes, _Mapping]] = ..., p95_latency_ms: _Optional[float] = ..., mean_predicted_output_tokens: _Optional[float] = ...) -> None: ...
+    limits: _containers.RepeatedCompositeFieldContainer[UsageLimit]
+    def __init__(self, name: _Optional[str] = ..., usd_per_1m_input_tokens: _Optional[float] = ..., usd_per_1m_output_tokens: _Optional[float] = ..., context_window_tokens: _Optional[int] = ..., capabilities: _Optional[_Iterable[str]] = ..., time_to_first_token_ms: _Optional[float] = ..., time_per_output_token_ms: _Optional[float] = ..., mean_predicted_score: _Optional[float] = ..., mean_predicted_cost_usd: _Optional[float] = ..., share: _Optional[float] = ..., evidence: _Optional[float] = ..., published_averages: _Optional[float] = ..., prices: _Optional[_Union[Prices, _Mapping]] = ..., arm: _Optional[_Union[_route_pb2.Arm, _Mapping]] = ..., length_correction: _Optional[_Union[LearnedFactor, _Mapping]] = ..., latency_correction: _Optional[_Union[LearnedFactor, _Mapping]] = ..., task_corrections: _Optional[_Iterable[_Union[TaskCorrection, _Mapping]]] = ..., health: _Optional[_Union[_health_pb2.UnitHealth, _Mapping]] = ..., learned_times: _Optional[_Union[LearnedTimes, _Mapping]] = ..., p95_latency_ms: _Optional[float] = ..., mean_predicted_output_tokens: _Optional[float] = ..., limits: _Optional[_Iterable[_Union[UsageLimit, _Mapping]]] = ...) -> None: ...
+
+class UsageLimit(_message.Message):
+    __slots__ = ("name", "scope", "kind", "limit", "used", "price", "refused")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SCOPE_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    USED_FIELD_NUMBER: _ClassVar[int]
+    PRICE_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    scope: str
+    kind: str
+    limit: float
+    used: float
+    price: float
+    refused: int
+    def __init__(self, name: _Optional[str] = ..., scope: _Optional[str] = ..., kind: _Optional[str] = ..., limit: _Optional[float] = ..., used: _Optional[float] = ..., price: _Optional[float] = ..., refused: _Optional[int] = ...) -> None: ...
 
 class CurvePoint(_message.Message):
     __slots__ = ("mean_cost_usd", "mean_score", "shadow_price", "shares")

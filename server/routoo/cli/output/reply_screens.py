@@ -260,7 +260,36 @@ def models(response: ListModelsResponse) -> list[Block]:
         )
         for model, cost, other in zip(response.models, costs, others, strict=True)
     ]
-    return [TextTable(columns, rows), *_operating_point(response)]
+    return [TextTable(columns, rows), *_limits(response), *_operating_point(response)]
+
+
+def _limits(response: ListModelsResponse) -> list[Block]:
+    """Shows the limits of providers and models, each once; nothing where there are none."""
+    limits = {one.name: one for model in response.models for one in model.limits}
+    if not limits:
+        return []
+    columns = [
+        Column("limit of"),
+        Column("kind"),
+        Column("at most", "right"),
+        Column("used", "right"),
+        Column("price", "right", optional=True),
+        Column("refused", "right", optional=True),
+    ]
+    rows = [
+        Row(
+            [
+                one.scope,
+                one.kind.replace("_", " "),
+                f"{one.limit:,.0f}",
+                f"{one.used:,.0f}",
+                f"{one.price:.3g}",
+                f"{one.refused:,}",
+            ]
+        )
+        for one in limits.values()
+    ]
+    return [TextLine(""), TextTable(columns, rows)]
 
 
 def _other_prices(prices: Prices) -> str:

@@ -23,6 +23,7 @@ from routoo.routing.arms.efforts import DEFAULT_EFFORT, RANKS
 from routoo.routing.arms.parameters import parameters_of, why_not
 from routoo.routing.arms.sold_prices import SoldPrices
 from routoo.routing.arms.spec import APIS, ArmSpec, KnownEffort
+from routoo.routing.arms.usage_limits import UsageLimits, without_unset_limits
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 MediaRate = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
@@ -61,7 +62,7 @@ class ModelNames(BaseModel):
     """The model's maker or seller; unset: the part of ``name`` before its first slash, if any."""
 
 
-class ModelSpec(SoldPrices, ModelNames):
+class ModelSpec(SoldPrices, UsageLimits, ModelNames):
     """One model of the pool, as the pool file spells it.
 
     The largest output and the last day are carried, shown and checked. They change no estimate and
@@ -149,4 +150,5 @@ class ModelSpec(SoldPrices, ModelNames):
         for name in ("default_effort", "arms"):
             if not getattr(self, name):
                 values.pop(name, None)
+        without_unset_limits(values)
         return values

@@ -96,6 +96,8 @@ class SessionTurns:
         can_stay = (current >= 0) & (choice >= 0) & (choice != current) & case.mask[row, current]
         gain = case.scores[row, choice] - case.scores[row, current]
         gain -= case.prices * (case.costs_usd[row, choice] - case.costs_usd[row, current])
+        if case.charges is not None:
+            gain -= case.charges[row, choice] - case.charges[row, current]
         gained: BoolArray = can_stay & (gain < self.rows.min_gain)
         return gained
 

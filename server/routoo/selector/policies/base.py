@@ -23,6 +23,8 @@ class Case:
         prices: float64 [n], score per USD in force for each row; at least 0 and finite.
         max_quality_gaps: float64 [n], the row's own tolerance, in score; NaN: it has none.
         tickets: int64 [n], one number per request of the service, counting up.
+        charges: float64 [n, m], score that limits of providers take off each cell at their prices,
+            for policies at a price; None: they take nothing.
     """
 
     scores: FloatArray
@@ -31,6 +33,7 @@ class Case:
     prices: FloatArray
     max_quality_gaps: FloatArray
     tickets: npt.NDArray[np.int64]
+    charges: FloatArray | None = None
 
 
 class Models(Protocol):

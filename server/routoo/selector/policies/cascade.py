@@ -16,7 +16,7 @@ from routoo.errors import ConfigError
 from routoo.selector.arrays import FloatArray, IndexArray, ReasonArray
 from routoo.selector.cascade import CascadePlan, Correction
 from routoo.selector.policies.base import Case, Models, Policy
-from routoo.selector.policies.lp import decide, reasons
+from routoo.selector.policies.lp import decide_case, reasons
 from routoo.selector.reason import Reason
 
 
@@ -55,7 +55,7 @@ class Cascade(Policy):
     def choose(self, case: Case) -> IndexArray:
         """Chooses per row; where a plan starts, its model ``kept``. See ``Policy.choose``."""
         best, worth = self._best(case)
-        alone = decide(case.scores, case.costs_usd, case.mask, case.prices)
+        alone = decide_case(case)
         kept = np.array([plan.kept for plan in self.plans], np.intp)
         return np.where(worth > 0.0, kept[best], alone)
 

@@ -75,6 +75,14 @@ def decide(
     return choice
 
 
+def decide_case(case: Case) -> IndexArray:
+    """Chooses at the prices of a case, its limits' included; see ``decide``."""
+    rows = () if case.charges is None else ((1.0, case.charges),)
+    return decide(
+        case.scores, case.costs_usd, case.mask, case.prices, other_rows=rows, are_rounded=True
+    )
+
+
 def _settle_empty_rows(best: FloatArray, mask: BoolArray, choice: IndexArray) -> None:
     """Marks the rows without an eligible model; any other row that is not finite is an error."""
     empty = ~mask.any(axis=1)
@@ -135,11 +143,7 @@ def fall_back(case: Case, wanted: IndexArray) -> IndexArray:
     kept = case.mask[np.arange(len(wanted)), wanted]
     if kept.all():
         return wanted
-    return np.where(kept, wanted, _at_price(case))
-
-
-def _at_price(case: Case) -> IndexArray:
-    return decide(case.scores, case.costs_usd, case.mask, case.prices, are_rounded=True)
+    return np.where(kept, wanted, decide_case(case))
 
 
 def explained(
@@ -172,7 +176,7 @@ class Lp(Policy):
 
     def choose(self, case: Case) -> IndexArray:
         """Chooses per row at the price in force, see ``Policy.choose``."""
-        return _at_price(case)
+        return decide_case(case)
 
     def explain(self, case: Case, choice: IndexArray) -> ReasonArray:
         """Gives BEST_SCORE where no eligible model scores higher, PRICE elsewhere."""

@@ -56,6 +56,8 @@ class Logged:
         fallbacks: int [n, k], columns, -1: no more, where the setup has k fallbacks; None: it has
             none.
         limits_usd: float64 [n], what was reserved; infinite where no budget pays.
+        limited: bool [n, m], cells that limits of providers closed; None: they closed none.
+        charges: float64 [n, m], score that these limits took off; None: they took nothing.
     """
 
     setup: Setup
@@ -74,6 +76,8 @@ class Logged:
     health: HealthRows | None = None
     fallbacks: IndexArray | None = None
     limits_usd: FloatArray | None = None
+    limited: BoolArray | None = None
+    charges: FloatArray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -159,6 +163,8 @@ class Logged:
             else None,
             **_sessions(setup, lines),
             **_fallbacks(setup, lines),
+            limited=_limited(lines, m),
+            charges=_charges(lines, m),
         )
 
     @classmethod
@@ -189,6 +195,8 @@ class Logged:
             fallbacks=None if parts[0].fallbacks is None else together("fallbacks"),
             limits_usd=None if parts[0].limits_usd is None else together("limits_usd"),
             **_sessions_joined(parts),
+            limited=_with_gaps([(one.limited, one.mask.shape, np.False_) for one in parts]),
+            charges=_with_gaps([(one.charges, one.mask.shape, np.float64(0.0)) for one in parts]),
         )
 
     def take(self, rows: IndexArray) -> Self:
@@ -211,6 +219,8 @@ class Logged:
             health=None if self.health is None else self.health.take(rows),
             fallbacks=None if self.fallbacks is None else self.fallbacks[rows],
             limits_usd=None if self.limits_usd is None else self.limits_usd[rows],
+            limited=None if self.limited is None else self.limited[rows],
+            charges=None if self.charges is None else self.charges[rows],
         )
 
     def case(self, estimates: Estimates, mask: BoolArray, prices: FloatArray | None = None) -> Case:
@@ -222,6 +232,7 @@ class Logged:
             prices=self.prices if prices is None else prices,
             max_quality_gaps=numbers_of(self.requests, "max_quality_gap"),
             tickets=np.array([_ticket(one) for one in self.ids], np.int64),
+            charges=self.charges,
         )
 
 
@@ -259,6 +270,34 @@ def _sessions_joined(parts: Sequence[Logged]) -> dict[str, Any]:
             [np.zeros(len(part), np.int8) if part.stays is None else part.stays for part in parts]
         ),
     }
+
+
+def _limited(lines: Sequence[Mapping[str, Any]], m: int) -> BoolArray | None:
+    if not any("limited" in line for line in lines):
+        return None
+    cells = "".join(line.get("limited", "0" * m) for line in lines).encode()
+    limited: BoolArray = (np.frombuffer(cells, np.uint8) == ord("1")).reshape(len(lines), m)
+    return limited
+
+
+def _charges(lines: Sequence[Mapping[str, Any]], m: int) -> FloatArray | None:
+    if not any("charges" in line for line in lines):
+        return None
+    nothing = [0.0] * m
+    return np.array([line.get("charges", nothing) for line in lines], np.float64).reshape(
+        len(lines), m
+    )
+
+
+def _with_gaps(
+    parts: Sequence[tuple[NDArray[Any] | None, tuple[int, ...], Any]],
+) -> NDArray[Any] | None:
+    """Joins arrays of rows; a part that has none is filled with a value; None: no part has one."""
+    if all(one is None for one, _, _ in parts):
+        return None
+    return np.concatenate(
+        [np.full(shape, missing) if one is None else one for one, shape, missing in parts]
+    )
 
 
 def _health_joined(parts: Sequence[Logged]) -> HealthRows | None:

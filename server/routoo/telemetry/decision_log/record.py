@@ -129,13 +129,24 @@ class BatchRecord:
             # Where no model has arms, the fields that leave some of them decide nothing.
             if getattr(request, name) != usual and not (arms is None and name in _OF_ARMS):
                 values[name] = getattr(request, name)
-        values |= self._session(row)
+        values |= self._limits(row) | self._session(row)
         for name, flag in (("degraded", batch.degraded), ("truncated", batch.truncated[row])):
             if flag:
                 values[name] = True
         if self.prompts:
             values["prompt"] = request.text
         return values
+
+    def _limits(self, row: int) -> dict[str, Any]:
+        """Returns what limits of providers changed: cells that they closed, and charges."""
+        found: dict[str, Any] = {}
+        before = self.prepared.unlimited
+        if before is not None and (before[row] != self.batch.mask[row]).any():
+            closed = before[row] & ~self.batch.mask[row]
+            found["limited"] = "".join("01"[cell] for cell in closed.tolist())
+        if self.batch.charges is not None:
+            found["charges"] = self.batch.charges[row].tolist()
+        return found
 
     def _fallbacks(self, row: int) -> dict[str, Any]:
         """Returns the fallbacks, and what a budget has reserved, which they cost at most."""

@@ -224,12 +224,15 @@ def _differences(logged: Logged, again: _Again) -> Iterator[Mismatch]:
     eligibility, _ = narrow(
         logged.requests, figures, logged.setup.pool, logged.sessions, logged.health
     )
+    eligible = eligibility.mask
+    if logged.limited is not None:
+        eligible = eligible & ~logged.limited
     for what, old, new in (
         ("scores", logged.estimates.scores, figures.scores),
         ("output_tokens", logged.estimates.output_tokens, figures.output_tokens),
         ("costs_usd", logged.estimates.costs_usd, figures.costs_usd),
         ("latencies_ms", logged.estimates.latencies_ms, figures.latencies_ms),
-        ("eligible", logged.mask, eligibility.mask),
+        ("eligible", logged.mask, eligible),
         ("price", logged.prices[:, None], again.prices[:, None]),
     ):
         for row in np.flatnonzero((old != new).any(axis=1)).tolist():

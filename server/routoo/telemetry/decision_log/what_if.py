@@ -228,6 +228,8 @@ def what_if(log: LogContents, instead: Alternative) -> WhatIf:
             moved = replace(moved, estimates=unsure.marked(moved.estimates))
         eligibility, _ = narrow(moved.requests, moved.estimates, pool, health=moved.health)
         mask = eligibility.mask & names
+        if moved.limited is not None:
+            mask &= ~moved.limited
         prices = None if instead.price is None else np.full(len(moved), instead.price)
         choice = policy.choose(moved.case(moved.estimates, mask, prices))
         rows = moved.estimates.unsure
@@ -305,8 +307,15 @@ def _at(logged: Logged, pool: Pool) -> tuple[Logged, BoolArray]:
         known, possible = _known_names(request, pool)
         requests.append(known)
         left[row] = possible
-    health = None if logged.health is None else logged.health.at(columns)
-    return replace(logged, estimates=estimates, requests=requests, health=health), left
+    moved = replace(
+        logged,
+        estimates=estimates,
+        requests=requests,
+        health=None if logged.health is None else logged.health.at(columns),
+        limited=None if logged.limited is None else logged.limited[:, columns],
+        charges=None if logged.charges is None else logged.charges[:, columns],
+    )
+    return moved, left
 
 
 def _known_names(request: PromptRequest, pool: Pool) -> tuple[PromptRequest, bool]:
