@@ -17,6 +17,11 @@ settled, half-way a price may fall to a tenth or answers become three times as l
 limit is to be spent and never passed. Quality is relative to the program with hindsight on the same
 predictions.
 
+Next, traffic of three times the limit of its best provider, for a minute, on three models of the
+shipped pool (the best, the cheapest and one between them) with the predictor's calibration sample:
+the mean predicted score over that of the program with hindsight, with prices and first come, first
+served, and the most that any minute had of the limit.
+
 Then, in one process with the real engine: the time of single requests with and without the thread
 that solves prices, in alternating rounds.
 
@@ -33,9 +38,24 @@ from typing import Any
 
 import numpy as np
 
-from harness.bandit import BUDGETS_USD, SHIFTS, pass_bandit, read_bandit
+from harness.budgeted.bandit import BUDGETS_USD, SHIFTS, pass_bandit, read_bandit
+from harness.budgeted.stream import (
+    RULES,
+    IndexArray,
+    Passed,
+    Stream,
+    read_stream,
+    run_pass,
+    solve_offline,
+)
 from harness.command import data_folder, make_parser, run
-from harness.stream import RULES, IndexArray, Passed, Stream, read_stream, run_pass, solve_offline
+from harness.limited import (
+    limited_pool,
+    optimum_of,
+    run_limited,
+    traffic_of,
+    worst_minute,
+)
 from routoo.config.loading import load_settings
 from routoo.engine.engine import Engine
 from routoo.engine.open_decisions import DecisionIds
@@ -43,6 +63,7 @@ from routoo.engine.shared import EngineThreads
 from routoo.predictor.base import LonePredictor
 from routoo.predictor.onnx import OnnxPredictor
 from routoo.pricing.online import OnlinePricing
+from routoo.routing.pool import Pool
 from routoo.routing.request import PromptRequest
 from routoo.selector.policies.base import Case
 from routoo.selector.policies.lp import Lp
@@ -57,6 +78,7 @@ ROUNDS = 20
 ROUND_S = 1.0
 CONCURRENCIES = (1, 16)
 MICRO_BATCHES = (1, 32)
+LIMITED_PER_S, LIMITED_S, OVER = 30.0, 60.0, 3
 PROMPT = "A train leaves at noon and travels at 80 km/h. How far has it come by half past three?"
 
 
@@ -204,8 +226,8 @@ def _engine() -> Engine:
 async def measure_thread(rounds: int) -> dict[str, Any]:
     """Measures percentiles over all rounds, with and without the thread that solves prices."""
     with_thread, without = _engine(), _engine()
-    assert isinstance(without._money.pricing, OnlinePricing)  # noqa: SLF001 - to stop its thread
-    without._money.pricing.close()  # noqa: SLF001
+    assert isinstance(without.accounting.pricing, OnlinePricing)
+    without.accounting.pricing.close()
     engines = {"with": with_thread, "without": without}
     found: dict[str, Any] = {}
     for concurrency in CONCURRENCIES:
@@ -236,6 +258,48 @@ async def measure_thread(rounds: int) -> dict[str, Any]:
     return found
 
 
+def measure_limits(seeds: int) -> dict[str, Any]:
+    """Measures passes under limits of the best provider, with prices and without."""
+    parts = load_components(load_settings(None, {}))
+    order = np.argsort(parts.sample.scores.mean(axis=0))
+    pool = Pool.of(tuple(parts.pool.models[one] for one in order[[-1, 3, 0]].tolist()))
+    columns = parts.artifact.columns_of(pool.predictor_names)
+    best = pool.models[0].provider
+    found: dict[str, Any] = {}
+    for seed in range(seeds):
+        traffic = traffic_of(
+            pool, parts.artifact.calibration_sample(), columns, LIMITED_PER_S, LIMITED_S, seed
+        )
+        rows = np.arange(len(traffic))
+        wanted = traffic.values.argmax(axis=1)
+        held = wanted == 0
+        both = traffic.estimates.input_tokens + traffic.estimates.output_tokens
+        requests = int(held.sum()) // OVER
+        tokens = int(both[rows, wanted][held].sum()) // OVER
+        for limits in (
+            {"requests_per_minute": requests},
+            {"tokens_per_minute": tokens},
+            {"requests_per_minute": requests, "tokens_per_minute": int(0.9 * tokens)},
+        ):
+            limited = limited_pool(pool, best, limits)
+            _, most = optimum_of(traffic, limited, LIMITED_S / 60.0)
+            for rule, prices in (("prices", True), ("first_come", False)):
+                choice = run_limited(traffic, limited, prices=prices)
+                scores = np.where(choice >= 0, traffic.estimates.scores[rows, choice], 0.0)
+                one = found.setdefault(" and ".join(limits), {}).setdefault(
+                    rule, {"quality": [], "worst_minute": []}
+                )
+                one["quality"].append(float(scores.mean()) / most)
+                one["worst_minute"].append(max(worst_minute(traffic, limited, choice)))
+    return {
+        limits: {
+            rule: {name: spread(values) for name, values in figures.items()}
+            for rule, figures in rules.items()
+        }
+        for limits, rules in found.items()
+    }
+
+
 def print_tables(found: dict[str, Any]) -> None:
     """Prints the result as tables."""
     print("  ".join(f"{name} {value:.6g}" for name, value in found["stream"].items()))
@@ -256,6 +320,14 @@ def print_tables(found: dict[str, Any]) -> None:
                 f"{shift:16} {mean_usd:>12} {spent['mean']:8.4f} ({spent['min']:.4f}-"
                 f"{spent['max']:.4f}) {one['quality']['mean']:9.4f} {one['refused']['mean']:8.1f}"
             )
+    print(f"\n{'limit of the best provider':40} {'rule':12} {'quality':>24} {'worst minute':>14}")
+    for limits, rules in found["limits"].items():
+        for rule, one in rules.items():
+            quality = one["quality"]
+            print(
+                f"{limits:40} {rule:12} {quality['mean']:8.4f} ({quality['min']:.4f}-"
+                f"{quality['max']:.4f}) {one['worst_minute']['max']:14.4f}"
+            )
     for n, took_ms in found["decide_ms"].items():
         print(f"decide, {n} prompts: {took_ms:.4f} ms")
     for concurrency, one in found["thread"].items():
@@ -274,6 +346,7 @@ def measure(options: Namespace) -> dict[str, Any]:
         "stream": describe(stream),
         "streams": measure_streams(stream, options.seeds),
         "budgets": measure_budgets(options.seeds),
+        "limits": measure_limits(options.seeds),
         "decide_ms": measure_micro_batches(stream),
         "thread": asyncio.run(measure_thread(options.rounds)) if options.rounds else {},
     }

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from harness.stream import FOREVER, FloatArray, IndexArray
+from harness.budgeted.stream import FOREVER, FloatArray, IndexArray
 from routoo.budget.memory.ledger import MemoryLedger
 from routoo.budget.terms import BudgetTerms, one_nano_usd
 from routoo.config.policy import PricesSettings
