@@ -1,4 +1,4 @@
-"""Access to a hosted OTLP collector: headers with keys, and the certificates that it is known by."""
+"""Access to a hosted OTLP collector: headers with keys, and the certificates it is known by."""
 
 from __future__ import annotations
 
