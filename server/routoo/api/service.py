@@ -236,7 +236,10 @@ class RouterService:
         answer = await self._elsewhere("ReportOutcome", message.decision_id, body, tenant)
         if answer is not None:
             return answer
-        result = await self._current.engine.report(convert_reports.outcome(message, tenant))
+        outcome = convert_reports.outcome(message, tenant)
+        if self._tracing is not None:
+            self._tracing.reported(outcome)
+        result = await self._current.engine.report(outcome)
         return convert_reports.report_response(result).SerializeToString()
 
     async def _escalate(self, body: bytes, _context: Context, admission: Admission) -> bytes:

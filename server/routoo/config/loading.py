@@ -60,6 +60,8 @@ FILE_SETTINGS = (
     "security.tls.client_ca",
     "security.tls.key",
     "security.tokens",
+    "tracing.ca",
+    "tracing.headers_file",
 )
 
 

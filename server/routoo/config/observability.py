@@ -24,9 +24,20 @@ class TracingSettings(Section):
     enabled: bool = False
     """Whether traces are sent."""
     endpoint: Annotated[str, AfterValidator(_endpoint)] = "http://127.0.0.1:4317"
-    """With https, the collector has to show a certificate that the system trusts."""
+    """With https, the collector has to show a certificate that the system trusts, or ``ca``."""
+    headers_file: Path | None = None
+    """A file with headers for the collector, such as its key: a line ``name: value`` for each. They
+    go before those of the variable ``OTEL_EXPORTER_OTLP_HEADERS``."""
+    ca: Path | None = None
+    """Certificates in PEM, one of which has to have signed the collector's. Unset: the system's."""
     sample_ratio: float = Field(default=0.01, ge=0, le=1, allow_inf_nan=False)
     """The share of calls that are traced. A caller that decided about its trace is followed."""
+
+    @model_validator(mode="after")
+    def _certificates_need_tls(self) -> Self:
+        if self.ca is not None and not self.endpoint.startswith("https://"):
+            raise ValueError("ca is set and endpoint is not https; write https://HOST:PORT")
+        return self
 
 
 class DecisionLogSettings(Section):

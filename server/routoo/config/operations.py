@@ -1,4 +1,4 @@
-"""Settings of a service's operation: reload and overload."""
+"""Settings of a service's operation: reload, overload, and shares of providers' limits."""
 
 from __future__ import annotations
 
@@ -33,3 +33,13 @@ class OverloadSettings(Section):
     which connections are divided. Calls wait there when even refusing them takes too long. Above
     the bound gRPC cancels calls at random, above twice the bound all of them; they end with
     CANCELLED. Without it the process would answer callers that have given up."""
+
+
+class ProviderLimitSettings(Section):
+    """How the limits of providers and models, which the pool file tells, are kept."""
+
+    in_progress_timeout_s: float = Field(default=300.0, ge=1, le=86_400, allow_inf_nan=False)
+    """After so long without a report, a request no longer counts as one of ``max_concurrent``."""
+    replicas: int = Field(default=1, ge=1, le=10_000)
+    """Services like this one that share the limits; each takes an equal part. The workers of a
+    service divide its part between them."""

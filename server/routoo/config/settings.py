@@ -13,13 +13,13 @@ from pydantic_settings import (
 
 from routoo.config.budget import BudgetSettings, LedgerSettings, distinct_names
 from routoo.config.corrections import CorrectionSettings
+from routoo.config.health import HealthSettings
 from routoo.config.http import HttpSettings
 from routoo.config.observability import DecisionLogSettings, TracingSettings
-from routoo.config.operations import OverloadSettings, ReloadSettings
+from routoo.config.operations import OverloadSettings, ProviderLimitSettings, ReloadSettings
 from routoo.config.policy import PolicySettings
 from routoo.config.predictor import PredictorSettings
 from routoo.config.processor import ProcessorSettings
-from routoo.config.providers import HealthSettings, ProviderLimitSettings
 from routoo.config.proxy import ProxySettings
 from routoo.config.section import Section
 from routoo.config.security import CallAddress, Listener, SecuritySettings, TcpAddress

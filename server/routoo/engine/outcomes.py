@@ -120,8 +120,7 @@ class OutcomeSettlement:
         result = self._settle(outcome, decision, cost_usd)
         if self._health is not None and column is not None and _is_news(outcome, result):
             _tell_health(self._health, outcome, decision, pool.model_of(column))
-        if self._limits is not None:
-            self._tell_limits(self._limits, outcome, pool, column)
+        self._tell_limits(outcome, pool, column)
         if result > LAST_ACCEPTED:
             self._counts.reports.labels("refused").inc()
             return result
@@ -162,17 +161,16 @@ class OutcomeSettlement:
             return ReportResult.COST_NEEDED if is_lacking else ReportResult.UNKNOWN_DECISION
         return self._count(outcome, decision)
 
-    @staticmethod
-    def _tell_limits(
-        limits: LimitGuard, outcome: OutcomeReport, pool: Pool, column: int | None
-    ) -> None:
+    def _tell_limits(self, outcome: OutcomeReport, pool: Pool, column: int | None) -> None:
         """Ends a request's place among those in progress, and tells its tokens, if it knows them.
 
         A failed request may have been counted by its provider, so it counts as it was predicted.
         """
+        if self._limits is None:
+            return
         usage = outcome.usage or Usage(outcome.input_tokens, outcome.output_tokens)
         known = not (outcome.error or outcome.estimated)
-        limits.ended(
+        self._limits.ended(
             outcome.decision_id,
             "" if column is None else pool.names[column],
             usage.input_tokens if known else None,

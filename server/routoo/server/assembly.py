@@ -16,6 +16,7 @@ from routoo.calibration.cascade_file import load_rule, rule_values
 from routoo.calibration.startup import with_price
 from routoo.config.checks import check_cascade, check_workers
 from routoo.engine.engine import Engine
+from routoo.engine.limits.opening import check_limits
 from routoo.predictor.artifact import find_artifact, load_artifact
 from routoo.predictor.chain import Watch
 from routoo.predictor.manager import Predictors, in_process
@@ -23,7 +24,6 @@ from routoo.routing.operating_point import PricedSample
 from routoo.routing.policies import build_policies
 from routoo.routing.pool import load_pool
 from routoo.routing.unsure import Unsure
-from routoo.server.providers import check_limits
 from routoo.server.resources.container import container_bytes
 from routoo.server.resources.memory_need import memory_findings, memory_need
 from routoo.server.resources.memory_watch import resident_bytes

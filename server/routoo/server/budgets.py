@@ -19,6 +19,7 @@ from routoo.budget.scopes import Scopes
 from routoo.engine.accounting import Accounting
 from routoo.engine.booking import BudgetBooking
 from routoo.engine.corrections.repricing import Repricing
+from routoo.engine.limits.opening import open_limits
 from routoo.engine.open_decisions import OpenDecisions
 from routoo.engine.outcomes import OutcomeSettlement
 from routoo.engine.report_bound import ReportBound
@@ -26,7 +27,7 @@ from routoo.errors import ConfigError
 from routoo.pricing.online import OnlinePricing
 from routoo.pricing.prices import FixedPricing
 from routoo.server.corrections import open_corrector
-from routoo.server.providers import open_health, open_limits, renew_health
+from routoo.server.provider_health import open_health, renew_health
 from routoo.server.sessions import open_sessions
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from prometheus_client import Counter
 
 from routoo.config.address import past_proxies
+from routoo.telemetry.otlp_access import CollectorAccess
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,6 +30,7 @@ EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 # How long a collector may take for one batch of spans; also limits the wait at the end.
 _TIMEOUT_S = 5.0
 _FIXED64, _BYTES, _FIXED32 = 1, 2, 5
+_NO_ACCESS = CollectorAccess()
 _log = structlog.get_logger("routoo.tracing")
 
 
@@ -38,17 +40,26 @@ class OtlpExporter(SpanExporter):
     Args:
         endpoint: http://HOST:PORT or https://HOST:PORT.
         registry: the registry for the metric of sent and lost spans.
+        access: headers that go along, and whose certificate is trusted.
     """
 
-    def __init__(self, endpoint: str, registry: CollectorRegistry) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        registry: CollectorRegistry,
+        access: CollectorAccess = _NO_ACCESS,
+    ) -> None:
         scheme, _, address = endpoint.partition("://")
         self._channel = (
             grpc.insecure_channel(address, past_proxies(address))
             if scheme == "http"
-            else grpc.secure_channel(address, grpc.ssl_channel_credentials(), past_proxies(address))
+            else grpc.secure_channel(
+                address, grpc.ssl_channel_credentials(access.ca), past_proxies(address)
+            )
         )
         self._call = self._channel.unary_unary(EXPORT, None, None)  # bytes
         self._endpoint = endpoint
+        self._headers = access.headers
         self._away = False
         self._spans = Counter(
             "routoo_trace_spans",
@@ -60,7 +71,7 @@ class OtlpExporter(SpanExporter):
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Sends spans, and counts them as sent or lost."""
         try:
-            self._call(request_of(spans), timeout=_TIMEOUT_S)
+            self._call(request_of(spans), timeout=_TIMEOUT_S, metadata=self._headers)
         except grpc.RpcError as error:
             self._spans.labels("lost").inc(len(spans))
             if not self._away:

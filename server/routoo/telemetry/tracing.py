@@ -16,6 +16,8 @@ import structlog
 from routoo import __version__
 from routoo.errors import ConfigError
 from routoo.selector.reason import Reason
+from routoo.telemetry.gen_ai import asked, reported
+from routoo.telemetry.otlp_access import CollectorAccess
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
     from routoo.config.observability import TracingSettings
     from routoo.routing.decision import BatchDecision, Decision, Timing
+    from routoo.routing.outcome import OutcomeReport
 
 Interceptor = Any  # grpc.aio.ServerInterceptor; the stubs' generic does not fit raw bytes
 # Health checks, reflection and Envoy's streams are not traced as calls. A decision within one of
@@ -40,12 +43,15 @@ def check_installed(settings: TracingSettings) -> None:
     """Refuses traces that are enabled and cannot be made.
 
     Raises:
-        ConfigError: the extra ``otel`` is missing; one line.
+        ConfigError: the extra ``otel`` is missing, or headers or certificates for the collector
+            are wrong; one line.
     """
     if settings.enabled and not all(map(_is_there, _NEEDED)):
         raise ConfigError(
             "tracing.enabled needs OpenTelemetry: install routoo[otel], or set it to false"
         )
+    if settings.enabled:
+        CollectorAccess.of(settings)
 
 
 def open_tracing(settings: TracingSettings, registry: CollectorRegistry) -> Tracing | None:
@@ -59,7 +65,7 @@ def open_tracing(settings: TracingSettings, registry: CollectorRegistry) -> Trac
         None where traces are not enabled.
 
     Raises:
-        ConfigError: the extra ``otel`` is missing; one line.
+        ConfigError: see ``check_installed``.
     """
     if not settings.enabled:
         return None
@@ -87,7 +93,8 @@ def open_tracing(settings: TracingSettings, registry: CollectorRegistry) -> Trac
         span_limits=SpanLimits(max_event_attributes=0),
         shutdown_on_exit=False,
     )
-    provider.add_span_processor(BatchSpanProcessor(OtlpExporter(settings.endpoint, registry)))
+    exporter = OtlpExporter(settings.endpoint, registry, CollectorAccess.of(settings))
+    provider.add_span_processor(BatchSpanProcessor(exporter))
     traced: Any = filters.service_name(_TRACED_SERVICE)
     make_interceptor: Callable[..., Interceptor] = aio_server_interceptor
     return Tracing(provider, make_interceptor(provider, traced))
@@ -163,6 +170,12 @@ class Tracing:
         )
         self._phases(batch.accepted_ns[0], batch.timing)
 
+    def reported(self, outcome: OutcomeReport) -> None:
+        """Adds what a report tells to the call's span, but not the provider's error."""
+        span = self._trace.get_current_span()
+        if span.is_recording():
+            span.set_attributes(reported(outcome))
+
     def close(self) -> None:
         """Sends the spans that are left, for some seconds at most; not on the event loop."""
         self._provider.shutdown()
@@ -195,6 +208,7 @@ def _attributes(decision: Decision) -> dict[str, str | int | float | bool]:
         "routoo.eligible_models": batch.eligible[row],
         "routoo.batch_prompts": len(batch.choices),
         "routoo.degraded": batch.degraded,
+        **asked(decision),
     }
 
 

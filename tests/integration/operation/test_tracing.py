@@ -71,6 +71,70 @@ async def test_a_call_is_a_span_with_its_decision_and_its_phases(
     assert attributes(resource)["service.name"] == "routoo"
 
 
+async def test_spans_follow_the_conventions_for_generative_ai(
+    tmp_path: Path, collector: Collector
+) -> None:
+    async with serving(settings(tmp_path, collector)) as running:
+        reply = await running.route(CANARY, max_output_tokens=77)
+        report = outcome_pb2.ReportOutcomeRequest(
+            decision_id=reply.decision_id, input_tokens=10, output_tokens=20
+        )
+        await running.stub.ReportOutcome(report)
+    found = attributes(collector.named(ROUTE)[0])
+    assert found["gen_ai.operation.name"] == "route"
+    assert found["gen_ai.request.model"] == reply.model
+    assert found["gen_ai.request.max_tokens"] == 77
+    told = attributes(collector.named(f"{ROUTE.removesuffix('Route')}ReportOutcome")[0])
+    assert told["routoo.decision_id"] == reply.decision_id
+    assert told["gen_ai.usage.input_tokens"] == 10
+    assert told["gen_ai.usage.output_tokens"] == 20
+
+
+async def test_headers_of_file_and_environment_go_to_the_collector(
+    tmp_path: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-team=a%20b,X-Api-Key=old")
+    (tmp_path / "headers").write_text("# the key of the collector\nX-Api-Key: s3cret\n\n")
+    section = {
+        "enabled": True,
+        "endpoint": collector.endpoint,
+        "sample_ratio": 1.0,
+        "headers_file": tmp_path / "headers",
+    }
+    async with serving(tiny_settings(tmp_path, tracing=section)) as running:
+        await running.route("easy")
+        assert "s3cret" not in str(running.logs)
+    assert collector.headers[0]["x-api-key"] == "s3cret"
+    assert collector.headers[0]["x-team"] == "a b"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("s3cret", "x-key s3cret", ": s3cret", "x key: s3cret", "x-bin: s3cret"),
+        *("grpc-x: s3cret", "x-key: s3cret\u00e9", "x-key: s3cret\x07"),
+    ],
+)
+def test_a_malformed_header_is_refused_without_its_value(tmp_path: Path, line: str) -> None:
+    (tmp_path / "headers").write_text(f"x-good: 1\n{line}\n", encoding="utf-8")
+    section = {"enabled": True, "headers_file": tmp_path / "headers"}
+    with pytest.raises(ConfigError, match="header 2 is malformed") as refused:
+        check(tiny_settings(tmp_path, tracing=section))
+    assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["headers_file", "ca"])
+def test_a_missing_file_for_the_collector_is_named(tmp_path: Path, name: str) -> None:
+    section = {"enabled": True, "endpoint": "https://127.0.0.1:4317", name: tmp_path / "none"}
+    with pytest.raises(ConfigError, match=f"tracing.{name}: .*none cannot be read"):
+        check(tiny_settings(tmp_path, tracing=section))
+
+
+def test_a_certificate_for_a_collector_without_tls_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="ca is set and endpoint is not https"):
+        tiny_settings(tmp_path, tracing={"ca": tmp_path / "ca.pem"})
+
+
 async def test_a_caller_s_trace_goes_on(tmp_path: Path, collector: Collector) -> None:
     async with serving(settings(tmp_path, collector, sample_ratio=0.0)) as running:
         request = route_pb2.RouteRequest(prompt="hard")

@@ -28,14 +28,17 @@ class Collector:
         endpoint: its URL.
         spans: the spans that came.
         resources: the resources that the spans came from.
+        headers: the headers of each request.
     """
 
     endpoint: str = ""
     spans: list[Any] = field(default_factory=list)
     resources: list[Any] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
 
-    def export(self, request: Any, _context: Any) -> Any:
+    def export(self, request: Any, context: Any) -> Any:
         """Keeps the spans of a request."""
+        self.headers.append({one.key: one.value for one in context.invocation_metadata()})
         for resource_spans in request.resource_spans:
             self.resources.append(resource_spans.resource)
             for scope_spans in by_number(resource_spans, 2):

@@ -19,7 +19,7 @@ from routoo.routing.health.units import Units
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from routoo.config.providers import HealthSettings
+    from routoo.config.health import HealthSettings
     from routoo.routing.health.breakers import Transition
     from routoo.routing.health.failures import ProviderFailure
     from routoo.routing.outcome import OutcomeReport

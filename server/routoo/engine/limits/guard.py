@@ -8,7 +8,7 @@ the tokens, and moves all of them where another model answered.
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import OrderedDict, deque
 from dataclasses import dataclass, replace
 from itertools import repeat
 from math import ceil
@@ -32,6 +32,9 @@ their time was out."""
 _MINUTE_S: Final = 60.0
 # Nobody can tell when an answer ends.
 _CONCURRENT_WAIT_S: Final = 1.0
+# The row of a decision in its batch takes so many bits of its number; no batch has more prompts.
+_ROW_BITS: Final = 20
+_ROWS: Final = (1 << _ROW_BITS) - 1
 # A limit of which less than this part is left is scarce.
 _SCARCE: Final = 0.1
 
@@ -100,8 +103,11 @@ class LimitGuard:
         self._minute = LastMinute(len(rows), clock_s())
         self._left = limits.copy()
         self._refused = np.zeros(len(rows), np.int64)
-        self._batches: deque[_Batch] = deque()
-        self._at: dict[str, tuple[_Batch, int]] = {}
+        # By their numbers, the oldest first. Where a decision stands is one whole number, the
+        # batch's and the row: of objects for each, the garbage collector would look at all.
+        self._batches: OrderedDict[int, _Batch] = OrderedDict()
+        self._made = 0
+        self._at: dict[str, int] = {}
         self._next: _Next | None = None
 
     def go_on_from(self, other: LimitGuard) -> None:
@@ -118,15 +124,14 @@ class LimitGuard:
             self._minute.taken_from(other._minute, rows)
             self._left[known] -= (other.limits - other._left)[rows[known]]
             self._refused[known] = other._refused[rows[known]]
-            for batch in other._batches:
+            for number, batch in other._batches.items():
                 used = np.zeros((len(batch.ids), len(rows)))
                 used[:, known] = batch.used[:, rows[known]]
                 moved = replace(
                     batch, used=used, columns=columns[batch.columns], open=batch.open.copy()
                 )
-                self._batches.append(moved)
-                for row in np.flatnonzero(batch.open).tolist():
-                    self._at[batch.ids[row]] = (moved, row)
+                self._batches[number] = moved
+            self._made, self._at = other._made, dict(other._at)
             self._look()
             other._next = _Next(self, np.flatnonzero(known), rows[known], columns)
             other.is_scarce = True  # so that whoever asks it looks
@@ -176,10 +181,9 @@ class LimitGuard:
             if self._next is None:
                 self._advance()
                 for one in ids:
-                    found = self._at.pop(one, None)
+                    found = self._ended(one)
                     if found is not None:
                         batch, row = found
-                        self._end(batch, row)
                         self._correct(batch.slot, -batch.used[row])
                 self._look()
                 return
@@ -203,9 +207,8 @@ class LimitGuard:
         with self._lock:
             if self._next is None:
                 self._advance()
-                found = self._at.pop(decision_id, None)
+                found = self._ended(decision_id)
                 if found is not None:
-                    self._end(*found)
                     self._correct_by_report(*found, answered, (1, input_tokens, output_tokens))
                     self._look()
                 return
@@ -292,9 +295,10 @@ class LimitGuard:
         if ids:
             slot = self._minute.slot
             batch = _Batch(ids, used, columns, amounts, slot, np.ones(len(ids), np.bool_))
-            self._batches.append(batch)
-            rows = zip([batch] * len(ids), range(len(ids)), strict=True)
-            self._at.update(zip(ids, rows, strict=True))
+            self._batches[self._made] = batch
+            first = self._made << _ROW_BITS
+            self._at.update(zip(ids, range(first, first + len(ids)), strict=True))
+            self._made += 1
             self._minute.add(slot, total * self._by_minute)
             left -= total
             self._look()
@@ -310,17 +314,26 @@ class LimitGuard:
         if forgotten is not None:
             self._left += forgotten
         oldest = self._minute.slot - self._kept_slots
-        while self._batches and (self._batches[0].slot < oldest or len(self._at) > MOST_OPEN):
-            batch = self._batches.popleft()
+        while self._batches:
+            number, batch = next(iter(self._batches.items()))
+            if batch.slot >= oldest and len(self._at) <= MOST_OPEN:
+                break
+            del self._batches[number]
             if batch.open.any():
                 used = batch.used[batch.open].sum(axis=0)
                 self._left += np.where(self._concurrent, used, 0.0)
                 deque(map(self._at.pop, batch.ids, repeat(None)), maxlen=0)
         self._look()
 
-    def _end(self, batch: _Batch, row: int) -> None:
+    def _ended(self, decision_id: str) -> tuple[_Batch, int] | None:
+        """Ends a decision's place among those in progress; None: it has ended, or is not known."""
+        at = self._at.pop(decision_id, None)
+        if at is None:
+            return None
+        batch, row = self._batches[at >> _ROW_BITS], at & _ROWS
         batch.open[row] = False
         self._left += np.where(self._concurrent, batch.used[row], 0.0)
+        return batch, row
 
     def _correct(self, slot: int, amounts: FloatArray) -> None:
         """Adds amounts, float64 [K], to what counts in a slot of the minute."""

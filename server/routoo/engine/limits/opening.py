@@ -1,11 +1,10 @@
-"""Opens what keeps the limits and the health of providers, and keeps it over a reload."""
+"""Opens what keeps the limits of providers, and keeps it over a reload."""
 
 from __future__ import annotations
 
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from routoo.engine.health.tracker import ProviderHealth
 from routoo.engine.limits.choice import ProviderLimits, terms_of
 from routoo.engine.limits.guard import LimitGuard
 from routoo.errors import ConfigError
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
 
     from routoo.config.settings import Settings
     from routoo.routing.pool import Pool
-    from routoo.telemetry.health_metrics import HealthCounts
 
 
 def check_limits(settings: Settings, pool: Pool) -> None:
@@ -67,42 +65,3 @@ def open_limits(
         guard.go_on_from(before.guard)
     pricing.start()
     return ProviderLimits(guard, pricing)
-
-
-def open_health(
-    settings: Settings, pool: Pool, counts: HealthCounts, clock_s: Callable[[], float]
-) -> ProviderHealth | None:
-    """Opens what is kept of the health of a pool's models; None: the settings do not want it.
-
-    Args:
-        settings: the section ``health``.
-        pool: the models.
-        counts: counts failures.
-        clock_s: seconds on the clock of the decisions' times.
-    """
-    if not settings.health.enabled:
-        return None
-    return ProviderHealth(settings.health, pool, counts, clock_s=clock_s)
-
-
-def renew_health(
-    old: ProviderHealth | None,
-    settings: Settings,
-    pool: Pool,
-    counts: HealthCounts,
-    clock_s: Callable[[], float],
-) -> ProviderHealth | None:
-    """Returns the health for the next engine, with what is known of the models that stay.
-
-    The arguments are those of ``open_health``.
-
-    Args:
-        old: that of the engine that serves.
-        settings: the section ``health``.
-        pool: the new models.
-        counts: counts failures.
-        clock_s: seconds on the clock of the decisions' times.
-    """
-    if old is None or not settings.health.enabled:
-        return open_health(settings, pool, counts, clock_s)
-    return old.succeeded_by(pool, settings.health)

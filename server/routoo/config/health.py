@@ -1,4 +1,4 @@
-"""Settings of providers: their health, and how their limits are kept."""
+"""Settings of the health of providers."""
 
 from __future__ import annotations
 
@@ -40,13 +40,3 @@ class HealthSettings(Section):
     keys of their own: one caller's wrong key would leave a provider out for all."""
     tenants_report: bool = True
     """Whether reports count of callers that are confined to a tenant."""
-
-
-class ProviderLimitSettings(Section):
-    """How the limits of providers and models, which stand in the pool file, are kept."""
-
-    in_progress_timeout_s: float = Field(default=300.0, ge=1, le=86_400, allow_inf_nan=False)
-    """After so long without a report, a request no longer counts as one of ``max_concurrent``."""
-    replicas: int = Field(default=1, ge=1, le=10_000)
-    """Services like this one that share the limits; each takes an equal part. The workers of a
-    service divide its part between them."""
