@@ -42,6 +42,7 @@ class FakeRouter(router_pb2_grpc.RouterServiceServicer):
         self.requests: list[Message] = []
         self.is_hanging = threading.Event()
         self.corrected: tuple[str, float, int] | None = None  # a model, its factor and reports
+        self.times: dict[str, info_pb2.LearnedTimes] = {}  # by model
         self.prices: info_pb2.Prices | None = None  # of every model
         self.health: dict[str, health_pb2.UnitHealth] = {}  # by model
 
@@ -151,6 +152,8 @@ class FakeRouter(router_pb2_grpc.RouterServiceServicer):
                     mean_predicted_cost_usd=cost_usd,
                     share=share,
                     length_correction=self._correction(name),
+                    learned_times=self.times.get(name),
+                    p95_latency_ms=2500.0,
                     evidence=0.0,
                     published_averages=30.0,
                     prices=self.prices,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
+from routoo.v1 import info_pb2
 from routoo.v1.health_pb2 import UnitHealth
 from routoo.v1.info_pb2 import (
     GetInfoRequest,
@@ -77,6 +78,21 @@ def test_models_shows_what_reports_have_taught(router: FakeRouter, run: Run) -> 
     assert "x 9.50 1,234" in " ".join(lines[3].split())
     (_, _, model) = json.loads(run("models", "--json").out)["models"]
     assert model["length_correction"] == {"factor": 9.5, "reports": 1234}
+
+
+def test_models_shows_learned_times_beside_the_declared(router: FakeRouter, run: Run) -> None:
+    assert "p95" not in run("models").out
+    router.times = {
+        "gpt-4o": info_pb2.LearnedTimes(
+            first_token_ms=1240.0, per_output_token_ms=7.25, reports=60, first_token_reports=50
+        )
+    }
+    head, *rows = (" ".join(line.split()) for line in run("models").out.splitlines()[:4])
+    assert "1st token per token p95" in head
+    assert " -> 1,240 ms 11.5 -> 7.2 ms 2.50 s" in rows[2]
+    assert "->" not in rows[0]
+    (_, _, model) = json.loads(run("models", "--json").out)["models"]
+    assert model["learned_times"]["reports"] == 60
 
 
 def test_columns_are_aligned(router: FakeRouter, run: Run) -> None:
