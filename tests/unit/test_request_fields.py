@@ -47,4 +47,5 @@ def test_client_headers_and_command_line_have_every_row() -> None:
     assert set(FIELDS) <= set(inspect.signature(route).parameters)
     for name, row in FIELDS.items():
         text = "1" if row.kind in (Kind.NUMBER, Kind.COUNT) else "one"
+        text = str(row.choices[0]) if row.choices else text
         assert set(read_fields([(f"x-routoo-{name.replace('_', '-')}", text)])) == {name}

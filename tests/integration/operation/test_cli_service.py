@@ -172,7 +172,8 @@ def test_the_shipped_configuration_can_be_served(routoo: Routoo) -> None:
 
 
 def test_a_port_in_use_is_one_line_and_exit_2(routoo: Routoo, service: str) -> None:
-    ended = routoo("serve", "--listen", service, "--http-listen", "")
+    others = ("--http-listen", "", "--metrics-listen", "127.0.0.1:0")
+    ended = routoo("serve", "--listen", service, *others)
     assert (ended.code, ended.out) == (2, "")
     assert service in ended.err.splitlines()[-1]
     assert "Traceback" not in ended.err

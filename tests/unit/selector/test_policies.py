@@ -67,6 +67,7 @@ def cases(draw: st.DrawFn, instances: st.SearchStrategy[Any]) -> tuple[Case, dic
         mask = mask & draw(arrays(np.bool_, (n, 1)))
     price = st.one_of(st.just(0.0), st.floats(1e-3, 1e7))
     gap = st.one_of(st.just(np.nan), st.sampled_from([0.0, 0.2, 1.0]))
+    charges = arrays(np.float64, (n, m), elements=st.sampled_from([0.0, 0.25, 3.0]))
     case = Case(
         scores=instance.scores,
         costs_usd=instance.costs,
@@ -74,12 +75,14 @@ def cases(draw: st.DrawFn, instances: st.SearchStrategy[Any]) -> tuple[Case, dic
         prices=draw(arrays(np.float64, n, elements=price)),
         max_quality_gaps=draw(arrays(np.float64, n, elements=gap)),
         tickets=np.arange(n, dtype=np.int64) + draw(st.integers(1, 2**40)),
+        charges=draw(st.none() | charges),
     )
     return case, policies_of(draw, m)
 
 
 def rows_of(case: Case, rows: Sequence[int]) -> Case:
-    return Case(*(getattr(case, field.name)[list(rows)] for field in fields(Case)))
+    whole = (getattr(case, field.name) for field in fields(Case))
+    return Case(*(None if one is None else one[list(rows)] for one in whole))
 
 
 def case_of(
