@@ -272,6 +272,11 @@ def _one_row(
         input_tokens=[float(old.input_tokens[row, chosen])],
         truncated=batch.truncated[row : row + 1],
         sessions=None if batch.sessions is None else batch.sessions.part(row, row + 1),
+        # These were found for the rows of the decision before, at its price.
+        charges=None,
         seconds=None,
         health=health,
+        fallbacks=None,
+        limits_usd=None,
+        limited=0,
     )
