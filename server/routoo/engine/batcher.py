@@ -215,7 +215,9 @@ class Batcher(Generic[Request, Result]):
         Not after a batch of several: the calls that it has answered are about to come again.
         """
         last_size, self._last_size = self._last_size, len(batch)
-        return last_size == len(batch) == 1 and batch[0].brief and self._may_work_here()
+        if self._waiting or not last_size == len(batch) == 1:
+            return False
+        return batch[0].brief and self._may_work_here()
 
     def _gather(self, loop: asyncio.AbstractEventLoop, seen: int = 0, quiet_turns: int = 0) -> None:
         """Looks at the queue once per turn; starts a batch when it is full or no longer grows."""

@@ -261,6 +261,8 @@ class Decider:
         """Undoes the booking of decisions that nobody received."""
         ids = [decision.decision_id for decision in decisions]
         self._decisions.discard(ids)
+        if self._health is not None:
+            self._health.undone(decisions)
         if self._limits is not None:
             self._limits.guard.release(ids)
         self._sessions.undone(decisions)

@@ -73,12 +73,12 @@ class Escalations:
             decision, request, self._rule, price, self._new_id(decision.tenant), health
         )
         new, spending, limits = found.decision, self._money.spending, self._money.limits
-        if new is not None and limits is not None and found.extra_cost_usd > 0.0:
+        if new is not None and limits is not None and not found.is_at_hand:
             lacking = limits.take_one(new)
             if lacking:
                 kept = kept_answer(found.answered, found.kept_score, price, lacking)
                 new, found = None, replace(kept, second=found.second)
-        if new is not None and spending is not None and found.extra_cost_usd > 0.0:
+        if new is not None and spending is not None and not found.is_at_hand:
             lacking = spending.book_one(new.decision_id, decision.tenant, _most_usd(new, found))
             if lacking:
                 if limits is not None:
@@ -87,7 +87,7 @@ class Escalations:
                 found = replace(kept, second=found.second)
         self._weighed.labels(found.result).inc()
         if found.decision is not None:
-            if self._money.health is not None and health is not None:
+            if self._money.health is not None and health is not None and not found.is_at_hand:
                 self._money.health.asked(found.decision.batch.choices, health)
             self._money.decisions.add([found.decision])
             self._money.sessions.escalated(found.decision)

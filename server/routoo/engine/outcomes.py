@@ -344,6 +344,8 @@ def _tell_health(
     asked_s = None if decision is None else decision.batch.timing.finished_ns / NANO_PER_S
     if decision is not None and outcome.first_try is not None:
         health.failed(decision.model, outcome.first_try, asked_s)
+    elif decision is not None and decision.model != model:
+        health.undone([decision])  # nobody tells how the decided one did
     health.reported(outcome, model, asked_s)
 
 

@@ -60,6 +60,7 @@ class Escalation:
         price: score per USD in force.
         text: the reason in one sentence.
         second: the model beside which the rule for agreement reads the answer; empty: none.
+        is_at_hand: whether the decision is for an answer that is at hand, so that nobody is asked.
     """
 
     answered: str
@@ -71,6 +72,7 @@ class Escalation:
     price: float
     text: str
     second: str = ""
+    is_at_hand: bool = False
 
 
 def escalate(
@@ -126,7 +128,16 @@ def escalate(
         " score per USD"
     )
     return Escalation(
-        pool.names[kept], "asked", new, kept_score, gain, extra_usd, price, text, second
+        pool.names[kept],
+        "asked",
+        new,
+        kept_score,
+        gain,
+        extra_usd,
+        price,
+        text,
+        second,
+        bool(weighed.at_hand[chosen]),
     )
 
 
@@ -147,12 +158,14 @@ class _Weighed:
         costs_usd: float64 [m]; 0 for models whose answers are at hand.
         mask: bool [m], eligible models.
         narrowings: the constraints that removed models.
+        at_hand: bool [m], models whose answers are at hand; others may cost nothing, too.
     """
 
     scores: FloatArray
     costs_usd: FloatArray
     mask: BoolArray
     narrowings: tuple[Narrowing, ...]
+    at_hand: BoolArray
 
 
 def _weighed(
@@ -162,9 +175,10 @@ def _weighed(
     pool = batch.pool
     kept = batch.choices[row]
     predicted = batch.estimates.scores[row]
-    costs = batch.estimates.costs_usd[row].copy()
+    at_hand = np.zeros(len(pool.names), np.bool_)
     for name in request.answered_models:
-        costs[pool.column(name, "answered_models")] = 0.0
+        at_hand[pool.column(name, "answered_models")] = True
+    costs = np.where(at_hand, 0.0, batch.estimates.costs_usd[row])
     if request.signal is None:
         scores = predicted.copy()
         scores[kept] = 0.0
@@ -173,7 +187,7 @@ def _weighed(
     rows = slice(row, row + 1)
     narrowings = [Narrowing(one.constraint, one.mask[rows]) for one in batch.narrowings]
     mask = batch.mask[row]
-    most = np.where(costs > 0.0, batch.estimates.reserved_usd[row], 0.0)
+    most = np.where(at_hand, 0.0, batch.estimates.reserved_usd[row])
     limits = (
         ("max_cost_usd", None if request.max_cost_usd is None else most <= request.max_cost_usd),
         ("min_score", None if request.min_score is None else scores >= request.min_score),
@@ -183,14 +197,14 @@ def _weighed(
             mask = mask & left
             narrowings.append(Narrowing(constraint, mask[None]))
     if health is not None:
-        at_hand = costs == 0.0
-        at_hand[kept] = True
+        known = at_hand.copy()
+        known[kept] = True
         # Nobody is asked for the answers at hand, so that health is a matter of the others alone.
-        left = mask & (at_hand | health.kept((mask & ~at_hand)[None], [False])[0])
+        left = mask & (known | health.kept((mask & ~known)[None], [False])[0])
         if (mask & ~left).any():
             mask = left
             narrowings.append(Narrowing(HEALTH, mask[None]))
-    return _Weighed(scores, costs, mask, tuple(narrowings))
+    return _Weighed(scores, costs, mask, tuple(narrowings), at_hand)
 
 
 def _corrected(
@@ -272,6 +286,11 @@ def _one_row(
         input_tokens=[float(old.input_tokens[row, chosen])],
         truncated=batch.truncated[row : row + 1],
         sessions=None if batch.sessions is None else batch.sessions.part(row, row + 1),
+        # These were found for the rows of the decision before, at its price.
+        charges=None,
         seconds=None,
         health=health,
+        fallbacks=None,
+        limits_usd=None,
+        limited=0,
     )

@@ -175,7 +175,7 @@ def solve_jointly(
     tenants = [request.tenant for request in requests]
     spent = np.flatnonzero(spent_prompts(tenants, constraints.budgets_left))
     if spent.size:
-        cheapest = cheapest_of(estimates.scores[spent], estimates.costs_usd[spent], mask[spent])
+        cheapest = cheapest_of(estimates.scores[spent], estimates.reserved_usd[spent], mask[spent])
         mask = mask.copy()
         mask[spent] = False
         mask[spent, cheapest] = True

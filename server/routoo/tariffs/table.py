@@ -189,6 +189,8 @@ class PriceTable:
         costs += cached_tokens * self.usd["cached_input"][band]
         costs += written_tokens * self.usd["cache_write"][band]
         costs += (input_tokens - cached_tokens - written_tokens) * self.usd["input"][band]
+        if self.factors is not None:
+            costs *= self.factors
         return self._completed(costs, at_s)
 
     def most_usd(

@@ -8,6 +8,7 @@ import grpc
 import pytest
 
 from routoo.client.aio import AsyncRouterClient
+from routoo.routing.request import PromptRequest
 from routoo.telemetry.decision_log.reader import read_logs
 from routoo.telemetry.decision_log.replay import reproduce
 from routoo.v1 import health_pb2, info_pb2, outcome_pb2, route_pb2
@@ -129,6 +130,20 @@ async def test_one_probe_brings_it_back(tmp_path: Path) -> None:
         for _ in range(3):
             reply = await running.route("hard")
             assert (reply.model, reply.reason.binding_constraints) == ("large", [])
+
+
+async def test_a_probe_that_nobody_received_or_another_answered_for_makes_room(
+    tmp_path: Path,
+) -> None:
+    async with serving(tiny_settings(tmp_path, health=PASSING)) as running:
+        await fails(running)
+        probe = await running.service.engine.route(PromptRequest("hard"))
+        assert probe.model == "large"
+        running.service.engine._decider.release([probe])
+        again = await running.route("hard")
+        assert again.model == "large"
+        assert await report(running, again.decision_id, model="medium", status_code=200)
+        assert (await running.route("hard")).model == "large"
 
 
 async def test_a_decision_counts_once_and_unknown_ones_not_at_all(tmp_path: Path) -> None:

@@ -448,3 +448,15 @@ async def test_a_wrong_number_of_results_on_the_loop_is_an_error() -> None:
     assert await bench.answered(1) == 2
     bench.worker.answer = lambda _batch: []
     assert isinstance(await bench.answered(2), PredictorError)
+
+
+async def test_of_many_that_wait_none_is_alone_though_each_is_a_batch_of_its_own() -> None:
+    bench = Bench(here=True, max_batch=1, max_queue=3000)
+    waiters = [bench.batcher.submit(one, brief=True) for one in range(2000)]
+    bench.executor.run()
+    await turn()
+    assert len(bench.worker.batches) == 1  # the loop is not held up by the others
+    assert len(bench.executor.jobs) == 1
+    while not waiters[-1].done():
+        await bench.run_all()
+    assert [await one for one in waiters] == [2 * one for one in range(2000)]

@@ -11,6 +11,7 @@ import pytest
 
 from routoo.config.policy import FallbackSettings, PolicySettings
 from routoo.predictor.artifact import load_artifact
+from routoo.routing.escalation import EscalationRequest
 from routoo.routing.joint import JointConstraints
 from routoo.routing.outcome import OutcomeReport, ReportResult
 from routoo.routing.request import PromptRequest
@@ -203,3 +204,16 @@ async def test_batches_name_them_at_their_own_price(artifact: Artifact) -> None:
         decided = await engine.route_batch(many, within)
     for decision in decided.decisions:
         assert sorted([decision.model, *names(decision)]) == ["large", "medium", "small"]
+
+
+async def test_what_is_asked_after_an_answer_has_no_fallbacks_of_other_requests(
+    artifact: Artifact,
+) -> None:
+    async with running(artifact) as engine:
+        first, second = await asyncio.gather(
+            engine.route(PromptRequest("easy")), engine.route(asked(explain=True))
+        )
+        assert names(first) != names(second) == ["large", "small"]
+        asking = await engine.escalate(EscalationRequest(second.decision_id))
+    assert asking.decision is not None
+    assert names(asking.decision) == []

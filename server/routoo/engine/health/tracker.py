@@ -17,9 +17,10 @@ from routoo.routing.health.rows import HealthRows
 from routoo.routing.health.units import Units
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from routoo.config.health import HealthSettings
+    from routoo.routing.decision import Decision
     from routoo.routing.health.breakers import Transition
     from routoo.routing.health.failures import ProviderFailure
     from routoo.routing.outcome import OutcomeReport
@@ -154,6 +155,13 @@ class ProviderHealth:
         if at is not None and not self.is_well:
             with self._lock:
                 self._breakers.answered(at, self._clock_s())
+
+    def undone(self, decisions: Iterable[Decision]) -> None:
+        """Makes room for other probes where decisions went to nobody."""
+        for decision in decisions:
+            rows, column = decision.batch.health, decision.batch.choices[decision.row]
+            if rows is not None and rows.probed[column]:
+                self.refused(decision.model)
 
     def overview(self) -> HealthOverview:
         """Returns the health of all models and providers."""

@@ -421,4 +421,5 @@ class Breakers:
 _KEPT: Final = (
     *("states", "since_s", "causes", "opened", "_until_s", "_waits_s", "_heard_from_s"),
     *("_in_a_row", "_failed", "_told", "_told_s", "_doublings", "_asked", "_asked_s"),
+    "_decided_before",
 )

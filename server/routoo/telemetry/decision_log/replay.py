@@ -210,9 +210,9 @@ def _turns(logged: Logged, case: Case) -> SessionTurns | None:
 
 
 def _together(logged: Logged, constraints: JointConstraints) -> _Again:
-    solved = solve_jointly(
-        logged.estimates, logged.mask, constraints, logged.requests, logged.setup.pool
-    )
+    # The log has no line of what each model may cost at most, which budgets pay for.
+    estimates = replace(logged.estimates, most_usd=figures_again(logged).most_usd)
+    solved = solve_jointly(estimates, logged.mask, constraints, logged.requests, logged.setup.pool)
     codes = reasons(logged.estimates.scores, logged.mask, solved.choice)
     return _Again(solved.choice, codes, solved.row_prices)
 

@@ -107,6 +107,21 @@ def test_what_is_known_of_a_model_stays_over_a_reload_and_nothing_else() -> None
     assert new.overview().providers[1].state is BreakerState.OPEN
 
 
+def test_a_reload_ends_no_pause_before_its_time() -> None:
+    clock = Clock()
+    health = tracker(pool("a/x", "b/y"), clock)
+    fail(health, "a/x")
+    health.rows(10_000)  # so many that a probe of one would have been one of many
+    fail(health, "b/y")
+    clock.now_s += 1.0
+    assert health.rows(1) is not None
+    fail(health, "b/y")  # the probe, after which the pause is of two seconds
+    clock.now_s += 1.0
+    new = health.succeeded_by(pool("a/x", "b/y"), HealthSettings())
+    assert new.rows(1) is not None
+    assert state_of(new, "b/y").state is BreakerState.OPEN
+
+
 def test_probes_on_their_way_are_counted_by_the_columns_that_were_chosen() -> None:
     clock = Clock()
     health = tracker(pool("a/x", "b/y", x=ARMS), clock)

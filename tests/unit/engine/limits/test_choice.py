@@ -16,7 +16,7 @@ from routoo.pricing.capacity import CapacityPrices
 from routoo.routing.arms.usage_limits import ProviderSpec
 from routoo.routing.escalation import EscalationRequest
 from routoo.routing.joint import JointConstraints
-from routoo.routing.outcome import OutcomeReport
+from routoo.routing.outcome import OutcomeReport, ReportResult
 from routoo.routing.pool import Pool
 from routoo.routing.request import PromptRequest
 from routoo.telemetry.decision_log.reader import read_logs
@@ -30,6 +30,7 @@ from support.tiny_pool import LARGE, MEDIUM, SMALL, pool_of
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from routoo.engine.booking import BudgetBooking
     from routoo.engine.engine import Engine
     from routoo.engine.limits.choice import ProviderLimits
     from routoo.predictor.artifact import Artifact
@@ -263,6 +264,33 @@ async def test_an_escalation_counts_too(artifact: Artifact) -> None:
     kept = await served.engine.escalate(EscalationRequest(second.decision_id))
     assert kept.decision is None
     assert "requests_per_minute[other]" in kept.text
+    await served.engine.close(0.0)
+
+
+@pytest.mark.parametrize("spent_from", [None, spending(hourly(1.0))])
+async def test_an_escalation_to_a_model_that_costs_nothing_counts_too(
+    artifact: Artifact, spent_from: BudgetBooking | None
+) -> None:
+    free = {"usd_per_1m_input_tokens": 0, "usd_per_1m_output_tokens": 0}
+    pool = pool_of({**SMALL, **free, "max_concurrent": 1}, LARGE)
+    served = Served.of(artifact, pool, spent_from=spent_from)
+    large = await served.engine.route(PromptRequest("hard"))
+    only_small = {"allowed_models": ("small",)}
+    small = await served.engine.route(PromptRequest("easy", constraints=only_small))
+    assert [one.model for one in (large, small)] == ["large", "small"]
+    full = await served.engine.escalate(EscalationRequest(large.decision_id))
+    assert "max_concurrent[small]" in full.text
+    await served.engine.report(OutcomeReport(small.decision_id, input_tokens=1, output_tokens=1))
+    asked = await served.engine.escalate(EscalationRequest(large.decision_id))
+    assert asked.decision is not None
+    assert served.limits.states()[0].used == 1.0
+    told = OutcomeReport(asked.decision.decision_id, input_tokens=1, output_tokens=1)
+    booked = ReportResult.COUNTED if spent_from is None else ReportResult.BOOKED
+    assert await served.engine.report(told) is booked
+    assert served.limits.states()[0].used == 0.0
+    at_hand = EscalationRequest(large.decision_id, answered_models=("small",))
+    assert (await served.engine.escalate(at_hand)).is_at_hand
+    assert served.limits.states()[0].used == 0.0
     await served.engine.close(0.0)
 
 

@@ -159,3 +159,19 @@ def test_the_version_tells_every_price() -> None:
     versions = {PriceTable.of([("a", one)]).version for one in (plain, *others)}
     assert len(versions) == len(others) + 1
     assert PriceTable.of([("a", plain)]).version == PriceTable.of([("a", plain)]).version
+
+
+@given(
+    sold=st.lists(tariffs(), min_size=1, max_size=3),
+    told=st.tuples(tokens, tokens, st.integers(0, 2**33)),
+    factor=st.sampled_from([0.5, 1.0, 2.0]),
+)
+def test_where_nothing_is_cached_a_turn_costs_what_a_request_does_in_any_tier(
+    sold: list[Tariff], told: tuple[int, int, int], factor: float
+) -> None:
+    factors = np.full(len(sold), factor)
+    table = PriceTable.of([(str(at), one) for at, one in enumerate(sold)], factors)
+    inputs, outputs = (np.full((1, len(sold)), float(one)) for one in told[:2])
+    none = np.zeros_like(inputs)
+    turn = table.cached_costs_usd(inputs, none, none, outputs, told[2])
+    assert turn.tolist() == table.costs_usd(inputs, outputs, told[2]).tolist()

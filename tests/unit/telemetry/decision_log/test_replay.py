@@ -84,6 +84,32 @@ def varied() -> list[PromptRequest]:
     return [*requests, gap, capped, PromptRequest("hard", expected_output_tokens=7)]
 
 
+@pytest.mark.parametrize("usd", [1e-6, 0.0014])
+async def test_a_batch_is_replayed_by_what_its_answers_may_cost(
+    artifact: Artifact, tmp_path: Path, usd: float
+) -> None:
+    """The model that is cheaper by its prediction may cost more, and budgets pay for the most."""
+    prices = ((10, 0.1), (0.1, 1), (0.1, 2))
+    pool = Pool.of(
+        tuple(
+            ModelSpec.model_validate(
+                {**one, "usd_per_1m_input_tokens": paid, "usd_per_1m_output_tokens": sold}
+            )
+            for one, (paid, sold) in zip(SPECS, prices, strict=True)
+        )
+    )
+    money = spending(hourly(usd, on_exhausted="cheapest"))
+    capped = PromptRequest("hard " * 16, max_output_tokens=200)
+    async with logged_engine(artifact, tmp_path / "log", pool=pool, spent_from=money) as engine:
+        batch = await engine.route_batch([capped] * 4, JointConstraints())
+        within = JointConstraints(budget_usd=0.0012)
+        await engine.route_batch([capped, PromptRequest("easy")] * 2, within)
+    chosen = {one.model for one in batch.decisions}
+    assert chosen == {"medium"} if usd < 0.001 else "small" not in chosen
+    again = reproduce(read_logs([tmp_path / "log"]))
+    assert (again.mismatches, again.findings, again.joint_batches) == ([], [], 2)
+
+
 async def test_every_policy_s_decisions_come_out_the_same(
     artifact: Artifact, tmp_path: Path
 ) -> None:
