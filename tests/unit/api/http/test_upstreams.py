@@ -46,7 +46,10 @@ def upstreams(pool: Pool, known: bool = False, **entries: Any) -> Upstreams:  # 
 
 
 def test_a_known_provider_needs_its_key_alone(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert upstreams(pool, known=True).reached == ()
+    nobody = upstreams(pool, known=True)
+    assert nobody.reached == ()
+    assert nobody.findings()[0].startswith("doors: no model can be reached")
+    assert "set a key (OPENAI_API_KEY, OPENROUTER_API_KEY), or name" in nobody.findings()[0]
     monkeypatch.setenv("OPENAI_API_KEY", "key")
     found = upstreams(pool, known=True)
     assert found.reached == ("openai/one", "openai/two")
@@ -57,12 +60,15 @@ def test_a_known_provider_needs_its_key_alone(pool: Pool, monkeypatch: pytest.Mo
     assert found.offered("chat", PROCESSOR) == ("openai/one", "openai/two")
     assert found.offered("messages", PROCESSOR) is None
     (finding,) = found.findings()
-    assert "maker/three" in finding
+    assert finding.startswith("doors: 2 of 3 models can be reached")
+    assert "; not maker/three;" in finding
     assert "OPENROUTER_API_KEY" in finding
     monkeypatch.setenv("OPENROUTER_API_KEY", "other")
     every = upstreams(pool, known=True)
     assert every.offered("chat", PROCESSOR) == ()
-    assert every.findings() == []
+    assert every.findings() == [
+        "doors: 3 of 3 models can be reached by OpenAI- and Anthropic-compatible requests"
+    ]
     through = every.target("maker/three", "messages")
     assert through is not None
     assert through.upstream_model == "maker/three"
