@@ -11,7 +11,7 @@ from routoo.api.http.proxy.upstreams import Upstreams
 from routoo.config.processor import ProcessorSettings
 from routoo.config.proxy import ProxySettings
 from routoo.errors import ConfigError
-from routoo.routing.pool import ModelSpec, Pool
+from routoo.routing.pool import ModelSpec, Pool, load_pool
 from support.tiny_pool import LARGE, MEDIUM, SMALL
 
 if TYPE_CHECKING:
@@ -72,6 +72,28 @@ def test_a_known_provider_needs_its_key_alone(pool: Pool, monkeypatch: pytest.Mo
     through = every.target("maker/three", "messages")
     assert through is not None
     assert through.upstream_model == "maker/three"
+
+
+def test_known_providers_know_the_shipped_models_by_their_own_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "key")
+    pool = load_pool(None)
+    reached = upstreams(pool, known=True).reached
+    # Open weights of OpenAI, which its API does not serve.
+    assert "openai/gpt-oss-120b" not in reached
+    assert set(reached) == {"openai/gpt-5.2-2025-12-11", "openai/gpt-5.5-2026-04-23"}
+    monkeypatch.setenv("OPENROUTER_API_KEY", "other")
+    for found in (upstreams(pool, known=True), upstreams(pool, known=True, **{"*": {}})):
+        assert len(found.reached) == len(pool.models)
+        for model, name in (
+            ("openai/gpt-oss-120b", "openai/gpt-oss-120b"),
+            ("anthropic/claude-opus-4-8", "anthropic/claude-opus-4.8"),
+            ("qwen/qwen3.7-max-2026-05-20", "qwen/qwen3.7-max"),
+        ):
+            target = found.target(model, "chat")
+            assert target is not None
+            assert target.upstream_model == name
 
 
 def test_the_nearest_entry_counts(pool: Pool) -> None:

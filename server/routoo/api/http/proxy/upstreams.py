@@ -187,6 +187,7 @@ def _completed(name: str, settings: UpstreamSettings) -> UpstreamSettings:
             )
         return settings.model_copy(update={"apis": settings.apis or ("openai",)})
     taken = {one: getattr(known, one) for one in _INHERITED if getattr(settings, one) is None}
+    taken["upstream_models"] = {**known.upstream_models, **settings.upstream_models}
     if settings.api_key_file is not None:
         taken.pop("api_key_env", None)
     return settings.model_copy(update=taken)
