@@ -29,6 +29,7 @@ def test_short_help_is_help(run: Run, command: tuple[str, ...]) -> None:
     assert short.code == 0
     assert short.out == long.out
     assert short.out.startswith("Usage: routoo")
+    assert "[[" not in short.out
 
 
 @pytest.mark.parametrize("command", ["route", "health"])
