@@ -67,7 +67,7 @@ def check_doors(settings: Settings, pool: Pool) -> None:
 
 
 def upstream_findings(settings: Settings, pool: Pool) -> list[str]:
-    """Returns a line about the models that the doors reach; none where there are no doors."""
+    """Returns a line about the models that the doors do not reach; none where all are."""
     if not (settings.http.enabled and settings.proxy.enabled):
         return []
     from routoo.api.http.proxy.upstreams import Upstreams  # noqa: PLC0415 - see above
