@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from routoo.api.http.proxy.upstreams import Upstreams
 from routoo.config.processor import ProcessorSettings
-from routoo.config.proxy import ProxySettings
+from routoo.config.proxy import KNOWN, ProxySettings
 from routoo.errors import ConfigError
 from routoo.routing.pool import ModelSpec, Pool, load_pool
 from support.tiny_pool import LARGE, MEDIUM, SMALL
@@ -94,6 +94,15 @@ def test_known_providers_know_the_shipped_models_by_their_own_names(
             target = found.target(model, "chat")
             assert target is not None
             assert target.upstream_model == name
+
+
+def test_the_shipped_models_answer_by_the_names_of_known_providers() -> None:
+    pool = load_pool(None)
+    for known in KNOWN.values():
+        for model, name in known.upstream_models.items():
+            column = pool.answering(name)
+            assert column is not None
+            assert pool.model_of(column) == model
 
 
 def test_the_nearest_entry_counts(pool: Pool) -> None:
