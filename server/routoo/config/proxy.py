@@ -107,6 +107,15 @@ KNOWN: Final[Mapping[str, UpstreamSettings]] = {
         apis=("openai", "anthropic"),
         api_key_env="OPENROUTER_API_KEY",
         cut_provider=False,
+        # Its names of models of the shipped pool; without one, it knows a model by the pool's.
+        upstream_models={
+            "anthropic/claude-opus-4-8": "anthropic/claude-opus-4.8",
+            "anthropic/claude-sonnet-4-6": "anthropic/claude-sonnet-4.6",
+            "openai/gpt-5.2-2025-12-11": "openai/gpt-5.2",
+            "openai/gpt-5.5-2026-04-23": "openai/gpt-5.5",
+            "qwen/qwen3-235b-a22b-instruct-2507": "qwen/qwen3-235b-a22b-2507",
+            "qwen/qwen3.7-max-2026-05-20": "qwen/qwen3.7-max",
+        },
     ),
 }
 """Providers whose addresses and usual variables are known; a gateway that has every model last."""

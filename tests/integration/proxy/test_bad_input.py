@@ -37,6 +37,17 @@ async def talk(one: Proxied, request: bytes, *, half: bool = False) -> bytes:
         writer.close()
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+async def test_where_no_provider_takes_a_form_the_remedy_is_one_that_does(
+    tmp_path: Path, path: str
+) -> None:
+    async with proxied(tmp_path, entries={}) as one, httpx.AsyncClient(base_url=one.url) as client:
+        refused = await client.post(path, content=CHAT)
+    assert refused.status_code == 400
+    # OpenRouter takes either form.
+    assert "such as OPENROUTER_API_KEY" in refused.json()["error"]["message"]
+
+
 @pytest.mark.parametrize(
     ("request_bytes", "statuses"),
     [

@@ -29,6 +29,22 @@ def test_short_help_is_help(run: Run, command: tuple[str, ...]) -> None:
     assert short.code == 0
     assert short.out == long.out
     assert short.out.startswith("Usage: routoo")
+    assert "[[" not in short.out
+
+
+@pytest.mark.parametrize("command", ["route", "health"])
+def test_options_of_the_connection_say_what_they_are_after_a_command(
+    run: Run, command: str
+) -> None:
+    shown = run(command, "--help").out
+    for words in ("File that holds the token to call with.", "PEM: its private key."):
+        assert words in shown
+
+
+def test_a_new_token_is_one_object_with_json(run: Run, tmp_path: Path) -> None:
+    made = json.loads(run("token", "new", "--file", str(tmp_path / "t"), "--json").out)
+    assert list(made) == ["token"]
+    assert made["token"].startswith("routoo_")
 
 
 @pytest.mark.parametrize("before", [True, False])
@@ -89,6 +105,7 @@ def test_tools_ask_for_a_model_that_calls_them(
         ('"text"', "holds no chat"),
         ('[{"content": "x"}]', 'message 1 has no "role"'),
         ('[{"role": "user", "content": [{"type": "image_url"}]}]', "message 1 has a part that is"),
+        ('[{"role": "user", "content": [{"type": "image_url"}]}]', "with --require and --added"),
         ('[{"role": "user", "content": 7}]', "message 1 has a part that is no text"),
     ],
 )

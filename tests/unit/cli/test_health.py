@@ -39,6 +39,11 @@ def test_serving_is_0(patient: health.HealthServicer, run: Run) -> None:
     assert (ended.code, ended.out, ended.err) == (0, "SERVING\n", "")
 
 
+def test_json_is_one_object(patient: health.HealthServicer, run: Run) -> None:
+    patient.set("", SERVING)
+    assert run("health", "--json").out == '{"status":"SERVING"}\n'
+
+
 def test_draining_is_1(patient: health.HealthServicer, run: Run) -> None:
     patient.set("", NOT_SERVING)
     ended = run("health")

@@ -57,6 +57,24 @@ def test_a_decision_without_a_report_says_so(run: Run, log: Path) -> None:
     assert shown.out.endswith("nothing was reported of it\n")
 
 
+def test_what_closed_a_model_and_held_a_session_is_told(run: Run, log: Path) -> None:
+    lines = [orjson.loads(line) for line in log.read_bytes().splitlines()]
+    decision = next(line for line in lines if line["kind"] == "decision")
+    decision |= {"eligible": "100", "healthy": "001", "limited": "001", "fallbacks": ["large"]}
+    decision["session"] = {"stay": "TOOL_LOOP"}
+    told = {"kind": "outcome", "id": decision["id"], "failed": True}
+    told["usage"] = {"input_tokens": 1000, "output_tokens": 1}
+    log.write_bytes(b"".join(orjson.dumps(line) + b"\n" for line in [*lines, told]))
+    shown = run("explain", decision["id"], str(log)).out.splitlines()
+    rows = {line.strip("* ").split()[0]: line for line in shown if "$" in line and "  " in line}
+    assert rows["small"].endswith("yes, though it fails")
+    assert rows["medium"].endswith("no: health")
+    assert rows["large"].endswith("no: limits of providers")
+    assert any(line.split() == ["stays", "for", "tool", "loop"] for line in shown)
+    assert any(line.split() == ["if", "it", "fails", "large"] for line in shown)
+    assert shown[-1] == "reported: error, 1,000 input tokens, 1 output token"
+
+
 def test_json_holds_the_lines_as_they_are(run: Run, log: Path) -> None:
     last = _decisions(log)[-1]
     told = orjson.loads(run("explain", str(last["id"]), str(log), "--json").out)

@@ -76,6 +76,6 @@ def _texts(parts: Any, where: str) -> Iterator[str]:
         if not is_text or not isinstance(part.get("text"), str):
             raise CommandError(
                 f"{where} has a part that is no text; send texts, and name what else the model has"
-                " to take with --require-capability and --added-input-tokens"
+                " to take with --require and --added-input-tokens"
             )
         yield part["text"]

@@ -37,6 +37,7 @@ def positive(value: float) -> float:
 
 Address = Annotated[str, typer.Option(help="HOST:PORT of the service.", metavar="A")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+AsJsonLines = Annotated[bool, typer.Option("--json", help="Print the log's JSON lines.")]
 TimeoutS = Annotated[
     float, typer.Option(callback=positive, help="Give up after so many seconds.", metavar="S")
 ]

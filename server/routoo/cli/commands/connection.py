@@ -29,27 +29,29 @@ _Address = Annotated[
     str | None,
     typer.Option(help=f"HOST:PORT of the service.  [default: {DEFAULT_ADDRESS}]", metavar="A"),
 ]
+_FILE_OF_CALLER = "File that holds the token to call with."
+_CA = "PEM: speak TLS, and trust who these signed."
+_CERT = "PEM: own certificate; with --key."
+_KEY = "PEM: its private key."
 _FILES: dict[str, Any] = {
-    "token": ("token_file", typer.Option("--token-file", help="As before the command.")),
-    "ca": ("ca", typer.Option("--ca", help="As before the command.")),
-    "certificate": ("cert", typer.Option("--cert", help="As before the command.")),
-    "key": ("key", typer.Option("--key", help="As before the command.")),
+    "token": ("token_file", typer.Option("--token-file", help=_FILE_OF_CALLER)),
+    "ca": ("ca", typer.Option("--ca", help=_CA)),
+    "certificate": ("cert", typer.Option("--cert", help=_CERT)),
+    "key": ("key", typer.Option("--key", help=_KEY)),
 }
 TokenFile = Annotated[
     Path | None,
-    typer.Option(envvar="ROUTOO_TOKEN_FILE", help="File that holds the token to call with."),
+    typer.Option(envvar="ROUTOO_TOKEN_FILE", help=_FILE_OF_CALLER),
 ]
 CaFile = Annotated[
     Path | None,
-    typer.Option("--ca", envvar="ROUTOO_CA", help="PEM: speak TLS, and trust who these signed."),
+    typer.Option("--ca", envvar="ROUTOO_CA", help=_CA),
 ]
 CertificateFile = Annotated[
     Path | None,
-    typer.Option("--cert", envvar="ROUTOO_CERT", help="PEM: own certificate; with --key."),
+    typer.Option("--cert", envvar="ROUTOO_CERT", help=_CERT),
 ]
-KeyFile = Annotated[
-    Path | None, typer.Option("--key", envvar="ROUTOO_KEY", help="PEM: its private key.")
-]
+KeyFile = Annotated[Path | None, typer.Option("--key", envvar="ROUTOO_KEY", help=_KEY)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from routoo.cli.commands.common import TimeoutS
+from routoo.cli.commands.common import AsJson, TimeoutS, print_json
 from routoo.cli.commands.connection import credential_files
 from routoo.cli.output.errors import FAILED, UNREACHABLE, CommandError
 
@@ -21,6 +21,7 @@ def health(
         str, typer.Option(help="Ask about a part, e.g. predictor.triton.", metavar="NAME")
     ] = "",
     timeout_s: TimeoutS = 2.0,
+    as_json: AsJson = False,
 ) -> None:
     """Ask the gRPC health service; exit code 0 when it says SERVING.
 
@@ -51,4 +52,7 @@ def health(
     status = health_pb2.HealthCheckResponse.ServingStatus.Name(reply.status)
     if reply.status != health_pb2.HealthCheckResponse.SERVING:
         raise CommandError(f"{what} at {address} says {status}; its log says why", FAILED)
-    typer.echo(status)
+    if as_json:
+        print_json({"status": status})
+    else:
+        typer.echo(status)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from routoo.cli.commands.common import AsJson, print_json, show
+from routoo.cli.commands.common import AsJson, AsJsonLines, print_json, show
 from routoo.cli.output.errors import CommandError
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def tail(
     follow: Annotated[
         bool, typer.Option("--follow/--no-follow", help="Wait for more; else end at the end.")
     ] = True,
-    as_json: AsJson = False,
+    as_json: AsJsonLines = False,
 ) -> None:
     """Show decisions, and what comes of them, as they are logged; until interrupted."""
     from routoo.cli.output import log_screens

@@ -30,7 +30,7 @@ _TOOLS = "tools"
 @with_request_fields
 def route(
     prompt: Annotated[
-        str | None, typer.Argument(help="The prompt; - reads it from stdin.", metavar="[PROMPT]")
+        str | None, typer.Argument(help="The prompt; - reads it from stdin.", metavar="PROMPT")
     ] = None,
     *,
     messages: Annotated[

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from routoo.cli.commands.common import AsJson, print_json
 from routoo.cli.output.errors import CommandError
 
 app = typer.Typer(
@@ -42,6 +43,7 @@ def new(
     expires_in: Annotated[
         str, typer.Option(help="How long it is good for: 90d, 12h, 30m; none: for ever.")
     ] = "",
+    as_json: AsJson = False,
 ) -> None:
     """Make a token, print it once, and add its hash to a file.
 
@@ -62,4 +64,7 @@ def new(
         valid_s = int(found[1]) * _UNITS_S[found[2]]
     token, stored = new_token(tenant, roles, time(), valid_s)
     append_token(file, stored)
-    typer.echo(token)
+    if as_json:
+        print_json({"token": token})
+    else:
+        typer.echo(token)

@@ -38,6 +38,10 @@ def explained(story: Story, names: Sequence[str]) -> list[Block]:
         facts.append(("priced by", ", ".join(decision["priced_by"])))
     if decision.get("wanted"):
         facts.append(("wanted", f"{decision['wanted']}, before the money was booked"))
+    if decision.get("fallbacks"):
+        facts.append(("if it fails", ", ".join(decision["fallbacks"])))
+    if (stay := decision.get("session", {}).get("stay", "NONE")) != "NONE":
+        facts.append(("stays for", stay.lower().replace("_", " ")))
     facts += [(name, _plain(decision[name])) for name in _SAID if decision.get(name) is not None]
     facts += [(name, str(decision[name])) for name in ("time", "predictor", "policy", "id")]
     blocks.append(Facts(facts))
@@ -109,11 +113,20 @@ def _models(decision: Mapping[str, Any], names: Sequence[str]) -> TextTable:
             seconds(decision["latencies_ms"][at]),
             f"{decision['output_tokens'][at]:,}",
             score(utilities[at]),
-            "yes" if may[at] else "no",
+            _eligible(decision, at),
         ]
         style: Style = "good" if chosen else "" if may[at] else "muted"
         rows.append(Row(cells, style, marked=chosen))
     return TextTable(columns, rows)
+
+
+def _eligible(decision: Mapping[str, Any], at: int) -> str:
+    """Says whether a column was eligible, and what has closed it where the log has that."""
+    if decision["eligible"][at] == "1":
+        return "yes, though it fails" if decision.get("healthy", "")[at : at + 1] == "0" else "yes"
+    if decision.get("limited", "")[at : at + 1] == "1":
+        return "no: limits of providers"
+    return "no: health" if decision.get("healthy", "")[at : at + 1] == "0" else "no"
 
 
 def _after(values: Mapping[str, Any]) -> str:
@@ -131,7 +144,8 @@ def _after(values: Mapping[str, Any]) -> str:
 
 
 def _reported(values: Mapping[str, Any]) -> list[str]:
-    parts = [f"error {values.get('error', '')}".strip()] if values.get("failed") else []
+    usage = values.get("usage", {})
+    parts = ["error"] if values.get("failed") else []
     if values.get("model"):
         parts.append(f"answered by {values['model']}")
     shown = {
@@ -141,7 +155,8 @@ def _reported(values: Mapping[str, Any]) -> list[str]:
         "output_tokens": lambda value: count(int(value), "output token"),
         "latency_ms": seconds,
     }
-    parts += [show(values[name]) for name, show in shown.items() if values.get(name) is not None]
+    told = {name: values.get(name, usage.get(name)) for name in shown}
+    parts += [show(told[name]) for name, show in shown.items() if told[name] is not None]
     return parts
 
 

@@ -9,9 +9,9 @@ from pydantic import ValidationError
 
 from routoo.api.http.proxy.upstreams import Upstreams
 from routoo.config.processor import ProcessorSettings
-from routoo.config.proxy import ProxySettings
+from routoo.config.proxy import KNOWN, ProxySettings
 from routoo.errors import ConfigError
-from routoo.routing.pool import ModelSpec, Pool
+from routoo.routing.pool import ModelSpec, Pool, load_pool
 from support.tiny_pool import LARGE, MEDIUM, SMALL
 
 if TYPE_CHECKING:
@@ -46,7 +46,10 @@ def upstreams(pool: Pool, known: bool = False, **entries: Any) -> Upstreams:  # 
 
 
 def test_a_known_provider_needs_its_key_alone(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert upstreams(pool, known=True).reached == ()
+    nobody = upstreams(pool, known=True)
+    assert nobody.reached == ()
+    assert nobody.findings()[0].startswith("doors: no model can be reached")
+    assert "set a key (OPENAI_API_KEY, OPENROUTER_API_KEY), or name" in nobody.findings()[0]
     monkeypatch.setenv("OPENAI_API_KEY", "key")
     found = upstreams(pool, known=True)
     assert found.reached == ("openai/one", "openai/two")
@@ -57,15 +60,49 @@ def test_a_known_provider_needs_its_key_alone(pool: Pool, monkeypatch: pytest.Mo
     assert found.offered("chat", PROCESSOR) == ("openai/one", "openai/two")
     assert found.offered("messages", PROCESSOR) is None
     (finding,) = found.findings()
-    assert "maker/three" in finding
+    assert finding.startswith("doors: 2 of 3 models can be reached")
+    assert "; not maker/three;" in finding
     assert "OPENROUTER_API_KEY" in finding
     monkeypatch.setenv("OPENROUTER_API_KEY", "other")
     every = upstreams(pool, known=True)
     assert every.offered("chat", PROCESSOR) == ()
-    assert every.findings() == []
+    assert every.findings() == [
+        "doors: 3 of 3 models can be reached by OpenAI- and Anthropic-compatible requests"
+    ]
     through = every.target("maker/three", "messages")
     assert through is not None
     assert through.upstream_model == "maker/three"
+
+
+def test_known_providers_know_the_shipped_models_by_their_own_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "key")
+    pool = load_pool(None)
+    reached = upstreams(pool, known=True).reached
+    # Open weights of OpenAI, which its API does not serve.
+    assert "openai/gpt-oss-120b" not in reached
+    assert set(reached) == {"openai/gpt-5.2-2025-12-11", "openai/gpt-5.5-2026-04-23"}
+    monkeypatch.setenv("OPENROUTER_API_KEY", "other")
+    for found in (upstreams(pool, known=True), upstreams(pool, known=True, **{"*": {}})):
+        assert len(found.reached) == len(pool.models)
+        for model, name in (
+            ("openai/gpt-oss-120b", "openai/gpt-oss-120b"),
+            ("anthropic/claude-opus-4-8", "anthropic/claude-opus-4.8"),
+            ("qwen/qwen3.7-max-2026-05-20", "qwen/qwen3.7-max"),
+        ):
+            target = found.target(model, "chat")
+            assert target is not None
+            assert target.upstream_model == name
+
+
+def test_the_shipped_models_answer_by_the_names_of_known_providers() -> None:
+    pool = load_pool(None)
+    for known in KNOWN.values():
+        for model, name in known.upstream_models.items():
+            column = pool.answering(name)
+            assert column is not None
+            assert pool.model_of(column) == model
 
 
 def test_the_nearest_entry_counts(pool: Pool) -> None:

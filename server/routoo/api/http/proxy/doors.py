@@ -352,6 +352,6 @@ def _no_upstream(api: Api, model: str = "") -> NoEligibleModelError:
     whose = f"model {model!r} has" if model else "no model of the pool has"
     return NoEligibleModelError(
         f"{whose} {'no' if model else 'an'} upstream that takes {_RPCS[api]}; set the key of a"
-        " provider, such as OPENAI_API_KEY, or name it under proxy.upstreams",
+        " provider, such as OPENROUTER_API_KEY, or name it under proxy.upstreams",
         constraint="upstreams",
     )

@@ -123,11 +123,13 @@ class Upstreams:
         )
 
     def findings(self) -> list[str]:
-        """Returns what an operator should know: models that cannot be reached, keys that lack."""
+        """Returns a line that says which models are reached or not, and keys that lack."""
         reached = set(self.reached)
         missed = [model for model in self._models if model not in reached]
+        some = f"{len(reached)} of {len(self._models)} models" if reached else "no model"
+        reach = f"doors: {some} can be reached by OpenAI- and Anthropic-compatible requests"
         if not missed:
-            return []
+            return [reach]
         lacking = sorted(
             {
                 one.provider.key.origin
@@ -136,13 +138,9 @@ class Upstreams:
                 for one in self._targets[model, form]
             }
         )
-        keys = f"; {', '.join(lacking)} holds no key" if lacking else ""
-        found = (
-            f"proxy: {len(missed)} of {len(self._models)} models have no upstream, so that the"
-            f" OpenAI- and Anthropic-compatible doors choose others: {', '.join(missed)}{keys};"
-            " name their providers under proxy.upstreams"
-        )
-        return [found]
+        keys = f" set a key ({', '.join(lacking)}), or" if lacking else ""
+        names = f"; not {', '.join(missed)}" if reached else ""
+        return [f"{reach}{names};{keys} name the providers under proxy.upstreams"]
 
     async def close(self) -> None:
         """Closes the connections, those in use as soon as they are free."""
@@ -189,6 +187,7 @@ def _completed(name: str, settings: UpstreamSettings) -> UpstreamSettings:
             )
         return settings.model_copy(update={"apis": settings.apis or ("openai",)})
     taken = {one: getattr(known, one) for one in _INHERITED if getattr(settings, one) is None}
+    taken["upstream_models"] = {**known.upstream_models, **settings.upstream_models}
     if settings.api_key_file is not None:
         taken.pop("api_key_env", None)
     return settings.model_copy(update=taken)
