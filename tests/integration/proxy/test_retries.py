@@ -15,6 +15,8 @@ from support.watched import HANG_S
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from support.peers.raw_upstream import RawUpstream
+
 PATH = "/v1/chat/completions"
 CHAT = {"model": "auto", "messages": [{"role": "user", "content": "easy"}]}
 BUDGET = {"name": "all", "usd": 10, "per": "1h"}
@@ -111,3 +113,64 @@ async def test_providers_that_fail_are_left_out(tmp_path: Path) -> None:
                 assert answered.status_code == 200
                 assert answered.headers["x-routoo-model"] != model
             assert broken.requests == 1
+
+
+async def test_a_provider_that_refuses_the_services_key_is_not_passed_on(tmp_path: Path) -> None:
+    model = await chosen_model(tmp_path)
+    told = b'{"error": "Incorrect API key provided: provider-key"}'
+    head = b"HTTP/1.1 401 -\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s"
+    async with raw_upstream(sends(head % (len(told), told))) as broken:
+        fails = {"base_url": f"http://127.0.0.1:{broken.port}/v1"}
+        for entries, status in (({model: fails, "*": {}}, 200), ({model: fails}, 502)):
+            async with (
+                proxied(tmp_path, entries=entries) as one,
+                httpx.AsyncClient(base_url=one.url) as client,
+            ):
+                answered = await client.post(PATH, json=CHAT)
+                assert answered.status_code == status
+                assert "provider-key" not in f"{answered.text}{answered.headers}"
+                assert str(broken.port) not in answered.text
+
+
+async def test_a_callers_own_wrong_key_leaves_nobody_out(tmp_path: Path) -> None:
+    own = {"forward_authorization": True, "api_key_file": None}
+    async with (
+        proxied(tmp_path, entries={"large": own}) as one,
+        httpx.AsyncClient(base_url=one.url, headers={"authorization": "Bearer mine"}) as client,
+    ):
+        one.upstream.status = 401
+        for _ in range(8):
+            assert (await client.post(PATH, json=CHAT)).status_code == 401
+        assert one.upstream.last.headers["authorization"] == "Bearer mine"
+        one.upstream.status = 200
+        assert (await client.post(PATH, json=CHAT)).status_code == 200
+        health = one.running.service.engine.accounting.health
+        assert health is not None
+        assert not health.counts.failures.collect()[0].samples
+
+
+async def test_more_requests_than_connections_wait_for_one(tmp_path: Path) -> None:
+    async def script(upstream: RawUpstream, writer: asyncio.StreamWriter) -> None:
+        await upstream.go.wait()
+        writer.write(ERROR % b"200 -")
+        await writer.drain()
+
+    async with raw_upstream(script) as provider, asyncio.timeout(HANG_S):
+        narrow = {
+            "base_url": f"http://127.0.0.1:{provider.port}/v1",
+            "max_connections": 1,
+            "connect_timeout_s": 0.5,
+        }
+        async with (
+            proxied(tmp_path, entries={"large": narrow}, budgets=[BUDGET]) as one,
+            httpx.AsyncClient(base_url=one.url, timeout=HANG_S) as client,
+        ):
+            both = [asyncio.create_task(client.post(PATH, json=CHAT)) for _ in range(2)]
+            await provider.came.wait()
+            # It waits for longer than a connection may take, and is then told so.
+            hurried = await client.post(PATH, json=CHAT, headers={"x-request-timeout-ms": "1500"})
+            assert hurried.status_code == 503
+            assert provider.requests == 1
+            provider.go.set()
+            assert [(await each).status_code for each in both] == [200, 200]
+            assert await one.replies() == {"estimated": 2, "failed": 1}

@@ -111,6 +111,11 @@ class Routed:
     is_named: bool = False
 
     @property
+    def name(self) -> str:
+        """The name of the column in the pool: ``model``, or ``model@arm``."""
+        return self.model if self.arm is None else f"{self.model}@{self.arm.name}"
+
+    @property
     def fallback(self) -> FallbackArm | None:
         """The model to ask where the upstream fails; None: there is none, or it is named."""
         if self.decision is None or self.is_named:
