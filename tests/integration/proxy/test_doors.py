@@ -10,6 +10,7 @@ import brotli
 import httpx
 import openai
 import pytest
+import yaml
 import zstandard
 
 from support.peers.llm_upstream import INPUT_TOKENS, OUTPUT_TOKENS, TEXT
@@ -23,6 +24,25 @@ if TYPE_CHECKING:
 MESSAGES: Any = [{"role": "user", "content": "easy"}]
 BUDGET = {"name": "all", "usd": 10, "per": "1h"}
 CHAT = {"model": "auto", "messages": MESSAGES}
+AGREE = {"intercept": 0.0, "slope": 8.0}
+CASCADE = {
+    "format_version": 1,
+    "predictor_version": "tiny-1",
+    "corrections": [
+        {
+            "signal": "agreement",
+            "answered_by": "small",
+            "beside": "medium",
+            "centre": 0.5,
+            "models": {
+                "small": AGREE,
+                "medium": AGREE,
+                "large": {"intercept": 0.0, "slope": 0.0},
+            },
+            "chance": {"intercept": 0.0, "answered_by": 0.5, "beside": 0.5},
+        }
+    ],
+}
 
 
 async def post(one: Proxied, path: str, body: Any, **headers: str) -> httpx.Response:
@@ -258,3 +278,20 @@ async def test_other_methods_and_upgrades_are_refused(tmp_path: Path) -> None:
         asked = await client.get("/v1/responses", headers=upgrade)
         assert asked.status_code == 426
         assert (await client.get("/v1/unknown")).status_code == 404
+
+
+async def test_a_cascade_is_refused_unless_a_request_names_its_policy(tmp_path: Path) -> None:
+    rule = tmp_path / "rule.yaml"
+    rule.write_text(yaml.safe_dump(CASCADE))
+    policy = {"name": "cascade", "cascade": rule, "offered": ["cheapest"]}
+    async with proxied(tmp_path, policy=policy) as one:
+        refused = await post(one, "/v1/chat/completions", CHAT)
+        assert refused.status_code == 400
+        error = refused.json()["error"]
+        assert error["param"] == "x-routoo-policy"
+        assert "policy.name" in error["message"]
+        assert one.upstream.received == []
+        named = await post(one, "/v1/chat/completions", CHAT, x_routoo_policy="cheapest")
+        assert named.headers["x-routoo-model"] == "small"
+        direct = await post(one, "/v1/chat/completions", {**CHAT, "model": "medium"})
+        assert direct.status_code == 200

@@ -319,10 +319,10 @@ def _request(
         PermissionDeniedError: the request names another tenant.
     """
     fields = read_fields(head.ours)
-    if fields.get("policy") == TWO_ANSWERS:
+    if fields.get("policy", "" if named else settings.policy.name) == TWO_ANSWERS:
         raise InvalidRequestError(
             f"{TWO_ANSWERS} asks two models and compares their answers, and this way in asks one;"
-            " name another policy, or call Route and Escalate",
+            " name another policy, here or with policy.name, or call Route and Escalate",
             field="x-routoo-policy",
         )
     # A caller that names a model knows what it can do.
