@@ -135,6 +135,15 @@ CASES: list[tuple[str, str, Any]] = [
     ("a deep schema", "chat", None),
     ("a continuation", "responses", {"previous_response_id": "r", "input": [CONTINUED]}),
     ("tokens", "completions", {"prompt": [151644, 8948, 198]}),
+    (
+        "a large picture",
+        "chat",
+        CHAT.replace(
+            b'"easy"',
+            b'[{"type": "text", "text": "easy"}, {"type": "image_url", "image_url": {"url":'
+            b' "data:image/png;base64,%s"}}]' % (b"A" * 5_000_000),
+        ),
+    ),
 ]
 
 
