@@ -295,3 +295,22 @@ async def test_a_cascade_is_refused_unless_a_request_names_its_policy(tmp_path: 
         assert named.headers["x-routoo-model"] == "small"
         direct = await post(one, "/v1/chat/completions", {**CHAT, "model": "medium"})
         assert direct.status_code == 200
+
+
+async def test_headers_of_accounts_and_pages_go_neither_way(tmp_path: Path) -> None:
+    async with proxied(tmp_path) as one:
+        one.upstream.headers = (
+            "access-control-allow-origin: *\r\nopenai-organization: ours\r\nx-served-by: 7\r\n"
+        )
+        reply = await post(
+            one,
+            "/v1/chat/completions",
+            CHAT,
+            openai_project="theirs",
+            x_goog_api_key="theirs",
+            openai_beta="kept",
+        )
+        assert "theirs" not in one.upstream.last.headers.values()
+        assert one.upstream.last.headers["openai-beta"] == "kept"
+        assert reply.headers["x-served-by"] == "7"
+        assert not {"access-control-allow-origin", "openai-organization"} & set(reply.headers)
