@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from routoo.api.llm.headers import PREFIX
@@ -44,6 +45,8 @@ _NOT_RETURNED: Final = frozenset(
 _PREFIX: Final = PREFIX.encode()
 # Which pages may read the reply is not the provider's business.
 _OF_PAGES: Final = b"access-control-"
+# RFC 9110, 5.5; some providers send other bytes, for which no reply is to be lost.
+_VALUE: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _ANTHROPIC_VERSION: Final = ("anthropic-version", "2023-06-01")
 
 
@@ -103,6 +106,7 @@ def to_caller(headers: Sequence[RawHeader], added: Iterable[Header]) -> list[Raw
         if name not in _NOT_RETURNED
         and not name.startswith((_PREFIX, _OF_PAGES))
         and name not in gone
+        and _VALUE.fullmatch(value)
     ]
     found += [(name.encode(), value.encode("latin-1", "replace")) for name, value in added]
     return found
