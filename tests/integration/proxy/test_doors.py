@@ -257,6 +257,12 @@ async def test_a_compressed_body_is_routed(tmp_path: Path, coding: str) -> None:
         assert reply.status_code == 200
         assert one.upstream.last.json["model"] == reply.headers["x-routoo-model"]
         assert "content-encoding" not in one.upstream.last.headers
+        counted = "/v1/messages/count_tokens"
+        told = await post(one, counted, make(plain), content_encoding=coding)
+        assert told.json()["input_tokens"] >= 1
+        named = plain.replace(b"auto", b"medium")
+        await post(one, counted, make(named), content_encoding=coding)
+        assert one.upstream.last.body == named
 
 
 @pytest.mark.parametrize(("coding", "status"), [("gzip", 400), ("compress", 415)])
@@ -264,9 +270,10 @@ async def test_a_body_in_no_known_coding_is_refused(
     tmp_path: Path, coding: str, status: int
 ) -> None:
     async with proxied(tmp_path) as one:
-        reply = await post(one, "/v1/chat/completions", b"\0\1", content_encoding=coding)
-        assert reply.status_code == status
-        assert reply.json()["error"]["message"]
+        for path in ("/v1/chat/completions", "/v1/messages/count_tokens"):
+            reply = await post(one, path, b"\0\1", content_encoding=coding)
+            assert reply.status_code == status
+            assert reply.json()["error"]["message"]
 
 
 async def test_other_methods_and_upgrades_are_refused(tmp_path: Path) -> None:

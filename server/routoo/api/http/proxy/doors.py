@@ -93,7 +93,7 @@ class LlmDoors:
     def doors(self) -> list[Door]:
         """Returns the doors, for the HTTP front."""
         catalogue = DoorCatalogue(
-            self._current, self._calls.aside, self._upstreams, self._forward_counting
+            self._current, self._calls.aside, self._upstreams, self._forward_counting, self._hold
         )
         requests = [
             Door(
