@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+import yaml
 
 from support.peers.proxied import entry, proxied
 from support.peers.raw_upstream import raw_upstream, sends, silent
+from support.tiny_pool import ARMED
 from support.watched import HANG_S
 
 if TYPE_CHECKING:
@@ -174,3 +176,25 @@ async def test_more_requests_than_connections_wait_for_one(tmp_path: Path) -> No
             provider.go.set()
             assert [(await each).status_code for each in both] == [200, 200]
             assert await one.replies() == {"estimated": 2, "failed": 1}
+
+
+async def test_a_fallback_is_booked_at_its_own_arm(tmp_path: Path) -> None:
+    (tmp_path / "pool.yaml").write_text(yaml.safe_dump({"models": list(ARMED)}))
+    async with raw_upstream(sends(b"")) as broken, asyncio.timeout(HANG_S):
+        entries = {"medium": {"base_url": f"http://127.0.0.1:{broken.port}/v1"}, "*": {}}
+        async with (
+            proxied(
+                tmp_path, entries=entries, budgets=[BUDGET], policy={"name": "cheapest"}
+            ) as one,
+            httpx.AsyncClient(base_url=one.url, timeout=HANG_S) as client,
+        ):
+            asked = {"x-routoo-allowed-models": "medium@low,large@at-once"}
+            answered = await client.post(PATH, json=CHAT, headers=asked)
+            assert (broken.requests, answered.status_code) == (1, 200)
+            assert answered.headers["x-routoo-model"] == "large"
+            assert answered.headers["x-routoo-arm"] == "at-once"
+            assert one.upstream.last.json["service_tier"] == "priority"
+            assert await one.replies() == {"read": 1}
+            ((budget, _),) = one.running.service.engine.accounting.budgets()
+            # The tier costs twice as much.
+            assert budget.settled_usd == pytest.approx(2 * (1000 * 10 + 500 * 30) * 1e-6)
