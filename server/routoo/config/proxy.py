@@ -67,10 +67,10 @@ class UpstreamSettings(Section):
     """Clear to take any certificate, which lets anybody in between read the key."""
     connect_timeout_s: float = Field(default=5.0, gt=0, le=600, allow_inf_nan=False)
     """Longest time until a connection is there."""
-    first_byte_timeout_s: float = Field(default=300.0, gt=0, le=86_400, allow_inf_nan=False)
+    first_byte_timeout_s: float = Field(default=600.0, gt=0, le=86_400, allow_inf_nan=False)
     """Longest time from the request to the headers of the reply: for a reply that is not streamed,
     the time in which the model answers."""
-    idle_timeout_s: float = Field(default=300.0, gt=0, le=86_400, allow_inf_nan=False)
+    idle_timeout_s: float = Field(default=600.0, gt=0, le=86_400, allow_inf_nan=False)
     """Longest time between two pieces of a reply."""
     max_connections: int = Field(default=256, ge=1, le=100_000)
     """Most connections to it; further requests wait for one."""

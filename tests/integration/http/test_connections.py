@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -310,3 +310,34 @@ async def test_pages_of_other_sites_may_not_call(fronts: Fronts, origin: str) ->
         assert not [name for name in reply.headers if name.startswith("access-control")]
         own = await front.client.get("/healthz", headers={"origin": f"http://{front.address}"})
         assert own.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("before", "endless"),
+    [
+        (b"12\r\n" + BODY + b"\r\n0\r\n", b"x-a: " + b"b" * 1000 + b"\r\n"),
+        (b"12\r\n" + BODY + b"\r\n0\r\nx-a: ", b"b" * 1000),
+        (b"12;", b"b" * 1000),
+    ],
+    ids=["trailers", "a trailer", "an extension"],
+)
+async def test_what_is_no_body_takes_no_memory(
+    fronts: Fronts, before: bytes, endless: bytes
+) -> None:
+    async with fronts() as front:
+        async with connected(front) as one:
+            await one.send(request(before, CHUNKED))
+            with suppress(ConnectionError):
+                for _ in range(100):
+                    await one.send(endless)
+                    await asyncio.sleep(0)
+                pytest.fail("100 kB were taken that are no body")
+        await still_serves(front)
+
+
+async def test_trailers_are_no_headers(fronts: Fronts) -> None:
+    async with fronts() as front, connected(front) as one:
+        trailers = b"x-request-timeout-ms: none\r\nhost: evil.example\r\n"
+        await one.send(request(b"12\r\n" + BODY + b"\r\n0\r\n" + trailers + b"\r\n", CHUNKED))
+        assert (await one.reply()).status == 200
+        await still_serves(front)

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from support.peers.proxied import proxied
-from support.peers.raw_upstream import raw_upstream
+from support.peers.raw_upstream import raw_upstream, sends
 from support.watched import HANG_S
 
 if TYPE_CHECKING:
@@ -146,6 +146,15 @@ CASES: list[tuple[str, str, Any]] = [
     ("a deep schema", "chat", None),
     ("a continuation", "responses", {"previous_response_id": "r", "input": [CONTINUED]}),
     ("tokens", "completions", {"prompt": [151644, 8948, 198]}),
+    (
+        "a large picture",
+        "chat",
+        CHAT.replace(
+            b'"easy"',
+            b'[{"type": "text", "text": "easy"}, {"type": "image_url", "image_url": {"url":'
+            b' "data:image/png;base64,%s"}}]' % (b"A" * 5_000_000),
+        ),
+    ),
 ]
 
 
@@ -172,3 +181,17 @@ async def test_secrets_are_in_no_reply_and_no_log(tmp_path: Path) -> None:
         shown = await client.post("/v1/chat/completions", content=CHAT)
         told = f"{shown.text}{dict(shown.headers)}{one.running.logs}"
         assert "provider-key" not in told
+
+
+async def test_a_header_that_is_none_does_not_cost_the_reply(tmp_path: Path) -> None:
+    head = b"HTTP/1.1 200 OK\r\nx-odd: a\x01b\r\nx-even: caf\xe9\r\ncontent-length: 2\r\n\r\n{}"
+    async with raw_upstream(sends(head)) as provider:
+        entries = {"large": {"base_url": f"http://127.0.0.1:{provider.port}/v1"}}
+        async with (
+            proxied(tmp_path, entries=entries) as one,
+            httpx.AsyncClient(base_url=one.url) as client,
+        ):
+            answered = await client.post("/v1/chat/completions", content=CHAT)
+            assert (answered.status_code, answered.content) == (200, b"{}")
+            assert "x-odd" not in answered.headers
+            assert answered.headers["x-even"] == "café"

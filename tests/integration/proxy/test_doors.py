@@ -10,6 +10,7 @@ import brotli
 import httpx
 import openai
 import pytest
+import yaml
 import zstandard
 
 from support.peers.llm_upstream import INPUT_TOKENS, OUTPUT_TOKENS, TEXT
@@ -23,6 +24,25 @@ if TYPE_CHECKING:
 MESSAGES: Any = [{"role": "user", "content": "easy"}]
 BUDGET = {"name": "all", "usd": 10, "per": "1h"}
 CHAT = {"model": "auto", "messages": MESSAGES}
+AGREE = {"intercept": 0.0, "slope": 8.0}
+CASCADE = {
+    "format_version": 1,
+    "predictor_version": "tiny-1",
+    "corrections": [
+        {
+            "signal": "agreement",
+            "answered_by": "small",
+            "beside": "medium",
+            "centre": 0.5,
+            "models": {
+                "small": AGREE,
+                "medium": AGREE,
+                "large": {"intercept": 0.0, "slope": 0.0},
+            },
+            "chance": {"intercept": 0.0, "answered_by": 0.5, "beside": 0.5},
+        }
+    ],
+}
 
 
 async def post(one: Proxied, path: str, body: Any, **headers: str) -> httpx.Response:
@@ -237,6 +257,12 @@ async def test_a_compressed_body_is_routed(tmp_path: Path, coding: str) -> None:
         assert reply.status_code == 200
         assert one.upstream.last.json["model"] == reply.headers["x-routoo-model"]
         assert "content-encoding" not in one.upstream.last.headers
+        counted = "/v1/messages/count_tokens"
+        told = await post(one, counted, make(plain), content_encoding=coding)
+        assert told.json()["input_tokens"] >= 1
+        named = plain.replace(b"auto", b"medium")
+        await post(one, counted, make(named), content_encoding=coding)
+        assert one.upstream.last.body == named
 
 
 @pytest.mark.parametrize(("coding", "status"), [("gzip", 400), ("compress", 415)])
@@ -244,9 +270,10 @@ async def test_a_body_in_no_known_coding_is_refused(
     tmp_path: Path, coding: str, status: int
 ) -> None:
     async with proxied(tmp_path) as one:
-        reply = await post(one, "/v1/chat/completions", b"\0\1", content_encoding=coding)
-        assert reply.status_code == status
-        assert reply.json()["error"]["message"]
+        for path in ("/v1/chat/completions", "/v1/messages/count_tokens"):
+            reply = await post(one, path, b"\0\1", content_encoding=coding)
+            assert reply.status_code == status
+            assert reply.json()["error"]["message"]
 
 
 async def test_other_methods_and_upgrades_are_refused(tmp_path: Path) -> None:
@@ -258,3 +285,39 @@ async def test_other_methods_and_upgrades_are_refused(tmp_path: Path) -> None:
         asked = await client.get("/v1/responses", headers=upgrade)
         assert asked.status_code == 426
         assert (await client.get("/v1/unknown")).status_code == 404
+
+
+async def test_a_cascade_is_refused_unless_a_request_names_its_policy(tmp_path: Path) -> None:
+    rule = tmp_path / "rule.yaml"
+    rule.write_text(yaml.safe_dump(CASCADE))
+    policy = {"name": "cascade", "cascade": rule, "offered": ["cheapest"]}
+    async with proxied(tmp_path, policy=policy) as one:
+        refused = await post(one, "/v1/chat/completions", CHAT)
+        assert refused.status_code == 400
+        error = refused.json()["error"]
+        assert error["param"] == "x-routoo-policy"
+        assert "policy.name" in error["message"]
+        assert one.upstream.received == []
+        named = await post(one, "/v1/chat/completions", CHAT, x_routoo_policy="cheapest")
+        assert named.headers["x-routoo-model"] == "small"
+        direct = await post(one, "/v1/chat/completions", {**CHAT, "model": "medium"})
+        assert direct.status_code == 200
+
+
+async def test_headers_of_accounts_and_pages_go_neither_way(tmp_path: Path) -> None:
+    async with proxied(tmp_path) as one:
+        one.upstream.headers = (
+            "access-control-allow-origin: *\r\nopenai-organization: ours\r\nx-served-by: 7\r\n"
+        )
+        reply = await post(
+            one,
+            "/v1/chat/completions",
+            CHAT,
+            openai_project="theirs",
+            x_goog_api_key="theirs",
+            openai_beta="kept",
+        )
+        assert "theirs" not in one.upstream.last.headers.values()
+        assert one.upstream.last.headers["openai-beta"] == "kept"
+        assert reply.headers["x-served-by"] == "7"
+        assert not {"access-control-allow-origin", "openai-organization"} & set(reply.headers)

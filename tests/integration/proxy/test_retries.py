@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+import yaml
 
 from support.peers.proxied import entry, proxied
 from support.peers.raw_upstream import raw_upstream, sends, silent
+from support.tiny_pool import ARMED
 from support.watched import HANG_S
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from support.peers.raw_upstream import RawUpstream
 
 PATH = "/v1/chat/completions"
 CHAT = {"model": "auto", "messages": [{"role": "user", "content": "easy"}]}
@@ -111,3 +115,86 @@ async def test_providers_that_fail_are_left_out(tmp_path: Path) -> None:
                 assert answered.status_code == 200
                 assert answered.headers["x-routoo-model"] != model
             assert broken.requests == 1
+
+
+async def test_a_provider_that_refuses_the_services_key_is_not_passed_on(tmp_path: Path) -> None:
+    model = await chosen_model(tmp_path)
+    told = b'{"error": "Incorrect API key provided: provider-key"}'
+    head = b"HTTP/1.1 401 -\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s"
+    async with raw_upstream(sends(head % (len(told), told))) as broken:
+        fails = {"base_url": f"http://127.0.0.1:{broken.port}/v1"}
+        for entries, status in (({model: fails, "*": {}}, 200), ({model: fails}, 502)):
+            async with (
+                proxied(tmp_path, entries=entries) as one,
+                httpx.AsyncClient(base_url=one.url) as client,
+            ):
+                answered = await client.post(PATH, json=CHAT)
+                assert answered.status_code == status
+                assert "provider-key" not in f"{answered.text}{answered.headers}"
+                assert str(broken.port) not in answered.text
+
+
+async def test_a_callers_own_wrong_key_leaves_nobody_out(tmp_path: Path) -> None:
+    own = {"forward_authorization": True, "api_key_file": None}
+    async with (
+        proxied(tmp_path, entries={"large": own}) as one,
+        httpx.AsyncClient(base_url=one.url, headers={"authorization": "Bearer mine"}) as client,
+    ):
+        one.upstream.status = 401
+        for _ in range(8):
+            assert (await client.post(PATH, json=CHAT)).status_code == 401
+        assert one.upstream.last.headers["authorization"] == "Bearer mine"
+        one.upstream.status = 200
+        assert (await client.post(PATH, json=CHAT)).status_code == 200
+        health = one.running.service.engine.accounting.health
+        assert health is not None
+        assert not health.counts.failures.collect()[0].samples
+
+
+async def test_more_requests_than_connections_wait_for_one(tmp_path: Path) -> None:
+    async def script(upstream: RawUpstream, writer: asyncio.StreamWriter) -> None:
+        await upstream.go.wait()
+        writer.write(ERROR % b"200 -")
+        await writer.drain()
+
+    async with raw_upstream(script) as provider, asyncio.timeout(HANG_S):
+        narrow = {
+            "base_url": f"http://127.0.0.1:{provider.port}/v1",
+            "max_connections": 1,
+            "connect_timeout_s": 0.5,
+        }
+        async with (
+            proxied(tmp_path, entries={"large": narrow}, budgets=[BUDGET]) as one,
+            httpx.AsyncClient(base_url=one.url, timeout=HANG_S) as client,
+        ):
+            both = [asyncio.create_task(client.post(PATH, json=CHAT)) for _ in range(2)]
+            await provider.came.wait()
+            # It waits for longer than a connection may take, and is then told so.
+            hurried = await client.post(PATH, json=CHAT, headers={"x-request-timeout-ms": "1500"})
+            assert hurried.status_code == 503
+            assert provider.requests == 1
+            provider.go.set()
+            assert [(await each).status_code for each in both] == [200, 200]
+            assert await one.replies() == {"estimated": 2, "failed": 1}
+
+
+async def test_a_fallback_is_booked_at_its_own_arm(tmp_path: Path) -> None:
+    (tmp_path / "pool.yaml").write_text(yaml.safe_dump({"models": list(ARMED)}))
+    async with raw_upstream(sends(b"")) as broken, asyncio.timeout(HANG_S):
+        entries = {"medium": {"base_url": f"http://127.0.0.1:{broken.port}/v1"}, "*": {}}
+        async with (
+            proxied(
+                tmp_path, entries=entries, budgets=[BUDGET], policy={"name": "cheapest"}
+            ) as one,
+            httpx.AsyncClient(base_url=one.url, timeout=HANG_S) as client,
+        ):
+            asked = {"x-routoo-allowed-models": "medium@low,large@at-once"}
+            answered = await client.post(PATH, json=CHAT, headers=asked)
+            assert (broken.requests, answered.status_code) == (1, 200)
+            assert answered.headers["x-routoo-model"] == "large"
+            assert answered.headers["x-routoo-arm"] == "at-once"
+            assert one.upstream.last.json["service_tier"] == "priority"
+            assert await one.replies() == {"read": 1}
+            ((budget, _),) = one.running.service.engine.accounting.budgets()
+            # The tier costs twice as much.
+            assert budget.settled_usd == pytest.approx(2 * (1000 * 10 + 500 * 30) * 1e-6)

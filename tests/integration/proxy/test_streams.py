@@ -228,3 +228,38 @@ async def test_an_error_of_the_provider_passes_and_costs_nothing(tmp_path: Path)
         assert answered.headers["x-routoo-model"] != "forged"
         assert "set-cookie" not in answered.headers
         assert await settled_usd(one) == 0
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_a_service_that_stops_tells_whoever_still_waits(
+    tmp_path: Path, *, begun: bool
+) -> None:
+    async def script(upstream: RawUpstream, writer: asyncio.StreamWriter) -> None:
+        if begun:
+            writer.write(EVENTS + chunk(said("Paris")))
+        await upstream.closed.wait()
+
+    async with raw_upstream(script) as provider, asyncio.timeout(HANG_S):
+        entries = {"large": {"base_url": f"http://127.0.0.1:{provider.port}/v1"}}
+        async with (
+            proxied(tmp_path, entries=entries, budgets=[BUDGET], shutdown_grace_s=0.2) as one,
+            httpx.AsyncClient(base_url=one.url, timeout=HANG_S) as client,
+        ):
+            request = client.build_request("POST", PATH, json=STREAM)
+            asking = asyncio.create_task(client.send(request, stream=True))
+            await provider.came.wait()
+            if begun:
+                pieces = (await asking).aiter_raw()
+                assert await anext(pieces)
+            accounting = one.running.service.engine.accounting
+            await one.running.service.stop()
+            if begun:
+                with pytest.raises(httpx.RemoteProtocolError):
+                    await anext(pieces)
+            else:
+                answered = await asking
+                assert answered.status_code == 503
+                assert "stopping" in (await answered.aread()).decode()
+            ((budget, _),) = accounting.budgets()
+            assert budget.reserved_usd == 0
+            assert budget.settled_usd > 0

@@ -60,6 +60,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self.since_s = self.opened_s = self.loop.time()
         self._most_connections = most_connections
         self._in_head = True
+        self._moved = False
         self._head_bytes = 0
         self._head_without_upgrade = b""
         self._unsent_bytes = 0
@@ -84,12 +85,14 @@ class BoundedProtocol(HttpToolsProtocol):
         if not self.since_s:
             self.since_s = self.loop.time()
         self._unset_keepalive_if_required()
+        self._moved = False
         try:
             self._feed(data)
         except httptools.HttpParserError as error:
             self.refuse(400, f"the request is no HTTP: {error}; send HTTP/1.1")
-        # A header counts when it has ended; one that never ends is told by what has come.
-        if self._in_head and self.since_s:
+        # A header counts when it has ended; one that never ends is told by what has come. The same
+        # goes for what stands between pieces of a body, and for trailers.
+        if self.since_s and not self._moved:
             self._head_bytes += len(data)
             if self._head_bytes > MOST_HEAD_BYTES:
                 self._refuse_head()
@@ -113,9 +116,22 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._certificate is not None:
             self.scope["state"][CERTIFICATE] = self._certificate
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Takes a header. Trailers are left out, as they must not pass for headers."""
+        if self._in_head:
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        """Takes a piece of the body."""
+        self._moved = True
+        self._head_bytes = 0
+        super().on_body(body)
+
     def on_headers_complete(self) -> None:
         """Begins to answer a request, whose body may still be on its way."""
         self._in_head = False
+        self._moved = True
+        self._head_bytes = 0
         size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
         if size > MOST_HEAD_BYTES:
             self._refuse_head()

@@ -111,6 +111,11 @@ class Routed:
     is_named: bool = False
 
     @property
+    def name(self) -> str:
+        """The name of the column in the pool: ``model``, or ``model@arm``."""
+        return self.model if self.arm is None else f"{self.model}@{self.arm.name}"
+
+    @property
     def fallback(self) -> FallbackArm | None:
         """The model to ask where the upstream fails; None: there is none, or it is named."""
         if self.decision is None or self.is_named:
@@ -314,10 +319,10 @@ def _request(
         PermissionDeniedError: the request names another tenant.
     """
     fields = read_fields(head.ours)
-    if fields.get("policy") == TWO_ANSWERS:
+    if fields.get("policy", "" if named else settings.policy.name) == TWO_ANSWERS:
         raise InvalidRequestError(
             f"{TWO_ANSWERS} asks two models and compares their answers, and this way in asks one;"
-            " name another policy, or call Route and Escalate",
+            " name another policy, here or with policy.name, or call Route and Escalate",
             field="x-routoo-policy",
         )
     # A caller that names a model knows what it can do.

@@ -9,9 +9,11 @@ import orjson
 from routoo.api.http.door import Door
 from routoo.api.http.problem import HttpError
 from routoo.api.llm.bodies.request_body import read_body
+from routoo.api.llm.content_coding import codings_of, decoded
 from routoo.api.llm.model_lists import listed, one_of
 from routoo.api.llm.named_models import EVERY_NAME
 from routoo.api.llm.token_estimate import estimated_tokens
+from routoo.errors import TooLargeError, UnreadableBodyError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -37,6 +39,7 @@ class DoorCatalogue:
         aside: reads large bodies.
         upstreams: returns the providers in force.
         forward: sends a body that names a model of the pool on to its provider.
+        hold: reserves the memory of a body that was decompressed to a length in bytes.
     """
 
     def __init__(
@@ -45,11 +48,13 @@ class DoorCatalogue:
         aside: Aside,
         upstreams: Callable[[], Upstreams],
         forward: Callable[[HttpCall, RequestBody, UpstreamTarget], Awaitable[None]],
+        hold: Callable[[HttpCall, int], None],
     ) -> None:
         self._current = current
         self._aside = aside
         self._upstreams = upstreams
         self._forward = forward
+        self._hold = hold
 
     def doors(self, refuse: Refuse) -> list[Door]:
         """Returns the doors.
@@ -60,7 +65,14 @@ class DoorCatalogue:
         return [
             Door("GET", MODELS, self._list, rpc="models"),
             Door("GET", f"{MODELS}/*", self._one, rpc="models"),
-            Door("POST", COUNT_TOKENS, self._count, rpc="messages/count_tokens", refuse=refuse),
+            Door(
+                "POST",
+                COUNT_TOKENS,
+                self._count,
+                rpc="messages/count_tokens",
+                decodes=True,
+                refuse=refuse,
+            ),
         ]
 
     async def _list(self, call: HttpCall) -> None:
@@ -87,8 +99,9 @@ class DoorCatalogue:
         which model will count, so the service estimates.
         """
         settings, pool = self._current.settings.processor, self._current.engine.pool
-        size = len(call.body)
-        body = await self._aside.run_if_large(size, read_body, call.body, EVERY_NAME)
+        data = await self._plain(call)
+        size = len(data)
+        body = await self._aside.run_if_large(size, read_body, data, EVERY_NAME)
         model = None if body is None else body.values.get("model")
         if body is None or not isinstance(model, str):
             raise HttpError(400, f"the body names no model; send {settings.route_names[0]!r}")
@@ -106,6 +119,29 @@ class DoorCatalogue:
             size, estimated_tokens, "messages", body.values, body.counted, pool, settings
         )
         await call.reply(200, orjson.dumps({"input_tokens": tokens}), headers=(ESTIMATED,))
+
+    async def _plain(self, call: HttpCall) -> bytes:
+        """Returns the body without its coding.
+
+        Raises:
+            HttpError: it is too long, or not in a coding that is known.
+        """
+        most_bytes = self._current.settings.processor.max_body_bytes
+        codings = codings_of(call.header(b"content-encoding"))
+        if codings is None:
+            raise HttpError(415, "the content-encoding is not read; send plain JSON")
+        if len(call.body) > most_bytes:
+            raise HttpError(413, f"the body is longer than {most_bytes} bytes; send less")
+        if not codings:
+            return call.body
+        try:
+            data = await self._aside.run(decoded, call.body, codings, most_bytes)
+        except UnreadableBodyError as error:
+            raise HttpError(400, f"{error}; send plain JSON") from None
+        except TooLargeError as error:
+            raise HttpError(413, f"{error}; send less") from None
+        self._hold(call, len(data))
+        return data
 
 
 def _is_anthropic(call: HttpCall) -> bool:

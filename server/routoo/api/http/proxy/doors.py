@@ -25,7 +25,7 @@ from routoo.api.llm.router import Head, Routed, Router
 from routoo.api.llm.settlement import OutcomeQueue
 from routoo.api.memory.in_flight import CALL_BYTES, message_bytes
 from routoo.api.security.gate import Admission
-from routoo.errors import ConfigError, NoEligibleModelError
+from routoo.errors import ConfigError, DrainingError, NoEligibleModelError
 from routoo.routing.outcome import OutcomeReport
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ class LlmDoors:
         )
         self._booking = OutcomeQueue(current)
         self._running: set[asyncio.Task[None]] = set()
+        self._ends = False
         self._idle = asyncio.Event()
         self._idle.set()
         self._built: tuple[ProxySettings, Pool, Upstreams] | None = None
@@ -93,7 +94,7 @@ class LlmDoors:
     def doors(self) -> list[Door]:
         """Returns the doors, for the HTTP front."""
         catalogue = DoorCatalogue(
-            self._current, self._calls.aside, self._upstreams, self._forward_counting
+            self._current, self._calls.aside, self._upstreams, self._forward_counting, self._hold
         )
         requests = [
             Door(
@@ -125,6 +126,7 @@ class LlmDoors:
         with suppress(TimeoutError):
             async with asyncio.timeout(grace_s):
                 await self._idle.wait()
+        self._ends = True
         running = tuple(self._running)
         for task in running:
             task.cancel()
@@ -252,6 +254,7 @@ class LlmDoors:
         Raises:
             CallerGoneError: the caller has left, or the reply has broken off, of which only the end
                 of the connection can tell.
+            DrainingError: the service stops, and no reply has begun.
         """
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine that runs has one
@@ -270,9 +273,11 @@ class LlmDoors:
         try:
             return await forwarding.run()
         except asyncio.CancelledError:
-            if left and not task.uncancel():
+            if not (left or self._ends) or task.uncancel():
+                raise
+            if left or call.begun:
                 raise CallerGoneError from None
-            raise
+            raise DrainingError("the service is stopping; send again") from None
         except AttemptError as error:
             _log.warning("a reply broke off", model=forwarding.model, reason=str(error))
             raise CallerGoneError from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from http import HTTPStatus
 from time import monotonic, perf_counter, time
 from typing import TYPE_CHECKING, Final
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from routoo.api.http.call import HttpCall
-    from routoo.api.http.proxy.provider import ProviderReply
+    from routoo.api.http.proxy.provider import Provider, ProviderReply
     from routoo.api.http.proxy.upstreams import UpstreamTarget
     from routoo.api.llm.intake import Accepted
     from routoo.api.llm.metrics import ExchangeCounts
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     Attempt = tuple[Accepted, UpstreamTarget]
 
+_FIRST_SUCCESS: Final = 200
 _FIRST_REDIRECT: Final = 300
 _SUFFIXES: Final = {
     "chat": "/chat/completions",
@@ -103,14 +105,14 @@ class Forwarding:
             self._found = self._attempt[0].found
             self._begin_attempt()
             provider = self._attempt[1].provider
-            provider.enter()
             try:
-                reply = await self._sent(*self._attempt)
-                self._note(reply)
-                if reply.status in self._settings.proxy.retry_on and self._next():
-                    await reply.drop(self._settings.proxy.max_error_bytes)
-                    continue
-                await self._pass(reply)
+                async with provider.connection(self._within_s(provider)):
+                    reply = await self._sent(*self._attempt)
+                    self._note(reply, provider)
+                    if reply.status in self._settings.proxy.retry_on and self._next():
+                        await reply.drop(self._settings.proxy.max_error_bytes)
+                        continue
+                    await self._pass(reply, provider)
             except AttemptError as error:
                 if self._began:
                     self._failure = self._failure_of(error)
@@ -123,8 +125,6 @@ class Forwarding:
                     return refusal
             else:
                 return None
-            finally:
-                await provider.leave()
         return refusal
 
     def _begin_attempt(self) -> None:
@@ -132,10 +132,12 @@ class Forwarding:
         self._status, self._failure = 0, None
         self._asked_s = monotonic()
 
-    def _note(self, reply: ProviderReply) -> None:
+    def _note(self, reply: ProviderReply, provider: Provider) -> None:
         """Notes what the headers of a reply tell of the provider."""
         self._status = reply.status
         cause = cause_of(reply.status)
+        if cause is Cause.CREDENTIALS and provider.takes_callers_key:
+            return  # one caller's wrong key must not leave the provider out for all
         if cause is not Cause.NONE:
             told = retry_after_s_of(reply.header(b"retry-after"), time())
             self._failure = ProviderFailure.of(cause, told)
@@ -156,8 +158,10 @@ class Forwarding:
         following = next(self._others, None)
         if following is not None:
             # The last attempt is told with the outcome, this one is not.
-            if self._health is not None and self._failure is not None:
-                self._health.failed(self._found.model, self._failure, self._asked_s)
+            if self._failure is not None:
+                self._tally.retried(self._failure)
+                if self._health is not None:
+                    self._health.failed(self._found.model, self._failure, self._asked_s)
             self._attempt = following
         return following is not None
 
@@ -172,25 +176,23 @@ class Forwarding:
             (("content-type", "application/json"),),
             identity=settings.processor.uncompressed_replies,
         )
-        within_s = provider.settings.first_byte_timeout_s
-        remaining_s = self._call.time_remaining()
-        if remaining_s is not None:
-            within_s = min(within_s, max(0.0, remaining_s))
+        within_s = self._within_s(provider)
         self._sent_s = perf_counter()
         self._call.handed_s = self._call.handed_s or monotonic()
         return await provider.send(f"{path}?{query}" if query else path, body, headers, within_s)
 
-    async def _pass(self, reply: ProviderReply) -> None:
+    def _within_s(self, provider: Provider) -> float:
+        """Returns the longest time until a reply begins, in seconds."""
+        within_s = provider.settings.first_byte_timeout_s
+        remaining_s = self._call.time_remaining()
+        return within_s if remaining_s is None else min(within_s, max(0.0, remaining_s))
+
+    async def _pass(self, reply: ProviderReply, provider: Provider) -> None:
         """Passes a reply on, byte for byte, and reads the usage in it."""
         status = reply.status
-        self._attempt, self._others = None, iter(())
         try:
-            if _FIRST_REDIRECT <= status < FIRST_ERROR_STATUS or status < 200:
-                raise AttemptError(
-                    Cause.SERVER_ERROR,
-                    f"it replied with HTTP status {status}",
-                    may_have_worked=False,
-                )
+            _check_passes(status, provider)
+            self._attempt, self._others = None, iter(())
             if status >= FIRST_ERROR_STATUS:
                 self._error = f"HTTP status {status}"
                 self._may_have_worked = False
@@ -227,15 +229,20 @@ class Forwarding:
         decision = self._found.decision
         if decision is None:
             return None
-        model = self._found.model
-        return replace(
-            self._outcome(decision.decision_id, gone=gone),
-            model="" if model == decision.model else model,
+        found, failure = self._found, self._failure
+        latency_ms = (perf_counter() - self._sent_s) * 1e3
+        outcome = replace(
+            self._outcome(decision.decision_id, latency_ms, gone=gone),
+            model="" if found.is_named or found.name == decision.name else found.name,
             status=self._status,
-            failure=self._failure,
+            failure=failure,
         )
+        if failure is not None and failure.cause is Cause.TIMEOUT:
+            # Nobody waited any longer: the answer would have taken more time than that.
+            return replace(outcome, latency_ms=latency_ms)
+        return outcome
 
-    def _outcome(self, decision_id: str, *, gone: bool) -> OutcomeReport:
+    def _outcome(self, decision_id: str, latency_ms: float, *, gone: bool) -> OutcomeReport:
         if self._error:
             self._tally.reply("failed")
             books = self._settings.processor.failed_upstream == "estimate"
@@ -245,13 +252,31 @@ class Forwarding:
         if self._usage is None:
             self._tally.reply("gone" if gone or not self._finished else "estimated")
             return OutcomeReport(decision_id, estimated=True)
-        latency_ms = (perf_counter() - self._sent_s) * 1e3
+        finished, first_s = self._finished, self._usage.first_s
         return settled_by(
             decision_id,
-            self._usage.reading(finished=self._finished),
-            latency_ms if self._finished else None,
+            self._usage.reading(finished=finished),
+            latency_ms if finished else None,
             self._tally,
-            broke_off=not self._finished,
+            broke_off=not finished,
+            first_token_ms=(first_s - self._sent_s) * 1e3 if finished and first_s else None,
+        )
+
+
+def _check_passes(status: int, provider: Provider) -> None:
+    """Refuses to pass a reply on that is not for the caller.
+
+    Raises:
+        AttemptError: it sends to another address, or refuses the key of the service, which it may
+            quote.
+    """
+    if _FIRST_REDIRECT <= status < FIRST_ERROR_STATUS or status < _FIRST_SUCCESS:
+        raise AttemptError(
+            Cause.SERVER_ERROR, f"it replied with HTTP status {status}", may_have_worked=False
+        )
+    if status == HTTPStatus.UNAUTHORIZED and not provider.takes_callers_key:
+        raise AttemptError(
+            Cause.CREDENTIALS, "it does not take the service's key", may_have_worked=False
         )
 
 

@@ -67,9 +67,21 @@ def check_doors(settings: Settings, pool: Pool) -> None:
 
 
 def upstream_findings(settings: Settings, pool: Pool) -> list[str]:
-    """Returns a line about the models that the doors do not reach; none where all are."""
+    """Returns lines about requests that the doors cannot serve; none where they serve all."""
     if not (settings.http.enabled and settings.proxy.enabled):
         return []
     from routoo.api.http.proxy.upstreams import Upstreams  # noqa: PLC0415 - see above
 
-    return Upstreams(settings.proxy, pool).findings()
+    return [*Upstreams(settings.proxy, pool).findings(), *_cascade_findings(settings)]
+
+
+def _cascade_findings(settings: Settings) -> list[str]:
+    """Returns a line where no request is decided at the doors, unless it names its policy."""
+    if settings.policy.name != "cascade":
+        return []
+    found = (
+        "proxy: the OpenAI- and Anthropic-compatible doors ask one model, and refuse requests that"
+        " name no policy, as policy.name: cascade asks two; set policy.name: lp, or proxy.enabled:"
+        " false"
+    )
+    return [found]

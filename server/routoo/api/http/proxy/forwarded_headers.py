@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from routoo.api.llm.headers import PREFIX
@@ -24,16 +25,28 @@ _NOT_FORWARDED: Final = frozenset(
         *(b"forwarded", b"via", b"x-real-ip", b"x-request-timeout-ms"),
     }
 )
-_CREDENTIALS: Final = frozenset({b"authorization", b"x-api-key", b"api-key"})
+# The account that pays goes with the key.
+_CREDENTIALS: Final = frozenset(
+    {
+        *(b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key"),
+        *(b"openai-organization", b"openai-project", b"x-goog-user-project"),
+    }
+)
 _NOT_RETURNED: Final = frozenset(
     {
         *(b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization"),
         *(b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"),
         # About the provider's site, its clock and its server, which are not the caller's.
         *(b"set-cookie", b"alt-svc", b"strict-transport-security", b"date", b"server"),
+        # Whose account it is.
+        *(b"openai-organization", b"openai-project", b"anthropic-organization-id"),
     }
 )
 _PREFIX: Final = PREFIX.encode()
+# Which pages may read the reply is not the provider's business.
+_OF_PAGES: Final = b"access-control-"
+# RFC 9110, 5.5; some providers send other bytes, for which no reply is to be lost.
+_VALUE: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _ANTHROPIC_VERSION: Final = ("anthropic-version", "2023-06-01")
 
 
@@ -90,7 +103,10 @@ def to_caller(headers: Sequence[RawHeader], added: Iterable[Header]) -> list[Raw
     found = [
         (name, value)
         for name, value in headers
-        if name not in _NOT_RETURNED and not name.startswith(_PREFIX) and name not in gone
+        if name not in _NOT_RETURNED
+        and not name.startswith((_PREFIX, _OF_PAGES))
+        and name not in gone
+        and _VALUE.fullmatch(value)
     ]
     found += [(name.encode(), value.encode("latin-1", "replace")) for name, value in added]
     return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from contextlib import asynccontextmanager
 from io import BytesIO
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
@@ -34,6 +35,7 @@ _READ_BYTES: Final = 64 * 1024
 _MOST_HEADER_BYTES: Final = 64 * 1024
 # aiohttp sends larger bytes in one piece, which holds the loop.
 _STREAMED_BYTES: Final = 512 * 1024
+_STATUSES: Final = {Cause.TIMEOUT: 504, Cause.NONE: 503}
 _OURS: Final = ("user-agent", "accept", "accept-encoding", "content-type")
 
 
@@ -41,14 +43,14 @@ class AttemptError(Exception):
     """A provider gave no reply, or none that is HTTP.
 
     Attributes:
-        cause: the way in which it failed.
+        cause: the way in which it failed; NONE: it was not asked.
         status: the HTTP status with which the caller is told.
         may_have_worked: whether the request may have reached the provider, which then bills it.
     """
 
     def __init__(self, cause: Cause, message: str, *, may_have_worked: bool = True) -> None:
         self.cause = cause
-        self.status = 504 if cause is Cause.TIMEOUT else 502
+        self.status = _STATUSES.get(cause, 502)
         self.may_have_worked = may_have_worked
         super().__init__(message)
 
@@ -114,8 +116,9 @@ class ProviderReply:
                 while left > 0 and (piece := await self._reply.content.readany()):
                     left -= len(piece)
         except (TimeoutError, aiohttp.ClientError, OSError):
-            left = 0
-        self.close()
+            pass
+        finally:
+            self.close()
 
     def _end(self, _: object) -> None:
         content = self._reply.content
@@ -157,6 +160,7 @@ class Provider:
         self._proxy = _proxy_of(settings.base_url)
         self._tls = _tls_of(name, settings)
         self._session: aiohttp.ClientSession | None = None
+        self._free = asyncio.Semaphore(settings.max_connections)
         self._active = 0
         self._closes = False
 
@@ -165,7 +169,7 @@ class Provider:
     ) -> ProviderReply:
         """Sends a request, and returns the reply when its headers are there.
 
-        xx, once the reply was closed.
+        Only within ``connection``, which is to be left when the reply was closed.
 
         Args:
             path: what follows the base address, with the query.
@@ -198,15 +202,40 @@ class Provider:
             ) from None
         return ProviderReply(reply, self.settings.idle_timeout_s)
 
-    def enter(self) -> None:
-        """Notes that a request is about to be sent; ``leave`` has to follow."""
-        self._active += 1
+    @property
+    def takes_callers_key(self) -> bool:
+        """Whether the callers show keys of their own, as the service has none."""
+        return self.settings.forward_authorization and not self.key.value
 
-    async def leave(self) -> None:
-        """Notes that a reply was read, or has failed."""
-        self._active -= 1
-        if self._closes:
-            await self.close()
+    @asynccontextmanager
+    async def connection(self, within_s: float) -> AsyncIterator[None]:
+        """Waits for one of the connections, which is taken until the end of the block.
+
+        Args:
+            within_s: the longest wait, in seconds.
+
+        Raises:
+            AttemptError: all of them are in use, which is no failure of the provider.
+        """
+        self._active += 1
+        try:
+            try:
+                async with asyncio.timeout(within_s):
+                    await self._free.acquire()
+            except TimeoutError:
+                raise AttemptError(
+                    Cause.NONE,
+                    "all connections to it are in use (proxy.upstreams.*.max_connections)",
+                    may_have_worked=False,
+                ) from None
+            try:
+                yield
+            finally:
+                self._free.release()
+        finally:
+            self._active -= 1
+            if self._closes:
+                await self.close()
 
     async def close(self) -> None:
         """Closes the connections, at once or as soon as no reply is read."""
@@ -220,7 +249,7 @@ class Provider:
             settings = self.settings
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
-                    limit=settings.max_connections,
+                    limit=0,  # waiting for one of them is no part of the time to connect
                     ssl=self._tls,
                     keepalive_timeout=_KEEP_ALIVE_S,
                 ),

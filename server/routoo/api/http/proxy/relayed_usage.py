@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from routoo.tariffs.usage_reader import UsageReader
@@ -21,12 +22,16 @@ _MOST_RATIO: Final = 200
 class RelayedUsage:
     """Reads the usage of one reply while its pieces pass.
 
+    Attributes:
+        first_s: when the first piece came, in seconds of ``perf_counter``; 0: none has come.
+
     Args:
         reader: gets the bytes as the model wrote them.
         inflating: decompresses them; None: they are plain.
     """
 
     def __init__(self, reader: UsageReader, inflating: zlib._Decompress | None) -> None:
+        self.first_s = 0.0
         self._reader: UsageReader = reader
         self._inflating = inflating
         self._came_bytes = self._read_bytes = 0
@@ -52,6 +57,8 @@ class RelayedUsage:
 
     def feed(self, piece: bytes) -> None:
         """Reads a piece."""
+        if not self.first_s:
+            self.first_s = perf_counter()
         if self._inflating is None:
             self._reader.feed(piece)
         elif not self._lost:
