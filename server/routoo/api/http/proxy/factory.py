@@ -67,7 +67,7 @@ def check_doors(settings: Settings, pool: Pool) -> None:
 
 
 def upstream_findings(settings: Settings, pool: Pool) -> list[str]:
-    """Returns lines about requests that the doors cannot serve; none where they serve all."""
+    """Returns lines about the models that the doors reach, and what they cannot serve."""
     if not (settings.http.enabled and settings.proxy.enabled):
         return []
     from routoo.api.http.proxy.upstreams import Upstreams  # noqa: PLC0415 - see above
