@@ -74,6 +74,30 @@ def test_a_known_provider_needs_its_key_alone(pool: Pool, monkeypatch: pytest.Mo
     assert through.upstream_model == "maker/three"
 
 
+@pytest.mark.parametrize(
+    ("address", "asked"),
+    [
+        ("https://gateway.example/v1", False),
+        ("https://api.openai.com/v1/", True),
+        ("https://api.openai.com", True),
+        ("", True),
+    ],
+)
+def test_a_key_that_is_meant_for_another_address_does_not_go_to_the_provider(
+    pool: Pool,
+    monkeypatch: pytest.MonkeyPatch,
+    address: str,
+    asked: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "key")
+    monkeypatch.setenv("OPENAI_BASE_URL", address)
+    found = upstreams(pool, known=True)
+    assert bool(found.reached) is asked
+    said = "OPENAI_BASE_URL is set, so openai is asked only if proxy.upstreams lists it"
+    assert any(said in line for line in found.findings()) is not asked
+    assert upstreams(pool, known=True, openai={}).reached == ("openai/one", "openai/two")
+
+
 def test_known_providers_know_the_shipped_models_by_their_own_names(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -56,6 +57,7 @@ class Upstreams:
 
     def __init__(self, settings: ProxySettings, pool: Pool) -> None:
         self._pool = pool
+        self._settings = settings
         self._models = tuple(dict.fromkeys(model.name for model in pool.models))
         providers = {model.name: model.provider or model.name for model in pool.models}
         _check_names(settings, providers)
@@ -140,7 +142,14 @@ class Upstreams:
         )
         keys = f" set a key ({', '.join(lacking)}), or" if lacking else ""
         names = f"; not {', '.join(missed)}" if reached else ""
-        return [f"{reach}{names};{keys} name the providers under proxy.upstreams"]
+        found = [f"{reach}{names};{keys} name the providers under proxy.upstreams"]
+        if self._settings.known_providers:
+            found += [
+                f"doors: {variable} is set, so {name} is asked only if proxy.upstreams lists it"
+                for name, known in KNOWN.items()
+                if name not in self._settings.upstreams and (variable := _elsewhere(known))
+            ]
+        return found
 
     async def close(self) -> None:
         """Closes the connections, those in use as soon as they are free."""
@@ -171,9 +180,20 @@ def _entries(
             yield name, _completed(name, settings.upstreams[name])
     for name in (provider, EVERY_MODEL) if settings.known_providers else ():
         known = KNOWN.get(name)
-        if known is None or name in settings.upstreams:
+        if known is None or name in settings.upstreams or _elsewhere(known):
             continue
         yield name, known
+
+
+def _elsewhere(known: UpstreamSettings) -> str:
+    """Returns the variable that names another address for a known provider; empty: none does.
+
+    Whoever sets it may not want the key, and the prompts, to go to the provider itself.
+    """
+    variable = (known.api_key_env or "").replace("_API_KEY", "_BASE_URL")
+    told = os.environ.get(variable, "").strip().rstrip("/")
+    own = (known.base_url or "").rstrip("/")
+    return "" if told in ("", own, own.removesuffix("/v1")) else variable
 
 
 def _completed(name: str, settings: UpstreamSettings) -> UpstreamSettings:
