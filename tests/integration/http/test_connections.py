@@ -133,6 +133,7 @@ async def test_every_form_of_a_request_is_answered(fronts: Fronts, pieces: list[
         (request(headers=b"key\r\n more: x\r\n"), 400),
         (b"GET /healthz HTTP/1.1\r\n\r\n", 400),
         (b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nhost: other\r\n\r\n", 400),
+        (b"GET /healthz HTTP/1.1\r\nhost: other\r\nhost: localhost\r\n\r\n", 400),
         (b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\nhost: localhost\r\n\r\n", 431),
         (request(headers=b"x: " + b"y" * 70_000 + b"\r\n"), 431),
         (request()[:30] + b"y" * 70_000, 431),

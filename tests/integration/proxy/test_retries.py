@@ -134,15 +134,16 @@ async def test_a_provider_that_refuses_the_services_key_is_not_passed_on(tmp_pat
                 assert str(broken.port) not in answered.text
 
 
-async def test_a_callers_own_wrong_key_leaves_nobody_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize("status", [401, 429])
+async def test_a_callers_own_key_or_limit_leaves_nobody_out(tmp_path: Path, status: int) -> None:
     own = {"forward_authorization": True, "api_key_file": None}
     async with (
         proxied(tmp_path, entries={"large": own}) as one,
         httpx.AsyncClient(base_url=one.url, headers={"authorization": "Bearer mine"}) as client,
     ):
-        one.upstream.status = 401
+        one.upstream.status = status
         for _ in range(8):
-            assert (await client.post(PATH, json=CHAT)).status_code == 401
+            assert (await client.post(PATH, json=CHAT)).status_code == status
         assert one.upstream.last.headers["authorization"] == "Bearer mine"
         one.upstream.status = 200
         assert (await client.post(PATH, json=CHAT)).status_code == 200

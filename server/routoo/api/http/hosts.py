@@ -47,17 +47,18 @@ class KnownHosts:
             # HTTP/1.0 has no such header, and no browser speaks it.
             if call.scope["http_version"] != "1.0":
                 raise HttpError(400, "the header host is missing; HTTP/1.1 needs one", closes=True)
+        elif sum(name == b"host" for name, _ in call.scope["headers"]) > 1:
+            raise HttpError(400, "the header host stands twice; send it once", closes=True)
         elif host not in self._known:
-            self._look(call, host)
+            self._look(host)
         origin = call.headers.get(b"origin")
         if origin is not None and origin.partition(b"://")[2] != host:
             raise HttpError(403, "pages of other sites may not call here; call from a program")
 
-    def _look(self, call: HttpCall, host: bytes) -> None:
-        hosts = [value for name, value in call.scope["headers"] if name == b"host"]
+    def _look(self, host: bytes) -> None:
         name = _name_of(host.decode("latin-1").lower())
-        if len(hosts) > 1 or not name:
-            raise HttpError(400, "the header host is no single host", closes=True)
+        if not name:
+            raise HttpError(400, "the header host is empty; name this service", closes=True)
         if not (self._any_name or self._is_ours(name)):
             raise HttpError(
                 421,

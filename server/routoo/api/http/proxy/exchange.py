@@ -38,6 +38,9 @@ _SUFFIXES: Final = {
     "messages": "/messages",
 }
 
+_OF_ACCOUNT: Final = frozenset({Cause.CREDENTIALS, Cause.RATE_LIMITED})
+"""Failures that a provider tells of an account."""
+
 
 class Forwarding:
     """Sends one accepted request on, and passes the reply back.
@@ -136,8 +139,8 @@ class Forwarding:
         """Notes what the headers of a reply tell of the provider."""
         self._status = reply.status
         cause = cause_of(reply.status)
-        if cause is Cause.CREDENTIALS and provider.takes_callers_key:
-            return  # one caller's wrong key must not leave the provider out for all
+        if cause in _OF_ACCOUNT and provider.takes_callers_key:
+            return  # one caller's key or limits must not leave the provider out for all
         if cause is not Cause.NONE:
             told = retry_after_s_of(reply.header(b"retry-after"), time())
             self._failure = ProviderFailure.of(cause, told)
