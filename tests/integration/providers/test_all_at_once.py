@@ -21,6 +21,7 @@ from support.tiny_service import serving, tiny_settings
 from support.watched import HANG_S
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from routoo.config.settings import Settings
@@ -35,6 +36,8 @@ FAILURES = (
     {"failure": health_pb2.FAILURE_CAUSE_CONNECTION},
 )
 HEALTH = {"failures": 2, "open_s": 0.02, "max_open_s": 0.1, "slow_start_s": 0.2}
+LONG_HEALTH = {**HEALTH, "failures": 1, "open_s": 3600, "max_open_s": 3600}
+"""A breaker that opens stays open, however slow the machine is."""
 LIMITS: dict[str, dict[str, int]] = {
     "acme": {"requests_per_minute": 300, "max_concurrent": 20},
     "other": {"max_concurrent": 12, "tokens_per_minute": 60_000},
@@ -43,9 +46,15 @@ OTHER_LIMITS: dict[str, dict[str, int]] = {
     "acme": {"requests_per_minute": 250, "max_concurrent": 25},
     "other": {"max_concurrent": 9, "tokens_per_minute": 70_000},
 }
+WIDE_LIMITS: dict[str, dict[str, int]] = {
+    "acme": {"requests_per_minute": 1_000_000, "max_concurrent": 1_000_000},
+    "other": {"max_concurrent": 1_000_000, "tokens_per_minute": 1_000_000_000},
+}
 
 
-def settings_of(folder: Path, limits: dict[str, dict[str, int]], **policy: Any) -> Settings:
+def settings_of(
+    folder: Path, limits: dict[str, dict[str, int]], health: dict[str, float] = HEALTH
+) -> Settings:
     """Makes settings with all that decides switched on, and the pool's file."""
     small, medium, large = ARMED
     models = [
@@ -58,7 +67,7 @@ def settings_of(folder: Path, limits: dict[str, dict[str, int]], **policy: Any) 
     return tiny_settings(
         folder,
         decision_log={"path": folder / "decisions.jsonl"},
-        health=HEALTH,
+        health=health,
         corrections={"interval_s": 0.01},
         budgets=[
             {"name": "all", "usd": 1.0, "per": "1h"},
@@ -77,7 +86,6 @@ def settings_of(folder: Path, limits: dict[str, dict[str, int]], **policy: Any) 
             "offered": ["cheapest", "round_robin"],
             "shadow": "cheapest",
             "prices": {"resolve_interval_s": 0.05},
-            **policy,
         },
     )
 
@@ -191,6 +199,26 @@ async def check_money(running: Running) -> None:
         assert state.reserved_usd <= state.terms.limit_usd + 1e-9
 
 
+async def route_past_a_failed_model(running: Running, settings: Callable[[], Settings]) -> None:
+    """Has one decision made while a breaker is open: those before may all be closed again by then.
+
+    Args:
+        running: the service.
+        settings: makes those with limits that nothing reaches and breakers that stay open.
+    """
+    assert await running.service.reloader.start(settings) == "switched"
+    one = await running.route("easy", allowed_models=["small"])
+    failed = outcome_pb2.ReportOutcomeRequest(decision_id=one.decision_id, status_code=503)
+    await running.stub.ReportOutcome(failed, timeout=HANG_S)
+    async with asyncio.timeout(HANG_S):
+        # The other one may have failed before, too, and is asked again after its own pause.
+        while (await running.route("easy", allowed_models=["small", "large"])).model != "large":
+            other = await running.route("easy", allowed_models=["large"])
+            answered = {"input_tokens": 9, "output_tokens": 9, "decision_id": other.decision_id}
+            message = outcome_pb2.ReportOutcomeRequest(**answered)
+            await running.stub.ReportOutcome(message, timeout=HANG_S)
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_all_that_decides_acts_together_and_is_replayed(tmp_path: Path, seed: int) -> None:
     settings = settings_of(tmp_path, LIMITS)
@@ -207,6 +235,9 @@ async def test_all_that_decides_acts_together_and_is_replayed(tmp_path: Path, se
             together = caller.random.choice([1, 1, 12])
             await asyncio.gather(*(caller.random.choice(more)() for _ in range(together)))
             await check_money(running)
+        await route_past_a_failed_model(
+            running, lambda: settings_of(tmp_path, WIDE_LIMITS, LONG_HEALTH)
+        )
     path = tmp_path / "decisions.jsonl"
     log = read_logs([path])
     found = reproduce(log)
