@@ -169,7 +169,7 @@ $(SERVE_STAMP): pyproject.toml constraints.txt | $(BIN)/python
 	@$(PIP) uninstall --yes $(OTHER_RUNTIME)
 	@# Byte code for what the service imports instead of for everything: 60 MB less on disk, same start.
 	@$(INSTALL) '.[$(RUNTIME),envoy]' --no-compile
-	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -c 'import routoo.cli.app, routoo.server.service, routoo.server.http_server'
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -c 'import routoo.cli.app, routoo.server.service, routoo.server.sockets.http_server'
 	@touch $@
 
 $(TEST_STAMP): $(SERVE_STAMP)

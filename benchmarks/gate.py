@@ -16,7 +16,7 @@ from harness.command import make_parser, run
 from routoo.api.security.gate import Gate
 from routoo.api.security.shared_counts import SharedCounts
 from routoo.api.security.tokens import append_token, new_token
-from routoo.config.security import SecuritySettings
+from routoo.config.sections.security import SecuritySettings
 
 if TYPE_CHECKING:
     from argparse import Namespace

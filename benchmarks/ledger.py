@@ -31,7 +31,7 @@ import structlog
 
 from harness.command import CannotRunError, make_parser, run
 from routoo.budget.ledger import Ledger
-from routoo.config.budget import BudgetSettings, LedgerSettings
+from routoo.config.sections.budget import BudgetSettings, LedgerSettings
 from routoo.server.budgets import open_ledger
 
 MICRO_BATCH = 32

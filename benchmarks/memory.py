@@ -18,7 +18,7 @@ import grpc
 from harness.command import make_parser, run, show_fields
 from harness.process import ServerProcess, StartError
 from routoo.api.memory.in_flight import batch_bytes, message_bytes
-from routoo.config.sessions import SessionSettings
+from routoo.config.sections.sessions import SessionSettings
 from routoo.config.settings import LimitSettings, OutcomeSettings, Settings
 from routoo.server.resources.memory_need import MIB, memory_need
 from routoo.v1.batch_pb2 import RouteBatchRequest

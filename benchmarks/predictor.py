@@ -38,7 +38,7 @@ from harness.command import make_parser, run
 from harness.process import StartError
 from harness.prompts import distinct_prompts
 from harness.triton import make_repository, triton_server
-from routoo.config.predictor import PredictorSettings, TritonSettings
+from routoo.config.sections.predictor import PredictorSettings, TritonSettings
 from routoo.predictor.artifact import INPUT, load_artifact
 from routoo.predictor.backends import load_backends
 from routoo.predictor.triton import TritonServer

@@ -23,7 +23,7 @@ import numpy as np
 from harness.agent_traces import MOODS, TTL_S, make_traces, pool_of_agents
 from harness.command import make_parser, run
 from harness.hindsight import Way, best_way, cache_worth, least_bill_usd, turn_costs
-from routoo.config.sessions import SessionSettings
+from routoo.config.sections.sessions import SessionSettings
 from routoo.engine.sessions.memory import MemorySessions
 from routoo.engine.sessions.tracker import Sessions
 from routoo.routing.estimates import Estimates

@@ -18,7 +18,7 @@ from routoo.predictor.base import join
 from routoo.predictor.encoding import PaddedGraph
 from routoo.predictor.onnx import OnnxPredictor
 from routoo.routing.estimates import estimates_of
-from routoo.routing.operating_point import PricedSample
+from routoo.routing.money.operating_point import PricedSample
 from routoo.routing.pool import Pool, load_pool
 from routoo.routing.request import PromptRequest
 from routoo_export.outcomes.splits import TRAIN_BUCKETS, assign_buckets

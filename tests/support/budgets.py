@@ -10,7 +10,7 @@ from routoo.budget.memory.books import Keeping
 from routoo.budget.memory.journal import Journal
 from routoo.budget.memory.ledger import MemoryLedger
 from routoo.budget.memory.persistence import Journaling
-from routoo.config.budget import BudgetSettings, LedgerSettings
+from routoo.config.sections.budget import BudgetSettings, LedgerSettings
 from routoo.server.budgets import open_ledger
 
 if TYPE_CHECKING:

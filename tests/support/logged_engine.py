@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from routoo.config.observability import DecisionLogSettings, TracingSettings
+from routoo.config.sections.observability import DecisionLogSettings, TracingSettings
 from routoo.telemetry.decision_log.reader import read_logs
 from routoo.telemetry.telemetry import Telemetry
 from support.tiny_engine import make_engine

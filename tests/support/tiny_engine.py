@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from routoo.config.policy import PolicySettings
+from routoo.config.sections.policy import PolicySettings
+from routoo.config.sections.tasks import TaskSettings
 from routoo.config.settings import BatchingSettings
-from routoo.config.tasks import TaskSettings
 from routoo.engine.engine import Engine
 from routoo.engine.open_decisions import DecisionIds
 from routoo.engine.shared import EngineThreads
 from routoo.predictor.base import LonePredictor
 from routoo.predictor.onnx import OnnxPredictor
-from routoo.routing.operating_point import PricedSample
+from routoo.routing.money.operating_point import PricedSample
 from routoo.routing.policies import build_policies
 from routoo.telemetry.metrics import Metrics
 from support.artifacts.tiny_artifact import MODELS
@@ -24,7 +24,7 @@ from support.watched import HANG_S
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from routoo.engine.booking import BudgetBooking
+    from routoo.engine.booking.single import BudgetBooking
     from routoo.engine.limits.choice import ProviderLimits
     from routoo.predictor.artifact import Artifact
     from routoo.routing.pool import Pool

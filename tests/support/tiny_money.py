@@ -8,12 +8,12 @@ from routoo.budget.memory.books import Keeping
 from routoo.budget.memory.ledger import MemoryLedger
 from routoo.budget.terms import BudgetTerms, one_nano_usd
 from routoo.engine.accounting import Accounting
-from routoo.engine.booking import BudgetBooking
+from routoo.engine.booking.report_bound import ReportBound
+from routoo.engine.booking.single import BudgetBooking
 from routoo.engine.limits.choice import ProviderLimits, terms_of
 from routoo.engine.limits.guard import LimitGuard
 from routoo.engine.open_decisions import OpenDecisions
 from routoo.engine.outcomes import OutcomeSettlement
-from routoo.engine.report_bound import ReportBound
 from routoo.pricing.capacity import CapacityPricing
 from routoo.pricing.prices import FixedPricing
 

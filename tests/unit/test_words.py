@@ -21,7 +21,7 @@ EMPTY_WORDS = re.compile(
 )
 SINGLE = re.compile(r"(?<!`)`(?!`)[^`\n]+(?<!`)`(?!`)")
 # Terminals show the docstrings of commands as they are.
-HELP_TEXTS = ("server/routoo/cli/commands", "export/routoo_export/cli")
+HELP_TEXTS = ("server/routoo/cli/commands", "server/routoo/cli/options", "export/routoo_export/cli")
 
 
 def sources(folder: str) -> list[Path]:

@@ -12,15 +12,15 @@ from harness.held_out import MEASURED_POOL
 from routoo.budget.memory.books import Keeping
 from routoo.budget.memory.ledger import MemoryLedger
 from routoo.budget.terms import BudgetTerms, one_nano_usd
-from routoo.config.policy import PricesSettings
-from routoo.engine.booking import BudgetBooking
+from routoo.config.sections.policy import PricesSettings
+from routoo.engine.booking.single import BudgetBooking
 from routoo.predictor.artifact import load_artifact, shipped_artifact
 from routoo.predictor.encoding import PaddedGraph
 from routoo.predictor.onnx import OnnxPredictor
 from routoo.pricing.online import OnlinePricing
 from routoo.pricing.prices import Observed
 from routoo.routing.estimates import costs_usd_of
-from routoo.routing.operating_point import PricedSample
+from routoo.routing.money.operating_point import PricedSample
 from routoo.routing.pool import load_pool
 from routoo.selector.lp.frontier import price_for_mean_cost
 from routoo.selector.lp.problem import Problem, budget

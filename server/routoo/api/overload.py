@@ -29,7 +29,7 @@ from routoo.errors import QueueFullError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from routoo.config.operations import OverloadSettings
+    from routoo.config.sections.operations import OverloadSettings
 
 WINDOW_S, _LONGEST_WINDOW_S = 0.025, 0.25
 """Seconds of a window in which arriving calls are compared with leaving ones. A window with fewer

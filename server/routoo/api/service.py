@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 import grpc
 
-from routoo.api import convert, convert_reports
 from routoo.api.aside import LARGE_BYTES
 from routoo.api.calls import STREAM
+from routoo.api.convert import messages as convert
+from routoo.api.convert import reports as convert_reports
 from routoo.api.memory.batch_body import BatchBody
 from routoo.api.memory.compressed import decompressed, is_compressed, length_of
 from routoo.api.memory.in_flight import batch_bytes, explained_bytes, message_bytes

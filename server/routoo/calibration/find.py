@@ -22,7 +22,7 @@ from routoo.selector.policies.threshold import Threshold
 if TYPE_CHECKING:
     from routoo.calibration.sample import PromptSample
     from routoo.calibration.target import Target
-    from routoo.routing.operating_point import PricedSample
+    from routoo.routing.money.operating_point import PricedSample
     from routoo.routing.pool import Pool
     from routoo.selector.guarantee import Promise
 

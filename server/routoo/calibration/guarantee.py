@@ -15,7 +15,7 @@ from routoo.selector.policies.lp import decide
 
 if TYPE_CHECKING:
     from routoo.calibration.sample import PromptSample
-    from routoo.routing.operating_point import PricedSample
+    from routoo.routing.money.operating_point import PricedSample
     from routoo.routing.pool import Pool
     from routoo.selector.arrays import FloatArray, IndexArray
     from routoo.selector.guarantee import Promise

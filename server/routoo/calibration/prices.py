@@ -18,7 +18,7 @@ from routoo.selector.policies.lp import decide
 if TYPE_CHECKING:
     from routoo.calibration.sample import PromptSample
     from routoo.calibration.target import Target
-    from routoo.routing.operating_point import PricedSample
+    from routoo.routing.money.operating_point import PricedSample
     from routoo.selector.arrays import FloatArray, IndexArray
 
 # Enough positions for any use; each of them costs a pass over the prompts.

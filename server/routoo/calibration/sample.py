@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from routoo.api.convert import prompt_request
+from routoo.api.convert.messages import prompt_request
 from routoo.calibration.labels import read_labelled_prompts
 from routoo.client.prompts_file import PromptsFileError
 from routoo.errors import InvalidRequestError
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from routoo.calibration.labels import LabelledPrompts
+    from routoo.config.sections.tasks import TaskSettings
     from routoo.config.settings import LimitSettings
-    from routoo.config.tasks import TaskSettings
     from routoo.predictor.base import Predictor
     from routoo.routing.pool import Pool
     from routoo.routing.request import PromptRequest

@@ -15,10 +15,10 @@ from routoo.selector.guarantee import Promise
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from routoo.config.policy import GuaranteeSettings
+    from routoo.config.sections.policy import GuaranteeSettings
     from routoo.config.settings import Settings
     from routoo.predictor.base import Predictor
-    from routoo.routing.operating_point import PricedSample
+    from routoo.routing.money.operating_point import PricedSample
     from routoo.routing.pool import Pool
 
 REMEDY = "run `routoo calibrate --policy guarantee` again"

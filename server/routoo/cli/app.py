@@ -18,7 +18,20 @@ from typer import completion as shells
 from routoo import __version__
 from routoo.cli.commands.batch import batch
 from routoo.cli.commands.calibrate import calibrate
-from routoo.cli.commands.connection import (
+from routoo.cli.commands.escalate import escalate
+from routoo.cli.commands.health import health
+from routoo.cli.commands.log import explain, tail
+from routoo.cli.commands.money import budgets, report
+from routoo.cli.commands.pareto import pareto
+from routoo.cli.commands.pool.adding import add
+from routoo.cli.commands.pool.file import app as pool
+from routoo.cli.commands.pool.models import info, models
+from routoo.cli.commands.replay import replay
+from routoo.cli.commands.route import route
+from routoo.cli.commands.serve import check_config, reload, schema, serve
+from routoo.cli.commands.spend import spend
+from routoo.cli.commands.token import app as token
+from routoo.cli.options.connection import (
     CaFile,
     CertificateFile,
     CredentialFiles,
@@ -29,19 +42,6 @@ from routoo.cli.commands.connection import (
     use_credential_files,
     with_connection,
 )
-from routoo.cli.commands.escalate import escalate
-from routoo.cli.commands.health import health
-from routoo.cli.commands.log import explain, tail
-from routoo.cli.commands.money import budgets, report
-from routoo.cli.commands.pareto import pareto
-from routoo.cli.commands.pool import info, models
-from routoo.cli.commands.pool_add import add
-from routoo.cli.commands.pool_file import app as pool
-from routoo.cli.commands.replay import replay
-from routoo.cli.commands.route import route
-from routoo.cli.commands.serve import check_config, reload, schema, serve
-from routoo.cli.commands.spend import spend
-from routoo.cli.commands.token import app as token
 from routoo.cli.output.errors import BAD_INPUT, FAILED, INTERRUPTED, exit_code_of
 from routoo.errors import RoutooError
 

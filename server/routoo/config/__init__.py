@@ -1,8 +1,8 @@
 """The settings of a service: frozen, typed, and read from one YAML file and the environment.
 
-``load_settings`` reads and checks them; it returns ``Settings``, with one section per file of this
-package. Both are imported when they are first used, because importing pydantic takes longer than
-many commands do.
+``load_settings`` reads and checks them; it returns ``Settings``, with one file per section in
+``sections``. Both are imported when they are first used, because importing pydantic takes longer
+than many commands do.
 """
 
 from __future__ import annotations

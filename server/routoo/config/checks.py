@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from routoo.config.address import Address
-from routoo.config.security import ListenerSettings
+from routoo.config.sections.security import ListenerSettings
 from routoo.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -11,20 +11,24 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from routoo.config.budget import BudgetSettings, LedgerSettings, distinct_names
-from routoo.config.corrections import CorrectionSettings
-from routoo.config.health import HealthSettings
-from routoo.config.http import HttpSettings
-from routoo.config.observability import DecisionLogSettings, TracingSettings
-from routoo.config.operations import OverloadSettings, ProviderLimitSettings, ReloadSettings
-from routoo.config.policy import PolicySettings
-from routoo.config.predictor import PredictorSettings
-from routoo.config.processor import ProcessorSettings
-from routoo.config.proxy import ProxySettings
 from routoo.config.section import Section
-from routoo.config.security import CallAddress, Listener, SecuritySettings, TcpAddress
-from routoo.config.sessions import SessionSettings
-from routoo.config.tasks import TaskSettings
+from routoo.config.sections.budget import BudgetSettings, LedgerSettings, distinct_names
+from routoo.config.sections.corrections import CorrectionSettings
+from routoo.config.sections.health import HealthSettings
+from routoo.config.sections.http import HttpSettings
+from routoo.config.sections.observability import DecisionLogSettings, TracingSettings
+from routoo.config.sections.operations import (
+    OverloadSettings,
+    ProviderLimitSettings,
+    ReloadSettings,
+)
+from routoo.config.sections.policy import PolicySettings
+from routoo.config.sections.predictor import PredictorSettings
+from routoo.config.sections.processor import ProcessorSettings
+from routoo.config.sections.proxy import ProxySettings
+from routoo.config.sections.security import CallAddress, Listener, SecuritySettings, TcpAddress
+from routoo.config.sections.sessions import SessionSettings
+from routoo.config.sections.tasks import TaskSettings
 
 ENV_PREFIX = "ROUTOO_"
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from routoo.budget.ledger import BudgetState
-    from routoo.engine.booking import BudgetBooking
+    from routoo.engine.booking.single import BudgetBooking
     from routoo.engine.corrections.corrector import Corrector
     from routoo.engine.health.tracker import ProviderHealth
     from routoo.engine.limits.choice import ProviderLimits

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from routoo.engine.batch_booking import BatchBooking
+from routoo.engine.booking.batches import BatchBooking
 from routoo.engine.fallbacks import Fallbacks
 from routoo.engine.joint_parts import kept_parts
 from routoo.engine.limits.choice import lost_limits
 from routoo.errors import NoEligibleModelError
 from routoo.pricing.prices import Observed, budget_constraint
-from routoo.routing.affordable import affordable_output_tokens
 from routoo.routing.constraints import narrow, numbers_of
 from routoo.routing.corrections.percentiles import at_percentiles
 from routoo.routing.corrections.table import Layout
@@ -36,6 +35,7 @@ from routoo.routing.decision import (
 )
 from routoo.routing.estimates import estimates_of
 from routoo.routing.joint import frontier_of, solve_jointly
+from routoo.routing.money.affordable import affordable_output_tokens
 from routoo.routing.sessions.stay import in_turn, turns_of
 from routoo.selector.policies.base import Case
 from routoo.selector.policies.lp import reasons
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from routoo.engine.accounting import Accounting
-    from routoo.engine.booking import Booked
+    from routoo.engine.booking.single import Booked
     from routoo.engine.open_decisions import DecisionIds
     from routoo.engine.shadow import Shadow
     from routoo.errors import RoutooError

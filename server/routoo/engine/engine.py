@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
     from routoo.budget.ledger import BudgetState
+    from routoo.config.sections.tasks import TaskSettings
     from routoo.config.settings import BatchingSettings
-    from routoo.config.tasks import TaskSettings
     from routoo.engine.accounting import Accounting
     from routoo.engine.shared import EngineThreads
     from routoo.predictor.base import Prediction, Predictor, PredictorSource
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from routoo.routing.escalation import Escalation, EscalationRequest
     from routoo.routing.health.overview import HealthOverview
     from routoo.routing.joint import JointConstraints
-    from routoo.routing.operating_point import PricedSample
+    from routoo.routing.money.operating_point import PricedSample
     from routoo.routing.outcome import OutcomeReport, ReportResult
     from routoo.routing.policies import Policies
     from routoo.routing.pool import Pool

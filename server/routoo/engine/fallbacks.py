@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from routoo.config.policy import FallbackSettings
+    from routoo.config.sections.policy import FallbackSettings
     from routoo.routing.decision import Chosen, Prepared
     from routoo.routing.pool import Pool
     from routoo.routing.request import PromptRequest

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from routoo.budget.ledger import Settled
 from routoo.budget.terms import one_nano_usd
+from routoo.engine.booking.report_bound import CappedReport
 from routoo.engine.corrections.corrector import ToldAnswer
 from routoo.engine.open_decisions import made_for
-from routoo.engine.report_bound import CappedReport
 from routoo.errors import InvalidRequestError, RoutooError
 from routoo.routing.health.failures import Cause
 from routoo.routing.outcome import LAST_ACCEPTED, ReportResult, estimated_usage
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from routoo.budget.ledger import Ledger
+    from routoo.engine.booking.report_bound import ReportBound
     from routoo.engine.corrections.corrector import Corrector
     from routoo.engine.health.tracker import ProviderHealth
     from routoo.engine.limits.guard import LimitGuard
     from routoo.engine.open_decisions import OpenDecisions
-    from routoo.engine.report_bound import ReportBound
     from routoo.engine.sessions.tracker import Sessions
     from routoo.routing.decision import Decision
     from routoo.routing.outcome import OutcomeReport

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from routoo.routing.arms.limit_rows import LimitState
     from routoo.routing.corrections.table import ModelCorrection
     from routoo.routing.health.overview import HealthOverview
-    from routoo.routing.operating_point import CurvePoint
+    from routoo.routing.money.operating_point import CurvePoint
     from routoo.routing.pool import Pool
     from routoo.telemetry.shadow_counts import Comparison
 

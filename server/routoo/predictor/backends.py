@@ -15,7 +15,7 @@ from routoo.predictor.triton import TritonPredictor
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from routoo.config.predictor import PredictorSettings
+    from routoo.config.sections.predictor import PredictorSettings
     from routoo.predictor.artifact import Artifact
     from routoo.predictor.base import Predictor
     from routoo.predictor.triton import TritonServer

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from routoo.config.predictor import PredictorSettings
+    from routoo.config.sections.predictor import PredictorSettings
     from routoo.predictor.artifact import Artifact, Manifest
     from routoo.predictor.backends import Backends
     from routoo.predictor.base import Predictor

@@ -24,7 +24,7 @@ from routoo.predictor.triton_check import read_offer, read_statistics
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from routoo.config.predictor import TritonSettings
+    from routoo.config.sections.predictor import TritonSettings
     from routoo.predictor.artifact import Artifact
     from routoo.predictor.base import Feed, Prediction, Wait
     from routoo.predictor.encoding import Figures, PaddedGraph

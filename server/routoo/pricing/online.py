@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from routoo.budget.ledger import Ledger
-    from routoo.config.policy import PricesSettings
+    from routoo.config.sections.policy import PricesSettings
     from routoo.selector.arrays import FloatArray
 
 _log = structlog.get_logger("routoo.pricing")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from routoo.config.tasks import TaskSettings
+    from routoo.config.sections.tasks import TaskSettings
     from routoo.request_fields import RequestField
     from routoo.routing.estimates import Estimates
     from routoo.routing.health.rows import HealthRows

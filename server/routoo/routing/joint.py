@@ -9,7 +9,7 @@ import numpy as np
 
 from routoo.errors import InvalidRequestError
 from routoo.routing.arms.limits_left import LimitLeft, limit_resources
-from routoo.routing.money_rows import BudgetLeft, MoneyRows, spent_prompts
+from routoo.routing.money.rows import BudgetLeft, MoneyRows, spent_prompts
 from routoo.selector.lp.frontier import frontier
 from routoo.selector.lp.problem import (
     Objective,

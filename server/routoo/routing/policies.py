@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from routoo.config.policy import FallbackSettings
+from routoo.config.sections.policy import FallbackSettings
 from routoo.errors import InvalidRequestError
 from routoo.selector.policies import POLICIES, policy_class
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from routoo.config.policy import PolicySettings
+    from routoo.config.sections.policy import PolicySettings
     from routoo.routing.pool import Pool
     from routoo.routing.request import PromptRequest
     from routoo.routing.unsure import Unsure

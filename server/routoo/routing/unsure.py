@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from routoo.config.policy import SHRINK
+from routoo.config.sections.policy import SHRINK
 from routoo.errors import ConfigError
 from routoo.selector.policies.lp import round_scores
 from routoo.selector.reason import Reason
@@ -20,7 +20,7 @@ from routoo.selector.reason import Reason
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from routoo.config.policy import UnsureSettings
+    from routoo.config.sections.policy import UnsureSettings
     from routoo.routing.decision import Chosen
     from routoo.routing.estimates import Estimates
     from routoo.routing.pool import Pool

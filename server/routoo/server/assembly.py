@@ -20,7 +20,7 @@ from routoo.engine.limits.opening import check_limits
 from routoo.predictor.artifact import find_artifact, load_artifact
 from routoo.predictor.chain import Watch
 from routoo.predictor.manager import Predictors, in_process
-from routoo.routing.operating_point import PricedSample
+from routoo.routing.money.operating_point import PricedSample
 from routoo.routing.policies import build_policies
 from routoo.routing.pool import load_pool
 from routoo.routing.unsure import Unsure
@@ -30,7 +30,7 @@ from routoo.server.resources.memory_watch import resident_bytes
 from routoo.telemetry.tracing import check_installed
 
 if TYPE_CHECKING:
-    from routoo.config.policy import GuaranteeSettings
+    from routoo.config.sections.policy import GuaranteeSettings
     from routoo.config.settings import Settings
     from routoo.engine.accounting import Accounting
     from routoo.engine.shared import EngineThreads

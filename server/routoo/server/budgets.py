@@ -17,12 +17,12 @@ from routoo.budget.redis.alone import Alone
 from routoo.budget.redis.lease import Leasing
 from routoo.budget.scopes import Scopes
 from routoo.engine.accounting import Accounting
-from routoo.engine.booking import BudgetBooking
+from routoo.engine.booking.report_bound import ReportBound
+from routoo.engine.booking.single import BudgetBooking
 from routoo.engine.corrections.repricing import Repricing
 from routoo.engine.limits.opening import open_limits
 from routoo.engine.open_decisions import OpenDecisions
 from routoo.engine.outcomes import OutcomeSettlement
-from routoo.engine.report_bound import ReportBound
 from routoo.errors import ConfigError
 from routoo.pricing.online import OnlinePricing
 from routoo.pricing.prices import FixedPricing
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from routoo.budget.ledger import Ledger
     from routoo.budget.redis.store import RedisStore
     from routoo.budget.spent import DaySpent
-    from routoo.config.budget import BudgetSettings, LedgerSettings
-    from routoo.config.policy import PolicySettings
+    from routoo.config.sections.budget import BudgetSettings, LedgerSettings
+    from routoo.config.sections.policy import PolicySettings
     from routoo.config.settings import Settings
     from routoo.engine.corrections.corrector import Corrector
     from routoo.engine.health.tracker import ProviderHealth

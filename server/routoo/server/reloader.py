@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from routoo.api.security.gate import AccessRenewal, Gate
-    from routoo.config.security import SecuritySettings
+    from routoo.config.sections.security import SecuritySettings
     from routoo.config.settings import Settings
     from routoo.engine.accounting import Accounting
     from routoo.engine.current import ActiveEngine

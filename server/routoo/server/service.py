@@ -35,11 +35,8 @@ from routoo.routing.policies import learned_with_predictor
 from routoo.server.assembly import EngineFactory, load_components, versions_of
 from routoo.server.budgets import open_accounting
 from routoo.server.file_watch import FileWatch, files_of
-from routoo.server.grpc_servers import GrpcServers
 from routoo.server.health import Health
 from routoo.server.heartbeat import beat
-from routoo.server.listeners import Listeners, channel_options, open_listeners
-from routoo.server.metrics_page import MetricsPage, show_page
 from routoo.server.predictor_watch import PredictorWatch
 from routoo.server.reloader import Reloader
 from routoo.server.removals import SettingsInUse
@@ -49,6 +46,9 @@ from routoo.server.resources.heap import bound_heap
 from routoo.server.resources.memory_need import MemoryNeed, memory_lack, memory_need
 from routoo.server.resources.memory_watch import MemoryWatch, resident_bytes
 from routoo.server.resources.metrics import ResourceMetrics
+from routoo.server.sockets.grpc_servers import GrpcServers
+from routoo.server.sockets.listeners import Listeners, channel_options, open_listeners
+from routoo.server.sockets.metrics_page import MetricsPage, show_page
 from routoo.telemetry.budget_gauges import BudgetMetrics
 from routoo.telemetry.correction_gauges import CorrectionMetrics
 from routoo.telemetry.health_metrics import HealthMetrics
@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     from routoo.config.settings import Settings
     from routoo.engine.engine import Engine
     from routoo.routing.corrections.table import ModelCorrection
-    from routoo.server.http_server import HttpServer
+    from routoo.server.sockets.http_server import HttpServer
 
 _log = structlog.get_logger("routoo.server")
 # Streams and health watchers get so long to end after everything is answered.
@@ -370,7 +370,7 @@ class Service:
 
     async def _open_http(self) -> HttpServer:
         # Imported where it serves: its libraries take memory and time.
-        from routoo.server.http_server import open_http  # noqa: PLC0415
+        from routoo.server.sockets.http_server import open_http  # noqa: PLC0415
 
         if self._settings.proxy.enabled:
             tracing = self.telemetry.tracing

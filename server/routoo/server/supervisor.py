@@ -30,9 +30,9 @@ from routoo.config.address import Address
 from routoo.config.checks import check_workers
 from routoo.config.loading import SettingsSource
 from routoo.server.heartbeat import falls_silent
-from routoo.server.metrics_page import MetricsPage, WorkerAwayError, read_page
-from routoo.server.ports import shared_port
 from routoo.server.private_folder import private_folder
+from routoo.server.sockets.metrics_page import MetricsPage, WorkerAwayError, read_page
+from routoo.server.sockets.ports import shared_port
 from routoo.telemetry.merged import MergedMetrics, Pages
 
 if TYPE_CHECKING:

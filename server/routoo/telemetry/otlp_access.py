@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from routoo.config.observability import TracingSettings
+    from routoo.config.sections.observability import TracingSettings
 
 HEADERS_VARIABLE: Final = "OTEL_EXPORTER_OTLP_HEADERS"
 """The variable of the environment that OpenTelemetry names for headers: ``name=value,name=value``,

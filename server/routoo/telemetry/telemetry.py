@@ -10,7 +10,7 @@ from routoo.telemetry.metrics import Metrics
 from routoo.telemetry.tracing import open_tracing
 
 if TYPE_CHECKING:
-    from routoo.config.observability import DecisionLogSettings, TracingSettings
+    from routoo.config.sections.observability import DecisionLogSettings, TracingSettings
     from routoo.telemetry.tracing import Interceptor, Tracing
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
-    from routoo.config.observability import TracingSettings
+    from routoo.config.sections.observability import TracingSettings
     from routoo.routing.decision import BatchDecision, Decision, Timing
     from routoo.routing.outcome import OutcomeReport
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
-from routoo.api import convert
 from routoo.api.aside import LARGE_BYTES
+from routoo.api.convert import messages as convert
 from routoo.api.llm import intake, router
 from routoo.v1 import route_pb2
 from routoo.v1.router_pb2_grpc import RouterServiceStub

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from routoo.budget.ledger import Settled
-from routoo.config.budget import LedgerSettings
+from routoo.config.sections.budget import LedgerSettings
 from routoo.server.budgets import booked_spending
 from support.budgets import FakeClock, all_figures, budget, figures, opened, reserve
 from support.peers.redis_replica import BIG, come_back, renewed

@@ -300,7 +300,7 @@ def test_processes_hammering_one_budget_never_get_more_than_there_is(
     limit = 15_000_000
     watcher = replicas.open(budget(usd=limit / 1e9))
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["routoo.budget.redis.ledger", "routoo.config.budget"])
+    context.set_forkserver_preload(["routoo.budget.redis.ledger", "routoo.config.sections.budget"])
     results: Any = context.Queue()
     processes = [
         context.Process(target=hammer, args=(server.url, replicas.prefix, limit, seed, results))

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from routoo.config.budget import LedgerSettings
-from routoo.config.sessions import SessionSettings
+from routoo.config.sections.budget import LedgerSettings
+from routoo.config.sections.sessions import SessionSettings
 from routoo.engine.sessions.encoding import decoded, encoded
 from routoo.engine.sessions.shared import RedisSessions
 from routoo.routing.sessions.state import Turn, TurnReport, after_turn

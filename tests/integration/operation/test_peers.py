@@ -14,8 +14,8 @@ from routoo.api.peers import PeerAwayError, Peers
 from routoo.api.service import SERVICE
 from routoo.api.status import ForwardedError
 from routoo.api.worker_address import WorkerAddress
-from routoo.server.metrics_page import WorkerAwayError, read_page
 from routoo.server.service import Service
+from routoo.server.sockets.metrics_page import WorkerAwayError, read_page
 from routoo.v1 import outcome_pb2
 from routoo.v1.router_pb2_grpc import RouterServiceStub
 from support.tiny_service import Running, connected, tiny_settings

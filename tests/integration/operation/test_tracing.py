@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
-from routoo.config.observability import DecisionLogSettings, TracingSettings
+from routoo.config.sections.observability import DecisionLogSettings, TracingSettings
 from routoo.errors import ConfigError
 from routoo.server.assembly import check
 from routoo.telemetry import tracing

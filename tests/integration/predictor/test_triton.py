@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from routoo.config.loading import load_settings
-from routoo.config.predictor import PredictorSettings
+from routoo.config.sections.predictor import PredictorSettings
 from routoo.engine.batcher import BatchWait
 from routoo.errors import ConfigError, DeadlineError, PredictorError
 from routoo.predictor.artifact import load_artifact, shipped_artifact

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from routoo.budget.ledger import Settled
-from routoo.config.budget import LedgerSettings
+from routoo.config.sections.budget import LedgerSettings
 from routoo.server.budgets import open_ledger
 from support.budgets import budget
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routoo.api import convert
+from routoo.api.convert import messages as convert
 from routoo.config.settings import LimitSettings
 from routoo.errors import InvalidRequestError
 from routoo.predictor.conversation import contents, conversation

@@ -6,7 +6,7 @@ from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 
-from routoo.api.convert_prices import prices_message
+from routoo.api.convert.prices import prices_message
 from routoo.routing.pool import ModelSpec
 from routoo.tariffs.rates import KINDS
 from support.tiny_pool import LARGE

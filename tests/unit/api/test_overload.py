@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routoo.api.overload import Overload
-from routoo.config.operations import OverloadSettings
+from routoo.config.sections.operations import OverloadSettings
 from routoo.errors import QueueFullError
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from routoo.budget.ledger import Settled
 from routoo.budget.memory.ledger import MemoryLedger
-from routoo.config.budget import LedgerSettings
+from routoo.config.sections.budget import LedgerSettings
 from routoo.server.budgets import open_ledger
 from support.budgets import budget
 from support.tiny_money import FOREVER, NOW_NS, books, hourly

@@ -16,8 +16,8 @@ from pydantic import ValidationError
 import routoo.budget
 from routoo.budget.scopes import applying, nano_usd
 from routoo.budget.terms import one_nano_usd
-from routoo.config.budget import BudgetSettings, LedgerSettings
 from routoo.config.loading import load_settings
+from routoo.config.sections.budget import BudgetSettings, LedgerSettings
 from routoo.errors import ConfigError, InvalidRequestError
 from routoo.server.budgets import open_ledger
 from support.budgets import START_NS, FakeClock, budget, opened, reserve
@@ -160,7 +160,7 @@ def test_the_ledger_knows_nothing_of_the_rest_of_the_service() -> None:
             name
             for name in found
             if not name.startswith("routoo.budget.")
-            and name not in ("routoo.errors", "routoo.config.budget")
+            and name not in ("routoo.errors", "routoo.config.sections.budget")
         }
         assert not others, path.name
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from routoo.config.checks import check_cascade
-from routoo.config.policy import PolicySettings
-from routoo.config.processor import ProcessorSettings
+from routoo.config.sections.policy import PolicySettings
+from routoo.config.sections.processor import ProcessorSettings
 from routoo.config.settings import Settings
 from routoo.errors import ConfigError
 

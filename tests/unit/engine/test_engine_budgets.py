@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from routoo.config.policy import PolicySettings
+from routoo.config.sections.policy import PolicySettings
 from routoo.errors import (
     BudgetSpentError,
     DeadlineError,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from routoo.budget.ledger import BudgetState
-    from routoo.engine.booking import BudgetBooking
+    from routoo.engine.booking.single import BudgetBooking
     from routoo.engine.engine import Engine
     from routoo.predictor.artifact import Artifact
 

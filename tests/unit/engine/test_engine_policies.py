@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routoo.config.policy import PolicySettings
+from routoo.config.sections.policy import PolicySettings
 from routoo.errors import ConfigError, InvalidRequestError, NoEligibleModelError
 from routoo.predictor.artifact import load_artifact
 from routoo.routing.policies import build_policies

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from routoo.config.policy import FallbackSettings, PolicySettings
+from routoo.config.sections.policy import FallbackSettings, PolicySettings
 from routoo.predictor.artifact import load_artifact
 from routoo.routing.escalation import EscalationRequest
 from routoo.routing.joint import JointConstraints

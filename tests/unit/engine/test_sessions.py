@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from routoo.config.sessions import SessionSettings
+from routoo.config.sections.sessions import SessionSettings
 from routoo.engine.sessions.memory import MemorySessions
 from routoo.engine.sessions.tracker import Sessions
 from routoo.errors import InvalidRequestError

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from routoo.config.predictor import PredictorSettings
+from routoo.config.sections.predictor import PredictorSettings
 from routoo.engine.batcher import BatchWait
 from routoo.errors import ArtifactError, DeadlineError, PredictorError
 from routoo.predictor.artifact import load_artifact

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from routoo.config.predictor import PredictorSettings
+from routoo.config.sections.predictor import PredictorSettings
 from routoo.errors import ArtifactError, PoolError
 from routoo.predictor.artifact import load_artifact
 from routoo.predictor.backends import load_backends

@@ -10,7 +10,7 @@ import pytest
 from routoo.budget.memory.books import Keeping
 from routoo.budget.memory.ledger import MemoryLedger
 from routoo.budget.terms import BudgetTerms, one_nano_usd
-from routoo.config.policy import PricesSettings
+from routoo.config.sections.policy import PricesSettings
 from routoo.pricing.online import OnlinePricing
 from routoo.pricing.prices import Observed
 from routoo.selector.policies.lp import decide, round_scores

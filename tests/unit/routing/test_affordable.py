@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routoo.predictor.base import Prediction
-from routoo.routing.affordable import affordable_output_tokens
 from routoo.routing.estimates import FRAME_TOKENS, INPUT_MARGIN, estimates_of
+from routoo.routing.money.affordable import affordable_output_tokens
 from routoo.routing.pool import ModelSpec, Pool
 from routoo.routing.request import PromptRequest
 from routoo.tariffs.tariff import NANO_PER_USD, cost_nano_usd

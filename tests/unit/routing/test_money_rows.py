@@ -14,7 +14,7 @@ from scipy.sparse import coo_array
 from routoo.errors import InfeasibleError
 from routoo.routing.estimates import Estimates
 from routoo.routing.joint import JointConstraints, JointSolution, solve_jointly
-from routoo.routing.money_rows import BudgetLeft, booked
+from routoo.routing.money.rows import BudgetLeft, booked
 from routoo.routing.request import PromptRequest
 from support.tiny_pool import tiny_pool
 

@@ -12,7 +12,7 @@ from scipy.optimize import linprog
 
 from routoo.errors import ConfigError
 from routoo.predictor.artifact import load_artifact
-from routoo.routing.operating_point import PricedSample
+from routoo.routing.money.operating_point import PricedSample
 from support.artifacts.tiny_artifact import write_tiny_artifact
 from support.tiny_pool import tiny_pool
 

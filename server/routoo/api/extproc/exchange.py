@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from routoo.api.llm.router import Routed, Router
     from routoo.api.memory.held import Held
     from routoo.api.security.gate import Admission
-    from routoo.config.processor import ProcessorSettings
+    from routoo.config.sections.processor import ProcessorSettings
     from routoo.routing.decision import FallbackArm
     from routoo.routing.health.failures import ProviderFailure
     from routoo.routing.outcome import OutcomeReport

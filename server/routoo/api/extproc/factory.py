@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from routoo.api.extproc.service import Processor
     from routoo.api.llm.metrics import ExchangeCounts
     from routoo.api.peers import Peers
-    from routoo.config.processor import ProcessorSettings
+    from routoo.config.sections.processor import ProcessorSettings
     from routoo.engine.current import ActiveEngine
     from routoo.routing.arms.columns import ArmColumns
     from routoo.routing.arms.spec import Api

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from routoo.api.llm.headers import Header
     from routoo.api.llm.metrics import ExchangeCounts
-    from routoo.config.processor import ProcessorSettings
+    from routoo.config.sections.processor import ProcessorSettings
     from routoo.routing.health.failures import ProviderFailure
 
 Message = Any  # a part of envoy.service.ext_proc.v3.ProcessingRequest; it has no types

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from envoy.service.ext_proc.v3 import external_processor_pb2 as ext_proc
 
-from routoo.api.convert import parse
+from routoo.api.convert.messages import parse
 from routoo.api.extproc.access_log import AccessLog
 from routoo.api.extproc.exchange import Exchange
 from routoo.api.extproc.questions import OwnAnswers

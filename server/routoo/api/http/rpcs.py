@@ -9,9 +9,9 @@ from urllib.parse import parse_qsl
 
 import orjson
 
-from routoo.api import convert
 from routoo.api.aside import LARGE_BYTES
-from routoo.api.convert_reports import outcome
+from routoo.api.convert import messages as convert
+from routoo.api.convert.reports import outcome
 from routoo.api.http.door import Door
 from routoo.api.http.json_form import JsonForm
 from routoo.api.http.problem import problem_of

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from routoo.api.llm.bodies.request_body import RequestBody
     from routoo.api.llm.router import Head, Router
     from routoo.api.security.gate import Admission
-    from routoo.config.processor import ProcessorSettings
+    from routoo.config.sections.processor import ProcessorSettings
     from routoo.routing.decision import FallbackArm
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from routoo.routing.media import MediaAmounts
 
 if TYPE_CHECKING:
-    from routoo.config.processor import MediaRates
+    from routoo.config.sections.processor import MediaRates
 
 # Above the 85 tokens of OpenAI for an image of low detail, and the 258 of Gemini for a small one.
 _LOW_DETAIL: Final = 300

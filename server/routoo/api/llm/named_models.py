@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from routoo.api.llm.bodies.request_body import RequestBody
-    from routoo.config.processor import ProcessorSettings
+    from routoo.config.sections.processor import ProcessorSettings
     from routoo.routing.pool import Pool
 
 _LONGEST_NAME = 100

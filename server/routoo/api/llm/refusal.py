@@ -21,7 +21,7 @@ from routoo.errors import (
 if TYPE_CHECKING:
     from routoo.api.llm.body import Api
     from routoo.api.llm.headers import Header
-    from routoo.config.processor import ProcessorSettings, RoutingFailure
+    from routoo.config.sections.processor import ProcessorSettings, RoutingFailure
 
 Fault = Literal["unavailable", "internal"]
 _FAULTS: dict[grpc.StatusCode, Fault] = {

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from routoo.api.overload import Overload
     from routoo.api.security.caller import Caller
     from routoo.api.security.gate import Admission
-    from routoo.config.processor import CapabilityNames, ProcessorSettings
+    from routoo.config.sections.processor import CapabilityNames, ProcessorSettings
     from routoo.config.settings import Settings
     from routoo.engine.current import ActiveEngine
     from routoo.routing.arms.own import OwnAsking

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from routoo.api.llm.body import Api
-    from routoo.config.processor import ProcessorSettings
+    from routoo.config.sections.processor import ProcessorSettings
     from routoo.routing.pool import Pool
 
 # What providers put around the messages, and around each of them.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from google.protobuf.message import DecodeError
 
-from routoo.api.convert import malformed
+from routoo.api.convert.messages import malformed
 from routoo.errors import InvalidRequestError
 from routoo.v1 import route_pb2
 

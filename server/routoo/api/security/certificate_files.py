@@ -16,7 +16,7 @@ from routoo.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from routoo.config.security import TlsSettings
+    from routoo.config.sections.security import TlsSettings
 
 _log = structlog.get_logger("routoo.security")
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from routoo.api.security.shared_counts import Place, SharedCounts
-    from routoo.config.security import ClientLimitSettings
+    from routoo.config.sections.security import ClientLimitSettings
 
 # With more clients than this, one without a call in progress is forgotten, and has a full bucket
 # when it calls again.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from routoo.api.worker_address import WorkerAddress
-    from routoo.config.security import SecuritySettings
+    from routoo.config.sections.security import SecuritySettings
 
 
 @dataclass(frozen=True, slots=True)

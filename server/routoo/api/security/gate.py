@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from routoo.api.security.shared_counts import SharedCounts
-    from routoo.config.security import SecuritySettings
+    from routoo.config.sections.security import SecuritySettings
 
     Metadata = Iterable[tuple[str, str | bytes]]
 

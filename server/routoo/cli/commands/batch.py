@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from routoo.cli.commands.common import (
+from routoo.cli.options.common import (
     UINT64_MAX,
     Address,
     AsJson,
@@ -21,7 +21,7 @@ from routoo.cli.commands.common import (
     service,
     show,
 )
-from routoo.cli.commands.connection import DEFAULT_ADDRESS
+from routoo.cli.options.connection import DEFAULT_ADDRESS
 from routoo.cli.output.errors import CommandError
 from routoo.request_fields import UINT32_MAX
 

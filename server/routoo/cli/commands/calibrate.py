@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from routoo.cli.commands.common import AsJson, ConfigFile, print_json
+from routoo.cli.options.common import AsJson, ConfigFile, print_json
 from routoo.cli.output.errors import CommandError
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def _grounds(config: Path | None, prompts: Path) -> "Grounds":
     from routoo.config.loading import load_settings
     from routoo.predictor.artifact import find_artifact, load_artifact
     from routoo.predictor.manager import in_process
-    from routoo.routing.operating_point import PricedSample
+    from routoo.routing.money.operating_point import PricedSample
     from routoo.routing.pool import load_pool
 
     settings = load_settings(config)

@@ -6,14 +6,14 @@ from typing import Annotated
 
 import typer
 
-from routoo.cli.commands.common import (
+from routoo.cli.options.common import (
     Address,
     AsJson,
     TimeoutS,
     print_reply,
     service,
 )
-from routoo.cli.commands.connection import DEFAULT_ADDRESS
+from routoo.cli.options.connection import DEFAULT_ADDRESS
 from routoo.cli.output.errors import CommandError
 
 

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from routoo.cli.commands.common import AsJson, TimeoutS, print_json
-from routoo.cli.commands.connection import credential_files
+from routoo.cli.options.common import AsJson, TimeoutS, print_json
+from routoo.cli.options.connection import credential_files
 from routoo.cli.output.errors import FAILED, UNREACHABLE, CommandError
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from routoo.cli.commands.common import AsJson, AsJsonLines, print_json, show
+from routoo.cli.options.common import AsJson, AsJsonLines, print_json, show
 from routoo.cli.output.errors import CommandError
 
 if TYPE_CHECKING:

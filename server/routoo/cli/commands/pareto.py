@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from routoo.cli.commands.common import (
+from routoo.cli.options.common import (
     Address,
     AsJson,
     TimeoutS,
@@ -17,7 +17,7 @@ from routoo.cli.commands.common import (
     service,
     show,
 )
-from routoo.cli.commands.connection import DEFAULT_ADDRESS
+from routoo.cli.options.connection import DEFAULT_ADDRESS
 from routoo.cli.output.errors import CommandError
 
 

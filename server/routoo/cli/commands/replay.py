@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from routoo.cli.commands.common import AsJson, ConfigFile, print_json, show
+from routoo.cli.options.common import AsJson, ConfigFile, print_json, show
 from routoo.cli.output.errors import FAILED
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from routoo.cli.commands.chat_file import messages_in, tool_tokens_in
-from routoo.cli.commands.common import (
+from routoo.cli.options.chat_file import messages_in, tool_tokens_in
+from routoo.cli.options.common import (
     Address,
     AsJson,
     TimeoutS,
@@ -16,8 +16,8 @@ from routoo.cli.commands.common import (
     service,
     stdin_text,
 )
-from routoo.cli.commands.connection import DEFAULT_ADDRESS
-from routoo.cli.commands.request_options import with_request_fields
+from routoo.cli.options.connection import DEFAULT_ADDRESS
+from routoo.cli.options.request_options import with_request_fields
 from routoo.cli.output.errors import CommandError
 
 if TYPE_CHECKING:

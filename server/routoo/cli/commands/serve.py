@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from routoo.cli.commands.common import AsJson, ConfigFile, print_json, show
+from routoo.cli.options.common import AsJson, ConfigFile, print_json, show
 from routoo.errors import ConfigError
 
 

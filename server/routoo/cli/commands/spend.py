@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from routoo.cli.commands.common import AsJson, print_json, show
+from routoo.cli.options.common import AsJson, print_json, show
 from routoo.cli.output.errors import CommandError
 
 
@@ -89,8 +89,8 @@ def _booked(journal: Path | None, config: Path | None, by: list[str], *, as_json
     from time import time_ns
 
     from routoo.cli.output import booked_screens
-    from routoo.config.budget import LedgerSettings
     from routoo.config.loading import load_settings
+    from routoo.config.sections.budget import LedgerSettings
     from routoo.server.budgets import booked_spending
 
     if journal is not None:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from routoo.cli.commands.common import AsJson, print_json
+from routoo.cli.options.common import AsJson, print_json
 from routoo.cli.output.errors import CommandError
 
 app = typer.Typer(

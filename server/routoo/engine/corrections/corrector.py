@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import Counter
 
-    from routoo.config.corrections import CorrectionSettings
+    from routoo.config.sections.corrections import CorrectionSettings
     from routoo.engine.corrections.file import CorrectionFile
     from routoo.engine.corrections.repricing import Repricing
     from routoo.engine.corrections.shared import SharedTable

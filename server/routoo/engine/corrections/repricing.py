@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from routoo.pricing.prices import Pricing
     from routoo.routing.corrections.factors import Factors
-    from routoo.routing.operating_point import PricedSample
+    from routoo.routing.money.operating_point import PricedSample
 
 
 @dataclass(frozen=True, slots=True)

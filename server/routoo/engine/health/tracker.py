@@ -19,7 +19,7 @@ from routoo.routing.health.units import Units
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from routoo.config.health import HealthSettings
+    from routoo.config.sections.health import HealthSettings
     from routoo.routing.decision import Decision
     from routoo.routing.health.breakers import Transition
     from routoo.routing.health.failures import ProviderFailure

@@ -21,7 +21,7 @@ from routoo.routing.constraints import Narrowing
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from routoo.engine.booking import Booked
+    from routoo.engine.booking.single import Booked
     from routoo.engine.limits.guard import LimitGuard
     from routoo.pricing.capacity import CapacityPricing
     from routoo.routing.arms.limit_rows import LimitRows, LimitState

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Sequence
 
-    from routoo.config.budget import LedgerSettings
-    from routoo.config.sessions import SessionSettings
+    from routoo.config.sections.budget import LedgerSettings
+    from routoo.config.sections.sessions import SessionSettings
     from routoo.routing.sessions.state import SessionState, Turn, TurnReport
 
     Change = Callable[[SessionState | None, float], SessionState | None]

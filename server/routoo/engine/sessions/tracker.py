@@ -5,7 +5,7 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
-from routoo.config.sessions import SessionSettings
+from routoo.config.sections.sessions import SessionSettings
 from routoo.errors import InvalidRequestError
 from routoo.routing.sessions.facts import PREVIOUS
 from routoo.routing.sessions.rows import Before, SessionRows

@@ -21,7 +21,7 @@ from routoo.routing.health.failures import OF_MODEL, OF_PROVIDER, WAITS, Cause
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from routoo.config.health import HealthSettings
+    from routoo.config.sections.health import HealthSettings
     from routoo.routing.health.failures import ProviderFailure
     from routoo.selector.arrays import BoolArray, FloatArray, IndexArray
 

@@ -1,7 +1,7 @@
 """Policies: rules that choose one of the eligible models, each in a file that is named after it.
 
 To add a policy, add its file and its line in ``POLICIES``; if it has settings, also add a section
-of its name in ``routoo.config.policy``. numpy is loaded with the first policy, not before.
+of its name in ``routoo.config.sections.policy``. numpy is loaded with the first policy, not before.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
-    from routoo.config.observability import DecisionLogSettings
+    from routoo.config.sections.observability import DecisionLogSettings
     from routoo.routing.decision import Chosen, DecidedBatch, Prepared
     from routoo.routing.escalation import Escalation, EscalationRequest
     from routoo.routing.outcome import OutcomeReport

@@ -8,8 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from routoo.api.http.proxy.upstreams import Upstreams
-from routoo.config.processor import ProcessorSettings
-from routoo.config.proxy import KNOWN, ProxySettings
+from routoo.config.sections.processor import ProcessorSettings
+from routoo.config.sections.proxy import KNOWN, ProxySettings
 from routoo.errors import ConfigError
 from routoo.routing.pool import ModelSpec, Pool, load_pool
 from support.tiny_pool import LARGE, MEDIUM, SMALL

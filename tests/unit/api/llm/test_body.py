@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routoo.api.llm.body import api_of, asked_by
-from routoo.config.processor import MediaRates
+from routoo.config.sections.processor import MediaRates
 from routoo.predictor.conversation import contents, conversation, read_turns
 
 PNG = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}

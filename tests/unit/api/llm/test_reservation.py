@@ -16,9 +16,9 @@ from routoo.api.llm.router import Head, Router
 from routoo.api.overload import Overload
 from routoo.api.security.caller import Caller
 from routoo.api.security.gate import Admission
-from routoo.config.operations import OverloadSettings
-from routoo.config.policy import PolicySettings
-from routoo.config.processor import ProcessorSettings
+from routoo.config.sections.operations import OverloadSettings
+from routoo.config.sections.policy import PolicySettings
+from routoo.config.sections.processor import ProcessorSettings
 from routoo.config.settings import Settings
 from routoo.engine.current import ActiveEngine
 from routoo.predictor.artifact import load_artifact

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from routoo.api.security import client_limits
 from routoo.api.security.client_limits import ClientLimits
 from routoo.api.status import trailers_of
-from routoo.config.security import ClientLimitSettings
+from routoo.config.sections.security import ClientLimitSettings
 from routoo.errors import RateLimitedError
 
 

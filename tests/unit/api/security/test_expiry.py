@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from routoo.api.security.gate import Gate
 from routoo.api.security.tokens import append_token, new_token
-from routoo.config.security import SecuritySettings
+from routoo.config.sections.security import SecuritySettings
 from routoo.errors import UnauthenticatedError
 from support.budgets import FakeClock
 

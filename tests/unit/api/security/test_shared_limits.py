@@ -16,7 +16,7 @@ from routoo.api.security import client_limits, count_tables, shared_counts
 from routoo.api.security.client_limits import Client, ClientLimits
 from routoo.api.security.count_tables import end_calls
 from routoo.api.security.shared_counts import SharedCounts
-from routoo.config.security import ClientLimitSettings
+from routoo.config.sections.security import ClientLimitSettings
 from routoo.errors import RateLimitedError
 
 

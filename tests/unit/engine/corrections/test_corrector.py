@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
-from routoo.config.corrections import CorrectionSettings
+from routoo.config.sections.corrections import CorrectionSettings
 from routoo.engine.corrections.corrector import Corrector
 from routoo.engine.corrections.file import CorrectionFile
 from routoo.errors import ConfigError

@@ -9,7 +9,7 @@ import numpy as np
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from routoo.config.health import HealthSettings
+from routoo.config.sections.health import HealthSettings
 from routoo.engine.health.tracker import ProviderHealth
 from routoo.routing.health.breakers import BreakerState
 from routoo.routing.health.failures import Cause, ProviderFailure

@@ -30,7 +30,7 @@ from support.tiny_pool import LARGE, MEDIUM, SMALL, pool_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from routoo.engine.booking import BudgetBooking
+    from routoo.engine.booking.single import BudgetBooking
     from routoo.engine.engine import Engine
     from routoo.engine.limits.choice import ProviderLimits
     from routoo.predictor.artifact import Artifact

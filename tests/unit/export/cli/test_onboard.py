@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from routoo.cli.app import main as routoo
-from routoo.config.predictor import PredictorSettings
+from routoo.config.sections.predictor import PredictorSettings
 from routoo.predictor.artifact import load_artifact
 from routoo.predictor.chain import Watch
 from routoo.predictor.manager import Predictors

@@ -10,7 +10,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from routoo.config.health import HealthSettings
+from routoo.config.sections.health import HealthSettings
 from routoo.routing.health.breakers import FIRST_SHARE, Breakers, BreakerState
 from routoo.routing.health.failures import Cause, ProviderFailure
 

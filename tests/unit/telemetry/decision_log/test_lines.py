@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from routoo.config.observability import DecisionLogSettings, TracingSettings
-from routoo.config.policy import PolicySettings
+from routoo.config.sections.observability import DecisionLogSettings, TracingSettings
+from routoo.config.sections.policy import PolicySettings
 from routoo.predictor.conversation import conversation
 from routoo.routing.escalation import EscalationRequest
 from routoo.routing.outcome import OutcomeReport

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from routoo.config.policy import PolicySettings
+from routoo.config.sections.policy import PolicySettings
 from routoo.routing.joint import JointConstraints
 from routoo.routing.outcome import OutcomeReport
 from routoo.routing.pool import ModelSpec, Pool

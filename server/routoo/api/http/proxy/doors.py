@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from routoo.api.llm.bodies.request_body import RequestBody
     from routoo.api.llm.body import Api
     from routoo.api.llm.metrics import ExchangeCounts
-    from routoo.config.processor import ProcessorSettings
-    from routoo.config.proxy import ProxySettings
+    from routoo.config.sections.processor import ProcessorSettings
+    from routoo.config.sections.proxy import ProxySettings
     from routoo.engine.current import ActiveEngine
     from routoo.routing.pool import Pool
     from routoo.telemetry.tracing import Tracing

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from routoo.api.http.proxy.keys import ProviderKey
-    from routoo.config.proxy import ApiForm, UpstreamSettings
+    from routoo.config.sections.proxy import ApiForm, UpstreamSettings
 
     Header = tuple[str, str]
 

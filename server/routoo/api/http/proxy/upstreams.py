@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Final
 
 from routoo.api.http.proxy.keys import ProviderKey
 from routoo.api.http.proxy.provider import Provider
-from routoo.config.proxy import EVERY_MODEL, KNOWN, UpstreamSettings
+from routoo.config.sections.proxy import EVERY_MODEL, KNOWN, UpstreamSettings
 from routoo.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from routoo.api.llm.body import Api
-    from routoo.config.processor import ProcessorSettings
-    from routoo.config.proxy import ApiForm, ProxySettings
+    from routoo.config.sections.processor import ProcessorSettings
+    from routoo.config.sections.proxy import ApiForm, ProxySettings
     from routoo.routing.pool import Pool
 
 FORMS: Final[Mapping[Api, ApiForm]] = {

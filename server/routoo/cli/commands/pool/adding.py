@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from routoo.cli.commands.common import AsJson, print_json, show
-from routoo.cli.commands.pool_file import (
+from routoo.cli.commands.pool.file import (
     EditedFile,
     Predictor,
     Table,
@@ -18,6 +17,7 @@ from routoo.cli.commands.pool_file import (
     today,
     write_edited,
 )
+from routoo.cli.options.common import AsJson, print_json, show
 from routoo.cli.output.errors import CommandError
 from routoo.errors import ArtifactError, PoolError
 

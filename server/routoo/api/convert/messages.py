@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
-from routoo.api.convert_health import unit_message
-from routoo.api.convert_prices import prices_message
+from routoo.api.convert.health import unit_message
+from routoo.api.convert.prices import prices_message
 from routoo.errors import InvalidRequestError
 from routoo.predictor.conversation import OFFERED_TOOLS, TURN, contents, conversation, role_of
 from routoo.request_fields import FIELDS, PERCENTILES, Kind, checked_number
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from routoo.engine.overview import ModelsOverview
     from routoo.routing.corrections.table import LearnedFactor, ModelCorrection
     from routoo.routing.decision import BatchDecision, BatchFrontier, Decision
-    from routoo.routing.operating_point import CurvePoint
+    from routoo.routing.money.operating_point import CurvePoint
     from routoo.routing.pool import Pool
 
 MessageT = TypeVar("MessageT", bound=Message)

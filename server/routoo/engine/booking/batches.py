@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from routoo.engine.booking import Booked
+from routoo.engine.booking.single import Booked
 from routoo.errors import BudgetSpentError
 from routoo.pricing.prices import budget_constraint
-from routoo.routing.money_rows import BudgetLeft, booked, spent_prompts
+from routoo.routing.money.rows import BudgetLeft, booked, spent_prompts
 from routoo.selector.arrays import enough
 from routoo.selector.policies.cheapest import cheapest_of
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from routoo.budget.ledger import Grants
-    from routoo.engine.booking import BudgetBooking
+    from routoo.engine.booking.single import BudgetBooking
     from routoo.selector.arrays import IndexArray
     from routoo.selector.policies.base import Case
 

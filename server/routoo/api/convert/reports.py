@@ -6,8 +6,8 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from routoo import __version__
-from routoo.api.convert import optional_number, route_response
-from routoo.api.convert_health import health_message, reported_failure
+from routoo.api.convert.health import health_message, reported_failure
+from routoo.api.convert.messages import optional_number, route_response
 from routoo.errors import InvalidRequestError
 from routoo.routing.escalation import EscalationRequest
 from routoo.routing.outcome import OutcomeReport

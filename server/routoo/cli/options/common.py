@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from routoo.cli.commands.connection import credential_files
+from routoo.cli.options.connection import credential_files
 from routoo.cli.output.errors import CommandError, explained
 
 if TYPE_CHECKING:

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 
 from routoo.api.memory.compressed import GRPC_OPTIONS
 from routoo.config.address import Address
-from routoo.config.security import ListenerSettings
+from routoo.config.sections.security import ListenerSettings
 from routoo.errors import ConfigError
-from routoo.server.ports import refusal
+from routoo.server.sockets.ports import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from routoo.api.security.certificate_files import CertificateFiles
     from routoo.config.settings import Settings
-    from routoo.server.grpc_servers import GrpcServers
+    from routoo.server.sockets.grpc_servers import GrpcServers
 
 # Limits how long a client may hold a connection without a handshake.
 _HANDSHAKE_TIMEOUT_MS = 10_000

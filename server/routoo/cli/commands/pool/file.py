@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from routoo.cli.commands.common import AsJson, print_json, show
+from routoo.cli.options.common import AsJson, print_json, show
 from routoo.cli.output.errors import FAILED, CommandError
 from routoo.errors import ArtifactError
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from routoo.config.section import Section
-from routoo.config.security import tcp_address
+from routoo.config.sections.security import tcp_address
 
 
 def _address_or_off(value: str) -> str:

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from routoo.cli.commands.common import (
+from routoo.cli.commands.pool.file import PoolFile, Predictor, artifact_of
+from routoo.cli.options.common import (
     Address,
     AsJson,
     TimeoutS,
@@ -16,8 +17,7 @@ from routoo.cli.commands.common import (
     service,
     show,
 )
-from routoo.cli.commands.connection import DEFAULT_ADDRESS
-from routoo.cli.commands.pool_file import PoolFile, Predictor, artifact_of
+from routoo.cli.options.connection import DEFAULT_ADDRESS
 from routoo.cli.output.errors import CommandError
 
 

@@ -23,7 +23,7 @@ from routoo.api.http.pages import (
 from routoo.api.http.protocol import BoundedProtocol
 from routoo.api.http.rpcs import HttpRpcs
 from routoo.config.address import Address
-from routoo.server.ports import listening
+from routoo.server.sockets.ports import listening
 
 if TYPE_CHECKING:
     import ssl

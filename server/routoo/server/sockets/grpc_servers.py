@@ -15,7 +15,7 @@ import grpc
 import grpc.aio
 
 from routoo.config.address import Address
-from routoo.server.ports import check_free
+from routoo.server.sockets.ports import check_free
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from routoo.cli.commands.common import stdin_text
+from routoo.cli.options.common import stdin_text
 from routoo.cli.output.errors import CommandError
 
 _TEXT_PARTS = frozenset({"text", "input_text", "output_text"})

@@ -1,0 +1,1 @@
+"""Messages to plain types and back: requests, replies, reports, prices, health."""

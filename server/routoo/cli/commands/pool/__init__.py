@@ -1,0 +1,1 @@
+"""The commands that show the pool, and those that write its file."""
