@@ -454,6 +454,8 @@ class Decider:
         if self._health is not None and prepared.health is not None:
             self._health.asked(batch.choices, prepared.health)
         self._metrics.decided(batch)
+        if self._metrics.live.on:
+            self._metrics.live.decided(predicted.requests, prepared, batch)
         if self._recorder is not None:
             self._recorder.decided(predicted.requests, prepared, chosen, batch)
         return batch
