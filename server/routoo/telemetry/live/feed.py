@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 MOST_KEPT: Final = 500
 """So many decisions are kept at most."""
+SHOWN_PROMPT_CHARS: Final = 300
+"""So much of a prompt is kept, where prompts are."""
 LOOKED_S: Final = 600.0
 """Decisions are noted for so many seconds after somebody has looked."""
 
@@ -76,13 +78,15 @@ class LiveFeed:
         for row in range(max(0, rows - MOST_KEPT), rows):
             self._kept.append(
                 SeenDecision.of(
-                    next(self._numbers),
-                    now_s,
-                    row,
-                    requests[row],
-                    prepared,
                     batch,
-                    prompts=self.prompts,
+                    row,
+                    number=next(self._numbers),
+                    time_s=now_s,
+                    decision_id=prepared.ids[row],
+                    tenant=prepared.tenants[row],
+                    refused="" if batch.choices[row] >= 0 else _why_not(prepared, row),
+                    ticket=int(prepared.case.tickets[row]),
+                    prompt=requests[row].text[:SHOWN_PROMPT_CHARS] if self.prompts else "",
                 )
             )
 
@@ -104,3 +108,7 @@ class LiveFeed:
         """Notes no further decisions, and has those who look leave."""
         self.closed = True
         self.on = False
+
+
+def _why_not(prepared: Prepared, row: int) -> str:
+    return prepared.eligibility.describe(row) or "a budget or the limit of a provider refused it"

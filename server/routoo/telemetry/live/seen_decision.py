@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from routoo.routing.decision import Insight
 from routoo.selector.reason import Reason
 
 if TYPE_CHECKING:
-    from routoo.routing.decision import DecidedBatch, Prepared
+    from routoo.routing.decision import DecidedBatch
     from routoo.routing.pool import Pool
-    from routoo.routing.request import PromptRequest
     from routoo.selector.arrays import BoolArray, FloatArray
-
-_SHOWN_PROMPT_CHARS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,52 +63,29 @@ class SeenDecision:
     prompt: str
 
     @classmethod
-    def of(
-        cls,
-        number: int,
-        time_s: float,
-        row: int,
-        request: PromptRequest,
-        prepared: Prepared,
-        batch: DecidedBatch,
-        *,
-        prompts: bool,
-    ) -> SeenDecision:
+    def of(cls, batch: DecidedBatch, row: int, **others: Any) -> SeenDecision:
         """Takes a row of a batch, in memory of its own.
 
         Args:
-            number: see the attribute.
-            time_s: see the attribute.
-            row: the row.
-            request: the row's request.
-            prepared: the input of the choice.
             batch: the decisions.
-            prompts: whether the beginning of the prompt is kept.
+            row: the row.
+            others: ``number``, ``time_s``, ``decision_id``, ``tenant``, ``refused``, ``ticket`` and
+                ``prompt``.
         """
         choice, estimates = batch.choices[row], batch.estimates
         return cls(
-            number=number,
-            time_s=time_s,
-            decision_id=prepared.ids[row],
-            tenant=prepared.tenants[row],
             pool=batch.pool,
             choice=choice,
             policy=batch.policy_versions[row].rpartition("-")[0],
             reason=Reason(batch.reasons[row]),
-            refused="" if choice >= 0 else _why_not(prepared, row),
             scores=estimates.scores[row].copy(),
             costs_usd=estimates.costs_usd[row].copy(),
             latencies_ms=estimates.latencies_ms[row].copy(),
             mask=batch.mask[row].copy(),
             price=batch.shadow_prices[row],
             priced_by=tuple(batch.couplings[row]),
-            ticket=int(prepared.case.tickets[row]),
             insight=None if choice < 0 else Insight.of(estimates, row, choice),
             degraded=batch.degraded,
             joint=batch.decided_jointly,
-            prompt=request.text[:_SHOWN_PROMPT_CHARS] if prompts else "",
+            **others,
         )
-
-
-def _why_not(prepared: Prepared, row: int) -> str:
-    return prepared.eligibility.describe(row) or "a budget or the limit of a provider refused it"

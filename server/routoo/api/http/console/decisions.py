@@ -1,4 +1,4 @@
-"""The latest decisions over HTTP: a list of them, a stream of them, and two policies on them."""
+"""The latest decisions over HTTP: a list of them, and a stream of them."""
 
 from __future__ import annotations
 
@@ -8,21 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from routoo.api.convert.live import decision_message, difference_message, totals_message
+from routoo.api.convert.live import decision_message, totals_message
 from routoo.api.http.door import Door
 from routoo.api.http.json_form import JsonForm
-from routoo.api.http.rpcs import admitted, json_of, query_of
+from routoo.api.http.rpcs import admitted, query_of
 from routoo.api.tenancy import decisions_shown
 from routoo.errors import InvalidRequestError, QueueFullError, RoutooError
 from routoo.telemetry.live.feed import MOST_KEPT
-from routoo.telemetry.live.sums import decided_by, totals_of
-from routoo.v1.live_pb2 import (
-    ComparePoliciesRequest,
-    ComparePoliciesResponse,
-    ListDecisionsRequest,
-    ListDecisionsResponse,
-    PolicySide,
-)
+from routoo.telemetry.live.sums import totals_of
+from routoo.v1.live_pb2 import ListDecisionsRequest, ListDecisionsResponse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,10 +27,9 @@ if TYPE_CHECKING:
     from routoo.telemetry.live.feed import LiveFeed
     from routoo.telemetry.live.seen_decision import SeenDecision
 
-_USUAL, _MOST_DIFFERENCES, _MOST_VIEWERS = 100, 50, 32
+_USUAL, _MOST_VIEWERS = 100, 32
 _TICK_S, _QUIET_S, _ASK_AGAIN_S = 0.5, 15.0, 5.0
 _LIST: Final = (ListDecisionsRequest, ListDecisionsResponse)
-_COMPARE: Final = (ComparePoliciesRequest, ComparePoliciesResponse)
 
 
 class DecisionDoors:
@@ -55,8 +48,6 @@ class DecisionDoors:
         self._viewers = 0
         self._asked = JsonForm.of(ListDecisionsRequest)
         self._listed = JsonForm.of(ListDecisionsResponse)
-        self._comparison = JsonForm.of(ComparePoliciesRequest)
-        self._compared = JsonForm.of(ComparePoliciesResponse)
 
     def doors(self) -> list[Door]:
         """Returns the doors."""
@@ -73,18 +64,10 @@ class DecisionDoors:
                 "GET",
                 "/v1/decisions/stream",
                 self._stream,
-                "ListDecisions",
+                "WatchDecisions",
                 summary="Streams them as server-sent events; each has such a list as its data.",
                 messages=_LIST,
                 media="text/event-stream",
-            ),
-            Door(
-                "POST",
-                "/v1/decisions/compare",
-                self._compare,
-                "ComparePolicies",
-                summary="Tells what two policies would do with the latest decisions' requests.",
-                messages=_COMPARE,
             ),
         ]
 
@@ -155,43 +138,9 @@ class DecisionDoors:
         if self._gate.anyone is not None:
             return tenant is None
         try:
-            return decisions_shown(self._gate.identify(call, "ListDecisions")) == tenant
+            return decisions_shown(self._gate.identify(call, "WatchDecisions")) == tenant
         except RoutooError:
             return False
-
-    async def _compare(self, call: HttpCall) -> None:
-        tenant = decisions_shown(admitted(call).caller)
-        asked = self._comparison.read(json_of(call.body))
-        engine = self._current.engine
-        policies = []
-        for field in ("policy", "other_policy"):
-            name = getattr(asked, field)
-            policy = engine.policies.named.get(name)
-            if policy is None:
-                raise InvalidRequestError(
-                    f"unknown policy {name!r}; this service has"
-                    f" {', '.join(engine.policies.offered)}",
-                    field=field,
-                )
-            policies.append(policy)
-        self._feed.look()
-        names = engine.pool.names
-        seen = [one for one in self._feed.latest(tenant) if one.pool.names == names]
-        first, other = (decided_by(policy, seen).tolist() for policy in policies)
-        differing = [row for row, (a, b) in enumerate(zip(first, other, strict=True)) if a != b]
-        response = ComparePoliciesResponse(
-            side=PolicySide(policy=policies[0].name, totals=totals_message(totals_of(seen, first))),
-            other_side=PolicySide(
-                policy=policies[1].name, totals=totals_message(totals_of(seen, other))
-            ),
-            same=len(seen) - len(differing),
-            differences=[
-                difference_message(seen[row], first[row], other[row])
-                for row in reversed(differing)
-                if first[row] >= 0 and other[row] >= 0
-            ][:_MOST_DIFFERENCES],
-        )
-        await call.reply(200, orjson.dumps(self._compared.written(response)))
 
 
 def _checked_limit(asked: ListDecisionsRequest) -> int:

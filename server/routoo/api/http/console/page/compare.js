@@ -7,37 +7,6 @@ import { post } from "./service.js";
 
 const MOST_PROMPTS = 200;
 
-// Decides prompts by a policy without booking anything, in the shape of the service's own comparison.
-async function decided(policy, prompts) {
-  const { responses } = await post("/v1/route/batch", { dry_run: true, requests: prompts.map((prompt) => ({ prompt, policy })) });
-  const named = responses.map((one) => ({ ...one, name: one.arm ? `${one.model}@${one.arm.name}` : one.model }));
-  const models = {};
-  for (const one of named) models[one.name] = (models[one.name] ?? 0) + 1;
-  return {
-    named,
-    side: {
-      policy,
-      totals: {
-        decisions: named.length, refused: 0, models,
-        predicted_cost_usd: named.reduce((sum, one) => sum + one.predicted_cost_usd, 0),
-        mean_predicted_score: named.reduce((sum, one) => sum + one.predicted_score, 0) / named.length,
-      },
-    },
-  };
-}
-
-async function pasted(policy, other, prompts) {
-  const [one, two] = [await decided(policy, prompts), await decided(other, prompts)];
-  const pairs = prompts.map((prompt, row) => ({
-    prompt, decision_id: "",
-    model: one.named[row].name, predicted_score: one.named[row].predicted_score, predicted_cost_usd: one.named[row].predicted_cost_usd,
-    other_model: two.named[row].name, other_predicted_score: two.named[row].predicted_score,
-    other_predicted_cost_usd: two.named[row].predicted_cost_usd,
-  }));
-  const differences = pairs.filter((pair) => pair.model !== pair.other_model);
-  return { side: one.side, other_side: two.side, same: pairs.length - differences.length, differences };
-}
-
 function show(told) {
   const [one, two] = [told.side, told.other_side];
   const asked = Math.max(one.totals.decisions + one.totals.refused, 1);
@@ -85,15 +54,12 @@ export function startCompare({ info }) {
       const [policy, other] = [at("compare-one").value, at("compare-other").value];
       const prompts = at("compare-prompts").value.split("\n").map((line) => line.trim()).filter(Boolean).slice(0, MOST_PROMPTS);
       fill(at("compare-result"));
-      if (form.elements.source.value === "last") {
-        const told = await post("/v1/decisions/compare", { policy, other_policy: other });
-        if (!told.same && !told.differences.length) {
-          fill(at("compare-result"), make("p", {}, "No decisions were noted yet; send some requests while this page is open, and ask again."));
-        } else show(told);
-      } else {
-        if (!prompts.length) throw new Error("prompts: paste at least one");
-        show(await pasted(policy, other, prompts));
-      }
+      const onPasted = form.elements.source.value === "pasted";
+      if (onPasted && !prompts.length) throw new Error("prompts: paste at least one");
+      const requests = onPasted ? prompts.map((prompt) => ({ prompt })) : [];
+      const told = await post("/v1/decisions/compare", { policy, other_policy: other, requests });
+      if (told.same || told.differences.length) show(told);
+      else fill(at("compare-result"), make("p", {}, "No decisions were noted yet; send some requests while this page is open, and ask again."));
     }, form.querySelector("[type=submit]"));
   });
   return {};

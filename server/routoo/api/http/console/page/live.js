@@ -56,7 +56,7 @@ const decisionColumns = [
   ["Score", (one) => make("span", { class: "range" }, one.model ? scoreText(one.predicted_score, one.score_std) : "")],
   ["Cost", (one) => (one.model ? usd(one.predicted_cost_usd) : ""), true],
   ["Takes", (one) => (one.model ? time(one.predicted_latency_ms) : ""), true],
-  ["Why", (one) => one.refused || `${words(one.rule)}${one.degraded ? ", degraded" : ""}${one.joint ? ", jointly" : ""}`],
+  ["Why", (one) => make("span", { class: "list" }, one.refused || `${words(one.rule)}${one.degraded ? ", degraded" : ""}${one.joint ? ", jointly" : ""}`)],
   ["Decision", (one) => make("code", { class: "range" }, one.decision_id)],
 ];
 
@@ -115,7 +115,9 @@ function showState(pool, info) {
   const drifting = pool.models.filter((one) => Math.abs(Math.log(one.length_correction?.factor ?? 1)) > .05
     || Math.abs(Math.log(one.latency_correction?.factor ?? 1)) > .05);
   for (const one of drifting) items.push(`${one.name}: answers are ${one.length_correction.factor.toFixed(2)} times as long and take ${one.latency_correction.factor.toFixed(2)} times as long as predicted, by ${whole(one.length_correction.reports)} reports.`);
-  if (!drifting.length) items.push(info.corrections?.enabled ? `No drift: ${whole(info.corrections.length_reports)} reports confirm the predictions.` : "Corrections are off.");
+  const told = Number(info.corrections?.length_reports ?? 0);
+  if (!info.corrections?.enabled) items.push("Corrections are off.");
+  else if (!drifting.length) items.push(told ? `No drift: ${whole(told)} reports confirm the predictions.` : "No reports yet, so no drift is known.");
   if (info.shadow) items.push(`Policy ${info.shadow.policy} beside it: would have chosen otherwise ${whole(info.shadow.disagreements)} of ${whole(info.shadow.decisions)} times, for ${usd(info.shadow.shadow_cost_usd)} in place of ${usd(info.shadow.cost_usd)}.`);
   if (info.degraded) items.unshift("Degraded: a component has failed.");
   fill(at("live-state"), make("ul", {}, ...items.map((one) => make("li", {}, one))));

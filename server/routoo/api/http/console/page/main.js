@@ -13,7 +13,8 @@ import { startTry } from "./try.js";
 const tabs = [...document.querySelectorAll("[role=tab]")];
 const views = {};
 
-function select(name, focus = false) {
+// Shows a view. The address is left alone at the start: the focus would begin at what it names.
+function select(name, { focus = false, told = true } = {}) {
   const chosen = tabs.find((one) => one.getAttribute("aria-controls") === name) || tabs[0];
   for (const tab of tabs) {
     const on = tab === chosen;
@@ -23,7 +24,7 @@ function select(name, focus = false) {
   }
   if (focus) chosen.focus();
   const shown = chosen.getAttribute("aria-controls");
-  if (location.hash !== `#${shown}`) history.replaceState(null, "", `#${shown}`);
+  if (told && location.hash !== `#${shown}`) history.replaceState(null, "", `#${shown}`);
   clear();
   for (const [name, view] of Object.entries(views)) view.show?.(name === shown);
 }
@@ -33,7 +34,7 @@ function keys(event) {
   const step = { ArrowRight: here + 1, ArrowLeft: here - 1, Home: 0, End: tabs.length - 1 }[event.key];
   if (step === undefined) return;
   event.preventDefault();
-  select(tabs[(step + tabs.length) % tabs.length].getAttribute("aria-controls"), true);
+  select(tabs[(step + tabs.length) % tabs.length].getAttribute("aria-controls"), { focus: true });
 }
 
 async function start() {
@@ -51,9 +52,9 @@ async function start() {
     compare: startCompare(known), grade: startGrade(known),
   });
   known.feed.start();
-  select(location.hash.slice(1));
+  select(location.hash.slice(1), { told: false });
   document.documentElement.dataset.ready = "yes";
 }
 
-select(location.hash.slice(1));
+select(location.hash.slice(1), { told: false });
 start().catch((error) => { at("facts").textContent = "no answer"; fail(error); });

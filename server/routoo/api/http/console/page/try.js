@@ -134,8 +134,7 @@ export function startTry({ info, pool }) {
     attempt(async () => {
       fill(at("try-result"));
       const request = requestOf(form), real = form.elements.real.checked;
-      const reply = real ? await post("/v1/route", request)
-        : (await post("/v1/route/batch", { dry_run: true, requests: [request] })).responses[0];
+      const reply = await post(real ? "/v1/route" : "/v1/decisions/try", request);
       show(reply, real);
     }, form.querySelector("[type=submit]"));
   });
