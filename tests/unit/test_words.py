@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("server/routoo", "export/routoo_export", "benchmarks", "tests", "deploy", "examples")
-DOCUMENTS = ("README.md", "docs/*.md", "examples/*.yaml", "proto/**/*.proto")
+DOCUMENTS = ("README.md", "docs/**/*.md", "examples/*.yaml", "proto/**/*.proto")
 RIDDLE = re.compile(r"(What|Which|How|Where|Who|Whose|When|Whether|That)\b")
 EMPTY_WORDS = re.compile(
     r"\b(likewise|as above|see above|see there|ditto|dearer|dearest)\b", re.IGNORECASE
