@@ -3,7 +3,8 @@
 # One virtual environment, extended step by step: `serve` installs the runtime only, `test` adds
 # what trains and tests, `lint` the linters. Each step leaves a stamp and is repeated only when
 # pyproject.toml or constraints.txt change. A Triton server gets one of its own, .triton, what looks at
-# the dependencies another, .supply, and LiteLLM and LangChain folders, .litellm and .langchain.
+# the dependencies another, .supply, and LiteLLM, LangChain and MkDocs folders, .litellm, .langchain
+# and .docs.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -36,12 +37,13 @@ TRITON_STAMP := .triton/.installed
 SUPPLY_STAMP := .supply/.installed
 LITELLM_STAMP := .litellm/.installed
 LANGCHAIN_STAMP := .langchain/.installed
+DOCS_STAMP := .docs/.installed
 BUF := .tools/buf-$(BUF_VERSION)/node_modules/.bin/buf
 PROTOS := $(wildcard proto/routoo/v1/*.proto)
 # Envoy's few messages; their definitions stand beside what is made of them, as nobody else is to use them.
 ENVOY_PROTOS := routoo/api/extproc/envoy
 
-.PHONY: help serve triton test lint proto proto-check bench fuzz fuzz-processor chaos train reproduce export constraints \
+.PHONY: help serve triton test lint docs proto proto-check bench fuzz fuzz-processor chaos train reproduce export constraints \
   sbom audit clean
 
 help: ## List these commands
@@ -64,6 +66,10 @@ lint: $(DEV_STAMP) $(BUF) ## Check style, types, the API's rules, the Dockerfile
 	$(BUF) lint
 	$(BIN)/hadolint deploy/Dockerfile
 	@$(MAKE) proto-check
+
+docs: $(TEST_STAMP) $(DOCS_STAMP) ## Build the site of docs/ into artifacts/site, and check its links
+	@PYTHONPATH=.docs NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs --quiet build --strict
+	@echo artifacts/site/index.html
 
 proto: $(DEV_STAMP) ## Regenerate the gRPC stubs in server/routoo/v1 from proto/
 	@rm -f $(PROTO_OUT)/routoo/v1/*_pb2*.py $(PROTO_OUT)/routoo/v1/*_pb2*.pyi
@@ -162,7 +168,7 @@ audit: $(SUPPLY_STAMP) ## Ask the package index for known vulnerabilities of the
 	  exit 1; }
 
 clean: ## Remove the environment, the tools and every cache (not artifacts/)
-	rm -rf $(VENV) $(VENV)-* .triton .supply .litellm .langchain .tools build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-* .triton .supply .litellm .langchain .docs .tools build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -221,6 +227,12 @@ $(LANGCHAIN_STAMP): examples/langchain_requirements.txt | $(TEST_STAMP)
 	@echo "Installing LangChain for its example into .langchain, once ..." >&2
 	@rm -rf .langchain
 	@$(PIP) install --no-deps --no-compile --target .langchain --requirement $<
+	@touch $@
+
+$(DOCS_STAMP): docs/_generate/requirements.txt | $(TEST_STAMP)
+	@echo "Installing what builds the site of docs/ into .docs, once ..." >&2
+	@rm -rf .docs
+	@$(PIP) install --no-deps --no-compile --target .docs --requirement $<
 	@touch $@
 
 $(DEV_STAMP): $(TEST_STAMP)
