@@ -141,7 +141,7 @@ constraints: ## Renew constraints.txt with the newest allowed versions (HOLD="to
 	@$(VENV)-constraints/bin/python -m pip -qq install '.[cpu,triton,redis,otel,catalogue,export,test,dev]' $(HOLD)
 	@# A build's local label (+cpu, +cu128) is cut off, so that the pin fits every build.
 	@{ grep '^#' constraints.txt; \
-	  { $(VENV)-constraints/bin/python -m pip freeze --exclude routoo | sed 's/+[a-z0-9.]*$$//'; \
+	  { $(VENV)-constraints/bin/python -m pip freeze --all --exclude routoo --exclude pip | sed 's/+[a-z0-9.]*$$//'; \
 	    $(VENV)-constraints/bin/python -m pip index versions onnxruntime-gpu 2>/dev/null \
 	      | sed -n 's/^onnxruntime-gpu (\(.*\))$$/onnxruntime-gpu==\1/p'; } | LC_ALL=C sort --ignore-case; \
 	} > constraints.txt.new

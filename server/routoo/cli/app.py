@@ -87,11 +87,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         # Otherwise the interpreter would try to flush stdout again when it ends, and fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if isinstance(
-            error, BrokenPipeError
-        ):  # the reader has closed the pipe: ``routoo models | head``
-            return FAILED
-        return _fail(f"cannot write the result: {error.strerror}", FAILED)
+        has_left = isinstance(error, BrokenPipeError)  # the reader: ``routoo models | head``
+        said = f"cannot write the result: {error.strerror}"
+        return FAILED if has_left else _fail(said, FAILED)
     except KeyboardInterrupt:
         return INTERRUPTED
     except ModuleNotFoundError as error:
