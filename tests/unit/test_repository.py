@@ -94,7 +94,8 @@ def test_every_dependency_is_pinned_inside_its_bounds() -> None:
     assert [
         str(requirement)
         for requirement in requirements
-        if not requirement.specifier.contains(pinned.get(canonicalize_name(requirement.name), "0"))
+        if requirement.name != project["name"]  # an extra that brings another
+        and not requirement.specifier.contains(pinned.get(canonicalize_name(requirement.name), "0"))
     ] == []
 
 
