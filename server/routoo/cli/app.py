@@ -42,7 +42,7 @@ from routoo.cli.options.connection import (
     use_credential_files,
     with_connection,
 )
-from routoo.cli.output.errors import BAD_INPUT, FAILED, INTERRUPTED, exit_code_of, without_module
+from routoo.cli.output.errors import BAD_INPUT, FAILED, INTERRUPTED, exit_code_of
 from routoo.errors import RoutooError
 
 _COMPLETES = "_ROUTOO_COMPLETE"
@@ -92,8 +92,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED if has_left else _fail(said, FAILED)
     except KeyboardInterrupt:
         return INTERRUPTED
-    except ModuleNotFoundError as error:
-        return _fail(without_module(error), BAD_INPUT)
     return exit_code or 0
 
 
