@@ -20,6 +20,7 @@ from routoo.cli.commands.batch import batch
 from routoo.cli.commands.calibrate import calibrate
 from routoo.cli.commands.escalate import escalate
 from routoo.cli.commands.health import health
+from routoo.cli.commands.init.command import init
 from routoo.cli.commands.log import explain, tail
 from routoo.cli.commands.money import budgets, report
 from routoo.cli.commands.pareto import pareto
@@ -144,6 +145,7 @@ def completion(
     typer.echo(script)
 
 
+app.command()(init)
 app.command()(serve)
 app.command()(reload)
 app.command("check-config")(check_config)
