@@ -42,7 +42,7 @@ _MAX_TENANT_BUDGETS = 500
 _REPLIES_AT_ONCE = 256
 
 # A rule of the API has the name of its reason, except that of a spent budget: RULE_CHEAPEST.
-_RULES: Mapping[Reason, Any] = {
+_RULES: Mapping[int, Any] = {
     reason: route_pb2.Rule.Value(
         "RULE_CHEAPEST" if reason is Reason.BUDGET_SPENT else f"RULE_{reason.name}"
     )
@@ -251,7 +251,7 @@ def route_response(decision: Decision) -> route_pb2.RouteResponse:
     timing, insight = batch.timing, decision.insight
     percentile, percentile_ms = decision.percentile_latency or (None, None)
     accepted_ns = batch.accepted_ns[row]
-    reason = Reason(batch.reasons[row])
+    reason = batch.reasons[row]
     rule = (
         route_pb2.RULE_BATCH_OPTIMUM
         if batch.decided_jointly and reason in _BY_PRICE
