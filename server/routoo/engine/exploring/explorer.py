@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import nan
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from routoo.routing.exploring import Explored
+from routoo.routing.exploring import DrawnRows, Explored
 from routoo.selector.exploring.draws import draw, start_of
 from routoo.selector.exploring.exploration import SHARE, drawn
 from routoo.selector.reason import Reason
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 # finds that another one has taken its money: the probabilities would not be those of the choice.
 _PART: Final = 0.5
 _MORE: Final = 4.0
-_NOT_DRAWN: Final = np.zeros(1, np.bool_)
+# Of so many rows, numbers take less time than arrays.
+_FEW: Final = 8
 
 
 class Explorer:
@@ -58,14 +60,32 @@ class Explorer:
     ) -> Callable[..., Chosen]:
         """Returns a choice that explores beyond another one, for one batch of requests.
 
+        Rows that choose again, as a limit had no room for their first choice, are not explored
+        then.
+
         Args:
             requests: the n requests.
             choose: chooses the best models, as ``ProviderLimits.choose`` calls it.
         """
-        share = self.purse.share
-        if share <= 0.0:
-            return choose
-        return _Round(self._rule, self.purse, self._counts, requests, choose, share).choose
+        first: tuple[BoolArray, Chosen] | None = None
+
+        def choose_and_explore(prepared: Prepared, *, again: bool = False) -> Chosen:
+            nonlocal first
+            chosen = choose(prepared, again=again)
+            if first is None:
+                if not again:
+                    chosen = self._explored(requests, prepared, chosen)
+                    first = prepared.case.mask, chosen
+                return chosen
+            mask, before = first
+            if before.explored is None:
+                return chosen
+            changed = (prepared.case.mask != mask).any(axis=1)
+            chosen = self._kept(prepared, before, before.explored, chosen, ~changed)
+            first = prepared.case.mask, chosen
+            return chosen
+
+        return choose_and_explore
 
     def settled(self, prepared: Prepared, chosen: Chosen, booked: Booked | None) -> Chosen:
         """Returns the choice as it came out after the booking, and counts what was explored.
@@ -76,149 +96,128 @@ class Explorer:
         explored = chosen.explored
         if explored is None:
             return chosen
-        if booked is not None and (booked.choice != chosen.choice).any():
-            lost = booked.choice != chosen.choice
-            back = explored.drawn & lost
-            self._give_back(prepared, chosen.choice, explored, back)
-            explored = replace(
-                explored,
-                drawn=explored.drawn & ~lost,
-                propensity=np.where(
-                    lost & (explored.propensity < 1.0), np.nan, explored.propensity
-                ),
-            )
-            chosen = replace(
-                chosen,
-                choice=np.where(back, explored.best, chosen.choice),
-                reasons=np.where(back, explored.reasons, chosen.reasons),
-                explored=explored,
-            )
-        if explored.drawn.any():
-            rows = np.flatnonzero(explored.drawn)
+        if booked is not None:
+            kept = booked.choice == chosen.choice
+            if not kept.all():
+                chosen = self._kept(prepared, chosen, explored, None, kept)
+                explored = chosen.explored or explored
+        if explored.drawn is not None:
+            rows = np.flatnonzero(explored.drawn.rows)
             for column in chosen.choice[rows].tolist():
                 self._counts.explored.labels(self._names[column]).inc()
-            extra_usd = _extra_usd(prepared, explored.best, chosen.choice)[rows]
+            extra_usd = _extra_usd(prepared, explored.drawn.best, chosen.choice)[rows]
             self._counts.cost_usd.inc(float(extra_usd.sum()))
         return chosen
 
-    def _give_back(
-        self, prepared: Prepared, choice: IndexArray, explored: Explored, rows: BoolArray
-    ) -> None:
-        give_back(self.purse, self._counts, _extra_usd(prepared, explored.best, choice)[rows])
-
-
-class _Round:
-    """The choice for one batch of requests.
-
-    Rows that choose again, as a limit had no room for their first choice, are not explored then.
-    """
-
-    def __init__(
-        self,
-        rule: Exploration,
-        purse: Purse,
-        counts: ExplorationCounts,
-        requests: Sequence[PromptRequest],
-        choose: Callable[..., Chosen],
-        share: float,
-    ) -> None:
-        self._rule = rule
-        self._purse = purse
-        self._counts = counts
-        self._requests = requests
-        self._choose = choose
-        self._share = share
-        self._most_usd = purse.left_usd * _PART / max(1.0, _MORE * share * len(requests))
-        self._mask: BoolArray | None = None
-        self._before: tuple[IndexArray, Explored] | None = None
-
-    def choose(self, prepared: Prepared, *, again: bool = False) -> Chosen:
-        """Chooses, and explores; see ``ProviderLimits.choose``."""
-        chosen = self._choose(prepared, again=again)
-        if not again:
-            self._mask = prepared.case.mask
-            stds = prepared.estimates.score_std
-            if stds is not None:
-                one = len(chosen.choice) == 1
-                self._before = (self._of_one if one else self._of_all)(prepared, chosen, stds)
-        elif self._before is not None:
-            self._before = self._once_more(prepared, chosen, *self._before)
-        if self._before is None:
+    def _explored(
+        self, requests: Sequence[PromptRequest], prepared: Prepared, chosen: Chosen
+    ) -> Chosen:
+        """Explores beyond the first choice of a batch."""
+        share, stds, n = self.purse.share, prepared.estimates.score_std, len(requests)
+        if share <= 0.0 or stds is None:
             return chosen
-        choice, explored = self._before
-        if not explored.drawn.any():
-            return replace(chosen, explored=explored)
+        most_usd = self.purse.left_usd * _PART / max(1.0, _MORE * share * n)
+        if n > _FEW:
+            return self._drawn(requests, prepared, chosen, stds, share, most_usd)
+        rule, case, choice = self._rule, prepared.case, chosen.choice
+        start = start_of(rule.seed, SHARE, prepared.prefix)
+        for ticket in case.tickets.tolist():
+            if draw(start, ticket) < share:
+                return self._drawn(requests, prepared, chosen, stds, share, most_usd)
+        # None is drawn, as nearly always; what is left is whether one could have been.
+        kept = 1.0 - share
+        odds = [
+            kept
+            if chosen.priced.item(row)
+            and rule.has_other(case, row, choice.item(row), stds, most_usd)
+            else 1.0
+            for row in range(n)
+        ]
+        if prepared.turns is not None or any(one.named for one in requests):
+            for row, is_open in enumerate(_open_rows(requests, prepared, chosen).tolist()):
+                odds[row] = odds[row] if is_open else 1.0
+        chosen.explored = Explored(odds, share, most_usd)
+        return chosen
+
+    def _drawn(
+        self,
+        requests: Sequence[PromptRequest],
+        prepared: Prepared,
+        chosen: Chosen,
+        stds: FloatArray,
+        share: float,
+        most_usd: float,
+    ) -> Chosen:
+        """Draws the models of a batch, and pays for them."""
+        case, best, n = prepared.case, chosen.choice, len(requests)
+        others = self._rule.others(case, best, stds, np.full(n, most_usd))
+        others[~_open_rows(requests, prepared, chosen)] = False
+        uniforms = self._rule.uniforms([prepared.prefix] * n, case.tickets)
+        found = drawn(case, best, others, stds, np.full(n, share), uniforms)
+        extra_usd = _extra_usd(prepared, best, found.choice)
+        for row in np.flatnonzero(found.drawn).tolist():
+            if not self.purse.pay(extra_usd.item(row)):
+                found.choice[row] = best[row]
+                found.drawn[row] = False
+                found.propensity[row] = nan
+                self._counts.withdrawn.inc()
+        explored = Explored(found.propensity.tolist(), share, most_usd)
+        if not found.drawn.any():
+            chosen.explored = explored
+            return chosen
+        explored.drawn = DrawnRows(found.drawn, best, chosen.reasons)
         return replace(
             chosen,
-            choice=choice,
-            reasons=np.where(explored.drawn, np.int8(Reason.EXPLORED), chosen.reasons),
-            priced=chosen.priced & ~explored.drawn,
+            choice=found.choice,
+            reasons=np.where(found.drawn, np.int8(Reason.EXPLORED), chosen.reasons),
+            priced=chosen.priced & ~found.drawn,
             explored=explored,
         )
 
-    def _of_one(
-        self, prepared: Prepared, chosen: Chosen, stds: FloatArray
-    ) -> tuple[IndexArray, Explored] | None:
-        """Explores a single request; if it is not drawn, without arrays, which take longer."""
-        case, best = prepared.case, chosen.choice.item(0)
-        start = start_of(self._rule.seed, SHARE, prepared.prefix)
-        if draw(start, case.tickets.item(0)) < self._share:
-            return self._of_all(prepared, chosen, stds)
-        if not self._rule.has_other(case, best, stds, self._most_usd):
-            return None
-        if not _open_rows(self._requests, prepared, chosen)[0]:
-            return None
-        most_usd = np.array([self._most_usd])
-        odds = np.array([1.0 - self._share])
-        return chosen.choice, Explored(
-            chosen.choice, chosen.reasons, _NOT_DRAWN, odds, self._share, most_usd
-        )
+    def _kept(
+        self,
+        prepared: Prepared,
+        before: Chosen,
+        explored: Explored,
+        again: Chosen | None,
+        kept: BoolArray,
+    ) -> Chosen:
+        """Returns a choice in which only some rows keep what was drawn.
 
-    def _of_all(
-        self, prepared: Prepared, chosen: Chosen, stds: FloatArray
-    ) -> tuple[IndexArray, Explored] | None:
-        case, best, n = prepared.case, chosen.choice, len(chosen.choice)
-        most_usd = np.full(n, self._most_usd)
-        others = self._rule.others(case, best, stds, most_usd)
-        others[~_open_rows(self._requests, prepared, chosen)] = False
-        if not others.any():
-            return None
-        uniforms = self._rule.uniforms([prepared.prefix] * n, case.tickets)
-        found = drawn(case, best, others, stds, np.full(n, self._share), uniforms)
-        explored = Explored(
-            best, chosen.reasons, found.drawn, found.propensity, self._share, most_usd
-        )
-        extra_usd = _extra_usd(prepared, best, found.choice)
-        for row in np.flatnonzero(found.drawn).tolist():
-            if not self._purse.pay(extra_usd.item(row)):
-                found.choice[row] = best[row]
-                found.drawn[row] = False
-                found.propensity[row] = np.nan
+        How probable the choice of the others is, is not known, as it depends on what was drawn.
+
+        Args:
+            prepared: the input of the choice.
+            before: the choice with what was drawn.
+            explored: what was drawn.
+            again: the choice by the policies for the other rows; None: the one for all.
+            kept: bool [n].
+        """
+        odds = [
+            one if keeps or one >= 1.0 else nan
+            for one, keeps in zip(explored.propensity, kept.tolist(), strict=True)
+        ]
+        told = Explored(odds, explored.share, explored.most_usd)
+        was = explored.drawn
+        if was is None:
+            return replace(before if again is None else again, explored=told)
+        lost = was.rows & ~kept
+        if lost.any():
+            for usd in _extra_usd(prepared, was.best, before.choice)[lost].tolist():
+                self.purse.give_back(usd)
                 self._counts.withdrawn.inc()
-        return found.choice, explored
-
-    def _once_more(
-        self, prepared: Prepared, chosen: Chosen, choice: IndexArray, before: Explored
-    ) -> tuple[IndexArray, Explored]:
-        changed = (prepared.case.mask != self._mask).any(axis=1)
-        back = before.drawn & changed
-        if back.any():
-            give_back(self._purse, self._counts, _extra_usd(prepared, before.best, choice)[back])
-        kept = before.drawn & ~changed
-        return np.where(kept, choice, chosen.choice), replace(
-            before,
-            best=chosen.choice,
-            reasons=chosen.reasons,
-            drawn=kept,
-            propensity=np.where(changed & (before.propensity < 1.0), np.nan, before.propensity),
+        best, reasons = was.best, was.reasons
+        if again is not None:
+            best, reasons = again.choice, again.reasons
+        told.drawn = DrawnRows(was.rows, best, reasons).only(kept)
+        rows = was.rows & kept
+        return replace(
+            before if again is None else again,
+            choice=np.where(rows | ~was.rows if again is None else rows, before.choice, best),
+            reasons=np.where(rows | ~was.rows if again is None else rows, before.reasons, reasons),
+            priced=before.priced & ~rows if again is None else again.priced & ~rows,
+            explored=told,
         )
-
-
-def give_back(purse: Purse, counts: ExplorationCounts, amounts_usd: FloatArray) -> None:
-    """Gives back what was paid for drawn models that do not answer, float64 [k], and counts it."""
-    for amount_usd in amounts_usd.tolist():
-        purse.give_back(amount_usd)
-        counts.withdrawn.inc()
 
 
 def _extra_usd(prepared: Prepared, best: IndexArray, choice: IndexArray) -> FloatArray:
@@ -232,11 +231,6 @@ def _open_rows(requests: Sequence[PromptRequest], prepared: Prepared, chosen: Ch
 
     Those are chosen for by score and price, without a named model, and not within a conversation:
     its later turns stay with the model of the first.
-
-    Args:
-        requests: the n requests.
-        prepared: the input of the choice.
-        chosen: the choice of the policies.
     """
     found = chosen.priced & (chosen.choice >= 0)
     if prepared.turns is not None:

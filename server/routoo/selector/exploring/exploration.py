@@ -79,20 +79,23 @@ class Exploration:
         found[best < 0] = False
         return found
 
-    def has_other(self, case: Case, best: int, stds: FloatArray, most_usd: float) -> bool:
-        """Returns whether ``others`` has any, of a single row, by numbers instead of arrays."""
+    def has_other(self, case: Case, row: int, best: int, stds: FloatArray, most_usd: float) -> bool:
+        """Returns whether ``others`` has any in a row, by numbers instead of arrays.
+
+        Mostly one of the first columns is one.
+        """
         if best < 0:
             return False
-        scores, costs_usd = case.scores[0].tolist(), case.costs_usd[0].tolist()
-        least, cost_usd = scores[best] * (self.floor * (1.0 - _ROUNDING)), costs_usd[best]
-        figures = zip(scores, costs_usd, case.mask[0].tolist(), stds[0].tolist(), strict=True)
-        for column, (score, other_usd, is_eligible, std) in enumerate(figures):
+        score_of, cost_usd_of = case.scores.item, case.costs_usd.item
+        least = score_of(row, best) * (self.floor * (1.0 - _ROUNDING))
+        cost_usd = cost_usd_of(row, best)
+        for column in range(case.scores.shape[1]):
             if (
-                is_eligible
+                score_of(row, column) >= least
                 and column != best
-                and score >= least
-                and other_usd - cost_usd <= most_usd
-                and not isnan(std)
+                and cost_usd_of(row, column) - cost_usd <= most_usd
+                and case.mask.item(row, column)
+                and not isnan(stds.item(row, column))
             ):
                 return True
         return False

@@ -142,14 +142,14 @@ class BatchRecord:
         explored = self.batch.explored
         if explored is None:
             return {"propensity": 1.0}
-        propensity = explored.propensity.item(row)
+        propensity = explored.propensity[row]
         if isnan(propensity):
             return {"propensity": None}
         told: dict[str, Any] = {"propensity": propensity}
         if propensity < 1.0:
-            told["explore"] = {"share": explored.share, "most_usd": explored.most_usd.item(row)}
-        if explored.drawn[row]:
-            told["unexplored"] = self.batch.pool.names[explored.best.item(row)]
+            told["explore"] = {"share": explored.share, "most_usd": explored.most_usd}
+        if explored.drawn is not None and explored.drawn.rows[row]:
+            told["unexplored"] = self.batch.pool.names[explored.drawn.best[row]]
         return told
 
     def _limits(self, row: int) -> dict[str, Any]:
