@@ -42,7 +42,7 @@ from routoo.selector.policies.lp import reasons
 from routoo.selector.reason import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from routoo.engine.accounting import Accounting
     from routoo.engine.booking.single import Booked
@@ -109,7 +109,9 @@ class Decider:
         self._metrics = metrics
         self._shadow = shadow
         self._recorder = recorder
-        self._spending = accounting.spending
+        spending = accounting.spending
+        self._spending = None if spending is None or spending.is_apart else spending
+        self._explorer = accounting.explorer
         self._decisions = accounting.decisions
         self._corrector = accounting.corrector
         self._clock_ns = accounting.clock_ns
@@ -125,12 +127,13 @@ class Decider:
             limit of a provider refuses.
         """
         prepared = self._prepare(predicted)
+        choose: Callable[..., Chosen] = partial(self._choose, predicted.requests)
+        if self._explorer is not None:
+            choose = self._explorer.over(predicted.requests, choose)
         if self._limits is None:
-            chosen = self._choose(predicted.requests, prepared)
+            chosen = choose(prepared)
         else:
-            prepared, chosen = self._limits.choose(
-                prepared, partial(self._choose, predicted.requests)
-            )
+            prepared, chosen = self._limits.choose(prepared, choose)
             self._limits.observe(prepared, chosen)
         booked = None
         if self._spending is not None:
@@ -138,9 +141,16 @@ class Decider:
             if self._fallbacks is not None:
                 raised_usd = self._fallbacks.raised_usd(predicted.requests, prepared, chosen)
             booked = self._spending.book(
-                prepared.ids, prepared.tenants, prepared.billed, chosen.choice, raised_usd
+                prepared.ids,
+                prepared.tenants,
+                prepared.billed,
+                chosen.choice,
+                raised_usd,
+                _instead(chosen),
             )
             booked = self._within_limits(prepared, chosen, booked)
+        if self._explorer is not None:
+            chosen = self._explorer.settled(prepared, chosen, booked)
         batch = self._decided(predicted, prepared, chosen, booked)
         replies: list[Decision | RoutooError] = []
         for row, request in enumerate(predicted.requests):
@@ -454,6 +464,7 @@ class Decider:
             health=prepared.health,
             fallbacks=None if fallbacks is None else fallbacks.tolist(),
             limits_usd=None if fallbacks is None or limits_usd is None else limits_usd.tolist(),
+            explored=chosen.explored,
         )
         if is_dry:
             return batch
@@ -551,6 +562,12 @@ def _chosen_by(
         return turns.chosen_by(policy)
     choice = policy.choose(case)
     return choice, policy.explain(case, choice), None
+
+
+def _instead(chosen: Chosen) -> IndexArray | None:
+    """Returns what to book where drawn models are not paid for, int [n]; None: none was drawn."""
+    drawn = None if chosen.explored is None else chosen.explored.drawn
+    return None if drawn is None else drawn.best
 
 
 def _chosen(figures: FloatArray, choice: IndexArray) -> list[float]:

@@ -283,6 +283,8 @@ def route_response(decision: Decision) -> route_pb2.RouteResponse:
         unhealthy=decision.is_ill,
         latency_percentile=percentile,
         percentile_latency_ms=percentile_ms,
+        propensity=decision.propensity,
+        unexplored_model=decision.unexplored_model or None,
     )
     # Filled in place: a message that is made by itself is copied into the reply.
     why = response.reason
