@@ -100,6 +100,7 @@ class DecidedBatch:
             first, -1: no more; None: none at all.
         limits_usd: what is reserved, which fallbacks cost at most; infinite: no budget pays; None:
             none pays in any row, or there are no fallbacks.
+        trials: per row, its arm of an experiment, empty: none; None: no row has one.
     """
 
     pool: Pool
@@ -130,6 +131,7 @@ class DecidedBatch:
     health: HealthRows | None = None
     fallbacks: list[list[int]] | None = None
     limits_usd: list[float] | None = None
+    trials: list[str] | None = None
 
     def fallback_columns(self, row: int) -> list[int]:
         """Returns the columns of a row's fallbacks, the best first."""
@@ -153,6 +155,7 @@ class DecidedBatch:
             charges=None if self.charges is None else self.charges[at],
             fallbacks=None if self.fallbacks is None else self.fallbacks[part],
             limits_usd=None if self.limits_usd is None else self.limits_usd[part],
+            trials=None if self.trials is None else self.trials[part],
             sessions=None if self.sessions is None else self.sessions.part(start, end),
             health=None if self.health is None else self.health.take(at),
             **columns,
@@ -501,6 +504,7 @@ class Predicted:
         accepted_ns: when each request was accepted.
         started_ns: when prediction began.
         predicted_ns: when it was done.
+        trials: per request, its arm of an experiment, empty: none; None: there is none.
     """
 
     requests: Sequence[PromptRequest]
@@ -508,6 +512,7 @@ class Predicted:
     accepted_ns: Sequence[int]
     started_ns: int
     predicted_ns: int
+    trials: list[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -577,6 +582,7 @@ class Chosen:
         turns: the turns of sessions after the choice; None: no row has one.
         seconds: int [n], columns to ask beside the chosen ones where the reason is CASCADE; None:
             no policy asks two.
+        fallen: bool [n], rows that a refuted promise turned to its reference; None: none.
     """
 
     choice: IndexArray
@@ -585,3 +591,4 @@ class Chosen:
     joint: Joint | None = None
     turns: SessionTurns | None = None
     seconds: IndexArray | None = None
+    fallen: BoolArray | None = None

@@ -82,3 +82,16 @@ class Reason(IntEnum):
         ),
     )
     """The predictor does not know the prompt, and the setting for such prompts chose."""
+    GUARANTEE_SHARE = (
+        20,
+        "the reference model, which answers a small share, so that the promise can be watched",
+    )
+    """The reference was drawn, so that graded answers can tell whether the promise holds."""
+    GUARANTEE_BROKEN = (
+        21,
+        (
+            "the reference model, as graded answers refute the promised quality of the others; it"
+            " answers until there is a new calibration"
+        ),
+    )
+    """The promise was refuted, and the reference answers."""

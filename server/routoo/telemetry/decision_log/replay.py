@@ -16,6 +16,7 @@ from routoo.routing.joint import solve_jointly
 from routoo.routing.sessions.stay import Stay, in_turn, turns_of
 from routoo.selector.fallbacks import fallbacks_of, kinship, mask_left
 from routoo.selector.policies.cheapest import cheapest_of
+from routoo.selector.policies.guarantee import Guarantee
 from routoo.selector.policies.lp import reasons, round_scores
 from routoo.selector.reason import Reason
 from routoo.telemetry.decision_log.header import software
@@ -195,6 +196,10 @@ def _each(logged: Logged) -> _Again:
         by_policies = Chosen(wanted, codes, np.zeros(len(names), np.bool_))
         again = unsure.instead(by_policies, logged.mask, rows)
         wanted, codes = again.choice, again.reasons
+    promise = logged.setup.policies.get("guarantee")
+    if logged.fallen is not None and isinstance(promise, Guarantee):
+        wanted = np.where(logged.fallen, promise.reference, wanted)
+        codes = np.where(logged.fallen, np.int8(Reason.GUARANTEE_BROKEN), codes)
     if seconds is not None:
         seconds = np.where(codes == Reason.CASCADE, seconds, -1)
     return _Again(wanted, codes, logged.prices, turns, seconds)
