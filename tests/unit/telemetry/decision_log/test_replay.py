@@ -17,9 +17,10 @@ from routoo.selector.policies.best import Best
 from routoo.selector.policies.cheapest import Cheapest
 from routoo.tariffs.usage import Usage
 from routoo.telemetry.decision_log.header import Setup
+from routoo.telemetry.decision_log.otherwise import OtherPolicy, OtherService
 from routoo.telemetry.decision_log.reader import DecisionLogError, read_logs
 from routoo.telemetry.decision_log.replay import reproduce
-from routoo.telemetry.decision_log.what_if import OtherPolicy, OtherService, what_if
+from routoo.telemetry.decision_log.what_if import what_if
 from support.logged_engine import lines_of, logged_engine, rewritten
 from support.tiny_engine import outcomes
 from support.tiny_money import NOW_NS, hourly, spending
