@@ -30,6 +30,7 @@ class DriftedRun:
     Attributes:
         fallen: whether the reference answers everything, or every domain that drifted.
         alarms: units to whom the promise was refuted.
+        false_alarms: of these, units whose true drop is within the promise.
         drop: mean score of the reference minus that served, over the whole stream.
         drop_now: the same of the rule at the end of the stream, had the watch not acted.
         claimed: whether some domain's drop is above the promise at the end, and all traffic with
@@ -41,6 +42,7 @@ class DriftedRun:
 
     fallen: bool
     alarms: int
+    false_alarms: int
     drop: float
     drop_now: float
     claimed: bool
@@ -58,12 +60,14 @@ class DriftSource:
         reference: column of the reference.
         choices: int [k, n], from the safest price to the cheapest.
         domains: int [n].
+        drops: float64 [k, d + 1], the drop at each price in each of d domains, and over all.
     """
 
     data: HeldOut
     reference: int
     choices: npt.NDArray[np.intp]
     domains: npt.NDArray[np.int64]
+    drops: FloatArray
 
     @classmethod
     def of(cls, data: HeldOut, reference: str) -> "DriftSource":
@@ -72,7 +76,12 @@ class DriftSource:
         grid = price_grid(data.priced, GRID).tolist()
         choices = np.stack([decide(data.scores, data.costs_usd, mask, one) for one in grid])
         _, domains = np.unique(data.table["domain"].to_pylist(), return_inverse=True)
-        return cls(data, data.pool.index[reference], choices, domains)
+        against = data.pool.index[reference]
+        rows = np.arange(len(domains))
+        lost = data.true_scores[:, against] - data.true_scores[rows, choices]
+        by_domain = [lost[:, domains == one].mean(axis=1) for one in range(domains.max() + 1)]
+        drops = np.stack([*by_domain, lost.mean(axis=1)], axis=1)
+        return cls(data, against, choices, domains, drops)
 
     def proven(self, promise: Promise, rng: np.random.Generator) -> int:
         """Draws labels and returns the setting that they prove; -1: none."""
@@ -135,6 +144,9 @@ def stream(
     return DriftedRun(
         fallen=bool(fallen_from[-1] < REQUESTS),
         alarms=int((fallen_from < REQUESTS).sum()),
+        false_alarms=int(
+            ((fallen_from < REQUESTS) & (source.drops[setting] <= promise.max_drop)).sum()
+        ),
         drop=float((true[:, reference] - true[at, served]).mean()),
         drop_now=float(lost[after].mean()),
         claimed=drop_left > promise.max_drop,
@@ -183,6 +195,7 @@ def measure_drifts(
         for kind, its in found.items():
             its.append(stream(source, setting, promise, share, rng, drifts=kind == "drift"))
     drifted, calm = found["drift"], found["none"]
+    units = source.drops.shape[1]
     broken = [one for one in drifted if one.drop_now > promise.max_drop]
     delays = [one.delay for one in broken if one.delay is not None]
     return {
@@ -203,7 +216,8 @@ def measure_drifts(
         ),
         "graded_until_refuted": float(np.median(delays)) * GRADED if delays else None,
         "false_alarms_all_traffic": float(np.mean([one.fallen for one in calm])),
-        "false_alarms_any_unit": float(np.mean([one.alarms > 0 for one in calm])),
+        "alarms_per_unit": float(np.mean([one.alarms for one in calm])) / units,
+        "false_alarms_per_unit": float(np.mean([one.false_alarms for one in calm])) / units,
         "saved": float(np.mean([one.saved for one in calm])),
         "saved_fixed": float(np.mean([one.saved_fixed for one in calm])),
         "share_of_savings": float(
