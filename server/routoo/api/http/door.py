@@ -21,7 +21,7 @@ class Door:
     """One method of one path.
 
     Attributes:
-        method: ``GET``, which takes ``HEAD`` too, or ``POST``.
+        method: ``GET``, which takes ``HEAD`` too, ``POST`` or ``DELETE``.
         path: the whole path; or, with ``/*`` at its end, what all paths below it begin with.
         answer: replies to a call that was let in.
         rpc: names the call for roles, metrics and logs; empty: anybody may call, and nothing is
