@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,13 @@ def test_the_first_screen_quotes_the_mix_of_traffic(label: str, path: str, decim
         figure = figure[name]
     told = f"{figure['value']:.{decimals}f} ± {figure['se']:.{decimals}f}"
     assert cells_of("README.md", label) == [told]
+
+
+def test_the_page_of_benchmarks_is_that_of_their_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    record = importlib.import_module("harness.command.record")
+    folder = record.DEFAULT_FOLDER
+    assert folder.with_suffix(".md").read_text(encoding="utf-8") == record.page(folder)
 
 
 def test_the_first_file_fits_two_screens() -> None:
