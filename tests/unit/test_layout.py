@@ -37,7 +37,7 @@ EXPORT_FLOORS = (
     {"graph"},
     {"network", "recogniser", "tokenizers"},
     {"backbones"},
-    {"catalogue"},
+    {"catalogue", "grading"},
     {"outcomes"},
     {"errors", "progress", ""},
 )
