@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from routoo.routing.health.overview import HealthOverview
     from routoo.routing.money.operating_point import CurvePoint
     from routoo.routing.pool import Pool
+    from routoo.selector.lp.presets import PresetPoint
     from routoo.telemetry.shadow_counts import Comparison
 
 
@@ -33,6 +34,7 @@ class ModelsOverview:
         corrections: [m], what reports have told of each model; None: nothing is corrected.
         health: the health of models and providers; None: nobody watches it.
         limits: the limits of providers, in the order of the pool's rows.
+        presets: the points of the curve that have a name, the cheapest first.
     """
 
     pool: Pool
@@ -47,6 +49,7 @@ class ModelsOverview:
     corrections: Sequence[ModelCorrection] | None = None
     health: HealthOverview | None = None
     limits: Sequence[LimitState] = ()
+    presets: Sequence[PresetPoint] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,7 @@ class EngineInfo:
         shadow: the counts of the shadow policy; None: there is none.
         corrections: the corrections in force; None: predictions are taken as they are.
         health: the health of models and providers; None: nobody watches it.
+        presets: the points of the curve that have a name, the cheapest first.
     """
 
     predictor_version: str
@@ -97,3 +101,4 @@ class EngineInfo:
     shadow: Comparison | None
     corrections: CorrectionsInfo | None = None
     health: HealthOverview | None = None
+    presets: Sequence[PresetPoint] = ()

@@ -107,7 +107,7 @@ class OffPolicyValue:
         same: those in which both choose the same model.
         explored: those whose propensity is below a half.
         without: decisions left out, as one of the two ways found no model.
-        odd: decisions left out, as their propensity is outside (0, 1].
+        odd: decisions left out, as their propensity is not known, or outside (0, 1].
         quality: mean scores in [0, 1].
         cost_usd: mean costs.
     """
